@@ -52,7 +52,7 @@ class SpatialLayer(Layer):
             like(cls.__bases__[0])(cls)
 
     def require_rank(self, x: Any) -> None:
-        """Raise a RankError for an operand of another rank."""
+        """Raise a RankError if the input of a convolution or pooling layer has another rank."""
         value: Any = as_value(x)
         if value.ndim not in self.ranks:
             ranks = " or ".join(map(str, self.ranks))
@@ -78,6 +78,7 @@ class _Filters(SpatialLayer):
         init_dtype_seed: tuple[Initial, Any, Seed],
         transposed: bool = False,
     ) -> None:
+        """Set channels, kernel size, weight and bias of a convolution layer."""
         self.in_channels, self.out_channels, kernel_size = sizes
         self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
         channels = self.in_channels, self.out_channels

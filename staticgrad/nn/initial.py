@@ -50,7 +50,7 @@ _seeded: Final[ContextVar[np.random.Generator | None]] = ContextVar("seeded", de
 
 @public
 def manual_seed(seed: int) -> None:
-    """Let the first values of modules made from here on follow from ``seed``; at first it is 0.
+    """Seed the first values of modules made from here on in this process.
 
     A thread that calls it has a source of its own from then on, so that models built in a pool of
     threads do not depend on their order. Other threads share the source of the main thread.
@@ -86,6 +86,7 @@ def source(seed: Seed) -> np.random.Generator:
 
 
 def _generator(seed: Seed) -> np.random.Generator:
+    """Make NumPy's generator of a seed, or return a generator unchanged."""
     try:
         return np.random.default_rng(seed)  # a generator is itself
     except (TypeError, ValueError):
@@ -96,6 +97,7 @@ def _generator(seed: Seed) -> np.random.Generator:
 
 
 def _orthogonal(random: Any, shape: tuple[int, ...], fans: tuple[int, int]) -> Array:
+    """Draw an orthogonal matrix of this shape: the Q of a normal matrix, with signs fixed."""
     rows = shape[0] if shape else 1
     flat = random.normal(size=(rows, prod(shape[1:])))
     tall = flat.T if rows < flat.shape[1] else flat
@@ -140,7 +142,7 @@ def first_value(
     random: np.random.Generator,
     dtype: Any,
 ) -> Parameter:
-    """A parameter with first values."""
+    """Make a parameter with first values of this kind (uniform, xavier, zeros, a function)."""
     shape = tuple([s if s.__class__ is int else integer("size", s, of=name) for s in shape])
     if shape and min(shape) < 0:
         raise ArgumentError(f"{name}: a shape of {shape}: sizes are 0 or more")
@@ -169,6 +171,7 @@ def first_value(
 def _made_by(
     how: Callable[..., Any], name: str, shape: tuple[int, ...], random: np.random.Generator
 ) -> Any:
+    """Call the user's function for a parameter's first values; explain a wrong signature."""
     try:
         return how(shape, random)
     except TypeError as error:
@@ -187,7 +190,7 @@ def weight_and_bias(
     fans: tuple[int, int],
     init_dtype_seed: tuple[Initial, Any, Seed],
 ) -> tuple[Parameter, Parameter | None]:
-    """Return a weight of a shape, and a bias of a number of elements, or no bias."""
+    """Make the weight and the bias of a layer with first values; the bias may be None."""
     init, dtype, seed = init_dtype_seed
     random = source(seed)
     weight = first_value(f"{name}.weight", shape, init, fans, random, dtype)

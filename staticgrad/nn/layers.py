@@ -140,6 +140,7 @@ class Dropout1d(SpatialLayer, Dropout):
     """
 
     def forward(self, x: Any) -> Any:
+        """Zero whole channels at random in training, and scale the others (dropout)."""
         value = as_value(x)
         self.require_rank(value)
         if not self.training or not self.p:
@@ -395,7 +396,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
         return NotImplemented
 
     def _check_index(self, place: Any) -> Any:
-        """A place of a layer, or a slice."""
+        """Check the index of a layer in a Sequential: an integer or a slice."""
         if isinstance(place, slice):
             return place
         if isinstance(place, bool) or not hasattr(place, "__index__"):
@@ -410,6 +411,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
 
 
 def _layer(candidate: Any) -> Callable[..., Any]:
+    """Refuse what is no layer of a Sequential: neither module nor function."""
     if not callable(candidate) or isinstance(candidate, type):
         raise ArgumentError(
             f"Sequential: a layer is {quote(candidate)}, {kind_of(candidate)}",

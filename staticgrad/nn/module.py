@@ -185,6 +185,7 @@ def name_apart(value: Any) -> None:
 
 
 def _parameters_in(value: Any, depth: int = 8) -> list[Parameter]:
+    """Collect the parameters in an attribute of a module, in containers up to a depth."""
     if isinstance(value, Parameter):
         return [value]
     if isinstance(value, ComplexParameter):
@@ -315,6 +316,7 @@ def _name_parameters(root: Any) -> dict[int, str]:
 def _walk(
     container: Any, path: str, paths: dict[int, str], stored: list[tuple[str, Parameter]]
 ) -> None:
+    """Walk a module and its containers; collect paths of submodules and their parameters."""
     if is_module(container):
         if id(container) in paths:
             return
@@ -344,6 +346,7 @@ def drawn(module: Any, parameters: Sequence[Parameter], most: int | None = None)
 
 
 def _lines(name: str, module: Any) -> Iterator[str]:
+    """Yield the text lines of a module's tree: one for each submodule and parameter."""
     inner = [(path, child) for path, child in _entries("", module) if _has_line(child)]
     title = f"{name}: {_text_of_call(module)}" if name else _text_of_call(module)
     parameter_lines = [
@@ -378,7 +381,7 @@ def _entries(path: str, container: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _text_of_call(module: Any) -> str:
-    """The class with those arguments that the module keeps under their names."""
+    """Format a module as a call of its class with the arguments that it has as attributes."""
     attributes = vars(module)
     arguments = []
     for name, argument in signature(type(module)).parameters.items():
@@ -407,7 +410,7 @@ def _items_in(container: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def module_html(module: Module) -> str:
-    """The module: its parameters in a table, the whole tree under it."""
+    """Return a module as HTML: its parameters in a table, and the tree of submodules."""
     rows, total = [], 0
     for path, parameter in module.named_parameters():
         count = prod(map(int, parameter.shape))
@@ -508,6 +511,7 @@ class Module:
         return result
 
     def _call_in_mode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a module's ``forward`` in its mode and scope; outside of a trace collect updates."""
         with _mode_of(args, kwargs), scope_of(self):
             if running_session() is not None or computing_kind() is not None:
                 return self._forward(args, kwargs)
@@ -519,6 +523,7 @@ class Module:
             return result
 
     def _forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a module's ``forward``, and explain arguments that do not fit."""
         try:
             return self.forward(*args, **kwargs)
         except TypeError as error:
@@ -767,6 +772,7 @@ class FunctionLayer(Layer):
 
 
 def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:
+    """Choose how a module call runs by its arguments: graph values, tensors or arrays."""
     if args and isinstance(args[0], Value) and not args[0].is_stored:
         leaves: Iterable[Any] = args  # nearly always: flattening takes longer than the rest
     else:
@@ -793,7 +799,7 @@ def _inside(path: str, container: Any) -> Iterator[tuple[str, Any]]:
 
 
 def walk_parameters(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
-    """Yield every parameter once, with its path, and whether optimizers leave it unchanged."""
+    """Yield every parameter of a module once, with its path, and whether optimizers leave it."""
     states = {
         id(parameter)
         for submodule in module.modules()
@@ -808,7 +814,7 @@ def walk_parameters(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
 
 
 def layouts(container: Any, path: str = "") -> Iterator[Matching]:
-    """The layouts of a module and of all that is inside of it in PyTorch, with whole names."""
+    """Yield the PyTorch layouts of a module's weights and those of its submodules."""
     if isinstance(container, Parameter):
         yield Matching((container,), (path,), same, same)
     renamed: Mapping[str, str] = {}

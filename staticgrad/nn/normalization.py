@@ -41,7 +41,7 @@ from staticgrad.support.errors import ArgumentError, ShapeError
 def scale_and_shift(
     module: Any, kind: str, size: int, weight: bool, bias: bool, dtype: Any
 ) -> None:
-    """Give a module ``weight``, ones at first, and ``bias``, zeros at first; or None."""
+    """Set ``weight`` to ones and ``bias`` to zeros on a normalization layer, or None."""
     name, random = new_layer_name(kind), source(0)
     for attribute, is_there, how in (("weight", weight, "ones"), ("bias", bias, "zeros")):
         label = f"{name}.{attribute}"
@@ -193,6 +193,7 @@ class InstanceNorm1d(SpatialLayer):
         scale_and_shift(self, "instancenorm", self.num_features, affine, affine, dtype)
 
     def forward(self, x: Any) -> Any:
+        """Normalize each channel of each example separately."""
         name = type(self).__name__
         value = as_value(x)
         self.require_rank(value)
@@ -270,6 +271,7 @@ class BatchNorm1d(SpatialLayer):
             self.running_var = first_value(f"{name}.var", (num_features,), "ones", *init_options)
 
     def forward(self, x: Any) -> Any:
+        """Normalize by batch statistics in training, which move the running ones; else by those."""
         x = as_value(x)
         self.require_rank(x)
         mean, var = self.running_mean, self.running_var
@@ -302,6 +304,7 @@ class BatchNorm1d(SpatialLayer):
 
 
 def _correction(x: Any) -> Any:
+    """Return n / (n - 1), which makes the batch variance unbiased for the running one."""
     sizes = [size for axis, size in enumerate(x.shape) if axis != 1]
     if all(isinstance(size, int) for size in sizes):
         count = prod(sizes)

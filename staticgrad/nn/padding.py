@@ -39,7 +39,7 @@ class ZeroPad1d(SpatialLayer):
 
 
 def _pairs(cls: Any, padding: Any) -> tuple[tuple[int, int], ...]:
-    """Elements before and after each spatial axis, the first axis first."""
+    """Convert PyTorch's padding, last axis first, to pairs per spatial axis, first axis first."""
     sizes = padding if isinstance(padding, tuple | list) else (padding,) * (2 * cls.axes)
     if len(sizes) != 2 * cls.axes or any(type(size) is not int for size in sizes):
         raise ArgumentError(

@@ -27,7 +27,7 @@ def give_gates(
     bias: bool,
     init_dtype_random: tuple[Initial, Any, Any],
 ) -> None:
-    """Give a module the weights of a cell: ``weight``, ``recurrent``, ``bias`` and ``bias_new``."""
+    """Set the weights of a recurrent cell: ``weight``, ``recurrent``, ``bias`` and ``bias_new``."""
     inputs, hidden = sizes
     init, dtype, random = init_dtype_random
     fans, wide = (hidden, hidden), gates * hidden
@@ -42,7 +42,7 @@ def give_gates(
 
 
 def _torch_gates(cell: Any, suffix: str = "") -> Iterator[Matching]:
-    """The weights of a cell, which PyTorch has under names with this end."""
+    """Yield the layout of a recurrent cell's weights in PyTorch, under names with this suffix."""
     weights = (f"weight_ih{suffix}", f"weight_hh{suffix}")
     yield Matching((cell.weight, cell.recurrent), weights, transpose_matrices, transpose_matrices)
     biases = (f"bias_ih{suffix}", f"bias_hh{suffix}")
@@ -137,7 +137,7 @@ class RNN(Module):
         self.dropout = Dropout(dropout) if dropout else None
 
     def forward(self, x: Any, state: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
-        """The outputs, and the last states [layers * directions, batch, hidden].
+        """Run the recurrent layers over a sequence; return outputs and last states.
 
         Args:
             x: [time, batch, input_size]; [batch, time, input_size] where the batch comes first.
@@ -258,7 +258,7 @@ class RNNCell(Module):
         )
 
     def forward(self, x: Any, state: Any = None) -> Any:
-        """The next state: of inputs [batch, input_size] and a state [batch, hidden_size].
+        """Compute the next state of a recurrent cell from an input and a state.
 
         Args:
             x: the inputs of one time.

@@ -72,7 +72,7 @@ def torch_state(layouts: Iterable[Matching]) -> dict[str, Array]:
 
 
 def torch_mapping(layouts: Iterable[Matching], paths: Mapping[Node, str]) -> str:
-    """Return the mapping as text, as ``Module.torch_mapping``; ``paths`` name what is here."""
+    """Format the mapping of PyTorch's weight names to a module's parameters."""
     rows = []
     for matching in layouts:
         torch_arrays = matching.write(tuple([parameter.value for parameter in matching.parameters]))
@@ -86,7 +86,7 @@ def torch_mapping(layouts: Iterable[Matching], paths: Mapping[Node, str]) -> str
 
 
 def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: str) -> Incomplete:
-    """Load PyTorch's state, as ``Module.load_torch``; ``model`` is what messages call it."""
+    """Load PyTorch's weights into a module's parameters, all or none."""
     state = _state_of(source)
     shapes = {name: array.shape for name, array in torch_state(layouts).items()}
     arrays, problems = {}, []
@@ -139,7 +139,7 @@ def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: st
 
 
 def _advice(state: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """Say where the state is, if it is nested or was saved from a wrapped model."""
+    """Suggest where the weights are if PyTorch's state is nested or has a common prefix."""
     for name, entry in state.items():
         if isinstance(entry, Mapping) and expected.keys() & entry.keys():
             return f"the state is one level deeper: load_torch(checkpoint[{name!r}])"
@@ -153,7 +153,7 @@ def _advice(state: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
 
 
 def _state_of(source: Any) -> Mapping[str, Any]:
-    """Arrays or tensors by name: of a dict, a module of PyTorch, or a file."""
+    """Return PyTorch's weights by name: from a dict, a module or a file."""
     if isinstance(source, str | Path):
         from staticgrad.saving import load  # few models are read from files
 

@@ -91,6 +91,7 @@ class MultiHeadAttention(Module):
     _torch_names = {"out": "out_proj"}  # noqa: RUF012 - as the base declares it
 
     def _torch_layouts(self) -> Iterator[Matching]:
+        """Yield PyTorch's layout of attention weights: query, key, value in one array or three."""
         parts = self.query, self.key, self.value
         weights = tuple([part.weight for part in parts])
         if all(weight.shape == weights[0].shape for weight in weights):
@@ -184,7 +185,7 @@ class MultiHeadAttention(Module):
         return out if cache is None else (out, cache)
 
     def _merge_masks(self, forbidden: Any, by_query: bool, mask: Any) -> Any:
-        """Return ``mask`` together with one of PyTorch's masks, in which True forbids."""
+        """Combine an attention mask with one of PyTorch's, in which True forbids."""
         word = "attn_mask" if by_query else "key_padding_mask"
         forbidden_keys = forbidden if hasattr(forbidden, "ndim") else np.asarray(forbidden)
         if np.dtype(forbidden_keys.dtype).kind != "b":
@@ -210,6 +211,7 @@ class MultiHeadAttention(Module):
         return swapaxes(reshape(x, (batch, time, self.num_heads, size)), 1, 2)
 
     def _extend_cache(self, cache: Cache, k: Any, v: Any, mask: Any) -> tuple[Cache, Any]:
+        """Write keys and values into the attention cache, and mask positions not yet written."""
         time, most = k.shape[2], cache.keys.shape[2]
         places = arange(time, like=k) + cache.length
         keys = at(cache.keys)[:, :, places].set(k)
@@ -298,7 +300,7 @@ class TransformerBlock(Module):
         def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def forward(self, x: Any, mask: Any = None, cache: Any = None) -> Any:
-        """The shape of x [batch, t, embed_dim]; with a cache a pair, as ``MultiHeadAttention``."""
+        """Apply a transformer block: attention and feed-forward layer with residual sums."""
         block_input = self.norm_attention(x) if self.norm_first else x
         attended = self.attention(block_input, mask=mask, cache=cache)
         seen, cache = attended if cache is not None else (attended, None)

@@ -77,7 +77,7 @@ class Average:
         return self._after({p: updates.get(p, p) for p in self.averages}, lambda p: p)
 
     def update(self) -> None:
-        """Add the present parameters to the average: at each call of a traced function, or at once.
+        """Add the present parameters to the moving average: at each call of a traced function.
 
         In a function, call it after ``opt.minimize(loss)``, whose new values it averages.
         """
@@ -100,7 +100,7 @@ class Average:
 
     @contextmanager
     def average_parameters(self) -> Iterator[None]:
-        """Inside, the parameters hold their averages; afterwards what they held before."""
+        """Set the parameters to their averages inside of this context; restore them afterwards."""
         values = {p: p.value for p in self.averages}
         try:
             for p, mean in self.averages.items():
@@ -111,7 +111,7 @@ class Average:
                 p.value = value
 
     def _after(self, new: Mapping[Parameter, Any], now: Any) -> dict[Parameter, Any]:
-        """The state after parameters have the values ``new``; ``now`` gives what state holds."""
+        """Return the next moving averages, given new values of the parameters."""
         decay: Any = self.decay
         averages: dict[Parameter, Any] = {}
         if self.count is not None:

@@ -28,7 +28,7 @@ _synchronized: Final[WeakSet[ParameterStore]] = WeakSet()
 
 
 def average_gradients(grads: Mapping[Any, Any], rows: Rows, is_late: bool) -> Mapping[Any, Any]:
-    """Return the means of gradients over all ranks, by one exchange; make their parameters equal.
+    """Average gradients over all ranks by MPI, weighed by rows.
 
     ``rows``: by which they are weighted. ``is_late``: the gradients have been computed already, so
     the parameters must be equal.
@@ -43,7 +43,7 @@ def average_gradients(grads: Mapping[Any, Any], rows: Rows, is_late: bool) -> Ma
 def step_shards(
     optimizer: Stepping, grads: Mapping[Any, Any], rows: Rows, is_late: bool
 ) -> dict[Any, Any]:
-    """Return the updates of an optimizer of which each rank steps a part of every parameter.
+    """Update only this rank's shard of the optimizer state, and gather the new parameters.
 
     Raises:
         ArgumentError: a rule that does not step each element by itself; eager mode.
@@ -78,7 +78,7 @@ def step_shards(
 
 
 def _check_elementwise(optimizer: Stepping, grads: Mapping[Any, Any]) -> None:
-    """Refuse a rule that reads more than one element of a parameter, its gradient or its state."""
+    """Refuse a sharded optimizer whose rule mixes elements of a parameter."""
     states: list[Any] = []
 
     def make(p: Any, name: str, shape: Any, dtype: Any) -> Any:
@@ -107,7 +107,7 @@ def _without_number(name: str) -> str:
 
 
 def _synchronize(job: Job, parameters: Iterable[Any], is_late: bool) -> None:
-    """Give parameters that are averaged for the first time the values of rank 0."""
+    """Give parameters that are trained by several ranks for the first time rank 0's values."""
     new = [p for p in parameters if p.store not in _synchronized]
     if not new:
         return

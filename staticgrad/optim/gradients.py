@@ -108,6 +108,7 @@ def _scale(grads: Sequence[Any], max_norm: float) -> Any:
 
 
 def _norm(grads: Sequence[Any]) -> Any:
+    """Compute the Euclidean norm of all gradients together."""
     if not grads:
         raise ArgumentError("the norm of no gradients")
     total: Any = (grads[0] * grads[0]).sum()
@@ -167,7 +168,7 @@ class LossScale(Settings):
     adjusted = deprecated_attribute("0.2", "adjust")
 
     def adjust(self, state: Callable[[str], Any], finite: Any) -> dict[Any, Any]:
-        """Its state after a step whose gradients were ``finite``, or not."""
+        """Halve the dynamic loss scale after nonfinite gradients, double it after many steps."""
         doublings, steps = state("doublings"), state("finite_steps")
         due = equal(steps + 1, self.every)
         least = -int(log2(self.initial))

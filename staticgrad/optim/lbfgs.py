@@ -131,6 +131,7 @@ class LBFGS(Settings):
             )
 
         def further(state: Any) -> Any:
+            """Take an L-BFGS step: direction, line search, new history if curved upward."""
             at, pairs, iterations, _ = state
             along = -_times_inverse(at.slope, *pairs)
             reached, has_moved = _search_line(space, at, along, iterations)
@@ -201,7 +202,7 @@ class _Space:
         return functions.sum(self.begin * 0.0).astype("int64") + number
 
     def at(self, x: Any) -> _At:
-        """A place with the loss and the gradient there."""
+        """Evaluate the loss and its gradient at a point of the L-BFGS search."""
         if not x.computes:
             variable = x * 1.0
             value = self._value(variable)
@@ -258,7 +259,7 @@ def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
 
 
 def _search_line(space: _Space, at: _At, along: Any, iterations: Any) -> tuple[_At, Any]:
-    """A place along a direction that meets the strong Wolfe conditions, and whether it moved.
+    """Search along a direction for a point of the strong Wolfe conditions; say if it moved.
 
     Between a step that is too short and one that is too long the middle is tried; while none was
     too long, the double. Where no trial is good the last place that is lower counts.
@@ -276,6 +277,7 @@ def _search_line(space: _Space, at: _At, along: Any, iterations: Any) -> tuple[_
         return logical_and(tries < _TRIALS, is_good < 1)
 
     def further(state: Any) -> Any:
+        """Try one step size of the line search: bisect a bracket, or double without one."""
         _, size, low, high, tries, _ = state
         trial = space.at(at.x + size * along)
         rise = (trial.slope * along).sum()

@@ -43,7 +43,7 @@ class TensorSteps:
         self.apply({p: Tensor.of(p.grad) for p in self.params if p.grad is not None})
 
     def apply(self, grads: dict[Tensor, Tensor]) -> None:
-        """Change these tensors by these gradients, in place: all of them, or none on an error."""
+        """Step eager tensors in place by these gradients: all of them or none."""
         if not grads:
             return
         key = tuple((id(p), p.type, g.type) for p, g in grads.items())

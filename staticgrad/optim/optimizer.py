@@ -118,13 +118,14 @@ def _is_default(value: object, default: object) -> bool:
 
 @dataclass_transform(frozen_default=True, eq_default=False)
 def rule(cls: type[T]) -> type[T]:
-    """Make a class of hyperparameters: a frozen dataclass, which says how a rate is changed."""
+    """Decorate an optimizer's rule: a frozen dataclass of hyperparameters, PyTorch's names too."""
     rule_class = dataclass(frozen=True, eq=False)(cls)
     plain = rule_class.__init__
     ours = signature(plain)
 
     @wraps(plain)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        """Read an optimizer's arguments: hyperparameters, also in PyTorch's order and names."""
         kwargs = without_synonyms(cls.__name__, ours, kwargs)
         params = None
         if steps_parameters(ours):
@@ -158,7 +159,7 @@ def steps_parameters(ours: Signature) -> bool:
 def _parameters_apart(
     name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """Split the parameters, which PyTorch's optimizers take first, from the options."""
+    """Separate the parameters, which PyTorch's optimizers take first, from the options."""
     if "params" in kwargs:
         params, kwargs = kwargs["params"], {n: v for n, v in kwargs.items() if n != "params"}
     elif args and _holds_parameters(args[0]):
@@ -176,7 +177,7 @@ def _holds_parameters(argument: Any) -> bool:
 
 @names_messages
 def _read_given(name: str, params: Any) -> list[Any]:
-    """Return the parameters of a constructor: of graphs, or tensors of ``staticgrad.eager``."""
+    """Return the parameters or eager tensors that an optimizer's constructor got."""
     if isinstance(params, Iterator):
         params = list(params)
     if isinstance(params, list | tuple) and any(isinstance(param, dict) for param in params):
@@ -221,7 +222,7 @@ class Ways(NamedTuple):
 
     @classmethod
     def of(cls, loss: Any, data_parallel: bool, shard_state: bool, rows: Any) -> Ways:
-        """Read the options of ``minimize``."""
+        """Read the options of ``Optimizer.minimize``: data parallel, sharded state, rows."""
         for name, is_used in (("shard_state", shard_state), ("rows", rows is not None)):
             if is_used and not data_parallel:
                 raise ArgumentError(
@@ -348,7 +349,7 @@ class Optimizer(Settings):
     scheduled = deprecated_attribute("0.2", "scheduled_step")
 
     def advance(self, grads: Mapping[Any, Any]) -> Updates:
-        """A step, or where gradients are accumulated one run of that; nothing is checked.
+        """Step an optimizer by gradients in the compute dtype, or accumulate them till a step.
 
         Steps of parameters in a storage dtype, and their state, have its compute dtype (1e-8 is
         nothing in float16); the new value of a parameter is rounded once. Parameters and gradients
@@ -507,7 +508,7 @@ class Optimizer(Settings):
         return vars(self).get(_GIVEN)
 
     def _step_given(self) -> None:
-        """Step the parameters that the optimizer was made with by the gradients in them."""
+        """Step the optimizer's own parameters by the gradients stored in them."""
         params = self._own_parameters or []
         if params and all(isinstance(param, Parameter) for param in params):
             self.apply_gradients({p: p.grad for p in params if p.grad is not None})
@@ -599,7 +600,7 @@ class Optimizer(Settings):
         vars(self).update(options)
 
     def scheduled_step(self, grads: Mapping[Any, Any]) -> Updates:
-        """``step`` at the learning rate of this step, where that is a schedule."""
+        """Step at the learning rate of a schedule, and count the step."""
         rate = vars(self).get("learning_rate")
         if not isinstance(rate, RateSchedule):
             return self.step(grads)
@@ -615,6 +616,7 @@ class Optimizer(Settings):
         return loss * (scale.astype(loss.dtype) if isinstance(scale, Value) else scale)
 
     def _unscale_gradients(self, grads: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """Divide gradients by the optimizer's loss scale."""
         scale = self._loss_scale()
         if scale is None:
             return grads
@@ -625,7 +627,7 @@ class Optimizer(Settings):
         return unscaled
 
     def _step_scaled(self, slopes: Mapping[Any, Any], ways: Ways) -> Updates:
-        """A step by the gradients of the scaled loss."""
+        """Step by gradients of the scaled loss: unscale, average over ranks, advance."""
         grads = self._unscale_gradients(slopes)
         if not ways.data_parallel:
             return self.advance(grads)
@@ -640,7 +642,7 @@ class Optimizer(Settings):
         return self.loss_scale
 
     def _step_guarded(self, grads: Mapping[Any, Any]) -> Updates:
-        """A step with clipped gradients, which is skipped if they are not finite and shall be."""
+        """Clip gradients and step; if set so, keep old values when gradients are nonfinite."""
         limited = dict(grads)
         if self.max_value is not None:
             top = self.max_value
@@ -659,7 +661,7 @@ class Optimizer(Settings):
         return updates
 
     def _step_accumulated(self, grads: Mapping[Any, Any]) -> Updates:
-        """Sum gradients in slots; every k-th run steps with their mean and empties the slots."""
+        """Accumulate gradients in slots, and step by their mean in every k-th run."""
         seen = self.state("micro_step")
         due = equal(seen + 1, self.accumulate)
         slots = {p: slot(p, ACCUMULATOR) for p in grads}
@@ -698,6 +700,7 @@ parts.register(
 
 
 def _graph_step(step: Any) -> Any:
+    """Wrap an optimizer's ``step``: PyTorch's call without arguments, errors for others."""
 
     @wraps(step)
     def step_or_refuse(self: Optimizer, *grads: Any) -> Any:
@@ -734,6 +737,7 @@ def listed_parameters(params: Any) -> list[Parameter]:
 
 
 def _check_floating(name: str, params: Iterable[Parameter]) -> None:
+    """Refuse parameters of an optimizer that are not floating."""
     for p in params:
         if not p.dtype.is_float:
             raise GradientError(
@@ -744,7 +748,7 @@ def _check_floating(name: str, params: Iterable[Parameter]) -> None:
 
 
 def checked_gradients(name: str, grads: Any) -> Any:
-    """``grads`` if it maps parameters to their gradients, those of complex ones by both parts."""
+    """Check that gradients are a dict by parameter with equal shapes, and return it."""
     if not isinstance(grads, Mapping):
         raise ArgumentError(
             f"{name} takes gradients by parameter, not {kind_of(grads)}",
@@ -801,6 +805,7 @@ class ParameterGroups(Optimizer):
         return (self.default, *[how for _, how in group_rules])
 
     def _group(self, pair: Any) -> tuple[Callable[[Any], bool], Optimizer]:
+        """Read a pair of ParameterGroups: a test for parameters, and their optimizer."""
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise _no_groups(pair)
         chosen, how = pair
@@ -831,6 +836,7 @@ _SHARED = tuple(field.name for field in fields(Optimizer) if field.name != "name
 
 
 def _check_inner(optimizer: Any) -> None:
+    """Refuse a group's optimizer that is none."""
     if not isinstance(optimizer, Optimizer):
         raise ArgumentError(
             f"ParameterGroups takes optimizers, not {quote(optimizer)}",

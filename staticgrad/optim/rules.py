@@ -77,7 +77,7 @@ class SGD(Optimizer):
         require(not (self.nesterov and self.dampening), "nesterov", "False with dampening")
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters and momenta."""
+        """Step by SGD: momentum, Nesterov's variant, dampening."""
         updates: Updates = {}
         share: Any = None
         if self.momentum and self.dampening:
@@ -134,7 +134,7 @@ class Adam(Optimizer):
     amsgrad: bool = False
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters, moments and step counter."""
+        """Step by Adam: bias-corrected first and second moments."""
         count = self.state("step")
         t = (count + 1).astype("float64")
         correction = 1.0 - power(self.beta1, t)
@@ -155,7 +155,7 @@ class Adam(Optimizer):
         return with_decay(g, self.weight_decay, p)
 
     def moments(self, p: Parameter, g: Any, updates: Updates) -> tuple[Any, Any]:
-        """The next first and second moment of a parameter, which go into ``updates``.
+        """Update Adam's first and second moments of a parameter; with amsgrad also the largest.
 
         With ``amsgrad`` the largest second moment, too, in the place of the second.
         """
@@ -248,7 +248,7 @@ class Muon(AdamW):
     adjust: Literal["original", "match_rms_adamw"] = "original"
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters, momenta, moments and step counter."""
+        """Step by Muon: orthogonalized momentum for matrices, AdamW for other parameters."""
         others = {p: g for p, g in grads.items() if p.ndim != 2}
         updates: Updates = super().step(others) if others else {}
         for p, g in grads.items():
@@ -270,7 +270,7 @@ class Muon(AdamW):
 
 
 def orthogonal(matrix: Any, rounds: int) -> Any:
-    """The matrix with singular values near 1: Newton and Schulz' iteration, of degree 5.
+    """Orthogonalize a matrix by Newton-Schulz iterations: singular values near 1.
 
     The smaller of both products with the transpose is taken.
     """
@@ -312,7 +312,7 @@ class Lion(Optimizer):
     weight_decay: NonNegativeFloat = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters and momenta."""
+        """Step by Lion: the sign of an interpolated momentum."""
         updates: Updates = {}
         for p, g in grads.items():
             m = slot(p, "momentum")
@@ -359,7 +359,7 @@ class RMSProp(Optimizer):
     weight_decay: NonNegativeFloat = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters, moments and momenta."""
+        """Step by RMSProp: the gradient over the root of its mean square."""
         updates: Updates = {}
         for p, g in grads.items():
             g = with_decay(g, self.weight_decay, p)
@@ -403,7 +403,7 @@ class Adagrad(Optimizer):
     weight_decay: NonNegativeFloat = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters and sums of squares."""
+        """Step by Adagrad: the gradient over the root of its sum of squares."""
         updates: Updates = {}
         for p, g in grads.items():
             g = with_decay(g, self.weight_decay, p)
@@ -453,7 +453,7 @@ class Adafactor(Optimizer):
     weight_decay: NonNegativeFloat = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters, moments and step counter."""
+        """Step by Adafactor: factored second moments, relative step sizes."""
         count = self.state("step")
         t = (count + 1).astype("float64")
         keep = 1.0 - power(t, -self.decay)
@@ -473,7 +473,7 @@ class Adafactor(Optimizer):
         return updates
 
     def _direction(self, p: Parameter, g: Any, keep: Any, updates: Updates) -> Any:
-        """The gradient over the root of its second moment, which goes into ``updates``."""
+        """Divide a gradient by the root of Adafactor's second moment, by rows and columns."""
         squares = g * g + self.eps
         decay = keep.astype(squares.dtype)
         if p.ndim < 2:

@@ -96,7 +96,7 @@ def schedule(cls: type[T]) -> type[T]:
 
 
 def read_rate(word: str, rate: Any) -> Any:
-    """Return ``rate``: a number from 0 on, a 0-d value or a schedule."""
+    """Check a learning rate: a nonnegative number, a 0-d value or a schedule."""
     if isinstance(rate, RateSchedule):
         return rate
     if isinstance(rate, Value):
@@ -289,6 +289,7 @@ class cosine_restarts(RateSchedule):  # noqa: N801 - called as a function
     least: NonNegativeFloat = 0.0
 
     def formula(self, t: Any) -> Any:
+        """Compute the learning rate of cosine cycles with warm restarts at step t."""
         if self.longer == 1:
             return _half_cosine(self.rate, self.least, t / self.steps - floor(t / self.steps))
         # cosine k begins at steps * (longer**k - 1) / (longer - 1)
@@ -411,7 +412,7 @@ class Plateau(RateSchedule):
         return dict(zip(self.parameters(), self._next(measure, *self.parameters()), strict=True))
 
     def observe(self, measure: Any) -> None:
-        """See a measure: at each call of a function that is traced, of a number at once."""
+        """Record a validation measure for a plateau schedule, at each call of a traced function."""
         if isinstance(measure, Symbolic) or running_session() is not None:
             for p, value in self.updates(measure).items():
                 p.update(value)

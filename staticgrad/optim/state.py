@@ -55,7 +55,7 @@ def slot(p: Parameter, name: str) -> Parameter:
 
 @contextmanager
 def states_made_by(maker: Maker) -> Iterator[None]:
-    """Inside of this context, ``maker`` creates (or finds again) the state of optimizers.
+    """Create or find optimizer states by ``maker`` inside of this context.
 
     It is given the parameter that the state belongs to (None: the optimizer as a whole), the name,
     shape (a Shard: that of a part) and element type. So the same rules serve tensors, which have
@@ -91,7 +91,7 @@ class _Kept:
 
 @contextmanager
 def states_made_once() -> Iterator[None]:
-    """Inside of this context, a state that is requested twice by one name is created once."""
+    """Return one optimizer state for two requests of one name inside of this context."""
     maker = _maker.get()
     if isinstance(maker, _Kept):
         yield
@@ -109,7 +109,7 @@ class _Memory:
         self.of_graphs: WeakSet[ParameterStore] = WeakSet()
 
     def stores(self) -> list[ParameterStore]:
-        """Return the stores of the states: those of ``minimize``, else those in graphs.
+        """Return the stores of an optimizer's states: of ``minimize``, else those of graphs.
 
         Two graphs that have one of the same name are refused.
         """
@@ -127,7 +127,7 @@ class _Memory:
         return stores
 
     def make(self, owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
-        """Create a state of zeros, or of loaded values.
+        """Create an optimizer state of zeros, or of loaded values.
 
         Raises:
             SavedFileError: other states were loaded, but none of that name, shape and type.
@@ -163,7 +163,7 @@ _memories: Final[WeakKeyDictionary[object, _Memory]] = WeakKeyDictionary()
 
 
 def states_kept_by(optimizer: object) -> AbstractContextManager[None]:
-    """Inside, existing state of the optimizer is reused."""
+    """Reuse an optimizer's existing states inside of this context."""
     memory = _memories.setdefault(optimizer, _Memory())
     noted = running_session()
 
@@ -177,7 +177,7 @@ def states_kept_by(optimizer: object) -> AbstractContextManager[None]:
 
 
 def states_noted_by(optimizer: object) -> AbstractContextManager[None]:
-    """Record new state of a graph, created in this context, as the optimizer's."""
+    """Record new optimizer states of a graph that are created inside of this context."""
     if _maker.get() is not _parameter_of_zeros:
         return nullcontext()
     memory = _memories.setdefault(optimizer, _Memory())
@@ -199,6 +199,7 @@ def states_expected_of(optimizer: object, owners: Iterable[Any]) -> None:
 
 
 def _in_names_of(owners: Iterable[tuple[str, ...]], states: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename loaded optimizer states to the present names of their parameters."""
     elsewhere = dict.fromkeys(name.rpartition(".")[0] for name in states)
     own_names = match_names(elsewhere, owners)
     renamed = {}
@@ -215,7 +216,7 @@ def kept_states(optimizer: object) -> dict[str, Any]:
 
 
 def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
-    """Let an optimizer keep these states: now, or when it makes them. All of them or none.
+    """Load optimizer states, now or when they are created; all or none.
 
     No states are those before the first step: what it keeps is zero again.
     """
@@ -279,7 +280,7 @@ _SHAPES: Final = ((), (2,), (2, 2), (2, 2, 2, 2))
 
 
 def refuse_other_kind(optimizer: Stepping, states: Mapping[str, Any]) -> None:
-    """Refuse states of parameters by names that ``optimizer`` never uses.
+    """Refuse to load states of another optimizer's kind, by their names.
 
     Those of the optimizer as a whole, which are single numbers, may differ: a rate that was a
     schedule, say.
@@ -300,7 +301,7 @@ def refuse_other_kind(optimizer: Stepping, states: Mapping[str, Any]) -> None:
 
 
 def _names(optimizer: Stepping) -> frozenset[str] | None:
-    """Return the names of its state for parameters; None if its rule cannot take them."""
+    """Return the state names of an optimizer per parameter; None if they cannot be found."""
     names = {ACCUMULATOR} if optimizer.accumulate > 1 else set()
 
     def make(owner: Any, name: str, shape: Any, dtype: Any) -> Any:
@@ -330,7 +331,7 @@ _NUMBER: Final = re.compile(r"_?(\d+)(?=\.|$)")
 def match_names(
     foreign_names: Iterable[str], own_names: Iterable[tuple[str, ...]]
 ) -> dict[str, str]:
-    """Match names from elsewhere with ours: given name -> our name.
+    """Match parameter names of a file with present ones that differ in numbers.
 
     ``own_names`` has for each of ours its name, and others by which it is known, too. Names that
     differ in numbers alone make a group. Where each name of ours in a group, or another of its

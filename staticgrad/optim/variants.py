@@ -45,7 +45,7 @@ class Adadelta(Optimizer):
     weight_decay: NonNegativeFloat = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters and averages."""
+        """Step by Adadelta: the ratio of root mean squares of updates and gradients."""
         updates: Updates = {}
         for p, g in grads.items():
             g = with_decay(g, self.weight_decay, p)
@@ -88,7 +88,7 @@ class Adamax(Optimizer):
     weight_decay: NonNegativeFloat = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters, moments and step counter."""
+        """Step by Adamax: the gradient's moment over its largest decayed magnitude."""
         count = self.state("step")
         correction = 1.0 - power(self.beta1, (count + 1).astype("float64"))
         updates: Updates = {count: count + 1}
@@ -130,7 +130,7 @@ class NAdam(Adam):
     momentum_decay: NonNegativeFloat = 4e-3
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters, moments, step counter and product."""
+        """Step by NAdam: Adam with Nesterov's momentum schedule."""
         count, logs = self.state("step"), self.state("log_product", "float64")
         t = (count + 1).astype("float64")
         now, ahead = self._momentum(t), self._momentum(t + 1.0)
@@ -170,7 +170,7 @@ class RAdam(Adam):
     """
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """Next parameters, moments and step counter."""
+        """Step by RAdam: Adam with a rectified adaptive rate."""
         count = self.state("step")
         t = (count + 1).astype("float64")
         correction, second = 1.0 - power(self.beta1, t), 1.0 - power(self.beta2, t)

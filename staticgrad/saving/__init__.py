@@ -49,7 +49,7 @@ def save(path: Any, tree: Any) -> None:
 
 
 def _path(path: Any, function: str) -> Path:
-    """Return the path of a file to read or write."""
+    """Check the path of a file to save or load."""
     if not isinstance(path, str | PathLike):
         raise ArgumentError(
             f"{function}: the path comes first, got {kind_of(path)}",
@@ -104,7 +104,7 @@ def load(path: Any, into: Any = None) -> Any:
 
 
 def restore_tree(content: Content, path: Any, into: Any) -> Any:
-    """Return the tree of a content; write it into a tree that is not None."""
+    """Build the saved tree of a file's content, or write it into the given tree."""
     tree = tree_of(content, path)
     if into is not None:
         try:

@@ -46,7 +46,7 @@ class Content:
 
 
 def write_file(path: Path, content: Content) -> None:
-    """Write a file atomically."""
+    """Write arrays and text to an npz or safetensors file, atomically."""
     check_place(path)
     for name in content.arrays:
         _check_name(name)
@@ -58,7 +58,7 @@ def write_file(path: Path, content: Content) -> None:
 
 
 def read_file(path: Path) -> Content:
-    """Read the content of a file."""
+    """Read arrays and text of an npz or safetensors file, and check their sum."""
     read = _read_npz if _suffix(path) == ".npz" else _read_safetensors
     arrays, note = read(path)
     if note is None:
@@ -81,6 +81,7 @@ def check_place(path: Path) -> None:
 
 
 def _suffix(path: Path) -> str:
+    """Return the suffix of a path to save or load; refuse other formats."""
     try:
         is_path = b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
@@ -96,7 +97,7 @@ def _suffix(path: Path) -> str:
 
 
 def _check_name(name: str) -> None:
-    """Refuse a name under which no array can be read again, in every format alike."""
+    """Refuse an array name that some file format cannot store."""
     try:
         is_name = len(name.encode()) <= _LONGEST and "\0" not in name and name not in _RESERVED
     except UnicodeEncodeError:
@@ -116,7 +117,7 @@ def _plain(array: Any) -> np.ndarray[Any, np.dtype[Any]]:
 
 
 def _sum(arrays: Arrays, text: str | None) -> int:
-    """A sum over the text, and names, types and bytes of arrays in the order of their names."""
+    """Compute a checksum (CRC-32) of a saved file's text, array names, types and bytes."""
     checksum = crc32(repr(text).encode())
     for name in sorted(arrays):
         array = np.asarray(arrays[name], order="C")
@@ -127,7 +128,7 @@ def _sum(arrays: Arrays, text: str | None) -> int:
 
 @contextmanager
 def _replace_file(path: Path) -> Iterator[Path]:
-    """Inside, a file beside ``path`` is written; then it takes its place, on the disk too."""
+    """Write a temporary file in this context, then replace ``path`` by it atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     _sweep(path)
     try:
@@ -184,6 +185,7 @@ def _values(array: Any) -> Any:
 
 
 def _read_npz(path: Path) -> tuple[Arrays, str | None]:
+    """Read arrays and text of an npz file."""
     with path.open("rb") as file:
         try:
             with ZipFile(file) as archive:
@@ -217,6 +219,7 @@ def _entry(archive: ZipFile, name: str) -> Any:
 
 
 def _write_safetensors(path: Path, arrays: Arrays, note: str) -> None:
+    """Write arrays and a note to a safetensors file."""
     save_file = safetensors("numpy").save_file
     try:
         save_file(dict(arrays), str(path), metadata={_NOTE: note, "format": "np"})
@@ -237,6 +240,7 @@ _KINDS: Final = {
 
 
 def _read_safetensors(path: Path) -> tuple[Arrays, str | None]:
+    """Read arrays and note of a safetensors file."""
     data = path.read_bytes()
     try:
         arrays = {name: _array(path, name, view) for name, view in safetensors.deserialize(data)}

@@ -30,7 +30,7 @@ _NAMES: Final = "names"
 
 
 def _names_in(tree: Any, path: str = "") -> dict[str, str]:
-    """The path of each parameter -> its name; of those alone whose path has no names in it."""
+    """Map paths of parameters in a tree to be saved to their names."""
     tree = stored_of(tree)
     if isinstance(tree, Parameter):
         return {path: tree.name}
@@ -47,7 +47,7 @@ def _names_in(tree: Any, path: str = "") -> dict[str, str]:
 
 
 def content_of(tree: Any) -> Content:
-    """Return the content of a file for ``tree``."""
+    """Convert a tree to arrays by name and a JSON text, to be saved."""
     arrays: dict[str, Any] = {}
     try:
         text = json.dumps({**_describe_tree(tree, "", arrays, 0), _NAMES: _names_in(tree)})
@@ -66,6 +66,7 @@ def endless(function: str) -> ArgumentError:
 
 
 def _describe_tree(tree: Any, path: str, arrays: dict[str, Any], level: int) -> Any:
+    """Describe a tree as nested lists for JSON, and collect its arrays by path."""
     if level > _MOST_LEVELS:
         raise endless("save")
     tree = stored_of(tree)
@@ -100,7 +101,7 @@ def _describe_tree(tree: Any, path: str, arrays: dict[str, Any], level: int) -> 
 
 
 def _array_of(leaf: Any, path: str) -> Any:
-    """A leaf's numbers; None of what has none."""
+    """Return the array of a leaf to be saved; None if it has none."""
     if isinstance(leaf, Parameter):
         return leaf.store.numbers(leaf.store.gather_array())
     if isinstance(leaf, Value):
@@ -119,7 +120,7 @@ def _array_of(leaf: Any, path: str) -> Any:
 
 
 def tree_of(content: Content, path: Any) -> Any:
-    """The containers, arrays and numbers of a file; of files of others the arrays by name."""
+    """Rebuild the tree of a saved file; of foreign files a dict of arrays."""
     if content.text is None:
         return dict(content.arrays)
     try:
@@ -138,6 +139,7 @@ def names_of(content: Content) -> dict[str, str]:
 
 
 def _built(described: Any, arrays: Arrays) -> Any:
+    """Rebuild a tree from its JSON description and arrays."""
     ((kind, what),) = described.items()
     if kind == "value":
         return what
@@ -154,7 +156,7 @@ def _built(described: Any, arrays: Arrays) -> Any:
 
 
 def _by_present_names(parts: Mapping[str, Parameter], state: dict[Any, Any]) -> dict[Any, Any]:
-    """Return the saved state of parameters by name, old names replaced by the present ones."""
+    """Rename the state in a saved file to the parameters' present names."""
     present = {}
     for name, p in parts.items():
         latest = (f for f in p.store.former if f in state and f not in parts)
@@ -170,7 +172,7 @@ def _is_kept(tree: Any) -> bool:
 
 
 def renamed_in(tree: Any, saved: Mapping[str, str]) -> dict[str, str]:
-    """Names of parameters when they were saved -> those in ``tree`` now, the longest names first.
+    """Map names of parameters at saving to their names in ``tree`` now.
 
     Empty where one name stands for two parameters, then or now.
     """
@@ -195,7 +197,7 @@ class Restoring:
         self._states: list[tuple[Callable[[], Any], Callable[[Any], object], Any]] = []
 
     def look(self, tree: Any, saved: Any, path: str = "") -> None:
-        """Note what of ``saved`` belongs where in ``tree``, or why it does not."""
+        """Match a saved tree with ``tree``: collect what to load where, and problems."""
         tree = stored_of(tree)
         container = parts(tree)
         if container is not None and container.are_names and isinstance(saved, dict):
@@ -233,7 +235,7 @@ class Restoring:
         return renamed
 
     def write(self) -> None:
-        """Write all of it, or nothing."""
+        """Load all matched values into parameters, states and arrays, or none."""
         done: list[tuple[Callable[[Any], object], Any]] = []
         try:
             for state_of, restore, state in self._states:
@@ -248,6 +250,7 @@ class Restoring:
             np.copyto(target, array)
 
     def _look_inside(self, parts: Mapping[Any, Any], saved: Any, path: str) -> None:
+        """Match a container's parts with the saved ones by key; report missing and extra ones."""
         items = items_of(saved)
         if items is None:
             self._differs(path, f"{len(parts)} parts", saved)
@@ -273,6 +276,7 @@ class Restoring:
         note: Callable[[Any], None],
         is_stored: bool = False,
     ) -> None:
+        """Match a saved array with a target of equal shape and dtype, or report a difference."""
         if not isinstance(saved, np.ndarray):
             self._differs(path, f"{target.dtype.name}{[*target.shape]}", saved)
         elif saved.shape != target.shape or saved.dtype != target.dtype:
@@ -290,7 +294,7 @@ class Restoring:
         self.problems.append(f"{path or 'it'} is {expected} here, {inside} in the file")
 
     def check(self, path: Any, cure: str = "") -> None:
-        """Refuse a file that does not fit; ``cure`` is said first."""
+        """Refuse a saved file that does not fit, with its first problems."""
         if self.problems:
             problems = sorted(self.problems)
             more = len(problems) - _MOST_SHOWN

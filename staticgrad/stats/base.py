@@ -74,7 +74,7 @@ def is_plain(argument: Any) -> bool:
 
 
 def compute_formula(name: str, formula: Formula, arguments: Sequence[Any]) -> Any:
-    """Return ``formula`` of the arguments as values of one floating dtype.
+    """Compute a distribution's formula in one floating dtype; of plain arrays at once.
 
     Of arrays and numbers alone the result is an array, computed at once. Narrow floats are computed
     in float32, and the result is rounded once.
@@ -88,7 +88,7 @@ def compute_formula(name: str, formula: Formula, arguments: Sequence[Any]) -> An
 
 
 def as_floats(name: str, arguments: Sequence[Any]) -> tuple[list[Any], DType]:
-    """Return arguments as values of one dtype, in which narrow floats are computed, and theirs."""
+    """Convert a distribution's arguments to one compute dtype; return the result's dtype too."""
     arguments = [
         np.asarray(argument) if isinstance(argument, list | tuple) else argument
         for argument in arguments
@@ -117,7 +117,7 @@ def round_to(results: Any, dtype: DType) -> Any:
 
 
 def all_of(*conditions: Any) -> Any:
-    """Return where all conditions hold; True ones are left out."""
+    """Combine conditions of a distribution by logical and; True ones are left out."""
     conjunction: Any = True
     for condition in conditions:
         conjunction = (
@@ -230,7 +230,7 @@ class Distribution(NamedDistribution):
         return self.signature("")
 
     def signature(self, method: str) -> Signature:
-        """The arguments of a method."""
+        """Return the signature of a distribution's method: argument, parameters, loc, scale."""
         first, further = _ARGUMENTS.get(method, (("x",), ()))
         kind = Parameter.POSITIONAL_OR_KEYWORD
         fixed = [Parameter(name, kind) for name in first]
@@ -258,6 +258,7 @@ class Distribution(NamedDistribution):
         return self
 
     def _call(self, method: str, args: Any, kwargs: Any) -> Any:
+        """Compute a distribution's method by its formula; refuse one without a formula."""
         family = self._form(kwargs)
         arguments = [*family._read(method, args, kwargs).values()]
         of = getattr(family, f"_{method}", None)
@@ -282,7 +283,7 @@ class Distribution(NamedDistribution):
         return FrozenDistribution(family, family._read("", args, kwargs))
 
     def rvs(self, *args: Any, **kwargs: Any) -> Any:
-        """Draw: the parameters, then ``size``, and ``random_state``, a generator or a seed.
+        """Draw random variates of a distribution: parameters, ``size``, ``random_state``.
 
         A ``sg.random.Generator`` gives values of the graph, or tensors in eager mode, whose draws
         differ from run to run; a whole number is the seed of an array that is drawn at once.
@@ -486,7 +487,7 @@ class Continuous(Univariate):
         return s, loc, scale, all_of(self.valid(*s), scale > 0.0)
 
     def _inside(self, z: Any, s: Sequence[Any]) -> tuple[Any, Any]:
-        """Return a mask of the support, and z with ``typical`` outside of it."""
+        """Return a mask of a distribution's support, and z with a typical point outside of it."""
         low, high = self._ends(s)
         outside: Any = None
         for end, beyond in ((low, z < low), (high, z > high)):
@@ -512,7 +513,7 @@ class Continuous(Univariate):
     def _by(
         self, of: Formula, x: Any, parameters: Sequence[Any], at_low: float, at_high: float
     ) -> Any:
-        """A function of z in the support; ``at_low`` and ``at_high`` it constants."""
+        """Compute a formula inside of a continuous support; constants below and above it."""
         s, loc, scale, valid = self._split(parameters)
         z = (x - loc) / scale
         low, high = self._ends(s)
@@ -534,6 +535,7 @@ class Continuous(Univariate):
         return self._by(self.log_above, x, parameters, 0.0, -math.inf)
 
     def _inverse(self, of: Formula, q: Any, parameters: Sequence[Any], upper: bool) -> Any:
+        """Compute quantiles of a continuous distribution, with its ends at 0 and 1."""
         s, loc, scale, valid = self._split(parameters)
         inside = (q > 0.0) & (q < 1.0)
         low, high = self._ends(s)
@@ -625,6 +627,7 @@ class Discrete(Univariate):
     # -- what follows
 
     def _logpmf(self, k: Any, *parameters: Any) -> Any:
+        """Compute the log mass of a discrete distribution: -inf outside of the integers it has."""
         *s, loc = parameters
         k = k - loc
         low, high = self._ends(s)
@@ -643,6 +646,7 @@ class Discrete(Univariate):
     def _by(
         self, of: Formula, k: Any, parameters: Sequence[Any], at_low: float, at_high: float
     ) -> Any:
+        """Compute a formula inside of a discrete support; constants below and above it."""
         *s, loc = parameters
         k = floor(k - loc)
         low, high = self._ends(s)
@@ -672,7 +676,7 @@ class Discrete(Univariate):
         return self._bisect(lambda k: self.above(k, *s) <= q, q, s)
 
     def _bisect(self, reached: Formula, q: Any, s: Sequence[Any]) -> Any:
-        """The first whole number of the support that is ``reached``."""
+        """Find the first ``reached`` integer of a discrete distribution by bisection."""
         zero = stop_gradient(sum([parameter * 0.0 for parameter in s], q * 0.0))
         low, _ = self._ends(s)
         start = zero + (low - 1.0)  # not reached
@@ -688,6 +692,7 @@ class Discrete(Univariate):
         return fori_loop(0, _HALVINGS, step, (start, end))[1]
 
     def _inverse(self, of: Formula, q: Any, parameters: Sequence[Any], upper: bool) -> Any:
+        """Compute quantiles of a discrete distribution, with its ends at 0 and 1."""
         *s, loc = parameters
         inside = (q > 0.0) & (q < 1.0)
         low, high = self._ends(s)

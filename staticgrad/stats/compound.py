@@ -41,7 +41,7 @@ def is_discrete(law: Any) -> bool:
 
 
 def check_law(name: str, law: Any) -> Any:
-    """Refuse what is not a distribution with its parameters."""
+    """Refuse a component of a mixture that is no distribution with its parameters."""
     if not isinstance(law, FrozenDistribution | Compound):
         raise ArgumentError(
             f"{name}: {quote(law)} is not a distribution with its parameters",
@@ -106,7 +106,7 @@ class Compound(NamedDistribution):
         return ()
 
     def rvs(self, size: Any = None, random_state: Any = None) -> Any:
-        """Draw ``size`` times: by a ``sg.random.Generator``, or arrays at once by a seed."""
+        """Draw ``size`` random variates of a compound distribution."""
         if isinstance(random_state, Generator):
             return self._draw(random_state, () if size is None else drawn_shape(size))
         is_seed = isinstance(random_state, int) and not isinstance(random_state, bool)
@@ -153,7 +153,7 @@ class Mixture(Compound):
         return [getattr(self.components, method)(x)]
 
     def _combine(self, method: str, of: Any, x: Any) -> Any:
-        """``of`` the logarithms of the weights and the results, along the last axis."""
+        """Combine log weights and the components' results of a mixture along the last axis."""
         is_tuple = isinstance(self.components, tuple)
         if not is_tuple:
             x = np.asarray(x)[..., None] if is_plain(x) else x[..., None]
@@ -186,6 +186,7 @@ class Mixture(Compound):
         return self._combine("logsf", lambda w, f: special.logsumexp(w + f, -1), x)
 
     def _moments(self, of: Any) -> Any:
+        """Compute moments of a mixture from means and variances of its components."""
         is_tuple = isinstance(self.components, tuple)
         laws = self.components if is_tuple else (self.components,)
         raw_weights = self.weights if self.logits is None else self.logits
@@ -205,7 +206,7 @@ class Mixture(Compound):
         return self._moments(lambda w, mean, var: total(w * mean, -1))
 
     def var(self) -> Any:
-        """Variance."""
+        """Compute the variance of a mixture."""
 
         def of(w: Any, mean: Any, var: Any) -> Any:
             centre = total(w * mean, -1, keepdims=True)
@@ -218,6 +219,7 @@ class Mixture(Compound):
         return compute_formula("mixture.std", sqrt, [self.var()])
 
     def _draw(self, rng: Any, shape: Any) -> Any:
+        """Draw from a mixture: choose a component for each element, then its draw."""
         raw_weights = self.weights if self.logits is None else self.logits
         logs = special.xlogy(1.0, raw_weights) if self.logits is None else raw_weights
         chosen = rng.categorical(logs, shape=shape)
@@ -272,7 +274,10 @@ class AtZero(Compound):
         return [*_parameters(self.law), self.p]
 
     def _log_at(self, k: Any) -> Any:
+        """Compute the log mass of zero-inflated or hurdle counts."""
+
         def formula(k: Any, p: Any, at: Any, zero: Any) -> Any:
+            """Compute log mass from probability of zero and the counts' own log mass."""
             valid = (p >= 0.0) & (p <= 1.0)
             some = where(valid, p, 0.5)
             log_q, log_p = special.xlog1py(1.0, -some), special.xlogy(1.0, some)
@@ -288,7 +293,7 @@ class AtZero(Compound):
 
     @staticmethod
     def _log_mix(p: Any, log_q: Any, zero: Any) -> Any:
-        """log(p + (1 - p) * exp(zero)), with slopes where p is 0."""
+        """Compute log(p + (1 - p) exp(zero)), with finite slopes where p is 0."""
         large = p > exp(zero)
         far = logaddexp(log(where(large, p, 1.0)), log_q + where(large, zero, 0.0))
         near, share = where(large, 0.0, zero), where(large | (p >= 1.0), 0.0, p)
@@ -297,7 +302,7 @@ class AtZero(Compound):
         )
 
     def cdf(self, k: Any) -> Any:
-        """Probability of at most ``k``."""
+        """Compute the cumulative probability of zero-inflated or hurdle counts."""
 
         def formula(k: Any, p: Any, below: Any, zero: Any) -> Any:
             law_cdf = (below - zero) / (1.0 - zero) if self._hurdle else below
@@ -307,7 +312,7 @@ class AtZero(Compound):
         return compute_formula(f"{self.name}.cdf", formula, arguments)
 
     def mean(self) -> Any:
-        """Mean."""
+        """Compute the mean of zero-inflated or hurdle counts."""
 
         def formula(p: Any, mean: Any, zero: Any) -> Any:
             return (1.0 - p) * (mean / (1.0 - zero) if self._hurdle else mean)
@@ -380,7 +385,10 @@ class Truncated(Compound):
         return large + where(proper, log1mexp(where(log_ratio < 0.0, log_ratio, -1e-300)), 0.0)
 
     def _log_at(self, x: Any) -> Any:
+        """Compute the log density of a truncated distribution."""
+
         def formula(x: Any, low: Any, high: Any, at: Any, *tails: Any) -> Any:
+            """Subtract the interval's log mass from the log density; -inf outside of it."""
             inside = (x >= low) & (x <= high)
             log_density = where(inside, at, 0.0) - self._mass(*tails)
             return where(
@@ -393,7 +401,7 @@ class Truncated(Compound):
         return compute_formula("truncated.logpdf", formula, arguments)
 
     def cdf(self, x: Any) -> Any:
-        """Probability of at most ``x``."""
+        """Compute the cumulative probability of a truncated distribution."""
 
         def formula(x: Any, low: Any, high: Any, at: Any, over: Any, *tails: Any) -> Any:
             below, _, above, _ = tails
@@ -406,7 +414,7 @@ class Truncated(Compound):
         return compute_formula("truncated.cdf", formula, arguments)
 
     def ppf(self, q: Any) -> Any:
-        """Quantile: the inverse of ``cdf``."""
+        """Compute quantiles of a truncated distribution from the better conditioned tail."""
         low = self.low
         if self.discrete:
             low = compute_formula("truncated", lambda low: low - 1.0, [low])
@@ -447,6 +455,7 @@ class Truncated(Compound):
             low: Any,
             high: Any,
         ) -> Any:
+            """Choose the quantile by the lower or upper tail; the normal's in underflow."""
             upper = below > 0.5
             quantile = where(upper, far, near)
             least = 1e7 * float(np.finfo(below.dtype.numpy).tiny)
@@ -457,7 +466,7 @@ class Truncated(Compound):
         return compute_formula("truncated.ppf", select_quantile, arguments)
 
     def _normal_quantile(self, q: Any) -> Any:
-        """The quantile of a normal distribution, of others NaN."""
+        """Compute the quantile of a truncated normal distribution; NaN for others."""
         if getattr(self.law, "family", None) is not norm:
             return math.nan
         loc, scale = self.law.parameters.values()

@@ -379,6 +379,7 @@ class Beta(Continuous):
         return mean, mean * (b / concentration) / (concentration + 1.0)
 
     def spread(self, a: Any, b: Any) -> Any:
+        """Compute the entropy of the standard beta distribution."""
         digamma_term = (a + b - 2.0) * special.digamma(a + b)
         return (
             special.betaln(a, b)
@@ -434,6 +435,7 @@ class StudentT(Continuous):
         return where(df > 1.0, 0.0, math.inf), variance
 
     def spread(self, df: Any) -> Any:
+        """Compute the entropy of Student's t; the normal one for infinitely many degrees."""
         normal = df == math.inf
         some = where(normal, 1.0, df)
         half, more = some * 0.5, some * 0.5 + 0.5
@@ -806,7 +808,7 @@ class VonMises(Continuous):
 
 
 def _normal_quantile_of_log(y: Any) -> Any:
-    """z with log(ndtr(z)) = y for y < -70, also where ndtr(z) underflows.
+    """Solve log(ndtr(z)) = y for y < -70, where ndtr(z) may underflow.
 
     Newton's method; it begins with two terms of the logarithm's asymptotic series.
     """
@@ -840,7 +842,7 @@ class TruncatedNormal(Continuous):
         return where(a > 0.0, a, where(b < 0.0, b, 0.0))
 
     def _mass(self, a: Any, b: Any) -> Any:
-        """log(ndtr(b) - ndtr(a)), in the tail where both are on one side."""
+        """Compute log(ndtr(b) - ndtr(a)) of the truncated normal, in the nearer tail."""
         upper = a > 0.0
         first, last = where(upper, -b, a), where(upper, -a, b)
         high = special.log_ndtr(last)
@@ -869,6 +871,7 @@ class TruncatedNormal(Continuous):
         return exp(self.log_above(z, a, b))
 
     def quantile(self, q: Any, a: Any, b: Any) -> Any:
+        """Compute quantiles of the truncated normal, by logarithms far in a tail."""
         upper = a > 0.0
         first, last = where(upper, -a, a), where(upper, -b, b)
         edge = -37.0 if q.dtype is F64 else -12.0  # from which on ndtr loses digits

@@ -152,6 +152,7 @@ class MultivariateNormal(Joint):
         return cholesky(cov)
 
     def _logpdf(self, x: Any, mean: Any, cov: Any) -> Any:
+        """Compute the log density of the multivariate normal by a Cholesky factor."""
         x = has_axes("multivariate_normal.logpdf", x, 1)
         factor = self._factor(cov, x.shape[-1])
         white = whiten_vectors(factor, x - mean)
@@ -199,6 +200,7 @@ class MultivariateT(MultivariateNormal):
     forms: ClassVar[Mapping[str, str]] = {}
 
     def _logpdf(self, x: Any, loc: Any, shape: Any, df: Any) -> Any:  # type: ignore[override]
+        """Compute the log density of the multivariate t by a Cholesky factor."""
         x = has_axes("multivariate_t.logpdf", x, 1)
         factor = self._factor(shape, x.shape[-1])
         white = whiten_vectors(factor, x - loc)
@@ -228,6 +230,7 @@ class Dirichlet(Joint):
     shapes = ("alpha",)
 
     def _logpdf(self, x: Any, alpha: Any) -> Any:
+        """Compute the log density of the Dirichlet distribution."""
         x = has_axes("dirichlet.logpdf", x, 1)
         inside = every(x >= 0.0, -1) & (absolute(total(x, -1) - 1.0) < NEARLY)
         at = where(x >= 0.0, x, 0.5)
@@ -267,6 +270,7 @@ class Wishart(Joint):
     shapes = ("df", "scale")
 
     def _logpdf(self, x: Any, df: Any, scale: Any) -> Any:
+        """Compute the log density of the Wishart distribution."""
         x = has_axes("wishart.logpdf", x, 2)
         count = _literal(x)
         of_x, of_scale = cholesky(x), cholesky(scale)
@@ -279,7 +283,7 @@ class Wishart(Joint):
         return df * has_axes(f"{self.name}.mean", scale, 2)
 
     def _rvs(self, rng: Any, shape: Any, dtype: DType, df: Any, scale: Any) -> Any:
-        """Bartlett's factor."""
+        """Draw from the Wishart distribution by Bartlett's factor."""
         size = int(_literal(has_axes(f"{self.name}.rvs", scale, 2)))
         below = np.tril(np.ones((size, size)), -1)
         normal = rng.normal(shape=(*shape, size, size), dtype=dtype) * below.astype(dtype.numpy)
@@ -301,6 +305,7 @@ class InverseWishart(Wishart):
     """
 
     def _logpdf(self, x: Any, df: Any, scale: Any) -> Any:
+        """Compute the log density of the inverse Wishart distribution."""
         x = has_axes("invwishart.logpdf", x, 2)
         count = _literal(x)
         of_x, of_scale = cholesky(x), cholesky(scale)
@@ -332,7 +337,7 @@ def _square(factor_a: Any, factor_b: Any) -> Any:
 
 
 def _log_volume(count: int, eta: Any) -> Any:
-    """The logarithm of LKJ's normalizing constant."""
+    """Compute the logarithm of the LKJ distribution's normalizing constant."""
     log_volume: Any = eta * 0.0
     for k in range(1, count):
         remaining = count - k
@@ -386,6 +391,7 @@ class Multinomial(JointCounts):
     shapes = ("n", "p")
 
     def _logpmf(self, x: Any, n: Any, p: Any) -> Any:
+        """Compute the log mass of the multinomial distribution."""
         x = has_axes("multinomial.logpmf", x, 1)
         inside = every((x >= 0.0) & (floor(x) == x), -1) & (total(x, -1) == n)
         at = where(x >= 0.0, x, 0.0)
@@ -399,7 +405,7 @@ class Multinomial(JointCounts):
         return expand_dims(n, -1) * p
 
     def _rvs(self, rng: Any, shape: Any, dtype: DType, n: Any, p: Any) -> Any:
-        """One binomial draw after the other, of what is left."""
+        """Draw multinomial counts by one binomial draw after another, of the remaining trials."""
         p, left = astype(p, F64), broadcast_to(astype(n, F64), shape)
         counts, left_probability = [], broadcast_to(p[..., 0] * 0.0 + 1.0, shape)
         for k in range(p.shape[-1] - 1):
@@ -435,6 +441,7 @@ class Categorical(JointCounts):
         return log(p)
 
     def _logpmf(self, k: Any, p: Any) -> Any:
+        """Compute the log mass of the categorical distribution."""
         logs = self._logs(has_axes("categorical.logpmf", p, 1))
         last = float(logs.shape[-1]) - 1.0
         inside = (k >= 0.0) & (k <= last) & (floor(k) == k)

@@ -198,6 +198,7 @@ def _run(
     step_size: float,
     jitter: float,
 ) -> Samples:
+    """Run chains of Hamiltonian Monte Carlo with this transition; return the samples."""
     draws, chains = _check_count("draws", draws), _check_count("chains", chains)
     warmup = _check_count("warmup", warmup) if warmup else 0
     if not callable(logdensity):
@@ -218,11 +219,13 @@ def _run(
 
     @function
     def chain(start: Any, first: Any, flags: Any) -> Any:
+        """Run one chain: warm-up and draws as one loop."""
         value, slope = value_and_slope(start)
         state = {"u": start, "value": value, "slope": slope}
         adapted = _Adaptation(first, start)
 
         def step(carry: Any, flag: Any) -> Any:
+            """Take one transition of the chain, and adapt step size and mass matrix."""
             state, adaptation = carry
             state, statistics = transition(value_and_slope, state, adaptation, rng, flag)
             adaptation = adapted.following(
@@ -288,7 +291,7 @@ class _Space:
         self.start = np.concatenate(parts)
 
     def constrain(self, u: Any) -> tuple[Any, Any]:
-        """The tree at a vector, and the sum of log-determinants."""
+        """Transform an unconstrained vector to the sampled tree; return its log-determinant too."""
         leaves, place, log_det = [], 0, u[:1].sum() * 0.0
         for shape, to in zip(self.shapes, self.transforms, strict=True):
             count = math.prod(shape)
@@ -302,7 +305,7 @@ class _Space:
 
 
 def _windows(warmup: int, draws: int) -> dict[str, Any]:
-    """Return flags of draws: Stan's windows of 75, then 25, 50, 100, ..., and 50 at the end."""
+    """Return Stan's warm-up schedule: 75 draws, windows of 25, 50, 100, ..., and 50 at the end."""
     first, last = (75, 50) if warmup >= 150 else (int(0.15 * warmup), int(0.1 * warmup))
     count = warmup + draws
     adapts = np.arange(count) < warmup
@@ -326,6 +329,7 @@ class _Adaptation:
         self.first, self.like = first, start
 
     def initial(self) -> Tree:
+        """Return the first state of the sampler's adaptation: dual averaging and Welford sums."""
         zero = self.first * 0.0
         vector = self.like * 0.0
         return {
@@ -335,7 +339,7 @@ class _Adaptation:
         }  # fmt: skip
 
     def following(self, a: Tree, u: Any, acceptance: Any, flag: Tree, target: float) -> Tree:
-        """The adaptation after a draw."""
+        """Adapt step size (dual averaging) and variances (Welford) after a draw."""
         adapts, learns, ends, final = (flag[k] for k in ("adapts", "learns", "ends", "final"))
         count = a["count"] + 1.0
         error = a["error"] + (target - acceptance - a["error"]) / (count + OFFSET)
@@ -443,6 +447,7 @@ class _Doubling:
             return (tree["depth"] < float(self.depth)) & ~tree["turning"] & ~tree["diverging"]
 
         def double(tree: Tree) -> Tree:
+            """Double the NUTS tree in a random direction; maybe accept the new half's sample."""
             forward = rng.uniform(shape=(), dtype="float64") < 0.5
             from_edge = _either(forward, tree["right"], tree["left"])
             signed = where(forward, step, -step)
@@ -483,6 +488,7 @@ class _Doubling:
         energy: Any,
         tree: Tree,
     ) -> Tree:
+        """Build a NUTS subtree of 2**depth leapfrog steps, with checks for U-turns."""
         zero = energy * 0.0
         no = zero > 1.0
         count = exp(tree["depth"] * math.log(2.0)) - 0.5  # leaves, less one half
@@ -498,6 +504,7 @@ class _Doubling:
             return (s["steps"] < count) & ~s["turning"] & ~s["diverging"]
 
         def leaf(s: Tree) -> Tree:
+            """Add a leapfrog step to the NUTS subtree; update sample, weight, checkpoints."""
             u, p, slope, value = _leapfrog(
                 value_and_slope, s["edge"]["u"], s["edge"]["p"], s["edge"]["slope"], step, inverse
             )

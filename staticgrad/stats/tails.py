@@ -32,7 +32,7 @@ MOST: Final = 10_000
 
 
 def _sum_series(ratio: Callable[[Any], Any], mask: Any) -> Any:
-    """1 + r(1) + r(1) r(2) + ... where ``mask`` is True, of falling ratios of terms, all below 1.
+    """Sum 1 + r(1) + r(1) r(2) + ... where ``mask`` is True, for falling ratios below 1.
 
     The terms behind the last one are summed as a geometric series, since ratios change slowly where
     there are many terms.
@@ -54,6 +54,7 @@ def _sum_series(ratio: Callable[[Any], Any], mask: Any) -> Any:
 
 
 def _lower_gamma(a: Any, x: Any) -> Any:
+    """Compute log(gammainc(a, x)), by a series where it underflows."""
     lower = special.gammainc(a, x)
     underflows = (lower < TINY) & (x > 0.0) & (x < a)
     at = where(underflows, x, 0.0)
@@ -64,7 +65,7 @@ def _lower_gamma(a: Any, x: Any) -> Any:
 
 
 def _upper_gamma(a: Any, x: Any) -> Any:
-    """By the fraction of DLMF 8.9.2, whose convergents are a sum of positive terms."""
+    """Compute log(gammaincc(a, x)) by DLMF 8.9.2's continued fraction where it underflows."""
     upper = special.gammaincc(a, x)
     underflows = (upper < TINY) & (x > a) & (x < math.inf)
     some = where(underflows, x, a + 10.0)
@@ -73,6 +74,7 @@ def _upper_gamma(a: Any, x: Any) -> Any:
         return functions.any(underflows & (absolute(state[3] - 1.0) > 1e-16) & (state[0] < MOST))
 
     def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Compute the next convergent of the continued fraction."""
         n, c, d, _, h = state
         n = n + 1.0
         weight = n * (a - n)
@@ -90,6 +92,8 @@ def _upper_gamma(a: Any, x: Any) -> Any:
 
 
 def _gamma_tail(name: str, of: Callable[[Any, Any], Any], sign: float) -> Any:
+    """Define a log incomplete gamma function with its derivative by x and by a."""
+
     @custom_jvp(name=name)
     def logarithm(a: Any, x: Any) -> Any:
         return of(a, x)
@@ -122,7 +126,7 @@ def log_upper_gamma(a: Any, x: Any) -> Any:
 
 @custom_jvp(name="staticgrad.log_betainc")
 def _log_beta(a: Any, b: Any, x: Any, complement: Any) -> Any:
-    """log(I(x; a, b)), of x + complement = 1, by DLMF 8.17.22's series where it underflows."""
+    """Compute log(I(x; a, b)), by DLMF 8.17.22's series where it underflows."""
     lower = special.betainc(a, b, x)
     lower = where(is_by_lower(a, complement), 1.0 - special.betainc(b, a, complement), lower)
     underflows = (lower < TINY) & (x > 0.0) & (x * (a + b) < a)
@@ -137,6 +141,7 @@ def _log_beta(a: Any, b: Any, x: Any, complement: Any) -> Any:
 
 @_log_beta.rule
 def _moved_beta(tangents: Any, out: Any, a: Any, b: Any, x: Any, complement: Any) -> Any:
+    """Push tangents forward through the log incomplete beta function."""
     by_a, by_b, by_x, by_rest = tangents
     inside = (x > 0.0) & (complement > 0.0)
     some, safe_complement = where(inside, x, 0.5), where(inside, complement, 0.5)
@@ -157,9 +162,10 @@ def log_upper_beta(a: Any, b: Any, x: Any) -> Any:
 
 
 def log_student(df: Any, t: Any) -> Any:
-    """log(stdtr(df, t))."""
+    """Compute log(stdtr(df, t)), the log distribution function of Student's t."""
 
     def of(df: Any, t: Any) -> Any:
+        """Compute log(stdtr) by the log incomplete beta function in the lower tail."""
         normal = df == math.inf
         some = where(normal, 1.0, df)
         low = t < -1.0

@@ -200,7 +200,7 @@ class Simplex(Transform):
 
 
 def _side(count: Any, diagonal: bool) -> int:
-    """The size of matrices whose lower triangle has so many elements."""
+    """Return the size of a square matrix whose lower triangle has this many elements."""
     size = 0
     while isinstance(count, int) and size * (size + (1 if diagonal else -1)) // 2 < count:
         size += 1
@@ -210,7 +210,7 @@ def _side(count: Any, diagonal: bool) -> int:
 
 
 def _triangle(u: Any, size: int, offset: int) -> Any:
-    """A matrix whose lower triangle has the elements of vectors, 0 elsewhere."""
+    """Put the elements of vectors into the lower triangles of matrices."""
     places = np.zeros((size, size), np.int64)
     mask = np.zeros((size, size), bool)
     rows, columns = np.tril_indices(size, offset)

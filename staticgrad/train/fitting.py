@@ -98,6 +98,7 @@ class History:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
+        """Show the training history as an HTML chart of losses and metrics."""
         from staticgrad.extend import pages
 
         series = [
@@ -208,7 +209,7 @@ def fit(
 
 
 def _cut_batches(data: Any, size: int | None) -> Any:
-    """Return batches of examples; the data itself if it is batches."""
+    """Cut examples into batches for ``fit``; data without a batch size are batches already."""
     if size is None:
         return data
     is_arrays = isinstance(data, tuple) and not is_named_tuple(type(data))
@@ -222,7 +223,7 @@ def _cut_batches(data: Any, size: int | None) -> Any:
 
 
 def _check(step: object, data: Any, epochs: object) -> None:
-    """Refuse what ``fit`` cannot begin with."""
+    """Refuse a step, data or number of epochs that ``fit`` cannot use."""
     if hasattr(step, "forward"):
         raise ArgumentError(
             f"fit: the step is {kind_of(step)}, which gives no loss and changes nothing",
@@ -249,7 +250,7 @@ def _check(step: object, data: Any, epochs: object) -> None:
 
 
 def _shuffle_data(data: Any, shuffle: object) -> Any:
-    """The data in another order in each epoch, which follows from a seed and the epoch."""
+    """Shuffle the training data in each epoch, by a seed and the epoch's number."""
     if shuffle is False:
         return data
     if shuffle is not True and (type(shuffle) is not int or shuffle < 0):
@@ -284,7 +285,7 @@ class _Mixed:
 
 
 def _numbers(who: str, result: Any) -> dict[str, float]:
-    """The loss and what else a step or ``validate`` gives, by name."""
+    """Return the loss and metrics of a training step or ``validate`` as floats by name."""
     named = result if isinstance(result, Mapping) else {"loss": result}
     if "loss" not in named:
         raise ArgumentError(
@@ -327,7 +328,7 @@ def _has_rows(part: Any) -> bool:
 
 
 def _check_options(state: object, checkpoint: object, callbacks: Any, **called: object) -> None:
-    """Refuse a checkpoint without state, and callbacks that are not functions."""
+    """Refuse a checkpoint without state, and callbacks that ``fit`` cannot call."""
     if not isinstance(callbacks, list | tuple):
         raise ArgumentError(
             f"fit: callbacks is {kind_of(callbacks)}, not a list of functions",
@@ -377,7 +378,7 @@ class _Progress:
                 self.sums["loss"] = [saved["total"] / self.place * rows, rows]
 
     def through_an_epoch(self) -> None:
-        """The batches of an epoch that are left."""
+        """Train over the remaining batches of an epoch, and add its means to the history."""
         began = time.perf_counter()
         self.report.begin(self.epoch, self.epochs, self.place, _length(self.data))
         batches = prefetch(self._batches(self.place))
@@ -418,7 +419,7 @@ class _Progress:
             self.history.metrics.setdefault(f"val_{name}", []).append(value)
 
     def call(self, callback: Callable[[Epoch], Any]) -> None:
-        """Show the epoch that has ended to a callback, which may end the training."""
+        """Call a callback after an epoch; its answer may end the training."""
         history = self.history
         latest = {name: values[-1] for name, values in history.metrics.items()}
         measure = history.measures[-1] if history.measures else None
@@ -444,6 +445,7 @@ class _Progress:
         return islice(iter(self.data), start, None)
 
     def save(self) -> None:
+        """Save a checkpoint of the training: state, history, epoch and batch."""
         if self.checkpoint is not None:
             history = self.history
             numbers = {
@@ -457,7 +459,7 @@ class _Progress:
 
     @contextmanager
     def ended_by_sigterm(self) -> Iterator[None]:
-        """Inside, SIGTERM lets the training end behind its step; where signals can be caught."""
+        """End the training after its step on SIGTERM inside of this context, with a checkpoint."""
         if self.checkpoint is None or current_thread() is not main_thread():
             yield
             return

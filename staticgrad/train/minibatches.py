@@ -138,7 +138,7 @@ class Batches(Generic[B]):
         return self.epoch(self._passes - 1)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[B]:
-        """The batches of one pass, from one of them on: arrays, or tuples of them."""
+        """Yield the batches of one epoch in its order, from batch ``start`` on."""
         order = None
         if self.seed is not None:
             order = np.random.default_rng([self.seed, number]).permutation(self._total)
@@ -166,7 +166,7 @@ def is_data_set(data: Any) -> bool:
 
 
 def stack_examples(examples: list[Any]) -> Any:
-    """Stack examples, arrays or numbers in equal tuples or dicts, along a new first axis."""
+    """Stack examples (arrays or numbers in equal tuples or dicts) to one batch."""
     first = examples[0]
     if isinstance(first, Mapping):
         return {name: stack_examples([example[name] for example in examples]) for name in first}
@@ -181,7 +181,7 @@ def stack_examples(examples: list[Any]) -> Any:
 
 
 def _array(examples: Any) -> Array:
-    """An array with an entry for each example."""
+    """Convert examples to an array with an entry for each, for ``Batches``."""
     if type(examples) in (np.ndarray, np.memmap):
         array: Array = examples
     elif (
@@ -217,6 +217,7 @@ def prefetch(items: Iterable[Item], ahead: PositiveInt = 2) -> Iterator[Item]:
 
 
 def _prefetch_items(items: Iterable[Item], ahead: int) -> Iterator[Item]:
+    """Yield items that a thread makes ahead, and end the thread at the end."""
     waiting: Queue[tuple[bool, Any]] = Queue(ahead)
     left = Event()
     thread = Thread(target=_make, args=(items, waiting, left), name="prefetch", daemon=True)
@@ -237,7 +238,7 @@ def _prefetch_items(items: Iterable[Item], ahead: int) -> Iterator[Item]:
 
 
 def _next_entry(waiting: Queue[tuple[bool, Any]], thread: Thread) -> tuple[bool, Any]:
-    """Return the next entry; an error if the thread that makes them has ended without its last."""
+    """Wait for the next prefetched item; report a thread that ended without its last."""
     while True:
         is_alive = thread.is_alive()
         try:
@@ -248,6 +249,7 @@ def _next_entry(waiting: Queue[tuple[bool, Any]], thread: Thread) -> tuple[bool,
 
 
 def _make(items: Iterable[Item], waiting: Queue[tuple[bool, Any]], left: Event) -> None:
+    """Make items in the prefetch thread, until the consumer leaves; pass an error on."""
     error: BaseException | None = None
     try:
         for item in items:
@@ -259,6 +261,7 @@ def _make(items: Iterable[Item], waiting: Queue[tuple[bool, Any]], left: Event) 
 
 
 def _gave(waiting: Queue[tuple[bool, Any]], entry: tuple[bool, Any], left: Event) -> bool:
+    """Put an entry into the prefetch queue; return False if the consumer has left."""
     while not left.is_set():
         try:
             waiting.put(entry, timeout=0.1)

@@ -39,6 +39,7 @@ class _Lines(Display):
         self._count = "" if batches is None else f"/{batches}"
 
     def batch(self, place: int, means: Mapping[str, float], seconds: float) -> None:
+        """Show the training's progress after a batch: means of loss and metrics, seconds."""
         loss, *metrics = means.items()
         self._line = (
             f"{self._epoch}  {place}{self._count}  {loss[0]} {loss[1]:.5g}"
@@ -79,7 +80,7 @@ class _Bar(Display):
 
 
 def reporter(progress: object) -> Display:
-    """Return what shows the progress, as ``fit`` is given it."""
+    """Choose the display of a training's progress: bar, terminal line, text or none."""
     if progress is False:
         return Display()
     if progress is None or progress is True or progress == "auto":
@@ -150,7 +151,7 @@ class TensorBoard:
 
 
 def _writer(folder: Any) -> Any:
-    """A writer of whichever package is installed."""
+    """Open a TensorBoard writer of whichever package is installed."""
     try:
         return optional.tensorboardX().SummaryWriter(str(folder))
     except MissingPackageError as error:
