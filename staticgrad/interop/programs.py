@@ -150,9 +150,7 @@ class Programs:
         """Return the backward program: gradients from the arrays, residuals and cotangents."""
 
         def backward(*arguments: Any, **numbers: Any) -> list[Any]:
-            """Compute gradients of a bridged function from residuals and cotangents given as
-            arrays.
-            """
+            """Compute gradients of a bridged function from residuals and cotangents."""
             _, saved, cotangents, slopes = self._joint(wrt, arguments[: self.count], numbers)
             values = [join_parts(value) for value in (*saved, *cotangents)]
             replacements = [

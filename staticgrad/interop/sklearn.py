@@ -218,9 +218,7 @@ def _step_of(
 
     @function(sizes={"x": ("rows", None)})
     def step(x: Any, y: Any, weights: Any = None) -> Any:
-        """Update an estimator's module by one batch: weighted mean of row losses, or the plain
-        loss.
-        """
+        """Update an estimator's module by one batch, with row weights if there are any."""
         outputs = model(x)
         if weights is None:
             value = (user_loss or default)(outputs, y)

@@ -252,9 +252,7 @@ def _tape() -> Any:
 
         @staticmethod
         def backward(ctx: Any, *cotangents: Any) -> Any:
-            """Run the backward program of a torch autograd function; a second derivative
-            recomputes.
-            """
+            """Run the backward program of a torch autograd function; in a second one recompute."""
             programs, saved = ctx.programs, list(ctx.saved_tensors)
             cts = [
                 torch.zeros(shape, dtype=dtype) if cotangents[k] is None else cotangents[k]

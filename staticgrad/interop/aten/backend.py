@@ -491,9 +491,7 @@ def _views_of(outputs: Sequence[Any]) -> list[Any]:
 
 
 def _chain(node: Any) -> tuple[Any, list[Any]]:
-    """Follow a result of an ATen graph to the tensor that it is a view of; return both and the
-    views.
-    """
+    """Follow a result of an ATen graph to the tensor it is a view of; return both and the views."""
     views: list[Any] = []
     while isinstance(node, torch.fx.Node) and node.op == "call_function":
         schema = getattr(node.target, "_schema", None)

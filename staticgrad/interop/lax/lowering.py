@@ -491,9 +491,7 @@ def matrices(name: str) -> Callable[[Row], Row]:
         """Register the JAX lowering of a matrix op for real arrays and for pairs of parts."""
 
         def of_parts(op: Any, *operands: Any) -> Any:
-            """Lower the complex form of a matrix op: join real and imaginary parts, call, split
-            again.
-            """
+            """Lower the complex form of a matrix op: join both parts, call, split again."""
             outputs = function(
                 op, *[_join_parts(x) if x.dtype.kind == "f" else x for x in operands]
             )

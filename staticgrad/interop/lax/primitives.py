@@ -923,9 +923,7 @@ def _lu(a: Any, *, pivot_size: Any = None, out: Any) -> Any:
 
 
 def _pivots(permutation: Any, m: Any, k: Any) -> Any:
-    """Convert a permutation to LAPACK's pivots: the row that each of the first k was exchanged
-    with.
-    """
+    """Convert a permutation to LAPACK's pivots: the row exchanged with each of the first k."""
     place = sg.iota(permutation.shape, -1, "int64")
 
     def exchange_rows(order: Any, step: Any) -> Any:

@@ -435,9 +435,7 @@ def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
             places: Sequence[int] = places,
             shapes: Sequence[Any] = shapes,
         ) -> Any:
-            """Pull cotangents back by the rule of JAX's ``custom_vjp``, for results packed in one
-            vector.
-            """
+            """Pull cotangents back by the rule of JAX's ``custom_vjp``, packed in one vector."""
             parts = dict(zip(places, _unpack(ct, shapes), strict=True))
             cts = [
                 parts[k] if k in parts else sg.zeros(call.out[k].shape, call.out[k].dtype)
@@ -510,9 +508,7 @@ def _solve_linear(
 
         @function.rule
         def pull_cotangents(ct: Any, out: Any, *operands: Any, place: int = place) -> Any:
-            """Differentiate a linear solve of JAX: the transposed solve, then the product's
-            gradient.
-            """
+            """Differentiate a linear solve of JAX: solve the transpose, then the product."""
             by_name, b = split_operands(operands)
             cts = [ct if k == place else sg.zeros_like(term) for k, term in enumerate(b)]
             slopes = _solve_linear(programs, by_name, cts, not transposed)

@@ -274,9 +274,7 @@ class _Program:
     # -- what must be known -----------------------------------------------------------------------
 
     def _static_of(self, graph: Any, opsets: Mapping[str, int]) -> set[str]:
-        """Find the names of ONNX operands whose values must be constants, backwards through the
-        graph.
-        """
+        """Find the names of ONNX operands that must be constants, backwards through the graph."""
         static, nodes, count = set[str](), [*_nodes(graph)], -1
         while count < len(static):  # twice, unless graphs inside of nodes have static results
             count = len(static)
@@ -392,9 +390,7 @@ class _Program:
         return [env.get(name) for name in function.output]
 
     def _attribute(self, attribute: Any, env: Mapping[str, Any]) -> Any:
-        """Convert an attribute of an ONNX node: tensors to arrays, graphs to functions, types to
-        dtypes.
-        """
+        """Convert an attribute of an ONNX node: arrays, functions for graphs, dtypes for types."""
         value = onnx.helper.get_attribute_value(attribute)
         if attribute.type == onnx.AttributeProto.TENSOR:
             return onnx.numpy_helper.to_array(value)

@@ -774,9 +774,7 @@ def _recurrent(
             carry: Any, slices: Any, functions: Any = functions, weights: Any = weights,
             flags: Any = flags,
         ) -> Any:  # fmt: skip
-            """Compute one time step of ONNX's recurrent layer; sequences that ended keep their
-            state.
-            """
+            """Compute one time step of ONNX's recurrent layer; ended sequences keep their state."""
             part, number = slices
             new = step(functions, part, carry, *weights, **flags)
             if lengths is None:

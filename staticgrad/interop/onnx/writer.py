@@ -152,9 +152,7 @@ class Writer:
     # -- graphs -----------------------------------------------------------------------------------
 
     def write(self, graph: Graph) -> list[str]:
-        """Write the nodes of a graph to ONNX, given the names of its inputs; return those of
-        outputs.
-        """
+        """Write the nodes of a graph to ONNX from named inputs; return the outputs' names."""
         for node in graph.nodes:
             if (node, 0) in self.names or isinstance(node.op, Input):
                 continue
