@@ -325,8 +325,7 @@ class TorchStep:
         plain = [None if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
 
         def step(*arrays: Any) -> Any:
-            """Compute the loss of a torch module and update parameters: one traced training step.
-            """
+            """Compute a torch module's loss and update its parameters: one traced step."""
             filled = [*plain]
             for place, array in zip(places, arrays, strict=True):
                 filled[place] = array
