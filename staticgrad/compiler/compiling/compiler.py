@@ -390,8 +390,7 @@ class Compiled(Generic[Results]):
     def plan(self, *, staged: object = (), **sizes: int) -> Plan:
         """Return the memory plan at these sizes, cached; nothing runs or is compiled.
 
-        It is the plan of a run. Under a ``memory_budget``, which steps run again may be taken over
-        from other sizes that were planned before; results are bitwise identical.
+        It is the plan of a run, a function of the program, the sizes and the budget alone.
 
         Args:
             staged: inputs, or their names, whose feeds are copied into the arena before the run:
@@ -673,8 +672,6 @@ class Compiled(Generic[Results]):
                 for chosen_sizes, other_sizes in zip(chosen, typical, strict=True)
             ]
             if self.options.memory_budget is not None:
-                make = self._scheduling.new_plans().plan
-                plans = [make(dict(plan.sizes)) for plan in plans]
                 for plan in plans:
                     verify_plan(plan)
         except SizeGuardError as error:

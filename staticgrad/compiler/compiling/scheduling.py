@@ -338,10 +338,6 @@ class Scheduling:
     def _disk_schedule(self) -> KnownSchedule | None:
         return None if self._entry is None else read_entry(self._entry)
 
-    def new_plans(self) -> Divisions:
-        """Return plans of the program that take over nothing from sizes planned before."""
-        return Divisions(Planner(self.result[0].schedule, *self._limits), self._divisions)
-
     def planners(self) -> Iterator[Planner]:
         """The planners of the program's divisions, that of its schedule first."""
         yield self.result[1].chosen

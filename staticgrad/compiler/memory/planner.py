@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Set as AbstractSet
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from passes.remat.base import FAR, Policy, Problem, Steps, are_alike, canonical_sizes, nearest
+from passes.remat.base import Policy, Problem, Steps, are_alike, canonical_sizes
 from passes.remat.front import Front, Layout, Layouts, Point, Sequences, lowest
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import Limit, over_budget
@@ -62,11 +62,7 @@ def plan(
 
 
 class Planner:
-    """Plans of one schedule.
-
-    Without a budget the same sizes always give the same plan. With one, sizes may reuse the
-    sequence of steps of sizes that were planned before.
-    """
+    """Plans of one schedule; the same sizes always give the same plan."""
 
     @collection_paused()
     def __init__(
@@ -99,8 +95,6 @@ class Planner:
         self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
         self._fronts: Kept[_FrontKey, Front] = Kept(_FRONTS)
         self._sequences: Kept[_SequencesKey, Sequences] = Kept(_SEQUENCES)
-        #: Sizes for which sequences were searched, by staged inputs and workers.
-        self._searched: dict[tuple[frozenset[int], int], tuple[_Sizes, ...]] = {}
         self._arena = tuple(buffer.in_arena for buffer in schedule.buffers)
 
     @cached_property
@@ -155,14 +149,11 @@ class Planner:
     def _exceeds_budget(
         self, sizes: Mapping[str, int], staged: AbstractSet[str], workers: int
     ) -> bool:
-        """Return True if a lower bound proves that no plan for so many workers meets the budget.
-
-        False if one was searched before.
-        """
+        """Return True if a lower bound proves that no plan for so many workers meets the budget."""
         budget = self.budget_at(sizes)
-        copied = frozenset(self.flow.index[name] for name in staged)
-        if budget is None or (copied, workers) in self._searched:
+        if budget is None:
             return False
+        copied = frozenset(self.flow.index[name] for name in staged)
         numbers = self._evaluate_sizes(sizes, workers)
         return budget < self._lower_bound(sizes, numbers, copied, workers)
 
@@ -259,47 +250,22 @@ class Planner:
                 return policy_point
             most = min(budget, policy_point.height)
         problem = self._problem(numbers, staged)
-        if (borrowed := self._borrow_point(sizes, problem, workers, most)) is not None:
-            return borrowed
+        points: list[Point] = []
         smallest: list[Point] = []
         for key, front, layouts in self._fronts_at(sizes, problem, workers):
             point = front.within(problem, most, layouts)
             if point is None:
                 smallest.append(front.smallest(problem, layouts))
+            else:
+                points.append(point)
             self._keep(key, front)
-            if point is not None:
-                return point
-            if most < self._lower_bound(sizes, numbers, staged, workers):
+            if point is not None and front.is_as_cheap(point, most, layouts.here):
+                break
+            if point is None and most < self._lower_bound(sizes, numbers, staged, workers):
                 break  # no other front has a plan
+        if points:
+            return min(points, key=lambda point: point.seconds)
         return min(self._by_policy(numbers, staged), *smallest, key=lambda point: point.height)
-
-    def _borrow_point(
-        self, sizes: Mapping[str, int], problem: Problem, workers: int, most: int
-    ) -> Point | None:
-        """Return the cheapest plan within a budget of the sequences for the nearest sizes.
-
-        None if these sizes have sequences of their own, or if those are not as cheap here.
-        """
-        copied = problem.staged
-        own_sizes = {tuple(sorted(variant.items())) for variant in (sizes, canonical_sizes(sizes))}
-        searched = self._searched.get((copied, workers), ())
-        if not searched or not own_sizes.isdisjoint(searched):
-            return None
-        near = nearest(sizes, map(dict, searched))
-        nearest_numbers = self._evaluate_sizes(near, workers)
-        if self._sequences.get((tuple(sorted(near.items())), copied, workers)) is None:
-            return None
-        if not are_alike(problem.numbers, nearest_numbers, self._arena, FAR):
-            return None
-        layouts = self._layouts(problem.numbers, copied)
-        key, front = self._front(sizes, problem, near, nearest_numbers, workers)
-        point = front.within(
-            problem, most, Layouts(layouts, self._layouts(nearest_numbers, copied))
-        )
-        if point is None or not front.is_as_cheap(point, most, layouts):
-            return None
-        self._keep(key, front)
-        return point
 
     def _least_load(self, numbers: SizeNumbers, staged: frozenset[int]) -> int:
         """Return the fewest live bytes of an order that runs every step once."""
@@ -352,7 +318,7 @@ class Planner:
     def _fronts_at(
         self, sizes: Mapping[str, int], problem: Problem, workers: int
     ) -> Iterator[tuple[_FrontKey, Front, Layouts]]:
-        """Yield Pareto fronts of plans at these sizes; the first that meets a budget is used.
+        """Yield Pareto fronts of plans at these sizes; the first that is cheap is used.
 
         First that of the sequences for canonical sizes, if these are like them, then that of the
         sequences for exactly these sizes.
@@ -360,11 +326,24 @@ class Planner:
         canonical = canonical_sizes(sizes)
         layouts_here = self._layouts(problem.numbers, problem.staged)
         if canonical != dict(sizes):
-            numbers = self._evaluate_sizes(canonical, workers)
-            if are_alike(problem.numbers, numbers, self._arena):
+            numbers = self._evaluate_like(problem.numbers, canonical, workers)
+            if numbers is not None:
                 layouts = Layouts(layouts_here, self._layouts(numbers, problem.staged))
                 yield *self._front(sizes, problem, canonical, numbers, workers), layouts
         yield *self._front(sizes, problem, sizes, problem.numbers, workers), Layouts(layouts_here)
+
+    def _evaluate_like(
+        self, numbers: SizeNumbers, sizes: Mapping[str, int], workers: int
+    ) -> SizeNumbers | None:
+        """Return the numbers at sizes if sequences for these suit ``numbers``, else None.
+
+        The program may exclude the sizes.
+        """
+        try:
+            other_numbers = self._evaluate_sizes(sizes, workers)
+        except SizeGuardError:
+            return None
+        return other_numbers if are_alike(numbers, other_numbers, self._arena) else None
 
     def _front(
         self,
@@ -383,9 +362,6 @@ class Planner:
             if sequences is None:
                 bound = self._lower_bound(search_sizes, search_numbers, problem.staged, workers)
                 sequences = Sequences(self._problem(search_numbers, problem.staged), bound)
-                where = problem.staged, workers
-                searched = dict.fromkeys((*self._searched.get(where, ()), at[0]))
-                self._searched[where] = tuple(searched)
             front = Front(problem, sequences)
         return key, front
 
