@@ -397,6 +397,28 @@ def test_lengths_and_deviations_of_nothing_have_no_second_derivative(order):
         np.testing.assert_array_equal(np.isnan(found), np.broadcast_to(missing, rows.shape))
 
 
+def test_a_length_that_stays_zero_has_second_derivatives_where_the_zeros_are_selected():
+    """The guide ``conventions`` says both."""
+
+    def length(a, x):
+        return sg.norm(a * x)
+
+    def selected(a, x):
+        y, at_zero = a * x, (x == 0).all()
+        return sg.where(at_zero, 0.0, sg.norm(sg.where(at_zero, 1.0, y)))
+
+    def slope_of_square(x):
+        return sg.grad(lambda x: sg.norm(x) ** 2)(x).sum()
+
+    a, zeros, x = np.array(2.0), np.zeros(3), np.array([3.0, 0.0, 4.0])
+    assert np.isnan(sg.grad(lambda a, x: sg.grad(length)(a, x))(a, zeros))
+    for rows, value, slope in ((zeros, 0.0, 0.0), (x, 10.0, 5.0)):
+        assert selected(a, rows) == value
+        assert sg.grad(selected)(a, rows) == slope
+        assert sg.grad(lambda a, x: sg.grad(selected)(a, x))(a, rows) == 0.0
+    np.testing.assert_array_equal(sg.grad(slope_of_square)(zeros), [2.0, 2.0, 2.0])
+
+
 def test_the_table_lists_ops_without_gradient_and_prints_a_line_per_name():
     table = sg.conventions()
     without = {name for name, op in registered_ops().items() if not op.differentiable}
