@@ -117,25 +117,25 @@ def current() -> Building:
 
 
 def capture(skip: int = 0) -> Location:
-    """The line that counts here: that of ``within(origin)``, or the user's that is running.
+    """Return the user's line for a new node: that of ``within(origin)``, or the running one.
 
     ``skip`` counts frames, the caller's first, that are known to be the library's; each one skipped
     saves a sixth of a microsecond.
     """
     scope, origin, _, _, _, _ = _state.get()
-    return origin if origin is not None else _running(sys._getframe(1 + skip), scope)
+    return origin if origin is not None else _running_line(sys._getframe(1 + skip), scope)
 
 
 def here(skip: int = 0) -> tuple[Location, int]:
     """The line that counts here, as of ``capture``, and the derivative order: for a new node."""
     scope, origin, order, _, _, _ = _state.get()
     if origin is None:
-        origin = _running(sys._getframe(1 + skip), scope)
+        origin = _running_line(sys._getframe(1 + skip), scope)
     return origin, order
 
 
-def _running(start: FrameType, scope: str) -> Origin:
-    """The user's line, from a frame on: the innermost one outside the library."""
+def _running_line(start: FrameType, scope: str) -> Origin:
+    """Return the user's running line: the innermost frame outside the library."""
     frame = start
     try:
         while _is_library[frame.f_code.co_filename]:
@@ -183,6 +183,7 @@ def is_package_file(file: str) -> bool:
 
 
 def _frame_is_library(frame: FrameType) -> bool:
+    """Return whether a stack frame is of this package or its dependencies, not the user's."""
     file = frame.f_code.co_filename
     is_library = _is_library.get(file)
     if is_library is not None:

@@ -36,7 +36,7 @@ class Budget:
         self._dropped = 0
 
     def share(self, member: Kept[Any, Any]) -> None:
-        """Count what ``member`` keeps, as long as it exists."""
+        """Count the bytes that ``member`` caches against the common limit, as long as it exists."""
         number = next(_clock)
 
         def left(_: object) -> None:
@@ -56,7 +56,7 @@ class Budget:
         self._at_most += nbytes
 
     def drop_unused(self) -> list[Any]:
-        """Drop what is beyond the limit; to be let go of when ``lock`` has been given back."""
+        """Evict from caches what exceeds the limit; free the results after releasing ``lock``."""
         dropped: list[Any] = []
         while self._at_most > self.limit:
             if self._dropped == 0:
@@ -108,7 +108,7 @@ class Kept(Generic[K, V]):
         return sum([nbytes for _, nbytes, _ in [*self._entries.values()]])
 
     def get(self, key: K) -> V | None:
-        """The value, which counts as used now."""
+        """Return the cached value, and mark it as recently used."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -120,7 +120,7 @@ class Kept(Generic[K, V]):
         return entry[0]
 
     def store(self, key: K, value: V, nbytes: int) -> None:
-        """Keep a value, in place of one of the same key, and drop what is then beyond the limit."""
+        """Cache a value in place of one of the same key, and evict what exceeds the limit."""
         self.drop(key)
         with self._budget.lock.mutex:
             self._budget.add(nbytes)
@@ -138,7 +138,7 @@ class Kept(Generic[K, V]):
         return first if len(self._entries) > _ALWAYS else _NEVER
 
     def drop_oldest(self) -> list[V]:
-        """Forget the longest unused value, and give it, if there is one."""
+        """Evict the least recently used value and return it, if there is one."""
         try:
             _, (value, freed, _) = self._entries.popitem(last=False)
         except KeyError:
@@ -212,7 +212,7 @@ def collection_paused() -> Iterator[None]:
 
 
 def _is_frozen() -> bool:
-    """Return whether the program has frozen objects of its own, which stay frozen.
+    """Return whether the program has called ``gc.freeze`` itself.
 
     To count those takes 10 ns for each, and so is done once.
     """

@@ -67,6 +67,7 @@ def _debug(raw: object) -> bool | str:
 
 
 def _folder(raw: object) -> Path | None:
+    """Read a setting that is a folder's path; None if empty."""
     if raw is None or raw == "":
         return None
     if not isinstance(raw, str | os.PathLike):
@@ -110,6 +111,7 @@ def backend_names() -> tuple[str, ...]:
 
 
 def _backend(raw: object) -> str:
+    """Read the setting ``backend``: the name of a registered backend."""
     if isinstance(raw, str) and (raw in _backends or raw in backend_names()):
         return raw
     names = backend_names()
@@ -123,6 +125,7 @@ MOST_THREADS: Final = 256
 
 
 def _threads(raw: object) -> int | str:
+    """Read the setting ``threads``: a positive number, or auto."""
     if isinstance(raw, str) and raw.strip().lower() == "auto":
         return "auto"
     try:
@@ -287,7 +290,7 @@ _reading: Final[ContextVar[_Reading | None]] = ContextVar("staticgrad_settings",
 
 @contextmanager
 def read_once(lazily: bool = False) -> Iterator[None]:
-    """Inside the block settings are read once; ``options`` may change them. May be nested.
+    """Read settings once inside this block; ``options`` may change them. May be nested.
 
     They are read at its beginning, or, ``lazily``, when the first one is needed.
     """
@@ -303,7 +306,7 @@ def read_once(lazily: bool = False) -> Iterator[None]:
 
 
 def current(**arguments: object) -> Config:
-    """The settings that hold here and now; an argument that is not None goes before all else."""
+    """Return the settings in force; an argument that is not None takes precedence."""
     reading = _reading.get()
     has_arguments = any(raw is not None for raw in arguments.values())
     if reading is None or reading.overrides != _overrides() or has_arguments:
@@ -314,11 +317,11 @@ def current(**arguments: object) -> Config:
 
 
 def settings(**arguments: object) -> tuple[Setting, ...]:
-    """Every setting with the place its value came from, in the order of Config's fields.
+    """Return every setting and the source of its value, in the order of Config's fields.
 
     Raises ConfigError or UnknownSettingError, naming the argument, variable or table entry.
     """
-    layers = [_from_arguments(arguments), _from_options(), _from_environment(), _from_project()]
+    layers = [_from_arguments(arguments), _from_options(), _read_environment(), _read_project()]
     result = []
     for name, (_, meaning) in _SETTINGS.items():
         layer = next((layer for layer in layers if name in layer), None)
@@ -355,7 +358,8 @@ def _from_options() -> _Layer:
     return {name: (value, "options") for name, value in _overrides().items()}
 
 
-def _from_environment() -> _Layer:
+def _read_environment() -> _Layer:
+    """Return the settings that environment variables STATICGRAD_... make."""
     layer: _Layer = {}
     for variable in sorted(v for v in os.environ if v.startswith(_PREFIX)):
         raw = os.environ.get(variable)
@@ -374,7 +378,8 @@ def _variable(name: str) -> str:
 _projects: Final[dict[Path, tuple[tuple[int, int], object]]] = {}
 
 
-def _from_project() -> _Layer:
+def _read_project() -> _Layer:
+    """Return the settings of pyproject.toml in the working directory."""
     try:
         path = Path("pyproject.toml").absolute()
     except OSError:  # the working directory has been removed
@@ -389,6 +394,7 @@ def _from_project() -> _Layer:
 
 
 def _project_table(path: Path) -> Mapping[str, object]:
+    """Return the table tool.staticgrad of a pyproject.toml, cached by time and size."""
     try:
         status = path.stat()
         stamp = (status.st_mtime_ns, status.st_size)
@@ -405,6 +411,7 @@ def _project_table(path: Path) -> Mapping[str, object]:
 
 
 def _read_table(path: Path) -> object:
+    """Parse a pyproject.toml; return its table tool.staticgrad, empty if broken."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -422,7 +429,7 @@ def _read_table(path: Path) -> object:
 
 
 def _warn_of_unheeded(path: Path, table: object) -> None:
-    """Warn of settings that a project file cannot make; once for each version of the file."""
+    """Warn of settings that pyproject.toml cannot make, once per version of the file."""
     unheeded = sorted(_NOT_A_PROJECTS.intersection(table)) if isinstance(table, dict) else []
     if unheeded:
         variables = ", ".join(map(_variable, unheeded))
@@ -436,7 +443,7 @@ def _warn_of_unheeded(path: Path, table: object) -> None:
 def read_setting(
     name: str, raw: object, shown: str, known_as: Callable[[str], str] = str
 ) -> object:
-    """``raw`` as the value of setting ``name``; ``shown`` says where it was written."""
+    """Convert ``raw`` to the value of setting ``name``; ``shown`` names its source in errors."""
     if name not in _SETTINGS:
         from difflib import get_close_matches
 
@@ -461,7 +468,7 @@ SPELLING: Final = "write 2000000, '2MB' (10**6) or '2MiB' (2**20); B, kB, MB, GB
 
 
 def read_bytes(raw: Any) -> int | None:
-    """The number of bytes that a whole number or a text with a unit stands for; None: neither."""
+    """Read a number of bytes: an integer or a text with a unit ("2 GB"); None if neither."""
     match = _WRITTEN.fullmatch(raw) if isinstance(raw, str) else None
     if match is not None and match[2].lower() in _UNITS:
         unit = _UNITS[match[2].lower()]
@@ -480,7 +487,7 @@ _FRACTION: Final = re.compile(r"\s*\d?\.\d{1,20}\s*")
 
 
 def read_share(raw: Any) -> float | None:
-    """The part, above 0 and at most 1, that a fraction or a text says, "0.5", "50%"; or None."""
+    """Read a fraction in (0, 1]: a number or a text such as "0.5" or "50%"; None if neither."""
     fraction = isinstance(raw, Real) and not isinstance(raw, Integral)
     if isinstance(raw, str):
         match = _PERCENT.fullmatch(raw)

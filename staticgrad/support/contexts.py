@@ -42,8 +42,7 @@ class Nested(Generic[T]):
         self._set((*self._around.get(), (block, value)))
 
     def end(self, block: object) -> None:
-        """Let this block end, wherever it stands; of one that was entered here several times, what
-        began last."""
+        """Remove a context block from the active ones; of several entries, the latest."""
         around = self._around.get()
         for at in range(len(around) - 1, -1, -1):
             if around[at][0] is block:
@@ -86,8 +85,8 @@ class Block(Decorator, Generic[T]):
         self._blocks.end(self)
 
 
-def _waiting(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
-    """A coroutine function whose task is inside the block until it returns."""
+def _wrap_coroutine(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a coroutine function, so that its task is inside the ``with`` block until it ends."""
 
     async def within(*args: Any, **kwargs: Any) -> Any:
         with block:
@@ -96,9 +95,8 @@ def _waiting(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
     return within
 
 
-def _yielding(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
-    """A generator function that is inside the block between two of its yields, and whoever takes
-    what it yields is not."""
+def _wrap_generator(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a generator function: inside the ``with`` block only while it runs, not at yields."""
 
     def within(*args: Any, **kwargs: Any) -> Any:
         generator = func(*args, **kwargs)
@@ -121,8 +119,8 @@ def _yielding(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
     return within
 
 
-def _yielding_later(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap an asynchronous generator function; its task is inside the block while it runs."""
+def _wrap_async_generator(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an async generator function: inside the ``with`` block only while it runs."""
 
     async def within(*args: Any, **kwargs: Any) -> Any:
         generator = func(*args, **kwargs)
@@ -151,7 +149,7 @@ def waits_or_yields(func: object) -> bool:
 
 
 def _has(flag: int) -> Callable[[object], bool]:
-    """Return a test whether a function, method or partial has a flag of ``inspect``."""
+    """Return a test of functions, methods and partials for a code flag of ``inspect``."""
 
     def is_of(func: object) -> bool:
         while isinstance(func, partial):
@@ -164,7 +162,7 @@ def _has(flag: int) -> Callable[[object], bool]:
 
 #: CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR; ``inspect`` takes long to import.
 _OF_KINDS: Final[dict[Callable[[object], bool], Callable[..., Any]]] = {
-    _has(0x20): _yielding,
-    _has(0x80): _waiting,
-    _has(0x200): _yielding_later,
+    _has(0x20): _wrap_generator,
+    _has(0x80): _wrap_coroutine,
+    _has(0x200): _wrap_async_generator,
 }

@@ -75,12 +75,13 @@ DEPRECATIONS: Final[dict[str, Deprecation]] = {}
 _OLD_ATTRIBUTES: Final[set[str]] = set()
 
 
-def _declare(
+def _register(
     kind: Literal["function", "attribute", "argument", "member"],
     place: str,
     instead: str,
     since: str,
 ) -> Deprecation:
+    """Register a deprecation of a function, attribute, argument or member."""
     DEPRECATIONS[place] = Deprecation(kind, place, instead, since)
     return DEPRECATIONS[place]
 
@@ -90,7 +91,7 @@ def deprecated(since: str, instead: str) -> Callable[[Callable[P, T]], Callable[
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         place = f"{function.__module__}:{function.__qualname__}"
-        deprecation = _declare("function", place, instead, since)
+        deprecation = _register("function", place, instead, since)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -116,7 +117,7 @@ class deprecated_attribute:  # noqa: N801 - written as a decorator is
         if hasattr(self, "deprecation"):  # that of a base, in the body of a subclass
             return
         _OLD_ATTRIBUTES.add(name)
-        self.deprecation = _declare(
+        self.deprecation = _register(
             "attribute",
             f"{owner.__module__}:{owner.__qualname__}.{name}",
             f"{owner.__qualname__}.{self.instead}",
@@ -166,7 +167,7 @@ def deprecated_arguments(
 
     def decorate(function: Callable[..., T]) -> Callable[..., T]:
         deprecations = {
-            old: _declare(
+            old: _register(
                 "argument",
                 f"{function.__module__}:{function.__qualname__}({old})",
                 f"{function.__qualname__}({present}=...)",
@@ -200,7 +201,7 @@ def deprecated_members(module: str, since: str, **present_names: str) -> Callabl
     whole has a file with nothing but this.
     """
     deprecations = {
-        old: _declare("member", f"{module}:{old}", present, since)
+        old: _register("member", f"{module}:{old}", present, since)
         for old, present in present_names.items()
     }
 

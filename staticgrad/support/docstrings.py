@@ -33,7 +33,7 @@ _NAMES: Final = re.compile(r"^    ([\w*]+(?:, [\w*]+)*):", re.MULTILINE)
 
 
 def like(first: Callable[..., Any]) -> Callable[[Member], Member]:
-    """A decorator: take from the docstring of ``first`` what the member's own leaves out.
+    """Decorate a family member: its docstring inherits missing sections from that of ``first``.
 
     Args:
         first: a function or class, whose docstring has sections. What it says of arguments that
@@ -71,7 +71,7 @@ def like(first: Callable[..., Any]) -> Callable[[Member], Member]:
 
     def complete_docstring(member: Member) -> Member:
         if member.__doc__ and theirs:
-            member.__doc__ = _together(member, theirs)
+            member.__doc__ = _merge_sections(member, theirs)
         return member
 
     return complete_docstring
@@ -83,10 +83,11 @@ def with_shared_arguments(function: Callable[..., Any]) -> str | None:
     lines = [f"    {name}: {SHARED[name, kind]}" for name, kind in kinds if (name, kind) in SHARED]
     if not function.__doc__ or not lines:
         return function.__doc__
-    return _together(function, {"Args:": "\n".join(["Args:", *lines])})
+    return _merge_sections(function, {"Args:": "\n".join(["Args:", *lines])})
 
 
-def _together(member: Callable[..., Any], theirs: Sections) -> str:
+def _merge_sections(member: Callable[..., Any], theirs: Sections) -> str:
+    """Merge docstrings: the member's sections, and those of the family that it lacks."""
     sections = dict(_parts(member.__doc__ or ""))
     takes: tuple[str, ...]
     if (signature := getattr(member, "__signature__", None)) and not isinstance(member, type):
@@ -117,7 +118,7 @@ def _together(member: Callable[..., Any], theirs: Sections) -> str:
 
 @cache
 def _parts(text: str) -> Sections:
-    """Section -> its text with its headline; all before the first section has the name ""."""
+    """Split a docstring into sections by headline; the text before the first is ""."""
     text, sections, name = inspect.cleandoc(text), {"": ""}, ""
     for block in text.split("\n\n"):
         first = block.partition("\n")[0]
@@ -131,7 +132,7 @@ def _parts(text: str) -> Sections:
 
 @cache
 def _entries(section: str) -> dict[tuple[str, ...], str]:
-    """Names of arguments that are explained together -> their lines."""
+    """Split an Args section into entries: the argument names explained together -> lines."""
     starts = list(_NAMES.finditer(section))
     ends = [match.start() for match in starts[1:]] + [len(section)] * bool(starts)
     return {

@@ -87,7 +87,7 @@ def members() -> list[AtFork]:
 
 
 def install_hooks() -> None:
-    """Have Python call this registry before all hooks that were installed until now.
+    """Install the fork hooks of this registry before all hooks installed until now.
 
     A second installation does not make it run twice.
     """
@@ -118,7 +118,7 @@ def _after_fork_in_child() -> None:
 
 
 def _call_all(hooks: Iterable[Callable[[], None]]) -> None:
-    """Call every hook, also where one raises; Python reports the error and forks all the same."""
+    """Call every fork hook, even if one raises: Python reports the error and forks anyway."""
     last: BaseException | None = None
     for hook in hooks:
         try:

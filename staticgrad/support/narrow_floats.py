@@ -28,7 +28,7 @@ class Stored(NamedTuple):
 
 
 def odd_f32(numbers: Array) -> Array:
-    """Numbers of any dtype in float32; of two neighbours, the one whose pattern is odd."""
+    """Convert numbers to float32, rounding to odd, so that a second rounding is exact."""
     if numbers.dtype.kind in "iu" and numbers.dtype.itemsize == np.int64().itemsize:
         numbers = odd_f64(numbers)
     wide = numbers.astype(np.float64)

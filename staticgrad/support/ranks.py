@@ -82,15 +82,15 @@ class Job:
         if self.ranks > 1:  # averages are never mixed up with other messages
             self._control, self._numbers = self._duplicate(), self._duplicate()
             self._departures = self._duplicate()
-            sys.excepthook = self._ending_all(sys.excepthook)
-            sys.exit = self._announcing_exit(sys.exit)
+            sys.excepthook = self._wrap_excepthook(sys.excepthook)
+            sys.exit = self._wrap_exit(sys.exit)
             at_exit(partial(self._leave, os.getpid()))
             machine = mpi.Get_processor_name()
             if self.gather(machine).count(machine) <= (os.cpu_count() or 1):
                 self._polls = _POLLS
 
     def average(self, block: _Block, shares: Sequence[float] | None) -> None:
-        """Average one block: rank k adds up row k of all ranks, in their order, into ``part``.
+        """Average one block over MPI ranks: rank k sums row k of all ranks in order.
 
         With ``shares``, which add up to 1, each row is multiplied by its share; a row whose share
         is 0 is not read, for the mean over no rows is NaN.
@@ -115,7 +115,7 @@ class Job:
         self.sent += block.out.nbytes - block.part.nbytes
 
     def check_alike(self, what: str, tag: int, sizes: Array | None) -> list[int]:
-        """Refuse an exchange where another rank does another one; return the sizes of all ranks.
+        """Refuse an MPI exchange that differs between ranks; return the sizes of all ranks.
 
         The result has a number for each rank: its size where all of its ``sizes`` are equal, and
         otherwise a negative digest of them.
@@ -137,7 +137,7 @@ class Job:
         return codes
 
     def shares(self, sizes: Array, codes: list[int], must_be_equal: bool) -> list[float] | None:
-        """Return the share of each rank in the rows of all, from what ``check_alike`` returned.
+        """Return each MPI rank's fraction of all rows, from what ``check_alike`` returned.
 
         ``sizes`` are those of the arrays that this rank has, along their axes of rows. Those that
         differ between the ranks say how many rows each rank has. None: the ranks have equal shares.
@@ -178,7 +178,7 @@ class Job:
         return [self.broadcast(item, rank) for rank in range(self.ranks)]
 
     def broadcast(self, item: Any, root: int = 0) -> Any:
-        """Return the item of one rank; those of the others are not read."""
+        """Send an object of one MPI rank to all; those of others are not read."""
         if self.ranks == 1:
             return item
         is_root = self.rank == root
@@ -217,7 +217,7 @@ class Job:
         return communicator
 
     def _wait(self, request: Any, what: str) -> None:
-        """Wait until the other ranks have done their part."""
+        """Wait for an MPI request until the other ranks have done their part."""
         if self.is_broken:
             raise DistributedError(f"{what}: an exchange was interrupted before, or failed")
         self.is_broken = True  # until it is over
@@ -243,7 +243,7 @@ class Job:
         self.is_broken = False
 
     def _leave(self, process: int) -> None:
-        """Tell ranks 0 and 1 that the program of this rank ends: one of them waits, or will."""
+        """Tell MPI ranks 0 and 1 that this rank ends, so that none waits for it."""
         if os.getpid() != process or self._mpi.Is_finalized():
             return
         data = np.frombuffer(
@@ -253,7 +253,7 @@ class Job:
             self._departures.Isend(data, receiver).Test()
 
     def _check_departures(self, what: str) -> None:
-        """Raise a DistributedError if a rank has left that did not take part in this exchange."""
+        """Raise a DistributedError if an MPI rank left that does not take part."""
         status = self._mpi.Status()
         while self._departures is not None and self._departures.Iprobe(
             self._mpi.ANY_SOURCE, 0, status
@@ -269,8 +269,8 @@ class Job:
                     hint="every rank runs the same steps; one that cannot go on raises an error",
                 )
 
-    def _announcing_exit(self, original: Callable[..., Any]) -> Callable[..., NoReturn]:
-        """Return ``sys.exit`` that notes where it is called, and with what."""
+    def _wrap_exit(self, original: Callable[..., Any]) -> Callable[..., NoReturn]:
+        """Return a ``sys.exit`` that records the caller and the code, for other ranks."""
 
         @wraps(original)
         def leave(status: Any = None, /) -> NoReturn:
@@ -283,8 +283,8 @@ class Job:
 
         return leave
 
-    def _ending_all(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a hook that shows an error nobody caught, and ends all ranks."""
+    def _wrap_excepthook(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return an excepthook that shows an uncaught error and ends all MPI ranks."""
 
         def end(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
             text = StringIO()  # in one piece: the other ranks write, too
@@ -347,7 +347,7 @@ class Exchange:
                 self._blocks.append(_Block.of(kind, pairs, parts, block, work.view(dtype), job))
 
     def run(self) -> None:
-        """Write the results."""
+        """Write the averaged blocks into the result arrays."""
         begun = time.perf_counter()
         shares = None
         if self._kind != "part":
@@ -423,7 +423,7 @@ class _Block(NamedTuple):
 
 
 def _rows(array: Array, rows: Array, part: int, begin: int) -> list[tuple[Array, Array]]:
-    """Pair views of rows with those of an array in parts, of which the rows begin at ``begin``."""
+    """Pair views of rows with the parts of an array split by rows over MPI ranks."""
     width = rows.shape[1]
     full = array.size // part
     pairs = [(rows[:full], array[: full * part].reshape(full, part)[:, begin : begin + width])]
@@ -434,7 +434,7 @@ def _rows(array: Array, rows: Array, part: int, begin: int) -> list[tuple[Array,
 
 
 def _size_code(sizes: Array | None) -> int:
-    """Return the bits of the size that all ``sizes`` have, or a negative digest of different ones.
+    """Encode equal ``sizes`` as bits, or different ones as a negative digest, to compare ranks.
 
     Raises:
         DistributedError: a size that is negative or not finite.
@@ -463,7 +463,7 @@ def work_bytes(arrays: Sequence[int], count: int) -> int:
 
 
 def blocks(sizes: Sequence[int], most: int) -> Iterator[list[BlockPart]]:
-    """Cut the elements of arrays, one behind the other, into blocks of at most so many."""
+    """Split the concatenated elements of arrays into blocks of at most ``most``."""
     block: list[BlockPart] = []
     room = most
     for number, size in enumerate(sizes):
@@ -510,7 +510,7 @@ def on_first(act: Callable[[], Any]) -> Any:
 
 
 def job() -> Job:
-    """Return the job of which this process is a rank; a process by itself is the only one.
+    """Return the MPI job of which this process is a rank; a process by itself is the only one.
 
     Raises:
         MissingPackageError: mpi4py, or an MPI library, is not installed.

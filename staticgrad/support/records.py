@@ -41,13 +41,13 @@ else:
         return copy
 
     def dataclass(cls=None, /, *, repr=True, eq=True, frozen=False, slots=False, **others):
-        """The decorator; options as in the standard library."""
+        """Make a class a dataclass without compiling its methods; options as in the stdlib."""
 
         def decorate(cls):
             if others:
                 options = {"repr": repr, "eq": eq, "frozen": frozen, "slots": slots, **others}
                 return dataclasses.dataclass(**options)(cls)
-            return _record(cls, repr, eq, frozen, slots)
+            return _add_methods(cls, repr, eq, frozen, slots)
 
         return decorate if cls is None else decorate(cls)
 
@@ -116,14 +116,15 @@ class _FrozenRecord:
 _ORDINARY: Final[Any] = dataclasses.fields(_OpenRecord)[0]._field_type  # type: ignore[attr-defined]
 
 
-def _record(cls: type[Any], show: bool, compare: bool, frozen: bool, slots: bool) -> type[Any]:
+def _add_methods(cls: type[Any], show: bool, compare: bool, frozen: bool, slots: bool) -> type[Any]:
+    """Add a dataclass' methods (init, repr, eq, hash) to a class."""
     fields = _fields(cls)
     if slots:
         cls = _add_slots(cls, fields, frozen)
     kind: Any = _FrozenRecord if frozen else _OpenRecord
     cls.__dataclass_fields__, cls.__dataclass_params__ = fields, kind.__dataclass_params__
     if "__init__" not in cls.__dict__:
-        cls.__init__ = _init(cls, fields, frozen)
+        cls.__init__ = _make_init(cls, fields, frozen)
         if frozen and _is_plain(cls) and all(field.init for field in fields.values()):
             setattr(cls, _PLAIN, fields.keys())
     _define(cls, "__match_args__", tuple(f.name for f in fields.values() if f.init))
@@ -153,18 +154,18 @@ def _define(cls: type[Any], name: str, attribute: object) -> None:
 
 
 def _fields(cls: type[Any]) -> Fields:
-    """The fields of the bases, then those that the class itself declares."""
+    """Return the fields of a dataclass: those of its bases, then its own."""
     fields: dict[str, dataclasses.Field[Any]] = {}
     for base in reversed(cls.__mro__[1:]):
         fields.update(getattr(base, "__dataclass_fields__", {}))
     for name, kind in inspect.get_annotations(cls).items():
         if not str(kind).startswith(("ClassVar", "typing.ClassVar")):
-            fields[name] = _field(cls, name, kind)
+            fields[name] = _read_field(cls, name, kind)
     return fields
 
 
-def _field(cls: type[Any], name: str, kind: Any) -> dataclasses.Field[Any]:
-    """A field that the class declares; the class keeps its default alone."""
+def _read_field(cls: type[Any], name: str, kind: Any) -> dataclasses.Field[Any]:
+    """Return a field that a dataclass declares; the class keeps its default."""
     declared = cls.__dict__.get(name, dataclasses.MISSING)
     field: dataclasses.Field[Any] = (
         declared if isinstance(declared, dataclasses.Field) else _plain(declared)
@@ -189,8 +190,7 @@ def _plain(default: object) -> dataclasses.Field[Any]:
 
 
 def _add_slots(cls: type[Any], fields: Fields, frozen: bool) -> type[Any]:
-    """The class made again with a slot for each field that it declares, for instances with no more
-    room than that."""
+    """Rebuild a dataclass with a slot for each field that it declares."""
     inherited = {name for base in cls.__mro__[1:] for name in base.__dict__.get("__slots__", ())}
     body = dict(cls.__dict__)
     for name in (*fields, "__dict__", "__weakref__"):
@@ -220,8 +220,8 @@ _GIVEN, _OR_MADE, _ALWAYS_MADE = "given", "or made", "always made"
 _FILE: Final = "<staticgrad record>"
 
 
-def _init(cls: type[Any], fields: Fields, frozen: bool) -> Callable[..., None]:
-    """The one method with code of its own: a closure would take three times as long to run."""
+def _make_init(cls: type[Any], fields: Fields, frozen: bool) -> Callable[..., None]:
+    """Make a dataclass' ``__init__`` from generated code: a closure takes three times as long."""
     namespace: dict[str, Any] = {"_record_put": object.__setattr__, "_record_missing": _MADE}
     forms: list[str] = []
     defaults: list[Any] = []
@@ -274,7 +274,7 @@ def _code(forms: tuple[str, ...], kind: str, followed: bool) -> CodeType:
 
 
 def _init_text(forms: Sequence[str], kind: str, followed: bool) -> str:
-    """The text of a function that fills an instance whose fields have these forms.
+    """Write the source of a dataclass' ``__init__`` for fields of these forms.
 
     ``kind``: ``open`` instances are assigned to; ``frozen`` ones get all their attributes at once,
     which takes a quarter of the time of a call for each; those with ``slots`` have no dictionary.
@@ -302,7 +302,7 @@ def _init_text(forms: Sequence[str], kind: str, followed: bool) -> str:
 
 
 def _values(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return a function that reads these attributes, as a tuple."""
+    """Return a function that reads these attributes as a tuple, for eq and hash."""
     if len(names) > 1:
         return attrgetter(*names)
     if names:
@@ -332,7 +332,7 @@ def _repr(names: Sequence[str]) -> Callable[[Any], str]:
 
 
 def _fields_text(names: Sequence[str], values: Sequence[Any]) -> str:
-    """``a=1, b=2``: all of it where it fits on half a screen; else long values are cut.
+    """Print fields as ``a=1, b=2``; long values are cut unless all is short.
 
     Values that are shorter than an equal part of the room are whole.
     """
@@ -348,7 +348,7 @@ def _fields_text(names: Sequence[str], values: Sequence[Any]) -> str:
 
 
 def brief(value: Any, room: int = _ROOM) -> str:
-    """``repr(value)`` if it has at most about ``room`` characters, else its beginning.
+    """Return ``repr(value)``, cut to about ``room`` characters.
 
     Containers are read only as far as there is room: not ``repr`` of a thousand records.
     """
@@ -414,7 +414,7 @@ def _delattr(cls: type[Any], fields: Fields) -> Callable[[Any, str], None]:
 
 
 def _named_tuple(name: str, body: dict[str, Any]) -> type[Any]:
-    """The class of tuples whose fields are what ``body`` annotates."""
+    """Make the tuple class of a NamedTuple declaration, whose fields ``body`` annotates."""
     kinds = body.get("__annotations__", {})
     names = tuple(kinds)
     defaults = {field: body.pop(field) for field in names if field in body}

@@ -90,7 +90,7 @@ def _in_words(annotation: Any, names: Mapping[str, Any]) -> Any:
 
 
 def _word(name: str, names: Mapping[str, Any]) -> str:
-    """Return what the name of a type stands for, where that is short; else the name."""
+    """Return the plain word for a type's name in signatures, or the name."""
     kind = names.get(name)
     origin = getattr(kind, "__origin__", None) if hasattr(kind, "__metadata__") else None
     if origin is Any:

@@ -46,7 +46,7 @@ class SourceLine:
 
     @classmethod
     def from_text(cls, text: str) -> SourceLine:
-        """Read ``train.py:8`` or ``train.py:8 [block3]``, as printed behind the nodes of a graph.
+        """Parse an origin: ``train.py:8`` or ``train.py:8 [block3]``, as printed with nodes.
 
         Several, ``train.py:8 [block3], train.py:5``, are the first and what it comes from also.
 
@@ -95,7 +95,7 @@ class SourceLine:
         return "\n".join([where, *self.excerpt(), *more])
 
     def excerpt(self) -> list[str]:
-        """The source text, indented by four, and the caret line: zero to two lines."""
+        """Print an origin's source line, indented, with carets: zero to two lines."""
         code = "".join(c if c.isprintable() else " " for c in self.text)  # tabs, form feeds
         if not code.strip():
             return []
@@ -111,6 +111,7 @@ class SourceLine:
         return lines
 
     def _caret_range(self, code: str) -> tuple[int, int]:
+        """Return the columns of a source line that carets mark."""
         if self.column is None:
             return 0, 0
         on_one_line = self.end_line in (None, self.line) and self.end_column is not None
@@ -259,7 +260,7 @@ Location = Origin | SourceLine | Merged
 
 
 def merge_locations(origins: Iterable[Location]) -> Location:
-    """The origin of what is made of nodes of these origins (at least one), the first one first.
+    """Merge the origins of several nodes into one, the first one first.
 
     Each line once, and no more than a few of them.
     """
@@ -306,7 +307,7 @@ _POSITION_TABLES: Final = 64
 
 
 def position(code: CodeType, offset: int) -> tuple[int, int | None, int | None, int | None]:
-    """Line, end line, column, end column of an instruction; columns in UTF-8 bytes."""
+    """Return line, end line, column, end column of an instruction (columns in UTF-8 bytes)."""
     entry = _positions.get(id(code))
     if entry is None or entry[0] is not code:
         if len(_positions) >= _POSITION_TABLES:
@@ -328,6 +329,7 @@ def _characters(text: str, column: int | None) -> int | None:
 
 
 def _base_name(file: str) -> str:
+    """Return a source file's name for display; ``<cell>`` in notebooks."""
     if file.startswith("<"):
         name = file
     elif _NOTEBOOK_CELL.search(file):  # the kernel's own name is a hash in a temporary folder
@@ -342,7 +344,7 @@ def _printable(name: str) -> str:
 
 
 def _path_from_here(file: str) -> str:
-    """A path below the working directory without that directory; others as they are."""
+    """Return a path relative to the working directory if it is below, else unchanged."""
     if file.startswith("<") or _NOTEBOOK_CELL.search(file):
         return _base_name(file)
     from pathlib import Path  # for messages: a program that makes no mistake never loads it

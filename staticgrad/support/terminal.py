@@ -75,6 +75,7 @@ class working:  # noqa: N801 - a context manager, used as a function
             self._show_until(ended)
 
     def _show_until(self, ended: Event) -> None:
+        """Show a progress line on the terminal, once it has taken long, until ``ended``."""
         began, shown = time.perf_counter(), False
         while not ended.wait(_AFTER):
             stage = f": {self.stage}" if self.stage else ""

@@ -108,7 +108,7 @@ HERE: Final = _InnermostHolder()
 
 
 def is_inside_another() -> bool:
-    """Return whether this code interrupts code of the same thread that holds or awaits a lock."""
+    """Return whether this code interrupts a holder or waiter of a lock in its own thread."""
     holder = HERE.innermost
     while holder is not None:
         if holder.is_live():
@@ -147,7 +147,7 @@ class ReadWriteLock:
             _locks.add(self)
 
     def read(self, copy: Callable[[], _T]) -> _T:
-        """Return the result of ``copy``, one uninterruptible call, on a value that does not change.
+        """Read a locked value by ``copy``, one uninterruptible call.
 
         It blocks only for a write that has begun: a step before its first write
         leaves the old value to be read.
@@ -163,12 +163,12 @@ class ReadWriteLock:
         holder = Holder(is_step=False)
         try:
             with holder.token:
-                return self._read(copy, holder, _enter(holder))
+                return self._read_in_turn(copy, holder, _register_holder(holder))
         finally:
             release_all(((self, False),), holder)
 
     def share(self, before_write: Callable[[], object]) -> bool:
-        """Have ``before_write`` called by the next writer, before it writes; False: one has begun.
+        """Register ``before_write``, called before the next write; False if a write has begun.
 
         Until then the value stands still, and may be read without the lock.
         """
@@ -184,7 +184,7 @@ class ReadWriteLock:
         return self.read(note)
 
     def write(self, change: Callable[[], object]) -> None:
-        """Make a change, one call that no interrupt divides, with nobody else reading or writing.
+        """Write a locked value by ``change``, one uninterruptible call, with exclusive access.
 
         Raises:
             ReentryError: code that interrupts a step sets what is in use by that step, or by one of
@@ -208,7 +208,7 @@ class ReadWriteLock:
         return [*self._holders, *(self._reserved or ())[:1]]
 
     def _is_reserved_here(self) -> bool:
-        """Return whether it is reserved for steps of this thread, and no step is running.
+        """Return whether this thread has reserved the lock and runs no step.
 
         Then one call of this thread needs only to exclude other threads while it lasts, and
         a loop may look at its parameters, or set one, after each of its steps.
@@ -220,7 +220,8 @@ class ReadWriteLock:
         is_here = holder.stands and holder.thread == threading.get_ident()
         return is_here and not holder.is_live()
 
-    def _read(self, copy: Callable[[], _T], holder: Holder, outer: Sequence[Holder]) -> _T:
+    def _read_in_turn(self, copy: Callable[[], _T], holder: Holder, outer: Sequence[Holder]) -> _T:
+        """Acquire the lock for reading and copy its value, in turn with other holders."""
         while True:
             in_the_middle = bool(outer) and _state_is_ours()
             with _state:
@@ -242,7 +243,7 @@ class ReadWriteLock:
         return copy()
 
     def _blockers(self, write: bool, holder: Holder) -> list[Holder]:
-        """The live holders that keep ``holder`` from reading or writing.
+        """Return the live holders of the lock that keep ``holder`` from reading or writing.
 
         Its own thread's are none for a reader; nor for a writer those that only access the value,
         in one call, before or after.
@@ -258,7 +259,7 @@ class ReadWriteLock:
         return blockers
 
     def _end_reservation(self) -> None:
-        """Move the reserved holder to ``_holders``; safe to repeat after an interrupt."""
+        """Turn a reservation of the lock into a holder; safe to repeat after an interrupt."""
         if self._reserved is not None:
             holder, write = self._reserved
             holder.take_back()  # before the look at its token: see the text of this file
@@ -267,7 +268,7 @@ class ReadWriteLock:
             self._reserved = None
 
     def _enqueue(self, holder: Holder, write: bool, first: bool) -> _Turn:
-        """The holder's place in the queue; its gate is open where its turn has come just now."""
+        """Append ``holder`` to the lock's queue; its gate is open if it is next already."""
         for turn in self._queue.copy():
             if turn.holder is holder:
                 break
@@ -277,16 +278,16 @@ class ReadWriteLock:
                 self._queue.appendleft(turn)
             else:
                 self._queue.append(turn)
-        self._let_in()
+        self._admit_next()
         return turn
 
     def _give_back(self, holder: Holder) -> None:
         self._holders.pop(holder, None)
         if self._queue:
-            self._let_in()
+            self._admit_next()
 
-    def _let_in(self) -> None:
-        """Hand the lock to who is next. Right from the start again after an interrupt."""
+    def _admit_next(self) -> None:
+        """Hand the lock to the next holders in the queue; safe to repeat after an interrupt."""
         while self._queue:
             turn = self._queue[0]
             if turn.holder.is_live():
@@ -301,7 +302,7 @@ class ReadWriteLock:
 
 
 def acquire_all(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> None:
-    """Hold all of (lock, whether to write), waiting where one is taken.
+    """Acquire read or write locks together, waiting where one is taken.
 
     Args:
         locks: by rising ``serial``.
@@ -318,7 +319,8 @@ def acquire_all(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> 
 
 
 def _acquire(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> None:
-    outer = _enter(holder)
+    """Acquire locks one after the other, waiting in the queue of one that is taken."""
+    outer = _register_holder(holder)
     if outer:
         for lock, write in locks:
             _acquire_inside(lock, write, holder)
@@ -337,11 +339,11 @@ def _acquire(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> Non
                 return
         while not turn.gate.acquire(timeout=POLL):
             with _state:
-                lock._let_in()
+                lock._admit_next()
 
 
 def _acquire_inside(lock: ReadWriteLock, write: bool, holder: Holder) -> None:
-    """Hold a lock for code that interrupts a holder of its own thread.
+    """Acquire a lock for code that interrupts a holder of its own thread.
 
     It waits for nothing but accesses of other threads, which are short; a step might wait for what
     is interrupted here.
@@ -368,7 +370,7 @@ def _reentry(text: str) -> ReentryError:
 
 
 def _live(holder: Holder | None) -> list[Holder]:
-    """Return the holders of a chain that hold something, the innermost first."""
+    """Return the holders in a chain that hold locks, innermost first."""
     holders = []
     while holder is not None:
         if holder.is_live():
@@ -377,8 +379,8 @@ def _live(holder: Holder | None) -> list[Holder]:
     return holders
 
 
-def _enter(holder: Holder) -> list[Holder]:
-    """Note a holder of this thread; those that it interrupts."""
+def _register_holder(holder: Holder) -> list[Holder]:
+    """Register a lock holder of this thread; return those that it interrupts."""
     outer = _live(HERE.innermost)
     for interrupted in outer:
         interrupted.paused = True
@@ -395,7 +397,7 @@ def _leave(holder: Holder) -> None:
 
 
 def release_all(locks: Iterable[tuple[ReadWriteLock, bool]], holder: Holder) -> None:
-    """Give back what ``holder`` holds of ``locks`` or waits for, and let in who is next.
+    """Release the locks that ``holder`` holds or waits for, and admit the next ones.
 
     Its token has been given back before. Harmless where it holds nothing.
     """
@@ -406,7 +408,7 @@ def release_all(locks: Iterable[tuple[ReadWriteLock, bool]], holder: Holder) -> 
 
 
 def reserve(locks: Iterable[tuple[ReadWriteLock, bool]], holder: Holder) -> None:
-    """Reserve locks for a new holder, if all are free: it ``stands`` then.
+    """Reserve locks for a new holder if all are free.
 
     It takes them from whom they were reserved for before. How it is used stands in
     ``storage.reservation``.
@@ -436,7 +438,7 @@ class _AtFork(forks.AtFork):
     """All locks: the child sees every parameter as it was before or after a write."""
 
     def before_fork(self) -> None:
-        """Wait until no other thread is writing.
+        """Wait before a fork until no other thread is writing a locked value.
 
         A fork reads every lock, ahead of all that wait. Returns with ``_state`` held.
         """
@@ -446,7 +448,7 @@ class _AtFork(forks.AtFork):
         in_the_middle = _state_is_ours()
         _state.acquire()
         _forks[holder.thread] = holder
-        _enter(holder)
+        _register_holder(holder)
         while (lock := _next_for_fork(holder)) is not None:
             try:
                 if in_the_middle:
@@ -472,6 +474,7 @@ class _AtFork(forks.AtFork):
         _state.release()
 
     def after_fork_in_child(self) -> None:
+        """Reset all locks in a forked child, where other threads are gone."""
         for lock in _locks:
             lock._end_reservation()
             lock._holders.clear()
@@ -486,7 +489,7 @@ class _AtFork(forks.AtFork):
 
 
 def _next_for_fork(holder: Holder) -> ReadWriteLock | None:
-    """Read the locks that can be read; the first that another thread is writing, if one is."""
+    """Acquire free locks for reading before a fork; return the first being written, if any."""
     for lock in sorted(_locks, key=lambda lock: lock.serial):
         if holder not in lock._holders:
             blockers = lock._blockers(False, holder)

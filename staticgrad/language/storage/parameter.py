@@ -97,7 +97,7 @@ class ParameterStore:
 
     @classmethod
     def zeros(cls, name: str, type: TensorType) -> ParameterStore:
-        """A parameter of zeros, of a type with literal sizes; its memory is used when written.
+        """Make a parameter's storage of zeros; its memory is allocated lazily when written.
 
         Raises:
             OutOfMemory: the system gives no such memory, or no array can have the shape.
@@ -107,6 +107,7 @@ class ParameterStore:
         return store
 
     def _allocate(self, name: str, type: TensorType, zero: bool = False) -> None:
+        """Allocate a parameter's aligned buffer and its lock."""
         self.name, self.type = name, type
         self.lock = ReadWriteLock(f"parameter {name!r}")
         shape = tuple(map(int, type.shape))
@@ -139,7 +140,7 @@ class ParameterStore:
         return parts[: prod(self.shard.shape)].reshape(self.shard.shape)
 
     def part_of(self, value: Any) -> Any:
-        """This rank's part of what ``whole`` gives; anything else is returned unchanged."""
+        """Return this rank's part of an array of a sharded parameter; others unchanged."""
         if self.shard is None or np.shape(value) != self.shard.shape:
             return value
         part = np.zeros(self.array.shape, value.dtype)
@@ -148,7 +149,7 @@ class ParameterStore:
         return part
 
     def write(self, value: npt.ArrayLike) -> None:
-        """Set the value, wholly or not at all; nothing changes if shape or dtype do not fit.
+        """Set the parameter's array atomically; nothing changes if shape or dtype do not fit.
 
         Raises:
             MaskedArrayError: a masked array.
@@ -158,7 +159,7 @@ class ParameterStore:
         self.lock.write(partial(setitem, self.array, ..., self.fit_array(value)))
 
     def fit_array(self, value: npt.ArrayLike) -> npt.NDArray[Any]:
-        """``value`` as an array that can be written here.
+        """Check that an array fits the parameter's shape and dtype, and return it.
 
         Raises:
             MaskedArrayError, ParameterValueError: as ``write``.
@@ -182,7 +183,7 @@ class ParameterStore:
         return normalized if fits else convert_array(normalized, self.type.dtype)
 
     def _as_array(self, value: Any) -> npt.NDArray[Any]:
-        """``value`` as an array of numbers."""
+        """Convert a new value of the parameter to an array of numbers."""
         try:
             array = array_of(value, f"parameter {self.name!r}", ParameterValueError)
             if kind_of_elements(array.dtype) in "biufc":
@@ -221,7 +222,7 @@ class ParameterStore:
 
 
 def write_all(pairs: Sequence[tuple[ParameterStore, npt.NDArray[Any]]]) -> None:
-    """Write values, each of its store's shape and dtype, with nobody else reading or writing any.
+    """Write several parameters' arrays at once, under all their locks.
 
     Raises:
         ReentryError: as ``ParameterStore.write``.
@@ -231,7 +232,7 @@ def write_all(pairs: Sequence[tuple[ParameterStore, npt.NDArray[Any]]]) -> None:
 
 
 def change_together(stores: Iterable[ParameterStore], change: Callable[[], object]) -> None:
-    """Call ``change``, which writes into stores, with nobody else reading or writing any.
+    """Call ``change``, which writes to parameters, under all their locks.
 
     Raises:
         ReentryError: as ``ParameterStore.write``.

@@ -102,7 +102,7 @@ class LockSet:
             release_all(self._locks, self._reserved)
 
     def run(self, work: Callable[[_T, Callable[[], object]], object], argument: _T) -> None:
-        """Work on an argument with all locks held.
+        """Run a step's work with the locks of its parameters held.
 
         Args:
             work: its second argument is a function that it calls before its first write.
@@ -140,7 +140,7 @@ class LockSet:
     def _run_in_turn(
         self, work: Callable[[_T, Callable[[], object]], object], argument: _T
     ) -> None:
-        """Run as ``run`` does, when other holders may hold or await some of the locks."""
+        """Run a step's work when other holders may have or await some of its locks."""
         holder = Holder(is_step=True)
         try:
             with holder.token:

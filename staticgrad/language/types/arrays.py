@@ -100,7 +100,7 @@ class BroadcastError(Exception):
 
 
 def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
-    """The shape in which ``shapes`` meet, by NumPy's rule for literal sizes."""
+    """Broadcast shapes to one, by NumPy's rule for literal sizes."""
     if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
     shapes = [shape for shape in shapes if shape]  # a scalar meets everything
@@ -138,7 +138,7 @@ def c_strides(shape: Shape) -> Shape:
 
 
 def hint_value(size: Size, default: int = 64) -> int:
-    """A typical value, for cost decisions only: named sizes at their ``typical_value``."""
+    """Estimate a symbolic size for cost decisions: named sizes at their hints."""
     if isinstance(size, int):
         return size
     value = size.typical.get(default)
@@ -159,7 +159,7 @@ def hint_bytes(kind: TensorType) -> int:
 
 
 def typical_value(named: Named, default: int = 64) -> int:
-    """The hint of a named size; without one, ``default`` as far as its bounds allow."""
+    """Return a named size's hint, or ``default`` within its bounds."""
     if named.hint is not None:
         return named.hint
     rounded = -(-max(named.min, default) // named.multiple_of) * named.multiple_of
@@ -183,7 +183,7 @@ def is_array_like(data: Any) -> bool:
 
 
 def columns_of(data: Any) -> dict[str, Any] | None:
-    """Return the columns of a table by name; None of anything else.
+    """Return the columns of a data frame by name; None for anything else.
 
     A table is a data frame of pandas or Polars, a table or batch of records of Arrow, or anything
     else that lists its columns and makes an array.
@@ -208,7 +208,7 @@ def over_bytes(array: Array) -> Array:
 
 
 def is_constant(array: Any) -> bool:
-    """Return whether nothing can write the memory of an array: bytes, or an array of JAX."""
+    """Return whether an array's memory is read-only for all: bytes, or an array of JAX."""
     while isinstance(array, np.ndarray):
         if array.flags.writeable:
             return False
@@ -267,10 +267,10 @@ def array_of(
         if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
             return np.from_dlpack(data)
         if hasattr(data, "__dataframe__") and not hasattr(data, "__array__"):
-            return _of_table(data, what, error, related)
+            return _convert_frame(data, what, error, related)
         array = np.asarray(data)
         if array.dtype.kind == "O" and is_pandas(data):
-            array = _of_pandas(data)
+            array = _convert_pandas(data)
         if array.dtype.kind not in "biufcV":
             _check_columns(data, what, error, related)
     except StaticgradError:
@@ -283,7 +283,7 @@ def array_of(
 def _check_columns(
     data: Any, what: str, error: type[StaticgradError], related: Sequence[Related]
 ) -> None:
-    """Refuse a sparse matrix, and a table or a column of one with text, categories or dates."""
+    """Refuse sparse matrices, and data frames with text, categories or dates."""
     if is_sparse(data):
         headline = f"{what} is a sparse matrix, {kind_of(data)}, not an array"
         raise error(headline, hint=OF_SPARSE, related=related)
@@ -313,10 +313,10 @@ def _dtype_text(kind: Any) -> str:
 _KINDS: Final = {0: "i", 1: "u", 2: "f", 20: "b"}
 
 
-def _of_table(
+def _convert_frame(
     data: Any, what: str, error: type[StaticgradError], related: Sequence[Related]
 ) -> Array:
-    """The numbers of a table that has the protocol of data frames alone; missing ones are NaN."""
+    """Convert a data frame of the interchange protocol to an array; missing numbers are NaN."""
     chunks = [*data.__dataframe__().get_chunks()]
     rows = []
     for chunk in chunks:
@@ -331,23 +331,23 @@ def _of_table(
                     hint=_NUMBERS,
                     related=related,
                 )
-            columns.append(_of_chunk(column))
+            columns.append(_convert_chunk(column))
         rows.append(np.stack(columns, axis=1))
     return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
-def _of_chunk(column: Any) -> Array:
-    """One column of a chunk, by the addresses of its buffers."""
+def _convert_chunk(column: Any) -> Array:
+    """Convert one column of a data frame's chunk, by the addresses of its buffers."""
     buffers = column.get_buffers()
     buffer, dtype = buffers["data"]
-    values = _elements(buffer, dtype, column.offset, column.size())
+    values = _read_buffer(buffer, dtype, column.offset, column.size())
     null, sentinel = column.describe_null
     missing: Any = None
     if null == 2:
         missing = values == sentinel
     elif null in (3, 4) and buffers["validity"] is not None:
         bits, kind = buffers["validity"]
-        mask = _elements(bits, kind, column.offset, column.size())
+        mask = _read_buffer(bits, kind, column.offset, column.size())
         missing = mask.astype(bool) == bool(sentinel)
     if missing is None or not missing.any():
         return values
@@ -356,7 +356,8 @@ def _of_chunk(column: Any) -> Array:
     return np.where(missing, np.nan, values)
 
 
-def _elements(buffer: Any, dtype: Any, offset: int, count: int) -> Array:
+def _read_buffer(buffer: Any, dtype: Any, offset: int, count: int) -> Array:
+    """Read ``count`` elements of a data frame's buffer from ``offset``; bools may be bits."""
     kind, bits = dtype[0], dtype[1]
     memory = (ctypes.c_uint8 * buffer.bufsize).from_address(buffer.ptr) if buffer.bufsize else b""
     raw = np.frombuffer(memory, np.uint8)
@@ -409,18 +410,18 @@ def is_sparse(data: Any) -> bool:
     return ours_or_theirs and hasattr(type(data), "tocsr")
 
 
-def _of_pandas(data: Any) -> Array:
-    """The numbers of a table whose columns have several dtypes, or of a nullable column."""
+def _convert_pandas(data: Any) -> Array:
+    """Convert a pandas table of mixed dtypes, or a nullable column, to an array."""
     if data.ndim == 1:
-        return _of_column(data)
-    columns = [_of_column(data.iloc[:, place]) for place in range(data.shape[1])]
+        return _convert_column(data)
+    columns = [_convert_column(data.iloc[:, place]) for place in range(data.shape[1])]
     if any(column.dtype.kind not in "biuf" for column in columns):
         return np.asarray(data)
     return np.stack(columns, axis=1)
 
 
-def _of_column(column: Any) -> Array:
-    """One column; a missing number is NaN, a missing bool is an error."""
+def _convert_column(column: Any) -> Array:
+    """Convert one pandas column; a missing number is NaN, a missing bool an error."""
     kind = getattr(column.dtype, "numpy_dtype", None)
     if kind is None or kind.kind not in "biuf":
         return np.asarray(column)
@@ -476,7 +477,7 @@ class ArrayData:
 
 
 def convert_array(x: Array, dtype: DType) -> Array:
-    """``x`` as an array of ``dtype``.
+    """Convert an array-like to an array of ``dtype``.
 
     Float to integer truncates. NaN and what does not fit becomes the smallest int64 (for int64,
     uint32 and uint64) or int32 (for the others), narrowed; uint64 takes floats up to 2**64 and

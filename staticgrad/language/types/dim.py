@@ -55,7 +55,7 @@ def _ends(interval: Bounds) -> tuple[int | float, int | float]:
 
 
 def quotient(numerator: Bounds, denominator: int | Bounds) -> Bounds:
-    """The interval of a quotient, rounded down; a denominator that is a number is positive."""
+    """Return the interval of a floor division of sizes; a number as denominator is positive."""
     low, high = numerator
     if isinstance(denominator, int):
         return (None if low is None else low // denominator), (
@@ -240,7 +240,7 @@ class Dim(UnknownNumber):
         return _normal(total)
 
     def _times(self, factor: int) -> Size:
-        """The product with a number: of the same terms, in order."""
+        """Multiply a symbolic size by a number: the same terms, in order."""
         if not factor:
             return 0
         product = Dim.__new__(Dim)
@@ -369,7 +369,7 @@ def floordiv(numerator: Size, denominator: Size) -> Size:
 
 
 def _floordiv_by_int(numerator: Size, denominator: int) -> Size:
-    """Floor division by a literal in its one form: lowest terms, coefficients in [0, divisor)."""
+    """Floor-divide a symbolic size by a number, in canonical form."""
     if denominator == 0:
         raise ZeroDivisionError(f"the size {numerator} divided by 0")
     if denominator < 0:
@@ -401,7 +401,7 @@ def minimum(left: Size, right: Size) -> Size:
 
 
 def is_at_least(left: Size, right: Size) -> bool:
-    """Return whether left >= right for all values of the names, as far as bounds show."""
+    """Prove left >= right for all values of named sizes from their bounds; False if unproved."""
     if left.__class__ is int and right.__class__ is int:
         return left >= right
     others = dict.fromkeys((left, *_alternatives(left)))
@@ -443,7 +443,7 @@ def is_never_negative(size: Size) -> bool:
 
 
 def _is_proved(size: Size, steps: Iterator[int]) -> bool:
-    """Return whether ``size`` is provably at least 0, within so many steps."""
+    """Return whether a symbolic size is provably >= 0, within so many steps."""
     low = bounds(size)[0]
     if low is not None and low >= 0:
         return True
@@ -464,7 +464,7 @@ def _is_proved(size: Size, steps: Iterator[int]) -> bool:
 
 
 def divide_exactly(numerator: Size, denominator: Size) -> Size | None:
-    """The quotient of two polynomials when it has no remainder for every value, else None."""
+    """Divide symbolic sizes exactly; None unless there is no remainder for all values."""
     if denominator == 0:
         return None
     quotient: dict[Monomial, int] = {}
@@ -489,6 +489,7 @@ def divide_exactly(numerator: Size, denominator: Size) -> Size | None:
 def _divide_monomial(
     monomial: Monomial, c: int, by: Monomial, d: int
 ) -> tuple[Monomial, int] | None:
+    """Divide a monomial of a symbolic size by another; None unless it is exact."""
     if c % d:
         return None
     remaining = list(monomial)
@@ -500,7 +501,7 @@ def _divide_monomial(
 
 
 def _multiple_atom(numerator: Size, denominator: Size) -> bool:
-    """Return whether ``multiple_of`` promises make an integer denominator divide every term."""
+    """Return whether ``multiple_of`` makes a number divide every term of a size."""
     if not isinstance(denominator, int):
         return False
     for monomial, c in _terms(numerator):
@@ -514,7 +515,7 @@ def _multiple_atom(numerator: Size, denominator: Size) -> bool:
 
 @lru_cache(maxsize=4096)
 def bounds(size: Size) -> Bounds:
-    """An interval that holds every value of ``size``; None where it is unbounded."""
+    """Return the interval of a symbolic size's values; None where unbounded."""
     low: int | None = 0
     high: int | None = 0
     for monomial, c in _terms(size):
@@ -527,6 +528,7 @@ def bounds(size: Size) -> Bounds:
 
 
 def _atom_bounds(atom: Atom) -> Bounds:
+    """Return the interval of a named size, floor division or maximum."""
     if isinstance(atom, Named):
         return atom.min, atom.max
     if isinstance(atom, FloorDiv):
@@ -538,7 +540,7 @@ def _atom_bounds(atom: Atom) -> Bounds:
 
 
 def evaluate(size: Size, values: Mapping[str, int]) -> int:
-    """The integer value of a size, given those of the names in it."""
+    """Evaluate a symbolic size, given the values of its names."""
     if isinstance(size, int):
         return size
     total = 0
@@ -559,7 +561,7 @@ def _evaluate_atom(atom: Atom, values: Mapping[str, int]) -> int:
 
 
 def named_sizes(size: Size) -> Iterator[Named]:
-    """Every named size that occurs in ``size``, in the order of its text."""
+    """Return every named size in ``size``, in the order of its text."""
     for monomial, _ in _terms(size):
         for atom in monomial:
             if isinstance(atom, Named):
@@ -596,7 +598,7 @@ def collecting_guards() -> Iterator[list[Guard]]:
 
 
 def equal(left: Size, right: Size, text: str) -> bool:
-    """Return whether two sizes agree: False if never, else True, with a guard if it depends."""
+    """Compare two sizes: False if never equal, else True, with a guard if it depends on a run."""
     if left == right:
         return True
     difference = left - right
@@ -638,7 +640,7 @@ T = TypeVar("T")
 
 
 def kept_by_sizes(function: Callable[P, T]) -> Callable[P, T]:
-    """Keep results of a function of sizes, shapes and what else hashes, all given by place."""
+    """Cache a function of symbolic sizes and hashables, all positional."""
 
     @lru_cache(maxsize=1024, typed=True)
     def compute(_: tuple[object, ...], *arguments: Any) -> Any:
@@ -652,6 +654,7 @@ def kept_by_sizes(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _hints(argument: object) -> object:
+    """Return the hints of the named sizes in an argument, part of a cache key."""
     if isinstance(argument, Dim):
         if argument.hints is None:
             argument.hints = tuple([named.hint for named in named_sizes(argument)])

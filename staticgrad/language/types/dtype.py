@@ -266,7 +266,7 @@ def whole_bools(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def promote(a: DType, b: DType) -> DType:
-    """The dtype in which arrays of ``a`` and ``b`` meet (both strong)."""
+    """Promote two dtypes to the one in which their arrays compute."""
     if a is b:
         return a
     if a.is_complex or b.is_complex:
@@ -298,7 +298,7 @@ _KINDS_OF_NUMBERS: Final = {bool: "b", int: "i", float: "f", complex: "c"}
 
 
 def promote_weak(scalar: complex, dtype: DType) -> DType:
-    """The dtype in which a Python scalar meets an array of ``other``: weak, as in NEP 50."""
+    """Promote a Python scalar beside an array's dtype: weak, as in NEP 50."""
     kind = _KINDS_OF_NUMBERS[type(scalar)]
     if kind == "c":
         return dtype if dtype.is_complex else complex_of(dtype)

@@ -46,7 +46,7 @@ def name_text(name: str, reserved: Collection[str] = ()) -> str:
 
 
 def quote(text: str) -> str:
-    r"""``text`` between double quotes; what cannot stand there as it is becomes ``\u{...}``."""
+    r"""Quote text for the text forms; other characters become ``\u{...}``."""
 
     def escape(match: re.Match[str]) -> str:
         character = match[0]
@@ -86,6 +86,7 @@ class Tokens:
         self._tokenize()
 
     def _tokenize(self) -> None:
+        """Split a text form (graph, kernel, plan) into tokens, without comments."""
         add_kind, add_text, add_start = self.kinds.append, self.texts.append, self.starts.append
         fresh_line = True
         for match in re.finditer(_TOKEN, self.text, re.VERBOSE | re.ASCII | re.DOTALL):
@@ -107,6 +108,7 @@ class Tokens:
         add_start(len(self.text.rstrip()))
 
     def _refuse(self, start: int, character: str) -> NoReturn:
+        """Raise the ParseError for a character that begins no token."""
         if character == '"' or self.text[start : start + 2] == '$"':
             wrong = "this string does not end on its line"
         elif character in "%@":
@@ -116,7 +118,7 @@ class Tokens:
         raise self.error(wrong, start)
 
     def line_of(self, index: int) -> tuple[int, str]:
-        """Number (from 1) and text of the line that token ``index`` stands on."""
+        """Return the number (from 1) and text of the line of token ``index``."""
         if not self._breaks:
             self._breaks = [-1, *(m.start() for m in re.finditer("\n", self.text)), len(self.text)]
         number = bisect_left(self._breaks, self.starts[index])
@@ -126,7 +128,7 @@ class Tokens:
         return self._line
 
     def error(self, headline: str, start: int, width: int = 1, hint: str = "") -> ParseError:
-        """A ParseError that points at ``width`` characters from position ``start``."""
+        """Return a ParseError that points at ``width`` characters from position ``start``."""
         rows = (self.text[:start] + "x").splitlines()
         return ParseError(
             headline,

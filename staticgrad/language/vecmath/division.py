@@ -32,7 +32,7 @@ def fmod(x: Expr, y: Expr) -> Expr:
 
 
 def floor_quotient(x: Expr, y: Expr) -> Expr:
-    """x / y rounded down as NumPy's ``npy_divmod`` does it; x / y itself for y = 0."""
+    """Compute x / y rounded down as NumPy's ``npy_divmod``; x / y itself for y = 0."""
     ratio = x / y
     floor = ratio.floor()
     left = select(ratio.eq(0.0), x, (-floor).fma(y, x))
@@ -66,7 +66,7 @@ def _fmod_f32(x: Expr, y: Expr) -> Expr:
 
 
 def _divide(x: Expr, y: Expr, ratio: Expr) -> Expr:
-    """``npy_divmod`` step by step: its results for large quotients are its roundings."""
+    """Compute ``npy_divmod`` step by step, with its roundings of large quotients."""
     left = _whole_fmod(x, y)
     quotient = (x - left) / y
     opposite = ((sign_bit(y) ^ sign_bit(left)).ne(0)) & left.ne(0.0)

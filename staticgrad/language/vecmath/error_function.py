@@ -90,7 +90,7 @@ CONSTANTS: Final[dict[DType, ErrorFunction]] = {
 
 
 def erf(x: Expr) -> Expr:
-    """The error function. Never beyond 1 in magnitude; -0 stays -0."""
+    """Compute the error function, at most 1 in magnitude; -0 stays -0."""
     c = CONSTANTS[x.dtype]
     magnitude = at_most(abs(x), c.saturate)
     squared = magnitude * magnitude
@@ -123,7 +123,7 @@ SCALED: Final[dict[DType, tuple[float, ...]]] = {
 
 
 def erfc(x: Expr) -> Expr:
-    """1 - erf(x) without cancellation: 2 at -inf, 0 at inf, gradual underflow between."""
+    """Compute 1 - erf(x) without cancellation: 2 at -inf, 0 at inf, gradual underflow between."""
     a = at_most(abs(x), VANISHED[x.dtype])
     divisor = a + 4.0
     quotient = literal(1.0, x.dtype) / divisor

@@ -86,7 +86,7 @@ CONSTANTS: Final[dict[DType, Exponential]] = {
 
 
 def reduce_by_ln2(x: Expr, bias: int) -> tuple[Expr, Expr, Expr]:
-    """r and a small d with r + d = x - n ln2, and a float whose low bits hold n + bias.
+    """Reduce x by multiples of ln 2: r + d = x - n ln2, and a float with n + bias in low bits.
 
     r is exact: with fma, n times the leading part of ln2 loses nothing to the subtraction.
     """
@@ -108,7 +108,7 @@ def exp_in_two(r: Expr) -> tuple[Expr, Expr]:
 
 
 def expm1_reduced(r: Expr, d: Expr) -> Expr:
-    """e**(r + d) - 1 for |r + d| <= ln2 / 2, as r + (d + (r + d)**2 q).
+    """Compute e**(r + d) - 1 for |r + d| <= ln2 / 2, as r + (d + (r + d)**2 q).
 
     Accurate relative to itself, as d is small and r exact.
     """
@@ -125,7 +125,7 @@ def exp(x: Expr) -> Expr:
 
 
 def expm1(x: Expr) -> Expr:
-    """e**x - 1, relative to itself also near 0. -0 stays -0.
+    """Compute e**x - 1 with small relative error, also near 0. -0 stays -0.
 
     With s = 2**(n - 1): 2 (s (e**r - 1) + (s - 1/2)), which cannot overflow before its last step.
     """

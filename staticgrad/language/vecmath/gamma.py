@@ -112,6 +112,7 @@ def near_gamma(y: Expr, unit: Expr) -> tuple[Expr, Expr, Expr]:
 
 
 def _small_gamma_star(z: Expr) -> Expr:
+    """Compute Gamma(z) over Stirling's approximation (gamma star) for small z."""
     low, product, reciprocal = near_gamma(at_most(z, FAR), literal(1.0, F64) + z * 0.0)
     root = z.sqrt()
     root = select(low, 1.0 / root, root)
@@ -126,7 +127,7 @@ LAST: Final = 190.0
 
 
 def gamma(x: Expr) -> Expr:
-    """Gamma(x): inf at 0, -inf at -0, NaN at the negative whole numbers and at -inf."""
+    """Compute Gamma(x): inf at 0, -inf at -0, NaN at negative integers and -inf."""
     wide = x.cast(F64)
     y = abs(wide)
     near, inverse = _small(at_most(y, FAR))
@@ -145,7 +146,7 @@ def _small(y: Expr) -> tuple[Expr, Expr]:
 
 
 def _root_of_large(y: Expr) -> Expr:
-    """The square root of Gamma(y) / sqrt(2 pi), for y from 8 on."""
+    """Compute sqrt(Gamma(y) / sqrt(2 pi)) for y >= 8."""
     inverse = literal(1.0, F64) / y
     remainder = horner(inverse * inverse, STIRLING[F64]) * inverse
     high, low = multiple(y - 0.5, log_in_two_parts(split(y, denormals=False)))
@@ -156,7 +157,7 @@ def _root_of_large(y: Expr) -> Expr:
 
 
 def _reflect(x: Expr, y: Expr, small: Expr, inverse: Expr, root: Expr) -> Expr:
-    """-pi / (y sin(pi y) Gamma(y)), and what is not below 0 and finite."""
+    """Reflect Gamma: -pi / (y sin(pi y) Gamma(y)) for negative x."""
     nearest = y.rint()
     turned = y - nearest
     odd = (nearest * 0.5).rint() * 2.0

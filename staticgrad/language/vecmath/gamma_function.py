@@ -190,7 +190,7 @@ def _cosine(r: Expr) -> Expr:
 
 
 def gammaln(x: Expr) -> Expr:
-    """log|Gamma(x)|: inf at 0, at the negative whole numbers and at both infinities."""
+    """Compute log|Gamma(x)|: inf at 0, at negative integers and at both infinities."""
     r = _ranges(x)
     factor = select(r.low, r.y, r.z - 1.0) * (r.z - 2.0)
     middle = factor * _middle(r, GAMMALN)
@@ -206,7 +206,7 @@ def gammaln(x: Expr) -> Expr:
 
 
 def digamma(x: Expr) -> Expr:
-    """The derivative of log Gamma: -inf at 0 (inf at -0), NaN at the negative whole numbers."""
+    """Compute the derivative of log Gamma: -inf at 0 (inf at -0), NaN at negative integers."""
     r = _ranges(x)
     high, low = ROOT[x.dtype]
     middle = ((r.z - high) - low) * r.inverse * _middle(r, DIGAMMA)
@@ -222,7 +222,7 @@ def digamma(x: Expr) -> Expr:
 
 
 def trigamma(x: Expr) -> Expr:
-    """The second derivative of log Gamma: inf at 0 and at the negative whole numbers."""
+    """Compute the second derivative of log Gamma: inf at 0 and at negative integers."""
     r = _ranges(x)
     middle = _middle(r, TRIGAMMA) / r.z
     tail = r.inverse.fma(_far(r, TRIGAMMA_TAIL), literal(0.5, x.dtype))

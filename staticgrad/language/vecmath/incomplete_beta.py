@@ -42,6 +42,7 @@ def betainc(a: Expr, b: Expr, x: Expr) -> Expr:
 
 
 def _betainc(a: Expr, b: Expr, x: Expr, least: float) -> Expr:
+    """Compute the regularized incomplete beta function by a series or a continued fraction."""
     upper = x > (a + 1.0) / (a + b + 2.0)
     complement = two_sum(literal(1.0, F64) + x * 0.0, -x)
     zero = x * 0.0
@@ -71,7 +72,7 @@ def _betainc(a: Expr, b: Expr, x: Expr, least: float) -> Expr:
 
 
 def _series(a: Expr, b: Expr, x: Expr, active: Expr, least: float) -> Expr:
-    """I(x; a, b) over x**a / B(a, b): terms are positive for b <= 1 (TOMS 708, bpser)."""
+    """Sum the series of I(x; a, b) over x**a / B(a, b) (TOMS 708, bpser)."""
     unit = literal(1.0, F64)
 
     def step(n: Expr, term: Expr, total: Expr) -> tuple[Expr, tuple[Expr, ...]]:
@@ -83,7 +84,7 @@ def _series(a: Expr, b: Expr, x: Expr, active: Expr, least: float) -> Expr:
 
 
 def _density(a: Expr, b: Expr, x: Parts, y: Parts) -> Expr:
-    """x**a y**b / B(a, b)."""
+    """Compute x**a y**b / B(a, b), the factor of the incomplete beta function."""
     n = two_sum(a, b)
     logs = [log_of_ratio(_product(part, n), of) for part, of in ((x, a), (y, b))]
     high, low = add_parts(multiple(a, logs[0]), multiple(b, logs[1]))
@@ -101,7 +102,7 @@ def _product(a: Parts, b: Parts) -> Parts:
 def _fraction(
     a: Expr, b: Expr, x: Parts, gap: Expr, active: Expr, least: float
 ) -> tuple[Expr, Expr]:
-    """The fraction whose terms are positive about the mean, and whether it has converged.
+    """Evaluate the continued fraction of the incomplete beta function about its mean.
 
     It is the even part of DLMF 8.17.22, as Didonato and Morris have it (TOMS 708, 1992); ``gap`` is
     a - (a + b) x.
@@ -129,7 +130,7 @@ def _fraction(
 
 
 def betaln(a: Expr, b: Expr) -> Expr:
-    """log B(a, b) for positive a and b: inf where one is 0, NaN below, -inf where one is inf."""
+    """Compute log B(a, b): inf if one is 0, NaN below, -inf if one is inf."""
     wide_a, wide_b = a.cast(F64), b.cast(F64)
     first = wide_a < wide_b
     p, q = select(first, wide_a, wide_b), select(first, wide_b, wide_a)

@@ -105,7 +105,7 @@ def gammainc(a: Expr, x: Expr) -> Expr:
 
 
 def gammaincc(a: Expr, x: Expr) -> Expr:
-    """Q(a, x) = 1 - P(a, x), accurate where that vanishes."""
+    """Compute Q(a, x) = 1 - P(a, x), accurate where it vanishes."""
     wide_a, wide_x, least = a.cast(F64), x.cast(F64), SMALLEST[x.dtype]
     tail = _tail(wide_a, wide_x, least)
     value = select(tail.lower, 1.0 - tail.value, tail.value)
@@ -116,6 +116,7 @@ def gammaincc(a: Expr, x: Expr) -> Expr:
 
 
 def _with_borders(a: Expr, x: Expr, value: Expr, at_0: float, at_inf: float) -> Expr:
+    """Set an incomplete gamma function at 0, infinity and outside of its domain."""
     low, high = literal(at_0, F64), literal(at_inf, F64)
     outside = select(x.eq(0.0) & (a > 0.0), low, literal(math.nan, F64))
     outside = select(a.eq(math.inf) & (x < math.inf) & (x >= 0.0), low, outside)
@@ -126,6 +127,7 @@ def _with_borders(a: Expr, x: Expr, value: Expr, at_0: float, at_inf: float) -> 
 
 
 def _tail(a: Expr, x: Expr, least: float) -> Tail:
+    """Compute the smaller of P(a, x) and Q(a, x) by series, fraction or expansion."""
     zero = a * 0.0
     gap = two_sum(x, -a)
     high, low = multiple(a, log_of_ratio((x, zero), a))
@@ -142,7 +144,7 @@ def _tail(a: Expr, x: Expr, least: float) -> Tail:
 
 
 def _series(a: Expr, x: Expr, active: Expr, least: float) -> Expr:
-    """The sum of x**n / ((a + 1) ... (a + n))."""
+    """Sum the incomplete gamma function's series x**n / ((a + 1) ... (a + n))."""
     unit = literal(1.0, F64)
 
     def step(at: Expr, term: Expr, total: Expr) -> tuple[Expr, tuple[Expr, ...]]:
@@ -153,7 +155,7 @@ def _series(a: Expr, x: Expr, active: Expr, least: float) -> Expr:
 
 
 def _fraction(a: Expr, x: Expr, active: Expr, least: float) -> Expr:
-    """1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - ...))."""
+    """Evaluate Q's continued fraction 1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - ...))."""
     first = literal(1.0, F64) / (x + 1.0 - a)
 
     def step(i: Expr, b: Expr, d: Expr, change: Expr, total: Expr) -> tuple[Expr, tuple[Expr, ...]]:
@@ -168,7 +170,7 @@ def _fraction(a: Expr, x: Expr, active: Expr, least: float) -> Expr:
 
 
 def _expansion(a: Expr, lower: Expr, exponent: Parts, density: Expr) -> Expr:
-    """The tail on the side of x by Temme's expansion; eta**2 / 2 is -exponent / a."""
+    """Compute an incomplete gamma function's tail by Temme's uniform expansion."""
     inverse = literal(1.0, F64) / a
     size = at_least(-(exponent[0] + exponent[1]) * inverse * 2.0, 0.0).sqrt()
     eta = select(lower, -size, size)
@@ -181,7 +183,7 @@ def _expansion(a: Expr, lower: Expr, exponent: Parts, density: Expr) -> Expr:
 
 
 def _series_of_upper(a: Expr, x: Expr, active: Expr, least: float) -> Expr:
-    """Q for small a and x: 1 - x**a / Gamma(a + 1), and what the alternating series adds."""
+    """Compute Q for small a and x: 1 - x**a / Gamma(a + 1), and an alternating series."""
     z = a + 1.0
     t = (z - 2.0) / (z + 2.0)
     exponent = a * log(x) - a * (z - 2.0) * even_odd(t, t * t, GAMMALN[F64])

@@ -52,7 +52,7 @@ ASIN: Final[dict[DType, tuple[float, ...]]] = {
 
 
 def atan(x: Expr) -> Expr:
-    """The angle in [-pi/2, pi/2] whose tangent is x. -0 stays -0."""
+    """Compute the angle in [-pi/2, pi/2] whose tangent is x. -0 stays -0."""
     high, low = HALF_PI[x.dtype]
     magnitude, dtype = abs(x), x.dtype
     tilted, steep = magnitude > 0.5, magnitude > 2.0
@@ -111,7 +111,7 @@ def asin(x: Expr) -> Expr:
 
 
 def acos(x: Expr) -> Expr:
-    """The angle in [0, pi] whose cosine is x; NaN beyond 1."""
+    """Compute the angle in [0, pi] whose cosine is x; NaN beyond 1."""
     high, low = HALF_PI[x.dtype]
     far, s, tail = _reduce(x)
     sign = sign_bit(x)

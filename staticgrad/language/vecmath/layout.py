@@ -98,7 +98,7 @@ def flip_sign(magnitude: Expr, sign: Expr) -> Expr:
 
 
 def round_scaled(x: Expr, factor: float, bias: int = 0) -> tuple[Expr, Expr]:
-    """The integer n nearest to x * factor, as a float, and a float whose low bits hold n + bias.
+    """Round x * factor to an integer n, as a float and in a float whose low bits hold n + bias.
 
     Needs |x * factor| + |bias| < 2**(fraction - 2). The product is rounded once, in the same fma
     that rounds to the integer.
@@ -128,7 +128,7 @@ def scaled_by(low_bits: Expr) -> Expr:
 
 
 def scaled_in_steps(p: Expr, low_bits: Expr) -> Expr:
-    """The same by two exact factors, of which the first rounds nothing.
+    """Scale p by 2**n in two exact steps, of which the first rounds nothing.
 
     Towards the lower end of n both become exact zeros.
     """
@@ -153,7 +153,7 @@ class Split:
 
 
 def split(x: Expr, denormals: bool, seldom: bool = False) -> Split:
-    """Take a positive x apart; other x give meaningless numbers, never a trap.
+    """Split a positive float into exponent and mantissa; other x give garbage, never a trap.
 
     With ``denormals`` those are first scaled into the normal range, ``seldom`` where that is not
     done for vectors that have none; without, they are meaningless too. Splitting at sqrt(2) by one

@@ -87,7 +87,7 @@ _SUMS: Final = {F32: _sum_f32, F64: _sum_f64}
 
 
 def with_borders(x: Expr, distance: Expr, finite: Expr) -> Expr:
-    """``finite`` where 0 < distance and x < inf; -inf at distance 0, NaN below; x if inf or NaN.
+    """Set a logarithm at its borders: -inf at 0, NaN below; x if inf or NaN.
 
     ``distance`` is inf or NaN where x is.
     """
@@ -104,7 +104,7 @@ def log(x: Expr) -> Expr:
 
 
 def log1p(x: Expr) -> Expr:
-    """log(1 + x), relative to itself also near 0. -0 stays -0; -inf at -1, NaN below.
+    """Compute log(1 + x) with small relative error, also near 0; -inf at -1, NaN below.
 
     1 + x, rounded, only chooses e; the reduced argument f = 2**-e x + (2**-e - 1) is one fma of
     exact terms (the scheme of SLEEF's log1p). 2**-e can be denormal, so it is built four times as
@@ -122,7 +122,7 @@ def log1p(x: Expr) -> Expr:
 
 
 def logit(p: Expr) -> Expr:
-    """log(p / (1 - p)): -inf at 0, inf at 1, NaN beyond."""
+    """Compute log(p / (1 - p)): -inf at 0, inf at 1, NaN beyond."""
     layout = layout_of(p)
     complement = 1.0 - p
     lost = (1.0 - complement) - p  # what rounding took from it
@@ -157,6 +157,7 @@ def log10(x: Expr) -> Expr:
 
 
 def _logarithm(x: Expr, base: Base) -> Expr:
+    """Compute the logarithm of a base from exponent and mantissa, with a correction term."""
     parts = split(x, denormals=True, seldom=True)
     f = parts.mantissa - 1.0
     curved = _CURVED[x.dtype](f)

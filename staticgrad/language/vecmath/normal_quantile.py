@@ -104,7 +104,7 @@ def erfinv(x: Expr) -> Expr:
 
 
 def _quantile(x: Expr, product: Expr, smaller: Expr) -> Expr:
-    """The quantile at (1 + x)/2, given 1 - x**2 and half of 1 - |x|."""
+    """Compute the normal quantile at (1 + x)/2, given 1 - x**2 and half of 1 - |x|."""
     middle = MIDDLE[x.dtype]
     parts = split(product, denormals=False)
     w = -exponent_and_reduced(parts.exponent, parts.mantissa - 1.0)
@@ -122,6 +122,7 @@ def _far_f32(x: Expr, product: Expr, smaller: Expr) -> Expr:
 
 
 def _far_f64(x: Expr, product: Expr, smaller: Expr) -> Expr:
+    """Compute the normal quantile in its tails, by rational functions of sqrt(-log p)."""
     r = (-log(smaller)).sqrt()
     near = r <= 5.0
     at = r - select(near, literal(1.6, F64), literal(5.0, F64))

@@ -72,7 +72,7 @@ def pow_(x: Expr, y: Expr) -> Expr:
 
 
 def _with_signs(x: Expr, y: Expr, power: Expr) -> Expr:
-    """x**y from |x|**y."""
+    """Compute x**y from |x|**y: the sign of odd integer powers, NaN for others of x < 0."""
     is_whole = y.rint().eq(y)
     half = y * 0.5
     odd = is_whole & half.rint().ne(half)
@@ -96,7 +96,7 @@ def _out_of(x: Expr, smallest: float) -> Expr:
 
 
 def _power_f32(x: Expr, y: Expr) -> Expr:
-    """x**y through f64, where the denormals of f32 and its overflow are nothing special.
+    """Compute x**y of f32 in f64, where f32's denormals and overflow are ordinary numbers.
 
     The rare way round clamps y to a size where every power but that of 1 has overflown or vanished.
     """
@@ -129,7 +129,7 @@ def _scale(p: Expr, low_bits: Expr) -> Expr:
 
 
 def _power_f64(x: Expr, y: Expr) -> Expr:
-    """x**y by y times the logarithm in two parts, and its exponential.
+    """Compute x**y in f64 as the exponential of y times a two-part logarithm.
 
     The rare way round: x not positive and normal, or a result that may over- or underflow.
     """
@@ -145,7 +145,7 @@ def _power_f64(x: Expr, y: Expr) -> Expr:
 
 
 def _unusual_power_f64(x: Expr, y: Expr, logarithm: tuple[Expr, Expr]) -> Expr:
-    """x**y anywhere, given the logarithm of |x| where that is normal."""
+    """Compute x**y in f64 for zeros, denormals, infinities and overflow."""
     magnitude = abs(x)
     tiny = magnitude < layout_of(x).smallest_normal
     high, low = rarely(tiny, log_in_two_parts(split(magnitude, denormals=True)), logarithm)
@@ -174,7 +174,7 @@ def fast_two_sum(a: Expr, b: Expr) -> tuple[Expr, Expr]:
 
 
 def log_in_two_parts(parts: Split) -> tuple[Expr, Expr]:
-    """Return the logarithm of split parts as high + low, relative error about 2**-65."""
+    """Compute the logarithm of split parts as high + low, relative error about 2**-65."""
     m = parts.mantissa
     f = m - 1.0
     divisor = m + 1.0
@@ -216,7 +216,7 @@ _POWERS: Final = {F32: _power_f32, F64: _power_f64}
 
 
 def cbrt(x: Expr) -> Expr:
-    """The real cube root. -0 stays -0, infinities and NaN themselves."""
+    """Compute the real cube root. -0 stays -0, infinities and NaN themselves."""
     magnitude, dtype = abs(x), x.dtype
     parts = split(magnitude, denormals=True)
     n, low_bits = round_scaled(parts.exponent, THIRD, layout_of(x).bias)

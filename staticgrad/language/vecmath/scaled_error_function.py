@@ -45,7 +45,7 @@ ROOT_HALF: Final = math.sqrt(0.5)
 
 
 def scaled_erfc(a: Expr) -> Expr:
-    """e**(a**2) erfc(a) for finite a >= 0."""
+    """Compute e**(a**2) erfc(a) for finite a >= 0."""
     divisor = a + 4.0
     reciprocal = literal(1.0, a.dtype) / divisor
     rough = (a - 4.0) * reciprocal
@@ -79,7 +79,7 @@ def erfcx(x: Expr) -> Expr:
 
 
 def ndtr(x: Expr) -> Expr:
-    """The standard normal distribution's part below x: 0 at -inf, 1 at inf."""
+    """Compute the standard normal distribution function: 0 at -inf, 1 at inf."""
     a = at_most(abs(x), VANISHED[x.dtype])
     tail = _gaussian(a, -0.5) * (scaled_erfc(a * ROOT_HALF) * 0.5)
     scaled = x * ROOT_HALF

@@ -97,7 +97,7 @@ def _reduce_f32(magnitude: Expr, shift: int) -> Reduced:
 
 
 def _reduced_in_f64(magnitude: Expr, shift: int) -> tuple[Expr, Expr]:
-    """Return r in f64 and the quarter of every finite f32; sizes are tested once per vector.
+    """Reduce a finite f32 angle in f64; return r and the quadrant.
 
     x = k 2**w with an integer k < 2**50 may lose whole circles from its factor: x 2/pi is, but for
     multiples of 4, k ((2**w 2/pi) mod 4), that number in two parts. Each of four w serves a range
@@ -124,7 +124,7 @@ def _rest_of_turns(x: Expr, high: Expr, low: Expr, shift: int) -> tuple[Expr, Ex
 
 
 def _reduce_f64(x: Expr, shift: int) -> Reduced:
-    """Reduce every finite f64 x >= 0; its size is tested once per vector.
+    """Reduce a finite f64 angle x >= 0 by multiples of pi/2; large ones by 206 bits of 2/pi.
 
     Below SMALLEST: pi/2 in three parts; the second product and difference keep their errors.
     """
@@ -144,7 +144,7 @@ def _reduce_f64(x: Expr, shift: int) -> Reduced:
 
 
 def quarter_turns(x: Expr) -> tuple[Expr, Expr, Expr]:
-    """n, r and low with x = n pi/2 + r + low modulo 2 pi, |r| <= pi/4, for finite x >= SMALLEST.
+    """Reduce an angle: x = n pi/2 + r + low modulo 2 pi, |r| <= pi/4, for x >= SMALLEST.
 
     The low bits of the word n hold the quarter; r is rounded from r + low, which is right to
     2**-60 of itself. An infinite x makes r NaN; smaller x make all three meaningless.
@@ -176,7 +176,7 @@ def _integer_mantissa(x: Expr) -> Expr:
 
 
 def _window(x: Expr) -> list[Expr]:
-    """2**w 2/pi modulo 4 in four floats of 52 bits: 206 bits of fraction.
+    """Return 2**w 2/pi modulo 4 in four floats of 52 bits, to reduce large angles.
 
     Bits that stand below 2**(j + 1) become a float by standing in the fraction of 2**(j + 1).
     """
@@ -198,7 +198,7 @@ def _two_sum(a: Expr, b: Expr) -> tuple[Expr, Expr]:
 
 
 def _waves(reduced: Reduced) -> tuple[Expr, Expr]:
-    """sin and cos of r + low, |r| <= pi/4 (fdlibm's k_sin.c and k_cos.c, Sun 1993)."""
+    """Compute sin and cos of a reduced angle r + low (fdlibm's k_sin.c and k_cos.c, Sun 1993)."""
     r, low = reduced.r, reduced.low
     z = r * r
     sin_tail, cos_tail = horner(z, SIN[r.dtype]), horner(z, COS[r.dtype])
@@ -256,7 +256,7 @@ def _tangent_f32(magnitude: Expr) -> tuple[Expr, Expr]:
 
 
 def _tangent_f64(magnitude: Expr) -> tuple[Expr, Expr]:
-    """The same; the slope of the tangent is 1 + tan**2."""
+    """Compute the tangent of a reduced f64 angle, and its quadrant."""
     reduced = _reduce_f64(magnitude, 0)
     r, low = reduced.r, reduced.low
     assert low is not None

@@ -34,7 +34,7 @@ SMALLEST: Final[dict[DType, float]] = {F32: 2.0**-30, F64: 2.0**-55}
 
 
 def zeta(s: Expr, q: Expr) -> Expr:
-    """Sum (q + k)**-s over k = 0, 1, ...: inf at s = 1 and at integers q <= 0.
+    """Compute Hurwitz' zeta: sum of (q + k)**-s; inf at s = 1 and at integers q <= 0.
 
     NaN for s below 1, and for other negative q unless s is whole. With r the fraction of such a q,
     it is zeta(s, r) + (-1)**s (zeta(s, 1 - r) - zeta(s, 1 - q)): the terms below 0, counted from
@@ -59,6 +59,7 @@ def zeta(s: Expr, q: Expr) -> Expr:
 
 
 def _zeta(s: Expr, q: Expr, least: float) -> Expr:
+    """Compute Hurwitz' zeta for s > 1, q > 0: first terms, then Euler-Maclaurin."""
     first = pow_(q, -s)
     proper = (q > 0.0) & (s > 1.0)
 

@@ -76,7 +76,7 @@ ARGUMENTS: Final = {
 def refuse_misfit(
     error: Exception, function: Callable[..., Any], args: Any, kwargs: Any, only_names: bool
 ) -> None:
-    """Replace an error of Python's own where the arguments do not fit the function that raised it.
+    """Replace Python's TypeError of a call by an error that names the argument that misfits.
 
     ``only_names``: look at the names and number of arguments, not at their kinds.
     """
@@ -140,7 +140,7 @@ def _given_twice(ours: Signature, args: Any, kwargs: Any) -> list[tuple[str, Any
 
 
 def check_call(owner: type, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
-    """Refuse what calls of a made object do not take; what its constructor takes is said there.
+    """Refuse arguments that a call of an object does not take; hint if its constructor does.
 
     ``made``: the object's class; ``function``: what a call of the object runs, bound to it.
     """
@@ -167,7 +167,7 @@ def check_keywords(
     without: Sequence[str],
     extra: Sequence[str] = (),
 ) -> None:
-    """Refuse words that are handed on to ``taker`` later, unless it takes them.
+    """Refuse keyword arguments that ``taker``, to which they are passed on, does not have.
 
     ``without``: parameters of it that are not handed on; ``extra``: what the function ``name``
     itself takes, for the hint.
@@ -182,7 +182,7 @@ def check_keywords(
 
 
 def unknown_argument(name: str, word: str, ours: Signature) -> UnknownArgumentError:
-    """The error for an argument that the function does not have, with the nearest it has."""
+    """Return the error for an unknown argument, with the nearest known name."""
     names = _names(ours)
     written = ARGUMENTS.get(word, "")
     if written.isidentifier():  # another library's name, of an argument that is there or is not
@@ -211,7 +211,7 @@ def _names(ours: Signature) -> list[str]:
 
 
 def check_kinds(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
-    """Refuse the first argument that does not fit its annotation, with what the function takes."""
+    """Refuse the first argument whose class does not fit its annotation."""
     try:
         bound = signature(function).bind(*args, **kwargs)
     except TypeError:
@@ -225,12 +225,12 @@ def check_kinds(name: str, function: Callable[..., Any], args: Any, kwargs: Any)
         if value is not declared.default and not _fits(value, expected):
             raise ArgumentError(
                 f"{name}: {word}={quote(value)} is {kind_of(value)}",
-                hint=f"{word} is {' or '.join(_words(expected))}",
+                hint=f"{word} is {' or '.join(_describe_annotation(expected))}",
             )
 
 
 def _resolve_annotation(annotation: Any, scope: dict[str, Any]) -> Any:
-    """The annotation as an object; ``Any`` where its names are those of type checkers alone."""
+    """Evaluate a text annotation; ``Any`` if its names exist for type checkers only."""
     if not isinstance(annotation, str):
         return Any if annotation is Parameter.empty else annotation
     try:
@@ -251,7 +251,7 @@ def _fits(value: Any, expected: Any) -> bool:
 
 
 def _fits_one(value: Any, expected: Any) -> bool:
-    """Return False where ``value`` is surely of another kind."""
+    """Return False if a value surely does not fit one alternative of an annotation."""
     if expected in (None, type(None)):
         return value is None
     if expected is int:
@@ -297,8 +297,8 @@ def _holds(value: Any, elements: list[Any]) -> bool:
     return not elements or all(any(_fits(element, kind) for kind in elements) for element in value)
 
 
-def _words(expected: Any) -> list[str]:
-    """The alternatives as a message names them."""
+def _describe_annotation(expected: Any) -> list[str]:
+    """Return an annotation's alternatives in words, for an error message."""
     words = []
     for alternative in _alternatives(expected):
         inner = [arg for arg in get_args(alternative) if arg is not ...]
@@ -307,7 +307,7 @@ def _words(expected: Any) -> list[str]:
         elif get_origin(alternative) is Literal:
             words += [repr(word) for word in inner]
         elif get_origin(alternative) in (Sequence, Iterable, list, tuple):
-            of = f" of {' or '.join(_words(inner[0]))}" if inner else ""
+            of = f" of {' or '.join(_describe_annotation(inner[0]))}" if inner else ""
             words.append(f"a sequence{of}")
         else:
             plain = {int: "int", float: "float", str: "text", bool: "True or False"}

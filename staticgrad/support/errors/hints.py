@@ -750,7 +750,7 @@ def instead_of(name: str) -> str:
 
 
 def as_imported(error: AttributeError) -> Exception:
-    """Return ``error``, or where ``from module import name`` runs the ImportError of its text.
+    """Return an AttributeError as ImportError if ``from module import name`` runs.
 
     Python replaces an AttributeError there, and its hint is lost.
     """
@@ -761,7 +761,7 @@ def as_imported(error: AttributeError) -> Exception:
 
 
 def runs(frame: FrameType, instruction: str) -> bool:
-    """Return whether a line runs an instruction: ``out[i] = x`` is STORE_SUBSCR.
+    """Return whether a frame's current line has an instruction: ``out[i] = x`` is STORE_SUBSCR.
 
     ``array[x]`` is BINARY_SUBSCR, and from Python 3.14 on the operator ``[]`` of BINARY_OP.
     """
@@ -793,13 +793,15 @@ def no_such_name(room: str, name: str, names: Sequence[str] = ()) -> AttributeEr
         return AttributeError(name)
 
     def hint() -> str:
-        return _answer(room, name, names) or _closest(room, name, _offered_names(room, names))
+        return _hint_for_name(room, name, names) or _closest(
+            room, name, _offered_names(room, names)
+        )
 
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
 
 
 def attributes(room: str, names: Sequence[str], instead: Mapping[str, str] | None = None) -> Any:
-    """Return ``__getattr__`` and ``__dir__`` of the module ``room`` with the names ``known``."""
+    """Make ``__getattr__`` and ``__dir__`` of a public module, with hints for wrong names."""
 
     @boundary
     def __getattr__(name: str) -> NoReturn:  # noqa: N807 - that of the module
@@ -810,12 +812,12 @@ def attributes(room: str, names: Sequence[str], instead: Mapping[str, str] | Non
     return __getattr__, lambda: sorted(names)
 
 
-def _answer(room: str, name: str, names: Sequence[str]) -> str:
-    """Return what to write instead of a name that a module does not have; empty if unknown.
+def _hint_for_name(room: str, name: str, names: Sequence[str]) -> str:
+    """Return a hint for a name that a public module does not have; empty if none.
 
     PyTorch's classes are functions here: ``CrossEntropyLoss`` is ``sg.nn.cross_entropy``.
     """
-    hint = OF_NAMESPACES.get(f"{room}.{name}") or _where(room, name)
+    hint = OF_NAMESPACES.get(f"{room}.{name}") or _find_module(room, name)
     hint = hint or instead_of(name) or _find_import(name)
     if hint:
         return hint
@@ -848,7 +850,7 @@ def instead_of_method(name: str, *, of_tensor: bool = False) -> str:
 
 
 def call_of(name: str) -> str:
-    """``sg.nn.softmax(x, axis)``: how the public function of that name is called; else empty."""
+    """Return how a public function is called, ``sg.nn.softmax(x, axis)``; else empty."""
     for room in ("sg", *_ROOMS):
         if name in (PUBLIC if room == "sg" else _names_in(room)):
             home, attribute = PUBLIC[name] if room == "sg" else (_ROOMS[room], name)
@@ -884,7 +886,7 @@ def instead_of_call(package: str, name: str) -> str:
 
 def instead_of_draw(name: str) -> str:
     """Return what to write of values instead of a draw of ``np.random``."""
-    return _where("sg", name) or "rng = sg.random.Generator(seed)"
+    return _find_module("sg", name) or "rng = sg.random.Generator(seed)"
 
 
 def has_name(room: str, name: str) -> bool:
@@ -893,7 +895,7 @@ def has_name(room: str, name: str) -> bool:
 
 
 def _first_arguments(function: Callable[..., Any]) -> str:
-    """Its operands, and the argument behind them: what a method of the same name would take."""
+    """Return a function's operands and the next argument, as a method would take them."""
     from inspect import Parameter, signature  # for messages: a correct program never loads it
 
     parameters = list(signature(function).parameters.values())
@@ -903,7 +905,7 @@ def _first_arguments(function: Callable[..., Any]) -> str:
 
 
 def _closest(room: str, name: str, offered: tuple[str, ...]) -> str:
-    """``did you mean sg.nn.Linear?``: a slip of the hand.
+    """Suggest the public name that a misspelled one is near to: ``did you mean sg.nn.Linear?``.
 
     A name of the same module and kind (class or function) within two edits, one edit for names of
     five letters and less; of another module within one edit, for names of six letters and more.
@@ -921,7 +923,7 @@ def _closest(room: str, name: str, offered: tuple[str, ...]) -> str:
 
 
 def edits(left: str, right: str) -> int:
-    """Return how many letters are replaced, inserted, left out, or swapped with the next."""
+    """Return the edit distance of two names; swapping neighbours counts as one edit."""
     row: list[int]
     if abs(len(left) - len(right)) > 2:
         return 3  # or more
@@ -950,8 +952,8 @@ def _letters(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-def _where(room: str, name: str) -> str:
-    """Return the other module that has the name."""
+def _find_module(room: str, name: str) -> str:
+    """Return the other public module that has a name."""
     if name == "Parameter" and room != "sg":  # the class is there, a function makes them
         return "it is sg.parameter(name, array)"
     if room != "sg" and name in PUBLIC:

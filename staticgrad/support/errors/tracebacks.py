@@ -42,12 +42,13 @@ def boundary(function: Callable[P, T], call: Callable[..., Any] | None = None) -
     ``call`` runs in its place: it reads the arguments first (``language/calls/arguments.py``).
     """
     if function.__name__ == "__getattr__":
-        return _lookup(function)
+        return _wrap_getattr(function)
     run = call or function
     _NAMES[_innermost(function).__code__] = function.__name__
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the public function; cut its frames from errors, and explain wrong arguments."""
         try:
             try:
                 return run(*args, **kwargs)
@@ -83,8 +84,7 @@ def called_as(name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kw
 
 
 def called_name() -> str:
-    """Return the name with which messages about the running call begin: that of the innermost op
-    or public function.
+    """Return the name of the running public function or op, to begin error messages with.
 
     Helpers call it for a message, so nobody passes names to them. Where no public function runs,
     it is the first function of the package.
@@ -108,7 +108,7 @@ def called_name() -> str:
 
 
 def _called_first() -> str:
-    """Return the name of the outermost function of the package that runs."""
+    """Return the name of the outermost public function on the stack."""
     frame: FrameType | None = sys._getframe(2)
     first = ""
     while frame is not None:
@@ -120,7 +120,7 @@ def _called_first() -> str:
 
 @cache
 def _public_names() -> dict[tuple[str, str], str]:
-    """(Module, name there) -> the public name, of the functions in the tables of names."""
+    """Map (module, name) of a function to its public name."""
     names: dict[tuple[str, str], str] = {}
     for table in (OTHERS, LAYERS, FUNCTIONS):
         for name, home in homes(table).items():
@@ -134,9 +134,8 @@ def is_boundary(function: FunctionType) -> bool:
     return function.__code__ is _CALLED
 
 
-def _lookup(function: Callable[P, T]) -> Callable[P, T]:
-    """Make a ``__getattr__`` a boundary. Programs probe attributes by the thousand: an attribute
-    that does not exist costs neither a look at the settings nor one at the arguments."""
+def _wrap_getattr(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a ``__getattr__`` a boundary of tracebacks; a missing attribute stays cheap."""
 
     @functools.wraps(function)
     def looked_up(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -185,7 +184,7 @@ def cut_frames(error: Exception) -> None:
 def refuse_misfit(
     error: Exception, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]
 ) -> None:
-    """Replace an error of Python's own that ``function`` raised if the arguments do not fit it.
+    """Replace Python's TypeError of a call of ``function`` if its arguments misfit.
 
     For an ``except`` clause inside of the one that calls ``cut_frames``.
     """
@@ -215,7 +214,7 @@ def _shown_whole() -> bool:
 
 
 def _cut_chain(error: BaseException) -> None:
-    """Cut an error and those that it was raised from or beside.
+    """Cut the package's frames from an error and from its causes and contexts.
 
     What the package caught and answered with an error of its own says nothing to the user.
     """
@@ -223,7 +222,7 @@ def _cut_chain(error: BaseException) -> None:
     while id(error) not in seen:
         seen.add(id(error))
         if _is_cut(error):
-            error.__traceback__ = _of_others(error.__traceback__)
+            error.__traceback__ = _cut_traceback(error.__traceback__)
         previous = error.__cause__ or error.__context__
         if previous is None:
             return
@@ -232,8 +231,8 @@ def _cut_chain(error: BaseException) -> None:
         error = previous
 
 
-def _of_others(traceback: TracebackType | None) -> TracebackType | None:
-    """The traceback without the package's frames."""
+def _cut_traceback(traceback: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the package's frames."""
     frames = []
     while traceback is not None:
         if not _is_internal(traceback.tb_frame):
@@ -253,7 +252,7 @@ def _is_internal(frame: FrameType) -> bool:
 
 
 def _is_of_user_code(traceback: TracebackType | None) -> bool:
-    """Return whether the innermost frame of the package called the user's code."""
+    """Return whether the package's innermost frame called the user's code, which raised."""
     called: Any = None
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
@@ -275,7 +274,7 @@ def _passed_user_code(traceback: TracebackType | None) -> bool:
 
 @cache
 def refuse_shadowed_passes() -> None:
-    """Look whether ``import passes`` would find the package that staticgrad is installed with.
+    """Refuse a user's file that hides the package ``passes`` of staticgrad.
 
     Every package that imports ``passes`` calls this before, so that the other one does not run.
     """

@@ -58,7 +58,7 @@ def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError
 
 
 def never_set(what: Any, hint: str) -> Any:
-    """The property, an assignment to which is an error of its own."""
+    """Return a property whose assignment raises an error that says what to write."""
 
     def refuse(self: Any, _new: object) -> NoReturn:
         raise ImmutableError(
@@ -137,7 +137,7 @@ class NoNumbers:
         return self._length("len()", "x.shape[0] is the size of the first axis, by its name")
 
     def _length(self, what: str, instead: str) -> int:
-        """The literal size of the first axis."""
+        """Return the literal size of a value's first axis for ``len``; else raise."""
         shape: tuple[Any, ...] = self.shape  # type: ignore[attr-defined]
         if not shape:
             raise RankError(
@@ -213,6 +213,8 @@ class NoNumbers:
             raise self._no_attribute("value")
 
     def _no_attribute(self, name: str) -> UnknownAttributeError:
+        """Return the error for an attribute that a value does not have, with a hint."""
+
         def hint() -> str:
             names = [name for name in dir(type(self)) if not name.startswith("_")]
             instead = instead_of_method(name)
@@ -223,6 +225,7 @@ class NoNumbers:
         )
 
     def _no_value(self, what: str, instead: str) -> SymbolicValueError:
+        """Return the error for reading numbers of a graph's value, which has none before a run."""
         law = distribution_called(sys._getframe(2))
         called, ours = library_call(sys._getframe(2))
         if law:
@@ -253,7 +256,7 @@ _OF_ARRAYS: Final = ("scipy.", "numpy", "staticgrad.")
 
 
 def distribution_called(frame: Any) -> str:
-    """Return our method, ``sg.stats.norm.logpdf``, where SciPy's of that name runs; else empty."""
+    """Return ``sg.stats.norm.logpdf`` if SciPy's method of that name is running; else ''."""
     path = ""
     while frame is not None and str(frame.f_globals.get("__name__")).startswith(_OF_ARRAYS):
         law = frame.f_locals.get("self")
@@ -267,7 +270,7 @@ def distribution_called(frame: Any) -> str:
 
 
 def library_call(frame: Any) -> tuple[str, str]:
-    """Return the function of another library that the user called, and what to write instead.
+    """Return the other library's function that was called with a value, and what to write.
 
     Both are empty if the user's own line reads the value, or a library without such a name.
     """
@@ -282,7 +285,7 @@ def library_call(frame: Any) -> tuple[str, str]:
 
 
 def _public_name(frame: Any) -> tuple[str, str] | None:
-    """Return the package and the name of a public function that a frame of a library runs."""
+    """Return the package and public name of the library function that a frame runs."""
     names = [(str(frame.f_globals.get("__name__")), frame.f_code.co_name)]
     if names[0][1] == "__init__" and "self" in frame.f_locals:
         names = [(type(frame.f_locals["self"]).__module__, type(frame.f_locals["self"]).__name__)]
@@ -303,7 +306,7 @@ def _public_name(frame: Any) -> tuple[str, str] | None:
 
 
 def _draw_called(frame: Any) -> str:
-    """Return ``rng.normal`` where a line calls a generator of NumPy, compiled code; else empty."""
+    """Return ``rng.normal`` if a line calls NumPy's (compiled) generator; else empty."""
     line, end_line, column, end_column = position(frame.f_code, frame.f_lasti)
     if end_line != line:
         return ""
@@ -325,7 +328,7 @@ def as_object(value: Any) -> Any:
 
 
 def no_graph_attribute(name: str, names: Iterable[str]) -> AttributeError:
-    """The error for an attribute that a graph does not have."""
+    """Return the error for an attribute that a graph does not have."""
     if name.startswith("_"):
         return AttributeError(name)
     runs = name in ("run", "eval", "evaluate", "execute", "compile", "forward")
@@ -344,7 +347,7 @@ OF_SPARSE: Final = (
 
 
 def no_operand(function: str, operand: object) -> DTypeError:
-    """The error for an operand that no array can be made of."""
+    """Return the error for an operand that cannot become an array."""
     hints = {
         "NoneType": "a function without return gives None",
         "str": "a value by name: the input itself, graph[name] for an output",
@@ -466,7 +469,7 @@ class UnknownNumber:
         return same(left, right)
 
     def whole(self, number: Any) -> int:
-        """Return the other operand of a size's arithmetic as an int."""
+        """Return the other operand of a symbolic size's arithmetic as an int, or raise."""
         try:
             return operator.index(number)
         except TypeError:
@@ -482,7 +485,7 @@ def _takes_over(operand: object) -> bool:
 
 
 def over_sizes(method: Operator) -> Operator:
-    """An operator over sizes: takes whole numbers and sizes, leaves values to their own operators.
+    """Make an operator of symbolic sizes: takes integers and sizes, defers to values.
 
     Raises SymbolicValueError for other numbers.
     """
@@ -499,7 +502,7 @@ def over_sizes(method: Operator) -> Operator:
 
 
 def check_size(name: Any, min: Any, max: Any, hint: Any, multiple_of: Any) -> None:
-    """Refuse an invalid size."""
+    """Refuse invalid bounds of a named size."""
     if not name or not isinstance(name, str):
         raise ArgumentError(
             f"a size needs a name, got {name!r}", hint='sg.dim("batch"); a literal size is an int'

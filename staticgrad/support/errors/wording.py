@@ -39,7 +39,7 @@ def message(
     details: Iterable[str] = (),
     hint: str = "",
 ) -> str:
-    """The whole text, in at most twelve lines: what does not fit in the middle is counted."""
+    """Format an error message of at most twelve lines: headline, line, operands, hint."""
     head, *more = headline.splitlines() or [""]
     lines = [shorten_text(head, _MAX_HEADLINE), *_place(at)]
     tail = textwrap.indent(hint, "        ").splitlines()
@@ -121,7 +121,7 @@ def _place(at: Location) -> list[str]:
 
 
 def _operands(related: Iterable[Related]) -> list[str]:
-    """One aligned line per operand: name, type, file and line, source text."""
+    """Format operands for an error message, a line each: name, type, file, source text."""
     rows = [(_one_line(name), _one_line(kind), where) for name, kind, where in related]
     name_width = max((len(name) for name, _, _ in rows), default=0)
     type_width = max((len(kind) for _, kind, _ in rows), default=0)
@@ -193,7 +193,7 @@ class DeprecatedNameWarning(StaticgradWarning, DeprecationWarning):
 
 
 def warn(category: type[StaticgradWarning], text: str) -> None:
-    """Warn at the user's line that is running now, with the category's code before the text."""
+    """Warn at the user's running line, with the category's code before the text."""
     frame = user_frame()
     warnings.warn_explicit(
         f"[{category.code}] {text}",

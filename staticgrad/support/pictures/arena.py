@@ -45,14 +45,14 @@ class HeldBand:
 
 
 def arena(buffers: Sequence[Held], positions: int, peak: int, columns: Sequence[Column]) -> str:
-    """Return a picture of boxes; ``columns`` has the label of each position.
+    """Draw buffers as boxes in SVG, offset over time; ``columns`` labels each position.
 
     Of many boxes those below a pixel are drawn by rows of that height: those of a row that follow
     each other without a gap as one.
     """
     across = (_WIDTH - _LEFT - _RIGHT) / max(positions, 1)
     up = _ROWS / max(peak, 1)
-    shown = list(buffers) if len(buffers) < _MANY else _by_rows(buffers, peak)
+    shown = list(buffers) if len(buffers) < _MANY else _merge_small_boxes(buffers, peak)
     boxes = "".join(
         f'<g class="pill {buffer.column}" data-to=""><title>{escape(buffer.name)}: '
         f"{nbytes(buffer.nbytes)}, positions {buffer.first} to {buffer.last}</title>"
@@ -67,7 +67,7 @@ def arena(buffers: Sequence[Held], positions: int, peak: int, columns: Sequence[
 
 
 def _label(box: Held, peak: int, across: float, up: float) -> str:
-    """Return the name of a box as text inside it, as far as it fits; empty if it does not."""
+    """Return a box's name as SVG text inside it, as far as it fits; else empty."""
     width, height = (box.last - box.first + 1) * across, box.nbytes * up
     letters = int((width - 6) / _LETTER)
     if height < _LINE or letters < 3:
@@ -80,8 +80,8 @@ def _label(box: Held, peak: int, across: float, up: float) -> str:
     )
 
 
-def _by_rows(buffers: Sequence[Held], peak: int) -> list[Held]:
-    """Return boxes as high as a row, and one for smaller ones of a row without a gap."""
+def _merge_small_boxes(buffers: Sequence[Held], peak: int) -> list[Held]:
+    """Merge small neighbouring boxes of the memory picture that are less than a row high."""
     high = -(-peak // _ROWS)
     rows: dict[tuple[int, Column], list[list[int]]] = {}
     for buffer in sorted(buffers, key=lambda box: box.first):
@@ -103,7 +103,7 @@ def _by_rows(buffers: Sequence[Held], peak: int) -> list[Held]:
 
 
 def stack_bands(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, title: str) -> str:
-    """Return a picture of stacked bands and its legend; ``top`` is where the axis ends, in bytes.
+    """Draw stacked bands of bytes over time as SVG, with a legend; ``top`` in bytes.
 
     Bands lie in their order, those beyond the first ones as one. ``columns`` has the label of each
     position.
@@ -151,7 +151,7 @@ def stack_bands(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, 
 def _draw_frame(
     title: str, height: int, top: int, positions: int, drawn: str, columns: Sequence[Column]
 ) -> str:
-    """Return what is drawn with its title, axes, and a mark below each of some positions."""
+    """Draw a chart's title, axes and position marks around what is drawn."""
     base, title = height - _BOTTOM, escape(title)
     across = (_WIDTH - _LEFT - _RIGHT) / max(len(columns), 1)
     width = max(0.9 * across, 0.3)

@@ -58,6 +58,7 @@ class _Scale:
         return self.start + share * (self.end - self.start)
 
     def ticks(self) -> list[float]:
+        """Return round tick values of a chart's axis, linear or logarithmic."""
         if not self.log:
             size = (self.high - self.low) / 4
             step = _round_step(size, self.binary)
@@ -88,7 +89,7 @@ def lines(
     spans: Sequence[tuple[float, float, str]] = (),
     width: int = _WIDTH,
 ) -> str:
-    """A line chart; ``x`` and ``y`` name the axes, ``show_x`` and ``show_y`` write their ticks.
+    """Draw a line chart as SVG; ``x`` and ``y`` name the axes, ``show_x``, ``show_y`` write ticks.
 
     A linear axis of y begins at 0, unless ``from_zero`` is off. ``class_of``: of each line without
     a class. Ticks that are written as bytes stand at round numbers of KiB or MiB. ``ticks``: those
@@ -104,7 +105,7 @@ def lines(
     up = replace(up, binary=show_y is nbytes)
     at = dict.fromkeys(sorted(set(xs)) if log_x else across.ticks())
     shown = ticks if ticks is not None else {value: show_x(value) for value in at}
-    parts = [_grid(across, up, x, y, shown, show_y)]
+    parts = [_draw_grid(across, up, x, y, shown, show_y)]
     for begin, end, text in spans:
         begin_x, end_x = across(max(begin, across.low)), across(min(end, across.high))
         parts.append(
@@ -124,10 +125,10 @@ def lines(
     kinds = iter(class_of)
     for line, pixels in zip(series, drawn, strict=True):
         kind = line.kind or next(kinds, _CLASSES[-1])
-        parts.append(_series(kind, line, across, up))
+        parts.append(_draw_series(kind, line, across, up))
         if not line.name:
             continue
-        name = _free(line.name, pixels[-1], [*names, *drawn])
+        name = _place_name(line.name, pixels[-1], [*names, *drawn])
         names.append(name)
         left, middle = name[0]
         parts.append(
@@ -139,9 +140,8 @@ def lines(
 Pixels = Sequence[tuple[float, float]]  # the corners of a line, from left to right
 
 
-def _free(name: str, end: tuple[float, float], occupied: Sequence[Pixels]) -> Pixels:
-    """Place a name behind the end of its line: at its level, or as far below or above it as
-    other names and all lines make it, but not below the axis of x."""
+def _place_name(name: str, end: tuple[float, float], occupied: Sequence[Pixels]) -> Pixels:
+    """Place a line's name at its end, moved up or down where other names or lines are."""
     left, level = end[0] + 8, end[1]
     right = left + _LETTER * len(name)
 
@@ -160,7 +160,8 @@ def _free(name: str, end: tuple[float, float], occupied: Sequence[Pixels]) -> Pi
     return [(left, level), (right, level)]
 
 
-def _series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:
+def _draw_series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:
+    """Draw one line of a chart as an SVG polyline, with dots if it has few points."""
     path = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in line.points)
     dots = "".join(
         f'<circle class="{kind}" cx="{across(a):.1f}" cy="{up(b):.1f}" r="3"/>'
@@ -174,7 +175,7 @@ def bars(
     values: Sequence[tuple[str, float]], show: Format, title: str,
     classes: Sequence[str] = _CLASSES,
 ) -> str:  # fmt: skip
-    """Horizontal bars, one per name, each with its number; ``classes`` are those of each."""
+    """Draw horizontal bars as SVG, one per name, with its number."""
     top = max((value for _, value in values), default=1.0) or 1.0
     widest = max((len(name) for name, _ in values), default=0)
     left = min(16 + 7 * widest, 250)
@@ -197,7 +198,7 @@ def stack_bars(
     rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], show: Format, title: str,
     classes: Sequence[str] = _CLASSES,
 ) -> str:  # fmt: skip
-    """Horizontal bars of several parts with one colour each; their names are above the bars."""
+    """Draw horizontal stacked bars as SVG, one colour per part; the legend is above."""
     top = max((sum(sizes) for _, sizes in rows), default=1.0) or 1.0
     left = min(16 + _LETTER * max((len(name) for name, _ in rows), default=0), 250)
     room, drawn, across = _WIDTH - left - 100, [], 8.0
@@ -221,9 +222,10 @@ def stack_bars(
     return _svg(title, 38 + 30 * len(rows), drawn)
 
 
-def _grid(
+def _draw_grid(
     across: _Scale, up: _Scale, x: str, y: str, ticks: Mapping[float, str], show_y: Format
 ) -> str:  # fmt: skip
+    """Draw the grid, ticks and axis names of a chart as SVG."""
     parts = []
     for value in up.ticks():
         at = up(value)
@@ -248,6 +250,7 @@ def _grid(
 def _scale(
     values: Sequence[float], start: float, end: float, log: bool, margin: float, zero: bool = True
 ) -> _Scale:
+    """Return a chart axis' scale from its values, with margins, linear or logarithmic."""
     low, high = min(values), max(values)
     if log:
         room = (high / low) ** margin if high > low else 1.5

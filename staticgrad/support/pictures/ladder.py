@@ -76,7 +76,7 @@ def ladder(
     chips: Sequence[Chip] = (),
     title: str = "the graph",
 ) -> str:
-    """Return the picture as SVG text."""
+    """Draw a program beside its source lines as SVG: bands, boxes, edges, kernels."""
     used = [column for column in COLUMNS if any(box.column == column for box in boxes)] or ["f"]
     left = {column: _CODE + k * (_CELL + _GAP) for k, column in enumerate(used)}
     right = _CODE + len(used) * (_CELL + _GAP)
@@ -95,19 +95,21 @@ def ladder(
                 top = y + _PAD / 2 + row * _ROW + (_ROW - _PILL) / 2
                 places[k] = _Place(left[column] + x, top, wide)
                 rows = max(rows, row + 1)
-        drawn, chip_rows = _chips([c for c in chips if c.band == number], right, y)
+        drawn, chip_rows = _draw_chips([c for c in chips if c.band == number], right, y)
         height = max(rows, chip_rows) * _ROW + _PAD
-        parts.append(_band(number, band, y, width, height) + drawn)
+        parts.append(_draw_band(number, band, y, width, height) + drawn)
         y += height
     heads = "".join(
         f'<text class="axis" x="{left[c]}" y="18">{COLUMNS[c]}</text>' for c in used
     ) + (f'<text class="axis" x="{right}" y="18">kernels</text>' if chips else "")
     lines = "".join(
-        _edge(f"n{a} n{b}", places[a], places[b], (boxes[a].column, boxes[b].column) == ("f", "b"))
+        _draw_edge(
+            f"n{a} n{b}", places[a], places[b], (boxes[a].column, boxes[b].column) == ("f", "b")
+        )
         for a, b in edges[:_MOST_EDGES]
         if a != b
     )
-    pills = "".join(_pill(k, box, places[k]) for k, box in enumerate(boxes))
+    pills = "".join(_draw_box(k, box, places[k]) for k, box in enumerate(boxes))
     return (
         f'<svg class="ladder" viewBox="0 0 {width:.0f} {y:.0f}" width="{width:.0f}" role="img"'
         f' aria-label="{escape(title, quote=True)}"><title>{escape(title)}</title>'
@@ -117,7 +119,7 @@ def ladder(
 
 
 def _flow(widths: Sequence[float], room: float, gap: float) -> list[tuple[float, int]]:
-    """Return an offset and a row for each width, row by row."""
+    """Lay out boxes of these widths row by row; return an offset and row for each."""
     x, row, offsets = 0.0, 0, []
     for width in widths:
         if x > 0 and x + width > room:
@@ -135,7 +137,8 @@ def _name(box: Box) -> str:
     return f"{box.name} ×{box.count}" if box.count > 1 else box.name
 
 
-def _band(number: int, band: Band, y: float, width: float, height: float) -> str:
+def _draw_band(number: int, band: Band, y: float, width: float, height: float) -> str:
+    """Draw a source line's band of a program picture as SVG."""
     text, label = (
         _cut_middle(band.text, _MOST_CODE),
         _cut_middle(band.label, int((_CODE - 16) / _SMALL)),
@@ -154,7 +157,8 @@ def _cut_middle(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: half - 1]}…{text[-half:]}"
 
 
-def _pill(number: int, box: Box, at: _Place) -> str:
+def _draw_box(number: int, box: Box, at: _Place) -> str:
+    """Draw a node's box of a program picture as SVG."""
     kind = f"pill {box.column}{' leaf' if box.is_leaf else ''}"
     return (
         f'<g class="{kind}" data-id="n{number}" data-to="{escape(" ".join(box.links))}">'
@@ -165,8 +169,8 @@ def _pill(number: int, box: Box, at: _Place) -> str:
     )
 
 
-def _chips(chips: Sequence[Chip], left: float, top: float) -> tuple[str, int]:
-    """The kernels of a band, and how many rows they take."""
+def _draw_chips(chips: Sequence[Chip], left: float, top: float) -> tuple[str, int]:
+    """Draw the kernel labels of a band; return SVG and the rows they take."""
     parts, row = [], -1
     widths = [_LETTER * len(chip.name) + 14 for chip in chips]
     for chip, wide, (offset, row) in zip(chips, widths, _flow(widths, _CHIPS, 6), strict=True):
@@ -179,8 +183,8 @@ def _chips(chips: Sequence[Chip], left: float, top: float) -> tuple[str, int]:
     return "".join(parts), -(-(row + 1) * 26 // _ROW)
 
 
-def _edge(tokens: str, source: _Place, target: _Place, is_residual: bool) -> str:
-    """A curve from what is computed to what reads it; ``kept``: until the derivative reads it."""
+def _draw_edge(tokens: str, source: _Place, target: _Place, is_residual: bool) -> str:
+    """Draw a curve from a producer's box to a consumer's; a residual is marked."""
     sideways = is_residual or abs(source.y - target.y) < 1
     if sideways:
         forth = target.x >= source.x

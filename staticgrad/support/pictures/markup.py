@@ -134,7 +134,7 @@ def figure_boxes(figures: Iterable[tuple[str, str]]) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
-    """A table of texts; the columns of ``numbers`` are set to the right."""
+    """Write an HTML table; the columns of ``numbers`` are right-aligned."""
     right = set(numbers)
 
     def cells(tag: str, row: Sequence[str]) -> str:
@@ -151,7 +151,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable
 def text_table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable[int]
 ) -> list[str]:
-    """The lines of a table of texts; the columns of ``numbers`` are set to the right."""
+    """Write a table as plain text lines; the columns of ``numbers`` are right-aligned."""
     right = set(numbers)
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     return [

@@ -41,7 +41,7 @@ class Picture(str):
 
 
 def standalone(picture: str) -> str:
-    """Return an SVG picture as a file that needs nothing else, with the colours of a light page."""
+    """Return an SVG picture as a self-contained file, in the colours of a light page."""
     text, colours = STYLE, dict(_VARIABLE.findall(STYLE.partition("@media")[0]))
     colours = {name: _THEME.sub(r"\1", colour) for name, colour in colours.items()}
     text = re.sub(r"var\((--\w+)\)", lambda match: colours[match[1]], text)
@@ -63,7 +63,7 @@ def network(
     column: Callable[[Any], Column] = lambda node: "f",
     title: str = "a network of operations",
 ) -> Picture:
-    """Draw everything that ``last`` was made of, operands above the operations that read them.
+    """Draw a graph of operations as SVG: everything that ``last`` depends on, operands above.
 
     Args:
         last: the result, or a list or tuple of results.
@@ -136,7 +136,7 @@ def boxes(buffers: Sequence[tuple[str, int, int, int, int]], peak: int) -> Pictu
 
 
 def _order_nodes(last: Iterable[Any], operands: Callable[[Any], Iterable[Any]]) -> list[Any]:
-    """Return the nodes behind ``last``, each after its operands."""
+    """Return the nodes that ``last`` depends on in topological order."""
     nodes, seen, waiting = [], set[int](), [(node, False) for node in last]
     while waiting:
         node, is_done = waiting.pop()
