@@ -116,7 +116,7 @@ def max(
     >>> sg.evaluate(sg.max([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([5., 4.])
     """
-    return _extreme(Max, x, axis, keepdims=keepdims, initial=initial, where=where)
+    return _reduce_extreme(Max, x, axis, keepdims=keepdims, initial=initial, where=where)
 
 
 @variant(max)
@@ -126,10 +126,10 @@ def min(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.evaluate(sg.min([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([1., 3.])
     """
-    return _extreme(Min, x, *args, **options)
+    return _reduce_extreme(Min, x, *args, **options)
 
 
-def _extreme(
+def _reduce_extreme(
     kind: type[Extreme],
     x: ArrayLike[AnyValue],
     axis: Axes = None,
@@ -138,6 +138,7 @@ def _extreme(
     initial: ArrayLike[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
+    """Reduce to the max or min over axes, with NumPy's ``initial`` and ``where``."""
     value = as_value(x)
     axes = reduction_axes(axis, value)
     mask = None if where is None else mask_of(where, value)
@@ -241,6 +242,7 @@ def _variance(
     *,
     root: bool = False,
 ) -> AnyValue:
+    """Compute the variance (or its ``root``, the standard deviation) over axes."""
     dof_correction = correction_of(ddof, correction)
     value = as_value(x)
     axes = axes_of(axis, value)
@@ -311,7 +313,7 @@ def argmax(x: ArrayLike[AnyValue], axis: int | None = None, *, keepdims: bool = 
     >>> sg.evaluate(sg.argmax([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([1, 1])
     """
-    return _position(Max, x, axis, keepdims)
+    return _arg_extreme(Max, x, axis, keepdims)
 
 
 @like(argmax)
@@ -321,12 +323,13 @@ def argmin(x: ArrayLike[AnyValue], axis: int | None = None, *, keepdims: bool = 
     >>> sg.argmin([3.0, 1.0, 2.0])
     np.int64(1)
     """
-    return _position(Min, x, axis, keepdims)
+    return _arg_extreme(Min, x, axis, keepdims)
 
 
-def _position(
+def _arg_extreme(
     kind: type[Extreme], x: ArrayLike[AnyValue], axis: int | None, keepdims: bool
 ) -> AnyValue:
+    """Return argmax or argmin along an axis; flattened for None."""
     value = as_value(x)
     shape = value.shape
     if axis is None or is_only_axis_of_scalar(axis, value):

@@ -76,6 +76,7 @@ def roll(x: ArrayLike[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
 
 
 def _roll_axis(x: AnyValue, shift: int, axis: int) -> AnyValue:
+    """Roll an axis by an amount: two slices, or an index for named sizes."""
     size = x.shape[axis]
     if isinstance(size, Dim):  # the shift may be longer than the axis: only a run can tell
         length = size_value(size, I64)
@@ -359,13 +360,14 @@ def pad(
         pad_width = [pairs_by_axis.get(axis, (0, 0)) for axis in range(value.ndim)]
         pad_width = [tuple(e) if isinstance(e, list | tuple) else (e, e) for e in pad_width]
     pairs = [
-        (size_of(a, value), size_of(b, value)) for a, b in _pairs(value, pad_width, "pad_width")
+        (size_of(a, value), size_of(b, value))
+        for a, b in _read_pairs(value, pad_width, "pad_width")
     ]
     is_zero = is_number(constant_values) and constant_values == 0
     if mode == "constant":
         if is_zero and copysign(1.0, constant_values) > 0:
             return with_zeros(value, pairs)
-        return _with_constants(value, pairs, constant_values)
+        return _pad_constants(value, pairs, constant_values)
     if not is_zero:
         raise ArgumentError(
             f"pad: constant_values={quote(constant_values)} says nothing in mode={mode!r}",
@@ -383,14 +385,14 @@ def pad(
         total = size + pad_before + pad_after
         if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(pad_before, Dim):
             places = iota((total,), like=value) - size_value(pad_before, I64)
-            value = take(value, _source(places, size_value(size, I64), mode), axis)
+            value = take(value, _padding_index(places, size_value(size, I64), mode), axis)
         else:
-            value = take(value, _source(np.arange(total) - pad_before, size, mode, np), axis)
+            value = take(value, _padding_index(np.arange(total) - pad_before, size, mode, np), axis)
     return value
 
 
-def _pairs(x: Value, data: Any, what: str) -> Pairs:
-    """Return the sizes or values before and after each axis."""
+def _read_pairs(x: Value, data: Any, what: str) -> Pairs:
+    """Read ``pad``'s widths or values: a pair (before, after) for each axis."""
     if isinstance(data, np.ndarray):
         data = data.tolist()
     if not isinstance(data, list | tuple):
@@ -411,8 +413,9 @@ def _pairs(x: Value, data: Any, what: str) -> Pairs:
     return [(low, high) for low, high in pairs]
 
 
-def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any) -> AnyValue:
-    pairs = _pairs(x, constants, "constant_values")
+def _pad_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any) -> AnyValue:
+    """Pad an array with constants before and after each axis."""
+    pairs = _read_pairs(x, constants, "constant_values")
     for axis, (sides, values) in enumerate(zip(widths, pairs, strict=True)):
         parts: list[list[AnyValue]] = []
         for side, data in zip(sides, values, strict=True):
@@ -433,8 +436,8 @@ def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any
 _OURS: Final = SimpleNamespace(maximum=maximum, minimum=minimum, remainder=remainder, where=where)
 
 
-def _source(places: Any, size: Any, mode: str, of: Any = _OURS) -> Any:
-    """Return the index of the element at each position, relative to the start of the array.
+def _padding_index(places: Any, size: Any, mode: str, of: Any = _OURS) -> Any:
+    """Return the index that each padded position reads, relative to the array (reflect, wrap).
 
     ``of`` has the functions: ours, or NumPy's module.
     """

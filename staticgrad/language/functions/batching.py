@@ -83,7 +83,7 @@ class _Batches:
         sizes = [(names[place], values[place].shape[axis]) for place, axis in axes.items()]
         if size is not None:
             sizes.insert(0, ("axis_size", size_of(size)))
-        self.size = _common(sizes, [values[place] for place in axes])
+        self.size = _common_size(sizes, [values[place] for place in axes])
         self.operands = {
             place: with_size(moveaxis(value, axes[place], 0), 0, self.size)
             if place in axes
@@ -117,7 +117,7 @@ class _Batches:
         is_batched = [True, *self.over, *[False] * (len(operands) - len(self.over))]
         body = body_of(part.inputs, label_values("y", part.results))
         outs = over_batch(body, [number, *operands], is_batched, self.size)
-        axes = _spread("out_axes", out_axes, tree)
+        axes = _expand_axes("out_axes", out_axes, tree)
         named_outs = zip(paths(tree, "the result"), outs, axes, strict=True)
         return unflatten(
             tree, [self._move_batch_axis(name, *out, axis) for name, out, axis in named_outs]
@@ -128,7 +128,7 @@ class _Batches:
         return self.kind.lift(op.data.array, op.data.dtype) if isinstance(op, Constant) else value
 
     def _move_batch_axis(self, name: str, value: Any, has: bool, axis: int | None) -> Any:
-        """Move the axis of elements of a result to the requested position."""
+        """Move the batch axis of a ``vmap`` result to the requested position."""
         if axis is None:
             if has:
                 raise ArgumentError(
@@ -183,7 +183,7 @@ def _names(tree: Tree) -> list[str]:
 
 
 def _axes_of_arguments(tree: Tree, in_axes: Any) -> list[int | None]:
-    """Return the axis of elements of each leaf, or None."""
+    """Return the batch axis of each leaf of ``vmap``'s arguments, or None."""
     positional, named = tree.parts
     count = len(positional.parts)
     entries = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * count
@@ -199,17 +199,19 @@ def _axes_of_arguments(tree: Tree, in_axes: Any) -> list[int | None]:
         )
     axes: list[int | None] = []
     for place, (entry, part) in enumerate(zip(entries, positional.parts, strict=True)):
-        axes += _spread(f"in_axes[{place}]", entry, part)
+        axes += _expand_axes(f"in_axes[{place}]", entry, part)
     return [*axes, *[0] * named.count]
 
 
-def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
-    """Return one axis for each leaf of a tree: ``entry`` is one for all, or a tree alike."""
+def _expand_axes(what: str, entry: Any, tree: Tree) -> list[int | None]:
+    """Expand ``in_axes`` or ``out_axes`` to one axis for each leaf of a tree."""
     if entry is None:
         return [None] * tree.count
     if is_record(entry) and type(entry) is tree.kind:
         parts = zip(tree.keys, tree.parts, strict=True)
-        axes_by_part = [_spread(f"{what}.{key}", getattr(entry, key), part) for key, part in parts]
+        axes_by_part = [
+            _expand_axes(f"{what}.{key}", getattr(entry, key), part) for key, part in parts
+        ]
         return [axis for axes in axes_by_part for axis in axes]
     if isinstance(entry, dict | list | tuple):
         keys = tuple(entry) if isinstance(entry, dict) else tuple(range(len(entry)))
@@ -220,7 +222,9 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
             )
         parts = zip(tree.keys, tree.parts, strict=True)
         return [
-            axis for key, part in parts for axis in _spread(f"{what}[{key!r}]", entry[key], part)
+            axis
+            for key, part in parts
+            for axis in _expand_axes(f"{what}[{key!r}]", entry[key], part)
         ]
     check_slices(tree)
     try:
@@ -232,6 +236,7 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
 
 
 def _check_axis(name: str, value: Value, axis: int) -> int:
+    """Check a batch axis of ``vmap``; return it as a non-negative int."""
     if not -value.ndim <= axis < value.ndim:
         raise AxisError(
             f"vmap: {name} is {value.type}, without an axis {axis} of elements",
@@ -241,8 +246,8 @@ def _check_axis(name: str, value: Value, axis: int) -> int:
     return axis % value.ndim
 
 
-def _common(sizes: Sequence[tuple[str, Size]], values: Sequence[Value]) -> Size:
-    """Return the size of the batch from its axes' sizes by name: a number if one is known."""
+def _common_size(sizes: Sequence[tuple[str, Size]], values: Sequence[Value]) -> Size:
+    """Return the batch size on which all arguments of ``vmap`` agree; a number if known."""
     if not sizes:
         raise ArgumentError(
             "vmap: no argument has an axis of elements",

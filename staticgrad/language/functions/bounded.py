@@ -335,7 +335,7 @@ def _rows(ar1: Any, ar2: Any) -> list[Any]:
 
 
 def _size_of_two(size: Any, ar1: Any, ar2: Any, of_known: Callable[[Any, Any], Any]) -> int:
-    """Return the number of results of two arrays; of values of a graph the caller says it."""
+    """Return the size of a set operation's result; in graphs the caller gives it."""
     unknown = isinstance(ar1, Value) and not ar1.computes
 
     def how_many(_: Any) -> int:
@@ -345,7 +345,7 @@ def _size_of_two(size: Any, ar1: Any, ar2: Any, of_known: Callable[[Any, Any], A
 
 
 def _select_sorted(row: Any, is_chosen: Any, size: int, fill_value: complex) -> Any:
-    """Return the first ``size`` of the elements that are chosen, sorted, each once."""
+    """Return the first ``size`` distinct chosen elements, sorted (unique, intersect1d)."""
     order = argsort(row)
     row, is_chosen = take(row, order), take(is_chosen, order)
     place = iota(row.shape, like=row)
@@ -441,7 +441,7 @@ def segment_sum(
     >>> sg.segment_sum([1.0, 2.0, 4.0], [0, 2, 0], 3)
     array([5., 0., 2.])
     """
-    values, places, count = _segments(data, segment_ids, num_segments)
+    values, places, count = _check_segments(data, segment_ids, num_segments)
     return scatter_add(values, places, count)
 
 
@@ -454,7 +454,7 @@ def segment_max(
     >>> sg.segment_max([1.0, 5.0, 2.0, 7.0], [0, 0, 1, 1], 2)
     array([5., 7.])
     """
-    values, places, count = _segments(data, segment_ids, num_segments)
+    values, places, count = _check_segments(data, segment_ids, num_segments)
     return ScatterExtreme("max", 0, count)(values, places)
 
 
@@ -467,7 +467,7 @@ def segment_min(
     >>> sg.segment_min([1.0, 5.0, 2.0, 7.0], [0, 0, 1, 1], 2)
     array([1., 2.])
     """
-    values, places, count = _segments(data, segment_ids, num_segments)
+    values, places, count = _check_segments(data, segment_ids, num_segments)
     return ScatterExtreme("min", 0, count)(values, places)
 
 
@@ -480,12 +480,13 @@ def segment_prod(
     >>> sg.segment_prod([1.0, 5.0, 2.0, 7.0], [0, 0, 1, 1], 2)
     array([ 5., 14.])
     """
-    values, places, count = _segments(data, segment_ids, num_segments)
+    values, places, count = _check_segments(data, segment_ids, num_segments)
     start = ones((count, *values.shape[1:]), values.dtype, like=values)
     return At(start)[places].multiply(values)  # type: ignore[return-value]
 
 
-def _segments(data: Any, segment_ids: Any, num_segments: Any) -> tuple[Any, Any, int]:
+def _check_segments(data: Any, segment_ids: Any, num_segments: Any) -> tuple[Any, Any, int]:
+    """Check the segment numbers of a segment reduction; return values and counts."""
     values, places = as_values(data, segment_ids)
     if places.ndim != 1 or values.ndim == 0:
         raise RankError(
@@ -521,7 +522,7 @@ def _as_mask(x: Any) -> Any:
 
 
 def _first_indices(mask: Any, size: int) -> tuple[Any, Any]:
-    """Return the first ``size`` indices where a vector holds, 0 behind; and which are filled."""
+    """Return the first ``size`` indices where a mask holds, 0 after, and which are filled."""
     number = cumsum(astype(mask, I64))
     target = where(logical_and(mask, number <= size), number - 1, size)
     everywhere = ScatterExtreme("max", 0, size + 1)(iota(mask.shape, like=mask), target)

@@ -225,6 +225,7 @@ def polyfit(
 
 
 def _vector(p: Any) -> Any:
+    """Convert polynomial coefficients to a vector of known length."""
     value: Any = as_value(p)
     if value.ndim == 0:
         value = reshape(value, (1,))
@@ -237,7 +238,7 @@ def _vector(p: Any) -> Any:
 
 
 def _align(a1: Any, a2: Any) -> Any:
-    """Return both coefficient vectors, the shorter one padded with zeros in front."""
+    """Pad the shorter of two coefficient vectors with zeros in front."""
     pair = promoted_values((_vector(a1), _vector(a2)))
     size = max(vector.shape[0] for vector in pair)
     return [

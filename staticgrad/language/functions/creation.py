@@ -110,7 +110,7 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
                 hint='one entry per axis, in a tuple: ("batch", "features")',
             )
     entries = shape if isinstance(shape, list | tuple) else (shape,)
-    sizes = tuple(_size(name, axis, entry) for axis, entry in enumerate(entries))
+    sizes = tuple(_read_size(name, axis, entry) for axis, entry in enumerate(entries))
     element_dtype = dtype_of(dtype, of=f"input {name!r}")
     if element_dtype.is_complex:
         parts = TensorType(element_dtype.real, (*sizes, 2))
@@ -118,7 +118,8 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
     return Symbolic.bind(Input(name, TensorType(element_dtype, sizes)), ())
 
 
-def _size(name: str, axis: int, entry: Any) -> Size:
+def _read_size(name: str, axis: int, entry: Any) -> Size:
+    """Read an entry of an input's shape: a size, a name, or None for an unnamed one."""
     if entry is None:
         return dim(f"{name}.{axis}")
     if isinstance(entry, str):
@@ -157,7 +158,7 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
             f"parameter {name!r} is the array {list(array)}, not of shape {array};"
             f" for that: np.zeros({array}), else a list",
         )
-    first = _array(array, dtype, of=f"parameter {name!r}")
+    first = _array_of(array, dtype, of=f"parameter {name!r}")
     if first.dtype.kind == "c":
         store = ParameterStore(name, as_parts(first))
         store.is_complex = True
@@ -177,7 +178,7 @@ def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
     """
     if isinstance(array, Symbolic | SymbolicComplex):
         return array if dtype is None else cast(Symbolic, astype(array, dtype))
-    data = _array(array, dtype)
+    data = _array_of(array, dtype)
     kind = computing_kind()
     return constant_node(data) if kind is None else cast(Value, kind.lift(data))
 
@@ -187,6 +188,7 @@ def _leaf(op: ParameterLeaf) -> Node:
 
 
 def _check_name(what: str, name: Any) -> None:
+    """Check the name of a new input or parameter."""
     if not isinstance(name, str):
         raise ArgumentError(
             f"{what}: the name comes first, got {quote(name)}",
@@ -196,7 +198,8 @@ def _check_name(what: str, name: Any) -> None:
         raise ArgumentError(f"{what}: the name is empty")
 
 
-def _array(data: Any, dtype: Any, *, of: str = "") -> Any:
+def _array_of(data: Any, dtype: Any, *, of: str = "") -> Any:
+    """Convert a parameter's or constant's data to an array; a graph's value is refused."""
     if isinstance(data, Value):
         raise DTypeError(
             f"{of or called_name()}: {data!r} is a value of a graph, not an array",
@@ -593,6 +596,7 @@ def triu(x: ArrayLike[AnyValue], k: Integer = 0) -> AnyValue:
 
 
 def _triangle(x: ArrayLike[AnyValue], k: int, relation: Callable[..., AnyValue]) -> AnyValue:
+    """Zero the elements of the last two axes outside of a triangle (tril, triu)."""
     value = as_value(x)
     if value.ndim < 2:
         raise RankError(

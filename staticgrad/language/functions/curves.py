@@ -67,7 +67,7 @@ def diff(
         return value
     if prepend is not None or append is not None:
         value = concatenate(
-            [*_end(value, prepend, place), value, *_end(value, append, place)], place
+            [*_read_end(value, prepend, place), value, *_read_end(value, append, place)], place
         )
     size = value.shape[place]
     if isinstance(size, int):
@@ -80,7 +80,8 @@ def diff(
     return value
 
 
-def _end(x: AnyValue, data: ArrayLike[AnyValue] | None, axis: int) -> list[AnyValue]:
+def _read_end(x: AnyValue, data: ArrayLike[AnyValue] | None, axis: int) -> list[AnyValue]:
+    """Return ``diff``'s prepend or append operand, broadcast to one slice."""
     if data is None:
         return []
     value = as_values(x, data)[1]
@@ -135,6 +136,7 @@ def trapezoid(
 
 
 def _steps(x: AnyValue, value: AnyValue, place: int) -> AnyValue:
+    """Return the distances between samples for ``trapezoid``, along their axis."""
     if x.ndim == 1:
         return _column(diff(x), value.ndim, place)
     if x.ndim != value.ndim:
@@ -186,6 +188,7 @@ def gradient(
 
 
 def _slope(f: AnyValue, axis: int, spacing: ArrayLike[AnyValue], edge_order: int) -> AnyValue:
+    """Compute ``gradient`` along one axis: central differences, one-sided at the edges."""
     size = f.shape[axis]
     if isinstance(size, int) and size <= edge_order:
         raise ShapeError(
@@ -292,6 +295,7 @@ def _cumulative(
     axis: int | None = None,
     dtype: Any = None,
 ) -> AnyValue:
+    """Compute a running total (cumsum, cumprod), with a first element if given."""
     value = as_value(x)
     if axis is None and value.ndim > 1:
         raise ArgumentError(

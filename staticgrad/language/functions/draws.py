@@ -257,7 +257,7 @@ class Distributions:
         if likely is not None:
             text = f"choice: probabilities {likely.type} for {count} slices"
             check_vector(text, likely, count, hint="one for each slice")
-        drawn = self._with_replacement if replace else self._distinct
+        drawn = self._with_replacement if replace else self._draw_distinct
         indices = drawn(count, sizes, likely)
         return indices if value is None else take(value, indices, place)
 
@@ -269,7 +269,8 @@ class Distributions:
         indices = searchsorted(ends, u * ends[-1], side="right")
         return minimum(indices, count - 1)
 
-    def _distinct(self, count: Size, sizes: Shape, p: Any) -> Any:
+    def _draw_distinct(self, count: Size, sizes: Shape, p: Any) -> Any:
+        """Draw ``choice`` without replacement: the largest of Gumbel noise plus log p."""
         count_drawn = math.prod(sizes)
         if isinstance(count_drawn, int) and isinstance(count, int) and count_drawn > count:
             raise ArgumentError(
@@ -325,7 +326,7 @@ class Distributions:
         return [broadcast_to(value, sizes) for value in values]
 
     def _invert_cdf(self, first: Any, ratio: Callable[[Any], Any], sizes: Shape) -> Any:
-        """Return the count at which the sum of probabilities passes a draw: P(0) is ``first``."""
+        """Draw a count by inverting its distribution function, term by term; P(0) is ``first``."""
         from staticgrad.language.functions.loops.loops import while_loop
 
         u, _ = self._open_unit(sizes, F64)
@@ -334,6 +335,7 @@ class Distributions:
             return aggregate.any((state[2] < u) & (state[0] < _MOST))
 
         def next_term(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+            """Add the next count's probability, while the sum is below the draw."""
             k, probability, total = state
             is_running = total < u
             next_probability = probability * ratio(k + 1.0)
@@ -349,13 +351,14 @@ class Distributions:
     def _sample_by_rejection(
         self, hat: _Hat, surplus: Callable[[Any], Any], upper_limit: Any, sizes: Shape, done: Any
     ) -> Any:
-        """Counts from 0 to ``most`` that are proposed under a hat, where not ``done``.
+        """Draw counts up to a limit by transformed rejection, where not ``done``.
 
         ``surplus`` is the logarithm of their probability, but for what the hat has.
         """
         from staticgrad.language.functions.loops.loops import while_loop
 
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
+            """Propose a count by the ratio of uniforms, and accept or keep the last."""
             counts, accepted = state
             u, v = (self._open_unit(sizes, F64)[0] for _ in range(2))
             side = u - 0.5
@@ -421,6 +424,7 @@ class Distributions:
         return astype(softmax(drawn, -1), kind)
 
     def _log_gamma(self, a: ArrayLike, sizes: Shape, kind: DType) -> Any:
+        """Draw logarithms of gamma variates, after checking the shape parameter."""
         if not_from_0(a):
             raise ArgumentError(
                 f"{called_name()}: the parameter {quote(a)} is not a number from 0 on"
@@ -432,7 +436,7 @@ class Distributions:
         )
 
     def _sample_log_gamma(self, a: Any, sizes: Shape, kind: DType) -> Any:
-        """The draws themselves, of a as it is; log(a) of an infinite one, NaN outside."""
+        """Draw logarithms of gamma variates by Marsaglia's and Tsang's rejection."""
         from staticgrad.language.functions.loops.loops import while_loop
 
         a = stop_gradient(broadcast_to(a, sizes))
@@ -443,6 +447,7 @@ class Distributions:
         c = 1.0 / sqrt(9.0 * d)
 
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
+            """Propose a gamma variate from a cubed normal one, and accept or keep the last."""
             logs, accepted = state
             t = c * self.normal(shape=sizes, dtype=kind)
             level, _ = self._open_unit(sizes, kind)

@@ -83,7 +83,7 @@ def round(x: ArrayLike[AnyValue], decimals: int = 0) -> AnyValue:
 
 
 def _round_decimals(value: Any, places: int) -> Any:
-    """Round float32 or float64 to ``places``, not 0, where 10**places may overflow."""
+    """Round float32 or float64 to decimal ``places``, where 10**places may overflow."""
     fixed = stop_gradient(value)
     if abs(places) > math.log10(np.finfo(value.dtype.numpy).max):
         return fixed if places > 0 else where(isfinite(fixed), fixed * 0.0, fixed)

@@ -58,7 +58,7 @@ _NORMS: Final[dict[Norm | None, tuple[int, int]]] = {
 
 
 def _transform(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forward: bool) -> Any:
-    """Transform along ``axes``: by default the last ones, as many as ``s`` has, or all."""
+    """Compute a Fourier transform along ``axes``, cropped or padded to sizes ``s``."""
     value: Any = floating(x)
     if axes is None:
         count = value.ndim if s is None else len(s)
@@ -93,7 +93,7 @@ def _transform(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forwa
         value = astype(value, complex_of(value.dtype.real)).join_parts()
     last = sizes[-1] if kind == "c2r" else 0
     spectrum = value
-    for step_kind, axes_of_one in _steps(kind, axes_from_end, sizes):
+    for step_kind, axes_of_one in _split_axes(kind, axes_from_end, sizes):
         of_real = last if step_kind == "c2r" else 0
         spectrum = FourierTransform(step_kind, axes_of_one, forward, divided, of_real)(spectrum)
     if kind == "c2r":
@@ -102,10 +102,10 @@ def _transform(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forwa
     return _complete_spectrum(spectrum, axes_from_end, int(last_size)) if half else spectrum
 
 
-def _steps(
+def _split_axes(
     kind: str, axes: tuple[int, ...], sizes: Sequence[Size]
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the transforms along single axes if there are kernels for all, else one along all."""
+    """Split a Fourier transform into single axes where kernels exist, else all at once."""
     kinds = [*["c2c"] * (len(axes) - 1), kind]
     if not all(
         isinstance(size, int) and complex_size(step_kind, size)
@@ -119,7 +119,7 @@ def _steps(
 
 
 def _complete_spectrum(spectrum: Any, axes: Sequence[int], size: int) -> Any:
-    """Complete the spectrum of real values from its first half along the last of ``axes``.
+    """Complete a real signal's spectrum from its half along the last of ``axes``.
 
     The element at -k is the conjugate of that at k, along all axes together.
     """
@@ -133,7 +133,7 @@ def _complete_spectrum(spectrum: Any, axes: Sequence[int], size: int) -> Any:
 
 
 def _resize_axis(value: Any, axis: int, size: Size) -> Any:
-    """Crop an axis to its first elements, or pad it with zeros at the end."""
+    """Crop an axis for a Fourier transform, or pad it with zeros at the end."""
     old_size = value.shape[axis]
     if old_size == size:
         return value
@@ -166,6 +166,8 @@ class _AlongAxes(Protocol):
 
 
 def _make_along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) -> _AlongAxis:
+    """Make a public Fourier transform along one axis (fft, ifft, rfft, ...)."""
+
     def transform(
         a: ArrayLike[AnyValue], n: Size | None = None, axis: int = -1, norm: Norm | None = None
     ) -> AnyValue:
@@ -179,6 +181,8 @@ def _make_along_axis(name: str, text: str, kind: str = "c2c", forward: bool = Fa
 def _make_along_axes(
     name: str, text: str, kind: str = "c2c", forward: bool = False, by_default: Axes = None
 ) -> _AlongAxes:
+    """Make a public Fourier transform along several axes (fft2, fftn, ...)."""
+
     def transform(
         a: ArrayLike[AnyValue], s: Sizes = None, axes: Axes = by_default, norm: Norm | None = None
     ) -> AnyValue:
@@ -312,7 +316,7 @@ def fftshift(x: ArrayLike[AnyValue], axes: int | Axes = None) -> AnyValue:
     >>> sg.fft.fftshift([0.0, 1.0, 2.0, -2.0, -1.0])
     array([-2., -1.,  0.,  1.,  2.])
     """
-    return _shift(x, axes, 1)
+    return _swap_halves(x, axes, 1)
 
 
 def ifftshift(x: ArrayLike[AnyValue], axes: int | Axes = None) -> AnyValue:
@@ -321,10 +325,11 @@ def ifftshift(x: ArrayLike[AnyValue], axes: int | Axes = None) -> AnyValue:
     >>> sg.fft.ifftshift([-2.0, -1.0, 0.0, 1.0, 2.0])
     array([ 0.,  1.,  2., -2., -1.])
     """
-    return _shift(x, axes, -1)
+    return _swap_halves(x, axes, -1)
 
 
-def _shift(x: Any, axes: Any, sign: int) -> Any:
+def _swap_halves(x: Any, axes: Any, sign: int) -> Any:
+    """Exchange the halves of axes (fftshift, ifftshift)."""
     value: Any = positive(x)
     for axis in axes_of(axes, value):
         size = value.shape[axis]

@@ -65,7 +65,7 @@ def convolve(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "full"
     >>> sg.convolve([1.0, 2.0, 3.0], [0.0, 1.0, 0.5])
     array([0. , 1. , 2.5, 4. , 1.5])
     """
-    left, right = _vectors(a, v)
+    left, right = _check_vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
         return _correlate_named_sizes(left, flip(right), mode)
     longer, shorter, _ = _order_by_length(left, right)
@@ -78,7 +78,7 @@ def correlate(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "vali
     >>> sg.correlate([1.0, 2.0, 3.0], [0.0, 1.0, 0.5], mode="same")
     array([2. , 3.5, 3. ])
     """
-    left, right = _vectors(a, v)
+    left, right = _check_vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
         return _correlate_named_sizes(left, right, mode, is_correlation=True)
     longer, shorter, swapped = _order_by_length(left, right)
@@ -86,7 +86,8 @@ def correlate(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "vali
     return flip(result) if swapped else result
 
 
-def _vectors(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
+def _check_vectors(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
+    """Check the two vectors of ``convolve`` or ``correlate``."""
     left, right = promoted_values((a, v))
     left, right = (reshape(x, (1,)) if x.ndim == 0 else x for x in (left, right))
     for value in (left, right):
@@ -102,7 +103,7 @@ def _vectors(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue]) -> tuple[AnyValue, 
 
 
 def _order_by_length(left: AnyValue, right: AnyValue) -> tuple[AnyValue, AnyValue, bool]:
-    """Return the longer vector, the shorter one, and whether they were swapped.
+    """Order two vectors of a convolution by length; return if they were swapped.
 
     A named size counts as the longer one.
     """
@@ -112,7 +113,7 @@ def _order_by_length(left: AnyValue, right: AnyValue) -> tuple[AnyValue, AnyValu
 
 
 def _filter_vectors(long: AnyValue, short: AnyValue, mode: str, longer: bool = False) -> AnyValue:
-    """Sum long[n + k] * short[k], beginning where the mode says.
+    """Correlate vectors, sum of long[n + k] * short[k], from the mode's begin.
 
     ``longer``: vectors of one length would have been in their other order, whose middle is another.
     """
@@ -129,7 +130,7 @@ def _filter_vectors(long: AnyValue, short: AnyValue, mode: str, longer: bool = F
 def _correlate_named_sizes(
     left: AnyValue, right: AnyValue, mode: str, is_correlation: bool = False
 ) -> AnyValue:
-    """Sum left[n + k] * right[k]: all sums, or from a start that the run computes."""
+    """Correlate vectors of named sizes: all sums, or from a begin the run computes."""
     n, m = left.shape[0], right.shape[0]
     # The reshapes note that there are elements.
     image = reshape(left, (1, 1, dims.maximum(n, 1)))
@@ -203,7 +204,7 @@ def interp(
 
 
 def _interpolate_within(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
-    """Interpolate on the piece that contains each point; beyond the ends use the value there."""
+    """Interpolate linearly between the nearest places; beyond the ends, constant."""
     if places.shape[0] == 1:
         # A constant, whose slope by x and xp is zero: they stand in the branch never taken.
         return where(False, at + places[0], values[0])
@@ -221,6 +222,7 @@ def _interpolate_within(at: AnyValue, places: AnyValue, values: AnyValue) -> Any
 def _wrap_points(
     at: AnyValue, places: AnyValue, values: AnyValue, period: Any
 ) -> tuple[AnyValue, AnyValue, AnyValue]:
+    """Wrap the points and places of ``interp`` into one period, sorted."""
     if not is_number(period) or period == 0:
         raise ArgumentError(f"interp: period must be a non-zero number, got {quote(period)}")
     positive_period = abs(period)

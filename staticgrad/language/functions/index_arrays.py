@@ -237,7 +237,7 @@ def ravel_multi_index(
 
 
 def _indices_of_matrix(function: Any, arr: Any, k: int) -> Any:
-    """Return the indices that ``function`` gives for the sizes of a matrix."""
+    """Return triangle indices for the sizes of a matrix (tril_indices_from)."""
     value: Any = as_value(arr)
     if value.ndim != 2 or any(isinstance(size, Dim) for size in value.shape):
         raise RankError(

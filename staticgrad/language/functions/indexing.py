@@ -143,7 +143,7 @@ def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
 
 
 def _window_of(x: Any, key: Any) -> tuple[int, Any, Any] | None:
-    """Return a slice ``i : i + k`` at a value of a graph: its axis, the places, the other keys."""
+    """Match ``x[i : i + k]`` at a graph's value i: its axis, start and the other keys."""
     keys = key if isinstance(key, tuple) else (key,)
     for position, item in enumerate(keys):
         if not isinstance(item, slice) or not _is_of_run(item.start):
@@ -180,14 +180,14 @@ def _axes_of(item: Any) -> int:
 
 def _known_difference(a: Any, b: Any) -> int | None:
     """Return ``a - b`` of scalar integers where it is the same number in every run."""
-    (terms, number), (others, subtrahend) = _linear(a, 1), _linear(b, 1)
+    (terms, number), (others, subtrahend) = _linear_form(a, 1), _linear_form(b, 1)
     for key, factor in others.items():
         terms[key] = terms.get(key, 0) - factor
     return number - subtrahend if not any(terms.values()) else None
 
 
-def _linear(value: Any, factor: int, depth: int = 8) -> tuple[dict[Any, int], int]:
-    """Return an integer as a sum of multiples of other values, and a number."""
+def _linear_form(value: Any, factor: int, depth: int = 8) -> tuple[dict[Any, int], int]:
+    """Write an integer value as a sum of multiples of other values plus a number."""
     node = getattr(value, "node", None)
     constant = _constant_of(value)
     if constant is not None:
@@ -195,12 +195,12 @@ def _linear(value: Any, factor: int, depth: int = 8) -> tuple[dict[Any, int], in
     name = node.op.name if node is not None else ""
     args: Sequence[Any] = node.args if node is not None else ()
     if name == "cast" and args[0].dtype.is_integer and depth:
-        return _linear(args[0], factor, depth - 1)
+        return _linear_form(args[0], factor, depth - 1)
     if name in ("add", "sub") and depth:
         sign = factor if name == "add" else -factor
         (terms, number), (other_terms, other_number) = (
-            _linear(args[0], factor, depth - 1),
-            _linear(args[1], sign, depth - 1),
+            _linear_form(args[0], factor, depth - 1),
+            _linear_form(args[1], sign, depth - 1),
         )
         for key, coefficient in other_terms.items():
             terms[key] = terms.get(key, 0) + coefficient
@@ -209,7 +209,7 @@ def _linear(value: Any, factor: int, depth: int = 8) -> tuple[dict[Any, int], in
         for scale, term in (args, args[::-1]):
             times = _constant_of(scale)
             if times is not None:
-                return _linear(term, factor * times, depth - 1)
+                return _linear_form(term, factor * times, depth - 1)
     return {_structure(value, depth): factor}, 0
 
 
@@ -249,7 +249,7 @@ def selection(x: ArrayLike[AnyValue], key: Any) -> Selection[AnyValue]:
     fill = [slice(None)] * (value.ndim - used)
     dots_position = dots[0] if dots else len(items)
     for position, item in enumerate([*items[:dots_position], *fill, *items[dots_position + 1 :]]):
-        _read(result, position, item)
+        _read_entry(result, position, item)
     return result
 
 
@@ -258,7 +258,7 @@ def _run_of(first: int, count: int) -> list[int]:
 
 
 def _expand_masks(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Replace masks that are known now by the positions where they hold, axis by axis."""
+    """Replace constant masks in an index by the positions where they hold."""
     items: list[Any] = []
     for item in key:
         is_mask = isinstance(item, Value) and bool(item.computes) and item.dtype is BOOL
@@ -285,8 +285,8 @@ class _MaskAxis:
     size: int
 
 
-def _read(plan: Selection[Any], position: int, item: Any) -> None:
-    """Add one entry of the key to the selection."""
+def _read_entry(plan: Selection[Any], position: int, item: Any) -> None:
+    """Add one entry of ``x[key]`` to the selection."""
     if item is None:
         plan.shape.append(1)
         return
@@ -328,7 +328,7 @@ def _is_integer(item: Any) -> bool:
 
 
 def _index_of(x: Value, item: Any, axis: int) -> Size:
-    """Return a single index, counted from the start."""
+    """Return a single integer index of an axis, counted from the start."""
     size = x.shape[axis]
     index: Size = item if isinstance(item, Dim) else int(item)
     if isinstance(index, int) and index < 0:
@@ -343,7 +343,7 @@ def _index_of(x: Value, item: Any, axis: int) -> Size:
 
 
 def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
-    """Return a slice, clipped as Python does, as (start, length, step)."""
+    """Return a slice of an axis as (start, length, step), clipped as in Python."""
     step = 1 if item.step is None else _clip_integer("step", item.step, _BEYOND, x)
     if step == 0:
         raise ArgumentError("a slice takes no step of 0", related=describe_operands(x))
@@ -374,7 +374,7 @@ def _clip_integer(what: str, data: Any, limit: int, x: Value) -> int:
 
 
 def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) -> Size | None:
-    """Return the only index that a slice can contain, or None if it may contain more.
+    """Return the one index that a slice contains, or None if it may contain more.
 
     Where clipping would move a start whose steps reach beyond one place, it is None, too.
     """
@@ -390,7 +390,7 @@ def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) ->
 
 
 def _read_bound(x: Value, bound: Any, size: Size) -> Size:
-    """Return an end of a slice; negative ones count from the end."""
+    """Return a slice's bound as an index; negative ones count from the end."""
     if isinstance(bound, Dim):
         return bound
     if isinstance(bound, Value) and not bound.computes:
@@ -405,7 +405,7 @@ def _read_bound(x: Value, bound: Any, size: Size) -> Size:
 
 
 def _index_array(x: Value, item: Any) -> Any:
-    """Return an array or value of integers."""
+    """Convert an index entry to an array or value of integers."""
     array = item if isinstance(item, Value) else array_of(item, "getitem: a key")
     if not isinstance(array, Value) and array.size == 0 and isinstance(item, list | tuple):
         array = array.astype(np.int64)
@@ -539,6 +539,8 @@ class Place:
         return self._accumulate(values, subtract)
 
     def _accumulate(self, values: ArrayLike, of_two: Callable[..., Any]) -> Value:
+        """Update ``x.at[key]`` by sums of all values sent to an element."""
+
         def in_place(chosen: Selection[Any], new: Any) -> Value:
             new = reshape(new, tuple(chosen.lengths))
             padded: Value = Pad(chosen.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
@@ -574,6 +576,8 @@ class Place:
         return self._extreme(values, minimum, largest=False)
 
     def _extreme(self, values: ArrayLike, of_two: Callable[..., Any], largest: bool) -> Value:
+        """Update ``x.at[key]`` by the max or min of the values sent to an element."""
+
         def of_rows(rows: Any, flat: Any, updates: Any) -> Any:
             extremes = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(updates, flat)
             updated = of_two(rows, extremes)
@@ -590,7 +594,7 @@ class Place:
         of_rows: Callable[[Any, Any, Any], Any],
         in_place: Callable[[Selection[Any], Any], Value] | None = None,
     ) -> Value:
-        """x with ``of_two`` of elements and values: by rows where the key has index arrays."""
+        """Update x at a key by ``of_two``(elements, values): by rows for index arrays."""
         if (window := _window_of(self.x, self.key)) is not None:
             axis, places, other_keys = window
             inside = Place(take(self.x, places, axis), other_keys)
@@ -616,7 +620,7 @@ class Place:
     def _update_masked(
         self, values: ArrayLike, of_two: Callable[[Value, Value], Value]
     ) -> Value | None:
-        """x with ``of_two(x, values)`` where a mask of the run holds; None of any other key."""
+        """Update x where a mask computed in the run holds; None for other keys."""
         key = self.key if isinstance(self.key, tuple) else (self.key,)
         masks = [k for k, item in enumerate(key) if _is_mask_of_run(item)]
         others = [item for item in key if not _is_mask_of_run(item)]
@@ -673,7 +677,7 @@ def _dots(item: Any) -> Any:
 def _flat_updates(
     chosen: Selection[AnyValue], new: AnyValue, places: AnyValue
 ) -> tuple[AnyValue, AnyValue]:
-    """Places along one axis, and for each the row that goes there."""
+    """Return an index update as flat positions and a row for each."""
     rank = places.ndim
     front = moveaxis(new, list(range(chosen.place, chosen.place + rank)), list(range(rank)))
     flat = reshape(places, (places.size,))
@@ -681,6 +685,7 @@ def _flat_updates(
 
 
 def _set_last(rows: AnyValue, flat: AnyValue, updates: AnyValue) -> AnyValue:
+    """Set rows at flat positions; for duplicate positions the last value wins."""
     if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
         padding_row = zeros((1, *updates.shape[1:]), updates.dtype, like=updates)
         updates = concatenate((updates, padding_row))
@@ -691,7 +696,7 @@ def _set_last(rows: AnyValue, flat: AnyValue, updates: AnyValue) -> AnyValue:
 
 
 def _running_products(flat: AnyValue, updates: AnyValue, size: Size) -> tuple[AnyValue, AnyValue]:
-    """Sorted places, and the product of each place's rows of ``many`` so far, in their order."""
+    """Sort positions, and return the running product of each one's rows."""
     flat = take(iota((size,), like=flat), flat)  # checks them; none is negative from here on
     order = argsort(flat)
     flat, updates = take(flat, order), take(updates, order, 0)
@@ -729,6 +734,7 @@ def counted_from_zero(indices: AnyValue, size: int) -> AnyValue:
 
 
 def _write_selection(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
+    """Write a part into x where a key of slices selects."""
     x, lengths = chosen.x, tuple(chosen.lengths)
     part = reshape(part, lengths)
     covers_all = all(s == 0 for s in chosen.starts) and all(s == 1 for s in chosen.steps)
@@ -1011,7 +1017,7 @@ def insert(
 
 
 def _positions(obj: Any, size: Any) -> Any:
-    """Return the positions that a slice, a list or a mask names."""
+    """Return the positions that ``insert`` or ``delete`` names by slice, list or mask."""
     if isinstance(obj, Value):
         raise ArgumentError(
             f"{called_name()}: obj must be known when the graph is built, got a symbolic value",

@@ -150,7 +150,7 @@ def nanmin(x: Any, *args: Any, **options: Any) -> Any:
 
 
 def _fill_with_nan(x: ArrayLike[AnyValue], dtype: Any, where: Mask) -> AnyValue:
-    """x as a floating value of ``dtype``, NaN where it does not count."""
+    """Convert x to a float dtype, with NaN where ``where=`` excludes an element."""
     if dtype is not None and not dtype_of(dtype).is_float:
         raise DTypeError(f"{called_name()}: dtype={dtype!r} is not floating")
     value = floating(x)
@@ -173,6 +173,7 @@ def _variance(
     correction: float | None = None,
     root: bool = False,
 ) -> Any:
+    """Compute the variance that ignores NaN, or its ``root`` (nanvar, nanstd)."""
     value = _fill_with_nan(x, dtype, where)
     dof_correction = correction_of(ddof, correction)
     axes = reduction_axes(axis, value)
@@ -206,6 +207,7 @@ def _nan_where_empty(
     initial: Any = None,
     where: Mask = None,
 ) -> Any:
+    """Set a reduction's result to NaN where all elements are missing."""
     value = as_value(x)
     if initial is not None or not value.dtype.is_float:
         return result

@@ -67,7 +67,7 @@ def layer_norm(
     _check_weight(weight, value)
     deviation = value - mean(value, -1, keepdims=True)
     out = deviation * (1.0 / sqrt(mean(abs_squared(deviation), -1, keepdims=True) + eps))
-    return _affine(out, weight, bias, value.ndim - 1)
+    return _scale_and_shift(out, weight, bias, value.ndim - 1)
 
 
 @rowwise(1)
@@ -89,7 +89,7 @@ def rms_norm(
     value = _check_rank(x)
     _check_weight(weight, value)
     out = value * (1.0 / sqrt(mean(abs_squared(value), -1, keepdims=True) + eps))
-    return _affine(out, weight, None, value.ndim - 1)
+    return _scale_and_shift(out, weight, None, value.ndim - 1)
 
 
 @rounded_once
@@ -130,7 +130,7 @@ def batch_norm(
         for word, moment in zip(("mean", "variance"), moments, strict=True)
     )
     out = (value - average) * (1.0 / sqrt(variance + eps))
-    return _affine(out, weight, bias, place)
+    return _scale_and_shift(out, weight, bias, place)
 
 
 @rounded_once
@@ -185,7 +185,7 @@ def group_norm(
     axes = tuple(range(place + 1, grouped.ndim))
     deviation = grouped - mean(grouped, axes, keepdims=True)
     out = deviation * (1.0 / sqrt(mean(abs_squared(deviation), axes, keepdims=True) + eps))
-    return _affine(reshape(out, value.shape), weight, bias, place)
+    return _scale_and_shift(reshape(out, value.shape), weight, bias, place)
 
 
 def _check_rank(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -198,7 +198,7 @@ def _check_rank(x: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def _check_weight(weight: Any, x: AnyValue) -> None:
-    """Refuse a list of integers, which is a shape in PyTorch's function of this name."""
+    """Refuse a list of integers as weight: in PyTorch it is a normalized shape."""
     if isinstance(weight, list | tuple) and all(type(size) is int for size in weight):
         name = called_name()
         raise ArgumentError(
@@ -208,17 +208,19 @@ def _check_weight(weight: Any, x: AnyValue) -> None:
         )
 
 
-def _affine(
+def _scale_and_shift(
     x: AnyValue,
     weight: ArrayLike[AnyValue] | None,
     bias: ArrayLike[AnyValue] | None,
     axis: int,
 ) -> AnyValue:
+    """Scale and shift a normalized value by weight and bias per channel."""
     out = x if weight is None else x * _per_channel("weight", weight, x, axis)
     return out if bias is None else out + _per_channel("bias", bias, x, axis)
 
 
 def _per_channel(name: str, data: ArrayLike[AnyValue], x: AnyValue, axis: int) -> AnyValue:
+    """Check a vector of one number per channel, and reshape it to broadcast."""
     _, row = as_values(x, data)
     size = x.shape[axis]
     if row.shape != (size,):

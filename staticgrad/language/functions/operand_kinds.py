@@ -47,6 +47,7 @@ def by_all_operands(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def decide_kind(*args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function in the kind of its operands: tensors, arrays or graph values."""
         leaves, _ = flatten([*args, *kwargs.values()])
         values = [v for v in leaves if isinstance(v, Value) and not v.is_stored]
         if not values and computing_kind() is None and not is_holding():

@@ -195,9 +195,9 @@ def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
         values = tuple(astype(value, target) for value in values)
     parsed = Subscripts.of(subscripts, [value.ndim for value in values])
     terms = [_take_diagonals(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
-    sizes = _sizes(terms)
+    sizes = _label_sizes(terms)
     terms = [_squeeze_term(term, sizes) for term in terms]
-    for places in _order(terms, parsed.output, sizes):
+    for places in _contraction_order(terms, parsed.output, sizes):
         chosen = [terms[k] for k in places]
         terms = [term for k, term in enumerate(terms) if k not in places]
         needed = {*parsed.output, *(label for term in terms for label in term.labels)}
@@ -210,7 +210,7 @@ def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
 
 
 def _take_diagonals(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
-    """An operand whose repeated labels are read along their diagonal."""
+    """Read repeated labels of an ``einsum`` operand along their diagonal."""
     names = list(labels)
     for label in dict.fromkeys(labels):
         while names.count(label) > 1:
@@ -225,8 +225,8 @@ def _take_diagonals(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
     return _Term(value, tuple(names))
 
 
-def _sizes(terms: Sequence[_Term[AnyValue]]) -> dict[str, Size]:
-    """Return the size of each label; size 1 broadcasts."""
+def _label_sizes(terms: Sequence[_Term[AnyValue]]) -> dict[str, Size]:
+    """Return the size of each ``einsum`` label; size 1 broadcasts."""
     sizes: dict[str, Size] = {}
     for term in terms:
         for label, size in zip(term.labels, term.value.shape, strict=True):
@@ -248,9 +248,10 @@ def _squeeze_term(term: _Term[AnyValue], sizes: dict[str, Size]) -> _Term[AnyVal
     return _Term(value, labels)
 
 
-def _order(
+def _contraction_order(
     terms: Sequence[_Term[AnyValue]], output: Sequence[str], sizes: dict[str, Size]
 ) -> list[tuple[int, ...]]:
+    """Choose the order in which ``einsum`` contracts its operands, by opt_einsum."""
     if len(terms) <= 2:
         return [tuple(range(len(terms)))]
     from opt_einsum import contract_path  # building other graphs need not load it
@@ -267,7 +268,7 @@ def _contract(terms: Sequence[_Term[AnyValue]], needed: set[str]) -> _Term[AnyVa
     for position, term in enumerate(terms[1:], 1):
         needed_later = needed.union(*(t.labels for t in terms[position + 1 :]))
         operand = _sum_term(term, needed_later.union(total.labels))
-        total = _sum_term(_product(total, operand, needed_later), needed_later)
+        total = _sum_term(_contract_pair(total, operand, needed_later), needed_later)
     return total
 
 
@@ -279,8 +280,8 @@ def _sum_term(term: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
     return _Term(total, tuple(label for label in term.labels if label in needed))
 
 
-def _product(a: _Term[AnyValue], b: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
-    """Two operands: a matrix product over what both have and nobody needs, or elementwise."""
+def _contract_pair(a: _Term[AnyValue], b: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
+    """Contract two ``einsum`` operands: a matrix product, or elementwise."""
     shared = [label for label in a.labels if label in b.labels]
     batch = [label for label in shared if label in needed]
     inner = [label for label in shared if label not in needed]
@@ -311,7 +312,7 @@ def _product(a: _Term[AnyValue], b: _Term[AnyValue], needed: set[str]) -> _Term[
 
 
 def _subscripts_in_letters(first: Any, others: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """Return subscripts as text, and the operands, of either form of ``einsum``.
+    """Read either form of ``einsum`` arguments as subscripts and operands.
 
     Lists of numbers, one behind each operand and perhaps one for the result, become letters.
     Neither form is returned unchanged.
@@ -369,6 +370,7 @@ def tensordot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axes: Any = 2) -> 
 
 
 def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[int]]:
+    """Read ``tensordot``'s axes: a number, or lists for a and b."""
     if not isinstance(axes, list | tuple):
         count = integer("axes", axes, left, right)
         if not 0 <= count <= min(left.ndim, right.ndim):

@@ -174,7 +174,7 @@ class Generator(Distributions):
     @drawing
     def bits(self, shape: Any = (), dtype: Any = "uint32") -> Value:
         """Uniform random bits as uint32 or uint64; ``shape``: sizes, or the names of sizes."""
-        return self._bits(drawn_shape(shape), dtype_of(dtype), self._stream())
+        return self._draw_bits(drawn_shape(shape), dtype_of(dtype), self._next_stream())
 
     @drawing
     def uniform(
@@ -203,9 +203,9 @@ class Generator(Distributions):
         says how far out. float32 reaches 6.3 standard deviations, float64 8.2.
         """
         kind = floating_dtype(dtype)
-        sizes, stream = met_shape(shape, loc, scale), self._stream()
+        sizes, stream = met_shape(shape, loc, scale), self._next_stream()
         compute_dtype = kind.compute
-        bits = _cast(self._bits(sizes, compute_dtype.unsigned, stream), compute_dtype.signed)
+        bits = _cast(self._draw_bits(sizes, compute_dtype.unsigned, stream), compute_dtype.signed)
         half = _HALVES[compute_dtype](bits)
         below = Ndtri()(half)
         z = _cast(where(bits < 0, below, -below), kind)
@@ -253,7 +253,7 @@ class Generator(Distributions):
                 f"integers: [{low}, {high}) holds {count} numbers for {kind.numpy}",
                 hint="there must be one, at most 2**32, and the dtype must hold them",
             )
-        bits = self._bits(drawn_shape(shape), U64, self._stream())
+        bits = self._draw_bits(drawn_shape(shape), U64, self._next_stream())
         many, word = np.uint64(count), np.uint64(32)
         carried = (bits & np.uint64(0xFFFFFFFF)) * many >> word
         chosen = ((bits >> word) * many + carried) >> word
@@ -274,11 +274,12 @@ class Generator(Distributions):
 
     def _unit(self, shape: Shape, kind: DType) -> Value:
         drawn = kind.compute.unsigned
-        bits = self._bits(shape, drawn, self._stream())
+        bits = self._draw_bits(shape, drawn, self._next_stream())
         spare = drawn.numpy.type(drawn.bits - kind.digits)
         return _cast(bits >> spare, kind) * 2.0**-kind.digits
 
-    def _bits(self, shape: Shape, kind: DType, stream: Stream, half: int = 0) -> Any:
+    def _draw_bits(self, shape: Shape, kind: DType, stream: Stream, half: int = 0) -> Any:
+        """Draw random bits of a shape from the generator's key and step."""
         key: Any = self.key
         if (
             self.iterations
@@ -291,7 +292,8 @@ class Generator(Distributions):
             as_graph_value(key), as_graph_value(stream.step)
         )
 
-    def _stream(self) -> Stream:
+    def _next_stream(self) -> Stream:
+        """Return the next random stream of the generator in this graph or eager call."""
         if self.streams >= FOLDED:
             raise ArgumentError(
                 f"a generator makes {FOLDED} draws in a graph", hint="use another seed for more"
@@ -327,7 +329,7 @@ parts.register(
 
 
 def _rank_of_draws() -> int:
-    """Return the rank whose numbers are drawn: that of the running job."""
+    """Return the MPI rank whose random numbers are drawn, that of the running job."""
     job = ranks.running()
     if job is None:
         if computing_kind() is None:

@@ -121,7 +121,7 @@ def rnn(
     >>> sg.evaluate(outputs).round(4).ravel()
     array([0.964 , 0.9947, 0.995 ])
     """
-    return _layer(_rnn_step, 1, x, w, u, b, state, lengths, reverse)
+    return _run_layer(_rnn_step, 1, x, w, u, b, state, lengths, reverse)
 
 
 @like(rnn)
@@ -143,7 +143,7 @@ def lstm(
     >>> sg.evaluate(outputs).round(4).ravel()
     array([0.6083, 0.8726, 0.9353])
     """
-    return _layer(_lstm_step, 4, x, w, u, b, state, lengths, reverse)
+    return _run_layer(_lstm_step, 4, x, w, u, b, state, lengths, reverse)
 
 
 @like(rnn)
@@ -166,7 +166,7 @@ def gru(
     def step(gates: Any, h: Any, u: Any) -> Any:
         return _gru_step(gates, h, u, b_new)
 
-    return _layer(step, 3, x, w, u, b, state, lengths, reverse)
+    return _run_layer(step, 3, x, w, u, b, state, lengths, reverse)
 
 
 def bidirectional(
@@ -198,10 +198,11 @@ def stacked(
     return x, states
 
 
-def _layer(
+def _run_layer(
     step: Step, gates: int, x: Any, w: Any, u: Any, b: Any, state: Any, lengths: Any,
     reverse: bool,
 ) -> tuple[Any, Any]:  # fmt: skip
+    """Run one recurrent layer (RNN, GRU, LSTM) along time by ``scan``."""
     x, u = as_value(x), as_value(u)
     if x.ndim != 3:
         raise RankError(f"{called_name()}: x is {x.type}, not [time, batch, features]")
@@ -218,6 +219,7 @@ def _layer(
     numbers = arange(x.shape[0], like=x)
 
     def iteration(carry: Any, inputs: Any) -> tuple[Any, Any]:
+        """Apply the recurrent cell to one time step; ended sequences keep their state."""
         part, time = inputs
         next_carry = step(part, carry, u)
         if ends is None:
@@ -242,7 +244,7 @@ def _project_inputs(x: Any, w: Any, b: Any) -> Any:
 
 
 def _check_lstm_state(state: Any) -> tuple[Any, Any]:
-    """Check the state of an LSTM: a pair, because the rows of an array could pass for h and c."""
+    """Check an LSTM's state, a pair (h, c)."""
     if not isinstance(state, tuple | list) or len(state) != 2:
         raise ArgumentError(
             f"{called_name()}: the state is {kind_of(state)}, not a pair (h, c)",
@@ -252,7 +254,7 @@ def _check_lstm_state(state: Any) -> tuple[Any, Any]:
 
 
 def _check_lengths(lengths: Any, x: Any) -> Any:
-    """Return how many times of each sequence count."""
+    """Check the lengths of a recurrent layer's sequences."""
     ends = as_value(lengths)
     if not ends.dtype.is_integer:
         raise DTypeError(

@@ -57,6 +57,7 @@ def rowwise(*inner: int, fixed: Mapping[str, Any] = MappingProxyType({})) -> Cal
     """Declare a function as a ``Rowwise`` one: ``inner`` for each operand that is cut."""
 
     def declare(function: F) -> F:
+        """Make the function row-wise: operands are mapped in blocks of rows."""
         once = rounded_once(
             function
         )  # for each block of rows, so that operands are kept as they are

@@ -90,7 +90,7 @@ def _holds_values(data: Any) -> bool:
 
 
 def _stack_nested(data: Any) -> Any:
-    """Return nested lists as one value, in the dtype in which all elements meet."""
+    """Stack nested lists of values and numbers to one value of the promoted dtype."""
     elements = iter(promoted_values([*_elements(data)]))
 
     def stack_level(part: Any) -> Any:

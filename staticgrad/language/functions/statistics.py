@@ -137,7 +137,7 @@ def average(
 
 
 def _align_weights(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
-    """Weights of the places along ``axis``, with axes of size 1 for the others of x."""
+    """Reshape ``average``'s weights to broadcast along their axes of x."""
     axes = axis if isinstance(axis, list | tuple) else (axis,)
     places = distinct_axes(axes, x)
     if weight.ndim != len(places):
@@ -182,12 +182,12 @@ def cov(
     """
     if y is not None:
         m, y = as_values(m, y)
-    rows = _variables(m, rowvar, dtype)
+    rows = _read_variables(m, rowvar, dtype)
     if y is not None:
-        other_rows = _variables(y, rowvar, dtype)
+        other_rows = _read_variables(y, rowvar, dtype)
         rows = concatenate(list(promoted_values((rows, other_rows))), 0)
     correction = ddof if ddof is not None else 0 if bias else 1
-    weights = _weights(rows, fweights, aweights)
+    weights = _observation_weights(rows, fweights, aweights)
     if weights is None:
         deviation = rows - of.mean(rows, 1, keepdims=True)
         left, count = deviation, _size(maximum(rows.shape[1] - correction, 0), rows)
@@ -203,10 +203,10 @@ def cov(
     return reshape(covariance, ()) if covariance.shape == (1, 1) else covariance
 
 
-def _weights(
+def _observation_weights(
     rows: AnyValue, fweights: ArrayLike[AnyValue] | None, aweights: ArrayLike[AnyValue] | None
 ) -> AnyValue | None:
-    """Return the weight of each observation, in the real dtype of the variables."""
+    """Return each observation's weight in ``cov``, from fweights and aweights."""
     combined: AnyValue | None = None
     for name, argument in (("fweights", fweights), ("aweights", aweights)):
         if argument is None:
@@ -254,7 +254,8 @@ def corrcoef(
     return clip(scaled, -1.0, 1.0)
 
 
-def _variables(x: ArrayLike[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
+def _read_variables(x: ArrayLike[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
+    """Read the variables of ``cov`` or ``corrcoef`` as rows of floats."""
     value = floating(x)
     if dtype is not None:
         target = dtype_of(dtype)
@@ -437,7 +438,7 @@ def histogram(
     """
     row = as_value(x)
     edges = histogram_bin_edges(row, bins, range)
-    elements, place, _ = _bins(row, edges)
+    elements, place, _ = _sort_into_bins(row, edges)
     if weights is None:
         added = full(elements.shape, 1, I64, like=elements)
     else:
@@ -445,8 +446,8 @@ def histogram(
     return (_densities if density else _counts)(added, place, edges), edges
 
 
-def _bins(row: AnyValue, edges: AnyValue) -> tuple[AnyValue, Any, Any]:
-    """Return the elements, the bin of each, and how many bins there are.
+def _sort_into_bins(row: AnyValue, edges: AnyValue) -> tuple[AnyValue, Any, Any]:
+    """Return a histogram's elements, the bin of each, and the number of bins.
 
     That number is also the bin of elements outside of the edges.
     """
@@ -524,6 +525,7 @@ def histogramdd(
 def _histogram_of_points(
     columns: Sequence[Any], bins: Sequence[Any], range: Any, density: Any, weights: Any
 ) -> tuple[Any, tuple[Any, ...]]:
+    """Count points in a grid of bins (histogram2d, histogramdd)."""
     ranges = [None] * len(columns) if range is None else range
     if not len(columns) == len(bins) == len(ranges):
         raise ShapeError(
@@ -537,7 +539,7 @@ def _histogram_of_points(
     outside: Any = None
     place: Any = None
     for column, ends in zip(columns, edges, strict=True):
-        _, axis_place, overflow = _bins(column, ends)
+        _, axis_place, overflow = _sort_into_bins(column, ends)
         misses = axis_place == overflow
         outside = misses if outside is None else outside | misses
         place = axis_place if place is None else place * overflow + axis_place
@@ -676,7 +678,7 @@ def quantile(
     >>> sg.evaluate(sg.quantile([1.0, 2.0, 4.0], 0.5))
     array(2.)
     """
-    return _quantiles(_quantile, 1.0, x, q, axis, method=method, keepdims=keepdims)
+    return _quantiles(_interpolate_quantile, 1.0, x, q, axis, method=method, keepdims=keepdims)
 
 
 @variant(quantile)
@@ -699,7 +701,7 @@ def percentile(*args: Any, **options: Any) -> Any:
     >>> sg.percentile([1.0, 2.0, 3.0, 4.0], 25)
     np.float64(1.75)
     """
-    return _quantiles(_quantile, 100.0, *args, **options)
+    return _quantiles(_interpolate_quantile, 100.0, *args, **options)
 
 
 @variant(percentile)
@@ -782,7 +784,7 @@ def _quantiles(
     method: Method = "linear",
     keepdims: bool = False,
 ) -> AnyValue:
-    """Compute the quantile for every number of q; stack them unless q is a single number."""
+    """Compute quantiles for every number of q, stacked unless q is a single number."""
     rows = _Rows(x, axis, keepdims)
     parts = None if isinstance(q, Value) else array_of(q, f"{called_name()}: q")
     if parts is None or parts.dtype.kind not in "iuf":
@@ -801,7 +803,8 @@ def _quantiles(
     return reshape(stack(results), (*parts.shape, *rows.shape))
 
 
-def _quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
+def _interpolate_quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
+    """Compute one quantile of sorted rows by an interpolation method."""
     if isinstance(rows.count, Dim):
         last = size_value(rows.count - 1, F64)
         return rows.result(_between_places(rows, last * q, method))
@@ -826,6 +829,7 @@ def _round_position(place: float, method: str) -> int:
 
 
 def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyValue:
+    """Interpolate sorted rows at a position that the run computes."""
     rounding = {"nearest": rint, "higher": ceil}.get(method, floor)
     below = rounding(place)
     left = rows.at(astype(below, I64))
@@ -899,11 +903,14 @@ def prod(
     axes = reduction_axes(axis, value)
     mask = mask_of(where, value)
     result_dtype = counting_dtype(value.dtype, dtype)
-    product = _product(fill_outside_mask(astype(value, result_dtype), mask, 1), axes, keepdims)
+    product = _reduce_product(
+        fill_outside_mask(astype(value, result_dtype), mask, 1), axes, keepdims
+    )
     return product if initial is None else product * start_of(initial, product)
 
 
-def _product(value: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue:
+def _reduce_product(value: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue:
+    """Compute ``prod`` over axes by multiplying halves."""
     if not axes:
         return value
     reduced_shape = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
@@ -924,7 +931,7 @@ def _prepend_ones(rows: AnyValue) -> AnyValue:
 
 
 def _multiply_halves(rows: AnyValue) -> AnyValue:
-    """The product along the last axis: first half times second, until one is left."""
+    """Multiply along the last axis: first half times second, until one is left."""
     last = rows.ndim - 1
     while (count := rows.shape[last]) != 1:
         half = floordiv(count, 2)

@@ -59,7 +59,7 @@ class FoldedKeys:
 
 
 def _key_places(node: Node) -> frozenset[int]:
-    """The places of the operands that draws have as their key, in bodies of the node as well."""
+    """Return which operands of a node are random keys, in its bodies as well."""
     if isinstance(node.op, RandomBits):
         return frozenset([0])
     key_places: set[int] = set()

@@ -93,7 +93,7 @@ class _Cut:
     def __init__(self, part: Traced, first: Symbolic, once: bool, folds: bool) -> None:
         self.part, self.oldest = part, first.node.serial
         self.input_nodes = {value.node for value in part.inputs}
-        self.nodes = self._newer()
+        self.nodes = self._new_nodes()
         self.keys = FoldedKeys(first, self.nodes if folds else ())
         varying = set(self.input_nodes)
         for node in self.nodes:
@@ -110,8 +110,8 @@ class _Cut:
             {arg.key: arg for arg in outer if arg.node not in self.input_nodes}.values()
         )
 
-    def _newer(self) -> list[Node]:
-        """Return what the function built, in the order of creation; no leaves."""
+    def _new_nodes(self) -> list[Node]:
+        """Return the nodes that the traced function built, in order, without leaves."""
         seen: dict[Node, None] = {}
         waiting = [value.node for value in self.part.results]
         while waiting:
@@ -133,7 +133,7 @@ class _Cut:
         return sorted(seen, key=lambda node: node.serial)
 
     def _needed_nodes(self, varying: set[Node]) -> set[Node]:
-        """Return the body's nodes: the varying ones, and free or constant ones they need."""
+        """Return a traced body's nodes: varying ones, and constants that they need."""
         needed, outer = set(varying), {node for node in self.nodes if node not in varying}
         of_constants: set[Node] = set()
         for node in self.nodes:

@@ -133,6 +133,7 @@ def ravel_pytree(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     sizes = [math.prod(part.shape) for part in parts]
 
     def unravel(vector: Any) -> Any:
+        """Split a vector into the leaves of the tree that was raveled."""
         if np.shape(vector) != (sum(sizes),):
             raise ShapeError(
                 f"unravel: a vector of {sum(sizes)} elements makes this tree, not"

@@ -53,7 +53,7 @@ def gcd(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.gcd([12, 18, 0], 8))
     array([4, 2, 8])
     """
-    left, right = _integers(x, y)
+    left, right = _check_integers(x, y)
 
     def euclid_step(pair: Any) -> Any:
         larger, smaller = pair
@@ -74,7 +74,7 @@ def lcm(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.lcm([12, 18, 0], 8))
     array([24, 72,  0])
     """
-    left, right = _integers(x, y)
+    left, right = _check_integers(x, y)
     divisor = _magnitude(gcd(left, right))
     multiple = floor_divide(_magnitude(left), where(divisor == 0, 1, divisor)) * _magnitude(right)
     return astype(multiple, left.dtype)
@@ -85,7 +85,8 @@ def _magnitude(x: Any) -> Any:
     return astype(absolute(x), U64) & np.uint64(2**x.dtype.bits - 1)
 
 
-def _integers(x: Any, y: Any) -> Any:
+def _check_integers(x: Any, y: Any) -> Any:
+    """Check that two operands are integers, broadcast and promoted."""
     left, right = broadcast_arrays(*promoted_values((x, y)))
     if not left.dtype.is_integer:
         raise DTypeError(
@@ -117,7 +118,7 @@ def ldexp(x: ArrayLike[AnyValue], n: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def _scale_by_exponent(value: Any, exponent: Any) -> Any:
-    """value * 2**exponent: three powers that are all in range, the smallest first."""
+    """Compute value * 2**exponent (ldexp) by three powers in range, smallest first."""
     least, most = _exponents(value)
     parts: list[Any] = []
     remaining = exponent

@@ -132,7 +132,7 @@ def policy_named(text: str) -> Saveable | None:
 
 
 def _policy_of(tree: ast.expr) -> Any:
-    """Read a policy: a name, a text, or a function of them."""
+    """Read a recomputation policy: a name, a text, or a function of them."""
     if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
         return tree.value
     call = tree if isinstance(tree, ast.Call) else None
@@ -193,12 +193,13 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
 
     @functools.wraps(f, updated=())
     def apply_with_marks(*args: Any, **kwargs: Any) -> Any:
+        """Call the function with its operands marked as the begin of a checkpoint."""
         leaves, tree = flatten((args, kwargs))
         kind: Any = binding_kind(tuple(leaves))
         if kind is not Symbolic.kind:
             return kind.run_checkpointed(functools.partial(f, **kwargs), args, policy)
         if policy is not None:
-            return _with_region(f, policy, args, kwargs)
+            return _mark_region(f, policy, args, kwargs)
         args, kwargs = unflatten(tree, [_mark_leaf(leaf) for leaf in leaves])
         return map_leaves(_mark_leaf, f(*args, **kwargs))
 
@@ -206,6 +207,7 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
 
 
 def _check_function(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
+    """Refuse a function for ``checkpoint`` that is asynchronous or a generator."""
     if waits_or_yields(f):
         raise ArgumentError(
             f"checkpoint: {quote(f)} waits or yields, and has no result when it is called",
@@ -237,8 +239,8 @@ def _mark_leaf(leaf: Any) -> Any:
     return Checkpoint()(leaf) if isinstance(leaf, Value) else leaf
 
 
-def _with_region(f: Callable[..., Any], policy: Saveable, args: Any, kwargs: Any) -> Any:
-    """Apply ``f`` to values of graphs, with marks to recompute all but the saved values."""
+def _mark_region(f: Callable[..., Any], policy: Saveable, args: Any, kwargs: Any) -> Any:
+    """Mark what ``f`` computes as a checkpoint region, with its saved values."""
     since = next_serial()
     results = f(*args, **kwargs)
     leaves = [leaf for leaf in flatten(results)[0] if isinstance(leaf, Symbolic)]

@@ -70,7 +70,7 @@ def grid_sample(
     array([2.5, 3. ])
     """
     image, places = (floating(v) for v in promoted_values((x, grid)))
-    sizes = _sizes(image, places)
+    sizes = _grid_sizes(image, places)
     axes = len(sizes)
     batch, channels = image.shape[:2]
     flat = reshape(image, (batch, channels, prod(sizes)))
@@ -83,8 +83,8 @@ def grid_sample(
     return reshape(read, (batch, channels, *places.shape[1:-1]))
 
 
-def _sizes(image: Any, places: Any) -> list[int]:
-    """Return the sizes of images that the grid's points refer to."""
+def _grid_sizes(image: Any, places: Any) -> list[int]:
+    """Return the image sizes to which a sampling grid's points refer."""
     axes = image.ndim - 2
     if not 1 <= axes <= 3 or places.ndim != image.ndim:
         raise RankError(
@@ -106,7 +106,7 @@ def _sizes(image: Any, places: Any) -> list[int]:
 def _read_axis(
     at: Any, size: int, mode: str, border: str, align_corners: bool
 ) -> list[tuple[Any, Any]]:
-    """Return the elements of an axis read for each point with their weights: one or two pairs."""
+    """Return the pixels that each grid point reads along an axis, with weights."""
     at = (at + 1) * ((size - 1) / 2) if align_corners else ((at + 1) * size - 1) * 0.5
     if border == "reflection":
         at = _reflect(at, size, align_corners)
@@ -126,6 +126,7 @@ def _element(at: Any, weight: Any, size: int) -> tuple[Any, Any]:
 
 
 def _reflect(at: Any, size: int, align_corners: bool) -> Any:
+    """Reflect sampling positions at the borders of an image's axis."""
     low, span = (0.0, float(size - 1)) if align_corners else (-0.5, float(size))
     if span == 0:
         return at * 0.0
@@ -188,7 +189,7 @@ def pixel_shuffle(x: ArrayLike[AnyValue], upscale_factor: PositiveInt) -> AnyVal
     array([[[[0., 1.],
              [2., 3.]]]])
     """
-    image, r = _image(x), upscale_factor
+    image, r = _check_image(x), upscale_factor
     *batch, channels, height, width = image.shape
     channel_count = integer("channels", channels, image)
     if channel_count % (r * r):
@@ -208,7 +209,7 @@ def pixel_unshuffle(x: ArrayLike[AnyValue], downscale_factor: PositiveInt) -> An
     >>> sg.nn.pixel_unshuffle(np.arange(4.0).reshape(1, 1, 2, 2), 2).shape
     (1, 4, 1, 1)
     """
-    image, r = _image(x), downscale_factor
+    image, r = _check_image(x), downscale_factor
     *batch, channels, height, width = image.shape
     rows, columns = (integer("size", s, image) for s in (height, width))
     if rows % r or columns % r:
@@ -223,7 +224,8 @@ def pixel_unshuffle(x: ArrayLike[AnyValue], downscale_factor: PositiveInt) -> An
     return reshape(transposed, shape)
 
 
-def _image(x: Any) -> Any:
+def _check_image(x: Any) -> Any:
+    """Check an image [..., channels, height, width]."""
     image = as_value(x)
     if image.ndim < 3:
         raise RankError(
@@ -337,7 +339,7 @@ def resize(
 def _resize_axis(
     x: AnyValue, axis: int, new: Size, ratio: tuple[Size, Size], options: _Resizing
 ) -> AnyValue:
-    """Resize one axis to ``new`` elements, at distances of ratio[0] / ratio[1] old ones."""
+    """Resize one axis of an image to ``new`` pixels by interpolation."""
     old = x.shape[axis]
     named = isinstance(old, Dim)
 
@@ -351,7 +353,7 @@ def _resize_axis(
         if isinstance(at, np.ndarray):
             reach = int((stop - start).max())
         else:  # m / n is below twice the ratio, since m * p // q is n
-            reach = 2 * _reach("area", 1, ratio, x) + 1
+            reach = 2 * _kernel_width("area", 1, ratio, x) + 1
         places = [start + k for k in range(reach)]
         terms = [np.where(place < stop, 1.0, 0.0) / (stop - start) for place in places]
         return _weighted_sum(x, axis, places, terms, old)
@@ -371,14 +373,14 @@ def _resize_axis(
         return take(x, np.clip(place, 0, m - 1), axis)
     radius, shrunk = {"linear": 1, "cubic": 2}[options.method], 1.0
     if options.antialias:
-        reach = _reach("antialias", radius, ratio, x)
+        reach = _kernel_width("antialias", radius, ratio, x)
         shrunk = min(1.0, p / q)
     else:
         reach = radius
     first, fraction = above // below, (above % below) / below
     offsets = range(1 - reach, reach + 1)
     places = [first + k for k in offsets]
-    terms = [_kernel((k - fraction) * shrunk, options) for k in offsets]
+    terms = [_evaluate_kernel((k - fraction) * shrunk, options) for k in offsets]
     if options.exclude_outside:
         terms = [
             np.where(np.logical_and(place >= 0, place < m), term, 0.0)
@@ -390,7 +392,8 @@ def _resize_axis(
     return _weighted_sum(x, axis, places, terms, old)
 
 
-def _reach(what: str, radius: int, ratio: tuple[Size, Size], x: AnyValue) -> int:
+def _kernel_width(what: str, radius: int, ratio: tuple[Size, Size], x: AnyValue) -> int:
+    """Return how many pixels an interpolation kernel covers at a ratio."""
     q, p = ratio
     if isinstance(q, Dim) or isinstance(p, Dim):
         raise ArgumentError(
@@ -401,7 +404,8 @@ def _reach(what: str, radius: int, ratio: tuple[Size, Size], x: AnyValue) -> int
     return max(radius, -(-radius * q // p))
 
 
-def _kernel(distance: Any, options: _Resizing) -> Any:
+def _evaluate_kernel(distance: Any, options: _Resizing) -> Any:
+    """Evaluate the interpolation kernel of a resize: linear or cubic."""
     t = np.abs(distance)
     if options.method == "linear":
         return np.maximum(1.0 - t, 0.0)
@@ -414,7 +418,7 @@ def _kernel(distance: Any, options: _Resizing) -> Any:
 def _weighted_sum(
     x: AnyValue, axis: int, places: list[Any], terms: list[Any], old: Size
 ) -> AnyValue:
-    """Sum the elements at ``places``, clipped to the axis, times ``terms``, which add up to 1."""
+    """Sum pixels at ``places``, clipped to the axis, by weights that add up to 1."""
     last: Any = size_value(old, I64) - 1 if isinstance(old, Dim) else old - 1
     trailing = (1,) * (x.ndim - 1 - axis)
 

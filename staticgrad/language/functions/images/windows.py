@@ -106,7 +106,7 @@ def windows_over(
     steps = per_axis("stride", strides, count, x)
     dilations = per_axis("dilation", dilation, count, x)
     reaches = tuple([reach(k, d) for k, d in zip(taps, dilations, strict=True)])
-    borders = _borders(padding, image, reaches, steps, x)
+    borders = _read_padding(padding, image, reaches, steps, x)
     extents, overhangs = [], []
     for axis, (size, (pad_before, pad_after), span, step) in enumerate(
         zip(image, borders, reaches, steps, strict=True)
@@ -155,9 +155,10 @@ def per_axis(what: str, argument: Any, count: int, *values: Value) -> tuple[int,
     return result
 
 
-def _borders(
+def _read_padding(
     padding: Padding, image: Shape, reaches: Shape, steps: tuple[int, ...], x: Value
 ) -> list[tuple[Size, Size]]:
+    """Return an image's padding per axis: "valid", "same" or numbers."""
     if padding == "valid":
         return [(0, 0)] * len(image)
     if padding == "same":
@@ -346,7 +347,7 @@ def _crop_sizes(
     wholes: list[Size],
     output_paddings: tuple[int, ...],
 ) -> tuple[Shape, Shape]:
-    """Return what a transposed convolution crops before each axis, and the sizes of its result."""
+    """Return the crop before each axis and the result sizes of a transposed convolution."""
     if padding == "same":
         base_sizes = [size * step for size, step in zip(x.shape[2:], steps, strict=True)]
         missing = [dims.maximum(w - s, 0) for w, s in zip(wholes, steps, strict=True)]
@@ -367,6 +368,7 @@ def _crop_sizes(
 
 
 def _check_filters(x: AnyValue, w: AnyValue, groups: int) -> None:
+    """Check the filter of a convolution against the image and groups."""
     count, taps = spatial(x, 2), w.shape[2:]
     if len(taps) != count:
         raise RankError(
@@ -395,6 +397,7 @@ def _resize_group_axis(x: AnyValue, axis: int, size: Size) -> AnyValue:
 
 
 def _add_bias(out: AnyValue, bias: ArrayLike[AnyValue] | None) -> AnyValue:
+    """Add a bias for each channel to a convolution's result."""
     if bias is None:
         return out
     row = as_value(bias, type(out))
@@ -507,7 +510,7 @@ def max_pool(
              [13., 15.]]]])
     """
     value = as_value(x)
-    windows = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
+    windows = _pool_windows(value, kernel_size, stride, padding, dilation, ceil_mode)
     return _pool_axes(WindowMax, value, windows)
 
 
@@ -537,7 +540,7 @@ def avg_pool(
     array([[[2., 6.]]])
     """
     value = floating(x)
-    windows = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
+    windows = _pool_windows(value, kernel_size, stride, padding, dilation, ceil_mode)
     total = _pool_axes(WindowSum, value, windows)
     extents = value.shape[2:]
     if count_include_pad:  # windows are counted over the image with its border
@@ -583,7 +586,7 @@ def lp_pool(
     array([[[5., 2.]]])
     """
     value = floating(x)
-    windows = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
+    windows = _pool_windows(value, kernel_size, stride, padding, dilation, ceil_mode)
     powers = value * value if p == 2 else absolute(value)
     if p not in (1, 2):
         powers = powers**p if p > 1 else where(powers == 0.0, 0.0, powers**p)
@@ -602,7 +605,7 @@ def adaptive_max_pool(x: ArrayLike[AnyValue], extents: PerAxis) -> AnyValue:
     array([[[3., 7.]]])
     """
     value = as_value(x)
-    return _adaptive("max", value, extents)
+    return _pool_adaptively("max", value, extents)
 
 
 @rounded_once
@@ -613,10 +616,11 @@ def adaptive_avg_pool(x: ArrayLike[AnyValue], extents: PerAxis) -> AnyValue:
     array([[[2., 6.]]])
     """
     value = floating(x)
-    return _adaptive("mean", value, extents)
+    return _pool_adaptively("mean", value, extents)
 
 
-def _adaptive(kind: str, x: AnyValue, extents: PerAxis) -> AnyValue:
+def _pool_adaptively(kind: str, x: AnyValue, extents: PerAxis) -> AnyValue:
+    """Pool images adaptively to ``extents`` windows per axis."""
     count = spatial(x, 2)
     parts_per_axis = per_axis("extents", extents, count, x)
     combine = aggregate.max if kind == "max" else mean
@@ -651,7 +655,7 @@ def _divides(size: Size, parts: int) -> Size | None:
     return size // parts if size and size % parts == 0 else None
 
 
-def _pool(
+def _pool_windows(
     x: AnyValue,
     kernel_size: PerAxis,
     stride: PerAxis | None,
@@ -659,6 +663,7 @@ def _pool(
     dilation: PerAxis,
     ceil_mode: bool,
 ) -> Windows:
+    """Return the windows of a pool over images, with NumPy-like arguments checked."""
     taps = literal_taps(kernel_size, spatial(x, 2), x)
     steps = taps if stride is None else stride
     windows = windows_over(x, taps, steps, padding, dilation, ceil_mode)
@@ -677,6 +682,7 @@ def _pool(
 
 
 def _pool_axes(kind: type[WindowMax | WindowSum], x: AnyValue, windows: Windows) -> AnyValue:
+    """Pool windows at once, or axis by axis if a window has many elements."""
     if prod(windows.taps) <= MOST_TAPS:
         op = kind(windows.taps, windows.strides, windows.dilation, windows.before, windows.extents)
         return op(x)
@@ -689,7 +695,7 @@ def _pool_axes(kind: type[WindowMax | WindowSum], x: AnyValue, windows: Windows)
 def _pool_axis(
     kind: type[WindowMax | WindowSum], x: AnyValue, windows: Windows, axis: int, trailing: int
 ) -> AnyValue:
-    """Pool along one axis, which has ``trailing`` axes after it."""
+    """Pool images along one axis, which has ``trailing`` axes after it."""
     trailing_sizes = x.shape[x.ndim - trailing :] if trailing else ()
     ones, zeros = (1,) * trailing, (0,) * trailing
     taps, strides = (windows.taps[axis], *ones), (windows.strides[axis], *ones)

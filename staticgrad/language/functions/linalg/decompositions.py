@@ -121,6 +121,7 @@ def hessenberg(a: ArrayLike[AnyValue], calc_q: bool = False) -> Any:
     row, column = _places(value)
 
     def step(k: Any, carry: Any) -> Any:
+        """Apply one Householder reflection of the Hessenberg reduction."""
         h, q = carry
         last = aggregate.sum(where(column == k, h, 0.0), -1)
         below = where(place > k + 1, last, 0.0)
@@ -205,7 +206,7 @@ def _select(values: Any, select: str, select_range: Any, axis: int = -1) -> Any:
 
 
 def _tridiagonal(d: Any, e: Any) -> Any:
-    """Return the lower triangle of symmetric matrices from their diagonals."""
+    """Make the lower triangle of symmetric tridiagonal matrices from diagonals."""
     main, off_diagonal = (floating(diagonal) for diagonal in promoted_values((d, e)))
     if main.ndim < 1 or off_diagonal.ndim != main.ndim:
         raise RankError(f"{called_name()}: takes vectors d [n] and e [n - 1]")

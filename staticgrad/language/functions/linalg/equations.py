@@ -144,7 +144,7 @@ def solve_discrete_lyapunov(
 
 
 def _solve_by_doubling(a: Any, g: Any, h: Any) -> Any:
-    """Run the structure-preserving doubling algorithm (Chu, Fan and Lin, 2005) to its limit.
+    """Solve a Riccati equation by structure-preserving doubling (Chu, Fan, Lin 2005).
 
     NaN where the last step still changes it.
     """
@@ -166,10 +166,10 @@ def _solve_by_doubling(a: Any, g: Any, h: Any) -> Any:
     return where(change_size <= tolerance * size, 0.5 * (solution + adjoint(solution)), math.nan)
 
 
-def _solution(
+def _checked_solution(
     name: str, solve_equation: CustomFunction, operands: Sequence[Any], errors: str
 ) -> Any:
-    """Return the solution of a Riccati equation, checked at run time."""
+    """Return a Riccati equation's solution, checked at run time."""
     solution: Any = solve_equation(*operands)
     if errors == "nan":
         return solution
@@ -184,7 +184,7 @@ def _solution(
 
 @custom_vjp(name="staticgrad.continuous_riccati")
 def _continuous_riccati(a: Any, g: Any, h: Any) -> Any:
-    """X with a.T X + X a - X g X + h = 0, and a - g X stable: doubling, then Newton's step."""
+    """Solve a.T X + X a - X g X + h = 0 stably: doubling, then a Newton step."""
     a, g, h = map(stop_gradient, (a, g, h))
     unit = identity_like(a)
     sizes = [abs_square(matrix) for matrix in (a, g, h)]
@@ -249,7 +249,7 @@ def solve_continuous_are(
     """
     first, second, third, last = _broadcast_batches(a, b, q, r)
     coefficients = (first, second @ solve(last, adjoint(second)), third)
-    return _solution("solve_continuous_are", _continuous_riccati, coefficients, errors)
+    return _checked_solution("solve_continuous_are", _continuous_riccati, coefficients, errors)
 
 
 def solve_discrete_are(
@@ -272,7 +272,7 @@ def solve_discrete_are(
     """
     first, second, third, last = _broadcast_batches(a, b, q, r)
     coefficients = (first, second @ solve(last, adjoint(second)), third)
-    return _solution("solve_discrete_are", _discrete_riccati, coefficients, errors)
+    return _checked_solution("solve_discrete_are", _discrete_riccati, coefficients, errors)
 
 
 # -- functions of matrices ------------------------------------------------------------------------
@@ -286,7 +286,7 @@ def _mask_inaccurate(value: Any, recomputed: Any, a: Any) -> Any:
 
 
 def _scale_into_range(a: Any) -> Any:
-    """Return 1 for each matrix, or a power of 4 that brings tiny and huge elements near 1.
+    """Return a power of 4 per matrix that brings extreme elements near 1; else 1.
 
     Squares of these elements, or of those of the inverse, would be out of range.
     """
@@ -298,7 +298,7 @@ def _scale_into_range(a: Any) -> Any:
 
 
 def _function_of_matrices(name: str, compute: Callable[[Any], Any]) -> CustomFunction:
-    """Make a function whose derivative is a block of it, of [[a.T, ct], [0, a.T]]."""
+    """Make a matrix function, differentiated by a block of f([[a.T, ct], [0, a.T]])."""
 
     @custom_vjp(name=f"staticgrad.{name}")
     def function(a: Any) -> Any:
@@ -323,9 +323,10 @@ def _block(function: Callable[..., Any], a: Any, e: Any) -> Any:
 
 
 def _scaled_root(a: Any) -> Any:
-    """Denman's and Beavers' iteration, scaled by norms (Higham 2008, 6.3)."""
+    """Compute matrix square roots by scaled Denman-Beavers iteration (Higham 2008, 6.3)."""
 
     def step(_: Any, carry: Any) -> Any:
+        """Make one scaled Denman-Beavers step towards the matrix square root."""
         x, y = carry
         x_under, y_under = inv(x, errors="nan"), inv(y, errors="nan")
         size, inverse_size = (
@@ -369,6 +370,7 @@ def sqrtm(A: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def _logarithm(a: Any) -> Any:
+    """Compute matrix logarithms by repeated square roots and a Pade approximant."""
     unit = identity_like(a)
     scale = _scale_into_range(a)
     a = a * scale
@@ -402,6 +404,8 @@ def logm(A: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def _newton_sign(a: Any) -> Any:
+    """Compute matrix signs by Newton's iteration, scaled by norms."""
+
     def step(_: Any, x: Any) -> Any:
         inverse = inv(x, errors="nan")
         size, inverse_size = (
@@ -449,7 +453,7 @@ def expm_frechet(
 
 
 def _cosm_sinm(A: ArrayLike[AnyValue]) -> tuple[Any, Any]:
-    """Return the cosine and the sine, blocks of the exponential of [[0, -A], [A, 0]]."""
+    """Compute matrix cosine and sine as blocks of exp([[0, -A], [A, 0]])."""
     a = squares(matrices(A))
     n, last, zeros = a.shape[-1], a.ndim - 1, zeros_like(a)
     above = concatenate([zeros, -a], last)

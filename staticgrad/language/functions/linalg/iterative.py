@@ -58,8 +58,8 @@ class Operator(NamedTuple):
     operands: tuple[Any, ...] = ()
 
 
-def _operator(matrix: Any, args: Sequence[Any], kind: type[Any]) -> Operator:
-    """Read a matrix, sparse or dense, or a function of a vector and of ``args``."""
+def _read_operator(matrix: Any, args: Sequence[Any], kind: type[Any]) -> Operator:
+    """Read an iterative solver's matrix: sparse, dense, or a function of a vector."""
     if is_sparse(matrix):
         csr_matrix = sparse.csr(matrix)
         _check_square(csr_matrix.shape)
@@ -93,7 +93,7 @@ def _solve_system(
     args: Sequence[Any],
     symmetric: bool,
 ) -> Solution:
-    """Run a method, ``method(apply, M, b, x0, tolerance, maxiter)``, and add its derivative."""
+    """Solve a linear system by an iterative method, differentiated by the adjoint system."""
     matrix, b, x0, preconditioner = system
     rtol, atol, maxiter = limits
     if not isinstance(args, tuple | list):
@@ -107,10 +107,10 @@ def _solve_system(
         raise RankError(
             f"{called_name()}: b is {b.type}, not a vector", hint="sg.vmap solves for several"
         )
-    operator = _operator(matrix, args, kind)
+    operator = _read_operator(matrix, args, kind)
     fixed = None
     if preconditioner is not None:
-        fixed = _operator(preconditioner, (), kind)
+        fixed = _read_operator(preconditioner, (), kind)
         fixed = fixed._replace(operands=tuple(map(stop_gradient, fixed.operands)))
     floats = [operand for operand in operator.operands if operand.dtype.is_float]
     b = promoted_values((b, *floats))[0]
@@ -124,6 +124,7 @@ def _solve_system(
         )
 
     def solve(transposed: bool, right: Any, first: Any, operands: Sequence[Any]) -> Any:
+        """Solve the system or its transpose by the iterative method."""
         # The transpose of a symmetric matrix is the matrix; that its derivative is not the same
         # is what ``linear`` sees to. That of a Hermitian matrix is its conjugate.
         transposed = transposed and (not symmetric or right.dtype.is_complex)
@@ -156,7 +157,7 @@ def _count(x: Any) -> Any:
 def _iterate(
     step: Callable[[Any], Any], initial: Any, tolerance: Any, max_steps: int
 ) -> tuple[Any, Any]:
-    """Return the solution of a method's steps, and 0 if its residual is within the tolerance.
+    """Iterate a linear solver; return the solution, and 0 if the residual is small.
 
     A state begins with the solution and ends with the residual's square and the steps so far.
     """
@@ -209,10 +210,12 @@ def cg(
 def _cg(
     apply: Apply, scaled: Apply | None, b: Any, x0: Any, tolerance: Any, max_steps: int
 ) -> tuple[Any, Any]:
+    """Solve a symmetric positive definite system by preconditioned conjugate gradients."""
     r0 = b - apply(x0)
     square = _square(r0)
 
     def step(state: Any) -> Any:
+        """Make one step of conjugate gradients."""
         x, r, p, previous_rho, square, count = state
         z = r if scaled is None else scaled(r)
         rho = square if scaled is None else _dot(r, z)
@@ -271,10 +274,13 @@ def _gmres(
     tolerance: Any,
     max_steps: int,
 ) -> tuple[Any, Any]:
+    """Solve a linear system by restarted GMRES of ``width`` basis vectors."""
+
     def times(v: Any) -> Any:
         return apply(v if scaled is None else scaled(v))
 
     def cycle(state: Any) -> Any:
+        """Run one GMRES cycle: Arnoldi basis, least squares, new residual."""
         x, r, square, count = state
         norm = sqrt(square)
         if b.dtype.is_storage:
@@ -286,6 +292,7 @@ def _gmres(
         coefficients = zeros((width, width + 1), b.dtype, like=b)  # a row a vector
 
         def arnoldi_step(j: Any, basis: Any) -> Any:
+            """Orthogonalize the next Arnoldi vector against the basis, twice."""
             rows, coefficients = basis
             w = times(rows[j])
             size = sqrt(_square(w))

@@ -117,8 +117,8 @@ class LstsqResult(NamedTuple):
     s: Any
 
 
-def _solver(transposed: bool, errors: str) -> CustomFunction:
-    """a⁻¹ b, or a⁻ᵀ b, by the factors of a; its cotangents are those of a and b."""
+def _make_solver(transposed: bool, errors: str) -> CustomFunction:
+    """Make a solver a^-1 b (or transposed) by LU factors, with cotangents of a and b."""
     name = f"staticgrad.solve{'_transposed' * transposed}_{errors}"
 
     @custom_vjp(name=name)
@@ -136,7 +136,7 @@ def _solver(transposed: bool, errors: str) -> CustomFunction:
 
 
 SOLVERS: Final = {
-    (transposed, errors): _solver(transposed, errors)
+    (transposed, errors): _make_solver(transposed, errors)
     for transposed in (False, True)
     for errors in ("raise", "nan")
 }
@@ -159,7 +159,7 @@ def _(ct: Any, out: Any, a: Any, *factors: Any) -> tuple[Any, ...]:
 
 @custom_vjp(name="staticgrad.cofactors")
 def _cofactors(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
-    """The conjugates of the cofactors, which exist where ``a`` is singular: det(a) a⁻ᴴ.
+    """Compute cofactor matrices det(a) a^-H, also of singular matrices.
 
     Of a pivot that is 0 a number is taken whose square root is nothing beside the largest element:
     of the product of a determinant and an inverse, which have it and its inverse, nothing remains
@@ -512,7 +512,7 @@ def expm(
 
 
 def _pade_approximant(a: Any) -> Any:
-    """Return the Padé approximant (V - U)⁻¹ (V + U), with U the odd and V the even powers."""
+    """Compute the Pade approximant (V - U)^-1 (V + U) of the matrix exponential."""
     b, unit = _PADE, identity_like(a)
     a2 = a @ a
     a4 = a2 @ a2
@@ -998,7 +998,7 @@ def eigvalsh(
 
 
 def _reduce_generalized(a: Any, uplo: Any, b: Any, kind: int, errors: Errors) -> tuple[Any, Any]:
-    """Return the lower triangle of the standard problem, and the Cholesky factor of b or None."""
+    """Reduce a generalized eigenproblem to a standard one by b's Cholesky factor."""
     if not isinstance(uplo, str):
         uplo, b = "L", uplo if b is None else b
     if b is None:
@@ -1090,7 +1090,7 @@ def svd(
     if not compute_uv:
         return _symmetric_values(a, errors) if hermitian else svdvals(a, errors=errors)
     if hermitian:
-        return _symmetric(a, errors)
+        return _symmetric_svd(a, errors)
     op = SVD(bool(full_matrices), errors)
     factors: Any = op(matrices(a))
     return SVDResult(*factors)
@@ -1111,7 +1111,8 @@ def _symmetric_values(a: ArrayLike[AnyValue], errors: Errors) -> AnyValue:
     return sort(values, -1, descending=True)
 
 
-def _symmetric(a: ArrayLike[AnyValue], errors: Errors) -> SVDResult:
+def _symmetric_svd(a: ArrayLike[AnyValue], errors: Errors) -> SVDResult:
+    """Compute the SVD of symmetric matrices by their eigendecomposition."""
     values, vectors = eigh(a, errors=errors)
     order = argsort(absolute(values), -1, descending=True)
     values = take_along_axis(values, order, -1)
@@ -1172,6 +1173,7 @@ def small_det(a: Any) -> Any:
 
 
 def _expand_first_row(rows: Rows) -> Any:
+    """Compute a small determinant by Laplace expansion along the first row."""
     if len(rows) == 1:
         return rows[0][0]
     if len(rows) == 2:
@@ -1187,10 +1189,11 @@ def _minor(rows: Rows, row: int, column: int) -> Rows:
 
 
 def _scaled_determinant(n: int) -> CustomFunction:
-    """Make the determinant of n * n entries in float64, a function with its gradient."""
+    """Make the determinant of an n by n matrix in float64, safe from overflow."""
 
     @custom_vjp(name=f"staticgrad.det_of_{n}_rows")
     def determinant(*entries: Any) -> Any:
+        """Compute the determinant of rows scaled by their largest entries."""
         rows = _rows(entries, n)
         roots = [_root(row) for row in rows]
         scales = [1.0 / (root * root) for root in roots]
@@ -1203,6 +1206,7 @@ def _scaled_determinant(n: int) -> CustomFunction:
 
     @determinant.rule
     def _(ct: Any, out: Any, *entries: Any) -> tuple[Any, ...]:
+        """Differentiate a small determinant: the cofactors."""
         rows = _rows(entries, n)
         smaller = _SCALED[n - 1] if n > 2 else lambda entry: entry
         return tuple(

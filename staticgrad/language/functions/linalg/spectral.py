@@ -70,6 +70,7 @@ def _(
     function_values: Any,
     *scalars: Any,
 ) -> tuple[Any, ...]:
+    """Differentiate f(matrix) by scalars of f: its slope on the eigenvalues."""
     ct, unbatched = _symmetric(ct), [*map(_remove_batch, scalars)]
 
     def by_scalar(scalar: Any) -> Any:
@@ -103,7 +104,7 @@ def _(
     change: Any,
     *scalars: Any,
 ) -> tuple[Any, ...]:
-    """The sum over i of f[w[k], w[i], w[j]] times products of elements (k, i) and (i, j)."""
+    """Differentiate the derivative of f(matrix): sums of second divided differences."""
     ct, unbatched = _symmetric(ct), [*map(_remove_batch, scalars)]
 
     def by_scalar(scalar: Any) -> Any:
@@ -208,6 +209,7 @@ def function_of(function_values: Any, values: Any) -> Function:
         return lambda points: points * math.nan
 
     def function(points: Any) -> Any:
+        """Evaluate the traced scalar function at points with more axes."""
         extra_axes = points.ndim - values.ndim
         new = dict.fromkeys(starts, points)
 
@@ -295,7 +297,7 @@ def _difference(function: Function, a: Any, b: Any) -> Any:
 
 
 def _curvatures(function: Function, values: Any) -> Any:
-    """f[w[k], w[i], w[j]] at [k, i, j]."""
+    """Compute second divided differences f[w[k], w[i], w[j]] of eigenvalues."""
     a, b, c = broadcast_arrays(
         as_rows(as_rows(values)), as_rows(as_columns(values)), as_columns(as_columns(values))
     )
@@ -319,7 +321,7 @@ def _lies_between(middle: Any, a: Any, b: Any) -> Any:
 
 
 def _choose_difference(mean: Any, gap: Any, left: Any, right: Any) -> Any:
-    """``mean`` where it is (right - left) / gap but for rounding, which that is full of; else that.
+    """Return a divided difference, or ``mean`` where rounding dominates it.
 
     They differ where the quadrature has missed a step, a kink, or a pole nearby.
     """

@@ -514,6 +514,7 @@ def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     start = permutation * 0 + places
 
     def step(i: Any, carry: Any) -> Any:
+        """Exchange one pivot row, as LAPACK's list of interchanges says."""
         order, pivots = carry
         is_row = places == i
         target_row = (where(is_row, permutation, 0)).sum(-1, keepdims=True)

@@ -110,7 +110,7 @@ def _ravel_leaves(leaves: Sequence[Any]) -> Any:
 
 
 def _build_pullback(body: Graph) -> Graph:
-    """Build the pullback: from a body's inputs and its result's cotangent to input cotangents.
+    """Build the pullback of an ODE's right-hand side: its cotangents by reverse mode.
 
     The time has none.
     """
@@ -144,6 +144,7 @@ def over_times(solve: Callable[..., Any], key: str, f: Slope, y: Any, times: Any
         return solve(lambda t, y: equation.slope(t, y, operands), vector, times)
 
     def rule(ct: Any, out: Any, vector: Any, times: Any, *operands: Any) -> tuple[Any, ...]:
+        """Differentiate an ODE's solution by the adjoint equation, solved backward in time."""
         slope = equation.backwards(operands)
 
         def step_back(carry: Any, interval: Any) -> Any:

@@ -227,7 +227,7 @@ def _row_of_zeros(x: Any) -> Any:
 
 
 def _link_carry(kind: type[Any], carry: Any, next_carry: Any) -> Any:
-    """Return an unchanged carry, with zero gradients for the operands of an iteration.
+    """Keep a loop's unchanged carry linked to its operands, with zero gradients.
 
     Graphs give these gradients, too, since their loops may have any number of iterations. The
     cotangent is masked, so that an infinite derivative of the iteration is not multiplied by zero.
@@ -276,7 +276,7 @@ def run_while(
 def _link_reads(
     test: Callable[[Any], Any], body: Callable[[Any], Any], carry: Any, draws: Draws
 ) -> Any:
-    """Return the carry of a loop without iterations, with edges to the operands of an iteration.
+    """Link the carry of a loop without iterations to its body's operands.
 
     The iteration is traced once for that. If it raises, as an iteration that is never reached may,
     there are no such edges.
@@ -409,6 +409,7 @@ def with_slices(
 
 
 def _readers_of_rows(body: Graph, value: Symbolic) -> list[Node]:
+    """Return the gathers that read row i of ``value`` in iteration i of a body."""
     number = body.inputs[0]
     readers = [n for n in body.nodes if any(arg.key == value.key for arg in n.args)]
     for node in readers:
@@ -464,10 +465,13 @@ def scan(
     >>> sg.evaluate(sums, {"x": [1.0, 2.0, 3.0, 4.0]})
     array([ 1.,  3.,  6., 10.])
     """
-    return _scan(f, init, xs, length, reverse)
+    return _build_scan(f, init, xs, length, reverse)
 
 
-def _scan(f: Any, init: Any, xs: Any, length: Any = None, reverse: bool = False) -> tuple[Any, Any]:
+def _build_scan(
+    f: Any, init: Any, xs: Any, length: Any = None, reverse: bool = False
+) -> tuple[Any, Any]:
+    """Check ``scan``'s arguments and build its loop."""
     check_function("f", f, "carry", "x")
     init = with_complex_values(init)
     slices, shape = flatten(with_complex_values(xs))
@@ -482,7 +486,7 @@ def _scan(f: Any, init: Any, xs: Any, length: Any = None, reverse: bool = False)
             raise not_a_pair(result)
         return result[0], result[1]
 
-    return _loop(named_after(f, iteration), init, values, iterations, reverse)
+    return _build_loop(named_after(f, iteration), init, values, iterations, reverse)
 
 
 @by_all_operands
@@ -545,7 +549,7 @@ def fori_loop(
     def iteration(i: Any, carry: Any, _: Any) -> tuple[Any, Any]:
         return body_fun(i if start == 0 else i + start, carry), None
 
-    return _loop(named_after(body_fun, iteration), init_val, [], iterations, False)[0]
+    return _build_loop(named_after(body_fun, iteration), init_val, [], iterations, False)[0]
 
 
 @by_all_operands
@@ -566,7 +570,7 @@ def map_slices(f: Callable[[Any], R], xs: Any) -> R:
     def iteration(_: Any, x: Any) -> tuple[Any, Any]:
         return None, f(x)
 
-    return _scan(named_after(f, iteration), None, xs)[1]
+    return _build_scan(named_after(f, iteration), None, xs)[1]
 
 
 map_slices.__name__ = map_slices.__qualname__ = "map"  # as users, messages and pickles call it
@@ -605,6 +609,7 @@ def while_loop(
         return run_while(cond_fun, body_fun, init_val, bound)
 
     def build(trace: Trace, carries: list[Symbolic], kinds: Sequence[TensorType]) -> Any:
+        """Trace the test and body of a while loop."""
         carry = unflatten(tree, carries)
         tests, _ = call_traced(cond_fun, carry)
         test = as_results(tests)
@@ -665,7 +670,7 @@ def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *op
             hint="compare it: x > 0, x != 0",
         )
     chosen = astype(not_equal(value, 0) if value.dtype != BOOL else value, I64)
-    return _branch(chosen, (false_fun, true_fun), operands)
+    return _build_branch(chosen, (false_fun, true_fun), operands)
 
 
 @by_all_operands
@@ -701,20 +706,20 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
     check_one("the index", value)
     if not value.dtype.is_integer:
         raise DTypeError(f"switch: the index is {value.type}, not an integer")
-    return _branch(astype(value, I64), functions_, operands)
+    return _build_branch(astype(value, I64), functions_, operands)
 
 
 # -- building -------------------------------------------------------------------------------------
 
 
-def _loop(
+def _build_loop(
     iteration: Iteration,
     init: Any,
     slices: Sequence[Any],
     iterations: Size,
     reverse: bool,
 ) -> tuple[Any, Any]:
-    """Return the last carry and the stacked outputs of a loop."""
+    """Build a loop over an iteration function: last carry, stacked outputs."""
     leaves, tree = flatten(with_complex_values(init))
     if is_eager([*leaves, *slices]):
         return run_loop(iteration, init, slices, iterations, reverse)
@@ -723,6 +728,7 @@ def _loop(
     row_inputs: list[Symbolic] = []
 
     def build(trace: Trace, carries: list[Symbolic], kinds: Sequence[TensorType]) -> Any:
+        """Trace one iteration of a scan on rows of its slices."""
         row_inputs[:] = [
             trace.input(f"x{place}", value.type.with_shape(value.shape[1:]))
             for place, value in enumerate(slices)
@@ -755,7 +761,7 @@ def _trace_loop(
     build: Callable[[Trace, list[Symbolic], Sequence[TensorType]], list[Symbolic]],
     slices: Sequence[Value] = (),
 ) -> tuple[tuple[list[Traced], list[Symbolic]], list[Symbolic]]:
-    """Trace ``build`` until the types of the first carries are stable; return trace and carries.
+    """Trace a loop's body until the types of its carries are stable.
 
     The functions are traced again where a Python number takes another dtype than it began with.
     """
@@ -780,8 +786,8 @@ def _trace_loop(
             return closed, first.values
 
 
-def _branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
-    """Return the result of one of several functions."""
+def _build_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
+    """Build a branch that runs one of several functions by index."""
     leaves, _ = flatten(list(operands))
     if is_eager([index, *leaves]):
         return run_branch(index, cases, operands)
@@ -852,6 +858,7 @@ def associative_scan(
         values = [flip(v, place) for v, place in zip(values, axes, strict=True)]
 
     def combine(left: list[Any], right: list[Any]) -> list[Any]:
+        """Apply ``associative_scan``'s function to two elements; check its result."""
         results, shape = flatten(fn(unflatten(tree, left), unflatten(tree, right)))
         check_structure(shape, tree)
         for value, expected in zip(results, right, strict=True):
@@ -875,7 +882,7 @@ def associative_scan(
 def _scan_sequentially(
     combine: Callable[[list[Any], list[Any]], list[Any]], values: list[Any], axes: Sequence[int]
 ) -> list[Any]:
-    """Combine each prefix from the previous one and one element, in a loop."""
+    """Compute an associative scan one element after the other, in a loop."""
 
     def expand_rows(rows: list[Any]) -> list[Any]:
         return [expand_dims(row, place) for row, place in zip(rows, axes, strict=True)]
@@ -907,7 +914,7 @@ def _scan_prefixes(
     axes: Sequence[int],
     size: int,
 ) -> list[Any]:
-    """Combine all prefixes in logarithmic depth."""
+    """Compute an associative scan by recursive halving, in logarithmic depth."""
     if size < 2:
         return values
 
@@ -932,6 +939,7 @@ def _scan_prefixes(
 
 
 def _interleave(even: Any, odd: Any, axis: int) -> Any:
+    """Interleave the even and odd elements of an associative scan."""
     count = odd.shape[axis]
     leading = (slice(None),) * axis
     pairs = stack([even[(*leading, slice(0, count))], odd], axis + 1)

@@ -258,14 +258,15 @@ def rk4(
     >>> bool(abs(y[-1] - np.exp(-1.0)) < 1e-6)
     True
     """
-    times = _times(times)
-    y, f = _equation(f, y, args)
+    times = _check_times(times)
+    y, f = _read_equation(f, y, args)
     if adjoint:
         return adjoints.over_times(
             lambda f, y, times: rk4(f, y, times, steps), f"rk4.{steps}", f, y, times
         )
 
     def integrate_interval(y: Any, ends: Any) -> tuple[Any, Any]:
+        """Integrate an ODE over one interval by equal Runge-Kutta steps."""
         start, end = ends
         h = (end - start) / steps
 
@@ -285,7 +286,8 @@ def _prepend_state(y: Any, later_states: Any) -> Any:
     )
 
 
-def _times(times: Any) -> Any:
+def _check_times(times: Any) -> Any:
+    """Check the times at which an ODE's solution is wanted."""
     times = as_value(times)
     if times.ndim != 1:
         raise RankError(f"{called_name()}: times is {times.type}, not a vector")
@@ -296,8 +298,8 @@ def _times(times: Any) -> Any:
     return times
 
 
-def _equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
-    """Return the first state, in floats, and a derivative that checks its own result."""
+def _read_equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
+    """Return an ODE's first state in floats, and its derivative, which is checked."""
     name = called_name()
     if not isinstance(args, tuple | list):
         raise ArgumentError(
@@ -316,7 +318,7 @@ def _equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
 
 @names_messages
 def _check_slope(name: str, slope: Any, state: Any, tree: Tree) -> Any:
-    """Return the derivative of a state in the state's shape and containers.
+    """Return an ODE's derivative in the state's shapes and containers.
 
     If the state is one array, the derivative may be a list of rows, as in SciPy's solvers.
     """
@@ -340,6 +342,7 @@ def _check_slope(name: str, slope: Any, state: Any, tree: Tree) -> Any:
 
 
 def _rk4_step(f: Slope, t: Any, y: Any, h: Any, k1: Any = None) -> Any:
+    """Make one step of the classical fourth-order Runge-Kutta method."""
     k1 = f(t, y) if k1 is None else k1
     k2 = f(t + h / 2, _advance_state(y, h / 2, k1))
     k3 = f(t + h / 2, _advance_state(y, h / 2, k2))
@@ -421,10 +424,10 @@ def rk45(
             "rk45: neither an end nor times" if times is None else "rk45: start and times are two",
             hint="rk45(f, y, start, end), or rk45(f, y, times)",
         )
-    y, f = _equation(f, y, args)
+    y, f = _read_equation(f, y, args)
     control = _Control("rk45", rtol, atol, first, max_steps, on_failure, "rk45")
     if not ends:
-        return control.over(f, y, _times(start if times is None else times), adjoint)
+        return control.over(f, y, _check_times(start if times is None else times), adjoint)
     dtype = control.dtype_of(y)
     start, end = (astype(as_value(time), dtype) for time in (start, end))
     if adjoint:
@@ -489,7 +492,7 @@ def solve(
     >>> bool(abs(sg.evaluate(ball.t) - np.sqrt(20 / 9.81)) < 1e-9)
     True
     """
-    return _solution(
+    return _solve_equation(
         "solve", f, y, times, args, method, rtol, atol, steps, first, max_steps, on_failure, dense,
         events, adjoint,
     )  # fmt: skip
@@ -536,12 +539,12 @@ def odeint(
         return func(t, y, *further) if tfirst else func(y, t, *further)
 
     f = named_after(func, slope)
-    return _solution(
+    return _solve_equation(
         "odeint", f, y0, t, args, method, rtol, atol, 1, None, mxstep, on_failure
     )  # fmt: skip
 
 
-def _solution(
+def _solve_equation(
     function: str,
     f: Slope,
     y: Any,
@@ -558,10 +561,10 @@ def _solution(
     events: Any = None,
     adjoint: bool = False,
 ) -> Any:
-    """Solve as ``solve``; errors of the run begin with the name of the public function."""
-    times = _times(times)
-    start, f = _equation(f, y, args)
-    crossings = _events(events, args)
+    """Solve an ODE by its options; errors of a run begin with the public name."""
+    times = _check_times(times)
+    start, f = _read_equation(f, y, args)
+    crossings = _read_events(events, args)
     is_whole = dense or events is not None
     if is_whole and adjoint:
         raise ArgumentError(
@@ -595,8 +598,8 @@ def _solution(
     return control.over(f, start, times, adjoint)
 
 
-def _events(events: Any, args: Sequence[Any]) -> list[Any]:
-    """Return the events, as functions of a time and a state."""
+def _read_events(events: Any, args: Sequence[Any]) -> list[Any]:
+    """Read ``events=`` as functions of time and state."""
     if events is None:
         return []
     functions = [*events] if isinstance(events, list | tuple) else [events]
@@ -657,7 +660,7 @@ class _Control:
         def integrate_interval(carry: Any, ends: Any) -> Any:
             y, h = carry
             first, last = ends
-            y, h, part = self._adaptive(f, y, first, last, h)
+            y, h, part = self._integrate_adaptively(f, y, first, last, h)
             return (y, h), (y, part)
 
         h = self.first_step(times[0], times[-1])
@@ -685,30 +688,31 @@ class _Control:
         """The state at the end."""
         interval = stop_gradient(end - start)
         fraction = _FIRST if self.first is None else self.first / absolute(interval)
-        last, _, part = self._fractions(f, y, start, end, zeros_like(interval) + fraction)
+        last, _, part = self._integrate_fractions(f, y, start, end, zeros_like(interval) + fraction)
         if self.fails:
             reached = self.check_end(part >= 1.0, start + part * (end - start))
             last = solutions.mask_states(reached, last)
         return last
 
-    def _adaptive(self, f: Slope, y: Any, start: Any, end: Any, h: Any) -> Any:
-        """Return the last state, the next step's length, and the fraction of the interval reached.
+    def _integrate_adaptively(self, f: Slope, y: Any, start: Any, end: Any, h: Any) -> Any:
+        """Integrate an ODE over an interval by adaptive steps; return state and next step.
 
         It takes the length of the first step. The last state is NaN before the end if that is no
         error.
         """
         interval = absolute(stop_gradient(end - start))
         interval = where(interval > 0, interval, 1.0)
-        y, fraction, part = self._fractions(f, y, start, end, h / interval)
+        y, fraction, part = self._integrate_fractions(f, y, start, end, h / interval)
         return y, fraction * interval, part
 
-    def _fractions(self, f: Slope, y: Any, start: Any, end: Any, fraction: Any) -> Any:
-        """Do the same in fractions of the interval, by trial steps."""
+    def _integrate_fractions(self, f: Slope, y: Any, start: Any, end: Any, fraction: Any) -> Any:
+        """Integrate an ODE by trial steps, in fractions of the interval."""
 
         def test(state: Any) -> Any:
             return state[0] < 1.0
 
         def trial(state: Any) -> Any:
+            """Try one adaptive Runge-Kutta step; accept it if its error is small."""
             part, step, y = state  # the completed fraction of the way, and the step as a fraction
             size = minimum(step, 1.0 - part)
             next_y, error, _ = self.trial(f, start + part * (end - start), y, size * (end - start))
@@ -848,7 +852,7 @@ def _controls(name: str, *options: Any) -> _Control:
 
 
 def _combine_slopes(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> Any:
-    """Compute ``y + h * sum(weight * slope)``."""
+    """Compute a Runge-Kutta combination ``y + h * sum(weight * slope)``."""
     used = [(w, s) for w, s in zip(weights, slopes, strict=True) if w]
     if not used:
         return y

@@ -100,6 +100,7 @@ class OdeSolution(NamedTuple):
 
 @by_all_operands
 def _interpolate(grid: Any, pieces: Any, end: Any, steps: Any, t: Any) -> Any:
+    """Evaluate an ODE's dense output at a time or a vector of times."""
     grid, end, steps = as_value(grid), as_value(end), as_value(steps)
     t = astype(as_value(t), grid.dtype)
     if t.ndim > 1:
@@ -129,7 +130,7 @@ def mask_states(valid: Any, states: Any) -> Any:
 
 
 def _step_of_grid(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
-    """Return the start, the length and the polynomial of a step, or of several."""
+    """Return the start, length and polynomial of the steps of an ODE's dense output."""
     start = grid[place]
     return (
         start,
@@ -141,11 +142,11 @@ def _step_of_grid(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
 def _evaluate_step(row: tuple[Any, Any, Any], t: Any) -> Any:
     start, h, pieces = row
     part = where(h == 0, 0.0, (t - start) / where(h == 0, 1.0, h))
-    return _polynomial(pieces, part)
+    return _evaluate_polynomial(pieces, part)
 
 
-def _polynomial(pieces: Sequence[Any], part: Any) -> Any:
-    """Evaluate the state at a part of a step, by Horner's rule."""
+def _evaluate_polynomial(pieces: Sequence[Any], part: Any) -> Any:
+    """Evaluate a step's dense-output polynomial by Horner's rule."""
 
     def evaluate_leaf(*powers: Any) -> Any:
         first = powers[0]
@@ -197,7 +198,7 @@ def solve_with_fixed_steps(
             t, next_t = ends
             y = step(f, t, y, next_t - t)
             next_values = [event(next_t, y) for event in events]
-            return (y, next_values), _hits(events, values, next_values)
+            return (y, next_values), _find_crossings(events, values, next_values)
 
         first = (y, [event(grid[0], y) for event in events])
         _, crossed = scan(step_with_events, first, (grid[:-1], grid[1:]))
@@ -225,6 +226,7 @@ def solve_adaptively(
         return go
 
     def trial(state: Any) -> Any:
+        """Try an adaptive step and record it in the grid, with events that it meets."""
         place, part, step, y, values, count, hits, grid = state
         start = times[place]
         interval = times[place + 1] - start
@@ -238,7 +240,7 @@ def solve_adaptively(
         arrives = logical_and(good, ends)
         accepted = map_leaves(lambda new, old: where(good, new, old), next_y, y)
         next_values = [event(start + part * interval, accepted) for event in events]
-        hits = _hits(events, values, next_values)
+        hits = _find_crossings(events, values, next_values)
         grid = grid.at[count + where(good, 1, 0)].set(astype(place, part.dtype) + part)
         count = count + where(good, 1, 0)
         step = control.following(tried, size, error) * length
@@ -278,6 +280,8 @@ def solve_adaptively(
         grid, count = mask_states(ended, grid), where(ended, count, -1)
 
     def advance(t: Any, y: Any, h: Any) -> Any:
+        """Make one step of the recorded grid again, with its polynomial; empty steps do nothing."""
+
         def take_step() -> Any:
             next_y, _, slopes = control.trial(f, t, y, h)
             return next_y, control.pieces(y, h, next_y, slopes)
@@ -294,10 +298,10 @@ def _no_hits(events: Sequence[Crossing]) -> list[Any]:
     return [as_value(False) for _ in events]
 
 
-def _hits(
+def _find_crossings(
     events: Sequence[Crossing], values_before: Sequence[Any], values_after: Sequence[Any]
 ) -> list[Any]:
-    """Return which events crossed zero between two states."""
+    """Return which events of an ODE crossed zero between two states."""
     results = []
     for event, value_before, value_after in zip(events, values_before, values_after, strict=True):
         rises = logical_and(value_before < 0, value_after >= 0)
@@ -317,7 +321,7 @@ def _solve_on_grid(
     hits: Sequence[Any],
     events: Sequence[Crossing],
 ) -> OdeSolution:
-    """Compute the steps of a grid, and locate the event in the last of them."""
+    """Recompute an ODE's steps on a fixed grid, and locate the event in the last."""
 
     def advance_step(y: Any, ends: Any) -> Any:
         start, end = ends
@@ -328,7 +332,7 @@ def _solve_on_grid(
     t, number = grid[-1], as_value(-1)
     if events:
         row = _step_of_grid(grid, pieces, maximum(count, 1) - 1)
-        parts = [_crossing(event, row, hit) for event, hit in zip(events, hits, strict=True)]
+        parts = [_locate_zero(event, row, hit) for event, hit in zip(events, hits, strict=True)]
         part = parts[0]
         number = where(hits[0], 0, number)
         for place, (event_part, hit) in enumerate(zip(parts[1:], hits[1:], strict=True), 1):
@@ -336,7 +340,7 @@ def _solve_on_grid(
             part, number = where(earlier, event_part, part), where(earlier, place, number)
         start, h, powers = row
         t = where(number >= 0, start + part * h, t)
-        inside = _polynomial(powers, part)
+        inside = _evaluate_polynomial(powers, part)
         last = map_leaves(
             lambda at_event, at_end: where(number >= 0, at_event, at_end), inside, last
         )
@@ -351,15 +355,15 @@ def _solve_on_grid(
     return OdeSolution(times, ys, t, last, number, count, grid, pieces)
 
 
-def _crossing(event: Crossing, row: tuple[Any, Any, Any], hit: Any) -> Any:
-    """Return the part of a step at which an event is zero, by bisection and two Newton steps.
+def _locate_zero(event: Crossing, row: tuple[Any, Any, Any], hit: Any) -> Any:
+    """Locate an event's zero in a step: bisection, then two Newton steps.
 
     They are exact for first and second derivatives, since they begin at the zero.
     """
     start, h, pieces = row
 
     def value(part: Any) -> Any:
-        return event(start + part * h, _polynomial(pieces, part))
+        return event(start + part * h, _evaluate_polynomial(pieces, part))
 
     zero = zeros_like(start)
     first = value(zero)

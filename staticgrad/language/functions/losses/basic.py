@@ -167,7 +167,7 @@ def cross_entropy(
             related=describe_operands(scores, targets),
         )
     scores = floating(scores)
-    by_class = _weights(scores, weight, place)
+    by_class = _read_class_weights(scores, weight, place)
     counts = share = None
     if not by_share:
         targets, counts, share = read_labels(targets, by_class, ignore_index)
@@ -201,7 +201,8 @@ def class_axis(scores: Value, axis: int | None) -> int:
     return min(1, scores.ndim - 1) if axis is None else axis_of(axis, scores)
 
 
-def _weights(scores: Any, weight: Any, axis: int) -> Any:
+def _read_class_weights(scores: Any, weight: Any, axis: int) -> Any:
+    """Read a classification loss' class weights, one for each class."""
     if weight is None:
         return None
     _, class_weights = as_values(scores, weight)
@@ -238,7 +239,7 @@ def losses_of_labels(
     place = class_axis(scores, axis)
     check_labels(scores, labels, place, axis)
     scores = floating(scores)
-    weight = _weights(scores, weight, place)
+    weight = _read_class_weights(scores, weight, place)
     labels, counts, share = read_labels(labels, weight, ignore_index)
     return reduce_masked(-take_at_labels(scores, labels, place), counts, share, reduction)
 
@@ -316,6 +317,7 @@ def _fits(shape: Shape, target_shape: Shape) -> bool:
 
 
 def _how_to_label(logits: Value, labels: Value) -> str:
+    """Return a hint for labels that do not fit the logits of a cross-entropy."""
     if logits.dtype.is_integer:
         return f"the logits come first: {called_name()}(logits, labels), here they are exchanged"
     if labels.ndim == logits.ndim:

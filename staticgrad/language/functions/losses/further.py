@@ -291,13 +291,13 @@ def ctc_loss(
     _check_integers("targets", labels)
     text = f"ctc_loss: {shape_text(logs.shape)} and {shape_text(labels.shape)} are other batches"
     check_equal(text, logs.shape[1], labels.shape[0], logs, labels)
-    counts = _lengths("target_lengths", target_lengths, logs, labels.shape[1])
-    times = _lengths("input_lengths", input_lengths, logs, logs.shape[0])
+    counts = _read_lengths("target_lengths", target_lengths, logs, labels.shape[1])
+    times = _read_lengths("input_lengths", input_lengths, logs, logs.shape[0])
     empty = blank
     is_label = expand_dims(arange(labels.shape[1], like=labels), 0) < counts
     path = _insert_blanks(where(is_label, labels, empty), empty)
     emitted = take_along_axis(logs, expand_dims(path, 0), axis=2)
-    final = _forward(maximum(emitted, _NEVER), path, empty, times)
+    final = _forward_probabilities(maximum(emitted, _NEVER), path, empty, times)
     places = expand_dims(arange(path.shape[1], like=path), 0)
     is_end = (places == 2 * counts) | (places == 2 * counts - 1)
     log_likelihood = logsumexp(where(is_end, final, _NEVER), axis=-1)
@@ -315,7 +315,8 @@ def _check_integers(name: str, value: Any) -> None:
         )
 
 
-def _lengths(name: str, lengths: Any, logs: Any, default: Any) -> Any:
+def _read_lengths(name: str, lengths: Any, logs: Any, default: Any) -> Any:
+    """Read the sequence lengths of a CTC loss."""
     batch = logs.shape[1]
     if lengths is None:
         return full((batch, 1), default, dtype="int64", like=logs)
@@ -332,8 +333,8 @@ def _insert_blanks(labels: Any, blank: int) -> Any:
     return pad(reshape(pairs, (batch, 2 * count)), ((0, 0), (0, 1)), constant_values=blank)
 
 
-def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
-    """Compute the log-probability of each prefix of the path after the last time step."""
+def _forward_probabilities(emitted: Any, path: Any, blank: int, times: Any) -> Any:
+    """Compute CTC's forward log-probabilities of prefixes after the last time step."""
 
     def shift_right(row: Any, places: int, with_: Any) -> Any:
         return pad(row, ((0, 0), (places, 0)), constant_values=with_)[:, :-places]
@@ -341,6 +342,7 @@ def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
     can_skip = (path != blank) & (path != shift_right(path, 2, blank))
 
     def iteration(alpha: Any, inputs: Any) -> tuple[Any, None]:
+        """Advance CTC's forward log-probabilities by one time step."""
         emit, time = inputs
         skipped = where(can_skip, shift_right(alpha, 2, _NEVER), _NEVER)
         nexts = shift_right(alpha, 1, _NEVER)

@@ -161,8 +161,8 @@ def from_dense(x: Any, mask: Any = None) -> Sparse:
     )
 
 
-def _matrix(data: Any) -> Sparse:
-    """A sparse matrix, or a dense array as one."""
+def _as_matrix(data: Any) -> Sparse:
+    """Convert a sparse or dense matrix to our sparse one."""
     if is_sparse(data):
         return as_sparse(data)
     if isinstance(data, Value):
@@ -191,7 +191,7 @@ def block_array(blocks: Any) -> Sparse:
            [0., 2., 0., 1.]])
     """
     rows = [
-        [None if block is None else _matrix(block) for block in _check_blocks(row)]
+        [None if block is None else _as_matrix(block) for block in _check_blocks(row)]
         for row in _check_blocks(blocks)
     ]
     if any(len(row) != len(rows[0]) for row in rows):
@@ -262,7 +262,7 @@ def block_diag(mats: Sequence[Any]) -> Sparse:
            [0., 0., 3., 4.]])
     """
     pieces, row, column = [], 0, 0
-    for block in map(_matrix, _check_blocks(mats)):
+    for block in map(_as_matrix, _check_blocks(mats)):
         pieces.append((block, row, column))
         row, column = row + block.shape[0], column + block.shape[1]
     return _place_matrices(pieces, (row, column))
@@ -275,7 +275,7 @@ def kron(A: Any, B: Any) -> Sparse:
     array([[1., 2., 0., 0.],
            [0., 0., 1., 2.]])
     """
-    a, b = _matrix(A), _matrix(B)
+    a, b = _as_matrix(A), _as_matrix(B)
     pairs = zip(a.places(), b.places(), b.shape, strict=True)
     rows, columns = (
         (at[:, None].astype(np.int64) * size + others).ravel() for at, others, size in pairs
@@ -292,7 +292,7 @@ def kronsum(A: Any, B: Any) -> Sparse:
     >>> sg.sparse.kronsum(line, line)  # Poisson's equation on a square
     Sparse(99856 x 99856, 498016 elements of float64)
     """
-    a, b = _matrix(A), _matrix(B)
+    a, b = _as_matrix(A), _as_matrix(B)
     for matrix in (a, b):
         if matrix.shape[0] != matrix.shape[1]:
             raise ShapeError(f"kronsum: {shape_text(matrix.shape)} is not square")
@@ -323,7 +323,7 @@ def triu(A: Any, k: Integer = 0) -> Sparse:
 
 
 def _keep_elements(data: Any, keep: Callable[[Array, Array], Array]) -> Sparse:
-    matrix = canonical(_matrix(data))
+    matrix = canonical(_as_matrix(data))
     rows, columns = matrix.places()
     (at,) = np.nonzero(keep(rows, columns))
     return assemble_matrix(

@@ -85,8 +85,8 @@ _ALSO: Final = (
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _computes(method: Method) -> Method:
-    """A method whose result is of arrays where those of the matrix and all operands are."""
+def _compute_at_once(method: Method) -> Method:
+    """Make a sparse method compute at once if the matrix and all operands are arrays."""
 
     @wraps(method)
     def compute(*args: Any, **kwargs: Any) -> Any:
@@ -217,6 +217,7 @@ def integers(what: str, data: Any) -> Array:
 
 
 def _check_range(what: str, places: Array, size: int) -> None:
+    """Refuse indices of a sparse matrix outside of its rows or columns."""
     outside = (places < 0) | (places >= size)
     if outside.any():
         position = int(np.argmax(outside))
@@ -236,7 +237,7 @@ def unary(function: Callable[[Any], Any]) -> Callable[[Sparse], Sparse]:
     apply_function.__name__ = function.__name__
     apply_function.__qualname__ = f"Sparse.{function.__name__}"
     apply_function.__doc__ = f"The matrix of ``{function.__name__}`` of each element."
-    return _computes(apply_function)
+    return _compute_at_once(apply_function)
 
 
 @make_boundaries
@@ -323,7 +324,7 @@ class Sparse:
         """A matrix of the same pattern with other elements, in the order of ``data``."""
         return Sparse(data, self.pattern, self._transposed)
 
-    @_computes
+    @_compute_at_once
     def apply(self, function: Callable[[Any], Any]) -> Sparse:
         """The matrix with ``function`` applied to the vector of its stored elements."""
         return self.with_data(function(self.values()))
@@ -360,13 +361,13 @@ class Sparse:
 
     # -- products ---------------------------------------------------------------------------------
 
-    @_computes
+    @_compute_at_once
     def __matmul__(self, other: Any) -> Any:
-        return _product(self, other)
+        return _multiply(self, other)
 
-    @_computes
+    @_compute_at_once
     def __rmatmul__(self, other: Any) -> Any:
-        return _product(other, self)
+        return _multiply(other, self)
 
     def dot(self, other: Any) -> Any:
         """The product, ``A @ other``."""
@@ -377,7 +378,7 @@ class Sparse:
         data, x = promoted_values((self.values(binding_kind((self.data, x))), x))
         return SparseProduct(self._transposed)(data, x, *self.pattern.values(binding_kind((x,))))
 
-    @_computes
+    @_compute_at_once
     def sampled(self, u: Any, v: Any) -> Sparse:
         """The matrix with the elements of ``u @ v`` at its pattern: u [rows, k], v [k, columns]."""
         u, v = promoted_values((u, v))
@@ -396,8 +397,9 @@ class Sparse:
     def __truediv__(self, other: Any) -> Sparse:
         return self._scale(other, divide)
 
-    @_computes
+    @_compute_at_once
     def _scale(self, operand: Any, function: Callable[[Any, Any], Any]) -> Sparse:
+        """Multiply or divide a sparse matrix elementwise by an operand."""
         if is_sparse(operand):
             if function is divide:
                 raise ArgumentError(
@@ -411,7 +413,7 @@ class Sparse:
         return self._replace_data(function(self.values(binding_kind((self.data, factor))), factor))
 
     def _gather_factor(self, factor: Any) -> Any:
-        """Return a factor that broadcasts to the shape of the matrix, at the stored elements."""
+        """Gather a broadcast factor at the stored elements of a sparse matrix."""
         broadcast_to(factor, self.shape)  # refuses other shapes
         rows, columns = self.places()
         height, width = (1, *factor.shape)[-2:]
@@ -425,7 +427,7 @@ class Sparse:
         )
 
     def _multiply_sparse(self, matrix: Sparse) -> Sparse:
-        """Multiply elementwise: the intersection of both patterns."""
+        """Multiply sparse matrices elementwise: the intersection of both patterns."""
         _check_shapes(self, matrix)
         a, b = canonical(self), canonical(matrix)
         kind = binding_kind((a.data, b.data))
@@ -445,7 +447,7 @@ class Sparse:
         """The elementwise product, ``A * other``."""
         return self * other
 
-    @_computes
+    @_compute_at_once
     def __pow__(self, exponent: Any) -> Sparse:
         """Elementwise powers; ``exponent`` is a number above 0."""
         if not isinstance(exponent, int | float | np.number) or not exponent > 0:
@@ -460,7 +462,7 @@ class Sparse:
         """Elementwise powers, ``A ** n``."""
         return self**n
 
-    @_computes
+    @_compute_at_once
     def __neg__(self) -> Sparse:
         return self._replace_data(negative(self.values()))
 
@@ -501,7 +503,7 @@ class Sparse:
 
     # -- parts ------------------------------------------------------------------------------------
 
-    @_computes
+    @_compute_at_once
     def __getitem__(self, key: Any) -> Any:
         """A part of the matrix, by indices that are known now.
 
@@ -549,7 +551,7 @@ class Sparse:
         return (self[row] for row in range(self.shape[0]))
 
     def _submatrix(self, rows: Array, columns: Array) -> Sparse:
-        """The matrix of these rows and columns, which may repeat."""
+        """Select rows and columns of a sparse matrix, which may repeat."""
         height, width = self.shape
         row_indices, column_indices = self.places()
         elements, row_indices = pick_elements(row_indices, rows, height)
@@ -563,7 +565,7 @@ class Sparse:
         )
 
     def _gather(self, rows: Array, columns: Array) -> Any:
-        """Return the elements at pairs of indices, as a vector; 0 where none is stored."""
+        """Gather elements of a sparse matrix at index pairs; 0 where none is stored."""
         matrix = canonical(self)
         flat = _flat(matrix)
         order = np.argsort(flat, kind="stable")
@@ -574,9 +576,9 @@ class Sparse:
         (to,) = np.nonzero(inside)
         return sum_groups(gather_elements(matrix.values(), order[place[to]]), to, targets.size)
 
-    @_computes
+    @_compute_at_once
     def _combine(self, operand: Any, function: Callable[[Any, Any], Any]) -> Any:
-        """Add or subtract a matrix: the union of both patterns; dense if the operand is dense."""
+        """Add or subtract sparse matrices: the union of patterns; dense with a dense one."""
         if not is_sparse(operand):
             if known_integer(operand) == 0:
                 return self  # as sum([A, B]) begins
@@ -599,7 +601,7 @@ class Sparse:
 
     # -- reductions and dense forms ---------------------------------------------------------------
 
-    @_computes
+    @_compute_at_once
     def sum(self, axis: int | None = None) -> Any:
         """The sum of all elements, or of each column (``axis=0``) or row (1), as a dense value."""
         if axis is None:
@@ -609,9 +611,9 @@ class Sparse:
         matrix = self.T if axis in (0, -2) else self
         data = self.values()
         ones = creation.ones((matrix.shape[1],), data.dtype.real, like=data)
-        return _product(matrix, ones)
+        return _multiply(matrix, ones)
 
-    @_computes
+    @_compute_at_once
     def mean(self, axis: int | None = None) -> Any:
         """The mean of all places, or of each column (``axis=0``) or row (1); others count as 0."""
         rows, columns = self.shape
@@ -619,12 +621,12 @@ class Sparse:
         count = rows * columns if axis is None else rows if axis in (0, -2) else columns
         return total / float(count)
 
-    @_computes
+    @_compute_at_once
     def trace(self, offset: int = 0) -> Any:
         """The sum of a diagonal."""
         return aggregate.sum(self.diagonal(offset))
 
-    @_computes
+    @_compute_at_once
     def diagonal(self, k: int = 0) -> Any:
         """The elements on a diagonal, a vector; 0 where none is stored.
 
@@ -638,7 +640,7 @@ class Sparse:
             gather_elements(self.values(), stored), (rows if k >= 0 else columns)[stored], size
         )
 
-    @_computes
+    @_compute_at_once
     def todense(self) -> Any:
         """The whole matrix as a dense value."""
         rows, columns = self.shape
@@ -890,8 +892,8 @@ def broadcast_indices(rows: Array, columns: Array) -> tuple[Array, Array]:
     return rows, columns
 
 
-def _product(a: Any, b: Any) -> Any:
-    """a @ b where one of them is sparse; see ``sg.matmul``."""
+def _multiply(a: Any, b: Any) -> Any:
+    """Multiply a @ b where one matrix is sparse; see ``sg.matmul``."""
     if is_sparse(a) and is_sparse(b):
         return _sparse_product(as_sparse(a), as_sparse(b))
     if is_sparse(a):
@@ -912,7 +914,7 @@ def _product(a: Any, b: Any) -> Any:
 
 
 def _sparse_product(a: Sparse, b: Sparse) -> Sparse:
-    """a @ b: a term for each pair of elements that meet, summed by place in a fixed order.
+    """Multiply two sparse matrices: a term for each pair of elements that meet.
 
     The pairs are found now: 16 bytes for each in the program.
     """

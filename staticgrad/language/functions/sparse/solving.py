@@ -63,7 +63,7 @@ def spsolve(
     >>> sg.sparse.spsolve(A, [1.0, 1.0, 1.0])
     array([1.5, 2. , 1.5])
     """
-    return _solution(_system(A), b, "N", permc_spec or "COLAMD", errors)
+    return _solve_system(_check_system(A), b, "N", permc_spec or "COLAMD", errors)
 
 
 @make_boundaries
@@ -114,7 +114,7 @@ def splu(
     >>> lu.solve([2.0, 4.0]), lu.solve([2.0, 4.0], "T")
     (array([-2.,  1.]), array([ 1. , -0.5]))
     """
-    return Factorized(_system(A), permc_spec, errors)
+    return Factorized(_check_system(A), permc_spec, errors)
 
 
 def factorized(A: Any) -> Factorized:
@@ -127,8 +127,8 @@ def factorized(A: Any) -> Factorized:
     return splu(A)
 
 
-def _system(matrix: Any) -> Sparse:
-    """A square sparse matrix."""
+def _check_system(matrix: Any) -> Sparse:
+    """Check that a sparse system's matrix is square."""
     if not is_sparse(matrix):
         raise ArgumentError(
             f"{called_name()}: A is {kind_of(matrix)}, not a sparse matrix",
@@ -140,7 +140,8 @@ def _system(matrix: Any) -> Sparse:
     return system
 
 
-def _solution(matrix: Sparse, b: Any, trans: str, ordering: str, errors: str) -> Any:
+def _solve_system(matrix: Sparse, b: Any, trans: str, ordering: str, errors: str) -> Any:
+    """Solve a sparse system for dense right-hand sides."""
     if is_sparse(b):
         raise ArgumentError(
             "spsolve: b is sparse, and its solution is dense", hint="spsolve(A, b.toarray())"
@@ -161,4 +162,4 @@ def _solution(matrix: Sparse, b: Any, trans: str, ordering: str, errors: str) ->
     return squeeze(solution, 1) if right.ndim == 1 else solution
 
 
-_solve = public_form(cast(FunctionType, _solution), "staticgrad.language.functions.sparse")
+_solve = public_form(cast(FunctionType, _solve_system), "staticgrad.language.functions.sparse")
