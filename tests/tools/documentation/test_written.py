@@ -267,6 +267,19 @@ def test_figures_of_the_pages_are_replaced_and_the_rest_stays():
         pages.with_figures("README.md", text, {})
 
 
+@pytest.mark.parametrize(
+    ("output", "count"),
+    [
+        ("..\n24783 passed in 476.10s (0:07:56)\n", 24783),
+        ("..\n7 passed, 2 skipped, 1 warning in 3.02s\nsys:1: ResourceWarning\n", 7),
+        ("..\n1 failed, 7 passed in 3.02s\n", None),
+        ("no tests ran in 0.02s\n", None),
+    ],
+)
+def test_a_measurement_counts_the_tests_that_passed(output, count):
+    assert pages.count_passed(output) == count
+
+
 def test_figures_of_the_pages_are_not_older_than_the_release_before():
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     releases = re.findall(r"^## (\d+\.\d+)\.\d+", changes, re.MULTILINE)
