@@ -1,15 +1,12 @@
 """The rules that keep the house in order: sizes, names, layers, imports, the table of contents."""
 
 import ast
-import gc
 import importlib
 import inspect
 import re
 import subprocess
 import tomllib
 import typing
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,7 @@ from staticgrad import exports
 from staticgrad.support import upward
 from tests import exports as written
 from tests.helpers.processes import python
-from tests.helpers.syntax import syntax_tree
+from tests.helpers.syntax import nodes_of, syntax_tree
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("staticgrad", "passes")
@@ -39,60 +36,19 @@ def shown(path, node=None):
     return f"{path.relative_to(ROOT)}{line}"
 
 
-def functions(tree):
-    """Those of a file; expressions hold none."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Function):
-            yield node
-        waiting += [each for each in ast.iter_child_nodes(node) if not isinstance(each, ast.expr)]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the rules ask of one file."""
-
-    silent: list[str]  # the module, and public names of its top level, without a docstring
-    tests: list[str]
-    idle: list[str]  # tests that assert nothing
-
-
-def facts_of(path):
+def without_docstrings(path):
+    """Return the module, and public names of its top level, that have no docstring."""
     tree = syntax_tree(path)
-    defined = [*functions(tree)]
-    local = {node.name: node for node in defined}
     public = [node for node in tree.body if isinstance(node, Function | ast.ClassDef)]
     named = [node for node in public if not node.name.startswith("_")]
-    spoken_for = [tree, *(node for node in named if not is_overload(node))]
-    tests = [node for name, node in local.items() if name.startswith("test_")]
-    return Facts(
-        [shown(path, node) for node in spoken_for if not ast.get_docstring(node)],
-        [node.name for node in tests],
-        [f"{shown(path, node)} {node.name}" for node in tests if not can_fail(node, local)],
-    )
+    documented = [tree, *(node for node in named if not is_overload(node))]
+    return [shown(path, node) for node in documented if not ast.get_docstring(node, clean=False)]
 
 
 def is_overload(node):
     """Whether it is a signature for type checkers, whose words stand with the definition."""
     marks = [ast.unparse(mark) for mark in getattr(node, "decorator_list", ())]
     return "overload" in marks
-
-
-@cache
-def facts():
-    """Facts of every file.
-
-    Each is parsed once. No syntax tree is kept, because every collection of the remaining run
-    would walk the 650,000 nodes again, and none is collected in between for the same reason.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return {path: facts_of(path) for path in python_files(*FOLDERS)}
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def module_name(path):
@@ -158,13 +114,7 @@ def test_locks_are_registered_for_forks():
 
 
 def test_modules_and_public_names_say_what_they_are():
-    silent = [
-        name
-        for path, file in facts().items()
-        if path.relative_to(ROOT).parts[0] in PACKAGES
-        for name in file.silent
-    ]
-    assert silent == []
+    assert [name for path in python_files(*PACKAGES) for name in without_docstrings(path)] == []
 
 
 def tracked(*options):
@@ -222,7 +172,7 @@ def test_what_goes_up_is_listed():
     asked = set()
     for path in [*(ROOT / "staticgrad").rglob("*.py"), *(ROOT / "passes").rglob("*.py")]:
         folder = ".".join(path.relative_to(ROOT).parts[:2])
-        for node in ast.walk(syntax_tree(path)):
+        for node in nodes_of(syntax_tree(path)):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
             texts = [a.value for a in node.args if isinstance(a, ast.Constant)]
@@ -394,36 +344,3 @@ def test_a_folder_that_hides_passes_is_named_before_it_runs(tmp_path, name):
     assert said.count("SG505 ") > 5
     assert str(tmp_path / name.removesuffix("/__init__.py")) in said
     assert str(ROOT / "passes") in said
-
-
-# Tests
-
-
-def can_fail(function, local, seen=frozenset()):
-    """Whether a test asserts: by itself, by ``raises``/``warns``, a checker or a local function."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Assert | ast.Raise):
-            return True
-        if not isinstance(node, ast.Call):
-            continue
-        called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        called = node.func.id if isinstance(node.func, ast.Name) else called
-        if re.match(r"(assert|check|verify|raises$|warns$|fail$|run_python$)", called):
-            return True
-        if (
-            called in local
-            and called not in seen
-            and can_fail(local[called], local, seen | {called})
-        ):
-            return True
-    return False
-
-
-def test_every_test_can_fail():
-    tested = {path: file for path, file in facts().items() if "tests" in path.parts}
-    without = [
-        shown(p) for p, file in tested.items() if p.stem.startswith("test_") and not file.tests
-    ]
-    assert without == []
-    assert sum(len(file.tests) for file in tested.values()) > 50
-    assert [name for file in tested.values() for name in file.idle] == []

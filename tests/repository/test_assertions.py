@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.syntax import name_of, nodes_of, syntax_tree
+
 ROOT = Path(__file__).parents[2]
 
 #: Test -> why it needs no assertion.
@@ -29,11 +31,11 @@ RAISING = (
 class Module:
     """The functions of a file of tests, and the names that it imports from others."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, tree: ast.Module) -> None:
         self.functions: dict[str, list[ast.FunctionDef]] = {}
         self.imports: dict[str, tuple[str, str]] = {}  # name here -> (module, name there)
         self.tables: dict[str, list[ast.FunctionDef]] = {}  # LAWS -> functions under @LAWS.law
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes_of(tree):
             if isinstance(node, ast.FunctionDef):
                 self.functions.setdefault(node.name, []).append(node)
                 for each in node.decorator_list:
@@ -49,7 +51,7 @@ class Module:
 def module_of(name: str) -> Module | None:
     """Return the module of a dotted name; None if there is no such file."""
     path = ROOT / f"{name.replace('.', '/')}.py"
-    return Module(path.read_text()) if path.exists() else None
+    return Module(syntax_tree(path)) if path.exists() else None
 
 
 def looks(node: ast.AST) -> bool:
@@ -60,7 +62,7 @@ def looks(node: ast.AST) -> bool:
         return any(name in ast.dump(node) for name in ("AssertionError", "MismatchError"))
     if not isinstance(node, ast.Call):
         return False
-    name = ast.unparse(node.func).rpartition(".")[2]
+    name = name_of(node.func)
     checked = any(
         each.arg == "check" and isinstance(each.value, ast.Constant) and each.value.value is True
         for each in node.keywords
@@ -112,7 +114,8 @@ def asserts(module: Module, test: ast.FunctionDef) -> bool:
 
 def without_assertions(path: Path) -> list[str]:
     """Return the tests of a file that have no assertion."""
-    module = Module(path.read_text())
+    module = Module(syntax_tree(path))
+    assert any(name.startswith("test_") for name in module.functions), path
     return [
         f"{path.name}::{name}"
         for name, functions in module.functions.items()

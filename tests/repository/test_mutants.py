@@ -2,20 +2,40 @@
 
 import ast
 
+from tests.helpers.syntax import syntax_tree
 from tests.mutants import MUTANTS, ROOT, selections
+
+
+def planted(path, mutant):
+    """Return the text of the statements that a mutant changes, at the top level of a module."""
+    before, _, _ = path.read_text("utf-8").partition(mutant.text)
+    first = before.count("\n") + 1
+    last = first + mutant.text.count("\n")
+    changed = [node for node in syntax_tree(path).body if first <= node.end_lineno]
+    changed = [node for node in changed if begin_of(node) <= last]
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    text = "".join(lines[begin_of(changed[0]) - 1 : changed[-1].end_lineno])
+    assert mutant.text in text, mutant.name
+    return text.replace(mutant.text, mutant.replacement)
+
+
+def begin_of(statement):
+    """Return the line on which a statement begins, with its decorators."""
+    marks = getattr(statement, "decorator_list", ())
+    return min(node.lineno for node in (*marks, statement))
 
 
 def test_every_mutant_can_be_planted_and_its_tests_exist():
     wrong = []
     for mutant in MUTANTS:
         try:
-            text = mutant.file().read_text("utf-8")
+            path = mutant.file()
         except ValueError as error:
             wrong.append(str(error))
             continue
         try:
-            if mutant.file().suffix == ".py":
-                ast.parse(text.replace(mutant.text, mutant.replacement))
+            if path.suffix == ".py":
+                ast.parse(planted(path, mutant))
         except SyntaxError as error:
             wrong.append(f"{mutant.name}: {error}")
         files = [word for part in selections(mutant.tests) for word in part if "/" in word]

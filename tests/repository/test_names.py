@@ -12,7 +12,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.exports import FUNCTIONS, LAYERS, OTHERS
-from tests.helpers.syntax import syntax_tree
+from tests.helpers.syntax import nodes_of, syntax_tree
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("staticgrad", "passes")
@@ -91,7 +91,7 @@ def stored_names(tree):
         for argument in node.args.args
         if argument.arg == "other"  # Python's own name for it, and PyTorch's keyword
     }
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if id(node) in operators:
             continue
         if isinstance(node, ast.Assign) and is_deprecation(node.value):
@@ -112,7 +112,7 @@ def is_deprecation(value):
 
 
 def definitions(tree, kinds):
-    return (node for node in ast.walk(tree) if isinstance(node, kinds))
+    return (node for node in nodes_of(tree) if isinstance(node, kinds))
 
 
 def empty_names(path, tree):
@@ -133,10 +133,11 @@ def participles(path, tree):
 
 def questions(path, tree):
     kinds = (ast.Module, ast.FunctionDef, ast.ClassDef)
+    texts = ((node, ast.get_docstring(node, clean=False)) for node in definitions(tree, kinds))
     return [
-        f"{path}:{getattr(node, 'lineno', 1)} {(ast.get_docstring(node) or '')[:40]}"
-        for node in definitions(tree, kinds)
-        if QUESTION.match(ast.get_docstring(node) or "")
+        f"{path}:{getattr(node, 'lineno', 1)} {text.strip()[:40]}"
+        for node, text in texts
+        if QUESTION.match((text or "").lstrip())
     ]
 
 

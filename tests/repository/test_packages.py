@@ -8,7 +8,7 @@ from pathlib import Path
 
 import staticgrad.language.functions  # noqa: F401 - fills the registry
 from staticgrad.language.ir.op import registered_ops
-from tests.helpers.syntax import syntax_tree
+from tests.helpers.syntax import nodes_of, syntax_tree
 
 ROOT = Path(__file__).parents[2]
 #: Where ops may be named: ops and what is composed of them, and formulas in place of others, which
@@ -52,7 +52,7 @@ def ops_named_in(tree):
     """Classes of ops that a file imports, and names of ops that it compares ``op.name`` with."""
     ops = registered_ops()
     classes = {(op.__module__, op.__name__) for op in ops.values() if op.name not in LEAVES}
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.ImportFrom):
             yield from (a.name for a in node.names if (node.module, a.name) in classes)
         named = isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute)

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from tests.helpers.syntax import syntax_tree
+from tests.helpers.syntax import nodes_of, syntax_tree
 
 ROOT = Path(__file__).parents[2]
 OURS = {"staticgrad", "passes", "tests", "benchmarks", "examples", "conftest"}
@@ -51,7 +51,7 @@ def is_excepted(name):
 def names_of(tree):
     """Yield the dotted names of other libraries that a module uses, with their lines."""
     modules = {}
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
@@ -63,7 +63,7 @@ def names_of(tree):
                 modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
         elif isinstance(node, ast.Constant) and DOTTED.fullmatch(str(node.value)):
             yield str(node.value), node.lineno
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         parts, root = [], node
         while isinstance(root, ast.Attribute):
             parts.append(root.attr)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.syntax import syntax_tree
+from tests.helpers.syntax import name_of, nodes_of, syntax_tree
 
 LAZY = {
     "passes.base": "only check=True compares graphs",
@@ -95,7 +95,7 @@ FACADE = {
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("staticgrad", "passes")
-CALLS = ("up", "import_module", "importlib.import_module")
+CALLS = ("up", "import_module")
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,8 @@ class Tree:
     def _upward(self):
         """What modules import by ``up("...")`` and ``import_module("...")``."""
         for module in self.modules.values():
-            for node in ast.walk(module.tree):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) in CALLS:
+            for node in nodes_of(module.tree):
+                if isinstance(node, ast.Call) and name_of(node.func) in CALLS:
                     for name in node.args:
                         if isinstance(name, ast.Constant) and name.value in self.modules:
                             yield Import(module.name, name.value, inside=True, checked=False)
