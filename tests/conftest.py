@@ -127,7 +127,6 @@ def pytest_sessionfinish(session):
 
 def pytest_collection_finish():
     """A worker holds a million objects of collected tests: none of them is garbage."""
-    gc.collect()
     gc.freeze()
 
 
