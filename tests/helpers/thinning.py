@@ -15,6 +15,7 @@ a path on a quiet machine.
 """
 
 from collections import defaultdict
+from functools import cache
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
 from math import ceil
@@ -23,11 +24,11 @@ from pathlib import Path
 from tests import mutants
 
 #: Seconds of processor time that a case may take and be quick for every commit.
-QUICK = 0.015
+QUICK = 0.004
 #: Seconds from which on a case is not chosen by its family but by itself.
 LONG = 0.5
 #: A test that is quick at all is so for one commit in so many.
-RAREST = 10
+RAREST = 20
 #: Values of a parameter are shared by cases if there are at most so many for each case.
 SHARED = 2 / 3
 #: Cases of a mutant that are always quick.
@@ -105,33 +106,55 @@ def quick_cases(family, commit, seconds=0.0):
 
 def cases_of_mutants(names):
     """Return the cases that mutants name, of those mutants that name ``FEW`` cases at most."""
-    files, found = defaultdict(list), set()
+    files, chosen = defaultdict(list), set()
     for name in names:
         files[name.partition("::")[0]].append(name)
-    for mutant in mutants.MUTANTS:
-        cases = set()
-        for selection in mutants.selections(mutant.tests):
-            paths = [word for word in selection if "/" in word]
-            words = [word for word in selection if "/" not in word and word != "-k"]
-            for path in paths:
-                inside = files.get(path.partition("::")[0], ())
-                cases |= {n for n in inside if n.startswith(path) and matches(" ".join(words), n)}
-        found |= cases if len(cases) <= FEW else set()
-    return found
+    for selections in selections_of_mutants():
+        cases = {
+            name
+            for path, expression in selections
+            for name in files.get(path.partition("::")[0], ())
+            if name.startswith(path) and matches(expression, name)
+        }
+        chosen |= cases if len(cases) <= FEW else set()
+    return chosen
+
+
+@cache
+def selections_of_mutants():
+    """Return (path, expression of ``-k``) of what kills a mutant, for each mutant."""
+    return [
+        [
+            (path, " ".join(word for word in selection if "/" not in word and word != "-k"))
+            for selection in mutants.selections(mutant.tests)
+            for path in selection
+            if "/" in path
+        ]
+        for mutant in mutants.MUTANTS
+    ]
 
 
 def matches(expression, name):
     """Return whether a name has the words of an expression, as ``-k`` reads it."""
-    terms, negated = [True], False
+    lowered = name.lower()
+    return any(
+        all((word in lowered) != negated for word, negated in term) for term in terms_of(expression)
+    )
+
+
+@cache
+def terms_of(expression):
+    """Return the terms of a disjunction: the words of each, and whether they are negated."""
+    terms, negated = [[]], False
     for word in expression.replace("(", " ").replace(")", " ").split():
         if word == "or":
-            terms.append(True)
+            terms.append([])
         elif word == "not":
             negated = True
         elif word != "and":
-            terms[-1] &= (word.lower() in name.lower()) != negated
+            terms[-1].append((word.lower(), negated))
             negated = False
-    return any(terms)
+    return terms
 
 
 def place_of(name, commit):

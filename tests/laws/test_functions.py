@@ -80,7 +80,7 @@ def test_every_public_function_has_a_recipe_or_a_reason():
     assert {*functions()} == known
 
 
-@pytest.mark.thinned  # each function at one of the sizes
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("name", RECIPES)
 def test_derivatives(name, size):

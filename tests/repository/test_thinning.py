@@ -157,10 +157,10 @@ def test_a_case_of_a_second_is_thinned_by_itself():
 
 def test_the_table_of_seconds_keeps_what_did_not_run(tmp_path):
     path = tmp_path / "seconds.txt"
-    measured = {"a[1]": 2 * QUICK, "a[2]": 4 * QUICK, "b": QUICK / 2, "c[1]": 0.01, "c[2]": 3.0}
+    measured = {"a[1]": 2 * QUICK, "a[2]": 4 * QUICK, "b": QUICK / 2, "c[1]": QUICK, "c[2]": 3.0}
     thinning.write_seconds(measured, path)
-    assert thinning.read_seconds(path) == {"a": pytest.approx(3 * QUICK, abs=0.01), "c[2]": 3.0}
-    thinning.write_seconds({"a[1]": 0.01, "c[3]": 0.01, "d": 7.0}, path)
+    assert thinning.read_seconds(path) == {"a": pytest.approx(3 * QUICK, abs=0.001), "c[2]": 3.0}
+    thinning.write_seconds({"a[1]": QUICK, "c[3]": QUICK, "d": 7.0}, path)
     assert thinning.read_seconds(path) == {"c[2]": 3.0, "d": 7.0}
 
 
