@@ -201,13 +201,13 @@ class Sign(Elementwise, name="sign"):
         return select(x > zero, positive, below)
 
 
-add = binary(Add, "add", "sg.add([1, 2], 0.5)", "array([1.5, 2.5])")
+add = binary(Add, "sg.add([1, 2], 0.5)", "array([1.5, 2.5])")
 subtract = binary(
-    Sub, "subtract", "sg.subtract([1, 2], [[1], [2]])", "array([[ 0,  1],\n       [-1,  0]])"
+    Sub, "sg.subtract([1, 2], [[1], [2]])", "array([[ 0,  1],\n       [-1,  0]])", name="subtract"
 )
-multiply = binary(Mul, "multiply", "sg.multiply([1.0, 2.0], 3)", "array([3., 6.])")
-divide = binary(Div, "divide", "sg.divide([1, 2], 4)", "array([0.25, 0.5 ])")
-negative = unary(Neg, "negative", "sg.negative([-2, 3])", "array([ 2, -3])")
+multiply = binary(Mul, "sg.multiply([1.0, 2.0], 3)", "array([3., 6.])", name="multiply")
+divide = binary(Div, "sg.divide([1, 2], 4)", "array([0.25, 0.5 ])", name="divide")
+negative = unary(Neg, "sg.negative([-2, 3])", "array([ 2, -3])", name="negative")
 
 
 def positive(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -225,8 +225,8 @@ def positive(x: ArrayLike[AnyValue]) -> AnyValue:
     return value
 
 
-absolute = unary(Abs, "absolute", "sg.abs([-2, 3])", "array([2, 3])")
-sign = unary(Sign, "sign", "sg.sign([-2.0, 0.0, 3.0])", "array([-1.,  0.,  1.])")
+absolute = unary(Abs, "sg.abs([-2, 3])", "array([2, 3])", name="absolute")
+sign = unary(Sign, "sg.sign([-2.0, 0.0, 3.0])", "array([-1.,  0.,  1.])")
 
 
 NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute"})
@@ -618,13 +618,11 @@ class RightShift(_Shift, name="right_shift"):
         return x >> y
 
 
-floor_divide = binary(FloorDivide, "floor_divide", "sg.floor_divide([5, -5], 3)", "array([ 1, -2])")
-remainder = binary(Remainder, "remainder", "sg.remainder([5, -5], 3)", "array([2, 1])")
-fmod = binary(Fmod, "fmod", "sg.fmod([5, -5], 3)", "array([ 2, -2])")
-left_shift = binary(LeftShift, "left_shift", "sg.bitwise_left_shift([1, 2], 3)", "array([ 8, 16])")
-right_shift = binary(
-    RightShift, "right_shift", "sg.bitwise_right_shift([16, -16], 2)", "array([ 4, -4])"
-)
+floor_divide = binary(FloorDivide, "sg.floor_divide([5, -5], 3)", "array([ 1, -2])")
+remainder = binary(Remainder, "sg.remainder([5, -5], 3)", "array([2, 1])")
+fmod = binary(Fmod, "sg.fmod([5, -5], 3)", "array([ 2, -2])")
+left_shift = binary(LeftShift, "sg.bitwise_left_shift([1, 2], 3)", "array([ 8, 16])")
+right_shift = binary(RightShift, "sg.bitwise_right_shift([16, -16], 2)", "array([ 4, -4])")
 
 
 NUMPY_NAMES.update(bitwise_left_shift="left_shift", bitwise_right_shift="right_shift")
@@ -675,10 +673,10 @@ class Rint(_Rounding, name="rint"):
     primitive = "rint"
 
 
-floor = unary(Floor, "floor", "sg.floor([-1.5, 1.5])", "array([-2.,  1.])")
-ceil = unary(Ceil, "ceil", "sg.ceil([-1.5, 1.5])", "array([-1.,  2.])")
-trunc = unary(Trunc, "trunc", "sg.trunc([-1.5, 1.5])", "array([-1.,  1.])")
-rint = unary(Rint, "rint", "sg.rint([0.5, 1.5])", "array([0., 2.])")
+floor = unary(Floor, "sg.floor([-1.5, 1.5])", "array([-2.,  1.])")
+ceil = unary(Ceil, "sg.ceil([-1.5, 1.5])", "array([-1.,  2.])")
+trunc = unary(Trunc, "sg.trunc([-1.5, 1.5])", "array([-1.,  1.])")
+rint = unary(Rint, "sg.rint([0.5, 1.5])", "array([0., 2.])")
 
 
 def isnan(x: ArrayLike[AnyValue]) -> AnyValue:

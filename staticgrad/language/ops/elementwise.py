@@ -4,7 +4,7 @@ An op defines what it does to one element (``scalar``), to arrays (``reference``
 derivatives. Promotion, broadcasting, masks and both derivative rules are written here, once. The
 element types that an op takes are class attributes.
 
-``exp = unary(Exp, "exp")`` makes a public function: the function, its signature for ``help`` and
+``exp = unary(Exp)`` makes a public function: the function, its signature for ``help`` and
 type checkers, and its docstring, which is that of the op and what its element types say of operands
 and results.
 """
@@ -523,8 +523,11 @@ class Binary(Protocol):
         """Apply the op."""
 
 
-def unary(kind: type[Elementwise], name: str, call: str = "", result: str = "") -> Unary:
-    """Return the public function ``name`` of one operand that applies an op without attributes."""
+def unary(kind: type[Elementwise], call: str = "", result: str = "", *, name: str = "") -> Unary:
+    """Return the public function of one operand that applies an op without attributes.
+
+    Its name is that of the op, or ``name``; its docstring is that of the op, with an example.
+    """
     op = kind()
 
     def apply(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -533,8 +536,8 @@ def unary(kind: type[Elementwise], name: str, call: str = "", result: str = "") 
     return _rename_function(apply, op, name, "x", call, result)
 
 
-def binary(kind: type[Elementwise], name: str, call: str = "", result: str = "") -> Binary:
-    """Return the public function ``name`` of two operands, as ``unary`` does of one."""
+def binary(kind: type[Elementwise], call: str = "", result: str = "", *, name: str = "") -> Binary:
+    """Return the public function of two operands, as ``unary`` does of one."""
     op = kind()
 
     def apply(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
@@ -547,6 +550,7 @@ def _rename_function(
     function: Callable[..., Any], op: Elementwise, name: str, operands: str, call: str, result: str
 ) -> Any:
     """Give a public elementwise function its name, module and docstring."""
+    name = name or op.name
     code = function.__code__.replace(co_name=name, co_qualname=name)
     named = FunctionType(code, sys._getframe(2).f_globals, name, None, function.__closure__)
     named.__annotations__ = function.__annotations__

@@ -120,12 +120,14 @@ class Ge(Relation, name="ge"):
         return x | ~y if x.dtype is BOOL else x >= y
 
 
-equal = binary(Eq, "equal", "sg.equal([1, 2], 2)", "array([False,  True])")
-not_equal = binary(Ne, "not_equal", "sg.not_equal([1, 2], 2)", "array([ True, False])")
-less = binary(Lt, "less", "sg.less([1, 2], 2)", "array([ True, False])")
-less_equal = binary(Le, "less_equal", "sg.less_equal([1, 2], 2)", "array([ True,  True])")
-greater = binary(Gt, "greater", "sg.greater([1, 2], 1)", "array([False,  True])")
-greater_equal = binary(Ge, "greater_equal", "sg.greater_equal([1, 2], 2)", "array([False,  True])")
+equal = binary(Eq, "sg.equal([1, 2], 2)", "array([False,  True])", name="equal")
+not_equal = binary(Ne, "sg.not_equal([1, 2], 2)", "array([ True, False])", name="not_equal")
+less = binary(Lt, "sg.less([1, 2], 2)", "array([ True, False])", name="less")
+less_equal = binary(Le, "sg.less_equal([1, 2], 2)", "array([ True,  True])", name="less_equal")
+greater = binary(Gt, "sg.greater([1, 2], 1)", "array([False,  True])", name="greater")
+greater_equal = binary(
+    Ge, "sg.greater_equal([1, 2], 2)", "array([False,  True])", name="greater_equal"
+)
 
 
 class _Logical(Truth):
@@ -222,18 +224,10 @@ class BitNot(_Not, _Bitwise, name="bit_not"):
     """~x on integers: every bit flipped."""
 
 
-logical_and = binary(
-    LogicalAnd, "logical_and", "sg.logical_and([True, False], True)", "array([ True, False])"
-)
-logical_or = binary(
-    LogicalOr, "logical_or", "sg.logical_or([True, False], False)", "array([ True, False])"
-)
-logical_xor = binary(
-    LogicalXor, "logical_xor", "sg.logical_xor([True, False], True)", "array([False,  True])"
-)
-logical_not = unary(
-    LogicalNot, "logical_not", "sg.logical_not([True, False])", "array([False,  True])"
-)
+logical_and = binary(LogicalAnd, "sg.logical_and([True, False], True)", "array([ True, False])")
+logical_or = binary(LogicalOr, "sg.logical_or([True, False], False)", "array([ True, False])")
+logical_xor = binary(LogicalXor, "sg.logical_xor([True, False], True)", "array([False,  True])")
+logical_not = unary(LogicalNot, "sg.logical_not([True, False])", "array([False,  True])")
 
 
 def bitwise_and(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:

@@ -261,8 +261,8 @@ def where(
     return Where()(condition, x, y)
 
 
-maximum = binary(Maximum, "maximum", "sg.maximum([1.0, 5.0], 3.0)", "array([3., 5.])")
-minimum = binary(Minimum, "minimum", "sg.minimum([1.0, 5.0], 3.0)", "array([1., 3.])")
+maximum = binary(Maximum, "sg.maximum([1.0, 5.0], 3.0)", "array([3., 5.])")
+minimum = binary(Minimum, "sg.minimum([1.0, 5.0], 3.0)", "array([1., 3.])")
 
 
 class Relu(Elementwise, name="relu"):

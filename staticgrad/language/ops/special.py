@@ -176,13 +176,9 @@ def refuse_by(function: str, operand: str, asked: bool) -> None:
         )
 
 
-gamma = unary(Gamma, "gamma", "sg.special.gamma([1.0, 5.0])", "array([ 1., 24.])")
-gammaln = unary(
-    GammaLn, "gammaln", "sg.special.gammaln([1.0, 100.0])", "array([  0.        , 359.13420537])"
-)
-digamma = unary(
-    Digamma, "digamma", "sg.special.digamma([1.0, 2.0])", "array([-0.57721566,  0.42278434])"
-)
+gamma = unary(Gamma, "sg.special.gamma([1.0, 5.0])", "array([ 1., 24.])")
+gammaln = unary(GammaLn, "sg.special.gammaln([1.0, 100.0])", "array([  0.        , 359.13420537])")
+digamma = unary(Digamma, "sg.special.digamma([1.0, 2.0])", "array([-0.57721566,  0.42278434])")
 
 
 #: The integral ends where the integrand is at most exp(-this) of what it is at s = 0.
@@ -350,12 +346,12 @@ def _slope_near_0(x: Any) -> Any:
     return total
 
 
-i0 = unary(I0, "i0", "sg.i0([0.0, 1.0])", "array([1.        , 1.26606588])")
+i0 = unary(I0, "sg.i0([0.0, 1.0])", "array([1.        , 1.26606588])")
 
 
-i1 = unary(I1, "i1", "sg.special.i1([0.0, 1.0])", "array([0.       , 0.5651591])")
-i0e = unary(I0e, "i0e", "sg.special.i0e([0.0, 1.0])", "array([1.        , 0.46575961])")
-i1e = unary(I1e, "i1e", "sg.special.i1e([0.0, 1.0])", "array([0.        , 0.20791042])")
+i1 = unary(I1, "sg.special.i1([0.0, 1.0])", "array([0.       , 0.5651591])")
+i0e = unary(I0e, "sg.special.i0e([0.0, 1.0])", "array([1.        , 0.46575961])")
+i1e = unary(I1e, "sg.special.i1e([0.0, 1.0])", "array([0.        , 0.20791042])")
 
 
 _ROOT_TAU: Final = math.sqrt(2.0 * math.pi)
@@ -484,14 +480,11 @@ class LogNdtr(Floating, name="log_ndtr"):
         return (selection.where(x < 0.0, low, high),)
 
 
-erfcx = unary(Erfcx, "erfcx", "sg.special.erfcx([0.0, 10.0])", "array([1.        , 0.05614099])")
-erfinv = unary(ErfInv, "erfinv", "sg.special.erfinv([0.0, 0.5])", "array([0.        , 0.47693628])")
-ndtr = unary(Ndtr, "ndtr", "sg.special.ndtr([0.0, 1.0])", "array([0.5       , 0.84134475])")
+erfcx = unary(Erfcx, "sg.special.erfcx([0.0, 10.0])", "array([1.        , 0.05614099])")
+erfinv = unary(ErfInv, "sg.special.erfinv([0.0, 0.5])", "array([0.        , 0.47693628])")
+ndtr = unary(Ndtr, "sg.special.ndtr([0.0, 1.0])", "array([0.5       , 0.84134475])")
 log_ndtr = unary(
-    LogNdtr,
-    "log_ndtr",
-    "sg.special.log_ndtr([0.0, -40.0])",
-    "array([-6.93147181e-01, -8.04608442e+02])",
+    LogNdtr, "sg.special.log_ndtr([0.0, -40.0])", "array([-6.93147181e-01, -8.04608442e+02])"
 )
 #: To here the series serves, and as many terms as float64 needs there.
 _NEAR: Final = 0.2
@@ -647,20 +640,16 @@ class Logit(Floating, name="logit"):
 
 xlog1py = binary(
     XLog1PY,
-    "xlog1py",
     "sg.special.xlog1py([0.0, 2.0], [-1.0, 1.0])).round(4",
     "array([0.    , 1.3863])",
 )
-entr = unary(Entr, "entr", "sg.special.entr([0.0, 1.0])", "array([ 0., -0.])")
+entr = unary(Entr, "sg.special.entr([0.0, 1.0])", "array([ 0., -0.])")
 rel_entr = binary(
     RelEntr,
-    "rel_entr",
     "sg.special.rel_entr([0.0, 1.0, -1.0], 2.0)).round(4",
     "array([ 0.    , -0.6931,     inf])",
 )
-kl_div = binary(
-    KlDiv, "kl_div", "sg.special.kl_div(0.5, [0.5, 0.25])", "array([0.        , 0.09657359])"
-)
+kl_div = binary(KlDiv, "sg.special.kl_div(0.5, [0.5, 0.25])", "array([0.        , 0.09657359])")
 
 
 def _density(a: Any, x: Any) -> Any:
