@@ -24,8 +24,8 @@ array([-0. , -0.5])
 
 Further names are in modules of their own:
 
-- ``ops``, ``functions``, ``loops``, ``derivatives``: functions of ``sg`` in the form that functions
-  call;
+- ``ops``, ``functions``, ``activations``, ``loops``, ``derivatives``: functions of ``sg``, in the
+  form that functions call;
 - ``sizes``, ``dtypes``, ``parameters``: arithmetic of named sizes, element types, stored arrays;
 - ``trees``: values in dicts, lists, dataclasses and modules;
 - ``building``: traces, and the user's line; ``gradients``: differentiation of values;

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from staticgrad.extend import Number, PositiveInt, public
-from staticgrad.extend.functions import log_softmax, parameter, relu, softmax, softplus
+from staticgrad.extend.activations import log_softmax, relu, softmax, softplus
+from staticgrad.extend.functions import parameter
 from staticgrad.language.functions import sigmoid, tanh
 from staticgrad.language.functions.activations import (
     celu,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from staticgrad.extend import public, quote
-from staticgrad.extend.functions import pad
-from staticgrad.language.functions.arrange import PadMode
+from staticgrad.language.functions.arrange import PadMode, pad
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.support.errors import ArgumentError
 

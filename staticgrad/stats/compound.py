@@ -14,9 +14,10 @@ import numpy as np
 from staticgrad.eager import no_grad
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.extend import make_boundaries, public, quote
+from staticgrad.extend.activations import log_softmax
 from staticgrad.extend.building import computing_kind
 from staticgrad.extend.dtypes import F64, I64
-from staticgrad.extend.functions import log_softmax, sum as total
+from staticgrad.extend.functions import sum as total
 from staticgrad.extend.ops import astype, exp, log, log1p, logaddexp, minimum, sqrt, stack, where
 from staticgrad.language.functions import special
 from staticgrad.language.functions.draws import drawn_shape

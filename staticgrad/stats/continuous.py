@@ -10,8 +10,8 @@ import math
 from typing import Any
 
 from staticgrad.extend import DType
+from staticgrad.extend.activations import softplus
 from staticgrad.extend.dtypes import F64
-from staticgrad.extend.functions import softplus
 from staticgrad.extend.ops import (
     absolute,
     arctan,

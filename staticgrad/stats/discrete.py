@@ -11,8 +11,8 @@ import math
 from typing import Any, ClassVar
 
 from staticgrad.extend import DType
+from staticgrad.extend.activations import softplus
 from staticgrad.extend.dtypes import F32, F64
-from staticgrad.extend.functions import softplus
 from staticgrad.extend.ops import (
     astype,
     exp,

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.extend import DType
+from staticgrad.extend.activations import log_softmax
 from staticgrad.extend.dtypes import F64, I64
-from staticgrad.extend.functions import all as every, eye, log_softmax, sum as total
+from staticgrad.extend.functions import all as every, eye, sum as total
 from staticgrad.extend.ops import (
     absolute,
     astype,

@@ -22,7 +22,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from staticgrad.extend import make_boundaries, public
-from staticgrad.extend.functions import softplus, sum as total
+from staticgrad.extend.activations import softplus
+from staticgrad.extend.functions import sum as total
 from staticgrad.extend.ops import (
     arctanh,
     concatenate,

@@ -13,6 +13,7 @@ MODULES: Final = {
     "": "The module itself",
     "ops": "Functions of one op",
     "functions": "Functions composed of ops",
+    "activations": "Functions of sg.nn",
     "loops": "Loops and branches",
     "derivatives": "Functions with derivatives that you write",
     "sizes": "Sizes of axes",
@@ -30,7 +31,9 @@ MODULES: Final = {
     "ranks": "Several processes",
 }
 #: Modules whose names say it, or have their pages in the reference.
-_WITHOUT_TABLE: Final = frozenset({"ops", "functions", "loops", "dtypes", "optional"})
+_WITHOUT_TABLE: Final = frozenset(
+    {"activations", "dtypes", "functions", "loops", "ops", "optional"}
+)
 _INTRODUCTION: Final = """
 # All names for extensions
 
