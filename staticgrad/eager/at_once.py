@@ -74,7 +74,7 @@ def at_once(arrays: Sequence[Any]) -> Iterator[_Run]:
     noted.settle = run.settle
     try:
         with traced_in(noted), eager_mode():
-            noted.inputs = [_argument(array) for array in arrays]
+            noted.inputs = [_make_argument(array) for array in arrays]
             yield run
     except BaseException:
         run.restore()
@@ -103,7 +103,7 @@ class _Run:
                 self.arrays_before[p.store] = p.store.array.copy()
         settle, noted.settle = noted.settle, None  # what is written reads old values
         try:
-            _write(noted, retain_graph=True)
+            _write_updates(noted, retain_graph=True)
         finally:
             noted.settle = settle
         noted.updates, noted.tensors, noted.due = [], {}, []
@@ -141,14 +141,14 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
         noted.inputs = None
         del results_tree, leaves  # the tape, but for what steps of optimizers need
     try:
-        _write(noted, retain_graph=False)
+        _write_updates(noted, retain_graph=False)
     except BaseException:
         run.restore()
         raise
     return unflatten(tree, results)
 
 
-def _argument(array: Any) -> Any:
+def _make_argument(array: Any) -> Any:
     """Make an eager tensor of an argument array, by which the function may differentiate."""
     if is_complex_data(array):
         return Tensor(array, requires_grad=True)
@@ -178,7 +178,7 @@ class _Due:
     inputs: Sequence[Node]
 
 
-def _write(noted: Session, retain_graph: bool) -> None:
+def _write_updates(noted: Session, retain_graph: bool) -> None:
     """Compute and write pending updates of parameters, all of them or none.
 
     Gradients are computed here, by the last use of a tape, so that what the forward pass keeps is
@@ -290,7 +290,7 @@ def _collecting() -> Iterator[Session]:
     noted = Session(computes=True)
     with traced_in(noted):
         yield noted
-    _write(noted, retain_graph=True)
+    _write_updates(noted, retain_graph=True)
 
 
 def minimize(

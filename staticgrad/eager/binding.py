@@ -131,7 +131,7 @@ class TypedOnly(Value):
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
         """An outline of the result; the operands have been read."""
-        _mark(args)
+        _mark_read(args)
         inferred = op.infer(*[arg.type for arg in args])
         if isinstance(inferred, tuple):
             return tuple(map(TypedOnly, inferred))
@@ -168,7 +168,7 @@ def rule_reads(
         return (True,) * len(args), (True,) * len(results)
     try:
         shares = shares_of(op, [TypedOnly(out.type) for out in results], results, args, needed)
-        _mark(share for share, need in zip(shares, needed, strict=True) if need)
+        _mark_read(share for share, need in zip(shares, needed, strict=True) if need)
     except Exception:  # a rule from outside may need more than types
         return (True,) * len(args), (True,) * len(results)
     return tuple([arg.read for arg in args]), tuple([out.read for out in results])
@@ -179,12 +179,12 @@ def _outlines(types: Iterable[TensorType]) -> list[TypedOnly]:
     return [TypedOnly(t.with_dtype(t.dtype.compute)) for t in types]
 
 
-def _mark(values: Iterable[Any]) -> None:
+def _mark_read(values: Iterable[Any]) -> None:
     """Mark typed stand-ins as read if a cotangent of the derivative rule contains them."""
     for value in values:
         if isinstance(value, PartCotangent):
-            _mark((value.value,))
+            _mark_read((value.value,))
         elif isinstance(value, Masked):
-            _mark((value.condition, value.value))
+            _mark_read((value.condition, value.value))
         elif isinstance(value, TypedOnly):
             value.read = True

@@ -119,11 +119,11 @@ def matrices(
         return [_zeros(y.type.with_shape((*y.shape, *tensor.shape))) for tensor in by]
     with enable_grad() if again else no_grad():
         if not forward:
-            parts = _rows(y, by, allow_disconnected, again)
+            parts = _gradient_rows(y, by, allow_disconnected, again)
         else:
             tangents = Tangents([y], by, allow_disconnected)
             transposed = [
-                _rows(slope, tangents.cts, allow_disconnected, again)[0]
+                _gradient_rows(slope, tangents.cts, allow_disconnected, again)[0]
                 for slope in tangents.slopes
             ]
             parts = [moveaxis(matrix, 0, -1) for matrix in transposed]
@@ -131,7 +131,7 @@ def matrices(
         return [reshape(part, (*y.shape, *tensor.shape)) for part, tensor in pairs]
 
 
-def _rows(y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:
+def _gradient_rows(y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:
     """Compute the gradient of each element of a tensor, stacked along a first axis."""
 
     def row(ct: Tensor) -> list[Tensor]:

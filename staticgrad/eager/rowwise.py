@@ -38,7 +38,9 @@ def by_rows(function: Rowwise, /, *args: Any, **kwargs: Any) -> Any:
     if plain:
         return function.function(*args, **kwargs)
     with no_grad():
-        parts = [function.function(*part, **kwargs).array for part in _parts(function, args)]
+        parts = [
+            function.function(*part, **kwargs).array for part in _cut_arguments(function, args)
+        ]
     out = np.empty((args[0].shape[0], *parts[0].shape[1:]), parts[0].dtype)
     begin = 0
     for part in parts:
@@ -50,7 +52,7 @@ def by_rows(function: Rowwise, /, *args: Any, **kwargs: Any) -> Any:
     return result
 
 
-def _parts(function: Rowwise, args: Sequence[Any]) -> Iterator[list[Any]]:
+def _cut_arguments(function: Rowwise, args: Sequence[Any]) -> Iterator[list[Any]]:
     """Yield the arguments for each block of rows, as views that need no gradient."""
     for rows in _blocks(args):
         yield [
@@ -100,7 +102,9 @@ class RowsNode(tape.TapeNode):
         places = [k for k, arg in enumerate(self.args) if isinstance(arg, Tensor)]
         variables = [k for k, need in zip(places, needed, strict=True) if need]
         gradients: dict[int, Any] = {}
-        for rows, part in zip(_blocks(self.args), _parts(self.function, self.args), strict=True):
+        for rows, part in zip(
+            _blocks(self.args), _cut_arguments(self.function, self.args), strict=True
+        ):
             for k, slope in self._slopes(part, Tensor.of(ct.array[rows]), variables):
                 self._collect(gradients, k, rows, slope.array)
         return [

@@ -72,8 +72,8 @@ def prepare_step(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callabl
             computed.append((array, value.copy() if node in leaves else value))
     rooms: list[Array] = []
     calls = [
-        _stream(*part, representatives, arrays, rooms)
-        for part in _parts(blocks, nodes, representatives, arrays, leaves)
+        _stream_blocks(*part, representatives, arrays, rooms)
+        for part in _split_step(blocks, nodes, representatives, arrays, leaves)
     ]
     places, values = [place for place, _ in computed], [value for _, value in computed]
 
@@ -137,7 +137,7 @@ def _compute_nodes(
     return {node: outs[0].array for node, outs in tensors.items()}
 
 
-def _parts(
+def _split_step(
     roots: Sequence[tuple[Array, Node]],
     nodes: Sequence[Node],
     representatives: Mapping[Node, Node],
@@ -172,7 +172,7 @@ def _parts(
     return parts.values()
 
 
-def _stream(
+def _stream_blocks(
     nodes: Sequence[Node],
     writes: Sequence[tuple[Array, Node]],
     representatives: Mapping[Node, Node],

@@ -64,7 +64,7 @@ def manual_seed(seed: int) -> None:
     >>> bool((sg.nn.Linear(2, 2).weight.value == first).all())
     True
     """
-    random = _generator(seed)
+    random = _make_generator(seed)
     _seeded.set(random)
     if current_thread() is main_thread():
         _process.random = random
@@ -73,7 +73,7 @@ def manual_seed(seed: int) -> None:
 @contextmanager
 def seed_first_values(seed: int) -> Iterator[None]:
     """Inside, the first values of modules follow from ``seed``; afterwards the source goes on."""
-    token = _seeded.set(_generator(seed))
+    token = _seeded.set(_make_generator(seed))
     try:
         yield
     finally:
@@ -82,10 +82,10 @@ def seed_first_values(seed: int) -> Iterator[None]:
 
 def source(seed: Seed) -> np.random.Generator:
     """The generator that a seed names."""
-    return (_seeded.get() or _process.random) if seed is None else _generator(seed)
+    return (_seeded.get() or _process.random) if seed is None else _make_generator(seed)
 
 
-def _generator(seed: Seed) -> np.random.Generator:
+def _make_generator(seed: Seed) -> np.random.Generator:
     """Make NumPy's generator of a seed, or return a generator unchanged."""
     try:
         return np.random.default_rng(seed)  # a generator is itself
@@ -150,7 +150,7 @@ def first_value(
         raise ArgumentError(f"{name}: a shape of {quote(shape)} does not fit in memory")
     initializer: object = how
     if callable(how):
-        array = np.asarray(_made_by(how, name, shape, random))
+        array = np.asarray(_call_initializer(how, name, shape, random))
     elif isinstance(initializer, str) and initializer in INITIAL:
         array = INITIAL[initializer](random, shape, fans)
     else:
@@ -168,7 +168,7 @@ def first_value(
     return first
 
 
-def _made_by(
+def _call_initializer(
     how: Callable[..., Any], name: str, shape: tuple[int, ...], random: np.random.Generator
 ) -> Any:
     """Call the user's function for a parameter's first values; explain a wrong signature."""

@@ -338,7 +338,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
     _torch_names = {"layers": ""}  # noqa: RUF012 - as the base declares it
 
     def __init__(self, *layers: Callable[..., Any]) -> None:
-        self.layers = [_layer(layer) for layer in layers]
+        self.layers = [_check_layer(layer) for layer in layers]
 
     def forward(self, x: Any) -> Any:
         """Return the result of the last layer."""
@@ -369,9 +369,9 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
         """Put a layer in the place of another one, or layers in those of a slice."""
         place = self._check_index(place)
         if not isinstance(place, slice):
-            self.layers[place] = _layer(layer)
+            self.layers[place] = _check_layer(layer)
         elif isinstance(layer, Iterable):
-            self.layers[place] = [_layer(element) for element in layer]
+            self.layers[place] = [_check_layer(element) for element in layer]
         else:
             raise ArgumentError(
                 f"Sequential: a slice takes layers, not {quote(layer)}",
@@ -383,11 +383,11 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
 
     def insert(self, index: int, value: Callable[..., Any]) -> None:
         """Put a layer in front of the one at a place."""
-        self.layers.insert(index, _layer(value))
+        self.layers.insert(index, _check_layer(value))
 
     def extend(self, values: Iterable[Callable[..., Any]]) -> None:
         """Put layers behind the last one, all of them or none."""
-        self.layers.extend([_layer(layer) for layer in values])
+        self.layers.extend([_check_layer(layer) for layer in values])
 
     def __add__(self, layers: Iterable[Callable[..., Any]]) -> Sequential:
         """The layers of both, shared."""
@@ -410,7 +410,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
         return index
 
 
-def _layer(candidate: Any) -> Callable[..., Any]:
+def _check_layer(candidate: Any) -> Callable[..., Any]:
     """Refuse what is no layer of a Sequential: neither module nor function."""
     if not callable(candidate) or isinstance(candidate, type):
         raise ArgumentError(

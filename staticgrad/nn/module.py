@@ -308,12 +308,12 @@ class scope_of:  # noqa: N801 - a context manager, used as a function
 def _name_parameters(root: Any) -> dict[int, str]:
     paths: dict[int, str] = {}
     stored: list[tuple[str, Parameter]] = []
-    _walk(root, "", paths, stored)
+    _walk_module(root, "", paths, stored)
     name_by_path(stored)
     return paths
 
 
-def _walk(
+def _walk_module(
     container: Any, path: str, paths: dict[int, str], stored: list[tuple[str, Parameter]]
 ) -> None:
     """Walk a module and its containers; collect paths of submodules and their parameters."""
@@ -330,12 +330,12 @@ def _walk(
         if isinstance(part, Parameter | ComplexParameter):
             stored.append((f"{path}.{name}" if path else str(name), stored_of(part)))
         elif isinstance(part, _CONTAINERS) or is_module(part):
-            _walk(part, f"{path}.{name}" if path else str(name), paths, stored)
+            _walk_module(part, f"{path}.{name}" if path else str(name), paths, stored)
 
 
 def drawn(module: Any, parameters: Sequence[Parameter], most: int | None = None) -> str:
     """Draw the module in a line, if it contains no module; else in a line for each, at ``most``."""
-    lines = list(_lines("", module))
+    lines = list(_tree_lines("", module))
     if len(lines) == 1:
         return lines[0]
     count = sum(prod(map(int, p.shape)) for p in parameters)
@@ -345,7 +345,7 @@ def drawn(module: Any, parameters: Sequence[Parameter], most: int | None = None)
     return "\n".join(lines)
 
 
-def _lines(name: str, module: Any) -> Iterator[str]:
+def _tree_lines(name: str, module: Any) -> Iterator[str]:
     """Yield the text lines of a module's tree: one for each submodule and parameter."""
     inner = [(path, child) for path, child in _entries("", module) if _has_line(child)]
     title = f"{name}: {_text_of_call(module)}" if name else _text_of_call(module)
@@ -358,7 +358,7 @@ def _lines(name: str, module: Any) -> Iterator[str]:
     yield title + _mode(module)
     for path, child in inner:
         if isinstance(child, Module):
-            yield from (f"  {line}" for line in _lines(path, child))
+            yield from (f"  {line}" for line in _tree_lines(path, child))
         else:
             yield f"  {path}: {getattr(child, '__name__', child)}"
     yield from (f"  {line}" for line in parameter_lines)

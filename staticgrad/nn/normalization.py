@@ -285,7 +285,7 @@ class BatchNorm1d(SpatialLayer):
         wide = astype(x, x.dtype.compute)
         batch_moments = batch_statistics(wide)
         self._move(mean, batch_moments[0], 1.0)
-        self._move(var, batch_moments[1], _correction(wide))
+        self._move(var, batch_moments[1], _unbias_factor(wide))
         # Narrow floats: only the result is rounded, so the moments of the compute type go unused.
         reused_moments = batch_moments if wide is x else None
         return batch_norm(
@@ -303,7 +303,7 @@ class BatchNorm1d(SpatialLayer):
         running.update(astype(old + self.momentum * (new - old), running.dtype))
 
 
-def _correction(x: Any) -> Any:
+def _unbias_factor(x: Any) -> Any:
     """Return n / (n - 1), which makes the batch variance unbiased for the running one."""
     sizes = [size for axis, size in enumerate(x.shape) if axis != 1]
     if all(isinstance(size, int) for size in sizes):

@@ -28,7 +28,7 @@ class ZeroPad1d(SpatialLayer):
     @public
     def __init__(self, padding: Any) -> None:
         self.padding = padding
-        self._pairs = _pairs(type(self), padding)
+        self._pairs = _read_padding(type(self), padding)
 
     def forward(self, x: Any) -> Any:
         """[n, c, ...], each spatial axis longer by its pair."""
@@ -37,7 +37,7 @@ class ZeroPad1d(SpatialLayer):
         return pad(x, ((0, 0), (0, 0), *self._pairs), self.mode, **options)
 
 
-def _pairs(cls: Any, padding: Any) -> tuple[tuple[int, int], ...]:
+def _read_padding(cls: Any, padding: Any) -> tuple[tuple[int, int], ...]:
     """Convert PyTorch's padding, last axis first, to pairs per spatial axis, first axis first."""
     sizes = padding if isinstance(padding, tuple | list) else (padding,) * (2 * cls.axes)
     if len(sizes) != 2 * cls.axes or any(type(size) is not int for size in sizes):

@@ -132,13 +132,13 @@ def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: st
         raise ParameterValueError(
             f"{model} and the state of PyTorch differ in {count} place{'s'[: count > 1]}",
             details=sorted(problems),
-            hint=_advice(state, shapes) or "nothing was changed",
+            hint=_suggest_source(state, shapes) or "nothing was changed",
         )
     write_all([(store, array) for _, store, array in loaded.values()])
     return Incomplete(missing, unexpected)
 
 
-def _advice(state: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+def _suggest_source(state: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """Suggest where the weights are if PyTorch's state is nested or has a common prefix."""
     for name, entry in state.items():
         if isinstance(entry, Mapping) and expected.keys() & entry.keys():

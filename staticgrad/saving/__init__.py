@@ -43,12 +43,12 @@ def save(path: Any, tree: Any) -> None:
     >>> found["epoch"], w.value
     (3, array([1., 2.]))
     """
-    target = _path(path, "save")
+    target = _check_path(path, "save")
     content = content_of(tree)
     ranks.on_first(lambda: write_file(target, content))
 
 
-def _path(path: Any, function: str) -> Path:
+def _check_path(path: Any, function: str) -> Path:
     """Check the path of a file to save or load."""
     if not isinstance(path, str | PathLike):
         raise ArgumentError(
@@ -99,7 +99,7 @@ def load(path: Any, into: Any = None) -> Any:
     ...     sg.load(path)
     {'w': array([1., 1.]), 'step': 3}
     """
-    source = _path(path, "load")
+    source = _check_path(path, "load")
     return restore_tree(ranks.on_first(lambda: read_file(source)), path, into)
 
 

@@ -50,16 +50,16 @@ def write_file(path: Path, content: Content) -> None:
     check_place(path)
     for name in content.arrays:
         _check_name(name)
-    write = _write_npz if _suffix(path) == ".npz" else _write_safetensors
+    write = _write_npz if _check_suffix(path) == ".npz" else _write_safetensors
     arrays = {name: _plain(array) for name, array in content.arrays.items()}
-    note = json.dumps({"text": content.text, "crc32": _sum(arrays, content.text)})
+    note = json.dumps({"text": content.text, "crc32": _compute_checksum(arrays, content.text)})
     with _replace_file(path) as temporary:
         write(temporary, arrays, note)
 
 
 def read_file(path: Path) -> Content:
     """Read arrays and text of an npz or safetensors file, and check their sum."""
-    read = _read_npz if _suffix(path) == ".npz" else _read_safetensors
+    read = _read_npz if _check_suffix(path) == ".npz" else _read_safetensors
     arrays, note = read(path)
     if note is None:
         return Content(arrays, None)
@@ -68,19 +68,19 @@ def read_file(path: Path) -> Content:
         text, checksum = str(noted["text"]), int(noted["crc32"])
     except (ValueError, KeyError, TypeError):
         raise _refuse_damaged(path, "what it says of itself cannot be read") from None
-    if _sum(arrays, text) != checksum:
+    if _compute_checksum(arrays, text) != checksum:
         raise _refuse_damaged(path, "its contents are not those that were written")
     return Content(arrays, text)
 
 
 def check_place(path: Path) -> None:
     """Raises ArgumentError for no path and no format, FileNotFoundError where no folder is."""
-    _suffix(path)
+    _check_suffix(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(ENOENT, "there is no such folder", str(path.parent))
 
 
-def _suffix(path: Path) -> str:
+def _check_suffix(path: Path) -> str:
     """Return the suffix of a path to save or load; refuse other formats."""
     try:
         is_path = b"\0" not in os.fsencode(path)
@@ -116,7 +116,7 @@ def _plain(array: Any) -> np.ndarray[Any, np.dtype[Any]]:
     return contiguous.astype(contiguous.dtype.newbyteorder("="), copy=False)
 
 
-def _sum(arrays: Arrays, text: str | None) -> int:
+def _compute_checksum(arrays: Arrays, text: str | None) -> int:
     """Compute a checksum (CRC-32) of a saved file's text, array names, types and bytes."""
     checksum = crc32(repr(text).encode())
     for name in sorted(arrays):

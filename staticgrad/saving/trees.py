@@ -125,7 +125,7 @@ def tree_of(content: Content, path: Any) -> Any:
         return dict(content.arrays)
     try:
         described = json.loads(content.text)
-        return _built(
+        return _rebuild_tree(
             {kind: value for kind, value in described.items() if kind != _NAMES}, content.arrays
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -138,7 +138,7 @@ def names_of(content: Content) -> dict[str, str]:
     return {str(path): str(name) for path, name in names.items()} if type(names) is dict else {}
 
 
-def _built(described: Any, arrays: Arrays) -> Any:
+def _rebuild_tree(described: Any, arrays: Arrays) -> Any:
     """Rebuild a tree from its JSON description and arrays."""
     ((kind, what),) = described.items()
     if kind == "value":
@@ -149,7 +149,7 @@ def _built(described: Any, arrays: Arrays) -> Any:
         return arrays[what]
     if kind == "complex":
         return of_parts(arrays[what])
-    parts = [(key, _built(part, arrays)) for key, part in what]
+    parts = [(key, _rebuild_tree(part, arrays)) for key, part in what]
     if kind == "dict":
         return dict(parts)
     return [part for _, part in parts] if kind == "list" else tuple(part for _, part in parts)

@@ -140,7 +140,7 @@ def _log_beta(a: Any, b: Any, x: Any, complement: Any) -> Any:
 
 
 @_log_beta.rule
-def _moved_beta(tangents: Any, out: Any, a: Any, b: Any, x: Any, complement: Any) -> Any:
+def _push_beta_tangents(tangents: Any, out: Any, a: Any, b: Any, x: Any, complement: Any) -> Any:
     """Push tangents forward through the log incomplete beta function."""
     by_a, by_b, by_x, by_rest = tangents
     inside = (x > 0.0) & (complement > 0.0)

@@ -284,7 +284,7 @@ class _Mixed:
         return (self._data[int(place)] for place in order[start:])
 
 
-def _numbers(who: str, result: Any) -> dict[str, float]:
+def _read_numbers(who: str, result: Any) -> dict[str, float]:
     """Return the loss and metrics of a training step or ``validate`` as floats by name."""
     named = result if isinstance(result, Mapping) else {"loss": result}
     if "loss" not in named:
@@ -385,7 +385,7 @@ class _Progress:
         for batch in batches:
             result = self.step(*batch) if isinstance(batch, tuple | list) else self.step(batch)
             rows = _rows_of_all(batch)
-            for name, value in _numbers("step", result).items():
+            for name, value in _read_numbers("step", result).items():
                 entry = self.sums.setdefault(name, [0.0, 0.0])
                 entry[0] += value * rows
                 entry[1] += rows
@@ -413,7 +413,7 @@ class _Progress:
         return {name: total / rows if rows else nan for name, (total, rows) in self.sums.items()}
 
     def record_measures(self, result: Any) -> None:
-        numbers = _numbers("validate", result)
+        numbers = _read_numbers("validate", result)
         self.history.measures.append(numbers.pop("loss"))
         for name, value in numbers.items():
             self.history.metrics.setdefault(f"val_{name}", []).append(value)

@@ -220,7 +220,7 @@ def _prefetch_items(items: Iterable[Item], ahead: int) -> Iterator[Item]:
     """Yield items that a thread makes ahead, and end the thread at the end."""
     waiting: Queue[tuple[bool, Any]] = Queue(ahead)
     left = Event()
-    thread = Thread(target=_make, args=(items, waiting, left), name="prefetch", daemon=True)
+    thread = Thread(target=_make_items, args=(items, waiting, left), name="prefetch", daemon=True)
     try:
         thread.start()
         while True:
@@ -248,19 +248,19 @@ def _next_entry(waiting: Queue[tuple[bool, Any]], thread: Thread) -> tuple[bool,
                 return False, RuntimeError("the thread that prefetches items was ended")
 
 
-def _make(items: Iterable[Item], waiting: Queue[tuple[bool, Any]], left: Event) -> None:
+def _make_items(items: Iterable[Item], waiting: Queue[tuple[bool, Any]], left: Event) -> None:
     """Make items in the prefetch thread, until the consumer leaves; pass an error on."""
     error: BaseException | None = None
     try:
         for item in items:
-            if not _gave(waiting, (True, item), left):
+            if not _put_entry(waiting, (True, item), left):
                 return
     except BaseException as raised:  # the consumer's thread shall raise it
         error = raised
-    _gave(waiting, (False, error), left)
+    _put_entry(waiting, (False, error), left)
 
 
-def _gave(waiting: Queue[tuple[bool, Any]], entry: tuple[bool, Any], left: Event) -> bool:
+def _put_entry(waiting: Queue[tuple[bool, Any]], entry: tuple[bool, Any], left: Event) -> bool:
     """Put an entry into the prefetch queue; return False if the consumer has left."""
     while not left.is_set():
         try:

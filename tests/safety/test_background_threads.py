@@ -178,11 +178,11 @@ def test_a_call_of_a_library_that_is_stopped_anywhere_is_made_by_who_asks_for_it
 def test_items_that_are_prefetched_end_with_their_thread(monkeypatch):
     from staticgrad.train import minibatches
 
-    run = minibatches._make
+    run = minibatches._make_items
     for n in count(1):
         reached = []
         with monkeypatch.context() as patch:
-            patch.setattr(minibatches, "_make", stopped_at(n, run, reached))
+            patch.setattr(minibatches, "_make_items", stopped_at(n, run, reached))
             with suppress(Stop, RuntimeError):
                 assert list(prefetch(iter(range(4)))) == [0, 1, 2, 3]
         while not reached:

@@ -82,7 +82,7 @@ def _compile_aten_graph(
     """Compile one forward or backward graph of ATen operators, called with a list of arguments."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     runs = _Runs(graph, options)
-    reasons = map(_reason, nodes, runs.program.nodes)
+    reasons = map(_find_reason_outside, nodes, runs.program.nodes)
     outside = {node: reason for node, reason in zip(nodes, reasons, strict=True) if reason}
     if not outside:
         try:
@@ -102,7 +102,7 @@ def _compile_aten_graph(
     return run
 
 
-def _reason(node: Any, call: AtenCall) -> str:
+def _find_reason_outside(node: Any, call: AtenCall) -> str:
     """Return why PyTorch has to run a node of an ATen graph; empty if a program may."""
     if not has_row(call):
         why = REFUSED.get(call.operator.removeprefix("aten.").partition(".")[0], "")
@@ -155,7 +155,7 @@ def _compile_parts(
     for name, part in [*partitioned.named_children()]:
         if isinstance(part, torch.fx.GraphModule):
             parts.append(_Runs(part, options))
-            setattr(partitioned, name, _Part(parts[-1], part))
+            setattr(partitioned, name, _make_part_module(parts[-1], part))
 
     def run(args: list[Any]) -> Any:
         arguments = [*args]
@@ -181,7 +181,7 @@ def _box_call(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
     return run_boxed
 
 
-def _Part(runs: _Runs, graph: Any) -> Any:  # noqa: N802 - makes a module
+def _make_part_module(runs: _Runs, graph: Any) -> Any:
     """Return a torch module that runs part of a graph by its program, or by PyTorch if refused."""
 
     class Part(torch.nn.Module):  # type: ignore[misc]
@@ -323,7 +323,7 @@ class _Runs:
             elif isinstance(value, Value) and not self._are_numbers[k]:
                 name = first.setdefault(ref, f"y{k}")
                 if name not in outputs:
-                    order = _order(self._strides[k])
+                    order = _sort_axes_by_stride(self._strides[k])
                     outputs[name] = value if order is None else transpose(value, order)
                     orders[name] = None if order is None else _inverse(order)
                 plan.append(name)
@@ -337,7 +337,7 @@ class _Runs:
         plain += [value for view in self._views if view for value in map(size_values.get, view[2])]
         if any(isinstance(value, Value) for value in plain):
             raise UnnamedSizeError("a size is computed of a number that is no size")
-        sources = _sources(kinds, [value for value in plain if isinstance(value, Dim)])
+        sources = _find_size_sources(kinds, [value for value in plain if isinstance(value, Dim)])
         program = None
         if outputs:
             graph = Graph(outputs, inputs=inputs, name="torch")
@@ -418,7 +418,9 @@ def _kind_of(argument: Any, names: dict[str, Dim] | None) -> Any:
         shape = [_size(size, names) for size in argument.shape]
         order = None
         if len(shape) > 1 and not argument.is_sparse:
-            order = _order([_size(step, None) for step in argument.stride()], argument.shape)
+            order = _sort_axes_by_stride(
+                [_size(step, None) for step in argument.stride()], argument.shape
+            )
         return _Kind(tuple(shape), _NAMES[argument.dtype], order)
     if is_open(argument):
         return _size(argument, names)
@@ -432,7 +434,9 @@ def _size(size: Any, names: dict[str, Dim] | None) -> Any:
     return typical(size) if names is None else name_size(size, names)
 
 
-def _sources(kinds: Sequence[Any], sizes: Sequence[Dim]) -> dict[str, tuple[int, int | None]]:
+def _find_size_sources(
+    kinds: Sequence[Any], sizes: Sequence[Dim]
+) -> dict[str, tuple[int, int | None]]:
     """Find the tensor argument and axis from which a call reads each symbolic size of PyTorch.
 
     Raises:
@@ -452,7 +456,7 @@ def _sources(kinds: Sequence[Any], sizes: Sequence[Dim]) -> dict[str, tuple[int,
     return sources
 
 
-def _order(stride: Sequence[int] | None, shape: Any = None) -> tuple[int, ...] | None:
+def _sort_axes_by_stride(stride: Sequence[int] | None, shape: Any = None) -> tuple[int, ...] | None:
     """Sort the axes of a torch tensor by stride, greatest first; None if in C order or expanded.
 
     ``shape``: None is returned also where no contiguous array has these strides.
@@ -478,7 +482,7 @@ def _inverse(order: Sequence[int]) -> tuple[int, ...]:
 
 def _views_of(outputs: Sequence[Any]) -> list[Any]:
     """Find outputs of an ATen graph that are views of an input or output: (base, views, sizes)."""
-    chains = [_chain(output) for output in outputs]
+    chains = [_follow_views(output) for output in outputs]
     bases = [base for base, _ in chains]
     entries: list[Any] = []
     for base, views in chains:
@@ -490,7 +494,7 @@ def _views_of(outputs: Sequence[Any]) -> list[Any]:
     return entries
 
 
-def _chain(node: Any) -> tuple[Any, list[Any]]:
+def _follow_views(node: Any) -> tuple[Any, list[Any]]:
     """Follow a result of an ATen graph to the tensor it is a view of; return both and the views."""
     views: list[Any] = []
     while isinstance(node, torch.fx.Node) and node.op == "call_function":

@@ -108,7 +108,7 @@ class TorchModule(Module):
     def run_exported(self, exported: ExportedModule, args: Any, named: Any) -> Any:
         """Run a program of ``torch.export`` and return its results in the module's containers."""
         arrays_by_place: dict[int, Any] = {}
-        _match(exported.arguments, (args, named), arrays_by_place, "the arguments")
+        _match_arguments(exported.arguments, (args, named), arrays_by_place, "the arguments")
         buffers = [self.statistics[name] for name in exported.updated]
         operands = [
             self._operand(exported, k, arrays_by_place) for k in range(len(exported.operands))
@@ -216,7 +216,7 @@ def exported_of(net: Any, example: Any, named: Any, shapes: Any) -> ExportedModu
     Raises:
         ExportError: as ``module_of``.
     """
-    exported = _read(_export_graph(net, example, named, shapes), net)
+    exported = _read_exported(_export_graph(net, example, named, shapes), net)
     missing = {node.operator: node for node in exported.program.missing()}
     if missing:
         raise ExportError(
@@ -250,12 +250,12 @@ def _export_graph(net: Any, example: Any, named: Any, shapes: Any) -> Any:
     functions: list[str] = []
     try:
         with _watch_functions(net, functions):
-            graph = _export(net, example, named, shapes)
+            graph = _call_torch_export(net, example, named, shapes)
     except ExportError as error:
         if "requires grad" not in str(error):
             raise
         # The module writes into an argument, which PyTorch refuses for one that needs a gradient.
-        graph = _export(net, example, named, shapes)
+        graph = _call_torch_export(net, example, named, shapes)
     if functions:
         raise ExportError(
             f"{functions[0]} is a torch.autograd.Function, whose backward torch.export drops",
@@ -268,7 +268,7 @@ def _export_graph(net: Any, example: Any, named: Any, shapes: Any) -> Any:
         return graph.run_decompositions(table)
 
 
-def _export(net: Any, example: Any, named: Any, shapes: Any) -> Any:
+def _call_torch_export(net: Any, example: Any, named: Any, shapes: Any) -> Any:
     """Call ``torch.export``; raise ExportError for an error of it or of the module."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -344,7 +344,7 @@ def _detach_without_gradient(exported: Any) -> None:
     exported.graph_module.recompile()
 
 
-def _read(exported: Any, net: Any) -> ExportedModule:
+def _read_exported(exported: Any, net: Any) -> ExportedModule:
     """Convert an exported program of PyTorch to plain data: nodes, weights, types."""
     kinds = torch.export.graph_signature
     signature = exported.graph_signature
@@ -408,27 +408,27 @@ def _read(exported: Any, net: Any) -> ExportedModule:
         program,
         tuple(operands),
         tuple(order),
-        _plain(torch.utils._pytree.tree_unflatten(leaves, specs.in_spec)),
-        _plain(torch.utils._pytree.tree_unflatten(results, specs.out_spec)),
+        _convert_containers(torch.utils._pytree.tree_unflatten(leaves, specs.in_spec)),
+        _convert_containers(torch.utils._pytree.tree_unflatten(results, specs.out_spec)),
     )
 
 
-def _plain(tree: Any) -> Any:
+def _convert_containers(tree: Any) -> Any:
     """Convert a tree of PyTorch's containers to tuples, lists and dicts."""
     if isinstance(tree, TensorAt) or tree is None or isinstance(tree, bool | int | float | str):
         return tree
     if isinstance(tree, tuple) and not is_named_tuple(type(tree)):
-        return tuple(map(_plain, tree))
+        return tuple(map(_convert_containers, tree))
     if isinstance(tree, list):
-        return [*map(_plain, tree)]
+        return [*map(_convert_containers, tree)]
     if isinstance(tree, Mapping):
-        return {str(name): _plain(value) for name, value in tree.items()}
+        return {str(name): _convert_containers(value) for name, value in tree.items()}
     if hasattr(tree, "_asdict"):
-        return {name: _plain(value) for name, value in tree._asdict().items()}
+        return {name: _convert_containers(value) for name, value in tree._asdict().items()}
     raise ExportError(f"arguments and results in {type(tree).__name__} are not supported")
 
 
-def _match(expected: Any, actual: Any, into: dict[int, Any], what: str) -> None:
+def _match_arguments(expected: Any, actual: Any, into: dict[int, Any], what: str) -> None:
     """Match the arguments of a call with those exported, and collect arrays where tensors were.
 
     Raises:
@@ -440,12 +440,12 @@ def _match(expected: Any, actual: Any, into: dict[int, Any], what: str) -> None:
     if isinstance(expected, tuple | list):
         if isinstance(actual, tuple | list) and len(actual) == len(expected):
             for expected_item, actual_item in zip(expected, actual, strict=True):
-                _match(expected_item, actual_item, into, what)
+                _match_arguments(expected_item, actual_item, into, what)
             return
     elif isinstance(expected, dict):
         if isinstance(actual, Mapping) and actual.keys() == expected.keys():
             for name, expected_item in expected.items():
-                _match(expected_item, actual[name], into, f"{name!r}")
+                _match_arguments(expected_item, actual[name], into, f"{name!r}")
             return
     elif isinstance(actual, type(expected)) and actual == expected:
         return

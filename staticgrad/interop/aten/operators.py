@@ -903,7 +903,7 @@ def _constant_pad(x: Any, pad: Any, value: float = 0) -> Any:
 
 @operator("reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
           "replication_pad1d", "replication_pad2d", "replication_pad3d")  # fmt: skip
-def _border(x: Any, padding: Any, *, operator: str) -> Any:
+def _pad_by_border(x: Any, padding: Any, *, operator: str) -> Any:
     """Pad by reflection or replication as ATen; negative widths crop."""
     pairs = [(0, 0)] * x.ndim
     for k in range(len(padding) // 2):
@@ -924,7 +924,7 @@ derive_backward(
 )
 
 
-def _in_memory(x: Any, strides: Sequence[int] | str | None) -> tuple[Any, Any]:
+def _flatten_in_memory_order(x: Any, strides: Sequence[int] | str | None) -> tuple[Any, Any]:
     """Flatten a strided tensor in memory order, and return its axes in that order."""
     if isinstance(strides, str):
         raise unsupported_variant("a view of a part of a tensor's memory")
@@ -955,7 +955,7 @@ def _as_strided(
 ) -> Any:
     if strides == "all":
         return x
-    row, _ = _in_memory(x, strides)
+    row, _ = _flatten_in_memory_order(x, strides)
     return sg.take(row, _offsets(size, stride, storage_offset), 0)
 
 
@@ -966,7 +966,7 @@ def _as_strided_scatter(
     """Write ``src`` into a strided view of a tensor and return the whole (ATen)."""
     if strides == "all":
         return cast(src, x.dtype.name)
-    row, order = _in_memory(x, strides)
+    row, order = _flatten_in_memory_order(x, strides)
     row = row.at[_offsets(size, stride, storage_offset)].set(cast(src, x.dtype.name))
     array = sg.reshape(row, tuple(x.shape[axis] for axis in order))
     return sg.transpose(array, tuple(np.argsort(order).tolist())) if x.ndim else array
@@ -975,7 +975,7 @@ def _as_strided_scatter(
 # -- gather and scatter ---------------------------------------------------------------------------
 
 
-def _key(x: Any, indices: Sequence[Any]) -> tuple[Any, ...]:
+def _make_index_key(x: Any, indices: Sequence[Any]) -> tuple[Any, ...]:
     """Convert the indices of ATen's index operators to a NumPy key; refuse masks."""
     key: list[Any] = []
     for index in indices:
@@ -989,7 +989,7 @@ def _key(x: Any, indices: Sequence[Any]) -> tuple[Any, ...]:
 
 @operator("index", "_unsafe_index")
 def _index(x: Any, indices: Any) -> Any:
-    return x[_key(x, indices)]
+    return x[_make_index_key(x, indices)]
 
 
 @operator("index_put", "_unsafe_index_put")
@@ -1001,7 +1001,7 @@ def _index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> A
         mask = sg.reshape(masks[0], (*masks[0].shape, *(1,) * (x.ndim - masks[0].ndim)))
         value = sg.reshape(values, ())
         return sg.where(mask, x + value if accumulate else value, x)
-    places = x.at[_key(x, indices)]
+    places = x.at[_make_index_key(x, indices)]
     return _add_at(places, values) if accumulate else places.set(values)
 
 
@@ -1512,7 +1512,7 @@ def _adaptive_avg_pool_backward(grad_output: Any, x: Any, *, operator: str) -> A
     return slope
 
 
-def _largest(x: Any, starts: Sequence[Any], sizes: Sequence[Any]) -> tuple[Any, Any]:
+def _max_pool_windows(x: Any, starts: Sequence[Any], sizes: Sequence[Any]) -> tuple[Any, Any]:
     """Max-pool windows of given starts and sizes; return maxima and their flat indices (ATen).
 
     Along each of the last axes there is a row of windows: they begin at ``starts`` [..., n] and
@@ -1561,7 +1561,7 @@ def _adaptive_max_pool(x: Any, output_size: Any, *, operator: str) -> Any:
         first = np.arange(n) * extent // n
         starts.append(_numbers(first, "int64"))
         sizes.append(-(-(np.arange(n) + 1) * extent // n) - first)
-    return _largest(x, starts, sizes)
+    return _max_pool_windows(x, starts, sizes)
 
 
 @operator("fractional_max_pool2d", "fractional_max_pool3d")
@@ -1582,7 +1582,7 @@ def _fractional_max_pool(
         step = sg.astype((sg.iota((n,), 0, at.dtype) + at) * alpha, "int64")
         first = step - sg.astype(at * alpha, "int64")
         starts.append(sg.where(sg.iota((n,), 0) == n - 1, extent - taps, first))
-    return _largest(x, starts, [kernel_size[k] for k in axes])
+    return _max_pool_windows(x, starts, [kernel_size[k] for k in axes])
 
 
 @operator("adaptive_max_pool2d_backward", "adaptive_max_pool3d_backward",
@@ -1855,7 +1855,7 @@ def _normal_of(mean: Any = 0, std: Any = 1, size: Any = None, *, random: Any, ou
 
 
 @operator("exponential", "log_normal", "cauchy", "geometric")
-def _drawn(
+def _draw_sample(
     x: Any, lambd: float = 1, mean: float = 1, std: float = 2, median: float = 0, sigma: float = 1,
     p: float = 0.5, *, random: Any, operator: str,
 ) -> Any:  # fmt: skip

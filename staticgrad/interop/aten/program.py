@@ -181,14 +181,16 @@ def _compute_node(node: AtenCall, env: list[Any], random: Any) -> Any:
         with within(origin=node.line, scope=scope):
             arguments = {name: _value(argument, env) for name, argument in node.arguments.items()}
             if node.operator.startswith("size."):
-                return _of_sizes(node.operator.removeprefix("size."), [*arguments.values()])
+                return _compute_size_node(
+                    node.operator.removeprefix("size."), [*arguments.values()]
+                )
             return _cast_results(node, _apply_row(node, arguments, random))
     except StaticgradError as error:
         if isinstance(error, _CallError):
             raise
-        raise _refusal(node, env, error.headline, error.hint) from error
+        raise _make_node_error(node, env, error.headline, error.hint) from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise _refusal(node, env, f"{type(error).__name__}: {error}", "") from error
+        raise _make_node_error(node, env, f"{type(error).__name__}: {error}", "") from error
 
 
 def _value(argument: Any, env: list[Any]) -> Any:
@@ -200,7 +202,7 @@ def _value(argument: Any, env: list[Any]) -> Any:
     return argument
 
 
-def _of_sizes(name: str, operands: list[Any]) -> Any:
+def _compute_size_node(name: str, operands: list[Any]) -> Any:
     """Compute a node of an ATen program that works on symbolic sizes alone."""
     if name == "sym_size":
         return operands[0].shape[operands[1]]
@@ -323,7 +325,7 @@ class _CallError(ExportError):
     place: int | None = None
 
 
-def _refusal(node: AtenCall, env: list[Any], what: str, hint: str) -> ExportError:
+def _make_node_error(node: AtenCall, env: list[Any], what: str, hint: str) -> ExportError:
     """Build the error for an ATen node: its operator, the user's line, and what is wrong."""
     types = [
         f"{name} {env[argument.place].type}"

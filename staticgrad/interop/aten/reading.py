@@ -75,12 +75,14 @@ def program_of(
             outputs = node.args[0]
             outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
             outputs = outputs if results is None else results
-            chosen = [_argument(output, places) for output in outputs]
+            chosen = [_read_argument(output, places) for output in outputs]
             continue
         if node.op != "call_function":
-            raise ExportError(f"{node.target}: {node.op} is not an operator", at=_line(node))
+            raise ExportError(
+                f"{node.target}: {node.op} is not an operator", at=_find_user_line(node)
+            )
         places[node] = ResultOf(len(inputs) + len(nodes))
-        nodes.append(_node(node, places))
+        nodes.append(_read_node(node, places))
     return AtenProgram(inputs, types, nodes, chosen, fixed)
 
 
@@ -89,13 +91,15 @@ def _attribute(graph: Any, node: Any) -> Any:
     for name in node.target.split("."):
         value = getattr(value, name)
     if not isinstance(value, torch.Tensor | torch.fx.GraphModule):
-        raise ExportError(f"{node.target} is {type(value).__name__}, not a tensor", at=_line(node))
+        raise ExportError(
+            f"{node.target} is {type(value).__name__}, not a tensor", at=_find_user_line(node)
+        )
     return value
 
 
-def _node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
+def _read_node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
     """Convert a node of ``torch.fx`` to a call in plain data."""
-    target, line = node.target, _line(node)
+    target, line = node.target, _find_user_line(node)
     if target is python.getitem:
         source, place = node.args
         return AtenCall("getitem", {"whole": places[source], "place": place}, None, line)
@@ -103,15 +107,17 @@ def _node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
         name = getattr(target, "__name__", str(target))
         is_call = isinstance(target, torch._ops.HigherOrderOperator) and name != "with_effects"
         name = f"higher_order.{name}" if is_call else f"size.{name}"
-        arguments = {str(k): _argument(argument, places) for k, argument in enumerate(node.args)}
+        arguments = {
+            str(k): _read_argument(argument, places) for k, argument in enumerate(node.args)
+        }
         return AtenCall(name, arguments, None, line)
     arguments = _named_arguments(target, node.args, node.kwargs, places)
     packet = target.overloadpacket.__name__
     if packet in _OF_SIZES:
         return AtenCall(f"size.{packet}", arguments, None, line)
     if packet in _OF_MEMORY:
-        strides = _strides(node.args[0], packet.startswith("as_strided"))
-        if strides and _is_all(node.args[0], arguments):
+        strides = _find_strides(node.args[0], packet.startswith("as_strided"))
+        if strides and _views_whole_tensor(node.args[0], arguments):
             strides = "all"
         arguments |= {} if strides is None else {"strides": strides}
     return AtenCall(
@@ -119,7 +125,7 @@ def _node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
     )
 
 
-def _strides(node: Any, needs_whole: bool) -> list[int] | str | None:
+def _find_strides(node: Any, needs_whole: bool) -> list[int] | str | None:
     """Return the strides of a torch.fx node's tensor; None if it is contiguous.
 
     ``whole``: its memory has nothing else; text if it has.
@@ -133,7 +139,7 @@ def _strides(node: Any, needs_whole: bool) -> list[int] | str | None:
     return None if value.is_contiguous() else [*value.stride()]
 
 
-def _is_all(node: Any, arguments: Mapping[str, Any]) -> bool:
+def _views_whole_tensor(node: Any, arguments: Mapping[str, Any]) -> bool:
     """Return whether ``as_strided`` views a whole tensor, each element where it is."""
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor) or "stride" not in arguments:
@@ -164,7 +170,7 @@ def _named_arguments(
             continue
         if argument.name == "dtype" and target.overloadpacket.__name__ != "_to_copy":
             continue  # the type of the result says it
-        arguments[_NAMES.get(argument.name, argument.name)] = _argument(value, places)
+        arguments[_NAMES.get(argument.name, argument.name)] = _read_argument(value, places)
     return arguments
 
 
@@ -172,12 +178,12 @@ def _same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and value == default
 
 
-def _argument(value: Any, places: Mapping[Any, ResultOf]) -> Any:
+def _read_argument(value: Any, places: Mapping[Any, ResultOf]) -> Any:
     """Convert an argument of a torch.fx node to plain data."""
     if isinstance(value, torch.fx.Node):
         return places[value]
     if isinstance(value, list | tuple):
-        return [_argument(element, places) for element in value]
+        return [_read_argument(element, places) for element in value]
     if isinstance(value, torch.dtype):
         return dtype_name(value)
     if value is None or isinstance(value, bool | int | float | complex | str):
@@ -199,7 +205,7 @@ def dtype_name(dtype: Any) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _line(node: Any) -> SourceLine | None:
+def _find_user_line(node: Any) -> SourceLine | None:
     """Find the user's line in the stack of a torch.fx node: the innermost one outside PyTorch."""
     trace = (node.meta.get("stack_trace") or "").strip().splitlines()
     innermost = None

@@ -85,9 +85,9 @@ def explain_compilation(
     ]
     if smooth:
         cotangents = [torch.ones_like(result) for result in smooth]
-        torch.autograd.grad(smooth, _leaves(smooth), cotangents, allow_unused=True)
+        torch.autograd.grad(smooth, _find_gradient_leaves(smooth), cotangents, allow_unused=True)
     new = [why for why, count in _breaks().items() if count > breaks_before[why]]
-    return TorchReport(tuple(map(_graph, notes)), tuple(new))
+    return TorchReport(tuple(map(_report_graph, notes)), tuple(new))
 
 
 def _breaks() -> Counter[str]:
@@ -99,7 +99,7 @@ def _breaks() -> Counter[str]:
     return counts
 
 
-def _graph(note: Note) -> TorchGraph:
+def _report_graph(note: Note) -> TorchGraph:
     """Describe one captured graph of ``torch.compile``: operators, programs, what PyTorch runs."""
     return TorchGraph(
         note.kind,
@@ -110,7 +110,7 @@ def _graph(note: Note) -> TorchGraph:
     )
 
 
-def _leaves(results: Any) -> list[Any]:
+def _find_gradient_leaves(results: Any) -> list[Any]:
     """Collect the leaf tensors in which autograd accumulates gradients of torch results."""
     leaves, seen = [], set()
     pending = [result.grad_fn for result in results]

@@ -58,7 +58,7 @@ class _Rule(NamedTuple):
     decays: bool = True
 
 
-def _with_betas(kind: Any) -> Callable[..., Any]:
+def _make_rule_with_betas(kind: Any) -> Callable[..., Any]:
     """Build the rule of an Adam-like optimizer of PyTorch, whose ``betas`` are a pair."""
 
     def make(rate: Any, settings: Mapping[str, Any], **named: Any) -> Any:
@@ -89,9 +89,9 @@ _RULES: Final[dict[str, _Rule]] = {
         counts=False,
         counts_here=False,
     ),
-    "Adam": _Rule(_with_betas(Adam), (*_BETAS, "amsgrad"), _COUPLED, _moments),
+    "Adam": _Rule(_make_rule_with_betas(Adam), (*_BETAS, "amsgrad"), _COUPLED, _moments),
     "AdamW": _Rule(
-        lambda rate, settings, **named: _with_betas(AdamW)(
+        lambda rate, settings, **named: _make_rule_with_betas(AdamW)(
             rate, settings, weight_decay=settings["weight_decay"], **named
         ),
         (*_BETAS, "amsgrad"),
@@ -99,9 +99,9 @@ _RULES: Final[dict[str, _Rule]] = {
         _moments,
         decays=False,
     ),
-    "RAdam": _Rule(_with_betas(RAdam), _BETAS, _COUPLED, _moments),
+    "RAdam": _Rule(_make_rule_with_betas(RAdam), _BETAS, _COUPLED, _moments),
     "Adamax": _Rule(
-        _with_betas(Adamax),
+        _make_rule_with_betas(Adamax),
         _BETAS,
         _PLAIN,
         lambda settings: {"exp_avg": "first_moment", "exp_inf": "largest"},
@@ -300,10 +300,12 @@ class TorchStep:
         alike = *kind[:2], tuple([_alike(leaf) for leaf in leaves])
         others = self._exported.setdefault(alike, [])
         for exported, program in others:
-            if all(_takes(*pair) for pair in zip(_arguments(exported), tensors, strict=True)):
+            if all(
+                _takes(*pair) for pair in zip(_read_argument_shapes(exported), tensors, strict=True)
+            ):
                 return program
         arguments = torch.utils._pytree.tree_unflatten(leaves, spec)
-        earlier_shapes = [_arguments(exported) for exported, _ in others]
+        earlier_shapes = [_read_argument_shapes(exported) for exported, _ in others]
         sizes = [
             _free(tensor, [types[k] for types in earlier_shapes])
             for k, tensor in enumerate(tensors)
@@ -502,7 +504,7 @@ def _alike(leaf: Any) -> Any:
     return (leaf.dtype, leaf.ndim) if isinstance(leaf, torch.Tensor) else leaf
 
 
-def _arguments(exported: ExportedModule) -> list[Any]:
+def _read_argument_shapes(exported: ExportedModule) -> list[Any]:
     """Return the argument shapes of an exported torch program; None for sizes that are free."""
     types = zip(exported.operands, exported.program.types, strict=True)
     return [

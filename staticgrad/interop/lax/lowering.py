@@ -93,8 +93,8 @@ ROWS.update(
         "reshape": lambda op, x: x.reshape(op.shape),
         "transpose": lambda op, x: x.transpose(op.perm),
         "sum": lambda op, x: x.sum(op.axes),
-        "max": lambda op, x: x.max(op.axes, initial=_border(x, op, least=True)),
-        "min": lambda op, x: x.min(op.axes, initial=_border(x, op, least=False)),
+        "max": lambda op, x: x.max(op.axes, initial=_reduce_empty(x, op, least=True)),
+        "min": lambda op, x: x.min(op.axes, initial=_reduce_empty(x, op, least=False)),
         "matmul": lambda op, a, b: jax.numpy.matmul(
             a.swapaxes(-1, -2) if op.transpose_a else a, b.swapaxes(-1, -2) if op.transpose_b else b
         ),
@@ -137,7 +137,7 @@ def row(*names: str) -> Callable[[Row], Row]:
     return register_row
 
 
-def _border(x: Any, op: Any, least: bool) -> Any:
+def _reduce_empty(x: Any, op: Any, least: bool) -> Any:
     """Lower a reduction of an empty array to its neutral element; None for other arrays."""
     if x.size:
         return None
@@ -334,7 +334,7 @@ def _random_bits(op: Any, key: Any, step: Any) -> Any:
 # -- windows --------------------------------------------------------------------------------------
 
 
-def _elements(op: Any, x: Any, fill: Any) -> list[Any]:
+def _gather_taps(op: Any, x: Any, fill: Any) -> list[Any]:
     """Gather the element of every window at each tap in JAX, ``fill`` outside of the image."""
     lead, image = x.shape[: x.ndim - op.count], x.shape[x.ndim - op.count :]
     read = {tap: (i, w) for tap, i, w in each_tap(op.axes(image, op.extents))}
@@ -350,13 +350,13 @@ def _elements(op: Any, x: Any, fill: Any) -> list[Any]:
 
 @row("window_sum")
 def _window_sum(op: Any, x: Any) -> Any:
-    return reduce(lambda a, b: a + b, _elements(op, x, 0))
+    return reduce(lambda a, b: a + b, _gather_taps(op, x, 0))
 
 
 @row("unfold")
 def _unfold_windows(op: Any, x: Any) -> Any:
     lead = x.shape[: x.ndim - op.count]
-    stacked = jax.numpy.stack(_elements(op, x, 0), len(lead))
+    stacked = jax.numpy.stack(_gather_taps(op, x, 0), len(lead))
     return stacked.reshape(*lead, *op.taps, *op.extents)
 
 
@@ -370,13 +370,13 @@ def _window_max(op: Any, x: Any) -> Any:
         wins = ~(second <= first) & (first == first)
         return jax.numpy.where(wins, second, first)
 
-    return reduce(larger, _elements(op, x, _least(x)))
+    return reduce(larger, _gather_taps(op, x, _least(x)))
 
 
 @row("window_place")
 def _window_place(op: Any, x: Any) -> Any:
-    inside = jax.numpy.stack(_elements(op, jax.numpy.ones(x.shape, "int8"), 0)) == 1
-    stacked = jax.numpy.stack(_elements(op, x, _least(x)))
+    inside = jax.numpy.stack(_gather_taps(op, jax.numpy.ones(x.shape, "int8"), 0)) == 1
+    stacked = jax.numpy.stack(_gather_taps(op, x, _least(x)))
     largest = stacked.max(0)
     chosen = (stacked == largest) | (stacked != stacked)
     return jax.numpy.argmax(chosen & inside, 0).astype(place_dtype(op.taps).numpy)
@@ -385,12 +385,12 @@ def _window_place(op: Any, x: Any) -> Any:
 @row("window_take")
 def _window_take(op: Any, x: Any, places: Any) -> Any:
     out = jax.numpy.zeros(places.shape, x.dtype)
-    for place, elements in enumerate(_elements(op, x, 0)):
+    for place, elements in enumerate(_gather_taps(op, x, 0)):
         out = jax.numpy.where(places == place, elements, out)
     return out
 
 
-def _spread(
+def _add_taps(
     op: Any, lead: Any, windows: Any, dtype: Any, values_of_tap: Callable[[Any], Any]
 ) -> Any:
     """Add the contribution of each tap to the windows' elements of an image, in JAX."""
@@ -405,7 +405,7 @@ def _fold_windows(op: Any, y: Any) -> Any:
     lead = y.ndim - 2 * op.count
     taps_first = jax.numpy.moveaxis(y, range(lead, lead + op.count), range(op.count))
     windows = y.shape[lead + op.count :]
-    return _spread(op, y.shape[:lead], windows, y.dtype, lambda tap: taps_first[tap])
+    return _add_taps(op, y.shape[:lead], windows, y.dtype, lambda tap: taps_first[tap])
 
 
 @row("window_put")
@@ -417,7 +417,7 @@ def _window_put(op: Any, y: Any, places: Any) -> Any:
         place = int(np.ravel_multi_index(tap, op.taps))
         return jax.numpy.where(places == place, y, jax.numpy.zeros((), y.dtype))
 
-    return _spread(op, y.shape[:lead], y.shape[lead:], y.dtype, values_of_tap)
+    return _add_taps(op, y.shape[:lead], y.shape[lead:], y.dtype, values_of_tap)
 
 
 # -- sparse products ------------------------------------------------------------------------------
@@ -460,7 +460,7 @@ def _sparse_solve(op: Any, data: Any, b: Any, *pattern: Any) -> Any:
         errors = "nan" if transposed else op.errors
         solve_op = type(op)(op.transposed is not transposed, errors, op.ordering)
         operands = map(_parts, (data, b)) if parts else (data, b)
-        (solution,) = _on_host(solve_op, *operands, *pattern)
+        (solution,) = _evaluate_on_host(solve_op, *operands, *pattern)
         return _join_parts(solution) if parts else solution
 
     kind: Any = op_class("sparse_product")
@@ -597,7 +597,7 @@ def _sylvester(op: Any, a: Any, b: Any, q: Any) -> Any:
 
     def solve_on_host(q: Any, transposed: bool) -> Any:
         pair = [x.swapaxes(-1, -2) if transposed else x for x in (a, b)]
-        return _on_host(op, *pair, q)[0]
+        return _evaluate_on_host(op, *pair, q)[0]
 
     return jax.lax.custom_linear_solve(
         lambda x: a @ x + x @ b,
@@ -627,7 +627,7 @@ def _fft(op: Any, x: Any) -> Any:
 @row("conv")
 def _conv(op: Any, x: Any, w: Any) -> Any:
     if x.dtype.kind != "f":
-        return _on_host(op, x, w)
+        return _evaluate_on_host(op, x, w)
     w = op.taps_of(w) if op.tiles else w
     return _convolve(op, x, w, x.shape[2:], op.extents)
 
@@ -644,7 +644,7 @@ def _convolve(op: Any, x: Any, w: Any, image: Any, windows: Any) -> Any:
 @row("conv_image")
 def _conv_image(op: Any, y: Any, w: Any) -> Any:
     if y.dtype.kind != "f":  # XLA's transposed convolutions of integers are wrong
-        return _on_host(op, y, w)
+        return _evaluate_on_host(op, y, w)
     x = jax.ShapeDtypeStruct((y.shape[0], op.groups * w.shape[1], *op.extents), y.dtype)
     f = lambda x: _convolve(op, x, w, op.extents, y.shape[2:])  # noqa: E731
     return jax.linear_transpose(f, x)(y)[0]
@@ -653,7 +653,7 @@ def _conv_image(op: Any, y: Any, w: Any) -> Any:
 @row("conv_filter")
 def _conv_filter(op: Any, x: Any, y: Any) -> Any:
     if x.dtype.kind != "f":
-        return _on_host(op, x, y)
+        return _evaluate_on_host(op, x, y)
     w = jax.ShapeDtypeStruct((y.shape[1], x.shape[1] // op.groups, *op.extents), x.dtype)
     f = lambda w: _convolve(op, x, w, x.shape[2:], y.shape[2:])  # noqa: E731
     return jax.linear_transpose(f, w)(y)[0]
@@ -666,7 +666,7 @@ def _types_of(arrays: Sequence[Any]) -> tuple[TensorType, ...]:
     return tuple([TensorType(as_dtype(array.dtype), array.shape) for array in arrays])
 
 
-def _on_host(op: Op, *arrays: Any) -> tuple[Any, ...]:
+def _evaluate_on_host(op: Op, *arrays: Any) -> tuple[Any, ...]:
     """Lower an op without a JAX counterpart to a host callback that evaluates it with NumPy."""
     if isinstance(op, Elementwise):  # batches are axes in front
         rank = max(array.ndim for array in arrays)
@@ -749,7 +749,7 @@ def _zero(of: Any) -> Any:
     return np.zeros(of.shape, jax.dtypes.float0)
 
 
-def _by_rule(
+def _attach_rule(
     op: Op, types: Sequence[TensorType], value: Callable[..., Any], arrays: Sequence[Any]
 ) -> Any:
     """Give ``value(*arrays)`` in JAX the derivative rule of our op."""
@@ -854,10 +854,10 @@ class Lowered:
         if name in REFUSED and op.ranks != 1:
             raise ExportError(REFUSED[name])
         if name in RULED:
-            return _by_rule(op, types, lambda *arrays: _by_row(op, arrays), args)
+            return _attach_rule(op, types, lambda *arrays: _by_row(op, arrays), args)
         if _find_row(op) is not None:
             return _by_row(op, args)
-        return _by_rule(op, types, lambda *arrays: _on_host(op, *arrays), args)
+        return _attach_rule(op, types, lambda *arrays: _evaluate_on_host(op, *arrays), args)
 
     def body(self, body: Graph, arrays: Sequence[Any]) -> tuple[Any, ...]:
         """Return the outputs of a body."""
@@ -897,7 +897,7 @@ def _refusal(node: Node, what: str, hint: str) -> ExportError:
     return ExportError(f"jax.lower: {node.op.name}: {what}", hint=hint, at=node.origin)
 
 
-def _loop(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
+def _lower_loop(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
     """Lower a loop to ``jax.lax.scan``, with stacked outputs and logged carries."""
     first, second = op.carries, op.carries + op.slices
     carry, rows, invariants = arrays[:first], arrays[first:second], arrays[second:]
@@ -918,7 +918,7 @@ def _loop(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
     return *ends, *stacked
 
 
-def _while(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
+def _lower_while(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
     """Lower a while loop to ``jax.lax.while_loop``; also return the number of iterations."""
     carry, invariants = tuple(arrays[: op.carries]), arrays[op.carries :]
 
@@ -939,7 +939,7 @@ def _branch(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
 
 
 #: Ops with bodies.
-BODIES: Final[dict[str, Any]] = {"loop": _loop, "while": _while, "branch": _branch}
+BODIES: Final[dict[str, Any]] = {"loop": _lower_loop, "while": _lower_while, "branch": _branch}
 
 
 def _array(feed: Any) -> Any:

@@ -787,7 +787,7 @@ def _reduce_window(
     window_dilation: Any, primitive: str,
 ) -> Any:  # fmt: skip
     """Reduce windows as ``lax.reduce_window``: by pooling, or tap by tap."""
-    pooled = _pool(x, window_dimensions, window_strides, padding, base_dilation,
+    pooled = _reduce_by_pooling(x, window_dimensions, window_strides, padding, base_dilation,
                      window_dilation, primitive)  # fmt: skip
     if pooled is not None:
         return pooled
@@ -802,7 +802,7 @@ def _reduce_window(
     return y
 
 
-def _pool(
+def _reduce_by_pooling(
     x: Any, dimensions: Any, strides: Any, padding: Any, base: Any, dilation: Any, primitive: str
 ) -> Any:
     """The reduction as a pooling of images, or None."""

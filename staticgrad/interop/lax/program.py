@@ -123,7 +123,7 @@ def _compute_call(call: LaxCall, operands: list[Any]) -> list[Any]:
             if call.primitive in CALLS:
                 results = CALLS[call.primitive](call, operands)
             elif _is_of_keys(call, operands):
-                results = _by_halves(call, operands)
+                results = _apply_to_key_words(call, operands)
             else:
                 results = _apply_row(call, operands, call.out)
             return [
@@ -165,7 +165,7 @@ def _is_of_keys(call: LaxCall, operands: Sequence[Any]) -> bool:
     )
 
 
-def _by_halves(call: LaxCall, operands: Sequence[Any]) -> list[Any]:
+def _apply_to_key_words(call: LaxCall, operands: Sequence[Any]) -> list[Any]:
     """Apply a JAX primitive to keys as to their two words, and stack the results."""
     out = [result_type._replace(dtype="uint32", is_key=False) for result_type in call.out]
     kinds = call.parameters["key_operands"]
@@ -436,14 +436,14 @@ def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
             shapes: Sequence[Any] = shapes,
         ) -> Any:
             """Pull cotangents back by the rule of JAX's ``custom_vjp``, packed in one vector."""
-            parts = dict(zip(places, _unpack(ct, shapes), strict=True))
+            parts = dict(zip(places, _unpack_vector(ct, shapes), strict=True))
             cts = [
                 parts[k] if k in parts else sg.zeros(call.out[k].shape, call.out[k].dtype)
                 for k in smooth
             ]
             return tuple(rule.pull_back(args, cts, needed))
 
-        for place, output in zip(places, _unpack(function(*operands), shapes), strict=True):
+        for place, output in zip(places, _unpack_vector(function(*operands), shapes), strict=True):
             outputs[place] = output
     return outputs
 
@@ -455,7 +455,7 @@ def _pack(values: Sequence[Any]) -> Any:
     return sg.concatenate([value.reshape((value.size,)) for value in values])
 
 
-def _unpack(vector: Any, shapes: Sequence[Any]) -> list[Any]:
+def _unpack_vector(vector: Any, shapes: Sequence[Any]) -> list[Any]:
     """Split a vector into arrays of these shapes: packed results of a custom JAX rule."""
     if len(shapes) == 1:
         return [vector]

@@ -37,10 +37,12 @@ def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
         operands = tuple(_operand(variable, places) for variable in equation.invars)
         name = equation.primitive.name
         inside = _inner_program(equation)
-        parameters: dict[str, Any] = _parameters(equation) if inside is None else {"jaxpr": inside}
+        parameters: dict[str, Any] = (
+            _read_parameters(equation) if inside is None else {"jaxpr": inside}
+        )
         if name in SAMPLERS and inside is not None:
             name = "custom_jvp_call"
-            parameters = {"program": inside, "rule": _rule(equation, name)}
+            parameters = {"program": inside, "rule": _read_rule(equation, name)}
         elif inside is not None:
             name = "closed_call"
         kinds = [type_of(variable.aval) for variable in equation.invars]
@@ -120,12 +122,12 @@ def _inner_program(equation: Any) -> LaxProgram | None:
     return program_of(closed)
 
 
-def _parameters(equation: Any) -> dict[str, Any]:
+def _read_parameters(equation: Any) -> dict[str, Any]:
     """Convert the parameters of a jaxpr equation to plain data; nested jaxprs become programs."""
     name = equation.primitive.name
     if name in ("custom_jvp_call", "custom_vjp_call"):
         program = program_of(equation.params["call_jaxpr"])
-        return {"program": program, "rule": _rule(equation, name)}
+        return {"program": program, "rule": _read_rule(equation, name)}
     if name == "custom_linear_solve":
         lengths, jaxprs = equation.params["const_lengths"], equation.params["jaxprs"]
         return {
@@ -137,7 +139,7 @@ def _parameters(equation: Any) -> dict[str, Any]:
         }
     if name == "pure_callback":
         return {"callback": HostFunction(equation.params["callback"])}
-    parameters = {parameter: _plain(value) for parameter, value in equation.params.items()}
+    parameters = {parameter: _read_parameter(value) for parameter, value in equation.params.items()}
     if name.startswith("random_"):
         key = equation.outvars[0].aval if name != "random_bits" else equation.invars[0].aval
         parameters.pop("impl", None)
@@ -163,7 +165,7 @@ class HostFunction:
         return results if len(results) != 1 else results[0]
 
 
-def _rule(equation: Any, name: str) -> DerivativeRule:
+def _read_rule(equation: Any, name: str) -> DerivativeRule:
     """Read the ``custom_jvp`` or ``custom_vjp`` rule of a jaxpr equation as JAX traces it."""
     avals = [variable.aval for variable in equation.invars]
     outs = [variable.aval for variable in equation.outvars]
@@ -224,7 +226,7 @@ def _struct(aval: Any) -> Any:
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
 
 
-def _plain(value: Any) -> Any:
+def _read_parameter(value: Any) -> Any:
     """Convert a parameter of a jaxpr equation to plain data."""
     if value is None or isinstance(value, bool | str | float | complex):
         return value
@@ -240,7 +242,7 @@ def _plain(value: Any) -> Any:
         names = {"FILL_OR_DROP": "fill", "CLIP": "clip", "PROMISE_IN_BOUNDS": "promise"}
         return names.get(value.name, value.name)
     if isinstance(value, tuple | list):
-        return tuple(_plain(element) for element in value)
+        return tuple(_read_parameter(element) for element in value)
     if isinstance(value, np.dtype | type):
         return np.dtype(value).name
     if hasattr(value, "__index__"):

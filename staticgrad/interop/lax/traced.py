@@ -52,15 +52,15 @@ class JaxProgram:
             ArgumentError: other containers, shapes or element types.
         """
         arrays_by_place: dict[int, Any] = {}
-        _match(self.arguments, args, arrays_by_place, self.__name__, "the arguments")
+        _match_leaves(self.arguments, args, arrays_by_place, self.__name__, "the arguments")
         operands = [
-            _operand(self.__name__, arrays_by_place[place], kind)
+            _check_operand(self.__name__, arrays_by_place[place], kind)
             for place, kind in enumerate(self.program.inputs)
         ]
         return _fill_containers(self.results, self.program.run(operands))
 
 
-def _match(expected: Any, actual: Any, into: dict[int, Any], name: str, where: str) -> None:
+def _match_leaves(expected: Any, actual: Any, into: dict[int, Any], name: str, where: str) -> None:
     """Match the arguments of a traced JAX program with the example's containers; collect leaves."""
     if isinstance(expected, int):
         into[expected] = actual
@@ -86,7 +86,7 @@ def _match(expected: Any, actual: Any, into: dict[int, Any], name: str, where: s
         )
     if same and parts.keys() == items.keys():
         for key, expected_part in items.items():
-            _match(expected_part, parts[key], into, name, f"{where}[{key!r}]")
+            _match_leaves(expected_part, parts[key], into, name, f"{where}[{key!r}]")
         return
     raise ArgumentError(
         f"{name}: {where} has other containers than the example that it was traced with",
@@ -108,7 +108,7 @@ def _fill_containers(tree: Any, values: Any) -> Any:
     return structure.rebuilt([_fill_containers(part, values) for part in by_name.values()])
 
 
-def _operand(name: str, argument: Any, kind: LaxType) -> Any:
+def _check_operand(name: str, argument: Any, kind: LaxType) -> Any:
     """Check an argument of a JAX program against the example's type; 64 bits count as 32."""
     is_number = isinstance(argument, bool | int | float | complex)
     value = as_value(argument)

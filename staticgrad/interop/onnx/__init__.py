@@ -70,7 +70,7 @@ def export(program: Any, path: Any, *inputs: Any) -> None:
         )
     if isinstance(program, OnnxModel) and not inputs:
         program = program.graph()
-    graph = _graph_of(program, inputs) if isinstance(program, Module) else program
+    graph = _trace_graph(program, inputs) if isinstance(program, Module) else program
     graph = getattr(graph, "graph", graph)
     if not isinstance(graph, Graph):
         raise ArgumentError(
@@ -80,7 +80,7 @@ def export(program: Any, path: Any, *inputs: Any) -> None:
     onnx.save(model_of(graph), path)
 
 
-def _graph_of(module: Module, inputs: tuple[Any, ...]) -> Graph:
+def _trace_graph(module: Module, inputs: tuple[Any, ...]) -> Graph:
     """Trace a module in evaluation mode as the graph to export to ONNX."""
     if not inputs:
         raise ArgumentError(

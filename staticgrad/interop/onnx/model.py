@@ -135,7 +135,7 @@ class OnnxModel(Module):
                 hint=f"its inputs are {list_names(names)}",
             )
         statistics = {name: stop_gradient(value) for name, value in self.statistics.items()}
-        with _reading(self._file):
+        with _explain_damage(self._file):
             results = program.run({**self.weights, **statistics, **operand_by_name})
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -148,7 +148,7 @@ class OnnxModel(Module):
                 f"the input {name!r} must be known while the graph is built",
                 hint=f"model(..., **{{{name!r}: array}})",
             )
-        with _reading(self._file):
+        with _explain_damage(self._file):
             operands = {
                 name: new_input(name, *shape_and_dtype)
                 for name, shape_and_dtype in self.inputs.items()
@@ -166,12 +166,12 @@ def model_from(read: Callable[[], Any], file: str) -> OnnxModel:
     Raises:
         SavedFileError: it is damaged, empty or something else than a model of ONNX.
     """
-    with _reading(file):
+    with _explain_damage(file):
         return OnnxModel(read(), file)
 
 
 @contextmanager
-def _reading(file: str) -> Iterator[None]:
+def _explain_damage(file: str) -> Iterator[None]:
     """Turn any error of a damaged ONNX file into one error that names the file."""
     name = file or "the model"
     try:
@@ -338,7 +338,7 @@ class _Program:
             except Exception as error:
                 if isinstance(error, _NodeError):
                     raise
-                raise _refusal(node, operands, error) from error
+                raise _make_node_error(node, operands, error) from error
             env.update(zip(node.output, results, strict=False))
 
     def _results(
@@ -480,7 +480,7 @@ def _apply_row(
         "operator": node.op_type, "opset": opset, "outputs": len([*filter(None, node.output)])
     }  # fmt: skip
     options |= {name: value for name, value in facts.items() if name in arguments}
-    results = row(*map(_operand, inputs, operands), **options)
+    results = row(*map(_prepare_operand, inputs, operands), **options)
     return (
         _fold_constants(results)
         if is_known and all(array.dtype != object for array in arrays)
@@ -488,7 +488,7 @@ def _apply_row(
     )
 
 
-def _operand(argument: Argument, operand: Any) -> Any:
+def _prepare_operand(argument: Argument, operand: Any) -> Any:
     """Convert an ONNX operand as its row takes it: a constant array, or a value."""
     if argument.name in STATIC and isinstance(operand, Value):
         raise ExportError(
@@ -534,7 +534,7 @@ def _function_of_types(
         ExportError: there is none.
     """
     if schema is not None and schema.has_context_dependent_function:
-        types = [_type_of(operand).SerializeToString() for operand in operands]
+        types = [_make_onnx_type(operand).SerializeToString() for operand in operands]
         text = schema.get_context_dependent_function(node.SerializeToString(), types)
         function = onnx.FunctionProto()
         function.ParseFromString(text)
@@ -547,12 +547,12 @@ def _function_of_types(
     )
 
 
-def _type_of(operand: Any) -> Any:
+def _make_onnx_type(operand: Any) -> Any:
     """Return the ONNX type of an operand: a tensor, a sequence or nothing."""
     if operand is None:
         return onnx.TypeProto()
     if isinstance(operand, list):
-        return onnx.helper.make_sequence_type_proto(_type_of(operand[0]))
+        return onnx.helper.make_sequence_type_proto(_make_onnx_type(operand[0]))
     dtype = np.dtype("int64") if operand.dtype == object else operand.dtype
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     shape = [size if isinstance(size, int) else str(size) for size in operand.shape]
@@ -563,7 +563,7 @@ class _NodeError(ExportError):
     """An error that names its node."""
 
 
-def _refusal(node: Any, operands: list[Any], error: Exception) -> ExportError:
+def _make_node_error(node: Any, operands: list[Any], error: Exception) -> ExportError:
     """Build the error for an ONNX node: its name, its operator, and what is wrong."""
     what, hint = f"{type(error).__name__}: {error}", ""
     if isinstance(error, StaticgradError):

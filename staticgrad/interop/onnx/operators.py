@@ -476,7 +476,7 @@ def _spatial(x: Any) -> tuple[int, ...]:
     return tuple(range(2, x.ndim))
 
 
-def _windows(
+def _read_windows(
     x: Any, taps: Sequence[Any], strides: Any, dilations: Any, auto_pad: str, pads: Any
 ) -> dict[str, Any]:
     """Convert ONNX's strides, dilations and padding to options of ``sg.nn``'s windows."""
@@ -498,7 +498,7 @@ def _conv(
     x: Any, w: Any, b: Any = None, *, auto_pad: str = "NOTSET", dilations: Any = None,
     group: int = 1, kernel_shape: Any = None, pads: Any = None, strides: Any = None,
 ) -> Any:  # fmt: skip
-    options = _windows(x, w.shape[2:], strides, dilations, auto_pad, pads)
+    options = _read_windows(x, w.shape[2:], strides, dilations, auto_pad, pads)
     return nn.conv(x, w, b, groups=group, **options)
 
 
@@ -510,7 +510,9 @@ def _conv_transpose(
 ) -> Any:  # fmt: skip
     """Compute ONNX's ConvTranspose, with padding from its output shape."""
     same = auto_pad.startswith("SAME")
-    options = _windows(x, w.shape[2:], strides, dilations, "NOTSET" if same else auto_pad, pads)
+    options = _read_windows(
+        x, w.shape[2:], strides, dilations, "NOTSET" if same else auto_pad, pads
+    )
     steps, dilation, more = options["stride"], options["dilation"], [*(output_padding or ())]
     more = more or [0] * len(steps)
     if output_shape is not None or same:
@@ -534,7 +536,7 @@ def _pool(
     """Pool windows by ONNX's MaxPool, AveragePool or LpPool; the indices are unsupported."""
     if outputs > 1:
         raise unsupported_variant("the second result, the indices,")
-    options = _windows(x, kernel_shape, strides, dilations, auto_pad, pads)
+    options = _read_windows(x, kernel_shape, strides, dilations, auto_pad, pads)
     options |= {"ceil_mode": bool(ceil_mode)}
     if operator == "MaxPool":
         return nn.max_pool(x, tuple(kernel_shape), **options)
@@ -550,7 +552,7 @@ def _col2im(
 ) -> Any:  # fmt: skip
     """Add the columns of windows back into images (ONNX's Col2Im)."""
     image, taps = sizes_of(image_shape), sizes_of(block_shape)
-    options = _windows(x, taps, strides, dilations, "NOTSET", pads)
+    options = _read_windows(x, taps, strides, dilations, "NOTSET", pads)
     windows = [
         (size + sum(options["padding"][k]) - (taps[k] - 1) * options["dilation"][k] - 1)
         // options["stride"][k] + 1
@@ -665,7 +667,7 @@ def _grid_sample(
 # -- quantized numbers ----------------------------------------------------------------------------
 
 
-def _along(x: Any, scale_or_zero: Any, axis: int, block_size: int) -> Any:
+def _broadcast_along_axis(x: Any, scale_or_zero: Any, axis: int, block_size: int) -> Any:
     """Broadcast ONNX's quantization scale or zero point along its axis, or over blocks."""
     if (
         scale_or_zero is None
@@ -688,7 +690,9 @@ def _dequantize_linear(
     output_dtype: Any = None,
 ) -> Any:  # fmt: skip
     """Compute ONNX's DequantizeLinear: (x - zero) scale."""
-    scale, zero = (_along(x, scale_or_zero, axis, block_size) for scale_or_zero in (scale, zero))
+    scale, zero = (
+        _broadcast_along_axis(x, scale_or_zero, axis, block_size) for scale_or_zero in (scale, zero)
+    )
     integers = sg.astype(x, "int32")
     integers = integers if zero is None else integers - sg.astype(zero, "int32")
     return sg.astype(integers, scale.dtype) * scale
@@ -701,7 +705,9 @@ def _quantize_linear(
 ) -> Any:  # fmt: skip
     """Compute ONNX's QuantizeLinear: round x / scale + zero, and clip to the integer type."""
     target = np.dtype((output_dtype or "uint8") if zero is None else zero.dtype.name)
-    scale, zero = (_along(x, scale_or_zero, axis, block_size) for scale_or_zero in (scale, zero))
+    scale, zero = (
+        _broadcast_along_axis(x, scale_or_zero, axis, block_size) for scale_or_zero in (scale, zero)
+    )
     rounded = sg.rint(sg.astype(x, "float32") / sg.astype(scale, "float32"))
     rounded = rounded if zero is None else rounded + sg.astype(zero, "float32")
     ends = np.iinfo(target)

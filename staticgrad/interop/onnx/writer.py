@@ -230,7 +230,7 @@ def model_of(graph: Graph) -> Any:
             "a model of ONNX has no updates of parameters",
             hint="sg.onnx.export(sg.Graph(graph.outputs), path), or a module",
         )
-    graph = _by_others(graph)
+    graph = _rewrite_by_other_ops(graph)
     writer = Writer()
     helper = onnx.helper
     for value in (*graph.inputs, *graph.parameters):
@@ -268,7 +268,7 @@ def model_of(graph: Graph) -> Any:
     return model
 
 
-def _by_others(graph: Graph) -> Graph:
+def _rewrite_by_other_ops(graph: Graph) -> Graph:
     """Rewrite ops that have no ONNX writer by other ops."""
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Any:
@@ -277,7 +277,7 @@ def _by_others(graph: Graph) -> Graph:
             return _BY_OTHERS[op.name](*args, **dict(op.attributes()))
         if not isinstance(op, BodyOp):
             return None
-        return op.with_bodies([*map(_by_others, op.bodies)])(*args)
+        return op.with_bodies([*map(_rewrite_by_other_ops, op.bodies)])(*args)
 
     return graph.replace_nodes(rewrite)
 
@@ -349,7 +349,7 @@ def _broadcast(w: Writer, node: Any, x: str) -> Any:
     return w("Expand", x, w.shape(op.shape))
 
 
-def _slice(w: Writer, node: Any, x: str) -> Any:
+def _write_slice(w: Writer, node: Any, x: str) -> Any:
     """Write a slice as an ONNX Slice node, with rows for the axes that it cuts."""
     op, (value,) = node.op, node.args
     rows = [
@@ -396,7 +396,7 @@ def _largest(w: Writer, node: Any, x: str, count: Size, largest: bool) -> Any:
     return w("TopK", x, w.size(count), count=2, axis=node.op.axis, largest=int(largest))
 
 
-def _windows(node: Any, taps: Sequence[Size], sizes: Sequence[Size]) -> dict[str, Any]:
+def _window_attributes(node: Any, taps: Sequence[Size], sizes: Sequence[Size]) -> dict[str, Any]:
     """Return ONNX's attributes of windows; padding at the ends is what gives these sizes."""
     op, pads = node.op, [*node.op.before]
     for k, (tap, size, extent) in enumerate(zip(taps, sizes, op.extents, strict=True)):
@@ -415,11 +415,11 @@ def _windows(node: Any, taps: Sequence[Size], sizes: Sequence[Size]) -> dict[str
 
 def _conv(w: Writer, node: Any, x: str, filters: str) -> Any:
     image, kernel = node.args
-    words = _windows(node, kernel.shape[2:], image.shape[2:])
+    words = _window_attributes(node, kernel.shape[2:], image.shape[2:])
     return w("Conv", x, filters, group=node.op.groups, **words)
 
 
-def _conv_image(w: Writer, node: Any, x: str, filters: str) -> Any:
+def _write_conv_image(w: Writer, node: Any, x: str, filters: str) -> Any:
     """Write the gradient of a convolution by its images as an ONNX ConvTranspose."""
     op, (image, kernel) = node.op, node.args
     taps, left = kernel.shape[2:], []
@@ -436,12 +436,12 @@ def _conv_image(w: Writer, node: Any, x: str, filters: str) -> Any:
     )  # fmt: skip
 
 
-def _window(w: Writer, node: Any, x: str) -> Any:
+def _write_window(w: Writer, node: Any, x: str) -> Any:
     """Write windows as an ONNX MaxPool, or as AveragePool times the number of taps."""
     op, (value,) = node.op, node.args
     first = value.ndim - len(op.taps)
     spatial, source = value.shape[first:], x
-    words = _windows(node, op.taps, spatial)
+    words = _window_attributes(node, op.taps, spatial)
     if first != 2:
         x = w.write_reshape(x, (prod(value.shape[:first]), 1, *spatial))
     if op.name == "window_max":
@@ -454,7 +454,7 @@ def _window(w: Writer, node: Any, x: str) -> Any:
     return out if x == source else w.write_reshape(out, node.types[0].shape)
 
 
-def _loop(w: Writer, node: Any, *operands: str) -> Any:
+def _write_loop(w: Writer, node: Any, *operands: str) -> Any:
     """Write a loop as an ONNX Scan; a reverse loop flips what is read and stacked."""
     op, (number, *inputs) = node.op, node.op.body.inputs
     first, last = op.carries, op.carries + op.slices
@@ -474,7 +474,7 @@ def _loop(w: Writer, node: Any, *operands: str) -> Any:
     return [*results[:first], *map(flip, results[first:])]
 
 
-def _branch(w: Writer, node: Any, index: str, *operands: str) -> Any:
+def _write_branch(w: Writer, node: Any, index: str, *operands: str) -> Any:
     """Write a branch of two cases as an ONNX If."""
     cases = node.op.cases
     if len(cases) != 2:
@@ -488,12 +488,12 @@ def _branch(w: Writer, node: Any, index: str, *operands: str) -> Any:
 
 #: Our op -> what writes a node of it: the names of its results, given those of its operands.
 _WRITERS: Final[dict[str, Callable[..., Any]]] = {
-    "branch": _branch,
+    "branch": _write_branch,
     "broadcast": _broadcast,
     "cast": lambda w, node, x: w("Cast", x, to=_element(node.types[0])),
     "concat": lambda w, node, *x: w("Concat", *x, axis=node.op.axis),
     "conv": _conv,
-    "conv_image": _conv_image,
+    "conv_image": _write_conv_image,
     "cumsum": lambda w, node, x: w("CumSum", x, w.constant(node.op.axis, np.int64)),
     "floor_divide": _floor_divide,
     "fmod": lambda w, node, x, y: w("Mod", x, y, fmod=1),
@@ -501,7 +501,7 @@ _WRITERS: Final[dict[str, Callable[..., Any]]] = {
         "Pow", x, w.constant(node.op.exponent, node.types[0].dtype.numpy)
     ),
     "iota": _iota,
-    "loop": _loop,
+    "loop": _write_loop,
     "matmul": _matmul,
     "max": _reduction("ReduceMax"),
     "min": _reduction("ReduceMin"),
@@ -509,7 +509,7 @@ _WRITERS: Final[dict[str, Callable[..., Any]]] = {
     "remainder": _remainder,
     "reshape": lambda w, node, x: w.write_reshape(x, node.op.shape),
     "size": lambda w, node: w("Cast", w.scalar(node.op.dim), to=_element(node.types[0])),
-    "slice": _slice,
+    "slice": _write_slice,
     "sort": lambda w, node, x: _largest(
         w, node, x, node.args[0].shape[node.op.axis], node.op.descending
     ),
@@ -518,6 +518,6 @@ _WRITERS: Final[dict[str, Callable[..., Any]]] = {
     "take_along": lambda w, node, x, places: w("GatherElements", x, places, axis=node.op.axis),
     "topk": lambda w, node, x: _largest(w, node, x, node.op.k, not node.op.smallest),
     "transpose": lambda w, node, x: w("Transpose", x, perm=[*node.op.perm]),
-    "window_max": _window,
-    "window_sum": _window,
+    "window_max": _write_window,
+    "window_sum": _write_window,
 }

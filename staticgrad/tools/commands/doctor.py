@@ -78,7 +78,7 @@ def _processor() -> str:
     return f"{chosen.cpu}, {chosen.vector_bits}-bit vectors, rung {chosen.level} of the ladder"
 
 
-def _threads() -> str:
+def _check_threads() -> str:
     """Report the number of threads and the reason; with several, check a shared sum."""
     asked, allowed = config.current().threads, processors.allowed_processors()
     count = processors.threads(asked)
@@ -94,7 +94,7 @@ def _threads() -> str:
     return f"{count} ({asked}; the process may use {allowed} cores), with the bytes of one"
 
 
-def _self_test() -> str:
+def _run_self_test() -> str:
     """Run the self-test of generated code on this processor."""
     if not config.current().jit:
         return "not run: the jit is off"
@@ -106,7 +106,7 @@ def _self_test() -> str:
     return "masked loops at 17 sizes give NumPy's results"
 
 
-def _compiled_gradient() -> str:
+def _check_compiled_gradient() -> str:
     """Check a small compiled gradient against the NumPy evaluator."""
     x = sg.input("x", ("rows", 5), "float32")
     loss = (sg.tanh(x) * x).sum()
@@ -121,7 +121,7 @@ def _compiled_gradient() -> str:
     return f"agrees with NumPy to {max(errors):.0e}"
 
 
-def _compilers() -> str:
+def _check_backends() -> str:
     """Check that one program gives bitwise identical results by each built-in backend."""
     x = sg.input("x", ("rows", 5), "float32")
     program = sg.tanh(x).sum(axis=0)
@@ -148,7 +148,7 @@ def _lapack() -> str:
     )
 
 
-def _libraries() -> str:
+def _check_libraries() -> str:
     """Check SciPy's Fourier transform and Cholesky factor, which kernels call, against NumPy's."""
     x = sg.input("x", (7, 7), "float64")
     program = {"transform": sg.abs(sg.fft.fft(x)), "factor": sg.linalg.cholesky(x)}
@@ -164,7 +164,7 @@ def _libraries() -> str:
     return "a Fourier transform and a Cholesky factor agree with NumPy"
 
 
-def _cache() -> str:
+def _check_cache() -> str:
     """Check that the kernel cache is writable, and report its size."""
     info = cache.info()
     folder = info.directory
@@ -178,11 +178,11 @@ def _cache() -> str:
 _CHECKS: Final[dict[str, Callable[[], str]]] = {
     "settings": _settings,
     "processor": _processor,
-    "self-test": _self_test,
-    "threads": _threads,
-    "compiled gradient": _compiled_gradient,
-    "compilers": _compilers,
+    "self-test": _run_self_test,
+    "threads": _check_threads,
+    "compiled gradient": _check_compiled_gradient,
+    "compilers": _check_backends,
     "linear algebra": _lapack,
-    "routines of SciPy": _libraries,
-    "kernel cache": _cache,
+    "routines of SciPy": _check_libraries,
+    "kernel cache": _check_cache,
 }

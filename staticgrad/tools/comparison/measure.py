@@ -177,7 +177,7 @@ def compare(
         checkpointed = memory.checkpointed_tape(chosen, batch, seconds / 4)
         course = courses.CoursePlan(usual, next((n for n in reversed(sizes) if n != usual), None))
         ran = courses_of(spec, chosen, course, watch)
-        held_bytes, changes = _along(chosen, trained, course, ran, peaks)
+        held_bytes, changes = _measure_courses(chosen, trained, course, ran, peaks)
         watch("what a graph cannot do")
         return ShownComparison(
             **about,
@@ -268,7 +268,7 @@ def _tape_alone(
     )
 
 
-def _along(
+def _measure_courses(
     chosen: ComparedProgram, trained: DefineThenRun, plan: courses.CoursePlan,
     ran: Mapping[str, Sequence[Course]], peaks: Mapping[int, int],
 ) -> tuple[Mapping[str, tuple[int, ...]], Changes | None]:  # fmt: skip

@@ -129,7 +129,7 @@ def _start_way(
         way.step(batch)
         first = time.perf_counter() - begin
         way.restore()
-        row = Peer(name, first=first, losses=_apart(chosen, way))
+        row = Peer(name, first=first, losses=_compare_losses(chosen, way))
         way.restore()
     except NoPeer as reason:
         return Peer(name, reason=str(reason)), None
@@ -235,7 +235,7 @@ def _quiet_torch() -> Any:
             torch.set_num_threads(threads)
 
 
-def _apart(chosen: ComparedProgram, way: PeerWay) -> float:
+def _compare_losses(chosen: ComparedProgram, way: PeerWay) -> float:
     """Return the largest relative difference of a library's losses from those of the tape.
 
     Random numbers differ from library to library: of a program that draws some, the means of the

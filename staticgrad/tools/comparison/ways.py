@@ -231,7 +231,7 @@ def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
     batches = [chosen.draw(chosen.batch_size, draw) for _ in range(STEPS)]
     taped: list[float] = []
     for batch in batches:
-        with limit_time(chosen.name, chosen.origin), _after(taped, chosen.name):
+        with limit_time(chosen.name, chosen.origin), _add_losses_to_errors(taped, chosen.name):
             taped.append(tape.step(batch))
     values = {name: np.array(value) for name, value in tape.values().items()}
     chosen.restore()
@@ -243,11 +243,13 @@ def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
     problem = chosen.describe_frozen() or _describe_divergence(taped, ran)
     if not problem and not losses <= tolerance:
         problem = f"the losses differ by {losses:.1e}, relatively"
-    return Agreement(tuple(taped), ran, losses, _apart(values, compiled.values()), problem)
+    return Agreement(
+        tuple(taped), ran, losses, _measure_distance(values, compiled.values()), problem
+    )
 
 
 @contextmanager
-def _after(losses: Sequence[float], name: str) -> Iterator[None]:
+def _add_losses_to_errors(losses: Sequence[float], name: str) -> Iterator[None]:
     """Add to errors of training after which losses they come."""
     try:
         yield
@@ -289,7 +291,9 @@ def _difference(loss: float, other_loss: float) -> float:
     return difference if math.isfinite(difference) else math.inf
 
 
-def _apart(values: Mapping[str, Array], other_values: Mapping[str, Array]) -> float | None:
+def _measure_distance(
+    values: Mapping[str, Array], other_values: Mapping[str, Array]
+) -> float | None:
     """Return the largest relative Euclidean distance of two sets of values; None if undefined."""
     distances = []
     for name, array in values.items():

@@ -33,7 +33,7 @@ _SEVERAL_OPERANDS: Final = tuple(
         lambda x: x @ sg.ones((3, 1)) * sg.sum(x, axis=0),
     ),
 )
-def _outer(program: LintedGraph, node: Node) -> Seen | None:
+def _lint_outer(program: LintedGraph, node: Node) -> Seen | None:
     """Return the lint's finding if ``[n, 1]`` meets ``[n]`` and the result is [n, n]."""
     rank = len(node.types[0].shape)
     for column in node.args:

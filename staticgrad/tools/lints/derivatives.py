@@ -68,7 +68,7 @@ def divisor(program: LintedGraph, node: Node) -> Symbolic | None:
         lambda x: nn.layer_norm(x),
     ),
 )
-def _root(program: LintedGraph, node: Node) -> Seen | None:
+def _lint_root(program: LintedGraph, node: Node) -> Seen | None:
     """Return the lint's finding for a root at 0, where its derivative is infinite."""
     operand = node.args[0]
     power = exponent(program, node)
@@ -113,7 +113,7 @@ def _instead_of_root(below: Node) -> str:
         lambda x: nn.logsumexp(x),
     ),
 )
-def _log(program: LintedGraph, node: Node) -> Seen | None:
+def _lint_logarithm(program: LintedGraph, node: Node) -> Seen | None:
     """Return the lint's finding for a logarithm whose operand can be 0."""
     operand = node.args[0]
     if program.range(operand).zero < Zero.CHOSEN or program.guard(node, operand) is not Shield.NONE:
@@ -148,7 +148,7 @@ def _log(program: LintedGraph, node: Node) -> Seen | None:
         lambda x: nn.softmax(x),
     ),
 )
-def _division(program: LintedGraph, node: Node) -> Seen | None:
+def _lint_division(program: LintedGraph, node: Node) -> Seen | None:
     """Return the lint's finding for a division by a value that can be 0."""
     by = divisor(program, node)
     if by is None or program.range(by).zero < Zero.CHOSEN:
@@ -176,7 +176,7 @@ def _division(program: LintedGraph, node: Node) -> Seen | None:
         lambda x: sg.arcsin(sg.stop_gradient(x)),
     ),
 )
-def _arc(program: LintedGraph, node: Node) -> Seen | None:
+def _lint_arc(program: LintedGraph, node: Node) -> Seen | None:
     """Return the lint's finding for an arc function at 1 or -1, where its slope is infinite."""
     operand = node.args[0]
     bounds = program.range(operand)
@@ -216,7 +216,7 @@ def _arc(program: LintedGraph, node: Node) -> Seen | None:
         lambda x: nn.elu(x),
     ),
 )
-def _behind_where(program: LintedGraph, node: Node) -> Seen | None:
+def _lint_masked_infinity(program: LintedGraph, node: Node) -> Seen | None:
     """Return the lint's finding for an infinite branch of ``where``: its gradient is NaN."""
     name = node.op.name
     if name == "exp":

@@ -64,7 +64,7 @@ def _find_unshifted(program: LintedGraph, node: Node) -> Seen | None:
     grown = _exponential(node.args[0])
     if grown is None or program.range(grown.args[0]).high <= _LARGE:
         return None
-    use = _use(program, node)
+    use = _find_use_of_sum(program, node)
     if use is None or program.guard(grown, grown.args[0]) is not Shield.NONE:
         return None
     return Seen(
@@ -73,7 +73,7 @@ def _find_unshifted(program: LintedGraph, node: Node) -> Seen | None:
     )
 
 
-def _use(program: LintedGraph, node: Node) -> str | None:
+def _find_use_of_sum(program: LintedGraph, node: Node) -> str | None:
     """Return how a sum of exponentials is used: as a divisor, or under a logarithm."""
     pending = [node]
     for _ in range(_STEPS):

@@ -195,7 +195,7 @@ def _operand_of_mean(value: Symbolic) -> Symbolic | None:
         lambda x: sg.mean(x * x) - sg.mean(x),
     ),
 )
-def _variance(program: LintedGraph, node: Node) -> Seen | None:
+def _lint_variance(program: LintedGraph, node: Node) -> Seen | None:
     """Return the lint's finding for a variance as mean(x * x) - mean(x) ** 2: it cancels."""
     mean_of = _operand_of_mean(node.args[0])
     root = _base_of_square(node.args[1])
@@ -253,7 +253,7 @@ def _is_computed(value: Symbolic) -> bool:
         lambda x, y: x.astype("int64") == y.astype("int64"),
     ),
 )
-def _equality(program: LintedGraph, node: Node) -> Seen | None:
+def _lint_equality(program: LintedGraph, node: Node) -> Seen | None:
     """Return the lint's finding for == between computed floats."""
     a, b = node.args
     if not a.dtype.is_float or skip_moves(a).key == skip_moves(b).key:
