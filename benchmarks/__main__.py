@@ -19,6 +19,7 @@ BENCHMARKS: Final = {
     "ablation": "special paths of the compiler switched off, one by one",
     "bridges": "functions in PyTorch and JAX, beside the program by itself",
     "budgets": "predicted cost of plans under memory budgets",
+    "calls": "one call, results dropped, held or fed back, beside JAX and PyTorch",
     "time_budgets": "measured cost of memory budgets, beside JAX's and PyTorch's checkpoints",
     "complex": "ten programs with complex numbers, beside JAX and PyTorch",
     "compile_times": "process start to first result, beside JAX and PyTorch",
