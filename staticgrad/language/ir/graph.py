@@ -334,7 +334,7 @@ class Graph(GraphParts):
         return html
 
     def svg(self) -> str:
-        """The picture that notebooks show, as the text of an SVG file that needs nothing else.
+        """Return the graph's picture, as notebooks show it, as a self-contained SVG file.
 
         >>> import staticgrad as sg
         >>> sg.Graph(sg.tanh(sg.input("x", (3,)))).svg()[:4]
@@ -344,7 +344,7 @@ class Graph(GraphParts):
         return picture
 
     def dot(self) -> str:
-        """The graph in the language of Graphviz: a box for each operation, with its result's type.
+        """Return the graph in Graphviz's DOT language: a box per operation, with its result's type.
 
         >>> import staticgrad as sg
         >>> print(sg.Graph(sg.tanh(sg.input("x", (3,), "float32")), name="g").dot())

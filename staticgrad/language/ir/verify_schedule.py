@@ -296,8 +296,11 @@ def values_are_written_before_they_are_read(schedule: Schedule) -> None:
 
 
 def parameters_are_overwritten_after_their_last_read(schedule: Schedule) -> None:
-    """The old value of a parameter is read before any step writes it, the new one after all of
-    them; after a parameter was written no index is checked that none before it has checked."""
+    """Check that a schedule overwrites each parameter after its last read.
+
+    The old value of a parameter is read before any step writes it, the new one after all of
+    them; after a parameter was written no index is checked that none before it has checked.
+    """
     parameters = {b.name for b in schedule.buffers if b.role == "parameter"}
     left = Counter(
         name for step in schedule.steps for name in set(step.writes()) if name in parameters

@@ -135,7 +135,7 @@ def substitute_batch(
 def _build(
     node: Node, pairs: Sequence[Batched], pair_by_key: dict[tuple[Node, int], Batched], size: Size
 ) -> None:
-    """Note the results of a node some of whose operands have the batch axis."""
+    """Batch a node (vmap) some of whose operands have the batch axis, and note its results."""
     with within(node.origin, node.order):
         results = _batch_by_rule(
             node, [value for value, _ in pairs], [has for _, has in pairs], size

@@ -81,7 +81,7 @@ class TensorType:
 
 
 def product(sizes: Iterable[Size]) -> Size:
-    """The product of sizes, the literal ones first: those cost nothing."""
+    """Multiply symbolic sizes, the literal ones first: those cost nothing."""
     literal, named = 1, []
     for size in sizes:
         if isinstance(size, Dim):

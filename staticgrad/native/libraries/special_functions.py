@@ -52,7 +52,7 @@ _RESULTS: Final = {
 
 @cache
 def function(name: str) -> Callable[..., Array]:
-    """Return the function of float64 arrays that has a name in ``RULES`` of the ops."""
+    """Return SciPy's special function of float64 arrays by its name in ``RULES`` of the ops."""
     from scipy import special
 
     if name in _RESULTS:
@@ -104,6 +104,7 @@ def _smirnov_slope(n: Array, d: Array) -> Array:
 
 
 def _by_degree(of: Callable[..., Array], degree: Array, *operands: Array) -> Array:
+    """Evaluate orthogonal polynomials by SciPy, in the integer form for integer degrees."""
     degree, *operands = np.broadcast_arrays(degree, *operands)  # type: ignore[assignment]
     is_integer = (np.floor(degree) == degree) & (np.abs(degree) < 2.0**31)
     if is_integer.all():
@@ -142,7 +143,7 @@ def _ellipdinc(special: Any, phi: Array, m: Array) -> Array:
 
 
 def _modfresnelp(special: Any, x: Array) -> tuple[Array, Array]:
-    """SciPy's is wrong below 0: there the whole integral less that of the other side."""
+    """Compute the modified Fresnel integral; for x < 0, where SciPy is wrong, by reflection."""
     near, scaled = special.modfresnelp(abs(x))
     integral = np.sqrt(np.pi / 2) * (1 + 1j)
     turned = np.exp(-1j * (x * x + np.pi / 4)) / np.sqrt(np.pi)
@@ -176,7 +177,7 @@ def write_function(name: str, operands: list[Array], out: Array) -> None:
 
 
 def _make(spec: str) -> RoutineCode:
-    """The code of ``special:jv.0.1.1``, whose parts ``SpecialFunction.form`` says."""
+    """Make a special function's routine from its name: ``special:jv.0.1.1``."""
     name, *ranks = spec.split(".")
     kinds: list[Kind] = [("float64", int(rank)) for rank in ranks]
 

@@ -128,8 +128,11 @@ def _accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
 
 
 def _stages_fit_together(kernel: Kernel) -> None:
-    """There is a stage; a Gemm or Sort stands alone; only what has a rule for rows across memory
-    follows it; rows that are grouped are outer loops of an ordinary kernel."""
+    """Check that a kernel's stages may stand together.
+
+    There is a stage; a Gemm or Sort stands alone; only what has a rule for rows across memory
+    follows it; rows that are grouped are outer loops of an ordinary kernel.
+    """
     if not kernel.stages:
         _fail(kernel, "there is no stage")
     if not 0 <= kernel.grouped <= len(kernel.axes):
@@ -204,8 +207,11 @@ def _statements_fit_stages(kernel: Kernel) -> None:
 
 
 def _names_are_distinct(kernel: Kernel) -> None:
-    """Operands, arguments, outer loops and results have identifiers of their own; so do the loops
-    around each body."""
+    """Check that a kernel's names are distinct identifiers.
+
+    Operands, arguments, outer loops and results have identifiers of their own; so do the loops
+    around each body.
+    """
     results = [
         statement.name
         for body in bodies(kernel)
@@ -320,8 +326,11 @@ def _arguments_are_known(kernel: Kernel) -> None:
 
 
 def _accesses_move_along_loops(kernel: Kernel) -> None:
-    """Every access names a declared operand, and moves along loops around it, each once, by
-    arguments or literals; a scratch, whose size follows from that, has no other places."""
+    """Check that a kernel's accesses move along loops around them, over declared operands.
+
+    Every access names a declared operand, and moves along loops around it, each once, by
+    arguments or literals; a scratch, whose size follows from that, has no other places.
+    """
     declared = frozenset(kernel.arguments)
     modes = {operand.name: operand.mode for operand in kernel.operands}
     for access, loops in accesses(kernel):
@@ -349,8 +358,11 @@ def _accesses_move_along_loops(kernel: Kernel) -> None:
 
 
 def _expressions_are_typed(kernel: Kernel) -> None:
-    """Every primitive takes the dtypes of its operands and gives its own; every position is that of
-    a loop around it."""
+    """Check that a kernel's expressions are typed, and its positions those of loops around.
+
+    Every primitive takes the dtypes of its operands and gives its own; every position is that
+    of a loop around it.
+    """
     for body in bodies(kernel):
         around = {axis.name for axis in body.loops}
         for expr in body.expressions:
@@ -534,9 +546,12 @@ def _columns_stand_alone(kernel: Kernel) -> None:
 
 
 def _modes_are_kept(kernel: Kernel) -> None:
-    """in is only read; out and scratch are read only after a statement before has stored to them,
-    in the text or in an earlier iteration of a Loop; check is only noted to; each operand is used
-    for what it says."""
+    """Check that a kernel reads, writes and notes each operand only as its mode allows.
+
+    ``in`` is only read; out and scratch are read only after a statement before has stored to
+    them, in the text or in an earlier iteration of a Loop; ``check`` is only noted to; each
+    operand is used for what it says.
+    """
     modes = {operand.name: operand.mode for operand in kernel.operands}
     read = set[str]()
     stored: set[str] = set()
@@ -629,11 +644,13 @@ def _moves(exprs: Iterable[Expr], axis: str, moving: Set[str]) -> bool:
 
 
 def _iterations_store_apart(kernel: Kernel) -> None:
-    """No two iterations store to one element, unless they run in order: each element that workers
+    """Check that no two iterations of a parallel kernel store to one element.
+
+    No two iterations store to one element, unless they run in order: each element that workers
     share moves along every outer loop, or what a run finds tells its place.
 
-    It is necessary, not sufficient: that the strides keep iterations apart is for those who make
-    kernels. But a store that an iteration does not move leaves what the last one computed.
+    It is necessary, not sufficient: that the strides keep iterations apart is for those who
+    make kernels. But a store that an iteration does not move leaves what the last one computed.
     """
     shared = {o.name for o in kernel.operands if not o.is_own}
     outer = [axis.name for axis in kernel.axes if axis.extent not in (0, 1)]
@@ -652,8 +669,11 @@ def _iterations_store_apart(kernel: Kernel) -> None:
 
 
 def _lanes_read_apart(kernel: Kernel) -> None:
-    """No lane reads what another one of its stage stores, and no load waits for a store unless it
-    moves with it: lanes run at the same time, and what does not move is loaded before the loop."""
+    """Check that no lane of a kernel's vector reads what another lane of its stage stores.
+
+    No lane reads what another one of its stage stores, and no load waits for a store unless it
+    moves with it: lanes run at the same time, and what does not move is loaded before the loop.
+    """
     for body in bodies(kernel):
         if isinstance(body.stage, Scalar | Loop):
             continue
@@ -690,8 +710,11 @@ def _directives_are_legal(kernel: Kernel) -> None:
 
 
 def _rows_fill_lanes(kernel: Kernel) -> None:
-    """Rows that are the lanes of vectors have scalars and loops of them only, and read nothing that
-    is stored; each stores to elements of its own, or the first one alone does."""
+    """Check that rows may be the lanes of a kernel's vectors.
+
+    Rows that are the lanes of vectors have scalars and loops of them only, and read nothing
+    that is stored; each stores to elements of its own, or the first one alone does.
+    """
     if kernel.outer != "lanes":
         return
     if kernel.serial or kernel.grouped:
