@@ -112,8 +112,8 @@ class Distributions:
     if TYPE_CHECKING:  # a generator's
         key: Any
 
-        def _bits(self, shape: Shape, kind: DType, stream: Stream, half: int = 0) -> Any: ...
-        def _stream(self) -> Stream: ...
+        def _draw_bits(self, shape: Shape, kind: DType, stream: Stream, half: int = 0) -> Any: ...
+        def _next_stream(self) -> Stream: ...
         def integers(self, low: int, high: int, shape: Any = ..., dtype: Any = ...) -> Value: ...
         def normal(
             self, loc: ArrayLike = ..., scale: ArrayLike = ..., shape: Any = ..., dtype: Any = ...
@@ -285,12 +285,14 @@ class Distributions:
         return as_value(x, binding_kind((self.key, x)))
 
     def _words(self, shape: Shape) -> Any:
-        return self._bits(shape, U64, self._stream())
+        return self._draw_bits(shape, U64, self._next_stream())
 
     def _open_unit(self, shape: Any, dtype: Any, *parameters: ArrayLike) -> tuple[Any, DType]:
         kind = floating_dtype(dtype)
         compute_dtype = kind.compute
-        bits = self._bits(met_shape(shape, *parameters), compute_dtype.unsigned, self._stream())
+        bits = self._draw_bits(
+            met_shape(shape, *parameters), compute_dtype.unsigned, self._next_stream()
+        )
         spare = compute_dtype.unsigned.numpy.type(compute_dtype.bits - compute_dtype.digits + 1)
         return (_cast(bits >> spare, compute_dtype) + 0.5) * 2.0 ** (1 - compute_dtype.digits), kind
 
