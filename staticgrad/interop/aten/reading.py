@@ -87,6 +87,7 @@ def program_of(
 
 
 def _attribute(graph: Any, node: Any) -> Any:
+    """Return the tensor or graph module that a ``get_attr`` node of torch.fx names."""
     value = graph
     for name in node.target.split("."):
         value = getattr(value, name)
