@@ -291,8 +291,9 @@ BACKWARD = {
     "enlarged, exactly": (lambda x: F.interpolate(x, size=(5, 7, 3), mode="nearest-exact"),
                           (1, 2, 3, 4, 2)),
     "shrinkage": (lambda x: F.hardshrink(x, 0.4) + 2.0 * F.softshrink(x, 0.7), (9,)),
-    "weights by length": (lambda v, g: torch._weight_norm(v, g, 0), (3, 2, 2), (3, 1, 1)),
-    "weights by length, last": (lambda v, g: torch._weight_norm(v, g, 2), (3, 2, 2), (1, 1, 2)),
+    "weights by length": (lambda v, g: torch.ops.aten._weight_norm(v, g, 0), (3, 2, 2), (3, 1, 1)),
+    "weights by length, last": (lambda v, g: torch.ops.aten._weight_norm(v, g, 2),
+                                (3, 2, 2), (1, 1, 2)),
     "margins": (lambda x: F.multi_margin_loss(x, torch.tensor([2, 0, 1]), 2, 0.8), (3, 4)),
     "margins, sum": (lambda x: F.multi_margin_loss(
         x, torch.tensor([2, 0, 1]), reduction="sum")[None], (3, 4)),
