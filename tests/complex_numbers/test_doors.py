@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.language.ops.collective import RankMean, rows_of
-from staticgrad.support import ranks
+from tests.helpers.processes import pretend_ranks
 
 Z = np.array([1.0 + 2.0j, 3.0 - 1.0j])
 X = np.array([1.0, 2.0])
@@ -177,7 +177,7 @@ def test_means_over_ranks_are_exchanged_as_both_parts(monkeypatch):
         ranks = 2
 
     z = z_input()
-    monkeypatch.setattr(ranks, "job", Two)
+    pretend_ranks(monkeypatch, job=Two)
     found, t = sg.distributed.mean(z), sg.distributed.mean(1j * z.real)
     assert (found.type, t.type) == (z.type, z.type)
     (exchange,) = [node for node in sg.Graph(found).nodes if isinstance(node.op, RankMean)]

@@ -29,6 +29,7 @@ from staticgrad.support.ranks import blocks as blocks_of
 from staticgrad.support.records import replace
 from staticgrad.train import Batches
 from tests.distributed.rank_programs import COMBINED
+from tests.helpers.processes import pretend_ranks
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -118,7 +119,7 @@ def test_plans_keep_the_order_of_what_all_ranks_do():
 
 def test_budgets_keep_the_order_of_what_all_ranks_do(monkeypatch):
     """Plans of rank 0 of two, with the state in parts; nothing runs."""
-    monkeypatch.setattr(ranks, "job", lambda: SimpleNamespace(ranks=2))
+    pretend_ranks(monkeypatch, job=lambda: SimpleNamespace(ranks=2))
     monkeypatch.setattr(data_parallel, "_synchronize", lambda *_: None)
     layers = [sg.nn.Linear(*pair, dtype="float64") for pair in pairwise((5, 8, 8, 8, 8, 8, 1))]
     model = sg.nn.Sequential(*(sg.nn.Sequential(each, sg.nn.Tanh()) for each in layers))
@@ -218,7 +219,7 @@ def test_ranks_draw_for_the_examples_of_their_share(shape, monkeypatch):
     for draw in kinds.values():
         wanted = sg.evaluate(draw(sg.random.Generator(5), whole), {})
         for rank in range(4):
-            monkeypatch.setattr(ranks, "running", partial(job_of, rank, 4))
+            pretend_ranks(monkeypatch, running=partial(job_of, rank, 4))
             own = wanted[rank] if not shape else np.split(wanted, 4)[rank]
             drawn = draw(sg.random.Generator(5), shape)
             np.testing.assert_allclose(sg.compile(drawn).run(), own, rtol=1e-5)
@@ -232,8 +233,8 @@ def test_ranks_draw_for_the_examples_of_their_share(shape, monkeypatch):
 
 def test_parameters_that_would_differ_between_the_ranks_are_refused(monkeypatch):
     """Noise of a parameter, which one process draws once, must be the same on all ranks."""
-    monkeypatch.setattr(ranks, "running", job_of)
-    monkeypatch.setattr(ranks, "job", job_of)
+    pretend_ranks(monkeypatch, running=job_of)
+    pretend_ranks(monkeypatch, job=job_of)
     w, x = sg.parameter("w", np.ones(3)), sg.input("x", ("n", 3), "float64")
     own, same = sg.random.Generator(0), sg.random.Generator(0, "same", shared=True)
     slope = sg.distributed.mean(sg.grad((own.dropout(x, 0.5) @ w).mean(), w))

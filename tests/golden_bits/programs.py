@@ -30,7 +30,10 @@ SIZES = {"float64": 5, "float32": 37}
 
 
 #: Functions without a digest -> why.
-WITHOUT = {"numba_call": "runs a user's function: its bits are those of Numba"}
+WITHOUT = {
+    "host_call": "runs a user's function",
+    "numba_call": "runs a user's function, with the bits of Numba",
+}
 
 
 class Program(NamedTuple):
