@@ -717,7 +717,8 @@ def refuse_to_lose_gradient(tensor: Any, target: str) -> None:
     converted = f"{called} converts {needing}" if called else f"{needing} is converted"
     raise GradientError(
         f"{converted} to {target}: the gradient would be lost",
-        hint=f"{instead}\n" * bool(instead) + "x.detach() is the same array without a gradient",
+        hint=f"{instead}\n" * bool(instead)
+        + "x.detach() is the same array without a gradient; of a parameter it is w.value",
     )
 
 

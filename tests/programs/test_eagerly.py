@@ -70,7 +70,10 @@ def test_gradients_can_be_set_and_are_asked_for_where_there_are_some():
         assert w.grad is None
         assert not (w > 1e9).any()
         assert float(w.sum()) == pytest.approx(w.value.sum(), rel=1e-6)
-        assert np.asarray(w).tolist() == w.value.tolist() == [float(each) for each in w]
+        with pytest.raises(sg.errors.GradientError, match=r"it is w\.value"):
+            np.asarray(w)
+        with no_grad():
+            assert np.asarray(w).tolist() == w.value.tolist() == [float(each) for each in w]
     w.grad = np.ones(3)
     copy = pickle.loads(pickle.dumps(w))
     np.testing.assert_array_equal(copy.value, w.value)
