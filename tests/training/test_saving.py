@@ -693,7 +693,7 @@ class Bag:
         return iter(self.held)
 
 
-def _holder(kind, name, start):
+def _holder(kind, name, start, alive):
     """Return an object of a kind that has parts, which contains values that depend on a number."""
     w = sg.parameter(name, np.full(3, start))
     opt, rate = sg.optim.SGD(0.5, momentum=0.5), sg.optim.Plateau(start, name=f"{name}.rate")
@@ -718,6 +718,7 @@ def _holder(kind, name, start):
         "dict": {"w": w},
         "list": [w],
     }
+    alive.append(program)  # the state of an optimizer ends with the last of its graphs
     return w, holders[kind]
 
 
@@ -743,7 +744,8 @@ BY_NAME = {
 
 @pytest.mark.parametrize("kind", BY_KEY)
 def test_parts_by_key_are_restored(kind, tmp_path):
-    (_, tree), (_, other) = _holder(kind, "w", 4.0), _holder(kind, "w", 9.0)
+    alive = []
+    (_, tree), (_, other) = _holder(kind, "w", 4.0, alive), _holder(kind, "w", 9.0, alive)
     sg.save(tmp_path / "a.npz", tree)
     sg.load(tmp_path / "a.npz", into=other)
     sg.save(tmp_path / "b.npz", other)
@@ -754,7 +756,8 @@ def test_parts_by_key_are_restored(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", BY_NAME)
 def test_parts_by_name_are_restored_under_the_present_names(kind, tmp_path):
-    trees = [_holder(kind, "linear1", 4.0), _holder(kind, "linear2", 9.0)]
+    alive = []
+    trees = [_holder(kind, "linear1", 4.0, alive), _holder(kind, "linear2", 9.0, alive)]
     sg.save(tmp_path / "a.npz", trees[0])
     sg.load(tmp_path / "a.npz", into=trees[1])
     sg.save(tmp_path / "b.npz", trees[1])
