@@ -38,13 +38,13 @@ def check_barriers(plan):
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 12)), max_size=12))
 @example([(0, 2), (4, 6), (1, 4)])  # what joins two spans keeps the end of the second
 def test_a_set_of_bytes_is_one(spans):
-    made, wanted = ByteSet(), set()
+    made, expected = ByteSet(), set()
     for start, length in spans:
         made.add([ByteRange("m", start, start + length)])
-        wanted.update(range(start, start + length))
+        expected.update(range(start, start + length))
     for start, length in itertools.product(range(45), (0, 1, 3)):
         asked = ByteRange("m", start, start + length)
-        assert made.meet([asked]) == (not wanted.isdisjoint(range(start, start + length)))
+        assert made.meet([asked]) == (not expected.isdisjoint(range(start, start + length)))
     assert not made.meet([ByteRange("other", 0, 45)])
 
 

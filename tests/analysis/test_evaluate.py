@@ -29,8 +29,8 @@ def test_feeds_by_name_and_by_value():
     x, y = scalar("x"), scalar("y")
     assert sg.evaluate(x - y, {x: 5.0, "y": 3.0}) == 2.0
     x = sg.input("x", (3,), "float64")
-    found = sg.evaluate(np.log(x) / x, {"x": [-1.0, 0.0, np.inf]})
-    assert np.isnan(found).tolist() == [True, False, True]
+    actual = sg.evaluate(np.log(x) / x, {"x": [-1.0, 0.0, np.inf]})
+    assert np.isnan(actual).tolist() == [True, False, True]
 
 
 def test_parameters_keep_their_value_and_updates_read_the_old_ones():
@@ -63,10 +63,10 @@ def test_float64_runs_a_float32_program_in_float64():
     x = scalar("x", "float32")
     w = sg.parameter("w", np.array(0.1, "float32"))
     y = (x + w).astype("float32") * np.float32(0.3) - 1e-3
-    found = sg.evaluate(y, {"x": np.float32(1.0)}, dtype="float64")
-    assert found.dtype == np.float64
+    actual = sg.evaluate(y, {"x": np.float32(1.0)}, dtype="float64")
+    assert actual.dtype == np.float64
     exact = (1.0 + float(np.float32(0.1))) * float(np.float32(0.3)) - float(np.float32(1e-3))
-    assert found == exact
+    assert actual == exact
     assert sg.evaluate(y, {"x": 1.0}).dtype == np.float32
 
 
@@ -76,9 +76,9 @@ def test_float64_feeds_are_not_rounded_to_the_declared_dtype():
     assert sg.evaluate(x, {"x": third}, dtype="float64") == third
     assert sg.evaluate(x, {"x": third}) == np.float32(third)
     n, x = scalar("n", "int32"), scalar("x", "float32")
-    found = sg.evaluate([n * 2, x > 0.5, n.astype("float32") + x], {"n": 3, "x": 1.0},
+    actual = sg.evaluate([n * 2, x > 0.5, n.astype("float32") + x], {"n": 3, "x": 1.0},
                         dtype="float64")  # fmt: skip
-    assert [f.dtype for f in found] == [np.int32, np.bool_, np.float64]
+    assert [f.dtype for f in actual] == [np.int32, np.bool_, np.float64]
 
 
 class Bits(Op):
@@ -291,8 +291,8 @@ def test_settings_are_read_once_for_all_matrices(monkeypatch):
     monkeypatch.setattr(config, "settings", read)
     x = sg.input("x", (2, 2), "float64")
     power = sg.fori_loop(0, 5, lambda _, a: sg.linalg.inv(a), x)
-    wanted = np.array([[0.5, 0.0], [0.0, 0.25]])
-    np.testing.assert_allclose(sg.evaluate(power, {"x": np.diag([2.0, 4.0])}), wanted)
+    expected = np.array([[0.5, 0.0], [0.0, 0.25]])
+    np.testing.assert_allclose(sg.evaluate(power, {"x": np.diag([2.0, 4.0])}), expected)
     assert len(readings) == 1
-    sg.evaluate(x + x, {"x": wanted})
+    sg.evaluate(x + x, {"x": expected})
     assert len(readings) == 1

@@ -165,9 +165,9 @@ def test_a_failing_index_leaves_every_parameter_old(run):
         for name, place, wrong in WRONG:
             feeds = {key: array.copy() for key, array in model.feeds.items()}
             feeds[name][place] = wrong
-            with pytest.raises(IndexOutOfRange, match=str(wrong)) as found:
+            with pytest.raises(IndexOutOfRange, match=str(wrong)) as actual:
                 model.f.run(feeds)
-            assert run == "loop" or f"feed {name!r}" in str(found.value)
+            assert run == "loop" or f"feed {name!r}" in str(actual.value)
             assert model.held() == before
         losses = [model.f.run(model.feeds)["loss"].tobytes() for _ in range(2)]
         finals.add((*losses, *model.held()))

@@ -24,13 +24,13 @@ def test_no_subset_that_parts_them_weighs_less():
         edges = [(a, b) for a, b in itertools.combinations(range(count), 2) if rng.random() < 0.35]
         sources = [v for v in range(count) if rng.random() < 0.4]
         sinks = [v for v in range(count) if rng.random() < 0.4]
-        found = vertex_cut(weights, edges, sources, sinks)
-        assert parted(count, edges, sources, sinks, found)
+        actual = vertex_cut(weights, edges, sources, sinks)
+        assert parted(count, edges, sources, sinks, actual)
         subsets = (
             set(s) for n in range(count + 1) for s in itertools.combinations(range(count), n)
         )
         right = [s for s in subsets if parted(count, edges, sources, sinks, s)]
-        assert sum(weights[v] for v in found) == min(sum(weights[v] for v in s) for s in right)
+        assert sum(weights[v] for v in actual) == min(sum(weights[v] for v in s) for s in right)
 
     check_all(check, zip(range(60)))
 

@@ -52,8 +52,8 @@ def loss(f):
     return of
 
 
-def same(found, wanted):
-    for one, other in zip(found, wanted, strict=True):
+def same(found, expected):
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other), strict=True)
 
 
@@ -66,13 +66,13 @@ def gradients(f):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_gradient_computes_again_what_is_not_saved(policy):
-    saved, wanted = POLICIES[policy]
+    saved, expected = POLICIES[policy]
     x, w = sg.input("x", (6, 4), "float64"), sg.input("w", (4, 4), "float64")
     total = sum(v.sum() for v in sg.checkpoint(block, saved)(x, w).values())
     graph = sg.Graph({"total": total, **dict(zip("xw", sg.grad(total, [x, w]), strict=True))})
     passed = read_pipeline("dce,fixpoint(simplify,cse,fold),dce")(graph)
     count = Counter(node.op.name for node in passed.nodes)
-    assert tuple(count[name] for name in ("matmul", "exp", "sin", "cos")) == wanted
+    assert tuple(count[name] for name in ("matmul", "exp", "sin", "cos")) == expected
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -80,14 +80,14 @@ def test_bytes_are_those_without_the_mark_in_every_world(policy):
     saved = POLICIES[policy][0]
     plain, marked = gradients(block), gradients(sg.checkpoint(block, policy=saved))
     feeds = {"x": X, "w": W}
-    wanted = sg.evaluate(plain, feeds)
-    same(sg.evaluate(marked, feeds).values(), wanted.values())
+    expected = sg.evaluate(plain, feeds)
+    same(sg.evaluate(marked, feeds).values(), expected.values())
     for copy in (sg.parse(str(marked)), pickle.loads(pickle.dumps(marked))):
         assert sg.same_graph(copy, marked)
     tensors = [Tensor(v, dtype="float64", requires_grad=True) for v in (X, W)]
     loss(sg.checkpoint(block, policy=saved))(*tensors).backward()
     for one, name in zip(tensors, ("dx", "dw"), strict=True):  # a tape adds up calls by themselves
-        np.testing.assert_allclose(one.grad, wanted[name], rtol=1e-12)
+        np.testing.assert_allclose(one.grad, expected[name], rtol=1e-12)
 
 
 @pytest.mark.slow
@@ -141,12 +141,12 @@ def test_blocks_that_save_nothing_need_less_memory_and_nest():
     def as_is(f):
         return f
 
-    (most, wanted), *less = [
+    (most, expected), *less = [
         peak(*ways) for ways in ((as_is, as_is), (nothing, as_is), (nothing, nothing))
     ]
     sizes = [size for size, _ in less]
     assert most > 1.5 * sizes[0] > 1.8 * sizes[1]
-    assert all(value == wanted for _, value in less)
+    assert all(value == expected for _, value in less)
 
 
 def test_a_name_that_no_value_has_is_one_error_at_the_call():

@@ -232,9 +232,9 @@ FEEDS = {"c": X, "p": np.array(0.7)}
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_bytes_are_those_without_a_policy(name, policy):
-    wanted = sg.evaluate(graph_of(name, None), FEEDS)
+    expected = sg.evaluate(graph_of(name, None), FEEDS)
     marked = graph_of(name, POLICIES[policy][0])
     for level in LEVELS:
-        found = sg.evaluate(read_pipeline(level)(marked), FEEDS)
-        for key, value in wanted.items():
-            np.testing.assert_array_equal(found[key], value, err_msg=f"{level} {key}")
+        actual = sg.evaluate(read_pipeline(level)(marked), FEEDS)
+        for key, value in expected.items():
+            np.testing.assert_array_equal(actual[key], value, err_msg=f"{level} {key}")

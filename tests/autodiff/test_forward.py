@@ -21,9 +21,9 @@ def test_structures_on_both_sides():
     x, w = vector("x"), sg.parameter("w", [1.0, 2.0, 3.0])
     y = {"sum": (x * w).sum(), "both": (x + w, x * 2.0)}
     moved = sg.jvp(y, {"x": x, "w": w}, {"x": np.ones(3), "w": np.array([1.0, 0.0, 0.0])})
-    found = sg.evaluate([moved["sum"], *moved["both"]], {"x": [5.0, 6.0, 7.0]})
-    assert found[0] == 6.0 + 5.0
-    assert [f.tolist() for f in found[1:]] == [[2.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
+    actual = sg.evaluate([moved["sum"], *moved["both"]], {"x": [5.0, 6.0, 7.0]})
+    assert actual[0] == 6.0 + 5.0
+    assert [f.tolist() for f in actual[1:]] == [[2.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
 
 
 def test_by_an_intermediate_and_a_value_twice():
@@ -34,8 +34,8 @@ def test_by_an_intermediate_and_a_value_twice():
     both = sg.jvp(y, [x, h], [1.0, 1.0])
     twice = sg.jvp(y, [x, x], [1.0, 2.0])
     e = np.exp(0.5)
-    found = sg.evaluate([alone, both, twice], {"x": 0.5})
-    np.testing.assert_allclose(found, [0.5, e + 0.5 * (e + 1.0), 3.0 * (e + 0.5 * e)], rtol=1e-14)
+    actual = sg.evaluate([alone, both, twice], {"x": 0.5})
+    np.testing.assert_allclose(actual, [0.5, e + 0.5 * (e + 1.0), 3.0 * (e + 0.5 * e)], rtol=1e-14)
 
 
 def test_a_branch_that_is_not_taken_stays_out():
@@ -81,10 +81,10 @@ def test_an_op_without_a_rule_is_transposed():
     v = vector("v")
     tangents = sg.jvp([product, total], [x, y], [v, np.ones(3)])
     feeds = {"x": [1.0, 2.0, 3.0], "y": [4.0, 5.0, 6.0], "v": [1.0, 0.0, -1.0]}
-    found = sg.evaluate(tangents, feeds)
+    actual = sg.evaluate(tangents, feeds)
     xs, ys, vs = (np.array(feeds[name]) for name in "xyv")
-    assert found[0].tolist() == (2 * vs * ys + 2 * xs).tolist()
-    assert found[1].tolist() == (2 * vs + 1).tolist()
+    assert actual[0].tolist() == (2 * vs * ys + 2 * xs).tolist()
+    assert actual[1].tolist() == (2 * vs + 1).tolist()
 
 
 def test_the_stand_ins_of_a_transposed_rule_are_not_read():

@@ -17,12 +17,12 @@ def test_both_modes_agree_and_both_compile(rng):
     y = sg.stack([np.exp(x[0] * x[1]), np.sin(x).sum(), x[2] / x[3]])
     forward, reverse = (sg.jacobian(y, x, mode) for mode in ("forward", "reverse"))
     feeds = {"x": rng.uniform(0.5, 1.5, size=4)}
-    found = sg.compile({"f": forward, "r": reverse}).run(feeds)
-    np.testing.assert_allclose(found["f"], found["r"], rtol=1e-14)
+    actual = sg.compile({"f": forward, "r": reverse}).run(feeds)
+    np.testing.assert_allclose(actual["f"], actual["r"], rtol=1e-14)
     x0, x1, x2, x3 = feeds["x"]
     e = np.exp(x0 * x1)
     expected = [[x1 * e, x0 * e, 0, 0], np.cos(feeds["x"]), [0, 0, 1 / x3, -x2 / x3**2]]
-    np.testing.assert_allclose(found["f"], expected, rtol=1e-13)
+    np.testing.assert_allclose(actual["f"], expected, rtol=1e-13)
 
 
 def test_the_mode_follows_the_shapes():
@@ -46,10 +46,10 @@ def test_sizes_may_be_named(rng):
     slope = 1.0 - np.tanh(feeds["x"] @ feeds["w"]) ** 2
     np.testing.assert_allclose(sg.evaluate(matrix, feeds), slope[:, None] * feeds["x"], rtol=1e-13)
     assert sg.jacobian(y, w, "reverse").shape == matrix.shape
-    found = sg.evaluate([sg.jacobian(y, w, "reverse"), sg.jacobian(y, x)], feeds)
-    np.testing.assert_allclose(found[0], slope[:, None] * feeds["x"], rtol=1e-13)
+    actual = sg.evaluate([sg.jacobian(y, w, "reverse"), sg.jacobian(y, x)], feeds)
+    np.testing.assert_allclose(actual[0], slope[:, None] * feeds["x"], rtol=1e-13)
     by_x = np.einsum("b,bc,k->bck", slope, np.eye(6), feeds["w"])
-    np.testing.assert_allclose(found[1], by_x, rtol=1e-13)
+    np.testing.assert_allclose(actual[1], by_x, rtol=1e-13)
     np.testing.assert_allclose(sg.compile(sg.jacobian(y, x)).run(feeds), by_x, rtol=1e-13)
 
 
@@ -86,8 +86,8 @@ def test_the_hessian_of_a_quartic(rng):
     xs, both = feeds["x"], feeds["m"] + feeds["m"].T
     expected = 4 * both * np.outer(xs, xs) + 2 * np.diag(both @ (xs * xs))
     hessian = sg.hessian(quartic(x, m), x)
-    found = sg.evaluate(hessian, feeds)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    actual = sg.evaluate(hessian, feeds)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
     assert hessian.node.order == 2
     v = rng.normal(size=4)
     product = sg.evaluate(sg.hvp(quartic(x, m), x, v), feeds)
@@ -102,9 +102,9 @@ def test_hvp_agrees_with_reverse_over_reverse(rng):
     slope = sg.grad(loss, {"w": w, "b": b})
     again = sg.grad((slope["w"] * v["w"]).sum() + (slope["b"] * v["b"]).sum(), [w, b])
     feeds = {"x": rng.normal(size=(5, 3)), "w": rng.normal(size=(3, 2)), "b": rng.normal(size=2)}
-    found = sg.evaluate([product["w"], product["b"], *again], feeds)
-    np.testing.assert_allclose(found[0], found[2], rtol=1e-10, atol=1e-14)
-    np.testing.assert_allclose(found[1], found[3], rtol=1e-10, atol=1e-14)
+    actual = sg.evaluate([product["w"], product["b"], *again], feeds)
+    np.testing.assert_allclose(actual[0], actual[2], rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(actual[1], actual[3], rtol=1e-10, atol=1e-14)
 
 
 def of_everything(x, a):
@@ -130,8 +130,8 @@ def test_the_hessian_of_everything_has_the_products_as_columns(rng):
     expected = np.stack(sg.evaluate(columns, feeds), axis=-1)
     hessian, again = sg.hessian(y, x), sg.jacobian(sg.grad(y, x), x, "reverse")
     compiled = sg.compile({"h": hessian, "r": again}).run(feeds)
-    for found in (sg.evaluate(hessian, feeds), compiled["h"], compiled["r"]):
-        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+    for actual in (sg.evaluate(hessian, feeds), compiled["h"], compiled["r"]):
+        np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-12)
     step = 1e-5
     slopes = [
         sg.evaluate(sg.grad(y, x), {**feeds, "x": feeds["x"] + sign * step * unit})

@@ -42,8 +42,8 @@ def test_by_an_intermediate_a_value_twice_and_the_output_itself():
     h = np.exp(x)
     y = h * h
     dh, dx, again, dy = sg.grad(y, [h, x, x, y])
-    found = sg.evaluate([dh, dx, again, dy], {"x": 0.5})
-    assert np.allclose(found, [2 * np.exp(0.5), 2 * np.exp(1.0), 2 * np.exp(1.0), 1.0], rtol=1e-15)
+    actual = sg.evaluate([dh, dx, again, dy], {"x": 0.5})
+    assert np.allclose(actual, [2 * np.exp(0.5), 2 * np.exp(1.0), 2 * np.exp(1.0), 1.0], rtol=1e-15)
 
 
 def test_a_seed_weighs_the_rows_of_the_jacobian():
@@ -238,10 +238,10 @@ def test_vjp_of_several_outputs_adds_up(rng):
     ct = {"a": np.array([1.0, 2.0, 3.0]), "b": [np.array([4.0, 5.0]), 6.0]}
     by_x, by_w = sg.vjp(y, (x, w), ct)
     feeds = {"x": rng.normal(size=3), "w": rng.normal(size=(2, 3))}
-    found = sg.evaluate([by_x, by_w], feeds)
+    actual = sg.evaluate([by_x, by_w], feeds)
     expected = ct["a"] * np.exp(feeds["x"]) + ct["b"][0] @ feeds["w"] + 12.0 * feeds["x"]
-    np.testing.assert_allclose(found[0], expected, rtol=1e-14)
-    np.testing.assert_allclose(found[1], np.outer(ct["b"][0], feeds["x"]), rtol=1e-14)
+    np.testing.assert_allclose(actual[0], expected, rtol=1e-14)
+    np.testing.assert_allclose(actual[1], np.outer(ct["b"][0], feeds["x"]), rtol=1e-14)
 
 
 def test_vjp_of_an_output_inside_another():
@@ -350,11 +350,11 @@ def test_zeros_when_allowed(x):
     dx, dn, db = sg.grad(y, [x, n, batch], allow_disconnected=True)
     assert (dn.type, db.type) == (n.type, batch.type)
     feeds = {"n": 4, "batch": np.ones((5, 2), "float32")}
-    found = sg.evaluate({"x": dx, "n": dn, "b": db, "read": batch}, feeds)
-    assert found["x"].tolist() == [4.0] * 3
-    assert found["n"] == 0
-    assert found["b"].shape == (5, 2)
-    assert not found["b"].any()
+    actual = sg.evaluate({"x": dx, "n": dn, "b": db, "read": batch}, feeds)
+    assert actual["x"].tolist() == [4.0] * 3
+    assert actual["n"] == 0
+    assert actual["b"].shape == (5, 2)
+    assert not actual["b"].any()
 
 
 def test_gradients_of_several_depend_on_a_reshape_among_them():
@@ -364,11 +364,11 @@ def test_gradients_of_several_depend_on_a_reshape_among_them():
     loss = (r.reshape((4,)) * a * a * sg.sin(r)[:, 0]).sum()
     feeds = {"x": np.ones((2, 2)), "a": np.arange(4.0)}
     t = np.tanh(1.0)
-    wanted = 2 * feeds["a"] * (np.sin(t) + t * np.cos(t))
+    expected = 2 * feeds["a"] * (np.sin(t) + t * np.cos(t))
     for by_a in (sg.grad(loss, a), sg.grad(loss, [a, r])[0]):
         for found in (sg.grad(by_a.sum(), r), sg.jvp(by_a, r, np.ones((4, 1)))):
             value, *_ = sg.evaluate([found, x, a], feeds)
-            np.testing.assert_allclose(value.ravel(), wanted, rtol=1e-12)
+            np.testing.assert_allclose(value.ravel(), expected, rtol=1e-12)
 
 
 def _written_twice(a, b):
@@ -385,8 +385,8 @@ def test_what_was_written_twice_is_differentiated_once(rng):
     assert sum("matmul" in node.op.name or "contract" in node.op.name for node in made) == 2
     feeds = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=(4, 5))}
     of_product = (3.0 + 2.0 * (feeds["a"] @ feeds["b"])) / 15
-    wanted = [of_product @ feeds["b"].T, feeds["a"].T @ of_product]
-    for slope, by_hand in zip(sg.evaluate(slopes, feeds), wanted, strict=True):
+    expected = [of_product @ feeds["b"].T, feeds["a"].T @ of_product]
+    for slope, by_hand in zip(sg.evaluate(slopes, feeds), expected, strict=True):
         np.testing.assert_allclose(slope, by_hand, rtol=1e-13)
 
 
@@ -398,9 +398,9 @@ def test_each_copy_has_a_slope_of_its_own(number, rng):
     of_copy, of_a = sg.grad(loss, [copies[number], a])
     feeds = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=(4, 5))}
     product = feeds["a"] @ feeds["b"]
-    wanted = (np.full((3, 5), 3.0 / 15), 2.0 * product / 15)[number]
+    expected = (np.full((3, 5), 3.0 / 15), 2.0 * product / 15)[number]
     values = sg.evaluate([of_copy, of_a, sg.grad(loss, a)], feeds)
-    np.testing.assert_allclose(values[0], wanted, rtol=1e-13)
+    np.testing.assert_allclose(values[0], expected, rtol=1e-13)
     assert values[1].tobytes() == values[2].tobytes()
 
 
@@ -420,9 +420,11 @@ def test_copies_of_copies_and_their_second_derivatives():
         value = np.tanh(2 * at) * np.exp(at)
         return value + 2 * value * value
 
-    found = sg.evaluate([slope, second], {"x": 0.3})
-    np.testing.assert_allclose(found[0], of(by_hand, 0.3), rtol=1e-8)
-    np.testing.assert_allclose(found[1], of(lambda at: of(by_hand, at, 1e-4), 0.3, 1e-4), rtol=1e-5)
+    actual = sg.evaluate([slope, second], {"x": 0.3})
+    np.testing.assert_allclose(actual[0], of(by_hand, 0.3), rtol=1e-8)
+    np.testing.assert_allclose(
+        actual[1], of(lambda at: of(by_hand, at, 1e-4), 0.3, 1e-4), rtol=1e-5
+    )
 
 
 def test_a_copy_that_runs_again_is_not_merged_with_one_that_is_stored(rng):
@@ -431,8 +433,8 @@ def test_a_copy_that_runs_again_is_not_merged_with_one_that_is_stored(rng):
     loss = (again(x) + sg.tanh(x) * x).sum()
     slope = sg.grad(loss, x)
     at = rng.normal(size=4)
-    wanted = 2 * (np.tanh(at) + at / np.cosh(at) ** 2)
-    np.testing.assert_allclose(sg.evaluate(slope, {"x": at}), wanted, rtol=1e-13)
+    expected = 2 * (np.tanh(at) + at / np.cosh(at) ** 2)
+    np.testing.assert_allclose(sg.evaluate(slope, {"x": at}), expected, rtol=1e-13)
 
 
 @pytest.mark.parametrize("left", [False, True])
@@ -465,7 +467,7 @@ def test_the_transposed_operand_of_a_gram_product_has_its_own_share():
     turned = x.T
     loss = ((turned @ x) * weights).sum() + turned.sum()
     alone, both = sg.grad(loss, x), sg.grad(loss, [x, turned])
-    found = sg.evaluate([alone, *both], {"x": data})
-    assert np.array_equal(found[0], found[1])  # whoever else is asked for
-    assert np.allclose(found[0], data @ (weights + weights.T) + 1.0, rtol=1e-12)
-    assert np.allclose(found[2], weights @ data.T + 1.0, rtol=1e-12)
+    actual = sg.evaluate([alone, *both], {"x": data})
+    assert np.array_equal(actual[0], actual[1])  # whoever else is asked for
+    assert np.allclose(actual[0], data @ (weights + weights.T) + 1.0, rtol=1e-12)
+    assert np.allclose(actual[2], weights @ data.T + 1.0, rtol=1e-12)

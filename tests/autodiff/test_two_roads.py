@@ -493,7 +493,7 @@ def readings(row, function, point):
     way = -along(point.shape)
     first = sg.grad(loss, x)
     forward = sg.jvp(loss, x, way)
-    found = {
+    actual = {
         "value": value,
         "gradient": first,
         "forward": forward,
@@ -503,20 +503,20 @@ def readings(row, function, point):
         "twice forward": sg.jvp(forward, x, way, allow_disconnected=True),
     }
     with np.errstate(all="ignore"):
-        found = sg.evaluate(sg.Graph(found, inputs=[x]), {"x": point})
+        actual = sg.evaluate(sg.Graph(actual, inputs=[x]), {"x": point})
     with np.errstate(all="ignore"):
-        compared(row, found, way)
-    return found
+        compared(row, actual, way)
+    return actual
 
 
-def compared(row, found, way):
+def compared(row, actual, way):
     """Compare all orders of the modes with reverse mode, and leave that."""
-    first, second = found["gradient"] * way, found["reverse over reverse"]
-    same(row, "forward", found.pop("forward"), first.sum(), scale=np.abs(first).sum())
+    first, second = actual["gradient"] * way, actual["reverse over reverse"]
+    same(row, "forward", actual.pop("forward"), first.sum(), scale=np.abs(first).sum())
     scale = np.abs(second * way).sum() + 1e-4 * np.abs(first).sum()
-    same(row, "twice forward", found.pop("twice forward"), (second * way).sum(), scale=scale)
+    same(row, "twice forward", actual.pop("twice forward"), (second * way).sum(), scale=scale)
     for what in ("forward over reverse", "reverse over forward"):
-        same(row, what, found.pop(what), second, scale=scale)
+        same(row, what, actual.pop(what), second, scale=scale)
 
 
 def on_tape(function, point):
@@ -531,15 +531,15 @@ def on_tape(function, point):
     return found
 
 
-def same(row, what, found, wanted, scale=0.0, blind=False):
+def same(row, what, actual, expected, scale=0.0, blind=False):
     """Compare; where ``blind``, NaN stands for anything. ``scale``: of terms that cancel."""
-    found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     if blind or what in row.blind:
-        wanted = np.where(np.isnan(found), NAN, wanted)
-    size = np.abs(wanted[np.isfinite(wanted)]).max(initial=1e-300)
+        expected = np.where(np.isnan(actual), NAN, expected)
+    size = np.abs(expected[np.isfinite(expected)]).max(initial=1e-300)
     if np.isfinite(scale):
         size = max(size, scale)
-    np.testing.assert_allclose(found, wanted, row.tolerance, row.tolerance * size, err_msg=what)
+    np.testing.assert_allclose(actual, expected, row.tolerance, row.tolerance * size, err_msg=what)
 
 
 POINTS = [(name, k) for name, row in TABLE.items() for k in range(len(row.points))]
@@ -552,8 +552,8 @@ def test_two_roads_meet(name, k):
     point = np.asarray(row.points[k], np.float64)
     one, other = readings(row, row.one, point), readings(row, row.other, point)
     assert one.keys() == other.keys() == {"value", "gradient", "reverse over reverse"}
-    for what, wanted in other.items():
-        same(row, what, one[what], wanted)
+    for what, expected in other.items():
+        same(row, what, one[what], expected)
 
 
 @pytest.mark.thinned(3)
@@ -561,12 +561,12 @@ def test_two_roads_meet(name, k):
 def test_the_tape_takes_the_same_roads(name, k):
     row = TABLE[name]
     point = np.asarray(row.points[k], np.float64)
-    wanted = readings(row, row.one, point)
+    expected = readings(row, row.one, point)
     with np.errstate(all="ignore"):
-        found = on_tape(row.one, point)
-    assert {"value", "gradient"} <= found.keys() <= wanted.keys()
-    for what, array in found.items():
-        same(row, what, array, wanted[what], blind=what == "reverse over reverse")
+        actual = on_tape(row.one, point)
+    assert {"value", "gradient"} <= actual.keys() <= expected.keys()
+    for what, array in actual.items():
+        same(row, what, array, expected[what], blind=what == "reverse over reverse")
 
 
 def test_eigenvalues_in_the_middle_have_their_own_gradient():
@@ -621,7 +621,7 @@ def test_an_eigenvector_beside_equal_ones(chosen):
 def test_the_gradient_of_a_determinant_is_its_cofactors(dtype):
     """Of pivots that are 0 above the last one, too; nothing, but for rounding, of rank n - 2."""
     ones = np.diag([1.0, 1.0, 1.0], 1)
-    for matrix, wanted in (
+    for matrix, expected in (
         (ones, np.where(np.arange(16).reshape(4, 4) == 12, -1.0, 0.0)),
         (np.diag([2.0, 0.0, 3.0, 5.0]), np.diag([0.0, 30.0, 0.0, 0.0])),
         (np.diag([2.0, 0.0, 3.0, 0.0]), 0.0),
@@ -629,7 +629,7 @@ def test_the_gradient_of_a_determinant_is_its_cofactors(dtype):
         (np.zeros((4, 4)), 0.0),
     ):
         slope = sg.grad(lambda x: sg.linalg.det(x).real)(matrix.astype(dtype))
-        np.testing.assert_allclose(slope, wanted + 0 * matrix, 1e-6, 1e-11)
+        np.testing.assert_allclose(slope, expected + 0 * matrix, 1e-6, 1e-11)
 
 
 @pytest.mark.parametrize("over", [(0, 0), (None, 0), (0, None)])
@@ -649,13 +649,13 @@ def test_functions_of_batches_of_matrices(over):
     found = sg.evaluate(sg.grad(sg.vmap(slopes, over)(x, t).sum(), [x, t]), at)
     one, number = sg.input("one", (3, 3), "float64"), sg.input("number", (), "float64")
     both = sg.grad(slopes(one, number), [one, number])
-    wanted = [np.zeros(x.shape), np.zeros(t.shape)]
+    expected = [np.zeros(x.shape), np.zeros(t.shape)]
     for k in range(2):
         places = [() if axis is None else k for axis in over]
         feeds = {"one": at["x"][places[0]], "number": at["t"][places[1]]}
-        for total, place, share in zip(wanted, places, sg.evaluate(both, feeds), strict=True):
+        for total, place, share in zip(expected, places, sg.evaluate(both, feeds), strict=True):
             total[place] += share
-    for got, want in zip(found, wanted, strict=True):
+    for got, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, want, 1e-10, 1e-11)
 
 

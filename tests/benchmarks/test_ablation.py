@@ -19,8 +19,8 @@ def programs():
 @pytest.mark.parametrize("row", ROWS)
 def test_a_path_is_taken_by_its_program(row, programs):
     """Hits are counted, not timed: a path that its program no longer takes is to be deleted."""
-    wanted = {path.name for path in paths.PATHS if path.row == row and path.bits <= _bits()}
-    assert wanted <= {name for name, count in ablation.hits(programs[row]).items() if count}
+    expected = {path.name for path in paths.PATHS if path.row == row and path.bits <= _bits()}
+    assert expected <= {name for name, count in ablation.hits(programs[row]).items() if count}
 
 
 def _bits():
@@ -44,5 +44,5 @@ def test_a_path_without_is_back_afterwards(programs):
         assert len(apart.kernels) > 1 or len(apart.schedule.steps) > 1
     again = sg.compile(graph)
     assert ablation.hits(make)["siblings"] == before > 0
-    for name, found in apart.run(feeds).items():
-        assert same_bytes(again.run(feeds)[name], found)
+    for name, actual in apart.run(feeds).items():
+        assert same_bytes(again.run(feeds)[name], actual)

@@ -110,13 +110,13 @@ def message(number, kind, **fields):
     return json.dumps({"id": number, "kind": kind} | fields, default=np.ndarray.tolist)
 
 
-def assert_close(found, expected):
+def assert_close(actual, expected):
     if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
+        assert actual.keys() == expected.keys()
         for name in expected:
-            assert_close(found[name], expected[name])
+            assert_close(actual[name], expected[name])
     else:
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(("module", "function"), CASES)
@@ -125,11 +125,11 @@ def test_gradbench_gets_the_output_of_every_function(module, function):
     given = given | RUNS if isinstance(given, dict) else given
     asked = message(4, "evaluate", module=module, function=function, input=given)
     (line,) = gradbench.responses(iter([asked]), 1)
-    found = json.loads(line)
-    assert found["id"] == 4
-    assert found["success"], found
-    assert_close(found["output"], expected())
-    runs = [each for each in found["timings"] if each["name"] == "evaluate"]
+    actual = json.loads(line)
+    assert actual["id"] == 4
+    assert actual["success"], actual
+    assert_close(actual["output"], expected())
+    runs = [each for each in actual["timings"] if each["name"] == "evaluate"]
     assert len(runs) >= (2 if isinstance(given, dict) else 1)
     assert all(each["nanoseconds"] > 0 for each in runs)
 
@@ -148,14 +148,14 @@ def test_a_session_of_gradbench():
         message(5, "evaluate", module="hello", function="cube", input=3.0),
     ]
     shown = python("-m", "benchmarks.adapters.gradbench", input="\n".join(asked)).stdout
-    found = [json.loads(line) for line in shown.splitlines()]
-    assert [each["id"] for each in found] == [0, 1, 2, 3, 4, 5]
-    assert found[0]["tool"] == "staticgrad"
-    assert [each["success"] for each in found[1:4]] == [True, False, True]
-    assert found[3]["output"] == 6.0
-    assert found[4] == {"id": 4}
-    assert not found[5]["success"]
-    assert "cube" in found[5]["error"]
+    actual = [json.loads(line) for line in shown.splitlines()]
+    assert [each["id"] for each in actual] == [0, 1, 2, 3, 4, 5]
+    assert actual[0]["tool"] == "staticgrad"
+    assert [each["success"] for each in actual[1:4]] == [True, False, True]
+    assert actual[3]["output"] == 6.0
+    assert actual[4] == {"id": 4}
+    assert not actual[5]["success"]
+    assert "cube" in actual[5]["error"]
 
 
 SUITE = {

@@ -19,10 +19,10 @@ def test_a_step_gives_what_it_gives_in_pytorch(name, result):
     given = arrays()
     graph = graph_of(given)
     feeds = {value.node.label: given[value.node.label] for value in graph.inputs}
-    found = sg.evaluate(graph.outputs[result], feeds)
+    actual = sg.evaluate(graph.outputs[result], feeds)
     expected = step_of(torch, {n: torch.from_numpy(a.copy()) for n, a in given.items()})()
     tolerance = 1e-2 if name == "float16" else 1e-5
-    np.testing.assert_allclose(found, expected.numpy(), rtol=tolerance, atol=1e-5)
+    np.testing.assert_allclose(actual, expected.numpy(), rtol=tolerance, atol=1e-5)
 
 
 def test_the_cost_of_a_share_is_that_of_the_quickest_plan_within_it():

@@ -58,10 +58,10 @@ def test_a_program_is_its_loss_and_its_gradient():
         {"x": (3,)}, {"y": (3,)}, scale=2.0), "float64")  # fmt: skip
     data = made.make()
     work = own(made, data)
-    found, y = work.results(work.step()), data.feeds["y"]
-    np.testing.assert_allclose(found["gradient:x"], y**2)
+    actual, y = work.results(work.step()), data.feeds["y"]
+    np.testing.assert_allclose(actual["gradient:x"], y**2)
     results = {"loss": np.sum(data.variables["x"] * y**2), "gradient:x": y**2}
-    assert judge(made, data, Truth(results, None, 0.0, 0.0, 0.0), found, {}).passed
+    assert judge(made, data, Truth(results, None, 0.0, 0.0, 0.0), actual, {}).passed
 
 
 def test_names_and_numbers_of_programs():
@@ -78,14 +78,14 @@ def test_lesser_times_stay_and_failures_replace_times():
 
 
 def test_the_page_has_ratios_to_the_fastest_peer():
-    found = {
+    actual = {
         "gram": {"staticgrad": 2.0, "jax": 3.0, "torch": 8.0},
         "svd": {"staticgrad": 2.0, "jax": 1.0, "torch": "Error: no"},
         "qr": {"staticgrad": 1.0, "jax": 4.0},
         "eigh": {"staticgrad": 1.0},
     }
-    assert [ratio(times) for times in found.values()] == [1.5, 0.5, 4.0, None]
-    said = [*summary(found)]
+    assert [ratio(times) for times in actual.values()] == [1.5, 0.5, 4.0, None]
+    said = [*summary(actual)]
     assert said[0] == "3 programs, geometric mean 1.44, behind a peer: 1."  # the root of 1.5 * 2
     assert said[1] == "Below 1.3: svd 0.50."
     assert said[2] == "Without a time: svd (torch: Error: no)."

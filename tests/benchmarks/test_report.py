@@ -53,11 +53,11 @@ def columns(text, name):
 def test_a_column_of_ratios_has_one_divisor():
     middle = row("torch", [4e-3])
     text = shown(FAST, SLOW, middle)
-    found = {name: columns(text, name)["x best peer"] for name in ("staticgrad", "jax", "torch")}
-    assert found == {"staticgrad": "0.50", "jax": "1.00", "torch": "2.00"}
-    found = columns(shown(FAST, SLOW), "staticgrad")
-    assert (found["first cold"], found["first warm"]) == ("1.13 s", "230 ms")
-    assert found["of it import"] == "100 ms"
+    actual = {name: columns(text, name)["x best peer"] for name in ("staticgrad", "jax", "torch")}
+    assert actual == {"staticgrad": "0.50", "jax": "1.00", "torch": "2.00"}
+    actual = columns(shown(FAST, SLOW), "staticgrad")
+    assert (actual["first cold"], actual["first warm"]) == ("1.13 s", "230 ms")
+    assert actual["of it import"] == "100 ms"
     text = shown(FAST, SLOW, FAILED)
     assert "crashed: it <b>fell</b>" in text
     assert "0.50" in text
@@ -121,8 +121,8 @@ def test_a_report_reads_back_as_it_was_written():
         schema.dump(report(row("staticgrad", [1e-3], error=float("inf"))))
     data = json.loads(schema.dump(report(row("staticgrad", [1e-3]))))
     data["rows"][0]["rounds"][0]["dropped"].pop("mean")
-    (found,) = schema.load(json.dumps(data)).rows
-    assert found.rounds[0].dropped.mean is None
+    (actual,) = schema.load(json.dumps(data)).rows
+    assert actual.rounds[0].dropped.mean is None
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def drawn(center, spread, seed):
 @pytest.mark.parametrize("spread", [0.001, 0.01, 0.05, 0.2])
 def test_the_same_distribution_is_never_slower(spread):
     for seed in range(20):
-        found = compared(drawn(1e-3, spread, seed), drawn(1e-3, spread, seed + 100))
-        assert worse(found) == []
+        actual = compared(drawn(1e-3, spread, seed), drawn(1e-3, spread, seed + 100))
+        assert worse(actual) == []
 
 
 @pytest.mark.parametrize(("spread", "factor"), [(0.001, 1.06), (0.01, 1.1), (0.05, 1.2)])
@@ -209,13 +209,13 @@ def test_a_slower_distribution_is_caught(spread, factor):
 
 def test_one_more_planned_byte_is_caught():
     old = row("staticgrad", [1.0])
-    found = compared(old, replace(old, memory=Memory(1, 2, 4097)))
-    assert worse(found) == ["planned bytes"]
+    actual = compared(old, replace(old, memory=Memory(1, 2, 4097)))
+    assert worse(actual) == ["planned bytes"]
     assert worse(compared(old, replace(old, memory=Memory(9, 9, 4095)))) == []
     old = row("staticgrad", [1.0])
-    found = compared(old, replace(old, status="wrong", detail="w is off", rounds=()))
-    assert found.worse
-    assert "LOST    mlp staticgrad 1: wrong: w is off" in text(found)
+    actual = compared(old, replace(old, status="wrong", detail="w is off", rounds=()))
+    assert actual.worse
+    assert "LOST    mlp staticgrad 1: wrong: w is off" in text(actual)
 
 
 def disturbed(found):
@@ -241,7 +241,7 @@ OTHERS = [row(f"peer{number}", [1.0]) for number in range(20)]
     ],
 )  # fmt: skip
 def test_a_difference_in_a_noisy_run_is_unsure(old, new):
-    found = compare(old, new)
-    assert not found.worse
-    assert "unsure  mlp a 1: time per call 1 s -> 2 s" in text(found)
-    assert "measure both again on a quiet machine" in text(found)
+    actual = compare(old, new)
+    assert not actual.worse
+    assert "unsure  mlp a 1: time per call 1 s -> 2 s" in text(actual)
+    assert "measure both again on a quiet machine" in text(actual)

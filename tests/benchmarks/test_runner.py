@@ -173,15 +173,15 @@ def test_a_second_step_that_forgot_the_first_is_refused():
 def test_a_truth_reads_back(tmp_path):
     truth = truth_of(WORKLOADS["tiny"], small=True)
     truth.save(tmp_path / "truth.npz")
-    found = Truth.load(tmp_path / "truth.npz")
-    assert found.second_loss == truth.second_loss
-    assert (found.flops, found.product_flops, found.nbytes) == (
+    actual = Truth.load(tmp_path / "truth.npz")
+    assert actual.second_loss == truth.second_loss
+    assert (actual.flops, actual.product_flops, actual.nbytes) == (
         truth.flops,
         truth.product_flops,
         truth.nbytes,
     )
-    assert found.results.keys() == truth.results.keys()
-    assert all(np.array_equal(found.results[k], v) for k, v in truth.results.items())
+    assert actual.results.keys() == truth.results.keys()
+    assert all(np.array_equal(actual.results[k], v) for k, v in truth.results.items())
 
 
 @pytest.mark.parametrize(("name", "what"), [("gmm", "gradient:mu"), ("logreg", "hvp:w")])
@@ -217,16 +217,16 @@ class Program:
 @pytest.mark.parametrize("cost", [1e-7, 3e-5, 1e-3, 7.0])
 def test_the_median_is_the_cost(cost):
     program = Program(cost)
-    found = steady(program, 0.05, program.clock)
-    assert found.median == pytest.approx(cost, rel=1e-6)
-    assert found.samples >= 3
+    actual = steady(program, 0.05, program.clock)
+    assert actual.median == pytest.approx(cost, rel=1e-6)
+    assert actual.samples >= 3
 
 
 def test_quick_calls_are_timed_many_at_a_time():
     program = Program(1e-7)
-    found = steady(program, 0.05, program.clock)
-    assert program.calls / found.samples == pytest.approx(SHORTEST / 1e-7, rel=0.3)
+    actual = steady(program, 0.05, program.clock)
+    assert program.calls / actual.samples == pytest.approx(SHORTEST / 1e-7, rel=0.3)
     program = Program(1.0, 2.0, 3.0, 4.0, 5.0)
-    found = steady(program, 1000.0, program.clock)
-    assert (found.low, found.median, found.high) == pytest.approx((2, 3, 4), abs=0.01)
-    assert found.late == pytest.approx(5, abs=0.01)
+    actual = steady(program, 1000.0, program.clock)
+    assert (actual.low, actual.median, actual.high) == pytest.approx((2, 3, 4), abs=0.01)
+    assert actual.late == pytest.approx(5, abs=0.01)

@@ -41,20 +41,20 @@ def test_calls_per_node_stay(name, sizes):
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_scan_of_one_step_is_the_step(tmp_path, cell):
     settings = Settings(1, str(tmp_path))
-    found = {}
+    actual = {}
     for workload in of_cells(iterations=1, hidden=8):
         if workload.name.startswith(cell):
             work = StaticgradImplementation().program(workload, workload.make(), settings)
             work.build()
             work.compile()
-            found[workload.name.removeprefix(f"{cell}_")] = work.results(work.step())
-    step, alone = found["step"], found["step_alone"]
+            actual[workload.name.removeprefix(f"{cell}_")] = work.results(work.step())
+    step, alone = actual["step"], actual["step_alone"]
     weights = {"loss", *(f"gradient:{name}" for name in ("w", "u", "b"))}
     states = {"gradient:h", "gradient:c"} if cell == "lstm" else {"gradient:h"}
     assert {*step} == weights | states
     assert {*alone} == weights
     for name, array in step.items():
-        np.testing.assert_allclose(found["long_scan"][name], array, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(actual["long_scan"][name], array, rtol=1e-5, atol=1e-7)
     assert all(np.isfinite(array).all() for array in alone.values())
 
 

@@ -279,20 +279,20 @@ def _wide(x):
 ROUNDING = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 1e-7, "complex64": 1e-7}
 
 
-def _difference(found, expected, exact, triangle):
+def _difference(actual, expected, exact, triangle):
     """The greatest difference, in units of what is allowed; infinite if the types differ."""
     expected = expected.resolve_conj().resolve_neg()
     name = str(expected.dtype).removeprefix("torch.")
-    own = str(found.dtype).removeprefix("torch.")
-    if (tuple(found.shape), own) != (tuple(expected.shape), name):
+    own = str(actual.dtype).removeprefix("torch.")
+    if (tuple(actual.shape), own) != (tuple(expected.shape), name):
         return np.inf
-    found, expected = _wide(found), _wide(expected)
-    if found.dtype.kind not in "fc":
-        return 0.0 if np.array_equal(found, expected) else np.inf
+    actual, expected = _wide(actual), _wide(expected)
+    if actual.dtype.kind not in "fc":
+        return 0.0 if np.array_equal(actual, expected) else np.inf
     if triangle:
-        found, expected = (x + np.conj(np.swapaxes(x, -1, -2)) for x in (found, expected))
+        actual, expected = (x + np.conj(np.swapaxes(x, -1, -2)) for x in (actual, expected))
     if name in ROUNDING:  # the error of PyTorch, or of rounding
-        if np.array_equal(found, expected, equal_nan=True):
+        if np.array_equal(actual, expected, equal_nan=True):
             return 0.0
         exact = expected if exact is None else _wide(exact)
         if exact.shape != expected.shape:
@@ -306,13 +306,13 @@ def _difference(found, expected, exact, triangle):
             allowed = 4 * theirs + 8 * ROUNDING[name] * scale
         expected = exact.astype(exact.dtype)
     else:
-        allowed, like = 1e-10 + 1e-9 * np.abs(np.where(np.isfinite(expected), expected, 0)), found
+        allowed, like = 1e-10 + 1e-9 * np.abs(np.where(np.isfinite(expected), expected, 0)), actual
     with np.errstate(invalid="ignore", over="ignore"):
         top = float(torch.finfo(getattr(torch, name)).max)
-        same = (found == expected) | (np.isnan(found) & np.isnan(expected)) | (found == like)
-        same |= np.isnan(found) & np.isnan(like)
-        same |= np.isinf(found) & (np.abs(expected) > top)
-        gaps = np.where(same, 0.0, np.abs(found - expected) / allowed)
+        same = (actual == expected) | (np.isnan(actual) & np.isnan(expected)) | (actual == like)
+        same |= np.isnan(actual) & np.isnan(like)
+        same |= np.isinf(actual) & (np.abs(expected) > top)
+        gaps = np.where(same, 0.0, np.abs(actual - expected) / allowed)
     return np.inf if np.isnan(gaps).any() else float(gaps.max(initial=0.0))
 
 

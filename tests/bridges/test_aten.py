@@ -190,17 +190,17 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_and_their_gradients_are_those_of_pytorch(name):
     f, *shapes = FUNCTIONS[name]
-    for found, expected in through(f, *(made(*s, seed=k) for k, s in enumerate(shapes))):
-        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+    for actual, expected in through(f, *(made(*s, seed=k) for k, s in enumerate(shapes))):
+        assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_places_of_dilated_maxima_are_those_of_pytorch():
     def pooled(x):
         return F.max_pool2d(x, (2, 3), 2, 1, dilation=(3, 2), return_indices=True)
 
-    for found, expected in through(pooled, made(2, 3, 9, 8)):
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    for actual, expected in through(pooled, made(2, 3, 9, 8)):
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 OF_ONE_VALUE = {
@@ -219,8 +219,8 @@ def test_operands_of_one_value_have_a_share_each(name):
     torch._dynamo.reset()
     f, x = OF_ONE_VALUE[name], made(2, 2, 5, 4).requires_grad_()
     run = torch.compile(f, backend="staticgrad")
-    found, expected = (torch.autograd.grad(g(x).square().sum(), x)[0] for g in (run, f))
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+    actual, expected = (torch.autograd.grad(g(x).square().sum(), x)[0] for g in (run, f))
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_polynomials_are_those_of_pytorch():
@@ -231,8 +231,8 @@ def test_polynomials_are_those_of_pytorch():
     def f(x):
         return tuple(getattr(torch.special, name)(x, degree) for name in names)
 
-    for found, expected in through(f, x):
-        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    for actual, expected in through(f, x):
+        np.testing.assert_allclose(actual, expected, rtol=1e-9)
 
 
 def test_factors_of_integers_are_whole_numbers():
@@ -242,9 +242,9 @@ def test_factors_of_integers_are_whole_numbers():
         return (torch.addmm(x, y, z, beta=0.5, alpha=1.5),
                 x.scatter_reduce(0, y.abs() % 2, z - 7, "mean"), x.gcd(z), x.lcm(y))  # fmt: skip
 
-    for found, expected in through(f, x, y, z):
-        assert found.dtype == expected.dtype
-        np.testing.assert_array_equal(found, expected)
+    for actual, expected in through(f, x, y, z):
+        assert actual.dtype == expected.dtype
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_sums_of_truth_values_are_whether_one_is_true():
@@ -255,8 +255,8 @@ def test_sums_of_truth_values_are_whether_one_is_true():
         return (x.index_put((places,), y, accumulate=True), x.scatter_add(0, places, y),
                 x.put(places, y, True), x.index_add(0, places, y))  # fmt: skip
 
-    for found, expected in through(f, x, y):
-        np.testing.assert_array_equal(found, expected)
+    for actual, expected in through(f, x, y):
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_refused_operator_has_no_row():
@@ -397,9 +397,9 @@ def test_results_have_the_element_types_that_pytorch_promotes_to():
                 (a > 0).sum(), b.mean(dtype=torch.float32), torch.where(a > 0, b, c),
                 torch.cat([b, a]), c.pow(a), a.clamp(max=1.5))  # fmt: skip
 
-    for found, expected in through(f, whole, small, single, zero):
-        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    for actual, expected in through(f, whole, small, single, zero):
+        assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 def test_a_detached_tensor_has_no_gradient():
@@ -422,9 +422,9 @@ def test_a_row_of_minus_infinities_has_no_gradient():
     slope = np.arange(6.0).reshape(2, 3)
     SafeSoftmax()(x).backward(torch.from_numpy(slope))
     model, value = sg.torch.module(SafeSoftmax(), x.detach()), sg.input("x", (2, 3), "float64")
-    found = sg.evaluate(sg.grad((model(value) * slope).sum(), value), {"x": x.detach().numpy()})
-    np.testing.assert_allclose(found, x.grad.numpy(), atol=1e-15)
-    assert not found[0].any()
+    actual = sg.evaluate(sg.grad((model(value) * slope).sum(), value), {"x": x.detach().numpy()})
+    np.testing.assert_allclose(actual, x.grad.numpy(), atol=1e-15)
+    assert not actual[0].any()
 
 
 def test_promotion_of_operands_is_that_of_pytorch():
@@ -469,8 +469,8 @@ class Part(torch.nn.Module):
 
 def test_views_of_a_whole_tensor_in_a_larger_memory_are_the_tensor():
     x = torch.arange(12.0).reshape(3, 4)
-    found = sg.function(sg.torch.module(Part(), x))(x.numpy())
-    np.testing.assert_array_equal(found, Part()(x))
+    actual = sg.function(sg.torch.module(Part(), x))(x.numpy())
+    np.testing.assert_array_equal(actual, Part()(x))
 
 
 class Solver(torch.nn.Module):
@@ -500,9 +500,9 @@ def test_modules_that_solve_have_the_results_of_pytorch(solve):
     model = sg.torch.module(Solver(solve), a, b)
     step = sg.function(lambda a, b: model(a, b))
     for _ in range(2):
-        found = step(a.numpy(), b.numpy())
-    np.testing.assert_allclose(found["x"], solve(a, b), rtol=1e-12)
-    np.testing.assert_allclose(found["sum"], a.sum(), rtol=1e-12)
+        actual = step(a.numpy(), b.numpy())
+    np.testing.assert_allclose(actual["x"], solve(a, b), rtol=1e-12)
+    np.testing.assert_allclose(actual["sum"], a.sum(), rtol=1e-12)
 
 
 def test_every_row_is_an_operator_of_pytorch():
@@ -545,8 +545,8 @@ def test_models_train_with_the_losses_of_pytorch(name):
     fresh.load_state_dict(back)
     net.eval()
     model.eval()
-    found = sg.function(model)(*(a.numpy() for a in args))
-    np.testing.assert_allclose(found, fresh.eval()(*args).detach(), rtol=1e-7, atol=1e-9)
+    actual = sg.function(model)(*(a.numpy() for a in args))
+    np.testing.assert_allclose(actual, fresh.eval()(*args).detach(), rtol=1e-7, atol=1e-9)
 
 
 class Heads(torch.nn.Module):
@@ -561,9 +561,9 @@ def test_attention_has_the_order_in_memory_that_views_rely_on():
     (slope,) = torch.autograd.grad(expected.square().sum(), q)
     model, value = sg.torch.module(Heads(), q.detach()), sg.input("q", (2, 2, 5, 4), "float64")
     y = model(value)
-    found = sg.evaluate({"y": y, "g": sg.grad((y * y).sum(), value)}, {"q": q.detach().numpy()})
-    np.testing.assert_allclose(found["y"], expected.detach(), rtol=1e-9)
-    np.testing.assert_allclose(found["g"], slope, rtol=1e-9, atol=1e-11)
+    actual = sg.evaluate({"y": y, "g": sg.grad((y * y).sum(), value)}, {"q": q.detach().numpy()})
+    np.testing.assert_allclose(actual["y"], expected.detach(), rtol=1e-9)
+    np.testing.assert_allclose(actual["g"], slope, rtol=1e-9, atol=1e-11)
 
 
 class Apart(torch.nn.Module):
@@ -640,11 +640,11 @@ def test_a_module_is_in_the_mode_of_pytorchs(training):
     x = made(6, 3, dtype="float32")
     model = sg.torch.module(net, x)
     assert model.training is net.training is training
-    found = sg.function(model)(x.numpy())
+    actual = sg.function(model)(x.numpy())
     if training:
-        assert (found == 0.0).any()
+        assert (actual == 0.0).any()
     else:
-        np.testing.assert_allclose(found, net(x).detach(), 1e-6)
+        np.testing.assert_allclose(actual, net(x).detach(), 1e-6)
 
 
 def test_a_backward_of_its_own_is_refused():
@@ -724,9 +724,9 @@ def test_random_numbers_of_a_compiled_function_are_pytorch_s(compiled):
     expected = f(x)
     (slope,) = torch.autograd.grad(expected.sum(), x)
     torch.manual_seed(3)
-    found = compiled(f)(x)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(torch.autograd.grad(found.sum(), x)[0], slope)
+    actual = compiled(f)(x)
+    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(torch.autograd.grad(actual.sum(), x)[0], slope)
 
 
 @pytest.mark.slow
@@ -736,8 +736,8 @@ def test_pytorch_runs_what_has_no_row_and_one_warning_names_it(compiled):
 
     x = made(5, 5)
     with pytest.warns(sg.StaticgradWarning, match=r"aten\.geqrf has no row.*LAPACK"):
-        found = compiled(f)(x)
-    torch.testing.assert_close(found, f(x))
+        actual = compiled(f)(x)
+    torch.testing.assert_close(actual, f(x))
 
 
 @pytest.mark.slow
@@ -751,14 +751,14 @@ def test_compiled_functions_write_in_place_give_views_and_other_orders_of_axes(c
     runs = compiled(f, dynamic=True)
     for count in (3, 5):
         x, totals = made(count, 4), [made(4), made(4)]
-        expected, found = f(x, totals[0]), runs(x, totals[1])
-        for own, other in zip(found, expected, strict=True):
+        expected, actual = f(x, totals[0]), runs(x, totals[1])
+        for own, other in zip(actual, expected, strict=True):
             torch.testing.assert_close(own, other)
             assert own.stride() == other.stride()
         torch.testing.assert_close(totals[1], totals[0])
-        assert found[-1] is x
-        found[0].zero_()  # its view
-        assert not found[1].any()
+        assert actual[-1] is x
+        actual[0].zero_()  # its view
+        assert not actual[1].any()
 
 
 @pytest.mark.slow
@@ -1001,8 +1001,8 @@ def test_a_step_is_that_of_pytorch_beside_eager_steps_schedules_and_loaded_state
     for k in range(7):
         x, y = torch.randn(4 + k % 3, 5).double(), torch.randint(0, 3, (4 + k % 3,))
         expected = eager(nets[0], theirs, x, y)
-        found = eager(nets[1], ours, x, y) if k == 3 else step(x, y)
-        torch.testing.assert_close(found, expected.detach(), rtol=1e-12, atol=0)
+        actual = eager(nets[1], ours, x, y) if k == 3 else step(x, y)
+        torch.testing.assert_close(actual, expected.detach(), rtol=1e-12, atol=0)
         for each in rates:
             each.step()
         if k == 4:

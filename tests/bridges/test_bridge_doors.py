@@ -201,10 +201,10 @@ TORCH = {
 }  # fmt: skip
 
 
-def same(found, expected):
-    found, expected = map(torch.utils._pytree.tree_leaves, (found, expected))
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
+def same(actual, expected):
+    actual, expected = map(torch.utils._pytree.tree_leaves, (actual, expected))
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
         assert one.requires_grad >= other.requires_grad
         torch.testing.assert_close(
             one.detach().resolve_conj(), other.detach().resolve_conj(), **tolerance(other.dtype)
@@ -280,9 +280,9 @@ def test_learning_rates_compile_twice_in_pytorch():
     function = sg.torch.function(count.f)
     x = torch.linspace(0, 1, 5, dtype=torch.float32)
     for k in range(20):
-        found = function(x, 0.1 * k)
-        torch.testing.assert_close(found["x"], x - 0.1 * k * torch.sin(x))
-        assert found["rate"].item() == 0.1 * k
+        actual = function(x, 0.1 * k)
+        torch.testing.assert_close(actual["x"], x - 0.1 * k * torch.sin(x))
+        assert actual["rate"].item() == 0.1 * k
     assert len(count.traced) == 2
     (x,) = wanting(x)
     for k in range(20):
@@ -326,9 +326,9 @@ def test_pytorch_compiles_functions_of_sizes_and_numbers(backend, dynamic):
     net, other = Net(bridged), Net(in_torch)
     compiled = torch.compile(net, backend=chosen, dynamic=dynamic, fullgraph=True)
     for rows, rate in ((3, 2.0), (2, 3.0), (1, 4.5), (3, 5.5)):
-        found, expected = compiled(X[:rows], rate), other(X[:rows], rate)
-        same(found, expected)
-        same(*(torch.autograd.grad(y.sum(), n.w) for y, n in ((found, net), (expected, other))))
+        actual, expected = compiled(X[:rows], rate), other(X[:rows], rate)
+        same(actual, expected)
+        same(*(torch.autograd.grad(y.sum(), n.w) for y, n in ((actual, net), (expected, other))))
     torch._dynamo.reset()
 
 
@@ -355,8 +355,8 @@ def test_exported_functions_have_gradients():
     net, other = Net(bridged), Net(in_torch)
     exported = torch.export.export(net, (X,)).module()
     ((name, weight),) = exported.named_parameters()
-    found = torch.autograd.grad(exported(X).sum(), weight)
-    same(found, torch.autograd.grad(other(X).sum(), other.w))
+    actual = torch.autograd.grad(exported(X).sum(), weight)
+    same(actual, torch.autograd.grad(other(X).sum(), other.w))
     assert name == "w"
 
 
@@ -494,9 +494,9 @@ LONGER = (
 )  # fmt: skip
 
 
-def same_in_jax(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+def same_in_jax(actual, expected):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for one, other in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
         assert (one.dtype, one.shape) == (other.dtype, other.shape)
         wide = np.complex128 if one.dtype.kind == "c" else np.float64
         np.testing.assert_allclose(
@@ -522,14 +522,14 @@ def test_lowered_functions_give_what_jax_gives(way):
 
 def give_what_jax_gives(way, f):
     x, w = jnp.asarray(X.numpy()), jnp.asarray(W.numpy())
-    found, expected = JAX[way](f, x, w), JAX[way](in_jax, x, w)
+    actual, expected = JAX[way](f, x, w), JAX[way](in_jax, x, w)
     narrow = any(name in way for name in ("float", "complex64"))
     if narrow:  # sums of them are float32 here
-        found, expected = (
+        actual, expected = (
             jax.tree.map(lambda each: each.astype("float16"), tree) if "16" in way else tree
-            for tree in (found, expected)
+            for tree in (actual, expected)
         )
-    same_in_jax(found, expected)
+    same_in_jax(actual, expected)
 
 
 def test_tangents_of_tangents_depend_on_the_arrays():
@@ -544,8 +544,8 @@ def test_learning_rates_compile_twice_in_jax():
     function = sg.jax.function(count.f)
     x = jnp.linspace(0, 1, 5)
     for k in range(20):
-        found = function(x, 0.1 * k)
-        np.testing.assert_allclose(found["x"], x - 0.1 * k * jnp.sin(x))
+        actual = function(x, 0.1 * k)
+        np.testing.assert_allclose(actual["x"], x - 0.1 * k * jnp.sin(x))
         slope = jax.grad(lambda x, rate: function(x, rate)["x"].sum())(x, 0.1 * k)
         np.testing.assert_allclose(slope, 1 - 0.1 * k * jnp.cos(x))
     assert len(count.traced) < 12  # programs and types of f, forward and backward, each twice
@@ -666,11 +666,11 @@ def test_functions_made_of_other_libraries_are_functions_of_arrays(door, dtype):
             if way != "pickle"
             else plain(x, w)
         )
-        found = run(made, x, w)
-        if isinstance(found, dict):
-            assert found.keys() == expected.keys()
-            found, expected = ([each[name] for name in expected] for each in (found, expected))
-        for one, other in zip(*map(sg.tree.leaves, (found, expected)), strict=True):
+        actual = run(made, x, w)
+        if isinstance(actual, dict):
+            assert actual.keys() == expected.keys()
+            actual, expected = ([each[name] for name in expected] for each in (actual, expected))
+        for one, other in zip(*map(sg.tree.leaves, (actual, expected)), strict=True):
             assert (one.dtype, one.shape) == (other.dtype, other.shape), way
             np.testing.assert_allclose(one, other, err_msg=way, **tolerance(other.dtype))
 

@@ -28,13 +28,13 @@ def test_pandas_meets_values(kind):
     pandas = pytest.importorskip("pandas")
     x = sg.input("x", (3,), "float64")
     data = getattr(pandas, kind)(ARRAY[None] if kind == "DataFrame" else ARRAY)
-    for found, expected in (
+    for actual, expected in (
         (data * x, ARRAY**2), (x * data, ARRAY**2), (data - x, 0 * ARRAY),
         (data / x, ARRAY / ARRAY), (x**data, ARRAY**ARRAY), (x < data, ARRAY < ARRAY),
         (data <= x, ARRAY <= ARRAY),
     ):  # fmt: skip
-        assert isinstance(found, sg.Value), found
-        result = sg.compile(found).run({"x": ARRAY})
+        assert isinstance(actual, sg.Value), actual
+        result = sg.compile(actual).run({"x": ARRAY})
         np.testing.assert_array_equal(np.squeeze(result), expected)
     assert isinstance(data * Tensor(ARRAY), Tensor)
 
@@ -45,10 +45,10 @@ def test_pandas_meets_values(kind):
 def test_scipys_functions_build_nodes(name):
     function = getattr(special, name)
     operands = [sg.input("x", (3,), "float64")] * getattr(function, "nin", 1)
-    found = function(*operands)
+    actual = function(*operands)
     expected = function(*([ARRAY] * len(operands)))
     np.testing.assert_allclose(
-        sg.compile(found).run({"x": ARRAY}), expected, rtol=1e-13, atol=1e-16
+        sg.compile(actual).run({"x": ARRAY}), expected, rtol=1e-13, atol=1e-16
     )
     np.testing.assert_allclose(
         function(*[Tensor(ARRAY, dtype="float64")] * len(operands)), expected

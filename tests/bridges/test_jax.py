@@ -116,15 +116,15 @@ def test_float64_is_float32_where_jax_has_no_float64():
 
 def test_large_arrays_do_not_wait_for_each_other():
     x = jnp.ones((1500, 1500))
-    found = jax.jit(jax.value_and_grad(sg.jax.function(lambda x: sg.tanh(x).sum())))(x)
-    np.testing.assert_allclose(found[0], np.tanh(1.0) * x.size)
+    actual = jax.jit(jax.value_and_grad(sg.jax.function(lambda x: sg.tanh(x).sum())))(x)
+    np.testing.assert_allclose(actual[0], np.tanh(1.0) * x.size)
 
 
 def test_arrays_cross_by_dlpack():
     x = arrays((8, 3))[0]
     f = sg.compile(sg.Graph({"y": sg.input("x", ("n", 3), "float64") * 2.0}))
-    found = jnp.from_dlpack(f.run({"x": x})["y"])
-    np.testing.assert_array_equal(found, 2 * x)
+    actual = jnp.from_dlpack(f.run({"x": x})["y"])
+    np.testing.assert_array_equal(actual, 2 * x)
     np.testing.assert_array_equal(jnp.from_dlpack(sg.eager.Tensor(np.asarray(x))), x)
 
 
@@ -180,17 +180,17 @@ def test_complex_arrays_have_the_gradients_of_jax(name, jit):
     wrapped = jax.jit if jit else lambda f: f
     own = wrapped(COMPLEX[name](in_staticgrad))(x, z)
     other = wrapped(COMPLEX[name](in_jax))(x, z)
-    for one, wanted in zip(jax.tree.leaves(own), jax.tree.leaves(other), strict=True):
-        assert one.dtype == wanted.dtype
-        np.testing.assert_allclose(one, wanted, rtol=1e-10, atol=1e-10)
+    for one, expected in zip(jax.tree.leaves(own), jax.tree.leaves(other), strict=True):
+        assert one.dtype == expected.dtype
+        np.testing.assert_allclose(one, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_what_jax_computes_around_a_complex_function_has_its_gradient():
     energy = sg.jax.function(lambda z: sg.abs_square(z).sum())
     x = jnp.array([1.0, 2.0], "float32")
-    found = jax.grad(lambda x: energy(jnp.fft.fft(x)))(x)
-    assert found.dtype == "float32"
-    assert found.tolist() == [4.0, 8.0]
+    actual = jax.grad(lambda x: energy(jnp.fft.fft(x)))(x)
+    assert actual.dtype == "float32"
+    assert actual.tolist() == [4.0, 8.0]
     z = jnp.array([1.0 + 2.0j, 3.0 - 1.0j], "complex64")
     assert jax.grad(energy)(z).tolist() == [2.0 - 4.0j, 6.0 + 2.0j]
 

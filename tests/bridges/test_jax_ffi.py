@@ -53,10 +53,10 @@ def test_operands_and_results_in_any_order():
 
     a, b = arrays((3,), (3,))
     run = jax.jit(sg.jax.function(in_any_order))
-    found = repeated(run, jnp.zeros(5), b, a)
-    np.testing.assert_array_equal(found["second"], a - b)
-    np.testing.assert_array_equal(found["first"][0], b * 2)
-    np.testing.assert_allclose(found["first"][1], a.sum(), 1e-6)
+    actual = repeated(run, jnp.zeros(5), b, a)
+    np.testing.assert_array_equal(actual["second"], a - b)
+    np.testing.assert_array_equal(actual["first"][0], b * 2)
+    np.testing.assert_allclose(actual["first"][1], a.sum(), 1e-6)
     assert calls_of("in_any_order") == [True]
 
 
@@ -77,11 +77,11 @@ def test_results_that_the_program_does_not_write():
 def test_element_types_and_shapes(dtype, shape):
     x = jnp.asarray(np.random.default_rng(0).integers(0, 2, shape)).astype(dtype)
     bare = lambda x: (sg.where(x > 0, x, x), x == x)  # noqa: E731
-    found = repeated(jax.jit(sg.jax.function(bare)), x)
-    np.testing.assert_array_equal(np.asarray(found[0], "float32"), np.asarray(x, "float32"))
-    assert found[0].dtype == x.dtype
-    assert found[1].dtype == bool
-    assert bool(found[1].all())
+    actual = repeated(jax.jit(sg.jax.function(bare)), x)
+    np.testing.assert_array_equal(np.asarray(actual[0], "float32"), np.asarray(x, "float32"))
+    assert actual[0].dtype == x.dtype
+    assert actual[1].dtype == bool
+    assert bool(actual[1].all())
 
 
 def test_complex_arrays_and_python_numbers():
@@ -156,9 +156,9 @@ def test_outside_of_jit_xla_runs_repeated_calls():
     f = sg.jax.function(lambda x: {"y": x * 2})
     (x,) = arrays((3,))
     for _ in range(8):
-        found = f(x)["y"]
-        assert isinstance(found, jax.Array)
-        np.testing.assert_array_equal(found, x * 2)
+        actual = f(x)["y"]
+        assert isinstance(actual, jax.Array)
+        np.testing.assert_array_equal(actual, x * 2)
     with pytest.raises(sg.StaticgradError):
         sg.jax.function(lambda x, k: sg.take(x, k, axis=0))(x, jnp.array([7]))
 
@@ -199,8 +199,8 @@ def test_the_versions_of_the_interface():
     for name, expected in fields:
         body = re.search(rf"struct {name} {{(.*?)}}", header, re.S).group(1)
         lines = re.sub(r"//.*", "", body).split(";")
-        found = [line.split()[-1].lstrip("*") for line in lines if line.split()]
-        assert found == expected.split(), name
+        actual = [line.split()[-1].lstrip("*") for line in lines if line.split()]
+        assert actual == expected.split(), name
 
 
 def test_without_an_entry_calls_are_callbacks(monkeypatch):

@@ -28,10 +28,10 @@ def normal(*shape, seed=0):
 
 def alike(values, feeds):
     graph = sg.Graph(values)
-    found, expected = jax.jit(sg.jax.lower(graph))(feeds), sg.evaluate(graph, feeds)
-    assert found.keys() == expected.keys()
+    actual, expected = jax.jit(sg.jax.lower(graph))(feeds), sg.evaluate(graph, feeds)
+    assert actual.keys() == expected.keys()
     for name, array in expected.items():
-        each = np.asarray(found[name])
+        each = np.asarray(actual[name])
         assert each.shape == array.shape
         np.testing.assert_allclose(each, array, rtol=2e-5, atol=2e-5)
 
@@ -87,22 +87,22 @@ def ordinary(array):
     return np.where(np.isinf(wide), wide, np.clip(wide, -most, most)).astype(array.dtype)
 
 
-def difference(found, expected, of_sums, least=1e-36):
+def difference(actual, expected, of_sums, least=1e-36):
     """The greatest difference in units of the last place."""
     if expected.dtype.kind in "iub":
-        return 0.0 if np.array_equal(found, expected) else np.inf
+        return 0.0 if np.array_equal(actual, expected) else np.inf
     eps = {"float16": 2.0**-10, "bfloat16": 2.0**-7}.get(expected.dtype.name)
     eps = eps or np.finfo(expected.dtype).eps
-    found, expected = found.astype("float64"), expected.astype("float64")
-    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-    same |= (np.abs(found) < 1e-36) & (np.abs(expected) < 1e-36)
+    actual, expected = actual.astype("float64"), expected.astype("float64")
+    same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+    same |= (np.abs(actual) < 1e-36) & (np.abs(expected) < 1e-36)
     if eps > 1e-15:  # near the largest number XLA's exponentials are of another one
-        same |= (found * np.sign(expected) > 1e36) & (np.abs(expected) > 1e36)
+        same |= (actual * np.sign(expected) > 1e36) & (np.abs(expected) > 1e36)
     size = np.maximum(np.abs(expected), least)
     unit = np.broadcast_to(eps * (size.max(initial=0.0) if of_sums else size), size.shape)
-    both = np.isfinite(found) & np.isfinite(expected)
+    both = np.isfinite(actual) & np.isfinite(expected)
     with np.errstate(all="ignore"):
-        apart = np.where(both, np.abs(found - expected) / unit, np.inf)
+        apart = np.where(both, np.abs(actual - expected) / unit, np.inf)
     return float(np.where(same, 0.0, apart).max(initial=0.0))
 
 
@@ -242,10 +242,10 @@ def test_a_function_has_its_arguments_and_containers(f):
     for rows in (4, 5, 6):
         x = normal(rows, 3)
         expected = (np.tanh(x @ W["in"] + W["bias"]) ** 2).mean()
-        found = jax.jit(run)(W, x)
-        np.testing.assert_allclose(found["loss"], 2.0 * expected, rtol=1e-5)
+        actual = jax.jit(run)(W, x)
+        np.testing.assert_allclose(actual["loss"], 2.0 * expected, rtol=1e-5)
         np.testing.assert_allclose(run(W, x, scale=3.0)["loss"], 3.0 * expected, rtol=1e-5)
-    assert jax.tree.structure(found["rest"]) == jax.tree.structure([W, None])
+    assert jax.tree.structure(actual["rest"]) == jax.tree.structure([W, None])
     slopes = jax.jit(jax.grad(of_jax))(W, x)
     moved = jax.vmap(of_jax, (None, 0))(W, np.stack([x, 2.0 * x]))
     theirs = lambda w, x: 2 * (jax.numpy.tanh(x @ w["in"] + w["bias"]) ** 2).mean()  # noqa: E731
@@ -284,9 +284,9 @@ class State:
 
 def test_classes_registered_with_jax_go_through_lowered_functions():
     run = sg.jax.lower(lambda state: State(state.weight * state.rate, state.rate + 1))
-    found = jax.jit(run)(State(W["bias"]))
-    assert found.rate == 4
-    np.testing.assert_array_equal(found.weight, 3 * W["bias"])
+    actual = jax.jit(run)(State(W["bias"]))
+    assert actual.rate == 4
+    np.testing.assert_array_equal(actual.weight, 3 * W["bias"])
     slope = jax.grad(lambda state: run(state).weight.sum())(State(W["bias"]))
     np.testing.assert_array_equal(slope.weight, [3.0, 3.0])
 
@@ -320,13 +320,13 @@ def test_complex_values_are_complex_arrays(in_float64):
     y = sg.linalg.solve(z, w) * sg.exp(z[:, :1])
     graph = sg.Graph({"y": y, "values": sg.linalg.eigvals(z)}, updates={w: w + y})
     given = {"z": normal(3, 3) + 1j * normal(3, 3, seed=1) + 2.0 * np.eye(3)}
-    (found, moved), (expected, updated) = (
+    (actual, moved), (expected, updated) = (
         jax.jit(sg.jax.lower(graph))(given), sg.evaluate(graph, given, updates=True),
     )  # fmt: skip
-    assert found["y"].dtype == moved["w"].dtype == np.complex128
-    np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-12)
+    assert actual["y"].dtype == moved["w"].dtype == np.complex128
+    np.testing.assert_allclose(actual["y"], expected["y"], rtol=1e-12)
     np.testing.assert_allclose(moved["w"], updated["w"], rtol=1e-12)
-    np.testing.assert_allclose(found["values"], expected["values"], rtol=1e-10)
+    np.testing.assert_allclose(actual["values"], expected["values"], rtol=1e-10)
 
 
 @sg.custom_vjp(name="test_jax_lower.clipped")
@@ -418,10 +418,10 @@ def test_what_numpy_computes_is_differentiated_by_our_rules(name, in_float64):
 def test_random_numbers_have_our_bits(in_float64):
     generator = sg.random.Generator(3)
     graph = sg.Graph({"y": generator.normal(shape=(4, 5)), "u": generator.uniform(shape=(6,))})
-    found, expected = jax.jit(sg.jax.lower(graph))({}), sg.evaluate(graph)
-    found = found[0] if isinstance(found, tuple) else found
-    np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-6)
-    np.testing.assert_array_equal(found["u"], expected["u"])
+    actual, expected = jax.jit(sg.jax.lower(graph))({}), sg.evaluate(graph)
+    actual = actual[0] if isinstance(actual, tuple) else actual
+    np.testing.assert_allclose(actual["y"], expected["y"], rtol=1e-6)
+    np.testing.assert_array_equal(actual["u"], expected["u"])
 
 
 def test_every_bound_is_one_of_an_op():

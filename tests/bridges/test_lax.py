@@ -32,10 +32,10 @@ WHOLE = np.arange(-5, 6, dtype="int32")
 KEY = np.array([0, 3], "uint32")
 
 
-def equal(found, expected, tolerance=2e-5):
+def equal(actual, expected, tolerance=2e-5):
     """Results have JAX's containers, element types and shapes, and its values."""
-    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    pairs = zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for ours, theirs in pairs:
         ours, theirs = np.asarray(ours), np.asarray(theirs)
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
@@ -246,8 +246,8 @@ def test_gamma_distributions_have_the_slopes_of_jax():
     equal(evaluated(draws, KEY, a), jax.jit(draws)(KEY, a), 5e-6)
     loss = lambda key, a: sum(jnp.sin(each).sum() for each in draws(key, a))  # noqa: E731
     expected = jax.grad(loss, 1)(KEY, a)
-    found = sg.grad(sg.jax.trace(loss, KEY, a), 1)(KEY, a)
-    np.testing.assert_allclose(found, expected, 1e-4)
+    actual = sg.grad(sg.jax.trace(loss, KEY, a), 1)(KEY, a)
+    np.testing.assert_allclose(actual, expected, 1e-4)
 
 
 @jax.custom_vjp
@@ -390,8 +390,8 @@ def test_eigenvalues_and_vectors_of_any_matrix():
     np.testing.assert_allclose(np.abs(vectors**2).sum(0), 1.0, rtol=1e-5)
     equal(values, np.linalg.eigvals(x).astype("complex64"), 1e-4)
     left = lambda x: lax.linalg.eig(x)[1]  # noqa: E731
-    found = evaluated(left, x)
-    np.testing.assert_allclose(found.conj().T @ x, values[:, None] * found.conj().T, atol=1e-4)
+    actual = evaluated(left, x)
+    np.testing.assert_allclose(actual.conj().T @ x, values[:, None] * actual.conj().T, atol=1e-4)
 
 
 double = importlib.import_module("jax.extend.core").Primitive("test_lax.double")

@@ -28,13 +28,13 @@ def test_every_method_finds_the_minimum_in_the_containers_of_the_start(method):
     options = {"maxiter": 3000} if method in ("Nelder-Mead", "TNC") else {}
     if method == "TNC":
         options = {"maxfun": 3000}
-    found = sg.scipy.minimize(rosenbrock, START, (10.0,), method=method, options=options)
-    assert found.x["a"].shape == (2,)
-    assert found.x["b"][0].shape == (1, 1)
-    for leaf in sg.tree.leaves(found.x):
+    actual = sg.scipy.minimize(rosenbrock, START, (10.0,), method=method, options=options)
+    assert actual.x["a"].shape == (2,)
+    assert actual.x["b"][0].shape == (1, 1)
+    for leaf in sg.tree.leaves(actual.x):
         np.testing.assert_allclose(leaf, 1.0, atol=2e-3)
     if method not in ("Nelder-Mead", "Powell", "trust-constr"):
-        assert found.jac["b"][0].shape == (1, 1)
+        assert actual.jac["b"][0].shape == (1, 1)
 
 
 def test_bounds_and_float32_are_passed_on():
@@ -45,9 +45,9 @@ def test_bounds_and_float32_are_passed_on():
         seen.append(p["x"].dtype)
         return ((p["x"] + 1.0) ** 2).sum()
 
-    found = sg.scipy.minimize(f, start, bounds=[(0.5, None)] * 3)
-    assert found.x["x"].dtype == np.float32
-    np.testing.assert_array_equal(found.x["x"], 0.5)
+    actual = sg.scipy.minimize(f, start, bounds=[(0.5, None)] * 3)
+    assert actual.x["x"].dtype == np.float32
+    np.testing.assert_array_equal(actual.x["x"], 0.5)
     assert {str(each) for each in seen} == {"float32"}
 
 
@@ -59,8 +59,8 @@ def test_a_function_is_traced_once_for_several_solves():
         return ((x - shift) ** 2).sum()
 
     for shift in (1.0, 2.0, 3.0):
-        found = sg.scipy.minimize(f, np.zeros(2), (np.array([shift, 0.0]),))
-        np.testing.assert_allclose(found.x, [shift, 0.0], atol=1e-6)
+        actual = sg.scipy.minimize(f, np.zeros(2), (np.array([shift, 0.0]),))
+        np.testing.assert_allclose(actual.x, [shift, 0.0], atol=1e-6)
     assert len(traced) == 1
 
 
@@ -71,9 +71,9 @@ def system(x):
 @pytest.mark.parametrize("method", ["hybr", "lm", "krylov", "broyden1"])
 def test_roots(method):
     start = {"u": np.array([0.1, 0.2]), "v": np.array([0.3, 0.1])}
-    found = sg.scipy.root(system, start, method=method)
-    assert found.success
-    for leaf in sg.tree.leaves(sg.function(system)(found.x)):
+    actual = sg.scipy.root(system, start, method=method)
+    assert actual.success
+    for leaf in sg.tree.leaves(sg.function(system)(actual.x)):
         np.testing.assert_allclose(leaf, 0.0, atol=1e-5)
 
 
@@ -87,12 +87,12 @@ def residuals(p, seen):
 @pytest.mark.parametrize("jac", ["dense", "sparse", "products"])
 def test_least_squares(jac):
     seen = 2.0 * np.exp(-TIMES) + 0.01 * np.cos(40 * TIMES)
-    found = sg.scipy.least_squares(residuals, {"a": 1.0, "rate": 0.0}, (seen,), jac=jac)
+    actual = sg.scipy.least_squares(residuals, {"a": 1.0, "rate": 0.0}, (seen,), jac=jac)
     expected = optimize.least_squares(
         lambda x: x[0] * np.exp(x[1] * TIMES) - seen, [1.0, 0.0], xtol=1e-12
     )
-    np.testing.assert_allclose([found.x["a"], found.x["rate"]], expected.x, rtol=1e-6)
-    assert found.nfev < 20
+    np.testing.assert_allclose([actual.x["a"], actual.x["rate"]], expected.x, rtol=1e-6)
+    assert actual.nfev < 20
 
 
 def test_operators_are_their_matrices():

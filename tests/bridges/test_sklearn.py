@@ -201,8 +201,8 @@ def test_weights_are_routed_as_metadata():
         # Before 1.8 pipelines refuse weights, those of scikit-learn's own estimators, too.
         routes = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 8)
         model = make_pipeline(scaler, one) if routes else one
-        found = cross_validate(model, X, Y, cv=2, params={"sample_weight": weights})
-        assert found["test_score"].shape == (2,)
+        actual = cross_validate(model, X, Y, cv=2, params={"sample_weight": weights})
+        assert actual["test_score"].shape == (2,)
         with pytest.raises(TypeError, match=r"[Uu]nexpected"):
             one.set_fit_request(weights=True)
 
@@ -260,9 +260,9 @@ def test_a_module_of_ones_own_in_a_pipeline_and_a_search():
     )
     pipeline = make_pipeline(StandardScaler(), own)
     search = GridSearchCV(pipeline, {"classifier__batch_size": [16, 64]}, cv=2)
-    found = search.fit(x, np.array(["a", "b", "c"])[y])
-    assert found.best_score_ > 0.85
-    fitted = found.best_estimator_[-1]
+    actual = search.fit(x, np.array(["a", "b", "c"])[y])
+    assert actual.best_score_ > 0.85
+    fitted = actual.best_estimator_[-1]
     assert [*fitted.classes_] == ["a", "b", "c"]
     assert fitted.loss_curve_[-1] < fitted.loss_curve_[0]
     again = pickle.loads(pickle.dumps(fitted))

@@ -157,8 +157,8 @@ def test_the_protocol_of_real_libraries(library):
 
 def test_chunks_and_bits_of_the_protocol():
     chunk = {"a": Column(np.array([True, False, True]), bits=1), "b": Column(np.ones(3, "bool"))}
-    found = doubled(Table(chunk, chunk))
-    np.testing.assert_array_equal(found, [[2, 2], [0, 2], [2, 2]] * 2)
+    actual = doubled(Table(chunk, chunk))
+    np.testing.assert_array_equal(actual, [[2, 2], [0, 2], [2, 2]] * 2)
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -64,13 +64,13 @@ def test_loops_pass_gradcheck():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_results_and_gradients_are_those_of_pytorch(dtype):
     x, w = wanting(*tensors((5, 4), (4, 2), dtype=dtype))
-    found = sg.torch.function(loss)(x, w)
+    actual = sg.torch.function(loss)(x, w)
     expected = torch.nn.functional.mse_loss(torch.tanh(x @ w), torch.sin(x[:, :2]))
-    assert found.dtype == expected.dtype
+    assert actual.dtype == expected.dtype
     tolerance = 1e-5 if dtype == "float32" else 1e-12
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
     pairs = zip(
-        torch.autograd.grad(found, [x, w]), torch.autograd.grad(expected, [x, w]), strict=True
+        torch.autograd.grad(actual, [x, w]), torch.autograd.grad(expected, [x, w]), strict=True
     )
     for own, other in pairs:
         torch.testing.assert_close(own, other, rtol=tolerance, atol=tolerance)
@@ -110,9 +110,9 @@ def test_a_layer_of_a_pytorch_model_trains_with_it():
 
 def test_torch_func_differentiates_it():
     x, w = tensors((3, 4), (4, 2))
-    found = torch.func.grad(sg.torch.function(loss), argnums=1)(x, w)
+    actual = torch.func.grad(sg.torch.function(loss), argnums=1)(x, w)
     expected = sg.grad(loss, 1)(x.numpy(), w.numpy())
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-12)
     mapped = torch.vmap(sg.torch.function(loss), (0, None))(x[None], w.requires_grad_())
     np.testing.assert_allclose(torch.autograd.grad(mapped.sum(), w)[0], expected, rtol=1e-12)
 
@@ -121,9 +121,9 @@ def test_strided_tensors_and_bfloat16():
     x = tensors((4, 6))[0].T
     torch.testing.assert_close(sg.torch.function(lambda x: x * 2.0)(x), x * 2.0)
     narrow = x.to(torch.bfloat16)
-    found = sg.torch.function(lambda x: x + x)(narrow)
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found, narrow + narrow)
+    actual = sg.torch.function(lambda x: x + x)(narrow)
+    assert actual.dtype == torch.bfloat16
+    torch.testing.assert_close(actual, narrow + narrow)
 
 
 def test_results_of_earlier_calls_stay():
@@ -166,13 +166,13 @@ def test_state_and_other_devices_are_refused():
 def test_arrays_cross_by_dlpack_without_copies():
     x = tensors((8, 3))[0]
     f = sg.compile(sg.Graph({"y": sg.input("x", ("n", 3), "float64") * 2.0}))
-    found = f.run({"x": x})["y"]
-    there = torch.from_dlpack(found)
-    assert there.data_ptr() == found.ctypes.data
+    actual = f.run({"x": x})["y"]
+    there = torch.from_dlpack(actual)
+    assert there.data_ptr() == actual.ctypes.data
     torch.testing.assert_close(there, 2 * x)
     later = f.run({"x": x + 1.0})["y"]  # does not reuse the memory that PyTorch holds
     assert not np.shares_memory(later, there.numpy())
-    torch.testing.assert_close(torch.from_dlpack(sg.eager.Tensor(found)), 2 * x)
+    torch.testing.assert_close(torch.from_dlpack(sg.eager.Tensor(actual)), 2 * x)
     bridged = sg.torch.function(lambda x: x + 1.0)
     torch.testing.assert_close(bridged(torch.from_dlpack(x.numpy())), x + 1.0)
 
@@ -203,8 +203,8 @@ def test_complex_tensors_have_the_gradients_of_pytorch(single):
 
     own, other = slopes(bridged), slopes(lambda x, z: spectrum(torch, x, z))
     assert [each.dtype for each in own] == [each.dtype for each in other]
-    for one, wanted in zip(own, other, strict=True):
-        torch.testing.assert_close(one, wanted, **tolerance)
+    for one, expected in zip(own, other, strict=True):
+        torch.testing.assert_close(one, expected, **tolerance)
 
 
 def test_complex_tensors_pass_gradcheck():
@@ -281,14 +281,14 @@ def pair(x, w):
 @pytest.mark.parametrize("backend", ["eager", "aot_eager", "staticgrad"])
 def test_pytorch_compiles_functions_as_an_operator_of_its_graph(backend, recwarn):
     x, w = (each.requires_grad_() for each in tensors((5, 3), (3, 2)))
-    wanted = torch.autograd.grad(model(x, w), (x, w))
+    expected = torch.autograd.grad(model(x, w), (x, w))
     torch._dynamo.reset()
     chosen = sg.torch.backend if backend == "staticgrad" else backend
     compiled = torch.compile(model, backend=chosen, fullgraph=True)
     for _ in range(2):
-        found = compiled(x, w)
-        torch.testing.assert_close(found, model(x, w))
-        torch.testing.assert_close(torch.autograd.grad(found, (x, w)), wanted)
+        actual = compiled(x, w)
+        torch.testing.assert_close(actual, model(x, w))
+        torch.testing.assert_close(torch.autograd.grad(actual, (x, w)), expected)
     torch._dynamo.reset()
     assert not [each for each in recwarn if issubclass(each.category, sg.StaticgradWarning)]
 

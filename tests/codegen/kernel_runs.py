@@ -32,7 +32,7 @@ def run(kernel, sizes, mode, given, vector_bits=None):
     return memory
 
 
-def assert_close(found, true, tolerance=3e-6):
+def assert_close(actual, true, tolerance=3e-6):
     """Within some units of the largest element."""
     scale = max(np.abs(true).max(initial=0), 1e-30)
-    np.testing.assert_allclose(found / scale, true.reshape(found.shape) / scale, atol=tolerance)
+    np.testing.assert_allclose(actual / scale, true.reshape(actual.shape) / scale, atol=tolerance)

@@ -213,10 +213,10 @@ class _Maker:
             return [], []
         name = self.fresh("c")
         if "j" in loops and self.random.random() < 0.4:
-            wanted = self.number(self.value(loops, []))
-            sought = self.operand(wanted.dtype, "in")
+            expected = self.number(self.value(loops, []))
+            sought = self.operand(expected.dtype, "in")
             right = self.random.random() < 0.5
-            return [Search(name, wanted, sought, 1, DEEP, right)], [ref(name, I64)]
+            return [Search(name, expected, sought, 1, DEEP, right)], [ref(name, I64)]
         self.checks = self.checks or self.operand(I64, "check")
         moving = "j" in loops and self.random.random() < 0.7
         around = tuple(axis for axis in loops if moving or axis != "j")

@@ -487,22 +487,22 @@ def memory_for(kernel, sizes, seed):
 
 def check_run(kernel, sizes, mode, bits=None):
     """All that a kernel writes, its iterations in several calls, beside its meaning."""
-    found, wanted = (memory_for(kernel, sizes, len(sizes) + sizes[0]) for _ in range(2))
-    Meaning(kernel, wanted, dict(zip(kernel.arguments, sizes, strict=True))).run()
-    shared = [found[o.name] for o in kernel.operands if not o.is_own]
-    own = [found[o.name] for o in kernel.operands if o.is_own]
+    actual, expected = (memory_for(kernel, sizes, len(sizes) + sizes[0]) for _ in range(2))
+    Meaning(kernel, expected, dict(zip(kernel.arguments, sizes, strict=True))).run()
+    shared = [actual[o.name] for o in kernel.operands if not o.is_own]
+    own = [actual[o.name] for o in kernel.operands if o.is_own]
     count = kernel.iterations(sizes)
     cuts = sorted({0, count // 3, count // 2, count})
     if mode == "file":
         cuts = []
-        run_printed(kernel, found, dict(zip(kernel.arguments, sizes, strict=True)))
+        run_printed(kernel, actual, dict(zip(kernel.arguments, sizes, strict=True)))
     for begin, end in pairwise(cuts):
         source = source_for(kernel, mode, of_width(bits))
         call(source, shared, sizes, begin, end, own=own, mode=mode)
     for operand in kernel.operands:
         if operand.mode in ("out", "inout", "check"):
             what = f"{operand.name} at {sizes} by {mode}\n{kernel}"
-            assert_same(found[operand.name], wanted[operand.name], what)
+            assert_same(actual[operand.name], expected[operand.name], what)
 
 
 def runs():
@@ -634,8 +634,8 @@ def test_results_are_streamed_wherever_they_begin(length, mode):
         room = {
             p: aligned_bytes(4 * (values.size + first)).view("f4")[first:] for p in ("p1", "p2")
         }
-        found = run(parse_kernel(STREAMED), (3, length), mode, {"p0": values, **room})
-        assert bytes(found["p1"]) == bytes(values * values)
+        actual = run(parse_kernel(STREAMED), (3, length), mode, {"p0": values, **room})
+        assert bytes(actual["p1"]) == bytes(values * values)
 
 
 def test_numbers_from_memory_are_compared_in_full():
@@ -646,6 +646,6 @@ def test_numbers_from_memory_are_compared_in_full():
     numbers = np.array([2**63 - 1, -(2**63), 0, -1, 5, 17, 18])
     values, room = np.ones((7, 18), "f"), {"p1": np.empty(126, "f"), "p2": np.empty(7, "f")}
     kernel = parse_kernel(str(parse_kernel(text)))
-    found = run(kernel, (7, 18), "vector", {"p0": values, "p3": numbers, **room})
-    wanted = np.where(np.arange(18) <= numbers[:, None], values, np.float32(-0.5))
-    np.testing.assert_array_equal(found["p1"].reshape(wanted.shape), wanted)
+    actual = run(kernel, (7, 18), "vector", {"p0": values, "p3": numbers, **room})
+    expected = np.where(np.arange(18) <= numbers[:, None], values, np.float32(-0.5))
+    np.testing.assert_array_equal(actual["p1"].reshape(expected.shape), expected)

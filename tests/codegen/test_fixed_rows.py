@@ -30,9 +30,9 @@ def test_sums_of_short_rows_and_columns_have_the_bits_of_the_evaluator(rows, wid
     feeds = {name: value.astype(dtype) for name, value in feeds.items()}
     feeds["x"][rows // 2, width // 2] = -0.0
     graph = _program(rows, width, dtype, long)
-    found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
-    for name, value in wanted.items():
-        np.testing.assert_array_equal(found[name].view("u1"), value.view("u1"), err_msg=name)
+    actual, expected = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name].view("u1"), value.view("u1"), err_msg=name)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -41,6 +41,6 @@ def test_sums_of_few_columns_have_the_bits_of_the_evaluator(width):
     graph = sg.Graph({"g": (x * r[:, None]).sum(axis=0)})
     random = np.random.default_rng(width)
     feeds = {"x": random.normal(size=(1000, width)), "r": random.normal(size=1000)}
-    found, wanted = sg.compile(graph).run(feeds)["g"], sg.evaluate(graph, feeds)["g"]
-    np.testing.assert_array_equal(found, wanted)
-    np.testing.assert_allclose(found, feeds["r"] @ feeds["x"], rtol=1e-9, atol=1e-9)
+    actual, expected = sg.compile(graph).run(feeds)["g"], sg.evaluate(graph, feeds)["g"]
+    np.testing.assert_array_equal(actual, expected)
+    np.testing.assert_allclose(actual, feeds["r"] @ feeds["x"], rtol=1e-9, atol=1e-9)

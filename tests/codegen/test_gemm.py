@@ -76,20 +76,20 @@ def made(a, b, layouts, mode, bits, start=None, literal=False, step=3):
     kernel = product(*layouts, element, start is not None, (m, n, k) if literal else None, stored)
     (p0, at, size_a), (p1, bt, size_b) = laid(a, layouts[0]), laid(b, layouts[1])
     behind = np.full((1, m, n), 77, dtype)
-    found = np.concatenate([np.full((count, m, n), 77, dtype) if start is None else start, behind])
+    actual = np.concatenate([np.full((count, m, n), 77, dtype) if start is None else start, behind])
     sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
     total = kernel.iterations(sizes)
     assert isinstance(total, int)
     source = source_for(kernel, mode, Machine(vector_bits=bits))
     cuts = sorted({0, *range(1, total, step), total})  # a call may go through several as one
     if mode == "file":
-        memory = {"p0": p0, "p1": p1, "p2": found}
+        memory = {"p0": p0, "p1": p1, "p2": actual}
         run_printed(kernel, memory, dict(zip(kernel.arguments, sizes, strict=True)))
         cuts = []
     for begin, end in pairwise(cuts):
-        call(source, [p0, p1, found], sizes, begin, end, mode=mode)
-    assert_same(found[count:], behind, "behind the results")
-    return found[:count]
+        call(source, [p0, p1, actual], sizes, begin, end, mode=mode)
+    assert_same(actual[count:], behind, "behind the results")
+    return actual[:count]
 
 
 ALONG, ACROSS = ("along", "along"), ("across", "along")
@@ -203,8 +203,8 @@ def test_every_reader_gives_the_same_bytes(letter, mode):
             for size in ((m, k), (k, n), (m, n))
         )
         usual = made(a, b, ALONG, "vector", 512, c)
-        found = made(a, b, ("apart", "across"), mode, 256, c, literal)
-        assert_same(found, usual, f"{m}x{n}x{k}")
+        actual = made(a, b, ("apart", "across"), mode, 256, c, literal)
+        assert_same(actual, usual, f"{m}x{n}x{k}")
 
 
 @pytest.mark.thinned
@@ -224,8 +224,8 @@ def test_streams_of_rows_have_the_bytes_of_tiles(layouts, bits):
         tiled = made(
             np.pad(a, [no, rows, inner]), np.pad(b, [no, inner, no]), layouts, "vector", 512
         )
-        found = made(a, b, layouts, "vector", bits)
-        assert_same(found, tiled[:, :m].copy(), f"{count} {m}x{n}x{k}")
+        actual = made(a, b, layouts, "vector", bits)
+        assert_same(actual, tiled[:, :m].copy(), f"{count} {m}x{n}x{k}")
         start = RNG.normal(size=(count, m, n)).astype("f4")
         updated = made(a, b, layouts, "vector", bits, start)
         assert_same(updated, start - tiled[:, :m], f"{count} {m}x{n}x{k}")
@@ -258,5 +258,5 @@ def test_narrow_factors_have_the_bytes_of_wide_copies(letters, layouts, bits, li
             wide.append(numbers if letter == "f" else STORED[ELEMENTS[letter]].widen(narrow))
             lying.append(narrow.view("f2") if letter == "e" else narrow)
         usual = made(*wide, ("along", "along"), "vector", 512)
-        found = made(*lying, layouts, "vector", bits, literal=literal)
-        assert_same(found, usual, f"{m}x{n}x{k}")
+        actual = made(*lying, layouts, "vector", bits, literal=literal)
+        assert_same(actual, usual, f"{m}x{n}x{k}")

@@ -29,10 +29,10 @@ def numbers_of(kernel, sizes, seed):
 
 def in_one_buffer(kernel, out, into, seed, sizes, step=-1):
     """All memory after a run with the result over the operand, rows one by one, and apart."""
-    found, wanted = numbers_of(kernel, sizes, seed), numbers_of(kernel, sizes, seed)
+    found, expected = numbers_of(kernel, sizes, seed), numbers_of(kernel, sizes, seed)
     found[out] = found[into].view(found[out].dtype)
-    wanted[out] = wanted[into].copy().view(wanted[out].dtype)
-    Meaning(kernel, wanted, sizes).run()
+    expected[out] = expected[into].copy().view(expected[out].dtype)
+    Meaning(kernel, expected, sizes).run()
     words = [sizes[argument] for argument in kernel.arguments]
     shared = [found[o.name] for o in kernel.operands if not o.is_own]
     own = [found[o.name] for o in kernel.operands if o.is_own]
@@ -40,18 +40,18 @@ def in_one_buffer(kernel, out, into, seed, sizes, step=-1):
     source = source_of(kernel)
     for row in range(count)[::step]:
         call(source, shared, words, row, row + 1, own=own, mode="vector")
-    return found, wanted
+    return found, expected
 
 
 def check_pairs(kernel, seed, sizes):
     """Every result of a kernel keeps its bytes, whichever pair shares a buffer."""
     for out, into in sorted(kernel.in_place):
-        found, wanted = in_one_buffer(kernel, out, into, seed, sizes)
+        actual, expected = in_one_buffer(kernel, out, into, seed, sizes)
         for operand in kernel.operands:
             if operand.mode == "out":
                 name = operand.name
                 what = f"kernel {seed} at {sizes}: {name}, {out} over {into}\n{kernel}"
-                assert_same(as_numbers(found[name]), as_numbers(wanted[name]), what)
+                assert_same(as_numbers(actual[name]), as_numbers(expected[name]), what)
 
 
 def as_numbers(array):
@@ -138,7 +138,7 @@ def test_what_would_give_other_bytes_is_no_pair(what):
     sizes = {"n0": 5, "n1": 100, "n2": 250, "n4": 1000}
     differ = False
     for seed in range(4):
-        found, wanted = in_one_buffer(kernel, "p4", "p0", seed, sizes, (-1) ** seed)
+        actual, expected = in_one_buffer(kernel, "p4", "p0", seed, sizes, (-1) ** seed)
         outs = [o.name for o in kernel.operands if o.mode == "out"]
-        differ |= any(not np.array_equal(found[o], wanted[o], equal_nan=True) for o in outs)
+        differ |= any(not np.array_equal(actual[o], expected[o], equal_nan=True) for o in outs)
     assert differ

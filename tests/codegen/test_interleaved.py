@@ -45,11 +45,11 @@ def test_rows_move_to_the_end_of_memory_and_no_further(step, mode, fences):
     assert "load_strided" not in source_of(kernel).text
     assert "store_strided" not in source_of(kernel).text
     for rows in (1, 15, 16, 17, 31):
-        x, found = (fence.at_end(np.dtype("f4"), rows * step) for fence in fences)
+        x, actual = (fence.at_end(np.dtype("f4"), rows * step) for fence in fences)
         x[:] = np.arange(rows * step)
-        found[:] = np.nan
-        call(source_for(kernel, mode), [x, found], [rows], 0, rows, mode=mode)
-        assert_same(found, x, f"{rows} rows of {step}")
+        actual[:] = np.nan
+        call(source_for(kernel, mode), [x, actual], [rows], 0, rows, mode=mode)
+        assert_same(actual, x, f"{rows} rows of {step}")
 
 
 def parts_of_rows(step, places):
@@ -64,11 +64,11 @@ def test_parts_of_rows_far_apart(step, places, mode, fences):
     for rows in (1, (1024 - places) // step + 1, 37):
         size = (rows - 1) * step + places
         x = np.empty(size, "f4") if size > 1024 else fences[0].at_end(np.dtype("f4"), size)
-        found = np.empty(rows * places, "f4")
+        actual = np.empty(rows * places, "f4")
         x[:] = np.arange(size)
-        call(source_for(kernel, mode), [x, found], [rows], 0, rows, mode=mode)
-        wanted = [x[row * step : row * step + places] for row in range(rows)]
-        assert_same(found, np.concatenate(wanted), f"{rows} rows of {step}")
+        call(source_for(kernel, mode), [x, actual], [rows], 0, rows, mode=mode)
+        expected = [x[row * step : row * step + places] for row in range(rows)]
+        assert_same(actual, np.concatenate(expected), f"{rows} rows of {step}")
 
 
 @pytest.mark.parametrize("mode", READERS)

@@ -29,12 +29,12 @@ def test_bits_are_those_of_a_product_and_a_function_apart(columns, dtype):
         feeds |= {"b": RNG.normal(size=(rows, columns)), "s": np.array(0.3)}
         feeds |= {"row": RNG.normal(size=columns)}
         feeds = {name: each.astype(dtype) for name, each in feeds.items()}
-        found = whole.run(feeds)
+        actual = whole.run(feeds)
         own = {name: feeds[name] for name in ("b", "s", "row")}
-        wanted = apart.run(own | {"c": product.run({n: feeds[n] for n in "xw"})})
-        np.testing.assert_allclose(found["y"], np.tanh(feeds["x"] @ feeds["w"]), rtol=0, atol=1e-6)
-        for name, each in wanted.items():
-            np.testing.assert_array_equal(found[name], each, err_msg=f"{name} of {rows} rows")
+        expected = apart.run(own | {"c": product.run({n: feeds[n] for n in "xw"})})
+        np.testing.assert_allclose(actual["y"], np.tanh(feeds["x"] @ feeds["w"]), rtol=0, atol=1e-6)
+        for name, each in expected.items():
+            np.testing.assert_array_equal(actual[name], each, err_msg=f"{name} of {rows} rows")
 
 
 def test_rows_are_joined_where_nothing_moves_along_columns_alone():

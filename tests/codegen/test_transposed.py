@@ -65,13 +65,13 @@ def check_rows(mode, fence):
         x[:] = random.standard_normal((columns, rows))
         y = random.standard_normal((rows, columns)).astype("f4")
         b = random.standard_normal(rows).astype("f4")
-        wanted = x.T * y + b[:, None]
+        expected = x.T * y + b[:, None]
         for cuts in ([0, rows], [0, rows // 3, rows // 2, rows]):
-            found = np.zeros((rows, columns), "f4")
+            actual = np.zeros((rows, columns), "f4")
             for begin, end in pairwise(cuts):
-                arrays, source = [x, y, b, found], source_for(kernel, mode)
+                arrays, source = [x, y, b, actual], source_for(kernel, mode)
                 call(source, arrays, [rows, columns], begin, end, mode=mode)
-            assert_same(found, wanted, f"{rows} rows of {columns} {mode} {cuts}")
+            assert_same(actual, expected, f"{rows} rows of {columns} {mode} {cuts}")
 
 
 @pytest.mark.thinned(3)

@@ -15,23 +15,23 @@ from tests.helpers.limits import finfo
 Arrays = Mapping[str, np.ndarray]
 
 
-def differing(found, expected):
+def differing(actual, expected):
     """Where and how two arrays differ, for messages."""
-    if found.dtype != expected.dtype or found.shape != expected.shape:
-        return f"{found.dtype}{found.shape} for {expected.dtype}{expected.shape}"
-    places = [i for i in np.ndindex(*found.shape) if not same_bytes(found[i], expected[i])]
-    shown = (f"{i}: {found[i]!r} for {expected[i]!r}" for i in places[:4])
+    if actual.dtype != expected.dtype or actual.shape != expected.shape:
+        return f"{actual.dtype}{actual.shape} for {expected.dtype}{expected.shape}"
+    places = [i for i in np.ndindex(*actual.shape) if not same_bytes(actual[i], expected[i])]
+    shown = (f"{i}: {actual[i]!r} for {expected[i]!r}" for i in places[:4])
     return f"{len(places)} elements, " + "; ".join(shown)
 
 
-def assert_same(found, expected, what=""):
+def assert_same(actual, expected, what=""):
     """Equal names, types and bytes."""
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, array in expected.items():
-        assert same_bytes(found[name], array), f"{what} {name}: {differing(found[name], array)}"
+        assert same_bytes(actual[name], array), f"{what} {name}: {differing(actual[name], array)}"
 
 
-def assert_near(found, graph, feeds, what="", floats_only=False):
+def assert_near(actual, graph, feeds, what="", floats_only=False):
     """Integers and bools as the oracle has them; floats as near to float64 as its own precision.
 
     With ``floats_only`` the others may differ: a comparison turns on its operands' last place.
@@ -41,9 +41,9 @@ def assert_near(found, graph, feeds, what="", floats_only=False):
     largest element, for elements that the oracle happens to hit.
     """
     expected, wide = sg.evaluate(graph, feeds), sg.evaluate(graph, feeds, dtype="float64")
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, array in expected.items():
-        got = found[name]
+        got = actual[name]
         assert (got.dtype, got.shape) == (array.dtype, array.shape), f"{what} {name}"
         if got.dtype.kind != "f":
             same = floats_only or np.array_equal(got, array)

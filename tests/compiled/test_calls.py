@@ -107,10 +107,10 @@ def test_a_routine_runs_between_kernels(jit, threads):
         x = sg.input("x", ("n", 12), "float32")
         first, second = Twice()(x * 2.0)
         f = sg.compile({"y": first + 1.0, "z": second}, threads=threads)
-        wanted = {"y": 4 * POINTS + 4, "z": -2 * POINTS}
+        expected = {"y": 4 * POINTS + 4, "z": -2 * POINTS}
         for feeds in (POINTS, POINTS[:0], POINTS[:1]):
-            for name, found in f.run({"x": feeds}).items():
-                np.testing.assert_array_equal(found, wanted[name][: len(feeds)])
+            for name, actual in f.run({"x": feeds}).items():
+                np.testing.assert_array_equal(actual, expected[name][: len(feeds)])
         text = str(f.schedule)
         assert 'call "tests.twice:f32"(in ' in text
         assert str(parse_schedule(text)) == text
@@ -127,10 +127,10 @@ def test_operands_lie_in_c_order(view):
         "strided": (lambda a: a[:, ::2]),
     }
     made = values[view](x)
-    wanted = sg.evaluate(sg.Graph({"y": made}), {"x": POINTS})["y"]
+    expected = sg.evaluate(sg.Graph({"y": made}), {"x": POINTS})["y"]
     for debug in (False, True):
         f = sg.compile(Twice()(made)[0], debug=debug)
-        np.testing.assert_array_equal(f.run({"x": POINTS}), 2 * wanted + 3)
+        np.testing.assert_array_equal(f.run({"x": POINTS}), 2 * expected + 3)
     copies = {"transposed": 1, "sliced": 0, "broadcast": 1, "literal": 3, "strided": 1}
     assert len(f.schedule.steps) == 1 + copies[view]
 

@@ -60,12 +60,12 @@ def names(f):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_runs_once_with_equal_bytes(name):
     make = PROGRAMS[name]
-    wanted = in_the_step(make, 1.5)
+    expected = in_the_step(make, 1.5)
     others = [{"fuse": False}, {"pipeline": "O0"}, {"debug": True}, {"debug": "nan"}]
     for options in ({}, others[[*PROGRAMS].index(name) % 4]):  # each with every fourth program
         f = compiled(make, **options)
-        assert same_bytes(f.run({"x": np.float32(1.5)}), wanted), options
-        assert same_bytes(f.run({"x": np.float32(1.5)}), wanted), options
+        assert same_bytes(f.run({"x": np.float32(1.5)}), expected), options
+        assert same_bytes(f.run({"x": np.float32(1.5)}), expected), options
         assert f.explanation().computed_once
         assert any(why.startswith("computed once: ") for why in f.stats.reasons)
         for op in ("exp", "sin", "tanh", "matmul", "sigmoid", "sum", "sort", "cumsum"):
@@ -101,11 +101,11 @@ def test_outputs_updates_and_gradients_of_constants():
     f = sg.compile(graph)
     once = sg.compile(sg.exp(sg.input("c", C.shape))).run({"c": C})
     for _ in range(2):
-        found = f.run()
-        assert same_bytes(found["k"], once)
-        assert same_bytes(found["dw"], once)
+        actual = f.run()
+        assert same_bytes(actual["k"], once)
+        assert same_bytes(actual["dw"], once)
         assert same_bytes(w.value, once + np.float32(2))
-    assert found["k"] is not f.run()["k"]
+    assert actual["k"] is not f.run()["k"]
     assert "exp" not in names(f)
 
 

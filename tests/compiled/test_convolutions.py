@@ -98,7 +98,7 @@ def check_exact(shape, filters, options, dtype, named=True, transposed=False):
     """The evaluator's results in float64, which are exact, in every way."""
     known = convolved(shape, filters, options, dtype, transposed)
     feeds = whole(known)
-    wanted = sg.evaluate(known, {name: array.astype("f8") for name, array in feeds.items()})
+    expected = sg.evaluate(known, {name: array.astype("f8") for name, array in feeds.items()})
     ways = [(shape, {"threads": 2}), (shape, {"fuse": False})]
     if named and 0 not in shape:
         ways += [(("n", *shape[1:]), {}), ((*shape[:-1], "wide"), {"threads": 2})]
@@ -106,9 +106,9 @@ def check_exact(shape, filters, options, dtype, named=True, transposed=False):
         graph = (
             known if extents is shape else convolved(extents, filters, options, dtype, transposed)
         )
-        found = sg.compile(graph, **way).run(feeds)
-        for name, array in wanted.items():
-            np.testing.assert_array_equal(found[name], array, err_msg=f"{name}, {extents}, {way}")
+        actual = sg.compile(graph, **way).run(feeds)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(actual[name], array, err_msg=f"{name}, {extents}, {way}")
 
 
 @pytest.mark.thinned(7)
@@ -227,10 +227,10 @@ def test_the_reference_of_parts_adds_up_to_the_whole(batch):
     x, y = rng.normal(size=(batch, 2, 9)), rng.normal(size=(batch, 3, 7))
     whole = ConvFilter((1,), (1,), (0,), (3,))
     parts = ConvFilter((1,), (1,), (0,), (3,), parts=8)
-    found = parts.reference(x, y)
-    assert found.shape == (8, 3, 2, 3)
-    np.testing.assert_allclose(found.sum(0), whole.reference(x, y), atol=1e-12)
-    assert not found[-(-batch // -(-batch // 8)) if batch else 0 :].any()
+    actual = parts.reference(x, y)
+    assert actual.shape == (8, 3, 2, 3)
+    np.testing.assert_allclose(actual.sum(0), whole.reference(x, y), atol=1e-12)
+    assert not actual[-(-batch // -(-batch // 8)) if batch else 0 :].any()
 
 
 # -- tiles -----------------------------------------------------------------------------------------
@@ -311,10 +311,10 @@ def test_each_kind_of_tiles_gives_the_sum():
         graph = sg.Graph({name: graph[name] for name in names})
         assert in_tiles(graph) == len(names), kind
         feeds = drawn(graph)
-        found = sg.compile(graph, threads=1).run(feeds)
-        for name, wanted in sg.evaluate(graph, feeds, dtype="float64").items():
-            near = 4e-6 * np.abs(wanted).max()
-            np.testing.assert_allclose(found[name], wanted, rtol=0, atol=near, err_msg=kind)
+        actual = sg.compile(graph, threads=1).run(feeds)
+        for name, expected in sg.evaluate(graph, feeds, dtype="float64").items():
+            near = 4e-6 * np.abs(expected).max()
+            np.testing.assert_allclose(actual[name], expected, rtol=0, atol=near, err_msg=kind)
 
 
 @pytest.mark.slow
@@ -339,15 +339,15 @@ def assert_tiles(n, shape, filters, options, tiled, dtype):
     feeds = drawn(known)
     f = check(known, feeds, ways=({"threads": 2}, {"fuse": False}), oracle=False)
     assert in_tiles(known) == tiled
-    found = f.run(feeds)
+    actual = f.run(feeds)
     if n:
         named = convolved(("n", *shape), filters, options, dtype)
-        assert_same(sg.compile(named).run(feeds), found)
-    for name, wanted in sg.evaluate(known, feeds, dtype="float64").items():
-        scale = np.abs(wanted).max(initial=1e-30)
+        assert_same(sg.compile(named).run(feeds), actual)
+    for name, expected in sg.evaluate(known, feeds, dtype="float64").items():
+        scale = np.abs(expected).max(initial=1e-30)
         near = 2e-6 if dtype == "float32" else 4e-15
         near *= 2 if name == "dw" else 1  # its sums are over the batch
-        np.testing.assert_allclose(found[name] / scale, wanted / scale, atol=near)
+        np.testing.assert_allclose(actual[name] / scale, expected / scale, atol=near)
 
 
 # -- pools in the kernel that computes what they are read of ---------------------------------------
@@ -423,13 +423,13 @@ def test_the_first_of_equal_elements_is_taken_with_its_sign(beside):
     x = sg.input("x", ("n", *array.shape[1:]))
     y = sg.nn.max_pool(x + low, (1, 2))
     outputs = {"y": y, **({"d": sg.grad(y.sum(), x)} if beside else {})}
-    found = sg.compile(sg.Graph(outputs), threads=1).run({"x": array})
+    actual = sg.compile(sg.Graph(outputs), threads=1).run({"x": array})
     first = [row[2 * n + (n in (2, 4))] for n in range(7)]
-    wanted = np.repeat(np.array(first, "float32"), 3).reshape(1, 7, 3, 1)
-    assert same_bytes(found["y"], wanted)
-    assert same_bytes(sg.evaluate(sg.Graph({"y": y}), {"x": array})["y"], wanted)
+    expected = np.repeat(np.array(first, "float32"), 3).reshape(1, 7, 3, 1)
+    assert same_bytes(actual["y"], expected)
+    assert same_bytes(sg.evaluate(sg.Graph({"y": y}), {"x": array})["y"], expected)
     if beside:
-        places = np.flatnonzero(found["d"][0, :, 0].reshape(14))
+        places = np.flatnonzero(actual["d"][0, :, 0].reshape(14))
         assert places.tolist() == [0, 2, 5, 6, 9, 10, 12]
 
 
@@ -485,9 +485,9 @@ def test_an_image_of_no_places_gives_nothing(sizes):
     for h, w in ((0, 5), (0, 0), (7, 0), (7, 5))[: 4 if sizes[0] else 1]:
         feeds = drawn(graph, h=h, w=w)
         results = f.run(feeds)
-        for name, wanted in sg.evaluate(graph, feeds).items():
-            assert results[name].shape == wanted.shape
-            np.testing.assert_allclose(results[name], wanted, rtol=1e-4, atol=1e-3)
+        for name, expected in sg.evaluate(graph, feeds).items():
+            assert results[name].shape == expected.shape
+            np.testing.assert_allclose(results[name], expected, rtol=1e-4, atol=1e-3)
         assert results["spread"].shape == (2, 4, h + 2, max(4 * w - 1, 0))
         assert results["largest"].shape == (2, 4, h // 2, w // 2)
 

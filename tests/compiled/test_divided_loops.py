@@ -75,12 +75,12 @@ def test_segments_change_no_byte(iterations, reverse, levels, kept, monkeypatch)
 def test_budgets_divide_loops_as_deep_as_they_must():
     graph, feeds = recurrent(64)
     plain = sg.compile(graph)
-    wanted, whole = bytes_of(plain, feeds), plain.peak_bytes
+    expected, whole = bytes_of(plain, feeds), plain.peak_bytes
     peaks = []
     for part in (0.8, 0.56):
         budget = int(whole * part)
         f = sg.compile(graph, memory_budget=budget, sizes={"n": 5}, debug=part == 0.56)
-        assert bytes_of(f, feeds) == wanted
+        assert bytes_of(f, feeds) == expected
         assert f.highest_touched in (None, f.peak_bytes)
         assert f.peak_bytes <= budget
         verify_plan(f.plan())
@@ -138,7 +138,7 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(iterations, re
     graph, feeds = layers(iterations, reverse)
     wide = sg.evaluate(graph, feeds, dtype="float64")
     plain = sg.compile(graph)
-    wanted = bytes_of(plain, feeds)
+    expected = bytes_of(plain, feeds)
     for name, array in plain.run(feeds).items():
         np.testing.assert_allclose(array, wide[name], rtol=2e-4, atol=2e-4)
     followed = [pair for pair in pairs_of(plain.graph) if pair.followers]
@@ -148,7 +148,7 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(iterations, re
         divided = run_in_segments(plain.graph, levels, Fraction(kept))
         verify_graph(divided)
         f = sg.compile(divided, pipeline="O0", debug=levels == 1)
-        assert bytes_of(f, feeds) == wanted
+        assert bytes_of(f, feeds) == expected
         verify_plan(f.plan(n=5))
         peaks.append(f.plan(n=5).peak_bytes)
         again = [n for body in walk_bodies(divided) for n in body.nodes if n.op.name == "sin"]
@@ -196,10 +196,10 @@ def test_what_is_refused_names_the_smallest_peak_of_all_divisions_without_planni
 
     monkeypatch.setattr(Planner, "plan", counted)
     smallest = []
-    for found in each:
+    for actual in each:
         with pytest.raises(BudgetInfeasible) as alone:
-            found.planner.plan({"n": 5})
-        assert found.planner.peak_bound({"n": 5}) == alone.value.lower_bound
+            actual.planner.plan({"n": 5})
+        assert actual.planner.peak_bound({"n": 5}) == alone.value.lower_bound
         smallest.append(alone.value.smallest_peak)
     assert len({*smallest}) > 1
     for first in (each[0], each[-1]):
@@ -225,10 +225,10 @@ def test_a_loop_without_carries_runs_again_in_segments():
     divided = run_in_segments(f.graph, 1)
     assert divided is not f.graph
     verify_graph(divided)
-    wanted = bytes_of(f, feeds)
+    expected = bytes_of(f, feeds)
     budget = f.plan().peak_bytes * 9 // 10
-    assert bytes_of(sg.compile(outputs, memory_budget=budget), feeds) == wanted
-    assert bytes_of(sg.compile(outputs, checkpoint="recompute"), feeds) == wanted
+    assert bytes_of(sg.compile(outputs, memory_budget=budget), feeds) == expected
+    assert bytes_of(sg.compile(outputs, checkpoint="recompute"), feeds) == expected
 
 
 def counted(iterations, reverse):
@@ -350,19 +350,19 @@ def test_logs_change_no_byte(reverse, dtype, monkeypatch):
     literal = recurrence(6, reverse, dtype)
     plain = sg.compile(named, debug=True)
     assert not logging_steps(plain.schedule)
-    wanted = {times: bytes_of(plain, feeds_of(times, dtype)) for times in (6, 5, 1, 0)}
+    expected = {times: bytes_of(plain, feeds_of(times, dtype)) for times in (6, 5, 1, 0)}
     monkeypatch.setattr(loops, "HEAVY", 1)
     f = sg.compile(named)
     steps = logging_steps(f.schedule)
     assert {step.backwards for step in steps} == {reverse, not reverse}
     verify_schedule(f.schedule)
     assert str(parse_schedule(str(f.schedule))) == str(f.schedule)
-    for times, each in wanted.items():
+    for times, each in expected.items():
         assert bytes_of(f, feeds_of(times, dtype)) == each
         verify_plan(f.plan(times=times))
     ways = ({"debug": True}, {"threads": 2}, {"checkpoint": "recompute"})
     for options in ways[reverse::2]:
         other = sg.compile(literal, **options)
         assert logging_steps(other.schedule)
-        assert bytes_of(other, feeds_of(6, dtype)) == wanted[6], options
+        assert bytes_of(other, feeds_of(6, dtype)) == expected[6], options
         assert other.highest_touched in (None, other.peak_bytes)

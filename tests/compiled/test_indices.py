@@ -21,8 +21,8 @@ def test_rows_of_every_width_are_added_in_order_to_few_places(dtype):
         places, expected = rng.integers(-3, 3, 30), np.zeros((3, 2, width), dtype)
         for place, row in zip(places, rows, strict=True):
             expected[place] += row
-        found = step.run({"x": rows, "at": places})["sums"]
-        assert same_bytes(found, expected), width
+        actual = step.run({"x": rows, "at": places})["sums"]
+        assert same_bytes(actual, expected), width
 
 
 @pytest.mark.parametrize("row", [(), (3,), (2, 5)])
@@ -32,12 +32,12 @@ def test_many_rows_for_few_places_are_added_in_parts_that_threads_do_not_change(
     sums = sg.Graph({"sums": sg.scatter_add(x, at, size)})
     feeds = {"x": rng.normal(size=x.shape), "at": rng.integers(-size, size, count)}
     one, two = (sg.compile(sums, threads=n) for n in (1, 2))
-    found = one.run(feeds)["sums"]
+    actual = one.run(feeds)["sums"]
     expected = np.zeros((size, *row), np.longdouble)
     np.add.at(expected, feeds["at"], feeds["x"].astype(np.longdouble))
-    np.testing.assert_allclose(found, expected.astype("float64"), rtol=0, atol=2e-13)
-    assert same_bytes(two.run(feeds)["sums"], found)
-    assert same_bytes(sg.evaluate(sums, feeds)["sums"], found)
+    np.testing.assert_allclose(actual, expected.astype("float64"), rtol=0, atol=2e-13)
+    assert same_bytes(two.run(feeds)["sums"], actual)
+    assert same_bytes(sg.evaluate(sums, feeds)["sums"], actual)
     for failing in (0, 1251, 20_000):
         wrong = feeds["at"].copy()
         wrong[[failing, -1]] = size

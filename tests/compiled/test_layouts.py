@@ -139,7 +139,7 @@ def test_a_bool_feed_may_hold_any_byte():
     f = sg.compile({"count": x.astype("int32"), "not": ~x, "picked": sg.where(x, 1.0, 2.0)})
     raw = np.array([0, 1, 2, 255, 128, 0], np.uint8).view(bool)
     want = {k: v.copy() for k, v in f.run({"x": raw != 0}).items()}
-    found = f.run({"x": raw})
-    assert same_bytes(found["picked"], want["picked"])
-    assert same_bytes(found["not"].view(np.uint8), want["not"].view(np.uint8))
-    assert same_bytes(found["count"], want["count"])
+    actual = f.run({"x": raw})
+    assert same_bytes(actual["picked"], want["picked"])
+    assert same_bytes(actual["not"].view(np.uint8), want["not"].view(np.uint8))
+    assert same_bytes(actual["count"], want["count"])

@@ -32,12 +32,12 @@ def values(*shape, dtype="f8"):
     )
 
 
-def with_gradients(outputs, wanted):
+def with_gradients(outputs, wrt):
     floats = [v for v in outputs.values() if v.dtype.is_float]
     loss = sum((sg.sin(v).sum() for v in floats), sg.asarray(0.0, floats[0].dtype))
     return outputs | {
         f"d{name}": slope
-        for name, slope in zip(wanted, sg.grad(loss, [*wanted.values()]), strict=True)
+        for name, slope in zip(wrt, sg.grad(loss, [*expected.values()]), strict=True)
     }
 
 
@@ -241,10 +241,10 @@ def mixing(rows, iterations, reverse):
     (i, last, y_last), (all_, tops, sums) = sg.scan(body, (0, x, y), w, reverse=reverse)
     count = rows if isinstance(rows, int) else 21
     outputs = {"last": last, "y": y_last, "tops": tops, "sums": sums}
-    wanted = {"x": x, "w": w}
+    expected = {"x": x, "w": w}
     feeds = {"x": values(count), "y": values(3, count, dtype="f4")}
     feeds["w"] = values(iterations, count)
-    return with_gradients(outputs, wanted) | {"all": all_, "i": i}, feeds
+    return with_gradients(outputs, expected) | {"all": all_, "i": i}, feeds
 
 
 # -- that end by a test ----------------------------------------------------------------------------
@@ -400,21 +400,21 @@ def check(name, most=4096):
     f = sg.compile(graph)
     assert name not in JOINED or loops_left(f) == 0
     assert name not in TESTED or in_one_kernel(f)
-    found = {key: array.copy() for key, array in f.run(feeds).items()}
-    for key, wanted in sg.evaluate(graph, feeds).items():
-        assert found[key].shape == wanted.shape
-        np.testing.assert_allclose(found[key], wanted, rtol=3e-5, atol=1e-6, err_msg=key)
+    actual = {key: array.copy() for key, array in f.run(feeds).items()}
+    for key, expected in sg.evaluate(graph, feeds).items():
+        assert actual[key].shape == expected.shape
+        np.testing.assert_allclose(actual[key], expected, rtol=3e-5, atol=1e-6, err_msg=key)
     for _ in range(4):  # from the third on by the native entry
-        assert_same(f.run(feeds), found)
-    assert_same(f.bind(feeds)(), found)
+        assert_same(f.run(feeds), actual)
+    assert_same(f.bind(feeds)(), actual)
     for options in ({"debug": True}, {"fuse": False}, {"threads": 2}, {"checkpoint": "recompute"}):
         other = sg.compile(graph, **options)
-        assert_same(other.run(feeds), found, options)
+        assert_same(other.run(feeds), actual, options)
         assert other.highest_touched in (None, other._current_plan().peak_bytes)
         assert "fuse" not in options or name not in JOINED or loops_left(other) > 0
     with sg.options(jit=False):
-        assert_same(sg.compile(graph).run(feeds), found, "python")
-    assert_same(with_workers(f, 3, 0).run(feeds), found, "workers")
+        assert_same(sg.compile(graph).run(feeds), actual, "python")
+    assert_same(with_workers(f, 3, 0).run(feeds), actual, "workers")
 
 
 @pytest.mark.slow
@@ -431,7 +431,7 @@ STRETCHED = ["field 70 3", "single 6", "rows n 4", "looked up 40 6", "bent 5", "
 def test_stretches_of_iterations_have_the_same_bytes(name, monkeypatch):
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
-    wanted = sg.compile(graph, fuse=False).run(feeds)
+    expected = sg.compile(graph, fuse=False).run(feeds)
     monkeypatch.setattr(time_loops, "_MOST_SECONDS", 0.0)
     for length in (1, 2, 4, 50):
         monkeypatch.setattr(time_loops, "_FEWEST_ITERATIONS", length)
@@ -439,10 +439,10 @@ def test_stretches_of_iterations_have_the_same_bytes(name, monkeypatch):
         assert loops_left(f) == 0
         assert any(isinstance(step, BodyStep) for step in f.schedule.steps)
         for _ in range(2):
-            assert_same(f.run(feeds), wanted)
+            assert_same(f.run(feeds), expected)
         assert f.highest_touched == f._current_plan().peak_bytes
     with sg.options(jit=False):
-        assert_same(sg.compile(graph).run(feeds), wanted)
+        assert_same(sg.compile(graph).run(feeds), expected)
 
 
 def test_an_index_that_fails_in_an_iteration_is_raised_before_a_parameter_changes():
@@ -677,13 +677,13 @@ def test_the_row_of_an_iterations_number_is_a_slice(rows):
         zeros,
         (a, x[:5], sg.arange(5)),
     )
-    found = []
+    actual = []
     for last in (by_number, by_slice):
         da, dx = sg.grad((last * last).sum(), [a, x])
         f = sg.compile(sg.Graph({"last": last, "da": da, "dx": dx}))
-        found.append(f.run({"x": values(rows, 3), "a": values(5, 3)}))
+        actual.append(f.run({"x": values(rows, 3), "a": values(5, 3)}))
         assert loops_left(f) == 0 or rows == 7
-    assert_same(*found)
+    assert_same(*actual)
 
 
 def flipped(i, v, functions=sg):
@@ -712,11 +712,11 @@ def test_rows_that_end_by_a_test_of_their_sum_count_their_iterations():
     y = sg.while_loop(lambda v: v.sum() < 300.0, lambda v: v[::-1] * 1.5 + 0.1, x, max_steps=20)
     f = sg.compile({"y": y, "slope": sg.grad(y.sum(), x)})
     assert in_one_kernel(f)
-    found, wanted, count = f.run({"x": feed}), feed, 0
-    while wanted.sum() < 300.0:
-        wanted, count = wanted[::-1] * 1.5 + 0.1, count + 1
-    np.testing.assert_allclose(found["y"], wanted, rtol=1e-14)
-    np.testing.assert_allclose(found["slope"], np.full(90, 1.5**count), rtol=1e-14)
+    actual, expected, count = f.run({"x": feed}), feed, 0
+    while expected.sum() < 300.0:
+        expected, count = expected[::-1] * 1.5 + 0.1, count + 1
+    np.testing.assert_allclose(actual["y"], expected, rtol=1e-14)
+    np.testing.assert_allclose(actual["slope"], np.full(90, 1.5**count), rtol=1e-14)
     none = f.run({"x": feed + 100.0})
     np.testing.assert_array_equal(none["y"], feed + 100.0)
     np.testing.assert_array_equal(none["slope"], np.ones(90))
@@ -728,8 +728,8 @@ def test_iterations_that_are_not_made_check_no_index():
     f = sg.compile({"total": total})
     assert in_one_kernel(f)
     for count in (0, 3, 5):
-        found = f.run({"x": np.arange(5.0), "n": np.array(count)})
-        assert found["total"] == sum(range(count))
+        actual = f.run({"x": np.arange(5.0), "n": np.array(count)})
+        assert actual["total"] == sum(range(count))
     with pytest.raises(IndexOutOfRange, match="index 5"):
         f.run({"x": np.arange(5.0), "n": np.array(6)})
 
@@ -772,6 +772,6 @@ def test_a_loop_inside_of_a_loop_ends_by_its_own_test(dtype, iterations, most):
     graph = sg.Graph({"out": sg.fori_loop(0, iterations, outer, x * 0.3)})
     f = sg.compile(graph)
     feeds = {"x": np.array([0.3, -0.8, 1.1], dtype)}
-    found = f.run(feeds)["out"]
-    np.testing.assert_allclose(found, sg.evaluate(graph, feeds)["out"], rtol=1e-5)
-    assert same_bytes(sg.compile(graph, fuse=False).run(feeds)["out"], found)
+    actual = f.run(feeds)["out"]
+    np.testing.assert_allclose(actual, sg.evaluate(graph, feeds)["out"], rtol=1e-5)
+    assert same_bytes(sg.compile(graph, fuse=False).run(feeds)["out"], actual)

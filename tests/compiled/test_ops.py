@@ -99,14 +99,14 @@ class Program:
         graph = self.graph()
         feeds = used_feeds(graph, self.feeds)
         f = sg.compile(graph)
-        found = {name: array.copy() for name, array in f.run(feeds).items()}
+        actual = {name: array.copy() for name, array in f.run(feeds).items()}
         for layout, change in list(LAYOUTS.items())[every]:
-            assert_same(f.run({n: change(a) for n, a in feeds.items()}), found, layout)
+            assert_same(f.run({n: change(a) for n, a in feeds.items()}), actual, layout)
         same_rows = {name: repeat_first_row(array) for name, array in feeds.items()}
         copied = f.run({name: array.copy() for name, array in same_rows.items()})
         copied = {name: array.copy() for name, array in copied.items()}
         assert_same(f.run(same_rows), copied, "broadcast")
-        return found
+        return actual
 
 
 def spread(samples, most=MOST_SAMPLES):
@@ -182,24 +182,24 @@ def check_samples(samples):
         check_results(sample, [found[n] for n in names], "")
 
 
-def check_results(sample, found, what):
+def check_results(sample, actual, what):
     """Results of one application, to the byte; of a product, within its bound.
 
     Those of a loop or branch are as near to the reference as the kernels of its body.
     """
     if isinstance(sample.op, BodyOp):
-        for got, want in zip(found, as_tuple(sample.reference()), strict=True):
+        for got, want in zip(actual, as_tuple(sample.reference()), strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
         return
     wanted = expected(sample)
     if isinstance(sample.op, Conv | ConvImage | ConvFilter):
-        assert_convolution(sample, found[0])
+        assert_convolution(sample, actual[0])
     elif isinstance(sample.op, FourierTransform):
-        assert_transform(found[0], wanted[0])
+        assert_transform(actual[0], wanted[0])
         return
     elif not wanted:
-        assert_product(found[0], *factors_of(sample))
-    for got, want in zip(found, wanted, strict=bool(wanted)):
+        assert_product(actual[0], *factors_of(sample))
+    for got, want in zip(actual, wanted, strict=bool(wanted)):
         assert same_bytes(got, want), f"{sample.op} {what}: {differing(got, want)}"
 
 
@@ -479,7 +479,7 @@ def test_gradients_of_first_and_second_order(name, precision):
         return
     graph = program.graph()
     feeds = used_feeds(graph, program.feeds)
-    found = program.run(turn)
-    assert_near(found, graph, feeds, name)
+    actual = program.run(turn)
+    assert_near(actual, graph, feeds, name)
     oracle = sg.evaluate(graph, feeds)
-    assert_same({n: found[n] for n in exact}, {n: oracle[n] for n in exact}, name)
+    assert_same({n: actual[n] for n in exact}, {n: oracle[n] for n in exact}, name)

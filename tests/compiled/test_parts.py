@@ -18,8 +18,8 @@ from tests.helpers.random_programs import Chooser
 
 def differing(graph, feeds, **options):
     """The results whose bytes are not the evaluator's."""
-    found, wanted = sg.compile(graph, **options).run(feeds), sg.evaluate(graph, feeds)
-    return [name for name, array in wanted.items() if not same_bytes(found[name], array)]
+    actual, expected = sg.compile(graph, **options).run(feeds), sg.evaluate(graph, feeds)
+    return [name for name, array in expected.items() if not same_bytes(actual[name], array)]
 
 
 @pytest.mark.thinned(6)
@@ -110,11 +110,11 @@ def test_a_slope_of_every_second_row_and_column():
     x = sg.input("x", (4, 6), "float64")
     a, b, c, d = (x[i::2, j::2] for i, j in ((0, 0), (1, 1), (1, 0), (0, 1)))
     given_ = numbers((4, 6), np.dtype("float64"))
-    found = sg.compile(sg.Graph(sg.grad((a * b - c * d).sum(), x))).run({"x": given_})["output"]
-    wanted = np.zeros((4, 6))
-    wanted[::2, ::2], wanted[1::2, 1::2] = given_[1::2, 1::2], given_[::2, ::2]
-    wanted[1::2, ::2], wanted[::2, 1::2] = -given_[::2, 1::2], -given_[1::2, ::2]
-    np.testing.assert_array_equal(found, wanted)
+    actual = sg.compile(sg.Graph(sg.grad((a * b - c * d).sum(), x))).run({"x": given_})["output"]
+    expected = np.zeros((4, 6))
+    expected[::2, ::2], expected[1::2, 1::2] = given_[1::2, 1::2], given_[::2, ::2]
+    expected[1::2, ::2], expected[::2, 1::2] = -given_[::2, 1::2], -given_[1::2, ::2]
+    np.testing.assert_array_equal(actual, expected)
 
 
 def cuts(size):
@@ -160,11 +160,11 @@ def test_neighbours_round_the_ends_are_one_kernel(shape, dtype):
     x = sg.input("x", shape, dtype)
     feeds = {"x": numbers(shape, np.dtype(dtype), 0)}
     check({"y": wave(x)}, feeds)
-    found = sg.compile(sg.Graph({"y": wave(x)}), threads=1)
-    assert len(found.kernels) == 1
+    actual = sg.compile(sg.Graph({"y": wave(x)}), threads=1)
+    assert len(actual.kernels) == 1
     with np.errstate(invalid="ignore"):
-        np.testing.assert_array_equal(found.run(feeds)["y"], wave(feeds["x"], np))
-    assert found.peak_bytes == 0  # no roll lies in memory
+        np.testing.assert_array_equal(actual.run(feeds)["y"], wave(feeds["x"], np))
+    assert actual.peak_bytes == 0  # no roll lies in memory
 
 
 SIZES = st.sampled_from([1, 2, 15, 16, 17, 31, 33, 64, 100, 257])
@@ -404,5 +404,5 @@ def test_pads_of_nothing_add_up_to_zeros():
     part = part * part
     first, second, third = (Pad((9, 3), (start, 0), (1, 1))(part) for start in (0, 0, 1))
     graph, feeds = sg.Graph(first + second + third), {"x": np.ones((9, 3), "f4")}
-    found = sg.compile(graph, pipeline="O0").run(feeds)["output"]
-    assert same_bytes(found, np.zeros((9, 3), "f4"))
+    actual = sg.compile(graph, pipeline="O0").run(feeds)["output"]
+    assert same_bytes(actual, np.zeros((9, 3), "f4"))

@@ -17,26 +17,26 @@ def test_errors_and_bytes_are_those_of_both_programs():
     (slope,) = sg.grad(loss, weights[:1])
     before = weights[0].value.copy()
     step = sg.Graph({"loss": loss, "top": loss > 0}, updates={weights[0]: weights[0] - slope})
-    found = sg.precision(step, feeds, dtype=sg.float16, runs=1)
+    actual = sg.precision(step, feeds, dtype=sg.float16, runs=1)
     np.testing.assert_array_equal(weights[0].value, before)
     both = {"loss": loss, "next": weights[0] - slope}
     exact = sg.compile(both).run(feeds)
-    narrow = sg.compile(both, pipeline=found.pipeline).run(feeds)
-    assert [(e.name, e.largest == 0) for e in found.errors] == [
+    narrow = sg.compile(both, pipeline=actual.pipeline).run(feeds)
+    assert [(e.name, e.largest == 0) for e in actual.errors] == [
         ("loss", True), ("top", True), ("next w0", False),
     ]  # fmt: skip
     apart = np.abs(narrow["next"].astype("f8") - exact["next"])
     size = np.sqrt(np.mean(exact["next"].astype("f8") ** 2))
-    last = found.errors[-1]
+    last = actual.errors[-1]
     np.testing.assert_allclose([last.largest, last.mean], [apart.max() / size, apart.mean() / size])
-    assert (found.ulp, found.rounded_values, last.overflowed) == (2.0**-10, 5, 0)
-    peaks = [sg.compile(step, pipeline=p).plan().peak_bytes for p in ("O1", found.pipeline)]
-    assert [found.exact.peak_bytes, found.narrow.peak_bytes] == peaks
-    told = json.loads(json.dumps(found.as_json()))
+    assert (actual.ulp, actual.rounded_values, last.overflowed) == (2.0**-10, 5, 0)
+    peaks = [sg.compile(step, pipeline=p).plan().peak_bytes for p in ("O1", actual.pipeline)]
+    assert [actual.exact.peak_bytes, actual.narrow.peak_bytes] == peaks
+    told = json.loads(json.dumps(actual.as_json()))
     assert (told["rounded"], told["narrow"]["peak_bytes"]) == (5, peaks[1])
-    assert "next w0" in str(found)
-    balanced(found._repr_html_())
-    many = dataclasses.replace(found, errors=found.errors * 9)
+    assert "next w0" in str(actual)
+    balanced(actual._repr_html_())
+    many = dataclasses.replace(actual, errors=actual.errors * 9)
     balanced(many._repr_html_())
     assert many._repr_html_().count("<tr>") == 1 + 12 + 1 + len(many.errors)
 
@@ -46,17 +46,17 @@ def test_narrow_values_that_spare_nothing_at_the_peak_are_told():
     ws = [sg.parameter(f"w{k}", np.eye(64, dtype="f4")) for k in (0, 1)]
     loss = (sg.nn.gelu(x @ ws[0]) @ ws[1]).sum()
     program = {"loss": loss, "slope": sg.grad(loss, ws)[1]}
-    found = sg.precision(program, {"x": np.ones((512, 64), "f4")}, runs=1)
-    assert found.narrow.peak_bytes == found.exact.peak_bytes
-    assert "little is saved" in str(found)
-    assert "narrow saves little here" in sg.compile(program, pipeline=found.pipeline).explain()
+    actual = sg.precision(program, {"x": np.ones((512, 64), "f4")}, runs=1)
+    assert actual.narrow.peak_bytes == actual.exact.peak_bytes
+    assert "little is saved" in str(actual)
+    assert "narrow saves little here" in sg.compile(program, pipeline=actual.pipeline).explain()
     h = sg.nn.gelu(sg.nn.gelu(sg.nn.gelu(x @ ws[0]) @ ws[1]) @ ws[0])
     slopes = sg.grad((h**2).mean(), ws)
     program = {"loss": (h**2).mean(), "slope": slopes[0], "other": slopes[1]}
-    found = sg.precision(program, {"x": np.ones((512, 64), "f4")}, runs=1)
-    assert found.narrow.peak_bytes < 0.95 * found.exact.peak_bytes
-    assert "little" not in str(found)
-    text = sg.compile(program, pipeline=found.pipeline).explain()
+    actual = sg.precision(program, {"x": np.ones((512, 64), "f4")}, runs=1)
+    assert actual.narrow.peak_bytes < 0.95 * actual.exact.peak_bytes
+    assert "little" not in str(actual)
+    text = sg.compile(program, pipeline=actual.pipeline).explain()
     assert "narrow values are" in text
     assert "saves little" not in text
 
@@ -65,8 +65,8 @@ def test_what_overflows_is_counted():
     x = sg.input("x", (4,), "float32")
     h = sg.exp(x)
     graph = {"loss": (h * h).sum() * 0, "slope": sg.grad((h * h * 1e-5).sum(), x)}
-    found = sg.precision(graph, {"x": [1.0, 12.0, 13.0, 2.0]}, dtype="float16", pipeline="O0")
-    assert [e.overflowed for e in found.errors] == [0, 2]
+    actual = sg.precision(graph, {"x": [1.0, 12.0, 13.0, 2.0]}, dtype="float16", pipeline="O0")
+    assert [e.overflowed for e in actual.errors] == [0, 2]
     assert sg.precision(h, {"x": np.zeros(4)}, runs=1).rounded_values == 0
 
 

@@ -26,8 +26,8 @@ def test_threads_of_one_program_at_many_sizes():
                 if turn % 5 == 0:
                     with pytest.raises(sg.errors.IndexOutOfRange):
                         f.run({"x": feed, "rows": np.full(n, n)})
-                found = f.run({"x": feed, "rows": places})
-                if not same_bytes(found["z"], data[places] @ data.T + np.float32(0)):
+                actual = f.run({"x": feed, "rows": places})
+                if not same_bytes(actual["z"], data[places] @ data.T + np.float32(0)):
                     problems.append((number, turn))
         except BaseException as error:
             problems.append(error)

@@ -39,13 +39,13 @@ def check_whole(seed, steps):
             expected = sg.evaluate(graph, feeds)
         except FeedError:
             continue  # sizes that the program excludes
-        found = fused.run(feeds)
+        actual = fused.run(feeds)
         for name, array in expected.items():
-            same = np.array_equal(found[name], array, equal_nan=True)
-            assert found[name].dtype == array.dtype, (seed, sizes, name)
-            assert same, f"{seed} {sizes} {name}: {differing(found[name], array)}"
+            same = np.array_equal(actual[name], array, equal_nan=True)
+            assert actual[name].dtype == array.dtype, (seed, sizes, name)
+            assert same, f"{seed} {sizes} {name}: {differing(actual[name], array)}"
         if apart is not None:
-            assert_same(apart.run(feeds), found, (seed, sizes))
+            assert_same(apart.run(feeds), actual, (seed, sizes))
 
 
 @pytest.mark.thinned(4)

@@ -53,9 +53,9 @@ def test_every_form(shape, axis, stages, dtype):
     for count in COUNTS if named else (0,):
         sizes = tuple(count if isinstance(size, str) else size for size in shape)
         feeds = {"x": numbers(sizes, dtype, 1), "y": numbers(sizes, dtype, 2)}
-        found, wanted = compiled.run(feeds), sg.evaluate(graph, feeds)
-        for name in wanted:
-            assert same_bytes(np.asarray(found[name]), np.asarray(wanted[name])), name
+        actual, expected = compiled.run(feeds), sg.evaluate(graph, feeds)
+        for name in expected:
+            assert same_bytes(np.asarray(actual[name]), np.asarray(expected[name])), name
     if dtype == "float32":
         for step in compiled.schedule.steps:
             (stage,) = step.kernel.stages
@@ -79,9 +79,9 @@ def test_sums_down_columns(columns, dtype):
     f = sg.compile(graph)
     for rows in (1, 31, 33, 700, 4100):
         feeds = {"x": (8 * RNG.normal(size=(rows, columns))).astype(dtype)}
-        found, wanted = f.run(feeds), sg.evaluate(graph, feeds)
-        for name in found:
-            assert_same(found[name], wanted[name], f"{name} of {rows} rows")
+        actual, expected = f.run(feeds), sg.evaluate(graph, feeds)
+        for name in actual:
+            assert_same(actual[name], expected[name], f"{name} of {rows} rows")
 
 
 EIGHT_ROWS = re.compile(r"for r\d+ in range\(k\d+, v\d+, 8\):")

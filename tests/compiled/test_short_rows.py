@@ -199,9 +199,9 @@ def test_axes_of_no_elements_around_short_rows_are_loops(batch):
     """Beside a named size, around which vectors lie: loops of literal extents are written out."""
     x, by = sg.input("x", ("m", 0, 4), "float64"), sg.input("by", ("m", 1, 4), "float64")
     f = sg.compile({"sums": (x * by).sum(-1) + 1.0, "total": (x * by).sum((1, 2)) + 1.0})
-    found = f.run({"x": np.ones((batch, 0, 4)), "by": np.ones((batch, 1, 4))})
-    assert found["sums"].shape == (batch, 0)
-    np.testing.assert_array_equal(found["total"], np.ones(batch))
+    actual = f.run({"x": np.ones((batch, 0, 4)), "by": np.ones((batch, 1, 4))})
+    assert actual["sums"].shape == (batch, 0)
+    np.testing.assert_array_equal(actual["total"], np.ones(batch))
 
 
 @pytest.mark.thinned(3)

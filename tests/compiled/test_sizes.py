@@ -67,9 +67,9 @@ def test_sums_follow_the_tree_at_every_size(dtype, rng):
     for m, n in shapes:
         data = uneven(rng, (m, n), dtype)
         cube = data[:, None, :] * np.asarray([[1.0], [-2.0], [0.5]], dtype)
-        wanted = {name: np.asarray(oracle(data, cube)) for name, oracle in oracles.items()}
-        assert_same(whole.run({"x": data}), wanted, (m, n))
-        assert_same(apart.run({"x": data}), wanted, (m, n))
+        expected = {name: np.asarray(oracle(data, cube)) for name, oracle in oracles.items()}
+        assert_same(whole.run({"x": data}), expected, (m, n))
+        assert_same(apart.run({"x": data}), expected, (m, n))
 
 
 @pytest.mark.slow
@@ -79,12 +79,12 @@ def test_sums_are_near_the_true_sum(dtype, rng):
     f = sg.compile({"rows": x.sum(1), "columns": x.sum(0), "all": x.sum()})
     for shape in ((2, 100_003), (100_003, 2), (1000, 1000)):
         data = uneven(rng, shape, dtype)
-        found = f.run({"x": data})
+        actual = f.run({"x": data})
         for name, axes in (("rows", 1), ("columns", 0), ("all", None)):
             wide = data.astype(np.longdouble)
-            terms = data.size // max(found[name].size, 1)
+            terms = data.size // max(actual[name].size, 1)
             bound = 4 * finfo(dtype).eps * np.log2(terms) * np.abs(wide).sum(axes)
-            assert np.all(np.abs(found[name] - wide.sum(axes)) <= bound), (name, shape)
+            assert np.all(np.abs(actual[name] - wide.sum(axes)) <= bound), (name, shape)
 
 
 @pytest.mark.thinned(3)
@@ -162,12 +162,12 @@ def test_products_of_whole_numbers_are_exact(dtype, rng):
     for m, n, k in shapes(rng):
         feeds = operands(rng, m, n, k, dtype, whole=True)
         want = np.matmul(feeds["a"].astype("float64"), feeds["b"].astype("float64"))
-        found = f.run(feeds)
+        actual = f.run(feeds)
         for name in ("plain", "left", "right", "both"):
-            got = found[name]
+            got = actual[name]
             assert np.array_equal(got, want), f"{name} {m, n, k}: {differing(got, want)}"
         activated = np.maximum(want + feeds["bias"], 1) * 2
-        assert np.array_equal(found["epilogue"], activated), (m, n, k)
+        assert np.array_equal(actual["epilogue"], activated), (m, n, k)
 
 
 @pytest.mark.thinned(2)
@@ -178,9 +178,9 @@ def test_products_are_near_the_true_product(dtype, rng):
         feeds = operands(rng, m, n, k, dtype, whole=False)
         a, b = feeds["a"].astype(np.longdouble), feeds["b"].astype(np.longdouble)
         bound = 4 * finfo(dtype).eps * np.log2(k) * (np.abs(a) @ np.abs(b))
-        found = f.run(feeds)
+        actual = f.run(feeds)
         for name in ("plain", "left", "right", "both"):
-            assert np.all(np.abs(found[name] - a @ b) <= bound), (name, m, n, k)
+            assert np.all(np.abs(actual[name] - a @ b) <= bound), (name, m, n, k)
 
 
 def chain(a, b):
@@ -200,9 +200,9 @@ def test_an_element_of_a_product_is_one_chain_of_fused_multiply_adds(rng):
     for m, n, k in ((9, 17, 3), (3, 2, 40), (2, 2, 4099)):
         feeds = operands(rng, m, n, k, "float64", whole=False)
         want = np.array([[chain(row, column) for column in feeds["bt"]] for row in feeds["a"]])
-        found = f.run(feeds)
+        actual = f.run(feeds)
         for name in ("plain", "left", "right", "both"):
-            assert same_bytes(found[name], want), (name, m, n, k)
+            assert same_bytes(actual[name], want), (name, m, n, k)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -216,9 +216,9 @@ def test_nothing_of_a_padded_tile_gets_into_a_product(dtype):
         feeds |= {"at": feeds["a"].T.copy(), "bt": feeds["b"].T.copy()}
         with np.errstate(invalid="ignore"):
             want = np.matmul(feeds["a"].astype("float64"), feeds["b"].astype("float64"))
-        found = f.run(feeds)
+        actual = f.run(feeds)
         for name in ("plain", "left", "right", "both"):
-            assert np.array_equal(found[name], want, equal_nan=True), (name, m, n, k)
+            assert np.array_equal(actual[name], want, equal_nan=True), (name, m, n, k)
 
 
 @pytest.mark.parametrize("shape", [(8, 0, 0), (8, 5, 0, 0), (8, 0, 0, 1), (0, 0), (3, 0, 2, 0)])

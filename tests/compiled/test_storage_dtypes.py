@@ -99,9 +99,9 @@ def test_no_reader_and_no_fusion_changes_a_byte(dtype, name, whole):
         "i": np.array([3, 0, 3, 3, 39, 1, 0]),
     }
     feeds = {label: known[label] for label in (v.node.op.label for v in graph.inputs)}
-    found = readings(graph, feeds, backends)
-    for reader, results in found.items():
-        assert_same(results, found["vector"], f"{reader} {name}")
+    actual = readings(graph, feeds, backends)
+    for reader, results in actual.items():
+        assert_same(results, actual["vector"], f"{reader} {name}")
 
 
 @pytest.mark.slow
@@ -142,10 +142,10 @@ def test_sums_accumulate_in_the_compute_dtype(dtype, axes):
     shape = (3000, 70)
     x = sg.input("x", ("n", 70), dtype)
     ones = convert_array(np.full(shape, 0.0625), dtype)
-    found = sg.compile(sg.sum(x, axes)).run({"x": ones})
+    actual = sg.compile(sg.sum(x, axes)).run({"x": ones})
     expected = convert_array(np.full(shape, 0.0625).sum(axes), dtype)
-    assert found.dtype == dtype.numpy
-    assert same_bytes(found, expected)
+    assert actual.dtype == dtype.numpy
+    assert same_bytes(actual, expected)
     assert same_bytes(sg.evaluate(sg.sum(x, axes), {"x": ones}), expected)
 
 
@@ -159,10 +159,10 @@ def test_running_and_scattered_sums_accumulate_in_the_compute_dtype(dtype):
     })  # fmt: skip
     count = 5000
     feeds = {"x": convert_array(np.full(count, 1.0), dtype), "i": np.zeros(count, np.int64)}
-    found = sg.compile(graph).run(feeds)
+    actual = sg.compile(graph).run(feeds)
     expected = convert_array(np.arange(1.0, count + 1), dtype)
-    assert same_bytes(found["running"], expected)
-    assert same_bytes(found["slope"], convert_array(np.array([float(count), 0.0, 0.0]), dtype))
+    assert same_bytes(actual["running"], expected)
+    assert same_bytes(actual["slope"], convert_array(np.array([float(count), 0.0, 0.0]), dtype))
 
 
 LAID_OUT = {"as it is": lambda v: v, "transposed": lambda v: v.T, "strided": lambda v: v[::2, ::2]}
@@ -184,9 +184,9 @@ def test_products_accumulate_in_the_compute_dtype(dtype, left, right, rows):
     b = rng.integers(-15, 16, shapes[right][1]).astype(np.float64)
     x, y = sg.input("x", a.shape, dtype), sg.input("y", b.shape, dtype)
     feeds = {"x": convert_array(a, dtype), "y": convert_array(b, dtype)}
-    found = sg.compile(LAID_OUT[left](x) @ LAID_OUT[right](y)).run(feeds)
+    actual = sg.compile(LAID_OUT[left](x) @ LAID_OUT[right](y)).run(feeds)
     product = LAID_OUT[left](a) @ LAID_OUT[right](b)
-    assert same_bytes(found, convert_array(np.asarray(product), dtype))
+    assert same_bytes(actual, convert_array(np.asarray(product), dtype))
 
 
 @pytest.mark.thinned(2)
@@ -247,9 +247,9 @@ def test_numbers_beyond_the_dtype_are_infinite(dtype):
     x = sg.input("x", (2,), dtype)
     ones = convert_array(np.ones(2), dtype)
     beyond = dtype.largest * 2
-    found = sg.compile(sg.Graph({"up": x * beyond, "down": x - beyond})).run({"x": ones})
-    assert wide(found["up"]).tolist() == [np.inf, np.inf]
-    assert wide(found["down"]).tolist() == [-np.inf, -np.inf]
+    actual = sg.compile(sg.Graph({"up": x * beyond, "down": x - beyond})).run({"x": ones})
+    assert wide(actual["up"]).tolist() == [np.inf, np.inf]
+    assert wide(actual["down"]).tolist() == [-np.inf, -np.inf]
 
 
 @pytest.mark.thinned(2)
@@ -267,8 +267,8 @@ def test_tensors_round_as_graphs_do(dtype):
 
     out = program(x, y)
     graph = sg.Graph({"out": program(a, b), "slope": sg.grad(program(a, b).sum(), a)})
-    wanted = sg.compile(graph).run({"a": array, "b": other})
-    assert same_bytes(out.numpy(), wanted["out"])
+    expected = sg.compile(graph).run({"a": array, "b": other})
+    assert same_bytes(out.numpy(), expected["out"])
     out.sum().backward()
     assert x.grad is not None
-    assert same_bytes(x.grad, wanted["slope"])
+    assert same_bytes(x.grad, expected["slope"])

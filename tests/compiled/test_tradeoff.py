@@ -36,32 +36,32 @@ def network():
 def test_each_choice_is_what_its_budget_plans(monkeypatch):
     graph = network()
     monkeypatch.setattr(backends, "compiled", None)  # no kernel is compiled
-    found = sg.tradeoff(graph, {"n": 300})
+    actual = sg.tradeoff(graph, {"n": 300})
     monkeypatch.undo()
-    assert len(found.choices) > 2
-    sizes, times = [c.peak_bytes for c in found.choices], [c.seconds for c in found.choices]
+    assert len(actual.choices) > 2
+    sizes, times = [c.peak_bytes for c in actual.choices], [c.seconds for c in actual.choices]
     assert sizes == sorted(sizes, reverse=True)
     assert times == sorted(times)
-    assert found.everything.peak_bytes == sg.compile(graph).plan(n=300).peak_bytes
-    assert found.everything.again == 0
-    for choice in (found.choices[1], found.smallest):
+    assert actual.everything.peak_bytes == sg.compile(graph).plan(n=300).peak_bytes
+    assert actual.everything.again == 0
+    for choice in (actual.choices[1], actual.smallest):
         plan = sg.compile(graph, memory_budget=choice.peak_bytes).plan(n=300)
         assert (plan.peak_bytes, plan_seconds(plan)) == (choice.peak_bytes, choice.seconds)
         assert choice.again == len(plan.steps) - len(plan.schedule.steps) > 0
     with pytest.raises(BudgetInfeasible) as told:
-        sg.compile(graph, memory_budget=found.smallest.peak_bytes - 1).plan(n=300)
-    assert told.value.smallest_peak == found.smallest.peak_bytes
-    assert told.value.lower_bound == found.lower_bound <= found.smallest.peak_bytes
-    half = found.within("80%")
+        sg.compile(graph, memory_budget=actual.smallest.peak_bytes - 1).plan(n=300)
+    assert told.value.smallest_peak == actual.smallest.peak_bytes
+    assert told.value.lower_bound == actual.lower_bound <= actual.smallest.peak_bytes
+    half = actual.within("80%")
     assert half is not None
-    assert half.peak_bytes <= 0.8 * found.everything.peak_bytes
-    assert found.within(found.smallest.peak_bytes - 1) is None
-    assert sg.tradeoff(sg.compile(graph), {"n": 300}) == found
-    document = json.loads(json.dumps(found.as_json()))
+    assert half.peak_bytes <= 0.8 * actual.everything.peak_bytes
+    assert actual.within(actual.smallest.peak_bytes - 1) is None
+    assert sg.tradeoff(sg.compile(graph), {"n": 300}) == actual
+    document = json.loads(json.dumps(actual.as_json()))
     assert [c["peak_bytes"] for c in document["choices"]] == sizes
-    assert str(found).splitlines()[2].split()[:2] == [f"{sizes[0]:,}", "100.0%"]
-    balanced(found._repr_html_())
-    many = dataclasses.replace(found, choices=found.choices * 20)
+    assert str(actual).splitlines()[2].split()[:2] == [f"{sizes[0]:,}", "100.0%"]
+    balanced(actual._repr_html_())
+    many = dataclasses.replace(actual, choices=actual.choices * 20)
     balanced(many._repr_html_())
     assert many.html_table().count("<tr>") == 1 + 12 + 1 + len(many.choices)
     assert f"all {len(many.choices)} plans" in many.html_table()
@@ -74,13 +74,13 @@ def test_loops_give_the_plans_of_all_their_divisions(monkeypatch):
     x, w = sg.input("x", (64, 40, 8)), sg.input("w", (8, 8))
     h, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w),) * 2, sg.zeros((40, 8)), x)
     graph = sg.Graph({"dw": sg.grad((h * h).sum(), w)})
-    found = sg.tradeoff(graph)
-    assert found.smallest.peak_bytes < 0.5 * found.everything.peak_bytes
-    assert len(found.choices) > 5
-    assert str(sg.tradeoff(sg.compile(graph))) == str(found)
-    some = found.within(0.7)
+    actual = sg.tradeoff(graph)
+    assert actual.smallest.peak_bytes < 0.5 * actual.everything.peak_bytes
+    assert len(actual.choices) > 5
+    assert str(sg.tradeoff(sg.compile(graph))) == str(actual)
+    some = actual.within(0.7)
     assert some is not None
-    assert some.peak_bytes > found.smallest.peak_bytes
+    assert some.peak_bytes > actual.smallest.peak_bytes
     budgeted = sg.compile(graph, memory_budget=some.peak_bytes)
     assert plan_seconds(budgeted.plan()) <= 1.01 * some.seconds
 
@@ -159,7 +159,7 @@ def test_the_page_says_what_is_held_by_scope_line_and_tensor(tmp_path):
     path = f.report(tmp_path / "memory.html", n=200)
     page = path.read_text("utf-8")
     words = balanced(page)
-    for wanted in (
+    for expected in (
         "Memory of net<1> at n=200",
         "layer0",
         "<b>&",
@@ -169,7 +169,7 @@ def test_the_page_says_what_is_held_by_scope_line_and_tensor(tmp_path):
         "Everything is stored",
         Path(__file__).name,
     ):
-        assert wanted in words, wanted  # fmt: skip
+        assert expected in words, expected  # fmt: skip
     assert "<script" not in page
     assert "http" not in page
     small = sg.compile(sg.input("x", (3,)) * 2).report(str(tmp_path / "small.html"))

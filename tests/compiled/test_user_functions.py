@@ -39,9 +39,9 @@ def test_several_results_of_named_sizes(call, jit):
         rows, count = call(both, x * 2.0, flags, types=[x, ((), "int64")])
         f = sg.compile({"rows": rows - 1.0, "count": count + 1}, threads=2)
         for n in (4, 1, 0):
-            found = f.run({"x": X[:n], "flags": np.arange(n) > 0})
-            np.testing.assert_array_equal(found["rows"], (2 * X[:n])[::-1] + 1.0 - 1.0)
-            assert found["count"] == max(n - 1, 0) + 1
+            actual = f.run({"x": X[:n], "flags": np.arange(n) > 0})
+            np.testing.assert_array_equal(actual["rows"], (2 * X[:n])[::-1] + 1.0 - 1.0)
+            assert actual["count"] == max(n - 1, 0) + 1
 
 
 @pytest.mark.slow
@@ -110,12 +110,14 @@ def test_text_reads_back_and_tensors_run_at_once(call):
     x = sg.input("x", (4, 3), "float64")
     graph = sg.Graph(call(scaled, x, 2.0, types=x, vjp=scaled_rule))
     assert str(sg.parse(str(graph))) == str(graph)
-    wanted = np.where(X > 0, 2 * X, 0)
-    np.testing.assert_array_equal(sg.compile(sg.parse(str(graph))).run({"x": X})["output"], wanted)
+    expected = np.where(X > 0, 2 * X, 0)
+    np.testing.assert_array_equal(
+        sg.compile(sg.parse(str(graph))).run({"x": X})["output"], expected
+    )
     tensor = Tensor(X, dtype="float64", requires_grad=True)
-    found = call(scaled, tensor, 2.0, types=tensor, vjp=scaled_rule)
-    found.sum().backward()
-    np.testing.assert_array_equal(found.data, wanted)
+    actual = call(scaled, tensor, 2.0, types=tensor, vjp=scaled_rule)
+    actual.sum().backward()
+    np.testing.assert_array_equal(actual.data, expected)
     np.testing.assert_array_equal(tensor.grad.data, 2.0 * (X > 0))
 
 

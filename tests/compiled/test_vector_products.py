@@ -75,7 +75,7 @@ def test_those_that_add_down_follow_the_column_rule(flags):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype):
-    outputs, feeds, wanted = {}, {}, {}
+    outputs, feeds, expected = {}, {}, {}
     for rows in (517, 4200):  # of two blocks; 1,100 columns are more than a run, not whole vectors
         (a, b), _ = operands((1, rows, 1100), (False, False), dtype)
         feeds |= {f"a{rows}": a, f"b{rows}": b}
@@ -84,17 +84,17 @@ def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype):
         for down in (False, True):
             outputs[f"{rows} {down}"] = MatMul(down=down)(*inputs)
             summed = tree_sum(terms, (0,)) if down else tree_sum(terms.T, (1,))
-            wanted[f"{rows} {down}"] = summed[None]
+            expected[f"{rows} {down}"] = summed[None]
     for threads in (1, 3):
-        assert_same(sg.compile(outputs, threads=threads).run(feeds), wanted, threads)
+        assert_same(sg.compile(outputs, threads=threads).run(feeds), expected, threads)
 
 
 def test_batches_broadcast():
     (a, _), _ = operands((6, 50, 1), (False, False), "float32", (4, 3))
     (_, b), _ = operands((6, 50, 1), (False, False), "float32", (3,))
     x, y = sg.input("x", a.shape, "float32"), sg.input("y", b.shape, "float32")
-    found = sg.compile(x @ y).run({"x": a, "y": b})
-    assert same_bytes(found, expected(a, np.broadcast_to(b, (4, 3, 50, 1))))
+    actual = sg.compile(x @ y).run({"x": a, "y": b})
+    assert same_bytes(actual, expected(a, np.broadcast_to(b, (4, 3, 50, 1))))
 
 
 def test_transposes_that_rewrites_move_change_no_byte():
@@ -139,15 +139,15 @@ def test_products_of_few_terms_go_from_registers_to_memory(dtype):
         x, y = sg.input("x", ("m", "k"), dtype), sg.input("y", ("k", "n"), dtype)
         transposed = sg.input("transposed", ("k", "m"), dtype)
         sums = sg.compile(sg.Graph({"nn": x @ y, "tn": transposed.T @ y}))
-        found = sums.run({"x": a, "y": b, "transposed": np.ascontiguousarray(a.T)})
-        assert same_bytes(found["nn"], a @ b)
-        assert same_bytes(found["tn"], a @ b)
+        actual = sums.run({"x": a, "y": b, "transposed": np.ascontiguousarray(a.T)})
+        assert same_bytes(actual["nn"], a @ b)
+        assert same_bytes(actual["tn"], a @ b)
         if columns == 40:  # of a number of rows that is named, two or more
             known, wide = sg.input("x", ("m", inner), dtype), sg.input("y", b.shape[::-1], dtype)
             half = sg.compile(sg.Graph({"nn": known @ sg.transpose(wide)}))
             for part in (a, a[:2], a[:1]):
-                found = half.run({"x": part, "y": np.ascontiguousarray(b.T)})
-                assert same_bytes(found["nn"], part @ b)
+                actual = half.run({"x": part, "y": np.ascontiguousarray(b.T)})
+                assert same_bytes(actual["nn"], part @ b)
         if dtype != "int32":
             w = sg.parameter("w", start)
             sg.compile(sg.Graph({}, updates={w: w - x @ y})).run({"x": a, "y": b})
@@ -163,8 +163,8 @@ def test_one_inner_index_may_have_a_name_in_one_factor(named, flags):
     shapes = [x.shape for x in stored]
     shapes[named] = tuple("n" if size == 1 else size for size in shapes[named])
     a, b = (sg.input(name, shape) for name, shape in zip("ab", shapes, strict=True))
-    found = sg.compile(MatMul(*flags)(a, b)).run(dict(zip("ab", stored, strict=True)))
-    assert same_bytes(found, left * right)
+    actual = sg.compile(MatMul(*flags)(a, b)).run(dict(zip("ab", stored, strict=True)))
+    assert same_bytes(actual, left * right)
 
 
 def product(terms, rows, columns, transposed, dtype):

@@ -60,24 +60,24 @@ def check(outputs, *feeds, ways=WAYS, oracle=True):
     f = sg.compile(graph)
     others = [(way, sg.compile(graph, **way)) for way in ways]
     for each in feeds:
-        found = {name: np.array(array) for name, array in f.run(each).items()}
+        actual = {name: np.array(array) for name, array in f.run(each).items()}
         for way, other in others:
-            assert_same(other.run(each), found, way)
+            assert_same(other.run(each), actual, way)
         if oracle:
-            assert_true(graph, found, each)
+            assert_true(graph, actual, each)
     return f
 
 
-def assert_true(graph, found, feeds):
+def assert_true(graph, actual, feeds):
     """The evaluator's bytes of all that exact operations give, sums among them; others near."""
     inexact = set()
     for node in graph.nodes:
         if not node.is_leaf and (not node.op.exact or any(a.node in inexact for a in node.args)):
             inexact.add(node)
-    wanted = sg.evaluate(graph, feeds)
+    expected = sg.evaluate(graph, feeds)
     for name, value in graph.outputs.items():
         if value.node not in inexact:
-            same = same_bytes(found[name], wanted[name])
-            assert same, f"{name}: {differing(found[name], wanted[name])}"
+            same = same_bytes(actual[name], expected[name])
+            assert same, f"{name}: {differing(actual[name], expected[name])}"
     if inexact:
-        assert_near(found, graph, feeds)
+        assert_near(actual, graph, feeds)

@@ -37,10 +37,10 @@ def compilers(compiled):
 @pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True, "nan"])
 def test_every_backend_gives_the_same_bytes(debug):
-    found = [sg.compile(program(), backend=b, debug=debug).run(FEEDS) for b in native.BUILT_IN]
-    for other in found[1:]:
-        assert_same(other["slope"], found[0]["slope"], "slope")
-        assert_same(other["loss"], found[0]["loss"], "loss")
+    actual = [sg.compile(program(), backend=b, debug=debug).run(FEEDS) for b in native.BUILT_IN]
+    for other in actual[1:]:
+        assert_same(other["slope"], actual[0]["slope"], "slope")
+        assert_same(other["loss"], actual[0]["loss"], "loss")
 
 
 def test_an_argument_goes_before_options_environment_and_project(monkeypatch, tmp_path):
@@ -130,9 +130,9 @@ def test_kernels_are_prepared_together_at_once_or_in_two_parts(prepare, op):
     steps = sg.compile(outputs, backend="numba").schedule.steps
     kernels = {kernel for step in steps for kernel in step.kernels()}
     with sg.options(tier="auto"):
-        found = prepare(kernels)  # but those that other tests have compiled
+        actual = prepare(kernels)  # but those that other tests have compiled
         codes = [sg.backends.compiled(kernel) for kernel in kernels]
-    assert found.keys() <= kernels
+    assert actual.keys() <= kernels
     assert {(code.compiler, code.origin) for code in codes} == {("vector", "memory")}
     with pytest.raises(ConfigError, match="nowhere"):
         sg.backends.prepare(kernels, "nowhere")

@@ -327,10 +327,10 @@ NOT_FINITE = np.array([[np.inf, 1.0, np.nan], [-np.inf, 2.0, 3.0]], "float32")
 )
 def test_what_was_in_the_feeds_already_is_no_fault(make):
     program = make(vector())
-    found = sg.compile(program, debug="nan").run({"x": NOT_FINITE})
+    actual = sg.compile(program, debug="nan").run({"x": NOT_FINITE})
     plain = sg.compile(program, debug=False).run({"x": NOT_FINITE})
-    assert_same({"y": found}, {"y": plain})
-    assert not np.isfinite(found).all()
+    assert_same({"y": actual}, {"y": plain})
+    assert not np.isfinite(actual).all()
 
 
 MASKED = {
@@ -353,9 +353,9 @@ MASKED = {
 @pytest.mark.parametrize("name", MASKED)
 def test_what_a_where_throws_away_is_no_fault(name):
     program = MASKED[name](vector())
-    found = sg.compile(program, debug="nan").run({"x": X})
-    assert np.isfinite(found).all()
-    assert_same({"y": found}, {"y": sg.compile(program, debug=False).run({"x": X})})
+    actual = sg.compile(program, debug="nan").run({"x": X})
+    assert np.isfinite(actual).all()
+    assert_same({"y": actual}, {"y": sg.compile(program, debug=False).run({"x": X})})
 
 
 def scores(mask):

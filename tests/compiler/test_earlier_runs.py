@@ -157,14 +157,14 @@ CASES = [
 def test_views_are_equal_before_and_after_runs(make, kind, tmp_path):
     program = PROGRAMS[make]()
     f, fresh = program.compile(), program.compile()
-    wanted = {name: view(fresh, tmp_path, program.sizes) for name, view in VIEWS.items()}
+    expected = {name: view(fresh, tmp_path, program.sizes) for name, view in VIEWS.items()}
     program.run(f, FEEDS[kind](data()))
-    for name, found in wanted.items():
-        assert VIEWS[name](f, tmp_path, program.sizes) == found, name
+    for name, actual in expected.items():
+        assert VIEWS[name](f, tmp_path, program.sizes) == actual, name
     program.run(f, FEEDS[kind](data()))
     program.run(f, data())
-    for name, found in wanted.items():
-        assert VIEWS[name](f, tmp_path, program.sizes) == found, name
+    for name, actual in expected.items():
+        assert VIEWS[name](f, tmp_path, program.sizes) == actual, name
 
 
 def test_plans_under_a_budget_do_not_depend_on_the_order_of_sizes():
@@ -196,8 +196,8 @@ def test_a_library_that_is_exported_after_a_run_has_its_results(size, tmp_path):
     x = data()
     f = sg.compile(sg.tanh(sg.input("x", (size, 4), "float64")).sum(0), threads=1)
     f.run({"x": x.astype("float32")})
-    found = module_of(f, tmp_path).Program().run({"x": x})["output"]
-    np.testing.assert_allclose(found, np.tanh(x).sum(0), rtol=1e-14)
+    actual = module_of(f, tmp_path).Program().run({"x": x})["output"]
+    np.testing.assert_allclose(actual, np.tanh(x).sum(0), rtol=1e-14)
 
 
 def test_an_export_refuses_a_plan_with_a_copied_feed(tmp_path):

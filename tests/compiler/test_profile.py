@@ -32,16 +32,16 @@ def test_counts_are_those_of_the_program_and_parameters_are_put_back():
     w, graph, feeds = training()
     f = sg.compile(graph, threads=2)
     before = w.value
-    found = f.profile(feeds, runs=3)
+    actual = f.profile(feeds, runs=3)
     np.testing.assert_array_equal(w.value, before)
     assert f.stats.runs == 0
-    assert found.graph == "training"
-    assert found.sizes == {"n": 400}
-    assert found.runs == 3
+    assert actual.graph == "training"
+    assert actual.sizes == {"n": 400}
+    assert actual.runs == 3
     plan = f.plan(n=400)
-    assert [step.step for step in found.steps] == [planned.step for planned in plan.steps]
+    assert [step.step for step in actual.steps] == [planned.step for planned in plan.steps]
     product = 2.0 * 400 * 300 * 200
-    products = [step for step in found.steps if step.flops >= product]
+    products = [step for step in actual.steps if step.flops >= product]
     assert len(products) == 2  # forward, and the gradient of w
     for step in products:
         assert product <= step.flops < 1.05 * product
@@ -52,29 +52,29 @@ def test_counts_are_those_of_the_program_and_parameters_are_put_back():
         assert step.share == pytest.approx(limit / step.seconds, rel=0.05)
         assert "matmul" in step.computes
         assert any("test_profile.py" in line for line in step.lines)
-    assert all(0 <= step.fastest <= step.seconds for step in found.steps)
-    assert found.seconds == sum(step.seconds for step in found.steps)
-    assert max(step.live for step in found.steps) <= plan.peak_bytes
+    assert all(0 <= step.fastest <= step.seconds for step in actual.steps)
+    assert actual.seconds == sum(step.seconds for step in actual.steps)
+    assert max(step.live for step in actual.steps) <= plan.peak_bytes
 
 
 def test_text_json_and_trace(tmp_path):
     _, graph, feeds = training()
-    found = sg.compile(graph, threads=1).profile(feeds, runs=2)
-    lines = found.text(full=True).splitlines()
+    actual = sg.compile(graph, threads=1).profile(feeds, runs=2)
+    lines = actual.text(full=True).splitlines()
     assert lines[1] == "limits, 1 threads: 1000 GFLOP/s, 10.0 GB/s"
-    assert len(lines) == 3 + len(found.steps)
+    assert len(lines) == 3 + len(actual.steps)
     spent = [float(line.split()[0]) for line in lines[3:]]
     assert spent == sorted(spent, reverse=True)
-    assert json.loads(json.dumps(found.as_json()))["steps"][0]["position"] == 0
-    found.save_trace(tmp_path / "trace.json")
+    assert json.loads(json.dumps(actual.as_json()))["steps"][0]["position"] == 0
+    actual.save_trace(tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     steps = [event for event in events if event["ph"] == "X"]
     counters = [event for event in events if event["ph"] == "C"]
-    assert len(steps) == len(counters) == len(found.steps)
+    assert len(steps) == len(counters) == len(actual.steps)
     starts = [event["ts"] for event in steps]
     assert starts[0] == 0
     assert starts == sorted(starts)
-    assert [event["args"]["arena"] for event in counters] == [step.live for step in found.steps]
+    assert [event["args"]["arena"] for event in counters] == [step.live for step in actual.steps]
 
 
 def test_errors_are_those_of_a_run_and_parameters_stay():

@@ -95,17 +95,17 @@ def test_what_is_found_is_what_was_made(options, reads, monkeypatch):
     made = sg.compile(graph, **options)
     with monkeypatch.context() as without:
         without.setattr(nest, "lower", None)
-        found = sg.compile(graph, **options)
+        actual = sg.compile(graph, **options)
     assert reads == [False, True]
-    assert str(found.schedule) == str(made.schedule)
-    assert found.explain(n=6) == made.explain(n=6)
-    assert [k.name for k in found.kernels] == [k.name for k in made.kernels]
-    assert found.source == made.source
-    assert str(found.graph) == str(made.graph)
-    assert found.plan(n=6).peak_bytes == made.plan(n=6).peak_bytes
-    wanted, got = results(made), results(found)
-    assert wanted.keys() == got.keys()
-    assert all(wanted[name].tobytes() == got[name].tobytes() for name in wanted)
+    assert str(actual.schedule) == str(made.schedule)
+    assert actual.explain(n=6) == made.explain(n=6)
+    assert [k.name for k in actual.kernels] == [k.name for k in made.kernels]
+    assert actual.source == made.source
+    assert str(actual.graph) == str(made.graph)
+    assert actual.plan(n=6).peak_bytes == made.plan(n=6).peak_bytes
+    expected, got = results(made), results(actual)
+    assert expected.keys() == got.keys()
+    assert all(expected[name].tobytes() == got[name].tobytes() for name in expected)
 
 
 @pytest.mark.thinned(3)
@@ -248,11 +248,11 @@ def test_an_entry_that_cannot_be_read_is_made_anew(content, reads, monkeypatch):
         return write(name, code, *rest)
 
     monkeypatch.setattr(cache, "write", watched)
-    wanted = results(sg.compile(graph))
+    expected = results(sg.compile(graph))
     (name,) = names
     write(name, ObjectCode(content, "schedule"))
     again = sg.compile(graph)
-    assert all(wanted[k].tobytes() == each.tobytes() for k, each in results(again).items())
+    assert all(expected[k].tobytes() == each.tobytes() for k, each in results(again).items())
     sg.compile(graph)
     assert reads == [False, False, True]
 

@@ -31,10 +31,12 @@ def test_the_steps_of_a_sampler_are_one_kernel():
     levels = np.linspace(0.05, 0.6, 12)
     program = sg.compile(written_out(levels))
     assert len(program.kernels) < len(levels) // 2
-    wanted = X.astype("float64")
+    expected = X.astype("float64")
     for level in levels:
-        wanted = wanted * np.sqrt(1 - level) + np.tanh(wanted) * np.sqrt(level) / (1.5 + level)
-    np.testing.assert_allclose(program.run({"x": X}), wanted, rtol=1e-5, atol=1e-6)
+        expected = expected * np.sqrt(1 - level) + np.tanh(expected) * np.sqrt(level) / (
+            1.5 + level
+        )
+    np.testing.assert_allclose(program.run({"x": X}), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("count", [FEWEST - 1, FEWEST])
@@ -98,10 +100,10 @@ def test_exponents_stay_literals():
     schedule = with_shared_kernels(fuse(sg.Graph(value)))
     assert not constants_of(schedule)
     program = sg.compile(value)
-    wanted = np.abs(X.astype("float64"))
+    expected = np.abs(X.astype("float64"))
     for k in range(6):
-        wanted = wanted[::-1] ** (1.25 + k / 8)
-    np.testing.assert_allclose(program.run({"x": X.astype("float64")}), wanted, rtol=1e-13)
+        expected = expected[::-1] ** (1.25 + k / 8)
+    np.testing.assert_allclose(program.run({"x": X.astype("float64")}), expected, rtol=1e-13)
 
 
 @pytest.mark.parametrize("options", [{}, {"fuse": False}, {"threads": 2}, {"debug": True}])
@@ -113,14 +115,14 @@ def test_results_are_those_of_kernels_apart(options, monkeypatch):
         program = sg.compile(sg.Graph({"loss": loss}, {w: w - 0.1 * sg.grad(loss, w)}), **options)
         return [program.run({"x": X})["loss"].tobytes() for _ in range(3)]
 
-    found = trained()
+    actual = trained()
     monkeypatch.setattr("staticgrad.compiler.lowering.numbers.FEWEST", 1000)
     monkeypatch.setattr("staticgrad.compiler.compiling.scheduling.entry_name", lambda *_: None)
-    assert trained() == found
+    assert trained() == actual
 
 
 @pytest.mark.slow
 def test_steps_of_a_library_read_their_own_numbers(tmp_path):
     program = sg.compile({"y": written_out(np.linspace(0.05, 0.6, 6))})
-    found = module_of(program, tmp_path).Program().run({"x": X})["y"]
-    np.testing.assert_array_equal(found, program.run({"x": X})["y"])
+    actual = module_of(program, tmp_path).Program().run({"x": X})["y"]
+    np.testing.assert_array_equal(actual, program.run({"x": X})["y"])

@@ -119,13 +119,13 @@ def test_a_profile_folds_small_rows_by_kernel_and_module():
     steps += [timed("k1", 0.004, f"layer{k}") for k in range(40)]
     steps += [timed(f"k{k}", 0.004, "head") for k in range(2, 12)]
     steps += [timed(f"k{k}", 0.0001, f"layer{k}") for k in range(12, 20)]
-    found = profiled(steps)
-    descriptions = [row.description for row in found.rows()]
+    actual = profiled(steps)
+    descriptions = [row.description for row in actual.rows()]
     assert descriptions == ["k0 mul", "k1 mul, 40 times", "10 steps of 10 kernels in head",
                     "8 steps of 8 kernels"]  # fmt: skip
-    assert sum(row.seconds for row in found.rows()) == pytest.approx(found.seconds)
-    assert len(str(found).splitlines()) == 3 + 4
-    assert len(found.text(full=True).splitlines()) == 3 + len(steps)
+    assert sum(row.seconds for row in actual.rows()) == pytest.approx(actual.seconds)
+    assert len(str(actual).splitlines()) == 3 + 4
+    assert len(actual.text(full=True).splitlines()) == 3 + len(steps)
 
 
 def program():

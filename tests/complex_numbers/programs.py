@@ -341,7 +341,7 @@ def checked(program, ways=WAYS):
         again = sg.grad(along, inputs, allow_disconnected=True)
         graph |= {f"second{k}": each for k, each in enumerate(again)}
     graph |= {"fed": inputs[0] + 0, "w": inputs[1], "x": inputs[2]}
-    found = sg.evaluate(sg.Graph(graph), feeds)
+    actual = sg.evaluate(sg.Graph(graph), feeds)
 
     def compare(what, results, expected, tolerance=1e-8):
         for one, wanted in zip(results, expected, strict=True):
@@ -351,11 +351,11 @@ def checked(program, ways=WAYS):
             )
             counts[what] += 1
 
-    compare("value", [found[f"value{k}"] for k in range(len(own))], values)
+    compare("value", [actual[f"value{k}"] for k in range(len(own))], values)
     if "gradient" in ways:
-        compare("gradient", [found[f"slope{k}"] for k in range(3)], slopes)
+        compare("gradient", [actual[f"slope{k}"] for k in range(3)], slopes)
     if "second order" in ways:
-        compare("second order", [found[f"second{k}"] for k in range(3)], curved, 1e-6)
+        compare("second order", [actual[f"second{k}"] for k in range(3)], curved, 1e-6)
     if "hvp" in ways:  # forward over reverse
         moved = sg.hvp(loss, inputs, list(program.ways), allow_disconnected=True)
         compare("hvp", sg.evaluate([*moved, *inputs], feeds)[:3], curved, 1e-6)
@@ -384,7 +384,7 @@ def checked(program, ways=WAYS):
         compare("tape", [each.data for each in result], slopes)
     if "compiled" in ways:
         result = sg.compile(sg.Graph(graph)).run(feeds)
-        compare("compiled", [result[name] for name in graph], [found[name] for name in graph])
+        compare("compiled", [result[name] for name in graph], [actual[name] for name in graph])
     return counts
 
 

@@ -49,9 +49,9 @@ def test_calls_get_complex_arrays_and_jax_s_cotangents(call):
     assert sg.same_graph(pickle.loads(pickle.dumps(graph)), graph)
     assert sg.same_graph(copy.deepcopy(graph), graph)
     size = lambda f: lambda z: sg.abs_square(f(z) + 1j).sum()  # noqa: E731
-    wanted = sg.grad(size(lambda z: z * sg.exp(z)))(Z)
-    np.testing.assert_allclose(sg.evaluate(sg.grad(size(f)(z), z), {"z": Z}), wanted)
-    np.testing.assert_allclose(sg.grad(size(f)(t), t).data, wanted)
+    expected = sg.grad(size(lambda z: z * sg.exp(z)))(Z)
+    np.testing.assert_allclose(sg.evaluate(sg.grad(size(f)(z), z), {"z": Z}), expected)
+    np.testing.assert_allclose(sg.grad(size(f)(t), t).data, expected)
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -67,13 +67,13 @@ def test_calls_of_several_kinds_run_compiled(call):
     size, total = call(f, z, X, types=types, name=f"{call.__name__} several")
     number = call(scalar, x, types=((), "complex64"), name=f"{call.__name__} scalar")
     graph = sg.Graph({"size": size, "total": total, "number": number})
-    for found in (
+    for actual in (
         sg.compile(graph).run({"z": Z, "x": 2.0}),
         sg.evaluate(graph, {"z": Z, "x": 2.0}),
     ):
-        np.testing.assert_allclose(found["size"], abs(Z) * X)
-        np.testing.assert_allclose(found["total"], Z.conj() + X)
-        assert (found["number"], found["number"].dtype) == (2.0 + 2.0j, "complex64")
+        np.testing.assert_allclose(actual["size"], abs(Z) * X)
+        np.testing.assert_allclose(actual["total"], Z.conj() + X)
+        assert (actual["number"], actual["number"].dtype) == (2.0 + 2.0j, "complex64")
     batches = np.stack([Z, 2j * Z])
     mapped = sg.vmap(lambda z: call(f, z, X, types=types, name=f"{call.__name__} several")[1])
     np.testing.assert_allclose(mapped(batches), batches.conj() + X)
@@ -95,12 +95,12 @@ def test_iterations_solve_complex_systems(name):
     inverse = np.diag(1 / np.diag(matrix).real)
     cases = [(matrix, Z, {}), (REAL, Z, {}), (matrix, X, {}), (matrix, Z, {"M": inverse})]
     for a, b, options in cases:
-        found = solve(sg.constant(a), sg.constant(b), rtol=1e-12, **options)
-        x, info = sg.evaluate([found.x, found.info])
+        actual = solve(sg.constant(a), sg.constant(b), rtol=1e-12, **options)
+        x, info = sg.evaluate([actual.x, actual.info])
         np.testing.assert_allclose(a @ x, b, atol=1e-10)
         assert info == 0
-    found = sg.evaluate(solve(sparse, z, rtol=1e-12).x, {"z": Z})
-    np.testing.assert_allclose(REAL @ found, Z, atol=1e-10)
+    actual = sg.evaluate(solve(sparse, z, rtol=1e-12).x, {"z": Z})
+    np.testing.assert_allclose(REAL @ actual, Z, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,12 @@ def test_derivatives_of_complex_systems_are_those_of_solve(name, as_function, or
     first = lambda f: sg.grad(f(a, b), [a, b])  # noqa: E731
     second = lambda f: sg.hvp(f(a, b), [a, b], ways)  # noqa: E731
     for derivative in (first, second)[:order]:
-        found, wanted = (sg.evaluate(derivative(f), feeds) for f in (own, other))
-        for one, two in zip(found, wanted, strict=True):
+        found, expected = (sg.evaluate(derivative(f), feeds) for f in (own, other))
+        for one, two in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, two, rtol=1e-8, atol=1e-9)
     tensors = [Tensor(matrix, requires_grad=True), Tensor(Z, requires_grad=True)]
-    wanted = sg.evaluate(first(other), feeds)
-    for one, two in zip(sg.grad(own(*tensors), tensors), wanted, strict=True):
+    expected = sg.evaluate(first(other), feeds)
+    for one, two in zip(sg.grad(own(*tensors), tensors), expected, strict=True):
         np.testing.assert_allclose(one.data, two, rtol=1e-8, atol=1e-9)
 
 
@@ -139,13 +139,13 @@ def test_derivatives_of_complex_systems_are_those_of_solve(name, as_function, or
 
 def test_lines_through_complex_values():
     at, z = np.array([1.5, 0.0, 3.0, 2.0]), z_input()
-    found = sg.evaluate(sg.interp(at, X, z), {"z": Z})
-    np.testing.assert_allclose(found, np.interp(at, X, Z))
-    found = sg.evaluate(sg.interp(at, X, Z, left=2j, right=7))
-    np.testing.assert_allclose(found, np.interp(at, X, Z, 2j, 7))
-    found = sg.grad(lambda z: sg.abs_square(sg.interp(1.25, X, z)))(Z)
+    actual = sg.evaluate(sg.interp(at, X, z), {"z": Z})
+    np.testing.assert_allclose(actual, np.interp(at, X, Z))
+    actual = sg.evaluate(sg.interp(at, X, Z, left=2j, right=7))
+    np.testing.assert_allclose(actual, np.interp(at, X, Z, 2j, 7))
+    actual = sg.grad(lambda z: sg.abs_square(sg.interp(1.25, X, z)))(Z)
     np.testing.assert_allclose(
-        found, 2 * np.conj(0.75 * Z[0] + 0.25 * Z[1]) * np.array([0.75, 0.25])
+        actual, 2 * np.conj(0.75 * Z[0] + 0.25 * Z[1]) * np.array([0.75, 0.25])
     )
 
 
@@ -159,9 +159,9 @@ def test_squares_of_differences_are_squares_of_magnitudes():
     b = a[::-1] * 1j
     away = abs(a - b)
     np.testing.assert_allclose(sg.evaluate(sg.nn.mse(a, b)), np.mean(away**2))
-    wanted = np.mean(np.where(away <= 1, away**2 / 2, away - 0.5))
-    np.testing.assert_allclose(sg.evaluate(sg.nn.huber(a, b)), wanted)
-    np.testing.assert_allclose(sg.evaluate(sg.nn.smooth_l1_loss(a, b)), wanted)
+    expected = np.mean(np.where(away <= 1, away**2 / 2, away - 0.5))
+    np.testing.assert_allclose(sg.evaluate(sg.nn.huber(a, b)), expected)
+    np.testing.assert_allclose(sg.evaluate(sg.nn.smooth_l1_loss(a, b)), expected)
     middle = a - a.mean(-1, keepdims=True)
     over = np.sqrt(np.mean(abs(middle) ** 2, -1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(sg.evaluate(sg.nn.layer_norm(a, eps=1e-5)), middle / over)
@@ -178,9 +178,9 @@ def test_means_over_ranks_are_exchanged_as_both_parts(monkeypatch):
 
     z = z_input()
     pretend_ranks(monkeypatch, job=Two)
-    found, t = sg.distributed.mean(z), sg.distributed.mean(1j * z.real)
-    assert (found.type, t.type) == (z.type, z.type)
-    (exchange,) = [node for node in sg.Graph(found).nodes if isinstance(node.op, RankMean)]
+    actual, t = sg.distributed.mean(z), sg.distributed.mean(1j * z.real)
+    assert (actual.type, t.type) == (z.type, z.type)
+    (exchange,) = [node for node in sg.Graph(actual).nodes if isinstance(node.op, RankMean)]
     assert str(exchange.types[0]) == "f64[2, 2]"
     wide, one = sg.input("w", (5, 2), "complex128"), sg.input("u", (), "complex128")
     assert [size.tolist() for size in rows_of("mean", abs(wide)).sizes] == [[5.0]]
@@ -215,20 +215,20 @@ def test_what_takes_real_values_says_so(name):
 
 def test_real_solutions_may_depend_on_complex_operands():
     z = z_input()
-    found = sg.implicit.root(lambda x, a: x * x - abs(a), sg.constant(X), z)
-    wanted = sg.grad(lambda z: sg.sqrt(abs(z)).sum())(Z)
-    np.testing.assert_allclose(sg.evaluate(sg.grad(found.sum(), z), {"z": Z}), wanted)
+    actual = sg.implicit.root(lambda x, a: x * x - abs(a), sg.constant(X), z)
+    expected = sg.grad(lambda z: sg.sqrt(abs(z)).sum())(Z)
+    np.testing.assert_allclose(sg.evaluate(sg.grad(actual.sum(), z), {"z": Z}), expected)
 
 
 def test_complex_values_are_leaves_of_trees():
     z, t, p = z_input(), Tensor(Z), sg.parameter("p", Z)
     for leaf in (z, t, p, Z):
         assert sg.tree.leaves({"z": leaf}) == [leaf] if leaf is not Z else True
-        found = sg.tree.map(lambda a, b: a * a * 1j + b, {"z": leaf}, {"z": X})["z"]
+        actual = sg.tree.map(lambda a, b: a * a * 1j + b, {"z": leaf}, {"z": X})["z"]
         if leaf is z or leaf is p:
-            found, _ = sg.evaluate([found, z], {"z": Z})
-        found = found.data if leaf is t else found
-        np.testing.assert_allclose(found, Z * Z * 1j + X)
+            actual, _ = sg.evaluate([actual, z], {"z": Z})
+        actual = actual.data if leaf is t else actual
+        np.testing.assert_allclose(actual, Z * Z * 1j + X)
     leaves, tree = sg.tree.flatten({"z": z, "p": [p]})
     assert (leaves, str(tree)) == ([z, p], "{'z': ?, 'p': [?]}")
     assert sg.tree.unflatten(tree, leaves) == {"z": z, "p": [p]}
@@ -258,5 +258,5 @@ def test_lbfgs_moves_complex_parameters():
     np.testing.assert_allclose(w.value, target, atol=1e-6)
     np.testing.assert_allclose(u.value, [3.0, 3.0], atol=1e-6)
     assert value < 1e-10
-    found = sg.optim.LBFGS().minimum(lambda z: sg.abs_square(z - target).sum(), Z)
-    np.testing.assert_allclose(sg.evaluate(found.x), target, atol=1e-6)
+    actual = sg.optim.LBFGS().minimum(lambda z: sg.abs_square(z - target).sum(), Z)
+    np.testing.assert_allclose(sg.evaluate(actual.x), target, atol=1e-6)

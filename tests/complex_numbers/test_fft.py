@@ -20,12 +20,12 @@ def sample(name, shape):
 
 
 def compared(name, x, *args, **kwargs):
-    wanted = getattr(np.fft, name)(x, *args, **kwargs)
+    expected = getattr(np.fft, name)(x, *args, **kwargs)
     z = sg.input("z", x.shape, x.dtype.name)
-    found = getattr(sg.fft, name)(z, *args, **kwargs)
-    assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
-    np.testing.assert_allclose(sg.evaluate(found, {"z": x}), wanted, rtol=1e-12, atol=1e-11)
-    return found, wanted
+    actual = getattr(sg.fft, name)(z, *args, **kwargs)
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_allclose(sg.evaluate(actual, {"z": x}), expected, rtol=1e-12, atol=1e-11)
+    return actual, expected
 
 
 @settings(max_examples=60, deadline=None)
@@ -67,16 +67,16 @@ def test_compiled_eager_and_batched(name):
     x = sample(name, (3, 4, 6))
     z = sg.input("z", ("b", 4, None), x.dtype.name)
     function = getattr(sg.fft, name)
-    wanted = getattr(np.fft, name)(x[0])
+    expected = getattr(np.fft, name)(x[0])
     f = sg.compile(sg.vmap(function)(z))
     for _ in range(3):
-        np.testing.assert_allclose(f.run({"z": x})[0], wanted, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(function(Tensor(x[0])).data, wanted, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(sg.function(function)(x[0]), wanted, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(f.run({"z": x})[0], expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(function(Tensor(x[0])).data, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(sg.function(function)(x[0]), expected, rtol=1e-12, atol=1e-12)
     single = x.astype("complex64" if x.dtype.kind == "c" else "float32")
-    found = sg.function(function)(single[0])
-    assert found.dtype == (np.complex64 if wanted.dtype.kind == "c" else np.float32)
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    actual = sg.function(function)(single[0])
+    assert actual.dtype == (np.complex64 if expected.dtype.kind == "c" else np.float32)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [*ONE, "rfftn", "irfftn"])
@@ -93,27 +93,27 @@ def test_derivatives_of_two_orders(name, n, axis):
     way = sample(name, x.shape)
     step = 1e-5
     whole, slope = sg.function(loss), sg.grad(loss)
-    wanted = (whole(x + step * way) - whole(x - step * way)) / (2 * step)
-    np.testing.assert_allclose(np.sum(slope(x) * way).real, wanted, rtol=1e-6)
-    np.testing.assert_allclose(sg.jvp(loss, x, way)[1], wanted, rtol=1e-6)
+    expected = (whole(x + step * way) - whole(x - step * way)) / (2 * step)
+    np.testing.assert_allclose(np.sum(slope(x) * way).real, expected, rtol=1e-6)
+    np.testing.assert_allclose(sg.jvp(loss, x, way)[1], expected, rtol=1e-6)
     second = sg.jvp(slope, x, way)[1]
-    wanted = (slope(x + step * way) - slope(x - step * way)) / (2 * step)
-    np.testing.assert_allclose(second, wanted, rtol=1e-5, atol=1e-5 * np.max(abs(wanted)))
+    expected = (slope(x + step * way) - slope(x - step * way)) / (2 * step)
+    np.testing.assert_allclose(second, expected, rtol=1e-5, atol=1e-5 * np.max(abs(expected)))
 
 
 def test_frequencies_and_shifts():
     x = sample("fft", (4, 5))
     for n in (1, 4, 5):
         for name in ("fftfreq", "rfftfreq"):
-            found = sg.evaluate(getattr(sg.fft, name)(n, 0.25))
-            np.testing.assert_array_equal(found, getattr(np.fft, name)(n, 0.25))
+            actual = sg.evaluate(getattr(sg.fft, name)(n, 0.25))
+            np.testing.assert_array_equal(actual, getattr(np.fft, name)(n, 0.25))
     z = sg.input("z", ("n", 5), "complex128")
-    found = sg.evaluate(sg.fft.fftfreq(z.shape[0]) * z.real[:, 0], {"z": x})
-    np.testing.assert_allclose(found, np.fft.fftfreq(4) * x.real[:, 0])
+    actual = sg.evaluate(sg.fft.fftfreq(z.shape[0]) * z.real[:, 0], {"z": x})
+    np.testing.assert_allclose(actual, np.fft.fftfreq(4) * x.real[:, 0])
     for name in ("fftshift", "ifftshift"):
         for axes in (None, 0, (1,)):
-            found = sg.evaluate(getattr(sg.fft, name)(z, axes), {"z": x})
-            np.testing.assert_array_equal(found, getattr(np.fft, name)(x, axes))
+            actual = sg.evaluate(getattr(sg.fft, name)(z, axes), {"z": x})
+            np.testing.assert_array_equal(actual, getattr(np.fft, name)(x, axes))
 
 
 def test_a_loop_of_split_steps():
@@ -126,10 +126,10 @@ def test_a_loop_of_split_steps():
     def evolved(p):
         return sg.fori_loop(0, 9, step, p)
 
-    wanted = psi
+    expected = psi
     for _ in range(9):
-        wanted = np.fft.ifft(kick * np.fft.fft(kick * wanted))
-    np.testing.assert_allclose(evolved(psi), wanted, rtol=1e-11)
+        expected = np.fft.ifft(kick * np.fft.fft(kick * expected))
+    np.testing.assert_allclose(evolved(psi), expected, rtol=1e-11)
     # what is unitary keeps the norm, whose gradient is that of the beginning
     slope = sg.grad(lambda p: sg.sum(sg.abs_square(sg.fori_loop(0, 9, step, p))))(psi)
     np.testing.assert_allclose(slope, 2 * psi.conj(), rtol=1e-10)
@@ -138,11 +138,11 @@ def test_a_loop_of_split_steps():
 def test_bits_do_not_depend_on_threads():
     x = sample("fft", (64, 1024))
     z = sg.input("z", x.shape, "complex128")
-    found = []
+    actual = []
     for threads in (1, 4):
         with sg.options(threads=threads):
-            found.append(sg.compile(sg.fft.fft(z, axis=0)).run({"z": x}))
-    np.testing.assert_array_equal(*found)
+            actual.append(sg.compile(sg.fft.fft(z, axis=0)).run({"z": x}))
+    np.testing.assert_array_equal(*actual)
 
 
 def test_numpy_functions_and_texts():

@@ -40,10 +40,10 @@ def routines(f):
     return [s.routine.name for s in f.schedule.steps if hasattr(s, "routine")]
 
 
-def error_of(found, wanted):
+def error_of(found, expected):
     """The largest error over the root of the mean square, in units of the last place."""
-    size = np.sqrt(np.mean(np.abs(wanted) ** 2))
-    return float(np.max(np.abs(found - wanted)) / size) / np.finfo(found.dtype).eps
+    size = np.sqrt(np.mean(np.abs(expected) ** 2))
+    return float(np.max(np.abs(found - expected)) / size) / np.finfo(found.dtype).eps
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -53,7 +53,7 @@ def test_the_error_is_a_few_units_of_the_last_place(function, dtype, shape):
     outer, inner = SHAPES[shape]
     kind = {"rfft": "r2c", "irfft": "c2r"}.get(function, "c2c")
     of = dtype if kind == "r2c" else {"float32": "complex64", "float64": "complex128"}[dtype]
-    inputs, outputs, wanted = {}, {}, {}
+    inputs, outputs, expected = {}, {}, {}
     for size in LINES if shape == "a row" else SIZES:
         if layout_of(kind, dtype, size, outer, inner) is None:
             continue
@@ -64,17 +64,17 @@ def test_the_error_is_a_few_units_of_the_last_place(function, dtype, shape):
         spectrum = whole(x.astype(np.clongdouble), size) if kind == "c2r" else x
         sums = exact(spectrum, size, -1 if function in ("fft", "rfft") else 1)
         sums = sums if function in ("fft", "rfft") else sums / size
-        wanted[f"y{size}"] = {"r2c": sums[:, : size // 2 + 1], "c2r": sums.real}.get(kind, sums)
+        expected[f"y{size}"] = {"r2c": sums[:, : size // 2 + 1], "c2r": sums.real}.get(kind, sums)
     f = sg.compile(sg.Graph(outputs))
     assert all(FourierCall.of(name).size for name in routines(f))
     assert len(routines(f)) == len(outputs) > (0 if shape == "a row" else 8)
-    for name, found in f.run(inputs).items():
-        assert error_of(found, wanted[name]) < 4 + np.log2(found.shape[1]), name
+    for name, actual in f.run(inputs).items():
+        assert error_of(actual, expected[name]) < 4 + np.log2(actual.shape[1]), name
 
 
 def test_real_values_of_each_layout_and_the_slope_of_half_a_spectrum():
     """Ends and middles of spectra, whose imaginary parts do not count; the size divides."""
-    inputs, outputs, wanted = {}, {}, {}
+    inputs, outputs, expected = {}, {}, {}
     for layout, shape, axis in (
         ("lines", (1, 128), 1),
         ("rows", (9, 24), 1),
@@ -90,17 +90,17 @@ def test_real_values_of_each_layout_and_the_slope_of_half_a_spectrum():
         inputs |= {real: x, spectrum: s}
         back = sg.fft.irfft(spectrum, size, axis)
         outputs[f"{layout} forward"], outputs[f"{layout} back"] = sg.fft.rfft(real, axis=axis), back
-        wanted[f"{layout} forward"] = np.fft.rfft(x, axis=axis)
-        wanted[f"{layout} back"] = np.fft.irfft(s, size, axis)
+        expected[f"{layout} forward"] = np.fft.rfft(x, axis=axis)
+        expected[f"{layout} back"] = np.fft.irfft(s, size, axis)
         if layout == "rows":
             outputs["slope"] = sg.grad((back * real).sum(), spectrum)
             counts = np.full(half[1], 2.0)
             counts[[0, -1]] = 1.0  # an end stands for no conjugate
-            wanted["slope"] = np.conj(np.fft.rfft(x)) * counts / size
+            expected["slope"] = np.conj(np.fft.rfft(x)) * counts / size
     f = sg.compile(sg.Graph(outputs))
     assert {FourierCall.of(name).layout for name in routines(f)} == {"lines", "rows", "columns"}
-    for name, found in f.run(inputs).items():
-        np.testing.assert_allclose(found, wanted[name], rtol=0, atol=1e-13, err_msg=name)
+    for name, actual in f.run(inputs).items():
+        np.testing.assert_allclose(actual, expected[name], rtol=0, atol=1e-13, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
@@ -108,8 +108,8 @@ def test_long_lines(dtype):
     x = sample((2, 2048), dtype)
     f = sg.compile(sg.fft.fft(sg.input("x", x.shape, dtype)))
     assert FourierCall.of(*routines(f)).layout == "lines"
-    wanted = exact(x[:, :, None], 2048, at=slice(5, None, 101))[..., 0]
-    assert error_of(f.run({"x": x})[:, 5::101], wanted) < 12
+    expected = exact(x[:, :, None], 2048, at=slice(5, None, 101))[..., 0]
+    assert error_of(f.run({"x": x})[:, 5::101], expected) < 12
 
 
 def test_a_kernel_is_chosen_by_the_factors_and_the_shape():
@@ -146,14 +146,14 @@ def test_imaginary_parts_that_real_values_do_not_have_are_ignored():
 def test_bits_depend_neither_on_threads_nor_on_the_number_of_rows(size, axis):
     x = sample((37, size) if axis else (size, 37), "complex128")
     shape = ("rows", size) if axis else (size, "rows")
-    found = [sg.compile(sg.fft.fft(sg.input("x", shape, "complex128"), axis=axis), threads=n)
+    actual = [sg.compile(sg.fft.fft(sg.input("x", shape, "complex128"), axis=axis), threads=n)
              for n in (1, 2)]  # fmt: skip
-    wanted = found[0].run({"x": x})
-    np.testing.assert_array_equal(found[1].run({"x": x}), wanted)
+    expected = actual[0].run({"x": x})
+    np.testing.assert_array_equal(actual[1].run({"x": x}), expected)
     for rows in (1, 6):
         some = x[:rows] if axis else np.ascontiguousarray(x[:, :rows])
         np.testing.assert_array_equal(
-            found[1].run({"x": some}), wanted[:rows] if axis else wanted[:, :rows]
+            actual[1].run({"x": some}), expected[:rows] if axis else expected[:, :rows]
         )
 
 
@@ -163,8 +163,8 @@ def test_bits_are_those_of_plain_python(shape, axis):
     z = sg.input("x", shape, "float64")
     spectrum = sg.fft.rfft(z, axis=axis)
     graph = sg.Graph({"s": spectrum, "y": sg.fft.irfft(spectrum * 2, shape[axis], axis)})
-    wanted = sg.compile(graph).run({"x": x})
+    expected = sg.compile(graph).run({"x": x})
     with sg.options(jit=False):
-        found = sg.compile(graph).run({"x": x})
-    for name, value in wanted.items():
-        np.testing.assert_array_equal(found[name], value)
+        actual = sg.compile(graph).run({"x": x})
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value)

@@ -185,10 +185,10 @@ def test_derivatives_are_finite_differences(name):
         return sg.sum(sg.abs_square(function(a)) * weights)
 
     whole, step = sg.function(loss), 1e-6
-    wanted = (whole(x + step * way) - whole(x - step * way)) / (2 * step)
+    expected = (whole(x + step * way) - whole(x - step * way)) / (2 * step)
     slope = sg.grad(loss)(x)
-    assert np.sum(slope * way).real == pytest.approx(wanted, rel=1e-6)
-    assert sg.jvp(loss, x, way)[1] == pytest.approx(wanted, rel=1e-6)
+    assert np.sum(slope * way).real == pytest.approx(expected, rel=1e-6)
+    assert sg.jvp(loss, x, way)[1] == pytest.approx(expected, rel=1e-6)
     tensor = sg.eager.Tensor(x, requires_grad=True)
     loss(tensor).backward()
     np.testing.assert_allclose(tensor.grad, slope, rtol=1e-8, atol=1e-9)
@@ -205,9 +205,9 @@ def test_batches_by_vmap():
                 many, tuple) else (many, single)  # fmt: skip
             np.testing.assert_allclose(one, other, rtol=1e-10)
     for sides in (0, None):
-        wanted = np.array([np.linalg.solve(H[0], b) for b in B])
-        found = sg.vmap(lambda b: of.solve(H[0], b), 0, sides or 0)(B)
-        np.testing.assert_allclose(found, wanted, rtol=1e-10)
+        expected = np.array([np.linalg.solve(H[0], b) for b in B])
+        actual = sg.vmap(lambda b: of.solve(H[0], b), 0, sides or 0)(B)
+        np.testing.assert_allclose(actual, expected, rtol=1e-10)
     triangular = sg.vmap(of.solve_triangular, (None, 0))(T[0], B)
     np.testing.assert_allclose(triangular, [np.linalg.solve(T[0], b) for b in B])
 
@@ -236,9 +236,9 @@ def test_second_derivatives_are_finite_differences(name):
         return sg.sum(sg.abs_square(function(a)) ** 2)
 
     slope, step = sg.grad(loss), 1e-5
-    wanted = (slope(x + step * way) - slope(x - step * way)) / (2 * step)
-    found = sg.jvp(slope, x, way)[1]
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6 * np.max(abs(wanted)))
+    expected = (slope(x + step * way) - slope(x - step * way)) / (2 * step)
+    actual = sg.jvp(slope, x, way)[1]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6 * np.max(abs(expected)))
 
 
 def test_rules_of_users_have_cotangents_of_jax():

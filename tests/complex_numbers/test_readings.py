@@ -118,13 +118,13 @@ def test_values_are_those_of_numpy(name):
     function, expected, operands = CASES[name]
     inputs, feeds = fed(operands)
     wanted = np.asarray(expected(*operands))
-    found = function(*inputs)
-    assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+    actual = function(*inputs)
+    assert (actual.dtype, actual.shape) == (wanted.dtype, wanted.shape)
     scale = max(1.0, np.max(np.abs(wanted)))
-    compiled = sg.compile(found).run(feeds)
+    compiled = sg.compile(actual).run(feeds)
     np.testing.assert_allclose(compiled, wanted, rtol=1e-13, atol=1e-14 * scale)
-    assert sg.compile(found).run(feeds).dtype == wanted.dtype
-    np.testing.assert_allclose(sg.evaluate(found, feeds), wanted, rtol=1e-13, atol=1e-14 * scale)
+    assert sg.compile(actual).run(feeds).dtype == wanted.dtype
+    np.testing.assert_allclose(sg.evaluate(actual, feeds), wanted, rtol=1e-13, atol=1e-14 * scale)
     eager = function(*[Tensor(x) for x in operands])
     np.testing.assert_allclose(eager.data, wanted, rtol=1e-13, atol=1e-14 * scale)
 
@@ -194,9 +194,9 @@ def test_derivatives_on_the_axes(name, turn):
     """Where a part is exactly 0, no branch for it may lose a derivative."""
     function, expected, _ = CASES[name]
     points = turn * np.array([1.3, 1.7] if name == "arccosh" else [0.3, 0.9])  # not on a cut
-    found = sg.grad(lambda z: sg.sum(function(z)), holomorphic=True)(points + 0j)
+    actual = sg.grad(lambda z: sg.sum(function(z)), holomorphic=True)(points + 0j)
     wanted = (expected(points + 1e-6 * turn) - expected(points - 1e-6 * turn)) / (2e-6 * turn)
-    np.testing.assert_allclose(found, wanted, rtol=1e-7)
+    np.testing.assert_allclose(actual, wanted, rtol=1e-7)
 
 
 def test_every_op_with_a_reading_is_tried(monkeypatch):
@@ -222,10 +222,10 @@ def test_every_op_with_a_reading_is_tried(monkeypatch):
 def test_single_precision_keeps_its_digits(name):
     operands = [x.astype("complex64") for x in CASES[name][2]]
     inputs, feeds = fed(operands)
-    found = sg.compile(getattr(sg, name)(*inputs)).run(feeds)
-    wanted = getattr(np, name)(*[x.astype("complex128") for x in operands])
-    assert found.dtype == np.complex64
-    np.testing.assert_allclose(found, wanted, rtol=2e-6)
+    actual = sg.compile(getattr(sg, name)(*inputs)).run(feeds)
+    expected = getattr(np, name)(*[x.astype("complex128") for x in operands])
+    assert actual.dtype == np.complex64
+    np.testing.assert_allclose(actual, expected, rtol=2e-6)
 
 
 EDGES = np.array([0, 1, -1, 1j, -1j, 1e300 + 1e300j, 1e-300j, -4, complex(-4, -0.0), 1e-9 - 1j])
@@ -235,10 +235,10 @@ EDGES = np.array([0, 1, -1, 1j, -1j, 1e300 + 1e300j, 1e-300j, -4, complex(-4, -0
 def test_cuts_and_extremes_are_those_of_numpy(name):
     z = sg.input("z", EDGES.shape, "complex128")
     with np.errstate(all="ignore"):
-        wanted = getattr(np, name)(EDGES)
-    found = sg.compile(getattr(sg, name)(z)).run({"z": EDGES})
-    whole = np.isfinite(wanted)
-    np.testing.assert_allclose(found[whole], wanted[whole], rtol=1e-13)
+        expected = getattr(np, name)(EDGES)
+    actual = sg.compile(getattr(sg, name)(z)).run({"z": EDGES})
+    whole = np.isfinite(expected)
+    np.testing.assert_allclose(actual[whole], expected[whole], rtol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -248,12 +248,12 @@ def test_cuts_and_extremes_are_those_of_numpy(name):
 @pytest.mark.parametrize("name", ["log", "log2", "log10", "log1p"])
 def test_derivatives_of_logarithms_are_in_range(name, dtype, size):
     z = (np.array([1j, 1 + 1j, -2 + 1j, -1j, 2 - 3j]) * size).astype(dtype)
-    found = sg.grad(lambda z: sg.sum(getattr(sg, name)(z)), holomorphic=True)(z)
-    wanted = {"log2": 1 / np.log(2), "log10": 1 / np.log(10)}.get(name, 1.0) / z
+    actual = sg.grad(lambda z: sg.sum(getattr(sg, name)(z)), holomorphic=True)(z)
+    expected = {"log2": 1 / np.log(2), "log10": 1 / np.log(10)}.get(name, 1.0) / z
     if name == "log1p" and size < 1:
-        wanted = np.ones_like(z)
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found, wanted, rtol=1e-5 if dtype == "complex64" else 1e-14)
+        expected = np.ones_like(z)
+    assert actual.dtype == dtype
+    np.testing.assert_allclose(actual, expected, rtol=1e-5 if dtype == "complex64" else 1e-14)
 
 
 @pytest.mark.parametrize(
@@ -266,17 +266,17 @@ def test_inverse_tangents_of_large_numbers(name, sign, dtype, size):
     limits = {"rtol": 1e-6 if dtype == "complex64" else 1e-15}
     function = getattr(sg, name)
     np.testing.assert_allclose(sg.function(function)(z), getattr(np, name)(z), **limits)
-    found = sg.grad(lambda z: sg.sum(function(z)), holomorphic=True)(z)
-    np.testing.assert_allclose(found, sign * (1 / z) ** 2, **limits, atol=np.finfo(dtype).tiny)
+    actual = sg.grad(lambda z: sg.sum(function(z)), holomorphic=True)(z)
+    np.testing.assert_allclose(actual, sign * (1 / z) ** 2, **limits, atol=np.finfo(dtype).tiny)
 
 
 @pytest.mark.parametrize("name", ["arctanh", "arctan"])
 def test_inverse_tangents_near_the_poles_keep_their_digits(name):
     z = np.array([-0.992 - 0.0241j, 0.992 + 0.0241j, -0.9999 + 1e-3j, -1.001 - 1e-4j])
     z = (z if name == "arctanh" else 1j * z).astype("complex64")
-    found, wanted = sg.function(getattr(sg, name))(z), getattr(np, name)(z.astype("complex128"))
-    np.testing.assert_allclose(found.real, wanted.real, rtol=5e-7)
-    np.testing.assert_allclose(found.imag, wanted.imag, rtol=5e-7)
+    actual, expected = sg.function(getattr(sg, name))(z), getattr(np, name)(z.astype("complex128"))
+    np.testing.assert_allclose(actual.real, expected.real, rtol=5e-7)
+    np.testing.assert_allclose(actual.imag, expected.imag, rtol=5e-7)
 
 
 def test_division_is_scaled():
@@ -284,8 +284,8 @@ def test_division_is_scaled():
     f = sg.compile(x / y)
     for a, b in ((1e300 + 1e300j, 2e300 - 1e300j), (1e-300j, 1e-300 + 1e-300j), (1j, 0j)):
         with np.errstate(all="ignore"):
-            wanted = np.complex128(a) / np.complex128(b)
-        np.testing.assert_allclose(f.run({"x": a, "y": b}), wanted, rtol=1e-14)
+            expected = np.complex128(a) / np.complex128(b)
+        np.testing.assert_allclose(f.run({"x": a, "y": b}), expected, rtol=1e-14)
 
 
 def test_cancellation_keeps_digits():

@@ -32,9 +32,9 @@ def product():
 def test_feeds_of_every_layout_and_runs_of_the_native_entry(product):
     f = sg.compile(product)
     for feed in [A, *[A] * 5, A[:, ::-1], A.astype("complex64"), A.real, A.real.astype("int32")]:
-        found = f.run({"z": feed})
-        np.testing.assert_allclose(found["y"], feed @ feed.T, rtol=1e-6)
-        assert found["y"].dtype == np.complex128
+        actual = f.run({"z": feed})
+        np.testing.assert_allclose(actual["y"], feed @ feed.T, rtol=1e-6)
+        assert actual["y"].dtype == np.complex128
     assert f.stats.runs == 10
     out = np.empty((4, 4), complex)
     assert f.run({"z": A}, out={"y": out})["y"] is out
@@ -64,9 +64,9 @@ def test_unfit_feeds_are_refused(product, feed, words):
 def test_sizes_meet_complex_values():
     z = sg.input("z", ("n",), "complex64")
     at = np.array([1 + 2j, 3j], "complex64")
-    found = sg.evaluate(z * z.shape[0], {"z": at})
-    assert found.dtype == at.dtype
-    np.testing.assert_array_equal(found, at * np.float32(2))
+    actual = sg.evaluate(z * z.shape[0], {"z": at})
+    assert actual.dtype == at.dtype
+    np.testing.assert_array_equal(actual, at * np.float32(2))
 
 
 def test_a_real_input_takes_no_complex_feed():
@@ -151,16 +151,16 @@ def test_modules_and_files(tmp_path):
     sg.load(tmp_path / "a.npz", into={"module": module, "factor": module.factor})
     for each in (module, apart):
         np.testing.assert_array_equal(each.factor.value, A)
-    found = sg.compile(module(sg.input("x", (), "float64"))).run({"x": 2.0})
-    np.testing.assert_array_equal(found, 2 * A)
+    actual = sg.compile(module(sg.input("x", (), "float64"))).run({"x": 2.0})
+    np.testing.assert_array_equal(actual, 2 * A)
 
 
 def test_functions_of_arrays():
     f = sg.function(lambda z, x: {"product": z * x, "parts": [z.real, z.imag], "i": 1j})
-    found = f(A, 2.0 * np.ones(3))
-    np.testing.assert_array_equal(found["product"], A * 2)
-    np.testing.assert_array_equal(found["parts"], [A.real, A.imag])
-    assert found["i"] == 1j
+    actual = f(A, 2.0 * np.ones(3))
+    np.testing.assert_array_equal(actual["product"], A * 2)
+    np.testing.assert_array_equal(actual["parts"], [A.real, A.imag])
+    assert actual["i"] == 1j
     held = A.copy()
     g = sg.function(lambda x: held * x)
     np.testing.assert_array_equal(g(np.ones(3)), held)
@@ -170,17 +170,17 @@ def test_functions_of_arrays():
 
 def test_gradients_are_those_of_jax():
     z = sg.input("z", A.shape, "complex128")
-    wanted = slope(A)
-    np.testing.assert_allclose(sg.evaluate(sg.grad(energy(z), z), {"z": A}), wanted)
-    np.testing.assert_allclose(sg.grad(energy)(A), wanted)
+    expected = slope(A)
+    np.testing.assert_allclose(sg.evaluate(sg.grad(energy(z), z), {"z": A}), expected)
+    np.testing.assert_allclose(sg.grad(energy)(A), expected)
     tensor = Tensor(A, requires_grad=True)
     energy(tensor).backward()
-    np.testing.assert_allclose(tensor.grad, wanted)
+    np.testing.assert_allclose(tensor.grad, expected)
     w = sg.parameter("w", A)
-    np.testing.assert_allclose(sg.evaluate(sg.grad(energy(w), w)), wanted)
-    np.testing.assert_allclose(sg.grad(lambda: energy(w), argnums=w)(), wanted)
-    value, found = sg.value_and_grad(energy)(A)
-    np.testing.assert_allclose(found, wanted)
+    np.testing.assert_allclose(sg.evaluate(sg.grad(energy(w), w)), expected)
+    np.testing.assert_allclose(sg.grad(lambda: energy(w), argnums=w)(), expected)
+    value, actual = sg.value_and_grad(energy)(A)
+    np.testing.assert_allclose(actual, expected)
     np.testing.assert_allclose(value, np.sum(abs(np.sin(A) / (A + 2)) ** 2))
     np.testing.assert_array_equal(sg.grad(lambda z: sg.sum(z.real))(A), np.ones_like(A))
 
@@ -194,18 +194,18 @@ def test_gradients_by_values_that_ops_read_as_a_whole():
 
     square, way = A[:3] + 3.0 * np.eye(3), A[1:] * 1j
     a = sg.input("a", (3, 3), "complex128")
-    wanted = sg.grad(loss)(square)
-    np.testing.assert_allclose(sg.evaluate(sg.grad(loss(a), a), {"a": square}), wanted)
-    np.testing.assert_allclose(sg.function(lambda a: sg.grad(loss(a), a))(square), wanted)
-    found = sg.evaluate(sg.jvp(loss(a), a, way), {"a": square})
-    np.testing.assert_allclose(found, sg.jvp(loss, square, way)[1])
+    expected = sg.grad(loss)(square)
+    np.testing.assert_allclose(sg.evaluate(sg.grad(loss(a), a), {"a": square}), expected)
+    np.testing.assert_allclose(sg.function(lambda a: sg.grad(loss(a), a))(square), expected)
+    actual = sg.evaluate(sg.jvp(loss(a), a, way), {"a": square})
+    np.testing.assert_allclose(actual, sg.jvp(loss, square, way)[1])
     for function in (sg.linalg.inv, lambda a: sg.fft.ifft(a) * a):
-        found = sg.evaluate(sg.vjp(function(a), a, way), {"a": square})
-        np.testing.assert_allclose(found, sg.vjp(function, square, way)[1])
+        actual = sg.evaluate(sg.vjp(function(a), a, way), {"a": square})
+        np.testing.assert_allclose(actual, sg.vjp(function, square, way)[1])
     middle = sg.fft.fft(a)
     slope = sg.grad(sg.sum(sg.abs_square(sg.fft.ifft(middle) * middle)), middle)
-    wanted = sg.grad(lambda m: sg.sum(sg.abs_square(sg.fft.ifft(m) * m)))(np.fft.fft(square))
-    np.testing.assert_allclose(sg.evaluate(slope, {"a": square}), wanted)
+    expected = sg.grad(lambda m: sg.sum(sg.abs_square(sg.fft.ifft(m) * m)))(np.fft.fft(square))
+    np.testing.assert_allclose(sg.evaluate(slope, {"a": square}), expected)
 
 
 def test_products_with_jacobians():
@@ -222,12 +222,12 @@ def test_a_complex_loss_is_refused_unless_it_is_holomorphic():
         sg.grad(z * z, z)
     with pytest.raises(sg.errors.GradientError, match="the loss is c128"):
         sg.grad(lambda z: z * z)(1j)
-    wanted = 3 * (1 + 2j) ** 2
-    found = sg.evaluate(sg.grad(z**3, z, holomorphic=True), {"z": 1 + 2j})
-    np.testing.assert_allclose(found, wanted)
-    np.testing.assert_allclose(sg.grad(lambda z: z**3, holomorphic=True)(1 + 2j), wanted)
-    value, found = sg.value_and_grad(lambda z: z**3, holomorphic=True)(1 + 2j)
-    np.testing.assert_allclose([value, found], [(1 + 2j) ** 3, wanted])
+    expected = 3 * (1 + 2j) ** 2
+    actual = sg.evaluate(sg.grad(z**3, z, holomorphic=True), {"z": 1 + 2j})
+    np.testing.assert_allclose(actual, expected)
+    np.testing.assert_allclose(sg.grad(lambda z: z**3, holomorphic=True)(1 + 2j), expected)
+    value, actual = sg.value_and_grad(lambda z: z**3, holomorphic=True)(1 + 2j)
+    np.testing.assert_allclose([value, actual], [(1 + 2j) ** 3, expected])
     with pytest.raises(sg.errors.GradientError, match="real values and functions"):
         sg.jacobian(lambda z: z * z)(A)
 
@@ -255,14 +255,14 @@ def test_values_of_which_one_part_does_not_depend(name):
     tangents += [sg.linearize(f, t)[1](way).data]
     cotangents = [ev(sg.vjp(f(x), x, ct)), sg.vjp(f, at, ct)[1], sg.vjp(f, at)[1](ct)]
     cotangents += [sg.vjp(f(t), t, ct).data, sg.vjp(f, t)[1](ct).data]
-    for found in tangents:
-        np.testing.assert_allclose(found, factor * way, rtol=1e-14)
-    for found in cotangents:
-        np.testing.assert_allclose(found, (factor * ct).real, rtol=1e-14)
+    for actual in tangents:
+        np.testing.assert_allclose(actual, factor * way, rtol=1e-14)
+    for actual in cotangents:
+        np.testing.assert_allclose(actual, (factor * ct).real, rtol=1e-14)
     size = lambda x: sg.abs_square(f(x)).sum()  # noqa: E731
     curved = [ev(sg.hvp(size(x), x, way)), sg.hvp(size, at, way), sg.hvp(size(t), t, way).data]
-    for found in curved:
-        np.testing.assert_allclose(found, 2 * abs(factor) ** 2 * way, rtol=1e-14)
+    for actual in curved:
+        np.testing.assert_allclose(actual, 2 * abs(factor) ** 2 * way, rtol=1e-14)
 
 
 #: Derivatives of a loss by a complex value, along ``way``.
@@ -283,8 +283,8 @@ def test_a_value_without_a_part_is_nothing_to_differentiate_by(name):
         with pytest.raises(sg.errors.GradientError, match=r"c\d+\[2\] was made without"):
             DERIVATIVES[name](loss, z, np.ones(2) * 1j)
     whole = sg.complex((1j * x).real, (1j * x).imag)
-    found = sg.grad((whole.real + 2.0 * whole.imag).sum(), whole)
-    np.testing.assert_allclose(sg.evaluate(found), [1.0 - 2.0j] * 2)
+    actual = sg.grad((whole.real + 2.0 * whole.imag).sum(), whole)
+    np.testing.assert_allclose(sg.evaluate(actual), [1.0 - 2.0j] * 2)
 
 
 def test_derivatives_of_tensors_are_those_of_values():
@@ -298,12 +298,12 @@ def test_derivatives_of_tensors_are_those_of_values():
 
 def test_products_with_hessians_are_tangents_of_gradients():
     way, step = A[::-1] * 1j, 1e-6
-    wanted = (slope(A + step * way) - slope(A - step * way)) / (2 * step)
+    expected = (slope(A + step * way) - slope(A - step * way)) / (2 * step)
     z, t = sg.input("z", A.shape, "complex128"), Tensor(A, requires_grad=True)
     found = [sg.hvp(energy, A, way), sg.evaluate(sg.hvp(energy(z), z, way), {"z": A})]
     found += [sg.hvp(energy, t, way).data, sg.hvp(energy(t), t, way).data]
     for each in found:
-        np.testing.assert_allclose(each, wanted, rtol=1e-7)
+        np.testing.assert_allclose(each, expected, rtol=1e-7)
 
 
 def test_matrices_of_derivatives_are_refused_of_complex_values():
@@ -331,11 +331,11 @@ def test_batches_loops_and_branches():
         return carry, abs(carry)
 
     carry, sizes = sg.function(lambda rows: sg.scan(step, 1j * np.ones(3), rows))(A)
-    wanted = 1j * np.ones(3)
+    expected = 1j * np.ones(3)
     for row, size in zip(A, sizes, strict=True):
-        wanted = wanted * row + 1j
-        np.testing.assert_allclose(size, abs(wanted))
-    np.testing.assert_allclose(carry, wanted)
+        expected = expected * row + 1j
+        np.testing.assert_allclose(size, abs(expected))
+    np.testing.assert_allclose(carry, expected)
 
     @sg.function
     def mandelbrot(c):
@@ -354,17 +354,17 @@ def test_numpy_functions_reach_complex_values():
     found = sg.evaluate(
         [np.exp(z), np.real(z), np.conj(z), np.angle(z), np.vdot(z, z)], {"z": A[0]}
     )
-    wanted = [np.exp(A[0]), A[0].real, A[0].conj(), np.angle(A[0]), np.vdot(A[0], A[0])]
-    for one, other in zip(found, wanted, strict=True):
+    expected = [np.exp(A[0]), A[0].real, A[0].conj(), np.angle(A[0]), np.vdot(A[0], A[0])]
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other)
 
 
 def test_what_is_created_is_complex():
     assert sg.zeros(3, "complex64").dtype == "complex64"
     assert sg.constant([1j, 2.0]).dtype == "complex128"
-    found = sg.evaluate([sg.zeros_like(sg.constant(A)), sg.arange(3, dtype="complex64")])
-    np.testing.assert_array_equal(found[0], 0 * A)
-    assert found[1].dtype == np.complex64
+    actual = sg.evaluate([sg.zeros_like(sg.constant(A)), sg.arange(3, dtype="complex64")])
+    np.testing.assert_array_equal(actual[0], 0 * A)
+    assert actual[1].dtype == np.complex64
     np.testing.assert_array_equal(sg.evaluate(sg.complex(A.real, A.imag)), A)
     assert sg.input("x", (2,), "float32").real.dtype == "float32"
 
@@ -444,9 +444,9 @@ def test_complex_tensors_are_computed_again_for_gradients(policy):
     again = sg.checkpoint(f, policy=saved) if saved else sg.checkpoint(f)
     at = np.array([1.0 + 2.0j, 3.0 - 1.0j])
     z = sg.eager.Tensor(at, requires_grad=True)
-    found = again(z)
-    assert isinstance(found, type(z))
-    abs(found).sum().backward()
+    actual = again(z)
+    assert isinstance(actual, type(z))
+    abs(actual).sum().backward()
     assert len(runs) == 2
     w, slope = np.exp(at) * at, (1.0 + at) * np.exp(at)
     np.testing.assert_allclose(z.grad, np.conj(w) / abs(w) * slope, rtol=1e-12)

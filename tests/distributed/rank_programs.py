@@ -136,15 +136,15 @@ def uneven(job, path):
         "said": {"rows": True},
         "graph": {},
     }
-    found = {}
+    actual = {}
     for number, shares in enumerate(SHARES[job.ranks]):
         first = sum(shares[: job.rank])
         own = slice(first, first + shares[job.rank])
         for way, options in ways.items():
-            found[f"{number}{way}"] = uneven_losses(way, X[own], Y[own], **options)
-    sg.distributed.check_equal({name: np.array(losses) for name, losses in found.items()})
+            actual[f"{number}{way}"] = uneven_losses(way, X[own], Y[own], **options)
+    sg.distributed.check_equal({name: np.array(losses) for name, losses in actual.items()})
     if job.rank == 0:
-        np.savez(path, **found)
+        np.savez(path, **actual)
 
 
 alive = []

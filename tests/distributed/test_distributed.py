@@ -91,10 +91,10 @@ def test_blocks_cover_all_elements_once():
     for sizes in ((), (0,), (5,), (3, 0, 4, 9), (16, 16)):
         for most in (1, 3, 8, 100):
             blocks = [*blocks_of(sizes, most)]
-            found = [
+            actual = [
                 (a, i) for block in blocks for a, begin, end in block for i in range(begin, end)
             ]
-            assert found == [(a, i) for a, size in enumerate(sizes) for i in range(size)]
+            assert actual == [(a, i) for a, size in enumerate(sizes) for i in range(size)]
             assert all(sum(end - begin for _, begin, end in block) <= most for block in blocks)
 
 
@@ -130,9 +130,9 @@ def test_budgets_keep_the_order_of_what_all_ranks_do(monkeypatch):
     whole = sg.compile(graph).plan()
     schedule, most = whole.schedule, whole.peak_bytes
     for budget in range(most * 41 // 50, most * 83 // 100, 70):
-        found = plan(schedule, {}, budget=budget)
-        verify_plan(found)
-        assert found.peak_bytes <= budget
+        actual = plan(schedule, {}, budget=budget)
+        verify_plan(actual)
+        assert actual.peak_bytes <= budget
     repeats = Repeats(Flow(schedule))
     listed, first = [*range(len(schedule.steps))], repeats.flow.collectives[0]
     assert repeats.fault(listed) is None
@@ -217,17 +217,17 @@ def test_ranks_draw_for_the_examples_of_their_share(shape, monkeypatch):
     }
     whole = (4 * shape[0], *shape[1:]) if shape else (4,)
     for draw in kinds.values():
-        wanted = sg.evaluate(draw(sg.random.Generator(5), whole), {})
+        expected = sg.evaluate(draw(sg.random.Generator(5), whole), {})
         for rank in range(4):
             pretend_ranks(monkeypatch, running=partial(job_of, rank, 4))
-            own = wanted[rank] if not shape else np.split(wanted, 4)[rank]
+            own = expected[rank] if not shape else np.split(expected, 4)[rank]
             drawn = draw(sg.random.Generator(5), shape)
             np.testing.assert_allclose(sg.compile(drawn).run(), own, rtol=1e-5)
             with sg.eager_mode():
                 at_once = draw(sg.random.Generator(5), shape)
             assert at_once.array.tobytes() == own.tobytes()
             shared = draw(sg.random.Generator(5, shared=True), whole)
-            assert sg.evaluate(shared, {}).tobytes() == wanted.tobytes()
+            assert sg.evaluate(shared, {}).tobytes() == expected.tobytes()
         monkeypatch.undo()
 
 
@@ -298,7 +298,7 @@ def test_four_ranks_add_up_in_their_order(tmp_path):
 def check_order(tmp_path, count):
     run(count, "order", tmp_path / "found.npz")
     draws = [np.random.default_rng(rank) for rank in range(count)]
-    found = loaded(tmp_path / "found.npz")
+    actual = loaded(tmp_path / "found.npz")
     for number, n in enumerate((30, 0, 1)):
         drawn = [
             (d.normal(size=(3, 7)).astype("f4") * np.float32(3), d.normal(size=n)) for d in draws
@@ -307,9 +307,9 @@ def check_order(tmp_path, count):
             total = arrays[0]
             for each in arrays[1:]:
                 total = total + each
-            wanted = total / arrays[0].dtype.type(count)
-            assert found[f"{name}{number}"].tobytes() == wanted.tobytes()
-        np.testing.assert_allclose(found[f"slope{number}"], 2 * found[f"y{number}"], rtol=1e-15)
+            expected = total / arrays[0].dtype.type(count)
+            assert actual[f"{name}{number}"].tobytes() == expected.tobytes()
+        np.testing.assert_allclose(actual[f"slope{number}"], 2 * actual[f"y{number}"], rtol=1e-15)
 
 
 @several
@@ -390,8 +390,8 @@ def test_eager_mode_and_plain_python_step_together(tmp_path):
     for count in (1, 2):
         run(count, "eager", tmp_path / f"{count}_")
     for way in (0, 1):
-        found = [np.load(tmp_path / f"{count}_{way}.npy") for count in (1, 2)]
-        np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+        actual = [np.load(tmp_path / f"{count}_{way}.npy") for count in (1, 2)]
+        np.testing.assert_allclose(actual[1], actual[0], rtol=1e-12)
 
 
 @several

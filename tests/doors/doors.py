@@ -146,8 +146,8 @@ def _(case):
 def _(case):
     f = sg.compile(case.graph())
     out = {name: np.full_like(array, 1) for name, array in f.run(case.feeds).items()}
-    found = f.run(case.feeds, out=out)
-    assert all(np.shares_memory(found[name], out[name]) for name in out if out[name].size)
+    actual = f.run(case.feeds, out=out)
+    assert all(np.shares_memory(actual[name], out[name]) for name in out if out[name].size)
     return out
 
 
@@ -216,17 +216,17 @@ def _(case):
     return arrays
 
 
-def tensors(case, wanted=None):
-    """x, which requires a gradient if it can have one or it is ``wanted``, and w."""
-    wanted = case.differentiable if wanted is None else wanted
+def tensors(case, requires_grad=None):
+    """x, which requires a gradient if it can have one or it is ``requires_grad``, and w."""
+    requires_grad = case.differentiable if requires_grad is None else requires_grad
     if not case.kind.sparse:
-        return Tensor(case.x, requires_grad=wanted), Tensor(case.w)
-    return rebuilt(case, Tensor(case.matrix.data, requires_grad=wanted)), Tensor(case.w)
+        return Tensor(case.x, requires_grad=requires_grad), Tensor(case.w)
+    return rebuilt(case, Tensor(case.matrix.data, requires_grad=requires_grad)), Tensor(case.w)
 
 
 @door("backward", words="backward Tensor", quick=True)
 def _(case):
-    x, w = tensors(case, wanted=True)
+    x, w = tensors(case, requires_grad=True)
     case.loss(x, w).backward()
     return {"slope": np.asarray(dense(x).grad)}
 
@@ -249,7 +249,7 @@ def _(case):
 @door("tape gradcheck", "sg.eager.gradcheck", words="gradcheck tensor", quick=True)
 def _(case):
     if not case.kind.eps or case.kind.eps > 1e-3:
-        x, w = tensors(case.smaller, wanted=True)
+        x, w = tensors(case.smaller, requires_grad=True)
         sg.eager.gradcheck(case.loss, (x, w))  # of narrow floats it is too coarse to pass
         return
     x, w = tensors(case.smaller)
@@ -331,9 +331,9 @@ transformed("jacobian", "sg.jacobian", lambda f, x, w, v: {"slope": sg.jacobian(
 def _(case):
     x = case.x
     dense = not case.kind.sparse and case.kind.rows is not None
-    found = sg.sparse_jacobian(sg.sin)(x[:, 0] if dense else x)
+    actual = sg.sparse_jacobian(sg.sin)(x[:, 0] if dense else x)
     np.testing.assert_allclose(
-        np.diag(found.todense()),
+        np.diag(actual.todense()),
         np.cos(case.exact_x[:, 0] if dense else case.exact_x.ravel()),
         rtol=16 * case.kind.eps,
     )
@@ -935,8 +935,8 @@ def _(case):
     """The root of x - c, from twice that."""
     goal = dense(case.x)
     start = case.x.with_data(goal * 2) if case.kind.sparse else goal + goal
-    found = sg.scipy.root(lambda x, c: dense(x) - c, start, (goal,))
-    np.testing.assert_allclose(dense(found.x), goal, rtol=8 * max(case.kind.eps, 2.0**-52))
+    actual = sg.scipy.root(lambda x, c: dense(x) - c, start, (goal,))
+    np.testing.assert_allclose(dense(actual.x), goal, rtol=8 * max(case.kind.eps, 2.0**-52))
 
 
 @door("scipy.least_squares", "sg.scipy.least_squares", small=True, wide=True)
@@ -970,8 +970,8 @@ def _(case):
     model = sg.sklearn.Regressor(layer, optimizer=sg.optim.SGD(1e-300), epochs=1, dtype="float64")
     x = case.matrix if case.kind.sparse else case.x
     rows = 1 if case.kind.rows is None else case.rows
-    found = model.fit(x, np.zeros((rows, 2))).predict(x)
-    np.testing.assert_allclose(found, case.exact_x.astype("float64") @ w, rtol=1e-12, atol=1e-99)
+    actual = model.fit(x, np.zeros((rows, 2))).predict(x)
+    np.testing.assert_allclose(actual, case.exact_x.astype("float64") @ w, rtol=1e-12, atol=1e-99)
 
 
 # -- training --------------------------------------------------------------------------------------
@@ -1077,6 +1077,6 @@ def _(case):
 def _(case):
     from staticgrad.tools.comparison import compare
 
-    found = compare(lambda x, w: case.loss(x, w), case.x, case.w, batches=[], seconds=0.0)
-    found.as_json()
-    assert not found.agreement.problem, found.agreement.problem
+    actual = compare(lambda x, w: case.loss(x, w), case.x, case.w, batches=[], seconds=0.0)
+    actual.as_json()
+    assert not actual.agreement.problem, actual.agreement.problem

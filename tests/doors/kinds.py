@@ -361,7 +361,7 @@ class Case:
             return real if name in ("loss", "along") else self.kind.numpy
         return np.dtype("float64") if name in ("mean", "loss") else self.kind.numpy
 
-    def check(self, found, eps=None, wide=False):
+    def check(self, actual, eps=None, wide=False):
         """Compare results, by name, with the reference.
 
         A name may have a part behind a colon, ``loss: compiled``, which messages show. ``wide``
@@ -370,17 +370,17 @@ class Case:
         Raises:
             AssertionError: another shape, another dtype, or farther off than the kind allows.
         """
-        assert found, "no result"
-        for label, array in found.items():
+        assert actual, "no result"
+        for label, array in actual.items():
             name = label.partition(":")[0]
-            array, wanted = np.asarray(array), np.asarray(self.wanted[name])
-            assert array.shape == wanted.shape, f"{label} is {array.shape}, not {wanted.shape}"
+            array, expected = np.asarray(array), np.asarray(self.wanted[name])
+            assert array.shape == expected.shape, f"{label} is {array.shape}, not {expected.shape}"
             dtype = self.dtype_of(name)
             allowed = (dtype, np.dtype("float64"), np.dtype("complex128")) if wide else (dtype,)
             assert array.dtype in allowed, f"{label} is {array.dtype}, not {dtype}"
             of = "complex128" if array.dtype.kind == "c" else "float64"
-            error = np.abs(array.astype(of) - wanted.astype(of))
-            scale = float(np.max(np.abs(wanted), initial=0.0))
+            error = np.abs(array.astype(of) - expected.astype(of))
+            scale = float(np.max(np.abs(expected), initial=0.0))
             exact = array.dtype.kind in "biu"
             allowed = 0.0 if exact else 16 * (eps or self.kind.eps or 2.0**-52) * scale
             worst = float(np.max(error, initial=0.0)) if not np.isnan(error).any() else np.nan

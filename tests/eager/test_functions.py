@@ -221,9 +221,9 @@ def test_random_numbers_have_the_bits_of_the_graph():
     run = sg.compile(sg.Graph({"a": normal, "b": uniform}, updates=symbolic.updates))
     eager = sg.function(lambda: drawn(own))
     for _ in range(3):
-        expected, found = run.run({}), eager.eagerly()
-        np.testing.assert_allclose(found[0], expected["a"], rtol=1e-5)
-        np.testing.assert_array_equal(found[1], expected["b"])
+        expected, actual = run.run({}), eager.eagerly()
+        np.testing.assert_allclose(actual[0], expected["a"], rtol=1e-5)
+        np.testing.assert_array_equal(actual[1], expected["b"])
     assert own.step.value == 3
 
 

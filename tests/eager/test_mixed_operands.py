@@ -113,16 +113,16 @@ MIXED = {
 @pytest.mark.parametrize("name", MIXED)
 def test_arrays_and_tensors(name):
     call, expected = MIXED[name]
-    found = call()
-    assert isinstance(found, Tensor)
-    np.testing.assert_allclose(found.data, expected)
+    actual = call()
+    assert isinstance(actual, Tensor)
+    np.testing.assert_allclose(actual.data, expected)
 
 
 def test_tensors_do_not_meet_values_of_graphs():
     y = sg.input("y", (2,), "float64")
     with sg.eager_mode():
-        found = sg.trapezoid(Y0, y)
-    np.testing.assert_allclose(sg.evaluate(found, {"y": [0.0, 2.0]}), 3.0)
+        actual = sg.trapezoid(Y0, y)
+    np.testing.assert_allclose(sg.evaluate(actual, {"y": [0.0, 2.0]}), 3.0)
     with pytest.raises(DTypeError, match="two kinds"):
         sg.fori_loop(0, 3, lambda i, c: c * ONES[:2], y)
 
@@ -130,6 +130,6 @@ def test_tensors_do_not_meet_values_of_graphs():
 @pytest.mark.parametrize("name", ["vstack", "hstack", "dstack", "column_stack", "concatenate"])
 def test_arrays_beside_a_tensor_in_a_list(name):
     for given in ([V, Tensor(V)], [Tensor(V), V]):
-        found = getattr(sg, name)(given)
-        assert isinstance(found, Tensor)
-        np.testing.assert_array_equal(found.data, getattr(np, name)([V, V]))
+        actual = getattr(sg, name)(given)
+        assert isinstance(actual, Tensor)
+        np.testing.assert_array_equal(actual.data, getattr(np, name)([V, V]))

@@ -67,34 +67,34 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name):
         if unbounded or not any(out.dtype.is_float for out in outs):
             continue
         if sample.op.rule_is_foreign:
-            found = rule_reads(sample.op, types(sample.arrays), types(o.data for o in outs), ())
-            assert all(map(all, found))
+            actual = rule_reads(sample.op, types(sample.arrays), types(o.data for o in outs), ())
+            assert all(map(all, actual))
             continue
-        for wanted in patterns(sample):
+        for expected in patterns(sample):
             args = [Counted(a) for a in sample.arrays]
             results = [Counted(out.data) for out in outs]
             for each in (*args, *results):
                 each.asked = 0
-            found = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], wanted)
-            args, results = map(with_stand_ins, (args, results), found)
+            actual = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], expected)
+            args, results = map(with_stand_ins, (args, results), actual)
             cts = [
                 Tensor.of(np.ones(r.type.shape, r.type.dtype.numpy))
                 if r.type.dtype.is_float
                 else None
                 for r in results
             ]
-            shares = shares_of(sample.op, cts, results, args, wanted)
-            for share, want in zip(shares, wanted, strict=True):
+            shares = shares_of(sample.op, cts, results, args, expected)
+            for share, want in zip(shares, expected, strict=True):
                 if want and share is not None and not isinstance(share, float):
                     _ = resolve(share).array
             asked = [
                 tuple(not isinstance(each, Hollow) and bool(each.asked) for each in row)
                 for row in (args, results)
             ]
-            assert [*found] == asked, (name, wanted)
+            assert [*actual] == asked, (name, expected)
             everything = next(reversed(list(patterns(sample))))  # what a tape keeps for all
             whole = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], everything)
-            for some, every in zip(found, whole, strict=True):
+            for some, every in zip(actual, whole, strict=True):
                 assert all(map(operator.le, some, every))
 
 

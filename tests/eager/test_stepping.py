@@ -310,7 +310,7 @@ def test_both_ways_of_training_give_the_same_losses(dtype, tolerance):
         x = rng.normal(size=(32, SIZES[0])).astype(dtype)
         batches.append((x, np.argmax(x @ truth, axis=1)))
     expected = compiled_losses(initial, batches, dtype)
-    found = eager_losses(initial, batches, dtype)
-    for step, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+    actual = eager_losses(initial, batches, dtype)
+    for step, (ours, theirs) in enumerate(zip(actual, expected, strict=True)):
         assert abs(ours - theirs) <= tolerance * (step + 1) * abs(theirs), step
-    assert np.mean(found[-5:]) < 0.8 * np.mean(found[:5])
+    assert np.mean(actual[-5:]) < 0.8 * np.mean(actual[:5])

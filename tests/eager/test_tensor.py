@@ -210,14 +210,14 @@ def test_operators_with_numbers_on_either_side(operator, other):
     apply = OPERATORS[operator]
     a = np.array([1.5, 4.0], np.float32)
     x = Tensor(a)
-    for found, expected in (
+    for actual, expected in (
         (apply(x, other), apply(a, other)),
         (apply(other, x), apply(other, a)),
         (apply(x, Tensor(other)), apply(a, np.float32(other))),
     ):
-        assert isinstance(found, Tensor)
-        assert found.data.dtype == expected.dtype
-        np.testing.assert_allclose(found.data, expected, rtol=1e-6)
+        assert isinstance(actual, Tensor)
+        assert actual.data.dtype == expected.dtype
+        np.testing.assert_allclose(actual.data, expected, rtol=1e-6)
 
 
 def test_operands_that_do_not_meet():

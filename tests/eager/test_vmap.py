@@ -85,9 +85,9 @@ def test_is_the_stack_of_its_elements_and_so_are_its_derivatives(name):
     f, arrays = FUNCTIONS[name]
     made = [f, along(f)] if name in STRAIGHT else [f, slope(f), along(slope(f))]
     for each in made:
-        found = sg.vmap(each)(*tensors(arrays))
-        assert isinstance(found, Tensor)
-        np.testing.assert_allclose(found.numpy(), stacked(each, arrays), rtol=1e-9, atol=1e-12)
+        actual = sg.vmap(each)(*tensors(arrays))
+        assert isinstance(actual, Tensor)
+        np.testing.assert_allclose(actual.numpy(), stacked(each, arrays), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.thinned(3)
@@ -95,8 +95,8 @@ def test_is_the_stack_of_its_elements_and_so_are_its_derivatives(name):
 def test_is_differentiated_over_the_batch(name):
     f, arrays = FUNCTIONS[name]
     for each in (slope, along):
-        found = each(sg.vmap(slope(f)))(*tensors(arrays))
-        np.testing.assert_allclose(found.numpy(), stacked(each(slope(f)), arrays), rtol=1e-9)
+        actual = each(sg.vmap(slope(f)))(*tensors(arrays))
+        np.testing.assert_allclose(actual.numpy(), stacked(each(slope(f)), arrays), rtol=1e-9)
 
 
 @pytest.mark.slow
@@ -116,11 +116,11 @@ def test_derivatives_inside_are_taken_by_tensors_that_a_function_closes_over():
 
     for place in range(len(of(None))):
         w = Tensor(X[0], requires_grad=True, dtype="float64")
-        found = sg.vmap(of(w)[place])(Tensor(X, dtype="float64")).sum()
-        found.backward()
+        actual = sg.vmap(of(w)[place])(Tensor(X, dtype="float64")).sum()
+        actual.backward()
         traced = sg.value_and_grad(lambda w, place=place: sg.vmap(of(w)[place])(X).sum())
         value, slope = traced(X[0])
-        np.testing.assert_allclose(found.numpy(), value, rtol=1e-9)
+        np.testing.assert_allclose(actual.numpy(), value, rtol=1e-9)
         np.testing.assert_allclose(w.grad, slope, rtol=1e-9)
 
 
@@ -134,10 +134,10 @@ def test_in_eager_mode_arrays_are_tensors():
         made = [sg.grad(loss)(X[1]), sg.vmap(loss)(X[:3]), sg.jvp(loss, X[1], X[2])[1]]
         made += [sg.hvp(loss, X[1], X[2]), sg.vjp(loss, X[1])[1](1.0), sg.grad(np.sin)(0.5)]
     slope = 3 * X[0] ** 3 * X[1] ** 2
-    wanted = [slope, ((X[0] * X[:3]) ** 3).sum(1), slope @ X[2], 2 * slope / X[1] * X[2], slope]
-    for found, array in zip(made, [*wanted, np.cos(0.5)], strict=True):
-        assert isinstance(found, Tensor)
-        np.testing.assert_allclose(found.numpy(), array, rtol=1e-12)
+    expected = [slope, ((X[0] * X[:3]) ** 3).sum(1), slope @ X[2], 2 * slope / X[1] * X[2], slope]
+    for actual, array in zip(made, [*expected, np.cos(0.5)], strict=True):
+        assert isinstance(actual, Tensor)
+        np.testing.assert_allclose(actual.numpy(), array, rtol=1e-12)
 
 
 def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients():
@@ -182,11 +182,11 @@ def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients():
 def test_functions_within_a_map_may_give_a_tensor_of_outside(f):
     x, w = tensors([X, X[0] + 2.0])
     found = sg.vmap(lambda row: f(row, w))(x)
-    found, wanted = (each if isinstance(each, tuple) else (each,) for each in (found, f(x[1], w)))
-    for one, other in zip(found, wanted, strict=True):
+    found, expected = (each if isinstance(each, tuple) else (each,) for each in (found, f(x[1], w)))
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.numpy()[1], other.numpy(), rtol=1e-12)
     loss = sum((sg.sin(one[1]).sum() for one in found), 0.0)
-    by_hand = sum((sg.sin(other).sum() for other in wanted), 0.0)
+    by_hand = sum((sg.sin(other).sum() for other in expected), 0.0)
     slopes = [sg.grad(each, w, allow_disconnected=True).numpy() for each in (loss, by_hand)]
     np.testing.assert_allclose(*slopes, rtol=1e-9)
 

@@ -22,10 +22,10 @@ def standardized(x):
 
 def test_code_for_the_standard_runs_on_tensors_and_is_traced():
     data = np.random.default_rng(0).normal(size=(5, 3))
-    wanted = (data - data.mean(0)) / data.std(0)
+    expected = (data - data.mean(0)) / data.std(0)
     x = xp.asarray(data)
-    np.testing.assert_allclose(standardized(x).numpy(), wanted, rtol=1e-12)
-    np.testing.assert_allclose(sg.function(standardized)(data), wanted, rtol=1e-12)
+    np.testing.assert_allclose(standardized(x).numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(sg.function(standardized)(data), expected, rtol=1e-12)
     assert isinstance(xp.sin(sg.input("x", (3,))), sg.Value)
     assert not isinstance(xp.sin(sg.input("x", (3,))), Tensor)
     x.requires_grad = True
@@ -52,8 +52,8 @@ def test_functions_whose_size_depends_on_values_take_tensors_only():
     data = np.array([[3.0, 0.0], [3.0, 1.0]])
     x = xp.asarray(data)
     for name in ("unique_all", "unique_counts", "unique_inverse", "unique_values", "nonzero"):
-        found, wanted = getattr(xp, name)(x), getattr(np, name)(data)
-        several = wanted if isinstance(wanted, tuple) else (wanted,)
+        found, expected = getattr(xp, name)(x), getattr(np, name)(data)
+        several = expected if isinstance(expected, tuple) else (expected,)
         for one, other in zip(
             found if isinstance(found, tuple) else (found,), several, strict=True
         ):

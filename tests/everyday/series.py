@@ -227,7 +227,7 @@ def american_puts(market, strikes):
 
 
 @program(lambda r: [normal(r, 6, 3), normal(r, 3, 3), normal(r, 6, 3)])
-def loopy_belief_propagation(alone, pairs, wanted):
+def loopy_belief_propagation(alone, pairs, expected):
     ring, others = np.arange(6), np.roll(np.arange(6), -1)
     source, target = np.r_[ring, others], np.r_[others, ring]
     back = np.r_[6:12, 0:6]
@@ -240,7 +240,7 @@ def loopy_belief_propagation(alone, pairs, wanted):
 
     messages = sg.fori_loop(0, 6, exchange, sg.zeros((12, 3), dtype=alone.dtype))
     beliefs = sg.nn.log_softmax(alone.at[target].add(messages))
-    return -(sg.nn.softmax(wanted) * beliefs).sum()
+    return -(sg.nn.softmax(expected) * beliefs).sum()
 
 
 @program(lambda r: [normal(r, 9, 9) ** 2, normal(r, 6)], named={1: ("n",)})

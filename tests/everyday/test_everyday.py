@@ -84,8 +84,8 @@ def are_slopes(found, f, allowed):
     """Whether ``found`` is the slope of ``f`` at 0, by one of the steps."""
     for step in STEPS:
         at = {k: f(k * step) for k in (-2, -1, 1, 2)}
-        wanted = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * step)
-        if np.abs(found - wanted).max(initial=0) <= allowed:
+        expected = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * step)
+        if np.abs(found - expected).max(initial=0) <= allowed:
             return True
     return False
 
@@ -116,7 +116,7 @@ def second_derivatives_are_slopes_of_gradients(tried):
         arrays = [z if i == first else sg.constant(a) for i, a in enumerate(tried.arguments)]
         return tried.program.function(*arrays)
 
-    found = sg.function(lambda z, v: sg.hvp(of_first, z, v, allow_disconnected=True))(
+    actual = sg.function(lambda z, v: sg.hvp(of_first, z, v, allow_disconnected=True))(
         tried.arguments[first], way
     )
 
@@ -124,8 +124,8 @@ def second_derivatives_are_slopes_of_gradients(tried):
         arrays = [a + by * way if i == first else a for i, a in enumerate(tried.arguments)]
         return tried.evaluated(tried.graph, arrays)[1]
 
-    scale = np.abs(found).max(initial=0) + np.abs(tried.expected[1]).max(initial=0) + 1e-9
-    assert are_slopes(found, moved, 1e-5 * scale)
+    scale = np.abs(actual).max(initial=0) + np.abs(tried.expected[1]).max(initial=0) + 1e-9
+    assert are_slopes(actual, moved, 1e-5 * scale)
 
 
 def ways_agree(tried):
@@ -167,10 +167,10 @@ def plans_agree(tried):
     ]
     for each in options:
         try:
-            found = tried.compiled(tried.graph, **each)(tried.arguments)
+            actual = tried.compiled(tried.graph, **each)(tried.arguments)
         except sg.BudgetInfeasible:
             continue
-        assert all(same_bytes(a, b) for a, b in zip(found, first, strict=True)), each
+        assert all(same_bytes(a, b) for a, b in zip(actual, first, strict=True)), each
 
 
 def sizes_agree(tried):
@@ -186,13 +186,13 @@ def sizes_agree(tried):
                 rows = random.integers(0, arrays[i].shape[axis], size)
                 arrays[i] = np.take(arrays[i], rows, axis=axis)
         literal = tried.graph_of([a.shape for a in arrays])
-        found = plain(arrays)
-        tried.near(f"named {size}", found, tried.evaluated(literal, arrays), by=10)
+        actual = plain(arrays)
+        tried.near(f"named {size}", actual, tried.evaluated(literal, arrays), by=10)
         try:
             again = small(arrays)
         except sg.BudgetInfeasible:
             continue
-        assert all(same_bytes(a, b) for a, b in zip(again, found, strict=True)), size
+        assert all(same_bytes(a, b) for a, b in zip(again, actual, strict=True)), size
 
 
 @pytest.mark.exhaustive

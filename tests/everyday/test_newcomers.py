@@ -43,21 +43,21 @@ AT_ONCE = {
 
 @pytest.mark.parametrize("name", AT_ONCE)
 def test_functions_of_plain_arrays_compute_at_once(name):
-    call, wanted = AT_ONCE[name]
-    found = call()
-    assert isinstance(found, np.ndarray | np.generic)
-    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    call, expected = AT_ONCE[name]
+    actual = call()
+    assert isinstance(actual, np.ndarray | np.generic)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 def test_what_reads_a_value_stays_a_value():
     rate = sg.parameter("rate", 2.0)
-    found = sg.ode.rk4(lambda t, y: -rate * y, 1.0, TIMES, steps=50)
-    np.testing.assert_allclose(sg.evaluate(found), np.exp(-2 * TIMES), rtol=1e-6)
-    slope = sg.evaluate(sg.grad(found[-1], rate))
+    actual = sg.ode.rk4(lambda t, y: -rate * y, 1.0, TIMES, steps=50)
+    np.testing.assert_allclose(sg.evaluate(actual), np.exp(-2 * TIMES), rtol=1e-6)
+    slope = sg.evaluate(sg.grad(actual[-1], rate))
     np.testing.assert_allclose(slope, -2 * np.exp(-4.0), rtol=1e-6)
     size = sg.input("x", ("n",)).shape[0]
-    found = sg.fft.fftfreq(size) * sg.ones((size,))
-    assert str(found.shape) == "(n,)"
+    actual = sg.fft.fftfreq(size) * sg.ones((size,))
+    assert str(actual.shape) == "(n,)"
 
 
 def test_numbers_that_constants_determine_are_said_to_be_there():
@@ -74,8 +74,8 @@ def test_numbers_that_constants_determine_are_said_to_be_there():
 
 
 def test_solvers_take_the_arguments_of_scipy():
-    found = sg.ode.solve(fun=spring, y0=np.array([1.0, 0.0]), t_eval=TIMES, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(found, AT_ONCE["solve"][1], rtol=1e-6, atol=1e-9)
+    actual = sg.ode.solve(fun=spring, y0=np.array([1.0, 0.0]), t_eval=TIMES, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(actual, AT_ONCE["solve"][1], rtol=1e-6, atol=1e-9)
     f = sg.function(lambda k: sg.ode.rk4(lambda t, y: (y[1], -k * y[0]), np.ones(2), TIMES)[-1])
     ours = sg.function(
         lambda k: sg.ode.rk4(lambda t, y: sg.stack([y[1], -k * y[0]]), np.ones(2), TIMES)[-1]
@@ -126,8 +126,8 @@ def losses_of(net, opt, steps=4):
 )
 def test_parameters_come_first_as_in_pytorch(make):
     net, twin = model(), model()
-    found = losses_of(net, make(net))
-    assert found == losses_of(twin, sg.optim.Adam(0.01))
+    actual = losses_of(net, make(net))
+    assert actual == losses_of(twin, sg.optim.Adam(0.01))
 
 
 def test_only_the_given_parameters_are_updated():
@@ -146,14 +146,14 @@ def test_only_the_given_parameters_are_updated():
 def test_the_training_loop_of_pytorch_runs_on_the_tape():
     net, twin = model(), model()
     opt = sg.optim.Adam(net.parameters(), lr=0.01)
-    found = []
+    actual = []
     for _ in range(4):
         opt.zero_grad()
         loss = sg.nn.cross_entropy(net(Tensor(X)), Tensor(Y))
         loss.backward()
         opt.step()
-        found.append(loss.item())
-    np.testing.assert_allclose(found, losses_of(twin, sg.optim.Adam(0.01)), rtol=1e-5)
+        actual.append(loss.item())
+    np.testing.assert_allclose(actual, losses_of(twin, sg.optim.Adam(0.01)), rtol=1e-5)
 
 
 def test_tensors_are_stepped_as_in_pytorch():

@@ -153,10 +153,10 @@ def test_options_of_operators_are_those_of_the_reference(name):
         f'<ir_version: 8, opset_import: ["": {opset}]>'
         f" g (float[2, 3, 4] x, float[2, 3, 4] s) => (float y) {{ z = Add(s, x)\n {body} }}"
     )
-    wanted = SPECIFIED[name](x) if name in SPECIFIED else reference(proto, feeds)[0]
+    expected = SPECIFIED[name](x) if name in SPECIFIED else reference(proto, feeds)[0]
     f = sg.compile(sg.onnx.load(proto).graph())
-    found = f.run({each: feeds[each] for each in ("x", "s") if each in str(f.graph)})
-    np.testing.assert_allclose(found["y"], wanted, rtol=1e-5, atol=1e-6)
+    actual = f.run({each: feeds[each] for each in ("x", "s") if each in str(f.graph)})
+    np.testing.assert_allclose(actual["y"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_operators_follow_sizes_that_have_names():
@@ -248,10 +248,10 @@ def test_recurrent_operators_are_onnxruntimes(kind, gates, direction):
         "x": np.random.default_rng(1).normal(size=(5, 2, 3)).astype("float32"),
         "lengths": np.array([5, 3], "int32"),
     }
-    found = sg.evaluate(sg.onnx.load(proto).graph(), feeds)
+    actual = sg.evaluate(sg.onnx.load(proto).graph(), feeds)
     session = runtime.InferenceSession(proto.SerializeToString())
     for name, expected in zip("yh", session.run(None, feeds), strict=True):
-        np.testing.assert_allclose(found[name], expected, atol=1e-6)
+        np.testing.assert_allclose(actual[name], expected, atol=1e-6)
 
 
 # -- whole models ---------------------------------------------------------------------------------

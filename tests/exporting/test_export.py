@@ -51,10 +51,10 @@ def fresh_process(folder, source):
     )  # fmt: skip
 
 
-def same(found, wanted):
-    found, wanted = np.asarray(found), np.asarray(wanted)
-    assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
-    np.testing.assert_array_equal(found, wanted)
+def same(actual, expected):
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_array_equal(actual, expected)
 
 
 def elementwise():
@@ -230,10 +230,10 @@ def test_a_file_gives_the_bits_of_the_program(program, tmp_path):
         tolerance = 1e-5 if result.dtype == np.float32 else 1e-12
         np.testing.assert_allclose(result, evaluated[name], tolerance, tolerance)
     for given, results in zip(feeds, found, strict=True):
-        wanted = f.run(given)
-        assert results.keys() == wanted.keys()
+        expected = f.run(given)
+        assert results.keys() == expected.keys()
         for name, result in results.items():
-            same(result, wanted[name])
+            same(result, expected[name])
     for parameter in f.program_graph.parameters:
         same(parameters[parameter.node.label], parameter.value)
 
@@ -246,10 +246,10 @@ def check_file(graph, feeds, path):
     f = sg.compile(graph)
     file = loaded(f.export(path))
     for given in feeds:
-        found, wanted = file["run"](given), f.run(given)
-        assert found.keys() == wanted.keys()
-        for name, result in found.items():
-            same(result, wanted[name])
+        actual, expected = file["run"](given), f.run(given)
+        assert actual.keys() == expected.keys()
+        for name, result in actual.items():
+            same(result, expected[name])
     for parameter in f.program_graph.parameters:
         same(file["parameters"][parameter.node.label], parameter.value)
 
@@ -295,9 +295,11 @@ def test_beyond_the_ends_of_a_strided_convolution_are_zeros(tmp_path):
     x, w = sg.input("x", (2, 4, 9, 9), "float32"), sg.input("w", (8, 4, 3, 3), "float32")
     f = sg.compile(sg.nn.conv(x, w, stride=2, padding=1))
     ones = {"x": np.ones((2, 4, 9, 9), "float32"), "w": np.ones((8, 4, 3, 3), "float32")}
-    found = loaded(f.export(tmp_path / "program.py"))["run"](ones)
+    actual = loaded(f.export(tmp_path / "program.py"))["run"](ones)
     inside = np.array([2, 3, 3, 3, 2])
-    np.testing.assert_array_equal(found, np.broadcast_to(4 * np.outer(inside, inside), found.shape))
+    np.testing.assert_array_equal(
+        actual, np.broadcast_to(4 * np.outer(inside, inside), actual.shape)
+    )
 
 
 @pytest.mark.slow
@@ -415,11 +417,11 @@ def test_calls_of_libraries_are_those_of_numpy(make, tmp_path):
     assert ran.returncode == 0, ran.stderr
     found, parameters = pickle.loads((tmp_path / "found").read_bytes())
     for given, results in zip(feeds, found, strict=True):
-        for name, wanted in f.run(given).items():
-            result, size = results[name], np.max(abs(np.asarray(wanted)))
-            assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
-            tolerance = 1e-5 if wanted.real.dtype == np.float32 else 1e-8
-            np.testing.assert_allclose(result, wanted, rtol=tolerance, atol=tolerance * size)
+        for name, expected in f.run(given).items():
+            result, size = results[name], np.max(abs(np.asarray(expected)))
+            assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
+            tolerance = 1e-5 if expected.real.dtype == np.float32 else 1e-8
+            np.testing.assert_allclose(result, expected, rtol=tolerance, atol=tolerance * size)
     for parameter in f.program_graph.parameters:
         value = np.asarray(parameter.value)
         stored = np.asarray(parameters[parameter.node.label])

@@ -156,10 +156,10 @@ def test_results_are_those_of_the_program(program, options, tmp_path):
         }
         want = {name: np.asarray(value) for name, value in f.run(feeds).items()}
         library = Library(f, tmp_path / f"case_{case % 9}.so")
-        found = {name: np.zeros_like(array) for name, array in want.items()}
-        assert library.run(feeds, {}, found) == 0
+        actual = {name: np.zeros_like(array) for name, array in want.items()}
+        assert library.run(feeds, {}, actual) == 0
         for name, array in want.items():
-            assert found[name].tobytes() == array.tobytes(), name
+            assert actual[name].tobytes() == array.tobytes(), name
 
 
 def sorted_rows():
@@ -182,11 +182,11 @@ def test_threads_of_the_caller_have_scratch_of_their_own(program, tmp_path):
     steps = f.plan().schedule.steps
     assert any(access.is_own for step in steps for access in step.accesses())
     library, pool = Library(f, tmp_path / "shared.so"), Pool()
-    found = {name: np.zeros_like(array) for name, array in want.items()}
-    assert library.run(feeds, {}, found, pool.struct) == 0
+    actual = {name: np.zeros_like(array) for name, array in want.items()}
+    assert library.run(feeds, {}, actual, pool.struct) == 0
     assert pool.calls
     for name, array in want.items():
-        assert found[name].tobytes() == array.tobytes(), name
+        assert actual[name].tobytes() == array.tobytes(), name
 
 
 def test_a_failed_check_ends_the_run_before_parameters_are_written(tmp_path):
@@ -288,9 +288,9 @@ def test_a_program_in_c_trains(kind, tmp_path):
         ran = subprocess.run(
             ["./main", "5", *threads], cwd=tmp_path, capture_output=True, check=True
         )
-        found = np.frombuffer(ran.stdout, "float32")
-        assert found[0] == want
-        assert found[1:].tobytes() == w.value.tobytes()
+        actual = np.frombuffer(ran.stdout, "float32")
+        assert actual[0] == want
+        assert actual[1:].tobytes() == w.value.tobytes()
         assert (ran.stderr != b"0") == bool(threads)
 
 

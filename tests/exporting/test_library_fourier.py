@@ -66,19 +66,19 @@ def test_transforms_are_those_of_numpy(shape, program):
     for name, dtype in FEEDS.items():
         drawn = complex_normal(*shape)
         feeds[name] = drawn.astype(dtype) if dtype[0] == "c" else drawn.real.astype(dtype)
-    found = program.run({n: parts(a) if a.dtype.kind == "c" else a for n, a in feeds.items()})
-    for name, (_, wanted) in TRANSFORMS.items():
-        want, result = wanted(feeds), found[name]
+    actual = program.run({n: parts(a) if a.dtype.kind == "c" else a for n, a in feeds.items()})
+    for name, (_, expected) in TRANSFORMS.items():
+        want, result = expected(feeds), actual[name]
         result = result[..., 0] + 1j * result[..., 1] if want.dtype.kind == "c" else result
         error = np.abs(result - want).max() / np.abs(want).max()
-        assert error < 8 * np.finfo(found[name].dtype).eps, name
+        assert error < 8 * np.finfo(actual[name].dtype).eps, name
 
 
 def test_of_equal_numbers_there_is_one_frequency(program):
     feeds = {n: np.ones((1, 12), d) for n, d in FEEDS.items()}
-    found = program.run({n: parts(a) if a.dtype.kind == "c" else a for n, a in feeds.items()})
-    assert found["lines"][0, 0].tolist() == [12.0, 0.0]
-    assert np.abs(found["lines"][0, 1:]).max() < 1e-15
+    actual = program.run({n: parts(a) if a.dtype.kind == "c" else a for n, a in feeds.items()})
+    assert actual["lines"][0, 0].tolist() == [12.0, 0.0]
+    assert np.abs(actual["lines"][0, 1:]).max() < 1e-15
 
 
 def test_gradients_and_loops_go_through_transforms(tmp_path):
@@ -94,8 +94,8 @@ def test_gradients_and_loops_go_through_transforms(tmp_path):
     program = module_of(f, tmp_path).Program()
     for rows in (3, 1, 4):
         feeds = {"x": 0.3 * RNG.normal(size=(rows, 16))}
-        found, want = program.run(feeds)["loss"], f.run(feeds)["loss"]
-        np.testing.assert_allclose(found, want, rtol=1e-13)
+        actual, want = program.run(feeds)["loss"], f.run(feeds)["loss"]
+        np.testing.assert_allclose(actual, want, rtol=1e-13)
         np.testing.assert_allclose(program.parameters["h"], h.value, rtol=1e-12)
 
 

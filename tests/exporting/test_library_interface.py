@@ -125,9 +125,9 @@ def test_files_go_both_ways_to_the_bit(every, tmp_path):
         array[...] = values_of("bool" if array.dtype == bool else "int8", array.shape)
         assert name in first
     program.save(tmp_path / "c.safetensors")
-    found = safetensors.load_file(tmp_path / "c.safetensors")  # another reader of the format
-    assert found.keys() == program.parameters.keys()
-    for name, array in found.items():
+    actual = safetensors.load_file(tmp_path / "c.safetensors")  # another reader of the format
+    assert actual.keys() == program.parameters.keys()
+    for name, array in actual.items():
         assert array.tobytes() == program.parameters[name].tobytes(), name
         assert str(array.dtype) == module.ARRAYS[[*first].index(name) + 1].dtype.decode()
     sg.load(tmp_path / "c.safetensors", into=f)
@@ -288,9 +288,9 @@ def test_errors_of_a_call_say_which_array(tmp_path):
         return module._run(batch, *pointers, arena, None)
 
     for number in (0, 1, 2, len(names) - 2, len(names) - 1):
-        found = code(without=number)
-        assert (-found % 16, -found // 16 - 1) == (2, number)
-        assert module._message(found).decode() == f"{names[number]}: the pointer is NULL"
+        actual = code(without=number)
+        assert (-actual % 16, -actual // 16 - 1) == (2, number)
+        assert module._message(actual).decode() == f"{names[number]}: the pointer is NULL"
     for wrong in (at + 1, at + 32, None):
         assert code(arena=wrong) == -3
     assert "multiple of 64" in module._message(-3).decode()
@@ -419,8 +419,8 @@ def test_the_module_for_julia_has_the_fields_of_the_structs_in_c(tmp_path):
             is_pointer = star and kind != "char"
             kind = f"Ptr{{{types[kind]}}}" if is_pointer else types[kind]
             want.append(f"{field.rstrip('_')}::{kind}")
-        (found,) = re.findall(rf"struct {struct}\n(.*?)\nend", text, re.S)
-        assert [line.strip().replace("type_", "type") for line in found.splitlines()] == want
+        (actual,) = re.findall(rf"struct {struct}\n(.*?)\nend", text, re.S)
+        assert [line.strip().replace("type_", "type") for line in actual.splitlines()] == want
     calls = {*re.findall(r":(step_\w+), LIBRARY", text)}
     functions = "message|version|shape|interface|initial|arena_bytes|run|save|load"
     assert calls == {f"step_{function}" for function in functions.split("|")}

@@ -111,9 +111,9 @@ def test_results_are_those_of_the_program_at_all_sizes(name, tmp_path):
         feeds = feeds_of(size)
         for _ in range(2):
             poison(program)
-            found, want = program.run(feeds), f.run(feeds)
+            actual, want = program.run(feeds), f.run(feeds)
             for key, value in want.items():
-                assert found[key].tobytes() == np.asarray(value).tobytes(), (size, key)
+                assert actual[key].tobytes() == np.asarray(value).tobytes(), (size, key)
     for p in graph.parameters:
         assert program.parameters[p.name].tobytes() == p.value.tobytes(), p.name
 

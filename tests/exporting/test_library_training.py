@@ -65,8 +65,8 @@ def test_valgrind_finds_nothing_in_a_gpt(library):
     sg.save(folder / "start.safetensors", f)
     feeds = [feeds_of(3, seed) for seed in range(2)]
     words = ("3", "2", "start.safetensors", "end.safetensors")
-    found = trained([*VALGRIND, "./main"], folder, feeds, *words)
-    assert found == losses(f, feeds)
+    actual = trained([*VALGRIND, "./main"], folder, feeds, *words)
+    assert actual == losses(f, feeds)
 
 
 def test_a_gaussian_process_trains_in_c(tmp_path):
@@ -77,9 +77,9 @@ def test_a_gaussian_process_trains_in_c(tmp_path):
         pytest.skip("SciPy has no OpenBLAS of its own")
     driver(tmp_path, sized=False)
     feeds = [points()] * 5
-    found = trained(["./main"], tmp_path, feeds, "0", "5", "-", "c.safetensors")
-    assert found == losses(f, feeds)
-    values = np.frombuffer(found)
+    actual = trained(["./main"], tmp_path, feeds, "0", "5", "-", "c.safetensors")
+    assert actual == losses(f, feeds)
+    values = np.frombuffer(actual)
     assert (np.diff(values) < 0).all()
     after = {p.name: p.value.copy() for p in f.program_graph.parameters}
     assert {n: a.tobytes() for n, a in sg.load(tmp_path / "c.safetensors").items()} == {

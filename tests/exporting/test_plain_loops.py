@@ -69,8 +69,8 @@ def test_floats_that_no_integer_holds_become_the_same_integer_everywhere():
     with np.errstate(all="ignore"):
         given = (x, short, short / np.float32(0))
     for out, (source, name) in outs.items():
-        wanted = [converted(float(value), name) for value in given[source]]
-        assert memory[out].tolist() == wanted, (source, name)
+        expected = [converted(float(value), name) for value in given[source]]
+        assert memory[out].tolist() == expected, (source, name)
 
 
 def test_a_guarded_number_is_compared_whole():
@@ -144,5 +144,5 @@ def test_slopes_of_filters_in_parts_are_those_of_the_program(rng, tmp_path):
     graph = slope_of_filters(*FILTERS[0])
     feeds = {"x": rng.normal(size=FILTERS[0][0]), "k": rng.normal(size=FILTERS[0][1])}
     f = sg.compile(graph)
-    found = run_exported(f, feeds, tmp_path / "slope.py")
-    np.testing.assert_array_equal(found["dk"], f.run(feeds)["dk"])
+    actual = run_exported(f, feeds, tmp_path / "slope.py")
+    np.testing.assert_array_equal(actual["dk"], f.run(feeds)["dk"])

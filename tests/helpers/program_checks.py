@@ -213,13 +213,13 @@ def wanted(program, arrays):
     return found | {f"parameter {name}": array for name, array in after.items()}
 
 
-def compare(program, way, found, expected):
+def compare(program, way, actual, expected):
     """Equal names, types and bytes."""
-    if found.keys() != expected.keys():
-        raise MismatchError(program, f"{way}: {sorted(found)} for {sorted(expected)}")
+    if actual.keys() != expected.keys():
+        raise MismatchError(program, f"{way}: {sorted(actual)} for {sorted(expected)}")
     for name, array in expected.items():
-        if not same_bytes(found[name], array):
-            raise MismatchError(program, f"{way}: {name}: {differing(found[name], array)}")
+        if not same_bytes(actual[name], array):
+            raise MismatchError(program, f"{way}: {name}: {differing(actual[name], array)}")
 
 
 #: Options of ``sg.compile`` that may change no byte; a budget is that place in the front of plans.
@@ -268,12 +268,12 @@ def check_way(program, f, options, expected):
     with sg.options(check=not settings, **settings):
         g = sg.compile(program.graph, **chosen)
         try:
-            found = run(program, g, program.feeds)
+            actual = run(program, g, program.feeds)
         except NonFiniteError:
             if program.description.smooth:
                 raise
             return
-        compare(program, options, found, expected)
+        compare(program, options, actual, expected)
     if "memory_budget" in chosen and g.peak_bytes > budget:
         raise MismatchError(program, f"{options}: the peak is {g.peak_bytes}, above {budget}")
 

@@ -500,8 +500,8 @@ STEPS |= {
 @step("bps")
 def cast(b):
     entry = b.any_of()
-    wanted = (*b.dtypes, *(("int64", "int32", "bool") if b.integers and not b.smooth else ()))
-    return Entry(entry.value.astype(b.chooser.choice(wanted)), entry.bound + 1)
+    expected = (*b.dtypes, *(("int64", "int32", "bool") if b.integers and not b.smooth else ()))
+    return Entry(entry.value.astype(b.chooser.choice(expected)), entry.bound + 1)
 
 
 @step("pw", 2)
@@ -946,7 +946,7 @@ def moved(carry, made):
 @step("ps", 2)
 def scanned(b):
     xs, first = b.any_of(lambda value: value.ndim > 0 and is_number(value)).value, first_carry(b)
-    reverse, wanted = b.flag(), b.chooser.integer(0, 3)
+    reverse, expected = b.flag(), b.chooser.integer(0, 3)
     xs = xs[0:0] if b.chooser.integer(0, 9) == 9 else xs
 
     def iteration(carry, row):
@@ -957,7 +957,7 @@ def scanned(b):
         return within(b, [Entry(carry[0], 1.0), Entry(carry[1], 99.0), Entry(row, 50.0)], end)
 
     (last, count), (outs, states) = sg.scan(iteration, (first, 0), xs, reverse=reverse)
-    return (Entry(last, 1.0), Entry(outs, 1.0), Entry(states, 1.0), Entry(count, 99.0))[wanted]
+    return (Entry(last, 1.0), Entry(outs, 1.0), Entry(states, 1.0), Entry(count, 99.0))[expected]
 
 
 @step("ps")
@@ -1065,9 +1065,9 @@ def casts(b):
     entry = b.any_of(is_number)
     x, bound = entry.value.astype("int64"), entry.bound + 1
     for _ in range(b.chooser.integer(0, 3)):
-        wanted = as_dtype(b.chooser.choice(INTEGERS))
-        limits = np.iinfo(wanted.numpy)
-        x = x.astype(wanted)
+        expected = as_dtype(b.chooser.choice(INTEGERS))
+        limits = np.iinfo(expected.numpy)
+        x = x.astype(expected)
         if limits.min == 0 or bound > limits.max:
             bound = float(limits.max)
     for _ in range(b.chooser.integer(0, 3)):

@@ -162,8 +162,8 @@ def test_numpys_functions_and_layers_refuse_the_same():
 def test_numpys_integers_are_integers():
     x = sg.input("x", ("n", 2, 8, 8), "float32")
     filters = np.ones((4, 1, 3, 3), "float32")
-    found = sg.nn.conv(x, filters, stride=np.array([2, 2]).tolist(), groups=np.int64(2))
-    assert found.shape == (sg.dim("n"), 4, 3, 3)
+    actual = sg.nn.conv(x, filters, stride=np.array([2, 2]).tolist(), groups=np.int64(2))
+    assert actual.shape == (sg.dim("n"), 4, 3, 3)
     assert sg.nn.Conv2d(2, 4, np.int32(3), stride=[2, np.int64(1)]).stride == (2, 1)
     assert sg.tri(3, k=np.int8(-1)).shape == (3, 3)
     assert sg.gradient(np.ones(3), edge_order=np.int64(2)).shape == (3,)
@@ -175,8 +175,8 @@ def test_numpys_bools_are_bools():
     assert sg.sum(x, axis=0, keepdims=np.True_).shape == (1, 4)
     assert x.max(axis=0, keepdims=np.False_).shape == (4,)
     assert eager.Tensor([1.0], requires_grad=np.True_).requires_grad is True
-    found = sg.compile(x * 2, fuse=np.False_).run({"x": np.ones((3, 4), "float32")})
-    np.testing.assert_array_equal(found, np.full((3, 4), 2.0))
+    actual = sg.compile(x * 2, fuse=np.False_).run({"x": np.ones((3, 4), "float32")})
+    np.testing.assert_array_equal(actual, np.full((3, 4), 2.0))
 
 
 #: What type checkers read and the boundary checks, which no one who asks for help has to know.
@@ -217,11 +217,11 @@ def test_signatures_are_shown_in_plain_words():
     ],
 )
 def test_a_signature_as_help_shows_it(thing, signature):
-    found = inspect.signature(thing)
-    assert str(found) == signature
-    assert found == found.replace()
-    assert pickle.loads(pickle.dumps(found)) == found
-    assert found.bind(*[1] * sum(p.default is p.empty for p in found.parameters.values()))
+    actual = inspect.signature(thing)
+    assert str(actual) == signature
+    assert actual == actual.replace()
+    assert pickle.loads(pickle.dumps(actual)) == actual
+    assert actual.bind(*[1] * sum(p.default is p.empty for p in actual.parameters.values()))
 
 
 def outside(

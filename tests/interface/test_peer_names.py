@@ -128,8 +128,8 @@ def test_numpys_own_functions_build_nodes():
             values = values if isinstance(values, tuple) else (values,)
             expected = expected if isinstance(expected, tuple) else (expected,)
             for value, array in zip(values, expected, strict=True):
-                found = sg.evaluate(value, {"x": arrays[0]})
-                np.testing.assert_allclose(found, array, rtol=1e-12, equal_nan=True)
+                actual = sg.evaluate(value, {"x": arrays[0]})
+                np.testing.assert_allclose(actual, array, rtol=1e-12, equal_nan=True)
             return
         raise AssertionError(last)
 

@@ -215,18 +215,18 @@ def compare(home, path, most=None):
         for call in (c for plain in calls(shape) for c in with_keywords(ours, plain)):
             if most is not None and for_shape == most:
                 break
-            wanted = given(theirs, call)
-            if wanted is None:
+            expected = given(theirs, call)
+            if expected is None:
                 continue
             found = of_staticgrad(ours, call)
             if isinstance(found, sg.StaticgradError):
                 continue
-            wanted = wanted[:1] if last(path) in VALUES_ONLY else wanted
+            expected = expected[:1] if last(path) in VALUES_ONLY else expected
             count, for_shape = count + 1, for_shape + 1
             if last(path) in UP_TO_SIGNS:
-                found, wanted = ([np.abs(each) for each in side] for side in (found, wanted))
-            if not agree(found, wanted) and not differs(call):
-                wrong.append(f"{path}({call}): {found} beside {wanted}")
+                found, expected = ([np.abs(each) for each in side] for side in (found, expected))
+            if not agree(found, expected) and not differs(call):
+                wrong.append(f"{path}({call}): {found} beside {expected}")
     assert not wrong, f"{len(wrong)} of {count} differ:\n" + "\n".join(wrong[:4])
     return count
 
@@ -306,9 +306,9 @@ def disagreement(path, n, call, literal, named, theirs, at_three):
             yield f"n={n} {path}({call}): literal {literal}, named {found}"
     if theirs is None or last(path) in SIZES_DIFFER:
         return
-    wanted = of_numpy(theirs, call)
-    if (wanted is None) != refused and of_numpy(theirs, Call(at_three.args, call.kwargs)):
-        yield f"n={n} {path}({call}): {literal}, NumPy {wanted}"
+    expected = of_numpy(theirs, call)
+    if (expected is None) != refused and of_numpy(theirs, Call(at_three.args, call.kwargs)):
+        yield f"n={n} {path}({call}): {literal}, NumPy {expected}"
 
 
 @pytest.mark.slow

@@ -96,9 +96,9 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_and_arguments(name):
-    call, wanted = METHODS[name]
-    np.testing.assert_allclose(sg.evaluate(call(sg.constant(B))), wanted, rtol=1e-14)
-    np.testing.assert_allclose(call(Tensor(B, dtype="float64")).data, wanted, rtol=1e-14)
+    call, expected = METHODS[name]
+    np.testing.assert_allclose(sg.evaluate(call(sg.constant(B))), expected, rtol=1e-14)
+    np.testing.assert_allclose(call(Tensor(B, dtype="float64")).data, expected, rtol=1e-14)
 
 
 def test_sizes_that_are_named():
@@ -137,9 +137,9 @@ def test_derivatives_by_other_names():
     def f(a, b):
         return sg.stack([a[0] * b[1], a[1] ** 2])
 
-    wanted = np.array([[x[1], 0.0], [0.0, 2.0 * x[1]]])
+    expected = np.array([[x[1], 0.0], [0.0, 2.0 * x[1]]])
     for transformed in (sg.jacfwd(f), sg.jacrev(f), sg.jacfwd(f, argnums=0)):
-        np.testing.assert_allclose(transformed(x, x), wanted)
+        np.testing.assert_allclose(transformed(x, x), expected)
     np.testing.assert_allclose(sg.elementwise_grad(sg.elementwise_grad(sg.sin))(x), -np.sin(x))
     both = sg.grad(lambda a, b: (a * b).sum(), argnum=(0, 1))(x, 2.0 * x)
     np.testing.assert_allclose(both, [2.0 * x, x])
@@ -177,12 +177,12 @@ def test_gradients_by_the_names_of_arguments():
         return scale * (x * more[0]).sum() + (words["b"] ** 2).sum()
 
     x, y = np.array([1.0, 2.0]), np.array([3.0, 5.0])
-    found = sg.multigrad_dict(f)(x, y, b=y)
-    assert list(found) == ["x", "more", "scale", "words"]
-    np.testing.assert_allclose(found["x"], 2.0 * y)
-    np.testing.assert_allclose(found["more"][0], 2.0 * x)
-    np.testing.assert_allclose(found["scale"], 13.0)
-    np.testing.assert_allclose(found["words"]["b"], 2.0 * y)
+    actual = sg.multigrad_dict(f)(x, y, b=y)
+    assert list(actual) == ["x", "more", "scale", "words"]
+    np.testing.assert_allclose(actual["x"], 2.0 * y)
+    np.testing.assert_allclose(actual["more"][0], 2.0 * x)
+    np.testing.assert_allclose(actual["scale"], 13.0)
+    np.testing.assert_allclose(actual["words"]["b"], 2.0 * y)
     beside = sg.multigrad_dict(lambda x, y: x.sum(), allow_disconnected=True)(x, y)
     np.testing.assert_array_equal(beside["y"], [0.0, 0.0])
     with pytest.raises(ArgumentError, match=r"multigrad_dict: the function takes \(x\): "):
@@ -237,9 +237,9 @@ def test_shapes_are_known_without_a_run():
     def f(tree, scale):
         return {"y": tree["a"] @ tree["b"] * scale, "kept": scale}
 
-    found = sg.eval_shape(f, {"a": np.ones((2, 3), "float32"), "b": sg.input("b", (3, "n"))}, 2.0)
-    assert str(found["y"]) == "f32[2, n]"
-    assert (found["y"].shape[0], found["kept"]) == (2, 2.0)
+    actual = sg.eval_shape(f, {"a": np.ones((2, 3), "float32"), "b": sg.input("b", (3, "n"))}, 2.0)
+    assert str(actual["y"]) == "f32[2, n]"
+    assert (actual["y"].shape[0], actual["kept"]) == (2, 2.0)
 
     def never(x):
         return sg.host_call(lambda a: 1 / 0, x, types=x)

@@ -141,8 +141,8 @@ KINDS = {
 @pytest.mark.slow
 def test_every_door_reads_every_kind():
     def check(door, kind):
-        found = DOORS[door](KINDS[kind]())
-        assert np.array_equal(np.asarray(found), NUMBERS)
+        actual = DOORS[door](KINDS[kind]())
+        assert np.array_equal(np.asarray(actual), NUMBERS)
 
     check_all(check, product(DOORS, KINDS))
 

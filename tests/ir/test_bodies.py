@@ -102,9 +102,9 @@ def test_a_plan_with_bodies_is_placed_verified_written_and_run(iterations):
     assert (first.peak_bytes, second.peak_bytes) == (each, 2 * each)
     assert plan.peak_bytes == 2 * each + second.peak_bytes
     assert parse_plan(str(plan)) == plan
-    wanted = -(9.0**iterations) * np.arange(1, 41, dtype="f4")
-    np.testing.assert_array_equal(run(plan), wanted)
-    np.testing.assert_array_equal(run(plan, GuardedTable), wanted)
+    expected = -(9.0**iterations) * np.arange(1, 41, dtype="f4")
+    np.testing.assert_array_equal(run(plan), expected)
+    np.testing.assert_array_equal(run(plan, GuardedTable), expected)
 
 
 def damaged(plan, **changes):
@@ -235,9 +235,9 @@ def test_plans_need_no_kernels(optimizer):
         for staged in (frozenset[str](), frozenset({"in.x"})):
             plan = Planner(hidden).plan({"n": n}, staged=staged)
             verify_plan(plan)
-            wanted = Planner(schedule).plan({"n": n}, staged=staged)
-            assert replace(plan, schedule=schedule) == wanted
-            assert readings(plan) == readings(wanted)
+            expected = Planner(schedule).plan({"n": n}, staged=staged)
+            assert replace(plan, schedule=schedule) == expected
+            assert readings(plan) == readings(expected)
 
 
 def readings(plan):

@@ -68,9 +68,9 @@ def test_every_way_takes_and_refuses_the_same(way):
     options = {"axis": 1, "dtype": "float64", "keepdims": np.True_, "initial": 2, "where": mask}
     for x in (sg.input("x", (2, 3), "float64"), Tensor(array, dtype="float64")):
         out = WAYS[way](x, out=None, **options)
-        found = out.data if isinstance(x, Tensor) else sg.evaluate(out, {"x": array})
-        wanted = np.sum(array, **{**options, "keepdims": True})
-        np.testing.assert_array_equal(found, wanted)
+        actual = out.data if isinstance(x, Tensor) else sg.evaluate(out, {"x": array})
+        expected = np.sum(array, **{**options, "keepdims": True})
+        np.testing.assert_array_equal(actual, expected)
         with pytest.raises(ArgumentError, match=r"\[SG108\] sum: out="):
             WAYS[way](x, out=np.zeros(2))
         with pytest.raises(TypeError, match="'keep_dims'") as caught:
@@ -125,12 +125,12 @@ def test_written_signatures_are_numpys(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_have_the_places_of_numpys(name):
-    wanted = METHODS[name](A)
+    expected = METHODS[name](A)
     x = sg.input("x", A.shape, "float64")
     found = METHODS[name](Tensor(A, dtype="float64")).data
     for array in (found, sg.evaluate(METHODS[name](x), {"x": A})):
-        np.testing.assert_allclose(array, wanted, rtol=1e-6)
-        assert array.shape == wanted.shape
+        np.testing.assert_allclose(array, expected, rtol=1e-6)
+        assert array.shape == expected.shape
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_methods_have_the_places_of_numpys(name):
     ],
 )
 def test_like_gives_a_value_of_its_kind(make):
-    wanted = make(np.ones(2))
+    expected = make(np.ones(2))
     tensor = make(Tensor([1.0]))
     assert type(tensor) is Tensor
-    np.testing.assert_array_equal(tensor.data, wanted)
+    np.testing.assert_array_equal(tensor.data, expected)
     value = make(sg.input("x", ("n",)))
-    np.testing.assert_array_equal(sg.evaluate(value, {}), wanted)
+    np.testing.assert_array_equal(sg.evaluate(value, {}), expected)

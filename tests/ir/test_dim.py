@@ -219,8 +219,8 @@ def test_hints_of_one_program_reach_no_other(computed):
     """Names are equal whatever their hints, and results are kept by what they were computed of."""
     for hint in (2**20, 2**25, None):
         size = dim("n", hint=hint)
-        found = computed(size)
-        assert arrays.hint_value(found) == evaluate(found, {"n": hint or 64})
+        actual = computed(size)
+        assert arrays.hint_value(actual) == evaluate(actual, {"n": hint or 64})
 
 
 BATCH, OTHER = dim("batch"), dim("other")

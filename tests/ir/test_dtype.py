@@ -130,8 +130,8 @@ def test_bfloat16_is_that_of_its_package():
     assert np.zeros(3, BF16).dtype == foreign
     met = {F16: F32, BF16: BF16, F32: F32, F64: F64}
     for other in ALL_DTYPES:
-        wanted = met.get(other, BF16)
-        assert promote(BF16, other) is promote(other, BF16) is wanted
+        expected = met.get(other, BF16)
+        assert promote(BF16, other) is promote(other, BF16) is expected
         narrower = other.digits <= BF16.digits and not other.is_float
         assert holds(BF16, other) == (narrower or other is BF16)
         assert holds(other, BF16) == (other in (BF16, F32, F64))

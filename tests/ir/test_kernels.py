@@ -177,11 +177,11 @@ def check(kernel, arguments):
         exact = not any(access.bounded_positions for access, _ in own)
         places = set().union(*(visited(access, loops, values) for access, loops in own))
         size = operand.dtype.itemsize
-        wanted = (min(places) * size, (max(places) + 1) * size) if places else (0, 0)
+        expected = (min(places) * size, (max(places) + 1) * size) if places else (0, 0)
         if exact:
-            assert reach == wanted, operand
+            assert reach == expected, operand
         else:
-            assert reach[0] <= wanted[0] <= wanted[1] <= reach[1] or not places, operand
+            assert reach[0] <= expected[0] <= expected[1] <= reach[1] or not places, operand
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -205,9 +205,9 @@ def halves(first, second):
 
 def test_pieces_of_one_buffer_need_no_barrier():
     """Two halves are written at the same time, pieces that overlap are not; their reader waits."""
-    for first, second, wanted in ((0, N, (2,)), (N, 0, (2,)), (0, N - 1, (1, 2)), (1, 0, (1, 2))):
+    for first, second, expected in ((0, N, (2,)), (N, 0, (2,)), (0, N - 1, (1, 2)), (1, 0, (1, 2))):
         made = Planner(halves(first, second), workers=2).plan({"n": 50})
-        assert barriers(made) == wanted, (first, second)
+        assert barriers(made) == expected, (first, second)
         verify_plan(made)
     for second, text in ((N + 1, "bytes 204 to 404"), (-1, "bytes -4 to 196")):
         made = Planner(halves(0, second)).plan({"n": 50})

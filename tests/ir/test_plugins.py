@@ -93,6 +93,6 @@ def test_a_broken_plugin_costs_one_warning_that_names_it(site):
         ("missing", "ModuleNotFoundError: No module named 'a_library_that_nobody_has'"),
         ("raising", "RuntimeError: no licence found"),
     ):
-        (found,) = [text for text in warnings if f"the package 'sg-{name}'" in text]
-        assert found.startswith("[SG908]")
-        assert why in found
+        (actual,) = [text for text in warnings if f"the package 'sg-{name}'" in text]
+        assert actual.startswith("[SG908]")
+        assert why in actual

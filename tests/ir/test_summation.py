@@ -148,12 +148,12 @@ def test_negative_zeros_stay(shape):
     [((0,), (0,)), ((0, 2), (0,)), ((2, 0), (1,)), ((0, 0), (0, 1)), ((3, 0, 2), (0, 1))],
 )
 def test_a_sum_over_no_elements_is_positive_zero(shape, axes, dtype):
-    found = summation.tree_sum(np.zeros(shape, dtype), axes)
+    actual = summation.tree_sum(np.zeros(shape, dtype), axes)
     kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
-    assert found.dtype == dtype
-    assert found.shape == kept
-    assert not np.signbit(found.astype(float)).any()
-    assert (found == 0).all()
+    assert actual.dtype == dtype
+    assert actual.shape == kept
+    assert not np.signbit(actual.astype(float)).any()
+    assert (actual == 0).all()
 
 
 @pytest.mark.thinned(4)
@@ -172,10 +172,10 @@ def test_error_is_within_the_bound(dtype, kind, axis, rng):
             "growing": 1.01 ** (np.arange(count) % 3000),
         }[kind].astype(dtype)
         shaped = terms[None, :] if axis else np.stack([terms, terms], 1)
-        found = summation.tree_sum(shaped, (axis,))[0].astype(np.longdouble)
+        actual = summation.tree_sum(shaped, (axis,))[0].astype(np.longdouble)
         exact = terms.astype(np.longdouble).sum()
         bound = 4 * finfo(dtype).eps * np.log2(count) * np.abs(terms.astype(np.longdouble)).sum()
-        assert abs(found - exact) <= bound
+        assert abs(actual - exact) <= bound
 
 
 CASES = [(k, d) for k, c in COMBINERS.items() for d in ALL_DTYPES if d.kind in c.kinds]
@@ -198,9 +198,9 @@ def test_the_identity_changes_no_bit_on_either_side(kind, dtype):
     combiner, given = COMBINERS[kind], numbers(dtype)
     neutral, x = literal(combiner.identity(dtype), dtype), ref("x", dtype)
     for args in ((neutral, x), (x, neutral)):
-        (found,) = interpret([Expr(combiner.combine, dtype, args)], lambda _: given)
-        assert found.dtype == given.dtype
-        assert found[~np.isnan(given)].tobytes() == given[~np.isnan(given)].tobytes()
+        (actual,) = interpret([Expr(combiner.combine, dtype, args)], lambda _: given)
+        assert actual.dtype == given.dtype
+        assert actual[~np.isnan(given)].tobytes() == given[~np.isnan(given)].tobytes()
 
 
 @pytest.mark.parametrize("kind", COMBINERS)

@@ -541,12 +541,12 @@ def test_damaged_text_is_a_parse_error_or_reads_back(form, data):
         end = data.draw(st.integers(at, min(at + 4, len(text))))
         text = text[:at] + data.draw(st.sampled_from(extras)) + text[end:]
     try:
-        found = parse(text)
+        actual = parse(text)
     except ParseError as error:
         assert 1 <= error.line <= len(text.splitlines()) + 1  # noqa: PT017
         assert len(str(error).splitlines()) <= 12  # noqa: PT017
     else:
-        assert str(parse(str(found))) == str(found)
+        assert str(parse(str(actual))) == str(actual)
 
 
 @pytest.mark.parametrize("open_", ["(", "-", "max(1, ", "["])

@@ -268,10 +268,10 @@ def dividends(dtype, count):
 def test_divisions_are_numpys_to_the_byte(op, oracle, dtype):
     x, y = dividends(dtype, 20_000)
     with np.errstate(all="ignore"):
-        wanted, got = oracle(x, y), block(op, x, y)
-    np.testing.assert_array_equal(got, wanted)
-    known = ~np.isnan(wanted)
-    np.testing.assert_array_equal(np.signbit(got[known]), np.signbit(wanted[known]))
+        expected, got = oracle(x, y), block(op, x, y)
+    np.testing.assert_array_equal(got, expected)
+    known = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(got[known]), np.signbit(expected[known]))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

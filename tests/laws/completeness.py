@@ -75,12 +75,12 @@ def lacks_dtypes(name, samples):
         applied = [s for s in samples if len(s.arrays) > position and s.arrays[position].size]
         sampled = {s.arrays[position].dtype for s in applied}
         for dtype in ALL_DTYPES:
-            wanted = dtype.kind in kind_at(kinds, position)
-            if dtype.numpy in sampled and not wanted:
+            expected = dtype.kind in kind_at(kinds, position)
+            if dtype.numpy in sampled and not expected:
                 yield f"has samples of {dtype.numpy} for operand {position}, not declared"
-            if wanted and dtype.numpy not in sampled and not is_fixed(applied, position, dtype):
+            if expected and dtype.numpy not in sampled and not is_fixed(applied, position, dtype):
                 yield f"has no sample of {dtype.numpy} for operand {position}"
-            if not wanted and any(takes(s, position, dtype) for s in applied[:3]):
+            if not expected and any(takes(s, position, dtype) for s in applied[:3]):
                 yield f"takes {dtype.numpy} for operand {position}, not declared"
 
 

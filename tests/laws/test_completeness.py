@@ -50,12 +50,14 @@ def test_reference_is_the_numpy_expression(name):
         if outside_numpy(name, sample):
             continue
         compared += 1
-        wanted = spelled(declared.spelling, sample.op, tuple(map(widen_array, sample.arrays)))
+        expected = spelled(declared.spelling, sample.op, tuple(map(widen_array, sample.arrays)))
         with np.errstate(all="ignore"):
-            found = sample.reference()
-        found = tuple(map(np.asarray, found)) if isinstance(found, tuple) else (np.asarray(found),)
-        assert len(found) == len(wanted)
-        for got, number in zip(found, wanted, strict=True):
+            actual = sample.reference()
+        actual = (
+            tuple(map(np.asarray, actual)) if isinstance(actual, tuple) else (np.asarray(actual),)
+        )
+        assert len(actual) == len(expected)
+        for got, number in zip(actual, expected, strict=True):
             stored = as_dtype(got.dtype)
             is_wide = stored.is_storage and number.dtype == stored.compute.numpy
             with np.errstate(over="ignore"):

@@ -185,8 +185,8 @@ def test_vmap_is_single_calls(name):
     found = evaluated(mapped, xs, stacks)
     for number, arrays in enumerate(each):
         own = inputs(recipe, size, arrays)
-        wanted = evaluated(leaves(recipe.call(*own)), own, arrays)
-        for one, other in zip(found, wanted, strict=True):
+        expected = evaluated(leaves(recipe.call(*own)), own, arrays)
+        for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one[number], other, rtol=1e-9, atol=1e-11)
 
 
@@ -205,11 +205,11 @@ def test_of_arrays_alone_functions_compute_at_once(name):
     """Functions that make values (``MAKES_VALUES``) make them; all others give arrays."""
     recipe = RECIPES[name]
     arrays = recipe.arrays(3)
-    found = leaves(recipe.call(*arrays))
-    assert not any(isinstance(x, sg.Value) for x in found) or name in MAKES_VALUES
+    actual = leaves(recipe.call(*arrays))
+    assert not any(isinstance(x, sg.Value) for x in actual) or name in MAKES_VALUES
     xs = inputs(recipe, 3, arrays)
-    wanted = evaluated(leaves(recipe.call(*xs)), xs, arrays)
-    for one, other in zip(found, wanted, strict=True):
+    expected = evaluated(leaves(recipe.call(*xs)), xs, arrays)
+    for one, other in zip(actual, expected, strict=True):
         if name in MAKES_VALUES:
             one = sg.evaluate(one)
         assert np.asarray(one).dtype == other.dtype
@@ -243,22 +243,22 @@ def test_eager_mode_is_the_graph(name, size):
     floating = recipe.floating
     tensors = [Tensor(a, requires_grad=k in floating) for k, a in enumerate(arrays)]
     with sg.eager_mode():
-        found = refusal(lambda: leaves(recipe.call(*tensors)))
+        actual = refusal(lambda: leaves(recipe.call(*tensors)))
         if isinstance(built, type):
-            assert isinstance(found, type), built
+            assert isinstance(actual, type), built
             return
         total, wrt = weighted(built), [xs[k] for k in floating]
         has_gradient = not isinstance(total, float) and bool(wrt)
         grads = sg.grad(reached(total, wrt), wrt) if has_gradient else []
-        wanted = refusal(evaluated, [*built, *grads], xs, arrays)
-        if isinstance(wanted, type):
-            assert isinstance(found, type), wanted
+        expected = refusal(evaluated, [*built, *grads], xs, arrays)
+        if isinstance(expected, type):
+            assert isinstance(actual, type), expected
             return
-        for one, other in zip(found, wanted[: len(built)], strict=True):
+        for one, other in zip(actual, expected[: len(built)], strict=True):
             array = one.data if isinstance(one, Tensor | ComplexTensor) else one
             np.testing.assert_allclose(array, other, rtol=1e-12, atol=1e-14)
         if has_gradient:
-            reached(weighted(found), [tensors[k] for k in floating]).backward()
-            for k, slope in zip(floating, wanted[len(built) :], strict=True):
+            reached(weighted(actual), [tensors[k] for k in floating]).backward()
+            for k, slope in zip(floating, expected[len(built) :], strict=True):
                 found_slope = np.asarray(tensors[k].grad)
                 np.testing.assert_allclose(found_slope, slope, rtol=1e-9, atol=1e-11)

@@ -70,14 +70,14 @@ def meant(sample):
     """The kernel, its sizes, and its memory after a run."""
     kernel = sample.kernel
     sizes = sizes_of(kernel, sample.seed)
-    wanted = memory_of(kernel, sizes, sample.seed)
-    Meaning(kernel, wanted, sizes).run()
-    return kernel, sizes, wanted
+    expected = memory_of(kernel, sizes, sample.seed)
+    Meaning(kernel, expected, sizes).run()
+    return kernel, sizes, expected
 
 
 def check_run(sample, source, mode, what=""):
     """A source leaves in memory what the kernel means."""
-    kernel, sizes, wanted = meant(sample)
+    kernel, sizes, expected = meant(sample)
     words = [sizes[argument] for argument in kernel.arguments]
     memory = memory_of(kernel, sizes, sample.seed)
     if mode == "file":
@@ -90,7 +90,7 @@ def check_run(sample, source, mode, what=""):
     for name, array in memory.items():
         if name not in passing and isinstance(array, np.ndarray):
             told = f"{sample} at {sizes}, {mode}, {what}: {name}\n{kernel}"
-            assert_same(array, wanted[name], told)
+            assert_same(array, expected[name], told)
 
 
 LAWS = Laws()

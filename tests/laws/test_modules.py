@@ -36,15 +36,15 @@ STEP = 1e-6
 
 def test_every_module_has_a_sample_and_a_dtype():
     assert {name.partition(" ")[0] for name in CASES} == {*CLASSES}
-    for name, found in CLASSES.items():
-        assert inspect.getdoc(found), name
-        assert inspect.getdoc(found.forward), name
+    for name, actual in CLASSES.items():
+        assert inspect.getdoc(actual), name
+        assert inspect.getdoc(actual.forward), name
         assert (
-            hasattr(found.__init__, "__wrapped__")
-            or not inspect.signature(found).parameters
+            hasattr(actual.__init__, "__wrapped__")
+            or not inspect.signature(actual).parameters
             or (name == "Sequential")
         ), f"{name}: @public stands above __init__"
-        path = Path(inspect.getfile(found))
+        path = Path(inspect.getfile(actual))
         assert path.stem not in sg.nn.__all__, f"{path.stem}: the file hides the name"
     for name in CASES:
         kind = CLASSES[name.partition(" ")[0]]
@@ -258,12 +258,12 @@ def named_batches_have_the_values_of_each_size(sample, folder):
         shapes = [tuple(size if s == "n" else s for s in shape) for shape in named]
         xs = [rng.normal(size=shape) for shape in shapes]
         begin(module, state)
-        wanted = outcome(lambda shapes=shapes, xs=xs: whole(module, shapes, xs), xs)
+        expected = outcome(lambda shapes=shapes, xs=xs: whole(module, shapes, xs), xs)
         begin(module, state)
-        found = outcome(lambda: graph, xs)
-        assert type(found) is type(wanted), (size, found, wanted)
-        if not isinstance(wanted, type):
-            check(found, wanted)
+        actual = outcome(lambda: graph, xs)
+        assert type(actual) is type(expected), (size, actual, expected)
+        if not isinstance(expected, type):
+            check(actual, expected)
 
 
 def whole(module, shapes, xs):
@@ -298,8 +298,8 @@ def vmap_is_single_calls(sample, folder):
 
 
 def moves_state(sample):
-    found = evaluated(sample)
-    return any(not np.array_equal(x, found.after[name]) for name, x in found.state.items())
+    actual = evaluated(sample)
+    return any(not np.array_equal(x, actual.after[name]) for name, x in actual.state.items())
 
 
 @LAWS.law(on=lambda samples: [s for s in samples if not s.is_random])
@@ -418,12 +418,12 @@ def exported_files_have_the_bits_of_the_program(sample, folder):
         outs = flatten(module(*inputs([x.shape for x in xs], xs)))[0]
     program = sg.compile(sg.Graph({str(k): out for k, out in enumerate(outs)}, updates))
     file = loaded(program.export(folder / "program.py"))
-    found = file["run"](feeds_of(xs))
-    wanted = program.run(feeds_of(xs))
-    assert found.keys() == wanted.keys()
-    for name, array in wanted.items():
-        assert np.asarray(found[name]).dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array)
+    actual = file["run"](feeds_of(xs))
+    expected = program.run(feeds_of(xs))
+    assert actual.keys() == expected.keys()
+    for name, array in expected.items():
+        assert np.asarray(actual[name]).dtype == array.dtype
+        np.testing.assert_array_equal(actual[name], array)
     for p in updates:
         np.testing.assert_array_equal(file["parameters"][p.node.label], p.value)
 
@@ -433,15 +433,15 @@ def models_of_onnx_have_the_values_of_the_graph(sample, folder):
     """Written, run by onnxruntime, and read back."""
     onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     module, xs = sample.module("float32").eval(), sample.arrays("float32")
-    wanted = values_of(module, xs)
+    expected = values_of(module, xs)
     ins = inputs([x.shape for x in xs], xs)
     outs = flatten(module(*ins))[0]
     sg.onnx.export(sg.Graph({f"y{k}": out for k, out in enumerate(outs)}), folder / "model.onnx")
     onnx.checker.check_model(onnx.load(folder / "model.onnx"), full_check=True)
     session = runtime.InferenceSession(folder / "model.onnx")
-    check(session.run(None, feeds_of(xs)), wanted, 1e-5, 1e-5)
+    check(session.run(None, feeds_of(xs)), expected, 1e-5, 1e-5)
     again = sg.evaluate(sg.onnx.load(folder / "model.onnx").graph(), feeds_of(xs))
-    check([again[f"y{k}"] for k in range(len(outs))], wanted, 1e-6, 1e-6)
+    check([again[f"y{k}"] for k in range(len(outs))], expected, 1e-6, 1e-6)
 
 
 @pytest.mark.parametrize("law", LAWS)

@@ -125,15 +125,15 @@ def form_of(sample):
     return sample.op.form(*outs, *types), outs[0]
 
 
-def check_element(sample, found, expected):
-    found = np.broadcast_to(found, expected.shape)
-    assert found.dtype == expected.dtype
+def check_element(sample, actual, expected):
+    actual = np.broadcast_to(actual, expected.shape)
+    assert actual.dtype == expected.dtype
     if sample.op.exact:
-        assert same_bytes(found, expected), differing(sample, found, expected)
+        assert same_bytes(actual, expected), differing(sample, actual, expected)
     else:
         places = sample.wide if expected.dtype == np.float64 else sample.tolerance
         places, least = HALF if expected.dtype == np.float16 else (places, 0.0)
-        np.testing.assert_allclose(found, expected, rtol=places, atol=least)
+        np.testing.assert_allclose(actual, expected, rtol=places, atol=least)
 
 
 def differing(sample, found, expected):
@@ -265,17 +265,17 @@ def tensors_have_the_values_of_the_reference(sample, rng):
         check_tensor(sample.op.name, ours.data, np.asarray(theirs))
 
 
-def check_tensor(name, found, expected):
-    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+def check_tensor(name, actual, expected):
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
     if kind_of_elements(expected.dtype) != "f":
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(actual, expected)
         return
     tolerance = TOLERANCE[expected.dtype.name]
-    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    actual, expected = actual.astype(np.float64), expected.astype(np.float64)
     if name in OTHER_ORDER:
-        known = np.isfinite(expected) & np.isfinite(found)
-        found, expected = found[known], expected[known]
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * 100)
+        known = np.isfinite(expected) & np.isfinite(actual)
+        actual, expected = actual[known], expected[known]
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * 100)
 
 
 def applied(sample):

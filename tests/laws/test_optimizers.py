@@ -51,9 +51,9 @@ def test_every_optimizer_and_option_has_a_sample(monkeypatch):
     class Signed(optim.SGD):
         """Registered by being defined."""
 
-    found = optim.registered_optimizers()
-    assert found.index(optim.SGD) < found.index(Signed)
-    assert found.index(optim.Adam) < found.index(optim.AdamW)
+    actual = optim.registered_optimizers()
+    assert actual.index(optim.SGD) < actual.index(Signed)
+    assert actual.index(optim.Adam) < actual.index(optim.AdamW)
     assert missing() == []
     monkeypatch.setitem(SAMPLES, optim.SGD, SAMPLES[optim.SGD][:1])
     monkeypatch.delitem(SAMPLES, optim.AdamW)
@@ -126,8 +126,8 @@ def traced(optimizer, dtype):
     return params, train
 
 
-def check(params, wanted, rtol=1e-10, atol=1e-13):
-    for p, other in zip(params, wanted, strict=True):
+def check(params, expected, rtol=1e-10, atol=1e-13):
+    for p, other in zip(params, expected, strict=True):
         np.testing.assert_allclose(p.value, other, rtol=rtol, atol=atol, err_msg=p.name)
 
 

@@ -28,11 +28,11 @@ KNOWN = {
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_eigenvalues(name):
-    a, wanted = KNOWN[name]
+    a, expected = KNOWN[name]
     values, vectors = sg.evaluate([*sg.linalg.eig(a)])
     assert values.dtype == vectors.dtype == np.complex128
-    np.testing.assert_allclose(values, wanted, atol=1e-14)
-    np.testing.assert_allclose(sg.evaluate(sg.linalg.eigvals(a)), wanted, atol=1e-14)
+    np.testing.assert_allclose(values, expected, atol=1e-14)
+    np.testing.assert_allclose(sg.evaluate(sg.linalg.eigvals(a)), expected, atol=1e-14)
     np.testing.assert_allclose(a @ vectors, vectors * values, atol=1e-14)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=0), np.ones(len(a)), rtol=1e-14)
 
@@ -43,15 +43,15 @@ def test_results_are_those_of_numpy_on_every_way(dtype):
     x = sg.input("x", a.shape, dtype)
     values, vectors = np.linalg.eig(x)
     outs = {"w": values, "v": vectors, "alone": np.linalg.eigvals(x)}
-    wanted, columns = np.linalg.eig(a)
+    expected, columns = np.linalg.eig(a)
     close = {"rtol": 1e-4 if dtype == "float32" else 1e-10}
-    for found in (sg.evaluate(outs, {"x": a}), sg.compile(outs).run({"x": a})):
-        assert found["w"].dtype == wanted.dtype
-        np.testing.assert_allclose(found["w"], wanted, **close)
-        np.testing.assert_allclose(found["alone"], wanted, **close)
-        np.testing.assert_allclose(abs(found["v"]), abs(columns), **close)
-        moved = found["v"] * found["w"][:, None, :]
-        np.testing.assert_allclose(a @ found["v"], moved, atol=1e-5)
+    for actual in (sg.evaluate(outs, {"x": a}), sg.compile(outs).run({"x": a})):
+        assert actual["w"].dtype == expected.dtype
+        np.testing.assert_allclose(actual["w"], expected, **close)
+        np.testing.assert_allclose(actual["alone"], expected, **close)
+        np.testing.assert_allclose(abs(actual["v"]), abs(columns), **close)
+        moved = actual["v"] * actual["w"][:, None, :]
+        np.testing.assert_allclose(a @ actual["v"], moved, atol=1e-5)
 
 
 def function_of(a):
@@ -73,19 +73,19 @@ LOSSES = {
 def test_derivatives_are_finite_differences(name):
     loss, way, step = LOSSES[name], RNG.normal(size=A.shape), 1e-6
     whole = sg.function(loss)
-    wanted = (whole(A + step * way) - whole(A - step * way)) / (2 * step)
+    expected = (whole(A + step * way) - whole(A - step * way)) / (2 * step)
     slope = sg.grad(loss)(A)
     assert slope.dtype == A.dtype
-    assert np.sum(slope * way) == pytest.approx(wanted, rel=1e-6)
-    assert sg.jvp(loss, A, way)[1] == pytest.approx(wanted, rel=1e-6)
+    assert np.sum(slope * way) == pytest.approx(expected, rel=1e-6)
+    assert sg.jvp(loss, A, way)[1] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_second_derivative_is_a_difference_of_first_ones():
     loss, way, step = LOSSES["values"], RNG.normal(size=(5, 5)), 1e-6
     first = sg.grad(loss)
-    found = sg.grad(lambda a: (sg.grad(loss)(a) * way).sum())(A[0])
-    wanted = (first(A[0] + step * way) - first(A[0] - step * way)) / (2 * step)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    actual = sg.grad(lambda a: (sg.grad(loss)(a) * way).sum())(A[0])
+    expected = (first(A[0] + step * way) - first(A[0] - step * way)) / (2 * step)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_values_alone_take_no_vectors_until_they_are_differentiated():
@@ -108,8 +108,8 @@ def test_gradients_of_large_matrices_whose_values_are_in_another_order():
     places = abs(values[:, None] - alone).argmin(1)
     assert (places != np.arange(200)).any()
     left = np.linalg.inv(vectors)
-    wanted = ((vectors * weights[places]) @ left).T.real
-    np.testing.assert_allclose(of_values, wanted, rtol=1e-6, atol=1e-8)
+    expected = ((vectors * weights[places]) @ left).T.real
+    np.testing.assert_allclose(of_values, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_what_is_refused():

@@ -123,9 +123,11 @@ def test_values_are_those_of_scipy(key):
             getattr(scipy.linalg, name)(*operands),
         )
     )
-    for found, wanted in zip(sg.evaluate([*ours], feeds), theirs, strict=True):
-        assert found.shape == np.shape(wanted)
-        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-11 * np.max(np.abs(wanted)))
+    for actual, expected in zip(sg.evaluate([*ours], feeds), theirs, strict=True):
+        assert actual.shape == np.shape(expected)
+        np.testing.assert_allclose(
+            actual, expected, rtol=1e-9, atol=1e-11 * np.max(np.abs(expected))
+        )
 
 
 #: Matrices that are not symmetric, and losses of single elements: transposes matter.
@@ -186,18 +188,20 @@ def test_the_derivative_of_a_real_schur_form_with_pairs_of_eigenvalues():
 @pytest.mark.parametrize("kind", [1, 2, 3])
 @pytest.mark.parametrize("pair", [(INDEFINITE, SYMMETRIC), (Z + np.conj(Z).T, HERMITIAN)])
 def test_generalized_eigenvalues_are_those_of_scipy(kind, pair):
-    found = sg.linalg.eigh(*pair, type=kind)
+    actual = sg.linalg.eigh(*pair, type=kind)
     w, v = scipy.linalg.eigh(*pair, type=kind)
-    np.testing.assert_allclose(found.eigenvalues, w, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(abs(found.eigenvectors), abs(v), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(actual.eigenvalues, w, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(abs(actual.eigenvectors), abs(v), rtol=1e-8, atol=1e-10)
     only = sg.linalg.eigvalsh(pair[0], b=pair[1], type=kind)
     np.testing.assert_allclose(only, w, rtol=1e-10, atol=1e-12)
 
 
 def test_functions_of_matrices_by_eigenvectors():
     for matrix, function in ((SYMMETRIC, np.exp), (A * 0.1, np.sin), (NEAR, np.cos)):
-        wanted = scipy.linalg.funm(matrix, function)
-        np.testing.assert_allclose(sg.linalg.funm(matrix, function), wanted, rtol=1e-9, atol=1e-11)
+        expected = scipy.linalg.funm(matrix, function)
+        np.testing.assert_allclose(
+            sg.linalg.funm(matrix, function), expected, rtol=1e-9, atol=1e-11
+        )
     assert np.isnan(sg.linalg.funm(np.diag([-1.0, 2.0]), np.sqrt)).all()
     t, z = sg.linalg.rsf2csf(*scipy.linalg.schur(A))
     np.testing.assert_allclose(z @ t @ np.conj(z).T, A, atol=1e-12)
@@ -206,9 +210,9 @@ def test_functions_of_matrices_by_eigenvectors():
 
 def test_numbers_of_eigenvalues_select_them():
     w, v = sg.linalg.eigh_tridiagonal(V, W, select="i", select_range=(1, 2))
-    wanted = scipy.linalg.eigh_tridiagonal(V, W, select="i", select_range=(1, 2))
-    np.testing.assert_allclose(w, wanted[0], rtol=1e-12)
-    np.testing.assert_allclose(abs(v), abs(wanted[1]), rtol=1e-10)
+    expected = scipy.linalg.eigh_tridiagonal(V, W, select="i", select_range=(1, 2))
+    np.testing.assert_allclose(w, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(abs(v), abs(expected[1]), rtol=1e-10)
     with assert_refused(ArgumentError, "select='v'", line="tridiagonal"):
         sg.linalg.eigh_tridiagonal(V, W, select="v", select_range=(0.0, 1.0))
 
@@ -226,8 +230,8 @@ def test_what_forms_are_not_of():
 def test_factors_solve_systems_as_scipys_do():
     for factors in map(scipy.linalg.lu_factor, (A, Z)):
         for trans in (0, 1, 2):
-            found = sg.evaluate(sg.linalg.lu_solve(factors, B, trans))
-            np.testing.assert_allclose(found, scipy.linalg.lu_solve(factors, B, trans), rtol=1e-12)
+            actual = sg.evaluate(sg.linalg.lu_solve(factors, B, trans))
+            np.testing.assert_allclose(actual, scipy.linalg.lu_solve(factors, B, trans), rtol=1e-12)
     r, q = sg.evaluate([*sg.linalg.rq(A[:3])])
     np.testing.assert_allclose(r @ q, A[:3], atol=1e-14)
     np.testing.assert_allclose(q @ q.T, np.eye(4), atol=1e-14)
@@ -253,10 +257,10 @@ def test_batches_of_matrices_and_right_hand_sides_broadcast(name, number):
     ):  # fmt: skip
         a = (HERMITIAN if number == "complex128" else SYMMETRIC) + RNG.random((*batch, 1, 1))
         b = RNG.normal(size=right)
-        wanted = np.linalg.inv(a) @ (b[:, None] if b.ndim == 1 else b)
-        found = sg.evaluate(SOLVED_BY[name](sg.constant(a), b))
-        wanted = wanted[..., 0] if b.ndim == 1 else wanted
-        np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12, err_msg=str(batch))
+        expected = np.linalg.inv(a) @ (b[:, None] if b.ndim == 1 else b)
+        actual = sg.evaluate(SOLVED_BY[name](sg.constant(a), b))
+        expected = expected[..., 0] if b.ndim == 1 else expected
+        np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12, err_msg=str(batch))
 
 
 def test_chains_and_tensors_are_those_of_numpy():
@@ -264,11 +268,11 @@ def test_chains_and_tensors_are_those_of_numpy():
     chain = np.linalg.multi_dot([x, B, R, W[:2]])
     np.testing.assert_allclose(sg.evaluate(chain, {"x": A}), A @ B @ R @ W[:2], rtol=1e-13)
     tensor = RNG.normal(size=(2, 3, 6))
-    found = sg.evaluate(sg.linalg.tensorinv(tensor))
-    np.testing.assert_allclose(found, np.linalg.tensorinv(tensor), rtol=1e-10)
+    actual = sg.evaluate(sg.linalg.tensorinv(tensor))
+    np.testing.assert_allclose(actual, np.linalg.tensorinv(tensor), rtol=1e-10)
     right = RNG.normal(size=(2, 3))
-    found = sg.evaluate(sg.linalg.tensorsolve(tensor, right))
-    np.testing.assert_allclose(found, np.linalg.tensorsolve(tensor, right), rtol=1e-10)
+    actual = sg.evaluate(sg.linalg.tensorsolve(tensor, right))
+    np.testing.assert_allclose(actual, np.linalg.tensorsolve(tensor, right), rtol=1e-10)
 
 
 def test_a_compiled_equation_is_the_evaluated_one():
@@ -276,9 +280,9 @@ def test_a_compiled_equation_is_the_evaluated_one():
     x = sg.linalg.solve_sylvester(a, STABLE, SYMMETRIC)
     outs = {"x": x, "g": sg.grad(x.sum(), a)}
     feeds = {"a": np.stack([A, STABLE])}
-    found, wanted = sg.compile(outs).run(feeds), sg.evaluate(outs, feeds)
-    for name, array in wanted.items():
-        np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-14)
+    actual, expected = sg.compile(outs).run(feeds), sg.evaluate(outs, feeds)
+    for name, array in expected.items():
+        np.testing.assert_allclose(actual[name], array, rtol=1e-12, atol=1e-14)
 
 
 def test_what_has_no_result():

@@ -122,7 +122,7 @@ def test_a_child_that_is_forked_during_a_call_finds_the_library_free(jit):
     with sg.options(jit=jit):
         f = sg.compile(L.inv(x) + 1.0)
         feed = {"x": np.random.default_rng(0).normal(size=(n, n)) + n * np.eye(n)}
-        wanted, before = f.run(feed).tobytes(), library and library[0]()
+        expected, before = f.run(feed).tobytes(), library and library[0]()
         ended = threading.Event()
 
         def work():
@@ -139,7 +139,7 @@ def test_a_child_that_is_forked_during_a_call_finds_the_library_free(jit):
                     signal.alarm(20)
                     busy = any(member.is_busy() for member in forks.members())
                     threads = library and library[0]()
-                    right = f.run(feed).tobytes() == wanted
+                    right = f.run(feed).tobytes() == expected
                     os._exit(4 * busy + 2 * (threads != before) + (not right))
                 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         finally:
@@ -234,13 +234,13 @@ def test_pivots_are_those_of_lapack(m, n, has_ties, seed):
     x = random.integers(-1, 2, (3, m, n)) * 1.0 if has_ties else random.normal(size=(3, m, n))
     for array, *factors in zip(x, *sg.evaluate(list(LU()(sg.constant(x)))), strict=True):
         packed, permutation, swaps = factors
-        wanted, pivots, _ = scipy.linalg.lapack.dgetrf(array.T)
+        expected, pivots, _ = scipy.linalg.lapack.dgetrf(array.T)
         order = np.arange(n)
         for j, other in enumerate(pivots):
             order[[j, other]] = order[[other, j]]
         np.testing.assert_array_equal(permutation, order)
         assert swaps == np.count_nonzero(pivots != np.arange(len(pivots)))
-        np.testing.assert_allclose(packed, wanted.T, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(packed, expected.T, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.thinned(4)
@@ -254,12 +254,12 @@ def test_on_both_sides_of_where_lapack_takes_over(n, dtype):
     outs = {"x": solved, "by_b": sg.grad(solved.sum(), b), "lower": lower}
     results = sg.compile({**outs, "c": sg.linalg.cholesky(p)}).run(feeds)
     wide = {name: array.astype(np.float64) for name, array in feeds.items()}
-    wanted = {
+    expected = {
         "x": np.linalg.solve(wide["x"], wide["b"]),
         "by_b": np.linalg.solve(wide["x"].swapaxes(1, 2), np.ones_like(wide["b"])),
         "lower": np.linalg.solve(np.tril(wide["x"]), wide["b"]),
         "c": np.linalg.cholesky(wide["p"]),
     }
-    for name, array in wanted.items():
+    for name, array in expected.items():
         near = 1e4 * np.finfo(dtype).eps * abs(array).max()
         np.testing.assert_allclose(results[name], array, atol=near, err_msg=name)

@@ -167,14 +167,14 @@ def test_compiled_programs_give_what_the_evaluator_does_on_every_number_of_threa
         feeds |= {f"{name}{i}": a for i, a in enumerate(arrays)}
         outs |= {f"{name}{i}": out for i, out in enumerate(results(function(*inputs)))}
     graph = sg.Graph(outs)
-    wanted = sg.evaluate(graph, feeds)
+    expected = sg.evaluate(graph, feeds)
     first = {}
     for threads, jit in ((1, True), (3, True), (1, False)):
         with sg.options(jit=jit):
-            found = sg.compile(graph, threads=threads).run(feeds)
-        for name, array in wanted.items():
-            np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-13, err_msg=name)
-            np.testing.assert_array_equal(found[name], first.setdefault(name, found[name]))
+            actual = sg.compile(graph, threads=threads).run(feeds)
+        for name, array in expected.items():
+            np.testing.assert_allclose(actual[name], array, rtol=1e-12, atol=1e-13, err_msg=name)
+            np.testing.assert_array_equal(actual[name], first.setdefault(name, actual[name]))
 
 
 @pytest.mark.slow
@@ -250,11 +250,11 @@ def test_large_matrices_work_in_blocks():
     x = sg.input("x", (n, n), "float64")
     array = definite(n, n)
     graph = sg.Graph({"l": L.cholesky(x), "w": L.eigvalsh(x), "s": L.svdvals(x), "i": L.inv(x)})
-    found = sg.compile(graph).run({"x": array})
-    np.testing.assert_allclose(found["l"], N.cholesky(array), rtol=1e-10, atol=1e-9)
-    np.testing.assert_allclose(found["w"], N.eigvalsh(array), rtol=1e-9)
-    np.testing.assert_allclose(found["s"], N.svdvals(array), rtol=1e-9)
-    np.testing.assert_allclose(found["i"] @ array, np.eye(n), atol=1e-7)
+    actual = sg.compile(graph).run({"x": array})
+    np.testing.assert_allclose(actual["l"], N.cholesky(array), rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(actual["w"], N.eigvalsh(array), rtol=1e-9)
+    np.testing.assert_allclose(actual["s"], N.svdvals(array), rtol=1e-9)
+    np.testing.assert_allclose(actual["i"] @ array, np.eye(n), atol=1e-7)
     q, r = sg.evaluate(list(L.qr(x)), {"x": array})
     np.testing.assert_allclose(q @ r, array, atol=1e-8)
     u, s, v = sg.evaluate(list(L.svd(x[:, :90])), {"x": array})
@@ -277,9 +277,9 @@ def test_derivatives_of_rectangles_of_two_named_sizes(name):
     named = outputs("m", "n")
     for m, n in [(3, 3), (5, 3), (3, 5), (1, 4), (4, 1)]:
         feeds = {"x": normal(m, n)}
-        wanted = outputs(m, n).run(feeds)
-        for order, found in named.run(feeds).items():
-            np.testing.assert_allclose(found, wanted[order], rtol=1e-9, atol=1e-9)
+        expected = outputs(m, n).run(feeds)
+        for order, actual in named.run(feeds).items():
+            np.testing.assert_allclose(actual, expected[order], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.slow
@@ -299,15 +299,15 @@ def test_triangular_systems_of_several_blocks_and_parts(n, dtype):
     results = [sg.compile(graph, threads=k).run({"x": a, "y": b}) for k in (1, 2)]
     named = sg.evaluate(graph, {"x": a, "y": b})
     for name, (trans, lower, unit) in cases.items():
-        found = results[0][name]
-        assert same_bytes(found, results[1][name])
-        assert same_bytes(found, np.asarray(named[name]))
+        actual = results[0][name]
+        assert same_bytes(actual, results[1][name])
+        assert same_bytes(actual, np.asarray(named[name]))
         for k in range(2):
-            wanted = scipy.linalg.solve_triangular(
+            expected = scipy.linalg.solve_triangular(
                 a[k].astype(np.float64), b[k].astype(np.float64), trans, lower, unit
             )
-            bound = 40 * np.finfo(dtype).eps * np.abs(wanted).max()
-            np.testing.assert_allclose(found[k], wanted, rtol=0, atol=bound)
+            bound = 40 * np.finfo(dtype).eps * np.abs(expected).max()
+            np.testing.assert_allclose(actual[k], expected, rtol=0, atol=bound)
 
 
 def test_numpys_functions_take_values():
@@ -330,8 +330,8 @@ def test_named_sizes_compile_once():
     for size in (1, 4, 0, 7):
         array, row = definite(size, size) if size else np.zeros((0, 0)), normal(size)
         solved = N.solve(array, row)
-        wanted = N.slogdet(array)[1] + solved @ solved + N.eigvalsh(array).sum()
-        np.testing.assert_allclose(f.run({"x": array, "y": row})["loss"], wanted, rtol=1e-10)
+        expected = N.slogdet(array)[1] + solved @ solved + N.eigvalsh(array).sum()
+        np.testing.assert_allclose(f.run({"x": array, "y": row})["loss"], expected, rtol=1e-10)
 
 
 @pytest.mark.thinned(3)
@@ -345,10 +345,10 @@ def test_small_determinants_have_gradients_where_they_are_zero(n):
         rest = np.delete(np.delete(arrays, i, 1), j, 2)
         minors[:, i, j] = (-1) ** (i + j) * N.det(rest).round()
     x = sg.input("x", ("b", n, n), "float64")
-    found = sg.compile({"d": L.det(x), "slope": sg.grad(L.det(x).sum(), x)}).run({"x": arrays})
-    np.testing.assert_array_equal(found["slope"], minors)
-    np.testing.assert_array_equal(found["d"], (arrays[:, 0] * minors[:, 0]).sum(-1))
-    assert (found["d"][::2] == 0).all()
+    actual = sg.compile({"d": L.det(x), "slope": sg.grad(L.det(x).sum(), x)}).run({"x": arrays})
+    np.testing.assert_array_equal(actual["slope"], minors)
+    np.testing.assert_array_equal(actual["d"], (arrays[:, 0] * minors[:, 0]).sum(-1))
+    assert (actual["d"][::2] == 0).all()
 
 
 def exact_det(rows):
@@ -376,12 +376,12 @@ def test_small_determinants_of_float64_overflow_where_they_are_too_large_alone(n
     finite = 0
     for number, array in enumerate(arrays):
         rows = [[Fraction(entry) for entry in row] for row in array.tolist()]
-        wanted = [(found["d"][number], exact_det(rows))]
+        expected = [(found["d"][number], exact_det(rows))]
         for i, j in np.ndindex(n, n):
             minor = [row[:j] + row[j + 1 :] for k, row in enumerate(rows) if k != i]
             sign = (-1) ** (i + j)
-            wanted.append((sign * found["slope"][number, i, j], exact_det(minor)))
-        for value, (true, size) in wanted:
+            expected.append((sign * found["slope"][number, i, j], exact_det(minor)))
+        for value, (true, size) in expected:
             if abs(true) > Fraction(finfo("float64").max):
                 assert value == (np.inf if true > 0 else -np.inf)
             else:
@@ -407,15 +407,15 @@ def test_bases_of_ranges_and_null_spaces_are_those_of_scipy(dtype):
     low = whole[:, :2] @ whole[:2]
     for matrix, rank in ((whole, 4), (whole.T, 4), (low, 2), (low * 0.0, 0)):
         for name in ("orth", "null_space"):
-            wanted = getattr(scipy.linalg, name)(matrix)
+            expected = getattr(scipy.linalg, name)(matrix)
             now = getattr(sg.linalg, name)(matrix)
             of_value = sg.evaluate(getattr(sg.linalg, name)(sg.constant(matrix), rank=rank))
-            for found in (now, of_value):
-                assert found.shape == wanted.shape
-                ours, theirs = found @ found.conj().T, wanted @ wanted.conj().T
+            for actual in (now, of_value):
+                assert actual.shape == expected.shape
+                ours, theirs = actual @ actual.conj().T, expected @ expected.conj().T
                 np.testing.assert_allclose(ours, theirs, atol=1e-12)
                 np.testing.assert_allclose(
-                    found.conj().T @ found, np.eye(found.shape[1]), atol=1e-12
+                    actual.conj().T @ actual, np.eye(actual.shape[1]), atol=1e-12
                 )
     with pytest.raises(sg.errors.ArgumentError, match="rank=n says how many"):
         sg.linalg.orth(sg.input("a", (3, 2), "float64"))
@@ -425,11 +425,11 @@ def test_bases_of_ranges_and_null_spaces_are_those_of_scipy(dtype):
 def test_expm_of_no_elements(shape):
     x = sg.input("x", shape, "float64")
     results = {"y": L.expm(x), "slope": sg.grad(L.expm(x).sum(), x)}
-    for found in (
+    for actual in (
         sg.evaluate(results, {"x": np.zeros(shape)}),
         sg.compile(results).run({"x": np.zeros(shape)}),
     ):
-        assert found["y"].shape == found["slope"].shape == shape
+        assert actual["y"].shape == actual["slope"].shape == shape
 
 
 def test_exponentials_of_one_batch_do_not_depend_on_each_other():
@@ -438,10 +438,10 @@ def test_exponentials_of_one_batch_do_not_depend_on_each_other():
     x[3, 1, 2] = np.nan
     a = sg.input("a", x.shape, "float64")
     value = L.expm(a, max_squarings=4, errors="nan")
-    found = sg.compile(sg.Graph({"e": value, "g": sg.grad(value.sum(), a)})).run({"a": x})
-    for way in (found["e"], np.asarray(L.expm(x, max_squarings=4, errors="nan"))):
+    actual = sg.compile(sg.Graph({"e": value, "g": sg.grad(value.sum(), a)})).run({"a": x})
+    for way in (actual["e"], np.asarray(L.expm(x, max_squarings=4, errors="nan"))):
         np.testing.assert_allclose(way[:2], scipy.linalg.expm(x[:2]), rtol=1e-12)
         assert np.isnan(way[2:]).all()
     for k in range(2):  # the derivative of a sum is that of the transposed matrix along ones
-        wanted = scipy.linalg.expm_frechet(x[k].T, np.ones((5, 5)), compute_expm=False)
-        np.testing.assert_allclose(found["g"][k], wanted, rtol=1e-10)
+        expected = scipy.linalg.expm_frechet(x[k].T, np.ones((5, 5)), compute_expm=False)
+        np.testing.assert_allclose(actual["g"][k], expected, rtol=1e-10)

@@ -22,11 +22,11 @@ def test_steps_are_those_of_scipy(name):
     matrix, ours = MATRICES[name], getattr(sg.linalg, name)
     inverse = sp.diags_array(1.0 / matrix.diagonal()).tocsr()
     for options in ({}, {"maxiter": 2}, {"M": inverse}, {"x0": np.ones(N)}, {"atol": 1e-2}):
-        wanted, info = getattr(theirs, name)(matrix, RIGHT, rtol=1e-9, **options)
+        expected, info = getattr(theirs, name)(matrix, RIGHT, rtol=1e-9, **options)
         x, number = sg.evaluate(list(ours(matrix, B, rtol=1e-9, **options)), {"b": RIGHT})
         # Theirs also end within a cycle of gmres.
         near = 1e-8 if name == "cg" else 10 * max(options.get("atol", 0.0), 1e-7)
-        np.testing.assert_allclose(x, wanted, atol=near * np.abs(wanted).max())
+        np.testing.assert_allclose(x, expected, atol=near * np.abs(expected).max())
         assert number == info
 
 
@@ -45,22 +45,22 @@ def test_derivatives_are_those_of_a_dense_solve(name, form):
         "dense": dense,
         "function": lambda v, data: ours.with_data(data) @ v,
     }
-    found = []
+    actual = []
     for x in (getattr(sg.linalg, name)(forms[form], B, **options).x, sg.linalg.solve(dense, B)):
         slopes = sg.grad((sg.sin(x) * np.arange(N)).sum(), [data, B])
         second = sg.grad(sum((each * each).sum() for each in slopes), [data, B])
         moved = sg.jvp(x, [data, B], [np.ones(matrix.nnz), np.ones(N)])
         outs = {f"o{k}": each for k, each in enumerate([x, *slopes, *second, moved])}
-        found.append(sg.compile(outs).run({"b": RIGHT, "data": matrix.data}))
-    for key, wanted in found[1].items():
-        np.testing.assert_allclose(found[0][key], wanted, rtol=1e-6, atol=1e-8)
+        actual.append(sg.compile(outs).run({"b": RIGHT, "data": matrix.data}))
+    for key, expected in actual[1].items():
+        np.testing.assert_allclose(actual[0][key], expected, rtol=1e-6, atol=1e-8)
 
 
 def test_batches_tensors_and_right_sides_of_zeros():
     rows = RNG.normal(size=(3, N))
     solve = sg.vmap(lambda b: sg.linalg.cg(CHAIN, b, rtol=1e-12).x)
-    wanted = np.linalg.solve(CHAIN.toarray(), rows.T).T
-    np.testing.assert_allclose(sg.evaluate(solve(sg.constant(rows))), wanted, atol=1e-9)
+    expected = np.linalg.solve(CHAIN.toarray(), rows.T).T
+    np.testing.assert_allclose(sg.evaluate(solve(sg.constant(rows))), expected, atol=1e-9)
     tensor = sg.eager.Tensor(RIGHT, requires_grad=True)
     sg.linalg.cg(CHAIN, tensor, rtol=1e-12).x.sum().backward()
     np.testing.assert_allclose(tensor.grad, np.linalg.solve(CHAIN.toarray(), np.ones(N)))

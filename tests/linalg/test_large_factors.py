@@ -102,15 +102,15 @@ def test_named_sizes_and_threads_keep_the_bits():
     named = sg.input("a", (n, n), "float64"), sg.input("b", (n, k), "float64")
     a, b = RNG.normal(size=(90, 90)), RNG.normal(size=(90, 21))
     plain = sg.input("a", (90, 90), "float64"), sg.input("b", (90, 21), "float64")
-    found = []
+    actual = []
     for x, y in (named, plain):
         loss = sg.sum(sg.linalg.solve(x, y) ** 2)
         graph = sg.Graph({"loss": loss, "a": sg.grad(loss, x), "b": sg.grad(loss, y)})
         for threads in (1, 2):
             with sg.options(threads=threads):
                 run = sg.compile(graph).run({"a": a, "b": b})
-                found.append([run[name].tobytes() for name in ("a", "b")])
-    assert all(each == found[0] for each in found)
+                actual.append([run[name].tobytes() for name in ("a", "b")])
+    assert all(each == actual[0] for each in actual)
 
 
 @pytest.mark.parametrize("n", [SMALL + 2, 64])
@@ -120,9 +120,9 @@ def test_singular_matrices_and_nan(n):
     b = np.ones((2, n, 3))
     with pytest.raises(LinearAlgebraError, match="matrix 1 is singular"):
         sg.linalg.solve(a, b)
-    found = sg.linalg.solve(a, b, errors="nan")
-    assert np.isfinite(found[0]).all()
-    assert not np.isfinite(found[1]).all()
+    actual = sg.linalg.solve(a, b, errors="nan")
+    assert np.isfinite(actual[0]).all()
+    assert not np.isfinite(actual[1]).all()
     sign, logarithm = sg.linalg.slogdet(a)
     assert sign[1] == 0.0
     assert logarithm[1] == -np.inf
@@ -148,11 +148,11 @@ def test_the_gradient_of_a_larger_system_is_the_adjoint_solution():
     a, b = RNG.normal(size=(40, 40)), RNG.normal(size=(40, 5))
     x, y = sg.input("x", (40, 40), "float64"), sg.input("y", (40, 5), "float64")
     loss = sg.sum(sg.linalg.solve(x, y) ** 2)
-    found = sg.compile(sg.Graph({"x": sg.grad(loss, x), "y": sg.grad(loss, y)})).run(
+    actual = sg.compile(sg.Graph({"x": sg.grad(loss, x), "y": sg.grad(loss, y)})).run(
         {"x": a, "y": b}
     )
     solution = np.linalg.solve(a, b)
     adjoint = np.linalg.solve(a.T, 2 * solution)
-    np.testing.assert_allclose(found["y"], adjoint, rtol=1e-9, atol=1e-9 * abs(adjoint).max())
-    wanted = -adjoint @ solution.T
-    np.testing.assert_allclose(found["x"], wanted, rtol=1e-9, atol=1e-9 * abs(wanted).max())
+    np.testing.assert_allclose(actual["y"], adjoint, rtol=1e-9, atol=1e-9 * abs(adjoint).max())
+    expected = -adjoint @ solution.T
+    np.testing.assert_allclose(actual["x"], expected, rtol=1e-9, atol=1e-9 * abs(expected).max())

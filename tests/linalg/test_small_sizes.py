@@ -87,27 +87,27 @@ def test_two_derivatives_are_those_of_differences(name, n):
     def at(a):
         return {key: np.array(value) for key, value in f.run({"x": a}).items()}
 
-    found = at(MATRICES[n])
-    assert np.isfinite(found["loss"])
+    actual = at(MATRICES[n])
+    assert np.isfinite(actual["loss"])
     step = 1e-6
     for place in np.ndindex(n, n):
         moved = np.zeros((n, n))
         moved[place] = step
         ahead, back = at(MATRICES[n] + moved), at(MATRICES[n] - moved)
-        wanted = {
+        expected = {
             "slope": (ahead["loss"] - back["loss"]) / (2 * step),
             "turn": ((ahead["slope"] - back["slope"]) * along).sum() / (2 * step),
         }
-        for key, value in wanted.items():
-            np.testing.assert_allclose(found[key][place], value, rtol=1e-4, atol=1e-4, err_msg=key)
-    assert found["slope"].shape == found["turn"].shape == (n, n)
+        for key, value in expected.items():
+            np.testing.assert_allclose(actual[key][place], value, rtol=1e-4, atol=1e-4, err_msg=key)
+    assert actual["slope"].shape == actual["turn"].shape == (n, n)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
 @pytest.mark.parametrize("sort", [None, "lhp"])
 def test_schur_forms_of_no_rows_are_empty(dtype, sort, capfd):
-    found = L.schur(np.zeros((0, 0), dtype), sort=sort)
-    assert [np.shape(each) for each in found[:2]] == [(0, 0), (0, 0)]
+    actual = L.schur(np.zeros((0, 0), dtype), sort=sort)
+    assert [np.shape(each) for each in actual[:2]] == [(0, 0), (0, 0)]
     assert capfd.readouterr() == ("", "")  # LAPACK prints what it refuses
 
 
@@ -118,6 +118,6 @@ def test_determinants_of_singular_matrices_are_0_where_other_pivots_overflow(dty
     matrix = (np.random.default_rng(0).normal(size=(n, n)) * scale).astype(dtype)
     matrix[n // 2] = 0.0
     x = sg.input("x", (n, n), dtype)
-    found = sg.compile({"det": L.det(x), "slope": sg.grad(L.det(x), x)}).run({"x": matrix})
-    assert found["det"] == np.linalg.det(matrix) == 0.0
-    assert not np.isnan(found["slope"]).any()  # cofactors that overflow are infinite
+    actual = sg.compile({"det": L.det(x), "slope": sg.grad(L.det(x), x)}).run({"x": matrix})
+    assert actual["det"] == np.linalg.det(matrix) == 0.0
+    assert not np.isnan(actual["slope"]).any()  # cofactors that overflow are infinite

@@ -172,13 +172,13 @@ def test_of_no_iterations_the_tape_has_the_gradients_that_graphs_have(iterations
         symbols = [variable(f"v{i}", sg.float64, a.shape) for i, a in enumerate(arrays)]
         given = {f"v{i}": a for i, a in enumerate(arrays)}
         value = function(*symbols)
-        wanted = sg.evaluate([value, *sg.grad(value, symbols)], given)
+        expected = sg.evaluate([value, *sg.grad(value, symbols)], given)
         tensors = [Tensor(a, True, "float64") for a in arrays]
         found = function(*tensors)
-        for one, other in zip([found, *grad(found, tensors)], wanted, strict=True):
+        for one, other in zip([found, *grad(found, tensors)], expected, strict=True):
             np.testing.assert_array_equal(one.data, other)
         function(*tensors).backward()
-        for tensor, other in zip(tensors, wanted[1:], strict=True):
+        for tensor, other in zip(tensors, expected[1:], strict=True):
             np.testing.assert_array_equal(tensor.grad.data, other)
 
 
@@ -203,12 +203,12 @@ def test_of_no_iterations_a_bounded_while_has_the_gradients_that_graphs_have(mos
     arrays = [np.array([1.0, -4.0, np.inf]), np.array([0.0, 2.0, np.nan])]
     symbols = [variable(f"v{i}", sg.float64, a.shape) for i, a in enumerate(arrays)]
     value = function(*symbols)
-    wanted = sg.evaluate(
+    expected = sg.evaluate(
         [value, *sg.grad(value, symbols)], {f"v{i}": a for i, a in enumerate(arrays)}
     )
     tensors = [Tensor(a, True, "float64") for a in arrays]
     found = function(*tensors)
-    for one, other in zip([found, *grad(found, tensors)], wanted, strict=True):
+    for one, other in zip([found, *grad(found, tensors)], expected, strict=True):
         np.testing.assert_array_equal(one.data, other)
 
 
@@ -242,6 +242,6 @@ def test_the_tape_runs_the_same_functions():
         tensors = [Tensor(a, True, "float64") for a in twins.arrays]
         found = grad(twins.looped(*tensors), tensors, allow_disconnected=True)
         values, feeds = inputs(twins)
-        wanted = sg.grad(twins.looped(*values), values, allow_disconnected=True)
-        for one, other in zip(found, sg.evaluate(wanted, feeds), strict=True):
+        expected = sg.grad(twins.looped(*values), values, allow_disconnected=True)
+        for one, other in zip(found, sg.evaluate(expected, feeds), strict=True):
             np.testing.assert_allclose(one.data, other, rtol=1e-9, atol=1e-9)

@@ -33,12 +33,12 @@ def test_each_iteration_has_a_key_of_its_own(reverse):
     graph = sg.Graph(values, updates=rng.updates)
     f = sg.compile(graph)
     for step in (0, 1):
-        found = f.run({})
-        np.testing.assert_array_equal(found["before"], words(0, step=step))
+        actual = f.run({})
+        np.testing.assert_array_equal(actual["before"], words(0, step=step))
         for name, stream in (("one", 1), ("other", 2)):
-            wanted = [words(stream, i, step=step) for i in range(4)]
-            np.testing.assert_array_equal(found[name], wanted)
-            assert len({row.tobytes() for row in found[name]}) == 4
+            expected = [words(stream, i, step=step) for i in range(4)]
+            np.testing.assert_array_equal(actual[name], expected)
+            assert len({row.tobytes() for row in actual[name]}) == 4
 
 
 @pytest.mark.slow
@@ -51,11 +51,13 @@ def test_nested_loops_branches_and_tests_fold_every_number():
 
     nested = sg.map(lambda _: sg.map(inner, np.arange(2)), np.arange(3))
     odd = sg.while_loop(lambda n: (rng.bits(()) & 1) == 0, lambda n: n + 1, 0, max_steps=50)
-    found = sg.compile({"nested": nested, "odd": odd}).run({"x": np.ones(2, "f4")})
-    wanted = [[words(1, i, j) for j in range(2)] for i in range(3)]  # the case of 0 is built first
-    np.testing.assert_array_equal(found["nested"], wanted)
+    actual = sg.compile({"nested": nested, "odd": odd}).run({"x": np.ones(2, "f4")})
+    expected = [
+        [words(1, i, j) for j in range(2)] for i in range(3)
+    ]  # the case of 0 is built first
+    np.testing.assert_array_equal(actual["nested"], expected)
     first = next(n for n in range(50) if words(2, n, shape=()) & 1)
-    assert found["odd"] == first
+    assert actual["odd"] == first
 
 
 def test_tensors_draw_behind_a_loop_what_graphs_draw():
@@ -66,10 +68,10 @@ def test_tensors_draw_behind_a_loop_what_graphs_draw():
         return sg.while_loop(lambda c: c.sum() < 5.0, grown, x) * rng.uniform(dtype="float64")
 
     x = variable("x", sg.float64, (2,))
-    wanted = sg.evaluate(program(sg.random.Generator(SEED), x), {"x": np.zeros(2)})
+    expected = sg.evaluate(program(sg.random.Generator(SEED), x), {"x": np.zeros(2)})
     rng = sg.random.Generator(SEED)
-    found = sg.function(lambda x: program(rng, x)).eagerly(np.zeros(2))
-    np.testing.assert_array_equal(found, wanted)
+    actual = sg.function(lambda x: program(rng, x)).eagerly(np.zeros(2))
+    np.testing.assert_array_equal(actual, expected)
 
     def program(rng, x):
         def body(c):
@@ -80,10 +82,10 @@ def test_tensors_draw_behind_a_loop_what_graphs_draw():
         return last + rng.poisson(x * 9.0) + rng.uniform(shape=(2,))
 
     given = np.array([0.5, 1.0], np.float32)
-    wanted = sg.evaluate(program(sg.random.Generator(SEED), sg.constant(given)))
+    expected = sg.evaluate(program(sg.random.Generator(SEED), sg.constant(given)))
     rng = sg.random.Generator(SEED)
-    found = sg.function(lambda x: program(rng, x)).eagerly(given)
-    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    actual = sg.function(lambda x: program(rng, x)).eagerly(given)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 def dropped(rng, x, w, scan=sg.scan):
@@ -114,10 +116,10 @@ def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs():
         {"threads": 2, "checkpoint": "recompute"},
         {"pipeline": "O0", "fuse": False},
     ]
-    wanted = {name: a.tobytes() for name, a in whole.run(feeds).items()}
+    expected = {name: a.tobytes() for name, a in whole.run(feeds).items()}
     for way in ways:
-        found = sg.compile(graph, **way).run(feeds)
-        assert {name: a.tobytes() for name, a in found.items()} == wanted, way
+        actual = sg.compile(graph, **way).run(feeds)
+        assert {name: a.tobytes() for name, a in actual.items()} == expected, way
     # The same masks, iteration by iteration, in NumPy.
     h, states = np.zeros((3, 4)), sg.evaluate(hs, feeds)
     for i in range(4):
@@ -136,24 +138,24 @@ def test_a_batch_of_tensors_draws_what_a_loop_over_it_does():
 
         return sg.fori_loop(0, 2, lambda i, c: each(noisy, c) + 0.5, x)
 
-    given, found = np.array([[0.5, 2.0], [0.5, 2.0], [1.0, 0.1]]), []
+    given, actual = np.array([[0.5, 2.0], [0.5, 2.0], [1.0, 0.1]]), []
     for each in (sg.map, lambda f, x: sg.vmap(f)(x)):
         rng = sg.random.Generator(SEED)
         with sg.eager_mode():
             x = Tensor(given, dtype="float64", requires_grad=True)
             runs = [program(rng, x, each) for _ in range(2)]
         runs[0].sum().backward()
-        found.append([*[run.data for run in runs], x.grad])
-    for one, other in zip(*found, strict=True):
+        actual.append([*[run.data for run in runs], x.grad])
+    for one, other in zip(*actual, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10)
-    assert np.unique(found[1][0]).size == given.size
+    assert np.unique(actual[1][0]).size == given.size
     rng = sg.random.Generator(SEED)
     graph = sg.evaluate(program(rng, sg.constant(given), sg.map))
-    np.testing.assert_allclose(found[1][0], graph, rtol=1e-10)
+    np.testing.assert_allclose(actual[1][0], graph, rtol=1e-10)
 
 
 def test_keys_of_iterations_are_no_draws_of_the_program():
     key, number = (np.uint64(each) for each in (7, 3))
-    (found,) = sg.evaluate([fold_key(sg.constant(key), sg.constant(number))])
+    (actual,) = sg.evaluate([fold_key(sg.constant(key), sg.constant(number))])
     draws = [RandomBits((), U64, stream)(key, number) for stream in range(16)]
-    assert int(found) not in {int(each) for each in sg.evaluate(draws)}
+    assert int(actual) not in {int(each) for each in sg.evaluate(draws)}

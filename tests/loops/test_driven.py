@@ -342,12 +342,12 @@ def test_the_reason_is_explained_and_the_loop_is_right(reason, rng):
     assert str(reason) in {step["driven"] for step in explanation.as_json()["steps"]}
 
     feeds = {each.name: given(each, rng) for each in graph.inputs}
-    found, wanted = program.run(feeds), row.loop(**feeds)
-    for name, array in (wanted if isinstance(wanted, dict) else {"y": wanted}).items():
+    actual, expected = program.run(feeds), row.loop(**feeds)
+    for name, array in (expected if isinstance(expected, dict) else {"y": expected}).items():
         scale = np.abs(np.asarray(array, "float64")).max(initial=0.0)
-        assert found[name].shape == np.shape(array)
+        assert actual[name].shape == np.shape(array)
         np.testing.assert_allclose(
-            found[name].astype("float64"),
+            actual[name].astype("float64"),
             np.asarray(array, "float64"),
             row.tolerance,
             row.tolerance * scale,
@@ -366,13 +366,13 @@ def test_rows_have_the_same_bytes_on_both_sides_of_the_bound(count, rng, monkeyp
     c, rows = over(9, 5, count=count)
     graph = sg.Graph({"y": scan(lambda c: c - c.mean(axis=1, keepdims=True), c, rows)})
     feeds = {each.name: given(each, rng) for each in graph.inputs}
-    found, kernels = [], []
+    actual, kernels = [], []
     for most in (15, 14):  # a carry is loaded and stored, a slice is loaded
         monkeypatch.setattr(time_loops, "MOST_ACCESSED", most)
         program = sg.compile(graph)
-        found.append(program.run(feeds)["y"].tobytes())
+        actual.append(program.run(feeds)["y"].tobytes())
         kernels.append([step.kernels() for step in program.schedule.steps])
-    assert found[0] == found[1]
+    assert actual[0] == actual[1]
     assert kernels[0] != kernels[1]
     assert count != "n" or str(LoopRefusal.Wide) in str(program.explanation())
 
@@ -399,5 +399,5 @@ def test_sums_over_rows_of_a_constant_read_twice_follow_the_loop(rng):
         return x.sum()
 
     steps = np.eye(2) * 1e-6
-    wanted = [(total(c + step) - total(c - step)) / 2e-6 for step in steps]
-    np.testing.assert_allclose(f.run({"c": c, "x": first})["slope"], wanted, rtol=1e-7)
+    expected = [(total(c + step) - total(c - step)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(f.run({"c": c, "x": first})["slope"], expected, rtol=1e-7)

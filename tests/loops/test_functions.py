@@ -77,8 +77,8 @@ def test_numbers_of_iterations_are_sizes_values_or_agree():
     steps = sg.fori_loop(2, x.shape[0], lambda i, y: y + i, 0)
     many = sg.fori_loop(0, n, lambda i, y: y * 2.0, x.sum())
     for rows in (0, 1, 2, 5):
-        found = sg.evaluate([steps, many], {"x": np.ones((rows, 2)), "n": 3})
-        assert [*map(float, found)] == [sum(range(2, rows)), 16.0 * rows]
+        actual = sg.evaluate([steps, many], {"x": np.ones((rows, 2)), "n": 3})
+        assert [*map(float, actual)] == [sum(range(2, rows)), 16.0 * rows]
     text = str(sg.Graph(steps))
     assert "iterations=max(t - 2, 0)" in text or "iterations=max(0, t - 2)" in text, text
     x, y = sg.input("x", ("s",), "float64"), sg.input("y", ("t",), "float64")
@@ -298,9 +298,9 @@ def test_what_a_traced_function_raises_names_it():
 def test_associative_scan_of_any_length(size, reverse):
     x = variable("x", sg.float64, (2, size))
     array = np.random.default_rng(size).normal(size=(2, size))
-    found = sg.evaluate(sg.associative_scan(sg.add, x, reverse, axis=1), {"x": array})
-    wanted = np.cumsum(array[:, ::-1], 1)[:, ::-1] if reverse else np.cumsum(array, 1)
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    actual = sg.evaluate(sg.associative_scan(sg.add, x, reverse, axis=1), {"x": array})
+    expected = np.cumsum(array[:, ::-1], 1)[:, ::-1] if reverse else np.cumsum(array, 1)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 @pytest.mark.slow
@@ -324,14 +324,14 @@ def test_associative_scan_of_a_named_length(reverse):
     for size in (0, 1, 2, 5, 12):
         rng = np.random.default_rng(size)
         feeds = {"a": rng.normal(size=(size, 2, 2)), "b": rng.normal(size=(size, 2, 1))}
-        wanted = sg.evaluate(outputs(size), feeds)
-        for name, found in named.run(feeds).items():
-            np.testing.assert_allclose(found, wanted[name], rtol=1e-9, atol=1e-11, err_msg=name)
+        expected = sg.evaluate(outputs(size), feeds)
+        for name, actual in named.run(feeds).items():
+            np.testing.assert_allclose(actual, expected[name], rtol=1e-9, atol=1e-11, err_msg=name)
     x = sg.input("x", (3, "n"), "float64")
     array = np.random.default_rng(3).normal(size=(3, 6))
-    found = sg.compile(sg.associative_scan(sg.maximum, x, reverse, axis=1)).run({"x": array})
+    actual = sg.compile(sg.associative_scan(sg.maximum, x, reverse, axis=1)).run({"x": array})
     step = -1 if reverse else 1
-    wanted = np.maximum.accumulate(array[:, ::step], 1)[:, ::step]
-    np.testing.assert_array_equal(found, wanted)
+    expected = np.maximum.accumulate(array[:, ::step], 1)[:, ::step]
+    np.testing.assert_array_equal(actual, expected)
     each = sg.function(sg.vmap(lambda row: sg.associative_scan(sg.add, row, reverse)))
     np.testing.assert_allclose(each(array), np.cumsum(array[:, ::step], 1)[:, ::step])

@@ -65,8 +65,8 @@ def test_they_are_those_of_the_loop_written_out(name, iterations, reverse):
     rows, h = PARTS[name](x, w, b), sg.zeros((ROWS, UNITS), "float64")
     for t in range(len(feeds["x"]))[:: -1 if reverse else 1]:
         h = step(h, rows[t], u)
-    wanted = sg.evaluate(sg.grad((h * h).sum(), fixed), feeds)
-    for one, other in zip(found, wanted, strict=True):
+    expected = sg.evaluate(sg.grad((h * h).sum(), fixed), feeds)
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
     # No product and no sum is left over the stack of all iterations.
     graph = sg.Graph({f"y{k}": slope for k, slope in enumerate(left)})

@@ -99,10 +99,10 @@ def test_bytes_are_those_of_parts(program):
     verify_graph(after)
     assert bool(count) is (program not in (indexed, whiles))  # these read rows as they are built
     assert take_rows(after)[1] == 0
-    wanted = sg.evaluate(before, feeds)
-    for found in (sg.evaluate(after, feeds), sg.evaluate(MergedLoops()(before), feeds)):
-        assert {k: a.tobytes() for k, a in found.items()} == {
-            k: a.tobytes() for k, a in wanted.items()
+    expected = sg.evaluate(before, feeds)
+    for actual in (sg.evaluate(after, feeds), sg.evaluate(MergedLoops()(before), feeds)):
+        assert {k: a.tobytes() for k, a in actual.items()} == {
+            k: a.tobytes() for k, a in expected.items()
         }
     assert sg.same_graph(sg.parse(str(after)), after)
 
@@ -115,9 +115,9 @@ def test_compiled_loops_have_the_values_of_the_evaluator(program):
     graph = sg.Graph(program(z, c, w), inputs=[z, c, w])
     feeds = {"z": complex_numbers(ROWS, WIDTH), "c": complex_numbers(WIDTH)}
     feeds["w"] = 0.3 * complex_numbers(WIDTH, WIDTH)
-    found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
-    for name, array in wanted.items():
-        np.testing.assert_allclose(found[name], array, 1e-11, 1e-11, err_msg=name)
+    actual, expected = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+    for name, array in expected.items():
+        np.testing.assert_allclose(actual[name], array, 1e-11, 1e-11, err_msg=name)
 
 
 def test_strided_parts_of_real_arrays_are_read_in_rows_and_joined():
@@ -133,8 +133,10 @@ def test_strided_parts_of_real_arrays_are_read_in_rows_and_joined():
     assert (count, loop.op.slices, len(loop.types)) == (2, 1, 2)
     assert [value.shape for value in loop.args[1:2]] == [(ROWS, WIDTH, 3)]
     feeds = {"x": RNG.normal(size=(ROWS, WIDTH, 3))}
-    found, wanted = sg.evaluate(after, feeds), sg.evaluate(graph, feeds)
-    assert {k: a.tobytes() for k, a in found.items()} == {k: a.tobytes() for k, a in wanted.items()}
+    actual, expected = sg.evaluate(after, feeds), sg.evaluate(graph, feeds)
+    assert {k: a.tobytes() for k, a in actual.items()} == {
+        k: a.tobytes() for k, a in expected.items()
+    }
 
 
 def test_parts_of_a_value_with_other_readers_stay_apart():
@@ -182,8 +184,8 @@ MEMORY = {
 @pytest.mark.parametrize("name", MEMORY)
 def test_memory_is_that_of_real_numbers(name):
     """But for rows of the carry, whose parts are copied when the loop begins and when it ends."""
-    found, real = complex_and_real(MEMORY[name])
-    assert found <= 1.05 * real + 4 * 8 * LONG, (found, real)
+    actual, real = complex_and_real(MEMORY[name])
+    assert actual <= 1.05 * real + 4 * 8 * LONG, (actual, real)
 
 
 @pytest.mark.slow
@@ -196,13 +198,15 @@ def test_a_budget_is_kept_that_is_a_share_of_the_array():
     small = sg.compile(program("complex128", LONG, square), memory_budget="30%")
     assert small.plan().peak_bytes < MANY * LONG * 16 * 0.4
     z, c = complex_numbers(MANY, LONG), complex_numbers(LONG)
-    wanted = sg.compile(program("complex128", LONG, square)).run({"z": z, "c": c})
-    found = small.run({"z": z, "c": c})
-    assert {k: a.tobytes() for k, a in found.items()} == {k: a.tobytes() for k, a in wanted.items()}
+    expected = sg.compile(program("complex128", LONG, square)).run({"z": z, "c": c})
+    actual = small.run({"z": z, "c": c})
+    assert {k: a.tobytes() for k, a in actual.items()} == {
+        k: a.tobytes() for k, a in expected.items()
+    }
 
 
 def test_rows_of_complex_parameters_are_taken():
     values = complex_numbers(4, 3)
     p, i = sg.parameter("p", values), sg.input("i", (2,), "int64")
-    found = sg.evaluate(sg.Graph({"y": p[i] * 2.0}), {"i": np.array([3, 0])})
-    np.testing.assert_array_equal(found["y"], values[[3, 0]] * 2.0)
+    actual = sg.evaluate(sg.Graph({"y": p[i] * 2.0}), {"i": np.array([3, 0])})
+    np.testing.assert_array_equal(actual["y"], values[[3, 0]] * 2.0)

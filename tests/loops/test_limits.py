@@ -30,8 +30,8 @@ def solution(k, **options):
 def assert_ends_at(error, time):
     assert error.code == "SG417"
     assert isinstance(error, CallError)
-    found = re.search(r"reached time (\S+), not the end", error.headline)
-    assert abs(float(found[1]) - time) < 0.05
+    actual = re.search(r"reached time (\S+), not the end", error.headline)
+    assert abs(float(actual[1]) - time) < 0.05
 
 
 #: A program of k, and where its derivative by k is known: y(2) = 1 / (1 - 2 k).
@@ -120,11 +120,11 @@ def test_nan_stands_where_it_is_asked_for():
     y = solution(k, on_failure="nan")
     end = sg.ode.rk45(growth, 1.0 + 0.0 * k, 0.0, 2.0, args=(k,), max_steps=9, on_failure="nan")
     whole = solution(k, dense=True, on_failure="nan")
-    found = sg.evaluate([y, end, whole.ys, whole(0.9), sg.grad(y[1], k)], {"k": 1.0})
-    np.testing.assert_allclose(found[0], [1.0, 2.0, np.nan], rtol=1e-5)
-    assert np.isnan(found[1])
-    np.testing.assert_allclose(found[2], [1.0, 2.0, np.nan], rtol=1e-5)
-    np.testing.assert_allclose([found[3], found[4]], [10.0, 2.0], rtol=1e-4)
+    actual = sg.evaluate([y, end, whole.ys, whole(0.9), sg.grad(y[1], k)], {"k": 1.0})
+    np.testing.assert_allclose(actual[0], [1.0, 2.0, np.nan], rtol=1e-5)
+    assert np.isnan(actual[1])
+    np.testing.assert_allclose(actual[2], [1.0, 2.0, np.nan], rtol=1e-5)
+    np.testing.assert_allclose([actual[3], actual[4]], [10.0, 2.0], rtol=1e-4)
 
 
 def test_the_hint_solves_a_stiff_equation():
@@ -140,12 +140,12 @@ def test_the_hint_solves_a_stiff_equation():
     with pytest.raises(ConvergenceError, match="1000 steps") as caught:
         solved()(np.array(1000.0))
     assert 'method="rosenbrock"' in caught.value.hint
-    found = solved(method="rosenbrock")(np.array(1000.0))
+    actual = solved(method="rosenbrock")(np.array(1000.0))
     exact = scipy.integrate.solve_ivp(
         lambda t, y: [y[1], 1000.0 * (1 - y[0] ** 2) * y[1] - y[0]], (0.0, 500.0), first,
         t_eval=times, method="Radau", rtol=1e-8, atol=1e-10,
     ).y.T  # fmt: skip
-    np.testing.assert_allclose(found, exact, rtol=1e-4)
+    np.testing.assert_allclose(actual, exact, rtol=1e-4)
 
 
 # -- equations ------------------------------------------------------------------------------------
@@ -210,8 +210,8 @@ def test_an_exponential_of_a_large_matrix_is_an_error(dtype):
     with pytest.raises(ConvergenceError, match=r"expm: a matrix of 1-norm 1e\+06"):
         sg.linalg.expm(large)
     assert np.isnan(sg.linalg.expm(large, errors="nan")).any()
-    found = sg.linalg.expm(large, max_squarings=40)
-    np.testing.assert_allclose(found, [[0.0, 0.0], [0.0, 1.0]], atol=1e-12)
+    actual = sg.linalg.expm(large, max_squarings=40)
+    np.testing.assert_allclose(actual, [[0.0, 0.0], [0.0, 1.0]], atol=1e-12)
     assert np.isnan(
         sg.linalg.expm(np.full_like(large, np.inf))
     ).any()  # no limit of steps: not an error

@@ -20,11 +20,11 @@ def test_the_fixed_method_is_of_fourth_order():
     errors = []
     for count in (11, 21):
         times = np.linspace(0.0, 2.0, count)
-        found = sg.evaluate(list(sg.ode.rk4(decay, first, times).values()))
-        assert found[0].shape == (count, 2)
-        wanted = [1.0 * np.exp(-2 * times), 3.0 * np.exp(-np.sin(times))]
+        actual = sg.evaluate(list(sg.ode.rk4(decay, first, times).values()))
+        assert actual[0].shape == (count, 2)
+        expected = [1.0 * np.exp(-2 * times), 3.0 * np.exp(-np.sin(times))]
         errors.append(
-            max(np.abs(found[0][:, 0] - wanted[0]).max(), np.abs(found[1] - wanted[1]).max())
+            max(np.abs(actual[0][:, 0] - expected[0]).max(), np.abs(actual[1] - expected[1]).max())
         )
     assert 12 < errors[0] / errors[1] < 22
     finer = sg.evaluate(sg.ode.rk4(decay, first, np.linspace(0.0, 2.0, 11), steps=2)["slow"])
@@ -40,11 +40,11 @@ def pendulum(t, y):
 def test_the_adaptive_method_holds_its_error(end):
     y = variable("y", sg.float64, (2,))
     last = sg.ode.rk45(pendulum, y, 0.0, end, rtol=1e-9, atol=1e-12, max_steps=2000)
-    wanted = solve_ivp(
+    expected = solve_ivp(
         lambda t, y: [y[1], -np.sin(y[0]) - 0.1 * y[1]],
         (0.0, end), [1.0, 0.5], rtol=1e-11, atol=1e-13,
     ).y[:, -1]  # fmt: skip
-    np.testing.assert_allclose(sg.evaluate(last, {"y": [1.0, 0.5]}), wanted, rtol=1e-7)
+    np.testing.assert_allclose(sg.evaluate(last, {"y": [1.0, 0.5]}), expected, rtol=1e-7)
 
 
 def trials(f, y, end, rtol, atol):
@@ -88,10 +88,10 @@ def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol):
 def test_a_step_that_fails_is_made_again():
     """The first one to try is the whole way, which is too long."""
     last = sg.ode.rk45(pendulum, np.array([1.0, 0.5]), 0.0, 2.0, first=2.0, rtol=1e-7, max_steps=60)
-    wanted = solve_ivp(
+    expected = solve_ivp(
         lambda t, y: [y[1], -np.sin(y[0]) - 0.1 * y[1]], (0.0, 2.0), [1.0, 0.5], rtol=1e-10
     ).y[:, -1]
-    np.testing.assert_allclose(sg.evaluate(last), wanted, rtol=1e-5)
+    np.testing.assert_allclose(sg.evaluate(last), expected, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -105,8 +105,8 @@ def test_gradients_go_through_the_steps():
         slopes = sg.grad(y, [k, start])
         bend = sg.grad(slopes[0], k)
         at = {"k": 1.0, "y": 1.0}
-        found = [float(each) for each in sg.evaluate([y, *slopes, bend], at)]
-        np.testing.assert_allclose(found, [0.25, -3 / 16, 1 / 16, 18 / 64], rtol=1e-5)
+        actual = [float(each) for each in sg.evaluate([y, *slopes, bend], at)]
+        np.testing.assert_allclose(actual, [0.25, -3 / 16, 1 / 16, 18 / 64], rtol=1e-5)
 
 
 def by_adjoint(method, f, y, start, end, count=61):
@@ -126,8 +126,8 @@ def test_gradients_by_the_adjoint_method_are_those_of_the_closed_form(method):
     bend = sg.grad(slopes[0], k)
     at = {"k": 1.0, "y": 1.0, "start": 0.5, "end": 3.5}
     values = {str(place): value for place, value in enumerate([y, *slopes, bend])}
-    found = [float(each) for each in sg.compile(values).run(at).values()]
-    np.testing.assert_allclose(found, [0.25, -3 / 16, 1 / 16, 1 / 16, -1 / 16, 18 / 64], rtol=2e-6)
+    actual = [float(each) for each in sg.compile(values).run(at).values()]
+    np.testing.assert_allclose(actual, [0.25, -3 / 16, 1 / 16, 1 / 16, -1 / 16, 18 / 64], rtol=2e-6)
 
 
 @pytest.mark.slow
@@ -218,10 +218,10 @@ def test_args_are_passed_on_and_have_gradients(method, adjoint):
     def exact(rate, shift):
         return (3.0 - shift / rate) * sg.exp(-rate) + shift / rate
 
-    found = sg.value_and_grad(end, (0, 1))(0.7, 0.2)
+    actual = sg.value_and_grad(end, (0, 1))(0.7, 0.2)
     expected = sg.value_and_grad(exact, (0, 1))(0.7, 0.2)
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
-    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(actual[1], expected[1], rtol=1e-5)
 
 
 def test_integers_become_floats_and_derivatives_take_the_shape_of_the_state():

@@ -106,10 +106,10 @@ def test_what_iterations_compute_alike_is_computed_once(steps):
     feeds["x"] = draw(size=(0 if steps == "named" else steps, 3))
     if steps == "named":
         feeds["a"] *= 0.0  # a singular matrix that nothing solves with
-    found, wanted = sg.evaluate(after, feeds), sg.evaluate(before, feeds)
+    actual, expected = sg.evaluate(after, feeds), sg.evaluate(before, feeds)
     compiled = sg.compile(graph).run(feeds)
-    for name, array in wanted.items():
-        assert found[name].tobytes() == array.tobytes()
+    for name, array in expected.items():
+        assert actual[name].tobytes() == array.tobytes()
         np.testing.assert_allclose(compiled[name], array, rtol=1e-9, atol=1e-12)
 
 
@@ -133,7 +133,7 @@ def test_loops_that_differ_in_one_thing_keep_their_values():
         return carry, np.array(begun[::-1] if reverse else begun)
 
     first = (total(s, x), by_hand("s", "x"))
-    for other, wanted in (
+    for other, expected in (
         first,
         (total(s, x, reverse=True), by_hand("s", "x", reverse=True)),
         (total(t, x), by_hand("t", "x")),
@@ -143,6 +143,6 @@ def test_loops_that_differ_in_one_thing_keep_their_values():
     ):
         pairs = zip("abcd", (*first[0], *other), strict=True)
         graph = Graph(dict(pairs), inputs=[x, y, s, t])
-        found = sg.evaluate(pipeline("O1")(graph), feeds)
-        for name, array in zip("abcd", (*first[1], *wanted), strict=True):
-            np.testing.assert_allclose(found[name], array, rtol=1e-14)
+        actual = sg.evaluate(pipeline("O1")(graph), feeds)
+        for name, array in zip("abcd", (*first[1], *expected), strict=True):
+            np.testing.assert_allclose(actual[name], array, rtol=1e-14)

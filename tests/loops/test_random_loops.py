@@ -12,11 +12,11 @@ TOLERANCES = {"value": 1e-9, "reverse": 1e-9, "forward": 1e-9}
 
 def check(program):
     value, slope, bend = program.wanted()
-    wanted = {"value": value, "reverse": slope, "forward": slope}
-    for name, found in sg.evaluate(program.graph(), program.feeds).items():
+    expected = {"value": value, "reverse": slope, "forward": slope}
+    for name, actual in sg.evaluate(program.graph(), program.feeds).items():
         tolerance = TOLERANCES.get(name, 2e-6)
         np.testing.assert_allclose(
-            found, wanted.get(name, bend), tolerance, tolerance, err_msg=f"{name} {program.text}"
+            actual, expected.get(name, bend), tolerance, tolerance, err_msg=f"{name} {program.text}"
         )
 
 
@@ -42,14 +42,16 @@ def test_derivatives_of_more_loops(seed):
 def test_a_budget_keeps_every_byte_and_a_policy_every_value(seed):
     """Of second derivatives sums are rounded in another order: clones have slopes of their own."""
     program = Program(seed, depth=2, width=1)
-    wanted = sg.compile(program.graph(False)).run(program.feeds)
+    expected = sg.compile(program.graph(False)).run(program.feeds)
     marked = sg.compile(program.graph())
-    found = marked.run(program.feeds)
-    for name, value in wanted.items():
+    actual = marked.run(program.feeds)
+    for name, value in expected.items():
         if name in ("value", "reverse"):
-            assert found[name].tobytes() == value.tobytes(), program.text
-        np.testing.assert_allclose(found[name], value, 1e-9, 1e-9, err_msg=f"{name} {program.text}")
+            assert actual[name].tobytes() == value.tobytes(), program.text
+        np.testing.assert_allclose(
+            actual[name], value, 1e-9, 1e-9, err_msg=f"{name} {program.text}"
+        )
     smaller = sg.compile(program.graph(), memory_budget=marked.peak_bytes - 1)
     assert {k: a.tobytes() for k, a in smaller.run(program.feeds).items()} == {
-        k: a.tobytes() for k, a in found.items()
+        k: a.tobytes() for k, a in actual.items()
     }

@@ -43,15 +43,15 @@ def test_layers_are_their_cells_sequence_by_sequence(name, reverse):
     held, held_last = layer(fed, *own, reverse=reverse, lengths=LENGTHS)
     end = last[0] if name == "lstm" else last
     held_end = held_last[0] if name == "lstm" else held_last
-    found = sg.evaluate([whole, held, end, held_end], {"x": x})
+    actual = sg.evaluate([whole, held, end, held_end], {"x": x})
     full = by_hand(name, x, own, np.full(B, T), reverse)
     part = by_hand(name, x, own, LENGTHS, reverse)
-    np.testing.assert_allclose(found[0], full, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(found[1], part, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(found[2], full[0 if reverse else -1], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(actual[0], full, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(actual[1], part, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(actual[2], full[0 if reverse else -1], rtol=1e-12, atol=1e-12)
     ends = [part[0 if reverse else n - 1, row] if n else 0.0 * part[0, 0]
             for row, n in enumerate(LENGTHS)]  # fmt: skip
-    np.testing.assert_allclose(found[3], ends, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(actual[3], ends, rtol=1e-12, atol=1e-12)
 
 
 def test_a_cell_is_a_layer_of_one_time():
@@ -70,8 +70,8 @@ def test_directions_and_layers_are_put_together():
     x = np.random.default_rng(3).normal(size=(T, B, F))
     ahead, back = weights(4, seed=1), weights(4, seed=2)
     both, (first, second) = sg.nn.bidirectional(sg.nn.lstm, x, ahead, back, lengths=LENGTHS)
-    wanted = [by_hand("lstm", x, own, LENGTHS, r) for own, r in ((ahead, False), (back, True))]
-    np.testing.assert_allclose(sg.evaluate(both), np.concatenate(wanted, -1), rtol=1e-12)
+    expected = [by_hand("lstm", x, own, LENGTHS, r) for own, r in ((ahead, False), (back, True))]
+    np.testing.assert_allclose(sg.evaluate(both), np.concatenate(expected, -1), rtol=1e-12)
     assert first[0].shape == second[1].shape == (B, H)
     above = weights(3, H, seed=4)
     outputs, states = sg.nn.stacked(sg.nn.gru, x, [weights(3), above])
@@ -91,9 +91,9 @@ def test_a_compiled_layer_and_its_gradient():
     f = sg.compile(graph)
     for times in (5, 0, 2):
         feeds = {"x": np.random.default_rng(times).normal(size=(times, B, F))}
-        found, wanted = f.run(feeds), sg.evaluate(graph, feeds)
-        for name, array in wanted.items():
-            np.testing.assert_allclose(found[name], array, rtol=1e-9, atol=1e-12)
+        actual, expected = f.run(feeds), sg.evaluate(graph, feeds)
+        for name, array in expected.items():
+            np.testing.assert_allclose(actual[name], array, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -44,11 +44,11 @@ def options(method, tolerance=1e-8):
 @pytest.mark.parametrize("method", ["rk45", "rk23", "tsit5"])
 def test_the_tables_are_of_their_orders(method):
     """The order conditions of Butcher, of the solution, of its error, and between the steps."""
-    found = METHODS[method]
-    a = np.zeros((len(found.nodes),) * 2)
-    for row, stage in enumerate(found.stages):
+    actual = METHODS[method]
+    a = np.zeros((len(actual.nodes),) * 2)
+    for row, stage in enumerate(actual.stages):
         a[row, : len(stage)] = stage
-    c, b = np.array(found.nodes), a[-1]
+    c, b = np.array(actual.nodes), a[-1]
     np.testing.assert_allclose(a.sum(1), c, atol=1e-14)
     conditions = [
         [(1.0, np.ones_like(c))],
@@ -60,17 +60,19 @@ def test_the_tables_are_of_their_orders(method):
          (1 / 60, a @ a @ c**2), (1 / 120, a @ a @ a @ c)],
     ]  # fmt: skip
     order = 3 if method == "rk23" else 5
-    for wanted, weights in itertools.chain(*conditions[:order]):
-        np.testing.assert_allclose(b @ weights, wanted, atol=1e-13)
+    for expected, weights in itertools.chain(*conditions[:order]):
+        np.testing.assert_allclose(b @ weights, expected, atol=1e-13)
     for _, weights in itertools.chain(*conditions[: order - 1]):
-        assert abs(np.array(found.error) @ weights) < 1e-13
-    assert round(-1 / found.power) == order
-    if found.powers:
+        assert abs(np.array(actual.error) @ weights) < 1e-13
+    assert round(-1 / actual.power) == order
+    if actual.powers:
         for part in (0.3, 0.8, 1.0):
-            between = np.array(found.powers) @ part ** np.arange(1, 5)
+            between = np.array(actual.powers) @ part ** np.arange(1, 5)
             for degree, group in enumerate(conditions[:4], 1):
-                for wanted, weights in group:
-                    np.testing.assert_allclose(between @ weights, wanted * part**degree, atol=1e-12)
+                for expected, weights in group:
+                    np.testing.assert_allclose(
+                        between @ weights, expected * part**degree, atol=1e-12
+                    )
 
 
 @pytest.mark.thinned
@@ -81,13 +83,13 @@ def test_states_at_times_and_between_them_are_those_of_scipy(method):
     np.testing.assert_allclose(sg.evaluate(y), exact.sol(TIMES).T, atol=3e-7)
     whole = sg.ode.solve(pendulum, FIRST, TIMES, dense=True, **options(method))
     at = np.linspace(0.0, 3.0, 40)
-    found = sg.evaluate([whole(at), whole(1.7), whole.ys, whole.y, whole.t])
-    np.testing.assert_allclose(found[0], exact.sol(at).T, atol=3e-7)
-    np.testing.assert_allclose(found[1], exact.sol(1.7), atol=3e-7)
-    np.testing.assert_allclose(found[2], exact.sol(TIMES).T, atol=3e-7)
-    np.testing.assert_array_equal(found[2][0], FIRST)
-    np.testing.assert_allclose(found[3], exact.sol(3.0), atol=3e-7)
-    assert found[4] == 3.0
+    actual = sg.evaluate([whole(at), whole(1.7), whole.ys, whole.y, whole.t])
+    np.testing.assert_allclose(actual[0], exact.sol(at).T, atol=3e-7)
+    np.testing.assert_allclose(actual[1], exact.sol(1.7), atol=3e-7)
+    np.testing.assert_allclose(actual[2], exact.sol(TIMES).T, atol=3e-7)
+    np.testing.assert_array_equal(actual[2][0], FIRST)
+    np.testing.assert_allclose(actual[3], exact.sol(3.0), atol=3e-7)
+    assert actual[4] == 3.0
 
 
 @pytest.mark.parametrize(
@@ -129,15 +131,15 @@ def test_trees_and_times_that_descend(way):
     whole = sg.ode.solve(decay, first, times, (0.7,), rtol=1e-9, dense=True, max_steps=90)
     plain = sg.ode.solve(decay, first, times, (0.7,), rtol=1e-9, max_steps=60)
     at = way * np.array([-0.1, 0.3, 1.9, 2.1])
-    found, ys, states = map(evaluated, (whole(at), whole.ys, plain))
+    actual, ys, states = map(evaluated, (whole(at), whole.ys, plain))
     for k, t in enumerate(times):
         for name, value in closed(t, a, 0.7).items():
             np.testing.assert_allclose(ys[name][k], value, rtol=1e-7, atol=1e-9)
             np.testing.assert_allclose(states[name][k], value, rtol=1e-7, atol=1e-9)
     for k in (1, 2):
         for name, value in closed(at[k], a, 0.7).items():
-            np.testing.assert_allclose(found[name][k], value, rtol=1e-6)
-    assert np.isnan([*found["a"][0], *found["a"][3], found["b"][0], found["b"][3]]).all()
+            np.testing.assert_allclose(actual[name][k], value, rtol=1e-6)
+    assert np.isnan([*actual["a"][0], *actual["a"][3], actual["b"][0], actual["b"][3]]).all()
 
 
 def test_the_adaptive_method_takes_times_as_the_fixed_one():
@@ -146,10 +148,10 @@ def test_the_adaptive_method_takes_times_as_the_fixed_one():
     by_name = sg.ode.rk45(pendulum, FIRST, times=TIMES, rtol=1e-9)
     ends = sg.ode.rk45(pendulum, FIRST, TIMES[:2], rtol=1e-9)
     one = sg.ode.rk45(pendulum, FIRST, 0.0, 1.0, rtol=1e-9)
-    found = sg.evaluate([by_place, by_name, ends, one])
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_allclose(found[0], reference().sol(TIMES).T, atol=1e-7)
-    np.testing.assert_allclose(found[2][1], found[3], rtol=1e-14)
+    actual = sg.evaluate([by_place, by_name, ends, one])
+    np.testing.assert_array_equal(actual[0], actual[1])
+    np.testing.assert_allclose(actual[0], reference().sol(TIMES).T, atol=1e-7)
+    np.testing.assert_allclose(actual[2][1], actual[3], rtol=1e-14)
     few = sg.ode.solve(
         pendulum, FIRST, np.linspace(0.0, 3.0, 50), first=0.1, max_steps=1, rtol=1e-4
     )
@@ -176,11 +178,11 @@ def test_gradients_by_state_args_and_times_are_those_of_the_closed_form(method, 
         return parts[0]["b"] + parts[1]["a"][1] + parts[2]["a"][0]
 
     at = (0.8, 0.6, 1.5)
-    found = sg.function(sg.grad(loss, (0, 1, 2)))(*map(np.float64, at))
+    actual = sg.function(sg.grad(loss, (0, 1, 2)))(*map(np.float64, at))
     for k in range(3):
         step = np.eye(3)[k] * 1e-5
         slope = (exact(*(at + step)) - exact(*(at - step))) / 2e-5
-        np.testing.assert_allclose(found[k], slope, rtol=1e-6)
+        np.testing.assert_allclose(actual[k], slope, rtol=1e-6)
 
 
 def fall(t, y, g):
@@ -198,14 +200,14 @@ def landing(height, g=9.81):
 
 def test_an_event_ends_the_solution_at_its_zero():
     """A ball that falls lands after sqrt(2 h / g)."""
-    found = evaluated(landing(sg.constant(10.0, "float64")))
-    assert isinstance(found, OdeSolution)
-    np.testing.assert_allclose(found.t, np.sqrt(20 / 9.81), rtol=1e-13)
-    np.testing.assert_allclose(found.y, [0.0, -np.sqrt(20 * 9.81)], atol=1e-12)
-    assert found.event == 0
-    np.testing.assert_allclose(found.ys[1], [10 - 9.81 / 2, -9.81])
-    assert np.isnan(found.ys[2]).all()
-    assert np.isnan(sg.evaluate(found(found.t + 1e-6))).all()
+    actual = evaluated(landing(sg.constant(10.0, "float64")))
+    assert isinstance(actual, OdeSolution)
+    np.testing.assert_allclose(actual.t, np.sqrt(20 / 9.81), rtol=1e-13)
+    np.testing.assert_allclose(actual.y, [0.0, -np.sqrt(20 * 9.81)], atol=1e-12)
+    assert actual.event == 0
+    np.testing.assert_allclose(actual.ys[1], [10 - 9.81 / 2, -9.81])
+    assert np.isnan(actual.ys[2]).all()
+    assert np.isnan(sg.evaluate(actual(actual.t + 1e-6))).all()
     never = sg.ode.solve(fall, np.array([10.0, 0.0]), [0.0, 1.0], (9.81,), events=ground)
     assert sg.evaluate([never.event, never.t]) == [-1, 1.0]
 
@@ -274,19 +276,19 @@ def test_events_of_a_parabola():
     for number, (events, times, t, event, y) in enumerate(cases):
         for how in [FIXED, ADAPTIVE] if number in (0, 3, 5) else [FIXED]:
             whole = sg.ode.solve(parabola, np.float64(0.0), times, events=events, **how)
-            found = sg.evaluate([whole.t, whole.event, whole.y, whole.ys])
-            np.testing.assert_allclose(found[0], t, rtol=1e-12, err_msg=f"{number} {how}")
-            assert found[1] == event, number
-            np.testing.assert_allclose(found[2], y, rtol=1e-12, err_msg=str(number))
+            actual = sg.evaluate([whole.t, whole.event, whole.y, whole.ys])
+            np.testing.assert_allclose(actual[0], t, rtol=1e-12, err_msg=f"{number} {how}")
+            assert actual[1] == event, number
+            np.testing.assert_allclose(actual[2], y, rtol=1e-12, err_msg=str(number))
             exact = np.array(times) * (2 - np.array(times))
             exact[np.array(times) > t] = np.nan
-            np.testing.assert_allclose(found[3], exact, atol=1e-13, err_msg=str(number))
+            np.testing.assert_allclose(actual[3], exact, atol=1e-13, err_msg=str(number))
 
 
 def test_a_solution_back_in_time_is_read_between_its_steps():
     whole = sg.ode.solve(parabola, np.float64(0.0), [2.0, 1.0, 0.0], dense=True, method="rk4")
-    found = sg.evaluate(whole(np.array([2.1, 1.75, 1.5, 0.5, -0.1])))
-    np.testing.assert_allclose(found, [np.nan, 0.4375, 0.75, 0.75, np.nan], atol=1e-13)
+    actual = sg.evaluate(whole(np.array([2.1, 1.75, 1.5, 0.5, -0.1])))
+    np.testing.assert_allclose(actual, [np.nan, 0.4375, 0.75, 0.75, np.nan], atol=1e-13)
 
 
 def test_a_time_that_cuts_a_step_does_not_shorten_the_next_one():
@@ -310,9 +312,9 @@ def test_gradients_by_the_adjoint_equation_are_those_of_a_closed_form():
     elapsed = at["t"] - 0.5
     y = 1 / (1 / 1.5 + 0.8 * elapsed)
     by_time = 0.8 * y**2 * weights
-    wanted = [-(weights * elapsed * y**2).sum(), (weights * y**2).sum() / 1.5**2,
+    expected = [-(weights * elapsed * y**2).sum(), (weights * y**2).sum() / 1.5**2,
               [by_time[1:].sum(), *-by_time[1:]]]  # fmt: skip
-    for one, other in zip(slopes, wanted, strict=True):
+    for one, other in zip(slopes, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
@@ -334,9 +336,9 @@ def test_gradients_of_the_place_of_an_event():
     height, g = variable("height"), variable("g")
     time = landing(height, g).t
     slopes = sg.grad(time, [height, g])
-    found = sg.evaluate([*slopes, sg.grad(slopes[0], height)], {"height": 10.0, "g": 9.81})
+    actual = sg.evaluate([*slopes, sg.grad(slopes[0], height)], {"height": 10.0, "g": 9.81})
     exact = [np.sqrt(1 / (2 * 98.1)), -np.sqrt(5 / 9.81**3), -0.25 * np.sqrt(2 / 9.81) * 10**-1.5]
-    np.testing.assert_allclose(found, exact, rtol=1e-9)
+    np.testing.assert_allclose(actual, exact, rtol=1e-9)
     height = Tensor(np.float64(10.0), requires_grad=True)
     landing(height).t.backward()
     np.testing.assert_allclose(height.grad, exact[0], rtol=1e-12)
@@ -344,11 +346,11 @@ def test_gradients_of_the_place_of_an_event():
 
 @pytest.mark.slow
 def test_a_function_returns_a_solution_of_arrays_that_is_called():
-    found = sg.function(landing)(np.float64(10.0))
-    assert isinstance(found, OdeSolution)
-    assert isinstance(found.t, np.float64)
-    np.testing.assert_allclose(found.t, np.sqrt(20 / 9.81), rtol=1e-13)
-    np.testing.assert_allclose(sg.evaluate(found(0.5)), [10 - 9.81 / 8, -9.81 / 2])
+    actual = sg.function(landing)(np.float64(10.0))
+    assert isinstance(actual, OdeSolution)
+    assert isinstance(actual.t, np.float64)
+    np.testing.assert_allclose(actual.t, np.sqrt(20 / 9.81), rtol=1e-13)
+    np.testing.assert_allclose(sg.evaluate(actual(0.5)), [10 - 9.81 / 8, -9.81 / 2])
     slope = sg.function(sg.grad(lambda height: landing(height).t))(10.0)
     np.testing.assert_allclose(slope, np.sqrt(1 / (2 * 98.1)), rtol=1e-9)
 

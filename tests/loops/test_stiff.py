@@ -31,24 +31,24 @@ def reference(rates, times=TIMES):
 
 def test_the_table_is_of_fourth_order():
     """The order conditions of a method with the Jacobian, in its untransformed coefficients."""
-    found = METHODS["rosenbrock"]
-    n = len(found.nodes)
+    actual = METHODS["rosenbrock"]
+    n = len(actual.nodes)
     a, c = np.zeros((n, n)), np.zeros((n, n))
     for row in range(n):
-        a[row, : len(found.stages[row])] = found.stages[row]
-        c[row, : len(found.couplings[row])] = found.couplings[row]
-    gammas = np.linalg.inv(np.eye(n) / found.gamma - c)
-    b, alpha = np.array(found.stages[-1]) @ gammas, a @ gammas
+        a[row, : len(actual.stages[row])] = actual.stages[row]
+        c[row, : len(actual.couplings[row])] = actual.couplings[row]
+    gammas = np.linalg.inv(np.eye(n) / actual.gamma - c)
+    b, alpha = np.array(actual.stages[-1]) @ gammas, a @ gammas
     beta = alpha + gammas
     nodes, slopes = alpha.sum(1), beta.sum(1)
-    np.testing.assert_allclose(nodes, found.nodes, atol=1e-12)
-    np.testing.assert_allclose(gammas.sum(1), found.by_time, atol=1e-12)
-    for weights, wanted in (
+    np.testing.assert_allclose(nodes, actual.nodes, atol=1e-12)
+    np.testing.assert_allclose(gammas.sum(1), actual.by_time, atol=1e-12)
+    for weights, expected in (
         (np.ones(n), 1.0), (slopes, 1 / 2), (nodes**2, 1 / 3), (beta @ slopes, 1 / 6),
         (nodes**3, 1 / 4), (nodes * (alpha @ slopes), 1 / 8), (beta @ nodes**2, 1 / 12),
         (beta @ beta @ slopes, 1 / 24),
     ):  # fmt: skip
-        np.testing.assert_allclose(b @ weights, wanted, atol=1e-12)
+        np.testing.assert_allclose(b @ weights, expected, atol=1e-12)
 
 
 def test_a_stiff_equation_and_its_gradient_are_those_of_scipy():
@@ -80,9 +80,9 @@ def test_events_and_dense_output_of_a_stiff_oscillator():
     options = {"method": "rodas4", "rtol": 1e-8, "atol": 1e-9, "max_steps": 900}
     whole = sg.ode.solve(oscillator, first, [0.0, 200.0], events=crossing, **options)
     run = sg.compile({"t": whole.t, "at": whole(np.array([1.0, 40.0]))}).run
-    found = run({"y": np.array([2.0, 0.0])})
-    np.testing.assert_allclose(found["t"], exact.t_events[0][0], rtol=1e-5)
-    np.testing.assert_allclose(found["at"], exact.sol([1.0, 40.0]).T, rtol=1e-5)
+    actual = run({"y": np.array([2.0, 0.0])})
+    np.testing.assert_allclose(actual["t"], exact.t_events[0][0], rtol=1e-5)
+    np.testing.assert_allclose(actual["at"], exact.sol([1.0, 40.0]).T, rtol=1e-5)
 
 
 def test_trees_times_in_the_equation_and_tensors():
@@ -120,11 +120,11 @@ def test_a_complex_state_whose_slope_has_its_conjugate():
     def slope(t, y, like=sg):
         return -20.0 * (y - 0.5j * like.conj(y)) + like.cos(t)
 
-    wanted = solve_ivp(
+    expected = solve_ivp(
         lambda t, y: slope(t, y, np), (0.0, 1.0), [1.0 + 2.0j], rtol=1e-10, atol=1e-11
     )
-    found = sg.ode.solve(slope, np.array([1.0 + 2.0j]), [0.0, 1.0], method="rosenbrock", rtol=1e-8)
-    np.testing.assert_allclose(sg.evaluate(found)[-1], wanted.y[:, -1], rtol=1e-6)
+    actual = sg.ode.solve(slope, np.array([1.0 + 2.0j]), [0.0, 1.0], method="rosenbrock", rtol=1e-8)
+    np.testing.assert_allclose(sg.evaluate(actual)[-1], expected.y[:, -1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("tfirst", [False, True])
@@ -137,6 +137,6 @@ def test_odeint_is_that_of_scipy(tfirst):
 
     times, first = np.array([0.0, 0.5, 2.0]), np.array([1.0, -2.0])
     f = turned if tfirst else slope
-    wanted = odeint(f, first, times, (0.7,), tfirst=tfirst)
-    found = sg.evaluate(sg.ode.odeint(f, first, times, (0.7,), tfirst=tfirst))
-    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    expected = odeint(f, first, times, (0.7,), tfirst=tfirst)
+    actual = sg.evaluate(sg.ode.odeint(f, first, times, (0.7,), tfirst=tfirst))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)

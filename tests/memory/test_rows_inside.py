@@ -55,9 +55,9 @@ def test_a_budget_takes_the_rows_inside(bias):
     assert small.plan().peak_bytes <= budget
     products = [step for step in small.schedule.steps if step.label.startswith("matmul, add")]
     assert not products  # none over all steps is left
-    expected, found = whole.run(fed()), small.run(fed())
+    expected, actual = whole.run(fed()), small.run(fed())
     for name, array in expected.items():
-        assert np.asarray(found[name]).tobytes() == np.asarray(array).tobytes(), name
+        assert np.asarray(actual[name]).tobytes() == np.asarray(array).tobytes(), name
 
 
 def test_named_sizes_too():
@@ -66,9 +66,9 @@ def test_named_sizes_too():
     whole = sg.compile(graph, threads=1)
     for batch in (8, 31):
         assert small.plan(n=batch).peak_bytes < whole.plan(n=batch).peak_bytes
-        expected, found = whole.run(fed(batch)), small.run(fed(batch))
+        expected, actual = whole.run(fed(batch)), small.run(fed(batch))
         for name, array in expected.items():
-            assert np.asarray(found[name]).tobytes() == np.asarray(array).tobytes(), name
+            assert np.asarray(actual[name]).tobytes() == np.asarray(array).tobytes(), name
 
 
 def test_what_others_read_stays():
@@ -79,8 +79,8 @@ def test_what_others_read_stays():
 
 
 def test_the_smallest_plan_needs_fewer_bytes():
-    found = sg.tradeoff(recurrent(), threads=1)
-    assert found.smallest.peak_bytes < 0.7 * found.everything.peak_bytes
+    actual = sg.tradeoff(recurrent(), threads=1)
+    assert actual.smallest.peak_bytes < 0.7 * actual.everything.peak_bytes
 
 
 def layered(kind, layers):
@@ -124,9 +124,9 @@ def test_gradients_of_an_iteration_are_read_by_blocks_alone(kind, layers, blocks
         assert gates[0] in pair.followed
         read = {arg.node for arg in pair.second.args[op.carries : op.carries + op.slices]}
         assert read <= {pair.first, *(each.second for each in pairs)}
-    found = sg.evaluate(inside, fed())
+    actual = sg.evaluate(inside, fed())
     for name, array in sg.evaluate(graph, fed()).items():
-        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(actual[name], array, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -140,6 +140,6 @@ def test_budgets_and_threads_keep_every_bit(kind, layers, blocks_of_four):
         small = sg.compile(graph, threads=2, memory_budget=budget)
         assert small.plan().peak_bytes <= budget
         verify_plan(small.plan())
-        found = small.run(fed())
+        actual = small.run(fed())
         for name, array in expected.items():
-            assert np.asarray(found[name]).tobytes() == np.asarray(array).tobytes(), name
+            assert np.asarray(actual[name]).tobytes() == np.asarray(array).tobytes(), name

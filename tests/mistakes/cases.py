@@ -138,10 +138,10 @@ class _Run:
                 found.append(f"{name} has changed: {self.after[name]}")
         programs = [f for f in self.names.values() if isinstance(f, sg.Compiled)]
         for f in programs if "good" in self.names else ():
-            wanted = sg.evaluate(f.program_graph, self.names["good"])
+            expected = sg.evaluate(f.program_graph, self.names["good"])
             result = f.run(self.names["good"])
             results = {"output": result} if f.single else result
-            for name, array in wanted.items():
+            for name, array in expected.items():
                 if not np.allclose(results[name], array, rtol=1e-5, equal_nan=True):
                     found.append(f"afterwards output {name!r} is {results[name]}, not {array}")
         return found
@@ -152,9 +152,9 @@ class _Run:
         return next((f.lineno or 0 for f in reversed(frames) if f.filename == str(self.path)), 0)
 
 
-def check(found, wanted):
+def check(actual, expected):
     """For programs: their results."""
-    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 def _message_problems(case, run, warned):

@@ -61,7 +61,7 @@ def test_odd_arguments_are_refused_in_our_words(seed):
 
 
 def test_an_argument_of_another_kind_is_named():
-    with pytest.raises(sg.errors.ArgumentError) as found:
+    with pytest.raises(sg.errors.ArgumentError) as actual:
         sg.fft.fft2(np.ones((2, 2)), 3)
-    assert "fft2: s=3 is an int" in str(found.value)
-    assert "s is a sequence of int or Dim or None" in str(found.value)
+    assert "fft2: s=3 is an int" in str(actual.value)
+    assert "s is a sequence of int or Dim or None" in str(actual.value)

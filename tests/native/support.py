@@ -68,18 +68,18 @@ def canonical(array):
     return copy.tobytes()
 
 
-def assert_same(found, wanted, what):
+def assert_same(actual, expected, what):
     """Equal bytes, any NaN equal to any NaN; shows the first element that differs."""
-    assert found.dtype == wanted.dtype, what
-    if canonical(found) != canonical(wanted):
-        size = found.dtype.itemsize
+    assert actual.dtype == expected.dtype, what
+    if canonical(actual) != canonical(expected):
+        size = actual.dtype.itemsize
         rows = zip(
-            np.frombuffer(canonical(found), f"V{size}"),
-            np.frombuffer(canonical(wanted), f"V{size}"),
+            np.frombuffer(canonical(actual), f"V{size}"),
+            np.frombuffer(canonical(expected), f"V{size}"),
             strict=True,
         )
         at = next(index for index, (a, b) in enumerate(rows) if a.tobytes() != b.tobytes())
-        raise AssertionError(f"{what}: element {at} is {found[at]!r}, wanted {wanted[at]!r}")
+        raise AssertionError(f"{what}: element {at} is {actual[at]!r}, wanted {expected[at]!r}")
 
 
 def assembly(source, on=None):

@@ -94,10 +94,10 @@ kernel(p0: in f32, p1: out f32; n0, n1) over {loops} {{
 }}
 """
     code = native.plain_kernel(source(parse_kernel(text)))
-    x, found = np.arange(15, dtype="f4"), np.zeros(15, "f4")
-    record = np.array([x.ctypes.data, found.ctypes.data, 3, 5], np.int64)
+    x, actual = np.arange(15, dtype="f4"), np.zeros(15, "f4")
+    record = np.array([x.ctypes.data, actual.ctypes.data, 3, 5], np.int64)
     ENTRY(code.address)(record.ctypes.data, record.ctypes.data, 4, 11)
-    np.testing.assert_array_equal(found, np.where((x >= 4) & (x < 11), x, 0))
+    np.testing.assert_array_equal(actual, np.where((x >= 4) & (x < 11), x, 0))
 
 
 USER = """

@@ -125,8 +125,8 @@ print("ends")
 @pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(3))
 def test_the_interpreter_ends_while_code_is_emitted(attempt):
-    found = python("-c", ENDS)
-    assert (found.stdout.split(), found.stderr) == (["ends"], "")
+    actual = python("-c", ENDS)
+    assert (actual.stdout.split(), actual.stderr) == (["ends"], "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

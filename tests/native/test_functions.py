@@ -44,21 +44,21 @@ def calls(text):
 
 @pytest.mark.parametrize("function", ENTRIES, ids=lambda function: function.__name__)
 def test_code_of_the_runtime_calls_what_comes_before_it_and_words_of_the_language(function):
-    found = PythonSource(function, FUTEX_CALL=1, GETTID=2).functions()
-    assert [*found][-1] == "kernel"
+    actual = PythonSource(function, FUTEX_CALL=1, GETTID=2).functions()
+    assert [*actual][-1] == "kernel"
     known = words()
-    for name, each in found.items():
+    for name, each in actual.items():
         own = calls(each.content) - {name}
         assert {n for n in own - known if not n.startswith("code_of_")} == set()
         known.add(name)
 
 
 def test_names_of_numbers_members_and_fields_become_numbers():
-    found = PythonSource(control_code.follow_row).functions()
-    assert f"at(record, {int(LoopWord.ITERATIONS)})" in found["begin"].content
-    assert f"kind = at(row, {Row._fields.index('scratch')})" in found["follow"].content
-    assert f"steps * {SIZE_OF_ROW}" in found["follow"].content
-    for each in found.values():
+    actual = PythonSource(control_code.follow_row).functions()
+    assert f"at(record, {int(LoopWord.ITERATIONS)})" in actual["begin"].content
+    assert f"kind = at(row, {Row._fields.index('scratch')})" in actual["follow"].content
+    assert f"steps * {SIZE_OF_ROW}" in actual["follow"].content
+    for each in actual.values():
         tree = ast.parse(each.content)
         assert not [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
         assert ast.get_docstring(tree.body[0]) is None

@@ -113,21 +113,21 @@ def kernel(t, own, begin, end):
 @pytest.mark.parametrize("mode", SOURCES)
 def test_places_are_the_same_wherever_their_terms_are_added(mode):
     n, rng = 9, np.random.default_rng(3)
-    p, out, wanted = rng.normal(size=600).astype(np.float32), *np.zeros((2, 600), np.float32)
+    p, out, expected = rng.normal(size=600).astype(np.float32), *np.zeros((2, 600), np.float32)
     done = 0
     for i in range(n):
         left = n - i
         for k in range(n):
             if k > left:
-                wanted[3 + k + i * n] = p[i * n + 3 + k]
+                expected[3 + k + i * n] = p[i * n + 3 + k]
             elif k == 2:
                 continue
             else:
-                wanted[i * n + k] = p[k + left * 2 + k * left]
+                expected[i * n + k] = p[k + left * 2 + k * left]
             for j in range(k, n):
                 found = p[done + i * n + j + 1] + p[i * n + j + n]
-                wanted[2 * n * n + j + k * n] = found
+                expected[2 * n * n + j + k * n] = found
             left += 1
         done += i
     call(PLACES, [p, out], [n], 0, n, mode=mode)
-    np.testing.assert_array_equal(out, wanted)
+    np.testing.assert_array_equal(out, expected)

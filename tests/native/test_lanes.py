@@ -37,11 +37,11 @@ def test_lanes_are_picked_from_two_vectors(name):
         head = ["def kernel(t, own, begin, end):", f"    p = ptr_{name}(t[0])"]
         source = "\n".join([*head, f"    q = ptr_{name}(t[1])", *lines]) + "\n"
         a, b = both[:lanes], both[lanes : 2 * lanes]
-        wanted = np.concatenate([picked(word, a, b) for word in PICKS])
+        expected = np.concatenate([picked(word, a, b) for word in PICKS])
         for mode in SOURCES:
-            found = np.zeros_like(wanted)
-            call(source, [both, found], [], 0, 1, mode=mode)
-            assert_same(found, wanted, f"{name}x{lanes} {mode}")
+            actual = np.zeros_like(expected)
+            call(source, [both, actual], [], 0, 1, mode=mode)
+            assert_same(actual, expected, f"{name}x{lanes} {mode}")
 
 
 STRIDES = (1, 2, 3, 4, -1, -2, -3, -4)
@@ -87,11 +87,11 @@ def check(name, widths, mode):
             source = moves(name, lanes, stride, head)
             memory = random.integers(1, 2 if name == "b8" else 100, span).astype(dtype)
             for row, bits in enumerate(on):
-                found, target = np.zeros((6, lanes), dtype), np.zeros(span, dtype)
-                call(source, [memory, found, target, on], [], row, row + 1, mode=mode)
+                actual, target = np.zeros((6, lanes), dtype), np.zeros(span, dtype)
+                call(source, [memory, actual, target, on], [], row, row + 1, mode=mode)
                 places = first + stride * np.arange(lanes)
-                wanted = np.where(bits, memory[places], dtype.type(0)).astype(dtype)
-                assert_same(found[row], wanted, f"{name}x{lanes} by {stride}, {bits}")
+                expected = np.where(bits, memory[places], dtype.type(0)).astype(dtype)
+                assert_same(actual[row], expected, f"{name}x{lanes} by {stride}, {bits}")
                 there = np.zeros(span, dtype)
                 there[places[bits]] = memory[places[bits]]
                 assert_same(target, there, f"{name}x{lanes} by {stride}, {bits}")
@@ -114,12 +114,12 @@ def test_all_lanes_a_stride_apart_leave_what_is_between(target, name, stride):
                 name, lanes, stride, f"        first = {first}; m = mask{lanes}({lanes})"
             )
             memory = (np.arange(span) % 2).astype(dtype)
-            found, stored = np.zeros(lanes, dtype), 1 - memory
-            wanted, places = stored.copy(), first + stride * np.arange(lanes)
-            wanted[places] = memory[places]
-            call(source, [memory, found, stored, np.ones(lanes, "b1")], [], 0, 1)
-            assert_same(found, memory[places], f"{name}x{lanes} by {stride}")
-            assert_same(stored, wanted, f"{name}x{lanes} by {stride}")
+            actual, stored = np.zeros(lanes, dtype), 1 - memory
+            expected, places = stored.copy(), first + stride * np.arange(lanes)
+            expected[places] = memory[places]
+            call(source, [memory, actual, stored, np.ones(lanes, "b1")], [], 0, 1)
+            assert_same(actual, memory[places], f"{name}x{lanes} by {stride}")
+            assert_same(stored, expected, f"{name}x{lanes} by {stride}")
 
 
 @pytest.mark.thinned(4)
@@ -141,12 +141,12 @@ def check_ends(name, stride, fences):
             memory, target = (getattr(fence, place)(dtype, span) for fence in fences)
             memory[:] = np.arange(1, span + 1)
             target[:] = 0
-            found = np.zeros(lanes, dtype)
+            actual = np.zeros(lanes, dtype)
             on = np.ones(lanes, "b1")
-            call(source, [memory, found, target, on], [count, first], 0, 1)
-            wanted = np.zeros(lanes, dtype)
-            wanted[:count] = memory[::stride]
-            assert_same(found, wanted, f"{count} lanes by {stride}")
+            call(source, [memory, actual, target, on], [count, first], 0, 1)
+            expected = np.zeros(lanes, dtype)
+            expected[:count] = memory[::stride]
+            assert_same(actual, expected, f"{count} lanes by {stride}")
             assert_same(target[::stride], memory[::stride], f"{count} lanes by {stride}")
 
 
@@ -181,9 +181,9 @@ def test_what_is_streamed_is_stored(name, lanes, mode):
             block[:] = 0
             fitting = np.full(lanes + 1, -1, np.int64)
             call(source, [memory, block, fitting], [count], first, first + 1, mode=mode)
-            wanted = np.zeros_like(block)
-            wanted[first : first + count] = memory[:count]
-            assert_same(block, wanted, f"{count} of {name}x{lanes} from {first}")
+            expected = np.zeros_like(block)
+            expected[first : first + count] = memory[:count]
+            assert_same(block, expected, f"{count} of {name}x{lanes} from {first}")
             assert fitting[first] == (count == lanes and first * dtype.itemsize % 32 == 0)
 
 
@@ -209,12 +209,12 @@ def test_numbers_are_scaled_with_one_rounding(dtype, mode):
     a[::9], a[::17] = 0.0, np.nan
     n = np.arange(-span - 1, span + 2).astype(dtype)
     with np.errstate(all="ignore"):
-        wanted = np.ldexp(a, n.astype(np.int32))
+        expected = np.ldexp(a, n.astype(np.int32))
     lanes_of = (1, 2, 4, 8, 16) if mode == "vector" else (16,)
     for lanes in lanes_of:
         c = np.empty_like(a)
         code = "f32" if dtype is np.float32 else "f64"
         call(SCALED.format(code=code, lanes=lanes), [a, n, c], [], 0, a.size, mode=mode)
         kept = ~np.isnan(a)
-        assert_same(c[kept], wanted[kept], f"{lanes} lanes")
+        assert_same(c[kept], expected[kept], f"{lanes} lanes")
         assert np.isnan(c[~kept & (n > -100)]).all(), lanes

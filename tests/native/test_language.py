@@ -106,17 +106,17 @@ def test_horizontal_trees(name, mode, rng):
     )
     if element.kind in "iu":
         values = (rng.integers(0, 127, 16)).astype(element.numpy)
-    found = np.zeros(base, element.numpy)
-    call("\n".join(lines), [values, found], [], 0, 1, mode=mode)
+    actual = np.zeros(base, element.numpy)
+    call("\n".join(lines), [values, actual], [], 0, 1, mode=mode)
     with np.errstate(over="ignore"):
-        wanted = [halving(values[:lanes], ufunc)[0] for _, ufunc, lanes in cases]
-    assert_same(found[: len(cases)], np.array(wanted, element.numpy), name)
+        expected = [halving(values[:lanes], ufunc)[0] for _, ufunc, lanes in cases]
+    assert_same(actual[: len(cases)], np.array(expected, element.numpy), name)
     at = len(cases)
     for lanes in LANES[1:]:
         half = lanes // 2
-        assert_same(found[at : at + half], values[half:lanes], "high")
-        assert_same(found[at + 8 : at + 8 + half], values[:half], "low")
-        assert_same(found[at + 16 : at + 16 + lanes], np.full(lanes, values[3]), "splat")
+        assert_same(actual[at : at + half], values[half:lanes], "high")
+        assert_same(actual[at + 8 : at + 8 + half], values[:half], "low")
+        assert_same(actual[at + 16 : at + 16 + lanes], np.full(lanes, values[3]), "splat")
         at += 32
 
 
@@ -197,10 +197,10 @@ def kernel(t, own, begin, end):
     content = b"".join(word.to_bytes(8, "big") for word in words)
     for first in (0, 5, 60, 96, 120, 1 << 40):
         at = np.arange(first, first + lanes, dtype=np.uint64)
-        found = np.zeros(lanes, np.uint64)
-        call(source, [at, found], [], 0, 1, mode=mode)
+        actual = np.zeros(lanes, np.uint64)
+        call(source, [at, actual], [], 0, 1, mode=mode)
         for lane, position in enumerate(at.tolist()):
             start = min(position // 8, len(content) - 8)
             shifted = int.from_bytes(content[start : start + 8], "big") << position % 8
-            wanted = (shifted % 2**64 >> 12) + (position > 100)
-            assert int(found[lane]) == wanted
+            expected = (shifted % 2**64 >> 12) + (position > 100)
+            assert int(actual[lane]) == expected

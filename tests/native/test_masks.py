@@ -150,14 +150,14 @@ def kernel(t, own, begin, end):
         store{lanes}(out, (k + 1) * {lanes}, load(p, 0, m) + load_strided(p, 0, 2, m))
 """
     values = np.arange(1, 2 * lanes + 1, dtype=np.int32)
-    wanted = np.zeros((lanes + 3, lanes), np.int32)
+    expected = np.zeros((lanes + 3, lanes), np.int32)
     for row, k in enumerate(range(-1, lanes + 2)):
         on = np.arange(lanes) < k
-        wanted[row] = np.where(on, values[:lanes] + values[::2][:lanes], 0)
+        expected[row] = np.where(on, values[:lanes] + values[::2][:lanes], 0)
     for mode in SOURCES:
-        out = np.full_like(wanted, -1)
+        out = np.full_like(expected, -1)
         call(source, [values, out], [], 0, 1, mode=mode)
-        np.testing.assert_array_equal(out, wanted)
+        np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.thinned
@@ -178,15 +178,15 @@ def kernel(t, own, begin, end):
         there, far = min(rows, lanes), 1 << 40
         square = fence.at_end(dtype, max((there - 1) * stride + columns, 1))
         square[:] = np.arange(1, len(square) + 1)
-        wanted = np.full(2 + lanes * step, 77, dtype)
+        expected = np.full(2 + lanes * step, 77, dtype)
         for column in range(lanes):
-            wanted[1 + column * step :][:lanes] = 0
+            expected[1 + column * step :][:lanes] = 0
             if column < columns:
-                wanted[1 + column * step :][:there] = square[column::stride][:there]
+                expected[1 + column * step :][:there] = square[column::stride][:there]
         for mode, read in itertools.product(SOURCES, ("t[4]", columns)):
-            out, words = np.full_like(wanted, 77), [0 if rows else far, rows, columns]
+            out, words = np.full_like(expected, 77), [0 if rows else far, rows, columns]
             call(source(read), [square, out], words, 0, 1, mode=mode)
-            np.testing.assert_array_equal(out, wanted)
+            np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.thinned(4)

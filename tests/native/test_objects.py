@@ -163,14 +163,14 @@ def relocated(elf, kind):
 def test_every_core_describes_the_same_processor():
     cores = os.sched_getaffinity(0)
     try:
-        found = set()
+        actual = set()
         for core in cores:
             os.sched_setaffinity(0, {core})
-            found.add(identity.processor.__wrapped__())
+            actual.add(identity.processor.__wrapped__())
     finally:
         os.sched_setaffinity(0, cores)
-    assert len(found) == 1
-    assert len(found.pop()) >= 64
+    assert len(actual) == 1
+    assert len(actual.pop()) >= 64
 
 
 def test_targets_are_stored_for_a_processor(tmp_path, monkeypatch):

@@ -190,8 +190,8 @@ def test_signals_do_not_come_to_workers():
         for task in Path("/proc/self/task").iterdir():
             lines = (task / "status").read_text().splitlines()
             (mask,) = (line.split()[1] for line in lines if line.startswith("SigBlk"))
-            wanted = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGALRM - 1)
-            if int(task.name) != main and int(mask, 16) & wanted == wanted:
+            expected = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGALRM - 1)
+            if int(task.name) != main and int(mask, 16) & expected == expected:
                 blocked.append(task.name)
         assert len(blocked) >= 2
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -98,12 +98,12 @@ def sections():
 def test_penalties_grow_until_the_balance_is_full():
     least, most = pool_policy.LEAST_PENALTY, pool_policy.MOST_PENALTY
     with sections() as made:
-        found = []
+        actual = []
         for _ in range(7):
             assert made.run(0, 24 * MS)  # more than the balance of then
-            found.append(made.alone(2 * MS))
-        assert found == [min(least * 2**n, most) for n in range(7)]
-        assert found[-1] == found[-2]
+            actual.append(made.alone(2 * MS))
+        assert actual == [min(least * 2**n, most) for n in range(7)]
+        assert actual[-1] == actual[-2]
         gain = pool_policy.TOLERANCE * pool_policy.MOST_BALANCE
         for enough in (False, True):
             for _ in range(4):

@@ -112,10 +112,10 @@ def test_a_link_of_another_user_is_not_followed(base, tmp_path, monkeypatch):
 def test_new_folders_are_private_whatever_the_umask(tmp_path):
     old = os.umask(0)
     try:
-        found = private_folder(tmp_path / "a" / "b")
+        actual = private_folder(tmp_path / "a" / "b")
     finally:
         os.umask(old)
-    assert [stat.S_IMODE(p.stat().st_mode) for p in (found, found.parent)] == [0o700, 0o700]
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (actual, actual.parent)] == [0o700, 0o700]
 
 
 def long_file(path):

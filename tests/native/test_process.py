@@ -64,31 +64,31 @@ def test_rows_run_in_order(on):
         run_table(table, 0, 3)
         run_table(table, 2, 2)
         run_table(table, 3, 1)
-    wanted = np.arange(20.0)
-    wanted[:17] *= 11
-    np.testing.assert_array_equal(x, wanted)
+    expected = np.arange(20.0)
+    expected[:17] *= 11
+    np.testing.assert_array_equal(x, expected)
     np.testing.assert_array_equal(y, np.arange(20.0))
     assert all(kernel.native is on for kernel in kernels)
 
 
 def test_threads_share_one_compilation():
     sources = [ADD.format(factor=f"{k}.375") for k in range(4)]
-    found = []
+    actual = []
     barrier = threading.Barrier(6)
 
     def work():
         barrier.wait()
         for source in sources:
             kernel = native.kernel(source)
-            found.append((kernel.symbol, kernel.address))
+            actual.append((kernel.symbol, kernel.address))
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 24
-    assert len(set(found)) == 4
+    assert len(actual) == 24
+    assert len(set(actual)) == 4
 
 
 def _in_child(factor):

@@ -23,7 +23,7 @@ def quota(folder, mounts, groups, files, root="/"):
 
 
 @pytest.mark.parametrize(
-    ("files", "wanted"),
+    ("files", "expected"),
     [
         ({"a/b/cpu.max": "150000 100000\n"}, 1.5),
         ({"a/b/cpu.max": "max 100000\n"}, None),
@@ -34,15 +34,15 @@ def quota(folder, mounts, groups, files, root="/"):
         ({}, None),
     ],
 )
-def test_quotas_of_the_second_version(tmp_path, files, wanted):
-    assert quota(tmp_path, SECOND, "0::/a/b\n", files) == wanted
+def test_quotas_of_the_second_version(tmp_path, files, expected):
+    assert quota(tmp_path, SECOND, "0::/a/b\n", files) == expected
 
 
-@pytest.mark.parametrize(("share", "wanted"), [("250000", 2.5), ("-1", None), ("0", None)])
-def test_quotas_of_the_first_version(tmp_path, share, wanted):
+@pytest.mark.parametrize(("share", "expected"), [("250000", 2.5), ("-1", None), ("0", None)])
+def test_quotas_of_the_first_version(tmp_path, share, expected):
     files = {"x/cpu.cfs_quota_us": share, "x/cpu.cfs_period_us": "100000"}
     groups = "5:memory:/other\n2:cpu,cpuacct:/x\n0::/\n"
-    assert quota(tmp_path, FIRST, groups, files) == wanted
+    assert quota(tmp_path, FIRST, groups, files) == expected
 
 
 def test_a_container_that_sees_its_own_group_as_root(tmp_path):
@@ -81,9 +81,9 @@ def test_caches_are_those_of_data(tmp_path):
         for name, word in zip(names, words, strict=True):
             (folder / name).write_text(word + "\n")
     (tmp_path / "index9").mkdir()  # nothing is said there
-    found = machine._read(tmp_path)
-    assert (found.l1, found.l2, found.ways, found.line) == (48 << 10, 2 << 20, 12, 128)
-    assert found.l3 == machine.Machine.l3
+    actual = machine._read(tmp_path)
+    assert (actual.l1, actual.l2, actual.ways, actual.line) == (48 << 10, 2 << 20, 12, 128)
+    assert actual.l3 == machine.Machine.l3
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")
@@ -101,9 +101,9 @@ def test_affinity_is_honoured(monkeypatch):
 
 def test_a_quota_is_rounded_down_to_one_at_least(monkeypatch):
     monkeypatch.setattr(processors, "_count_cores", lambda usable, folder: 8)
-    for share, wanted in ((3.9, 3), (0.2, 1), (None, 8), (64.0, 8)):
+    for share, expected in ((3.9, 3), (0.2, 1), (None, 8), (64.0, 8)):
         monkeypatch.setattr(processors, "quota", lambda groups, mounts, share=share: share)
-        assert processors.allowed_processors() == wanted
+        assert processors.allowed_processors() == expected
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")

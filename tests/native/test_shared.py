@@ -39,9 +39,9 @@ def source(constant):
 def test_shared_functions_compute_what_they_say(mode):
     for constant in (1.0, 3.0):
         x = np.arange(64, dtype="f4")
-        wanted = 2 * (x + np.float32(constant)) ** 2 + 1
+        expected = 2 * (x + np.float32(constant)) ** 2 + 1
         call(source(constant), [x], [], 0, 64, mode=mode)
-        assert_same(x, wanted, mode)
+        assert_same(x, expected, mode)
 
 
 PROGRAM = """

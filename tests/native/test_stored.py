@@ -68,9 +68,9 @@ def check(numbers, source, dtype, wanted, mode):
         given = numbers.astype(ELEMENTS[source].numpy)
     sign = 1 << (dtype.bits - 1)
     for which, expected in ((given, wanted), (-given, wanted | sign)):
-        found = converted(which[::step], source, dtype.code, mode)
-        wrong = np.flatnonzero(found != expected[::step])
-        assert not wrong.size, (which[::step][wrong[:5]], found[wrong[:5]])
+        actual = converted(which[::step], source, dtype.code, mode)
+        wrong = np.flatnonzero(actual != expected[::step])
+        assert not wrong.size, (which[::step][wrong[:5]], actual[wrong[:5]])
 
 
 @pytest.mark.thinned(3)
@@ -81,11 +81,11 @@ def test_every_pattern_is_widened_exactly(dtype, target, mode):
     patterns = np.arange(1 << dtype.bits, dtype=np.uint16)
     exact = np.full(1 << (dtype.bits - 1), np.nan)
     exact[: infinity(dtype) + 1] = values(dtype)
-    wanted = np.concatenate([exact, -exact]).astype(ELEMENTS[target].numpy)
+    expected = np.concatenate([exact, -exact]).astype(ELEMENTS[target].numpy)
     step = SOME if mode == "python" else 1
-    found = converted(patterns[::step], dtype.code, target, mode)
-    np.testing.assert_array_equal(found, wanted[::step])
-    assert np.array_equal(np.signbit(found[0]), False)
+    actual = converted(patterns[::step], dtype.code, target, mode)
+    np.testing.assert_array_equal(actual, expected[::step])
+    assert np.array_equal(np.signbit(actual[0]), False)
 
 
 @pytest.mark.thinned(3)
@@ -126,11 +126,11 @@ def test_integers_are_rounded_once(dtype, source, mode):
     for moved, wanted in ((0, even), (-1, below), (1, above)):
         exact = [int(middle[i]) + moved for i in inside]
         numbers, expected = np.array(exact, ELEMENTS[source].numpy), wanted[inside]
-        found = converted(numbers, source, dtype.code, mode)
-        assert np.array_equal(found, expected), f"{moved}: {numbers[found != expected][:5]}"
+        actual = converted(numbers, source, dtype.code, mode)
+        assert np.array_equal(actual, expected), f"{moved}: {numbers[actual != expected][:5]}"
         if signed:
-            found = converted(-numbers, source, dtype.code, mode)
-            assert np.array_equal(found, expected | (1 << (dtype.bits - 1)))
+            actual = converted(-numbers, source, dtype.code, mode)
+            assert np.array_equal(actual, expected | (1 << (dtype.bits - 1)))
 
 
 @pytest.mark.thinned(7)
@@ -143,7 +143,7 @@ def test_what_no_number_is_stays_one(dtype, lanes, mode):
         with np.errstate(over="ignore"):
             given = given.astype(ELEMENTS[source].numpy)
         stored = converted(given, source, dtype.code, mode, lanes)
-        found = converted(stored, dtype.code, "f32", mode, lanes)
-        wanted = np.array([np.nan, np.nan, np.inf, -np.inf, np.inf, -np.inf, 0.0, -0.0] * 3)
-        np.testing.assert_array_equal(found, wanted)
-        np.testing.assert_array_equal(np.signbit(found[2:8]), np.signbit(wanted[2:8]))
+        actual = converted(stored, dtype.code, "f32", mode, lanes)
+        expected = np.array([np.nan, np.nan, np.inf, -np.inf, np.inf, -np.inf, 0.0, -0.0] * 3)
+        np.testing.assert_array_equal(actual, expected)
+        np.testing.assert_array_equal(np.signbit(actual[2:8]), np.signbit(expected[2:8]))

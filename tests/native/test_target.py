@@ -34,13 +34,13 @@ def test_results_have_the_same_bytes_on_every_target():
         "w": make.normal(size=(37, 21)).astype("f4"),
     }
     graph = program()
-    widths, found = set(), []
+    widths, actual = set(), []
     for name in ("host", "x86-64-v3", "host"):
         with sg.options(target=name):
             widths.add(loader.host().vector_bits)
             results = sg.compile(graph).run(feeds)
-        found.append({name: value.tobytes() for name, value in results.items()})
-    assert found[0] == found[1] == found[2]
+        actual.append({name: value.tobytes() for name, value in results.items()})
+    assert actual[0] == actual[1] == actual[2]
     assert 256 in widths
     assert len(widths) == 1 + (ladder()[0].vector_bits == 512)
 

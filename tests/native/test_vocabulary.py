@@ -180,10 +180,10 @@ def operations(name):
 def conversions(name):
     found = {}
     for target in ELEMENTS.values():
-        wanted = np.dtype(np.bool_) if target.kind == "b" else number_dtype(target.name)
-        found[f"cast_{target.name}(a)"] = functools.partial(_astype, dtype=wanted)
+        expected = np.dtype(np.bool_) if target.kind == "b" else number_dtype(target.name)
+        found[f"cast_{target.name}(a)"] = functools.partial(_astype, dtype=expected)
         if target.bits == ELEMENTS[name].bits and "b" not in (target.kind, ELEMENTS[name].kind):
-            found[f"bitcast_{target.name}(a)"] = functools.partial(_view, dtype=wanted)
+            found[f"bitcast_{target.name}(a)"] = functools.partial(_view, dtype=expected)
     return found
 
 
@@ -249,11 +249,11 @@ def test_operations_equal_numpy(name, lanes):
     for mode in SOURCES:
         at = spread(len(a), lanes) if mode == "python" else np.arange(len(a))
         left, right, count = a[at], b[at], len(at)
-        wanted = {text: array[at] for text, array in results(name).items()}
-        found = {text: np.full(count + 1, 77, array.dtype) for text, array in wanted.items()}
+        expected = {text: array[at] for text, array in results(name).items()}
+        found = {text: np.full(count + 1, 77, array.dtype) for text, array in expected.items()}
         call(_typed(source, name, cases), [left, right, *found.values()], [], 0, count, mode=mode)
         for text, array in found.items():
-            assert_same(array[:count], wanted[text], f"{name}x{lanes} {mode} {text}")
+            assert_same(array[:count], expected[text], f"{name}x{lanes} {mode} {text}")
             assert array[count] == 77, f"{name}x{lanes} {mode} {text} wrote past the end"
 
 

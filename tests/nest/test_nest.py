@@ -161,8 +161,8 @@ RUNNING = """kernel(p0: in f32, p1: out f32; n0) over i0: n0 under interleave 4 
     ],
 )
 def test_how_many_vectors_are_interleaved(text: str, bits: int, count: int) -> None:
-    found = defaults(parse_kernel(text), Machine(vector_bits=bits))
-    assert [d.factor for d in found if isinstance(d, Interleave)] == [count] * (count > 1)
+    actual = defaults(parse_kernel(text), Machine(vector_bits=bits))
+    assert [d.factor for d in actual if isinstance(d, Interleave)] == [count] * (count > 1)
 
 
 @pytest.mark.parametrize("mode", READERS)
@@ -229,14 +229,14 @@ def test_the_middle_of_a_field_reads_what_its_ends_do(shape, bits, mode):
     rows, columns = shape
     kernel = parse_kernel(ROUND)
     field = np.random.default_rng(0).normal(size=shape).astype("f4")
-    found, flat = np.zeros(shape, "f4"), field.ravel()
+    actual, flat = np.zeros(shape, "f4"), field.ravel()
     starts = [flat, flat[(rows - 1) * columns :], flat[columns * (rows > 1) :], flat[columns - 1 :]]
     words = [rows, columns, -1, rows - 1, 1, 1 - rows, columns - 1, 1 - columns]
     source = source_for(kernel, mode, Machine(vector_bits=bits) if bits else None)
-    call(source, [*starts, flat[columns > 1 :], found], words, 0, rows, mode=mode)
-    wanted = np.roll(field, 1, 0) + np.roll(field, -1, 0)
-    wanted = wanted + np.roll(field, 1, 1) + np.roll(field, -1, 1)
-    assert found.tobytes() == wanted.tobytes()
+    call(source, [*starts, flat[columns > 1 :], actual], words, 0, rows, mode=mode)
+    expected = np.roll(field, 1, 0) + np.roll(field, -1, 0)
+    expected = expected + np.roll(field, 1, 1) + np.roll(field, -1, 1)
+    assert actual.tobytes() == expected.tobytes()
 
 
 def test_vectors_in_the_middle_have_no_masks():
@@ -262,13 +262,13 @@ kernel(p0: in f32, p1: out f32; n0, n1, n2) over i0: n0 {
     rows, columns = shape
     field = np.random.default_rng(0).normal(size=shape).astype("f4")
     beyond = np.full(2 * columns, 9.0, "f4")  # what lies before the field
-    memory, found = np.concatenate([beyond, field.ravel(), beyond]), np.zeros(shape, "f4")
+    memory, actual = np.concatenate([beyond, field.ravel(), beyond]), np.zeros(shape, "f4")
     for mode in ("vector", "python"):
         source = source_for(kernel, mode, Machine(vector_bits=bits) if mode == "python" else None)
-        call(source, [memory[2 * columns :], found], [rows, columns, -1], 0, rows, mode=mode)
-        np.testing.assert_array_equal(found[1:, 1:], field[:-1, :-1])
-        assert not found[0].any()
-        assert not found[:, 0].any()
+        call(source, [memory[2 * columns :], actual], [rows, columns, -1], 0, rows, mode=mode)
+        np.testing.assert_array_equal(actual[1:, 1:], field[:-1, :-1])
+        assert not actual[0].any()
+        assert not actual[:, 0].any()
 
 
 def test_a_choice_between_operands_without_ends_is_one_loop():
@@ -299,8 +299,8 @@ def test_what_follows_whole_vectors_of_a_product_has_no_mask(columns: int) -> No
     assert ("mask16(" in behind) == (columns % 16 > 0)
     assert "prefetch_write(" in text  # where results belong, and what they are multiplied with
     wide = {name: each.astype("f8") for name, each in feeds.items()}
-    wanted = np.tanh(wide["x"] @ wide["w"]) * wide["y"]
-    np.testing.assert_allclose(f.run(feeds), wanted, rtol=1e-4, atol=1e-5)
+    expected = np.tanh(wide["x"] @ wide["w"]) * wide["y"]
+    np.testing.assert_allclose(f.run(feeds), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_functions_that_differ_far_in_their_bodies_have_contents_of_their_own():

@@ -65,8 +65,8 @@ def test_names_of_one_side_are_returned_if_not_strict():
     bias = module.layers[0].bias.value
     del state["0.bias"], state["2.bias_hh_l0"]
     state["3.weight"] = np.ones(2)
-    found = module.load_torch(state, strict=False)
-    assert found == (["0.bias", "2.bias_hh_l0"], ["3.weight"])
+    actual = module.load_torch(state, strict=False)
+    assert actual == (["0.bias", "2.bias_hh_l0"], ["3.weight"])
     np.testing.assert_array_equal(module.layers[0].weight.value, state["0.weight"].T)
     np.testing.assert_array_equal(module.layers[0].bias.value, bias)
 
@@ -191,8 +191,8 @@ def test_outputs_are_those_of_torch(name, args, options, shapes, train):
     theirs.train(train)
     ours.train(train)
     expected = first_leaf(theirs(*map(torch.from_numpy, operands))).detach().numpy()
-    found = first_leaf(sg.function(ours)(*operands))
-    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+    actual = first_leaf(sg.function(ours)(*operands))
+    np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-10)
     theirs.load_state_dict({k: torch.from_numpy(v) for k, v in ours.torch_state().items()})
     again = first_leaf(theirs(*map(torch.from_numpy, operands))).detach().numpy()
     if "BatchNorm" not in name or train:

@@ -280,9 +280,9 @@ def test_what_does_not_fit_is_refused():
 def test_whole_channels_are_dropped(layer, ndim):
     x = np.ones((40, 50, *(2, 3, 4)[: ndim - 2]), np.float32)
     x[0, 0] = np.inf
-    found = sg.function(layer(0.25, seed=3))(x)
-    flat = found.reshape(40, 50, -1)
-    assert not np.isnan(found).any()
+    actual = sg.function(layer(0.25, seed=3))(x)
+    flat = actual.reshape(40, 50, -1)
+    assert not np.isnan(actual).any()
     assert (flat == flat[:, :, :1]).all(), "a channel is dropped as a whole"
     assert {0.0, np.float32(1 / 0.75)} == {*np.unique(flat[1:])}
     dropped = flat[1:, :, 0] == 0
@@ -339,7 +339,7 @@ def test_threads_that_seed_build_the_same_models():
     """In any order; a thread that seeds nothing goes on with the source of the main thread."""
     nn.manual_seed(3)
     first = nn.Linear(4, 1).weight.value
-    wanted = [first, nn.Linear(4, 1).weight.value]
+    expected = [first, nn.Linear(4, 1).weight.value]
     together = threading.Barrier(3)
 
     def build(seeds):
@@ -351,9 +351,9 @@ def test_threads_that_seed_build_the_same_models():
         return [*found, nn.Linear(4, 1).weight.value]
 
     with ThreadPoolExecutor(3) as pool:
-        for found in pool.map(build, [True] * 3):
-            np.testing.assert_array_equal(found, wanted)
+        for actual in pool.map(build, [True] * 3):
+            np.testing.assert_array_equal(actual, expected)
     nn.manual_seed(3)
     with ThreadPoolExecutor(1) as pool:
         np.testing.assert_array_equal(pool.submit(nn.Linear, 4, 1).result().weight.value, first)
-    np.testing.assert_array_equal(nn.Linear(4, 1).weight.value, wanted[1])
+    np.testing.assert_array_equal(nn.Linear(4, 1).weight.value, expected[1])

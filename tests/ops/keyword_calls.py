@@ -617,12 +617,12 @@ def tensor(array):
     return Tensor(array)
 
 
-def check(found, sample):
+def check(actual, sample):
     """Compare arrays with what NumPy gives."""
-    wanted = results(sample.wanted())
-    assert len(found) == len(wanted), str(sample)
+    expected = results(sample.wanted())
+    assert len(actual) == len(expected), str(sample)
     single = sample.kwargs.get("dtype") == "float32"
-    for one, other in zip(found, wanted, strict=True):
+    for one, other in zip(actual, expected, strict=True):
         got, want = np.asarray(array_of(one)), np.asarray(other)
         assert got.shape == want.shape, (str(sample), got, want)
         if "dtype" in sample.kwargs:

@@ -13,10 +13,10 @@ def of(value, **feeds):
     return sg.evaluate(value, feeds)
 
 
-def filled(wanted, size, fill):
-    padded = np.full((size, *wanted.shape[1:]), fill, wanted.dtype)
-    count = min(size, len(wanted))
-    padded[:count] = wanted[:count]
+def filled(rows, size, fill):
+    padded = np.full((size, *rows.shape[1:]), fill, rows.dtype)
+    count = min(size, len(rows))
+    padded[:count] = rows[:count]
     return padded
 
 
@@ -25,8 +25,8 @@ def filled(wanted, size, fill):
 def test_what_a_mask_chooses_is_padded_to_a_size(mask, size):
     holds, rows = np.array(mask, bool), np.arange(12.0).reshape(6, 2)
     m, x = sg.input("m", (6,), "bool"), sg.input("x", (6, 2), "float64")
-    found = of(sg.compress(m, x, 0, size=size, fill_value=-1.0), m=holds, x=rows)
-    np.testing.assert_array_equal(found, filled(rows[holds], size, -1.0))
+    actual = of(sg.compress(m, x, 0, size=size, fill_value=-1.0), m=holds, x=rows)
+    np.testing.assert_array_equal(actual, filled(rows[holds], size, -1.0))
     np.testing.assert_array_equal(
         of(sg.flatnonzero(m, size=size, fill_value=9), m=holds),
         filled(np.flatnonzero(holds), size, 9),
@@ -44,11 +44,13 @@ def test_unique_elements_of_a_size(size, rng):
     numbers = rng.integers(0, 4, (3, 4))
     x = sg.input("x", (3, 4), "int64")
     parts = of(sg.unique(x, True, True, True, size=size), x=numbers)
-    wanted = np.unique(numbers, True, True, True)
-    for one, other, fill in zip(parts[:2], wanted[:2], (wanted[0][0], wanted[1][0]), strict=True):
+    expected = np.unique(numbers, True, True, True)
+    for one, other, fill in zip(
+        parts[:2], expected[:2], (expected[0][0], expected[1][0]), strict=True
+    ):
         np.testing.assert_array_equal(one, filled(other, size, fill))
-    np.testing.assert_array_equal(parts[2].ravel(), wanted[2].ravel())
-    np.testing.assert_array_equal(parts[3], filled(wanted[3], size, 0))
+    np.testing.assert_array_equal(parts[2].ravel(), expected[2].ravel())
+    np.testing.assert_array_equal(parts[3], filled(expected[3], size, 0))
 
 
 def test_unique_elements_of_arrays_with_nan_and_none():
@@ -107,8 +109,8 @@ def test_blocks_are_moved_inside_as_in_jax():
         )
         changed = array.copy()
         changed[first : first + 2, 1:4] = 0.0
-        found = of(sg.dynamic_update_slice(x, np.zeros((2, 3)), [i, 1]), x=array, i=start)
-        np.testing.assert_array_equal(found, changed)
+        actual = of(sg.dynamic_update_slice(x, np.zeros((2, 3)), [i, 1]), x=array, i=start)
+        np.testing.assert_array_equal(actual, changed)
 
 
 def test_segments_are_reduced(rng):
@@ -117,8 +119,8 @@ def test_segments_are_reduced(rng):
         (sg.segment_sum, np.sum, 0.0), (sg.segment_prod, np.prod, 1.0),
         (sg.segment_max, np.max, -np.inf), (sg.segment_min, np.min, np.inf),
     ):  # fmt: skip
-        wanted = [reduce(data[ids == k], 0) if k != 2 else [empty] * 2 for k in range(4)]
-        np.testing.assert_allclose(function(data, ids), wanted, rtol=1e-14)
+        expected = [reduce(data[ids == k], 0) if k != 2 else [empty] * 2 for k in range(4)]
+        np.testing.assert_allclose(function(data, ids), expected, rtol=1e-14)
     x, i = sg.input("x", (6, 2), "float64"), sg.input("i", (6,), "int64")
     for outside in (-1, 4):
         with pytest.raises(errors.IndexOutOfRange):
@@ -129,13 +131,13 @@ def test_segments_are_reduced(rng):
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint64"])
 def test_there_may_be_more_segments_than_a_narrow_integer_counts(dtype):
-    ids, wanted = np.array([0, 127, 0], dtype), np.zeros(300)
-    wanted[[0, 127]] = 2.0, 1.0
+    ids, expected = np.array([0, 127, 0], dtype), np.zeros(300)
+    expected[[0, 127]] = 2.0, 1.0
     for function in (sg.segment_sum, sg.segment_max, sg.segment_min, sg.segment_prod):
         assert function(np.ones(3), ids, 300).shape == (300,)
-    np.testing.assert_array_equal(sg.segment_sum(np.ones(3), ids, 300), wanted)
+    np.testing.assert_array_equal(sg.segment_sum(np.ones(3), ids, 300), expected)
     counts = sg.bincount(sg.input("i", (3,), dtype), minlength=300)
-    np.testing.assert_array_equal(of(counts, i=ids), wanted)
+    np.testing.assert_array_equal(of(counts, i=ids), expected)
 
 
 def test_a_size_is_needed_of_values():

@@ -22,10 +22,10 @@ SHAPES = [
 @pytest.mark.parametrize(("left", "right"), SHAPES, ids=str)
 def test_products_and_gradients_as_numpy(left, right, rng):
     a, b = rng.normal(size=left), rng.normal(size=right)
-    found = run(sg.matmul(a, b))
+    actual = run(sg.matmul(a, b))
     expected = np.matmul(a, b)
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
     # The product is linear in each operand: <weights, a @ b> = <gradient by a, a>.
     x, y = sg.input("a", left, "float64"), sg.input("b", right, "float64")
     weights = rng.normal(size=expected.shape)

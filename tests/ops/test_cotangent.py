@@ -189,14 +189,14 @@ def test_unbroadcast_sums_what_was_stretched_and_keeps_masks():
     ct = variable("ct", F64, (2, 3, 4))
     array = np.arange(24.0).reshape(2, 3, 4)
     for shape in ((2, 3, 4), (3, 4), (3, 1), (1, 1, 4), (1,), (), (2, 1, 1)):
-        found = unbroadcast(ct, TensorType(F64, shape))
-        assert isinstance(found, Symbolic)
-        assert found.type == TensorType(F64, shape)
+        actual = unbroadcast(ct, TensorType(F64, shape))
+        assert isinstance(actual, Symbolic)
+        assert actual.type == TensorType(F64, shape)
         lead = tuple(range(3 - len(shape)))
         expected = array.sum(axis=lead)
         ones = tuple(i for i, s in enumerate(shape) if s == 1)
         np.testing.assert_array_equal(
-            run(found, {"ct": array}), expected.sum(axis=ones, keepdims=True)
+            run(actual, {"ct": array}), expected.sum(axis=ones, keepdims=True)
         )
     c, ct = variable("c", BOOL, (3, 1)), variable("ct", F32, (3, 4))
     kept = unbroadcast(Masked(c, ct), TensorType(F64, (3, 4)))
@@ -249,5 +249,5 @@ def test_masks_do_not_depend_on_which_gradients_are_asked():
     feeds = {"x": [0.0, 4.0]}
     alone = sg.grad(y, x)
     by_root, by_x = sg.grad(y, [root, x])
-    found = sg.evaluate([alone, by_x, by_root], feeds)
-    assert [f.tolist() for f in found] == [[0.0, 0.75], [0.0, 0.75], [0.0, 3.0]]
+    actual = sg.evaluate([alone, by_x, by_root], feeds)
+    assert [f.tolist() for f in actual] == [[0.0, 0.75], [0.0, 0.75], [0.0, 3.0]]

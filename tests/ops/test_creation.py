@@ -115,9 +115,9 @@ def test_a_size_that_may_be_negative_is_a_condition_of_the_run(name):
     compiled = sg.compile(graph)
     for size in (2, 3, 7):
         feeds = {"x": np.zeros(size, "float32")}
-        wanted = sg.evaluate(sg.Graph(SIZED[name](size - 2)))["output"]
-        for found in (sg.evaluate(graph, feeds), compiled.run(feeds)):
-            assert found["output"].shape == wanted.shape
+        expected = sg.evaluate(sg.Graph(SIZED[name](size - 2)))["output"]
+        for actual in (sg.evaluate(graph, feeds), compiled.run(feeds)):
+            assert actual["output"].shape == expected.shape
     for size in (1, 0):
         for runs in (lambda feeds: sg.evaluate(graph, feeds), compiled.run):
             with pytest.raises(SizeGuardError, match="the size n - 2 is negative"):
@@ -156,10 +156,10 @@ def test_asarray_stacks_values_in_nested_lists():
         ([[[x[1]]]], [[[4]]], "float32"),
     ]
     for asarray in (sg.asarray, sg.xp.asarray):
-        for given, wanted, dtype in cases:
-            found = sg.evaluate(asarray(given), feeds)
-            assert found.dtype == dtype
-            np.testing.assert_array_equal(found, np.array(wanted, dtype))
+        for given, expected, dtype in cases:
+            actual = sg.evaluate(asarray(given), feeds)
+            assert actual.dtype == dtype
+            np.testing.assert_array_equal(actual, np.array(expected, dtype))
         assert asarray([x[0], 1], dtype="float64").dtype is sg.float64
     for ragged in ([[x[0], 1.0], [2.0]], [[], [x[0]]], [x, x[0]]):
         with pytest.raises((ShapeError, RankError), match=r"stack: .* differ"):

@@ -233,14 +233,14 @@ def test_the_rule_counts_where_the_formula_overflows():
     x = sg.input("x", (3,), "float64")
     y = log1pexp(x)
     at = {"x": np.array([-1.0, 0.0, 1000.0])}
-    wanted = 1 / (1 + np.exp(-at["x"]))
+    expected = 1 / (1 + np.exp(-at["x"]))
     ones = np.ones(3)
-    for found in (sg.grad(y.sum(), x), sg.jvp(y, x, ones), sg.vjp(y, x, ones)):
-        np.testing.assert_allclose(sg.evaluate(found, at), wanted, rtol=1e-12)
-        np.testing.assert_allclose(sg.compile(found).run(at), wanted, rtol=1e-12)
+    for actual in (sg.grad(y.sum(), x), sg.jvp(y, x, ones), sg.vjp(y, x, ones)):
+        np.testing.assert_allclose(sg.evaluate(actual, at), expected, rtol=1e-12)
+        np.testing.assert_allclose(sg.compile(actual).run(at), expected, rtol=1e-12)
     t = Tensor(at["x"], requires_grad=True, dtype="float64")
     log1pexp(t).sum().backward()
-    np.testing.assert_allclose(t.grad, wanted, rtol=1e-12)
+    np.testing.assert_allclose(t.grad, expected, rtol=1e-12)
 
 
 @pytest.mark.thinned(3)

@@ -56,9 +56,9 @@ def operands(shapes, rng):
 def test_einsum_as_numpy(text, rng):
     arrays = operands(EINSUMS[text], rng)
     expected = np.einsum(text, *arrays)
-    found = run(sg.einsum(text, *arrays))
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    actual = run(sg.einsum(text, *arrays))
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("text", EINSUMS)
@@ -87,8 +87,8 @@ def test_products_without_elements_compile(empty):
     outputs = {"value": value} | dict(zip("xyz", sg.grad(value.sum(), inputs), strict=True))
     feeds = {x.node.label: np.ones(x.shape) for x in inputs}
     expected = sg.evaluate(sg.Graph(outputs), feeds)
-    for name, found in sg.compile(sg.Graph(outputs)).run(feeds).items():
-        np.testing.assert_array_equal(found, expected[name], strict=True)
+    for name, actual in sg.compile(sg.Graph(outputs)).run(feeds).items():
+        np.testing.assert_array_equal(actual, expected[name], strict=True)
 
 
 def test_einsum_over_named_sizes(rng):

@@ -219,8 +219,8 @@ def test_integer_exponents_promote_and_broadcast():
 
 @given(st.floats(0.5, 2.0), st.integers(-64, 64))
 def test_multiplied_powers_are_close_to_the_true_one(x, exponent):
-    found = run(variable("x") ** exponent, {"x": x})
-    assert found == pytest.approx(x**exponent, rel=64 * 2.0**-52)
+    actual = run(variable("x") ** exponent, {"x": x})
+    assert actual == pytest.approx(x**exponent, rel=64 * 2.0**-52)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_rounding_to_places_that_the_dtype_does_not_hold(dtype, places):
         [0.0, -0.0, 12.0, 700.0, -25e3, 3e4, largest / 4, -largest / 4, np.inf, -np.inf, np.nan]
     )
     feed = feed.astype(x.dtype.numpy)
-    found = run(sg.round(x, places), {"x": feed})
+    actual = run(sg.round(x, places), {"x": feed})
     with localcontext() as context:
         context.prec = 800
         grid = Decimal(10) ** -max(-400, min(places, 400))
@@ -314,9 +314,9 @@ def test_rounding_to_places_that_the_dtype_does_not_hold(dtype, places):
         ]
     error = float(sg.finfo(dtype).eps)
     with np.errstate(over="ignore"):
-        wanted = np.asarray(exact).astype(feed.dtype)
-    np.testing.assert_allclose(found.astype("f8"), wanted.astype("f8"), rtol=2 * error)
-    assert np.array_equal(np.signbit(found), np.signbit(feed) & ~np.isnan(feed))
+        expected = np.asarray(exact).astype(feed.dtype)
+    np.testing.assert_allclose(actual.astype("f8"), expected.astype("f8"), rtol=2 * error)
+    assert np.array_equal(np.signbit(actual), np.signbit(feed) & ~np.isnan(feed))
 
 
 @pytest.mark.parametrize("places", [2, 39, -2, -39])

@@ -31,9 +31,9 @@ def test_filters_as_numpy(name):
             function(LINE, taps, mode),
             function(taps, LINE, mode),
         )
-    found = sg.evaluate(outputs, feeds)
+    actual = sg.evaluate(outputs, feeds)
     for label, array in wanted.items():
-        np.testing.assert_allclose(found[label], array, rtol=1e-12, atol=1e-14, err_msg=label)
+        np.testing.assert_allclose(actual[label], array, rtol=1e-12, atol=1e-14, err_msg=label)
     named = sg.input("x", ("n",), "float64")
     for mode in ("full", "same", "valid"):
         f = sg.compile(function(named, [1.0, 2.0, -0.5, 3.0], mode))
@@ -55,13 +55,13 @@ def test_filters_of_two_named_sizes(name, mode):
     same = sg.compile(function(x, x * 2.0, mode))  # of one named size
     for n, m in [(9, 4), (4, 9), (5, 5), (8, 3), (3, 8), (2, 7), (1, 6), (6, 1), (1, 1)]:
         a, v = RNG.normal(size=n), RNG.normal(size=m)
-        found, expected = f.run({"x": a, "v": v}), function(a, v, mode)
-        np.testing.assert_allclose(found["y"], expected, rtol=1e-12, atol=1e-13)
+        actual, expected = f.run({"x": a, "v": v}), function(a, v, mode)
+        np.testing.assert_allclose(actual["y"], expected, rtol=1e-12, atol=1e-13)
         weights = np.sin(np.arange(len(expected)))
         slopes = [(weights * function(row, v, mode)).sum() for row in np.eye(n)]
-        np.testing.assert_allclose(found["x"], slopes, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(actual["x"], slopes, rtol=1e-12, atol=1e-13)
         slopes = [(weights * function(a, row, mode)).sum() for row in np.eye(m)]
-        np.testing.assert_allclose(found["v"], slopes, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(actual["v"], slopes, rtol=1e-12, atol=1e-13)
         np.testing.assert_allclose(same.run({"x": a}), function(a, 2 * a, mode), rtol=1e-12)
     with assert_refused(SizeGuardError, "n = 0 in this run"):
         f.run({"x": np.zeros(0), "v": np.ones(3)})
@@ -83,16 +83,16 @@ def test_two_derivatives(name):
 
 
 def test_interp_of_one_point_and_its_slopes():
-    found = run(sg.interp(AT, [1.0], [3.0], left=0.0))
-    np.testing.assert_array_equal(found, np.interp(AT, [1.0], [3.0], left=0.0))
+    actual = run(sg.interp(AT, [1.0], [3.0], left=0.0))
+    np.testing.assert_array_equal(actual, np.interp(AT, [1.0], [3.0], left=0.0))
     x, xp, fp = (
         sg.input(name, (size,), "float64") for name, size in (("x", 4), ("p", 1), ("f", 1))
     )
     slopes = sg.grad(sg.interp(x, xp, fp, right=7.0).sum(), [x, xp, fp])
     feeds = {"x": np.array([np.nan, 0.0, 1.0, np.inf]), "p": np.ones(1), "f": np.full(1, 3.0)}
     graph = sg.Graph(dict(zip("xpf", slopes, strict=True)), inputs=[x, xp, fp])
-    found = sg.evaluate(graph, feeds)
-    assert [found[name].tolist() for name in "xpf"] == [[0.0] * 4, [0.0], [3.0]]
+    actual = sg.evaluate(graph, feeds)
+    assert [actual[name].tolist() for name in "xpf"] == [[0.0] * 4, [0.0], [3.0]]
 
 
 @pytest.mark.thinned(3)

@@ -31,8 +31,8 @@ def test_duplicates_are_added_in_index_order(rng):
     expected = np.zeros((4, 3), np.float32)
     for place, row in zip(places, x, strict=True):
         expected[place] += row
-    found = run(sg.scatter_add(x, places, 4))
-    assert found.tobytes() == expected.tobytes()
+    actual = run(sg.scatter_add(x, places, 4))
+    assert actual.tobytes() == expected.tobytes()
     reordered = run(sg.scatter_add(x[::-1].copy(), places[::-1].copy(), 4))
     assert reordered.tobytes() != expected.tobytes(), "the order could not be seen"
 
@@ -53,8 +53,8 @@ def test_take_along_axis_broadcasts_and_adds_duplicates(rng):
     x = sg.input("x", (2, 3), "float64")
     taken = sg.take_along_axis(x, np.array([[0, 0, 2], [1, -2, 1]]))
     derivative = grad((taken * taken).sum(), x)
-    found = run(derivative, {"x": [[1.0, 2, 3], [4, 5, 6]]})
-    np.testing.assert_array_equal(found, [[4, 0, 6], [0, 30, 0]])
+    actual = run(derivative, {"x": [[1.0, 2, 3], [4, 5, 6]]})
+    np.testing.assert_array_equal(actual, [[4, 0, 6], [0, 30, 0]])
 
 
 @pytest.mark.parametrize(("index", "fits"), [(3, False), (-4, False), (2, True), (-3, True)])
@@ -136,9 +136,9 @@ def test_iota_counts_along_its_axis():
 
 
 def test_one_hot():
-    found = run(sg.one_hot(np.array([[0, 2], [1, -1]]), 3))
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, [[[1, 0, 0], [0, 0, 1]], [[0, 1, 0], [0, 0, 0]]])
+    actual = run(sg.one_hot(np.array([[0, 2], [1, -1]]), 3))
+    assert actual.dtype == np.float32
+    np.testing.assert_array_equal(actual, [[[1, 0, 0], [0, 0, 1]], [[0, 1, 0], [0, 0, 0]]])
     labels = sg.input("labels", ("n",), "uint8")
     wide = sg.one_hot(labels, sg.dim("classes", min=1), dtype="int32")
     assert wide.shape == (sg.dim("n"), sg.dim("classes", min=1))
@@ -182,9 +182,9 @@ def test_as_numpy(shape, data):
     key = data.draw(keys(shape))
     array = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
     expected = array[key]
-    found = run(sg.constant(array)[key])
-    assert found.shape == expected.shape
-    np.testing.assert_array_equal(found, expected)
+    actual = run(sg.constant(array)[key])
+    assert actual.shape == expected.shape
+    np.testing.assert_array_equal(actual, expected)
 
 
 @given(first=slices, second=slices, sizes=st.lists(st.integers(0, 9), min_size=2, max_size=2))
@@ -224,15 +224,15 @@ def test_a_slice_of_one_place_of_a_named_size_has_the_literal_size_1(key, place,
     f = sg.compile(graph)
     for sizes in ((2, least), (0, least), (1, least + 1), (3, least + 4)):
         array = rng.normal(size=sizes)
-        found = f.run({"x": array})
-        np.testing.assert_array_equal(found["part"], array[:, key])
+        actual = f.run({"x": array})
+        np.testing.assert_array_equal(actual["part"], array[:, key])
         away = array - array[:, [place]]
         expected = 2 * away
         expected[:, place] -= 2 * away.sum(1)
-        np.testing.assert_allclose(found["dx"], expected, atol=1e-12)
+        np.testing.assert_allclose(actual["dx"], expected, atol=1e-12)
         tape = Tensor(array, requires_grad=True, dtype="float64")
         ((tape - tape[:, key]) ** 2).sum().backward()
-        np.testing.assert_allclose(tape.grad, found["dx"], atol=1e-12)
+        np.testing.assert_allclose(tape.grad, actual["dx"], atol=1e-12)
     with assert_refused(
         SizeGuardError, "out of range for axis 1 of size t", f"t = {least - 1}", "x[:1]",
         line="part = x[:, key]",
@@ -405,8 +405,8 @@ def test_reading_as_numpy(name, shape):
     if "mask" in name and shape != A.shape:
         return
     x = sg.input("x", shape, "float64")
-    found = run(x[KEYS[name]], {"x": A})
-    np.testing.assert_array_equal(found, A[KEYS[name]])
+    actual = run(x[KEYS[name]], {"x": A})
+    np.testing.assert_array_equal(actual, A[KEYS[name]])
     np.testing.assert_array_equal(run(x.at[KEYS[name]].get(), {"x": A}), A[KEYS[name]])
 
 
@@ -422,8 +422,8 @@ def test_setting_and_adding_as_numpy(name, shape, rng):
     feeds = {"x": A, "v": values}
     expected = A.copy()
     expected[key] = values
-    found = run(x.at[key].set(v), feeds)
-    np.testing.assert_array_equal(found, expected)
+    actual = run(x.at[key].set(v), feeds)
+    np.testing.assert_array_equal(actual, expected)
     expected = A.copy()
     np.add.at(expected, key, values)
     np.testing.assert_allclose(run(x.at[key].add(v), feeds), expected, rtol=1e-14)
@@ -464,12 +464,12 @@ def test_extremes_as_numpy(name, shape, rng):
     for extreme, ufunc in (("max", np.maximum), ("min", np.minimum)):
         expected = A.copy()
         ufunc.at(expected, key, values)
-        found = getattr(x.at[key], extreme)(v)
+        actual = getattr(x.at[key], extreme)(v)
         feeds = {"x": A, "v": values}
-        np.testing.assert_array_equal(run(found, feeds), expected)
+        np.testing.assert_array_equal(run(actual, feeds), expected)
         clean = {"x": A, "v": np.nan_to_num(values, nan=130.5)}
-        by_x, by_v = (run(g, clean) for g in grad(found.sum(), [x, v]))
-        kept = run(found, clean) == A
+        by_x, by_v = (run(g, clean) for g in grad(actual.sum(), [x, v]))
+        kept = run(actual, clean) == A
         np.testing.assert_array_equal(by_x[kept], 1.0)
         assert by_v.sum() == (~kept).sum()
 
@@ -493,14 +493,14 @@ def test_factors_as_numpy(name, shape, rng):
     x = sg.input("x", shape, "float64")
     v = sg.input("v", x[key].shape, "float64")
     feeds, step = {"x": array, "v": values}, 1e-6
-    found = x.at[key].multiply(v)
-    np.testing.assert_allclose(run(found, feeds), scaled(array, key, values), rtol=1e-13)
+    actual = x.at[key].multiply(v)
+    np.testing.assert_allclose(run(actual, feeds), scaled(array, key, values), rtol=1e-13)
     weights, along = (
         rng.normal(size=A.shape),
         (rng.normal(size=f.shape) for f in feeds.values()),
     )
     dx, dv = along
-    by_x, by_v = run_all(grad((found * weights).sum(), [x, v]), feeds)
+    by_x, by_v = run_all(grad((actual * weights).sum(), [x, v]), feeds)
     ahead = scaled(array + step * dx, key, values + step * dv)
     behind = scaled(array - step * dx, key, values - step * dv)
     slope = ((ahead - behind) * weights).sum() / (2 * step)
@@ -540,10 +540,10 @@ def test_the_last_of_equal_places_stays_however_many_there_are(count, rng):
         expected, winner = feeds["x"].copy(), np.full(50, -1)
         expected[feeds["p"]], winner[feeds["p"]] = feeds["v"], np.arange(rows)
         wins = (winner[feeds["p"]] == np.arange(rows))[:, None]
-        found = f.run(feeds)
-        np.testing.assert_array_equal(found["y"], expected)
+        actual = f.run(feeds)
+        np.testing.assert_array_equal(actual["y"], expected)
         np.testing.assert_array_equal(
-            found["slope"], np.where(wins, np.arange(100).reshape(50, 2)[feeds["p"]], 0)
+            actual["slope"], np.where(wins, np.arange(100).reshape(50, 2)[feeds["p"]], 0)
         )
         if rows > 7:
             feeds["p"][[7, rows - 1]] = 50, -51
@@ -557,14 +557,14 @@ def test_indices_of_the_run():
     array = A[0]
     feeds = {"x": array, "i": [0, -1, 0], "j": [4, 2, -1]}
     f = sg.compile({"get": x[i, j], "set": x.at[i, j].set(7.0), "add": x.at[i, j].add(1.0)})
-    found = f.run(feeds)
-    np.testing.assert_array_equal(found["get"], array[[0, -1, 0], [4, 2, -1]])
+    actual = f.run(feeds)
+    np.testing.assert_array_equal(actual["get"], array[[0, -1, 0], [4, 2, -1]])
     expected = array.copy()
     expected[[0, -1], [4, 2]] = 7.0
-    np.testing.assert_array_equal(found["set"], expected)
+    np.testing.assert_array_equal(actual["set"], expected)
     expected = array.copy()
     np.add.at(expected, ([0, -1, 0], [4, 2, -1]), 1.0)
-    np.testing.assert_array_equal(found["add"], expected)
+    np.testing.assert_array_equal(actual["add"], expected)
     with assert_refused(IndexOutOfRange, "index 5", "size 5", line="x[i, j]"):
         f.run(feeds | {"j": np.array([0, 5, 0], np.int32)})
 
@@ -588,12 +588,12 @@ def test_masks_of_the_run(rank, shape, rng):
         "min": lambda old: np.minimum(old, values),
     }
     made = {name: getattr(x.at[mask], name)(values) for name in of}
-    found = sg.compile(made).run({"x": array, "mask": held})
+    actual = sg.compile(made).run({"x": array, "mask": held})
     for name, update in of.items():
         expected = array.copy()
         expected[held] = update(array[held])
-        np.testing.assert_array_equal(found[name], expected, err_msg=name)
-        assert np.signbit(found[name][0, 0, 0])
+        np.testing.assert_array_equal(actual[name], expected, err_msg=name)
+        assert np.signbit(actual[name][0, 0, 0])
     by_x = run(grad((x.at[(mask,)].set(7.0) * x).sum(), x), {"x": array, "mask": held})
     expected = 2.0 * array
     expected[held] = 7.0
@@ -617,13 +617,13 @@ def test_a_mask_of_the_run_stands_among_slices_and_integers(key, axes, rng):
     x, mask = sg.input("x", array.shape, "float64"), sg.input("mask", held.shape, "bool")
     place = x.at[key(mask)]
     made = {"set": place.set(7.0), "add": place.add(2.0), "max": place.max(0.0)}
-    found = sg.evaluate(sg.Graph(made), {"x": array, "mask": held})
+    actual = sg.evaluate(sg.Graph(made), {"x": array, "mask": held})
     for name, update in {
         "set": lambda old: 7.0, "add": lambda old: old + 2.0, "max": lambda old: np.maximum(old, 0),
     }.items():  # fmt: skip
-        wanted = array.copy()
-        wanted[key(held)] = update(wanted[key(held)])
-        np.testing.assert_array_equal(found[name], wanted, err_msg=name)
+        expected = array.copy()
+        expected[key(held)] = update(expected[key(held)])
+        np.testing.assert_array_equal(actual[name], expected, err_msg=name)
 
 
 def test_an_index_beyond_its_own_axis_is_found_though_the_place_exists():
@@ -639,9 +639,9 @@ def test_an_index_beyond_its_own_axis_is_found_though_the_place_exists():
 def test_dtypes_of_values_and_keys_without_index_arrays():
     x = sg.input("x", (3,), "int32")
     feeds = {"x": np.array([1, 2, 3], np.int32)}
-    found = run(x.at[1].set(7.9), feeds)
-    assert found.dtype == np.int32
-    np.testing.assert_array_equal(found, [1, 7, 3])
+    actual = run(x.at[1].set(7.9), feeds)
+    assert actual.dtype == np.int32
+    np.testing.assert_array_equal(actual, [1, 7, 3])
     mask = sg.input("m", (3,), "bool")
     np.testing.assert_array_equal(run(mask.at[:2].set(True), {"m": np.zeros(3, bool)}), [1, 1, 0])
     x = sg.input("x", (4, 5))

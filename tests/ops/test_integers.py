@@ -52,7 +52,7 @@ def calls(dtype):
     feeds = {"single": single, "x": x, "y": y}
     inputs = {name: sg.input(name, array.shape, dtype) for name, array in feeds.items()}
     values = {}
-    wanted = {}
+    expected = {}
     for name in NAMES:
         function = getattr(np, name, None)
         is_binary = isinstance(function, np.ufunc) and function.nin == 2
@@ -70,8 +70,8 @@ def calls(dtype):
             continue
         found = found if isinstance(found, tuple | list) else [found]
         for place, (value, array) in enumerate(zip(found, true, strict=True)):
-            values[f"{name} {place}"], wanted[f"{name} {place}"] = value, array
-    return values, wanted, feeds
+            values[f"{name} {place}"], expected[f"{name} {place}"] = value, array
+    return values, expected, feeds
 
 
 def in_numpy(function, operands):
@@ -89,26 +89,26 @@ def in_numpy(function, operands):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_functions_of_integers_at_the_extremes_are_numpys(dtype):
-    values, wanted, feeds = calls(dtype)
+    values, expected, feeds = calls(dtype)
     assert {name.partition(" ")[0] for name in values} >= {
         "abs", "cumsum", "diff", "divmod", "floor_divide", "fmod", "isclose",
         "left_shift", "matmul", "maximum", "multiply", "ptp", "remainder", "sign", "sort", "sum",
     }  # fmt: skip
     for results in (sg.evaluate(values, feeds), sg.compile(values).run(feeds)):
-        for name, true in wanted.items():
+        for name, true in expected.items():
             assert_agrees(name, results[name], true)
 
 
-def assert_agrees(name, found, true):
+def assert_agrees(name, actual, true):
     """Equal integers; floating results are NumPy's as far as its narrower dtype holds them."""
     if true.dtype.kind != "f":
-        assert found.dtype == true.dtype, name
-        np.testing.assert_array_equal(found, true, err_msg=name)
+        assert actual.dtype == true.dtype, name
+        np.testing.assert_array_equal(actual, true, err_msg=name)
         return
     with np.errstate(over="ignore"):
-        found = found.astype(true.dtype)
+        actual = actual.astype(true.dtype)
     eps = float(np.finfo(true.dtype).eps)
-    np.testing.assert_allclose(found, true, rtol=8 * eps, atol=8 * eps, err_msg=name)
+    np.testing.assert_allclose(actual, true, rtol=8 * eps, atol=8 * eps, err_msg=name)
 
 
 #: 10**9000 has more digits than Python writes.

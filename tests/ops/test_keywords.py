@@ -134,12 +134,12 @@ def test_gradients_are_numpys_differences(name):
             if tensor.grad is None:
                 continue
             checked += 1
-            wanted = differences(
+            expected = differences(
                 sample,
                 place,
                 [w if carries(v) else None for v, w in zip(found, weights, strict=True)],
             )
-            np.testing.assert_allclose(tensor.grad, wanted, 1e-6, 1e-7, err_msg=str(sample))
+            np.testing.assert_allclose(tensor.grad, expected, 1e-6, 1e-7, err_msg=str(sample))
     assert checked > 0
 
 

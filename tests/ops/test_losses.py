@@ -226,11 +226,11 @@ def test_activations(name):
     check(call, oracle, (FAR,))
     x = sg.input("x", (3,), "float32")
     ends = np.array([np.nan, -3e38, 3e38], np.float32)
-    found = sg.evaluate(sg.Graph({"y": call(x), "s": sg.grad(call(x).sum(), x)}), {"x": ends})
-    assert found["y"].dtype == np.float32
-    assert np.isnan(found["y"][0])
-    assert name == "selu" or np.isfinite(found["y"][1:]).all()
-    assert np.isfinite(found["s"][1:]).all()
+    actual = sg.evaluate(sg.Graph({"y": call(x), "s": sg.grad(call(x).sum(), x)}), {"x": ends})
+    assert actual["y"].dtype == np.float32
+    assert np.isnan(actual["y"][0])
+    assert name == "selu" or np.isfinite(actual["y"][1:]).all()
+    assert np.isfinite(actual["s"][1:]).all()
 
 
 #: Activation, a kink, and the slope there that its docstring says.
@@ -298,18 +298,18 @@ def compared_with_torch(shape, every=1):
             theirs = options | ({} if weight is None else {"weight": torch.from_numpy(weight)})
             options["weight"] = weight
             given, y = torch.from_numpy(x.copy()).requires_grad_(), torch.as_tensor(target)
-            wanted = of.cross_entropy(given, y, **theirs, label_smoothing=smoothing)
-            wanted.sum().backward()
+            expected = of.cross_entropy(given, y, **theirs, label_smoothing=smoothing)
+            expected.sum().backward()
             found = nn.cross_entropy(value, target, **options, label_smoothing=smoothing)
-            yield found, wanted.detach().numpy()
+            yield found, expected.detach().numpy()
             yield sg.grad(found.sum(), value), given.grad.numpy()
             moved, options["axis"] = sg.moveaxis(value, place, -1), -1
             found = nn.cross_entropy(moved, last, **options, label_smoothing=smoothing)
-            yield found, wanted.detach().numpy()
+            yield found, expected.detach().numpy()
             if not by_share and not smoothing:
                 del options["axis"]
-                wanted = of.nll_loss(given.detach(), y, **theirs)
-                yield nn.nll_loss(value, target, **options), wanted.numpy()
+                expected = of.nll_loss(given.detach(), y, **theirs)
+                yield nn.nll_loss(value, target, **options), expected.numpy()
     yield value, x
 
 
@@ -338,10 +338,10 @@ def test_rows(name):
 @pytest.mark.slow
 def test_other_arguments():
     t, p = Tensor(X, dtype="float64"), Tensor(P, dtype="float64")
-    found = nn.kl_div(t, sg.log(p), "sum", log_target=True)
-    assert found.item() == pytest.approx((P * (np.log(P) - X)).sum())
-    found = nn.kl_div(t, p, "batchmean")
-    assert found.item() == pytest.approx((special.xlogy(P, P) - P * X).sum() / len(P))
+    actual = nn.kl_div(t, sg.log(p), "sum", log_target=True)
+    assert actual.item() == pytest.approx((P * (np.log(P) - X)).sum())
+    actual = nn.kl_div(t, p, "batchmean")
+    assert actual.item() == pytest.approx((special.xlogy(P, P) - P * X).sum() / len(P))
     with pytest.raises(sg.errors.RankError, match="one number"):
         nn.kl_div(0.5, 0.5, "batchmean")
     images, slopes = RNG.normal(size=(2, 3, 2)), np.array([0.1, 0.2, 0.3])
@@ -425,10 +425,10 @@ def test_losses_are_sums_over_alignments(blank):
     losses = sg.nn.ctc_loss(x, y, n, count, blank, "none")
     feeds = {"x": LOGS, "y": labels, "n": LENGTHS, "count": COUNTS}
     mean = sg.nn.ctc_loss(x, y, n, count, blank, zero_infinity=True)
-    found = sg.compile({"losses": losses, "mean": mean}).run(feeds)
-    np.testing.assert_allclose(found["losses"], expected, rtol=1e-12)
+    actual = sg.compile({"losses": losses, "mean": mean}).run(feeds)
+    np.testing.assert_allclose(actual["losses"], expected, rtol=1e-12)
     each = np.where(np.isinf(expected), 0, expected) / np.maximum(COUNTS, 1)
-    np.testing.assert_allclose(found["mean"], each.mean(), rtol=1e-12)
+    np.testing.assert_allclose(actual["mean"], each.mean(), rtol=1e-12)
     on_tape = sg.nn.ctc_loss(Tensor(LOGS), labels, LENGTHS, COUNTS, blank, "none").data
     np.testing.assert_allclose(on_tape, expected, rtol=1e-5)
     narrow = sg.nn.ctc_loss(LOGS.astype("float32"), labels, LENGTHS, COUNTS, blank, "none")
@@ -439,8 +439,8 @@ def test_losses_are_sums_over_alignments(blank):
 def test_without_lengths_all_count():
     probs, labels = logs(4, 2), np.array([[1, 2], [2, 2]])
     expected = [by_hand(probs[:, k], labels[k], 0) for k in range(2)]
-    found = sg.evaluate(sg.nn.ctc_loss(probs, labels, reduction="none"))
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    actual = sg.evaluate(sg.nn.ctc_loss(probs, labels, reduction="none"))
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -448,8 +448,8 @@ def test_without_lengths_all_count():
 )
 def test_sequences_without_times_or_labels(times, count, expected):
     probs = logs(times, 1)
-    found = sg.evaluate(sg.nn.ctc_loss(probs, np.ones((1, count), "int64"), reduction="sum"))
-    np.testing.assert_allclose(found, -probs[:, 0, 0].sum() if expected is None else expected)
+    actual = sg.evaluate(sg.nn.ctc_loss(probs, np.ones((1, count), "int64"), reduction="sum"))
+    np.testing.assert_allclose(actual, -probs[:, 0, 0].sum() if expected is None else expected)
 
 
 @pytest.mark.slow
@@ -459,12 +459,12 @@ def test_derivatives():
     losses = sg.nn.ctc_loss(x, CTC_LABELS, LENGTHS, COUNTS, reduction="none")
     slope = sg.grad(sg.where(losses < np.inf, losses, 0.0).sum(), x)
     f = sg.compile({"losses": losses, "slope": slope})
-    found = f.run({"x": LOGS})["slope"]
+    actual = f.run({"x": LOGS})["slope"]
     away, step = CTC_RNG.normal(size=LOGS.shape), 1e-6
     ends = [f.run({"x": LOGS + sign * step * away})["losses"][:3].sum() for sign in (1, -1)]
-    np.testing.assert_allclose((found * away).sum(), (ends[0] - ends[1]) / (2 * step), rtol=1e-7)
-    assert not found[:, 3].any()
-    assert not found[2:, 2].any()  # behind the end
+    np.testing.assert_allclose((actual * away).sum(), (ends[0] - ends[1]) / (2 * step), rtol=1e-7)
+    assert not actual[:, 3].any()
+    assert not actual[2:, 2].any()  # behind the end
 
 
 @pytest.mark.parametrize(

@@ -343,13 +343,13 @@ def test_activations_have_their_limits_and_keep_nan(name):
     on_tape.sum().backward()
     tape = {"y": on_tape.data, "slope": np.asarray(tensor.grad), "curve": np.zeros(2)}
     left = {"elu": -1.0, "leaky_relu": -INF}.get(name, 0.0)
-    for found in (sg.compile(graph).run(feeds), sg.evaluate(graph, feeds), tape):
-        np.testing.assert_array_equal(found["y"], [INF, left, NAN])
+    for actual in (sg.compile(graph).run(feeds), sg.evaluate(graph, feeds), tape):
+        np.testing.assert_array_equal(actual["y"], [INF, left, NAN])
         np.testing.assert_array_equal(
-            found["slope"][:2], [1.0, 0.01 if name == "leaky_relu" else 0.0]
+            actual["slope"][:2], [1.0, 0.01 if name == "leaky_relu" else 0.0]
         )
-        assert name in ("elu", "leaky_relu", "relu", "softplus") or np.isnan(found["slope"][2])
-        np.testing.assert_array_equal(found["curve"][:2], [0.0, 0.0])
+        assert name in ("elu", "leaky_relu", "relu", "softplus") or np.isnan(actual["slope"][2])
+        np.testing.assert_array_equal(actual["curve"][:2], [0.0, 0.0])
 
 
 def test_a_diverged_weight_shows_in_the_loss_of_a_relu():
@@ -372,8 +372,8 @@ def test_the_neutral_extreme_is_below_everything():
                 x = sg.input("x", shape, dtype)
                 y = op_class(name)(axes=(1,), neutral=True)(x)
                 empty = np.zeros((2, 0), dtype)
-                for found in (sg.compile(y).run({"x": empty}), sg.evaluate(y, {"x": empty})):
-                    np.testing.assert_array_equal(found, np.full(2, expected, dtype))
+                for actual in (sg.compile(y).run({"x": empty}), sg.evaluate(y, {"x": empty})):
+                    np.testing.assert_array_equal(actual, np.full(2, expected, dtype))
                 assert sg.same_graph(sg.parse(str(sg.Graph(y))), sg.Graph(y))
 
 
@@ -389,12 +389,12 @@ def test_lengths_and_deviations_of_nothing_have_no_second_derivative(order):
     (slope,) = sg.grad(length, [x])
     bend = sg.grad((slope * np.arange(1.0, 4.0)).sum(), x, allow_disconnected=True)
     for rows in (np.zeros((2, 3)), np.array([[0.0, 0, 0], [0, 3, 4]])):
-        found = sg.compile(sg.Graph({"bend": bend}, inputs=[x])).run({x: rows})["bend"]
+        actual = sg.compile(sg.Graph({"bend": bend}, inputs=[x])).run({x: rows})["bend"]
         missing = (rows == 0).all(1, keepdims=True) | (rows == 0) & (order == 1.5)
         if isinstance(order, str):
             missing = np.array((rows == 0).all())
         missing = missing & (order not in LINEAR)
-        np.testing.assert_array_equal(np.isnan(found), np.broadcast_to(missing, rows.shape))
+        np.testing.assert_array_equal(np.isnan(actual), np.broadcast_to(missing, rows.shape))
 
 
 def test_a_length_that_stays_zero_has_second_derivatives_where_the_zeros_are_selected():
@@ -466,8 +466,8 @@ def test_what_is_not_read_has_slope_0(name):
     np.testing.assert_allclose(tensor.grad, wanted[0])
     np.testing.assert_allclose(sg.vmap(sg.grad(function))(np.stack([at, at]))[1], wanted[0])
     if name in ("mask", "roll"):
-        found = sg.compile(sg.Graph({"slope": slope, "twice": values[1]})).run({"x": at})
-        np.testing.assert_allclose(list(found.values()), wanted)
+        actual = sg.compile(sg.Graph({"slope": slope, "twice": values[1]})).run({"x": at})
+        np.testing.assert_allclose(list(actual.values()), wanted)
 
 
 def test_parts_behind_finite_slopes_cost_nothing():

@@ -64,8 +64,8 @@ def test_activations_and_two_derivatives(name):
     x = sg.input("x", POINTS.shape, "float64")
     slope = grad(function(x).sum(), x)
     values = [function(x), slope, grad(slope.sum(), x, allow_disconnected=True)]
-    for found, each in zip(values, expected, strict=True):
-        np.testing.assert_allclose(run(found, {"x": POINTS}), each, rtol=1e-12, atol=1e-14)
+    for actual, each in zip(values, expected, strict=True):
+        np.testing.assert_allclose(run(actual, {"x": POINTS}), each, rtol=1e-12, atol=1e-14)
 
 
 def test_dtypes_of_activations():
@@ -92,9 +92,9 @@ def test_gelu_is_exact_or_by_tanh(spelling, rng):
     exact = x * special.ndtr(x)
     tanh = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     assert 1e-5 < np.abs(tanh - exact).max() < 5e-4
-    found = nn.gelu(Tensor(x, dtype="float64"), approximate=spelling).data
-    wanted = exact if spelling in ("none", False) else tanh
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)
+    actual = nn.gelu(Tensor(x, dtype="float64"), approximate=spelling).data
+    expected = exact if spelling in ("none", False) else tanh
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-15)
 
 
 AXES = [-1, 0, (0, 2), (1, -1), (0, 1, 2), None]
@@ -120,9 +120,9 @@ def test_values_and_gradients_over_any_axes(name, axis):
     out = getattr(nn, name)(x, axis)
     weights = WEIGHTS.sum(axis=axis) if name == "logsumexp" else WEIGHTS
     outputs = {"out": out, "slope": sg.grad((out * weights).sum(), x)}
-    found = sg.compile(sg.Graph(outputs)).run({"x": X})
-    np.testing.assert_allclose(found["out"], FAMILY[name](X, axis=axis), rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(found["slope"], slope(name, axis), rtol=1e-11, atol=1e-11)
+    actual = sg.compile(sg.Graph(outputs)).run({"x": X})
+    np.testing.assert_allclose(actual["out"], FAMILY[name](X, axis=axis), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(actual["slope"], slope(name, axis), rtol=1e-11, atol=1e-11)
     tensor = getattr(nn, name)(Tensor(X, dtype="float64"), axis)
     np.testing.assert_allclose(tensor.data, FAMILY[name](X, axis=axis), rtol=1e-12, atol=1e-12)
     check_gradients(lambda x: getattr(nn, name)(x, axis), [X], order=2)
@@ -138,8 +138,8 @@ def test_scipys_names_have_its_defaults_and_factors(axis, keepdims):
     for given in (b, factors.tolist()):
         with np.errstate(all="ignore"):
             expected = special.logsumexp(array, axis, factors, keepdims)
-        found = sg.special.logsumexp(x, axis, given, keepdims)
-        np.testing.assert_allclose(run(found, feeds), expected, rtol=1e-14)
+        actual = sg.special.logsumexp(x, axis, given, keepdims)
+        np.testing.assert_allclose(run(actual, feeds), expected, rtol=1e-14)
     tensor = sg.special.logsumexp(array, axis, sg.eager.Tensor(factors, dtype="float64"), keepdims)
     np.testing.assert_allclose(tensor.data, expected, rtol=1e-14)
     for name in ("softmax", "log_softmax"):
@@ -154,9 +154,9 @@ def test_factors_of_logsumexp_have_derivatives_also_where_one_is_zero(rng):
     x, b = sg.input("x", (4,), "float64"), sg.input("b", (4,), "float64")
     out = sg.special.logsumexp(x, b=b)
     array, factors = rng.normal(size=4), np.array([1.0, 0.0, 2.0, -0.1])
-    found = run(grad(out, x), {"x": array, "b": factors})
+    actual = run(grad(out, x), {"x": array, "b": factors})
     parts = factors * np.exp(array)
-    np.testing.assert_allclose(found, parts / parts.sum(), rtol=1e-12)
+    np.testing.assert_allclose(actual, parts / parts.sum(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -174,9 +174,9 @@ def test_factors_of_logsumexp_have_derivatives_also_where_one_is_zero(rng):
     ],
 )
 def test_logsumexp_of_extremes(row, expected, dtype):
-    found = run(nn.logsumexp(np.array([row], dtype)))
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found, [expected], rtol=1e-6)
+    actual = run(nn.logsumexp(np.array([row], dtype)))
+    assert actual.dtype == dtype
+    np.testing.assert_allclose(actual, [expected], rtol=1e-6)
 
 
 SUMS_OF_NOTHING = {
@@ -199,8 +199,8 @@ def test_slopes_are_0_where_all_logarithms_are_of_0(name):
         sg.evaluate(values, {"x": nothing}),
         sg.compile(sg.Graph(dict(zip("abc", values, strict=True)))).run({"x": nothing}).values(),
     ):
-        for each, wanted in zip(found, (-np.inf, [0.0, 0.0], [0.0, 0.0]), strict=True):
-            np.testing.assert_array_equal(each, wanted)
+        for each, expected in zip(found, (-np.inf, [0.0, 0.0], [0.0, 0.0]), strict=True):
+            np.testing.assert_array_equal(each, expected)
     if name != "by hand":  # the tape differentiates what it is told
         tensor = Tensor(nothing, requires_grad=True, dtype="float64")
         function(tensor).backward()
@@ -241,10 +241,10 @@ def test_forbidden_transitions_of_a_hidden_markov_model(fold):
     logits = sg.input("logits", (3, 2), "float64")
     y = in_logarithms(logits)
     slope = sg.grad(y, logits)
-    found = sg.evaluate([y, slope, sg.grad((slope * at).sum(), logits)], {"logits": at})
-    assert found[0] == pytest.approx(likelihood(at), rel=1e-12)
+    actual = sg.evaluate([y, slope, sg.grad((slope * at).sum(), logits)], {"logits": at})
+    assert actual[0] == pytest.approx(likelihood(at), rel=1e-12)
     slopes = [(likelihood(at + m) - likelihood(at - m)) / 2e-4 for m in moves]
-    np.testing.assert_allclose(found[1].ravel(), slopes, atol=1e-7)
+    np.testing.assert_allclose(actual[1].ravel(), slopes, atol=1e-7)
     twice = [
         sum(
             v * (likelihood(at + m + n) - likelihood(at + m - n)
@@ -253,7 +253,7 @@ def test_forbidden_transitions_of_a_hidden_markov_model(fold):
         )
         for m in moves
     ]  # fmt: skip
-    np.testing.assert_allclose(found[2].ravel(), twice, atol=1e-6)
+    np.testing.assert_allclose(actual[2].ravel(), twice, atol=1e-6)
 
 
 @diagonals(
@@ -265,10 +265,10 @@ def test_an_empty_axis_is_an_ordinary_one(name, shape, dtype):
     expected = np.full(2, -np.inf) if name == "logsumexp" else np.zeros((2, 0))
     y = getattr(nn, name)(x, 1)
     slope = grad((y * 2.0).sum(), x)
-    found = sg.compile(sg.Graph({"y": y, "slope": slope}, inputs=[x])).run(feeds)
-    for each in (found["y"], run(y, feeds), getattr(nn, name)(Tensor(feeds["x"]), 1).data):
+    actual = sg.compile(sg.Graph({"y": y, "slope": slope}, inputs=[x])).run(feeds)
+    for each in (actual["y"], run(y, feeds), getattr(nn, name)(Tensor(feeds["x"]), 1).data):
         np.testing.assert_array_equal(each, expected)
-    assert found["slope"].shape == (2, 0)
+    assert actual["slope"].shape == (2, 0)
     assert run(getattr(nn, name)(x, 0), feeds).shape == ((0,) if name == "logsumexp" else (2, 0))
 
 
@@ -315,8 +315,8 @@ def test_layer_norm_of_named_sizes_in_float32():
     x = sg.input("x", ("batch", 4))
     plain = nn.layer_norm(x)
     assert plain.type == x.type
-    found = run(plain, {"x": np.array([[1.0, 1, 1, 1], [0, 0, 2, 2]])})
-    np.testing.assert_allclose(found, [[0] * 4, [-1, -1, 1, 1]], rtol=1e-4)
+    actual = run(plain, {"x": np.array([[1.0, 1, 1, 1], [0, 0, 2, 2]])})
+    np.testing.assert_allclose(actual, [[0] * 4, [-1, -1, 1, 1]], rtol=1e-4)
     with assert_refused(
         ShapeError, "the weight is [5], not one number for each of 4", line="nn.layer_norm"
     ):
@@ -336,8 +336,8 @@ def test_local_response_norm(rng, size):
         mean = (x[:, near] ** 2).sum(1) / size
         expected[:, c] = x[:, c] / (2.0 + 0.5 * mean) ** 0.6
     v = sg.input("x", ("n", "c", 3), "float64")
-    found = run(nn.local_response_norm(v, size, 0.5, 0.6, 2.0), {"x": x})
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    actual = run(nn.local_response_norm(v, size, 0.5, 0.6, 2.0), {"x": x})
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
     check_gradients(lambda each: nn.local_response_norm(each, size, 0.5), [x])
 
 
@@ -381,8 +381,8 @@ def test_attention(rng):
         sizes = ("b", "h", "t", "d"), ("b", "h", "s", "d"), ("b", "h", "s", "e")
         names = sizes if shape else (q.shape, k.shape, v.shape)
         inputs = [sg.input(n, s, "float64") for n, s in zip("qkv", names, strict=True)]
-        found = run(nn.attention(*inputs, causal=True), {"q": q, "k": k, "v": v})
-        np.testing.assert_allclose(found, plain_attention(q, k, v, causal), rtol=1e-10)
+        actual = run(nn.attention(*inputs, causal=True), {"q": q, "k": k, "v": v})
+        np.testing.assert_allclose(actual, plain_attention(q, k, v, causal), rtol=1e-10)
 
 
 def test_embedding(rng):
@@ -418,9 +418,9 @@ def test_cross_entropy_and_its_gradient(shape, scale, rng):
 
 def test_small_losses_and_no_rows():
     logits = np.array([[1000.0, 990.0]], np.float32)  # float32 is 6e-5 apart there
-    found = run(nn.cross_entropy(logits, np.array([0])))
-    assert found.dtype == np.float32
-    assert found == pytest.approx(np.log1p(np.exp(-10.0)), rel=0, abs=1.2e-7)
+    actual = run(nn.cross_entropy(logits, np.array([0])))
+    assert actual.dtype == np.float32
+    assert actual == pytest.approx(np.log1p(np.exp(-10.0)), rel=0, abs=1.2e-7)
     loss = nn.cross_entropy(sg.input("z", ("n", 3)), sg.input("y", ("n",), "int64"))
     assert np.isnan(run(loss, {"z": np.zeros((0, 3)), "y": np.zeros(0, int)}))
 

@@ -40,8 +40,8 @@ def test_literal_rolls_and_parts_of_a_named_size():
     halves = sg.split(x, 2)
     assert [str(part.shape[0]) for part in halves] == ["n//2", "n//2"]
     for n in (0, 4):
-        found = run_all(halves, {"x": np.arange(float(n))})
-        np.testing.assert_array_equal(np.concatenate(found), np.arange(n))
+        actual = run_all(halves, {"x": np.arange(float(n))})
+        np.testing.assert_array_equal(np.concatenate(actual), np.arange(n))
     with assert_refused(SizeGuardError, "n = 5", line="sg.split"):
         again = sg.split(x, 2)[0]
         run(again, {"x": np.zeros(5)})
@@ -94,9 +94,9 @@ def test_slopes_of_equidistant_samples_do_not_read_the_one_between(size):
 def test_angles_of_any_number_are_unwrapped(size):
     x = sg.input("x", ("n", 2), "float64")
     angles = np.arange(2.0 * size).reshape(size, 2) * 4.0
-    found = sg.unwrap(x, axis=0)
-    assert found.shape == x.shape
-    np.testing.assert_allclose(run(found, {"x": angles}), np.unwrap(angles, axis=0))
+    actual = sg.unwrap(x, axis=0)
+    assert actual.shape == x.shape
+    np.testing.assert_allclose(run(actual, {"x": angles}), np.unwrap(angles, axis=0))
 
 
 def test_functions_of_linalg_are_not_taken_for_their_namesakes():
@@ -126,9 +126,9 @@ def test_methods_as_of_an_array(name, arguments):
     x = sg.input("x", S.shape, "float64")
     expected = getattr(S, name)(*arguments)
     tensor = getattr(Tensor(S, dtype="float64"), name)(*arguments)
-    for found in (run(getattr(x, name)(*arguments), {"x": S}), tensor.data):
-        assert found.shape == np.shape(expected)
-        np.testing.assert_allclose(found, expected, rtol=1e-13)
+    for actual in (run(getattr(x, name)(*arguments), {"x": S}), tensor.data):
+        assert actual.shape == np.shape(expected)
+        np.testing.assert_allclose(actual, expected, rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["nanvar", "nanstd"])
@@ -136,8 +136,8 @@ def test_infinities_are_not_missing(name):
     """Their distance from a mean that is infinite is NaN, which counts; of x = NaN it does not."""
     x = sg.input("x", (4, 2), "float64")
     rows = np.array([[1.0, np.inf], [np.inf, np.nan], [np.nan, 2.0], [np.nan, np.nan]])
-    found = run(getattr(sg, name)(x, 1), {"x": rows})
-    np.testing.assert_array_equal(found, [np.nan, np.nan, 0.0, np.nan])
+    actual = run(getattr(sg, name)(x, 1), {"x": rows})
+    np.testing.assert_array_equal(actual, [np.nan, np.nan, 0.0, np.nan])
     given = run(getattr(sg, name)(x, 1, mean=np.zeros((4, 1))), {"x": rows})
     np.testing.assert_array_equal(given, [np.inf, np.inf, {"nanvar": 4.0}.get(name, 2.0), np.nan])
 
@@ -176,8 +176,8 @@ ORDERS = [None, 1, 2, 3, 0.5, 0, np.inf, -np.inf]
 def test_norms_of_vectors(order, axis):
     array = P[0]
     x = sg.input("x", array.shape, "float64")
-    for found in (sg.norm(x, order, axis), np.linalg.norm(x, order, axis)):
-        np.testing.assert_allclose(run(found, {"x": array}), np.linalg.norm(array, order, axis))
+    for actual in (sg.norm(x, order, axis), np.linalg.norm(x, order, axis)):
+        np.testing.assert_allclose(run(actual, {"x": array}), np.linalg.norm(array, order, axis))
     kept = sg.norm(x, order, axis, keepdims=True)
     assert kept.shape == np.linalg.norm(array, order, axis, keepdims=True).shape
 
@@ -253,8 +253,8 @@ def test_functions_are_called_by_attributes_that_are_there():
     }
     load_functions()
     assert {"absolute", "astype", "sum"} <= asked <= FUNCTIONS.keys()
-    found = [p.name for p in SOURCES if re.search(r"\bFUNCTIONS\[\s*f?\"", p.read_text("utf-8"))]
-    assert found == []
+    actual = [p.name for p in SOURCES if re.search(r"\bFUNCTIONS\[\s*f?\"", p.read_text("utf-8"))]
+    assert actual == []
 
 
 def test_operators_are_named_in_errors_by_their_function():
@@ -268,10 +268,10 @@ def test_polyfit_takes_a_vector_of_a_named_size():
     places = np.linspace(0.0, 1.0, 9)
     values = np.sin(places)
     coefficients, covariance = sg.polyfit(x, y, 2, cov=True)
-    found = sg.evaluate({"c": coefficients, "v": covariance}, {"x": places, "y": values})
-    wanted, spread = np.polyfit(places, values, 2, cov=True)
-    np.testing.assert_allclose(found["c"], wanted, rtol=1e-10)
-    np.testing.assert_allclose(found["v"], spread, rtol=1e-6)
+    actual = sg.evaluate({"c": coefficients, "v": covariance}, {"x": places, "y": values})
+    expected, spread = np.polyfit(places, values, 2, cov=True)
+    np.testing.assert_allclose(actual["c"], expected, rtol=1e-10)
+    np.testing.assert_allclose(actual["v"], spread, rtol=1e-6)
 
 
 FIRST_OF_ITS_PROCESS = """
@@ -313,7 +313,7 @@ def test_a_numpy_name_is_the_same_function_whatever_was_imported():
 @pytest.mark.parametrize("name", ["cumsum", "cumprod"])
 @pytest.mark.parametrize("axis", [0, -1, None])
 def test_running_sums_of_a_number_have_one_element_as_numpys(name, axis):
-    found = getattr(sg, name)(np.float64(3.0), axis=axis)
-    np.testing.assert_array_equal(found, getattr(np, name)(np.float64(3.0), axis=axis))
+    actual = getattr(sg, name)(np.float64(3.0), axis=axis)
+    np.testing.assert_array_equal(actual, getattr(np, name)(np.float64(3.0), axis=axis))
     with pytest.raises(sg.errors.AxisError, match="no axis 1"):
         getattr(sg, name)(np.float64(3.0), axis=1)

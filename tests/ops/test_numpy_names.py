@@ -131,22 +131,22 @@ def test_values_are_those_of_numpy(name):
 
 def check(name, call, arrays):
     """Compare one call; 0 where NumPy refuses, too."""
-    wanted = outcome(lambda *each: call(np, *each), *arrays)
+    expected = outcome(lambda *each: call(np, *each), *arrays)
     where = f"{name} of {[(a.dtype.name, a.shape) for a in arrays]}"
-    found = outcome(lambda *each: sg.evaluate(parts(call(np, *each))), *map(sg.constant, arrays))
-    if isinstance(found, sg.StaticgradError):
-        excused = any(each in str(found) for each in (NO_AXIS, *REFUSED.get(name, ())))
-        assert excused or isinstance(wanted, Exception), f"{where}: {found}"
+    actual = outcome(lambda *each: sg.evaluate(parts(call(np, *each))), *map(sg.constant, arrays))
+    if isinstance(actual, sg.StaticgradError):
+        excused = any(each in str(actual) for each in (NO_AXIS, *REFUSED.get(name, ())))
+        assert excused or isinstance(expected, Exception), f"{where}: {actual}"
         return 0
-    if isinstance(found, Exception):
-        assert type(found) is type(wanted), f"{where}: {found}"
+    if isinstance(actual, Exception):
+        assert type(actual) is type(expected), f"{where}: {actual}"
         return 0
-    if isinstance(wanted, Exception):
-        assert name in ACCEPTED, f"{where}: {wanted}"
+    if isinstance(expected, Exception):
+        assert name in ACCEPTED, f"{where}: {expected}"
         return 0
-    wanted = parts(wanted)
-    assert len(found) == len(wanted), where
-    for ours, theirs in zip(found, wanted, strict=True):
+    expected = parts(expected)
+    assert len(actual) == len(expected), where
+    for ours, theirs in zip(actual, expected, strict=True):
         theirs = np.asarray(theirs)
         assert ours.shape == theirs.shape, where
         if theirs.dtype == "float16":  # NumPy's float of bools
@@ -166,16 +166,16 @@ def test_names_of_the_package_and_tensors_are_the_same_functions(name):
             count = call.__code__.co_argcount - 1 - len(call.__defaults__ or ())
             arrays = arrays[:count]
             try:
-                wanted = sg.evaluate(parts(call(np, *map(sg.constant, arrays))))
+                expected = sg.evaluate(parts(call(np, *map(sg.constant, arrays))))
             except sg.StaticgradError:
                 continue
             for m in (sg, np):
                 tensors = parts(call(m, *map(Tensor, arrays)))
-                for ours, theirs in zip(tensors, wanted, strict=True):
+                for ours, theirs in zip(tensors, expected, strict=True):
                     assert isinstance(ours, Tensor)
                     np.testing.assert_array_equal(ours.numpy(), theirs)
             found = sg.evaluate(parts(call(sg, *map(sg.constant, arrays))))
-            for ours, theirs in zip(found, wanted, strict=True):
+            for ours, theirs in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
 
 

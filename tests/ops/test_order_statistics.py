@@ -25,16 +25,16 @@ def matrix(rng, shape, kind):
 def test_special_values_and_dtypes():
     x = sg.input("x", (4,), "float32")
     thirds = sg.quantile(x, [0.0, 1 / 3, 1.0])
-    found = run(thirds, {"x": np.float32([np.inf, 1, 2, np.inf])})
-    np.testing.assert_array_equal(found, np.float32([1, 2, np.inf]))
-    assert found.dtype == np.float32
+    actual = run(thirds, {"x": np.float32([np.inf, 1, 2, np.inf])})
+    np.testing.assert_array_equal(actual, np.float32([1, 2, np.inf]))
+    assert actual.dtype == np.float32
     assert np.isnan(run(sg.median(x), {"x": np.float32([1, np.nan, 2, 3])}))
     assert run(sg.median(x), {"x": np.float32([np.inf] * 4)}) == np.inf
     x = sg.input("x", (2, 3), "int32")
     feeds = {"x": np.array([[3, 1, 2], [7, 5, 4]], "int32")}
     for name in ("percentile", "nanpercentile"):
-        found = run(getattr(np, name)(x, [0, 50, 80], axis=1), feeds)
-        np.testing.assert_allclose(found, np.percentile(feeds["x"], [0, 50, 80], axis=1))
+        actual = run(getattr(np, name)(x, [0, 50, 80], axis=1), feeds)
+        np.testing.assert_allclose(actual, np.percentile(feeds["x"], [0, 50, 80], axis=1))
     assert run(np.median(x), feeds) == 3.5
     assert run(sg.median(x > 2, 1), feeds).tolist() == [0.0, 1.0]
     assert run(sg.quantile(x, []), feeds).shape == (0,)
@@ -76,8 +76,8 @@ def test_gradients_go_to_the_elements_between():
     check_gradients(curve, [x], order=2)
     named = sg.input("x", ("n",), "float64")
     slope = sg.grad(sg.quantile(named, 0.25), named)
-    found = run(slope, {"x": np.array([4.0, 1.0, 3.0])})
-    np.testing.assert_array_equal(found, [0.0, 0.5, 0.5])
+    actual = run(slope, {"x": np.array([4.0, 1.0, 3.0])})
+    np.testing.assert_array_equal(actual, [0.0, 0.5, 0.5])
 
 
 def test_compiled_statistics_of_any_size():
@@ -140,11 +140,11 @@ def test_covariances_of_few_rows(shape):
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wanted = getattr(np, name)(a, **options)
+            expected = getattr(np, name)(a, **options)
         for sizes in (shape, ("n", "m")):
-            found = run(getattr(sg, name)(sg.input("x", sizes, "float64"), **options), {"x": a})
-            assert sizes == ("n", "m") or found.shape == wanted.shape
-            np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=1e-12)
+            actual = run(getattr(sg, name)(sg.input("x", sizes, "float64"), **options), {"x": a})
+            assert sizes == ("n", "m") or actual.shape == expected.shape
+            np.testing.assert_allclose(actual.reshape(expected.shape), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3])
@@ -156,9 +156,9 @@ def test_medians_of_few_elements(size):
         function = getattr(sg, name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wanted = [getattr(np, name)(a, 0), getattr(np, name)(a)]
-        found = sg.evaluate([function(x, 0), function(x), sg.grad(function(x), x)], {"x": a})
-        for one, other in zip(found, wanted, strict=False):
+            expected = [getattr(np, name)(a, 0), getattr(np, name)(a)]
+        actual = sg.evaluate([function(x, 0), function(x), sg.grad(function(x), x)], {"x": a})
+        for one, other in zip(actual, expected, strict=False):
             np.testing.assert_allclose(one, other, rtol=1e-15)
-        assert found[2].shape == a.shape
-        assert not size or found[2].sum() == pytest.approx(1.0)
+        assert actual[2].shape == a.shape
+        assert not size or actual[2].sum() == pytest.approx(1.0)

@@ -13,14 +13,14 @@ FLOATS = [
 
 def check(name, *args, rtol=0.0, **kwargs):
     """Of arrays, which compute at once, and of values: NumPy's results, types and signs."""
-    wanted = getattr(np, name)(*args, **kwargs)
-    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+    expected = getattr(np, name)(*args, **kwargs)
+    expected = expected if isinstance(expected, tuple) else (expected,)
     values = [sg.constant(each) if isinstance(each, np.ndarray) else each for each in args]
     of_values = getattr(sg, name)(*values, **kwargs)
     found = getattr(sg, name)(*args, **kwargs)
     found = found if isinstance(found, tuple) else (found,)
     several = of_values if isinstance(of_values, tuple) else (of_values,)
-    for ours, other, theirs in zip(found, several, wanted, strict=True):
+    for ours, other, theirs in zip(found, several, expected, strict=True):
         for each in (ours, sg.evaluate(other) if isinstance(other, sg.Value) else other):
             assert np.asarray(each).dtype == theirs.dtype
             np.testing.assert_allclose(each, theirs, rtol=rtol, atol=rtol)
@@ -96,12 +96,12 @@ def test_polynomials():
 def test_sets_have_a_size_that_the_caller_gives():
     a, b = np.array([3.0, 1.0, 2.0, 3.0, 5.0]), np.array([2.0, 5.0, 7.0, 7.0])
     for name in ("union1d", "intersect1d", "setdiff1d", "setxor1d"):
-        wanted = getattr(np, name)(a, b)
-        np.testing.assert_array_equal(getattr(sg, name)(a, b), wanted)
-        found = sg.evaluate(
-            getattr(sg, name)(sg.constant(a), b, size=len(wanted) + 2, fill_value=9)
+        expected = getattr(np, name)(a, b)
+        np.testing.assert_array_equal(getattr(sg, name)(a, b), expected)
+        actual = sg.evaluate(
+            getattr(sg, name)(sg.constant(a), b, size=len(expected) + 2, fill_value=9)
         )
-        np.testing.assert_array_equal(found, [*wanted, 9.0, 9.0])
+        np.testing.assert_array_equal(actual, [*expected, 9.0, 9.0])
         with pytest.raises(sg.errors.ArgumentError, match="only known in a run"):
             getattr(sg, name)(sg.input("a", (3,)), b)
 
@@ -133,8 +133,8 @@ def test_points_in_a_grid():
     check("histogram2d", x, y, [np.array([-1.0, 0.0, 1.0]), 5], weights=y, rtol=1e-12)
     check("histogram2d", x, y, 4, [[-1, 1], [-2, 0.5]])
     counts, edges = sg.histogramdd(np.stack([x, y], 1), [3, 5])
-    wanted, ends = np.histogramdd(np.stack([x, y], 1), [3, 5])
-    np.testing.assert_array_equal(counts, wanted)
+    expected, ends = np.histogramdd(np.stack([x, y], 1), [3, 5])
+    np.testing.assert_array_equal(counts, expected)
     np.testing.assert_allclose(edges[1], ends[1])
 
 

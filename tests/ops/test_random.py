@@ -68,14 +68,14 @@ def test_bits_are_philox_of_their_position(key, step, stream, compiled):
         for dtype in (U32, U64)
         for half in (0, 1)
     }
-    found = sg.compile(outputs).run({}) if compiled else sg.evaluate(outputs)
+    actual = sg.compile(outputs).run({}) if compiled else sg.evaluate(outputs)
     for position in range(21):
         counter = (position, stream << 16, step & MASK, step >> 32)
         words = philox(counter, (key & MASK, key >> 32))
         for half in (0, 1):
             first, second = words[2 * half : 2 * half + 2]
-            assert found[f"u32{half}"].ravel()[position] == first
-            assert found[f"u64{half}"].ravel()[position] == first | second << 32
+            assert actual[f"u32{half}"].ravel()[position] == first
+            assert actual[f"u64{half}"].ravel()[position] == first | second << 32
 
 
 def test_each_run_draws_anew_and_going_back_repeats():
@@ -119,14 +119,14 @@ def test_compiled_draws_are_those_of_the_oracle():
         "integers": rng.integers(-5, 6, (500,), "int8"),
         "coins": rng.bernoulli(0.3, (500,)),
     }
-    found, expected = sg.compile(outputs).run({}), sg.evaluate(outputs)
+    actual, expected = sg.compile(outputs).run({}), sg.evaluate(outputs)
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(actual[name], array)
     normal = {k: rng.normal(2, 3, (500,), k) for k in ("float32", "float64")}
-    found, expected = sg.compile(normal).run({}), sg.evaluate(normal)
+    actual, expected = sg.compile(normal).run({}), sg.evaluate(normal)
     for name, array in expected.items():
-        assert found[name].dtype == np.dtype(name)
-        np.testing.assert_allclose(found[name], array, rtol=2e-5, atol=1e-5)
+        assert actual[name].dtype == np.dtype(name)
+        np.testing.assert_allclose(actual[name], array, rtol=2e-5, atol=1e-5)
 
 
 COUNT = 40_000
@@ -153,12 +153,12 @@ def test_continuous_distributions(name, dtype):
     from scipy import stats  # a second of loading, for these tests only
 
     draw, distribution = CONTINUOUS[name]
-    found = run(draw(sg.random.Generator(17), dtype))
-    assert found.dtype == dtype
-    assert np.isfinite(found).all()
+    actual = run(draw(sg.random.Generator(17), dtype))
+    assert actual.dtype == dtype
+    assert np.isfinite(actual).all()
     law = getattr(stats, name)(*distribution)
-    assert stats.kstest(found.astype(np.float64), law.cdf).pvalue > 1e-3
-    assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4 / np.sqrt(COUNT)
+    assert stats.kstest(actual.astype(np.float64), law.cdf).pvalue > 1e-3
+    assert abs(np.corrcoef(actual[1:], actual[:-1])[0, 1]) < 4 / np.sqrt(COUNT)
 
 
 @pytest.mark.parametrize("side", TAILS)
@@ -166,17 +166,17 @@ def test_a_normal_distribution_far_out(side):
     from scipy import stats
 
     draw, ends = TAILS[side]
-    found = run(draw(sg.random.Generator(17), "float32"))
-    assert ends[0] <= found.min() < found.max() <= ends[1]
-    assert stats.kstest(found.astype(np.float64), "truncnorm", ends).pvalue > 1e-3
+    actual = run(draw(sg.random.Generator(17), "float32"))
+    assert ends[0] <= actual.min() < actual.max() <= ends[1]
+    assert stats.kstest(actual.astype(np.float64), "truncnorm", ends).pvalue > 1e-3
 
 
 def test_vectors_have_the_mean_and_the_covariance_asked_for():
     mean, cov = np.array([1.0, -2.0]), np.array([[2.0, 0.6], [0.6, 1.0]])
     rng = sg.random.Generator(3)
-    found = run(rng.multivariate_normal(mean, cov, (COUNT,), "float64"))
-    np.testing.assert_allclose(found.mean(0), mean, atol=0.03)
-    np.testing.assert_allclose(np.cov(found.T), cov, atol=0.05)
+    actual = run(rng.multivariate_normal(mean, cov, (COUNT,), "float64"))
+    np.testing.assert_allclose(actual.mean(0), mean, atol=0.03)
+    np.testing.assert_allclose(np.cov(actual.T), cov, atol=0.05)
     both = rng.multivariate_normal(np.zeros((5, 2)), np.stack([cov] * 5))
     assert both.shape == (5, 2)
     with assert_refused(RankError, "a mean f32[]", line="rng.multivariate_normal"):
@@ -198,9 +198,9 @@ POSITIONS = {
 
 @pytest.mark.parametrize("name", POSITIONS)
 def test_positions_come_as_often_as_they_are_likely(name):
-    found = run(POSITIONS[name](sg.random.Generator(5)))
-    assert found.dtype == np.int64
-    np.testing.assert_allclose(np.bincount(found, minlength=3) / COUNT, LIKELY, atol=0.01)
+    actual = run(POSITIONS[name](sg.random.Generator(5)))
+    assert actual.dtype == np.int64
+    np.testing.assert_allclose(np.bincount(actual, minlength=3) / COUNT, LIKELY, atol=0.01)
 
 
 @pytest.mark.slow
@@ -209,8 +209,8 @@ def test_choices_without_replacement_are_drawn_one_after_the_other():
     pairs = run(sg.stack([rng.choice(3, (2,), replace=False, p=p) for _ in range(900)]))
     for i in range(3):
         for j in range(3):
-            wanted = 0.0 if i == j else p[i] * p[j] / (1 - p[i])
-            assert abs(((pairs == (i, j)).all(1)).mean() - wanted) < 0.06
+            expected = 0.0 if i == j else p[i] * p[j] / (1 - p[i])
+            assert abs(((pairs == (i, j)).all(1)).mean() - expected) < 0.06
     assert sorted(run(rng.choice(np.array([5.0, 6.0, 7.0]), (3,), replace=False))) == [5, 6, 7]
 
 
@@ -219,9 +219,9 @@ def test_orders_and_choices_of_a_named_size():
     f = sg.compile({"order": rng.permutation(x), "some": rng.choice(x, (50,))})
     for count in (1, 3, 40):
         rows = np.arange(2.0 * count).reshape(count, 2)
-        found = f.run({"x": rows})
-        assert sorted(map(tuple, found["order"])) == [*map(tuple, rows)]
-        assert {*map(tuple, found["some"])} <= {*map(tuple, rows)}
+        actual = f.run({"x": rows})
+        assert sorted(map(tuple, actual["order"])) == [*map(tuple, rows)]
+        assert {*map(tuple, actual["some"])} <= {*map(tuple, rows)}
     assert run(rng.permutation(x, axis=1), {"x": rows})[:, ::-1].shape == rows.shape
     orders = run(sg.stack([rng.permutation(3) for _ in range(600)]))
     firsts = np.bincount(orders[:, 0], minlength=3) / 600
@@ -230,10 +230,10 @@ def test_orders_and_choices_of_a_named_size():
 
 
 def test_shares_of_bernoulli_and_integers():
-    found = run(sg.random.Generator(8).integers(-3, 4, (COUNT,)))
+    actual = run(sg.random.Generator(8).integers(-3, 4, (COUNT,)))
     from scipy import stats
 
-    values, counts = np.unique(found, return_counts=True)
+    values, counts = np.unique(actual, return_counts=True)
     np.testing.assert_array_equal(values, np.arange(-3, 4))
     assert stats.chisquare(counts).pvalue > 1e-3
     wide = run(sg.random.Generator(8).integers(0, 2**32, (1000,), "uint32"))
@@ -243,10 +243,10 @@ def test_shares_of_bernoulli_and_integers():
         range(-128, 128)
     )
     p = np.array([0.0, 0.25, 1.0])
-    found = run(sg.random.Generator(9).bernoulli(p, (COUNT // 4, 3))).mean(0)
-    assert found[0] == 0
-    assert found[2] == 1
-    assert abs(found[1] - 0.25) < 0.02
+    actual = run(sg.random.Generator(9).bernoulli(p, (COUNT // 4, 3))).mean(0)
+    assert actual[0] == 0
+    assert actual[2] == 1
+    assert abs(actual[1] - 0.25) < 0.02
 
 
 def test_dropout():
@@ -254,10 +254,10 @@ def test_dropout():
     out = sg.random.Generator(1).dropout(x, 0.25)
     slope = grad(out.sum(), x)
     feeds = {"x": np.full((200, 50), 3.0, np.float32)}
-    found = run(out, feeds)
-    assert set(np.unique(found)) == {np.float32(0), np.float32(4)}
-    assert abs((found == 0).mean() - 0.25) < 0.02
-    np.testing.assert_array_equal(run(slope, feeds), found / 3.0)
+    actual = run(out, feeds)
+    assert set(np.unique(actual)) == {np.float32(0), np.float32(4)}
+    assert abs((actual == 0).mean() - 0.25) < 0.02
+    np.testing.assert_array_equal(run(slope, feeds), actual / 3.0)
     assert sg.random.Generator(1).dropout(x, 0.0) is x
 
 
@@ -324,14 +324,14 @@ def test_copies_draw_other_numbers_in_each_call_and_iteration(again):
         dropout,
         *(lambda row, g=g: g.normal(shape=row.shape) for g in (copied, generator)),
     ]
-    found = []
+    actual = []
     for draw in draws:
         f = drawn_for_each_row(draw)
-        found.append(np.concatenate([f(np.ones((2, 64), "float32")) for _ in range(3)]))
-        assert len({row.tobytes() for row in found[-1]}) == 6
+        actual.append(np.concatenate([f(np.ones((2, 64), "float32")) for _ in range(3)]))
+        assert len({row.tobytes() for row in actual[-1]}) == 6
     if again is not copy.copy:
-        assert np.array_equal(found[0], found[1])
-        assert np.array_equal(found[2], found[3])
+        assert np.array_equal(actual[0], actual[1])
+        assert np.array_equal(actual[2], actual[3])
 
 
 def test_a_copy_of_a_generator_is_drawn_from_again_where_values_are_computed_again():
@@ -351,10 +351,10 @@ SHAPES = (0.3, 1.0, 2.5, 40.0, 1e5)
 def test_gamma_draws(a, dtype):
     from scipy import stats
 
-    found = run(sg.random.Generator(3).gamma(a, 2.0, (COUNT,), dtype))
-    assert found.dtype == dtype
-    assert stats.kstest(found.astype(np.float64), "gamma", (a, 0, 2.0)).pvalue > 1e-3
-    assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4 / np.sqrt(COUNT)
+    actual = run(sg.random.Generator(3).gamma(a, 2.0, (COUNT,), dtype))
+    assert actual.dtype == dtype
+    assert stats.kstest(actual.astype(np.float64), "gamma", (a, 0, 2.0)).pvalue > 1e-3
+    assert abs(np.corrcoef(actual[1:], actual[:-1])[0, 1]) < 4 / np.sqrt(COUNT)
 
 
 def test_gamma_draws_of_a_small_parameter_are_exact_as_logarithms():
@@ -371,11 +371,11 @@ def test_shares():
     from scipy import stats
 
     rng, alpha = sg.random.Generator(4), np.array([0.5, 2.0, 3.0])
-    found = run(rng.dirichlet(alpha, (COUNT,), "float64"))
-    assert found.shape == (COUNT, 3)
-    np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-14)
+    actual = run(rng.dirichlet(alpha, (COUNT,), "float64"))
+    assert actual.shape == (COUNT, 3)
+    np.testing.assert_allclose(actual.sum(1), 1.0, rtol=1e-14)
     for k, each in enumerate(alpha):
-        assert stats.kstest(found[:, k], "beta", (each, 5.5 - each)).pvalue > 1e-3
+        assert stats.kstest(actual[:, k], "beta", (each, 5.5 - each)).pvalue > 1e-3
     assert stats.kstest(run(rng.beta(0.5, 3.0, (COUNT,))), "beta", (0.5, 3.0)).pvalue > 1e-3
     assert rng.dirichlet(np.ones((4, 3))).shape == (4, 3)
 
@@ -394,9 +394,9 @@ def test_counts(name):
     from scipy import stats
 
     draw, (family, parameters) = COUNTS[name]
-    found = run(draw(sg.random.Generator(11)))
-    assert found.dtype == np.int64
-    values, seen = np.unique(found, return_counts=True)
+    actual = run(draw(sg.random.Generator(11)))
+    assert actual.dtype == np.int64
+    values, seen = np.unique(actual, return_counts=True)
     expected = getattr(stats, family).pmf(values, *parameters) * COUNT
     often = expected > 10
     seen = np.append(seen[often], COUNT - seen[often].sum())
@@ -409,16 +409,16 @@ def test_means_and_certain_counts():
     rng, lam = sg.random.Generator(2), sg.input("lam", ("n",), "float32")
     f = sg.compile({"k": rng.poisson(lam), "x": rng.gamma(lam)})
     given = np.array([np.nan, -1.0, np.inf, 0.0, 1.0], "float32")
-    found = f.run({"lam": given})
-    assert found["k"][:4].tolist() == [-1, -1, -1, 0]
-    assert np.isnan(found["x"][[0, 1]]).all()
-    assert found["x"][2:4].tolist() == [np.inf, 0.0]
+    actual = f.run({"lam": given})
+    assert actual["k"][:4].tolist() == [-1, -1, -1, 0]
+    assert np.isnan(actual["x"][[0, 1]]).all()
+    assert actual["x"][2:4].tolist() == [np.inf, 0.0]
     assert f.run({"lam": given[:0]})["k"].shape == (0,)
     assert run(rng.poisson(3.0, (2,), "int32")).dtype == np.int32
     a = sg.input("a", (), "float64")
     shares = sg.random.Generator(6).beta(a, 3.0, (COUNT,), "float64")
-    found = sg.compile({"slope": sg.grad(shares.mean(), a)}).run({"a": 2.0})["slope"]
-    assert found == pytest.approx(3.0 / 25.0, abs=2e-3)
+    actual = sg.compile({"slope": sg.grad(shares.mean(), a)}).run({"a": 2.0})["slope"]
+    assert actual == pytest.approx(3.0 / 25.0, abs=2e-3)
     alpha = sg.input("alpha", (3,), "float64")
     rows = sg.random.Generator(7).dirichlet(alpha, (COUNT,), "float64")
     slopes = sg.compile({"slope": sg.grad(rows.mean(0)[0], alpha)}).run({"alpha": [1.0, 2.0, 3.0]})
@@ -435,16 +435,16 @@ def test_a_draw_moves_with_its_parameter_at_a_fixed_probability():
     by_a, by_scale = sg.grad(x.sum(), [a, scale])
     by_a_twice = sg.grad(by_a.sum(), a)
     f = sg.compile({"x": x, "a": by_a, "s": by_scale, "aa": by_a_twice})
-    found = f.run({"a": at, "s": 2.0})
-    p, step = gammainc(at, found["x"] / 2.0), 1e-4 * at
+    actual = f.run({"a": at, "s": 2.0})
+    p, step = gammainc(at, actual["x"] / 2.0), 1e-4 * at
     ends = [2.0 * gammaincinv(at + k * step, p) for k in (1, 0, -1)]
-    np.testing.assert_allclose(found["a"], (ends[0] - ends[2]) / (2 * step), rtol=1e-6)
+    np.testing.assert_allclose(actual["a"], (ends[0] - ends[2]) / (2 * step), rtol=1e-6)
     np.testing.assert_allclose(
-        found["aa"], (ends[0] - 2 * ends[1] + ends[2]) / step**2, rtol=1e-4, atol=1e-5
+        actual["aa"], (ends[0] - 2 * ends[1] + ends[2]) / step**2, rtol=1e-4, atol=1e-5
     )
-    assert found["s"] == pytest.approx(found["x"].sum() / 2.0)
+    assert actual["s"] == pytest.approx(actual["x"].sum() / 2.0)
     tangent = run(sg.jvp(x, a, np.ones(5)), {"a": at, "s": 2.0})
-    np.testing.assert_allclose(tangent, found["a"], rtol=1e-12)
+    np.testing.assert_allclose(tangent, actual["a"], rtol=1e-12)
 
 
 DRAWS = {
@@ -465,8 +465,8 @@ def test_draws_of_tensors_move_as_those_of_a_graph():
 
         rng = sg.random.Generator(7)
         eager = sg.function(lambda a, g=slope, rng=rng: g(a, rng)).eagerly(at)
-        wanted = run(slope(a, sg.random.Generator(7)), {"a": at})
-        np.testing.assert_allclose(eager, wanted, rtol=1e-10)
+        expected = run(slope(a, sg.random.Generator(7)), {"a": at})
+        np.testing.assert_allclose(eager, expected, rtol=1e-10)
 
 
 @pytest.mark.thinned(3)
@@ -476,13 +476,13 @@ def test_tensors_graphs_threads_and_sizes_draw_alike(name):
     a = sg.input("a", ("n",), "float64")
     value = DRAWS[name](sg.random.Generator(7), a)
     one, two = (sg.compile(value, threads=threads) for threads in (1, 2))
-    found = one.run({"a": at})
-    np.testing.assert_array_equal(two.run({"a": at}), found)
+    actual = one.run({"a": at})
+    np.testing.assert_array_equal(two.run({"a": at}), actual)
     own = sg.random.Generator(7)
     eager = sg.function(lambda a: DRAWS[name](own, a)).eagerly(at)
-    np.testing.assert_allclose(eager, found, rtol=1e-12)
+    np.testing.assert_allclose(eager, actual, rtol=1e-12)
     if name != "dirichlet":  # whose sum is over all
-        np.testing.assert_array_equal(one.run({"a": at[:2]}), found[:2])
+        np.testing.assert_array_equal(one.run({"a": at[:2]}), actual[:2])
     rng = sg.random.Generator(8)
     rows = sg.vmap(lambda each: DRAWS[name](rng, each))(sg.input("rows", (3, 5), "float64"))
     drawn = run(rows, {"rows": np.tile(at, (3, 1))})

@@ -56,10 +56,10 @@ def test_results_lie_in_the_range_that_the_op_gives(name):
         value, known = applied(sample)
         if not isinstance(value, Symbolic) or not value.dtype.is_float:
             continue  # integers wrap
-        found = sample.op.value_range(lambda v, known=known: known[v.key], *value.node.args)
+        actual = sample.op.value_range(lambda v, known=known: known[v.key], *value.node.args)
         with np.errstate(all="ignore"):
             result = np.asarray(sample.reference()).astype(np.float64)
-        if found is None or not result.size:
+        if actual is None or not result.size:
             continue
         result = result[~np.isnan(result)]
         rounded = max(TOLERANCE, 2.0**-value.dtype.digits)
@@ -68,10 +68,10 @@ def test_results_lie_in_the_range_that_the_op_gives(name):
         )  # towards 0, where ranges may end
         with np.errstate(all="ignore"):
             moved = np.copysign(near, result)
-        assert (np.maximum(result, moved) >= found.low).all(), (sample, found)
-        assert (np.minimum(result, moved) <= found.high).all(), (sample, found)
+        assert (np.maximum(result, moved) >= actual.low).all(), (sample, actual)
+        assert (np.minimum(result, moved) <= actual.high).all(), (sample, actual)
         tiny = np.abs(result) < 1e-30  # an exponential may round to 0
-        assert found.zero is not Zero.NEVER or not (tiny & (found.low > 1e-30)).any()
+        assert actual.zero is not Zero.NEVER or not (tiny & (actual.low > 1e-30)).any()
 
 
 def test_sums_into_places_are_no_larger_than_sums():
@@ -79,8 +79,8 @@ def test_sums_into_places_are_no_larger_than_sums():
     x, places = np.ones((3,)), np.zeros((3,), np.int64)
     for name in ("scatter_add", "scatter_along"):
         op = registered_ops()[name](axis=0, size=2)
-        found = op.value_range(lambda v: range_of(v.array), *map(Held, (x, places)))
-        assert found == Range(0.0, math.inf, Zero.CHOSEN)
+        actual = op.value_range(lambda v: range_of(v.array), *map(Held, (x, places)))
+        assert actual == Range(0.0, math.inf, Zero.CHOSEN)
 
 
 class Held:
@@ -101,9 +101,9 @@ def on_variables(op):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if registered_ops()[n].positive])
 def test_what_is_positive_has_a_positive_range(name):
-    found = on_variables(registered_ops()[name])
-    assert found is not None
-    op, args = found
+    actual = on_variables(registered_ops()[name])
+    assert actual is not None
+    op, args = actual
     operands = ANY if op.positive == "always" else POSITIVE
     said = op.value_range(lambda _: operands, *args)
     assert said.positive

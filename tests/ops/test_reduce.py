@@ -28,12 +28,12 @@ FUNCTIONS = ["sum", "mean", "max", "min", "var", "std", "any", "all"]
 @pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "any", "all", "argmax", "argmin"])
 def test_dtypes_as_numpy(name, dtype):
     array = (np.arange(12).reshape(3, 4) % 5).astype(dtype)
-    found = run(getattr(sg, name)(array, 1))
+    actual = run(getattr(sg, name)(array, 1))
     expected = getattr(np, name)(array, axis=1)
     if name == "sum" and dtype.kind in "bi":
         expected = expected.astype(np.int64)  # NumPy's default integer, 64 bits on every system
-    assert found.dtype == expected.dtype
-    np.testing.assert_array_equal(found, expected)
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_sum_follows_its_tree(rng):
@@ -97,10 +97,10 @@ def test_nan_wins_and_zeros_have_signs(dtype):
     top, bottom = run(sg.max(array, 1)), run(sg.min(array, 1))
     expected_top = [np.nan, np.nan, np.inf, 0.0, 0.0, -0.0, -0.0, 1.0, -np.inf]
     expected_bottom = [np.nan, np.nan, -np.inf, -0.0, -0.0, -0.0, -1.0, 0.0, -np.inf]
-    for found, expected in ((top, expected_top), (bottom, expected_bottom)):
-        np.testing.assert_array_equal(found, expected)
+    for actual, expected in ((top, expected_top), (bottom, expected_bottom)):
+        np.testing.assert_array_equal(actual, expected)
         known = ~np.isnan(expected)
-        np.testing.assert_array_equal(np.signbit(found)[known], np.signbit(expected)[known])
+        np.testing.assert_array_equal(np.signbit(actual)[known], np.signbit(expected)[known])
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,12 @@ def test_named_sizes_down_to_none(name, dtype):
     for n in (0, 1, 5):
         array = random.integers(0, 9, (n, 3)).astype(dtype)
         which = random.random((n, 3)) < 0.5
-        found = f.run({"x": array, "mask": which})
+        actual = f.run({"x": array, "mask": which})
         for axis in (None, 0, 1, (0, 1)):
-            wanted = getattr(np, name)(array, axis, initial=STARTS[name], where=which)
-            np.testing.assert_array_equal(found[str(axis)], wanted)
-            assert found[str(axis)].dtype == wanted.dtype
-        assert found["kept"].shape == (1, 3)
+            expected = getattr(np, name)(array, axis, initial=STARTS[name], where=which)
+            np.testing.assert_array_equal(actual[str(axis)], expected)
+            assert actual[str(axis)].dtype == expected.dtype
+        assert actual["kept"].shape == (1, 3)
 
 
 def test_what_does_not_count_takes_no_gradient_whatever_it_is():
@@ -185,9 +185,9 @@ def test_a_start_takes_its_share_of_the_gradient():
     by_max = sg.grad(sg.max(x, initial=start), [x, start])
     by_prod = sg.grad(sg.prod(x, initial=start), [x, start])
     slopes = dict(zip("abcd", [*by_max, *by_prod], strict=True))
-    found = sg.compile(sg.Graph(slopes, inputs=[x, start])).run(feeds)
-    wanted = {"a": [0.0, 0.0, 0.0], "b": 1.0, "c": [4.0, 2.0, 8.0], "d": 1.0}
-    assert {name: array.tolist() for name, array in found.items()} == wanted
+    actual = sg.compile(sg.Graph(slopes, inputs=[x, start])).run(feeds)
+    expected = {"a": [0.0, 0.0, 0.0], "b": 1.0, "c": [4.0, 2.0, 8.0], "d": 1.0}
+    assert {name: array.tolist() for name, array in actual.items()} == expected
 
 
 @pytest.mark.parametrize("less", [0, 2, 0.5])
@@ -197,8 +197,8 @@ def test_no_freedom_is_numpys(less):
     for n in (1, 2, 4):
         array = np.arange(n, dtype=float)
         with np.errstate(all="ignore"), pytest.warns(RuntimeWarning) if n <= less else nothing():
-            wanted = np.var(array, ddof=less)
-        np.testing.assert_allclose(f.run({"x": array}), wanted)
+            expected = np.var(array, ddof=less)
+        np.testing.assert_allclose(f.run({"x": array}), expected)
 
 
 def test_slopes_of_logaddexp_at_infinities_and_twice():

@@ -75,7 +75,7 @@ def assert_is_matrix(old, new, method, scale=None, **options):
     """Literal and named sizes, compiled, and as a tensor."""
     image = RNG.normal(size=(2, old, 3))
     factor = None if scale is None else Fraction(scale).limit_denominator(1000)
-    wanted = np.einsum("ij,njk->nik", matrix(old, new, method, factor, **options), image)
+    expected = np.einsum("ij,njk->nik", matrix(old, new, method, factor, **options), image)
     target = {"shape": (new, 3)} if scale is None else {"scale": (scale, 1)}
 
     def resized(x, **target):
@@ -83,16 +83,16 @@ def assert_is_matrix(old, new, method, scale=None, **options):
 
     x, named = sg.input("x", (2, old, 3), "float64"), sg.input("x", (2, "h", 3), "float64")
     close = {"rtol": 1e-12, "atol": 1e-13, "err_msg": f"{old} {new} {options}"}
-    np.testing.assert_allclose(run(resized(x, **target), {"x": image}), wanted, **close)
+    np.testing.assert_allclose(run(resized(x, **target), {"x": image}), expected, **close)
     tensor = resized(Tensor(image, dtype="float64"), **target)
-    np.testing.assert_allclose(tensor.numpy(), wanted, **close)
+    np.testing.assert_allclose(tensor.numpy(), expected, **close)
     if scale is None and (method == "area" or options.get("antialias")):
         with assert_refused(ArgumentError, "only known in a run"):
             resized(named, **target)
         return
     feeds = {"x": image} if scale else {"x": image, "like": np.zeros(new)}
-    found = named_program(method, scale, tuple(options.items())).run(feeds)
-    np.testing.assert_allclose(found, wanted, **close)
+    actual = named_program(method, scale, tuple(options.items())).run(feeds)
+    np.testing.assert_allclose(actual, expected, **close)
 
 
 @cache
@@ -147,10 +147,10 @@ def test_derivatives_batches_and_several_axes(method):
     x = sg.input("x", image.shape, "float64")
     y = sg.nn.resize(x, (2, 5, 4), method)
     rows, columns, depth = (matrix(o, n, method) for o, n in ((3, 2), (4, 5), (3, 4)))
-    wanted = np.einsum("ai,bj,ck,nijk->nabc", rows, columns, depth, image)
-    np.testing.assert_allclose(run(y, {"x": image}), wanted, rtol=1e-12)
+    expected = np.einsum("ai,bj,ck,nijk->nabc", rows, columns, depth, image)
+    np.testing.assert_allclose(run(y, {"x": image}), expected, rtol=1e-12)
     each = sg.function(sg.vmap(lambda x: sg.nn.resize(x, (2, 5, 4), method)))
-    np.testing.assert_allclose(each(image), wanted, rtol=1e-12)
+    np.testing.assert_allclose(each(image), expected, rtol=1e-12)
     for shape in ((3, 3), ("h", "w")):
         small = sg.input("s", shape, "float64")
         target = {"scale": (1.5, 0.7)}
@@ -165,16 +165,16 @@ def test_names_of_pytorch_and_integers():
             *(sg.Graph({"y": sg.nn.resize(x, (3, 3), m)}, name="g") for m in (name, one))
         )
     labels = np.array([[1, 2], [3, 4]], np.int16)
-    found = run(sg.nn.resize(labels, (4, 2)))
-    assert found.dtype == np.int16
-    np.testing.assert_array_equal(found, labels.repeat(2, 0))
+    actual = run(sg.nn.resize(labels, (4, 2)))
+    assert actual.dtype == np.int16
+    np.testing.assert_array_equal(actual, labels.repeat(2, 0))
 
 
 def test_an_infinite_element_stays_where_it_has_weight():
     image = np.zeros(64)
     image[5] = np.inf
-    found = run(sg.nn.resize(image, 8, "linear", antialias=True))
-    assert np.isfinite(found[3:]).all()
+    actual = run(sg.nn.resize(image, 8, "linear", antialias=True))
+    assert np.isfinite(actual[3:]).all()
 
 
 def test_refusals():
@@ -245,8 +245,8 @@ def test_images_are_read_as_defined(shape, new):
     f = sg.compile({str(k): nn.grid_sample(image, at, *way) for k, way in enumerate(ways)})
     for k, way in enumerate(ways):
         expected = sampled_by_hand(x, grid, *way)
-        found = f.run({"x": x, "at": grid})[str(k)]
-        np.testing.assert_allclose(found, expected, atol=1e-12, err_msg=str(way))
+        actual = f.run({"x": x, "at": grid})[str(k)]
+        np.testing.assert_allclose(actual, expected, atol=1e-12, err_msg=str(way))
         on_tape = nn.grid_sample(Tensor(x, dtype="float64"), grid, *way).data
         np.testing.assert_allclose(on_tape, expected, atol=1e-12, err_msg=str(way))
 
@@ -271,8 +271,8 @@ def test_an_affine_grid_moves_the_image():
     maps[1, 0, 0] = -1.0
     maps[2, 1, 2] = 2 / 4  # one row of four further
     expected = np.stack([x[0], x[1][:, :, ::-1], np.pad(x[2], ((0, 0), (0, 1), (0, 0)))[:, 1:]])
-    found = sg.evaluate(nn.grid_sample(x, nn.affine_grid(maps, x.shape)))
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    actual = sg.evaluate(nn.grid_sample(x, nn.affine_grid(maps, x.shape)))
+    np.testing.assert_allclose(actual, expected, atol=1e-12)
     centres = sg.evaluate(nn.affine_grid(maps[:1], (1, 1, 3, 1), align_corners=True))
     np.testing.assert_array_equal(centres[0, :, 0], [[0, -1], [0, 0], [0, 1]])
 

@@ -243,29 +243,29 @@ def both(call, kinds, mode, dtype):
     return [(graph, fed(graph, given)) for graph in (narrow, wide)]
 
 
-def assert_rounded_once(found, exact, dtype, lost=0.0):
+def assert_rounded_once(actual, exact, dtype, lost=0.0):
     """Elements are the exact ones, rounded to a narrow float; infinite where those are beyond.
 
     ``lost`` is how far those of float32 are from the exact ones.
     """
-    found = np.asarray(found).astype(np.float64)
+    actual = np.asarray(actual).astype(np.float64)
     with np.errstate(all="ignore"):
         exponent = np.maximum(np.frexp(exact)[1] - 1, 1 - dtype.bias)
         unit = 2.0 ** (exponent - (dtype.digits - 1))
         most = np.max(np.abs(exact), initial=0.0, where=np.isfinite(exact))
         beyond = np.abs(exact) > dtype.largest
-        near = np.abs(found - exact) <= ULP * unit + CANCELLED * most + lost
-    near |= (found == exact) | (np.isnan(found) & np.isnan(exact))
-    near |= beyond & np.isinf(found) & (np.sign(found) == np.sign(exact))
-    assert near.all(), (found[~near][:5], exact[~near][:5], int((~near).sum()))
+        near = np.abs(actual - exact) <= ULP * unit + CANCELLED * most + lost
+    near |= (actual == exact) | (np.isnan(actual) & np.isnan(exact))
+    near |= beyond & np.isinf(actual) & (np.sign(actual) == np.sign(exact))
+    assert near.all(), (actual[~near][:5], exact[~near][:5], int((~near).sum()))
 
 
 def check(call, kinds, mode, dtype, run=sg.evaluate):
     (narrow, given), (wide, numbers) = both(call, kinds, mode, dtype)
-    found, exact = run(narrow, given), sg.evaluate(wide, numbers)
-    assert found["value"].dtype == dtype.numpy
+    actual, exact = run(narrow, given), sg.evaluate(wide, numbers)
+    assert actual["value"].dtype == dtype.numpy
     for name, array in exact.items():
-        assert_rounded_once(found[name], array, dtype)
+        assert_rounded_once(actual[name], array, dtype)
 
 
 #: Of long operands these sort, search, or multiply element by element.
@@ -330,10 +330,10 @@ def on_the_tape(call):
 def test_tensors_round_once(name, dtype):
     call, kinds = CALLS[name]
     (_, given), (wide, numbers) = both(call, kinds, "short", dtype)
-    found, exact = on_the_tape(call)(None, given), sg.evaluate(wide, numbers)
+    actual, exact = on_the_tape(call)(None, given), sg.evaluate(wide, numbers)
     for each, array in exact.items():
-        if each in found and found[each] is not None:
-            assert_rounded_once(found[each], array, dtype)
+        if each in actual and actual[each] is not None:
+            assert_rounded_once(actual[each], array, dtype)
 
 
 # -- every public function ------------------------------------------------------------------------
@@ -517,18 +517,18 @@ def test_a_slope_of_a_product_adds_up_in_float32():
 def test_the_slope_of_a_matrix_adds_up_products_of_a_batch_in_float32():
     x, w = sg.input("x", (3000, 1, 2), "float16"), sg.input("w", (1, 2, 3), "float16")
     (slope,) = sg.vjp(x @ w, [w], sg.constant(np.full((3000, 1, 3), 0.3, "float16")))
-    found = sg.evaluate(slope, {"x": np.full((3000, 1, 2), 0.7, "float16")})
+    actual = sg.evaluate(slope, {"x": np.full((3000, 1, 2), 0.7, "float16")})
     exact = 3000 * float(np.float16(0.7)) * float(np.float16(0.3))  # 630 of rounded products
-    np.testing.assert_array_equal(found, np.full((1, 2, 3), exact, "float16"))
+    np.testing.assert_array_equal(actual, np.full((1, 2, 3), exact, "float16"))
 
 
 def test_a_module_of_batch_norm_of_float16_rounds_once():
     array = (np.random.default_rng(4).normal(size=(40, 3)) * 300 + 2000).astype("float16")
     layer = sg.nn.BatchNorm1d(3, dtype="float16")
-    found = sg.function(layer)(array)
+    actual = sg.function(layer)(array)
     wide = array.astype("float64")
     exact = (wide - wide.mean(0)) / np.sqrt(wide.var(0) + layer.eps)
-    assert_rounded_once(found, exact, STORAGE[0])
+    assert_rounded_once(actual, exact, STORAGE[0])
 
 
 def test_a_rounding_between_is_not_rewritten_away():
@@ -579,8 +579,8 @@ def test_batches_and_loops_round_once():
     arrays = np.full((3, LONG), 2.0, "float16")
     x = sg.input("x", arrays.shape, "float16")
     each = sg.vmap(lambda row: sg.grad(lambda r: sg.mean(r * 1.0))(row))(x)
-    found = sg.evaluate(sg.Graph({"each": each}, inputs=[x]), {"x": arrays})["each"]
-    np.testing.assert_array_equal(found, np.full(arrays.shape, 1 / LONG, "float16"))
+    actual = sg.evaluate(sg.Graph({"each": each}, inputs=[x]), {"x": arrays})["each"]
+    np.testing.assert_array_equal(actual, np.full(arrays.shape, 1 / LONG, "float16"))
     _, means = sg.scan(lambda c, row: (c, row.mean()), 0.0, x)
     np.testing.assert_array_equal(sg.evaluate(means, {"x": arrays}), [2.0, 2.0, 2.0])
 

@@ -27,8 +27,8 @@ def test_on_either_side_it_acts_as_the_literal_would(function, dtype):
         (function(x.shape[0], x), function(4, x)),
     ):
         assert with_name.type == with_number.type
-        found, expected = sg.evaluate([with_name, with_number], feeds)
-        np.testing.assert_array_equal(found, expected)
+        actual, expected = sg.evaluate([with_name, with_number], feeds)
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_functions_and_numpys_integers_take_it():
@@ -36,8 +36,8 @@ def test_functions_and_numpys_integers_take_it():
     batch = x.shape[0]
     values = [sg.where(x > batch, batch, x), sg.maximum(x, 2 * batch - 1), sg.sqrt(batch) * x]
     expected = [np.where(X > 4, 4, X), np.maximum(X, 7), 2 * X]
-    for found, array in zip(sg.evaluate(values, {"x": X}), expected, strict=True):
-        np.testing.assert_allclose(found, array)
+    for actual, array in zip(sg.evaluate(values, {"x": X}), expected, strict=True):
+        np.testing.assert_allclose(actual, array)
     for number in (np.int64(2), np.uint8(2)):
         assert number * BATCH == BATCH * number == 2 * BATCH
         assert number + BATCH == BATCH + number == BATCH + 2

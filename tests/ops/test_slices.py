@@ -86,20 +86,20 @@ def test_refusals():
 
 @pytest.mark.parametrize("number", [0, 0.0, -0.0, np.float32(-0.0)])
 def test_zeros_around_an_array_have_the_sign_that_was_given(number):
-    wanted = np.pad(np.ones((2, 3)), 1, constant_values=number)
-    for found in (
+    expected = np.pad(np.ones((2, 3)), 1, constant_values=number)
+    for actual in (
         sg.evaluate(sg.pad(np.ones((2, 3)), 1, constant_values=number)),
         sg.function(lambda x: sg.pad(x, 1, constant_values=number))(np.ones((2, 3))),
     ):
-        np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
+        np.testing.assert_array_equal(np.signbit(actual), np.signbit(expected))
 
 
 def test_widths_may_be_named():
     x, n = sg.input("x", ("n",), "float64"), sg.dim("n")
     array = np.array([1.0, 2.0, 3.0])
     for mode in ("edge", "wrap"):
-        found = sg.compile(sg.pad(x, (n, 1), mode=mode)).run({"x": array})
-        np.testing.assert_array_equal(found, np.pad(array, (3, 1), mode=mode))
+        actual = sg.compile(sg.pad(x, (n, 1), mode=mode)).run({"x": array})
+        np.testing.assert_array_equal(actual, np.pad(array, (3, 1), mode=mode))
 
 
 def test_refusals_of_pads():

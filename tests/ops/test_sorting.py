@@ -129,9 +129,9 @@ def test_compiled_rows_as_numpy(dtype, shape, seed, kind):
         if dtype.startswith("uint"):
             numbers = np.abs(numbers)
         x = numbers.astype(dtype)
-    found = program(dtype).run({"x": x})
-    wanted = as_numpy(x)
-    assert_same(found, {name: wanted[name] for name in found}, kind)
+    actual = program(dtype).run({"x": x})
+    expected = as_numpy(x)
+    assert_same(actual, {name: expected[name] for name in actual}, kind)
 
 
 @pytest.mark.parametrize(
@@ -196,13 +196,13 @@ def stages_of(program):
 
 def test_a_kernel_writes_only_the_results_that_are_read():
     x = sg.input("x", (3, "n"), "float32")
-    for wanted, count in (
+    for expected, count in (
         ({"values": sg.sort(x)}, 1),
         ({"places": sg.argsort(x)}, 1),
         (dict(zip("vp", sg.topk(x, 1), strict=True)), 2),
         ({"total": sg.sort(x)[:, 1:].sum()}, 1),
     ):
-        (stage,) = stages_of(wanted)
+        (stage,) = stages_of(expected)
         assert len(stage.stores) == count
     buffers = sg.compile(sg.sort(x)).schedule.buffers
     assert not any(b.dtype == I64 and b.role == "temp" for b in buffers)
@@ -212,8 +212,8 @@ def test_cotangents_go_where_the_values_came_from():
     x = sg.input("x", (4,), "float64")
     feeds = {"x": np.array([3.0, 1.0, 2.0, 1.0])}
     values, places = sg.topk(x, 3)
-    (found,) = sg.vjp([values, sg.sort(x)], [x], [[1.0, 10.0, 100.0], np.zeros(4)])
-    np.testing.assert_array_equal(run(found, feeds), [1, 100, 10, 0])
+    (actual,) = sg.vjp([values, sg.sort(x)], [x], [[1.0, 10.0, 100.0], np.zeros(4)])
+    np.testing.assert_array_equal(run(actual, feeds), [1, 100, 10, 0])
     tangent = sg.jvp(values, x, np.array([1.0, 2.0, 3.0, 4.0]))
     np.testing.assert_array_equal(run(tangent, feeds), [1, 3, 2])
     with pytest.raises(GradientError, match="only floating values"):
@@ -245,9 +245,9 @@ def test_a_gradient_of_a_sort_compiled():
     f = sg.compile(graph)
     for shape in ((1, 1), (3, 40), (0, 4), (20, 2)):
         array = np.random.default_rng(3).normal(size=shape).astype("float32")
-        found = f.run({"x": array})
+        actual = f.run({"x": array})
         place = np.argsort(np.argsort(array, kind="stable"), kind="stable")
-        np.testing.assert_allclose(found["slope"], place + 2 * array, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(actual["slope"], place + 2 * array, rtol=1e-5, atol=1e-5)
 
 
 @given(
@@ -272,8 +272,8 @@ def test_a_search_joins_what_reads_it():
     f = sg.compile((between * 2).sum(1))
     assert len(f.schedule.steps) <= 2
     row = np.repeat([3.0, 2.0, 1.0], [1, 4, 2])
-    wanted = np.array([[2.0, 2.5, 1.0], [3.0, -1.0, np.nan]])
-    np.testing.assert_array_equal(f.run({"a": row, "v": wanted}), [12, 2])
+    expected = np.array([[2.0, 2.5, 1.0], [3.0, -1.0, np.nan]])
+    np.testing.assert_array_equal(f.run({"a": row, "v": expected}), [12, 2])
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_a_search_joins_what_reads_it():
 )
 def test_arrays_without_elements_are_sorted_in_kernels_too(shape, axis):
     x = sg.input("x", shape)
-    found = sg.compile({"s": sg.sort(x, axis), "p": sg.argsort(x, axis)}).run(
+    actual = sg.compile({"s": sg.sort(x, axis), "p": sg.argsort(x, axis)}).run(
         {"x": np.zeros(shape)}
     )
-    assert found["s"].shape == found["p"].shape == shape
+    assert actual["s"].shape == actual["p"].shape == shape

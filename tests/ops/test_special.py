@@ -162,14 +162,14 @@ def test_compiled_blocks_are_their_definitions(dtype, mode, tmp_path):
     with sg.options(jit=mode != "python", backend="numba" if mode == "numba" else "auto"):
         f = sg.compile(outputs)
         file = tmp_path / "blocks.py"
-        found = run_exported(f, feeds, file) if mode == "file" else f.run(feeds)
+        actual = run_exported(f, feeds, file) if mode == "file" else f.run(feeds)
     for op in ops:
         arrays = operands(op, dtype)
         root = expand(op, *(ref(str(i), dtype) for i in range(len(arrays))))
         (want,) = interpret([root], lambda leaf, a=arrays: a[int(leaf.attribute)])
-        assert same_bytes(found[op], want), f"{op}: {differing(found[op], want)}"
+        assert same_bytes(actual[op], want), f"{op}: {differing(actual[op], want)}"
         if mode == "vector":
-            distance = off_by(op, dtype, found[op])
+            distance = off_by(op, dtype, actual[op])
             worst = int(np.argmax(distance))
             assert distance[worst] <= ULP[op, dtype], (op, [a[worst] for a in arrays])
 
@@ -185,8 +185,8 @@ def test_derivatives_of_gammaln_and_polygamma():
     points = np.array([-0.3, -1.7, -2.25, -40.6])
     for order in (1, 2, 3, 4):
         expected = [float(mp.re(mp.psi(order, mp.mpf(p)))) for p in points]
-        found = sg.compile(sg.special.polygamma(order, x)).run({"x": points})
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        actual = sg.compile(sg.special.polygamma(order, x)).run({"x": points})
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 def test_kl_div_of_nearly_equal_numbers():
@@ -196,9 +196,9 @@ def test_kl_div_of_nearly_equal_numbers():
             near = x.astype(dtype), (x * (1 + step)).astype(dtype)
             with mp.workdps(DIGITS):
                 pairs = [(mp.mpf(float(a)), mp.mpf(float(b))) for a, b in zip(*near, strict=True)]
-                wanted = [float(a * mp.log(a / b) - a + b) for a, b in pairs]
-            found = sg.evaluate(sg.special.kl_div(*map(sg.constant, near)), {})
-            np.testing.assert_allclose(found, wanted, rtol=places)
+                expected = [float(a * mp.log(a / b) - a + b) for a, b in pairs]
+            actual = sg.evaluate(sg.special.kl_div(*map(sg.constant, near)), {})
+            np.testing.assert_allclose(actual, expected, rtol=places)
 
 
 def moved_tail(a, x):
@@ -216,12 +216,12 @@ def test_incomplete_gamma_functions_by_their_parameter(dtype, rtol):
     points += [(7.0, 7.0), (50.0, 30.0), (50.0, 80.0), (300.0, 299.0), (10000.0, 10100.0)]
     at = np.array(points).T.astype(dtype)
     a, x = sg.input("a", (len(points),), dtype), sg.input("x", (len(points),), dtype)
-    wanted = np.array([float(moved_tail(*map(float, each))) for each in at.T])
+    expected = np.array([float(moved_tail(*map(float, each))) for each in at.T])
     lower = sg.grad(sg.special.gammainc(a, x).sum(), a)
     upper = sg.grad(sg.special.gammaincc(a, x).sum(), a)
-    found = sg.compile({"lower": lower, "upper": upper}).run({"a": at[0], "x": at[1]})
-    np.testing.assert_allclose(found["lower"], wanted, rtol=rtol)
-    np.testing.assert_array_equal(found["upper"], -found["lower"])
+    actual = sg.compile({"lower": lower, "upper": upper}).run({"a": at[0], "x": at[1]})
+    np.testing.assert_allclose(actual["lower"], expected, rtol=rtol)
+    np.testing.assert_array_equal(actual["upper"], -actual["lower"])
     ends = sg.evaluate(
         lower, {"a": at[0], "x": np.resize([0.0, np.inf], len(points)).astype(dtype)}
     )
@@ -273,11 +273,11 @@ def test_scipys_function_of_the_name_takes_values(name):
     whole = ("expn", "kn", "yn", "eval_hermite", "eval_hermitenorm")
     if name in whole or name == "lpmv":
         orders = (1,) if name in whole else (1, 2)
-        found, wanted = function(*orders, x), function(*orders, points)
+        found, expected = function(*orders, x), function(*orders, points)
     else:
-        found, wanted = function(x, *rest), function(points, *rest)
+        found, expected = function(x, *rest), function(points, *rest)
     several = function.nout > 1
-    pairs = zip(found, wanted, strict=True) if several else ((found, wanted),)
+    pairs = zip(found, expected, strict=True) if several else ((found, expected),)
     for ours, theirs in pairs:
         np.testing.assert_allclose(sg.evaluate(ours, {"x": points}), theirs, rtol=1e-13)
 
@@ -294,9 +294,9 @@ def test_angle_and_length_stay_within_their_stated_error(name, function, bound, 
     drawn = [rng.normal(size=(2, 20_000)), size, beside, beside[::-1]]
     y, x = np.concatenate(drawn, axis=1).astype(dtype.numpy)
     root = registered_ops()[name]().scalar(ref("y", dtype), ref("x", dtype))
-    (found,) = interpret([root], lambda leaf: {"y": y, "x": x}[leaf.attribute])
+    (actual,) = interpret([root], lambda leaf: {"y": y, "x": x}[leaf.attribute])
     wide = np.float64 if dtype == F32 else np.longdouble
-    assert np.max(ulps(found, function(y.astype(wide), x.astype(wide)))) <= bound
+    assert np.max(ulps(actual, function(y.astype(wide), x.astype(wide)))) <= bound
 
 
 def test_powers_of_two_are_exact():
@@ -333,8 +333,8 @@ def test_clip_and_its_slopes():
     np.testing.assert_array_equal(by_low, [1, 0, 0, 0, 0])
     np.testing.assert_array_equal(by_high, [0, 0, 0, 0, 1])
     x = np.array([-1.0, 0.25])
-    found = slope(lambda v: sg.log(sg.clip(v, 0.0, 1.0)).sum() + sg.sqrt(sg.clip(v, 0.0, 1.0)), x)
-    assert np.isfinite(found[1])
+    actual = slope(lambda v: sg.log(sg.clip(v, 0.0, 1.0)).sum() + sg.sqrt(sg.clip(v, 0.0, 1.0)), x)
+    assert np.isfinite(actual[1])
     masked = slope(lambda v: sg.clip(sg.sqrt(v), 0.5, 9.0), np.array([0.0, 4.0]))
     np.testing.assert_array_equal(masked, [0, 0.25])
 
@@ -361,8 +361,8 @@ DERIVATIVES = {
 @pytest.mark.parametrize("name", DERIVATIVES)
 def test_derivatives_keep_their_digits(name):
     function, order, places, expected = DERIVATIVES[name]
-    found = slope(function, np.array(places), order=order)
-    np.testing.assert_allclose(found, expected, rtol=1e-11)
+    actual = slope(function, np.array(places), order=order)
+    np.testing.assert_allclose(actual, expected, rtol=1e-11)
 
 
 def test_operators_from_the_right():
@@ -410,12 +410,12 @@ def test_incomplete_beta_function_by_its_parameters():
         named = [sg.input(name, (len(points),), dtype) for name in "abx"]
         slopes = sg.grad(sg.special.betainc(*named).sum(), named)
         given = at.astype(dtype)
-        found = sg.compile(dict(zip("abx", slopes, strict=True))).run(
+        actual = sg.compile(dict(zip("abx", slopes, strict=True))).run(
             dict(zip("abx", given, strict=True))
         )
         for place, name in enumerate("ab"):
-            wanted = [moved(place, *each) for each in given.T]
-            np.testing.assert_allclose(found[name], wanted, rtol=rtol)
+            expected = [moved(place, *each) for each in given.T]
+            np.testing.assert_allclose(actual[name], expected, rtol=rtol)
     named = [sg.input(name, (2,), "float64") for name in "abx"]
     tangent = sg.jvp(sg.special.betainc(*named), named, [np.ones(2)] * 3)
     feeds = {"a": [2.0, 2.0], "b": [3.0, 3.0], "x": [0.0, 0.4]}
@@ -447,13 +447,13 @@ def test_inverses_of_distribution_functions(name):
     """SciPy's, at the ends, outside of them, and compiled; slopes by central differences."""
     at = np.array(INVERSES[name]).T
     function = getattr(sg.special, name)
-    wanted = getattr(scipy.special, name)(*at)
+    expected = getattr(scipy.special, name)(*at)
     named = [sg.input(f"x{k}", ("n",), "float64") for k in range(len(at))]
     value = function(*named)
     feeds = {f"x{k}": each for k, each in enumerate(at)}
-    found = sg.compile(value).run(feeds)
-    np.testing.assert_allclose(found, wanted, rtol=2e-11, atol=1e-300)
-    np.testing.assert_allclose(sg.evaluate(value, feeds), found, rtol=1e-12, atol=1e-300)
+    actual = sg.compile(value).run(feeds)
+    np.testing.assert_allclose(actual, expected, rtol=2e-11, atol=1e-300)
+    np.testing.assert_allclose(sg.evaluate(value, feeds), actual, rtol=1e-12, atol=1e-300)
     if name.endswith(("inv", "trit")):
         ends = np.array([0.0, 1.0, -0.1, 1.1, np.nan])
         shapes = (2.0,) * (len(at) - 1)
@@ -478,6 +478,6 @@ def test_inverses_of_distribution_functions(name):
 
 def test_multigammaln_is_scipys():
     a = np.array([0.9, 1.6, 7.0])
-    found = sg.evaluate(sg.special.multigammaln(a, 3))
-    np.testing.assert_allclose(found[1:], [scipy.special.multigammaln(x, 3) for x in a[1:]])
-    assert np.isnan(found[0])
+    actual = sg.evaluate(sg.special.multigammaln(a, 3))
+    np.testing.assert_allclose(actual[1:], [scipy.special.multigammaln(x, 3) for x in a[1:]])
+    assert np.isnan(actual[0])

@@ -163,11 +163,11 @@ def errors(key):
     found = sg.evaluate({"value": value, "slope": sg.grad(value.sum(), x)}, {"x": np.array(grid)})
     with mp.workdps(40):
         points = [mp.mpf(each) for each in grid]
-        wanted = {
+        expected = {
             "value": [mp.re(exact(each)) for each in points],
             "slope": [mp.re(mp.diff(exact, each)) for each in points],
         }
-    for what, numbers in wanted.items():
+    for what, numbers in expected.items():
         close = np.array([float(each) for each in numbers])
         error = np.abs(found[what] - close) / np.maximum(np.abs(close), 1e-300)
         # 0, but for the differences
@@ -348,12 +348,12 @@ def test_values_are_scipys_and_slopes_those_of_differences(name):
     operands, free = FURTHER[name]
     given = [int(each) if k == WHOLE.get(name) else each for k, each in enumerate(operands)]
     theirs = getattr(scipy.special, name)(*given)
-    for found, wanted in zip(
+    for actual, expected in zip(
         results(name, *operands),
         results_of(theirs if isinstance(theirs, tuple) else (theirs,)),
         strict=True,
     ):
-        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-300)
+        np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-300)
     bound = 1e-3 if name in ("ncfdtrinc", "nctdtrinc") else 1e-7  # found by a search to 1e-8
     for place in free:
         x = sg.input("x", (), "float64")
@@ -427,8 +427,8 @@ def test_functions_of_numbers_give_scipys_constants(name):
     }  # fmt: skip
     known = inspect.signature(function).parameters.values()
     operands = [given[each.name] for each in known if each.default is each.empty]
-    found, wanted = function(*operands), getattr(scipy.special, name)(*operands)
-    for one, other in zip(np.atleast_1d(found), np.atleast_1d(wanted), strict=True):
+    found, expected = function(*operands), getattr(scipy.special, name)(*operands)
+    for one, other in zip(np.atleast_1d(found), np.atleast_1d(expected), strict=True):
         np.testing.assert_array_equal(one, other)
     with assert_refused(ArgumentError, "known at build", line="function("):
         function(*operands[:-1], sg.input("x", (), "float64"))
@@ -468,8 +468,8 @@ def test_both_operands_have_derivatives():
 def test_complex_error_function_of_complex_numbers():
     z = np.array([0.3 + 0.2j, -2.0 + 1.5j, 4.0 - 0.1j])
     w = sg.input("w", (3,), "complex128")
-    found = sg.compile({"y": sg.special.wofz(w)}).run({"w": z})["y"]
-    np.testing.assert_allclose(found, scipy.special.wofz(z), rtol=1e-14)
+    actual = sg.compile({"y": sg.special.wofz(w)}).run({"w": z})["y"]
+    np.testing.assert_allclose(actual, scipy.special.wofz(z), rtol=1e-14)
     real = sg.evaluate(sg.special.wofz([0.5]))
     np.testing.assert_allclose(real, scipy.special.wofz([0.5]), rtol=1e-14)
 
@@ -478,9 +478,9 @@ def test_complex_error_function_of_complex_numbers():
 def test_narrow_floats_are_computed_in_float64_and_rounded_once(dtype):
     x = np.linspace(0.1, 9.0, 41).astype(dtype)
     given = sg.input("x", (41,), dtype)
-    found = sg.evaluate(sg.special.jv(1.5, given), {"x": x})
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, scipy.special.jv(1.5, x.astype(float)).astype(dtype))
+    actual = sg.evaluate(sg.special.jv(1.5, given), {"x": x})
+    assert actual.dtype == dtype
+    np.testing.assert_array_equal(actual, scipy.special.jv(1.5, x.astype(float)).astype(dtype))
 
 
 def test_what_carries_no_gradient_is_refused():

@@ -80,19 +80,19 @@ def choices(count):
     return [*single, (True,) * count]
 
 
-def close(found, wanted, label):
-    assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape), label
-    if not as_dtype(wanted.dtype).is_float:
-        np.testing.assert_array_equal(found, wanted, err_msg=str(label))
+def close(actual, expected, label):
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape), label
+    if not as_dtype(expected.dtype).is_float:
+        np.testing.assert_array_equal(actual, expected, err_msg=str(label))
         return
-    epsilon = float(finfo(wanted.dtype).eps)
+    epsilon = float(finfo(expected.dtype).eps)
     with np.errstate(all="ignore"):
-        found, wanted = found.astype(np.float64), wanted.astype(np.float64)
-        finite = np.abs(wanted[np.isfinite(wanted)])
+        actual, expected = actual.astype(np.float64), expected.astype(np.float64)
+        finite = np.abs(expected[np.isfinite(expected)])
         scale = float(finite.max()) if finite.size else 1.0
         np.testing.assert_allclose(
-            found,
-            wanted,
+            actual,
+            expected,
             rtol=512 * epsilon,
             atol=min(64 * epsilon * scale, 1e300),
             err_msg=str(label),
@@ -267,11 +267,11 @@ def test_containers_and_axes():
         return {"o": tree["a"] * tree["b"][0] * scale.sum(), "c": 2.0, "none": None}
 
     axes = ({"a": 0, "b": [-1]}, None)
-    found = sg.vmap(f, axes, {"o": -1, "c": None, "none": 0})({"a": x, "b": [q]}, "sum", scale=x)
-    assert found["none"] is None
-    assert found["o"].shape == (3, x.shape[0])
-    assert found["c"].shape == ()
-    out = sg.compile({"o": found["o"]}).run({"x": X, "q": X.T * 2})["o"]
+    actual = sg.vmap(f, axes, {"o": -1, "c": None, "none": 0})({"a": x, "b": [q]}, "sum", scale=x)
+    assert actual["none"] is None
+    assert actual["o"].shape == (3, x.shape[0])
+    assert actual["c"].shape == ()
+    out = sg.compile({"o": actual["o"]}).run({"x": X, "q": X.T * 2})["o"]
     np.testing.assert_allclose(out, (X * X * 2 * X.sum(1, keepdims=True)).T)
 
 
@@ -289,12 +289,12 @@ def test_draws_are_those_of_a_loop():
     def as_loop(f):
         return lambda xs: sg.map(f, xs)
 
-    found = [
+    actual = [
         at(drawn(outer, inner)) for outer in (sg.vmap, as_loop) for inner in (sg.vmap, as_loop)
     ]
-    for other in found[1:]:
-        np.testing.assert_array_equal(found[0], other)
-    assert len(np.unique(found[0] - X[..., None])) == X.size * 2
+    for other in actual[1:]:
+        np.testing.assert_array_equal(actual[0], other)
+    assert len(np.unique(actual[0] - X[..., None])) == X.size * 2
 
 
 @pytest.mark.slow
@@ -319,12 +319,12 @@ def test_loops_and_branches_inside():
 
     x = batch()
     feeds = {"x": X, "w": X[:3]}
-    found = sg.compile(sg.vmap(f)(x)).run(feeds)
+    actual = sg.compile(sg.vmap(f)(x)).run(feeds)
     one = sg.compile(f(sg.input("row", (3,), "float64")))
     for k, row in enumerate(X):
         wanted = one.run({"row": row, "w": X[:3]})
         for name, expected in wanted.items():
-            np.testing.assert_allclose(found[name][k], expected, rtol=1e-12)
+            np.testing.assert_allclose(actual[name][k], expected, rtol=1e-12)
     total = sg.vmap(lambda row: f(row)["s"].sum() + f(row)["t"].sum() + f(row)["h"].sum())(x).sum()
     slopes = at(sg.grad(total, [x, w]), w=X[:3])
     row = sg.input("row", (3,), "float64")
@@ -356,16 +356,16 @@ def test_rules_of_users_are_mapped():
     """Shares of what elements share are added up; batches of batches too."""
     p, x = sg.input("p", (), "float64"), batch()
     by_all = sg.vmap(lambda row: scaled(row, p).sum())(x).sum()
-    found = at(sg.grad(by_all, [x, p]), p=2.0)
-    np.testing.assert_allclose(found[0], np.full(X.shape, 20.0))
-    np.testing.assert_allclose(found[1], 10 * X.sum())
+    actual = at(sg.grad(by_all, [x, p]), p=2.0)
+    np.testing.assert_allclose(actual[0], np.full(X.shape, 20.0))
+    np.testing.assert_allclose(actual[1], 10 * X.sum())
     each = sg.vmap(lambda row: sg.grad(scaled(row, p).sum(), p))(x)
     np.testing.assert_allclose(sg.evaluate(each, {"x": X}), 10 * X.sum(1))
     twice = sg.vmap(sg.vmap(lambda a, b: scaled(a, b), (0, None)))(x, x[:, 0])
     slopes = at(sg.grad(twice.sum(), x))
-    wanted = np.repeat(X[:, :1] * 10, 3, 1)
-    wanted[:, 0] += 10 * X.sum(1)
-    np.testing.assert_allclose(slopes, wanted)
+    expected = np.repeat(X[:, :1] * 10, 3, 1)
+    expected[:, 0] += 10 * X.sum(1)
+    np.testing.assert_allclose(slopes, expected)
 
 
 def test_functions_of_users_run_one_by_one():
@@ -386,9 +386,9 @@ def test_arrays_are_mapped_at_once():
     p = sg.parameter("p", np.array([1.0, 2.0, 3.0]))
     mapped = sg.vmap(lambda row, k: {"y": (row * p).sum() * k}, in_axes=(0, None))
     for rows in (2, 4, 3):
-        found = mapped(X[:rows], 2.0)["y"]
-        assert isinstance(found, np.ndarray)
-        np.testing.assert_allclose(found, X[:rows] @ [2.0, 4.0, 6.0])
+        actual = mapped(X[:rows], 2.0)["y"]
+        assert isinstance(actual, np.ndarray)
+        np.testing.assert_allclose(actual, X[:rows] @ [2.0, 4.0, 6.0])
     assert mapped.program.stats.traces <= 2
     slopes = sg.vmap(sg.vmap(sg.grad(lambda x: sg.sin(x))))(X)
     np.testing.assert_allclose(slopes, np.cos(X), rtol=1e-15)
@@ -461,8 +461,8 @@ def test_what_an_element_does_not_take_neither_raises_nor_makes_nan():
             slopes = sg.grad(mapped.sum(), [s, table])
             again = sg.grad(sum((g * g).sum() for g in slopes), [s, table])
             outs.append(run_all([mapped, *slopes, *again], feeds))
-        for found, wanted in zip(*outs, strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=1e-10, equal_nan=True)
+        for actual, expected in zip(*outs, strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-10, equal_nan=True)
     mapped = sg.compile(sg.vmap(chosen)(s, i), debug="nan")
     assert mapped.run({"s": [0.0, 2.0], "i": [3, 1]}).shape == (2,)
     v = Tensor([0.0, 1.0], requires_grad=True)

@@ -62,16 +62,16 @@ def check_geometry(case, seed):
     }
     y = sg.nn.conv(x, w, **arguments)
     ct = sg.input("ct", y.shape, dtype)
-    wanted = direct(
+    expected = direct(
         feeds["x"], feeds["w"], arguments["stride"], arguments["padding"],
         arguments["dilation"], arguments["groups"],
     )  # fmt: skip
-    feeds["ct"] = rng.normal(size=wanted.shape).astype(dtype)
+    feeds["ct"] = rng.normal(size=expected.shape).astype(dtype)
     dx, dw = sg.grad((y * ct).sum(), [x, w])
     graph = sg.Graph({"y": y, "dx": dx, "dw": dw}, inputs=[x, w, ct])
-    found = sg.compile(graph).run(feeds)
+    actual = sg.compile(graph).run(feeds)
     near = {"float32": 2e-4, "float64": 1e-11}[dtype]
-    np.testing.assert_allclose(found["y"], wanted, rtol=near, atol=near)
+    np.testing.assert_allclose(actual["y"], expected, rtol=near, atol=near)
     wide = {name: array.astype(np.float64) for name, array in feeds.items()}
     for name, other in (("x", "dx"), ("w", "dw")):
         moved = rng.normal(size=wide[name].shape)
@@ -80,8 +80,8 @@ def check_geometry(case, seed):
             arrays["x"], arrays["w"], arguments["stride"], arguments["padding"],
             arguments["dilation"], arguments["groups"],
         )  # fmt: skip
-        left, right = np.sum(pushed * wide["ct"]), np.sum(found[other].astype(np.float64) * moved)
-        scale = 1 + np.sum(np.abs(found[other] * moved))
+        left, right = np.sum(pushed * wide["ct"]), np.sum(actual[other].astype(np.float64) * moved)
+        scale = 1 + np.sum(np.abs(actual[other] * moved))
         assert abs(left - right) <= near * scale, (name, case)
 
 
@@ -114,11 +114,11 @@ def rng():
 
 def test_same_keeps_the_size_by_one_more_place_after(rng):
     x, w = rng.normal(size=(2, 3, 7, 8)), rng.normal(size=(4, 3, 2, 3))
-    found = value_of(lambda x, w: sg.nn.conv(x, w, padding="same"), x=x, w=w)
-    np.testing.assert_allclose(found, direct(x, w, (1, 1), [(0, 1), (1, 1)], (1, 1), 1))
-    found = value_of(lambda x, w: sg.nn.conv(x, w, padding="same", stride=3), x=x, w=w)
-    assert found.shape == (2, 4, 3, 3)
-    np.testing.assert_allclose(found, direct(x, w, (3, 3), [(0, 1), (0, 1)], (1, 1), 1))
+    actual = value_of(lambda x, w: sg.nn.conv(x, w, padding="same"), x=x, w=w)
+    np.testing.assert_allclose(actual, direct(x, w, (1, 1), [(0, 1), (1, 1)], (1, 1), 1))
+    actual = value_of(lambda x, w: sg.nn.conv(x, w, padding="same", stride=3), x=x, w=w)
+    assert actual.shape == (2, 4, 3, 3)
+    np.testing.assert_allclose(actual, direct(x, w, (3, 3), [(0, 1), (0, 1)], (1, 1), 1))
 
 
 def test_a_transposed_convolution_is_the_adjoint(rng):
@@ -133,8 +133,8 @@ def test_a_transposed_convolution_is_the_adjoint(rng):
         whole = value_of(lambda x, w, o=full: sg.nn.conv_transpose(x, w, **o), x=y, w=w)
         assert whole.shape == image.shape
         assert np.sum(out * y) == pytest.approx(np.sum(whole * image))
-    found = value_of(lambda x, w: sg.nn.conv_transpose(x, w, stride=2, padding="same"), x=y, w=w)
-    assert found.shape == (2, 3, 2 * y.shape[2], 2 * y.shape[3])
+    actual = value_of(lambda x, w: sg.nn.conv_transpose(x, w, stride=2, padding="same"), x=y, w=w)
+    assert actual.shape == (2, 3, 2 * y.shape[2], 2 * y.shape[3])
 
 
 def test_pools_and_windows_by_hand(rng):
@@ -142,42 +142,42 @@ def test_pools_and_windows_by_hand(rng):
     tiles = x.reshape(2, 3, 3, 2, 4, 2)
     assert np.array_equal(value_of(lambda x: sg.nn.max_pool(x, 2), x=x), tiles.max((3, 5)))
     np.testing.assert_allclose(value_of(lambda x: sg.nn.avg_pool(x, 2), x=x), tiles.mean((3, 5)))
-    found = value_of(lambda x: sg.nn.lp_pool(x, 3, 2), x=x)
-    np.testing.assert_allclose(found, (np.abs(tiles) ** 3).sum((3, 5)) ** (1 / 3))
-    found = value_of(lambda x: sg.nn.lp_pool(x, 2, (2, 2)), x=x)
-    np.testing.assert_allclose(found, np.sqrt((tiles**2).sum((3, 5))))
-    found = value_of(lambda x: sg.nn.max_pool(x, 3, stride=1, padding="same"), x=x)
+    actual = value_of(lambda x: sg.nn.lp_pool(x, 3, 2), x=x)
+    np.testing.assert_allclose(actual, (np.abs(tiles) ** 3).sum((3, 5)) ** (1 / 3))
+    actual = value_of(lambda x: sg.nn.lp_pool(x, 2, (2, 2)), x=x)
+    np.testing.assert_allclose(actual, np.sqrt((tiles**2).sum((3, 5))))
+    actual = value_of(lambda x: sg.nn.max_pool(x, 3, stride=1, padding="same"), x=x)
     padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=-np.inf)
     seen = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
-    assert np.array_equal(found, seen.max((4, 5)))
+    assert np.array_equal(actual, seen.max((4, 5)))
     x = rng.normal(size=(1, 2, 5, 4))
     seen = np.lib.stride_tricks.sliding_window_view(
         np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)]), (3, 3), (2, 3)
     )
     ones = np.lib.stride_tricks.sliding_window_view(np.pad(np.ones((5, 4)), 1), (3, 3))
     total, count = seen.sum((4, 5)), ones.sum((2, 3))
-    found = value_of(
+    actual = value_of(
         lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1, count_include_pad=False), x=x
     )
-    np.testing.assert_allclose(found, total / count)
-    found = value_of(lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1), x=x)
-    np.testing.assert_allclose(found, total / 9)
+    np.testing.assert_allclose(actual, total / count)
+    actual = value_of(lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1), x=x)
+    np.testing.assert_allclose(actual, total / 9)
     x = rng.normal(size=(2, 3, 6, 7))
     for pool, combine in ((sg.nn.adaptive_max_pool, np.max), (sg.nn.adaptive_avg_pool, np.mean)):
-        found = value_of(lambda x, p=pool: p(x, (2, 3)), x=x)
-        assert found.shape == (2, 3, 2, 3)
+        actual = value_of(lambda x, p=pool: p(x, (2, 3)), x=x)
+        assert actual.shape == (2, 3, 2, 3)
         rows, columns = [(0, 3), (3, 6)], [(0, 3), (2, 5), (4, 7)]
         for i, (a, b) in enumerate(rows):
             for j, (c, d) in enumerate(columns):
-                np.testing.assert_allclose(found[:, :, i, j], combine(x[:, :, a:b, c:d], (2, 3)))
+                np.testing.assert_allclose(actual[:, :, i, j], combine(x[:, :, a:b, c:d], (2, 3)))
     x = rng.normal(size=(2, 3, 7))
-    found = value_of(lambda x: sg.nn.unfold(x, 3, stride=2, padding=(1,)), x=x)
+    actual = value_of(lambda x: sg.nn.unfold(x, 3, stride=2, padding=(1,)), x=x)
     padded = np.pad(x, [(0, 0), (0, 0), (1, 1)])
     seen = np.lib.stride_tricks.sliding_window_view(padded, 3, 2)[:, :, ::2]
-    assert np.array_equal(found, seen.swapaxes(2, 3))
-    y = rng.normal(size=found.shape)
+    assert np.array_equal(actual, seen.swapaxes(2, 3))
+    y = rng.normal(size=actual.shape)
     back = value_of(lambda y: sg.nn.fold(y, 7, stride=2, padding=(1,)), y=y)
-    assert np.sum(back * x) == pytest.approx(np.sum(y * found))
+    assert np.sum(back * x) == pytest.approx(np.sum(y * actual))
 
 
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3])
@@ -189,28 +189,28 @@ def test_a_window_of_zeros_has_the_norm_of_its_elements_and_no_slope(p):
     dx = sg.grad(y.sum(), x)
     f = sg.compile({"y": y, "dx": dx, "second": sg.grad(dx.sum(), x, allow_disconnected=True)})
     feed = np.array([[[0.0, 0.0, 3.0, -4.0, 2.0, 0.0]]])
-    found = f.run({"x": feed})
+    actual = f.run({"x": feed})
     pairs = feed.reshape(3, 2)
-    wanted = (np.abs(pairs) ** p).sum(1) ** (1 / p)
-    np.testing.assert_allclose(found["y"].ravel(), wanted)
-    slopes = np.sign(pairs) * (np.abs(pairs) / np.maximum(wanted, 1.0)[:, None]) ** (p - 1)
-    np.testing.assert_allclose(found["dx"].reshape(3, 2), slopes)
-    np.testing.assert_array_equal(found["second"].ravel()[:2], 0.0 if p == 1 else np.nan)
-    assert np.isfinite(found["second"].ravel()[2:4]).all()
+    expected = (np.abs(pairs) ** p).sum(1) ** (1 / p)
+    np.testing.assert_allclose(actual["y"].ravel(), expected)
+    slopes = np.sign(pairs) * (np.abs(pairs) / np.maximum(expected, 1.0)[:, None]) ** (p - 1)
+    np.testing.assert_allclose(actual["dx"].reshape(3, 2), slopes)
+    np.testing.assert_array_equal(actual["second"].ravel()[:2], 0.0 if p == 1 else np.nan)
+    assert np.isfinite(actual["second"].ravel()[2:4]).all()
 
 
 def test_the_first_of_equal_maxima_has_the_gradient():
     x = variable("x", F64, (1, 1, 4))
     out = sg.nn.max_pool(x, 3, stride=1, padding=1)
     dx = sg.grad(out.sum(), x)
-    for row, wanted in (
+    for row, expected in (
         ([1.0, 1.0, 1.0, 1.0], [2, 1, 1, 0]),
         ([0.0, np.nan, 5.0, np.nan], [0, 3, 0, 1]),
         ([-np.inf] * 4, [2, 1, 1, 0]),
     ):
         feeds = {"x": np.array([[row]])}
-        assert run(dx, feeds).tolist() == [[wanted]]
-        assert sg.compile(sg.Graph({"dx": dx})).run(feeds)["dx"].tolist() == [[wanted]]
+        assert run(dx, feeds).tolist() == [[expected]]
+        assert sg.compile(sg.Graph({"dx": dx})).run(feeds)["dx"].tolist() == [[expected]]
 
 
 def image(*sizes):
@@ -313,12 +313,12 @@ def test_windows_that_reach_behind_the_image(kind, named, rng):
             return pooled_by_hand(at, kind, k, s, pad, d, ceil_mode=True, count=kind == "count")
 
         f = sg.compile({"y": y, "dx": sg.grad((y * weights).sum(), x)})
-        found = f.run({"x": array})
-        np.testing.assert_allclose(found["y"], by_hand(array), rtol=1e-13)
+        actual = f.run({"x": array})
+        np.testing.assert_allclose(actual["y"], by_hand(array), rtol=1e-13)
         along = rng.normal(size=array.shape)
         ahead, behind = by_hand(array + 1e-6 * along), by_hand(array - 1e-6 * along)
         slope = ((ahead - behind) * weights).sum() / 2e-6
-        np.testing.assert_allclose((found["dx"] * along).sum(), slope, rtol=1e-6)
+        np.testing.assert_allclose((actual["dx"] * along).sum(), slope, rtol=1e-6)
 
 
 @pytest.mark.thinned(2)
@@ -339,10 +339,10 @@ def test_groups_of_named_channels(transposed, rng):
         filters = (channels, others // 2, 3) if transposed else (others, channels // 2, 3)
         feeds = {"x": (2, channels, 5), "w": filters, "b": (others,)}
         arrays = {name: rng.normal(size=shape) for name, shape in feeds.items()}
-        wanted = outputs(*(sg.input(n, shape, "float64") for n, shape in feeds.items()))
-        for name, array in wanted.run(arrays).items():
-            found = named.run(arrays)[name]
-            np.testing.assert_allclose(found, array, rtol=1e-10, atol=1e-12, err_msg=name)
+        expected = outputs(*(sg.input(n, shape, "float64") for n, shape in feeds.items()))
+        for name, array in expected.run(arrays).items():
+            actual = named.run(arrays)[name]
+            np.testing.assert_allclose(actual, array, rtol=1e-10, atol=1e-12, err_msg=name)
     odd = (3, 2, 3)
     with pytest.raises(sg.errors.SizeGuardError):
         named.run(

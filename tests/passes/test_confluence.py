@@ -40,18 +40,18 @@ def apart(rules, text):
 
 @pytest.mark.slow
 def test_stable_rules_meet_in_one_form():
-    found, seen = apart(STABILIZING, f"stabilize,dce,{SETTLE}")
-    assert not found, "\n".join(f"{names}: {graphs[0]}" for names, graphs in found.items())
+    actual, seen = apart(STABILIZING, f"stabilize,dce,{SETTLE}")
+    assert not actual, "\n".join(f"{names}: {graphs[0]}" for names, graphs in actual.items())
     assert seen["log-one-minus", "one-minus-sigmoid"]
     assert seen["log-of-ratio", "softmax-by-hand-kept"]
 
 
 @pytest.mark.slow
 def test_exact_rules_meet_or_differ_in_no_byte():
-    found, seen = apart(EXACT, SETTLE)
-    assert found.keys() == APART
+    actual, seen = apart(EXACT, SETTLE)
+    assert actual.keys() == APART
     assert len(seen) > 80
-    for graph, one, two in found.values():
+    for graph, one, two in actual.values():
         assert mismatch(graph, one, "exact") is None
         assert mismatch(one, two, "exact") is None
 

@@ -82,8 +82,8 @@ def test_constants_of_equal_bytes_and_other_types_stay_apart():
     arrays += [np.zeros(1, "f8"), np.zeros(1, "i8"), np.zeros(8, "i1"), np.zeros(8, "bool")]
     kinds = dict.fromkeys((a.dtype, a.shape) for a in arrays)
     graph = cse(sg.Graph({f"y{k}": sg.constant(np.zeros(s, d)) for k, (d, s) in enumerate(kinds)}))
-    found = sg.evaluate(graph)
-    assert [(a.dtype, a.shape) for a in found.values()] == [*kinds]
+    actual = sg.evaluate(graph)
+    assert [(a.dtype, a.shape) for a in actual.values()] == [*kinds]
 
 
 class Distance(Op):
@@ -225,9 +225,9 @@ def test_what_depends_on_a_named_size_stays():
     empty = sg.broadcast_to(sg.constant(np.ones(0)), (x.shape[0], 0)).sum(0)
     after = Fold()(sg.Graph({"y": y, "empty": empty}))
     for size in (2, 5):
-        found = sg.evaluate(after, {"x": np.ones(size)})
-        assert found["y"] == 0.5
-        assert found["empty"].shape == (0,)
+        actual = sg.evaluate(after, {"x": np.ones(size)})
+        assert actual["y"] == 0.5
+        assert actual["empty"].shape == (0,)
 
 
 def test_results_that_grow_stay():
@@ -279,8 +279,8 @@ def test_values_beside_their_derivative_come_with_the_vectors(name):
     after = PartsOfOthers()(sg.Graph({"y": y, "g": sg.grad(loss, x)}))
     verify_graph(after)
     assert [n for n in names(after) if "eig" in n or "svd" in n] == [whole]
-    found = sg.evaluate(after, {"x": MATRIX})["y"]
-    np.testing.assert_allclose(found, of_numpy(MATRIX), rtol=1e-12)
+    actual = sg.evaluate(after, {"x": MATRIX})["y"]
+    np.testing.assert_allclose(actual, of_numpy(MATRIX), rtol=1e-12)
     of = after.outputs["y"].node
     assert (of.op.name, of.order) == (whole, 0)  # in forward, which comes first
 
@@ -292,8 +292,8 @@ def test_full_bases_serve_singular_values_too():
     after = PartsOfOthers()(sg.Graph({"again": again, "u": u, "v": v, "s": s}))
     assert names(after) == ["input", "svd"]
     assert after.outputs["again"].key == after.outputs["s"].key
-    found = sg.evaluate(after, {"x": MATRIX[:3, :5]})
-    np.testing.assert_allclose(found["again"], np.linalg.svd(MATRIX[:3, :5])[1], rtol=1e-12)
+    actual = sg.evaluate(after, {"x": MATRIX[:3, :5]})
+    np.testing.assert_allclose(actual["again"], np.linalg.svd(MATRIX[:3, :5])[1], rtol=1e-12)
 
 
 def test_vectors_of_another_matrix_are_no_reason():
@@ -310,5 +310,5 @@ def test_levels_take_parts_of_the_same_ops():
     x = sg.input("x", (6, 6), "float64")
     values, (_, vectors) = sg.linalg.eigvalsh(x + x.T), sg.linalg.eigh(x * 1.0 + x.T)
     graph = sg.Graph({"values": values, "vectors": vectors, "g": sg.grad(sg.sum(values**3), x)})
-    found = [sg.compile(graph, pipeline=level).run({x: MATRIX}) for level in ("O0", "O1")]
-    assert_same(*found)
+    actual = [sg.compile(graph, pipeline=level).run({x: MATRIX}) for level in ("O0", "O1")]
+    assert_same(*actual)

@@ -40,12 +40,12 @@ def slopes(graph, order=1):
 
 def assert_same_slopes(before, feeds, order=1, **after):
     """Of one graph and of what was made of it in several ways."""
-    wanted = sg.evaluate(slopes(before, order), feeds)
+    expected = sg.evaluate(slopes(before, order), feeds)
     for way, graph in after.items():
-        found = sg.evaluate(slopes(graph, order), feeds)
-        assert wanted.keys() == found.keys()
-        for name, array in wanted.items():
-            np.testing.assert_allclose(found[name], array, rtol=1e-9, atol=1e-9, err_msg=way)
+        actual = sg.evaluate(slopes(graph, order), feeds)
+        assert expected.keys() == actual.keys()
+        for name, array in expected.items():
+            np.testing.assert_allclose(actual[name], array, rtol=1e-9, atol=1e-9, err_msg=way)
 
 
 def passed(graph, texts):
@@ -94,10 +94,10 @@ def test_a_number_behind_a_rule_of_its_own_is_no_number():
     for each in (graph, after):
         (_, weights) = each.inputs
         slope = sg.grad(each["output"].sum(), weights)
-        found = sg.evaluate(
+        actual = sg.evaluate(
             sg.Graph(slope, inputs=each.inputs), {"x": [1.0, 2, 3], "w": np.ones((2, 3))}
         )
-        np.testing.assert_array_equal(found["output"], [[1.0, 2, 3], [1, 2, 3]])
+        np.testing.assert_array_equal(actual["output"], [[1.0, 2, 3], [1, 2, 3]])
 
 
 @sg.custom_vjp(name="tests.ones")

@@ -28,8 +28,8 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_counts_derived_by_hand(name):
-    found = Counter(node.op.name for node in pipeline("O1")(MODELS[name]()).nodes)
-    assert {op: found[op] for op in COUNTS[name]} == COUNTS[name]
+    actual = Counter(node.op.name for node in pipeline("O1")(MODELS[name]()).nodes)
+    assert {op: actual[op] for op in COUNTS[name]} == COUNTS[name]
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 6])
@@ -56,7 +56,7 @@ def test_matrix_products_of_a_perceptron(layers):
     product = sg.Graph({f"h{k}": h for k, h in enumerate(sg.hvp(loss, weights, directions))})
     for graph, expected in ((step, 3 * layers - 1), (product, 8 * layers - 5)):
         after = pipeline("O1")(graph)
-        found = Counter(node.op.name for node in after.nodes)
-        assert (found["matmul"], found["transpose"], found["exp"]) == (expected, 0, 1)
+        actual = Counter(node.op.name for node in after.nodes)
+        assert (actual["matmul"], actual["transpose"], actual["exp"]) == (expected, 0, 1)
     kinds = {each.label for each in fuse(pipeline("O1")(step)).steps}
     assert not any(label in ("transpose", "broadcast") or "copy of" in label for label in kinds)

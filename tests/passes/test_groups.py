@@ -162,12 +162,12 @@ def test_a_loop_takes_as_long_as_its_instructions_or_as_they_wait():
 def test_a_chain_of_hundreds_is_one_kernel_and_a_longer_one_is_cut(size):
     """400 operations on 2**21 elements: 6.6 ms in one kernel, 8.2 in kernels of 20."""
     assert len(groups_of(arithmetic(80, size))) == 1
-    found = groups_of(arithmetic(160, size))
-    lengths = [len(each.nodes) for each in found.all]
+    actual = groups_of(arithmetic(160, size))
+    lengths = [len(each.nodes) for each in actual.all]
     assert sum(lengths) == 800
     assert all(15 <= length <= 60 for length in lengths[:-1])
-    assert all(len(each.stored) <= 2 for each in found.all)
-    assert {each.uncut.number for each in found.all} == {0}
+    assert all(len(each.stored) <= 2 for each in actual.all)
+    assert {each.uncut.number for each in actual.all} == {0}
     assert len(groups_of(arithmetic(4, size))) == 1
 
 
@@ -221,10 +221,10 @@ def test_cuts_anywhere_change_no_bit(seed):
     except FeedError:
         return  # a size that no feed determines
     optimized = pipeline("O1")(graph)
-    wanted = run_schedule(fuse(optimized), graph, feeds, sizes)
+    expected = run_schedule(fuse(optimized), graph, feeds, sizes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cutting, "_find_cuts", cut_anywhere(seed))
-        assert_same(run_schedule(fuse(optimized), graph, feeds, sizes), wanted)
+        assert_same(run_schedule(fuse(optimized), graph, feeds, sizes), expected)
 
 
 def test_a_convolution_stores_nothing_that_only_sums_read():

@@ -32,8 +32,8 @@ def test_every_spelling_is_right_to_second_order(formula):
             for dtype in points:
                 graph = pipeline("O0")(program(spelling, reduction, dtype))
                 for point in points[dtype]:
-                    found = sg.evaluate(graph, {"x": np.array(point, dtype)})
-                    assert_true(formula, reduction, point, found)
+                    actual = sg.evaluate(graph, {"x": np.array(point, dtype)})
+                    assert_true(formula, reduction, point, actual)
 
 
 @pytest.mark.thinned(4)
@@ -53,8 +53,8 @@ def test_forward_mode_takes_the_same_formula(formula):
         tangent = sg.jvp(loss, x, np.ones(3))
         for point in POINTS:
             slope = true_values(formula.name, "sum", tuple(point))[1]
-            found = sg.evaluate(tangent, {"x": np.array(point)})
-            assert abs(found - slope.sum()) <= 1e-12, point
+            actual = sg.evaluate(tangent, {"x": np.array(point)})
+            assert abs(actual - slope.sum()) <= 1e-12, point
 
 
 def test_gradients_do_not_depend_on_who_else_is_asked_for():
@@ -90,10 +90,10 @@ def test_a_computation_that_is_written_twice_is_one_and_keeps_its_gradients():
     np.testing.assert_array_equal(by_w, np.zeros((3, 3)))
     feeds["x"] = np.array([[0.5, 1.0, -1.0]])
     p = np.exp(feeds["x"]) / np.exp(feeds["x"]).sum()
-    found = [sg.evaluate(slope, feeds) for slope in slopes[1:]]
+    actual = [sg.evaluate(slope, feeds) for slope in slopes[1:]]
     ct = np.array([[1.0, 2.0, 3.0]])
-    np.testing.assert_allclose(found[0], ct * p, rtol=1e-13)
-    np.testing.assert_allclose(found[1], -(ct * p).sum() * p, rtol=1e-13)
+    np.testing.assert_allclose(actual[0], ct * p, rtol=1e-13)
+    np.testing.assert_allclose(actual[1], -(ct * p).sum() * p, rtol=1e-13)
 
 
 def test_a_path_that_dies_is_told_of_in_the_formula_as_it_was_written():

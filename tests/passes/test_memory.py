@@ -361,14 +361,14 @@ def test_overlaps_are_those_of_every_pair(data, layers, staged):
 def test_fronts_and_timelines_are_kept_within_their_bytes(monkeypatch):
     schedule = training_step(8)
     one = Planner(schedule, budget=0)
-    wanted = [[made for made, _ in one.front({"n": n, "m": 3})] for n in range(1, 7)]
+    expected = [[made for made, _ in one.front({"n": n, "m": 3})] for n in range(1, 7)]
     size = one._fronts.nbytes / 6
-    assert max(len(str(made)) for made in wanted[0]) > 1000
+    assert max(len(str(made)) for made in expected[0]) > 1000
     monkeypatch.setattr(memory, "_FRONTS", int(3.5 * size))
     monkeypatch.setattr(memory, "_TIMELINES", 1)
     few = Planner(schedule)
     for _ in range(2):
-        for n, front in enumerate(wanted, 1):
+        for n, front in enumerate(expected, 1):
             assert [made for made, _ in few.front({"n": n, "m": 3})] == front
             assert few._fronts.nbytes <= 3.5 * size
             few.plan({"n": n, "m": 3})

@@ -90,10 +90,10 @@ def chain(seed):
 def test_elements_lie_where_numpy_has_them(text):
     wrong, changed = [], 0
     for seed in range(300):
-        graph, feeds, wanted = chain(seed)
+        graph, feeds, expected = chain(seed)
         after = pipeline(text)(graph)
         changed += len(after.nodes) < len(graph.nodes)
-        if not np.array_equal(sg.evaluate(after, feeds)["y"], wanted):
+        if not np.array_equal(sg.evaluate(after, feeds)["y"], expected):
             wrong.append(seed)
     assert wrong == []
     assert changed > 60
@@ -108,10 +108,10 @@ def test_exponentials_over_any_of_their_sums_are_numpys():
             for keepdims in (False, True):
                 total = sg.exp(value).sum(axis, keepdims=keepdims)
                 outputs = {"share": sg.exp(value) / total, "log": value - sg.log(total)}
-                found = sg.evaluate(pipeline("stabilize,O1")(sg.Graph(outputs)), {"x": x})
+                actual = sg.evaluate(pipeline("stabilize,O1")(sg.Graph(outputs)), {"x": x})
                 sums = np.exp(x).sum(axis, keepdims=keepdims)
-                np.testing.assert_allclose(found["share"], np.exp(x) / sums, rtol=1e-13)
-                np.testing.assert_allclose(found["log"], x - np.log(sums), rtol=1e-12)
+                np.testing.assert_allclose(actual["share"], np.exp(x) / sums, rtol=1e-13)
+                np.testing.assert_allclose(actual["log"], x - np.log(sums), rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -125,7 +125,7 @@ def test_division_by_each_power_of_two_is_numpys(dtype):
     value = sg.input("x", x.shape, dtype)
     graph = pipeline("O1")(sg.Graph({name: value / by for name, by in divisors.items()}))
     assert sum(node.op.name == "mul" for node in graph.nodes) > len(powers) // 4
-    found = sg.evaluate(graph, {"x": x})
+    actual = sg.evaluate(graph, {"x": x})
     with np.errstate(all="ignore"):
-        wrong = [name for name, by in divisors.items() if not same_bytes(found[name], x / by)]
+        wrong = [name for name, by in divisors.items() if not same_bytes(actual[name], x / by)]
     assert wrong == []

@@ -77,14 +77,14 @@ def test_gradients_alone_read_what_is_rounded(name, dtype):
     )
     assert narrow_nodes(after)
     assert Narrow(dtype)(after) is after
-    wanted, found = sg.evaluate(graph, feeds), sg.evaluate(after, feeds)
-    assert same_bytes(wanted["loss"], found["loss"])
+    expected, actual = sg.evaluate(graph, feeds), sg.evaluate(after, feeds)
+    assert same_bytes(expected["loss"], actual["loss"])
     ulp = 2.0 ** (1 - as_dtype(dtype).digits)
-    for key in found.keys() - {"loss"}:
-        apart = np.abs(found[key] - wanted[key]).max() / np.abs(wanted[key]).max()
+    for key in actual.keys() - {"loss"}:
+        apart = np.abs(actual[key] - expected[key]).max() / np.abs(expected[key]).max()
         assert 0 < apart < 2 * ulp
     ran = sg.compile(graph, pipeline=f"O1,narrow{{dtype={dtype!r}}}").run(feeds)
-    for key, array in found.items():
+    for key, array in actual.items():
         np.testing.assert_allclose(ran[key], array, rtol=1e-4, atol=1e-4 * np.abs(array).max())
 
 
@@ -95,7 +95,7 @@ def test_bits_do_not_depend_on_budgets_policies_or_threads(name, readers):
     graph, feeds = graph_of(PROGRAMS[name])
     text = f"O1,narrow{{readers={readers!r}}}"
     whole = sg.compile(graph, pipeline=text, threads=1)
-    wanted = whole.run(feeds)
+    expected = whole.run(feeds)
     exact = sg.compile(graph)
     exact.run(feeds)
     assert whole.peak_bytes < exact.peak_bytes
@@ -104,7 +104,7 @@ def test_bits_do_not_depend_on_budgets_policies_or_threads(name, readers):
         {"checkpoint": "sqrt", "memory_budget": whole.peak_bytes - 64},
     )  # fmt: skip
     for each in options:
-        assert_same(sg.compile(graph, pipeline=text, **each).run(feeds), wanted, each)
+        assert_same(sg.compile(graph, pipeline=text, **each).run(feeds), expected, each)
 
 
 def test_what_the_program_gives_is_not_rounded():

@@ -187,9 +187,9 @@ def test_every_pair_of_four_training_steps_has_one_reason(name, level):
 def test_explain_tells_them_with_their_lines():
     x = sg.input("x", (20, "n"), "float64")
     f = sg.compile(sg.Graph(sg.log(sg.cosh(x).sum(0))))
-    (found,) = f.explanation().as_json()["apart"]
-    assert (found["computed_in"], found["read_in"]) == (0, 1)
-    assert (found["computes"], found["reads"]) == ("sum", "log")
-    assert (found["reason"], found["numbers"]) == ("Unfinished", {"over": [20]})
-    assert all("test_neighbours.py" in line for line in found["lines"])
+    (actual,) = f.explanation().as_json()["apart"]
+    assert (actual["computed_in"], actual["read_in"]) == (0, 1)
+    assert (actual["computes"], actual["reads"]) == ("sum", "log")
+    assert (actual["reason"], actual["numbers"]) == ("Unfinished", {"over": [20]})
+    assert all("test_neighbours.py" in line for line in actual["lines"])
     assert "0 -> 1: sum -> log: a reduction over [20] is known only after" in f.explain()

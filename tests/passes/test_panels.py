@@ -59,9 +59,9 @@ def test_bytes_are_those_of_the_matrix_as_it_lies(dtype, transposed, inner, colu
         assert in_panels(f) == 1
         for rows in (1, 3, 16, 31, 64, 130):
             given = feeds(rows, inner, columns, dtype, transposed)
-            wanted, found = plain.run(given), f.run(given)
-            assert {n: a.tobytes() for n, a in found.items()} == {
-                n: a.tobytes() for n, a in wanted.items()
+            expected, actual = plain.run(given), f.run(given)
+            assert {n: a.tobytes() for n, a in actual.items()} == {
+                n: a.tobytes() for n, a in expected.items()
             }
             assert f.plan(rows=rows).peak_bytes >= given["u"].nbytes
 
@@ -100,5 +100,5 @@ def test_bytes_are_those_of_iterations_that_transpose(iterations):
     graph = rnn(sg.dim("iterations", hint=9))
     draw = np.random.default_rng(0).normal
     feeds = {"x": draw(size=(iterations, 5, 6)).astype("f4"), "w": draw(size=(6, 6)).astype("f4")}
-    found = [sg.compile(graph, fuse=fuse).run(feeds)["y"].tobytes() for fuse in (True, False)]
-    assert found[0] == found[1]
+    actual = [sg.compile(graph, fuse=fuse).run(feeds)["y"].tobytes() for fuse in (True, False)]
+    assert actual[0] == actual[1]

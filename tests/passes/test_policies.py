@@ -196,13 +196,13 @@ X = sg.input("x", (3,), "float64")
 @pytest.mark.slow
 def test_a_predicate_is_a_policy_of_a_program_and_keeps_its_bytes():
     graph = network()
-    wanted = sg.compile(graph).plan().peak_bytes
+    expected = sg.compile(graph).plan().peak_bytes
     updated = []
     policies = ["store_all", "dots_saveable", cp.save_only_these_names("h"), _is_dot]
     for policy in policies:
         f = sg.compile(network(), checkpoint=policy)
         updated.append([f.run(FEEDS)["loss"] for _ in range(2)])
-        assert policy == "store_all" or f.peak_bytes < 0.9 * wanted
+        assert policy == "store_all" or f.peak_bytes < 0.9 * expected
     assert all(np.array_equal(updated[0], each) for each in updated)
     whole = sg.compile(graph, checkpoint="dots_saveable").peak_bytes
     tight = sg.compile(graph, checkpoint="dots_saveable", memory_budget=whole - 64)

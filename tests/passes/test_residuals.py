@@ -88,8 +88,8 @@ def test_an_activation_keeps_what_it_is_of_and_its_result(name):
     assert now[1] <= most * array < before[1]
     assert now[2] < before[2]
     feeds = {"x": rng.normal(size=(5, *shape[1:])).astype(dtype)}
-    wanted, found = (sg.compile(graph, pipeline=p).run(feeds) for p in ("dce", "residuals"))
-    assert all(same_bytes(found[each], array) for each, array in wanted.items())
+    expected, actual = (sg.compile(graph, pipeline=p).run(feeds) for p in ("dce", "residuals"))
+    assert all(same_bytes(actual[each], array) for each, array in expected.items())
 
 
 def recurrence(steps, width=4):

@@ -51,22 +51,22 @@ def differences(each):
         if not hits or not before["output"].dtype.is_float:
             continue
         for feeds in (adversarial, modest(adversarial)):
-            wanted, found = slopes(before, feeds), slopes(after, feeds)
-            for name, array in wanted.items():
+            expected, actual = slopes(before, feeds), slopes(after, feeds)
+            for name, array in expected.items():
                 known = np.isfinite(array) | (np.isnan(array) & (each.kind == "exact"))
                 compared += int(np.isfinite(array).sum())
                 limits = finfo(array.dtype)
                 with np.errstate(all="ignore"):
                     top = np.max(np.abs(array), initial=0.0, where=np.isfinite(array))
                     near = np.isclose(
-                        found[name],
+                        actual[name],
                         array,
                         rtol=32 * limits.eps,
                         atol=limits.tiny + (each.kind == "value") * 64 * limits.eps * top,
                         equal_nan=True,
                     )
                 if not near[known].all():
-                    told = f"d/d{name}: {array} became {found[name]}"
+                    told = f"d/d{name}: {array} became {actual[name]}"
                     return compared, f"{told}\n{before}\n{feeds}"
     return compared, ""
 
@@ -111,12 +111,12 @@ def test_what_a_stable_rule_applies_to_has_true_derivatives(name):
             truth = true_values(sg.Graph(raw, inputs=graph.inputs), feeds)
             slope = sg.grad(graph["output"].sum(), leaf)
             after = pipeline("O0")(sg.Graph(slope, inputs=graph.inputs))
-            found = sg.evaluate(after, feeds)["output"]
+            actual = sg.evaluate(after, feeds)["output"]
             known = np.isfinite(truth)
             if graph["output"].shape == leaf.shape:
                 known &= np.isfinite(true_values(graph, feeds))  # inside the domain
             assert known.any()
-            np.testing.assert_allclose(found[known], truth[known], rtol=1e-13, atol=1e-14)
+            np.testing.assert_allclose(actual[known], truth[known], rtol=1e-13, atol=1e-14)
 
 
 x, y = holes("x y")

@@ -155,8 +155,8 @@ def resized(graph):
                 for axis, extent in enumerate(node.op.shape):
                     other = (*node.op.shape[:axis], extent + 1, *node.op.shape[axis + 1 :])
                     if 0 in other:
-                        wanted = node.op, Reshape(other)
-                        yield rebuilt(each, lambda op, of=wanted: of[1] if op is of[0] else op)
+                        expected = node.op, Reshape(other)
+                        yield rebuilt(each, lambda op, of=expected: of[1] if op is of[0] else op)
 
 
 def sizes_of(op):
@@ -421,9 +421,9 @@ def test_a_number_that_it_can_hold_is_taken(number, dtype):
     graph, hits = rewrite(product(dtype), [rule("number", x * y, lambda match: number)])
     ones = np.ones(3, dtype)
     with np.errstate(over="ignore"):
-        wanted = np.full(3, number).astype(dtype)
+        expected = np.full(3, number).astype(dtype)
     assert hits == {"number": 1}
-    assert sg.evaluate(graph, {"a": ones, "b": ones})["output"].tobytes() == wanted.tobytes()
+    assert sg.evaluate(graph, {"a": ones, "b": ones})["output"].tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("given", [None, 1, "yes", np.ones(3), product()["output"]])

@@ -78,9 +78,9 @@ def test_a_front_of_few_steps_depends_little_on_chance(seed):
     loss = sg.square(h).mean()
     graph = sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, weights))
     search = searched(graph, seed, 800_000)
-    found = search.run()
+    actual = search.run()
     for share, most in ((0.33, 1.22), (0.285, 1.28)):
-        assert least_cost(found, share) < most * search.net.total
+        assert least_cost(actual, share) < most * search.net.total
 
 
 @pytest.mark.slow

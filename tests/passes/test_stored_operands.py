@@ -23,27 +23,27 @@ def test_a_derivative_reads_the_result_of_a_sigmoid_that_is_stored():
     graph = pipeline("O1")(sg.Graph({"y": slope_of_gate(x)}))
     assert sigmoids(graph) == 1
     at = np.array([[-30.0, -2.0, 0.0], [1.0, 5.0, 30.0]])
-    found = sg.evaluate(graph, {"x": at})["y"]
+    actual = sg.evaluate(graph, {"x": at})["y"]
     with mpmath.workdps(40):
         s = [1 / (1 + mpmath.exp(-mpmath.mpf(each))) for each in at.ravel()]
         truth = np.array([float(each * (1 - each)) for each in s]).reshape(2, 3)
-    assert np.max(np.abs(found - truth)) <= 2.0**-52  # an ulp of 1
+    assert np.max(np.abs(actual - truth)) <= 2.0**-52  # an ulp of 1
 
 
 def test_a_derivative_of_inputs_alone_is_right_to_its_last_digits():
     x = sg.input("x", (3,), "float64")
     graph = pipeline("O1")(sg.Graph({"y": sg.grad(sg.sigmoid(2.0 * x).sum(), x)}))
-    found = sg.evaluate(graph, {"x": np.array([15.0, 100.0, -100.0])})["y"]
+    actual = sg.evaluate(graph, {"x": np.array([15.0, 100.0, -100.0])})["y"]
     truth = 2.0 * np.exp(-np.array([30.0, 200.0, 200.0]))
-    assert np.allclose(found, truth, rtol=1e-12, atol=0.0)
+    assert np.allclose(actual, truth, rtol=1e-12, atol=0.0)
 
 
 def test_what_the_user_writes_is_stable_wherever_its_operand_comes_from():
     x = sg.input("x", (2, 3), "float64")
     w = sg.parameter("w", np.eye(3))
     graph = pipeline("O1")(sg.Graph({"y": 1.0 - sg.sigmoid(x @ w)}))
-    found = sg.evaluate(graph, {"x": np.full((2, 3), 50.0)})["y"]
-    assert np.allclose(found, np.exp(-50.0), rtol=1e-12, atol=0.0)
+    actual = sg.evaluate(graph, {"x": np.full((2, 3), 50.0)})["y"]
+    assert np.allclose(actual, np.exp(-50.0), rtol=1e-12, atol=0.0)
 
 
 def test_an_lstm_in_a_python_loop_stores_no_sums_beside_its_gates():

@@ -51,9 +51,9 @@ def test_large_results_are_streamed_with_the_same_bytes(name):
     for rows in (1, 67):
         feeds = {"x": random.normal(size=(rows, WIDTH)).astype("f")}
         feeds |= {"gain": np.ones(WIDTH, "f")} if form is layer_norm else {}
-        wanted = plain.run(feeds)
-        assert_same(f.run(feeds), wanted)
-        room = {key: np.empty(v.size + 1, v.dtype)[1:] for key, v in wanted.items()}
-        unaligned = {key: room[key].reshape(v.shape) for key, v in wanted.items()}
+        expected = plain.run(feeds)
+        assert_same(f.run(feeds), expected)
+        room = {key: np.empty(v.size + 1, v.dtype)[1:] for key, v in expected.items()}
+        unaligned = {key: room[key].reshape(v.shape) for key, v in expected.items()}
         f.run(feeds, out=unaligned)
-        assert_same(unaligned, wanted)
+        assert_same(unaligned, expected)

@@ -126,10 +126,10 @@ def reads_a_new_value(step):
 def test_new_values_are_what_the_graph_says(program, merge):
     graph = program()
     feeds = feeds_of(graph)
-    found = run_schedule(scheduled(graph, merge), graph, feeds, {"batch": 5})
+    actual = run_schedule(scheduled(graph, merge), graph, feeds, {"batch": 5})
     outputs, updates = sg.evaluate(graph, feeds, updates=True, dtype="float64")
-    for name, wanted in {**outputs, **{f"@{n}": v for n, v in updates.items()}}.items():
-        np.testing.assert_allclose(found[name], wanted, rtol=2e-4, atol=1e-6)
+    for name, expected in {**outputs, **{f"@{n}": v for n, v in updates.items()}}.items():
+        np.testing.assert_allclose(actual[name], expected, rtol=2e-4, atol=1e-6)
 
 
 def test_verifiers_tell_old_values_from_new_ones():
@@ -196,8 +196,8 @@ def programs(draw):
         one, two = (draw(st.sampled_from(values)) for _ in range(2))
         values.append(sg.remainder(draw(st.sampled_from(KERNELS))(one, two), 1024.0))
     updates = {p: draw(st.sampled_from(values)) for p in parameters if draw(st.booleans())}
-    wanted = draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))
-    return sg.Graph({f"o{n}": value for n, value in enumerate(wanted)}, updates, inputs=[x])
+    expected = draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))
+    return sg.Graph({f"o{n}": value for n, value in enumerate(expected)}, updates, inputs=[x])
 
 
 @pytest.mark.slow
@@ -206,10 +206,10 @@ def programs(draw):
 def test_random_updates_are_what_the_graph_says(graph, merge):
     feeds = {"x": np.arange(6.0)}
     schedule = fuse(graph, merge)
-    found = run_schedule(schedule, graph, feeds, {})
+    actual = run_schedule(schedule, graph, feeds, {})
     outputs, updates = sg.evaluate(graph, feeds, updates=True)
-    for name, wanted in {**outputs, **{f"@{n}": v for n, v in updates.items()}}.items():
-        assert np.array_equal(found[name], wanted), name
+    for name, expected in {**outputs, **{f"@{n}": v for n, v in updates.items()}}.items():
+        assert np.array_equal(actual[name], expected), name
     for policy in (Sqrt(), Recompute()):
         judged(Planner(schedule, policy).plan({}))
 
@@ -227,16 +227,16 @@ WAYS = ({"fuse": False}, {}, {"checkpoint": "recompute"}, {"threads": 3})
 )
 def test_old_values_of_parameters_are_read_before_they_are_written(program):
     """A kernel that reads the old value is not made to wait for the one that writes the new."""
-    numbers, found = np.random.default_rng(1), []
+    numbers, actual = np.random.default_rng(1), []
     start, feed = (numbers.standard_normal((300, 60)).astype("float32") for _ in range(2))
     for options in WAYS:
         p, x = sg.parameter("p", start), sg.input("x", (300, 60), "float32")
         outputs, new = program(p, x)
         f = sg.compile(sg.Graph(outputs, updates={p: new}, inputs=[x]), **options)
-        found.append([array.copy() for _ in range(2) for array in f.run({"x": feed}).values()])
-        found[-1].append(p.value)
-    for other in found[1:]:
-        assert all(same_bytes(a, b) for a, b in zip(found[0], other, strict=True))
+        actual.append([array.copy() for _ in range(2) for array in f.run({"x": feed}).values()])
+        actual[-1].append(p.value)
+    for other in actual[1:]:
+        assert all(same_bytes(a, b) for a, b in zip(actual[0], other, strict=True))
 
 
 LEVELS = ("O0", "O1")

@@ -65,13 +65,13 @@ def optimum(problem, budget):
 
     Every op runs at least once, but for views without cost.
     """
-    wanted = {*problem.outputs}
+    expected = {*problem.outputs}
     for op in reversed(problem.ops):
-        if wanted.intersection(op.outputs):
-            wanted.update(op.inputs, (problem.bases[name] for name in op.outputs))
+        if expected.intersection(op.outputs):
+            expected.update(op.inputs, (problem.bases[name] for name in op.outputs))
     # what an output is made of runs in any case, so that only others are remembered
     must = frozenset(
-        i for i, op in enumerate(problem.ops) if op.cost and not wanted.intersection(op.outputs)
+        i for i, op in enumerate(problem.ops) if op.cost and not expected.intersection(op.outputs)
     )
     start = (problem.resident, frozenset(), frozenset())
     queue = [(0.0, 0, start)]

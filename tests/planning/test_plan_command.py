@@ -36,8 +36,8 @@ def test_a_file_becomes_a_plan_that_the_checker_accepts(tmp_path):
     said = run("--abstract", file, "--budget", "60%", "--effort", "fast", "--json", plan)
     assert said.exit_code == 0, said.stderr
     document = json.loads((tmp_path / "plan.json").read_text("utf-8"))
-    found = check_plan(problem, document, budget=int(0.6 * top))
-    assert f"arena     {found.height:,} bytes" in said.stdout
+    actual = check_plan(problem, document, budget=int(0.6 * top))
+    assert f"arena     {actual.height:,} bytes" in said.stdout
     same = sg.plan_abstract(problem_document(problem), 0.6, effort="fast")
     assert same.document() == document
 
@@ -82,12 +82,14 @@ def test_a_program_that_is_not_compiled_is_a_problem_that_names_its_lines(tmp_pa
     assert said.exit_code == 0, said.stderr
     problem = problem_of(json.loads((tmp_path / "p").read_text("utf-8")))
     assert problem == choices.problem
-    found = sg.plan_abstract(problem, 0.8, effort="fast", align=64)
+    actual = sg.plan_abstract(problem, 0.8, effort="fast", align=64)
     schedule = choices.everything.plan.schedule
     planner = Planner(schedule)
-    assert planner.repeats.is_valid(found.order)
-    layout = Timeline(planner.flow, found.order, frozenset()).layout(planner.extents.at({"n": 300}))
-    assert max(layout.loads) <= found.load
+    assert planner.repeats.is_valid(actual.order)
+    layout = Timeline(planner.flow, actual.order, frozenset()).layout(
+        planner.extents.at({"n": 300})
+    )
+    assert max(layout.loads) <= actual.load
 
 
 def tradeoff(*arguments, text=None):
@@ -103,20 +105,20 @@ def test_the_plans_of_a_graph_are_listed_and_written(tmp_path):
     graph = sg.Graph({"dx": sg.grad((h * h).mean(), x)}, name="net")
     file, figures, page = (str(tmp_path / name) for name in ("net.sg", "t.json", "t.html"))
     (tmp_path / "net.sg").write_text(str(graph), "utf-8")
-    found = sg.tradeoff(graph, {"n": 300})
+    actual = sg.tradeoff(graph, {"n": 300})
     said = tradeoff(file, "--size", "n=300", "--json", figures, "--html", page, "--budget", "80%")
     assert said.exit_code == 0, said.stderr
-    chosen = found.within("80%")
-    last = f"within 80%: {chosen.peak_bytes:,} bytes, {found.share(chosen):.1%}"
-    assert said.stdout.startswith(f"{found}\n{last}, +")
-    assert json.loads((tmp_path / "t.json").read_text("utf-8")) == found.as_json()
+    chosen = actual.within("80%")
+    last = f"within 80%: {chosen.peak_bytes:,} bytes, {actual.share(chosen):.1%}"
+    assert said.stdout.startswith(f"{actual}\n{last}, +")
+    assert json.loads((tmp_path / "t.json").read_text("utf-8")) == actual.as_json()
     assert "Memory of net at n=300" in (tmp_path / "t.html").read_text("utf-8")
-    assert tradeoff("-", "--size", "n=300", text=str(graph)).stdout == f"{found}\n"
+    assert tradeoff("-", "--size", "n=300", text=str(graph)).stdout == f"{actual}\n"
     few = tradeoff(file, "--size", "n=300", "--budget", "1")
     assert (few.exit_code, few.stdout) == (1, "")
     assert few.stderr == (
         "error: [SG503] no plan found of 'net' is within 1\n"
-        f"  hint: the smallest needs {found.smallest.peak_bytes:,} bytes\n"
+        f"  hint: the smallest needs {actual.smallest.peak_bytes:,} bytes\n"
     )
     assert tradeoff(file).stderr.startswith("error: [SG106] size 'n' is missing")
     assert "is not NAME=N" in tradeoff(file, "--size", "n").stderr

@@ -38,9 +38,9 @@ def checked(problem, budget, **arguments):
     """A plan that the checker accepts, whose figures are the checker's."""
     plan = plan_abstract(problem, budget, **arguments)
     limit = None if isinstance(budget, float) else budget
-    found = check_plan(problem, plan.document(), budget=limit, align=arguments.get("align", 1))
-    assert (found.height, found.load) == (plan.height, plan.load)
-    assert found.cost == pytest.approx(plan.cost)
+    actual = check_plan(problem, plan.document(), budget=limit, align=arguments.get("align", 1))
+    assert (actual.height, actual.load) == (plan.height, plan.load)
+    assert actual.cost == pytest.approx(plan.cost)
     return plan
 
 
@@ -90,16 +90,16 @@ def test_the_solver_gives_sequences_that_run_and_fit(seed):
     top = Runs(net, range(len(net.ops))).peak
     bound = lower_bound(net)
     budget = (bound + top) // 2
-    found = solve(net, range(len(net.ops)), budget, 10.0)
-    if found.sequence is None:
+    actual = solve(net, range(len(net.ops)), budget, 10.0)
+    if actual.sequence is None:
         assert top > budget
         return
-    assert is_valid(net, found.sequence)
-    assert Runs(net, found.sequence).peak <= budget
-    assert net.cost(found.sequence) == pytest.approx(found.bound, rel=1e-4)
+    assert is_valid(net, actual.sequence)
+    assert Runs(net, actual.sequence).peak <= budget
+    assert net.cost(actual.sequence) == pytest.approx(actual.bound, rel=1e-4)
     best = optimum(net.problem, budget)
     assert best is not None
-    assert best <= net.cost(found.sequence)
+    assert best <= net.cost(actual.sequence)
 
 
 def test_below_the_bound_there_is_no_plan():
@@ -211,9 +211,9 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share,
     order = range(len(net.ops))
     goal = int(share * Runs(net, order).peak)
     descents = Descents(net)
-    found = descents.walk(order, goal, heat, random.Random(seed), 20_000)
-    assert is_valid(net, found)
-    assert descents.peak == Runs(net, found).peak
+    actual = descents.walk(order, goal, heat, random.Random(seed), 20_000)
+    assert is_valid(net, actual)
+    assert descents.peak == Runs(net, actual).peak
 
     arrays = sequences.SequenceArrays.of(net)
     arrays.trial_length = len(order)
@@ -251,9 +251,9 @@ def test_a_flat_walk_pays_for_bytes_near_a_limit_and_never_exceeds_it(seed, shar
     goal = int(share * Runs(net, range(len(net.ops))).peak)
     start = descents.walk(range(len(net.ops)), goal, 0.05, random.Random(seed), 20_000)
     most = max(goal, descents.peak)
-    found = descents.flatten(start, most, price, random.Random(seed), 20_000)
-    runs = Runs(net, found)
-    assert is_valid(net, found)
+    actual = descents.flatten(start, most, price, random.Random(seed), 20_000)
+    runs = Runs(net, actual)
+    assert is_valid(net, actual)
     assert runs.peak == descents.peak <= most
 
     def paid(each):
@@ -270,11 +270,11 @@ def test_machine_code_walks_as_it_is_written(seed):
     net = Net.of(random_problem(seed, 12))
     order = range(len(net.ops))
     goal = int(0.7 * Runs(net, order).peak)
-    found = []
+    actual = []
     for jit, effort in ((True, 5_000), (False, 300_000)):  # what is not compiled counts 60 times
         with options(jit=jit):
-            found.append(Descents(net).walk(order, goal, 0.05, random.Random(1), effort))
-    assert found[0] == found[1]
+            actual.append(Descents(net).walk(order, goal, 0.05, random.Random(1), effort))
+    assert actual[0] == actual[1]
 
 
 # -- offsets ---------------------------------------------------------------------------------------
@@ -373,13 +373,13 @@ def test_what_is_found_holds_and_keeps_the_height_and_its_machine_code_finds_the
 ):
     spans, sizes = steps_of_values(random.Random(seed), count, longest)
     load = max(spans.load(sizes))
-    limit, found = max(load * share // 100, max(sizes)), []
+    limit, actual = max(load * share // 100, max(sizes)), []
     for run in (placed_by_ejections, words.compile_function(placed_by_ejections)):
         ejections = Ejections(spans, sizes, run)
-        found.append((ejections.lower(limit, 20_000), ejections.effort))
-    assert found[0] == found[1]
-    if found[0][0] is not None:
-        offsets, height = found[0][0]
+        actual.append((ejections.lower(limit, 20_000), ejections.effort))
+    assert actual[0] == actual[1]
+    if actual[0][0] is not None:
+        offsets, height = actual[0][0]
         assert not any(at % 64 for at in offsets)
         assert load <= height == holds(spans, sizes, offsets) <= limit
 

@@ -36,8 +36,8 @@ def masks(run, runs=RUNS):
     return [np.asarray(run()) == 0 for _ in range(runs)]
 
 
-def assert_all_differ(found):
-    assert len({each.tobytes() for each in found}) == len(found)
+def assert_all_differ(actual):
+    assert len({each.tobytes() for each in actual}) == len(actual)
 
 
 def wanted_masks(seed=5, runs=RUNS, first=0):
@@ -146,9 +146,9 @@ def test_a_network_with_all_kinds_of_state_trains_alike_by_every_way():
 def test_each_run_of_a_graph_with_updates_draws_the_numbers_of_the_next_step():
     graph, rng = mask_step()
     f = sg.compile(graph)
-    found = masks(lambda: f.run({"x": X})["y"])
-    np.testing.assert_array_equal(found, wanted_masks())
-    assert_all_differ(found)
+    actual = masks(lambda: f.run({"x": X})["y"])
+    np.testing.assert_array_equal(actual, wanted_masks())
+    assert_all_differ(actual)
     assert rng.step.value == RUNS
     assert [p.name for p, _ in graph.updates] == ["count", "random.step"]
     text = str(graph)
@@ -169,8 +169,8 @@ def test_draws_are_repeated_where_the_updates_say_so():
     rng = sg.random.Generator(5)
     graph, _ = mask_step(rng, {rng.step: rng.step})
     f = sg.compile(graph)
-    found = masks(lambda: f.run({"x": X})["y"])
-    np.testing.assert_array_equal(found, wanted_masks(runs=1) * RUNS)
+    actual = masks(lambda: f.run({"x": X})["y"])
+    np.testing.assert_array_equal(actual, wanted_masks(runs=1) * RUNS)
     assert rng.step.value == 0
 
 
@@ -202,8 +202,8 @@ def test_passes_and_pickles_add_nothing_and_lose_nothing():
     assert str(again) == str(graph)
     assert len(sg.Graph(graph.outputs, graph.updates).updates) == len(graph.updates)
     f = sg.compile(again, pipeline="O2")
-    found = masks(lambda: f.run({"x": X})["y"])
-    np.testing.assert_array_equal(found, wanted_masks())
+    actual = masks(lambda: f.run({"x": X})["y"])
+    np.testing.assert_array_equal(actual, wanted_masks())
 
 
 def test_a_pickled_program_goes_on_from_its_step():
@@ -211,8 +211,8 @@ def test_a_pickled_program_goes_on_from_its_step():
     f = sg.compile(graph)
     f.run({"x": X})
     again = pickle.loads(pickle.dumps(f))
-    found = masks(lambda: again.run({"x": X})["y"], 3)
-    np.testing.assert_array_equal(found, wanted_masks(runs=3, first=1))
+    actual = masks(lambda: again.run({"x": X})["y"], 3)
+    np.testing.assert_array_equal(actual, wanted_masks(runs=3, first=1))
 
 
 def exported_python(f, folder):
@@ -225,16 +225,16 @@ def exported_python(f, folder):
 
 def test_an_exported_file_draws_anew(tmp_path):
     module = exported_python(sg.compile(mask_step()[0]), tmp_path)
-    found = masks(lambda: module.run({"x": X})["y"])
-    np.testing.assert_array_equal(found, wanted_masks())
+    actual = masks(lambda: module.run({"x": X})["y"])
+    np.testing.assert_array_equal(actual, wanted_masks())
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_an_exported_library_draws_anew(tmp_path):
     module = module_of(sg.compile(mask_step()[0]), tmp_path, "masked")
     program = module.Program()
-    found = masks(lambda: program.run({"x": X})["y"])
-    np.testing.assert_array_equal(found, wanted_masks())
+    actual = masks(lambda: program.run({"x": X})["y"])
+    np.testing.assert_array_equal(actual, wanted_masks())
 
 
 @pytest.mark.parametrize("options", [{"checkpoint": "recompute"}, {"checkpoint": "sqrt"}])
@@ -282,8 +282,8 @@ def test_a_scan_draws_anew_in_each_iteration_and_run():
     _, rows = sg.scan(lambda none, row: (none, rng.normal(shape=row.shape)), 0.0, x)
     graph = sg.Graph({"rows": rows}, {count: count + 1})
     f = sg.compile(graph)
-    found = np.concatenate([f.run({"x": X})["rows"] for _ in range(RUNS)])
-    assert len({row.tobytes() for row in found}) == len(found) == RUNS * len(X)
+    actual = np.concatenate([f.run({"x": X})["rows"] for _ in range(RUNS)])
+    assert len({row.tobytes() for row in actual}) == len(actual) == RUNS * len(X)
     assert rng.step.value == RUNS
 
 
@@ -309,11 +309,11 @@ def test_training_goes_on_from_a_file_to_the_bit(tmp_path):
     for batch in batches[:2]:
         step(*batch)
     sg.save(tmp_path / "run.npz", {"net": net, "opt": opt})
-    wanted = [step(*batch).tobytes() for batch in batches[2:]]
+    expected = [step(*batch).tobytes() for batch in batches[2:]]
     other, second = digits_net(), sg.optim.Adam(0.01)
     resumed = digit_step(by_graph, other, second)
     sg.load(tmp_path / "run.npz", into={"net": other, "opt": second})
-    assert [resumed(*batch).tobytes() for batch in batches[2:]] == wanted
+    assert [resumed(*batch).tobytes() for batch in batches[2:]] == expected
 
 
 # -- the statistics of layers ---------------------------------------------------------------------
@@ -480,7 +480,7 @@ def outcome(name, by_hand):
 @pytest.mark.parametrize("name", THROUGH)
 def test_a_graph_by_hand_advances_what_a_function_does(name):
     """Through derivatives and recomputation; in bodies both refuse to move statistics."""
-    found = outcome(name, by_hand=True)
-    assert found == outcome(name, by_hand=False)
+    actual = outcome(name, by_hand=True)
+    assert actual == outcome(name, by_hand=False)
     refused = name in ("vmap", "map", "cond", "fori_loop", "while_loop")
-    assert (found == "SG201") == refused
+    assert (actual == "SG201") == refused

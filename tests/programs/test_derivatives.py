@@ -48,9 +48,9 @@ def ran(made, *args):
 
 def on_the_tape(made, *args):
     """A function of bare tensors, which leaves nothing on the tape."""
-    found = made(*[Tensor(each, dtype=np.asarray(each).dtype) for each in args])
-    assert not found.requires_grad
-    return found.data
+    actual = made(*[Tensor(each, dtype=np.asarray(each).dtype) for each in args])
+    assert not actual.requires_grad
+    return actual.data
 
 
 WAYS = {
@@ -65,7 +65,7 @@ WAYS = {
 def test_each_is_what_it_is_by_hand(way):
     run = WAYS[way]
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11)  # noqa: E731
-    wanted, slope, bent = (np.tanh(X @ W) ** 2).sum(), slope_by_hand(W, X), hessian_by_hand(W, X)
+    expected, slope, bent = (np.tanh(X @ W) ** 2).sum(), slope_by_hand(W, X), hessian_by_hand(W, X)
     close(run(sg.grad(loss), W, X), slope)
     close(run(sg.hessian(loss), W, X), bent)
     close(run(sg.jacobian(sg.grad(loss)), W, X), bent)
@@ -74,7 +74,7 @@ def test_each_is_what_it_is_by_hand(way):
     close(run(lambda w, x: sg.linearize(lambda w: loss(w, x), w)[1](w), W, X), slope @ W)
     close(run(lambda w, x: sg.vjp(lambda w: x @ w, w, x @ w)[1], W, X), X.T @ X @ W)
     close(run(lambda w, x: sg.vjp(lambda w: x @ w, w)[1](x @ w), W, X), X.T @ X @ W)
-    close(run(lambda w, x: sg.value_and_grad(loss)(w, x)[0], W, X), wanted)
+    close(run(lambda w, x: sg.value_and_grad(loss)(w, x)[0], W, X), expected)
     close(run(sg.function(sg.checkpoint(sg.grad(sg.checkpoint(loss)))), W, X), slope)
     rows = [slope_by_hand(W, row[None]) for row in X]
     mapped = sg.vmap(sg.grad(lambda w, row: loss(w, row[None])), (None, 0))

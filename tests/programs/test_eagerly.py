@@ -40,8 +40,8 @@ def test_gradients_are_those_of_the_graph(dtype):
         p.zero_grad()
         assert w.grad is None or p is b
     by_tape = sg.grad(loss, [w, b])(Tensor(x, dtype=dtype))
-    for found, slope in zip(by_tape, compiled, strict=True):
-        np.testing.assert_allclose(found.data, slope, rtol=1e-5)
+    for actual, slope in zip(by_tape, compiled, strict=True):
+        np.testing.assert_allclose(actual.data, slope, rtol=1e-5)
 
 
 def test_a_write_between_forward_and_backward_changes_no_gradient():

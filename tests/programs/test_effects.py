@@ -46,13 +46,13 @@ def test_dataclasses_go_in_and_come_out():
     def f(state: State, x):
         return State(state.w * x, state.steps + 1, state.name.upper())
 
-    found = f(State(np.ones(3), np.int64(4)), 2 * np.ones(3))
-    assert isinstance(found, State)
-    np.testing.assert_array_equal(found.w, 2 * np.ones(3))
-    assert (found.steps, found.name) == (5, "STATE")
-    again = f(found, np.ones(3))
+    actual = f(State(np.ones(3), np.int64(4)), 2 * np.ones(3))
+    assert isinstance(actual, State)
+    np.testing.assert_array_equal(actual.w, 2 * np.ones(3))
+    assert (actual.steps, actual.name) == (5, "STATE")
+    again = f(actual, np.ones(3))
     assert (again.steps, f.stats.traces) == (6, 2)  # the name is static
-    assert [value.node.label for value in f.graph(found, X[0]).inputs] == [
+    assert [value.node.label for value in f.graph(actual, X[0]).inputs] == [
         "state.w",
         "state.steps",
         "x",
@@ -189,9 +189,9 @@ def test_generators_go_on_with_each_call_whatever_is_traced():
     draw = other.normal(shape=(4, 3), dtype="float64")
     graph = sg.compile(sg.Graph({"draw": draw}, other.updates))
     for rows in (4, 4, 2, 3, 4):
-        wanted = graph.run({})["draw"]
+        expected = graph.run({})["draw"]
         if rows == 4:
-            np.testing.assert_allclose(f(X) - X, wanted, atol=1e-15)
+            np.testing.assert_allclose(f(X) - X, expected, atol=1e-15)
         else:
             f(X[:rows])
     second = sg.function(lambda x: x + rng.normal(shape=x.shape, dtype="float64"))
@@ -258,9 +258,9 @@ def test_side_effects_are_reported_with_the_cure():
         warnings.simplefilter("error")
         f(given)
     assert (calls, counter.hits, f.stats.traces) == (1, 1, 1)
-    with pytest.raises(GraphError, match=r"kept from another trace") as found:
+    with pytest.raises(GraphError, match=r"kept from another trace") as actual:
         sg.function(lambda z: z + kept[0])(X)
-    assert "test_effects.py" in str(found.value)
+    assert "test_effects.py" in str(actual.value)
 
 
 def mismatch():

@@ -22,10 +22,10 @@ def test_containers_static_arguments_and_parameters():
         out = batch["image"] @ w * scale * sign
         return {"y": out.sum(axis=1), "pair": (out, how[0], None), "n": 7}
 
-    found = f({"image": X, "rest": [X[:, 0]]}, np.float64(2.0))
-    np.testing.assert_allclose(found["y"], 2 * X.sum(1))
-    assert found["pair"][1:] == ("sum", None)
-    assert found["n"] == 7
+    actual = f({"image": X, "rest": [X[:, 0]]}, np.float64(2.0))
+    np.testing.assert_allclose(actual["y"], 2 * X.sum(1))
+    assert actual["pair"][1:] == ("sum", None)
+    assert actual["n"] == 7
     assert [
         i.node.label for i in f.graph({"image": X, "rest": [X[:, 0]]}, np.float64(2)).inputs
     ] == [
@@ -258,8 +258,8 @@ def test_sizes_alone_may_be_read_of_an_argument(sizes):
 
     for m, n in ((2, 3), (5, 1), (0, 2)):
         found = f(np.ones(n), np.ones((m, n)), np.array(3.0))
-        wanted = np.full(n, 3.0), 3.0 * m, 3.0 * 2**n, np.ones((m, n)), np.zeros((n, n))
-        for one, other in zip(found, wanted, strict=True):
+        expected = np.full(n, 3.0), 3.0 * m, 3.0 * 2**n, np.ones((m, n)), np.zeros((n, n))
+        for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)
 
 

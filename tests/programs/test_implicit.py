@@ -49,11 +49,11 @@ def test_solutions_and_both_derivatives(f):
         found = [of(run({"a": A + e})[name]) - of(run({"a": A - e})[name]) for e in h]
         return np.array(found) / 2e-5
 
-    found = run({"a": A})
-    np.testing.assert_allclose(residual(A, found["x"], f), 0.0, atol=1e-9)
-    np.testing.assert_allclose(found["slope"], central("x", lambda x: (x * x).sum()), rtol=1e-5)
+    actual = run({"a": A})
+    np.testing.assert_allclose(residual(A, actual["x"], f), 0.0, atol=1e-9)
+    np.testing.assert_allclose(actual["slope"], central("x", lambda x: (x * x).sum()), rtol=1e-5)
     square = central("slope", lambda g: (g * g).sum())
-    np.testing.assert_allclose(found["second"], square, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(actual["second"], square, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.thinned(3)
@@ -71,18 +71,18 @@ def test_functions_batches_and_tensors_give_the_same(f):
     first = grad(energy(t), t, create_graph=True)
     np.testing.assert_allclose(first.data, slope, rtol=1e-7)
     again = grad((first * first).sum(), t)
-    wanted = sg.grad(lambda a: (sg.grad(energy)(a) ** 2).sum())(A)
-    np.testing.assert_allclose(again.data, wanted, rtol=1e-6)
+    expected = sg.grad(lambda a: (sg.grad(energy)(a) ** 2).sum())(A)
+    np.testing.assert_allclose(again.data, expected, rtol=1e-6)
 
 
 def test_float32_matrices_and_integers():
     a, n = sg.input("a", (2, 2), "float32"), sg.input("n", (), "int64")
     first = np.ones((2, 2), "float32")
     x = sg.implicit.root(lambda x, a, n: x**3 - a * sg.astype(n, "float32"), first, a, n)
-    found = sg.evaluate([x, sg.grad(x.sum(), a)], {"a": np.full((2, 2), 4.0), "n": 2})
-    assert found[0].dtype == found[1].dtype == np.float32
-    np.testing.assert_allclose(found[0], 2.0, rtol=1e-5)
-    np.testing.assert_allclose(found[1], 2 / 12, rtol=1e-4)
+    actual = sg.evaluate([x, sg.grad(x.sum(), a)], {"a": np.full((2, 2), 4.0), "n": 2})
+    assert actual[0].dtype == actual[1].dtype == np.float32
+    np.testing.assert_allclose(actual[0], 2.0, rtol=1e-5)
+    np.testing.assert_allclose(actual[1], 2 / 12, rtol=1e-4)
 
 
 def test_what_is_refused():

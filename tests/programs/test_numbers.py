@@ -40,9 +40,9 @@ def same_as_static(formula, x, numbers, exact=False):
         sg.function(formula, static=[*signature(formula).parameters][1]),
     )
     for c in numbers:
-        found, wanted = over(x, c), static(x, c)
-        assert list(map(type, sg.tree.leaves(found))) == list(map(type, sg.tree.leaves(wanted)))
-        for a, b in zip(leaves(found), leaves(wanted), strict=True):
+        actual, expected = over(x, c), static(x, c)
+        assert list(map(type, sg.tree.leaves(actual))) == list(map(type, sg.tree.leaves(expected)))
+        for a, b in zip(leaves(actual), leaves(expected), strict=True):
             assert a.dtype == b.dtype
             eps = np.finfo(a.dtype).eps if a.dtype.kind in "fc" else 0
             np.testing.assert_allclose(a, b, rtol=0 if exact else 4 * eps, atol=0)
@@ -74,10 +74,10 @@ def test_learning_rates_compile_twice():
     w = X
     for turn in range(20):
         rate = 0.01 / (turn + 1)
-        wanted = w - np.float32(rate) * 4 * w**3
+        expected = w - np.float32(rate) * 4 * w**3
         w = step(w, rate)
         assert w.dtype == np.float32
-        np.testing.assert_allclose(w, wanted, rtol=1e-6)
+        np.testing.assert_allclose(w, expected, rtol=1e-6)
     assert step.stats.traces == 2
     assert "another rate, from now on an input" in step.stats.reasons[1]
 
@@ -93,8 +93,8 @@ def test_the_first_value_keeps_its_program():
 def test_numbers_in_containers_by_name_and_by_default():
     f = sg.function(lambda x, rates, scale=1.0: x * rates["a"] + rates["b"][0] * scale)
     for k in range(4):
-        found = f(X, {"a": 0.5 + k, "b": [2.0 * k]}, scale=1.0 + k)
-        np.testing.assert_allclose(found, X * (0.5 + k) + 2.0 * k * (1.0 + k), rtol=1e-6)
+        actual = f(X, {"a": 0.5 + k, "b": [2.0 * k]}, scale=1.0 + k)
+        np.testing.assert_allclose(actual, X * (0.5 + k) + 2.0 * k * (1.0 + k), rtol=1e-6)
     assert f.stats.traces == 2
 
 
@@ -138,12 +138,12 @@ def test_ints_that_steer_python_stay_static(formula, values):
 )
 def test_floats_that_python_needs_are_static_and_warned_of_once(formula, why):
     f = sg.function(formula)
-    wanted = [sg.function(formula, static="c")(X, c) for c in (0.5, 2.0, 1.5)]
+    expected = [sg.function(formula, static="c")(X, c) for c in (0.5, 2.0, 1.5)]
     found = [f(X, 0.5)]
     with pytest.warns(sg.errors.StaticgradWarning, match=f"each value of c, since {why}"):
         found.append(f(X, 2.0))
     found.append(f(X, 1.5))
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(found, expected, strict=True):
         assert (a.dtype, a.tobytes()) == (b.dtype, b.tobytes())
     assert f.stats.traces == 3
 
@@ -265,8 +265,8 @@ def test_numbers_by_name_are_those_of_each_call():
     function = sg.function(lambda x, a, b=1: x * a + b)
     for _ in range(2):
         for a in (2.0, 3.0):
-            found = function(X, a=a)
-            np.testing.assert_array_equal(found, X * a + 1)
+            actual = function(X, a=a)
+            np.testing.assert_array_equal(actual, X * a + 1)
             np.testing.assert_array_equal(function(X, b=0.5, a=a), X * a + np.float32(0.5))
     x = np.array([1, 2])
     assert [function(x, a=a).dtype.name for a in (2, 2.0, 2)] == ["int64", "float64", "int64"]

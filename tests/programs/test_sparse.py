@@ -53,12 +53,12 @@ CASES = {
 def test_a_sparse_jacobian_is_the_dense_one(name):
     f, x, count, products = CASES[name]
     mode = (None, "forward", "reverse")[[*CASES].index(name) % 3]
-    found = sg.sparse_jacobian(f, mode=mode)
-    matrix = found(x)
+    actual = sg.sparse_jacobian(f, mode=mode)
+    matrix = actual(x)
     dense = sg.jacobian(f, allow_disconnected=True)(Tensor(x))
-    wanted = dense.data.reshape(matrix.shape)
-    np.testing.assert_allclose(matrix.toarray(), wanted, rtol=1e-6, atol=1e-9)
-    assert not (wanted[found.pattern(x).toarray() == 0]).any()
+    expected = dense.data.reshape(matrix.shape)
+    np.testing.assert_allclose(matrix.toarray(), expected, rtol=1e-6, atol=1e-9)
+    assert not (expected[actual.pattern(x).toarray() == 0]).any()
     assert matrix.nnz == count
     assert sg.sparse_jacobian(f).products(x) <= products
 
@@ -78,10 +78,10 @@ def rosenbrock(x):
 )
 def test_a_sparse_hessian_is_the_dense_one(f, x, count, products):
     dense = sg.hessian(f, allow_disconnected=True)(Tensor(x))
-    wanted = dense.data.reshape(x.size, x.size)
-    found = sg.sparse_hessian(f)
-    np.testing.assert_allclose(found(x).toarray(), wanted, rtol=1e-9, atol=1e-9)
-    assert (found(x).nnz, found.products(x)) == (count, products)
+    expected = dense.data.reshape(x.size, x.size)
+    actual = sg.sparse_hessian(f)
+    np.testing.assert_allclose(actual(x).toarray(), expected, rtol=1e-9, atol=1e-9)
+    assert (actual(x).nnz, actual.products(x)) == (count, products)
 
 
 @pytest.mark.slow
@@ -108,8 +108,8 @@ def test_a_full_hessian_takes_a_product_for_each_column_and_warns(monkeypatch):
     x = np.linspace(-1.0, 1.0, count)
     monkeypatch.setattr(sparsity, "sorted", None, raising=False)  # of the colouring by stars
     with pytest.warns(StaticgradWarning, match=r"3600 of 60 x 60 .*: sg\.hessian\(f\) gives"):
-        found = f(x).toarray()
-    np.testing.assert_allclose(found, 2.0 + np.diag(6.0 * x), rtol=1e-14)
+        actual = f(x).toarray()
+    np.testing.assert_allclose(actual, 2.0 + np.diag(6.0 * x), rtol=1e-14)
     with pytest.warns(StaticgradWarning, match="takes 60 products"):
         assert f.products(x) == count
 
@@ -122,23 +122,23 @@ def test_a_colouring_by_columns_reads_a_symmetric_pattern(monkeypatch):
         return x[0] * (x[1:] ** 2).sum() + (x[1:] ** 2 * x[:-1]).sum()
 
     by_stars = sg.sparse_hessian(f)
-    wanted, fewest = by_stars(x).toarray(), by_stars.products(x)
+    expected, fewest = by_stars(x).toarray(), by_stars.products(x)
     monkeypatch.setattr(sparsity, "_MOST_PATHS", 10)
     by_columns = sg.sparse_hessian(f)
-    np.testing.assert_allclose(by_columns(x).toarray(), wanted, rtol=1e-14)
+    np.testing.assert_allclose(by_columns(x).toarray(), expected, rtol=1e-14)
     assert fewest < by_columns.products(x) == 40
 
 
 def test_shapes_places_and_static_arguments():
-    found = sg.sparse_jacobian(lambda power, x, scale=1.0: x**power * scale, 1)
+    actual = sg.sparse_jacobian(lambda power, x, scale=1.0: x**power * scale, 1)
     for size in (4, 6, 5):
         x = V[:size]
-        np.testing.assert_allclose(found(2, x, scale=3.0).toarray(), np.diag(6.0 * x))
-    np.testing.assert_allclose(found(3, V).toarray(), np.diag(3.0 * V**2))
-    assert found.products(2, V[:5]) == 1
-    matrix = found(2, V)
+        np.testing.assert_allclose(actual(2, x, scale=3.0).toarray(), np.diag(6.0 * x))
+    np.testing.assert_allclose(actual(3, V).toarray(), np.diag(3.0 * V**2))
+    assert actual.products(2, V[:5]) == 1
+    matrix = actual(2, V)
     matrix.indices[:] = 0  # the caller's: the next one is its own
-    np.testing.assert_allclose(found(2, V).toarray(), np.diag(2.0 * V))
+    np.testing.assert_allclose(actual(2, V).toarray(), np.diag(2.0 * V))
     rule = sg.custom_jvp(lambda x: sg.floor(x))
     rule.rule(lambda tangents, out, x: tangents[0])
     np.testing.assert_array_equal(sg.sparse_jacobian(rule)(V).toarray(), np.eye(9))

@@ -100,12 +100,12 @@ def test_later_reads_have_the_new_value(program, way):
     w = sg.parameter("w", np.array([0.3, 0.1, -0.2]))
     step, by_hand = program(w, sg.optim.SGD(RATE))
     f = sg.function(step)
-    wanted = w.value
+    expected = w.value
     for _ in range(2):
-        found = (f if way == "graph" else f.eagerly)(X, Y)
-        wanted, result = by_hand(wanted)
-        np.testing.assert_allclose(found, result, rtol=1e-12)
-        np.testing.assert_allclose(w.value, wanted, rtol=1e-12)
+        actual = (f if way == "graph" else f.eagerly)(X, Y)
+        expected, result = by_hand(expected)
+        np.testing.assert_allclose(actual, result, rtol=1e-12)
+        np.testing.assert_allclose(w.value, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("make", [sg.optim.SGD, sg.optim.Adam], ids=["sgd", "adam"])
@@ -115,7 +115,7 @@ def test_a_critic_steps_more_often(make):
     def losses(critic, actor, x):
         return ((critic - sg.stop_gradient(actor) * x) ** 2).mean(), (critic * actor * x).mean()
 
-    found = []
+    actual = []
     for call in ("graph", "tape", "separate calls"):
         critic, actor = sg.parameter("critic", np.ones(3)), sg.parameter("actor", np.full(3, 0.5))
         of_critic, of_actor = make(RATE, name="first"), make(RATE, name="second")
@@ -143,9 +143,9 @@ def test_a_critic_steps_more_often(make):
         else:
             f = sg.function(step)
             loss = (f if call == "graph" else f.eagerly)(X)
-        found.append((loss, *critic.value, *actor.value))
-    np.testing.assert_allclose(found[0], found[2], rtol=1e-12)
-    np.testing.assert_allclose(found[1], found[2], rtol=1e-12)
+        actual.append((loss, *critic.value, *actor.value))
+    np.testing.assert_allclose(actual[0], actual[2], rtol=1e-12)
+    np.testing.assert_allclose(actual[1], actual[2], rtol=1e-12)
 
 
 @pytest.mark.parametrize("way", ["graph", "tape"])
@@ -178,12 +178,12 @@ def test_a_loop_until_a_loss_runs_on_the_tape():
             loss, count = mean_square(w, x, y), count + 1
         return loss, count
 
-    at, wanted = np.zeros(3), 0
+    at, expected = np.zeros(3), 0
     while mean_square(at, X, Y) > 0.5:
-        at, wanted = at - RATE * slope(at), wanted + 1
+        at, expected = at - RATE * slope(at), expected + 1
     f = sg.function(step)
     loss, count = f.eagerly(X, Y)
-    assert count == wanted > 1
+    assert count == expected > 1
     np.testing.assert_allclose((loss, *w.value), (mean_square(at, X, Y), *at), rtol=1e-12)
     with pytest.raises(sg.errors.SymbolicValueError) as caught:
         f(X, Y)

@@ -109,7 +109,7 @@ sys.stdout.buffer.write(pickle.dumps(f(given)))
 def main(how):
     step = Model.step
     given = energy, clipped, bent, loss, residual, row, step, called, by_name, looped, hosted
-    wanted = everything(given)
+    expected = everything(given)
     if how == "loky":
         from joblib import Parallel, delayed
 
@@ -133,7 +133,7 @@ def main(how):
         found = [pickle.loads(run.stdout)]
     for each in found:
         differ = [
-            k for k, (one, other) in enumerate(zip(each, wanted, strict=True)) if one != other
+            k for k, (one, other) in enumerate(zip(each, expected, strict=True)) if one != other
         ]
         if differ:
             sys.exit(f"{how}: results {differ} differ")

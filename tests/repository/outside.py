@@ -48,15 +48,15 @@ POINTS = np.linspace(-2, 2, 35, dtype="float32").reshape(7, 5)
 
 def every_way(program, feeds):
     """What every reader of kernels gives, and the program read back from text and pickle."""
-    found = [sg.compile(program, backend=name).run(feeds) for name in ("vector", "numba")]
+    actual = [sg.compile(program, backend=name).run(feeds) for name in ("vector", "numba")]
     with sg.options(jit=False):
-        found.append(sg.compile(program).run(feeds))
+        actual.append(sg.compile(program).run(feeds))
     graph = sg.Graph({"y": program})
     for again in (sg.parse(str(graph)), pickle.loads(pickle.dumps(graph))):
-        found += [sg.compile(again).run(feeds)["y"], sg.evaluate(again, feeds)["y"]]
-    for other in found[1:]:
-        assert_same(other, found[0], str(graph))
-    return found[0]
+        actual += [sg.compile(again).run(feeds)["y"], sg.evaluate(again, feeds)["y"]]
+    for other in actual[1:]:
+        assert_same(other, actual[0], str(graph))
+    return actual[0]
 
 
 class Bump(Floating, name="outside.bump"):
@@ -178,10 +178,10 @@ def policy():
     assert own.peak_bytes < plain.peak_bytes
     feeds = {"x": np.ones((64, 16), np.float32)}
     before = [w.value for w in weights]
-    wanted = plain.run(feeds)["loss"]
+    expected = plain.run(feeds)["loss"]
     for w, value in zip(weights, before, strict=True):
         w.value = value
-    assert_same(own.run(feeds)["loss"], wanted, "loss")
+    assert_same(own.run(feeds)["loss"], expected, "loss")
 
 
 @dataclass(frozen=True)
@@ -220,8 +220,8 @@ def kind_of_reduction():
     truths = np.random.default_rng(0).random((9, 37)) < 0.97
     x = sg.input("x", ("n", "m"), "bool")
     for axes in ((0,), (1,), (0, 1)):
-        found = every_way(Conjunction(axes)(x), {"x": truths})
-        assert_same(found, truths.all(axes), f"axes {axes}")
+        actual = every_way(Conjunction(axes)(x), {"x": truths})
+        assert_same(actual, truths.all(axes), f"axes {axes}")
 
 
 def interpreted(kernel):
@@ -241,8 +241,8 @@ def backend():
     x = sg.input("x", ("n", 5))
     f = sg.compile(sg.nn.softmax(bump(x)), backend="outside.python")
     assert {kernel.compiler for kernel in f.kernels} == {"outside.python"}
-    wanted = sg.compile(sg.nn.softmax(bump(x))).run({"x": POINTS})
-    assert_same(f.run({"x": POINTS}), wanted, "softmax")
+    expected = sg.compile(sg.nn.softmax(bump(x))).run({"x": POINTS})
+    assert_same(f.run({"x": POINTS}), expected, "softmax")
 
 
 class Kumaraswamy(Continuous):
@@ -282,11 +282,11 @@ def distribution():
             for z, p in zip(exact, one_minus, strict=True)
         ]
         lower = [float(1 - p ** mpmath.mpf(b)) for p in one_minus]
-    for method, wanted in (
+    for method, expected in (
         ("pdf", densities), ("cdf", lower), ("sf", tails), ("logsf", logarithms),
     ):  # fmt: skip
         at_once = getattr(kumaraswamy, method)(points, a, b)
-        np.testing.assert_allclose(at_once, wanted, rtol=1e-12)
+        np.testing.assert_allclose(at_once, expected, rtol=1e-12)
     np.testing.assert_allclose(kumaraswamy.ppf(lower[:3], a, b), points[:3], rtol=1e-12)
     beta = scipy.stats.beta(1.0, b)
     np.testing.assert_allclose(kumaraswamy.logpdf(points, 1.0, b), beta.logpdf(points), rtol=1e-13)

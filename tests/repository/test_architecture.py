@@ -67,12 +67,12 @@ def run_python(program, *arguments):
 def test_the_environment_is_read_by_the_settings_alone():
     """``terminal.py`` reads CI and TERM, which are no settings."""
     reads = re.compile(r"\b(?:environ|getenv)\b|__import__\(|\bbreakpoint\(")
-    found = {
+    actual = {
         path.relative_to(ROOT).as_posix()
         for path in python_files(*PACKAGES)
         if reads.search(path.read_text("utf-8"))
     }
-    assert found == {
+    assert actual == {
         "staticgrad/support/config.py",
         "staticgrad/tools/comparison/measure.py",
         "staticgrad/tools/comparison/peers.py",
@@ -143,14 +143,14 @@ def test_no_file_names_the_machine_it_was_written_on():
     if not files:  # a source archive
         files = [path for path in ROOT.rglob("*") if ".venv" not in path.parts]
     private = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|work|tmp|private)/\w")
-    found = [
+    actual = [
         f"{shown(path)}: {line.strip()}"
         for path in files
         if path.is_file() and (path.suffix in TEXT_SUFFIXES or path.parent.name == ".ci")
         for line in path.read_text("utf-8").splitlines()
         if private.search(line)
     ]
-    assert found == []
+    assert actual == []
 
 
 # Imports

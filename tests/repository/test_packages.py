@@ -71,9 +71,9 @@ def test_ops_are_named_in_ops_and_formulas_only():
         for path, tree in trees().items()
         if not path.startswith(NAMING)
     }
-    found = {path: names for path, names in naming.items() if names}
-    assert {path: names for path, names in found.items() if path not in EXCEPTIONS} == {}
-    assert EXCEPTIONS.keys() == found.keys(), "an exception that is none any more"
+    actual = {path: names for path, names in naming.items() if names}
+    assert {path: names for path, names in actual.items() if path not in EXCEPTIONS} == {}
+    assert EXCEPTIONS.keys() == actual.keys(), "an exception that is none any more"
 
 
 def test_the_search_for_names_of_ops_finds_them():

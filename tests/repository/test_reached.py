@@ -137,8 +137,8 @@ def test_a_function_that_unary_or_binary_makes_is_public():
         and ast.unparse(node.value).startswith(("unary(", "binary("))
     ]
     assert len(made) > 50
-    found = {(stem, n): getattr(getattr(ops, stem), n) for stem, n in made}
-    assert [key for key, f in found.items() if id(inspect.unwrap(f)) not in public] == []
+    actual = {(stem, n): getattr(getattr(ops, stem), n) for stem, n in made}
+    assert [key for key, f in actual.items() if id(inspect.unwrap(f)) not in public] == []
 
 
 #: Folders whose files are imported by a walk over the folder, or read as text by ``plain/prelude``.

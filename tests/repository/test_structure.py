@@ -220,13 +220,13 @@ def tree():
 
 
 def test_imports_inside_of_functions_have_a_reason():
-    found = {each.by for each in tree().imports() if each.inside and not each.checked}
-    assert found == {*LAZY}
+    actual = {each.by for each in tree().imports() if each.inside and not each.checked}
+    assert actual == {*LAZY}
 
 
 def test_the_table_of_public_names_is_imported_for_a_reason():
-    found = {each.by for each in tree().imports() if each.module == "staticgrad"}
-    assert {name for name in found if not name.startswith("staticgrad.tools.")} == {*FACADE}
+    actual = {each.by for each in tree().imports() if each.module == "staticgrad"}
+    assert {name for name in actual if not name.startswith("staticgrad.tools.")} == {*FACADE}
 
 
 def circle(edges, group):
@@ -256,8 +256,8 @@ def test_no_imports_make_a_circle():
     edges = tree().edges()
     for by, module in UPWARD:
         del edges[by][module]  # an import that is gone has no reason any more
-    found = circles(edges)
-    assert found == [], "\n\n".join(found)
+    actual = circles(edges)
+    assert actual == [], "\n\n".join(actual)
 
 
 @pytest.mark.parametrize("pair", UPWARD, ids=lambda pair: pair[0])
@@ -265,8 +265,8 @@ def test_each_import_that_goes_up_makes_a_circle(pair):
     edges = tree().edges()
     for by, module in UPWARD.keys() - {pair}:
         del edges[by][module]
-    (found,) = circles(edges)
-    assert f"{pair[0]} imports {pair[1]}" in found
+    (actual,) = circles(edges)
+    assert f"{pair[0]} imports {pair[1]}" in actual
 
 
 def test_a_circle_is_shown_by_its_imports():

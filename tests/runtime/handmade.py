@@ -28,11 +28,11 @@ ADD3 = elementwise(lambda a, b, c: a + b + c, 3)
 
 def _take():
     """p2[j] = p0[p1[j]], the index checked against n1 into p3."""
-    wanted = load(Access("p1", ALONG_J), I64)
+    expected = load(Access("p1", ALONG_J), I64)
     from staticgrad.language.ir.expr import ref
 
     body = (
-        Check("found", wanted, "n1", index("j"), "p3"),
+        Check("found", expected, "n1", index("j"), "p3"),
         Store(Access("p2", ALONG_J), load(Access("p0", (), (1,)), F32, ref("found", I64))),
     )
     operands = (

@@ -180,14 +180,14 @@ def check_equal_bytes(f, feeds, workers, seed, kind=Claims):
     """Results and new parameters are those of one worker, to the byte; the table that ran."""
     parameters = f.graph.parameters
     old = [p.value for p in parameters]
-    wanted = f.run(feeds)
-    wanted = wanted if isinstance(wanted, dict) else {"": wanted}
+    expected = f.run(feeds)
+    expected = expected if isinstance(expected, dict) else {"": expected}
     new = [p.value for p in parameters]
     for parameter, value in zip(parameters, old, strict=True):
         parameter.value = value
     executor = with_workers(f, workers, seed, kind)
     found = executor.run(feeds)
-    for one, other in zip(found.values(), wanted.values(), strict=True):
+    for one, other in zip(found.values(), expected.values(), strict=True):
         assert one.tobytes() == other.tobytes()
     for parameter, value, before in zip(parameters, new, old, strict=True):
         assert parameter.value.tobytes() == value.tobytes()

@@ -164,9 +164,9 @@ def test_wrong_feeds_are_refused_as_ever(program, change, error):
     feeds = program.feeds()
     program.run(feeds)
     change(feeds)
-    found = error_of(program.f.run, feeds)
-    assert isinstance(found, error)
-    assert str(found) == str(error_of(sg.compile(program.f.program_graph).run, feeds))
+    actual = error_of(program.f.run, feeds)
+    assert isinstance(actual, error)
+    assert str(actual) == str(error_of(sg.compile(program.f.program_graph).run, feeds))
     assert (program.w.value == program.steps).all()
 
 
@@ -189,14 +189,14 @@ def test_an_index_out_of_range_changes_nothing():
     i = sg.input("i", ("n",), "int64")
     f = sg.compile(sg.Graph({"taken": sg.take(w, i, 0)}, {w: w + 1.0}))
     good, bad = {"i": np.array([0, 2])}, {"i": np.array([0, 3])}
-    wanted = error_of(sg.compile(f.program_graph).run, bad)
-    assert isinstance(wanted, IndexOutOfRange)
+    expected = error_of(sg.compile(f.program_graph).run, bad)
+    assert isinstance(expected, IndexOutOfRange)
     for _ in range(SETTLED + 4):
         f.run(good)
     assert natively(f) > 0
     for _ in range(3):
         before, runs = w.value, natively(f)
-        assert str(error_of(f.run, bad)) == str(wanted)
+        assert str(error_of(f.run, bad)) == str(expected)
         assert (w.value == before).all()
         for _ in range(SETTLED + 1):
             f.run(good)
@@ -213,11 +213,11 @@ def test_results_that_the_caller_keeps_stay_as_they_are(columns):
         np.testing.assert_array_equal(array, feeds["x"] * 2 + first + 0.5)
     assert len({array.__array_interface__["data"] for array in kept}) == len(kept)
     view = kept[-1][1:, ::2]
-    wanted = view.copy()
+    expected = view.copy()
     del kept, array
     for _ in range(5):
         program.run(feeds)
-    np.testing.assert_array_equal(view, wanted)
+    np.testing.assert_array_equal(view, expected)
 
 
 @pytest.mark.slow
@@ -312,11 +312,11 @@ def test_a_loop_that_its_test_ends_is_native_while_it_is_short():
 
     def step(count):
         feeds["n"] = np.array(count)
-        wanted = feeds["x"] * (2.0 - 0.5**count)
-        found = f.run(feeds)
-        assert found["iterations"] == count
-        np.testing.assert_array_equal(found["last"], wanted)
-        total[:] = total + wanted
+        expected = feeds["x"] * (2.0 - 0.5**count)
+        actual = f.run(feeds)
+        assert actual["iterations"] == count
+        np.testing.assert_array_equal(actual["last"], expected)
+        total[:] = total + expected
         np.testing.assert_array_equal(w.value, total)
 
     for _ in range(SETTLED + 2):
@@ -384,8 +384,8 @@ def two_numbers(dtype):
     return native, checked
 
 
-def same(found, wanted):
-    return all(found[name].tobytes() == wanted[name].tobytes() for name in wanted)
+def same(found, expected):
+    return all(found[name].tobytes() == expected[name].tobytes() for name in expected)
 
 
 @pytest.mark.thinned(4)
@@ -419,10 +419,10 @@ def test_conversions_do_not_go_by_the_callers_environment(name):
     f, checked = two_numbers("float32")
     feeds = {"a": 0.1, "b": 16777217}
     small = {"a": 1e-40, "b": -1e-40}
-    wanted, tiny = checked.run(feeds), checked.run(small)
+    expected, tiny = checked.run(feeds), checked.run(small)
     f.run(feeds)
     with state(STATES[name]):
-        found, least = f.run(feeds), f.run(small)
-    assert same(found, wanted)
+        actual, least = f.run(feeds), f.run(small)
+    assert same(actual, expected)
     assert same(least, tiny)
     assert natively(f) == 2 * (name == "flags raised")

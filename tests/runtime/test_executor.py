@@ -128,11 +128,11 @@ def test_a_real_ctrl_c_leaves_no_lock_taken():
 def test_threads_share_one_program(rng):
     f = compile(chain(sg.input("x", ("batch", 5), "float32")))
     feeds = [rng.standard_normal((n, 5)).astype(np.float32) for n in (1, 40, 300, 5)]
-    wanted = [f.run({"x": feed}).copy() for feed in feeds]
+    expected = [f.run({"x": feed}).copy() for feed in feeds]
     right = []
 
     def work(k):
-        right.extend(np.array_equal(f.run({"x": feeds[k]}), wanted[k]) for _ in range(100))
+        right.extend(np.array_equal(f.run({"x": feeds[k]}), expected[k]) for _ in range(100))
 
     in_threads(*(partial(work, k) for k in range(4)))
     assert right == [True] * 400

@@ -161,8 +161,8 @@ def test_scratch_is_of_workers_not_of_parts():
 def test_random_layers_have_equal_bytes(layers, batch, workers, slopes):
     graph = network(layers)
     if slopes:
-        wanted = [value for value in graph.inputs if value.node.label != "x"]
-        found = sg.grad((graph.outputs["h"] ** 2).mean(), wanted)
-        named = {value.node.label: slope for value, slope in zip(wanted, found, strict=True)}
+        expected = [value for value in graph.inputs if value.node.label != "x"]
+        found = sg.grad((graph.outputs["h"] ** 2).mean(), expected)
+        named = {value.node.label: slope for value, slope in zip(expected, found, strict=True)}
         graph = sg.Graph({"h": graph.outputs["h"]} | named)
     run_through(sg.compile(graph, threads=1), feeds(graph, batch), workers)

@@ -34,19 +34,19 @@ ROWS = st.lists(
 @pytest.mark.parametrize("workers", [2, 3, 8])
 @given(rows=ROWS)
 def test_sections_keep_what_the_plan_decided(rows, workers):
-    found = divide_into_sections(rows, workers)
-    assert [(r.row.total, r.waits, r.seconds) for r in found] == [
+    actual = divide_into_sections(rows, workers)
+    assert [(r.row.total, r.waits, r.seconds) for r in actual] == [
         (r.row.total, r.waits, r.seconds) for r in rows
     ]
     groups = 0
-    for number, (planned, before) in enumerate(zip(found, rows, strict=True)):
+    for number, (planned, before) in enumerate(zip(actual, rows, strict=True)):
         row = planned.row
         assert (row.section == 0) == (planned.alone is not None)
         if before.alone:
             assert planned.alone is before.alone
-        begins = row.section and (number == 0 or found[number - 1].row.section != row.section + 1)
-        if number and found[number - 1].row.section > 1:
-            assert row.section == found[number - 1].row.section - 1, "a section is not cut"
+        begins = row.section and (number == 0 or actual[number - 1].row.section != row.section + 1)
+        if number and actual[number - 1].row.section > 1:
+            assert row.section == actual[number - 1].row.section - 1, "a section is not cut"
             assert not before.waits, "a row that waits begins a section"
         if row.section:
             groups = 0 if begins else groups
@@ -59,10 +59,10 @@ def test_sections_keep_what_the_plan_decided(rows, workers):
 def test_rows_of_one_section_and_of_two():
     """Three rows of 10 us each; the third waits for the others."""
     one = PlannedRow(Row(1, 2, 3, 100, 8), False, 1e-5)
-    found = divide_into_sections([one, one, one._replace(waits=True)], 2)
-    assert [each.row.section for each in found] == [2, 1, 1]
-    assert [each.row.first for each in found] == [0, -(-100 // found[0].row.grain), 0]
-    assert {each.row.grain % 8 for each in found} == {0}
+    actual = divide_into_sections([one, one, one._replace(waits=True)], 2)
+    assert [each.row.section for each in actual] == [2, 1, 1]
+    assert [each.row.first for each in actual] == [0, -(-100 // actual[0].row.grain), 0]
+    assert {each.row.grain % 8 for each in actual} == {0}
     assert [each.alone for each in divide_into_sections([one], 1)] == [SoloReason.ONE_WORKER]
 
 

@@ -88,10 +88,10 @@ WAYS = (
 def test_shared_iterations_have_equal_bytes_in_every_mode(options):
     graph, u = trained(64, ITERATIONS)
     start, given = u.value, training_feeds(64, ITERATIONS, 56)
-    wanted = steps_of(sg.compile(graph, threads=1), u, given, start)
+    expected = steps_of(sg.compile(graph, threads=1), u, given, start)
     for threads in (2, 3, 4):
         f = sg.compile(graph, threads=threads, **options)
-        assert steps_of(f, u, given, start) == wanted
+        assert steps_of(f, u, given, start) == expected
 
 
 @pytest.mark.slow
@@ -100,7 +100,7 @@ def test_a_lookup_that_fails_in_a_shared_iteration_changes_no_parameter(debug):
     graph, u = trained(64, ITERATIONS)
     start, given = u.value, training_feeds(64, ITERATIONS, 56)
     wrong = given | {"places": np.where(np.arange(ITERATIONS) == 6, 5, given["places"])}
-    wanted = steps_of(sg.compile(graph, threads=1), u, given, start)
+    expected = steps_of(sg.compile(graph, threads=1), u, given, start)
     messages = set()
     for threads in (2, 3, 4):
         f = sg.compile(graph, threads=threads, debug=debug)
@@ -110,7 +110,7 @@ def test_a_lookup_that_fails_in_a_shared_iteration_changes_no_parameter(debug):
                 f.run(wrong)
             messages.add(str(failed.value))
             assert u.value.tobytes() == start.tobytes()
-        assert steps_of(f, u, given, start) == wanted
+        assert steps_of(f, u, given, start) == expected
     assert len(messages) == 1
 
 

@@ -45,9 +45,9 @@ def outcome(graph, feeds, **options):
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs_have_equal_bytes(everything_is_shared, seed):
     graph, feeds = random_graph(np.random.default_rng(100 + seed), max_ops=25)
-    wanted = outcome(graph, feeds, threads=1)
-    assert outcome(graph, feeds, threads=2) == wanted
-    assert outcome(graph, feeds, threads=5) == wanted
+    expected = outcome(graph, feeds, threads=1)
+    assert outcome(graph, feeds, threads=2) == expected
+    assert outcome(graph, feeds, threads=5) == expected
 
 
 def test_the_smallest_failing_index_is_raised(everything_is_shared):
@@ -101,12 +101,12 @@ def test_programs_in_several_threads_run_beside_each_other():
     x = sg.input("x", (400, 300))
     programs = [sg.compile(sg.exp(x) @ (sg.tanh(x) * k).T, threads=2) for k in (1.0, 2.0, 3.0)]
     feed = {"x": np.random.default_rng(0).normal(size=(400, 300)).astype("f4")}
-    wanted = [f.run(feed).tobytes() for f in programs]
+    expected = [f.run(feed).tobytes() for f in programs]
     wrong = []
 
     def go(number):
         found = (programs[number].run(feed).tobytes() for _ in range(100))
-        wrong.extend(number for each in found if each != wanted[number])
+        wrong.extend(number for each in found if each != expected[number])
 
     in_threads(*(partial(go, n) for n in (0, 1, 2, 0)))
     assert not wrong
@@ -147,7 +147,7 @@ def test_forked_children_share_with_workers_of_their_own():
     x = sg.input("x", (400, 300))
     f, beside = (sg.compile(sg.exp(x * k) @ sg.tanh(x).T, threads=2) for k in (1.0, 2.0))
     feed = {"x": np.random.default_rng(0).normal(size=(400, 300)).astype("f4")}
-    wanted = f.run(feed).tobytes()
+    expected = f.run(feed).tobytes()
     ended = threading.Event()
 
     def go():
@@ -158,16 +158,16 @@ def test_forked_children_share_with_workers_of_their_own():
     thread.start()
     try:
         for _ in range(5):
-            assert os.waitpid(_forked(f, feed, wanted), 0)[1] == 0
-            assert f.run(feed).tobytes() == wanted
+            assert os.waitpid(_forked(f, feed, expected), 0)[1] == 0
+            assert f.run(feed).tobytes() == expected
     finally:
         ended.set()
         thread.join()
 
 
-def _forked(f, feed, wanted):
+def _forked(f, feed, expected):
     child = os.fork()
     if child == 0:
-        same = all(f.run(feed).tobytes() == wanted for _ in range(20))
+        same = all(f.run(feed).tobytes() == expected for _ in range(20))
         os._exit(0 if same else 1)
     return child

@@ -129,7 +129,7 @@ def trials():
 def main():
     root, most = Path(sys.argv[1]), int(sys.argv[2])
     program = Program()
-    wanted = program.results()
+    expected = program.results()
     number = 0
     chosen = list(product(trials(), (False, True)))
     some = {0: chosen[::4], 1: [each for k, each in enumerate(chosen) if k % 4]}
@@ -142,7 +142,7 @@ def main():
             forget(folder)
             met = trial(program, door, n, error, after)
             check_cache(folder, what)
-            if in_another_thread(program.results) != wanted:
+            if in_another_thread(program.results) != expected:
                 sys.exit(f"other results after {what}")
             check_cache(folder, "compiling again")
             if not met:

@@ -130,7 +130,7 @@ def in_another_thread(call):
 def fail_everywhere(step, failure, kind, stride):
     """Trials with the failure at 1, 1 + stride, ... until a step comes through."""
     others = feeds_at(7, seed=12345)
-    wanted = step.results(others)
+    expected = step.results(others)
     step.results(next_feeds(kind, 0))
     seen = Counter()
     for trial in count(1):
@@ -146,7 +146,7 @@ def fail_everywhere(step, failure, kind, stride):
             seen["new"] += step.check_whole(n)
         else:
             break
-        if in_another_thread(lambda: step.results(others)) != wanted:
+        if in_another_thread(lambda: step.results(others)) != expected:
             sys.exit(f"other results after a failure at {n}")
         del feeds  # its memory is soon somebody else's
     if not seen:

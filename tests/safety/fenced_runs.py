@@ -72,17 +72,17 @@ def check_samples(name, samples, at_end):
     """Run them over every layout of their feeds, into own arrays and given ones."""
     graph, data = sample_graph(samples)
     f = sg.compile(graph, pipeline="O0")
-    wanted = {}
+    expected = {}
     for layout in LAYOUTS:
         found = f.run(laid_out(data, layout, at_end))
         for key, array in found.items():
-            first = wanted.setdefault(key.split()[0], array.copy())
+            first = expected.setdefault(key.split()[0], array.copy())
             if not same_bytes(array, first):
                 sys.exit(f"{name}, {layout}, {key}: {differing(array, first)}")
     given = {key: fenced(array, at_end, writeable=True) for key, array in found.items()}
     for key, array in f.run(data, out=given).items():
-        if not same_bytes(array, wanted[key.split()[0]]):
-            sys.exit(f"{name}, out=, {key}: {differing(array, wanted[key.split()[0]])}")
+        if not same_bytes(array, expected[key.split()[0]]):
+            sys.exit(f"{name}, out=, {key}: {differing(array, expected[key.split()[0]])}")
 
 
 def some(samples, most):
@@ -127,12 +127,12 @@ def program_cases(names):
 def check_program(f, feeds, at_end):
     """Runs over feeds read in place, and copied from two layouts, give the same bytes."""
     start = {p: p.value for p in f.program_graph.parameters}
-    wanted = {}
+    expected = {}
     for layout in ("contiguous", "reversed", "every third"):
         for parameter, value in start.items():
             parameter.value = value
         for key, array in f.run(laid_out(feeds, layout, at_end)).items():
-            first = wanted.setdefault(key, array.copy())
+            first = expected.setdefault(key, array.copy())
             if not same_bytes(array, first):
                 sys.exit(f"{key}: {differing(array, first)}")
 

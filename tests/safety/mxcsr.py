@@ -54,7 +54,7 @@ def state(value):
     mxcsr.set(value)
     try:
         yield
-        found = mxcsr.get()
+        actual = mxcsr.get()
     finally:
         mxcsr.set(before)
-    assert found & ~0x3F == value & ~0x3F, f"left {found:#x} where {value:#x} was"
+    assert actual & ~0x3F == value & ~0x3F, f"left {actual:#x} where {value:#x} was"

@@ -225,7 +225,7 @@ def durations(work):
 
 
 def main():
-    kind, wanted = sys.argv[1], int(sys.argv[2])
+    kind, expected = sys.argv[1], int(sys.argv[2])
     chance = random.Random(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
     sys.setswitchinterval(1e-5)
     work = Work()
@@ -238,7 +238,7 @@ def main():
         if n % 500 == 0:
             faulthandler.dump_traceback_later(PATIENCE, exit=True)
             work.check_elsewhere()
-        if inside.total() >= wanted:
+        if inside.total() >= expected:
             break
         name = chance.choices(names, weights)[0] if n % 100 else "compile_anew"
         times = max(1, round(ENOUGH / seconds[name]))

@@ -71,8 +71,8 @@ def test_outputs_that_are_views_of_others_lie_apart():
     for options in ({}, {"fuse": False}, {"pipeline": "O0"}):
         f = sg.compile(sg.Graph(outputs, updates={w: x}), **options)
         for _ in range(2):
-            found = check_apart(f, {"x": np.ones((4, 3), np.float32)})
-            assert all(array.flags.writeable for array in found.values())
+            actual = check_apart(f, {"x": np.ones((4, 3), np.float32)})
+            assert all(array.flags.writeable for array in actual.values())
 
 
 def test_an_output_array_may_share_nothing():
@@ -126,14 +126,14 @@ def test_bools_of_any_byte_become_zero_and_one():
                 f"{name} chosen": sg.where(value, x, 7), f"{name} sum": value.astype("int64").sum(),
             }  # fmt: skip
         f = sg.compile(sg.Graph(outputs), pipeline="O0")
-        found = f.run({"x": np.zeros(6, np.int32)})
+        actual = f.run({"x": np.zeros(6, np.int32)})
         for name in ("w", "c"):
-            assert found[f"{name} counted"].tolist() == [0, 1, 1, 1, 1, 0]
-            assert found[f"{name} not"].view(np.uint8).tolist() == [1, 0, 0, 0, 0, 1]
-            assert found[f"{name} itself"].view(np.uint8).tolist() == [0, 1, 1, 1, 1, 0]
-            assert found[f"{name} same"].all()
-            assert found[f"{name} chosen"].tolist() == [7, 0, 0, 0, 0, 7]
-            assert found[f"{name} sum"] == 4
+            assert actual[f"{name} counted"].tolist() == [0, 1, 1, 1, 1, 0]
+            assert actual[f"{name} not"].view(np.uint8).tolist() == [1, 0, 0, 0, 0, 1]
+            assert actual[f"{name} itself"].view(np.uint8).tolist() == [0, 1, 1, 1, 1, 0]
+            assert actual[f"{name} same"].all()
+            assert actual[f"{name} chosen"].tolist() == [7, 0, 0, 0, 0, 7]
+            assert actual[f"{name} sum"] == 4
         w.value = clean
         w.value = odd
         assert set(w.value.view(np.uint8)) == {0, 1}

@@ -89,9 +89,9 @@ def whole_entries(folder):
     """How many entries there are; all of them are whole."""
     paths = list(folder.glob("*" + cache.SUFFIX))
     for path in paths:
-        found = entry_at(path)
-        assert found is not None, path
-        assert len(set(found.elf)) == 1
+        actual = entry_at(path)
+        assert actual is not None, path
+        assert len(set(actual.elf)) == 1
     return len(paths)
 
 

@@ -67,8 +67,8 @@ def test_results_do_not_depend_on_the_caller(name, jit, wanted):
             w = f.program_graph.parameters[0]
             w.value = np.full(3, TINY)
             with state(STATES[name]):
-                found = f.run(data[layout])
-            assert [*(a.tobytes() for a in found.values()), w.value.tobytes()] == expected, layout
+                actual = f.run(data[layout])
+            assert [*(a.tobytes() for a in actual.values()), w.value.tobytes()] == expected, layout
 
 
 @settings
@@ -95,7 +95,7 @@ def test_flags_of_exceptions_are_left_as_found():
         executor = f._executor
         table = executor._prepare(executor._feeds.bind(data)).table
         executor._locks.run(table.run, executor._arena)
-        found = mxcsr.get()
+        actual = mxcsr.get()
     finally:
         mxcsr.set(before)
-    assert found == 0x1F80
+    assert actual == 0x1F80

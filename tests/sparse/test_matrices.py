@@ -61,15 +61,15 @@ WRITTEN = {
 
 @pytest.mark.parametrize("text", WRITTEN)
 def test_is_what_dense_matrices_give(text):
-    build, wanted = WRITTEN[text]
-    found = build()
-    if isinstance(found, np.ndarray | np.generic):  # of arrays alone
-        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+    build, expected = WRITTEN[text]
+    actual = build()
+    if isinstance(actual, np.ndarray | np.generic):  # of arrays alone
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
         return
-    graph = sg.Graph(found)
+    graph = sg.Graph(actual)
     feeds = {name: FEEDS[name] for name in (value.node.label for value in graph.inputs)}
-    found = sg.compile(graph).run(feeds)["output"]
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+    actual = sg.compile(graph).run(feeds)["output"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 def _loss(A, X, y):  # noqa: N803 - matrices
@@ -80,15 +80,15 @@ def test_derivatives_of_data_and_operands_of_first_and_second_order():
     data = sg.input("data", (S.nnz,), "float64")
     sparse = sg.sparse.csr(data, S.indices, S.indptr, S.shape)
     dense = sg.zeros(S.shape, "float64").at[sparse.places()].add(data)
-    found = []
+    actual = []
     for matrix in (sparse, dense):
         slopes = sg.grad(_loss(matrix, M, Y), [data, M, Y])
         second = sg.grad(sum((each**2).sum() for each in slopes), [data, M, Y])
         forward = sg.jvp(_loss(matrix, M, Y), [data, M], [np.ones(S.nnz), m + 1.0])
         outs = {f"o{k}": each for k, each in enumerate([*slopes, *second, forward])}
-        found.append(sg.compile(outs).run({"m": m, "y": y, "data": S.data}))
-    for name in found[0]:
-        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-9, atol=1e-9)
+        actual.append(sg.compile(outs).run({"m": m, "y": y, "data": S.data}))
+    for name in actual[0]:
+        np.testing.assert_allclose(actual[0][name], actual[1][name], rtol=1e-9, atol=1e-9)
 
 
 def test_gradients_agree_with_differences():
@@ -111,8 +111,8 @@ def test_data_is_the_leaf_of_a_tree():
     doubled = sg.tree.map(lambda leaf: leaf * 2.0, A)
     np.testing.assert_array_equal(doubled.tocsr().toarray(), 2 * D)
     slope = sg.grad(lambda A, x: ((A @ x) ** 2).sum())(A, x)
-    wanted = 2 * np.outer(D @ x, x)[S.nonzero()]
-    np.testing.assert_allclose(slope.data, wanted)
+    expected = 2 * np.outer(D @ x, x)[S.nonzero()]
+    np.testing.assert_allclose(slope.data, expected)
     again = pickle.loads(pickle.dumps(A))
     assert again.pattern == A.pattern
     np.testing.assert_array_equal(again.data, A.data)
@@ -178,9 +178,9 @@ def test_tensors_have_gradients():
 def test_dense_operands_may_be_complex():
     z = sg.input("z", (5,), "complex128")
     feeds = {"z": x + 1j * x[::-1]}
-    found = sg.compile({"right": A @ z, "left": z @ A.T}).run(feeds)
-    np.testing.assert_allclose(found["right"], D @ feeds["z"])
-    np.testing.assert_allclose(found["left"], D @ feeds["z"])
+    actual = sg.compile({"right": A @ z, "left": z @ A.T}).run(feeds)
+    np.testing.assert_allclose(actual["right"], D @ feeds["z"])
+    np.testing.assert_allclose(actual["left"], D @ feeds["z"])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -192,12 +192,12 @@ def test_threads_change_no_bit(dtype, k):
     data = sg.input("data", (big.nnz,), dtype)
     out = sg.sparse.csr(data, big.indices, big.indptr, big.shape) @ value
     outs = {"out": out, **dict(zip("ab", sg.grad((out * out).sum(), [data, value]), strict=True))}
-    found = [
+    actual = [
         sg.compile(outs, threads=threads).run({"x": dense, "data": big.data}) for threads in (1, 2)
     ]
     for name in outs:
-        assert found[0][name].tobytes() == found[1][name].tobytes()
-    np.testing.assert_array_equal(found[0]["out"], big @ dense)  # SciPy adds in the same order
+        assert actual[0][name].tobytes() == actual[1][name].tobytes()
+    np.testing.assert_array_equal(actual[0]["out"], big @ dense)  # SciPy adds in the same order
 
 
 @st.composite
@@ -232,9 +232,9 @@ def test_patterns_of_all_kinds(drawn):
     right, left = np.ones((shape[1], 2)), np.arange(float(shape[0]))
     for matrix in (unsorted, merged, computed):
         outs = [matrix @ right, left @ matrix, matrix.todense(), matrix.sum(0), matrix.diagonal()]
-        wanted = [dense @ right, left @ dense, dense, dense.sum(0), np.diagonal(dense)]
+        expected = [dense @ right, left @ dense, dense, dense.sum(0), np.diagonal(dense)]
         feeds = {"data": data} if matrix is computed else {}
-        for one, other in zip(sg.evaluate(outs, feeds), wanted, strict=True):
+        for one, other in zip(sg.evaluate(outs, feeds), expected, strict=True):
             np.testing.assert_allclose(one, other)
 
 
@@ -277,13 +277,13 @@ def test_normalized_adjacency_is_that_of_gcn():
     graph = sp.random_array((7, 7), density=0.3, format="csr", rng=RNG)
     whole = graph.toarray() + np.eye(7)
     scale = whole.sum(1) ** -0.5
-    wanted = whole * scale * scale[:, None]
-    found = sg.sparse.normalized_adjacency(graph)
-    np.testing.assert_allclose(found.tocsr().toarray(), wanted)
+    expected = whole * scale * scale[:, None]
+    actual = sg.sparse.normalized_adjacency(graph)
+    np.testing.assert_allclose(actual.tocsr().toarray(), expected)
     data = sg.input("data", (graph.nnz,), "float64")
     computed = sg.sparse.csr(data, graph.indices, graph.indptr, graph.shape)
     again = sg.sparse.normalized_adjacency(computed).todense()
-    np.testing.assert_allclose(sg.evaluate(again, {"data": graph.data}), wanted)
+    np.testing.assert_allclose(sg.evaluate(again, {"data": graph.data}), expected)
 
 
 def test_a_matrix_of_scipy_is_no_argument_but_its_elements_are():

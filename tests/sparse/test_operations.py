@@ -104,12 +104,12 @@ def dense(found):
 @pytest.mark.parametrize("text", WRITTEN)
 def test_plain_matrices_give_arrays_at_once(text):
     ours, theirs = WRITTEN[text]
-    found = ours(*map(sg.sparse.csr, MATRICES))
-    if isinstance(found, sg.sparse.Sparse):
-        assert isinstance(found.data, np.ndarray)
-        found = found.toarray()
-    assert isinstance(found, np.ndarray | np.generic)
-    np.testing.assert_allclose(found, theirs(*DENSE), rtol=1e-12, atol=1e-12)
+    actual = ours(*map(sg.sparse.csr, MATRICES))
+    if isinstance(actual, sg.sparse.Sparse):
+        assert isinstance(actual.data, np.ndarray)
+        actual = actual.toarray()
+    assert isinstance(actual, np.ndarray | np.generic)
+    np.testing.assert_allclose(actual, theirs(*DENSE), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("text", WRITTEN)
@@ -130,8 +130,8 @@ def test_computed_elements_and_their_derivatives_are_those_of_dense_graphs(text)
     outs |= {f"slope{k}": each for k, each in enumerate(slopes)}
     feeds = {name: m.data for name, m in names.items()}
     graph = sg.Graph(outs)
-    found = sg.evaluate(graph, {each.name: feeds[each.name] for each in graph.inputs})
-    np.testing.assert_allclose(found["value"], theirs(*DENSE), rtol=1e-12, atol=1e-12)
+    actual = sg.evaluate(graph, {each.name: feeds[each.name] for each in graph.inputs})
+    np.testing.assert_allclose(actual["value"], theirs(*DENSE), rtol=1e-12, atol=1e-12)
 
     def at(step):
         moved = [m.copy() for m in MATRICES]
@@ -144,11 +144,11 @@ def test_computed_elements_and_their_derivatives_are_those_of_dense_graphs(text)
     first = sg.Graph({"g": slopes[0]})
     (above, slope_above), (below, slope_below) = at(1e-6), at(-1e-6)
     if text not in ("ceil", "floor", "rint", "trunc", "sign"):
-        np.testing.assert_allclose(found["forward"], (above - below) / 2e-6, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(actual["forward"], (above - below) / 2e-6, rtol=1e-5, atol=1e-7)
     change = (slope_above - slope_below) / 2e-6
-    np.testing.assert_allclose(found["second"], change, rtol=1e-5, atol=1e-6)
-    product = sum(found[f"slope{k}"] @ each for k, each in enumerate(along))
-    np.testing.assert_allclose(found["forward"], product, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(actual["second"], change, rtol=1e-5, atol=1e-6)
+    product = sum(actual[f"slope{k}"] @ each for k, each in enumerate(along))
+    np.testing.assert_allclose(actual["forward"], product, rtol=1e-9, atol=1e-9)
 
 
 def test_compiled_programs_are_bitwise_the_evaluator():
@@ -156,19 +156,19 @@ def test_compiled_programs_are_bitwise_the_evaluator():
     a = sg.sparse.csr(data, S.indices, S.indptr, S.shape)
     product = (a.T @ a + sg.sparse.eye(5)) * (U.T @ a)
     outs = {"product": product[1:, [0, 3]].todense(), "slope": sg.grad(product.sum(), data)}
-    wanted = sg.evaluate(outs, {"data": S.data})
+    expected = sg.evaluate(outs, {"data": S.data})
     found = sg.compile(outs).run({"data": S.data})
     for name, each in found.items():
-        assert each.tobytes() == wanted[name].tobytes()
+        assert each.tobytes() == expected[name].tobytes()
 
 
 def test_tensors_have_gradients():
     data = sg.eager.Tensor(S.data, requires_grad=True)
     a = sg.sparse.csr(data, S.indices, S.indptr, S.shape)
     ((a @ T)[2:5, 1:].sum() + (a * U).sum()).backward()
-    wanted = np.zeros_like(D)
-    wanted[2:5] = E[:, 1:].sum(1)
-    np.testing.assert_allclose(data.grad, (wanted + F)[S.nonzero()])
+    expected = np.zeros_like(D)
+    expected[2:5] = E[:, 1:].sum(1)
+    np.testing.assert_allclose(data.grad, (expected + F)[S.nonzero()])
 
 
 def test_functions_of_matrices_are_traced_once():
@@ -176,8 +176,8 @@ def test_functions_of_matrices_are_traced_once():
     def product(a, b):
         return a @ b
 
-    found = product(sg.sparse.csr(S), sg.sparse.csr(T))
-    np.testing.assert_allclose(found.toarray(), D @ E)
+    actual = product(sg.sparse.csr(S), sg.sparse.csr(T))
+    np.testing.assert_allclose(actual.toarray(), D @ E)
     product(sg.sparse.csr(2.0 * S), sg.sparse.csr(T))
     assert product.stats.traces == 1
 
@@ -197,7 +197,7 @@ def test_complex_elements(dtype):
     z, a = c.toarray(), sg.sparse.csr(c)
     rtol = 1e-5 if dtype == "complex64" else 1e-12
     x = (np.arange(5) + 1j).astype(dtype)
-    for found, wanted in {
+    for actual, expected in {
         "real vector": (a @ x.real, z @ x.real), "vector": (a @ x, z @ x),
         "left": (a.T @ (1j * x[[0, 1, 2, 3, 4, 0]]), z.T @ (1j * x[[0, 1, 2, 3, 4, 0]])),
         "sparse": ((a @ T).toarray(), z @ E), "sum": (a.sum(0), z.sum(0)),
@@ -205,14 +205,14 @@ def test_complex_elements(dtype):
         "real": (a.real.toarray(), z.real), "part": (a[1:3, 2:].toarray(), z[1:3, 2:]),
         "scaled": ((a * x).toarray(), z * x), "+": ((a + U).toarray(), z + F),
     }.values():  # fmt: skip
-        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(actual, expected, rtol=rtol, atol=rtol)
     data = sg.input("data", (c.nnz,), dtype)
     matrix = a.with_data(data)
     sparse = sg.grad((sg.abs(matrix @ x) ** 2).sum(), data)
     whole = sg.zeros(z.shape, dtype).at[matrix.places()].add(data)
     by_dense = sg.grad((sg.abs(whole @ x) ** 2).sum(), data)
-    found = sg.compile({"sparse": sparse, "dense": by_dense}).run({"data": c.data})
-    np.testing.assert_allclose(found["sparse"], found["dense"], rtol=rtol, atol=rtol)
+    actual = sg.compile({"sparse": sparse, "dense": by_dense}).run({"data": c.data})
+    np.testing.assert_allclose(actual["sparse"], actual["dense"], rtol=rtol, atol=rtol)
 
 
 @st.composite
@@ -253,9 +253,9 @@ def test_duplicate_and_unsorted_places(a, b, c):
 
 def test_from_dense_takes_the_places_of_a_mask():
     x = sg.input("x", D.shape, "float64")
-    found = sg.sparse.from_dense(x, MASK)
-    assert found.nnz == MASK.sum()
-    outs = {"found": found.todense(), "slope": sg.grad((found**2).sum(), x)}
+    actual = sg.sparse.from_dense(x, MASK)
+    assert actual.nnz == MASK.sum()
+    outs = {"found": actual.todense(), "slope": sg.grad((actual**2).sum(), x)}
     got = sg.evaluate(outs, {"x": D})
     np.testing.assert_array_equal(got["found"], D * MASK)
     np.testing.assert_array_equal(got["slope"], 2 * D * MASK)
@@ -269,9 +269,9 @@ def test_products_go_to_jax():
     loss = sg.sin(a @ x).sum() + (a.T @ a @ x).sum()
     graph = sg.Graph(dict(zip("lab", (loss, *sg.grad(loss, [data, x])), strict=True)))
     feeds = {"data": S.data, "x": F[:5, :2]}
-    found, wanted = sg.jax.lower(graph)(feeds), sg.evaluate(graph, feeds)
-    for name in wanted:
-        np.testing.assert_allclose(found[name], wanted[name], rtol=2e-5, atol=1e-5)
+    actual, expected = sg.jax.lower(graph)(feeds), sg.evaluate(graph, feeds)
+    for name in expected:
+        np.testing.assert_allclose(actual[name], expected[name], rtol=2e-5, atol=1e-5)
 
 
 def test_factors_of_rows_and_columns_are_not_made_as_large_as_the_matrix():
@@ -286,13 +286,13 @@ def test_factors_of_rows_and_columns_are_not_made_as_large_as_the_matrix():
 
 @pytest.mark.parametrize("matrix", [S, sp.csr_matrix(S), sg.sparse.csr(S)])
 def test_operators_of_dense_values_and_sparse_matrices(matrix):
-    for found, wanted in {
+    for actual, expected in {
         "x + a": (X + matrix, F + D), "x - a": (X - matrix, F - D), "x * a": (X * matrix, F * D),
         "a + x": (matrix + X, D + F), "a - x": (matrix - X, D - F),
         "x.T @ a": (X.T @ matrix, F.T @ D), "a @ x.T": (matrix @ X.T, D @ F.T),
         "0 + a": (sum([sg.sparse.csr(matrix), X]), D + F),
     }.values():  # fmt: skip
-        np.testing.assert_allclose(sg.evaluate(dense(found), {"x": F}), wanted)
+        np.testing.assert_allclose(sg.evaluate(dense(actual), {"x": F}), expected)
     with pytest.raises(StaticgradError, match=r"A\.toarray\(\) is dense"):
         X / matrix
 

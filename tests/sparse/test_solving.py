@@ -41,19 +41,19 @@ def computed(a):
 def test_plain_systems_are_solved_at_once(dtype, columns):
     a, b = system(dtype, columns=columns)
     rtol = NEAR[dtype]
-    wanted = scipy_linalg.spsolve(a.tocsc(), b)
+    expected = scipy_linalg.spsolve(a.tocsc(), b)
     for matrix in (a, a.tocsc(), sp.csr_matrix(a), sg.sparse.csr(a)):
-        found = sg.sparse.spsolve(matrix, b)
-        assert isinstance(found, np.ndarray)
-        assert found.dtype == dtype
-        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol)
+        actual = sg.sparse.spsolve(matrix, b)
+        assert isinstance(actual, np.ndarray)
+        assert actual.dtype == dtype
+        np.testing.assert_allclose(actual, expected, rtol=rtol, atol=rtol)
     theirs, ours = scipy_linalg.splu(a.tocsc()), sg.sparse.splu(a)
     for trans in "NTH":
-        wanted = theirs.solve(b, trans)
-        np.testing.assert_allclose(ours.solve(b, trans), wanted, rtol=rtol, atol=rtol)
+        expected = theirs.solve(b, trans)
+        np.testing.assert_allclose(ours.solve(b, trans), expected, rtol=rtol, atol=rtol)
     for permc_spec in ("NATURAL", "MMD_ATA", "MMD_AT_PLUS_A"):
-        found = sg.sparse.spsolve(a, b, permc_spec)
-        np.testing.assert_allclose(a @ found, b, rtol=10 * rtol, atol=10 * rtol)
+        actual = sg.sparse.spsolve(a, b, permc_spec)
+        np.testing.assert_allclose(a @ actual, b, rtol=10 * rtol, atol=10 * rtol)
 
 
 def losses(x):
@@ -81,14 +81,14 @@ def test_derivatives_are_those_of_dense_systems(dtype, transposed):
         for key, each in zip("xabcdf", (x, *slopes, *seconds, forward), strict=True):
             outs[f"{name} {key}"] = each
     feeds = {"data": a.data, "b": b}
-    found, again = sg.compile(outs).run(feeds), sg.evaluate(outs, feeds)
+    actual, again = sg.compile(outs).run(feeds), sg.evaluate(outs, feeds)
     for name in outs:
         if name.startswith("sparse"):
-            wanted = found[name.replace("sparse", "dense")]
+            expected = actual[name.replace("sparse", "dense")]
             rtol = 100 * NEAR[dtype]
-            scale = rtol * np.abs(wanted).max()
-            np.testing.assert_allclose(found[name], wanted, rtol, scale, err_msg=name)
-            np.testing.assert_allclose(again[name], wanted, rtol, scale, err_msg=name)
+            scale = rtol * np.abs(expected).max()
+            np.testing.assert_allclose(actual[name], expected, rtol, scale, err_msg=name)
+            np.testing.assert_allclose(again[name], expected, rtol, scale, err_msg=name)
 
 
 def test_slopes_and_tangents_of_one_complex_system():
@@ -124,27 +124,27 @@ def test_a_factorization_serves_the_system_and_its_transpose(monkeypatch):
     other = a.data.copy()
     another = np.flatnonzero(other != other[0])[0]
     other[[0, another]] = other[[another, 0]]
-    found = f.run({**feeds, "data": other})["x"]
+    actual = f.run({**feeds, "data": other})["x"]
     assert len(counted) == 3
-    np.testing.assert_allclose(sp.csr_array((other, a.indices, a.indptr)) @ found, b)
+    np.testing.assert_allclose(sp.csr_array((other, a.indices, a.indptr)) @ actual, b)
 
 
 def test_factors_of_one_checksum_are_not_taken_for_each_other(monkeypatch):
     monkeypatch.setattr(sparse_solvers.zlib, "crc32", lambda data: 7)
     a, b = system("float64")
     for factor in (1.0, 2.0, 1.0, -3.0):
-        found = sg.sparse.spsolve(a * factor, b)
-        np.testing.assert_allclose((a * factor) @ found, b, rtol=1e-10)
+        actual = sg.sparse.spsolve(a * factor, b)
+        np.testing.assert_allclose((a * factor) @ actual, b, rtol=1e-10)
 
 
 def test_other_threads_solve_without_the_factors_of_this_one():
     a, b = system("float64")
-    wanted, found = sg.sparse.spsolve(a, b), []
-    thread = threading.Thread(target=lambda: found.append(sg.sparse.spsolve(a, b)))
+    expected, actual = sg.sparse.spsolve(a, b), []
+    thread = threading.Thread(target=lambda: actual.append(sg.sparse.spsolve(a, b)))
     before = len(sparse_solvers._factors)
     thread.start()
     thread.join()
-    np.testing.assert_array_equal(found[0], wanted)
+    np.testing.assert_array_equal(actual[0], expected)
     assert len(sparse_solvers._factors) == before
 
 
@@ -154,42 +154,42 @@ def test_runs_are_bitwise_those_of_the_evaluator(threads):
     data, matrix = computed(a)
     x = sg.sparse.spsolve(matrix, b)
     outs = {"x": x, "slope": sg.grad(sg.sin(x).sum(), data)}
-    wanted = sg.evaluate(outs["x"], {"data": a.data})
-    found = sg.compile(outs, threads=threads).run({"data": a.data})
-    assert found["x"].tobytes() == wanted.tobytes()
-    np.testing.assert_allclose(a @ found["x"], b, rtol=1e-9, atol=1e-9)
+    expected = sg.evaluate(outs["x"], {"data": a.data})
+    actual = sg.compile(outs, threads=threads).run({"data": a.data})
+    assert actual["x"].tobytes() == expected.tobytes()
+    np.testing.assert_allclose(a @ actual["x"], b, rtol=1e-9, atol=1e-9)
 
 
 def test_vmap_over_right_hand_sides_and_matrices():
     a, b = system("float64", columns=(3,))
     matrix = sg.sparse.csr(a)
     x = sg.input("x", b.shape, "float64")
-    wanted = np.linalg.solve(a.toarray(), b)
+    expected = np.linalg.solve(a.toarray(), b)
     columns = sg.vmap(lambda v: sg.sparse.spsolve(matrix, v), 1, 1)(x)
     text = str(sg.Graph(columns))
     assert text.count("sparse_solve") == 1
-    np.testing.assert_allclose(sg.evaluate(columns, {"x": b}), wanted, rtol=1e-11)
+    np.testing.assert_allclose(sg.evaluate(columns, {"x": b}), expected, rtol=1e-11)
     data = sg.input("data", (4, a.nnz), "float64")
     several = sg.vmap(lambda d: sg.sparse.spsolve(matrix.with_data(d), x[:, 0]))(data)
     scales = np.array([1.0, 2.0, -1.0, 0.5])
     feeds = {"data": scales[:, None] * a.data, "x": b}
-    found = sg.compile(several).run(feeds)
-    np.testing.assert_allclose(found, wanted[:, 0] / scales[:, None], rtol=1e-11)
+    actual = sg.compile(several).run(feeds)
+    np.testing.assert_allclose(actual, expected[:, 0] / scales[:, None], rtol=1e-11)
     slopes = sg.vmap(sg.grad(lambda d: sg.sparse.spsolve(matrix.with_data(d), x[:, 0]).sum()))(data)
     one = sg.grad(sg.sparse.spsolve(matrix.with_data(data[1]), x[:, 0]).sum(), data)[1]
-    found = sg.evaluate({"all": slopes, "one": one}, feeds)
-    np.testing.assert_allclose(found["all"][1], found["one"], rtol=1e-10)
+    actual = sg.evaluate({"all": slopes, "one": one}, feeds)
+    np.testing.assert_allclose(actual["all"][1], actual["one"], rtol=1e-10)
     batch = sg.sparse.spsolve(matrix, np.stack([b, 2 * b]))
-    np.testing.assert_allclose(batch, np.stack([wanted, 2 * wanted]), rtol=1e-11)
+    np.testing.assert_allclose(batch, np.stack([expected, 2 * expected]), rtol=1e-11)
 
 
 def test_complex_batches():
     a, b = system("complex128", columns=(3,))
     matrix = sg.sparse.csr(a)
     x = sg.input("x", b.shape, "complex128")
-    found = sg.vmap(lambda v: sg.sparse.spsolve(matrix, v), 1, 1)(x)
-    wanted = np.linalg.solve(a.toarray(), b)
-    np.testing.assert_allclose(sg.evaluate(found, {"x": b}), wanted, rtol=1e-11)
+    actual = sg.vmap(lambda v: sg.sparse.spsolve(matrix, v), 1, 1)(x)
+    expected = np.linalg.solve(a.toarray(), b)
+    np.testing.assert_allclose(sg.evaluate(actual, {"x": b}), expected, rtol=1e-11)
     real = sg.sparse.spsolve(a, b.real)
     np.testing.assert_allclose(real, np.linalg.solve(a.toarray(), b.real), rtol=1e-11)
     real = sg.sparse.spsolve(a.real, b)
@@ -246,8 +246,8 @@ def test_jax_calls_superlu():
     a, b = system("float64")
     _, matrix = computed(a)
     lowered = sg.jax.lower(sg.Graph({"x": sg.sparse.spsolve(matrix, b)}))
-    found = np.asarray(lowered({"data": a.data})["x"])
-    np.testing.assert_allclose(found, sg.sparse.spsolve(a, b), rtol=1e-5)
+    actual = np.asarray(lowered({"data": a.data})["x"])
+    np.testing.assert_allclose(actual, sg.sparse.spsolve(a, b), rtol=1e-5)
 
 
 SINGULAR = {
@@ -270,9 +270,9 @@ def test_singular_matrices(case):
         assert caught.value.code == "SG415"
     x = sg.sparse.spsolve(matrix, b, errors="nan")
     outs = {"x": x, "slope": sg.grad(x.sum(), data)}
-    found = sg.compile(outs).run({"data": a.data})
-    assert np.isnan(found["x"]).all()
-    assert np.isnan(found["slope"]).all()
+    actual = sg.compile(outs).run({"data": a.data})
+    assert np.isnan(actual["x"]).all()
+    assert np.isnan(actual["slope"]).all()
 
 
 def test_systems_without_unknowns_or_columns():

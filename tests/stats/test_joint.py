@@ -37,12 +37,12 @@ CORRELATION = np.corrcoef(RNG.normal(size=(3, 9)))
 def test_joint_densities_are_scipys(name, at, parameters):
     method = "logpmf" if name == "multinomial" else "logpdf"
     at = np.asarray(at)
-    wanted = getattr(getattr(theirs, name), method)(at, *parameters)
-    found = getattr(getattr(ours, name), method)(at, *parameters)
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    expected = getattr(getattr(theirs, name), method)(at, *parameters)
+    actual = getattr(getattr(ours, name), method)(at, *parameters)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
     x = sg.input("x", at.shape, "float64")
     value = getattr(getattr(ours, name)(*parameters), method)(x)
-    np.testing.assert_allclose(sg.compile(value).run({"x": at.astype(float)}), wanted, rtol=1e-12)
+    np.testing.assert_allclose(sg.compile(value).run({"x": at.astype(float)}), expected, rtol=1e-12)
     if name not in ("dirichlet", "multinomial"):
         slope = sg.evaluate(sg.grad(value.sum(), x), {"x": at})
         step = RNG.normal(size=at.shape)
@@ -51,19 +51,19 @@ def test_joint_densities_are_scipys(name, at, parameters):
             getattr(getattr(theirs, name), method)(at + h * step, *parameters)
             for h in (1e-5, -1e-5)
         ]
-        wanted = (np.sum(ends[0]) - np.sum(ends[1])) / 2e-5
-        np.testing.assert_allclose((slope * step).sum(), wanted, rtol=1e-6)
+        expected = (np.sum(ends[0]) - np.sum(ends[1])) / 2e-5
+        np.testing.assert_allclose((slope * step).sum(), expected, rtol=1e-6)
 
 
 def test_normal_vectors_by_their_cholesky_factor_and_batches():
-    wanted = theirs.multivariate_normal.logpdf(X, MEAN, COV)
+    expected = theirs.multivariate_normal.logpdf(X, MEAN, COV)
     np.testing.assert_allclose(
-        ours.multivariate_normal.logpdf(X, MEAN, cholesky=ROOT * np.sign(np.diag(ROOT))), wanted
+        ours.multivariate_normal.logpdf(X, MEAN, cholesky=ROOT * np.sign(np.diag(ROOT))), expected
     )
     many = np.stack([COV, 2 * COV])
-    found = ours.multivariate_normal.logpdf(X[:2], MEAN, many)
+    actual = ours.multivariate_normal.logpdf(X[:2], MEAN, many)
     np.testing.assert_allclose(
-        found,
+        actual,
         [theirs.multivariate_normal.logpdf(x, MEAN, c) for x, c in zip(X, many, strict=False)],
     )
     scale = sg.input("scale", (), "float64")
@@ -82,11 +82,11 @@ def test_correlations_integrate_to_one():
     r = np.linspace(-0.99, 0.99, 7)
     for eta in (0.7, 1.0, 3.0):
         matrices = np.array([[[1.0, x], [x, 1.0]] for x in r])
-        wanted = theirs.beta(eta, eta, -1, 2).logpdf(r)
-        np.testing.assert_allclose(ours.lkj.logpdf(matrices, eta), wanted, rtol=1e-10, atol=1e-12)
+        expected = theirs.beta(eta, eta, -1, 2).logpdf(r)
+        np.testing.assert_allclose(ours.lkj.logpdf(matrices, eta), expected, rtol=1e-10, atol=1e-12)
         factors = np.linalg.cholesky(matrices)
-        found = ours.lkj_cholesky.logpdf(factors, eta)
-        np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
+        actual = ours.lkj_cholesky.logpdf(factors, eta)
+        np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
     # of three: 1 = E over uniform correlations of density * 8 where these are a correlation matrix
     draws = np.random.default_rng(1).uniform(-1, 1, (200_000, 3))
     full = np.tile(np.eye(3), (len(draws), 1, 1))
@@ -109,8 +109,8 @@ def test_correlations_integrate_to_one():
     jacobian = np.array(
         [(entries(below + h) - entries(below - h)) / 2e-6 for h in 1e-6 * np.eye(3)]
     )
-    wanted = ours.lkj.logpdf(factor @ factor.T, 2.5) + np.linalg.slogdet(jacobian)[1]
-    np.testing.assert_allclose(ours.lkj_cholesky.logpdf(factor, 2.5), wanted, rtol=1e-7)
+    expected = ours.lkj.logpdf(factor @ factor.T, 2.5) + np.linalg.slogdet(jacobian)[1]
+    np.testing.assert_allclose(ours.lkj_cholesky.logpdf(factor, 2.5), expected, rtol=1e-7)
 
 
 def test_categories():
@@ -126,9 +126,9 @@ def test_categories():
 
 
 def test_draws_of_vectors():
-    found = ours.multivariate_normal.rvs(MEAN, COV, size=6000, random_state=1)
-    np.testing.assert_allclose(found.mean(0), MEAN, atol=0.15)
-    np.testing.assert_allclose(np.cov(found.T), COV, atol=0.5)
+    actual = ours.multivariate_normal.rvs(MEAN, COV, size=6000, random_state=1)
+    np.testing.assert_allclose(actual.mean(0), MEAN, atol=0.15)
+    np.testing.assert_allclose(np.cov(actual.T), COV, atol=0.5)
     shares = ours.dirichlet.rvs([1.0, 2.0, 3.0], size=3000, random_state=1)
     np.testing.assert_allclose(shares.sum(-1), 1.0)
     np.testing.assert_allclose(shares.mean(0), [1 / 6, 1 / 3, 1 / 2], atol=0.02)
@@ -148,23 +148,23 @@ def test_draws_of_vectors():
 
 def test_entropies_of_vectors_are_scipys():
     for alpha in ([1.0, 2.0, 3.0], [0.5, 0.5], [4.0, 1.0, 2.0, 0.3]):
-        wanted = theirs.dirichlet(alpha).entropy()
-        np.testing.assert_allclose(ours.dirichlet.entropy(alpha), wanted, rtol=1e-12)
+        expected = theirs.dirichlet(alpha).entropy()
+        np.testing.assert_allclose(ours.dirichlet.entropy(alpha), expected, rtol=1e-12)
         np.testing.assert_allclose(ours.dirichlet.mean(alpha), theirs.dirichlet(alpha).mean())
-    wanted = theirs.multivariate_normal(MEAN, COV).entropy()
-    np.testing.assert_allclose(ours.multivariate_normal.entropy(MEAN, COV), wanted, rtol=1e-12)
+    expected = theirs.multivariate_normal(MEAN, COV).entropy()
+    np.testing.assert_allclose(ours.multivariate_normal.entropy(MEAN, COV), expected, rtol=1e-12)
 
 
 def test_mixtures():
     laws = [theirs.norm(-1.0, 0.5), theirs.norm(2.0, 1.5)]
     x = np.array([-3.0, 0.0, 2.5])
-    wanted = logsumexp(
+    expected = logsumexp(
         [np.log(w) + law.logpdf(x) for w, law in zip((0.3, 0.7), laws, strict=True)], axis=0
     )
     apart = ours.mixture([ours.norm(-1.0, 0.5), ours.norm(2.0, 1.5)], [0.3, 0.7])
     joined = ours.mixture(ours.norm([-1.0, 2.0], [0.5, 1.5]), logits=np.log([0.3, 0.7]) + 4.0)
     for law in (apart, joined):
-        np.testing.assert_allclose(law.logpdf(x), wanted)
+        np.testing.assert_allclose(law.logpdf(x), expected)
         np.testing.assert_allclose(law.cdf(x), 0.3 * laws[0].cdf(x) + 0.7 * laws[1].cdf(x))
         np.testing.assert_allclose(law.mean(), 1.1)
         np.testing.assert_allclose(law.var(), 0.3 * (0.25 + 2.1**2) + 0.7 * (2.25 + 0.9**2))
@@ -180,10 +180,10 @@ def test_mixtures():
     )
     for method in ("sf", "logcdf", "logsf"):
         both = [getattr(each, method.removeprefix("log"))(x) for each in laws]
-        wanted = 0.3 * both[0] + 0.7 * both[1]
+        expected = 0.3 * both[0] + 0.7 * both[1]
         for law in (apart, joined):
-            found = getattr(law, method)(x)
-            np.testing.assert_allclose(found, np.log(wanted) if method[0] == "l" else wanted)
+            actual = getattr(law, method)(x)
+            np.testing.assert_allclose(actual, np.log(expected) if method[0] == "l" else expected)
     with assert_refused(ArgumentError, "weights or logits", line="mixture"):
         ours.mixture([ours.norm(0.0, 1.0)])
     with assert_refused(ArgumentError, "not a distribution with its parameters", line="mixture"):
@@ -212,13 +212,13 @@ def test_counts_with_zeros_of_their_own():
 
 def test_truncated_distributions():
     x = np.array([-2.0, -1.0, 0.3, 2.0, 2.1])
-    found = ours.truncated(ours.norm(0.5, 2.0), -1.0, 2.0)
-    wanted = theirs.truncnorm(-0.75, 0.75, 0.5, 2.0)
+    actual = ours.truncated(ours.norm(0.5, 2.0), -1.0, 2.0)
+    expected = theirs.truncnorm(-0.75, 0.75, 0.5, 2.0)
     for method in ("logpdf", "pdf", "cdf", "sf"):
         np.testing.assert_allclose(
-            getattr(found, method)(x), getattr(wanted, method)(x), rtol=1e-12, atol=1e-15
+            getattr(actual, method)(x), getattr(expected, method)(x), rtol=1e-12, atol=1e-15
         )
-    np.testing.assert_allclose(found.ppf([0.0, 0.3, 1.0]), wanted.ppf([0.0, 0.3, 1.0]))
+    np.testing.assert_allclose(actual.ppf([0.0, 0.3, 1.0]), expected.ppf([0.0, 0.3, 1.0]))
     far = ours.truncated(ours.norm(0.0, 1.0), 30.0)
     np.testing.assert_allclose(far.logpdf(31.0), theirs.truncnorm(30.0, np.inf).logpdf(31.0))
     draws = far.rvs(size=500, random_state=0)
@@ -263,10 +263,10 @@ def median_beyond(low):
 def test_quantiles_of_tails_that_underflow():
     for dtype, far in (("float64", 50.0), ("float32", 15.0)):
         half, low = np.array(0.5, dtype), np.array([far, -far - 1.0], dtype)
-        found = ours.truncnorm.ppf(half, low, low + np.array(1.0, dtype))
-        wanted = median_beyond(far) * np.array([1.0, -1.0])
-        np.testing.assert_allclose(found, wanted, rtol=4 * np.finfo(dtype).eps)
-        assert found.dtype == dtype
+        actual = ours.truncnorm.ppf(half, low, low + np.array(1.0, dtype))
+        expected = median_beyond(far) * np.array([1.0, -1.0])
+        np.testing.assert_allclose(actual, expected, rtol=4 * np.finfo(dtype).eps)
+        assert actual.dtype == dtype
 
 
 def test_draws_of_tails_that_underflow():
@@ -276,8 +276,8 @@ def test_draws_of_tails_that_underflow():
     np.testing.assert_allclose(beyond.mean(), 1 / 50, rtol=0.15)
     assert beyond.min() >= 0.0
     assert np.isnan(ours.truncated(ours.expon(), 800.0, 900.0).ppf(0.5))
-    found = ours.truncated(ours.expon(), 600.0).ppf(0.5)
-    np.testing.assert_allclose(found, 600.0 + np.log(2.0), rtol=1e-14)
+    actual = ours.truncated(ours.expon(), 600.0).ppf(0.5)
+    np.testing.assert_allclose(actual, 600.0 + np.log(2.0), rtol=1e-14)
 
 
 def test_quantiles_are_in_the_interval():
@@ -286,9 +286,9 @@ def test_quantiles_are_in_the_interval():
     for law in (ours.norm(0.1, 1.3), ours.gamma(2.5), ours.cauchy(0.0, 0.7)):
         cut = ours.truncated(law, low, low + 0.4)
         for q in (0.0, 1e-17, 0.5, 1.0):
-            found = cut.ppf(q)
-            inside = (found >= low) & (found <= low + 0.4)
-            assert (inside | np.isnan(found)).all(), (law, q)
+            actual = cut.ppf(q)
+            inside = (actual >= low) & (actual <= low + 0.4)
+            assert (inside | np.isnan(actual)).all(), (law, q)
 
 
 def vectorized(name, u):
@@ -311,16 +311,16 @@ def test_determinants_of_transforms(name, count):
     to, u = getattr(ours.transforms, name), np.random.default_rng(count).normal(size=count) * 0.7
     steps = 1e-6 * np.eye(count)
     jacobian = np.array([(vectorized(name, u + h) - vectorized(name, u - h)) / 2e-6 for h in steps])
-    found = to.log_det(u)
-    wanted = np.linalg.slogdet(jacobian)[1]
+    actual = to.log_det(u)
+    expected = np.linalg.slogdet(jacobian)[1]
     np.testing.assert_allclose(
-        found.sum() if name == "positive" else found, wanted, rtol=1e-6, atol=1e-8
+        actual.sum() if name == "positive" else actual, expected, rtol=1e-6, atol=1e-8
     )
     x = to.forward(u)
     np.testing.assert_allclose(to.inverse(x), u, rtol=1e-9, atol=1e-9)
     many = np.stack([u, 2 * u])
     np.testing.assert_allclose(to.forward(many)[0], x, rtol=1e-14)
-    np.testing.assert_allclose(to.log_det(many)[0], found)
+    np.testing.assert_allclose(to.log_det(many)[0], actual)
     given = sg.input("u", (count,), "float64")
     np.testing.assert_allclose(sg.compile(to.forward(given)).run({"u": u}), x, rtol=1e-12)
     assert isinstance(to.forward(Tensor(u)), Tensor)

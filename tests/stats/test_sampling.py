@@ -21,14 +21,14 @@ def test_moments_of_a_gaussian(sampler):
     def density(x):
         return ours.multivariate_normal.logpdf(x, MEAN, COV)
 
-    found = sampler(density, np.zeros(2), 3, draws=500, warmup=300, chains=2)
-    assert found.draws.shape == (2, 500, 2)
-    assert found.divergences.sum() == 0
-    assert (found.acceptance > 0.6).all()
-    row = found.summary()["0"]
+    actual = sampler(density, np.zeros(2), 3, draws=500, warmup=300, chains=2)
+    assert actual.draws.shape == (2, 500, 2)
+    assert actual.divergences.sum() == 0
+    assert (actual.acceptance > 0.6).all()
+    row = actual.summary()["0"]
     assert (np.abs(row["mean"] - MEAN) < 4 * row["mcse"]).all()
     assert (row["rhat"] < 1.05).all()
-    flat = found.draws.reshape(-1, 2)
+    flat = actual.draws.reshape(-1, 2)
     np.testing.assert_allclose(np.cov(flat.T), COV, rtol=0.35)
 
 
@@ -39,10 +39,10 @@ def test_the_warm_up_is_left_out():
     def density(x):
         return -(x**2).sum() / 2
 
-    found = ours.hmc(density, np.array([100.0]), 0, warmup=150, **begin)
-    assert np.abs(found.draws).max() < 6.0
-    assert found.draws.shape == (1, 150, 1)
-    assert found.steps.shape == (1, 150)
+    actual = ours.hmc(density, np.array([100.0]), 0, warmup=150, **begin)
+    assert np.abs(actual.draws).max() < 6.0
+    assert actual.draws.shape == (1, 150, 1)
+    assert actual.steps.shape == (1, 150)
     at_once = ours.hmc(density, np.array([100.0]), 0, warmup=0, **begin)
     assert np.abs(at_once.draws).max() > 20.0
 
@@ -60,33 +60,33 @@ def test_the_determinant_of_a_transform_is_added():
 
 def test_long_steps_are_corrected_by_rejections():
     """Leapfrog steps of a length e give a variance of 1 / (1 - e * e / 4), more than 1.5 here."""
-    found = ours.hmc(
+    actual = ours.hmc(
         lambda x: -(x**2).sum() / 2, np.zeros(5), 0, draws=1500, warmup=0, chains=1, steps=3,
         step_size=1.3,
     )  # fmt: skip
-    assert 0.5 < found.acceptance[0] < 0.95
-    np.testing.assert_allclose(found.draws.var(), 1.0, atol=0.1)
+    assert 0.5 < actual.acceptance[0] < 0.95
+    np.testing.assert_allclose(actual.draws.var(), 1.0, atol=0.1)
 
 
 def test_masses_are_those_of_the_scales():
     """Scales of 0.01 and 100: with equal masses a trajectory takes 10,000 steps to turn."""
     scales = np.array([0.01, 100.0])
-    found = ours.nuts(
+    actual = ours.nuts(
         lambda x: -((x / scales) ** 2).sum() / 2, np.zeros(2), 0, draws=300, warmup=300, chains=1,
         max_depth=8,
     )  # fmt: skip
-    assert 2.0 < found.steps.mean() < 16.0
-    np.testing.assert_allclose(found.draws.std(axis=(0, 1)), scales, rtol=0.25)
+    assert 2.0 < actual.steps.mean() < 16.0
+    np.testing.assert_allclose(actual.draws.std(axis=(0, 1)), scales, rtol=0.25)
 
 
 def test_windows_of_the_warm_up_are_those_of_stan():
     """Stan's reference manual: 75 draws, windows of 25, 50, 100, ..., and 50 draws at the end."""
-    found = sampling._windows(1000, 7)
-    np.testing.assert_array_equal(np.flatnonzero(found["ends"]) + 1, [100, 150, 250, 450, 950])
-    np.testing.assert_array_equal(np.flatnonzero(found["learns"]), np.arange(75, 950))
-    np.testing.assert_array_equal(np.flatnonzero(found["adapts"]), np.arange(1000))
-    np.testing.assert_array_equal(np.flatnonzero(found["final"]), [999])
-    assert all(len(each) == 1007 for each in found.values())
+    actual = sampling._windows(1000, 7)
+    np.testing.assert_array_equal(np.flatnonzero(actual["ends"]) + 1, [100, 150, 250, 450, 950])
+    np.testing.assert_array_equal(np.flatnonzero(actual["learns"]), np.arange(75, 950))
+    np.testing.assert_array_equal(np.flatnonzero(actual["adapts"]), np.arange(1000))
+    np.testing.assert_array_equal(np.flatnonzero(actual["final"]), [999])
+    assert all(len(each) == 1007 for each in actual.values())
 
 
 def test_step_sizes_follow_dual_averaging():
@@ -107,17 +107,17 @@ def test_step_sizes_follow_dual_averaging():
 
         return sg.scan(step, adaptation.initial(), (accepted, draws, ends, final))[1]
 
-    found, inverse = steps(accepted, draws, ends, final)
-    centre, error, mean, number, wanted = np.log(10 * 0.3), 0.0, 0.0, 0, []
+    actual, inverse = steps(accepted, draws, ends, final)
+    centre, error, mean, number, expected = np.log(10 * 0.3), 0.0, 0.0, 0, []
     for acceptance, end, last in zip(accepted, ends, final, strict=True):
         number += 1
         error = (1 - 1 / (number + 10)) * error + (0.8 - acceptance) / (number + 10)
         trial = centre - number**0.5 / 0.05 * error
         mean = number**-0.75 * trial + (1 - number**-0.75) * mean
-        wanted.append(np.exp(mean if end or last else trial))
+        expected.append(np.exp(mean if end or last else trial))
         if end:  # begins anew about the average
             centre, error, mean, number = np.log(10 * np.exp(mean)), 0.0, 0.0, 0
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
     spread = 4 / 9 * draws[:4].var(axis=0, ddof=1) + 1e-3 * 5 / 9
     np.testing.assert_allclose(inverse, [[1.0, 1.0]] * 3 + [spread] * 3, rtol=1e-12)
 
@@ -153,13 +153,13 @@ def test_eight_schools():
     exact = {"mu": (weight * mu).sum(), "tau": (weight * tau).sum()}
     np.testing.assert_allclose([exact["mu"], exact["tau"]], [4.4, 3.6], atol=0.05)
     start = {"mu": 0.0, "tau": 1.0, "z": np.zeros(8)}
-    found = ours.nuts(density, start, 1, transforms={"tau": ours.transforms.positive})
-    table = found.summary()
-    for name, wanted in exact.items():
-        assert abs(table[name]["mean"] - wanted) < 4 * table[name]["mcse"], table[name]
+    actual = ours.nuts(density, start, 1, transforms={"tau": ours.transforms.positive})
+    table = actual.summary()
+    for name, expected in exact.items():
+        assert abs(table[name]["mean"] - expected) < 4 * table[name]["mcse"], table[name]
         assert table[name]["rhat"] < 1.02
         assert table[name]["ess"] > 800
-    assert found.divergences.sum() < 40
+    assert actual.divergences.sum() < 40
 
 
 def test_diagnostics():

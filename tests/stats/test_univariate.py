@@ -54,20 +54,20 @@ THEIRS_IS_WRONG = {
 
 
 def compare(name, method, at, shapes, *located, rtol=1e-10):
-    found = getattr(getattr(ours, name), method)(at, *shapes, *located)
+    actual = getattr(getattr(ours, name), method)(at, *shapes, *located)
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
-        wanted = getattr(getattr(theirs, name), method)(at, *shapes, *located)
-        apart = np.abs(found - wanted) > rtol * np.abs(wanted) + 1e-300
+        expected = getattr(getattr(theirs, name), method)(at, *shapes, *located)
+        apart = np.abs(actual - expected) > rtol * np.abs(expected) + 1e-300
         for key in ((name, method), (name, "*")):
             apart &= ~THEIRS_IS_WRONG.get(key, np.zeros_like)(at).astype(bool)
         if method in ("logpdf", "pdf"):  # SciPy's formulas have no limit at infinity
             apart &= ~np.isinf(at)
-        apart &= ~(np.isnan(found) & np.isnan(wanted)) & (found != wanted)
+        apart &= ~(np.isnan(actual) & np.isnan(expected)) & (actual != expected)
     if name in ("binom", "bernoulli") and method == "logcdf":
-        apart &= ~np.isnan(found)  # SciPy gives 0 for parameters outside of their range
-    assert not apart.any(), (at[apart], found[apart], wanted[apart])
-    assert isinstance(found, np.ndarray)
-    assert found.dtype == np.float64
+        apart &= ~np.isnan(actual)  # SciPy gives 0 for parameters outside of their range
+    assert not apart.any(), (at[apart], actual[apart], expected[apart])
+    assert isinstance(actual, np.ndarray)
+    assert actual.dtype == np.float64
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -99,13 +99,13 @@ def test_moments_are_scipys(name):
             if (name, method) == ("truncnorm", "entropy") and np.inf in np.abs(shapes):
                 continue
             try:
-                found = getattr(getattr(ours, name), method)(*shapes, *located)
+                actual = getattr(getattr(ours, name), method)(*shapes, *located)
             except UnknownAttributeError:
                 assert name in ("vonmises", "betabinom") or method == "entropy"
                 continue
             with np.errstate(divide="ignore"):
-                wanted = getattr(getattr(theirs, name), method)(*shapes, *located)
-            np.testing.assert_allclose(found, wanted, rtol=1e-9, err_msg=f"{name} {method}")
+                expected = getattr(getattr(theirs, name), method)(*shapes, *located)
+            np.testing.assert_allclose(actual, expected, rtol=1e-9, err_msg=f"{name} {method}")
 
 
 def log_tails():
@@ -133,9 +133,9 @@ def log_tails():
 
 @pytest.mark.parametrize("case", list(log_tails()), ids=lambda case: f"{case[0]}-{case[2]}")
 def test_logarithms_of_tails_do_not_underflow(case):
-    name, method, at, shapes, wanted = case
-    found = getattr(getattr(ours, name), method)(at, *shapes)
-    assert abs(found - float(wanted)) <= 2e-13 * abs(float(wanted)), (found, float(wanted))
+    name, method, at, shapes, expected = case
+    actual = getattr(getattr(ours, name), method)(at, *shapes)
+    assert abs(actual - float(expected)) <= 2e-13 * abs(float(expected)), (actual, float(expected))
 
 
 def numerically(f, at, place, step=1e-6):
@@ -177,12 +177,12 @@ def test_slopes_by_every_operand(case):
     def at_point(value, feeds=feeds):
         return sg.evaluate(sg.Graph({"y": value}, inputs=named), feeds)["y"]
 
-    found = [at_point(slope) for slope in slopes]
-    wanted = [numerically(of, at, k, 1e-4) for k in range(len(at))]
-    np.testing.assert_allclose(found, wanted, rtol=2e-8, atol=1e-9)
+    actual = [at_point(slope) for slope in slopes]
+    expected = [numerically(of, at, k, 1e-4) for k in range(len(at))]
+    np.testing.assert_allclose(actual, expected, rtol=2e-8, atol=1e-9)
     tensors = [Tensor(np.array(x), requires_grad=True) for x in at]
     of(*tensors).backward()
-    np.testing.assert_allclose([x.grad for x in tensors], found, rtol=1e-12)
+    np.testing.assert_allclose([x.grad for x in tensors], actual, rtol=1e-12)
     twice = at_point(sg.grad(slopes[0], named[0]))
 
     def slope(*values):
@@ -204,19 +204,19 @@ def test_slopes_at_edges_and_poles(dtype):
         ("lognorm", 0.0, (1.0,), 0.0), ("invgamma", 0.0, (1.0,), 0.0),
         ("truncnorm", 2.5, (-1.0, 2.0), 0.0), ("norm", 40.0, (), -40.0),
     ]  # fmt: skip
-    for name, at, shapes, wanted in cases:
+    for name, at, shapes, expected in cases:
         x = sg.input("x", (), dtype)
         value = getattr(ours, name).logpdf(x, *shapes)
         assert str(value.dtype) == dtype
-        found = sg.evaluate(sg.grad(value, x), {"x": np.asarray(at, dtype)})
-        np.testing.assert_allclose(found, wanted, rtol=1e-6, err_msg=f"{name} {at} {shapes}")
+        actual = sg.evaluate(sg.grad(value, x), {"x": np.asarray(at, dtype)})
+        np.testing.assert_allclose(actual, expected, rtol=1e-6, err_msg=f"{name} {at} {shapes}")
     for method, side in (("cdf", 0.5), ("sf", -0.5)):
         x = sg.input("x", (), dtype)
         value = getattr(ours.beta, method)(x, 1.0, 0.5)
-        found = sg.evaluate(sg.grad(value, x), {"x": np.asarray(0.0, dtype)})
-        assert found == 0.0  # outside of the open support
-        found = sg.evaluate(sg.grad(value, x), {"x": np.asarray(1e-6, dtype)})
-        np.testing.assert_allclose(found, side, rtol=1e-5)
+        actual = sg.evaluate(sg.grad(value, x), {"x": np.asarray(0.0, dtype)})
+        assert actual == 0.0  # outside of the open support
+        actual = sg.evaluate(sg.grad(value, x), {"x": np.asarray(1e-6, dtype)})
+        np.testing.assert_allclose(actual, side, rtol=1e-5)
 
 
 def test_parameters_out_of_range_have_no_slope():
@@ -238,17 +238,17 @@ DRAWN = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_draws_have_the_distribution(name):
-    found = getattr(ours, name).rvs(*DRAWN[name], size=4000, random_state=5)
-    assert theirs.kstest(found, getattr(theirs, name)(*DRAWN[name]).cdf).pvalue > 1e-3
-    assert found.dtype == np.float64
+    actual = getattr(ours, name).rvs(*DRAWN[name], size=4000, random_state=5)
+    assert theirs.kstest(actual, getattr(theirs, name)(*DRAWN[name]).cdf).pvalue > 1e-3
+    assert actual.dtype == np.float64
 
 
 def test_draws_have_a_location_and_a_scale():
     for name, shapes in DRAWN.items():
         family = getattr(ours, name)
         standard = family.rvs(*shapes, size=7, random_state=5)
-        found = family.rvs(*shapes, loc=0.3, scale=2.5, size=7, random_state=5)
-        np.testing.assert_allclose(found, 2.5 * standard + 0.3, rtol=1e-12, err_msg=name)
+        actual = family.rvs(*shapes, loc=0.3, scale=2.5, size=7, random_state=5)
+        np.testing.assert_allclose(actual, 2.5 * standard + 0.3, rtol=1e-12, err_msg=name)
     counts = ours.poisson.rvs(3.0, size=7, random_state=5)
     np.testing.assert_array_equal(ours.poisson.rvs(3.0, loc=4, size=7, random_state=5), counts + 4)
 
@@ -259,12 +259,12 @@ def test_draws_have_a_location_and_a_scale():
      ("nbinom", (3.5, 0.3)), ("betabinom", (10, 2.0, 3.0)), ("randint", (2, 7))],
 )  # fmt: skip
 def test_counts_have_the_distribution(name, shapes):
-    found = getattr(ours, name).rvs(*shapes, size=4000, random_state=5)
+    actual = getattr(ours, name).rvs(*shapes, size=4000, random_state=5)
     law = getattr(theirs, name)(*shapes)
-    assert found.dtype == np.int64
-    count = np.bincount(found, minlength=40)[:8] / 4000
+    assert actual.dtype == np.int64
+    count = np.bincount(actual, minlength=40)[:8] / 4000
     np.testing.assert_allclose(count, law.pmf(np.arange(8)), atol=0.035)
-    np.testing.assert_allclose(found.mean(), law.mean(), atol=5 * law.std() / 4000**0.5)
+    np.testing.assert_allclose(actual.mean(), law.mean(), atol=5 * law.std() / 4000**0.5)
 
 
 def test_draws_of_a_generator_are_values_with_slopes():
@@ -283,23 +283,23 @@ def test_draws_of_a_generator_are_values_with_slopes():
 
 def test_kinds_of_operands():
     x = np.array([0.5, 2.0])
-    wanted = theirs.gamma.logpdf(x, 2.0, scale=3.0)
+    expected = theirs.gamma.logpdf(x, 2.0, scale=3.0)
     given = sg.input("x", (2,), "float64")
     p = sg.parameter("p", x)
-    np.testing.assert_allclose(ours.gamma.logpdf(list(x), 2.0, scale=3.0), wanted)
-    np.testing.assert_allclose(ours.gamma(2.0, scale=3.0).logpdf(x), wanted)
-    np.testing.assert_allclose(sg.evaluate(ours.gamma.logpdf(p, 2, scale=3)), wanted)
+    np.testing.assert_allclose(ours.gamma.logpdf(list(x), 2.0, scale=3.0), expected)
+    np.testing.assert_allclose(ours.gamma(2.0, scale=3.0).logpdf(x), expected)
+    np.testing.assert_allclose(sg.evaluate(ours.gamma.logpdf(p, 2, scale=3)), expected)
     value = ours.gamma.logpdf(given, 2.0, scale=3.0)
-    np.testing.assert_allclose(sg.compile(value).run({"x": x}), wanted)
+    np.testing.assert_allclose(sg.compile(value).run({"x": x}), expected)
     assert isinstance(ours.gamma.logpdf(Tensor(x), 2.0), Tensor)
     over = sg.vmap(lambda a: ours.gamma.logpdf(a, 2.0, scale=3.0))(given)
-    np.testing.assert_allclose(sg.evaluate(over, {"x": x}), wanted)
+    np.testing.assert_allclose(sg.evaluate(over, {"x": x}), expected)
     traced = sg.function(lambda x: ours.gamma.logpdf(x, 2.0, scale=np.float64(3.0)))
-    np.testing.assert_allclose(traced(x), wanted)
+    np.testing.assert_allclose(traced(x), expected)
     for narrow in ("float32", "float16"):
         short = ours.gamma.logpdf(sg.constant(x).astype(narrow), 2.0, scale=3.0)
         assert str(short.dtype) == narrow
-        np.testing.assert_allclose(sg.evaluate(short), wanted, rtol=2e-3)
+        np.testing.assert_allclose(sg.evaluate(short), expected, rtol=2e-3)
     assert ours.norm.logpdf(1) == pytest.approx(theirs.norm.logpdf(1))
     assert ours.norm.logpdf(np.float32(1.0)).dtype == np.float32
     assert ours.poisson.logpmf(np.arange(3), 2).dtype == np.float64
@@ -307,9 +307,9 @@ def test_kinds_of_operands():
 
 def test_logits_are_the_log_odds():
     eta = np.array([-800.0, -1.0, 0.3, 800.0])
-    found = ours.bernoulli.logpmf(1, logits=eta)
+    actual = ours.bernoulli.logpmf(1, logits=eta)
     np.testing.assert_allclose(
-        found, [-800.0, *theirs.bernoulli.logpmf(1, 1 / (1 + np.exp(-eta[1:3]))), 0.0], atol=1e-15
+        actual, [-800.0, *theirs.bernoulli.logpmf(1, 1 / (1 + np.exp(-eta[1:3]))), 0.0], atol=1e-15
     )
     np.testing.assert_allclose(
         ours.binom.logpmf(3, 10, logits=eta[1:3]),
@@ -395,11 +395,11 @@ TAILS_AT_EDGES = [
 @pytest.mark.parametrize("case", TAILS_AT_EDGES, ids=lambda case: "-".join(case[:2]))
 def test_tails_at_edges(case):
     """Beside hand-worked values; where None, SciPy has digits."""
-    name, method, at, wanted = case
-    if wanted is None:
-        wanted = getattr(getattr(theirs, name), method)(*at)
-    found = getattr(getattr(ours, name), method)(*at)
-    assert found == pytest.approx(wanted, rel=1e-8)
+    name, method, at, expected = case
+    if expected is None:
+        expected = getattr(getattr(theirs, name), method)(*at)
+    actual = getattr(getattr(ours, name), method)(*at)
+    assert actual == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize("a", [1e8, 1e10, 1e12])
@@ -410,11 +410,11 @@ def test_series_of_more_terms_than_are_summed_have_a_remainder(a):
     an integral of exp(-c n - n**2 / (2 a)), of c = (a - x) / a, to 1e-5.
     """
     x = a - 40.0 * np.sqrt(a)
-    found = float(sg.stats.gamma(a).logcdf(x))
+    actual = float(sg.stats.gamma(a).logcdf(x))
     c = (mp.mpf(a) - mp.mpf(x)) / mp.mpf(a)
     terms = mp.quad(lambda n: mp.exp(-c * n - n * n / (2 * mp.mpf(a))), [0, 5 / c, 80 / c])
     exact = a * mp.log(x) - mp.mpf(x) - mp.loggamma(a + 1) + mp.log(terms)
-    assert abs(found - exact) < 1e-14 * a + 1e-3
+    assert abs(actual - exact) < 1e-14 * a + 1e-3
 
 
 EYE = np.eye(2)

@@ -39,9 +39,9 @@ def program(name):
 def test_compiled_and_mapped(name):
     x, value = program(name)
     slope = sg.grad(value.sum(), x)
-    wanted = FORMULAS[name](X)
+    expected = FORMULAS[name](X)
     out = sg.compile({"y": value, "slope": slope}).run({"x": X})
-    np.testing.assert_allclose(out["y"], wanted, rtol=1e-12)
+    np.testing.assert_allclose(out["y"], expected, rtol=1e-12)
     np.testing.assert_allclose(out["slope"], sg.evaluate(slope, {"x": X}), rtol=1e-9, atol=1e-15)
     rows = sg.input("rows", (2, 3), "float64")
     mapped = sg.evaluate(sg.vmap(FORMULAS[name])(rows), {"rows": np.stack([X, X / 2])})
@@ -53,8 +53,8 @@ def test_compiled_and_mapped(name):
 def test_exported_files(name, tmp_path):
     _, value = program(name)
     f = sg.compile({"y": value})
-    found = run_exported(f, {"x": X}, tmp_path / "program.py")
-    np.testing.assert_array_equal(found["y"], f.run({"x": X})["y"])
+    actual = run_exported(f, {"x": X}, tmp_path / "program.py")
+    np.testing.assert_array_equal(actual["y"], f.run({"x": X})["y"])
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -69,5 +69,5 @@ def test_onnx_computes_the_same_or_refuses(name, tmp_path):
         return
     runtime = pytest.importorskip("onnxruntime")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"x": X})
-    np.testing.assert_allclose(found, FORMULAS[name](X), rtol=1e-9, atol=1e-12)
+    (actual,) = session.run(None, {"x": X})
+    np.testing.assert_allclose(actual, FORMULAS[name](X), rtol=1e-9, atol=1e-12)

@@ -147,17 +147,17 @@ def test_who_ended_without_tidying_up_holds_nothing():
 
 
 def test_a_step_is_no_hindrance_for_readers_until_it_writes():
-    lock, found = ReadWriteLock(), list[str]()
+    lock, actual = ReadWriteLock(), list[str]()
     step = Holder(is_step=True)
     step.token.acquire()
     acquire_all([(lock, True)], step)
 
     def read():
-        found.append(lock.read(lambda: "read"))
+        actual.append(lock.read(lambda: "read"))
 
     def finish(expected):
         thread.join(0.2)
-        assert len(found) == expected
+        assert len(actual) == expected
         return thread.is_alive()
 
     thread = threading.Thread(target=read)

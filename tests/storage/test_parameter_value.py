@@ -51,8 +51,8 @@ def test_in_place_operators_of_the_parameter_set_it(w):
 
 def test_what_is_computed_of_it_is_an_ordinary_array(w):
     v = w.value
-    for found in (v + 1, -v, v @ v.T, v.sum(axis=0), np.exp(v), np.maximum(v, 1), v.mean(axis=1)):
-        assert type(found) is np.ndarray
+    for actual in (v + 1, -v, v @ v.T, v.sum(axis=0), np.exp(v), np.maximum(v, 1), v.mean(axis=1)):
+        assert type(actual) is np.ndarray
     target = np.empty((2, 3))
     assert np.add(v, 1, out=target) is target
     assert repr(v) == repr(np.array(v))
@@ -67,9 +67,9 @@ def test_what_is_computed_of_it_is_an_ordinary_array(w):
 def test_it_meets_values_of_graphs_and_parameters(w):
     x = sg.input("x", (2, 3), "float64")
     f = sg.compile({"y": w.value * x, "z": x + w.value})
-    found = f.run({"x": w.value})
-    assert np.array_equal(found["y"], w.value**2)
-    assert np.array_equal(found["z"], 2 * w.value)
+    actual = f.run({"x": w.value})
+    assert np.array_equal(actual["y"], w.value**2)
+    assert np.array_equal(actual["z"], 2 * w.value)
     w.value = w.value
     again = sg.parameter("again", w.value)
     again.value = w.value + 1

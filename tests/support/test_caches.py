@@ -19,7 +19,7 @@ def test_it_is_the_list_of_the_latest_uses_within_the_limit(limit, steps):
     kept = Kept(limit)
     model = []  # (key, bytes), the longest unused first
     for what, key, nbytes in steps:
-        found = next((entry for entry in model if entry[0] == key), None)
+        actual = next((entry for entry in model if entry[0] == key), None)
         model = [entry for entry in model if entry[0] != key]
         if what == "put":
             kept.store(key, f"value {key}", nbytes)
@@ -27,8 +27,8 @@ def test_it_is_the_list_of_the_latest_uses_within_the_limit(limit, steps):
             while sum(n for _, n in model) > limit and len(model) > 2:
                 del model[0]
         elif what == "get":
-            assert kept.get(key) == (None if found is None else f"value {key}")
-            model += [found] if found else []
+            assert kept.get(key) == (None if actual is None else f"value {key}")
+            model += [actual] if actual else []
         else:
             kept.drop(key)
         assert list(kept.values()) == [f"value {k}" for k, _ in model]

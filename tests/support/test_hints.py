@@ -205,13 +205,13 @@ COMPUTED = {
 
 @pytest.mark.parametrize("name", COMPUTED)
 def test_hints_compute_what_the_name_does(name):
-    given, wanted, rtol = (*COMPUTED[name], 1e-12)[:3]
+    given, expected, rtol = (*COMPUTED[name], 1e-12)[:3]
     leaves = {
         word: sg.constant(each) if isinstance(each, np.ndarray) else each
         for word, each in given.items()
     }
-    found = sg.evaluate(eval(hints.INSTEAD[name], {"sg": sg, "np": np, **leaves}))
-    np.testing.assert_allclose(found, wanted, rtol=rtol, atol=1e-15)
+    actual = sg.evaluate(eval(hints.INSTEAD[name], {"sg": sg, "np": np, **leaves}))
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -379,8 +379,8 @@ WRITTEN = {
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_what_hints_of_names_say_is_what_the_name_means(name):
-    write, wanted = WRITTEN[name]
-    np.testing.assert_allclose(sg.evaluate(write(sg.constant(X0))), wanted, rtol=1e-12)
+    write, expected = WRITTEN[name]
+    np.testing.assert_allclose(sg.evaluate(write(sg.constant(X0))), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("tensor", [False, True], ids=["value", "tensor"])
@@ -594,9 +594,9 @@ def loop_in_a_loop():
 
     with pytest.raises(sg.errors.GradientError, match="a loop stores the carries") as caught:
         powers()
-    wanted = 7 * 1.5**6  # x ** (1 + 0 + 1 + 2 + 3)
+    expected = 7 * 1.5**6  # x ** (1 + 0 + 1 + 2 + 3)
     hint = "sg.fori_loop(0, n, body, init, max_steps=100) where n is a value"
-    return caught, hint, powers(max_steps=100), {"x": 1.5}, wanted
+    return caught, hint, powers(max_steps=100), {"x": 1.5}, expected
 
 
 def mask_of_a_run():
@@ -604,9 +604,9 @@ def mask_of_a_run():
     with pytest.raises(sg.errors.ArgumentError, match="whose size is only known") as caught:
         x[:, mask]
     feeds = {"x": np.arange(20.0).reshape(4, 5), "mask": np.arange(5) % 2 == 0}
-    wanted = feeds["x"].copy()
-    wanted[:, feeds["mask"]] = 0
-    return caught, "x.at[:, mask].set(0)", x.at[:, mask].set(0), feeds, wanted
+    expected = feeds["x"].copy()
+    expected[:, feeds["mask"]] = 0
+    return caught, "x.at[:, mask].set(0)", x.at[:, mask].set(0), feeds, expected
 
 
 def call_without_a_rule():
@@ -635,6 +635,6 @@ def call_without_a_rule():
     ],
 )
 def test_what_a_hint_says_runs(case):
-    caught, hint, value, feeds, wanted = case()
+    caught, hint, value, feeds, expected = case()
     assert hint in caught.value.hint
-    np.testing.assert_allclose(sg.evaluate(value, feeds), wanted, rtol=1e-15)
+    np.testing.assert_allclose(sg.evaluate(value, feeds), expected, rtol=1e-15)

@@ -164,9 +164,9 @@ def test_opt_gives_what_the_pipeline_gives(tmp_path):
     source.write_text(str(graph))
     result = invoke("opt", str(source), "-o", str(target))
     assert (result.exit_code, result.output) == (0, "")
-    wanted = pipeline("O1")(graph)
-    assert sg.same_graph(sg.parse(target.read_text()), wanted)
-    assert len(wanted.nodes) < len(graph.nodes)
+    expected = pipeline("O1")(graph)
+    assert sg.same_graph(sg.parse(target.read_text()), expected)
+    assert len(expected.nodes) < len(graph.nodes)
     source.write_text(TWICE)  # it may write over its input
     assert invoke("opt", str(source), "-o", str(source)).exit_code == 0
     assert source.read_text() == ONCE
@@ -198,10 +198,10 @@ def test_a_mistake_in_a_graph_is_shown_where_it_stands(tmp_path):
 
 
 def test_explain_needs_sizes_for_the_memory():
-    found = invoke("explain", text=TWICE)
-    assert found.exit_code == 0
-    assert "twice: 1 steps, 1 kernels" in found.stdout
-    assert "arena: depends on n" in found.stdout
+    actual = invoke("explain", text=TWICE)
+    assert actual.exit_code == 0
+    assert "twice: 1 steps, 1 kernels" in actual.stdout
+    assert "arena: depends on n" in actual.stdout
     assert answer("explain", text=TWICE)["peak_bytes"] is None
     result = invoke("explain", "--size", "m=3", text=TWICE)
     assert result.exit_code == 1
@@ -216,9 +216,9 @@ def test_explain_needs_sizes_for_the_memory():
 
 @pytest.mark.slow
 def test_the_doctor_finds_this_installation_well():
-    found = answer("doctor")
-    assert found["holds"] is True
-    checks = {each["check"]: each for each in found["checks"]}
+    actual = answer("doctor")
+    assert actual["holds"] is True
+    checks = {each["check"]: each for each in actual["checks"]}
     assert checks["staticgrad"]["found"] == sg.__version__
     assert checks["numpy"]["found"] == np.__version__
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))

@@ -26,9 +26,9 @@ def test_a_step_is_the_oracle_s_step():
     network = demo.build(np.random.default_rng(3))
     digits = demo.load_digits()
     feeds = {"images": digits.train_images[:29], "classes": digits.train_classes[:29]}
-    wanted, updated = sg.evaluate(network.step, feeds, dtype="float64", updates=True)
-    found = sg.compile(network.step).run(feeds)
-    np.testing.assert_allclose(found["loss"], wanted["loss"], rtol=1e-5)
+    expected, updated = sg.evaluate(network.step, feeds, dtype="float64", updates=True)
+    actual = sg.compile(network.step).run(feeds)
+    np.testing.assert_allclose(actual["loss"], expected["loss"], rtol=1e-5)
     for weight in network.weights:
         # Adam's first step is the learning rate times the gradient's sign: where a gradient is
         # near zero, float32 may take the other sign.
@@ -52,11 +52,11 @@ def test_json_is_all_that_is_printed():
     result = CliRunner().invoke(cli.main, ["demo", "--epochs", "1", "--seed", "7", "--json"])
     assert result.exit_code == 0
     assert result.stderr == ""
-    found = json.loads(result.stdout)
-    assert set(found) == set(demo.DemoReport.__dataclass_fields__)
-    assert (found["seed"], found["epochs"], found["steps"]) == (7, 1, 23)
-    assert set(found["peak_bytes"]) == {"64", "29"}
-    assert found["kernels_compiled_after_first_step"] == 0
+    actual = json.loads(result.stdout)
+    assert set(actual) == set(demo.DemoReport.__dataclass_fields__)
+    assert (actual["seed"], actual["epochs"], actual["steps"]) == (7, 1, 23)
+    assert set(actual["peak_bytes"]) == {"64", "29"}
+    assert actual["kernels_compiled_after_first_step"] == 0
 
 
 def test_the_table_and_the_lines_of_progress():

@@ -47,9 +47,9 @@ def cases(kind):
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize(("name", "build"), cases("bad"))
 def test_a_lint_sees_its_hazard(name, build):
-    found = [each for each in lint(program(build), notes=True) if each.rule == name]
-    assert found
-    for each in found:
+    actual = [each for each in lint(program(build), notes=True) if each.rule == name]
+    assert actual
+    for each in actual:
         assert len(str(each).splitlines()) <= 5
         assert each.fix in str(each)
         assert name in str(each)
@@ -86,18 +86,18 @@ SHOWN = {
 def gradients_at(build, points):
     """Gradients of the sum of an example, with respect to each of its inputs."""
     value = program(build)
-    wanted = list(Graph(value).inputs)
+    expected = list(Graph(value).inputs)
     with np.errstate(all="ignore"):
-        found = sg.grad(value.sum(), wanted, allow_disconnected=True)
-        gradients = Graph({f"g{k}": g for k, g in enumerate(found)}, inputs=wanted)
+        found = sg.grad(value.sum(), expected, allow_disconnected=True)
+        gradients = Graph({f"g{k}": g for k, g in enumerate(found)}, inputs=expected)
         feed = np.array([points], "float32")
-        return sg.evaluate(gradients, {x.node.op.label: feed for x in wanted})
+        return sg.evaluate(gradients, {x.node.op.label: feed for x in expected})
 
 
 @pytest.mark.parametrize(("name", "build"), [c for c in cases("bad") if c.values[0] in SHOWN])
 def test_the_gradient_is_not_finite_where_a_lint_says_so(name, build):
-    found = [gradients_at(build, points) for points in SHOWN[name]]
-    assert not all(np.isfinite(g).all() for each in found for g in each.values())
+    actual = [gradients_at(build, points) for points in SHOWN[name]]
+    assert not all(np.isfinite(g).all() for each in actual for g in each.values())
 
 
 @pytest.mark.parametrize(("name", "build"), [c for c in cases("good") if c.values[0] in SHOWN])
@@ -142,8 +142,8 @@ def test_a_training_step_of_a_composite_is_clean(case):
 
 def test_a_finding_prints_the_users_line_and_what_to_write():
     x, y = sg.input("x", ("n",), "float32"), sg.input("y", ("n",), "float32")
-    (found,) = sg.lint({"r": sg.sqrt(x * x + y * y)})
-    first, place, text, carets, fix = str(found).splitlines()
+    (actual,) = sg.lint({"r": sg.sqrt(x * x + y * y)})
+    first, place, text, carets, fix = str(actual).splitlines()
     assert first == (
         "[sqrt-at-zero] sqrt: the operand can be 0, where the derivative is infinite and the"
         " gradient NaN"
@@ -152,7 +152,7 @@ def test_a_finding_prints_the_users_line_and_what_to_write():
     assert "sg.sqrt(x * x + y * y)" in text
     assert set(carets.strip()) == {"^"}
     assert fix.startswith("  hint: sg.hypot(x, y)")
-    assert found.as_json()["line"] == found.at.resolve().line
+    assert actual.as_json()["line"] == actual.at.resolve().line
 
 
 def test_a_hazard_of_the_derivative_counts_where_a_gradient_flows():
@@ -169,8 +169,8 @@ def test_findings_come_by_line_and_once_per_line():
     x = sg.input("x", ("n",), "float32")
     first = sg.log(abs(x))
     second = 1.0 / abs(x)
-    found = lint({"b": second, "a": first + second})
-    assert [each.rule for each in found] == ["log-at-zero", "division-by-zero"]
+    actual = lint({"b": second, "a": first + second})
+    assert [each.rule for each in actual] == ["log-at-zero", "division-by-zero"]
     with pytest.raises(ArgumentError, match="did you mean 'log-at-zero'"):
         lint(sg.input("x", (3,), "float32"), without=["log-at-zer"])
 
@@ -333,6 +333,6 @@ KNOWN = [
 
 @pytest.mark.parametrize(("value", "low", "high", "zero"), KNOWN, ids=range(len(KNOWN)))
 def test_ranges_by_hand(value, low, high, zero):
-    found = ranges_of(Graph(value))[value.key]
-    assert (found.low, found.high) == (low, high)
-    assert found.zero is zero
+    actual = ranges_of(Graph(value))[value.key]
+    assert (actual.low, actual.high) == (low, high)
+    assert actual.zero is zero

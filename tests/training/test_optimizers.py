@@ -37,11 +37,11 @@ def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_one
         next(p for p in updates if p.name == f"sgd.{n}") for n in ("doublings", "finite_steps")
     )
     step = sg.compile(sg.Graph({}, updates))
-    found = []
+    actual = []
     for value in (1.0, 3e38, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, -3e38):
         step.run({"x": np.float32(value)})
-        found.append((int(doublings.value), int(steps.value), float(w.value)))
-    assert found == [
+        actual.append((int(doublings.value), int(steps.value), float(w.value)))
+    assert actual == [
         (0, 1, -1.0), (-1, 0, -1.0), (-1, 1, -2.0), (-1, 2, -3.0), (0, 0, -4.0),
         (0, 1, -5.0), (0, 2, -6.0), (1, 0, -7.0), (0, 0, -7.0),
     ]  # fmt: skip
@@ -204,12 +204,12 @@ SCHEDULES = {
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules(name):
     """As numbers, as values of a graph, and as steps of an optimizer with and without a counter."""
-    schedule, wanted = SCHEDULES[name]
-    np.testing.assert_allclose(schedule(T), wanted, rtol=1e-13)
-    assert schedule(3) == pytest.approx(wanted[3])
+    schedule, expected = SCHEDULES[name]
+    np.testing.assert_allclose(schedule(T), expected, rtol=1e-13)
+    assert schedule(3) == pytest.approx(expected[3])
     t = sg.input("t", (), "int64")
-    found = sg.astype(schedule(t), "float64") if name != "constant" else t * 0.0 + schedule(t)
-    assert sg.evaluate(found, {"t": np.int64(5)}) == pytest.approx(wanted[5])
+    actual = sg.astype(schedule(t), "float64") if name != "constant" else t * 0.0 + schedule(t)
+    assert sg.evaluate(actual, {"t": np.int64(5)}) == pytest.approx(expected[5])
     v, w = sg.parameter("v", 0.0), sg.parameter("w", 0.0)
     updates = {
         **optim.SGD(schedule).updates(v * 1.0, [v]),
@@ -218,7 +218,7 @@ def test_schedules(name):
     step = sg.compile(sg.Graph({}, updates))
     for _ in range(12):
         step.run()
-    assert [float(v.value), float(w.value)] == pytest.approx([-np.sum(wanted)] * 2)
+    assert [float(v.value), float(w.value)] == pytest.approx([-np.sum(expected)] * 2)
     if name != "own":
         assert repr(eval(repr(schedule), vars(optim))) == repr(schedule)
 
@@ -286,13 +286,13 @@ def test_schedules_are_those_of_torch(name):
     opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SequentialLR calls its own deprecated argument
-        other, wanted = make(torch.optim.lr_scheduler, opt), []
+        other, expected = make(torch.optim.lr_scheduler, opt), []
         for _ in range(60):
-            wanted.append(opt.param_groups[0]["lr"])
+            expected.append(opt.param_groups[0]["lr"])
             opt.step()
-            if len(wanted) < 60:
+            if len(expected) < 60:
                 other.step()
-    np.testing.assert_allclose(schedule(np.arange(60.0)), wanted, rtol=1e-11)
+    np.testing.assert_allclose(schedule(np.arange(60.0)), expected, rtol=1e-11)
 
 
 def test_a_plateau_is_that_of_torch():
@@ -313,13 +313,13 @@ def test_a_plateau_falls_after_its_patience():
     def losses():
         return [5.0, 4.0, 4.0, 3.95, 3.0, 3.0, 3.0, np.nan, 3.0, 3.0]
 
-    wanted = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
+    expected = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
     at_once = optim.Plateau(1.0, factor=0.5, patience=1, least=0.25, gain=0.1)
-    found = []
+    actual = []
     for loss in losses():
         at_once.observe(loss)
-        found.append(float(at_once.rate.value))
-    assert found == wanted
+        actual.append(float(at_once.rate.value))
+    assert actual == expected
     traced = optim.Plateau(1.0, factor=0.5, patience=1, least=0.25, gain=0.1)
     w = sg.parameter("w", 0.0)
     optimizer = optim.SGD(traced)
@@ -330,8 +330,8 @@ def test_a_plateau_falls_after_its_patience():
         traced.observe(loss)
         return traced.rate * 1.0
 
-    assert [float(step(np.float64(loss))) for loss in losses()] == wanted
-    assert float(w.value) == -sum([1.0, *wanted[:-1]])
+    assert [float(step(np.float64(loss))) for loss in losses()] == expected
+    assert float(w.value) == -sum([1.0, *expected[:-1]])
 
 
 @pytest.mark.parametrize("warm_up", [0, 10])
@@ -346,15 +346,15 @@ def test_averages(warm_up):
         mean.update()
         return loss
 
-    wanted, now = np.zeros(2), np.zeros(2)
+    expected, now = np.zeros(2), np.zeros(2)
     for t in range(4):
         step(np.array([1.0, -2.0], "float32"))
         now = now - np.array([1.0, -2.0])
         decay = min(0.75, (1 + t) / (10 + t)) if warm_up else 0.75
-        wanted = decay * wanted + (1 - decay) * now
-        np.testing.assert_allclose(mean.averages[w].value, wanted, rtol=1e-6)
+        expected = decay * expected + (1 - decay) * now
+        np.testing.assert_allclose(mean.averages[w].value, expected, rtol=1e-6)
     with mean.average_parameters():
-        np.testing.assert_allclose(w.value, wanted, rtol=1e-6)
+        np.testing.assert_allclose(w.value, expected, rtol=1e-6)
     np.testing.assert_array_equal(w.value, now)
     before = mean.averages[w].value.copy()
     mean.update()
@@ -410,14 +410,14 @@ def test_state_is_named_after_its_parameter_and_optimizer():
 def test_learning_rates_that_are_inputs_or_parameters(dtype):
     rate, w = sg.input("rate", (), dtype), sg.parameter("w", START)
     step = sg.Graph(updates=sg.optim.SGD(rate).updates(quadratic(w), [w]))
-    found = evaluated(step, [{"rate": r} for r in (0.5, 0.25, 0.0)])
+    actual = evaluated(step, [{"rate": r} for r in (0.5, 0.25, 0.0)])
     first = START - 0.5 * A @ START
     second = first - 0.25 * A @ first
-    np.testing.assert_allclose(found, [first, second, second], rtol=1e-14)
+    np.testing.assert_allclose(actual, [first, second, second], rtol=1e-14)
     rate, w = sg.parameter("rate", 0.5), sg.parameter("w", START)
     updates = {**sg.optim.SGD(rate).updates(quadratic(w), [w]), rate: rate * 0.5}
-    found = evaluated(sg.Graph(updates=updates), [{}, {}])
-    np.testing.assert_allclose(found, [first, second], rtol=1e-14)
+    actual = evaluated(sg.Graph(updates=updates), [{}, {}])
+    np.testing.assert_allclose(actual, [first, second], rtol=1e-14)
 
 
 def test_clipping_scales_all_gradients_together():
@@ -425,10 +425,10 @@ def test_clipping_scales_all_gradients_together():
     clipped = sg.optim.clip_by_global_norm({"a": a, "b": [b]}, 1.0)
     assert [str(clipped["a"].type), str(clipped["b"][0].type)] == ["f64[2]", "f32[]"]
     values = [clipped["a"], clipped["b"][0], sg.optim.global_norm([a, b])]
-    found = sg.evaluate(values, {"a": [2.0, 3.0], "b": 6.0})
-    assert found[2] == 7.0
-    np.testing.assert_allclose(found[0], [2 / 7, 3 / 7], rtol=1e-15)
-    np.testing.assert_allclose(found[1], 6 / 7, rtol=1e-7)
+    actual = sg.evaluate(values, {"a": [2.0, 3.0], "b": 6.0})
+    assert actual[2] == 7.0
+    np.testing.assert_allclose(actual[0], [2 / 7, 3 / 7], rtol=1e-15)
+    np.testing.assert_allclose(actual[1], 6 / 7, rtol=1e-7)
     short = sg.evaluate(values, {"a": [0.1, 0.2], "b": 0.3})
     assert short[0].tolist() == [0.1, 0.2]
     zero = sg.evaluate(values, {"a": [0.0, 0.0], "b": 0.0})
@@ -472,12 +472,12 @@ def test_minima_are_found_in_both_worlds(name):
     loss, start, place = LOSSES[name]
     opt = sg.optim.LBFGS(history_size=5, tolerance_grad=1e-7)
     search = sg.function(lambda x: opt.minimum(loss, x))
-    found, at_once = search(start), search.eagerly(start)
-    np.testing.assert_allclose(found.x, place, atol=1e-7)
-    assert found.converged
-    assert found.slope <= 1e-7
-    assert found.iterations == at_once.iterations <= (0 if name == "there" else 60)
-    np.testing.assert_allclose(at_once.x, found.x, rtol=1e-6, atol=1e-8)
+    actual, at_once = search(start), search.eagerly(start)
+    np.testing.assert_allclose(actual.x, place, atol=1e-7)
+    assert actual.converged
+    assert actual.slope <= 1e-7
+    assert actual.iterations == at_once.iterations <= (0 if name == "there" else 60)
+    np.testing.assert_allclose(at_once.x, actual.x, rtol=1e-6, atol=1e-8)
     assert isinstance(opt.minimum(loss, Tensor(start, dtype="float64")).x, Tensor)
 
 
@@ -490,8 +490,8 @@ def test_the_inverse_is_that_of_bfgs_written_as_matrices():
     for s, y in zip(steps[1:], changes[1:], strict=True):
         left = np.eye(6) - np.outer(s, y) / (s @ y)
         inverse = left @ inverse @ left.T + np.outer(s, s) / (s @ y)
-    found = sg.function(_times_inverse)(slope, steps, changes)
-    np.testing.assert_allclose(found, inverse @ slope, rtol=1e-12)
+    actual = sg.function(_times_inverse)(slope, steps, changes)
+    np.testing.assert_allclose(actual, inverse @ slope, rtol=1e-12)
 
 
 @pytest.mark.slow

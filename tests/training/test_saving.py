@@ -44,16 +44,16 @@ def test_trees_come_back_as_they_were(suffix, tmp_path):
         "parameter": sg.parameter("w", np.arange(6.0).reshape(2, 3)),
     }
     sg.save(tmp_path / f"t{suffix}", tree)
-    found = sg.load(tmp_path / f"t{suffix}")
-    for own, back in zip([*arrays, *tree["odd"]], [*found["arrays"], *found["odd"]], strict=True):
+    actual = sg.load(tmp_path / f"t{suffix}")
+    for own, back in zip([*arrays, *tree["odd"]], [*actual["arrays"], *actual["odd"]], strict=True):
         assert np.asarray(own).dtype == back.dtype
         assert np.asarray(own).shape == back.shape
         assert np.ascontiguousarray(own).tobytes() == np.ascontiguousarray(back).tobytes()
-    assert found["a"][3] == tree["a"][3]
-    assert (found["a.b"], found["a"]["b"], found["file"]) == (1.0, 0.0, [])
-    assert found["pair"][0] == 1.5
-    assert found["tensor"].tolist() == [1.0, 2.0]
-    assert found["parameter"].tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert actual["a"][3] == tree["a"][3]
+    assert (actual["a.b"], actual["a"]["b"], actual["file"]) == (1.0, 0.0, [])
+    assert actual["pair"][0] == 1.5
+    assert actual["tensor"].tolist() == [1.0, 2.0]
+    assert actual["parameter"].tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     assert [*tmp_path.iterdir()] == [tmp_path / f"t{suffix}"]
 
 
@@ -145,11 +145,11 @@ def test_what_is_saved_can_be_loaded(kind, suffix, tmp_path):
         assert [*tmp_path.iterdir()] == []
         return
     sg.save(path, tree)
-    found = sg.load(path)
+    actual = sg.load(path)
     if kind in ("number", "text", "nothing"):
-        assert found == tree
+        assert actual == tree
     if kind == "keys":
-        assert [(k, int(v[0])) for k, v in found.items()] == [
+        assert [(k, int(v[0])) for k, v in actual.items()] == [
             (k, int(v[0])) for k, v in tree.items()
         ]
     for part in tree.values() if isinstance(tree, dict) else [tree]:
@@ -158,7 +158,7 @@ def test_what_is_saved_can_be_loaded(kind, suffix, tmp_path):
             parameter.value = np.zeros_like(parameter.value)
     sg.load(path, into=tree)
     sg.save(again, tree)
-    assert _same(sg.load(again), found)
+    assert _same(sg.load(again), actual)
 
 
 @pytest.mark.parametrize("path", ["a\0.npz", "b\0.safetensors", "\ud800.npz"])
@@ -241,14 +241,14 @@ def test_states_follow_the_places_of_parameters_not_their_names(steps_before, tm
     for x in arrays[:4]:
         step(x)
     sg.save(tmp_path / "run.npz", state)
-    wanted = [float(step(x)) for x in arrays[4:]]
+    expected = [float(step(x)) for x in arrays[4:]]
     again, further = made()
     names = [[p.name for p in each["model"].parameters()] for each in (state, again)]
     assert names[0] != names[1]
     for x in arrays[:steps_before]:
         further(x)
     sg.load(tmp_path / "run.npz", into=again)
-    assert [float(further(x)) for x in arrays[4:]] == wanted
+    assert [float(further(x)) for x in arrays[4:]] == expected
     for one, other in zip(state["mean"].parameters(), again["mean"].parameters(), strict=True):
         assert one.value.tobytes() == other.value.tobytes()
 
@@ -402,10 +402,10 @@ def test_copies_and_pickles_of_an_optimizer_have_what_it_keeps(again, how):
         step()
         further()
         np.testing.assert_array_equal(twin.value, w.value)
-    found, wanted = other.state_dict(), opt.state_dict()
-    assert found.keys() == wanted.keys()
-    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
-    assert copy.copy(opt).state_dict().keys() == wanted.keys()
+    actual, expected = other.state_dict(), opt.state_dict()
+    assert actual.keys() == expected.keys()
+    assert all(np.array_equal(actual[name], expected[name]) for name in expected)
+    assert copy.copy(opt).state_dict().keys() == expected.keys()
 
 
 @pytest.mark.parametrize("draw", ["normal", "gamma", "loop"])
@@ -556,9 +556,9 @@ def test_files_of_others_are_arrays_by_name(tmp_path):
     ]
     assert sg.load(tmp_path / "b.npz")["x"].dtype == np.float32
     into = {k: sg.parameter(k, np.zeros_like(v)) for k, v in arrays.items()}
-    found = sg.load(tmp_path / "c.safetensors", into=into)
+    actual = sg.load(tmp_path / "c.safetensors", into=into)
     assert {k: p.value.tolist() for k, p in into.items()} == {
-        k: v.tolist() for k, v in found.items()
+        k: v.tolist() for k, v in actual.items()
     }
     sg.save(tmp_path / "d.safetensors", into)
     theirs = safetensors.numpy.load_file(tmp_path / "d.safetensors")
@@ -572,8 +572,8 @@ def test_graphs_and_compiled_programs_are_their_parameters(tmp_path):
     sg.save(tmp_path / "f.npz", f)
     before = {p.name: p.value.copy() for p in f.program_graph.parameters}
     f.run()
-    found = sg.load(tmp_path / "f.npz", into=f)
-    assert found.keys() == before.keys() == {"w", "w.first_moment", "w.second_moment", "adam.step"}
+    actual = sg.load(tmp_path / "f.npz", into=f)
+    assert actual.keys() == before.keys() == {"w", "w.first_moment", "w.second_moment", "adam.step"}
     for p in f.program_graph.parameters:
         np.testing.assert_array_equal(p.value, before[p.name])
 
@@ -620,8 +620,8 @@ def test_complex_numbers_come_back_complex(suffix, tmp_path):
     sg.save(path, tree)
     found = sg.load(path)
     back = [found["z"], *found["in"], found["none"], found["one"]]
-    wanted = [values, values.astype("complex64"), values[:, ::-1], values, values]
-    for one, other in zip(back, [*wanted, 1 - 2j, np.inf * 1j, values[:0], 2j], strict=True):
+    expected = [values, values.astype("complex64"), values[:, ::-1], values, values]
+    for one, other in zip(back, [*expected, 1 - 2j, np.inf * 1j, values[:0], 2j], strict=True):
         np.testing.assert_array_equal(one, other)
         assert np.array_equal(np.signbit(np.imag(one)), np.signbit(np.imag(other)))
     kinds = [each.dtype.name if isinstance(each, np.ndarray) else type(each) for each in back]

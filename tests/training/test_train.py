@@ -47,11 +47,11 @@ def test_items_are_made_ahead_in_a_thread_that_ends():
             raise KeyError("gone")
 
     assert [*prefetch(items(50), ahead=3)] == [*range(50)]
-    found = []
+    actual = []
     with pytest.raises(KeyError, match="gone"):  # noqa: PT012
         for item in prefetch(items(3, fault=True)):
-            found.append(item)  # noqa: PERF402
-    assert found == [0, 1, 2]
+            actual.append(item)  # noqa: PERF402
+    assert actual == [0, 1, 2]
     made.clear()
     endless = prefetch(items(10**9), ahead=2)
     assert [next(endless), next(endless)] == [0, 1]
@@ -86,11 +86,13 @@ def test_it_trains_validates_and_stops_early():
     step, _, w = training()
     lines = []
     measures = iter([3.0, 2.0, 2.5, 2.0, 2.0, 1.0])
-    found = fit(step, data(), 9, validate=lambda: next(measures), patience=3, progress=lines.append)
-    assert found.measures == [3.0, 2.0, 2.5, 2.0, 2.0]
-    assert (found.best, found.stop_reason) == (1, "nothing better for 3 epochs")
-    assert len(found.losses) == 5
-    assert found.losses[-1] < found.losses[0]
+    actual = fit(
+        step, data(), 9, validate=lambda: next(measures), patience=3, progress=lines.append
+    )
+    assert actual.measures == [3.0, 2.0, 2.5, 2.0, 2.0]
+    assert (actual.best, actual.stop_reason) == (1, "nothing better for 3 epochs")
+    assert len(actual.losses) == 5
+    assert actual.losses[-1] < actual.losses[0]
     assert len(lines) == 20
     assert lines[5].startswith("epoch 2/9  2/4  loss ")
     other, _, v = training()
@@ -113,8 +115,8 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path):
     step, state, again = training()
     fit(step, data(), 2, state=state, checkpoint=path)
     step, state, again = training()
-    found = fit(step, data(), 4, state=state, checkpoint=path)
-    assert found == whole
+    actual = fit(step, data(), 4, state=state, checkpoint=path)
+    assert actual == whole
     np.testing.assert_array_equal(again.value, w.value)
     assert fit(step, data(), 4, state=state, checkpoint=path) == whole
     with pytest.raises(SavedFileError, match="is not in the file"):
@@ -130,8 +132,8 @@ def test_the_loss_and_all_metrics_are_means_over_rows(form):
         return {"loss": x[0], "same": x[0]}
 
     batches = [form(np.full(3, 1.0)), form(np.full(1, 5.0))]
-    found = fit(step, batches, progress=lines.append)
-    assert found.losses == found.metrics["same"] == [(3 * 1.0 + 1 * 5.0) / 4]
+    actual = fit(step, batches, progress=lines.append)
+    assert actual.losses == actual.metrics["same"] == [(3 * 1.0 + 1 * 5.0) / 4]
     assert "loss 2  same 2" in lines[-1]
 
 
@@ -175,8 +177,8 @@ def test_it_goes_on_to_the_bit_with_shuffled_data_and_metrics(shuffle, at, tmp_p
 
         with pytest.raises(SystemExit):
             fit(ended, form, 3, shuffle=shuffle, state=state, checkpoint=path)
-        found = fit(both, form, 3, shuffle=shuffle, state=state, checkpoint=path)
-        assert found == whole
+        actual = fit(both, form, 3, shuffle=shuffle, state=state, checkpoint=path)
+        assert actual == whole
         np.testing.assert_array_equal(again.value, w.value)
         assert batches.seed is None
 
@@ -192,10 +194,10 @@ def test_callbacks_see_each_epoch_and_may_end_the_training(tmp_path):
 
     options = {"validate": lambda: {"loss": 1.0, "rows": 2}, "state": state}
     options["checkpoint"] = tmp_path / "run.npz"
-    found = fit(both, data(), 5, callbacks=[enough, lambda epoch: False], **options)
-    assert found.stop_reason == "enough"
-    assert seen == [(k, found.losses[k], 1.0, 2.0) for k in (0, 1)]
-    assert fit(both, data(), 5, callbacks=[enough], **options) == found
+    actual = fit(both, data(), 5, callbacks=[enough, lambda epoch: False], **options)
+    assert actual.stop_reason == "enough"
+    assert seen == [(k, actual.losses[k], 1.0, 2.0) for k in (0, 1)]
+    assert fit(both, data(), 5, callbacks=[enough], **options) == actual
     assert fit(lambda x: 1.0, [X], 5, callbacks=[lambda epoch: True]).losses == [1.0]
 
 
@@ -251,10 +253,10 @@ def test_sigterm_between_epochs_ends_it_as_well(epochs, tmp_path):
         )
     assert caught.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
-    found = w.value
+    actual = w.value
     step, state, w = training()
     assert fit(step, data(), 1, state=state, checkpoint=path).measures == [0.0]
-    np.testing.assert_array_equal(w.value, found)
+    np.testing.assert_array_equal(w.value, actual)
 
 
 @pytest.mark.parametrize(("path", "error"), [("no/run.npz", OSError), ("run.pt", ArgumentError)])
@@ -348,18 +350,18 @@ def test_the_bar_of_tqdm_itself(capsys):
 
 
 def test_scalars_of_an_epoch_are_written_for_tensorboard(tmp_path):
-    found = []
+    actual = []
 
     class Writer:
         def add_scalar(self, name, value, step):
-            found.append((name, value, step))
+            actual.append((name, value, step))
 
     measures = iter([3.0, 2.0])
     fit(
         lambda x: {"loss": 0.5, "accuracy": 1.0}, [1], 2, validate=lambda: next(measures),
         callbacks=[TensorBoard(writer=Writer())],
     )  # fmt: skip
-    assert found == [
+    assert actual == [
         (name, value, step)
         for step, measure in ((0, 3.0), (1, 2.0))
         for name, value in (("loss", 0.5), ("accuracy", 1.0), ("measure", measure))

@@ -238,12 +238,12 @@ class Reader(sg.nn.Module):
 
     def forward(self, x: sg.Value, scale: float = 1.0) -> tuple[sg.Value, sg.Value]:
         out, (h, c) = self.lstm(x)
-        found, last = self.gru(out)
+        actual, last = self.gru(out)
         assert_type(
-            (out, h, c, found, last), tuple[sg.Value, sg.Value, sg.Value, sg.Value, sg.Value]
+            (out, h, c, actual, last), tuple[sg.Value, sg.Value, sg.Value, sg.Value, sg.Value]
         )
         assert_type(self.block(out), sg.Value)
-        return self.block(found) * scale, h + c
+        return self.block(actual) * scale, h + c
 
 
 def modules() -> None:

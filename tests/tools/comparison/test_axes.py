@@ -208,9 +208,9 @@ def test_a_file_has_an_axis(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_report_says_which_axis() -> None:
-    found = compare(unrolled, SEQUENCES, CLASSES, batches=[4], seconds=0.0, torch=False)
-    assert [pair.at for pair in found.batches] == [4, COUNT]
+    actual = compare(unrolled, SEQUENCES, CLASSES, batches=[4], seconds=0.0, torch=False)
+    assert [pair.at for pair in actual.batches] == [4, COUNT]
     said = "batch size 10 (axis 1 of x, axis 0 of y: the loss adds up over it)"
-    assert found.about_batch == said
-    assert found.as_json()["batch_axes"] in said
-    assert said in found._repr_html_()
+    assert actual.about_batch == said
+    assert actual.as_json()["batch_axes"] in said
+    assert said in actual._repr_html_()

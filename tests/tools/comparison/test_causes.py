@@ -64,10 +64,10 @@ def test_the_tape_holds_all_gradients_when_it_is_fullest() -> None:
 def test_the_compiled_step_stores_no_gradient_of_the_weight() -> None:
     chosen = made()
     plan = DefineThenRun(chosen).plan(32)
-    found = of_plan("compiled", plan)
-    assert found.total <= plan.peak_bytes <= found.total + 64 * len(plan.placements)
-    assert found.gradients < 4 * 40 * 300
-    assert found.kept >= 4 * 32 * 300  # the activation
+    actual = of_plan("compiled", plan)
+    assert actual.total <= plan.peak_bytes <= actual.total + 64 * len(plan.placements)
+    assert actual.gradients < 4 * 40 * 300
+    assert actual.kept >= 4 * 32 * 300  # the activation
 
 
 @pytest.mark.slow
@@ -115,10 +115,10 @@ def test_what_makes_most_temporaries(kind: str) -> None:
 
     chosen = program(step, (x,))
     with restore_afterwards(chosen):
-        found = tape_memory(chosen, chosen.draw(chosen.batch_size, RANDOM)).causes
-    wanted = {"draws": RANDOM_NUMBERS, "narrow": NARROW, "forward": FORWARD, "backward": BACKWARD}
-    assert found.of == wanted[kind]
-    said = why_other(found, Causes(TORCH, 0, 0, 0, found.total // 2))
+        actual = tape_memory(chosen, chosen.draw(chosen.batch_size, RANDOM)).causes
+    expected = {"draws": RANDOM_NUMBERS, "narrow": NARROW, "forward": FORWARD, "backward": BACKWARD}
+    assert actual.of == expected[kind]
+    said = why_other(actual, Causes(TORCH, 0, 0, 0, actual.total // 2))
     assert said.startswith("The tape holds 2.0")
 
 
@@ -132,10 +132,10 @@ def test_what_makes_most_temporaries(kind: str) -> None:
 def test_an_arena_above_pytorch_has_a_reason(arena: int, parts: Any, said: str) -> None:
     """By hand: PyTorch holds 200 bytes, of which 110 are kept, 40 gradients, 50 temporaries."""
     torch = Causes(TORCH, 110, 40, 0, 50)
-    found = why_more(arena, Causes("compiled", *parts), torch, ["64 B file.py:1"])
-    assert found.startswith(f"The compiled step holds {said}" if said else "")
-    assert found.endswith("The largest at the peak: 64 B file.py:1." if said else "")
-    assert bool(found) == bool(said)
+    actual = why_more(arena, Causes("compiled", *parts), torch, ["64 B file.py:1"])
+    assert actual.startswith(f"The compiled step holds {said}" if said else "")
+    assert actual.endswith("The largest at the peak: 64 B file.py:1." if said else "")
+    assert bool(actual) == bool(said)
 
 
 def test_bytes_of_pytorch_by_hand() -> None:
@@ -153,9 +153,9 @@ def test_bytes_of_pytorch_by_hand() -> None:
 
         return distance
 
-    found = torch_memory(chosen, loss(0.0))
-    assert 2 <= found.tape / (4 * 256 * 8 * 4) <= 5  # kept, and the derivative of the square
-    assert found.causes is not None
+    actual = torch_memory(chosen, loss(0.0))
+    assert 2 <= actual.tape / (4 * 256 * 8 * 4) <= 5  # kept, and the derivative of the square
+    assert actual.causes is not None
     other = torch_memory(chosen, loss(1.0))
     assert (other.tape, other.causes) == (0, None)
     assert "another program" in other.reason

@@ -61,25 +61,25 @@ def test_both_ways_train_alike(name):
 
 
 @pytest.mark.slow
-def test_every_figure_is_there(found):
-    assert [pair.at for pair in found.batches] == [2, 8]
-    assert set(found.first) == {TAPE, EMPTY, WARM}
-    for pair in (*found.batches, found.forward):
+def test_every_figure_is_there(actual):
+    assert [pair.at for pair in actual.batches] == [2, 8]
+    assert set(actual.first) == {TAPE, EMPTY, WARM}
+    for pair in (*actual.batches, actual.forward):
         for timing in (pair.by_run, pair.then_run):
             assert timing.cpu > 0
             assert timing.waiting > 0.5
         low, high = pair.ratios
         assert 0 < low <= high
-    assert found.threads == 1
-    assert found.first[TAPE].compile == 0
-    assert found.first[EMPTY].compile > 0
-    assert [each.at for each in found.memories] == [2, 8]
-    assert all(each.tape > 0 for each in found.memories)
-    assert found.holds
-    assert max(found.agreement.losses, found.agreement.parameters) < 1e-5
-    counts = [work.operations for work in found.work]
+    assert actual.threads == 1
+    assert actual.first[TAPE].compile == 0
+    assert actual.first[EMPTY].compile > 0
+    assert [each.at for each in actual.memories] == [2, 8]
+    assert all(each.tape > 0 for each in actual.memories)
+    assert actual.holds
+    assert max(actual.agreement.losses, actual.agreement.parameters) < 1e-5
+    counts = [work.operations for work in actual.work]
     assert counts[0] > counts[-1]
-    data = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    data = json.loads(json.dumps(actual.as_json(), allow_nan=False))
     assert (data["schema"], data["holds"], data["threads"]) == (9, True, 1)
     assert data["program"].startswith("staticgrad-ir")
 
@@ -124,8 +124,8 @@ def test_a_plan_of_a_tradeoff_runs_without_another_search():
     batch = chosen.draw(8, np.random.default_rng(0))
     executor = ways[0].compiled._executor.with_plan(plan)
     for _ in range(2):
-        found, kept = executor.run(batch), ways[1].call(batch)
-        np.testing.assert_array_equal(found["loss"], kept["loss"])
+        actual, kept = executor.run(batch), ways[1].call(batch)
+        np.testing.assert_array_equal(actual["loss"], kept["loss"])
     assert executor.latest is plan
     assert executor.run(chosen.draw(4, np.random.default_rng(0))).keys() == {"loss"}  # its plan
     assert executor.latest is not plan

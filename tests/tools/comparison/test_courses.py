@@ -65,35 +65,35 @@ def test_sums_of_a_course_by_hand() -> None:
     """By hand: 3 steps take 3 s on the tape; compiled 1.5 + 2 + 0.5 = 4 s."""
     tape, compiled = course(0.0, [1.0, 1.0, 1.0, 9.0]), course(1.0, [0.5, 2.0, 0.5])
     assert compiled.ends() == (2.0, 4.0, 4.5)
-    found = compared([tape], [compiled], (3.0, 3.0), changing=True)
-    assert found.course_steps == 3
-    assert (found.spent(TAPE), found.spent(EMPTY)) == (3.0, 4.0)
-    time, what = table.headline(found)
+    actual = compared([tape], [compiled], (3.0, 3.0), changing=True)
+    assert actual.course_steps == 3
+    assert (actual.spent(TAPE), actual.spent(EMPTY)) == (3.0, 4.0)
+    time, what = table.headline(actual)
     assert time == "0.75x"
     assert "3.00 s and 4.00 s" in what
-    assert table.paid(found, EMPTY) == "not in 3 steps"
-    assert "3 steps with 2 different shapes take 4.00 s compiled" in " ".join(found._of_sizes)
+    assert table.paid(actual, EMPTY) == "not in 3 steps"
+    assert "3 steps with 2 different shapes take 4.00 s compiled" in " ".join(actual._of_sizes)
 
 
 def test_the_compiled_way_is_ahead_from_a_step_on() -> None:
     tape = course(0.0, [1.0] * 6)
-    found = compared([tape], [course(1.5, [0.5] * 6)], (3.0, 3.0), changing=True)
-    assert found.break_even[EMPTY] == Interval(3.0, 3.0)  # 1.5 + 3 * 0.5 = 3 * 1
+    actual = compared([tape], [course(1.5, [0.5] * 6)], (3.0, 3.0), changing=True)
+    assert actual.break_even[EMPTY] == Interval(3.0, 3.0)  # 1.5 + 3 * 0.5 = 3 * 1
     late = course(1.5, [0.5] * 3 + [9.0] * 3)
-    found = compared([tape], [course(1.5, [0.5] * 6), late], (3.0, 3.0), changing=True)
-    assert found.break_even[EMPTY] == Interval(3.0, None)
-    assert table.paid(found, EMPTY) == "3 or later"
+    actual = compared([tape], [course(1.5, [0.5] * 6), late], (3.0, 3.0), changing=True)
+    assert actual.break_even[EMPTY] == Interval(3.0, None)
+    assert table.paid(actual, EMPTY) == "3 or later"
 
 
 def test_break_even_is_an_interval() -> None:
     """By hand: 9 to 19 s later, and 1 to 4 s gained per step."""
     tape = [course(0.0, [1.0], 1.0)]
     compiled = [course(0.0, [1.0], 10.0), course(0.0, [1.0], 20.0)]
-    found = compared(tape, compiled, (2.0, 5.0), changing=False)
-    assert found.break_even[EMPTY] == Interval(9 / 4, 19.0)
-    assert table.paid(found, EMPTY) == "2 to 19"
-    found = compared(tape, compiled, (0.9, 5.0), changing=False)
-    assert found.break_even[EMPTY] == Interval(9 / 4, None)
+    actual = compared(tape, compiled, (2.0, 5.0), changing=False)
+    assert actual.break_even[EMPTY] == Interval(9 / 4, 19.0)
+    assert table.paid(actual, EMPTY) == "2 to 19"
+    actual = compared(tape, compiled, (0.9, 5.0), changing=False)
+    assert actual.break_even[EMPTY] == Interval(9 / 4, None)
     assert compared(tape, compiled, (0.8, 0.9), changing=False).break_even[EMPTY].low is None
 
 
@@ -130,15 +130,15 @@ def test_the_refusal_of_a_growing_loop_is_at_the_loop() -> None:
 
 @pytest.mark.slow
 def test_sequences_that_grow() -> None:
-    found = compare(recurrent, sequences, seconds=0.0)
-    assert isinstance(found, Comparison)
-    assert found.changes is not None
-    assert (found.changes.graphs, found.changes.shapes) == (3, 3)
-    tape, compiled = found.held[TAPE], found.held["compiled"]
+    actual = compare(recurrent, sequences, seconds=0.0)
+    assert isinstance(actual, Comparison)
+    assert actual.changes is not None
+    assert (actual.changes.graphs, actual.changes.shapes) == (3, 3)
+    tape, compiled = actual.held[TAPE], actual.held["compiled"]
     assert len({*compiled}) == len({*tape}) == 3
-    assert found.spent("compiled, kernels in memory") > 0
-    json.dumps(found.as_json(), allow_nan=False)
-    assert f"the time of {found.course_steps} steps" in page(found)
+    assert actual.spent("compiled, kernels in memory") > 0
+    json.dumps(actual.as_json(), allow_nan=False)
+    assert f"the time of {actual.course_steps} steps" in page(actual)
 
 
 def test_a_loop_that_does_not_end_is_stopped_at_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,9 +171,9 @@ def test_steps_without_a_graph_go_on_training() -> None:
             loss = ((x @ w - y) ** 2).mean()
         return loss
 
-    found = compare(step, x, x @ np.array([1.0, 2.0, 3.0]), seconds=0.0)
-    assert isinstance(found, TapeAlone)
-    assert found.operations[0] > 3 * min(found.operations)
-    assert found.batch_axes.startswith("axis 0 of x, y")  # with other numbers it does not end
+    actual = compare(step, x, x @ np.array([1.0, 2.0, 3.0]), seconds=0.0)
+    assert isinstance(actual, TapeAlone)
+    assert actual.operations[0] > 3 * min(actual.operations)
+    assert actual.batch_axes.startswith("axis 0 of x, y")  # with other numbers it does not end
     np.testing.assert_array_equal(w.value, np.zeros(3))
-    assert str(Path(__file__).name) in found.refusal.line
+    assert str(Path(__file__).name) in actual.refusal.line

@@ -46,13 +46,13 @@ def hunt(found: Debugging, what: str) -> Hunt:
     return next(each for each in found.hunts if each.what == what)
 
 
-def test_all_is_planted_in_the_middle_and_found(found: Debugging) -> None:
-    assert [each.what for each in found.hunts] == [
+def test_all_is_planted_in_the_middle_and_found(actual: Debugging) -> None:
+    assert [each.what for each in actual.hunts] == [
         "a NaN", "a wrong shape", "a dead gradient", "the value and the gradient",
     ]  # fmt: skip
     middle = line_of("# the middle")
-    assert {each.line.split()[0] for each in found.hunts} == {middle}
-    assert found.holds
+    assert {each.line.split()[0] for each in actual.hunts} == {middle}
+    assert actual.holds
 
 
 def test_a_nan_is_named_at_its_line(found: Debugging) -> None:
@@ -239,14 +239,14 @@ def test_a_program_of_numbers_alone_has_no_place() -> None:
         find_mistakes(lambda x: x, np.float64(2.0))
 
 
-def test_a_report_prints_and_is_data_and_a_page(found: Debugging) -> None:
-    lines = str(found).splitlines()
-    assert len(lines) == 2 + 2 * len(found.hunts)
+def test_a_report_prints_and_is_data_and_a_page(actual: Debugging) -> None:
+    lines = str(actual).splitlines()
+    assert len(lines) == 2 + 2 * len(actual.hunts)
     assert lines[2].split()[-1]
-    html = found._repr_html_()
-    assert html.count("<details") == 2 * len(found.hunts)
+    html = actual._repr_html_()
+    assert html.count("<details") == 2 * len(actual.hunts)
     assert "inner sizes differ, 5 != 4" in html
-    read = json.loads(json.dumps(found.as_json()))
+    read = json.loads(json.dumps(actual.as_json()))
     assert read["hunts"][0]["by_run"]["actions"][0]["shown"] == "loss nan"
 
 
@@ -269,6 +269,6 @@ def test_a_line_in_a_loop_that_computes_numbers_too_is_found():
         states = sg.ode.rk4(lambda t, y: -rate * y, first, np.linspace(0.0, 1.0, 5))
         return (states**2).mean()
 
-    found = find_mistakes(solved, np.ones(3))
-    assert found.holds
-    assert "a NaN" in [hunt.what for hunt in found.hunts]
+    actual = find_mistakes(solved, np.ones(3))
+    assert actual.holds
+    assert "a NaN" in [hunt.what for hunt in actual.hunts]

@@ -33,20 +33,20 @@ def halved_while_large(x: Any, y: Any) -> Any:
 def test_a_while_on_a_value_is_measured_on_the_tape() -> None:
     """Each step records as many operations as its numbers lead to."""
     before = W.value.copy()
-    found = compare(halved_while_large, X, Y, seconds=0.0)
-    assert isinstance(found, TapeAlone)
-    assert "bool() needs a number" in found.refusal.message
-    assert found.refusal.text == "while loss > 0.01:"
-    assert found.refusal.line.startswith("test_lessons.py:")
-    assert "sg.while_loop" in found.refusal.cure
+    actual = compare(halved_while_large, X, Y, seconds=0.0)
+    assert isinstance(actual, TapeAlone)
+    assert "bool() needs a number" in actual.refusal.message
+    assert actual.refusal.text == "while loss > 0.01:"
+    assert actual.refusal.line.startswith("test_lessons.py:")
+    assert "sg.while_loop" in actual.refusal.cure
     first = float(((X @ before - Y) ** 2).mean())
     halvings = int(np.ceil(np.log2(first / 0.01)))
-    assert found.losses[0] == pytest.approx(first * 0.5**halvings, rel=1e-5)
-    assert found.nbytes > 0
-    assert found.tape.cpu > 0
+    assert actual.losses[0] == pytest.approx(first * 0.5**halvings, rel=1e-5)
+    assert actual.nbytes > 0
+    assert actual.tape.cpu > 0
     np.testing.assert_array_equal(W.value, before)
-    assert json.loads(json.dumps(found.as_json()))["refusal"]["text"] == "while loss > 0.01:"
-    assert "while loss &gt; 0.01:" in page(found)
+    assert json.loads(json.dumps(actual.as_json()))["refusal"]["text"] == "while loss > 0.01:"
+    assert "while loss &gt; 0.01:" in page(actual)
 
 
 @pytest.mark.slow
@@ -63,13 +63,13 @@ def test_graphs_of_n_nodes_and_e_edges() -> None:
         nodes = random.normal(size=(n, 3)).astype("float32")
         return nodes, random.integers(0, n, e), random.integers(0, n, e)
 
-    found = compare(loss, draw, seconds=0.0)
-    assert isinstance(found, Comparison)
-    assert found.holds, found.agreement.problem
-    assert found.changes is not None
-    assert {*found.changes.sizes} == {"nodes.shape[0]", "source.shape[0]", "target.shape[0]"}
-    assert found.changes.graphs == 2  # that of the first call, then one with named sizes
-    assert found.changes.plans == found.changes.shapes > 1
+    actual = compare(loss, draw, seconds=0.0)
+    assert isinstance(actual, Comparison)
+    assert actual.holds, actual.agreement.problem
+    assert actual.changes is not None
+    assert {*actual.changes.sizes} == {"nodes.shape[0]", "source.shape[0]", "target.shape[0]"}
+    assert actual.changes.graphs == 2  # that of the first call, then one with named sizes
+    assert actual.changes.plans == actual.changes.shapes > 1
 
 
 FILE = """

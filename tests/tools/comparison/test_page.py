@@ -74,20 +74,20 @@ class Reader(HTMLParser):
             self.texts.setdefault(self.open[-1], []).append(data)
 
 
-def test_debugging_is_one_folded_row(found: Comparison) -> None:
+def test_debugging_is_one_folded_row(actual: Comparison) -> None:
     """The NaN is named at a line of the model in both ways; the row says in how many actions."""
-    assert found.debugging is not None
-    assert found.debugging.holds
-    assert {"a NaN", "the value and the gradient"} <= {h.what for h in found.debugging.hunts}
-    text = page(found)
-    summary = escape(found.debugging.summary)
+    assert actual.debugging is not None
+    assert actual.debugging.holds
+    assert {"a NaN", "the value and the gradient"} <= {h.what for h in actual.debugging.hunts}
+    text = page(actual)
+    summary = escape(actual.debugging.summary)
     assert (
         f"<details><summary>Debugging: a mistake is planted, and looked for each way. {summary}"
         in text
     )
     assert "a NaN 2 and 2" in summary
     assert "log makes NaN out of finite numbers" in text
-    assert found.as_json()["debugging"]["hunts"][0]["by_run"]["found"] is True
+    assert actual.as_json()["debugging"]["hunts"][0]["by_run"]["found"] is True
 
 
 @pytest.fixture(scope="module")
@@ -105,17 +105,17 @@ def found(net: Net) -> Comparison:
 
 
 @pytest.mark.slow
-def test_a_module_is_compared(found: Comparison) -> None:
-    assert found.holds, found.agreement.problem
-    assert (found.model, found.batch_size, found.parameters) == ("Net", 12, 57)
-    assert [pair.at for pair in found.batches] == [6, 12]
-    lines = {each for cost in found.anatomy.costs for each in cost.lines}
+def test_a_module_is_compared(actual: Comparison) -> None:
+    assert actual.holds, actual.agreement.problem
+    assert (actual.model, actual.batch_size, actual.parameters) == ("Net", 12, 57)
+    assert [pair.at for pair in actual.batches] == [6, 12]
+    lines = {each for cost in actual.anatomy.costs for each in cost.lines}
     assert any("up Linear" in line for line in lines), "modules are scopes"
-    assert found.timelines[0].name == "tape"
-    tape = found.timelines[0].nbytes
-    assert max(tape) >= found.memory.tape > 0  # Python's objects, too
-    for each in found.timelines[1:]:
-        assert max(each.nbytes) <= found.memory.arena[each.name]
+    assert actual.timelines[0].name == "tape"
+    tape = actual.timelines[0].nbytes
+    assert max(tape) >= actual.memory.tape > 0  # Python's objects, too
+    for each in actual.timelines[1:]:
+        assert max(each.nbytes) <= actual.memory.arena[each.name]
         assert len(each.phases) == len(each.nbytes)
 
 

@@ -61,15 +61,15 @@ def test_a_step_in_pytorch(torch: Any) -> None:
         adam.step()
         return found
 
-    found = rows(step, torch=in_torch)
+    actual = rows(step, torch=in_torch)
     for name in (TORCH, COMPILED_TORCH):
-        assert not found[name].reason
-        assert found[name].losses < 1e-5
-        assert found[name].first > 0
+        assert not actual[name].reason
+        assert actual[name].losses < 1e-5
+        assert actual[name].first > 0
         # at least the difference and the square: 2 arrays of 16 floats
-        assert 2 * 16 * 4 <= found[name].tape < 4096
+        assert 2 * 16 * 4 <= actual[name].tape < 4096
     np.testing.assert_array_equal(w.detach().numpy(), START)
-    assert found[JAX].reason == "no program: jax=(step, state), or --jax"
+    assert actual[JAX].reason == "no program: jax=(step, state), or --jax"
     way = peers._makers(program(step, (X, Y)), in_torch, None, peers.ExitStack())[TORCH]()
     first = way.step({"x": X, "y": Y})
     assert way.step({"x": X, "y": Y}) < first
@@ -190,9 +190,9 @@ def test_a_program_without_a_graph_stands_beside_the_tape(torch: Any) -> None:
 
         return step
 
-    found = compare(until, X, Y, torch=in_torch, seconds=0.0)
-    assert isinstance(found, TapeAlone)
-    both = {each.name: each for each in found.peers}
+    actual = compare(until, X, Y, torch=in_torch, seconds=0.0)
+    assert isinstance(actual, TapeAlone)
+    both = {each.name: each for each in actual.peers}
     assert both[TORCH].reason == ""
     assert both[TORCH].losses < 1e-5
     assert both[TORCH].pair is not None
@@ -200,18 +200,18 @@ def test_a_program_without_a_graph_stands_beside_the_tape(torch: Any) -> None:
     assert both[JAX].reason.startswith("no program")
     *timed, last = taken[-28:-8] + taken[-1:]  # the others are under the profiler
     assert min(timed) == max(timed) == last > 1
-    shown = table.peers(found)
+    shown = table.peers(actual)
     assert [row[0] for row in shown.rows] == [
         "by run: staticgrad's tape", "by run: PyTorch", "then run: torch.compile", "then run: JAX",
     ]  # fmt: skip
     assert {len(row) for row in shown.rows} == {1 + len(shown.heads)}
-    assert "then run: torch.compile" in page(found)
+    assert "then run: torch.compile" in page(actual)
 
 
 def test_without_the_libraries_rows_have_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
-    found = rows(loss, jax=lambda x, y: x)
-    assert [each.reason for each in found.values()] == [
+    actual = rows(loss, jax=lambda x, y: x)
+    assert [each.reason for each in actual.values()] == [
         "PyTorch is not installed", "JAX is not installed",
     ]  # fmt: skip
     assert [*rows(loss, torch=False)] == [JAX]

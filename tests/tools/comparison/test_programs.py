@@ -155,9 +155,9 @@ def test_a_file_with_a_module_and_arrays(tmp_path: Path) -> None:
     try:
         for spec in (str(path), f"{path}:net"):
             path.write_text(text)
-            found = subject(spec)
-            assert found.name == "Linear"
-            assert found.batch_size == 4
+            actual = subject(spec)
+            assert actual.name == "Linear"
+            assert actual.batch_size == 4
             path.write_text(text + "x_test = x[:2]\n")
             with pytest.raises(ArgumentError, match="the module 'net' and x") as caught:
                 subject(spec)

@@ -110,13 +110,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_of_programs(folder: Path) -> None:
-    found = suite.run(folder, seconds=0.0, first=False)
-    broken, good = found.rows
+    actual = suite.run(folder, seconds=0.0, first=False)
+    broken, good = actual.rows
     assert (broken.name, good.name) == ("broken_of_suite", "good_of_suite")
     assert broken.problem
     assert broken.pair is None
     assert not good.problem
-    assert not found.holds
+    assert not actual.holds
     assert good.pair is not None
     assert good.pair.by_run.cpu > 0
     assert good.tape > 4 * 16 * 200  # the activation, at least
@@ -124,30 +124,30 @@ def test_a_folder_of_programs(folder: Path) -> None:
     assert good.predicted >= 1.0
     assert good.measured > 0
     assert good.lines == 2  # wide, and the sum that reads it
-    data = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    data = json.loads(json.dumps(actual.as_json(), allow_nan=False))
     assert (data["holds"], len(data["rows"])) == (False, 2)
-    text = found.html()
+    text = actual.html()
     assert "good_of_suite" in text
     assert escape(broken.problem) in text
-    for table in found.tables():
+    for table in actual.tables():
         assert all(len(row) == len(table.heads) + 1 for row in table.rows)
 
 
 def test_a_program_is_added_by_one_file(folder: Path) -> None:
     """One without a graph has the figures of the tape, and nothing disagrees."""
     (folder / "added_of_suite.py").write_text(ADDED)
-    found = suite.run(folder, names=["added_of_suite"], small=True)
-    (row,) = found.rows
-    assert found.holds
+    actual = suite.run(folder, names=["added_of_suite"], small=True)
+    (row,) = actual.rows
+    assert actual.holds
     assert (row.batch_size, row.problem) == (20, "")
     assert row.batch_axes.startswith("axis 1 of x, axis 0 of y")
     assert "bool() needs a number" in row.refusal
     assert row.alone is not None
     assert row.alone.cpu > 0
     assert row.tape > 2 * 8 * 20
-    assert [table.title for table in found.tables()] == ["time of a step", "bytes of a step"]
-    assert [*found.tables()[0].heads] == ["tape"]
-    assert any(row.refusal in text for text in found.reasons)
+    assert [table.title for table in actual.tables()] == ["time of a step", "bytes of a step"]
+    assert [*actual.tables()[0].heads] == ["tape"]
+    assert any(row.refusal in text for text in actual.reasons)
 
 
 def test_a_program_without_a_graph_has_the_bytes_of_pytorch(tmp_path: Path) -> None:

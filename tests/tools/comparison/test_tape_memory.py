@@ -76,7 +76,7 @@ def test_small_arrays_are_counted_where_they_are_most() -> None:
 
     chosen = program(step, (x, x.sum(2, keepdims=True)))
     with restore_afterwards(chosen):
-        found = tape_memory(chosen, chosen.draw(25, random))
-    assert 4 * 25 * 4 <= found.peak < 3000
-    assert found.causes.kept >= 4 * 25 * 4
-    assert found.causes.total == found.peak
+        actual = tape_memory(chosen, chosen.draw(25, random))
+    assert 4 * 25 * 4 <= actual.peak < 3000
+    assert actual.causes.kept >= 4 * 25 * 4
+    assert actual.causes.total == actual.peak

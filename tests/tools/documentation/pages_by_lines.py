@@ -10,23 +10,23 @@ def read_by_lines(page):
 
     Returns the programs as [source, output, whether a solution, picture] and the lines of words.
     """
-    found, words = [], []
+    actual, words = [], []
     language = folded = None
     for line in page.read_text("utf-8").splitlines():
         if language is not None:
             if line == "```":
                 language = None
             elif language == "python":
-                found[-1][0].append(line)
-            elif language == "text" and found:
-                found[-1][1].append(line)
+                actual[-1][0].append(line)
+            elif language == "text" and actual:
+                actual[-1][1].append(line)
         elif line.startswith("```"):
             language = line[3:]
             if language == "python":
-                found.append([[], [], folded is not None, ""])
+                actual.append([[], [], folded is not None, ""])
         elif line.startswith("!["):
-            assert not found[-1][3], "a program draws one picture"
-            found[-1][3] = line.rpartition("(")[2].removesuffix(")")
+            assert not actual[-1][3], "a program draws one picture"
+            actual[-1][3] = line.rpartition("(")[2].removesuffix(")")
         elif line.startswith("<details"):
             folded = line
         elif line == "</details>":
@@ -34,7 +34,7 @@ def read_by_lines(page):
         else:
             words.append(line)
     assert language is folded is None, "each is closed"
-    return found, words
+    return actual, words
 
 
 def cells(name, kind):

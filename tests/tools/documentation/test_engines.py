@@ -145,10 +145,10 @@ def test_second_derivatives_are_one_more_application_of_the_rules(compiler):
     (first,) = compiler["grad"](compiler["total"](compiler["tanh"](t) * t), [t])
     (second,) = compiler["grad"](compiler["total"](first), [t])
     point = np.linspace(-1, 1, 6).reshape(2, 3)
-    found = compiler["compiled"]([first, second], jit=False)({"t": point})
+    actual = compiler["compiled"]([first, second], jit=False)({"t": point})
     h = np.tanh(point)
     d = 1 - h * h
-    same(found, [h + point * d, 2 * d - 2 * point * h * d])
+    same(actual, [h + point * d, 2 * d - 2 * point * h * d])
 
 
 def test_products_of_results_that_are_repeated_or_transposed(compiler):

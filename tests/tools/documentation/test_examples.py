@@ -137,10 +137,10 @@ TEXTS = (*PAGES, "docs/decisions.md")
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("page", PAGES)
 def test_programs_print_what_the_page_says(page):
-    found = programs(ROOT / page)
-    assert found
-    printed = outputs([source for source, _ in found])
-    assert [text.rstrip() for text in printed] == [text.rstrip() for _, text in found]
+    actual = programs(ROOT / page)
+    assert actual
+    printed = outputs([source for source, _ in actual])
+    assert [text.rstrip() for text in printed] == [text.rstrip() for _, text in actual]
 
 
 @pytest.mark.parametrize("page", PAGES)  # a log of decisions names files of its time

@@ -63,9 +63,9 @@ def test_formulas_are_the_slopes_of_their_functions(monkeypatch):
     [lambda x, y: y / (x - (y - x)), lambda x, y: -(x - y) * (x / y), lambda x, y: x - (y - x) * y],
 )
 def test_formulas_have_the_parentheses_that_they_need(f):
-    found, x, y, step = derivatives(f, ("x", "y")), 0.7, 0.4, 1e-6
-    assert eval(found["x"]) == pytest.approx((f(x + step, y) - f(x - step, y)) / (2 * step))
-    assert eval(found["y"]) == pytest.approx((f(x, y + step) - f(x, y - step)) / (2 * step))
+    actual, x, y, step = derivatives(f, ("x", "y")), 0.7, 0.4, 1e-6
+    assert eval(actual["x"]) == pytest.approx((f(x + step, y) - f(x - step, y)) / (2 * step))
+    assert eval(actual["y"]) == pytest.approx((f(x, y + step) - f(x, y - step)) / (2 * step))
 
 
 def test_what_is_too_long_or_not_by_elements_has_no_formula():

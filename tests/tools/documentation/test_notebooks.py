@@ -155,10 +155,10 @@ def test_a_page_says_how_long_it_takes(name):
 
 @pytest.mark.slow
 def test_the_cells_of_the_exercises_run_one_after_the_other():
-    found = cells("exercises", "code")
-    said = outputs(["\n".join(lines) + "\n" for lines, _ in found])
+    actual = cells("exercises", "code")
+    said = outputs(["\n".join(lines) + "\n" for lines, _ in actual])
     shown = [[line.rstrip() for line in text.rstrip().splitlines()] for text in said]
-    assert shown == [printed(cell) for _, cell in found]
+    assert shown == [printed(cell) for _, cell in actual]
     assert "".join(said).split("\n").count("right") == 12
 
 
@@ -213,15 +213,15 @@ def test_slides_have_what_the_page_has(name):
     exporter = nbconvert.SlidesExporter(config=config)
     html, _ = exporter.from_filename(str(notebook_file(name)))
     programs, words = read_by_lines(GUIDE / f"{name}.md")
-    found = Sections(html)
-    assert found.depths.count(1) == sum(line.startswith(("# ", "## ")) for line in words)
-    text = " ".join("".join(found.text).split())
+    actual = Sections(html)
+    assert actual.depths.count(1) == sum(line.startswith(("# ", "## ")) for line in words)
+    text = " ".join("".join(actual.text).split())
     for source, *_ in programs:
         for line in source:
             assert " ".join(line.split()) in text
     assert ANSWER not in text
     pictures = [picture for *_, picture in programs if picture]
-    assert found.pictures == len(pictures)
+    assert actual.pictures == len(pictures)
 
 
 @pytest.mark.parametrize("name", COURSE)

@@ -113,18 +113,18 @@ def test_each_function_of_numpy_is_on_its_page_once_where_it_belongs():
     covered, rest = page.split("## Covered")[1].split("Answered at once")
     at_once = rest.partition("\n")[0]
     missing = re.sub(r"\*\*.*?\*\*", "", page.split("## Missing, and why")[1])
-    found = [re.findall(r"`(\w+)`", text) for text in (covered, at_once, missing)]
+    actual = [re.findall(r"`(\w+)`", text) for text in (covered, at_once, missing)]
     functions = {n for n in dir(np) if n in np.__all__ and inspect.isroutine(getattr(np, n))}
     functions |= {n for n in np.__all__ if isinstance(getattr(np, n), np.ufunc)}
-    listed = [name for part in (found[0], found[2]) for name in part]
+    listed = [name for part in (actual[0], actual[2]) for name in part]
     assert sorted(listed) == sorted({*listed}), "once"
-    assert functions - {*listed} - {*found[1]} == set()
-    assert f"Of the {len({*listed, *found[1]})} functions" in page
-    assert f", {len(found[0])} take values" in page
+    assert functions - {*listed} - {*actual[1]} == set()
+    assert f"Of the {len({*listed, *actual[1]})} functions" in page
+    assert f", {len(actual[0])} take values" in page
     for name, own in re.findall(r"`(\w+)` \(sg\.(\w+)\)", covered):
         assert name not in sg.__all__ or getattr(sg, name) is getattr(sg, own), name
         assert own in sg.__all__, name
-    plain = {*found[0]} - {name for name, _ in re.findall(r"`(\w+)` \(sg\.(\w+)\)", covered)}
+    plain = {*actual[0]} - {name for name, _ in re.findall(r"`(\w+)` \(sg\.(\w+)\)", covered)}
     assert plain <= {*sg.__all__}
 
 
@@ -171,15 +171,15 @@ def test_rows_of_the_names_of_pytorch_and_scipy_say_what_signatures_have():
 
 
 def test_the_page_of_other_names_has_each_answer_beside_its_name():
-    found = {}
+    actual = {}
     for names, answer in rows(other_names.page()):
         for name in re.findall(r"`([^`]+)`", names):
-            found.setdefault(name, []).append(answer)
+            actual.setdefault(name, []).append(answer)
     tables = (hints.INSTEAD, hints.METHODS, hints.OF_TENSORS, hints.OF_MODULES,
               hints.OF_OPTIMIZERS, calls.ARGUMENTS)  # fmt: skip
     pairs = [(name, answer.replace("\n", "; ")) for t in tables for name, answer in t.items()]
-    assert [name for name, answer in pairs if answer not in found.get(name, [])] == []
-    assert sum(map(len, found.values())) == len(pairs)
+    assert [name for name, answer in pairs if answer not in actual.get(name, [])] == []
+    assert sum(map(len, actual.values())) == len(pairs)
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -209,22 +209,22 @@ def test_nodes_of_the_models_on_the_page_of_passes_are_counted():
     figures = {row[0]: row[1:] for row in rows(page) if len(row) == 1 + len(MODELS)}
     for k, build in enumerate(MODELS.values()):
         graph = build()
-        for found, when in ((graph, "built"), (pipeline("O1")(graph), "after O1")):
-            assert figures[f"nodes {when}"][k] == f"{len(found.nodes):,}"
+        for actual, when in ((graph, "built"), (pipeline("O1")(graph), "after O1")):
+            assert figures[f"nodes {when}"][k] == f"{len(actual.nodes):,}"
 
 
 def test_the_page_of_doors_has_each_cell_of_the_grid():
     lines = [line for line in cells.GRID.read_text("utf-8").splitlines() if "|" in line]
     heads, *grid = [[c.strip() for c in line.split("|")] for line in lines if "open: " not in line]
     states = {(row[0], kind): s for row in grid for kind, s in zip(heads[1:], row[1:], strict=True)}
-    found, kinds = {}, []
+    actual, kinds = {}, []
     for line in cells.PAGE.read_text("utf-8").splitlines():
         if line.startswith("| |"):
             kinds = [cell.strip() for cell in line.split("|")[2:-1]]
         elif line.startswith("| "):
             door, *own = [cell.strip() for cell in line.split("|")[1:-1]]
-            found |= {(door, kind): state for kind, state in zip(kinds, own, strict=True)}
-    assert found == states
+            actual |= {(door, kind): state for kind, state in zip(kinds, own, strict=True)}
+    assert actual == states
 
 
 def test_figures_of_the_array_api_add_up():
@@ -244,11 +244,11 @@ def test_the_readme_has_the_times_of_the_run_that_it_names():
     shown = [row for row in shown if row[0].startswith("`")]
     assert len(shown) >= 4
     for name, *cell, ratio in shown:
-        found = [times[name.strip("`"), who] for who in ("staticgrad", "jax", "torch")]
+        actual = [times[name.strip("`"), who] for who in ("staticgrad", "jax", "torch")]
         assert [c.split()[1] for c in cell] == ["ms"] * 3
         said = [float(c.split()[0]) for c in cell]
-        assert said == pytest.approx([1e3 * t for t in found], rel=5e-3), name
-        assert float(ratio) == pytest.approx(found[0] / min(found[1:]), abs=6e-3), name
+        assert said == pytest.approx([1e3 * t for t in actual], rel=5e-3), name
+        assert float(ratio) == pytest.approx(actual[0] / min(actual[1:]), abs=6e-3), name
 
 
 @pytest.mark.parametrize("page", pages.PAGES)
