@@ -36,8 +36,7 @@ def with_gradients(outputs, wrt):
     floats = [v for v in outputs.values() if v.dtype.is_float]
     loss = sum((sg.sin(v).sum() for v in floats), sg.asarray(0.0, floats[0].dtype))
     return outputs | {
-        f"d{name}": slope
-        for name, slope in zip(wrt, sg.grad(loss, [*expected.values()]), strict=True)
+        f"d{name}": slope for name, slope in zip(wrt, sg.grad(loss, [*wrt.values()]), strict=True)
     }
 
 

@@ -38,25 +38,25 @@ def line_of(words: str, function: Any = loss) -> str:
 
 
 @pytest.fixture(scope="module")
-def found() -> Debugging:
+def debugging() -> Debugging:
     return find_mistakes(loss, X, Y)
 
 
-def hunt(found: Debugging, what: str) -> Hunt:
-    return next(each for each in found.hunts if each.what == what)
+def hunt(debugging: Debugging, what: str) -> Hunt:
+    return next(each for each in debugging.hunts if each.what == what)
 
 
-def test_all_is_planted_in_the_middle_and_found(actual: Debugging) -> None:
-    assert [each.what for each in actual.hunts] == [
+def test_all_is_planted_in_the_middle_and_found(debugging: Debugging) -> None:
+    assert [each.what for each in debugging.hunts] == [
         "a NaN", "a wrong shape", "a dead gradient", "the value and the gradient",
     ]  # fmt: skip
     middle = line_of("# the middle")
-    assert {each.line.split()[0] for each in actual.hunts} == {middle}
-    assert actual.holds
+    assert {each.line.split()[0] for each in debugging.hunts} == {middle}
+    assert debugging.holds
 
 
-def test_a_nan_is_named_at_its_line(found: Debugging) -> None:
-    both = hunt(found, "a NaN")
+def test_a_nan_is_named_at_its_line(debugging: Debugging) -> None:
+    both = hunt(debugging, "a NaN")
     for search in (both.by_run, both.then_run):
         first, last = search.actions
         assert first.shown == "loss nan"
@@ -66,9 +66,9 @@ def test_a_nan_is_named_at_its_line(found: Debugging) -> None:
 
 
 def test_a_wrong_shape_is_named_where_it_fails_and_by_a_graph_where_it_was_made(
-    found: Debugging,
+    debugging: Debugging,
 ) -> None:
-    both = hunt(found, "a wrong shape")
+    both = hunt(debugging, "a wrong shape")
     (error, shapes), (built,) = both.by_run.actions, both.then_run.actions
     for shown in (error.shown, built.shown):
         assert "matmul: inner sizes differ, 5 != 4" in shown
@@ -80,9 +80,9 @@ def test_a_wrong_shape_is_named_where_it_fails_and_by_a_graph_where_it_was_made(
     assert "f64[8, 5]" in shapes.shown
 
 
-def test_the_parameters_ahead_of_a_dead_gradient_are_named(found: Debugging) -> None:
+def test_the_parameters_ahead_of_a_dead_gradient_are_named(debugging: Debugging) -> None:
     """w0 lies ahead of the planted place, w1 too if the place is behind the product."""
-    both = hunt(found, "a dead gradient")
+    both = hunt(debugging, "a dead gradient")
     dead = "w0, w1" if both.line.endswith(("tanh", "matmul")) else "w0"
     assert (
         both.by_run.actions[0].shown.startswith("loss 0.") or "loss" in both.by_run.actions[0].shown
@@ -90,8 +90,8 @@ def test_the_parameters_ahead_of_a_dead_gradient_are_named(found: Debugging) -> 
     assert both.by_run.actions[-1].shown == both.then_run.actions[-1].shown == dead
 
 
-def test_the_value_and_the_gradient_are_those_by_hand(found: Debugging) -> None:
-    both = hunt(found, "the value and the gradient")
+def test_the_value_and_the_gradient_are_those_by_hand(debugging: Debugging) -> None:
+    both = hunt(debugging, "the value and the gradient")
     assert both.line.endswith("tanh")
     w0, w1, w2 = (p.value for p in W)
     value = np.tanh(np.tanh(X @ w0) @ w1)
@@ -101,7 +101,7 @@ def test_the_value_and_the_gradient_are_those_by_hand(found: Debugging) -> None:
     assert both.by_run.actions[0].shown == both.then_run.actions[0].shown == expected
 
 
-def test_nothing_stays_planted(found: Debugging) -> None:
+def test_nothing_stays_planted(debugging: Debugging) -> None:
     for kind in (Tensor, Symbolic):
         assert kind.bind.__func__.__qualname__ == f"{kind.__name__}.bind"
     before = [p.value.copy() for p in W]
@@ -239,14 +239,14 @@ def test_a_program_of_numbers_alone_has_no_place() -> None:
         find_mistakes(lambda x: x, np.float64(2.0))
 
 
-def test_a_report_prints_and_is_data_and_a_page(actual: Debugging) -> None:
-    lines = str(actual).splitlines()
-    assert len(lines) == 2 + 2 * len(actual.hunts)
+def test_a_report_prints_and_is_data_and_a_page(debugging: Debugging) -> None:
+    lines = str(debugging).splitlines()
+    assert len(lines) == 2 + 2 * len(debugging.hunts)
     assert lines[2].split()[-1]
-    html = actual._repr_html_()
-    assert html.count("<details") == 2 * len(actual.hunts)
+    html = debugging._repr_html_()
+    assert html.count("<details") == 2 * len(debugging.hunts)
     assert "inner sizes differ, 5 != 4" in html
-    read = json.loads(json.dumps(actual.as_json()))
+    read = json.loads(json.dumps(debugging.as_json()))
     assert read["hunts"][0]["by_run"]["actions"][0]["shown"] == "loss nan"
 
 

@@ -74,20 +74,20 @@ class Reader(HTMLParser):
             self.texts.setdefault(self.open[-1], []).append(data)
 
 
-def test_debugging_is_one_folded_row(actual: Comparison) -> None:
+def test_debugging_is_one_folded_row(comparison: Comparison) -> None:
     """The NaN is named at a line of the model in both ways; the row says in how many actions."""
-    assert actual.debugging is not None
-    assert actual.debugging.holds
-    assert {"a NaN", "the value and the gradient"} <= {h.what for h in actual.debugging.hunts}
-    text = page(actual)
-    summary = escape(actual.debugging.summary)
+    assert comparison.debugging is not None
+    assert comparison.debugging.holds
+    assert {"a NaN", "the value and the gradient"} <= {h.what for h in comparison.debugging.hunts}
+    text = page(comparison)
+    summary = escape(comparison.debugging.summary)
     assert (
         f"<details><summary>Debugging: a mistake is planted, and looked for each way. {summary}"
         in text
     )
     assert "a NaN 2 and 2" in summary
     assert "log makes NaN out of finite numbers" in text
-    assert actual.as_json()["debugging"]["hunts"][0]["by_run"]["found"] is True
+    assert comparison.as_json()["debugging"]["hunts"][0]["by_run"]["found"] is True
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def net() -> Net:
 
 
 @pytest.fixture(scope="module")
-def found(net: Net) -> Comparison:
+def comparison(net: Net) -> Comparison:
     before = net.state_dict()
     made = compare(net, X, CLASSES, batches=[6], seconds=0.0)
     after = net.state_dict()
@@ -105,23 +105,23 @@ def found(net: Net) -> Comparison:
 
 
 @pytest.mark.slow
-def test_a_module_is_compared(actual: Comparison) -> None:
-    assert actual.holds, actual.agreement.problem
-    assert (actual.model, actual.batch_size, actual.parameters) == ("Net", 12, 57)
-    assert [pair.at for pair in actual.batches] == [6, 12]
-    lines = {each for cost in actual.anatomy.costs for each in cost.lines}
+def test_a_module_is_compared(comparison: Comparison) -> None:
+    assert comparison.holds, comparison.agreement.problem
+    assert (comparison.model, comparison.batch_size, comparison.parameters) == ("Net", 12, 57)
+    assert [pair.at for pair in comparison.batches] == [6, 12]
+    lines = {each for cost in comparison.anatomy.costs for each in cost.lines}
     assert any("up Linear" in line for line in lines), "modules are scopes"
-    assert actual.timelines[0].name == "tape"
-    tape = actual.timelines[0].nbytes
-    assert max(tape) >= actual.memory.tape > 0  # Python's objects, too
-    for each in actual.timelines[1:]:
-        assert max(each.nbytes) <= actual.memory.arena[each.name]
+    assert comparison.timelines[0].name == "tape"
+    tape = comparison.timelines[0].nbytes
+    assert max(tape) >= comparison.memory.tape > 0  # Python's objects, too
+    for each in comparison.timelines[1:]:
+        assert max(each.nbytes) <= comparison.memory.arena[each.name]
         assert len(each.phases) == len(each.nbytes)
 
 
 @pytest.mark.slow
-def test_the_page_stands_alone(found: Comparison) -> None:
-    text = page(found)
+def test_the_page_stands_alone(comparison: Comparison) -> None:
+    text = page(comparison)
     reader = Reader(text)
     assert reader.open == []
     assert not re.search(r'(src|href)="?[^#"]|@import|url\(|https?://(?!www.w3.org)', text)
@@ -134,14 +134,14 @@ def test_the_page_stands_alone(found: Comparison) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium")
-def test_the_page_in_a_browser(found: Comparison, tmp_path: Path) -> None:
+def test_the_page_in_a_browser(comparison: Comparison, tmp_path: Path) -> None:
     """Its script runs: pointing at a kernel lights its boxes."""
     probe = """<script>
       const k = document.querySelector(".pill.k");
       k.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
       document.title = [...document.querySelectorAll(".lit")].length + " lit";
     </script>"""
-    text = page(found).replace("</body>", probe + "</body>")
+    text = page(comparison).replace("</body>", probe + "</body>")
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
     shot = tmp_path / "page.png"
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
