@@ -21,6 +21,7 @@ BENCHMARKS: Final = {
     "budgets": "predicted cost of plans under memory budgets",
     "calls": "one call, results dropped, held or fed back, beside JAX and PyTorch",
     "time_budgets": "measured cost of memory budgets, beside JAX's and PyTorch's checkpoints",
+    "cycles": "cycles of kernels on processors of 128-bit vectors, by LLVM's models",
     "complex": "ten programs with complex numbers, beside JAX and PyTorch",
     "compile_times": "process start to first result, beside JAX and PyTorch",
     "convolutions": "convolutions and their gradients, beside PyTorch",

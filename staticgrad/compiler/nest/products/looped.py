@@ -77,7 +77,7 @@ class LoopedProduct(ProductLoops):
         places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
         self.down = flat_step(self._steps(b), self.remaining_axes)
         self.tiles = Tiles(
-            self.element, self.lanes, self.dtype.is_float, self.one_register, indexed=places
+            self.element, self.lanes, self.dtype.is_float, self.registers, indexed=places
         )
         self.unpacked_tiles = replace(
             self.tiles, looked=self.reads_panels_in_place and self.down is None

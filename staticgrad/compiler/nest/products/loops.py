@@ -35,8 +35,8 @@ class ProductLoops:
         self.dtype = self.a_stored.compute
         self.lanes, self.element = self.dtype.lanes, element(self.dtype)
         self.columns = panel_columns(self.dtype)
-        #: Whether a vector is one register.
-        self.one_register = self.lanes * self.dtype.bits <= nest.machine.vector_bits
+        #: Registers of a vector.
+        self.registers = max(1, self.lanes * self.dtype.bits // nest.machine.vector_bits)
         self.packing, self.panels = (
             Packing(self.element, self.lanes, element(dtype))
             for dtype in (self.a_stored, self.b_stored)

@@ -52,7 +52,7 @@ class PlainProduct(ProductLoops):
         self.m, self.n, self.k = (axes[0].extent for axes in (stage.i, stage.j, stage.k))
         self.row, self.inner = stage.a.stride("i"), stage.a.stride("k")
         self.down, self.across = stage.b.stride("k"), stage.b.stride(LANES)
-        self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, self.one_register)
+        self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, self.registers)
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
         self.transposed = self.down == 1 != self.across
         self.height = self.tiles.highest

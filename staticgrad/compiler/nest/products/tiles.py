@@ -56,8 +56,10 @@ BEYOND: Final = 4
 #: The prefetch distance, in vectors, for a factor that L2 does not hold.
 FAR: Final = 512
 #: Rows of the highest tile that are read from one address: the others are distances that registers
-#: hold. An address for each row would take more registers than there are.
+#: hold. An address for each row would take more registers than there are. All six rows of a tile
+#: of four registers a vector: aarch64 has 31 registers for words, x86-64 has 15.
 BASED: Final = 5
+BASED_OF_FOUR: Final = 6
 #: How rows of the first factor lie that are not placed.
 STRIDES: Final = ("row", "inner")
 
@@ -66,7 +68,7 @@ STRIDES: Final = ("row", "inner")
 class Tiles:
     """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
 
-    ``wide`` says that a vector is one register, ``placed`` that the offsets of rows of a, and of
+    A vector is so many ``registers``. ``placed`` says that the offsets of rows of a, and of
     runs of k, are words, ``looked`` that those of b are. Rows of a along memory
     and across it are one function, and so are results in a block and where they belong: two would
     take twice as long to compile, and run within 1 % of it.
@@ -75,9 +77,14 @@ class Tiles:
     element: str
     lanes: int
     floating: bool
-    wide: bool
+    registers: int
     indexed: bool = False
     looked: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """True if a vector is one register."""
+        return self.registers == 1
 
     @property
     def heights(self) -> Mapping[int, tuple[int, ...]]:
@@ -299,22 +306,32 @@ class _Tile:
     def highest_tile(self, vectors: int) -> None:
         """Write the highest register tile, all of whose rows exist, with few base addresses."""
         b, p, height = self.b, self.p, self.tiles.highest
-        base = self.address("a", p["at"])
+        # A load that moves its address on behind it fills all lanes by a vector unit (ld1r);
+        # one from an address that was moved before is multiplied by lane.
+        moves_first = self.tiles.registers == 4
+        based = BASED_OF_FOUR if moves_first else BASED
+        base = self.address("a", p["at"] - p["inner"] if moves_first else p["at"])
         bases: list[Name] = []
-        for row in range(0, height, BASED):
-            first = ("add", bases[-1], p["row"] * (BASED * self.size)) if row else ("copy", base)
+        for row in range(0, height, based):
+            first = ("add", bases[-1], p["row"] * (based * self.size)) if row else ("copy", base)
             bases.append(b.variable("base", *first))
-        distances = [p["row"] * r for r in range(BASED)]
+        distances = [p["row"] * r for r in range(based)]
         further = p["inner"] * self.size
 
-        def rows() -> Iterator[Name]:
-            pointers = [b.op(self.pointer, base) for base in bases]
-            for r in range(height):
-                yield self.element_of_a(pointers[r // BASED], distances[r % BASED])
-
-        def on() -> None:
+        def move() -> None:
             for base in bases:
                 b.assign(base, "add", base, further)
+
+        def rows() -> Iterator[Name]:
+            if moves_first:
+                move()
+            pointers = [b.op(self.pointer, base) for base in bases]
+            for r in range(height):
+                yield self.element_of_a(pointers[r // based], distances[r % based])
+
+        def on() -> None:
+            if not moves_first:
+                move()
 
         self.tile(height, vectors, None, rows, on)
 
