@@ -14,12 +14,13 @@ as its ancestor of 2013 with three vector units (it has four), so that their cyc
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 from unittest import mock
 
 import staticgrad as sg
@@ -73,15 +74,25 @@ def graphs() -> Iterator[tuple[str, sg.Graph]]:
     yield "sum of columns", sg.Graph({"y": x.sum(axis=0)})
 
 
-@contextmanager
-def compiled_for(processor: str) -> Iterator[None]:
-    """Kernels of these programs are written and compiled for a processor of aarch64."""
+def write_assembly(processor: str) -> dict[str, list[str]]:
+    """Compile the kernels of each program for a processor of aarch64; return their assembly.
+
+    What this process compiles afterwards is for that processor, too: it is a child.
+    """
     llvm = binding()
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     target = Target("aarch64-unknown-linux-gnu", processor, "", 128, 0)
     with mock.patch.object(loader, "host", return_value=target):
-        yield
+        return {name: [k.asm for k in sg.compile(graph).kernels] for name, graph in graphs()}
+
+
+def read_assembly(processor: str) -> dict[str, list[str]]:
+    """Return the assembly of the kernels of each program for a processor, by a child process."""
+    command = [sys.executable, "-m", "benchmarks", "cycles", "--assembly", processor]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assembly: dict[str, list[str]] = json.loads(text)
+    return assembly
 
 
 def innermost_loops(assembly: str) -> list[Loop]:
@@ -126,18 +137,15 @@ def table(processors: Sequence[str], mca: str) -> Iterator[str]:
     yield "| kernel | processor | instructions | vector | cycles | bound | share | dispatch |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|"
     for processor in processors:
-        with compiled_for(processor):
-            for name, graph in graphs():
-                kernels: Sequence[Any] = sg.compile(graph).kernels
-                loops = [loop for kernel in kernels for loop in innermost_loops(kernel.asm)]
-                loop = find_hot_loop(loops)
-                cycles = count_cycles(loop, processor, mca)
-                share = cycles.bound / cycles.measured
-                yield (
-                    f"| {name} | {processor} | {len(loop.lines)} | {loop.vector} |"
-                    f" {cycles.measured:.1f} | {cycles.bound:.1f} | {share:.0%} |"
-                    f" {cycles.dispatch:.1f} |"
-                )
+        for name, kernels in read_assembly(processor).items():
+            loop = find_hot_loop([loop for text in kernels for loop in innermost_loops(text)])
+            cycles = count_cycles(loop, processor, mca)
+            share = cycles.bound / cycles.measured
+            yield (
+                f"| {name} | {processor} | {len(loop.lines)} | {loop.vector} |"
+                f" {cycles.measured:.1f} | {cycles.bound:.1f} | {share:.0%} |"
+                f" {cycles.dispatch:.1f} |"
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,7 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks cycles", description=__doc__)
     parser.add_argument("--processors", nargs="+", choices=UNITS, default=DEFAULT)
     parser.add_argument("--mca", default="llvm-mca", help="the program, default llvm-mca")
+    parser.add_argument("--assembly", choices=UNITS, help="print a processor's assembly as JSON")
     options = parser.parse_args(arguments)
+    if options.assembly is not None:
+        print(json.dumps(write_assembly(options.assembly)))
+        return 0
     if shutil.which(options.mca) is None:
         parser.error(f"there is no program {options.mca}: install LLVM's tools, or name it (--mca)")
     for line in table(options.processors, options.mca):
