@@ -155,6 +155,15 @@ def _tier(raw: object) -> str:
     return str(raw)
 
 
+LINALG: Final = ("fast", "portable")
+
+
+def _linalg(raw: object) -> str:
+    if raw not in LINALG:
+        raise _UnfitError(f"one of {', '.join(LINALG)}")
+    return str(raw)
+
+
 def _traceback(raw: object) -> str:
     if raw not in ("user", "full"):
         raise _UnfitError("one of user, full")
@@ -203,6 +212,9 @@ class Config:
         tune: measure a few schedules of each kernel when a program is compiled, and keep the
             fastest (``staticgrad.compiler.compiling.tuning``). Results are equal. ``sg.compile(...,
             tune=)`` says it for one program.
+        linalg: what factors matrices: "fast", loops of our own up to the size where LAPACK is
+            faster, and LAPACK beyond; "portable", our own at every size, whose results are bitwise
+            identical on every machine. ``sg.compile(..., linalg=)`` says it for one program.
         log: topics that are logged to standard error.
         traceback: what errors show of the calls that led to them: "user", the lines of the user's
             files; "full", also those of staticgrad itself.
@@ -219,6 +231,7 @@ class Config:
     target: Literal["host", "x86-64-v3"] = "host"
     tier: Literal["auto", "full"] = "auto"
     tune: bool = False
+    linalg: Literal["fast", "portable"] = "fast"
     log: tuple[str, ...] = ()
     traceback: Literal["user", "full"] = "user"
 
@@ -236,6 +249,7 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "target": (_target, "processor that kernels are compiled for: host, or x86-64-v3 (AVX2)"),
     "tier": (_tier, "code of the first runs: auto, quick code until full code is there; or full"),
     "tune": (_flag, "measure a few schedules of each kernel, and keep the fastest"),
+    "linalg": (_linalg, "factors of matrices: fast, also LAPACK's; portable, always our own"),
     "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
     "traceback": (_traceback, "lines of calls that errors show: user, or full"),
 }

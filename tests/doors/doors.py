@@ -108,6 +108,7 @@ OPTIONS = {
     "fuse off": ({"fuse": False}, "compile.fuse"),
     "passes off": ({"disable": ["simplify", "cse", "im2col", "segments"]}, "compile.disable"),
     "tune": ({"tune": True}, "compile.tune options.tune"),
+    "linalg portable": ({"linalg": "portable"}, "compile.linalg options.linalg"),
 }
 for _name, (_options, _covers) in OPTIONS.items():
     slow = "backend" in _options

@@ -51,6 +51,7 @@ class Options:
     backend: str | None = None
     threads: int | str | None = None
     tune: bool = False
+    linalg: str = "fast"
     disable: tuple[str, ...] = ()
 
 

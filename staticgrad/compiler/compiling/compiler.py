@@ -69,6 +69,7 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.tracebacks import boundary, cut_frames
 from staticgrad.support.errors.wording import did_you_mean
+from staticgrad.support.options import options as options_block
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
@@ -99,6 +100,7 @@ def compile(
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
     tune: bool | None = None,
+    linalg: Literal["fast", "portable"] | None = None,
     disable: Iterable[str] = (),
 ) -> Compiled[Array]: ...
 @overload
@@ -114,6 +116,7 @@ def compile(
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
     tune: bool | None = None,
+    linalg: Literal["fast", "portable"] | None = None,
     disable: Iterable[str] = (),
 ) -> Compiled[dict[str, Array]]: ...
 @public
@@ -129,6 +132,7 @@ def compile(
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
     tune: bool | None = None,
+    linalg: Literal["fast", "portable"] | None = None,
     disable: Iterable[str] = (),
 ) -> Compiled[Any]:
     """Compile a Graph, one Value, or a dict of Values, for all values of its named sizes.
@@ -156,6 +160,9 @@ def compile(
         tune: True: each kernel is timed with a few schedules at its sizes (named sizes that
             ``sizes`` lacks: at their hints), and the fastest is used from then on. Choices are
             stored in the kernel cache. None: the setting.
+        linalg: ``"portable"``: factorizations and solutions are bitwise identical on every machine,
+            at every size; larger ones take longer (page ``linear-algebra``). ``"fast"`` calls
+            LAPACK where it is faster. None: the setting.
         disable: names of passes to leave out, of the pipeline and of the late pipeline, which makes
             the graph that kernels are made of: ``["cse", "winograd"]``. To look for a defect.
 
@@ -174,7 +181,9 @@ def compile(
     array([2., 4.])
     """
     read_checkpoint(Pipeline(()), checkpoint)
-    settings = config.current(debug=debug, backend=backend, threads=threads, tune=tune)
+    settings = config.current(
+        debug=debug, backend=backend, threads=threads, tune=tune, linalg=linalg
+    )
     options = Options(
         memory_budget=read_budget(memory_budget),
         checkpoint=checkpoint,
@@ -185,6 +194,7 @@ def compile(
         backend=backend,
         threads=None if threads is None else settings.threads,
         tune=settings.tune,
+        linalg=settings.linalg,
         disable=read_names(disable),
     )
     return copy_context().run(Compiled, program, options)  # its np.errstate ends with it
@@ -253,14 +263,15 @@ class Compiled(Generic[Results]):
                 LEAST_SECTION,
             ),
             partial(
-                make_schedule,
+                _make_schedule,
+                linalg=options.linalg,
                 fuse=options.fuse,
                 tuned_at=options.sizes if options.tune else None,
                 disable=options.disable,
             ),
             None
             if options.debug
-            else (options.fuse, options.backend, options.tune, options.disable),
+            else (options.fuse, options.backend, options.tune, options.linalg, options.disable),
             self._kernels,
             once,
             options.disable,
@@ -717,6 +728,12 @@ class Compiled(Generic[Results]):
 
 
 parts.register(Compiled, lambda program: parts_by_name(lambda: program.program_graph.parameters))
+
+
+def _make_schedule(graph: Graph, *, linalg: str, **options: Any) -> Schedule:
+    """Make a schedule whose routines of linear algebra are those of the setting."""
+    with options_block(linalg=linalg):
+        return make_schedule(graph, **options)
 
 
 def _restore(graph: Graph, single: bool, options: Options) -> Compiled:

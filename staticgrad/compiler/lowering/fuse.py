@@ -72,7 +72,7 @@ from staticgrad.language.ir.kernels.stages import (
     Mode,
     nested_stages,
 )
-from staticgrad.language.ir.routines import Routine
+from staticgrad.language.ir.routines import Routine, choose_routine
 from staticgrad.language.ir.schedule import (
     Binding,
     BoundStep,
@@ -416,7 +416,7 @@ class _Builder:
         if form.checks:
             modes.append(("check", I64))
             bound.append(Binding(self._buffer_of(CheckBuffer(node))))
-        routine = Routine(form.routine, tuple(modes), form.alone)
+        routine = Routine(choose_routine(form.routine), tuple(modes), form.alone)
         sizes = form.sizes, form.total, form.flops
         step = CallStep(routine, tuple(bound), *sizes, *_describe_group(group))
         return step, tuple(dict.fromkeys(key for key, _ in read))

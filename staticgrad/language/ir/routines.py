@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from staticgrad.language.ir.kernels.stages import Mode
 from staticgrad.language.types.dtype import DType
+from staticgrad.support import config
 from staticgrad.support.records import dataclass
 
 
@@ -27,3 +28,9 @@ class Routine:
     def is_collective(self) -> bool:
         """Return whether all ranks call it together: once in each run, in the listed order."""
         return self.name.startswith("ranks:")
+
+
+def choose_routine(name: str) -> str:
+    """Return a routine's name, or that of its portable variant where the setting wants it."""
+    is_portable = name.startswith("linalg:") and config.current().linalg == "portable"
+    return f"{name}.portable" if is_portable else name

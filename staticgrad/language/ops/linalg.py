@@ -14,6 +14,7 @@ import numpy as np
 
 from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.op import Array, Op, lift_all
+from staticgrad.language.ir.routines import choose_routine
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.basic import sum_over
 from staticgrad.language.ops.batch_axis import in_front, merge_batch, split_batch
@@ -136,7 +137,8 @@ class LinearAlgebra(Op):
         form: Any = self.form(*outs, *types)
         scratch = [np.zeros(max(int(size), 1), dtype.numpy) for dtype, size in form.scratch]
         operands = [*map(np.ascontiguousarray, arrays), *results]
-        lapack.run(form.routine, operands, [*map(int, form.sizes)], scratch, int(form.total))
+        routine = choose_routine(form.routine)
+        lapack.run(routine, operands, [*map(int, form.sizes)], scratch, int(form.total))
         return tuple(results) if isinstance(out_types, tuple) else results[0]
 
 

@@ -28,14 +28,17 @@ _ENTRY: Final = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 #: Functions of real numbers that complex recipes call, too, by both parts.
 _OF_PARTS: Final = frozenset({"lassq"})
 _CALL: Final = re.compile(r"(\s*)([a-z]+)\((.*)\)")
+#: A bound in the conditions of a recipe.
+_LIMIT: Final = re.compile(r"(\w+) <= (\d+)")
 _ELEMENT: Final = re.compile(r"(\w+)\[(.*)\]")
 
 
 class _RecipeWriter:
     """The source of one routine, line by line."""
 
-    def __init__(self, recipe: Recipe, element: str, checks: bool) -> None:
+    def __init__(self, recipe: Recipe, element: str, checks: bool, portable: bool) -> None:
         self.recipe, self.element, self.checks = recipe, element, checks
+        self.portable = portable and bool(recipe.loops)
         self.sizes = recipe.sizes.split()
         self.pairs: set[str] = set()
         self.functions: list[str] = []
@@ -56,10 +59,11 @@ class _RecipeWriter:
     def source(self) -> str:
         """Return the source of the kernel of a linear-algebra recipe, with functions it calls."""
         small = self.small_loop() if self.recipe.small else ["    done = begin"]
-        body = self.body(self.recipe.body, 3)
+        body = self.loops()
         shared = len(self.recipe.operands) + len(self.recipe.results)
         head = ["def kernel(t, own, begin, end):"]
-        words = [*self.sizes, "guard", "state", *(f"call_{name}" for name in self.functions)]
+        library = ["guard", "state", *(f"call_{name}" for name in self.functions)]
+        words = [*self.sizes, *(library if self.functions else [])]
         head += [f"    {name} = t[{shared + number}]" for number, name in enumerate(words)]
         head += [
             "    ints = local_i32(16)",
@@ -67,14 +71,24 @@ class _RecipeWriter:
         ]
         head += ["    letters = local_i8(8)", "    how = 0"]
         head += [f"    noted = ptr_i64(own[{len(self.recipe.scratch)}])"] * self.checks
-        head += ["    call(guard, state, 0)", *small]
+        head += [*["    call(guard, state, 0)"] * bool(self.functions), *small]
         head += ["    for iteration in range(done, end):"]
         head += [f"        matrix = iteration // ({self.recipe.parts})"]
         head += [f"        part = iteration % ({self.recipe.parts})"]
         head += [*self.pointers(), f"        if {self.recipe.when} > 0:"]
-        text = "\n".join([*head, *body, "    call(guard, state, 1)"]) + "\n"
+        end = ["    call(guard, state, 1)"] * bool(self.functions)
+        text = "\n".join([*head, *body, *end]) + "\n"
         functions = recipes.vectors(self.recipe.functions, self.element)
         return functions + self.small_functions() + text
+
+    def loops(self) -> list[str]:
+        """Write what is done for one matrix that is not small: by loops, or by LAPACK."""
+        if self.portable:
+            return self.body(self.recipe.loops, 3)
+        if not self.recipe.loops:
+            return self.body(self.recipe.body, 3)
+        loops, library = (self.body(text, 4) for text in (self.recipe.loops, self.recipe.body))
+        return [f"            if {self.recipe.is_fast}:", *loops, "            else:", *library]
 
     def pointers(self) -> Iterator[str]:
         """The lines that point to the parts of a matrix."""
@@ -135,6 +149,12 @@ class _RecipeWriter:
         """Translate one line of a linear-algebra recipe to source lines of the kernel."""
         if line in ("check", "checked"):
             return self.check(line == "check")
+        if line.startswith("fill("):
+            name, count, value = line[len("fill(") : -1].split(", ")
+            return [
+                f"for element in range({count}):",
+                f"    store1({name}, element, {self.element}x1({value}))",
+            ]
         call = _CALL.fullmatch(line)
         if call is None or call[2] in ("store1", "if", "for"):
             return [line]
@@ -203,17 +223,32 @@ class _RecipeWriter:
 
 
 @cache
-def source(name: str, element: str, checks: bool) -> tuple[str, tuple[str, ...]]:
+def source(
+    name: str, element: str, checks: bool, portable: bool = False
+) -> tuple[str, tuple[str, ...]]:
     """Return the kernel source of a linear-algebra recipe for a dtype, and the LAPACK names it
     calls.
     """
-    writer = _RecipeWriter(RECIPES[name], element, checks)
+    writer = _RecipeWriter(RECIPES[name], element, checks, portable)
     text = writer.source()
     letters = COMPLEX_LETTERS if writer.recipe.is_complex else LETTERS
     return text, tuple(
         (LETTERS if function.startswith("real_") else letters)[element]
         + function.removeprefix("real_")
         for function in writer.functions
+    )
+
+
+def calls_lapack(routine: str, sizes: Sequence[int]) -> bool:
+    """Return whether a routine calls LAPACK for matrices of these sizes, or loops take them."""
+    name, _, *flags = routine.partition(":")[2].split(".")
+    recipe = RECIPES[name]
+    if recipe.loops and "portable" in flags:
+        return False
+    numbers = dict(zip(recipe.sizes.split(), sizes, strict=True))
+    return not any(
+        condition and all(numbers[word] <= int(most) for word, most in _LIMIT.findall(condition))
+        for condition in (recipe.is_small, recipe.is_fast)
     )
 
 
@@ -242,8 +277,8 @@ def run(
 
 
 def _find_linked_source(spec: str) -> tuple[str, tuple[str, ...]]:
-    name, element, *unchecked = spec.split(".")
-    return source(name, element, not unchecked)
+    name, element, *flags = spec.split(".")
+    return source(name, element, "unchecked" not in flags, "portable" in flags)
 
 
 def _failure(spec: str, matrix: int, how: int) -> BaseException:

@@ -1,0 +1,127 @@
+"""Factors and solutions without LAPACK: residuals beside LAPACK's, failures, settings, bits."""
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import LinearAlgebraError
+from staticgrad.native.libraries import lapack
+from staticgrad.native.libraries.recipes import RECIPES, SMALL, WHOLE
+from tests.golden_bits.programs import is_ours
+
+PORTABLE = sorted(name for name, recipe in RECIPES.items() if recipe.loops)
+L = sg.linalg
+
+
+def adjoint(x):
+    return np.swapaxes(np.conj(x), -1, -2)
+
+
+def norm(x):
+    """Return the 1-norm, the largest of a batch."""
+    return abs(x).sum(-2).max()
+
+
+def graded(n):
+    scale = 10.0 ** np.linspace(0, -4, n)
+    return positive(n) * scale * scale[:, None]
+
+
+def positive(n):
+    x = np.random.default_rng(n).normal(size=(n, n))
+    return x @ x.T / n + np.eye(n)
+
+
+def ill_conditioned(n):
+    q, _ = np.linalg.qr(np.random.default_rng(n).normal(size=(n, n)))
+    return (q * np.logspace(0, -4, n)) @ q.T
+
+
+def scaled_residual(residual, matrix, dtype):
+    return norm(residual) / (norm(matrix) * len(matrix) * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [SMALL + 1, 47, 96, 130])
+@pytest.mark.parametrize("matrix", [positive, graded, ill_conditioned])
+def test_cholesky_factors_multiply_to_the_matrix(matrix, n, dtype):
+    for scale in (1.0, 1e20, 1e-20):
+        a = (matrix(n) * scale).astype(dtype)
+        a = np.tril(a) + np.tril(a, -1).T
+        with sg.options(linalg="portable"):
+            actual = L.cholesky(np.tril(a) + np.triu(np.full_like(a, np.nan), 1)).astype(float)
+        assert (np.triu(actual, 1) == 0).all()
+        wide = a.astype(float)
+        residual = scaled_residual(actual @ actual.T - wide, wide, dtype)
+        usual = np.linalg.cholesky(a).astype(float)
+        assert residual <= 8 * scaled_residual(usual @ usual.T - wide, wide, dtype) + 0.01
+
+
+@pytest.mark.parametrize("n", [SMALL + 1, 64])
+@pytest.mark.parametrize("order", [1, 7, 25])
+def test_a_matrix_that_is_not_positive_definite_is_named(n, order):
+    a = np.stack([positive(n)] * 3)
+    a[1, order - 1, order - 1] = -1.0
+    expected = np.linalg.cholesky(a[0])
+    with sg.options(linalg="portable"):
+        with pytest.raises(LinearAlgebraError, match=f"matrix 1 .*leading minor of order {order} "):
+            L.cholesky(a)
+        actual = L.cholesky(a, errors="nan")
+    assert np.isnan(actual[1]).all()
+    np.testing.assert_allclose(actual[[0, 2]], [expected] * 2, rtol=1e-12, atol=1e-12)
+
+
+def test_cholesky_of_nan_fails_where_it_stands():
+    a = positive(40)
+    a[20, 20] = np.nan
+    with sg.options(linalg="portable"), pytest.raises(LinearAlgebraError, match="order 21 "):
+        L.cholesky(a)
+
+
+@pytest.mark.parametrize("name", PORTABLE)
+@pytest.mark.parametrize("element", ["f32", "f64"])
+def test_portable_routines_call_no_function(name, element):
+    text, functions = lapack.source(name, element, False, True)
+    assert functions == ()
+    assert "call(" not in text.replace("outlined_", "")
+
+
+@pytest.mark.parametrize("where", ["argument", "block", "arrays"])
+def test_the_setting_chooses_the_routine(where, monkeypatch):
+    n = WHOLE + 5
+    a = positive(n)
+    x = sg.input("x", (n, n), "float64")
+    if where == "arrays":
+        with sg.options(linalg="portable"):
+            actual = L.cholesky(a)
+    elif where == "argument":
+        program = sg.compile(L.cholesky(x), linalg="portable")
+        actual = program.run({"x": a})
+        assert all(map(is_ours, program.schedule.steps))
+    else:
+        with sg.options(linalg="portable"):
+            actual = sg.compile(L.cholesky(x)).run({"x": a})
+    expected = sg.compile(L.cholesky(x))
+    assert not any(map(is_ours, expected.schedule.steps))
+    expected = expected.run({"x": a})
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
+    assert actual.tobytes() != expected.tobytes()  # of so many sums a few round otherwise
+
+
+def test_a_wrong_value_of_the_setting_is_an_error():
+    with pytest.raises(sg.errors.ConfigError, match="one of fast, portable"):
+        sg.options(linalg="lapack")
+
+
+def test_gradients_are_portable_too():
+    n = 30
+    x = sg.input("x", (n, n), "float64")
+    loss = (L.cholesky(x) ** 3).sum() + (L.inv(x) ** 2).sum()
+    program = sg.compile(sg.grad(loss, x), linalg="portable", threads=2)
+    steps = [step for step in program.schedule.steps if hasattr(step, "routine")]
+    assert steps
+    assert all(map(is_ours, steps))
+    a = positive(n)
+    actual = program.run({"x": a})
+    expected = sg.compile(sg.grad(loss, x)).run({"x": a})
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9 * abs(expected).max())
