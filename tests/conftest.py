@@ -87,13 +87,13 @@ def pytest_report_header(config):
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file():
     """Tests have no examples in their docstrings: to look for some is a third of collecting."""
-    found = yield
-    return [each for each in found if not isinstance(each, DoctestModule)]
+    collectors = yield
+    return [collector for collector in collectors if not isinstance(collector, DoctestModule)]
 
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
 def pytest_collection_modifyitems(config, items):
-    """Of ``thinned`` families and of long tests the commit makes some cases slow.
+    """Mark some cases of ``thinned`` families and of long tests as slow, by the commit.
 
     Not where the command line names a test: ``python -m pytest tests/ops/test_nn.py::test_it``.
     """
@@ -142,15 +142,15 @@ def pytest_unconfigure(config):
 def _short_searches():
     """Budgets are planned with a part of the effort: what must hold of plans does not depend on
     it, and hundreds of tests plan one."""
-    each, most, least = search.EFFORT
+    evaluations, most, least = search.EFFORT
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "EFFORT", (each // 20, most, least))
+        patch.setattr(search, "EFFORT", (evaluations // 20, most, least))
         yield
 
 
 @pytest.fixture(autouse=True)
 def _fixed_seeds(request):
-    """What a test draws does not depend on the tests that ran before it in its process."""
+    """Seed what a test draws, so that tests that ran before it in its process do not matter."""
     random.seed(0)
     np.random.seed(0)  # for code under test that uses the global state
     for value in vars(request.module).values() if hasattr(request, "module") else ():
@@ -170,9 +170,9 @@ def _schedules_of_patched_code(request):
 def interrupts():
     """SIGINT raises KeyboardInterrupt, here and in children, also where the parent ignores it, as
     ``nohup`` and background jobs do."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is derived from the tables of public names, ``staticgrad/exports.py``.
+"""Files that are derived from the tables of public names, ``staticgrad/exports.py``.
 
 ``python -m tests.exports`` writes the stubs that type checkers read; a test compares them.
 """
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 WRITTEN = "Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."
 
 
-def facade():
+def package_stub():
     """``staticgrad/__init__.pyi``."""
     modules = {home: name for name, home in MODULES.items()}
     return stub({**FUNCTIONS, **OTHERS}, modules, "__version__: str\n")
@@ -46,9 +46,9 @@ def layers():
 
 def functional():
     """``staticgrad/nn/functional.py``: the functions of ``sg.nn``, without its modules."""
-    found = [name for module, entries in LAYERS.items() if ".functions" in module
-             for name in re.findall(r"(\w+)(?:=\w+)?", entries)]  # fmt: skip
-    names = ", ".join(f'"{name}"' for name in sorted(found))
+    names_of_functions = [name for module, entries in LAYERS.items() if ".functions" in module
+                          for name in re.findall(r"(\w+)(?:=\w+)?", entries)]  # fmt: skip
+    names = ", ".join(f'"{name}"' for name in sorted(names_of_functions))
     return "\n".join([
         '"""``import staticgrad.nn.functional as F``: the functions of ``sg.nn``.',
         "",
@@ -65,7 +65,7 @@ def functional():
         "if TYPE_CHECKING:",
         "    from staticgrad.nn import *  # noqa: F403",
         "",
-        *wrapped("__all__ = [", names, "]"),
+        *wrap_lines("__all__ = [", names, "]"),
         "",
         '_find_attribute, __dir__ = attributes("sg.nn.functional", __all__)',
         "",
@@ -105,14 +105,14 @@ AnyValue = TypeVar("AnyValue", Tensor, Value, default=Tensor)
 def standard():
     """``staticgrad/eager/xp.pyi``: functions are made when they are first used."""
     lines = [f'"""{WRITTEN}"""', _STANDARD]
-    lines += [_declared(name, getattr(xp, name)) for name in xp.__all__]
+    lines += [_declaration(name, getattr(xp, name)) for name in xp.__all__]
     lines += ["", "class _Linalg:"]
     for name, function in vars(xp.linalg).items():
-        lines += ["    @staticmethod", f"    {_declared(name, function)}"]
+        lines += ["    @staticmethod", f"    {_declaration(name, function)}"]
     return "\n".join([*lines, "", "linalg: _Linalg", "__array_api_version__: str"]) + "\n"
 
 
-def _declared(name, public):
+def _declaration(name, public):
     if not inspect.isroutine(public):
         kind = "None" if public is None else type(public).__name__
         return "" if name == "linalg" else f"{name}: {kind}"
@@ -127,10 +127,10 @@ def _declared(name, public):
 
 def namespace(name, home):
     """``staticgrad/special.py``: what ``import staticgrad.special`` finds, the module ``home``."""
-    package, _, own = home.rpartition(".")
+    package, _, module_name = home.rpartition(".")
     public = sorted(import_module(home).__all__)
-    names = ", ".join(f"{each} as {each}" for each in public)
-    lines = wrapped(f"from {home} import (", names, ")")
+    names = ", ".join(f"{public_name} as {public_name}" for public_name in public)
+    lines = wrap_lines(f"from {home} import (", names, ")")
     if home == "staticgrad.eager.xp":  # it makes its functions when they are used
         lines = [f"from {home} import *  # noqa: F403"]
     return "\n".join([
@@ -144,7 +144,7 @@ def namespace(name, home):
         "import sys",
         "from typing import TYPE_CHECKING",
         "",
-        f"from {package} import {own} as _module",
+        f"from {package} import {module_name} as _module",
         "",
         "if TYPE_CHECKING:",
         *(f"    {line}" for line in lines),
@@ -153,7 +153,7 @@ def namespace(name, home):
     ]) + "\n"  # fmt: skip
 
 
-def stub(table, modules, rest=""):
+def stub(table, modules, appendix=""):
     """The text of a stub: imports, which lead to the definitions, and the names that are public."""
     lines = [f'"""{WRITTEN}"""', ""]
     lines += [f"import {home} as {name}" for home, name in sorted(modules.items())]
@@ -161,20 +161,22 @@ def stub(table, modules, rest=""):
     for module, entries in sorted(table.items()):
         pairs = [(e.partition("=")[0], e.rpartition("=")[2]) for e in entries.split()]
         public += [name for name, _ in pairs]
-        clauses = [name if name == there else f"{there} as {name}" for name, there in pairs]
-        lines += wrapped(f"from {module} import (", ", ".join(clauses), ")")
+        clauses = [
+            name if name == attribute else f"{attribute} as {name}" for name, attribute in pairs
+        ]
+        lines += wrap_lines(f"from {module} import (", ", ".join(clauses), ")")
     names = ", ".join(f'"{name}"' for name in sorted(public))
-    lines += ["", *wrapped("__all__ = [", names, "]")]
-    return "\n".join([*lines, rest]).rstrip() + "\n"
+    lines += ["", *wrap_lines("__all__ = [", names, "]")]
+    return "\n".join([*lines, appendix]).rstrip() + "\n"
 
 
-def wrapped(start, text, end):
+def wrap_lines(start, text, end):
     """A bracket and its contents in lines of at most 100 characters."""
     return [start, *textwrap.wrap(text, 96, initial_indent="    ", subsequent_indent="    "), end]
 
 
 STUBS = {
-    ROOT / "staticgrad" / "__init__.pyi": facade,
+    ROOT / "staticgrad" / "__init__.pyi": package_stub,
     Path(import_module("staticgrad.language.functions").__file__).with_suffix(".pyi"): functions,
     Path(special_functions.__file__).with_suffix(".pyi"): special,
     ROOT / "staticgrad" / "nn" / "__init__.pyi": layers,

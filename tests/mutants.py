@@ -62,16 +62,16 @@ class Mutant:
         """
         place = root / self.where
         files = [place] if place.is_file() else sorted(place.rglob("*.py"))
-        found = [(file, file.read_text("utf-8").count(self.text)) for file in files]
-        found = [(file, times) for file, times in found if times]
-        if len(found) != 1 or found[0][1] != 1:
-            places = ", ".join(f"{times} in {file}" for file, times in found) or "none"
+        counts = [(file, file.read_text("utf-8").count(self.text)) for file in files]
+        counts = [(file, times) for file, times in counts if times]
+        if len(counts) != 1 or counts[0][1] != 1:
+            places = ", ".join(f"{times} in {file}" for file, times in counts) or "none"
             raise ValueError(f"{self.name}: the text occurs {places} of {self.where}")
-        return found[0][0]
+        return counts[0][0]
 
 
 def _row(area, *rows):
-    return tuple(Mutant(name, area, *rest) for name, *rest in rows)
+    return tuple(Mutant(name, area, *fields) for name, *fields in rows)
 
 
 OPS = "staticgrad/language/ops"
@@ -3268,14 +3268,14 @@ class Copy:
         #: would be taken for it.
         self._times = count(int(time.time()))
         ignored = shutil.ignore_patterns("__pycache__", ".*_cache", "results")
-        for part in (*PARTS, *(each.name for each in ROOT.iterdir() if each.is_file())):
+        for part in (*PARTS, *(path.name for path in ROOT.iterdir() if path.is_file())):
             if (ROOT / part).is_dir():
                 shutil.copytree(ROOT / part, folder / part, ignore=ignored)
             else:
                 shutil.copy2(ROOT / part, folder / part)
 
     @contextmanager
-    def planted(self, mutant):
+    def plant(self, mutant):
         """Inside, the copy has the mutant."""
         file = mutant.file(self.folder)
         text = file.read_text("utf-8")
@@ -3313,15 +3313,15 @@ class Copy:
 
 def selections(tests):
     """Arguments of pytest, one list for each ``-k``: it counts for all files of a run."""
-    found = [[]]
+    commands = [[]]
     words = iter(shlex.split(tests))
     for word in words:
         if word == "-k":
-            found[-1] += ["-k", next(words)]
-            found.append([])
+            commands[-1] += ["-k", next(words)]
+            commands.append([])
         else:
-            found[-1].append(word)
-    return [each for each in found if each]
+            commands[-1].append(word)
+    return [command for command in commands if command]
 
 
 def _run(command, folder, limit):
@@ -3344,38 +3344,40 @@ def run(mutants, limit=LIMIT, file=None, marks="not exhaustive", commit=None):
 
     A test that fails without the mutant as well proves nothing: its kills are ``void``.
     """
-    found = []
+    outcomes = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Copy(Path(folder), marks, commit)
         for mutant in mutants:
             begin = time.monotonic()
-            with copy.planted(mutant):
+            with copy.plant(mutant):
                 state, by = copy.outcome(mutant.tests, limit)
             what = {"passed": "survived", "failed": "killed", "hung": "killed"}.get(state, state)
             by = by if state != "hung" else "a hang"
             seconds = round(time.monotonic() - begin, 1)
             print(f"{what:8} {seconds:6.1f} s  {mutant.name}  {by}", flush=True)
             row = {"name": mutant.name, "area": mutant.area, "outcome": what, "by": by}
-            found.append({**row, "why": mutant.why, "seconds": seconds})
-            _write(found, file)
-        killers = {row["by"] for row in found if row["outcome"] == "killed" and "::" in row["by"]}
+            outcomes.append({**row, "why": mutant.why, "seconds": seconds})
+            _write(outcomes, file)
+        killers = {
+            row["by"] for row in outcomes if row["outcome"] == "killed" and "::" in row["by"]
+        }
         while killers:
             state, by = copy.outcome(shlex.join(sorted(killers)), limit * 4)
             if state == "passed" or by not in killers:
                 break
             killers.remove(by)
-            for row in found:
+            for row in outcomes:
                 row["outcome"] = "void" if row["by"] == by else row["outcome"]
             print(f"void: {by} fails without a mutant", flush=True)
-    killed = sum(row["outcome"] == "killed" for row in found)
-    print(f"{killed} of {len(found)} killed")
-    _write(found, file)
-    return found
+    killed = sum(row["outcome"] == "killed" for row in outcomes)
+    print(f"{killed} of {len(outcomes)} killed")
+    _write(outcomes, file)
+    return outcomes
 
 
-def _write(found, file):
+def _write(outcomes, file):
     if file is not None:
-        file.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        file.write_text(json.dumps(outcomes, indent=1) + "\n", "utf-8")
 
 
 def main(arguments=None):
@@ -3391,18 +3393,18 @@ def main(arguments=None):
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for the tests of each")
     parser.add_argument("--quick", action="store_true", help="without slow tests, as .ci/run")
     parser.add_argument("--commit", help="whose quick cases of thinned families (default: HEAD)")
-    given = parser.parse_args(arguments)
-    known = {name for each in MUTANTS for name in (each.name, each.area)}
-    if unknown := [name for name in given.names if name not in known]:
+    options = parser.parse_args(arguments)
+    names = {name for mutant in MUTANTS for name in (mutant.name, mutant.area)}
+    if unknown := [name for name in options.names if name not in names]:
         parser.error(f"no mutant or area is called {', '.join(unknown)}")
-    chosen = [m for m in MUTANTS if not given.names or {m.name, m.area} & {*given.names}]
-    if given.list:
-        for each in chosen:
-            print(f"{each.name:28} {each.area:28} {each.why}")
+    chosen = [m for m in MUTANTS if not options.names or {m.name, m.area} & {*options.names}]
+    if options.list:
+        for mutant in chosen:
+            print(f"{mutant.name:28} {mutant.area:28} {mutant.why}")
         return 0
-    marks = "not exhaustive and not slow" if given.quick else "not exhaustive"
-    found = run(chosen, given.limit, given.json, marks, given.commit)
-    return int(any(each["outcome"] != "killed" for each in found))
+    marks = "not exhaustive and not slow" if options.quick else "not exhaustive"
+    outcomes = run(chosen, options.limit, options.json, marks, options.commit)
+    return int(any(row["outcome"] != "killed" for row in outcomes))
 
 
 if __name__ == "__main__":

@@ -20,24 +20,24 @@ def functions_of_numpy():
     return sorted(name for name, f in public if callable(f) and not isinstance(f, type))
 
 
-def covered():
+def covered_functions():
     """Those that take values: ``np.exp(x)`` builds a node."""
     return [n for n in functions_of_numpy() if n not in FACTS and numpy_function(n) is not None]
 
 
 def page():
     """``guide/numpy.md`` of the documentation."""
-    names, there = functions_of_numpy(), covered()
+    names, covered = functions_of_numpy(), covered_functions()
     lines = [
         "# NumPy's functions",
         "",
         f"Of the {len(names)} functions in the main namespace of NumPy"
-        f" {'.'.join(np.__version__.split('.')[:2])}, {len(there)} take values: `np.exp(x)` builds"
-        " the same node as `sg.exp(x)`. Written by `python -m tests.numpy_names`.",
+        f" {'.'.join(np.__version__.split('.')[:2])}, {len(covered)} take values: `np.exp(x)`"
+        " builds the same node as `sg.exp(x)`. Written by `python -m tests.numpy_names`.",
         "",
         "## Covered",
         "",
-        *wrapped([f"{n} (sg.{NUMPY_NAMES[n]})" if n in NUMPY_NAMES else n for n in there]),
+        *wrap_names([f"{n} (sg.{NUMPY_NAMES[n]})" if n in NUMPY_NAMES else n for n in covered]),
     ]
     lines += [
         "",
@@ -48,19 +48,19 @@ def page():
         "Beside them: of `np.linalg` what `sg.linalg` has, and under `sg.random` a generator.",
         "",
     ]
-    lines += [*parameters(there), "", "## Missing, and why", ""]
+    lines += [*parameters(covered), "", "## Missing, and why", ""]
     for reason in MISSING:
-        gone = [name for name in names if REASONS.get(name) == reason and name not in there]
+        gone = [name for name in names if REASONS.get(name) == reason and name not in covered]
         if gone:
-            lines += [f"**{reason[0].upper()}{reason[1:]}.**", "", *wrapped(gone), ""]
-    listed = {*there, *FACTS, *(name for name in names if REASONS.get(name) in MISSING)}
+            lines += [f"**{reason[0].upper()}{reason[1:]}.**", "", *wrap_names(gone), ""]
+    listed = {*covered, *FACTS, *(name for name in names if REASONS.get(name) in MISSING)}
     lines += ["**Another spelling; the error says which.**", ""]
-    lines += wrapped([name for name in names if name not in listed])
+    lines += wrap_names([name for name in names if name not in listed])
     return "\n".join(lines).rstrip() + "\n"
 
 
 def parameters(names):
-    """Which values of which parameters are refused, found by trying the samples of each."""
+    """Table of the refused values of parameters, by trying the samples of each function."""
     having = {}
     refused = {}
     for name in names:
@@ -69,7 +69,7 @@ def parameters(names):
         for sample in keyword_calls.samples(name):
             headline = keyword_calls.refusal(sample)
             if headline is not None:
-                word, value = blamed(sample, headline)
+                word, value = refused_parameter(sample, headline)
                 functions = refused.setdefault(word, {}).setdefault(value, [])
                 functions += [name] * (name not in functions)
     lines = [
@@ -88,23 +88,23 @@ def parameters(names):
             of = "all that have it" if every else ", ".join(f"`{n}`" for n in functions)
             if len(functions) > 40 and not every:
                 ufuncs = [n for n in functions if isinstance(getattr(np, n), np.ufunc)]
-                rest = [f"`{n}`" for n in functions if n not in ufuncs]
-                of = ", ".join(["ufuncs", *rest])
+                others = [f"`{n}`" for n in functions if n not in ufuncs]
+                of = ", ".join(["ufuncs", *others])
             lines.append(f"| `{word}` | {value} | {of} |")
     return lines
 
 
-def blamed(sample, headline):
+def refused_parameter(sample, headline):
     """The parameter that a refusal names, and its value in words."""
-    for word, given in sample.kwargs.items():
+    for word, value in sample.kwargs.items():
         if f"{word}=" in headline or f"{word!r}" in headline:
-            plain = isinstance(given, str | bool | int | type(None)) and word != "signature"
+            plain = isinstance(value, str | bool | int | type(None)) and word != "signature"
             what = {"signature": "a loop", "axes": "any"}.get(word, "an array")
-            return word, f"`{given!r}`" if plain else what
+            return word, f"`{value!r}`" if plain else what
     raise AssertionError(f"{sample}: {headline}")
 
 
-def wrapped(names):
+def wrap_names(names):
     """Names in code style, in lines of at most 100 characters."""
     lines = [""]
     for name in names:

@@ -59,11 +59,11 @@ def blocks(page):
 
 def programs(page):
     """Python blocks with the output that follows: the text of the next block, if that is text."""
-    found = blocks(page)
-    after = [*found, ("", "")][1:]
+    fenced = blocks(page)
+    next_blocks = [*fenced, ("", "")][1:]
     return [
         (source, output if kind == "text" else "")
-        for (language, source), (kind, output) in zip(found, after, strict=True)
+        for (language, source), (kind, output) in zip(fenced, next_blocks, strict=True)
         if language == "python"
     ]
 
@@ -77,14 +77,14 @@ def notebook_file(name):
 def names_of_a_new_process():
     """Parameters get the names that they have where no module was made before."""
     with contextlib.ExitStack() as stack:
-        for given in (naming._of_layers._numbers, naming._of_attributes._numbers, naming._paths):
-            stack.enter_context(patch.dict(given, clear=True))
+        for table in (naming._of_layers._numbers, naming._of_attributes._numbers, naming._paths):
+            stack.enter_context(patch.dict(table, clear=True))
         yield
 
 
 @names_of_a_new_process()
 def outputs(sources, drawn=None):
-    """What each source prints. All are one program, as for a reader who types along.
+    """Return what each source prints. All are one program, as for a reader who types along.
 
     ``drawn`` is a list that gets the HTML that the last line of each source shows, or None.
     """
@@ -94,10 +94,10 @@ def outputs(sources, drawn=None):
     printed, line = [], 0
     try:
         for source in sources:
-            said = io.StringIO()
-            with contextlib.redirect_stdout(said):
+            stdout = io.StringIO()
+            with contextlib.redirect_stdout(stdout):
                 shown = run_cell("\n" * line + source, vars(module))
-            printed.append(said.getvalue())
+            printed.append(stdout.getvalue())
             if drawn is not None:
                 draw = getattr(shown, "_repr_html_", None)
                 drawn.append(None if draw is None else draw())
@@ -127,22 +127,24 @@ def pictures(page):
 def renew(page):
     """Write what the programs print behind each of them that has such a block, and pictures."""
     drawn = []
-    said = iter(outputs([source for source, _ in programs(page)], drawn))
+    printed_texts = iter(outputs([source for source, _ in programs(page)], drawn))
     for path, html in zip(pictures(page), drawn, strict=True):
         if path is not None:
             path.parent.mkdir(exist_ok=True)
             svg = re.search(r"<svg.*?</svg>", html, re.DOTALL)[0]
             path.write_text(standalone(svg), "utf-8")
     text = page.read_text("utf-8")
-    both = re.compile(r"^```python\n(.*?)^```$(\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+    program_and_output = re.compile(
+        r"^```python\n(.*?)^```$(\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL
+    )
 
-    def renewed(match):
-        printed = next(said).rstrip()
+    def renew_output(match):
+        printed = next(printed_texts).rstrip()
         printed = "\n".join(line.rstrip() for line in printed.splitlines())
         block = f"```python\n{match[1]}```"
         return f"{block}\n\n```text\n{printed}\n```" if match[2] else block
 
-    page.write_text(both.sub(renewed, text), "utf-8")
+    page.write_text(program_and_output.sub(renew_output, text), "utf-8")
 
 
 _PART = re.compile(
@@ -165,18 +167,18 @@ def notebook(page):
     text = page.read_text("utf-8")
     cells = []
 
-    def add(kind, source, slide="-", **rest):
+    def add(kind, source, slide="-", **fields):
         parts = re.split(r"^(?=##)", source, flags=re.MULTILINE) if kind == "markdown" else [source]
-        for each in filter(str.strip, parts):
-            begins = kind == "markdown" and (each.lstrip().startswith("#") or not cells)
+        for cell_text in filter(str.strip, parts):
+            begins = kind == "markdown" and (cell_text.lstrip().startswith("#") or not cells)
             metadata = {"slideshow": {"slide_type": "slide" if begins else slide}}
-            cell = {"cell_type": kind, "id": f"cell-{len(cells)}", **rest}
-            cell["metadata"] = metadata | rest.get("metadata", {})
-            cells.append({**cell, "source": _lines(each.strip("\n"))})
+            cell = {"cell_type": kind, "id": f"cell-{len(cells)}", **fields}
+            cell["metadata"] = metadata | fields.get("metadata", {})
+            cells.append({**cell, "source": _lines(cell_text.strip("\n"))})
 
     end, folded, starts = 0, False, [0]  # in how many lines of programs each one begins
     for part in _PART.finditer(text):
-        words = _LINK.sub(_relinked, text[end : part.start()]).strip("\n")
+        words = _LINK.sub(_relink, text[end : part.start()]).strip("\n")
         if folded and words:
             words = f"<details><summary>In words</summary>\n\n{words}\n\n</details>"
         add("markdown", words, metadata={"tags": ["solution"]} if folded else {})
@@ -185,8 +187,10 @@ def notebook(page):
             shown = []
             starts.append(starts[-1] + len(part["source"].splitlines()))
             if part["output"]:
-                said = _LINE.sub(partial(_in_its_cell, starts), part["output"])
-                shown.append({"name": "stdout", "output_type": "stream", "text": _lines(said)})
+                shown_text = _LINE.sub(partial(_in_its_cell, starts), part["output"])
+                shown.append(
+                    {"name": "stdout", "output_type": "stream", "text": _lines(shown_text)}
+                )
             if part["picture"]:
                 data = {
                     "image/svg+xml": _lines((GUIDE / part["picture"]).read_text("utf-8")),
@@ -204,11 +208,11 @@ def notebook(page):
             add("markdown", says, "skip", metadata={"tags": ["solution"]})
         else:
             folded = False
-    add("markdown", _LINK.sub(_relinked, text[end:]))
+    add("markdown", _LINK.sub(_relink, text[end:]))
     spec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    whole = {"cells": cells, "metadata": {"kernelspec": spec, "language_info": {"name": "python"}},
-             "nbformat": 4, "nbformat_minor": 5}  # fmt: skip
-    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    metadata = {"kernelspec": spec, "language_info": {"name": "python"}}
+    contents = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(contents, indent=1, ensure_ascii=False) + "\n"
 
 
 #: A line of a page's program, as results show it; a notebook counts within its cell.
@@ -224,7 +228,7 @@ def _lines(text):
     return (text or "").splitlines(keepends=True)
 
 
-def _relinked(link):
+def _relink(link):
     """A link from a notebook to a page that is a file; of other pages the words alone."""
     label, address, anchor = link.groups()
     if Path(address).stem in COURSE and "/" not in address:

@@ -115,41 +115,41 @@ def difference(ours, theirs):
     """In words, or empty."""
     named = [part.partition("=") for part in theirs]
     mapped = [(WORDS.get(n, n), default) for n, _, default in named]
-    own = [(n, default) for n, _, default in (part.partition("=") for part in ours)]
-    kept = dict(own)
-    mapped = [(n, default) for n, default in mapped if n in kept or n.lstrip("*") not in GONE]
-    for at, (pair, (name, _)) in enumerate(zip(mapped, own, strict=False)):
+    our_parameters = [(n, default) for n, _, default in (part.partition("=") for part in ours)]
+    default_of = dict(our_parameters)
+    mapped = [(n, default) for n, default in mapped if n in default_of or n.lstrip("*") not in GONE]
+    for at, (pair, (name, _)) in enumerate(zip(mapped, our_parameters, strict=False)):
         if pair[0] in OPERANDS and pair[0] != name:  # operands are given by their places
             mapped[at] = (name, pair[1])
-    known, here = dict(mapped), dict(own)
-    said = []
-    if missing := [n for n in known if n not in here]:
-        said.append("no " + ", ".join(f"`{n}`" for n in missing))
-    if more := [n for n in here if n not in known and n not in BESIDE]:
-        said.append("besides " + ", ".join(f"`{n}`" for n in more))
-    both = [n for n in here if n in known]
-    if both != [n for n in known if n in here]:
-        said.append("order " + ", ".join(f"`{n}`" for n in both))
-    said += [
-        f"`{n}` is {here[n] or 'needed'}, there {known[n] or 'needed'}"
-        for n in both
-        if not _equal(here[n], known[n]) and n not in BESIDE
+    their_defaults, our_defaults = dict(mapped), dict(our_parameters)
+    phrases = []
+    if missing := [n for n in their_defaults if n not in our_defaults]:
+        phrases.append("no " + ", ".join(f"`{n}`" for n in missing))
+    if more := [n for n in our_defaults if n not in their_defaults and n not in BESIDE]:
+        phrases.append("besides " + ", ".join(f"`{n}`" for n in more))
+    shared = [n for n in our_defaults if n in their_defaults]
+    if shared != [n for n in their_defaults if n in our_defaults]:
+        phrases.append("order " + ", ".join(f"`{n}`" for n in shared))
+    phrases += [
+        f"`{n}` is {our_defaults[n] or 'needed'}, there {their_defaults[n] or 'needed'}"
+        for n in shared
+        if not _equal(our_defaults[n], their_defaults[n]) and n not in BESIDE
     ]
-    return "; ".join(said)
+    return "; ".join(phrases)
 
 
-def _equal(one, other):
+def _equal(left, right):
     try:
-        return bool(eval(one or "None") == eval(other or "None"))
+        return bool(eval(left or "None") == eval(right or "None"))
     except (NameError, SyntaxError):
-        return one == other
+        return left == right
 
 
 def page():
     """``guide/names.md`` of the documentation."""
-    found = [(ours, theirs, difference(a, b)) for ours, theirs, a, b in pairs()]
+    compared = [(ours, theirs, difference(a, b)) for ours, theirs, a, b in pairs()]
     rows = []
-    for ours, theirs, says in found:
+    for ours, theirs, says in compared:
         note = NOTES.get(ours.rpartition(".")[2], "")
         if text := "; ".join(part for part in (says, note) if part):
             rows.append(f"| `{ours}` | `{theirs}` | {text} |")
@@ -157,7 +157,7 @@ def page():
     return "\n".join([
         "# Names that PyTorch and SciPy have too",
         "",
-        f"{len(found)} functions, layers and optimizers here have the name of one in `torch.nn`,"
+        f"{len(compared)} functions, layers and optimizers here have the name of one in `torch.nn`,"
         " `torch.optim`, `scipy.special` or `scipy.linalg`. They take the same arguments in the"
         " same order with the same defaults, but for the rules and the table below. NumPy's names"
         " have [a page of their own](numpy.md).",

@@ -24,51 +24,53 @@ def replacement(rule):
     right = rule.replacement
     if isinstance(right, Term | float | int):
         return f"`{right!r}`"
-    said = (right.__doc__ or "").strip().splitlines()
+    lines = (right.__doc__ or "").strip().splitlines()
     name = right.__name__.strip("_").replace("_", " ")
-    return said[0] if said else "computed" if name == "<lambda>" else f"computed: {name}"
+    return lines[0] if lines else "computed" if name == "<lambda>" else f"computed: {name}"
 
 
 def rows(rules):
     """One line of the table per rule."""
     head = ["| rule | class | pattern | becomes | error |", "|---|---|---|---|---|"]
     return head + [
-        f"| `{each.name}` | {each.kind} | `{_escaped(repr(each.pattern))}`"
-        f" | {_escaped(replacement(each))} | {each.error or '-'} |"
-        for each in rules
+        f"| `{rule.name}` | {rule.kind} | `{_escape_bars(repr(rule.pattern))}`"
+        f" | {_escape_bars(replacement(rule))} | {rule.error or '-'} |"
+        for rule in rules
     ]
 
 
-def _escaped(text):
+def _escape_bars(text):
     return text.replace("|", "\\|")
 
 
 def passes():
     """The built-in passes, what they keep, and the levels."""
     lines = ["| pass | options | rules | keeps |", "|---|---|---|---|"]
-    for each in PASSES:
-        count = len(each.rules) if issubclass(each, Rewrite) else 0
-        names = [field.name for field in fields(each)]
+    for pass_type in PASSES:
+        count = len(pass_type.rules) if issubclass(pass_type, Rewrite) else 0
+        names = [field.name for field in fields(pass_type)]
         options = ", ".join(f"`{name}`" for name in names) or "-"
-        lines.append(f"| `{each.name}` | {options} | {count or '-'} | {each.keeps} |")
+        lines.append(f"| `{pass_type.name}` | {options} | {count or '-'} | {pass_type.keeps} |")
     lines += ["", "| level | pipeline |", "|---|---|"]
     return lines + [f"| `{name}` | `{text}` |" for name, text in LEVELS.items()]
 
 
 def lints():
-    """What ``sg.lint`` looks for."""
+    """Table of the lints of ``sg.lint``."""
     lines = ["| lint | sees |", "|---|---|"]
-    return lines + [f"| `{each.name}` | {_escaped(each.about)} |" for each in LINTS.values()]
+    return lines + [f"| `{lint.name}` | {_escape_bars(lint.about)} |" for lint in LINTS.values()]
 
 
 def _file(rules):
     """The file in which a table stands."""
-    modules = [each for each in vars(rule_tables).values() if isinstance(each, ModuleType)]
-    (module,) = (each for each in modules if any(rules is value for value in vars(each).values()))
+    modules = [module for module in vars(rule_tables).values() if isinstance(module, ModuleType)]
+    (module,) = (
+        module for module in modules if any(rules is value for value in vars(module).values())
+    )
     return f"{module.__name__.replace('.', '/')}.py"
 
 
-def generated():
+def generated_part():
     """All that stands between the two marks of the page."""
     total = sum(map(len, TABLES.values()))
     lines = [BEGIN, "", *passes(), "", f"There are {total} rules.", ""]
@@ -82,8 +84,8 @@ def generated():
 def page():
     """``staticgrad/tools/documentation/guide/passes.md`` with its generated part renewed."""
     text = PAGE.read_text("utf-8")
-    before, _, rest = text.partition(BEGIN)
-    return before + generated() + rest.partition(END)[2]
+    head, _, tail = text.partition(BEGIN)
+    return head + generated_part() + tail.partition(END)[2]
 
 
 if __name__ == "__main__":

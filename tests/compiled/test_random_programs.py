@@ -25,10 +25,10 @@ from tests.helpers.program_checks import (
 )
 from tests.helpers.random_programs import (
     Program,
-    described,
     descriptions,
     random_description,
     random_graph,
+    read_description,
 )
 
 CHUNK = 50
@@ -121,7 +121,7 @@ def test_programs_hold_every_kind_of_op():
 
 def test_a_description_reads_back_and_gives_one_program():
     program = drawn(3)[-1]
-    again = Program(eval(str(program.description), {"described": described}))
+    again = Program(eval(str(program.description), {"read_description": read_description}))
     assert again.description == program.description
     assert sg.same_graph(again.graph, program.graph)
     assert all(np.array_equal(again.feeds[name], a) for name, a in program.feeds.items())

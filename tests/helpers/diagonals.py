@@ -25,8 +25,8 @@ def diagonals(every, *dimensions, daily=""):
 
 def every_nth(every, name, values):
     """All values, of which each n-th runs daily."""
-    rest = [pytest.mark.exhaustive]
-    marked = [pytest.param(v, marks=rest * (at % every > 0)) for at, v in enumerate(values)]
+    exhaustive = [pytest.mark.exhaustive]
+    marked = [pytest.param(v, marks=exhaustive * (at % every > 0)) for at, v in enumerate(values)]
     return pytest.mark.parametrize(name, marked)
 
 
@@ -34,19 +34,19 @@ def _combinations(every, dimensions, lists, daily):
     for places in itertools.product(*(range(len(values)) for values in lists)):
         chosen = [values[place] for values, place in zip(lists, places, strict=True)]
         parameters = [
-            each
+            parameter
             for (names, _), value in zip(dimensions, chosen, strict=True)
-            for each in (value if "," in names else (value,))
+            for parameter in (value if "," in names else (value,))
         ]
         runs_daily = sum(places) % every == 0 or any(
-            isinstance(each, str) and each == daily for each in chosen
+            isinstance(value, str) and value == daily for value in chosen
         )
         marks = () if runs_daily else (pytest.mark.exhaustive,)
-        said = "-".join(_said(each, places) for each in parameters)
-        yield pytest.param(*parameters, id=said, marks=marks)
+        case_id = "-".join(_id_part(parameter, places) for parameter in parameters)
+        yield pytest.param(*parameters, id=case_id, marks=marks)
 
 
-def _said(value, places):
+def _id_part(value, places):
     """A value in a test's name, which is the same in every process: no address is part of it."""
     text = str(getattr(value, "__name__", value))
     return f"at {places}" if " at 0x" in text else text

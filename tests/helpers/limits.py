@@ -10,9 +10,9 @@ NUMPY_DTYPES = tuple(dtype for dtype in ALL_DTYPES if dtype is not BF16)
 
 def finfo(dtype):
     """``np.finfo``, or that of the package that has the dtype."""
-    found = np.dtype(dtype)
-    if found.kind != "V":
-        return np.finfo(found)
+    numpy_dtype = np.dtype(dtype)
+    if numpy_dtype.kind != "V":
+        return np.finfo(numpy_dtype)
     import ml_dtypes
 
-    return ml_dtypes.finfo(found)
+    return ml_dtypes.finfo(numpy_dtype)

@@ -1,4 +1,4 @@
-"""What a test runs beside itself: threads to their end, and Python in a process of its own."""
+"""Threads that a test runs to their end, and Python in a process of its own."""
 
 import os
 import subprocess

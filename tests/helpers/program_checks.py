@@ -1,4 +1,4 @@
-"""What must hold for a program, whatever it is: each node by itself, and equal bytes on every way.
+"""Checks of any program: each node by itself, and equal bytes on every way.
 
 ``check_nodes`` compares every node with its op's reference, at the operands that the kernels gave:
 exact ops in every bit, vector math with the interpreter of its expression in every bit and with
@@ -34,7 +34,7 @@ class MismatchError(AssertionError):
     """A program that gives a wrong result; shows it as text and as a script."""
 
     def __init__(self, program, what):
-        super().__init__(f"{what}\n\n{program.told()}")
+        super().__init__(f"{what}\n\n{program.describe()}")
         self.what, self.program = what, program
 
 
@@ -52,10 +52,10 @@ def node_arrays(program, feeds):
     graph = program.stable
     named = named_nodes(graph)
     program.reset()
-    found = {}
+    outputs = {}
     if named:
-        found = compiled_nodes(program, named).run(feeds)
-    arrays = {value.key: found[name] for name, value in named.items()}
+        outputs = compiled_nodes(program, named).run(feeds)
+    arrays = {value.key: outputs[name] for name, value in named.items()}
     for node in graph.nodes:
         if node.is_leaf:
             arrays[node, 0] = leaf_array(program, node, feeds)
@@ -71,7 +71,7 @@ def compiled_nodes(program, named):
 
 
 def leaf_array(program, node, feeds):
-    """What a leaf is bound to."""
+    """Return the array that a leaf is bound to."""
     if node.op.name == "input":
         return feeds[node.op.label]
     if node.op.name == "parameter":
@@ -89,11 +89,11 @@ def check_nodes(program, feeds):
             continue
         op = at_sizes(node.op, sizes)
         operands = [arrays[arg.key] for arg in node.args]
-        found = [arrays[value.key] for value in node.values]
+        actual = [arrays[value.key] for value in node.values]
         if isinstance(op, BodyOp):
-            problem = body_problem(node, sizes, operands, found)
+            problem = body_problem(node, sizes, operands, actual)
         else:
-            problem = node_problem(op, operands, found)
+            problem = node_problem(op, operands, actual)
         if problem:
             lines = [f"{op!r} of {[f'{a.dtype}{list(a.shape)}' for a in operands]}: {problem}"]
             lines += [f"operand {i}: {a!r}" for i, a in enumerate(operands) if a.size < 40]
@@ -101,16 +101,16 @@ def check_nodes(program, feeds):
     return arrays
 
 
-def node_problem(op, operands, found):
-    """What is wrong with one node; empty if nothing is."""
+def node_problem(op, operands, actual):
+    """Describe the mistake of one node; empty if there is none."""
     with np.errstate(all="ignore"):
         expected = [np.asarray(a) for a in as_tuple(op.reference(*operands))]
-        for got, want in zip(found, expected, strict=True):
+        for got, want in zip(actual, expected, strict=True):
             if (got.dtype, got.shape) != (want.dtype, want.shape):
                 return differing(got, want)
             if op.exact or want.dtype.kind != "f":
                 return "" if same_bytes(got, want) else differing(got, want)
-        (got,) = found
+        (got,) = actual
         types = [TensorType(sg.constant(a).dtype, a.shape) for a in operands]
         form = op.form(op.infer(*types), *types)
         if isinstance(form, Contract):
@@ -149,7 +149,7 @@ def _all_types(node):
             yield from _all_types(inner)
 
 
-def body_problem(node, sizes, operands, found):
+def body_problem(node, sizes, operands, actual):
     """A loop or a branch: whole numbers as they are, others within what a few iterations lose.
 
     Its bits are compared on every way; that it means what it says is the matter of ``tests/loops``.
@@ -160,7 +160,7 @@ def body_problem(node, sizes, operands, found):
     feeds = {f"p{place}": array for place, array in enumerate(operands)}
     expected = sg.evaluate(graph, feeds, sizes=dict(sizes))
     wide = all(t.dtype == F64 or not t.dtype.is_float for t in _all_types(node))
-    for got, want in zip(found, expected.values(), strict=True):
+    for got, want in zip(actual, expected.values(), strict=True):
         near = same_bytes(got, want)
         if got.dtype.kind == "f" and got.size:
             finite = np.where(np.isfinite(want), want, 0.0)
@@ -199,18 +199,18 @@ def convolution_problem(op, operands, got):
 def run(program, f, feeds):
     """Outputs, and parameters after the run, from the same start."""
     program.reset()
-    found = dict(f.run(feeds))
+    outputs = dict(f.run(feeds))
     program_parameters = {f"parameter {p.name}": p.value for p in program.parameters}
-    return found | program_parameters
+    return outputs | program_parameters
 
 
-def wanted(program, arrays):
-    """What ``run`` must give, from the arrays of all nodes."""
+def expected_outputs(program, arrays):
+    """Return the outputs that ``run`` must give, from the arrays of all nodes."""
     graph = program.stable
-    found = {name: arrays[value.key] for name, value in graph.outputs.items()}
-    after = dict(zip((p.name for p in program.parameters), program.start, strict=True))
-    after |= {parameter.name: arrays[value.key] for parameter, value in graph.updates}
-    return found | {f"parameter {name}": array for name, array in after.items()}
+    outputs = {name: arrays[value.key] for name, value in graph.outputs.items()}
+    parameters_after = dict(zip((p.name for p in program.parameters), program.start, strict=True))
+    parameters_after |= {parameter.name: arrays[value.key] for parameter, value in graph.updates}
+    return outputs | {f"parameter {name}": array for name, array in parameters_after.items()}
 
 
 def compare(program, way, actual, expected):
@@ -245,7 +245,7 @@ def check_program(program, ways=WAYS[:-2], layouts=len(LAYOUTS)):  # noqa: B008
     """Each node, then every way against the nodes, at the program's sizes and at others."""
     feeds = program.feeds
     check_stable(program)
-    expected = wanted(program, check_nodes(program, feeds))
+    expected = expected_outputs(program, check_nodes(program, feeds))
     f = sg.compile(program.graph)
     compare(program, "fused", run(program, f, feeds), expected)
     compare(program, "run again", run(program, f, feeds), expected)
@@ -254,8 +254,8 @@ def check_program(program, ways=WAYS[:-2], layouts=len(LAYOUTS)):  # noqa: B008
     first = sum(program.description.header)
     for turn in range(first, first + layouts):
         name = list(LAYOUTS)[turn % len(LAYOUTS)]
-        other = {key: LAYOUTS[name](array) for key, array in feeds.items()}
-        compare(program, name, run(program, f, other), expected)
+        feeds_in_layout = {key: LAYOUTS[name](array) for key, array in feeds.items()}
+        compare(program, name, run(program, f, feeds_in_layout), expected)
     check_other_sizes(program, f)
 
 
@@ -293,7 +293,7 @@ def check_other_sizes(program, f):
     sizes = OTHER_SIZES[program.description.header[0] % len(OTHER_SIZES)]
     feeds = program.at_sizes(**sizes)
     try:
-        expected = wanted(program, check_nodes(program, feeds))
+        expected = expected_outputs(program, check_nodes(program, feeds))
     except FeedError:
         return  # sizes that the program excludes
     compare(program, sizes, run(program, f, feeds), expected)
@@ -304,13 +304,13 @@ def check_stable(program, rtol=1e-7):
     if program.stable is program.graph or not program.description.smooth:
         return
     program.reset()
-    before, after = (
+    expected, actual = (
         sg.evaluate(g, program.feeds, dtype="float64") for g in (program.graph, program.stable)
     )
-    for name, array in before.items():
+    for name, array in expected.items():
         scale = 1.0 + float(np.abs(array).max(initial=0.0))
-        if not np.allclose(after[name], array, rtol=rtol, atol=rtol * scale):
-            raise MismatchError(program, f"stabilised, {name} is {after[name]}, not {array}")
+        if not np.allclose(actual[name], array, rtol=rtol, atol=rtol * scale):
+            raise MismatchError(program, f"stabilised, {name} is {actual[name]}, not {array}")
 
 
 # -- derivatives -----------------------------------------------------------------------------------
@@ -330,41 +330,43 @@ def check_derivatives(program, rtol=1e-5):
     levels = [("loss", "gradient of {}")]
     levels += [("slope", "curvature by {}")] if description.order > 1 else []
     for value, gradient in levels:
-        here = values(program, graph, {})
+        outputs = values(program, graph, {})
         product = sum(
-            float(np.sum(here[gradient.format(name)] * move)) for name, move in moves.items()
+            float(np.sum(outputs[gradient.format(name)] * move)) for name, move in moves.items()
         )
         scale = sum(
-            float(np.sum(np.abs(here[gradient.format(name)] * move)))
+            float(np.sum(np.abs(outputs[gradient.format(name)] * move)))
             for name, move in moves.items()
         )
 
-        def moved(distance, value=value):
+        def value_at(distance, value=value):
             changed = {name: at[name] + distance * moves[name] for name in moves}
             return float(values(program, graph, changed)[value])
 
-        def difference(step, moved=moved):
-            near, far = moved(step) - moved(-step), moved(2 * step) - moved(-2 * step)
+        def difference(step, value_at=value_at):
+            near, far = value_at(step) - value_at(-step), value_at(2 * step) - value_at(-2 * step)
             return (8 * near - far) / (12 * step)
 
-        allowed = rtol * max(1.0, scale, abs(float(here[value])))
-        found = []
+        allowed = rtol * max(1.0, scale, abs(float(outputs[value])))
+        differences = []
         for step in (1e-4, 1e-5):
-            found.append(difference(step))
-            if abs(product - found[-1]) <= allowed:
+            differences.append(difference(step))
+            if abs(product - differences[-1]) <= allowed:
                 break
         else:
-            raise MismatchError(program, f"{value}: the rules give {product}, differences {found}")
+            raise MismatchError(
+                program, f"{value}: the rules give {product}, differences {differences}"
+            )
 
 
 def by_leaf(program):
     """Floating leaves but for directions, with their arrays."""
     graph = program.graph
     start = dict(zip((p.name for p in program.parameters), program.start, strict=True))
-    known = {**program.feeds, **start}
+    arrays = {**program.feeds, **start}
     along = {label(v) for v in program.directions.values()}
     leaves = [*graph.inputs, *graph.parameters]
-    return {v: known[label(v)] for v in leaves if v.dtype.is_float and label(v) not in along}
+    return {v: arrays[label(v)] for v in leaves if v.dtype.is_float and label(v) not in along}
 
 
 def direction_of(program, name, array):
@@ -377,7 +379,7 @@ def values(program, graph, changed):
     leaves = {p: sg.input(f"at {p.name}", p.shape, p.dtype) for p in graph.parameters}
     if not hasattr(program, "open"):
         floats = {p: v for p, v in leaves.items() if p.dtype.is_float}
-        program.open = opened(graph, floats)
+        program.open = with_inputs_for_parameters(graph, floats)
     feeds = dict(program.feeds)
     start = dict(zip((p.name for p in program.parameters), program.start, strict=True))
     feeds |= {f"at {n}": a for n, a in start.items()}
@@ -389,9 +391,9 @@ def values(program, graph, changed):
     return dict(sg.evaluate(target, feeds, sizes=sizes, dtype="float64"))
 
 
-def opened(graph, leaves):
+def with_inputs_for_parameters(graph, leaves):
     """The graph's outputs with parameters replaced by inputs."""
     by_node = {p.node: value for p, value in leaves.items()}
     plain = sg.Graph(graph.outputs, inputs=graph.inputs)
-    made = plain.replace_nodes(lambda node, _: [by_node[node]] if node in by_node else None)
-    return sg.Graph(made.outputs)
+    rewritten = plain.replace_nodes(lambda node, _: [by_node[node]] if node in by_node else None)
+    return sg.Graph(rewritten.outputs)

@@ -136,9 +136,11 @@ class Builder:
         self.waiting = deque()
         self.table = [
             step
-            for step, times, own in STEPS.values()
+            for step, times, step_tags in STEPS.values()
             for _ in range(times)
-            if {*tags} & {*own} and ("s" in own or not smooth) and (integers or "i" not in own)
+            if {*tags} & {*step_tags}
+            and ("s" in step_tags or not smooth)
+            and (integers or "i" not in step_tags)
         ]
 
     def flag(self):
@@ -206,13 +208,16 @@ class Builder:
     def attempt(self, step):
         """Add what the step gives, if it is not too large."""
         try:
-            made = step(self)
+            entry = step(self)
         except UnfitError:
             return
-        if made.value.ndim <= self.max_rank and evaluate(made.value.size, LARGEST) < MOST_ELEMENTS:
-            self.pool.append(self.squashed(made))
+        if (
+            entry.value.ndim <= self.max_rank
+            and evaluate(entry.value.size, LARGEST) < MOST_ELEMENTS
+        ):
+            self.pool.append(self.squash(entry))
 
-    def squashed(self, entry):
+    def squash(self, entry):
         if entry.bound <= LIMIT:
             return entry
         x = entry.value
@@ -237,8 +242,8 @@ class Builder:
     def partner(self, shape, accepts=lambda value: not value.dtype.is_bool):
         """A number that broadcasts with ``shape``, without named sizes meeting others."""
 
-        def meets(other):
-            pairs = zip(reversed(shape), reversed(other), strict=False)
+        def meets(extents):
+            pairs = zip(reversed(shape), reversed(extents), strict=False)
             return all(a == b or is_one(a) or is_one(b) for a, b in pairs)
 
         return self.any_of(lambda value: accepts(value) and meets(value.shape))
@@ -268,28 +273,28 @@ class Builder:
 
     def outputs(self):
         """The latest value, and some of the others."""
-        made = {"out": self.pool[-1].value}
+        outputs = {"out": self.pool[-1].value}
         for index in range(self.chooser.integer(0, 3)):
             place = self.chooser.integer(0, len(self.pool) - 1)
-            made[f"more {index}"] = self.pool[-1 - place].value
-        return made | {f"shown {index}": value for index, value in enumerate(self.shown[-3:])}
+            outputs[f"more {index}"] = self.pool[-1 - place].value
+        return outputs | {f"shown {index}": value for index, value in enumerate(self.shown[-3:])}
 
     def updates(self, gradients):
         """New values of some parameters."""
-        made = {}
+        updates = {}
         for parameter in self.parameters:
             if parameter in gradients and self.chooser.integer(0, 2):
-                made[parameter] = parameter - gradients[parameter] * 0.125
+                updates[parameter] = parameter - gradients[parameter] * 0.125
             elif self.flag():
-                made[parameter] = sg.tanh(parameter) * 0.5
-        return made
+                updates[parameter] = sg.tanh(parameter) * 0.5
+        return updates
 
     def graph(self, outputs, updates):
-        made = sg.Graph(outputs, updates, name="random", inputs=self.inputs)
-        if any(parameter is self.generator.step for parameter in made.parameters):
+        graph = sg.Graph(outputs, updates, name="random", inputs=self.inputs)
+        if any(parameter is self.generator.step for parameter in graph.parameters):
             updates |= self.generator.updates
-            made = sg.Graph(outputs, updates, name="random", inputs=self.inputs)
-        return made
+            graph = sg.Graph(outputs, updates, name="random", inputs=self.inputs)
+        return graph
 
 
 def is_float(value):
@@ -461,22 +466,22 @@ COMPARISONS = (sg.less, sg.less_equal, sg.greater, sg.greater_equal, sg.equal, s
 
 
 def of_one(table, accepts=is_float):
-    def made(b):
+    def build(b):
         entry = b.any_of(accepts)
         function, bound = b.chooser.choice(table)
         return Entry(function(entry.value), bound(entry.bound))
 
-    return made
+    return build
 
 
 def of_two(table, accepts=is_float):
-    def made(b):
+    def build(b):
         left = b.any_of(accepts)
         right = b.partner(left.value.shape, accepts)
         function, bound = b.chooser.choice(table)
         return Entry(function(left.value, right.value), bound(left.bound, right.bound))
 
-    return made
+    return build
 
 
 STEPS |= {
@@ -527,7 +532,7 @@ def logic(b):
 
 
 @step("bi")
-def chosen(b):
+def select(b):
     left = b.floating()
     right = b.partner(left.value.shape, is_float)
     truths = [e.value for e in b.pool if e.value.dtype.is_bool]
@@ -546,7 +551,7 @@ def constant(b):
 
 
 @step("bpws", 2)
-def reduced(b):
+def reduce_axes(b):
     accepts = is_number if b.kind == "whole" else is_float
     entry = b.any_of(lambda value: accepts(value) and value.ndim > 0)
     axes, keep = b.axes_of(entry.value), b.flag()
@@ -565,7 +570,7 @@ def extremum(b):
 
 
 @step("pw")
-def centred(b):
+def subtract_sum(b):
     entry, axis = b.elements(is_number if b.kind == "whole" else is_float)
     away = entry.value - sg.sum(entry.value, axis, keepdims=True)
     return Entry(away, (b.count(entry, axis) + 1) * entry.bound)
@@ -579,8 +584,8 @@ def running(b):
         return Entry(sg.cumsum(entry.value, axis), entry.bound * count)
     if kind == 1:
         return Entry(sg.cumprod(sg.tanh(entry.value), axis), 1.0)
-    other = b.any_of(lambda value: value.type == entry.value.type)
-    return Entry(sg.linear_scan(sg.tanh(other.value), entry.value, axis), entry.bound * count)
+    factor = b.any_of(lambda value: value.type == entry.value.type)
+    return Entry(sg.linear_scan(sg.tanh(factor.value), entry.value, axis), entry.bound * count)
 
 
 @step("ps", 2)
@@ -588,7 +593,7 @@ def rows(b):
     """A composite over one axis."""
     entry, axis = b.elements(is_float)
     x, count = entry.value, b.count(entry, axis)
-    made, bound = b.chooser.choice((
+    function, bound = b.chooser.choice((
         (lambda: sg.nn.softmax(x, axis), 1.0),
         (lambda: sg.nn.log_softmax(x, axis), 2 * entry.bound + 9),
         (lambda: sg.nn.logsumexp(x, axis, keepdims=True), entry.bound + 9),
@@ -598,7 +603,7 @@ def rows(b):
         (lambda: x - sg.mean(x, axis, keepdims=True), 2 * entry.bound),
         (lambda: sg.prod(sg.tanh(x) + 1.25, axis), 2.25 ** min(count, 99)),
     ))  # fmt: skip
-    return Entry(made(), bound)
+    return Entry(function(), bound)
 
 
 @step("pi")
@@ -609,7 +614,7 @@ def position(b):
 
 
 @step("pwi", 3)
-def ordered(b):
+def sort_axis(b):
     """In order along an axis, the positions of that, the first few, or places among all."""
     entry, axis = b.elements()
     x, count, down = entry.value, entry.value.shape[axis], b.flag()
@@ -629,7 +634,7 @@ def ordered(b):
 
 
 @step("bpws")
-def transposed(b):
+def transpose(b):
     entry = b.any_of(lambda value: value.ndim > 1)
     left = list(range(entry.value.ndim))
     axes = tuple(left.pop(b.chooser.integer(0, len(left) - 1)) for _ in tuple(left))
@@ -637,7 +642,7 @@ def transposed(b):
 
 
 @step("bpws")
-def reshaped(b):
+def reshape(b):
     """Two neighbours as one axis, one axis as two, or one more of size 1."""
     entry = b.any_of()
     shape, kind = list(entry.value.shape), b.chooser.integer(0, 2)
@@ -664,21 +669,21 @@ def broadcast(b):
 
 
 @step("bpws", 2)
-def sliced(b):
+def slice_axes(b):
     entry = b.any_of(lambda value: value.ndim > 0)
     key = []
     for extent in entry.value.shape:
-        whole = slice(None, None, b.chooser.choice((1, 1, -1)))
+        index = slice(None, None, b.chooser.choice((1, 1, -1)))
         if isinstance(extent, int) and extent > 1 and b.chooser.integer(0, 2):
             start, sign = b.chooser.integer(0, extent - 1), b.chooser.choice((1, 1, -1))
             stop = b.chooser.integer(start + 1, extent) if sign > 0 else None
-            whole = slice(start, stop, sign * b.chooser.integer(1, 3))
-        key.append(whole)
+            index = slice(start, stop, sign * b.chooser.integer(1, 3))
+        key.append(index)
     return Entry(entry.value[tuple(key)], entry.bound)
 
 
 @step("bps")
-def concatenated(b):
+def concatenate(b):
     left, axis = b.elements(is_float)
     if isinstance(left.value.shape[axis], int) and left.value.shape[axis] > 40:
         raise UnfitError
@@ -687,12 +692,12 @@ def concatenated(b):
 
 
 @step("pws", 3)
-def joined(b):
+def rearrange(b):
     """stack, roll, flip, tile, repeat, pad, triangles, positions."""
     entry = b.any_of(lambda value: value.ndim > 0 and is_number(value))
     x = entry.value
     axis = b.chooser.integer(0, x.ndim - 1)
-    made = b.chooser.choice((
+    function = b.chooser.choice((
         lambda: sg.stack([x, x + x], axis),
         lambda: sg.roll(x, b.chooser.integer(-3, 3), axis),
         lambda: sg.flip(x, axis),
@@ -706,7 +711,7 @@ def joined(b):
         lambda: sg.squeeze(x[..., :1], -1) if isinstance(x.shape[-1], int) else x[..., None],
         lambda: sg.outer(x, sg.ravel(x)) if x.ndim == 1 else sg.swapaxes(x, 0, -1),
     ))  # fmt: skip
-    return Entry(made(), entry.bound**2 + 2 * entry.bound + 40)
+    return Entry(function(), entry.bound**2 + 2 * entry.bound + 40)
 
 
 # -- products --------------------------------------------------------------------------------------
@@ -729,7 +734,7 @@ def product(b):
 
 
 @step("pws")
-def contracted(b):
+def contract(b):
     """A product of a value with itself: a Gram matrix, an einsum, a dot product."""
     accepts = is_number if b.kind == "whole" else is_float
     entry = b.any_of(lambda value: accepts(value) and value.ndim in (1, 2))
@@ -751,7 +756,7 @@ def contracted(b):
 
 
 @step("bpws")
-def gathered(b):
+def gather(b):
     entry = b.any_of(has_literal)
     axis = b.chooser.choice(literal_axes(entry.value))
     return Entry(sg.take(entry.value, b.indices(entry.value.shape[axis]), axis), entry.bound)
@@ -764,8 +769,8 @@ def along(b):
     if b.flag() or entry.value.dtype.is_bool:
         places = sg.argmax(entry.value, axis, keepdims=True)
     else:
-        whole = sg.rint(entry.value).astype("int64")
-        places = sg.remainder(whole, entry.value.shape[axis])
+        integers = sg.rint(entry.value).astype("int64")
+        places = sg.remainder(integers, entry.value.shape[axis])
     return Entry(sg.take_along_axis(entry.value, places, axis), entry.bound)
 
 
@@ -780,7 +785,7 @@ def looked_up(b):
 
 
 @step("pws")
-def scattered(b):
+def scatter(b):
     accepts = is_number if b.kind == "whole" else is_float
     entry = b.any_of(lambda value: has_literal(value) and accepts(value))
     axis = b.chooser.choice(literal_axes(entry.value))
@@ -796,9 +801,9 @@ def at(b):
     kind = b.chooser.integer(0, 3)
     start = b.chooser.integer(0, count - 1)
     if kind == 0:
-        whole = x.sum()  # known in a run only: the same places, or 0 where the sum is not a number
-        known = sg.equal(whole, whole).astype("int64")
-        places = sg.constant(b.numbers.integers(-count, count, 4)) * known
+        total = x.sum()  # known in a run only: the same places, or 0 where the sum is not a number
+        one_in_runs = sg.equal(total, total).astype("int64")
+        places = sg.constant(b.numbers.integers(-count, count, 4)) * one_in_runs
         return Entry(x.at[places].set(0.75), entry.bound + 1)
     if kind == 1:
         return Entry(x.at[start:].add(1.25), entry.bound + 2)
@@ -851,7 +856,7 @@ def taps_of(b, x, shape):
 
 
 @step("ps")
-def convolved(b):
+def convolve(b):
     x, pick = image(b), b.chooser
     channels = int(x.shape[1])
     groups = channels if pick.integer(0, 2) == 2 else 1
@@ -872,7 +877,7 @@ def spread(b):
 
 
 @step("ps", 2)
-def pooled(b):
+def pool_windows(b):
     x, size = image(b), b.chooser.choice((2, 3, 1))
     options = {"stride": b.chooser.choice((1, 2, 3)), "padding": "same"}
     kinds = (
@@ -885,13 +890,13 @@ def pooled(b):
 
 
 @step("ps")
-def factored(b):
-    """Of symmetric and positive definite matrices of a literal size."""
+def factorize(b):
+    """Factorize or solve symmetric positive definite matrices of a literal size."""
     entry = b.any_of(lambda v: is_float(v) and v.ndim > 1 and isinstance(v.shape[-2], int))
     x = sg.tanh(entry.value)
     diagonal = sg.diag(sg.arange(float(x.shape[-2])) * 3.0 + 2.0).astype(x.dtype.name)
     a, linalg = x @ sg.swapaxes(x, -1, -2) * 0.0625 + diagonal, sg.linalg
-    made = b.chooser.choice((
+    function = b.chooser.choice((
         lambda: linalg.cholesky(a) * 0.125,
         lambda: linalg.inv(a),
         lambda: linalg.solve(a, sg.sin(a)),
@@ -905,7 +910,7 @@ def factored(b):
         lambda: linalg.matrix_power(a * 0.125, 3) * 0.125,
         lambda: linalg.norm(a, axis=(-2, -1)) * 0.125,
     ))  # fmt: skip
-    return Entry(made(), 50.0)
+    return Entry(function(), 50.0)
 
 
 # -- loops and branches ----------------------------------------------------------------------------
@@ -922,37 +927,37 @@ def first_carry(b):
     return sg.tanh(b.any_of(lambda value: is_float(value) and value.ndim < b.max_rank).value)
 
 
-def within(b, given, end):
-    """What ``end`` makes of the latest value of a body that is given these values."""
+def within(b, entries, end):
+    """Apply ``end`` to the latest value of a body whose pool has these entries, too."""
     chooser, pool, numbers = b.chooser, b.pool, b.numbers
-    b.pool, b.depth = [*pool, *given], b.depth + 1
+    b.pool, b.depth = [*pool, *entries], b.depth + 1
     try:
         b.next_steps(chooser.integer(0, MOST_STEPS))
-        made = b.pool[-1]
+        latest = b.pool[-1]
         b.chooser = chooser
-        return end(made.value)
+        return end(latest.value)
     finally:
         b.chooser, b.pool, b.numbers, b.depth = chooser, pool, numbers, b.depth - 1
 
 
-def moved(carry, made):
-    """The next carry: of the type of the carry, within 1, and of the made value."""
-    number = made if made.dtype.is_float else made.astype("float32")
+def next_carry(carry, value):
+    """The next carry: of the type of the carry, within 1, and dependent on the value."""
+    number = value if value.dtype.is_float else value.astype("float32")
     if number.shape != carry.shape:
         number = sg.tanh(number).sum() * 0.125  # a mean of no elements would be NaN
     return sg.tanh(carry * 0.5 + number.astype(carry.dtype.name) * 0.75)
 
 
 @step("ps", 2)
-def scanned(b):
+def scan_rows(b):
     xs, first = b.any_of(lambda value: value.ndim > 0 and is_number(value)).value, first_carry(b)
     reverse, expected = b.flag(), b.chooser.integer(0, 3)
     xs = xs[0:0] if b.chooser.integer(0, 9) == 9 else xs
 
     def iteration(carry, row):
-        def end(made):
-            state = moved(carry[0], made)
-            return (state, carry[1] + 1), (sg.tanh(made * 1.0), state * carry[0])
+        def end(value):
+            state = next_carry(carry[0], value)
+            return (state, carry[1] + 1), (sg.tanh(value * 1.0), state * carry[0])
 
         return within(b, [Entry(carry[0], 1.0), Entry(carry[1], 99.0), Entry(row, 50.0)], end)
 
@@ -961,14 +966,14 @@ def scanned(b):
 
 
 @step("ps")
-def repeated(b):
+def repeat_body(b):
     first = first_carry(b)
     named = [n for value in b.inputs for n in value.shape if n in (sg.dim("batch"), sg.dim("n"))]
     iterations = b.chooser.choice((2, 3, 1, 0, 5, *dict.fromkeys(named)))
 
     def iteration(i, carry):
-        given = [Entry(i, 99.0), Entry(carry, 1.0)]
-        return within(b, given, lambda made: moved(carry, made))
+        entries = [Entry(i, 99.0), Entry(carry, 1.0)]
+        return within(b, entries, lambda value: next_carry(carry, value))
 
     return Entry(sg.fori_loop(b.chooser.choice((0, 1)), iterations, iteration, first), 1.0)
 
@@ -986,8 +991,8 @@ def while_loop(b):
     first, iterations = first_carry(b), whole_number(b, 5)
 
     def iteration(state):
-        given = [Entry(state[0], 9.0), Entry(state[1], 1.0)]
-        return state[0] + 1, within(b, given, lambda made: moved(state[1], made))
+        entries = [Entry(state[0], 9.0), Entry(state[1], 1.0)]
+        return state[0] + 1, within(b, entries, lambda value: next_carry(state[1], value))
 
     most = b.chooser.choice((4, 3, 1, 6))
     last = sg.while_loop(lambda s: s[0] < iterations, iteration, (0, first), max_steps=most)
@@ -995,12 +1000,12 @@ def while_loop(b):
 
 
 @step("ps")
-def branched(b):
+def branch(b):
     like, cases = first_carry(b), b.chooser.choice((2, 3))
     number = whole_number(b, cases + 1)
 
     def case():
-        return within(b, [Entry(like, 1.0)], lambda made: moved(like, made))
+        return within(b, [Entry(like, 1.0)], lambda value: next_carry(like, value))
 
     if cases == 2:
         return Entry(sg.cond(number > 0, case, lambda: like), 1.0)
@@ -1008,15 +1013,15 @@ def branched(b):
 
 
 @step("ps")
-def mapped(b):
+def map_rows(b):
     if b.depth >= MOST_DEPTH:
         raise UnfitError
     entry = b.any_of(lambda value: value.ndim > 0 and is_float(value))
 
-    def each(row):
-        return within(b, [Entry(row, entry.bound)], lambda made: sg.tanh(made * 0.5))
+    def map_row(row):
+        return within(b, [Entry(row, entry.bound)], lambda value: sg.tanh(value * 0.5))
 
-    return Entry(sg.map(each, entry.value), 1.0)
+    return Entry(sg.map(map_row, entry.value), 1.0)
 
 
 @step("ps")
@@ -1030,7 +1035,7 @@ def associative(b):
 
 
 @step("v", 3)
-def several(b):
+def results_of_one_op(b):
     """The results of one op: each alone, and one function of each, added up."""
     entry = b.any_of(
         lambda value: (
@@ -1045,8 +1050,8 @@ def several(b):
         results = sg.topk(x, b.chooser.integer(1, 2))
     else:
         size = min(x.shape[-2:])
-        apart = np.diag(10 * np.arange(1, size + 1)).astype(x.dtype.numpy)
-        results = getattr(sg.linalg, name)(sg.tanh(x[..., :size, :size]) + apart)
+        diagonal = np.diag(10 * np.arange(1, size + 1)).astype(x.dtype.numpy)
+        results = getattr(sg.linalg, name)(sg.tanh(x[..., :size, :size]) + diagonal)
     function, total = b.chooser.choice((sg.sin, sg.tanh, sg.cos)), 0.0
     for number, result in enumerate(results):
         floating = result.astype(x.dtype)
@@ -1099,38 +1104,40 @@ apart.rule(lambda ct, out, x, y: (ct * x, sg.broadcast_to(ct.sum(), y.shape) * 2
 
 
 @step("k", 4)
-def stopped(b):
+def stop_gradients(b):
     """A value times, plus, or against itself without gradient."""
     entry = b.floating()
-    x, held = entry.value, sg.stop_gradient(entry.value)
-    made = b.chooser.choice((held, x * held, x + held, sg.maximum(x, held)))
-    return Entry(made, max(2 * entry.bound, entry.bound**2))
+    x, constant_x = entry.value, sg.stop_gradient(entry.value)
+    value = b.chooser.choice(
+        (constant_x, x * constant_x, x + constant_x, sg.maximum(x, constant_x))
+    )
+    return Entry(value, max(2 * entry.bound, entry.bound**2))
 
 
 @step("k", 2)
 def custom(b):
-    entry, other = b.floating(), b.any_of(lambda value: value.dtype == F64)
-    made = straight(entry.value) if b.flag() else apart(entry.value, other.value)
-    return Entry(made, entry.bound + 1)
+    entry, second = b.floating(), b.any_of(lambda value: value.dtype == F64)
+    value = straight(entry.value) if b.flag() else apart(entry.value, second.value)
+    return Entry(value, entry.bound + 1)
 
 
 @step("k", 4)
 def again(b):
     """An extremum of what has one of its operands already: ties wherever that one won."""
     entry = b.floating()
-    other = b.partner(entry.value.shape)
+    operand = b.partner(entry.value.shape)
     extreme, then = (b.chooser.choice((sg.maximum, sg.minimum)) for _ in range(2))
-    once = extreme(entry.value, other.value)
-    twice = then(once, b.chooser.choice((other.value, entry.value)))
-    return Entry(twice, max(entry.bound, other.bound))
+    once = extreme(entry.value, operand.value)
+    twice = then(once, b.chooser.choice((operand.value, entry.value)))
+    return Entry(twice, max(entry.bound, operand.bound))
 
 
 @step("k", 2)
 def itself(b):
-    """What is at a kink of its own: abs of abs, where on equal branches, a sign twice."""
+    """Functions at a kink of their own: abs of abs, where on equal branches, a sign twice."""
     entry = b.floating()
     x = entry.value
-    made = b.chooser.choice((
+    function = b.chooser.choice((
         lambda: abs(abs(x)),
         lambda: abs(-x),
         lambda: sg.where(x > 0.0, x, sg.where(x > 0.0, 0.0, x * x)),
@@ -1138,7 +1145,7 @@ def itself(b):
         lambda: sg.nn.relu(sg.nn.relu(x)),
         lambda: sg.sign(sg.sign(x)) * x,
     ))  # fmt: skip
-    return Entry(made(), max(entry.bound, entry.bound**2))
+    return Entry(function(), max(entry.bound, entry.bound**2))
 
 
 # -- graphs with feeds -----------------------------------------------------------------------------
@@ -1243,10 +1250,10 @@ class Description:
 
     def __str__(self):
         steps = ", ".join(f'"{step.hex()}"' for step in self.steps)
-        return f'described({self.smooth}, {self.order}, "{self.header.hex()}", [{steps}])'
+        return f'read_description({self.smooth}, {self.order}, "{self.header.hex()}", [{steps}])'
 
 
-def described(smooth, order, header, steps):
+def read_description(smooth, order, header, steps):
     """The description that was printed."""
     return Description(smooth, order, bytes.fromhex(header), tuple(map(bytes.fromhex, steps)))
 
@@ -1267,12 +1274,12 @@ def descriptions(draw, min_steps=10, max_steps=40, smooth=None):
 
 def random_description(rng, steps, smooth):
     """A program drawn without hypothesis."""
-    made = tuple(rng.bytes(STEP) for _ in range(steps))
-    return Description(smooth, int(rng.integers(0, 3)), rng.bytes(HEADER), made)
+    bytes_of_steps = tuple(rng.bytes(STEP) for _ in range(steps))
+    return Description(smooth, int(rng.integers(0, 3)), rng.bytes(HEADER), bytes_of_steps)
 
 
 class Program:
-    """What a description describes.
+    """The program that a description describes.
 
     Attributes:
         graph: outputs, gradients, curvatures and updates.
@@ -1339,12 +1346,12 @@ class Program:
             lines += [f"parameters = {values!r}", f"feeds = {self.feeds!r}"]
         lines += [
             "graph = sg.parse(text, parameters=parameters, constants=constants)",
-            "wanted = sg.evaluate(graph, feeds)",
+            "expected = sg.evaluate(graph, feeds)",
             "for name, array in sg.compile(graph).run(feeds).items():",
-            "    print(name, abs(array - wanted[name]).max() if array.size else 'empty')",
+            "    print(name, abs(array - expected[name]).max() if array.size else 'empty')",
         ]
         return "\n".join(lines)
 
-    def told(self):
+    def describe(self):
         """The program as a failing test shows it."""
         return f"{self.description}\n{self.graph}\n\n{self.script()}"

@@ -1,4 +1,4 @@
-"""Which cases are quick: for each commit others, so that the quick tests take four minutes.
+"""The choice of quick cases: others for each commit, so that the quick tests take four minutes.
 
 Two kinds of test functions are thinned. Those that are marked so: ``thinned(n)`` leaves one case in
 n quick, ``thinned()`` one of each value that several cases share: each dtype, layout, backend, op.

@@ -102,7 +102,7 @@ def test_the_page_of_numpy_is_up_to_date():
     assert table.PAGE.read_text("utf-8") == table.page()
 
 
-ELEMENTWISE = [n for n in table.covered() if isinstance(getattr(np, n), np.ufunc)]
+ELEMENTWISE = [n for n in table.covered_functions() if isinstance(getattr(np, n), np.ufunc)]
 
 
 def test_numpys_own_functions_build_nodes():

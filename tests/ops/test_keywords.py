@@ -10,12 +10,12 @@ from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
 from staticgrad.language.calls.functional import numpy_function
 from tests.helpers.diagonals import every_nth
-from tests.numpy_names import covered
+from tests.numpy_names import covered_functions
 from tests.ops import keyword_calls as table
 
 pytestmark = pytest.mark.skipif(not table.IS_READABLE, reason="older NumPy")
 
-NAMES = covered()
+NAMES = covered_functions()
 #: Those that need no ``size=`` of a graph: no run decides how many results there are.
 OF_KNOWN_SIZE = [n for n in NAMES if "size" not in inspect.signature(getattr(sg, n)).parameters]
 every_function = pytest.mark.parametrize("name", NAMES)
