@@ -27,7 +27,7 @@ WAYS = ("value", "gradient", "second order", "hvp", "jvp", "vmap", "tape", "comp
 
 
 class Ours:
-    """What steps call of staticgrad."""
+    """The functions of staticgrad that steps call."""
 
     name = "sg"
     slogdet, eigvalsh, svdvals = (
@@ -46,15 +46,15 @@ class Ours:
     where_real = staticmethod(lambda a, b: sg.where(a.real > b.real, a, b))
 
     @staticmethod
-    def cond(test, one, other, *args):
-        return sg.cond(test, one, other, *args)
+    def cond(test, if_true, if_false, *args):
+        return sg.cond(test, if_true, if_false, *args)
 
     @staticmethod
-    def repeated(count, body, first):
+    def repeat_body(count, body, first):
         return sg.fori_loop(0, count, lambda _, h: body(h), first)
 
     @staticmethod
-    def scanned(body, first, rows):
+    def scan_rows(body, first, rows):
         return sg.scan(body, first, rows)
 
     @staticmethod
@@ -65,7 +65,7 @@ class Ours:
 
 
 class Theirs:
-    """What steps call of PyTorch, by the same names."""
+    """The functions of PyTorch that steps call, by the same names."""
 
     name = "torch"
     slogdet, eigvalsh, svdvals = (
@@ -97,17 +97,17 @@ class Theirs:
         return getattr(torch, name)
 
     @staticmethod
-    def cond(test, one, other, *args):
-        return one(*args) if bool(test) else other(*args)
+    def cond(test, if_true, if_false, *args):
+        return if_true(*args) if bool(test) else if_false(*args)
 
     @staticmethod
-    def repeated(count, body, first):
+    def repeat_body(count, body, first):
         for _ in range(count):
             first = body(first)
         return first
 
     @staticmethod
-    def scanned(body, first, rows):
+    def scan_rows(body, first, rows):
         outs = []
         for row in rows:
             first, out = body(first, row)
@@ -116,7 +116,7 @@ class Theirs:
 
     @staticmethod
     def while_small(body, first):
-        return Theirs.repeated(3, body, first)
+        return Theirs.repeat_body(3, body, first)
 
 
 def small(m, z):
@@ -173,9 +173,9 @@ TWO = {
     "over real": lambda m, a, b: a / (b.real + 2.0),
     "where": lambda m, a, b: m.where(m.constant(MASK), a, b),
     "where real": lambda m, a, b: m.where_real(a, b),
-    "loop": lambda m, a, b: m.repeated(3, lambda h: small(m, m.sin(h) * a + b), b),
+    "loop": lambda m, a, b: m.repeat_body(3, lambda h: small(m, m.sin(h) * a + b), b),
     "while": lambda m, a, b: m.while_small(lambda h: m.exp(h * 0.3) * a, b),
-    "scan": lambda m, a, b: m.scanned(row_step(m, b[0]), a[0], b)[1] + a,
+    "scan": lambda m, a, b: m.scan_rows(row_step(m, b[0]), a[0], b)[1] + a,
     "cond": lambda m, a, b: m.cond(
         m.sum(a.real) > 0.0, lambda a, b: a * m.cos(b), lambda a, b: 1j * a - b, a, b
     ),
@@ -228,7 +228,7 @@ def axes_named(m, axes):
     return {"dim" if m.name == "torch" else "axes": axes}
 
 
-def transformed(rng):
+def draw_transform(rng):
     """A transform with n, axis and norm."""
     name = str(rng.choice(["fft", "ifft", "rfft", "irfft", "fft2", "ifft2", "fftn", "ifftn"]))
     norm, axis = str(rng.choice(NORMS)), int(rng.choice([0, 1, -1]))
@@ -261,7 +261,7 @@ class Program:
             kind = rng.choice(["one", "two", "moved", "fft"], p=[0.35, 0.3, 0.2, 0.15])
             a, b = (int(rng.integers(0, len(self.steps) + 3)) for _ in range(2))
             if kind == "fft":
-                name, step = transformed(rng)
+                name, step = draw_transform(rng)
             else:
                 table = {"one": ONE, "two": TWO, "moved": MOVED}[str(kind)]
                 name = str(rng.choice([*table]))
@@ -272,27 +272,27 @@ class Program:
     def __str__(self):
         return f"seed {self.seed}: {'; '.join(self.names)}"
 
-    def values(self, m, *given):
+    def values(self, m, *arguments):
         """The results of all steps, each [3, 4]."""
-        pool = [*given]
+        pool = [*arguments]
         for step, operands in self.steps:
-            found = step(m, *[small(m, pool[place] + 0j) for place in operands])
-            pool.append(fitted(m, found))
-        return pool[len(given) :]
+            result = step(m, *[small(m, pool[place] + 0j) for place in operands])
+            pool.append(fit_shape(m, result))
+        return pool[len(arguments) :]
 
-    def loss(self, m, *given):
-        values, (a, b) = self.values(m, *given), self.weight
+    def loss(self, m, *operands):
+        values, (a, b) = self.values(m, *operands), self.weight
         return sum(m.sum(m.abs_square(z)) * a + m.sum((z * (b + 0.5j)).real) for z in values)
 
 
-def fitted(m, found):
+def fit_shape(m, result):
     """A result of any shape as one [3, 4], of which every element takes part."""
-    flat = found.reshape(-1)
+    flat = result.reshape(-1)
     count = flat.shape[0]
     index = np.arange(12) % count
     cut = flat[index] if m.name == "sg" else flat[torch.tensor(index)]
-    rest = m.sum(flat) * 0.3
-    return cut.reshape(SHAPE) + rest + 0j
+    total = m.sum(flat) * 0.3
+    return cut.reshape(SHAPE) + total + 0j
 
 
 M, T = Ours(), Theirs()
@@ -300,9 +300,9 @@ M, T = Ours(), Theirs()
 
 def of_torch(program, at):
     """Value, gradient and gradient of a product with it, by PyTorch, in JAX's convention."""
-    given = [torch.tensor(each, requires_grad=True) for each in at]
-    loss = program.loss(T, *given)
-    slopes = torch.autograd.grad(loss, given, create_graph=True, allow_unused=True)
+    tensors = [torch.tensor(x, requires_grad=True) for x in at]
+    loss = program.loss(T, *tensors)
+    slopes = torch.autograd.grad(loss, tensors, create_graph=True, allow_unused=True)
     along = sum(
         (slope.conj() * torch.tensor(way)).real.sum()
         for slope, way in zip(slopes, program.ways, strict=True)
@@ -310,16 +310,16 @@ def of_torch(program, at):
     )
     again = [None] * 3
     if getattr(along, "requires_grad", False):
-        again = torch.autograd.grad(along, given, allow_unused=True)
-    plain = lambda each, x: np.zeros_like(x) if each is None else np.conj(each.detach().numpy())  # noqa: E731
+        again = torch.autograd.grad(along, tensors, allow_unused=True)
+    plain = lambda slope, x: np.zeros_like(x) if slope is None else np.conj(slope.detach().numpy())  # noqa: E731
     return (
-        [v.detach().numpy() for v in program.values(T, *given)],
-        [plain(each, x) for each, x in zip(slopes, at, strict=True)],
-        [plain(each, x) for each, x in zip(again, at, strict=True)],
+        [v.detach().numpy() for v in program.values(T, *tensors)],
+        [plain(slope, x) for slope, x in zip(slopes, at, strict=True)],
+        [plain(slope, x) for slope, x in zip(again, at, strict=True)],
     )
 
 
-def checked(program, ways=WAYS):
+def compare_with_torch(program, ways=WAYS):
     """Compare a program with PyTorch; return how many results of each kind were compared.
 
     Raises:
@@ -328,60 +328,66 @@ def checked(program, ways=WAYS):
     counts = Counter(programs=1)
     at, argnums = program.at, (0, 1, 2)
     values, slopes, curved = of_torch(program, at)
-    if not all(np.isfinite(each).all() for each in (*values, *slopes, *curved)):
+    if not all(np.isfinite(array).all() for array in (*values, *slopes, *curved)):
         return Counter(not_finite=1)
     inputs = [sg.input(f"x{k}", SHAPE, x.dtype.name) for k, x in enumerate(at)]
     feeds = {f"x{k}": x for k, x in enumerate(at)}
-    own, loss = program.values(M, *inputs), program.loss(M, *inputs)
+    results_of_steps, loss = program.values(M, *inputs), program.loss(M, *inputs)
     by = sg.grad(loss, inputs, allow_disconnected=True)
     along = sum((sg.sum((slope * way).real) for slope, way in zip(by, program.ways, strict=True)))
-    graph = {f"value{k}": each for k, each in enumerate(own)}
-    graph |= {f"slope{k}": each for k, each in enumerate(by)}
+    graph = {f"value{k}": value for k, value in enumerate(results_of_steps)}
+    graph |= {f"slope{k}": slope for k, slope in enumerate(by)}
     if "second order" in ways:
         again = sg.grad(along, inputs, allow_disconnected=True)
-        graph |= {f"second{k}": each for k, each in enumerate(again)}
+        graph |= {f"second{k}": slope for k, slope in enumerate(again)}
     graph |= {"fed": inputs[0] + 0, "w": inputs[1], "x": inputs[2]}
     actual = sg.evaluate(sg.Graph(graph), feeds)
 
     def compare(what, results, expected, tolerance=1e-8):
-        for one, wanted in zip(results, expected, strict=True):
-            scale = max(1.0, np.abs(wanted).max(initial=0.0))
+        for actual, reference in zip(results, expected, strict=True):
+            scale = max(1.0, np.abs(reference).max(initial=0.0))
             np.testing.assert_allclose(
-                one / scale, wanted / scale, rtol=0, atol=tolerance, err_msg=f"{what}: {program}"
+                actual / scale,
+                reference / scale,
+                rtol=0,
+                atol=tolerance,
+                err_msg=f"{what}: {program}",
             )
             counts[what] += 1
 
-    compare("value", [actual[f"value{k}"] for k in range(len(own))], values)
+    compare("value", [actual[f"value{k}"] for k in range(len(results_of_steps))], values)
     if "gradient" in ways:
         compare("gradient", [actual[f"slope{k}"] for k in range(3)], slopes)
     if "second order" in ways:
         compare("second order", [actual[f"second{k}"] for k in range(3)], curved, 1e-6)
     if "hvp" in ways:  # forward over reverse
-        moved = sg.hvp(loss, inputs, list(program.ways), allow_disconnected=True)
-        compare("hvp", sg.evaluate([*moved, *inputs], feeds)[:3], curved, 1e-6)
+        points = sg.hvp(loss, inputs, list(program.ways), allow_disconnected=True)
+        compare("hvp", sg.evaluate([*points, *inputs], feeds)[:3], curved, 1e-6)
     if "jvp" in ways:
         step = 1e-6
-        moved = [
+        points = [
             tuple(x + s * w for x, w in zip(at, program.ways, strict=True)) for s in (step, -step)
         ]
-        ends = [of_values(program, each) for each in moved]
-        wanted = [(a - b) / (2 * step) for a, b in zip(*ends, strict=True)]
-        f = lambda *given: program.values(M, *given)  # noqa: E731
+        ends = [of_values(program, point) for point in points]
+        tangents_expected = [(a - b) / (2 * step) for a, b in zip(*ends, strict=True)]
+        f = lambda *operands: program.values(M, *operands)  # noqa: E731
         tangents = sg.jvp(f(*inputs), inputs, list(program.ways), allow_disconnected=True)
-        result = sg.evaluate([*tangents, *inputs], feeds)[: len(own)]
-        compare("jvp", result, wanted, 1e-4)
+        result = sg.evaluate([*tangents, *inputs], feeds)[: len(results_of_steps)]
+        compare("jvp", result, tangents_expected, 1e-4)
     if "vmap" in ways:
         batches = [np.stack([x, 0.5 * x]) for x in at]
-        slope = sg.grad(lambda *given: program.loss(M, *given), argnums, allow_disconnected=True)
+        slope = sg.grad(
+            lambda *operands: program.loss(M, *operands), argnums, allow_disconnected=True
+        )
         fed = [sg.input(f"b{k}", b.shape, b.dtype.name) for k, b in enumerate(batches)]
         mapped = sg.vmap(slope)(*fed)
         result = sg.evaluate([*mapped, *fed], {f"b{k}": b for k, b in enumerate(batches)})[:3]
-        other = of_torch(program, [0.5 * x for x in at])[1]
-        compare("vmap", result, [np.stack(pair) for pair in zip(slopes, other, strict=True)])
+        half_slopes = of_torch(program, [0.5 * x for x in at])[1]
+        compare("vmap", result, [np.stack(pair) for pair in zip(slopes, half_slopes, strict=True)])
     if "tape" in ways:
         tensors = [Tensor(x, requires_grad=True) for x in at]
         result = sg.grad(program.loss(M, *tensors), tensors, allow_disconnected=True)
-        compare("tape", [each.data for each in result], slopes)
+        compare("tape", [tensor.data for tensor in result], slopes)
     if "compiled" in ways:
         result = sg.compile(sg.Graph(graph)).run(feeds)
         compare("compiled", [result[name] for name in graph], [actual[name] for name in graph])
@@ -389,8 +395,8 @@ def checked(program, ways=WAYS):
 
 
 def of_values(program, at):
-    given = [torch.tensor(each) for each in at]
-    return [v.numpy() for v in program.values(T, *given)]
+    tensors = [torch.tensor(x) for x in at]
+    return [v.numpy() for v in program.values(T, *tensors)]
 
 
 def main():
@@ -404,7 +410,7 @@ def main():
         ways = WAYS if seed % args.compiled == 0 else WAYS[:-1]
         program = Program(seed)
         try:
-            total += checked(program, ways)
+            total += compare_with_torch(program, ways)
         except Exception:
             failed.append(seed)
             report(f"FAILED {program}\n{traceback.format_exc(limit=-3)}")

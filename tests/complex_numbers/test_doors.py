@@ -28,7 +28,7 @@ def z_input():
 CALLS = [sg.host_call, pytest.param(sg.numba_call, marks=pytest.mark.slow)]
 
 
-def turned(z):
+def times_exp(z):
     return z * np.exp(z)
 
 
@@ -39,12 +39,12 @@ def turned_rule(ct, out, z):
 @pytest.mark.parametrize("call", [sg.host_call, sg.numba_call], ids=lambda call: call.__name__)
 def test_calls_get_complex_arrays_and_jax_s_cotangents(call):
     def f(z):
-        return call(turned, z, types=z, vjp=turned_rule, name=f"{call.__name__} turned")
+        return call(times_exp, z, types=z, vjp=turned_rule, name=f"{call.__name__} turned")
 
     z, t = z_input(), Tensor(Z, requires_grad=True)
     graph = sg.Graph(f(z))
-    np.testing.assert_allclose(sg.evaluate(f(z), {"z": Z}), turned(Z))
-    np.testing.assert_allclose(f(t).data, turned(Z))
+    np.testing.assert_allclose(sg.evaluate(f(z), {"z": Z}), times_exp(Z))
+    np.testing.assert_allclose(f(t).data, times_exp(Z))
     assert sg.same_graph(sg.parse(str(graph)), graph)
     assert sg.same_graph(pickle.loads(pickle.dumps(graph)), graph)
     assert sg.same_graph(copy.deepcopy(graph), graph)
@@ -81,7 +81,7 @@ def test_calls_of_several_kinds_run_compiled(call):
 
 def test_a_call_that_promised_real_numbers_is_refused():
     with pytest.raises(sg.errors.CallError, match=r"gives complex128\[2\], types= says float64"):
-        sg.evaluate(sg.host_call(turned, z_input(), types=((2,), "float64")), {"z": Z})
+        sg.evaluate(sg.host_call(times_exp, z_input(), types=((2,), "float64")), {"z": Z})
 
 
 # -- linear systems -------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def test_iterations_solve_complex_systems(name):
 def test_derivatives_of_complex_systems_are_those_of_solve(name, as_function, order):
     matrix = HERMITIAN if name == "cg" else SQUARE
 
-    def solved(a, b):
+    def solve_iteratively(a, b):
         if not as_function:
             return getattr(sg.linalg, name)(a, b, rtol=1e-13).x
         return getattr(sg.linalg, name)(lambda v, a: a @ v, b, rtol=1e-13, args=(a,)).x
@@ -119,19 +119,21 @@ def test_derivatives_of_complex_systems_are_those_of_solve(name, as_function, or
     def loss(solve):
         return lambda a, b: sg.abs_square(solve(a, b) * np.array([1.0, 2.0j]) + 1.0).sum()
 
-    own, other = loss(solved), loss(sg.linalg.solve)
+    loss_of_solver, loss_of_solve = loss(solve_iteratively), loss(sg.linalg.solve)
     a, b = sg.input("a", (2, 2), "complex128"), z_input()
     feeds, ways = {"a": matrix, "z": Z}, [matrix * 1j, 2.0 * Z]
     first = lambda f: sg.grad(f(a, b), [a, b])  # noqa: E731
     second = lambda f: sg.hvp(f(a, b), [a, b], ways)  # noqa: E731
     for derivative in (first, second)[:order]:
-        found, expected = (sg.evaluate(derivative(f), feeds) for f in (own, other))
-        for one, two in zip(found, expected, strict=True):
-            np.testing.assert_allclose(one, two, rtol=1e-8, atol=1e-9)
+        actual, expected = (
+            sg.evaluate(derivative(f), feeds) for f in (loss_of_solver, loss_of_solve)
+        )
+        for left, right in zip(actual, expected, strict=True):
+            np.testing.assert_allclose(left, right, rtol=1e-8, atol=1e-9)
     tensors = [Tensor(matrix, requires_grad=True), Tensor(Z, requires_grad=True)]
-    expected = sg.evaluate(first(other), feeds)
-    for one, two in zip(sg.grad(own(*tensors), tensors), expected, strict=True):
-        np.testing.assert_allclose(one.data, two, rtol=1e-8, atol=1e-9)
+    expected = sg.evaluate(first(loss_of_solve), feeds)
+    for left, right in zip(sg.grad(loss_of_solver(*tensors), tensors), expected, strict=True):
+        np.testing.assert_allclose(left.data, right, rtol=1e-8, atol=1e-9)
 
 
 # -- further functions ----------------------------------------------------------------------------
@@ -182,9 +184,9 @@ def test_means_over_ranks_are_exchanged_as_both_parts(monkeypatch):
     assert (actual.type, t.type) == (z.type, z.type)
     (exchange,) = [node for node in sg.Graph(actual).nodes if isinstance(node.op, RankMean)]
     assert str(exchange.types[0]) == "f64[2, 2]"
-    wide, one = sg.input("w", (5, 2), "complex128"), sg.input("u", (), "complex128")
+    wide, number = sg.input("w", (5, 2), "complex128"), sg.input("u", (), "complex128")
     assert [size.tolist() for size in rows_of("mean", abs(wide)).sizes] == [[5.0]]
-    assert rows_of("mean", abs(one)).sizes == ()  # its parts are no rows
+    assert rows_of("mean", abs(number)).sizes == ()  # its parts are no rows
 
 
 #: Functions that take real values alone, and what their sentence begins with.

@@ -19,7 +19,7 @@ def sample(name, shape):
     return x if name in OF_REAL else x + 1j * RNG.normal(size=shape)
 
 
-def compared(name, x, *args, **kwargs):
+def compare_with_numpy(name, x, *args, **kwargs):
     expected = getattr(np.fft, name)(x, *args, **kwargs)
     z = sg.input("z", x.shape, x.dtype.name)
     actual = getattr(sg.fft, name)(z, *args, **kwargs)
@@ -38,7 +38,7 @@ def compared(name, x, *args, **kwargs):
 )
 def test_one_axis(name, shape, axis, n, norm):
     axis = axis % len(shape) - (axis < 0) * len(shape)
-    compared(name, sample(name, shape), n, axis, norm)
+    compare_with_numpy(name, sample(name, shape), n, axis, norm)
 
 
 @settings(max_examples=40, deadline=None)
@@ -49,7 +49,7 @@ def test_one_axis(name, shape, axis, n, norm):
     st.sampled_from(NORMS),
 )
 def test_several_axes(name, axes, s, norm):
-    compared(name, sample(name, (3, 4, 5)), s=s, axes=axes[:2], norm=norm)
+    compare_with_numpy(name, sample(name, (3, 4, 5)), s=s, axes=axes[:2], norm=norm)
 
 
 @pytest.mark.parametrize("name", ["fftn", "ifftn", "fft2", "ifft2"])
@@ -58,8 +58,8 @@ def test_whole_spectra_of_real_values(name, shape):
     """Half of one is the conjugate of the other half, mirrored along all axes."""
     x = RNG.normal(size=shape)
     for axes in ((0, 1), (2, 1), (1, 2), (-1, 0)):
-        compared(name, x, axes=axes)
-    compared(name, x)
+        compare_with_numpy(name, x, axes=axes)
+    compare_with_numpy(name, x)
 
 
 @pytest.mark.parametrize("name", [*ONE, *SEVERAL])
@@ -92,8 +92,8 @@ def test_derivatives_of_two_orders(name, n, axis):
 
     way = sample(name, x.shape)
     step = 1e-5
-    whole, slope = sg.function(loss), sg.grad(loss)
-    expected = (whole(x + step * way) - whole(x - step * way)) / (2 * step)
+    value_of, slope = sg.function(loss), sg.grad(loss)
+    expected = (value_of(x + step * way) - value_of(x - step * way)) / (2 * step)
     np.testing.assert_allclose(np.sum(slope(x) * way).real, expected, rtol=1e-6)
     np.testing.assert_allclose(sg.jvp(loss, x, way)[1], expected, rtol=1e-6)
     second = sg.jvp(slope, x, way)[1]
@@ -123,13 +123,13 @@ def test_a_loop_of_split_steps():
         return sg.fft.ifft(kick * sg.fft.fft(kick * p))
 
     @sg.function
-    def evolved(p):
+    def evolve(p):
         return sg.fori_loop(0, 9, step, p)
 
     expected = psi
     for _ in range(9):
         expected = np.fft.ifft(kick * np.fft.fft(kick * expected))
-    np.testing.assert_allclose(evolved(psi), expected, rtol=1e-11)
+    np.testing.assert_allclose(evolve(psi), expected, rtol=1e-11)
     # what is unitary keeps the norm, whose gradient is that of the beginning
     slope = sg.grad(lambda p: sg.sum(sg.abs_square(sg.fori_loop(0, 9, step, p))))(psi)
     np.testing.assert_allclose(slope, 2 * psi.conj(), rtol=1e-10)

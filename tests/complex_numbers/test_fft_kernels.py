@@ -22,7 +22,7 @@ def exact(x, size, sign=-1, at=slice(None)):
     return np.einsum("nk,anb->akb", waves, np.asarray(x).astype(np.clongdouble))
 
 
-def whole(half, size):
+def full_spectrum(half, size):
     """All elements of the spectrum of real values from the first half."""
     half = half.copy()
     half[:, 0] = half[:, 0].real
@@ -40,10 +40,10 @@ def routines(f):
     return [s.routine.name for s in f.schedule.steps if hasattr(s, "routine")]
 
 
-def error_of(found, expected):
+def error_of(actual, expected):
     """The largest error over the root of the mean square, in units of the last place."""
     size = np.sqrt(np.mean(np.abs(expected) ** 2))
-    return float(np.max(np.abs(found - expected)) / size) / np.finfo(found.dtype).eps
+    return float(np.max(np.abs(actual - expected)) / size) / np.finfo(actual.dtype).eps
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -61,7 +61,7 @@ def test_the_error_is_a_few_units_of_the_last_place(function, dtype, shape):
         z = sg.input(f"x{size}", x.shape, of)
         inputs[z] = x
         outputs[f"y{size}"] = getattr(sg.fft, function)(z, size, 1)
-        spectrum = whole(x.astype(np.clongdouble), size) if kind == "c2r" else x
+        spectrum = full_spectrum(x.astype(np.clongdouble), size) if kind == "c2r" else x
         sums = exact(spectrum, size, -1 if function in ("fft", "rfft") else 1)
         sums = sums if function in ("fft", "rfft") else sums / size
         expected[f"y{size}"] = {"r2c": sums[:, : size // 2 + 1], "c2r": sums.real}.get(kind, sums)

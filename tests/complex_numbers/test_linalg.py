@@ -38,11 +38,15 @@ def diagonal_of_svd(a):
 
 
 def of_solution(trans, unit=False):
-    def wanted(t, b):
+    def solve_dense(t, b):
         t = t - np.eye(5) * (np.diagonal(t, 0, -2, -1)[..., None] - 1) if unit else t
         return np.linalg.solve({0: t, 1: t.swapaxes(-1, -2), 2: adjoint(t)}[trans], b)
 
-    return lambda t, b: sg.linalg.solve_triangular(t, b, trans, unit_diagonal=unit), wanted, (T, B)
+    return (
+        lambda t, b: sg.linalg.solve_triangular(t, b, trans, unit_diagonal=unit),
+        solve_dense,
+        (T, B),
+    )
 
 
 CASES = {
@@ -103,17 +107,17 @@ CASES = {
 @pytest.mark.parametrize("single", [False, True])
 def test_values_are_those_of_numpy(name, single):
     function, expected, operands = CASES[name]
-    wanted = expected(*operands)
+    references = expected(*operands)
     if single:
         operands = [x.astype("complex64" if x.dtype.kind == "c" else "float32") for x in operands]
-    found = sg.function(function)(*operands)
-    for one, other in zip(
-        found if name == "slogdet" else [found],
-        wanted if name == "slogdet" else [wanted],
+    result = sg.function(function)(*operands)
+    for actual, reference in zip(
+        result if name == "slogdet" else [result],
+        references if name == "slogdet" else [references],
         strict=True,
     ):
-        assert one.dtype.itemsize == other.dtype.itemsize // (1 + single)
-        np.testing.assert_allclose(one, other, rtol=2e-3 if single else 1e-10)
+        assert actual.dtype.itemsize == reference.dtype.itemsize // (1 + single)
+        np.testing.assert_allclose(actual, reference, rtol=2e-3 if single else 1e-10)
 
 
 def test_eigenvectors():
@@ -127,8 +131,8 @@ def test_eigenvectors():
 def test_ranks_and_permutations():
     assert (sg.evaluate(sg.linalg.matrix_rank(A)) == 5).all()
     assert sg.evaluate(sg.linalg.matrix_rank(np.outer(LOW, UP))) == 1
-    found = sg.linalg.lu(sg.constant(TALL), p_indices=True)
-    p, lower, upper = sg.evaluate(found)
+    factors = sg.linalg.lu(sg.constant(TALL), p_indices=True)
+    p, lower, upper = sg.evaluate(factors)
     np.testing.assert_allclose(np.take_along_axis(lower @ upper, p[..., None], 1), TALL)
 
 
@@ -184,8 +188,8 @@ def test_derivatives_are_finite_differences(name):
     def loss(a):
         return sg.sum(sg.abs_square(function(a)) * weights)
 
-    whole, step = sg.function(loss), 1e-6
-    expected = (whole(x + step * way) - whole(x - step * way)) / (2 * step)
+    value_of, step = sg.function(loss), 1e-6
+    expected = (value_of(x + step * way) - value_of(x - step * way)) / (2 * step)
     slope = sg.grad(loss)(x)
     assert np.sum(slope * way).real == pytest.approx(expected, rel=1e-6)
     assert sg.jvp(loss, x, way)[1] == pytest.approx(expected, rel=1e-6)
@@ -201,9 +205,9 @@ def test_batches_by_vmap():
         single = [sg.function(function)(h) for h in H]
         many = sg.vmap(function)(H)
         for number in range(len(many) if isinstance(many, tuple) else 1):
-            one, other = (many[number], [x[number] for x in single]) if isinstance(
+            batched, expected_rows = (many[number], [x[number] for x in single]) if isinstance(
                 many, tuple) else (many, single)  # fmt: skip
-            np.testing.assert_allclose(one, other, rtol=1e-10)
+            np.testing.assert_allclose(batched, expected_rows, rtol=1e-10)
     for sides in (0, None):
         expected = np.array([np.linalg.solve(H[0], b) for b in B])
         actual = sg.vmap(lambda b: of.solve(H[0], b), 0, sides or 0)(B)
@@ -223,8 +227,8 @@ def test_singular_and_indefinite_matrices():
         sg.function(sg.linalg.cholesky)(-H[0])
     bad = sg.function(lambda a: sg.linalg.cholesky(a, errors="nan"))(-H[0])
     assert np.isnan(bad).all()
-    none = sg.function(lambda a: sg.linalg.eigvalsh(a, errors="nan"))(H[0] * np.nan)
-    assert np.isnan(none).all()
+    not_finite = sg.function(lambda a: sg.linalg.eigvalsh(a, errors="nan"))(H[0] * np.nan)
+    assert np.isnan(not_finite).all()
 
 
 @pytest.mark.parametrize("name", ["solve", "det", "cholesky", "triangular", "r", "svdvals", "lu"])

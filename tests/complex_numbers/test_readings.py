@@ -1,4 +1,4 @@
-"""What every op means of complex values: against NumPy, finite differences and eager tensors."""
+"""The meaning of every op for complex values: NumPy, finite differences, eager tensors."""
 
 import math
 
@@ -64,17 +64,17 @@ CASES = {
     "tile": (lambda z: sg.tile(z, (2, 1)), lambda z: np.tile(z, (2, 1)), (Z,)),
     "take along": (lambda z: sg.take_along_axis(z, np.tile(ROWS, (3, 1)), 1),
                    lambda z: np.take_along_axis(z, np.tile(ROWS, (3, 1)), 1), (Z,)),
-    "scatter": (lambda z: sg.zeros_like(z).at[ROWS[:3]].add(z), lambda z: _added(z),
+    "scatter": (lambda z: sg.zeros_like(z).at[ROWS[:3]].add(z), lambda z: _sum_rows(z),
                 (Z,)),
     "broadcast": (lambda z: sg.broadcast_to(z[:, None], (3, 5, 4)),
                   lambda z: np.broadcast_to(z[:, None], (3, 5, 4)), (Z,)),
     "astype": (lambda z: z.astype("complex64").astype("complex128"),
                lambda z: z.astype("complex64").astype("complex128"), (Z,)),
-    "recurrence": (lambda z: sg.linear_scan(np.full((3, 4), 0.5), z, 1), lambda z: _filtered(z),
+    "recurrence": (lambda z: sg.linear_scan(np.full((3, 4), 0.5), z, 1), lambda z: _filter_rows(z),
                    (Z,)),
     "checkpoint": (lambda z: sg.checkpoint(sg.exp)(z), np.exp, (Z,)),
     "convolve": (lambda a, b: sg.convolve(a, b), np.convolve, (Z[0], W[1])),
-    "conv": (lambda a, b: sg.nn.conv(a, b), lambda a, b: _convolved(a, b), (IMAGE, FILTER)),
+    "conv": (lambda a, b: sg.nn.conv(a, b), lambda a, b: _convolve(a, b), (IMAGE, FILTER)),
 }  # fmt: skip
 #: Without derivatives, or not compared with them: results are bools, or pieces.
 WITHOUT = {
@@ -89,25 +89,25 @@ INTERNAL = {
 }  # fmt: skip
 
 
-def _added(z):
-    found = np.zeros((3, 4), complex)
-    np.add.at(found, ROWS[:3], z)
-    return found
+def _sum_rows(z):
+    sums = np.zeros((3, 4), complex)
+    np.add.at(sums, ROWS[:3], z)
+    return sums
 
 
-def _filtered(z):
-    found = z.copy()
+def _filter_rows(z):
+    filtered = z.copy()
     for k in range(1, 4):
-        found[:, k] += 0.5 * found[:, k - 1]
-    return found
+        filtered[:, k] += 0.5 * filtered[:, k - 1]
+    return filtered
 
 
-def _convolved(a, b):
+def _convolve(a, b):
     windows = np.lib.stride_tricks.sliding_window_view(a, 3, 2)
     return np.einsum("bcnk,ock->bon", windows, b)
 
 
-def fed(operands):
+def inputs_and_feeds(operands):
     names = [f"x{k}" for k in range(len(operands))]
     inputs = [sg.input(n, x.shape, x.dtype.name) for n, x in zip(names, operands, strict=True)]
     return inputs, dict(zip(names, operands, strict=True))
@@ -116,29 +116,31 @@ def fed(operands):
 @pytest.mark.parametrize("name", CASES)
 def test_values_are_those_of_numpy(name):
     function, expected, operands = CASES[name]
-    inputs, feeds = fed(operands)
-    wanted = np.asarray(expected(*operands))
+    inputs, feeds = inputs_and_feeds(operands)
+    reference = np.asarray(expected(*operands))
     actual = function(*inputs)
-    assert (actual.dtype, actual.shape) == (wanted.dtype, wanted.shape)
-    scale = max(1.0, np.max(np.abs(wanted)))
+    assert (actual.dtype, actual.shape) == (reference.dtype, reference.shape)
+    scale = max(1.0, np.max(np.abs(reference)))
     compiled = sg.compile(actual).run(feeds)
-    np.testing.assert_allclose(compiled, wanted, rtol=1e-13, atol=1e-14 * scale)
-    assert sg.compile(actual).run(feeds).dtype == wanted.dtype
-    np.testing.assert_allclose(sg.evaluate(actual, feeds), wanted, rtol=1e-13, atol=1e-14 * scale)
+    np.testing.assert_allclose(compiled, reference, rtol=1e-13, atol=1e-14 * scale)
+    assert sg.compile(actual).run(feeds).dtype == reference.dtype
+    np.testing.assert_allclose(
+        sg.evaluate(actual, feeds), reference, rtol=1e-13, atol=1e-14 * scale
+    )
     eager = function(*[Tensor(x) for x in operands])
-    np.testing.assert_allclose(eager.data, wanted, rtol=1e-13, atol=1e-14 * scale)
+    np.testing.assert_allclose(eager.data, reference, rtol=1e-13, atol=1e-14 * scale)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT])
 def test_derivatives_are_finite_differences(name):
-    """Of a real loss along random directions, by reverse and forward mode and by the tape."""
+    """Derivatives of a real loss along random directions: reverse, forward mode and tape."""
     function, expected, operands = CASES[name]
     weights = numbers(*np.asarray(expected(*operands)).shape)
 
     def loss(*xs):
         return sg.sum(sg.real(function(*xs) * np.conj(weights)))
 
-    inputs, feeds = fed(operands)
+    inputs, feeds = inputs_and_feeds(operands)
     ways = [
         numbers(*x.shape) if x.dtype.kind == "c" else RNG.normal(size=x.shape) for x in operands
     ]
@@ -147,15 +149,15 @@ def test_derivatives_are_finite_differences(name):
         np.sum((expected(*[x + s * step * w for x, w in zip(operands, ways, strict=True)])
                 * weights.conj()).real) for s in (1, -1)
     ]  # fmt: skip
-    wanted = (ends[0] - ends[1]) / (2 * step)
-    tolerance = 1e-6 * max(1.0, abs(wanted))
-    found = dict(zip(feeds, sg.grad(loss(*inputs), inputs), strict=True))
-    slopes = sg.compile(sg.Graph(found, inputs=inputs)).run(feeds)
+    slope_expected = (ends[0] - ends[1]) / (2 * step)
+    tolerance = 1e-6 * max(1.0, abs(slope_expected))
+    gradients = dict(zip(feeds, sg.grad(loss(*inputs), inputs), strict=True))
+    slopes = sg.compile(sg.Graph(gradients, inputs=inputs)).run(feeds)
     along = sum(np.sum(slopes[n] * w).real for n, w in zip(feeds, ways, strict=True))
-    assert along == pytest.approx(wanted, abs=tolerance)
+    assert along == pytest.approx(slope_expected, abs=tolerance)
     pushed = forward.jvp(loss(*inputs), inputs, ways)
     pushed = sg.evaluate(sg.Graph(pushed, inputs=inputs), feeds)["output"]
-    assert pushed == pytest.approx(wanted, abs=tolerance)
+    assert pushed == pytest.approx(slope_expected, abs=tolerance)
     tensors = [Tensor(x, requires_grad=True) for x in operands]
     loss(*tensors).backward()
     for tensor, slope in zip(tensors, slopes.values(), strict=True):
@@ -176,11 +178,11 @@ ONE_PART = {
 def test_tangents_where_one_part_has_no_path(name):
     function, expected, at = ONE_PART[name]
     way = REAL + 1 if at is REAL else W
-    wanted = 2 * at * way if at is REAL else expected(way)
-    np.testing.assert_allclose(sg.jvp(function, at, way)[1], wanted, rtol=1e-14)
-    np.testing.assert_allclose(sg.linearize(function, at)[1](way), wanted, rtol=1e-14)
+    reference = 2 * at * way if at is REAL else expected(way)
+    np.testing.assert_allclose(sg.jvp(function, at, way)[1], reference, rtol=1e-14)
+    np.testing.assert_allclose(sg.linearize(function, at)[1](way), reference, rtol=1e-14)
     np.testing.assert_allclose(
-        sg.jvp(function, Tensor(at), Tensor(way))[1].data, wanted, rtol=1e-14
+        sg.jvp(function, Tensor(at), Tensor(way))[1].data, reference, rtol=1e-14
     )
 
 
@@ -191,37 +193,37 @@ HOLOMORPHIC = """arccos arccosh arcsin arcsinh arctan arctanh cos cosh exp exp2 
 @pytest.mark.parametrize("name", HOLOMORPHIC.split())
 @pytest.mark.parametrize("turn", [1.0, 1.0j])
 def test_derivatives_on_the_axes(name, turn):
-    """Where a part is exactly 0, no branch for it may lose a derivative."""
+    """No branch for a part that is exactly 0 may lose a derivative."""
     function, expected, _ = CASES[name]
     points = turn * np.array([1.3, 1.7] if name == "arccosh" else [0.3, 0.9])  # not on a cut
     actual = sg.grad(lambda z: sg.sum(function(z)), holomorphic=True)(points + 0j)
-    wanted = (expected(points + 1e-6 * turn) - expected(points - 1e-6 * turn)) / (2e-6 * turn)
-    np.testing.assert_allclose(actual, wanted, rtol=1e-7)
+    reference = (expected(points + 1e-6 * turn) - expected(points - 1e-6 * turn)) / (2e-6 * turn)
+    np.testing.assert_allclose(actual, reference, rtol=1e-7)
 
 
 def test_every_op_with_a_reading_is_tried(monkeypatch):
-    met = set()
+    ops_tried = set()
 
-    def noted(cls, op, args):
-        met.add(op.name)
+    def record_op(cls, op, args):
+        ops_tried.add(op.name)
         return bind.__func__(cls, op, args)
 
     bind = Complex.__dict__["bind"]
-    monkeypatch.setattr(Complex, "bind", classmethod(noted))
+    monkeypatch.setattr(Complex, "bind", classmethod(record_op))
     for function, _, operands in CASES.values():
-        function(*fed(operands)[0])
+        function(*inputs_and_feeds(operands)[0])
     table = tuple(complex_readings.Complex.readings)
     ours = {n: op for n, op in registered_ops().items() if op.__module__.startswith("staticgrad.")}
     having = {name for name, op in ours.items() if issubclass(op, table)}
     factors = {name for name, op in ours.items() if issubclass(op, LinearAlgebra)}  # test_linalg.py
     sparse = {n for n, op in ours.items() if op.__module__.endswith(".ops.sparse")}  # tests/sparse
-    assert having - met - factors - sparse <= INTERNAL
+    assert having - ops_tried - factors - sparse <= INTERNAL
 
 
 @pytest.mark.parametrize("name", ["exp", "log", "sqrt", "arcsin", "arctanh", "tanh", "divide"])
 def test_single_precision_keeps_its_digits(name):
     operands = [x.astype("complex64") for x in CASES[name][2]]
-    inputs, feeds = fed(operands)
+    inputs, feeds = inputs_and_feeds(operands)
     actual = sg.compile(getattr(sg, name)(*inputs)).run(feeds)
     expected = getattr(np, name)(*[x.astype("complex128") for x in operands])
     assert actual.dtype == np.complex64
@@ -237,8 +239,8 @@ def test_cuts_and_extremes_are_those_of_numpy(name):
     with np.errstate(all="ignore"):
         expected = getattr(np, name)(EDGES)
     actual = sg.compile(getattr(sg, name)(z)).run({"z": EDGES})
-    whole = np.isfinite(expected)
-    np.testing.assert_allclose(actual[whole], expected[whole], rtol=1e-13)
+    is_finite = np.isfinite(expected)
+    np.testing.assert_allclose(actual[is_finite], expected[is_finite], rtol=1e-13)
 
 
 @pytest.mark.parametrize(

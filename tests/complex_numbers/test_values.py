@@ -18,7 +18,7 @@ def energy(z):
 
 
 def slope(z):
-    """Of ``energy``, in closed form: conj(h) h' for h(z) = sin(z) / (z + 2), twice."""
+    """The gradient of ``energy`` in closed form: conj(h) h' for h(z) = sin(z) / (z + 2), twice."""
     h = np.sin(z) / (z + 2.0)
     return 2 * h.conj() * (np.cos(z) / (z + 2.0) - np.sin(z) / (z + 2.0) ** 2)
 
@@ -82,8 +82,8 @@ def test_text_and_pickles_read_back(product):
     assert again["y"].type == product["y"].type
     for program in (again, pickle.loads(pickle.dumps(product)), copy.deepcopy(product)):
         np.testing.assert_allclose(sg.compile(program).run({"z": A})["y"], A @ A.T)
-    one = pickle.loads(pickle.dumps(sg.compile(product["y"])))
-    np.testing.assert_allclose(one.run({"z": A}), A @ A.T)
+    unpickled = pickle.loads(pickle.dumps(sg.compile(product["y"])))
+    np.testing.assert_allclose(unpickled.run({"z": A}), A @ A.T)
     with pytest.raises(sg.errors.ParseError, match="last axis of 2"):
         sg.parse(str(product).replace("%z: f64[n, 3, 2]", "%z: f64[n, 3]"))
 
@@ -104,8 +104,8 @@ def test_parameters_and_their_updates():
         sg.Graph({}, {w: abs(w)})
     read = sg.parse(str(graph), parameters={"w": A})
     np.testing.assert_allclose(sg.compile(read).run()["size"], abs(A))
-    for made in (pickle.loads(pickle.dumps(w)), copy.deepcopy(w)):
-        np.testing.assert_array_equal(made.value, w.value)
+    for copied in (pickle.loads(pickle.dumps(w)), copy.deepcopy(w)):
+        np.testing.assert_array_equal(copied.value, w.value)
 
 
 def test_optimizers_descend():
@@ -115,13 +115,13 @@ def test_optimizers_descend():
     step = sg.compile(sg.Graph({}, adam.updates(sg.sum(sg.abs_square(w - x)), [w])))
 
     @sg.function
-    def minimized(x):
+    def step_by_minimize(x):
         loss = sg.sum(sg.abs_square(v - x))
         sg.optim.SGD(0.1).minimize(loss)
         return loss
 
     @sg.function
-    def applied(x):
+    def step_by_gradients(x):
         loss = sg.sum(sg.abs_square(u - x))
         sg.optim.SGD(0.1).apply_gradients({u: sg.grad(loss, u)})
         return loss
@@ -129,8 +129,8 @@ def test_optimizers_descend():
     target = np.full((4, 3), 1 + 2j)
     for _ in range(200):
         step.run({"x": target})
-        minimized(target)
-        applied(target)
+        step_by_minimize(target)
+        step_by_gradients(target)
     for parameter in (w, v, u):
         np.testing.assert_allclose(parameter.value, target, atol=1e-3)
 
@@ -145,12 +145,12 @@ def test_modules_and_files(tmp_path):
 
     module = Scale()
     assert [p.shape for p in module.parameters()] == [(4, 3, 2)]
-    apart = copy.deepcopy(module)
+    copied = copy.deepcopy(module)
     sg.save(tmp_path / "a.npz", {"module": module, "factor": module.factor})
     module.factor.value = 0 * A
     sg.load(tmp_path / "a.npz", into={"module": module, "factor": module.factor})
-    for each in (module, apart):
-        np.testing.assert_array_equal(each.factor.value, A)
+    for restored in (module, copied):
+        np.testing.assert_array_equal(restored.factor.value, A)
     actual = sg.compile(module(sg.input("x", (), "float64"))).run({"x": 2.0})
     np.testing.assert_array_equal(actual, 2 * A)
 
@@ -161,11 +161,11 @@ def test_functions_of_arrays():
     np.testing.assert_array_equal(actual["product"], A * 2)
     np.testing.assert_array_equal(actual["parts"], [A.real, A.imag])
     assert actual["i"] == 1j
-    held = A.copy()
-    g = sg.function(lambda x: held * x)
-    np.testing.assert_array_equal(g(np.ones(3)), held)
-    held *= 2
-    np.testing.assert_array_equal(g(np.ones(3)), held)
+    factor = A.copy()
+    g = sg.function(lambda x: factor * x)
+    np.testing.assert_array_equal(g(np.ones(3)), factor)
+    factor *= 2
+    np.testing.assert_array_equal(g(np.ones(3)), factor)
 
 
 def test_gradients_are_those_of_jax():
@@ -189,8 +189,8 @@ def test_gradients_by_values_that_ops_read_as_a_whole():
     """Factorizations and transforms read both parts as one stored value."""
 
     def loss(a):
-        found = sg.linalg.inv(a) * sg.fft.fft(a)
-        return sg.sum(sg.abs_square(found + sg.sin(a)))
+        product = sg.linalg.inv(a) * sg.fft.fft(a)
+        return sg.sum(sg.abs_square(product + sg.sin(a)))
 
     square, way = A[:3] + 3.0 * np.eye(3), A[1:] * 1j
     a = sg.input("a", (3, 3), "complex128")
@@ -282,8 +282,8 @@ def test_a_value_without_a_part_is_nothing_to_differentiate_by(name):
         loss = (z.real + 2.0 * z.imag).sum()
         with pytest.raises(sg.errors.GradientError, match=r"c\d+\[2\] was made without"):
             DERIVATIVES[name](loss, z, np.ones(2) * 1j)
-    whole = sg.complex((1j * x).real, (1j * x).imag)
-    actual = sg.grad((whole.real + 2.0 * whole.imag).sum(), whole)
+    complex_value = sg.complex((1j * x).real, (1j * x).imag)
+    actual = sg.grad((complex_value.real + 2.0 * complex_value.imag).sum(), complex_value)
     np.testing.assert_allclose(sg.evaluate(actual), [1.0 - 2.0j] * 2)
 
 
@@ -300,10 +300,10 @@ def test_products_with_hessians_are_tangents_of_gradients():
     way, step = A[::-1] * 1j, 1e-6
     expected = (slope(A + step * way) - slope(A - step * way)) / (2 * step)
     z, t = sg.input("z", A.shape, "complex128"), Tensor(A, requires_grad=True)
-    found = [sg.hvp(energy, A, way), sg.evaluate(sg.hvp(energy(z), z, way), {"z": A})]
-    found += [sg.hvp(energy, t, way).data, sg.hvp(energy(t), t, way).data]
-    for each in found:
-        np.testing.assert_allclose(each, expected, rtol=1e-7)
+    products = [sg.hvp(energy, A, way), sg.evaluate(sg.hvp(energy(z), z, way), {"z": A})]
+    products += [sg.hvp(energy, t, way).data, sg.hvp(energy(t), t, way).data]
+    for product in products:
+        np.testing.assert_allclose(product, expected, rtol=1e-7)
 
 
 def test_matrices_of_derivatives_are_refused_of_complex_values():
@@ -351,12 +351,12 @@ def test_batches_loops_and_branches():
 
 def test_numpy_functions_reach_complex_values():
     z = sg.input("z", (3,), "complex128")
-    found = sg.evaluate(
+    actual = sg.evaluate(
         [np.exp(z), np.real(z), np.conj(z), np.angle(z), np.vdot(z, z)], {"z": A[0]}
     )
     expected = [np.exp(A[0]), A[0].real, A[0].conj(), np.angle(A[0]), np.vdot(A[0], A[0])]
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other)
+    for left, right in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(left, right)
 
 
 def test_what_is_created_is_complex():
@@ -406,9 +406,9 @@ def test_derivatives_by_inputs_of_gradients_by_several():
         slopes = sg.grad(loss, (0, 1))
         ends = [slopes(at + s * way[0], w + s * way[1]) for s in (step, -step)]
         by = sg.grad(loss(a, b), [a, b])
-        found = sg.evaluate(sg.jvp(by, [a, b], list(way)), {"a": at, "b": w})
-        for one, up, down in zip(found, *ends, strict=True):
-            np.testing.assert_allclose(one, (up - down) / (2 * step), rtol=1e-6, atol=1e-6)
+        actual = sg.evaluate(sg.jvp(by, [a, b], list(way)), {"a": at, "b": w})
+        for left, up, down in zip(actual, *ends, strict=True):
+            np.testing.assert_allclose(left, (up - down) / (2 * step), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("point", [1 + 1j, 0.0j, -2 - 2j, 2 + 3j])

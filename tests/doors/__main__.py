@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from tests.doors.cells import GRID, PAGE, installed, outcome, page, read, text
+from tests.doors.cells import GRID, PAGE, is_installed, outcome, page, read, text
 from tests.doors.doors import DOORS
 from tests.doors.kinds import KINDS
 
@@ -13,11 +13,11 @@ from tests.doors.kinds import KINDS
 def main(names):
     """Run the cells of these doors, or of all, and write the grid and the page."""
     states, reasons = read()
-    known = {(door, kind) for door in DOORS for kind in KINDS}
-    states = {cell: state for cell, state in states.items() if cell in known}
-    reasons = {cell: why for cell, why in reasons.items() if cell in known}
+    cells = {(door, kind) for door in DOORS for kind in KINDS}
+    states = {cell: state for cell, state in states.items() if cell in cells}
+    reasons = {cell: why for cell, why in reasons.items() if cell in cells}
     for name in names or DOORS:
-        if not installed(DOORS[name]):
+        if not is_installed(DOORS[name]):
             click.echo(f"{name}: needs {', '.join(DOORS[name].needs)}")
             continue
         for kind in KINDS:

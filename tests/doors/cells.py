@@ -1,4 +1,4 @@
-"""What happens in a cell, the grid of what is expected, and the page that is made of it.
+"""The outcome of a cell, the grid of what is expected, and the page that is made of it.
 
 ``python -m tests.doors [DOOR ...]`` runs the cells, of all doors or of these, and writes
 ``grid.txt`` and the guide "What works with what". A cell is equal to the reference, or refused by
@@ -32,9 +32,9 @@ def outcome(door, kind, thorough=True):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = door.push(case)
-        if found is not None:
-            case.check(found, door.eps, door.wide)
+            results = door.push(case)
+        if results is not None:
+            case.check(results, door.eps, door.wide)
     except sg.StaticgradError as error:
         text = "\n".join([error.headline, *error.details, error.hint])
         missing = [
@@ -52,7 +52,7 @@ def outcome(door, kind, thorough=True):
     return EQUAL, ""
 
 
-def installed(door):
+def is_installed(door):
     """False if a package that the door needs is not there."""
     return all(find_spec(name) is not None for name in door.needs if name != "cc")
 
@@ -64,11 +64,11 @@ def read():
     states, reasons = {}, {}
     names = [name.strip() for name in lines[0].split("|")[1:]] if lines else []
     for line in lines[1:]:
-        head, *rest = [part.strip() for part in line.split("|")]
+        head, *cells = [part.strip() for part in line.split("|")]
         if head.startswith("open: "):
-            reasons[head.removeprefix("open: "), rest[0]] = rest[1]
+            reasons[head.removeprefix("open: "), cells[0]] = cells[1]
         else:
-            states |= {(head, kind): state for kind, state in zip(names, rest, strict=True)}
+            states |= {(head, kind): state for kind, state in zip(names, cells, strict=True)}
     return states, reasons
 
 
@@ -111,7 +111,7 @@ def page():
     """The guide "What works with what"."""
     states, reasons = read()
     counts = Counter("refused" if state.startswith("SG") else state for state in states.values())
-    found = [
+    lines = [
         "# What works with what",
         "",
         f"{len(DOORS)} ways in, through and out of a program, and {len(KINDS)} kinds of values: "
@@ -124,12 +124,12 @@ def page():
         f"- `open`, {counts[OPEN]} cells: a defect that is known.",
     ]
     for part, kinds in PARTS.items():
-        found += ["", f"## {part}", "", WORDS[part], "", "| | " + " | ".join(kinds) + " |"]
-        found += ["|---|" + ":-:|" * len(kinds)]
+        lines += ["", f"## {part}", "", WORDS[part], "", "| | " + " | ".join(kinds) + " |"]
+        lines += ["|---|" + ":-:|" * len(kinds)]
         for door in DOORS:
             cells = [states.get((door, kind), "") for kind in kinds]
-            found.append(f"| {door} | " + " | ".join(cells) + " |")
+            lines.append(f"| {door} | " + " | ".join(cells) + " |")
     if reasons:
-        found += ["", "## Open", ""]
-        found += [f"- {door}, {kind}: {why}." for (door, kind), why in reasons.items()]
-    return "\n".join(found) + "\n"
+        lines += ["", "## Open", ""]
+        lines += [f"- {door}, {kind}: {why}." for (door, kind), why in reasons.items()]
+    return "\n".join(lines) + "\n"

@@ -19,7 +19,7 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from tests.doors.kinds import Case, dense, labelled
+from tests.doors.kinds import Case, dense, with_label
 
 NARROW = float(ml_dtypes.finfo(ml_dtypes.bfloat16).eps)
 
@@ -60,13 +60,13 @@ _numbers = count()
 def door(name, covers="", words="", quick=False, needs="", **more):
     """Make a function of a case a row of the table."""
 
-    def made(push):
+    def register(push):
         names = tuple(covers.split())
-        said = tuple(words.split()) or tuple(each.rpartition(".")[2] for each in names) or (name,)
-        DOORS[name] = Door(name, push, names, said, quick, tuple(needs.split()), **more)
+        texts = tuple(words.split()) or tuple(path.rpartition(".")[2] for path in names) or (name,)
+        DOORS[name] = Door(name, push, names, texts, quick, tuple(needs.split()), **more)
         return push
 
-    return made
+    return register
 
 
 def native(array):
@@ -86,13 +86,13 @@ def _(case):
     return sg.evaluate(case.graph(), case.feeds)
 
 
-def compiled(**options):
+def compile_with(**options):
     """A door that compiles with options, and runs twice: the second run has an entry of its own."""
 
     def push(case):
         f = sg.compile(case.graph(), **options)
         first = {name: np.array(array) for name, array in f.run(case.feeds).items()}
-        return {**labelled(first, "first run"), **labelled(f.run(case.feeds), "second run")}
+        return {**with_label(first, "first run"), **with_label(f.run(case.feeds), "second run")}
 
     return push
 
@@ -112,7 +112,7 @@ OPTIONS = {
 }
 for _name, (_options, _covers) in OPTIONS.items():
     slow = "backend" in _options
-    door(_name, _covers, words="compile run", slow=slow)(compiled(**_options))
+    door(_name, _covers, words="compile run", slow=slow)(compile_with(**_options))
 
 
 @door("memory budget", "compile.memory_budget sg.BudgetInfeasible", words="compile run", slow=True)
@@ -156,7 +156,7 @@ def _(case):
 def _(case):
     call = sg.compile(case.graph()).bind(case.feeds)
     first = {name: np.array(array) for name, array in call().items()}
-    return {**labelled(first, "first call"), **labelled(call(), "second call")}
+    return {**with_label(first, "first call"), **with_label(call(), "second call")}
 
 
 @door("tradeoff and profile", "sg.tradeoff sg.Compiled.profile", words="tradeoff profile")
@@ -172,14 +172,14 @@ def _(case):
     graph = function(case).graph(case.x, case.w)
     arrays = [*case.feeds.values()]
     names = [value.node.label for value in graph.inputs]
-    found = sg.evaluate(graph, dict(zip(names, arrays, strict=True)))
+    results = sg.evaluate(graph, dict(zip(names, arrays, strict=True)))
     return dict(
-        zip(("loss", "mean", "picked", "product", "wave"), sorted_by_name(found), strict=True)
+        zip(("loss", "mean", "picked", "product", "wave"), values_by_name(results), strict=True)
     )
 
 
-def sorted_by_name(found):
-    return [found[name] for name in sorted(found)]
+def values_by_name(results):
+    return [results[name] for name in sorted(results)]
 
 
 # -- functions of arrays -------------------------------------------------------------------------
@@ -195,24 +195,24 @@ def function(case, f=None, **options):
 def _(case):
     f = function(case)
     if case.kind.named:
-        other = Case(case.kind, rows=4)
-        other.check(f(other.x, other.w))
+        smaller = Case(case.kind, rows=4)
+        smaller.check(f(smaller.x, smaller.w))
     return f(case.x, case.w)
 
 
 @door("function eagerly", "sg.function.eagerly", words="eagerly function", quick=True)
 def _(case):
-    found = function(case).eagerly(case.x, case.w)
-    return {name: np.asarray(each) for name, each in found.items()}
+    results = function(case).eagerly(case.x, case.w)
+    return {name: np.asarray(array) for name, array in results.items()}
 
 
 @door("tape", "sg.eager.Tensor sg.eager.grad sg.eager", words="Tensor tensor grad", quick=True)
 def _(case):
     x, w = tensors(case)
-    found = case.values(x, w)
-    arrays = {name: np.asarray(each.detach()) for name, each in found.items()}
+    results = case.values(x, w)
+    arrays = {name: np.asarray(tensor.detach()) for name, tensor in results.items()}
     if case.differentiable:
-        slope = sg.eager.grad(found["loss"], dense(x))
+        slope = sg.eager.grad(results["loss"], dense(x))
         arrays["slope"] = np.asarray(slope)
     return arrays
 
@@ -264,8 +264,8 @@ def _(case):
     with sg.eager_mode():
         x = sg.constant(case.feeds["x"])
         x = rebuilt(case, x) if case.kind.sparse else x
-        found = case.values(x, sg.constant(case.w))
-        return {name: np.asarray(each) for name, each in found.items()}
+        results = case.values(x, sg.constant(case.w))
+        return {name: np.asarray(array) for name, array in results.items()}
 
 
 @door("xp", "sg.xp", words="xp asarray", quick=True)
@@ -280,12 +280,12 @@ def _(case):
         return {"wave": np.asarray(xp.logical_not(x))}
     wave = xp.sin(x) if case.differentiable else x * 3 + 1
     product = wave * w if x.ndim == 0 else xp.matmul(wave, w)
-    found = {"wave": wave, "product": product}
+    results = {"wave": wave, "product": product}
     if case.differentiable:
-        found["mean"] = xp.mean(product, axis=case.axis)
+        results["mean"] = xp.mean(product, axis=case.axis)
     if case.at is not None:
-        found["picked"] = xp.take(product, xp.asarray(case.at), axis=0)
-    return {name: np.asarray(each) for name, each in found.items()}
+        results["picked"] = xp.take(product, xp.asarray(case.at), axis=0)
+    return {name: np.asarray(array) for name, array in results.items()}
 
 
 def unit(x):
@@ -293,39 +293,45 @@ def unit(x):
     return np.ones((), sg.real(x).dtype if np.dtype(x.dtype).kind == "c" else x.dtype)
 
 
-def transformed(name, covers, result, *, words="", small=False):
+def add_derivative_door(name, covers, result, *, words="", small=False):
     """A door of derivatives: of values of a graph, evaluated, and of arrays, at once.
 
     ``result`` takes the loss, x, w and a direction, and gives results by name.
     """
 
     def push(case):
-        found = case.evaluated(lambda x, w: result(case.loss, x, w, case.direction(x)))
+        results = case.evaluate_results(lambda x, w: result(case.loss, x, w, case.direction(x)))
         if case.thorough:
             at_once = result(case.loss, case.x, case.w, case.direction(case.x))
-            found |= labelled({name: dense(each) for name, each in at_once.items()}, "at once")
-        return found
+            results |= with_label(
+                {name: dense(array) for name, array in at_once.items()}, "at once"
+            )
+        return results
 
     door(name, covers, words=words, quick=True, small=small)(push)
 
 
-transformed("grad", "sg.grad", lambda f, x, w, v: {"slope": sg.grad(f)(x, w)})
-transformed(
+add_derivative_door("grad", "sg.grad", lambda f, x, w, v: {"slope": sg.grad(f)(x, w)})
+add_derivative_door(
     "value_and_grad", "sg.value_and_grad",
     lambda f, x, w, v: dict(zip(("loss", "slope"), sg.value_and_grad(f)(x, w), strict=True)),
 )  # fmt: skip
-transformed("vjp", "sg.vjp", lambda f, x, w, v: {"slope": sg.vjp(f, (x, w), argnums=0)[1](unit(x))})
-transformed(
+add_derivative_door(
+    "vjp", "sg.vjp", lambda f, x, w, v: {"slope": sg.vjp(f, (x, w), argnums=0)[1](unit(x))}
+)
+add_derivative_door(
     "jvp", "sg.jvp",
     lambda f, x, w, v: dict(zip(("loss", "along"), sg.jvp(f, (x, w), v, argnums=0), strict=True)),
 )  # fmt: skip
-transformed(
+add_derivative_door(
     "linearize", "sg.linearize",
     lambda f, x, w, v: {"along": sg.linearize(f, (x, w), argnums=0)[1](v)},
 )  # fmt: skip
-transformed("hvp", "sg.hvp", lambda f, x, w, v: {"bent": sg.hvp(f, (x, w), v, argnums=0)})
-transformed("hessian", "sg.hessian", lambda f, x, w, v: {"bends": sg.hessian(f)(x, w)}, small=True)
-transformed("jacobian", "sg.jacobian", lambda f, x, w, v: {"slope": sg.jacobian(f)(x, w)})
+add_derivative_door("hvp", "sg.hvp", lambda f, x, w, v: {"bent": sg.hvp(f, (x, w), v, argnums=0)})
+add_derivative_door(
+    "hessian", "sg.hessian", lambda f, x, w, v: {"bends": sg.hessian(f)(x, w)}, small=True
+)
+add_derivative_door("jacobian", "sg.jacobian", lambda f, x, w, v: {"slope": sg.jacobian(f)(x, w)})
 
 
 @door("sparse_jacobian", "sg.sparse_jacobian sg.sparse_hessian")
@@ -353,7 +359,7 @@ def through(name, covers, way, words=""):
     """A door that the elementwise function of the program goes through: ``way(f, x, case)``."""
 
     def push(case):
-        return case.both(lambda f, x: way(f, x, case))
+        return case.evaluate_through(lambda f, x: way(f, x, case))
 
     door(name, covers, words=words, quick=True)(push)
 
@@ -377,10 +383,12 @@ through(
 )  # fmt: skip
 through(
     "fori_loop", "sg.fori_loop",
-    lambda f, x, case: sg.fori_loop(0, one(x, case), lambda i, h: f(h), x, max_steps=2),
+    lambda f, x, case: sg.fori_loop(0, number_one(x, case), lambda i, h: f(h), x, max_steps=2),
 )  # fmt: skip
-through("cond", "sg.cond", lambda f, x, case: sg.cond(one(x, case) > 0, f, lambda x: x, x))
-through("switch", "sg.switch", lambda f, x, case: sg.switch(one(x, case), [lambda x: x, f], x))
+through("cond", "sg.cond", lambda f, x, case: sg.cond(number_one(x, case) > 0, f, lambda x: x, x))
+through(
+    "switch", "sg.switch", lambda f, x, case: sg.switch(number_one(x, case), [lambda x: x, f], x)
+)
 through(
     "associative_scan", "sg.associative_scan",
     lambda f, x, case: sg.associative_scan(lambda a, b: b, f(x)),
@@ -394,7 +402,7 @@ through(
 through("function inside", "", lambda f, x, case: sg.function(f)(x), words="function")
 through("stop_gradient", "sg.stop_gradient", lambda f, x, case: f(x) + sg.stop_gradient(x) * 0
         if case.kind.family != "truth" else f(x))  # fmt: skip
-through("scope", "sg.scope", lambda f, x, case: scoped(f, x))
+through("scope", "sg.scope", lambda f, x, case: call_in_scope(f, x))
 through("distributed.mean", "sg.distributed.mean sg.distributed",
         lambda f, x, case: sg.distributed.mean(f(x)), words="mean")  # fmt: skip
 
@@ -405,7 +413,7 @@ def back(value, case):
 
 
 def last(states):
-    return sg.tree.map(lambda each: each[-1], states)
+    return sg.tree.map(lambda state: state[-1], states)
 
 
 through(
@@ -448,22 +456,22 @@ def by_steps(name):
 for _name in EQUATIONS:
     through(_name, f"sg.implicit.{_name} sg.implicit", by_steps(_name), words=_name)
 through("cg", "sg.linalg.cg sg.linalg",
-        lambda f, x, case: solved(sg.linalg.cg, f, x, case), words="cg")  # fmt: skip
-through("gmres", "sg.linalg.gmres", lambda f, x, case: solved(sg.linalg.gmres, f, x, case))
+        lambda f, x, case: solve_columns(sg.linalg.cg, f, x, case), words="cg")  # fmt: skip
+through("gmres", "sg.linalg.gmres", lambda f, x, case: solve_columns(sg.linalg.gmres, f, x, case))
 
 
-def one(x, case):
+def number_one(x, case):
     """The number 1, which only the run shows."""
     some = dense(x)
     return 1 + (some == 77).sum() if case.kind.family != "truth" else 1 + (some & ~some).sum()
 
 
-def scoped(f, x):
+def call_in_scope(f, x):
     with sg.scope("part"):
         return f(x)
 
 
-def solved(solver, f, x, case):
+def solve_columns(solver, f, x, case):
     """A column at a time, of 2 y = 2 f(x)."""
     value = f(x)
     solve = lambda b: solver(lambda v: v * 2, b, rtol=max(case.kind.eps, 1e-15))[0]  # noqa: E731
@@ -474,39 +482,39 @@ def solved(solver, f, x, case):
     return back(sg.vmap(solve, 1, 1)(value * 2), case)
 
 
-def ruled(make, rule):
+def with_rule(make, rule):
     """An elementwise function with a rule for its derivative that is written here."""
 
     def way(f, x, case):
-        own = make(
+        function = make(
             lambda x: f(x), name=f"doors.{case.kind.name.replace(' ', '_')}.{next(_numbers)}"
         )
-        own.rule(rule)
-        return own(x)
+        function.rule(rule)
+        return function(x)
 
     return way
 
 
 through("custom_vjp", "sg.custom_vjp",
-        ruled(sg.custom_vjp, lambda ct, out, x: (ct * sg.cos(x),)),
+        with_rule(sg.custom_vjp, lambda ct, out, x: (ct * sg.cos(x),)),
         words="custom_vjp doors.")  # fmt: skip
 through("custom_jvp", "sg.custom_jvp",
-        ruled(sg.custom_jvp, lambda tangents, out, x: tangents[0] * sg.cos(x)),
+        with_rule(sg.custom_jvp, lambda tangents, out, x: tangents[0] * sg.cos(x)),
         words="custom_jvp doors.")  # fmt: skip
 
 
 def call(f, x, case, caller):
     """The function of the kind in NumPy."""
     host = {"inexact": np.sin, "whole": lambda a: a * 3 + 1, "truth": np.logical_not}
-    found = host[case.kind.family]
-    if caller is sg.numba_call and isinstance(found, np.ufunc):
-        ufunc = found
-        found = lambda a: ufunc(a)  # noqa: E731
+    host_function = host[case.kind.family]
+    if caller is sg.numba_call and isinstance(host_function, np.ufunc):
+        ufunc = host_function
+        host_function = lambda a: ufunc(a)  # noqa: E731
     elif caller is sg.host_call:
-        dtype, plain = case.kind.numpy, found
-        found = lambda a: np.asarray(plain(a), dtype)  # noqa: E731
+        dtype, plain = case.kind.numpy, host_function
+        host_function = lambda a: np.asarray(plain(a), dtype)  # noqa: E731
     rule = (lambda ct, out, x: (ct * sg.cos(x),)) if case.differentiable else None
-    return caller(found, x, types=x, vjp=rule, name=f"doors.{case.kind.name}")
+    return caller(host_function, x, types=x, vjp=rule, name=f"doors.{case.kind.name}")
 
 
 through("host_call", "sg.host_call", lambda f, x, case: call(f, x, case, sg.host_call))
@@ -521,23 +529,23 @@ def entering(name, covers, enter, words="", quick=True, needs=""):
 
     def push(case):
         x = enter(case.x, case)
-        found = case.values(x, enter(case.w, case))
+        results = case.values(x, enter(case.w, case))
         return (
-            sg.evaluate(found)
-            if not isinstance(found["loss"], Tensor)
-            else {name: np.asarray(each) for name, each in found.items()}
+            sg.evaluate(results)
+            if not isinstance(results["loss"], Tensor)
+            else {name: np.asarray(array) for name, array in results.items()}
         )
 
     door(name, covers, words=words, quick=quick, needs=needs)(push)
 
 
 def leafwise(enter):
-    """Of a sparse matrix the elements enter."""
+    """Let the elements of a sparse matrix enter."""
 
-    def entered(x, case):
+    def enter_elements(x, case):
         return x.with_data(enter(x.data)) if isinstance(x, sg.sparse.Sparse) else enter(x)
 
-    return entered
+    return enter_elements
 
 
 entering("constant", "sg.constant", leafwise(sg.constant))
@@ -548,29 +556,31 @@ entering("parameter", "sg.parameter sg.Parameter",
          leafwise(lambda array: sg.parameter(f"p{next(_numbers)}", array)))  # fmt: skip
 
 
-def assigned(array):
+def parameter_assigned(array):
     parameter = sg.parameter(f"p{next(_numbers)}", np.zeros_like(np.asarray(array)))
     parameter.value = array
     return parameter
 
 
-entering("parameter's value", "sg.Parameter.value", leafwise(assigned), words="parameter value")
+entering(
+    "parameter's value", "sg.Parameter.value", leafwise(parameter_assigned), words="parameter value"
+)
 
 
-def saved(suffix):
+def through_file(suffix):
     def push(case):
         path = folder() / f"tree{suffix}"
         sg.save(path, {"x": case.x, "w": case.w})
-        found = sg.load(path, into={"x": case.x, "w": case.w} if case.kind.sparse else None)
-        x = found["x"] if case.kind.sparse else sg.constant(found["x"])
-        return sg.evaluate(case.values(x, sg.constant(found["w"])))
+        loaded = sg.load(path, into={"x": case.x, "w": case.w} if case.kind.sparse else None)
+        x = loaded["x"] if case.kind.sparse else sg.constant(loaded["x"])
+        return sg.evaluate(case.values(x, sg.constant(loaded["w"])))
 
     return push
 
 
-door("save and load .npz", "sg.save sg.load", quick=True)(saved(".npz"))
+door("save and load .npz", "sg.save sg.load", quick=True)(through_file(".npz"))
 door("save and load .safetensors", words="save load", quick=True, needs="safetensors")(
-    saved(".safetensors")
+    through_file(".safetensors")
 )
 
 
@@ -578,8 +588,8 @@ door("save and load .safetensors", words="save load", quick=True, needs="safeten
 def _(case):
     path = folder() / "tree.npz"
     arrays = {"x": case.feeds["x"], "w": case.w}
-    kept = {name: sg.parameter(name, array) for name, array in arrays.items()}
-    sg.save(path, kept)
+    parameters = {name: sg.parameter(name, array) for name, array in arrays.items()}
+    sg.save(path, parameters)
     fresh = {name: sg.parameter(name, np.zeros_like(np.asarray(a))) for name, a in arrays.items()}
     sg.load(path, into=fresh)
     x = fresh["x"]
@@ -640,7 +650,8 @@ def _(case):
     feeds = {name: native(a) for name, a in case.feeds.items()}
     inputs = [feeds[value.node.label] for value in graph.inputs]
     results = {
-        name: np.zeros(np.shape(case.wanted[name]), case.dtype_of(name)) for name in graph.outputs
+        name: np.zeros(np.shape(case.reference[name]), case.dtype_of(name))
+        for name in graph.outputs
     }
     structs = [
         (ctypes.c_void_p * max(1, len(arrays)))(*[array.ctypes.data for array in arrays])
@@ -664,7 +675,7 @@ def _(case):
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:
         raise AssertionError(f"the file is not valid: {str(error).splitlines()[-1]}") from None
-    names = [each.name for each in model.graph.output]
+    names = [output.name for output in model.graph.output]
     feeds = {name: native(a) for name, a in case.feeds.items()}
     if case.kind.numpy.kind != "c":
         return dict(zip(names, ReferenceEvaluator(model).run(names, feeds), strict=True))
@@ -692,29 +703,31 @@ def _(case):
     w = numpy_helper.from_array(case.exact_w, "w")
     if kind.family == "truth":
         nodes, names = [node("Not", ["x"], ["wave"])], {"wave": element}
-        given = []
+        initializers = []
     else:
         first = [node("Sin", ["x"], ["wave"])]
-        given = [w]
+        initializers = [w]
         if kind.family == "whole":
             consts = [np.asarray(n, kind.numpy) for n in (3, 1)]
-            given += [numpy_helper.from_array(a, n) for a, n in zip(consts, "ab", strict=True)]
+            initializers += [
+                numpy_helper.from_array(a, n) for a, n in zip(consts, "ab", strict=True)
+            ]
             first = [node("Mul", ["x", "a"], ["t"]), node("Add", ["t", "b"], ["wave"])]
         product = "Mul" if kind.rows is None else "MatMul"
         nodes = [*first, node(product, ["wave", "w"], ["product"])]
         names = {"wave": element, "product": element}
         if case.at is not None:
-            given.append(numpy_helper.from_array(case.at, "at"))
+            initializers.append(numpy_helper.from_array(case.at, "at"))
             nodes.append(node("Gather", ["product", "at"], ["picked"], axis=0))
             names["picked"] = element
         if case.differentiable and case.rows:
             nodes.append(node("ReduceMean", ["product", "axes"], ["mean"], keepdims=0))
             axes = np.array([0] if case.axis == 0 else [], "int64")
-            given.append(numpy_helper.from_array(axes, "axes"))
+            initializers.append(numpy_helper.from_array(axes, "axes"))
             names["mean"] = element
     graph = helper.make_graph(
         nodes, "doors", [info("x", element, shape)],
-        [info(name, each, None) for name, each in names.items()], given,
+        [info(name, dtype, None) for name, dtype in names.items()], initializers,
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     assert TensorProto.FLOAT == 1
@@ -771,10 +784,10 @@ def _(case):
         x = torch_tensor(x)
     if case.differentiable:
         dense(x).requires_grad_()
-    found = sg.torch.function(function(case))(x, torch_tensor(case.w))
-    arrays = {name: from_torch(each) for name, each in found.items()}
+    results = sg.torch.function(function(case))(x, torch_tensor(case.w))
+    arrays = {name: from_torch(tensor) for name, tensor in results.items()}
     if case.differentiable:
-        found["loss"].backward()
+        results["loss"].backward()
         arrays["slope"] = np.conj(from_torch(dense(x).grad))  # conjugated there
     return arrays
 
@@ -816,7 +829,7 @@ def _(case):
     net, *tensors = torch_program(case)
     torch._dynamo.reset()
     f = torch.compile(net, backend=sg.torch.backend, dynamic=case.kind.named)
-    return {name: from_torch(each) for name, each in f(*tensors).items()}
+    return {name: from_torch(tensor) for name, tensor in f(*tensors).items()}
 
 
 @door("torch step", "sg.torch.step", words="torch step", needs="torch", slow=True)
@@ -833,15 +846,15 @@ def _(case):
             self.x = torch.nn.Parameter(x.clone())
 
         def forward(self, w):
-            found = program(self.x, w)
-            squares = (found["product"] * found["product"].conj()).real
-            return squares.mean() if self.x.numel() else squares.sum(), found
+            results = program(self.x, w)
+            squares = (results["product"] * results["product"].conj()).real
+            return squares.mean() if self.x.numel() else squares.sum(), results
 
     net = Net()
     step = sg.torch.step(net, None, torch.optim.SGD(net.parameters(), 1.0))
-    loss, found = step(w)
-    descended(case, from_torch(x), from_torch(net.x))
-    return {name: from_torch(each) for name, each in {**found, "loss": loss}.items()}
+    loss, results = step(w)
+    check_descent(case, from_torch(x), from_torch(net.x))
+    return {name: from_torch(tensor) for name, tensor in {**results, "loss": loss}.items()}
 
 
 @door("feeds of torch", words="run feed", quick=True, needs="torch")
@@ -874,12 +887,12 @@ def _(case):
         if case.kind.sparse:  # JAX has no such arguments: the elements are one
             f = sg.jax.function(lambda x, w: case.values(rebuilt(case, x), w))
         x, w = (jax_array(array) for array in case.feeds.values())
-        found = {name: np.asarray(each) for name, each in f(x, w).items()}
-        found |= labelled({n: np.asarray(a) for n, a in jax.jit(f)(x, w).items()}, "jit")
+        results = {name: np.asarray(array) for name, array in f(x, w).items()}
+        results |= with_label({n: np.asarray(a) for n, a in jax.jit(f)(x, w).items()}, "jit")
         if case.differentiable:
             slope = jax.grad(lambda x: f(x, w)["loss"])(x)
-            found["slope"] = np.asarray(slope)
-    return found
+            results["slope"] = np.asarray(slope)
+    return results
 
 
 @door("jax trace", "sg.jax.trace", words="jax trace", needs="jax", slow=True)
@@ -910,8 +923,8 @@ def _(case):
 
     with jax.enable_x64(True):
         feeds = {name: jax_array(array) for name, array in case.feeds.items()}
-        found = jax.jit(sg.jax.lower(case.graph()))(feeds)
-        return {name: np.asarray(each) for name, each in found.items()}
+        results = jax.jit(sg.jax.lower(case.graph()))(feeds)
+        return {name: np.asarray(array) for name, array in results.items()}
 
 
 @door("feeds of jax", words="run feed", quick=True, needs="jax")
@@ -926,8 +939,10 @@ def _(case):
 @door("scipy.minimize", "sg.scipy.minimize sg.scipy sg.scipy.ravel", small=True, wide=True)
 def _(case):
     """The loss and its slope at the start, of no step."""
-    found = sg.scipy.minimize(case.loss, case.x, (case.w,), method="BFGS", options={"maxiter": 0})
-    arrays = {"loss": np.asarray(found.fun), "slope": np.asarray(dense(found.jac))}
+    solution = sg.scipy.minimize(
+        case.loss, case.x, (case.w,), method="BFGS", options={"maxiter": 0}
+    )
+    arrays = {"loss": np.asarray(solution.fun), "slope": np.asarray(dense(solution.jac))}
     return arrays if case.differentiable else {"loss": arrays["loss"]}
 
 
@@ -944,8 +959,8 @@ def _(case):
 def _(case):
     """Residuals at the start."""
     residuals = lambda x, w: case.values(x, w)["product"]  # noqa: E731
-    found = sg.scipy.least_squares(residuals, case.x, (case.w,), max_nfev=1)
-    return {"product": np.asarray(found.fun).reshape(case.wanted["product"].shape)}
+    solution = sg.scipy.least_squares(residuals, case.x, (case.w,), max_nfev=1)
+    return {"product": np.asarray(solution.fun).reshape(case.reference["product"].shape)}
 
 
 @door("scipy operators", "sg.scipy.jacobian_operator sg.scipy.hessian_operator", small=True,
@@ -978,24 +993,24 @@ def _(case):
 # -- training --------------------------------------------------------------------------------------
 
 
-def stepped(case, step):
+def check_step(case, step):
     """A parameter of the kind after one step of descent by 1: x minus the slope."""
     x = sg.parameter("x", case.feeds["x"])
     point = rebuilt(case, x) if case.kind.sparse else x
-    before = np.array(case.feeds["x"])
+    start = np.array(case.feeds["x"])
     step(x, point)
-    descended(case, before, np.asarray(x.value))
+    check_descent(case, start, np.asarray(x.value))
 
 
-def descended(case, before, after):
+def check_descent(case, start, stepped):
     """Check a parameter after one step of descent by 1."""
     wide = "complex128" if case.kind.numpy.kind == "c" else "float64"
-    if case.kind.numpy.kind == "c" and after.dtype.kind != "c":
-        after = after[..., 0] + 1j * after[..., 1]
-    slope = np.conj(case.wanted.get("slope", 0.0))
+    if case.kind.numpy.kind == "c" and stepped.dtype.kind != "c":
+        stepped = stepped[..., 0] + 1j * stepped[..., 1]
+    slope = np.conj(case.reference.get("slope", 0.0))
     eps = max(case.kind.eps, 1e-16)
     np.testing.assert_allclose(
-        after.astype(wide), before.astype(wide) - slope, rtol=8 * eps,
+        stepped.astype(wide), start.astype(wide) - slope, rtol=8 * eps,
         atol=16 * eps * float(np.max(np.abs(slope), initial=0.0)),
     )  # fmt: skip
 
@@ -1006,11 +1021,11 @@ def _(case):
         loss = case.loss(point, sg.constant(case.w))
         updates = sg.optim.SGD(1.0).updates(loss, [x])
         graph = sg.Graph({"loss": loss}, updates)
-        found, updated = sg.evaluate(graph, updates=True)
-        case.check(found)
+        results, updated = sg.evaluate(graph, updates=True)
+        case.check(results)
         x.value = updated["x"] if "x" in updated else updated[x]
 
-    stepped(case, step)
+    check_step(case, step)
 
 
 @door("minimize", "sg.optim.Optimizer.minimize sg.nn.updates")
@@ -1026,7 +1041,7 @@ def _(case):
 
         case.check({"loss": run(case.w)})
 
-    stepped(case, step)
+    check_step(case, step)
 
 
 @door("minimize data_parallel", words="minimize data_parallel")
@@ -1042,7 +1057,7 @@ def _(case):
 
         case.check({"loss": run(case.w)})
 
-    stepped(case, step)
+    check_step(case, step)
 
 
 @door("minimize eagerly", words="minimize", quick=True)
@@ -1053,16 +1068,16 @@ def _(case):
         with sg.eager_mode():
             opt.minimize(case.loss(point, sg.constant(case.w)))
 
-    stepped(case, step)
+    check_step(case, step)
 
 
 @door("apply_gradients", "sg.optim.Optimizer.apply_gradients", quick=True)
 def _(case):
     def step(x, point):
-        slope = case.wanted.get("slope", case.exact_x).astype(case.kind.dtype)
+        slope = case.reference.get("slope", case.exact_x).astype(case.kind.dtype)
         sg.optim.SGD(1.0).apply_gradients({x: slope})
 
-    stepped(case, step)
+    check_step(case, step)
 
 
 @door("fit", "sg.train.fit sg.train.Batches sg.train")
@@ -1071,7 +1086,9 @@ def _(case):
     f = function(case, lambda x, w: case.loss(x, w))
     batches = sg.train.Batches(case.x, size=max(case.rows or 1, 1))
     losses = sg.train.fit(lambda x: f(x, case.w), batches, 1).losses
-    np.testing.assert_allclose(losses, [case.wanted["loss"]], rtol=16 * max(case.kind.eps, 1e-16))
+    np.testing.assert_allclose(
+        losses, [case.reference["loss"]], rtol=16 * max(case.kind.eps, 1e-16)
+    )
 
 
 @door("compare", "sg.comparison.compare", words="compare", slow=True)

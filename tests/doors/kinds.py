@@ -57,7 +57,7 @@ class Kind:
 
     @property
     def family(self):
-        """What the program is: of floats and complex numbers "inexact", "whole" or "truth"."""
+        """The kind of the program: of floats and complex numbers "inexact", "whole" or "truth"."""
         kind = self.numpy.kind
         return {"f": "inexact", "V": "inexact", "c": "inexact", "b": "truth"}.get(kind, "whole")
 
@@ -76,17 +76,17 @@ class Kind:
         return float((ml_dtypes.finfo if narrow else np.finfo)(self.numpy).eps)
 
 
-def strided(array):
+def with_steps(array):
     wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
     wide[..., ::2] = array
     return wide[..., ::2]
 
 
-def unaligned(array):
+def off_by_a_byte(array):
     memory = np.zeros(array.nbytes + 1, np.uint8)[1:]
-    found = memory.view(array.dtype).reshape(array.shape)
-    found[...] = array
-    return found
+    view = memory.view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
 
 
 def read_only(array):
@@ -118,11 +118,11 @@ KINDS = {
         Kind("size 1", rows=1, columns=1),
         Kind("named size", named=True, words=("rows",)),
         Kind("0-d", rows=None, words=("[]", "no axes", "axis", "scalar")),
-        Kind("strided", layout=strided),
+        Kind("strided", layout=with_steps),
         Kind("transposed", layout=np.asfortranarray),
         Kind("reversed", layout=lambda array: array[::-1, ::-1].copy()[::-1, ::-1]),
         Kind("read-only", layout=read_only, words=("read only",)),
-        Kind("unaligned", layout=unaligned),
+        Kind("unaligned", layout=off_by_a_byte),
         Kind("big-endian", layout=lambda array: array.astype(array.dtype.newbyteorder(">"))),
     )
 }
@@ -133,9 +133,9 @@ def half(x):
     return (x * 0.5).astype(x.dtype)
 
 
-def labelled(found, how):
+def with_label(results, how):
     """Results whose labels say how they came about."""
-    return {f"{name}: {how}": array for name, array in found.items()}
+    return {f"{name}: {how}": array for name, array in results.items()}
 
 
 def dense(x):
@@ -168,10 +168,10 @@ class Case:
             return random.integers(0, 2, shape).astype(dtype)
         if self.kind.family == "whole":
             return np.asarray(random.integers(1, 5, shape)).astype(dtype)
-        found = random.uniform(0.3, 1.0, size=shape) * scale
+        drawn = random.uniform(0.3, 1.0, size=shape) * scale
         if dtype.kind == "c":
-            found = found + 1j * random.uniform(-0.5, 0.5, size=shape)
-        return np.asarray(found).astype(dtype)
+            drawn = drawn + 1j * random.uniform(-0.5, 0.5, size=shape)
+        return np.asarray(drawn).astype(dtype)
 
     # -- what a door is given ------------------------------------------------------------------
 
@@ -259,31 +259,31 @@ class Case:
     def graph(self, **options):
         """The program as a graph, with the slope of the loss by x where there is one."""
         x, w = self.inputs()
-        found = self.values(x, w)
+        results = self.values(x, w)
         if self.differentiable:
-            found["slope"] = sg.grad(found["loss"], x.data if self.kind.sparse else x)
-        return sg.Graph(found, **options)
+            results["slope"] = sg.grad(results["loss"], x.data if self.kind.sparse else x)
+        return sg.Graph(results, **options)
 
-    def evaluated(self, results):
+    def evaluate_results(self, results):
         """Evaluate ``results(x, w)``, values by name, of symbolic x and w; compile them, too."""
         x, w = self.inputs()
-        found = {name: dense(value) for name, value in results(x, w).items()}
-        graph = sg.Graph(found, inputs=[dense(x), w])
-        arrays = labelled(sg.evaluate(graph, self.feeds), "evaluated")
+        values = {name: dense(value) for name, value in results(x, w).items()}
+        graph = sg.Graph(values, inputs=[dense(x), w])
+        arrays = with_label(sg.evaluate(graph, self.feeds), "evaluated")
         if self.thorough:
-            arrays |= labelled(sg.compile(graph).run(self.feeds), "compiled")
+            arrays |= with_label(sg.compile(graph).run(self.feeds), "compiled")
         return arrays
 
-    def both(self, way):
+    def evaluate_through(self, way):
         """The results where ``way(f, x)`` calls the elementwise function of the program."""
 
         def results(x, w):
-            found = self.values(x, w, way)
+            values = self.values(x, w, way)
             if self.differentiable:
-                found["slope"] = sg.grad(found["loss"], dense(x))
-            return found
+                values["slope"] = sg.grad(values["loss"], dense(x))
+            return values
 
-        return self.evaluated(results)
+        return self.evaluate_results(results)
 
     @property
     def axis(self):
@@ -299,7 +299,7 @@ class Case:
     # -- the reference -------------------------------------------------------------------------
 
     @cached_property
-    def wanted(self):
+    def reference(self):
         """Result -> what it is, in float64, complex128 or the integers."""
         kind, x, w = self.kind, self.exact_x, self.exact_w
         if kind.family == "inexact":
@@ -309,8 +309,8 @@ class Case:
             product = wave * w if kind.rows is None else wave @ w
             count = product.size or 1
             loss = (np.abs(product) ** 2).sum() / count
-            before = 2.0 * np.conj(product) / count  # as JAX has it of complex numbers
-            slope = (before * w if kind.rows is None else before @ w.T) * np.cos(x)
+            cotangent = 2.0 * np.conj(product) / count  # as JAX has it of complex numbers
+            slope = (cotangent * w if kind.rows is None else cotangent @ w.T) * np.cos(x)
             if kind.sparse:
                 slope = slope[x != 0]
         elif kind.family == "whole":
@@ -325,14 +325,14 @@ class Case:
         more = {} if slope is None else self._directional(x, w, slope)
         with np.errstate(all="ignore"):
             mean = product.mean(axis=self.axis, dtype=None if slope is not None else "float64")
-        found = {"wave": wave, "product": product, "mean": mean, "picked": rows, "loss": loss}
-        return found | more
+        results = {"wave": wave, "product": product, "mean": mean, "picked": rows, "loss": loss}
+        return results | more
 
     def _directional(self, x, w, slope):
         """The slope, the loss along the direction, and second derivatives."""
         v = x * 0.5
         along = (slope * (v[x != 0] if self.kind.sparse else v)).sum().real
-        found = {"slope": slope, "along": along}
+        results = {"slope": slope, "along": along}
         flat = lambda a: a * w if self.kind.rows is None else a @ w  # noqa: E731
         back = lambda a: a * w if self.kind.rows is None else a @ w.T  # noqa: E731
         factor = 2.0 / ((x.size // max(self.kind.columns, 1) * 2) or 1)
@@ -343,16 +343,16 @@ class Case:
             along = back(np.conj(flat(np.cos(x) * v))) * np.cos(x)
             return factor * (along - back(np.conj(flat(np.sin(x)))) * np.sin(x) * v)
 
-        found["bent"] = bend(v)
+        results["bent"] = bend(v)
         if x.size <= 15:
             units = np.eye(x.size).reshape((x.size, *x.shape))
             rows = [bend(unit).ravel() for unit in units]
-            found["bends"] = np.array(rows).reshape(x.shape + x.shape)
+            results["bends"] = np.array(rows).reshape(x.shape + x.shape)
         if self.kind.sparse:
             stored = x.ravel() != 0
-            found["bent"] = found["bent"][x != 0]
-            found["bends"] = np.array(rows)[stored][:, stored]
-        return found
+            results["bent"] = results["bent"][x != 0]
+            results["bends"] = np.array(rows)[stored][:, stored]
+        return results
 
     def dtype_of(self, name):
         """The dtype of a result."""
@@ -373,7 +373,7 @@ class Case:
         assert actual, "no result"
         for label, array in actual.items():
             name = label.partition(":")[0]
-            array, expected = np.asarray(array), np.asarray(self.wanted[name])
+            array, expected = np.asarray(array), np.asarray(self.reference[name])
             assert array.shape == expected.shape, f"{label} is {array.shape}, not {expected.shape}"
             dtype = self.dtype_of(name)
             allowed = (dtype, np.dtype("float64"), np.dtype("complex128")) if wide else (dtype,)

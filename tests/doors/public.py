@@ -82,24 +82,24 @@ NO_DOORS_IN = {
 
 def names():
     """All of them: functions, modules and their contents, options of compilation, settings."""
-    found = [f"sg.{name}" for name in {**homes(FUNCTIONS), **homes(OTHERS), **MODULES}]
+    names = [f"sg.{name}" for name in {**homes(FUNCTIONS), **homes(OTHERS), **MODULES}]
     for name, home in MODULES.items():
         contents = getattr(importlib.import_module(home), "__all__", ())
-        found += [f"sg.{name}.{each}" for each in contents]
-    found += [f"sg.Compiled.{each}" for each in dir(sg.Compiled) if each[0] != "_"]
+        names += [f"sg.{name}.{attribute}" for attribute in contents]
+    names += [f"sg.Compiled.{attribute}" for attribute in dir(sg.Compiled) if attribute[0] != "_"]
     options = [*inspect.signature(sg.compile).parameters]
-    found += [f"compile.{each}" for each in options if each != "program"]
-    found += [f"options.{each.name}" for each in dataclasses.fields(Config)]
-    return [*found, *(f"command.{each}" for each in commands.commands)]
+    names += [f"compile.{option}" for option in options if option != "program"]
+    names += [f"options.{setting.name}" for setting in dataclasses.fields(Config)]
+    return [*names, *(f"command.{command}" for command in commands.commands)]
 
 
-def covered():
+def doors_by_name():
     """Public name -> the doors that are its rows."""
-    found = {}
+    doors_of_name = {}
     for door in DOORS.values():
         for name in door.covers:
-            found.setdefault(name, []).append(door.name)
-    return found
+            doors_of_name.setdefault(name, []).append(door.name)
+    return doors_of_name
 
 
 def reason(name):

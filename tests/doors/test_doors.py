@@ -19,7 +19,7 @@ def check(name, kind, thorough=True):
     assert state == expected, f"{name}, {kind}: {why or state}, not {expected}"
 
 
-def needed(name):
+def skip_unless_installed(name):
     for package in DOORS[name].needs:
         if package != "cc":
             pytest.importorskip(package)
@@ -40,7 +40,7 @@ def test_the_page_and_the_grid_are_up_to_date():
 
 @pytest.mark.parametrize("name", [name for name, door in DOORS.items() if door.quick])
 def test_all_kinds_without_compilation(name):
-    needed(name)
+    skip_unless_installed(name)
     check_all(lambda kind: check(name, kind, thorough=False), zip(KINDS))
 
 
@@ -50,7 +50,7 @@ def test_all_kinds_without_compilation(name):
 )
 def test_a_kind_of_each_compiled_door(name):
     """Another one for each door, so that all kinds are compiled."""
-    needed(name)
+    skip_unless_installed(name)
     number = COMPILED.index(name)
     check(name, [*KINDS][number % len(KINDS)])
 
@@ -58,26 +58,28 @@ def test_a_kind_of_each_compiled_door(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DOORS)
 def test_all_kinds(name):
-    needed(name)
+    skip_unless_installed(name)
     check_all(lambda kind: check(name, kind), zip(KINDS))
 
 
 def test_each_public_name_is_a_door_or_has_a_reason_not_to_be():
-    covered = public.covered()
+    covered = public.doors_by_name()
     missing = [name for name in public.names() if name not in covered and not public.reason(name)]
     assert not missing, f"neither a door nor a reason: {missing}"
 
 
 def test_reasons_and_doors_are_of_names_that_exist():
-    known = public.names()
-    left = [name for name in known if name not in public.covered()]
+    public_names = public.names()
+    left = [name for name in public_names if name not in public.doors_by_name()]
     stale = [
         pattern
         for pattern in public.NO_DOOR
         if not any(public.fnmatchcase(name, pattern) for name in left)
     ]
     assert not stale, f"reasons without a name: {stale}"
-    gone = [name for name in public.covered() if name.count(".") < 2 and name not in known]
+    gone = [
+        name for name in public.doors_by_name() if name.count(".") < 2 and name not in public_names
+    ]
     assert not gone, f"doors of names that are gone: {gone}"
 
 
@@ -86,4 +88,4 @@ def test_every_element_type_is_a_column():
     from staticgrad.exports import OTHERS, homes
 
     types = {getattr(sg, name) for name in homes({"": OTHERS["staticgrad.language.types.dtype"]})}
-    assert not {each.name for each in types} - {str(kind.numpy) for kind in KINDS.values()}
+    assert not {dtype.name for dtype in types} - {str(kind.numpy) for kind in KINDS.values()}
