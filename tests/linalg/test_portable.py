@@ -57,6 +57,54 @@ def test_cholesky_factors_multiply_to_the_matrix(matrix, n, dtype):
         assert residual <= 8 * scaled_residual(usual @ usual.T - wide, wide, dtype) + 0.01
 
 
+RECTANGLES = [
+    (1, 1),
+    (4, 4),
+    (9, 3),
+    (3, 9),
+    (20, 20),
+    (33, 70),
+    (90, 20),
+    (101, 101),
+    (0, 3),
+    (3, 0),
+]
+
+
+def rectangle(kind, m, n, dtype):
+    """Return a matrix that is random, graded by columns, of low rank, huge, tiny or zero."""
+    x = np.random.default_rng(m + n).normal(size=(m, n))
+    limit = np.finfo(dtype)
+    if kind == "graded":
+        x = x * float(limit.tiny) ** np.linspace(0.4, -0.4, n)
+    if kind == "low rank" and n > 1:
+        x[:, -1] = x[:, 0]
+    scale = {"huge": float(limit.max) / 100, "tiny": 1e3 * float(limit.smallest_subnormal)}
+    return (x * {"zero": 0.0, **scale}.get(kind, 1.0)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["random", "graded", "low rank", "huge", "tiny", "zero"])
+def test_qr_factors_are_lapacks(kind, dtype):
+    for m, n in RECTANGLES:
+        x = rectangle(kind, m, n, dtype)
+        for mode in ("reduced", "complete"):
+            with sg.options(linalg="portable"):
+                q, r = L.qr(x, mode)
+            eps = np.finfo(dtype).eps
+            assert (np.tril(r, -1) == 0).all()
+            departure = np.float64(q).T @ np.float64(q) - np.eye(q.shape[-1])
+            assert not q.size or norm(departure) <= 3 * max(m, 4) * eps
+            largest = abs(x).max(0, initial=0.0).astype(float)  # of each column
+            residual = np.float64(q) @ (r / np.float64(np.where(largest, largest, 1.0)))
+            residual = residual - x / np.where(largest, largest, 1.0)
+            slack = 0.01 if kind == "tiny" else 0.0  # elements have few bits
+            assert (abs(residual) <= 3 * max(m, n) * eps + slack).all()
+            if kind == "random" and m * n:  # signs, too
+                usual = np.linalg.qr(x.astype(float), mode)[1]
+                np.testing.assert_allclose(r, usual, rtol=0, atol=100 * max(m, n) * eps)
+
+
 @pytest.mark.parametrize("n", [SMALL + 1, 64])
 @pytest.mark.parametrize("order", [1, 7, 25])
 def test_a_matrix_that_is_not_positive_definite_is_named(n, order):

@@ -821,7 +821,7 @@ class QR(LinearAlgebra, name="qr"):
         batch, m, n = self.rectangle(types[2])
         k, p, dtype = dims.minimum(m, n), self.columns(m, n), types[2].dtype
         room = _QR_BLOCK * (m + n) + 1
-        scratch = ((dtype, m * n), (dtype, k), (dtype, room), (dtype, m * p))
+        scratch = ((dtype, m * n), (dtype, k), (dtype, room), (dtype, m * (p + 7)))
         return self.call_form(dtype, batch, (m, n, k, p, room), 4 * m * n * k, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:

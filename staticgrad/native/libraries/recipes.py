@@ -38,6 +38,7 @@ from collections.abc import Callable
 from textwrap import indent
 from typing import Final
 
+from staticgrad.native.libraries import reflections
 from staticgrad.support.errors import LinearAlgebraError
 from staticgrad.support.records import dataclass, replace
 
@@ -303,7 +304,7 @@ def outlined_scatter(x, k, first, place, y, each, row, count):
 """
 
 
-def _whole(text: str) -> str:
+def _unmask(text: str) -> str:
     """Text for some lanes of a vector as text for all: masked stores are slow on AVX2."""
     return re.sub(r"\b(load|store)\((.*), some\)", r"\1$(\2)", text)
 
@@ -312,7 +313,7 @@ def _write_column_loop(first: str, text: str) -> str:
     """Write a loop over columns c from ``first`` to n in vectors of ``some`` lanes."""
     return f"""rest = n - (n - {first}) % $
 for c in range({first}, rest, $):
-{indent(_whole(text), "    ")}
+{indent(_unmask(text), "    ")}
 for c in range(rest, n, $):
     some = mask$(n - c)
 {indent(text, "    ")}"""
@@ -350,7 +351,7 @@ _COPY: Final = """same = load(x, at + c, some)
 store(lu, at + c, same, some)"""
 #: x[:, permutation] = L @ U. Each block of rows is computed of those before it (left-looking; Golub
 #: and Van Loan, 3.2.11), and within itself row by row. Returns the number of exchanges.
-_FACTORS: Final = f"""{_TILE}{_whole(_TILE).replace("narrow_", "")}
+_FACTORS: Final = f"""{_TILE}{_unmask(_TILE).replace("narrow_", "")}
 def tiles(lu, n, row, rows, first, last, is_lower):
     for c in range(first, last, $):
         past = c if is_lower == 1 else first
@@ -462,7 +463,7 @@ def _write_cholesky() -> str:
             for later in range(row + 1, _ROWS)
         ]
     tile = _CHOLESKY_TILE.format(steps=indent("\n".join(steps), "    "))
-    unmasked = _whole(tile.replace("narrow_", ""))
+    unmasked = _unmask(tile.replace("narrow_", ""))
     return f"""{tile}{unmasked}
 def outlined_cholesky_factor(x, l, n):
     how = 0
@@ -487,11 +488,38 @@ def outlined_cholesky_factor(x, l, n):
 """
 
 
+#: Helpers of texts that take complex numbers, too.
+_OF_REAL: Final = """
+def conj(x):
+    return x
+def real_part(x):
+    return x
+def imaginary_part(x):
+    return like(x, 0.0)
+def squared(x):
+    return x * x
+def divide(x, y):
+    return x / y
+"""
+#: Words of texts by element type: UP and DOWN scale what is outside of squares from TINY to HUGE.
+_NUMBERS: Final = {
+    "f32": {
+        "local_real": "local_f32", "ptr_real": "ptr_f32", "BYTES": "4",
+        "TINY": "1e-27", "HUGE": "1e37", "UP": str(2.0**100), "DOWN": str(2.0**-100),
+    },
+    "f64": {
+        "local_real": "local_f64", "ptr_real": "ptr_f64", "BYTES": "8",
+        "TINY": "1e-270", "HUGE": "1e300", "UP": str(2.0**600), "DOWN": str(2.0**-600),
+    },
+}  # fmt: skip
+
+
 def vectors(text: str, element: str) -> str:
     """Write the vector functions of small-matrix recipes for an element type."""
     integer = f"i{element[1:]}"
     text = text.replace("bitcast_whole", f"bitcast_{integer}").replace("realx1", f"{element}x1")
-    text = text.replace("local_real", f"local_{element}")
+    for word, value in _NUMBERS[element].items():
+        text = re.sub(rf"\b{word}\b", value, text)
     text = re.sub(r"\breal(?=\$)", f"{element}x", text)
     text = re.sub(r"\bwhole(?=\$)", f"{integer}x", text).replace("$", str(LANES[element]))
     lines = text.strip("\n").splitlines()
@@ -969,9 +997,12 @@ RECIPES: Final[dict[str, Recipe]] = {
         "m n k p lwork",
         {"x": "m * n"},
         {"q": "m * p", "r": "p * n"},
-        {"a": "m * n", "tau": "k", "work": "lwork", "columns": "m * p"},
+        {"a": "m * n", "tau": "k", "work": "lwork", "columns": "m * (p + 7)"},
         "1",
         _QR,
+        loops="done = outlined_qr(x, q, r, a, columns, work, m, n, k, p)",
+        is_fast=_small("m", "n", WHOLE),
+        functions=_OF_REAL + reflections.write_functions(_unmask),
         complex_body=_LQ,
     ),
     "eigh": Recipe(
@@ -1142,7 +1173,9 @@ def _of_complex(recipe: Recipe) -> Recipe:
     for pattern, text in _COMPLEX_TEXTS:
         body = re.sub(pattern, text, body)
     scratch = {**recipe.scratch, **({"rwork:real": ""} if "rwork" in body else {})}
-    of_lapack = replace(recipe, small="", is_small="", loops="", functions="", is_complex=True)
+    of_lapack = replace(
+        recipe, small="", is_small="", loops="", is_fast="", functions="", is_complex=True
+    )
     return replace(of_lapack, body=body, scratch=scratch)
 
 
