@@ -47,12 +47,14 @@ def critical_pairs(rules):
     """Every overlap of two of the rules, as programs."""
     for outer in rules:
         for inner in rules:
-            renamed = _renamed(inner.pattern)
+            renamed = _rename_holes(inner.pattern)
             for path, below in _positions(outer.pattern):
                 if not path and (outer is inner or outer.name > inner.name):
                     continue
-                for merged, bound in _unified(below, renamed, {}):
-                    yield from _pairs(outer, inner, _put(outer.pattern, path, merged), bound, path)
+                for merged, bound in _unify(below, renamed, {}):
+                    yield from _pairs(
+                        outer, inner, _replace_subterm(outer.pattern, path, merged), bound, path
+                    )
 
 
 def _positions(term, path=()):
@@ -62,58 +64,58 @@ def _positions(term, path=()):
             yield from _positions(arg, (*path, place))
 
 
-def _put(term, path, other):
+def _replace_subterm(term, path, subterm):
     if not path:
-        return other
+        return subterm
     assert isinstance(term, Applied)
     args = list(term.args)
-    args[path[0]] = _put(args[path[0]], path[1:], other)
-    return _applied(term, tuple(args))
+    args[path[0]] = _replace_subterm(args[path[0]], path[1:], subterm)
+    return _apply_like(term, tuple(args))
 
 
-def _applied(like, args, op=None, cls=None):
+def _apply_like(like, args, op=None, cls=None):
     chosen = op if op is not None else like.op
     return Applied(cls or like.op_class, args, chosen, "", like.open and not args, like.over)
 
 
-def _renamed(term):
+def _rename_holes(term):
     if isinstance(term, Hole):
         return Hole(f"{term.name}'", term.dtype)
     if isinstance(term, Applied):
-        return _applied(term, tuple(map(_renamed, term.args)))
+        return _apply_like(term, tuple(map(_rename_holes, term.args)))
     return term
 
 
-def _resolved(term, bound):
+def _resolve(term, bound):
     while isinstance(term, Hole) and term.name in bound:
         term = bound[term.name]
     return term
 
 
-def _unified(a, b, bound):
-    """What both are an instance of, with what their holes are then."""
-    a, b = _resolved(a, bound), _resolved(b, bound)
+def _unify(a, b, bound):
+    """Yield each unifier of two patterns: the merged term and the bindings of its holes."""
+    a, b = _resolve(a, bound), _resolve(b, bound)
     if isinstance(a, Hole):
         if a is b:
             yield a, bound
         elif not _occurs(a, b, bound):
             yield b, {**bound, a.name: b}
     elif isinstance(b, Hole):
-        yield from _unified(b, a, bound)
+        yield from _unify(b, a, bound)
     elif isinstance(a, Number) and isinstance(b, Number):
         if repr(a.number) == repr(b.number):
             yield a, bound
     elif isinstance(a, Applied) and isinstance(b, Applied):
-        yield from _unified_ops(a, b, bound)
+        yield from _unify_ops(a, b, bound)
 
 
 def _occurs(hole, term, bound):
-    term = _resolved(term, bound)
+    term = _resolve(term, bound)
     below = term.args if isinstance(term, Applied) else ()
     return term is hole or any(_occurs(hole, arg, bound) for arg in below)
 
 
-def _unified_ops(a, b, bound):
+def _unify_ops(a, b, bound):
     cls = a.op_class if issubclass(a.op_class, b.op_class) else b.op_class
     if not (issubclass(cls, a.op_class) and issubclass(cls, b.op_class)):
         return
@@ -121,44 +123,44 @@ def _unified_ops(a, b, bound):
         return
     op = a.op if a.op is not None else b.op
     if a.open or b.open:
-        whole, other = (b, a) if a.open else (a, b)
-        if whole.open:
+        concrete, pattern = (b, a) if a.open else (a, b)
+        if concrete.open:
             over = a.over or b.over
             yield Applied(cls, (), op, "", True, over), bound
             return
-        for args, known in _with_one(whole.args, other.over, bound):
-            yield _applied(whole, args, op, cls), known
+        for args, bindings in _with_one(concrete.args, pattern.over, bound):
+            yield _apply_like(concrete, args, op, cls), bindings
         return
     if len(a.args) != len(b.args):
         return
     orders = [b.args, b.args[::-1]] if cls.commutative and len(b.args) == 2 else [b.args]
     for args in orders:
-        for merged, known in _unified_all(a.args, args, bound):
-            yield _applied(a, merged, op, cls), known
+        for merged, bindings in _unify_all(a.args, args, bound):
+            yield _apply_like(a, merged, op, cls), bindings
 
 
 def _with_one(args, over, bound):
     """The operands, one of them at least the result of an op ``over``."""
     if over is None or any(
-        isinstance(r := _resolved(arg, bound), Applied) and issubclass(r.op_class, over)
+        isinstance(r := _resolve(arg, bound), Applied) and issubclass(r.op_class, over)
         for arg in args
     ):
         yield args, bound
         return
     for arg in args:
-        hole = _resolved(arg, bound)
+        hole = _resolve(arg, bound)
         if isinstance(hole, Hole):
-            made = Applied(over, (Hole(f"o{next(_fresh)}"),))
-            yield args, {**bound, hole.name: made}
+            operand = Applied(over, (Hole(f"o{next(_fresh)}"),))
+            yield args, {**bound, hole.name: operand}
 
 
-def _unified_all(a, b, bound):
+def _unify_all(a, b, bound):
     if not a:
         yield (), bound
         return
-    for first, known in _unified(a[0], b[0], bound):
-        for rest, all_known in _unified_all(a[1:], b[1:], known):
-            yield (first, *rest), all_known
+    for first, bindings in _unify(a[0], b[0], bound):
+        for later, all_known in _unify_all(a[1:], b[1:], bindings):
+            yield (first, *later), all_known
 
 
 # -- programs ------------------------------------------------------------------------------------
@@ -178,8 +180,8 @@ def _pairs(outer, inner, term, bound, path):
 
 
 def _is_open(term, bound):
-    """Whether attributes are to be chosen somewhere, or a function looks at types."""
-    term = _resolved(term, bound)
+    """Return whether a term leaves attributes open, or a function looks at types."""
+    term = _resolve(term, bound)
     if not isinstance(term, Applied):
         return False
     return term.op is None or any(_is_open(arg, bound) for arg in term.args)
@@ -190,16 +192,16 @@ def _once(graph, rule, at):
     if at.dtype.kind not in rule.dtypes:
         return None
     for _, match in matches((rule,), at, lambda value: 1):
-        after = _build_replacement(rule, match, at.node.origin)
-        if after is None or after.key == at.key:
+        replacement = _build_replacement(rule, match, at.node.origin)
+        if replacement is None or replacement.key == at.key:
             return None
         if graph["output"].key == at.key:
-            return Graph(after, inputs=graph.inputs)
+            return Graph(replacement, inputs=graph.inputs)
 
-        def replaced(node, args, after=after):
-            return (after,) if node is at.node else None
+        def replace_node(node, args, replacement=replacement):
+            return (replacement,) if node is at.node else None
 
-        return graph.replace_nodes(replaced)
+        return graph.replace_nodes(replace_node)
     return None
 
 
@@ -211,32 +213,32 @@ class _Builder:
         self.inputs = {}
 
     def leaf(self, hole, parent=None, place=0):
-        """What stands in a hole: an input, or constant indices."""
+        """Return the value for a hole: an input, or constant indices."""
         if parent in (Take, TakeAlong) and place == 1:
             return np.array([[0], [2]] * 3) if parent is TakeAlong else np.array([0, 2, 1])
         if hole.name not in self.inputs:
             dtype = "bool" if hole.dtype.is_bool else "float64"
-            made = sg.input(f"x{len(self.inputs)}", self.shape, dtype)
-            self.inputs[hole.name] = made if hole.dtype.is_bool else self.grown(made)
+            leaf = sg.input(f"x{len(self.inputs)}", self.shape, dtype)
+            self.inputs[hole.name] = leaf if hole.dtype.is_bool else self.grown(leaf)
         return self.inputs[hole.name]
 
-    def values(self, term, here, parent=None, place=0):
+    def values(self, term, path, parent=None, place=0):
         """Each value of the term, with that of the subterm at ``here``."""
-        term = _resolved(term, self.bound)
+        term = _resolve(term, self.bound)
         if isinstance(term, Hole):
             yield self.leaf(term, parent, place), None
         elif isinstance(term, Number):
             yield term.number, None
         elif isinstance(term, Applied) and term.open:
-            for made in _opened(term, self.leaf(Hole("p"))):
-                yield made, made if here == () else None
+            for result in _values_of_open_op(term, self.leaf(Hole("p"))):
+                yield result, result if path == () else None
         elif isinstance(term, Applied):
-            yield from self.applied(term, here)
+            yield from self.values_of_op(term, path)
 
-    def applied(self, term, here):
+    def values_of_op(self, term, path):
         """Each value of an op over terms."""
         below = [
-            list(self.values(arg, here[1:] if here and here[0] == k else None, term.op_class, k))
+            list(self.values(arg, path[1:] if path and path[0] == k else None, term.op_class, k))
             for k, arg in enumerate(term.args)
         ]
         for chosen in product(*below):
@@ -244,10 +246,10 @@ class _Builder:
             marked = next((mark for _, mark in chosen if mark is not None), None)
             for op in [term.op] if term.op is not None else _samples(term.op_class, args):
                 try:
-                    made = op(*args)
+                    result = op(*args)
                 except (StaticgradError, TypeError, ValueError, IndexError):
                     continue  # these attributes do not fit these operands
-                yield made, made if here == () else marked
+                yield result, result if path == () else marked
 
 
 def _samples(cls, args):
@@ -256,20 +258,20 @@ def _samples(cls, args):
     if not isinstance(first, Symbolic):
         return []
     rank, shape = first.ndim, first.shape
-    whole = tuple(range(rank))
+    axes = tuple(range(rank))
     table = {
         Reduction: lambda: [Sum((rank - 1,)), Max((rank - 1,))] if rank else [],
-        Sum: lambda: [Sum((rank - 1,)), Sum(whole)] if rank else [],
-        Max: lambda: [Max((rank - 1,)), Max(whole)] if rank else [],
+        Sum: lambda: [Sum((rank - 1,)), Sum(axes)] if rank else [],
+        Max: lambda: [Max((rank - 1,)), Max(axes)] if rank else [],
         Reshape: lambda: [
             Reshape(shape),
             *([Reshape((*shape, 1))] if rank < 2 else [Reshape((first.size,))]),
             *([Reshape(())] if first.size == 1 else []),
         ],
-        Transpose: lambda: [Transpose(whole[::-1]), Transpose(whole)],
+        Transpose: lambda: [Transpose(axes[::-1]), Transpose(axes)],
         Broadcast: lambda: [
             Broadcast((2, *shape), tuple(range(1, rank + 1))),
-            Broadcast(shape, whole),
+            Broadcast(shape, axes),
         ],
         Slice: lambda: [
             Slice((0,) * rank, shape, (1,) * rank),
@@ -287,7 +289,7 @@ def _samples(cls, args):
     return [] if issubclass(cls, Elementwise) and cls.name == "" else [cls()]
 
 
-def _opened(term, x):
+def _values_of_open_op(term, x):
     """Values of an op with any operands, one of which is the result of an op ``over``."""
     over = term.over
     try:
@@ -298,7 +300,7 @@ def _opened(term, x):
             return [Concat(0)(b, b) for b in below] + [Concat(0)(b, x) for b in below]
         if issubclass(term.op_class, MatMul):
             return [MatMul(False, False)(b, x) for b in below if b.ndim == 2]
-        return [made for b in below for made in (Neg()(b), Add()(b, b))]
+        return [result for b in below for result in (Neg()(b), Add()(b, b))]
     except (StaticgradError, TypeError, ValueError):
         return []
 

@@ -12,13 +12,13 @@ def mlp():
     """Three layers with ReLU, cross entropy, gradient descent."""
     x, y = sg.input("x", ("batch", 12)), sg.input("y", ("batch",), "int64")
     weights, hidden = [], x
-    for layer, (before, after) in enumerate([(12, 8), (8, 8), (8, 4)], 1):
-        w = sg.parameter(f"w{layer}", np.ones((before, after), "f4"))
-        b = sg.parameter(f"b{layer}", np.zeros(after, "f4"))
+    for layer, (inputs, outputs) in enumerate([(12, 8), (8, 8), (8, 4)], 1):
+        w = sg.parameter(f"w{layer}", np.ones((inputs, outputs), "f4"))
+        b = sg.parameter(f"b{layer}", np.zeros(outputs, "f4"))
         weights += [w, b]
         hidden = hidden @ w + b
         hidden = sg.nn.relu(hidden) if layer < 3 else hidden
-    return trained(sg.nn.cross_entropy(hidden, y), weights, "mlp")
+    return training_step(sg.nn.cross_entropy(hidden, y), weights, "mlp")
 
 
 def logreg():
@@ -48,10 +48,10 @@ def attention():
     weights = [sg.parameter(name, np.ones((8, 8), "f4")) for name in names]
     query, key, value, out = weights
     mixed = sg.nn.attention(x @ query, x @ key, x @ value, causal=True)
-    return trained(sg.square(mixed @ out - x).mean(), weights, "attention")
+    return training_step(sg.square(mixed @ out - x).mean(), weights, "attention")
 
 
-def trained(loss, weights, name):
+def training_step(loss, weights, name):
     """The loss, and a step of gradient descent."""
     slopes = sg.grad(loss, weights)
     updates = {w: w - 0.1 * slope for w, slope in zip(weights, slopes, strict=True)}
@@ -62,16 +62,18 @@ MODELS = {f.__name__: f for f in (mlp, logreg, lnblock, attention)}
 
 
 def hits_table(level="O1"):
-    """Which rule did how much in each model, as Markdown; made of the reports of the passes."""
+    """Return the hits of each rule in each model as Markdown, from the reports of passes."""
     runs = [pipeline(level).run(build())[1] for build in MODELS.values()]
     hits = [sum((Counter(report.hits) for report in reports), Counter()) for reports in runs]
-    rules = sorted({rule for found in hits for rule in found}, key=lambda rule: _order(rule, hits))
+    rules = sorted(
+        {rule for counts in hits for rule in counts}, key=lambda rule: _order(rule, hits)
+    )
     rows = [
         ("nodes built", [reports[0].nodes_before for reports in runs]),
         (f"nodes after {level}", [reports[-1].nodes_after for reports in runs]),
         ("bytes of values built", [reports[0].bytes_before for reports in runs]),
         (f"bytes of values after {level}", [reports[-1].bytes_after for reports in runs]),
-        *((rule, [found[rule] for found in hits]) for rule in rules),
+        *((rule, [counts[rule] for counts in hits]) for rule in rules),
     ]
     lines = [f"| | {' | '.join(MODELS)} |", "|---|" + "---:|" * len(MODELS)]
     return lines + [
@@ -82,4 +84,4 @@ def hits_table(level="O1"):
 
 def _order(rule, hits):
     """Rules that apply most often first."""
-    return -sum(found[rule] for found in hits), rule
+    return -sum(counts[rule] for counts in hits), rule

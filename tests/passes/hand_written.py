@@ -73,7 +73,7 @@ def rows(p):
     return p.reshape(1, 3)
 
 
-def picked(p):
+def pick_label(p):
     return sg.take_along_axis(rows(p), np.array([[LABEL]]), 1)
 
 
@@ -160,8 +160,8 @@ FORMULAS = (
         "categorical cross entropy",
         (
             *(lambda x, p=p: -(one_hot(x) * sg.log(p(x))).sum() for p in SOFTMAXES[:5]),
-            *(lambda x, p=p: -picked(sg.log(p(x))).sum() for p in SOFTMAXES[:5]),
-            *(lambda x, p=p: -sg.log(picked(p(x))).sum() for p in SOFTMAXES[:2]),
+            *(lambda x, p=p: -pick_label(sg.log(p(x))).sum() for p in SOFTMAXES[:5]),
+            *(lambda x, p=p: -sg.log(pick_label(p(x))).sum() for p in SOFTMAXES[:2]),
             lambda x: -sg.log(p_of(x)[np.array([0]), np.array([LABEL])]).sum(),
             lambda x: -sg.log(p_of(x))[np.array([0]), np.array([LABEL])].sum(),
             lambda x: sg.log(sg.exp(x).sum()) - x[LABEL],
@@ -189,7 +189,7 @@ _STEP = context.mpf(10) ** -150
 @functools.cache
 def _true_elements(name, point):
     """Each element of the result, its gradient and its Hessian, by differences."""
-    true = next(each.true for each in FORMULAS if each.name == name)
+    true = next(formula.true for formula in FORMULAS if formula.name == name)
 
     def at(*moves):
         row = [context.mpf(x) for x in point]
@@ -205,8 +205,8 @@ def _true_elements(name, point):
         ]
         for i in range(3)
     ]
-    whole = [[curve[max(i, j)][min(i, j)] for j in range(3)] for i in range(3)]
-    return at(), np.array(slope), np.array(whole)
+    hessian = [[curve[max(i, j)][min(i, j)] for j in range(3)] for i in range(3)]
+    return at(), np.array(slope), np.array(hessian)
 
 
 def true_values(name, reduction, point):
@@ -225,10 +225,10 @@ def program(spelling, reduction, dtype):
     return sg.Graph({"value": loss, "first": slope, "second": curve})
 
 
-def errors(found, true):
+def errors(actual, true):
     """The largest error relative to the true value, and beside 1 or that; in units of eps."""
-    limits = finfo(found.dtype)
-    away = np.abs(found.astype("float64") - true)
+    limits = finfo(actual.dtype)
+    away = np.abs(actual.astype("float64") - true)
     size = np.abs(true)
     with np.errstate(all="ignore"):
         relative = np.where(away <= limits.tiny, 0.0, away / size) / limits.eps

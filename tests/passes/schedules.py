@@ -25,12 +25,12 @@ def run_schedule(schedule, graph, feeds, sizes):
     table = GuardedTable(
         Program(schedule, addresses, stores, native.driver()), plan(schedule, sizes)
     )
-    given = {}
+    arrays_fed = {}
     for buffer in schedule.buffers:
         if buffer.role == "input":
             feed = np.asarray(feeds[buffer.label]).astype(buffer.dtype.numpy)
-            given[buffer.name] = np.ascontiguousarray(feed)
-            table.bind(buffer.name, given[buffer.name].ctypes.data)
+            arrays_fed[buffer.name] = np.ascontiguousarray(feed)
+            table.bind(buffer.name, arrays_fed[buffer.name].ctypes.data)
     arrays = {}
     for name, output in schedule.outputs:
         kind = graph.outputs[name].type

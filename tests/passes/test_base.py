@@ -60,17 +60,17 @@ def test_a_pass_a_policy_and_an_op_may_have_the_decorator():
         by: float
 
     assert str(Limited(limit=4)) == "limited{limit=4}"
-    for made, field in ((Limited(), "limit"), (Every(2), "count"), (Scaled(0.5), "by")):
-        assert dataclasses.replace(made, **{field: 7}) != made
-        assert getattr(dataclasses.replace(made, **{field: 7}), field) == 7
+    for instance, field in ((Limited(), "limit"), (Every(2), "count"), (Scaled(0.5), "by")):
+        assert dataclasses.replace(instance, **{field: 7}) != instance
+        assert getattr(dataclasses.replace(instance, **{field: 7}), field) == 7
         for name in (field, "other"):
             with pytest.raises(dataclasses.FrozenInstanceError):
-                setattr(made, name, 1)
+                setattr(instance, name, 1)
 
 
 def test_each_pass_is_reported(graph):
     pipeline = Pipeline((CommonSubexpressions(), DeadNodes(), Fold(), DeadNodes()))
-    after, reports = pipeline.run(graph)
+    reduced, reports = pipeline.run(graph)
     assert [(r.name, r.nodes_before, r.nodes_after, r.changed) for r in reports] == [
         ("cse", 9, 7, True),
         ("dce", 7, 7, False),
@@ -78,7 +78,7 @@ def test_each_pass_is_reported(graph):
         ("dce", 7, 5, True),
     ]
     assert all(report.seconds > 0 for report in reports)
-    assert len(after.nodes) == 5
+    assert len(reduced.nodes) == 5
     assert [(r.bytes_before, r.bytes_after) for r in reports] == [
         (32, 24),  # four f64 scalars: x + 1.0 twice, their product, 2.0 * 3.0
         (24, 24),
@@ -109,20 +109,20 @@ def test_the_input_is_verified_too(graph):
 
 def test_passes_are_left_out_by_name(graph):
     pipeline = Pipeline((DeadNodes(), CommonSubexpressions(), Fold(), DeadNodes()))
-    after, reports = pipeline.run(graph, disable=["dce", "cse"])
+    reduced, reports = pipeline.run(graph, disable=["dce", "cse"])
     assert [report.name for report in reports] == ["fold"]
-    assert len(after.nodes) == 9
+    assert len(reduced.nodes) == 9
     with pytest.raises(PipelineError, match="no pass 'fuse' to disable"):
         pipeline.run(graph, disable=["fuse"])
 
 
 def test_text_is_dumped_after_each_pass(graph, tmp_path, monkeypatch):
     pipeline = Pipeline((CommonSubexpressions(), DeadNodes()))
-    after, _ = pipeline.run(graph, dump=tmp_path / "given")
+    reduced, _ = pipeline.run(graph, dump=tmp_path / "given")
     files = sorted((tmp_path / "given").iterdir())
     assert [file.name for file in files] == ["00-input.sg", "01-cse.sg", "02-dce.sg"]
     assert files[0].read_text() == str(graph).rstrip("\n") + "\n"
-    assert files[2].read_text() == str(after).rstrip("\n") + "\n"
+    assert files[2].read_text() == str(reduced).rstrip("\n") + "\n"
     monkeypatch.setenv("STATICGRAD_DUMP", str(tmp_path / "told"))
     pipeline(graph)
     assert len(list((tmp_path / "told").iterdir())) == 3

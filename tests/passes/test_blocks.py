@@ -30,7 +30,7 @@ def attention(q, k, v, causal=True, mask=None):
 
 
 def by_hand(q, k, v):
-    """As array code has it: an additive mask of -inf, a softmax without a shift, other names."""
+    """Attention as in array code: an additive mask of -inf, a softmax without a shift."""
     t, s = q.shape[-2], k.shape[-2]
     forbidden = np.where(np.tri(t, s, dtype=bool), 0, -np.inf).astype(q.dtype.numpy)
     scores = (q @ sg.swapaxes(k, -1, -2)) / 3.0 + forbidden
@@ -43,7 +43,7 @@ def with_gradients(out, sources):
     return {"o": out, **dict(zip("qkv", sg.grad((out * g).sum(), [q, k, v]), strict=True))}
 
 
-def derived(sources, **options):
+def attention_with_gradients(sources, **options):
     return with_gradients(attention(*sources[:3], **options), sources)
 
 
@@ -57,7 +57,7 @@ def heads_of_one_product(shape):
 def shared_keys(q, g):
     """Several heads of queries over one head of keys: the operand is stretched over them."""
     k, v = (sg.input(name, (2, 1, *q.shape[-2:]), "float32") for name in "kv")
-    return derived([q, k, v, g])
+    return attention_with_gradients([q, k, v, g])
 
 
 def kernels_of_blocks(f):
@@ -93,7 +93,7 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_bytes_are_those_of_single_kernels(name):
     *shape, dtype, options, blocks, steps = SHAPES[name]
-    outputs = derived(sources_of(*shape, dtype), **options)
+    outputs = attention_with_gradients(sources_of(*shape, dtype), **options)
     f = check(outputs, drawn(outputs), ways=APART, oracle=dtype != "float16")
     assert len(kernels_of_blocks(f)) == blocks
     assert steps is None or len(f.schedule.steps) == steps
@@ -104,7 +104,7 @@ FORMS = {
     "array code": lambda: with_gradients(
         by_hand(*(s := sources_of((2, 1), 40, 40, 16, 24))[:3]), s
     ),
-    "a mask for each batch": lambda: derived(
+    "a mask for each batch": lambda: attention_with_gradients(
         sources_of((2, 3), 20, 30, 16, 16), causal=False, mask=sg.input("m", (2, 1, 1, 30), "bool")
     ),
     "heads that share keys": lambda: shared_keys(*sources_of((2, 3), 20, 20, 16, 16)[::3]),
@@ -120,9 +120,9 @@ FORMS = {
 def test_other_forms(name):
     outputs = FORMS[name]()
     feeds = [drawn(outputs, b=3, t=t) for t in ((16, 33, 70) if name == "a named length" else (1,))]
-    for each in feeds:
-        if "m" in each:
-            each["m"][1] = False  # nobody may look anywhere
+    for arrays in feeds:
+        if "m" in arrays:
+            arrays["m"][1] = False  # nobody may look anywhere
     f = check(outputs, *feeds, ways=APART, oracle="mask" not in name)
     assert kernels_of_blocks(f) or "mask" in name or "slices" in name
     assert name != "a named length" or len(kernels_of_blocks(f)) == 1
@@ -143,7 +143,7 @@ def test_other_forms(name):
 )
 def test_what_is_no_number_spreads_as_in_single_kernels(changes):
     """0 * inf is NaN also where a mask is why the first factor is 0."""
-    outputs = derived(sources_of((2,), 70, 70, 16, 16))
+    outputs = attention_with_gradients(sources_of((2,), 70, 70, 16, 16))
     feeds = drawn(outputs)
     for name, places in changes.items():
         for *place, value in places:
@@ -155,7 +155,7 @@ def test_what_is_no_number_spreads_as_in_single_kernels(changes):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_zeros_keep_their_sign(sign):
     """A product that vanishes is a zero with a sign, to which later zeros with signs are added."""
-    outputs, tiny = derived(sources_of((1,), 70, 70, 16, 16)), np.float32(1e-45)
+    outputs, tiny = attention_with_gradients(sources_of((1,), 70, 70, 16, 16)), np.float32(1e-45)
     feeds = drawn(outputs)
     for name in "vkqg":
         feeds[name][...] = -tiny
@@ -168,7 +168,7 @@ def test_zeros_keep_their_sign(sign):
 # -- what masks forbid ----------------------------------------------------------------------------
 
 
-def masked(q, k, v, reach, fill):
+def masked_attention(q, k, v, reach, fill):
     """Every value of attention under a mask that is a matrix."""
     allowed = np.tri(q.shape[-2], k.shape[-2], reach, dtype=bool)
     scores = sg.where(allowed, q @ sg.swapaxes(k, -1, -2) * 0.25, fill)
@@ -185,13 +185,13 @@ def masked(q, k, v, reach, fill):
 )
 def test_what_others_read_is_there(reach, fill, extra):
     sources = sources_of((2,), 70, 70, 16, 16)
-    made = masked(*sources[:3], reach, fill)
-    outputs = with_gradients(made["o"], sources) | {name: made[name] for name in extra}
+    values = masked_attention(*sources[:3], reach, fill)
+    outputs = with_gradients(values["o"], sources) | {name: values[name] for name in extra}
     check(outputs, drawn(outputs), ways=APART, oracle=False)
 
 
 def test_blocks_of_masks_that_reach_differently_far_are_different_kernels():
-    """What lies in a constant mask decides what its kernel leaves out."""
+    """The elements of a constant mask decide what its kernel leaves out."""
     places = np.arange(64)
     outputs = {}
     for reach in (0, 9):
@@ -210,7 +210,7 @@ def test_blocks_of_masks_that_reach_differently_far_are_different_kernels():
 def blocks_in(outputs):
     graph = sg.compile(outputs, pipeline="").graph
     groups = Engine(group(graph)).run([build_block])
-    return [each for each in groups.all if each.kind == "block"]
+    return [kernel_group for kernel_group in groups.all if kernel_group.kind == "block"]
 
 
 NO_BLOCKS = {
@@ -249,7 +249,7 @@ SQUARES = {
     ("form", "order"), [*((form, 1) for form in SQUARES), *((form, 2) for form in [*SQUARES][:3])]
 )
 def test_what_rows_come_to_may_have_the_shape_of_scores(form, order):
-    """As many keys as columns of a value: results of products are not scores for that."""
+    """With as many keys as columns of a value, results of products are not scores."""
     x, v, u = sources = [sg.input(name, (3, 17, 17), "float64") for name in "xvu"]
     y = SQUARES[form](x, v, u)
     loss = (y * y).sum()
@@ -272,8 +272,8 @@ def products_that_go_on(f):
 @pytest.mark.parametrize("extra", [(), ("weights",)])
 def test_sums_go_on_from_the_first_tile_that_a_mask_leaves(reach, extra):
     sources = sources_of((1,), 460, 460, 16, 16)
-    made = masked(*sources[:3], reach, -1e9)
-    outputs = with_gradients(made["o"], sources) | {name: made[name] for name in extra}
+    values = masked_attention(*sources[:3], reach, -1e9)
+    outputs = with_gradients(values["o"], sources) | {name: values[name] for name in extra}
     feeds = drawn(outputs)
     feeds["g"][0, 300, 3] = feeds["q"][0, 17, 2] = np.inf
     feeds["q"][0, 200] = -0.0
@@ -285,7 +285,7 @@ def test_named_lengths_go_on_over_any_number_of_blocks():
     t = sg.dim("t", hint=4000)
     shapes = {"q": (t, 8), "k": (40, 8), "v": (40, 8), "g": (t, 8)}
     sources = [sg.input(name, (1, *shape), "float32") for name, shape in shapes.items()]
-    outputs = derived(sources, causal=False)
+    outputs = attention_with_gradients(sources, causal=False)
     f = check(outputs, *(drawn(outputs, t=t) for t in (33, 4096, 8300)), ways=APART)
     assert products_that_go_on(f) > 0
 

@@ -27,15 +27,15 @@ APART = {
 def apart(rules, text):
     """The pairs of rules that do not meet, each with its first program; and all that overlap."""
     settle = pipeline(text)
-    found, seen = {}, Counter()
+    differing, seen = {}, Counter()
     for pair in critical_pairs(rules):
         names = pair.outer.name, pair.inner.name
         seen[names] += 1
-        one, two = map(settle, pair.results)
-        verify_graph(one)
-        if canonical(one) != canonical(two):
-            found.setdefault(names, (pair.graph, one, two))
-    return found, seen
+        first, second = map(settle, pair.results)
+        verify_graph(first)
+        if canonical(first) != canonical(second):
+            differing.setdefault(names, (pair.graph, first, second))
+    return differing, seen
 
 
 @pytest.mark.slow
@@ -51,9 +51,9 @@ def test_exact_rules_meet_or_differ_in_no_byte():
     actual, seen = apart(EXACT, SETTLE)
     assert actual.keys() == APART
     assert len(seen) > 80
-    for graph, one, two in actual.values():
-        assert mismatch(graph, one, "exact") is None
-        assert mismatch(one, two, "exact") is None
+    for graph, first, second in actual.values():
+        assert mismatch(graph, first, "exact") is None
+        assert mismatch(first, second, "exact") is None
 
 
 @pytest.mark.parametrize(

@@ -34,21 +34,21 @@ def test_equal_expressions_merge_into_the_first():
     x = scalar("x")
     first = np.exp(x)  # the line that stays
     second = np.exp(x)
-    after = cse(sg.Graph({"y": np.tanh(first) * np.tanh(second)}))
-    verify_graph(after)
-    assert names(after) == ["input", "exp", "tanh", "mul"]
-    assert "the line that stays" in after.nodes[1].origin.resolve().text
-    assert sg.evaluate(after, {"x": 0.5})["y"] == np.tanh(np.exp(0.5)) ** 2
+    merged = cse(sg.Graph({"y": np.tanh(first) * np.tanh(second)}))
+    verify_graph(merged)
+    assert names(merged) == ["input", "exp", "tanh", "mul"]
+    assert "the line that stays" in merged.nodes[1].origin.resolve().text
+    assert sg.evaluate(merged, {"x": 0.5})["y"] == np.tanh(np.exp(0.5)) ** 2
 
 
 def test_results_of_one_op_are_different_operands():
     x = sg.input("x", (3, 3), "float64")
     u, _, v = sg.linalg.svd(x)
     graph = sg.Graph({"u": np.exp(u), "v": np.exp(v), "again": np.exp(v)})
-    after = cse(graph)
-    assert names(after).count("exp") == 2
+    merged = cse(graph)
+    assert names(merged).count("exp") == 2
     feeds = {"x": np.arange(9.0).reshape(3, 3)}
-    assert_same(sg.evaluate(after, feeds), sg.evaluate(graph, feeds))
+    assert_same(sg.evaluate(merged, feeds), sg.evaluate(graph, feeds))
 
 
 def test_attributes_and_operands_tell_apart():
@@ -61,20 +61,20 @@ def test_attributes_and_operands_tell_apart():
 
 def test_constants_merge_by_bits():
     x = scalar("x")
-    one = sg.constant(np.float64(1.0))
+    constant_one = sg.constant(np.float64(1.0))
     graph = sg.Graph(
         {
-            "same": x + one + sg.constant(np.float64(1.0)),
+            "same": x + constant_one + sg.constant(np.float64(1.0)),
             "zeros": (x / sg.constant(np.float64(0.0))) * (x / sg.constant(np.float64(-0.0))),
             "dtypes": x.astype("float32") + sg.constant(np.float32(1.0)),
         }
     )
-    after = cse(graph)
-    values = [node.op.data for node in after.nodes if node.op.name == "constant"]
+    merged = cse(graph)
+    values = [node.op.data for node in merged.nodes if node.op.name == "constant"]
     assert [(v.dtype, float(v.array)) for v in values] == [
         ("float64", 1.0), ("float64", 0.0), ("float64", -0.0), ("float32", 1.0)]  # fmt: skip
     feeds = {"x": 2.0}
-    assert sg.evaluate(after, feeds) == sg.evaluate(graph, feeds)
+    assert sg.evaluate(merged, feeds) == sg.evaluate(graph, feeds)
 
 
 def test_constants_of_equal_bytes_and_other_types_stay_apart():
@@ -102,9 +102,9 @@ class Distance(Op):
 def test_operands_of_an_op_that_commutes_may_stand_either_way():
     x, y = scalar("x"), scalar("y")
     graph = sg.Graph({"a": Distance()(x, y), "b": Distance()(y, x), "c": x - y, "d": y - x})
-    after = cse(graph)
-    assert names(after) == ["input", "input", "test.distance", "sub", "sub"]
-    assert [arg.key for arg in after["b"].node.args] == [x.key, y.key]
+    merged = cse(graph)
+    assert names(merged) == ["input", "input", "test.distance", "sub", "sub"]
+    assert [arg.key for arg in merged["b"].node.args] == [x.key, y.key]
 
 
 def test_inputs_and_parameters_never_merge():
@@ -126,8 +126,8 @@ def both_sides():
 def test_the_border_between_orders_is_crossed_unless_asked_not_to():
     graph = both_sides()
     assert names(cse(graph)) == ["input", "tanh", "mul"]
-    kept = CommonSubexpressions(border=True)(graph)
-    assert [(node.op.name, node.order) for node in kept.nodes] == [
+    merged = CommonSubexpressions(border=True)(graph)
+    assert [(node.op.name, node.order) for node in merged.nodes] == [
         ("input", 0), ("tanh", 0), ("tanh", 1), ("mul", 0)]  # fmt: skip
 
 
@@ -141,15 +141,15 @@ COMMUTATIVE = {
 def test_exchanged_operands_merge_and_no_bit_changes(name):
     x, y = sg.input("x", (196,), "float64"), sg.input("y", (196,), "float64")
     graph = sg.Graph({"a": COMMUTATIVE[name](x, y), "b": COMMUTATIVE[name](y, x)})
-    after = cse(graph)
-    assert names(after) == ["input", "input", name]
+    merged = cse(graph)
+    assert names(merged) == ["input", "input", name]
     special = [0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 1.7e308, 1e-300]
     special += [np.pi, 1 / 3, -2.0]
-    one, other = (a.ravel() for a in np.meshgrid(special, special))
-    before = sg.evaluate(graph, {"x": one, "y": other})
-    now = sg.compile(after).run({"x": one, "y": other})
+    left, right = (a.ravel() for a in np.meshgrid(special, special))
+    expected = sg.evaluate(graph, {"x": left, "y": right})
+    now = sg.compile(merged).run({"x": left, "y": right})
     for output in "ab":
-        assert same_bytes(now[output], before[output])
+        assert same_bytes(now[output], expected[output])
 
 
 def test_what_nothing_needs_goes():
@@ -160,12 +160,12 @@ def test_what_nothing_needs_goes():
     dead = [x * 2.0, (unread * w) + x]
     nodes = sg.Graph({"live": live, **{f"dead{i}": d for i, d in enumerate(dead)}}).nodes
     graph = Graph.of_parts(nodes=nodes, inputs=(x, unread), parameters=(w,), outputs={"live": live})
-    after = DeadNodes()(graph)
-    assert [node.op.name for node in after.nodes] == ["input", "input", "parameter", "constant",
+    reduced = DeadNodes()(graph)
+    assert [node.op.name for node in reduced.nodes] == ["input", "input", "parameter", "constant",
                                                       "add"]  # fmt: skip
-    assert after.inputs == graph.inputs
-    assert after.parameters == graph.parameters
-    assert DeadNodes()(after) is after
+    assert reduced.inputs == graph.inputs
+    assert reduced.parameters == graph.parameters
+    assert DeadNodes()(reduced) is reduced
 
 
 def test_30_000_dead_nodes():
@@ -199,11 +199,11 @@ class Raises(Op):
         raise IndexOutOfRange("index 7 is out of range")
 
 
-def folded(value, **options):
+def fold_to_op(value, **options):
     graph = sg.Graph({"y": value})
-    after = DeadNodes()(Fold(**options)(graph))
-    verify_graph(after)
-    return after["y"].node.op if len(after.nodes) == 1 else None
+    folded_graph = DeadNodes()(Fold(**options)(graph))
+    verify_graph(folded_graph)
+    return folded_graph["y"].node.op if len(folded_graph.nodes) == 1 else None
 
 
 def constant(*numbers):
@@ -213,8 +213,8 @@ def constant(*numbers):
 def test_the_constant_stands_where_the_node_stood():
     with within(order=2):
         y = sg.constant(2.0) * 3.0  # the folded line
-    after = Fold()(sg.Graph({"y": y}))
-    node = after["y"].node
+    folded_graph = Fold()(sg.Graph({"y": y}))
+    node = folded_graph["y"].node
     assert node.order == 2
     assert "the folded line" in node.origin.resolve().text
 
@@ -223,26 +223,26 @@ def test_what_depends_on_a_named_size_stays():
     x = sg.input("x", ("n",), "float64")
     y = x.sum() / (sg.size_value(x.shape[0]) * 2.0)
     empty = sg.broadcast_to(sg.constant(np.ones(0)), (x.shape[0], 0)).sum(0)
-    after = Fold()(sg.Graph({"y": y, "empty": empty}))
+    folded_graph = Fold()(sg.Graph({"y": y, "empty": empty}))
     for size in (2, 5):
-        actual = sg.evaluate(after, {"x": np.ones(size)})
+        actual = sg.evaluate(folded_graph, {"x": np.ones(size)})
         assert actual["y"] == 0.5
         assert actual["empty"].shape == (0,)
 
 
 def test_results_that_grow_stay():
-    assert folded(Grow()(constant(1.0))) is None
-    assert folded(Grow()(constant(1.0, 2.0, 3.0))) is not None
+    assert fold_to_op(Grow()(constant(1.0))) is None
+    assert fold_to_op(Grow()(constant(1.0, 2.0, 3.0))) is not None
 
 
 def test_special_values_fold_without_a_warning():
-    op = folded(constant(1.0, 0.0, -1.0) / constant(0.0, 0.0, 0.0))
+    op = fold_to_op(constant(1.0, 0.0, -1.0) / constant(0.0, 0.0, 0.0))
     np.testing.assert_array_equal(op.data.array, [np.inf, np.nan, -np.inf])
 
 
 def test_an_op_that_raises_is_left_to_the_run():
     y = Raises()(constant(1.0, 2.0))
-    assert folded(y) is None
+    assert fold_to_op(y) is None
     with pytest.raises(IndexOutOfRange):
         sg.evaluate(Fold()(sg.Graph({"y": y})))
 
@@ -270,29 +270,29 @@ MATRIX = np.random.default_rng(1).normal(size=(6, 6))
 
 @pytest.mark.parametrize("name", PARTS)
 def test_values_beside_their_derivative_come_with_the_vectors(name):
-    values, of_numpy, whole = PARTS[name]
+    values, of_numpy, op_name = PARTS[name]
     x = sg.input("x", (6, 6), "float64")
     y = values(x)
     loss = sg.sum(y**3)
     alone = {n.op.name for n in PartsOfOthers()(sg.Graph({"y": y})).nodes}
-    assert whole not in alone  # nothing needs the vectors
-    after = PartsOfOthers()(sg.Graph({"y": y, "g": sg.grad(loss, x)}))
-    verify_graph(after)
-    assert [n for n in names(after) if "eig" in n or "svd" in n] == [whole]
-    actual = sg.evaluate(after, {"x": MATRIX})["y"]
+    assert op_name not in alone  # nothing needs the vectors
+    merged = PartsOfOthers()(sg.Graph({"y": y, "g": sg.grad(loss, x)}))
+    verify_graph(merged)
+    assert [n for n in names(merged) if "eig" in n or "svd" in n] == [op_name]
+    actual = sg.evaluate(merged, {"x": MATRIX})["y"]
     np.testing.assert_allclose(actual, of_numpy(MATRIX), rtol=1e-12)
-    of = after.outputs["y"].node
-    assert (of.op.name, of.order) == (whole, 0)  # in forward, which comes first
+    of = merged.outputs["y"].node
+    assert (of.op.name, of.order) == (op_name, 0)  # in forward, which comes first
 
 
 def test_full_bases_serve_singular_values_too():
     x = sg.input("x", (3, 5), "float64")
     u, s, v = sg.linalg.svd(x, full_matrices=True)
     again = sg.linalg.svdvals(x)
-    after = PartsOfOthers()(sg.Graph({"again": again, "u": u, "v": v, "s": s}))
-    assert names(after) == ["input", "svd"]
-    assert after.outputs["again"].key == after.outputs["s"].key
-    actual = sg.evaluate(after, {"x": MATRIX[:3, :5]})
+    merged = PartsOfOthers()(sg.Graph({"again": again, "u": u, "v": v, "s": s}))
+    assert names(merged) == ["input", "svd"]
+    assert merged.outputs["again"].key == merged.outputs["s"].key
+    actual = sg.evaluate(merged, {"x": MATRIX[:3, :5]})
     np.testing.assert_allclose(actual["again"], np.linalg.svd(MATRIX[:3, :5])[1], rtol=1e-12)
 
 

@@ -27,75 +27,79 @@ def loss_of(graph):
 def slopes(graph, order=1):
     """The gradients by each floating leaf, to the given order, as a graph with that signature."""
     leaves = [v for v in (*graph.inputs, *graph.parameters) if v.dtype.is_float]
-    loss, found = loss_of(graph), []
+    loss, gradients = loss_of(graph), []
     for k in range(order):
-        found = sg.grad(loss, leaves, allow_disconnected=True)
+        gradients = sg.grad(loss, leaves, allow_disconnected=True)
         parts = [
             (g * sg.sin(sg.arange(g.size, dtype="float64").reshape(g.shape) + k)).sum()
-            for g in found
+            for g in gradients
         ]
         loss = sum(parts[1:], parts[0])
-    return sg.Graph({f"d{k}": g for k, g in enumerate(found)}, inputs=graph.inputs)
+    return sg.Graph({f"d{k}": g for k, g in enumerate(gradients)}, inputs=graph.inputs)
 
 
-def assert_same_slopes(before, feeds, order=1, **after):
-    """Of one graph and of what was made of it in several ways."""
-    expected = sg.evaluate(slopes(before, order), feeds)
-    for way, graph in after.items():
+def assert_same_slopes(original, feeds, order=1, **variants):
+    """Compare the gradients of a graph with those of its variants."""
+    expected = sg.evaluate(slopes(original, order), feeds)
+    for way, graph in variants.items():
         actual = sg.evaluate(slopes(graph, order), feeds)
         assert expected.keys() == actual.keys()
         for name, array in expected.items():
             np.testing.assert_allclose(actual[name], array, rtol=1e-9, atol=1e-9, err_msg=way)
 
 
-def passed(graph, texts):
-    """What each text makes of the graph, where it makes something else of it."""
-    made = {text: pipeline(text)(graph) for text in texts}
-    return {text: after for text, after in made.items() if after is not graph}
+def changed_graphs(graph, texts):
+    """Return the graph after each pipeline that changes it, by the pipeline's text."""
+    optimized = {text: pipeline(text)(graph) for text in texts}
+    return {text: variant for text, variant in optimized.items() if variant is not graph}
 
 
 @pytest.mark.thinned(8)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_first_derivatives_stay(seed):
     graph, feeds = kinked_graph(seed)
-    assert_same_slopes(graph, feeds, **passed(graph, [*(each.name for each in PASSES), *LEVELS]))
+    assert_same_slopes(
+        graph,
+        feeds,
+        **changed_graphs(graph, [*(pass_class.name for pass_class in PASSES), *LEVELS]),
+    )
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", SEEDS[:12])
 def test_second_derivatives_stay(seed):
     graph, feeds = kinked_graph(seed, ops=12)
-    assert_same_slopes(graph, feeds, order=2, **passed(graph, LEVELS))
+    assert_same_slopes(graph, feeds, order=2, **changed_graphs(graph, LEVELS))
     first = slopes(graph)
-    assert_same_slopes(first, feeds, **passed(first, LEVELS))
+    assert_same_slopes(first, feeds, **changed_graphs(first, LEVELS))
 
 
 @pytest.mark.parametrize("seed", SEEDS[:12])
 def test_derivatives_survive_text(seed):
     graph, feeds = kinked_graph(seed)
-    after = pipeline("O1")(graph)
+    optimized = pipeline("O1")(graph)
     values = {p.name: p.value for p in graph.parameters}
-    read = sg.parse(str(after), parameters=values, constants=graph_constants(after))
+    read = sg.parse(str(optimized), parameters=values, constants=graph_constants(optimized))
     assert_same_slopes(graph, feeds, read=read)
 
 
 def test_the_graph_of_a_compiled_program_has_the_derivatives_of_its_formula():
     s = sg.input("s", (), "float64")
     f = sg.compile(sg.Graph({"y": s * sg.stop_gradient(s)}))
-    (own,) = f.graph.inputs
-    assert sg.evaluate(sg.grad(f.graph["y"], own), {"s": 3.0}) == 3.0
+    (leaf,) = f.graph.inputs
+    assert sg.evaluate(sg.grad(f.graph["y"], leaf), {"s": 3.0}) == 3.0
 
 
 def test_a_number_behind_a_rule_of_its_own_is_no_number():
     """The value of ``ones`` is 1 throughout; its rule still hands a gradient on."""
     x, w = sg.input("x", (3,), "float64"), sg.input("w", (2, 3), "float64")
     graph = sg.Graph(x * ones(w))
-    after = pipeline("O1")(graph)
-    for each in (graph, after):
-        (_, weights) = each.inputs
-        slope = sg.grad(each["output"].sum(), weights)
+    optimized = pipeline("O1")(graph)
+    for variant in (graph, optimized):
+        (_, weights) = variant.inputs
+        slope = sg.grad(variant["output"].sum(), weights)
         actual = sg.evaluate(
-            sg.Graph(slope, inputs=each.inputs), {"x": [1.0, 2, 3], "w": np.ones((2, 3))}
+            sg.Graph(slope, inputs=variant.inputs), {"x": [1.0, 2, 3], "w": np.ones((2, 3))}
         )
         np.testing.assert_array_equal(actual["output"], [[1.0, 2, 3], [1, 2, 3]])
 
@@ -110,7 +114,7 @@ def _(ct, out, w):
     return (sg.broadcast_to(ct, w.shape),)
 
 
-def marked(x, w, mark):
+def marked_loss(x, w, mark):
     hidden = sg.tanh(x @ w)
     top = mark(sg.max(hidden, -1, keepdims=True))
     raised = sg.exp(hidden - top)
@@ -134,7 +138,7 @@ def test_marks_cost_no_kernel_and_no_byte(mark, level, merge):
     """The same schedule as without them, forward and backward."""
     x, w = sg.input("x", ("batch", 64)), sg.parameter("w", np.ones((64, 32), "f4"))
     bare, with_marks = (
-        fuse(pipeline(level)(sg.Graph({"loss": marked(x, w, m)})), merge)
+        fuse(pipeline(level)(sg.Graph({"loss": marked_loss(x, w, m)})), merge)
         for m in (lambda v: v, mark)
     )
     assert [step.kernel for step in with_marks.steps] == [step.kernel for step in bare.steps]
@@ -143,14 +147,14 @@ def test_marks_cost_no_kernel_and_no_byte(mark, level, merge):
 
 @pytest.mark.parametrize("mark", [sg.stop_gradient, same])
 def test_marks_do_not_keep_the_backward_pass_from_running_cheap_ops_again(mark):
-    """What is stored for it, and the kernels, with marks on what crosses and without."""
+    """Marked values need no more memory and no more kernels than unmarked ones."""
     x = sg.parameter("x", np.ones((64, 1024), "f4"))
 
     def schedule(m):
-        held = m(x * 2.0 + 1.0)
-        loss = (sg.sin(m(held)) * (held * x)).sum()
+        hidden = m(x * 2.0 + 1.0)
+        loss = (sg.sin(m(hidden)) * (hidden * x)).sum()
         return sg.compile(sg.Graph({"loss": loss}, {x: x - sg.grad(loss, x)}))
 
-    plain, other = schedule(lambda v: sg.astype(v, "float32")), schedule(mark)
-    assert other.peak_bytes <= plain.peak_bytes
-    assert len(other.schedule.steps) <= len(plain.schedule.steps)
+    plain, with_marks = schedule(lambda v: sg.astype(v, "float32")), schedule(mark)
+    assert with_marks.peak_bytes <= plain.peak_bytes
+    assert len(with_marks.schedule.steps) <= len(plain.schedule.steps)

@@ -1,4 +1,4 @@
-"""What O1 makes of four training steps: counts that are derived by hand."""
+"""Four training steps after O1: counts that are derived by hand."""
 
 from collections import Counter
 
@@ -55,8 +55,8 @@ def test_matrix_products_of_a_perceptron(layers):
     step = sg.Graph({"loss": loss}, updates)
     product = sg.Graph({f"h{k}": h for k, h in enumerate(sg.hvp(loss, weights, directions))})
     for graph, expected in ((step, 3 * layers - 1), (product, 8 * layers - 5)):
-        after = pipeline("O1")(graph)
-        actual = Counter(node.op.name for node in after.nodes)
+        optimized = pipeline("O1")(graph)
+        actual = Counter(node.op.name for node in optimized.nodes)
         assert (actual["matmul"], actual["transpose"], actual["exp"]) == (expected, 0, 1)
-    kinds = {each.label for each in fuse(pipeline("O1")(step)).steps}
+    kinds = {step.label for step in fuse(pipeline("O1")(step)).steps}
     assert not any(label in ("transpose", "broadcast") or "copy of" in label for label in kinds)

@@ -36,42 +36,42 @@ from tests.passes.test_neighbours import check
 GOLDEN = {name: pipeline("O1")(make()) for name, make in MODELS.items()}
 
 
-def seen(groups):
+def snapshot(groups):
     """All that the groups say, as it is now."""
     tables = [groups.owners, groups.sources, groups.types, groups.phases]
-    each = [tuple(getattr(g, f.name) for f in fields(Group)) for g in groups.all]
-    return [*map(dict, tables), set(groups.retained), set(groups.roots), each]
+    of_groups = [tuple(getattr(g, f.name) for f in fields(Group)) for g in groups.all]
+    return [*map(dict, tables), set(groups.retained), set(groups.roots), of_groups]
 
 
 def check_steps(graph):
     """Every value is owned once, every step of fusion leaves the value before as it was."""
     first = group(graph)
-    before = seen(first)
+    first_state = snapshot(first)
     second = Engine(first).run([merge_phases])
-    assert seen(first) == before
-    between = seen(second)
-    placed = add_copies(second)
-    assert seen(second) == between
-    after = seen(placed.groups)
-    late, copies = add_late_copies(placed.groups, placed.outputs.values())
-    assert seen(placed.groups) == after
-    assert {*copies.values()} == {*late.types} - {*placed.groups.types}
-    for groups in (first, second, placed.groups, late):
+    assert snapshot(first) == first_state
+    between = snapshot(second)
+    with_copies = add_copies(second)
+    assert snapshot(second) == between
+    copied_state = snapshot(with_copies.groups)
+    late, copies = add_late_copies(with_copies.groups, with_copies.outputs.values())
+    assert snapshot(with_copies.groups) == copied_state
+    assert {*copies.values()} == {*late.types} - {*with_copies.groups.types}
+    for groups in (first, second, with_copies.groups, late):
         check_owners(groups)
-    roots = [*placed.outputs.values(), *(key for _, key in placed.updates)]
+    roots = [*with_copies.outputs.values(), *(key for _, key in with_copies.updates)]
     assert len(set(roots)) == len(roots)
-    assert all(placed.groups.home(key) is not None for key in roots)
-    assert all(not broken_rows(placed.groups, g) or g.copied for g in placed.groups.all)
+    assert all(with_copies.groups.home(key) is not None for key in roots)
+    assert all(not broken_rows(with_copies.groups, g) or g.copied for g in with_copies.groups.all)
 
 
 def check_owners(groups):
-    members = Counter(node for each in groups.all for node in each.nodes)
+    members = Counter(node for kernel_group in groups.all for node in kernel_group.nodes)
     assert set(members.values()) <= {1}
-    assert all(key == each.number for key, each in groups.by_number.items())
+    assert all(key == kernel_group.number for key, kernel_group in groups.by_number.items())
     assert {*groups.owners.values()} <= {*groups.by_number}
-    for each in groups.all:
-        assert all(groups.home(key) is each for key in each.stored)
-        assert all(groups.home(key) is each for key in each.reductions)
+    for kernel_group in groups.all:
+        assert all(groups.home(key) is kernel_group for key in kernel_group.stored)
+        assert all(groups.home(key) is kernel_group for key in kernel_group.reductions)
     for node in groups.graph.nodes:
         source = groups.sources[node, 0]
         if isinstance(node.form, Leaf):
@@ -97,10 +97,10 @@ def check_groups(graph, merge=True):
     groups = add_copies(fuse_graph(graph, merge)).groups
     lowerings = Lowerings()
     for _ in range(2):  # the second time all is known
-        for each in groups.all:
-            if each.kind in ("call", "body"):  # they have no kernel of their own
+        for kernel_group in groups.all:
+            if kernel_group.kind in ("call", "body"):  # they have no kernel of their own
                 continue
-            assert lowerings.lower(groups, each) == lower_group(groups, each)
+            assert lowerings.lower(groups, kernel_group) == lower_group(groups, kernel_group)
 
 
 @pytest.mark.thinned(3)
@@ -131,7 +131,7 @@ def arithmetic(links, size=LARGE):
 
 
 def alive_together(count, size=LARGE):
-    """As many values that are all alive until the last is known, and then all used again."""
+    """Values that are all live until the last is computed, and then all used again."""
     a, b = sg.input("a", (size,)), sg.input("b", (size,))
     values = [(a * (0.5 + 0.001 * k)) / (b + float(k + 1)) for k in range(count)]
     y = values[0]
@@ -163,11 +163,11 @@ def test_a_chain_of_hundreds_is_one_kernel_and_a_longer_one_is_cut(size):
     """400 operations on 2**21 elements: 6.6 ms in one kernel, 8.2 in kernels of 20."""
     assert len(groups_of(arithmetic(80, size))) == 1
     actual = groups_of(arithmetic(160, size))
-    lengths = [len(each.nodes) for each in actual.all]
+    lengths = [len(kernel_group.nodes) for kernel_group in actual.all]
     assert sum(lengths) == 800
     assert all(15 <= length <= 60 for length in lengths[:-1])
-    assert all(len(each.stored) <= 2 for each in actual.all)
-    assert {each.uncut.number for each in actual.all} == {0}
+    assert all(len(kernel_group.stored) <= 2 for kernel_group in actual.all)
+    assert {kernel_group.uncut.number for kernel_group in actual.all} == {0}
     assert len(groups_of(arithmetic(4, size))) == 1
 
 
@@ -239,7 +239,9 @@ def test_a_convolution_stores_nothing_that_only_sums_read():
         "b": sg.where(x > 0.0, -y, 0.0).sum((0, 2, 3)),
     }
     graph = pipeline("O1")(sg.Graph(outputs))
-    (product,) = [each for each in fuse_graph(graph).all if each.kind == "windows"]
+    (product,) = [
+        kernel_group for kernel_group in fuse_graph(graph).all if kernel_group.kind == "windows"
+    ]
     assert len(product.stored) == 1
     random = np.random.default_rng(0)
     at = {
@@ -261,7 +263,9 @@ def test_a_gradient_of_an_image_is_one_array_for_a_batch_norm():
     loss = (sg.nn.conv(h, p["l"], padding=1) ** 2).mean()
     slopes = dict(zip(shapes, sg.grad(loss, [*p.values()]), strict=True))
     graph = pipeline("O1")(sg.Graph(slopes))
-    windows = [each for each in fuse_graph(graph).all if each.kind == "windows"]
+    windows = [
+        kernel_group for kernel_group in fuse_graph(graph).all if kernel_group.kind == "windows"
+    ]
     (image,) = [g for g in windows if any(n.op.name == "conv_image" for n in g.nodes)]
     assert len(image.stored) == 1
     at = {"x": random.normal(size=x.shape).astype("float32")}
@@ -280,7 +284,7 @@ def test_a_gradient_that_waits_for_a_check_is_stored_without_its_update(shape):
     step.run({"x": values})
     slopes = np.broadcast_to(values.sum(0, dtype="float64")[:, None], shape)
     np.testing.assert_allclose(w.value, 0.5 - 0.1 * slopes, rtol=1e-4, atol=1e-5)
-    before = w.value.copy()
+    value_before = w.value.copy()
     values[3, 5] = np.inf
     step.run({"x": values})
-    np.testing.assert_array_equal(w.value, before)
+    np.testing.assert_array_equal(w.value, value_before)

@@ -12,9 +12,9 @@ MOST = 32.0
 KINDS = tuple(REDUCTIONS)
 
 
-def assert_true(formula, reduction, point, found):
+def assert_true(formula, reduction, point, actual):
     truth = true_values(formula.name, reduction, tuple(point))
-    for (order, array), true in zip(found.items(), truth, strict=True):
+    for (order, array), true in zip(actual.items(), truth, strict=True):
         error = errors(array, true)[0 if formula.relative else 1]
         assert error <= MOST, f"{order} at {point}: {array} is not {true}"
 
@@ -66,25 +66,25 @@ def test_gradients_do_not_depend_on_who_else_is_asked_for():
     feeds = {"x": np.array([1000.0, -1000.0, 0.5])}
     alone = [sg.evaluate(sg.grad(loss, value), feeds) for value in (x, s, raised)]
     together = sg.evaluate(dict(zip("xsr", sg.grad(loss, [x, s, raised]), strict=True)), feeds)
-    for one, two in zip(alone, together.values(), strict=True):
-        np.testing.assert_array_equal(one, two)
+    for first, second in zip(alone, together.values(), strict=True):
+        np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(alone[0], [0.0, -1.0, -1 / (1 + np.exp(0.5))], rtol=1e-14)
     np.testing.assert_allclose(together["r"][[0, 2]], 1 / (1 + np.exp([-1000.0, -0.5])), rtol=1e-14)
     values = sg.evaluate(s, feeds)
     with np.errstate(divide="ignore"):
         np.testing.assert_array_equal(together["s"], -1.0 / values)
-    moved = sg.jvp(loss, [x, s], [np.ones(3), np.ones(3)])
+    tangent = sg.jvp(loss, [x, s], [np.ones(3), np.ones(3)])
     np.testing.assert_allclose(
-        sg.evaluate(moved, {"x": [0.5, 1.0, 2.0]}),
+        sg.evaluate(tangent, {"x": [0.5, 1.0, 2.0]}),
         sum(sg.evaluate(g, {"x": [0.5, 1.0, 2.0]}).sum() for g in sg.grad(loss, [x, s])),
     )
 
 
 def test_a_computation_that_is_written_twice_is_one_and_keeps_its_gradients():
     x, w = sg.input("x", (1, 3), "float64"), sg.input("w", (3, 3), "float64")
-    one, two = x @ w, x @ w
-    shares = sg.exp(one) / sg.exp(two).sum()
-    slopes = sg.grad((shares * np.array([1.0, 2.0, 3.0])).sum(), [w, one, two])
+    first, second = x @ w, x @ w
+    shares = sg.exp(first) / sg.exp(second).sum()
+    slopes = sg.grad((shares * np.array([1.0, 2.0, 3.0])).sum(), [w, first, second])
     feeds = {"x": np.array([[800.0, 0.0, 0.0]]), "w": np.eye(3)}
     by_w, *_ = (sg.evaluate(slope, feeds) for slope in slopes)
     np.testing.assert_array_equal(by_w, np.zeros((3, 3)))

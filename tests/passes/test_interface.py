@@ -34,7 +34,7 @@ def parts(graph):
     }
 
 
-def changed(graph, **new):
+def with_parts(graph, **new):
     return Graph.of_parts(**{**parts(graph), **new})
 
 
@@ -48,22 +48,22 @@ def rebuilt(graph, outputs=None, updates=None, inputs=()):
 
 STRANGE = {
     "an input of another dtype": (
-        lambda g: changed(g, inputs=(sg.input("a", ("n", 4), "float64"), B)),
+        lambda g: with_parts(g, inputs=(sg.input("a", ("n", 4), "float64"), B)),
         "input 'a' was",
     ),
     "an input of another shape": (
-        lambda g: changed(g, inputs=(sg.input("a", (900, 4)), B)),
+        lambda g: with_parts(g, inputs=(sg.input("a", (900, 4)), B)),
         "input 'a' was",
     ),
     "another input of that name": (
-        lambda g: changed(g, inputs=(sg.input("a", ("n", 4)), B)),
+        lambda g: with_parts(g, inputs=(sg.input("a", ("n", 4)), B)),
         "input 'a' is another node",
     ),
     "one input more": (lambda g: rebuilt(g, inputs=[sg.input("c", (9,))]), "input 'c' is new"),
-    "one input less": (lambda g: changed(g, inputs=(B,)), "input 'a' is gone"),
-    "inputs turned round": (lambda g: changed(g, inputs=(B, A)), "order of each input"),
+    "one input less": (lambda g: with_parts(g, inputs=(B,)), "input 'a' is gone"),
+    "inputs turned round": (lambda g: with_parts(g, inputs=(B, A)), "order of each input"),
     "an output renamed": (
-        lambda g: changed(g, outputs={"z": g.outputs["y"], "s": g.outputs["s"]}),
+        lambda g: with_parts(g, outputs={"z": g.outputs["y"], "s": g.outputs["s"]}),
         "output 'y' is gone",
     ),
     "an output more": (
@@ -75,17 +75,17 @@ STRANGE = {
         "output 'y' was",
     ),
     "outputs turned round": (
-        lambda g: changed(g, outputs=dict(reversed(g.outputs.items()))),
+        lambda g: with_parts(g, outputs=dict(reversed(g.outputs.items()))),
         "order of each output",
     ),
     "an update dropped": (lambda g: rebuilt(g, updates={W: W * 2.0}), "parameter 'v' is gone"),
     "an update of another type": (
-        lambda g: changed(g, updates=((W, sg.constant(np.ones(9, "f4"))), g.updates[1])),
+        lambda g: with_parts(g, updates=((W, sg.constant(np.ones(9, "f4"))), g.updates[1])),
         "update of parameter 'w' was",
     ),
-    "an update twice": (lambda g: changed(g, updates=(*g.updates, g.updates[0])), "twice"),
+    "an update twice": (lambda g: with_parts(g, updates=(*g.updates, g.updates[0])), "twice"),
     "updates turned round": (
-        lambda g: changed(g, updates=tuple(reversed(g.updates))),
+        lambda g: with_parts(g, updates=tuple(reversed(g.updates))),
         "order of each update",
     ),
     "another parameter of that name": (
@@ -117,18 +117,18 @@ class Strange(Pass, name="strange"):
         return self.ways[self.what][0](graph)
 
 
-def in_a_pipeline(each, **options):
-    return Pipeline((each,)).run(program(), **options)
+def in_a_pipeline(graph_pass, **options):
+    return Pipeline((graph_pass,)).run(program(), **options)
 
 
-def in_a_fixpoint(each, **options):
-    return Pipeline((Fixpoint((each,), limit=2),)).run(program(), **options)
+def in_a_fixpoint(graph_pass, **options):
+    return Pipeline((Fixpoint((graph_pass,), limit=2),)).run(program(), **options)
 
 
-def compiled(each, **options):
+def in_compile(graph_pass, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STATICGRAD_CHECK", str(int(bool(options.get("check")))))
-        return sg.compile(program(), pipeline=each)
+        return sg.compile(program(), pipeline=graph_pass)
 
 
 def test_a_pass_that_changes_the_interface_is_named():
@@ -138,7 +138,7 @@ def test_a_pass_that_changes_the_interface_is_named():
         assert caught.value.code == "SG208"
 
     check_all(
-        check, itertools.product(STRANGE, (in_a_pipeline, in_a_fixpoint, compiled), (False, True))
+        check, itertools.product(STRANGE, (in_a_pipeline, in_a_fixpoint, in_compile), (False, True))
     )
 
 

@@ -10,7 +10,7 @@ from staticgrad.errors import ArgumentError, PipelineError
 TAPS, IMAGES = (64, 16, 3, 3), (2, 16, 32, 32)
 
 
-def convolved():
+def tiled_convolution():
     """A convolution that is computed in tiles, and feeds."""
     random = np.random.default_rng(0)
     x = sg.input("x", IMAGES, "float32")
@@ -24,7 +24,7 @@ def changes(program):
 
 
 def test_explain_has_a_line_for_each_late_pass_that_changed_the_graph():
-    value, _ = convolved()
+    value, _ = tiled_convolution()
     explanation = sg.compile(value).explanation()
     (report,) = [report for report in explanation.late if report.changed]
     assert report.name == "winograd"
@@ -34,7 +34,7 @@ def test_explain_has_a_line_for_each_late_pass_that_changed_the_graph():
 
 
 def test_a_disabled_late_pass_does_not_run_and_results_differ_by_rounding_alone():
-    value, feeds = convolved()
+    value, feeds = tiled_convolution()
     tiled, direct = sg.compile(value), sg.compile(value, disable=["winograd"])
     assert changes(tiled) == {"winograd"}
     assert changes(direct) == set()
@@ -43,7 +43,7 @@ def test_a_disabled_late_pass_does_not_run_and_results_differ_by_rounding_alone(
 
 @pytest.mark.parametrize("name", [*LATE, *OF_BUDGETS, "narrow-factors", "cse", "residuals"])
 def test_each_pass_may_be_disabled_or_says_why_not(name):
-    value, feeds = convolved()
+    value, feeds = tiled_convolution()
     required = LATE.get(name) and pipeline(name).passes[0].required
     if required:
         with pytest.raises(PipelineError, match=f"{name!r} cannot be disabled: {required}"):
@@ -54,7 +54,7 @@ def test_each_pass_may_be_disabled_or_says_why_not(name):
 
 
 def test_a_name_that_no_pass_has_is_refused_with_the_nearest():
-    value, _ = convolved()
+    value, _ = tiled_convolution()
     with pytest.raises(PipelineError, match="no pass 'winogard' to disable") as refusal:
         sg.compile(value, disable=["winogard"])
     assert "did you mean 'winograd'?" in str(refusal.value)
@@ -73,7 +73,7 @@ def test_a_pass_inside_of_a_fixpoint_is_disabled():
 
 
 def test_the_graph_after_each_late_pass_is_written(tmp_path, monkeypatch):
-    value, _ = convolved()
+    value, _ = tiled_convolution()
     monkeypatch.setenv("STATICGRAD_DUMP", str(tmp_path))
     sg.compile(value)
     names = [path.stem.split("-", 1)[1] for path in sorted((tmp_path / "late").glob("*.sg"))]
@@ -83,7 +83,7 @@ def test_the_graph_after_each_late_pass_is_written(tmp_path, monkeypatch):
 
 
 def test_nodes_of_late_passes_have_the_line_of_the_user():
-    value, _ = convolved()
+    value, _ = tiled_convolution()
     graph = pipeline("late")(sg.Graph(value))
     lines = {place.resolve().file for node in graph.nodes for place in node.origin.places}
     assert lines == {__file__}

@@ -20,7 +20,7 @@ def programs(first, count):
         yield Program(random_description(rng, steps, smooth=bool(number % 2)))
 
 
-def evaluated(program, passes):
+def evaluate_program(program, passes):
     """Outputs and updates by NumPy."""
     program.reset()
     graph = pipeline(passes)(program.graph)
@@ -28,17 +28,22 @@ def evaluated(program, passes):
     return outputs | {f"parameter {name}": array for name, array in updates.items()}
 
 
-def compiled(program, passes):
+def run_compiled(program, passes):
     """Outputs, and parameters after a run of kernels."""
     return run(program, sg.compile(program.graph, pipeline=passes), program.feeds)
 
 
-def check_evaluated(program, one="O0", other="O1"):
-    compare(program, f"evaluated, {other}", evaluated(program, other), evaluated(program, one))
+def check_evaluated(program, reference="O0", level="O1"):
+    compare(
+        program,
+        f"evaluated, {level}",
+        evaluate_program(program, level),
+        evaluate_program(program, reference),
+    )
 
 
 def check_compiled(program):
-    compare(program, "compiled, O1", compiled(program, "O1"), compiled(program, "O0"))
+    compare(program, "compiled, O1", run_compiled(program, "O1"), run_compiled(program, "O0"))
 
 
 @pytest.mark.slow
@@ -70,4 +75,4 @@ class Wrong(Rewrite, name="wrong_rewrite"):
 def test_a_byte_that_differs_is_seen():
     program = next(p for p in programs(0, 9) if Wrong()(p.graph) is not p.graph)
     with pytest.raises(MismatchError, match="evaluated, wrong"):
-        check_evaluated(program, other=Wrong())
+        check_evaluated(program, level=Wrong())

@@ -40,13 +40,13 @@ def training_step(layers, check=False):
     build = Builder()
     table = build.buffer("input", label="x")
     weights = [build.buffer("parameter", label=f"w{i}") for i in range(layers)]
-    kept = [table]
+    values = [table]
     for weight in weights:
-        kept.append(build.buffer("temp"))
-        build.step(ADD, kept[-2], weight, kept[-1])
-    cotangent = kept[-1]
+        values.append(build.buffer("temp"))
+        build.step(ADD, values[-2], weight, values[-1])
+    cotangent = values[-1]
     gradients = []
-    for weight, value in reversed(list(zip(weights, kept, strict=False))):
+    for weight, value in reversed(list(zip(weights, values, strict=False))):
         gradient, onward = build.buffer("temp"), build.buffer("temp")
         build.step(ADD, cotangent, value, gradient)
         build.step(ADD, cotangent, weight, onward)
@@ -54,8 +54,8 @@ def training_step(layers, check=False):
         cotangent = onward
     if check:
         rows = build.buffer("input", label="i", dtype=I64)
-        taken, words = build.buffer("temp"), build.buffer("check", 2, dtype=I64)
-        build.step(TAKE, table, rows, taken, words, arguments=(N, N))
+        rows_of_table, words = build.buffer("temp"), build.buffer("check", 2, dtype=I64)
+        build.step(TAKE, table, rows, rows_of_table, words, arguments=(N, N))
     result = build.buffer("output", label="y")
     build.step(COPY, cotangent, result)
     for weight, gradient in gradients:
@@ -129,11 +129,11 @@ def schedules(draw, uniform=False):
 @given(schedules(), st.integers(0, 70), st.integers(0, 40), st.booleans())
 def test_random_plans_hold_every_promise(schedule, n, m, stage):
     inputs = [b.name for b in schedule.buffers if b.role == "input"]
-    made = plan(schedule, {"n": n, "m": m}, staged=frozenset(inputs if stage else ()))
-    verify_plan(made)
-    assert lower_bound(made) <= made.peak_bytes
-    assert made.peak_bytes == max(
-        (p.offset + -(-p.nbytes // 64) * 64 for p in made.placements), default=0
+    memory_plan = plan(schedule, {"n": n, "m": m}, staged=frozenset(inputs if stage else ()))
+    verify_plan(memory_plan)
+    assert lower_bound(memory_plan) <= memory_plan.peak_bytes
+    assert memory_plan.peak_bytes == max(
+        (p.offset + -(-p.nbytes // 64) * 64 for p in memory_plan.placements), default=0
     )
 
 
@@ -141,60 +141,63 @@ def test_random_plans_hold_every_promise(schedule, n, m, stage):
 @given(schedules(), st.randoms(use_true_random=False))
 def test_the_verifier_sees_every_small_damage(schedule, rng):
     """Two live buffers moved onto each other, one that is not aligned, a life that ends early."""
-    made = plan(schedule, {"n": 33, "m": 5})
-    placed = [p for p in made.placements if p.nbytes]
+    memory_plan = plan(schedule, {"n": 33, "m": 5})
+    placements = [p for p in memory_plan.placements if p.nbytes]
     pairs = [
         (p, q)
-        for p in placed
-        for q in placed
+        for p in placements
+        for q in placements
         if p is not q and p.first < q.last and q.first < p.last and p.offset != q.offset
     ]
     if pairs:
-        moved, target = rng.choice(pairs)
+        chosen_first, target = rng.choice(pairs)
         damaged = [
-            dataclasses.replace(p, offset=target.offset) if p is moved else p
-            for p in made.placements
+            dataclasses.replace(p, offset=target.offset) if p is chosen_first else p
+            for p in memory_plan.placements
         ]
         with pytest.raises(VerifyError):
-            verify_plan(dataclasses.replace(made, placements=tuple(damaged)))
-    for chosen in placed:
+            verify_plan(dataclasses.replace(memory_plan, placements=tuple(damaged)))
+    for chosen in placements:
         damaged = [
             dataclasses.replace(p, offset=p.offset + 8) if p is chosen else p
-            for p in made.placements
+            for p in memory_plan.placements
         ]
-        room = dataclasses.replace(made, placements=tuple(damaged), peak_bytes=made.peak_bytes + 64)
+        room = dataclasses.replace(
+            memory_plan, placements=tuple(damaged), peak_bytes=memory_plan.peak_bytes + 64
+        )
         with pytest.raises(VerifyError):
             verify_plan(room)
-    shortened = [p for p in made.placements if p.last > p.first]
+    shortened = [p for p in memory_plan.placements if p.last > p.first]
     if shortened:
         chosen = rng.choice(shortened)
         damaged = [
-            dataclasses.replace(p, last=p.last - 1) if p is chosen else p for p in made.placements
+            dataclasses.replace(p, last=p.last - 1) if p is chosen else p
+            for p in memory_plan.placements
         ]
         with pytest.raises(VerifyError):
-            verify_plan(dataclasses.replace(made, placements=tuple(damaged)))
+            verify_plan(dataclasses.replace(memory_plan, placements=tuple(damaged)))
 
 
 def test_a_step_moved_before_what_it_reads_is_refused():
-    made = plan(chain(4), {"n": 3})
-    first, second, *rest = made.steps
+    memory_plan = plan(chain(4), {"n": 3})
+    first, second, *later = memory_plan.steps
     with pytest.raises(VerifyError, match=r"version|written"):
-        verify_plan(dataclasses.replace(made, steps=(second, first, *rest)))
+        verify_plan(dataclasses.replace(memory_plan, steps=(second, first, *later)))
 
 
 def test_a_chain_of_in_place_results_takes_one_buffer():
-    made = plan(chain(6), {"n": 100})
-    verify_plan(made)
-    assert made.peak_bytes == 448  # 400 bytes, rounded up to 64
-    assert {p.offset for p in made.placements} == {0}
+    memory_plan = plan(chain(6), {"n": 100})
+    verify_plan(memory_plan)
+    assert memory_plan.peak_bytes == 448  # 400 bytes, rounded up to 64
+    assert {p.offset for p in memory_plan.placements} == {0}
 
 
 def test_a_staged_input_is_counted_and_taken_over():
     schedule = chain(6)
-    made = plan(schedule, {"n": 16}, staged={"b0"})
-    verify_plan(made)
-    assert made.placement("b0").first == 0
-    assert made.peak_bytes == 64
+    memory_plan = plan(schedule, {"n": 16}, staged={"b0"})
+    verify_plan(memory_plan)
+    assert memory_plan.placement("b0").first == 0
+    assert memory_plan.peak_bytes == 64
 
 
 def test_two_results_take_over_one_operand_once():
@@ -204,9 +207,9 @@ def test_two_results_take_over_one_operand_once():
     build.step(NEGATE, x, a)
     build.step(FORK, a, b, c)
     build.step(ADD, b, c, y)
-    made = plan(build.schedule(y=y), {"n": 16})
-    verify_plan(made)
-    assert made.peak_bytes == 128
+    memory_plan = plan(build.schedule(y=y), {"n": 16})
+    verify_plan(memory_plan)
+    assert memory_plan.peak_bytes == 128
 
 
 def test_an_operand_that_lives_on_is_not_overwritten():
@@ -216,10 +219,10 @@ def test_an_operand_that_lives_on_is_not_overwritten():
     build.step(NEGATE, x, a)
     build.step(NEGATE, a, b)
     build.step(ADD, a, b, y)
-    made = plan(build.schedule(y=y), {"n": 16})
-    verify_plan(made)
-    assert made.peak_bytes == 128
-    assert made.placement("b1").offset != made.placement("b2").offset
+    memory_plan = plan(build.schedule(y=y), {"n": 16})
+    verify_plan(memory_plan)
+    assert memory_plan.peak_bytes == 128
+    assert memory_plan.placement("b1").offset != memory_plan.placement("b2").offset
 
 
 def test_an_operand_read_from_two_elements_on_is_not_overwritten():
@@ -230,28 +233,31 @@ def test_an_operand_read_from_two_elements_on_is_not_overwritten():
     build.step(NEGATE, x, a, arguments=(N + 4,))
     build.step(ADD, a, Binding(a, 4), b)
     build.step(COPY, b, y)
-    made = plan(build.schedule(y=y), {"n": 12})
-    verify_plan(made)
-    assert made.peak_bytes == 128
+    memory_plan = plan(build.schedule(y=y), {"n": 12})
+    verify_plan(memory_plan)
+    assert memory_plan.peak_bytes == 128
 
 
 def test_updates_run_early_and_free_their_gradients():
     schedule = training_step(12)
-    made = plan(schedule, {"n": 16})
-    verify_plan(made)
-    assert made.peak_bytes < listed_peak(schedule, 16)
+    memory_plan = plan(schedule, {"n": 16})
+    verify_plan(memory_plan)
+    assert memory_plan.peak_bytes < listed_peak(schedule, 16)
     # the twelve kept values and one cotangent with one gradient: nothing else lives at once
-    assert made.peak_bytes <= (12 + 2) * 64
+    assert memory_plan.peak_bytes <= (12 + 2) * 64
 
 
 def test_no_parameter_is_written_before_the_last_check():
     schedule = training_step(5, check=True)
-    made = plan(schedule, {"n": 16})
-    verify_plan(made)
-    checking = [i for i, s in enumerate(made.steps) if schedule.steps[s.step].kernel is TAKE]
-    assert max(checking) < made.commit
-    roles = [{schedule.buffer(n).role for n in schedule.steps[s.step].writes()} for s in made.steps]
-    assert made.commit == min(i for i, role in enumerate(roles) if "parameter" in role)
+    memory_plan = plan(schedule, {"n": 16})
+    verify_plan(memory_plan)
+    checking = [i for i, s in enumerate(memory_plan.steps) if schedule.steps[s.step].kernel is TAKE]
+    assert max(checking) < memory_plan.commit
+    roles = [
+        {schedule.buffer(n).role for n in schedule.steps[s.step].writes()}
+        for s in memory_plan.steps
+    ]
+    assert memory_plan.commit == min(i for i, role in enumerate(roles) if "parameter" in role)
 
 
 def test_a_check_that_needs_a_written_parameter_is_refused():
@@ -267,8 +273,8 @@ def test_a_check_that_needs_a_written_parameter_is_refused():
 
 
 def test_the_listed_order_stays_where_none_is_better():
-    made = plan(chain(5), {"n": 8})
-    assert [step.step for step in made.steps] == [0, 1, 2, 3, 4]
+    memory_plan = plan(chain(5), {"n": 8})
+    assert [step.step for step in memory_plan.steps] == [0, 1, 2, 3, 4]
 
 
 def test_plans_do_not_depend_on_those_before():
@@ -285,9 +291,9 @@ def test_an_unknown_staged_input_is_refused():
 
 
 def test_zero_sizes_take_no_bytes():
-    made = plan(chain(5), {"n": 0})
-    verify_plan(made)
-    assert made.peak_bytes == 0
+    memory_plan = plan(chain(5), {"n": 0})
+    verify_plan(memory_plan)
+    assert memory_plan.peak_bytes == 0
 
 
 def test_what_lives_at_the_peak_is_named_largest_first():
@@ -297,8 +303,8 @@ def test_what_lives_at_the_peak_is_named_largest_first():
     build.step(NEGATE, x, a)
     build.step(NEGATE, a, b)
     build.step(ADD, a, b, y)
-    made = plan(build.schedule(y=y), {"n": 1})
-    assert [buffer.name for _, buffer in peak_buffers(made)] == [b, a]
+    memory_plan = plan(build.schedule(y=y), {"n": 1})
+    assert [buffer.name for _, buffer in peak_buffers(memory_plan)] == [b, a]
 
 
 @settings(max_examples=150, deadline=None)
@@ -320,8 +326,10 @@ def test_placed_blocks_never_meet(blocks):
             assert sizes[i] == 0 or 0 <= offsets[i] <= height - sizes[i]
             for j in range(i):
                 together = first[i] <= last[j] and first[j] <= last[i]
-                apart = offsets[i] + sizes[i] <= offsets[j] or offsets[j] + sizes[j] <= offsets[i]
-                assert not together or apart or not sizes[i] or not sizes[j]
+                disjoint = (
+                    offsets[i] + sizes[i] <= offsets[j] or offsets[j] + sizes[j] <= offsets[i]
+                )
+                assert not together or disjoint or not sizes[i] or not sizes[j]
     by_hand = [
         sum(s for f, e, s in zip(first, last, sizes, strict=True) if f <= t <= e) for t in range(28)
     ]
@@ -335,41 +343,46 @@ def test_overlaps_are_those_of_every_pair(data, layers, staged):
     """The sweep over time finds what a look at every pair of placements finds."""
     schedule = training_step(layers)
     inputs = {b.name for b in schedule.buffers if b.role == "input"}
-    made = plan(schedule, {"n": 100, "m": 3}, staged=inputs if staged else frozenset())
-    places = list(made.placements)
+    memory_plan = plan(schedule, {"n": 100, "m": 3}, staged=inputs if staged else frozenset())
+    places = list(memory_plan.placements)
     for _ in range(data.draw(st.integers(0, 3))):
         which = data.draw(st.integers(0, len(places) - 1))
         offset = data.draw(st.sampled_from([p.offset for p in places]))
         places[which] = dataclasses.replace(places[which], offset=offset)
-    moved = dataclasses.replace(made, placements=tuple(places), peak_bytes=made.peak_bytes + 4096)
+    damaged = dataclasses.replace(
+        memory_plan, placements=tuple(places), peak_bytes=memory_plan.peak_bytes + 4096
+    )
     meeting = [
-        (one, two)
-        for i, one in enumerate(places)
-        for two in places[:i]
-        if max(one.first, two.first) <= min(one.last, two.last)
-        and max(one.offset, two.offset) < min(one.offset + one.nbytes, two.offset + two.nbytes)
-        and not plan_check._takes_over(moved, one, two)
+        (left, right)
+        for i, left in enumerate(places)
+        for right in places[:i]
+        if max(left.first, right.first) <= min(left.last, right.last)
+        and max(left.offset, right.offset)
+        < min(left.offset + left.nbytes, right.offset + right.nbytes)
+        and not plan_check._takes_over(damaged, left, right)
     ]
     if meeting:
         with pytest.raises(VerifyError, match="share bytes while both live"):
-            verify_plan(moved)
+            verify_plan(damaged)
     else:
-        verify_plan(moved)
+        verify_plan(damaged)
 
 
 @pytest.mark.slow
 def test_fronts_and_timelines_are_kept_within_their_bytes(monkeypatch):
     schedule = training_step(8)
-    one = Planner(schedule, budget=0)
-    expected = [[made for made, _ in one.front({"n": n, "m": 3})] for n in range(1, 7)]
-    size = one._fronts.nbytes / 6
-    assert max(len(str(made)) for made in expected[0]) > 1000
+    planner = Planner(schedule, budget=0)
+    expected = [
+        [memory_plan for memory_plan, _ in planner.front({"n": n, "m": 3})] for n in range(1, 7)
+    ]
+    size = planner._fronts.nbytes / 6
+    assert max(len(str(memory_plan)) for memory_plan in expected[0]) > 1000
     monkeypatch.setattr(memory, "_FRONTS", int(3.5 * size))
     monkeypatch.setattr(memory, "_TIMELINES", 1)
     few = Planner(schedule)
     for _ in range(2):
         for n, front in enumerate(expected, 1):
-            assert [made for made, _ in few.front({"n": n, "m": 3})] == front
+            assert [memory_plan for memory_plan, _ in few.front({"n": n, "m": 3})] == front
             assert few._fronts.nbytes <= 3.5 * size
             few.plan({"n": n, "m": 3})
             assert len(few._timelines) <= 2
@@ -394,10 +407,10 @@ def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers):
         assert planner.repeats
         for n in (1, 2, 3):
             planner.front({"n": n, "m": 3})
-        kept = [front for front, *_ in planner._fronts._found.values()]
-        before = tracemalloc.get_traced_memory()[0]
-        copies = [copy.deepcopy(front) for front in kept]
-        real = tracemalloc.get_traced_memory()[0] - before
+        fronts = [front for front, *_ in planner._fronts._found.values()]
+        bytes_before = tracemalloc.get_traced_memory()[0]
+        copies = [copy.deepcopy(front) for front in fronts]
+        real = tracemalloc.get_traced_memory()[0] - bytes_before
         assert 0.5 < sum(front.held_bytes for front in copies) / real < 2.0
     finally:
         tracemalloc.stop()
@@ -425,9 +438,9 @@ def test_a_budget_equal_to_the_lower_bound_is_met_by_all_workers(layers, workers
     """No plan needs fewer bytes; steps run again where all values together need more."""
     schedule = training_step(layers) if layers else chain(5)
     bound = Planner(schedule, workers=workers).peak_bound({"n": 64})
-    made = Planner(schedule, budget=bound, workers=workers).plan({"n": 64})
-    verify_plan(made)
-    assert (made.peak_bytes, made.workers) == (bound, workers)
+    memory_plan = Planner(schedule, budget=bound, workers=workers).plan({"n": 64})
+    verify_plan(memory_plan)
+    assert (memory_plan.peak_bytes, memory_plan.workers) == (bound, workers)
     with pytest.raises(BudgetInfeasible) as caught:
         Planner(schedule, budget=bound - 1, workers=workers).plan({"n": 64})
     assert caught.value.lower_bound == caught.value.smallest_peak == bound

@@ -17,12 +17,12 @@ def _part(rng, size):
     return slice(start, stop, step) if rng.random() < 0.7 else slice(stop - 1, None, -step)
 
 
-def sliced(rng, shape):
+def draw_slice(rng, shape):
     parts = tuple(_part(rng, size) for size in shape)
     return lambda xp, x: x[parts]
 
 
-def joined(rng, shape):
+def draw_concatenation(rng, shape):
     """Slices of one step, of which some go on where the one before ends."""
     axis, step = int(rng.integers(len(shape))), int(rng.choice([1, 2, 3]))
     start, parts = 0, []
@@ -34,29 +34,29 @@ def joined(rng, shape):
     return lambda xp, x: xp.concatenate([x[part] for part in parts], axis)
 
 
-def transposed(rng, shape):
+def draw_transpose(rng, shape):
     axes = tuple(map(int, rng.permutation(len(shape))))
     return lambda xp, x: xp.transpose(x, axes)
 
 
-def reshaped(rng, shape):
+def draw_reshape(rng, shape):
     size = int(np.prod(shape))
     divisor = int(rng.choice([d for d in range(1, size + 1) if size % d == 0] or [1]))
     return lambda xp, x: xp.reshape(x, (divisor, size // divisor))
 
 
-def repeated(rng, shape):
+def draw_broadcast(rng, shape):
     place, count = int(rng.integers(len(shape) + 1)), int(rng.choice([1, 3, 40]))
-    whole = (*shape[:place], count, *shape[place:])
-    return lambda xp, x: xp.broadcast_to(xp.expand_dims(x, place), whole)
+    broadcast_shape = (*shape[:place], count, *shape[place:])
+    return lambda xp, x: xp.broadcast_to(xp.expand_dims(x, place), broadcast_shape)
 
 
-def padded(rng, shape):
+def draw_pad(rng, shape):
     widths = [tuple(map(int, rng.integers(0, 2, 2))) for _ in shape]
     return lambda xp, x: xp.pad(x, widths)
 
 
-def reduced(rng, shape):
+def draw_reduction(rng, shape):
     axis, name = int(rng.integers(len(shape))), str(rng.choice(["sum", "max"]))
     if shape[axis] == 0 and name == "max":
         return lambda xp, x: x
@@ -68,7 +68,17 @@ def elementwise(rng, shape):
     return lambda xp, x: xp.maximum(x * factor, -x)
 
 
-STEPS = (sliced, joined, joined, transposed, reshaped, repeated, padded, reduced, elementwise)
+STEPS = (
+    draw_slice,
+    draw_concatenation,
+    draw_concatenation,
+    draw_transpose,
+    draw_reshape,
+    draw_broadcast,
+    draw_pad,
+    draw_reduction,
+    elementwise,
+)
 
 
 def chain(seed):
@@ -91,9 +101,9 @@ def test_elements_lie_where_numpy_has_them(text):
     wrong, changed = [], 0
     for seed in range(300):
         graph, feeds, expected = chain(seed)
-        after = pipeline(text)(graph)
-        changed += len(after.nodes) < len(graph.nodes)
-        if not np.array_equal(sg.evaluate(after, feeds)["y"], expected):
+        optimized = pipeline(text)(graph)
+        changed += len(optimized.nodes) < len(graph.nodes)
+        if not np.array_equal(sg.evaluate(optimized, feeds)["y"], expected):
             wrong.append(seed)
     assert wrong == []
     assert changed > 60

@@ -12,11 +12,11 @@ from passes.pipelines import pipeline
 from staticgrad.language.ops.movement import Broadcast
 
 
-def sliced(x, a, rng):
+def draw_slice(x, a, rng):
     key = []
     for size in a.shape:
         step = int(rng.choice([1, 1, 2, -1, -2]))
-        start, stop = sorted(int(each) for each in rng.integers(0, size + 1, 2))
+        start, stop = sorted(int(bound) for bound in rng.integers(0, size + 1, 2))
         stop = max(stop, min(start + 1, size))
         key.append(
             slice(start, stop, step)
@@ -26,7 +26,7 @@ def sliced(x, a, rng):
     return x[tuple(key)], a[tuple(key)]
 
 
-def joined(x, a, rng):
+def draw_concatenation(x, a, rng):
     """Parts of one value along an axis: neighbours, apart from each other, or overlapping."""
     if not a.ndim or not a.size:
         return x, a
@@ -61,29 +61,29 @@ def beside_another(x, a, rng):
     return sg.concatenate([x, x * 3.0 + 1.0], axis), np.concatenate([a, a * 3.0 + 1.0], axis)
 
 
-def transposed(x, a, rng):
+def draw_transpose(x, a, rng):
     order = rng.permutation(a.ndim).tolist()
     return sg.transpose(x, order), a.transpose(order)
 
 
-def reshaped(x, a, rng):
+def draw_reshape(x, a, rng):
     first = int(rng.choice([d for d in range(1, a.size + 1) if a.size % d == 0])) if a.size else 1
     shape = (first, a.size // first) if a.size else (0, 3)
     return sg.reshape(x, shape), a.reshape(shape)
 
 
-def repeated(x, a, rng):
+def draw_broadcast(x, a, rng):
     """A broadcast into new axes, anywhere between its own."""
     if a.size > 200 or a.ndim > 3:
         return x, a
     places = sorted(rng.choice(a.ndim + 1, a.ndim, replace=False).tolist())
-    shape, own = [2] * (a.ndim + 1), [1] * (a.ndim + 1)
+    shape, own_shape = [2] * (a.ndim + 1), [1] * (a.ndim + 1)
     for place, size in zip(places, a.shape, strict=True):
-        shape[place] = own[place] = size
-    return Broadcast(tuple(shape), tuple(places))(x), np.broadcast_to(a.reshape(own), shape)
+        shape[place] = own_shape[place] = size
+    return Broadcast(tuple(shape), tuple(places))(x), np.broadcast_to(a.reshape(own_shape), shape)
 
 
-def added(x, a, rng):
+def sum_axis(x, a, rng):
     if a.ndim < 2:
         return x, a
     axis = int(rng.integers(a.ndim))
@@ -101,15 +101,15 @@ def of_one(x, a, rng):
 
 
 STEPS = (
-    sliced,
-    sliced,
-    joined,
-    joined,
+    draw_slice,
+    draw_slice,
+    draw_concatenation,
+    draw_concatenation,
     beside_another,
-    transposed,
-    reshaped,
-    repeated,
-    added,
+    draw_transpose,
+    draw_reshape,
+    draw_broadcast,
+    sum_axis,
     of_one,
 )
 
@@ -124,8 +124,9 @@ def test_chains_of_movement_keep_every_element(block):
         for _ in range(int(rng.integers(2, 7))):
             x, a = rng.choice(STEPS)(x, a, rng)
         graph = sg.Graph({"y": x, "x": start})
-        before, after = (
-            sg.evaluate(each, {"x": data})["y"] for each in (graph, pipeline("simplify")(graph))
+        expected, actual = (
+            sg.evaluate(variant, {"x": data})["y"]
+            for variant in (graph, pipeline("simplify")(graph))
         )
-        np.testing.assert_allclose(before, a, rtol=1e-12, atol=1e-13, err_msg=str(seed))
-        np.testing.assert_array_equal(after, before, err_msg=str(seed))
+        np.testing.assert_allclose(expected, a, rtol=1e-12, atol=1e-13, err_msg=str(seed))
+        np.testing.assert_array_equal(actual, expected, err_msg=str(seed))

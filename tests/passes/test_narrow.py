@@ -24,8 +24,8 @@ def layers(depth=4):
     """A perceptron whose layers have scopes, and a normalisation with a reduction between them."""
     random = np.random.default_rng(0)
     h = sg.input("x", (16, WIDTH), "float32")
-    made = [random.normal(size=(WIDTH, WIDTH)).astype("float32") / 5 for _ in range(depth)]
-    weights = [sg.parameter(f"w{k}", array) for k, array in enumerate(made)]
+    arrays = [random.normal(size=(WIDTH, WIDTH)).astype("float32") / 5 for _ in range(depth)]
+    weights = [sg.parameter(f"w{k}", array) for k, array in enumerate(arrays)]
     for k, w in enumerate(weights):
         with sg.scope("encoder" if k % 2 else "decoder"), sg.scope(f"layer{k}"):
             h = sg.tanh(h @ w)
@@ -33,27 +33,27 @@ def layers(depth=4):
     return (h * h).sum(), weights, {"x": random.normal(size=(16, WIDTH)).astype("float32")}
 
 
-def scanned():
+def scan_program():
     """A loop whose slices are computed, and which stacks what its gradient reads."""
     random = np.random.default_rng(1)
     x = sg.input("x", (12, 8, WIDTH), "float32")
     w = sg.parameter("w", random.normal(size=(WIDTH, WIDTH)).astype("float32") / 5)
 
-    def iteration(h, each):
-        h = sg.tanh(h @ w + sg.sin(each * 2))
-        return h, h * each
+    def iteration(h, row):
+        h = sg.tanh(h @ w + sg.sin(row * 2))
+        return h, h * row
 
     last, all_of_them = sg.scan(iteration, x[0] * 0, sg.cos(x))
     loss = (all_of_them**2).mean() + last.sum()
     return loss, [w], {"x": random.normal(size=(12, 8, WIDTH)).astype("float32")}
 
 
-PROGRAMS = {"layers": layers, "scanned": scanned}
+PROGRAMS = {"layers": layers, "scanned": scan_program}
 
 
-def graph_of(made):
+def graph_of(build):
     """The loss with its gradients, and feeds."""
-    loss, weights, feeds = made()
+    loss, weights, feeds = build()
     slopes = sg.grad(loss, weights)
     return sg.Graph(
         {"loss": loss, **{w.name: g for w, g in zip(weights, slopes, strict=True)}}
@@ -70,19 +70,19 @@ def narrow_nodes(graph):
 def test_gradients_alone_read_what_is_rounded(name, dtype):
     graph, feeds = graph_of(PROGRAMS[name])
     passed = pipeline("O1")(graph)
-    after = Narrow(dtype)(passed)
-    verify_graph(after)
+    narrowed = Narrow(dtype)(passed)
+    verify_graph(narrowed)
     assert sg.same_graph(
-        sg.parse(str(after), parameters={p.name: p.value for p in graph.parameters}), after
+        sg.parse(str(narrowed), parameters={p.name: p.value for p in graph.parameters}), narrowed
     )
-    assert narrow_nodes(after)
-    assert Narrow(dtype)(after) is after
-    expected, actual = sg.evaluate(graph, feeds), sg.evaluate(after, feeds)
+    assert narrow_nodes(narrowed)
+    assert Narrow(dtype)(narrowed) is narrowed
+    expected, actual = sg.evaluate(graph, feeds), sg.evaluate(narrowed, feeds)
     assert same_bytes(expected["loss"], actual["loss"])
     ulp = 2.0 ** (1 - as_dtype(dtype).digits)
     for key in actual.keys() - {"loss"}:
-        apart = np.abs(actual[key] - expected[key]).max() / np.abs(expected[key]).max()
-        assert 0 < apart < 2 * ulp
+        error = np.abs(actual[key] - expected[key]).max() / np.abs(expected[key]).max()
+        assert 0 < error < 2 * ulp
     ran = sg.compile(graph, pipeline=f"O1,narrow{{dtype={dtype!r}}}").run(feeds)
     for key, array in actual.items():
         np.testing.assert_allclose(ran[key], array, rtol=1e-4, atol=1e-4 * np.abs(array).max())
@@ -94,17 +94,21 @@ def test_gradients_alone_read_what_is_rounded(name, dtype):
 def test_bits_do_not_depend_on_budgets_policies_or_threads(name, readers):
     graph, feeds = graph_of(PROGRAMS[name])
     text = f"O1,narrow{{readers={readers!r}}}"
-    whole = sg.compile(graph, pipeline=text, threads=1)
-    expected = whole.run(feeds)
+    unlimited = sg.compile(graph, pipeline=text, threads=1)
+    expected = unlimited.run(feeds)
     exact = sg.compile(graph)
     exact.run(feeds)
-    assert whole.peak_bytes < exact.peak_bytes
+    assert unlimited.peak_bytes < exact.peak_bytes
     options = (
         {"checkpoint": "recompute"}, {"threads": 2},
-        {"checkpoint": "sqrt", "memory_budget": whole.peak_bytes - 64},
+        {"checkpoint": "sqrt", "memory_budget": unlimited.peak_bytes - 64},
     )  # fmt: skip
-    for each in options:
-        assert_same(sg.compile(graph, pipeline=text, **each).run(feeds), expected, each)
+    for compile_options in options:
+        assert_same(
+            sg.compile(graph, pipeline=text, **compile_options).run(feeds),
+            expected,
+            compile_options,
+        )
 
 
 def test_what_the_program_gives_is_not_rounded():
@@ -120,14 +124,16 @@ def test_what_the_program_gives_is_not_rounded():
 def test_ops_and_scopes_are_chosen_by_patterns():
     graph, _ = graph_of(layers)
 
-    def rounded(**options):
+    def rounded_scopes(**options):
         nodes = narrow_nodes(pipeline(f"O1,{Narrow(**options)}")(graph))
         return [node.origin.scope.rpartition("/")[2] for node in nodes]
 
-    assert rounded(scopes="encoder") == ["layer1", "layer3"]
-    assert rounded(scopes="*/layer[12] decoder/layer0") == ["layer0", "layer1", "layer2"]
-    assert rounded(ops="* !tanh", scopes="* !*coder") == [""] * len(rounded(scopes="* !*coder"))
-    assert rounded(ops="!tanh", scopes="encoder") == []
+    assert rounded_scopes(scopes="encoder") == ["layer1", "layer3"]
+    assert rounded_scopes(scopes="*/layer[12] decoder/layer0") == ["layer0", "layer1", "layer2"]
+    assert rounded_scopes(ops="* !tanh", scopes="* !*coder") == [""] * len(
+        rounded_scopes(scopes="* !*coder")
+    )
+    assert rounded_scopes(ops="!tanh", scopes="encoder") == []
 
 
 def test_paths_of_modules_are_scopes():
@@ -140,20 +146,24 @@ def test_paths_of_modules_are_scopes():
     slopes = {p.name: slope for p, slope in zip(weights, sg.grad(loss, weights), strict=True)}
     graph = pipeline("O1")(sg.Graph({"loss": loss, **slopes}))
 
-    def rounded(scopes):
+    def rounded_scopes(scopes):
         return [node.origin.scope for node in narrow_nodes(Narrow(scopes=scopes)(graph))]
 
-    first, *between, last = rounded("*")
+    first, *between, last = rounded_scopes("*")
     assert (first, last) == ("layers.0", "layers.2")
-    assert rounded("layers.1") == between
-    assert rounded("layers.1.*") == [scope for scope in between if "/" in scope] != []
-    assert rounded("layers.1.layers.2") == rounded("layers.1/layers.2") == ["layers.1/layers.2"]
-    assert rounded("* !layers.1") == ["layers.0", "layers.2"]
-    assert rounded("head*") == []
+    assert rounded_scopes("layers.1") == between
+    assert rounded_scopes("layers.1.*") == [scope for scope in between if "/" in scope] != []
+    assert (
+        rounded_scopes("layers.1.layers.2")
+        == rounded_scopes("layers.1/layers.2")
+        == ["layers.1/layers.2"]
+    )
+    assert rounded_scopes("* !layers.1") == ["layers.0", "layers.2"]
+    assert rounded_scopes("head*") == []
 
 
 def test_checks_compare_without_the_rounding_and_find_what_else_is_wrong():
-    graph, _ = graph_of(scanned)
+    graph, _ = graph_of(scan_program)
     for readers in ("all", "backward"):
         passes = pipeline(f"narrow{{readers={readers!r}}}")
         passes.run(graph, check=True)

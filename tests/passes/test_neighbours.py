@@ -15,18 +15,18 @@ from staticgrad.compiler.lowering.fuse import fusion
 from tests.passes.golden_models import MODELS
 
 
-def check(made):
+def check(fusion_result):
     """Its pairs are those that the buffers of the steps tell, each once, with a reason."""
-    pairs = made.neighbours()
+    pairs = fusion_result.neighbours()
     between = [(pair.computed_in, pair.read_in) for pair in pairs]
     assert len(set(between)) == len(between)
     writers = {}
-    for number, step in enumerate(made.schedule.steps):
+    for number, step in enumerate(fusion_result.schedule.steps):
         for touch in step.accesses():
             if touch.mode in ("out", "inout"):
                 writers.setdefault(touch.buffer, []).append(number)
-    updated = {b.name for b in made.schedule.buffers if b.role == "parameter"}
-    for number, step in enumerate(made.schedule.steps):
+    updated = {b.name for b in fusion_result.schedule.buffers if b.role == "parameter"}
+    for number, step in enumerate(fusion_result.schedule.steps):
         for touch in step.accesses():
             if touch.mode in ("in", "inout") and touch.buffer not in updated:
                 for writer in writers.get(touch.buffer, ()):
@@ -40,8 +40,8 @@ def check(made):
 
 def reasons(outputs=None, updates=None, merge=True):
     """The reasons in a graph that is fused as it is written."""
-    made = fusion(pipeline("dce")(sg.Graph(outputs, updates=updates or {})), merge)
-    return [pair.reason for pair in check(made)]
+    fusion_result = fusion(pipeline("dce")(sg.Graph(outputs, updates=updates or {})), merge)
+    return [pair.reason for pair in check(fusion_result)]
 
 
 def x_of(*shape):
@@ -117,7 +117,7 @@ def columns_of(length):
     return reasons({"e": e, "columns": sg.exp(e).sum(0)})
 
 
-def picked():
+def looked_up_rows():
     return sg.take(x_of("n", 3), sg.input("places", ("m",), "int64"), 0)
 
 
@@ -151,9 +151,9 @@ MADE = {
     ReasonKind.TwoProducts(): lambda: reasons((x := x_of(3, 4)) @ w_of(4, 2) + x @ w_of(4, 2, "v")),
     ReasonKind.ReductionInProduct(): lambda: reasons((x_of(3, 4) @ w_of(4, 2)).sum(1)),
     ReasonKind.LookupInProduct(): lambda: reasons(
-        sg.input("y", ("m", 4), "float64") @ w_of(4, 3) + picked()
+        sg.input("y", ("m", 4), "float64") @ w_of(4, 3) + looked_up_rows()
     ),
-    ReasonKind.LookupInColumns(): lambda: reasons(picked().sum(0)),
+    ReasonKind.LookupInColumns(): lambda: reasons(looked_up_rows().sum(0)),
     ReasonKind.OtherRows((2,), (1, 2)): both_ways,
     ReasonKind.PositionsInWindows(): lambda: reasons(
         sg.nn.max_pool(x_of(1, 2, 4, 4), 2) * sg.iota((1, 2, 2, 2), 0, "float64")

@@ -21,10 +21,10 @@ def program(inner, columns, dtype="float32", transposed=False):
     u = sg.input("u", (columns, inner) if transposed else (inner, columns), dtype)
     numbers = sg.astype(sg.arange(columns), dtype)
 
-    def iteration(c, each):
-        row, other = each
+    def iteration(c, slices):
+        row, addend = slices
         y = row @ (u.T if transposed else u)
-        return c + 1.0, (sg.tanh(y + other), y * numbers)
+        return c + 1.0, (sg.tanh(y + addend), y * numbers)
 
     last, every = sg.scan(iteration, sg.zeros((), dtype), (x, z))
     return sg.Graph({"last": last, "a": every[0], "b": every[1]})
@@ -58,40 +58,40 @@ def test_bytes_are_those_of_the_matrix_as_it_lies(dtype, transposed, inner, colu
         f = sg.compile(graph, threads=threads)
         assert in_panels(f) == 1
         for rows in (1, 3, 16, 31, 64, 130):
-            given = feeds(rows, inner, columns, dtype, transposed)
-            expected, actual = plain.run(given), f.run(given)
+            arrays = feeds(rows, inner, columns, dtype, transposed)
+            expected, actual = plain.run(arrays), f.run(arrays)
             assert {n: a.tobytes() for n, a in actual.items()} == {
                 n: a.tobytes() for n, a in expected.items()
             }
-            assert f.plan(rows=rows).peak_bytes >= given["u"].nbytes
+            assert f.plan(rows=rows).peak_bytes >= arrays["u"].nbytes
 
 
-def rnn(iterations=FEWEST_ITERATIONS, rows=5, n=6, both=False):
+def rnn(iterations=FEWEST_ITERATIONS, rows=5, n=6, twice=False):
     """Iterations that multiply by the transpose of a matrix, and by the matrix if ``both`` is
     set."""
     x, w = sg.input("x", (iterations, rows, n)), sg.input("w", (n, n))
 
-    def iteration(h, each):
-        z = each + h @ w.T
-        h = sg.tanh(z @ w if both else z)
+    def iteration(h, row):
+        z = row + h @ w.T
+        h = sg.tanh(z @ w if twice else z)
         return h, h
 
     return pipeline("O1")(sg.Graph({"y": sg.scan(iteration, np.zeros((rows, n), "f4"), x)[1]}))
 
 
-def transposed(graph):
-    """How many of the products in loops are of a factor that is transposed no more."""
+def count_transposed_factors(graph):
+    """Count the products in loops whose factor is no longer transposed."""
 
     def count(graph):
-        nodes = [n for each in graph.nodes for body in bodies_of(each) for n in body.nodes]
+        nodes = [n for node in graph.nodes for body in bodies_of(node) for n in body.nodes]
         return sum(n.op.name == "matmul" and n.op.transpose_b for n in nodes)
 
     return count(graph) - count(transpose_invariants(graph))
 
 
 def test_a_factor_of_every_iteration_is_transposed_before_the_loop():
-    assert transposed(rnn()) == 1
-    assert transposed(rnn(sg.dim("iterations", hint=100))) == 1
+    assert count_transposed_factors(rnn()) == 1
+    assert count_transposed_factors(rnn(sg.dim("iterations", hint=100))) == 1
 
 
 @pytest.mark.thinned(3)

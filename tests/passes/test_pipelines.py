@@ -103,11 +103,11 @@ def test_two_passes_of_one_name():
 
 
 def test_a_pass_is_known_by_its_name_once_it_is_defined():
-    """As policies and ops are; a cell that is run again replaces it."""
+    """Passes are registered as policies and ops are; a cell that is run again replaces one."""
     for rate in (2, 3):
 
         class Mine(Pass, name="my.own-pass"):
-            """Of a user."""
+            """A pass of a user."""
 
             limit: int = rate
 
@@ -133,7 +133,7 @@ def _failing(error):
     raise error
 
 
-def _defined(name):
+def _define_pass(name):
     class Loaded(Pass, name=name):
         """A pass of another package."""
 
@@ -146,7 +146,7 @@ def _defined(name):
 @pytest.fixture
 def elsewhere(monkeypatch):
     """No pass is named so yet, nor afterwards."""
-    yield _Entry(lambda: _defined("elsewhere"))
+    yield _Entry(lambda: _define_pass("elsewhere"))
     REGISTRY.pop("elsewhere", None)
 
 
@@ -160,7 +160,7 @@ def elsewhere(monkeypatch):
         ),
         (lambda: _failing(SystemExit(3)), "cannot be imported: SystemExit: 3"),
         (
-            lambda: _defined("dce"),
+            lambda: _define_pass("dce"),
             "cannot be imported: PipelineError: .*two passes are named 'dce'",
         ),
     ],

@@ -25,18 +25,18 @@ from tests.passes.test_remat import chain_of, layers
 
 
 class Proposes(Policy):
-    """Whatever it is told to propose."""
+    """A policy that proposes the result of a function."""
 
-    made: Callable[[Problem], Any]
+    propose: Callable[[Problem], Any]
 
     def sequences(self, problem):
-        return self.made(problem)
+        return self.propose(problem)
 
 
-def replaced(problem, at, step):
-    found = list(problem.order)
-    found[at] = step
-    return found
+def replace_step(problem, at, step):
+    sequence = list(problem.order)
+    sequence[at] = step
+    return sequence
 
 
 def early(problem):
@@ -55,7 +55,7 @@ def twice(problem):
 
 
 @pytest.mark.parametrize(
-    ("made", "says"),
+    ("propose", "says"),
     [
         (lambda p: None, "returned None instead of sequences"),
         (lambda p: 3, "returned an int instead of sequences"),
@@ -63,11 +63,17 @@ def twice(problem):
         (lambda p: p.order, "sequence 0 is an int, no sequence of steps"),
         (lambda p: [None], "sequence 0 is None, no sequence of steps"),
         (lambda p: ["01"], "sequence 0 is a text, no sequence of steps"),
-        (lambda p: [p.order, replaced(p, 2, "tanh")], "sequence 1 has at position 2 a text 'tanh'"),
-        (lambda p: [replaced(p, 0, 0.0)], "at position 0 a float 0.0, not the number of a step"),
-        (lambda p: [replaced(p, 1, True)], "at position 1 a bool True"),
-        (lambda p: [replaced(p, 1, 99)], "at position 1 99, and the steps are 0 to 20"),
-        (lambda p: [replaced(p, 1, -1)], "at position 1 -1, and the steps are 0 to 20"),
+        (
+            lambda p: [p.order, replace_step(p, 2, "tanh")],
+            "sequence 1 has at position 2 a text 'tanh'",
+        ),
+        (
+            lambda p: [replace_step(p, 0, 0.0)],
+            "at position 0 a float 0.0, not the number of a step",
+        ),
+        (lambda p: [replace_step(p, 1, True)], "at position 1 a bool True"),
+        (lambda p: [replace_step(p, 1, 99)], "at position 1 99, and the steps are 0 to 20"),
+        (lambda p: [replace_step(p, 1, -1)], "at position 1 -1, and the steps are 0 to 20"),
         (lambda p: [], "it proposed no sequence at all"),
         (lambda p: [p.order[:-1]], r"sequence 0: step \d+ \(.*\) does not run"),
         (
@@ -78,11 +84,11 @@ def twice(problem):
         (twice, r"step \d+ \(\) writes a parameter and runs 2 times|, a parameter, after"),
     ],
 )
-def test_a_policy_that_goes_wrong_is_named_with_the_rule(made, says):
+def test_a_policy_that_goes_wrong_is_named_with_the_rule(propose, says):
     schedule = layers(5)
     assert len(schedule.steps) == 21
     with pytest.raises(PolicyError, match="Proposes") as caught:
-        plan(schedule, {"n": 40}, policy=Proposes(made))
+        plan(schedule, {"n": 40}, policy=Proposes(propose))
     caught.match(says)
 
 
@@ -90,19 +96,19 @@ def test_an_index_that_is_checked_too_late_is_a_fault():
     schedule = layers(3, check=True)
     planner = Planner(schedule)
     (check,) = planner.flow.checks
-    rest = [step for step in planner.orders[0] if step != check]
-    fault = planner.repeats.fault([*rest, check])
+    unchecked = [step for step in planner.orders[0] if step != check]
+    fault = planner.repeats.fault([*unchecked, check])
     assert fault is not None
     assert f"step {check} ()" in fault or "which no step has written yet" in fault
 
 
 def test_the_users_exception_passes_with_a_note():
-    def broken(problem):
+    def raise_late(problem):
         yield problem.order
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine") as caught:
-        plan(layers(3), {"n": 4}, policy=Proposes(broken))
+        plan(layers(3), {"n": 4}, policy=Proposes(raise_late))
     assert any("Proposes" in note for note in caught.value.__notes__)
 
 
@@ -126,13 +132,13 @@ def test_a_policy_that_found_nothing_says_so():
     w = sg.parameter("w", np.ones((4, 4), "float32"))
     loss = sg.tanh(x @ w).sum()
     graph = sg.Graph({"loss": loss}, {w: w - sg.grad(loss, w)})
-    said = "nothing is computed again: policy 'recompute' proposed nothing that needs fewer bytes"
+    reason = "nothing is computed again: policy 'recompute' proposed nothing that needs fewer bytes"
     f = sg.compile(graph, checkpoint="recompute")
-    assert said in f.explain(n=8)
-    assert said in f.stats.reasons[-1]
+    assert reason in f.explain(n=8)
+    assert reason in f.stats.reasons[-1]
     for options in ({}, {"memory_budget": "1MiB"}):
-        other = sg.compile(graph, **options)
-        assert "nothing is computed again" not in other.explain(n=8)
+        limited = sg.compile(graph, **options)
+        assert "nothing is computed again" not in limited.explain(n=8)
     again = sg.compile(chain_of(12), checkpoint="recompute")
     assert "nothing is computed again" not in again.explain(batch=100)
     assert "nothing is computed again" not in again.stats.reasons[-1]
@@ -173,9 +179,9 @@ def network(layers=6):
 
 
 def again(graph, policy):
-    """How many nodes of each op the pass adds."""
-    after = SavedValues(policy)(graph)
-    count = Counter(node.op.name for node in after.nodes)
+    """Count the nodes of each op that the pass adds."""
+    recomputing = SavedValues(policy)(graph)
+    count = Counter(node.op.name for node in recomputing.nodes)
     return count - Counter(node.op.name for node in graph.nodes)
 
 
@@ -203,10 +209,10 @@ def test_a_predicate_is_a_policy_of_a_program_and_keeps_its_bytes():
         f = sg.compile(network(), checkpoint=policy)
         updated.append([f.run(FEEDS)["loss"] for _ in range(2)])
         assert policy == "store_all" or f.peak_bytes < 0.9 * expected
-    assert all(np.array_equal(updated[0], each) for each in updated)
-    whole = sg.compile(graph, checkpoint="dots_saveable").peak_bytes
-    tight = sg.compile(graph, checkpoint="dots_saveable", memory_budget=whole - 64)
-    assert tight.peak_bytes < whole
+    assert all(np.array_equal(updated[0], value) for value in updated)
+    unlimited_peak = sg.compile(graph, checkpoint="dots_saveable").peak_bytes
+    tight = sg.compile(graph, checkpoint="dots_saveable", memory_budget=unlimited_peak - 64)
+    assert tight.peak_bytes < unlimited_peak
 
 
 def _is_dot(op, *types):
@@ -232,7 +238,7 @@ def test_what_a_function_from_outside_decides_is_not_kept_on_disk():
 
 
 @pytest.mark.parametrize(
-    ("policy", "said"),
+    ("policy", "message"),
     [
         (cp.save_only_these_names("q"), "no value is named 'q'"),
         ("dots_savable", "'dots_savable' is not a policy"),
@@ -240,6 +246,6 @@ def test_what_a_function_from_outside_decides_is_not_kept_on_disk():
         (lambda op, *types: 1, "gives 1 for"),
     ],
 )
-def test_mistakes_are_named(policy, said):
-    with pytest.raises(ArgumentError, match=said):
+def test_mistakes_are_named(policy, message):
+    with pytest.raises(ArgumentError, match=message):
         sg.compile(network(1), checkpoint=policy)

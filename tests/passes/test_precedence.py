@@ -10,61 +10,71 @@ from staticgrad.compiler.fusion.engine import Precedence
 from staticgrad.compiler.lowering.fuse import fuse
 
 
-def edges_of(before):
-    return [(earlier, later) for later, several in before.items() for earlier in several]
+def edges_of(predecessors):
+    return [
+        (earlier, later)
+        for later, earlier_numbers in predecessors.items()
+        for earlier in earlier_numbers
+    ]
 
 
 def drawn(random, size):
     """Numbers with priorities, and predecessors that are among earlier ones."""
     priority = dict(enumerate(random.permutation(size).tolist()))
-    before = {}
+    predecessors = {}
     for number in range(size):
         first = max(0, number - 6)
-        several = random.integers(first, number, min(number, 3)) if number else ()
-        before[number] = {int(each) for each in several}
-    return priority, before
+        earlier_numbers = random.integers(first, number, min(number, 3)) if number else ()
+        predecessors[number] = {int(index) for index in earlier_numbers}
+    return priority, predecessors
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_an_order_that_was_changed_is_the_sorted_one(seed):
     random = np.random.default_rng(seed)
-    priority, before = drawn(random, 60)
-    order = Precedence(before, edges_of(before), priority.__getitem__)
+    priority, predecessors = drawn(random, 60)
+    order = Precedence(predecessors, edges_of(predecessors), priority.__getitem__)
     for _ in range(25):
-        chosen = [int(each) for each in random.choice([*before], 3, replace=False)]
+        chosen = [int(number) for number in random.choice([*predecessors], 3, replace=False)]
         first, second, gone = chosen
         removed = [gone] if random.random() < 0.5 else []
         changed = {}
         for number in (first, second):
-            earlier = [each for each in before if each < number and each not in removed]
-            several = random.choice(earlier, min(2, len(earlier)), replace=False) if earlier else ()
-            changed[number] = {int(each) for each in several}
+            earlier = [
+                candidate
+                for candidate in predecessors
+                if candidate < number and candidate not in removed
+            ]
+            earlier_numbers = (
+                random.choice(earlier, min(2, len(earlier)), replace=False) if earlier else ()
+            )
+            changed[number] = {int(number) for number in earlier_numbers}
             priority[number] = int(random.integers(0, 60))
-        for number, several in before.items():
-            if removed and gone in several and number not in changed and number != gone:
-                changed[number] = several - {gone}
+        for number, earlier_numbers in predecessors.items():
+            if removed and gone in earlier_numbers and number not in changed and number != gone:
+                changed[number] = earlier_numbers - {gone}
         for number in removed:
             changed.pop(number, None)
-            del before[number]
-        before.update(changed)
+            del predecessors[number]
+        predecessors.update(changed)
         order.change(changed, removed, priority.__getitem__)
-        fresh = Precedence(before, edges_of(before), priority.__getitem__)
+        fresh = Precedence(predecessors, edges_of(predecessors), priority.__getitem__)
         assert order.all() == fresh.all()
-        assert {n: order.predecessors(n) for n in before} == before
+        assert {n: order.predecessors(n) for n in predecessors} == predecessors
         places = [order.index_of(number) for number in order.all()]
         assert places == sorted(places)
 
 
 @pytest.mark.parametrize("name", ["blocks", "wide"])
 def test_fusion_sorts_anew_only_what_changed(name, monkeypatch):
-    made, changed = [], []
+    instances, changed = [], []
     begin, change = Precedence.__init__, engine.Engine._update_order
 
-    def counted(self, *args):
-        made.append(1)
+    def count_instances(self, *args):
+        instances.append(1)
         begin(self, *args)
 
-    def checked(self, order, *args):
+    def check_update(self, order, *args):
         done = change(self, order, *args)
         if done:
             changed.append(1)
@@ -73,8 +83,8 @@ def test_fusion_sorts_anew_only_what_changed(name, monkeypatch):
             assert order.all() == fresh.all()
         return done
 
-    monkeypatch.setattr(Precedence, "__init__", counted)
-    monkeypatch.setattr(engine.Engine, "_update_order", checked)
+    monkeypatch.setattr(Precedence, "__init__", count_instances)
+    monkeypatch.setattr(engine.Engine, "_update_order", check_update)
     fuse(pipeline("O1")(scaling.PROGRAMS[name](6 if name == "blocks" else 60)))
-    assert len(made) <= 8
+    assert len(instances) <= 8
     assert name != "blocks" or changed

@@ -1,4 +1,4 @@
-"""What passes build knows the lines of all that went into it, in text, errors, kernels, reports."""
+"""Nodes that passes build name the lines of all their sources: text, errors, kernels, reports."""
 
 import linecache
 import pickle
@@ -16,7 +16,7 @@ SUM = RULES["log-sum-exp"]
 
 
 def program(*lines):
-    """What a user's file of these lines defines; the file is called ``model.py``."""
+    """Return the names that a user's file of these lines defines; it is called ``model.py``."""
     text = "\n".join(["import staticgrad as sg", 'x = sg.input("x", (4, 3), "float32")', *lines])
     linecache.cache["model.py"] = (len(text), None, text.splitlines(keepends=True), "model.py")
     names = {}
@@ -35,35 +35,35 @@ def three_lines():
 def test_a_new_node_has_the_lines_of_all_that_the_pattern_found_the_root_first():
     graph = sg.Graph(three_lines())
     steps = []
-    after, hits = rewrite(graph, [SUM], watch=steps.append)
+    rewritten, hits = rewrite(graph, [SUM], watch=steps.append)
     assert hits == {"log-sum-exp": 1}
-    made = [node for node in after.nodes if node not in graph.nodes]
-    assert len(made) > 3
-    assert all(lines(node) == [5, 4, 3] for node in made)
+    new_nodes = [node for node in rewritten.nodes if node not in graph.nodes]
+    assert len(new_nodes) > 3
+    assert all(lines(node) == [5, 4, 3] for node in new_nodes)
     assert str(steps[0]).startswith("model.py:5, model.py:4, model.py:3: log-sum-exp")
 
 
 def test_a_merged_node_has_the_lines_of_both():
     names = program("a = sg.exp(x)", "b = sg.exp(x)", "y = a.sum() * b.sum()")
     graph = sg.Graph(names["y"])
-    after, hits = CommonSubexpressions().apply(graph)
+    merged, hits = CommonSubexpressions().apply(graph)
     assert hits == {"cse": 2}
-    assert [(n.op.name, lines(n)) for n in after.nodes] == [
+    assert [(n.op.name, lines(n)) for n in merged.nodes] == [
         ("input", [2]), ("exp", [3, 4]), ("sum", [5]), ("mul", [5]),
     ]  # fmt: skip
-    assert CommonSubexpressions()(after) is after
+    assert CommonSubexpressions()(merged) is merged
 
 
 def test_text_and_pickles_keep_all_lines():
     names = program("with sg.scope('head'):", "    e = sg.exp(x)", "y = sg.log(e.sum(1))")
-    after, _ = rewrite(sg.Graph(names["y"]), [SUM])
-    text = str(after)
+    rewritten, _ = rewrite(sg.Graph(names["y"]), [SUM])
+    text = str(rewritten)
     assert "   # model.py:5, model.py:4 [head]\n" in text
     assert str(sg.parse(text)) == text
-    copied = pickle.loads(pickle.dumps(after))
+    copied = pickle.loads(pickle.dumps(rewritten))
     assert str(copied) == text
     origin = copied["output"].node.origin
-    assert origin.label == after["output"].node.origin.label
+    assert origin.label == rewritten["output"].node.origin.label
     assert [(place.short, place.scope) for place in origin.places] == [
         ("model.py:5", ""), ("model.py:4", "head"),
     ]  # fmt: skip
@@ -71,8 +71,8 @@ def test_text_and_pickles_keep_all_lines():
 
 def test_kernels_and_explain_name_every_line():
     f = sg.compile(three_lines(), pipeline="stabilize")
-    told = {line for step in f.explanation().steps for line in step.lines}
-    assert told == {"model.py:5", "model.py:4", "model.py:3"}
+    lines_of_steps = {line for step in f.explanation().steps for line in step.lines}
+    assert lines_of_steps == {"model.py:5", "model.py:4", "model.py:3"}
     assert any("model.py:5, model.py:4, model.py:3" in kernel.label for kernel in f.kernels)
     text = print_schedule(f.schedule)
     assert text.count("# model.py:5, model.py:4, model.py:3\n") > len(f.schedule.steps)
@@ -80,8 +80,8 @@ def test_kernels_and_explain_name_every_line():
 
 
 def test_an_error_shows_the_first_line_and_names_the_others():
-    after, _ = rewrite(sg.Graph(three_lines()), [SUM])
-    node = after["output"].node
+    rewritten, _ = rewrite(sg.Graph(three_lines()), [SUM])
+    node = rewritten["output"].node
     message = str(ShapeError("bad", at=node.origin)).splitlines()
     assert message[1:] == [
         "  model.py:5",
@@ -94,5 +94,7 @@ def test_an_error_shows_the_first_line_and_names_the_others():
 def test_the_level_o1_gives_every_node_a_line():
     names = program("e = sg.exp(x)", "y = sg.log(1.0 + e).sum() * 1.0")
     slope = sg.grad(names["y"], names["x"])
-    after = pipeline("O1")(sg.Graph({"y": names["y"], "slope": slope}))
-    assert all(set(lines(node)) <= {2, 3, 4} for node in after.nodes if node.op.name != "constant")
+    optimized = pipeline("O1")(sg.Graph({"y": names["y"], "slope": slope}))
+    assert all(
+        set(lines(node)) <= {2, 3, 4} for node in optimized.nodes if node.op.name != "constant"
+    )

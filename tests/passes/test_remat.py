@@ -32,15 +32,15 @@ def layers(count, check=False):
     return with_phases(training_step(count, check=check), count)
 
 
-def runs(made):
-    return Counter(planned.step for planned in made.steps)
+def runs(memory_plan):
+    return Counter(planned.step for planned in memory_plan.steps)
 
 
-def judged(made):
+def verify(memory_plan):
     """The plan, after the verifier has found nothing wrong."""
-    verify_plan(made)
-    assert lower_bound(made) <= made.peak_bytes
-    return made
+    verify_plan(memory_plan)
+    assert lower_bound(memory_plan) <= memory_plan.peak_bytes
+    return memory_plan
 
 
 def chain_of(count, **marks):
@@ -74,9 +74,9 @@ def test_every_plan_of_a_random_front_holds_every_promise(schedule, border, n, m
     points = planner.front(sizes, staged=staged)
     store_all = planner.plan(sizes, staged=staged)
     assert points[0][0].peak_bytes <= store_all.peak_bytes
-    for made, seconds in points:
-        assert seconds == pytest.approx(plan_seconds(judged(made)))
-    peaks = [made.peak_bytes for made, _ in points]
+    for memory_plan, seconds in points:
+        assert seconds == pytest.approx(plan_seconds(verify(memory_plan)))
+    peaks = [memory_plan.peak_bytes for memory_plan, _ in points]
     costs = [seconds for _, seconds in points]
     assert peaks == sorted(set(peaks), reverse=True)
     assert costs == sorted(costs)
@@ -90,13 +90,13 @@ def test_a_budget_takes_the_cheapest_plan_that_meets_it(check):
     assert len(points) > 4
     top, bottom = points[0][0].peak_bytes, points[-1][0].peak_bytes
     assert bottom < 0.4 * top
-    before = float("inf")
+    last_cost = float("inf")
     for budget in [*range(bottom, top, (top - bottom) // 6), top]:
-        made = judged(plan(schedule, sizes, budget=budget))
-        assert made.peak_bytes <= budget
-        assert plan_seconds(made) <= before
-        before = plan_seconds(made)
-    assert runs(made).total() == len(schedule.steps)
+        memory_plan = verify(plan(schedule, sizes, budget=budget))
+        assert memory_plan.peak_bytes <= budget
+        assert plan_seconds(memory_plan) <= last_cost
+        last_cost = plan_seconds(memory_plan)
+    assert runs(memory_plan).total() == len(schedule.steps)
 
 
 @pytest.mark.slow
@@ -105,20 +105,20 @@ def test_plans_under_budgets_do_not_depend_on_what_was_asked_before():
     top = plan(schedule, sizes).peak_bytes
     budgets = [top * share // 20 for share in (19, 16, 13, 10, 8)]
 
-    def planned(planner, order):
-        found = {}
+    def plan_in_order(planner, order):
+        plans = {}
         for budget in order:
             planner.budget = budget
-            found[budget] = planner.plan(sizes)
-        return [found[budget] for budget in budgets]
+            plans[budget] = planner.plan(sizes)
+        return [plans[budget] for budget in budgets]
 
     asked = Planner(schedule)
     asked.front({"n": 290})
     asked.front(sizes)
     alone = [Planner(schedule, budget=budget).plan(sizes) for budget in budgets]
-    assert planned(Planner(schedule), budgets) == alone
-    assert planned(asked, budgets[::-1]) == alone
-    assert len({made.peak_bytes for made in alone}) > 2
+    assert plan_in_order(Planner(schedule), budgets) == alone
+    assert plan_in_order(asked, budgets[::-1]) == alone
+    assert len({memory_plan.peak_bytes for memory_plan in alone}) > 2
 
 
 # -- policies -------------------------------------------------------------------------------------
@@ -130,11 +130,11 @@ def test_policies_run_forward_steps_at_most_twice(count, check):
     schedule, sizes = layers(count, check=check), {"n": 100}
     peaks = []
     for policy in POLICIES:
-        made = judged(plan(schedule, sizes, policy=policy))
-        assert max(runs(made).values()) <= 2
-        again = [step for step, count in runs(made).items() if count > 1]
+        memory_plan = verify(plan(schedule, sizes, policy=policy))
+        assert max(runs(memory_plan).values()) <= 2
+        again = [step for step, count in runs(memory_plan).items() if count > 1]
         assert all(schedule.steps[step].phase == 0 for step in again)
-        peaks.append(made.peak_bytes)
+        peaks.append(memory_plan.peak_bytes)
     assert peaks[0] >= peaks[1] >= peaks[2]
     if count == 30:
         assert peaks[1] <= 0.5 * peaks[0]
@@ -155,21 +155,21 @@ def test_tied_weights_wait_for_the_last_recomputed_read():
     updates = {p: p - 0.1 * g for p, g in zip([w, b], gradients, strict=True)}
     schedule = fuse(pipeline("O1")(sg.Graph({"h": h.sum()}, updates)))
     planner = Planner(schedule)
-    for made, _ in planner.front({"batch": 500}):
-        judged(made)
+    for memory_plan, _ in planner.front({"batch": 500}):
+        verify(memory_plan)
         written = [
             at
-            for at, planned in enumerate(made.steps)
+            for at, planned in enumerate(memory_plan.steps)
             if "param.w" in schedule.steps[planned.step].writes()
         ]
         reads = [
             at
-            for at, planned in enumerate(made.steps)
+            for at, planned in enumerate(memory_plan.steps)
             if "param.w" in schedule.steps[planned.step].reads()
         ]
         assert len(written) == 1
         assert max(reads) <= written[0]
-    assert len(made.steps) > len(schedule.steps)
+    assert len(memory_plan.steps) > len(schedule.steps)
 
 
 def test_a_check_may_run_again_after_the_commit():
@@ -180,11 +180,13 @@ def test_a_check_may_run_again_after_the_commit():
         if any(o.mode == "check" for o in step.kernel.operands)
     )
     late = 0
-    for made, _ in Planner(schedule).front({"batch": 600}):
-        judged(made)
-        positions = [at for at, planned in enumerate(made.steps) if planned.step == looked_up]
-        assert positions[0] < made.commit
-        late += positions[-1] >= made.commit
+    for memory_plan, _ in Planner(schedule).front({"batch": 600}):
+        verify(memory_plan)
+        positions = [
+            at for at, planned in enumerate(memory_plan.steps) if planned.step == looked_up
+        ]
+        assert positions[0] < memory_plan.commit
+        late += positions[-1] >= memory_plan.commit
     assert late
 
 
@@ -213,37 +215,39 @@ def test_a_failing_index_stops_a_recomputing_step_before_any_update():
     graph = embedding()
     smallest = Planner(embedding_step()).front({"batch": 600})[-1][0].peak_bytes
     f = sg.compile(graph, memory_budget=smallest)
-    before = [p.value for p in graph.parameters]
+    values_before = [p.value for p in graph.parameters]
     with pytest.raises(sg.errors.IndexOutOfRange, match="index 10 is out of range"):
         f.run({"rows": np.arange(600) % 11})
-    assert all(np.array_equal(p.value, v) for p, v in zip(graph.parameters, before, strict=True))
+    assert all(
+        np.array_equal(p.value, v) for p, v in zip(graph.parameters, values_before, strict=True)
+    )
     f.run({"rows": np.arange(600) % 10})
-    assert not np.array_equal(graph.parameters[0].value, before[0])
+    assert not np.array_equal(graph.parameters[0].value, values_before[0])
 
 
 @pytest.mark.slow
 @settings(max_examples=40)
 @given(st.data())
 def test_the_verifier_sees_damage_to_a_recomputing_plan(data):
-    made = plan(layers(10, check=True), {"n": 50}, policy=Recompute())
-    positions = [at for at, p in enumerate(made.steps) if runs(made)[p.step] > 1]
-    first = {p.step: at for at, p in reversed(list(enumerate(made.steps)))}
-    again = [at for at in positions if first[made.steps[at].step] < at]
+    memory_plan = plan(layers(10, check=True), {"n": 50}, policy=Recompute())
+    positions = [at for at, p in enumerate(memory_plan.steps) if runs(memory_plan)[p.step] > 1]
+    first = {p.step: at for at, p in reversed(list(enumerate(memory_plan.steps)))}
+    again = [at for at in positions if first[memory_plan.steps[at].step] < at]
     at = data.draw(st.sampled_from(again))
     kind = data.draw(st.sampled_from(["leave out", "too early", "too short", "update twice"]))
-    steps, placements = list(made.steps), list(made.placements)
+    steps, placements = list(memory_plan.steps), list(memory_plan.placements)
     if kind == "leave out":
         steps[at] = steps[first[steps[at].step] - 1] if first[steps[at].step] else steps[at + 1]
     elif kind == "too early":
         steps[at], steps[at + 1] = steps[at + 1], steps[at]
     elif kind == "update twice":
-        steps.append(steps[made.commit])
+        steps.append(steps[memory_plan.commit])
     else:
         longer = [i for i, p in enumerate(placements) if p.first >= at and p.last > p.first]
         chosen = data.draw(st.sampled_from(longer))
         end = placements[chosen].last - 1
         placements[chosen] = dataclasses.replace(placements[chosen], last=end)
-    damaged = dataclasses.replace(made, steps=tuple(steps), placements=tuple(placements))
+    damaged = dataclasses.replace(memory_plan, steps=tuple(steps), placements=tuple(placements))
     with pytest.raises(VerifyError):
         verify_plan(damaged)
 
@@ -259,21 +263,21 @@ def test_marked_values_are_kept_and_fusion_does_not_see_them():
     schedules = [fuse(pipeline("O1")(graph)) for graph in (plain, marked)]
     assert len(schedules[0].steps) == len(schedules[1].steps)
     assert schedules[0].kernels == schedules[1].kernels
-    kept = {b.name for b in schedules[1].buffers if b.retained}
-    assert len(kept) == 3
+    retained = {b.name for b in schedules[1].buffers if b.retained}
+    assert len(retained) == 3
     assert not any(b.retained for b in schedules[0].buffers)
     again = []
     planner = Planner(schedules[1])
-    for made in [
+    for memory_plan in [
         *(p for p, _ in planner.front({"batch": 500})),
         *(plan(schedules[1], {"batch": 500}, policy=policy) for policy in POLICIES),
     ]:
-        judged(made)
-        assert all(sum(p.buffer == name for p in made.placements) == 1 for name in kept)
-        again += [r.step for r in repeated_steps(made)]
+        verify(memory_plan)
+        assert all(sum(p.buffer == name for p in memory_plan.placements) == 1 for name in retained)
+        again += [r.step for r in repeated_steps(memory_plan)]
     assert again
-    stored = {b.name for b in stored_buffers(made)}
-    assert kept <= stored
+    stored = {b.name for b in stored_buffers(memory_plan)}
+    assert retained <= stored
 
 
 # -- reports --------------------------------------------------------------------------------------
@@ -282,13 +286,13 @@ def test_marked_values_are_kept_and_fusion_does_not_see_them():
 def test_the_table_names_lines_bytes_and_costs():
     f = sg.compile(chain_of(12), checkpoint="recompute", threads=1)
     text = f.explain(batch=500)
-    made = f.plan(batch=500)
-    assert memory_table(made) in text
-    assert f"arena: {made.peak_bytes} bytes at batch=500" in text
+    memory_plan = f.plan(batch=500)
+    assert memory_table(memory_plan) in text
+    assert f"arena: {memory_plan.peak_bytes} bytes at batch=500" in text
     assert "h = sg.tanh(h @ weights[-1])" in text or "test_remat.py" in text
-    assert f"computed again: {runs(made).total() - len(f.schedule.steps)} runs" in text
+    assert f"computed again: {runs(memory_plan).total() - len(f.schedule.steps)} runs" in text
     assert "stored from forward to backward" in text
     with pytest.raises(sg.errors.GraphError):
         _ = f.peak_bytes
     f.run({"x": np.zeros((500, 16), "float32")})
-    assert f.memory.arena == f.peak_bytes == made.peak_bytes
+    assert f.memory.arena == f.peak_bytes == memory_plan.peak_bytes

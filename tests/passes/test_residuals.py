@@ -1,4 +1,4 @@
-"""What crosses from forward to backward: cheap producers run again there, for nothing."""
+"""Values saved from forward for backward: cheap producers run again there, for nothing."""
 
 import numpy as np
 import pytest
@@ -40,15 +40,15 @@ def square(h):
 
 def test_factors_are_computed_again_from_what_they_are_made_of():
     graph = product(square)
-    after, hits = Residuals().apply(graph)
-    verify_graph(after)
+    rewritten, hits = Residuals().apply(graph)
+    verify_graph(rewritten)
     assert hits == {"residuals": 3}  # h + 1, 2 h, 2 h - 3, all from h
-    before, now = crossing(graph, n=64), crossing(after, n=64)
-    assert before[0] == now[0]
+    saved_before, now = crossing(graph, n=64), crossing(rewritten, n=64)
+    assert saved_before[0] == now[0]
     # The activation crosses for dv, the second product for the loss; beside them the factors, or h.
     array = 64 * 8 * 4
-    assert (before[1], now[1]) == (4 * array, 3 * array)
-    assert now[2] < before[2]
+    assert (saved_before[1], now[1]) == (4 * array, 3 * array)
+    assert now[2] < saved_before[2]
 
 
 def swiglu(h):
@@ -81,15 +81,15 @@ def test_an_activation_keeps_what_it_is_of_and_its_result(name):
     loss = sg.square(ACTIVATIONS[name](x @ w + b) @ v).sum()
     grads = dict(zip(("dw", "db", "dv"), sg.grad(loss, [w, b, v]), strict=True))
     graph = pipeline(SETTLED)(sg.Graph({"loss": loss, **grads}))
-    after = Residuals()(graph)
-    before, now = crossing(graph, n=64), crossing(after, n=64)
+    rewritten = Residuals()(graph)
+    saved_before, now = crossing(graph, n=64), crossing(rewritten, n=64)
     array = 64 * int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
-    assert now[0] == before[0]
-    assert now[1] <= most * array < before[1]
-    assert now[2] < before[2]
+    assert now[0] == saved_before[0]
+    assert now[1] <= most * array < saved_before[1]
+    assert now[2] < saved_before[2]
     feeds = {"x": rng.normal(size=(5, *shape[1:])).astype(dtype)}
     expected, actual = (sg.compile(graph, pipeline=p).run(feeds) for p in ("dce", "residuals"))
-    assert all(same_bytes(actual[each], array) for each, array in expected.items())
+    assert all(same_bytes(actual[name], array) for name, array in expected.items())
 
 
 def recurrence(steps, width=4):

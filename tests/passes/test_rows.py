@@ -38,8 +38,11 @@ def test_softmax_is_one_kernel_and_its_gradient_another():
     assert len(kernels({"y": y, "dx": sg.vjp(y, x, ct)})) == 1
     w = sg.parameter("w", np.ones((100, 30), "f4"))
     loss = sg.sum(sg.square(y @ w))
-    made = kernels({"loss": loss, "dx": sg.grad(loss, x)})
-    assert [stages(kernel).count(Map) for kernel in made if stages(kernel).count(Map) > 1] == [3, 2]
+    fused = kernels({"loss": loss, "dx": sg.grad(loss, x)})
+    assert [stages(kernel).count(Map) for kernel in fused if stages(kernel).count(Map) > 1] == [
+        3,
+        2,
+    ]
 
 
 def test_the_gradient_of_a_layer_norm_is_one_kernel_and_two_that_combine():
@@ -47,10 +50,10 @@ def test_the_gradient_of_a_layer_norm_is_one_kernel_and_two_that_combine():
     gain, bias = (x_of(64, name=name) for name in "gb")
     y = sg.nn.layer_norm(x, gain, bias)
     slopes = sg.vjp(y, [x, gain, bias], ct)
-    both, *combining = kernels({"y": y, **dict(zip("abc", slopes, strict=True))})
-    assert both.grouped == 1
+    combined, *combining = kernels({"y": y, **dict(zip("abc", slopes, strict=True))})
+    assert combined.grouped == 1
     assert [stages(kernel) for kernel in combining] == [[Columns], [Columns]]
-    assert both.text.count("column sum") == 2
+    assert combined.text.count("column sum") == 2
     backward, *_ = kernels(dict(zip("abc", slopes, strict=True)))
     assert backward.text.count("column sum") == 2
     assert "scratch" in backward.text
@@ -63,12 +66,12 @@ ROWS = sg.dim("rows", hint=500)
 
 
 def scratch_of(graph):
-    """Of each step, how many operands it spreads out."""
-    found = []
+    """Count the operands that each step copies to scratch."""
+    counts = []
     for step in sg.compile(graph).schedule.steps:
         assert isinstance(step, KernelStep)
-        found.append(sum(operand.mode == "scratch" for operand in step.kernel.operands))
-    return found
+        counts.append(sum(operand.mode == "scratch" for operand in step.kernel.operands))
+    return counts
 
 
 def operand(name, form, length, dtype):
@@ -96,10 +99,10 @@ def operand(name, form, length, dtype):
 )
 @settings(max_examples=24, deadline=None)
 def test_folded_maps_have_the_bytes_of_single_operations(forms, length, dtype, seed):
-    made = [operand(f"x{k}", f, length, dtype) for k, f in enumerate(["whole", *forms])]
-    pairs = zip(made[1:], forms, strict=True)
+    operands = [operand(f"x{k}", f, length, dtype) for k, f in enumerate(["whole", *forms])]
+    pairs = zip(operands[1:], forms, strict=True)
     values = [value.T if form == "transposed" else value for (value, _), form in pairs]
-    total = made[0][0]
+    total = operands[0][0]
     for value in values:
         total = sg.where(total, value, total) if dtype == "bool" else total * value + total
     later = total if dtype in ("bool", "int32") else sg.tanh(total)
@@ -107,7 +110,7 @@ def test_folded_maps_have_the_bytes_of_single_operations(forms, length, dtype, s
     f, unfused = sg.compile(graph), sg.compile(graph, fuse=False)
     random = np.random.default_rng(seed)
     for rows in (1, 127, 129, int(random.integers(2, 400))):
-        shapes = [[rows if n is ROWS else n for n in shape] for _, shape in made]
+        shapes = [[rows if n is ROWS else n for n in shape] for _, shape in operands]
         arrays = [(random.normal(size=shape) * 4).astype(dtype) for shape in shapes]
         feeds = {f"x{k}": array for k, array in enumerate(arrays)}
         assert_same(f.run(feeds), unfused.run(feeds), rows)

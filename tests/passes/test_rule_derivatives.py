@@ -16,10 +16,10 @@ from passes.rewrite import holes, rule
 from passes.rules.tables import RULES
 from staticgrad.autodiff.reverse import pull_back
 from tests.helpers.limits import finfo
-from tests.passes.test_rules import STEEP, _closed, attempts
+from tests.passes.test_rules import STEEP, _pattern_builder, attempts
 from tests.passes.true_values import true_values
 
-KEEPING = [name for name, each in RULES.items() if each.kind != "stable"]
+KEEPING = [name for name, rule in RULES.items() if rule.kind != "stable"]
 
 
 def slopes(graph, feeds):
@@ -27,10 +27,10 @@ def slopes(graph, feeds):
     value = graph["output"]
     leaves = [leaf for leaf in graph.inputs if leaf.dtype.is_float]
     weights = (np.cos(np.arange(int(np.prod(value.shape)))) + 1.5).reshape(value.shape)
-    found = sg.grad(value, leaves, weights.astype(value.dtype.numpy), allow_disconnected=True)
-    own = {leaf.node.op.label: g for leaf, g in zip(leaves, found, strict=True)}
+    gradients = sg.grad(value, leaves, weights.astype(value.dtype.numpy), allow_disconnected=True)
+    by_label = {leaf.node.op.label: g for leaf, g in zip(leaves, gradients, strict=True)}
     with np.errstate(all="ignore"):
-        return sg.evaluate(sg.Graph(own, inputs=graph.inputs), feeds) if own else {}
+        return sg.evaluate(sg.Graph(by_label, inputs=graph.inputs), feeds) if by_label else {}
 
 
 def modest(feeds):
@@ -44,16 +44,16 @@ def modest(feeds):
     }
 
 
-def differences(each):
-    """Where both sides were differentiated: (elements compared, the first program that differs)."""
+def differences(rule):
+    """Compare derivatives of both sides: (elements compared, first program that differs)."""
     compared = 0
-    for before, after, hits, adversarial in attempts(each):
-        if not hits or not before["output"].dtype.is_float:
+    for graph, rewritten, hits, adversarial in attempts(rule):
+        if not hits or not graph["output"].dtype.is_float:
             continue
         for feeds in (adversarial, modest(adversarial)):
-            expected, actual = slopes(before, feeds), slopes(after, feeds)
+            expected, actual = slopes(graph, feeds), slopes(rewritten, feeds)
             for name, array in expected.items():
-                known = np.isfinite(array) | (np.isnan(array) & (each.kind == "exact"))
+                compared_elements = np.isfinite(array) | (np.isnan(array) & (rule.kind == "exact"))
                 compared += int(np.isfinite(array).sum())
                 limits = finfo(array.dtype)
                 with np.errstate(all="ignore"):
@@ -62,61 +62,61 @@ def differences(each):
                         actual[name],
                         array,
                         rtol=32 * limits.eps,
-                        atol=limits.tiny + (each.kind == "value") * 64 * limits.eps * top,
+                        atol=limits.tiny + (rule.kind == "value") * 64 * limits.eps * top,
                         equal_nan=True,
                     )
-                if not near[known].all():
-                    told = f"d/d{name}: {array} became {actual[name]}"
-                    return compared, f"{told}\n{before}\n{feeds}"
+                if not near[compared_elements].all():
+                    difference = f"d/d{name}: {array} became {actual[name]}"
+                    return compared, f"{difference}\n{graph}\n{feeds}"
     return compared, ""
 
 
 @pytest.mark.thinned(35)
 @pytest.mark.parametrize("name", KEEPING)
 def test_both_sides_have_one_derivative(name):
-    each = RULES[name]
-    compared, difference = differences(each)
+    rule = RULES[name]
+    compared, difference = differences(rule)
     assert not difference, difference
-    tried = any(hits and b["output"].dtype.is_float for b, _, hits, _ in attempts(each))
-    assert compared or not tried or not_differentiable(each), "nothing was compared"
+    tried = any(hits and b["output"].dtype.is_float for b, _, hits, _ in attempts(rule))
+    assert compared or not tried or not_differentiable(rule), "nothing was compared"
 
 
-def not_differentiable(each):
-    """Whether the op at the top passes no gradient on: there is nothing to lose."""
-    return not each.pattern.op_class.differentiable
+def not_differentiable(rule):
+    """Return whether the root op passes no gradient on: there is nothing to lose."""
+    return not rule.pattern.op_class.differentiable
 
 
-def written(graph, leaf):
+def gradient_as_written(graph, leaf):
     """The gradient of the formula as it stands, by no stable one: what has to be computed."""
     value = graph["output"]
     seed = sg.broadcast_to(sg.constant(1.0, value.dtype), value.shape)
-    (found,) = pull_back([(value, seed)], [leaf])
-    return found
+    (gradient,) = pull_back([(value, seed)], [leaf])
+    return gradient
 
 
 @pytest.mark.thinned(5)
-@pytest.mark.parametrize("name", [n for n, each in RULES.items() if each.kind == "stable"])
+@pytest.mark.parametrize("name", [n for n, rule in RULES.items() if rule.kind == "stable"])
 def test_what_a_stable_rule_applies_to_has_true_derivatives(name):
     """Against the gradient of the formula as written, with 800 digits."""
-    each = RULES[name]
-    for build in each.examples or (_closed(each),):
+    rule = RULES[name]
+    for build in rule.examples or (_pattern_builder(rule),):
         names = list(inspect.signature(build).parameters)
         inputs = [sg.input(n, (6, 3), "float64") for n in names]
         graph = CommonSubexpressions()(sg.Graph(build(*inputs), inputs=inputs))
         feeds = {n: np.roll(STEEP, 7 * k).reshape(6, 3) * 8.0 for k, n in enumerate(names)}
         for leaf in graph.inputs:
-            raw = written(graph, leaf)
+            raw = gradient_as_written(graph, leaf)
             if raw is None:
                 continue
             truth = true_values(sg.Graph(raw, inputs=graph.inputs), feeds)
             slope = sg.grad(graph["output"].sum(), leaf)
-            after = pipeline("O0")(sg.Graph(slope, inputs=graph.inputs))
-            actual = sg.evaluate(after, feeds)["output"]
-            known = np.isfinite(truth)
+            optimized = pipeline("O0")(sg.Graph(slope, inputs=graph.inputs))
+            actual = sg.evaluate(optimized, feeds)["output"]
+            finite = np.isfinite(truth)
             if graph["output"].shape == leaf.shape:
-                known &= np.isfinite(true_values(graph, feeds))  # inside the domain
-            assert known.any()
-            np.testing.assert_allclose(actual[known], truth[known], rtol=1e-13, atol=1e-14)
+                finite &= np.isfinite(true_values(graph, feeds))  # inside the domain
+            assert finite.any()
+            np.testing.assert_allclose(actual[finite], truth[finite], rtol=1e-13, atol=1e-14)
 
 
 x, y = holes("x y")

@@ -51,12 +51,12 @@ def values(dtype, shape, turn):
     return np.roll(np.resize(pool, max(count, len(pool))), turn * 5 + turn)[:count].reshape(shape)
 
 
-def programs(each, dtype, shape):
+def programs(rule, dtype, shape):
     """The programs that the rule is tried on: (value, feeds)."""
-    builders = each.examples or (_closed(each),)
+    builders = rule.examples or (_pattern_builder(rule),)
     for build in builders:
         names = list(inspect.signature(build).parameters)
-        bools = {t.name for t in subterms(each.pattern) if isinstance(t, Hole) and t.dtype.is_bool}
+        bools = {t.name for t in subterms(rule.pattern) if isinstance(t, Hole) and t.dtype.is_bool}
         kinds = {n: "bool" if n in bools else dtype for n in names}
         for turns in itertools.product(range(3), repeat=len(names) - 1):
             feeds = {
@@ -66,77 +66,79 @@ def programs(each, dtype, shape):
             yield build(*inputs), feeds
 
 
-def _closed(each):
+def _pattern_builder(rule):
     """The pattern itself, as a function of what is in its holes."""
-    assert all(t.op is not None for t in subterms(each.pattern) if isinstance(t, Applied)), (
-        f"rule {each.name!r} leaves attributes open: give it examples that it applies to"
+    assert all(t.op is not None for t in subterms(rule.pattern) if isinstance(t, Applied)), (
+        f"rule {rule.name!r} leaves attributes open: give it examples that it applies to"
     )
-    names = sorted({t.name for t in subterms(each.pattern) if isinstance(t, Hole)})
+    names = sorted({t.name for t in subterms(rule.pattern) if isinstance(t, Hole)})
 
-    def build(*given):
-        return substitute(each.pattern, dict(zip(names, given, strict=True)))
+    def build(*operands):
+        return substitute(rule.pattern, dict(zip(names, operands, strict=True)))
 
     parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
     build.__signature__ = inspect.Signature(parameters)
     return build
 
 
-def attempts(each):
+def attempts(rule):
     """Every program that can be built for the rule, rewritten by it: (before, after, feeds)."""
     for dtype in DTYPES:
         for shape in SHAPES.values():
             try:
-                built = list(programs(each, dtype, shape))
+                built = list(programs(rule, dtype, shape))
             except (StaticgradError, TypeError):
                 continue  # the ops of the rule take other dtypes or shapes
             for value, feeds in built:
                 used = {i.node.op.label for i in sg.Graph(value).inputs}
                 graph = CommonSubexpressions()(sg.Graph(value))
-                after, hits = rewrite(graph, [each])
-                yield graph, after, hits, {n: a for n, a in feeds.items() if n in used}
+                rewritten, hits = rewrite(graph, [rule])
+                yield graph, rewritten, hits, {n: a for n, a in feeds.items() if n in used}
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_keeps_what_it_promises(name):
-    each, applied = RULES[name], 0
-    for before, after, hits, feeds in attempts(each):
+    rule, applied = RULES[name], 0
+    for graph, rewritten, hits, feeds in attempts(rule):
         applied += bool(hits)
-        verify_graph(after)
-        kept = {i.node.op.label for i in after.inputs}
-        assert kept == set(feeds)
-        one, two = sg.evaluate(before, feeds), sg.evaluate(after, feeds)
-        if each.kind == "exact":
-            assert same_bytes(one["output"], two["output"]), f"\n{before}\n{after}\n{feeds}"
+        verify_graph(rewritten)
+        inputs = {i.node.op.label for i in rewritten.inputs}
+        assert inputs == set(feeds)
+        expected, actual = sg.evaluate(graph, feeds), sg.evaluate(rewritten, feeds)
+        if rule.kind == "exact":
+            assert same_bytes(expected["output"], actual["output"]), (
+                f"\n{graph}\n{rewritten}\n{feeds}"
+            )
     assert applied, f"rule {name!r} applied to none of its own examples"
 
 
-def size_programs(each):
+def size_programs(rule):
     """The programs of a rule with every axis of 0, of 1, and named, and others made of them."""
-    builders = each.examples or (_closed(each),)
-    dtype = next(d for d in ("float64", "int64", "bool") if np.dtype(d).kind in each.dtypes)
-    bools = {t.name for t in subterms(each.pattern) if isinstance(t, Hole) and t.dtype.is_bool}
+    builders = rule.examples or (_pattern_builder(rule),)
+    dtype = next(d for d in ("float64", "int64", "bool") if np.dtype(d).kind in rule.dtypes)
+    bools = {t.name for t in subterms(rule.pattern) if isinstance(t, Hole) and t.dtype.is_bool}
     for build in builders:
         names = list(inspect.signature(build).parameters)
         for shape in SIZES:
             ones = itertools.product(*({extent, 1} for extent in shape))
-            for other in dict.fromkeys((shape, *(ones if len(names) > 1 else ()))):
-                shapes = [shape, *[other] * (len(names) - 1)]
+            for partner in dict.fromkeys((shape, *(ones if len(names) > 1 else ()))):
+                shapes = [shape, *[partner] * (len(names) - 1)]
                 inputs = [
-                    sg.input(n, own, "bool" if n in bools else dtype)
-                    for n, own in zip(names, shapes, strict=True)
+                    sg.input(n, extents, "bool" if n in bools else dtype)
+                    for n, extents in zip(names, shapes, strict=True)
                 ]
                 try:
                     graph = sg.Graph(build(*inputs), inputs=inputs)
                 except (StaticgradError, TypeError):
                     continue  # the rule takes other shapes or dtypes
-                yield from filter(None, [graph, *resized(graph)])
+                yield from filter(None, [graph, *resize_literals(graph)])
 
 
 #: Axes of 0, of 1, of more, and named.
 SIZES = [*itertools.product((0, 1, 4, "n"), (0, 1, 3, "m")), (), (0,), (1,), (8,), ("n",)]
 
 
-def resized(graph):
+def resize_literals(graph):
     """The graph with each literal size of its ops 0, 1 or named; and with reshapes of nothing.
 
     A value without elements may be reshaped to any shape without elements.
@@ -147,16 +149,16 @@ def resized(graph):
     changed = [graph]
     for literal, new in itertools.product(literals - {0, 1}, (0, 1, sg.dim("m"))):
         changed.append(rebuilt(graph, lambda op, old=literal, new=new: of_sizes(op, old, new)))
-    changed = [each for each in changed if each is not None]
+    changed = [variant for variant in changed if variant is not None]
     yield from changed[1:]
-    for each in changed:
-        for node in each.nodes:
+    for variant in changed:
+        for node in variant.nodes:
             if isinstance(node.op, Reshape) and 0 in node.op.shape:
                 for axis, extent in enumerate(node.op.shape):
-                    other = (*node.op.shape[:axis], extent + 1, *node.op.shape[axis + 1 :])
-                    if 0 in other:
-                        expected = node.op, Reshape(other)
-                        yield rebuilt(each, lambda op, of=expected: of[1] if op is of[0] else op)
+                    shape = (*node.op.shape[:axis], extent + 1, *node.op.shape[axis + 1 :])
+                    if 0 in shape:
+                        expected = node.op, Reshape(shape)
+                        yield rebuilt(variant, lambda op, of=expected: of[1] if op is of[0] else op)
 
 
 def sizes_of(op):
@@ -184,7 +186,7 @@ def rebuilt(graph, change):
     return sg.Graph(outputs, inputs=graph.inputs)
 
 
-def fed(graph, n, m):
+def make_feeds(graph, n, m):
     """Ordinary values for the inputs, whose named sizes are ``n`` and ``m``."""
     random = np.random.default_rng(7)
     feeds = {}
@@ -201,28 +203,30 @@ def fed(graph, n, m):
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_holds_at_sizes_of_0_and_1(name):
     """Sizes are literal and named; a rule asks for no condition that the program does not have."""
-    each, applied = RULES[name], 0
-    for before in size_programs(each):
-        graph = CommonSubexpressions()(before)
-        after, hits = rewrite(graph, [each])
+    rule, applied = RULES[name], 0
+    for program in size_programs(rule):
+        graph = CommonSubexpressions()(program)
+        rewritten, hits = rewrite(graph, [rule])
         if not hits:
             continue
         applied += 1
-        verify_graph(after)
-        numbers = [(0, 0), (0, 1), (1, 0), (1, 1), (4, 3), (2, 5)] if before.sizes else [(0, 0)]
+        verify_graph(rewritten)
+        numbers = [(0, 0), (0, 1), (1, 0), (1, 1), (4, 3), (2, 5)] if program.sizes else [(0, 0)]
         for n, m in numbers:
-            sizes = {k: v for k, v in (("n", n), ("m", m)) if k in before.sizes}
-            feeds = fed(before, n, m)
+            sizes = {k: v for k, v in (("n", n), ("m", m)) if k in program.sizes}
+            feeds = make_feeds(program, n, m)
             try:
-                one = sg.evaluate(before, feeds, sizes=sizes)["output"]
+                expected = sg.evaluate(program, feeds, sizes=sizes)["output"]
             except FeedError:
                 continue  # the program itself excludes these sizes
-            two = sg.evaluate(after, feeds, sizes=sizes)["output"]
-            assert one.dtype == two.dtype
-            if each.kind == "exact":
-                assert same_bytes(one, two), f"\n{before}\n{after}\n{feeds}"
+            actual = sg.evaluate(rewritten, feeds, sizes=sizes)["output"]
+            assert expected.dtype == actual.dtype
+            if rule.kind == "exact":
+                assert same_bytes(expected, actual), f"\n{program}\n{rewritten}\n{feeds}"
             else:
-                np.testing.assert_allclose(two, one, 1e-9, 1e-12, err_msg=f"{before}\n{after}")
+                np.testing.assert_allclose(
+                    actual, expected, 1e-9, 1e-12, err_msg=f"{program}\n{rewritten}"
+                )
     assert applied, f"rule {name!r} applied nowhere"
 
 
@@ -245,9 +249,9 @@ ABSOLUTE = dict.fromkeys(
 )
 def test_a_stable_rule_comes_closer(name, dtype):
     """Both sides against the left one with 800 digits; what is finite in truth stays so."""
-    each = RULES[name]
+    rule = RULES[name]
     scale = 1.0 if dtype == "float32" else 8.0
-    for build in each.examples or (_closed(each),):
+    for build in rule.examples or (_pattern_builder(rule),):
         names = list(inspect.signature(build).parameters)
         graph = CommonSubexpressions()(
             sg.Graph(build(*(sg.input(n, (6, 3), dtype) for n in names)))
@@ -257,39 +261,39 @@ def test_a_stable_rule_comes_closer(name, dtype):
             for k, n in enumerate(names)
             if n in _labels(graph)
         }
-        after, hits = rewrite(graph, [each])
+        rewritten, hits = rewrite(graph, [rule])
         assert hits, "it does not apply to its own example"
         truth = true_values(graph, feeds)
         limits = finfo(dtype)
-        known = np.isfinite(truth) & (np.abs(truth) < limits.max)
-        assert known.any()
+        finite = np.isfinite(truth) & (np.abs(truth) < limits.max)
+        assert finite.any()
         with np.errstate(invalid="ignore"):
             was, now = (
-                np.abs(sg.evaluate(side, feeds)["output"].astype("float64") - truth)[known]
-                for side in (graph, after)
+                np.abs(sg.evaluate(side, feeds)["output"].astype("float64") - truth)[finite]
+                for side in (graph, rewritten)
             )
-        near = 8 * limits.eps * np.abs(truth[known]) + limits.tiny
+        near = 8 * limits.eps * np.abs(truth[finite]) + limits.tiny
         assert np.isfinite(now).all()
         assert ((now <= was) | np.isnan(was) | (now <= near)).all()
         rounding = ABSOLUTE.get(name, 0.0) * limits.eps
-        assert (now <= 64 * limits.eps * np.abs(truth[known]) + limits.tiny + rounding).all()
+        assert (now <= 64 * limits.eps * np.abs(truth[finite]) + limits.tiny + rounding).all()
 
 
 @pytest.mark.parametrize("name", [n for n, r in RULES.items() if r.kind == "value"])
 def test_a_value_rule_stays_near(name):
     """Ordinary numbers in float64: what rounding explains, relative to the largest summand."""
-    each = RULES[name]
+    rule = RULES[name]
     random = np.random.default_rng(5)
-    for build in each.examples or (_closed(each),):
+    for build in rule.examples or (_pattern_builder(rule),):
         names = list(inspect.signature(build).parameters)
         graph = CommonSubexpressions()(
             sg.Graph(build(*(sg.input(n, (6, 3), "float64") for n in names)))
         )
         feeds = {n: random.normal(size=(6, 3)) for n in names if n in _labels(graph)}
-        after, hits = rewrite(graph, [each])
+        rewritten, hits = rewrite(graph, [rule])
         assert hits, "it does not apply to its own example"
-        one, two = (sg.evaluate(side, feeds)["output"] for side in (graph, after))
-        np.testing.assert_allclose(two, one, rtol=1e-13, atol=1e-13)
+        expected, actual = (sg.evaluate(side, feeds)["output"] for side in (graph, rewritten))
+        np.testing.assert_allclose(actual, expected, rtol=1e-13, atol=1e-13)
 
 
 def _labels(graph):
@@ -308,11 +312,13 @@ def _labels(graph):
 )
 def test_a_wrong_rule_is_caught(wrong, kind):
     left, right = wrong(*holes("x y"))
-    each = rule("wrong", left, right)
+    wrong_rule = rule("wrong", left, right)
     differences = [
-        before
-        for before, after, _, feeds in attempts(each)
-        if not same_bytes(sg.evaluate(before, feeds)["output"], sg.evaluate(after, feeds)["output"])
+        graph
+        for graph, rewritten, _, feeds in attempts(wrong_rule)
+        if not same_bytes(
+            sg.evaluate(graph, feeds)["output"], sg.evaluate(rewritten, feeds)["output"]
+        )
     ]
     assert differences, kind
 
@@ -329,18 +335,18 @@ def test_a_cast_between_stays_where_it_changes_a_number(between, final):
         data = np.array([ends.min, max(ends.min, -1), 0, 1, 2, ends.max], first)
         x = sg.input("x", data.shape, first)
         graph = sg.Graph(Cast(as_dtype(final))(Cast(as_dtype(between))(x)))
-        after, _ = rewrite(graph, [RULES["cast-of-widening-cast"], RULES["cast-to-itself"]])
-        one, two = (sg.evaluate(side, {"x": data})["output"] for side in (graph, after))
-        assert same_bytes(one, two), f"{first} to {between} to {final}"
+        rewritten, _ = rewrite(graph, [RULES["cast-of-widening-cast"], RULES["cast-to-itself"]])
+        expected, actual = (sg.evaluate(side, {"x": data})["output"] for side in (graph, rewritten))
+        assert same_bytes(expected, actual), f"{first} to {between} to {final}"
 
 
 def test_rules_that_undo_each_other_are_named():
     x, y = holes("x y")
     graph = sg.Graph(sg.input("a", (3,)) - sg.input("b", (3,)))
-    there = rule("there", x - y, x + (-y))
+    forth = rule("there", x - y, x + (-y))
     back = rule("back", x + (-y), x - y)
     with pytest.raises(PipelineError, match="without end: there, back"):
-        rewrite(graph, [there, back])
+        rewrite(graph, [forth, back])
 
 
 def test_a_rule_may_not_change_the_type():
@@ -358,8 +364,8 @@ def test_a_number_is_matched_bit_for_bit_wherever_it_is_repeated():
     for zero in zeros:
         assert rewrite(sg.Graph(a - zero), [RULES["subtract-zero"]])[1]
         assert not rewrite(sg.Graph(a + zero), [RULES["add-minus-zero"]])[1]
-    for other in (-0.0, np.array([0.0, 0.0, 1.0], "f4"), np.zeros((0, 1, 1), "f4")):
-        assert not rewrite(sg.Graph(a - other), [RULES["subtract-zero"]])[1]
+    for operand in (-0.0, np.array([0.0, 0.0, 1.0], "f4"), np.zeros((0, 1, 1), "f4")):
+        assert not rewrite(sg.Graph(a - operand), [RULES["subtract-zero"]])[1]
 
 
 def test_the_limit_stops_between_two_rewrites():
@@ -368,8 +374,8 @@ def test_the_limit_stops_between_two_rewrites():
         value = sg.negative(-value)
     graph = sg.Graph(value)
     seen = []
-    after, hits = rewrite(graph, [RULES["negate-twice"]], limit=1, watch=seen.append)
-    assert (len(after.nodes), hits, len(seen)) == (7, {"negate-twice": 1}, 1)
+    rewritten, hits = rewrite(graph, [RULES["negate-twice"]], limit=1, watch=seen.append)
+    assert (len(rewritten.nodes), hits, len(seen)) == (7, {"negate-twice": 1}, 1)
     assert seen[0].rule is RULES["negate-twice"]
     assert re.fullmatch(r"test_rules.py:\d+: negate-twice: neg.*-> x \(exact\)", str(seen[0]))
     assert rewrite(graph, [RULES["negate-twice"]], limit=0)[0] is graph
@@ -398,8 +404,8 @@ GIVEN = {
 
 @pytest.mark.parametrize("kind", GIVEN)
 def test_what_is_no_value_of_the_type_is_refused(kind):
-    given = GIVEN[kind]
-    wrong = rule("wrong", x * y, lambda match: given)
+    replacement = GIVEN[kind]
+    wrong = rule("wrong", x * y, lambda match: replacement)
     with pytest.raises(PipelineError, match=rf"'wrong' puts {re.escape(kind)}.* in the place of"):
         rewrite(product(), [wrong])
 
@@ -426,9 +432,9 @@ def test_a_number_that_it_can_hold_is_taken(number, dtype):
     assert sg.evaluate(graph, {"a": ones, "b": ones})["output"].tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("given", [None, 1, "yes", np.ones(3), product()["output"]])
-def test_a_condition_without_a_truth_is_refused(given):
-    unsure = rule("unsure", x * y, x, where=lambda match: given)
+@pytest.mark.parametrize("condition", [None, 1, "yes", np.ones(3), product()["output"]])
+def test_a_condition_without_a_truth_is_refused(condition):
+    unsure = rule("unsure", x * y, x, where=lambda match: condition)
     with pytest.raises(PipelineError, match=r"'unsure': its condition gives .* not True or False"):
         rewrite(product(), [unsure])
 
@@ -451,15 +457,15 @@ def test_common_factors_of_products_keep_which_operand_is_transposed(first, seco
     """Capitals are transposed matrices: AB is a.T @ b.T."""
     random = np.random.default_rng(8)
     feeds = {name: random.normal(size=(9, 9)) for name in "abc"}
-    given = {name: sg.input(name, (9, 9), "float64") for name in feeds}
+    inputs = {name: sg.input(name, (9, 9), "float64") for name in feeds}
 
     def product(names, of):
         left, right = (of[n] if n in of else of[n.lower()].T for n in names)
         return left @ right
 
-    total = product(first, given) + product(second, given)
-    after = pipeline("O2")(sg.Graph({"total": total}, inputs=list(given.values())))
+    total = product(first, inputs) + product(second, inputs)
+    optimized = pipeline("O2")(sg.Graph({"total": total}, inputs=list(inputs.values())))
     want = product(first, feeds) + product(second, feeds)
-    assert np.abs(sg.evaluate(after, feeds)["total"] - want).max() < 1e-12
+    assert np.abs(sg.evaluate(optimized, feeds)["total"] - want).max() < 1e-12
     has_common = first[0] == second[0] or first[1] == second[1]
-    assert str(after).count("= matmul") == (1 if has_common else 2)
+    assert str(optimized).count("= matmul") == (1 if has_common else 2)

@@ -47,7 +47,7 @@ def test_loads_and_limits_are_those_of_the_schedule(name):
     search = BudgetSearch(abstract.net, 0)
     for order in problem.orders:
         search.begin_with(abstract.ops(order))
-    for sequence in (*proposals, *(abstract.steps(each.ops) for each in search.run())):
+    for sequence in (*proposals, *(abstract.steps(sub_order.ops) for sub_order in search.run())):
         assert problem.repeats.fault(sequence) is None
         ops = abstract.ops(sequence)
         assert [*abstract.steps(ops)] == [*sequence]
@@ -77,7 +77,7 @@ def test_a_front_of_few_steps_depends_little_on_chance(seed):
         h = h + sg.nn.gelu(normed @ weight(64, 128)) @ weight(128, 64)
     loss = sg.square(h).mean()
     graph = sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, weights))
-    search = searched(graph, seed, 800_000)
+    search = begin_search(graph, seed, 800_000)
     actual = search.run()
     for share, most in ((0.33, 1.22), (0.285, 1.28)):
         assert least_cost(actual, share) < most * search.net.total
@@ -92,17 +92,19 @@ def test_the_list_of_plans_has_what_budgets_find(monkeypatch):
     planner = Planner(fuse(pipeline("O1")(sg.Graph({"loss": model.loss}, updates))))
     sizes = {"batch": BATCH}
     listed = planner.front(sizes)
-    for made, _ in listed:
-        verify_plan(made)
-    heights = [made.peak_bytes for made, _ in listed]
+    for memory_plan, _ in listed:
+        verify_plan(memory_plan)
+    heights = [memory_plan.peak_bytes for memory_plan, _ in listed]
     assert heights == sorted(heights, reverse=True)
     for k in range(16):
         planner.budget = budget = heights[0] - (heights[0] - heights[-1]) * k // 15
-        quickest = min(seconds for made, seconds in listed if made.peak_bytes <= budget)
+        quickest = min(
+            seconds for memory_plan, seconds in listed if memory_plan.peak_bytes <= budget
+        )
         assert quickest <= plan_seconds(planner.plan(sizes)) + 0.02 * listed[0][1]
 
 
-def searched(graph, seed, effort):
+def begin_search(graph, seed, effort):
     """A search of a step at a batch of 256, with what it begins with; ``effort`` for each op, of
     which tests have less by default."""
     problem = problem_at(256, graph)
@@ -123,10 +125,10 @@ def problem_at(batch, graph):
     return planner._problem(planner.extents.at({"batch": batch}), frozenset())
 
 
-def least_cost(found, share):
+def least_cost(front, share):
     """The cost of the cheapest within a share of the bytes of an order."""
-    top = max(each.load for each in found)
-    return min(each.cost for each in found if each.load <= share * top + 0.5)
+    top = max(candidate.load for candidate in front)
+    return min(candidate.cost for candidate in front if candidate.load <= share * top + 0.5)
 
 
 @pytest.mark.slow
@@ -183,64 +185,64 @@ def trained_layers(weights=8):
     """Layers whose weights are as large as their values at a batch of 16."""
     numbers = np.random.default_rng(0)
     h = sg.input("x", ("batch", 16), "float32")
-    made = []
+    weights_drawn = []
     for i in range(weights):
         start = numbers.standard_normal((16, 16)).astype("float32") / 4
-        made.append(sg.parameter(f"w{i}", start))
-        h = sg.tanh(h @ made[-1])
+        weights_drawn.append(sg.parameter(f"w{i}", start))
+        h = sg.tanh(h @ weights_drawn[-1])
     loss = sg.square(h).mean()
-    return sg.Graph({"loss": loss, "h": h}, sg.optim.SGD(0.1).updates(loss, made))
+    return sg.Graph({"loss": loss, "h": h}, sg.optim.SGD(0.1).updates(loss, weights_drawn))
 
 
 @pytest.fixture
 def searches(monkeypatch):
     """An entry for each search."""
-    found = []
+    floors = []
     begin = search.BudgetSearch.__init__
 
-    def counted(self, net, floor):
-        found.append(floor)
+    def count_search(self, net, floor):
+        floors.append(floor)
         begin(self, net, floor)
 
-    monkeypatch.setattr(search.BudgetSearch, "__init__", counted)
-    return found
+    monkeypatch.setattr(search.BudgetSearch, "__init__", count_search)
+    return floors
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.55, 0.8])
 def test_budgets_are_kept_at_every_batch_by_few_searches(share, searches):
-    whole = Planner(fuse(pipeline("O1")(trained_layers())))
-    one, other = (Planner(whole.schedule) for _ in range(2))
+    unlimited = Planner(fuse(pipeline("O1")(trained_layers())))
+    rising, falling = (Planner(unlimited.schedule) for _ in range(2))
     plans = {}
     for batch in BATCHES:
-        top = whole.plan({"batch": batch}).peak_bytes
-        one.budget = int(top * share)
-        made = plans[batch] = one.plan({"batch": batch})
-        assert made.peak_bytes <= one.budget
-        verify_plan(made)
+        top = unlimited.plan({"batch": batch}).peak_bytes
+        rising.budget = int(top * share)
+        memory_plan = plans[batch] = rising.plan({"batch": batch})
+        assert memory_plan.peak_bytes <= rising.budget
+        verify_plan(memory_plan)
     canonical = {canonical_sizes({"n": n})["n"] for n in BATCHES}
     assert 0 < len(searches) <= 2 * len(canonical)
     for batch in reversed(BATCHES):
-        other.budget = int(whole.plan({"batch": batch}).peak_bytes * share)
-        assert other.plan({"batch": batch}) == plans[batch], batch
+        falling.budget = int(unlimited.plan({"batch": batch}).peak_bytes * share)
+        assert falling.plan({"batch": batch}) == plans[batch], batch
 
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("share", [0.8, 0.7])
 def test_batches_near_canonical_sizes_share_a_search(share, searches):
     schedule = fuse(pipeline("O1")(step("u-shape", *BUDGETED["u-shape"])))
-    whole, one = Planner(schedule), Planner(schedule)
+    unlimited, limited = Planner(schedule), Planner(schedule)
     plans = {}
     for batch in (70, 256, 1000, 512, 256):
         sizes = {"batch": batch}
-        one.budget = int(whole.plan(sizes).peak_bytes * share)
-        made = plans[batch] = one.plan(sizes)
-        verify_plan(made)
-        assert made.peak_bytes <= one.budget
+        limited.budget = int(unlimited.plan(sizes).peak_bytes * share)
+        memory_plan = plans[batch] = limited.plan(sizes)
+        verify_plan(memory_plan)
+        assert memory_plan.peak_bytes <= limited.budget
         assert len(searches) == 1
-    for batch, made in plans.items():  # whatever was planned before
-        budget = int(whole.plan({"batch": batch}).peak_bytes * share)
-        assert Planner(schedule, budget=budget).plan({"batch": batch}) == made
+    for batch, memory_plan in plans.items():  # whatever was planned before
+        budget = int(unlimited.plan({"batch": batch}).peak_bytes * share)
+        assert Planner(schedule, budget=budget).plan({"batch": batch}) == memory_plan
 
 
 @pytest.mark.thinned(2)
@@ -248,9 +250,9 @@ def test_batches_near_canonical_sizes_share_a_search(share, searches):
 def test_plans_do_not_depend_on_what_was_planned_before(workers):
     """A batch of 300 took over what 256, or what 180 had found."""
     schedule = fuse(pipeline("O1")(step("second order", *BUDGETED["second order"])))
-    whole = Planner(schedule)
+    unlimited = Planner(schedule)
     batches = (180, 256, 300)
-    budgets = {batch: int(whole.plan({"batch": batch}).peak_bytes * 0.7) for batch in batches}
+    budgets = {batch: int(unlimited.plan({"batch": batch}).peak_bytes * 0.7) for batch in batches}
 
     def plans(order):
         planner = Planner(schedule, workers=workers)
@@ -281,7 +283,7 @@ def test_a_budget_is_planned_where_canonical_sizes_are_excluded():
 
 
 def _front(problem, monkeypatch):
-    """What the search finds with all of its effort; tests have a part of it."""
+    """Return the search's front with all of its effort; tests have a part of it."""
     monkeypatch.setattr(search, "EFFORT", (900_000, *search.EFFORT[1:]))
     net = Net.of(problem)
     seeking = search.BudgetSearch(net, 0)
@@ -300,8 +302,10 @@ def _front(problem, monkeypatch):
 )
 def test_small_fronts_are_the_optimum_at_every_budget(problem, monkeypatch):
     """Without walks these problems have dearer sequences at some loads, or none."""
-    found = _front(problem, monkeypatch)
-    for upper, cost in zip(found, [*(each.cost for each in found[1:]), None], strict=True):
+    front = _front(problem, monkeypatch)
+    for upper, cost in zip(
+        front, [*(candidate.cost for candidate in front[1:]), None], strict=True
+    ):
         assert optimum(problem, upper.load) == upper.cost
         assert optimum(problem, upper.load - 1) == cost
 
@@ -316,10 +320,10 @@ def test_nothing_is_lost_and_what_is_found_can_run(length, seed):
     for part in range(5, 10):
         ops = descents.descend(order, top * part // 10, SLOPES[0], Random(1), 10_000_000)
         cheapest.add(Candidate(descents.peak, net.cost(ops), tuple(ops)))
-    before = cheapest.members
+    members_before = cheapest.members
     walk(descents, cheapest, 0, Random(1), 20_000_000)
-    assert cheapest.members != before
-    for old in before:
+    assert cheapest.members != members_before
+    for old in members_before:
         new = cheapest.within(old.load)
         assert new is not None
         assert new.cost <= old.cost

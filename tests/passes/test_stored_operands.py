@@ -25,8 +25,8 @@ def test_a_derivative_reads_the_result_of_a_sigmoid_that_is_stored():
     at = np.array([[-30.0, -2.0, 0.0], [1.0, 5.0, 30.0]])
     actual = sg.evaluate(graph, {"x": at})["y"]
     with mpmath.workdps(40):
-        s = [1 / (1 + mpmath.exp(-mpmath.mpf(each))) for each in at.ravel()]
-        truth = np.array([float(each * (1 - each)) for each in s]).reshape(2, 3)
+        s = [1 / (1 + mpmath.exp(-mpmath.mpf(x))) for x in at.ravel()]
+        truth = np.array([float(value * (1 - value)) for value in s]).reshape(2, 3)
     assert np.max(np.abs(actual - truth)) <= 2.0**-52  # an ulp of 1
 
 

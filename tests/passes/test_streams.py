@@ -1,4 +1,4 @@
-"""Which results are written by streaming stores; the bytes are those of other stores."""
+"""Streaming stores: the results that they write, bitwise equal to those of other stores."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ ROWS = sg.dim("rows", hint=1 << 16)
 WIDTH = 264
 
 
-def streamed(graph):
+def count_streaming_stores(graph):
     """The streaming stores in a program's kernels."""
     return str(sg.compile(graph).schedule).count(" stream p")
 
@@ -45,7 +45,7 @@ def test_large_results_are_streamed_with_the_same_bytes(name):
         sg.Graph(form(sg.input("x", (rows, WIDTH), "float32")))
         for rows in (ROWS, sg.dim("rows", hint=64))
     ]
-    assert [*map(streamed, graphs)] == [count, 0]
+    assert [*map(count_streaming_stores, graphs)] == [count, 0]
     f, plain = (sg.compile(graph, threads=2) for graph in graphs)
     random = np.random.default_rng(4)
     for rows in (1, 67):

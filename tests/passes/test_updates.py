@@ -22,7 +22,7 @@ from staticgrad.errors import FeedDTypeError, FeedShapeError, MissingFeedError, 
 from staticgrad.language.ir.verify_schedule import verify_schedule
 from tests.helpers.diagonals import diagonals
 from tests.passes.schedules import run_schedule
-from tests.passes.test_remat import judged
+from tests.passes.test_remat import verify
 
 WIDTH, LAYERS = 8, 6
 
@@ -72,8 +72,8 @@ def averages():
     """A moving average of the new weights."""
     loss, updates = descent()
     slow = {w: sg.parameter(f"slow.{w.name}", w.value) for w in updates}
-    moved = {slow[w]: 0.9 * slow[w] + 0.1 * new[::-1] for w, new in updates.items()}
-    return sg.Graph({"loss": loss}, {**updates, **moved})
+    slow_updates = {slow[w]: 0.9 * slow[w] + 0.1 * new[::-1] for w, new in updates.items()}
+    return sg.Graph({"loss": loss}, {**updates, **slow_updates})
 
 
 def twins():
@@ -107,7 +107,7 @@ IN_PLACE = (counted_rate, scaling_mean, norms, averages, second_look)
 PROGRAMS = (*IN_PLACE, twins, dropped_out)
 
 
-def scheduled(graph, merge=True):
+def schedule_of(graph, merge=True):
     return fuse(pipeline("O1" if merge else "O0")(graph), merge)
 
 
@@ -126,18 +126,18 @@ def reads_a_new_value(step):
 def test_new_values_are_what_the_graph_says(program, merge):
     graph = program()
     feeds = feeds_of(graph)
-    actual = run_schedule(scheduled(graph, merge), graph, feeds, {"batch": 5})
+    actual = run_schedule(schedule_of(graph, merge), graph, feeds, {"batch": 5})
     outputs, updates = sg.evaluate(graph, feeds, updates=True, dtype="float64")
     for name, expected in {**outputs, **{f"@{n}": v for n, v in updates.items()}}.items():
         np.testing.assert_allclose(actual[name], expected, rtol=2e-4, atol=1e-6)
 
 
 def test_verifiers_tell_old_values_from_new_ones():
-    schedule = scheduled(counted_rate())
+    schedule = schedule_of(counted_rate())
     verify_schedule(schedule)
     number = next(n for n, step in enumerate(schedule.steps) if reads_a_new_value(step))
     writer = next(n for n, s in enumerate(schedule.steps) if "param.t" in s.writes())
-    made = Planner(schedule).plan({"batch": 5})
+    memory_plan = Planner(schedule).plan({"batch": 5})
     steps = list(schedule.steps)
     old = [dataclasses.replace(binding, updated=False) for binding in steps[number].operands]
     steps[number] = dataclasses.replace(steps[number], operands=tuple(old))
@@ -145,12 +145,12 @@ def test_verifiers_tell_old_values_from_new_ones():
     with pytest.raises(VerifyError, match="after it was written"):
         verify_schedule(confused)
     with pytest.raises(VerifyError, match="reads parameter 't' after it was written"):
-        verify_plan(dataclasses.replace(made, schedule=confused))
-    planned = list(made.steps)
+        verify_plan(dataclasses.replace(memory_plan, schedule=confused))
+    planned = list(memory_plan.steps)
     at = {planned_step.step: place for place, planned_step in enumerate(planned)}
-    one, two = at[number], at[writer]
-    planned[one], planned[two] = planned[two], planned[one]
-    early = dataclasses.replace(made, steps=tuple(planned), placements=())
+    reading, writing = at[number], at[writer]
+    planned[reading], planned[writing] = planned[writing], planned[reading]
+    early = dataclasses.replace(memory_plan, steps=tuple(planned), placements=())
     with pytest.raises(VerifyError, match="at another version than listed"):
         verify_plan(early)
 
@@ -172,14 +172,14 @@ def test_a_lookup_by_a_new_value_is_checked_before_any_update():
 
 
 KERNELS = (
-    lambda one, two: one + two,
-    lambda one, two: one - 2.0 * two,
-    lambda one, two: one[::-1],
-    lambda one, two: one + two.sum(),
-    lambda one, two: sg.concat([one[3:], two[:3]]),
-    lambda one, two: sg.cumsum(one),
-    lambda one, two: sg.outer(one[:2], two[:3]).reshape((6,)),
-    lambda one, two: sg.take(one, sg.constant(np.array([0, 5, 1, 1, 2, 3]))),
+    lambda first, second: first + second,
+    lambda first, second: first - 2.0 * second,
+    lambda first, second: first[::-1],
+    lambda first, second: first + second.sum(),
+    lambda first, second: sg.concat([first[3:], second[:3]]),
+    lambda first, second: sg.cumsum(first),
+    lambda first, second: sg.outer(first[:2], second[:3]).reshape((6,)),
+    lambda first, second: sg.take(first, sg.constant(np.array([0, 5, 1, 1, 2, 3]))),
 )
 
 
@@ -193,8 +193,8 @@ def programs(draw):
     x = sg.input("x", (6,), "float64")
     values = [*parameters, x]
     for _ in range(draw(st.integers(1, 10))):
-        one, two = (draw(st.sampled_from(values)) for _ in range(2))
-        values.append(sg.remainder(draw(st.sampled_from(KERNELS))(one, two), 1024.0))
+        first, second = (draw(st.sampled_from(values)) for _ in range(2))
+        values.append(sg.remainder(draw(st.sampled_from(KERNELS))(first, second), 1024.0))
     updates = {p: draw(st.sampled_from(values)) for p in parameters if draw(st.booleans())}
     expected = draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))
     return sg.Graph({f"o{n}": value for n, value in enumerate(expected)}, updates, inputs=[x])
@@ -211,7 +211,7 @@ def test_random_updates_are_what_the_graph_says(graph, merge):
     for name, expected in {**outputs, **{f"@{n}": v for n, v in updates.items()}}.items():
         assert np.array_equal(actual[name], expected), name
     for policy in (Sqrt(), Recompute()):
-        judged(Planner(schedule, policy).plan({}))
+        verify(Planner(schedule, policy).plan({}))
 
 
 WAYS = ({"fuse": False}, {}, {"checkpoint": "recompute"}, {"threads": 3})
@@ -235,8 +235,8 @@ def test_old_values_of_parameters_are_read_before_they_are_written(program):
         f = sg.compile(sg.Graph(outputs, updates={p: new}, inputs=[x]), **options)
         actual.append([array.copy() for _ in range(2) for array in f.run({"x": feed}).values()])
         actual[-1].append(p.value)
-    for other in actual[1:]:
-        assert all(same_bytes(a, b) for a, b in zip(actual[0], other, strict=True))
+    for arrays in actual[1:]:
+        assert all(same_bytes(a, b) for a, b in zip(actual[0], arrays, strict=True))
 
 
 LEVELS = ("O0", "O1")

@@ -53,10 +53,10 @@ def program():
 
 @pytest.mark.parametrize("level", ["O0", "O1", "O2", "dce,simplify,cse{border=True},fold"])
 def test_the_passes_there_are_hold(level):
-    before = program()
-    after, reports = pipeline(level).run(before, check=True)
+    graph = program()
+    optimized, reports = pipeline(level).run(graph, check=True)
     assert any(report.changed for report in reports)
-    assert list(after.outputs) == list(before.outputs)
+    assert list(optimized.outputs) == list(graph.outputs)
 
 
 @pytest.mark.parametrize("wrong", [Wrong(), Zero(), Overflow(), Dropped()])

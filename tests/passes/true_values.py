@@ -58,27 +58,27 @@ def true_values(graph, feeds):
     Raises:
         KeyError: an op that is not among those of the formulas tested here.
     """
-    known = {}
+    values = {}
     with np.errstate(all="ignore"):
-        _fill(known, graph, feeds)
+        _fill(values, graph, feeds)
     (value,) = graph.outputs.values()
-    return np.array(known[value.key].tolist(), "float64")
+    return np.array(values[value.key].tolist(), "float64")
 
 
-def _fill(known, graph, feeds):
+def _fill(values, graph, feeds):
     """The value of every node."""
     for node in graph.nodes:
         if isinstance(node.op, Input):
-            found = _exact(feeds[node.op.label])
+            value = _exact(feeds[node.op.label])
         elif isinstance(node.op, Constant):
-            found = _exact(node.op.data.array)
+            value = _exact(node.op.data.array)
         else:
-            args = [known[arg.key] for arg in node.args]
-            found = _applied(node.op, args)
-        known[(node, 0)] = np.asarray(found, object)
+            args = [values[arg.key] for arg in node.args]
+            value = _apply_op(node.op, args)
+        values[(node, 0)] = np.asarray(value, object)
 
 
-def _applied(op, args):
+def _apply_op(op, args):
     if op.name in _FUNCTIONS:
         return _FUNCTIONS[op.name](*args)
     if op.name in ("sum", "max"):
@@ -88,7 +88,7 @@ def _applied(op, args):
     if op.name in ("take", "take_along"):
         return op.reference(args[0], args[1].astype("int64"))
     if op.name in ("scatter_add", "scatter_along", "pad"):
-        return _assembled(op, args)
+        return _assemble_elements(op, args)
     if op.name == "integer_pow":
         return _each(lambda x: x**op.exponent)(args[0])
     if op.name == "flat_power":
@@ -101,12 +101,12 @@ def _at_zero(op):
     return _context.mpf(0) if op.exponent > -1 else _context.nan
 
 
-def _assembled(op, args):
+def _assemble_elements(op, args):
     """Each element of the result is one of the operand, or 0: the positions tell which."""
     places = np.arange(1.0, args[0].size + 1).reshape(args[0].shape)
-    found = op.reference(places, *(indices.astype("int64") for indices in args[1:]))
+    positions = op.reference(places, *(indices.astype("int64") for indices in args[1:]))
     elements = np.concatenate([[_context.mpf(0)], args[0].reshape(-1)])
-    return elements[found.astype("int64")]
+    return elements[positions.astype("int64")]
 
 
 def _exact(array):
