@@ -1,4 +1,4 @@
-"""What "compiled equals the oracle" means: bytes where that is promised, else a stated error."""
+"""The meaning of "compiled equals the oracle": bytes where promised, else a stated error."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def differing(actual, expected):
-    """Where and how two arrays differ, for messages."""
+    """Describe for a message the elements in which two arrays differ."""
     if actual.dtype != expected.dtype or actual.shape != expected.shape:
         return f"{actual.dtype}{actual.shape} for {expected.dtype}{expected.shape}"
     places = [i for i in np.ndindex(*actual.shape) if not same_bytes(actual[i], expected[i])]
@@ -52,10 +52,10 @@ def assert_near(actual, graph, feeds, what="", floats_only=False):
         finite = np.isfinite(array) & np.isfinite(wide[name])
         assert same_bytes(got[~finite], array[~finite]), f"{what} {name}: infinities or NaNs"
         true = wide[name][finite]
-        own = float(np.max(np.abs(array[finite] - true), initial=0.0))
+        reference_error = float(np.max(np.abs(array[finite] - true), initial=0.0))
         error = float(np.max(np.abs(got[finite] - true), initial=0.0))
         scale = float(np.max(np.abs(true), initial=1.0))
-        allowed = 16 * own + 512 * float(finfo(got.dtype).eps) * scale
+        allowed = 16 * reference_error + 512 * float(finfo(got.dtype).eps) * scale
         assert error <= allowed, f"{what} {name}: off by {error}, allowed {allowed}"
 
 

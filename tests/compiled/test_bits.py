@@ -26,7 +26,7 @@ def plain_python(graph, feeds):
 
 
 def elements(sample):
-    """Of operands and results: those of two columns may be many more."""
+    """Count the elements of operands and results: those of two columns may be many more."""
     results = as_tuple(sample.op.infer(*types_of(sample)))
     return sum(a.size for a in sample.arrays) + sum(prod(t.shape) for t in results)
 

@@ -62,9 +62,9 @@ class Root(Op, name="tests.root"):
         return CallForm("tests.root:", (n,), checks=True, total=rows, alone=True)
 
 
-def _root(record, own, begin, end):
+def _root(record, scratch, begin, end):
     x, y, n = (ctypes.c_int64 * 3).from_address(record)
-    words = (ctypes.c_int64 * 2).from_address(ctypes.c_int64.from_address(own).value)
+    words = (ctypes.c_int64 * 2).from_address(ctypes.c_int64.from_address(scratch).value)
     for i in range(begin, end):
         source, target = (
             np.ctypeslib.as_array((ctypes.c_float * n).from_address(at + 4 * n * i))
@@ -76,12 +76,12 @@ def _root(record, own, begin, end):
 
 
 @pytest.fixture(autouse=True)
-def known():
+def register_routines():
     callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(_root)
     address = ctypes.cast(callback, ctypes.c_void_p).value or 0
 
-    def make_twice(rest):
-        assert rest == "f32"
+    def make_twice(dtype):
+        assert dtype == "f32"
         code = native.kernel(SOURCE)
         python = code.python or native.kernel(SOURCE).python
         return RoutineCode(code.address, (3,), python)
@@ -126,10 +126,10 @@ def test_operands_lie_in_c_order(view):
         "literal": (lambda a: sg.full((2, 3), 1.5, "float32") + 0.0 * a.sum()),
         "strided": (lambda a: a[:, ::2]),
     }
-    made = values[view](x)
-    expected = sg.evaluate(sg.Graph({"y": made}), {"x": POINTS})["y"]
+    operand = values[view](x)
+    expected = sg.evaluate(sg.Graph({"y": operand}), {"x": POINTS})["y"]
     for debug in (False, True):
-        f = sg.compile(Twice()(made)[0], debug=debug)
+        f = sg.compile(Twice()(operand)[0], debug=debug)
         np.testing.assert_array_equal(f.run({"x": POINTS}), 2 * expected + 3)
     copies = {"transposed": 1, "sliced": 0, "broadcast": 1, "literal": 3, "strided": 1}
     assert len(f.schedule.steps) == 1 + copies[view]
@@ -144,11 +144,11 @@ def test_what_fails_is_raised_before_a_parameter_changes(jit):
         f = sg.compile(sg.Graph({"y": y}, updates={w: w + y.sum(0)}), threads=2)
         good = np.abs(POINTS)
         np.testing.assert_array_equal(f.run({"x": good})["y"], np.sqrt(good))
-        before = w.value
+        value_before = w.value
         with pytest.raises(CallError, match="row 0 has 7 negative numbers") as caught:
             f.run({"x": POINTS})
         assert caught.value.at.resolve().file == __file__
-        np.testing.assert_array_equal(w.value, before)
+        np.testing.assert_array_equal(w.value, value_before)
         for _ in range(5):
             np.testing.assert_array_equal(f.run({"x": good})["y"], np.sqrt(good))
 

@@ -1,4 +1,4 @@
-"""What depends on constants alone runs once, when the program is compiled, with the same bytes."""
+"""Kernels that depend on constants alone run once, at compilation, with the same bytes."""
 
 import numpy as np
 import pytest
@@ -39,15 +39,15 @@ PROGRAMS = {
 }
 
 
-def compiled(make, **options):
+def compile_with_constants(make, **options):
     return sg.compile(with_x(make(sg.constant(C), sg.constant(M))), **options)
 
 
 def in_the_step(make, x):
     """The result where the constants are fed, so that all of it runs in every call."""
     c, m = sg.input("c", C.shape), sg.input("m", M.shape)
-    given = with_x(make(c, m))
-    f = sg.compile(sg.Graph({"y": given}, inputs=[c, m]))
+    value = with_x(make(c, m))
+    f = sg.compile(sg.Graph({"y": value}, inputs=[c, m]))
     assert not f.explanation().computed_once
     return f.run({"x": np.float32(x), "c": C, "m": M})["y"]
 
@@ -63,7 +63,7 @@ def test_it_runs_once_with_equal_bytes(name):
     expected = in_the_step(make, 1.5)
     others = [{"fuse": False}, {"pipeline": "O0"}, {"debug": True}, {"debug": "nan"}]
     for options in ({}, others[[*PROGRAMS].index(name) % 4]):  # each with every fourth program
-        f = compiled(make, **options)
+        f = compile_with_constants(make, **options)
         assert same_bytes(f.run({"x": np.float32(1.5)}), expected), options
         assert same_bytes(f.run({"x": np.float32(1.5)}), expected), options
         assert f.explanation().computed_once
@@ -76,17 +76,17 @@ def test_it_runs_once_with_equal_bytes(name):
 
 
 def test_what_is_held_is_told():
-    f = compiled(PROGRAMS["an array"])
+    f = compile_with_constants(PROGRAMS["an array"])
     assert f.memory.constants == 4 * N
     assert f.peak_bytes == f.memory.arena == 0
     assert "computed once, of constants:\n      k0 " in f.explain()
-    (held,) = [b for b in f.schedule.buffers if b.role == "constant"]
-    assert held.origin is not None
-    assert held.data is not None
-    arrays = {held.data.digest: held.data.array}
+    (constant_buffer,) = [b for b in f.schedule.buffers if b.role == "constant"]
+    assert constant_buffer.origin is not None
+    assert constant_buffer.data is not None
+    arrays = {constant_buffer.data.digest: constant_buffer.data.array}
     assert str(parse_schedule(str(f.schedule), constants=arrays)) == str(f.schedule)
     assert same_bytes(
-        held.data.array,
+        constant_buffer.data.array,
         sg.compile(sg.exp(sg.input("c", C.shape)) + sg.tanh(sg.input("d", C.shape) * 2.0)).run(
             {"c": C, "d": C}
         ),

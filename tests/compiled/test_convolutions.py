@@ -18,7 +18,7 @@ from staticgrad.language.ir.forms import WindowReduce
 from staticgrad.language.ir.kernels.stages import Gemm
 from staticgrad.language.ops.convolution import Conv, ConvFilter, ConvImage
 from tests.compiled.agreement import assert_same
-from tests.compiled.ways import check, drawn, scheduled
+from tests.compiled.ways import check, drawn, schedule_of
 from tests.helpers.diagonals import diagonals
 
 CONVOLUTIONS = (Conv, ConvImage, ConvFilter)
@@ -79,7 +79,7 @@ GEOMETRIES = {
 }  # fmt: skip
 
 
-def convolved(shape, filters, options, dtype="float32", transposed=False):
+def convolution_with_gradients(shape, filters, options, dtype="float32", transposed=False):
     """A convolution, and gradients of the image and of the filters by a cotangent ``d``."""
     x, w = sg.input("x", shape, dtype), sg.input("w", filters, dtype)
     y = (sg.nn.conv_transpose if transposed else sg.nn.conv)(x, w, **options)
@@ -96,15 +96,17 @@ def whole(graph, scale=4, **sizes):
 
 def check_exact(shape, filters, options, dtype, named=True, transposed=False):
     """The evaluator's results in float64, which are exact, in every way."""
-    known = convolved(shape, filters, options, dtype, transposed)
-    feeds = whole(known)
-    expected = sg.evaluate(known, {name: array.astype("f8") for name, array in feeds.items()})
+    literal = convolution_with_gradients(shape, filters, options, dtype, transposed)
+    feeds = whole(literal)
+    expected = sg.evaluate(literal, {name: array.astype("f8") for name, array in feeds.items()})
     ways = [(shape, {"threads": 2}), (shape, {"fuse": False})]
     if named and 0 not in shape:
         ways += [(("n", *shape[1:]), {}), ((*shape[:-1], "wide"), {"threads": 2})]
     for extents, way in [(shape, {}), *ways]:
         graph = (
-            known if extents is shape else convolved(extents, filters, options, dtype, transposed)
+            literal
+            if extents is shape
+            else convolution_with_gradients(extents, filters, options, dtype, transposed)
         )
         actual = sg.compile(graph, **way).run(feeds)
         for name, array in expected.items():
@@ -171,7 +173,7 @@ def test_which_convolutions_change_their_form(taps, options, of_patches, of_rema
     """Overlapping windows, borders, groups and single elements are no patches; strided windows of
     much longer filters, groups and gaps are not told apart by their remainders."""
     filters = (6, 4 // options.get("groups", 1), taps, taps)
-    graph = pipeline("O1")(convolved(("n", 4, 33, 32), filters, options))
+    graph = pipeline("O1")(convolution_with_gradients(("n", 4, 33, 32), filters, options))
     if of_patches is not None:
         assert {type(node.op) for node in use_patch_matrices(graph).nodes} & {
             *CONVOLUTIONS
@@ -191,10 +193,10 @@ def test_which_convolutions_change_their_form(taps, options, of_patches, of_rema
 )  # fmt: skip
 def test_several_iterations_share_few_channels(name, parts):
     shape, filters, options = GEOMETRIES[name]
-    graph = convolved(("n", *shape[1:]), filters, options)
+    graph = convolution_with_gradients(("n", *shape[1:]), filters, options)
     products = [
         step.total
-        for step in scheduled({"dw": graph["dw"]}).steps
+        for step in schedule_of({"dw": graph["dw"]}).steps
         for kernel in step.kernels()
         if any(isinstance(stage, Gemm) for stage in kernel.stages)
     ]
@@ -210,12 +212,14 @@ def test_several_iterations_share_few_channels(name, parts):
 )  # fmt: skip
 def test_filters_larger_than_an_image_have_few_partial_gradients(shape, filters, most):
     """Eight partial gradients of 36,864 bytes were more than all eight images and results."""
-    graph = convolved(shape, filters, {"padding": filters[-1] // 2})
+    graph = convolution_with_gradients(shape, filters, {"padding": filters[-1] // 2})
     sizes = {"n": 8} if shape[0] == "n" else {}
     partial = 4 * int(np.prod(filters))
     plan = sg.compile({"dw": graph["dw"]}, threads=1).plan(**sizes)
-    held = sum(each.nbytes for each in plan.placements if each.nbytes % partial == 0)
-    assert held == (partial * most if most > 1 else 0)
+    partial_bytes = sum(
+        placement.nbytes for placement in plan.placements if placement.nbytes % partial == 0
+    )
+    assert partial_bytes == (partial * most if most > 1 else 0)
 
 
 # -- which form ------------------------------------------------------------------------------------
@@ -225,11 +229,11 @@ def test_filters_larger_than_an_image_have_few_partial_gradients(shape, filters,
 def test_the_reference_of_parts_adds_up_to_the_whole(batch):
     rng = np.random.default_rng(batch)
     x, y = rng.normal(size=(batch, 2, 9)), rng.normal(size=(batch, 3, 7))
-    whole = ConvFilter((1,), (1,), (0,), (3,))
+    reference_op = ConvFilter((1,), (1,), (0,), (3,))
     parts = ConvFilter((1,), (1,), (0,), (3,), parts=8)
     actual = parts.reference(x, y)
     assert actual.shape == (8, 3, 2, 3)
-    np.testing.assert_allclose(actual.sum(0), whole.reference(x, y), atol=1e-12)
+    np.testing.assert_allclose(actual.sum(0), reference_op.reference(x, y), atol=1e-12)
     assert not actual[-(-batch // -(-batch // 8)) if batch else 0 :].any()
 
 
@@ -237,7 +241,7 @@ def test_the_reference_of_parts_adds_up_to_the_whole(batch):
 
 
 def in_tiles(outputs):
-    """How many convolutions are computed in tiles."""
+    """Count the convolutions that are computed in tiles."""
     return sum(getattr(node.op, "tiles", False) for node in pipeline("late-unfused")(outputs).nodes)
 
 
@@ -307,7 +311,7 @@ EACH_KIND_OF_TILES = {
 def test_each_kind_of_tiles_gives_the_sum():
     """Quick ones of what the next tests try in every way and size."""
     for kind, (shape, filters, options, names) in EACH_KIND_OF_TILES.items():
-        graph = convolved(shape, filters, options)
+        graph = convolution_with_gradients(shape, filters, options)
         graph = sg.Graph({name: graph[name] for name in names})
         assert in_tiles(graph) == len(names), kind
         feeds = drawn(graph)
@@ -335,15 +339,15 @@ def test_pieces_of_taps_in_tiles_give_the_sum_and_its_gradients(geometry, dtype)
 
 
 def assert_tiles(n, shape, filters, options, tiled, dtype):
-    known = convolved((n, *shape), filters, options, dtype)
-    feeds = drawn(known)
-    f = check(known, feeds, ways=({"threads": 2}, {"fuse": False}), oracle=False)
-    assert in_tiles(known) == tiled
+    literal = convolution_with_gradients((n, *shape), filters, options, dtype)
+    feeds = drawn(literal)
+    f = check(literal, feeds, ways=({"threads": 2}, {"fuse": False}), oracle=False)
+    assert in_tiles(literal) == tiled
     actual = f.run(feeds)
     if n:
-        named = convolved(("n", *shape), filters, options, dtype)
+        named = convolution_with_gradients(("n", *shape), filters, options, dtype)
         assert_same(sg.compile(named).run(feeds), actual)
-    for name, expected in sg.evaluate(known, feeds, dtype="float64").items():
+    for name, expected in sg.evaluate(literal, feeds, dtype="float64").items():
         scale = np.abs(expected).max(initial=1e-30)
         near = 2e-6 if dtype == "float32" else 4e-15
         near *= 2 if name == "dw" else 1  # its sums are over the batch
@@ -362,7 +366,7 @@ POOLS = {
 }
 
 
-def pooled(pool, dtype, image, is_convolved=True, shown=False):
+def pool_of_convolution(pool, dtype, image, is_convolved=True, shown=False):
     """A pool over a convolution with bias, or over elements; with gradients."""
     x, b = sg.input("x", ("n", 4, *image), dtype), sg.input("b", (6,), dtype)
     w = sg.input("w", (6, 2, 3, 3), dtype)
@@ -374,7 +378,7 @@ def pooled(pool, dtype, image, is_convolved=True, shown=False):
 
 
 def kernels_of_pools(graph):
-    """How many kernels begin with windows over what another one computes."""
+    """Count the kernels that begin with windows over another kernel's result."""
     lines = str(sg.compile(graph).explain()).partition("steps:")[2].partition("neighbours")[0]
     alone = [line.split()[2].rstrip(",") for line in lines.splitlines() if line.strip()]
     return sum(name in ("window_max", "window_place", "window_sum") for name in alone)
@@ -389,7 +393,7 @@ def kernels_of_pools(graph):
 )  # fmt: skip
 def test_one_kernel_has_the_image_and_its_windows(name, dtype, width, is_convolved):
     """Rows and columns that no window reads; of float64 vectors are shorter. Many equal numbers."""
-    graph = pooled(name, dtype, (11, width), is_convolved)
+    graph = pool_of_convolution(name, dtype, (11, width), is_convolved)
     assert any(isinstance(node.form, WindowReduce) for node in graph.nodes)
     assert kernels_of_pools(graph) == 0
     check(graph, whole(graph, 2, n=3))
@@ -400,13 +404,13 @@ def test_one_kernel_has_the_image_and_its_windows(name, dtype, width, is_convolv
 @pytest.mark.parametrize("name", ["relu, two by two", "gelu, two by two"])
 def test_an_image_that_is_asked_for_is_stored_tap_by_tap(name, rows):
     """Windows that leave out the last row cannot store it."""
-    graph = pooled(name, "float32", (rows, 36), shown=True)
+    graph = pool_of_convolution(name, "float32", (rows, 36), shown=True)
     check(graph, whole(graph, 2, n=3))
     assert name.startswith("relu") or kernels_of_pools(graph) == (0 if rows == 8 else 2)
 
 
 def test_a_gradient_needs_the_places_and_not_the_image():
-    """What waits for the gradient are the windows and a byte for each."""
+    """The gradient needs the windows and a byte for each."""
     x, w = sg.input("x", (8, 3, 32, 32)), sg.input("w", (16, 3, 3, 3))
     h = sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2)
     f = sg.compile(sg.Graph({"d": sg.grad(sg.mean(h * h), [w])[0]}), threads=1)
@@ -472,15 +476,15 @@ def test_an_image_of_no_places_gives_nothing(sizes):
     """Known or named; a transposed convolution has what reaches beyond its last place."""
     x = sg.input("x", (2, 4, *sizes), "float32")
     k, few = sg.input("k", (4, 4, 3, 3), "float32"), sg.input("few", (4, 1, 2, 1), "float32")
-    found = {
+    images = {
         "dense": sg.nn.conv(x, k, padding="same", stride=2),
         "apart": sg.nn.conv(x, few, padding="same", dilation=2, groups=4),
         "spread": sg.nn.conv_transpose(x, k, stride=(1, 4)) * 2.0,
         "largest": sg.nn.max_pool(x, 2),
     }
-    loss = sum((value * value).sum() for value in found.values())
+    loss = sum((value * value).sum() for value in images.values())
     named = zip(("x", "k", "few"), sg.grad(loss, [x, k, few]), strict=True)
-    graph = sg.Graph(found | {f"d{name}": slope for name, slope in named})
+    graph = sg.Graph(images | {f"d{name}": slope for name, slope in named})
     f = sg.compile(graph)
     for h, w in ((0, 5), (0, 0), (7, 0), (7, 5))[: 4 if sizes[0] else 1]:
         feeds = drawn(graph, h=h, w=w)

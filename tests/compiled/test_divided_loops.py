@@ -32,16 +32,16 @@ def recurrent(iterations, reverse=False):
     x = sg.input("x", (iterations, "n", 6), "float32")
     w, h = sg.input("w", (6, 6), "float32"), sg.input("h", ("n", 6), "float32")
 
-    def body(carry, given):
-        one, two = carry
-        each, number = given
-        new = sg.tanh(each + one @ w) * sg.cos(sg.astype(number, "float32"))
-        return (new + 0.5 * two, one), (new.sum(), two)
+    def body(carry, slices):
+        hidden, older = carry
+        row, number = slices
+        new = sg.tanh(row + hidden @ w) * sg.cos(sg.astype(number, "float32"))
+        return (new + 0.5 * older, hidden), (new.sum(), older)
 
-    (one, two), (sums, seen) = sg.scan(
+    (last, last_but_one), (sums, seen) = sg.scan(
         body, (h, h * 2.0), (x, sg.arange(iterations)), reverse=reverse
     )
-    loss = (one * two).sum() + (sums * sums).mean() + seen.sum()
+    loss = (last * last_but_one).sum() + (sums * sums).mean() + seen.sum()
     gradients = sg.grad(loss, [x, w, h])
     outputs = dict(zip(("loss", "dx", "dw", "dh"), (loss, *gradients), strict=True))
     rng = np.random.default_rng(iterations)
@@ -58,13 +58,13 @@ def bytes_of(f, feeds):
 @diagonals(
     3,
     ("iterations,reverse", [(12, False), (36, True), (7, True), (13, False), (1, False)]),
-    ("levels,kept", [(1, 0), (1, 1 / 2), (2, 1 / 3)]),
+    ("levels,share", [(1, 0), (1, 1 / 2), (2, 1 / 3)]),
 )
-def test_segments_change_no_byte(iterations, reverse, levels, kept, monkeypatch):
+def test_segments_change_no_byte(iterations, reverse, levels, share, monkeypatch):
     monkeypatch.setattr(segments, "_saves_bytes", lambda pair: True)  # whatever a rest costs
     graph, feeds = recurrent(iterations, reverse)
     f = sg.compile(graph)
-    divided = run_in_segments(f.graph, levels, Fraction(kept))
+    divided = run_in_segments(f.graph, levels, Fraction(share))
     verify_graph(divided)
     assert (divided is f.graph) == (segment_length(iterations) is None)
     if divided is not f.graph:
@@ -75,10 +75,10 @@ def test_segments_change_no_byte(iterations, reverse, levels, kept, monkeypatch)
 def test_budgets_divide_loops_as_deep_as_they_must():
     graph, feeds = recurrent(64)
     plain = sg.compile(graph)
-    expected, whole = bytes_of(plain, feeds), plain.peak_bytes
+    expected, full_peak = bytes_of(plain, feeds), plain.peak_bytes
     peaks = []
     for part in (0.8, 0.56):
-        budget = int(whole * part)
+        budget = int(full_peak * part)
         f = sg.compile(graph, memory_budget=budget, sizes={"n": 5}, debug=part == 0.56)
         assert bytes_of(f, feeds) == expected
         assert f.highest_touched in (None, f.peak_bytes)
@@ -87,7 +87,7 @@ def test_budgets_divide_loops_as_deep_as_they_must():
         peaks.append(f.peak_bytes)
     assert peaks == sorted(peaks, reverse=True)
     with pytest.raises(BudgetInfeasible):
-        sg.compile(graph, memory_budget=whole // 100, sizes={"n": 5})
+        sg.compile(graph, memory_budget=full_peak // 100, sizes={"n": 5})
 
 
 @pytest.mark.thinned(2)
@@ -103,22 +103,22 @@ def layers(iterations, reverse, times=None):
     """Two recurrent layers, and the gradients of all that is added up over their iterations."""
     sizes = {"w": (6, 8), "u": (8, 8), "b": (8,), "v": (8, 8), "s": (8, 8)}
     x = sg.input("x", (iterations if times is None else times, sg.dim("n", hint=5), 6), "float32")
-    own = {name: sg.input(name, shape, "float32") for name, shape in sizes.items()}
-    w, u, b, v, s = own.values()
+    parameters = {name: sg.input(name, shape, "float32") for name, shape in sizes.items()}
+    w, u, b, v, s = parameters.values()
     start = sg.zeros((x.shape[1], 8), "float32")
 
-    def below(h, each):
-        h = sg.tanh(each @ w + h @ u + b)
+    def below(h, row):
+        h = sg.tanh(row @ w + h @ u + b)
         return h, h
 
-    def above(h, each):
-        h = sg.sin(each @ v + h @ s)
+    def above(h, row):
+        h = sg.sin(row @ v + h @ s)
         return h, None
 
     _, outputs = sg.scan(below, start, x, reverse=reverse)
     last, _ = sg.scan(above, start, outputs, reverse=reverse)
-    slopes = sg.grad((last * last).sum(), [x, *own.values()])
-    graph = sg.Graph(dict(zip(["x", *own], slopes, strict=True)))
+    slopes = sg.grad((last * last).sum(), [x, *parameters.values()])
+    graph = sg.Graph(dict(zip(["x", *parameters], slopes, strict=True)))
     rng = np.random.default_rng(iterations)
     shapes = {"x": (iterations, 5, 6), **sizes}
     return graph, {name: rng.normal(size=s).astype("f4") / 2 for name, s in shapes.items()}
@@ -144,8 +144,8 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(iterations, re
     followed = [pair for pair in pairs_of(plain.graph) if pair.followers]
     assert {pair.unit for pair in followed} <= {3, 4}
     peaks = [plain.plan(n=5).peak_bytes]
-    for levels, kept in ((0, 0), (1, 0), (2, 1 / 4)):
-        divided = run_in_segments(plain.graph, levels, Fraction(kept))
+    for levels, share in ((0, 0), (1, 0), (2, 1 / 4)):
+        divided = run_in_segments(plain.graph, levels, Fraction(share))
         verify_graph(divided)
         f = sg.compile(divided, pipeline="O0", debug=levels == 1)
         assert bytes_of(f, feeds) == expected
@@ -170,10 +170,10 @@ def test_budgets_are_met_at_sizes_far_from_the_hints(monkeypatch):
     assert plan.peak_bytes <= undivided
     assert plan.schedule is not f.schedule
     verify_plan(plan)
-    for each in (times, 2, 0, times, times, times):  # the last ones by the native entry
-        _, feeds = layers(each, False)
+    for count in (times, 2, 0, times, times, times):  # the last ones by the native entry
+        _, feeds = layers(count, False)
         assert bytes_of(f, feeds) == bytes_of(plain, feeds)
-        assert f.peak_bytes == f.plan(times=each, n=5).peak_bytes
+        assert f.peak_bytes == f.plan(times=count, n=5).peak_bytes
     assert len(f.explanation(times=times, n=5).steps) == len(plan.schedule.steps)
     with pytest.raises(BudgetInfeasible):
         f.plan(times=4000, n=5)
@@ -183,41 +183,41 @@ def test_what_is_refused_names_the_smallest_peak_of_all_divisions_without_planni
     """A division whose proven bound is no lower than what was refused is not sought."""
     graph = pipeline("O1")(recurrent(64)[0])
     limits = StoreAll(), 1, 1, 0.0
-    each = [*all_divisions(graph, fuse, limits)]
+    divisions = [*all_divisions(graph, fuse, limits)]
     refused = []
     plan = Planner.plan
 
-    def counted(self, sizes, **options):
+    def plan_and_count(self, sizes, **options):
         try:
             return plan(self, sizes, **options)
         except BudgetInfeasible as error:
             refused.append((error.lower_bound, error.smallest_peak))
             raise
 
-    monkeypatch.setattr(Planner, "plan", counted)
+    monkeypatch.setattr(Planner, "plan", plan_and_count)
     smallest = []
-    for actual in each:
+    for actual in divisions:
         with pytest.raises(BudgetInfeasible) as alone:
             actual.planner.plan({"n": 5})
         assert actual.planner.peak_bound({"n": 5}) == alone.value.lower_bound
         smallest.append(alone.value.smallest_peak)
     assert len({*smallest}) > 1
-    for first in (each[0], each[-1]):
+    for first in (divisions[0], divisions[-1]):
         refused.clear()
         with pytest.raises(BudgetInfeasible) as together:
-            Divisions(first.planner, lambda: iter(each)).plan({"n": 5})
+            Divisions(first.planner, lambda: iter(divisions)).plan({"n": 5})
         assert together.value.smallest_peak == min(smallest)
         for place, (bound, _) in enumerate(refused):
             assert all(bound < peak for _, peak in refused[:place])
-    assert len(refused) < len(each)  # the last division is the smallest
+    assert len(refused) < len(divisions)  # the last division is the smallest
 
 
 @pytest.mark.slow
 def test_a_loop_without_carries_runs_again_in_segments():
     """All that the first loop gives, the second one alone reads."""
     x, w = sg.input("x", (40, 16), "float32"), sg.input("w", (16,), "float32")
-    made = sg.map(lambda each: sg.sin(each * w), x)
-    last, _ = sg.scan(lambda c, each: (sg.tanh(c + each * w), None), w, made, reverse=True)
+    mapped = sg.map(lambda row: sg.sin(row * w), x)
+    last, _ = sg.scan(lambda c, row: (sg.tanh(c + row * w), None), w, mapped, reverse=True)
     outputs = {"last": last, "dw": sg.grad(last.sum(), w)}
     rng = np.random.default_rng(3)
     feeds = {n: rng.normal(size=s).astype("f4") for n, s in (("x", (40, 16)), ("w", (16,)))}
@@ -231,7 +231,7 @@ def test_a_loop_without_carries_runs_again_in_segments():
     assert bytes_of(sg.compile(outputs, checkpoint="recompute"), feeds) == expected
 
 
-def counted(iterations, reverse):
+def counting_loops(iterations, reverse):
     """Two loops over each other's stacks, and one over blocks of both; all read their numbers."""
     x = sg.input("x", (iterations, 3), "float32")
 
@@ -256,12 +256,12 @@ def counted(iterations, reverse):
     last, second = over([first], backwards=not reverse)
     left = iterations % 4
     cut = slice(0, iterations - left) if reverse else slice(left, iterations)
-    rest = slice(iterations - left, iterations) if reverse else slice(0, left)
+    remaining = slice(iterations - left, iterations) if reverse else slice(0, left)
     parts = [array[cut].reshape(iterations // 4, 4, 3) for array in (first, second)]
     total = over(parts, backwards=not reverse, blocks=iterations // 4)
     outputs = {"last": last, "total": total}
     if left:
-        outputs["rest"] = second[rest].sum(0) - first[rest].sum(0)
+        outputs["rest"] = second[remaining].sum(0) - first[remaining].sum(0)
     feeds = {"x": np.random.default_rng(iterations).normal(size=(iterations, 3)).astype("f4")}
     return sg.Graph(outputs), feeds
 
@@ -275,18 +275,18 @@ def recurrence(iterations, reverse, dtype):
     x = sg.input("x", (iterations, 3, 4), dtype)
     w, h = sg.input("w", (4, 4), dtype), sg.input("h", (3, 4), dtype)
 
-    def body(carry, each):
-        one, two, count = carry
-        new = sg.tanh(each + one @ w) + 0.5 * two
-        return (new, one, count + 2), (one, new, count, new.sum())
+    def body(carry, row):
+        hidden, older, count = carry
+        new = sg.tanh(row + hidden @ w) + 0.5 * older
+        return (new, hidden, count + 2), (hidden, new, count, new.sum())
 
-    carries, (before, behind, counts, sums) = sg.scan(
+    carries, (former, latter, counts, sums) = sg.scan(
         body, (h, h * 2.0, sg.constant(np.int32(3))), x, reverse=reverse
     )
-    last, _ = sg.scan(lambda c, each: (sg.tanh(each + c @ w), None), h, before, reverse=not reverse)
-    loss = (carries[0] * carries[1]).sum() + (sums * sums).sum() + (last * behind.sum(0)).sum()
+    last, _ = sg.scan(lambda c, row: (sg.tanh(row + c @ w), None), h, former, reverse=not reverse)
+    loss = (carries[0] * carries[1]).sum() + (sums * sums).sum() + (last * latter.sum(0)).sum()
     slopes = sg.grad(loss, [x, w, h])
-    outputs = {"last": carries[0], "two": carries[1], "behind": behind, "counts": counts + 1}
+    outputs = {"last": carries[0], "two": carries[1], "behind": latter, "counts": counts + 1}
     return sg.Graph(outputs | dict(zip(("dx", "dw", "dh"), slopes, strict=True)))
 
 
@@ -297,17 +297,22 @@ def feeds_of(iterations, dtype):
 
 
 def logging_steps(schedule):
-    found = [step for step in schedule.steps if isinstance(step, BodyStep)]
-    inner = [each for step in found for body in step.schedules for each in logging_steps(body)]
-    return [step for step in found if step.logged] + inner
+    body_steps = [step for step in schedule.steps if isinstance(step, BodyStep)]
+    inner = [
+        inner_step
+        for step in body_steps
+        for body in step.schedules
+        for inner_step in logging_steps(body)
+    ]
+    return [step for step in body_steps if step.logged] + inner
 
 
 def stencil(around, columns, reverse):
     """Steps of a cubic reaction with diffusion, and the gradient, which reads all of them."""
     x, rows = sg.input("x", (64, columns), "float64"), sg.input("rows", (5, columns), "float64")
 
-    def body(c, each):
-        new = c + 0.1 * around(c) - 0.1 * c * c * c + each
+    def body(c, row):
+        new = c + 0.1 * around(c) - 0.1 * c * c * c + row
         return new, None
 
     last, _ = sg.scan(body, x, rows, reverse=reverse)
@@ -315,16 +320,22 @@ def stencil(around, columns, reverse):
     return sg.Graph({"last": last, "dx": slopes[0], "drows": slopes[1]})
 
 
-def rolled(c):
+def sum_rolled_neighbours(c):
     return sg.roll(c, 1, 0) + sg.roll(c, -1, 0) - 2.0 * c
 
 
-def padded(c):
+def sum_padded_neighbours(c):
     around = sg.pad(c, 1)
     return around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, 2:] - 3.0 * c
 
 
-@pytest.mark.parametrize(("around", "reverse"), [(rolled, False), (padded, True)])
+@pytest.mark.parametrize(
+    ("around", "reverse"),
+    [
+        pytest.param(sum_rolled_neighbours, False, id="rolled-False"),
+        pytest.param(sum_padded_neighbours, True, id="padded-True"),
+    ],
+)
 def test_large_stencils_keep_carries_in_the_stack_that_the_gradient_reads(
     around, reverse, monkeypatch
 ):
@@ -357,12 +368,12 @@ def test_logs_change_no_byte(reverse, dtype, monkeypatch):
     assert {step.backwards for step in steps} == {reverse, not reverse}
     verify_schedule(f.schedule)
     assert str(parse_schedule(str(f.schedule))) == str(f.schedule)
-    for times, each in expected.items():
-        assert bytes_of(f, feeds_of(times, dtype)) == each
+    for times, expected_bytes in expected.items():
+        assert bytes_of(f, feeds_of(times, dtype)) == expected_bytes
         verify_plan(f.plan(times=times))
     ways = ({"debug": True}, {"threads": 2}, {"checkpoint": "recompute"})
     for options in ways[reverse::2]:
-        other = sg.compile(literal, **options)
-        assert logging_steps(other.schedule)
-        assert bytes_of(other, feeds_of(6, dtype)) == expected[6], options
-        assert other.highest_touched in (None, other.peak_bytes)
+        variant = sg.compile(literal, **options)
+        assert logging_steps(variant.schedule)
+        assert bytes_of(variant, feeds_of(6, dtype)) == expected[6], options
+        assert variant.highest_touched in (None, variant.peak_bytes)

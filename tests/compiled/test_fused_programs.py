@@ -20,7 +20,7 @@ import staticgrad as sg
 from staticgrad.compiler.fusion.merging import CHUNK, LONG_ROW
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.types.arrays import hint_value
-from tests.compiled.ways import check, drawn, scheduled
+from tests.compiled.ways import check, drawn, schedule_of
 
 FLOATS = ("float16", "float32", "float64")
 LENGTH = sg.dim("length", hint=LONG_ROW)
@@ -47,12 +47,12 @@ class Program(NamedTuple):
 
 
 def readers(schedule, name="x"):
-    """How many kernels read an input."""
+    """Count the kernels that read an input."""
     return sum(any(b.buffer == f"in.{name}" for b in step.operands) for step in schedule.steps)
 
 
-def stored(schedule):
-    """How many large arrays are neither fed nor results."""
+def count_stored(schedule):
+    """Count the large arrays that are neither fed nor results."""
     sizes = [hint_value(b.size) for b in schedule.buffers if b.role == "temp"]
     return sum(size >= 8192 for size in sizes)
 
@@ -62,19 +62,19 @@ def no_arena(schedule):
 
 
 def totals(schedule):
-    """How many iterations each step has, which workers share."""
+    """Return the iterations of each step, which workers share."""
     return [str(step.total) for step in schedule.steps]
 
 
 def slopes(value, *sources):
     """A value, and the gradient of its sum by each source."""
-    found = sg.grad(value.sum(), [*sources])
-    return {"value": value, **{f"slope{n}": slope for n, slope in enumerate(found)}}
+    gradients = sg.grad(value.sum(), [*sources])
+    return {"value": value, **{f"slope{n}": slope for n, slope in enumerate(gradients)}}
 
 
-def shared(x, other):
+def read_shared(x, addend):
     """Two nodes read ``other`` by way of what they share, one before the other is made."""
-    base = sg.tanh(other)
+    base = sg.tanh(addend)
     return x * (base + 1.0) * sg.exp(-(base * base))
 
 
@@ -113,26 +113,26 @@ def logistic(x, w, v):
     return {"loss": loss, "dw": sg.grad(loss, w), "hvp": sg.hvp(loss, w, v)}
 
 
-def rotated(x, c, s, w, way):
+def rotate(x, c, s, w, way):
     """Both parts of a rotation, each of four arrays, and where they go."""
     a, b = (x[:, ::2], x[:, 1::2]) if way == "pairs" else (x[:, :256], x[:, 256:])
-    one, other = a * c - b * s, a * s + b * c
+    real, imaginary = a * c - b * s, a * s + b * c
     if way == "apart":
-        return {"one": one, "other": other}
+        return {"one": real, "other": imaginary}
     if way == "far":  # one is read, and gone, before the other is
-        return {"y": sg.cumsum(one, 1)[:, -1] * sg.cumsum(other, 1)[:, -1]}
+        return {"y": sg.cumsum(real, 1)[:, -1] * sg.cumsum(imaginary, 1)[:, -1]}
     if way == "pairs":
-        return {"z": sg.reshape(sg.stack([one, other], axis=-1), x.shape)}
-    both = sg.concatenate([one, other], axis=1)
-    return {"z": both} if way == "halves" else {"g": sg.grad((both * w).sum(), x)}
+        return {"z": sg.reshape(sg.stack([real, imaginary], axis=-1), x.shape)}
+    joined_parts = sg.concatenate([real, imaginary], axis=1)
+    return {"z": joined_parts} if way == "halves" else {"g": sg.grad((joined_parts * w).sum(), x)}
 
 
 def rotation(way, rows):
-    half, whole = (rows, 256), (rows, 512)
-    inputs = {"x": whole, "c": half, "s": half, "w": whole}
-    apart = 2 if way == "far" else 1
-    build = functools.partial(rotated, way=way)
-    return Program(inputs, build, holds=lambda s: readers(s, "c") == apart)
+    half, full = (rows, 256), (rows, 512)
+    inputs = {"x": full, "c": half, "s": half, "w": full}
+    expected_readers = 2 if way == "far" else 1
+    build = functools.partial(rotate, way=way)
+    return Program(inputs, build, holds=lambda s: readers(s, "c") == expected_readers)
 
 
 def tangents(x):
@@ -154,7 +154,7 @@ def valley(x):
     return (100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2).sum()
 
 
-def gated(z, w, gap):
+def gate(z, w, gap):
     """Parts of a row, with nothing read between them."""
     a, b, c = (z[:, k * (20 + gap) : k * (20 + gap) + 20] for k in range(3))
     y = (sg.tanh(a) * b + sg.exp(c)) * b
@@ -210,20 +210,20 @@ PROGRAMS = {
     ),
     "movement is no kernel": Program({"x": ("n", 10)}, lambda x: sg.tanh(x.T[2:5, ::-1]), 1),
     "two operands that share a value, a product": Program(
-        {"x": ("n", 8), "other": ("n", 4)},
-        lambda x, other: shared(sg.sin(x) @ np.eye(8, 4, dtype="f4"), other),
+        {"x": ("n", 8), "addend": ("n", 4)},
+        lambda x, addend: read_shared(sg.sin(x) @ np.eye(8, 4, dtype="f4"), addend),
         2,
     ),
     "two operands that share a value, elements": Program(
-        {"x": ("n", 4, 2), "other": ("n", 2, 4)},
-        lambda x, other: shared(sg.cumsum(x, axis=1).transpose((0, 2, 1)), other),
+        {"x": ("n", 4, 2), "addend": ("n", 2, 4)},
+        lambda x, addend: read_shared(sg.cumsum(x, axis=1).transpose((0, 2, 1)), addend),
         2,
     ),
     "what others read as well stays": Program(
-        {"x": ("n", 8), "other": ("n", 4)},
-        lambda x, other: {
-            "y": shared(sg.sin(x) @ np.eye(8, 4, dtype="f4"), other),
-            "sums": sg.cumsum(sg.tanh(other), axis=0),
+        {"x": ("n", 8), "addend": ("n", 4)},
+        lambda x, addend: {
+            "y": read_shared(sg.sin(x) @ np.eye(8, 4, dtype="f4"), addend),
+            "sums": sg.cumsum(sg.tanh(addend), axis=0),
         },
         holds=lambda s: len(s.steps) == 4,  # the sine, the product, what is shared, the sums
     ),
@@ -324,8 +324,8 @@ PROGRAMS = {
     ),
     **{
         f"a residual layer over {shape}": Program(
-            {"x": shape, "rest": shape, "w": (32, 32), "b": (32,)},
-            lambda x, rest, w, b: slopes(sg.tanh(rest + sg.nn.silu(x @ w + b)).max(), w, b, x),
+            {"x": shape, "skip": shape, "w": (32, 32), "b": (32,)},
+            lambda x, skip, w, b: slopes(sg.tanh(skip + sg.nn.silu(x @ w + b)).max(), w, b, x),
         )
         for shape in ((4, 6, 32), (2, 3, 4, 32), ("n", 6, 32), (7, 1, 32))
     },
@@ -455,19 +455,20 @@ PROGRAMS = {
     ),
     **{
         f"a batch norm and its gradient, {rows} x {columns}": Program(
-            of_rows(rows, columns), batch_norm, holds=lambda s: stored(s) == 0, dtypes=FLOATS
+            of_rows(rows, columns), batch_norm, holds=lambda s: count_stored(s) == 0, dtypes=FLOATS
         )
         for rows, columns in ((257, 300), (4500, 17), (130, 64), (700, 100))
     },
     "a batch norm of named rows": Program(
-        of_rows("n", 48), batch_norm, holds=lambda s: stored(s) == 0,
+        of_rows("n", 48), batch_norm, holds=lambda s: count_stored(s) == 0,
         at=({"n": 1}, {"n": 33}, {"n": 4097}),
     ),
     "the gradient of a layer norm": Program(
         of_rows(700, 100), layer_norm, holds=lambda s: len(s.steps) <= 3
     ),
     "what is in memory anyway is read there": Program(
-        {"x": FULL, "h": FULL, "w": (100, 100)}, masked_columns, holds=lambda s: stored(s) == 1
+        {"x": FULL, "h": FULL, "w": (100, 100)}, masked_columns,
+        holds=lambda s: count_stored(s) == 1
     ),
     "columns of a result": Program(
         {"x": FULL, "h": FULL},
@@ -479,7 +480,7 @@ PROGRAMS = {
     ),
     **{
         f"a variance, {rows} x {columns}": Program(
-            {"x": (rows, columns)}, variance, holds=lambda s: stored(s) == 0, dtypes=FLOATS,
+            {"x": (rows, columns)}, variance, holds=lambda s: count_stored(s) == 0, dtypes=FLOATS,
             at=({"n": 1}, {"n": 33}, {"n": 4097}) if rows == "n" else ({},),
         )
         for rows, columns in ((257, 300), (4500, 17), (900, 64), ("n", 100))
@@ -487,7 +488,7 @@ PROGRAMS = {
     **{
         f"products that one kernel reads, {rows} x {columns}": Program(
             {"x": (3, rows, columns), "u": (3, columns), "m": (3, columns, columns)},
-            scaled_product, holds=lambda s: stored(s) == 0, dtypes=FLOATS,
+            scaled_product, holds=lambda s: count_stored(s) == 0, dtypes=FLOATS,
             at=({"n": 0}, {"n": 1}, {"n": 33}, {"n": 4097}) if rows == "n" else ({},),
         )
         for rows, columns in ((300, 40), (4500, 17), ("n", 40))
@@ -499,12 +500,12 @@ PROGRAMS = {
     "squares that a product reads": Program(
         {"x": FULL, "w": (100, 20)},
         lambda x, w: variance(x) | {"rows": ((a := x - x.mean(0)) * a) @ w},
-        holds=lambda s: stored(s) == 1,
+        holds=lambda s: count_stored(s) == 1,
     ),
     "a chain moves as far as that spares bytes": Program(
         {"x": FULL},
         lambda x: {"y": (y := sg.tanh(x)), "sum": (y * y * 2.0 + 1.0).sum(0)},
-        holds=lambda s: stored(s) == 0,
+        holds=lambda s: count_stored(s) == 0,
     ),
     "a chain of more operands": Program(
         {"x": FULL, "z": FULL, "v": FULL},
@@ -552,7 +553,7 @@ PROGRAMS = {
     ),
     "nine sums of one matrix": Program(
         {"x": (300, 300), **{f"v{k}": (300,) for k in range(9)}},
-        lambda x, **v: {f"y{name}": each @ x for name, each in v.items()},
+        lambda x, **v: {f"y{name}": vector @ x for name, vector in v.items()},
         holds=lambda s: readers(s) == 3,  # of each sum there are accumulators
     ),
     "sums of several dtypes": Program(
@@ -743,7 +744,7 @@ PROGRAMS = {
     **{
         f"gates of {batch} rows, {gap} apart": Program(
             {"z": (batch, 3 * (20 + gap)), "w": (3 * (20 + gap), 9)},
-            functools.partial(gated, gap=gap),
+            functools.partial(gate, gap=gap),
             holds=lambda s, gap=gap: (
                 sum("concat" in step.label for step in s.steps) == (3 if gap else 0)
             ),
@@ -842,8 +843,8 @@ PROGRAMS = {
 
 def built(row, dtype):
     inputs = {
-        name: each if isinstance(each, sg.Value) else sg.input(name, each, dtype)
-        for name, each in row.inputs.items()
+        name: shape if isinstance(shape, sg.Value) else sg.input(name, shape, dtype)
+        for name, shape in row.inputs.items()
     }
     return sg.Graph(row.build(**inputs))
 
@@ -853,7 +854,7 @@ def built(row, dtype):
 )
 def test_kernels_are_shared(name, dtype):
     row = PROGRAMS[name]
-    schedule = scheduled(built(row, dtype))
+    schedule = schedule_of(built(row, dtype))
     if row.kernels is not None:
         assert len(schedule.steps) <= row.kernels
     if row.holds is not None and dtype == ("float32" if "float32" in row.dtypes else "float64"):
@@ -874,7 +875,8 @@ POLICIES = {
     "a batch norm that is read deeper": Program(
         of_rows(600, 70),
         lambda **inputs: (
-            (found := batch_norm(**inputs)) | {"deeper": sg.tanh(found["y"] * found["dx"]).sum(0)}
+            (results := batch_norm(**inputs))
+            | {"deeper": sg.tanh(results["y"] * results["dx"]).sum(0)}
         ),
     ),
     "a chain behind a product": Program(
@@ -890,7 +892,7 @@ POLICIES = {
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", POLICIES)
 def test_policies_change_no_byte(name):
-    """What is merged runs in the first phase that it can: policies may run it again."""
+    """Merged kernels run in the first possible phase: policies may run them again."""
     graph = built(POLICIES[name], "float32")
     policies = [{"checkpoint": "recompute"}, {"checkpoint": "sqrt"}]
     f = check(graph, drawn(graph), ways=({"fuse": False}, *policies))

@@ -31,18 +31,18 @@ def test_many_rows_for_few_places_are_added_in_parts_that_threads_do_not_change(
     x, at = sg.input("x", (count, *row), "float64"), sg.input("at", (count,), "int64")
     sums = sg.Graph({"sums": sg.scatter_add(x, at, size)})
     feeds = {"x": rng.normal(size=x.shape), "at": rng.integers(-size, size, count)}
-    one, two = (sg.compile(sums, threads=n) for n in (1, 2))
-    actual = one.run(feeds)["sums"]
+    single, threaded = (sg.compile(sums, threads=n) for n in (1, 2))
+    actual = single.run(feeds)["sums"]
     expected = np.zeros((size, *row), np.longdouble)
     np.add.at(expected, feeds["at"], feeds["x"].astype(np.longdouble))
     np.testing.assert_allclose(actual, expected.astype("float64"), rtol=0, atol=2e-13)
-    assert same_bytes(two.run(feeds)["sums"], actual)
+    assert same_bytes(threaded.run(feeds)["sums"], actual)
     assert same_bytes(sg.evaluate(sums, feeds)["sums"], actual)
     for failing in (0, 1251, 20_000):
         wrong = feeds["at"].copy()
         wrong[[failing, -1]] = size
         with pytest.raises(IndexOutOfRange, match=f"element {failing} of the indices"):
-            two.run(feeds | {"at": wrong})
+            threaded.run(feeds | {"at": wrong})
 
 
 def test_rows_that_are_scattered_apart_are_added_by_several_threads_alike():
@@ -54,13 +54,13 @@ def test_rows_that_are_scattered_apart_are_added_by_several_threads_alike():
         "x": rng.normal(size=(60, 700)).astype("float32"),
         "at": rng.integers(0, 700, (60, 900)),
     }
-    one, two = (
+    single, threaded = (
         sg.compile(sg.Graph({"slope": slope}), threads=n).run(feeds)["slope"] for n in (1, 2)
     )
     counts = np.zeros((60, 700))
     np.add.at(counts, (np.arange(60)[:, None], feeds["at"]), 1.0)
-    np.testing.assert_allclose(one, 2.0 * counts * feeds["x"], rtol=2e-6)
-    assert same_bytes(one, two)
+    np.testing.assert_allclose(single, 2.0 * counts * feeds["x"], rtol=2e-6)
+    assert same_bytes(single, threaded)
 
 
 GOOD = np.array([0, -1, 5, 2, -6, 3])
@@ -70,13 +70,13 @@ def lookups():
     """Each way to look up ``rows`` in ``table`` [6, 3], with the text of its line."""
     table, rows = sg.input("table", (6, 3), "float32"), sg.input("rows", ("n",), "int64")
     bias = sg.input("bias", ("n", 3), "float32")
-    other = sg.parameter("other", np.ones((3, 3), np.float32))
+    matrix = sg.parameter("other", np.ones((3, 3), np.float32))
     return {
         "alone": (sg.take(table, rows, 0), "sg.take(table, rows, 0)"),
         "of a transpose": (sg.take(table.T, rows, 1), "sg.take(table.T, rows, 1)"),
         "with a row sum": (sg.take(table, rows, 0).sum(1), "sg.take(table, rows, 0).sum(1)"),
         "with a column sum": (sg.take(table, rows, 0).max(0), "sg.take(table, rows, 0).max(0)"),
-        "beside a product": (bias @ other + sg.take(table, rows, 0), "bias @ other + sg.take("),
+        "beside a product": (bias @ matrix + sg.take(table, rows, 0), "bias @ other + sg.take("),
         "as a scatter": (sg.scatter_add(bias, rows, 6, 0), "sg.scatter_add(bias, rows, 6, 0)"),
         "as a subscript": (table[rows], "table[rows]"),
         "of words": (sg.take(table[:, 0], rows), "sg.take(table[:, 0], rows)"),
@@ -141,8 +141,8 @@ def test_class_labels_do_not_wrap():
 
 def test_of_two_failing_lookups_the_first_step_is_named():
     table = sg.input("table", (6,), "float32")
-    one, two = sg.input("one", (3,), "int64"), sg.input("two", (3,), "int64")
-    f = sg.compile({"a": sg.take(table, one), "b": sg.take(table, two)})
+    first, second = sg.input("one", (3,), "int64"), sg.input("two", (3,), "int64")
+    f = sg.compile({"a": sg.take(table, first), "b": sg.take(table, second)})
     feeds = {
         "table": np.zeros(6, np.float32),
         "one": np.array([0, 0, 9]),
@@ -155,7 +155,7 @@ def test_of_two_failing_lookups_the_first_step_is_named():
 def test_an_empty_axis_takes_no_index():
     table, rows = sg.input("table", (0, 3), "float32"), sg.input("rows", ("n",), "int64")
     f = sg.compile(sg.take(table, rows, 0))
-    none = np.zeros((0, 3), np.float32)
-    assert f.run({"table": none, "rows": np.zeros(0, np.int64)}).shape == (0, 3)
+    empty = np.zeros((0, 3), np.float32)
+    assert f.run({"table": empty, "rows": np.zeros(0, np.int64)}).shape == (0, 3)
     with pytest.raises(IndexOutOfRange, match="the axis is empty"):
-        f.run({"table": none, "rows": np.array([0])})
+        f.run({"table": empty, "rows": np.array([0])})

@@ -20,7 +20,7 @@ def is_bool(dtype):
     return np.dtype(dtype).kind == "b"
 
 
-def misaligned(data):
+def misalign(data):
     """The same elements one byte off their alignment."""
     raw = np.zeros(data.nbytes + 64, np.uint8)
     start = 1 - raw.ctypes.data % 64 + 64 if raw.ctypes.data % 64 > 1 else 1
@@ -39,7 +39,7 @@ def layouts(data, folder):
     yield "every second row", np.repeat(data, 2, axis=0)[::2]
     yield "part of a wider array", np.pad(data, 3)[3:-3, 3:-3]
     yield "Fortran", np.asfortranarray(data)
-    yield "misaligned", misaligned(data)
+    yield "misaligned", misalign(data)
     yield "swapped bytes", data.astype(data.dtype.newbyteorder())
     yield "swapped bytes, reversed", data.astype(data.dtype.newbyteorder())[::-1].copy()[::-1]
     frozen = data.copy()
@@ -68,9 +68,9 @@ def test_feeds_in_any_layout(dtype, rng, tmp_path):
         want = {name: array.copy() for name, array in f.run({"x": data}).items()}
         assert np.array_equal(want["x"], data)
         for name, feed in layouts(data, tmp_path):
-            before = np.asarray(feed).tobytes()
+            bytes_before = np.asarray(feed).tobytes()
             assert_same(f.run({"x": feed}), want, name)
-            assert np.asarray(feed).tobytes() == before, f"{name} was written to"
+            assert np.asarray(feed).tobytes() == bytes_before, f"{name} was written to"
 
 
 CASTABLE = {

@@ -47,15 +47,15 @@ def _points(*shape):
     return np.linspace(-1, 1, int(np.prod(shape)), dtype="f4").reshape(shape)
 
 
-def scanned(iterations, reverse):
+def scan_program(iterations, reverse):
     """Two carries, of which one takes the other's place; slices, outputs, an invariant."""
     x, w = sg.input("x", ("t", 4, 8), "float32"), sg.input("w", (8, 8), "float32")
     a, b = sg.input("a", (4, 8), "float32"), sg.input("b", (4, 8), "float32")
 
-    def body(carry, each):
-        one, two = carry
-        new = sg.tanh(one @ w + each)
-        return (two, new), (new.sum(1), two)
+    def body(carry, row):
+        first, second = carry
+        new = sg.tanh(first @ w + row)
+        return (second, new), (new.sum(1), second)
 
     last, (sums, seen) = sg.scan(body, (a, b), x, reverse=reverse)
     outputs = {"one": last[0], "two": last[1], "sums": sums, "seen": seen}
@@ -77,13 +77,13 @@ def loop_in_loop(outer, inner):
 
     number = sg.arange(x.shape[0])
     last, (seen, numbers) = sg.scan(
-        lambda carry, given: body(given[0], carry, given[1]), c, (number, x)
+        lambda carry, carries: body(carries[0], carry, carries[1]), c, (number, x)
     )
     feeds = {"x": _points(outer, inner, 5), "c": _points(5)}
     return {"last": last, "seen": seen, "numbers": numbers}, feeds
 
 
-def counted(iterations):
+def counting_scan(iterations):
     """A loop whose number of iterations is a named size; the number is read."""
     x = sg.input("x", ("n",), "float32")
     total = sg.fori_loop(
@@ -197,19 +197,19 @@ def bent(iterations):
     }
 
 
-def branched(rows, iterations):
+def branching_loop(rows, iterations):
     """Cases by a number that is out of their range, too, and a branch in one of them, which is not
     defined where it is not taken."""
     v, k = sg.input("v", (rows,), "float64"), sg.input("k", (iterations,), "int64")
 
-    def rooted(state, i):
+    def take_root(state, i):
         low = sg.cond(i < 2, lambda s: sg.sqrt(s - 2.0) / (s - s), lambda s: s * 0.25, state)
         return low, i * 2
 
     def body(state, i):
         new, number = sg.switch(
             i,
-            [lambda s, i: (s * 1.5, i), rooted, lambda s, i: (s * s + 0.5, sg.asarray(7))],
+            [lambda s, i: (s * 1.5, i), take_root, lambda s, i: (s * s + 0.5, sg.asarray(7))],
             state,
             i + 2,
         )
@@ -227,11 +227,11 @@ def mixing(rows, iterations, reverse):
     x, y = sg.input("x", (rows,), "float64"), sg.input("y", (3, rows), "float32")
     w = sg.input("w", (iterations, rows), "float64")
 
-    def body(carry, each):
+    def body(carry, row):
         i, x, y = carry
         tops = sg.astype((y - y.max(axis=1, keepdims=True)).sum(axis=0), "float64")
-        new = x[::-1] * 0.5 + sg.tanh(each + 0.1 * tops) / (1.0 + (x * x).sum())
-        return (i + 1, new * each, y * 0.5 + sg.astype(x * sg.astype(i, "float64"), "float32")), (
+        new = x[::-1] * 0.5 + sg.tanh(row + 0.1 * tops) / (1.0 + (x * x).sum())
+        return (i + 1, new * row, y * 0.5 + sg.astype(x * sg.astype(i, "float64"), "float32")), (
             new,
             new.max(),
             sg.cumsum(x),
@@ -260,7 +260,7 @@ def root():
     return {"last": last, "iterations": iterations}, {"a": np.array(2.0)}
 
 
-def bounded():
+def bounded_loop():
     """No more iterations than ``most``; a derivative of as many; integers and truths."""
     x = sg.input("x", (3,), "float64")
     v, odd, k = sg.while_loop(
@@ -336,16 +336,16 @@ def rows():
     )
     rng = np.random.default_rng(5)
     feeds = {"x": rng.normal(size=70), "y": rng.normal(size=(3, 70)), "w": rng.normal(size=70)}
-    feeds = {name: each if name == "y" else each.astype("f4") for name, each in feeds.items()}
+    feeds = {name: array if name == "y" else array.astype("f4") for name, array in feeds.items()}
     return {"k": k, "last": last, "y": others[0], "old": others[1]}, feeds
 
 
 DRIVEN = {
-    **{f"scan {t} {way}": (lambda t=t, w=way: scanned(t, w == "back")) for t, way in
+    **{f"scan {t} {way}": (lambda t=t, w=way: scan_program(t, w == "back")) for t, way in
        [(0, "on"), (1, "on"), (2, "back"), (5, "on"), (6, "on"), (5, "back")]},
     **{f"nested {m} {n}": (lambda m=m, n=n: loop_in_loop(m, n)) for m, n in
        [(0, 3), (3, 0), (1, 1), (2, 3), (3, 2)]},
-    **{f"counted {t}": (lambda t=t: counted(t)) for t in (0, 1, 4)},
+    **{f"counted {t}": (lambda t=t: counting_scan(t)) for t in (0, 1, 4)},
     **{f"until {t}": (lambda t=t: until(t)) for t in (0, 1, 5)},
 }  # fmt: skip
 
@@ -365,17 +365,22 @@ JOINED = {
     "looked up 1 3": lambda: looked_up(1, 3),
     "looked up 40 6": lambda: looked_up(40, 6),
     "bent 5": lambda: bent(5),
-    "branched 1 0": lambda: branched(1, 0),
-    "branched 1 7": lambda: branched(1, 7),
-    "branched 40 5": lambda: branched(40, 5),
-    "branched n 6": lambda: branched("n", 6),
+    "branched 1 0": lambda: branching_loop(1, 0),
+    "branched 1 7": lambda: branching_loop(1, 7),
+    "branched 40 5": lambda: branching_loop(40, 5),
+    "branched n 6": lambda: branching_loop("n", 6),
     "mixing n 3": lambda: mixing("n", 3, reverse=True),
 }
 
 
 TESTED = {
-    each.__name__: each
-    for each in (root, bounded, undefined_behind_the_end, by_number, never, vectors, rows)
+    "root": root,
+    "bounded": bounded_loop,
+    "undefined_behind_the_end": undefined_behind_the_end,
+    "by_number": by_number,
+    "never": never,
+    "vectors": vectors,
+    "rows": rows,
 }
 PROGRAMS = {**DRIVEN, **JOINED, **TESTED}
 
@@ -387,7 +392,7 @@ def loops_left(f):
 
 
 def in_one_kernel(f):
-    """Whether a kernel has a loop that ends by a test."""
+    """Return whether a kernel has a loop that ends by a test."""
     every = (stage for kernel in f.schedule.kernels for stage, _ in nested_stages(kernel.stages))
     return any(isinstance(stage, Loop) and stage.going for stage in every)
 
@@ -407,10 +412,10 @@ def check(name, most=4096):
         assert_same(f.run(feeds), actual)
     assert_same(f.bind(feeds)(), actual)
     for options in ({"debug": True}, {"fuse": False}, {"threads": 2}, {"checkpoint": "recompute"}):
-        other = sg.compile(graph, **options)
-        assert_same(other.run(feeds), actual, options)
-        assert other.highest_touched in (None, other._current_plan().peak_bytes)
-        assert "fuse" not in options or name not in JOINED or loops_left(other) > 0
+        variant = sg.compile(graph, **options)
+        assert_same(variant.run(feeds), actual, options)
+        assert variant.highest_touched in (None, variant._current_plan().peak_bytes)
+        assert "fuse" not in options or name not in JOINED or loops_left(variant) > 0
     with sg.options(jit=False):
         assert_same(sg.compile(graph).run(feeds), actual, "python")
     assert_same(with_workers(f, 3, 0).run(feeds), actual, "workers")
@@ -453,13 +458,13 @@ def test_an_index_that_fails_in_an_iteration_is_raised_before_a_parameter_change
             f = sg.compile(sg.Graph({"y": last}, updates={w: w + 1.0}))
             good, bad = np.ones((4, 3), "i8"), np.ones((4, 3), "i8")
             bad[2, 1] = 7
-            before = w.value
+            value_before = w.value
             f.run({"k": good})
-            np.testing.assert_array_equal(w.value, before + 1)
+            np.testing.assert_array_equal(w.value, value_before + 1)
             for _ in range(3):
                 with pytest.raises(IndexOutOfRange, match="7"):
                     f.run({"k": bad})
-            np.testing.assert_array_equal(w.value, before + 1)
+            np.testing.assert_array_equal(w.value, value_before + 1)
 
 
 def test_parameters_change_by_what_loops_compute():
@@ -467,11 +472,11 @@ def test_parameters_change_by_what_loops_compute():
     new = sg.fori_loop(0, 7, lambda i, v: v * 0.5 + 1.0, w)
     f = sg.compile(sg.Graph({"old": w * 1.0}, updates={w: new}))
     for _ in range(4):
-        before = w.value
-        np.testing.assert_array_equal(f.run({})["old"], before)
+        value = w.value
+        np.testing.assert_array_equal(f.run({})["old"], value)
         for _ in range(7):
-            before = before * np.float32(0.5) + np.float32(1)
-        np.testing.assert_array_equal(w.value, before)
+            value = value * np.float32(0.5) + np.float32(1)
+        np.testing.assert_array_equal(w.value, value)
 
 
 def test_plans_are_trees_whose_peak_is_what_runs_touch():
@@ -600,19 +605,21 @@ def test_an_index_out_of_range_is_the_drivers(rows, monkeypatch):
     outputs, feeds = looked_up(rows, 6)
     feeds["k"][4, rows // 2], feeds["k"][5, 0] = 9, -8
     graph = sg.Graph(outputs)
-    told = set()
+    messages = set()
     for way in ({}, {"threads": 2}, {"fuse": False}, {"debug": True}):
         with pytest.raises(IndexOutOfRange) as raised:
             sg.compile(graph, **way).run(feeds)
-        told.add(str(raised.value).splitlines()[0])
+        messages.add(str(raised.value).splitlines()[0])
     monkeypatch.setattr(time_loops, "_MOST_SECONDS", 0.0)
     monkeypatch.setattr(time_loops, "_FEWEST_ITERATIONS", 4)
     for _ in range(3):
         with pytest.raises(IndexOutOfRange) as raised:
             sg.compile(graph).run(feeds)
-        told.add(str(raised.value).splitlines()[0])
+        messages.add(str(raised.value).splitlines()[0])
         assert "table[k[i], 1]" in str(raised.value)
-    assert told == {f"[SG407] index {9 if rows == 1 else -8} is out of range for an axis of size 5"}
+    assert messages == {
+        f"[SG407] index {9 if rows == 1 else -8} is out of range for an axis of size 5"
+    }
 
 
 def _far(v):
@@ -627,7 +634,7 @@ IN_ONE = ["flipped", "summed", "shifted", "column of a table"]
 APART = ["looked up", "sorted", "looked up in a case", "long cases"]
 
 
-def _mixed(kind):
+def _mixing_program(kind):
     """Bodies whose rows read each other, or places that are known in a run only; cases of which it
     is better to compute one."""
     x, k = sg.input("x", (600,), "float64"), sg.input("k", (4,), "int64")
@@ -654,7 +661,7 @@ def _mixed(kind):
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", IN_ONE + APART)
 def test_rows_that_read_each_other(kind):
-    outputs, feeds = _mixed(kind)
+    outputs, feeds = _mixing_program(kind)
     graph = sg.Graph(outputs)
     f = sg.compile(graph)
     assert loops_left(f) == (kind in APART)
@@ -667,12 +674,12 @@ def test_rows_that_read_each_other(kind):
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("rows", [5, 7])
 def test_the_row_of_an_iterations_number_is_a_slice(rows):
-    """As ``scan`` hands it over, with its bytes; of longer arrays it is looked up."""
+    """The row equals the slice that ``scan`` passes, bitwise; longer arrays are indexed."""
     x, a = sg.input("x", (rows, 3), "float64"), sg.input("a", (5, 3), "float64")
     zeros = sg.zeros((3,), "float64")
     by_number = sg.fori_loop(0, 5, lambda i, c: sg.sin(c * a[i]) + x[i] + i, zeros)
     by_slice, _ = sg.scan(
-        lambda c, each: (sg.sin(c * each[0]) + each[1] + each[2], None),
+        lambda c, row: (sg.sin(c * row[0]) + row[1] + row[2], None),
         zeros,
         (a, x[:5], sg.arange(5)),
     )
@@ -685,19 +692,19 @@ def test_the_row_of_an_iterations_number_is_a_slice(rows):
     assert_same(*actual)
 
 
-def flipped(i, v, functions=sg):
+def add_reversed(i, v, functions=sg):
     """Rows that read each other, and the number of the iteration."""
     return v[::-1] * 0.5 + (i + 1.0) * functions.sin(v)
 
 
 def test_the_loop_back_of_rows_reads_the_numbers_from_the_last_one_on():
     x, feed = sg.input("x", (90,), "float64"), values(90)
-    y = sg.fori_loop(0, 4, flipped, x)
+    y = sg.fori_loop(0, 4, add_reversed, x)
     slope = sg.compile({"slope": sg.grad(y.sum(), x)}).run({"x": feed})["slope"]
 
     def total(v):
         for i in range(4):
-            v = flipped(i, v, np)
+            v = add_reversed(i, v, np)
         return v.sum()
 
     way = np.cos(np.arange(90.0))
@@ -716,9 +723,9 @@ def test_rows_that_end_by_a_test_of_their_sum_count_their_iterations():
         expected, count = expected[::-1] * 1.5 + 0.1, count + 1
     np.testing.assert_allclose(actual["y"], expected, rtol=1e-14)
     np.testing.assert_allclose(actual["slope"], np.full(90, 1.5**count), rtol=1e-14)
-    none = f.run({"x": feed + 100.0})
-    np.testing.assert_array_equal(none["y"], feed + 100.0)
-    np.testing.assert_array_equal(none["slope"], np.ones(90))
+    unchanged = f.run({"x": feed + 100.0})
+    np.testing.assert_array_equal(unchanged["y"], feed + 100.0)
+    np.testing.assert_array_equal(unchanged["slope"], np.ones(90))
 
 
 def test_iterations_that_are_not_made_check_no_index():

@@ -56,7 +56,7 @@ every_op = pytest.mark.parametrize("name", NAMES)
 
 
 def is_elementwise(name):
-    """Whether operands are read as a hundred other ops read theirs."""
+    """Return whether an op reads its operands as all elementwise ops do."""
     return issubclass(registered_ops()[name], Elementwise)
 
 
@@ -64,8 +64,8 @@ def most_ops(every):
     """All ops, but of the elementwise ones each n-th; the rest with ``-m exhaustive``."""
     elementwise = [name for name in NAMES if is_elementwise(name)]
     left_out = {*elementwise} - {*elementwise[::every]}
-    rest = [pytest.mark.exhaustive]
-    marked = [pytest.param(name, marks=rest * (name in left_out)) for name in NAMES]
+    exhaustive = [pytest.mark.exhaustive]
+    marked = [pytest.param(name, marks=exhaustive * (name in left_out)) for name in NAMES]
     return pytest.mark.parametrize("name", marked)
 
 
@@ -86,7 +86,7 @@ class Program:
         self.feeds[name] = array
         return input_like(name, array)
 
-    def output(self, value):
+    def add_output(self, value):
         name = f"y{len(self.outputs)}"
         self.outputs[name] = value
         return name
@@ -116,13 +116,13 @@ def spread(samples, most=MOST_SAMPLES):
     kinds = {}
     for sample in samples:
         kinds.setdefault((type(sample.op), *(a.dtype for a in sample.arrays)), sample)
-    rest = [s for s in samples if all(s is not kept for kept in kinds.values())]
+    others = [s for s in samples if all(s is not selected for selected in kinds.values())]
     room = max(1, most - len(kinds))
-    return [*kinds.values(), *rest[:: max(1, -(-len(rest) // room))]]
+    return [*kinds.values(), *others[:: max(1, -(-len(others) // room))]]
 
 
-def expected(sample):
-    """What a kernel must give, to the byte: by the reference if the op is exact, else by the
+def expected_results(sample):
+    """Return a kernel's exact results: by the reference if the op is exact, else by the
     element's expression."""
     op = sample.op
     types = types_of(sample)
@@ -137,8 +137,8 @@ def expected(sample):
     assert not form.sizes
     leaves = [ref(str(i), t.dtype) for i, t in enumerate(types)]
     root = element(form.scalar, as_tuple(out)[0].dtype, *leaves)
-    found = interpret([root], lambda leaf: sample.arrays[int(leaf.attribute)])
-    return (np.broadcast_to(found[0], out.shape),)
+    elements = interpret([root], lambda leaf: sample.arrays[int(leaf.attribute)])
+    return (np.broadcast_to(elements[0], out.shape),)
 
 
 @most_ops(4 if BY_NUMBA else 1)
@@ -176,10 +176,10 @@ def check_samples(samples):
     named = []
     for sample in samples:
         results = as_tuple(sample.op(*(program.operand(a) for a in sample.arrays)))
-        named.append((sample, [program.output(value) for value in results]))
-    found = program.run()
+        named.append((sample, [program.add_output(value) for value in results]))
+    arrays_by_name = program.run()
     for sample, names in named:
-        check_results(sample, [found[n] for n in names], "")
+        check_results(sample, [arrays_by_name[n] for n in names], "")
 
 
 def check_results(sample, actual, what):
@@ -191,15 +191,15 @@ def check_results(sample, actual, what):
         for got, want in zip(actual, as_tuple(sample.reference()), strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
         return
-    wanted = expected(sample)
+    all_expected = expected_results(sample)
     if isinstance(sample.op, Conv | ConvImage | ConvFilter):
         assert_convolution(sample, actual[0])
     elif isinstance(sample.op, FourierTransform):
-        assert_transform(actual[0], wanted[0])
+        assert_transform(actual[0], all_expected[0])
         return
-    elif not wanted:
+    elif not all_expected:
         assert_product(actual[0], *factors_of(sample))
-    for got, want in zip(actual, wanted, strict=bool(wanted)):
+    for got, want in zip(actual, all_expected, strict=bool(all_expected)):
         assert same_bytes(got, want), f"{sample.op} {what}: {differing(got, want)}"
 
 
@@ -222,7 +222,7 @@ def test_all_operands_may_be_views(name):
 
 
 def is_sizeable(sample):
-    """Whether a view of the operands differs from them."""
+    """Return whether a view of the operands differs from them."""
     return any(1 < a.size <= 4000 for a in sample.arrays)
 
 
@@ -233,24 +233,24 @@ def check_views(samples, first_turn=0):
     for turn, sample in enumerate(samples, first_turn):
         sample, operands = with_repeated(sample, turn % len(sample.arrays), program)
         results = as_tuple(sample.op(*operands))
-        named.append((sample, "repeated", [program.output(value) for value in results]))
+        named.append((sample, "repeated", [program.add_output(value) for value in results]))
     for turn, sample in enumerate(samples, first_turn):
         first = 2 * turn + turn // 2
         for way in (first % 4, (first + 1) % 4):
             operands, kinds = [], []
             for array in sample.arrays:
-                made = list(views(array)) or [("as it is", array, lambda x: x)]
-                kind, feed, view = made[way % len(made)]
+                view_choices = list(views(array)) or [("as it is", array, lambda x: x)]
+                kind, feed, view = view_choices[way % len(view_choices)]
                 operands.append(view(program.operand(feed)))
                 kinds.append(kind)
             results = as_tuple(sample.op(*operands))
-            named.append((sample, str(kinds), [program.output(value) for value in results]))
+            named.append((sample, str(kinds), [program.add_output(value) for value in results]))
     if not named:
         return
     graph = program.graph()
-    found = sg.compile(graph).run(used_feeds(graph, program.feeds))
+    arrays_by_name = sg.compile(graph).run(used_feeds(graph, program.feeds))
     for sample, kinds, names in named:
-        check_results(sample, [found[n] for n in names], kinds)
+        check_results(sample, [arrays_by_name[n] for n in names], kinds)
 
 
 def with_repeated(sample, position, program):
@@ -283,11 +283,11 @@ def test_rows_of_any_size(name, at_size):
     sizes = SIZES_OF_ROWS[NAMES.index(name) % 2 :: 2]
     for sample in (s for n in sizes for s in at_size(n)):
         results = as_tuple(sample.op(*map(program.operand, sample.arrays)))
-        named.append((sample, [program.output(value) for value in results]))
+        named.append((sample, [program.add_output(value) for value in results]))
     graph = program.graph()
-    found = sg.compile(graph).run(used_feeds(graph, program.feeds))
+    arrays_by_name = sg.compile(graph).run(used_feeds(graph, program.feeds))
     for sample, names in named:
-        check_results(sample, [found[n] for n in names], "")
+        check_results(sample, [arrays_by_name[n] for n in names], "")
 
 
 def factors_of(sample):
@@ -391,14 +391,14 @@ def test_any_size_of_one_compiled_program(name):
     graph = sg.Graph(outputs)
     f = sg.compile(graph)
     full = {label: np.resize(array, SIZES[-1]) for label, array in full.items()}
-    wanted = []
+    all_expected = []
     for at, sample in enumerate(samples):
         arrays = tuple(full[f"x{at}_{i}"] for i in range(len(sample.arrays)))
-        wanted += expected(Sample(sample.op, arrays))
+        all_expected += expected_results(Sample(sample.op, arrays))
     for n in SIZES:
-        found = f.run({label: array[:n] for label, array in full.items()})
-        for at, (sample, want) in enumerate(zip(samples, wanted, strict=True)):
-            got = found[f"y{at}"]
+        results = f.run({label: array[:n] for label, array in full.items()})
+        for at, (sample, want) in enumerate(zip(samples, all_expected, strict=True)):
+            got = results[f"y{at}"]
             assert same_bytes(got, want[:n]), f"{sample.op} at {n}: {differing(got, want[:n])}"
 
 
@@ -418,8 +418,8 @@ def test_blocks_are_within_their_table_of_errors(dtype):
     pair = input_like("l", left), input_like("r", right)
     outputs |= {op: registered_ops()[name]()(*pair) for op, name in OF_TWO.items()}
     assert outputs.keys() | LONG | {"int_pow"} == BLOCKS.keys()
-    found = sg.compile(outputs).run({"x": x, "l": left, "r": right})
-    for op, got in found.items():
+    results = sg.compile(outputs).run({"x": x, "l": left, "r": right})
+    for op, got in results.items():
         arrays = (left, right) if op in OF_TWO else (x,)
         distance = ulps(got, truth(op, *arrays))
         assert np.max(distance) <= ULP[op, dtype], op
@@ -428,13 +428,13 @@ def test_blocks_are_within_their_table_of_errors(dtype):
 # -- derivatives -----------------------------------------------------------------------------------
 
 
-def derived(sample, program, rng):
+def gradients_of(sample, program, rng):
     """Results, gradients and gradients of a random combination of gradients."""
     inputs = []
     operands = []
-    for array, moved in zip(sample.arrays, sample.moves, strict=True):
-        operands.append(program.operand(array) if moved else array)
-        inputs += operands[-1:] if moved else []
+    for array, is_differentiated in zip(sample.arrays, sample.moves, strict=True):
+        operands.append(program.operand(array) if is_differentiated else array)
+        inputs += operands[-1:] if is_differentiated else []
     results = [out for out in as_tuple(sample.op(*operands)) if out.dtype.is_float]
     if not inputs or not results:
         return []
@@ -451,7 +451,7 @@ def combined_gradient(results, inputs, rng):
 
 
 def _is_exact(node):
-    """Whether a node has the oracle's bytes, beside its gradient, too."""
+    """Return whether a node has the oracle's bytes, beside its gradient, too."""
     return node.is_leaf or (node.op.exact and not node.op.contained_in())
 
 
@@ -471,8 +471,8 @@ def test_gradients_of_first_and_second_order(name, precision):
         if not isinstance(sample.op, BodyOp):  # a body has its own element types
             arrays = [a.astype(precision) if a.dtype == np.float64 else a for a in sample.arrays]
             sample = Sample(sample.op, tuple(arrays))
-        for value in derived(sample, program, rng):
-            label = program.output(value)
+        for value in gradients_of(sample, program, rng):
+            label = program.add_output(value)
             if all(map(_is_exact, ancestors([value]))):
                 exact.append(label)
     if not program.outputs:

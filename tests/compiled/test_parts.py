@@ -93,12 +93,12 @@ TURNS = [slice(0, None, 2), slice(1, None, 2)]
 def test_regions_of_two_axes(index, dtype):
     """Elements of each region come from its own slice, all others are zero."""
     x = sg.input("x", (10, 12, 3), dtype)
-    parts = [x[one] * (k + 2) for k, one in enumerate(index)]
-    whole = np.arange(10), np.arange(12)
+    parts = [x[cut_pair] * (k + 2) for k, cut_pair in enumerate(index)]
+    axes = np.arange(10), np.arange(12)
     pads = []
     for part, cuts in zip(parts, index, strict=True):
-        lies = [axis[cut] for axis, cut in zip(whole, cuts, strict=True)]
-        starts = tuple(int(at[0]) if len(at) else 0 for at in lies)
+        axis_indices = [axis[cut] for axis, cut in zip(axes, cuts, strict=True)]
+        starts = tuple(int(at[0]) if len(at) else 0 for at in axis_indices)
         steps = tuple(cut.step or 1 for cut in cuts)
         pads.append(Pad(x.shape, (*starts, 0), (*steps, 1))(part))
     graph = sg.Graph({"sum": sum(pads[1:], pads[0]), "back": sum(pads[:-1][::-1], pads[-1]) * 2})
@@ -109,11 +109,11 @@ def test_a_slope_of_every_second_row_and_column():
     """d/dx of the sum of a b - c d, the four neighbours of a square, is b, a, -d and -c."""
     x = sg.input("x", (4, 6), "float64")
     a, b, c, d = (x[i::2, j::2] for i, j in ((0, 0), (1, 1), (1, 0), (0, 1)))
-    given_ = numbers((4, 6), np.dtype("float64"))
-    actual = sg.compile(sg.Graph(sg.grad((a * b - c * d).sum(), x))).run({"x": given_})["output"]
+    array = numbers((4, 6), np.dtype("float64"))
+    actual = sg.compile(sg.Graph(sg.grad((a * b - c * d).sum(), x))).run({"x": array})["output"]
     expected = np.zeros((4, 6))
-    expected[::2, ::2], expected[1::2, 1::2] = given_[1::2, 1::2], given_[::2, ::2]
-    expected[1::2, ::2], expected[::2, 1::2] = -given_[::2, 1::2], -given_[1::2, ::2]
+    expected[::2, ::2], expected[1::2, 1::2] = array[1::2, 1::2], array[::2, ::2]
+    expected[1::2, ::2], expected[::2, 1::2] = -array[::2, 1::2], -array[1::2, ::2]
     np.testing.assert_array_equal(actual, expected)
 
 
@@ -145,7 +145,7 @@ def check(outputs, feeds, *more):
 
 
 def wave(x, of=sg):
-    """What a place has less than its four neighbours, round the ends."""
+    """Return the Laplacian: the four neighbours less four times the element, periodic."""
     sides = of.roll(x, 1, 0) + of.roll(x, -1, 0) + of.roll(x, 1, 1) + of.roll(x, -1, 1)
     return sides - 4 * x
 
@@ -175,19 +175,19 @@ SIZES = st.sampled_from([1, 2, 15, 16, 17, 31, 33, 64, 100, 257])
 @given(st.lists(SIZES, min_size=2, max_size=4), st.integers(0, 1), st.booleans(), st.data())
 def test_parts_of_any_length(lengths, axis, named, data):
     """The longest may be the first, the last or between; beside a border, and reduced."""
-    whole = sum(lengths)
-    other = FEW_ELEMENTS // whole + data.draw(st.integers(1, 40))
-    shapes = [(n, other) if axis == 0 else (other, n) for n in lengths]
-    size = "rows" if named else other
+    total_length = sum(lengths)
+    other_length = FEW_ELEMENTS // total_length + data.draw(st.integers(1, 40))
+    shapes = [(n, other_length) if axis == 0 else (other_length, n) for n in lengths]
+    size = "rows" if named else other_length
     parts = [
         sg.input(f"x{k}", (s[0], size) if axis == 0 else (size, s[1]), "float32")
         for k, s in enumerate(shapes)
     ]
     joined = sg.concatenate(parts, axis)
     first = joined[:1] if axis == 0 else joined[:, :1]
-    rest = joined[1:] if axis == 0 else joined[:, 1:]
-    shifted = sg.concatenate([rest, first * 2], axis)
-    border = sg.pad(rest, ((1, 0), (0, 0)) if axis == 0 else ((0, 0), (1, 0)))
+    later = joined[1:] if axis == 0 else joined[:, 1:]
+    shifted = sg.concatenate([later, first * 2], axis)
+    border = sg.pad(later, ((1, 0), (0, 0)) if axis == 0 else ((0, 0), (1, 0)))
     outputs = {"moved": shifted - joined, "border": border + joined, "most": (joined * 2).max(1)}
     feeds = {f"x{k}": numbers(s, np.dtype("float32"), k) for k, s in enumerate(shapes)}
     check(outputs, feeds)
@@ -197,7 +197,7 @@ DTYPES = ("float32", "float64", "float16", "int32", "uint8", "bool")
 SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-42, 3.5, -7.0)
 
 
-def feed(chooser, shape, dtype):
+def draw_array(chooser, shape, dtype):
     """An array in which zeros of both signs, infinities and NaN occur."""
     random = np.random.default_rng(chooser.integer(0, 1000))
     if dtype.startswith("float"):
@@ -209,7 +209,7 @@ def feed(chooser, shape, dtype):
     return random.integers(0, 2 if dtype == "bool" else 200, shape).astype(dtype)
 
 
-def sliced(chooser, x):
+def draw_slice(chooser, x):
     """Some slice of x, steps of both signs."""
     starts, lengths, steps = [], [], []
     for size in x.shape:
@@ -230,7 +230,7 @@ def part_along(x, axis, begin, end):
     return Slice(starts, lengths, (1,) * len(x.shape))(x)
 
 
-def padded(chooser, x, shape):
+def pad_into(chooser, x, shape):
     """x somewhere inside zeros of a shape that is no smaller."""
     starts, steps = [], []
     for size, room in zip(x.shape, shape, strict=True):
@@ -248,13 +248,13 @@ def program(chooser):
     dtype = chooser.choice(DTYPES)
     rank = chooser.integer(1, 3)
     shape = tuple(chooser.choice((1, 2, 3, 5, 17, 40)) for _ in range(rank))
-    feeds = {name: feed(chooser, shape, dtype) for name in "xy"}
+    feeds = {name: draw_array(chooser, shape, dtype) for name in "xy"}
     values = [sg.input(name, shape, dtype) for name in "xy"]
     for _ in range(chooser.integer(1, 6)):
         x, y = chooser.choice(values), chooser.choice(values)
         match chooser.integer(0, 4):
             case 0:
-                values.append(padded(chooser, sliced(chooser, x), shape))
+                values.append(pad_into(chooser, draw_slice(chooser, x), shape))
             case 1:
                 axis = chooser.integer(0, rank - 1)
                 cut = chooser.integer(0, shape[axis])
@@ -265,9 +265,9 @@ def program(chooser):
             case 3:
                 values.append(sg.where(x == y, x, y))
             case 4:
-                part = sliced(chooser, x)
+                part = draw_slice(chooser, x)
                 cheap = part if dtype == "bool" else part * part + part
-                values.append(padded(chooser, cheap, shape))
+                values.append(pad_into(chooser, cheap, shape))
     outputs = {f"o{k}": v for k, v in enumerate(values[2:])} | {"both": values[0] == values[1]}
     last = values[-1]
     if dtype.startswith("float"):
@@ -282,17 +282,17 @@ def sum_of_pads(chooser):
     """A sum of pads that meet or lie apart, and of others, in any order, of any dtype."""
     dtype = chooser.choice(("float32", "float64", "float16", "int32"))
     shape = (chooser.choice((9, 20)), chooser.choice((3, 12)))
-    feeds = {name: feed(chooser, shape, dtype) for name in "xy"}
+    feeds = {name: draw_array(chooser, shape, dtype) for name in "xy"}
     x, y = (sg.input(name, shape, dtype) for name in "xy")
     axis = chooser.integer(0, 1)
     terms = []
     for _ in range(chooser.integer(2, 7)):
-        whole = chooser.choice((x, y))
+        array = chooser.choice((x, y))
         begin = chooser.integer(0, shape[axis])
-        value = part_along(whole, axis, 0, chooser.integer(0, shape[axis] - begin))
+        value = part_along(array, axis, 0, chooser.integer(0, shape[axis] - begin))
         value = chooser.choice((value, value * value, -value, sg.maximum(value, value * 3)))
         starts = tuple(begin if k == axis else 0 for k in range(2))
-        terms.append(whole if chooser.integer(0, 5) == 0 else Pad(shape, starts, (1, 1))(value))
+        terms.append(array if chooser.integer(0, 5) == 0 else Pad(shape, starts, (1, 1))(value))
     total = sum(terms[1:], terms[0])
     return sg.Graph({"total": total, "transposed": total.T, "both": x == y}), feeds
 
@@ -314,7 +314,7 @@ def sum_of_lattices(chooser):
         value = chooser.choice((value, value * value, -value))
         terms.append(Pad(shape, tuple(starts), tuple(steps))(value))
     total = sum(terms[1:], terms[0])
-    return sg.Graph({"total": total}), {"x": feed(chooser, shape, "float32")}
+    return sg.Graph({"total": total}), {"x": draw_array(chooser, shape, "float32")}
 
 
 @pytest.mark.slow
@@ -349,7 +349,7 @@ def test_slices_of_a_padded_array_and_their_gradient(shape, taps):
 
 @pytest.mark.parametrize("cut", [np.s_[:2, :], np.s_[:3, 4:], np.s_[2:, 1:9], np.s_[::-1, 2:3]])
 def test_a_slice_of_what_is_computed_of_pads(cut):
-    """Of a border alone, of both, and with other operands than pads."""
+    """Slices of a border alone, of border and array, and of sums with other arrays."""
     x, y = sg.input("x", (5, 6), "float32"), sg.input("y", (11, 12), "float32")
     pad = sg.pad(x, 3)
     outputs = {"pad": pad[cut] * 2.0, "sum": (pad * 3.0 + y)[cut], "whole": (1.0 - pad) * y}
@@ -371,8 +371,8 @@ def test_what_is_scaled_is_read_rolled(shape, scale):
     feeds = {name: numbers(sizes, np.dtype("float32"), k) for k, name in enumerate("xg")}
     feeds["k"] = np.float32(0.25)
     for graph in graphs:
-        own = {value.node.label: feeds[value.node.label] for value in graph.inputs}
-        assert differing(graph, own) == []
+        graph_feeds = {value.node.label: feeds[value.node.label] for value in graph.inputs}
+        assert differing(graph, graph_feeds) == []
         assert "n" in shape or len(sg.compile(graph).kernels) == 1
 
 

@@ -8,36 +8,38 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, FeedError, PipelineError
-from tests.compiled.test_tradeoff import balanced
+from tests.compiled.test_tradeoff import read_page
 from tests.passes.test_narrow import layers
 
 
 def test_errors_and_bytes_are_those_of_both_programs():
     loss, weights, feeds = layers()
     (slope,) = sg.grad(loss, weights[:1])
-    before = weights[0].value.copy()
+    value_before = weights[0].value.copy()
     step = sg.Graph({"loss": loss, "top": loss > 0}, updates={weights[0]: weights[0] - slope})
     actual = sg.precision(step, feeds, dtype=sg.float16, runs=1)
-    np.testing.assert_array_equal(weights[0].value, before)
-    both = {"loss": loss, "next": weights[0] - slope}
-    exact = sg.compile(both).run(feeds)
-    narrow = sg.compile(both, pipeline=actual.pipeline).run(feeds)
+    np.testing.assert_array_equal(weights[0].value, value_before)
+    results = {"loss": loss, "next": weights[0] - slope}
+    exact = sg.compile(results).run(feeds)
+    narrow = sg.compile(results, pipeline=actual.pipeline).run(feeds)
     assert [(e.name, e.largest == 0) for e in actual.errors] == [
         ("loss", True), ("top", True), ("next w0", False),
     ]  # fmt: skip
-    apart = np.abs(narrow["next"].astype("f8") - exact["next"])
+    distances = np.abs(narrow["next"].astype("f8") - exact["next"])
     size = np.sqrt(np.mean(exact["next"].astype("f8") ** 2))
     last = actual.errors[-1]
-    np.testing.assert_allclose([last.largest, last.mean], [apart.max() / size, apart.mean() / size])
+    np.testing.assert_allclose(
+        [last.largest, last.mean], [distances.max() / size, distances.mean() / size]
+    )
     assert (actual.ulp, actual.rounded_values, last.overflowed) == (2.0**-10, 5, 0)
     peaks = [sg.compile(step, pipeline=p).plan().peak_bytes for p in ("O1", actual.pipeline)]
     assert [actual.exact.peak_bytes, actual.narrow.peak_bytes] == peaks
-    told = json.loads(json.dumps(actual.as_json()))
-    assert (told["rounded"], told["narrow"]["peak_bytes"]) == (5, peaks[1])
+    as_read = json.loads(json.dumps(actual.as_json()))
+    assert (as_read["rounded"], as_read["narrow"]["peak_bytes"]) == (5, peaks[1])
     assert "next w0" in str(actual)
-    balanced(actual._repr_html_())
+    read_page(actual._repr_html_())
     many = dataclasses.replace(actual, errors=actual.errors * 9)
-    balanced(many._repr_html_())
+    read_page(many._repr_html_())
     assert many._repr_html_().count("<tr>") == 1 + 12 + 1 + len(many.errors)
 
 
@@ -72,9 +74,9 @@ def test_what_overflows_is_counted():
 
 def test_what_cannot_be_compared_is_told():
     y = sg.tanh(sg.input("x", (3,)))
-    with pytest.raises(ArgumentError, match="not a function") as told:
+    with pytest.raises(ArgumentError, match="not a function") as refusal:
         sg.precision(sg.function(lambda x: x * 2))
-    assert "f.graph(x, y)" in told.value.hint
+    assert "f.graph(x, y)" in refusal.value.hint
     with pytest.raises(ArgumentError, match="runs=0"):
         sg.precision(y, {"x": np.zeros(3)}, runs=0)
     with pytest.raises(PipelineError, match="bfloat16"):

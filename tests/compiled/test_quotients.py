@@ -30,9 +30,9 @@ def numbers(dtype, count):
 def beside_midpoints(divisor, dtype, count):
     """Dividends whose quotients are next to the middle of two numbers, where roundings differ."""
     random, kind = np.random.default_rng(7), np.dtype(dtype).type
-    found = random.uniform(0.5, 2, count).astype(kind)
+    quotients = random.uniform(0.5, 2, count).astype(kind)
     wide = np.longdouble if dtype == "float64" else np.float64
-    middle = found.astype(wide) + np.spacing(found).astype(wide) / 2
+    middle = quotients.astype(wide) + np.spacing(quotients).astype(wide) / 2
     near = (middle * wide(divisor)).astype(kind)
     return np.concatenate([near, np.nextafter(near, kind(0)), np.nextafter(near, kind(9))])
 
@@ -108,13 +108,13 @@ def roots(dtype):
 
 def odd_roots(residue, power):
     """All k below 2**power with k * k = residue modulo 2**power: one more digit at a time."""
-    found = {k for k in (1, 3, 5, 7) if (k * k - residue) % 8 == 0}
+    roots = {k for k in (1, 3, 5, 7) if (k * k - residue) % 8 == 0}
     for digits in range(4, power + 1):
-        whole = 1 << digits
-        steps = (0, whole // 4, whole // 2, whole // 4 * 3)
-        tried = ((k + step) % whole for k in found for step in steps)
-        found = {k for k in tried if (k * k - residue) % whole == 0}
-    return found
+        modulus = 1 << digits
+        steps = (0, modulus // 4, modulus // 2, modulus // 4 * 3)
+        tried = ((k + step) % modulus for k in roots for step in steps)
+        roots = {k for k in tried if (k * k - residue) % modulus == 0}
+    return roots
 
 
 def roots_beside_midpoints(digits, most):
@@ -123,7 +123,7 @@ def roots_beside_midpoints(digits, most):
     Those are a = (k * k - r) / 4**digits with a small odd r, which is a number of the format if
     k * k is r modulo 2**(digits + 1), for a from 2 on modulo 2**(digits + 2).
     """
-    found = set()
+    roots = set()
     for power, least in ((digits + 1, 1), (digits + 2, 2)):
         for residue in range(1 - 8 * most, 8 * most, 8):
             for first in odd_roots(residue, power):
@@ -131,8 +131,8 @@ def roots_beside_midpoints(digits, most):
                     exact = Fraction(k * k - residue, 4**digits)
                     if least <= exact < 2 * least:
                         assert float(exact) == exact
-                        found.add(float(exact))
-    return sorted(found)
+                        roots.add(float(exact))
+    return sorted(roots)
 
 
 def test_every_root_of_float32_is_rounded():

@@ -76,9 +76,9 @@ def test_a_thousand_random_programs(chunk):
 
 
 def drawn(count, **options):
-    found = []
-    run_chunk(7, count, lambda d: found.append(Program(d)), **options)
-    return found
+    programs = []
+    run_chunk(7, count, lambda d: programs.append(Program(d)), **options)
+    return programs
 
 
 #: Ops that few programs hold: special functions and factorizations are one step among many.
@@ -97,7 +97,7 @@ def test_programs_hold_every_kind_of_op():
     rng = np.random.default_rng(0)
     programs = [Program(random_description(rng, 20, smooth=n % 2 == 0)) for n in range(150)]
     nodes = [node for program in programs for node in program.graph.nodes]
-    held = {node.op.name for node in nodes}
+    ops = {node.op.name for node in nodes}
     rare = {
         *("custom_vjp", "custom_jvp", "logical_and", "logical_not", "logical_xor", "logical_or"),
         *("again", "checkpoint_name", "recomputed"),  # marks: tests of checkpoint policies
@@ -107,9 +107,9 @@ def test_programs_hold_every_kind_of_op():
         *(name for name in registered_ops() if name.startswith("complex_")),
         *("sparse_product", "sampled_product"),  # tests/sparse
     }
-    missing = {n for n in registered_ops() if "." not in n} - held - rare - RARE
+    missing = {n for n in registered_ops() if "." not in n} - ops - rare - RARE
     assert len(missing) <= 6, sorted(missing)
-    assert held >= {"loop", "while", "branch", "conv", "conv_image", "conv_filter", "cholesky"}
+    assert ops >= {"loop", "while", "branch", "conv", "conv_image", "conv_filter", "cholesky"}
     dtypes = {t.dtype.numpy.name for node in nodes for t in node.types}
     assert dtypes >= {"float32", "float64", "int64", "int32", "uint64", "bool"}
     assert len(dtypes) >= 9
@@ -147,11 +147,13 @@ def shrunk(op, check, **options):
     return caught.value
 
 
-def written(program):
+def remaining_ops(program):
     """The ops that are left of the program, without its loss and derivatives."""
     outputs = program.graph.outputs
-    own = [value for name, value in outputs.items() if name == "out" or name.startswith("more")]
-    nodes = ancestors(own)
+    program_outputs = [
+        value for name, value in outputs.items() if name == "out" or name.startswith("more")
+    ]
+    nodes = ancestors(program_outputs)
     return [node.op.name for node in nodes if not node.is_leaf]
 
 
@@ -164,8 +166,8 @@ def a_wrong_pass(program):
     graph = program.stable.replace_nodes(
         lambda node, args: [node.op(*args[::-1])] if node.op.name == "sub" else None
     )
-    before, after = (sg.evaluate(g, program.feeds) for g in (program.stable, graph))
-    compare(program, "the pass", after, before)
+    expected, actual = (sg.evaluate(g, program.feeds) for g in (program.stable, graph))
+    compare(program, "the pass", actual, expected)
 
 
 PLANTED = {
@@ -194,21 +196,24 @@ def test_a_planted_mistake_shrinks_to_a_few_nodes(mistake, monkeypatch):
     name, method, wrong, check, options, most = PLANTED[mistake]
     monkeypatch.setattr(registered_ops()[name], method, wrong)
     error = shrunk(name, check, **options)
-    assert len(written(error.program)) <= most, str(error)
+    assert len(remaining_ops(error.program)) <= most, str(error)
     assert "staticgrad-ir 1" in str(error)
     assert "sg.parse(text" in str(error)
 
 
 def test_varied_graphs_have_ops_of_several_results_and_chains_of_casts():
     """Two results of one op are read by the same function, and integers lose their sign."""
-    made = [random_graph(np.random.default_rng(seed), varied=True)[0] for seed in range(40)]
-    several, casts = 0, set()
-    for graph in made:
+    graphs = [random_graph(np.random.default_rng(seed), varied=True)[0] for seed in range(40)]
+    count_of_several, casts = 0, set()
+    for graph in graphs:
         for node in graph.nodes:
-            several += len(node.types) > 1
-            before = node.args[0].node if node.op.name == "cast" else node
-            if before.op.name == node.op.name == "cast":
-                casts.add((before.args[0].dtype, before.types[0].dtype, node.types[0].dtype))
-    assert several > 20
+            count_of_several += len(node.types) > 1
+            producer = node.args[0].node if node.op.name == "cast" else node
+            if producer.op.name == node.op.name == "cast":
+                casts.add((producer.args[0].dtype, producer.types[0].dtype, node.types[0].dtype))
+    assert count_of_several > 20
     assert len(casts) > 60
-    assert sum(one.kind == "i" and two.kind == "u" and three.is_float for one, two, three in casts)
+    assert sum(
+        source.kind == "i" and between.kind == "u" and three.is_float
+        for source, between, three in casts
+    )

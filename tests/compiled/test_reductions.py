@@ -31,16 +31,16 @@ COUNTS = (0, 1, 2, 9, 33)
 
 def numbers(shape, dtype, seed):
     random = np.random.default_rng(seed)
-    found = random.integers(-9, 9, shape).astype(dtype)
+    array = random.integers(-9, 9, shape).astype(dtype)
     if dtype.startswith("float"):
         strange = random.choice([-0.0, np.inf, np.nan, 0.1], shape).astype(dtype)
-        found = np.where(random.integers(0, 40, shape) == 0, strange, found * found.dtype.type(0.3))
-    return found
+        array = np.where(random.integers(0, 40, shape) == 0, strange, array * array.dtype.type(0.3))
+    return array
 
 
 def totals(x, y, axis):
-    found = {"sum": sg.cumsum(x, axis, dtype=x.dtype), "prod": sg.cumprod(x, axis, dtype=x.dtype)}
-    return found | {"linear": sg.linear_scan(x, y, axis)}
+    results = {"sum": sg.cumsum(x, axis, dtype=x.dtype), "prod": sg.cumprod(x, axis, dtype=x.dtype)}
+    return results | {"linear": sg.linear_scan(x, y, axis)}
 
 
 @pytest.mark.thinned
@@ -60,7 +60,7 @@ def test_every_form(shape, axis, stages, dtype):
         for step in compiled.schedule.steps:
             (stage,) = step.kernel.stages
             inner = list(stage.stages) if isinstance(stage, Loop) else []
-            assert [type(each) for each in (stage, *inner)] == stages
+            assert [type(part) for part in (stage, *inner)] == stages
 
 
 RNG = np.random.default_rng(0)

@@ -31,14 +31,14 @@ EXACT = ("sum", "max", "min")
 ALONE = ()
 
 
-def reduced(x, kind):
+def reduce_rows(x, kind):
     """Over the last axis; of bools the sum is that of their numbers."""
     if kind == "sum" and x.dtype.is_bool:
         x = x.astype("int32")
     return {"sum": sg.sum, "max": sg.max, "min": sg.min}[kind](x, axis=-1)
 
 
-def looked_up(x, other, at):
+def looked_up(x, table, at):
     """Elements picked of what rows compute and of what lies in memory, and elements that are set,
     at places that are fed and at such as the row finds."""
     largest = sg.max(x, axis=-1, keepdims=True)
@@ -47,7 +47,7 @@ def looked_up(x, other, at):
     return {
         "below": below - sg.take_along_axis(below, at, axis=-1),
         "at first": sg.take_along_axis(x, first, axis=-1),
-        "of memory": sg.take_along_axis(other, at, axis=-1) * largest,
+        "of memory": sg.take_along_axis(table, at, axis=-1) * largest,
         "set": sg.grad((sg.take_along_axis(x, at, axis=-1) * 3.0).sum(), x) * below,
     }
 
@@ -58,7 +58,7 @@ def laid_out(layout, length, *sizes):
     transposed = sg.input("transposed", (length, 3, "n"), "float32")
     rows = LAYOUTS[layout](x, transposed)
     arrays = [numbers((n, 3, length), "f4") for n in sizes]
-    (name,) = (each.node.op.label for each in sg.Graph(rows).inputs)
+    (name,) = (leaf.node.op.label for leaf in sg.Graph(rows).inputs)
     return rows, [{name: a if name == "x" else np.ascontiguousarray(a.T)} for a in arrays]
 
 
@@ -66,10 +66,12 @@ def laid_out(layout, length, *sizes):
 @diagonals(2, ("length", [1, 4, 10, 17, 31]), ("layout", LAYOUTS))
 def test_every_length_in_every_layout(length, layout):
     rows, feeds = laid_out(layout, length, 0, 1, 8, 33)
-    outputs = {kind: reduced(rows, kind) for kind in EXACT}
+    outputs = {kind: reduce_rows(rows, kind) for kind in EXACT}
     doubled = rows * 2.0
     check(
-        {**outputs, "doubled": doubled, "of doubled": reduced(doubled, "sum")}, *feeds, ways=ALONE
+        {**outputs, "doubled": doubled, "of doubled": reduce_rows(doubled, "sum")},
+        *feeds,
+        ways=ALONE,
     )
 
 
@@ -78,15 +80,15 @@ def test_every_length_in_every_layout(length, layout):
 def test_look_ups_in_every_layout(length, layout):
     rows, feeds = laid_out(layout, length, 1, 8, 33)
     places = sg.input("places", (*rows.shape[:2], 1), "int32")
-    other = sg.input("other", (*rows.shape[:2], 5), "float32")
-    graph = sg.Graph(looked_up(rows, other, places))
+    table = sg.input("table", (*rows.shape[:2], 5), "float32")
+    graph = sg.Graph(looked_up(rows, table, places))
     random, least = np.random.default_rng(length), min(5, int(rows.shape[2]))
-    for each in feeds:
-        ((name, array),) = each.items()
-        each[name] = np.nan_to_num(array, posinf=3, neginf=-3)
-        shape = LAYOUTS[layout](each[name], each[name]).shape[:2]
-        each["places"] = random.integers(-least, least, (*shape, 1)).astype("int32")
-        each["other"] = random.normal(size=(*shape, 5)).astype("float32")
+    for arrays in feeds:
+        ((name, array),) = arrays.items()
+        arrays[name] = np.nan_to_num(array, posinf=3, neginf=-3)
+        shape = LAYOUTS[layout](arrays[name], arrays[name]).shape[:2]
+        arrays["places"] = random.integers(-least, least, (*shape, 1)).astype("int32")
+        arrays["table"] = random.normal(size=(*shape, 5)).astype("float32")
     check(graph, *feeds, ways=ALONE)
 
 
@@ -95,15 +97,15 @@ def test_look_ups_in_every_layout(length, layout):
 def test_every_dtype(dtype):
     for length in (2, 3, 8, 9, 16, 31):
         x = sg.input("x", ("n", length), dtype)
-        outputs = {kind: reduced(x, kind) for kind in EXACT if kind in COMBINERS}
+        outputs = {kind: reduce_rows(x, kind) for kind in EXACT if kind in COMBINERS}
         check(outputs, {"x": numbers((45, length), x.dtype.numpy)}, ways=ALONE)
 
 
 # -- which rows stand in lanes ---------------------------------------------------------------------
 
 
-def normalised(x, axes=(-1,)):
-    """What takes several turns along a row: each reads what the one before found."""
+def normalize(x, axes=(-1,)):
+    """Take several passes along a row: each reads the result of the previous one."""
     largest = sg.max(x, axis=axes, keepdims=True)
     shares = sg.abs(x - largest) / (sg.sum(sg.abs(x - largest), axis=axes, keepdims=True) + 1.0)
     centred = shares - sg.mean(shares, axis=axes, keepdims=True)
@@ -128,12 +130,12 @@ def extremes(x):
 
 def numbers_alone(x):
     """Nothing of a row waits in registers."""
-    return {name: value for name, value in normalised(x).items() if name != "out"}
+    return {name: value for name, value in normalize(x).items() if name != "out"}
 
 
 PROGRAMS = {
-    "normalised": normalised,
-    "normalised across memory": lambda x: normalised(x.T),
+    "normalised": normalize,
+    "normalised across memory": lambda x: normalize(x.T),
     "numbers of rows": numbers_alone,
     "positions beside elements": with_positions,
     "positions": extremes,
@@ -188,8 +190,8 @@ ROWS = [
 def test_rows_stand_in_lanes(name, dtype, shape, in_lanes):
     graph = sg.Graph(PROGRAMS[name](sg.input("x", shape, dtype)))
     feeds = [drawn(graph, n, n=n) for n in ((0, 1, 8, 33) if "n" in shape else (1,))]
-    for each in feeds:
-        each["x"] = (np.round(each["x"] * 2) / 2).astype(dtype)  # many are equal
+    for arrays in feeds:
+        arrays["x"] = (np.round(arrays["x"] * 2) / 2).astype(dtype)  # many are equal
     check(graph, *feeds, ways=({"fuse": False},))
     assert (stages(graph)[0] == "Map") == in_lanes
 
@@ -212,8 +214,8 @@ def test_one_place_in_each_row_is_looked_up_for_a_vector_of_rows(shape):
     (kernel,) = kernels(graph)
     assert len(kernel.axes) == len(shape) - 2
     feeds = [drawn(graph, n=n) for n in (0, 1, 45)]
-    for each in feeds:
-        each["at"] -= 2
+    for arrays in feeds:
+        arrays["at"] -= 2
     f = check(graph, *feeds, ways=ALONE)
     feeds[-1]["at"].flat[[40, 44]] = shape[-1], -1000
     with pytest.raises(IndexOutOfRange, match=rf"(?s)index {shape[-1]} is out.*element 40"):
@@ -223,7 +225,7 @@ def test_one_place_in_each_row_is_looked_up_for_a_vector_of_rows(shape):
 # -- maps and copies whose last axes are short -----------------------------------------------------
 
 
-def placed(value, place, count):
+def place_at(value, place, count):
     """Zeros, and a value at one place of a new last axis."""
     return sg.pad(value[..., None], [(0, 0)] * value.ndim + [(place, count - place - 1)])
 
@@ -235,10 +237,10 @@ MAPS = {
     "repeated": lambda x, row, last: sg.broadcast_to(row[..., None], x.shape),
     "outer": lambda x, row, last: row[..., None] * last,
     "parts": lambda x, row, last: reduce(
-        sg.add, [placed(x[..., k] * row, k, x.shape[-1]) for k in range(x.shape[-1])]
+        sg.add, [place_at(x[..., k] * row, k, x.shape[-1]) for k in range(x.shape[-1])]
     ),
     "two parts": lambda x, row, last: (
-        placed(row, 0, x.shape[-1]) + placed(x[..., 0], x.shape[-1] - 1, x.shape[-1])
+        place_at(row, 0, x.shape[-1]) + place_at(x[..., 0], x.shape[-1] - 1, x.shape[-1])
     ),
     "shifted": lambda x, row, last: (
         sg.pad(x[..., 1:], [(0, 0)] * (x.ndim - 1) + [(1, 0)]) + row[..., None]
@@ -270,10 +272,10 @@ def test_every_length_in_every_map(name, length, dtype):
     st.integers(1, 40),
     st.lists(st.booleans(), min_size=4, max_size=4),
 )
-def test_any_short_axes(dtype, short, n, kept):
+def test_any_short_axes(dtype, short, n, are_full):
     """Axes of an operand that are broadcast are one long; all others are those of the whole."""
     shape = (n, *short)
-    part = tuple(size if keep else 1 for size, keep in zip(shape, kept, strict=False))
+    part = tuple(size if keep else 1 for size, keep in zip(shape, are_full, strict=False))
     x, y = sg.input("x", shape, dtype.name), sg.input("y", part, dtype.name)
     outputs = {"sum": x + y, "copy": sg.broadcast_to(y, shape).reshape(-1)}
     check(outputs, {"x": numbers(shape, dtype, n), "y": numbers(part, dtype, n + 1)}, ways=ALONE)

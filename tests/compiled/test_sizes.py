@@ -28,7 +28,7 @@ COLUMNS = (0, 1, 31, 32, 33, 1023, 1024, 1025, 1056, 2081)
 FLOATS = ("float32", "float64")
 
 
-def uneven(rng, shape, dtype):
+def uneven_numbers(rng, shape, dtype):
     """Numbers of many magnitudes, so that another order of addition gives other bits."""
     return (rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 3, shape)).astype(dtype)
 
@@ -62,14 +62,14 @@ def sums(dtype):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_sums_follow_the_tree_at_every_size(dtype, rng):
     graph, oracles = sums(dtype)
-    whole, apart = sg.compile(graph), sg.compile(graph, fuse=False)
+    fused, unfused = sg.compile(graph), sg.compile(graph, fuse=False)
     shapes = [(3, n) for n in ROWS] + [(m, n) for m in COLUMNS for n in (0, 1, 17)] + [(40, 33)]
     for m, n in shapes:
-        data = uneven(rng, (m, n), dtype)
+        data = uneven_numbers(rng, (m, n), dtype)
         cube = data[:, None, :] * np.asarray([[1.0], [-2.0], [0.5]], dtype)
         expected = {name: np.asarray(oracle(data, cube)) for name, oracle in oracles.items()}
-        assert_same(whole.run({"x": data}), expected, (m, n))
-        assert_same(apart.run({"x": data}), expected, (m, n))
+        assert_same(fused.run({"x": data}), expected, (m, n))
+        assert_same(unfused.run({"x": data}), expected, (m, n))
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_sums_are_near_the_true_sum(dtype, rng):
     x = sg.input("x", ("m", "n"), dtype)
     f = sg.compile({"rows": x.sum(1), "columns": x.sum(0), "all": x.sum()})
     for shape in ((2, 100_003), (100_003, 2), (1000, 1000)):
-        data = uneven(rng, shape, dtype)
+        data = uneven_numbers(rng, shape, dtype)
         actual = f.run({"x": data})
         for name, axes in (("rows", 1), ("columns", 0), ("all", None)):
             wide = data.astype(np.longdouble)
@@ -134,11 +134,11 @@ def products(dtype):
     )
 
 
-def operands(rng, m, n, k, dtype, whole):
+def operands(rng, m, n, k, dtype, integers):
     """a, b, their transposes, and a bias."""
     draw = (
         (lambda *shape: rng.integers(-3, 4, shape).astype(dtype))
-        if whole
+        if integers
         else (lambda *shape: rng.normal(size=shape).astype(dtype))
     )
     a, b = draw(m, k), draw(k, n)
@@ -148,8 +148,8 @@ def operands(rng, m, n, k, dtype, whole):
 def shapes(rng):
     """All small M, N, K; each pair of large ones with a third; long K."""
     large = [
-        tuple(int(x) for x in rng.permutation([one, two, rng.choice(SMALL[1:] + LARGE)]))
-        for one, two in product(LARGE, LARGE)
+        tuple(int(x) for x in rng.permutation([first, second, rng.choice(SMALL[1:] + LARGE)]))
+        for first, second in product(LARGE, LARGE)
     ]
     return [*product(SMALL, SMALL, SMALL), *large, (9, 33, 4096), (2, 17, 4097), (1, 1, 8193)]
 
@@ -160,7 +160,7 @@ def test_products_of_whole_numbers_are_exact(dtype, rng):
     """Whole numbers leave no rounding: every element must be in its place, at every size."""
     f = sg.compile(products(dtype))
     for m, n, k in shapes(rng):
-        feeds = operands(rng, m, n, k, dtype, whole=True)
+        feeds = operands(rng, m, n, k, dtype, integers=True)
         want = np.matmul(feeds["a"].astype("float64"), feeds["b"].astype("float64"))
         actual = f.run(feeds)
         for name in ("plain", "left", "right", "both"):
@@ -175,7 +175,7 @@ def test_products_of_whole_numbers_are_exact(dtype, rng):
 def test_products_are_near_the_true_product(dtype, rng):
     f = sg.compile(products(dtype))
     for m, n, k in ((9, 33, 100), (97, 31, 96), (3, 5, 4096), (8, 16, 4097), (1, 1, 20_000)):
-        feeds = operands(rng, m, n, k, dtype, whole=False)
+        feeds = operands(rng, m, n, k, dtype, integers=False)
         a, b = feeds["a"].astype(np.longdouble), feeds["b"].astype(np.longdouble)
         bound = 4 * finfo(dtype).eps * np.log2(k) * (np.abs(a) @ np.abs(b))
         actual = f.run(feeds)
@@ -198,7 +198,7 @@ def chain(a, b):
 def test_an_element_of_a_product_is_one_chain_of_fused_multiply_adds(rng):
     f = sg.compile(products("float64"))
     for m, n, k in ((9, 17, 3), (3, 2, 40), (2, 2, 4099)):
-        feeds = operands(rng, m, n, k, "float64", whole=False)
+        feeds = operands(rng, m, n, k, "float64", integers=False)
         want = np.array([[chain(row, column) for column in feeds["bt"]] for row in feeds["a"]])
         actual = f.run(feeds)
         for name in ("plain", "left", "right", "both"):
@@ -211,7 +211,7 @@ def test_nothing_of_a_padded_tile_gets_into_a_product(dtype):
     f = sg.compile(products(dtype))
     rng = np.random.default_rng(4)
     for m, n, k in ((9, 33, 8), (95, 31, 5), (1, 1, 1), (2, 47, 3)):
-        feeds = operands(rng, m, n, k, dtype, whole=True)
+        feeds = operands(rng, m, n, k, dtype, integers=True)
         feeds["a"][m - 1], feeds["b"][:, n - 1] = np.nan, np.inf
         feeds |= {"at": feeds["a"].T.copy(), "bt": feeds["b"].T.copy()}
         with np.errstate(invalid="ignore"):
@@ -293,10 +293,10 @@ def programs(draw):
         sg.input("v", (3, n, n), kind),
         sg.input("w", (17, size, 2), kind),
     )
-    read, each, then = (draw(st.sampled_from(sorted(table))) for table in (READ, EACH, THEN))
+    read, middle, then = (draw(st.sampled_from(sorted(table))) for table in (READ, EACH, THEN))
     if then == "windows":  # channels have a size known at build
         x = sg.input("x", (3, size, size), kind)
-    y = THEN[then](EACH[each](READ[read](x)), v, w)
+    y = THEN[then](EACH[middle](READ[read](x)), v, w)
     total = y.sum(draw(st.sampled_from(AXES)))
     outputs = {"y": y, "total": total}
     if y.dtype.is_float:
@@ -304,8 +304,8 @@ def programs(draw):
         slopes = sg.grad(loss, [x, v, w], allow_disconnected=True)
         outputs |= {f"by {name}": slope for name, slope in zip(SOURCES, slopes, strict=True)}
     left_out = draw(st.sampled_from(("y", "y", "y", *sorted(outputs))))
-    kept = {name: value for name, value in outputs.items() if name != left_out}
-    return kept, [x, v, w], size
+    selected = {name: value for name, value in outputs.items() if name != left_out}
+    return selected, [x, v, w], size
 
 
 def check(outputs, inputs, size):

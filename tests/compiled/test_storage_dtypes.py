@@ -33,13 +33,13 @@ def wide(array):
 
 def readings(graph, feeds, backends):
     """The results by readers of kernels, fused and not."""
-    found = {"unfused": sg.compile(graph, fuse=False).run(feeds)}
+    results = {"unfused": sg.compile(graph, fuse=False).run(feeds)}
     for backend in backends:
         with sg.options(backend=backend):
-            found[backend] = sg.compile(graph).run(feeds)
+            results[backend] = sg.compile(graph).run(feeds)
     with sg.options(jit=False):
-        found["python"] = sg.compile(graph).run(feeds)
-    return found
+        results["python"] = sg.compile(graph).run(feeds)
+    return results
 
 
 def chains(dtype):
@@ -84,21 +84,21 @@ def read_chains():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "name", "whole"), [*read_chains()])
-def test_no_reader_and_no_fusion_changes_a_byte(dtype, name, whole):
+@pytest.mark.parametrize(("dtype", "name", "all_backends"), [*read_chains()])
+def test_no_reader_and_no_fusion_changes_a_byte(dtype, name, all_backends):
     """Numba takes half a second for a kernel, and seconds for a product: it reads every second one
     of the other chains, in dtypes in turn."""
     turn = CHAINS.index(name) % (2 * len(STORAGE)) == 2 * STORAGE.index(dtype)
     turn &= name not in ("epilogue", "vector", "transposed")
-    backends = ("vector", "numba") if whole or turn else ("vector",)
+    backends = ("vector", "numba") if all_backends or turn else ("vector",)
     rng = np.random.default_rng(5)
     graph = sg.Graph({name: chains(dtype)[name]})
-    known = {
+    arrays = {
         "x": drawn(rng, (33, 40), dtype),
         "y": drawn(rng, (40, 6), dtype),
         "i": np.array([3, 0, 3, 3, 39, 1, 0]),
     }
-    feeds = {label: known[label] for label in (v.node.op.label for v in graph.inputs)}
+    feeds = {label: arrays[label] for label in (v.node.op.label for v in graph.inputs)}
     actual = readings(graph, feeds, backends)
     for reader, results in actual.items():
         assert_same(results, actual["vector"], f"{reader} {name}")
@@ -172,7 +172,7 @@ LAID_OUT = {"as it is": lambda v: v, "transposed": lambda v: v.T, "strided": lam
 @every_storage
 @diagonals(2, ("rows", [1, 9, 100]), ("right", LAID_OUT), ("left", LAID_OUT))
 def test_products_accumulate_in_the_compute_dtype(dtype, left, right, rows):
-    """Of whole numbers that float32 adds without loss: the true product, rounded once."""
+    """With integers that float32 adds exactly, the result is the true product, rounded once."""
     rng = np.random.default_rng(rows)
     inner, columns = 300, 37
     shapes = {
@@ -197,8 +197,8 @@ def test_gradients_are_near_those_of_float64(dtype):
     loss = sg.mean(sg.nn.log_softmax(sg.tanh(x @ w), 1) ** 2)
     graph = sg.Graph({"loss": loss, "dx": sg.grad(loss, x), "dw": sg.grad(loss, w)})
     feeds = {"x": drawn(rng, (20, 12), dtype), "w": drawn(rng, (12, 5), dtype)}
-    found, true = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds, dtype="float64")
-    for name, array in found.items():
+    results, true = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds, dtype="float64")
+    for name, array in results.items():
         assert array.dtype == dtype.numpy
         error = np.max(np.abs(wide(array) - true[name]))
         assert error <= 16 * 2.0**-dtype.digits * np.max(np.abs(true[name])), name
@@ -208,7 +208,10 @@ def test_gradients_are_near_those_of_float64(dtype):
 @diagonals(
     2,
     ("dtype", STORAGE),
-    ("optimizer,options", [(cls, each) for cls, samples in SAMPLES.items() for each in samples]),
+    (
+        "optimizer,options",
+        [(cls, sample) for cls, samples in SAMPLES.items() for sample in samples],
+    ),
 )
 def test_every_optimizer_trains_and_keeps_the_dtype(dtype, optimizer, options):
     rng = np.random.default_rng(1)
@@ -231,15 +234,17 @@ def test_every_optimizer_trains_and_keeps_the_dtype(dtype, optimizer, options):
 def test_feeds_are_converted_within_their_kind(dtype):
     x = sg.input("x", (3,), dtype)
     f = sg.compile(x * 2.0)
-    given = np.array([1.0, 70000.0, 1e-9])
-    expected = convert_array(wide(convert_array(given, dtype)) * 2.0, dtype)
-    for array in (given, given.astype("f4"), convert_array(given, dtype)):
+    array_fed = np.array([1.0, 70000.0, 1e-9])
+    expected = convert_array(wide(convert_array(array_fed, dtype)) * 2.0, dtype)
+    for array in (array_fed, array_fed.astype("f4"), convert_array(array_fed, dtype)):
         assert same_bytes(f.run({"x": array}), expected)
     assert same_bytes(f.run({"x": np.array([1, 2, 3])}), convert_array(np.array([2, 4, 6]), dtype))
     with pytest.raises(FeedError):
-        sg.compile(sg.input("i", (3,), "int32") + 1).run({"i": convert_array(given, dtype)})
+        sg.compile(sg.input("i", (3,), "int32") + 1).run({"i": convert_array(array_fed, dtype)})
     up = sg.compile(sg.input("x", (3,), "float64") + 0.0)
-    assert same_bytes(up.run({"x": convert_array(given, dtype)}), wide(convert_array(given, dtype)))
+    assert same_bytes(
+        up.run({"x": convert_array(array_fed, dtype)}), wide(convert_array(array_fed, dtype))
+    )
 
 
 @every_storage
@@ -257,9 +262,9 @@ def test_numbers_beyond_the_dtype_are_infinite(dtype):
 def test_tensors_round_as_graphs_do(dtype):
     """Define-by-run: exact operations to the byte, gradients in the dtype."""
     rng = np.random.default_rng(4)
-    array, other = drawn(rng, (30, 8), dtype), drawn(rng, (30, 8), dtype)
+    array, addend = drawn(rng, (30, 8), dtype), drawn(rng, (30, 8), dtype)
     x = Tensor(array, requires_grad=True, dtype=dtype)
-    y = Tensor(other, dtype=dtype)
+    y = Tensor(addend, dtype=dtype)
     a, b = sg.input("a", (30, 8), dtype), sg.input("b", (30, 8), dtype)
 
     def program(p, q):
@@ -267,7 +272,7 @@ def test_tensors_round_as_graphs_do(dtype):
 
     out = program(x, y)
     graph = sg.Graph({"out": program(a, b), "slope": sg.grad(program(a, b).sum(), a)})
-    expected = sg.compile(graph).run({"a": array, "b": other})
+    expected = sg.compile(graph).run({"a": array, "b": addend})
     assert same_bytes(out.numpy(), expected["out"])
     out.sum().backward()
     assert x.grad is not None

@@ -48,10 +48,10 @@ def test_each_choice_is_what_its_budget_plans(monkeypatch):
         plan = sg.compile(graph, memory_budget=choice.peak_bytes).plan(n=300)
         assert (plan.peak_bytes, plan_seconds(plan)) == (choice.peak_bytes, choice.seconds)
         assert choice.again == len(plan.steps) - len(plan.schedule.steps) > 0
-    with pytest.raises(BudgetInfeasible) as told:
+    with pytest.raises(BudgetInfeasible) as refusal:
         sg.compile(graph, memory_budget=actual.smallest.peak_bytes - 1).plan(n=300)
-    assert told.value.smallest_peak == actual.smallest.peak_bytes
-    assert told.value.lower_bound == actual.lower_bound <= actual.smallest.peak_bytes
+    assert refusal.value.smallest_peak == actual.smallest.peak_bytes
+    assert refusal.value.lower_bound == actual.lower_bound <= actual.smallest.peak_bytes
     half = actual.within("80%")
     assert half is not None
     assert half.peak_bytes <= 0.8 * actual.everything.peak_bytes
@@ -60,9 +60,9 @@ def test_each_choice_is_what_its_budget_plans(monkeypatch):
     document = json.loads(json.dumps(actual.as_json()))
     assert [c["peak_bytes"] for c in document["choices"]] == sizes
     assert str(actual).splitlines()[2].split()[:2] == [f"{sizes[0]:,}", "100.0%"]
-    balanced(actual._repr_html_())
+    read_page(actual._repr_html_())
     many = dataclasses.replace(actual, choices=actual.choices * 20)
-    balanced(many._repr_html_())
+    read_page(many._repr_html_())
     assert many.html_table().count("<tr>") == 1 + 12 + 1 + len(many.choices)
     assert f"all {len(many.choices)} plans" in many.html_table()
 
@@ -72,7 +72,7 @@ def test_loops_give_the_plans_of_all_their_divisions(monkeypatch):
     """And of some in which part of the iterations does not run again, as budgets have them."""
     monkeypatch.setattr(sums, "BLOCK_ROWS", 80)  # of two iterations
     x, w = sg.input("x", (64, 40, 8)), sg.input("w", (8, 8))
-    h, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w),) * 2, sg.zeros((40, 8)), x)
+    h, _ = sg.scan(lambda h, row: (sg.tanh(row + h @ w),) * 2, sg.zeros((40, 8)), x)
     graph = sg.Graph({"dw": sg.grad((h * h).sum(), w)})
     actual = sg.tradeoff(graph)
     assert actual.smallest.peak_bytes < 0.5 * actual.everything.peak_bytes
@@ -108,9 +108,9 @@ def test_what_has_no_tradeoff_is_told():
             sg.tradeoff(graph, sizes)
     double = sg.function(lambda x: x * 2)
     for wrong in (None, "x", 3):
-        with pytest.raises(ArgumentError, match="the arguments of a call") as told:
+        with pytest.raises(ArgumentError, match="the arguments of a call") as refusal:
             sg.tradeoff(double, arguments=wrong)
-        assert "arguments=(x, y)" in told.value.hint
+        assert "arguments=(x, y)" in refusal.value.hint
     with pytest.raises(ArgumentError, match="this is none"):
         sg.tradeoff(graph, sizes, arguments=(np.ones(3),))
 
@@ -118,7 +118,9 @@ def test_what_has_no_tradeoff_is_told():
 def test_bytes_over_time_are_those_of_the_placements():
     plan = sg.compile(network(), checkpoint="recompute").plan(n=50)
     bands = held_bands(plan, lambda buffer: buffer.name)
-    assert [sum(each) for each in zip(*(b.sizes for b in bands), strict=True)] == live_bytes(plan)
+    assert [sum(column) for column in zip(*(b.sizes for b in bands), strict=True)] == live_bytes(
+        plan
+    )
     again = [k for k, column in enumerate(columns_with_repeats(plan)) if column == "q"]
     assert len(again) == len(plan.steps) - len(plan.schedule.steps) > 0
 
@@ -129,7 +131,7 @@ class Balance(HTMLParser):
     def __init__(self):
         super().__init__()
         self.open = []
-        self.said = []
+        self.words = []
 
     def handle_starttag(self, tag, attrs):
         assert not {"src", "href"} & {name for name, _ in attrs}
@@ -143,22 +145,22 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.said.append(data)
+        self.words.append(data)
 
 
-def balanced(page):
+def read_page(page):
     """The words of a page whose tags are closed, and that reads no other file."""
     parser = Balance()
     parser.feed(page)
     assert parser.open == []
-    return " ".join(parser.said)
+    return " ".join(parser.words)
 
 
 def test_the_page_says_what_is_held_by_scope_line_and_tensor(tmp_path):
     f = sg.compile(network(), memory_budget=0.6)
     path = f.report(tmp_path / "memory.html", n=200)
     page = path.read_text("utf-8")
-    words = balanced(page)
+    words = read_page(page)
     for expected in (
         "Memory of net<1> at n=200",
         "layer0",
@@ -174,7 +176,7 @@ def test_the_page_says_what_is_held_by_scope_line_and_tensor(tmp_path):
     assert "http" not in page
     small = sg.compile(sg.input("x", (3,)) * 2).report(str(tmp_path / "small.html"))
     empty = small.read_text("utf-8")
-    assert "the arena is empty" in balanced(empty)
+    assert "the arena is empty" in read_page(empty)
     assert "<svg" not in empty
     with pytest.raises(UnknownNameError):
         f.report(tmp_path / "other.html")
@@ -196,8 +198,8 @@ def recurrence():
     """A loop that a budget divides into segments."""
     x, w = sg.input("x", (24, "n", 8)), sg.input("w", (8, 8))
 
-    def body(h, each):
-        h = sg.tanh(each + h @ w)
+    def body(h, row):
+        h = sg.tanh(row + h @ w)
         return h, h.sum()
 
     h, sums = sg.scan(body, sg.zeros((x.shape[1], 8)), x)
@@ -207,18 +209,18 @@ def recurrence():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("made", "share"), [(chain, 0.5), (chain, "50 %"), (chain, "0.5"), (recurrence, 0.6)]
+    ("build", "share"), [(chain, 0.5), (chain, "50 %"), (chain, "0.5"), (recurrence, 0.6)]
 )
-def test_a_share_is_of_what_storing_everything_needs_at_those_sizes(made, share):
-    graph = made()
+def test_a_share_is_of_what_storing_everything_needs_at_those_sizes(build, share):
+    graph = build()
     everything, shared = sg.compile(graph), sg.compile(graph, memory_budget=share)
-    part = 0.6 if made is recurrence else 0.5
-    for n in (200,) if made is recurrence else (3, 200):
+    part = 0.6 if build is recurrence else 0.5
+    for n in (200,) if build is recurrence else (3, 200):
         top = everything.plan(n=n).peak_bytes
         assert shared.plan(n=n).peak_bytes <= part * top
-        if made is chain:
-            told = sg.compile(graph, memory_budget=int(part * top)).plan(n=n)
-            assert str(shared.plan(n=n)) == str(told)
+        if build is chain:
+            limited_plan = sg.compile(graph, memory_budget=int(part * top)).plan(n=n)
+            assert str(shared.plan(n=n)) == str(limited_plan)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def columns():
 
 def scan():
     x = sg.input("x", (20, 8), "float32")
-    carry, out = sg.scan(lambda c, each: (c * 0.5 + each,) * 2, x[0] * 0.0, x)
+    carry, out = sg.scan(lambda c, row: (c * 0.5 + row,) * 2, x[0] * 0.0, x)
     return {"carry": carry, "out": out}
 
 
@@ -51,43 +51,51 @@ def windows():
     return {"y": y, "slope": sg.grad((y * y).sum(), w)}
 
 
-def streamed():
+def streaming_program():
     x = sg.input("x", (1 << 21,), "float32")
     return {"y": x + 1.0, "z": sg.transpose(sg.reshape(x, (1 << 10, 1 << 11)))}
 
 
-PROGRAMS = (layer_norm, softmax, gather, columns, scan, windows, streamed)
+PROGRAMS = (
+    layer_norm,
+    softmax,
+    gather,
+    columns,
+    scan,
+    windows,
+    pytest.param(streaming_program, id="streamed"),
+)
 
 
 def feeds_of(graph, rows):
-    found = {}
+    feeds = {}
     for value in graph.inputs:
         shape = [size if isinstance(size, int) else rows for size in value.shape]
         drawn = RNG.normal(size=shape) * (8 if value.dtype.is_integer else 1)
-        found[value.node.label] = np.abs(drawn).astype(value.dtype.numpy)
-    return found
+        feeds[value.node.label] = np.abs(drawn).astype(value.dtype.numpy)
+    return feeds
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_set_of_directives_gives_the_same_bytes(program, monkeypatch, tmp_path):
     graph = sg.Graph(program())
     feeds = feeds_of(graph, 37)
-    before = sg.compile(graph).run(feeds)
-    taken = set()
+    expected = sg.compile(graph).run(feeds)
+    choices = set()
     for number in range(1, tuning.MOST + 3):
 
-        def measured(sets, arguments, elements, number=number):
+        def choose_by_number(sets, arguments, elements, number=number):
             chosen = [*sets][number % len(sets)]
-            taken.add(str(chosen))
+            choices.add(str(chosen))
             return chosen, dict.fromkeys(sets, 1)
 
-        monkeypatch.setattr(tuning, "find_fastest", measured)
+        monkeypatch.setattr(tuning, "find_fastest", choose_by_number)
         monkeypatch.setattr(tuning, "_choice_texts", {})
         with sg.options(cache_dir=tmp_path / str(number)):
-            after = sg.compile(graph, tune=True).run(feeds)
-        for name, array in before.items():
-            assert array.tobytes() == after[name].tobytes(), (name, taken)
-    assert len(taken) > 1
+            actual = sg.compile(graph, tune=True).run(feeds)
+        for name, array in expected.items():
+            assert array.tobytes() == actual[name].tobytes(), (name, choices)
+    assert len(choices) > 1
 
 
 def kernels(graph):
@@ -152,9 +160,9 @@ def test_choices_are_kept_for_other_processes_and_explained(tmp_path):
     child = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).explain())"
     with sg.options(cache_dir=tmp_path / "cache"):
         f = sg.compile(graph, tune=True, sizes={"rows": 256})
-        told = f.explanation().as_json()["tuning"]
-        assert told
-        for line in told:
+        lines = f.explanation().as_json()["tuning"]
+        assert lines
+        for line in lines:
             assert "as lowered" in line
             assert line in f.explain()
         with (tmp_path / "program").open("wb") as file:
@@ -165,7 +173,7 @@ def test_choices_are_kept_for_other_processes_and_explained(tmp_path):
     }
     arguments = [sys.executable, "-c", child, str(tmp_path / "program")]
     shown = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
-    assert all(line in shown.stdout for line in told)
+    assert all(line in shown.stdout for line in lines)
     assert "by measurement" not in sg.compile(graph, sizes={"rows": 256}).explain()
 
 

@@ -16,7 +16,7 @@ every_jit = pytest.mark.parametrize("jit", [True, False])
 
 
 @numba.njit
-def scaled(a, k):
+def scale_positive(a, k):
     """k times what is positive."""
     return np.where(a > 0, a * k, 0.0)
 
@@ -48,7 +48,7 @@ def test_several_results_of_named_sizes(call, jit):
 @every_call
 def test_derivatives_follow_the_rule(call):
     def function(a, k):
-        return call(scaled, a, k, types=a, vjp=scaled_rule)
+        return call(scale_positive, a, k, types=a, vjp=scaled_rule)
 
     check_gradients(function, [X, np.float64(1.5)], order=2)
     x = sg.input("x", (4, 3), "float64")
@@ -76,10 +76,10 @@ def test_an_exception_comes_out_whole_before_a_parameter_changes():
     for call, kinds in ((sg.host_call, KeyError), (sg.numba_call, CallError)):
         y = call(fails, x, types=x)
         f = sg.compile(sg.Graph({"y": y}, updates={w: w + y}))
-        before = w.value
+        value_before = w.value
         with pytest.raises(kinds) as caught:
             f.run({"x": [-1.0, 0.0, 0.0]})
-        np.testing.assert_array_equal(w.value, before)
+        np.testing.assert_array_equal(w.value, value_before)
         if kinds is KeyError:
             assert caught.value.args == ("a negative number",)
             assert any("fails, called by a compiled step" in n for n in caught.value.__notes__)
@@ -90,7 +90,7 @@ def test_an_exception_comes_out_whole_before_a_parameter_changes():
         sg.compile(sg.numba_call(fails, x, types=x)).run({"x": [-1.0, 0.0, 0.0]})
 
 
-def shortened(a):
+def drop_first(a):
     return a[1:] + 1.0
 
 
@@ -99,23 +99,23 @@ def shortened(a):
 def test_other_results_than_promised(call):
     x = sg.input("x", (3,), "float64")
     with pytest.raises(CallError, match="types= says"):
-        sg.compile(call(shortened, x, types=x)).run({"x": np.ones(3)})
+        sg.compile(call(drop_first, x, types=x)).run({"x": np.ones(3)})
     with pytest.raises(CallError, match=r"float64\[2\], types= says float64\[3\]"):
-        sg.evaluate(call(shortened, x, types=x), {"x": np.ones(3)})
+        sg.evaluate(call(drop_first, x, types=x), {"x": np.ones(3)})
 
 
 @pytest.mark.thinned(2)
 @every_call
 def test_text_reads_back_and_tensors_run_at_once(call):
     x = sg.input("x", (4, 3), "float64")
-    graph = sg.Graph(call(scaled, x, 2.0, types=x, vjp=scaled_rule))
+    graph = sg.Graph(call(scale_positive, x, 2.0, types=x, vjp=scaled_rule))
     assert str(sg.parse(str(graph))) == str(graph)
     expected = np.where(X > 0, 2 * X, 0)
     np.testing.assert_array_equal(
         sg.compile(sg.parse(str(graph))).run({"x": X})["output"], expected
     )
     tensor = Tensor(X, dtype="float64", requires_grad=True)
-    actual = call(scaled, tensor, 2.0, types=tensor, vjp=scaled_rule)
+    actual = call(scale_positive, tensor, 2.0, types=tensor, vjp=scaled_rule)
     actual.sum().backward()
     np.testing.assert_array_equal(actual.data, expected)
     np.testing.assert_array_equal(tensor.grad.data, 2.0 * (X > 0))
@@ -149,12 +149,12 @@ def test_types_and_rules_in_their_natural_form():
 
 def test_mistakes_are_coded():
     x = sg.input("x", (3,), "float64")
-    for given, text in (
+    for options, text in (
         ({"types": []}, "promises no result"),
         ({"types": "float64"}, "is not a type"),
     ):
         with pytest.raises(ArgumentError, match=text):
-            sg.host_call(np.sort, x, **given)
+            sg.host_call(np.sort, x, **options)
     with pytest.raises(ArgumentError, match="takes a function"):
         sg.numba_call(3, x, types=x)
     with pytest.raises(ArgumentError, match="is for storage"):

@@ -15,7 +15,7 @@ SIZES = [(1, 33, 1), (40, 17, 1), (1, 300, 40), (9, 1, 20), (1, 1, 1), (1, 4097,
 FLAGS = [(False, False), (True, False), (False, True), (True, True)]
 
 
-def expected(a, b):
+def lane_product(a, b):
     """The lane rule over the inner axis of a[..., i, k] and b[..., k, j]."""
     if a.shape[-1] == 1:
         return a * b
@@ -38,7 +38,7 @@ def operands(sizes, flags, dtype, batch=()):
 @pytest.mark.thinned
 @diagonals(2, ("flags", FLAGS), ("dtype", ["float32", "float64", "int32"]))
 def test_they_follow_the_lane_rule_whatever_the_transposes(flags, dtype):
-    outputs, feeds, wanted = {}, {}, {}
+    outputs, feeds, references = {}, {}, {}
     for n, sizes in enumerate(SIZES):
         stored, read = operands(sizes, flags, dtype)
         a, b = (
@@ -46,16 +46,16 @@ def test_they_follow_the_lane_rule_whatever_the_transposes(flags, dtype):
         )
         outputs[str(sizes)] = MatMul(*flags)(a, b)
         feeds |= {f"a{n}": stored[0], f"b{n}": stored[1]}
-        wanted[str(sizes)] = expected(*read)
+        references[str(sizes)] = lane_product(*read)
     for options in ({}, {"pipeline": "O0"}, {"fuse": False}):
-        assert_same(sg.compile(outputs, **options).run(feeds), wanted, options)
+        assert_same(sg.compile(outputs, **options).run(feeds), references, options)
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 def test_those_that_add_down_follow_the_column_rule(flags):
     """But for a product of two vectors, which has no rows to add down; and whoever moves flags."""
-    feeds, wanted, outputs = {}, {}, {}
+    feeds, references, outputs = {}, {}, {}
     for n, sizes in enumerate([(40, 1300, 1), (1, 300, 40), (1, 33, 1), (9, 1, 20), (5, 0, 1)]):
         stored, (left, right) = operands(sizes, flags, "float32")
         a, b = (
@@ -65,11 +65,13 @@ def test_those_that_add_down_follow_the_column_rule(flags):
         outputs[name] = MatMul(*flags, True)(a, b)
         outputs[f"{name} transposed"] = MatMul(transposed, flags[1], True)(sg.transpose(a), b)
         down = tree_sum(left.T[:, :, None] * right[:, None, :], (0,))
-        both = sizes[0] == sizes[2] or sizes[1] == 1
-        wanted[name] = wanted[f"{name} transposed"] = expected(left, right) if both else down
+        follows_lanes = sizes[0] == sizes[2] or sizes[1] == 1
+        references[name] = references[f"{name} transposed"] = (
+            lane_product(left, right) if follows_lanes else down
+        )
         feeds |= {f"a{n}": stored[0], f"b{n}": stored[1]}
     for options in ({}, {"pipeline": "O0"}, {"fuse": False}):
-        assert_same(sg.compile(outputs, **options).run(feeds), wanted, options)
+        assert_same(sg.compile(outputs, **options).run(feeds), references, options)
 
 
 @pytest.mark.slow
@@ -94,7 +96,7 @@ def test_batches_broadcast():
     (_, b), _ = operands((6, 50, 1), (False, False), "float32", (3,))
     x, y = sg.input("x", a.shape, "float32"), sg.input("y", b.shape, "float32")
     actual = sg.compile(x @ y).run({"x": a, "y": b})
-    assert same_bytes(actual, expected(a, np.broadcast_to(b, (4, 3, 50, 1))))
+    assert same_bytes(actual, lane_product(a, np.broadcast_to(b, (4, 3, 50, 1))))
 
 
 def test_transposes_that_rewrites_move_change_no_byte():
@@ -143,8 +145,11 @@ def test_products_of_few_terms_go_from_registers_to_memory(dtype):
         assert same_bytes(actual["nn"], a @ b)
         assert same_bytes(actual["tn"], a @ b)
         if columns == 40:  # of a number of rows that is named, two or more
-            known, wide = sg.input("x", ("m", inner), dtype), sg.input("y", b.shape[::-1], dtype)
-            half = sg.compile(sg.Graph({"nn": known @ sg.transpose(wide)}))
+            literal_rows, wide = (
+                sg.input("x", ("m", inner), dtype),
+                sg.input("y", b.shape[::-1], dtype),
+            )
+            half = sg.compile(sg.Graph({"nn": literal_rows @ sg.transpose(wide)}))
             for part in (a, a[:2], a[:1]):
                 actual = half.run({"x": part, "y": np.ascontiguousarray(b.T)})
                 assert same_bytes(actual["nn"], part @ b)
@@ -171,8 +176,8 @@ def product(terms, rows, columns, transposed, dtype):
     """a.T @ b and a step by it, each factor as it is or stored the other way round."""
     shapes = ((terms, rows), (terms, columns))
     a, b = (
-        sg.input(name, shape[::-1] if other else shape, dtype)
-        for name, shape, other in zip("ab", shapes, transposed, strict=True)
+        sg.input(name, shape[::-1] if is_transposed else shape, dtype)
+        for name, shape, is_transposed in zip("ab", shapes, transposed, strict=True)
     )
     w = sg.input("w", (rows, columns), dtype)
     y = sg.matmul(a if transposed[0] else a.T, b.T if transposed[1] else b)

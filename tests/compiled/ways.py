@@ -16,22 +16,22 @@ def numbers(shape, dtype, seed=0):
     random, dtype = np.random.default_rng(seed), np.dtype(dtype)
     if dtype.kind == "b":
         return random.integers(0, 2, shape).astype(dtype)
-    found = random.integers(-99, 99, shape) * random.choice([0.25, 1.0, 37.5], shape)
+    array = random.integers(-99, 99, shape) * random.choice([0.25, 1.0, 37.5], shape)
     if dtype.kind not in "iu":
         strange = random.choice([np.nan, np.inf, -0.0, 0.0, 1e-3], shape)
-        found = np.where(random.integers(0, 9, shape) == 0, strange, found)
+        array = np.where(random.integers(0, 9, shape) == 0, strange, array)
     with np.errstate(all="ignore"):
-        return found.astype(dtype)
+        return array.astype(dtype)
 
 
 def drawn(outputs, seed=0, **sizes):
     """Normal numbers for every input; integers are 0, 1 or 2, which are indices of most axes."""
     random, feeds = np.random.default_rng(seed), {}
-    for each in graph_of(outputs).inputs:
-        shape = [sizes.get(str(extent), extent) for extent in each.shape]
-        whole = not each.dtype.is_float
-        array = random.integers(0, 3, shape) if whole else random.normal(size=shape)
-        feeds[each.node.op.label] = np.asarray(array).astype(each.dtype.numpy)
+    for leaf in graph_of(outputs).inputs:
+        shape = [sizes.get(str(extent), extent) for extent in leaf.shape]
+        is_integer = not leaf.dtype.is_float
+        array = random.integers(0, 3, shape) if is_integer else random.normal(size=shape)
+        feeds[leaf.node.op.label] = np.asarray(array).astype(leaf.dtype.numpy)
     return feeds
 
 
@@ -39,19 +39,19 @@ def graph_of(outputs):
     return outputs if isinstance(outputs, sg.Graph) else sg.Graph(outputs)
 
 
-def scheduled(outputs, level="O1", merge=True):
+def schedule_of(outputs, level="O1", merge=True):
     return fuse(pipeline(level)(graph_of(outputs)), merge)
 
 
 def kernels(outputs, level="O1"):
     """The kernels of the steps of a program."""
-    return [kernel for step in scheduled(outputs, level).steps for kernel in step.kernels()]
+    return [kernel for step in schedule_of(outputs, level).steps for kernel in step.kernels()]
 
 
 def stages(outputs, level="O1"):
     """The classes of the stages of each kernel."""
-    made = kernels(outputs, level)
-    return [" ".join(type(stage).__name__ for stage in kernel.stages) for kernel in made]
+    all_kernels = kernels(outputs, level)
+    return [" ".join(type(stage).__name__ for stage in kernel.stages) for kernel in all_kernels]
 
 
 def check(outputs, *feeds, ways=WAYS, oracle=True):
@@ -59,12 +59,12 @@ def check(outputs, *feeds, ways=WAYS, oracle=True):
     graph = graph_of(outputs)
     f = sg.compile(graph)
     others = [(way, sg.compile(graph, **way)) for way in ways]
-    for each in feeds:
-        actual = {name: np.array(array) for name, array in f.run(each).items()}
-        for way, other in others:
-            assert_same(other.run(each), actual, way)
+    for arrays in feeds:
+        actual = {name: np.array(array) for name, array in f.run(arrays).items()}
+        for way, variant in others:
+            assert_same(variant.run(arrays), actual, way)
         if oracle:
-            assert_true(graph, actual, each)
+            assert_true(graph, actual, arrays)
     return f
 
 
