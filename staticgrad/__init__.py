@@ -6,12 +6,19 @@ compiler's tools. What type checkers read instead of this file is ``__init__.pyi
 from the same table.
 """
 
+import sys
 from importlib import import_module
 from os.path import isdir, isfile
 
 from staticgrad.exports import PUBLIC
 
 __version__ = "0.2.0"
+
+if sys.platform not in ("linux", "darwin"):
+    raise ImportError(
+        f"staticgrad does not run on {sys.platform}: it needs the C library, threads and pages of a"
+        " POSIX system. Linux is tested, macOS is written for; on Windows, use Linux in WSL 2"
+    )
 
 __all__ = ["__version__", *sorted(PUBLIC)]
 

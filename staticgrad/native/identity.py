@@ -12,7 +12,7 @@ import platform
 import struct
 from typing import Final
 
-from staticgrad.native import objects
+from staticgrad.native.system.pages import load_code
 from staticgrad.support.errors import OutOfMemory
 
 #: ``void f(uint32 leaf, uint32 part, uint32 results[4])`` by the instruction ``cpuid``.
@@ -35,7 +35,7 @@ def processor() -> bytes | None:
     if platform.machine() not in ("x86_64", "AMD64") or struct.calcsize("P") != 8:
         return None
     try:
-        base = objects.code_pages(_CPUID + _XGETBV)
+        base = load_code(_CPUID + _XGETBV)
     except (AttributeError, OSError, OutOfMemory):
         return None
     number, results = ctypes.c_uint32, (ctypes.c_uint32 * 4)()

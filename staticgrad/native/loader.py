@@ -35,6 +35,7 @@ from staticgrad.native.language.parts import Module, merge_modules, text_of
 from staticgrad.native.lock import LOCK
 from staticgrad.native.objects import Symbols, symbols
 from staticgrad.native.source import KernelSource, SourceText
+from staticgrad.native.system.pages import function_address
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import LibraryCall, run_uninterrupted
 from staticgrad.support import config
@@ -119,7 +120,7 @@ def check(code: bytes, symbol: str, target: Target) -> Symbols:
 
 
 def _present(name: str) -> bool:
-    return objects.library_address(name) != 0
+    return function_address(name) != 0
 
 
 def _link(code: bytes, names: Iterable[str], target: Target) -> dict[str, int]:
@@ -140,7 +141,7 @@ def _link(code: bytes, names: Iterable[str], target: Target) -> dict[str, int]:
 def _address_in_process(name: str, target: Target) -> int:
     """The address of what an object calls: another object's function, or a library's."""
     loaded_address = _addresses.get(f"{target.key}|{name}")
-    return objects.library_address(name) if loaded_address is None else loaded_address
+    return function_address(name) if loaded_address is None else loaded_address
 
 
 def address(symbol: str, target: Target) -> int:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Final
 
-from staticgrad.native.processors import allowed_processors
+from staticgrad.native.system.processors import allowed_processors
 from staticgrad.support import forks
 from staticgrad.support.exits import at_exit
 from staticgrad.support.forks import is_taken

@@ -8,16 +8,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Final
 
 from staticgrad import native
+from staticgrad.native.system.caches import read_caches
 from staticgrad.support.errors import CPUError
 from staticgrad.support.records import dataclass, replace
-
-_CACHES: Final = Path("/sys/devices/system/cpu/cpu0/cache")
-#: Bytes of a unit in which the system gives sizes.
-_UNITS: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ def current() -> Machine:
 
     The width of its registers is that of the target that kernels are compiled for.
     """
-    machine = _assumed[-1] if _assumed else _read(_CACHES)
+    machine = _assumed[-1] if _assumed else _read()
     return replace(machine, vector_bits=_vector_bits())
 
 
@@ -82,25 +77,6 @@ def _vector_bits() -> int:
 
 
 @functools.cache
-def _read(folder: Path) -> Machine:
-    """Read the processor's caches from a folder of sysfs, with defaults."""
-    fields: dict[str, int] = {}
-    for part in sorted(folder.glob("index*")):
-        try:
-            level, kind, size, ways, line = (
-                (part / name).read_text().strip()
-                for name in (
-                    "level", "type", "size", "ways_of_associativity", "coherency_line_size"
-                )
-            )  # fmt: skip
-        except OSError:
-            continue
-        if kind == "Instruction" or level not in "123":
-            continue
-        number, unit = size.rstrip("KMG"), size[-1:]
-        if number.isdecimal() and int(number) > 0:
-            fields.setdefault(f"l{level}", int(number) * _UNITS.get(unit, 1))
-        for name, text in (("ways", ways), ("line", line)) if level == "1" else ():
-            if text.isdecimal() and int(text) > 0:
-                fields.setdefault(name, int(text))
-    return Machine(**fields)
+def _read() -> Machine:
+    """Read the processor's caches, with defaults."""
+    return Machine(**read_caches())

@@ -12,13 +12,13 @@ Relocations are those of x86-64. Objects of other processors are loaded by LLVM 
 from __future__ import annotations
 
 import ctypes
-import functools
 import mmap
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
-from staticgrad.support.errors import CompileError, OutOfMemory
+from staticgrad.native.system.pages import allocate_pages, protect_pages
+from staticgrad.support.errors import CompileError
 from staticgrad.support.records import NamedTuple, dataclass
 
 _HEADER: Final = b"\x7fELF\x02\x01\x01"
@@ -177,7 +177,7 @@ class _Image:
                 end += 8 * len(names)  # an entry for each symbol at most
             end = -(-end // mmap.PAGESIZE) * mmap.PAGESIZE
             self._borders.append((end, protection))
-        self._base = _pages(end)
+        self._base = allocate_pages(end)
         self._bytes = (ctypes.c_char * end).from_address(self._base)
         for number, offset in self.offsets.items():
             section = sections[number]
@@ -236,45 +236,6 @@ class _Image:
         start = 0
         for end, protection in self._borders:
             if end > start and not protection & mmap.PROT_WRITE:
-                _protect(self._base + start, end - start, protection)
+                protect_pages(self._base + start, end - start, protection)
             start = end
         return self._base
-
-
-def _pages(nbytes: int) -> int:
-    """Return the address of new pages, which are zero."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    address = _library().mmap(None, nbytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
-    if address in (None, ctypes.c_size_t(-1).value):
-        raise OutOfMemory("the system gives no memory for compiled code")
-    return int(address)
-
-
-def code_pages(code: bytes) -> int:
-    """Return the address of machine code in new pages; raise OutOfMemory as ``placed`` does."""
-    base = _pages(len(code))
-    ctypes.memmove(base, code, len(code))
-    _protect(base, len(code), mmap.PROT_READ | mmap.PROT_EXEC)
-    return base
-
-
-def _protect(address: int, nbytes: int, protection: int) -> None:
-    if _library().mprotect(address, nbytes, protection):
-        raise OutOfMemory("the system does not let compiled code run (mprotect)")
-
-
-@functools.cache
-def _library() -> Any:
-    """Return the C library with mmap, mprotect and munmap."""
-    library = ctypes.CDLL(None, use_errno=True)
-    address, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-    library.mmap.argtypes = (address, size, number, number, number, ctypes.c_long)
-    library.mmap.restype = address
-    library.mprotect.argtypes = (address, size, number)
-    return library
-
-
-def library_address(name: str) -> int:
-    """Return the address of a function of the C library or another one that is loaded; 0: none."""
-    function = getattr(_library(), name, None)
-    return 0 if function is None else int(ctypes.cast(function, ctypes.c_void_p).value or 0)

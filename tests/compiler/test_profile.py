@@ -10,7 +10,7 @@ from staticgrad.compiler.reports import profiling
 from staticgrad.compiler.reports.profiling import Limits
 from staticgrad.compiler.runtime.sections import SoloReason
 from staticgrad.errors import FeedError, IndexOutOfRange
-from staticgrad.native.table import pool
+from staticgrad.native.system import workers
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_counts_are_those_of_the_program_and_parameters_are_put_back():
     assert len(products) == 2  # forward, and the gradient of w
     for step in products:
         assert product <= step.flops < 1.05 * product
-        assert step.threads == (2 if pool.is_possible() else 1)
+        assert step.threads == (2 if workers.are_possible() else 1)
         floats = 400 * 300 + 300 * 200 + 400 * 200
         assert 4 * floats <= step.nbytes <= 4 * (floats + 2 * 300 * 200 + 400 * 200)
         limit = max(step.flops / (step.threads * 1e12), step.nbytes / (step.threads * 1e10))

@@ -1,11 +1,13 @@
 """What limits the number of threads: affinity, cores, and quotas of control groups."""
 
 import os
+import subprocess
 import sys
 
 import pytest
 
-from staticgrad.native import machine, processors
+from staticgrad.native.machine import Machine
+from staticgrad.native.system import caches, processors
 
 SECOND = "36 35 0:31 {root} {mount} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 FIRST = "33 32 0:28 {root} {mount} rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
@@ -66,7 +68,7 @@ def test_threads_of_one_core_count_once(tmp_path):
 
 
 def test_caches_are_those_of_data(tmp_path):
-    assert machine._read(tmp_path / "none") == machine.Machine()
+    assert caches.read_files(tmp_path / "none") == {}
     names = ("level", "type", "size", "ways_of_associativity", "coherency_line_size")
     for number, words in enumerate(
         (
@@ -81,9 +83,9 @@ def test_caches_are_those_of_data(tmp_path):
         for name, word in zip(names, words, strict=True):
             (folder / name).write_text(word + "\n")
     (tmp_path / "index9").mkdir()  # nothing is said there
-    actual = machine._read(tmp_path)
+    actual = Machine(**caches.read_files(tmp_path))
     assert (actual.l1, actual.l2, actual.ways, actual.line) == (48 << 10, 2 << 20, 12, 128)
-    assert actual.l3 == machine.Machine.l3
+    assert actual.l3 == Machine.l3
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")
@@ -107,3 +109,54 @@ def test_a_quota_is_rounded_down_to_one_at_least(monkeypatch):
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
+
+
+def test_caches_of_macos_are_those_of_its_fast_cores():
+    numbers = {
+        "hw.perflevel0.l1dcachesize": 128 << 10,
+        "hw.l1dcachesize": 64 << 10,
+        "hw.l2cachesize": 4 << 20,
+        "hw.cachelinesize": 128,
+    }
+    fields = caches.read_names(lambda name: numbers.get(name, 0))
+    assert fields == {"l1": 128 << 10, "l2": 4 << 20, "line": 128}
+    assert Machine(**fields).l3 == Machine.l3
+
+
+def test_processors_of_macos_are_physical_cores():
+    numbers = {"hw.physicalcpu": 8, "hw.perflevel0.physicalcpu": 4}
+    assert processors.count_named_cores(lambda name: numbers.get(name, 0)) == 8
+    assert processors.count_named_cores(lambda name: 0) is None
+
+
+@pytest.mark.parametrize("platform", ["win32", "emscripten"])
+def test_other_systems_are_refused_when_staticgrad_is_imported(platform):
+    program = f"import sys; sys.platform = {platform!r}; import staticgrad"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith(
+        f"ImportError: staticgrad does not run on {platform}"
+    )
+    assert "WSL 2" in run.stderr
+
+
+def test_a_program_runs_without_workers_affinity_and_files_of_linux():
+    """As on macOS: what is asked of Linux alone is not there."""
+    program = """
+import sys
+import numpy as np
+sys.platform = "darwin"
+from staticgrad.native.system import workers
+assert not workers.are_possible()
+import staticgrad as sg
+from staticgrad.native import machine
+assert machine.current().l2 == machine.Machine.l2
+x = sg.input("x", (300, 300), "float32")
+f = sg.compile(sg.Graph({"y": sg.tanh(x @ x).sum()}), threads=2)
+array = np.linspace(-1, 1, 90_000, dtype=np.float32).reshape(300, 300)
+expected = np.tanh(array.astype("f8") @ array).sum()
+assert abs(f.run({"x": array})["y"] - expected) < 1e-3 * abs(expected) + 1
+print("ran")
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout == "ran\n", run.stderr

@@ -14,7 +14,7 @@ from staticgrad import native
 from staticgrad.errors import CompileError
 from staticgrad.native import cache, jit, loader, tiers
 from staticgrad.native.source import SourceText
-from staticgrad.native.table import pool
+from staticgrad.native.system import workers
 from staticgrad.support import config
 from tests.helpers.processes import python
 from tests.native.support import call
@@ -170,7 +170,7 @@ def test_a_fork_waits_for_full_code(in_tiers):
     assert not tiers.is_waiting()
 
 
-@pytest.mark.skipif(not pool.is_possible(), reason="needs workers")
+@pytest.mark.skipif(not workers.are_possible(), reason="needs workers")
 @pytest.mark.parametrize("tier", ["auto", "full"])
 def test_tables_run_alone_until_the_pool_has_code(tier, tmp_path):
     env = {"STATICGRAD_TIER": tier, "STATICGRAD_CACHE_DIR": str(tmp_path)}

@@ -13,11 +13,11 @@ import staticgrad as sg
 import staticgrad.language.ir.kernels.kernel
 from staticgrad.compiler.runtime import sections
 from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
-from staticgrad.native.table import pool
+from staticgrad.native.system import workers
 from tests.helpers.processes import in_threads
 from tests.helpers.random_programs import random_graph
 
-pytestmark = pytest.mark.skipif(not pool.is_possible(), reason="no pool on this system")
+pytestmark = pytest.mark.skipif(not workers.are_possible(), reason="no pool on this system")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Dim
-from staticgrad.native import processors
+from staticgrad.native.system import processors
 from staticgrad.support.config import SHARES, SPELLING, read_bytes, read_share
 from staticgrad.support.errors import ArgumentError, UnknownFeedError, UnknownNameError
 from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names, quote

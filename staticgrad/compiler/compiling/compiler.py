@@ -55,8 +55,8 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.trees import parts, parts_by_name
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size, evaluate, named_sizes
-from staticgrad.native import processors
-from staticgrad.native.environment import default_environment
+from staticgrad.native.system import processors
+from staticgrad.native.system.floating_point import default_environment
 from staticgrad.support import config, terminal
 from staticgrad.support.building import capture
 from staticgrad.support.caches import collection_paused

@@ -36,8 +36,8 @@ from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
-from staticgrad.native import processors
-from staticgrad.native.environment import default_environment
+from staticgrad.native.system import processors
+from staticgrad.native.system.floating_point import default_environment
 from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.errors import ArgumentError

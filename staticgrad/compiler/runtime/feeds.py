@@ -31,7 +31,7 @@ from staticgrad.language.storage.parameter import aligned_bytes
 from staticgrad.language.types.arrays import array_of, convert_array, viewer_of
 from staticgrad.language.types.dtype import as_dtype
 from staticgrad.native.entry.words import ResultPoolWord
-from staticgrad.native.environment import default_environment
+from staticgrad.native.system.floating_point import default_environment
 from staticgrad.support.errors import OutOfMemory, OutputArrayError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import NamedTuple

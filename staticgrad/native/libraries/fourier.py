@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import native
-from staticgrad.native import processors
 from staticgrad.native.libraries import fourier_kernels
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import (
@@ -24,6 +23,7 @@ from staticgrad.native.libraries.user_calls import (
     prepared_once,
     take_error,
 )
+from staticgrad.native.system import processors
 from staticgrad.support import config
 
 #: Calls whose arrays are kept, about a kilobyte each: a loop transforms rows at as many places.

@@ -9,14 +9,13 @@ compiles the code of the pool (``tiers``), which takes longer than the first run
 from __future__ import annotations
 
 import ctypes
-import os
-import sys
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from staticgrad.native import has_shared_runs, shared_runs, tiers
 from staticgrad.native.lock import LOCK
+from staticgrad.native.system.workers import ThreadLibrary, are_possible
 from staticgrad.native.table import pool_code, pool_policy
 from staticgrad.native.table.pool_code import ENTRY, NBYTES
 from staticgrad.native.table.pool_words import PLACES
@@ -29,16 +28,6 @@ from staticgrad.support.records import dataclass
 _COUNTED: Final = (
     "finished", "taken", "callers", "wake", "asleep", "alive", "alone_until", "ended",
 )  # fmt: skip
-_C_FUNCTIONS: Final = {
-    "create": "pthread_create",
-    "mask": "pthread_sigmask",
-    "syscall": "syscall",
-    "yield": "sched_yield",
-    "clock": "clock_gettime",
-    "getcpu": "sched_getcpu",
-    "getaffinity": "sched_getaffinity",
-    "setaffinity": "sched_setaffinity",
-}
 
 
 @dataclass(frozen=True)
@@ -62,10 +51,9 @@ class Pool(AtFork):
         begin = -room.ctypes.data % pool_code.LINE
         self._words = room[begin : begin + NBYTES].view(np.int64)
         self.address = int(self._words.ctypes.data)
-        self._library = ctypes.CDLL(None)
-        for name, function in _C_FUNCTIONS.items():
-            address = ctypes.cast(getattr(self._library, function), ctypes.c_void_p).value
-            self.set(name, address or 0)
+        self._threads = ThreadLibrary()
+        for name, address in self._threads.addresses().items():
+            self.set(name, address)
         self.set("run", run)
         self.set("spin", pool_policy.SPIN)
         self.set("patience", pool_policy.PATIENCE)
@@ -106,12 +94,9 @@ class Pool(AtFork):
         self.set("ended", 1)
         wake = ctypes.c_int32.from_address(self.address + PLACES["wake"])
         wake.value += 1
-        number = pool_code.FUTEX[os.uname().machine]
-        self._library.syscall(number, ctypes.byref(wake), 129, 2**31 - 1, None, None, 0)
-        join: Any = self._library.pthread_join
-        join.argtypes = [ctypes.c_ulong, ctypes.c_void_p]
+        self._threads.wake_all(ctypes.addressof(wake))
         for number in range(self.get("alive")):
-            join(int(self._words[(PLACES["threads"] + ENTRY * number) // 8]), None)
+            self._threads.join(int(self._words[(PLACES["threads"] + ENTRY * number) // 8]))
         self.set("alive", 0)
 
     @property
@@ -128,7 +113,7 @@ def pool(threads: int) -> Pool | None:
 
     Raises as ``native.kernel`` does if its code cannot be compiled.
     """
-    if not is_possible():
+    if not are_possible():
         return None
     with LOCK:
         if not _pools:
@@ -159,11 +144,6 @@ class _Code:
 def present() -> Pool | None:
     """The pool if one has been made."""
     return _pools[0] if _pools else None
-
-
-def is_possible() -> bool:
-    """Return whether this system supports the pool."""
-    return sys.platform == "linux" and os.uname().machine in pool_code.FUTEX
 
 
 def _at_exit() -> None:

@@ -61,6 +61,7 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.native.constants import SIZE_OF_ROW, Head, Row
 from staticgrad.native.source import PythonSource, RuntimeCode
+from staticgrad.native.system.workers import FUTEX
 from staticgrad.native.table.control_code import at, run_row, store_word
 from staticgrad.native.table.pool_policy import (
     MOST_BALANCE,
@@ -120,11 +121,10 @@ LOOKS: Final = 1000
 POINTS: Final = ("before", "claimed", "ran")
 BEFORE, CLAIMED, RAN = range(len(POINTS))
 
-#: Linux' number of the system call ``futex``, by the first part of a target's triple.
-FUTEX: Final = {"x86_64": 202, "aarch64": 98}
-#: That of the target, which takes the place of this one; so does the next one.
+#: The target's number of Linux' system call ``futex`` takes the place of this one; so does the
+#: next one.
 FUTEX_CALL = GETTID = 0
-#: And of ``gettid``.
+#: The number of ``gettid`` by the first part of a target's triple.
 _GETTID: Final = {"x86_64": 186, "aarch64": 178}
 #: With a thread's number: the clock of the time that it has had a processor (posix-timers.h).
 _CPU: Final = 4 | 2

@@ -17,9 +17,9 @@ import numpy as np
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.extend import dataclass
-from staticgrad.native import cache, loader, processors
+from staticgrad.native import cache, loader
 from staticgrad.native.libraries import scipy_library
-from staticgrad.native.table import pool
+from staticgrad.native.system import processors, workers
 from staticgrad.support import config
 from staticgrad.support.errors import SelfTestError, StaticgradError
 
@@ -82,7 +82,7 @@ def _check_threads() -> str:
     """Report the number of threads and the reason; with several, check a shared sum."""
     asked, allowed = config.current().threads, processors.allowed_processors()
     count = processors.threads(asked)
-    if not pool.is_possible():
+    if not workers.are_possible():
         return "1: there is no pool of workers on this system"
     x = sg.input("x", ("rows", 512), "float32")
     feeds = {"x": np.linspace(-2.0, 2.0, 512 * 256, dtype=np.float32).reshape(256, 512)}

@@ -6,10 +6,13 @@ The limits are those of control groups, versions 1 and 2.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
+
+from staticgrad.native.system.caches import sysctl_number
 
 GROUPS: Final = Path("/proc/self/cgroup")
 MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -73,13 +76,16 @@ def threads(asked: int | Literal["auto"]) -> int:
 
 def allowed_processors() -> int:
     """Return how many threads of this process can compute at once without sharing a core."""
-    try:
-        usable = os.sched_getaffinity(0)
-    except AttributeError:  # not on every system
-        usable = set(range(os.cpu_count() or 1))
-    cores = _count_cores(usable, _CORES)
+    if sys.platform == "darwin":
+        return count_named_cores(sysctl_number) or os.cpu_count() or 1
+    cores = _count_cores(os.sched_getaffinity(0), _CORES)
     limit = quota(GROUPS, MOUNTS)
     return max(1, cores if limit is None else min(cores, int(limit)))
+
+
+def count_named_cores(number_of: Callable[[str], int]) -> int | None:
+    """Return the physical cores that macOS says it has; None if it does not say."""
+    return number_of("hw.physicalcpu") or None
 
 
 def _count_cores(usable: Iterable[int], folder: Path) -> int:
