@@ -144,7 +144,9 @@ def test_a_program_runs_without_workers_affinity_and_files_of_linux():
     """As on macOS: what is asked of Linux alone is not there."""
     program = """
 import sys
+import llvmlite.binding
 import numpy as np
+llvmlite.binding.ffi.lib.LLVMPY_AddSymbol  # its library has another name there
 sys.platform = "darwin"
 from staticgrad.native.system import workers
 assert not workers.are_possible()
