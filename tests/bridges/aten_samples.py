@@ -77,7 +77,7 @@ REFUSED = {
 
 
 class Outcome(NamedTuple):
-    """What became of one sample: ``passed``, ``refused``, ``undefined``, ``skipped``, ``wrong``."""
+    """The end of one sample: ``passed``, ``refused``, ``undefined``, ``skipped``, ``wrong``."""
 
     operator: str
     kind: str
@@ -98,41 +98,41 @@ class Sample:
 
     def __init__(self, op, name, sample):
         self.op, self.name = op, name
-        self._after = sample.output_process_fn_grad
+        self._process_output = sample.output_process_fn_grad
         tree = sample.input, sample.args, sample.kwargs
         self._leaves, self._spec = torch.utils._pytree.tree_flatten(tree)
         self._places = [k for k, x in enumerate(self._leaves) if isinstance(x, torch.Tensor)]
-        given = [self._leaves[k] for k in self._places]
-        if any(each.layout is not torch.strided for each in given):
+        tensors = [self._leaves[k] for k in self._places]
+        if any(tensor.layout is not torch.strided for tensor in tensors):
             raise StoppedError("refused", "a sparse tensor")
-        self.tensors = [each.detach().clone().contiguous() for each in given]
-        self.wrt = [k for k, each in enumerate(given) if each.requires_grad]
+        self.tensors = [tensor.detach().clone().contiguous() for tensor in tensors]
+        self.wrt = [k for k, tensor in enumerate(tensors) if tensor.requires_grad]
 
     def __call__(self, *tensors):
         leaves = [*self._leaves]
         for place, tensor in zip(self._places, tensors, strict=True):
             leaves[place] = tensor
         x, args, named = torch.utils._pytree.tree_unflatten(leaves, self._spec)
-        results = torch.utils._pytree.tree_leaves(self._after(self.op(x, *args, **named)))
-        return [each for each in results if isinstance(each, torch.Tensor)]
+        results = torch.utils._pytree.tree_leaves(self._process_output(self.op(x, *args, **named)))
+        return [result for result in results if isinstance(result, torch.Tensor)]
 
     def inputs(self, wide=False):
         """Fresh tensors, those of gradients on the tape; ``wide``: in double precision."""
-        made = []
-        for k, each in enumerate(self.tensors):
-            if wide and (each.is_floating_point() or each.is_complex()):
-                each = each.to(torch.complex128 if each.is_complex() else torch.float64)
-            made.append(each.clone().requires_grad_(k in self.wrt))
-        return made
+        copies = []
+        for k, tensor in enumerate(self.tensors):
+            if wide and (tensor.is_floating_point() or tensor.is_complex()):
+                tensor = tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+            copies.append(tensor.clone().requires_grad_(k in self.wrt))
+        return copies
 
 
 def _weights(values):
-    """What results are multiplied by before they are added up: numbers, complex ones too."""
-    made = []
-    for each in values:
-        weight = torch.arange(each.numel(), dtype=torch.float64).cos().reshape(each.shape)
-        made.append((weight * (1 + 0.5j) if each.is_complex() else weight).to(each.dtype))
-    return made
+    """Return the weights of results in a sum, complex ones of complex results."""
+    weights = []
+    for value in values:
+        weight = torch.arange(value.numel(), dtype=torch.float64).cos().reshape(value.shape)
+        weights.append((weight * (1 + 0.5j) if value.is_complex() else weight).to(value.dtype))
+    return weights
 
 
 def by_pytorch(sample, f=None, wide=False):
@@ -146,12 +146,12 @@ def by_pytorch(sample, f=None, wide=False):
         ys, cts = zip(*paired, strict=True)
         slopes = torch.autograd.grad(ys, by, cts, allow_unused=True)
         slopes = [
-            torch.zeros(each.shape, dtype=each.dtype)
-            if each is not None and each._is_zerotensor()
-            else each
-            for each in slopes
+            torch.zeros(slope.shape, dtype=slope.dtype)
+            if slope is not None and slope._is_zerotensor()
+            else slope
+            for slope in slopes
         ]
-    return [each.detach() for each in results], [*slopes], [y.requires_grad for y in results]
+    return [result.detach() for result in results], [*slopes], [y.requires_grad for y in results]
 
 
 def _program(graph, used):
@@ -167,19 +167,19 @@ def _program(graph, used):
 
 def _values(tensors):
     return [
-        sg.input(f"x{k}", tuple(each.shape), str(each.dtype).removeprefix("torch."))
-        if isinstance(each, torch.Tensor) else each
-        for k, each in enumerate(tensors)
+        sg.input(f"x{k}", tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        if isinstance(tensor, torch.Tensor) else tensor
+        for k, tensor in enumerate(tensors)
     ]  # fmt: skip
 
 
-def _evaluated(values, results, tensors):
+def _evaluate(values, results, tensors):
     """Arrays of the results, numbers among them unchanged."""
-    outputs = {f"y{k}": each for k, each in enumerate(results) if isinstance(each, sg.Value)}
-    inputs = [each for each in values if isinstance(each, sg.Value)]
+    outputs = {f"y{k}": result for k, result in enumerate(results) if isinstance(result, sg.Value)}
+    inputs = [value for value in values if isinstance(value, sg.Value)]
     feeds = {f"x{k}": array_of(x) for k, x in enumerate(tensors) if isinstance(x, torch.Tensor)}
-    found = sg.evaluate(sg.Graph(outputs, inputs=inputs), feeds) if outputs else {}
-    return [found.get(f"y{k}", each) for k, each in enumerate(results)]
+    arrays = sg.evaluate(sg.Graph(outputs, inputs=inputs), feeds) if outputs else {}
+    return [arrays.get(f"y{k}", result) for k, result in enumerate(results)]
 
 
 def by_rows(sample, expected, slopes, smooth, used):
@@ -193,14 +193,14 @@ def by_rows(sample, expected, slopes, smooth, used):
             weight = sg.constant(array_of(weight))
             total = total + sg.real(value * sg.conj(weight)).sum()
     some = [values[k] for k, slope in zip(sample.wrt, slopes, strict=True) if slope is not None]
-    found = iter(sg.grad(total, some, allow_disconnected=True) if some else [])
-    pulled = [None if each is None else sg.conj(next(found)) for each in slopes]
-    both = _evaluated(values, [*results, *pulled], sample.tensors)
-    return both[: len(results)], both[len(results) :]
+    gradients = iter(sg.grad(total, some, allow_disconnected=True) if some else [])
+    pulled = [None if slope is None else sg.conj(next(gradients)) for slope in slopes]
+    arrays = _evaluate(values, [*results, *pulled], sample.tensors)
+    return arrays[: len(results)], arrays[len(results) :]
 
 
 class Found(NamedTuple):
-    """What the backend made of a sample.
+    """Results of the backend for a sample.
 
     Attributes:
         results: tensors.
@@ -223,16 +223,18 @@ def by_backend(f, sample):
     notes: list[backend.Note] = []
     late: list[str] = []
 
-    def called(graph, example):
+    def compile_and_note(graph, example):
         return backend.compile_dynamo_graph(graph, example, {}, notes.append)
 
     was, backend._warn = backend._warn, late.append
     try:
-        results, slopes, _ = by_pytorch(sample, torch.compile(f, backend=called, dynamic=False))
+        results, slopes, _ = by_pytorch(
+            sample, torch.compile(f, backend=compile_and_note, dynamic=False)
+        )
     finally:
         backend._warn = was
-    nodes = {n.operator for each in notes for runs in each.runs for n in runs.program.nodes}
-    outside = [reason for each in notes for _, reason in each.outside] + late
+    nodes = {n.operator for note in notes for runs in note.runs for n in runs.program.nodes}
+    outside = [reason for note in notes for _, reason in note.outside] + late
     return Found(results, slopes, frozenset(nodes), tuple(dict.fromkeys(outside)), len(notes))
 
 
@@ -243,17 +245,17 @@ class Slopes:
         self.sample, self.wrt, self.name = sample, sample.wrt, sample.name
         self.tensors = sample.tensors
 
-    def traced(self):
+    def trace(self):
         """The function as a graph of operators that autograd differentiates."""
         try:
-            made = torch.fx.experimental.proxy_tensor.make_fx(self)(*self.inputs())
+            module = torch.fx.experimental.proxy_tensor.make_fx(self)(*self.inputs())
         except Exception:
             raise StoppedError("refused", "PyTorch does not trace it") from None
-        for node in made.graph.nodes:
+        for node in module.graph.nodes:
             if node.target is torch.ops.aten.detach.default:  # autograd saves results like this
                 node.replace_all_uses_with(node.args[0])
-        made.recompile()
-        return made
+        module.recompile()
+        return module
 
     inputs = Sample.inputs
 
@@ -265,8 +267,8 @@ class Slopes:
             raise StoppedError("skipped", "there is no gradient")
         by = [inputs[k] for k in self.wrt]
         ys, cts = zip(*paired, strict=True)
-        made = torch.autograd.grad(ys, by, cts, create_graph=True, allow_unused=True)
-        return [each for each in made if each is not None]
+        gradients = torch.autograd.grad(ys, by, cts, create_graph=True, allow_unused=True)
+        return [gradient for gradient in gradients if gradient is not None]
 
 
 def _wide(x):
@@ -283,8 +285,8 @@ def _difference(actual, expected, exact, triangle):
     """The greatest difference, in units of what is allowed; infinite if the types differ."""
     expected = expected.resolve_conj().resolve_neg()
     name = str(expected.dtype).removeprefix("torch.")
-    own = str(actual.dtype).removeprefix("torch.")
-    if (tuple(actual.shape), own) != (tuple(expected.shape), name):
+    actual_name = str(actual.dtype).removeprefix("torch.")
+    if (tuple(actual.shape), actual_name) != (tuple(expected.shape), name):
         return np.inf
     actual, expected = _wide(actual), _wide(expected)
     if actual.dtype.kind not in "fc":
@@ -319,7 +321,7 @@ def _difference(actual, expected, exact, triangle):
 def _exact(sample, f=None):
     """Results and gradients in float64 of a sample in fewer digits; None where it has no such."""
     narrow = {torch.float32: 1, torch.float16: 1, torch.bfloat16: 1, torch.complex64: 2}
-    if not any(each.dtype in narrow for each in sample.tensors):
+    if not any(tensor.dtype in narrow for tensor in sample.tensors):
         return None
     try:
         torch.manual_seed(1)
@@ -347,30 +349,35 @@ def outcome(sample, way="rows"):
     triangle, why, graphs = False, "", 1
     if way == "rows":
         rows: set[str] = set()
-        found, pulled = by_rows(sample, expected, slopes, smooth, rows)
+        actual, pulled = by_rows(sample, expected, slopes, smooth, rows)
         used = frozenset(rows)
         triangle = sample.name in TRIANGLES
     else:
-        f = sample.traced() if way == "twice" else sample
+        f = sample.trace() if way == "twice" else sample
         torch.manual_seed(1)
         try:
-            made = by_backend(lambda *tensors: f(*tensors), sample)
+            compiled = by_backend(lambda *tensors: f(*tensors), sample)
         except Exception as error:
             raise _of_pytorch(sample, error) from None
-        found, pulled, used, graphs = made.results, made.slopes, made.rows, made.graphs
-        why = "; ".join(made.outside)
+        actual, pulled, used, graphs = (
+            compiled.results,
+            compiled.slopes,
+            compiled.rows,
+            compiled.graphs,
+        )
+        why = "; ".join(compiled.outside)
     wrong = []
-    if len(found) != len(expected):
-        raise StoppedError("wrong", f"{len(found)} results in the place of {len(expected)}")
-    for what, own, theirs, precise in (("y", found, expected, exact[0]),
+    if len(actual) != len(expected):
+        raise StoppedError("wrong", f"{len(actual)} results in the place of {len(expected)}")
+    for what, ours, theirs, precise in (("y", actual, expected, exact[0]),
                                        ("g", pulled, slopes, exact[1])):  # fmt: skip
-        for k, (one, other, best) in enumerate(zip(own, theirs, precise, strict=True)):
-            if one is None or other is None:
-                rest = other if one is None else one
-                if rest is not None and bool(rest.any()):
+        for k, (result, reference, best) in enumerate(zip(ours, theirs, precise, strict=True)):
+            if result is None or reference is None:
+                present = reference if result is None else result
+                if present is not None and bool(present.any()):
                     wrong.append(f"{what}{k} is missing")
                 continue
-            gap = _difference(one, other, best, what == "g" and triangle)
+            gap = _difference(result, reference, best, what == "g" and triangle)
             if gap > 1:
                 wrong.append(f"{what}{k}: {gap:.3g} times what is allowed")
     if wrong:
@@ -386,7 +393,7 @@ def _of_pytorch(sample, error):
     """The end of a sample that raised: ``wrong`` unless PyTorch does not compile it either."""
     torch._dynamo.reset()
     try:
-        by_pytorch(sample, torch.compile(lambda *each: sample(*each), backend="aot_eager"))
+        by_pytorch(sample, torch.compile(lambda *tensors: sample(*tensors), backend="aot_eager"))
     except Exception:
         return StoppedError("refused", "PyTorch does not trace it")
     text = str(error).strip().splitlines()
@@ -407,7 +414,7 @@ def _late(*_):
 
 
 def outcomes(mode, count=2, shard=0, shards=1, only=""):
-    """What becomes of ``count`` samples of each operator, evenly between the first and last."""
+    """Yield outcomes of ``count`` samples of each operator, evenly between the first and last."""
     module = importlib.import_module("torch.testing._internal.common_methods_invocations")
     module.wrapper_set_seed = lambda op, *args, **named: op(*args, **named)  # Dynamo has no seeds
     unknown = {name: why for why, names in UNDEFINED.items() for name in names}
@@ -427,13 +434,13 @@ def outcomes(mode, count=2, shard=0, shards=1, only=""):
             yield Outcome(name, "skipped", "PyTorch has no sample")
             continue
         places = sorted({(2 * k + 1) * len(samples) // (2 * count) for k in range(count)})
-        for each in [samples[k] for k in places if samples]:
+        for sample in [samples[k] for k in places if samples]:
             if reason := unknown.get(name) or unknown.get(f"{name} {dtype}"):
                 yield Outcome(name, "undefined", reason)
                 continue
             signal.alarm(SECONDS)
             try:
-                used = outcome(Sample(op, name, each), mode.way)
+                used = outcome(Sample(op, name, sample), mode.way)
                 yield Outcome(name, "passed", "", used)
             except StoppedError as end:
                 reason = reason_of(end) if end.kind == "refused" else end.reason
@@ -445,7 +452,7 @@ def outcomes(mode, count=2, shard=0, shards=1, only=""):
 
 
 class Mode(NamedTuple):
-    """How samples are computed.
+    """A way to compute samples.
 
     Attributes:
         dtype: their element type.
@@ -493,25 +500,25 @@ def report(lines):
     reasons = collections.defaultdict(lambda: [collections.Counter(), {}])
     used: set[str] = set()
     for title in filter(every.__contains__, MODES):
-        counts, whole = collections.Counter(), 0
-        for name, found in every[title].items():
-            kinds = {kind for kind, _, _ in found}
-            whole += kinds <= {"passed", "skipped"} and "passed" in kinds
-            for kind, reason, rows in found:
+        counts, complete = collections.Counter(), 0
+        for name, samples in every[title].items():
+            kinds = {kind for kind, _, _ in samples}
+            complete += kinds <= {"passed", "skipped"} and "passed" in kinds
+            for kind, reason, rows in samples:
                 counts[kind] += 1
                 used |= {*rows}
                 for why in reason.split("; ") if kind != "passed" else ():
                     why = re.sub(r"(has no row).*", r"\1", why)
                     reasons[KINDS[kind], why][0][title] += 1
                     reasons[KINDS[kind], why][1][name] = None
-        cells = [len(every[title]), whole, counts.total(), *(counts[kind] for kind in KINDS)]
+        cells = [len(every[title]), complete, counts.total(), *(counts[kind] for kind in KINDS)]
         text.append(f"| {title} | " + " | ".join(map(str, cells)) + " |")
     text += ["", f"{len(used - {'getitem'})} operators of ATen ran by their rows.", ""]
     text += ["| what | samples | reason | operators |", "|---|--:|---|---|"]
     kinds = [*KINDS.values()]
 
-    def order(each):
-        (kind, why), (counts, _) = each
+    def order(row):
+        (kind, why), (counts, _) = row
         return kinds.index(kind), -counts.total(), why
 
     for (kind, why), (counts, names) in sorted(reasons.items(), key=order):
@@ -531,7 +538,7 @@ def main():
     parser.add_argument("--report", nargs="+", help="print the tables of such files")
     options = parser.parse_args()
     if options.report:
-        texts = (Path(each).read_text(encoding="utf-8") for each in options.report)
+        texts = (Path(path).read_text(encoding="utf-8") for path in options.report)
         sys.stdout.write(report([line for text in texts for line in text.splitlines()]))
         return
     warnings.simplefilter("ignore")
@@ -540,8 +547,8 @@ def main():
     for title, mode in MODES.items():
         if options.mode not in (None, title):
             continue
-        for each in outcomes(mode, options.count, shard, shards, options.only):
-            line = json.dumps([title, each.operator, each.kind, each.reason, sorted(each.rows)])
+        for row in outcomes(mode, options.count, shard, shards, options.only):
+            line = json.dumps([title, row.operator, row.kind, row.reason, sorted(row.rows)])
             if options.json:
                 with Path(options.json).open("a", encoding="utf-8") as file:
                     file.write(f"{line}\n")

@@ -31,7 +31,7 @@ from tests.bridges.aten_graphs import trace_graph  # noqa: E402
 F = torch.nn.functional
 
 
-def made(*shape, dtype="float64", seed=0):
+def random_tensor(*shape, dtype="float64", seed=0):
     random = np.random.default_rng(seed)
     return torch.tensor(random.normal(size=shape)).to(getattr(torch, dtype))
 
@@ -40,30 +40,30 @@ def through(f, *tensors):
     """The results, and the gradients of their sum with weights, here and in PyTorch."""
     program = program_of(trace_graph(f, *tensors))
     inputs = [
-        sg.input(f"x{k}", tuple(each.shape), str(each.dtype).removeprefix("torch."))
-        for k, each in enumerate(tensors)
+        sg.input(f"x{k}", tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        for k, tensor in enumerate(tensors)
     ]
     free = [None] * (len(program.inputs) - len(inputs))
     results = program.run([*inputs, *free])
-    known = [each.clone().requires_grad_(each.is_floating_point()) for each in tensors]
-    expected = f(*known)
+    leaves = [tensor.clone().requires_grad_(tensor.is_floating_point()) for tensor in tensors]
+    expected = f(*leaves)
     expected = [*expected] if isinstance(expected, tuple | list) else [expected]
     total, ours = 0, 0
-    for value, each in zip(results, expected, strict=True):
-        if each.requires_grad:
-            weight = np.cos(np.arange(each.numel()).reshape(each.shape))
-            total = total + (each * torch.tensor(weight)).sum()
+    for value, result in zip(results, expected, strict=True):
+        if result.requires_grad:
+            weight = np.cos(np.arange(result.numel()).reshape(result.shape))
+            total = total + (result * torch.tensor(weight)).sum()
             ours = ours + (value * weight).sum()
     values = {f"y{k}": value for k, value in enumerate(results)}
-    slopes = [each for each in known if each.requires_grad]
+    slopes = [leaf for leaf in leaves if leaf.requires_grad]
     if slopes and not isinstance(ours, int):
-        wanted = torch.autograd.grad(total, slopes)
-        by = [x for x, each in zip(inputs, known, strict=True) if each.requires_grad]
-        values |= {f"g{k}": each for k, each in enumerate(sg.grad(ours, by))}
-        expected = [*expected, *wanted]
-    feeds = {f"x{k}": each.numpy() for k, each in enumerate(tensors)}
-    found = sg.evaluate(sg.Graph(values, inputs=inputs), feeds)
-    return [*zip(found.values(), [each.detach().numpy() for each in expected], strict=True)]
+        gradients = torch.autograd.grad(total, slopes)
+        by = [x for x, leaf in zip(inputs, leaves, strict=True) if leaf.requires_grad]
+        values |= {f"g{k}": gradient for k, gradient in enumerate(sg.grad(ours, by))}
+        expected = [*expected, *gradients]
+    feeds = {f"x{k}": tensor.numpy() for k, tensor in enumerate(tensors)}
+    actual = sg.evaluate(sg.Graph(values, inputs=inputs), feeds)
+    return [*zip(actual.values(), [result.detach().numpy() for result in expected], strict=True)]
 
 
 def some_index():
@@ -173,7 +173,8 @@ FUNCTIONS = {
     "adaptive maxima": (lambda x: F.adaptive_max_pool2d(x, (2, 3), return_indices=True),
                         (2, 3, 7, 5)),
     "fractional maxima": (lambda x: F.fractional_max_pool2d(
-        x, 2, (3, 2), return_indices=True, _random_samples=made(2, 3, 2).sigmoid()), (2, 3, 7, 5)),
+        x, 2, (3, 2), return_indices=True, _random_samples=random_tensor(2, 3, 2).sigmoid()),
+        (2, 3, 7, 5)),
     "sums of windows": (lambda x: F.avg_pool2d(
         x, 3, 2, 1, ceil_mode=True, divisor_override=2), (2, 3, 6, 7)),
     "negative borders": (lambda x: (F.pad(x, (-1, 2), "replicate"), F.pad(x, (2, -1), "reflect")),
@@ -190,16 +191,16 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_and_their_gradients_are_those_of_pytorch(name):
     f, *shapes = FUNCTIONS[name]
-    for actual, expected in through(f, *(made(*s, seed=k) for k, s in enumerate(shapes))):
+    for actual, expected in through(f, *(random_tensor(*s, seed=k) for k, s in enumerate(shapes))):
         assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
         np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_places_of_dilated_maxima_are_those_of_pytorch():
-    def pooled(x):
+    def pool_with_indices(x):
         return F.max_pool2d(x, (2, 3), 2, 1, dilation=(3, 2), return_indices=True)
 
-    for actual, expected in through(pooled, made(2, 3, 9, 8)):
+    for actual, expected in through(pool_with_indices, random_tensor(2, 3, 9, 8)):
         np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -217,14 +218,14 @@ OF_ONE_VALUE = {
 @pytest.mark.parametrize("name", OF_ONE_VALUE)
 def test_operands_of_one_value_have_a_share_each(name):
     torch._dynamo.reset()
-    f, x = OF_ONE_VALUE[name], made(2, 2, 5, 4).requires_grad_()
+    f, x = OF_ONE_VALUE[name], random_tensor(2, 2, 5, 4).requires_grad_()
     run = torch.compile(f, backend="staticgrad")
     actual, expected = (torch.autograd.grad(g(x).square().sum(), x)[0] for g in (run, f))
     np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_polynomials_are_those_of_pytorch():
-    x, degree = made(6), torch.tensor([0.0, 1, 2, 3, 5, -1], dtype=torch.float64)
+    x, degree = random_tensor(6), torch.tensor([0.0, 1, 2, 3, 5, -1], dtype=torch.float64)
     names = [name for name in dir(torch.special) if "polynomial" in name]
     assert len(names) == 12
 
@@ -345,19 +346,21 @@ def test_backward_graphs_of_pytorch_are_those_of_pytorch(name):
     def graph(graph, example):
         program = program_of(graph)
         inputs = [
-            sg.input(f"x{k}", tuple(each.shape), str(each.dtype).removeprefix("torch."))
-            for k, each in enumerate(example)
+            sg.input(f"x{k}", tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+            for k, tensor in enumerate(example)
         ]
         results = program.run([*inputs, *[None] * (len(program.inputs) - len(inputs))])
-        outputs = {f"y{k}": each for k, each in enumerate(results) if isinstance(each, sg.Value)}
+        outputs = {
+            f"y{k}": result for k, result in enumerate(results) if isinstance(result, sg.Value)
+        }
 
         def run(args):
-            args = [torch.zeros(0) if each is None else each for each in args]  # an order of calls
-            feeds = {f"x{k}": each.detach().numpy() for k, each in enumerate(args)}
-            found = sg.evaluate(sg.Graph(outputs, inputs=inputs), feeds)
+            args = [torch.zeros(0) if arg is None else arg for arg in args]  # an order of calls
+            feeds = {f"x{k}": arg.detach().numpy() for k, arg in enumerate(args)}
+            arrays = sg.evaluate(sg.Graph(outputs, inputs=inputs), feeds)
             return [
-                torch.tensor(found[f"y{k}"]) if f"y{k}" in found else each
-                for k, each in enumerate(results)
+                torch.tensor(arrays[f"y{k}"]) if f"y{k}" in arrays else result
+                for k, result in enumerate(results)
             ]
 
         run._boxed_call = True
@@ -367,18 +370,18 @@ def test_backward_graphs_of_pytorch_are_those_of_pytorch(name):
         f, fw_compiler=graph, bw_compiler=graph,
         decompositions=torch._decomp.core_aten_decompositions(),
     )  # fmt: skip
-    both = []
+    outcomes = []
     for g in (f, compiled):
-        xs = [made(*s, seed=k).requires_grad_() for k, s in enumerate(shapes)]
+        xs = [random_tensor(*s, seed=k).requires_grad_() for k, s in enumerate(shapes)]
         y = g(*xs)
         weight = torch.arange(y.numel()).reshape(y.shape).cos()
-        both.append([y.detach(), *torch.autograd.grad((y * weight).sum(), xs)])
-    torch.testing.assert_close(both[1], both[0], rtol=1e-9, atol=1e-11)
+        outcomes.append([y.detach(), *torch.autograd.grad((y * weight).sum(), xs)])
+    torch.testing.assert_close(outcomes[1], outcomes[0], rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.filterwarnings("ignore:Casting complex values:UserWarning")
 def test_complex_numbers_convert_to_their_real_parts():
-    x = torch.complex(made(3), made(3, seed=1))
+    x = torch.complex(random_tensor(3), random_tensor(3, seed=1))
     program = program_of(trace_graph(lambda x: x.to(torch.float32), x))
     (y,) = program.run([sg.constant(x.numpy()), *[None] * (len(program.inputs) - 1)])
     assert sg.evaluate(y).dtype == np.float32
@@ -386,7 +389,7 @@ def test_complex_numbers_convert_to_their_real_parts():
 
 
 def test_results_have_the_element_types_that_pytorch_promotes_to():
-    whole, small, single = (
+    integers, small, single = (
         torch.tensor([3, -2, 5]), torch.tensor([1, 2, -4], dtype=torch.int8),
         torch.tensor([0.5, 2.5, -1.0]),
     )  # fmt: skip
@@ -397,7 +400,7 @@ def test_results_have_the_element_types_that_pytorch_promotes_to():
                 (a > 0).sum(), b.mean(dtype=torch.float32), torch.where(a > 0, b, c),
                 torch.cat([b, a]), c.pow(a), a.clamp(max=1.5))  # fmt: skip
 
-    for actual, expected in through(f, whole, small, single, zero):
+    for actual, expected in through(f, integers, small, single, zero):
         assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
         np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
@@ -433,8 +436,8 @@ def test_promotion_of_operands_is_that_of_pytorch():
     for left in tensors:
         for right in (*tensors, True, 2, 2.5):
             values = [
-                sg.constant(each.numpy()) if isinstance(each, torch.Tensor) else each
-                for each in (left, right)
+                sg.constant(operand.numpy()) if isinstance(operand, torch.Tensor) else operand
+                for operand in (left, right)
             ]
             expected = str(torch.result_type(left, right)).removeprefix("torch.")
             assert common(values) == expected, (left, right)
@@ -446,19 +449,21 @@ def test_an_operator_without_a_row_is_one_error_that_names_it_and_the_line():
             return torch.nonzero_static(x, size=2)
 
     with pytest.raises(ExportError, match=r"nonzero_static.*no row") as caught:
-        sg.torch.module(Net(), made(3))
+        sg.torch.module(Net(), random_tensor(3))
     assert "torch.nonzero_static(x, size=2)" in str(caught.value)
 
 
 def test_a_variant_that_a_row_lacks_names_the_operator():
-    program = program_of(trace_graph(lambda x: x[x > 0].sum() if False else x[x > 0], made(3)))
+    program = program_of(
+        trace_graph(lambda x: x[x > 0].sum() if False else x[x > 0], random_tensor(3))
+    )
     with pytest.raises(ExportError, match=r"aten\.index.*mask"):
         program.run([sg.input("x", (3,), "float64")])
 
 
 def test_module_takes_modules_of_pytorch():
     with pytest.raises(ArgumentError, match=r"torch\.nn\.Module"):
-        sg.torch.module(lambda x: x, made(3))
+        sg.torch.module(lambda x: x, random_tensor(3))
 
 
 class Part(torch.nn.Module):
@@ -496,7 +501,7 @@ class Solver(torch.nn.Module):
     ],
 )
 def test_modules_that_solve_have_the_results_of_pytorch(solve):
-    a, b = made(4, 4).detach() + 4 * torch.eye(4).double(), made(4, 2).detach()
+    a, b = random_tensor(4, 4).detach() + 4 * torch.eye(4).double(), random_tensor(4, 2).detach()
     model = sg.torch.module(Solver(solve), a, b)
     step = sg.function(lambda a, b: model(a, b))
     for _ in range(2):
@@ -556,7 +561,7 @@ class Heads(torch.nn.Module):
 
 
 def test_attention_has_the_order_in_memory_that_views_rely_on():
-    q = made(2, 5, 2, 4).transpose(1, 2).requires_grad_()
+    q = random_tensor(2, 5, 2, 4).transpose(1, 2).requires_grad_()
     expected = Heads()(q)
     (slope,) = torch.autograd.grad(expected.square().sum(), q)
     model, value = sg.torch.module(Heads(), q.detach()), sg.input("q", (2, 2, 5, 4), "float64")
@@ -566,7 +571,7 @@ def test_attention_has_the_order_in_memory_that_views_rely_on():
     np.testing.assert_allclose(actual["g"], slope, rtol=1e-9, atol=1e-11)
 
 
-class Apart(torch.nn.Module):
+class PartsWithoutGradient(torch.nn.Module):
     """Parts without a gradient, a buffer that moves, results in a dict."""
 
     def __init__(self):
@@ -591,8 +596,8 @@ class Apart(torch.nn.Module):
 @pytest.mark.slow
 def test_parts_without_gradient_buffers_and_containers():
     torch.manual_seed(0)
-    net = Apart()
-    x = made(4, 3, dtype="float32")
+    net = PartsWithoutGradient()
+    x = random_tensor(4, 3, dtype="float32")
     model = sg.torch.module(net, x, dynamic_shapes={"x": {0: "batch"}, "scale": None}, scale=2.0)
     assert list(model.weights) == ["layer.weight", "layer.bias"]
 
@@ -602,14 +607,14 @@ def test_parts_without_gradient_buffers_and_containers():
         return out["y"], out["h"][0], sg.grad((out["y"] ** 2).sum(), [*model.weights.values()])
 
     for count in (4, 7):
-        x = made(count, 3, dtype="float32", seed=count)
+        x = random_tensor(count, 3, dtype="float32", seed=count)
         out = net(x, scale=2.0)
         slopes = torch.autograd.grad((out["y"] ** 2).sum(), [*net.layer.parameters()])
-        y, h, found = step(x.numpy())
+        y, h, gradients = step(x.numpy())
         np.testing.assert_allclose(y, out["y"].detach(), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(h, out["h"][0].detach(), rtol=1e-5, atol=1e-6)
-        for own, other in zip(found, slopes, strict=True):
-            np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5)
+        for gradient, reference in zip(gradients, slopes, strict=True):
+            np.testing.assert_allclose(gradient, reference, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(model.statistics["mean"].value, net.mean, rtol=1e-5)
     assert model.torch_state_dict().keys() == net.state_dict().keys()
     with pytest.raises(ArgumentError, match="was exported for"):
@@ -618,7 +623,7 @@ def test_parts_without_gradient_buffers_and_containers():
         sg.function(model)(np.ones((4, 3), "float32"), scale=3.0)
 
 
-class Through(torch.autograd.Function):
+class StraightSign(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
         return torch.sign(x)
@@ -630,14 +635,14 @@ class Through(torch.autograd.Function):
 
 class Binary(torch.nn.Module):
     def forward(self, x):
-        return Through.apply(x)
+        return StraightSign.apply(x)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_a_module_is_in_the_mode_of_pytorchs(training):
     net = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5)).train(training)
-    x = made(6, 3, dtype="float32")
+    x = random_tensor(6, 3, dtype="float32")
     model = sg.torch.module(net, x)
     assert model.training is net.training is training
     actual = sg.function(model)(x.numpy())
@@ -648,15 +653,15 @@ def test_a_module_is_in_the_mode_of_pytorchs(training):
 
 
 def test_a_backward_of_its_own_is_refused():
-    with pytest.raises(ExportError, match=r"Through is a torch\.autograd\.Function"):
-        sg.torch.module(Binary(), made(3))
+    with pytest.raises(ExportError, match=r"StraightSign is a torch\.autograd\.Function"):
+        sg.torch.module(Binary(), random_tensor(3))
 
 
 @pytest.mark.slow
 def test_a_model_goes_on_without_pytorch(tmp_path):
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.5), torch.nn.ReLU())
-    x = made(5, 3, dtype="float32")
+    x = random_tensor(5, 3, dtype="float32")
     model = sg.torch.module(net, x)
     zeros = np.count_nonzero(sg.function(model)(x.numpy()) == 0.0)
     model.eval()
@@ -680,7 +685,7 @@ def test_a_model_goes_on_without_pytorch(tmp_path):
 
 
 @pytest.fixture
-def compiled():
+def compile_here():
     torch._dynamo.reset()
     yield lambda f, **options: torch.compile(f, backend=sg.torch.backend, **options)
     torch._dynamo.reset()
@@ -688,12 +693,12 @@ def compiled():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cnn", "gpt", "vae"])
-def test_compiled_models_train_with_the_losses_of_pytorch(name, compiled):
+def test_compiled_models_train_with_the_losses_of_pytorch(name, compile_here):
     torch.manual_seed(0)
     make, example = torch_models.MODELS[name]
     nets = [make() for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
-    f = compiled(lambda *args: torch_models.loss(nets[1](*args)))
+    f = compile_here(lambda *args: torch_models.loss(nets[1](*args)))
     eager = lambda *args: torch_models.loss(nets[0](*args))  # noqa: E731
     steps = [torch.optim.SGD(net.parameters(), 0.05) for net in nets]
     for _ in range(10):
@@ -707,54 +712,54 @@ def test_compiled_models_train_with_the_losses_of_pytorch(name, compiled):
 
 
 @pytest.mark.slow
-def test_constants_of_a_compiled_function_are_read(compiled):
-    x = made(3).requires_grad_()
-    run = compiled(lambda x: x[[0, 2]].sum() * torch.tensor([1.0, 2.0]))
+def test_constants_of_a_compiled_function_are_read(compile_here):
+    x = random_tensor(3).requires_grad_()
+    run = compile_here(lambda x: x[[0, 2]].sum() * torch.tensor([1.0, 2.0]))
     run(x).sum().backward()
     np.testing.assert_array_equal(x.grad, [3.0, 0.0, 3.0])
 
 
 @pytest.mark.slow
-def test_random_numbers_of_a_compiled_function_are_pytorch_s(compiled):
+def test_random_numbers_of_a_compiled_function_are_pytorch_s(compile_here):
     def f(x):
         return torch.dropout(x.sin(), 0.5, True) * 2 + torch.rand_like(x)
 
-    x = made(20).requires_grad_()
+    x = random_tensor(20).requires_grad_()
     torch.manual_seed(3)
     expected = f(x)
     (slope,) = torch.autograd.grad(expected.sum(), x)
     torch.manual_seed(3)
-    actual = compiled(f)(x)
+    actual = compile_here(f)(x)
     torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(torch.autograd.grad(actual.sum(), x)[0], slope)
 
 
 @pytest.mark.slow
-def test_pytorch_runs_what_has_no_row_and_one_warning_names_it(compiled):
+def test_pytorch_runs_what_has_no_row_and_one_warning_names_it(compile_here):
     def f(x):
         return torch.geqrf(x.exp() + 1)[0].cos() + 1
 
-    x = made(5, 5)
+    x = random_tensor(5, 5)
     with pytest.warns(sg.StaticgradWarning, match=r"aten\.geqrf has no row.*LAPACK"):
-        actual = compiled(f)(x)
+        actual = compile_here(f)(x)
     torch.testing.assert_close(actual, f(x))
 
 
 @pytest.mark.slow
-def test_compiled_functions_write_in_place_give_views_and_other_orders_of_axes(compiled):
+def test_compiled_functions_write_in_place_give_views_and_other_orders_of_axes(compile_here):
     def f(x, total):
         total.add_(x.sum(0))
         y = (x * 2).t()
         y[0].mul_(3)
         return y, y[1:], y.reshape(-1), x.shape[0] * y.mean(), x.argmax(1), x
 
-    runs = compiled(f, dynamic=True)
+    runs = compile_here(f, dynamic=True)
     for count in (3, 5):
-        x, totals = made(count, 4), [made(4), made(4)]
+        x, totals = random_tensor(count, 4), [random_tensor(4), random_tensor(4)]
         expected, actual = f(x, totals[0]), runs(x, totals[1])
-        for own, other in zip(actual, expected, strict=True):
-            torch.testing.assert_close(own, other)
-            assert own.stride() == other.stride()
+        for result, reference in zip(actual, expected, strict=True):
+            torch.testing.assert_close(result, reference)
+            assert result.stride() == reference.stride()
         torch.testing.assert_close(totals[1], totals[0])
         assert actual[-1] is x
         actual[0].zero_()  # its view
@@ -762,7 +767,7 @@ def test_compiled_functions_write_in_place_give_views_and_other_orders_of_axes(c
 
 
 @pytest.mark.slow
-def test_open_sizes_are_named_sizes_of_one_program(compiled, monkeypatch):
+def test_open_sizes_are_named_sizes_of_one_program(compile_here, monkeypatch):
     programs = []
     make = backend.compile_graph
     monkeypatch.setattr(
@@ -773,17 +778,20 @@ def test_open_sizes_are_named_sizes_of_one_program(compiled, monkeypatch):
         y = torch.cat([x, x + 1]).tanh() @ w
         return (y * factor).reshape(2, -1, w.shape[1]), x.shape[0] * 3, y.t()
 
-    g = compiled(f, dynamic=True)
+    g = compile_here(f, dynamic=True)
     for count in (4, 7, 5):
-        both = []
+        outcomes = []
         for run in (f, g):
-            x, w = made(count, 3, seed=count).requires_grad_(), made(3, 2).requires_grad_()
+            x, w = (
+                random_tensor(count, 3, seed=count).requires_grad_(),
+                random_tensor(3, 2).requires_grad_(),
+            )
             y, size, turned = run(x, w, 0.5 + count)
             slopes = torch.autograd.grad(y.cos().sum() + turned.sin().sum(), (x, w))
-            both.append([y.detach(), turned.detach(), *slopes])
+            outcomes.append([y.detach(), turned.detach(), *slopes])
             assert size == 3 * count
-        torch.testing.assert_close(both[1], both[0])
-    assert [sorted(each.program_graph.sizes) for each in programs] == [
+        torch.testing.assert_close(outcomes[1], outcomes[0])
+    assert [sorted(program.program_graph.sizes) for program in programs] == [
         sorted(programs[0].program_graph.sizes)
     ] * 2  # forward and backward
     assert programs[0].program_graph.sizes
@@ -801,34 +809,34 @@ WITH_INTEGERS = {
 @pytest.mark.parametrize("dynamic", [None, True])
 @pytest.mark.parametrize("name", WITH_INTEGERS)
 def test_open_integers_are_arguments_whether_they_are_sizes_or_not(
-    compiled, name, dynamic, recwarn
+    compile_here, name, dynamic, recwarn
 ):
     f = WITH_INTEGERS[name]
-    g = compiled(f, dynamic=dynamic)
+    g = compile_here(f, dynamic=dynamic)
     for n in (1, 2, 5, -3, 7):
         for needs_slope in (False, True):
-            both = []
+            outcomes = []
             for run in (f, g):
-                x = made(5).requires_grad_(needs_slope)
+                x = random_tensor(5).requires_grad_(needs_slope)
                 results = [*run(x, n)]
                 if needs_slope and results[0].requires_grad:
                     results += torch.autograd.grad(sum(y.sum() for y in results[:1]), x)
-                both.append(results)
-            assert [*map(type, both[1])] == [*map(type, both[0])]
-            for own, other in zip(both[1], both[0], strict=True):
-                torch.testing.assert_close(own, other)
-    assert not [each for each in recwarn if each.category is sg.StaticgradWarning]
+                outcomes.append(results)
+            assert [*map(type, outcomes[1])] == [*map(type, outcomes[0])]
+            for result, reference in zip(outcomes[1], outcomes[0], strict=True):
+                torch.testing.assert_close(result, reference)
+    assert not [warning for warning in recwarn if warning.category is sg.StaticgradWarning]
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_pytorch_runs_branches_beside_programs(compiled):
+def test_pytorch_runs_branches_beside_programs(compile_here):
     def f(x):
         y = torch.cond(x.sum() > 0, lambda x: x.sin(), lambda x: x.cos() * 2, (x * 3,))
         return (y.exp() + 1).sum()
 
-    g = compiled(f)
-    for x in (made(3).abs().requires_grad_(), (-made(3).abs()).requires_grad_()):
+    g = compile_here(f)
+    for x in (random_tensor(3).abs().requires_grad_(), (-random_tensor(3).abs()).requires_grad_()):
         results = [f(x), g(x)]
         torch.testing.assert_close(*results)
         torch.testing.assert_close(*[torch.autograd.grad(y, x) for y in results])
@@ -855,21 +863,21 @@ def test_nans_and_infinities_are_those_of_pytorch(name):
     x = torch.tensor(ODD)
     y = x.roll(3)
     program = program_of(trace_graph(OF_NANS[name], x, y))
-    values = [sg.input(each, (len(ODD),), "float32") for each in "xy"]
+    values = [sg.input(label, (len(ODD),), "float32") for label in "xy"]
     results = program.run([*values, *[None] * (len(program.inputs) - 2)])
-    graph = sg.Graph({f"r{k}": each for k, each in enumerate(results)}, inputs=values)
-    found = sg.evaluate(graph, {"x": x, "y": y}).values()
-    for own, other in zip(found, OF_NANS[name](x, y), strict=True):
-        np.testing.assert_allclose(own, other, 1e-5, 1e-6)
+    graph = sg.Graph({f"r{k}": result for k, result in enumerate(results)}, inputs=values)
+    actual = sg.evaluate(graph, {"x": x, "y": y}).values()
+    for result, reference in zip(actual, OF_NANS[name](x, y), strict=True):
+        np.testing.assert_allclose(result, reference, 1e-5, 1e-6)
 
 
 def test_arguments_and_results_in_another_order_in_memory_are_not_copied():
-    x = made(4, 3).t()
+    x = random_tensor(4, 3).t()
     graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: (x.sin() * 2,))(x)
     notes = []
     run = backend._compile_aten_graph("inference", graph, [x], {}, notes.append)
     for seed in (1, 2):
-        x = made(4, 3, seed=seed).t()
+        x = random_tensor(4, 3, seed=seed).t()
         (y,) = run([x])
         torch.testing.assert_close(y, x.sin() * 2)
         assert y.stride() == x.stride()
@@ -878,7 +886,7 @@ def test_arguments_and_results_in_another_order_in_memory_are_not_copied():
 
 
 def test_expanded_results_are_contiguous():
-    x = made(3)
+    x = random_tensor(3)
     graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: (x.sin().expand(2, 3),))(x)
     notes = []
     run = backend._compile_aten_graph("inference", graph, [x], {}, notes.append)
@@ -907,7 +915,7 @@ def test_an_index_that_is_expanded_over_rows_is_read_once_for_a_row():
 @pytest.mark.filterwarnings("ignore:torch.compile. PyTorch runs")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_explain_counts_operators_programs_and_kernels_and_names_the_rest():
-    weight = made(3, 3).requires_grad_()
+    weight = random_tensor(3, 3).requires_grad_()
 
     def f(x):
         y = (x @ weight).tanh()
@@ -916,8 +924,8 @@ def test_explain_counts_operators_programs_and_kernels_and_names_the_rest():
             return y.sum()
         return y
 
-    report = sg.torch.explain(f, made(4, 3))
-    assert [each.kind for each in report.graphs] == ["forward", "forward", "backward", "backward"]
+    report = sg.torch.explain(f, random_tensor(4, 3))
+    assert [graph.kind for graph in report.graphs] == ["forward", "forward", "backward", "backward"]
     first, second, *_ = report.graphs
     assert first.outside[0][0] == "aten.segment_reduce.default"
     assert len(first.programs) == 2
@@ -931,7 +939,7 @@ def test_explain_counts_operators_programs_and_kernels_and_names_the_rest():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::staticgrad.StaticgradWarning")
 def test_explain_names_operators_that_pytorch_runs_between_others():
-    report = sg.torch.explain(lambda x: torch.geqrf(x.sin())[0].cos(), made(3, 3))
+    report = sg.torch.explain(lambda x: torch.geqrf(x.sin())[0].cos(), random_tensor(3, 3))
     (graph,) = report.graphs
     names = [name for name, _ in graph.outside]
     assert names == ["aten.geqrf.default", "aten.sin.default", "aten.cos.default"]
@@ -939,17 +947,17 @@ def test_explain_names_operators_that_pytorch_runs_between_others():
 
 
 @pytest.mark.slow
-def test_compiled_functions_of_matrices_run_here_with_their_checks(compiled, recwarn):
+def test_compiled_functions_of_matrices_run_here_with_their_checks(compile_here, recwarn):
     def f(a):
         return torch.linalg.cholesky(a @ a.t() + torch.eye(3).double()) + torch.linalg.inv(a)
 
-    both = []
-    for g in (f, compiled(f)):
-        x = made(3, 3).requires_grad_()
+    outcomes = []
+    for g in (f, compile_here(f)):
+        x = random_tensor(3, 3).requires_grad_()
         y = g(x)
-        both.append([y.detach(), *torch.autograd.grad(y.cos().sum(), x)])
-    torch.testing.assert_close(both[1], both[0], rtol=1e-9, atol=1e-11)
-    assert not [each for each in recwarn if "with_effects" in str(each.message)]
+        outcomes.append([y.detach(), *torch.autograd.grad(y.cos().sum(), x)])
+    torch.testing.assert_close(outcomes[1], outcomes[0], rtol=1e-9, atol=1e-11)
+    assert not [warning for warning in recwarn if "with_effects" in str(warning.message)]
 
 
 # -- training steps --------------------------------------------------------------------------------
@@ -987,7 +995,7 @@ def test_a_step_is_that_of_pytorch_beside_eager_steps_schedules_and_loaded_state
     ]
     nets[1].load_state_dict(nets[0].state_dict())
     theirs, ours = map(OPTIMIZERS[name], nets)
-    rates = [torch.optim.lr_scheduler.StepLR(each, 2, 0.5) for each in (theirs, ours)]
+    rates = [torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5) for optimizer in (theirs, ours)]
     step = sg.torch.step(nets[1], F.cross_entropy, ours, max_norm=0.05)
 
     def eager(net, optimizer, x, y):
@@ -1003,27 +1011,32 @@ def test_a_step_is_that_of_pytorch_beside_eager_steps_schedules_and_loaded_state
         expected = eager(nets[0], theirs, x, y)
         actual = eager(nets[1], ours, x, y) if k == 3 else step(x, y)
         torch.testing.assert_close(actual, expected.detach(), rtol=1e-12, atol=0)
-        for each in rates:
-            each.step()
+        for schedule in rates:
+            schedule.step()
         if k == 4:
             ours.load_state_dict(copy.deepcopy(ours.state_dict()))
             nets[1].load_state_dict(copy.deepcopy(nets[1].state_dict()))
     assert len(next(iter(step._exported.values()))) == 2  # the second has a free batch
     torch.testing.assert_close(nets[1].state_dict(), nets[0].state_dict(), rtol=1e-9, atol=1e-11)
-    for one, other in zip(nets[1].parameters(), nets[0].parameters(), strict=True):
-        torch.testing.assert_close(ours.state[one], theirs.state[other], rtol=1e-9, atol=1e-11)
+    for parameter, reference in zip(nets[1].parameters(), nets[0].parameters(), strict=True):
+        torch.testing.assert_close(
+            ours.state[parameter], theirs.state[reference], rtol=1e-9, atol=1e-11
+        )
 
 
 @pytest.mark.slow
 def test_a_step_updates_buffers_and_leaves_frozen_parameters():
     torch.manual_seed(0)
-    nets = [Apart() for _ in range(2)]
+    nets = [PartsWithoutGradient() for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
     optimizers = [torch.optim.SGD(net.parameters(), 0.1) for net in nets]
     loss = lambda out, y: ((out["y"] - y).square().mean(), out["h"][0])  # noqa: E731
     step = sg.torch.step(nets[1], loss, optimizers[1])
     for k in range(4):
-        x, y = made(4, 3, dtype="float32", seed=k), made(4, 2, dtype="float32", seed=9 + k)
+        x, y = (
+            random_tensor(4, 3, dtype="float32", seed=k),
+            random_tensor(4, 2, dtype="float32", seed=9 + k),
+        )
         if k == 2:  # thawed
             for net in nets:
                 net.frozen.requires_grad_()

@@ -27,7 +27,7 @@ def test_samples_are_those_of_pytorch(samples, mode, shard):
     assert [*samples.MODES] == MODES
     every = [*samples.outcomes(samples.MODES[mode], 1, shard, SHARDS)]
     reasons = {*samples.REFUSED.values()}
-    assert [each for each in every if each.kind == "wrong"] == []
+    assert [outcome for outcome in every if outcome.kind == "wrong"] == []
     assert [e for e in every if e.kind == "refused" and e.reason not in reasons] == []
     computed = [e.kind for e in every if e.kind in ("passed", "fallback", "refused")]
     assert computed.count("passed") > 0.75 * len(computed)
@@ -50,17 +50,17 @@ def test_some_samples_are_computed_wholly_here(samples, mode):
     names = SOME[mode]
     pattern = f"^({'|'.join(names)})$"
     every = [*samples.outcomes(samples.MODES[mode], 1, only=pattern)]
-    assert {each.operator for each in every} == {*names}
-    assert [each for each in every if each.kind != "passed"] == []
+    assert {outcome.operator for outcome in every} == {*names}
+    assert [outcome for outcome in every if outcome.kind != "passed"] == []
 
 
 def test_reasons_are_found_by_the_words_of_errors(samples):
     x = torch.tensor([1.0, 2.0], requires_grad=True)
-    made = type("Given", (), {"input": x, "args": (), "kwargs": {}})()
-    made.output_process_fn_grad = lambda y: y
-    sample = samples.Sample(lambda x: torch.sin(x) * 2, "sin", made)
+    sample_input = type("Given", (), {"input": x, "args": (), "kwargs": {}})()
+    sample_input.output_process_fn_grad = lambda y: y
+    sample = samples.Sample(lambda x: torch.sin(x) * 2, "sin", sample_input)
     assert samples.outcome(sample) == {"aten.sin", "aten.mul.Tensor"}
-    sample = samples.Sample(lambda x: torch.geqrf(x.detach()[None])[0], "geqrf", made)
+    sample = samples.Sample(lambda x: torch.geqrf(x.detach()[None])[0], "geqrf", sample_input)
     with pytest.raises(samples.StoppedError, match="no row") as caught:
         samples.outcome(sample)
     assert samples.reason_of(caught.value) == "an operator without a row"

@@ -51,11 +51,11 @@ BATCH = X[:, None]
 
 
 def wanting(*tensors):
-    return [each.clone().requires_grad_() for each in tensors]
+    return [tensor.clone().requires_grad_() for tensor in tensors]
 
 
 def total(f):
-    return lambda *args: sum(each.sum() for each in torch.utils._pytree.tree_leaves(f(*args)))
+    return lambda *args: sum(leaf.sum() for leaf in torch.utils._pytree.tree_leaves(f(*args)))
 
 
 def only_y(f):
@@ -83,8 +83,8 @@ def third_derivatives(f):
 def dual(f):
     forward_ad = torch.autograd.forward_ad
     with forward_ad.dual_level():
-        found = forward_ad.unpack_dual(f(forward_ad.make_dual(X, X + 1), W)["y"])
-        return found.primal.clone(), found.tangent.clone()
+        output = forward_ad.unpack_dual(f(forward_ad.make_dual(X, X + 1), W)["y"])
+        return output.primal.clone(), output.tangent.clone()
 
 
 def gradient_of_tangents(f):
@@ -100,7 +100,7 @@ def batched_cotangents(f):
     return torch.autograd.grad(f(x, W)["y"], x, cotangents, is_grads_batched=True)
 
 
-def checkpointed(reentrant):
+def in_checkpoint(reentrant):
     def run(f):
         (x,) = wanting(X)
         y = torch.utils.checkpoint.checkpoint(lambda x: f(x, W)["y"], x, use_reentrant=reentrant)
@@ -123,10 +123,10 @@ def under_inference(f):
 
 def of_dtype(name):
     def run(f):
-        x, w = wanting(*(each.to(getattr(torch, name)) for each in (X, W)))
+        x, w = wanting(*(tensor.to(getattr(torch, name)) for tensor in (X, W)))
         leaves = torch.utils._pytree.tree_leaves(f(x, w))
-        slopes = torch.autograd.grad(sum(abs(each).sum() for each in leaves), (x, w))
-        return [each.detach() for each in leaves], slopes
+        slopes = torch.autograd.grad(sum(abs(leaf).sum() for leaf in leaves), (x, w))
+        return [leaf.detach() for leaf in leaves], slopes
 
     return run
 
@@ -186,8 +186,8 @@ TORCH = {
         only_y(f), (X, W), vectorize=True, strategy="forward-mode"
     ),
     "is_grads_batched": batched_cotangents,
-    "checkpoint": checkpointed(False),
-    "checkpoint, reentrant": checkpointed(True),
+    "checkpoint": in_checkpoint(False),
+    "checkpoint, reentrant": in_checkpoint(True),
     "save_on_cpu": saved_elsewhere,
     **{name: of_dtype(name) for name in ("float16", "bfloat16", "float32", "complex64")},
     "empty": empty,
@@ -204,10 +204,12 @@ TORCH = {
 def same(actual, expected):
     actual, expected = map(torch.utils._pytree.tree_leaves, (actual, expected))
     assert len(actual) == len(expected)
-    for one, other in zip(actual, expected, strict=True):
-        assert one.requires_grad >= other.requires_grad
+    for result, reference in zip(actual, expected, strict=True):
+        assert result.requires_grad >= reference.requires_grad
         torch.testing.assert_close(
-            one.detach().resolve_conj(), other.detach().resolve_conj(), **tolerance(other.dtype)
+            result.detach().resolve_conj(),
+            reference.detach().resolve_conj(),
+            **tolerance(reference.dtype),
         )
 
 
@@ -261,7 +263,7 @@ class Counted(NamedTuple):
     f: object
 
 
-def counted(formula):
+def count_traces(formula):
     traced = []
 
     def f(x, rate):
@@ -276,7 +278,7 @@ def descent(x, rate):
 
 
 def test_learning_rates_compile_twice_in_pytorch():
-    count = counted(descent)
+    count = count_traces(descent)
     function = sg.torch.function(count.f)
     x = torch.linspace(0, 1, 5, dtype=torch.float32)
     for k in range(20):
@@ -323,12 +325,14 @@ def test_numbers_that_python_needs_stay_static():
 def test_pytorch_compiles_functions_of_sizes_and_numbers(backend, dynamic):
     torch._dynamo.reset()
     chosen = sg.torch.backend if backend == "staticgrad" else backend
-    net, other = Net(bridged), Net(in_torch)
+    net, reference = Net(bridged), Net(in_torch)
     compiled = torch.compile(net, backend=chosen, dynamic=dynamic, fullgraph=True)
     for rows, rate in ((3, 2.0), (2, 3.0), (1, 4.5), (3, 5.5)):
-        actual, expected = compiled(X[:rows], rate), other(X[:rows], rate)
+        actual, expected = compiled(X[:rows], rate), reference(X[:rows], rate)
         same(actual, expected)
-        same(*(torch.autograd.grad(y.sum(), n.w) for y, n in ((actual, net), (expected, other))))
+        same(
+            *(torch.autograd.grad(y.sum(), n.w) for y, n in ((actual, net), (expected, reference)))
+        )
     torch._dynamo.reset()
 
 
@@ -352,11 +356,11 @@ def test_pytorch_compiles_transformations_of_functions(transform):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # PyTorch's own
 def test_exported_functions_have_gradients():
-    net, other = Net(bridged), Net(in_torch)
+    net, reference = Net(bridged), Net(in_torch)
     exported = torch.export.export(net, (X,)).module()
     ((name, weight),) = exported.named_parameters()
     actual = torch.autograd.grad(exported(X).sum(), weight)
-    same(actual, torch.autograd.grad(other(X).sum(), other.w))
+    same(actual, torch.autograd.grad(reference(X).sum(), reference.w))
     assert name == "w"
 
 
@@ -396,10 +400,10 @@ jnp = jax.numpy
 
 @pytest.fixture
 def in_float64():
-    before = jax.config.jax_enable_x64
+    old_value = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
     yield
-    jax.config.update("jax_enable_x64", before)
+    jax.config.update("jax_enable_x64", old_value)
 
 
 in_jax = formula(jnp)
@@ -407,14 +411,14 @@ mapped_by_jax = sg.jax.function(formula(sg))
 lowered_to_jax = sg.jax.lower(formula(sg))
 
 
-def summed(f):
-    return lambda *args: sum(each.sum() for each in jax.tree.leaves(f(*args)))
+def sum_leaves(f):
+    return lambda *args: sum(leaf.sum() for leaf in jax.tree.leaves(f(*args)))
 
 
 def jax_of_dtype(transform, name):
     def run(f, x, w):
         loss = lambda x, w: sum(  # noqa: E731 - a test
-            abs(each).astype("float32").sum() for each in jax.tree.leaves(f(x, w))
+            abs(leaf).astype("float32").sum() for leaf in jax.tree.leaves(f(x, w))
         )
         return transform(loss)(x.astype(name), w.astype(name))
 
@@ -431,19 +435,19 @@ JAX = {
     "jit, a number": lambda f, x, w: jax.jit(f)(x, w, 3.0),
     "jit, static": lambda f, x, w: jax.jit(f, static_argnums=2)(x, w, 3.0),
     "lower and compile": lambda f, x, w: jax.jit(f).lower(x, w).compile()(x, w),
-    "grad": lambda f, x, w: jax.grad(summed(f), (0, 1))(x, w),
-    "grad by a number": lambda f, x, w: jax.grad(summed(f), 2)(x, w, 3.0),
+    "grad": lambda f, x, w: jax.grad(sum_leaves(f), (0, 1))(x, w),
+    "grad by a number": lambda f, x, w: jax.grad(sum_leaves(f), 2)(x, w, 3.0),
     "jvp": lambda f, x, w: jax.jvp(f, (x, w), (x + 1, w - 1)),
     "jvp by one": lambda f, x, w: jax.jvp(lambda x: f(x, w), (x,), (x,)),
     "jit of jvp": lambda f, x, w: jax.jit(lambda x: jax.jvp(lambda x: f(x, w), (x,), (x,)))(x),
     "vjp": lambda f, x, w: jax.vjp(f, x, w)[1](in_jax(x, w)),
     "linearize": lambda f, x, w: jax.linearize(lambda x: f(x, w), x)[1](x),
-    "hessian": lambda f, x, w: jax.hessian(summed(f), (0, 1))(x, w),
-    "jit of hessian": lambda f, x, w: jax.jit(jax.hessian(summed(f)))(x, w),
-    "jacfwd of jacfwd": lambda f, x, w: jax.jacfwd(jax.jacfwd(summed(f)))(x, w),
-    "jacrev of jacrev": lambda f, x, w: jax.jacrev(jax.jacrev(summed(f)))(x, w),
-    "jacrev of jacfwd": lambda f, x, w: jax.jacrev(jax.jacfwd(summed(f)))(x, w),
-    "third derivatives": lambda f, x, w: jax.jacfwd(jax.hessian(summed(f)))(x[:1], w),
+    "hessian": lambda f, x, w: jax.hessian(sum_leaves(f), (0, 1))(x, w),
+    "jit of hessian": lambda f, x, w: jax.jit(jax.hessian(sum_leaves(f)))(x, w),
+    "jacfwd of jacfwd": lambda f, x, w: jax.jacfwd(jax.jacfwd(sum_leaves(f)))(x, w),
+    "jacrev of jacrev": lambda f, x, w: jax.jacrev(jax.jacrev(sum_leaves(f)))(x, w),
+    "jacrev of jacfwd": lambda f, x, w: jax.jacrev(jax.jacfwd(sum_leaves(f)))(x, w),
+    "third derivatives": lambda f, x, w: jax.jacfwd(jax.hessian(sum_leaves(f)))(x[:1], w),
     "vmap": lambda f, x, w: jax.vmap(f, (0, None))(x[:, None], w),
     "vmap, other axes": lambda f, x, w: jax.vmap(lambda w: f(x, w)["y"], 2, 1)(
         jnp.stack([w, w + 1], 2)
@@ -454,18 +458,20 @@ JAX = {
     "jvp of vmap": lambda f, x, w: jax.jvp(
         lambda x: jax.vmap(f, (0, None))(x, w), (x[:, None],), (x[:, None],)
     ),
-    "vmap of hessian": lambda f, x, w: jax.vmap(jax.hessian(summed(f)), (0, None))(x[:, None], w),
+    "vmap of hessian": lambda f, x, w: jax.vmap(jax.hessian(sum_leaves(f)), (0, None))(
+        x[:, None], w
+    ),
     "grad of vmap of grad": lambda f, x, w: jax.grad(
-        lambda w: (jax.vmap(jax.grad(summed(f)), (0, None))(x[:, None], w) ** 2).sum()
+        lambda w: (jax.vmap(jax.grad(sum_leaves(f)), (0, None))(x[:, None], w) ** 2).sum()
     )(w),
     "scan": lambda f, x, w: jax.lax.scan(lambda c, x: (c + 1, f(x[None], w)["y"]), 0, x),
     "grad of scan": lambda f, x, w: jax.grad(
         lambda w: jax.lax.scan(lambda c, x: (c / 2 + f(x[None], w)["y"].sum(), 0), 0.0, x)[0]
     )(w),
     "cond": lambda f, x, w: jax.lax.cond(True, f, lambda x, w: f(x, w, 3.0), x, w),
-    "checkpoint": lambda f, x, w: jax.jit(jax.grad(jax.checkpoint(summed(f))))(x, w),
+    "checkpoint": lambda f, x, w: jax.jit(jax.grad(jax.checkpoint(sum_leaves(f))))(x, w),
     "eval_shape": lambda f, x, w: jax.tree.map(
-        lambda each: jnp.zeros(each.shape, each.dtype), jax.eval_shape(f, x, w)
+        lambda shape: jnp.zeros(shape.shape, shape.dtype), jax.eval_shape(f, x, w)
     ) if f is not in_jax else jax.tree.map(jnp.zeros_like, f(x, w)),
     "empty": lambda f, x, w: f(x[:, :0], w[:0]),
     "jit, empty": lambda f, x, w: jax.jit(f)(x[:, :0], w[:0]),
@@ -496,11 +502,13 @@ LONGER = (
 
 def same_in_jax(actual, expected):
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for one, other in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
-        assert (one.dtype, one.shape) == (other.dtype, other.shape)
-        wide = np.complex128 if one.dtype.kind == "c" else np.float64
+    for result, reference in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+        assert (result.dtype, result.shape) == (reference.dtype, reference.shape)
+        wide = np.complex128 if result.dtype.kind == "c" else np.float64
         np.testing.assert_allclose(
-            np.asarray(one).astype(wide), np.asarray(other).astype(wide), **tolerance(other.dtype)
+            np.asarray(result).astype(wide),
+            np.asarray(reference).astype(wide),
+            **tolerance(reference.dtype),
         )
 
 
@@ -526,21 +534,21 @@ def give_what_jax_gives(way, f):
     narrow = any(name in way for name in ("float", "complex64"))
     if narrow:  # sums of them are float32 here
         actual, expected = (
-            jax.tree.map(lambda each: each.astype("float16"), tree) if "16" in way else tree
+            jax.tree.map(lambda array: array.astype("float16"), tree) if "16" in way else tree
             for tree in (actual, expected)
         )
     same_in_jax(actual, expected)
 
 
 def test_tangents_of_tangents_depend_on_the_arrays():
-    cube, two, one = sg.jax.function(lambda x: x * x * x), jnp.float32(2), jnp.float32(1)
+    cube, point, tangent = sg.jax.function(lambda x: x * x * x), jnp.float32(2), jnp.float32(1)
     first = lambda x: jax.jvp(cube, (x,), (x,))[1]  # noqa: E731 - 3 x^3, whose slope is 9 x^2
-    assert jax.jvp(first, (two,), (one,)) == (24, 36)
+    assert jax.jvp(first, (point,), (tangent,)) == (24, 36)
 
 
 @pytest.mark.usefixtures("in_float64")
 def test_learning_rates_compile_twice_in_jax():
-    count = counted(descent)
+    count = count_traces(descent)
     function = sg.jax.function(count.f)
     x = jnp.linspace(0, 1, 5)
     for k in range(20):
@@ -567,13 +575,13 @@ def test_typed_keys_of_jax_are_arrays_of_their_words():
     f = lambda key, x: x * key[1].astype("float64")  # noqa: E731
     key, x = jax.random.key(3), jnp.asarray(X.numpy())
     np.testing.assert_array_equal(sg.function(f)(key, np.asarray(x)), 3 * x)
-    given = sg.jax.function(f)
-    for each in (given, jax.jit(given), sg.jax.lower(f), jax.jit(sg.jax.lower(f))):
-        np.testing.assert_array_equal(each(key, x), 3 * x)
-    slope = jax.grad(lambda x: given(key, x).sum())
+    bridged = sg.jax.function(f)
+    for function in (bridged, jax.jit(bridged), sg.jax.lower(f), jax.jit(sg.jax.lower(f))):
+        np.testing.assert_array_equal(function(key, x), 3 * x)
+    slope = jax.grad(lambda x: bridged(key, x).sum())
     np.testing.assert_array_equal(jax.jit(slope)(x), jnp.full_like(x, 3))
     keys = jax.random.wrap_key_data(jnp.array([[0, 2], [0, 5]], "uint32"))
-    mapped = jax.vmap(given, (0, None))(keys, x)
+    mapped = jax.vmap(bridged, (0, None))(keys, x)
     np.testing.assert_array_equal(mapped, jnp.stack([2 * x, 5 * x]))
 
 
@@ -657,7 +665,7 @@ def tensor(array):
 def test_functions_made_of_other_libraries_are_functions_of_arrays(door, dtype):
     x, w = numbers(3, 4), numbers(4, 2)
     x, w = (x[:, :0], w[:0]) if dtype == "empty" else (x.astype(dtype), w.astype(dtype))
-    made, plain = MADE[door](x, w), sg.function(formula(sg))
+    function, plain = MADE[door](x, w), sg.function(formula(sg))
     for way, run in HERE.items():
         if dtype == "complex128" and "grad" in way:
             continue  # of a complex loss
@@ -666,19 +674,21 @@ def test_functions_made_of_other_libraries_are_functions_of_arrays(door, dtype):
             if way != "pickle"
             else plain(x, w)
         )
-        actual = run(made, x, w)
+        actual = run(function, x, w)
         if isinstance(actual, dict):
             assert actual.keys() == expected.keys()
-            actual, expected = ([each[name] for name in expected] for each in (actual, expected))
-        for one, other in zip(*map(sg.tree.leaves, (actual, expected)), strict=True):
-            assert (one.dtype, one.shape) == (other.dtype, other.shape), way
-            np.testing.assert_allclose(one, other, err_msg=way, **tolerance(other.dtype))
+            actual, expected = (
+                [results[name] for name in expected] for results in (actual, expected)
+            )
+        for result, reference in zip(*map(sg.tree.leaves, (actual, expected)), strict=True):
+            assert (result.dtype, result.shape) == (reference.dtype, reference.shape), way
+            np.testing.assert_allclose(result, reference, err_msg=way, **tolerance(reference.dtype))
 
 
 def test_results_of_functions_made_of_other_libraries_are_refused_by_code():
     x, w = numbers(3, 4).astype("float32"), numbers(4, 2).astype("float32")
     for make in MADE.values():
-        made = make(x, w)
+        function = make(x, w)
         for args in ((x[:2], w), (x.astype("int8"), w), (x,)):
             with pytest.raises(StaticgradError):
-                made(*args)
+                function(*args)

@@ -1,4 +1,4 @@
-"""What other libraries do with values and tensors: dtypes, pandas, scipy.special."""
+"""Values and tensors in other libraries: dtypes, pandas, scipy.special."""
 
 import numpy as np
 import pytest

@@ -14,10 +14,10 @@ jnp = jax.numpy
 
 @pytest.fixture(autouse=True, scope="module")
 def in_float64():
-    before = jax.config.jax_enable_x64
+    old_value = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
     yield
-    jax.config.update("jax_enable_x64", before)
+    jax.config.update("jax_enable_x64", old_value)
 
 
 def arrays(*shapes, dtype="float64"):
@@ -65,8 +65,8 @@ def test_gradients_of_both_orders_pass_check_grads(f, jit):
     from jax.test_util import check_grads
 
     bridged = sg.jax.function(f)
-    given = arrays((3, 4), (4, 2))
-    check_grads(jax.jit(bridged) if jit else bridged, given, order=2)
+    inputs = arrays((3, 4), (4, 2))
+    check_grads(jax.jit(bridged) if jit else bridged, inputs, order=2)
 
 
 TRANSFORMS = {
@@ -87,12 +87,12 @@ TRANSFORMS = {
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transformations_give_what_they_give_of_jax(name, jit):
     transform, *shapes = TRANSFORMS[name]
-    own = transform(sg.jax.function(loss))
-    found = (jax.jit(own) if jit else own)(*arrays(*shapes))
+    ours = transform(sg.jax.function(loss))
+    actual = (jax.jit(ours) if jit else ours)(*arrays(*shapes))
     expected = transform(of_jax)(*arrays(*shapes))
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert one.shape == other.shape
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-14)
+    for array, reference in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert array.shape == reference.shape
+        np.testing.assert_allclose(array, reference, rtol=1e-10, atol=1e-14)
 
 
 def test_integers_constants_and_containers():
@@ -129,7 +129,7 @@ def test_arrays_cross_by_dlpack():
 
 
 def spectrum(module, x, z):
-    """Of a real and a complex array, in staticgrad and in JAX."""
+    """Compute Fourier transforms of a real and a complex array, here and in JAX."""
     total = module.fft.fft(x) * module.exp(z) + module.conj(z) * x
     return total, abs(total), 2.0 * module.fft.ifft(total).real, module.real(z) + 1j
 
@@ -178,11 +178,11 @@ def test_complex_arrays_have_the_gradients_of_jax(name, jit):
     x, real, imag = arrays((3,), (3,), (3,))
     z = real + 1j * imag
     wrapped = jax.jit if jit else lambda f: f
-    own = wrapped(COMPLEX[name](in_staticgrad))(x, z)
-    other = wrapped(COMPLEX[name](in_jax))(x, z)
-    for one, expected in zip(jax.tree.leaves(own), jax.tree.leaves(other), strict=True):
-        assert one.dtype == expected.dtype
-        np.testing.assert_allclose(one, expected, rtol=1e-10, atol=1e-10)
+    ours = wrapped(COMPLEX[name](in_staticgrad))(x, z)
+    theirs = wrapped(COMPLEX[name](in_jax))(x, z)
+    for actual, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert actual.dtype == expected.dtype
+        np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_what_jax_computes_around_a_complex_function_has_its_gradient():
@@ -224,16 +224,18 @@ def test_exported_programs_run_without_the_functions_that_made_them():
     scaled = sg.jax.function(lambda x, rate: {"y": x * rate, "sum": x.sum()})
 
     def f(x, w):
-        found = scaled(bridged_layer(x, w), 0.5)
-        return found["y"] + found["sum"]
+        outputs = scaled(bridged_layer(x, w), 0.5)
+        return outputs["y"] + outputs["sum"]
 
     slope = jax.grad(lambda x, w: f(x, w).sum(), (0, 1))
-    for each in (f, slope):
-        exported = jax.export.export(jax.jit(each))(x, w)
+    for function in (f, slope):
+        exported = jax.export.export(jax.jit(function))(x, w)
         again = jax.export.deserialize(exported.serialize())
         assert "staticgrad_" not in again.mlir_module()
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-6), again.call(x, w), each(x, w)
+            lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-6),
+            again.call(x, w),
+            function(x, w),
         )
 
 

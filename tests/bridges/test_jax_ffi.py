@@ -19,12 +19,12 @@ from staticgrad.native.entry.words import XlaWord  # noqa: E402
 
 
 def calls_of(name):
-    """Whether native code runs the calls of programs with this name."""
-    found = [c for c in jax_ffi._calls.values() if c._programs.name == name]
-    return [bool(each._words[XlaWord.HEAD]) for each in found]
+    """Return for each call of programs with this name if native code runs it."""
+    calls = [c for c in jax_ffi._calls.values() if c._programs.name == name]
+    return [bool(call._words[XlaWord.HEAD]) for call in calls]
 
 
-def repeated(f, *args, times=6):
+def call_repeatedly(f, *args, times=6):
     """The result of the latest of some calls."""
     return [jax.block_until_ready(f(*args)) for _ in range(times)][-1]
 
@@ -41,9 +41,9 @@ def test_native_code_runs_values_and_gradients():
     x, w = arrays((4, 8), (8, 3))
     plain = jax.jit(jax.value_and_grad(lambda x, w: jnp.tanh(x @ w).sum(), (0, 1)))
     ours = jax.jit(jax.value_and_grad(sg.jax.function(native_layer), (0, 1)))
-    for each in (1.0, 0.5):
-        found, expected = repeated(ours, x * each, w), plain(x * each, w)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), found, expected)
+    for factor in (1.0, 0.5):
+        actual, expected = call_repeatedly(ours, x * factor, w), plain(x * factor, w)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), actual, expected)
     assert calls_of("native_layer.forward") == [True]
 
 
@@ -53,7 +53,7 @@ def test_operands_and_results_in_any_order():
 
     a, b = arrays((3,), (3,))
     run = jax.jit(sg.jax.function(in_any_order))
-    actual = repeated(run, jnp.zeros(5), b, a)
+    actual = call_repeatedly(run, jnp.zeros(5), b, a)
     np.testing.assert_array_equal(actual["second"], a - b)
     np.testing.assert_array_equal(actual["first"][0], b * 2)
     np.testing.assert_allclose(actual["first"][1], a.sum(), 1e-6)
@@ -66,9 +66,11 @@ def test_results_that_the_program_does_not_write():
         return doubled, doubled, 3.0, sg.argmax(x), np.arange(3.0)
 
     (x,) = arrays((4,))
-    found = repeated(jax.jit(sg.jax.function(odd)), x)
-    for one, other in zip(found, (x * 2, x * 2, 3.0, x.argmax(), np.arange(3.0)), strict=True):
-        np.testing.assert_array_equal(one, other)
+    actual = call_repeatedly(jax.jit(sg.jax.function(odd)), x)
+    for array, reference in zip(
+        actual, (x * 2, x * 2, 3.0, x.argmax(), np.arange(3.0)), strict=True
+    ):
+        np.testing.assert_array_equal(array, reference)
     assert calls_of("odd") == [False]
 
 
@@ -77,7 +79,7 @@ def test_results_that_the_program_does_not_write():
 def test_element_types_and_shapes(dtype, shape):
     x = jnp.asarray(np.random.default_rng(0).integers(0, 2, shape)).astype(dtype)
     bare = lambda x: (sg.where(x > 0, x, x), x == x)  # noqa: E731
-    actual = repeated(jax.jit(sg.jax.function(bare)), x)
+    actual = call_repeatedly(jax.jit(sg.jax.function(bare)), x)
     np.testing.assert_array_equal(np.asarray(actual[0], "float32"), np.asarray(x, "float32"))
     assert actual[0].dtype == x.dtype
     assert actual[1].dtype == bool
@@ -89,14 +91,15 @@ def test_complex_arrays_and_python_numbers():
     z = x + 1j
     turn = sg.jax.function(lambda z, c: z * 1j * c)
     for c in (2.0, 3.0, 4.0):
-        np.testing.assert_allclose(repeated(jax.jit(lambda z: turn(z, c)), z), z * 1j * c, 1e-6)  # noqa: B023
+        actual = call_repeatedly(jax.jit(lambda z: turn(z, c)), z)  # noqa: B023
+        np.testing.assert_allclose(actual, z * 1j * c, 1e-6)
 
 
 def test_an_index_out_of_range_is_an_error_of_xla():
     run = jax.jit(sg.jax.function(lambda x, k: sg.take(x, k, axis=0)))
     (x,) = arrays((4, 2))
     good, bad = jnp.array([0, 3]), jnp.array([0, 4])
-    repeated(run, x, good)
+    call_repeatedly(run, x, good)
     for _ in range(3):
         with pytest.raises((RuntimeError, ValueError), match=r"IndexOutOfRange.*index 4"):
             jax.block_until_ready(run(x, bad))
@@ -106,14 +109,14 @@ def test_an_index_out_of_range_is_an_error_of_xla():
 def test_what_is_around_the_function_is_read_at_each_call():
     around, p = np.ones(3, "float32"), sg.parameter("p", np.ones(3, "float32"))
     scaled = jax.jit(sg.jax.function(lambda x: x * around))
-    moved = jax.jit(sg.jax.function(lambda x: x + p))
+    shifted = jax.jit(sg.jax.function(lambda x: x + p))
     (x,) = arrays((3,))
-    np.testing.assert_array_equal(repeated(scaled, x), x)
-    np.testing.assert_array_equal(repeated(moved, x), x + 1)
+    np.testing.assert_array_equal(call_repeatedly(scaled, x), x)
+    np.testing.assert_array_equal(call_repeatedly(shifted, x), x + 1)
     around[:] = 2
     p.update(np.full(3, 5, "float32"))
-    np.testing.assert_array_equal(repeated(scaled, x), x * 2)
-    np.testing.assert_array_equal(moved(x), x + 5)
+    np.testing.assert_array_equal(call_repeatedly(scaled, x), x * 2)
+    np.testing.assert_array_equal(shifted(x), x + 5)
 
 
 def test_in_loops_maps_and_branches():
@@ -124,32 +127,32 @@ def test_in_loops_maps_and_branches():
         return jax.lax.scan(lambda x, _: (f(x, w), f(x, w).sum()), x, length=6)
 
     plain = lambda x, w: jnp.tanh(x @ w)  # noqa: E731
-    for each in (
+    for transform in (
         lambda f: loop(f, x, w),
         lambda f: jax.vmap(f, (0, None))(batch, w),
         lambda f: jax.lax.cond(w.sum() > 0, f, lambda x, w: -f(x, w), x, w),
         lambda f: jax.grad(lambda w: loop(f, x, w)[1].sum())(w),
     ):
-        found, expected = repeated(jax.jit(lambda: each(step))), each(plain)  # noqa: B023
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), found, expected)
+        actual, expected = call_repeatedly(jax.jit(lambda: transform(step))), transform(plain)  # noqa: B023
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), actual, expected)
 
 
 def test_threads_and_long_runs():
     x, w = arrays((300, 300), (300, 300))
     run = jax.jit(sg.jax.function(lambda x, w: sg.tanh(x @ w).sum(axis=0)))
-    expected = repeated(run, x, w)
+    expected = call_repeatedly(run, x, w)
     wrong = []
 
     def work():
         wrong.extend(1 for _ in range(20) if not np.array_equal(run(x, w), expected))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(60)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
     assert not wrong
-    assert not any(each.is_alive() for each in threads)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_outside_of_jit_xla_runs_repeated_calls():
@@ -210,5 +213,5 @@ def test_without_an_entry_calls_are_callbacks(monkeypatch):
     def by_callback(x):
         return x * 3
 
-    np.testing.assert_array_equal(repeated(jax.jit(sg.jax.function(by_callback)), x), x * 3)
+    np.testing.assert_array_equal(call_repeatedly(jax.jit(sg.jax.function(by_callback)), x), x * 3)
     assert calls_of("by_callback") == []

@@ -31,9 +31,9 @@ def alike(values, feeds):
     actual, expected = jax.jit(sg.jax.lower(graph))(feeds), sg.evaluate(graph, feeds)
     assert actual.keys() == expected.keys()
     for name, array in expected.items():
-        each = np.asarray(actual[name])
-        assert each.shape == array.shape
-        np.testing.assert_allclose(each, array, rtol=2e-5, atol=2e-5)
+        result = np.asarray(actual[name])
+        assert result.shape == array.shape
+        np.testing.assert_allclose(result, array, rtol=2e-5, atol=2e-5)
 
 
 def test_elements_reductions_products_and_parts():
@@ -62,8 +62,8 @@ def test_loops_and_branches():
     x = sg.input("x", (4, 3), "float32")
     last, sums = sg.scan(lambda c, r: (sg.tanh(c + r), c.sum()), x[0], x, reverse=True)
     grown = sg.while_loop(lambda c: c.sum() < 100.0, lambda c: c * 2.0 + 1.0, sg.abs(x[0]))
-    taken = sg.cond(x.sum() > 0.0, lambda: sg.sin(x), lambda: x)
-    values = {"last": last, "sums": sums, "grown": grown, "taken": taken}
+    chosen = sg.cond(x.sum() > 0.0, lambda: sg.sin(x), lambda: x)
+    values = {"last": last, "sums": sums, "grown": grown, "taken": chosen}
     alike(values | {"slope": sg.grad(last.sum(), x)}, {"x": normal(4, 3)})
 
 
@@ -100,13 +100,13 @@ def difference(actual, expected, of_sums, least=1e-36):
         same |= (actual * np.sign(expected) > 1e36) & (np.abs(expected) > 1e36)
     size = np.maximum(np.abs(expected), least)
     unit = np.broadcast_to(eps * (size.max(initial=0.0) if of_sums else size), size.shape)
-    both = np.isfinite(actual) & np.isfinite(expected)
+    finite = np.isfinite(actual) & np.isfinite(expected)
     with np.errstate(all="ignore"):
-        apart = np.where(both, np.abs(actual - expected) / unit, np.inf)
-    return float(np.where(same, 0.0, apart).max(initial=0.0))
+        distance = np.where(finite, np.abs(actual - expected) / unit, np.inf)
+    return float(np.where(same, 0.0, distance).max(initial=0.0))
 
 
-def turned(vectors, axis, is_complex):
+def fix_phases(vectors, axis, is_complex):
     """Vectors times factors that make the largest elements positive."""
     if is_complex:
         vectors = vectors[..., 0] + 1j * vectors[..., 1]
@@ -117,13 +117,15 @@ def turned(vectors, axis, is_complex):
 
 
 def is_pattern(starts, places, rows, starts_t, places_t, order):
-    """Whether there is a matrix with this pattern: samples have others, too."""
+    """Return whether a matrix has this pattern: some samples are of no matrix."""
     numbers = np.arange(order.size)
-    whole = np.array_equal(np.sort(order), numbers) and np.array_equal(rows[order], places_t)
-    return whole and not (np.diff(starts, prepend=0) < 0).any()
+    is_permutation = np.array_equal(np.sort(order), numbers) and np.array_equal(
+        rows[order], places_t
+    )
+    return is_permutation and not (np.diff(starts, prepend=0) < 0).any()
 
 
-def computed(name):
+def compute_samples(name):
     """Samples with their results here and in JAX."""
     graphs = []
     for sample in samples_of(name):
@@ -149,34 +151,34 @@ def computed(name):
             lambda feeds, runs=tuple(runs): [f(x) for f, x in zip(runs, feeds, strict=True)],
             compiler_options=PLAIN,
         )
-        found = together([feeds for _, _, feeds, _ in part])
-        for (sample, _, _, expected), results in zip(part, found, strict=True):
-            yield sample, {key: np.asarray(each) for key, each in results.items()}, expected
+        outputs = together([feeds for _, _, feeds, _ in part])
+        for (sample, _, _, expected), results in zip(part, outputs, strict=True):
+            yield sample, {key: np.asarray(array) for key, array in results.items()}, expected
 
 
 @pytest.fixture
 def in_float64():
     """All threads have 64 bits: callbacks run in others than the one of ``jax.enable_x64``."""
-    before = jax.config.jax_enable_x64
+    old_value = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
     yield
-    jax.config.update("jax_enable_x64", before)
+    jax.config.update("jax_enable_x64", old_value)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_op_has_the_values_of_the_evaluator(name, in_float64):
-    for sample, found, expected in computed(name):
+    for sample, actual, expected in compute_samples(name):
         units, of = bound_of(name)
         for place, (key, array) in enumerate(expected.items()):
-            each = found[key]
-            assert (each.shape, each.dtype) == (array.shape, array.dtype), sample.op
+            result = actual[key]
+            assert (result.shape, result.dtype) == (array.shape, array.dtype), sample.op
             if place in OF_VECTORS.get(name, ()) and array.size:
                 is_complex = name.startswith("complex")
                 axis = -2 if name.endswith("svd") and place == 0 else -1
-                each, array = (turned(x, axis, is_complex) for x in (each, array))
+                result, array = (fix_phases(x, axis, is_complex) for x in (result, array))
             least = 1.0 if of == "1 or each element" else 1e-36
-            worst = difference(each, array, of == "the largest element", least)
-            assert worst <= units, (sample.op, key, each, array)
+            worst = difference(result, array, of == "the largest element", least)
+            assert worst <= units, (sample.op, key, result, array)
 
 
 def step():
@@ -191,11 +193,11 @@ FEEDS = {"x": normal(4, 3, seed=1), "y": normal(4, 2, seed=2)}
 
 def test_a_training_step_is_pure():
     graph, w = step()
-    before = w.value.copy()
+    old_value = w.value.copy()
     run = jax.jit(sg.jax.lower(graph))
     outputs, parameters = run(FEEDS)
     outputs, parameters = run(FEEDS, parameters)
-    np.testing.assert_array_equal(w.value, before)
+    np.testing.assert_array_equal(w.value, old_value)
     f = sg.compile(graph)
     f.run(FEEDS)
     expected = f.run(FEEDS)
@@ -229,12 +231,14 @@ def test_refusals():
 W = {"in": normal(3, 2), "bias": normal(2, seed=3)}
 
 
-def squared(w, x, scale=2.0):
+def square_loss(w, x, scale=2.0):
     return {"loss": (sg.tanh(x @ w["in"] + w["bias"]) ** 2).mean() * scale, "rest": [w, None]}
 
 
 @pytest.mark.parametrize(
-    "f", [squared, sg.function(squared), sg.function(squared, sizes={"x": ("n", None)})]
+    "f",
+    [square_loss, sg.function(square_loss), sg.function(square_loss, sizes={"x": ("n", None)})],
+    ids=["squared0", "squared1", "squared2"],
 )
 def test_a_function_has_its_arguments_and_containers(f):
     run = sg.jax.lower(f)
@@ -247,12 +251,12 @@ def test_a_function_has_its_arguments_and_containers(f):
         np.testing.assert_allclose(run(W, x, scale=3.0)["loss"], 3.0 * expected, rtol=1e-5)
     assert jax.tree.structure(actual["rest"]) == jax.tree.structure([W, None])
     slopes = jax.jit(jax.grad(of_jax))(W, x)
-    moved = jax.vmap(of_jax, (None, 0))(W, np.stack([x, 2.0 * x]))
+    mapped = jax.vmap(of_jax, (None, 0))(W, np.stack([x, 2.0 * x]))
     theirs = lambda w, x: 2 * (jax.numpy.tanh(x @ w["in"] + w["bias"]) ** 2).mean()  # noqa: E731
     expected = jax.grad(theirs)(W, x)
-    for name, each in expected.items():
-        np.testing.assert_allclose(slopes[name], each, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(moved, [theirs(W, x), theirs(W, 2.0 * x)], rtol=1e-5)
+    for name, slope in expected.items():
+        np.testing.assert_allclose(slopes[name], slope, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(mapped, [theirs(W, x), theirs(W, 2.0 * x)], rtol=1e-5)
 
 
 def test_a_function_with_updates_gives_parameters_too():
@@ -303,15 +307,15 @@ def test_jax_differentiates_sparse_solutions(in_float64):
         return jax.numpy.sin(jax.numpy.linalg.solve(a, b)).sum()
 
     ours = lambda d, b: jax.numpy.sin(solve(d, b)).sum()  # noqa: E731
-    both = np.stack([data, 2.0 * data]), np.stack([b, b + 1.0])
+    batches = np.stack([data, 2.0 * data]), np.stack([b, b + 1.0])
     for f in (
         lambda f: f(data, b),
         lambda f: jax.grad(f, (0, 1))(data, b),
         lambda f: jax.hessian(f)(data, b),
-        lambda f: jax.vmap(jax.grad(f, (0, 1)))(*both),
+        lambda f: jax.vmap(jax.grad(f, (0, 1)))(*batches),
     ):
-        found, expected = jax.jit(lambda f=f: f(ours))(), f(theirs)
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-11), found, expected)
+        actual, expected = jax.jit(lambda f=f: f(ours))(), f(theirs)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-11), actual, expected)
 
 
 def test_complex_values_are_complex_arrays(in_float64):
@@ -319,22 +323,22 @@ def test_complex_values_are_complex_arrays(in_float64):
     w = sg.parameter("w", np.array([[1.0 + 1.0j], [2.0], [0.5j]]))
     y = sg.linalg.solve(z, w) * sg.exp(z[:, :1])
     graph = sg.Graph({"y": y, "values": sg.linalg.eigvals(z)}, updates={w: w + y})
-    given = {"z": normal(3, 3) + 1j * normal(3, 3, seed=1) + 2.0 * np.eye(3)}
-    (actual, moved), (expected, updated) = (
-        jax.jit(sg.jax.lower(graph))(given), sg.evaluate(graph, given, updates=True),
+    feeds = {"z": normal(3, 3) + 1j * normal(3, 3, seed=1) + 2.0 * np.eye(3)}
+    (actual, new_parameters), (expected, updated) = (
+        jax.jit(sg.jax.lower(graph))(feeds), sg.evaluate(graph, feeds, updates=True),
     )  # fmt: skip
-    assert actual["y"].dtype == moved["w"].dtype == np.complex128
+    assert actual["y"].dtype == new_parameters["w"].dtype == np.complex128
     np.testing.assert_allclose(actual["y"], expected["y"], rtol=1e-12)
-    np.testing.assert_allclose(moved["w"], updated["w"], rtol=1e-12)
+    np.testing.assert_allclose(new_parameters["w"], updated["w"], rtol=1e-12)
     np.testing.assert_allclose(actual["values"], expected["values"], rtol=1e-10)
 
 
 @sg.custom_vjp(name="test_jax_lower.clipped")
-def clipped(x):
+def clip_slope(x):
     return x * 3.0
 
 
-@clipped.rule
+@clip_slope.rule
 def _(ct, out, x):
     return (sg.clip(ct, -1.0, 1.0) * 5.0,)  # not linear in ct, and not the derivative
 
@@ -351,23 +355,23 @@ def _(tangents, out, x, y):
 
 def test_rules_of_the_user_are_those_of_jax(in_float64):
     x = sg.input("x", (2,), "float64")
-    first = sg.jax.lower(sg.Graph({"y": (clipped(x) * 4.0).sum()}))
-    other = sg.jax.lower(sg.Graph({"y": bent(x, x).sum()}))
+    first = sg.jax.lower(sg.Graph({"y": (clip_slope(x) * 4.0).sum()}))
+    second = sg.jax.lower(sg.Graph({"y": bent(x, x).sum()}))
     at = np.array([2.0, 3.0])
 
     def all_of(at):
-        one, two = (lambda x: first({"x": x})["y"]), lambda x: other({"x": x})["y"]
-        moved = jax.jvp(two, (at,), (jax.numpy.array([1.0, 0.0]),))[1]
+        by_clipped, by_bent = (lambda x: first({"x": x})["y"]), lambda x: second({"x": x})["y"]
+        tangent = jax.jvp(by_bent, (at,), (jax.numpy.array([1.0, 0.0]),))[1]
         return (
-            one(at),
-            jax.grad(one)(at),
-            jax.grad(two)(at),
-            moved,
-            jax.vmap(jax.grad(one))(at[None]),
+            by_clipped(at),
+            jax.grad(by_clipped)(at),
+            jax.grad(by_bent)(at),
+            tangent,
+            jax.vmap(jax.grad(by_clipped))(at[None]),
         )
 
-    value, by_first, by_other, moved, mapped = jax.jit(all_of)(at)
-    assert (value, moved) == (60.0, 9.0)
+    value, by_first, by_other, tangent, mapped = jax.jit(all_of)(at)
+    assert (value, tangent) == (60.0, 9.0)
     assert by_first.tolist() == [5.0, 5.0]
     assert by_other.tolist() == [9.0, 10.0]
     assert mapped.tolist() == [[5.0, 5.0]]
@@ -388,7 +392,7 @@ BY_OUR_RULES = {
 
 @pytest.mark.parametrize(
     "name",
-    [each if each == "kl" else pytest.param(each, marks=pytest.mark.slow) for each in BY_OUR_RULES],
+    [rule if rule == "kl" else pytest.param(rule, marks=pytest.mark.slow) for rule in BY_OUR_RULES],
 )
 def test_what_numpy_computes_is_differentiated_by_our_rules(name, in_float64):
     f, at, along = BY_OUR_RULES[name], np.array([0.7, 1.9, 3.2]), np.array([1.0, -0.5, 0.3])
@@ -401,18 +405,18 @@ def test_what_numpy_computes_is_differentiated_by_our_rules(name, in_float64):
 
     def all_of(at):
         slopes = jax.grad(of_jax)
-        moved = jax.jvp(slopes, (at,), (along,))
+        slopes_and_tangents = jax.jvp(slopes, (at,), (along,))
         return (
-            *moved,
+            *slopes_and_tangents,
             jax.jvp(of_jax, (at,), (along,))[1],
             jax.vmap(slopes)(jax.numpy.stack([at, at])),
         )
 
-    slopes, curved, moved, both = jax.jit(all_of, compiler_options=PLAIN)(at)
+    slopes, curved, tangent, mapped = jax.jit(all_of, compiler_options=PLAIN)(at)
     np.testing.assert_allclose(slopes, expected, rtol=1e-9)
     np.testing.assert_allclose(curved, second, rtol=1e-7)
-    np.testing.assert_allclose(moved, expected @ along, rtol=1e-9)
-    np.testing.assert_allclose(both, np.stack([expected, expected]), rtol=1e-9)
+    np.testing.assert_allclose(tangent, expected @ along, rtol=1e-9)
+    np.testing.assert_allclose(mapped, np.stack([expected, expected]), rtol=1e-9)
 
 
 def test_random_numbers_have_our_bits(in_float64):
@@ -448,18 +452,20 @@ def test_benchmark_programs_have_our_results(name, in_float64):
     data = workload.make(small=True)
     graph, feeds = graph_of(workload, data, Staticgrad()), feeds_of(workload, data)
     run, compiled = jax.jit(sg.jax.lower(graph)), sg.compile(graph)
-    moved = {each.name: np.array(each.value) for each in graph.parameters}
+    parameters = {parameter.name: np.array(parameter.value) for parameter in graph.parameters}
     for number in range(STEPS if graph.updates else 1):
-        outputs, moved = run(feeds, moved) if graph.updates else (run(feeds, moved), {})
+        outputs, parameters = (
+            run(feeds, parameters) if graph.updates else (run(feeds, parameters), {})
+        )
         expected = compiled.run(feeds)
-        written = {each.name: np.array(each.value) for each in graph.parameters}
-        for results, ours in ((outputs, expected), (moved, written)):
+        written = {parameter.name: np.array(parameter.value) for parameter in graph.parameters}
+        for results, ours in ((outputs, expected), (parameters, written)):
             for key in results:
-                each, array = np.asarray(results[key]), np.asarray(ours[key])
+                result, array = np.asarray(results[key]), np.asarray(ours[key])
                 tolerance = (2e-4 if array.dtype.itemsize < 8 else 1e-9) * (number + 1)
                 scale = max(np.abs(array).max(initial=0.0), 1e-12)
                 np.testing.assert_allclose(
-                    each, array, rtol=tolerance, atol=tolerance * scale, err_msg=f"{key} {number}"
+                    result, array, rtol=tolerance, atol=tolerance * scale, err_msg=f"{key} {number}"
                 )
 
 

@@ -46,20 +46,20 @@ def equal(actual, expected, tolerance=2e-5):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def evaluated(f, *args):
+def evaluate(f, *args):
     """The results by NumPy's readings of a graph, without compilation."""
     traced = sg.jax.trace(f, *args)
     leaves, structure = jax.tree.flatten(args)
     inputs = [sg.input(f"x{k}", np.shape(x), np.asarray(x).dtype) for k, x in enumerate(leaves)]
-    found = traced(*jax.tree.unflatten(structure, inputs))
-    values, containers = jax.tree.flatten(found)
+    outputs = traced(*jax.tree.unflatten(structure, inputs))
+    values, containers = jax.tree.flatten(outputs)
     return jax.tree.unflatten(containers, at(values, inputs, leaves))
 
 
 def at(values, inputs, arrays):
     """Evaluate values at arrays for inputs, which they need not read."""
-    graph = sg.Graph({f"y{k}": each for k, each in enumerate(values)}, inputs=inputs)
-    feeds = {x.node.label: np.asarray(each) for x, each in zip(inputs, arrays, strict=True)}
+    graph = sg.Graph({f"y{k}": value for k, value in enumerate(values)}, inputs=inputs)
+    feeds = {x.node.label: np.asarray(array) for x, array in zip(inputs, arrays, strict=True)}
     return [*sg.evaluate(graph, feeds).values()]
 
 
@@ -68,7 +68,7 @@ def conv(x, w, stride=(2, 2), **options):
     return lax.conv_general_dilated(x, w, stride, "SAME", dimension_numbers=axes, **options)
 
 
-def pooled(x, reduce=lax.max, init=-np.inf, padding="SAME"):
+def pool_windows(x, reduce=lax.max, init=-np.inf, padding="SAME"):
     return lax.reduce_window(x, init, reduce, (1, 2, 3, 1), (1, 2, 2, 1), padding)
 
 
@@ -78,7 +78,7 @@ SMOOTH = {
     "reductions": (lambda x: x.var(0).sum() * x.mean(1) + x.max(1) + x.prod(1), X),
     "softmax": (lambda x: jax.nn.log_softmax(x, 1) + jax.nn.logsumexp(x, 0), X),
     "shapes": (lambda x: jnp.stack([x, x[::-1]], 1).reshape(-1)[::2] * jnp.tile(x, 2).sum(), X),
-    "split": (lambda x: [each * 2 for each in jnp.split(x, [1, 3], 1)], X),
+    "split": (lambda x: [part * 2 for part in jnp.split(x, [1, 3], 1)], X),
     "products": (lambda x: jnp.einsum("ij,kj->ik", x, x) @ x + jnp.tensordot(x, x, 2), X),
     "batched product": (lambda x: jnp.einsum("bij,bkj->bik", x, x + 1), normal(2, 3, 4)),
     "pad": (lambda x: lax.pad(x, 1.0, ((1, 2, 1), (-1, 0, 2))), X),
@@ -98,8 +98,8 @@ SMOOTH = {
         lambda x, w: lax.conv_transpose(x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")),
         IMAGE, FILTERS,
     ),
-    "largest of windows": (pooled, IMAGE),
-    "sums of windows": (lambda x: pooled(x, lax.add, 0.0, "VALID"), IMAGE),
+    "largest of windows": (pool_windows, IMAGE),
+    "sums of windows": (lambda x: pool_windows(x, lax.add, 0.0, "VALID"), IMAGE),
     "scans": (lambda x: (jnp.cumsum(x, 1), jnp.cumprod(x, 0), lax.cumsum(x, 1, reverse=True)), X),
     "order": (lambda x: (jnp.sort(x, 1), lax.top_k(x, 2)[0], jnp.median(x)), X),
     "scan": (lambda x: lax.scan(lambda c, r: (jnp.sin(c * 0.5 + r), c.sum()), x[0], x), X),
@@ -125,16 +125,16 @@ SMOOTH = {
 @pytest.mark.parametrize("name", SMOOTH)
 def test_values_and_gradients_before_and_after(name):
     f, *args = SMOOTH[name]
-    equal(evaluated(f, *args), jax.jit(f)(*args))
+    equal(evaluate(f, *args), jax.jit(f)(*args))
 
     def loss(*args):
         leaves = jax.tree.leaves(f(*args))
-        return sum((each * np.cos(np.arange(each.size, dtype="f")).reshape(each.shape)).sum()
-                   for each in leaves)  # fmt: skip
+        return sum((leaf * np.cos(np.arange(leaf.size, dtype="f")).reshape(leaf.shape)).sum()
+                   for leaf in leaves)  # fmt: skip
 
     wrt = tuple(range(len(args)))
     expected = jax.jit(jax.grad(loss, wrt))(*args)
-    equal(evaluated(jax.grad(loss, wrt), *args), expected, 2e-4)
+    equal(evaluate(jax.grad(loss, wrt), *args), expected, 2e-4)
     traced = sg.jax.trace(loss, *args)
     inputs = [sg.input(f"x{k}", x.shape, x.dtype) for k, x in enumerate(args)]
     slopes = sg.grad(traced(*inputs), inputs)
@@ -177,7 +177,7 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_values(name):
     f, *args = OTHERS[name]
-    equal(evaluated(f, *args), jax.jit(f)(*args), 2e-6)
+    equal(evaluate(f, *args), jax.jit(f)(*args), 2e-6)
 
 
 def squares(w, x):
@@ -205,7 +205,7 @@ VARIANTS = {
 
 def test_variants_that_the_programs_above_lack():
     for f, *args in VARIANTS.values():
-        equal(evaluated(f, *args), jax.jit(f)(*args))
+        equal(evaluate(f, *args), jax.jit(f)(*args))
 
 
 RANDOM = {
@@ -227,35 +227,35 @@ RANDOM = {
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_random_numbers_have_the_bits_of_jax(name):
-    equal(evaluated(RANDOM[name], KEY), jax.jit(RANDOM[name])(KEY), 0)
+    equal(evaluate(RANDOM[name], KEY), jax.jit(RANDOM[name])(KEY), 0)
 
 
 @pytest.mark.parametrize("name", ["normal", "exponential", "gumbel", "laplace"])
 def test_distributions_are_jaxs(name):
     f = lambda key: getattr(jax.random, name)(key, (50,))  # noqa: E731
-    equal(evaluated(f, KEY), jax.jit(f)(KEY), 5e-6)
+    equal(evaluate(f, KEY), jax.jit(f)(KEY), 5e-6)
 
 
 def test_gamma_distributions_have_the_slopes_of_jax():
     def draws(key, a):
         key = jax.random.wrap_key_data(key)
-        found = jax.random.gamma(key, a, (4,)), jax.random.beta(key, a, 2.0, (3,))
-        return *found, jax.random.dirichlet(key, jnp.stack([a, 1.0, 0.3]))
+        samples = jax.random.gamma(key, a, (4,)), jax.random.beta(key, a, 2.0, (3,))
+        return *samples, jax.random.dirichlet(key, jnp.stack([a, 1.0, 0.3]))
 
     a = np.float32(1.7)
-    equal(evaluated(draws, KEY, a), jax.jit(draws)(KEY, a), 5e-6)
-    loss = lambda key, a: sum(jnp.sin(each).sum() for each in draws(key, a))  # noqa: E731
+    equal(evaluate(draws, KEY, a), jax.jit(draws)(KEY, a), 5e-6)
+    loss = lambda key, a: sum(jnp.sin(draw).sum() for draw in draws(key, a))  # noqa: E731
     expected = jax.grad(loss, 1)(KEY, a)
     actual = sg.grad(sg.jax.trace(loss, KEY, a), 1)(KEY, a)
     np.testing.assert_allclose(actual, expected, 1e-4)
 
 
 @jax.custom_vjp
-def clipped(x, scale):
+def scale_clipped(x, scale):
     return x * scale
 
 
-def _clipped(x, scale):
+def _scale_forward(x, scale):
     return x * scale, scale
 
 
@@ -263,38 +263,40 @@ def _clip(scale, ct):
     return jnp.clip(ct, -1.0, 1.0) * scale, None
 
 
-clipped.defvjp(_clipped, _clip)
+scale_clipped.defvjp(_scale_forward, _clip)
 
 
 @jax.custom_jvp
-def doubled(x):
+def double_with_rule(x):
     return 2.0 * x
 
 
-@doubled.defjvp
+@double_with_rule.defjvp
 def _(primals, tangents):
-    return doubled(primals[0]), 5.0 * tangents[0] * doubled(primals[0])  # not the derivative
+    return double_with_rule(primals[0]), 5.0 * tangents[0] * double_with_rule(
+        primals[0]
+    )  # not the derivative
 
 
 def test_rules_of_custom_derivatives_are_followed():
-    for f in (lambda x: (clipped(x, 3.0) * 7.0).sum(), lambda x: doubled(x).sum()):
+    for f in (lambda x: (scale_clipped(x, 3.0) * 7.0).sum(), lambda x: double_with_rule(x).sum()):
         x = sg.input("x", V.shape, "float32")
         slope = sg.grad(sg.jax.trace(f, V)(x), x)
         equal(at([slope], [x], [V])[0], jax.grad(f)(V))
-    second = sg.grad(sg.grad(sg.jax.trace(lambda x: doubled(x).sum(), V)(x), x).sum(), x)
-    expected = jax.grad(lambda x: jax.grad(lambda x: doubled(x).sum())(x).sum())(V)
+    second = sg.grad(sg.grad(sg.jax.trace(lambda x: double_with_rule(x).sum(), V)(x), x).sum(), x)
+    expected = jax.grad(lambda x: jax.grad(lambda x: double_with_rule(x).sum())(x).sum())(V)
     equal(at([second], [x], [V])[0], expected)
 
 
-moved = []
+perturbed = []
 
 
 def _choosing(x, y):
-    moved.append((x.perturbed, y.perturbed))
+    perturbed.append((x.perturbed, y.perturbed))
     return (x.value * y.value, x.value + y.value), (x.perturbed, y.perturbed, y.value)
 
 
-def _chosen(residual, cts):
+def _pull_back(residual, cts):
     by_x, by_y, y = residual
     first, second = [0.0 if isinstance(ct, SymbolicZero) else ct for ct in cts]
     return (first * y * 2.0 + second if by_x else None), (first * 5.0 if by_y else None)
@@ -304,46 +306,46 @@ SymbolicZero = jax.custom_derivatives.SymbolicZero
 
 
 @jax.custom_vjp
-def chosen(x, y):
+def product_and_sum(x, y):
     return x * y, x + y
 
 
-chosen.defvjp(_choosing, _chosen, symbolic_zeros=True)
+product_and_sum.defvjp(_choosing, _pull_back, symbolic_zeros=True)
 
 
 def test_a_rule_is_read_for_the_operands_that_move():
-    f = lambda x, y: sum(each.sum() for each in chosen(x, y))  # noqa: E731
+    f = lambda x, y: sum(result.sum() for result in product_and_sum(x, y))  # noqa: E731
     inputs = [sg.input(name, V.shape, "float32") for name in "xy"]
     loss = sg.jax.trace(f, V, V)(*inputs)
-    moved.clear()
+    perturbed.clear()
     slope = sg.grad(loss, inputs[0])
-    assert moved == [(True, False)]  # both results together, once
+    assert perturbed == [(True, False)]  # both results together, once
     equal(at([slope], inputs, [V, V])[0], jax.grad(f)(V, V))
     equal(tuple(at(sg.grad(loss, inputs), inputs, [V, V])), jax.grad(f, (0, 1))(V, V))
 
 
 @jax.custom_jvp
-def fixed(x, y):
+def multiply(x, y):
     return x * y
 
 
-@functools.partial(fixed.defjvp, symbolic_zeros=True)
+@functools.partial(multiply.defjvp, symbolic_zeros=True)
 def _(primals, tangents):
     assert isinstance(tangents[1], SymbolicZero)  # it cannot move
-    return fixed(*primals), tangents[0] * 3.0
+    return multiply(*primals), tangents[0] * 3.0
 
 
 def test_a_rule_of_tangents_may_refuse_that_an_operand_moves():
-    f = lambda x: fixed(x, lax.stop_gradient(x)).sum()  # noqa: E731
+    f = lambda x: multiply(x, lax.stop_gradient(x)).sum()  # noqa: E731
     x = sg.input("x", V.shape, "float32")
     loss = sg.jax.trace(f, V)(x)
     pushed = sg.jvp(loss, x, sg.ones_like(x))
-    slope, moved = at([sg.grad(loss, x), pushed], [x], [V])
-    equal((slope, moved), (np.full(4, 3.0, "f"), np.float32(12.0)))
+    slope, tangent = at([sg.grad(loss, x), pushed], [x], [V])
+    equal((slope, tangent), (np.full(4, 3.0, "f"), np.float32(12.0)))
 
 
 def test_a_rule_that_was_pickled_serves_any_operands():
-    f = lambda x, y: sum(each.sum() for each in chosen(x, y))  # noqa: E731
+    f = lambda x, y: sum(result.sum() for result in product_and_sum(x, y))  # noqa: E731
     traced = pickle.loads(pickle.dumps(sg.jax.trace(f, V, V)))
     inputs = [sg.input(name, V.shape, "float32") for name in "xy"]
     slope = sg.grad(traced(*inputs), inputs[1])
@@ -352,11 +354,11 @@ def test_a_rule_that_was_pickled_serves_any_operands():
 
 def test_callbacks_call_python():
     def f(x):
-        both = jax.ShapeDtypeStruct(x.shape, "float32"), jax.ShapeDtypeStruct((), "int32")
-        y, count = jax.pure_callback(lambda x: (np.sort(x), np.int32(x.size)), both, x)
+        types = jax.ShapeDtypeStruct(x.shape, "float32"), jax.ShapeDtypeStruct((), "int32")
+        y, count = jax.pure_callback(lambda x: (np.sort(x), np.int32(x.size)), types, x)
         return lax.cond(count > 3, lambda y: y * 2.0, lambda y: jax.pure_callback(_fail, y, y), y)
 
-    equal(evaluated(f, V), np.sort(V) * 2.0)
+    equal(evaluate(f, V), np.sort(V) * 2.0)
 
 
 def _fail(y):
@@ -385,12 +387,12 @@ def test_derivatives_of_a_solve_in_a_scan_are_those_of_jax():
 
 def test_eigenvalues_and_vectors_of_any_matrix():
     x = X[:, :4]
-    values, vectors = evaluated(jnp.linalg.eig, x)
+    values, vectors = evaluate(jnp.linalg.eig, x)
     np.testing.assert_allclose(x @ vectors, vectors * values, atol=1e-4)
     np.testing.assert_allclose(np.abs(vectors**2).sum(0), 1.0, rtol=1e-5)
     equal(values, np.linalg.eigvals(x).astype("complex64"), 1e-4)
     left = lambda x: lax.linalg.eig(x)[1]  # noqa: E731
-    actual = evaluated(left, x)
+    actual = evaluate(left, x)
     np.testing.assert_allclose(actual.conj().T @ x, values[:, None] * actual.conj().T, atol=1e-4)
 
 
@@ -413,15 +415,15 @@ def test_it_runs_compiled_like_any_function():
     assert traced.__name__ == "<lambda>"
     equal(traced(w, jnp.asarray(X)), np.float32(f(w, X)))
     equal(sg.grad(traced)(w, X), jax.grad(f)(w, X))
-    both = np.stack([X, X + 1])
-    equal(sg.vmap(traced, (None, 0))(w, both), jax.vmap(f, (None, 0))(w, both))
+    batch = np.stack([X, X + 1])
+    equal(sg.vmap(traced, (None, 0))(w, batch), jax.vmap(f, (None, 0))(w, batch))
     assert traced(w, X.astype("float64")).dtype == np.float32  # as JAX without 64 bits
 
 
 def test_64_bits_where_jax_has_them():
     with jax.enable_x64(True):
         x = X.astype("float64")
-        equal(evaluated(lambda x: (jnp.sin(x), jnp.arange(3)), x), (np.sin(x), np.arange(3)), 1e-12)
+        equal(evaluate(lambda x: (jnp.sin(x), jnp.arange(3)), x), (np.sin(x), np.arange(3)), 1e-12)
 
 
 def test_a_primitive_without_a_row_is_refused_at_its_line():
@@ -477,8 +479,8 @@ def test_classes_registered_with_jax_go_in_and_out():
         return State({"w": state.weight, "of": [state.weight.x * state.rate]}, state.rate + 1)
 
     traced = sg.jax.trace(f, state)
-    for each in (traced, pickle.loads(pickle.dumps(traced))):
-        equal(each(state), f(state))
+    for function in (traced, pickle.loads(pickle.dumps(traced))):
+        equal(function(state), f(state))
     loss = lambda state: (f(state).weight["of"][0] ** 2).sum()  # noqa: E731
     equal(sg.grad(sg.jax.trace(loss, state))(state), jax.grad(loss)(state))
     with pytest.raises(ArgumentError, match="containers"):
@@ -500,7 +502,9 @@ def test_the_table_has_no_primitive_twice():
 
 def test_every_primitive_of_lax_has_a_row_or_a_reason():
     primitives = importlib.import_module("jax.extend.core.primitives")
-    names = {each.name for each in vars(primitives).values() if hasattr(each, "bind")}
+    names = {
+        primitive.name for primitive in vars(primitives).values() if hasattr(primitive, "bind")
+    }
     unknown = names - PRIMITIVES.keys() - CALLS.keys() - REFUSED.keys() - {*SAMPLERS}
     assert not unknown
 
@@ -516,8 +520,10 @@ def test_a_pickled_function_needs_no_jax(tmp_path):
         f"f = pickle.load(open({str(path)!r}, 'rb')); x = np.load({str(tmp_path / 'x.npy')!r})\n"
         "print(float(f(x)), float(sg.grad(f)(x).sum()))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    value, slope = map(float, found.stdout.split())
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    value, slope = map(float, completed.stdout.split())
     expected = jnp.maximum(jnp.sin(X), 0).sum()
     assert value == pytest.approx(float(expected), rel=1e-5)
     slopes = jax.grad(lambda x: jax.nn.relu(jnp.sin(x)).sum())(X)
@@ -558,12 +564,12 @@ def test_a_neural_ode_of_diffrax_is_differentiated_before_and_after(adjoint):
     dfx = pytest.importorskip("diffrax", reason="diffrax is not installed")
 
     def loss(w, y):
-        found = dfx.diffeqsolve(
+        solution = dfx.diffeqsolve(
             dfx.ODETerm(lambda t, y, w: jnp.tanh(y @ w)), dfx.Tsit5(), 0.0, 1.0, 0.1, y, w,
             stepsize_controller=dfx.PIDController(rtol=1e-3, atol=1e-5),
             adjoint=getattr(dfx, adjoint)(),
         )  # fmt: skip
-        return (found.ys**2).mean()
+        return (solution.ys**2).mean()
 
     args = normal(4, 4) * 0.4, normal(3, 4, seed=1)
     expected = jax.jit(jax.grad(loss))(*args)

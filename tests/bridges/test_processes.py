@@ -39,31 +39,31 @@ class Net(torch.nn.Module):
         return self.last(self.norm(torch.tanh(self.first(x)))) + self.f(x, self.w)
 
 
-def trained(net, model, x, t, steps=3):
+def train_net(net, model, x, t, steps=3):
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     for _ in range(steps):
         optimizer.zero_grad()
         mse(model(x), t).backward()
         optimizer.step()
-    return [each.detach().clone() for each in net.parameters()]
+    return [parameter.detach().clone() for parameter in net.parameters()]
 
 
 def parallel(net):
     return torch.nn.parallel.DistributedDataParallel(net)
 
 
-def compiled(model):
+def compile_model(model):
     return torch.compile(model, backend="staticgrad")
 
 
 #: How a network is made, and how it is compiled and made parallel.
 PARALLEL = {
     "function": (lambda norm: Net(norm, bridged), parallel),
-    "compile of parallel": (Net, lambda net: compiled(parallel(net))),
-    "parallel of compile": (Net, lambda net: parallel(compiled(net))),
+    "compile of parallel": (Net, lambda net: compile_model(parallel(net))),
+    "parallel of compile": (Net, lambda net: parallel(compile_model(net))),
     "compile of parallel of function": (
         lambda norm: Net(norm, bridged),
-        lambda net: compiled(parallel(net)),
+        lambda net: compile_model(parallel(net)),
     ),
 }  # fmt: skip
 
@@ -77,10 +77,10 @@ def train(rank, path, results):
     x, t = X[rank::2], T[rank::2]
     for norm in (False, True):
         net = Net(norm)
-        results["PyTorch", norm, rank] = trained(net, parallel(net), x, t)
+        results["PyTorch", norm, rank] = train_net(net, parallel(net), x, t)
         for way, (make, wrap) in PARALLEL.items():
             net = make(norm)
-            results[way, norm, rank] = trained(net, wrap(net), x, t)
+            results[way, norm, rank] = train_net(net, wrap(net), x, t)
     torch.distributed.destroy_process_group()
 
 
@@ -94,7 +94,7 @@ def test_data_parallel_training_by_pytorch_averages_gradients(tmp_path):
                 torch.testing.assert_close(results[way, norm, rank], results["PyTorch", norm, rank])
                 torch.testing.assert_close(results[way, norm, rank], results[way, norm, 0])
     x, t = torch.cat([X[::2], X[1::2]]), torch.cat([T[::2], T[1::2]])
-    torch.testing.assert_close(results["PyTorch", False, 0], trained(net := Net(), net, x, t))
+    torch.testing.assert_close(results["PyTorch", False, 0], train_net(net := Net(), net, x, t))
 
 
 def test_programs_refuse_data_parallel_modules(tmp_path):
@@ -118,16 +118,16 @@ def work(rank, results, function, module, net, step):
     (slope,) = torch.autograd.grad(function(X, w).sum(), w)
     results["function", rank] = slope
     results["module", rank] = sg.function(module)(X.numpy())
-    (slope,) = torch.autograd.grad(compiled(net)(X).sum(), net.w)
+    (slope,) = torch.autograd.grad(compile_model(net)(X).sum(), net.w)
     results["compile", rank] = slope
     results["step", rank] = [step(X, T).item() for _ in range(3)]
 
 
 @pytest.mark.slow
 def test_spawned_processes_take_bridges():
-    net, other = Net(), Net()
-    module = sg.torch.module(other, X)
-    step = sg.torch.step(other, mse, torch.optim.SGD(other.parameters(), 0.1))
+    net, second = Net(), Net()
+    module = sg.torch.module(second, X)
+    step = sg.torch.step(second, mse, torch.optim.SGD(second.parameters(), 0.1))
     first = step(X, T).item()
     step(X, T)
     w = W.clone().requires_grad_()
@@ -141,7 +141,7 @@ def test_spawned_processes_take_bridges():
         np.testing.assert_allclose(results["module", rank], sg.function(module)(X.numpy()))
         assert results["step", rank][0] < first
     # six steps of two processes in the memory that they share, as PyTorch shares it
-    assert mse(other(X), T).item() < max(results["step", rank][0] for rank in range(2))
+    assert mse(second(X), T).item() < max(results["step", rank][0] for rank in range(2))
 
 
 class Transformed(torch.utils.data.Dataset):

@@ -12,7 +12,7 @@ START = {"a": np.array([-1.2, 1.0]), "b": [np.array([[0.5]]), 2.0]}
 
 
 def rosenbrock(p, scale):
-    """Of the vector of all numbers of ``START``."""
+    """Return Rosenbrock's function of all numbers of ``START`` in one vector."""
     x = np.concatenate([p["a"], p["b"][0].ravel(), p["b"][1].reshape(1)])
     return (scale * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2).sum()
 
@@ -48,7 +48,7 @@ def test_bounds_and_float32_are_passed_on():
     actual = sg.scipy.minimize(f, start, bounds=[(0.5, None)] * 3)
     assert actual.x["x"].dtype == np.float32
     np.testing.assert_array_equal(actual.x["x"], 0.5)
-    assert {str(each) for each in seen} == {"float32"}
+    assert {str(dtype) for dtype in seen} == {"float32"}
 
 
 def test_a_function_is_traced_once_for_several_solves():

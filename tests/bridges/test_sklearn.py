@@ -75,17 +75,21 @@ def test_weights_pass_scikit_learns_check_of_repeated_rows(kind):
 )
 def test_a_row_of_weight_two_counts_as_the_row_twice_and_of_weight_zero_not_at_all(kind, options):
     weights = np.random.default_rng(0).integers(0, 4, len(X))
-    one = kind(epochs=3, **WHOLE, **options).fit(X, Y, sample_weight=weights)
-    other = kind(epochs=3, **WHOLE, **options).fit(np.repeat(X, weights, 0), np.repeat(Y, weights))
-    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-10)
-    for first, second in zip(one.module_.parameters(), other.module_.parameters(), strict=True):
+    weighted = kind(epochs=3, **WHOLE, **options).fit(X, Y, sample_weight=weights)
+    repeated = kind(epochs=3, **WHOLE, **options).fit(
+        np.repeat(X, weights, 0), np.repeat(Y, weights)
+    )
+    np.testing.assert_allclose(weighted.loss_curve_, repeated.loss_curve_, rtol=1e-10)
+    for first, second in zip(
+        weighted.module_.parameters(), repeated.module_.parameters(), strict=True
+    ):
         np.testing.assert_allclose(first.value, second.value, rtol=1e-8, atol=1e-10)
     plain = kind(epochs=3, **WHOLE, **options).fit(X, Y)
-    assert abs(plain.loss_curve_[-1] - one.loss_curve_[-1]) > 1e-6
+    assert abs(plain.loss_curve_[-1] - weighted.loss_curve_[-1]) > 1e-6
 
 
 def test_the_mean_loss_of_small_batches_has_the_weights_of_all_rows():
-    """Of batches of one row each, at a rate that changes nothing."""
+    """Each batch has one row, and the learning rate is too small to change a parameter."""
     weights = np.random.default_rng(0).uniform(0.1, 3.0, len(X))
     still = {"optimizer": sg.optim.SGD(1e-300), "epochs": 1, "dtype": "float64", "random_state": 0}
     small = Regressor(batch_size=1, **still).fit(X, Y, weights)
@@ -102,18 +106,20 @@ def test_equal_weights_are_no_weights():
 
 
 def test_weights_of_classes_are_those_of_scikit_learn():
-    kept = np.r_[0:50, 50:70, 100:103]
-    x, y = X[kept], np.array(["a", "b", "c"])[Y[kept]]
+    rows = np.r_[0:50, 50:70, 100:103]
+    x, y = X[rows], np.array(["a", "b", "c"])[Y[rows]]
     by_class = compute_class_weight("balanced", classes=np.unique(y), y=y)
     weights = np.random.default_rng(0).uniform(1.0, 2.0, len(x))
-    for class_weight, sample_weight, whole in (
+    for class_weight, sample_weight, row_weights in (
         ("balanced", None, by_class[np.searchsorted(["a", "b", "c"], y)]),
         ({"a": 2.0, "c": 0.25}, weights, weights * np.select([y == "a", y == "c"], [2.0, 0.25], 1)),
     ):
-        one = Classifier(linear, epochs=3, class_weight=class_weight, random_state=0)
-        other = Classifier(linear, epochs=3, random_state=0).fit(x, y, whole)
+        weighted = Classifier(linear, epochs=3, class_weight=class_weight, random_state=0)
+        reference = Classifier(linear, epochs=3, random_state=0).fit(x, y, row_weights)
         np.testing.assert_allclose(
-            one.fit(x, y, sample_weight).predict_proba(x), other.predict_proba(x), rtol=1e-5
+            weighted.fit(x, y, sample_weight).predict_proba(x),
+            reference.predict_proba(x),
+            rtol=1e-5,
         )
 
 
@@ -121,12 +127,12 @@ def test_weights_of_classes_are_those_of_scikit_learn():
 def test_partial_fit_of_all_rows_is_an_epoch_of_fit(weighted):
     """Bitwise, with the state of Adam, also through a pickle and a copy in between."""
     weights = np.linspace(1.0, 2.0, len(X)) if weighted else None
-    whole = Classifier(linear, epochs=3, random_state=0).fit(X, Y, weights)
+    fitted = Classifier(linear, epochs=3, random_state=0).fit(X, Y, weights)
     parts = Classifier(linear, random_state=0).partial_fit(X, Y, [0, 1, 2], weights)
     parts = pickle.loads(pickle.dumps(parts)).partial_fit(X, Y, sample_weight=weights)
     parts.partial_fit(X, Y, classes=[0, 1, 2], sample_weight=weights)
-    np.testing.assert_array_equal(parts.predict_proba(X), whole.predict_proba(X))
-    assert (parts.loss_curve_, parts.n_iter_) == (whole.loss_curve_, 3)
+    np.testing.assert_array_equal(parts.predict_proba(X), fitted.predict_proba(X))
+    assert (parts.loss_curve_, parts.n_iter_) == (fitted.loss_curve_, 3)
 
 
 def test_partial_fit_takes_rows_of_some_classes():
@@ -145,11 +151,11 @@ def test_warm_start_goes_on_from_the_parameters():
     cold = Classifier(linear, epochs=2, random_state=0)
     assert cold.fit(X, Y).fit(X, Y).n_iter_ == 2
     warm = Classifier(linear, epochs=2, random_state=0, warm_start=True).fit(X, Y)
-    before, module = warm.loss_curve_, warm.module_
-    assert before == cold.loss_curve_
+    old_losses, module = warm.loss_curve_, warm.module_
+    assert old_losses == cold.loss_curve_
     warm.set_params(epochs=3).fit(X, Y)
-    assert (warm.n_iter_, warm.loss_curve_[:2], warm.module_) == (5, before, module)
-    assert warm.loss_curve_[2] < before[0]
+    assert (warm.n_iter_, warm.loss_curve_[:2], warm.module_) == (5, old_losses, module)
+    assert warm.loss_curve_[2] < old_losses[0]
     assert not hasattr(clone(warm), "module_")
 
 
@@ -163,7 +169,7 @@ def test_early_stopping_scores_held_out_rows_and_restores_the_best(weighted):
     unruly.fit(X, mixed, weights if weighted else None)
     random = np.random.RandomState(0)
     random.randint(2**31 - 1, size=2)  # the seeds of the module and of the batches
-    _, rows, _, labels, _, held = train_test_split(
+    _, rows, _, labels, _, held_weights = train_test_split(
         X, mixed, weights, test_size=0.2, random_state=random, stratify=mixed
     )
     scores, best, without = unruly.validation_scores_, -np.inf, 0
@@ -174,7 +180,7 @@ def test_early_stopping_scores_held_out_rows_and_restores_the_best(weighted):
     assert (unruly.n_iter_, unruly.best_validation_score_) == (len(scores), max(scores))
     assert unruly.best_loss_ is None
     restored = accuracy_score(
-        labels, unruly.predict(rows), sample_weight=held if weighted else None
+        labels, unruly.predict(rows), sample_weight=held_weights if weighted else None
     )
     assert restored == max(scores) > scores[-1]
 
@@ -185,26 +191,26 @@ def test_the_decision_function_and_logarithms_are_of_the_probabilities():
     odds = np.exp(logits - logits[:, :1])
     np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), proba, rtol=1e-5)
     np.testing.assert_allclose(np.exp(many.predict_log_proba(X)), proba, rtol=1e-5)
-    two = Classifier(linear, epochs=2, random_state=0).fit(X, Y == 1)
-    margin = two.decision_function(X)
-    np.testing.assert_allclose(1 / (1 + np.exp(-margin)), two.predict_proba(X)[:, 1], rtol=1e-5)
-    np.testing.assert_array_equal(margin > 0, two.predict(X))
+    binary = Classifier(linear, epochs=2, random_state=0).fit(X, Y == 1)
+    margin = binary.decision_function(X)
+    np.testing.assert_allclose(1 / (1 + np.exp(-margin)), binary.predict_proba(X)[:, 1], rtol=1e-5)
+    np.testing.assert_array_equal(margin > 0, binary.predict(X))
 
 
 @pytest.mark.slow
 def test_weights_are_routed_as_metadata():
     weights = np.random.default_rng(0).integers(1, 3, len(X))
     with config_context(enable_metadata_routing=True):
-        one = Classifier(linear, epochs=2, random_state=0)
-        one.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        estimator = Classifier(linear, epochs=2, random_state=0)
+        estimator.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         scaler = StandardScaler().set_fit_request(sample_weight=False)
         # Before 1.8 pipelines refuse weights, those of scikit-learn's own estimators, too.
         routes = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 8)
-        model = make_pipeline(scaler, one) if routes else one
+        model = make_pipeline(scaler, estimator) if routes else estimator
         actual = cross_validate(model, X, Y, cv=2, params={"sample_weight": weights})
         assert actual["test_score"].shape == (2,)
         with pytest.raises(TypeError, match=r"[Uu]nexpected"):
-            one.set_fit_request(weights=True)
+            estimator.set_fit_request(weights=True)
 
 
 def test_names_of_columns_are_those_of_pandas():
@@ -255,10 +261,10 @@ def network(inputs, outputs):
 @pytest.mark.slow
 def test_a_module_of_ones_own_in_a_pipeline_and_a_search():
     x, y = load_iris(return_X_y=True)
-    own = sg.sklearn.Classifier(
+    classifier = sg.sklearn.Classifier(
         network, optimizer=sg.optim.SGD(0.05, momentum=0.9), epochs=8, random_state=0
     )
-    pipeline = make_pipeline(StandardScaler(), own)
+    pipeline = make_pipeline(StandardScaler(), classifier)
     search = GridSearchCV(pipeline, {"classifier__batch_size": [16, 64]}, cv=2)
     actual = search.fit(x, np.array(["a", "b", "c"])[y])
     assert actual.best_score_ > 0.85
@@ -275,7 +281,7 @@ def test_the_same_seed_gives_the_same_network_and_leaves_ours():
     expected = sg.nn.Linear(2, 2).weight.value
     sg.nn.manual_seed(5)
     fitted = [sg.sklearn.Classifier(epochs=2, random_state=3).fit(x, y) for _ in range(2)]
-    np.testing.assert_array_equal(*[each.predict_proba(x) for each in fitted])
+    np.testing.assert_array_equal(*[model.predict_proba(x) for model in fitted])
     np.testing.assert_array_equal(sg.nn.Linear(2, 2).weight.value, expected)
 
 
@@ -284,11 +290,11 @@ def test_a_module_is_copied_and_trained_further():
     x = random.normal(size=(64, 3))
     y = x @ [1.0, 2.0, 3.0]
     module = sg.nn.Linear(3, 1)
-    before = module.weight.value
+    old_weight = module.weight.value
     options = {"optimizer": sg.optim.Adam(0.1), "epochs": 40, "random_state": 0}
     first = sg.sklearn.Regressor(module, **options).fit(x, y)
     assert first.score(x, y) > 0.99
-    np.testing.assert_array_equal(module.weight.value, before)
+    np.testing.assert_array_equal(module.weight.value, old_weight)
     further = sg.sklearn.Regressor(first.module_, **options).fit(x, y)
     assert further.loss_curve_[0] < first.loss_curve_[0]
 

@@ -65,7 +65,7 @@ class Table:
         return self
 
     def get_chunks(self):
-        return [Chunk(each) for each in self._chunks]
+        return [Chunk(chunk) for chunk in self._chunks]
 
 
 class Chunk:
@@ -122,13 +122,13 @@ PROGRAM = sg.compile({"y": 2.0 * X})
 
 
 @sg.function
-def doubled(x):
+def double(x):
     return 2.0 * x
 
 
 DOORS = {
     "run": lambda x: PROGRAM.run({"x": x})["y"],
-    "function": doubled,
+    "function": double,
     "constant": lambda x: sg.evaluate(2.0 * sg.constant(x)),
     "evaluate": lambda x: sg.evaluate(2.0 * X, {"x": x}),
     "batches": lambda x: 2.0 * next(iter(sg.train.Batches(x, size=3))),
@@ -149,15 +149,15 @@ def test_the_protocol_of_real_libraries(library):
     table = frame([1, 2, 3], library=library)
     if not hasattr(table, "__dataframe__"):
         pytest.skip("this version has no such protocol")
-    np.testing.assert_array_equal(doubled(Interchanged(table)), 2.0 * ROWS)
+    np.testing.assert_array_equal(double(Interchanged(table)), 2.0 * ROWS)
     if library == "pyarrow":
         table = frame([1, None, 3], library=library)
-        np.testing.assert_array_equal(doubled(Interchanged(table)), 2.0 * MISSING)
+        np.testing.assert_array_equal(double(Interchanged(table)), 2.0 * MISSING)
 
 
 def test_chunks_and_bits_of_the_protocol():
     chunk = {"a": Column(np.array([True, False, True]), bits=1), "b": Column(np.ones(3, "bool"))}
-    actual = doubled(Table(chunk, chunk))
+    actual = double(Table(chunk, chunk))
     np.testing.assert_array_equal(actual, [[2, 2], [0, 2], [2, 2]] * 2)
 
 
@@ -224,13 +224,13 @@ def test_a_data_set_is_cut_into_batches(form):
     batches = sg.train.Batches(Pairs(form), size=3, seed=0)
     passed = [[*batches.epoch(1)], [*batches.epoch(1)]]
     assert len(batches) == len(passed[0]) == 3
-    pairs = [each.values() if form is dict else each for each in passed[0]]
+    pairs = [batch.values() if form is dict else batch for batch in passed[0]]
     xs, ys = (np.concatenate(part) for part in zip(*pairs, strict=True))
     assert sorted(ys.tolist()) == [0, 2, 4, 6, 8, 10, 12] != ys.tolist()
     np.testing.assert_array_equal(xs, np.repeat(ys[:, None] / 2, 3, 1))
     assert (xs.dtype, ys.dtype) == (np.float32, np.int64)
     assert ys.tolist() == [
-        int(y) for each in passed[1] for y in (each["y"] if form is dict else each[1])
+        int(y) for batch in passed[1] for y in (batch["y"] if form is dict else batch[1])
     ]
     assert "Pairs of 7 examples" in repr(batches)
 

@@ -19,8 +19,8 @@ def tensors(*shapes, dtype="float64", seed=0):
     return [torch.tensor(random.normal(size=shape).astype(dtype)) for shape in shapes]
 
 
-def wanting(*given):
-    return [each.requires_grad_() for each in given]
+def wanting(*leaves):
+    return [leaf.requires_grad_() for leaf in leaves]
 
 
 def layer(x, w):
@@ -43,10 +43,10 @@ def several(x, w):
 @pytest.mark.parametrize("f", [layer, loss, several])
 def test_gradients_of_both_orders_pass_gradcheck(f):
     bridged = sg.torch.function(f)
-    given = wanting(*tensors((3, 4), (4, 2)))
+    inputs = wanting(*tensors((3, 4), (4, 2)))
     as_tuple = lambda *args: tuple(sg.tree.leaves(bridged(*args)))  # noqa: E731
-    assert torch.autograd.gradcheck(as_tuple, given)
-    assert torch.autograd.gradgradcheck(as_tuple, given)
+    assert torch.autograd.gradcheck(as_tuple, inputs)
+    assert torch.autograd.gradgradcheck(as_tuple, inputs)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_results_and_gradients_are_those_of_pytorch(dtype):
     pairs = zip(
         torch.autograd.grad(actual, [x, w]), torch.autograd.grad(expected, [x, w]), strict=True
     )
-    for own, other in pairs:
-        torch.testing.assert_close(own, other, rtol=tolerance, atol=tolerance)
+    for slope, reference in pairs:
+        torch.testing.assert_close(slope, reference, rtol=tolerance, atol=tolerance)
 
 
 def test_tensors_without_gradient_and_integers_get_none():
@@ -93,7 +93,7 @@ def test_tensors_without_gradient_and_integers_get_none():
 def test_a_layer_of_a_pytorch_model_trains_with_it():
     model = sg.nn.Sequential(sg.nn.Linear(4, 8), sg.nn.LayerNorm(8), sg.nn.gelu)
     weights = sg.tree.map(lambda p: torch.tensor(p.value).requires_grad_(), model)
-    assert all(isinstance(each, torch.Tensor) for each in sg.tree.leaves(weights))
+    assert all(isinstance(leaf, torch.Tensor) for leaf in sg.tree.leaves(weights))
     head = torch.nn.Linear(8, 1)
     apply = sg.torch.function(lambda module, x: module(x))
     x, y = tensors((32, 4), (32, 1), dtype="float32")
@@ -101,10 +101,10 @@ def test_a_layer_of_a_pytorch_model_trains_with_it():
     losses = []
     for _ in range(30):
         optimizer.zero_grad()
-        found = ((head(apply(weights, x)) - y) ** 2).mean()
-        found.backward()
+        loss = ((head(apply(weights, x)) - y) ** 2).mean()
+        loss.backward()
         optimizer.step()
-        losses.append(found.item())
+        losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -130,8 +130,8 @@ def test_results_of_earlier_calls_stay():
     bridged = sg.torch.function(lambda x: x + 1.0)
     x = tensors((100,))[0]
     results = [bridged(x * k) for k in range(5)]
-    for k, each in enumerate(results):
-        torch.testing.assert_close(each, x * k + 1.0)
+    for k, result in enumerate(results):
+        torch.testing.assert_close(result, x * k + 1.0)
 
 
 def test_static_arguments_and_sizes_are_traced_once_each():
@@ -167,25 +167,25 @@ def test_arrays_cross_by_dlpack_without_copies():
     x = tensors((8, 3))[0]
     f = sg.compile(sg.Graph({"y": sg.input("x", ("n", 3), "float64") * 2.0}))
     actual = f.run({"x": x})["y"]
-    there = torch.from_dlpack(actual)
-    assert there.data_ptr() == actual.ctypes.data
-    torch.testing.assert_close(there, 2 * x)
+    as_tensor = torch.from_dlpack(actual)
+    assert as_tensor.data_ptr() == actual.ctypes.data
+    torch.testing.assert_close(as_tensor, 2 * x)
     later = f.run({"x": x + 1.0})["y"]  # does not reuse the memory that PyTorch holds
-    assert not np.shares_memory(later, there.numpy())
+    assert not np.shares_memory(later, as_tensor.numpy())
     torch.testing.assert_close(torch.from_dlpack(sg.eager.Tensor(actual)), 2 * x)
     bridged = sg.torch.function(lambda x: x + 1.0)
     torch.testing.assert_close(bridged(torch.from_dlpack(x.numpy())), x + 1.0)
 
 
 def spectrum(module, x, z):
-    """Of two real and complex arrays, in staticgrad and in PyTorch."""
+    """Compute Fourier transforms of two real and complex arrays, here and in PyTorch."""
     total = module.fft.fft(x) * module.exp(z) + module.conj(z) * x
     return total, abs(total), 2.0 * module.fft.ifft(total).real, module.real(z) + 1j
 
 
 @pytest.mark.parametrize("single", [False, True])
 def test_complex_tensors_have_the_gradients_of_pytorch(single):
-    real, imag, x = (wanting(each)[0] for each in tensors((3,), (3,), (3,)))
+    real, imag, x = (wanting(tensor)[0] for tensor in tensors((3,), (3,), (3,)))
     z = torch.complex(real, imag).detach().requires_grad_()
     x, z = (x.float(), z.to(torch.complex64)) if single else (x, z)
     x, z = x.detach().requires_grad_(), z.detach().requires_grad_()
@@ -197,22 +197,24 @@ def test_complex_tensors_have_the_gradients_of_pytorch(single):
         loss = (
             (first.abs() ** 2).sum() + (size * back).sum() + (turned**2).imag.sum() + (x**2).sum()
         )
-        found = torch.autograd.grad(loss, [x, z], create_graph=True)
-        again = torch.autograd.grad(found[0].sin().sum() + (found[1] ** 2).imag.sum(), [x, z])
-        return first, *found, *again
+        gradients = torch.autograd.grad(loss, [x, z], create_graph=True)
+        again = torch.autograd.grad(
+            gradients[0].sin().sum() + (gradients[1] ** 2).imag.sum(), [x, z]
+        )
+        return first, *gradients, *again
 
-    own, other = slopes(bridged), slopes(lambda x, z: spectrum(torch, x, z))
-    assert [each.dtype for each in own] == [each.dtype for each in other]
-    for one, expected in zip(own, other, strict=True):
-        torch.testing.assert_close(one, expected, **tolerance)
+    ours, theirs = slopes(bridged), slopes(lambda x, z: spectrum(torch, x, z))
+    assert [tensor.dtype for tensor in ours] == [tensor.dtype for tensor in theirs]
+    for actual, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(actual, expected, **tolerance)
 
 
 def test_complex_tensors_pass_gradcheck():
     x, real, imag = tensors((3,), (3,), (3,))
-    given = wanting(x, torch.complex(real, imag))
+    inputs = wanting(x, torch.complex(real, imag))
     bridged = sg.torch.function(lambda x, z: spectrum(sg, x, z))
-    assert torch.autograd.gradcheck(bridged, given)
-    assert torch.autograd.gradgradcheck(bridged, given)
+    assert torch.autograd.gradcheck(bridged, inputs)
+    assert torch.autograd.gradgradcheck(bridged, inputs)
 
 
 def test_conjugate_views_are_read_and_complex_losses_are_holomorphic():
@@ -236,7 +238,7 @@ bridged_layer = sg.torch.function(layer)
 
 
 @sg.torch.function
-def decorated(x):
+def double_exp(x):
     return sg.exp(x) * 2.0
 
 
@@ -257,8 +259,8 @@ def test_functions_and_modules_that_hold_them_pickle():
     x, w = tensors((3, 4), (4, 2))
     again = pickle.loads(pickle.dumps(bridged_layer))
     torch.testing.assert_close(again(x, w), torch.tanh(x @ w))
-    assert pickle.loads(pickle.dumps(decorated)) is decorated
-    assert (again.__name__, decorated.__name__) == ("layer", "decorated")
+    assert pickle.loads(pickle.dumps(double_exp)) is double_exp
+    assert (again.__name__, double_exp.__name__) == ("layer", "double_exp")
     torch.testing.assert_close(pickle.loads(pickle.dumps(twice))(x), torch.exp(x))
     for copied in (pickle.loads(pickle.dumps(Holder())), copy.deepcopy(Holder())):
         torch.testing.assert_close(copied(x), Holder()(x))
@@ -267,8 +269,8 @@ def test_functions_and_modules_that_hold_them_pickle():
 
 
 def model(x, w):
-    found = pair(x.cos(), w)
-    return (decorated(found["y"]) + 1.0).sum() + found["norm"]
+    outputs = pair(x.cos(), w)
+    return (double_exp(outputs["y"]) + 1.0).sum() + outputs["norm"]
 
 
 @sg.torch.function
@@ -280,7 +282,7 @@ def pair(x, w):
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch's own
 @pytest.mark.parametrize("backend", ["eager", "aot_eager", "staticgrad"])
 def test_pytorch_compiles_functions_as_an_operator_of_its_graph(backend, recwarn):
-    x, w = (each.requires_grad_() for each in tensors((5, 3), (3, 2)))
+    x, w = (tensor.requires_grad_() for tensor in tensors((5, 3), (3, 2)))
     expected = torch.autograd.grad(model(x, w), (x, w))
     torch._dynamo.reset()
     chosen = sg.torch.backend if backend == "staticgrad" else backend
@@ -290,7 +292,9 @@ def test_pytorch_compiles_functions_as_an_operator_of_its_graph(backend, recwarn
         torch.testing.assert_close(actual, model(x, w))
         torch.testing.assert_close(torch.autograd.grad(actual, (x, w)), expected)
     torch._dynamo.reset()
-    assert not [each for each in recwarn if issubclass(each.category, sg.StaticgradWarning)]
+    assert not [
+        warning for warning in recwarn if issubclass(warning.category, sg.StaticgradWarning)
+    ]
 
 
 class Net(torch.nn.Module):
@@ -336,10 +340,10 @@ def test_open_sizes_of_pytorch_stay_open_where_a_function_needs_no_values(name):
         slopes = []
         for run in (compiled, lambda x: expected(x * 2)):
             (x,) = tensors((rows, 4))
-            found = run(x.requires_grad_())
-            found = found if isinstance(found, tuple) else (found,)
-            total = sum((each**2).sum() for each in found)
-            slopes.append([*found, *torch.autograd.grad(total, x)])
+            results = run(x.requires_grad_())
+            results = results if isinstance(results, tuple) else (results,)
+            total = sum((result**2).sum() for result in results)
+            slopes.append([*results, *torch.autograd.grad(total, x)])
         torch.testing.assert_close(*slopes)
     torch._dynamo.reset()
     assert counter.frame_count == frames
@@ -357,9 +361,9 @@ def test_torch_export_has_functions_of_named_sizes():
 
 def test_vmap_maps_functions_and_their_gradients():
     (x,) = tensors((4, 3))
-    loss = lambda x: (decorated(x) * x).sum()  # noqa: E731
-    mapped = torch.func.vmap(decorated, in_dims=1, out_dims=1)(x)
-    torch.testing.assert_close(mapped, decorated(x))
+    loss = lambda x: (double_exp(x) * x).sum()  # noqa: E731
+    mapped = torch.func.vmap(double_exp, in_dims=1, out_dims=1)(x)
+    torch.testing.assert_close(mapped, double_exp(x))
     slopes = torch.func.vmap(torch.func.grad(loss))(x)
     torch.testing.assert_close(slopes, 2 * x.exp() * (1 + x))
 
@@ -376,4 +380,4 @@ def test_functions_run_in_spawned_workers():
     x, _ = tensors((3, 4), (4, 2))
     context = torch.multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        torch.testing.assert_close(pool.apply(decorated, (x,)), decorated(x))
+        torch.testing.assert_close(pool.apply(double_exp, (x,)), double_exp(x))

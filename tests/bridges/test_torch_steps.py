@@ -24,7 +24,7 @@ def groups(net):
     return optim.AdamW([first, {"params": net[2].parameters(), "weight_decay": 0.3}], 0.1)
 
 
-def frozen(net):
+def freeze_first(net):
     net[0].weight.requires_grad_(False)
     return optim.Adam(net.parameters(), 0.1)
 
@@ -69,7 +69,7 @@ def nothing(net, optimizer):
 #: An optimizer, and what happens before the second of three steps.
 WAYS = {
     "groups": (groups, nothing),
-    "a frozen parameter": (frozen, nothing),
+    "a frozen parameter": (freeze_first, nothing),
     "a part in the optimizer": (lambda net: adam(net[2]), nothing),
     "a rate in a tensor": (lambda net: optim.SGD(net.parameters(), torch.tensor(0.1)), nothing),
     "foreach": (lambda net: optim.Adam(net.parameters(), 0.1, foreach=True), nothing),
@@ -103,8 +103,8 @@ def test_steps_are_those_of_pytorch(way):
         if k == 1:
             change(nets[0], theirs), change(nets[1], ours)
         torch.testing.assert_close(step(X, T), eager(nets[0], theirs))
-    for one, other in zip(*(net.parameters() for net in nets), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+    for actual, expected in zip(*(net.parameters() for net in nets), strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_autocast_is_another_program():
     assert losses[0] == losses[2] != losses[1]
 
 
-def hooked(net, optimizer):
+def hook_first(net, optimizer):
     net[0].weight.register_hook(lambda slope: slope * 0)
 
 
@@ -140,7 +140,7 @@ def hooked_in_backward(net, optimizer):
 
 
 REFUSED = {
-    hooked: "0.weight has hooks of its gradient",
+    hook_first: "0.weight has hooks of its gradient",
     hooked_after: "0.weight has hooks of its gradient",
     hooked_before_steps: "the optimizer has optimizer step pre hooks",
     hooked_after_steps: "the optimizer has optimizer step post hooks",
@@ -173,13 +173,13 @@ def test_hooks_after_the_first_step_are_refused():
 
 def test_gradients_that_backward_accumulated_do_not_count():
     net = network()
-    other = network()
+    reference = network()
     step = sg.torch.step(net, mse, sgd(net))
     mse(net(X), T).backward()
-    before = net[0].weight.grad.clone()
-    torch.testing.assert_close(step(X, T), eager(other, sgd(other)))
-    torch.testing.assert_close(net[0].weight, other[0].weight)
-    assert torch.equal(net[0].weight.grad, before)
+    old_gradient = net[0].weight.grad.clone()
+    torch.testing.assert_close(step(X, T), eager(reference, sgd(reference)))
+    torch.testing.assert_close(net[0].weight, reference[0].weight)
+    assert torch.equal(net[0].weight.grad, old_gradient)
 
 
 @pytest.mark.slow
@@ -194,10 +194,10 @@ def test_a_step_pickles_and_goes_on():
 def test_parameters_in_shared_memory_stay_there():
     net = network()
     net.share_memory()
-    places = [each.data_ptr() for each in net.parameters()]
+    places = [parameter.data_ptr() for parameter in net.parameters()]
     step = sg.torch.step(net, mse, sgd(net))
-    other = network()
-    torch.testing.assert_close(step(X, T), eager(other, sgd(other)))
-    assert [each.data_ptr() for each in net.parameters()] == places
-    assert all(each.is_shared() for each in net.parameters())
-    torch.testing.assert_close(net[0].weight, other[0].weight)
+    reference = network()
+    torch.testing.assert_close(step(X, T), eager(reference, sgd(reference)))
+    assert [parameter.data_ptr() for parameter in net.parameters()] == places
+    assert all(parameter.is_shared() for parameter in net.parameters())
+    torch.testing.assert_close(net[0].weight, reference[0].weight)

@@ -20,22 +20,22 @@ def on_arrays(scalar, arrays, dtypes):
     """``scalar`` applied to every element of ``arrays``, broadcast."""
     leaves = [ref(str(i), dtype) for i, dtype in enumerate(dtypes)]
     root = scalar(*leaves)
-    known = {id(leaf): array for leaf, array in zip(leaves, arrays, strict=True)}
+    arrays_by_id = {id(leaf): array for leaf, array in zip(leaves, arrays, strict=True)}
     with np.errstate(all="ignore"):
         for node in postorder([root]):
-            if id(node) in known:
+            if id(node) in arrays_by_id:
                 continue
-            value = np.asarray(_apply(node, [known[id(arg)] for arg in node.args]))
+            value = np.asarray(_apply(node, [arrays_by_id[id(arg)] for arg in node.args]))
             assert value.dtype == node.dtype.numpy, (node, value.dtype)
-            known[id(node)] = value
-    return np.broadcast_to(known[id(root)], np.broadcast_shapes(*(a.shape for a in arrays)))
+            arrays_by_id[id(node)] = value
+    return np.broadcast_to(arrays_by_id[id(root)], np.broadcast_shapes(*(a.shape for a in arrays)))
 
 
 def _apply(node, args):
     if node.op == "literal":
         return np.asarray(node.attribute, node.dtype.numpy)
     if node.op == "cast":
-        return _converted(args[0], node.dtype)
+        return _convert(args[0], node.dtype)
     if node.op == "bitcast":
         return args[0].view(node.dtype.numpy)
     if node.op in ("maximum", "minimum"):
@@ -43,19 +43,21 @@ def _apply(node, args):
     return _PRIMITIVES[node.op](*args)
 
 
-def _converted(x, dtype):
+def _convert(x, dtype):
     """Element by element; a float that does not fit gives the x86 pattern."""
     if dtype.is_bool:
         return x != 0
     if dtype.is_float or x.dtype.kind != "f":
         return x.astype(dtype.numpy)
-    whole = [_truncated(float(element), dtype) for element in x.ravel()]
-    wrapped = [(n + 2 ** (dtype.bits - 1)) % 2**dtype.bits - 2 ** (dtype.bits - 1) for n in whole]
-    unsigned = [n % 2**dtype.bits for n in whole]
+    truncations = [_truncate(float(element), dtype) for element in x.ravel()]
+    wrapped = [
+        (n + 2 ** (dtype.bits - 1)) % 2**dtype.bits - 2 ** (dtype.bits - 1) for n in truncations
+    ]
+    unsigned = [n % 2**dtype.bits for n in truncations]
     return np.array(unsigned if dtype.kind == "u" else wrapped, dtype.numpy).reshape(x.shape)
 
 
-def _truncated(x, dtype):
+def _truncate(x, dtype):
     bits = 64 if dtype.code in ("i64", "u32", "u64") else 32
     limit = 2 ** (bits - 1)
     if dtype.code == "u64" and x >= limit:
@@ -80,8 +82,8 @@ def _extremum(op, x, y):
 def _zeta(s, q):
     """The block has values between the poles below 0 for whole s, as polygamma needs them."""
     between = (s > 1) & (s < 1100) & (np.rint(s) == s) & (q < 0) & (np.floor(q) != q)
-    found = special.zeta(*(np.where(between, v, 2).astype(float) for v in (s, q)))
-    return np.where(between, found, zeta(s, q)).astype(q.dtype)
+    values = special.zeta(*(np.where(between, v, 2).astype(float) for v in (s, q)))
+    return np.where(between, values, zeta(s, q)).astype(q.dtype)
 
 
 def _i1e(x):

@@ -447,8 +447,8 @@ class Sample:
         inner = ", ".join(f"{k}={v!r}" for k, v in self.kwargs.items())
         return " ".join(f"{self.name}({self.parameter}: {inner or self.args})".split())
 
-    def wanted(self):
-        """What NumPy gives."""
+    def numpy_result(self):
+        """Return NumPy's result."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             args = deepcopy(self.args)  # overwrite_input=True reorders its array
@@ -467,7 +467,7 @@ def base(name):
 
 
 def takes(function, *args):
-    """Whether NumPy's function takes them."""
+    """Return whether NumPy's function accepts the arguments."""
     try:
         with np.errstate(all="ignore"):
             function(*args)
@@ -491,45 +491,45 @@ def parameters(name):
         common = ["out", "where", "casting", "order", "dtype", "subok", "signature"]
         if function.signature is None:
             return common
-        rest = ["axes", "axis", "keepdims"] if name == "vecdot" else ["axes"]
-        return [w for w in common if w != "where"] + rest
-    found = inspect.signature(function).parameters
-    names = [n for n, p in found.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL]
-    given = 0 if name == "einsum" else len(base(name))
-    variable = len(names) < len(found)
-    return names if variable and name not in EXPLICIT else names[given:]
+        axis_words = ["axes", "axis", "keepdims"] if name == "vecdot" else ["axes"]
+        return [w for w in common if w != "where"] + axis_words
+    signature = inspect.signature(function).parameters
+    names = [n for n, p in signature.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL]
+    operand_count = 0 if name == "einsum" else len(base(name))
+    variable = len(names) < len(signature)
+    return names if variable and name not in EXPLICIT else names[operand_count:]
 
 
 def samples(name):
     """The calls that are tried for a function: of each parameter, and by NumPy's names."""
     args = base(name)
-    for each in (args, *OPERANDS.get(name, ())):
-        yield Sample(name, "the operands", each, {})
+    for operands in (args, *OPERANDS.get(name, ())):
+        yield Sample(name, "the operands", operands, {})
     for word in parameters(name):
-        yield from about(name, word, args)
+        yield from samples_of_parameter(name, word, args)
     for (function, word), calls in FURTHER.items():
         if function == name:
-            for given, kwargs in calls:
-                yield Sample(name, word, given, kwargs)
+            for call_args, kwargs in calls:
+                yield Sample(name, word, call_args, kwargs)
     function = getattr(np, name)
     if not isinstance(function, np.ufunc):
         yield from by_names(name, function, args)
 
 
-def about(name, word, args):
+def samples_of_parameter(name, word, args):
     if word == "out":
-        plain = Sample(name, word, args, {}).wanted()
-        several = isinstance(plain, tuple | list)
-        out = tuple(map(np.zeros_like, plain)) if several else np.zeros_like(plain)
+        plain = Sample(name, word, args, {}).numpy_result()
+        is_sequence = isinstance(plain, tuple | list)
+        out = tuple(map(np.zeros_like, plain)) if is_sequence else np.zeros_like(plain)
         calls = [{"out": None}, {"out": out}]
     elif (name, word) in CALLS:
         calls = CALLS[name, word]
     else:
-        calls = [{word: each} for each in VALUES[word]]
+        calls = [{word: option} for option in VALUES[word]]
     for kwargs in calls:
         sample = Sample(name, word, args, kwargs)
         try:
-            sample.wanted()
+            sample.numpy_result()
         except (TypeError, ValueError, IndexError):  # NumPy's own reasons
             continue
         yield sample
@@ -537,50 +537,50 @@ def about(name, word, args):
 
 def by_names(name, function, args):
     """The operands by NumPy's names, where they have some."""
-    found = list(inspect.signature(function).parameters.values())
-    named = [p for p in found if p.kind is p.POSITIONAL_OR_KEYWORD][: len(args)]
-    if len(named) == len(args) and found[: len(args)] == named:
+    declared = list(inspect.signature(function).parameters.values())
+    named = [p for p in declared if p.kind is p.POSITIONAL_OR_KEYWORD][: len(args)]
+    if len(named) == len(args) and declared[: len(args)] == named:
         kwargs = dict(zip([p.name for p in named], args, strict=True))
         yield Sample(name, "the names of operands", (), kwargs)
 
 
-def converted(data, make):
+def replace_arrays(data, make):
     """``data`` with a value made of each array, inside lists too."""
     if isinstance(data, np.ndarray):
         return make(data)
-    if isinstance(data, list) and any(isinstance(each, np.ndarray | list) for each in data):
-        return [converted(each, make) for each in data]
+    if isinstance(data, list) and any(isinstance(element, np.ndarray | list) for element in data):
+        return [replace_arrays(element, make) for element in data]
     return data
 
 
 def operand(sample, place):
     """The array that the value number ``place`` is made of."""
-    found = []
-    called(sample, lambda array: found.append(array) or array, "keep")
-    return found[place]
+    arrays = []
+    make_call(sample, lambda array: arrays.append(array) or array, "keep")
+    return arrays[place]
 
 
-def moved(sample, place, element, step):
+def shift_element(sample, place, element, step):
     """The sample with one element of that array moved."""
     seen = itertools.count()
 
-    def shifted(array):
+    def shift(array):
         if next(seen) != place:
             return array
-        other = array.copy()
-        other.flat[element] += step
-        return other
+        copy = array.copy()
+        copy.flat[element] += step
+        return copy
 
-    args, kwargs = called(sample, shifted, "keep")
+    args, kwargs = make_call(sample, shift, "keep")
     return Sample(sample.name, sample.parameter, args, kwargs)
 
 
-def called(sample, make, way):
+def make_call(sample, make, way):
     """The call on values: as NumPy's function, or as ours."""
-    args = tuple(converted(each, make) for each in sample.args)
+    args = tuple(replace_arrays(arg, make) for arg in sample.args)
     operands = sample.args == () or sample.name in CREATION
     kwargs = {
-        k: converted(v, make) if operands and k not in ("weights", "where") else v
+        k: replace_arrays(v, make) if operands and k not in ("weights", "where") else v
         for k, v in sample.kwargs.items()
     }
     if way == "keep":  # the arguments themselves
@@ -592,11 +592,11 @@ def called(sample, make, way):
         return function(*args, **kwargs)
 
 
-def results(found):
+def results(output):
     """Values, arrays and numbers in one list."""
-    if isinstance(found, tuple | list):
-        return list(itertools.chain.from_iterable(map(results, found)))
-    return [found]
+    if isinstance(output, tuple | list):
+        return list(itertools.chain.from_iterable(map(results, output)))
+    return [output]
 
 
 def ways(sample):
@@ -607,7 +607,7 @@ def ways(sample):
 def refusal(sample, way="sg"):
     """The headline of the refusal on tensors; None where it is taken."""
     try:
-        called(sample, tensor, way)
+        make_call(sample, tensor, way)
     except StaticgradError as error:
         return f"[{error.code}] {error.headline}"
     return None
@@ -619,11 +619,11 @@ def tensor(array):
 
 def check(actual, sample):
     """Compare arrays with what NumPy gives."""
-    expected = results(sample.wanted())
+    expected = results(sample.numpy_result())
     assert len(actual) == len(expected), str(sample)
     single = sample.kwargs.get("dtype") == "float32"
-    for one, other in zip(actual, expected, strict=True):
-        got, want = np.asarray(array_of(one)), np.asarray(other)
+    for output, reference in zip(actual, expected, strict=True):
+        got, want = np.asarray(array_of(output)), np.asarray(reference)
         assert got.shape == want.shape, (str(sample), got, want)
         if "dtype" in sample.kwargs:
             assert got.dtype == want.dtype, (str(sample), got.dtype)
@@ -631,8 +631,8 @@ def check(actual, sample):
         np.testing.assert_allclose(got, want, err_msg=str(sample), equal_nan=True, **close)
 
 
-def array_of(found):
+def array_of(output):
     """The array of a tensor, of a value without inputs, or of a NumPy number."""
-    if isinstance(found, WithArray):
-        return found.data
-    return sg.evaluate(found, {}) if isinstance(found, Value) else found
+    if isinstance(output, WithArray):
+        return output.data
+    return sg.evaluate(output, {}) if isinstance(output, Value) else output

@@ -1,4 +1,4 @@
-"""How the tests of ops look at an error: its class, its words, and the line it blames."""
+"""Checks of an error in tests of ops: its class, its words, and the line that it names."""
 
 from contextlib import contextmanager
 

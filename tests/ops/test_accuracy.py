@@ -44,9 +44,9 @@ class Case:
         signed = sizes * rng.choice([-1.0, 1.0], 2 * COUNT)
         ends = [end for end in (self.low, self.high) if end]
         centres = np.array([*self.beside, *ends])
-        apart = np.exp(rng.uniform(np.log(1e-17), np.log(0.3), (COUNT // 2, len(centres))))
-        side = rng.choice([-1.0, 1.0], apart.shape)
-        near = (centres + side * apart * np.where(centres == 0, 1.0, np.abs(centres))).ravel()
+        distance = np.exp(rng.uniform(np.log(1e-17), np.log(0.3), (COUNT // 2, len(centres))))
+        side = rng.choice([-1.0, 1.0], distance.shape)
+        near = (centres + side * distance * np.where(centres == 0, 1.0, np.abs(centres))).ravel()
         centres = centres[np.abs(centres) <= reach]
         x = np.concatenate([even, signed, near[np.abs(near) <= reach], centres]).astype(dtype)
         wide = x.astype(np.float64)
@@ -150,12 +150,12 @@ CASES = {
 
 def function_of(name):
     """The public function of a row."""
-    found = CASES[name].function
-    if found is None:
-        found = sg
+    function = CASES[name].function
+    if function is None:
+        function = sg
         for part in name.split("."):
-            found = getattr(found, part)
-    return found
+            function = getattr(function, part)
+    return function
 
 
 @cache
@@ -175,10 +175,10 @@ def truth(name, dtype):
     return np.array(points, dtype), values
 
 
-def off_by(found, true):
+def off_by(actual, true):
     """The distances from the true values, in units of the last place."""
-    info, distances = finfo(found.dtype), []
-    for got, exact in zip(found, true, strict=True):
+    info, distances = finfo(actual.dtype), []
+    for got, exact in zip(actual, true, strict=True):
         if not np.isfinite(got):
             distances.append(np.inf)
             continue
@@ -202,37 +202,37 @@ OF_SEVERAL = {
 }
 
 
-def stated():
+def read_table():
     """The table: the largest errors in float32 and in float64, and those of ``sg.evaluate``."""
     page = Path(documentation.__file__).parent / "guide" / "accuracy.md"
     rows = re.findall(r"^\| `sg\.([^`]*)` \|(.*)\|", page.read_text(encoding="utf-8"), re.M)
-    found = {}
+    bounds = {}
     for name, cells in rows:
         narrow, wide, evaluated = (float(cell.strip() or "inf") for cell in cells.split("|")[:3])
-        found[name] = narrow, wide, evaluated
-    return found
+        bounds[name] = narrow, wide, evaluated
+    return bounds
 
 
 def test_the_table_has_every_function():
-    assert list(stated()) == [*CASES, *OF_SEVERAL]
+    assert list(read_table()) == [*CASES, *OF_SEVERAL]
     for name, block in OF_SEVERAL.items():
-        assert stated()[name][:2] == (ULP[block, F32], ULP[block, F64])
+        assert read_table()[name][:2] == (ULP[block, F32], ULP[block, F64])
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", CASES)
 def test_errors_are_within_the_table(name):
-    bounds = dict(zip(("float32", "float64", "evaluate"), stated()[name], strict=True))
+    bounds = dict(zip(("float32", "float64", "evaluate"), read_table()[name], strict=True))
     for dtype in ("float32", "float64"):
         points, true = truth(name, dtype)
         assert len(points) > COUNT
         x = sg.input("x", points.shape, dtype)
         value = function_of(name)(x)
-        for way, found in (
+        for way, actual in (
             (dtype, sg.compile(value).run({"x": points})),
             ("evaluate", sg.evaluate(value, {"x": points})),
         ):
-            errors = off_by(found, true)
+            errors = off_by(actual, true)
             worst = int(np.argmax(errors))
             at = float(points[worst])
             assert errors[worst] <= bounds[way], f"{way} at {at!r}: {errors[worst]:.2f} ulp"

@@ -32,8 +32,8 @@ def takes_axis(function):
         return False
 
 
-def required(function):
-    """How many parameters have to be given."""
+def count_required(function):
+    """Return the number of parameters without a default."""
     parameters = signature(function).parameters.values()
     return sum(p.default is p.empty and p.kind in (0, 1) for p in parameters)
 
@@ -44,7 +44,7 @@ NAMES = sorted(
     if takes_axis(getattr(sg, name, None))
     and takes_axis(getattr(np, name, None))
     and name not in OF_SEVERAL
-    and required(getattr(np, name)) <= 1 + len(FURTHER.get(name, ()))
+    and count_required(getattr(np, name)) <= 1 + len(FURTHER.get(name, ()))
 )
 
 

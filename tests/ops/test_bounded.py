@@ -13,7 +13,7 @@ def of(value, **feeds):
     return sg.evaluate(value, feeds)
 
 
-def filled(rows, size, fill):
+def pad_rows(rows, size, fill):
     padded = np.full((size, *rows.shape[1:]), fill, rows.dtype)
     count = min(size, len(rows))
     padded[:count] = rows[:count]
@@ -26,17 +26,17 @@ def test_what_a_mask_chooses_is_padded_to_a_size(mask, size):
     holds, rows = np.array(mask, bool), np.arange(12.0).reshape(6, 2)
     m, x = sg.input("m", (6,), "bool"), sg.input("x", (6, 2), "float64")
     actual = of(sg.compress(m, x, 0, size=size, fill_value=-1.0), m=holds, x=rows)
-    np.testing.assert_array_equal(actual, filled(rows[holds], size, -1.0))
+    np.testing.assert_array_equal(actual, pad_rows(rows[holds], size, -1.0))
     np.testing.assert_array_equal(
         of(sg.flatnonzero(m, size=size, fill_value=9), m=holds),
-        filled(np.flatnonzero(holds), size, 9),
+        pad_rows(np.flatnonzero(holds), size, 9),
     )
     grid = np.multiply.outer(holds, [1, 0, 1])
     g = sg.input("g", (6, 3), "int64")
-    for axis, (one, other) in enumerate(
+    for axis, (indices, reference) in enumerate(
         zip(of(sg.nonzero(g, size=size, fill_value=-1), g=grid), np.nonzero(grid), strict=True)
     ):
-        np.testing.assert_array_equal(one, filled(other, size, -1), err_msg=str(axis))
+        np.testing.assert_array_equal(indices, pad_rows(reference, size, -1), err_msg=str(axis))
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
@@ -45,12 +45,12 @@ def test_unique_elements_of_a_size(size, rng):
     x = sg.input("x", (3, 4), "int64")
     parts = of(sg.unique(x, True, True, True, size=size), x=numbers)
     expected = np.unique(numbers, True, True, True)
-    for one, other, fill in zip(
+    for part, reference, fill in zip(
         parts[:2], expected[:2], (expected[0][0], expected[1][0]), strict=True
     ):
-        np.testing.assert_array_equal(one, filled(other, size, fill))
+        np.testing.assert_array_equal(part, pad_rows(reference, size, fill))
     np.testing.assert_array_equal(parts[2].ravel(), expected[2].ravel())
-    np.testing.assert_array_equal(parts[3], filled(expected[3], size, 0))
+    np.testing.assert_array_equal(parts[3], pad_rows(expected[3], size, 0))
 
 
 def test_unique_elements_of_arrays_with_nan_and_none():
@@ -64,12 +64,12 @@ def test_unique_elements_of_arrays_with_nan_and_none():
 def test_a_slice_at_a_value_is_numpys(start):
     array = np.arange(12.0).reshape(6, 2)
     x, i = sg.input("x", (6, 2), "float64"), sg.input("i", (), "int64")
-    wanted = array[start:][:2]
+    rows = array[start:][:2]
     for part in (x[i : i + 2], x[i - 0 : 2 + i], x[2 * i - i : 1 + i + 1], x[i : i + 2, :]):
-        np.testing.assert_array_equal(of(part, x=array, i=start), wanted)
+        np.testing.assert_array_equal(of(part, x=array, i=start), rows)
     (slope,) = sg.grad((x[i : i + 2] ** 2).sum(), [x])
     expected = np.zeros_like(array)
-    expected[start:][:2] = 2.0 * wanted
+    expected[start:][:2] = 2.0 * rows
     np.testing.assert_array_equal(of(slope, x=array, i=start), expected)
     changed = array.copy()
     changed[start:][:2, 1] = 7.0

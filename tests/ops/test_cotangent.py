@@ -86,11 +86,11 @@ def test_branches_that_are_not_taken_contribute_nothing():
     ]
     assert slope(lambda x: call("where", x > 0, call("log", x) * x, 1.0), 0.0, 1.0) == [0.0, 1.0]
 
-    def nested(x):
+    def nested_branches(x):
         inner = call("where", x < 4, call("log", x), call("exp", x * 1e3))
         return call("where", x > 0, inner, call("sqrt", -x))
 
-    assert slope(nested, 1.0, 2.0, -4.0) == [1.0, 0.5, -0.25]
+    assert slope(nested_branches, 1.0, 2.0, -4.0) == [1.0, 0.5, -0.25]
 
     def function(x):
         chosen = x > 0
@@ -199,9 +199,9 @@ def test_unbroadcast_sums_what_was_stretched_and_keeps_masks():
             run(actual, {"ct": array}), expected.sum(axis=ones, keepdims=True)
         )
     c, ct = variable("c", BOOL, (3, 1)), variable("ct", F32, (3, 4))
-    kept = unbroadcast(Masked(c, ct), TensorType(F64, (3, 4)))
-    assert isinstance(kept, Masked)
-    assert kept.type == TensorType(F64, (3, 4))
+    masked = unbroadcast(Masked(c, ct), TensorType(F64, (3, 4)))
+    assert isinstance(masked, Masked)
+    assert masked.type == TensorType(F64, (3, 4))
     summed = unbroadcast(Masked(c, ct), TensorType(F32, (4,)))
     assert isinstance(summed, Symbolic)
     feeds = {"c": np.array([[True], [False], [True]]), "ct": np.ones((3, 4), np.float32)}

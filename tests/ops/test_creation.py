@@ -144,7 +144,7 @@ def test_an_op_from_outside_has_no_axis_of_a_negative_size():
 
 
 def test_asarray_stacks_values_in_nested_lists():
-    """As ``jax.numpy.asarray``: residuals are often written so."""
+    """Residuals are often nested lists of values, as ``jax.numpy.asarray`` takes them."""
     x = sg.input("x", (2,), "float32")
     feeds = {"x": np.array([3.0, 4.0], "float32")}
     at = feeds["x"]
@@ -156,8 +156,8 @@ def test_asarray_stacks_values_in_nested_lists():
         ([[[x[1]]]], [[[4]]], "float32"),
     ]
     for asarray in (sg.asarray, sg.xp.asarray):
-        for given, expected, dtype in cases:
-            actual = sg.evaluate(asarray(given), feeds)
+        for data, expected, dtype in cases:
+            actual = sg.evaluate(asarray(data), feeds)
             assert actual.dtype == dtype
             np.testing.assert_array_equal(actual, np.array(expected, dtype))
         assert asarray([x[0], 1], dtype="float64").dtype is sg.float64

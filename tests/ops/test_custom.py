@@ -70,23 +70,23 @@ def test_a_value_that_is_not_an_operand_is_refused():
     x, w = sg.input("x", (), "float64"), sg.parameter("w", 2.0)
 
     @sg.custom_vjp
-    def hidden(x):
+    def scale_by_parameter(x):
         return x * sg.exp(w)
 
-    @hidden.rule
+    @scale_by_parameter.rule
     def _(ct, out, x):
         return (ct,)
 
     with pytest.raises(GradientError, match="not among its operands") as caught:
-        hidden(x)
+        scale_by_parameter(x)
     assert caught.value.related[0][0] == "w"
 
     @sg.custom_vjp
-    def stopped(x):
+    def scale_by_constant(x):
         return x * sg.stop_gradient(w) * (w > 0.0)
 
-    stopped.rule(lambda ct, out, x: (ct,))
-    assert sg.evaluate(stopped(x), {"x": 3.0}) == 6.0
+    scale_by_constant.rule(lambda ct, out, x: (ct,))
+    assert sg.evaluate(scale_by_constant(x), {"x": 3.0}) == 6.0
 
 
 def test_a_rule_of_one_operand_may_give_the_cotangent_by_itself():
@@ -117,18 +117,18 @@ def test_wrong_definitions_are_refused():
     bare.rule(lambda ct, out, x: (ct, ct))
     with pytest.raises(OpDefinitionError, match="not a tuple of 1 cotangent"):
         sg.grad(bare(x), x)
-    both = sg.custom_vjp(lambda a, b: a * b)
-    both.rule(lambda ct, out, a, b: ct)
+    product = sg.custom_vjp(lambda a, b: a * b)
+    product.rule(lambda ct, out, a, b: ct)
     with pytest.raises(OpDefinitionError, match="not a tuple of 2 cotangents"):
-        sg.grad(both(x, x), x)
+        sg.grad(product(x, x), x)
 
     @sg.custom_vjp
-    def two(x):
+    def pair(x):
         return x, x
 
-    two.rule(lambda ct, out, x: (ct,))
+    pair.rule(lambda ct, out, x: (ct,))
     with pytest.raises(OpDefinitionError, match="not one value"):
-        two(x)
+        pair(x)
     with pytest.raises(ArgumentError, match="takes a function, not an int"):
         sg.custom_vjp(3)
     with pytest.raises(ArgumentError, match="no unique name"):
@@ -156,32 +156,32 @@ WRONG_SHARES = {
 )  # fmt: skip
 def test_a_rule_that_gives_no_value_is_named(kind, eager):
     @sg.custom_vjp(name=f"tests.wrong-{kind}-{eager}")
-    def doubled(x):
+    def double(x):
         return x * 2.0
 
-    doubled.rule(lambda ct, out, x: (WRONG_SHARES[kind],))
+    double.rule(lambda ct, out, x: (WRONG_SHARES[kind],))
     leaf = sg.input("x", (3,), "float64")
     if eager:
         leaf = Tensor([1.0, 2.0, 3.0], dtype="float64", requires_grad=True)
-    total = doubled(leaf).sum()
+    total = double(leaf).sum()
     with pytest.raises(OpDefinitionError, match=rf"tests\.wrong-.* gives {kind} for f64\[3\]"):
         total.backward() if eager else sg.grad(total, leaf)
 
 
 def test_what_a_rule_raises_passes_through_with_a_note():
     @sg.custom_vjp(name="tests.raising")
-    def doubled(x):
+    def double(x):
         return x * 2.0
 
     x = sg.input("x", (), "float64")
-    doubled.rule(lambda ct, out, x: {}["missing"])
+    double.rule(lambda ct, out, x: {}["missing"])
     with pytest.raises(KeyError, match="missing") as caught:
-        sg.grad(doubled(x), x)
+        sg.grad(double(x), x)
     assert caught.value.__notes__ == ["in the derivative rule of tests.raising"]
 
 
 def test_two_functions_of_one_piece_of_code_need_names():
-    def scaled(factor, name=""):
+    def make_scale(factor, name=""):
         @sg.custom_vjp(name=name)
         def scale(x):
             return x * factor
@@ -189,11 +189,11 @@ def test_two_functions_of_one_piece_of_code_need_names():
         scale.rule(lambda ct, out, x: (ct * factor,))
         return scale
 
-    scaled(2.0)
+    make_scale(2.0)
     with pytest.raises(ArgumentError, match="exists already"):
-        scaled(3.0)
+        make_scale(3.0)
     x = sg.input("x", (), "float64")
-    y = scaled(4.0, "tests.four")(scaled(5.0, "tests.five")(x))
+    y = make_scale(4.0, "tests.four")(make_scale(5.0, "tests.five")(x))
     assert sg.evaluate(sg.grad(y, x)) == 20.0
 
 
@@ -248,7 +248,7 @@ def test_the_rule_counts_where_the_formula_overflows():
 def test_gradients_of_both_orders_are_those_of_the_formula(kind):
     """By operands of several shapes, one of them broadcast, and an integer."""
 
-    def found(f):
+    def both_gradients(f):
         def energy(x, w):
             return (f(x, w, CUBE) * sg.sin(x)).sum()
 
@@ -261,15 +261,15 @@ def test_gradients_of_both_orders_are_those_of_the_formula(kind):
             x, w = sg.input("x", (2, 3), "float64"), sg.input("w", (3,), "float64")
             first = sg.grad(energy(x, w), [x, w])
             again = sg.grad((first[0] ** 2).sum(), [x, w])
-            return [sg.evaluate(each, {"x": X, "w": W}) for each in (first, again)]
+            return [sg.evaluate(slopes, {"x": X, "w": W}) for slopes in (first, again)]
         x, w = (Tensor(a, requires_grad=True, dtype="float64") for a in (X, W))
         first = grad(energy(x, w), [x, w], create_graph=True)
         again = grad((first[0] ** 2).sum(), [x, w])
-        return [[t.data for t in each] for each in (first, again)]
+        return [[t.data for t in slopes] for slopes in (first, again)]
 
-    for ours, theirs in zip(found(scaled_rows), found(plain), strict=True):
-        for one, other in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-11)
+    for ours, theirs in zip(both_gradients(scaled_rows), both_gradients(plain), strict=True):
+        for actual, expected in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-11)
 
 
 def test_operands_may_be_recorded_results():
@@ -288,23 +288,25 @@ def test_it_is_mapped_over_batches_with_its_rule():
     def slopes(x, w):
         return sg.grad((scaled_rows(x, w, CUBE) ** 2).sum(), [x, w])
 
-    def pushed(x, w):
+    def push_forward(x, w):
         return sg.jvp(scaled_rows(x, w, CUBE), [x, w], [x * 2.0, w])
 
-    for f in (slopes, pushed):
-        found = sg.function(sg.vmap(f, (0, None)))(X, W)
-        each = [sg.function(f)(row, W) for row in X]
+    for f in (slopes, push_forward):
+        mapped = sg.function(sg.vmap(f, (0, None)))(X, W)
+        rows = [sg.function(f)(row, W) for row in X]
         for k in range(2):
-            one = found if f is pushed else found[0]
-            np.testing.assert_allclose(one[k], each[k] if f is pushed else each[k][0], rtol=1e-12)
+            actual = mapped if f is push_forward else mapped[0]
+            np.testing.assert_allclose(
+                actual[k], rows[k] if f is push_forward else rows[k][0], rtol=1e-12
+            )
 
 
 def test_graphs_with_it_are_text_and_pickles():
     x = sg.input("x", (3,), "float64")
     graph = sg.Graph({"y": log1pexp(x)})
     at = {"x": np.array([0.0, 1.0, 800.0])}
-    for other in (sg.parse(str(graph)), pickle.loads(pickle.dumps(graph))):
-        slope = sg.grad(other["y"].sum(), other.inputs[0])
+    for copy in (sg.parse(str(graph)), pickle.loads(pickle.dumps(graph))):
+        slope = sg.grad(copy["y"].sum(), copy.inputs[0])
         np.testing.assert_allclose(sg.evaluate(slope, at), 1 / (1 + np.exp(-at["x"])), rtol=1e-12)
 
 

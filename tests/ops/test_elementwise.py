@@ -202,10 +202,10 @@ def test_arrays_of_integer_exponents(dtype):
     feeds = {"x": bases, "y": exponents}
     np.testing.assert_array_equal(run(power, feeds), np.array(expected, dtype.numpy))
     np.testing.assert_array_equal(sg.compile(power).run(feeds), np.array(expected, dtype.numpy))
-    known = exponents >= 0
+    nonnegative = exponents >= 0
     with np.errstate(all="ignore"):
-        as_numpys = np.power(bases[known], exponents[known])
-    np.testing.assert_array_equal(np.array(expected, dtype.numpy)[known], as_numpys)
+        as_numpys = np.power(bases[nonnegative], exponents[nonnegative])
+    np.testing.assert_array_equal(np.array(expected, dtype.numpy)[nonnegative], as_numpys)
 
 
 def test_integer_exponents_promote_and_broadcast():
@@ -230,10 +230,10 @@ def test_logic_operators_follow_numpy(operation):
     for dtype in (BOOL, I64, as_dtype("uint8")):
         values = special(dtype)
         x = variable("x", dtype, values.shape)
-        for other in (values[::-1].copy(), True if dtype.is_bool else 3):
-            expected = operation(values, other)
-            for found in (operation(x, other), operation(other, x)):
-                array = run(found, {"x": values})
+        for operand in (values[::-1].copy(), True if dtype.is_bool else 3):
+            expected = operation(values, operand)
+            for value in (operation(x, operand), operation(operand, x)):
+                array = run(value, {"x": values})
                 np.testing.assert_array_equal(array, expected)
                 assert array.dtype == expected.dtype
     for refused in (lambda x: operation(x, x), operator.invert):
@@ -252,8 +252,8 @@ def test_methods_of_numpys_ufuncs(name, tensor):
     a, b = np.linspace(0.3, 2.9, 12).reshape(3, 4)[::-1], np.array([[2.0], [0.5]])
     x = Tensor(a, dtype="float64") if tensor else sg.input("x", ("n", 4), "float64")
 
-    def compare(found, expected):
-        array = found.numpy() if tensor else run(found, {"x": a})
+    def compare(actual, expected):
+        array = actual.numpy() if tensor else run(actual, {"x": a})
         np.testing.assert_allclose(array, expected, rtol=1e-13)
 
     compare(ufunc.outer(x, b), ufunc.outer(a, b))

@@ -21,18 +21,18 @@ AT = np.array([[-1.0, 0.0, 0.2], [0.5, 1.9, 4.0], [5.0, 7.0, np.nan]])
 @pytest.mark.parametrize("name", ["convolve", "correlate"])
 def test_filters_as_numpy(name):
     function = getattr(np, name)
-    outputs, wanted, feeds = {}, {}, {"x": LINE}
+    outputs, references, feeds = {}, {}, {"x": LINE}
     x = sg.input("x", (9,), "float64")
     for size, mode in itertools.product((1, 2, 3, 8, 9, 10, 14), ("full", "same", "valid")):
         taps = RNG.normal(size=size)
         label = f"{size}_{mode}"
         outputs |= {label: function(x, taps, mode), f"{label}_back": function(taps, x, mode)}
-        wanted[label], wanted[f"{label}_back"] = (
+        references[label], references[f"{label}_back"] = (
             function(LINE, taps, mode),
             function(taps, LINE, mode),
         )
     actual = sg.evaluate(outputs, feeds)
-    for label, array in wanted.items():
+    for label, array in references.items():
         np.testing.assert_allclose(actual[label], array, rtol=1e-12, atol=1e-14, err_msg=label)
     named = sg.input("x", ("n",), "float64")
     for mode in ("full", "same", "valid"):

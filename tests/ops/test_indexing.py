@@ -51,8 +51,8 @@ def test_take_along_axis_broadcasts_and_adds_duplicates(rng):
     few = run(sg.take_along_axis(array[:1], places, axis=1))
     np.testing.assert_array_equal(few, np.take_along_axis(array[:1], places, 1))
     x = sg.input("x", (2, 3), "float64")
-    taken = sg.take_along_axis(x, np.array([[0, 0, 2], [1, -2, 1]]))
-    derivative = grad((taken * taken).sum(), x)
+    part = sg.take_along_axis(x, np.array([[0, 0, 2], [1, -2, 1]]))
+    derivative = grad((part * part).sum(), x)
     actual = run(derivative, {"x": [[1.0, 2, 3], [4, 5, 6]]})
     np.testing.assert_array_equal(actual, [[4, 0, 6], [0, 30, 0]])
 
@@ -79,10 +79,10 @@ def test_the_ends_of_an_axis(index, fits):
 def test_the_first_index_outside_is_named():
     places = np.array([[0, 1], [9, -7], [8, 0]])
     with assert_refused(
-        IndexOutOfRange, "index 9", "element 2 of the indices", "from -3 to 2", line="taken = "
+        IndexOutOfRange, "index 9", "element 2 of the indices", "from -3 to 2", line="part = "
     ):
-        taken = sg.take(np.arange(3.0), places)
-        run(taken)
+        part = sg.take(np.arange(3.0), places)
+        run(part)
     with assert_refused(IndexOutOfRange, "index 18446744073709551615"):
         run(sg.take(np.arange(3.0), np.array([2**64 - 1], np.uint64)))
     with assert_refused(IndexOutOfRange, "size 0", "empty"):
@@ -193,7 +193,7 @@ def test_slices_of_named_sizes(first, second, sizes):
     array = np.arange(np.prod(sizes), dtype=np.float64).reshape(sizes)
     part, expected = x[first, second], array[first, second]
     alone = [
-        found == 0 for size, found in zip(part.shape, expected.shape, strict=True) if size == 1
+        count == 0 for size, count in zip(part.shape, expected.shape, strict=True) if size == 1
     ]
     if any(alone):  # the one place is not there
         with pytest.raises(SizeGuardError):
@@ -302,16 +302,16 @@ def test_a_promise_about_a_size_is_used_and_kept(key, bound, more):
 def test_indices_known_in_the_run():
     x = sg.input("x", ("n", 3), "float64")
     at = sg.input("at", ("k",), "int64")
-    one = sg.input("one", (), "int32")
+    scalar = sg.input("one", (), "int32")
     array = np.arange(12.0).reshape(4, 3)
     feeds = {"x": array, "at": [3, -1, 0], "one": -2}
     np.testing.assert_array_equal(run(x[at], feeds), array[[3, -1, 0]])
     np.testing.assert_array_equal(run(x[1:, at - at], feeds), array[1:, [0, 0, 0]])
-    np.testing.assert_array_equal(run(x[one], feeds), array[-2])
+    np.testing.assert_array_equal(run(x[scalar], feeds), array[-2])
     np.testing.assert_array_equal(run(x[at, ..., 1], feeds), array[[3, -1, 0], 1])
-    with assert_refused(IndexOutOfRange, "index 4", "size 4", line="taken = x[at]"):
-        taken = x[at]
-        run(taken, feeds | {"at": [0, 4, 9]})
+    with assert_refused(IndexOutOfRange, "index 4", "size 4", line="part = x[at]"):
+        part = x[at]
+        run(part, feeds | {"at": [0, 4, 9]})
 
 
 def test_the_gradient_lands_where_the_elements_came_from():
@@ -437,9 +437,9 @@ def test_gradients_of_setting_and_adding(name, rng):
     weights, values = rng.normal(size=A.shape), rng.normal(size=A[key].shape)
     feeds = {"x": A, "v": values}
     by_x, by_v = (run(g, feeds) for g in grad((x.at[key].set(v) * weights).sum(), [x, v]))
-    kept = weights.copy()
-    kept[key] = 0.0
-    np.testing.assert_array_equal(by_x, kept)
+    expected = weights.copy()
+    expected[key] = 0.0
+    np.testing.assert_array_equal(by_x, expected)
     order = np.zeros(A.shape)
     numbers = np.arange(1.0, values.size + 1).reshape(values.shape)
     order[key] = numbers
@@ -469,12 +469,12 @@ def test_extremes_as_numpy(name, shape, rng):
         np.testing.assert_array_equal(run(actual, feeds), expected)
         clean = {"x": A, "v": np.nan_to_num(values, nan=130.5)}
         by_x, by_v = (run(g, clean) for g in grad(actual.sum(), [x, v]))
-        kept = run(actual, clean) == A
-        np.testing.assert_array_equal(by_x[kept], 1.0)
-        assert by_v.sum() == (~kept).sum()
+        is_kept = run(actual, clean) == A
+        np.testing.assert_array_equal(by_x[is_kept], 1.0)
+        assert by_v.sum() == (~is_kept).sum()
 
 
-def scaled(array, key, values):
+def multiply_at(array, key, values):
     """By NumPy: each element and the product of its values, as JAX defines duplicates."""
     product = np.ones_like(array)
     np.multiply.at(product, key, values)
@@ -485,7 +485,7 @@ def scaled(array, key, values):
 @pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")], ids=["literal", "named"])
 @pytest.mark.parametrize("name", KEYS)
 def test_factors_as_numpy(name, shape, rng):
-    """Of one element they multiply; gradients are those of the program that repeats them."""
+    """Factors of one element multiply; gradients are those of central differences."""
     if "mask" in name and shape != A.shape:
         return
     key = KEYS[name]
@@ -494,19 +494,19 @@ def test_factors_as_numpy(name, shape, rng):
     v = sg.input("v", x[key].shape, "float64")
     feeds, step = {"x": array, "v": values}, 1e-6
     actual = x.at[key].multiply(v)
-    np.testing.assert_allclose(run(actual, feeds), scaled(array, key, values), rtol=1e-13)
+    np.testing.assert_allclose(run(actual, feeds), multiply_at(array, key, values), rtol=1e-13)
     weights, along = (
         rng.normal(size=A.shape),
         (rng.normal(size=f.shape) for f in feeds.values()),
     )
     dx, dv = along
     by_x, by_v = run_all(grad((actual * weights).sum(), [x, v]), feeds)
-    ahead = scaled(array + step * dx, key, values + step * dv)
-    behind = scaled(array - step * dx, key, values - step * dv)
-    slope = ((ahead - behind) * weights).sum() / (2 * step)
+    shifted_ahead = multiply_at(array + step * dx, key, values + step * dv)
+    shifted_back = multiply_at(array - step * dx, key, values - step * dv)
+    slope = ((shifted_ahead - shifted_back) * weights).sum() / (2 * step)
     np.testing.assert_allclose((by_x * dx).sum() + (by_v * dv).sum(), slope, rtol=1e-6)
     eager = Tensor(array, dtype="float64").at[key].multiply(values)
-    np.testing.assert_allclose(eager.numpy(), scaled(array, key, values), rtol=1e-13)
+    np.testing.assert_allclose(eager.numpy(), multiply_at(array, key, values), rtol=1e-13)
     subtracted = array.copy()
     np.subtract.at(subtracted, key, values)
     np.testing.assert_allclose(run(x.at[key].subtract(v), feeds), subtracted, rtol=1e-13)
@@ -575,8 +575,8 @@ def test_indices_of_the_run():
 def test_masks_of_the_run(rank, shape, rng):
     """One value for all places, -0.0 and NaN kept elsewhere, as NumPy's assignment by the mask."""
     x, mask = sg.input("x", shape, "float64"), sg.input("mask", shape[:rank], "bool")
-    array, held = rng.normal(size=A.shape), rng.random(A.shape[:rank]) < 0.5
-    array[0, 0, 0], array[0, 0, 1], held[0] = -0.0, np.nan, False
+    array, chosen = rng.normal(size=A.shape), rng.random(A.shape[:rank]) < 0.5
+    array[0, 0, 0], array[0, 0, 1], chosen[0] = -0.0, np.nan, False
     values = rng.normal(size=A.shape[2:] if rank < 3 else ())
     values = np.abs(values) + 0.5
     of = {
@@ -587,16 +587,16 @@ def test_masks_of_the_run(rank, shape, rng):
         "max": lambda old: np.maximum(old, values),
         "min": lambda old: np.minimum(old, values),
     }
-    made = {name: getattr(x.at[mask], name)(values) for name in of}
-    actual = sg.compile(made).run({"x": array, "mask": held})
+    outputs = {name: getattr(x.at[mask], name)(values) for name in of}
+    actual = sg.compile(outputs).run({"x": array, "mask": chosen})
     for name, update in of.items():
         expected = array.copy()
-        expected[held] = update(array[held])
+        expected[chosen] = update(array[chosen])
         np.testing.assert_array_equal(actual[name], expected, err_msg=name)
         assert np.signbit(actual[name][0, 0, 0])
-    by_x = run(grad((x.at[(mask,)].set(7.0) * x).sum(), x), {"x": array, "mask": held})
+    by_x = run(grad((x.at[(mask,)].set(7.0) * x).sum(), x), {"x": array, "mask": chosen})
     expected = 2.0 * array
-    expected[held] = 7.0
+    expected[chosen] = 7.0
     np.testing.assert_array_equal(by_x, expected)
 
 
@@ -613,16 +613,16 @@ def test_masks_of_the_run(rank, shape, rng):
     ],
 )
 def test_a_mask_of_the_run_stands_among_slices_and_integers(key, axes, rng):
-    array, held = rng.normal(size=(3, 4, 5)), rng.random([(3, 4, 5)[k] for k in axes]) < 0.5
-    x, mask = sg.input("x", array.shape, "float64"), sg.input("mask", held.shape, "bool")
+    array, chosen = rng.normal(size=(3, 4, 5)), rng.random([(3, 4, 5)[k] for k in axes]) < 0.5
+    x, mask = sg.input("x", array.shape, "float64"), sg.input("mask", chosen.shape, "bool")
     place = x.at[key(mask)]
-    made = {"set": place.set(7.0), "add": place.add(2.0), "max": place.max(0.0)}
-    actual = sg.evaluate(sg.Graph(made), {"x": array, "mask": held})
+    outputs = {"set": place.set(7.0), "add": place.add(2.0), "max": place.max(0.0)}
+    actual = sg.evaluate(sg.Graph(outputs), {"x": array, "mask": chosen})
     for name, update in {
         "set": lambda old: 7.0, "add": lambda old: old + 2.0, "max": lambda old: np.maximum(old, 0),
     }.items():  # fmt: skip
         expected = array.copy()
-        expected[key(held)] = update(expected[key(held)])
+        expected[key(chosen)] = update(expected[key(chosen)])
         np.testing.assert_array_equal(actual[name], expected, err_msg=name)
 
 
@@ -631,9 +631,9 @@ def test_an_index_beyond_its_own_axis_is_found_though_the_place_exists():
     with assert_refused(IndexOutOfRange, "index 4", "axis of size 4", line="x[[0], [4]]"):
         x[[0], [4]]
     j = sg.input("j", (1,), "int64")
-    with assert_refused(IndexOutOfRange, "index 4", "axis of size 4", line="taken = x[[0], j]"):
-        taken = x[[0], j]
-        run(taken, {"x": np.zeros((3, 4)), "j": [4]})
+    with assert_refused(IndexOutOfRange, "index 4", "axis of size 4", line="part = x[[0], j]"):
+        part = x[[0], j]
+        run(part, {"x": np.zeros((3, 4)), "j": [4]})
 
 
 def test_dtypes_of_values_and_keys_without_index_arrays():

@@ -40,7 +40,7 @@ LEFT_OUT = {
 
 def samples(dtype):
     """Extremes and ordinary integers, and all pairs of them."""
-    (kind,) = (each for each in ALL_DTYPES if each.numpy.name == dtype)
+    (kind,) = (candidate for candidate in ALL_DTYPES if candidate.numpy.name == dtype)
     values = np.concatenate([special(kind), np.array([6, 12, 93], dtype)])
     x, y = (grid.ravel() for grid in np.meshgrid(values, values))
     return values, x, y
@@ -59,17 +59,17 @@ def calls(dtype):
         if function is None or name in LEFT_OUT:
             continue
         operands = ("x", "y") if is_binary or name in ("isclose", "divmod") else ("single",)
-        true = in_numpy(function, [feeds[each] for each in operands])
+        true = in_numpy(function, [feeds[key] for key in operands])
         if true is None:
             continue
         try:
-            found = getattr(sg, name)(*(inputs[each] for each in operands))
+            actual = getattr(sg, name)(*(inputs[key] for key in operands))
         except StaticgradError:
             continue
-        if isinstance(found, bool):  # of dtypes, not of elements
+        if isinstance(actual, bool):  # of dtypes, not of elements
             continue
-        found = found if isinstance(found, tuple | list) else [found]
-        for place, (value, array) in enumerate(zip(found, true, strict=True)):
+        actual = actual if isinstance(actual, tuple | list) else [actual]
+        for place, (value, array) in enumerate(zip(actual, true, strict=True)):
             values[f"{name} {place}"], expected[f"{name} {place}"] = value, array
     return values, expected, feeds
 
@@ -79,10 +79,10 @@ def in_numpy(function, operands):
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = function(*(array.copy() for array in operands))
+            results = function(*(array.copy() for array in operands))
     except (TypeError, ValueError, np.linalg.LinAlgError):
         return None
-    arrays = [np.asarray(a) for a in (found if isinstance(found, tuple | list) else [found])]
+    arrays = [np.asarray(a) for a in (results if isinstance(results, tuple | list) else [results])]
     return arrays if all(a.dtype.kind in "biuf" for a in arrays) else None
 
 
@@ -122,13 +122,13 @@ def soon(what):
     def late(*_):
         pytest.fail(f"{what} does not come back")
 
-    before = signal.signal(signal.SIGALRM, late)
+    old_handler = signal.signal(signal.SIGALRM, late)
     signal.alarm(20)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, old_handler)
 
 
 def with_integer(data, number):
@@ -136,17 +136,17 @@ def with_integer(data, number):
     if type(data) is int:
         yield number
     elif isinstance(data, tuple | list):
-        for place, each in enumerate(data):
-            for other in with_integer(each, number):
-                yield type(data)([*data[:place], other, *data[place + 1 :]])
+        for place, element in enumerate(data):
+            for replacement in with_integer(element, number):
+                yield type(data)([*data[:place], replacement, *data[place + 1 :]])
 
 
 def with_integers(sample, number):
     for args in with_integer(sample.args, number):
         yield replace(sample, args=args)
-    for name, given in sample.kwargs.items():
-        for other in with_integer(given, number):
-            yield replace(sample, kwargs={**sample.kwargs, name: other})
+    for name, option in sample.kwargs.items():
+        for replacement in with_integer(option, number):
+            yield replace(sample, kwargs={**sample.kwargs, name: replacement})
 
 
 def value(array):
@@ -163,12 +163,12 @@ def test_a_huge_integer_is_refused_or_clipped(name):
                 what = f"{name}, {sample.parameter}, {number.bit_length()} bits"
                 try:
                     with soon(what):
-                        found = table.called(huge, value, "sg")
+                        outputs = table.make_call(huge, value, "sg")
                 except StaticgradError:
                     continue
-                for each in table.results(found):
-                    if isinstance(each, sg.Value):
-                        sizes = [size for size in each.shape if isinstance(size, int)]
+                for output in table.results(outputs):
+                    if isinstance(output, sg.Value):
+                        sizes = [size for size in output.shape if isinstance(size, int)]
                         assert max(sizes, default=0) < 2**63, what
 
 

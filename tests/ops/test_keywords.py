@@ -21,8 +21,8 @@ OF_KNOWN_SIZE = [n for n in NAMES if "size" not in inspect.signature(getattr(sg,
 every_function = pytest.mark.parametrize("name", NAMES)
 
 
-def named(sample, headline):
-    """Whether a refusal names the parameter, or one that is given beside it."""
+def names_parameter(sample, headline):
+    """Return whether a refusal names the parameter, or one that is passed beside it."""
     words = [sample.parameter, *sample.kwargs]
     return any(f"{word}=" in headline or f"{word!r}" in headline for word in words)
 
@@ -35,10 +35,10 @@ def test_every_parameter_is_right_or_refused_by_name(name):
         for way in table.ways(sample):
             headline = table.refusal(sample, way)
             if headline is not None:
-                assert named(sample, headline), f"{sample}: {headline}"
+                assert names_parameter(sample, headline), f"{sample}: {headline}"
                 continue
-            found = table.results(table.called(sample, table.tensor, way))
-            table.check(found, sample)
+            outputs = table.results(table.make_call(sample, table.tensor, way))
+            table.check(outputs, sample)
     missing = {*table.parameters(name)} - tried - {"args", "kw"}
     assert not missing, f"no sample of {missing} is a call of NumPy's"
 
@@ -52,7 +52,7 @@ def test_graphs_give_the_same(name):
     """
     outputs, feeds, inputs, expected = {}, {}, [], []
 
-    def fed(array):
+    def make_input(array):
         key = f"x{len(feeds)}"
         feeds[key] = array
         inputs.append(sg.input(key, array.shape, array.dtype.name))
@@ -61,9 +61,9 @@ def test_graphs_give_the_same(name):
     for sample in table.samples(name):
         if table.refusal(sample) is not None:
             continue
-        found = table.results(table.called(sample, fed, "sg"))
+        results = table.results(table.make_call(sample, make_input, "sg"))
         places = []
-        for value in found:
+        for value in results:
             places.append(f"y{len(outputs)}")
             outputs[places[-1]] = value
         expected.append((sample, places))
@@ -82,19 +82,19 @@ def test_named_sizes_give_the_same(name):
             continue
         feeds, inputs = {}, []
 
-        def fed(array, feeds=feeds, inputs=inputs):
+        def make_input(array, feeds=feeds, inputs=inputs):
             shape = tuple(f"n{size}" if size > 1 else size for size in array.shape)
             inputs.append(sg.input(f"x{len(feeds)}", shape, array.dtype.name))
             feeds[f"x{len(feeds)}"] = array
             return inputs[-1]
 
         try:
-            found = table.results(table.called(sample, fed, "sg"))
+            results = table.results(table.make_call(sample, make_input, "sg"))
         except StaticgradError:
             continue
         outputs = {
             str(k): value if isinstance(value, sg.Value) else sg.constant(value)
-            for k, value in enumerate(found)
+            for k, value in enumerate(results)
         }
         table.check([*sg.evaluate(sg.Graph(outputs, inputs=inputs), feeds).values()], sample)
 
@@ -111,7 +111,7 @@ SMOOTH = (
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_gradients_are_numpys_differences(name):
-    """Of every sample that is taken: NumPy's own function, one element moved at a time."""
+    """Compare every accepted sample with differences of NumPy's function, by each element."""
     checked = 0
     for sample in table.samples(name):
         if table.refusal(sample) is not None or sample.kwargs.get("dtype", "float64") != "float64":
@@ -123,9 +123,9 @@ def test_gradients_are_numpys_differences(name):
             leaves.append(Tensor(array, requires_grad=floats, dtype=array.dtype))
             return leaves[-1]
 
-        found = table.results(table.called(sample, leaf, "sg"))
-        weights = [np.random.default_rng(k).normal(size=v.shape) for k, v in enumerate(found)]
-        pairs = [(v, w) for v, w in zip(found, weights, strict=True) if carries(v)]
+        outputs = table.results(table.make_call(sample, leaf, "sg"))
+        weights = [np.random.default_rng(k).normal(size=v.shape) for k, v in enumerate(outputs)]
+        pairs = [(v, w) for v, w in zip(outputs, weights, strict=True) if carries(v)]
         if not pairs:
             continue
         total = sum(((v * w).sum() for v, w in pairs), start=Tensor(0.0, dtype="float64"))
@@ -137,7 +137,7 @@ def test_gradients_are_numpys_differences(name):
             expected = differences(
                 sample,
                 place,
-                [w if carries(v) else None for v, w in zip(found, weights, strict=True)],
+                [w if carries(v) else None for v, w in zip(outputs, weights, strict=True)],
             )
             np.testing.assert_allclose(tensor.grad, expected, 1e-6, 1e-7, err_msg=str(sample))
     assert checked > 0
@@ -154,8 +154,8 @@ def differences(sample, place, weights):
     for element in range(size):
         ends = []
         for step in (1e-6, -1e-6):
-            moved = table.moved(sample, place, element, step)
-            results = table.results(moved.wanted())
+            shifted = table.shift_element(sample, place, element, step)
+            results = table.results(shifted.numpy_result())
             ends.append(
                 sum(
                     float((r * w).sum())
@@ -169,7 +169,7 @@ def differences(sample, place, weights):
 
 @every_function
 def test_places_are_those_of_numpy(name):
-    """What is passed by position means the same; options have NumPy's names."""
+    """Arguments by position mean the same; options have NumPy's names."""
     function = getattr(np, name)
     ours = numpy_function(name)
     assert ours is not None
@@ -177,12 +177,14 @@ def test_places_are_those_of_numpy(name):
         return
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     theirs = [p for p in inspect.signature(function).parameters.values() if p.kind in kinds]
-    for place, own in enumerate(inspect.signature(ours).parameters.values()):
-        if own.kind not in kinds or own.default is inspect.Parameter.empty:
+    for place, parameter in enumerate(inspect.signature(ours).parameters.values()):
+        if parameter.kind not in kinds or parameter.default is inspect.Parameter.empty:
             continue
         if place >= len(theirs):
             continue  # by position NumPy takes fewer
-        assert (own.name, theirs[place].name) in RENAMED or own.name == theirs[place].name
+        assert (parameter.name, theirs[place].name) in RENAMED or parameter.name == theirs[
+            place
+        ].name
 
 
 #: Options that have another name here, but NumPy's place.

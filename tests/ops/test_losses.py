@@ -131,7 +131,7 @@ MARGINS = {
             lambda x, y, p=p, **r: nn.multi_margin_loss(x, y, p, 0.8, **r),
             lambda x, y, p=p: np.array(
                 [
-                    sum(max(0, 0.8 - row[k] + each) ** p for j, each in enumerate(row) if j != k)
+                    sum(max(0, 0.8 - row[k] + score) ** p for j, score in enumerate(row) if j != k)
                     / 4
                     for row, k in zip(x, y, strict=True)
                 ]
@@ -187,18 +187,18 @@ def check(call, oracle, arrays):
     tensors = [Tensor(x, x.dtype.kind == "f", x.dtype) for x in arrays]
     np.testing.assert_allclose(call(*tensors).data, expected, rtol=1e-12, atol=1e-12)
     fixed = (BITS, SIGNS, ROWS, LABELS)
-    moved = [k for k, x in enumerate(arrays) if not any(x is each for each in fixed)]
+    varying = [k for k, x in enumerate(arrays) if not any(x is constant for constant in fixed)]
     for k, tensor in enumerate(tensors):
-        tensor.requires_grad = k in moved
+        tensor.requires_grad = k in varying
 
     def total(*xs):
         weights = np.random.default_rng(0).uniform(0.5, 1.5, expected.shape)
         return (call(*xs) * weights).sum()
 
     assert gradcheck(total, tensors)
-    slopes = sg.grad(total, tuple(moved))(*arrays)
+    slopes = sg.grad(total, tuple(varying))(*arrays)
     total(*tensors).backward()
-    for k, slope in zip(moved, slopes, strict=True):
+    for k, slope in zip(varying, slopes, strict=True):
         np.testing.assert_allclose(tensors[k].grad, slope, rtol=1e-10, atol=1e-12)
 
 
@@ -249,10 +249,10 @@ def test_kinks(name, place, slope):
 def test_losses(name):
     call, oracle, arrays = LOSSES[name]
     check(lambda *xs: call(*xs, reduction="none"), oracle, arrays)
-    each = oracle(*arrays)
+    losses = oracle(*arrays)
     tensors = [Tensor(x) for x in arrays]
-    assert call(*tensors).item() == pytest.approx(each.mean(), rel=1e-12)
-    assert call(*tensors, reduction="sum").item() == pytest.approx(each.sum(), rel=1e-12)
+    assert call(*tensors).item() == pytest.approx(losses.mean(), rel=1e-12)
+    assert call(*tensors, reduction="sum").item() == pytest.approx(losses.sum(), rel=1e-12)
     with pytest.raises(ArgumentError, match="reduction"):
         call(*tensors, reduction="batch")
 
@@ -261,8 +261,11 @@ def test_losses(name):
 @diagonals(2, ("smoothing", [0.0, 0.3]), ("ignored", [None, 2, -100]), ("weighted", [False, True]))
 def test_classes_that_count_differently(smoothing, ignored, weighted):
     labels = np.where(LABELS == 2, -100, LABELS) if ignored == -100 else LABELS
-    counts, own = (2 if ignored is not None else 9) != LABELS, WEIGHTS if weighted else np.ones(4)
-    each = rows_of(X, LABELS, smoothing, own) * counts
+    counts, class_weights = (
+        (2 if ignored is not None else 9) != LABELS,
+        WEIGHTS if weighted else np.ones(4),
+    )
+    losses = rows_of(X, LABELS, smoothing, class_weights) * counts
     options = {"weight": WEIGHTS if weighted else None, "ignore_index": ignored}
 
     def loss(x, reduction):
@@ -270,8 +273,8 @@ def test_classes_that_count_differently(smoothing, ignored, weighted):
             x, labels, **options, reduction=reduction, label_smoothing=smoothing
         )
 
-    mean = each.sum() / (own[LABELS] * counts).sum()
-    for reduction, expected in (("none", each), ("sum", each.sum()), ("mean", mean)):
+    mean = losses.sum() / (class_weights[LABELS] * counts).sum()
+    for reduction, expected in (("none", losses), ("sum", losses.sum()), ("mean", mean)):
         check(lambda x, how=reduction: loss(x, how), lambda x, y=expected: np.asarray(y), (X,))
     if not smoothing:
         logs = Tensor(special.log_softmax(X, -1), dtype="float64")
@@ -285,30 +288,33 @@ def compared_with_torch(shape, every=1):
     place = min(1, len(shape) - 1)
     rows, classes = shape[:place] + shape[place + 1 :], shape[place]
     value, x = sg.input("x", shape, "float64"), rng.normal(size=shape)
-    own = rng.uniform(0.5, 1.5, classes)
+    class_weights = rng.uniform(0.5, 1.5, classes)
     for target in (rng.integers(0, classes, rows), rng.uniform(size=shape)):
         by_share = target.dtype.kind == "f"
         last = np.moveaxis(target, place, -1) if by_share else target
         options = product(
-            (None, own), ("mean", "sum", "none"), (0.0, 0.3), (None,) if by_share else (None, 1)
+            (None, class_weights),
+            ("mean", "sum", "none"),
+            (0.0, 0.3),
+            (None,) if by_share else (None, 1),
         )
         for weight, reduction, smoothing, ignored in islice(options, 0, None, every):
             options = {"reduction": reduction}
             options |= {} if ignored is None else {"ignore_index": ignored}
             theirs = options | ({} if weight is None else {"weight": torch.from_numpy(weight)})
             options["weight"] = weight
-            given, y = torch.from_numpy(x.copy()).requires_grad_(), torch.as_tensor(target)
-            expected = of.cross_entropy(given, y, **theirs, label_smoothing=smoothing)
+            logits, y = torch.from_numpy(x.copy()).requires_grad_(), torch.as_tensor(target)
+            expected = of.cross_entropy(logits, y, **theirs, label_smoothing=smoothing)
             expected.sum().backward()
-            found = nn.cross_entropy(value, target, **options, label_smoothing=smoothing)
-            yield found, expected.detach().numpy()
-            yield sg.grad(found.sum(), value), given.grad.numpy()
-            moved, options["axis"] = sg.moveaxis(value, place, -1), -1
-            found = nn.cross_entropy(moved, last, **options, label_smoothing=smoothing)
-            yield found, expected.detach().numpy()
+            actual = nn.cross_entropy(value, target, **options, label_smoothing=smoothing)
+            yield actual, expected.detach().numpy()
+            yield sg.grad(actual.sum(), value), logits.grad.numpy()
+            last_axis, options["axis"] = sg.moveaxis(value, place, -1), -1
+            actual = nn.cross_entropy(last_axis, last, **options, label_smoothing=smoothing)
+            yield actual, expected.detach().numpy()
             if not by_share and not smoothing:
                 del options["axis"]
-                expected = of.nll_loss(given.detach(), y, **theirs)
+                expected = of.nll_loss(logits.detach(), y, **theirs)
                 yield nn.nll_loss(value, target, **options), expected.numpy()
     yield value, x
 
@@ -325,9 +331,9 @@ def compared_with_torch(shape, every=1):
 )
 def test_classes_are_where_torch_has_them(shape, every):
     pairs = [*compared_with_torch(shape, every)]
-    found = sg.evaluate([value for value, _ in pairs], {"x": pairs[-1][1]})
-    for one, (_, other) in zip(found, pairs, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+    actual = sg.evaluate([value for value, _ in pairs], {"x": pairs[-1][1]})
+    for array, (_, expected) in zip(actual, pairs, strict=True):
+        np.testing.assert_allclose(array, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -427,8 +433,8 @@ def test_losses_are_sums_over_alignments(blank):
     mean = sg.nn.ctc_loss(x, y, n, count, blank, zero_infinity=True)
     actual = sg.compile({"losses": losses, "mean": mean}).run(feeds)
     np.testing.assert_allclose(actual["losses"], expected, rtol=1e-12)
-    each = np.where(np.isinf(expected), 0, expected) / np.maximum(COUNTS, 1)
-    np.testing.assert_allclose(actual["mean"], each.mean(), rtol=1e-12)
+    terms = np.where(np.isinf(expected), 0, expected) / np.maximum(COUNTS, 1)
+    np.testing.assert_allclose(actual["mean"], terms.mean(), rtol=1e-12)
     on_tape = sg.nn.ctc_loss(Tensor(LOGS), labels, LENGTHS, COUNTS, blank, "none").data
     np.testing.assert_allclose(on_tape, expected, rtol=1e-5)
     narrow = sg.nn.ctc_loss(LOGS.astype("float32"), labels, LENGTHS, COUNTS, blank, "none")
@@ -468,7 +474,7 @@ def test_derivatives():
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "says"),
+    ("wrong", "error", "says"),
     [
         ({"log_probs": LOGS[0]}, RankError, "time, batch, C"),
         ({"targets": CTC_LABELS[0]}, RankError, "batch, labels"),
@@ -479,7 +485,7 @@ def test_derivatives():
         ({"reduction": "all"}, ArgumentError, "reduction"),
     ],
 )
-def test_mistakes(given, error, says):
-    call = {"log_probs": LOGS, "targets": CTC_LABELS, **given}
+def test_mistakes(wrong, error, says):
+    call = {"log_probs": LOGS, "targets": CTC_LABELS, **wrong}
     with pytest.raises(error, match=says):
         sg.nn.ctc_loss(**call)

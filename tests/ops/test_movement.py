@@ -20,7 +20,7 @@ from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
 
 
-def counted(*shape):
+def count_up(*shape):
     return np.arange(prod(shape), dtype=np.float64).reshape(shape)
 
 
@@ -32,7 +32,7 @@ def test_reshape_with_named_sizes():
         ((4 * batch, 6), (20, 6)), ((batch * 2, -1), (10, 12)), ((2, -1), (2, 60)),
     ]:  # fmt: skip
         y = x.reshape(target)
-        array = counted(5, 4, 6)
+        array = count_up(5, 4, 6)
         np.testing.assert_array_equal(run(y, {"x": array}), array.reshape(expected))
     assert sg.Graph(x.reshape(-1, 24)).guards == ()
     assert x.reshape(batch, -1).shape == (batch, 24)
@@ -41,9 +41,9 @@ def test_reshape_with_named_sizes():
 def test_reshapes_that_are_nothing_or_cannot_be():
     x = sg.input("x", ("n",), "float64")
     y = x.reshape(3, -1)
-    np.testing.assert_array_equal(run(y, {"x": counted(6)}), counted(3, 2))
+    np.testing.assert_array_equal(run(y, {"x": count_up(6)}), count_up(3, 2))
     with assert_refused(SizeGuardError, "reshape", "n = 7", line="x.reshape(3, -1)"):
-        run(y, {"x": counted(7)})
+        run(y, {"x": count_up(7)})
     x = sg.input("x", ("n", 3))
     assert x.reshape(-1, 3) is x
     assert sg.ravel(sg.ravel(x)) is not x
@@ -120,9 +120,9 @@ def test_copies_of_values_and_tensors():
     x = sg.input("x", (3,))
     assert x.copy() is x
     t = Tensor([1.0, 2.0], requires_grad=True)
-    own = t.copy()
-    assert not np.shares_memory(own.numpy(), t.numpy())
-    (own * own).sum().backward()
+    copy = t.copy()
+    assert not np.shares_memory(copy.numpy(), t.numpy())
+    (copy * copy).sum().backward()
     np.testing.assert_array_equal(t.grad, [2.0, 4.0])
 
 

@@ -78,8 +78,8 @@ def test_functions_over_axes_have_numpys_nan(name):
 def gradients(function, at):
     """Derivatives by every operand, compiled, evaluated, and by the tape."""
     values = [sg.input(f"x{i}", (), "float64") for i in range(len(at))]
-    found = sg.grad(function(*values), values, allow_disconnected=True)
-    graph = sg.Graph({str(i): g for i, g in enumerate(found)}, inputs=values)
+    slopes = sg.grad(function(*values), values, allow_disconnected=True)
+    graph = sg.Graph({str(i): g for i, g in enumerate(slopes)}, inputs=values)
     compiled = list(sg.compile(graph).run(dict(zip(values, at, strict=True))).values())
     evaluated = [*sg.evaluate(graph, dict(zip(values, at, strict=True))).values()]
     np.testing.assert_array_equal(compiled, evaluated)
@@ -90,7 +90,7 @@ def gradients(function, at):
     return compiled
 
 
-def joined(function):
+def of_stack(function):
     return lambda *values: function(sg.stack(values))
 
 
@@ -99,7 +99,7 @@ def sent(x, y):
     return ScatterExtreme("max", 0, 1)(sg.stack([x, y]), np.array([0, 0])).sum()
 
 
-def pooled(x, y):
+def pool_both(x, y):
     """The larger of two, by a window over both."""
     return sg.nn.max_pool(sg.stack([x, y]).reshape(1, 1, 2), 2).sum()
 
@@ -200,7 +200,7 @@ AT_KINKS = {
     "polygamma": [(lambda x: sg.special.polygamma(1, x), [0.0], [-INF])],
     "special": [(sg.special.y0, [0.0], [np.inf])],
     "special_of_order": [(lambda x: sg.special.kv(1.0, x), [0.0], [-np.inf])],
-    "window_max": [(pooled, [3.0, 3.0], [1.0, 0.0]), (pooled, [NAN, NAN], [1.0, 0.0])],
+    "window_max": [(pool_both, [3.0, 3.0], [1.0, 0.0]), (pool_both, [NAN, NAN], [1.0, 0.0])],
     "xlog1py": [
         (sg.special.xlog1py, [0.0, -1.0], [0.0, 0.0]),
         (sg.special.xlog1py, [0.0, 1.0], [np.log(2.0), 0.0]),
@@ -229,12 +229,12 @@ AT_NAN = {
         (sg.minimum, [NAN, 1.0], [NAN, NAN]), (sg.minimum, [2.0, NAN], [NAN, NAN]),
     ],
     "max": [
-        (joined(sg.max), ROW, [NAN] * 3), (joined(sg.max), [NAN] * 3, [NAN] * 3),
-        (joined(sg.nanmax), ROW, [1.0, 0.0, 0.0]), (joined(sg.ptp), ROW, [NAN] * 3),
-        (joined(lambda x: sg.max(x[:, None] * np.array([1.0, 2.0]))), ROW, [NAN] * 3),
-        (joined(lambda x: sg.norm(x, INF)), ROW, [NAN] * 3),
+        (of_stack(sg.max), ROW, [NAN] * 3), (of_stack(sg.max), [NAN] * 3, [NAN] * 3),
+        (of_stack(sg.nanmax), ROW, [1.0, 0.0, 0.0]), (of_stack(sg.ptp), ROW, [NAN] * 3),
+        (of_stack(lambda x: sg.max(x[:, None] * np.array([1.0, 2.0]))), ROW, [NAN] * 3),
+        (of_stack(lambda x: sg.norm(x, INF)), ROW, [NAN] * 3),
     ],
-    "min": [(joined(sg.min), ROW, [NAN] * 3), (joined(sg.nanmin), ROW, [0.0, 0.0, 1.0])],
+    "min": [(of_stack(sg.min), ROW, [NAN] * 3), (of_stack(sg.nanmin), ROW, [0.0, 0.0, 1.0])],
     "pow": [(sg.power, [NAN, 2.0], [NAN, NAN]), (sg.power, [2.0, NAN], [NAN, NAN])],
     "where": [
         (lambda x: sg.where(x > 0.0, x, 3.0 * x), [NAN], [3.0]),
@@ -254,21 +254,22 @@ AT_NAN = {
     "loop": [(lambda x: sg.scan(lambda c, _: (c * x, None), x, length=2)[0], [NAN], [NAN])],
     "while": [(lambda x: sg.while_loop(lambda y: y < 4.0, lambda y: 2.0 * y, x, 9), [NAN], [1.0])],
     "branch": [(lambda x: sg.cond(x > 0.0, lambda: x * x, lambda: x * 3.0), [NAN], [3.0])],
-    "sort": [(joined(lambda x: (sg.sort(x) * [1.0, 2.0, 4.0]).sum()), ROW, [2.0, 4.0, 1.0])],
-    "topk": [(joined(lambda x: sg.topk(x, 1)[0].sum()), ROW, [0.0, 1.0, 0.0])],
+    "sort": [(of_stack(lambda x: (sg.sort(x) * [1.0, 2.0, 4.0]).sum()), ROW, [2.0, 4.0, 1.0])],
+    "topk": [(of_stack(lambda x: sg.topk(x, 1)[0].sum()), ROW, [0.0, 1.0, 0.0])],
     "scatter_extreme": [(sent, [NAN, 3.0], [1.0, 0.0]), (sent, [NAN, NAN], [0.0, 1.0])],
     "nn.elu": [(sg.nn.elu, [NAN], [NAN])],
     "nn.leaky_relu": [(lambda x: sg.nn.leaky_relu(x, 0.25), [NAN], [0.25])],
     "nn.lp_pool": [
-        (joined(lambda x: sg.nn.lp_pool(x[None, None], 2, 3)[0, 0, 0]), ROW, [NAN] * 3),
-        (joined(lambda x: sg.nn.lp_pool(x[None, None], 1, 3)[0, 0, 0]), ROW, [1.0, NAN, 1.0]),
+        (of_stack(lambda x: sg.nn.lp_pool(x[None, None], 2, 3)[0, 0, 0]), ROW, [NAN] * 3),
+        (of_stack(lambda x: sg.nn.lp_pool(x[None, None], 1, 3)[0, 0, 0]), ROW, [1.0, NAN, 1.0]),
     ],
     "nn.relu": [(sg.nn.relu, [NAN], [1.0])],
-    "norm": [(joined(sg.norm), ROW, [NAN] * 3), (joined(lambda x: sg.norm(x, 3)), ROW, [NAN] * 3),
-             (joined(lambda x: sg.norm(x, -2)), ROW, [NAN] * 3),
-             (joined(lambda x: sg.norm(x, 1)), ROW, [1.0, NAN, 1.0])],
-    "nanstd": [(joined(sg.nanstd), [NAN, 1.0, 1.0], [0.0] * 3)],
-    "std": [(joined(sg.std), ROW, [NAN] * 3), (joined(sg.var), ROW, [NAN] * 3)],
+    "norm": [(of_stack(sg.norm), ROW, [NAN] * 3),
+             (of_stack(lambda x: sg.norm(x, 3)), ROW, [NAN] * 3),
+             (of_stack(lambda x: sg.norm(x, -2)), ROW, [NAN] * 3),
+             (of_stack(lambda x: sg.norm(x, 1)), ROW, [1.0, NAN, 1.0])],
+    "nanstd": [(of_stack(sg.nanstd), [NAN, 1.0, 1.0], [0.0] * 3)],
+    "std": [(of_stack(sg.std), ROW, [NAN] * 3), (of_stack(sg.var), ROW, [NAN] * 3)],
     "betainc": [(lambda x: sg.special.betainc(2.0, 3.0, x), [NAN], [NAN])],
     "entr": [(sg.special.entr, [NAN], [NAN])],
     "gammainc": [(lambda x: sg.special.gammainc(2.0, x), [NAN], [NAN])],
@@ -282,20 +283,20 @@ AT_NAN = {
     "polygamma": [(lambda x: sg.special.polygamma(1, x), [NAN], [NAN])],
     "special": [(sg.special.j0, [NAN], [NAN])],
     "special_of_order": [(lambda x: sg.special.jv(1.0, x), [NAN], [NAN])],
-    "window_max": [(pooled, [NAN, 3.0], [1.0, 0.0]), (pooled, [3.0, NAN], [0.0, 1.0])],
+    "window_max": [(pool_both, [NAN, 3.0], [1.0, 0.0]), (pool_both, [3.0, NAN], [0.0, 1.0])],
     "xlog1py": [(sg.special.xlog1py, [NAN, 1.0], [np.log(2.0), NAN]),
                 (sg.special.xlog1py, [1.0, NAN], [NAN] * 2)],
 }  # fmt: skip
 
 
-def stated():
+def stated_names():
     """The entries of this package's ops that say more than that there is no gradient."""
-    said = [name for name, text in sg.conventions().items() if "no gradient" not in text]
-    return {name for name in said if name.startswith("nn.") or "." not in name}
+    names = [name for name, text in sg.conventions().items() if "no gradient" not in text]
+    return {name for name in names if name.startswith("nn.") or "." not in name}
 
 
 def test_every_convention_is_tried():
-    assert sorted(AT_KINKS) == sorted(AT_NAN) == sorted(stated())
+    assert sorted(AT_KINKS) == sorted(AT_NAN) == sorted(stated_names())
 
 
 @pytest.mark.thinned(4)
@@ -316,13 +317,13 @@ ACTIVATIONS = ["elu", "gelu", "leaky_relu", "relu", "silu", "softplus"]
 
 
 def test_every_activation_is_tried():
-    one = {
+    unary = {
         name
         for name in LAYERS["staticgrad.language.functions.nn"].split()
         if next(iter(inspect.signature(getattr(sg.nn, name)).parameters)) == "x"
     }
     over_axes = {"softmax", "log_softmax", "logsumexp"}
-    assert one - over_axes == set(ACTIVATIONS)
+    assert unary - over_axes == set(ACTIVATIONS)
 
 
 GELU_BY_TANH = partial(sg.nn.gelu, approximate="tanh")
@@ -403,7 +404,7 @@ def test_a_length_that_stays_zero_has_second_derivatives_where_the_zeros_are_sel
     def length(a, x):
         return sg.norm(a * x)
 
-    def selected(a, x):
+    def select_at_zero(a, x):
         y, at_zero = a * x, (x == 0).all()
         return sg.where(at_zero, 0.0, sg.norm(sg.where(at_zero, 1.0, y)))
 
@@ -413,9 +414,9 @@ def test_a_length_that_stays_zero_has_second_derivatives_where_the_zeros_are_sel
     a, zeros, x = np.array(2.0), np.zeros(3), np.array([3.0, 0.0, 4.0])
     assert np.isnan(sg.grad(lambda a, x: sg.grad(length)(a, x))(a, zeros))
     for rows, value, slope in ((zeros, 0.0, 0.0), (x, 10.0, 5.0)):
-        assert selected(a, rows) == value
-        assert sg.grad(selected)(a, rows) == slope
-        assert sg.grad(lambda a, x: sg.grad(selected)(a, x))(a, rows) == 0.0
+        assert select_at_zero(a, rows) == value
+        assert sg.grad(select_at_zero)(a, rows) == slope
+        assert sg.grad(lambda a, x: sg.grad(select_at_zero)(a, x))(a, rows) == 0.0
     np.testing.assert_array_equal(sg.grad(slope_of_square)(zeros), [2.0, 2.0, 2.0])
 
 
@@ -458,16 +459,16 @@ def test_what_is_not_read_has_slope_0(name):
     slope = sg.grad(function(x), x)
     values = [slope, sg.grad(slope.sum(), x)]
     near = np.array([1e-2, 1.0, 4.0])  # the same slopes where the first is finite
-    wanted = [np.where(SOME, each, 0.0) for each in sg.evaluate(values, {"x": near})]
-    for each, expected in zip(sg.evaluate(values, {"x": at}), wanted, strict=True):
-        np.testing.assert_allclose(each, expected)
+    references = [np.where(SOME, array, 0.0) for array in sg.evaluate(values, {"x": near})]
+    for derivative, expected in zip(sg.evaluate(values, {"x": at}), references, strict=True):
+        np.testing.assert_allclose(derivative, expected)
     tensor = Tensor(at, requires_grad=True, dtype="float64")
     function(tensor).backward()
-    np.testing.assert_allclose(tensor.grad, wanted[0])
-    np.testing.assert_allclose(sg.vmap(sg.grad(function))(np.stack([at, at]))[1], wanted[0])
+    np.testing.assert_allclose(tensor.grad, references[0])
+    np.testing.assert_allclose(sg.vmap(sg.grad(function))(np.stack([at, at]))[1], references[0])
     if name in ("mask", "roll"):
         actual = sg.compile(sg.Graph({"slope": slope, "twice": values[1]})).run({"x": at})
-        np.testing.assert_allclose(list(actual.values()), wanted)
+        np.testing.assert_allclose(list(actual.values()), references)
 
 
 def test_parts_behind_finite_slopes_cost_nothing():

@@ -64,8 +64,8 @@ def test_activations_and_two_derivatives(name):
     x = sg.input("x", POINTS.shape, "float64")
     slope = grad(function(x).sum(), x)
     values = [function(x), slope, grad(slope.sum(), x, allow_disconnected=True)]
-    for actual, each in zip(values, expected, strict=True):
-        np.testing.assert_allclose(run(actual, {"x": POINTS}), each, rtol=1e-12, atol=1e-14)
+    for actual, derivative in zip(values, expected, strict=True):
+        np.testing.assert_allclose(run(actual, {"x": POINTS}), derivative, rtol=1e-12, atol=1e-14)
 
 
 def test_dtypes_of_activations():
@@ -104,7 +104,7 @@ FAMILY = {name: getattr(special, name) for name in ("softmax", "log_softmax", "l
 
 
 def slope(name, axis):
-    """Of the sum of the results, weighted: written out by hand with SciPy's softmax."""
+    """Return the slope of the weighted sum of the results, by hand with SciPy's softmax."""
     shares = special.softmax(X, axis=axis)
     if name == "logsumexp":
         return shares * WEIGHTS.sum(axis=axis, keepdims=True)
@@ -135,10 +135,10 @@ def test_scipys_names_have_its_defaults_and_factors(axis, keepdims):
     factors = np.array([[2.0, 0.5, 3.0], [1.0, 0.0, -0.25]])
     x, b = sg.input("x", (2, "n"), "float64"), sg.input("b", (2, "n"), "float64")
     feeds = {"x": array, "b": factors}
-    for given in (b, factors.tolist()):
+    for weights in (b, factors.tolist()):
         with np.errstate(all="ignore"):
             expected = special.logsumexp(array, axis, factors, keepdims)
-        actual = sg.special.logsumexp(x, axis, given, keepdims)
+        actual = sg.special.logsumexp(x, axis, weights, keepdims)
         np.testing.assert_allclose(run(actual, feeds), expected, rtol=1e-14)
     tensor = sg.special.logsumexp(array, axis, sg.eager.Tensor(factors, dtype="float64"), keepdims)
     np.testing.assert_allclose(tensor.data, expected, rtol=1e-14)
@@ -195,12 +195,12 @@ def test_slopes_are_0_where_all_logarithms_are_of_0(name):
     y = function(x)
     slope = sg.grad(y, x)
     values = [y, slope, sg.grad((slope * [1.0, 3.0]).sum(), x)]
-    for found in (
+    for results in (
         sg.evaluate(values, {"x": nothing}),
         sg.compile(sg.Graph(dict(zip("abc", values, strict=True)))).run({"x": nothing}).values(),
     ):
-        for each, expected in zip(found, (-np.inf, [0.0, 0.0], [0.0, 0.0]), strict=True):
-            np.testing.assert_array_equal(each, expected)
+        for actual, expected in zip(results, (-np.inf, [0.0, 0.0], [0.0, 0.0]), strict=True):
+            np.testing.assert_array_equal(actual, expected)
     if name != "by hand":  # the tape differentiates what it is told
         tensor = Tensor(nothing, requires_grad=True, dtype="float64")
         function(tensor).backward()
@@ -266,8 +266,8 @@ def test_an_empty_axis_is_an_ordinary_one(name, shape, dtype):
     y = getattr(nn, name)(x, 1)
     slope = grad((y * 2.0).sum(), x)
     actual = sg.compile(sg.Graph({"y": y, "slope": slope}, inputs=[x])).run(feeds)
-    for each in (actual["y"], run(y, feeds), getattr(nn, name)(Tensor(feeds["x"]), 1).data):
-        np.testing.assert_array_equal(each, expected)
+    for array in (actual["y"], run(y, feeds), getattr(nn, name)(Tensor(feeds["x"]), 1).data):
+        np.testing.assert_array_equal(array, expected)
     assert actual["slope"].shape == (2, 0)
     assert run(getattr(nn, name)(x, 0), feeds).shape == ((0,) if name == "logsumexp" else (2, 0))
 
@@ -306,9 +306,9 @@ def test_refusals():
          lambda: nn.cross_entropy(logits, sg.input("y", ("n", 1), "int64"))),
         (ShapeError, "got [4]", lambda: nn.cross_entropy(np.zeros((5, 3)), np.zeros(4, int))),
     )  # fmt: skip
-    other = nn.cross_entropy(logits, sg.input("y", ("m",), "int64"))
+    losses = nn.cross_entropy(logits, sg.input("y", ("m",), "int64"))
     with assert_refused(SizeGuardError, "n = 2", "m = 1"):
-        run(other, {"z": np.zeros((2, 3)), "y": [0]})
+        run(losses, {"z": np.zeros((2, 3)), "y": [0]})
 
 
 def test_layer_norm_of_named_sizes_in_float32():
@@ -338,7 +338,7 @@ def test_local_response_norm(rng, size):
     v = sg.input("x", ("n", "c", 3), "float64")
     actual = run(nn.local_response_norm(v, size, 0.5, 0.6, 2.0), {"x": x})
     np.testing.assert_allclose(actual, expected, rtol=1e-12)
-    check_gradients(lambda each: nn.local_response_norm(each, size, 0.5), [x])
+    check_gradients(lambda images: nn.local_response_norm(images, size, 0.5), [x])
 
 
 def test_derivatives_of_layers(rng):

@@ -138,8 +138,10 @@ def test_infinities_are_not_missing(name):
     rows = np.array([[1.0, np.inf], [np.inf, np.nan], [np.nan, 2.0], [np.nan, np.nan]])
     actual = run(getattr(sg, name)(x, 1), {"x": rows})
     np.testing.assert_array_equal(actual, [np.nan, np.nan, 0.0, np.nan])
-    given = run(getattr(sg, name)(x, 1, mean=np.zeros((4, 1))), {"x": rows})
-    np.testing.assert_array_equal(given, [np.inf, np.inf, {"nanvar": 4.0}.get(name, 2.0), np.nan])
+    about_zero = run(getattr(sg, name)(x, 1, mean=np.zeros((4, 1))), {"x": rows})
+    np.testing.assert_array_equal(
+        about_zero, [np.inf, np.inf, {"nanvar": 4.0}.get(name, 2.0), np.nan]
+    )
 
 
 def test_the_gradient_of_products_is_right_at_zeros():
@@ -178,8 +180,8 @@ def test_norms_of_vectors(order, axis):
     x = sg.input("x", array.shape, "float64")
     for actual in (sg.norm(x, order, axis), np.linalg.norm(x, order, axis)):
         np.testing.assert_allclose(run(actual, {"x": array}), np.linalg.norm(array, order, axis))
-    kept = sg.norm(x, order, axis, keepdims=True)
-    assert kept.shape == np.linalg.norm(array, order, axis, keepdims=True).shape
+    same_rank = sg.norm(x, order, axis, keepdims=True)
+    assert same_rank.shape == np.linalg.norm(array, order, axis, keepdims=True).shape
 
 
 def test_norms_of_matrices_and_of_everything():

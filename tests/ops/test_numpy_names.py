@@ -104,7 +104,7 @@ OTHER_DTYPES = ("bincount", "geomspace", "vander")
 
 
 def outcome(call, *arrays):
-    """What NumPy gives, or an error; numbers that overflow are no subject."""
+    """Return NumPy's result or error; overflow is ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -113,8 +113,8 @@ def outcome(call, *arrays):
             return error
 
 
-def parts(found):
-    return list(found) if isinstance(found, list | tuple) else [found]
+def parts(results):
+    return list(results) if isinstance(results, list | tuple) else [results]
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -131,11 +131,13 @@ def test_values_are_those_of_numpy(name):
 
 def check(name, call, arrays):
     """Compare one call; 0 where NumPy refuses, too."""
-    expected = outcome(lambda *each: call(np, *each), *arrays)
+    expected = outcome(lambda *operands: call(np, *operands), *arrays)
     where = f"{name} of {[(a.dtype.name, a.shape) for a in arrays]}"
-    actual = outcome(lambda *each: sg.evaluate(parts(call(np, *each))), *map(sg.constant, arrays))
+    actual = outcome(
+        lambda *operands: sg.evaluate(parts(call(np, *operands))), *map(sg.constant, arrays)
+    )
     if isinstance(actual, sg.StaticgradError):
-        excused = any(each in str(actual) for each in (NO_AXIS, *REFUSED.get(name, ())))
+        excused = any(words in str(actual) for words in (NO_AXIS, *REFUSED.get(name, ())))
         assert excused or isinstance(expected, Exception), f"{where}: {actual}"
         return 0
     if isinstance(actual, Exception):
@@ -174,8 +176,8 @@ def test_names_of_the_package_and_tensors_are_the_same_functions(name):
                 for ours, theirs in zip(tensors, expected, strict=True):
                     assert isinstance(ours, Tensor)
                     np.testing.assert_array_equal(ours.numpy(), theirs)
-            found = sg.evaluate(parts(call(sg, *map(sg.constant, arrays))))
-            for ours, theirs in zip(found, expected, strict=True):
+            values = sg.evaluate(parts(call(sg, *map(sg.constant, arrays))))
+            for ours, theirs in zip(values, expected, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
 
 

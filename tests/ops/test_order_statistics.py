@@ -107,8 +107,8 @@ def test_histograms_as_numpy(numbers, bins, span, density):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = np.histogram(x, bins, span, density)
-    found = sg.histogram(x, bins, span, density)
-    for got, want in zip(found, expected, strict=True):
+    results = sg.histogram(x, bins, span, density)
+    for got, want in zip(results, expected, strict=True):
         np.testing.assert_allclose(run(got), want, rtol=1e-12)
         assert run(got).dtype == want.dtype
     np.testing.assert_array_equal(
@@ -158,7 +158,7 @@ def test_medians_of_few_elements(size):
             warnings.simplefilter("ignore")
             expected = [getattr(np, name)(a, 0), getattr(np, name)(a)]
         actual = sg.evaluate([function(x, 0), function(x), sg.grad(function(x), x)], {"x": a})
-        for one, other in zip(actual, expected, strict=False):
-            np.testing.assert_allclose(one, other, rtol=1e-15)
+        for array, reference in zip(actual, expected, strict=False):
+            np.testing.assert_allclose(array, reference, rtol=1e-15)
         assert actual[2].shape == a.shape
         assert not size or actual[2].sum() == pytest.approx(1.0)

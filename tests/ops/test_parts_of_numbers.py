@@ -12,22 +12,22 @@ FLOATS = [
 
 
 def check(name, *args, rtol=0.0, **kwargs):
-    """Of arrays, which compute at once, and of values: NumPy's results, types and signs."""
+    """Compare results, types and signs with NumPy's, for arrays and for values."""
     expected = getattr(np, name)(*args, **kwargs)
     expected = expected if isinstance(expected, tuple) else (expected,)
-    values = [sg.constant(each) if isinstance(each, np.ndarray) else each for each in args]
+    values = [sg.constant(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
     of_values = getattr(sg, name)(*values, **kwargs)
-    found = getattr(sg, name)(*args, **kwargs)
-    found = found if isinstance(found, tuple) else (found,)
-    several = of_values if isinstance(of_values, tuple) else (of_values,)
-    for ours, other, theirs in zip(found, several, expected, strict=True):
-        for each in (ours, sg.evaluate(other) if isinstance(other, sg.Value) else other):
-            assert np.asarray(each).dtype == theirs.dtype
-            np.testing.assert_allclose(each, theirs, rtol=rtol, atol=rtol)
+    of_arrays = getattr(sg, name)(*args, **kwargs)
+    of_arrays = of_arrays if isinstance(of_arrays, tuple) else (of_arrays,)
+    results = of_values if isinstance(of_values, tuple) else (of_values,)
+    for ours, of_value, theirs in zip(of_arrays, results, expected, strict=True):
+        for result in (ours, sg.evaluate(of_value) if isinstance(of_value, sg.Value) else of_value):
+            assert np.asarray(result).dtype == theirs.dtype
+            np.testing.assert_allclose(result, theirs, rtol=rtol, atol=rtol)
             if theirs.dtype.kind == "f":
                 numbers = ~np.isnan(theirs)
                 np.testing.assert_array_equal(
-                    np.signbit(each)[numbers], np.signbit(theirs)[numbers]
+                    np.signbit(result)[numbers], np.signbit(theirs)[numbers]
                 )
 
 
@@ -61,8 +61,8 @@ def test_divisors_and_bits_of_integers():
     x, y = rng.integers(-50, 50, (4, 5)), rng.integers(-20, 20, 5)
     check("gcd", x, y)
     check("lcm", x, y)
-    for whole in (x, x.astype("int8"), np.array([2**64 - 1, 5], "uint64"), np.array([-(2**63)])):
-        check("bitwise_count", whole)
+    for integers in (x, x.astype("int8"), np.array([2**64 - 1, 5], "uint64"), np.array([-(2**63)])):
+        check("bitwise_count", integers)
     with pytest.raises(sg.errors.DTypeError, match="takes integers"):
         sg.gcd(1.5, 2)
 

@@ -95,9 +95,9 @@ def test_the_same_seed_builds_the_same_numbers_and_draws_differ():
         rng = sg.random.Generator(seed)
         return [run(rng.bits((64,), "uint64")) for _ in range(3)]
 
-    first, again, other = draws(5), draws(5), draws(6)
+    first, again, with_seed_6 = draws(5), draws(5), draws(6)
     np.testing.assert_array_equal(first, again)
-    seen = np.concatenate([*first, *other])
+    seen = np.concatenate([*first, *with_seed_6])
     assert np.unique(seen).size == seen.size
 
 
@@ -177,8 +177,8 @@ def test_vectors_have_the_mean_and_the_covariance_asked_for():
     actual = run(rng.multivariate_normal(mean, cov, (COUNT,), "float64"))
     np.testing.assert_allclose(actual.mean(0), mean, atol=0.03)
     np.testing.assert_allclose(np.cov(actual.T), cov, atol=0.05)
-    both = rng.multivariate_normal(np.zeros((5, 2)), np.stack([cov] * 5))
-    assert both.shape == (5, 2)
+    batch = rng.multivariate_normal(np.zeros((5, 2)), np.stack([cov] * 5))
+    assert batch.shape == (5, 2)
     with assert_refused(RankError, "a mean f32[]", line="rng.multivariate_normal"):
         rng.multivariate_normal(0.0, cov)
     with assert_refused(ShapeError, "multivariate_normal: shapes do not", line="multivariate"):
@@ -305,7 +305,7 @@ def test_refusals():
 
 def drawn_for_each_row(draw):
     """A function of rows that draws in each iteration of a loop over them."""
-    return sg.function(lambda x: sg.scan(lambda none, row: (none, draw(row)), x[0, 0], x)[1])
+    return sg.function(lambda x: sg.scan(lambda carry, row: (carry, draw(row)), x[0, 0], x)[1])
 
 
 @pytest.mark.thinned(3)
@@ -337,9 +337,9 @@ def test_copies_draw_other_numbers_in_each_call_and_iteration(again):
 def test_a_copy_of_a_generator_is_drawn_from_again_where_values_are_computed_again():
     for generator in (sg.random.Generator(5), copy.deepcopy(sg.random.Generator(5))):
         with sg.eager_mode():
-            before = states()
+            old_states = states()
             first = generator.normal(shape=(4,)).data
-            with replay_draws(before):
+            with replay_draws(old_states):
                 assert np.array_equal(generator.normal(shape=(4,)).data, first)
             assert not np.array_equal(generator.normal(shape=(4,)).data, first)
 
@@ -374,8 +374,10 @@ def test_shares():
     actual = run(rng.dirichlet(alpha, (COUNT,), "float64"))
     assert actual.shape == (COUNT, 3)
     np.testing.assert_allclose(actual.sum(1), 1.0, rtol=1e-14)
-    for k, each in enumerate(alpha):
-        assert stats.kstest(actual[:, k], "beta", (each, 5.5 - each)).pvalue > 1e-3
+    for k, concentration in enumerate(alpha):
+        assert (
+            stats.kstest(actual[:, k], "beta", (concentration, 5.5 - concentration)).pvalue > 1e-3
+        )
     assert stats.kstest(run(rng.beta(0.5, 3.0, (COUNT,))), "beta", (0.5, 3.0)).pvalue > 1e-3
     assert rng.dirichlet(np.ones((4, 3))).shape == (4, 3)
 
@@ -408,12 +410,12 @@ def test_counts(name):
 def test_means_and_certain_counts():
     rng, lam = sg.random.Generator(2), sg.input("lam", ("n",), "float32")
     f = sg.compile({"k": rng.poisson(lam), "x": rng.gamma(lam)})
-    given = np.array([np.nan, -1.0, np.inf, 0.0, 1.0], "float32")
-    actual = f.run({"lam": given})
+    rates = np.array([np.nan, -1.0, np.inf, 0.0, 1.0], "float32")
+    actual = f.run({"lam": rates})
     assert actual["k"][:4].tolist() == [-1, -1, -1, 0]
     assert np.isnan(actual["x"][[0, 1]]).all()
     assert actual["x"][2:4].tolist() == [np.inf, 0.0]
-    assert f.run({"lam": given[:0]})["k"].shape == (0,)
+    assert f.run({"lam": rates[:0]})["k"].shape == (0,)
     assert run(rng.poisson(3.0, (2,), "int32")).dtype == np.int32
     a = sg.input("a", (), "float64")
     shares = sg.random.Generator(6).beta(a, 3.0, (COUNT,), "float64")
@@ -475,16 +477,16 @@ def test_tensors_graphs_threads_and_sizes_draw_alike(name):
     at = np.array([0.2, 0.9, 1.0, 4.0, 7.5])
     a = sg.input("a", ("n",), "float64")
     value = DRAWS[name](sg.random.Generator(7), a)
-    one, two = (sg.compile(value, threads=threads) for threads in (1, 2))
-    actual = one.run({"a": at})
-    np.testing.assert_array_equal(two.run({"a": at}), actual)
-    own = sg.random.Generator(7)
-    eager = sg.function(lambda a: DRAWS[name](own, a)).eagerly(at)
+    single, threaded = (sg.compile(value, threads=threads) for threads in (1, 2))
+    actual = single.run({"a": at})
+    np.testing.assert_array_equal(threaded.run({"a": at}), actual)
+    tape_rng = sg.random.Generator(7)
+    eager = sg.function(lambda a: DRAWS[name](tape_rng, a)).eagerly(at)
     np.testing.assert_allclose(eager, actual, rtol=1e-12)
     if name != "dirichlet":  # whose sum is over all
-        np.testing.assert_array_equal(one.run({"a": at[:2]}), actual[:2])
+        np.testing.assert_array_equal(single.run({"a": at[:2]}), actual[:2])
     rng = sg.random.Generator(8)
-    rows = sg.vmap(lambda each: DRAWS[name](rng, each))(sg.input("rows", (3, 5), "float64"))
+    rows = sg.vmap(lambda row: DRAWS[name](rng, row))(sg.input("rows", (3, 5), "float64"))
     drawn = run(rows, {"rows": np.tile(at, (3, 1))})
     assert len({tuple(row) for row in drawn.tolist()}) == 3
 
@@ -508,6 +510,6 @@ def test_refusals_of_draws_by_rejection():
 def test_numpy_draws_the_same_in_blocks(dtype, rank, monkeypatch):
     bits = RandomBits((7, 13), dtype, 5, rank=rank)
     key, step = np.uint64(12345678901234), np.uint64(7)
-    whole = bits.reference(key, step)
+    expected = bits.reference(key, step)
     monkeypatch.setattr("staticgrad.language.ops.philox._BLOCK", 10)
-    np.testing.assert_array_equal(bits.reference(key, step), whole)
+    np.testing.assert_array_equal(bits.reference(key, step), expected)

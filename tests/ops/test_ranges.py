@@ -1,4 +1,4 @@
-"""What ops say of ranges and of elements that count holds, for every op, on its samples."""
+"""Ranges and contributing elements that ops declare hold, for every op, on its samples."""
 
 import math
 
@@ -34,29 +34,29 @@ def range_of(array):
 
 
 def is_plain(sample):
-    """Whether the operands are finite numbers and the result has elements."""
+    """Return whether the operands are finite numbers and the result has elements."""
     arrays = [np.asarray(widen_array(a)) for a in sample.arrays]
     return all(a.size and (a.dtype.kind != "f" or np.isfinite(a).all()) for a in arrays)
 
 
-def applied(sample):
+def apply_op(sample):
     """The op on inputs of the sample's types, and the ranges of those."""
     inputs = [
         variable(f"x{k}", as_dtype(np.asarray(a).dtype), np.shape(a))
         for k, a in enumerate(sample.arrays)
     ]
-    known = {x.key: range_of(np.asarray(a)) for x, a in zip(inputs, sample.arrays, strict=True)}
-    return sample.op(*inputs), known
+    ranges = {x.key: range_of(np.asarray(a)) for x, a in zip(inputs, sample.arrays, strict=True)}
+    return sample.op(*inputs), ranges
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_results_lie_in_the_range_that_the_op_gives(name):
     for sample in filter(is_plain, samples_of(name)):
-        value, known = applied(sample)
+        value, ranges = apply_op(sample)
         if not isinstance(value, Symbolic) or not value.dtype.is_float:
             continue  # integers wrap
-        actual = sample.op.value_range(lambda v, known=known: known[v.key], *value.node.args)
+        actual = sample.op.value_range(lambda v, ranges=ranges: ranges[v.key], *value.node.args)
         with np.errstate(all="ignore"):
             result = np.asarray(sample.reference()).astype(np.float64)
         if actual is None or not result.size:
@@ -67,9 +67,9 @@ def test_results_lie_in_the_range_that_the_op_gives(name):
             result.astype(np.float64)
         )  # towards 0, where ranges may end
         with np.errstate(all="ignore"):
-            moved = np.copysign(near, result)
-        assert (np.maximum(result, moved) >= actual.low).all(), (sample, actual)
-        assert (np.minimum(result, moved) <= actual.high).all(), (sample, actual)
+            rounded_result = np.copysign(near, result)
+        assert (np.maximum(result, rounded_result) >= actual.low).all(), (sample, actual)
+        assert (np.minimum(result, rounded_result) <= actual.high).all(), (sample, actual)
         tiny = np.abs(result) < 1e-30  # an exponential may round to 0
         assert actual.zero is not Zero.NEVER or not (tiny & (actual.low > 1e-30)).any()
 
@@ -93,7 +93,7 @@ class Held:
 def on_variables(op):
     """An op with some attributes, and operands for it."""
     for sample in samples_of(op.name):
-        value, _ = applied(sample)
+        value, _ = apply_op(sample)
         if isinstance(value, Symbolic):
             return sample.op, list(value.node.args)
     return None
@@ -105,16 +105,16 @@ def test_what_is_positive_has_a_positive_range(name):
     assert actual is not None
     op, args = actual
     operands = ANY if op.positive == "always" else POSITIVE
-    said = op.value_range(lambda _: operands, *args)
-    assert said.positive
+    declared_range = op.value_range(lambda _: operands, *args)
+    assert declared_range.positive
     if op.positive == "kept":
-        told = op.value_range(lambda _: ANY, *args)
-        assert not told.positive
+        of_any = op.value_range(lambda _: ANY, *args)
+        assert not of_any.positive
 
 
 def test_positive_is_said_of_some_ops_of_each_kind():
-    said = {op.positive for op in registered_ops().values()}
-    assert said == {"", "always", "kept"}
+    declared = {op.positive for op in registered_ops().values()}
+    assert declared == {"", "always", "kept"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,7 +122,7 @@ def test_masks_of_operands_have_their_shapes(name):
     """An op hands a mask of its result on to operands, whatever the shapes."""
     asked = 0
     for sample in samples_of(name)[:4]:
-        value, _ = applied(sample)
+        value, _ = apply_op(sample)
         if not isinstance(value, Symbolic):
             continue
         mask = variable("mask", as_dtype(np.bool_), value.shape)

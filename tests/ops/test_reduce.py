@@ -99,8 +99,8 @@ def test_nan_wins_and_zeros_have_signs(dtype):
     expected_bottom = [np.nan, np.nan, -np.inf, -0.0, -0.0, -0.0, -1.0, 0.0, -np.inf]
     for actual, expected in ((top, expected_top), (bottom, expected_bottom)):
         np.testing.assert_array_equal(actual, expected)
-        known = ~np.isnan(expected)
-        np.testing.assert_array_equal(np.signbit(actual)[known], np.signbit(expected)[known])
+        numbers = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(actual)[numbers], np.signbit(expected)[numbers])
 
 
 @pytest.mark.parametrize(
@@ -204,10 +204,10 @@ def test_no_freedom_is_numpys(less):
 def test_slopes_of_logaddexp_at_infinities_and_twice():
     x = sg.input("x", (4,), "float64")
     for answer in (sg.evaluate, lambda graph, feeds: sg.compile(graph).run(feeds)):
-        for both, slope in ((-np.inf, 0.0), (np.inf, 0.5)):
-            met = sg.grad(sg.logaddexp(x[:2], x[2:]).sum(), x)
-            feeds = {"x": np.array([both, 1.0, both, 1.0])}
-            np.testing.assert_array_equal(answer(met, feeds), [slope, 0.5, slope, 0.5])
+        for limit, slope in ((-np.inf, 0.0), (np.inf, 0.5)):
+            gradient = sg.grad(sg.logaddexp(x[:2], x[2:]).sum(), x)
+            feeds = {"x": np.array([limit, 1.0, limit, 1.0])}
+            np.testing.assert_array_equal(answer(gradient, feeds), [slope, 0.5, slope, 0.5])
         curved = sg.grad(sg.grad(sg.logaddexp(x[0], x[1]), x)[0], x)
         slopes = answer(curved, {"x": np.array([2.0, 2.0, 0.0, 0.0])})
         np.testing.assert_array_equal(slopes, [0.25, -0.25, 0.0, 0.0])
@@ -220,10 +220,10 @@ def test_sums_of_negative_zeros_have_one_sign_everywhere(size):
     x = sg.input("x", ("n", 3), "float64")
     for axis in (0, 1, None):
         y = sg.sum(x, axis)
-        found = [
+        totals = [
             sg.evaluate(y, {"x": array}),
             sg.compile(y).run({"x": array}),
             sg.eager.Tensor(array, dtype="float64").sum(axis).data,
         ]
-        for each in found:
-            np.testing.assert_array_equal(np.signbit(each), size > 0)
+        for total in totals:
+            np.testing.assert_array_equal(np.signbit(total), size > 0)

@@ -22,7 +22,7 @@ SIZES = [(4, 8), (4, 6), (6, 4), (5, 1), (1, 3), (3, 3), (7, 2), (9, 4)]
 
 
 def position(i, old, new, coordinates, scale):
-    """Where a new element lies among the old ones."""
+    """Return the position of a new element among the old ones."""
     step = 1 / scale if scale else Fraction(old, new)
     if coordinates == "align_corners":
         return Fraction(i * (old - 1), max(new - 1, 1))
@@ -41,11 +41,11 @@ def cubic(t, a):
 
 def matrix(old, new, method, scale=None, **options):
     """[new, old]: what each new element takes of each old one, an element at a time."""
-    found = np.zeros((new, old))
+    weights_by_row = np.zeros((new, old))
     for i in range(new):
         if method == "area":
             start, stop = i * old // new, -(-(i + 1) * old // new)
-            found[i, start:stop] = 1 / (stop - start)
+            weights_by_row[i, start:stop] = 1 / (stop - start)
             continue
         at = position(i, old, new, options.get("coordinates", "half_pixel"), scale)
         if method == "nearest":
@@ -54,7 +54,7 @@ def matrix(old, new, method, scale=None, **options):
                 "round_prefer_ceil": floor(at + half), "round_prefer_floor": ceil(at - half),
                 "floor": floor(at), "ceil": ceil(at),
             }[options.get("rounding", "round_prefer_ceil")]  # fmt: skip
-            found[i, min(max(place, 0), old - 1)] = 1
+            weights_by_row[i, min(max(place, 0), old - 1)] = 1
             continue
         step = 1 / scale if scale else Fraction(old, new)
         shrunk = float(min(1, 1 / step)) if options.get("antialias") else 1.0
@@ -67,8 +67,8 @@ def matrix(old, new, method, scale=None, **options):
             weights = {k: w for k, w in weights.items() if 0 <= k < old}
         total = sum(weights.values())
         for k, w in weights.items():
-            found[i, min(max(k, 0), old - 1)] += w / total
-    return found
+            weights_by_row[i, min(max(k, 0), old - 1)] += w / total
+    return weights_by_row
 
 
 def assert_is_matrix(old, new, method, scale=None, **options):
@@ -78,17 +78,17 @@ def assert_is_matrix(old, new, method, scale=None, **options):
     expected = np.einsum("ij,njk->nik", matrix(old, new, method, factor, **options), image)
     target = {"shape": (new, 3)} if scale is None else {"scale": (scale, 1)}
 
-    def resized(x, **target):
+    def resize(x, **target):
         return sg.nn.resize(x, method=method, **target, **options)
 
     x, named = sg.input("x", (2, old, 3), "float64"), sg.input("x", (2, "h", 3), "float64")
     close = {"rtol": 1e-12, "atol": 1e-13, "err_msg": f"{old} {new} {options}"}
-    np.testing.assert_allclose(run(resized(x, **target), {"x": image}), expected, **close)
-    tensor = resized(Tensor(image, dtype="float64"), **target)
+    np.testing.assert_allclose(run(resize(x, **target), {"x": image}), expected, **close)
+    tensor = resize(Tensor(image, dtype="float64"), **target)
     np.testing.assert_allclose(tensor.numpy(), expected, **close)
     if scale is None and (method == "area" or options.get("antialias")):
         with assert_refused(ArgumentError, "only known in a run"):
-            resized(named, **target)
+            resize(named, **target)
         return
     feeds = {"x": image} if scale else {"x": image, "like": np.zeros(new)}
     actual = named_program(method, scale, tuple(options.items())).run(feeds)
@@ -149,8 +149,8 @@ def test_derivatives_batches_and_several_axes(method):
     rows, columns, depth = (matrix(o, n, method) for o, n in ((3, 2), (4, 5), (3, 4)))
     expected = np.einsum("ai,bj,ck,nijk->nabc", rows, columns, depth, image)
     np.testing.assert_allclose(run(y, {"x": image}), expected, rtol=1e-12)
-    each = sg.function(sg.vmap(lambda x: sg.nn.resize(x, (2, 5, 4), method)))
-    np.testing.assert_allclose(each(image), expected, rtol=1e-12)
+    mapped = sg.function(sg.vmap(lambda x: sg.nn.resize(x, (2, 5, 4), method)))
+    np.testing.assert_allclose(mapped(image), expected, rtol=1e-12)
     for shape in ((3, 3), ("h", "w")):
         small = sg.input("s", shape, "float64")
         target = {"scale": (1.5, 0.7)}
@@ -160,9 +160,9 @@ def test_derivatives_batches_and_several_axes(method):
 
 def test_names_of_pytorch_and_integers():
     x = sg.input("x", (2, 4), "float32")
-    for name, one in (("bilinear", "linear"), ("trilinear", "linear"), ("bicubic", "cubic")):
+    for name, method in (("bilinear", "linear"), ("trilinear", "linear"), ("bicubic", "cubic")):
         assert sg.same_graph(
-            *(sg.Graph({"y": sg.nn.resize(x, (3, 3), m)}, name="g") for m in (name, one))
+            *(sg.Graph({"y": sg.nn.resize(x, (3, 3), m)}, name="g") for m in (name, method))
         )
     labels = np.array([[1, 2], [3, 4]], np.int16)
     actual = run(sg.nn.resize(labels, (4, 2)))
@@ -204,7 +204,7 @@ nn = sg.nn
 
 
 def places_of(grid, size, border, align):
-    """Where the numbers of a grid lie among the elements of an axis."""
+    """Return the positions of a grid's numbers among the elements of an axis."""
     at = (grid + 1) / 2 * (size - 1) if align else (grid + 1) / 2 * size - 0.5
     if border == "reflection":
         low, span = (0.0, size - 1) if align else (-0.5, size)
@@ -214,15 +214,15 @@ def places_of(grid, size, border, align):
 
 def sampled_by_hand(x, grid, mode, border, align):
     """Each element of x times a tent around its centre along each axis (equation 5 there)."""
-    found = np.zeros((*x.shape[:2], *grid.shape[1:-1]))
+    sampled = np.zeros((*x.shape[:2], *grid.shape[1:-1]))
     for at in np.ndindex(*x.shape[2:]):
         weight = 1.0
         for axis, (k, size) in enumerate(zip(at, x.shape[2:], strict=True)):
             place = places_of(grid[..., -1 - axis], size, border, align)
             near = np.rint(place) == k
             weight = weight * (near if mode == "nearest" else np.maximum(0, 1 - abs(place - k)))
-        found += x[(..., *at)].reshape(*x.shape[:2], *(1,) * (grid.ndim - 2)) * weight[:, None]
-    return found
+        sampled += x[(..., *at)].reshape(*x.shape[:2], *(1,) * (grid.ndim - 2)) * weight[:, None]
+    return sampled
 
 
 @pytest.mark.thinned(3)
@@ -256,10 +256,10 @@ def test_derivatives(border):
     """Off the kinks: no place lies within 1e-3 of an element."""
     x, grid = PLACES_RNG.normal(size=(1, 2, 3, 4)), PLACES_RNG.uniform(-1.7, 1.7, (1, 2, 2, 2))
     at = [places_of(grid[..., 1 - k], n, "zeros", False) for k, n in enumerate((3, 4))]
-    assert all(np.abs(each - np.rint(each)).min() > 1e-3 for each in at)
+    assert all(np.abs(coordinates - np.rint(coordinates)).min() > 1e-3 for coordinates in at)
     assert gradcheck(
         lambda x, grid: nn.grid_sample(x, grid, padding_mode=border),
-        [Tensor(each, requires_grad=True, dtype="float64") for each in (x, grid)],
+        [Tensor(array, requires_grad=True, dtype="float64") for array in (x, grid)],
     )
 
 
@@ -277,18 +277,18 @@ def test_an_affine_grid_moves_the_image():
     np.testing.assert_array_equal(centres[0, :, 0], [[0, -1], [0, 0], [0, 1]])
 
 
-def sampled(x=(1, 1, 2), grid=(1, 2, 1), mode="nearest"):
+def sample_grid(x=(1, 1, 2), grid=(1, 2, 1), mode="nearest"):
     return nn.grid_sample(sg.input("x", x), sg.input("grid", grid), mode)
 
 
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
-        (lambda: sampled((1, 1, 2, 2)), RankError, "and a grid"),
-        (lambda: sampled(grid=(1, 2, 3)), ShapeError, "3 numbers"),
-        (lambda: sampled((1, 1, 0)), ShapeError, "without elements"),
-        (lambda: sampled(mode="cubic"), ArgumentError, "mode='cubic'"),
-        (lambda: sampled((1, 1, "n")), ArgumentError, "size"),
+        (lambda: sample_grid((1, 1, 2, 2)), RankError, "and a grid"),
+        (lambda: sample_grid(grid=(1, 2, 3)), ShapeError, "3 numbers"),
+        (lambda: sample_grid((1, 1, 0)), ShapeError, "without elements"),
+        (lambda: sample_grid(mode="cubic"), ArgumentError, "mode='cubic'"),
+        (lambda: sample_grid((1, 1, "n")), ArgumentError, "size"),
         (lambda: nn.affine_grid(np.ones((1, 2, 2)), (1, 1, 3, 3)), ShapeError, "theta"),
         (lambda: nn.pixel_shuffle(np.ones((1, 3, 2, 2)), 2), ShapeError, "divisible by 4"),
         (lambda: nn.pixel_unshuffle(np.ones((1, 3, 3, 2)), 2), ShapeError, "divisible by 2"),

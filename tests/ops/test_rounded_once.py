@@ -178,7 +178,7 @@ ULP, CANCELLED = 0.55, 2.0**-18
 
 
 def length(mode):
-    """How many elements a row has: with ``long`` more than the largest float16."""
+    """Return the length of a row: with ``long`` more than the largest float16."""
     return LONG if mode == "long" else 40
 
 
@@ -226,21 +226,21 @@ def graph_of(call, arrays, dtype):
     return sg.Graph({"value": out, **{f"slope {k}": slope for k, slope in enumerate(slopes)}})
 
 
-def fed(graph, arrays):
+def convert_feeds(graph, arrays):
     """Feeds in the dtypes of the inputs: the numbers are those of a narrow float in any of them."""
     kinds = {value.node.label: value.dtype for value in graph.inputs}
     return {name: convert_array(arrays[name], dtype) for name, dtype in kinds.items()}
 
 
-def both(call, kinds, mode, dtype):
+def narrow_and_wide(call, kinds, mode, dtype):
     """A call in a narrow float and in float64: graphs, and what they are of."""
     arrays = [operand(kind, mode, dtype, seed) for seed, kind in enumerate(kinds)]
-    narrow, wide = (graph_of(call, arrays, each) for each in (dtype, "float64"))
-    given = {f"x{k}": array for k, array in enumerate(arrays)}
+    narrow, wide = (graph_of(call, arrays, kind) for kind in (dtype, "float64"))
+    arrays_by_name = {f"x{k}": array for k, array in enumerate(arrays)}
     shape = tuple(map(int, narrow.outputs["value"].shape))
     cts = np.random.default_rng(9).uniform(0.5, 1.0, shape)
-    given["ct"] = convert_array(cts, dtype).astype(np.float64)
-    return [(graph, fed(graph, given)) for graph in (narrow, wide)]
+    arrays_by_name["ct"] = convert_array(cts, dtype).astype(np.float64)
+    return [(graph, convert_feeds(graph, arrays_by_name)) for graph in (narrow, wide)]
 
 
 def assert_rounded_once(actual, exact, dtype, lost=0.0):
@@ -261,8 +261,8 @@ def assert_rounded_once(actual, exact, dtype, lost=0.0):
 
 
 def check(call, kinds, mode, dtype, run=sg.evaluate):
-    (narrow, given), (wide, numbers) = both(call, kinds, mode, dtype)
-    actual, exact = run(narrow, given), sg.evaluate(wide, numbers)
+    (narrow, feeds), (wide, numbers) = narrow_and_wide(call, kinds, mode, dtype)
+    actual, exact = run(narrow, feeds), sg.evaluate(wide, numbers)
     assert actual["value"].dtype == dtype.numpy
     for name, array in exact.items():
         assert_rounded_once(actual[name], array, dtype)
@@ -329,11 +329,11 @@ def on_the_tape(call):
 @pytest.mark.parametrize("name", [name for name in CALLS if name not in TAKE_LONG])
 def test_tensors_round_once(name, dtype):
     call, kinds = CALLS[name]
-    (_, given), (wide, numbers) = both(call, kinds, "short", dtype)
-    actual, exact = on_the_tape(call)(None, given), sg.evaluate(wide, numbers)
-    for each, array in exact.items():
-        if each in actual and actual[each] is not None:
-            assert_rounded_once(actual[each], array, dtype)
+    (_, feeds), (wide, numbers) = narrow_and_wide(call, kinds, "short", dtype)
+    actual, exact = on_the_tape(call)(None, feeds), sg.evaluate(wide, numbers)
+    for key, array in exact.items():
+        if key in actual and actual[key] is not None:
+            assert_rounded_once(actual[key], array, dtype)
 
 
 # -- every public function ------------------------------------------------------------------------
@@ -344,7 +344,7 @@ EXACT = {"abs", "at_least", "at_most", "max", "maximum", "min", "minimum", "neg"
 
 
 def rounds(node):
-    """Whether a node rounds to a narrow float."""
+    """Return whether a node rounds to a narrow float."""
     if node.is_leaf or node.op.name in EXACT or node.op.copies or isinstance(node.op, BodyOp):
         return False
     if node.op.name == "cast" and node.args[0].dtype.is_bool:
@@ -354,10 +354,10 @@ def rounds(node):
 
 def most_roundings(values):
     """The largest number of nodes that round on one path to a value."""
-    found = {}
+    roundings = {}
     for node in sorted(ancestors(values), key=lambda node: node.serial):
-        found[node] = rounds(node) + max((found[arg.node] for arg in node.args), default=0)
-    return max((found[value.node] for value in values), default=0)
+        roundings[node] = rounds(node) + max((roundings[arg.node] for arg in node.args), default=0)
+    return max((roundings[value.node] for value in values), default=0)
 
 
 #: Public name -> a call of x [3, 4], v [4], i [3], where the calls of other tests do not fit.
@@ -457,10 +457,10 @@ def public_names():
 def calls_of(name):
     """The calls that are tried for a public function that ``CALLS`` does not have."""
     last = name.rpartition(".")[2]
-    known = FURTHER.get(name, OTHER_CALLS.get(last))
+    listed = FURTHER.get(name, OTHER_CALLS.get(last))
     function = dict(public_names())[name]
     others = [lambda x, v, i, of=of: function(*of(x, v, i)) for of in OPERANDS]
-    return [known] if known else others
+    return [listed] if listed else others
 
 
 @pytest.mark.parametrize(
@@ -471,11 +471,11 @@ def test_any_other_public_function_rounds_at_most_once(name):
     for call in calls_of(name):
         x, v = (sg.input(word, a.shape, "float16") for word, a in (("x", X), ("v", V)))
         try:
-            found = call(x, v, sg.input("i", I.shape, "int64"))
+            results = call(x, v, sg.input("i", I.shape, "int64"))
         except (StaticgradError, TypeError):
             continue
         fitting += 1
-        values = [value for value in flatten(found)[0] if isinstance(value, Symbolic)]
+        values = [value for value in flatten(results)[0] if isinstance(value, Symbolic)]
         assert most_roundings(values) <= 1, f"declare {name} with rounded_once"
     assert fitting, f"no call of {name}: add one to FURTHER"
 
@@ -491,7 +491,7 @@ AT_PLACES = {
 @pytest.mark.parametrize("name", CALLS)
 def test_composed_functions_round_once_on_every_path(name):
     call, kinds = CALLS[name]
-    (narrow, _), _ = both(call, kinds, "short", STORAGE[0])
+    (narrow, _), _ = narrow_and_wide(call, kinds, "short", STORAGE[0])
     outputs = dict(narrow.outputs)
     assert most_roundings([outputs.pop("value")]) == 1
     assert name in AT_PLACES or most_roundings(outputs.values()) == 1
@@ -503,8 +503,8 @@ def test_many_equal_elements_share_the_cotangent(largest):
     assert slopes.dtype == np.float16
     np.testing.assert_array_equal(slopes, np.float16(1 / LONG))
     x = sg.input("x", (LONG,), "float16")
-    moved = sg.jvp(largest(x), x, sg.ones_like(x))
-    assert sg.evaluate(moved, {"x": np.full(LONG, 0.5, "float16")}) == 1.0
+    tangent = sg.jvp(largest(x), x, sg.ones_like(x))
+    assert sg.evaluate(tangent, {"x": np.full(LONG, 0.5, "float16")}) == 1.0
 
 
 def test_a_slope_of_a_product_adds_up_in_float32():
@@ -578,8 +578,8 @@ def test_an_error_names_the_operands_as_they_are():
 def test_batches_and_loops_round_once():
     arrays = np.full((3, LONG), 2.0, "float16")
     x = sg.input("x", arrays.shape, "float16")
-    each = sg.vmap(lambda row: sg.grad(lambda r: sg.mean(r * 1.0))(row))(x)
-    actual = sg.evaluate(sg.Graph({"each": each}, inputs=[x]), {"x": arrays})["each"]
+    slopes = sg.vmap(lambda row: sg.grad(lambda r: sg.mean(r * 1.0))(row))(x)
+    actual = sg.evaluate(sg.Graph({"each": slopes}, inputs=[x]), {"x": arrays})["each"]
     np.testing.assert_array_equal(actual, np.full(arrays.shape, 1 / LONG, "float16"))
     _, means = sg.scan(lambda c, row: (c, row.mean()), 0.0, x)
     np.testing.assert_array_equal(sg.evaluate(means, {"x": arrays}), [2.0, 2.0, 2.0])
@@ -634,15 +634,15 @@ def check_random_program(seed, dtype, run):
     for step, w in zip(steps, weights, strict=True):
         values.append(step(values[-1], w))
     cts = sg.vjp(values[-1], [*values, *weights], ct, allow_disconnected=True)
-    pairs = {**dict(enumerate(values)), **{-1 - k: each for k, each in enumerate(cts)}}
+    pairs = {**dict(enumerate(values)), **{-1 - k: cotangent for k, cotangent in enumerate(cts)}}
     graph = sg.Graph({str(k): value for k, value in pairs.items()}, inputs=[x, *weights, ct])
-    found = {int(k): array for k, array in run(graph, feeds).items()}
+    arrays_by_step = {int(k): array for k, array in run(graph, feeds).items()}
     for k, step in enumerate(steps):
-        at = [found[k], feeds[f"w{k}"], found[-2 - k]]
+        at = [arrays_by_step[k], feeds[f"w{k}"], arrays_by_step[-2 - k]]
         near, exact = (slopes_at(step, at, kind) for kind in ("float32", "float64"))
-        got = (found[k + 1], found[-1 - k], found[-2 - len(steps) - k])
-        for each, wide, true in zip(got, near, exact, strict=True):
-            assert_rounded_once(each, true, dtype, np.abs(wide - true))
+        got = (arrays_by_step[k + 1], arrays_by_step[-1 - k], arrays_by_step[-2 - len(steps) - k])
+        for array, wide, true in zip(got, near, exact, strict=True):
+            assert_rounded_once(array, true, dtype, np.abs(wide - true))
 
 
 def slopes_at(step, arrays, dtype):
@@ -677,11 +677,11 @@ def test_parts_of_narrow_floats_are_exact(dtype):
     wide = x.astype("float64")
     value = sg.input("x", x.shape, str(dtype))
     parts = [*sg.frexp(value), *sg.modf(value), sg.ldexp(*sg.frexp(value)), sg.spacing(value)]
-    m, e, rest, whole, again, step = sg.evaluate(parts, {"x": x})
+    m, e, fraction, integral, again, step = sg.evaluate(parts, {"x": x})
     np.testing.assert_array_equal(np.ldexp(m.astype("float64"), e), wide)
     assert (abs(m[x != 0].astype("float64")) >= 0.5).all()
-    np.testing.assert_array_equal(rest.astype("float64"), np.modf(wide)[0])
-    np.testing.assert_array_equal(whole.astype("float64"), np.modf(wide)[1])
+    np.testing.assert_array_equal(fraction.astype("float64"), np.modf(wide)[0])
+    np.testing.assert_array_equal(integral.astype("float64"), np.modf(wide)[1])
     np.testing.assert_array_equal(again, x)
     beyond = sg.evaluate(sg.nextafter(value, sg.astype(np.inf, str(dtype))), {"x": x})
     inside = (x > 0) & (x < x.max())

@@ -55,13 +55,13 @@ def test_refusals():
         (AxisError, "no axis 2", lambda: sg.concatenate([x, x], 2)),
         (ArgumentError, "no values", lambda: sg.concatenate([])),
     )  # fmt: skip
-    for one in (x[0, 0], 3.0, "xy"):
+    for operand in (x[0, 0], 3.0, "xy"):
         with (
             assert_refused(ArgumentError, "a list or tuple")
-            if one != "xy"
+            if operand != "xy"
             else assert_refused(DTypeError)
         ):
-            sg.concatenate(one)
+            sg.concatenate(operand)
     with assert_refused(RankError, "sg.stack"):
         sg.concatenate([1.0, 2.0])
     with assert_refused(DTypeError, "dtypes"):

@@ -52,19 +52,19 @@ def program(dtype):
 
 
 def as_numpy(x):
-    """What ``program`` computes."""
-    found = {}
+    """Return the results of ``program`` by NumPy."""
+    outputs = {}
     for axis in (0, 1):
-        found[f"argsort{axis}"] = np.argsort(x, axis, kind="stable")
-        found[f"sort{axis}"] = np.take_along_axis(x, found[f"argsort{axis}"], axis)
-    found["down"] = falling_nan_last(x)
-    found["flat"] = np.argsort(x, None, kind="stable")
+        outputs[f"argsort{axis}"] = np.argsort(x, axis, kind="stable")
+        outputs[f"sort{axis}"] = np.take_along_axis(x, outputs[f"argsort{axis}"], axis)
+    outputs["down"] = falling_nan_last(x)
+    outputs["flat"] = np.argsort(x, None, kind="stable")
     padded = np.concatenate([x, np.zeros((len(x), 2), x.dtype)], 1)
     for largest in (True, False):
         order = falling(padded) if largest else np.argsort(padded, 1, kind="stable")
-        found[f"places{largest}"] = order[:, :2]
-        found[f"values{largest}"] = np.take_along_axis(padded, order[:, :2], 1)
-    return found
+        outputs[f"places{largest}"] = order[:, :2]
+        outputs[f"values{largest}"] = np.take_along_axis(padded, order[:, :2], 1)
+    return outputs
 
 
 def falling(x):

@@ -95,7 +95,7 @@ OF_SEVERAL = {
 }
 
 
-def several(op, rng):
+def distribution_operands(op, rng):
     """Operands of a block of several: of distributions, about the mean."""
     if op == "zeta":
         return 1 + on_log_scale(rng, 1e-3, 11, 60), on_log_scale(rng, 1e-2, 1e3, 60)
@@ -118,11 +118,11 @@ def several(op, rng):
 
 def operands(op, dtype):
     rng = np.random.default_rng(7)
-    arrays = several(op, rng) if op in OF_SEVERAL else (OF_ONE[op][2](rng),)
+    arrays = distribution_operands(op, rng) if op in OF_SEVERAL else (OF_ONE[op][2](rng),)
     return tuple(array.astype(dtype.numpy) for array in arrays)
 
 
-def applied(op, *values):
+def apply_function(op, *values):
     if op == "trigamma":
         return sg.special.polygamma(1, *values)
     return getattr(sg.special, op)(*values)
@@ -133,13 +133,13 @@ def off_by(op, dtype, got):
     function = OF_SEVERAL[op] if op in OF_SEVERAL else OF_ONE[op][0]
     info, distances = finfo(dtype.numpy), []
     with mp.workdps(DIGITS):
-        for found, *at in zip(got, *operands(op, dtype), strict=True):
+        for value, *at in zip(got, *operands(op, dtype), strict=True):
             true = mp.re(function(*(mp.mpf(float(x)) for x in at)))
             if op == "betaln" and abs(true) < 0.1:  # terms cancel: the table leaves these out
                 distances.append(0.0)
                 continue
             exponent = max(int(mp.floor(mp.log(abs(true), 2))), info.minexp)
-            distances.append(float(abs(mp.mpf(float(found)) - true) / mp.mpf(2) ** exponent))
+            distances.append(float(abs(mp.mpf(float(value)) - true) / mp.mpf(2) ** exponent))
     return np.array(distances) * 2.0**info.nmant
 
 
@@ -158,7 +158,7 @@ def test_compiled_blocks_are_their_definitions(dtype, mode, tmp_path):
     for op in ops:
         count = len(operands(op, dtype))
         named = [sg.input(f"{op}{i}", (f"n_{op}",), dtype.numpy) for i in range(count)]
-        outputs[op] = applied(op, *named)
+        outputs[op] = apply_function(op, *named)
     with sg.options(jit=mode != "python", backend="numba" if mode == "numba" else "auto"):
         f = sg.compile(outputs)
         file = tmp_path / "blocks.py"
@@ -216,7 +216,7 @@ def test_incomplete_gamma_functions_by_their_parameter(dtype, rtol):
     points += [(7.0, 7.0), (50.0, 30.0), (50.0, 80.0), (300.0, 299.0), (10000.0, 10100.0)]
     at = np.array(points).T.astype(dtype)
     a, x = sg.input("a", (len(points),), dtype), sg.input("x", (len(points),), dtype)
-    expected = np.array([float(moved_tail(*map(float, each))) for each in at.T])
+    expected = np.array([float(moved_tail(*map(float, pair))) for pair in at.T])
     lower = sg.grad(sg.special.gammainc(a, x).sum(), a)
     upper = sg.grad(sg.special.gammaincc(a, x).sum(), a)
     actual = sg.compile({"lower": lower, "upper": upper}).run({"a": at[0], "x": at[1]})
@@ -269,15 +269,15 @@ def test_scipys_function_of_the_name_takes_values(name):
     )
     if name in (*counted, "zetac"):
         return  # SciPy truncates counts that are not whole; zetac is NaN below 1
-    rest = (0.3,) * (function.nin - 1)
-    whole = ("expn", "kn", "yn", "eval_hermite", "eval_hermitenorm")
-    if name in whole or name == "lpmv":
-        orders = (1,) if name in whole else (1, 2)
-        found, expected = function(*orders, x), function(*orders, points)
+    parameters = (0.3,) * (function.nin - 1)
+    orthogonal = ("expn", "kn", "yn", "eval_hermite", "eval_hermitenorm")
+    if name in orthogonal or name == "lpmv":
+        orders = (1,) if name in orthogonal else (1, 2)
+        actual, expected = function(*orders, x), function(*orders, points)
     else:
-        found, expected = function(x, *rest), function(points, *rest)
-    several = function.nout > 1
-    pairs = zip(found, expected, strict=True) if several else ((found, expected),)
+        actual, expected = function(x, *parameters), function(points, *parameters)
+    is_tuple = function.nout > 1
+    pairs = zip(actual, expected, strict=True) if is_tuple else ((actual, expected),)
     for ours, theirs in pairs:
         np.testing.assert_allclose(sg.evaluate(ours, {"x": points}), theirs, rtol=1e-13)
 
@@ -375,8 +375,8 @@ def test_operators_from_the_right():
         (9 >> x, [4, 2, 1]),
     ):
         np.testing.assert_array_equal(run(value, feeds), expected)
-    quotient, rest = divmod(7, x)
-    np.testing.assert_array_equal(run(quotient * x + rest, feeds), 7)
+    quotient, remainder = divmod(7, x)
+    np.testing.assert_array_equal(run(quotient * x + remainder, feeds), 7)
 
 
 def test_refusals_and_needless_nodes():
@@ -397,24 +397,24 @@ def test_incomplete_beta_function_by_its_parameters():
     points += [(0.3, 3e3, 1e-4), (1e3, 900.0, 0.5)]
     at = np.array(points).T
 
-    def moved(place, *given):
+    def difference(place, *arguments):
         with mp.workdps(60):
-            step, given = mp.mpf(10) ** -20, [mp.mpf(float(x)) for x in given]
+            step, arguments = mp.mpf(10) ** -20, [mp.mpf(float(x)) for x in arguments]
             ends = []
             for h in (step, -step):
-                a, b, x = (v + h * (k == place) for k, v in enumerate(given))
+                a, b, x = (v + h * (k == place) for k, v in enumerate(arguments))
                 ends.append(mp.betainc(a, b, 0, x, regularized=True))
             return float((ends[0] - ends[1]) / (2 * step))
 
     for dtype, rtol in (("float64", 1e-7), ("float32", 2e-5)):
         named = [sg.input(name, (len(points),), dtype) for name in "abx"]
         slopes = sg.grad(sg.special.betainc(*named).sum(), named)
-        given = at.astype(dtype)
+        feeds_at = at.astype(dtype)
         actual = sg.compile(dict(zip("abx", slopes, strict=True))).run(
-            dict(zip("abx", given, strict=True))
+            dict(zip("abx", feeds_at, strict=True))
         )
         for place, name in enumerate("ab"):
-            expected = [moved(place, *each) for each in given.T]
+            expected = [difference(place, *column) for column in feeds_at.T]
             np.testing.assert_allclose(actual[name], expected, rtol=rtol)
     named = [sg.input(name, (2,), "float64") for name in "abx"]
     tangent = sg.jvp(sg.special.betainc(*named), named, [np.ones(2)] * 3)
@@ -450,7 +450,7 @@ def test_inverses_of_distribution_functions(name):
     expected = getattr(scipy.special, name)(*at)
     named = [sg.input(f"x{k}", ("n",), "float64") for k in range(len(at))]
     value = function(*named)
-    feeds = {f"x{k}": each for k, each in enumerate(at)}
+    feeds = {f"x{k}": column for k, column in enumerate(at)}
     actual = sg.compile(value).run(feeds)
     np.testing.assert_allclose(actual, expected, rtol=2e-11, atol=1e-300)
     np.testing.assert_allclose(sg.evaluate(value, feeds), actual, rtol=1e-12, atol=1e-300)
@@ -460,20 +460,20 @@ def test_inverses_of_distribution_functions(name):
         limits = getattr(scipy.special, name)(*shapes, ends)
         limits[0] = -np.inf if name == "stdtrit" else limits[0]  # SciPy's is inf
         np.testing.assert_array_equal(sg.evaluate(function(*shapes, ends)), limits)
-    given = np.array([0.7, 2.5, 0.3][-len(at) :] if name != "stdtr" else [2.5, -0.7])
+    start = np.array([0.7, 2.5, 0.3][-len(at) :] if name != "stdtr" else [2.5, -0.7])
     points = [sg.input(f"x{k}", (), "float64") for k in range(len(at))]
     slopes = sg.grad(function(*points), points)
 
-    def moved(place, step=1e-4):
+    def differences(place, step=1e-4):
         ends = [
-            given + h * (np.arange(len(given)) == place) for h in (step, -step, step / 2, -step / 2)
+            start + h * (np.arange(len(start)) == place) for h in (step, -step, step / 2, -step / 2)
         ]
-        a, b, c, d = (getattr(scipy.special, name)(*each) for each in ends)
+        a, b, c, d = (getattr(scipy.special, name)(*end) for end in ends)
         return (4 * (c - d) / step - (a - b) / (2 * step)) / 3
 
     for place, slope in enumerate(slopes):
-        got = sg.evaluate(slope, {f"x{k}": x for k, x in enumerate(given)})
-        np.testing.assert_allclose(got, moved(place), rtol=1e-7, atol=1e-10)
+        got = sg.evaluate(slope, {f"x{k}": x for k, x in enumerate(start)})
+        np.testing.assert_allclose(got, differences(place), rtol=1e-7, atol=1e-10)
 
 
 def test_multigammaln_is_scipys():

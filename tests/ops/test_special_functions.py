@@ -144,15 +144,17 @@ TABLE = {
 
 def built(key, x):
     """The function of a key of the table, of x."""
-    name, *rest = key.split()
+    name, *words = key.split()
     name, _, index = name.partition("[")
     index, _, part = index.partition(".")
-    rest = [each if each == "." else float(each) for each in rest]
-    operands = [x if each == "." else each for each in rest] if "." in rest else [*rest, x]
-    operands = [int(each) if name == "diric" and each is not x else each for each in operands]
-    found = getattr(sg.special, name)(*operands)
-    found = found[int(index[0])] if index else found
-    return getattr(found, part) if part else found
+    words = [word if word == "." else float(word) for word in words]
+    operands = [x if word == "." else word for word in words] if "." in words else [*words, x]
+    operands = [
+        int(operand) if name == "diric" and operand is not x else operand for operand in operands
+    ]
+    value = getattr(sg.special, name)(*operands)
+    value = value[int(index[0])] if index else value
+    return getattr(value, part) if part else value
 
 
 def errors(key):
@@ -160,21 +162,21 @@ def errors(key):
     exact, grid, *_ = TABLE[key]
     x = sg.input("x", ("n",), "float64")
     value = built(key, x)
-    found = sg.evaluate({"value": value, "slope": sg.grad(value.sum(), x)}, {"x": np.array(grid)})
+    actual = sg.evaluate({"value": value, "slope": sg.grad(value.sum(), x)}, {"x": np.array(grid)})
     with mp.workdps(40):
-        points = [mp.mpf(each) for each in grid]
+        points = [mp.mpf(at) for at in grid]
         expected = {
-            "value": [mp.re(exact(each)) for each in points],
-            "slope": [mp.re(mp.diff(exact, each)) for each in points],
+            "value": [mp.re(exact(point)) for point in points],
+            "slope": [mp.re(mp.diff(exact, point)) for point in points],
         }
     for what, numbers in expected.items():
-        close = np.array([float(each) for each in numbers])
-        error = np.abs(found[what] - close) / np.maximum(np.abs(close), 1e-300)
+        close = np.array([float(number) for number in numbers])
+        error = np.abs(actual[what] - close) / np.maximum(np.abs(close), 1e-300)
         # 0, but for the differences
         yield float(np.max(np.where(np.abs(close) < 1e-25, 0.0, error)))
 
 
-def stated():
+def read_table():
     """The table of the page: key -> errors of value and derivative in units of the last place."""
     text = PAGE.read_text(encoding="utf-8").partition("## SciPy's functions")[2]
     rows = re.findall(r"^\| `([^`]*)` \| [^|]* \|(.*)\|(.*)\|$", text, re.M)
@@ -185,26 +187,26 @@ def write_table():
     """Measure, and write the table with twice what was measured, and 2 at least."""
     rows = ["| function, operands before x | x | value | derivative |", "|---|---|--:|--:|"]
     for key, (_, grid, *_) in TABLE.items():
-        cells = [f"{max(2.0 * each / EPSILON, 2.0):.2g}" for each in errors(key)]
-        cells = [f"{float(each):.0f}" if float(each) >= 10 else each for each in cells]
+        cells = [f"{max(2.0 * error / EPSILON, 2.0):.2g}" for error in errors(key)]
+        cells = [f"{float(cell):.0f}" if float(cell) >= 10 else cell for cell in cells]
         rows.append(f"| `{key}` | {min(grid):g} to {max(grid):g} | {' | '.join(cells)} |")
     text = PAGE.read_text(encoding="utf-8")
-    before, _, after = text.partition("<!-- scipy -->\n")
-    _, _, after = after.partition("<!-- end -->")
-    text = before + "<!-- scipy -->\n" + "\n".join(rows) + "\n<!-- end -->" + after
+    start, _, end = text.partition("<!-- scipy -->\n")
+    _, _, end = end.partition("<!-- end -->")
+    text = start + "<!-- scipy -->\n" + "\n".join(rows) + "\n<!-- end -->" + end
     PAGE.write_text(text, encoding="utf-8")
 
 
 @pytest.mark.parametrize("key", TABLE)
 def test_values_and_derivatives_are_those_of_mpmath(key):
     value, slope = errors(key)
-    most_value, most_slope = stated()[key]
+    most_value, most_slope = read_table()[key]
     assert value <= most_value * EPSILON
     assert slope <= most_slope * EPSILON
 
 
 def test_the_table_of_errors_has_the_keys_that_are_compared():
-    assert list(stated()) == list(TABLE)
+    assert list(read_table()) == list(TABLE)
 
 
 #: Characteristic values of spheroidal functions of orders 1 and 2 and c = 0.5.
@@ -338,16 +340,18 @@ WHOLE = {"bdtr": 1, "bdtrc": 1, "bdtri": 1}  # operands that SciPy takes as inte
 
 def results(name, *operands):
     """The results of a function, complex ones as both parts."""
-    found = getattr(sg.special, name)(*operands)
-    for each in found if isinstance(found, tuple) else (found,):
-        yield from (np.real(each), np.imag(each)) if each.dtype == "complex128" else (each,)
+    outputs = getattr(sg.special, name)(*operands)
+    for output in outputs if isinstance(outputs, tuple) else (outputs,):
+        yield from (np.real(output), np.imag(output)) if output.dtype == "complex128" else (output,)
 
 
 @pytest.mark.parametrize("name", FURTHER)
 def test_values_are_scipys_and_slopes_those_of_differences(name):
     operands, free = FURTHER[name]
-    given = [int(each) if k == WHOLE.get(name) else each for k, each in enumerate(operands)]
-    theirs = getattr(scipy.special, name)(*given)
+    arguments = [
+        int(operand) if k == WHOLE.get(name) else operand for k, operand in enumerate(operands)
+    ]
+    theirs = getattr(scipy.special, name)(*arguments)
     for actual, expected in zip(
         results(name, *operands),
         results_of(theirs if isinstance(theirs, tuple) else (theirs,)),
@@ -359,21 +363,23 @@ def test_values_are_scipys_and_slopes_those_of_differences(name):
         x = sg.input("x", (), "float64")
         at = np.float64(operands[place])
 
-        def moved(value, place=place):
-            given = [*operands[:place], value, *operands[place + 1 :]]
-            return [*results(name, *given)]
+        def at_value(value, place=place):
+            shifted = [*operands[:place], value, *operands[place + 1 :]]
+            return [*results(name, *shifted)]
 
-        slopes = [sg.evaluate(sg.grad(each + 0.0 * x * x, x), {"x": at}) for each in moved(x)]
+        slopes = [
+            sg.evaluate(sg.grad(output + 0.0 * x * x, x), {"x": at}) for output in at_value(x)
+        ]
         h = 1e-4 * max(abs(at), 0.1)
-        steps = {k: np.array([moved(at + s * h * k) for s in (1, -1)]) for k in (0.5, 1.0)}
-        one, half = ((steps[k][0] - steps[k][1]) / (2 * h * k) for k in (1.0, 0.5))
-        np.testing.assert_allclose(slopes, (4 * half - one) / 3, rtol=bound, atol=1e-9)
+        steps = {k: np.array([at_value(at + s * h * k) for s in (1, -1)]) for k in (0.5, 1.0)}
+        full, half = ((steps[k][0] - steps[k][1]) / (2 * h * k) for k in (1.0, 0.5))
+        np.testing.assert_allclose(slopes, (4 * half - full) / 3, rtol=bound, atol=1e-9)
 
 
-def results_of(found):
+def results_of(outputs):
     """SciPy's results, complex ones as both parts."""
-    for each in found:
-        yield from (np.real(each), np.imag(each)) if np.iscomplexobj(each) else (each,)
+    for output in outputs:
+        yield from (np.real(output), np.imag(output)) if np.iscomplexobj(output) else (output,)
 
 
 def test_second_derivatives_that_are_missing_are_refused():
@@ -394,11 +400,11 @@ def test_characteristic_values_are_those_of_single_orders(shape, monkeypatch):
     name = f"{shape}_cv_seq"
     of_scipy, of_order = getattr(scipy.special, name), getattr(scipy.special, f"{shape}_cv")
 
-    def checked(m, n, c):
+    def check_parity(m, n, c):
         assert n < m or (n - m) % 2 != 0
         return of_scipy(m, n, c)
 
-    monkeypatch.setattr(scipy.special, name, checked)
+    monkeypatch.setattr(scipy.special, name, check_parity)
     function = getattr(sg.special, name)
     for m, n, c in (
         (0, 0, 0.5),
@@ -421,15 +427,17 @@ def test_characteristic_values_are_those_of_single_orders(shape, monkeypatch):
 )
 def test_functions_of_numbers_give_scipys_constants(name):
     function = getattr(sg.special, name)
-    given = {
+    numbers = {
         "n": 3, "nt": 3, "m": 1, "q": 0.5, "c": 0.5, "N": 5, "K": 3, "alpha": 1.5, "beta": 0.5,
         "p1": 2.5, "q1": 1.5,
     }  # fmt: skip
-    known = inspect.signature(function).parameters.values()
-    operands = [given[each.name] for each in known if each.default is each.empty]
-    found, expected = function(*operands), getattr(scipy.special, name)(*operands)
-    for one, other in zip(np.atleast_1d(found), np.atleast_1d(expected), strict=True):
-        np.testing.assert_array_equal(one, other)
+    parameters = inspect.signature(function).parameters.values()
+    operands = [
+        numbers[parameter.name] for parameter in parameters if parameter.default is parameter.empty
+    ]
+    actual, expected = function(*operands), getattr(scipy.special, name)(*operands)
+    for number, reference in zip(np.atleast_1d(actual), np.atleast_1d(expected), strict=True):
+        np.testing.assert_array_equal(number, reference)
     with assert_refused(ArgumentError, "known at build", line="function("):
         function(*operands[:-1], sg.input("x", (), "float64"))
 
@@ -440,7 +448,7 @@ def test_both_operands_have_derivatives():
     a, b = sg.input("a", (3,), "float64"), sg.input("b", (3,), "float64")
     values = {
         "F": sg.special.ellipkinc(a, b),
-        **{f"j{k}": each for k, each in enumerate(sg.special.ellipj(a, b))},
+        **{f"j{k}": function for k, function in enumerate(sg.special.ellipj(a, b))},
         "binom": sg.special.binom(a + 8.0, b),
         "T": sg.special.owens_t(a, b),
         "V": sg.special.voigt_profile(a, b, 0.3),
@@ -457,9 +465,9 @@ def test_both_operands_have_derivatives():
         for k in range(3):
             steps = []
             for step in (1e-5, -1e-5):
-                moved = [u.copy(), m.copy()]
-                moved[which][k] += step
-                steps.append(sg.evaluate(sums, dict(zip("ab", moved, strict=True))))
+                shifted = [u.copy(), m.copy()]
+                shifted[which][k] += step
+                steps.append(sg.evaluate(sums, dict(zip("ab", shifted, strict=True))))
             for name in sums:
                 slope = (steps[0][name] - steps[1][name]) / 2e-5
                 assert at[name, which][k] == pytest.approx(slope, rel=1e-7, abs=1e-8), name
@@ -477,8 +485,8 @@ def test_complex_error_function_of_complex_numbers():
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_narrow_floats_are_computed_in_float64_and_rounded_once(dtype):
     x = np.linspace(0.1, 9.0, 41).astype(dtype)
-    given = sg.input("x", (41,), dtype)
-    actual = sg.evaluate(sg.special.jv(1.5, given), {"x": x})
+    argument = sg.input("x", (41,), dtype)
+    actual = sg.evaluate(sg.special.jv(1.5, argument), {"x": x})
     assert actual.dtype == dtype
     np.testing.assert_array_equal(actual, scipy.special.jv(1.5, x.astype(float)).astype(dtype))
 

@@ -97,11 +97,11 @@ def test_kinds_and_limits_are_numpys(dtype):
         plain = kind.numpy if isinstance(kind, type(dtype)) else kind
         assert sg.isdtype(dtype, kind) == np.isdtype(dtype.numpy, plain)
     x = sg.input("x", (2,), dtype)
-    for limits, own, others in ((sg.finfo, "f", "biu"), (sg.iinfo, "iu", "bf")):
-        if dtype.kind in own:
+    for limits, accepted, refused in ((sg.finfo, "f", "biu"), (sg.iinfo, "iu", "bf")):
+        if dtype.kind in accepted:
             assert limits(dtype).max == limits(x).max == limits(dtype.name).max
             assert limits(dtype).bits == dtype.bits
-        elif dtype.kind in others:
+        elif dtype.kind in refused:
             with assert_refused(DTypeError, "no such limits"):
                 limits(dtype)
 
@@ -122,9 +122,9 @@ def test_arrays_from_data_and_from_values(value):
     assert sg.asarray(value, copy=False) is value
     assert sg.asarray(value, dtype="float32", copy=True).dtype == "float32"
     for data in ([1, 2], np.arange(3), 2.5, True):
-        made = sg.asarray(data, device="cpu")
-        assert made.dtype == np.asarray(data).dtype
-        np.testing.assert_array_equal(run(made), data)
+        array = sg.asarray(data, device="cpu")
+        assert array.dtype == np.asarray(data).dtype
+        np.testing.assert_array_equal(run(array), data)
     assert sg.asarray([1, 2], dtype=sg.float32).dtype == "float32"
     with assert_refused(ArgumentError, "copy=False", line="copy=False"):
         sg.asarray([1.0], copy=False)

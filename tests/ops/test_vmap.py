@@ -49,16 +49,16 @@ IN_PART = {
 }
 
 
-def tried(name):
+def distinct_samples(name):
     """A few samples that differ in more than their numbers."""
-    found = {}
+    samples = {}
     for sample in samples_of(name):
         if not sample.arrays or sum(a.size for a in sample.arrays) > 4000:
             continue
         kinds = tuple((a.dtype.name, a.shape) for a in sample.arrays)
         op = sample.op if isinstance(sample.op, BodyOp) else repr(sample.op)
-        found.setdefault((op, kinds), sample)
-    every = list(found.values())
+        samples.setdefault((op, kinds), sample)
+    every = list(samples.values())
     return every[:: max(1, -(-len(every) // MOST))]
 
 
@@ -73,7 +73,7 @@ def elements_of(array, smooth):
 
 
 def choices(count):
-    """Which operands are over the batch: all choices of up to three, else one or all."""
+    """Return choices of batched operands: all for up to three operands, else one or all."""
     if count <= 3:
         return [over for over in product((True, False), repeat=count) if any(over)]
     single = [tuple(k == place for k in range(count)) for place in range(count)]
@@ -104,7 +104,7 @@ def inputs_for(arrays):
     return values, {f"x{k}": a for k, a in enumerate(arrays)}
 
 
-def looped(sample, batches, over):
+def stack_of_elements(sample, batches, over):
     """Results of each element, stacked."""
     every = [
         replace(
@@ -119,38 +119,40 @@ def looped(sample, batches, over):
             replace(s, arrays=(fold.reference(s.arrays[0], np.uint64(k)), s.arrays[1]))
             for k, s in enumerate(every)
         ]
-    return [np.stack(each) for each in zip(*(as_tuple(s.reference()) for s in every), strict=True)]
+    return [
+        np.stack(results) for results in zip(*(as_tuple(s.reference()) for s in every), strict=True)
+    ]
 
 
 @every_op
 def test_is_the_stack_of_its_elements(name):
-    for turn, sample in enumerate(tried(name)):
+    for turn, sample in enumerate(distinct_samples(name)):
         batches = [elements_of(a, sample.smooth) for a in sample.arrays]
         for over in choices(len(sample.arrays)):
-            wanted = looped(sample, batches, over)
+            references = stack_of_elements(sample, batches, over)
             ranks = [a.ndim for a in sample.arrays]
             axes = [
                 turn % (rank + 1) if has else None for rank, has in zip(ranks, over, strict=True)
             ]
-            outs = [(turn + 1) % w.ndim - (w.ndim if turn % 2 else 0) for w in wanted]
+            outs = [(turn + 1) % w.ndim - (w.ndim if turn % 2 else 0) for w in references]
             arrays = [
                 np.stack(b, axis) if has else b[0]
                 for b, axis, has in zip(batches, axes, over, strict=True)
             ]
             values, feeds = inputs_for(arrays)
             mapped = sg.vmap(lambda *x, op=sample.op: as_tuple(op(*x)), tuple(axes), tuple(outs))
-            found = run_all(mapped(*values), feeds)
-            for each, expected, out in zip(found, wanted, outs, strict=True):
-                close(each, np.moveaxis(expected, 0, out), (sample.op, axes, out))
+            outputs = run_all(mapped(*values), feeds)
+            for actual, expected, out in zip(outputs, references, outs, strict=True):
+                close(actual, np.moveaxis(expected, 0, out), (sample.op, axes, out))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "random_bits"])
 def test_nests(name):
     """A batch of batches, the outer one last in place: the inner ones are shared."""
-    for sample in tried(name)[:3]:
+    for sample in distinct_samples(name)[:3]:
         batches = [elements_of(a, sample.smooth) for a in sample.arrays]
         for over in choices(len(sample.arrays))[:4]:
-            wanted = looped(sample, batches, over)
+            references = stack_of_elements(sample, batches, over)
             arrays = [
                 np.stack([np.stack(b)] * 2, -1) if has else b[0]
                 for b, has in zip(batches, over, strict=True)
@@ -158,9 +160,9 @@ def test_nests(name):
             values, feeds = inputs_for(arrays)
             axes = [tuple(place if has else None for has in over) for place in (0, -1)]
             op = partial(lambda op, *x: as_tuple(op(*x)), sample.op)
-            found = run_all(sg.vmap(sg.vmap(op, axes[0]), axes[1], 1)(*values), feeds)
-            for each, expected in zip(found, wanted, strict=True):
-                close(each, np.stack([expected] * 2, 1), (sample.op, over))
+            outputs = run_all(sg.vmap(sg.vmap(op, axes[0]), axes[1], 1)(*values), feeds)
+            for actual, expected in zip(outputs, references, strict=True):
+                close(actual, np.stack([expected] * 2, 1), (sample.op, over))
 
 
 @every_op
@@ -182,11 +184,11 @@ def test_composes_with_gradients(name):
             total = sum(sg.sum(sg.sin(y)) for y in outs)
             return sg.grad(total, [x[k] for k in moves], allow_disconnected=True)
 
-        one, _ = inputs_for([*sample.arrays])
-        of_one = slopes(*one)
-        wanted = [
-            np.stack(each)
-            for each in zip(
+        element, _ = inputs_for([*sample.arrays])
+        of_one = slopes(*element)
+        references = [
+            np.stack(gradients)
+            for gradients in zip(
                 *(
                     run_all(of_one, {f"x{k}": b[e] for k, b in enumerate(batches)})
                     for e in range(BATCH)
@@ -204,44 +206,46 @@ def test_composes_with_gradients(name):
         outer = run_all(
             sg.grad(sg.sum(totals), [values[k] for k in moves], allow_disconnected=True), feeds
         )
-        for each, other, expected in zip(inner, outer, wanted, strict=True):
-            close(each, expected, sample.op)
-            close(other, expected, sample.op)
+        for actual, of_sum, expected in zip(inner, outer, references, strict=True):
+            close(actual, expected, sample.op)
+            close(of_sum, expected, sample.op)
 
 
 @every_nth(3, "name", NAMES)
 def test_compiles(name):
     """Kernels and routines over a batch of a named size give what the reference does: the graph of
     each op does daily, and each op is compiled daily without a batch."""
-    sample = max(tried(name)[:4], key=lambda s: min(a.size for a in s.arrays), default=None)
+    sample = max(
+        distinct_samples(name)[:4], key=lambda s: min(a.size for a in s.arrays), default=None
+    )
     if sample is None:
         return
     batches = [elements_of(a, sample.smooth) for a in sample.arrays]
     values = [sg.input(f"x{k}", ("batch", *a.shape), a.dtype) for k, a in enumerate(sample.arrays)]
     outs = as_tuple(sg.vmap(sample.op)(*values))
-    found = sg.compile({f"y{k}": y for k, y in enumerate(outs)}).run(
+    outputs = sg.compile({f"y{k}": y for k, y in enumerate(outs)}).run(
         {f"x{k}": np.stack(b) for k, b in enumerate(batches)}
     )
-    wanted = looped(sample, batches, (True,) * len(batches))
-    for each, expected in zip(found.values(), wanted, strict=True):
-        close(each, expected, sample.op)
+    references = stack_of_elements(sample, batches, (True,) * len(batches))
+    for actual, expected in zip(outputs.values(), references, strict=True):
+        close(actual, expected, sample.op)
 
 
 def test_loops_are_listed():
     """Every op has a rule of its own but those that are listed."""
     for name in NAMES:
         loops = False
-        for sample in tried(name)[:3]:
+        for sample in distinct_samples(name)[:3]:
             for over in choices(len(sample.arrays)):
                 arrays = [
                     np.stack([a] * BATCH) if has else a
                     for a, has in zip(sample.arrays, over, strict=True)
                 ]
                 values, _ = inputs_for(arrays)
-                given = batch_op(sample.op, BATCH, values, over)
-                loops |= given is None
-                if given is not None and not isinstance(sample.op, BodyOp):
-                    graph = Graph({str(k): v for k, v in enumerate(as_tuple(given))})
+                mapped = batch_op(sample.op, BATCH, values, over)
+                loops |= mapped is None
+                if mapped is not None and not isinstance(sample.op, BodyOp):
+                    graph = Graph({str(k): v for k, v in enumerate(as_tuple(mapped))})
                     assert not any(n.op.name == "loop" for n in graph.nodes), name
         assert not loops or name in IN_A_LOOP or name in IN_PART, f"{name} has no batching rule"
 
@@ -254,9 +258,9 @@ def batch(rows="n"):
 
 
 def at(value, x=X, **feeds):
-    named = {str(k): each for k, each in enumerate(value)} if isinstance(value, list) else value
-    found = sg.compile(named).run({"x": x, **feeds})
-    return [*found.values()] if isinstance(value, list) else found
+    named = {str(k): output for k, output in enumerate(value)} if isinstance(value, list) else value
+    outputs = sg.compile(named).run({"x": x, **feeds})
+    return [*outputs.values()] if isinstance(value, list) else outputs
 
 
 def test_containers_and_axes():
@@ -279,10 +283,11 @@ def test_containers_and_axes():
 def test_draws_are_those_of_a_loop():
     def drawn(mapped, inner):
         g = sg.random.Generator(5)
-        kept = g.normal(shape=(2,), dtype="float64")
+        shared = g.normal(shape=(2,), dtype="float64")
         return mapped(
             lambda row: (
-                inner(lambda e: e + kept + g.normal(shape=(2,), dtype="float64"))(row) + g.uniform()
+                inner(lambda e: e + shared + g.normal(shape=(2,), dtype="float64"))(row)
+                + g.uniform()
             ),
         )(batch())
 
@@ -292,8 +297,8 @@ def test_draws_are_those_of_a_loop():
     actual = [
         at(drawn(outer, inner)) for outer in (sg.vmap, as_loop) for inner in (sg.vmap, as_loop)
     ]
-    for other in actual[1:]:
-        np.testing.assert_array_equal(actual[0], other)
+    for again in actual[1:]:
+        np.testing.assert_array_equal(actual[0], again)
     assert len(np.unique(actual[0] - X[..., None])) == X.size * 2
 
 
@@ -320,10 +325,10 @@ def test_loops_and_branches_inside():
     x = batch()
     feeds = {"x": X, "w": X[:3]}
     actual = sg.compile(sg.vmap(f)(x)).run(feeds)
-    one = sg.compile(f(sg.input("row", (3,), "float64")))
+    single_row = sg.compile(f(sg.input("row", (3,), "float64")))
     for k, row in enumerate(X):
-        wanted = one.run({"row": row, "w": X[:3]})
-        for name, expected in wanted.items():
+        references = single_row.run({"row": row, "w": X[:3]})
+        for name, expected in references.items():
             np.testing.assert_allclose(actual[name][k], expected, rtol=1e-12)
     total = sg.vmap(lambda row: f(row)["s"].sum() + f(row)["t"].sum() + f(row)["h"].sum())(x).sum()
     slopes = at(sg.grad(total, [x, w]), w=X[:3])
@@ -337,17 +342,17 @@ def test_loops_and_branches_inside():
             )
         )
     )
-    each = [single.run({"row": r, "w": X[:3]}) for r in X]
-    np.testing.assert_allclose(slopes[0], [e["r"] for e in each], rtol=1e-10)
-    np.testing.assert_allclose(slopes[1], sum(e["w"] for e in each), rtol=1e-10)
+    gradients = [single.run({"row": r, "w": X[:3]}) for r in X]
+    np.testing.assert_allclose(slopes[0], [e["r"] for e in gradients], rtol=1e-10)
+    np.testing.assert_allclose(slopes[1], sum(e["w"] for e in gradients), rtol=1e-10)
 
 
 @sg.custom_vjp(name="tests.vmap_rule")
-def scaled(a, b):
+def scale(a, b):
     return a * b
 
 
-@scaled.rule
+@scale.rule
 def _(ct, out, a, b):
     return ct * b * 10.0, (ct * a * 10.0).sum()
 
@@ -355,13 +360,13 @@ def _(ct, out, a, b):
 def test_rules_of_users_are_mapped():
     """Shares of what elements share are added up; batches of batches too."""
     p, x = sg.input("p", (), "float64"), batch()
-    by_all = sg.vmap(lambda row: scaled(row, p).sum())(x).sum()
+    by_all = sg.vmap(lambda row: scale(row, p).sum())(x).sum()
     actual = at(sg.grad(by_all, [x, p]), p=2.0)
     np.testing.assert_allclose(actual[0], np.full(X.shape, 20.0))
     np.testing.assert_allclose(actual[1], 10 * X.sum())
-    each = sg.vmap(lambda row: sg.grad(scaled(row, p).sum(), p))(x)
-    np.testing.assert_allclose(sg.evaluate(each, {"x": X}), 10 * X.sum(1))
-    twice = sg.vmap(sg.vmap(lambda a, b: scaled(a, b), (0, None)))(x, x[:, 0])
+    by_rows = sg.vmap(lambda row: sg.grad(scale(row, p).sum(), p))(x)
+    np.testing.assert_allclose(sg.evaluate(by_rows, {"x": X}), 10 * X.sum(1))
+    twice = sg.vmap(sg.vmap(lambda a, b: scale(a, b), (0, None)))(x, x[:, 0])
     slopes = at(sg.grad(twice.sum(), x))
     expected = np.repeat(X[:, :1] * 10, 3, 1)
     expected[:, 0] += 10 * X.sum(1)
@@ -441,21 +446,21 @@ def test_what_an_element_does_not_take_neither_raises_nor_makes_nan():
         lambda v, k: table.sum(),
     ]
 
-    def chosen(v, k):
+    def choose(v, k):
         return sg.switch(k, branches, v, sg.minimum(k, 2) + sg.cond(k > 0, lambda: 1, lambda: 0))
 
-    def repeated(v, k):
+    def repeat(v, k):
         ends = sg.fori_loop(
             k, 3, lambda at, c: c * sg.sqrt(v) + table[at], table[0] * v, max_steps=4
         )
         return ends.sum()
 
-    given = [
+    cases = [
         {"s": [2.0, 3.0, np.nan, 0.0], "i": [0, 1, 3, 3]},
         {"s": [2.0, np.inf, 0.0], "i": [0, 3, 2]},
         {"s": [], "i": []},
     ]
-    for f, feeds in ((f, feeds) for f in (chosen, repeated) for feeds in given):
+    for f, feeds in ((f, feeds) for f in (choose, repeat) for feeds in cases):
         outs = []
         for mapped in (sg.vmap(f)(s, i), sg.map(lambda pair, f=f: f(*pair), (s, i))):
             slopes = sg.grad(mapped.sum(), [s, table])
@@ -463,7 +468,7 @@ def test_what_an_element_does_not_take_neither_raises_nor_makes_nan():
             outs.append(run_all([mapped, *slopes, *again], feeds))
         for actual, expected in zip(*outs, strict=True):
             np.testing.assert_allclose(actual, expected, rtol=1e-10, equal_nan=True)
-    mapped = sg.compile(sg.vmap(chosen)(s, i), debug="nan")
+    mapped = sg.compile(sg.vmap(choose)(s, i), debug="nan")
     assert mapped.run({"s": [0.0, 2.0], "i": [3, 1]}).shape == (2,)
     v = Tensor([0.0, 1.0], requires_grad=True)
     sg.sum(sg.vmap(lambda v: sg.cond(v > 0, lambda: 1 / v, lambda: 3 * v))(v)).backward()

@@ -37,7 +37,7 @@ def geometries(draw):
         return tuple(draw(st.integers(low, high)) for _ in range(rank))
 
     groups = draw(st.sampled_from([1, 1, 2, 3]))
-    each, filters = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    channels, filters = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     taps, strides, dilation = axes(1, 3), axes(1, 3), axes(1, 3 if rank < 3 else 2)
     border = [(draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(rank)]
     image = tuple(
@@ -47,7 +47,7 @@ def geometries(draw):
     )
     batch = draw(st.sampled_from([0, 1, 2, 3]))
     arguments = {"stride": strides, "padding": border, "dilation": dilation, "groups": groups}
-    return (batch, groups * each, *image), (groups * filters, each, *taps), arguments
+    return (batch, groups * channels, *image), (groups * filters, channels, *taps), arguments
 
 
 def check_geometry(case, seed):
@@ -73,15 +73,18 @@ def check_geometry(case, seed):
     near = {"float32": 2e-4, "float64": 1e-11}[dtype]
     np.testing.assert_allclose(actual["y"], expected, rtol=near, atol=near)
     wide = {name: array.astype(np.float64) for name, array in feeds.items()}
-    for name, other in (("x", "dx"), ("w", "dw")):
-        moved = rng.normal(size=wide[name].shape)
-        arrays = wide | {name: moved}
+    for name, gradient_name in (("x", "dx"), ("w", "dw")):
+        direction = rng.normal(size=wide[name].shape)
+        arrays = wide | {name: direction}
         pushed = direct(
             arrays["x"], arrays["w"], arguments["stride"], arguments["padding"],
             arguments["dilation"], arguments["groups"],
         )  # fmt: skip
-        left, right = np.sum(pushed * wide["ct"]), np.sum(actual[other].astype(np.float64) * moved)
-        scale = 1 + np.sum(np.abs(actual[other] * moved))
+        left, right = (
+            np.sum(pushed * wide["ct"]),
+            np.sum(actual[gradient_name].astype(np.float64) * direction),
+        )
+        scale = 1 + np.sum(np.abs(actual[gradient_name] * direction))
         assert abs(left - right) <= near * scale, (name, case)
 
 
@@ -130,9 +133,9 @@ def test_a_transposed_convolution_is_the_adjoint(rng):
         spread = value_of(lambda x, w, o=options: sg.nn.conv_transpose(x, w, **o), x=y, w=w)
         more = tuple(a - b for a, b in zip(image.shape[2:], spread.shape[2:], strict=True))
         full = {**options, "output_padding": more}
-        whole = value_of(lambda x, w, o=full: sg.nn.conv_transpose(x, w, **o), x=y, w=w)
-        assert whole.shape == image.shape
-        assert np.sum(out * y) == pytest.approx(np.sum(whole * image))
+        spread_to_image = value_of(lambda x, w, o=full: sg.nn.conv_transpose(x, w, **o), x=y, w=w)
+        assert spread_to_image.shape == image.shape
+        assert np.sum(out * y) == pytest.approx(np.sum(spread_to_image * image))
     actual = value_of(lambda x, w: sg.nn.conv_transpose(x, w, stride=2, padding="same"), x=y, w=w)
     assert actual.shape == (2, 3, 2 * y.shape[2], 2 * y.shape[3])
 
@@ -273,7 +276,7 @@ def pooled_by_hand(x, kind, k, s, pad, d, **flags):
     size, reach = x.shape[-1], d * (k - 1) + 1
     room = size + 2 * pad - reach
     count = (-(-room // s) if flags["ceil_mode"] else room // s) + 1
-    found = []
+    pools = []
     for start in range(-pad, count * s - pad, s):
         if start >= size:  # a window that begins behind the image
             continue
@@ -281,12 +284,12 @@ def pooled_by_hand(x, kind, k, s, pad, d, **flags):
         seen = x[..., [at for at in taps if 0 <= at < size]]
         bordered = len([at for at in taps if at < size + pad])
         if kind == "max":
-            found.append(seen.max(-1))
+            pools.append(seen.max(-1))
         elif kind == "lp":
-            found.append(np.sqrt((seen**2).sum(-1)))
+            pools.append(np.sqrt((seen**2).sum(-1)))
         else:
-            found.append(seen.sum(-1) / (bordered if flags["count"] else seen.shape[-1]))
-    return np.stack(found, -1)
+            pools.append(seen.sum(-1) / (bordered if flags["count"] else seen.shape[-1]))
+    return np.stack(pools, -1)
 
 
 @pytest.mark.thinned
@@ -316,8 +319,8 @@ def test_windows_that_reach_behind_the_image(kind, named, rng):
         actual = f.run({"x": array})
         np.testing.assert_allclose(actual["y"], by_hand(array), rtol=1e-13)
         along = rng.normal(size=array.shape)
-        ahead, behind = by_hand(array + 1e-6 * along), by_hand(array - 1e-6 * along)
-        slope = ((ahead - behind) * weights).sum() / 2e-6
+        shifted_ahead, shifted_back = by_hand(array + 1e-6 * along), by_hand(array - 1e-6 * along)
+        slope = ((shifted_ahead - shifted_back) * weights).sum() / 2e-6
         np.testing.assert_allclose((actual["dx"] * along).sum(), slope, rtol=1e-6)
 
 
