@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 import staticgrad as sg
 from staticgrad.errors import LinearAlgebraError
@@ -55,6 +56,61 @@ def test_cholesky_factors_multiply_to_the_matrix(matrix, n, dtype):
         residual = scaled_residual(actual @ actual.T - wide, wide, dtype)
         usual = np.linalg.cholesky(a).astype(float)
         assert residual <= 8 * scaled_residual(usual @ usual.T - wide, wide, dtype) + 0.01
+
+
+def draw(rng, shape, dtype):
+    x = rng.normal(size=shape)
+    return (x + 1j * rng.normal(size=shape) if dtype[0] == "c" else x).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("n", [1, 2, 5, 13, 40, 75])
+def test_complex_factors_and_solutions(n, dtype):
+    rng = np.random.default_rng(n)
+    x, b = draw(rng, (n, n), dtype), draw(rng, (n, 5), dtype)
+    a = (x @ adjoint(x) / n + np.eye(n)).astype(dtype)
+    slack = 20 * n * np.finfo(dtype).eps
+    with sg.options(linalg="portable"):
+        lower = L.cholesky(np.tril(a))
+        assert norm(lower @ adjoint(lower) - a) <= slack * norm(a)
+        assert (np.diagonal(lower).imag == 0).all()
+        y = L.solve(x, b)
+        assert norm(x @ y - b) <= slack * norm(x) * norm(y)
+        q, r = L.qr(x)
+        assert norm(q @ r - x) <= slack * norm(x)
+        assert norm(adjoint(q) @ q - np.eye(n)) <= slack
+        assert (np.diagonal(r).imag == 0).all()
+        assert (np.tril(r, -1) == 0).all()
+        triangle = x + 2 * n * np.eye(n, dtype=dtype)
+        for is_lower in (True, False):
+            read = np.tril(triangle) if is_lower else np.triu(triangle)
+            for trans, matrix in enumerate((read, read.T, adjoint(read))):
+                y = L.solve_triangular(triangle, b, trans=trans, lower=is_lower)
+                assert norm(matrix @ y - b) <= slack * norm(matrix) * norm(y)
+
+
+def test_pivots_of_complex_matrices_are_lapacks():
+    x = draw(np.random.default_rng(1), (31, 31), "complex128")
+    with sg.options(linalg="portable"):
+        permutation, lower, upper = L.lu(x)
+    expected = scipy.linalg.lu(x)
+    np.testing.assert_array_equal(permutation, expected[0])
+    np.testing.assert_allclose(lower, expected[1], rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(upper, expected[2], rtol=1e-11, atol=1e-12)
+
+
+def test_singular_and_indefinite_complex_matrices_are_errors():
+    x = draw(np.random.default_rng(1), (3, 30, 30), "complex128")
+    a = x @ adjoint(x)
+    x[1, :, 4], a[2, 8, 8] = 0.0, -1.0
+    with sg.options(linalg="portable"):
+        with pytest.raises(LinearAlgebraError, match="matrix 1 is singular"):
+            L.solve(x, x)
+        with pytest.raises(LinearAlgebraError, match=r"matrix 2 .*leading minor of order 9 "):
+            L.cholesky(a)
+        actual = L.cholesky(a, errors="nan")
+    assert [np.isnan(matrix).all() for matrix in actual] == [False, False, True]
+    assert np.isfinite(actual[:2]).all()
 
 
 RECTANGLES = [
@@ -129,7 +185,7 @@ def test_cholesky_of_nan_fails_where_it_stands():
 @pytest.mark.parametrize("name", PORTABLE)
 @pytest.mark.parametrize("element", ["f32", "f64"])
 def test_portable_routines_call_no_function(name, element):
-    text, functions = lapack.source(name, element, False, True)
+    text, functions = lapack.source(name, element, checks=False, portable=True)
     assert functions == ()
     assert "call(" not in text.replace("outlined_", "")
 

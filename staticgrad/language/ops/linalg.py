@@ -394,7 +394,7 @@ def columns_of_part(dtype: DType, n: Size, columns: Size, of_pairs: bool) -> int
     from staticgrad.native.libraries.recipes import LANES, SMALL, WHOLE
 
     lanes = LANES[_ELEMENTS[dtype]]
-    if isinstance(n, int) and SMALL < n <= WHOLE and not of_pairs:
+    if isinstance(n, int) and (n > SMALL or of_pairs) and n <= WHOLE:
         return lanes
     if not isinstance(columns, int):
         return COLUMNS

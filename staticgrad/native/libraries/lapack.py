@@ -40,7 +40,8 @@ class _RecipeWriter:
         self.recipe, self.element, self.checks = recipe, element, checks
         self.portable = portable and bool(recipe.loops)
         self.sizes = recipe.sizes.split()
-        self.pairs: set[str] = set()
+        arrays = {**recipe.operands, **recipe.results, **recipe.scratch}
+        self.pairs = {key for key in arrays if recipe.is_complex and ":" not in key}
         self.functions: list[str] = []
         self.lines: list[str] = []
 
@@ -50,8 +51,7 @@ class _RecipeWriter:
         for table, record in ((shared, "t"), (self.recipe.scratch, "own")):
             for number, (key, elements) in enumerate(table.items()):
                 name, _, kind = key.partition(":")
-                if self.recipe.is_complex and not kind:
-                    self.pairs.add(name)
+                if name in self.pairs:
                     elements = f"2 * ({elements})"
                 kind = self.element if kind in ("", "real") else kind
                 yield name, kind, elements, f"{record}[{number}]"
@@ -78,7 +78,7 @@ class _RecipeWriter:
         head += [*self.pointers(), f"        if {self.recipe.when} > 0:"]
         end = ["    call(guard, state, 1)"] * bool(self.functions)
         text = "\n".join([*head, *body, *end]) + "\n"
-        functions = recipes.vectors(self.recipe.functions, self.element)
+        functions = recipes.vectors(self.recipe.functions, self.element, self.recipe.is_complex)
         return functions + self.small_functions() + text
 
     def loops(self) -> list[str]:
@@ -151,6 +151,7 @@ class _RecipeWriter:
             return self.check(line == "check")
         if line.startswith("fill("):
             name, count, value = line[len("fill(") : -1].split(", ")
+            count = f"2 * ({count})" if name in self.pairs else count
             return [
                 f"for element in range({count}):",
                 f"    store1({name}, element, {self.element}x1({value}))",

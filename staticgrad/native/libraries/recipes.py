@@ -38,7 +38,7 @@ from collections.abc import Callable
 from textwrap import indent
 from typing import Final
 
-from staticgrad.native.libraries import reflections
+from staticgrad.native.libraries import complex_text, reflections
 from staticgrad.support.errors import LinearAlgebraError
 from staticgrad.support.records import dataclass, replace
 
@@ -238,7 +238,8 @@ _ROWS: Final = 6
 def _write_unknown(number: int) -> str:
     """Write the lines that solve for one unknown of a block: subtract those before, store it."""
     subtractions = [
-        f"    factor = -splat$(load1(a, at{number} * along + at{earlier} * across))\n"
+        f"    element = load1(a, at{number} * along + at{earlier} * across)\n"
+        "    factor = -splat$(adjoint_if(element, is_adjoint))\n"
         f"    s{number} = fma(factor, s{earlier}, s{number})"
         for earlier in range(number)
     ]
@@ -246,8 +247,8 @@ def _write_unknown(number: int) -> str:
         f"if {number} < rows:",
         *subtractions,
         "    if unit == 0:",
-        f"        pivot = splat$(load1(a, at{number} * (along + across)))",
-        f"        s{number} = s{number} / pivot",
+        f"        pivot = adjoint_if(load1(a, at{number} * (along + across)), is_adjoint)",
+        f"        s{number} = divide(s{number}, splat$(pivot))",
         f"    store$(y, at{number} * each + c, s{number})",
     ]
     return "\n".join(lines)
@@ -257,7 +258,7 @@ def _write_unknown(number: int) -> str:
 #: unknown k in row i is a[i * along + k * across]. Every sum runs over the unknowns in the order in
 #: which they are found in blocks, so the bits do not depend on the number of columns.
 _UNKNOWNS: Final = f"""
-def outlined_unknowns(a, low, high, along, across, y, each, count, ahead, unit):
+def outlined_unknowns(a, low, high, along, across, is_adjoint, y, each, count, ahead, unit):
     for step in range(low, high, {_ROWS}):
         rows = high - step
         if rows > {_ROWS}:
@@ -279,7 +280,7 @@ def outlined_unknowns(a, low, high, along, across, y, each, count, ahead, unit):
             from_a = start * across
             for _ in range(start, past):
                 known = load$(y, from_y)
-                f# = -splat$(load1(a, along# + from_a))
+                f# = -splat$(adjoint_if(load1(a, along# + from_a), is_adjoint))
                 s# = fma(f#, known, s#)
                 from_y = from_y + each
                 from_a = from_a + across
@@ -338,10 +339,10 @@ def outlined_narrow_tile(lu, n, row, rows, past, c, wide, is_lower):
             store(lu, at# + c, s#, some)
     return 0
 """
-_LARGEST: Final = """magnitude = bitcast_whole(absolute(load(lu, at + c, some)))
-most = maximum(most, magnitude)"""
+_LARGEST: Final = """size = bitcast_whole(magnitude(load(lu, at + c, some)))
+most = maximum(most, size)"""
 _ELIMINATION: Final = """ratio = load(lu, at + c, some)
-ratio = ratio / divisor
+ratio = divide(ratio, divisor)
 store(lu, at + c, ratio, some)
 for below in range(j + 1, row + rows):
     less = load(lu, below * n + c, some)
@@ -393,7 +394,7 @@ def outlined_factors(x, lu, permutation, pivots, m, n):
 {indent(_write_column_loop("j", _LARGEST), " " * 12)}
             best = word(hmax(most))
             other = j
-            while word(bitcast_whole(absolute(load1(lu, at + other)))) != best:
+            while word(bitcast_whole(magnitude(load1(lu, at + other)))) != best:
                 other = other + 1
             store1(pivots, j, i32x1(other))
             if other != j:
@@ -415,54 +416,75 @@ _UNIT_STEP: Final = """if {row} < rows:
     pivot_at = at{row} * n + at{row}
     if c == row:
         store(l, at{row} * n + c, s{row}, some ^ mask$({row}))
-        pivot = load1(l, pivot_at)
+        pivot = real_part(load1(l, pivot_at))
         if how == 0 and not some(pivot > 0.0):
             how = at{row} + 1
         store1(l, pivot_at, sqrt(pivot))
-    s{row} = s{row} * splat$(realx1(1.0) / load1(l, pivot_at))
+    s{row} = s{row} * splat$(realx1(1.0) / real_part(load1(l, pivot_at)))
     if c > row:
         store(l, at{row} * n + c, s{row}, some)
     else:
         store(l, at{row} * n + c, s{row}, some ^ mask$({after}))
-    store$(tile, {row} * $, s{row})"""
+    {transposed}"""
+#: How a tile is read and written by columns: through registers, or element by element.
+_BY_COLUMNS: Final = {
+    False: {
+        "before": "transpose$(x, c * n + row, n, wide, rows, tile, 0, $)",
+        "first": "load$(tile, (# if # < rows else rows - 1) * $)",
+        "transposed": "store$(tile, {row} * $, s{row})",
+        "behind": """transpose$(tile, 0, $, rows, $, square, 0, $)
+    for lane in range(wide):
+        columns = rows
+        if c == row and lane < rows:
+            columns = lane
+        store(l, (c + lane) * n + row, load$(square, lane * $), mask$(columns))""",
+    },
+    True: {
+        "before": "done = 0",
+        "first": "load_strided(x, c * n + at#, n, mask$(wide))",
+        "transposed": """later = mask$(wide)
+    if c == row:
+        later = later ^ mask$({after})
+    store_strided(l, c * n + at{row}, n, s{row}, later)""",
+        "behind": "done = 0",
+    },
+}
 #: One tile of the factor's transpose, in the upper triangle of l, and its transpose in the lower.
 _CHOLESKY_TILE: Final = """
 def outlined_narrow_cholesky(x, l, n, row, rows, c, wide):
     some = mask$(wide)
     tile = local_real(256)
     square = local_real(256)
-    transpose$(x, c * n + row, n, wide, rows, tile, 0, $)
+    {before}
     at# = row + (# if # < rows else rows - 1)
-    s# = load$(tile, (# if # < rows else rows - 1) * $)
+    s# = {first}
     place = c
     base = 0
     for _ in range(row):
         known = load(l, place, some)
-        s# = fma(-splat$(load1(l, base + at#)), known, s#)
+        s# = fma(-splat$(conj(load1(l, base + at#))), known, s#)
         place = place + n
         base = base + n
     how = 0
 {steps}
-    transpose$(tile, 0, $, rows, $, square, 0, $)
-    for lane in range(wide):
-        columns = rows
-        if c == row and lane < rows:
-            columns = lane
-        store(l, (c + lane) * n + row, load$(square, lane * $), mask$(columns))
+    {behind}
     return how
 """
 
 
-def _write_cholesky() -> str:
+def _write_cholesky(is_complex: bool = False) -> str:
     """Write the functions of a Cholesky factor: blocks of rows of its transpose, left-looking."""
-    steps = []
+    steps, by_columns = [], dict(_BY_COLUMNS[is_complex])
+    transposed = by_columns.pop("transposed")
     for row in range(_ROWS):
-        steps.append(_UNIT_STEP.format(row=row, after=row + 1))
+        numbers = {"row": row, "after": row + 1}
+        steps.append(_UNIT_STEP.format(**numbers, transposed=transposed.format(**numbers)))
         steps += [
-            f"    s{later} = fma(-splat$(load1(l, at{row} * n + at{later})), s{row}, s{later})"
+            f"    factor = -splat$(conj(load1(l, at{row} * n + at{later})))\n"
+            f"    s{later} = fma(factor, s{row}, s{later})"
             for later in range(row + 1, _ROWS)
         ]
-    tile = _CHOLESKY_TILE.format(steps=indent("\n".join(steps), "    "))
+    tile = _CHOLESKY_TILE.format(steps=indent("\n".join(steps), "    "), **by_columns)
     unmasked = _unmask(tile.replace("narrow_", ""))
     return f"""{tile}{unmasked}
 def outlined_cholesky_factor(x, l, n):
@@ -488,47 +510,38 @@ def outlined_cholesky_factor(x, l, n):
 """
 
 
-#: Helpers of texts that take complex numbers, too.
-_OF_REAL: Final = """
-def conj(x):
-    return x
-def real_part(x):
-    return x
-def imaginary_part(x):
-    return like(x, 0.0)
-def squared(x):
-    return x * x
-def divide(x, y):
-    return x / y
-"""
 #: Words of texts by element type: UP and DOWN scale what is outside of squares from TINY to HUGE.
 _NUMBERS: Final = {
     "f32": {
-        "local_real": "local_f32", "ptr_real": "ptr_f32", "BYTES": "4",
+        "local_real": "local_f32", "ptr_real": "ptr_f32",
         "TINY": "1e-27", "HUGE": "1e37", "UP": str(2.0**100), "DOWN": str(2.0**-100),
     },
     "f64": {
-        "local_real": "local_f64", "ptr_real": "ptr_f64", "BYTES": "8",
+        "local_real": "local_f64", "ptr_real": "ptr_f64",
         "TINY": "1e-270", "HUGE": "1e300", "UP": str(2.0**600), "DOWN": str(2.0**-600),
     },
 }  # fmt: skip
 
 
-def vectors(text: str, element: str) -> str:
-    """Write the vector functions of small-matrix recipes for an element type."""
+def vectors(text: str, element: str, is_complex: bool = False) -> str:
+    """Write the functions of a recipe's loops for an element type, or for complex numbers of it."""
+    if not text:
+        return ""
     integer = f"i{element[1:]}"
     text = text.replace("bitcast_whole", f"bitcast_{integer}").replace("realx1", f"{element}x1")
-    for word, value in _NUMBERS[element].items():
+    nbytes = str(int(element[1:]) // 8 * (1 + is_complex))
+    for word, value in {**_NUMBERS[element], "BYTES": nbytes}.items():
         text = re.sub(rf"\b{word}\b", value, text)
     text = re.sub(r"\breal(?=\$)", f"{element}x", text)
     text = re.sub(r"\bwhole(?=\$)", f"{integer}x", text).replace("$", str(LANES[element]))
     lines = text.strip("\n").splitlines()
     rows = [range(_ROWS if "#" in line else 1) for line in lines]
-    return "".join(
+    text = "".join(
         line.replace("#", str(row)) + "\n"
         for line, copies in zip(lines, rows, strict=True)
         for row in copies
     )
+    return complex_text.write_complex(text) if is_complex else complex_text.OF_REAL + text
 
 
 @dataclass(frozen=True)
@@ -543,7 +556,7 @@ class Recipe:
     matrices whose sizes ``is_small`` holds for. ``loops``: the body without LAPACK, for larger
     ones, and ``is_fast``: for which it is faster. ``functions``: what ``loops`` calls of this
     language. ``complex_body``: the body for complex matrices, if it is another text.
-    ``is_complex``: elements are pairs.
+    ``is_complex``: elements are pairs; ``complex_functions``: of complex matrices, if others.
     """
 
     sizes: str
@@ -560,6 +573,7 @@ class Recipe:
     loops: str = ""
     is_fast: str = ""
     functions: str = ""
+    complex_functions: str = ""
     complex_body: str = ""
     is_complex: bool = False
 
@@ -622,7 +636,7 @@ for step in range(0, n, block):
     to = low * each
     if known > 0:
         gemm('N', #code, count, wide, known, -1.0, y[given], each, a[place], n, 1.0, y[to], each)
-    done = outlined_unknowns(a, low, high, along, across, y, each, count, ahead, unit)
+    done = outlined_unknowns(a, low, high, along, across, 0, y, each, count, ahead, unit)
 """
 #: The columns of one part.
 _PART: Final = """
@@ -646,10 +660,12 @@ _CLEAR: Final = "done = outlined_clear(x, k, first, n, count)"
 _TRIANGULAR_LOOPS: Final = """
 along = n
 across = 1
+is_adjoint = 0
 if code != 78:
     along = 1
     across = n
-done = outlined_unknowns({factor}, 0, n, along, across, y, each, count, ahead, unit)
+    is_adjoint = 1
+done = outlined_unknowns({factor}, 0, n, along, across, is_adjoint, y, each, count, ahead, unit)
 """
 
 
@@ -943,6 +959,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         loops="how = outlined_cholesky_factor(x, l, n)\nchecked\n",
         is_fast=f"n <= {WHOLE}",
         functions=_write_cholesky(),
+        complex_functions=_write_cholesky(is_complex=True),
     ),
     "triangular_solve": Recipe(
         "n k uplo trans transposed diag unit ahead each",
@@ -1002,7 +1019,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         _QR,
         loops="done = outlined_qr(x, q, r, a, columns, work, m, n, k, p)",
         is_fast=_small("m", "n", WHOLE),
-        functions=_OF_REAL + reflections.write_functions(_unmask),
+        functions=reflections.write_functions(_unmask),
         complex_body=_LQ,
     ),
     "eigh": Recipe(
@@ -1142,8 +1159,8 @@ RECIPES: Final[dict[str, Recipe]] = {
         _singular,
     ),
 }
-#: Texts of real recipes, and what complex ones have in their place. BLAS has no ``trsv`` for the
-#: conjugate of a matrix that is not transposed.
+#: Texts of real recipes, and what complex ones have in their place, of which loops take the first.
+#: BLAS has no ``trsv`` for the conjugate of a matrix that is not transposed.
 _COMPLEX_TEXTS: Final = (
     (r"some\(load1\((\w+), (.*)\) == 0\.0\)", r"some(load1(\1, 2 * (\2)) == 0.0)"
      r" and some(load1(\1, 2 * (\2) + 1) == 0.0)"),
@@ -1169,14 +1186,14 @@ _COMPLEX_TEXTS: Final = (
 
 def _of_complex(recipe: Recipe) -> Recipe:
     """Return a linear-algebra recipe for complex matrices, with conjugate transposes."""
-    body = recipe.complex_body or recipe.body
-    for pattern, text in _COMPLEX_TEXTS:
+    body, loops = recipe.complex_body or recipe.body, recipe.loops
+    for number, (pattern, text) in enumerate(_COMPLEX_TEXTS):
         body = re.sub(pattern, text, body)
+        loops = loops if number else re.sub(pattern, text, loops)
     scratch = {**recipe.scratch, **({"rwork:real": ""} if "rwork" in body else {})}
-    of_lapack = replace(
-        recipe, small="", is_small="", loops="", is_fast="", functions="", is_complex=True
-    )
-    return replace(of_lapack, body=body, scratch=scratch)
+    functions = recipe.complex_functions or recipe.functions
+    of_pairs = replace(recipe, small="", is_small="", functions=functions, is_complex=True)
+    return replace(of_pairs, body=body, loops=loops, scratch=scratch)
 
 
 RECIPES.update({f"complex_{name}": _of_complex(recipe) for name, recipe in RECIPES.items()})
