@@ -265,12 +265,12 @@ def test_rules_of_users_have_cotangents_of_jax():
     x = np.float64(1.5)
     plain = sg.grad(lambda z, x: sg.sum(sg.abs_square(z * z * x + z**3)), argnums=(0, 1))(A[0], x)
     ruled = sg.grad(lambda z, x: sg.sum(sg.abs_square(square(z, x) + cube(z))), argnums=(0, 1))
-    for one, other in zip(ruled(A[0], x), plain, strict=True):
-        np.testing.assert_allclose(one, other)
+    for actual, expected in zip(ruled(A[0], x), plain, strict=True):
+        np.testing.assert_allclose(actual, expected)
     np.testing.assert_allclose(sg.jvp(square, (A[0], x), (B[0, 0, 0] * A[1], 0.0 * x))[1],
                                2 * x * A[0] * B[0, 0, 0] * A[1])  # fmt: skip
-    each = sg.vmap(sg.grad(lambda z: sg.sum(sg.abs_square(square(z, x)))))(A[0])
-    np.testing.assert_allclose(each, 4 * x * x * A[0] * abs(A[0]) ** 2 * A[0].conj() / A[0])
+    slopes = sg.vmap(sg.grad(lambda z: sg.sum(sg.abs_square(square(z, x)))))(A[0])
+    np.testing.assert_allclose(slopes, 4 * x * x * A[0] * abs(A[0]) ** 2 * A[0].conj() / A[0])
     tensor = sg.eager.Tensor(A[0], requires_grad=True)
     sg.sum(sg.abs_square(square(tensor, x) + cube(tensor))).backward()
     np.testing.assert_allclose(tensor.grad, plain[0])

@@ -50,10 +50,10 @@ def test_gradients_add_up_over_paths_and_calls():
     z = y * y + y + x
     z.backward()
     assert x.grad.tolist() == [2 * 2 * 6 + 2 + 1]
-    before = x.grad
+    gradient = x.grad
     (x * 1.0).backward()
     assert x.grad.tolist() == [28.0]
-    assert before.tolist() == [27.0]  # the array that somebody may hold is left alone
+    assert gradient.tolist() == [27.0]  # the array that somebody may hold is left alone
     x.zero_grad()
     assert x.grad is None
 
@@ -82,14 +82,14 @@ def test_a_released_tape_is_an_error_that_changes_nothing():
     first, second = y * y, sg.tanh(y) * w
     first.backward()
     assert x.grad is not None
-    kept = [t.grad.copy() if t.grad is not None else None for t in (x, y, w, first, second)]
+    gradients = [t.grad.copy() if t.grad is not None else None for t in (x, y, w, first, second)]
     for _ in range(2):
         for again in (first, second):  # the second one was never walked over, but its operand was
             with pytest.raises(RuntimeError, match="released"):
                 again.backward()
         now = [t.grad for t in (x, y, w, first, second)]
         assert [None if g is None else g.tolist() for g in now] == [
-            None if g is None else g.tolist() for g in kept
+            None if g is None else g.tolist() for g in gradients
         ]
     part = w * w  # what was not released still works
     part.backward()
@@ -106,13 +106,13 @@ def test_a_rule_that_fails_changes_nothing():
     assert x.grad is None
     handle.remove()
     z.backward(retain_graph=True)  # nothing was released: it works
-    kept = x.grad.copy()
+    gradient = x.grad.copy()
     y.register_hook(lambda g: np.ones(3))
     with pytest.raises(OpDefinitionError):
         z.backward()
     with pytest.raises(TapeError, match="released"):  # the walk has let go of what it went over
         z.backward()
-    assert x.grad.tolist() == kept.tolist()
+    assert x.grad.tolist() == gradient.tolist()
 
 
 def test_a_gradient_that_does_not_fit_is_refused():
@@ -186,9 +186,9 @@ def test_a_tape_dies_with_its_result_without_the_collector():
         assert node() is None
         z = (x * x).sum()
         z.backward()
-        kept = weakref.ref(z)
+        reference = weakref.ref(z)
         del z
-        assert kept() is None
+        assert reference() is None
     finally:
         gc.enable()
 
@@ -197,7 +197,7 @@ def test_modes():
     x = leaf(1.0)
 
     @no_grad()
-    def doubled(v):
+    def double(v):
         return v * 2.0
 
     with no_grad():
@@ -205,7 +205,7 @@ def test_modes():
         with enable_grad():
             assert (x * 2.0).requires_grad
         assert not (x * 2.0).requires_grad
-    assert not doubled(x).requires_grad
+    assert not double(x).requires_grad
     assert (x * 2.0).requires_grad
     with pytest.raises(ZeroDivisionError), no_grad():
         raise ZeroDivisionError

@@ -164,14 +164,14 @@ def test_random_numbers_come_out_the_same_in_a_checkpoint():
     x = Tensor(np.ones(64), requires_grad=True)
     with sg.eager_mode():
         y = checkpoint(noisy, x)
-    after, step = np.random.rand(), int(generator.step.value)
+    next_number, step = np.random.rand(), int(generator.step.value)
     np.random.seed(0)
     np.random.rand()
     sg.function(drop)(np.ones(4))  # ends a step of the same dropout
     y.backward(np.ones(64))
     np.testing.assert_allclose(x.grad, y.data, rtol=1e-6)  # linear in x = 1
     assert int(generator.step.value) == step
-    assert np.random.rand() == after
+    assert np.random.rand() == next_number
 
 
 def test_gradcheck():
@@ -198,17 +198,17 @@ def test_a_custom_rule_refuses_a_tensor_that_it_only_captures():
     x = Tensor([3.0], requires_grad=True)
 
     @sg.custom_vjp
-    def scaled(value):
+    def scale(value):
         return value * w
 
-    @scaled.rule
+    @scale.rule
     def _(ct, out, value):
         return (ct * 2.0,)
 
     with pytest.raises(GradientError, match="not among its operands"):
-        scaled(x)
+        scale(x)
     w.requires_grad = False
-    scaled(x).sum().backward()
+    scale(x).sum().backward()
     assert x.grad.tolist() == [2.0]
     assert w.grad is None
 

@@ -137,8 +137,8 @@ TRACING = ("apply_along_axis", "fromfunction", "vmap")
 OF_VALUES = sorted({*FUNCTIONS} - {*MADE_OF_NOTHING, *OF_GRAPHS, *OF_NUMBERS, *TRACING, *CALLS})
 
 
-def same(found, expected):
-    outs = oracle.as_tuple(found)
+def same(actual, expected):
+    outs = oracle.as_tuple(actual)
     assert len(outs) == len(expected)
     for ours, theirs in zip(outs, expected, strict=True):
         assert isinstance(ours, Tensor)
@@ -155,10 +155,10 @@ def parameters():
     return [sg.parameter(name, array) for name, array in pairs]
 
 
-def check_at_once(call, expected, made):
-    """Of tensors, of parameters alone, and of these beside a tensor."""
+def check_at_once(call, expected, parameter_values):
+    """Check a call of tensors, of parameters alone, and of these beside a tensor."""
     same(call(*tensors()), expected)
-    x, v, i = made
+    x, v, i = parameter_values
     with sg.eager_mode():
         same(call(x, v, i), expected)
         same(call(tensors()[0], v, i), expected)
@@ -168,9 +168,9 @@ def check_at_once(call, expected, made):
 @pytest.mark.parametrize("name", CALLS)
 def test_calls(name, refuse_nodes):
     expected = oracle.values(CALLS[name], (X, V, I))
-    made = parameters()  # before nodes are refused
+    parameter_values = parameters()  # before nodes are refused
     refuse_nodes()
-    check_at_once(CALLS[name], expected, made)
+    check_at_once(CALLS[name], expected, parameter_values)
 
 
 @pytest.mark.thinned(3)
@@ -186,9 +186,9 @@ def test_functions_of_simple_operands(name, refuse_nodes):
             expected = oracle.values(call, (X, V, I))
         except (sg.StaticgradError, TypeError, AttributeError, ValueError):
             continue  # not its operands
-        made = parameters()
+        parameter_values = parameters()
         refuse_nodes()
-        check_at_once(call, expected, made)
+        check_at_once(call, expected, parameter_values)
         return
     pytest.fail(f"no operands for {name}: write a call")
 
@@ -216,15 +216,15 @@ def test_random_numbers_have_the_bits_of_the_graph():
     def drawn(rng):
         return rng.normal(shape=(3, 2)), rng.uniform(shape=(4,), dtype="float64")
 
-    symbolic, own = sg.random.Generator(7), sg.random.Generator(7)
+    symbolic, unshared = sg.random.Generator(7), sg.random.Generator(7)
     normal, uniform = drawn(symbolic)
     run = sg.compile(sg.Graph({"a": normal, "b": uniform}, updates=symbolic.updates))
-    eager = sg.function(lambda: drawn(own))
+    eager = sg.function(lambda: drawn(unshared))
     for _ in range(3):
         expected, actual = run.run({}), eager.eagerly()
         np.testing.assert_allclose(actual[0], expected["a"], rtol=1e-5)
         np.testing.assert_array_equal(actual[1], expected["b"])
-    assert own.step.value == 3
+    assert unshared.step.value == 3
 
 
 def test_generators_are_copied_in_eager_mode():
@@ -247,7 +247,7 @@ def _draws_of_functions(rng):
 
 @pytest.mark.parametrize("draws", [_draws_at_once, _draws_of_functions])
 def test_numbers_depend_on_key_and_step_and_not_on_what_was_traced(draws):
-    found = []
+    runs = []
     for traced in (False, True):
         rng = sg.random.Generator(7)
         if traced:
@@ -255,7 +255,7 @@ def test_numbers_depend_on_key_and_step_and_not_on_what_was_traced(draws):
             rng.step.value = np.uint64(0)
         with sg.eager_mode():
             values = draws(rng)
-        found.append([np.asarray(each() if callable(each) else each.data) for each in values])
+        runs.append([np.asarray(draw() if callable(draw) else draw.data) for draw in values])
         assert rng.step.value == 4 + (draws is _draws_at_once)  # a rejection loop is a step, too
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for left, right in zip(*runs, strict=True):
+        np.testing.assert_array_equal(left, right)

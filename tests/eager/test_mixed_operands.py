@@ -14,7 +14,7 @@ from tests.eager.test_functions import OF_VALUES, OPERANDS, I, V, X
 _ONE_TENSOR = ((True, False, False), (False, True, False), (False, False, True))
 
 
-def _given(tensors):
+def _operands(tensors):
     return [Tensor(a) if is_one else a for a, is_one in zip((X, V, I), tensors, strict=True)]
 
 
@@ -22,11 +22,11 @@ def _public(name):
     return getattr(staticgrad.language.functions, name, FUNCTIONS[name])
 
 
-def _same(found, expected):
-    pairs = zip(flatten(found)[0], flatten(expected)[0], strict=True)
-    for one, other in pairs:
-        assert isinstance(one, Tensor)
-        np.testing.assert_array_equal(one.data, other.data)
+def _same(actual, expected):
+    pairs = zip(flatten(actual)[0], flatten(expected)[0], strict=True)
+    for left, right in pairs:
+        assert isinstance(left, Tensor)
+        np.testing.assert_array_equal(left.data, right.data)
 
 
 @pytest.mark.thinned(5)
@@ -35,13 +35,13 @@ def test_one_tensor_among_the_operands_is_enough(name):
     tried = 0
     for operands in OPERANDS:
         try:
-            expected = _public(name)(*operands(*_given((True, True, True))))
+            expected = _public(name)(*operands(*_operands((True, True, True))))
         except (StaticgradError, TypeError, ValueError):
             continue  # it takes others
         if not all(isinstance(leaf, Tensor) for leaf in flatten(expected)[0]):
             continue
         for tensors in _ONE_TENSOR:
-            args = operands(*_given(tensors))
+            args = operands(*_operands(tensors))
             if any(isinstance(leaf, Tensor) for leaf in flatten(list(args))[0]):
                 _same(_public(name)(*args), expected)
                 tried += 1
@@ -61,7 +61,7 @@ CLOSURES = {
     "scan of a number": lambda k: sg.scan(lambda c, x: (c + x * k, c), 0.0, ROWS[:, 0])[1],
     "map": lambda k: sg.map(lambda row: (row * k).sum(), ROWS),
     "vmap": lambda k: sg.vmap(lambda row: (row * k).sum())(ROWS),
-    "vmap in vmap": lambda k: sg.vmap(sg.vmap(lambda each: each * k))(ROWS),
+    "vmap in vmap": lambda k: sg.vmap(sg.vmap(lambda element: element * k))(ROWS),
     "cond": lambda k: sg.cond(np.asarray(True), lambda y: y * k, lambda y: y, Y0),
     "switch": lambda k: sg.switch(np.asarray(1), [lambda: k * 3.0, lambda: k * 2.0]),
     "while_loop": lambda k: sg.while_loop(lambda y: y.sum() > 1.0, lambda y: y * k, Y0),
@@ -84,8 +84,8 @@ def test_a_function_of_arrays_that_closes_over_a_tensor_is_on_the_tape(name):
     call = CLOSURES[name]
 
     def number(k):
-        found = call(sg.constant(k, "float64"))
-        return float(np.sum(found if isinstance(found, np.ndarray) else sg.evaluate(found)))
+        result = call(sg.constant(k, "float64"))
+        return float(np.sum(result if isinstance(result, np.ndarray) else sg.evaluate(result)))
 
     k = Tensor(K, requires_grad=True, dtype="float64")
     total = call(k).sum()
@@ -129,7 +129,7 @@ def test_tensors_do_not_meet_values_of_graphs():
 
 @pytest.mark.parametrize("name", ["vstack", "hstack", "dstack", "column_stack", "concatenate"])
 def test_arrays_beside_a_tensor_in_a_list(name):
-    for given in ([V, Tensor(V)], [Tensor(V), V]):
-        actual = getattr(sg, name)(given)
+    for arrays in ([V, Tensor(V)], [Tensor(V), V]):
+        actual = getattr(sg, name)(arrays)
         assert isinstance(actual, Tensor)
         np.testing.assert_array_equal(actual.data, getattr(np, name)([V, V]))

@@ -1,4 +1,4 @@
-"""What the tape keeps: the operands and results that a rule reads, of every op, and no others."""
+"""Contents of the tape: the operands and results that a rule reads, of every op, and no others."""
 
 import operator
 import tracemalloc
@@ -44,14 +44,14 @@ def types(arrays):
 def with_stand_ins(tensors, reads):
     """Tensors, but for those of narrow floats that a rule does not read, whose dtype changes."""
     return [
-        each if read or not each.dtype.is_storage else Hollow(each.type)
-        for each, read in zip(tensors, reads, strict=True)
+        tensor if read or not tensor.dtype.is_storage else Hollow(tensor.type)
+        for tensor, read in zip(tensors, reads, strict=True)
     ]
 
 
 def patterns(sample):
     """Every choice of floating operands that need gradients, but for none."""
-    choices = [(False, True) if moved else (False,) for moved in sample.moves]
+    choices = [(False, True) if is_moved else (False,) for is_moved in sample.moves]
     return (pattern for pattern in product(*choices) if any(pattern))
 
 
@@ -73,8 +73,8 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name):
         for expected in patterns(sample):
             args = [Counted(a) for a in sample.arrays]
             results = [Counted(out.data) for out in outs]
-            for each in (*args, *results):
-                each.asked = 0
+            for tensor in (*args, *results):
+                tensor.asked = 0
             actual = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], expected)
             args, results = map(with_stand_ins, (args, results), actual)
             cts = [
@@ -88,13 +88,15 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name):
                 if want and share is not None and not isinstance(share, float):
                     _ = resolve(share).array
             asked = [
-                tuple(not isinstance(each, Hollow) and bool(each.asked) for each in row)
+                tuple(not isinstance(tensor, Hollow) and bool(tensor.asked) for tensor in row)
                 for row in (args, results)
             ]
             assert [*actual] == asked, (name, expected)
             everything = next(reversed(list(patterns(sample))))  # what a tape keeps for all
-            whole = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], everything)
-            for some, every in zip(actual, whole, strict=True):
+            all_reads = rule_reads(
+                sample.op, types(sample.arrays), [o.type for o in outs], everything
+            )
+            for some, every in zip(actual, all_reads, strict=True):
                 assert all(map(operator.le, some, every))
 
 
@@ -112,18 +114,20 @@ def test_gradients_need_no_more_than_is_kept(name):
         expected = (
             oracle.gradients(sample.op, sample.arrays, weights, moves=moves) if floats else []
         )
-        where = [k for k, moved in enumerate(moves) if moved]
-        for wanted in patterns(sample):
-            args = [Tensor(a, w, a.dtype) for a, w in zip(sample.arrays, wanted, strict=True)]
-            made = oracle.as_tuple(sample.op(*args))
-            used = [made[k] for k in floats]
+        where = [k for k, is_moved in enumerate(moves) if is_moved]
+        for requires_grad in patterns(sample):
+            args = [
+                Tensor(a, w, a.dtype) for a, w in zip(sample.arrays, requires_grad, strict=True)
+            ]
+            results = oracle.as_tuple(sample.op(*args))
+            used = [results[k] for k in floats]
             if not all(out.requires_grad for out in used) or not used:
                 continue
-            moved = [arg for arg in args if arg.requires_grad]
-            found = grad(used, moved, weights, allow_disconnected=True)
-            theirs = [e for k, e in zip(where, expected, strict=True) if wanted[k]]
-            for ours, other in zip(found, theirs, strict=True):
-                np.testing.assert_allclose(ours.data, other, rtol=1e-12, atol=1e-12)
+            leaves = [arg for arg in args if arg.requires_grad]
+            gradients = grad(used, leaves, weights, allow_disconnected=True)
+            theirs = [e for k, e in zip(where, expected, strict=True) if requires_grad[k]]
+            for ours, reference in zip(gradients, theirs, strict=True):
+                np.testing.assert_allclose(ours.data, reference, rtol=1e-12, atol=1e-12)
 
 
 def peak(function):
@@ -132,9 +136,9 @@ def peak(function):
         function()
     tracemalloc.start()
     try:
-        before = tracemalloc.get_traced_memory()[0]
+        start = tracemalloc.get_traced_memory()[0]
         function()
-        return tracemalloc.get_traced_memory()[1] - before
+        return tracemalloc.get_traced_memory()[1] - start
     finally:
         tracemalloc.stop()
 
@@ -167,8 +171,8 @@ def test_a_pass_holds_one_activation_per_layer(how):
         else:
             grad(layers(x, ws), ws)
 
-    held = peak(step)
-    assert LAYERS * ONE < held < (LAYERS + 4.5) * ONE
+    peak_bytes = peak(step)
+    assert LAYERS * ONE < peak_bytes < (LAYERS + 4.5) * ONE
 
 
 def test_what_is_not_kept_may_be_freed_and_is_watched():

@@ -65,9 +65,9 @@ def test_it_is_one_node_with_the_same_values_and_gradients(name):
     assert not isinstance(plain.grad_fn, RowsNode)
     np.testing.assert_array_equal(out.data, plain.data)
     weight = normal(*out.shape)
-    found = grad(out, leaves(args), weight)
+    gradients = grad(out, leaves(args), weight)
     expected = grad(plain, leaves(others), weight)
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-9, atol=1e-11)
 
 

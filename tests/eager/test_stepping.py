@@ -28,7 +28,7 @@ RULES = [
 SHAPES = [(7,), (3, 5000), (100, 130), (), (0, 4)]
 
 
-def whole(rule, params, grads):
+def step_by_arrays(rule, params, grads):
     """The rule on whole tensors, operation by operation: what a step means."""
     states = {}
 
@@ -37,8 +37,8 @@ def whole(rule, params, grads):
 
     for slopes in grads:
         with no_grad(), states_made_by(state):
-            found = rule.advance(dict(zip(params, map(Tensor.of, slopes), strict=True)))
-        for tensor, value in found.items():
+            updated = rule.advance(dict(zip(params, map(Tensor.of, slopes), strict=True)))
+        for tensor, value in updated.items():
             tensor.data = np.array(value.data)
 
 
@@ -56,18 +56,18 @@ def test_blocks_give_the_bits_of_whole_arrays(cls, options, order, dtype):
         order = "C"  # sums over an array are added up as it lies in memory
     start, grads = drawn(), [drawn() for _ in range(4)]
     rule = cls(0.1, **options)
-    expected, found = [[Tensor.of(a.copy(order)) for a in start] for _ in range(2)]
-    whole(rule, expected, grads)
-    for tensor in found:
+    expected, actual = [[Tensor.of(a.copy(order)) for a in start] for _ in range(2)]
+    step_by_arrays(rule, expected, grads)
+    for tensor in actual:
         tensor.requires_grad = True
-    arrays, steps = [tensor.array for tensor in found], rule.on(found)
+    arrays, steps = [tensor.array for tensor in actual], rule.on(actual)
     for slopes in grads:
-        for tensor, slope in zip(found, slopes, strict=True):
+        for tensor, slope in zip(actual, slopes, strict=True):
             tensor.grad = slope
         steps.step()
-    for tensor, array, other in zip(found, arrays, expected, strict=True):
+    for tensor, array, reference in zip(actual, arrays, expected, strict=True):
         assert tensor.array is array  # in place
-        assert tensor.data.tobytes() == other.data.tobytes()
+        assert tensor.data.tobytes() == reference.data.tobytes()
 
 
 def test_a_step_that_cannot_be_written_changes_nothing():
@@ -144,7 +144,7 @@ def test_frozen_and_shared_parameters():
     layer = sg.nn.Linear(2, 2, bias=False)
     net, opt = sg.nn.Sequential(layer, sg.nn.Tanh(), layer), sg.optim.SGD(0.1)
     frozen = sg.nn.Linear(2, 2)
-    before, start = frozen.weight.value, layer.weight.value
+    frozen_weight, start = frozen.weight.value, layer.weight.value
 
     @sg.function
     def step(x):
@@ -154,11 +154,11 @@ def test_frozen_and_shared_parameters():
 
     x = np.ones((3, 2), "float32")
     step.eagerly(x)
-    np.testing.assert_array_equal(frozen.weight.value, before)
-    after = layer.weight.value
+    np.testing.assert_array_equal(frozen.weight.value, frozen_weight)
+    stepped_weight = layer.weight.value
     layer.weight.value = start
     step(x)
-    np.testing.assert_allclose(after, layer.weight.value, rtol=1e-5)
+    np.testing.assert_allclose(stepped_weight, layer.weight.value, rtol=1e-5)
 
 
 def test_a_loss_that_does_not_reach_a_parameter_is_refused_at_its_line():
@@ -249,16 +249,16 @@ def test_an_interrupt_finds_the_old_values_or_the_new_ones():
         if len(seen) < 500:
             seen.append({float(v) for p in params for v in (p.value[0], p.value[-1])})
 
-    before = signal.signal(signal.SIGALRM, look)
+    handler = signal.signal(signal.SIGALRM, look)
     try:
         signal.setitimer(signal.ITIMER_REAL, 5e-3, 5e-3)
         for _ in range(60):
             opt.apply_gradients(grads)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, handler)
     assert seen
-    assert all(len(each) == 1 for each in seen)
+    assert all(len(values) == 1 for values in seen)
     gc.collect()
     assert {float(p.value[7]) for p in params} == {60.0}
 

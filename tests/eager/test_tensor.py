@@ -166,13 +166,17 @@ def test_numbers_that_are_asked_for_by_name_need_no_detach():
 def test_a_leaf_is_copied_whole_and_a_result_refuses(copied):
     x = Tensor([1.0, 2.0], requires_grad=True)
     (x * x).sum().backward()
-    other = copied(x)
-    assert (type(other), other.requires_grad, other.grad_fn) == (Tensor, True, None)
-    assert other.data is not x.data
-    np.testing.assert_array_equal(other.data, x.data)
-    np.testing.assert_array_equal(other.grad, [2.0, 4.0])
-    (other * 3).sum().backward()
-    np.testing.assert_array_equal(other.grad, [5.0, 7.0])
+    copied_tensor = copied(x)
+    assert (type(copied_tensor), copied_tensor.requires_grad, copied_tensor.grad_fn) == (
+        Tensor,
+        True,
+        None,
+    )
+    assert copied_tensor.data is not x.data
+    np.testing.assert_array_equal(copied_tensor.data, x.data)
+    np.testing.assert_array_equal(copied_tensor.grad, [2.0, 4.0])
+    (copied_tensor * 3).sum().backward()
+    np.testing.assert_array_equal(copied_tensor.grad, [5.0, 7.0])
     np.testing.assert_array_equal(x.grad, [2.0, 4.0])
     assert not copied(x.detach()).requires_grad
     with pytest.raises(sg.errors.GradientError, match="without its operands"):
@@ -205,15 +209,15 @@ OPERATORS = {
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("operator", OPERATORS)
-@pytest.mark.parametrize("other", [2, 2.0, 0.5, np.float32(3), np.array([2.0, 3.0], np.float32)])
-def test_operators_with_numbers_on_either_side(operator, other):
+@pytest.mark.parametrize("number", [2, 2.0, 0.5, np.float32(3), np.array([2.0, 3.0], np.float32)])
+def test_operators_with_numbers_on_either_side(operator, number):
     apply = OPERATORS[operator]
     a = np.array([1.5, 4.0], np.float32)
     x = Tensor(a)
     for actual, expected in (
-        (apply(x, other), apply(a, other)),
-        (apply(other, x), apply(other, a)),
-        (apply(x, Tensor(other)), apply(a, np.float32(other))),
+        (apply(x, number), apply(a, number)),
+        (apply(number, x), apply(number, a)),
+        (apply(x, Tensor(number)), apply(a, np.float32(number))),
     ):
         assert isinstance(actual, Tensor)
         assert actual.data.dtype == expected.dtype
@@ -232,12 +236,12 @@ def test_operands_that_do_not_meet():
             meet(Tensor([1.0]))
         assert "sg.parameter(name, t.data)" in str(caught.value)
     x = Tensor([1.0, 2.0])
-    for made in (sg.arange, sg.zeros, sg.ones, sg.eye):
+    for make_array in (sg.arange, sg.zeros, sg.ones, sg.eye):
         with pytest.raises(TypeError, match="two kinds") as caught:
-            x + made(x.shape[0])
+            x + make_array(x.shape[0])
         assert caught.value.hint.startswith("with sg.eager_mode(): ")
         with sg.eager_mode():
-            assert isinstance(x + made(x.shape[0]), Tensor)
+            assert isinstance(x + make_array(x.shape[0]), Tensor)
 
 
 def test_shapes():

@@ -16,22 +16,22 @@ TABLE = random.normal(size=(8, 3))  # more elements than a constant written in a
 
 
 @sg.custom_vjp(name="tests.eager.doubled")
-def doubled(x, y):
+def times_sine(x, y):
     return sg.sin(y) * x
 
 
-@doubled.rule
+@times_sine.rule
 def _(ct, out, x, y):
     return ct * sg.sin(y), 2 * ct * sg.cos(y) * x
 
 
-def scanned(h, b):
+def scan_positions(h, b):
     """A loop that closes over a value of the element, and over a position."""
     last, every = sg.scan(lambda c, i: (sg.tanh(c * b + i), c), h, np.arange(3.0))
     return last + every.sum(axis=0)
 
 
-def halved(h):
+def shrink(h):
     return sg.while_loop(lambda c: (c * c).sum() > 1.0, lambda c: c * 0.7, h, max_steps=20)
 
 
@@ -39,15 +39,15 @@ FUNCTIONS = {
     "inverse": (sg.linalg.inv, (M,)),
     "factors": (lambda a: sg.linalg.cholesky(a @ a.T), (M,)),
     "exponential": (sg.linalg.expm, (M * 0.1,)),
-    "its own rule": (doubled, (X, X + 1)),
-    "loop": (scanned, (X, X + 1)),
+    "its own rule": (times_sine, (X, X + 1)),
+    "loop": (scan_positions, (X, X + 1)),
     "as many iterations as it wants": (
         lambda n, h: sg.fori_loop(0, n, lambda i, c: c + i, h),
         (COUNTS, X),
     ),
     "an array of the function's own": (lambda v: (sg.sin(TABLE @ v) * TABLE[:, 0]).sum(), (X,)),
     "rows of it": (lambda n, v: sg.take(TABLE, n, axis=0) @ sg.sin(v), (COUNTS, X)),
-    "while": (halved, (X * 3,)),
+    "while": (shrink, (X * 3,)),
     "branch": (lambda n, h: sg.switch(n, [sg.sin, sg.exp, lambda v: v * v], h), (COUNTS, X)),
     "sort": (lambda v: sg.sort(v) * np.arange(3.0), (X,)),
     "matrix of slopes": (lambda v: sg.jacobian(lambda u: sg.sin(u) * u.sum())(v), (X,)),
@@ -61,12 +61,12 @@ STRAIGHT = {"as many iterations as it wants", "while", "sort", "mapped inside"}
 
 
 def tensors(arrays):
-    return [Tensor(each, dtype=str(each.dtype)) for each in arrays]
+    return [Tensor(array, dtype=str(array.dtype)) for array in arrays]
 
 
-def stacked(f, arrays):
+def stack_results(f, arrays):
     """An element at a time."""
-    return np.stack([f(*tensors(each)).numpy() for each in zip(*arrays, strict=True)])
+    return np.stack([f(*tensors(row)).numpy() for row in zip(*arrays, strict=True)])
 
 
 def slope(f):
@@ -83,20 +83,24 @@ def along(f):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_is_the_stack_of_its_elements_and_so_are_its_derivatives(name):
     f, arrays = FUNCTIONS[name]
-    made = [f, along(f)] if name in STRAIGHT else [f, slope(f), along(slope(f))]
-    for each in made:
-        actual = sg.vmap(each)(*tensors(arrays))
+    functions = [f, along(f)] if name in STRAIGHT else [f, slope(f), along(slope(f))]
+    for function in functions:
+        actual = sg.vmap(function)(*tensors(arrays))
         assert isinstance(actual, Tensor)
-        np.testing.assert_allclose(actual.numpy(), stacked(each, arrays), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            actual.numpy(), stack_results(function, arrays), rtol=1e-9, atol=1e-12
+        )
 
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", ["its own rule", "loop", "inverse"])
 def test_is_differentiated_over_the_batch(name):
     f, arrays = FUNCTIONS[name]
-    for each in (slope, along):
-        actual = each(sg.vmap(slope(f)))(*tensors(arrays))
-        np.testing.assert_allclose(actual.numpy(), stacked(each(slope(f)), arrays), rtol=1e-9)
+    for derivative in (slope, along):
+        actual = derivative(sg.vmap(slope(f)))(*tensors(arrays))
+        np.testing.assert_allclose(
+            actual.numpy(), stack_results(derivative(slope(f)), arrays), rtol=1e-9
+        )
 
 
 @pytest.mark.slow
@@ -131,17 +135,17 @@ def test_in_eager_mode_arrays_are_tensors():
         return ((w * x) ** 3).sum()
 
     with sg.eager_mode():
-        made = [sg.grad(loss)(X[1]), sg.vmap(loss)(X[:3]), sg.jvp(loss, X[1], X[2])[1]]
-        made += [sg.hvp(loss, X[1], X[2]), sg.vjp(loss, X[1])[1](1.0), sg.grad(np.sin)(0.5)]
+        results = [sg.grad(loss)(X[1]), sg.vmap(loss)(X[:3]), sg.jvp(loss, X[1], X[2])[1]]
+        results += [sg.hvp(loss, X[1], X[2]), sg.vjp(loss, X[1])[1](1.0), sg.grad(np.sin)(0.5)]
     slope = 3 * X[0] ** 3 * X[1] ** 2
     expected = [slope, ((X[0] * X[:3]) ** 3).sum(1), slope @ X[2], 2 * slope / X[1] * X[2], slope]
-    for actual, array in zip(made, [*expected, np.cos(0.5)], strict=True):
+    for actual, array in zip(results, [*expected, np.cos(0.5)], strict=True):
         assert isinstance(actual, Tensor)
         np.testing.assert_allclose(actual.numpy(), array, rtol=1e-12)
 
 
 def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients():
-    w, x = (Tensor(each, requires_grad=True, dtype="float64") for each in (M[0], X))
+    w, x = (Tensor(array, requires_grad=True, dtype="float64") for array in (M[0], X))
     p = sg.parameter("p", X[0])
 
     def iteration(c, row):
@@ -153,14 +157,16 @@ def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients():
         mapped = sg.vmap(lambda row: row * v[0])(x)
         return last + every.sum(0) + inner.sum((0, 1)) + mapped.sum(0), w, sg.concat([v, x[1]], 0)
 
-    found = sg.vmap(f)(x)
+    actual = sg.vmap(f)(x)
     by_hand = [f(row) for row in x]
-    for one, several in zip(found, zip(*by_hand, strict=True), strict=True):
-        expected = np.stack([each.numpy() for each in several])
-        np.testing.assert_allclose(one.numpy(), expected, rtol=1e-12)
-    wanted = sg.grad(sum((sg.sin(a).sum() for a, _, _ in by_hand), 0.0), [w, x, p])
-    for one, other in zip(sg.grad(sg.sin(found[0]).sum(), [w, x, p]), wanted, strict=True):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-9)
+    for batched, single_results in zip(actual, zip(*by_hand, strict=True), strict=True):
+        expected = np.stack([result.numpy() for result in single_results])
+        np.testing.assert_allclose(batched.numpy(), expected, rtol=1e-12)
+    gradients = sg.grad(sum((sg.sin(a).sum() for a, _, _ in by_hand), 0.0), [w, x, p])
+    for batched, gradient in zip(
+        sg.grad(sg.sin(actual[0]).sum(), [w, x, p]), gradients, strict=True
+    ):
+        np.testing.assert_allclose(batched.numpy(), gradient.numpy(), rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -181,13 +187,15 @@ def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients():
 )
 def test_functions_within_a_map_may_give_a_tensor_of_outside(f):
     x, w = tensors([X, X[0] + 2.0])
-    found = sg.vmap(lambda row: f(row, w))(x)
-    found, expected = (each if isinstance(each, tuple) else (each,) for each in (found, f(x[1], w)))
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one.numpy()[1], other.numpy(), rtol=1e-12)
-    loss = sum((sg.sin(one[1]).sum() for one in found), 0.0)
-    by_hand = sum((sg.sin(other).sum() for other in expected), 0.0)
-    slopes = [sg.grad(each, w, allow_disconnected=True).numpy() for each in (loss, by_hand)]
+    actual = sg.vmap(lambda row: f(row, w))(x)
+    actual, expected = (
+        outputs if isinstance(outputs, tuple) else (outputs,) for outputs in (actual, f(x[1], w))
+    )
+    for batched, single in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(batched.numpy()[1], single.numpy(), rtol=1e-12)
+    loss = sum((sg.sin(output[1]).sum() for output in actual), 0.0)
+    by_hand = sum((sg.sin(output).sum() for output in expected), 0.0)
+    slopes = [sg.grad(target, w, allow_disconnected=True).numpy() for target in (loss, by_hand)]
     np.testing.assert_allclose(*slopes, rtol=1e-9)
 
 
@@ -209,9 +217,9 @@ def drawn(*shape):
     return Tensor(ROW_RNG.normal(size=shape), requires_grad=True, dtype="float64")
 
 
-def step_of_rows(h, each):
-    h = sg.tanh(h + each)
-    return h, h * each
+def step_of_rows(h, x):
+    h = sg.tanh(h + x)
+    return h, h * x
 
 
 ROWED = {
@@ -230,14 +238,14 @@ ROWED = {
 @pytest.mark.parametrize("name", ROWED)
 def test_rows_of_a_batch_are_those_of_single_walks(name, monkeypatch):
     f, x = ROWED[name], drawn(12)
-    found = []
+    runs = []
     for fewest, most in ((2, 1 << 20), (2, 1), (1000, 1)):
         monkeypatch.setattr(rowwise, "FEWEST", fewest)
         monkeypatch.setattr(rowwise, "MOST", most)
         matrices = [sg.jacobian(f, mode=mode)(x) for mode in (None, "reverse", "forward")]
         again = sg.jacobian(f(x), x)
-        found.append([*matrices, again, sg.grad((again * again).sum(), x)])
-    for several in found[:2]:
-        for one, other in zip(several, found[-1], strict=True):
-            assert isinstance(one, Tensor)
-            np.testing.assert_allclose(one.data, other.data, rtol=1e-12, atol=1e-13)
+        runs.append([*matrices, again, sg.grad((again * again).sum(), x)])
+    for batched in runs[:2]:
+        for left, right in zip(batched, runs[-1], strict=True):
+            assert isinstance(left, Tensor)
+            np.testing.assert_allclose(left.data, right.data, rtol=1e-12, atol=1e-13)

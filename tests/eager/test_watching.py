@@ -96,9 +96,9 @@ def test_modes_change_no_result():
     expected = step(Tensor(data, requires_grad=True))
     for mode in (detect_anomaly, profile):
         with mode():
-            found = step(Tensor(data, requires_grad=True))
-        for one, two in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(one, two)
+            actual = step(Tensor(data, requires_grad=True))
+        for left, right in zip(actual, expected, strict=True):
+            np.testing.assert_array_equal(left, right)
 
 
 SIZE = 8 * 1000
@@ -114,8 +114,8 @@ def test_memory_of_a_step_by_hand():
         del y  # exp reads its result
         assert seen.memory_allocated == 2 * SIZE
         with no_grad():
-            other = z + 1.0
-        del other
+            temporary = z + 1.0
+        del temporary
         assert (seen.memory_allocated, seen.peak_bytes) == (2 * SIZE, 3 * SIZE)
         z.sum().backward()
         del z

@@ -13,19 +13,21 @@ from tests.ops.messages import assert_refused
 xp = sg.xp
 
 
-def standardized(x):
+def standardize(x):
     """Code for the standard: of whatever namespace the array has."""
-    own = x.__array_namespace__()
-    centred = x - own.mean(x, axis=0)
-    return centred / own.sqrt(own.mean(own.square(centred), axis=0)) + own.zeros(x.shape[1])
+    namespace = x.__array_namespace__()
+    centred = x - namespace.mean(x, axis=0)
+    return centred / namespace.sqrt(
+        namespace.mean(namespace.square(centred), axis=0)
+    ) + namespace.zeros(x.shape[1])
 
 
 def test_code_for_the_standard_runs_on_tensors_and_is_traced():
     data = np.random.default_rng(0).normal(size=(5, 3))
     expected = (data - data.mean(0)) / data.std(0)
     x = xp.asarray(data)
-    np.testing.assert_allclose(standardized(x).numpy(), expected, rtol=1e-12)
-    np.testing.assert_allclose(sg.function(standardized)(data), expected, rtol=1e-12)
+    np.testing.assert_allclose(standardize(x).numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(sg.function(standardize)(data), expected, rtol=1e-12)
     assert isinstance(xp.sin(sg.input("x", (3,))), sg.Value)
     assert not isinstance(xp.sin(sg.input("x", (3,))), Tensor)
     x.requires_grad = True
@@ -34,9 +36,9 @@ def test_code_for_the_standard_runs_on_tensors_and_is_traced():
 
 
 def test_what_it_makes_has_the_defaults_of_the_standard():
-    for made in (xp.zeros(2), xp.ones((2,)), xp.eye(2), xp.linspace(0, 1, 3), xp.asarray(1.5)):
-        assert isinstance(made, Tensor)
-        assert made.dtype == xp.float64
+    for array in (xp.zeros(2), xp.ones((2,)), xp.eye(2), xp.linspace(0, 1, 3), xp.asarray(1.5)):
+        assert isinstance(array, Tensor)
+        assert array.dtype == xp.float64
     assert xp.arange(3).dtype == xp.asarray([1, 2]).dtype == xp.int64
     assert xp.zeros(2, dtype=xp.float32, device="cpu").dtype == "float32"
     assert {"device", "copy"} <= {*inspect.signature(xp.astype).parameters}
@@ -52,12 +54,12 @@ def test_functions_whose_size_depends_on_values_take_tensors_only():
     data = np.array([[3.0, 0.0], [3.0, 1.0]])
     x = xp.asarray(data)
     for name in ("unique_all", "unique_counts", "unique_inverse", "unique_values", "nonzero"):
-        found, expected = getattr(xp, name)(x), getattr(np, name)(data)
-        several = expected if isinstance(expected, tuple) else (expected,)
-        for one, other in zip(
-            found if isinstance(found, tuple) else (found,), several, strict=True
+        actual, expected = getattr(xp, name)(x), getattr(np, name)(data)
+        expected_arrays = expected if isinstance(expected, tuple) else (expected,)
+        for left, right in zip(
+            actual if isinstance(actual, tuple) else (actual,), expected_arrays, strict=True
         ):
-            np.testing.assert_array_equal(one.numpy(), other)
+            np.testing.assert_array_equal(left.numpy(), right)
         with assert_refused(SymbolicValueError, "needs a number"):
             getattr(xp, name)(sg.input("x", (3,)))
     with assert_refused(ArgumentError, "without axes"):

@@ -12,13 +12,13 @@ from staticgrad.support.source import Location
 
 @dataclass(frozen=True)
 class Repeated(Step):
-    """``here`` -> ``there`` by the first body, ``there`` -> ``here`` by the second, and again.
+    """``carry`` -> ``next_carry`` by the first body, back by the second, and again.
 
     Each body reads its input "a" and writes its output "b"; both are f32, as the step's buffers.
     """
 
-    here: str
-    there: str
+    carry: str
+    next_carry: str
     room: str
     total: Size
     first: Schedule
@@ -30,19 +30,19 @@ class Repeated(Step):
 
     @property
     def arguments(self):
-        """How often, then those of all steps of both bodies."""
+        """The number of iterations, then the arguments of all steps of both bodies."""
         inner = (a for b in (self.first, self.second) for step in b.steps for a in step.arguments)
         return (self.total, *inner)
 
     def accesses(self):
         return (
-            Touch("here", self.here, F32, 0, "inout", False),
-            Touch("there", self.there, F32, 0, "out", False),
+            Touch("here", self.carry, F32, 0, "inout", False),
+            Touch("there", self.next_carry, F32, 0, "out", False),
             Touch("room", self.room, F32, 0, "scratch", False),
         )
 
     def text(self, names):
-        places = ", ".join(map(name_text, (self.here, self.there, self.room)))
+        places = ", ".join(map(name_text, (self.carry, self.next_carry, self.room)))
         return f"repeat ({places}) total {self.total}"
 
     def scratch(self):
@@ -52,13 +52,13 @@ class Repeated(Step):
         return tuple(dict.fromkeys((*self.first.kernels, *self.second.kernels)))
 
     def calls(self, arguments):
-        found = []
+        calls = []
         at = 1
         for step in (*self.first.steps, *self.second.steps):
-            behind = at + len(step.arguments)
-            found += step.calls(arguments[at:behind])
-            at = behind
-        return tuple(call._replace(times=call.times * arguments[0]) for call in found)
+            end = at + len(step.arguments)
+            calls += step.calls(arguments[at:end])
+            at = end
+        return tuple(call._replace(times=call.times * arguments[0]) for call in calls)
 
     def bodies(self):
         return StepBody(self.first, (("a", 0), ("b", 1))), StepBody(
@@ -66,10 +66,10 @@ class Repeated(Step):
         )
 
     def reads(self):
-        yield self.here
+        yield self.carry
 
     def writes(self):
-        yield from (self.here, self.there, self.room)
+        yield from (self.carry, self.next_carry, self.room)
 
 
 def _read(reader):
@@ -79,9 +79,9 @@ def _read(reader):
         names.append(reader.buffer_name())
     reader.expect(")")
     reader.expect("total")
-    here, there, room = names
+    carry, next_carry, room = names
     total, end = reader.size(), reader.step_end()
-    return Repeated(here, there, room, total, reader.body(), reader.body(), *end)
+    return Repeated(carry, next_carry, room, total, reader.body(), reader.body(), *end)
 
 
 register_form("repeat", _read)

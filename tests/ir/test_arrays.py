@@ -24,24 +24,24 @@ def _run(feed):
     return sg.compile(sg.input("x", (3, 2)) * 1.0).run({"x": feed})
 
 
-def _assigned(data):
+def _assign(data):
     w = sg.parameter("w", OTHER)
     w.value = data
     return w.value
 
 
-def _parsed(data):
+def _parse(data):
     text = "staticgrad-ir 1 graph g() params(@w: f32[3, 2]) { return y = @w }"
     (w,) = sg.parse(text, parameters={"w": data}).parameters
     return w.value
 
 
-def _seed(data):
+def _differentiate(data):
     x = sg.input("x", (3, 2))
     return sg.evaluate(sg.grad(x * 1.0, x, seed=data), {})
 
 
-def _indexed(data):
+def _index(data):
     steps = array_of(data).astype(int) if not isinstance(data, np.ma.MaskedArray) else data
     return sg.evaluate(sg.constant(np.arange(9.0))[steps], {})
 
@@ -62,14 +62,14 @@ DOORS = {
     "feed of run": _run,
     "feed of evaluate": lambda feed: sg.evaluate(sg.input("x", (3, 2)) * 1.0, {"x": feed}),
     "parameter": lambda data: sg.parameter("w", data).value,
-    "value of a parameter": _assigned,
-    "parameter of a text": _parsed,
+    "value of a parameter": _assign,
+    "parameter of a text": _parse,
     "constant": lambda data: sg.evaluate(sg.constant(data), {}),
     "operand": lambda data: sg.evaluate(sg.input("x", (3, 2)) + data, {"x": OTHER * 0}),
     "operand of NumPy": lambda d: sg.evaluate(np.add(sg.input("x", (3, 2)), d), {"x": OTHER * 0}),
     "operand of a product": lambda d: sg.evaluate(sg.constant(np.eye(3, dtype="f4")) @ d, {}),
-    "seed": _seed,
-    "index": _indexed,
+    "seed": _differentiate,
+    "index": _index,
     "Tensor": lambda data: Tensor(data).data,
     "Tensor.data": _data,
     "Tensor.grad": _grad,
@@ -101,14 +101,14 @@ class Liar(np.ndarray):
 
 
 class Protocol:
-    """What follows NumPy's protocol."""
+    """An object that follows NumPy's protocol."""
 
     def __array__(self, dtype=None, copy=None):
         return NUMBERS.copy()
 
 
 class Lent:
-    """What lends its memory by DLPack only."""
+    """An object that lends its memory by DLPack only."""
 
     def __dlpack__(self, **options):
         return NUMBERS.__dlpack__(**options)
@@ -163,7 +163,7 @@ def test_every_door_refuses_masked_arrays():
 
 
 class Attached:
-    """As a tensor of PyTorch that needs a gradient."""
+    """An array like a tensor of PyTorch that needs a gradient."""
 
     def __array__(self, dtype=None, copy=None):
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use detach()")
@@ -188,10 +188,10 @@ def test_an_output_array_that_is_wrong_about_itself_is_not_written_beyond_its_en
     class Longer(np.ndarray):
         shape = property(lambda self: (3, 2))
 
-    whole = np.zeros(100, "float32")
+    memory = np.zeros(100, "float32")
     with pytest.raises(StaticgradError, match=r"has shape \(3,\)"):
-        program().run({"x": NUMBERS}, out=whole[:3].view(Longer))
-    assert not whole.any()
+        program().run({"x": NUMBERS}, out=memory[:3].view(Longer))
+    assert not memory.any()
 
 
 def test_masked_output_arrays_are_refused():

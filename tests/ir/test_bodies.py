@@ -60,18 +60,20 @@ def program(iterations=ITERATIONS, wide=False):
     """y = -(9**iterations * x): the value goes from one buffer to the other and back."""
     build = Builder()
     x, y = build.buffer("input", label="x"), build.buffer("output", label="y")
-    here, there, room = build.buffer("temp"), build.buffer("temp"), build.buffer("scratch", 0)
-    build.step(COPY, x, here)
-    repeated = Repeated(here, there, room, iterations, body(False), body(wide), label="thrice")
+    carry, next_carry, room = build.buffer("temp"), build.buffer("temp"), build.buffer("scratch", 0)
+    build.step(COPY, x, carry)
+    repeated = Repeated(
+        carry, next_carry, room, iterations, body(False), body(wide), label="thrice"
+    )
     build.steps.append(repeated)
-    build.step(NEGATE, here, y)
+    build.step(NEGATE, carry, y)
     return build.schedule(y=y)
 
 
-def run(plan, table_class=Table, *rest):
+def run(plan, table_class=Table, *arguments):
     schedule = plan.schedule
     addresses = {k: native.kernel(source_of(k)).address for k in schedule.kernels}
-    table = table_class(Program(schedule, addresses, {}, native.driver()), plan, *rest)
+    table = table_class(Program(schedule, addresses, {}, native.driver()), plan, *arguments)
     x, y = np.arange(1, 41, dtype="f4"), np.full(40, np.nan, "f4")
     arena = Arena()
     arena.reserve(plan.peak_bytes)
@@ -97,21 +99,21 @@ def test_the_text_of_a_schedule_with_bodies_reads_back():
 def test_a_plan_with_bodies_is_placed_verified_written_and_run(iterations):
     plan = Planner(program(wide=True)).plan({"n": 40, "iterations": iterations})
     verify_plan(plan)
-    each = -(-40 * 4 // 64) * 64
+    bytes_of_state = -(-40 * 4 // 64) * 64
     first, second = plan.steps[1].bodies
-    assert (first.peak_bytes, second.peak_bytes) == (each, 2 * each)
-    assert plan.peak_bytes == 2 * each + second.peak_bytes
+    assert (first.peak_bytes, second.peak_bytes) == (bytes_of_state, 2 * bytes_of_state)
+    assert plan.peak_bytes == 2 * bytes_of_state + second.peak_bytes
     assert parse_plan(str(plan)) == plan
     expected = -(9.0**iterations) * np.arange(1, 41, dtype="f4")
     np.testing.assert_array_equal(run(plan), expected)
     np.testing.assert_array_equal(run(plan, GuardedTable), expected)
 
 
-def damaged(plan, **changes):
+def damage(plan, **changes):
     """The plan with its first body changed."""
     first, second = plan.steps[1].bodies
-    made = replace(plan.steps[1], bodies=(replace(first, **changes), second))
-    return replace(plan, steps=(plan.steps[0], made, plan.steps[2]))
+    step = replace(plan.steps[1], bodies=(replace(first, **changes), second))
+    return replace(plan, steps=(plan.steps[0], step, plan.steps[2]))
 
 
 def test_damage_in_a_body_is_found():
@@ -125,7 +127,7 @@ def test_damage_in_a_body_is_found():
         {"steps": first.steps[:1]},
     ):
         with pytest.raises(VerifyError):
-            verify_plan(damaged(plan, **changes))
+            verify_plan(damage(plan, **changes))
     with pytest.raises(VerifyError, match="buffer_bytes are not those"):
         verify_plan(
             replace(plan, buffer_bytes=tuple((n, b - (n == "b4")) for n, b in plan.buffer_bytes))
@@ -161,7 +163,7 @@ def test_bodies_that_do_other_than_their_step_says_are_refused():
 class Opaque:
     """A step of another kind: it answers what steps are asked, and has nothing else."""
 
-    known: tuple[Touch, ...]
+    touches: tuple[Touch, ...]
     pairs: tuple[tuple[int, int], ...]
     arguments: tuple[Size, ...]
     total: Size
@@ -180,13 +182,13 @@ class Opaque:
         )  # fmt: skip
 
     def accesses(self):
-        return self.known
+        return self.touches
 
     def in_place(self):
         return self.pairs
 
     def scratch(self):
-        return tuple(Scratch(a.buffer, "worker") for a in self.known if a.mode == "scratch")
+        return tuple(Scratch(a.buffer, "worker") for a in self.touches if a.mode == "scratch")
 
     def checks(self):
         return ()
@@ -205,17 +207,17 @@ class Opaque:
         return Control()
 
     def reads(self):
-        return (a.buffer for a in self.known if a.mode in ("in", "inout"))
+        return (a.buffer for a in self.touches if a.mode in ("in", "inout"))
 
     def writes(self):
-        return (a.buffer for a in self.known if a.mode != "in")
+        return (a.buffer for a in self.touches if a.mode != "in")
 
 
 def opaque(schedule):
     return replace(schedule, steps=tuple(map(Opaque.of, schedule.steps)))
 
 
-def trained(optimizer):
+def training_schedule(optimizer):
     """A step with sorting, reductions, a product and updates."""
     x = sg.input("x", ("n", 6))
     w, b = sg.parameter("w", np.ones((6, 4), "f4")), sg.parameter("b", np.ones(4, "f4"))
@@ -227,7 +229,7 @@ def trained(optimizer):
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("optimizer", [sg.optim.SGD(0.1), sg.optim.Adam(0.1)])
 def test_plans_need_no_kernels(optimizer):
-    schedule = trained(optimizer)
+    schedule = training_schedule(optimizer)
     hidden = opaque(schedule)
     assert not hidden.kernels
     verify_schedule(hidden)
@@ -241,7 +243,7 @@ def test_plans_need_no_kernels(optimizer):
 
 
 def readings(plan):
-    """What else is asked of a plan, in a form without steps."""
+    """Return other facts of a plan, in a form without steps."""
     repeats = Repeats(Flow(plan.schedule))
     return (
         barriers(plan),
@@ -266,9 +268,9 @@ def test_what_a_kernel_step_touches():
     assert look_up.in_place() == ()
     assert update.in_place() == ((2, 0),)
     assert (scale.scratch(), scale.checks()) == ((), ())
-    (order,) = (s for s in trained(sg.optim.SGD(0.1)).steps if s.scratch())
+    (order,) = (s for s in training_schedule(sg.optim.SGD(0.1)).steps if s.scratch())
     assert [a.buffer for a in order.accesses() if a.mode == "scratch"] == [
-        own.buffer for own in order.scratch()
+        access.buffer for access in order.scratch()
     ]
 
 
@@ -293,10 +295,10 @@ def test_nothing_is_written_over_what_is_read_in_another_place():
 
 def test_a_buffer_of_a_body_is_named_by_its_role_and_is_an_operand_of_the_step():
     loop = body_buffers("loop", 1, 2, (0, 1, 2, 3), (4, 5))
-    assert {each.name: operand for each, operand in loop.items()} == {
+    assert {slot.name: operand for slot, operand in loop.items()} == {
         "in.c0": 0, "in.x0": 1, "in.x1": 2, "in.p0": 3, "out.c0": 4, "out.y0": 5,
     }  # fmt: skip
-    assert [each.name for each in loop if each.has_rows] == ["in.x0", "in.x1", "out.y0"]
+    assert [slot.name for slot in loop if slot.has_rows] == ["in.x0", "in.x1", "out.y0"]
     branch = body_buffers("branch", 0, 0, (2, 5), (7,))  # operand 2 chooses the case
-    assert {each.name: operand for each, operand in branch.items()} == {"in.p0": 5, "out.y0": 7}
-    assert [each.name for each in (NUMBER, GOING)] == ["in.i", "out.go"]
+    assert {slot.name: operand for slot, operand in branch.items()} == {"in.p0": 5, "out.y0": 7}
+    assert [slot.name for slot in (NUMBER, GOING)] == ["in.i", "out.go"]

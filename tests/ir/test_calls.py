@@ -1,4 +1,4 @@
-"""How public functions read their arguments: what a user sees of it, and what stays as it was."""
+"""Arguments of public functions: what a user sees of them, and what stays as it was."""
 
 import inspect
 
@@ -22,10 +22,10 @@ def test_a_public_function_shows_its_own_signature():
 
 @pytest.mark.parametrize("flag", ["no", 1, 0, 0.0, None, [True], np.int64(1)])
 def test_only_bools_are_flags(flag):
-    def kept(x, up: "bool" = False):
+    def return_both(x, up: "bool" = False):
         return (x, up)
 
-    called = public(kept, "nowhere")
+    called = public(return_both, "nowhere")
     for call in (lambda: called(3, up=flag), lambda: called(3, flag)):
         with pytest.raises(ArgumentError, match="kept: up="):
             call()
@@ -34,10 +34,10 @@ def test_only_bools_are_flags(flag):
 
 
 def test_a_flag_may_be_left_open_where_it_says_so():
-    def kept(x, up: "bool | None" = None):
+    def return_up(x, up: "bool | None" = None):
         return up
 
-    called = public(kept, "nowhere")
+    called = public(return_up, "nowhere")
     assert called(3, up=None) is None
     assert called(3, True) is True
     with pytest.raises(ArgumentError):
@@ -45,11 +45,11 @@ def test_a_flag_may_be_left_open_where_it_says_so():
 
 
 def test_a_type_error_from_inside_is_not_the_calls():
-    def broken(x):
+    def take_length(x):
         return len(x)
 
     with pytest.raises(TypeError, match="has no len") as caught:
-        public(broken, "nowhere")(3)
+        public(take_length, "nowhere")(3)
     assert not isinstance(caught.value, UnknownArgumentError)
 
 
@@ -110,7 +110,7 @@ METHODS = {
 
 @pytest.mark.parametrize("name", SIGNATURES_IN_C)
 def test_written_signatures_are_numpys(name):
-    """Where NumPy has the signature (from 2.4 on): the same parameters and defaults, in order."""
+    """The same parameters and defaults in order, where NumPy has the signature (from 2.4 on)."""
     function = np
     for part in name.split("."):
         function = getattr(function, part)
@@ -127,8 +127,8 @@ def test_written_signatures_are_numpys(name):
 def test_methods_have_the_places_of_numpys(name):
     expected = METHODS[name](A)
     x = sg.input("x", A.shape, "float64")
-    found = METHODS[name](Tensor(A, dtype="float64")).data
-    for array in (found, sg.evaluate(METHODS[name](x), {"x": A})):
+    actual = METHODS[name](Tensor(A, dtype="float64")).data
+    for array in (actual, sg.evaluate(METHODS[name](x), {"x": A})):
         np.testing.assert_allclose(array, expected, rtol=1e-6)
         assert array.shape == expected.shape
 

@@ -1,4 +1,4 @@
-"""What steps with bodies do, as instructions: beside what is written by hand."""
+"""Instructions of steps with bodies: beside what is written by hand."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def body(*names):
         role = "input" if name.startswith("in.") else "output"
         label = name.partition(".")[2]
         buffers.append(Buffer(name, role, F32, SIZES[label], label))
-    outputs = tuple((each.label, each.name) for each in buffers if each.role == "output")
+    outputs = tuple((buffer.label, buffer.name) for buffer in buffers if buffer.role == "output")
     return Schedule("body", tuple(buffers), (), outputs)
 
 
@@ -111,8 +111,8 @@ def test_a_branch_runs_one_of_its_bodies():
 
 @pytest.mark.parametrize("iterations", range(1, 6))
 def test_the_last_of_two_turns_is_the_result(iterations):
-    first, last, other = At(0), At(1), At(2)
-    read, (new, spare) = first, Turns(first, last, other).write_places(iterations)
+    first, last, second = At(0), At(1), At(2)
+    read, (new, spare) = first, Turns(first, last, second).write_places(iterations)
     for _ in range(iterations):
         assert read != new
         read, new, spare = new, spare, new

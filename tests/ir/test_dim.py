@@ -47,9 +47,9 @@ ATOMS = st.one_of(st.sampled_from([A, B, BOUNDED, EVEN]), SMALL)
 SIZES = st.recursive(ATOMS, arithmetic, max_leaves=6)
 
 
-def read(text, *known):
+def read(text, *sizes):
     reader = Reader(Tokens(text))
-    reader.sizes = {named.name: size for size in known for named in dims.named_sizes(size)}
+    reader.sizes = {named.name: size for size in sizes for named in dims.named_sizes(size)}
     size = reader.size()
     assert reader.kinds[reader.at] == "end"
     return size

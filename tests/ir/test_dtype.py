@@ -60,10 +60,10 @@ def test_numpy_takes_it_for_one_of_its_own(dtype):
 
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
 def test_equality_is_numpys_with_every_spelling(dtype):
-    for other in ALL_DTYPES:
-        for spec in (other, other.numpy, other.name, other.numpy.type, other.numpy.str[1:]):
-            assert (dtype == spec) == (spec == dtype) == (dtype.numpy == other.numpy), spec
-            assert (dtype != spec) == (spec != dtype) == (dtype.numpy != other.numpy), spec
+    for right in ALL_DTYPES:
+        for spec in (right, right.numpy, right.name, right.numpy.type, right.numpy.str[1:]):
+            assert (dtype == spec) == (spec == dtype) == (dtype.numpy == right.numpy), spec
+            assert (dtype != spec) == (spec != dtype) == (dtype.numpy != right.numpy), spec
     for spec in (None, 3, "no such type", object, "U3", (), [1], np.dtype("complex64")):
         assert dtype != spec
         assert not dtype == spec  # noqa: SIM201
@@ -128,13 +128,13 @@ def test_bfloat16_is_that_of_its_package():
     assert (BF16.numpy, BF16.itemsize, str(BF16), BF16.code) == (foreign, 2, "bfloat16", "bf16")
     assert BF16 not in (F16, F32, "float16", np.dtype("V2"), np.uint16)
     assert np.zeros(3, BF16).dtype == foreign
-    met = {F16: F32, BF16: BF16, F32: F32, F64: F64}
-    for other in ALL_DTYPES:
-        expected = met.get(other, BF16)
-        assert promote(BF16, other) is promote(other, BF16) is expected
-        narrower = other.digits <= BF16.digits and not other.is_float
-        assert holds(BF16, other) == (narrower or other is BF16)
-        assert holds(other, BF16) == (other in (BF16, F32, F64))
+    promoted = {F16: F32, BF16: BF16, F32: F32, F64: F64}
+    for dtype in ALL_DTYPES:
+        expected = promoted.get(dtype, BF16)
+        assert promote(BF16, dtype) is promote(dtype, BF16) is expected
+        narrower = dtype.digits <= BF16.digits and not dtype.is_float
+        assert holds(BF16, dtype) == (narrower or dtype is BF16)
+        assert holds(dtype, BF16) == (dtype in (BF16, F32, F64))
     for scalar in (True, 3, 0.5):
         assert promote_weak(scalar, BF16) is BF16
 
@@ -163,5 +163,5 @@ try:
 except sg.StaticgradError as error:
     print(error.code, "[bfloat16]" in str(error))
 """
-    said = python("-c", program).stdout.splitlines()
-    assert said == [*["SG506 True True"] * 2, *("float16", "SG202", "SG506 True")]
+    lines = python("-c", program).stdout.splitlines()
+    assert lines == [*["SG506 True True"] * 2, *("float16", "SG202", "SG506 True")]

@@ -77,10 +77,10 @@ def test_names_are_unique_per_kind():
         Graph(x * input_value("same", VECTOR))
     with pytest.raises(NameConflictError, match="two parameters are named 'same'"):
         Graph(w * parameter_value("same", np.ones(3, "float32")))
-    one = input_value("one", TensorType(F32, (dim("n"),)))
-    other = input_value("other", TensorType(F32, (dim("n", min=1),)))
+    left = input_value("one", TensorType(F32, (dim("n"),)))
+    right = input_value("other", TensorType(F32, (dim("n", min=1),)))
     with pytest.raises(NameConflictError, match="size 'n' is declared twice"):
-        Graph({"one": one, "other": other})
+        Graph({"one": left, "other": right})
 
 
 def test_sizes_and_guards_come_from_the_types():
@@ -154,10 +154,10 @@ def test_no_change_is_the_same_object():
 
 def test_replacing_rebuilds_what_depends_on_it():
     x, w = input_value("x", VECTOR), parameter_value("w", np.ones(3, "float32"))
-    kept, old = np.sin(x), np.tanh(x)
+    unchanged, old = np.sin(x), np.tanh(x)
     with within(order=1):
         user = old * w
-    graph = Graph({"kept": kept, "user": user}, {w: user})
+    graph = Graph({"kept": unchanged, "user": user}, {w: user})
 
     def sigmoid_for_tanh(node, args):
         return [-(np.cos(args[0]))] if node.op.name == "tanh" else None
@@ -165,7 +165,7 @@ def test_replacing_rebuilds_what_depends_on_it():
     new = graph.replace_nodes(sigmoid_for_tanh)
     verify_graph(new)
     assert names(new) == ["input", "parameter", "sin", "cos", "neg", "mul"]
-    assert new["kept"].node is kept.node
+    assert new["kept"].node is unchanged.node
     assert (new["user"].node.order, new["user"].node.origin) == (1, user.node.origin)
     assert new.updates[0][1].node is new["user"].node
     assert new.inputs == graph.inputs or new.inputs[0].node is x.node
@@ -188,8 +188,8 @@ def test_other_results_of_a_rewrite_are_refused_at_its_line(results, words, of_k
     graph = Graph(np.tanh(x))
     tanh = graph.nodes[-1].op
 
-    def rewrite(node, *rest):
-        return results(rest[-1][0]) if node.op is tanh else None
+    def rewrite(node, *arguments):
+        return results(arguments[-1][0]) if node.op is tanh else None
 
     replaced = graph.replace_nodes
     if of_kind:
@@ -201,19 +201,19 @@ def test_other_results_of_a_rewrite_are_refused_at_its_line(results, words, of_k
 
 @pytest.mark.slow
 @given(graphs(), st.integers(0, 1000))
-def test_rewritten_graphs_are_sound(made, which):
-    graph, _ = made
+def test_rewritten_graphs_are_sound(graph_and_feeds, which):
+    graph, _ = graph_and_feeds
     inner = [node for node in graph.nodes if not node.is_leaf]
     if not inner:
         return
     target = inner[which % len(inner)]
 
-    def doubled(node, args):
+    def multiply_by_one(node, args):
         if node is not target or not node.types[0].dtype.is_float:
             return None
         return [node.op(*args) * 1.0]
 
-    verify_graph(graph.replace_nodes(doubled))
+    verify_graph(graph.replace_nodes(multiply_by_one))
 
 
 # -- life and death -------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_30_000_nodes_build_and_die():
     assert last() is None
 
 
-def doubled(rows, factor):
+def scaled_exp(rows, factor):
     x = sg.input("x", (rows, 3), "float32")
     return sg.Graph({"y": sg.exp(x) * factor}, name="body")
 

@@ -51,12 +51,12 @@ def same(left, right):
         right.serial,
     ):
         return False
-    one, two = ([*postorder(kernel.expressions)] for kernel in (left, right))
-    return len(one) == len(two) and all(
-        (a.op, a.dtype, [one.index(x) for x in a.args])
-        == (b.op, b.dtype, [two.index(x) for x in b.args])
+    left_nodes, right_nodes = ([*postorder(kernel.expressions)] for kernel in (left, right))
+    return len(left_nodes) == len(right_nodes) and all(
+        (a.op, a.dtype, [left_nodes.index(x) for x in a.args])
+        == (b.op, b.dtype, [right_nodes.index(x) for x in b.args])
         and repr(a.attribute) == repr(b.attribute)
-        for a, b in zip(one, two, strict=True)
+        for a, b in zip(left_nodes, right_nodes, strict=True)
     )
 
 
@@ -145,13 +145,13 @@ def test_random_expressions_read_back(expr):
     assert [(e.op, e.dtype) for e in lines] == [(e.op, e.dtype) for e in again]
 
 
-def visited(access, loops, values):
+def visit_elements(access, loops, values):
     """Every element at which an access lands, by running its loops."""
 
-    def number(given):
-        return given if isinstance(given, int) else values[given]
+    def number(size):
+        return size if isinstance(size, int) else values[size]
 
-    found = set()
+    elements = set()
     for at in product(*(range(number(axis.extent)) for axis in loops)):
         where = dict(zip((axis.name for axis in loops), at, strict=True))
         element = sum(where[axis] * number(stride) for axis, stride in access.strides)
@@ -162,20 +162,24 @@ def visited(access, loops, values):
             inside &= position.extent is None or 0 <= place < number(position.extent)
             element += place * number(position.stride)
         if inside:
-            found.add(element)
-    return found
+            elements.add(element)
+    return elements
 
 
 def check(kernel, arguments):
     """Positions with ends are passed over in steps: of those the ends alone are known."""
     values = dict(zip(kernel.arguments, arguments, strict=True))
-    found = reaches(kernel, arguments)
-    for operand, reach in zip(kernel.operands, found, strict=True):
+    all_reaches = reaches(kernel, arguments)
+    for operand, reach in zip(kernel.operands, all_reaches, strict=True):
         if reach is None:
             continue
-        own = [(a, loops) for a, loops in accesses(kernel) if a.operand == operand.name]
-        exact = not any(access.bounded_positions for access, _ in own)
-        places = set().union(*(visited(access, loops, values) for access, loops in own))
+        operand_accesses = [
+            (a, loops) for a, loops in accesses(kernel) if a.operand == operand.name
+        ]
+        exact = not any(access.bounded_positions for access, _ in operand_accesses)
+        places = set().union(
+            *(visit_elements(access, loops, values) for access, loops in operand_accesses)
+        )
         size = operand.dtype.itemsize
         expected = (min(places) * size, (max(places) + 1) * size) if places else (0, 0)
         if exact:
@@ -206,13 +210,13 @@ def halves(first, second):
 def test_pieces_of_one_buffer_need_no_barrier():
     """Two halves are written at the same time, pieces that overlap are not; their reader waits."""
     for first, second, expected in ((0, N, (2,)), (N, 0, (2,)), (0, N - 1, (1, 2)), (1, 0, (1, 2))):
-        made = Planner(halves(first, second), workers=2).plan({"n": 50})
-        assert barriers(made) == expected, (first, second)
-        verify_plan(made)
+        plan = Planner(halves(first, second), workers=2).plan({"n": 50})
+        assert barriers(plan) == expected, (first, second)
+        verify_plan(plan)
     for second, text in ((N + 1, "bytes 204 to 404"), (-1, "bytes -4 to 196")):
-        made = Planner(halves(0, second)).plan({"n": 50})
+        plan = Planner(halves(0, second)).plan({"n": 50})
         with pytest.raises(VerifyError, match=f"step 1 touches {text} of 'b2', which has 400"):
-            verify_plan(made)
+            verify_plan(plan)
         verify_plan(Planner(halves(0, second)).plan({"n": 0}))
 
 
@@ -225,8 +229,8 @@ ROWS = """kernel(p0: out f32, p1: out f32; n0, n1, n2) over i0: n0 {
 """
 
 
-def said(rows, length, stride, offsets):
-    """What is said of two stores to rows of a matrix."""
+def message_of_stores(rows, length, stride, offsets):
+    """Return the message about two stores to rows of a matrix."""
     kernel = parse_kernel(ROWS)
     return stores_apart(kernel, (rows, length, stride), ("p0", "p1"), offsets)
 
@@ -237,5 +241,5 @@ def test_a_stride_of_a_step_and_a_stride_is_their_product():
     access = Access("p", (("k", 5),), (), (rows, Position((("m", 3),), 0, 4)))
     strides = [access.stride(axis) for axis in "ijkmx"]
     assert strides == [(2, "n1"), ("n0", "n1"), 5, 12, 0]
-    assert [number_of(each, {"n0": 7, "n1": 11}) for each in strides] == [22, 77, 5, 12, 0]
-    assert [factors(each) for each in strides[:3]] == [(2, "n1"), ("n0", "n1"), (5,)]
+    assert [number_of(stride, {"n0": 7, "n1": 11}) for stride in strides] == [22, 77, 5, 12, 0]
+    assert [factors(stride) for stride in strides[:3]] == [(2, "n1"), ("n0", "n1"), (5,)]

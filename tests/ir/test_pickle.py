@@ -34,8 +34,8 @@ def model():
 
 @pytest.mark.slow
 @given(graphs(empty=True))
-def test_graphs_travel_whole(made):
-    graph, _ = made
+def test_graphs_travel_whole(graph_and_feeds):
+    graph, _ = graph_and_feeds
     read = pickle.loads(pickle.dumps(graph))
     assert first_difference(read, graph) is None
     assert str(read) == str(graph)
@@ -48,8 +48,8 @@ def test_graphs_travel_whole(made):
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_what_was_shared_stays_shared(protocol):
     graph, x, w = model()
-    other = Graph(np.sin(w))
-    read, read_x, read_w, read_other = pickle.loads(pickle.dumps((graph, x, w, other), protocol))
+    second = Graph(np.sin(w))
+    read, read_x, read_w, read_other = pickle.loads(pickle.dumps((graph, x, w, second), protocol))
     assert read.inputs[0].node is read_x.node
     assert read.parameters[0].node is read_other.parameters[0].node is read_w.node
     assert read.updates[0][0].node is read_w.node
@@ -100,11 +100,11 @@ def test_a_pickle_of_another_version_is_one_error(protocol, monkeypatch):
     graph, x, _ = model()
     with monkeypatch.context() as patch:
         patch.setattr(pickling, "__version__", "0.0.9")
-        written = [pickle.dumps(each, protocol) for each in (graph, x, {"g": graph})]
+        written = [pickle.dumps(value, protocol) for value in (graph, x, {"g": graph})]
     for data in written:
-        moved = data.replace(b"ParameterStore", b"ParameterMoved").replace(b"Input", b"Inbox")
+        renamed = data.replace(b"ParameterStore", b"ParameterMoved").replace(b"Input", b"Inbox")
         with pytest.raises(GraphError, match=r"by staticgrad 0\.0\.9") as caught:
-            pickle.loads(moved)
+            pickle.loads(renamed)
         assert "sg.parse(text)" in caught.value.hint
 
 

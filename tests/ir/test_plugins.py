@@ -40,9 +40,9 @@ def site(tmp_path):
     return tmp_path
 
 
-def run(site, program, given=b""):
+def run(site, program, stdin=b""):
     paths = {"PYTHONPATH": f"{site}{os.pathsep}{Path.cwd()}"}
-    return python("-c", program, input=given, env=paths, text=False).stdout.decode()
+    return python("-c", program, input=stdin, env=paths, text=False).stdout.decode()
 
 
 UNPICKLE = """

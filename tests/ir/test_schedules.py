@@ -60,9 +60,9 @@ def test_a_scratch_without_room_is_refused():
     scratch = [buffer for buffer in schedule.buffers if buffer.role == "scratch"]
     assert scratch
     for short in scratch:
-        kept = (replace(b, size=b.size - 1) if b is short else b for b in schedule.buffers)
+        buffers = (replace(b, size=b.size - 1) if b is short else b for b in schedule.buffers)
         with pytest.raises(VerifyError, match=f"more than '{short.name}' has"):
-            verify_schedule(replace(schedule, buffers=tuple(kept)))
+            verify_schedule(replace(schedule, buffers=tuple(buffers)))
 
 
 # -- schedules ------------------------------------------------------------------------------------
@@ -108,10 +108,10 @@ BROKEN = [
 def test_broken_schedules_are_refused(broken):
     old, new, message, *detail = broken
     assert old in SCHEDULE
-    refused(parse_schedule(SCHEDULE.replace(old, new, 1)), message, "".join(detail))
+    check_refusal(parse_schedule(SCHEDULE.replace(old, new, 1)), message, "".join(detail))
 
 
-def refused(schedule, message, detail=""):
+def check_refusal(schedule, message, detail=""):
     with pytest.raises(VerifyError) as caught:
         verify_schedule(schedule)
     error = caught.value
@@ -122,7 +122,7 @@ def refused(schedule, message, detail=""):
     return error
 
 
-def changed(**changes):
+def change_schedule(**changes):
     schedule = parse_schedule(SCHEDULE)
     return replace(schedule, **{k: change(getattr(schedule, k)) for k, change in changes.items()})
 
@@ -151,11 +151,11 @@ CHANGED = [
 
 @pytest.mark.parametrize(("changes", "message"), CHANGED)
 def test_what_no_text_can_say_is_refused(changes, message):
-    refused(changed(**changes), message)
+    check_refusal(change_schedule(**changes), message)
 
 
 def test_an_error_names_the_step_and_the_users_line():
-    error = refused(
+    error = check_refusal(
         parse_schedule(SCHEDULE.replace("step k0(in.x, c3, t4", "step k0(in.x, c3, c3")),
         "step 0 (mul): out operand p2 is constant 'c3'",
         "step k0",
@@ -218,8 +218,8 @@ P = {
 
 
 def kernel(*stages, operands="p0 p1", **changes):
-    made = Kernel(tuple(P[name] for name in operands.split()), ("n0",), (), stages)
-    return replace(made, **changes)
+    kernel = Kernel(tuple(P[name] for name in operands.split()), ("n0",), (), stages)
+    return replace(kernel, **changes)
 
 
 def stores(value, *more):

@@ -82,23 +82,23 @@ def by_definition(array, axes):
     if trailing == rank and rank > 1:
         trailing -= 1
     inner = tuple(range(rank - trailing, rank))
-    rest = tuple(axis for axis in axes if axis not in inner)
-    kept = tuple(axis for axis in range(rank) if axis not in axes)
-    out = np.empty([array.shape[axis] for axis in kept], array.dtype)
+    outer = tuple(axis for axis in axes if axis not in inner)
+    kept_axes = tuple(axis for axis in range(rank) if axis not in axes)
+    out = np.empty([array.shape[axis] for axis in kept_axes], array.dtype)
     for place in np.ndindex(*out.shape):
-        part = array.transpose(kept + rest + inner)[place]
-        m = int(np.prod([array.shape[axis] for axis in rest]))
+        part = array.transpose(kept_axes + outer + inner)[place]
+        m = int(np.prod([array.shape[axis] for axis in outer]))
         if not inner:
             out[place] = column(list(part.reshape(m)), array.dtype)
             continue
         n = int(np.prod([array.shape[axis] for axis in inner]))
         rows = [row(list(terms), array.dtype) for terms in part.reshape(m, n)]
-        out[place] = row(rows, array.dtype) if rest else rows[0]
+        out[place] = row(rows, array.dtype) if outer else rows[0]
     return out
 
 
-def same_bits(found, expected):
-    return (found.dtype, found.shape, found.tobytes()) == (
+def same_bits(actual, expected):
+    return (actual.dtype, actual.shape, actual.tobytes()) == (
         expected.dtype,
         expected.shape,
         expected.tobytes(),
@@ -149,9 +149,9 @@ def test_negative_zeros_stay(shape):
 )
 def test_a_sum_over_no_elements_is_positive_zero(shape, axes, dtype):
     actual = summation.tree_sum(np.zeros(shape, dtype), axes)
-    kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
+    remaining_shape = tuple(n for axis, n in enumerate(shape) if axis not in axes)
     assert actual.dtype == dtype
-    assert actual.shape == kept
+    assert actual.shape == remaining_shape
     assert not np.signbit(actual.astype(float)).any()
     assert (actual == 0).all()
 
@@ -184,23 +184,23 @@ CASES = [(k, d) for k, c in COMBINERS.items() for d in ALL_DTYPES if d.kind in c
 def numbers(dtype):
     """The extremes, zeros of both signs, and some numbers between."""
     if dtype.is_float:
-        found = [-np.inf, finfo(dtype.numpy).min, -1.5, -0.0, 0.0, 2.0, np.inf, np.nan]
+        samples = [-np.inf, finfo(dtype.numpy).min, -1.5, -0.0, 0.0, 2.0, np.inf, np.nan]
     elif dtype.is_bool:
-        found = [False, True]
+        samples = [False, True]
     else:
         info = np.iinfo(dtype.numpy)
-        found = [info.min, 0, 1, info.max]
-    return np.array(found, dtype.numpy)
+        samples = [info.min, 0, 1, info.max]
+    return np.array(samples, dtype.numpy)
 
 
 @pytest.mark.parametrize(("kind", "dtype"), CASES, ids=lambda case: str(case))
 def test_the_identity_changes_no_bit_on_either_side(kind, dtype):
-    combiner, given = COMBINERS[kind], numbers(dtype)
+    combiner, samples = COMBINERS[kind], numbers(dtype)
     neutral, x = literal(combiner.identity(dtype), dtype), ref("x", dtype)
     for args in ((neutral, x), (x, neutral)):
-        (actual,) = interpret([Expr(combiner.combine, dtype, args)], lambda _: given)
-        assert actual.dtype == given.dtype
-        assert actual[~np.isnan(given)].tobytes() == given[~np.isnan(given)].tobytes()
+        (actual,) = interpret([Expr(combiner.combine, dtype, args)], lambda _: samples)
+        assert actual.dtype == samples.dtype
+        assert actual[~np.isnan(samples)].tobytes() == samples[~np.isnan(samples)].tobytes()
 
 
 @pytest.mark.parametrize("kind", COMBINERS)

@@ -51,8 +51,8 @@ def test_canonical_text_is_a_fixed_point():
 
 @pytest.mark.slow
 @given(graphs(empty=True))
-def test_a_graph_reads_back(made):
-    graph, _ = made
+def test_a_graph_reads_back(graph_and_feeds):
+    graph, _ = graph_and_feeds
     read = again(graph)
     assert first_difference(read, graph) is None
     assert str(read) == str(graph)
@@ -283,9 +283,9 @@ def test_only_plain_data_can_be_an_attribute():
     ],
 )
 def test_the_first_difference_is_reported(old, new, left, right):
-    one, other = parse(STEP), parse(STEP.replace(old, new))
-    report = first_difference(one, other)
-    assert same_graph(one, other) == (report is None) == (not left)
+    left_graph, right_graph = parse(STEP), parse(STEP.replace(old, new))
+    report = first_difference(left_graph, right_graph)
+    assert same_graph(left_graph, right_graph) == (report is None) == (not left)
     if report is not None:
         first, second = report.splitlines()
         assert left in first
@@ -300,19 +300,19 @@ TEXTS = [STEP, *(path.read_text("utf-8") for path in sorted(GOLDEN.glob("*.sg"))
 
 
 def work(call):
-    """How many functions are called, those written in C included."""
+    """Count the functions that are called, those written in C included."""
     calls = 0
 
     def count(frame, event, arg):
         nonlocal calls
         calls += event in ("call", "c_call")
 
-    before = sys.getprofile()
+    profiler = sys.getprofile()
     sys.setprofile(count)
     try:
         call()
     finally:
-        sys.setprofile(before)
+        sys.setprofile(profiler)
     return calls
 
 
@@ -326,8 +326,8 @@ def outcome(text):
 
 
 def text_of(inputs="", parameters="", body="", result="%x"):
-    given = f" params({parameters})" * bool(parameters)
-    return f"staticgrad-ir 1\ngraph g({inputs}){given} {{ {body} return y = {result} }}"
+    declaration = f" params({parameters})" * bool(parameters)
+    return f"staticgrad-ir 1\ngraph g({inputs}){declaration} {{ {body} return y = {result} }}"
 
 
 ABSURD = [
@@ -380,20 +380,20 @@ def test_mutated_texts_end_in_a_graph_or_a_coded_error(data):
         elif how == "drop":
             del pieces[at : data.draw(st.integers(at, min(at + 12, len(pieces))))]
         elif how == "swap":
-            other = data.draw(st.integers(0, len(pieces) - 1))
-            pieces[at], pieces[other] = pieces[other], pieces[at]
+            second = data.draw(st.integers(0, len(pieces) - 1))
+            pieces[at], pieces[second] = pieces[second], pieces[at]
         else:
             pieces = pieces[: at + 1]
         pieces = pieces or [""]
     text = "".join(pieces)
-    found = ""
+    refusal = ""
 
     def read():
-        nonlocal found
-        found = outcome(text)
+        nonlocal refusal
+        refusal = outcome(text)
 
     assert work(read) < 100_000 + 500 * len(text)
-    if not found:
+    if not refusal:
         graph = sg.parse(text)
         assert str(sg.parse(str(graph))) == str(graph)
 
@@ -504,13 +504,13 @@ def test_mistakes_are_shown_where_they_are(form):
     def check(text, old, new, message, hint=""):
         assert old in text
         marked = text.replace(old, new, 1)
-        before = marked.partition("§")[0].split("\n")
+        lines = marked.partition("§")[0].split("\n")
         with pytest.raises(ParseError) as caught:
             parse(marked.replace("§", ""), file="model.sg")
         error = caught.value
         assert message in error.headline
         assert hint in error.hint
-        assert (error.line, error.column) == (len(before), len(before[-1]) + 1)
+        assert (error.line, error.column) == (len(lines), len(lines[-1]) + 1)
         shown = str(error).splitlines()
         assert len(shown) <= 12
         assert f"model.sg:{error.line}" in shown[1]

@@ -47,7 +47,7 @@ def patterns(dtype, count):
     return (np.arange(count, dtype=words(dtype)) * words(dtype)(step)).view(dtype.numpy)
 
 
-def around(dtype, centres, width):
+def neighbours(dtype, centres, width):
     """``width`` neighbours on either side of each centre, with both signs."""
     with np.errstate(over="ignore"):
         centre = np.array(centres, dtype.numpy)
@@ -64,7 +64,7 @@ def samples(dtype, count):
     return np.concatenate(
         [
             patterns(dtype, count),
-            around(dtype, LANDMARKS, 300 if dtype == F32 else 40),
+            neighbours(dtype, LANDMARKS, 300 if dtype == F32 else 40),
             *(x.astype(dtype.numpy) for x in (*linear, log_uniform, 1 + log_uniform / 8)),
         ]
     )
@@ -147,9 +147,9 @@ def normal_quantile(p):
 def whole_quotient(x, y):
     """NumPy's quotient rounded down where that is special or small, beyond in whole numbers."""
     with np.errstate(all="ignore"):
-        found, ratio = np.floor_divide(x, y), np.abs(x / y)
-    exact = found.astype(np.longdouble)
-    for i in np.flatnonzero(np.isfinite(found) & (ratio >= 2.0**20)):
+        quotients, ratio = np.floor_divide(x, y), np.abs(x / y)
+    exact = quotients.astype(np.longdouble)
+    for i in np.flatnonzero(np.isfinite(quotients) & (ratio >= 2.0**20)):
         exact[i] = np.longdouble(Fraction(float(x[i])) // Fraction(float(y[i])))
     return exact
 
@@ -210,9 +210,9 @@ def power_samples(dtype, count):
     )
     base = base[base != 1]
     exponent = rng.uniform(low, high, base.size) / np.log(base)
-    whole = rng.integers(-40, 40, count).astype(np.float64)
+    integers = rng.integers(-40, 40, count).astype(np.float64)
     x = np.concatenate([base, rng.uniform(-8, 8, count)]).astype(dtype.numpy)
-    y = np.concatenate([exponent, whole]).astype(dtype.numpy)
+    y = np.concatenate([exponent, integers]).astype(dtype.numpy)
     any_x = rng.permutation(patterns(dtype, count))
     return np.concatenate([x, any_x]), np.concatenate([y, rng.permutation(any_x)])
 
@@ -270,8 +270,8 @@ def test_divisions_are_numpys_to_the_byte(op, oracle, dtype):
     with np.errstate(all="ignore"):
         expected, got = oracle(x, y), block(op, x, y)
     np.testing.assert_array_equal(got, expected)
-    known = ~np.isnan(expected)
-    np.testing.assert_array_equal(np.signbit(got[known]), np.signbit(expected[known]))
+    is_number = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(got[is_number]), np.signbit(expected[is_number]))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -300,13 +300,15 @@ PI = 4 * (4 * arc_cotangent(5, PI_BITS) - arc_cotangent(239, PI_BITS))
 def large_angle(op, x):
     """The function of x, reduced with whole numbers."""
     fraction, exponent = math.frexp(abs(x))
-    whole, place = int(fraction * 2**53), exponent - 53 + PI_BITS
-    scaled = whole << place if place >= 0 else whole >> -place
+    mantissa, place = int(fraction * 2**53), exponent - 53 + PI_BITS
+    scaled = mantissa << place if place >= 0 else mantissa >> -place
     half = PI >> 1
     turns = (scaled + (half >> 1)) // half
-    rest = scaled - turns * half
-    shift = max(abs(rest).bit_length() - 64, 0)
-    r = np.ldexp(np.longdouble(abs(rest) >> shift), shift - PI_BITS) * (-1 if rest < 0 else 1)
+    remainder = scaled - turns * half
+    shift = max(abs(remainder).bit_length() - 64, 0)
+    r = np.ldexp(np.longdouble(abs(remainder) >> shift), shift - PI_BITS) * (
+        -1 if remainder < 0 else 1
+    )
     waves = [np.sin(r), np.cos(r), -np.sin(r), -np.cos(r)]
     sine, cosine = waves[turns % 4] * (-1 if x < 0 else 1), waves[(turns + 1) % 4]
     return {"sin": sine, "cos": cosine, "tan": sine / cosine}[op]
@@ -349,7 +351,7 @@ def test_expansions_hold_plain_primitives_only_and_few(dtype):
 
 
 def seldom(root):
-    """What only the unusual values of ``rarely`` need."""
+    """Return the nodes that only the unusual values of ``rarely`` need."""
     choices = [node for node in postorder([root]) if node.op == "rarely"]
     usual = {node: node.args[2] for node in choices}
     always = set()

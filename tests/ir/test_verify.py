@@ -21,7 +21,7 @@ def parts(**changes):
     middle = np.tanh(x)
     out = middle + w
     values = {"x": x, "w": w, "middle": middle, "out": out}
-    made = {
+    fields = {
         "nodes": [x.node, w.node, middle.node, out.node],
         "inputs": [x],
         "parameters": [w],
@@ -29,11 +29,11 @@ def parts(**changes):
         "updates": [(w, out)],
     }
     for name, change in changes.items():
-        made[name] = change(values)
-    return Graph.of_parts(**made)
+        fields[name] = change(values)
+    return Graph.of_parts(**fields)
 
 
-def typed(node, *types):
+def with_types(node, *types):
     return Node(node.op, node.args, types, node.origin, node.order)
 
 
@@ -105,7 +105,7 @@ def test_types_that_inference_does_not_give():
         ((), "tanh has no result"),
     ):
         with pytest.raises(VerifyError, match=message):
-            verify_graph(graph_of(x.node, typed(np.tanh(x).node, *types)))
+            verify_graph(graph_of(x.node, with_types(np.tanh(x).node, *types)))
 
 
 def test_operands_that_an_op_refuses():
@@ -138,7 +138,7 @@ def test_orders():
 def test_the_message_shows_the_node_and_the_line():
     x = input_value("x", VECTOR)
     node = np.tanh(x).node
-    graph = graph_of(x.node, typed(node, TensorType(F64, (3,))))
+    graph = graph_of(x.node, with_types(node, TensorType(F64, (3,))))
     with pytest.raises(VerifyError) as caught:
         verify_graph(graph)
     text = str(caught.value)
