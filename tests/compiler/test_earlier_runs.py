@@ -12,7 +12,7 @@ from benchmarks.budgets import MODELS, step
 from staticgrad.compiler.exporting import export
 from staticgrad.errors import VerifyError
 from tests.exporting.libraries import module_of
-from tests.exporting.printed import loaded
+from tests.exporting.printed import load_exported
 
 ROWS = 6
 
@@ -185,7 +185,7 @@ def test_a_file_that_is_exported_after_a_run_has_its_results(size, kind, tmp_pat
     x = data()
     f = sg.compile(sg.tanh(sg.input("x", (size, 4), "float64")).sum(0), threads=1)
     f.run({"x": FEEDS[kind](x)})
-    got = loaded(f.export(tmp_path / "step.py"))["run"]({"x": x})
+    got = load_exported(f.export(tmp_path / "step.py"))["run"]({"x": x})
     np.testing.assert_allclose(got, np.tanh(x).sum(0), rtol=1e-14)
 
 

@@ -45,7 +45,7 @@ def gpt(layers=1, width=16, times=6, letters=11, heads=2):
     y = sg.input("next", ("batch", times), "int64")
     logits = head(table(x) + places(np.arange(times)))
     loss = sg.nn.cross_entropy(logits.reshape(-1, letters), y.reshape(-1))
-    params = [p for each in (table, places, head) for p in each.parameters()]
+    params = [p for layer in (table, places, head) for p in layer.parameters()]
     graph = sg.Graph({"loss": loss}, updates=sg.optim.Adam(1e-2).updates(loss, params))
 
     def feeds(batch, seed=0):
@@ -106,16 +106,16 @@ int main(int count, char **words) {
 
 def driver(folder, sized):
     """The program of ``DRIVER`` beside ``step.so``; ``sized``: its first word is the only size."""
-    given = {"SIZES": "const int64_t size = atoll(words[1]);", "GIVEN ": "size, ", "ONLY": "size"}
+    texts = {"SIZES": "const int64_t size = atoll(words[1]);", "GIVEN ": "size, ", "ONLY": "size"}
     text = DRIVER
-    for word, value in given.items():
+    for word, value in texts.items():
         text = text.replace(word, value if sized else "")
     return built(folder, text, "./step.so", "-Wl,-rpath,.")
 
 
-def trained(command, folder, feeds, *words):
+def run_training(command, folder, feeds, *words):
     """Run a driver with the feeds of steps; the losses of them, in float32 or float64."""
-    content = b"".join(array.tobytes() for each in feeds for array in each.values())
+    content = b"".join(array.tobytes() for step_feeds in feeds for array in step_feeds.values())
     ran = subprocess.run([*command, *words], cwd=folder, input=content, capture_output=True)
     assert ran.returncode == 0, ran.stderr.decode()
     return ran.stdout

@@ -23,9 +23,9 @@ def helpers():
     path = Path(tempfile.gettempdir(), f"exported-helpers-{os.getuid()}", f"h{key}.py")
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if not path.exists():
-        made = path.with_suffix(f".{os.getpid()}")
-        made.write_text(text)
-        made.replace(path)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(text)
+        temporary.replace(path)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # from where Numba takes what it reads of its cache
@@ -44,7 +44,7 @@ def kernel_jit(module):
     return jit
 
 
-def printed(kernel):
+def print_function(kernel):
     """Return the function of a kernel, and the names of the operands that it takes.
 
     Raises:
@@ -60,7 +60,7 @@ def printed(kernel):
 
 def run_printed(kernel, memory, sizes):
     """Run all iterations of a kernel over arrays by operand and sizes by argument."""
-    function, operands = printed(kernel)
+    function, operands = print_function(kernel)
     dtypes = {o.name: o.dtype for o in kernel.operands}
     rows = {name: memory[name].reshape(-1) for name in operands}  # kernels see one row of memory
     arrays = [row.view(np.uint16) if dtypes[name].is_storage else row for name, row in rows.items()]
@@ -69,10 +69,10 @@ def run_printed(kernel, memory, sizes):
 
 def run_exported(compiled, feeds, path):
     """Export a program to ``path`` and return what the file computes of feeds."""
-    return loaded(compiled.export(path))["run"](feeds)
+    return load_exported(compiled.export(path))["run"](feeds)
 
 
-def loaded(path):
+def load_exported(path):
     """Return the names of an exported file whose helpers are those that are compiled already."""
     text = Path(path).read_text("utf-8")
     for helper in PRELUDE.values():

@@ -17,7 +17,7 @@ from benchmarks.implementations.with_staticgrad import StaticgradProgram, feeds_
 from benchmarks.workloads import all_workloads
 from staticgrad import errors
 from staticgrad.analysis.binding import check_sizes, typical_sizes
-from tests.exporting.printed import loaded
+from tests.exporting.printed import load_exported
 
 #: Runs an exported file on its feeds, in a process in which no package of this project is found.
 CHILD = """
@@ -224,13 +224,13 @@ def test_a_file_gives_the_bits_of_the_program(program, tmp_path):
     (tmp_path / "feeds").write_bytes(pickle.dumps(feeds))
     ran = fresh_process(tmp_path, CHILD)
     assert ran.returncode == 0, ran.stderr
-    found, parameters = pickle.loads((tmp_path / "found").read_bytes())
+    runs, parameters = pickle.loads((tmp_path / "found").read_bytes())
     evaluated = sg.evaluate(f.program_graph, feeds[0])
-    for name, result in found[0].items():
+    for name, result in runs[0].items():
         tolerance = 1e-5 if result.dtype == np.float32 else 1e-12
         np.testing.assert_allclose(result, evaluated[name], tolerance, tolerance)
-    for given, results in zip(feeds, found, strict=True):
-        expected = f.run(given)
+    for feed, results in zip(feeds, runs, strict=True):
+        expected = f.run(feed)
         assert results.keys() == expected.keys()
         for name, result in results.items():
             same(result, expected[name])
@@ -244,9 +244,9 @@ def test_a_file_gives_the_bits_of_the_program(program, tmp_path):
 def check_file(graph, feeds, path):
     """A file gives the bits of ``f.run``, also in its updates of parameters."""
     f = sg.compile(graph)
-    file = loaded(f.export(path))
-    for given in feeds:
-        actual, expected = file["run"](given), f.run(given)
+    file = load_exported(f.export(path))
+    for feed in feeds:
+        actual, expected = file["run"](feed), f.run(feed)
         assert actual.keys() == expected.keys()
         for name, result in actual.items():
             same(result, expected[name])
@@ -254,7 +254,9 @@ def check_file(graph, feeds, path):
         same(file["parameters"][parameter.node.label], parameter.value)
 
 
-def convolved(dims, kernel, stride, padding, dilation=1, groups=1, channels=4, dtype="float32"):
+def convolution_and_gradients(
+    dims, kernel, stride, padding, dilation=1, groups=1, channels=4, dtype="float32"
+):
     """A convolution and its gradients by the image and the weights."""
     shape = (2, channels, *(9 + n for n in range(dims)))
     weights = (2 * channels, channels // groups, *[kernel] * dims)
@@ -277,7 +279,7 @@ CONVOLUTIONS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", CONVOLUTIONS, ids=str)
 def test_convolutions_and_their_gradients(shape, tmp_path):
-    graph, feeds = convolved(*shape)
+    graph, feeds = convolution_and_gradients(*shape)
     check_file(graph, [feeds], tmp_path / "program.py")
 
 
@@ -295,7 +297,7 @@ def test_beyond_the_ends_of_a_strided_convolution_are_zeros(tmp_path):
     x, w = sg.input("x", (2, 4, 9, 9), "float32"), sg.input("w", (8, 4, 3, 3), "float32")
     f = sg.compile(sg.nn.conv(x, w, stride=2, padding=1))
     ones = {"x": np.ones((2, 4, 9, 9), "float32"), "w": np.ones((8, 4, 3, 3), "float32")}
-    actual = loaded(f.export(tmp_path / "program.py"))["run"](ones)
+    actual = load_exported(f.export(tmp_path / "program.py"))["run"](ones)
     inside = np.array([2, 3, 3, 3, 2])
     np.testing.assert_array_equal(
         actual, np.broadcast_to(4 * np.outer(inside, inside), actual.shape)
@@ -339,16 +341,16 @@ def test_narrow_floats_round_once(tmp_path):
     """Products, a strided convolution, parameters and casts of the narrow floats."""
     x, w = sg.input("x", (7, 9), "float16"), sg.input("w", (9, 20), "float16")
     image, kernels = sg.input("c", (3, 3, 9, 9), "float16"), sg.input("k", (5, 3, 3, 3), "float16")
-    wide, whole = sg.input("wide", ("n",), "float64"), sg.input("whole", ("n",), "int64")
+    wide, integers = sg.input("wide", ("n",), "float64"), sg.input("whole", ("n",), "int64")
     p = sg.parameter("p", normal(9, dtype="float16"))
     convolution = sg.nn.conv(image, kernels, stride=2, padding=1)
     results = {
         "product": x @ w, "exp": sg.exp(x) + p, "chosen": sg.where(x > 0, x, x * 2),
         "largest": x.max(axis=0), "sum": x.sum(axis=1), "y": convolution,
         "slope": sg.grad((convolution.astype("float32") ** 2).sum(), kernels),
-        "f16": wide.astype("float16"), "of ints": whole.astype("float16"),
+        "f16": wide.astype("float16"), "of ints": integers.astype("float16"),
         "bf16": wide.astype("bfloat16").astype("float32"),
-        "bf16 of ints": whole.astype("bfloat16").astype("float64"),
+        "bf16 of ints": integers.astype("bfloat16").astype("float64"),
     }  # fmt: skip
     edges = [np.nan, np.inf, -np.inf, 65519.999, 65520, 2**-25 + 2**-60, 2049.0, 1 + 2**-8 + 2**-40]
     feeds = {
@@ -368,12 +370,12 @@ def factors(dtype="complex128"):
     """Two matrices that take two blocks of 64 rows, and two rectangular ones."""
     a, b = sg.input("a", ("n", 70, 70), dtype), sg.input("b", ("n", 70, 2), dtype)
     c = sg.input("c", (2, 5, "m"), dtype)
-    lower, rest = sg.linalg.cholesky(a @ sg.conj(sg.matrix_transpose(a))), sg.linalg.solve(a, b)
+    lower, solution = sg.linalg.cholesky(a @ sg.conj(sg.matrix_transpose(a))), sg.linalg.solve(a, b)
     u, s, vh = sg.linalg.svd(c, full_matrices=False)
     q, r = sg.linalg.qr(c, "complete")
     half = sg.linalg.solve_triangular(lower, b, 2, True)
     outputs = {
-        "lower": lower, "x": rest, "half": half,
+        "lower": lower, "x": solution, "half": half,
         "log": sg.linalg.slogdet(a)[1], "values": sg.linalg.eigvalsh(a), "q": q, "r": r,
         "any values": sg.linalg.eigvals(a[:, :5, :5]),
         "any vectors": abs(sg.linalg.eig(a[:, :5, :5])[1]),
@@ -415,9 +417,9 @@ def test_calls_of_libraries_are_those_of_numpy(make, tmp_path):
     (tmp_path / "feeds").write_bytes(pickle.dumps(feeds))
     ran = fresh_process(tmp_path, CHILD)
     assert ran.returncode == 0, ran.stderr
-    found, parameters = pickle.loads((tmp_path / "found").read_bytes())
-    for given, results in zip(feeds, found, strict=True):
-        for name, expected in f.run(given).items():
+    runs, parameters = pickle.loads((tmp_path / "found").read_bytes())
+    for feed, results in zip(feeds, runs, strict=True):
+        for name, expected in f.run(feed).items():
             result, size = results[name], np.max(abs(np.asarray(expected)))
             assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
             tolerance = 1e-5 if expected.real.dtype == np.float32 else 1e-8

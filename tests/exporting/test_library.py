@@ -70,30 +70,30 @@ class Pool:
                 threads.submit(task, job, begin, end)
 
 
-def scanned():
+def scan_rows():
     x, w = sg.input("x", (9, 4, 6)), sg.input("w", (6, 6))
-    carry, out = sg.scan(lambda c, each: (sg.tanh(c @ w + each),) * 2, sg.zeros((4, 6)), x)
+    carry, out = sg.scan(lambda c, row: (sg.tanh(c @ w + row),) * 2, sg.zeros((4, 6)), x)
     return {"out": out, **dict(zip(("dx", "dw"), sg.grad(carry.sum(), [x, w]), strict=True))}
 
 
-def halved():
+def halve():
     x = sg.input("x", (5,), "float64")
-    found = sg.while_loop(lambda v: (v * v).sum() > 1e-3, lambda v: v * 0.5, x, max_steps=200)
-    return {"y": found[0] if isinstance(found, tuple) else found}
+    y = sg.while_loop(lambda v: (v * v).sum() > 1e-3, lambda v: v * 0.5, x, max_steps=200)
+    return {"y": y[0] if isinstance(y, tuple) else y}
 
 
-def branched():
+def switch_branches():
     x, at = sg.input("x", (8,)), sg.input("at", (), "int64")
     return {"y": sg.switch(at, [sg.sin, sg.exp, lambda v: v * 2.0], x)}
 
 
-def convolved():
+def convolve_and_pool():
     x, w = sg.input("x", (2, 3, 11, 11)), sg.input("w", (4, 3, 3, 3))
     y = sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2)
     return {"y": y, "dw": sg.grad((y * y).sum(), w)}
 
 
-def strided():
+def convolve_by_strides():
     """Strided convolutions with padding, in two and three dimensions and in groups, and slopes."""
     outputs = {}
     for name, size, groups in (("a", (9, 10), 1), ("b", (5, 6, 7), 1), ("c", (9, 10), 2)):
@@ -105,7 +105,7 @@ def strided():
     return outputs
 
 
-def mixed():
+def mix_dtypes():
     x = sg.input("x", (33,), "float64")
     return {
         "order": sg.argsort(x),
@@ -132,15 +132,26 @@ def sparse_layers():
     return {"y": h, **dict(zip(("a", "b"), sg.grad((h * h).sum(), [data, x]), strict=True))}
 
 
-PROGRAMS = [(each, {}) for each in (scanned, halved, branched, convolved, mixed, sparse)]
+#: Name of a case -> its program.
+PROGRAMS = {
+    "scanned": scan_rows,
+    "halved": halve,
+    "branched": switch_branches,
+    "convolved": convolve_and_pool,
+    "mixed": mix_dtypes,
+    "sparse": sparse,
+}
 
 
 @pytest.mark.parametrize(
     ("program", "options"),
     [
-        *PROGRAMS,
+        *(
+            pytest.param(program, {}, id=f"{name}-options{number}")
+            for number, (name, program) in enumerate(PROGRAMS.items())
+        ),
         (sparse_layers, {"memory_budget": 1800}),
-        pytest.param(strided, {}, marks=pytest.mark.slow),
+        pytest.param(convolve_by_strides, {}, marks=pytest.mark.slow, id="strided-options7"),
     ],
 )
 def test_results_are_those_of_the_program(program, options, tmp_path):
@@ -168,13 +179,15 @@ def sorted_rows():
     return {"y": sg.nn.softmax(y), "dx": sg.grad((sg.sort(y, axis=-1) ** 3).sum(), x)}
 
 
-def filtered():
+def convolve_large_images():
     x, w = sg.input("x", (32, 3, 30, 30)), sg.input("w", (4, 3, 3, 3))
     y = sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2)
     return {"y": y, "dw": sg.grad((y * y).sum(), w)}
 
 
-@pytest.mark.parametrize("program", [sorted_rows, filtered])
+@pytest.mark.parametrize(
+    "program", [sorted_rows, convolve_large_images], ids=["sorted_rows", "filtered"]
+)
 def test_threads_of_the_caller_have_scratch_of_their_own(program, tmp_path):
     f = sg.compile(sg.Graph(program()), threads=2)
     feeds = {v.node.label: normal(*v.shape) for v in f.program_graph.inputs}
@@ -196,17 +209,17 @@ def test_a_failed_check_ends_the_run_before_parameters_are_written(tmp_path):
     step = {table: table - 0.5 * sg.grad(loss, table)}
     f = sg.compile(sg.Graph({"loss": loss}, updates=step))
     library = Library(f, tmp_path / "looked.so", n=4)
-    own = {"table": np.array(table.value)}
-    before, results = own["table"].copy(), {"loss": np.zeros((), "float32")}
-    code = library.run({"at": [0, 1, 5, 2]}, own, results)
+    parameters = {"table": np.array(table.value)}
+    table_before, results = parameters["table"].copy(), {"loss": np.zeros((), "float32")}
+    code = library.run({"at": [0, 1, 5, 2]}, parameters, results)
     assert code > 0
     assert b"index is out of range" in library.message(code)
     assert b"take" in library.message(code)
-    np.testing.assert_array_equal(own["table"], before)
-    assert library.run({"at": [0, 1, 4, -1]}, own, results) == 0
+    np.testing.assert_array_equal(parameters["table"], table_before)
+    assert library.run({"at": [0, 1, 4, -1]}, parameters, results) == 0
     want = f.run({"at": np.array([0, 1, 4, -1])})
     assert results["loss"].tobytes() == want["loss"].tobytes()
-    assert own["table"].tobytes() == table.value.tobytes()
+    assert parameters["table"].tobytes() == table.value.tobytes()
 
 
 TRAIN = r"""
@@ -363,8 +376,8 @@ int main(void) {
 def openblas():
     """SciPy's wheels bring an OpenBLAS: its path, and what its names begin with."""
     folder = Path(scipy.__file__).parents[1] / "scipy.libs"
-    found = [*folder.glob("libscipy_openblas-*.so*")]
-    return found[0] if found and platform.machine() == "x86_64" else None
+    libraries = [*folder.glob("libscipy_openblas-*.so*")]
+    return libraries[0] if libraries and platform.machine() == "x86_64" else None
 
 
 @pytest.mark.skipif(openblas() is None, reason="SciPy has no OpenBLAS of its own")
@@ -471,10 +484,10 @@ def test_names_that_c_cannot_have_are_fields_apart(tmp_path):
 
 def test_what_is_there_stays_where_linking_fails(monkeypatch, tmp_path):
     monkeypatch.setitem(libraries.LINKING, ".so", ("{cc}", "--no-such-option", "-o", "{path}"))
-    made = [tmp_path / "step.so", tmp_path / "step.h"]
-    for path in made:
+    files = [tmp_path / "step.so", tmp_path / "step.h"]
+    for path in files:
         path.write_text("before")
     with pytest.raises(errors.CompileError, match="failed"):
-        linear().export(made[0], n=3)
-    assert [path.read_text() for path in made] == ["before"] * 2
-    assert sorted(tmp_path.iterdir()) == sorted(made)
+        linear().export(files[0], n=3)
+    assert [path.read_text() for path in files] == ["before"] * 2
+    assert sorted(tmp_path.iterdir()) == sorted(files)

@@ -1,4 +1,4 @@
-"""What a library for C offers beside its runs: the table of arrays, files, errors, wrappers."""
+"""A library for C beside its runs: the table of arrays, files, errors, wrappers."""
 
 import ctypes
 import json
@@ -25,8 +25,8 @@ DTYPES = [
 
 
 def values_of(dtype, shape):
-    found = RNG.integers(0, 2 if dtype == "bool" else 100, shape)
-    return found.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    numbers = RNG.integers(0, 2 if dtype == "bool" else 100, shape)
+    return numbers.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path):
 
     good = json.dumps(head).encode()
     entry = json.dumps(head["a"])
-    rest = f'"b\\u00e9": {json.dumps(head["bé"])}'
+    second_entry = f'"b\\u00e9": {json.dumps(head["bé"])}'
     cases = {  # the header, the data: the code, and what the message says
         "cut off": (good, data[:-1], 5, "cut off"),
         "longer": (good, data + b"\0", 5, "cut off"),
@@ -190,7 +190,7 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path):
         "negative": (wrong(data_offsets=[-24, 0]), data, 5, "cut off"),
         "huge": (good.replace(b"24", b"9" * 30), data, 5, "cut off"),
         "without a shape": (good.replace(b'"shape"', b'"shapes"'), data, 5, "cut off"),
-        "twice": (f'{{"a": {entry}, "a": {entry}, {rest}}}'.encode(), data, 5, "cut off"),
+        "twice": (f'{{"a": {entry}, "a": {entry}, {second_entry}}}'.encode(), data, 5, "cut off"),
         "behind the header": (good + b"x", data, 5, "cut off"),
         "no object": (b"[]", data, 5, "cut off"),
         "empty": (b"", data, 5, "cut off"),
@@ -246,7 +246,7 @@ def test_bools_of_other_bytes_are_read_as_true(tmp_path):
 def test_the_system_refuses_a_file(tmp_path):
     module, _, _ = small(tmp_path)
     program = module.Program()
-    before = sorted(tmp_path.iterdir())
+    files = sorted(tmp_path.iterdir())
     with pytest.raises(FileNotFoundError):
         program.load(tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError):
@@ -255,7 +255,7 @@ def test_the_system_refuses_a_file(tmp_path):
     with pytest.raises(OSError, match="directory"):
         program.save(tmp_path / "folder")
     (tmp_path / "folder").rmdir()
-    assert sorted(tmp_path.iterdir()) == before
+    assert sorted(tmp_path.iterdir()) == files
 
 
 # -- errors of calls ------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def test_errors_of_a_call_say_which_array(tmp_path):
     module = module_of(sg.compile(sg.Graph({"loss": loss}, updates=updates)), tmp_path)
     program, feeds = module.Program(), {n: RNG.integers(0, 11, (3, 6)) for n in ("tokens", "next")}
     program.run(feeds)
-    before = {name: array.copy() for name, array in program.parameters.items()}
+    parameters = {name: array.copy() for name, array in program.parameters.items()}
     arrays = [feeds["tokens"], feeds["next"]]
     loss = np.zeros((), "float32")
     arena = np.zeros(module._arena_bytes(3) + 128, np.uint8)
@@ -302,7 +302,7 @@ def test_errors_of_a_call_say_which_array(tmp_path):
     bad[0][2, 5] = 11
     assert b"index is out of range" in module._message(code(inputs=bad))
     for name, array in program.parameters.items():
-        assert array.tobytes() == before[name].tobytes()
+        assert array.tobytes() == parameters[name].tobytes()
     assert code() == 0
 
 
@@ -371,7 +371,7 @@ fn main() -> Result<(), step::Error> {
 """
 
 
-def wrapped(folder, wrappers):
+def write_wrappers(folder, wrappers):
     w = sg.parameter("w", np.array([1.0, 2.0, 3.0], "float32"))
     x, chosen = sg.input("x", ("rows", 3)), sg.input("type", ("rows",), "bool")
     y = sg.where(chosen, x @ w, 0.5)
@@ -382,7 +382,7 @@ def wrapped(folder, wrappers):
 
 @pytest.mark.skipif(shutil.which("rustc") is None, reason="there is no Rust compiler")
 def test_a_program_in_rust_trains(tmp_path):
-    f, w = wrapped(tmp_path, ["rust"])
+    f, w = write_wrappers(tmp_path, ["rust"])
     (tmp_path / "main.rs").write_text(RUST)
     command = ["rustc", "-D", "warnings", "main.rs", "-C", "link-arg=./step.so", "-o", "main"]
     subprocess.run(command, cwd=tmp_path, check=True)
@@ -403,7 +403,7 @@ def test_a_program_in_rust_trains(tmp_path):
 def test_the_module_for_julia_has_the_fields_of_the_structs_in_c(tmp_path):
     """No Julia here: names, order and types are compared with those of the header, which the C
     compiler reads."""
-    wrapped(tmp_path, ["julia"])
+    write_wrappers(tmp_path, ["julia"])
     text, header = (tmp_path / "step.jl").read_text(), (tmp_path / "step.h").read_text()
     types = {
         "float": "Float32", "int64_t": "Int64", "int32_t": "Int32", "uint8_t": "UInt8",

@@ -30,52 +30,52 @@ def mlp():
     return graph, lambda n: {"x": normal(n, 4), "y": RNG.integers(0, 3, n)}
 
 
-def scanned():
+def scan_rows():
     """A loop over a free number of rows, with its gradient: the parity of the number matters."""
     x, w = sg.input("x", ("t", "batch", 6)), sg.input("w", (6, 6))
-    carry, out = sg.scan(lambda c, each: (sg.tanh(c @ w + each),) * 2, sg.zeros((x.shape[1], 6)), x)
+    carry, out = sg.scan(lambda c, row: (sg.tanh(c @ w + row),) * 2, sg.zeros((x.shape[1], 6)), x)
     slopes = dict(zip(("dx", "dw"), sg.grad(carry.sum(), [x, w]), strict=True))
     graph = sg.Graph({"out": out, "last": carry, **slopes})
     return graph, lambda n: {"x": normal(n, 1 + n % 4, 6), "w": normal(6, 6)}
 
 
-def turned():
+def swap_buffers():
     """A loop whose carries take turns in two places, and no output has its rows."""
     x, w = sg.input("x", ("t", 5, 5)), sg.input("y", ("n", 5))
-    carry, _ = sg.scan(lambda c, each: (0.1 * sg.sort(c @ each, axis=0) + c[::-1], c[:1, :1]), w, x)
+    carry, _ = sg.scan(lambda c, row: (0.1 * sg.sort(c @ row, axis=0) + c[::-1], c[:1, :1]), w, x)
     return sg.Graph({"y": carry * 2.0}), lambda n: {"x": normal(n, 5, 5), "y": normal(90, 5)}
 
 
-def halved():
+def halve():
     x = sg.input("x", ("n",), "float64")
     y = sg.while_loop(lambda v: (v * v).sum() > 1e-3, lambda v: v * 0.5, x, max_steps=200)
     graph = sg.Graph({"y": y[0] if isinstance(y, tuple) else y})
     return graph, lambda n: {"x": normal(n, dtype="float64")}
 
 
-def branched():
+def switch_branches():
     x, at = sg.input("x", ("n",)), sg.input("at", (), "int64")
     y = sg.switch(at, [sg.sin, sg.exp, lambda v: sg.cumsum(v) * 2.0], x)
     return sg.Graph({"y": y}), lambda n: {"x": normal(n), "at": np.int64(n % 3)}
 
 
-def filtered():
+def convolve_and_pool():
     x, w = sg.input("x", ("batch", 3, 11, 11)), sg.input("w", (4, 3, 3, 3))
     y = sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2)
     graph = sg.Graph({"y": y, "dw": sg.grad((y * y).sum(), w)})
     return graph, lambda n: {"x": normal(n, 3, 11, 11), "w": normal(4, 3, 3, 3)}
 
 
-def derived():
+def concatenate_and_sort():
     """Sizes that are sums, quotients and maxima of others."""
     x, y = sg.input("x", ("n", 3)), sg.input("y", ("m", 3))
-    both = sg.concatenate([x, y, x])
-    pairs = sg.nn.avg_pool(both.T[None], 2)[0]
-    graph = sg.Graph({"pairs": pairs, "sorted": sg.sort(both, axis=0), "same": x, "twice": x})
+    stacked = sg.concatenate([x, y, x])
+    pairs = sg.nn.avg_pool(stacked.T[None], 2)[0]
+    graph = sg.Graph({"pairs": pairs, "sorted": sg.sort(stacked, axis=0), "same": x, "twice": x})
     return graph, lambda n: {"x": normal(n, 3), "y": normal(2 * n + 3, 3)}
 
 
-def recomputed():
+def stack_layers():
     x, w = sg.input("x", ("batch", 32)), sg.input("w", (32, 32))
     h = x
     for _ in range(6):
@@ -87,14 +87,14 @@ def recomputed():
 
 PROGRAMS = {
     "mlp": (mlp, {}, (1, 0, 64, 17, 200)),
-    "scanned": (scanned, {}, (1, 2, 3, 8)),
-    "turned": (turned, {}, (4, 5, 1)),
-    "halved": (halved, {}, (3, 40)),
-    "branched": (branched, {}, (30, 31, 32)),
-    "derived": (derived, {}, (4, 1, 9)),
+    "scanned": (scan_rows, {}, (1, 2, 3, 8)),
+    "turned": (swap_buffers, {}, (4, 5, 1)),
+    "halved": (halve, {}, (3, 40)),
+    "branched": (switch_branches, {}, (30, 31, 32)),
+    "derived": (concatenate_and_sort, {}, (4, 1, 9)),
     "a small gpt": (gpt, {}, (2, 5, 1)),
-    "filtered": (filtered, {"threads": 2}, (1, 4)),
-    "recomputed": (recomputed, {"memory_budget": 60_000}, (64, 8, 65)),
+    "filtered": (convolve_and_pool, {"threads": 2}, (1, 4)),
+    "recomputed": (stack_layers, {"memory_budget": 60_000}, (64, 8, 65)),
 }
 
 
@@ -192,7 +192,7 @@ def test_threads_call_a_library_with_sizes_of_their_own(tmp_path):
     f = sg.compile(sg.Graph({"y": sg.cumsum(sg.nn.softmax(sg.input("x", ("batch", 33)), axis=0))}))
     module = module_of(f, tmp_path)
     feeds = [{"x": normal(n, 33)} for n in (70, 3, 41, 200)]
-    want = [f.run(each)["y"].tobytes() for each in feeds]
+    want = [f.run(feed)["y"].tobytes() for feed in feeds]
 
     def run(n):
         program = module.Program()

@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import errors
-from tests.exporting.libraries import driver, gpt, module_of, trained
+from tests.exporting.libraries import driver, gpt, module_of, run_training
 from tests.exporting.test_library_interface import likelihood, points
 
 pytestmark = [
@@ -23,7 +23,7 @@ needs_valgrind = pytest.mark.skipif(shutil.which("valgrind") is None, reason="no
 
 
 def losses(f, feeds):
-    return b"".join(np.asarray(f.run(each)["loss"]).tobytes() for each in feeds)
+    return b"".join(np.asarray(f.run(feed)["loss"]).tobytes() for feed in feeds)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def test_a_gpt_trains_in_c_and_in_python_by_turns(library):
     f, feeds_of, module, folder = library
     program = module.Program()
     batches = [[feeds_of(n, seed) for seed in range(3)] for n in (5, 2)]
-    in_c = trained(["./main"], folder, batches[0], "5", "3", "-", "c.safetensors")
+    in_c = run_training(["./main"], folder, batches[0], "5", "3", "-", "c.safetensors")
     assert in_c == losses(f, batches[0])
     sg.load(folder / "c.safetensors", into=f)  # which has equal values already: to the bit
     in_python = losses(f, batches[1])
     sg.save(folder / "python.safetensors", f)
     program.load(folder / "c.safetensors")
-    assert b"".join(program.run(each)["loss"].tobytes() for each in batches[1]) == in_python
-    in_c = trained(
+    assert b"".join(program.run(feed)["loss"].tobytes() for feed in batches[1]) == in_python
+    in_c = run_training(
         ["./main"], folder, batches[0], "5", "3", "python.safetensors", "again.safetensors"
     )
     assert in_c == losses(f, batches[0])
@@ -65,7 +65,7 @@ def test_valgrind_finds_nothing_in_a_gpt(library):
     sg.save(folder / "start.safetensors", f)
     feeds = [feeds_of(3, seed) for seed in range(2)]
     words = ("3", "2", "start.safetensors", "end.safetensors")
-    actual = trained([*VALGRIND, "./main"], folder, feeds, *words)
+    actual = run_training([*VALGRIND, "./main"], folder, feeds, *words)
     assert actual == losses(f, feeds)
 
 
@@ -77,13 +77,13 @@ def test_a_gaussian_process_trains_in_c(tmp_path):
         pytest.skip("SciPy has no OpenBLAS of its own")
     driver(tmp_path, sized=False)
     feeds = [points()] * 5
-    actual = trained(["./main"], tmp_path, feeds, "0", "5", "-", "c.safetensors")
+    actual = run_training(["./main"], tmp_path, feeds, "0", "5", "-", "c.safetensors")
     assert actual == losses(f, feeds)
     values = np.frombuffer(actual)
     assert (np.diff(values) < 0).all()
-    after = {p.name: p.value.copy() for p in f.program_graph.parameters}
+    parameters = {p.name: p.value.copy() for p in f.program_graph.parameters}
     assert {n: a.tobytes() for n, a in sg.load(tmp_path / "c.safetensors").items()} == {
-        n: a.tobytes() for n, a in after.items()
+        n: a.tobytes() for n, a in parameters.items()
     }
 
 
@@ -99,7 +99,7 @@ def test_valgrind_finds_nothing_in_transforms_and_files_that_do_not_fit(tmp_path
         driver(tmp_path, sized=True)
         feeds = [{"x": np.ones((3, 16)), "odd": np.ones((3, 37))}] * 2
         command = [*VALGRIND, "./main"]
-        trained(command, tmp_path, feeds, "3", "2", "-", "good.safetensors")
+        run_training(command, tmp_path, feeds, "3", "2", "-", "good.safetensors")
         good = (tmp_path / "good.safetensors").read_bytes()
         rng = np.random.default_rng(0)
         for case in range(12):
@@ -109,4 +109,6 @@ def test_valgrind_finds_nothing_in_transforms_and_files_that_do_not_fit(tmp_path
                     bad[rng.integers(0, min(len(bad), 90))] = rng.integers(0, 256)
             (tmp_path / "bad.safetensors").write_bytes(bad)
             with pytest.raises(AssertionError, match=r"safetensors|it has|it is not"):
-                trained(command, tmp_path, [], "3", "0", "bad.safetensors", "other.safetensors")
+                run_training(
+                    command, tmp_path, [], "3", "0", "bad.safetensors", "other.safetensors"
+                )

@@ -20,21 +20,21 @@ VALUES = [math.nan, math.inf, 0.0, 0.5, 2.75, 3e9, *EDGES, *(edge - 0.5 for edge
 VALUES += [-value for value in VALUES]
 
 
-def converted(value, name):
+def convert_by_hand(value, name):
     """An integer by hand: truncated where its bits hold it, else their smallest, then narrowed."""
 
-    def signed(number, bits):
+    def to_signed(number, bits):
         inside = math.isfinite(number) and -(2 ** (bits - 1)) <= int(number) < 2 ** (bits - 1)
         return int(number) if inside else -(2 ** (bits - 1))
 
     if name == "u64":
         large = value >= 2.0**63
-        whole = (signed(value - 2.0**63, 64) + 2**63) if large else signed(value, 64)
+        integer = (to_signed(value - 2.0**63, 64) + 2**63) if large else to_signed(value, 64)
     else:
-        whole = signed(value, BITS.get(name, 32))
+        integer = to_signed(value, BITS.get(name, 32))
     bits = int(name[1:])
-    whole %= 2**bits
-    return whole - 2**bits if name[0] == "i" and whole >= 2 ** (bits - 1) else whole
+    integer %= 2**bits
+    return integer - 2**bits if name[0] == "i" and integer >= 2 ** (bits - 1) else integer
 
 
 def test_floats_that_no_integer_holds_become_the_same_integer_everywhere():
@@ -67,14 +67,14 @@ def test_floats_that_no_integer_holds_become_the_same_integer_everywhere():
     }
     run_printed(kernel, memory, {"n0": len(x)})
     with np.errstate(all="ignore"):
-        given = (x, short, short / np.float32(0))
+        sources = (x, short, short / np.float32(0))
     for out, (source, name) in outs.items():
-        expected = [converted(float(value), name) for value in given[source]]
+        expected = [convert_by_hand(float(value), name) for value in sources[source]]
         assert memory[out].tolist() == expected, (source, name)
 
 
 def test_a_guarded_number_is_compared_whole():
-    """What is read within bounds, else -1, is a bool before it is compared with another."""
+    """A number read within bounds, else -1, is a bool before it is compared with another."""
     text = """kernel(p0: in f64, p1: out bool, p2: in bool; n0) {
   map j: n0 {
     %0: f64 = load p0[[j + 1 in n0]] else f64(-1.0)
@@ -95,16 +95,16 @@ def test_a_guarded_number_is_compared_whole():
 class Assigned(ast.NodeVisitor):
     """The names of a function that a line reads before any line above has assigned them."""
 
-    def __init__(self, known):
-        self.known, self.missing = set(known), set()
+    def __init__(self, names):
+        self.names, self.missing = set(names), set()
 
     def visit_Name(self, node):
-        if isinstance(node.ctx, ast.Load) and node.id not in self.known:
+        if isinstance(node.ctx, ast.Load) and node.id not in self.names:
             self.missing.add(node.id)
-        self.known.add(node.id)
+        self.names.add(node.id)
 
     def visit_arg(self, node):
-        self.known.add(node.arg)
+        self.names.add(node.arg)
 
     def visit_Assign(self, node):
         for part in (node.value, *node.targets):
@@ -129,9 +129,13 @@ def slope_of_filters(image, filters, dilation):
 def test_a_kernel_assigns_names_before_it_reads_them(image, filters, dilation, tmp_path):
     path = sg.compile(slope_of_filters(image, filters, dilation)).export(tmp_path / "slope.py")
     tree = ast.parse(path.read_text("utf-8"))
-    kernels = [each for each in tree.body if getattr(each, "name", "").endswith("conv_filter")]
+    kernels = [
+        definition
+        for definition in tree.body
+        if getattr(definition, "name", "").endswith("conv_filter")
+    ]
     assert kernels
-    names = {each.name for each in tree.body if isinstance(each, ast.FunctionDef)}
+    names = {definition.name for definition in tree.body if isinstance(definition, ast.FunctionDef)}
     for kernel in kernels:
         check = Assigned({*names, *vars(builtins), *helpers()})
         for part in (kernel.args, *kernel.body):

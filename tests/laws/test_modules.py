@@ -19,7 +19,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.language.trees import flatten, unflatten
-from tests.exporting.printed import loaded
+from tests.exporting.printed import load_exported
 from tests.laws.modules import CASES, Case, in_dtype
 from tests.laws.table import Laws
 
@@ -417,7 +417,7 @@ def exported_files_have_the_bits_of_the_program(sample, folder):
     with sg.nn.updates() as updates:
         outs = flatten(module(*inputs([x.shape for x in xs], xs)))[0]
     program = sg.compile(sg.Graph({str(k): out for k, out in enumerate(outs)}, updates))
-    file = loaded(program.export(folder / "program.py"))
+    file = load_exported(program.export(folder / "program.py"))
     actual = file["run"](feeds_of(xs))
     expected = program.run(feeds_of(xs))
     assert actual.keys() == expected.keys()

@@ -47,15 +47,15 @@ POINTS = np.linspace(-2, 2, 35, dtype="float32").reshape(7, 5)
 
 
 def every_way(program, feeds):
-    """What every reader of kernels gives, and the program read back from text and pickle."""
+    """Return the result if all readers of kernels, the text and the pickle give the same."""
     actual = [sg.compile(program, backend=name).run(feeds) for name in ("vector", "numba")]
     with sg.options(jit=False):
         actual.append(sg.compile(program).run(feeds))
     graph = sg.Graph({"y": program})
     for again in (sg.parse(str(graph)), pickle.loads(pickle.dumps(graph))):
         actual += [sg.compile(again).run(feeds)["y"], sg.evaluate(again, feeds)["y"]]
-    for other in actual[1:]:
-        assert_same(other, actual[0], str(graph))
+    for result in actual[1:]:
+        assert_same(result, actual[0], str(graph))
     return actual[0]
 
 
@@ -158,9 +158,9 @@ class Pairs(Policy, name="outside.pairs"):
     def sequences(self, problem):
         for order in problem.orders:
             forward = Forward.of(problem, order)
-            found = forward.sequence(range(1, forward.places - 1, 2))
-            if found is not None:
-                yield found
+            sequence = forward.sequence(range(1, forward.places - 1, 2))
+            if sequence is not None:
+                yield sequence
 
 
 def chain():
@@ -174,14 +174,14 @@ def chain():
 def policy():
     loss, weights = chain()
     step = sg.Graph({"loss": loss}, Signs(rate=0.1).updates(loss, weights))
-    plain, own = (sg.compile(step, checkpoint=c) for c in ("store_all", "outside.pairs"))
-    assert own.peak_bytes < plain.peak_bytes
+    plain, by_policy = (sg.compile(step, checkpoint=c) for c in ("store_all", "outside.pairs"))
+    assert by_policy.peak_bytes < plain.peak_bytes
     feeds = {"x": np.ones((64, 16), np.float32)}
-    before = [w.value for w in weights]
+    start = [w.value for w in weights]
     expected = plain.run(feeds)["loss"]
-    for w, value in zip(weights, before, strict=True):
+    for w, value in zip(weights, start, strict=True):
         w.value = value
-    assert_same(own.run(feeds)["loss"], expected, "loss")
+    assert_same(by_policy.run(feeds)["loss"], expected, "loss")
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ COMBINERS["conjunction"] = Combiner(
 
 
 class Conjunction(Reduction, name="outside.conjunction"):
-    """Whether all elements over ``axes`` hold."""
+    """True where all elements over ``axes`` are true."""
 
     kind = "conjunction"
 
@@ -224,7 +224,7 @@ def kind_of_reduction():
         assert_same(actual, truths.all(axes), f"axes {axes}")
 
 
-def interpreted(kernel):
+def run_in_python(kernel):
     """Code that calls back into Python: the kernel's source over NumPy lanes."""
     source = render(kernel)
     with sg.options(jit=False):
@@ -234,7 +234,7 @@ def interpreted(kernel):
     return backends.Code("interpreted", address, source, "outside.python", keep=called)
 
 
-backends.register(backends.Backend("outside.python", interpreted))
+backends.register(backends.Backend("outside.python", run_in_python))
 
 
 def backend():

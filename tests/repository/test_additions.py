@@ -1,4 +1,4 @@
-"""What ARCHITECTURE says can be added from outside is added by ``tests/repository/outside.py``."""
+"""Additions from outside, as ARCHITECTURE has them: ``tests/repository/outside.py`` makes each."""
 
 import re
 from pathlib import Path
@@ -16,13 +16,13 @@ TABLE = re.compile(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def added():
+def run_of_additions():
     return python("-m", "tests.repository.outside", cwd=ROOT, check=False)
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_it_is_added_without_a_change_of_the_packages(added, part):
-    assert part in added.stdout.splitlines(), added.stderr
+def test_it_is_added_without_a_change_of_the_packages(run_of_additions, part):
+    assert part in run_of_additions.stdout.splitlines(), run_of_additions.stderr
 
 
 def test_architecture_names_what_each_addition_touches():

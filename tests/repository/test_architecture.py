@@ -31,7 +31,7 @@ def python_files(*folders):
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def shown(path, node=None):
+def place_of(path, node=None):
     line = f":{node.lineno}" if isinstance(node, ast.stmt | ast.expr) else ""
     return f"{path.relative_to(ROOT)}{line}"
 
@@ -42,11 +42,11 @@ def without_docstrings(path):
     public = [node for node in tree.body if isinstance(node, Function | ast.ClassDef)]
     named = [node for node in public if not node.name.startswith("_")]
     documented = [tree, *(node for node in named if not is_overload(node))]
-    return [shown(path, node) for node in documented if not ast.get_docstring(node, clean=False)]
+    return [place_of(path, node) for node in documented if not ast.get_docstring(node, clean=False)]
 
 
 def is_overload(node):
-    """Whether it is a signature for type checkers, whose words stand with the definition."""
+    """Return whether it is a signature for type checkers; its text is the definition's."""
     marks = [ast.unparse(mark) for mark in getattr(node, "decorator_list", ())]
     return "overload" in marks
 
@@ -57,7 +57,7 @@ def module_name(path):
 
 
 def run_python(program, *arguments):
-    """What a fresh interpreter prints that finds the packages in the checkout."""
+    """Return what a fresh interpreter prints, with the packages of the checkout."""
     return python("-c", program, *arguments, cwd=ROOT).stdout
 
 
@@ -106,7 +106,7 @@ def test_locks_are_registered_for_forks():
         r"\b(R?Lock|Condition|(Bounded)?Semaphore|Event|Barrier|allocate_lock)\(|cmpxchg|atomicrmw|swap_if"
     )
     files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    texts = {shown(path): path.read_text("utf-8") for path in files}
+    texts = {place_of(path): path.read_text("utf-8") for path in files}
     assert {name for name, text in texts.items() if makes.search(text)} == {*LOCKS}
     assert [name for name, text in texts.items() if "os.register_at_fork" in text] == [
         "staticgrad/support/forks.py"
@@ -117,7 +117,7 @@ def test_modules_and_public_names_say_what_they_are():
     assert [name for path in python_files(*PACKAGES) for name in without_docstrings(path)] == []
 
 
-def tracked(*options):
+def tracked_files(*options):
     """The files of the repository; none in a source archive."""
     listing = ["git", "ls-files", "--cached", *options, "-z"]
     run = subprocess.run(listing, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -128,7 +128,7 @@ def test_the_repository_has_what_its_guide_names():
     beside = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "docs", "pyproject.toml"}
     beside |= {"LICENSE", "conftest.py"}  # names that doctests share
     pages = {"ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"}
-    first = {path.relative_to(ROOT).parts[0] for path in tracked()}
+    first = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
     assert first <= {*FOLDERS, *beside, *pages}
 
 
@@ -139,12 +139,12 @@ def test_the_top_of_tests_has_only_commands():
 
 
 def test_no_file_names_the_machine_it_was_written_on():
-    files = tracked("--others", "--exclude-standard")
+    files = tracked_files("--others", "--exclude-standard")
     if not files:  # a source archive
         files = [path for path in ROOT.rglob("*") if ".venv" not in path.parts]
     private = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|work|tmp|private)/\w")
     actual = [
-        f"{shown(path)}: {line.strip()}"
+        f"{place_of(path)}: {line.strip()}"
         for path in files
         if path.is_file() and (path.suffix in TEXT_SUFFIXES or path.parent.name == ".ci")
         for line in path.read_text("utf-8").splitlines()
@@ -268,7 +268,7 @@ GENERIC = sorted(
 
 
 def test_functions_of_operands_are_typed_and_generic_in_their_kind():
-    """Of tensors they give tensors, and type checkers know: ``ArrayLike[AnyValue] -> AnyValue``."""
+    """Tensors give tensors, and type checkers know it: ``ArrayLike[AnyValue] -> AnyValue``."""
     for path in GENERIC:
         function = inspect.unwrap(eval(path, {"sg": staticgrad}))
         if not inspect.isfunction(function):
@@ -315,12 +315,12 @@ PUBLIC_MODULES = sorted(
 @pytest.mark.parametrize("name", PUBLIC_MODULES)
 def test_what_a_module_defines_for_users_is_public_in_it(name):
     """A function or class is in ``__all__``."""
-    own = {
-        each
-        for each, value in vars(importlib.import_module(name)).items()
-        if getattr(value, "__module__", "") == name and not each.startswith("_")
+    public_names = {
+        attribute
+        for attribute, value in vars(importlib.import_module(name)).items()
+        if getattr(value, "__module__", "") == name and not attribute.startswith("_")
     }
-    assert own - {*importlib.import_module(name).__all__} == set()
+    assert public_names - {*importlib.import_module(name).__all__} == set()
 
 
 @pytest.mark.parametrize("name", ["passes/__init__.py", "passes.py"])
@@ -339,8 +339,8 @@ def test_a_folder_that_hides_passes_is_named_before_it_runs(tmp_path, name):
     public = [f"staticgrad:{name}" for name in ("passes", "compile", "grad", "lint", "nn")]
     files = [path for path in python_files("staticgrad") if "passes" in path.read_text("utf-8")]
     inner = [module_name(path) for path in files if path.stem not in ("__main__", "elsewhere")]
-    said = run_python(program, str(tmp_path), str(ROOT), *public, *inner)
-    assert "ran" not in said.splitlines()
-    assert said.count("SG505 ") > 5
-    assert str(tmp_path / name.removesuffix("/__init__.py")) in said
-    assert str(ROOT / "passes") in said
+    output = run_python(program, str(tmp_path), str(ROOT), *public, *inner)
+    assert "ran" not in output.splitlines()
+    assert output.count("SG505 ") > 5
+    assert str(tmp_path / name.removesuffix("/__init__.py")) in output
+    assert str(ROOT / "passes") in output

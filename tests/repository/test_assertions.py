@@ -38,13 +38,13 @@ class Module:
         for node in nodes_of(tree):
             if isinstance(node, ast.FunctionDef):
                 self.functions.setdefault(node.name, []).append(node)
-                for each in node.decorator_list:
-                    table = ast.unparse(each).partition(".")[0]
+                for part in node.decorator_list:
+                    table = ast.unparse(part).partition(".")[0]
                     if table != "pytest":
                         self.tables.setdefault(table, []).append(node)
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests"):
-                for each in node.names:
-                    self.imports[each.asname or each.name] = (str(node.module), each.name)
+                for part in node.names:
+                    self.imports[part.asname or part.name] = (str(node.module), part.name)
 
 
 @cache
@@ -64,38 +64,53 @@ def looks(node: ast.AST) -> bool:
         return False
     name = name_of(node.func)
     checked = any(
-        each.arg == "check" and isinstance(each.value, ast.Constant) and each.value.value is True
-        for each in node.keywords
+        keyword.arg == "check"
+        and isinstance(keyword.value, ast.Constant)
+        and keyword.value.value is True
+        for keyword in node.keywords
     )
     return name.startswith("assert_") or name in RAISING or checked
 
 
-def called(module: Module, function: ast.FunctionDef) -> Iterator[tuple[Module, ast.FunctionDef]]:
+def called_functions(
+    module: Module, function: ast.FunctionDef
+) -> Iterator[tuple[Module, ast.FunctionDef]]:
     """Yield the functions that a function calls, or gets as fixtures, with their modules."""
-    names = {each.arg for each in function.args.args}
+    names = {argument.arg for argument in function.args.args}
     methods: set[str] = set()
-    for node in (each for part in function.body for each in ast.walk(part)):
+    for node in (inner for part in function.body for inner in ast.walk(part)):
         if isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.Attribute):
             base = node.value.id if isinstance(node.value, ast.Name) else ""
-            other = module_of(".".join(module.imports[base])) if base in module.imports else None
-            if other is not None:
-                yield from ((other, each) for each in other.functions.get(node.attr, ()))
+            imported_module = (
+                module_of(".".join(module.imports[base])) if base in module.imports else None
+            )
+            if imported_module is not None:
+                yield from (
+                    (imported_module, definition)
+                    for definition in imported_module.functions.get(node.attr, ())
+                )
             else:
                 methods.add(node.attr)
     for name in names:
-        yield from ((module, each) for each in module.functions.get(name, ()))
-        yield from ((module, each) for each in module.tables.get(name, ()))
+        yield from ((module, definition) for definition in module.functions.get(name, ()))
+        yield from ((module, definition) for definition in module.tables.get(name, ()))
         if name in module.imports:
-            source, there = module.imports[name]
-            other = module_of(source)
-            if other is not None:
-                yield from ((other, each) for each in other.functions.get(there, ()))
+            source, name_there = module.imports[name]
+            imported_module = module_of(source)
+            if imported_module is not None:
+                yield from (
+                    (imported_module, definition)
+                    for definition in imported_module.functions.get(name_there, ())
+                )
     sources = (module_of(source) for source, _ in module.imports.values())
-    for each in (module, *filter(None, sources)):
+    for searched_module in (module, *filter(None, sources)):
         for name in methods:
-            yield from ((each, found) for found in each.functions.get(name, ()))
+            yield from (
+                (searched_module, definition)
+                for definition in searched_module.functions.get(name, ())
+            )
 
 
 def asserts(module: Module, test: ast.FunctionDef) -> bool:
@@ -108,7 +123,7 @@ def asserts(module: Module, test: ast.FunctionDef) -> bool:
         seen.add(id(function))
         if any(map(looks, ast.walk(function))):
             return True
-        waiting += called(where, function)
+        waiting += called_functions(where, function)
     return False
 
 
@@ -119,7 +134,8 @@ def without_assertions(path: Path) -> list[str]:
     return [
         f"{path.name}::{name}"
         for name, functions in module.functions.items()
-        if name.startswith("test_") and not all(asserts(module, each) for each in functions)
+        if name.startswith("test_")
+        and not all(asserts(module, definition) for definition in functions)
     ]
 
 

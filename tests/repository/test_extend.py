@@ -134,7 +134,7 @@ def is_public(module, name):
     return module == "staticgrad.exports" or (module, name) in public_names()
 
 
-def imported(path):
+def imported_names(path):
     """(module, name) of what a file imports of ours, or reads of a module of functions."""
     tree = syntax_tree(path)
     modules = {}
@@ -144,9 +144,9 @@ def imported(path):
             "passes",
         ):
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                if whole in exports.FUNCTIONS or whole == FUNCTIONS:
-                    modules[alias.asname or alias.name] = whole
+                full_name = f"{node.module}.{alias.name}"
+                if full_name in exports.FUNCTIONS or full_name == FUNCTIONS:
+                    modules[alias.asname or alias.name] = full_name
                 else:
                     yield node.module, alias.name
     for node in ast.walk(tree):
@@ -155,7 +155,7 @@ def imported(path):
 
 
 @cache
-def ignored():
+def ignored_imports():
     """Patterns of the contract: (importer, imported), each with a reason there."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     contracts = project["tool"]["importlinter"]["contracts"]
@@ -167,10 +167,10 @@ def ignored():
 def private_imports(part):
     """(file, module, name) of what the part imports that is neither its own nor public."""
     read, beside = PARTS[part]
-    own = tuple(f"{module}." for module in (*read, *beside))
+    allowed = tuple(f"{module}." for module in (*read, *beside))
     for path in (path for module in read for path in files_of(module)):
-        for module, name in imported(path):
-            if not f"{module}.{name}.".startswith(own) and not is_public(module, name):
+        for module, name in imported_names(path):
+            if not f"{module}.{name}.".startswith(allowed) and not is_public(module, name):
                 yield module_of(path), module, name
 
 
@@ -182,7 +182,7 @@ def test_a_part_imports_extend_and_public_names(part):
         places = (module, f"{module}.{name}")
         if any(
             fnmatchcase(file, importer) and any(fnmatchcase(place, row) for place in places)
-            for importer, row in ignored()
+            for importer, row in ignored_imports()
         ):
             continue
         patterns = [p for p in reasons if any(fnmatchcase(place, p) for place in places)]
@@ -207,7 +207,7 @@ def test_a_module_of_extend_only_imports_and_each_name_says_what_it_is(name):
     assert bound == {*module.__all__}
     assert sorted(module.__all__) == sorted({*module.__all__})
     if name not in ("dtypes", "optional"):
-        assert [each for each in module.__all__ if not extensions.describe(module, each)] == []
+        assert [name for name in module.__all__ if not extensions.describe(module, name)] == []
 
 
 def test_the_page_of_names_has_each_module():
@@ -235,7 +235,9 @@ def test_functions_of_one_op_are_those_of_the_table():
 def test_a_package_outside_imports_extend_public_modules_and_passes():
     """``outside.py`` adds one thing of each kind; ``native`` runs the text of a kernel there."""
     path = ROOT / "tests" / "repository" / "outside.py"
-    ours = {(module, name) for module, name in imported(path) if not module.startswith("passes")}
+    ours = {
+        (module, name) for module, name in imported_names(path) if not module.startswith("passes")
+    }
     private = {(module, name) for module, name in ours if not is_public(module, name)}
     assert private == {("staticgrad", "native")}
     assert ("staticgrad.extend", "Floating") in ours

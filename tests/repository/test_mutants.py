@@ -6,10 +6,10 @@ from tests.helpers.syntax import syntax_tree
 from tests.mutants import MUTANTS, ROOT, selections
 
 
-def planted(path, mutant):
+def changed_statements(path, mutant):
     """Return the text of the statements that a mutant changes, at the top level of a module."""
-    before, _, _ = path.read_text("utf-8").partition(mutant.text)
-    first = before.count("\n") + 1
+    head, _, _ = path.read_text("utf-8").partition(mutant.text)
+    first = head.count("\n") + 1
     last = first + mutant.text.count("\n")
     changed = [node for node in syntax_tree(path).body if first <= node.end_lineno]
     changed = [node for node in changed if begin_of(node) <= last]
@@ -35,7 +35,7 @@ def test_every_mutant_can_be_planted_and_its_tests_exist():
             continue
         try:
             if path.suffix == ".py":
-                ast.parse(planted(path, mutant))
+                ast.parse(changed_statements(path, mutant))
         except SyntaxError as error:
             wrong.append(f"{mutant.name}: {error}")
         files = [word for part in selections(mutant.tests) for word in part if "/" in word]

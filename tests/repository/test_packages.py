@@ -1,4 +1,4 @@
-"""What stands where: names of ops only in ops, one meaning for each class name."""
+"""Contents of packages: names of ops only in ops, one meaning for each class name."""
 
 import ast
 import re
@@ -87,12 +87,12 @@ def test_the_search_for_names_of_ops_finds_them():
 
 def class_names():
     """Class name -> the files that define one of that name at their top level."""
-    found = defaultdict(list)
+    files_by_name = defaultdict(list)
     for path, tree in trees().items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
-                found[node.name].append(path)
-    return dict(found)
+                files_by_name[node.name].append(path)
+    return dict(files_by_name)
 
 
 #: Class names that stand for two things, each with the reason.

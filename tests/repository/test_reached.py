@@ -1,4 +1,4 @@
-"""What a file defines is reached: each kind of addition from its table, each file by an import."""
+"""Definitions of files are reached: each kind of addition from its table, files by imports."""
 
 import ast
 import importlib
@@ -45,7 +45,7 @@ def _public(module):
     return [getattr(module, name) for name in module.__all__]
 
 
-def _applied():
+def _applied_rules():
     later = {*LATER.values(), *LATER_OF_DERIVATIVES.values()}
     modules = [importlib.import_module(name) for name in later]
     return [*EXACT, *STABLE, *VALUE, *(rule for module in modules for rule in module.RULES)]
@@ -53,7 +53,7 @@ def _applied():
 
 def _readable():
     """Ops that ``load_ops`` loads, which reads no packages within ``ops``."""
-    files = {f"{ops.__name__}.{each.name}" for each in pkgutil.iter_modules(ops.__path__)}
+    files = {f"{ops.__name__}.{module.name}" for module in pkgutil.iter_modules(ops.__path__)}
     return [op for op in _below(Op) if op.__module__ in files]
 
 
@@ -64,10 +64,14 @@ KINDS = {
         lambda: [
             *(Pipeline, Fixpoint),
             *pipelines.PASSES,
-            *(type(each) for name in LOADED for each in pipelines.pipeline(name).passes),
+            *(
+                type(graph_pass)
+                for name in LOADED
+                for graph_pass in pipelines.pipeline(name).passes
+            ),
         ],
     ),
-    "rule": Kind("passes.rules", Rule, _applied),
+    "rule": Kind("passes.rules", Rule, _applied_rules),
     "policy": Kind(
         "passes.remat",
         Policy,
@@ -90,7 +94,7 @@ def _below(base):
 def _modules(package):
     """All modules of a package, whether or not something else imports them."""
     top = importlib.import_module(package)
-    names = [each.name for each in pkgutil.walk_packages(top.__path__, f"{package}.")]
+    names = [module.name for module in pkgutil.walk_packages(top.__path__, f"{package}.")]
     return [top, *(importlib.import_module(name) for name in names if "__main__" not in name)]
 
 
@@ -110,7 +114,7 @@ def test_what_a_file_defines_is_in_the_table_of_its_kind(kind):
     package, base, reached, parts = KINDS[kind]
     modules = _modules(package)
     if base in (Rule, Lint):
-        defined = [each for module in modules for each in _objects(module, base)]
+        defined = [value for module in modules for value in _objects(module, base)]
     else:
         names = {module.__name__ for module in modules}
         ours = [cls for cls in _below(base) if cls.__module__ in names]
@@ -129,15 +133,15 @@ def test_a_function_that_unary_or_binary_makes_is_public():
     """They make functions for users: the table of public names has each."""
     modules = [sg, *(getattr(sg, name) for name in exports.MODULES if name != "passes")]
     public = {id(inspect.unwrap(x)) for m in modules for x in _public(m) if callable(x)}
-    made = [
+    functions = [
         (path.stem, node.targets[0].id)
         for path in (ROOT / "staticgrad/language/ops").glob("*.py")
         for node in syntax_tree(path).body
         if isinstance(node, ast.Assign)
         and ast.unparse(node.value).startswith(("unary(", "binary("))
     ]
-    assert len(made) > 50
-    actual = {(stem, n): getattr(getattr(ops, stem), n) for stem, n in made}
+    assert len(functions) > 50
+    actual = {(stem, n): getattr(getattr(ops, stem), n) for stem, n in functions}
     assert [key for key, f in actual.items() if id(inspect.unwrap(f)) not in public] == []
 
 

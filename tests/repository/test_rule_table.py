@@ -16,10 +16,10 @@ def test_the_page_is_up_to_date():
 
 def test_every_rule_stands_in_the_table_once():
     text = rule_table.generated_part()
-    for name, each in RULES.items():
+    for name, rule in RULES.items():
         (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` "))
-        assert f"| {each.kind} |" in row
-        assert row.endswith(f"| {each.error or '-'} |")
+        assert f"| {rule.kind} |" in row
+        assert row.endswith(f"| {rule.error or '-'} |")
         assert len(re.findall(r"(?<!\\)\|", row)) == 6
 
 

@@ -1,4 +1,4 @@
-"""What a process loads: building, differentiating and printing a graph needs NumPy and our own."""
+"""Modules loaded by a process: to build, derive and print a graph takes NumPy and our own."""
 
 import json
 
@@ -75,14 +75,14 @@ OURS_LATER = (
 )
 
 
-def loaded(program):
+def loaded_modules(program):
     """The modules that a fresh process has loaded after ``program``, besides those of NumPy."""
     return json.loads(python("-c", program + REPORT).stdout)
 
 
 @pytest.fixture(scope="module")
 def after_building():
-    return loaded(BUILD)
+    return loaded_modules(BUILD)
 
 
 @pytest.mark.thinned(4)
@@ -107,15 +107,17 @@ update = sg.optim.Adam(0.1).apply({w: sg.grad(w.sum(), w)})
 
 
 def test_functions_of_numpy_load_the_module_that_has_them():
-    others = [f"staticgrad.language.functions.{each}" for each in ("linalg", "fft", "special")]
-    assert not {*others, "staticgrad.native", "passes.base"} & {*loaded(BY_NUMPY)}
+    others = [f"staticgrad.language.functions.{name}" for name in ("linalg", "fft", "special")]
+    assert not {*others, "staticgrad.native", "passes.base"} & {*loaded_modules(BY_NUMPY)}
 
 
 def test_import_loads_the_table_of_contents_alone():
     program = "import sys\nnumpys = set(sys.modules)\nimport staticgrad as sg\n"
     for reads in ("", "dir(sg); sg.scope; sg.options; sg.errors\n"):
-        assert "numpy" not in loaded(program + reads)
-    assert [name for name in loaded(program) if name.startswith(("staticgrad", "numpy"))] == [
+        assert "numpy" not in loaded_modules(program + reads)
+    assert [
+        name for name in loaded_modules(program) if name.startswith(("staticgrad", "numpy"))
+    ] == [
         "staticgrad.exports",
         "staticgrad",
     ]

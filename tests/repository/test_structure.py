@@ -145,13 +145,13 @@ class Tree:
             if isinstance(child, ast.expr):
                 continue  # holds no statement
             if isinstance(child, ast.Import | ast.ImportFrom):
-                for name in self._named(child):
+                for name in self._named_modules(child):
                     yield Import(by, name, inside, checked)
             function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
             typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
             yield from self._imports(child, by, inside or function, checked or typing)
 
-    def _named(self, node):
+    def _named_modules(self, node):
         if isinstance(node, ast.Import):
             asked = {alias.name for alias in node.names}
         else:
@@ -160,20 +160,20 @@ class Tree:
         return asked & self.modules.keys()
 
     def edges(self):
-        """Which modules each one imports, in whatever way, and how it does.
+        """Return the modules that each one imports, in whatever way, and how it does.
 
         What a package has in ``__init__`` is loaded before its parts: they may import it.
         """
         edges = defaultdict(dict)
-        for each in [*self.imports(), *self._upward()]:
-            parent = f"{each.by}.".startswith(f"{each.module}.")
-            if not parent or each.module == "staticgrad":  # which users load first, and lists names
-                way = " for type checkers" if each.checked else " in a function" * each.inside
-                edges[each.by].setdefault(each.module, way)
+        for edge in [*self.imports(), *self._upward()]:
+            parent = f"{edge.by}.".startswith(f"{edge.module}.")
+            if not parent or edge.module == "staticgrad":  # which users load first, and lists names
+                way = " for type checkers" if edge.checked else " in a function" * edge.inside
+                edges[edge.by].setdefault(edge.module, way)
         return edges
 
     def _upward(self):
-        """What modules import by ``up("...")`` and ``import_module("...")``."""
+        """Yield what modules import by ``up("...")`` and ``import_module("...")``."""
         for module in self.modules.values():
             for node in nodes_of(module.tree):
                 if isinstance(node, ast.Call) and name_of(node.func) in CALLS:
@@ -187,22 +187,22 @@ def components(edges):
     number = {}
     low = {}
     stack = []
-    found = []
+    groups = []
     for root in [*edges]:
         work = [(root, iter(sorted(edges.get(root, ()))))] if root not in number else []
         if work:
             number[root] = low[root] = len(number)
             stack.append(root)
         while work:
-            node, rest = work[-1]
-            for other in rest:
-                if other not in number:
-                    number[other] = low[other] = len(number)
-                    stack.append(other)
-                    work.append((other, iter(sorted(edges.get(other, ())))))
+            node, successors = work[-1]
+            for successor in successors:
+                if successor not in number:
+                    number[successor] = low[successor] = len(number)
+                    stack.append(successor)
+                    work.append((successor, iter(sorted(edges.get(successor, ())))))
                     break
-                if other in stack:
-                    low[node] = min(low[node], number[other])
+                if successor in stack:
+                    low[node] = min(low[node], number[successor])
             else:
                 work.pop()
                 if work:
@@ -210,8 +210,8 @@ def components(edges):
                 if low[node] == number[node]:
                     group = {*stack[stack.index(node) :]}
                     del stack[stack.index(node) :]
-                    found.append(group)
-    return found
+                    groups.append(group)
+    return groups
 
 
 @cache
@@ -220,12 +220,12 @@ def tree():
 
 
 def test_imports_inside_of_functions_have_a_reason():
-    actual = {each.by for each in tree().imports() if each.inside and not each.checked}
+    actual = {edge.by for edge in tree().imports() if edge.inside and not edge.checked}
     assert actual == {*LAZY}
 
 
 def test_the_table_of_public_names_is_imported_for_a_reason():
-    actual = {each.by for each in tree().imports() if each.module == "staticgrad"}
+    actual = {edge.by for edge in tree().imports() if edge.module == "staticgrad"}
     assert {name for name in actual if not name.startswith("staticgrad.tools.")} == {*FACADE}
 
 
@@ -233,15 +233,15 @@ def circle(edges, group):
     """The shortest way from a module of a circle back to it, as text, an import a line."""
     ways = []
     for first in sorted(group):
-        found, waiting = {first: [first]}, [first]
+        paths, waiting = {first: [first]}, [first]
         while waiting:
             node = waiting.pop(0)
-            for other in sorted(edges[node].keys() & group):
-                if other == first:
-                    ways.append([*found[node], first])
-                elif other not in found:
-                    found[other] = [*found[node], other]
-                    waiting.append(other)
+            for successor in sorted(edges[node].keys() & group):
+                if successor == first:
+                    ways.append([*paths[node], first])
+                elif successor not in paths:
+                    paths[successor] = [*paths[node], successor]
+                    waiting.append(successor)
     way = min(ways, key=len)
     return "\n".join(f"{a} imports {b}{edges[a][b]}" for a, b in pairwise(way))
 
@@ -252,7 +252,7 @@ def circles(edges):
 
 
 def test_no_imports_make_a_circle():
-    """Of no kind: each module can be read, and loaded, after those that it imports."""
+    """Imports of any kind: each module can be read, and loaded, after those that it imports."""
     edges = tree().edges()
     for by, module in UPWARD:
         del edges[by][module]  # an import that is gone has no reason any more

@@ -59,7 +59,7 @@ def test_each_value_that_cases_share_is_quick_for_every_commit():
 
 
 def test_each_function_has_a_case_for_every_commit():
-    """Of functions and sizes: one size of each function, and each size of about as many."""
+    """Cases of functions and sizes: one size of each function, and each size of about as many."""
     cases = family(function=range(50), size=[0, 1, 3])
     counts = {0: 0, 1: 0, 3: 0}
     for commit in COMMITS:
@@ -114,7 +114,7 @@ def test_a_long_test_is_quick_for_some_commits(seconds, share):
 
 
 def test_the_few_cases_that_a_mutant_names_are_quick_for_every_commit():
-    (mutant,) = (each for each in mutants.MUTANTS if each.name == "wishart-draws-of-equal-degrees")
+    (mutant,) = (row for row in mutants.MUTANTS if row.name == "wishart-draws-of-equal-degrees")
     file, _, word = mutant.tests.partition(" -k ")
     assert word.isidentifier()
     cases = [*family(marked=False), *family(marked=False), *family(marked=False, a=[1, 2])]
@@ -250,7 +250,7 @@ def nightly_selection():
     return re.search('-m "([^"]+)"', line)[1]
 
 
-def collected(selection, *paths):
+def collect(selection, *paths):
     command = [sys.executable, "-m", "pytest", "-n0", "--collect-only", "-q", "-m", selection]
     answer = subprocess.run([*command, *paths], cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
@@ -266,9 +266,9 @@ def collected(selection, *paths):
     ids=["some", "all"],
 )
 def test_quick_and_nightly_runs_of_a_commit_are_all_cases_once(paths):
-    quick = collected(quick_selection(), *paths)
-    nightly = collected(nightly_selection(), *paths)
-    every = collected("", *paths)
+    quick = collect(quick_selection(), *paths)
+    nightly = collect(nightly_selection(), *paths)
+    every = collect("", *paths)
     assert quick
     assert nightly
     assert sorted(quick + nightly) == sorted(every)

@@ -51,4 +51,4 @@ def test_words_are_found_in_names_and_in_prose():
             assert found_in("a.py", text) == [f"a.py:1: {re.findall(word, text, re.I)[0]}, write "
                                               f"{WORDS[word]}"]  # fmt: skip
     assert found_in("a.py", "kind, household, making, worldly, COMM_WORLD, world_size") == []
-    assert [each for path, text in texts().items() for each in found_in(path, text)] == []
+    assert [word for path, text in texts().items() for word in found_in(path, text)] == []
