@@ -54,21 +54,21 @@ _OF_FIRST_RESULTS: Final = ("suite", "models", "compile_times", "startup")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark that the first argument names, else the suite; return the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = list(sys.argv[1:] if arguments is None else arguments)
     name = "suite"
-    if given and not given[0].startswith("-"):
-        name = given.pop(0)
+    if options and not options[0].startswith("-"):
+        name = options.pop(0)
         if name not in BENCHMARKS:
             raise SystemExit(f"no benchmark is named {name!r}: {', '.join(BENCHMARKS)}")
     module = "every_op.command" if name == "every_op" else name
     if name not in _OF_FIRST_RESULTS:
         os.environ.setdefault("STATICGRAD_TIER", "full")
-    before, sys.argv = sys.argv, [f"python -m benchmarks {name}", *given]  # it is parsed there
+    saved, sys.argv = sys.argv, [f"python -m benchmarks {name}", *options]  # it is parsed there
     try:
         with as_told():
             return int(import_module(f"benchmarks.{module}").main() or 0)
     finally:
-        sys.argv = before
+        sys.argv = saved
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from benchmarks.peers import least_times, opened
+from benchmarks.peers import least_times, start_page
 
 #: Rows and columns of x.
 SIZES: Final = ((4, 8), (64, 256), (512, 1024))
@@ -52,34 +52,37 @@ def calls(make: Callable[[Any], Any], arrays: list[Any]) -> dict[str, Callable[[
         return sg.vjp(make(sg), (x, w, v), ct, argnums=(1, 2))
 
     joint = sg.value_and_grad(make(sg), (1, 2)) if is_loss else together
-    given = arrays if is_loss else [*arrays, ct]
+    operands = arrays if is_loss else [*arrays, ct]
     function: Any = sg.function(joint)
-    program = function.compile(*given)
+    program = function.compile(*operands)
     names = [value.node.label for value in program.graph.inputs]
-    feeds = dict(zip(names, given, strict=True))
+    feeds = dict(zip(names, operands, strict=True))
 
-    tensors = [torch.from_numpy(each) for each in arrays]
-    wanted = [each.requires_grad_() for each in tensors[1:]]
+    tensors = [torch.from_numpy(array) for array in arrays]
+    weights = [tensor.requires_grad_() for tensor in tensors[1:]]
     seed = torch.from_numpy(ct)
 
     def by_torch(f: Callable[..., Any]) -> Callable[[], Any]:
         def call() -> Any:
             y = f(*tensors)
-            return y, torch.autograd.grad(y, wanted, seed)
+            return y, torch.autograd.grad(y, weights, seed)
 
         return call
 
     def by_jax(f: Callable[..., Any]) -> Callable[[], Any]:
-        def pulled(x: Any, w: Any, v: Any, ct: Any) -> Any:
+        def pull_back(x: Any, w: Any, v: Any, ct: Any) -> Any:
             y, pull = jax.vjp(lambda w, v: f(x, w, v), w, v)
             return y, pull(ct)
 
-        compiled, given = jax.jit(pulled), [jax.numpy.asarray(each) for each in [*arrays, ct]]
-        return lambda: jax.block_until_ready(compiled(*given))
+        compiled, jax_arrays = (
+            jax.jit(pull_back),
+            [jax.numpy.asarray(array) for array in [*arrays, ct]],
+        )
+        return lambda: jax.block_until_ready(compiled(*jax_arrays))
 
     return {
         "f.run": lambda: program.run(feeds),
-        "sg.function": lambda: function(*given),
+        "sg.function": lambda: function(*operands),
         "sg.torch": by_torch(sg.torch.function(make(sg))),
         "PyTorch": by_torch(make(torch)),
         "sg.jax": by_jax(sg.jax.function(make(sg))),
@@ -87,13 +90,15 @@ def calls(make: Callable[[Any], Any], arrays: list[Any]) -> dict[str, Callable[[
     }
 
 
-def checked(measured: dict[str, Callable[[], Any]]) -> None:
+def check_columns(measured: dict[str, Callable[[], Any]]) -> None:
     """Refuse columns whose results differ."""
     expected = sg.tree.leaves(measured["PyTorch"]())
     for name in COLUMNS[1:]:
-        for one, other in zip(sg.tree.leaves(measured[name]()), expected, strict=True):
-            own = one.detach() if hasattr(one, "detach") else one
-            np.testing.assert_allclose(own, other.detach(), rtol=2e-4, atol=2e-4, err_msg=name)
+        for leaf, reference in zip(sg.tree.leaves(measured[name]()), expected, strict=True):
+            actual = leaf.detach() if hasattr(leaf, "detach") else leaf
+            np.testing.assert_allclose(
+                actual, reference.detach(), rtol=2e-4, atol=2e-4, err_msg=name
+            )
 
 
 def descent(np: Any) -> Callable[..., Any]:
@@ -107,7 +112,7 @@ def one_call() -> dict[str, Callable[[], Any]]:
     random = np.random.default_rng(0)
     arrays = [random.normal(size=shape).astype("float32") for shape in ((4, 8), (8, 8), (8, 8))]
     x, w, v = map(torch.from_numpy, arrays)
-    found: dict[str, Callable[[], Any]] = {}
+    by_name: dict[str, Callable[[], Any]] = {}
     rates = [0.1 * k for k in range(20)]
     for name, of_torch in (("torch", True), ("jax", False)):
         library = torch if of_torch else jax.numpy
@@ -117,23 +122,23 @@ def one_call() -> dict[str, Callable[[], Any]]:
             (name, loss(library), descent(library)),
         ):
             if of_torch:
-                wanted = w.clone().requires_grad_()
-                found |= {
+                weight = w.clone().requires_grad_()
+                by_name |= {
                     f"torch, value: {whose}": partial(f, x, w, v),
-                    f"torch, value and gradient: {whose}": partial(sloped, f, x, wanted, v),
+                    f"torch, value and gradient: {whose}": partial(torch_gradient, f, x, weight, v),
                     f"torch, a number: {whose}": partial(step, x, 0.5),
                     f"torch, 20 numbers: {whose}": partial(each_of, step, x, rates),
                 }
                 continue
-            given = [*map(jax.numpy.asarray, arrays)]
+            jax_arrays = [*map(jax.numpy.asarray, arrays)]
             kinds = {"value": f, "value and gradient": jax.value_and_grad(f, 1)}
             for what, g in (*kinds.items(), *((f"jit, {k}", jax.jit(g)) for k, g in kinds.items())):
-                found[f"jax, {what}: {whose}"] = partial(ready, g, *given)
-            found[f"jax, 20 numbers: {whose}"] = partial(each_of, step, given[0], rates)
-    return found
+                by_name[f"jax, {what}: {whose}"] = partial(ready, g, *jax_arrays)
+            by_name[f"jax, 20 numbers: {whose}"] = partial(each_of, step, jax_arrays[0], rates)
+    return by_name
 
 
-def sloped(f: Callable[..., Any], x: Any, w: Any, v: Any) -> Any:
+def torch_gradient(f: Callable[..., Any], x: Any, w: Any, v: Any) -> Any:
     """Return PyTorch's gradient of f by ``w``."""
     return import_module("torch").autograd.grad(f(x, w, v), w)
 
@@ -150,7 +155,7 @@ def each_of(step: Callable[..., Any], x: Any, rates: list[float]) -> list[Any]:
 
 def measured_here(seconds: float) -> dict[str, float]:
     """Return the least time of each of them, and the first time of 20 numbers, in seconds."""
-    calls, found = one_call(), {}
+    calls, times = one_call(), {}
     warnings.simplefilter("ignore")  # of a version that compiles for each number
     torch = import_module("torch")
     torch.set_num_threads(1)
@@ -159,14 +164,14 @@ def measured_here(seconds: float) -> dict[str, float]:
             if "20 numbers" in name:
                 start = time.perf_counter()
                 calls[name]()
-                found[f"first {name}"] = time.perf_counter() - start
-        return found | least_times(calls, seconds)
+                times[f"first {name}"] = time.perf_counter() - start
+        return times | least_times(calls, seconds)
 
 
-def table_of_calls(before: str, seconds: float) -> None:
+def table_of_calls(other_tree: str, seconds: float) -> None:
     """Print the time of one call in this tree and in another, and by the library alone."""
-    here = str(Path(__file__).parents[1])
-    least: dict[str, dict[str, float]] = {before: {}, here: {}}
+    this_tree = str(Path(__file__).parents[1])
+    least: dict[str, dict[str, float]] = {other_tree: {}, this_tree: {}}
     for _ in range(3):
         for tree, times in least.items():
             line = [sys.executable, __file__, str(seconds)]
@@ -175,21 +180,25 @@ def table_of_calls(before: str, seconds: float) -> None:
             for name, value in json.loads(done.stdout.splitlines()[-1]).items():
                 times[name] = min(value, times.get(name, value))
     print("\n| one call, µs | before | now | the library |\n|---|--:|--:|--:|")
-    for name in (each for each in least[here] if each.endswith(": sg")):
+    for name in (key for key in least[this_tree] if key.endswith(": sg")):
         what = name.removesuffix(": sg")
         library = what.removeprefix("first ").partition(",")[0]
-        cells = (least[before][name], least[here][name], least[here][f"{what}: {library}"])
+        cells = (
+            least[other_tree][name],
+            least[this_tree][name],
+            least[this_tree][f"{what}: {library}"],
+        )
         print(f"| {what} | {' | '.join(f'{cell * 1e6:,.1f}' for cell in cells)} |")
 
 
 def main() -> int:
     """Print the page."""
-    before = ""
+    other_tree = ""
     if "--before" in sys.argv:
         place = sys.argv.index("--before")
-        _, before = sys.argv[place : place + 2]
+        _, other_tree = sys.argv[place : place + 2]
         del sys.argv[place : place + 2]
-    options, _, line = opened("bridges", __doc__, 1.0)
+    options, _, line = start_page("bridges", __doc__, 1.0)
     print(
         "# Functions in PyTorch and JAX\n\n"
         "`python -m benchmarks bridges`: a function's value and its gradients by two weights, µs a"
@@ -210,12 +219,12 @@ def main() -> int:
                     for shape in shapes
                 ]
                 measured = calls(make, arrays)
-                checked(measured)
-                found = least_times(measured, options.seconds)
-                cells = " | ".join(f"{found[name] * 1e6:,.1f}" for name in COLUMNS)
+                check_columns(measured)
+                times = least_times(measured, options.seconds)
+                cells = " | ".join(f"{times[name] * 1e6:,.1f}" for name in COLUMNS)
                 print(f"| {make.__name__} | {n}, {k} | {cells} |", flush=True)
-    if before:
-        table_of_calls(before, options.seconds)
+    if other_tree:
+        table_of_calls(other_tree, options.seconds)
     return 0
 
 

@@ -50,7 +50,7 @@ Prepared = tuple[dict[str, Any], Callable[[], Any] | None]
 
 
 class Peer(NamedTuple):
-    """What a model is written with: operations, a GELU, the mark of a block, a loop over time."""
+    """The vocabulary of a model: operations, a GELU, the mark of a block, a loop over time."""
 
     ops: Any
     gelu: Callable[[Any], Any]
@@ -71,7 +71,7 @@ def _drawn(shapes: Sequence[tuple[int, ...]], gain: float = 1.0) -> Arrays:
     """The first weights that a generator gives."""
     random = np.random.default_rng(0)
     drawn = (random.normal(0.0, gain * shape[0] ** -0.5, shape) for shape in shapes)
-    return {f"w{k}": each.astype("float32") for k, each in enumerate(drawn)}
+    return {f"w{k}": weight.astype("float32") for k, weight in enumerate(drawn)}
 
 
 def _x(*shape: int) -> Arrays:
@@ -94,8 +94,8 @@ def _deep(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
 def _transformer(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
     """The GPT of the benchmarks with 12 blocks."""
     data = gpt.transformer(12, 128, 64, 8, 65)(np.random.default_rng(0))
-    variables = {name: each.astype("float32") for name, each in data.variables.items()}
-    tokens = {name: each.astype("int64") for name, each in data.feeds.items()}
+    variables = {name: array.astype("float32") for name, array in data.variables.items()}
+    tokens = {name: array.astype("int64") for name, array in data.feeds.items()}
     return (
         variables, tokens,
         lambda v, at: gpt.loss(peer.ops, {**v, **at}, data.sizes, peer.wrap)[0],
@@ -176,12 +176,12 @@ def _u_net(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
     ops = peer.ops
 
     @peer.wrap
-    def convolved(h: Any, *kernels: Any) -> Any:
+    def convolve(h: Any, *kernels: Any) -> Any:
         for w in kernels:
             h = ops.relu(ops.conv(h, w, {"taps": (3, 3)}))
         return h
 
-    def doubled(h: Any) -> Any:
+    def upsample(h: Any) -> Any:
         n, c, rows, columns = h.shape
         wide = ops.broadcast_to(h[:, :, :, None, :, None], (n, c, rows, 2, columns, 2))
         return ops.reshape(wide, (n, c, 2 * rows, 2 * columns))
@@ -190,12 +190,12 @@ def _u_net(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
         kernels = iter([v[f"w{k}"] for k in range(len(KERNELS))])
         h, skips = at["x"], []
         for side in (32, 16):
-            h = convolved(h, next(kernels), next(kernels))
+            h = convolve(h, next(kernels), next(kernels))
             skips.append(h)
             h = ops.max_pool(h, h.shape[1], side)
-        h = convolved(h, next(kernels))
+        h = convolve(h, next(kernels))
         for skip in reversed(skips):
-            h = convolved(ops.concatenate([doubled(h), skip], 1), next(kernels))
+            h = convolve(ops.concatenate([upsample(h), skip], 1), next(kernels))
         return (h * h).mean()
 
     return _drawn(KERNELS), _x(8, 4, 32, 32), loss
@@ -269,7 +269,7 @@ def torch_row(model: str, way: str) -> Prepared:
         config.activation_memory_budget = float(way.split()[1])
         loss = torch.compile(loss)
     state = {name: torch.tensor(w, requires_grad=True) for name, w in weights.items()}
-    fed = {name: torch.tensor(each) for name, each in feeds.items()}
+    fed = {name: torch.tensor(array) for name, array in feeds.items()}
 
     def call() -> Any:
         value = loss(state, fed)
@@ -292,11 +292,11 @@ def _in_segments(torch: Any, wrap: Callable[[Any], Any], length: int) -> Loop:
 
     def loop(iteration: Callable[[Any, Any], Any], state: Any, x: Any) -> Any:
         def segment(state: Any, part: Any) -> Any:
-            found = []
+            outputs = []
             for at in part:
                 state, out = iteration(state, at)
-                found.append(out)
-            return state, torch.stack(found)
+                outputs.append(out)
+            return state, torch.stack(outputs)
 
         outputs = []
         for part in x.split(length):

@@ -1,4 +1,4 @@
-"""What memory budgets cost: the front of plans of training steps, as predicted, without a run.
+"""The cost of memory budgets: the front of plans of training steps, as predicted, without a run.
 
     python -m benchmarks budgets [--only TEXT] [--json FILE] [--long]
 
@@ -92,8 +92,8 @@ def gates(x: Any, weight: Weight, iterations: int = 24, width: int = 64) -> Any:
     w, u, b = weight(width, 4 * width), weight(8, 4 * width), weight(4 * width)
     h = c = x[:, :1] * sg.constant(np.zeros(width, "float32"))
     for t in range(iterations):
-        each = h @ w + x[:, 8 * t : 8 * t + 8] @ u + b
-        keep, new, out, what = (each[:, width * k : width * (k + 1)] for k in range(4))
+        linear = h @ w + x[:, 8 * t : 8 * t + 8] @ u + b
+        keep, new, out, what = (linear[:, width * k : width * (k + 1)] for k in range(4))
         c = sg.sigmoid(keep) * c + sg.sigmoid(new) * sg.tanh(what)
         h = sg.sigmoid(out) * sg.tanh(c)
     return sg.square(h - 0.5).mean()
@@ -147,7 +147,7 @@ def step(name: str, loss: Loss, columns: int) -> sg.Graph:
     return sg.Graph(outputs, sg.optim.SGD(0.01).updates(value, parameters))
 
 
-def measured(name: str, loss: Loss, columns: int, batch: int = 256) -> dict[str, Any]:
+def measure_model(name: str, loss: Loss, columns: int, batch: int = 256) -> dict[str, Any]:
     """The row of one model."""
     schedule = fuse(pipeline("O1")(step(name, loss, columns)))
     planner = Planner(schedule)
@@ -166,7 +166,7 @@ def measured(name: str, loss: Loss, columns: int, batch: int = 256) -> dict[str,
         "smallest": points[-1][0].peak_bytes / everything.peak_bytes,
         "points": len(points),
         "overhead": {str(share): overhead(points, share) for share in SHARES},
-        "over_load": max(made.peak_bytes / load(made) - 1.0 for made, _ in points),
+        "over_load": max(plan.peak_bytes / load(plan) - 1.0 for plan, _ in points),
         "seconds": {
             "store_all": planned - began,
             "front": ended - planned,
@@ -178,19 +178,19 @@ def measured(name: str, loss: Loss, columns: int, batch: int = 256) -> dict[str,
 def overhead(points: tuple[tuple[Plan, float], ...], share: float) -> float | None:
     """Percent of extra time at a share of the bytes of the cheapest plan; None: no plan."""
     top, least = points[0][0].peak_bytes, points[0][1]
-    fitting = [seconds for made, seconds in points if made.peak_bytes <= share * top]
+    fitting = [seconds for plan, seconds in points if plan.peak_bytes <= share * top]
     return 100.0 * (min(fitting) / least - 1.0) if fitting else None
 
 
-def load(made: Plan) -> int:
+def load(plan: Plan) -> int:
     """The most bytes that are alive at one position of a plan, in-place results counted once."""
-    change = [0] * (len(made.steps) + 1)
-    behind: dict[int, int] = {}  # offset: the last position of what lies there
-    for place in sorted(made.placements, key=lambda each: (each.first, each.last)):
+    change = [0] * (len(plan.steps) + 1)
+    last_at: dict[int, int] = {}  # offset: the last position of what lies there
+    for place in sorted(plan.placements, key=lambda placement: (placement.first, placement.last)):
         # what begins where something else still lives has taken over its bytes
-        begin = max(place.first, behind.get(place.offset, -1) + 1)
+        begin = max(place.first, last_at.get(place.offset, -1) + 1)
         if place.nbytes and place.last >= begin:
-            behind[place.offset] = place.last
+            last_at[place.offset] = place.last
             change[begin] += -(-place.nbytes // 64) * 64
             change[place.last + 1] -= -(-place.nbytes // 64) * 64
     return max(accumulate(change))
@@ -206,7 +206,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         costs = "".join(
             "      -" if cost is None else f"{cost:7.1f}" for cost in row["overhead"].values()
         )
-        seconds = "".join(f"{taken:7.2f}" for taken in row["seconds"].values())
+        seconds = "".join(f"{value:7.2f}" for value in row["seconds"].values())
         begin = f"{row['model']:24}{row['steps']:7}{row['smallest']:7.3f}"
         lines.append(f"{begin}{costs}{100 * row['over_load']:6.1f}{seconds}")
     return "\n".join(lines)
@@ -218,10 +218,10 @@ def main() -> None:
     reader.add_argument("--only", default="", help="models whose names contain this")
     reader.add_argument("--json", type=Path, help="write rows to this file")
     reader.add_argument("--long", action="store_true", help="2,000 layers as well")
-    given = reader.parse_args()
-    models = {**MODELS, **(LONG if given.long else {})}
-    rows = [measured(name, *each) for name, each in models.items() if given.only in name]
+    options = reader.parse_args()
+    models = {**MODELS, **(LONG if options.long else {})}
+    rows = [measure_model(name, *case) for name, case in models.items() if options.only in name]
     print(table(rows))
-    if given.json:
+    if options.json:
         document = {"machine": asdict(describe()), "rows": rows}
-        given.json.write_text(json.dumps(document, indent=1) + "\n")
+        options.json.write_text(json.dumps(document, indent=1) + "\n")

@@ -22,7 +22,7 @@ import numpy as np
 
 import staticgrad as sg
 from benchmarks.machine import describe
-from benchmarks.peers import opened
+from benchmarks.peers import start_page
 
 Call = Callable[[Any], Any]  #: gives a dict or a sequence of results
 #: Bytes of each result.
@@ -96,10 +96,10 @@ def drop(call: Call, x: Any, calls: int) -> None:
 
 
 def hold(call: Call, x: Any, calls: int) -> list[Any]:
-    held = []
+    results = []
     for _ in range(calls):
-        held.append(call(x))  # noqa: PERF401 - a caller's loop
-    return held
+        results.append(call(x))  # noqa: PERF401 - a caller's loop
+    return results
 
 
 def feed_back(call: Call, x: Any, calls: int) -> Any:
@@ -118,8 +118,8 @@ def check(name: str, call: Call, x: Any, count: int) -> None:
         SystemExit: they differ.
     """
     numbers = np.asarray(x).copy()
-    held = hold(call, x, 12)
-    for results in held:
+    all_results = hold(call, x, 12)
+    for results in all_results:
         for factor, array in zip(FACTORS[:count], arrays_of(results), strict=True):
             if np.asarray(array).tobytes() != (numbers * np.float32(factor)).tobytes():
                 raise SystemExit(f"{name}: results differ from NumPy's")
@@ -156,7 +156,7 @@ def main() -> int:
         line = f"{machine.processor}, {machine.cores} cores, Python {machine.python}."
         seconds, threads = 0.1, 1
     else:
-        options, _, line = opened("calls", __doc__, 0.1)
+        options, _, line = start_page("calls", __doc__, 0.1)
         seconds, threads = options.seconds, options.threads
     print(
         "# One call: results dropped, held, fed back\n\n"

@@ -62,23 +62,23 @@ def truth_of(workload: Workload, small: bool = False) -> Truth:
     Raises:
         UncertifiedError: the evaluated gradients are not those of the loss.
     """
-    given = workload.make(small)
-    data = given.astype("float64")
-    results, after = _evaluated(workload, data)
+    original = workload.make(small)
+    data = original.astype("float64")
+    results, updated = _evaluate(workload, data)
     certify(workload, data, results)
     second = None
-    if after is not None:
-        moved = Data(after, data.feeds, data.along, data.batch, data.sizes)
-        second = float(_loss(workload, moved, after))
-    flops, products = _operations(workload, given)
+    if updated is not None:
+        stepped = Data(updated, data.feeds, data.along, data.batch, data.sizes)
+        second = float(_loss(workload, stepped, updated))
+    flops, products = _operations(workload, original)
     moved_bytes = (
-        given.nbytes * 1.0
+        original.nbytes * 1.0
         + sum(array.size for name, array in results.items() if not _is_update(workload, name))
         * np.dtype(workload.dtype).itemsize
     )
     if workload.trains:
-        moved_bytes += sum(array.nbytes for array in given.variables.values())
-        moved_bytes += sum(a.nbytes for pair in given.moments.values() for a in pair)
+        moved_bytes += sum(array.nbytes for array in original.variables.values())
+        moved_bytes += sum(a.nbytes for pair in original.moments.values() for a in pair)
     return Truth(results, second, flops, products, moved_bytes)
 
 
@@ -86,7 +86,7 @@ def _is_update(workload: Workload, name: str) -> bool:
     return workload.trains and name.startswith("gradient:")
 
 
-def _evaluated(workload: Workload, data: Data) -> tuple[Arrays, Arrays | None]:
+def _evaluate(workload: Workload, data: Data) -> tuple[Arrays, Arrays | None]:
     """Results, and the parameters after a step."""
     if workload.kind == "adam":
         return _adam(workload, data)
@@ -94,25 +94,25 @@ def _evaluated(workload: Workload, data: Data) -> tuple[Arrays, Arrays | None]:
     feeds = feeds_of(workload, data)
     if workload.kind != "sgd":
         return dict(sg.evaluate(graph, feeds)), None
-    outputs, after = sg.evaluate(graph, feeds, updates=True)
+    outputs, updated = sg.evaluate(graph, feeds, updates=True)
     results = dict(outputs)
-    for name, before in data.variables.items():
-        results[f"gradient:{name}"] = (before - after[name]) / workload.rate
-    return results, {name: np.asarray(array) for name, array in after.items()}
+    for name, variable in data.variables.items():
+        results[f"gradient:{name}"] = (variable - updated[name]) / workload.rate
+    return results, {name: np.asarray(array) for name, array in updated.items()}
 
 
 def _adam(workload: Workload, data: Data) -> tuple[Arrays, Arrays]:
     """Kingma and Ba (ICLR 2015), algorithm 1, in NumPy."""
-    results, after = {"loss": np.asarray(_loss(workload, data, data.variables))}, {}
+    results, updated = {"loss": np.asarray(_loss(workload, data, data.variables))}, {}
     decay, decay_of_squares = Adam.BETAS
-    for name, before in data.variables.items():
+    for name, variable in data.variables.items():
         (mean, square), slope = data.moments[name], data.feeds[f"slope:{name}"]
         mean = (decay * mean + (1 - decay) * slope) / (1 - decay ** (Adam.STEPS_BEFORE + 1))
         square = decay_of_squares * square + (1 - decay_of_squares) * slope**2
         square /= 1 - decay_of_squares ** (Adam.STEPS_BEFORE + 1)
         results[f"gradient:{name}"] = direction = mean / (np.sqrt(square) + Adam.EPSILON)
-        after[name] = before - workload.rate * direction
-    return results, after
+        updated[name] = variable - workload.rate * direction
+    return results, updated
 
 
 def _loss(workload: Workload, data: Data, variables: Mapping[str, Any]) -> Any:
@@ -138,11 +138,13 @@ def certify(workload: Workload, data: Data, results: Arrays) -> None:
         expected = sum(float(np.vdot(gradients[name], d)) for name, d in along.items())
         scale = max(abs(expected), np.sqrt(len(along)) * 0.1)
         for step in STEPS:
-            found = _difference(workload, data, along, step)
-            if abs(found - expected) <= CERTAIN * scale:
+            difference = _difference(workload, data, along, step)
+            if abs(difference - expected) <= CERTAIN * scale:
                 break
         else:
-            raise UncertifiedError(f"{workload.name}: slope {expected}, differences give {found}")
+            raise UncertifiedError(
+                f"{workload.name}: slope {expected}, differences give {difference}"
+            )
     if workload.kind == "hvp":
         _certify_product(workload, data, results)
 
@@ -152,12 +154,12 @@ def _direction(random: np.random.Generator, gradients: Arrays) -> Arrays:
 
     Those that the loss does not depend on, but for rounding, stay where they are.
     """
-    found, largest = {}, max(float(np.linalg.norm(each)) for each in gradients.values())
+    direction, largest = {}, max(float(np.linalg.norm(array)) for array in gradients.values())
     for name, gradient in gradients.items():
         draw = random.normal(size=gradient.shape)
         norm = float(np.linalg.norm(gradient))
-        found[name] = draw / norm if norm > 1e-12 * largest else draw * 0
-    return found
+        direction[name] = draw / norm if norm > 1e-12 * largest else draw * 0
+    return direction
 
 
 def _difference(workload: Workload, data: Data, along: Arrays, step: float) -> float:
@@ -177,12 +179,12 @@ def _certify_product(workload: Workload, data: Data, results: Arrays) -> None:
     ends = []
     for sign in (1, -1):
         at = {name: a + sign * h * data.along[name] for name, a in data.variables.items()}
-        moved = Data(at, data.feeds, data.along, data.batch, data.sizes)
-        ends.append(_evaluated(workload, moved)[0])
+        shifted = Data(at, data.feeds, data.along, data.batch, data.sizes)
+        ends.append(_evaluate(workload, shifted)[0])
     for name in data.variables:
-        found = (ends[0][f"gradient:{name}"] - ends[1][f"gradient:{name}"]) / (2 * h)
-        wanted = results[f"hvp:{name}"]
-        if not np.allclose(found, wanted, rtol=0, atol=CERTAIN * np.max(np.abs(wanted))):
+        actual = (ends[0][f"gradient:{name}"] - ends[1][f"gradient:{name}"]) / (2 * h)
+        expected = results[f"hvp:{name}"]
+        if not np.allclose(actual, expected, rtol=0, atol=CERTAIN * np.max(np.abs(expected))):
             raise UncertifiedError(f"{workload.name}: the Hessian-vector product of {name} is off")
 
 

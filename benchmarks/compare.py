@@ -1,4 +1,4 @@
-"""What got worse between two reports, beyond noise.
+"""Figures that got worse between two reports, beyond noise.
 
 A time got worse when it grew by more than ``FLOOR`` and by more than the noise of both runs
 together: half the range over rounds, or half the quartile distance, whichever is larger
@@ -45,7 +45,7 @@ class Change:
         return self.new / self.old - 1.0
 
     @property
-    def moved(self) -> bool:
+    def is_significant(self) -> bool:
         """Changed by more than noise explains."""
         smaller = self.old / self.new - 1.0 if self.new else math.inf
         return max(self.growth, smaller) > self.allowed
@@ -53,7 +53,7 @@ class Change:
     @property
     def worse(self) -> bool:
         """Grew beyond noise, and both measurements were undisturbed."""
-        return self.moved and self.growth > 0 and not self.unsure
+        return self.is_significant and self.growth > 0 and not self.unsure
 
 
 @dataclass(frozen=True)
@@ -66,26 +66,26 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """Whether anything got worse."""
+        """Return whether any figure got worse."""
         return bool(self.lost) or any(change.worse for change in self.changes)
 
 
 def compare(old: Report, new: Report) -> Comparison:
     """Every row of both reports; rows of only one are left out."""
-    after = {_key(row): row for row in new.rows}
-    shifted = _shifted(old, new)
+    new_rows = {_key(row): row for row in new.rows}
+    shifted = _shifted_rates(old, new)
     noisy = _differ(old, new) or figures.is_noisy(old) or figures.is_noisy(new)
     changes: list[Change] = []
     lost = []
-    for before in figures.measured(old):
-        now = after.get(_key(before))
+    for old_row in figures.timed_rows(old):
+        now = new_rows.get(_key(old_row))
         if now is None:
             continue
         if now.status != "ok":
-            lost.append((_key(before), f"{now.status}: {now.detail}"))
+            lost.append((_key(old_row), f"{now.status}: {now.detail}"))
         else:
-            disturbed = figures.is_disturbed(before) or figures.is_disturbed(now)
-            changes += _changes(before, now, noisy or disturbed or now.threads in shifted)
+            disturbed = figures.is_disturbed(old_row) or figures.is_disturbed(now)
+            changes += _changes(old_row, now, noisy or disturbed or now.threads in shifted)
     return Comparison(tuple(changes), tuple(lost), tuple(_notes(old, new)))
 
 
@@ -94,7 +94,7 @@ def _changes(old: Row, new: Row, unsure: bool) -> Iterator[Change]:
     key = _key(old)
     yield Change(key, "time per call", figures.seconds(old), figures.seconds(new), allowed, unsure)
     for cold, name in ((True, "first result, cold"), (False, "first result, warm")):
-        first, second = figures.started(old, cold), figures.started(new, cold)
+        first, second = figures.start_seconds(old, cold), figures.start_seconds(new, cold)
         if first is not None and second is not None:
             yield Change(key, name, first, second, allowed + FIRST, unsure)
     planned = [row.memory.planned if row.memory else None for row in (old, new)]
@@ -106,13 +106,13 @@ def _differ(old: Report, new: Report) -> bool:
     return old.machine.processor != new.machine.processor
 
 
-def _shifted(old: Report, new: Report) -> dict[int, tuple[float, float]]:
+def _shifted_rates(old: Report, new: Report) -> dict[int, tuple[float, float]]:
     """Rates of the machine's matrix product before and after, where they differ by over 10 %."""
-    before = {limits.threads: limits.gemm32 for limits in old.limits}
+    old_rates = {limits.threads: limits.gemm32 for limits in old.limits}
     return {
-        limits.threads: (before[limits.threads], limits.gemm32)
+        limits.threads: (old_rates[limits.threads], limits.gemm32)
         for limits in new.limits
-        if limits.threads in before and abs(limits.gemm32 / before[limits.threads] - 1) > 0.1
+        if limits.threads in old_rates and abs(limits.gemm32 / old_rates[limits.threads] - 1) > 0.1
     }
 
 
@@ -120,12 +120,12 @@ def _notes(old: Report, new: Report) -> Iterator[str]:
     if _differ(old, new):
         yield "different processors: times say little"
     for name, report in (("old", old), ("new", new)):
-        if figures.disturbed(report):
+        if figures.disturbed_rows(report):
             yield f"the machine was not quiet during the {name} run: times are too long"
-    for threads, (before, after) in _shifted(old, new).items():
+    for threads, (old_rate, new_rate) in _shifted_rates(old, new).items():
         yield (
             f"the machine's own matrix product at {threads} threads went from"
-            f" {before / 1e9:.0f} to {after / 1e9:.0f} GFLOP/s"
+            f" {old_rate / 1e9:.0f} to {new_rate / 1e9:.0f} GFLOP/s"
         )
 
 
@@ -133,12 +133,12 @@ def _key(row: Row) -> Key:
     return row.workload, row.implementation, row.threads
 
 
-def text(found: Comparison) -> str:
-    """What changed, worst first; one line each."""
-    lines = list(found.notes)
-    lines += [f"LOST    {' '.join(map(str, key))}: {why}" for key, why in found.lost]
-    moved = [change for change in found.changes if change.moved]
-    for change in sorted(moved, key=lambda c: (c.unsure, -c.growth)):
+def text(comparison: Comparison) -> str:
+    """Return the changes, worst first; one line each."""
+    lines = list(comparison.notes)
+    lines += [f"LOST    {' '.join(map(str, key))}: {why}" for key, why in comparison.lost]
+    significant = [change for change in comparison.changes if change.is_significant]
+    for change in sorted(significant, key=lambda c: (c.unsure, -c.growth)):
         name = " ".join(map(str, change.key))
         show = figures.size if change.what == "planned bytes" else figures.duration
         word = "unsure" if change.unsure else "WORSE " if change.worse else "better"
@@ -147,8 +147,8 @@ def text(found: Comparison) -> str:
             f" {show(change.old)} -> {show(change.new)}"
             f" ({change.growth:+.0%}, noise {change.allowed:.0%})"
         )
-    unsure = sum(change.unsure for change in moved)
+    unsure = sum(change.unsure for change in significant)
     if unsure:
         lines.append(f"{unsure} differences are unsure: measure both again on a quiet machine")
-    same = len(found.changes) - len(moved)
+    same = len(comparison.changes) - len(significant)
     return "\n".join([*lines, f"{same} figures unchanged within noise"])

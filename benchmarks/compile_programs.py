@@ -55,11 +55,11 @@ def state(random: np.random.Generator) -> Data:
 
 
 def mean_square(ops: Any, value: Any) -> Found:
-    """What most programs here end with."""
+    """Return the mean square, with which most programs here end."""
     return ops.mean(value * value), {}
 
 
-def unrolled(steps: int, ops: Any, v: Values, _: Mapping[str, int]) -> Found:
+def write_out_steps(steps: int, ops: Any, v: Values, _: Mapping[str, int]) -> Found:
     """Euler's steps of x' = tanh(w x), written out."""
     x = v["x"]
     for _step in range(steps):
@@ -89,7 +89,7 @@ def fan(count: int, ops: Any, v: Values, _: Mapping[str, int]) -> Found:
     return mean_square(ops, ops.stack(parts))
 
 
-def joined(count: int, ops: Any, v: Values, _: Mapping[str, int]) -> Found:
+def concatenate_many(count: int, ops: Any, v: Values, _: Mapping[str, int]) -> Found:
     """A concatenation of very many small values."""
     x = v["x"]
     parts = [x[number % 8 : number % 8 + 2] * float(number % 7) for number in range(count)]
@@ -131,8 +131,8 @@ def tangle(count: int, ops: Any, v: Values, _: Mapping[str, int]) -> Found:
 def hessian(of: Callable[[Any, Any], Any], ops: Any, v: Values, _: Mapping[str, int]) -> Found:
     """The sum of squares of a Hessian, of which the gradient is of third order."""
     transforms = vars(ops).get("jax") or ops.namespace
-    found = transforms.hessian(partial(of, ops))(v["x"])
-    return ops.sum(found * found), {}
+    matrix = transforms.hessian(partial(of, ops))(v["x"])
+    return ops.sum(matrix * matrix), {}
 
 
 def rosenbrock(ops: Any, x: Any) -> Any:
@@ -276,7 +276,7 @@ def cell(random: np.random.Generator, kind: str, iterations: int, alone: bool, h
     states = dict.fromkeys("hc" if kind == "lstm" else "h", shape)
     bound = hidden**-0.5
     parts = [
-        {name: random.uniform(-bound, bound, each) for name, each in shapes.items()}
+        {name: random.uniform(-bound, bound, shape) for name, shape in shapes.items()}
         for shapes in (weights, states)
     ]
     x, y = random.uniform(-1, 1, (iterations, 32, inputs)), random.uniform(-1, 1, shape)
@@ -321,12 +321,16 @@ def _own() -> Iterator[Workload]:
         make = layers(count, 32, 10, 8)
         yield Workload(f"deep{count}", "sgd", deep, make, make, 1e-3, f"{count} layers of 32")
     for steps in (100, 1000, 2000):
-        yield gradient(f"unrolled_{steps}", partial(unrolled, steps), state, "steps written out")
+        yield gradient(
+            f"unrolled_{steps}", partial(write_out_steps, steps), state, "steps written out"
+        )
     for length in (1000, 4000):
         yield gradient(f"chain_{length}", partial(chain, length), one(64, 2), "elementwise")
     yield gradient("where_1500", partial(nested_where, 1500), one(64, 2), "nested cases")
     yield gradient("fan_1000", partial(fan, 1000), one(64, 2), "independent branches")
-    yield gradient("concat_10000", partial(joined, 10_000), one(64, 2), "a wide concatenation")
+    yield gradient(
+        "concat_10000", partial(concatenate_many, 10_000), one(64, 2), "a wide concatenation"
+    )
     yield gradient("reductions_8000", partial(reductions, 8000), one(64, 2), "scalars of sums")
     yield gradient("slices_500", partial(slices, 500), one(500, 8), "rows of one array")
     yield gradient("tangle_10000", partial(tangle, 10_000), one(64, 2), "a random graph")
@@ -349,10 +353,10 @@ def _own() -> Iterator[Workload]:
 
 def programs() -> dict[str, Workload]:
     """Every program by name."""
-    known = all_workloads()
+    of_suite = all_workloads()
     models = all_workloads("models")
-    chosen = [*(known[name] for name in OF_SUITE), *(models[name] for name in OF_MODELS)]
-    found = [*chosen, *_own()]
-    by_name = {each.name: each for each in found}
-    assert len(by_name) == len(found), "two programs have one name"
+    chosen = [*(of_suite[name] for name in OF_SUITE), *(models[name] for name in OF_MODELS)]
+    workloads = [*chosen, *_own()]
+    by_name = {workload.name: workload for workload in workloads}
+    assert len(by_name) == len(workloads), "two programs have one name"
     return by_name

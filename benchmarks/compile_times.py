@@ -1,4 +1,4 @@
-"""How long programs take to a first result: ours by stage, JAX's and PyTorch's.
+"""The time of programs to a first result: ours by stage, JAX's and PyTorch's.
 
     python -m benchmarks compile_times [--only NAMES] [--repeat 3] [--limit 60] [--json FILE]
     python -m benchmarks compile_times --first [--repeat 5]
@@ -53,12 +53,12 @@ def in_a_process(
     row: tuple[str, str], cache: str, bytecode: str, options: argparse.Namespace, stages: bool
 ) -> Row | None:
     """The same in a process of its own; None where that takes too long."""
-    own = {
+    variables = {
         **implementation_at(LIBRARIES[row[0]]).environment(Settings(1, cache)),
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         "PYTHONPYCACHEPREFIX": bytecode,
     }
-    environment = {**os.environ, **own}
+    environment = {**os.environ, **variables}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-m", "benchmarks.first_result", *row, cache]
     start = time.perf_counter()
@@ -73,9 +73,9 @@ def in_a_process(
         )
     except subprocess.TimeoutExpired:
         return None
-    found: Row = json.loads(done.stdout.splitlines()[-1])
-    found["clock"] = found.pop("until") - start
-    return found
+    result: Row = json.loads(done.stdout.splitlines()[-1])
+    result["clock"] = result.pop("until") - start
+    return result
 
 
 def total(row: Row) -> float:
@@ -91,26 +91,26 @@ def least(turns: Sequence[Row]) -> Row:
 
 def rows_of(name: str, bytecode: str, options: argparse.Namespace) -> dict[str, Row | None]:
     """All rows of a program: the least of the turns, ours by stage too."""
-    found: dict[str, list[Row | None]] = defaultdict(list)
+    by_kind: dict[str, list[Row | None]] = defaultdict(list)
     libraries = LIBRARIES if options.first else PEERS
-    chosen = [each for each in libraries if options.library in each and find_spec(each)]
+    chosen = [library for library in libraries if options.library in library and find_spec(library)]
     for _ in range(options.repeat):
         for library in chosen:
-            if found[library] and found[library][-1] is None:
+            if by_kind[library] and by_kind[library][-1] is None:
                 continue  # it took too long, and would again
             with tempfile.TemporaryDirectory() as cache:
                 for kind in (f"{library}{ending}" for ending in ENDINGS):
                     row = (library, name)
-                    found[kind].append(in_a_process(row, cache, bytecode, options, False))
-                    if found[kind][-1] is None:
+                    by_kind[kind].append(in_a_process(row, cache, bytecode, options, False))
+                    if by_kind[kind][-1] is None:
                         break
-    if "staticgrad" in chosen and found["staticgrad"][-1] is not None:
+    if "staticgrad" in chosen and by_kind["staticgrad"][-1] is not None:
         with tempfile.TemporaryDirectory() as cache:
             row = ("staticgrad", name)
-            found["by stage"].append(in_a_process(row, cache, bytecode, options, True))
+            by_kind["by stage"].append(in_a_process(row, cache, bytecode, options, True))
     return {
         kind: None if None in turns else least([turn for turn in turns if turn])
-        for kind, turns in found.items()
+        for kind, turns in by_kind.items()
     }
 
 
@@ -135,19 +135,23 @@ def line(name: str, rows: dict[str, Row | None]) -> str:
     ]
     about = f"{ours['nodes']:6.0f} {ours['kernels']:5.0f}" if ours else f"{'':12}"
     kinds = [f"{library}{ending}" for ending in ENDINGS for library in PEERS]
-    whole = [ms(kind, lambda row: row["whole"]) for kind in kinds]
-    found = [f"{whole[k]}{whole[k + 1]}{ratio(ENDINGS[k // 2])}" for k in (0, 2)]
-    found += [ms(kind, total) for kind in kinds]
-    return f"{name:20} {about}{''.join(found)}  {', '.join(cells)}"
+    totals = [ms(kind, lambda row: row["whole"]) for kind in kinds]
+    texts = [f"{totals[k]}{totals[k + 1]}{ratio(ENDINGS[k // 2])}" for k in (0, 2)]
+    texts += [ms(kind, total) for kind in kinds]
+    return f"{name:20} {about}{''.join(texts)}  {', '.join(cells)}"
 
 
-def scans_over_steps(found: dict[str, dict[str, Row | None]]) -> str:
+def scans_over_steps(by_program: dict[str, dict[str, Row | None]]) -> str:
     """The time to build and compile a scan over that of one step, for each cell and library."""
     lines = []
     for kind in CELLS:
-        rows = [found.get(f"{kind}_{program}", {}) for program in OF_A_CELL]
+        rows = [by_program.get(f"{kind}_{program}", {}) for program in OF_A_CELL]
         for library in PEERS:
-            times = [row["build"] + row["compile"] for each in rows if (row := each.get(library))]
+            times = [
+                row["build"] + row["compile"]
+                for by_library in rows
+                if (row := by_library.get(library))
+            ]
             if len(times) == len(rows):
                 *steps, scan = times
                 texts = ", ".join(f"{scan / step:.2f}" for step in steps)
@@ -171,7 +175,7 @@ def first_line(name: str, rows: dict[str, Row | None]) -> str:
     for ending in ENDINGS:
         for key in ("whole", "clock"):
             times = [row[key] if (row := rows.get(f"{n}{ending}")) else None for n in LIBRARIES]
-            cells += ["-" if each is None else f"{each * 1e3:,.0f}" for each in times]
+            cells += ["-" if seconds is None else f"{seconds * 1e3:,.0f}" for seconds in times]
             if key == "whole":
                 ours, jax, _ = times
                 cells.append(f"{jax / ours:.2f}" if ours and jax else "-")
@@ -186,8 +190,8 @@ def first_line(name: str, rows: dict[str, Row | None]) -> str:
 def disagreement(rows: dict[str, Row | None]) -> str:
     """Return the losses of a program's libraries if they differ; they are compared in float32."""
     losses = {kind: row["loss"] for kind, row in rows.items() if row}
-    wanted = next(iter(losses.values()), 0.0)
-    if all(abs(each - wanted) <= 1e-3 * max(1e-3, abs(wanted)) for each in losses.values()):
+    expected = next(iter(losses.values()), 0.0)
+    if all(abs(loss - expected) <= 1e-3 * max(1e-3, abs(expected)) for loss in losses.values()):
         return ""
     return f"losses differ: {losses}"
 
@@ -227,20 +231,20 @@ def main() -> int:
                 in_a_process((library, "tiny"), bytecode, bytecode, quick, False)
         if options.first:
             return first_results(bytecode, options)
-        known = programs()
-        names = options.only.split(",") if options.only else [*known]
+        workloads = programs()
+        names = options.only.split(",") if options.only else [*workloads]
         heads = f"{'cold':>7}{'jax':>7}{'ratio':>6}{'warm':>7}{'jax':>7}{'ratio':>6}"
         print(f"{'process ms':33}{'whole':40}from the loaded library to a result")
         print(
             f"{'':20} {'nodes':>6} {'kern.':>5}{heads}{'cold':>7}{'jax':>7}{'warm':>7}{'jax':>7}"
             "  cold, by stage"
         )
-        found = {}
+        results = {}
         for name in names:
-            found[name] = rows = rows_of(name, bytecode, options)
+            results[name] = rows = rows_of(name, bytecode, options)
             print(line(name, rows), flush=True)
             if options.json:
-                kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-                options.json.write_text(json.dumps(kept | {name: rows}, indent=1) + "\n")
-    print(scans_over_steps(found))
+                earlier = json.loads(options.json.read_text()) if options.json.exists() else {}
+                options.json.write_text(json.dumps(earlier | {name: rows}, indent=1) + "\n")
+    print(scans_over_steps(results))
     return 0

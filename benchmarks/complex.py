@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from benchmarks.peers import least_times, opened
+from benchmarks.peers import least_times, start_page
 
 COLUMNS: Final = ("staticgrad", "JAX", "PyTorch")
 RNG: Final = np.random.default_rng(0)
@@ -33,14 +33,14 @@ def schroedinger() -> Program:
     """40 split steps of a wave function on 1,024 points; by the potential."""
     x = np.linspace(-8, 8, 1024)
     kinetic = np.exp(-0.5j * 0.02 * (2 * np.pi * np.fft.fftfreq(1024, x[1] - x[0])) ** 2)
-    first, wanted = np.exp(-((x + 2) ** 2)) + 0j, np.exp(-((x - 2) ** 2)) + 0j
+    first, target = np.exp(-((x + 2) ** 2)) + 0j, np.exp(-((x - 2) ** 2)) + 0j
 
     def loss(lib: Any, potential: Any) -> Any:
         half = lib.exp(potential * -0.01j)
         psi = lib.array(first)
         for _ in range(40):
             psi = half * lib.fft.ifft(lib.array(kinetic) * lib.fft.fft(half * psi))
-        return -(lib.abs(lib.sum(lib.array(wanted) * psi)) ** 2)
+        return -(lib.abs(lib.sum(lib.array(target) * psi)) ** 2)
 
     return loss, [0.5 * x**2]
 
@@ -49,11 +49,11 @@ def heat() -> Program:
     """Heat on 256 x 256 points after a time, by its spectrum; by the beginning."""
     k = 2 * np.pi * np.fft.fftfreq(256)
     decay = np.exp(-5.0 * (k[:, None] ** 2 + k[None, :129] ** 2))
-    wanted = RNG.normal(size=(256, 256))
+    target = RNG.normal(size=(256, 256))
 
     def loss(lib: Any, u: Any) -> Any:
         later = lib.fft.irfft2(lib.array(decay) * lib.fft.rfft2(u))
-        return lib.mean((later - lib.array(wanted)) ** 2)
+        return lib.mean((later - lib.array(target)) ** 2)
 
     return loss, [RNG.normal(size=(256, 256))]
 
@@ -64,8 +64,8 @@ def retrieval() -> Program:
     seen = abs(np.fft.fft2(masks * numbers(64, 64)))
 
     def loss(lib: Any, image: Any) -> Any:
-        found = lib.abs(lib.fft.fft2(lib.array(masks) * image))
-        return lib.sum((found - lib.array(seen)) ** 2)
+        magnitudes = lib.abs(lib.fft.fft2(lib.array(masks) * image))
+        return lib.sum((magnitudes - lib.array(seen)) ** 2)
 
     return loss, [numbers(64, 64)]
 
@@ -83,7 +83,7 @@ def least_squares() -> Program:
 def circuit() -> Program:
     """Four layers of rotations and phases of ten qubits; by the angles."""
     signs = np.array([[1 - 2 * (state >> q & 1) for state in range(1024)] for q in range(10)])
-    both = np.exp(0.3j * signs[:-1] * signs[1:]).prod(0)
+    entangler = np.exp(0.3j * signs[:-1] * signs[1:]).prod(0)
 
     def loss(lib: Any, angles: Any) -> Any:
         state = lib.array(np.eye(1, 1024, dtype=complex)[0])
@@ -91,9 +91,9 @@ def circuit() -> Program:
             for q in range(10):
                 cos, sin = lib.cos(angles[layer, q]), lib.sin(angles[layer, q])
                 rows = state.reshape(2**q, 2, 2 ** (9 - q))
-                one, two = rows[:, 0], rows[:, 1]
-                state = lib.stack([cos * one + 1j * sin * two, 1j * sin * one + cos * two], 1)
-            state = state.reshape(1024) * lib.array(both)
+                up, down = rows[:, 0], rows[:, 1]
+                state = lib.stack([cos * up + 1j * sin * down, 1j * sin * up + cos * down], 1)
+            state = state.reshape(1024) * lib.array(entangler)
         return lib.sum(lib.abs(state) ** 2 * lib.array(signs[0] * 1.0))
 
     return loss, [RNG.uniform(size=(4, 10))]
@@ -106,8 +106,8 @@ def ising() -> Program:
 
     def loss(lib: Any, coupling: Any, field: Any) -> Any:
         along = lib.array(spins @ spins.T) * coupling
-        own = lib.array(beside) * coupling + lib.array(spins.sum(1)) * field
-        matrix = lib.exp(0.1 * (along + 0.5 * (own[:, None] + own[None, :])))
+        row_energy = lib.array(beside) * coupling + lib.array(spins.sum(1)) * field
+        matrix = lib.exp(0.1 * (along + 0.5 * (row_energy[:, None] + row_energy[None, :])))
         size = 0.0
         for _ in range(8):
             matrix = matrix @ matrix
@@ -145,13 +145,13 @@ def low_rank() -> Program:
 
 def unitaries() -> Program:
     """A state after eight layers, each the Q of a 48 x 48 matrix; by the matrices."""
-    first, wanted = numbers(48), numbers(48)
+    first, target = numbers(48), numbers(48)
 
     def loss(lib: Any, layers: Any) -> Any:
         unitary, state = lib.linalg.qr(layers)[0], lib.array(first)
         for number in range(8):
             state = unitary[number] @ state
-        return -(lib.abs(lib.sum(lib.array(wanted) * state)) ** 2)
+        return -(lib.abs(lib.sum(lib.array(target) * state)) ** 2)
 
     return loss, [numbers(8, 48, 48)]
 
@@ -170,12 +170,12 @@ def whittle() -> Program:
 
 def network() -> Program:
     """Two complex layers over 128 samples, with magnitudes bent between them; by the weights."""
-    x, wanted = numbers(128, 128), RNG.normal(size=(128, 16))
+    x, target = numbers(128, 128), RNG.normal(size=(128, 16))
 
     def loss(lib: Any, w: Any, v: Any) -> Any:
         hidden = lib.array(x) @ w
         hidden = hidden / (1.0 + lib.abs(hidden))
-        return lib.mean((lib.abs(hidden @ v) - lib.array(wanted)) ** 2)
+        return lib.mean((lib.abs(hidden @ v) - lib.array(target)) ** 2)
 
     return loss, [0.1 * numbers(128, 256), 0.1 * numbers(256, 16)]
 
@@ -201,12 +201,12 @@ PROGRAMS: Final = (
 class Library:
     """A library under the names that programs call."""
 
-    def __init__(self, own: Any, array: Callable[[Any], Any]) -> None:
-        self._own, self.array = own, array
-        self.fft, self.linalg = own.fft, own.linalg
+    def __init__(self, namespace: Any, array: Callable[[Any], Any]) -> None:
+        self._namespace, self.array = namespace, array
+        self.fft, self.linalg = namespace.fft, namespace.linalg
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._own, name)
+        return getattr(self._namespace, name)
 
 
 def calls(make: Callable[[], Program]) -> dict[str, Callable[[], Any]]:
@@ -225,42 +225,42 @@ def calls(make: Callable[[], Program]) -> dict[str, Callable[[], Any]]:
     theirs = jax.jit(
         jax.value_and_grad(lambda *xs: loss(Library(jnp, jnp.asarray), *xs), argnums=places)
     )
-    given = [jnp.asarray(x) for x in arrays]
+    jax_arrays = [jnp.asarray(x) for x in arrays]
 
     tensors = [torch.from_numpy(np.asarray(x)).requires_grad_() for x in arrays]
-    kept: dict[int, Any] = {}  # a constant is made once, as in a compiled program
+    constants: dict[int, Any] = {}  # a constant is made once, as in a compiled program
 
     def constant(x: Any) -> Any:
         key = hash(x.tobytes())
-        if key not in kept:
-            kept[key] = torch.from_numpy(np.ascontiguousarray(x))
-        return kept[key]
+        if key not in constants:
+            constants[key] = torch.from_numpy(np.ascontiguousarray(x))
+        return constants[key]
 
     by_torch = Library(torch, constant)
 
-    def taped() -> Any:
+    def run_torch() -> Any:
         value = loss(by_torch, *tensors)
         return value.detach(), torch.autograd.grad(value, tensors)
 
     value, slopes = ours(*arrays)
-    other, other_slopes = theirs(*given)
-    third, third_slopes = taped()
-    for found in (other, third):
-        np.testing.assert_allclose(found, value, rtol=1e-8, err_msg=make.__name__)
-    for slope, jaxed, taken in zip(slopes, other_slopes, third_slopes, strict=True):
+    jax_value, other_slopes = theirs(*jax_arrays)
+    third, third_slopes = run_torch()
+    for actual in (jax_value, third):
+        np.testing.assert_allclose(actual, value, rtol=1e-8, err_msg=make.__name__)
+    for slope, jaxed, torch_slope in zip(slopes, other_slopes, third_slopes, strict=True):
         scale = float(np.max(np.abs(slope)))
         np.testing.assert_allclose(jaxed, slope, rtol=1e-6, atol=1e-8 * scale)
-        np.testing.assert_allclose(np.conj(taken), slope, rtol=1e-6, atol=1e-8 * scale)
+        np.testing.assert_allclose(np.conj(torch_slope), slope, rtol=1e-6, atol=1e-8 * scale)
     return {
         "staticgrad": lambda: program.run(feeds),
-        "JAX": lambda: jax.block_until_ready(theirs(*given)),
-        "PyTorch": taped,
+        "JAX": lambda: jax.block_until_ready(theirs(*jax_arrays)),
+        "PyTorch": run_torch,
     }
 
 
 def main() -> int:
     """Print the page."""
-    options, jax, line = opened("complex", __doc__, 1.0)
+    options, jax, line = start_page("complex", __doc__, 1.0)
     jax.config.update("jax_enable_x64", True)
     print(
         "# Programs with complex numbers\n\n"
@@ -274,8 +274,8 @@ def main() -> int:
     for make in PROGRAMS:
         with sg.options(threads=options.threads):
             times = least_times(calls(make), options.seconds)
-        said = str(make.__doc__).rstrip(".").replace("\n", " ")
-        said = said[0].lower() + said[1:]
+        description = str(make.__doc__).rstrip(".").replace("\n", " ")
+        description = description[0].lower() + description[1:]
         cells = " | ".join(f"{times[name] * 1e6:,.0f}" for name in COLUMNS)
-        print(f"| {make.__name__}: {said} | {cells} |", flush=True)
+        print(f"| {make.__name__}: {description} | {cells} |", flush=True)
     return 0

@@ -59,14 +59,14 @@ class Kind:
             what += f", dilation {self.dilation}"
         if self.groups > 1:
             what += ", depthwise" if self.groups == self.channels[0] else f", {self.groups} groups"
-        given, made = self.channels
-        return f"{what} | {self.batch}, {given} to {made} at {'x'.join(map(str, self.image))}"
+        inner, outer = self.channels
+        return f"{what} | {self.batch}, {inner} to {outer} at {'x'.join(map(str, self.image))}"
 
     @property
     def filters(self) -> tuple[int, ...]:
         """The shape of the filter."""
-        given, made = self.channels
-        lead = (given, made) if self.transposed else (made, given)
+        inner, outer = self.channels
+        lead = (inner, outer) if self.transposed else (outer, inner)
         return (lead[0], lead[1] // self.groups, *self.taps)
 
 
@@ -113,18 +113,18 @@ Call = Callable[[], Any]
 def calls(library: str, kind: Kind, threads: int) -> tuple[dict[str, Any], dict[str, Call]]:
     """The operands ``x``, ``w`` and the cotangent ``g``, and a call for each of ``PARTS``."""
     random = np.random.default_rng(0)
-    given = {
+    operands = {
         "x": random.normal(size=(kind.batch, kind.channels[0], *kind.image)).astype("float32"),
         "w": (random.normal(size=kind.filters) * 0.05).astype("float32"),
     }
-    return (_staticgrad if library == "staticgrad" else _torch)(kind, given, threads)
+    return (_staticgrad if library == "staticgrad" else _torch)(kind, operands, threads)
 
 
-def parts(kind: Kind, given: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def parts(kind: Kind, operands: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Each of ``PARTS`` as a value of operands ``x``, ``w`` and ``g``, with a cotangent ``g``."""
     import staticgrad as sg
 
-    x, w = (sg.input(name, given[name].shape, "float32") for name in ("x", "w"))
+    x, w = (sg.input(name, operands[name].shape, "float32") for name in ("x", "w"))
     convolve: Any = sg.nn.conv_transpose if kind.transposed else sg.nn.conv
     how = {name: getattr(kind, name) for name in ("stride", "padding", "dilation", "groups")}
     y = convolve(x, w, **how)
@@ -134,18 +134,18 @@ def parts(kind: Kind, given: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def _staticgrad(
-    kind: Kind, given: dict[str, Any], threads: int
+    kind: Kind, operands: dict[str, Any], threads: int
 ) -> tuple[dict[str, Any], dict[str, Call]]:
     import staticgrad as sg
 
-    found: dict[str, Call] = {}
+    runs: dict[str, Call] = {}
     for (part, (value, cotangent)), needs in zip(
-        parts(kind, given).items(), ("xw", "wg", "xg"), strict=True
+        parts(kind, operands).items(), ("xw", "wg", "xg"), strict=True
     ):
-        given["g"] = cotangent
+        operands["g"] = cotangent
         program = sg.compile(sg.Graph({"o": value}), threads=threads)
-        found[part] = partial(_run, program, {name: given[name] for name in needs})
-    return given, found
+        runs[part] = partial(_run, program, {name: operands[name] for name in needs})
+    return operands, runs
 
 
 def _run(program: Any, feeds: Mapping[str, Any]) -> Any:
@@ -153,25 +153,25 @@ def _run(program: Any, feeds: Mapping[str, Any]) -> Any:
 
 
 def _torch(
-    kind: Kind, given: dict[str, Any], threads: int
+    kind: Kind, operands: dict[str, Any], threads: int
 ) -> tuple[dict[str, Any], dict[str, Call]]:
     import torch
 
     torch.set_num_threads(threads)
-    x, w = (torch.from_numpy(array) for array in given.values())
+    x, w = (torch.from_numpy(array) for array in operands.values())
     strides, pads, dilations, zeros = (
         [number] * len(kind.taps) for number in (kind.stride, kind.padding, kind.dilation, 0)
     )
     how = (strides, pads, dilations, kind.transposed, zeros, kind.groups)
     shape = tuple(torch.convolution(x, w, None, *how).shape)
-    given["g"] = np.random.default_rng(1).normal(size=shape).astype("float32")
-    g, backward = torch.from_numpy(given["g"]), torch.ops.aten.convolution_backward
+    operands["g"] = np.random.default_rng(1).normal(size=shape).astype("float32")
+    g, backward = torch.from_numpy(operands["g"]), torch.ops.aten.convolution_backward
 
     def gradient(number: int) -> Any:
-        wanted = [place == number for place in range(3)]
-        return backward(g, x, w, None, *how, wanted)[number].numpy()
+        mask = [place == number for place in range(3)]
+        return backward(g, x, w, None, *how, mask)[number].numpy()
 
-    return given, {
+    return operands, {
         "result": lambda: torch.convolution(x, w, None, *how).numpy(),
         "image": lambda: gradient(0),
         "filter": lambda: gradient(1),
@@ -183,7 +183,7 @@ def element(kind: Kind, x: Any, w: Any, place: tuple[int, ...]) -> float:
     n, o, *at = place
     per = w.shape[1] if kind.transposed else w.shape[0] // kind.groups
     inner = kind.channels[0] // kind.groups
-    group, mine = divmod(o, per)
+    group, channel = divmod(o, per)
     total = 0.0
     for tap in product(*map(range, kind.taps)):
         if kind.transposed:
@@ -199,27 +199,27 @@ def element(kind: Kind, x: Any, w: Any, place: tuple[int, ...]) -> float:
         if all(0 <= i < size for i, size in zip(index, kind.image, strict=True)):
             channels = slice(group * inner, (group + 1) * inner)
             read = x[(n, channels, *index)].astype("float64")
-            taps = w[(channels, mine, *tap)] if kind.transposed else w[(o, slice(None), *tap)]
+            taps = w[(channels, channel, *tap)] if kind.transposed else w[(o, slice(None), *tap)]
             total += float(read @ taps.astype("float64"))
     return total
 
 
-def check(kind: Kind, given: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def check(kind: Kind, operands: Mapping[str, Any], results: Mapping[str, Any]) -> None:
     """Compare some elements of the result, and its gradients with it.
 
     Raises:
         RuntimeError: they differ.
     """
-    y, random = found["result"], np.random.default_rng(2)
+    y, random = results["result"], np.random.default_rng(2)
     for number in random.integers(0, y.size, COMPARED):
         place = tuple(int(p) for p in np.unravel_index(number, y.shape))
-        wanted = element(kind, given["x"], given["w"], place)
-        if abs(wanted - float(y[place])) > NEAR * float(np.abs(y).max()):
-            raise RuntimeError(f"{kind}: {y[place]} at {place} instead of {wanted}")
-    terms = {"result": (given["g"], y), "image": (given["x"], found["image"])}
-    terms["filter"] = (given["w"], found["filter"])
+        expected = element(kind, operands["x"], operands["w"], place)
+        if abs(expected - float(y[place])) > NEAR * float(np.abs(y).max()):
+            raise RuntimeError(f"{kind}: {y[place]} at {place} instead of {expected}")
+    terms = {"result": (operands["g"], y), "image": (operands["x"], results["image"])}
+    terms["filter"] = (operands["w"], results["filter"])
     inner = {part: float(np.vdot(*(a.astype("float64") for a in ab))) for part, ab in terms.items()}
-    size = float(np.linalg.norm(given["g"]) * np.linalg.norm(y))
+    size = float(np.linalg.norm(operands["g"]) * np.linalg.norm(y))
     for part, value in inner.items():
         if abs(value - inner["result"]) > NEAR * size:
             raise RuntimeError(f"{kind}: the gradient by the {part} is wrong")
@@ -239,35 +239,40 @@ def least(call: Call, seconds: float) -> float:
 
 
 def measure(
-    library: str, threads: int, kinds: tuple[Kind, ...], each: float, seconds: float, file: Path
+    library: str,
+    threads: int,
+    kinds: tuple[Kind, ...],
+    call_seconds: float,
+    seconds: float,
+    file: Path,
 ) -> None:
     """Times of kinds into a file, those that it lacks first, as long as ``seconds`` last."""
-    found = json.loads(file.read_text()) if file.exists() else {}
+    all_times = json.loads(file.read_text()) if file.exists() else {}
     start, name = time.perf_counter(), f"{library} {threads}"
-    mine = found.setdefault(name, {})
-    for kind in sorted(kinds, key=lambda kind: str(kind) in mine):
+    times = all_times.setdefault(name, {})
+    for kind in sorted(kinds, key=lambda kind: str(kind) in times):
         if time.perf_counter() - start > seconds:
             break
-        given, made = calls(library, kind, threads)
-        check(kind, given, {part: np.asarray(call()) for part, call in made.items()})
-        before = mine.get(str(kind), {})
-        mine[str(kind)] = {
-            part: round(min(least(call, each), before.get(part, float("inf"))), 4)
-            for part, call in made.items()
+        operands, runs = calls(library, kind, threads)
+        check(kind, operands, {part: np.asarray(call()) for part, call in runs.items()})
+        earlier = times.get(str(kind), {})
+        times[str(kind)] = {
+            part: round(min(least(call, call_seconds), earlier.get(part, float("inf"))), 4)
+            for part, call in runs.items()
         }
-    file.write_text(json.dumps(found, indent=1) + "\n")
+    file.write_text(json.dumps(all_times, indent=1) + "\n")
 
 
-def report(found: Mapping[str, Mapping[str, Mapping[str, float]]], threads: int) -> str:
+def report(times: Mapping[str, Mapping[str, Mapping[str, float]]], threads: int) -> str:
     """A table in Markdown of the kinds that both libraries have on so many threads."""
-    ours, other = (found.get(f"{library} {threads}", {}) for library in LIBRARIES)
+    ours, theirs = (times.get(f"{library} {threads}", {}) for library in LIBRARIES)
     head = " | ".join(f"{part} | PyTorch | ratio" for part in PARTS)
     lines = [f"| filter | batch, channels, image | {head} |", f"|---|---|{'--:|' * 9}"]
     for kind in ours:
-        if kind in other:
+        if kind in theirs:
             cells = (
-                f"{ours[kind][p]:.2f} | {other[kind][p]:.2f} | {ours[kind][p] / other[kind][p]:.2f}"
-                for p in PARTS
+                f"{mine:.2f} | {peer:.2f} | {mine / peer:.2f}"
+                for mine, peer in ((ours[kind][p], theirs[kind][p]) for p in PARTS)
             )
             lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -284,9 +289,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report", type=Path)
     chosen = parser.parse_args(arguments)
     if chosen.report:
-        found = json.loads(chosen.report.read_text())
-        for threads in sorted({int(name.split()[1]) for name in found}, reverse=True):
-            print(f"\n{threads} thread{'s' * (threads > 1)}\n\n{report(found, threads)}")
+        times = json.loads(chosen.report.read_text())
+        for threads in sorted({int(name.split()[1]) for name in times}, reverse=True):
+            print(f"\n{threads} thread{'s' * (threads > 1)}\n\n{report(times, threads)}")
     elif chosen.into:
         measure(chosen.library, chosen.threads, KINDS, chosen.each, chosen.seconds, chosen.into)
     else:

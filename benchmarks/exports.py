@@ -55,15 +55,15 @@ ROUNDS: Final = 3
 
 def least(run: Callable[[], object], seconds: float) -> float:
     """The least time of a run in so many seconds."""
-    end, found = time.perf_counter() + seconds, float("inf")
+    end, shortest = time.perf_counter() + seconds, float("inf")
     while (start := time.perf_counter()) < end:
         run()
-        found = min(found, time.perf_counter() - start)
-    return found
+        shortest = min(shortest, time.perf_counter() - start)
+    return shortest
 
 
-def measured(workload: Workload, seconds: float) -> dict[str, Any]:
-    """What is known of one workload; ``refused`` says why it cannot be exported."""
+def measure_workload(workload: Workload, seconds: float) -> dict[str, Any]:
+    """Measure one workload; ``refused`` says why it cannot be exported."""
     data = workload.make()
     graph = graph_of(workload, data, Staticgrad())
     feeds = feeds_of(workload, data)
@@ -84,38 +84,37 @@ def measured(workload: Workload, seconds: float) -> dict[str, Any]:
         assert process.stdout is not None
         with process:
             first = json.loads(process.stdout.readline())
-            found, parameters = pickle.loads((Path(folder) / "results").read_bytes())
-            wanted = f.run(feeds)
-            wanted = wanted | {p.node.label: p.value for p in graph.parameters}
+            outputs, parameters = pickle.loads((Path(folder) / "results").read_bytes())
+            expected = f.run(feeds)
+            expected = expected | {p.node.label: p.value for p in graph.parameters}
             differs = max(
                 0.0
-                if np.array_equal(value, found[name], equal_nan=True)
-                else float(np.max(np.abs(value - found[name])) / np.max(np.abs(value)))
-                for found in ({**parameters, **found},)
-                for name, value in wanted.items()
+                if np.array_equal(value, actual[name], equal_nan=True)
+                else float(np.max(np.abs(value - actual[name])) / np.max(np.abs(value)))
+                for actual in ({**parameters, **outputs},)
+                for name, value in expected.items()
             )
             call = f.bind(feeds)
-            mine = theirs = float("inf")
+            ours = theirs = float("inf")
             for _ in range(ROUNDS):
-                mine = min(mine, least(call, seconds / ROUNDS))
+                ours = min(ours, least(call, seconds / ROUNDS))
                 process.stdin.write(f"{seconds / ROUNDS}\n")
                 process.stdin.flush()
                 theirs = min(theirs, json.loads(process.stdout.readline()))
             process.stdin.close()
         lines = len(path.read_text("utf-8").splitlines())
-    return {"run": mine, "file": theirs, "first": first, "differs": differs, "lines": lines}
+    return {"run": ours, "file": theirs, "first": first, "differs": differs, "lines": lines}
 
 
-def row(name: str, found: dict[str, Any]) -> str:
+def row(name: str, measurement: dict[str, Any]) -> str:
     """A line of the table."""
-    if "refused" in found:
-        return f"| `{name}` | | | | | | refused: {found['refused']} |"
-    ratio = found["file"] / found["run"]
-    times = " | ".join(f"{found[key] * 1e6:,.0f}" for key in ("run", "file"))
-    bits = f"differ by {found['differs']:.0e}" if found["differs"] else "identical"
-    return (
-        f"| `{name}` | {times} | {ratio:.2f} | {found['first']:.1f} | {found['lines']} | {bits} |"
-    )
+    if "refused" in measurement:
+        return f"| `{name}` | | | | | | refused: {measurement['refused']} |"
+    ratio = measurement["file"] / measurement["run"]
+    times = " | ".join(f"{measurement[key] * 1e6:,.0f}" for key in ("run", "file"))
+    bits = f"differ by {measurement['differs']:.0e}" if measurement["differs"] else "identical"
+    first, lines = measurement["first"], measurement["lines"]
+    return f"| `{name}` | {times} | {ratio:.2f} | {first:.1f} | {lines} | {bits} |"
 
 
 def main() -> int:
@@ -133,5 +132,5 @@ def main() -> int:
     print("|---|--:|--:|--:|--:|--:|---|")
     for name, workload in all_workloads().items():
         if name in options.workload or not options.workload:
-            print(row(name, measured(workload, options.seconds)), flush=True)
+            print(row(name, measure_workload(workload, options.seconds)), flush=True)
     return 0

@@ -14,9 +14,9 @@ from benchmarks.schema import Limits, Report, Row
 OWN: Final = "staticgrad"
 
 
-def seconds(row: Row, kept: bool = False) -> float:
+def seconds(row: Row, keep: bool = False) -> float:
     """Seconds per call: the median over rounds of the medians within them."""
-    return median((r.kept if kept else r.dropped).median for r in row.rounds)
+    return median((r.kept if keep else r.dropped).median for r in row.rounds)
 
 
 def quartiles(row: Row) -> tuple[float, float]:
@@ -25,9 +25,9 @@ def quartiles(row: Row) -> tuple[float, float]:
 
 
 def late(row: Row) -> float | None:
-    """What nine of ten calls stay below: the median over rounds."""
-    found = [r.dropped.late for r in row.rounds if r.dropped.late is not None]
-    return median(found) if found else None
+    """Seconds that nine of ten calls stay below: the median over rounds."""
+    values = [r.dropped.late for r in row.rounds if r.dropped.late is not None]
+    return median(values) if values else None
 
 
 def noise(row: Row) -> float:
@@ -40,41 +40,41 @@ def noise(row: Row) -> float:
     return max(max(middles) - min(middles), high - low) / 2 / seconds(row)
 
 
-def undisturbed(row: Row) -> float:
-    """What a row got of its cores: all of them, 1, where no other program was running."""
+def share_of_cores(row: Row) -> float:
+    """The share of its cores that a row got: 1 where no other program was running."""
     return median(r.busy if row.threads == 1 else r.together for r in row.rounds)
 
 
 def is_disturbed(row: Row) -> bool:
-    """Whether a row got less than nine tenths of its cores: others were running."""
-    return undisturbed(row) < 0.9
+    """Return whether a row got less than nine tenths of its cores: others were running."""
+    return share_of_cores(row) < 0.9
 
 
-def disturbed(report: Report) -> list[Row]:
+def disturbed_rows(report: Report) -> list[Row]:
     """The rows for which ``is_disturbed`` holds."""
-    return [row for row in measured(report) if is_disturbed(row)]
+    return [row for row in timed_rows(report) if is_disturbed(row)]
 
 
 def is_noisy(report: Report) -> bool:
-    """Whether more than a tenth of the rows were disturbed."""
-    return len(disturbed(report)) > len(measured(report)) / 10
+    """Return whether more than a tenth of the rows were disturbed."""
+    return len(disturbed_rows(report)) > len(timed_rows(report)) / 10
 
 
 def cpu(row: Row) -> float | None:
     """Processor seconds per call, all threads of the process: the median of the rounds' means."""
-    found = [r.busy * r.dropped.mean for r in row.rounds if r.dropped.mean is not None]
-    return median(found) if found else None
+    processor_seconds = [r.busy * r.dropped.mean for r in row.rounds if r.dropped.mean is not None]
+    return median(processor_seconds) if processor_seconds else None
 
 
 def exceeds_its_threads(row: Row) -> bool:
-    """Whether a row on one thread used clearly more than one processor."""
+    """Return whether a row on one thread used clearly more than one processor."""
     return row.threads == 1 and median(r.busy for r in row.rounds) > 1.1
 
 
-def started(row: Row, cold: bool) -> float | None:
+def start_seconds(row: Row, cold: bool) -> float | None:
     """Seconds from the import to the first result, caches empty or filled (median)."""
-    found = [r.phases.total for r in row.rounds if r.cold == cold]
-    return median(found) if found else None
+    totals = [r.phases.total for r in row.rounds if r.cold == cold]
+    return median(totals) if totals else None
 
 
 def imports(row: Row) -> float:
@@ -93,7 +93,7 @@ def bandwidth(row: Row) -> float:
 
 
 def share(report: Report, row: Row) -> float:
-    """What a row reaches of the machine: of its product's rate or its copy's, the larger share."""
+    """The share of the machine's product or copy rate that a row reaches, the larger of both."""
     limits = limits_of(report, row.threads)
     peak = limits.gemm32 if row.dtype == "float32" else limits.gemm64
     return max(flops(row) / peak, bandwidth(row) / limits.copy)
@@ -101,22 +101,22 @@ def share(report: Report, row: Row) -> float:
 
 def limits_of(report: Report, threads: int) -> Limits:
     """The limits at these threads, or those nearest."""
-    return min(report.limits, key=lambda found: abs(found.threads - threads))
+    return min(report.limits, key=lambda limits: abs(limits.threads - threads))
 
 
-def measured(report: Report) -> list[Row]:
+def timed_rows(report: Report) -> list[Row]:
     """The rows with times."""
     return [row for row in report.rows if row.status == "ok"]
 
 
 def best_peer(rows: Iterable[Row], workload: str, threads: int) -> Row | None:
     """The fastest peer at up to these threads that passed its gate."""
-    found = [
+    candidates = [
         row
         for row in rows
         if row.status == "ok" and row.peer and row.workload == workload and row.threads <= threads
     ]
-    return min(found, key=seconds) if found else None
+    return min(candidates, key=seconds) if candidates else None
 
 
 def ratio(report: Report, row: Row, threads: int | None = None) -> float | None:

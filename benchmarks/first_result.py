@@ -23,7 +23,7 @@ LIBRARIES: Final = {
 Row = dict[str, float]
 
 
-def measured(library: str, name: str, cache: str, by_stage: bool) -> Row:
+def measure_row(library: str, name: str, cache: str, by_stage: bool) -> Row:
     """One row in this process."""
     started = _clocks()  # the interpreter and NumPy are loaded
     from benchmarks.compile_programs import programs
@@ -32,7 +32,7 @@ def measured(library: str, name: str, cache: str, by_stage: bool) -> Row:
 
     settings, workload = Settings(1, cache), programs()[name]
     data = workload.make()
-    own = [now - then for now, then in zip(_clocks(), started, strict=True)]
+    overhead = [now - then for now, then in zip(_clocks(), started, strict=True)]
     implementation = implementation_at(LIBRARIES[library])()
     implementation.load(settings)
     work: Any = implementation.program(workload, data, settings)
@@ -42,15 +42,15 @@ def measured(library: str, name: str, cache: str, by_stage: bool) -> Row:
             for place in places:
                 stages.watch(stage, place)
     start = time.process_time()
-    stages.timed("trace", work.build)()
+    stages.time_stage("trace", work.build)()
     built = time.process_time()
-    stages.timed("others", work.compile)()
+    stages.time_stage("others", work.compile)()
     compiled = time.process_time()
-    results = work.results(stages.timed("first call", work.step)())
+    results = work.results(stages.time_stage("first call", work.step)())
     done, until = _clocks()
     row = {"build": built - start, "compile": compiled - built, "call": done - compiled}
-    row["whole"] = done - own[0]  # process time counts from the start of the process
-    row["until"] = until - own[1]  # the parent's clock, too
+    row["whole"] = done - overhead[0]  # process time counts from the start of the process
+    row["until"] = until - overhead[1]  # the parent's clock, too
     row |= {f"stage {stage}": spent for stage, spent in stages.spent.items()}
     if library == "staticgrad":
         row |= {"nodes": len(work.graph.nodes), "kernels": len(work.compiled.kernels)}
@@ -65,4 +65,4 @@ if __name__ == "__main__":
     import json
 
     library, program, cache, *more = sys.argv[1:]
-    print(json.dumps(measured(library, program, cache, "stages" in more)))
+    print(json.dumps(measure_row(library, program, cache, "stages" in more)))

@@ -1,4 +1,4 @@
-"""Whether results are right: each against the float64 truth, before any time is shown.
+"""The check of results: each against the float64 truth, before any time is shown.
 
 An array's error is its largest deviation over the largest magnitude of its truth. After a
 step the gradient (Adam: the direction) is read off the parameters, ``(before - after) / rate``, and
@@ -26,31 +26,31 @@ class Verdict:
     reason: str = ""
 
     @property
-    def passed(self) -> bool:
-        """Whether a time may be shown."""
+    def is_correct(self) -> bool:
+        """Return whether the results are right, so that a time may be shown."""
         return not self.reason
 
 
 def judge(
-    workload: Workload, data: Data, truth: Truth, results: Mapping[str, Array], after: Arrays
+    workload: Workload, data: Data, truth: Truth, results: Mapping[str, Array], updated: Arrays
 ) -> Verdict:
     """Compare what the first call returned, and the parameters after it, with the truth."""
-    found: dict[str, Array] = dict(results)
+    actual: dict[str, Array] = dict(results)
     slack = {}
     if workload.trains:
-        for name, before in data.variables.items():
-            if name not in after:
+        for name, variable in data.variables.items():
+            if name not in updated:
                 return Verdict(np.inf, name, f"parameter {name} is missing")
-            wide = before.astype("float64")
-            found[f"gradient:{name}"] = (wide - after[name]) / workload.rate
+            wide = variable.astype("float64")
+            actual[f"gradient:{name}"] = (wide - updated[name]) / workload.rate
             rounding = float(np.finfo(workload.dtype).eps) * float(np.max(np.abs(wide), initial=0))
             slack[f"gradient:{name}"] = rounding / workload.rate
-    missing = [name for name in truth.results if name not in found]
+    missing = [name for name in truth.results if name not in actual]
     if missing:
         return Verdict(np.inf, missing[0], f"{missing[0]} is missing")
     errors = {}
-    for name, wanted in truth.results.items():
-        error = _error(name, found[name], wanted, slack.get(name, 0.0))
+    for name, expected in truth.results.items():
+        error = _error(name, actual[name], expected, slack.get(name, 0.0))
         if isinstance(error, str):
             return Verdict(np.inf, name, error)
         errors[name] = error
@@ -60,7 +60,7 @@ def judge(
 
 def judge_second(workload: Workload, truth: Truth, verdict: Verdict, loss: float) -> Verdict:
     """The loss of the second call: parameters must really have been updated."""
-    if truth.second_loss is None or not verdict.passed:
+    if truth.second_loss is None or not verdict.is_correct:
         return verdict
     error = abs(loss - truth.second_loss) / abs(truth.second_loss)
     if error <= verdict.error:
@@ -68,13 +68,13 @@ def judge_second(workload: Workload, truth: Truth, verdict: Verdict, loss: float
     return _verdict(workload, error, "loss of the second step")
 
 
-def _error(name: str, found: Array, wanted: Array, slack: float) -> float | str:
-    if found.shape != wanted.shape:
-        return f"{name} has shape {found.shape}, not {wanted.shape}"
-    largest = float(np.max(np.abs(wanted), initial=0.0))
+def _error(name: str, actual: Array, expected: Array, slack: float) -> float | str:
+    if actual.shape != expected.shape:
+        return f"{name} has shape {actual.shape}, not {expected.shape}"
+    largest = float(np.max(np.abs(expected), initial=0.0))
     if slack > 0.1 * largest > 0:
         return f"{name}: rounding of the parameter hides the step; raise the rate"
-    away = float(np.max(np.abs(found - wanted), initial=0.0))
+    away = float(np.max(np.abs(actual - expected), initial=0.0))
     if np.isnan(away):
         return f"{name} has NaN"
     return max(away - slack, 0.0) / (largest or 1.0)

@@ -68,7 +68,7 @@ def measure(
 
     calls = {"staticgrad": _own(threads), "numpy": _numpy, **_torch(threads)}
     calls = {name: make for name, make in calls.items() if name in library.split(",")}
-    found = {}
+    table = {}
     drawn: dict[str, Any] = {}
     start = time.perf_counter()
     for dtype, form, m, n, k in keys:
@@ -93,12 +93,12 @@ def measure(
         for _, (name, call) in product(range(ROUNDS), ready.items()):
             best[name] = min(best[name], _seconds(call, repeats[name]))
         rates = {name: round(2e-9 * m * n * k / s, 3) for name, s in best.items()}
-        found[_name((dtype, form, m, n, k), threads)] = rates
-    return found
+        table[_name((dtype, form, m, n, k), threads)] = rates
+    return table
 
 
 def _name(key: Key, threads: int) -> str:
-    """What a cell is called in the file."""
+    """Return the name of a cell in the file."""
     return " ".join(map(str, (*key, threads)))
 
 
@@ -137,7 +137,7 @@ def _torch(threads: int) -> dict[str, Callable[..., Callable[[], object]]]:
     return {"torch": make}
 
 
-def _check(name: str, form: str, a: Any, b: Any, found: Any) -> None:
+def _check(name: str, form: str, a: Any, b: Any, result: Any) -> None:
     """Stops the run where a result is wrong."""
     import numpy as np
 
@@ -146,11 +146,11 @@ def _check(name: str, form: str, a: Any, b: Any, found: Any) -> None:
         slice(
             0, None, 1 if left.shape[0] * right.size <= COMPARED else max(1, size // COMPARED_ROWS)
         )
-        for size in found.shape
+        for size in result.shape
     )
     wide = left[rows].astype("f8"), right[:, columns].astype("f8")
     scale = np.maximum(np.abs(wide[0]) @ np.abs(wide[1]), 1e-300)
-    off = float((np.abs(found[rows, columns] - wide[0] @ wide[1]) / scale).max(initial=0))
+    off = float((np.abs(result[rows, columns] - wide[0] @ wide[1]) / scale).max(initial=0))
     if not off < (1e-5 if a.dtype == "float32" else 1e-13):
         raise SystemExit(f"{name} is wrong: {form} {left.shape} @ {right.shape}, off by {off}")
 
@@ -165,7 +165,7 @@ def _begin(call: Callable[[], object]) -> None:
 
 
 def _repeats(call: Callable[[], object]) -> int:
-    """How many calls take the time of a round."""
+    """Return the number of calls that take the time of a round."""
     count = 1
     while (spent := _seconds(call, count) * count) < SECONDS / 4:
         count *= 4
@@ -182,10 +182,10 @@ def _seconds(call: Callable[[], object], repeats: int) -> float:
 # -- the report -----------------------------------------------------------------------------------
 
 
-def ratios(found: dict[str, dict[str, float]]) -> dict[Key, dict[int, float]]:
+def ratios(rates_by_cell: dict[str, dict[str, float]]) -> dict[Key, dict[int, float]]:
     """Our rate over the best peer's, by cell and threads."""
     table: dict[Key, dict[int, float]] = {}
-    for text, rates in found.items():
+    for text, rates in rates_by_cell.items():
         dtype, form, m, n, k, threads = text.split()
         if rates.keys() < set(LIBRARIES):
             continue
@@ -195,18 +195,18 @@ def ratios(found: dict[str, dict[str, float]]) -> dict[Key, dict[int, float]]:
     return table
 
 
-def report(found: dict[str, dict[str, float]]) -> str:
+def report(rates_by_cell: dict[str, dict[str, float]]) -> str:
     """A table of the ratios by dtype, form and threads, and the cells that fall short."""
-    table = ratios(found)
-    counts = sorted({count for one in table.values() for count in one})
+    table = ratios(rates_by_cell)
+    counts = sorted({count for by_threads in table.values() for count in by_threads})
     head = "| dtype | form | threads | from 64 up: geometric mean | least | below 0.9 |"
     lines = [head + " smaller: geometric mean | least | below 0.7 |", "|" + "---|" * 9]
     short = []
     for dtype, form, threads in product(DTYPES, FORMS, counts):
         chosen = {
-            key: one[threads]
-            for key, one in table.items()
-            if key[:2] == (dtype, form) and threads in one
+            key: by_threads[threads]
+            for key, by_threads in table.items()
+            if key[:2] == (dtype, form) and threads in by_threads
         }
         cell = [f"| {dtype} | {form} | {threads} "]
         for least, limit in ((True, 0.9), (False, 0.7)):
@@ -225,11 +225,11 @@ def report(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def picture(found: dict[str, dict[str, float]]) -> bytes:
+def picture(rates_by_cell: dict[str, dict[str, float]]) -> bytes:
     """A PNG: for each form and K a square of M by N, coloured by our rate over the best peer's."""
     matplotlib, figures = import_module("matplotlib"), import_module("matplotlib.figure")
-    table = ratios(found)
-    counts = sorted({count for one in table.values() for count in one})
+    table = ratios(rates_by_cell)
+    counts = sorted({count for by_threads in table.values() for count in by_threads})
     rows = list(product(DTYPES, counts, FORMS))
     with matplotlib.rc_context({"font.size": 8}):
         figure = figures.Figure((2 * len(SIZES), 1.9 * len(rows)), layout="constrained")
@@ -271,41 +271,44 @@ def main() -> None:
     reader.add_argument("--into", type=Path, help="the JSON file that cells are added to")
     reader.add_argument("--report", type=Path, help="print the table of a JSON file")
     reader.add_argument("--picture", type=Path, help="draw the map of the reported file")
-    given = reader.parse_args()
-    if given.report:
-        found = json.loads(given.report.read_text())
-        print(report(found))
-        if given.picture:
-            given.picture.write_bytes(picture(found))
+    options = reader.parse_args()
+    if options.report:
+        rates_by_cell = json.loads(options.report.read_text())
+        print(report(rates_by_cell))
+        if options.picture:
+            options.picture.write_bytes(picture(rates_by_cell))
         return
-    wanted = {"OPENBLAS_NUM_THREADS": str(given.threads), "OMP_NUM_THREADS": str(given.threads)}
-    wanted |= AVX2 if given.avx2 else {}
-    pinned = {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"} - wanted.keys()
-    if any(os.environ.get(k) != v for k, v in wanted.items()) or any(
+    settings = {
+        "OPENBLAS_NUM_THREADS": str(options.threads),
+        "OMP_NUM_THREADS": str(options.threads),
+    }
+    settings |= AVX2 if options.avx2 else {}
+    pinned = {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"} - settings.keys()
+    if any(os.environ.get(k) != v for k, v in settings.items()) or any(
         p in os.environ for p in pinned
     ):
-        rest = {name: value for name, value in os.environ.items() if name not in pinned}
+        inherited = {name: value for name, value in os.environ.items() if name not in pinned}
         command = [sys.executable, "-m", "benchmarks", "gemm_map", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**rest, **wanted})
-    known = json.loads(given.into.read_text()) if given.into and given.into.exists() else {}
-    wanted_cells = (key for key in cells() if given.threads == 1 or min(key[2:]) >= SHARED)
-    libraries = set(given.library.split(","))
+        os.execve(sys.executable, command, {**inherited, **settings})
+    earlier = json.loads(options.into.read_text()) if options.into and options.into.exists() else {}
+    wanted_cells = (key for key in cells() if options.threads == 1 or min(key[2:]) >= SHARED)
+    libraries = set(options.library.split(","))
     waiting = [
         key
         for key in wanted_cells
-        if given.again or not libraries <= known.get(_name(key, given.threads), {}).keys()
+        if options.again or not libraries <= earlier.get(_name(key, options.threads), {}).keys()
     ]
-    random.Random(given.again).shuffle(waiting)  # what is there at any time is a sample of all
-    made = measure(waiting, given.threads, given.seconds, given.library)
-    for name, rates in known.items():
-        fresh = made.get(name, {})
-        least = rates if given.again else {}
-        best = {each: max(rate, least.get(each, 0.0)) for each, rate in fresh.items()}
-        made[name] = {**rates, **best}
-    lines = (f"{json.dumps(name)}: {json.dumps(rates)}" for name, rates in sorted(made.items()))
+    random.Random(options.again).shuffle(waiting)  # what is there at any time is a sample of all
+    results = measure(waiting, options.threads, options.seconds, options.library)
+    for name, rates in earlier.items():
+        fresh = results.get(name, {})
+        least = rates if options.again else {}
+        best = {library: max(rate, least.get(library, 0.0)) for library, rate in fresh.items()}
+        results[name] = {**rates, **best}
+    lines = (f"{json.dumps(name)}: {json.dumps(rates)}" for name, rates in sorted(results.items()))
     text = "{\n" + ",\n".join(lines) + "\n}\n"
-    if given.into is None:
+    if options.into is None:
         print(text, end="")
         return
-    given.into.write_text(text)
+    options.into.write_text(text)
     print(f"there were {len(waiting)} cells left")

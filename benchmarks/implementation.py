@@ -1,4 +1,4 @@
-"""What the measurements ask of a library: load, build, compile, step, and its results as arrays.
+"""The interface of a measured library: load, build, compile, step, and its results as arrays.
 
 An ``Implementation`` is configured as its own documentation advises, and says so in ``settings``.
 It makes a ``Program`` from a workload; the phases are separate calls so that each can be timed.
@@ -22,7 +22,7 @@ class UnsupportedError(Exception):
 
 @dataclass
 class Settings:
-    """How a process is configured: threads to use, a folder for compiled code, the dtype.
+    """Configuration of a process: threads to use, a folder for compiled code, the dtype.
 
     With ``avx2`` every library is kept from wider instructions, as far as it can be told to.
     """
@@ -60,7 +60,7 @@ class Program(ABC):
 
     @abstractmethod
     def results(self, returned: Any) -> Mapping[str, Array]:
-        """What ``step`` returned, as NumPy arrays."""
+        """Return the results of ``step`` as NumPy arrays."""
 
     @abstractmethod
     def parameters(self) -> Arrays:
@@ -89,7 +89,7 @@ class Implementation(ABC):
 
     @classmethod
     def is_quick(cls, workload: str) -> bool:
-        """Whether ``--quick`` runs it on a workload."""
+        """Return whether ``--quick`` runs it on a workload."""
         return workload in cls.quick if isinstance(cls.quick, frozenset) else cls.quick
 
     @classmethod

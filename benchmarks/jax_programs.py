@@ -167,10 +167,10 @@ def _hmc() -> Case:
                 q = q + 0.1 * p
                 return q, p + 0.05 * slope(q, a)
 
-            moved, end = jax.lax.fori_loop(0, 8, leap, (q, p))
-            change = density(moved, a) - density(q, a) - 0.5 * (end @ end - p @ p)
-            taken = jax.numpy.log(jax.random.uniform(second)) < change
-            q = jax.numpy.where(taken, moved, q)
+            proposal, end = jax.lax.fori_loop(0, 8, leap, (q, p))
+            change = density(proposal, a) - density(q, a) - 0.5 * (end @ end - p @ p)
+            accepted = jax.numpy.log(jax.random.uniform(second)) < change
+            q = jax.numpy.where(accepted, proposal, q)
             return q, q
 
         return jax.lax.scan(draw, q, jax.random.split(key, 20))[1]
@@ -202,9 +202,9 @@ def _kalman() -> Case:
             m, v = a @ m, a @ v @ a.T + q
             s = v[:2, :2] + 0.5 * jax.numpy.eye(2)
             gain = jax.numpy.linalg.solve(s, v[:2]).T
-            rest = y - m[:2]
-            fit = rest @ jax.numpy.linalg.solve(s, rest) + jax.numpy.linalg.slogdet(s)[1]
-            return (m + gain @ rest, v - gain @ v[:2]), fit
+            residual = y - m[:2]
+            fit = residual @ jax.numpy.linalg.solve(s, residual) + jax.numpy.linalg.slogdet(s)[1]
+            return (m + gain @ residual, v - gain @ v[:2]), fit
 
         return jax.lax.scan(step, (jax.numpy.zeros(3), jax.numpy.eye(3)), ys)[1].sum()
 
@@ -253,8 +253,8 @@ def _optax() -> Case:
         def step(state: Any, _: Any) -> Any:
             w, s = state
             value, slopes = jax.value_and_grad(loss)(w)
-            moved, s = opt.update(slopes, s, w)
-            return (optax.apply_updates(w, moved), s), value
+            updates, s = opt.update(slopes, s, w)
+            return (optax.apply_updates(w, updates), s), value
 
         (w, _), losses = jax.lax.scan(step, (w, opt.init(w)), length=20)
         return w, losses
@@ -288,7 +288,7 @@ def _matrices() -> Case:
     return Case("jax", loss, (normal(12, 12),), tolerance=2e-3)
 
 
-def _solved(**options: Any) -> Callable[..., Any]:
+def _make_solver(**options: Any) -> Callable[..., Any]:
     """Return a solver of diffrax, of adaptive steps."""
     dfx = import_module("diffrax")
     steps = dfx.PIDController(rtol=1e-3, atol=1e-5)
@@ -304,7 +304,7 @@ def _solved(**options: Any) -> Callable[..., Any]:
 
 def _oscillator() -> Case:
     dfx = import_module("diffrax")
-    solve = _solved(saveat=dfx.SaveAt(ts=np.linspace(0, 5, 7, dtype="float32")))
+    solve = _make_solver(saveat=dfx.SaveAt(ts=np.linspace(0, 5, 7, dtype="float32")))
 
     def path(y: Any, a: Any) -> Any:
         f = lambda y, a: jax.numpy.stack([y[1], a * (1 - y[0] ** 2) * y[1] - y[0]])  # noqa: E731
@@ -328,7 +328,7 @@ def _noise() -> Case:
 
 def _adjoint(name: str) -> Callable[[], Case]:
     def make() -> Case:
-        solve = _solved(adjoint=getattr(import_module("diffrax"), name)())
+        solve = _make_solver(adjoint=getattr(import_module("diffrax"), name)())
 
         def loss(w: Any, y: Any) -> Any:
             f = lambda y, w: jax.numpy.tanh(y @ w["in"]) @ w["out"]  # noqa: E731
@@ -372,18 +372,18 @@ PROGRAMS: Final[dict[str, Callable[[], Case]]] = {
 }
 
 
-def difference(found: Any, expected: Any) -> float:
+def difference(actual: Any, expected: Any) -> float:
     """The greatest difference of arrays in containers, each relative to its largest number."""
-    if jax.tree.structure(found) != jax.tree.structure(expected):
+    if jax.tree.structure(actual) != jax.tree.structure(expected):
         return float("inf")
     worst = 0.0
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        one, other = np.asarray(one), np.asarray(other)
-        if (one.shape, one.dtype) != (other.shape, other.dtype):
+    for array, reference in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        array, reference = np.asarray(array), np.asarray(reference)
+        if (array.shape, array.dtype) != (reference.shape, reference.dtype):
             return float("inf")
-        if other.size:
-            scale = max(float(np.abs(other).max()), 1e-3)
-            apart = np.abs(one.astype("complex128") - other).max()
+        if reference.size:
+            scale = max(float(np.abs(reference).max()), 1e-3)
+            apart = np.abs(array.astype("complex128") - reference).max()
             worst = max(worst, float(apart) / scale)
     return worst
 
@@ -396,14 +396,14 @@ class Compared(NamedTuple):
     first: float
 
 
-def compared(case: Case) -> Compared:
+def compare_case(case: Case) -> Compared:
     """Trace a program and compare its results with those of `jax.jit`."""
     begin = time.perf_counter()
     f = sg.jax.trace(case.f, *case.args)
-    found = f(*case.args)
+    outputs = f(*case.args)
     first = time.perf_counter() - begin
     of_jax = jax.jit(case.f)
-    differences = {"value": difference(found, of_jax(*case.args))}
+    differences = {"value": difference(outputs, of_jax(*case.args))}
     calls: dict[str, Callable[[], Any]] = {
         "here": lambda: f(*case.args),
         "jax.jit": lambda: jax.block_until_ready(of_jax(*case.args)),
@@ -411,12 +411,12 @@ def compared(case: Case) -> Compared:
     if case.smooth:
         slopes = jax.jit(jax.grad(case.f))
         expected = slopes(*case.args)
-        before, after = sg.jax.trace(jax.grad(case.f), *case.args), sg.grad(f)
-        differences["grad before"] = difference(before(*case.args), expected)
-        differences["grad after"] = difference(after(*case.args), expected)
+        gradient_before, gradient_after = sg.jax.trace(jax.grad(case.f), *case.args), sg.grad(f)
+        differences["grad before"] = difference(gradient_before(*case.args), expected)
+        differences["grad after"] = difference(gradient_after(*case.args), expected)
         calls |= {
-            "before": lambda: before(*case.args),
-            "after": lambda: after(*case.args),
+            "before": lambda: gradient_before(*case.args),
+            "after": lambda: gradient_after(*case.args),
             "jax.grad": lambda: jax.block_until_ready(slopes(*case.args)),
         }
     return Compared(calls, differences, first)
@@ -427,14 +427,16 @@ def row(name: str, seconds: float) -> list[str]:
     case = PROGRAMS[name]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = compared(case)
-        times = least_times(found.calls, seconds)
+        comparison = compare_case(case)
+        times = least_times(comparison.calls, seconds)
     columns = ("value", "grad before", "grad after")
     cells = [name, case.package]
-    cells += [f"{found.differences[c]:.0e}" if c in found.differences else "-" for c in columns]
+    cells += [
+        f"{comparison.differences[c]:.0e}" if c in comparison.differences else "-" for c in columns
+    ]
     cells += [f"{times[way] * 1e3:.3f}" if way in times else "-"
               for way in ("here", "jax.jit", "before", "after", "jax.grad")]  # fmt: skip
-    worst = max(found.differences.values())
+    worst = max(comparison.differences.values())
     cells.append("yes" if worst <= case.tolerance else f"no: {worst:.0e}")
     return cells
 

@@ -58,12 +58,12 @@ def wing(path: Path) -> str:
 
 def lines(tree: Path) -> Counter[str]:
     """Return the lines of Python by wing."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for package in PACKAGES:
         for file in (tree / package).rglob("*.py"):
             text = file.read_text("utf-8")
-            found[wing(file.relative_to(tree))] += text.count("\n")
-    return found
+            counts[wing(file.relative_to(tree))] += text.count("\n")
+    return counts
 
 
 def names(tree: Path) -> Counter[str]:
@@ -73,7 +73,7 @@ def names(tree: Path) -> Counter[str]:
         cwd=tree, capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": str(tree)},
     )  # fmt: skip
-    files = [Path(each) for each in json.loads(run.stdout.splitlines()[-1]) if each]
+    files = [Path(path) for path in json.loads(run.stdout.splitlines()[-1]) if path]
     inside = [file.relative_to(tree) for file in files if file.is_relative_to(tree)]
     return Counter(wing(file) for file in inside)
 
@@ -83,10 +83,10 @@ def table(tree: Path, title: str) -> str:
     by_wing, public = lines(tree), names(tree)
     rows = [f"| {title} | lines | names | lines per name |", "|---|--:|--:|--:|"]
     for name, count in by_wing.most_common():
-        each = f"{count / public[name]:,.0f}" if public[name] else ""
-        rows.append(f"| {name} | {count:,} | {public[name]:,} | {each} |")
-    total, known = by_wing.total(), public.total()
-    rows.append(f"| all | {total:,} | {known:,} | {total / known:,.1f} |")
+        per_name = f"{count / public[name]:,.0f}" if public[name] else ""
+        rows.append(f"| {name} | {count:,} | {public[name]:,} | {per_name} |")
+    total, public_total = by_wing.total(), public.total()
+    rows.append(f"| all | {total:,} | {public_total:,} | {total / public_total:,.1f} |")
     return "\n".join(rows)
 
 
@@ -94,14 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table of this tree, and of another commit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks lines", description=__doc__)
     parser.add_argument("--beside", metavar="COMMIT", help="a commit to count as well")
-    given = parser.parse_args(arguments)
-    if given.beside:
+    options = parser.parse_args(arguments)
+    if options.beside:
         archive = subprocess.run(
-            ["git", "archive", given.beside, *PACKAGES], cwd=ROOT, capture_output=True, check=True
+            ["git", "archive", options.beside, *PACKAGES], cwd=ROOT, capture_output=True, check=True
         ).stdout
         with tempfile.TemporaryDirectory() as folder:
             with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
                 tar.extractall(folder, filter="data")
-            print(table(Path(folder).resolve(), given.beside) + "\n")
+            print(table(Path(folder).resolve(), options.beside) + "\n")
     print(table(ROOT, "this tree"))
     return 0

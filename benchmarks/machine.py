@@ -48,7 +48,7 @@ def cores() -> int:
 
 
 def describe() -> Machine:
-    """What can be said about this machine."""
+    """Describe this machine."""
     return Machine(
         processor=_processor(),
         cores=cores(),
@@ -75,20 +75,20 @@ def measure_limits(threads: int, seconds: float = 0.5) -> Limits:
 
 
 def together(threads: int, times: int = 7) -> float:
-    """What so many threads do at once of what they do one by one: 1 where each has a processor.
+    """Rate of so many threads at once over that of one after another: 1 where each has a processor.
 
     Hashing lets other threads of Python run. About 50 ms; the median of so many ``times``.
     """
     data = bytes(_HASHED)
 
-    def timed(count: int) -> float:
+    def time_tasks(count: int) -> float:
         start = time.perf_counter()
         list(pool.map(sha256, [data] * count))
         return time.perf_counter() - start
 
     with ThreadPoolExecutor(threads) as pool:
-        timed(threads)  # makes them
-        return median(timed(1) / timed(threads) for _ in range(times))
+        time_tasks(threads)  # makes them
+        return median(time_tasks(1) / time_tasks(threads) for _ in range(times))
 
 
 def _best(work: Callable[[], Any], seconds: float) -> float:
@@ -109,8 +109,8 @@ def _processor() -> str:
         model = re.search(r"model name\s*:\s*(.+)", text)
         name = model[1].strip() if model else name
         present = re.search(r"flags\s*:\s*(.+)", text)
-        known = ("avx2", "fma", "avx512f", "avx512dq", "amx_tile")
-        flags = " ".join(f for f in known if present and f in present[1].split())
+        extensions = ("avx2", "fma", "avx512f", "avx512dq", "amx_tile")
+        flags = " ".join(f for f in extensions if present and f in present[1].split())
     return f"{name} ({flags})" if flags else name
 
 
@@ -124,8 +124,8 @@ def _memory() -> int:
 def _blas() -> str:
     """NumPy's BLAS, with the core that it chose if threadpoolctl is there to say so."""
     with contextlib.suppress(ImportError):
-        found = import_module("threadpoolctl").threadpool_info()
-        for library in found:
+        libraries = import_module("threadpoolctl").threadpool_info()
+        for library in libraries:
             if library.get("user_api") == "blas":
                 core = library.get("architecture", "")
                 return f"{library['internal_api']} {library['version']} {core}".strip()

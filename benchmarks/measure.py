@@ -29,18 +29,18 @@ def steady(step: Callable[[], Any], seconds: float, clock: Clock = time.perf_cou
     memory again; else each result is dropped at once.
     """
     calls = _calls_per_sample(step, clock)
-    held: deque[Any] = deque(maxlen=KEPT)
+    results: deque[Any] = deque(maxlen=KEPT)
     samples: list[float] = []
     end = clock() + seconds
     while (clock() < end and len(samples) < MOST_SAMPLES) or len(samples) < 3:
-        before = clock()
+        start = clock()
         if keep:
             for _ in range(calls):
-                held.append(step())
+                results.append(step())
         else:
             for _ in range(calls):
                 step()
-        samples.append((clock() - before) / calls)
+        samples.append((clock() - start) / calls)
     return summary(samples)
 
 
@@ -48,10 +48,10 @@ def _calls_per_sample(step: Callable[[], Any], clock: Clock) -> int:
     """Enough calls for ``SHORTEST``; the calls made here are the warm-up."""
     calls = 1
     while True:
-        before = clock()
+        start = clock()
         for _ in range(calls):
             step()
-        spent = clock() - before
+        spent = clock() - start
         if spent >= SHORTEST:
             return max(1, round(calls * SHORTEST / spent))
         calls *= 4

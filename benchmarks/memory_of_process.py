@@ -1,4 +1,4 @@
-"""How far a call makes a process grow: the high-water mark of its resident memory.
+"""The growth of a process during a call: the high-water mark of its resident memory.
 
 Linux keeps the mark and sets it back on demand, so that what was resident before, while a program
 was compiled, say, does not hide what the call needs. Freed memory is handed back first.
@@ -18,11 +18,11 @@ class Growth:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", "ascii")
-        self._before = _status("VmRSS")
+        self._resident = _status("VmRSS")
 
     def bytes(self) -> int:
         """The most bytes that were resident since, less those that were then."""
-        return _status("VmHWM") - self._before
+        return _status("VmHWM") - self._resident
 
 
 def _status(name: str) -> int:

@@ -40,7 +40,7 @@ class Network:
     sizes: dict[str, int] = field(default_factory=dict)
     resident: set[str] = field(default_factory=set)
 
-    def given(self, name: str, elements: int) -> str:
+    def add_leaf(self, name: str, elements: int) -> str:
         """An input or a weight."""
         self._value(name, 4 * elements)
         self.resident.add(name)
@@ -62,9 +62,9 @@ class Network:
         """A layer and its value; ``needs`` says what its derivative reads: inputs, output, none."""
         output = self._value(f"a{len(self.layers)}", 4 * elements)
         cost = self._cost((*inputs, output), flops)
-        given = (*inputs, weight) if weight else tuple(inputs)
+        operands = (*inputs, weight) if weight else tuple(inputs)
         step = f"f{len(self.layers)}"
-        self.ops.append(MemoryOp(step, step, given, (output,), cost))
+        self.ops.append(MemoryOp(step, step, operands, (output,), cost))
         saved = {"inputs": tuple(inputs), "output": (output,), "none": ()}[needs]
         self.layers.append(_Layer(step, tuple(inputs), output, cost, saved, weight))
         return output
@@ -84,14 +84,14 @@ class Network:
             for k, name in enumerate(dict.fromkeys(layer.inputs)):
                 if name not in self.resident:
                     also = (layer.weight,) if layer.weight else ()
-                    made = self._made(
+                    gradient = self._add_gradient(
                         f"b{number}.{k}", (*read, *also), self.sizes[name], layer.cost
                     )
-                    gradients[name] = self._sum(gradients.get(name), made)
+                    gradients[name] = self._sum(gradients.get(name), gradient)
             if layer.weight:
                 size = self.sizes[layer.weight]
-                made = self._made(f"w{number}", read, size, layer.cost)
-                weights[layer.weight] = self._sum(weights.get(layer.weight), made)
+                gradient = self._add_gradient(f"w{number}", read, size, layer.cost)
+                weights[layer.weight] = self._sum(weights.get(layer.weight), gradient)
                 if users[layer.weight] == layer.name:
                     self._update(layer.weight, weights[layer.weight])
         last = self.layers[-1].output
@@ -103,18 +103,18 @@ class Network:
             name=self.name,
         )
 
-    def _made(self, name: str, read: tuple[str, ...], size: int, cost: float) -> str:
-        made = self._value(f"g{name}", size)
-        self.ops.append(MemoryOp(name, name, read, (made,), cost))
-        return made
+    def _add_gradient(self, name: str, read: tuple[str, ...], size: int, cost: float) -> str:
+        value = self._value(f"g{name}", size)
+        self.ops.append(MemoryOp(name, name, read, (value,), cost))
+        return value
 
-    def _sum(self, before: str | None, made: str) -> str:
-        if not before:
-            return made
-        total = self._value(f"{made}+", self.sizes[made])
-        cost = self._cost((before, made, total), 0.0)
-        pairs = ((before, total), (made, total))
-        self.ops.append(MemoryOp(f"s{made}", "sum", (before, made), (total,), cost, inplace=pairs))
+    def _sum(self, left: str | None, right: str) -> str:
+        if not left:
+            return right
+        total = self._value(f"{right}+", self.sizes[right])
+        cost = self._cost((left, right, total), 0.0)
+        pairs = ((left, total), (right, total))
+        self.ops.append(MemoryOp(f"s{right}", "sum", (left, right), (total,), cost, inplace=pairs))
         return total
 
     def _update(self, weight: str, gradient: str) -> None:
@@ -127,7 +127,7 @@ def chain(length: int, seed: int = 0) -> MemoryProblem:
     """Layers whose derivative reads their input; equal without a seed."""
     rng = random.Random(seed)
     net = Network(f"chain-{length}" if seed else f"unit-{length}")
-    x = net.given("x", 1 << 10)
+    x = net.add_leaf("x", 1 << 10)
     for _ in range(length):
         elements = 1 << (rng.randint(10, 16) if seed else 14)
         x = net.layer([x], elements, (rng.uniform(0.1, 30) if seed else 1.0) * 1e6)
@@ -137,9 +137,9 @@ def chain(length: int, seed: int = 0) -> MemoryProblem:
 def mlp(layers: int, batch: int = 256, width: int = 512) -> MemoryProblem:
     """Dense layers with tanh and their weights."""
     net = Network(f"mlp-{layers}")
-    x = net.given("x", batch * width)
+    x = net.add_leaf("x", batch * width)
     for i in range(layers):
-        weight = net.given(f"w{i}", width * width)
+        weight = net.add_leaf(f"w{i}", width * width)
         x = net.layer([x], batch * width, 2.0 * batch * width * width, weight)
         x = net.layer([x], batch * width, needs="output")
     net.layer([x], 1)
@@ -149,10 +149,10 @@ def mlp(layers: int, batch: int = 256, width: int = 512) -> MemoryProblem:
 def rnn(steps: int, batch: int = 64, width: int = 256) -> MemoryProblem:
     """A recurrence: one weight, whose gradients are added over the steps."""
     net = Network(f"rnn-{steps}")
-    weight = net.given("w", width * width)
-    h = net.given("h", batch * width)
+    weight = net.add_leaf("w", width * width)
+    h = net.add_leaf("h", batch * width)
     for i in range(steps):
-        x = net.given(f"x{i}", batch * width)
+        x = net.add_leaf(f"x{i}", batch * width)
         h = net.layer([h], batch * width, 2.0 * batch * width * width, weight)
         h = net.layer([h, x], batch * width, needs="none")
         h = net.layer([h], batch * width, needs="output")
@@ -161,19 +161,19 @@ def rnn(steps: int, batch: int = 64, width: int = 256) -> MemoryProblem:
 
 
 def _conv(net: Network, x: str, side: int, inside: int, outside: int, taps: int, batch: int) -> str:
-    weight = net.given(f"w{len(net.layers)}", taps * inside * outside)
+    weight = net.add_leaf(f"w{len(net.layers)}", taps * inside * outside)
     elements = batch * side * side * outside
     return net.layer([x], elements, 2.0 * elements * taps * inside, weight)
 
 
-def _normalized(net: Network, x: str, elements: int) -> str:
+def _normalize(net: Network, x: str, elements: int) -> str:
     return net.layer([net.layer([x], elements)], elements, needs="output")
 
 
 def vgg16(batch: int = 32) -> MemoryProblem:
     """Thirteen convolutions, five pools, three dense layers (Simonyan and Zisserman, 2014)."""
     net = Network("vgg16")
-    x, side, inside = net.given("x", batch * 3 * 224 * 224), 224, 3
+    x, side, inside = net.add_leaf("x", batch * 3 * 224 * 224), 224, 3
     for outside, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         for _ in range(count):
             x = _conv(net, x, side, inside, outside, 9, batch)
@@ -183,7 +183,7 @@ def vgg16(batch: int = 32) -> MemoryProblem:
         x = net.layer([x], batch * side * side * outside)
     width = 512 * 49
     for i, outside in enumerate((4096, 4096, 1000)):
-        weight = net.given(f"d{i}", width * outside)
+        weight = net.add_leaf(f"d{i}", width * outside)
         x = net.layer([x], batch * outside, 2.0 * batch * width * outside, weight)
         x = net.layer([x], batch * outside, needs="output")
         width = outside
@@ -194,8 +194,8 @@ def vgg16(batch: int = 32) -> MemoryProblem:
 def resnet(depths: Sequence[int], batch: int = 32) -> MemoryProblem:
     """Bottleneck blocks (He et al., 2015)."""
     net = Network(f"resnet-{3 * sum(depths) + 2}")
-    x, side, inside = net.given("x", batch * 3 * 224 * 224), 112, 64
-    x = _normalized(net, _conv(net, x, side, 3, 64, 49, batch), batch * side * side * 64)
+    x, side, inside = net.add_leaf("x", batch * 3 * 224 * 224), 112, 64
+    x = _normalize(net, _conv(net, x, side, 3, 64, 49, batch), batch * side * side * 64)
     side = 56
     x = net.layer([x], batch * side * side * 64)
     for stage, depth in enumerate(depths):
@@ -204,9 +204,9 @@ def resnet(depths: Sequence[int], batch: int = 32) -> MemoryProblem:
             side = side // 2 if stage and not block else side
             short = x
             y = _conv(net, x, side, inside, width, 1, batch)
-            y = _normalized(net, y, batch * side * side * width)
+            y = _normalize(net, y, batch * side * side * width)
             y = _conv(net, y, side, width, width, 9, batch)
-            y = _normalized(net, y, batch * side * side * width)
+            y = _normalize(net, y, batch * side * side * width)
             y = net.layer(
                 [_conv(net, y, side, width, 4 * width, 1, batch)], batch * side**2 * 4 * width
             )
@@ -222,7 +222,7 @@ def resnet(depths: Sequence[int], batch: int = 32) -> MemoryProblem:
 def unet(levels: int = 4, batch: int = 4, side: int = 256, width: int = 32) -> MemoryProblem:
     """Down and up again, each level beside what came down (Ronneberger et al., 2015)."""
     net = Network(f"unet-{levels}")
-    x, inside = net.given("x", batch * 3 * side * side), 3
+    x, inside = net.add_leaf("x", batch * 3 * side * side), 3
     skips = []
     for _ in range(levels):
         for _ in range(2):
@@ -249,11 +249,11 @@ def transformer(blocks: int, batch: int = 8, length: int = 256, width: int = 512
     """Blocks of attention and two dense layers, normalized before (Xiong et al., 2020)."""
     net = Network(f"transformer-{blocks}")
     rows, heads = batch * length, 8
-    x = net.given("x", rows * width)
+    x = net.add_leaf("x", rows * width)
     scores = batch * heads * length * length
 
     def dense(x: str, inside: int, outside: int) -> str:
-        weight = net.given(f"w{len(net.layers)}", inside * outside)
+        weight = net.add_leaf(f"w{len(net.layers)}", inside * outside)
         return net.layer([x], rows * outside, 2.0 * rows * inside * outside, weight)
 
     for _ in range(blocks):

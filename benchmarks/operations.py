@@ -126,14 +126,14 @@ class Operations:
         """
         inputs, outputs = channels
         n = x.shape[0]
-        padded = self.framed(x)
+        padded = self.frame_image(x)
         shifted = [padded[:, :, i : i + side, j : j + side] for i in range(3) for j in range(3)]
         columns = self.reshape(self.stack(shifted, axis=2), (n, inputs * 9, side * side))
         product = self.matmul(self.reshape(w, (outputs, inputs * 9)), columns)
         out = self.reshape(product, (n, outputs, side, side))
         return out + self.reshape(b, (outputs, 1, 1))
 
-    def framed(self, x: Any) -> Any:
+    def frame_image(self, x: Any) -> Any:
         """[n, c, h, w] with one row or column of zeros on each side of the image."""
         return self.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="constant")
 
@@ -153,7 +153,7 @@ class Operations:
         """
         image, taps, (inputs, outputs) = sizes["image"], sizes["taps"], sizes["channels"]
         border = ((0, 0), (0, 0), *((dilation * (k // 2),) * 2 for k in taps))
-        padded, total = self.bordered(x, border), None
+        padded, total = self.pad_border(x, border), None
         smaller = [n // stride for n in image]
         for tap in product(*map(range, taps)):
             offsets = [dilation * k for k in tap]
@@ -168,14 +168,14 @@ class Operations:
             total = term if total is None else total + term
         return total
 
-    def doubled(self, x: Any, channels: int, side: int) -> Any:
+    def double_image(self, x: Any, channels: int, side: int) -> Any:
         """Each pixel of [n, c, side, side] four times: an image of twice the side."""
         twice = self.stack([x, x], axis=3)
         twice = self.reshape(twice, (-1, channels, 2 * side, side))
         twice = self.stack([twice, twice], axis=4)
         return self.reshape(twice, (-1, channels, 2 * side, 2 * side))
 
-    def bordered(self, x: Any, width: Any) -> Any:
+    def pad_border(self, x: Any, width: Any) -> Any:
         """x with zeros around it."""
         return self.pad(x, width, mode="constant")
 
@@ -215,7 +215,7 @@ class Operations:
 
     def loop(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
              constants: Sequence[Any]) -> Any:  # fmt: skip
-        """As ``repeat``, of so many iterations that nobody would write them out who has a loop."""
+        """Like ``repeat``, for more iterations than anyone would write out who has a loop."""
         return self.repeat(body, start, times, constants)
 
     def scan(self, body: Callable[[Any, Any], Any], start: Any, x: Any) -> Any:

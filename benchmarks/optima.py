@@ -79,7 +79,7 @@ MODELS: Mapping[str, tuple[Loss, int]] = {
 }
 
 
-def planned(name: str) -> tuple[Problem, tuple[tuple[Plan, float], ...]]:
+def plan_model(name: str) -> tuple[Problem, tuple[tuple[Plan, float], ...]]:
     """The problem of a model, and the plans that budgets choose from."""
     planner = Planner(fuse(pipeline("O1")(step(name, *MODELS[name]))))
     points = planner.front({"batch": BATCH})
@@ -89,19 +89,19 @@ def planned(name: str) -> tuple[Problem, tuple[tuple[Plan, float], ...]]:
 def budgets(points: tuple[tuple[Plan, float], ...]) -> list[int]:
     """Bytes between the largest arena and the smallest; the one that halves a gap comes first."""
     top, least = points[0][0].peak_bytes, points[-1][0].peak_bytes
-    found: list[int] = []
+    places: list[int] = []
     for parts in (2, 4, 8, 16, 32):
-        found += [place * 32 // parts for place in range(1, parts, 2)]
-    chosen = [32, *found][:BUDGETS]
+        places += [place * 32 // parts for place in range(1, parts, 2)]
+    chosen = [32, *places][:BUDGETS]
     return [top - (top - least) * place // 32 for place in chosen]
 
 
-def rows(names: list[str], known: set[tuple[str, int]], seconds: float) -> Iterator[Row]:
+def rows(names: list[str], finished: set[tuple[str, int]], seconds: float) -> Iterator[Row]:
     """A row for each budget and model that is not known, one budget of each model after another."""
-    made = {name: planned(name) for name in names}
+    models = {name: plan_model(name) for name in names}
     for number in range(BUDGETS):
-        for name, (problem, points) in made.items():
-            if (name, number) not in known:
+        for name, (problem, points) in models.items():
+            if (name, number) not in finished:
                 yield {
                     "model": name,
                     "number": number,
@@ -110,35 +110,35 @@ def rows(names: list[str], known: set[tuple[str, int]], seconds: float) -> Itera
 
 
 def solution(problem: Problem, budget: int, seconds: float) -> Row:
-    """What the integer program finds within a budget."""
+    """Return the plan of the integer program within a budget."""
     abstract = translate_problem(problem)
     begin = time.process_time()
-    found = solve(abstract.net, abstract.ops(problem.order), budget, seconds)
-    cost = None if found.sequence is None else abstract.net.cost(found.sequence)
+    result = solve(abstract.net, abstract.ops(problem.order), budget, seconds)
+    cost = None if result.sequence is None else abstract.net.cost(result.sequence)
     return {
         "steps": len(problem.seconds),
         "budget": budget,
         "once": abstract.net.total,
         "solver": cost,
-        "bound": found.bound,
+        "bound": result.bound,
         "seconds": round(time.process_time() - begin, 1),
     }
 
 
-def compared(found: list[Row]) -> list[Row]:
+def add_planner_costs(results: list[Row]) -> list[Row]:
     """The rows with what the planner's plan costs, and by how many points of the time without a
     budget that exceeds what the solver found."""
-    fronts = {name: planned(name)[1] for name in {row["model"] for row in found}}
-    for row in found:
-        fitting = [s for made, s in fronts[row["model"]] if made.peak_bytes <= row["budget"]]
+    fronts = {name: plan_model(name)[1] for name in {row["model"] for row in results}}
+    for row in results:
+        fitting = [s for plan, s in fronts[row["model"]] if plan.peak_bytes <= row["budget"]]
         row["planner"] = min(fitting, default=None)
         row["excess"] = None
         if row["planner"] is not None and row["solver"] is not None:
             row["excess"] = round(100.0 * (row["planner"] - row["solver"]) / row["once"], 3)
-    return found
+    return results
 
 
-def table(found: list[Row]) -> str:
+def table(results: list[Row]) -> str:
     """Per model: how many budgets, what the planner's plans exceed those of the solver by, and
     their proven bound where it closed."""
     lines = [
@@ -146,18 +146,19 @@ def table(found: list[Row]) -> str:
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name in (*MODELS, "all"):
-        own = [row for row in found if name in (row["model"], "all")]
-        excess = [row["excess"] for row in own if row["excess"] is not None]
+        chosen = [row for row in results if name in (row["model"], "all")]
+        excess = [row["excess"] for row in chosen if row["excess"] is not None]
         if not excess:
             continue
         proven = sum(
-            row["solver"] is not None and row["bound"] >= row["solver"] * (1 - 1e-5) for row in own
+            row["solver"] is not None and row["bound"] >= row["solver"] * (1 - 1e-5)
+            for row in chosen
         )
-        refused = sum(row["planner"] is None and row["solver"] is not None for row in own)
-        none = sum(row["solver"] is None for row in own)
-        steps = "" if name == "all" else f" ({own[0]['steps']})"
+        refused = sum(row["planner"] is None and row["solver"] is not None for row in chosen)
+        none = sum(row["solver"] is None for row in chosen)
+        steps = "" if name == "all" else f" ({chosen[0]['steps']})"
         lines.append(
-            f"| {name}{steps} | {len(own)} | {proven} | {median(excess):.2f} "
+            f"| {name}{steps} | {len(chosen)} | {proven} | {median(excess):.2f} "
             f"| {max(excess):.2f} | {refused} | {none} |"
         )
     return "\n".join(lines)
@@ -170,24 +171,24 @@ def main() -> None:
     reader.add_argument("--json", type=Path, help="read rows from this file, and add to it")
     reader.add_argument("--seconds", type=float, default=60.0, help="for each call of the solver")
     reader.add_argument("--hours", type=float, default=1.0, help="after which none is called")
-    given = reader.parse_args()
-    found: list[Row] = []
-    if given.json and given.json.exists():
-        found = json.loads(given.json.read_text("utf-8"))["rows"]
-    names = [name for name in MODELS if given.only in name]
-    until = time.monotonic() + 3600.0 * given.hours
-    known = {(row["model"], row["number"]) for row in found}
-    fresh = rows(names, known, given.seconds)
+    options = reader.parse_args()
+    results: list[Row] = []
+    if options.json and options.json.exists():
+        results = json.loads(options.json.read_text("utf-8"))["rows"]
+    names = [name for name in MODELS if options.only in name]
+    until = time.monotonic() + 3600.0 * options.hours
+    finished = {(row["model"], row["number"]) for row in results}
+    fresh = rows(names, finished, options.seconds)
     while time.monotonic() < until and (row := next(fresh, None)) is not None:
-        found.append(row)
-        if given.json:
-            _write(given.json, found)
-    found = compared(found)
-    if given.json:
-        _write(given.json, found)
-    print(table(found))
+        results.append(row)
+        if options.json:
+            _write(options.json, results)
+    results = add_planner_costs(results)
+    if options.json:
+        _write(options.json, results)
+    print(table(results))
 
 
-def _write(path: Path, found: list[Row]) -> None:
-    document = {"machine": asdict(describe()), "batch": BATCH, "rows": found}
+def _write(path: Path, results: list[Row]) -> None:
+    document = {"machine": asdict(describe()), "batch": BATCH, "rows": results}
     path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")

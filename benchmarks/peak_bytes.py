@@ -33,7 +33,7 @@ from benchmarks.implementations.with_staticgrad import Staticgrad, StaticgradPro
 from benchmarks.implementations.with_torch import TorchLoops, TorchProgram
 from benchmarks.operations import Operations
 from benchmarks.peak_steps import STEPS
-from benchmarks.rows import arguments, printed
+from benchmarks.rows import arguments, print_rows
 from benchmarks.workload import Data, Loss, Make, Workload
 from benchmarks.workloads import cnn, gp, gpt, models, recurrent
 from staticgrad.analysis.plan_check import largest_at_peak
@@ -58,8 +58,8 @@ class _Unrolled:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ops, name)
 
-    def recurrent(self, *given: Any) -> Any:
-        return Operations.recurrent(self, *given)  # type: ignore[arg-type]
+    def recurrent(self, *arguments: Any) -> Any:
+        return Operations.recurrent(self, *arguments)  # type: ignore[arg-type]
 
     def zero_state(self, x: Any, hidden: int) -> Any:
         return x[0, :, :1] * 0.0 + self._ops.constant(np.zeros(hidden, "float32"))
@@ -67,11 +67,11 @@ class _Unrolled:
     def recurrent_cell(self, kind: str, hidden: int) -> Any:
         return Operations.recurrent_cell(self, kind, hidden)  # type: ignore[arg-type]
 
-    def loop(self, *given: Any) -> Any:
-        return Operations.repeat(self, *given)  # type: ignore[arg-type]
+    def loop(self, *arguments: Any) -> Any:
+        return Operations.repeat(self, *arguments)  # type: ignore[arg-type]
 
 
-def unrolled(loss: Loss) -> Loss:
+def unroll_loops(loss: Loss) -> Loss:
     """Write the loops of a loss as Python loops."""
     return lambda ops, v, sizes: loss(_Unrolled(ops), v, sizes)
 
@@ -81,7 +81,7 @@ def attending(context: int, layers: int = 2, width: int = 64, batch: int = 16) -
     return gpt.transformer(layers, width, context, batch, 65)
 
 
-def normalized(channels: Sequence[int], side: int, batch: int) -> Make:
+def make_images(channels: Sequence[int], side: int, batch: int) -> Make:
     """Convolutions with batch norm and ReLU behind each, and a linear layer."""
 
     def make(random: np.random.Generator) -> Data:
@@ -96,17 +96,17 @@ def normalized(channels: Sequence[int], side: int, batch: int) -> Make:
     return make
 
 
-def _normalized(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
-    h, side, before = v["x"], sizes["side"], 3
+def _batch_norm_loss(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
+    h, side, channels = v["x"], sizes["side"], 3
     for k, c in enumerate(sizes["channels"]):
-        h = models._convolved(ops, h, v[f"k{k}"], (side, before, c))
+        h = models._convolve(ops, h, v[f"k{k}"], (side, channels, c))
         h = ops.relu(ops.batch_norm(h, v[f"g{k}"], v[f"c{k}"], sizes["batch"] * side**2))
-        before = c
+        channels = c
     pooled = ops.mean(ops.mean(h, axis=3), axis=2)
     return ops.cross_entropy(ops.linear(pooled, v["w"], v["b"]), v["y"]), {}
 
 
-def gated(width: int, layers: int, batch: int) -> Make:
+def make_highway(width: int, layers: int, batch: int) -> Make:
     """Layers of which a sigmoid gate lets a share through (arXiv 1505.00387)."""
 
     def make(random: np.random.Generator) -> Data:
@@ -119,7 +119,7 @@ def gated(width: int, layers: int, batch: int) -> Make:
     return make
 
 
-def _gated(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
+def _highway_loss(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
     h = v["x"]
     for k in range(sizes["layers"]):
         gate = ops.sigmoid(ops.linear(h, v[f"u{k}"], v[f"b{k}"]))
@@ -134,26 +134,26 @@ _images = partial(models.images, "residual", (16, 32), 16, 8)
 
 #: Program -> its loss and what makes its arrays.
 PROGRAMS: Final[Mapping[str, tuple[Loss, Make]]] = {
-    "mlp": (models._classified, models.classifier((784, 512, 256, 128, 10), 128)),
+    "mlp": (models._classifier_loss, models.classifier((784, 512, 256, 128, 10), 128)),
     "cnn": (cnn.loss, cnn.network((1, 16, 32), 28, 32)),
-    "batch norm": (_normalized, normalized((16, 32), 16, 16)),
-    "resnet": (models._recognised, _images()),
-    "mobilenet": (models._recognised, models.images("separable", (16, 32, 64), 16, 8)),
-    "unet": (models._segmented, models.segmenter((8, 16), 32, 4)),
+    "batch norm": (_batch_norm_loss, make_images((16, 32), 16, 16)),
+    "resnet": (models._image_loss, _images()),
+    "mobilenet": (models._image_loss, models.images("separable", (16, 32, 64), 16, 8)),
+    "unet": (models._unet_loss, models.segmenter((8, 16), 32, 4)),
     "lstm, scan": (_lstm, _cells()),
-    "lstm, loop": (unrolled(_lstm), _cells()),
-    "gru, loop": (unrolled(_gru), recurrent.sequence("gru", 1, 24, 32, 40, 64)),
-    "highway": (_gated, gated(128, 4, 64)),
+    "lstm, loop": (unroll_loops(_lstm), _cells()),
+    "gru, loop": (unroll_loops(_gru), recurrent.sequence("gru", 1, 24, 32, 40, 64)),
+    "highway": (_highway_loss, make_highway(128, 4, 64)),
     "gpt, 64": (gpt.loss, attending(64)),
     "gpt, 128": (gpt.loss, attending(128, batch=8)),
     "gpt, 256": (gpt.loss, attending(256, batch=4)),
     "gpt, 512": (gpt.loss, attending(512, batch=2)),
     "gpt, 1024": (gpt.loss, attending(1024, batch=1)),
-    "vit": (models._seen, models.patches("attention", 2, 64, 32, 4, 16)),
-    "mixer": (models._seen, models.patches("dense", 2, 64, 32, 4, 16)),
-    "vae": (models._encoded, models.autoencoder(64, 128, 8, 64)),
-    "recommender": (models._recommended, models.recommender(4, 2000, 32, 13, 128)),
-    "ode, rk4": (unrolled(models._integrated), models.differential((4, 32, 4), 8, 32)),
+    "vit": (models._patch_loss, models.patches("attention", 2, 64, 32, 4, 16)),
+    "mixer": (models._patch_loss, models.patches("dense", 2, 64, 32, 4, 16)),
+    "vae": (models._vae_loss, models.autoencoder(64, 128, 8, 64)),
+    "recommender": (models._dlrm_loss, models.recommender(4, 2000, 32, 13, 128)),
+    "ode, rk4": (unroll_loops(models._ode_loss), models.differential((4, 32, 4), 8, 32)),
     "gp": (gp.loss, gp.readings(200, 5)),
 }
 
@@ -194,12 +194,12 @@ def profiled_bytes(step: Callable[[], object]) -> int:
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         step()
-    held = most = 0
+    allocated = most = 0
     recorded: Any = seen.profiler
     for event in recorded.kineto_results.events():
         if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
+            allocated += event.nbytes()
+            most = max(most, allocated)
     return most
 
 
@@ -227,15 +227,15 @@ def _least(step: Callable[[], Any], seconds: float) -> float:
     return least
 
 
-def measured(name: str, seconds: float, arena_only: bool = False) -> dict[str, Any]:
+def measure_row(name: str, seconds: float, arena_only: bool = False) -> dict[str, Any]:
     """The row of a program."""
     tape: int | None = None
     if name in STEPS:
         arrays, make, _ = STEPS[name]
-        given = arrays()
-        graph = make(given)
+        inputs = arrays()
+        graph = make(inputs)
         compiled = sg.compile(graph, threads=1)
-        feeds = {value.node.label: given[value.node.label] for value in graph.inputs}
+        feeds = {value.node.label: inputs[value.node.label] for value in graph.inputs}
         arena, step = compiled.plan().peak_bytes, lambda: compiled.run(feeds)
     else:
         workload = workload_of(name)
@@ -243,7 +243,7 @@ def measured(name: str, seconds: float, arena_only: bool = False) -> dict[str, A
         program = StaticgradProgram(workload, data, _SETTINGS)
         program.build()
         program.compile()
-        graph, step, planned = fixed(workload, data), program.step, program.planned_bytes()
+        graph, step, planned = fix_sizes(workload, data), program.step, program.planned_bytes()
         assert planned is not None
         arena = planned
         tape = None if arena_only else tape_bytes(workload, data)
@@ -266,21 +266,21 @@ _SHARES: Final = (60, 40)
 
 def _longer(choices: Sequence[Any], arena: int, share: int) -> float | None:
     """The least predicted time within a share of the arena, over that of the fastest plan."""
-    within = [each.seconds for each in choices if each.peak_bytes * 100 <= arena * share]
+    within = [plan.seconds for plan in choices if plan.peak_bytes * 100 <= arena * share]
     return min(within) / choices[0].seconds if within else None
 
 
-def fixed(workload: Workload, data: Data) -> sg.Graph:
+def fix_sizes(workload: Workload, data: Data) -> sg.Graph:
     """The graph of a program at its sizes."""
     return graph_of(workload, replace(data, batch={}), Staticgrad())
 
 
-def line(row: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+def line(row: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
     """A row of the table."""
     arena, torch, tape = row["arena"], row.get("torch"), row.get("tape")
     times = row.get("times", {})
     cells = [
-        row["program"], f"{arena:,}", f"{before['arena']:,}" if before else "",
+        row["program"], f"{arena:,}", f"{earlier['arena']:,}" if earlier else "",
         f"{torch:,}" if torch else "", f"{tape:,}" if tape else "",
         f"{arena / torch:.2f}" if torch else "", f"{tape / torch:.2f}" if torch and tape else "",
         f"{100 * row['smallest'] / arena:.0f}" if "smallest" in row else "",
@@ -296,8 +296,8 @@ def main() -> None:
     reader.add_argument("--seconds", type=float, default=0.0)
     reader.add_argument("--arena-only", action="store_true")
     asked = reader.parse_args()
-    rows = printed(
-        asked, _HEADS, lambda name: measured(name, asked.seconds, asked.arena_only), line
+    rows = print_rows(
+        asked, _HEADS, lambda name: measure_row(name, asked.seconds, asked.arena_only), line
     )
     for row in rows:
         if "at peak" in row:

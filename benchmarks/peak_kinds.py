@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.rows import arguments, printed
+from benchmarks.rows import arguments, print_rows
 from staticgrad.analysis.plan_check import largest_at_peak
 from staticgrad.errors import UnknownNameError
 from staticgrad.tools.comparison import causes, memory, peers, suite
@@ -34,21 +34,21 @@ _HEADS: Final = (
 )  # fmt: skip
 
 
-def measured(file: Path) -> dict[str, Any]:
+def measure_row(file: Path) -> dict[str, Any]:
     """Return the row of a program."""
     spec = f"{file}:example"
     chosen = subject(spec)
     try:
-        other = load_peer(spec, "torch")
+        peer = load_peer(spec, "torch")
     except UnknownNameError:
-        other = None  # a module, which is translated
+        peer = None  # a module, which is translated
     row: dict[str, Any] = {"program": file.stem, "arena": None}
     with one_thread(), restore_afterwards(chosen):
         batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
         warm = 2 if chosen.graph is not None else 0  # a first step, if steps differ
         tape = memory.tape_memory(chosen, batch, warm)
         chosen.restore()
-        torch = peers.torch_memory(chosen, other)
+        torch = peers.torch_memory(chosen, peer)
         row |= {"tape": tape.peak, "torch": torch.tape or None, "reason": torch.reason}
         row["why"] = [] if torch.causes is None else [why_other(tape.causes, torch.causes)]
         if chosen.graph is not None:
@@ -58,15 +58,15 @@ def measured(file: Path) -> dict[str, Any]:
                 compiled = causes.of_plan("compiled", plan)
                 largest = largest_at_peak(plan)
                 row["why"].append(why_more(plan.peak_bytes, compiled, torch.causes, largest))
-    row["why"] = [each for each in row["why"] if each]
+    row["why"] = [reason for reason in row["why"] if reason]
     return row
 
 
-def line(row: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+def line(row: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
     """Return a row of the table."""
     arena, torch, tape = (row[name] for name in ("arena", "torch", "tape"))
-    sizes = (arena, before.get("arena"), torch, tape)
-    shares = (each / torch if each is not None and torch else None for each in (arena, tape))
+    sizes = (arena, earlier.get("arena"), torch, tape)
+    shares = (nbytes / torch if nbytes is not None and torch else None for nbytes in (arena, tape))
     cells = [
         row["program"],
         *("" if size is None else f"{size:,}" for size in sizes),
@@ -79,7 +79,7 @@ def main() -> None:
     """Print a table and reasons; with ``--into`` write a file of JSON."""
     files = {file.stem: file for folder in _FOLDERS for file in sorted(folder.glob("*.py"))}
     asked = arguments("Bytes of a step of many kinds of programs.", files).parse_args()
-    rows = printed(asked, _HEADS, lambda name: measured(files[name]), line)
+    rows = print_rows(asked, _HEADS, lambda name: measure_row(files[name]), line)
     for row in rows:
         for text in (*row["why"], *filter(None, [row["reason"]])):
             print(f"- {row['program']}: {text}")

@@ -26,9 +26,9 @@ _LEAPS: Final = 8
 def _layers(widths: tuple[int, ...], batch: int) -> dict[str, Array]:
     random = np.random.default_rng(0)
     shapes = {f"w{k}": pair for k, pair in enumerate(pairwise(widths))}
-    found = {n: random.normal(size=s).astype("float32") / 16 for n, s in shapes.items()}
+    weights = {n: random.normal(size=s).astype("float32") / 16 for n, s in shapes.items()}
     x = random.normal(size=(batch, widths[0])).astype("float32")
-    return {**found, "x": x, "y": random.integers(0, widths[-1], batch)}
+    return {**weights, "x": x, "y": random.integers(0, widths[-1], batch)}
 
 
 def _weights(arrays: Mapping[str, Any]) -> list[str]:
@@ -67,7 +67,7 @@ def _half_in_torch(torch: Any, tensors: Mapping[str, Any]) -> Callable[[], Any]:
     return step
 
 
-def _dropped(arrays: Mapping[str, Array]) -> sg.Graph:
+def _drop_units(arrays: Mapping[str, Array]) -> sg.Graph:
     weights = [sg.parameter(name, arrays[name]) for name in _weights(arrays)]
     h, y = (sg.input(n, arrays[n].shape, arrays[n].dtype.name) for n in "xy")
     random = sg.random.Generator(0)
@@ -78,7 +78,7 @@ def _dropped(arrays: Mapping[str, Array]) -> sg.Graph:
     return sg.Graph({"loss": loss}, updates, name="dropout")
 
 
-def _dropped_in_torch(torch: Any, tensors: Mapping[str, Any]) -> Callable[[], Any]:
+def _drop_units_in_torch(torch: Any, tensors: Mapping[str, Any]) -> Callable[[], Any]:
     weights = [tensors[name].requires_grad_() for name in _weights(tensors)]
     optimizer, functions = torch.optim.SGD(weights, lr=_RATE), torch.nn.functional
 
@@ -109,7 +109,7 @@ def _regression() -> dict[str, Array]:
     return {"q": w, "p": p, "x": x, "y": signs}
 
 
-def _leapt(arrays: Mapping[str, Array]) -> sg.Graph:
+def _leap(arrays: Mapping[str, Array]) -> sg.Graph:
     v: dict[str, Any] = {n: sg.input(n, a.shape, a.dtype.name) for n, a in arrays.items()}
     q, p, x, y = (v[name] for name in "qpxy")
 
@@ -125,7 +125,7 @@ def _leapt(arrays: Mapping[str, Array]) -> sg.Graph:
     return sg.Graph({"q": q, "p": p}, name="hmc")
 
 
-def _leapt_in_torch(torch: Any, tensors: Mapping[str, Any]) -> Callable[[], Any]:
+def _leap_in_torch(torch: Any, tensors: Mapping[str, Any]) -> Callable[[], Any]:
     def slope(q: Any) -> Any:
         at = q.detach().requires_grad_()
         return torch.autograd.grad(_energy(at, tensors["x"], tensors["y"]), at)[0]
@@ -147,7 +147,7 @@ def _points() -> dict[str, Array]:
     return {"x": x, "centres": x[:32].copy()}
 
 
-def _centred(arrays: Mapping[str, Array]) -> sg.Graph:
+def _move_centres(arrays: Mapping[str, Array]) -> sg.Graph:
     x = sg.input("x", arrays["x"].shape, "float32")
     centres = sg.parameter("centres", arrays["centres"])
     distances = (centres * centres).sum(1) - 2.0 * (x @ centres.T)
@@ -156,7 +156,7 @@ def _centred(arrays: Mapping[str, Array]) -> sg.Graph:
     return sg.Graph({"shift": abs(means - centres).max()}, {centres: means}, name="k-means")
 
 
-def _centred_in_torch(torch: Any, tensors: Mapping[str, Any]) -> Callable[[], Any]:
+def _move_centres_in_torch(torch: Any, tensors: Mapping[str, Any]) -> Callable[[], Any]:
     x, centres = tensors["x"], tensors["centres"]
 
     def step() -> Any:
@@ -173,7 +173,7 @@ def _centred_in_torch(torch: Any, tensors: Mapping[str, Any]) -> Callable[[], An
 #: Step -> its arrays, its graph, and what makes a step of PyTorch.
 STEPS: Final[Mapping[str, tuple[Callable[[], dict[str, Array]], MakeGraph, MakeTorch]]] = {
     "float16": (lambda: _layers((256, 256, 256, 10), 64), _half, _half_in_torch),
-    "dropout": (lambda: _layers((784, 512, 256, 10), 128), _dropped, _dropped_in_torch),
-    "hmc": (_regression, _leapt, _leapt_in_torch),
-    "k-means": (_points, _centred, _centred_in_torch),
+    "dropout": (lambda: _layers((784, 512, 256, 10), 128), _drop_units, _drop_units_in_torch),
+    "hmc": (_regression, _leap, _leap_in_torch),
+    "k-means": (_points, _move_centres, _move_centres_in_torch),
 }

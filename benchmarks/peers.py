@@ -1,4 +1,4 @@
-"""What the pages beside PyTorch and JAX have in common: options, times in turns, the machine."""
+"""Shared parts of the pages beside PyTorch and JAX: options, times in turns, the machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def least_times(
 
     ``clock`` is what a call's time is taken with: ``time.process_time`` counts all threads.
     """
-    found = dict.fromkeys(calls, float("inf"))
+    least = dict.fromkeys(calls, float("inf"))
     for call in calls.values():
         call()
     turns, last = 0, time.perf_counter() + seconds * len(calls)
@@ -32,12 +32,12 @@ def least_times(
             while time.perf_counter() < end:
                 start = clock()
                 call()
-                found[name] = min(found[name], clock() - start)
+                least[name] = min(least[name], clock() - start)
         turns += 1
-    return found
+    return least
 
 
-def opened(name: str, doc: str | None, seconds: float) -> tuple[argparse.Namespace, Any, str]:
+def start_page(name: str, doc: str | None, seconds: float) -> tuple[argparse.Namespace, Any, str]:
     """Return the options of ``python -m benchmarks NAME``, JAX, and a line about the machine."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks {name}", description=doc,

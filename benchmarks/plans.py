@@ -24,26 +24,26 @@ Row = dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked for; the report is written anew after each problem."""
-    found = argparse.ArgumentParser(prog="python -m benchmarks plans", description=__doc__)
-    found.add_argument("--problem", action="append", choices=[*PROBLEMS], help="default: all")
-    found.add_argument("--share", action="append", type=float, help="of the bytes of storing all")
-    found.add_argument("--effort", choices=("fast", "default"), default="default")
-    found.add_argument("--json", type=Path, metavar="FILE", help="add to this report")
-    given = found.parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks plans", description=__doc__)
+    parser.add_argument("--problem", action="append", choices=[*PROBLEMS], help="default: all")
+    parser.add_argument("--share", action="append", type=float, help="of the bytes of storing all")
+    parser.add_argument("--effort", choices=("fast", "default"), default="default")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="add to this report")
+    options = parser.parse_args(arguments)
     rows: list[Row] = []
-    if given.json and given.json.exists():
-        rows = json.loads(given.json.read_text("utf-8"))["rows"]
-    for name in given.problem or PROBLEMS:
-        shares = given.share or (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-        for row in measured(PROBLEMS[name](), shares, given.effort):
+    if options.json and options.json.exists():
+        rows = json.loads(options.json.read_text("utf-8"))["rows"]
+    for name in options.problem or PROBLEMS:
+        shares = options.share or (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+        for row in measure_problem(PROBLEMS[name](), shares, options.effort):
             rows.append(row)
             print(*row.values(), flush=True)
-        if given.json:
-            given.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n", "utf-8")
+        if options.json:
+            options.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n", "utf-8")
     print(table(rows))
 
 
-def measured(problem: MemoryProblem, shares: Sequence[float], effort: Any) -> Iterator[Row]:
+def measure_problem(problem: MemoryProblem, shares: Sequence[float], effort: Any) -> Iterator[Row]:
     """A row for each share."""
     everything = plan_abstract(problem).height
     for share in shares:

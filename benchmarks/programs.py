@@ -54,11 +54,11 @@ class DifferentError(Exception):
 def truth_of(workload: Workload, data: Data, reference: Implementation) -> Truth:
     """Return the loss and the gradients that ``reference`` computes in float64."""
     wide = replace(workload, dtype="float64", kind="gradient")
-    program = started(reference, wide, data.astype("float64"), 1)
+    program = start_program(reference, wide, data.astype("float64"), 1)
     return Truth(dict(program.results(program.step())), None, 0.0, 0.0, 0.0)
 
 
-def started(library: Implementation, workload: Workload, data: Data, threads: int) -> Program:
+def start_program(library: Implementation, workload: Workload, data: Data, threads: int) -> Program:
     """Return the program of a library, compiled."""
     program = library.program(workload, data, Settings(threads, "", workload.dtype))
     program.build()
@@ -66,7 +66,7 @@ def started(library: Implementation, workload: Workload, data: Data, threads: in
     return program
 
 
-def checked(program: Program, truth: Truth) -> Callable[[], Any]:
+def check_program(program: Program, truth: Truth) -> Callable[[], Any]:
     """Return the call of a program whose results agree with the truth.
 
     Raises:
@@ -74,36 +74,38 @@ def checked(program: Program, truth: Truth) -> Callable[[], Any]:
     """
     results = {k: np.array(v) for k, v in program.results(program.step()).items()}
     verdict = judge(program.workload, program.data, truth, results, program.parameters())
-    if not verdict.passed:
+    if not verdict.is_correct:
         raise DifferentError(verdict.reason)
     program.tune()
     return program.step
 
 
-def measured(
+def measure_program(
     workload: Workload, libraries: Mapping[str, Implementation], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Return the least milliseconds of each library, or the text of what went wrong."""
-    data, calls, found = workload.make(), dict[str, Callable[[], Any]](), dict[str, Any]()
+    data, calls, errors = workload.make(), dict[str, Callable[[], Any]](), dict[str, Any]()
     truth = truth_of(workload, data, libraries["jax"])
     for name, library in libraries.items():
         try:
-            calls[name] = checked(started(library, workload, data, options.threads), truth)
+            calls[name] = check_program(
+                start_program(library, workload, data, options.threads), truth
+            )
         except Exception as error:
-            found[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            errors[name] = f"{type(error).__name__}: {error}".splitlines()[0]
             traceback.print_exc(file=sys.stderr)
     clock = time.process_time if options.processor_time else time.perf_counter
     least = least_times(calls, options.seconds, clock)
-    return found | {name: 1e3 * seconds for name, seconds in least.items()}
+    return errors | {name: 1e3 * seconds for name, seconds in least.items()}
 
 
-def lesser(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+def lesser(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """Return the lesser time of each library; a failure now replaces a time."""
-    both = {**before, **now}
-    for name, found in now.items():
-        if isinstance(found, float) and isinstance(before.get(name), float):
-            both[name] = min(found, before[name])
-    return both
+    merged = {**earlier, **now}
+    for name, result in now.items():
+        if isinstance(result, float) and isinstance(earlier.get(name), float):
+            merged[name] = min(result, earlier[name])
+    return merged
 
 
 def ratio(times: Mapping[str, Any]) -> float | None:
@@ -113,38 +115,38 @@ def ratio(times: Mapping[str, Any]) -> float | None:
     return min(peers) / ours if peers and isinstance(ours, float) else None
 
 
-def summary(found: Found) -> Iterator[str]:
+def summary(results: Found) -> Iterator[str]:
     """Yield a line of all ratios, and one of those that are below what is wanted."""
-    ratios = {name: r for name, times in found.items() if (r := ratio(times)) is not None}
+    ratios = {name: r for name, times in results.items() if (r := ratio(times)) is not None}
     if ratios:
         mean = exp(sum(map(log, ratios.values())) / len(ratios))
-        behind = sum(r < 1 for r in ratios.values())
+        slower = sum(r < 1 for r in ratios.values())
         thin = sorted((r, name) for name, r in ratios.items() if r < WANTED)
         text = ", ".join(f"{name} {r:.2f}" for r, name in thin) or "none"
-        yield f"{len(ratios)} programs, geometric mean {mean:.2f}, behind a peer: {behind}."
+        yield f"{len(ratios)} programs, geometric mean {mean:.2f}, behind a peer: {slower}."
         yield f"Below {WANTED}: {text}."
-    wrong = [f"{name} ({library}: {text})" for name, times in found.items()
+    wrong = [f"{name} ({library}: {text})" for name, times in results.items()
              for library, text in times.items() if isinstance(text, str)]  # fmt: skip
     if wrong:
         yield f"Without a time: {'; '.join(wrong)}."
 
 
-def table(found: Found, columns: Iterable[str]) -> Iterator[str]:
+def table(results: Found, columns: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a table in Markdown."""
     columns = [*columns]
     yield f"| program | | {' | '.join(columns)} | ratio |"
     yield f"|---|---|{'--:|' * (len(columns) + 1)}"
     for name, workload in programs().items():
-        if name in found:
-            times = [found[name].get(column) for column in columns]
+        if name in results:
+            times = [results[name].get(column) for column in columns]
             cells = [f"{t:.4g}" if isinstance(t, float) else "-" for t in times]
-            best = ratio(found[name])
+            best = ratio(results[name])
             shown = "-" if best is None else f"{best:.2f}"
             text = f"{workload.about}, {workload.dtype}"
             yield f"| {name} | {text} | {' | '.join(cells)} | {shown} |"
 
 
-def page(found: Found, columns: Iterable[str], threads: int, taken: str = "times") -> str:
+def page(results: Found, columns: Iterable[str], threads: int, quantity: str = "times") -> str:
     """Return the page of results."""
     machine = describe()
     versions = ", ".join(
@@ -155,26 +157,26 @@ def page(found: Found, columns: Iterable[str], threads: int, taken: str = "times
         "# Programs of many kinds",
         "",
         "`python -m benchmarks programs`: a loss and its gradient, or a step of SGD, in"
-        f" milliseconds; the least {taken} of many calls, those of all libraries in turns. Ratio:"
-        " the fastest peer over staticgrad. Results agree with JAX in float64.",
+        f" milliseconds; the least {quantity} of many calls, those of all libraries in turns."
+        " Ratio: the fastest peer over staticgrad. Results agree with JAX in float64.",
         f"{machine.processor}, {machine.cores} cores, threads: {threads}, Python {machine.python},"
         f" {versions}.",
         "",
-        *summary(found),
+        *summary(results),
         "",
-        *table(found, columns),
+        *table(results, columns),
         "",
     ])  # fmt: skip
 
 
-def opened(names: Iterable[str], threads: int) -> dict[str, Implementation]:
+def load_libraries(names: Iterable[str], threads: int) -> dict[str, Implementation]:
     """Return loaded libraries by name, JAX with float64."""
     import_module("jax").config.update("jax_enable_x64", True)
-    known = all_implementations()
-    found = {name: known[name]() for name in names}
-    for library in found.values():
+    implementations = all_implementations()
+    libraries = {name: implementations[name]() for name in names}
+    for library in libraries.values():
         library.load(Settings(threads, ""))
-    return found
+    return libraries
 
 
 def main() -> int:
@@ -196,26 +198,26 @@ def main() -> int:
     add("--list", action="store_true", help="list the programs")
     options = parser.parse_args()
     if options.list:
-        print("\n".join(f"{name:20} {each.about}" for name, each in every.items()))
+        print("\n".join(f"{name:20} {workload.about}" for name, workload in every.items()))
         return 0
-    found: Found = {}
+    results: Found = {}
     if options.into and options.into.exists():
-        found = json.loads(options.into.read_text())["programs"]
+        results = json.loads(options.into.read_text())["programs"]
     say = partial(print, file=sys.stderr if options.markdown else sys.stdout, flush=True)
-    libraries = opened(dict.fromkeys((*options.impl, "jax")), options.threads)
+    libraries = load_libraries(dict.fromkeys((*options.impl, "jax")), options.threads)
     for _ in range(options.rounds):
         for name in options.only:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                now = measured(every[name], libraries, options)
-            found[name] = lesser(found.get(name, {}), now)
-            say("\n".join([*table({name: found[name]}, libraries)][2:]))
+                now = measure_program(every[name], libraries, options)
+            results[name] = lesser(results.get(name, {}), now)
+            say("\n".join([*table({name: results[name]}, libraries)][2:]))
             if options.into:
-                document = {"machine": asdict(describe()), "programs": found}
+                document = {"machine": asdict(describe()), "programs": results}
                 options.into.write_text(json.dumps(document, indent=1) + "\n")
     if options.markdown:
-        taken = "processor times" if options.processor_time else "times"
-        print(page(found, libraries, options.threads, taken), end="")
+        quantity = "processor times" if options.processor_time else "times"
+        print(page(results, libraries, options.threads, quantity), end="")
     else:
-        print("\n".join(summary(found)))
-    return int(any(isinstance(times.get("staticgrad"), str) for times in found.values()))
+        print("\n".join(summary(results)))
+    return int(any(isinstance(times.get("staticgrad"), str) for times in results.values()))

@@ -70,9 +70,9 @@ def training(make: Callable[[], tuple[Any, Any, Any]], **options: bool) -> tuple
         return loss
 
     step(*batch)
-    kept = sum(p.value.nbytes for p in step.graph(*batch).parameters)
-    gradients = sum(p.value.nbytes for each in models for p in each.parameters())
-    return lambda: step(*batch), gradients, kept
+    stored = sum(p.value.nbytes for p in step.graph(*batch).parameters)
+    gradients = sum(p.value.nbytes for model in models for p in model.parameters())
+    return lambda: step(*batch), gradients, stored
 
 
 def mean_of(job: sg.distributed.Job, size: int) -> Step:
@@ -90,9 +90,9 @@ class Model:
         small, large = (fastest(job, self._exchange(n), 300) for n in (8, 4_000_000))
         self.latency = small
         self.per_byte = max(0.0, large - small) / 4_000_000
-        array, other = (np.ones(1_000_000, np.float32) for _ in range(2))
-        self.copy = fastest(job, lambda: np.copyto(other, array), 100) / array.nbytes
-        self.add = fastest(job, lambda: np.add(other, array, out=other), 100) / array.nbytes
+        array, target = (np.ones(1_000_000, np.float32) for _ in range(2))
+        self.copy = fastest(job, lambda: np.copyto(target, array), 100) / array.nbytes
+        self.add = fastest(job, lambda: np.add(target, array, out=target), 100) / array.nbytes
         self.calls = 0.0
         if job.ranks > 1:
             self.calls = fastest(job, mean_of(job, 1), 300) - self.mean(4, job.ranks)
@@ -101,14 +101,17 @@ class Model:
         """A message from each of two ranks to the other."""
         from mpi4py import MPI
 
-        own, got = (np.zeros(nbytes, np.uint8) for _ in range(2))
+        outgoing, got = (np.zeros(nbytes, np.uint8) for _ in range(2))
         partner = self.job.rank ^ 1
         if partner >= self.job.ranks:
             return lambda: None
 
         def run() -> None:
-            both = [MPI.COMM_WORLD.Irecv(got, partner, 7), MPI.COMM_WORLD.Isend(own, partner, 7)]
-            while not MPI.Request.Testall(both):
+            requests = [
+                MPI.COMM_WORLD.Irecv(got, partner, 7),
+                MPI.COMM_WORLD.Isend(outgoing, partner, 7),
+            ]
+            while not MPI.Request.Testall(requests):
                 pass
 
         return run
@@ -118,36 +121,37 @@ class Model:
         if count == 1:
             return 0.0
         messages = (np.log2(count) + 2 * (count - 1)) * self.latency
-        moved = 2 * (count - 1) / count * nbytes * self.per_byte
-        return float(self.calls + messages + moved + nbytes * (2 * self.copy + self.add))
+        transfer = 2 * (count - 1) / count * nbytes * self.per_byte
+        return float(self.calls + messages + transfer + nbytes * (2 * self.copy + self.add))
 
 
 def rows(job: sg.distributed.Job) -> Iterator[str]:
     model = Model(job)
-    speeds = [1e-9 / max(each, 1e-15) for each in (model.per_byte, model.copy, model.add)]
+    speeds = [1e-9 / max(cost, 1e-15) for cost in (model.per_byte, model.copy, model.add)]
     yield (
         f"{job.ranks} ranks: calls {model.calls * 1e6:.0f} us, small messages"
         f" {model.latency * 1e6:.1f} us, GB/s: {speeds[0]:.2f} between two ranks,"
         f" {speeds[1]:.1f} of copies, {speeds[2]:.1f} of sums"
     )
     for size in SIZES if job.ranks > 1 else ():
-        found, wanted = fastest(job, mean_of(job, size), 50), model.mean(4 * size, job.ranks)
-        yield f"mean of {4 * size:>11,} bytes: {found * 1e6:9.0f} us, model {wanted * 1e6:9.0f} us"
+        seconds, expected = fastest(job, mean_of(job, size), 50), model.mean(4 * size, job.ranks)
+        times = f"{seconds * 1e6:9.0f} us, model {expected * 1e6:9.0f} us"
+        yield f"mean of {4 * size:>11,} bytes: {times}"
     for make in (digits, gpt):
         alone, nbytes, _ = training(make)
         single = fastest(job, alone, 30)
         yield f"{make.__name__}: {nbytes:,} bytes of gradients, step alone {single * 1e3:.3f} ms"
         for options in ({}, {"shard_state": True}):
-            step, _, kept = training(make, data_parallel=True, **options)
+            step, _, stored = training(make, data_parallel=True, **options)
             sent, calls = job.sent, job.calls
             step()
             sent, calls = job.sent - sent, job.calls - calls
-            several = fastest(job, step, 30)
+            parallel = fastest(job, step, 30)
             predicted = single + model.mean(nbytes, job.ranks)
             yield (
-                f"    {'parts' if options else 'whole'}: {several * 1e3:.3f} ms, model"
+                f"    {'parts' if options else 'whole'}: {parallel * 1e3:.3f} ms, model"
                 f" {predicted * 1e3:.3f} ms; {sent:,} bytes sent by a rank in {calls} exchanges;"
-                f" {kept:,} bytes of parameters and state"
+                f" {stored:,} bytes of parameters and state"
             )
 
 

@@ -17,9 +17,9 @@ def read_lists(package: ModuleType, name: str) -> Iterator[Any]:
     from pkgutil import iter_modules  # a first result does not wait for it
 
     for module in iter_modules(package.__path__):
-        found = import_module(f"{package.__name__}.{module.name}")
-        if not hasattr(found, name):
+        imported = import_module(f"{package.__name__}.{module.name}")
+        if not hasattr(imported, name):
             raise SystemExit(
-                f"{found.__file__} has no {name}: add {name} = (...), or move the file"
+                f"{imported.__file__} has no {name}: add {name} = (...), or move the file"
             )
-        yield from getattr(found, name)
+        yield from getattr(imported, name)

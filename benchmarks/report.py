@@ -21,10 +21,10 @@ COLUMNS = (
 def show(report: Report, console: Console) -> None:
     """Print everything: the machine, a table per workload, and what did not pass."""
     console.print(machine_text(report.machine))
-    for found in report.limits:
+    for limits in report.limits:
         console.print(
-            f"limits at {found.threads} threads: {found.gemm32 / 1e9:.0f} GFLOP/s float32,"
-            f" {found.gemm64 / 1e9:.0f} float64, copy {found.copy / 1e9:.1f} GB/s"
+            f"limits at {limits.threads} threads: {limits.gemm32 / 1e9:.0f} GFLOP/s float32,"
+            f" {limits.gemm64 / 1e9:.0f} float64, copy {limits.copy / 1e9:.1f} GB/s"
         )
     for note in (*report.notes, *quietness(report), *threads_text(report)):
         console.print(note)
@@ -40,22 +40,22 @@ def show(report: Report, console: Console) -> None:
 
 def quietness(report: Report) -> Iterator[str]:
     """A warning where other programs held the cores during the run."""
-    found = figures.disturbed(report)
-    if found:
-        least = min(figures.undisturbed(row) for row in found)
+    rows = figures.disturbed_rows(report)
+    if rows:
+        least = min(figures.share_of_cores(row) for row in rows)
         yield (
-            f"The machine was not quiet: {len(found)} of {len(figures.measured(report))} rows got"
+            f"The machine was not quiet: {len(rows)} of {len(figures.timed_rows(report))} rows got"
             f" less than 90 % of their cores, the least {least:.0%}; their times are too long."
         )
 
 
 def threads_text(report: Report) -> Iterator[str]:
     """A warning where rows on one thread used more than one processor."""
-    found = [row for row in figures.measured(report) if figures.exceeds_its_threads(row)]
-    if found:
-        names = ", ".join(dict.fromkeys(row.implementation for row in found))
+    rows = [row for row in figures.timed_rows(report) if figures.exceeds_its_threads(row)]
+    if rows:
+        names = ", ".join(dict.fromkeys(row.implementation for row in rows))
         yield (
-            f"{len(found)} rows on one thread used more than 1.1 processors ({names}):"
+            f"{len(rows)} rows on one thread used more than 1.1 processors ({names}):"
             " compare their CPU, not their time."
         )
 
@@ -86,13 +86,13 @@ def cells(report: Report, row: Row) -> list[str]:
         figures.duration(figures.late(row)),
         f"{figures.noise(row):.0%}",
         figures.duration(figures.cpu(row)),
-        figures.duration(figures.seconds(row, kept=True)),
+        figures.duration(figures.seconds(row, keep=True)),
         "-" if ratio is None else f"{ratio:.2f}",
         figures.duration(row.overhead),
         f"{figures.flops(row) / 1e9:.3g} ({figures.flops(row) / peak:.0%})",
         f"{figures.bandwidth(row) / 1e9:.3g} ({figures.bandwidth(row) / limits.copy:.0%})",
-        figures.duration(figures.started(row, cold=True)),
-        figures.duration(figures.started(row, cold=False)),
+        figures.duration(figures.start_seconds(row, cold=True)),
+        figures.duration(figures.start_seconds(row, cold=False)),
         figures.duration(figures.imports(row)),
         "-" if memory is None else figures.size(memory.peak),
         "-" if memory is None else figures.size(memory.planned),
@@ -104,7 +104,7 @@ def _order(row: Row) -> tuple[bool, float]:
     return row.status != "ok", figures.seconds(row) if row.status == "ok" else 0.0
 
 
-def markdown(report: Report) -> str:
+def to_markdown(report: Report) -> str:
     """Time per call of every implementation, and staticgrad's ratio to the best peer."""
     most = max((row.threads for row in report.rows), default=1)
     threads = f"one thread or {most}, whichever is faster" if most > 1 else "one thread"
@@ -136,15 +136,15 @@ def _markdown_line(report: Report, workload: str, names: list[str], most: int) -
     rows = [row for row in report.rows if row.workload == workload]
     texts = []
     for name in names:
-        found = [row for row in rows if row.implementation == name]
-        passed = [row for row in found if row.status == "ok"]
+        candidates = [row for row in rows if row.implementation == name]
+        passed = [row for row in candidates if row.status == "ok"]
         if passed:
             texts.append(figures.duration(min(map(figures.seconds, passed))))
         else:
-            texts.append(found[0].status if found else "-")
-    own = [r for r in rows if r.implementation == figures.OWN and r.status == "ok"]
-    alone = figures.duration(next((figures.seconds(r) for r in own if r.threads == 1), None))
-    fastest = min(own, key=figures.seconds, default=None)
+            texts.append(candidates[0].status if candidates else "-")
+    ours = [r for r in rows if r.implementation == figures.OWN and r.status == "ok"]
+    alone = figures.duration(next((figures.seconds(r) for r in ours if r.threads == 1), None))
+    fastest = min(ours, key=figures.seconds, default=None)
     ratio = None if fastest is None else figures.ratio(report, fastest, most)
     share = "-" if fastest is None else f"{figures.share(report, fastest):.0%}"
     texts = [workload, alone, *texts, "-" if ratio is None else f"{ratio:.2f}", share]
@@ -153,8 +153,8 @@ def _markdown_line(report: Report, workload: str, names: list[str], most: int) -
 
 def _soonest(rows: list[Row], cold: bool) -> float | None:
     """The shortest time from the import to the first result over numbers of threads."""
-    found = [start for row in rows if (start := figures.started(row, cold)) is not None]
-    return min(found, default=None)
+    starts = [start for row in rows if (start := figures.start_seconds(row, cold)) is not None]
+    return min(starts, default=None)
 
 
 def _peak(rows: list[Row]) -> float | None:
@@ -166,9 +166,9 @@ def _starts_of(
     report: Report, workload: str, names: list[str]
 ) -> list[tuple[float | None, float | None, float | None]]:
     """Return first results with empty and filled caches, and the peak, of each implementation."""
-    rows = [row for row in figures.measured(report) if row.workload == workload]
+    rows = [row for row in figures.timed_rows(report) if row.workload == workload]
     by_name = [[row for row in rows if row.implementation == name] for name in names]
-    return [(_soonest(own, True), _soonest(own, False), _peak(own)) for own in by_name]
+    return [(_soonest(group, True), _soonest(group, False), _peak(group)) for group in by_name]
 
 
 def starts(report: Report, names: list[str]) -> dict[str, list[list[float]]]:

@@ -1,4 +1,4 @@
-"""Which part of the machine's limit the kernels of six programs reach, beside another checkout.
+"""The share of the machine's limit that the kernels of six programs reach, beside another checkout.
 
     python -m benchmarks roofline [--only TEXT] [--runs 30] [--beside FOLDER] [--turns 3]
 
@@ -100,14 +100,14 @@ def measured_limits() -> Limits:
     numbers = np.full(64, 0.5, "f4")
     turns = 200_000
     peak = _least(call(peak_source(lanes), [numbers.ctypes.data], turns))
-    found = {"flops": 2.0 * 10 * lanes * turns / peak}
+    limits = {"flops": 2.0 * 10 * lanes * turns / peak}
     for level, nbytes in LEVELS.items():
         array, result = np.ones(nbytes // 4, "f4"), np.zeros(64, "f4")
         times = max(1, (1 << 24) // nbytes)
         record = [array.ctypes.data, result.ctypes.data, times]
         spent = _least(call(read_source(lanes), record, array.size))
-        found[level] = nbytes * times / spent
-    return found
+        limits[level] = nbytes * times / spent
+    return limits
 
 
 def heat() -> tuple[Any, dict[str, Any]]:
@@ -146,7 +146,7 @@ def steps_of(name: str, runs: int) -> Rows:
     return [{key: getattr(step, key) for key in keys} for step in steps]
 
 
-def bound(step: Mapping[str, Any], limits: Limits) -> tuple[float, str]:
+def time_bound(step: Mapping[str, Any], limits: Limits) -> tuple[float, str]:
     """Return the least seconds of a step, and what limits it.
 
     An addition outside of products is half of a fused one; routines of libraries count as products.
@@ -155,39 +155,42 @@ def bound(step: Mapping[str, Any], limits: Limits) -> tuple[float, str]:
     fused = re.fullmatch(r"k\d+", step["kernel"]) is None
     busy = (step["products"] + (maps if fused else 2 * maps)) / limits["flops"]
     touched = step["nbytes"] / max(1, step["iterations"])
-    level = next((n for n, held in LEVELS.items() if touched <= 2 * held), "memory")
-    moved = step["nbytes"] / limits[level]
-    return (busy, "operations") if busy >= moved else (moved, level)
+    level = next((n for n, nbytes in LEVELS.items() if touched <= 2 * nbytes), "memory")
+    transfer = step["nbytes"] / limits[level]
+    return (busy, "operations") if busy >= transfer else (transfer, level)
 
 
 def in_turns(
     names: Sequence[str], roots: Sequence[Path], runs: int, turns: int
 ) -> list[dict[str, Rows]]:
     """The steps of all programs by checkout, each at its least time of the turns."""
-    found: list[dict[str, Rows]] = [{} for _ in roots]
+    by_root: list[dict[str, Rows]] = [{} for _ in roots]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("STATICGRAD_")}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(turns):
             for name in names:
                 for number, root in enumerate(roots):
-                    own = {"PYTHONPATH": str(root), "STATICGRAD_CACHE_DIR": f"{folder}/{number}"}
+                    variables = {
+                        "PYTHONPATH": str(root),
+                        "STATICGRAD_CACHE_DIR": f"{folder}/{number}",
+                    }
                     if root == ROOT:  # another one may not have the setting
-                        own["STATICGRAD_TIER"] = "full"
+                        variables["STATICGRAD_TIER"] = "full"
                     command = [sys.executable, __file__, "--program", name, "--runs", str(runs)]
                     done = subprocess.run(
-                        command, env={**inherited, **own}, cwd=folder, check=True,
+                        command, env={**inherited, **variables}, cwd=folder, check=True,
                         stdout=subprocess.PIPE, text=True,
                     )  # fmt: skip
                     steps: Rows = json.loads(done.stdout.splitlines()[-1])
-                    before = found[number].setdefault(name, steps)
-                    for best, step in zip(before, steps, strict=True):
+                    fastest = by_root[number].setdefault(name, steps)
+                    for best, step in zip(fastest, steps, strict=True):
                         best["fastest"] = min(best["fastest"], step["fastest"])
-    return found
+    return by_root
 
 
-def reached(steps: Rows, limits: Limits) -> tuple[float, float, float]:
+def compare_with_bound(steps: Rows, limits: Limits) -> tuple[float, float, float]:
     """Return the seconds of a program, its bound, and the share."""
-    spent, least = sum(s["fastest"] for s in steps), sum(bound(s, limits)[0] for s in steps)
+    spent, least = sum(s["fastest"] for s in steps), sum(time_bound(s, limits)[0] for s in steps)
     return spent, least, least / spent
 
 
@@ -206,7 +209,7 @@ def main() -> None:
     names = [name for name in PROGRAMS if options.only in name]
     roots = [ROOT, *([options.beside.resolve()] if options.beside else [])]
     limits = measured_limits()
-    found = in_turns(names, roots, options.runs, options.turns)
+    by_root = in_turns(names, roots, options.runs, options.turns)
     again = measured_limits()
     limits = {name: max(limits[name], again[name]) for name in limits}
     rates = ", ".join(f"{name} {limits[name] / 1e9:.0f} GB/s" for name in LEVELS)
@@ -216,21 +219,21 @@ def main() -> None:
     print("| program | step, us | bound, us | reached | before, us | reached before |")
     print(f"|---{'|--:' * 5}|")
     for name in names:
-        cells = [reached(each[name], limits) for each in found]
+        cells = [compare_with_bound(rows_of[name], limits) for rows_of in by_root]
         texts = [f"{cells[0][0] * 1e6:,.0f}", f"{cells[0][1] * 1e6:,.0f}", f"{cells[0][2]:.0%}"]
         texts += [f"{cells[1][0] * 1e6:,.0f}", f"{cells[1][2]:.0%}"] if cells[1:] else ["-", "-"]
         print(f"| {name} | {' | '.join(texts)} |")
     print("\n| program | step | part of the time | us | bound, us | reached | limited by |")
     print("|---|---|--:|--:|--:|--:|---|")
     for name in names:
-        spent = sum(step["fastest"] for step in found[0][name])
-        timed = [step for step in found[0][name] if step["fastest"]]  # beyond the clock's steps
-        for step in sorted(timed, key=lambda each: -each["fastest"]):
-            least, by = bound(step, limits)
+        spent = sum(step["fastest"] for step in by_root[0][name])
+        timed = [step for step in by_root[0][name] if step["fastest"]]  # beyond the clock's steps
+        for step in sorted(timed, key=lambda row: -row["fastest"]):
+            least, by = time_bound(step, limits)
             share, part = least / step["fastest"], step["fastest"] / spent
             if share < LOW and part >= LEAST_PART:
                 texts = [name, step["computes"][:60], f"{part:.0%}"]
-                texts += [f"{each * 1e6:,.1f}" for each in (step["fastest"], least)]
+                texts += [f"{seconds * 1e6:,.1f}" for seconds in (step["fastest"], least)]
                 print(f"| {' | '.join([*texts, f'{share:.0%}', by])} |")
 
 

@@ -14,15 +14,15 @@ from benchmarks.machine import describe
 
 def arguments(description: str, names: Iterable[str]) -> ArgumentParser:
     """Return a reader of the programs to measure, and of files to write and to stand beside."""
-    known = [*names]
+    choices = [*names]
     reader = ArgumentParser(description=description)
-    reader.add_argument("names", nargs="*", default=known, help="; ".join(known))
+    reader.add_argument("names", nargs="*", default=choices, help="; ".join(choices))
     reader.add_argument("--into", type=Path)
     reader.add_argument("--beside", type=Path)
     return reader
 
 
-def printed(
+def print_rows(
     asked: Namespace,
     heads: Sequence[str],
     measured: Callable[[str], dict[str, Any]],
@@ -32,14 +32,14 @@ def printed(
 
     ``line`` takes a row and that of the same program in the file ``--beside``, or an empty one.
     """
-    before: dict[str, Any] = {}
+    earlier: dict[str, Any] = {}
     if asked.beside:
-        before = {row["program"]: row for row in json.loads(asked.beside.read_text())["rows"]}
+        earlier = {row["program"]: row for row in json.loads(asked.beside.read_text())["rows"]}
     print(f"| {' | '.join(heads)} |\n|---|{'--:|' * (len(heads) - 1)}")
     rows: list[dict[str, Any]] = []
     for name in asked.names:
         rows.append(measured(name))
-        print(line(rows[-1], before.get(name, {})), flush=True)
+        print(line(rows[-1], earlier.get(name, {})), flush=True)
         if asked.into:
             document = {"machine": asdict(describe()), "rows": rows}
             asked.into.write_text(json.dumps(document, indent=1))

@@ -45,7 +45,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Run:
-    """What to run. ``seconds`` is the measuring time of a process, ``timeout`` its longest life."""
+    """The options of a run.
+
+    ``seconds`` is the measuring time of a process, ``timeout`` its longest life.
+    """
 
     workloads: tuple[Workload, ...]
     implementations: tuple[type[Implementation], ...]
@@ -76,15 +79,15 @@ class FailedRunError(Exception):
 
 def environment(threads: int, extra: Mapping[str, str]) -> dict[str, str]:
     """Variables of a process: inherited without ``CLEARED``, threads set, and ``extra``."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(CLEARED)}
-    kept |= dict.fromkeys(THREADED, str(threads))
-    paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
-    return {**kept, "PYTHONPATH": os.pathsep.join(paths), **extra}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(CLEARED)}
+    inherited |= dict.fromkeys(THREADED, str(threads))
+    paths = [str(ROOT), *filter(None, [inherited.get("PYTHONPATH")])]
+    return {**inherited, "PYTHONPATH": os.pathsep.join(paths), **extra}
 
 
 def pairs_of(run: Run) -> list[Pair]:
     """Every row; an implementation with fewer threads than asked for runs once, with those."""
-    found: dict[tuple[str, str, int], Pair] = {}
+    pairs: dict[tuple[str, str, int], Pair] = {}
     for workload in run.workloads:
         for implementation in run.implementations:
             if run.quick and not implementation.is_quick(workload.name):
@@ -92,8 +95,8 @@ def pairs_of(run: Run) -> list[Pair]:
             for threads in run.threads:
                 used = min(threads, implementation.threads or threads)
                 key = (workload.name, implementation.name, used)
-                found[key] = Pair(workload, implementation, used)
-    return list(found.values())
+                pairs[key] = Pair(workload, implementation, used)
+    return list(pairs.values())
 
 
 def execute(run: Run, say: Say) -> Report:
@@ -112,7 +115,9 @@ def execute(run: Run, say: Say) -> Report:
         later, machine_found = _limits(run, folder, say)
     limits = tuple(starmap(_higher, zip(earlier, later, strict=True)))
     rows = tuple(
-        _row(pair, found, work[pair.workload.name]) for pair, found in outcomes.items() if found
+        _row(pair, results, work[pair.workload.name])
+        for pair, results in outcomes.items()
+        if results
     )
     cleared = sorted(k for k in os.environ if k.startswith(CLEARED[:-2]))
     notes: tuple[str, ...] = (f"cleared: {', '.join(cleared)}",) if cleared else ()
@@ -131,11 +136,11 @@ def execute(run: Run, say: Say) -> Report:
 def _truths(run: Run, folder: Path, say: Say) -> dict[str, Any]:
     say(f"float64 truths of {len(run.workloads)} workloads")
     names = tuple(w.name for w in run.workloads)
-    job = Job(str(folder / "truths.json"), str(folder), wanted=names, small=run.small)
-    found, detail, _ = launch(job, {}, max(run.timeout, 600.0))
-    if found is None:
+    job = Job(str(folder / "truths.json"), str(folder), requested=names, small=run.small)
+    truths, detail, _ = launch(job, {}, max(run.timeout, 600.0))
+    if truths is None:
         raise FailedRunError(f"no truths: {detail}")
-    return dict(found)
+    return dict(truths)
 
 
 def _limits(run: Run, folder: Path, say: Say) -> tuple[tuple[Limits, ...], Machine]:
@@ -144,21 +149,21 @@ def _limits(run: Run, folder: Path, say: Say) -> tuple[tuple[Limits, ...], Machi
         say(f"limits of the machine, threads: {threads}")
         job = Job(str(folder / "limits.json"), str(folder), threads)
         extra = BLAS_AVX2 if run.avx2 else {}
-        found, detail, _ = launch(job, extra, max(run.timeout, 60.0))
-        if found is None:
+        result, detail, _ = launch(job, extra, max(run.timeout, 60.0))
+        if result is None:
             raise FailedRunError(f"no limits: {detail}")
-        limits.append(decode(Limits, found["limits"], "limits"))
-        described = decode(Machine, found["machine"], "machine")
+        limits.append(decode(Limits, result["limits"], "limits"))
+        described = decode(Machine, result["machine"], "machine")
     return tuple(limits), Machine(**{**asdict(described), "cores": machine.cores()})
 
 
-def _higher(one: Limits, other: Limits) -> Limits:
+def _higher(first: Limits, second: Limits) -> Limits:
     """The better of two measurements: a limit is what can be reached."""
     return Limits(
-        one.threads,
-        max(one.gemm32, other.gemm32),
-        max(one.gemm64, other.gemm64),
-        max(one.copy, other.copy),
+        first.threads,
+        max(first.gemm32, second.gemm32),
+        max(first.gemm64, second.gemm64),
+        max(first.copy, second.copy),
     )
 
 
@@ -167,7 +172,7 @@ def _rounds(run: Run, folder: Path, say: Say, outcomes: dict[Pair, list[Outcome]
     shuffle = random.Random(run.seed).shuffle
     try:
         for number in range(run.rounds):
-            order = [p for p, found in outcomes.items() if all(o.status == "ok" for o in found)]
+            order = [p for p, results in outcomes.items() if all(o.status == "ok" for o in results)]
             shuffle(order)
             for place, pair in enumerate(order):
                 outcome = _outcome(run, folder, pair, number)
@@ -175,7 +180,7 @@ def _rounds(run: Run, folder: Path, say: Say, outcomes: dict[Pair, list[Outcome]
                 at = f"round {number + 1}/{run.rounds}, {place + 1}/{len(order)}"
                 say(f"{at}: {_line(pair, outcome)}")
     except KeyboardInterrupt:
-        measured = sum(bool(found) for found in outcomes.values())
+        measured = sum(bool(results) for results in outcomes.values())
         say(f"stopped: {measured} of {len(outcomes)} rows have results")
         return False
     return True
@@ -200,17 +205,17 @@ def _outcome(run: Run, folder: Path, pair: Pair, number: int) -> Outcome:
         str(cache), run.seconds, run.overhead and number == 0, cold, run.small,
     )  # fmt: skip
     extra = pair.implementation.environment(settings) | (BLAS_AVX2 if run.avx2 else {})
-    with _occupied(run.busy and pair.threads > 1):
-        found, detail, status = launch(job, extra, run.timeout)
-    if found is None:
+    with _occupy_core(run.busy and pair.threads > 1):
+        result, detail, status = launch(job, extra, run.timeout)
+    if result is None:
         return Outcome(status, detail)
-    return decode(Outcome, found, name)  # type: ignore[no-any-return]
+    return decode(Outcome, result, name)  # type: ignore[no-any-return]
 
 
 @contextmanager
-def _occupied(wanted: bool) -> Iterator[None]:
+def _occupy_core(enabled: bool) -> Iterator[None]:
     """While another process never leaves the last core but one, where the system has affinities."""
-    if not wanted or not hasattr(os, "sched_setaffinity"):
+    if not enabled or not hasattr(os, "sched_setaffinity"):
         yield
         return
     core = sorted(os.sched_getaffinity(0))[-2]
@@ -258,11 +263,11 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _row(pair: Pair, outcomes: Iterable[Outcome], work: Mapping[str, float]) -> Row:
-    found = list(outcomes)
-    last = found[-1]
-    first = next((o for o in found if o.status != "ok"), None)
-    rounds: tuple[Round, ...] = tuple(o.round for o in found if o.round is not None)
-    details = [o.detail for o in found if o.detail]
+    results = list(outcomes)
+    last = results[-1]
+    first = next((o for o in results if o.status != "ok"), None)
+    rounds: tuple[Round, ...] = tuple(o.round for o in results if o.round is not None)
+    details = [o.detail for o in results if o.detail]
     common: dict[str, Any] = {
         "workload": pair.workload.name,
         "implementation": pair.implementation.name,
@@ -281,7 +286,7 @@ def _row(pair: Pair, outcomes: Iterable[Outcome], work: Mapping[str, float]) -> 
         detail=details[-1] if details else "",
         error=last.error,
         rounds=rounds,
-        overhead=next((o.overhead for o in found if o.overhead is not None), None),
+        overhead=next((o.overhead for o in results if o.overhead is not None), None),
         memory=last.memory,
         flops=work["flops"],
         nbytes=work["nbytes"],

@@ -1,4 +1,4 @@
-"""How the time of every stage grows with the graph: us per node at 64,000 nodes against 4,000.
+"""The growth of the time of every stage with the graph: us per node at 64,000 nodes against 4,000.
 
     python -m benchmarks scaling [--few 4000] [--nodes 64000] [--only TEXT] [--json]
     python -m benchmarks scaling --compile [--only TEXT]
@@ -64,8 +64,8 @@ def wide(nodes: int) -> tuple[sg.Value, sg.Value]:
     x = sg.input("x", (8,), "float32")
     values = [sg.tanh(x * float(number % 7)) for number in range(nodes // 4)]
     while len(values) > 1:
-        rest = values[-1:] if len(values) % 2 else []
-        values = [a + b for a, b in zip(values[::2], values[1::2], strict=False)] + rest
+        odd = values[-1:] if len(values) % 2 else []
+        values = [a + b for a, b in zip(values[::2], values[1::2], strict=False)] + odd
     return x, values[0]
 
 
@@ -81,35 +81,35 @@ def everything(make: Make, nodes: int) -> tuple[dict[str, float], dict[str, Any]
     """Every stage once: the process time of each, and what is compared afterwards."""
     spent: dict[str, float] = {}
 
-    def timed(name: str, work: Callable[[], Any]) -> Any:
+    def time_stage(name: str, work: Callable[[], Any]) -> Any:
         start = time.process_time()
         result = work()
         spent[name] = time.process_time() - start
         return result
 
-    x, value = timed("build", lambda: make(nodes))
-    slope = timed("grad", lambda: sg.grad(sg.sum(value), x))
-    graph = timed("graph", lambda: sg.Graph({"value": value, "slope": slope}))
-    text = timed("print", lambda: str(graph))
-    parsed = timed("parse", lambda: sg.parse(text))
-    wanted = timed("evaluate", lambda: sg.evaluate(graph, FEEDS))
-    pickled = timed("pickle", lambda: pickle.loads(pickle.dumps(graph)))
-    copied = timed("copy", lambda: copy.deepcopy(graph))
-    shorter = timed("passes", lambda: pipeline("O1")(graph))
-    schedule = timed("fuse", lambda: fuse(shorter))
-    timed("plan", lambda: Planner(schedule).plan({}))
-    compiled = timed("compile", lambda: sg.compile(graph))
-    found = timed("first run", lambda: {k: v.copy() for k, v in compiled.run(FEEDS).items()})
-    timed("run", lambda: compiled.run(FEEDS))
-    same = [sg.same_graph(other, graph) for other in (parsed, pickled, copied)]
+    x, value = time_stage("build", lambda: make(nodes))
+    slope = time_stage("grad", lambda: sg.grad(sg.sum(value), x))
+    graph = time_stage("graph", lambda: sg.Graph({"value": value, "slope": slope}))
+    text = time_stage("print", lambda: str(graph))
+    parsed = time_stage("parse", lambda: sg.parse(text))
+    expected = time_stage("evaluate", lambda: sg.evaluate(graph, FEEDS))
+    pickled = time_stage("pickle", lambda: pickle.loads(pickle.dumps(graph)))
+    copied = time_stage("copy", lambda: copy.deepcopy(graph))
+    shorter = time_stage("passes", lambda: pipeline("O1")(graph))
+    schedule = time_stage("fuse", lambda: fuse(shorter))
+    time_stage("plan", lambda: Planner(schedule).plan({}))
+    compiled = time_stage("compile", lambda: sg.compile(graph))
+    actual = time_stage("first run", lambda: {k: v.copy() for k, v in compiled.run(FEEDS).items()})
+    time_stage("run", lambda: compiled.run(FEEDS))
+    same = [sg.same_graph(candidate, graph) for candidate in (parsed, pickled, copied)]
 
     def delete() -> None:
         nonlocal x, value, slope, graph, parsed, pickled, copied, shorter, schedule, compiled
         del x, value, slope, graph, parsed, pickled, copied, shorter, schedule, compiled
         gc.collect()
 
-    timed("delete", delete)
-    return spent, {"same": same, "found": found, "wanted": wanted}
+    time_stage("delete", delete)
+    return spent, {"same": same, "found": actual, "wanted": expected}
 
 
 def blocks(count: int) -> sg.Graph:
@@ -126,7 +126,7 @@ def blocks(count: int) -> sg.Graph:
         normal = sg.nn.layer_norm(value, weight("gain", 16), weight("bias", 16))
         hidden = sg.nn.gelu(normal @ weight("up", 16, 32) + weight("shift", 32))
         value = value + hidden @ weight("down", 32, 16)
-    return _trained(sg.mean(value * value), weights)
+    return _with_update(sg.mean(value * value), weights)
 
 
 def recurrence(count: int) -> sg.Graph:
@@ -140,10 +140,10 @@ def recurrence(count: int) -> sg.Graph:
         keep, add, new, show = (gates[:, k : k + 8] for k in range(0, 32, 8))
         cell = sg.sigmoid(keep) * cell + sg.sigmoid(add) * sg.tanh(new)
         hidden = sg.sigmoid(show) * sg.tanh(cell)
-    return _trained(sg.mean(hidden * hidden), [inner, outer, shift])
+    return _with_update(sg.mean(hidden * hidden), [inner, outer, shift])
 
 
-def _trained(loss: sg.Value, weights: list[sg.Parameter]) -> sg.Graph:
+def _with_update(loss: sg.Value, weights: list[sg.Parameter]) -> sg.Graph:
     slopes = sg.grad(loss, weights)
     return sg.Graph(
         {"loss": loss}, {w: w - 0.1 * slope for w, slope in zip(weights, slopes, strict=True)}
@@ -151,11 +151,11 @@ def _trained(loss: sg.Value, weights: list[sg.Parameter]) -> sg.Graph:
 
 
 def _with_slope(make: Make) -> Callable[[int], sg.Graph]:
-    def made(count: int) -> sg.Graph:
+    def make_graph(count: int) -> sg.Graph:
         x, value = make(count)
         return sg.Graph({"value": value, "slope": sg.grad(sg.sum(value), x)})
 
-    return made
+    return make_graph
 
 
 PROGRAMS: dict[str, Callable[[int], sg.Graph]] = {
@@ -172,7 +172,7 @@ def many_parameters(count: int) -> sg.Graph:
     x = sg.input("x", ("batch", 8), "float32")
     weights = [sg.parameter(f"w{k}", np.full(8, 0.1, "float32")) for k in range(count)]
     parts = [sg.mean(sg.tanh(x * w)) for w in weights]
-    return _trained(sg.mean(sg.stack(parts) ** 2), weights)
+    return _with_update(sg.mean(sg.stack(parts) ** 2), weights)
 
 
 def many_outputs(count: int) -> sg.Graph:
@@ -190,13 +190,13 @@ def long_loop(count: int) -> sg.Graph:
         return sg.tanh(h @ w + row), None
 
     last, _ = sg.scan(step, sg.zeros((x.shape[1], 8), "float32"), x)
-    return _trained(sg.mean(last * last), [w])
+    return _with_update(sg.mean(last * last), [w])
 
 
 def _shape(count: int) -> sg.Graph:
     x = sg.input("x", (count, 8), "float32")
     w = sg.parameter("w", np.full((8, 8), 0.1, "float32"))
-    return _trained(sg.mean(sg.tanh(x @ w) ** 2), [w])
+    return _with_update(sg.mean(sg.tanh(x @ w) ** 2), [w])
 
 
 def _of_nodes(count: int) -> sg.Graph:
@@ -223,24 +223,24 @@ def point(name: str, count: int) -> dict[str, float]:
     """Build, compile and run the programs of a number once, in this process."""
     make = COMPILED[name][1]
     sg.compile(_shape(3)).run({"x": np.ones((3, 8), "float32")})  # imports, and the driver's code
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, nodes, kernels = time.process_time(), 0, 0
     for graph in make(count):
         compiled = sg.compile(graph, threads=1)
         sizes = dict.fromkeys(graph.sizes, 8)
         feeds = {
-            each.name: np.full(
-                [d if isinstance(d, int) else sizes[str(d)] for d in each.type.shape],
+            value.name: np.full(
+                [d if isinstance(d, int) else sizes[str(d)] for d in value.type.shape],
                 0.5,
                 "float32",
             )
-            for each in graph.inputs
+            for value in graph.inputs
         }
         compiled.run(feeds)
         nodes, kernels = nodes + len(graph.nodes), kernels + len(compiled.kernels)
     spent = time.process_time() - start
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": spent, "mb": (after - before) / 1024, "nodes": nodes, "kernels": kernels}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": spent, "mb": (peak - start_peak) / 1024, "nodes": nodes, "kernels": kernels}
 
 
 def compile_growth(only: str) -> int:
@@ -250,7 +250,7 @@ def compile_growth(only: str) -> int:
     for name, (counts, _) in COMPILED.items():
         if only not in name:
             continue
-        before, slopes = (0, 0.0), [0.0]
+        previous, slopes = (0, 0.0), [0.0]
         for count in counts:
             with tempfile.TemporaryDirectory() as cache:
                 settings = {"STATICGRAD_CACHE_DIR": cache, "STATICGRAD_TIER": "full"}
@@ -271,7 +271,7 @@ def compile_growth(only: str) -> int:
                     text=True,
                 )
             row = json.loads(done.stdout.splitlines()[-1])
-            slope = (row["seconds"] - before[1]) / (count - before[0])
+            slope = (row["seconds"] - previous[1]) / (count - previous[0])
             ratio = f"{slope / slopes[-1]:.2f}" if slopes[-1] > 0 and len(slopes) > 2 else "-"
             print(
                 f"| {name} | {count:,} | {row['nodes']:,} | {row['kernels']} | {row['seconds']:.2f}"
@@ -279,13 +279,13 @@ def compile_growth(only: str) -> int:
                 f" | {row['mb'] / count * 1024:.1f} | {ratio} |",
                 flush=True,
             )
-            before = count, row["seconds"]
+            previous = count, row["seconds"]
             slopes.append(slope)
     return 0
 
 
 class _Thing:
-    """As large as a node with what is kept beside it."""
+    """An object as large as a node with its annotations."""
 
     __slots__ = ("args", "number", "parts")
 
@@ -318,7 +318,7 @@ def stages(
     """The nodes of the joint graph; the process seconds of each stage, or (``calls``) its calls."""
     spent: dict[str, float] = {}
 
-    def timed(name: str, work: Callable[[], Any]) -> Any:
+    def time_stage(name: str, work: Callable[[], Any]) -> Any:
         if calls:
             profile = cProfile.Profile()
             result = profile.runcall(work)
@@ -330,15 +330,15 @@ def stages(
         spent[name] = time.process_time() - start
         return result
 
-    graph: sg.Graph = timed("build, grad", lambda: make(count))
-    timed("print", lambda: str(graph))
-    shorter = timed("passes", lambda: pipeline("O1")(graph))
-    schedule = timed("fuse", lambda: fuse(shorter))
-    timed("verify schedule", lambda: verify_schedule(schedule))
-    planner = timed("planner", lambda: Planner(schedule))
-    plan = timed("first plan", lambda: planner.plan(dict.fromkeys(graph.sizes, 8)))
-    timed("next plan", lambda: planner.plan(dict.fromkeys(graph.sizes, 9)))
-    timed("verify plan", lambda: verify_plan(plan))
+    graph: sg.Graph = time_stage("build, grad", lambda: make(count))
+    time_stage("print", lambda: str(graph))
+    shorter = time_stage("passes", lambda: pipeline("O1")(graph))
+    schedule = time_stage("fuse", lambda: fuse(shorter))
+    time_stage("verify schedule", lambda: verify_schedule(schedule))
+    planner = time_stage("planner", lambda: Planner(schedule))
+    plan = time_stage("first plan", lambda: planner.plan(dict.fromkeys(graph.sizes, 8)))
+    time_stage("next plan", lambda: planner.plan(dict.fromkeys(graph.sizes, 9)))
+    time_stage("verify plan", lambda: verify_plan(plan))
     return len(graph.nodes), spent
 
 
@@ -346,12 +346,12 @@ def per_node(
     make: Callable[[int], sg.Graph], nodes: int, repeat: int
 ) -> dict[str, tuple[float, float]]:
     """us and calls per node of each stage, at about so many nodes."""
-    known, _ = stages(make, 40)  # imports, and nodes for each unit
-    count = max(8, 40 * nodes // known // 8 * 8)  # what a graph ends with is the same in all
-    found = [stages(make, count) for _ in range(repeat)]
+    nodes_of_40, _ = stages(make, 40)  # imports, and nodes for each unit
+    count = max(8, 40 * nodes // nodes_of_40 // 8 * 8)  # what a graph ends with is the same in all
+    runs = [stages(make, count) for _ in range(repeat)]
     number, calls = stages(make, count, calls=True)
     return {
-        stage: (min(spent[stage] for _, spent in found) / number * 1e6, calls[stage] / number)
+        stage: (min(spent[stage] for _, spent in runs) / number * 1e6, calls[stage] / number)
         for stage in calls
     }
 
@@ -359,17 +359,17 @@ def per_node(
 def growth(few: int, nodes: int, only: str = "") -> Table:
     """Per program and stage: us and calls per node at ``few`` and at ``nodes``; the ratios."""
 
-    def row(before: tuple[float, float], after: tuple[float, float]) -> dict[str, float]:
-        ratios = [new / max(old, 1e-9) for old, new in zip(before, after, strict=True)]
-        values = (before[0], after[0], ratios[0], before[1], after[1], ratios[1])
-        return {name: round(each, 3) for name, each in zip(COLUMNS, values, strict=True)}
+    def row(at_few: tuple[float, float], at_many: tuple[float, float]) -> dict[str, float]:
+        ratios = [new / max(old, 1e-9) for old, new in zip(at_few, at_many, strict=True)]
+        values = (at_few[0], at_many[0], ratios[0], at_few[1], at_many[1], ratios[1])
+        return {name: round(value, 3) for name, value in zip(COLUMNS, values, strict=True)}
 
     slow = [control(count) / count * 1e6 for count in (few, nodes)]
     table = {"control": {"walk": row((slow[0], 1.0), (slow[1], 1.0))}}
     for name, make in PROGRAMS.items():
         if only in name:
-            before, after = per_node(make, few, 5), per_node(make, nodes, 2)
-            table[name] = {stage: row(before[stage], after[stage]) for stage in before}
+            at_few, at_many = per_node(make, few, 5), per_node(make, nodes, 2)
+            table[name] = {stage: row(at_few[stage], at_many[stage]) for stage in at_few}
     return table
 
 
@@ -378,8 +378,8 @@ def late(table: Table) -> list[str]:
     usual = max(1.0, table["control"]["walk"]["ratio"])
 
     def grows(row: dict[str, float]) -> bool:
-        both = min(row["ratio"], row["calls_ratio"]) > LIMIT
-        return row["many_us"] > LEAST and (row["ratio"] > LIMIT * usual or both)
+        both_grow = min(row["ratio"], row["calls_ratio"]) > LIMIT
+        return row["many_us"] > LEAST and (row["ratio"] > LIMIT * usual or both_grow)
 
     return [
         f"{name}: {stage}"
@@ -416,5 +416,5 @@ def main() -> int:
                 f"{name:11} {stage:16} {us:8.2f} {more:8.2f} {ratio:6.2f}"
                 f" {calls:8.2f} {later:8.2f} {grown:5.2f}"
             )
-    print("\n".join(["", *(f"late: {each}" for each in late(table))]))
+    print("\n".join(["", *(f"late: {text}" for text in late(table))]))
     return int(bool(late(table)))

@@ -108,7 +108,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Limits:
-    """What this machine reached in the same run: a matrix product and a copy, by threads.
+    """Rates that this machine reached in the same run: a matrix product and a copy, by threads.
 
     ``gemm32`` and ``gemm64`` in operations per second, ``copy`` in bytes per second, read and
     written both counted.
@@ -160,13 +160,13 @@ def load(text: str) -> Report:
         SchemaError: not a report, or not of this version.
     """
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except json.JSONDecodeError as error:
         raise SchemaError(f"no JSON: {error}") from error
-    if not isinstance(found, dict) or found.get("version") != VERSION:
-        version = found.get("version") if isinstance(found, dict) else None
+    if not isinstance(document, dict) or document.get("version") != VERSION:
+        version = document.get("version") if isinstance(document, dict) else None
         raise SchemaError(f"a report of version {VERSION} is wanted, this is {version!r}")
-    return decode(Report, found, "report")  # type: ignore[no-any-return]
+    return decode(Report, document, "report")  # type: ignore[no-any-return]
 
 
 def read(file: Path) -> Report:
@@ -207,9 +207,9 @@ def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise SchemaError(f"{where}: {value!r} is not a {kind.__name__}")
     hints = get_type_hints(kind)
-    for each in fields(kind):
-        if each.name not in value and each.default is MISSING:
-            raise SchemaError(f"{where}: missing field {each.name!r}")
+    for entry in fields(kind):
+        if entry.name not in value and entry.default is MISSING:
+            raise SchemaError(f"{where}: missing field {entry.name!r}")
     for name in value:
         if name not in hints:
             raise SchemaError(f"{where}: unknown field {name!r}")

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as scipy_solvers
 
 import staticgrad as sg
-from benchmarks.peers import least_times, opened
+from benchmarks.peers import least_times, start_page
 
 NODES: Final = 100_000
 NEIGHBOURS: Final = 10
@@ -66,13 +66,13 @@ def products(matrix: Any, columns: int) -> Calls:
     x = np.random.default_rng(1).normal(size=shape).astype(matrix.dtype)
     torch, jax = map(import_module, ("torch", "jax"))
     ours = sg.compile(matrix @ sg.input("x", x.shape, x.dtype))
-    theirs, given = in_torch(matrix), torch.from_numpy(x)
+    theirs, tensor = in_torch(matrix), torch.from_numpy(x)
     last, value = in_jax(matrix), jax.numpy.asarray(x)
     product = jax.jit(lambda a, x: a @ x)
     return {
         "staticgrad": lambda: ours.run({"x": x}),
         "SciPy": lambda: matrix @ x,
-        "PyTorch": lambda: (theirs @ given).numpy(),
+        "PyTorch": lambda: (theirs @ tensor).numpy(),
         "JAX": lambda: np.asarray(product(last, value)),
     }
 
@@ -86,7 +86,7 @@ def network(matrix: Any) -> Calls:
     first = [rng.normal(size=s).astype("float32") / np.float32(s[0] ** 0.5) for s in shapes]
     torch, jax = map(import_module, ("torch", "jax"))
     edges = sg.sparse.csr(matrix)
-    w, v = (sg.parameter(name, each) for name, each in zip("wv", first, strict=True))
+    w, v = (sg.parameter(name, array) for name, array in zip("wv", first, strict=True))
     optimizer = sg.optim.SGD(RATE)
 
     @sg.function
@@ -96,12 +96,12 @@ def network(matrix: Any) -> Calls:
         optimizer.minimize(loss)
         return loss
 
-    theirs, given, classes = in_torch(matrix), torch.from_numpy(x), torch.from_numpy(labels)
-    weights = [torch.from_numpy(each.copy()).requires_grad_() for each in first]
+    theirs, tensor, classes = in_torch(matrix), torch.from_numpy(x), torch.from_numpy(labels)
+    weights = [torch.from_numpy(array.copy()).requires_grad_() for array in first]
     descent = torch.optim.SGD(weights, RATE)
 
     def by_torch() -> Any:
-        hidden = torch.relu(theirs @ (given @ weights[0]))
+        hidden = torch.relu(theirs @ (tensor @ weights[0]))
         loss = torch.nn.functional.cross_entropy(theirs @ (hidden @ weights[1]), classes)
         descent.zero_grad()
         loss.backward()
@@ -118,7 +118,7 @@ def network(matrix: Any) -> Calls:
 
     def step(weights: Any, a: Any, x: Any, labels: Any) -> Any:
         loss, slopes = jax.value_and_grad(loss_of)(weights, a, x, labels)
-        return loss, [each - RATE * slope for each, slope in zip(weights, slopes, strict=True)]
+        return loss, [weight - RATE * slope for weight, slope in zip(weights, slopes, strict=True)]
 
     compiled = jax.jit(step)
     arrays = jax.numpy.asarray(x), jax.numpy.asarray(labels)
@@ -153,9 +153,9 @@ def solutions(matrix: Any) -> Calls:
         x, _ = scipy_solvers.cg(matrix, b, rtol=0.0, maxiter=ITERATIONS)
         return x, scipy_solvers.cg(matrix, 2.0 * x, rtol=0.0, maxiter=ITERATIONS)[0]
 
-    theirs, given = in_torch(matrix), torch.from_numpy(b)
+    theirs, tensor = in_torch(matrix), torch.from_numpy(b)
 
-    def solved(b: Any) -> Any:
+    def solve_by_cg(b: Any) -> Any:
         x, r = torch.zeros_like(b), b.clone()
         p, rho = r.clone(), r @ r
         for _ in range(ITERATIONS):
@@ -163,14 +163,14 @@ def solutions(matrix: Any) -> Calls:
             alpha = rho / (p @ q)
             x += alpha * p
             r -= alpha * q
-            after = r @ r
-            p = r + after / rho * p
-            rho = after
+            next_rho = r @ r
+            p = r + next_rho / rho * p
+            rho = next_rho
         return x
 
     def by_torch() -> Any:  # which has no solver: its derivative is written by hand
-        x = solved(given)
-        return x.numpy(), solved(2.0 * x).numpy()
+        x = solve_by_cg(tensor)
+        return x.numpy(), solve_by_cg(2.0 * x).numpy()
 
     last = in_jax(matrix)
 
@@ -213,8 +213,8 @@ def diffusion() -> Calls:
             u = sg.sparse.spsolve((differences.T * (mean @ c)) @ differences, f)
             return (u * u).sum(), u
 
-        (_, u), found = sg.value_and_grad(loss, (0, 1), has_aux=True)(c, f)
-        return u, *found
+        (_, u), gradients = sg.value_and_grad(loss, (0, 1), has_aux=True)(c, f)
+        return u, *gradients
 
     def by_scipy() -> Any:
         matrix = slopes.T @ sp.diags_array(mean @ c) @ slopes
@@ -223,20 +223,20 @@ def diffusion() -> Calls:
         adjoint = factors.solve(2.0 * u, "T")
         return u, -(mean.T @ ((slopes @ adjoint) * (slopes @ u))), adjoint
 
-    def renewed() -> Any:  # other coefficients: the factors of the last call do not serve
+    def solve_anew() -> Any:  # other coefficients: the factors of the last call do not serve
         c[0] *= 1.0 + 1e-12
         return ours(c, f)
 
-    return {"staticgrad": renewed, "SciPy": by_scipy}
+    return {"staticgrad": solve_anew, "SciPy": by_scipy}
 
 
-def checked(calls: Calls, rtol: float) -> None:
+def check_results(calls: Calls, rtol: float) -> None:
     """Refuse columns whose results differ."""
     first, *others = calls.values()
-    for one in others:
-        for found, wanted in zip(sg.tree.leaves(one()), sg.tree.leaves(first()), strict=True):
-            scale = float(np.abs(wanted).max())
-            np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol * scale)
+    for call in others:
+        for actual, expected in zip(sg.tree.leaves(call()), sg.tree.leaves(first()), strict=True):
+            scale = float(np.abs(expected).max())
+            np.testing.assert_allclose(actual, expected, rtol=rtol, atol=rtol * scale)
 
 
 def copying() -> float:
@@ -253,7 +253,7 @@ def row(text: str, times: Mapping[str, float], extra: str) -> None:
 
 def main() -> int:
     """Print the page."""
-    options, jax, line = opened("sparse", __doc__, 2.0)
+    options, jax, line = start_page("sparse", __doc__, 2.0)
     jax.config.update("jax_enable_x64", True)
     print(
         "# Sparse matrices\n\n"
@@ -271,16 +271,16 @@ def main() -> int:
             *((f"graph, 10^5 rows, times {k or 'a vector'}", edges, k) for k in (0, 16, 64, 128)),
         ):
             calls = products(matrix, columns)
-            checked(calls, 1e-5)
+            check_results(calls, 1e-5)
             times = least_times(calls, options.seconds)
             item, k = matrix.dtype.itemsize, columns or 1
-            moved = matrix.nnz * (k * item + item + 4) + matrix.shape[0] * (k * item + 4)
-            row(name, times, f"{moved / times['staticgrad'] / 1e9:.1f}")
+            nbytes = matrix.nnz * (k * item + item + 4) + matrix.shape[0] * (k * item + 4)
+            row(name, times, f"{nbytes / times['staticgrad'] / 1e9:.1f}")
         for name, calls, rtol in (
             (f"training step, {FEATURES} features", network(edges), 1e-4),
             (f"CG with gradient, 2 x {ITERATIONS} iterations", solutions(stencil), 1e-6),
             (f"direct solution with gradients, {CELLS} x {CELLS}", diffusion(), 1e-6),
         ):
-            checked(calls, rtol)
+            check_results(calls, rtol)
             row(name, least_times(calls, options.seconds), "")
     return 0

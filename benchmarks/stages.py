@@ -54,25 +54,25 @@ class Stages:
 
     def __init__(self) -> None:
         self.spent: defaultdict[str, float] = defaultdict(float)
-        self._here = _Inside()
+        self._inside = _Inside()
 
     def watch(self, stage: str, place: str) -> None:
         """Count what a function takes from now on."""
         owner, name = owner_of(place)
-        setattr(owner, name, self.timed(stage, getattr(owner, name)))
+        setattr(owner, name, self.time_stage(stage, getattr(owner, name)))
 
-    def timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    def time_stage(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
         """``work``, counted under ``stage``."""
 
         @functools.wraps(work)
-        def counted(*args: Any, **options: Any) -> Any:
-            before, self._here.seconds = self._here.seconds, 0.0
+        def run(*args: Any, **options: Any) -> Any:
+            outer, self._inside.seconds = self._inside.seconds, 0.0
             start = time.thread_time()
             try:
                 return work(*args, **options)
             finally:
-                whole = time.thread_time() - start
-                self.spent[stage] += whole - self._here.seconds
-                self._here.seconds = before + whole
+                total = time.thread_time() - start
+                self.spent[stage] += total - self._inside.seconds
+                self._inside.seconds = outer + total
 
-        return counted
+        return run

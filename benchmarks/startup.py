@@ -102,17 +102,17 @@ def measure(name: str, repeat: int, roots: list[Path], folder: str) -> list[list
             with tempfile.TemporaryDirectory() as empty:
                 cache = empty if cold and turn else str(warm)
                 times[number].append(seconds(program, root, str(place), cache))
-    return [each[1:] for each in times]
+    return [runs[1:] for runs in times]
 
 
 def summary(times: list[Times]) -> dict[str, float]:
     """Medians and minima of both times."""
-    done, whole = zip(*times, strict=True)
+    done, total = zip(*times, strict=True)
     return {
         "median_s": round(statistics.median(done), 4),
         "min_s": round(min(done), 4),
-        "whole_median_s": round(statistics.median(whole), 4),
-        "whole_min_s": round(min(whole), 4),
+        "whole_median_s": round(statistics.median(total), 4),
+        "whole_min_s": round(min(total), 4),
     }
 
 
@@ -124,16 +124,16 @@ def main() -> None:
     reader.add_argument("--only", default="", help="rows whose name holds this text")
     arguments = reader.parse_args()
     roots = [ROOT] if arguments.beside is None else [ROOT, arguments.beside.resolve()]
-    found: dict[str, dict[str, float]] = {}
+    summaries: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in (name for name in PROGRAMS if arguments.only in name):
             rows = measure(name, arguments.repeat, roots, folder)
             for times, beside in zip(rows, ("", ", beside"), strict=False):
-                found[name + beside] = summary(times)
+                summaries[name + beside] = summary(times)
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(summaries, indent=2))
         return
     print(f"{'process time, seconds':38} {'median':>8} {'min':>8} {'with exit':>10} {'min':>8}")
-    for name, row in found.items():
-        first, low, whole, lowest = row.values()
-        print(f"{name:38} {first:8.3f} {low:8.3f} {whole:10.3f} {lowest:8.3f}")
+    for name, row in summaries.items():
+        first, low, total, lowest = row.values()
+        print(f"{name:38} {first:8.3f} {low:8.3f} {total:10.3f} {lowest:8.3f}")

@@ -19,14 +19,14 @@ QUICK = ("mlp", "tiny", "blackscholes", "lnblock", "gpt")
 
 def parser(group: str) -> argparse.ArgumentParser:
     """The options."""
-    found = argparse.ArgumentParser(
+    reader = argparse.ArgumentParser(
         prog="python -m benchmarks " + ("[NAME]" if group == "suite" else group),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="NAME is one of these; python -m benchmarks NAME --help lists its options:\n"
         + "\n".join(f"  {name:17} {about}" for name, about in BENCHMARKS.items()),
     )
-    add = found.add_argument
+    add = reader.add_argument
     add("--workload", action="append", default=[], help="only this one; may be repeated")
     add("--impl", action="append", default=[], help="only this implementation; may be repeated")
     add("--threads", action="append", type=int, default=[], help="default: 1 and all cores")
@@ -44,7 +44,7 @@ def parser(group: str) -> argparse.ArgumentParser:
     add("--markdown", action="store_true", help="print the README's tables instead")
     add("--compare", type=Path, nargs=2, metavar=("OLD", "NEW"),
         help="what got worse beyond noise; exit code 1 if anything did")  # fmt: skip
-    return found
+    return reader
 
 
 def main(group: str = "suite") -> int:
@@ -54,14 +54,14 @@ def main(group: str = "suite") -> int:
     if options.list:
         return _list(console, group)
     if options.compare:
-        found = compare.compare(*map(schema.read, options.compare))
-        console.print(compare.text(found), markup=False, highlight=False)
-        return int(found.worse)
+        comparison = compare.compare(*map(schema.read, options.compare))
+        console.print(compare.text(comparison), markup=False, highlight=False)
+        return int(comparison.worse)
     result = schema.read(options.read) if options.read else _run(options, group)
     if options.json:
         options.json.write_text(schema.dump(result), encoding="utf-8")
     if options.markdown:
-        print(report.markdown(result), end="")
+        print(report.to_markdown(result), end="")
     else:
         report.show(result, console)
     wrong = [row for row in result.rows if not row.peer and row.status in ("wrong", "crashed")]
@@ -70,13 +70,13 @@ def main(group: str = "suite") -> int:
 
 def _run(options: argparse.Namespace, group: str) -> schema.Report:
     workloads, implementations = all_workloads(group), all_implementations()
-    for kind, names, known in (
+    for kind, names, choices in (
         ("workload", options.workload, workloads),
         ("implementation", options.impl, implementations),
     ):
-        unknown = [name for name in names if name not in known]
+        unknown = [name for name in names if name not in choices]
         if unknown:
-            raise SystemExit(f"no {kind} is named {unknown[0]!r}: {', '.join(known)}")
+            raise SystemExit(f"no {kind} is named {unknown[0]!r}: {', '.join(choices)}")
     quick = options.quick
     usual = [n for n, i in implementations.items() if i.default and (i.quick or not quick)]
     chosen = options.impl or usual

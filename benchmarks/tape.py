@@ -63,31 +63,31 @@ NAMES: Final = (
 )  # fmt: skip
 
 
-def compared(name: str, seconds: float) -> Comparison:
+def compare_program(name: str, seconds: float) -> Comparison:
     """One program, compared once."""
     module, _, rule = name.partition(", ")
     if not rule:
-        found = compare(name, seconds=seconds)
+        comparison = compare(name, seconds=seconds)
     else:
         net, arrays = _MODULES[module](np.random.default_rng(0))
-        found = compare(net, *arrays, optimizer=_RULES[rule](), seconds=seconds)
-    assert isinstance(found, Comparison)
-    return found
+        comparison = compare(net, *arrays, optimizer=_RULES[rule](), seconds=seconds)
+    assert isinstance(comparison, Comparison)
+    return comparison
 
 
 def line(name: str, repeats: Sequence[Comparison]) -> str:
     """Peaks, times and ratios of one program: the least of several comparisons."""
-    found = repeats[0]
-    peer = found.peer
+    comparison = repeats[0]
+    peer = comparison.peer
     if peer is None or peer.pair is None:
         return f"| {name} | {peer.reason if peer else 'PyTorch is not installed'} |"
-    pairs = [(each.usual, each.peer.pair if each.peer else None) for each in repeats]
+    pairs = [(repeat.usual, repeat.peer.pair if repeat.peer else None) for repeat in repeats]
     tape, graph = (
         min(getattr(usual, way).cpu for usual, _ in pairs) for way in ("by_run", "then_run")
     )
     torch = min(pair.by_run.cpu for _, pair in pairs if pair is not None)
     ratios = [usual.ratio for usual, _ in pairs]
-    peak = found.memory
+    peak = comparison.memory
     cells = [
         name, f"{peak.tape:,}", f"{peer.tape:,}", f"{peak.tape / peer.tape:.2f}",
         f"{peak.arena['store_all']:,}", f"{tape * 1e6:.0f}", f"{torch * 1e6:.0f}",
@@ -106,7 +106,7 @@ def main() -> None:
     asked = reader.parse_args()
     print(f"| {' | '.join(_HEADS)} |\n|---|{'--:|' * (len(_HEADS) - 1)}")
     for name in asked.names:
-        repeats = [compared(name, asked.seconds) for _ in range(asked.repeats)]
+        repeats = [compare_program(name, asked.seconds) for _ in range(asked.repeats)]
         print(line(name, repeats), flush=True)
 
 

@@ -59,7 +59,7 @@ def graph_of(model: str, policy: Any = None) -> tuple[sg.Graph, Mapping[str, np.
 
     peer = budget_peers.Peer(Staticgrad(), sg.nn.gelu, wrap, sg.scan)
     weights, feeds, loss = budget_peers.BUILT[model](peer)
-    parameters = {name: sg.parameter(name, each) for name, each in weights.items()}
+    parameters = {name: sg.parameter(name, array) for name, array in weights.items()}
     value = loss(parameters, {n: sg.input(n, x.shape, x.dtype.name) for n, x in feeds.items()})
     updates = sg.optim.SGD(budget_peers.RATES.get(model, 1e-3)).updates(
         value, [*parameters.values()]
@@ -67,7 +67,7 @@ def graph_of(model: str, policy: Any = None) -> tuple[sg.Graph, Mapping[str, np.
     return sg.Graph({"loss": value}, updates), feeds
 
 
-def prepared(model: str, share: str) -> budget_peers.Prepared:
+def prepare_row(model: str, share: str) -> budget_peers.Prepared:
     """One row of ours, behind its first call."""
     graph, feeds = graph_of(model, POLICIES.get(share))
     limits: dict[str, Any] = {}
@@ -99,7 +99,7 @@ def serve(model: str, share: str) -> None:
     """Be the process of a row: write what is known of it, then, for each number that is read, the
     seconds and losses of so many calls."""
     peer, _, way = share.partition(" ")
-    row, call = budget_peers.ROWS[peer](model, way) if way else prepared(model, share)
+    row, call = budget_peers.ROWS[peer](model, way) if way else prepare_row(model, share)
     print(json.dumps({"model": model, "share": share, **row}), flush=True)
     if call is None:
         return
@@ -121,14 +121,14 @@ class Served:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True,
         )  # fmt: skip
-        self.row = self._said()
+        self.row = self._read_record()
         self.losses = [self.row["loss"]] if "loss" in self.row else []
         self.rounds: list[float] = []
 
-    def _said(self) -> dict[str, Any]:
+    def _read_record(self) -> dict[str, Any]:
         assert self.process.stdout is not None
-        said: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return said
+        record: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return record
 
     def turn(self, calls: int) -> None:
         """So many calls."""
@@ -136,11 +136,11 @@ class Served:
             return
         assert self.process.stdin is not None
         print(calls, file=self.process.stdin, flush=True)
-        found = self._said()
-        self.rounds.append(min(found["seconds"]))
-        self.losses += found["losses"]
+        record = self._read_record()
+        self.rounds.append(min(record["seconds"]))
+        self.losses += record["losses"]
 
-    def ended(self) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         """The row; its process ends."""
         self.process.communicate()
         if "refused" in self.row:
@@ -155,8 +155,8 @@ class Served:
 def take_turns(served: Sequence[Served], rounds: int, calls: int) -> None:
     """Time rows that are ready, some calls of each in turn."""
     for _ in range(rounds):
-        for each in served:
-            each.turn(calls)
+        for server in served:
+            server.turn(calls)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -166,8 +166,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         "| of medians | predicted |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    whole = {row["model"]: row for row in rows if row["share"] == "100%"}
-    whole |= {
+    unlimited = {row["model"]: row for row in rows if row["share"] == "100%"}
+    unlimited |= {
         f"{row['model']} {peer}": row
         for row in rows
         for peer in budget_peers.WAYS
@@ -178,14 +178,16 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         if "refused" in row:
             lines.append(f"| {model} | {share} | refused | | | | | | | |")
             continue
-        first = whole.get(f"{model} {share.partition(' ')[0]}", whole.get(model, row))
+        first = unlimited.get(f"{model} {share.partition(' ')[0]}", unlimited.get(model, row))
         more, middle = (row[key] / first[key] - 1.0 for key in ("seconds", "median"))
-        said = f"{row['predicted'] / first['predicted'] - 1.0:+.1%}" if "predicted" in row else ""
+        predicted = (
+            f"{row['predicted'] / first['predicted'] - 1.0:+.1%}" if "predicted" in row else ""
+        )
         arena = "" if row["arena"] is None else f"{row['arena']:,}"
         lines.append(
             f"| {model} | {share} | {arena} | {row['process']:,} "
             f"| {row.get('steps', '')} | {1e3 * row['seconds']:.2f} | {1e3 * row['median']:.2f} "
-            f"| {more:+.1%} | {middle:+.1%} | {said} |"
+            f"| {more:+.1%} | {middle:+.1%} | {predicted} |"
         )
     return "\n".join(lines)
 
@@ -200,26 +202,30 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="a file of rows, to which these are added")
     parser.add_argument("--markdown", action="store_true", help="print a table")
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.row:
-        serve(*given.row)
+    options = parser.parse_args()
+    if options.row:
+        serve(*options.row)
         return
-    known = json.loads(given.into.read_text("utf-8")) if given.into and given.into.exists() else {}
+    earlier = (
+        json.loads(options.into.read_text("utf-8"))
+        if options.into and options.into.exists()
+        else {}
+    )
     rows = [
         row
-        for row in known.get("rows", ())
-        if given.only not in row["model"] or given.row_text not in row["share"]
+        for row in earlier.get("rows", ())
+        if options.only not in row["model"] or options.row_text not in row["share"]
     ]
-    for model in [name for name in budget_peers.BUILT if given.only in name]:
-        served = [Served(model, share) for share in shares_of(model) if given.row_text in share]
-        take_turns(served, given.rounds, given.calls)
-        found = [each.ended() for each in served]
-        check(model, found)
-        rows += found
-    if given.into:
-        document = {"machine": known.get("machine", describe()), "rows": rows}
-        given.into.write_text(json.dumps(document, indent=1, default=vars) + "\n", "utf-8")
-    print(table(rows) if given.markdown else json.dumps(rows, indent=1))
+    for model in [name for name in budget_peers.BUILT if options.only in name]:
+        served = [Served(model, share) for share in shares_of(model) if options.row_text in share]
+        take_turns(served, options.rounds, options.calls)
+        finished = [server.finish() for server in served]
+        check(model, finished)
+        rows += finished
+    if options.into:
+        document = {"machine": earlier.get("machine", describe()), "rows": rows}
+        options.into.write_text(json.dumps(document, indent=1, default=vars) + "\n", "utf-8")
+    print(table(rows) if options.markdown else json.dumps(rows, indent=1))
 
 
 def check(model: str, rows: Sequence[Mapping[str, Any]]) -> None:

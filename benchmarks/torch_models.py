@@ -66,9 +66,9 @@ def _of_images(name: str, size: int, **options: Any) -> Case:
 def _of_tokens(model: str, config: str, **options: Any) -> Case:
     """A language model of transformers: two rows of 32 tokens."""
     torch, transformers = import_module("torch"), import_module("transformers")
-    made = getattr(transformers, config)(vocab_size=100, **options)
-    made._attn_implementation = "sdpa"
-    net = getattr(transformers, model)(made)
+    settings = getattr(transformers, config)(vocab_size=100, **options)
+    settings._attn_implementation = "sdpa"
+    net = getattr(transformers, model)(settings)
     tokens = torch.randint(1, 100, (2, 32))
 
     def loss(y: Any, labels: Any) -> Any:
@@ -180,11 +180,11 @@ class Trained:
         y = self.call(**self.case.example)
         self.case.loss(y, *self.case.targets).backward()
         ys = [
-            each.detach()
-            for each in torch.utils._pytree.tree_leaves(y)
-            if isinstance(each, torch.Tensor)
+            tensor.detach()
+            for tensor in torch.utils._pytree.tree_leaves(y)
+            if isinstance(tensor, torch.Tensor)
         ]
-        return ys, [each.grad for each in self.net.parameters()]
+        return ys, [parameter.grad for parameter in self.net.parameters()]
 
     def __call__(self) -> Any:
         if self.program is not None:
@@ -196,16 +196,16 @@ class Trained:
         return loss.detach()
 
 
-def difference(found: list[Any], expected: list[Any]) -> float:
+def difference(actual: list[Any], expected: list[Any]) -> float:
     """The greatest difference of tensors, each relative to the largest number in it."""
     worst = 0.0
-    for one, other in zip(found, expected, strict=True):
-        if other is None or one is None:
-            worst = max(worst, 0.0 if one is other else float("inf"))
+    for tensor, reference in zip(actual, expected, strict=True):
+        if reference is None or tensor is None:
+            worst = max(worst, 0.0 if tensor is reference else float("inf"))
             continue
-        scale = float(other.abs().max()) if other.numel() else 0.0
-        if other.is_floating_point() and other.numel():
-            worst = max(worst, float((one - other).abs().max()) / max(scale, 1e-3))
+        scale = float(reference.abs().max()) if reference.numel() else 0.0
+        if reference.is_floating_point() and reference.numel():
+            worst = max(worst, float((tensor - reference).abs().max()) / max(scale, 1e-3))
     return worst
 
 
@@ -220,7 +220,7 @@ def row(name: str, options: argparse.Namespace) -> tuple[list[str], str]:
     torch = import_module("torch")
     torch.manual_seed(0)
     case = MODELS[name]()
-    count = sum(each.numel() for each in case.net.parameters())
+    count = sum(parameter.numel() for parameter in case.net.parameters())
     ways = ["eager", "backend", "step", *options.peers]
     torch._dynamo.reset()
     cells = [name, case.package, f"{count / 1e6:.2f}"]
@@ -230,11 +230,14 @@ def row(name: str, options: argparse.Namespace) -> tuple[list[str], str]:
         for way in ways:
             try:
                 if way == "backend":
-                    pair = [Trained(case, each, options.threads) for each in ("eager", way)]
-                    (ys, slopes), (expected, wanted) = pair[1].gradients(), pair[0].gradients()
+                    pair = [Trained(case, mode, options.threads) for mode in ("eager", way)]
+                    (ys, slopes), (expected, expected_slopes) = (
+                        pair[1].gradients(),
+                        pair[0].gradients(),
+                    )
                     torch._dynamo.reset()
                     cells.append(f"{difference(ys, expected):.0e}")
-                    cells.append(f"{difference(slopes, wanted):.0e}")
+                    cells.append(f"{difference(slopes, expected_slopes):.0e}")
                 trained[way] = Trained(case, way, options.threads)
                 firsts[way], loss = _first(trained[way])
                 losses[way] = [float(loss), *[float(trained[way]()) for _ in range(STEPS - 1)]]
@@ -250,14 +253,14 @@ def row(name: str, options: argparse.Namespace) -> tuple[list[str], str]:
             ]
             cells.append(f"{max(gaps):.0e}" if gaps else "failed")
         times = least_times(
-            {w: each for w, each in trained.items() if w in losses}, options.seconds
+            {w: call for w, call in trained.items() if w in losses}, options.seconds
         )
     for way in ways:
         cells.append(f"{times[way] * 1e3:.1f}" if way in times else "-")
     for way in ways[1:]:
         cells.append(f"{firsts[way]:.1f}" if way in times else "-")
     plan = _plan(case, trained["step"] if "step" in losses else None)
-    theirs = _allocated(trained["eager"])
+    theirs = _allocated_bytes(trained["eager"])
     cells += ["-" if plan is None else f"{plan.peak_bytes / 2**20:.2f}", f"{theirs / 2**20:.2f}"]
     why = ""
     if plan is not None and plan.peak_bytes > theirs:
@@ -266,7 +269,7 @@ def row(name: str, options: argparse.Namespace) -> tuple[list[str], str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = sg.torch.explain(copy.deepcopy(case.net).train(), **case.example)
-    outside = {each for graph in report.graphs for each, _ in graph.outside}
+    outside = {operator for graph in report.graphs for operator, _ in graph.outside}
     cells.append(", ".join([*sorted(outside), *report.breaks]) or "nothing")
     for way, reason in failed.items():
         cells[-1] += f"; {way}: {reason}"
@@ -280,11 +283,11 @@ def _plan(case: Case, step: Trained | None) -> Any:
         return None
     (program,) = step.program._programs.values()
     leaves = torch.utils._pytree.tree_leaves((case.example, case.targets))
-    tensors = [each.numpy() for each in leaves if isinstance(each, torch.Tensor)]
+    tensors = [leaf.numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
     return program.compile(*tensors).plan()
 
 
-def _allocated(eager: Trained) -> int:
+def _allocated_bytes(eager: Trained) -> int:
     """The bytes that PyTorch allocates in a step that has run before, gradients included."""
     eager.optimizer.zero_grad()
     return profiled_bytes(eager)
@@ -352,7 +355,7 @@ def _declare_operators_of_torchvision() -> None:
         ):  # fmt: skip
             library.define(f"{name}(Tensor x) -> Tensor")
         vars(_declare_operators_of_torchvision)["library"] = library
-        for each in [*sys.modules]:
-            if each.startswith("torchvision"):
-                del sys.modules[each]
+        for module in [*sys.modules]:
+            if module.startswith("torchvision"):
+                del sys.modules[module]
         import_module("torchvision")

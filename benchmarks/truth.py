@@ -36,8 +36,8 @@ class Truth:
     @classmethod
     def load(cls, file: Path) -> Truth:
         """Read what ``save`` wrote."""
-        with np.load(file, allow_pickle=False) as found:
-            names = [name for name in found.files if name != "numbers"]
-            results = {name.removeprefix("result "): found[name] for name in names}
-            second, flops, products, nbytes = (float(x) for x in found["numbers"])
+        with np.load(file, allow_pickle=False) as arrays:
+            names = [name for name in arrays.files if name != "numbers"]
+            results = {name.removeprefix("result "): arrays[name] for name in names}
+            second, flops, products, nbytes = (float(x) for x in arrays["numbers"])
         return cls(results, None if np.isnan(second) else second, flops, products, nbytes)

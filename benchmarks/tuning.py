@@ -53,8 +53,8 @@ def rows(name: str, seen: set[object]) -> Iterator[Row]:
     program, feeds, graph = compiled(corpus()[name])
     sizes = {
         str(entry): size
-        for each in graph.inputs
-        for entry, size in zip(each.shape, np.shape(feeds[each.node.label]), strict=True)
+        for value in graph.inputs
+        for entry, size in zip(value.shape, np.shape(feeds[value.node.label]), strict=True)
     }
     for step, schedule in steps_of(program.schedule):
         arguments, elements = tuning.sizes_of(step, schedule.by_name, sizes)
@@ -68,7 +68,7 @@ def rows(name: str, seen: set[object]) -> Iterator[Row]:
         chosen, _ = tuning.find_fastest(tuning.candidates(step.kernel), arguments, elements)
         seconds = perf_counter() - start
         _, times = tuning.find_fastest(every, arguments, elements)
-        fastest, default = min(times, key=lambda each: times[each]), next(iter(every))
+        fastest, default = min(times, key=lambda candidate: times[candidate]), next(iter(every))
         yield Row(
             name,
             step.label,
@@ -90,7 +90,7 @@ def main() -> int:
     parser.add_argument("--json", type=File)
     options = parser.parse_args()
     seen: set[object] = set()
-    found: list[Row] = []
+    results: list[Row] = []
     print(
         "| program | kernel | default us | tuned | best of all | set |\n|---|---|--:|--:|--:|---|"
     )
@@ -100,18 +100,18 @@ def main() -> int:
         for row in rows(name, seen):
             if row.default < 1e3 * options.least:
                 continue
-            found.append(row)
+            results.append(row)
             tuned, best = row.tuned / row.default, row.best / row.default
             times = f"{row.default / 1e3:.1f} | {tuned:.2f} | {best:.2f}"
             fastest = "" if row.chosen == row.fastest else f"; {row.fastest}"
             print(f"| {name} | {row.label[:40]} | {times} | {row.chosen}{fastest} |", flush=True)
-    near = sum(row.default <= 1.1 * row.best for row in found)
-    near_tuned = sum(row.tuned <= 1.1 * row.best for row in found)
-    print(f"\n{len(found)} kernels; default within 10 % of the best: {near}; tuned: {near_tuned}")
-    mean = statistics.geometric_mean(row.tuned / row.default for row in found)
+    near = sum(row.default <= 1.1 * row.best for row in results)
+    near_tuned = sum(row.tuned <= 1.1 * row.best for row in results)
+    print(f"\n{len(results)} kernels; default within 10 % of the best: {near}; tuned: {near_tuned}")
+    mean = statistics.geometric_mean(row.tuned / row.default for row in results)
     print(f"tuned / default, geometric mean: {mean:.3f}; seconds a kernel to choose,")
-    print(f"compiled before: {sum(row.seconds for row in found) / max(len(found), 1):.3f}")
-    print(Counter(row.fastest for row in found).most_common(12))
+    print(f"compiled before: {sum(row.seconds for row in results) / max(len(results), 1):.3f}")
+    print(Counter(row.fastest for row in results).most_common(12))
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
+        options.json.write_text(json.dumps([asdict(row) for row in results], indent=1) + "\n")
     return 0

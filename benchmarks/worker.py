@@ -41,7 +41,8 @@ from benchmarks.workloads import all_workloads
 class Job:
     """``implementation`` is "module:class"; an empty one asks for the limits or the truths.
 
-    ``truths`` is the folder of the truths; ``overhead`` asks for the time of a call at tiny sizes.
+    ``truths`` is the folder of the truths, ``requested`` the workloads to write
+    truths of; ``overhead`` asks for the time of a call at tiny sizes.
     """
 
     result: str
@@ -54,12 +55,12 @@ class Job:
     overhead: bool = False
     cold: bool = False
     small: bool = False
-    wanted: tuple[str, ...] = ()
+    requested: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a process found out."""
+    """The result of a process."""
 
     status: Status
     detail: str = ""
@@ -79,7 +80,7 @@ def run(job: Job) -> Outcome:
     try:
         versions = implementation.load(settings)
         imported = time.perf_counter() - start
-        outcome = _measured(job, workload, implementation, settings, imported)
+        outcome = _measure(job, workload, implementation, settings, imported)
     except NotYetError as error:
         return Outcome("not yet", str(error))
     except UnsupportedError as error:
@@ -87,7 +88,7 @@ def run(job: Job) -> Outcome:
     return replace(outcome, versions=versions)
 
 
-def _measured(
+def _measure(
     job: Job,
     workload: Workload,
     implementation: Implementation,
@@ -96,24 +97,24 @@ def _measured(
 ) -> Outcome:
     truth = Truth.load(Path(job.truths) / f"{workload.name}.npz")
     data = workload.make(job.small)
-    before = _resident()
+    resident = _resident()
     program = implementation.program(workload, data, settings)
-    build, compiling = _timed(program.build), _timed(program.compile)
+    build, compiling = _time_phase(program.build), _time_phase(program.compile)
     start = time.perf_counter()
     returned = program.step()
     phases = Phases(imported, build, compiling, time.perf_counter() - start)
     verdict = judge(workload, data, truth, program.results(returned), program.parameters())
     del returned
-    if verdict.passed and workload.trains:
+    if verdict.is_correct and workload.trains:
         verdict = judge_second(workload, truth, verdict, _loss(program))
-    if not verdict.passed:
+    if not verdict.is_correct:
         error = verdict.error if np.isfinite(verdict.error) else None
         return Outcome("wrong", verdict.reason, error=error)
     chosen = program.tune()
     measured = _timings(program, phases, job)
     if not np.isfinite(_loss(program)):
         return Outcome("wrong", "the loss is no longer finite after the timed calls")
-    memory = Memory(before, _peak(), program.planned_bytes())
+    memory = Memory(resident, _peak(), program.planned_bytes())
     overhead = _overhead(workload, implementation, settings) if job.overhead else None
     return Outcome(
         "ok", chosen, error=verdict.error, round=measured, overhead=overhead, memory=memory
@@ -124,8 +125,8 @@ def _timings(program: Program, phases: Phases, job: Job) -> Round:
     start, cpu = time.perf_counter(), time.process_time()
     dropped = steady(program.step, job.seconds)
     busy = (time.process_time() - cpu) / (time.perf_counter() - start)
-    kept = steady(program.step, job.seconds / 2, keep=True)
-    return Round(phases, dropped, kept, busy, job.cold, together(job.threads))
+    retained = steady(program.step, job.seconds / 2, keep=True)
+    return Round(phases, dropped, retained, busy, job.cold, together(job.threads))
 
 
 def _loss(program: Program) -> float:
@@ -142,7 +143,7 @@ def _overhead(workload: Workload, implementation: Implementation, settings: Sett
     return steady(program.step, 0.2).median
 
 
-def _timed(phase: Callable[[], Any]) -> float:
+def _time_phase(phase: Callable[[], Any]) -> float:
     start = time.perf_counter()
     phase()
     return time.perf_counter() - start
@@ -165,12 +166,12 @@ def _resident() -> int:
 def write_truths(job: Job) -> dict[str, Any]:
     """One ``.npz`` per workload in the folder of truths; the work of each."""
     truth_of = import_module("benchmarks.certificate").truth_of  # it loads staticgrad
-    found = {}
-    for name in job.wanted:
+    work = {}
+    for name in job.requested:
         truth: Truth = truth_of(all_workloads("")[name], job.small)
         truth.save(Path(job.truths) / f"{name}.npz")
-        found[name] = {"flops": truth.flops, "nbytes": truth.nbytes}
-    return found
+        work[name] = {"flops": truth.flops, "nbytes": truth.nbytes}
+    return work
 
 
 def main() -> None:
@@ -181,13 +182,13 @@ def main() -> None:
     if job.threads > 1 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-job.threads :])
     if job.implementation:
-        found: Any = asdict(run(job))
-    elif job.wanted:
-        found = write_truths(job)
+        result: Any = asdict(run(job))
+    elif job.requested:
+        result = write_truths(job)
     else:
         limits = asdict(measure_limits(job.threads))
-        found = {"limits": limits, "machine": asdict(describe())}
-    Path(job.result).write_text(json.dumps(found), encoding="utf-8")
+        result = {"limits": limits, "machine": asdict(describe())}
+    Path(job.result).write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

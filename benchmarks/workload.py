@@ -1,4 +1,4 @@
-"""What a workload is: data, a loss in a common vocabulary, and how exact its results must be.
+"""Workloads: data, a loss in a common vocabulary, and how exact its results must be.
 
 A workload knows no library: ``loss`` is written with the operations that it is handed. The same
 initial values, drawn once with NumPy in float64 and rounded to the workload's dtype, go to
@@ -110,7 +110,7 @@ class Workload:
 
     @property
     def trains(self) -> bool:
-        """Whether a step changes parameters."""
+        """Return whether a step changes parameters."""
         return self.kind in ("sgd", "adam")
 
     def make(self, small: bool = False) -> Data:

@@ -92,36 +92,36 @@ def ode_solution(x: Any, steps: int) -> Any:
     return sg.fori_loop(0, steps, step, x * 0.0)
 
 
-def array(found: Any) -> Any:
-    return np.array(found, "float64")
+def array(value: Any) -> Any:
+    return np.array(value, "float64")
 
 
-def of_llsq(given: Input) -> tuple[Any, ...]:
-    return array(given["x"]), np.linspace(-1.0, 1.0, given["n"])
+def of_llsq(inputs: Input) -> tuple[Any, ...]:
+    return array(inputs["x"]), np.linspace(-1.0, 1.0, inputs["n"])
 
 
-def of_kmeans(given: Input) -> tuple[Any, ...]:
-    return array(given["centroids"]), array(given["points"])
+def of_kmeans(inputs: Input) -> tuple[Any, ...]:
+    return array(inputs["centroids"]), array(inputs["points"])
 
 
-def of_gmm(given: Input) -> tuple[Any, ...]:
-    d, k, n, m, gamma = (given[name] for name in ("d", "k", "n", "m", "gamma"))
-    v = {name: array(given[name]) for name in ("alpha", "mu", "q", "l")}
+def of_gmm(inputs: Input) -> tuple[Any, ...]:
+    d, k, n, m, gamma = (inputs[name] for name in ("d", "k", "n", "m", "gamma"))
+    v = {name: array(inputs[name]) for name in ("alpha", "mu", "q", "l")}
     v["l"] = v["l"].reshape(k, d * (d - 1) // 2)
     freedom = d + m + 1
     prior = freedom * d * log(gamma / 2**0.5) - float(multigammaln(freedom / 2, d))
-    return v, array(given["x"]), array(gamma), array(m), array(k * prior - n * d / 2 * log(2 * pi))
+    return v, array(inputs["x"]), array(gamma), array(m), array(k * prior - n * d / 2 * log(2 * pi))
 
 
-def of_ode(given: Input) -> tuple[Any, ...]:
-    return array(given["x"]), int(given["s"])
+def of_ode(inputs: Input) -> tuple[Any, ...]:
+    return array(inputs["x"]), int(inputs["s"])
 
 
 #: Module -> how its input becomes arguments, and its functions.
 MODULES: Final[dict[str, tuple[Callable[[Any], tuple[Any, ...]], dict[str, Any]]]] = {
-    "hello": (lambda given: (array(given),), {"square": square, "double": sg.grad(square)}),
+    "hello": (lambda inputs: (array(inputs),), {"square": square, "double": sg.grad(square)}),
     "lse": (
-        lambda given: (array(given["x"]),),
+        lambda inputs: (array(inputs["x"]),),
         {"primal": log_sum_exp, "gradient": sg.grad(log_sum_exp)},
     ),
     "llsq": (of_llsq, {"primal": least_squares, "gradient": sg.grad(least_squares)}),
@@ -142,29 +142,29 @@ def program(module: str, name: str, threads: Any) -> Any:
 
 def evaluate(message: Input, threads: Any) -> Input:
     """Run a function as often as the message says; its output and the time of each run."""
-    given, module = message["input"], message["module"]
-    run, args = program(module, message["function"], threads), MODULES[module][0](given)
-    limits = given if isinstance(given, dict) else {}
+    inputs, module = message["input"], message["module"]
+    run, args = program(module, message["function"], threads), MODULES[module][0](inputs)
+    limits = inputs if isinstance(inputs, dict) else {}
     timings: list[Input] = []
 
-    def timed(name: str) -> Any:
+    def time_run(name: str) -> Any:
         start = time.perf_counter_ns()
-        found = run(*args)
+        result = run(*args)
         timings.append({"name": name, "nanoseconds": time.perf_counter_ns() - start})
-        return found
+        return result
 
-    output, first = timed("compile"), time.perf_counter()
+    output, first = time_run("compile"), time.perf_counter()
     while True:
-        output = timed("evaluate")
+        output = time_run("evaluate")
         is_long = time.perf_counter() - first >= limits.get("min_seconds", 0)
         if is_long and len(timings) > limits.get("min_runs", 1):
             return {"success": True, "output": as_json(output), "timings": timings}
 
 
-def as_json(found: Any) -> Any:
-    if isinstance(found, dict):
-        return {name: as_json(each) for name, each in found.items()}
-    return np.asarray(found).tolist()
+def as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: as_json(entry) for name, entry in value.items()}
+    return np.asarray(value).tolist()
 
 
 def respond(message: Input, threads: Any) -> Input:
@@ -173,8 +173,10 @@ def respond(message: Input, threads: Any) -> Input:
         if message["kind"] == "start":
             return {"tool": "staticgrad", "config": {"version": sg.__version__, "threads": threads}}
         if message["kind"] == "define":
-            known = message["module"] in MODULES
-            return {"success": known} | ({} if known else {"error": "the module is not written"})
+            is_known = message["module"] in MODULES
+            return {"success": is_known} | (
+                {} if is_known else {"error": "the module is not written"}
+            )
         return evaluate(message, threads) if message["kind"] == "evaluate" else {}
     except Exception as error:  # of one evaluation: the session goes on
         return {"success": False, "error": "".join(traceback.format_exception(error))}

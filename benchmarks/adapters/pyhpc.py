@@ -33,7 +33,7 @@ def setup(device: str = "cpu") -> Iterator[ModuleType]:
 
 
 @cache
-def compiled(module: ModuleType) -> Callable[..., Any]:
+def compile_run(module: ModuleType) -> Callable[..., Any]:
     """The ``run`` of a NumPy implementation, compiled."""
     program = sg.function(lambda *arrays: module.run(*arrays), threads=1)
     return lambda *arrays, device="cpu": program(*arrays)
@@ -49,7 +49,7 @@ def install() -> None:
     def try_import(backend: str) -> Any:
         if backend != NAME:
             return others(backend)
-        return SimpleNamespace(run=compiled(others("numpy")))
+        return SimpleNamespace(run=compile_run(others("numpy")))
 
     benchmark.try_import = try_import
     benchmark.__implementations__ = (*benchmark.__implementations__, NAME)
@@ -59,7 +59,7 @@ def main() -> None:
     if len(sys.argv) < 2:
         raise SystemExit("usage: python -m benchmarks.adapters.pyhpc CHECKOUT ARGUMENTS...")
     checkout = str(Path(sys.argv.pop(1)).resolve())
-    for name in [each for each in sys.modules if each.partition(".")[0] == "benchmarks"]:
+    for name in [module for module in sys.modules if module.partition(".")[0] == "benchmarks"]:
         del sys.modules[name]  # theirs has the same name
     sys.path[:0] = [checkout]
     os.chdir(checkout)

@@ -1,4 +1,4 @@
-"""What is measured: a call for each op of the registry, over any namespace that spells like NumPy.
+"""The measured calls: one for each op of the registry, over any namespace that spells like NumPy.
 
 ``CASES`` has one or more for each op; ``WITHOUT_WORK`` names those that no kernel computes,
 ``IN_WORKLOADS`` those that whole programs measure.
@@ -99,14 +99,16 @@ class Case:
         return self.name or self.op
 
 
-def _named(function: str) -> Callable[..., Any]:
+def _call_named(function: str) -> Callable[..., Any]:
     return lambda space, *operands: getattr(space, function)(*operands)
 
 
 def _maps(names: str, *operands: Draw, **more: Any) -> list[Case]:
     """Cases of functions of equal names, or ``op=function`` where they differ."""
     pairs = [entry.partition("=") for entry in names.split()]
-    return [Case(op, _named(name or op), operands or (normal,), **more) for op, _, name in pairs]
+    return [
+        Case(op, _call_named(name or op), operands or (normal,), **more) for op, _, name in pairs
+    ]
 
 
 def _special(name: str) -> Callable[..., Any]:
@@ -141,24 +143,24 @@ def _square(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> 
 
 
 def _reductions() -> list[Case]:
-    found = []
+    entries = []
     for op in ("sum", "max", "min"):
         for name, axis in (("rows", 1), ("columns", 0), ("all", None)):
-            found.append(
+            entries.append(
                 Case(
-                    op, lambda space, x, f=op, a=axis: space.reduced(f, x, a), name=f"{op} {name}",
-                    dtypes=(*FLOATS, *INTEGERS),
+                    op, lambda space, x, f=op, a=axis: space.reduce_axis(f, x, a),
+                    name=f"{op} {name}", dtypes=(*FLOATS, *INTEGERS),
                 )
             )  # fmt: skip
-    found += [_by_rows("max", name, BOOL) for name in ("any", "all", "count_nonzero")]
-    return found + [_by_rows("min", name, (*FLOATS, "int32")) for name in ("argmax", "argmin")]
+    entries += [_by_rows("max", name, BOOL) for name in ("any", "all", "count_nonzero")]
+    return entries + [_by_rows("min", name, (*FLOATS, "int32")) for name in ("argmax", "argmin")]
 
 
 def _by_rows(op: str, function: str, dtypes: tuple[str, ...]) -> Case:
     """A function along rows that has no gradient."""
 
     def call(space: Any, x: Any) -> Any:
-        return space.reduced(function, x, 1)
+        return space.reduce_axis(function, x, 1)
 
     return Case(op, call, dtypes=dtypes, smooth=False, name=function)
 
@@ -170,40 +172,43 @@ def _comparisons() -> list[Case]:
 
 def _integers() -> list[Case]:
     names = "bit_and=bitwise_and bit_or=bitwise_or bit_xor=bitwise_xor"
-    found = _maps(names, normal, normal, dtypes=INTEGERS, smooth=False)
-    found += _maps("bit_not=invert", dtypes=INTEGERS, smooth=False)
+    entries = _maps(names, normal, normal, dtypes=INTEGERS, smooth=False)
+    entries += _maps("bit_not=invert", dtypes=INTEGERS, smooth=False)
     shifts = "left_shift=bitwise_left_shift right_shift=bitwise_right_shift"
-    found += _maps(shifts, normal, positive, dtypes=INTEGERS, smooth=False)
+    entries += _maps(shifts, normal, positive, dtypes=INTEGERS, smooth=False)
     logical = "logical_and logical_or logical_xor"
-    found += _maps(logical, normal, normal, dtypes=BOOL, smooth=False)
-    return found + _maps("logical_not", dtypes=BOOL, smooth=False)
+    entries += _maps(logical, normal, normal, dtypes=BOOL, smooth=False)
+    return entries + _maps("logical_not", dtypes=BOOL, smooth=False)
 
 
 def _moves() -> list[Case]:
-    both = (*FLOATS, *INTEGERS, *BOOL)
+    dtypes = (*FLOATS, *INTEGERS, *BOOL)
     return [
-        Case("broadcast", lambda s, x: s.copy(s.broadcast_to(x[:1], x.shape)), dtypes=both),
-        Case("transpose", lambda s, x: s.copy(s.transposed(x)), dtypes=both, only=("contiguous",)),
+        Case("broadcast", lambda s, x: s.copy(s.broadcast_to(x[:1], x.shape)), dtypes=dtypes),
         Case(
-            "reshape", lambda s, x: s.copy(s.reshape(s.transposed(x), (-1,))), dtypes=both,
+            "transpose", lambda s, x: s.copy(s.transpose_matrix(x)), dtypes=dtypes,
             only=("contiguous",),
         ),
-        Case("slice", lambda s, x: s.copy(x[1:, 1:]), dtypes=both),
-        Case("concat", lambda s, x: s.concatenate([x, x], 1), dtypes=both),
-        Case("pad", lambda s, x: s.padded(x), dtypes=FLOATS),
+        Case(
+            "reshape", lambda s, x: s.copy(s.reshape(s.transpose_matrix(x), (-1,))), dtypes=dtypes,
+            only=("contiguous",),
+        ),
+        Case("slice", lambda s, x: s.copy(x[1:, 1:]), dtypes=dtypes),
+        Case("concat", lambda s, x: s.concatenate([x, x], 1), dtypes=dtypes),
+        Case("pad", lambda s, x: s.pad_border(x), dtypes=FLOATS),
         Case("cast", lambda s, x: s.cast(x, "float64"), dtypes=("float32", "int32", "bool")),
         Case("cast", lambda s, x: s.cast(x, "int32"), dtypes=FLOATS, smooth=False, name="to int"),
         Case("where", lambda s, x, y: s.where(x > y, x, y), (normal, normal), (*FLOATS, "int32")),
-        Case("take", lambda s, x, i: s.taken(x, i), (normal, _indices), (*FLOATS, "int32")),
+        Case("take", lambda s, x, i: s.take_columns(x, i), (normal, _indices), (*FLOATS, "int32")),
         Case("take_along", lambda s, x, i: s.along(x, i), (normal, _places), FLOATS),
-        Case("scatter_add", lambda s, x, i: s.scattered(x, i), (normal, _indices), FLOATS),
+        Case("scatter_add", lambda s, x, i: s.scatter_columns(x, i), (normal, _indices), FLOATS),
         Case(
-            "scatter_extreme", lambda s, x, i: s.scattered_max(x, i), (normal, _indices), FLOATS
+            "scatter_extreme", lambda s, x, i: s.scatter_max(x, i), (normal, _indices), FLOATS
         ),
         Case(
-            "scatter_along", lambda s, x, i: s.scattered_along(x, i), (normal, _places), FLOATS
+            "scatter_along", lambda s, x, i: s.scatter_along(x, i), (normal, _places), FLOATS
         ),
-        Case("sort", lambda s, x: s.sorted(x), dtypes=(*FLOATS, "int32")),
+        Case("sort", lambda s, x: s.sort_rows(x), dtypes=(*FLOATS, "int32")),
         Case("topk", lambda s, x: s.topk(x), dtypes=FLOATS, missing=frozenset({"numpy"})),
         Case(
             "searchsorted", lambda s, x, row: s.searchsorted(row, s.flat(x)),
@@ -216,29 +221,29 @@ def _moves() -> list[Case]:
 
 
 def _scans() -> list[Case]:
-    found = []
+    entries = []
     for op in ("cumsum", "cumprod"):
         for axis in (1, 0):
             name = f"{op} {'rows' if axis else 'columns'}"
             call = lambda space, x, f=op, a=axis: getattr(space, f)(x, a)  # noqa: E731
-            found.append(Case(op, call, (small,), name=name))
+            entries.append(Case(op, call, (small,), name=name))
     scan = Case(
         "linear_scan", lambda space, x, y: space.linear_scan(x, y), (small, normal),
         missing=frozenset({"numpy", "torch", "jax"}),
     )  # fmt: skip
-    return [*found, scan]
+    return [*entries, scan]
 
 
 def _special_functions() -> list[Case]:
     """Those of ``sg.special`` that have ops of their own; by parameters they have no derivative."""
-    found = [Case(name, _special(name), (normal,)) for name in ("erfcx", "ndtr", "log_ndtr")]
-    found += [Case(name, _special(name), (normal,)) for name in ("i0", "i0e", "i1", "i1e")]
-    found += [Case(name, _special(name), (small,)) for name in ("erfinv", "logit")]
-    found += [
+    entries = [Case(name, _special(name), (normal,)) for name in ("erfcx", "ndtr", "log_ndtr")]
+    entries += [Case(name, _special(name), (normal,)) for name in ("i0", "i0e", "i1", "i1e")]
+    entries += [Case(name, _special(name), (small,)) for name in ("erfinv", "logit")]
+    entries += [
         Case(name, _special(name), (positive,)) for name in ("gamma", "gammaln", "digamma", "entr")
     ]
     no_torch = frozenset({"torch"})
-    found += [
+    entries += [
         Case("polygamma", lambda s, x: s.special("polygamma")(1, x), (positive,)),
         Case("xlog1py", _of_two("xlog1py"), (positive, positive)),
         Case("gammainc", _of_two("gammainc"), (positive, positive), smooth=False),
@@ -253,41 +258,48 @@ def _special_functions() -> list[Case]:
         ),
     ]
     for name in ("rel_entr", "kl_div", "betaln"):
-        found.append(Case(name, _of_two(name), (positive, positive), missing=no_torch))
-    return found
+        entries.append(Case(name, _of_two(name), (positive, positive), missing=no_torch))
+    return entries
 
 
 def cases() -> Sequence[Case]:
     """Every case."""
-    found = _maps("abs neg=negative exp exp2 expm1 sin cos tan tanh sinh cosh asinh=arcsinh")
-    found += _maps("atan=arctan cbrt")
-    found += _maps("ceil floor trunc rint sign", smooth=False)
-    found += _maps("sqrt log log2 log10 log1p", positive)
-    found += _maps("asin=arcsin acos=arccos atanh=arctanh", small)
-    found += _maps("acosh=arccosh", above_one)
-    found += _maps("signbit", smooth=False)
+    entries = _maps("abs neg=negative exp exp2 expm1 sin cos tan tanh sinh cosh asinh=arcsinh")
+    entries += _maps("atan=arctan cbrt")
+    entries += _maps("ceil floor trunc rint sign", smooth=False)
+    entries += _maps("sqrt log log2 log10 log1p", positive)
+    entries += _maps("asin=arcsin acos=arccos atanh=arctanh", small)
+    entries += _maps("acosh=arccosh", above_one)
+    entries += _maps("signbit", smooth=False)
     for name, draw in (("erf", normal), ("erfc", normal), ("ndtri", small)):
-        found.append(Case(name, _special(name), (draw,)))
+        entries.append(Case(name, _special(name), (draw,)))
     for name in ("sigmoid", "relu"):
-        found.append(Case(name, _activation(name), (normal,)))
-    found += _special_functions()
-    found += _maps("add sub=subtract mul=multiply", normal, normal, dtypes=(*FLOATS, *INTEGERS))
-    found += _maps("maximum minimum", normal, normal, dtypes=(*FLOATS, *INTEGERS))
-    found += _maps("div=divide", normal, positive)
-    found += _maps("atan2=arctan2 hypot logaddexp", normal, positive)
-    found += _maps("pow=power", positive, normal)
-    found += _maps("fmod remainder", positive, positive)
-    found += _maps("floor_divide", positive, positive, smooth=False)
-    found += [
-        Case("floor_divide", _named("floor_divide"), (positive, positive), INTEGERS, False, "i//"),
-        Case("remainder", _named("remainder"), (positive, positive), INTEGERS, False, "i%"),
+        entries.append(Case(name, _activation(name), (normal,)))
+    entries += _special_functions()
+    entries += _maps("add sub=subtract mul=multiply", normal, normal, dtypes=(*FLOATS, *INTEGERS))
+    entries += _maps("maximum minimum", normal, normal, dtypes=(*FLOATS, *INTEGERS))
+    entries += _maps("div=divide", normal, positive)
+    entries += _maps("atan2=arctan2 hypot logaddexp", normal, positive)
+    entries += _maps("pow=power", positive, normal)
+    entries += _maps("fmod remainder", positive, positive)
+    entries += _maps("floor_divide", positive, positive, smooth=False)
+    entries += [
+        Case(
+            "floor_divide",
+            _call_named("floor_divide"),
+            (positive, positive),
+            INTEGERS,
+            False,
+            "i//",
+        ),
+        Case("remainder", _call_named("remainder"), (positive, positive), INTEGERS, False, "i%"),
         Case("xlogy", lambda s, x, y: s.special("xlogy")(x, y), (positive, positive)),
         Case("integer_pow", lambda s, x: x**3),
-        Case("int_pow", _named("power"), (positive, positive), ("int64",), smooth=False),
-        Case("at_least", lambda s, x: s.clipped(x, 0.0, None)),
-        Case("at_most", lambda s, x: s.clipped(x, None, 0.5)),
+        Case("int_pow", _call_named("power"), (positive, positive), ("int64",), smooth=False),
+        Case("at_least", lambda s, x: s.clip_range(x, 0.0, None)),
+        Case("at_most", lambda s, x: s.clip_range(x, None, 0.5)),
     ]
-    return [*found, *_comparisons(), *_integers(), *_reductions(), *_scans(), *_moves()]
+    return [*entries, *_comparisons(), *_integers(), *_reductions(), *_scans(), *_moves()]
 
 
 CASES: Final = tuple(cases())

@@ -13,15 +13,15 @@ from dataclasses import astuple
 from pathlib import Path
 
 from benchmarks.every_op.cases import LAYOUTS
-from benchmarks.every_op.parts import measured, merge, part, told
-from benchmarks.every_op.report import SLOWER, drawing, markdown, read, summary
+from benchmarks.every_op.parts import describe_points, measured_points, merge, part
+from benchmarks.every_op.report import SLOWER, drawing, read, summary, to_markdown
 from benchmarks.machine import AVX2
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    found = argparse.ArgumentParser(prog="python -m benchmarks every_op", description=__doc__)
-    add = found.add_argument
+    reader = argparse.ArgumentParser(prog="python -m benchmarks every_op", description=__doc__)
+    add = reader.add_argument
     add("--op", action="append", default=[], help="only this case; may be repeated")
     add("--size", action="append", type=int, default=[], help="only this many elements")
     add("--layout", action="append", choices=LAYOUTS, default=[], help="only these layouts")
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--merge", nargs="+", type=Path, metavar="PART", help="write these to --json, and stop")
     add("--show", type=Path, metavar="FILE", help="print the table of results, and stop")
     add("--plot", type=Path, metavar="SVG", help="with --show: draw it, too")
-    return found
+    return reader
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.show:
         results = read(options.show)
-        print(f"{summary(results)}\n\n{told(options.show)}\n")
-        print(markdown(results), end="")
+        print(f"{summary(results)}\n\n{describe_points(options.show)}\n")
+        print(to_markdown(results), end="")
         if options.plot:
             options.plot.write_text(drawing(results), encoding="utf-8")
         return 0
@@ -68,11 +68,13 @@ def _measure(options: argparse.Namespace) -> int:
     libraries = available(options.threads)
     chosen = [c for c in CASES if not options.op or c.label in options.op or c.op in options.op]
     about = part(options.threads, options.avx2)
-    known = measured(options.json, about) if options.json and options.json.exists() else set()
+    finished = (
+        measured_points(options.json, about) if options.json and options.json.exists() else set()
+    )
     waiting = [
         (case, point)
         for case, point in points(chosen, options.size or SIZES)
-        if (not options.layout or point.layout in options.layout) and astuple(point) not in known
+        if (not options.layout or point.layout in options.layout) and astuple(point) not in finished
     ]
     if options.not_faster:  # both sides of the border: what is slower now, and what may be then
         cells = (cell for cell in read(options.json) if cell.ratio >= 1 / SLOWER)
@@ -88,17 +90,17 @@ def _measure(options: argparse.Namespace) -> int:
             if time.monotonic() - start >= options.seconds:
                 print(f"{len(waiting) - number} points are left", file=sys.stderr)
                 return 2
-            found = measure(case, point, libraries, options.quick, options.threads)
-            wrong += bool(found.wrong)
-            print(json.dumps({**found.as_dict(), **about}), file=file, flush=True)
-            if found.wrong:
-                print(point, found.wrong, file=sys.stderr)
+            measurement = measure(case, point, libraries, options.quick, options.threads)
+            wrong += bool(measurement.wrong)
+            print(json.dumps({**measurement.as_dict(), **about}), file=file, flush=True)
+            if measurement.wrong:
+                print(point, measurement.wrong, file=sys.stderr)
     print("all points are measured", file=sys.stderr)
     return int(bool(wrong))
 
 
 def _set_environment(options: argparse.Namespace) -> None:
-    """What libraries read as they are imported: threads and instructions."""
+    """Set the variables that libraries read at their import: threads and instructions."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("JAX_ENABLE_X64", "1")
     flags = ["--xla_cpu_multi_thread_eigen=false"] * (options.threads == 1)

@@ -1,4 +1,4 @@
-"""Who is measured: staticgrad, NumPy, JAX and PyTorch, each as a namespace and a way to run a call.
+"""The measured libraries, each a namespace and a way to run a call.
 
 A library is given a case, its operands as arrays, and how they lie; it gives a function that runs
 the call once and waits for it. The layout is part of the call: a view of the array that was fed.
@@ -33,10 +33,10 @@ class Space:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.library, name)
 
-    def viewed(self, fed: Any, layout: Layout) -> Any:
+    def view_operand(self, fed: Any, layout: Layout) -> Any:
         """The operand, of the array that is fed for a layout."""
         if layout == "transposed":
-            return self.transposed(fed)
+            return self.transpose_matrix(fed)
         if layout == "strided":
             return fed[:, ::2]
         if layout == "broadcast":
@@ -45,7 +45,7 @@ class Space:
 
     rows = 1
 
-    def transposed(self, x: Any) -> Any:
+    def transpose_matrix(self, x: Any) -> Any:
         return x.T
 
     def special(self, name: str) -> Any:
@@ -63,22 +63,22 @@ class Space:
     def cast(self, x: Any, dtype: str) -> Any:
         return x.astype(dtype)
 
-    def clipped(self, x: Any, low: float | None, high: float | None) -> Any:
+    def clip_range(self, x: Any, low: float | None, high: float | None) -> Any:
         return self.clip(x, low, high)
 
-    def reduced(self, name: str, x: Any, axis: int | None) -> Any:
+    def reduce_axis(self, name: str, x: Any, axis: int | None) -> Any:
         return getattr(self.library, name)(x, axis=axis)
 
-    def padded(self, x: Any) -> Any:
+    def pad_border(self, x: Any) -> Any:
         return self.pad(x, ((1, 1), (1, 1)))
 
-    def taken(self, x: Any, places: Any) -> Any:
+    def take_columns(self, x: Any, places: Any) -> Any:
         return self.take(x, places, axis=1)
 
     def along(self, x: Any, places: Any) -> Any:
         return self.take_along_axis(x, places, axis=1)
 
-    def sorted(self, x: Any) -> Any:
+    def sort_rows(self, x: Any) -> Any:
         return self.sort(x, axis=1)
 
     def positions(self, x: Any) -> Any:
@@ -102,13 +102,13 @@ class Library(ABC):
     def step(self, case: Case, fed: Sequence[Array], layout: Layout, rows: int, ct: Any) -> Step:
         """The call, or with ``ct`` its gradient by the first operand for that cotangent."""
 
-    def called(self, case: Case, layout: Layout, rows: int) -> Callable[..., Any]:
+    def bind_case(self, case: Case, layout: Layout, rows: int) -> Callable[..., Any]:
         """The call over what is fed: operands of two axes lie in a layout."""
         self.space.rows = rows
 
         def call(*fed: Any) -> Any:
             operands = [
-                self.space.viewed(x, layout) if x.ndim == 2 and n not in case.as_drawn else x
+                self.space.view_operand(x, layout) if x.ndim == 2 and n not in case.as_drawn else x
                 for n, x in enumerate(fed)
             ]
             return case.call(self.space, *operands)
@@ -127,13 +127,13 @@ class _OwnSpace(Space):
             return getattr(self.library.special, name)
         return import_module("staticgrad.language.ir.op").op_class(name)()
 
-    def scattered(self, x: Any, places: Any) -> Any:
+    def scatter_columns(self, x: Any, places: Any) -> Any:
         return self.library.scatter_add(x, places, x.shape[1], axis=1)
 
-    def scattered_max(self, x: Any, places: Any) -> Any:
+    def scatter_max(self, x: Any, places: Any) -> Any:
         return self.library.zeros_like(x).at[:, places].max(x)
 
-    def scattered_along(self, x: Any, places: Any) -> Any:
+    def scatter_along(self, x: Any, places: Any) -> Any:
         return import_module("staticgrad.language.ir.op").op_class("scatter_along")(1, x.shape[1])(
             x, places
         )
@@ -156,7 +156,7 @@ class Own(Library):
         sg = self.space.library
         feeds = {f"x{n}": array for n, array in enumerate(fed)}
         inputs = [sg.input(name, array.shape, array.dtype) for name, array in feeds.items()]
-        out = self.called(case, layout, rows)(*inputs)
+        out = self.bind_case(case, layout, rows)(*inputs)
         if ct is not None:
             feeds["ct"] = ct
             weighted = out * sg.input("ct", ct.shape, ct.dtype)
@@ -186,20 +186,20 @@ class _NumpySpace(Space):
     def copy(self, x: Any) -> Any:
         return np.ascontiguousarray(x)
 
-    def scattered(self, x: Any, places: Any) -> Any:
-        found = np.zeros_like(x)
-        np.add.at(found.T, places, x.T)
-        return found
+    def scatter_columns(self, x: Any, places: Any) -> Any:
+        sums = np.zeros_like(x)
+        np.add.at(sums.T, places, x.T)
+        return sums
 
-    def scattered_max(self, x: Any, places: Any) -> Any:
-        found = np.zeros_like(x)
-        np.maximum.at(found.T, places, x.T)
-        return found
+    def scatter_max(self, x: Any, places: Any) -> Any:
+        maxima = np.zeros_like(x)
+        np.maximum.at(maxima.T, places, x.T)
+        return maxima
 
-    def scattered_along(self, x: Any, places: Any) -> Any:
-        found = np.zeros_like(x)
-        np.add.at(found, (np.arange(x.shape[0])[:, None], places), x)
-        return found
+    def scatter_along(self, x: Any, places: Any) -> Any:
+        sums = np.zeros_like(x)
+        np.add.at(sums, (np.arange(x.shape[0])[:, None], places), x)
+        return sums
 
     def random(self, x: Any) -> Any:
         return np.random.default_rng(0).random(x.shape, dtype="float32")
@@ -214,7 +214,7 @@ class Numpy(Library):
     def step(self, case: Case, fed: Sequence[Array], layout: Layout, rows: int, ct: Any) -> Step:
         if ct is not None:
             raise NotImplementedError("gradients")
-        call = self.called(case, layout, rows)
+        call = self.bind_case(case, layout, rows)
 
         def step() -> Any:
             with np.errstate(all="ignore"):
@@ -233,13 +233,13 @@ class _JaxSpace(Space):
     def activation(self, name: str) -> Any:
         return getattr(import_module("jax").nn, name)
 
-    def scattered(self, x: Any, places: Any) -> Any:
+    def scatter_columns(self, x: Any, places: Any) -> Any:
         return self.zeros_like(x).at[:, places].add(x)
 
-    def scattered_max(self, x: Any, places: Any) -> Any:
+    def scatter_max(self, x: Any, places: Any) -> Any:
         return self.zeros_like(x).at[:, places].max(x)
 
-    def scattered_along(self, x: Any, places: Any) -> Any:
+    def scatter_along(self, x: Any, places: Any) -> Any:
         rows = np.arange(x.shape[0])[:, None]
         return self.zeros_like(x).at[rows, places].add(x)
 
@@ -269,7 +269,7 @@ class Jax(Library):
         return _JaxSpace(self.jax.numpy)
 
     def step(self, case: Case, fed: Sequence[Array], layout: Layout, rows: int, ct: Any) -> Step:
-        call, jax = self.called(case, layout, rows), self.jax
+        call, jax = self.bind_case(case, layout, rows), self.jax
         if ct is None:
             function = jax.jit(call)
         else:
@@ -280,8 +280,8 @@ class Jax(Library):
                 return back(weights)[0]
 
             function = jax.jit(gradient)
-        there = jax.device_put([*fed] if ct is None else [*fed, ct])
-        return lambda: function(*there).block_until_ready()
+        operands = jax.device_put([*fed] if ct is None else [*fed, ct])
+        return lambda: function(*operands).block_until_ready()
 
 
 # -- PyTorch --------------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ class _TorchSpace(Space):
     def copy(self, x: Any) -> Any:
         return x.contiguous()
 
-    def transposed(self, x: Any) -> Any:
+    def transpose_matrix(self, x: Any) -> Any:
         return x.t()
 
     def cast(self, x: Any, dtype: str) -> Any:
@@ -316,32 +316,32 @@ class _TorchSpace(Space):
     def cbrt(self, _: Any) -> Any:
         raise NotImplementedError("cbrt")
 
-    def reduced(self, name: str, x: Any, axis: int | None) -> Any:
+    def reduce_axis(self, name: str, x: Any, axis: int | None) -> Any:
         name = {"max": "amax", "min": "amin"}.get(name, name)
         function = getattr(self.library, name)
         if name == "sum":
             return function(x) if axis is None else function(x, axis, dtype=x.dtype)
         return function(x) if axis is None else function(x, axis)
 
-    def padded(self, x: Any) -> Any:
+    def pad_border(self, x: Any) -> Any:
         return self.library.nn.functional.pad(x, (1, 1, 1, 1))
 
-    def taken(self, x: Any, places: Any) -> Any:
+    def take_columns(self, x: Any, places: Any) -> Any:
         return x.index_select(1, places)
 
     def along(self, x: Any, places: Any) -> Any:
         return x.gather(1, places)
 
-    def scattered(self, x: Any, places: Any) -> Any:
+    def scatter_columns(self, x: Any, places: Any) -> Any:
         return self.library.zeros_like(x).index_add(1, places, x)
 
-    def scattered_max(self, x: Any, places: Any) -> Any:
+    def scatter_max(self, x: Any, places: Any) -> Any:
         return self.library.zeros_like(x).index_reduce(1, places, x, "amax")
 
-    def scattered_along(self, x: Any, places: Any) -> Any:
+    def scatter_along(self, x: Any, places: Any) -> Any:
         return self.library.zeros_like(x).scatter_add(1, places, x)
 
-    def sorted(self, x: Any) -> Any:
+    def sort_rows(self, x: Any) -> Any:
         return self.library.sort(x, dim=1)[0]
 
     def topk(self, x: Any) -> Any:
@@ -364,7 +364,7 @@ class Torch(Library):
 
     def step(self, case: Case, fed: Sequence[Array], layout: Layout, rows: int, ct: Any) -> Step:
         torch = self.space.library
-        tensors, call = [torch.from_numpy(x) for x in fed], self.called(case, layout, rows)
+        tensors, call = [torch.from_numpy(x) for x in fed], self.bind_case(case, layout, rows)
         if ct is None:
 
             def forward() -> Any:

@@ -47,7 +47,7 @@ TOLERANCE: Final = {"float32": 2e-5, "float64": 1e-11}
 
 @dataclass(frozen=True)
 class Point:
-    """What is measured, by names."""
+    """A measured point, by names."""
 
     label: str
     dtype: str
@@ -90,110 +90,114 @@ def shape_of(size: int) -> tuple[int, int]:
 
 
 def operands(case: Case, point: Point) -> tuple[list[Array], int]:
-    """What is fed, and how many rows an operand has."""
+    """Return the arrays that are fed, and the number of rows of an operand."""
     random = np.random.default_rng(zlib.crc32(repr(point).encode()))
     rows, columns = shape_of(point.size)
     fed = []
     for number, draw in enumerate(case.operands):
-        whole = draw(random, (rows, columns), point.dtype)
-        moves = whole.ndim == 2 and number not in case.as_drawn
-        fed.append(_laid_out(whole, point.layout) if moves else whole)
+        array = draw(random, (rows, columns), point.dtype)
+        moves = array.ndim == 2 and number not in case.as_drawn
+        fed.append(_laid_out(array, point.layout) if moves else array)
     return fed, rows
 
 
-def _laid_out(whole: Array, layout: Layout) -> Array:
+def _laid_out(array: Array, layout: Layout) -> Array:
     """The array of which the layout's view is, or could be, ``whole``."""
     if layout == "transposed":
-        return np.ascontiguousarray(whole.T)
+        return np.ascontiguousarray(array.T)
     if layout == "strided":
-        return np.repeat(whole, 2, axis=1)
-    return whole[:1].copy() if layout == "broadcast" else whole
+        return np.repeat(array, 2, axis=1)
+    return array[:1].copy() if layout == "broadcast" else array
 
 
 def measure(
     case: Case, point: Point, libraries: Sequence[Library], quick: bool, threads: int = 1
 ) -> Found:
     """One point, of libraries that have so many threads."""
-    found, rest = Found(point), REST if threads > 1 else 0.0
+    measurement, pause = Found(point), REST if threads > 1 else 0.0
     fed, rows = operands(case, point)
-    own = next(each for each in libraries if isinstance(each, Own))
-    ct = _cotangent(own, case, point, fed, rows) if point.backward else None
+    ours = next(library for library in libraries if isinstance(library, Own))
+    ct = _cotangent(ours, case, point, fed, rows) if point.backward else None
     steps: dict[str, Step] = {}
     once: dict[str, float] = {}
     for library in libraries:
         if library.name in case.missing:
-            found.missing[library.name] = "no such function"
+            measurement.missing[library.name] = "no such function"
             continue
         try:
             step = library.step(case, fed, point.layout, rows, ct)
             begin = time.perf_counter()
             step()
             spent = time.perf_counter() - begin
-            if spent < ONCE or library is own:
+            if spent < ONCE or library is ours:
                 steps[library.name] = step
             else:
                 once[library.name] = spent
         except (NotImplementedError, AttributeError, TypeError, RuntimeError) as error:
             if isinstance(library, Own):
                 raise RuntimeError(f"staticgrad fails at {point}") from error
-            found.missing[library.name] = str(error).partition("\n")[0][:90]
-    found.wrong = _wrong(own, case, point, fed, rows, ct, steps[own.name])
+            measurement.missing[library.name] = str(error).partition("\n")[0][:90]
+    measurement.wrong = _wrong(ours, case, point, fed, rows, ct, steps[ours.name])
     alone = {**steps}
     if point.layout == "transposed":
         steps |= {f"{n}{IN_ORDER}": in_order(s) for n, s in steps.items() if n in UNORDERED}
-    found.seconds = timed(steps, 1 if quick else ROUNDS, rest=rest) | once
-    others = [s for name, s in found.seconds.items() if name != own.name]
-    if not quick and others and found.seconds[own.name] > DOUBTED * min(others):
-        again = timed(steps, ROUNDS, rest=rest)
-        found.seconds |= {name: min(found.seconds[name], s) for name, s in again.items()}
-        behind = timed(alone, ROUNDS, behind_others=True, rest=rest)
-        found.seconds |= {f"{name}{AGAIN}": s for name, s in behind.items()}
-    return found
+    measurement.seconds = time_steps(steps, 1 if quick else ROUNDS, rest=pause) | once
+    others = [s for name, s in measurement.seconds.items() if name != ours.name]
+    if not quick and others and measurement.seconds[ours.name] > DOUBTED * min(others):
+        again = time_steps(steps, ROUNDS, rest=pause)
+        measurement.seconds |= {
+            name: min(measurement.seconds[name], s) for name, s in again.items()
+        }
+        after_others = time_steps(alone, ROUNDS, behind_others=True, rest=pause)
+        measurement.seconds |= {f"{name}{AGAIN}": s for name, s in after_others.items()}
+    return measurement
 
 
 def in_order(step: Step) -> Step:
     """The call, and a copy of its result in C order where it lies in another."""
 
-    def ordered() -> Any:
-        found = step()
-        return found.contiguous() if hasattr(found, "contiguous") else np.ascontiguousarray(found)
+    def run_in_order() -> Any:
+        result = step()
+        return (
+            result.contiguous() if hasattr(result, "contiguous") else np.ascontiguousarray(result)
+        )
 
-    return ordered
+    return run_in_order
 
 
-def _cotangent(own: Own, case: Case, point: Point, fed: Sequence[Array], rows: int) -> Array:
-    graph, _ = own.graph(case, fed, point.layout, rows, None)
+def _cotangent(ours: Own, case: Case, point: Point, fed: Sequence[Array], rows: int) -> Array:
+    graph, _ = ours.graph(case, fed, point.layout, rows, None)
     (out,) = graph.outputs.values()
     random = np.random.default_rng(1)
     return np.asarray(random.standard_normal(out.shape)).astype(out.dtype.numpy)
 
 
 def _wrong(
-    own: Own, case: Case, point: Point, fed: Sequence[Array], rows: int, ct: Any, step: Step
+    ours: Own, case: Case, point: Point, fed: Sequence[Array], rows: int, ct: Any, step: Step
 ) -> str:
-    """How far the result is from that of the definition, where that is too far."""
+    """Describe the distance of the result from that of the definition, if it is too large."""
     if point.size > 1_000_000:
         return ""
-    graph, feeds = own.graph(case, fed, point.layout, rows, ct)
-    (wanted,) = own.space.library.evaluate(graph, feeds).values()
+    graph, feeds = ours.graph(case, fed, point.layout, rows, ct)
+    (expected,) = ours.space.library.evaluate(graph, feeds).values()
     returned = step()
-    found = np.asarray(next(iter(returned.values())) if isinstance(returned, dict) else returned)
-    wanted = np.asarray(wanted)
-    if found.shape != wanted.shape or found.dtype != wanted.dtype:
-        return f"{found.shape} {found.dtype} in the place of {wanted.shape} {wanted.dtype}"
-    if wanted.dtype.kind != "f":
-        return "" if np.array_equal(found, wanted) else "other elements"
-    scale = max(1.0, float(np.nanmax(np.abs(wanted), initial=0.0, where=np.isfinite(wanted))))
-    most = TOLERANCE[wanted.dtype.name] * scale
-    return "" if np.allclose(found, wanted, rtol=0, atol=most, equal_nan=True) else "too far off"
+    actual = np.asarray(next(iter(returned.values())) if isinstance(returned, dict) else returned)
+    expected = np.asarray(expected)
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        return f"{actual.shape} {actual.dtype} in the place of {expected.shape} {expected.dtype}"
+    if expected.dtype.kind != "f":
+        return "" if np.array_equal(actual, expected) else "other elements"
+    scale = max(1.0, float(np.nanmax(np.abs(expected), initial=0.0, where=np.isfinite(expected))))
+    most = TOLERANCE[expected.dtype.name] * scale
+    return "" if np.allclose(actual, expected, rtol=0, atol=most, equal_nan=True) else "too far off"
 
 
-def timed(
+def time_steps(
     steps: dict[str, Step],
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
     behind_others: bool = False,
-    rest: float = 0.0,
+    pause: float = 0.0,
 ) -> dict[str, float]:
     """The least seconds of a call, of each library in turns.
 
@@ -213,9 +217,9 @@ def timed(
             break
         for name, step in steps.items():
             count = range(calls[name])
-            if rest:
-                time.sleep(rest)
-            for _ in range(BEFORE if behind_others or rest else 0):
+            if pause:
+                time.sleep(pause)
+            for _ in range(BEFORE if behind_others or pause else 0):
                 step()
             begin = clock()
             for _ in count:
@@ -227,10 +231,10 @@ def timed(
 
 def available(threads: int) -> list[Library]:
     """The libraries that are installed."""
-    found: list[Library] = []
+    installed: list[Library] = []
     for library in LIBRARIES:
         try:
-            found.append(library(threads))
+            installed.append(library(threads))
         except ImportError:
             continue
-    return found
+    return installed

@@ -23,9 +23,9 @@ _KIND: Final = ("tree", "machine", "threads", "avx2")
 
 def tree() -> str:
     """Git's digests of the folders that are measured; ``+`` where files differ from them."""
-    found = [_git("rev-parse", "--short=12", f"HEAD:{name}") for name in MEASURED]
+    digests = [_git("rev-parse", "--short=12", f"HEAD:{name}") for name in MEASURED]
     changed = _git("status", "--porcelain", "--", *MEASURED)
-    return " ".join(found) + "+" * bool(changed)
+    return " ".join(digests) + "+" * bool(changed)
 
 
 def _git(*words: str) -> str:
@@ -35,7 +35,7 @@ def _git(*words: str) -> str:
 
 
 def part(threads: int, avx2: bool) -> dict[str, Any]:
-    """What is written beside each point of a run."""
+    """Return the fields that are written beside each point of a run."""
     return {
         "tree": tree(),
         "machine": describe().processor,
@@ -45,7 +45,7 @@ def part(threads: int, avx2: bool) -> dict[str, Any]:
     }
 
 
-def measured(path: Path, about: Mapping[str, Any]) -> set[tuple[Any, ...]]:
+def measured_points(path: Path, about: Mapping[str, Any]) -> set[tuple[Any, ...]]:
     """The points of a file that were measured of the same tree, on the same machine, in one way."""
     lines = path.read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
@@ -55,15 +55,15 @@ def measured(path: Path, about: Mapping[str, Any]) -> set[tuple[Any, ...]]:
 
 def merge(parts: Iterable[Path], into: Path) -> None:
     """Write the points of several files, of each the one that is read last."""
-    found: dict[tuple[Any, ...], str] = {}
+    lines: dict[tuple[Any, ...], str] = {}
     for path in parts:
         for line in path.read_text(encoding="utf-8").splitlines():
-            found[tuple(json.loads(line)["point"].values())] = line
-    into.write_text("".join(f"{line}\n" for line in found.values()), encoding="utf-8")
+            lines[tuple(json.loads(line)["point"].values())] = line
+    into.write_text("".join(f"{line}\n" for line in lines.values()), encoding="utf-8")
 
 
-def told(path: Path) -> str:
-    """How many points of a file were measured of which tree, when, how, and on what machine."""
+def describe_points(path: Path) -> str:
+    """Count the points of a file by tree, day, kind of run and machine."""
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     counts = Counter(tuple(entry.get(key, "?") for key in (*_KIND, "date")) for entry in entries)
     lines = []

@@ -38,33 +38,33 @@ class Cell:
 
     @property
     def column(self) -> tuple[bool, str, int]:
-        """Where it stands in the table."""
+        """The key of its column in the table."""
         return self.backward, self.layout, self.size
 
 
 def read(path: Path) -> list[Cell]:
     """The cells of a file of results, of each point the one that was measured last."""
-    found: dict[tuple[Any, ...], Cell] = {}
+    by_point: dict[tuple[Any, ...], Cell] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         seconds = dict(entry["seconds"])
-        own = seconds.pop(OWN)
-        behind = {name: seconds.pop(name) for name in [*seconds] if name.endswith(AGAIN)}
+        ours = seconds.pop(OWN)
+        after_others = {name: seconds.pop(name) for name in [*seconds] if name.endswith(AGAIN)}
         ordered = {name: seconds.pop(name) for name in [*seconds] if name.endswith(IN_ORDER)}
         unordered = UNORDERED if ordered else ()
         if seconds and not entry["wrong"]:
             peer = min(seconds, key=seconds.__getitem__)
             same = [s for name, s in seconds.items() if name not in unordered]
-            in_order = own / min([*same, *ordered.values()])
-            last = behind.pop(f"{OWN}{AGAIN}", 0.0)
-            again = last / min(behind.values()) if behind else 0.0
-            ratio, point = own / seconds[peer], entry["point"]
-            cell = Cell(ratio, peer, own, **point, in_order=in_order, again=again)
-            found[tuple(entry["point"].values())] = cell
-    return [*found.values()]
+            in_order = ours / min([*same, *ordered.values()])
+            last = after_others.pop(f"{OWN}{AGAIN}", 0.0)
+            again = last / min(after_others.values()) if after_others else 0.0
+            ratio, point = ours / seconds[peer], entry["point"]
+            cell = Cell(ratio, peer, ours, **point, in_order=in_order, again=again)
+            by_point[tuple(entry["point"].values())] = cell
+    return [*by_point.values()]
 
 
-def markdown(cells: Sequence[Cell]) -> str:
+def to_markdown(cells: Sequence[Cell]) -> str:
     """A row for each case and dtype, a column for each layout and size."""
     columns = sorted({cell.column for cell in cells}, key=_order)
     rows = dict.fromkeys((cell.label, cell.dtype) for cell in cells)
@@ -78,7 +78,7 @@ def markdown(cells: Sequence[Cell]) -> str:
 
 
 def summary(cells: Sequence[Cell]) -> str:
-    """How many cells are slower, as faster, or faster than the fastest peer."""
+    """Count the cells that are slower than, as fast as, or faster than the fastest peer."""
     slower = sum(cell.ratio > SLOWER for cell in cells)
     faster = sum(cell.ratio < 1 / SLOWER for cell in cells)
     return (

@@ -14,12 +14,15 @@ from benchmarks.registry import read_lists
 
 def all_implementations() -> dict[str, type[Implementation]]:
     """Every implementation by name, staticgrad first."""
-    found = {each.name: each for each in read_lists(sys.modules[__name__], "IMPLEMENTATIONS")}
-    return dict(sorted(found.items(), key=lambda pair: (pair[1].peer, len(pair[0]))))
+    by_name = {
+        implementation.name: implementation
+        for implementation in read_lists(sys.modules[__name__], "IMPLEMENTATIONS")
+    }
+    return dict(sorted(by_name.items(), key=lambda pair: (pair[1].peer, len(pair[0]))))
 
 
 def is_installed(implementation: type[Implementation]) -> bool:
-    """Whether its package can be imported; the package is not loaded."""
+    """Return whether its package can be imported; the package is not loaded."""
     try:
         return find_spec(implementation.package) is not None
     except ModuleNotFoundError:

@@ -47,16 +47,16 @@ class AutogradProgram(Program):
         outputs: dict[str, Any] = {}
 
         def loss(variables: Any) -> Any:
-            value, found = workload.loss(ops, {**variables, **data.feeds}, data.sizes)
-            outputs.update({name: _plain(array) for name, array in found.items()})
+            value, results = workload.loss(ops, {**variables, **data.feeds}, data.sizes)
+            outputs.update({name: _plain(array) for name, array in results.items()})
             return value
 
-        both = autograd.value_and_grad(loss)
+        value_and_grad = autograd.value_and_grad(loss)
         if workload.kind == "sgd":
             rate, variables = workload.rate, self.variables
 
             def train() -> Any:
-                value, gradients = both(variables)
+                value, gradients = value_and_grad(variables)
                 for name, gradient in gradients.items():
                     variables[name] -= rate * gradient
                 return {"loss": value, **outputs}
@@ -65,9 +65,9 @@ class AutogradProgram(Program):
             return
 
         def step() -> Any:
-            value, gradients = both(self.variables)
-            found = {"loss": value, **outputs}
-            return found | {f"gradient:{n}": g for n, g in gradients.items()}
+            value, gradients = value_and_grad(self.variables)
+            results = {"loss": value, **outputs}
+            return results | {f"gradient:{n}": g for n, g in gradients.items()}
 
         self.step = step if workload.kind == "gradient" else self._product(autograd, step, loss)
 
@@ -76,10 +76,10 @@ class AutogradProgram(Program):
         vector = self.data.along[name]
         product = autograd.hessian_vector_product(lambda w: loss({name: w}))
 
-        def both() -> Any:
+        def add_product() -> Any:
             return step() | {f"hvp:{name}": product(self.variables[name], vector)}
 
-        return both
+        return add_product
 
     def results(self, returned: Any) -> Mapping[str, Array]:
         return {name: np.asarray(value) for name, value in returned.items()}

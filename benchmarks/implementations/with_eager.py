@@ -45,14 +45,14 @@ class EagerProgram(Program):
         self.variables = variables = {
             n: eager.Tensor(a, requires_grad=True) for n, a in data.variables.items()
         }
-        wanted, names = list(variables.values()), list(variables)
+        wrt, names = list(variables.values()), list(variables)
 
         def forward() -> tuple[Any, dict[str, Any]]:
             loss, outputs = workload.loss(ops, {**variables, **feeds}, data.sizes)
             return loss, {"loss": loss, **outputs}
 
         if workload.kind == "sgd":
-            optimizer = sg.optim.SGD(workload.rate).on(wanted)
+            optimizer = sg.optim.SGD(workload.rate).on(wrt)
 
             def train() -> Any:
                 optimizer.zero_grad()
@@ -67,12 +67,12 @@ class EagerProgram(Program):
         def gradient() -> Any:
             loss, outputs = forward()
             product = workload.kind == "hvp"
-            gradients = eager.grad(loss, wanted, create_graph=product)
+            gradients = eager.grad(loss, wrt, create_graph=product)
             outputs |= {f"gradient:{n}": g for n, g in zip(names, gradients, strict=True)}
             if product:
                 slope = sum(sg.sum(g * v) for g, v in zip(gradients, along, strict=True))
-                moved = eager.grad(slope, wanted)
-                outputs |= {f"hvp:{n}": m for n, m in zip(names, moved, strict=True)}
+                products = eager.grad(slope, wrt)
+                outputs |= {f"hvp:{n}": m for n, m in zip(names, products, strict=True)}
             return outputs
 
         self.step = gradient

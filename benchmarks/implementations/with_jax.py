@@ -147,11 +147,11 @@ class JaxProgram(Program):
         return lambda variables, feeds: workload.loss(ops, {**variables, **feeds}, sizes)
 
     def _sgd(self) -> Callable[[Any, Any, Any], Any]:
-        both = self.jax.value_and_grad(self._loss(), has_aux=True)
+        value_and_grad = self.jax.value_and_grad(self._loss(), has_aux=True)
         rate = self.workload.rate
 
         def step(state: Any, feeds: Any, _: Any) -> Any:
-            (loss, outputs), gradients = both(state, feeds)
+            (loss, outputs), gradients = value_and_grad(state, feeds)
             new = {name: value - rate * gradients[name] for name, value in state.items()}
             return new, {"loss": loss, **outputs}
 
@@ -168,23 +168,23 @@ class JaxProgram(Program):
             count = count + 1
             unbiased = (1 - decay**count).astype(dtype)
             unbiased_squares = (1 - decay_of_squares**count).astype(dtype)
-            moved, new = {}, {}
+            updated, new = {}, {}
             for name, value in variables.items():
                 (mean, square), slope = moments[name], feeds[f"slope:{name}"]
                 mean = decay * mean + (1 - decay) * slope
                 square = decay_of_squares * square + (1 - decay_of_squares) * slope * slope
                 new[name] = mean, square
                 spread = sqrt(square / unbiased_squares) + Adam.EPSILON
-                moved[name] = value - rate * (mean / unbiased) / spread
-            return (moved, new, count), {"loss": loss, **outputs}
+                updated[name] = value - rate * (mean / unbiased) / spread
+            return (updated, new, count), {"loss": loss, **outputs}
 
         return step
 
     def _gradient(self) -> Callable[[Any, Any, Any], Any]:
-        both = self.jax.value_and_grad(self._loss(), has_aux=True)
+        value_and_grad = self.jax.value_and_grad(self._loss(), has_aux=True)
 
         def value(variables: Any, feeds: Any, _: Any) -> Any:
-            (loss, outputs), gradients = both(variables, feeds)
+            (loss, outputs), gradients = value_and_grad(variables, feeds)
             named = {f"gradient:{name}": g for name, g in gradients.items()}
             return {"loss": loss, **outputs, **named}
 
@@ -197,8 +197,8 @@ class JaxProgram(Program):
             def at(point: Any) -> Any:
                 return value(point, feeds, None)
 
-            results, moved = self.jax.jvp(at, (variables,), (along,))
-            return {**results, **{f"hvp:{n}": moved[f"gradient:{n}"] for n in variables}}
+            results, products = self.jax.jvp(at, (variables,), (along,))
+            return {**results, **{f"hvp:{n}": products[f"gradient:{n}"] for n in variables}}
 
         return product
 
@@ -212,7 +212,7 @@ class JaxImplementation(Implementation):
 
     @classmethod
     def environment(cls, settings: Settings) -> dict[str, str]:
-        found = {
+        variables = {
             "JAX_PLATFORMS": "cpu",
             "JAX_ENABLE_X64": "1",
             "JAX_COMPILATION_CACHE_DIR": settings.cache,
@@ -223,7 +223,7 @@ class JaxImplementation(Implementation):
             *["--xla_cpu_multi_thread_eigen=false"] * (settings.threads == 1),
             *["--xla_cpu_max_isa=AVX2"] * settings.avx2,
         ]
-        return {**found, "XLA_FLAGS": " ".join(flags)} if flags else found
+        return {**variables, "XLA_FLAGS": " ".join(flags)} if flags else variables
 
     def load(self, settings: Settings) -> dict[str, str]:
         jax = import_module("jax")

@@ -56,7 +56,7 @@ class PyTensor(Operations):
     def repeat(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
                constants: Sequence[Any]) -> Any:  # fmt: skip
         values = self.pytensor.scan(
-            lambda y, *rest: body(y, rest), outputs_info=[start], n_steps=times,
+            lambda y, *fixed: body(y, fixed), outputs_info=[start], n_steps=times,
             non_sequences=list(constants), return_updates=False,
         )  # fmt: skip
         return values[-1]
@@ -76,13 +76,13 @@ class PyTensor(Operations):
     def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
         cell = self.recurrent_cell(kind, hidden)
         for w, u, b in weights:
-            found = self.pytensor.scan(
-                lambda part, *rest: list(cell(part, rest[:-1], rest[-1])),
+            outputs = self.pytensor.scan(
+                lambda part, *states: list(cell(part, states[:-1], states[-1])),
                 sequences=[self.namespace.dot(x, w) + b],
                 outputs_info=[self.zero_state(x, hidden)] * (GATES[kind] - 2),
                 non_sequences=[u], return_updates=False,
             )  # fmt: skip
-            x = found[0] if isinstance(found, list | tuple) else found
+            x = outputs[0] if isinstance(outputs, list | tuple) else outputs
         return x[-1]
 
 
@@ -92,13 +92,13 @@ class PyTensorProgram(Program):
     def build(self) -> None:
         self.pytensor = pytensor = import_module("pytensor")
         self.shared: dict[str, Any] = {}
-        values = {name: self._input(name, array) for name, array in self.data.feeds.items()}
+        values = {name: self._make_input(name, array) for name, array in self.data.feeds.items()}
         for name, array in self.data.variables.items():
             if self.workload.trains:
                 self.shared[name] = pytensor.shared(array.copy(), name, shape=array.shape)
                 values[name] = self.shared[name]
             else:
-                values[name] = self._input(name, array)
+                values[name] = self._make_input(name, array)
         loss, outputs = self.workload.loss(PyTensor(pytensor), values, self.data.sizes)
         variables = [values[name] for name in self.data.variables]
         self.outputs = {"loss": loss, **outputs}
@@ -114,7 +114,7 @@ class PyTensorProgram(Program):
         else:
             names = [f"gradient:{name}" for name in self.data.variables]
             self.outputs |= dict(zip(names, gradients, strict=True))
-        along = {name: self._input(f"along_{name}", a) for name, a in self.data.along.items()}
+        along = {name: self._make_input(f"along_{name}", a) for name, a in self.data.along.items()}
         for name, vector in along.items():
             i = list(self.data.variables).index(name)
             product = pytensor.tensor.sum(gradients[i] * vector)
@@ -134,8 +134,8 @@ class PyTensorProgram(Program):
             new = decay * mean + (1 - decay) * slope
             new_square = decay_of_squares * square + (1 - decay_of_squares) * slope * slope
             spread = self.pytensor.tensor.sqrt(new_square / unbiased_squares) + epsilon
-            moved = values[name] - rate * (new / unbiased) / spread
-            updates += [(mean, new), (square, new_square), (values[name], moved)]
+            updated = values[name] - rate * (new / unbiased) / spread
+            updates += [(mean, new), (square, new_square), (values[name], updated)]
         return updates
 
     def compile(self) -> None:
@@ -154,7 +154,7 @@ class PyTensorProgram(Program):
     def parameters(self) -> Arrays:
         return {name: np.array(value.get_value()) for name, value in self.shared.items()}
 
-    def _input(self, name: str, array: Array) -> Any:
+    def _make_input(self, name: str, array: Array) -> Any:
         return self.pytensor.tensor.tensor(name, dtype=array.dtype.name, shape=array.shape)
 
 
@@ -169,8 +169,8 @@ class PyTensorImplementation(Implementation):
     @classmethod
     def environment(cls, settings: Settings) -> dict[str, str]:
         flags = f"base_compiledir={settings.cache},floatX={settings.dtype}"
-        found = {"PYTENSOR_FLAGS": flags, "NUMBA_CACHE_DIR": settings.cache}
-        return {**found, "NUMBA_CPU_NAME": "haswell"} if settings.avx2 else found
+        variables = {"PYTENSOR_FLAGS": flags, "NUMBA_CACHE_DIR": settings.cache}
+        return {**variables, "NUMBA_CPU_NAME": "haswell"} if settings.avx2 else variables
 
     def load(self, settings: Settings) -> dict[str, str]:
         pytensor = import_module("pytensor")

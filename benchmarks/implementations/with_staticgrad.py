@@ -39,7 +39,7 @@ class Staticgrad(Operations):
     def sigmoid(self, x: Any) -> Any:
         return sg.sigmoid(x)
 
-    def framed(self, x: Any) -> Any:
+    def frame_image(self, x: Any) -> Any:
         return sg.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
 
     def conv2d(self, x: Any, w: Any, b: Any, channels: tuple[int, int], side: int) -> Any:
@@ -127,7 +127,7 @@ def _adam(workload: Workload, data: Data, values: Mapping[str, Any], outputs: An
 
 
 def feeds_of(workload: Workload, data: Data) -> Arrays:
-    """What ``run`` is given, by the names of the graph."""
+    """Return the feeds of ``run``, by the names of the graph."""
     feeds = dict(data.feeds)
     if not workload.trains:
         feeds |= data.variables
@@ -177,8 +177,8 @@ class StaticgradImplementation(Implementation):
     @classmethod
     def environment(cls, settings: Settings) -> dict[str, str]:
         threads = str(settings.threads)
-        found = {"STATICGRAD_CACHE_DIR": settings.cache, "STATICGRAD_THREADS": threads}
-        return {**found, "STATICGRAD_TARGET": "x86-64-v3"} if settings.avx2 else found
+        variables = {"STATICGRAD_CACHE_DIR": settings.cache, "STATICGRAD_THREADS": threads}
+        return {**variables, "STATICGRAD_TARGET": "x86-64-v3"} if settings.avx2 else variables
 
     def load(self, settings: Settings) -> dict[str, str]:
         return {"staticgrad": sg.__version__}

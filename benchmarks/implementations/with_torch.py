@@ -73,7 +73,7 @@ class Torch(Operations):
     def attention(self, q: Any, k: Any, v: Any, size: int) -> Any:
         return self.functional.scaled_dot_product_attention(q, k, v)
 
-    def doubled(self, x: Any, channels: int, side: int) -> Any:
+    def double_image(self, x: Any, channels: int, side: int) -> Any:
         return self.functional.interpolate(x, scale_factor=2)
 
     def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
@@ -156,7 +156,7 @@ class TorchProgram(Program):
         self.step = self._training(None) if workload.trains else self._gradient()
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """What the compiled variants replace."""
+        """Return the function; the compiled variants compile it."""
         return function
 
     def tune(self) -> str:
@@ -229,12 +229,12 @@ class TorchProgram(Program):
 
     def _gradient(self) -> Callable[[], Any]:
         loss_of, variables, feeds = self.loss, self.variables, self.feeds
-        wanted, names = list(variables.values()), [f"gradient:{name}" for name in variables]
+        wrt, names = list(variables.values()), [f"gradient:{name}" for name in variables]
         grad = self.torch.autograd.grad
 
         def step() -> Any:
             loss, outputs = loss_of(variables, feeds)
-            gradients = grad(loss, wanted)
+            gradients = grad(loss, wrt)
             return {"loss": loss, **outputs, **dict(zip(names, gradients, strict=True))}
 
         return step
@@ -247,20 +247,20 @@ class TorchProgram(Program):
             return workload.loss(ops, {**variables, **feeds}, sizes)[0]
 
         def product(variables: Any, feeds: Any, along: Any) -> Any:
-            both = func.grad_and_value(loss)
+            grad_and_value = func.grad_and_value(loss)
 
             def slope(at: Any) -> Any:
-                return both(at, feeds)
+                return grad_and_value(at, feeds)
 
-            (gradients, value), (moved, _) = func.jvp(slope, (variables,), (along,))
-            return value, gradients, moved
+            (gradients, value), (products, _) = func.jvp(slope, (variables,), (along,))
+            return value, gradients, products
 
         compiled, names = self.wrap(product), list(self.variables)
 
         def step() -> Any:
-            value, gradients, moved = compiled(self.variables, self.feeds, self.along)
-            found = {"loss": value} | {f"gradient:{n}": gradients[n] for n in names}
-            return found | {f"hvp:{n}": moved[n] for n in names}
+            value, gradients, products = compiled(self.variables, self.feeds, self.along)
+            results = {"loss": value} | {f"gradient:{n}": gradients[n] for n in names}
+            return results | {f"hvp:{n}": products[n] for n in names}
 
         return step
 

@@ -48,4 +48,4 @@ def normal(variables: Shapes, feeds: Shapes | None = None, scale: float = 1.0) -
 
 def programs() -> dict[str, Workload]:
     """Return every program by name."""
-    return {each.name: each for each in read_lists(sys.modules[__name__], "WORKLOADS")}
+    return {workload.name: workload for workload in read_lists(sys.modules[__name__], "WORKLOADS")}

@@ -16,7 +16,7 @@ def convolution(sizes: Any, how: Any, ops: Any, v: Values) -> Any:
     return ops.mean(ops.conv(v["x"], v["w"], sizes, **how) ** 2)
 
 
-def transposed(stride: int, ops: Any, v: Values) -> Any:
+def convolve_transposed(stride: int, ops: Any, v: Values) -> Any:
     """The mean square of a transposed convolution."""
     return ops.mean(ops.conv_transpose(v["x"], v["w"], stride) ** 2)
 
@@ -48,5 +48,5 @@ WORKLOADS = (
     row("conv_depthwise", 8, (96, 96), (56, 56), (3, 3), groups=96),
     row("conv3d", 2, (16, 32), (16, 16, 16), (3, 3, 3)),
     program("conv_transposed", "8 of 64 to 32 channels at 16x16, 4x4 taps, stride 2",
-            partial(transposed, 2), _TRANSPOSED),
+            partial(convolve_transposed, 2), _TRANSPOSED),
 )  # fmt: skip

@@ -31,7 +31,7 @@ def segments(random: np.random.Generator) -> Data:
     return Data({"x": random.normal(size=(100_000, 16))}, {"i": random.integers(0, 2000, 100_000)})
 
 
-def strided(ops: Any, v: Values) -> Any:
+def compare_strided(ops: Any, v: Values) -> Any:
     """Every second row and column against its neighbours."""
     x = v["x"]
     return ops.mean((x[::2, ::2] * x[1::2, 1::2] - x[1::2, ::2] * x[::2, 1::2]) ** 2)
@@ -42,7 +42,7 @@ def symmetric(ops: Any, v: Values) -> Any:
     return ops.mean(ops.tanh(v["x"] + v["x"].T) * v["g"])
 
 
-def permuted(ops: Any, v: Values) -> Any:
+def permute_axes(ops: Any, v: Values) -> Any:
     """Axes of an array in another order, with something between."""
     h = ops.tanh(ops.transpose(v["x"], (2, 0, 3, 1)))
     return ops.mean(h * v["g"])
@@ -57,13 +57,13 @@ def windows(ops: Any, v: Values) -> Any:
     return ops.mean(ops.tanh(total))
 
 
-def joined(ops: Any, v: Values) -> Any:
+def join_columns(ops: Any, v: Values) -> Any:
     """Parts of arrays joined, then a layer."""
-    both = ops.concatenate([v["x"][:, :64], v["y"][:, 32:], v["x"][:, 64:] * 2.0], 1)
-    return ops.mean(ops.tanh(both @ v["w"]))
+    columns = ops.concatenate([v["x"][:, :64], v["y"][:, 32:], v["x"][:, 64:] * 2.0], 1)
+    return ops.mean(ops.tanh(columns @ v["w"]))
 
 
-def interpolated(ops: Any, v: Values) -> Any:
+def interpolate_table(ops: Any, v: Values) -> Any:
     """A table read between its places."""
     low, part = v["i"], v["part"]
     lower, upper = ops.take(v["table"], low, 0), ops.take(v["table"], low + 1, 0)
@@ -87,15 +87,16 @@ def pairwise(ops: Any, v: Values) -> Any:
 WORKLOADS = (
     program("gather", "50,000 pairs of 10,000 rows of 16", gather, ends),
     program("scatter", "100,000 rows of 16 into 2,000", scatter, segments),
-    program("strided", "every second of 1,000 x 1,000", strided, normal({"x": (1000, 1000)})),
+    program("strided", "every second of 1,000 x 1,000", compare_strided,
+            normal({"x": (1000, 1000)})),
     program("symmetric", "1,000 x 1,000 and its transpose", symmetric,
             normal({"x": (1000, 1000)}, {"g": (1000, 1000)})),
-    program("permuted", "16 x 32 x 32 x 64", permuted,
+    program("permuted", "16 x 32 x 32 x 64", permute_axes,
             normal({"x": (16, 32, 32, 64)}, {"g": (32, 16, 64, 32)})),
     program("windows", "3 x 3 of 512 x 512", windows, normal({"x": (512, 512), "w": (3, 3)})),
-    program("joined", "4,000 rows of 64, 96 and 64", joined,
+    program("joined", "4,000 rows of 64, 96 and 64", join_columns,
             normal({"x": (4000, 128), "y": (4000, 128), "w": (224, 32)}, scale=0.2)),
-    program("interpolated", "200,000 places of 1,000", interpolated, places),
+    program("interpolated", "200,000 places of 1,000", interpolate_table, places),
     program("pairwise", "800 x 800 points in 8 dimensions", pairwise,
             normal({"x": (800, 8), "y": (800, 8)})),
 )  # fmt: skip

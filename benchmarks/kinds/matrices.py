@@ -84,8 +84,8 @@ def qr(ops: Any, v: Values) -> Any:
 def ridge(ops: Any, v: Values) -> Any:
     """Squared residuals of a ridge regression, by its penalties and data."""
     x, y = v["x"], v["y"]
-    found = ops.linalg.solve(x.T @ x + ops.exp(v["penalty"]) * ops.identity(60), x.T @ y)
-    return ops.mean((x @ found - y) ** 2)
+    weights = ops.linalg.solve(x.T @ x + ops.exp(v["penalty"]) * ops.identity(60), x.T @ y)
+    return ops.mean((x @ weights - y) ** 2)
 
 
 def small(ops: Any, v: Values) -> Any:
@@ -95,7 +95,7 @@ def small(ops: Any, v: Values) -> Any:
     return ops.mean(ops.linalg.slogdet(squares)[1])
 
 
-def observed(random: np.random.Generator) -> Data:
+def draw_observations(random: np.random.Generator) -> Data:
     """A model of four states and two outputs, and 100 observations."""
     variables = {"a": 0.9 * np.eye(4) + 0.05 * random.normal(size=(4, 4)),
                  "c": random.normal(size=(2, 4)),
@@ -123,7 +123,8 @@ WORKLOADS = (
             normal({"x": (100, 20)}, {"g": (20,), "h": (100, 20)}), "float64"),
     program("log_determinant", "a matrix of 300", log_determinant, _square(300), "float64"),
     program("gp_likelihood", "300 points in 5 dimensions", likelihood, points, "float64"),
-    program("kalman_filter", "100 steps, 4 states, 2 outputs", kalman, observed, "float64"),
+    program("kalman_filter", "100 steps, 4 states, 2 outputs", kalman, draw_observations,
+            "float64"),
     program("expm", "a matrix of 60", expm, _square(60, scale=0.1), "float64"),
     program("qr", "200 x 50", qr, normal({"x": (200, 50)}, {"g": (200, 50)}), "float64"),
     program("ridge", "2,000 x 60, 4 outputs", ridge,

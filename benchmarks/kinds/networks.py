@@ -132,9 +132,9 @@ def edges(random: np.random.Generator) -> Data:
 def graph_network(ops: Any, v: Values) -> Any:
     """Two rounds of messages along edges, summed per node."""
     h = v["x"]
-    for own, other in (("w", "u"), ("s", "t")):
+    for of_node, of_messages in (("w", "u"), ("s", "t")):
         messages = ops.segment_sum(ops.take(h, v["from"], 0), v["to"], 5000)
-        h = ops.tanh(h @ v[own] + messages @ v[other] * 0.125)
+        h = ops.tanh(h @ v[of_node] + messages @ v[of_messages] * 0.125)
     return ops.mean(h * h)
 
 
@@ -154,7 +154,7 @@ def unet(ops: Any, v: Values) -> Any:
 
     down = layer("w", v["x"], (16, 16), 32)
     inner = layer("u", ops.max_pool(down, 16, 32), (16, 32), 16)
-    joined = ops.concatenate([down, ops.doubled(inner, 32, 16)], 1)
+    joined = ops.concatenate([down, ops.double_image(inner, 32, 16)], 1)
     return ops.mean(layer("t", joined, (48, 16), 32) ** 2)
 
 
@@ -169,7 +169,7 @@ def vae(ops: Any, v: Values) -> Any:
     return (likelihood + divergence) / 128
 
 
-def coded(random: np.random.Generator) -> Data:
+def draw_autoencoder(random: np.random.Generator) -> Data:
     """Weights of an encoder and a decoder, 128 images of 784 pixels, noise."""
     shapes = [(784, 256), (256, 20), (256, 20), (20, 256), (256, 784)]
     weights = {f"w{i}": random.normal(size=s) / np.sqrt(s[0]) for i, s in enumerate(shapes)}
@@ -179,9 +179,9 @@ def coded(random: np.random.Generator) -> Data:
 
 def contrast(ops: Any, v: Values) -> Any:
     """InfoNCE of two views: each row's partner against all others."""
-    one, two = (h / ops.sqrt(ops.sum(h * h, axis=-1, keepdims=True)) for h in
+    first, second = (h / ops.sqrt(ops.sum(h * h, axis=-1, keepdims=True)) for h in
                 (v["x"] @ v["w"], v["y"] @ v["w"]))  # fmt: skip
-    return ops.cross_entropy(10.0 * (one @ two.T), v["labels"])
+    return ops.cross_entropy(10.0 * (first @ second.T), v["labels"])
 
 
 def views(random: np.random.Generator) -> Data:
@@ -241,6 +241,6 @@ WORKLOADS = (
             normal({"g": (64, 8), "w": (8, 64, 128), "u": (8, 128, 64)}, {"x": (512, 64)}, 0.1)),
     program("unet_block", "8 images of 16 channels at 32 x 32", unet,
             normal(_UNET, {"x": (8, 16, 32, 32)}, 0.1)),
-    program("vae", "784, 256, 20, batch 128", vae, coded),
+    program("vae", "784, 256, 20, batch 128", vae, draw_autoencoder),
     program("contrast", "512 pairs of 128", contrast, views),
 )  # fmt: skip

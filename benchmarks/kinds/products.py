@@ -30,8 +30,8 @@ def tall_skinny(ops: Any, v: Values) -> Any:
 
 def gram(ops: Any, v: Values) -> Any:
     """The sum of squares of a Gram matrix."""
-    found = v["a"].T @ v["a"]
-    return ops.sum(found * found)
+    matrix = v["a"].T @ v["a"]
+    return ops.sum(matrix * matrix)
 
 
 def sum_of_products(ops: Any, v: Values) -> Any:
@@ -44,12 +44,12 @@ def chain(ops: Any, v: Values) -> Any:
     return ops.mean((v["a"] @ v["b"] @ v["c"] @ v["d"]) ** 2)
 
 
-def transposed(ops: Any, v: Values) -> Any:
+def multiply_transposed(ops: Any, v: Values) -> Any:
     """The mean square of a product of two transposed matrices."""
     return ops.mean((v["a"].T @ v["b"].T) ** 2)
 
 
-def batched(ops: Any, v: Values) -> Any:
+def multiply_batches(ops: Any, v: Values) -> Any:
     """Two small matrices for each sample."""
     return ops.mean(ops.matmul(v["a"], v["b"]) ** 2)
 
@@ -85,8 +85,8 @@ WORKLOADS = (
             normal({"a": (100_000, 24)}, scale=0.01)),
     program("sum_of_products", "a @ b + c @ d of 300", sum_of_products, normal(_FOUR)),
     program("chain", "a @ b @ c @ d of 300", chain, normal(_FOUR, scale=0.1)),
-    program("transposed", "a.T @ b.T of 600", transposed, square(600)),
-    program("batched", "2,000 products of 16", batched, _SMALL),
+    program("transposed", "a.T @ b.T of 600", multiply_transposed, square(600)),
+    program("batched", "2,000 products of 16", multiply_batches, _SMALL),
     program("bilinear", "x w y of 2,000 rows", bilinear, _BILINEAR),
     program("matrix_vector", "a matrix of 2,000 times a vector", matrix_vector,
             normal({"w": (2000, 2000), "x": (2000,)}, scale=0.1)),

@@ -20,7 +20,7 @@ def ten_operations(ops: Any, v: Values) -> Any:
     return ops.sum(ops.sin(x) * ops.exp(-y * y) + ops.tanh(x * y) / (1.0 + x * x))
 
 
-def fitted(ops: Any, v: Values) -> Any:
+def fit_curve(ops: Any, v: Values) -> Any:
     """A decaying oscillation fitted to 100 observations."""
     wave = v["a"] * ops.exp(-v["b"] * v["t"]) * ops.cos(v["w"] * v["t"] + v["p"])
     return ops.mean((wave - v["y"]) ** 2)
@@ -38,7 +38,7 @@ WORKLOADS = (
             normal({"x": (10,), "y": (10,)}), "float64"),
     program("tiny_mlp", "4, 8, 3, batch 16, a step of SGD", mlp, layers((4, 8, 3), 16),
             kind="sgd"),
-    program("curve_fit", "four unknowns, 100 observations", fitted,
+    program("curve_fit", "four unknowns, 100 observations", fit_curve,
             normal(_FIT, {"t": (100,), "y": (100,)}), "float64"),
     program("many_parameters", "40 of 4 x 4", many,
             normal({f"p{k}": (4, 4) for k in range(40)})),

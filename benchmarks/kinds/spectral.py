@@ -16,8 +16,8 @@ def rows(ops: Any, v: Values) -> Any:
 
 def power(ops: Any, v: Values) -> Any:
     """The mean power of images in a band."""
-    found = ops.abs(ops.fft.rfft2(v["x"])) ** 2
-    return ops.mean(found * v["band"])
+    spectrum = ops.abs(ops.fft.rfft2(v["x"])) ** 2
+    return ops.mean(spectrum * v["band"])
 
 
 def complex_rows(ops: Any, v: Values) -> Any:

@@ -53,15 +53,15 @@ def poisson(ops: Any, v: Values) -> Any:
     return ops.mean(ops.exp(linear) - v["y"] * linear)
 
 
-def counted(random: np.random.Generator) -> Data:
+def draw_counts(random: np.random.Generator) -> Data:
     """20,000 rows of 30, and counts or classes."""
     feeds = {"x": random.normal(size=(20_000, 30)), "y": random.integers(0, 2, 20_000) * 1.0}
     return Data({"w": 0.1 * random.normal(size=30), "b": np.asarray(0.1)}, feeds)
 
 
-def classified(random: np.random.Generator) -> Data:
+def draw_classes(random: np.random.Generator) -> Data:
     """The same without an offset."""
-    data = counted(random)
+    data = draw_counts(random)
     return Data({"w": data.variables["w"]}, data.feeds)
 
 
@@ -147,7 +147,7 @@ def particles(ops: Any, v: Values) -> Any:
     return -ops.sum(ops.scan(step, start, (v["noise"], v["y"]))[1])
 
 
-def filtered(random: np.random.Generator) -> Data:
+def draw_filter_inputs(random: np.random.Generator) -> Data:
     """Noise and observations of 50 steps."""
     feeds = {"x": random.normal(size=1000), "noise": random.normal(size=(50, 1000)),
              "y": random.normal(size=50)}  # fmt: skip
@@ -179,14 +179,15 @@ WORKLOADS = (
     program("black_scholes", "200,000 options", black_scholes, options),
     program("mixture", "10,000 points, 20 Gaussians, 8 dimensions", mixture,
             normal(_MIXTURE, {"x": (10_000, 8)}, 0.5)),
-    program("logistic", "20,000 x 30", logistic, classified, "float64"),
-    program("poisson", "20,000 x 30", poisson, counted, "float64"),
+    program("logistic", "20,000 x 30", logistic, draw_classes, "float64"),
+    program("poisson", "20,000 x 30", poisson, draw_counts, "float64"),
     program("student_t", "20,000 x 30", student, robust, "float64"),
     program("hmc", "50 leapfrog steps, 500 x 20", leapfrog, trajectory, "float64"),
     program("hidden_markov", "200 steps, 16 states", markov,
             normal({"a": (16, 16)}, {"start": (16,), "seen": (200, 16)}), "float64"),
     program("garch", "1,000 days of 8 series", garch, returns, "float64"),
-    program("particle_filter", "50 steps, 1,000 particles", particles, filtered, "float64"),
+    program("particle_filter", "50 steps, 1,000 particles", particles, draw_filter_inputs,
+            "float64"),
     program("kernel_density", "500 points, 2,000 kernels", density,
             normal({"y": (2000,), "width": ()}, {"x": (500,)})),
     program("asian_option", "5,000 paths of 50 days", walk, paths),

@@ -23,8 +23,8 @@ def wave(steps: int, ops: Any, v: Values) -> Any:
     """Leapfrog steps of u'' = laplace u."""
 
     def step(state: Any, c: Any) -> Any:
-        before, u = state
-        return u, 2.0 * u - before + c[0] * around(ops, u)
+        previous, u = state
+        return u, 2.0 * u - previous + c[0] * around(ops, u)
 
     last = ops.loop(step, (v["u"], v["u"]), steps, (0.1 * v["k"],))[1]
     return ops.mean(last * last)

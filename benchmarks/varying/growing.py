@@ -14,8 +14,8 @@ rule = sg.optim.SGD(0.1)
 def step(x, y):
     h = np.zeros((x.shape[1], 32))
     for t in range(x.shape[0]):
-        both = sg.concatenate([x[t], h], axis=1)
-        z, r = sg.sigmoid(both @ wz), sg.sigmoid(both @ wr)
+        columns = sg.concatenate([x[t], h], axis=1)
+        z, r = sg.sigmoid(columns @ wz), sg.sigmoid(columns @ wr)
         new = sg.tanh(sg.concatenate([x[t], r * h], axis=1) @ wh)
         h = (1 - z) * h + z * new
     loss = sg.nn.cross_entropy(h @ out, y)
@@ -41,8 +41,8 @@ def torch():
         rule.zero_grad()
         h = torch.zeros(x.shape[1], 32, dtype=x.dtype)
         for t in range(x.shape[0]):
-            both = torch.cat([x[t], h], 1)
-            z, r = torch.sigmoid(both @ wz), torch.sigmoid(both @ wr)
+            columns = torch.cat([x[t], h], 1)
+            z, r = torch.sigmoid(columns @ wz), torch.sigmoid(columns @ wr)
             new = torch.tanh(torch.cat([x[t], r * h], 1) @ wh)
             h = (1 - z) * h + z * new
         loss = torch.nn.functional.cross_entropy(h @ out, y)

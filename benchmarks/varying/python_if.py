@@ -22,10 +22,10 @@ example = loss, x, x @ (draw.normal(size=(64, 64)) / 64).astype("float32")
 def torch():
     import torch
 
-    other = torch.tensor(w.value, requires_grad=True)
+    weight = torch.tensor(w.value, requires_grad=True)
 
     def loss(x, y):
-        error = torch.tanh(x @ other) - y
+        error = torch.tanh(x @ weight) - y
         if abs(error).max() > 3.0:
             return abs(error).mean()
         return (error * error).mean()

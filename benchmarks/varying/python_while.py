@@ -24,16 +24,16 @@ example = step, x, x @ (draw.normal(size=(64, 8)) / 8).astype("float32")
 def torch():
     import torch
 
-    other = torch.tensor(w.value, requires_grad=True)
-    rule = torch.optim.SGD([other], 1.0)
+    weight = torch.tensor(w.value, requires_grad=True)
+    rule = torch.optim.SGD([weight], 1.0)
 
     def step(x, y):
-        loss = ((x @ other - y) ** 2).mean()
+        loss = ((x @ weight - y) ** 2).mean()
         while loss > 0.1:
             rule.zero_grad()
             loss.backward()
             rule.step()
-            loss = ((x @ other - y) ** 2).mean()
+            loss = ((x @ weight - y) ** 2).mean()
         return loss
 
     return step

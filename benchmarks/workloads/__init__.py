@@ -11,4 +11,4 @@ from benchmarks.workload import Workload
 def all_workloads(group: str = "suite") -> dict[str, Workload]:
     """The workloads of a group by name; of all groups for ""."""
     every = read_lists(sys.modules[__name__], "WORKLOADS")
-    return {each.name: each for each in every if group in ("", each.group)}
+    return {workload.name: workload for workload in every if group in ("", workload.group)}

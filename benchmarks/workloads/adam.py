@@ -12,14 +12,14 @@ from benchmarks.workload import Data, Make, Workload
 
 def shapes(layers: int, width: int, context: int, vocabulary: int) -> list[tuple[int, ...]]:
     """The parameters of ``workloads/gpt.py``."""
-    found: list[tuple[int, ...]] = [(vocabulary, width), (context, width)]
+    result: list[tuple[int, ...]] = [(vocabulary, width), (context, width)]
     for _ in range(layers):
         for rows, columns in (
             (width, 3 * width), (width, width), (width, 4 * width), (4 * width, width),
         ):  # fmt: skip
-            found += [(rows, columns), (columns,)]
-        found += [(width,)] * 4
-    return [*found, (width,), (width,), (width, vocabulary)]
+            result += [(rows, columns), (columns,)]
+        result += [(width,)] * 4
+    return [*result, (width,), (width,), (width, vocabulary)]
 
 
 def state(layers: int, width: int, context: int, vocabulary: int) -> Make:

@@ -29,7 +29,7 @@ def arrays(batch: int, image: tuple[int, ...], channels: int, shapes: Shapes) ->
 
 
 def geometry(image: Sequence[int], taps: Sequence[int], *channels: int) -> dict[str, Sequence[int]]:
-    """What ``Operations.conv`` needs to know."""
+    """Return the sizes that ``Operations.conv`` reads."""
     return {"image": image, "taps": taps, "channels": channels}
 
 

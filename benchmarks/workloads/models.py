@@ -26,21 +26,21 @@ def _drawn(random: np.random.Generator, shapes: Mapping[str, Sequence[int]]) -> 
 
     Vectors are off by a tenth: behind exact ones the gradients of some gains are those of rounding.
     """
-    found: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for name, shape in shapes.items():
         if len(shape) == 1:
-            found[name] = float(name.startswith("g")) + 0.1 * random.normal(size=shape)
+            arrays[name] = float(name.startswith("g")) + 0.1 * random.normal(size=shape)
             continue
         inputs = np.prod(shape[1:]) if len(shape) > 2 else shape[0]
-        found[name] = random.normal(size=shape) * np.sqrt(2 / inputs)
-    return found
+        arrays[name] = random.normal(size=shape) * np.sqrt(2 / inputs)
+    return arrays
 
 
 def _dense(name: str, widths: Sequence[int]) -> dict[str, Sequence[int]]:
-    found: dict[str, Sequence[int]] = {}
+    shapes: dict[str, Sequence[int]] = {}
     for k, pair in enumerate(itertools.pairwise(widths)):
-        found |= {f"{name}w{k}": pair, f"{name}b{k}": (pair[1],)}
-    return found
+        shapes |= {f"{name}w{k}": pair, f"{name}b{k}": (pair[1],)}
+    return shapes
 
 
 def _mlp(ops: Any, v: Mapping[str, Any], name: str, layers: int, h: Any, act: Any) -> Any:
@@ -51,7 +51,9 @@ def _mlp(ops: Any, v: Mapping[str, Any], name: str, layers: int, h: Any, act: An
     return h
 
 
-def _labelled(random: np.random.Generator, image: Sequence[int], classes: int) -> dict[str, Any]:
+def _draw_labelled(
+    random: np.random.Generator, image: Sequence[int], classes: int
+) -> dict[str, Any]:
     return {
         "x": random.normal(size=image),
         "y": random.integers(0, classes, image[0]),
@@ -65,14 +67,14 @@ def classifier(widths: Sequence[int], batch: int) -> Make:
     """Dense layers."""
 
     def make(random: np.random.Generator) -> Data:
-        feeds = _labelled(random, (batch, widths[0]), widths[-1])
+        feeds = _draw_labelled(random, (batch, widths[0]), widths[-1])
         sizes = {"layers": len(widths) - 1}
         return Data(_drawn(random, _dense("", widths)), feeds, batch={"x": 0, "y": 0}, sizes=sizes)
 
     return make
 
 
-def _classified(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
+def _classifier_loss(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
     return ops.cross_entropy(_mlp(ops, v, "", sizes["layers"], v["x"], ops.relu), v["y"]), {}
 
 
@@ -91,10 +93,10 @@ def autoencoder(pixels: int, hidden: int, latent: int, batch: int) -> Make:
     return make
 
 
-def _encoded(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
+def _vae_loss(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
     latent = sizes["latent"]
-    found = _mlp(ops, v, "e", 2, v["x"], ops.relu)
-    mean, spread = found[:, :latent], found[:, latent:]  # of which it is the logarithm's double
+    code = _mlp(ops, v, "e", 2, v["x"], ops.relu)
+    mean, spread = code[:, :latent], code[:, latent:]  # of which it is the logarithm's double
     at = mean + ops.exp(0.5 * spread) * v["noise"]
     logits = _mlp(ops, v, "d", 2, at, ops.relu)
     likelihood = ops.sum(ops.softplus(logits) - v["x"] * logits, axis=1)
@@ -119,11 +121,11 @@ def recommender(tables: int, rows: int, width: int, dense: int, batch: int) -> M
     return make
 
 
-def _recommended(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
+def _dlrm_loss(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
     tables = sizes["tables"]
     dense = _mlp(ops, v, "below", 2, v["x"], ops.relu)
-    found = [ops.embedding(v[f"id{k}"], v[f"table{k}"]) for k in range(tables)]
-    every = ops.stack([dense, *found], axis=1)
+    embedded = [ops.embedding(v[f"id{k}"], v[f"table{k}"]) for k in range(tables)]
+    every = ops.stack([dense, *embedded], axis=1)
     pairs = ops.matmul(every, ops.transpose(every, (0, 2, 1)))
     flat = ops.concatenate([dense, ops.reshape(pairs, (-1, sizes["pairs"]))], axis=1)
     return ops.cross_entropy(_mlp(ops, v, "above", 2, flat, ops.relu), v["y"]), {}
@@ -140,7 +142,7 @@ def differential(widths: Sequence[int], steps: int, batch: int) -> Make:
     return make
 
 
-def _integrated(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
+def _ode_loss(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
     layers, steps = sizes["layers"], sizes["steps"]
     names = [f"{kind}{k}" for k in range(layers) for kind in "wb"]
 
@@ -160,7 +162,7 @@ def _integrated(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
     return ops.mean(ops.sum(away * away, axis=1)), {}
 
 
-def _curved(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
+def _pinn_loss(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
     away = _mlp(ops, v, "", sizes["layers"], v["x"], ops.tanh) - v["t"]
     return ops.mean(away * away), {}
 
@@ -170,7 +172,7 @@ def surface(widths: Sequence[int], batch: int) -> Make:
 
     def make(random: np.random.Generator) -> Data:
         variables = _drawn(random, _dense("", widths))
-        along = {name: random.normal(size=each.shape) for name, each in variables.items()}
+        along = {name: random.normal(size=array.shape) for name, array in variables.items()}
         feeds = {"x": random.normal(size=(batch, widths[0])), "t": np.zeros((batch, widths[-1]))}
         feeds["t"] += random.normal(size=feeds["t"].shape)
         sizes = {"layers": len(widths) - 1}
@@ -182,7 +184,7 @@ def surface(widths: Sequence[int], batch: int) -> Make:
 # -- images: with GELU, for of a million ReLUs rounding decides some ------------------------------
 
 
-def _convolved(
+def _convolve(
     ops: Any, x: Any, w: Any, sizes: tuple[int, int, int], taps: int = 3, stride: int = 1,
     groups: int = 1,
 ) -> Any:  # fmt: skip
@@ -198,13 +200,13 @@ def _normal(ops: Any, v: Mapping[str, Any], name: str, x: Any, count: int) -> An
 
 def _units(kind: str, widths: Sequence[int], side: int) -> list[tuple[str, int, int, int, int]]:
     """Name, channels in and out, side and stride of the units: all but the first stage halve."""
-    found, channels, each = [], widths[0], 2 if kind == "residual" else 1
+    units, channels, repeats = [], widths[0], 2 if kind == "residual" else 1
     for stage, width in enumerate(widths):
-        for k in range(each):
+        for k in range(repeats):
             stride = 2 if stage and k == 0 else 1
-            found.append((f"{stage}{k}", channels, width, side, stride))
+            units.append((f"{stage}{k}", channels, width, side, stride))
             channels, side = width, side // stride
-    return found
+    return units
 
 
 def images(kind: str, widths: Sequence[int], side: int, batch: int, classes: int = 10) -> Make:
@@ -221,25 +223,25 @@ def images(kind: str, widths: Sequence[int], side: int, batch: int, classes: int
             if kind == "residual" and (stride > 1 or c != d):
                 shapes[f"m{name}"] = (d, c, 1, 1)
         shapes |= {"w": (widths[-1], classes), "b": (classes,)}
-        feeds = _labelled(random, (batch, 3, side, side), classes)
+        feeds = _draw_labelled(random, (batch, 3, side, side), classes)
         sizes = {"kind": kind, "widths": widths, "side": side, "batch": batch}
         return Data(_drawn(random, shapes), feeds, sizes=sizes)
 
     return make
 
 
-def _recognised(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
+def _image_loss(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
     kind, side, batch, widths = (sizes[n] for n in ("kind", "side", "batch", "widths"))
-    h = _convolved(ops, v["x"], v["stem"], (side, 3, widths[0]))
+    h = _convolve(ops, v["x"], v["stem"], (side, 3, widths[0]))
     h = ops.gelu(_normal(ops, v, "stem", h, batch * side**2))
     for name, c, d, size, stride in _units(kind, widths, side):
         count = batch * (size // stride) ** 2
         apart = kind == "separable"
-        inner = _convolved(
+        inner = _convolve(
             ops, h, v[f"k{name}"], (size, c, c if apart else d), 3, stride, c if apart else 1
         )
         inner = ops.gelu(_normal(ops, v, f"k{name}", inner, count))
-        inner = _convolved(
+        inner = _convolve(
             ops, inner, v[f"l{name}"], (size // stride, inner_channels(kind, c, d), d),
             1 if apart else 3,
         )  # fmt: skip
@@ -247,7 +249,7 @@ def _recognised(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
         if not apart:
             past = h
             if f"m{name}" in v:
-                past = _convolved(ops, h, v[f"m{name}"], (size, c, d), 1, stride)
+                past = _convolve(ops, h, v[f"m{name}"], (size, c, d), 1, stride)
             inner = inner + past
         h = ops.gelu(inner)
     pooled = ops.mean(ops.mean(h, axis=3), axis=2)
@@ -276,20 +278,20 @@ def segmenter(widths: Sequence[int], side: int, batch: int) -> Make:
     return make
 
 
-def _segmented(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
-    widths, side, h, kept = sizes["widths"], sizes["side"], v["x"], []
+def _unet_loss(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
+    widths, side, h, skips = sizes["widths"], sizes["side"], v["x"], []
     for k, (c, d) in enumerate(zip((1, *widths), widths, strict=False)):
-        h = ops.gelu(_convolved(ops, h, v[f"down{k}"], (side, c, d)))
-        h = ops.gelu(_convolved(ops, h, v[f"again{k}"], (side, d, d)))
+        h = ops.gelu(_convolve(ops, h, v[f"down{k}"], (side, c, d)))
+        h = ops.gelu(_convolve(ops, h, v[f"again{k}"], (side, d, d)))
         if k < len(widths) - 1:
-            kept.append(h)
+            skips.append(h)
             h, side = ops.max_pool(h, d, side), side // 2
     for k in reversed(range(len(widths) - 1)):
         d, c = widths[k], widths[k + 1]
-        h, side = ops.concatenate([kept[k], ops.doubled(h, c, side)], axis=1), side * 2
-        h = ops.gelu(_convolved(ops, h, v[f"up{k}"], (side, c + d, d)))
-        h = ops.gelu(_convolved(ops, h, v[f"then{k}"], (side, d, d)))
-    away = _convolved(ops, h, v["last"], (side, widths[0], 1), 1) - v["t"]
+        h, side = ops.concatenate([skips[k], ops.double_image(h, c, side)], axis=1), side * 2
+        h = ops.gelu(_convolve(ops, h, v[f"up{k}"], (side, c + d, d)))
+        h = ops.gelu(_convolve(ops, h, v[f"then{k}"], (side, d, d)))
+    away = _convolve(ops, h, v["last"], (side, widths[0], 1), 1) - v["t"]
     return ops.mean(away * away), {}
 
 
@@ -315,18 +317,20 @@ def patches(
             shapes |= _dense(f"each{k}", (width, 2 * width, width))
         shapes |= {"glast": (width,), "blast": (width,)}
         variables = _drawn(random, shapes) | {"place": random.normal(size=(tokens, width)) * 0.02}
-        feeds = _labelled(random, (batch, tokens, pixels), classes)  # cut into patches beforehand
+        feeds = _draw_labelled(
+            random, (batch, tokens, pixels), classes
+        )  # cut into patches beforehand
         sizes = {"layers": layers, "width": width, "tokens": tokens, "mixes": mixes}
         return Data(variables, feeds, batch={"x": 0, "y": 0}, sizes=sizes)
 
     return make
 
 
-def _mixed(ops: Any, v: Mapping[str, Any], sizes: Sizes, k: int, h: Any) -> Any:
+def _mix_tokens(ops: Any, v: Mapping[str, Any], sizes: Sizes, k: int, h: Any) -> Any:
     width, tokens, heads = sizes["width"], sizes["tokens"], 4
     if sizes["mixes"] != "attention":
-        found = _mlp(ops, v, f"mix{k}", 2, ops.transpose(h, (0, 2, 1)), ops.gelu)
-        return ops.transpose(found, (0, 2, 1))
+        mixed = _mlp(ops, v, f"mix{k}", 2, ops.transpose(h, (0, 2, 1)), ops.gelu)
+        return ops.transpose(mixed, (0, 2, 1))
     qkv, size = h @ v[f"qkv{k}"], width // heads
 
     def part(n: int) -> Any:
@@ -337,10 +341,10 @@ def _mixed(ops: Any, v: Mapping[str, Any], sizes: Sizes, k: int, h: Any) -> Any:
     return ops.reshape(joined, (-1, tokens, width)) @ v[f"out{k}"]
 
 
-def _seen(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
+def _patch_loss(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
     h = v["x"] @ v["patch"] + v["place"]
     for k in range(sizes["layers"]):
-        h = h + _mixed(ops, v, sizes, k, ops.layer_norm(h, v[f"gbefore{k}"], v[f"bbefore{k}"]))
+        h = h + _mix_tokens(ops, v, sizes, k, ops.layer_norm(h, v[f"gbefore{k}"], v[f"bbefore{k}"]))
         inner = ops.layer_norm(h, v[f"gbetween{k}"], v[f"bbetween{k}"])
         h = h + _mlp(ops, v, f"each{k}", 2, inner, ops.gelu)
     pooled = ops.mean(ops.layer_norm(h, v["glast"], v["blast"]), axis=1)
@@ -385,25 +389,25 @@ _resnet, _mobile = partial(images, "residual"), partial(images, "separable")
 _vit, _mixer = partial(patches, "attention"), partial(patches, "dense")
 
 WORKLOADS: Final = (
-    _model("dense4", _classified, classifier, ((784, 512, 256, 128, 10), 128),
+    _model("dense4", _classifier_loss, classifier, ((784, 512, 256, 128, 10), 128),
            ((6, 5, 4, 3, 2), 3), "784-512-256-128-10, batch 128"),
-    _model("vae", _encoded, autoencoder, (784, 400, 20, 128), (6, 5, 2, 3),
+    _model("vae", _vae_loss, autoencoder, (784, 400, 20, 128), (6, 5, 2, 3),
            "variational autoencoder 784-400-20, batch 128", rate=1e-4),
-    _model("dlrm", _recommended, recommender, (8, 10_000, 32, 13, 512), (2, 5, 3, 4, 3),
+    _model("dlrm", _dlrm_loss, recommender, (8, 10_000, 32, 13, 512), (2, 5, 3, 4, 3),
            "8 tables of 10,000 rows of 32, all pairs, batch 512"),
-    _model("neural_ode", _integrated, differential, ((8, 64, 64, 8), 20, 256),
+    _model("neural_ode", _ode_loss, differential, ((8, 64, 64, 8), 20, 256),
            ((2, 3, 2), 2, 3), "Runge-Kutta, 20 steps of 8-64-64-8, batch 256"),
-    _model("pinn", _curved, surface, ((2, 64, 64, 64, 1), 1024), ((2, 3, 3, 1), 3),
+    _model("pinn", _pinn_loss, surface, ((2, 64, 64, 64, 1), 1024), ((2, 3, 3, 1), 3),
            "Hessian-vector product of tanh layers 2-64-64-64-1, batch 1024", kind="hvp"),
-    _model("resnet18", _recognised, _resnet, ((64, 128, 256, 512), 32, 4), ((2, 3), 6, 2),
+    _model("resnet18", _image_loss, _resnet, ((64, 128, 256, 512), 32, 4), ((2, 3), 6, 2),
            "ResNet-18 on 4 images of 32x32"),
-    _model("mobilenet", _recognised, _mobile, ((32, 64, 128, 256, 512), 64, 8), ((4, 4), 8, 2),
+    _model("mobilenet", _image_loss, _mobile, ((32, 64, 128, 256, 512), 64, 8), ((4, 4), 8, 2),
            "depthwise separable, 32 to 512 channels, 8 images of 64x64"),
-    _model("unet", _segmented, segmenter, ((16, 32, 64), 64, 8), ((2, 3), 4, 2),
+    _model("unet", _unet_loss, segmenter, ((16, 32, 64), 64, 8), ((2, 3), 4, 2),
            "U-Net, 16-32-64 channels, 8 images of 64x64", rate=1e-3),
-    _model("vit", _seen, _vit, (4, 128, 32, 4, 16), (1, 8, 4, 2, 2),
+    _model("vit", _patch_loss, _vit, (4, 128, 32, 4, 16), (1, 8, 4, 2, 2),
            "vision transformer, 4 layers of 128, 16 images in 64 patches"),
-    _model("mixer", _seen, _mixer, (4, 128, 32, 4, 16), (1, 8, 4, 2, 2),
+    _model("mixer", _patch_loss, _mixer, (4, 128, 32, 4, 16), (1, 8, 4, 2, 2),
            "MLP-Mixer, 4 layers of 128, 16 images in 64 patches"),
     _model("gpt2", gpt.loss, gpt.transformer, (4, 256, 128, 4, 1000), (1, 8, 4, 2, 5),
            "GPT, 4 layers of 256, context 128, batch 4, 1,000 tokens"),

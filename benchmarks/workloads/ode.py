@@ -31,10 +31,10 @@ def loss(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Any,
     h = _END / sizes["steps"]
 
     def body(y: Any, constants: Sequence[Any]) -> Any:
-        x, one = constants
+        x, first = constants
 
         def slope(at: Any) -> Any:
-            return x * ops.concatenate([one, at[:-1]], axis=0)
+            return x * ops.concatenate([first, at[:-1]], axis=0)
 
         k1 = slope(y)
         k2 = slope(y + (h / 2) * k1)

@@ -216,7 +216,7 @@ def test_pyhpc_runs_its_numpy_programs_compiled(tmp_path):
 def test_pyhpc_refuses_other_devices():
     module = ModuleType("numpy_program")
     module.run = lambda x: x + 1.0
-    np.testing.assert_array_equal(pyhpc.compiled(module)(np.ones(2), device="cpu"), [2.0, 2.0])
+    np.testing.assert_array_equal(pyhpc.compile_run(module)(np.ones(2), device="cpu"), [2.0, 2.0])
     with pytest.raises(RuntimeError, match="CPU"):
         next(pyhpc.setup("gpu"))
     assert "run" not in sys.modules

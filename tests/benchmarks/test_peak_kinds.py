@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.peak_kinds import _FOLDERS, line, measured
+from benchmarks.peak_kinds import _FOLDERS, line, measure_row
 
 VARYING = sorted(_FOLDERS[1].glob("*.py"))
 
@@ -10,7 +10,7 @@ VARYING = sorted(_FOLDERS[1].glob("*.py"))
 def test_a_program_on_the_tape_alone_has_no_arena():
     pytest.importorskip("torch")
     (file,) = (each for each in VARYING if each.stem == "python_while")
-    row = measured(file)
+    row = measure_row(file)
     assert row["arena"] is None
     assert row["reason"] == ""
     assert row["torch"] >= 4 * 256 * 8 * 2  # errors, and what they are the difference of

@@ -14,7 +14,15 @@ from benchmarks.implementations.with_staticgrad import (
     graph_of,
 )
 from benchmarks.kinds import normal, program, programs
-from benchmarks.programs import DifferentError, checked, lesser, page, ratio, started, summary
+from benchmarks.programs import (
+    DifferentError,
+    check_program,
+    lesser,
+    page,
+    ratio,
+    start_program,
+    summary,
+)
 from benchmarks.truth import Truth
 
 PROGRAMS = programs()
@@ -31,7 +39,7 @@ def truth_of(workload, data):
 
 
 def own(workload, data):
-    return started(StaticgradImplementation(), workload, data, 1)
+    return start_program(StaticgradImplementation(), workload, data, 1)
 
 
 @pytest.mark.thinned(3)
@@ -39,7 +47,7 @@ def own(workload, data):
 def test_programs_pass_the_gate(name):
     workload = PROGRAMS[name]
     data = workload.make()
-    step = checked(own(workload, data), truth_of(workload, data))
+    step = check_program(own(workload, data), truth_of(workload, data))
     assert np.isfinite(step()["loss"])
 
 
@@ -49,7 +57,7 @@ def test_a_wrong_result_has_no_time():
     truth = truth_of(workload, data)
     truth.results["gradient:x"][3] += 1e-3 * np.abs(truth.results["gradient:x"]).max()
     with pytest.raises(DifferentError, match="gradient:x is off by"):
-        checked(own(workload, data), truth)
+        check_program(own(workload, data), truth)
 
 
 def test_a_program_is_its_loss_and_its_gradient():
@@ -61,7 +69,7 @@ def test_a_program_is_its_loss_and_its_gradient():
     actual, y = work.results(work.step()), data.feeds["y"]
     np.testing.assert_allclose(actual["gradient:x"], y**2)
     results = {"loss": np.sum(data.variables["x"] * y**2), "gradient:x": y**2}
-    assert judge(made, data, Truth(results, None, 0.0, 0.0, 0.0), actual, {}).passed
+    assert judge(made, data, Truth(results, None, 0.0, 0.0, 0.0), actual, {}).is_correct
 
 
 def test_names_and_numbers_of_programs():

@@ -14,7 +14,7 @@ from benchmarks import __main__ as command, figures, schema
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.compare import compare, text
 from benchmarks.measure import summary
-from benchmarks.report import markdown, show
+from benchmarks.report import show, to_markdown
 from benchmarks.schema import Limits, Memory
 from tests.benchmarks.made_up import report, row
 
@@ -30,8 +30,8 @@ def test_figures():
     assert figures.ratio(WHOLE, SLOW) == 1.0  # the best peer itself
     assert figures.flops(FAST) == pytest.approx(1e11)
     assert figures.bandwidth(FAST) == pytest.approx(5e9)
-    assert figures.started(FAST, cold=True) == pytest.approx(1.13)
-    assert figures.started(row("a", [1.0]), cold=False) is None
+    assert figures.start_seconds(FAST, cold=True) == pytest.approx(1.13)
+    assert figures.start_seconds(row("a", [1.0]), cold=False) is None
 
 
 def shown(*rows):
@@ -65,12 +65,12 @@ def test_a_column_of_ratios_has_one_divisor():
 
 
 def test_markdown_shows_losses_too():
-    lines = markdown(WHOLE).splitlines()
+    lines = to_markdown(WHOLE).splitlines()
     assert "| workload | one thread | staticgrad | jax | torch | ratio | of limit |" in lines
     assert "| mlp | 1 ms | 1 ms | 2 ms | crashed | 0.50 | 100% |" in lines
-    both = markdown(report(FAST, replace(row("staticgrad", [6e-4]), threads=2), SLOW))
+    both = to_markdown(report(FAST, replace(row("staticgrad", [6e-4]), threads=2), SLOW))
     assert "| mlp | 1 ms | 600 us | 2 ms | 0.30 | 83% |" in both
-    slower = markdown(report(row("staticgrad", [4e-3]), SLOW))
+    slower = to_markdown(report(row("staticgrad", [4e-3]), SLOW))
     assert "| mlp | 4 ms | 4 ms | 2 ms | 2.00 | 25% |" in slower
 
 

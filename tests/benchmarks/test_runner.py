@@ -128,7 +128,7 @@ def right(name):
 @pytest.mark.parametrize("name", ["mlp", "mlp_f64", "gmm", "logreg", "adam"])
 def test_the_truth_rounded_passes(name):
     verdict = judge(*right(name))
-    assert verdict.passed
+    assert verdict.is_correct
     assert verdict.error < 1e-6
 
 
@@ -138,7 +138,7 @@ def test_a_wrong_update_is_refused(factor):
     before = data.variables["w1"]
     after["w1"] = (before + factor * (after["w1"].astype("float64") - before)).astype("float32")
     verdict = judge(workload, data, truth, results, after)
-    assert not verdict.passed
+    assert not verdict.is_correct
     assert verdict.worst == "gradient:w1"
 
 
@@ -166,8 +166,8 @@ def test_a_second_step_that_forgot_the_first_is_refused():
     workload, data, truth, results, after = right("mlp")
     verdict = judge(workload, data, truth, results, after)
     assert truth.second_loss is not None
-    assert judge_second(workload, truth, verdict, truth.second_loss).passed
-    assert not judge_second(workload, truth, verdict, float(truth.results["loss"])).passed
+    assert judge_second(workload, truth, verdict, truth.second_loss).is_correct
+    assert not judge_second(workload, truth, verdict, float(truth.results["loss"])).is_correct
 
 
 def test_a_truth_reads_back(tmp_path):

@@ -26,7 +26,7 @@ def check(kind, name):
     if workload.trains:
         second = float(program.results(program.step())["loss"])
         verdict = judge_second(workload, truth, verdict, second)
-    assert verdict.passed, verdict.reason
+    assert verdict.is_correct, verdict.reason
 
 
 @pytest.mark.thinned(6)
