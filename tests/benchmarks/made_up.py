@@ -22,7 +22,7 @@ def row(name, medians, width=0.02, **changes):
         )
         for i, m in enumerate(medians)
     )
-    given = {
+    fields = {
         "error": 1e-7,
         "tolerance": 1e-4,
         "memory": Memory(10**8, 2 * 10**8, 4096),
@@ -31,7 +31,7 @@ def row(name, medians, width=0.02, **changes):
         "overhead": 2e-5,
         "peer": name != "staticgrad",
     }
-    return Row("mlp", name, 1, "ok", rounds=rounds, **{**given, **changes})
+    return Row("mlp", name, 1, "ok", rounds=rounds, **{**fields, **changes})
 
 
 def report(*rows):
@@ -51,10 +51,10 @@ class WrongProgram(Program):
         self.inner, self.step = inner, inner.step
 
     def results(self, returned):
-        found = {name: np.array(value) for name, value in returned.items()}
-        name = next(n for n in found if n.startswith("gradient:"))
-        found[name].flat[-1] += 1e-3 * np.max(np.abs(found[name]))
-        return found
+        arrays = {name: np.array(value) for name, value in returned.items()}
+        name = next(n for n in arrays if n.startswith("gradient:"))
+        arrays[name].flat[-1] += 1e-3 * np.max(np.abs(arrays[name]))
+        return arrays
 
     def parameters(self):
         return {}

@@ -18,12 +18,12 @@ RUNS = {"min_runs": 2, "min_seconds": 0}
 def slope(f, x, h=1e-6):
     """Central differences by each element."""
     x = np.asarray(x, "float64")
-    found = np.zeros(x.shape)
+    slopes = np.zeros(x.shape)
     for place in np.ndindex(x.shape):
         step = np.zeros(x.shape)
         step[place] = h
-        found[place] = (f(x + step) - f(x - step)) / (2 * h)
-    return found
+        slopes[place] = (f(x + step) - f(x - step)) / (2 * h)
+    return slopes
 
 
 def least_squares(x, n):
@@ -121,17 +121,17 @@ def assert_close(actual, expected):
 
 @pytest.mark.parametrize(("module", "function"), CASES)
 def test_gradbench_gets_the_output_of_every_function(module, function):
-    given, expected = CASES[module, function]
-    given = given | RUNS if isinstance(given, dict) else given
-    asked = message(4, "evaluate", module=module, function=function, input=given)
+    inputs, expected = CASES[module, function]
+    inputs = inputs | RUNS if isinstance(inputs, dict) else inputs
+    asked = message(4, "evaluate", module=module, function=function, input=inputs)
     (line,) = gradbench.responses(iter([asked]), 1)
     actual = json.loads(line)
     assert actual["id"] == 4
     assert actual["success"], actual
     assert_close(actual["output"], expected())
-    runs = [each for each in actual["timings"] if each["name"] == "evaluate"]
-    assert len(runs) >= (2 if isinstance(given, dict) else 1)
-    assert all(each["nanoseconds"] > 0 for each in runs)
+    runs = [timing for timing in actual["timings"] if timing["name"] == "evaluate"]
+    assert len(runs) >= (2 if isinstance(inputs, dict) else 1)
+    assert all(run["nanoseconds"] > 0 for run in runs)
 
 
 def test_every_function_of_gradbench_is_tested():
@@ -149,9 +149,9 @@ def test_a_session_of_gradbench():
     ]
     shown = python("-m", "benchmarks.adapters.gradbench", input="\n".join(asked)).stdout
     actual = [json.loads(line) for line in shown.splitlines()]
-    assert [each["id"] for each in actual] == [0, 1, 2, 3, 4, 5]
+    assert [response["id"] for response in actual] == [0, 1, 2, 3, 4, 5]
     assert actual[0]["tool"] == "staticgrad"
-    assert [each["success"] for each in actual[1:4]] == [True, False, True]
+    assert [response["success"] for response in actual[1:4]] == [True, False, True]
     assert actual[3]["output"] == 6.0
     assert actual[4] == {"id": 4}
     assert not actual[5]["success"]

@@ -16,11 +16,11 @@ from benchmarks.peak_steps import STEPS
 def test_a_step_gives_what_it_gives_in_pytorch(name, result):
     torch = pytest.importorskip("torch")
     arrays, graph_of, step_of = STEPS[name]
-    given = arrays()
-    graph = graph_of(given)
-    feeds = {value.node.label: given[value.node.label] for value in graph.inputs}
+    inputs = arrays()
+    graph = graph_of(inputs)
+    feeds = {value.node.label: inputs[value.node.label] for value in graph.inputs}
     actual = sg.evaluate(graph.outputs[result], feeds)
-    expected = step_of(torch, {n: torch.from_numpy(a.copy()) for n, a in given.items()})()
+    expected = step_of(torch, {n: torch.from_numpy(a.copy()) for n, a in inputs.items()})()
     tolerance = 1e-2 if name == "float16" else 1e-5
     np.testing.assert_allclose(actual, expected.numpy(), rtol=tolerance, atol=1e-5)
 

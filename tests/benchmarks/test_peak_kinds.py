@@ -9,7 +9,7 @@ VARYING = sorted(_FOLDERS[1].glob("*.py"))
 
 def test_a_program_on_the_tape_alone_has_no_arena():
     pytest.importorskip("torch")
-    (file,) = (each for each in VARYING if each.stem == "python_while")
+    (file,) = (path for path in VARYING if path.stem == "python_while")
     row = measure_row(file)
     assert row["arena"] is None
     assert row["reason"] == ""

@@ -62,27 +62,27 @@ def test_a_wrong_result_has_no_time():
 
 def test_a_program_is_its_loss_and_its_gradient():
     """d/dx of sum(x y^2) is y^2."""
-    made = program("p", "", lambda ops, v: ops.sum(v["x"] * v["y"] ** 2), normal(
+    workload = program("p", "", lambda ops, v: ops.sum(v["x"] * v["y"] ** 2), normal(
         {"x": (3,)}, {"y": (3,)}, scale=2.0), "float64")  # fmt: skip
-    data = made.make()
-    work = own(made, data)
+    data = workload.make()
+    work = own(workload, data)
     actual, y = work.results(work.step()), data.feeds["y"]
     np.testing.assert_allclose(actual["gradient:x"], y**2)
     results = {"loss": np.sum(data.variables["x"] * y**2), "gradient:x": y**2}
-    assert judge(made, data, Truth(results, None, 0.0, 0.0, 0.0), actual, {}).is_correct
+    assert judge(workload, data, Truth(results, None, 0.0, 0.0, 0.0), actual, {}).is_correct
 
 
 def test_names_and_numbers_of_programs():
     assert len(PROGRAMS) > 60
-    assert all(each.group == "programs" and each.about for each in PROGRAMS.values())
+    assert all(workload.group == "programs" and workload.about for workload in PROGRAMS.values())
 
 
 def test_lesser_times_stay_and_failures_replace_times():
-    before = {"staticgrad": 2.0, "jax": 3.0, "torch": "no"}
-    assert lesser(before, {"staticgrad": 1.0, "jax": 4.0, "torch": 5.0}) == {
+    earlier = {"staticgrad": 2.0, "jax": 3.0, "torch": "no"}
+    assert lesser(earlier, {"staticgrad": 1.0, "jax": 4.0, "torch": 5.0}) == {
         "staticgrad": 1.0, "jax": 3.0, "torch": 5.0,
     }  # fmt: skip
-    assert lesser(before, {"jax": "no"})["jax"] == "no"
+    assert lesser(earlier, {"jax": "no"})["jax"] == "no"
 
 
 def test_the_page_has_ratios_to_the_fastest_peer():
@@ -93,10 +93,10 @@ def test_the_page_has_ratios_to_the_fastest_peer():
         "eigh": {"staticgrad": 1.0},
     }
     assert [ratio(times) for times in actual.values()] == [1.5, 0.5, 4.0, None]
-    said = [*summary(actual)]
-    assert said[0] == "3 programs, geometric mean 1.44, behind a peer: 1."  # the root of 1.5 * 2
-    assert said[1] == "Below 1.3: svd 0.50."
-    assert said[2] == "Without a time: svd (torch: Error: no)."
+    lines = [*summary(actual)]
+    assert lines[0] == "3 programs, geometric mean 1.44, behind a peer: 1."  # the root of 1.5 * 2
+    assert lines[1] == "Below 1.3: svd 0.50."
+    assert lines[2] == "Without a time: svd (torch: Error: no)."
 
 
 def test_lines_of_the_table():

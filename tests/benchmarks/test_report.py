@@ -34,7 +34,7 @@ def test_figures():
     assert figures.start_seconds(row("a", [1.0]), cold=False) is None
 
 
-def shown(*rows):
+def show_rows(*rows):
     target = io.StringIO()
     show(report(*rows), Console(file=target, width=250))
     return target.getvalue()
@@ -52,13 +52,13 @@ def columns(text, name):
 
 def test_a_column_of_ratios_has_one_divisor():
     middle = row("torch", [4e-3])
-    text = shown(FAST, SLOW, middle)
+    text = show_rows(FAST, SLOW, middle)
     actual = {name: columns(text, name)["x best peer"] for name in ("staticgrad", "jax", "torch")}
     assert actual == {"staticgrad": "0.50", "jax": "1.00", "torch": "2.00"}
-    actual = columns(shown(FAST, SLOW), "staticgrad")
+    actual = columns(show_rows(FAST, SLOW), "staticgrad")
     assert (actual["first cold"], actual["first warm"]) == ("1.13 s", "230 ms")
     assert actual["of it import"] == "100 ms"
-    text = shown(FAST, SLOW, FAILED)
+    text = show_rows(FAST, SLOW, FAILED)
     assert "crashed: it <b>fell</b>" in text
     assert "0.50" in text
     assert "limits at 2 threads: 200 GFLOP/s float32" in text
@@ -68,8 +68,8 @@ def test_markdown_shows_losses_too():
     lines = to_markdown(WHOLE).splitlines()
     assert "| workload | one thread | staticgrad | jax | torch | ratio | of limit |" in lines
     assert "| mlp | 1 ms | 1 ms | 2 ms | crashed | 0.50 | 100% |" in lines
-    both = to_markdown(report(FAST, replace(row("staticgrad", [6e-4]), threads=2), SLOW))
-    assert "| mlp | 1 ms | 600 us | 2 ms | 0.30 | 83% |" in both
+    two_threads = to_markdown(report(FAST, replace(row("staticgrad", [6e-4]), threads=2), SLOW))
+    assert "| mlp | 1 ms | 600 us | 2 ms | 0.30 | 83% |" in two_threads
     slower = to_markdown(report(row("staticgrad", [4e-3]), SLOW))
     assert "| mlp | 4 ms | 4 ms | 2 ms | 2.00 | 25% |" in slower
 
@@ -115,8 +115,8 @@ def test_each_benchmark_shows_its_options(name, capsys):
 
 def test_a_report_reads_back_as_it_was_written():
     failed = replace(row("jax", [1e-3]), status="crashed", detail="why", rounds=(), memory=None)
-    whole = report(row("staticgrad", [1e-3, 2e-3]), failed)
-    assert schema.load(schema.dump(whole)) == whole
+    written = report(row("staticgrad", [1e-3, 2e-3]), failed)
+    assert schema.load(schema.dump(written)) == written
     with pytest.raises(ValueError, match="Out of range"):
         schema.dump(report(row("staticgrad", [1e-3], error=float("inf"))))
     data = json.loads(schema.dump(report(row("staticgrad", [1e-3]))))
@@ -174,12 +174,12 @@ def test_benchmarks_that_the_pages_name_exist():
 # -- compare ---------------------------------------------------------------------------------------
 
 
-def compared(old, new):
+def compare_rows(old, new):
     return compare(report(old), report(new))
 
 
-def worse(found):
-    return [change.what for change in found.changes if change.worse]
+def worse(comparison):
+    return [change.what for change in comparison.changes if change.worse]
 
 
 def drawn(center, spread, seed):
@@ -196,7 +196,7 @@ def drawn(center, spread, seed):
 @pytest.mark.parametrize("spread", [0.001, 0.01, 0.05, 0.2])
 def test_the_same_distribution_is_never_slower(spread):
     for seed in range(20):
-        actual = compared(drawn(1e-3, spread, seed), drawn(1e-3, spread, seed + 100))
+        actual = compare_rows(drawn(1e-3, spread, seed), drawn(1e-3, spread, seed + 100))
         assert worse(actual) == []
 
 
@@ -204,22 +204,22 @@ def test_the_same_distribution_is_never_slower(spread):
 def test_a_slower_distribution_is_caught(spread, factor):
     for seed in range(20):
         slow = drawn(1e-3 * factor, spread, seed + 100)
-        assert worse(compared(drawn(1e-3, spread, seed), slow)) == ["time per call"]
+        assert worse(compare_rows(drawn(1e-3, spread, seed), slow)) == ["time per call"]
 
 
 def test_one_more_planned_byte_is_caught():
     old = row("staticgrad", [1.0])
-    actual = compared(old, replace(old, memory=Memory(1, 2, 4097)))
+    actual = compare_rows(old, replace(old, memory=Memory(1, 2, 4097)))
     assert worse(actual) == ["planned bytes"]
-    assert worse(compared(old, replace(old, memory=Memory(9, 9, 4095)))) == []
+    assert worse(compare_rows(old, replace(old, memory=Memory(9, 9, 4095)))) == []
     old = row("staticgrad", [1.0])
-    actual = compared(old, replace(old, status="wrong", detail="w is off", rounds=()))
+    actual = compare_rows(old, replace(old, status="wrong", detail="w is off", rounds=()))
     assert actual.worse
     assert "LOST    mlp staticgrad 1: wrong: w is off" in text(actual)
 
 
-def disturbed(found):
-    return replace(found, rounds=tuple(replace(r, busy=0.5) for r in found.rounds))
+def disturb(quiet):
+    return replace(quiet, rounds=tuple(replace(r, busy=0.5) for r in quiet.rounds))
 
 
 ANOTHER = replace(report().machine, processor="another")
@@ -231,10 +231,10 @@ OTHERS = [row(f"peer{number}", [1.0]) for number in range(20)]
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (report(disturbed(row("a", [1.0])), *OTHERS), report(row("a", [2.0]), *OTHERS)),
-        (report(row("a", [1.0]), *OTHERS), report(disturbed(row("a", [2.0])), *OTHERS)),
+        (report(disturb(row("a", [1.0])), *OTHERS), report(row("a", [2.0]), *OTHERS)),
+        (report(row("a", [1.0]), *OTHERS), report(disturb(row("a", [2.0])), *OTHERS)),
         # Many of the other rows were disturbed: the run is noisy.
-        (report(row("a", [1.0]), *map(disturbed, OTHERS)), report(row("a", [2.0]), *OTHERS)),
+        (report(row("a", [1.0]), *map(disturb, OTHERS)), report(row("a", [2.0]), *OTHERS)),
         (report(row("a", [1.0])),
          replace(report(row("a", [2.0])), limits=(Limits(1, 5e10, 1, 1),))),
         (report(row("a", [1.0])), replace(report(row("a", [2.0])), machine=ANOTHER)),

@@ -114,15 +114,15 @@ def right(name):
     workload = WORKLOADS[name]
     data, truth = workload.make(small=True), truth_of(workload, small=True)
     training = workload.trains
-    results, after = {}, {}
+    results, updated = {}, {}
     for key, value in truth.results.items():
         variable = key.removeprefix("gradient:")
         if training and key != variable:
-            moved = data.variables[variable] - workload.rate * value
-            after[variable] = moved.astype(workload.dtype)
+            stepped = data.variables[variable] - workload.rate * value
+            updated[variable] = stepped.astype(workload.dtype)
         else:
             results[key] = np.asarray(value, workload.dtype)
-    return workload, data, truth, results, after
+    return workload, data, truth, results, updated
 
 
 @pytest.mark.parametrize("name", ["mlp", "mlp_f64", "gmm", "logreg", "adam"])
@@ -134,37 +134,37 @@ def test_the_truth_rounded_passes(name):
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, -1.0, 1.01])
 def test_a_wrong_update_is_refused(factor):
-    workload, data, truth, results, after = right("mlp")
-    before = data.variables["w1"]
-    after["w1"] = (before + factor * (after["w1"].astype("float64") - before)).astype("float32")
-    verdict = judge(workload, data, truth, results, after)
+    workload, data, truth, results, updated = right("mlp")
+    weight = data.variables["w1"]
+    updated["w1"] = (weight + factor * (updated["w1"].astype("float64") - weight)).astype("float32")
+    verdict = judge(workload, data, truth, results, updated)
     assert not verdict.is_correct
     assert verdict.worst == "gradient:w1"
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient:mu", "gradient:l"])
 def test_one_wrong_element_is_refused(what):
-    workload, data, truth, results, after = right("gmm")
+    workload, data, truth, results, updated = right("gmm")
     array = np.array(results[what])
     array.flat[-1] += 5e-4 * np.max(np.abs(array))
-    verdict = judge(workload, data, truth, {**results, what: array}, after)
+    verdict = judge(workload, data, truth, {**results, what: array}, updated)
     assert verdict.worst == what
     assert "tolerance 1e-04" in verdict.reason
 
 
 def test_missing_misshapen_and_nan_are_refused():
-    workload, data, truth, results, after = right("gmm")
+    workload, data, truth, results, updated = right("gmm")
     without = {name: a for name, a in results.items() if name != "gradient:q"}
-    assert "gradient:q is missing" in judge(workload, data, truth, without, after).reason
+    assert "gradient:q is missing" in judge(workload, data, truth, without, updated).reason
     flat = {**results, "gradient:q": results["gradient:q"].ravel()}
-    assert "has shape" in judge(workload, data, truth, flat, after).reason
+    assert "has shape" in judge(workload, data, truth, flat, updated).reason
     bad = {**results, "loss": np.float32("nan")}
-    assert "NaN" in judge(workload, data, truth, bad, after).reason
+    assert "NaN" in judge(workload, data, truth, bad, updated).reason
 
 
 def test_a_second_step_that_forgot_the_first_is_refused():
-    workload, data, truth, results, after = right("mlp")
-    verdict = judge(workload, data, truth, results, after)
+    workload, data, truth, results, updated = right("mlp")
+    verdict = judge(workload, data, truth, results, updated)
     assert truth.second_loss is not None
     assert judge_second(workload, truth, verdict, truth.second_loss).is_correct
     assert not judge_second(workload, truth, verdict, float(truth.results["loss"])).is_correct

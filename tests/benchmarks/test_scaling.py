@@ -85,13 +85,13 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_results_are_compared_with_direct_sums(kind):
-    given, made = calls("staticgrad", kind, 1)
-    found = {part: np.array(call()) for part, call in made.items()}
-    check(kind, given, found)
+    operands, runs = calls("staticgrad", kind, 1)
+    results = {part: np.array(call()) for part, call in runs.items()}
+    check(kind, operands, results)
     for part in PARTS:
-        wrong = found | {part: found[part] * 1.01}
+        wrong = results | {part: results[part] * 1.01}
         with pytest.raises(RuntimeError, match="instead of" if part == "result" else part):
-            check(kind, given, wrong)
+            check(kind, operands, wrong)
 
 
 #: Those that take milliseconds to build and to evaluate.
@@ -105,14 +105,14 @@ def test_gradients_are_those_of_the_loss(name):
     data = workload.make()
     graph = graph_of(workload, data, Staticgrad())
     feeds = feeds_of(workload, data)
-    found = sg.evaluate(graph, feeds)
-    slopes = {each: found[f"gradient:{each}"] for each in data.variables}
+    outputs = sg.evaluate(graph, feeds)
+    slopes = {variable: outputs[f"gradient:{variable}"] for variable in data.variables}
     square = sum(float((slope * slope).sum()) for slope in slopes.values())
     step = 1e-6 / np.sqrt(square)
-    ahead, behind = (
+    ahead, back = (
         sg.evaluate(
             graph, {**feeds, **{n: data.variables[n] + sign * step * s for n, s in slopes.items()}}
         )["loss"]
         for sign in (1, -1)
     )
-    np.testing.assert_allclose((ahead - behind) / (2 * step), square, rtol=1e-4)
+    np.testing.assert_allclose((ahead - back) / (2 * step), square, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""What ranks do in the tests.
+"""Programs that ranks run in the tests.
 
 mpiexec -n 2 python tests/distributed/rank_programs.py NAME [ARGUMENT]
 """
@@ -52,13 +52,15 @@ def model_and_step(job, opt=None, shard_state=False):
     return model, opt, step
 
 
-def combined(job, path):
+def train_combinations(job, path):
     """Three steps with each option of a compilation: the same losses and weights on all ranks.
 
     With the state of the optimizer in parts, too, if there are several ranks.
     """
     sharded = (False, True) if job.ranks > 1 else (False,)
-    cases = [(shard_state, *each) for each in enumerate(COMBINED) for shard_state in sharded]
+    cases = [
+        (shard_state, *numbered) for numbered in enumerate(COMBINED) for shard_state in sharded
+    ]
     for shard_state, number, options in cases:
         sg.nn.manual_seed(0)
         options = {"dtype": "float64", **options}
@@ -79,7 +81,7 @@ def combined(job, path):
             return sg.distributed.mean(loss)
 
         step = sg.function(step, **options)
-        x, y = (np.concatenate([each] * 8).astype(dtype) for each in (X, Y))
+        x, y = (np.concatenate([array] * 8).astype(dtype) for array in (X, Y))
         data = Batches(x, y, size=256, seed=3, rank=job.rank, ranks=job.ranks)
         losses = [step(*batch) for batch in data.epoch(0)]
         sg.distributed.check_equal({"model": model, "losses": np.array(losses)})
@@ -104,19 +106,21 @@ def parts(job, path):
     for opt in SHARDED:
         losses, states = [], []
         for shard_state in (False, True):
-            model, own, step = model_and_step(job, copy.deepcopy(opt), shard_state)
+            model, optimizer, step = model_and_step(job, copy.deepcopy(opt), shard_state)
             losses.append([step(*batch) for batch in batches(job).epoch(0)])
-            states.append(own.state_dict())
-            sg.distributed.check_equal({"model": model, "opt": own, "losses": np.array(losses)})
+            states.append(optimizer.state_dict())
+            sg.distributed.check_equal(
+                {"model": model, "opt": optimizer, "losses": np.array(losses)}
+            )
         rtol = 1e-15 if opt.max_norm else 0
         np.testing.assert_allclose(losses[0], losses[1], rtol)
-        for one, two in zip(*(each.values() for each in states), strict=True):
-            np.testing.assert_allclose(one, two, rtol, rtol)
+        for first, second in zip(*(state.values() for state in states), strict=True):
+            np.testing.assert_allclose(first, second, rtol, rtol)
         if opt is SHARDED[1]:
-            kept = [p for p in step.compile(*next(batches(job).epoch(0))).graph.parameters
+            moments = [p for p in step.compile(*next(batches(job).epoch(0))).graph.parameters
                     if p.name.endswith("_moment")]  # fmt: skip
-            whole = sum(2 * -(-p.value.size // job.ranks) for p in model.parameters())
-            assert sum(p.value.size for p in kept) == whole
+            elements = sum(2 * -(-p.value.size // job.ranks) for p in model.parameters())
+            assert sum(p.value.size for p in moments) == elements
     model, _, step = model_and_step(job, sg.optim.Muon(0.1), True)
     with pytest.raises(sg.errors.ArgumentError, match="of a whole parameter, of which each"):
         step(*next(batches(job).epoch(0)))
@@ -126,7 +130,7 @@ def parts(job, path):
 SHARES = {1: ((96,),), 2: ((60, 36), (96, 0), (0, 96)), 3: ((50, 10, 36), (0, 96, 0))}
 
 
-def uneven(job, path):
+def train_unevenly(job, path):
     """Losses of ranks with different numbers of rows, in every way to say and to step."""
     ways = {
         "": {},
@@ -139,9 +143,9 @@ def uneven(job, path):
     actual = {}
     for number, shares in enumerate(SHARES[job.ranks]):
         first = sum(shares[: job.rank])
-        own = slice(first, first + shares[job.rank])
+        rows = slice(first, first + shares[job.rank])
         for way, options in ways.items():
-            actual[f"{number}{way}"] = uneven_losses(way, X[own], Y[own], **options)
+            actual[f"{number}{way}"] = uneven_losses(way, X[rows], Y[rows], **options)
     sg.distributed.check_equal({name: np.array(losses) for name, losses in actual.items()})
     if job.rank == 0:
         np.savez(path, **actual)
@@ -153,7 +157,7 @@ alive = []
 def shares(job, path):
     """Steps at once whose shares change from one to the next; the slope is 4 in rank 0, else 0."""
     slope = 4.0 * (job.rank == 0)
-    found = []
+    values = []
     for way in ("rows", "array", "sizes"):
         w, opt = sg.parameter("w", np.zeros(())), sg.optim.SGD(1.0)
 
@@ -161,18 +165,18 @@ def shares(job, path):
             opt.minimize((w * x).mean(), data_parallel=True, rows=rows)
 
         for rows in ((2, 2), (6, 2), (2, 6)):
-            own = rows[job.rank]
+            count = rows[job.rank]
             if way == "sizes":
-                sg.function(step).eagerly(np.full(own, slope))
+                sg.function(step).eagerly(np.full(count, slope))
             else:
                 with sg.eager_mode():
-                    step(np.full(own, slope), own if way == "rows" else np.float64(own))
-            found.append(float(w.value))
+                    step(np.full(count, slope), count if way == "rows" else np.float64(count))
+            values.append(float(w.value))
     if job.rank == 0:
-        np.save(path, found)
+        np.save(path, values)
 
 
-def fitted(job, path):
+def fit_unequal(job, path):
     """The history of a training whose shares are unequal, each batch in another way."""
     sg.nn.manual_seed(0)
     model = sg.nn.Linear(5, 1, dtype="float64")
@@ -186,9 +190,9 @@ def fitted(job, path):
 
     batches = []
     for begin, end, middle in ((0, 40, 30), (40, 80, 60), (80, 96, 81)):
-        own = slice(begin, end) if job.ranks == 1 else [slice(begin, middle), slice(middle, end)]
-        own = own if job.ranks == 1 else own[job.rank]
-        batches.append((X[own], Y[own]))
+        rows = slice(begin, end) if job.ranks == 1 else [slice(begin, middle), slice(middle, end)]
+        rows = rows if job.ranks == 1 else rows[job.rank]
+        batches.append((X[rows], Y[rows]))
     history = fit(step, batches, 2)
     sg.distributed.check_equal(np.array(history.losses))
     assert history.losses == history.metrics["same"]
@@ -229,7 +233,7 @@ def uneven_losses(way, x, y, shard_state=False, sizes=None, rows=None):
 
 def drawn(job, path):
     """Losses with dropout and noise of each example, and what is refused."""
-    found = {}
+    by_way = {}
     for way in ("compiled", "eager", "graph"):
         sg.nn.manual_seed(0)
         layers = [sg.nn.Linear(5, 8, dtype="float64"), sg.nn.Dropout(0.5)]
@@ -258,10 +262,10 @@ def drawn(job, path):
             def run(x, y, program=program):
                 return program.run({"x": x, "y": y})["loss"]
 
-        found[way] = [float(run(*batch)) for batch in batches(job).epoch(0)]
+        by_way[way] = [float(run(*batch)) for batch in batches(job).epoch(0)]
     sg.distributed.check_equal(model)
     if job.rank == 0:
-        np.savez(path, **found)
+        np.savez(path, **by_way)
     if job.ranks > 1:
         with pytest.raises(sg.errors.DistributedError, match=r"of equal ones\n(.|\n)*rank 1: 6"):
             step(X[: 5 + job.rank], Y[: 5 + job.rank])
@@ -293,7 +297,7 @@ def batches(job):
 def curve(job, path):
     """Losses and weights of training; all ranks have the same."""
     model, opt, step = model_and_step(job)
-    losses = [step(*batch) for each in range(4) for batch in batches(job).epoch(each)]
+    losses = [step(*batch) for epoch in range(4) for batch in batches(job).epoch(epoch)]
     sg.distributed.check_equal({"model": model, "opt": opt, "losses": np.array(losses)})
     if job.rank == 0:
         weights = np.concatenate([p.value.ravel() for p in model.parameters()])
@@ -315,7 +319,7 @@ def eager(job, path):
             np.save(f"{path}{number}.npy", losses)
 
 
-def resumed(job, path):
+def resume_training(job, path):
     """Train until epoch ARGUMENT with a checkpoint."""
     path, epochs, *sharded = path.split(":")
     model, opt, step = model_and_step(job, shard_state=bool(sharded))
@@ -330,19 +334,19 @@ def order(job, path):
     """Means of several arrays in blocks of a few elements, and their derivative."""
     ranks.BLOCK = 64
     x, y = sg.input("x", (3, 7), "float32"), sg.input("y", ("n",), "float64")
-    both = sg.distributed.mean(x * 3.0), sg.distributed.mean(y)
-    graph = {"x": both[0], "y": both[1], "slope": sg.grad((both[1] ** 2).sum(), y)}
+    means = sg.distributed.mean(x * 3.0), sg.distributed.mean(y)
+    graph = {"x": means[0], "y": means[1], "slope": sg.grad((means[1] ** 2).sum(), y)}
     f = sg.compile(graph)
     random = np.random.default_rng(job.rank)
-    found = [f.run({"x": random.normal(size=(3, 7)).astype("f4"), "y": random.normal(size=n)})
+    results = [f.run({"x": random.normal(size=(3, 7)).astype("f4"), "y": random.normal(size=n)})
              for n in (30, 0, 1)]  # fmt: skip
     if job.rank == 0:
         np.savez(
-            path, **{f"{k}{n}": each for n, run in enumerate(found) for k, each in run.items()}
+            path, **{f"{k}{n}": array for n, run in enumerate(results) for k, array in run.items()}
         )
 
 
-def shared(job, path):
+def share_trees(job, path):
     """Trees get the values of rank 0, and files are read and written once."""
     w = sg.parameter("w", np.full(3, float(job.rank)))
     with pytest.raises(sg.errors.DistributedError, match=r"ranks \[1"):

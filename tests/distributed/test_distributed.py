@@ -33,7 +33,7 @@ from tests.helpers.processes import pretend_ranks
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-several = pytest.mark.skipif(
+needs_mpi = pytest.mark.skipif(
     find_spec("mpi4py") is None or MPIEXEC is None,
     reason='several ranks need pip install "staticgrad[mpi]"',
 )
@@ -63,9 +63,9 @@ def run(count, *arguments, check=True):
     return done
 
 
-def loaded(path):
-    with np.load(path) as found:
-        return dict(found)
+def load_arrays(path):
+    with np.load(path) as file:
+        return dict(file)
 
 
 # -- what needs no MPI -----------------------------------------------------------------------------
@@ -74,10 +74,10 @@ def loaded(path):
 def test_shares_of_batches_are_batches():
     x = np.arange(41)
     for seed in (None, 5):
-        whole = [*Batches(x, size=12, seed=seed).epoch(3)]
+        all_batches = [*Batches(x, size=12, seed=seed).epoch(3)]
         parts = [[*Batches(x, size=12, seed=seed, rank=r, ranks=4).epoch(3)] for r in range(4)]
-        assert [np.concatenate(each).tolist() for each in zip(*parts, strict=True)] == [
-            each[: len(each) // 4 * 4].tolist() for each in whole
+        assert [np.concatenate(shares).tolist() for shares in zip(*parts, strict=True)] == [
+            batch[: len(batch) // 4 * 4].tolist() for batch in all_batches
         ]
         assert all(len(part) == len(Batches(x, size=12, rank=1, ranks=4)) for part in parts)
     assert len([*Batches(np.arange(13), size=12, ranks=4)]) == 1
@@ -106,15 +106,15 @@ def program():
 
 
 def test_plans_keep_the_order_of_what_all_ranks_do():
-    found = program().plan()
-    labels = [found.schedule.steps[each.step].label for each in found.steps]
+    plan = program().plan()
+    labels = [plan.schedule.steps[step.step].label for step in plan.steps]
     assert labels.count("rank_mean") == 2
-    verify_plan(found)
+    verify_plan(plan)
     first, second = (n for n, label in enumerate(labels) if label == "rank_mean")
-    swapped = [*found.steps]
+    swapped = [*plan.steps]
     swapped[first], swapped[second] = swapped[second], swapped[first]
     with pytest.raises(VerifyError, match="all ranks run"):
-        verify_plan(replace(found, steps=tuple(swapped)))
+        verify_plan(replace(plan, steps=tuple(swapped)))
 
 
 def test_budgets_keep_the_order_of_what_all_ranks_do(monkeypatch):
@@ -122,13 +122,13 @@ def test_budgets_keep_the_order_of_what_all_ranks_do(monkeypatch):
     pretend_ranks(monkeypatch, job=lambda: SimpleNamespace(ranks=2))
     monkeypatch.setattr(data_parallel, "_synchronize", lambda *_: None)
     layers = [sg.nn.Linear(*pair, dtype="float64") for pair in pairwise((5, 8, 8, 8, 8, 8, 1))]
-    model = sg.nn.Sequential(*(sg.nn.Sequential(each, sg.nn.Tanh()) for each in layers))
+    model = sg.nn.Sequential(*(sg.nn.Sequential(layer, sg.nn.Tanh()) for layer in layers))
     x, y = sg.input("x", (48, 5), "float64"), sg.input("y", (48,), "float64")
     loss, opt = ((model(x)[:, 0] - y) ** 2).mean(), sg.optim.Adam(0.02)
     updates = opt.updates(loss, model.parameters(), data_parallel=True, shard_state=True)
     graph = sg.Graph({"loss": sg.distributed.mean(loss)}, updates)
-    whole = sg.compile(graph).plan()
-    schedule, most = whole.schedule, whole.peak_bytes
+    unlimited = sg.compile(graph).plan()
+    schedule, most = unlimited.schedule, unlimited.peak_bytes
     for budget in range(most * 41 // 50, most * 83 // 100, 70):
         actual = plan(schedule, {}, budget=budget)
         verify_plan(actual)
@@ -171,7 +171,7 @@ def test_another_number_of_ranks_is_an_error():
 
 
 def job_of(rank=1, count=2):
-    """What stands for a running job."""
+    """Return a substitute of a running job."""
     return SimpleNamespace(rank=rank, ranks=count)
 
 
@@ -190,21 +190,21 @@ def job_of(rank=1, count=2):
     ],
 )
 def test_rows_say_the_share_of_each_rank(sizes, shares, monkeypatch):
-    job, arrays = object.__new__(ranks.Job), [np.array(each, "float64") for each in sizes]
+    job, arrays = object.__new__(ranks.Job), [np.array(size, "float64") for size in sizes]
     monkeypatch.setattr(job, "gather", lambda item: sizes, raising=False)
 
-    def found(must_be_equal=False):
-        codes = [ranks._size_code(each) for each in arrays]
+    def compute_shares(must_be_equal=False):
+        codes = [ranks._size_code(array) for array in arrays]
         return job.shares(arrays[0], codes, must_be_equal)
 
     if isinstance(shares, str):
         with pytest.raises(DistributedError, match=shares):
-            found()
+            compute_shares()
         return
-    assert found() == shares
+    assert compute_shares() == shares
     if shares is not None:
         with pytest.raises(DistributedError, match="unequal shares, and random numbers"):
-            found(must_be_equal=True)
+            compute_shares(must_be_equal=True)
 
 
 @pytest.mark.parametrize("shape", [(), (6,), (6, 5), (6, 2, 3)])
@@ -215,18 +215,18 @@ def test_ranks_draw_for_the_examples_of_their_share(shape, monkeypatch):
         "dropout": lambda rng, shape: rng.dropout(sg.ones(shape, "float32"), 0.5),
         "integers": lambda rng, shape: rng.integers(0, 1000, shape=shape),
     }
-    whole = (4 * shape[0], *shape[1:]) if shape else (4,)
+    full_shape = (4 * shape[0], *shape[1:]) if shape else (4,)
     for draw in kinds.values():
-        expected = sg.evaluate(draw(sg.random.Generator(5), whole), {})
+        expected = sg.evaluate(draw(sg.random.Generator(5), full_shape), {})
         for rank in range(4):
             pretend_ranks(monkeypatch, running=partial(job_of, rank, 4))
-            own = expected[rank] if not shape else np.split(expected, 4)[rank]
+            share = expected[rank] if not shape else np.split(expected, 4)[rank]
             drawn = draw(sg.random.Generator(5), shape)
-            np.testing.assert_allclose(sg.compile(drawn).run(), own, rtol=1e-5)
+            np.testing.assert_allclose(sg.compile(drawn).run(), share, rtol=1e-5)
             with sg.eager_mode():
                 at_once = draw(sg.random.Generator(5), shape)
-            assert at_once.array.tobytes() == own.tobytes()
-            shared = draw(sg.random.Generator(5, shared=True), whole)
+            assert at_once.array.tobytes() == share.tobytes()
+            shared = draw(sg.random.Generator(5, shared=True), full_shape)
             assert sg.evaluate(shared, {}).tobytes() == expected.tobytes()
         monkeypatch.undo()
 
@@ -236,13 +236,13 @@ def test_parameters_that_would_differ_between_the_ranks_are_refused(monkeypatch)
     pretend_ranks(monkeypatch, running=job_of)
     pretend_ranks(monkeypatch, job=job_of)
     w, x = sg.parameter("w", np.ones(3)), sg.input("x", ("n", 3), "float64")
-    own, same = sg.random.Generator(0), sg.random.Generator(0, "same", shared=True)
-    slope = sg.distributed.mean(sg.grad((own.dropout(x, 0.5) @ w).mean(), w))
+    local, same = sg.random.Generator(0), sg.random.Generator(0, "same", shared=True)
+    slope = sg.distributed.mean(sg.grad((local.dropout(x, 0.5) @ w).mean(), w))
     sg.Graph({}, {w: w - slope + same.normal(shape=(3,), dtype="float64")})
-    sg.Graph({}, {w: own.normal(shape=(3,), dtype="float64")})  # state of each rank
+    sg.Graph({}, {w: local.normal(shape=(3,), dtype="float64")})  # state of each rank
     with pytest.raises(sg.errors.GraphError, match=r"'w' adds random.*\n(.|\n)*shared=True"):
-        sg.Graph({}, {w: w - slope + own.normal(shape=(3,), dtype="float64")})
-    drawn = sg.scan(lambda c, _: (c + own.normal(dtype="float64"), None), 0.0, length=3)[0]
+        sg.Graph({}, {w: w - slope + local.normal(shape=(3,), dtype="float64")})
+    drawn = sg.scan(lambda c, _: (c + local.normal(dtype="float64"), None), 0.0, length=3)[0]
     with pytest.raises(sg.errors.GraphError, match="shared=True"):
         sg.Graph({}, {w: w - slope + drawn})
 
@@ -284,12 +284,12 @@ def test_rows_are_of_steps_of_several_ranks():
 # -- several ranks ---------------------------------------------------------------------------------
 
 
-@several
+@needs_mpi
 def test_two_ranks_add_up_in_their_order(tmp_path):
     check_order(tmp_path, 2)
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_four_ranks_add_up_in_their_order(tmp_path):
     check_order(tmp_path, 4)
@@ -298,93 +298,93 @@ def test_four_ranks_add_up_in_their_order(tmp_path):
 def check_order(tmp_path, count):
     run(count, "order", tmp_path / "found.npz")
     draws = [np.random.default_rng(rank) for rank in range(count)]
-    actual = loaded(tmp_path / "found.npz")
+    actual = load_arrays(tmp_path / "found.npz")
     for number, n in enumerate((30, 0, 1)):
         drawn = [
             (d.normal(size=(3, 7)).astype("f4") * np.float32(3), d.normal(size=n)) for d in draws
         ]
         for name, arrays in zip("xy", zip(*drawn, strict=True), strict=True):
             total = arrays[0]
-            for each in arrays[1:]:
-                total = total + each
+            for array in arrays[1:]:
+                total = total + array
             expected = total / arrays[0].dtype.type(count)
             assert actual[f"{name}{number}"].tobytes() == expected.tobytes()
         np.testing.assert_allclose(actual[f"slope{number}"], 2 * actual[f"y{number}"], rtol=1e-15)
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_ranks_train_as_one_with_the_whole_batch(tmp_path):
     for count in (1, 2, 4):
         run(count, "curve", tmp_path / f"{count}.npz")
     run(2, "curve", tmp_path / "again.npz")
-    one, two, four, again = (loaded(tmp_path / f"{n}.npz") for n in (1, 2, 4, "again"))
-    assert again["weights"].tobytes() == two["weights"].tobytes()
-    assert one["losses"][-6:].mean() < one["losses"][:6].mean()
-    for other in (two, four):
-        np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-12)
-        np.testing.assert_allclose(other["weights"], one["weights"], rtol=1e-11)
-    steps, elements = len(one["losses"]), one["weights"].size
+    alone, pair, four, again = (load_arrays(tmp_path / f"{n}.npz") for n in (1, 2, 4, "again"))
+    assert again["weights"].tobytes() == pair["weights"].tobytes()
+    assert alone["losses"][-6:].mean() < alone["losses"][:6].mean()
+    for result in (pair, four):
+        np.testing.assert_allclose(result["losses"], alone["losses"], rtol=1e-12)
+        np.testing.assert_allclose(result["weights"], alone["weights"], rtol=1e-11)
+    steps, elements = len(alone["losses"]), alone["weights"].size
     odd = 4  # parameters with a number of elements that two ranks do not divide
-    assert one["sent"] == 0
-    assert two["sent"] == steps * 8 * (elements + odd + 2)
+    assert alone["sent"] == 0
+    assert pair["sent"] == steps * 8 * (elements + odd + 2)
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_ranks_with_unequal_shares_train_as_one(count, tmp_path):
     for number in (1, count):
-        run(number, "uneven", tmp_path / f"{number}.npz")
-    one, several = (loaded(tmp_path / f"{number}.npz") for number in (1, count))
-    for name, losses in several.items():
-        np.testing.assert_allclose(losses, one[f"0{name[1:]}"], rtol=1e-12, err_msg=name)
+        run(number, "train_unevenly", tmp_path / f"{number}.npz")
+    alone, together = (load_arrays(tmp_path / f"{number}.npz") for number in (1, count))
+    for name, losses in together.items():
+        np.testing.assert_allclose(losses, alone[f"0{name[1:]}"], rtol=1e-12, err_msg=name)
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_the_history_of_unequal_shares_is_that_of_one_process(tmp_path):
     for count in (1, 2):
-        run(count, "fitted", tmp_path / f"{count}.npy")
-    one, two = (np.load(tmp_path / f"{count}.npy") for count in (1, 2))
-    np.testing.assert_allclose(two, one, rtol=1e-12)
+        run(count, "fit_unequal", tmp_path / f"{count}.npy")
+    alone, pair = (np.load(tmp_path / f"{count}.npy") for count in (1, 2))
+    np.testing.assert_allclose(pair, alone, rtol=1e-12)
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_ranks_draw_what_one_process_draws(tmp_path):
     for count in (1, 2, 4):
         run(count, "drawn", tmp_path / f"{count}.npz")
-    one, *others = (loaded(tmp_path / f"{count}.npz") for count in (1, 2, 4))
-    np.testing.assert_array_equal(one["graph"], one["compiled"])
-    for other in others:
-        for way, losses in other.items():
-            np.testing.assert_allclose(losses, one[way], rtol=1e-12, err_msg=way)
+    alone, *others = (load_arrays(tmp_path / f"{count}.npz") for count in (1, 2, 4))
+    np.testing.assert_array_equal(alone["graph"], alone["compiled"])
+    for result in others:
+        for way, losses in result.items():
+            np.testing.assert_allclose(losses, alone[way], rtol=1e-12, err_msg=way)
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["odd", "drawn_first"])
 def test_what_several_ranks_refuse(name):
     run(2, name, "")
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_options_of_a_compilation_change_no_step(tmp_path):
     for count in (1, 2):
-        run(count, "combined", tmp_path / f"{count}-")
+        run(count, "train_combinations", tmp_path / f"{count}-")
     for number, options in enumerate(COMBINED):
-        one, two = (np.load(tmp_path / f"{count}-{number}.npy") for count in (1, 2))
-        rtol = 4 * np.finfo(one.dtype).eps
-        np.testing.assert_allclose(two, one, rtol, err_msg=str(options))
-        if one.dtype == np.float64:
-            assert two.tobytes() == np.load(tmp_path / "2-0.npy").tobytes(), options
+        alone, pair = (np.load(tmp_path / f"{count}-{number}.npy") for count in (1, 2))
+        rtol = 4 * np.finfo(alone.dtype).eps
+        np.testing.assert_allclose(pair, alone, rtol, err_msg=str(options))
+        if alone.dtype == np.float64:
+            assert pair.tobytes() == np.load(tmp_path / "2-0.npy").tobytes(), options
         parts = np.load(tmp_path / f"2-{number}-parts.npy")
-        assert parts.tobytes() == two.tobytes(), options
+        assert parts.tobytes() == pair.tobytes(), options
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_eager_mode_and_plain_python_step_together(tmp_path):
     for count in (1, 2):
@@ -394,7 +394,7 @@ def test_eager_mode_and_plain_python_step_together(tmp_path):
         np.testing.assert_allclose(actual[1], actual[0], rtol=1e-12)
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_shares_of_steps_at_once_may_change(tmp_path):
     """The means of slopes 4 and 0 with weights 1/2, 3/4 and 1/4 are 2, 3 and 1."""
@@ -402,21 +402,21 @@ def test_shares_of_steps_at_once_may_change(tmp_path):
     assert np.load(tmp_path / "shares.npy").tolist() == [-2.0, -5.0, -6.0] * 3
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_a_checkpoint_goes_on_with_another_number_of_ranks(tmp_path):
     def losses(count, path, epochs, sharded=""):
-        return np.array(eval(run(count, "resumed", f"{path}:{epochs}{sharded}").stdout))
+        return np.array(eval(run(count, "resume_training", f"{path}:{epochs}{sharded}").stdout))
 
-    whole = losses(1, tmp_path / "one.npz", 4)
+    expected = losses(1, tmp_path / "one.npz", 4)
     for sharded in ("", ":sharded"):
         path = tmp_path / f"some{len(sharded)}.npz"
         losses(4, path, 2, sharded)
         losses(2, path, 3, sharded)
-        np.testing.assert_allclose(losses(1, path, 4), whole, rtol=1e-12)
+        np.testing.assert_allclose(losses(1, path, 4), expected, rtol=1e-12)
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
 def test_state_in_parts_changes_no_step(count):
@@ -429,7 +429,7 @@ def test_state_in_parts_is_of_several_ranks():
         sg.optim.SGD(0.1).updates(w.sum(), [w], shard_state=True)
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_the_program_of_the_guide_prints_what_the_page_says(tmp_path):
     page = (ROOT / "staticgrad/tools/documentation/guide/more-than-one-machine.md").read_text()
@@ -447,16 +447,16 @@ def test_the_program_of_the_guide_prints_what_the_page_says(tmp_path):
     assert done.stdout == printed, done.stderr
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_trees_and_files_are_those_of_rank_0(tmp_path):
-    run(3, "shared", tmp_path / "w.npz")
+    run(3, "share_trees", tmp_path / "w.npz")
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mode", "said"),
+    ("mode", "message"),
     [
         ("killed", ""),
         ("raises", r"rank 1 of 3 ends all ranks:(.|\n)*ValueError: matmul(.|\n)*"),
@@ -474,13 +474,13 @@ def test_trees_and_files_are_those_of_rank_0(tmp_path):
         ),
     ],
 )
-def test_one_rank_that_fails_ends_all_with_a_message(mode, said):
+def test_one_rank_that_fails_ends_all_with_a_message(mode, message):
     done = run(3, "failing", mode, check=False)
     assert done.returncode == 3 if mode == "exits" else done.returncode
-    assert re.search(said, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
 
 
-@several
+@needs_mpi
 @pytest.mark.slow
 def test_ctrl_c_ends_all_ranks(interrupts):
     environment = {**os.environ, **ALLOWED, "PYTHONPATH": str(ROOT)}

@@ -323,13 +323,13 @@ def layer_norm(width):
     )(layer_norm)
 
 
-for each in (1, 7, 33, 100, 257):
-    layer_norm(each)
+for columns in (1, 7, 33, 100, 257):
+    layer_norm(columns)
 
 
 def segmax(x, d, n):
-    here = d == sg.arange(n)[:, None]
-    return sg.where(here[..., None], x, -1e30).max(axis=1)
+    mask = d == sg.arange(n)[:, None]
+    return sg.where(mask[..., None], x, -1e30).max(axis=1)
 
 
 @program(

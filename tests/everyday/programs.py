@@ -28,7 +28,7 @@ class Program:
     second: bool = True
 
     def arguments(self):
-        return [np.asarray(each) for each in self.make(np.random.default_rng(7))]
+        return [np.asarray(argument) for argument in self.make(np.random.default_rng(7))]
 
 
 #: Every program, by its name.
@@ -38,12 +38,12 @@ PROGRAMS = {}
 def program(make, **asked):
     """Files the function below it."""
 
-    def filed(function):
+    def register(function):
         assert function.__name__ not in PROGRAMS
         PROGRAMS[function.__name__] = Program(function, make, **asked)
         return function
 
-    return filed
+    return register
 
 
 def normal(random, *shape):

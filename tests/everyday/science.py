@@ -187,8 +187,8 @@ def mixed_model_with_groups(slopes, logs, x, y, group):
     within, between = sg.exp(logs[0]), sg.exp(logs[1])
     covariance = within * sg.eye(12, dtype=x.dtype) + between * groups @ groups.T
     factor = sg.linalg.cholesky(covariance)
-    rest = sg.linalg.solve_triangular(factor, y - x @ slopes, lower=True)
-    return 0.5 * (rest**2).sum() + sg.log(sg.diagonal(factor)).sum()
+    residual = sg.linalg.solve_triangular(factor, y - x @ slopes, lower=True)
+    return 0.5 * (residual**2).sum() + sg.log(sg.diagonal(factor)).sum()
 
 
 @program(lambda r: [normal(r, 10), normal(r, 10) * 0.3, np.array([0.1])])
@@ -205,8 +205,12 @@ def conjugate_gradients_of_a_bar(load, logs, ground):
         forced = force(way)
         size = residual @ residual
         by = size / (way @ forced)
-        after = residual - by * forced
-        return x + by * way, after, after + (after @ after) / size * way
+        next_residual = residual - by * forced
+        return (
+            x + by * way,
+            next_residual,
+            next_residual + (next_residual @ next_residual) / size * way,
+        )
 
     x, _, _ = sg.fori_loop(0, 5, iteration, (load * 0, load, load))
     return (x**2).sum()

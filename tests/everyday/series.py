@@ -231,12 +231,12 @@ def loopy_belief_propagation(alone, pairs, expected):
     ring, others = np.arange(6), np.roll(np.arange(6), -1)
     source, target = np.r_[ring, others], np.r_[others, ring]
     back = np.r_[6:12, 0:6]
-    both = (pairs + pairs.T) / 2
+    symmetric = (pairs + pairs.T) / 2
 
     def exchange(_, messages):
         out = alone.at[target].add(messages)[source] - messages[back]
-        found = sg.nn.logsumexp(out[:, :, None] + both, axis=1)
-        return 0.5 * messages + 0.5 * sg.nn.log_softmax(found)
+        incoming = sg.nn.logsumexp(out[:, :, None] + symmetric, axis=1)
+        return 0.5 * messages + 0.5 * sg.nn.log_softmax(incoming)
 
     messages = sg.fori_loop(0, 6, exchange, sg.zeros((12, 3), dtype=alone.dtype))
     beliefs = sg.nn.log_softmax(alone.at[target].add(messages))
@@ -249,7 +249,7 @@ def radon_projections(image, angles):
     rows, columns = np.meshgrid(np.arange(9.0) - 4, np.arange(9.0) - 4, indexing="ij")
     rows, columns = sg.astype(rows, image.dtype), sg.astype(columns, image.dtype)
 
-    def projected(angle):
+    def project(angle):
         cos, sin = sg.cos(angle), sg.sin(angle)
         x, y = cos * columns - sin * rows + 4, sin * columns + cos * rows + 4
         total = 0.0
@@ -257,11 +257,11 @@ def radon_projections(image, angles):
             i, j = sg.floor(y) + dy, sg.floor(x) + dx
             inside = (i >= 0) & (i <= 8) & (j >= 0) & (j <= 8)
             share = (1 - sg.abs(x - j)) * (1 - sg.abs(y - i))
-            found = image[sg.clip(i, 0, 8).astype("int32"), sg.clip(j, 0, 8).astype("int32")]
-            total = total + sg.where(inside, share * found, 0.0)
+            pixels = image[sg.clip(i, 0, 8).astype("int32"), sg.clip(j, 0, 8).astype("int32")]
+            total = total + sg.where(inside, share * pixels, 0.0)
         return total.sum(axis=0)
 
-    return (sg.vmap(projected)(angles) ** 2).mean()
+    return (sg.vmap(project)(angles) ** 2).mean()
 
 
 @program(

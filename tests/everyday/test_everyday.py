@@ -24,7 +24,7 @@ DAILY = ("logistic_weights", "triplet")
 STEPS = (1e-4, 2e-6)
 
 
-def named(names):
+def with_names(names):
     return pytest.mark.parametrize("name", names)
 
 
@@ -36,7 +36,7 @@ class Tried:
         self.arguments = program.arguments()
         self.places = [i for i, a in enumerate(self.arguments) if a.dtype.kind == "f"]
         self.graph = self.graph_of([a.shape for a in self.arguments])
-        self.expected = self.evaluated(self.graph, self.arguments)
+        self.expected = self.evaluate(self.graph, self.arguments)
 
     def graph_of(self, shapes):
         inputs = [
@@ -51,24 +51,24 @@ class Tried:
     def feeds(self, arrays):
         return {f"a{i}": a for i, a in enumerate(arrays)}
 
-    def evaluated(self, graph, arrays):
+    def evaluate(self, graph, arrays):
         with np.errstate(all="ignore"):
             return [np.asarray(a) for a in sg.evaluate(graph, self.feeds(arrays)).values()]
 
-    def compiled(self, graph, **options):
+    def compile(self, graph, **options):
         program = sg.compile(graph, **options)
         return lambda arrays: [np.array(a) for a in program.run(self.feeds(arrays)).values()]
 
-    def differentiated(self):
+    def differentiate(self):
         return sg.value_and_grad(
             self.program.function, argnums=tuple(self.places), allow_disconnected=True
         )
 
-    def near(self, what, found, expected=None, by=1):
+    def near(self, what, actual, expected=None, by=1):
         """Every result is near, by the magnitude of the array; one may cancel to nothing."""
-        wanted = expected or self.expected
-        least = 1e-5 * max(np.abs(want).max(initial=0) for want in wanted) or 1.0
-        for i, (got, want) in enumerate(zip(found, wanted, strict=True)):
+        references = expected or self.expected
+        least = 1e-5 * max(np.abs(want).max(initial=0) for want in references) or 1.0
+        for i, (got, want) in enumerate(zip(actual, references, strict=True)):
             assert got.shape == want.shape, (what, i)
             scale = max(np.abs(want).max(initial=0), least)
             worst = np.abs(got.astype("float64") - want).max(initial=0) / scale
@@ -77,15 +77,15 @@ class Tried:
 
 def flat(result):
     """A value and its gradients as arrays in a row."""
-    return [np.asarray(result[0]), *(np.asarray(each) for each in result[1])]
+    return [np.asarray(result[0]), *(np.asarray(gradient) for gradient in result[1])]
 
 
-def are_slopes(found, f, allowed):
-    """Whether ``found`` is the slope of ``f`` at 0, by one of the steps."""
+def are_slopes(slope, f, allowed):
+    """Return whether ``slope`` is the slope of ``f`` at 0, by one of the steps."""
     for step in STEPS:
         at = {k: f(k * step) for k in (-2, -1, 1, 2)}
         expected = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * step)
-        if np.abs(found - expected).max(initial=0) <= allowed:
+        if np.abs(slope - expected).max(initial=0) <= allowed:
             return True
     return False
 
@@ -97,15 +97,15 @@ def gradients_are_slopes(tried):
     for _ in range(2):
         ways = [random.normal(size=tried.arguments[i].shape) for i in tried.places]
 
-        def moved(by, ways=ways):
+        def value_at(by, ways=ways):
             arrays = list(tried.arguments)
             for i, way in zip(tried.places, ways, strict=True):
                 arrays[i] = arrays[i] + by * way
-            return tried.evaluated(values, arrays)[0]
+            return tried.evaluate(values, arrays)[0]
 
         slopes = [np.vdot(d, way) for d, way in zip(tried.expected[1:], ways, strict=True)]
         scale = sum(np.abs(d * way).sum() for d, way in zip(tried.expected[1:], ways, strict=True))
-        assert are_slopes(sum(slopes), moved, 1e-6 * scale + 1e-9)
+        assert are_slopes(sum(slopes), value_at, 1e-6 * scale + 1e-9)
 
 
 def second_derivatives_are_slopes_of_gradients(tried):
@@ -120,17 +120,17 @@ def second_derivatives_are_slopes_of_gradients(tried):
         tried.arguments[first], way
     )
 
-    def moved(by):
+    def gradient_at(by):
         arrays = [a + by * way if i == first else a for i, a in enumerate(tried.arguments)]
-        return tried.evaluated(tried.graph, arrays)[1]
+        return tried.evaluate(tried.graph, arrays)[1]
 
     scale = np.abs(actual).max(initial=0) + np.abs(tried.expected[1]).max(initial=0) + 1e-9
-    assert are_slopes(actual, moved, 1e-5 * scale)
+    assert are_slopes(actual, gradient_at, 1e-5 * scale)
 
 
 def ways_agree(tried):
     """Traced, tensor by tensor, a batch of it, and in float32."""
-    function = sg.function(tried.differentiated())
+    function = sg.function(tried.differentiate())
     tried.near("traced", flat(function(*tried.arguments)))
     with sg.eager_mode():
         tensors = [
@@ -141,12 +141,12 @@ def ways_agree(tried):
         value.backward()
         slopes = [tensors[i].grad for i in tried.places]
     zeros = [np.zeros(tried.arguments[i].shape) for i in tried.places]
-    given = [z if g is None else np.asarray(g) for g, z in zip(slopes, zeros, strict=True)]
-    tried.near("tensors", [value.numpy(), *given])
+    gradients = [z if g is None else np.asarray(g) for g, z in zip(slopes, zeros, strict=True)]
+    tried.near("tensors", [value.numpy(), *gradients])
     batches = [np.stack([a, a * 1.01 if a.dtype.kind == "f" else a]) for a in tried.arguments]
-    batched = flat(sg.function(sg.vmap(tried.differentiated()))(*batches))
+    batched = flat(sg.function(sg.vmap(tried.differentiate()))(*batches))
     for k in range(2):
-        expected = tried.evaluated(tried.graph, [a[k] for a in batches])
+        expected = tried.evaluate(tried.graph, [a[k] for a in batches])
         tried.near(f"batch {k}", [np.asarray(a[k]) for a in batched], expected, by=10)
     singles = [a.astype("float32") if a.dtype == "float64" else a for a in tried.arguments]
     results = flat(function(*singles))
@@ -156,28 +156,28 @@ def ways_agree(tried):
 
 def plans_agree(tried):
     """Levels within the error of their rules, plans and threads by every byte."""
-    first = tried.compiled(tried.graph, threads=1)(tried.arguments)
+    first = tried.compile(tried.graph, threads=1)(tried.arguments)
     tried.near("compiled", first)
-    tried.near("O0", tried.compiled(tried.graph, pipeline="O0")(tried.arguments))
-    tried.near("O2", tried.compiled(tried.graph, pipeline="O2")(tried.arguments), by=100)
+    tried.near("O0", tried.compile(tried.graph, pipeline="O0")(tried.arguments))
+    tried.near("O2", tried.compile(tried.graph, pipeline="O2")(tried.arguments), by=100)
     options = [
         {"checkpoint": "recompute"},
         {"memory_budget": "70%"},
         {"threads": 2, "debug": True},
     ]
-    for each in options:
+    for choice in options:
         try:
-            actual = tried.compiled(tried.graph, **each)(tried.arguments)
+            actual = tried.compile(tried.graph, **choice)(tried.arguments)
         except sg.BudgetInfeasible:
             continue
-        assert all(same_bytes(a, b) for a, b in zip(actual, first, strict=True)), each
+        assert all(same_bytes(a, b) for a, b in zip(actual, first, strict=True)), choice
 
 
 def sizes_agree(tried):
     """One program for batches of several sizes, with a budget too."""
     axes = tried.program.named
     graph = tried.graph_of([axes.get(i, a.shape) for i, a in enumerate(tried.arguments)])
-    plain, small = tried.compiled(graph), tried.compiled(graph, memory_budget="80%")
+    plain, small = tried.compile(graph), tried.compile(graph, memory_budget="80%")
     random = np.random.default_rng(11)
     for size in (1, 3, 17):
         arrays = list(tried.arguments)
@@ -187,7 +187,7 @@ def sizes_agree(tried):
                 arrays[i] = np.take(arrays[i], rows, axis=axis)
         literal = tried.graph_of([a.shape for a in arrays])
         actual = plain(arrays)
-        tried.near(f"named {size}", actual, tried.evaluated(literal, arrays), by=10)
+        tried.near(f"named {size}", actual, tried.evaluate(literal, arrays), by=10)
         try:
             again = small(arrays)
         except sg.BudgetInfeasible:
@@ -196,7 +196,7 @@ def sizes_agree(tried):
 
 
 @pytest.mark.exhaustive
-@named(PROGRAMS)
+@with_names(PROGRAMS)
 def test_a_program_gives_one_result_in_every_way(name):
     tried = Tried(PROGRAMS[name])
     if tried.program.slopes:
@@ -210,8 +210,8 @@ def test_a_program_gives_one_result_in_every_way(name):
 
 
 @pytest.mark.thinned(2)
-@named(DAILY)
+@with_names(DAILY)
 def test_a_few_are_right_daily(name):
     tried = Tried(PROGRAMS[name])
     gradients_are_slopes(tried)
-    tried.near("compiled", tried.compiled(tried.graph)(tried.arguments))
+    tried.near("compiled", tried.compile(tried.graph)(tried.arguments))

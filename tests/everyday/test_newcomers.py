@@ -1,4 +1,4 @@
-"""What newcomers type first: other libraries' spellings, and functions of plain arrays."""
+"""Calls that newcomers type first: other libraries' spellings, and functions of plain arrays."""
 
 import copy
 import pickle
@@ -61,13 +61,13 @@ def test_what_reads_a_value_stays_a_value():
 
 
 def test_numbers_that_constants_determine_are_said_to_be_there():
-    known = sg.linspace(0.0, 1.0, 3).sum()
+    constant = sg.linspace(0.0, 1.0, 3).sum()
     for ask in (float, bool, np.asarray, lambda x: f"{x:.2f}"):
         with pytest.raises(SymbolicValueError, match="it depends on no input"):
-            ask(known)
-    assert sg.evaluate(known) == 1.5
+            ask(constant)
+    assert sg.evaluate(constant) == 1.5
     named = sg.ones((sg.dim("n"),)).sum()
-    for value in (known * sg.input("x", ()), known * sg.parameter("w", 1.0), named):
+    for value in (constant * sg.input("x", ()), constant * sg.parameter("w", 1.0), named):
         with pytest.raises(SymbolicValueError) as caught:
             float(value)
         assert "depends on no input" not in caught.value.hint
@@ -92,9 +92,9 @@ def test_samplers_and_generators_take_the_arguments_of_others():
     jax = sg.stats.nuts(density, np.zeros(1), rng_key=3, num_samples=5, num_warmup=5, num_chains=1)
     for theirs in (pymc, jax):
         np.testing.assert_array_equal(theirs.draws, ours.draws)
-    one, other = sg.random.Generator(4), sg.random.Generator(4)
+    first, second = sg.random.Generator(4), sg.random.Generator(4)
     np.testing.assert_array_equal(
-        sg.evaluate(one.normal(size=(2, 3))), sg.evaluate(other.normal(shape=(2, 3)))
+        sg.evaluate(first.normal(size=(2, 3))), sg.evaluate(second.normal(shape=(2, 3)))
     )
 
 
@@ -132,10 +132,10 @@ def test_parameters_come_first_as_in_pytorch(make):
 
 def test_only_the_given_parameters_are_updated():
     net = model()
-    before = [p.value for p in net.parameters()]
+    values_before = [p.value for p in net.parameters()]
     losses_of(net, sg.optim.SGD(net[2].parameters(), lr=0.1), steps=1)
-    after = [p.value for p in net.parameters()]
-    changed = [bool((a != b).any()) for a, b in zip(before, after, strict=True)]
+    values_after = [p.value for p in net.parameters()]
+    changed = [bool((a != b).any()) for a, b in zip(values_before, values_after, strict=True)]
     assert changed == [False, False, True, True]
     opt = sg.optim.SGD(net[2], lr=0.1)
     x, y = sg.input("x", (2, 4), "float32"), sg.input("y", (2,), "int64")
@@ -170,17 +170,17 @@ def test_copies_step_the_parameters_of_the_copied_model():
     net = model()
     opt = sg.optim.Adam(net.parameters(), lr=0.01)
     for again in (copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))):
-        other, its = again((net, opt))
-        before = [p.value for p in net.parameters()]
-        losses_of(other, its, steps=1)
-        assert all((p.value == b).all() for p, b in zip(net.parameters(), before, strict=True))
-        assert any((p.value != b).any() for p, b in zip(other.parameters(), before, strict=True))
+        copied, its = again((net, opt))
+        initial = [p.value for p in net.parameters()]
+        losses_of(copied, its, steps=1)
+        assert all((p.value == b).all() for p, b in zip(net.parameters(), initial, strict=True))
+        assert any((p.value != b).any() for p, b in zip(copied.parameters(), initial, strict=True))
 
 
 # -- attention in PyTorch's words ------------------------------------------------------------------
 
 
-def attended(allowed, q, layer):
+def attend(allowed, q, layer):
     """The layer by hand, in float64, with a mask [batch, heads, t, s] of what is allowed."""
     parts = [layer.query, layer.key, layer.value]
     w = [(p.weight.value.astype("float64"), p.bias.value.astype("float64")) for p in parts]
@@ -211,7 +211,7 @@ def test_masks_of_pytorch_forbid():
         ({"is_causal": True}, ~later[None, None]),
     ):
         run = sg.function(lambda x, words=words: layer(x, x, x, need_weights=False, **words)[0])
-        np.testing.assert_allclose(run(x), attended(allowed, x, layer), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(run(x), attend(allowed, x, layer), rtol=1e-4, atol=1e-4)
     pair = layer(Tensor(x), need_weights=False)
     assert len(pair) == 2
     assert pair[1] is None

@@ -52,14 +52,14 @@ def read(case, dtype=None):
         feeds[name] = array.astype(dtype) if dtype and array.dtype == np.float32 else array
         return sg.input(name, array.shape, feeds[name].dtype)
 
-    for info, given in zip(proto.graph.input, inputs, strict=False):
+    for info, array in zip(proto.graph.input, inputs, strict=False):
         name = info.name
-        if given is None or name in model.static_inputs:
-            operands[name] = given
-        elif isinstance(given, list):
-            operands[name] = [symbol(f"{name}_{k}", each) for k, each in enumerate(given)]
+        if array is None or name in model.static_inputs:
+            operands[name] = array
+        elif isinstance(array, list):
+            operands[name] = [symbol(f"{name}_{k}", element) for k, element in enumerate(array)]
         else:
-            operands[name] = symbol(name, given)
+            operands[name] = symbol(name, array)
     return Read(model, operands, feeds, expected)
 
 
@@ -67,7 +67,7 @@ def _content(case):
     import onnx
 
     if case.model is not None:
-        return case.model, *([_as_array(each) for each in part] for part in case.data_sets[0])
+        return case.model, *([_as_array(entry) for entry in part] for part in case.data_sets[0])
     folder = Path(case.model_dir) / "test_data_set_0"
     parts = []
     for part in ("input", "output"):
@@ -76,12 +76,12 @@ def _content(case):
     return onnx.load(folder.parent / "model.onnx"), *parts
 
 
-def _as_array(given):
+def _as_array(content):
     from onnx import TensorProto, numpy_helper
 
-    if isinstance(given, list):
-        return [_as_array(each) for each in given]
-    array = numpy_helper.to_array(given) if isinstance(given, TensorProto) else given
+    if isinstance(content, list):
+        return [_as_array(element) for element in content]
+    array = numpy_helper.to_array(content) if isinstance(content, TensorProto) else content
     return array if array is None else np.asarray(array)
 
 
@@ -94,7 +94,7 @@ def outcome(case, run=sg.evaluate):
         pairs = [*_pairs(results, expected)]
         named = {f"r{k}": r for k, (r, _) in enumerate(pairs) if isinstance(r, sg.Value)}
         flat = (v for o in operands.values() for v in (o if isinstance(o, list) else [o]))
-        inputs = [each for each in flat if isinstance(each, sg.Value)]
+        inputs = [value for value in flat if isinstance(value, sg.Value)]
         arrays = run(sg.Graph(named, inputs=inputs), feeds) if named else {}
     except sg.StaticgradError as error:
         text = f"{error.headline}"
@@ -145,7 +145,7 @@ def gradient_error(case):
     feeds = feeds | {n: feeds[n] + random.uniform(0.0, 1e-3, feeds[n].shape) for n in along}
     weights = random.normal(size=tuple(map(int, result.shape)))
     total, inputs = (result * weights).sum(), [operands[name] for name in along]
-    every = [each for each in operands.values() if isinstance(each, sg.Value)]
+    every = [operand for operand in operands.values() if isinstance(operand, sg.Value)]
     at = sg.Graph({"total": total}, inputs=every)
     if any(kind.dtype.name in _NARROW for node in at.nodes for kind in node.types):
         return None

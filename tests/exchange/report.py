@@ -31,9 +31,9 @@ KINDS = {
 def main():
     """Run everything and write the page."""
     outcomes = {kind: {n: outcome(case) for n, case in cases(kind).items()} for kind in KINDS}
-    passed = [name for name, each in outcomes["node"].items() if each == "passed"]
+    passed = [name for name, result in outcomes["node"].items() if result == "passed"]
     errors = [gradient_error(cases()[name]) for name in passed[::5]]
-    gradients = [each for each in errors if each is not None]
+    gradients = [error for error in errors if error is not None]
     RESULTS.write_text(
         "\n".join(
             [
@@ -75,7 +75,10 @@ def main():
                 "",
                 "| model | nodes | difference |",
                 "|---|--:|--:|",
-                *(_of_others(f"{name}, {how}", *made) for name, how, *made in _exported()),
+                *(
+                    _of_others(f"{name}, {how}", *arguments)
+                    for name, how, *arguments in _export_models()
+                ),
                 *(_of_others(path.stem, path, None) for path in LIGHT),
                 "",
             ]
@@ -84,18 +87,18 @@ def main():
     )
 
 
-def _counts(kind, found):
-    count = Counter(each == "passed" for each in found.values())
-    return f"| {KINDS[kind]} | {len(found)} | {count[True]} | {count[False]} | 0 |"
+def _counts(kind, results):
+    count = Counter(result == "passed" for result in results.values())
+    return f"| {KINDS[kind]} | {len(results)} | {count[True]} | {count[False]} | 0 |"
 
 
-def _reasons(found):
-    reasons = [each.partition(": ")[0] for each in found.values() if each != "passed"]
-    reasons = [re.sub(":.*", "", each) for each in reasons]
+def _reasons(results):
+    reasons = [text.partition(": ")[0] for text in results.values() if text != "passed"]
+    reasons = [re.sub(":.*", "", reason) for reason in reasons]
     return [f"- {count}: {reason}" for reason, count in Counter(reasons).most_common()]
 
 
-def _exported():
+def _export_models():
     """Models that PyTorch exports: name, exporter, file, input."""
     with tempfile.TemporaryDirectory() as folder:
         for name in pytorch_models.MODELS:
@@ -109,30 +112,30 @@ def _of_others(title, path, x):
     ((name, (shape, dtype)),) = loaded.inputs.items()
     if x is None:
         x = np.linspace(0.0, 1.0, int(np.prod(shape)), dtype=dtype).reshape(shape)
-    (here,) = sg.compile(loaded.graph()).run({name: x}).values()
+    (ours,) = sg.compile(loaded.graph()).run({name: x}).values()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone: the networks of onnx are old
-    (there,) = onnxruntime.InferenceSession(path, options).run(None, {name: x})
+    (of_runtime,) = onnxruntime.InferenceSession(path, options).run(None, {name: x})
     count = len(onnx.load(path).graph.node)
-    return f"| {title} | {count} | {float(np.abs(here - there).max()):.1e} |"
+    return f"| {title} | {count} | {float(np.abs(ours - of_runtime).max()):.1e} |"
 
 
 def _row(name):
     module, x, feeds = model(name)
-    here = sg.compile(sg.Graph({"output": module(x)})).run(feeds)["output"]
+    ours = sg.compile(sg.Graph({"output": module(x)})).run(feeds)["output"]
     with tempfile.TemporaryDirectory() as folder:
         path, again = f"{folder}/model.onnx", f"{folder}/again.onnx"
         sg.onnx.export(module, path, x)
         loaded = sg.onnx.load(path)
         sg.onnx.export(loaded, again)
-        there, twice = (
-            onnxruntime.InferenceSession(each).run(None, feeds)[0] for each in (path, again)
+        of_runtime, twice = (
+            onnxruntime.InferenceSession(file).run(None, feeds)[0] for file in (path, again)
         )
         theirs = ReferenceEvaluator(onnx.load(path)).run(None, feeds)[0]
         nodes = len(onnx.load(path).graph.node)
     back = sg.compile(loaded.graph()).run(feeds)["output"]
-    pairs = ((here, there), (here, theirs), (back, there), (back, twice))
-    errors = (float(np.abs(one - other).max()) for one, other in pairs)
+    pairs = ((ours, of_runtime), (ours, theirs), (back, of_runtime), (back, twice))
+    errors = (float(np.abs(left - right).max()) for left, right in pairs)
     return f"| {name} | {nodes} | {' | '.join(f'{error:.1e}' for error in errors)} |"
 
 

@@ -25,14 +25,14 @@ mlp (float[batch, 3] x) => (float[batch, 2] logits)
 """
 
 
-def parsed(text, **arrays):
+def parse_model(text, **arrays):
     """A model as ``onnx.parser`` reads it; arrays without values there are given, or random."""
     proto = onnx.parser.parse_model(text)
     random = np.random.default_rng(0)
-    for each in proto.graph.value_info:
-        sizes = [axis.dim_value for axis in each.type.tensor_type.shape.dim]
-        array = arrays.get(each.name, random.normal(size=sizes).astype("float32"))
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, each.name))
+    for info in proto.graph.value_info:
+        sizes = [axis.dim_value for axis in info.type.tensor_type.shape.dim]
+        array = arrays.get(info.name, random.normal(size=sizes).astype("float32"))
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, info.name))
     del proto.graph.value_info[:]
     return proto
 
@@ -43,7 +43,7 @@ def reference(proto, feeds):
     return ReferenceEvaluator(proto).run(None, feeds)
 
 
-def exported(program, path, *inputs):
+def export_model(program, path, *inputs):
     sg.onnx.export(program, path, *inputs)
     proto = onnx.load(path)
     onnx.checker.check_model(proto, full_check=True)
@@ -53,22 +53,22 @@ def exported(program, path, *inputs):
 # -- files ----------------------------------------------------------------------------------------
 
 
-def damaged(data):
+def damage_bytes(data):
     """Bytes of a model cut off at each place, and with one or two bytes changed."""
     yield from (data[:n] for n in range(len(data)))
     random = np.random.default_rng(0)
     for count in random.integers(1, 3, 400):
-        found = bytearray(data)
+        damaged = bytearray(data)
         for _ in range(count):
-            found[random.integers(len(data))] = random.integers(256)
-        yield bytes(found)
+            damaged[random.integers(len(data))] = random.integers(256)
+        yield bytes(damaged)
     yield from (b"hello\n", b"\x89PNG\r\n\x1a\n" * 9, b"PK\x03\x04" * 20)
 
 
 def test_damaged_files_load_or_are_one_error_that_names_the_file(tmp_path):
     path = tmp_path / "damaged.onnx"
     refused = []
-    for data in damaged(parsed(MLP).SerializeToString()):
+    for data in damage_bytes(parse_model(MLP).SerializeToString()):
         path.write_bytes(data)
         try:
             sg.onnx.load(path).graph()
@@ -89,7 +89,7 @@ def test_damaged_files_load_or_are_one_error_that_names_the_file(tmp_path):
 )
 def test_a_file_that_is_no_model_is_refused_when_it_is_read(data, says, tmp_path):
     path = tmp_path / "model.onnx"
-    data = data if isinstance(data, bytes) else parsed(data).SerializeToString()
+    data = data if isinstance(data, bytes) else parse_model(data).SerializeToString()
     path.write_bytes(data)
     for source, name in ((path, str(path)), (data, "")):
         with pytest.raises(SavedFileError, match=says) as caught:
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_model_is_refused_when_it_is_read(data, says, tmp_path
 def test_onnx_tests_of_operators_pass_or_do_not_apply():
     """An error that is not one of the known reasons, and a wrong result, fail."""
     outcomes = {name: outcome(case) for name, case in cases().items()}
-    passed = [name for name, each in outcomes.items() if each == "passed"]
+    passed = [name for name, result in outcomes.items() if result == "passed"]
     assert len(passed) >= 1500
     for kind in ("pytorch-converted", "pytorch-operator"):
         assert {outcome(case) for case in cases(kind).values()} == {"passed"}
@@ -149,13 +149,13 @@ def test_options_of_operators_are_those_of_the_reference(name):
     opset, body = NODES[name]
     x = np.random.default_rng(3).normal(size=(2, 3, 4)).astype("float32")
     feeds = {"x": x, "s": np.sign(x).round(0).astype("float32")}
-    proto = parsed(
+    proto = parse_model(
         f'<ir_version: 8, opset_import: ["": {opset}]>'
         f" g (float[2, 3, 4] x, float[2, 3, 4] s) => (float y) {{ z = Add(s, x)\n {body} }}"
     )
     expected = SPECIFIED[name](x) if name in SPECIFIED else reference(proto, feeds)[0]
     f = sg.compile(sg.onnx.load(proto).graph())
-    actual = f.run({each: feeds[each] for each in ("x", "s") if each in str(f.graph)})
+    actual = f.run({key: feeds[key] for key in ("x", "s") if key in str(f.graph)})
     np.testing.assert_allclose(actual["y"], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -171,7 +171,7 @@ def test_operators_follow_sizes_that_have_names():
       y = Reshape(x, t)
     }
     """
-    loaded = sg.onnx.load(parsed(text))
+    loaded = sg.onnx.load(parse_model(text))
     graph = loaded.graph()
     assert str(graph["y"].type) == "f32[n, 6]"
     assert loaded.parameters() == []
@@ -182,7 +182,7 @@ def test_operators_follow_sizes_that_have_names():
 
 
 def test_sizes_are_computed_without_an_axis():
-    """What an exporter writes of ``x.reshape(-1, x.shape[1] * 3 // 2)``, with sizes of rank 0."""
+    """An exporter's nodes for ``x.reshape(-1, x.shape[1] * 3 // 2)``, with sizes of rank 0."""
     text = """
     <ir_version: 8, opset_import: ["": 17]> g (float[n, m, 3] x) => (float[a, b] y)
       <int64 one = {1}, int64 two = {2}, int64 three = {3},
@@ -199,7 +199,7 @@ def test_sizes_are_computed_without_an_axis():
     }
     """
     x = np.arange(48.0, dtype="float32").reshape(4, 4, 3)
-    y = sg.evaluate(sg.onnx.load(parsed(text)).graph(), {"x": x})["y"]
+    y = sg.evaluate(sg.onnx.load(parse_model(text)).graph(), {"x": x})["y"]
     np.testing.assert_array_equal(y, x.reshape(8, 6))
 
 
@@ -219,7 +219,7 @@ SQUEEZE = """
 
 @pytest.mark.parametrize(("size", "shape"), [(1, (4, 3)), (2, (4, 2, 3))])
 def test_a_branch_that_sizes_decide_is_taken_when_they_are_known(size, shape):
-    loaded = sg.onnx.load(parsed(SQUEEZE))
+    loaded = sg.onnx.load(parse_model(SQUEEZE))
     assert loaded(sg.input("x", (4, size, 3), "float32")).shape == shape
     with pytest.raises(ExportError, match=r"if the size k is 1\n(.|\n)*sg.input"):
         loaded.graph()
@@ -228,8 +228,8 @@ def test_a_branch_that_sizes_decide_is_taken_when_they_are_known(size, shape):
 def test_an_operator_that_onnx_defines_by_others_needs_no_row():
     text = '<ir_version: 8, opset_import: ["": 18]> g (float[n] x) => (float[n] y) { y = Mish(x) }'
     x = np.linspace(-3, 3, 7, dtype="float32")
-    y = sg.function(sg.onnx.load(parsed(text)))(x)
-    np.testing.assert_allclose(y, reference(parsed(text), {"x": x})[0], rtol=1e-6)
+    y = sg.function(sg.onnx.load(parse_model(text)))(x)
+    np.testing.assert_allclose(y, reference(parse_model(text), {"x": x})[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
@@ -243,7 +243,7 @@ def test_recurrent_operators_are_onnxruntimes(kind, gates, direction):
       <float[{d}, {4 * gates}, 3] w, float[{d}, {4 * gates}, 4] r, float[{d}, {8 * gates}] b>
     {{ y, h = {kind}<hidden_size = 4, direction = "{direction}">(x, w, r, b, lengths) }}
     """
-    proto = parsed(text)
+    proto = parse_model(text)
     feeds = {
         "x": np.random.default_rng(1).normal(size=(5, 2, 3)).astype("float32"),
         "lengths": np.array([5, 3], "int32"),
@@ -260,12 +260,12 @@ def test_recurrent_operators_are_onnxruntimes(kind, gates, direction):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_exported_and_loaded(name, tmp_path):
     module, x, feeds = model(name)
-    proto = exported(module, tmp_path / "model.onnx", x)
-    here = sg.evaluate(sg.Graph({"output": module(x)}), feeds)["output"]
-    np.testing.assert_allclose(reference(proto, feeds)[0], here, atol=1e-5)
+    proto = export_model(module, tmp_path / "model.onnx", x)
+    expected = sg.evaluate(sg.Graph({"output": module(x)}), feeds)["output"]
+    np.testing.assert_allclose(reference(proto, feeds)[0], expected, atol=1e-5)
     loaded = sg.onnx.load(tmp_path / "model.onnx")
     graph = loaded.graph()
-    np.testing.assert_array_equal(sg.evaluate(graph, feeds)["output"], here)
+    np.testing.assert_array_equal(sg.evaluate(graph, feeds)["output"], expected)
     assert graph.sizes.keys() == sg.Graph({"y": module(x)}).sizes.keys()
     shapes = {parameter.name: parameter.shape for parameter in module.parameters()}
     assert {parameter.name: parameter.shape for parameter in loaded.parameters()} == shapes
@@ -279,10 +279,10 @@ def test_models_are_those_of_onnxruntime(name, tmp_path):
     sg.onnx.export(module, tmp_path / "model.onnx", x)
     loaded = sg.onnx.load(tmp_path / "model.onnx")
     sg.onnx.export(loaded, tmp_path / "again.onnx")
-    here = sg.compile(loaded.graph()).run(feeds)["output"]
+    expected = sg.compile(loaded.graph()).run(feeds)["output"]
     for file in ("model", "again"):
-        (there,) = runtime.InferenceSession(tmp_path / f"{file}.onnx").run(None, feeds)
-        np.testing.assert_allclose(there, here, atol=1e-5)
+        (actual,) = runtime.InferenceSession(tmp_path / f"{file}.onnx").run(None, feeds)
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -300,7 +300,7 @@ def test_models_that_pytorch_exports_are_loaded(name, dynamo, tmp_path):
 
 
 def test_a_loaded_model_is_trained():
-    loaded = sg.onnx.load(parsed(MLP))
+    loaded = sg.onnx.load(parse_model(MLP))
     x, y = sg.input("x", ("batch", 3)), sg.input("y", ("batch",), "int64")
     loss = sg.nn.cross_entropy(loaded(x), y)
     updates = sg.optim.Adam(0.05).updates(loss, loaded.parameters())
@@ -318,25 +318,25 @@ def test_statistics_are_kept_and_not_trained(tmp_path):
       <float[2] scale, float[2] bias, float[2] mean, float[2] var = {1, 2}>
     { y = BatchNormalization(x, scale, bias, mean, var) }
     """
-    loaded = sg.onnx.load(parsed(text))
+    loaded = sg.onnx.load(parse_model(text))
     assert [path for path, _ in loaded.named_parameters()] == ["weights.scale", "weights.bias"]
     assert sorted(loaded.state_dict()) == [
         *("statistics.mean", "statistics.var", "weights.bias", "weights.scale")
     ]
-    exported(loaded, tmp_path / "again.onnx")
+    export_model(loaded, tmp_path / "again.onnx")
     assert len(sg.onnx.load(tmp_path / "again.onnx").parameters()) == 2
 
 
 def test_a_loaded_model_is_copied_pickled_and_saved(tmp_path):
-    loaded = sg.onnx.load(parsed(MLP))
+    loaded = sg.onnx.load(parse_model(MLP))
     x = np.ones((2, 3), "float32")
     y = sg.function(loaded)(x)
     np.testing.assert_array_equal(sg.function(copy.deepcopy(loaded))(x), y)
     np.testing.assert_array_equal(sg.function(pickle.loads(pickle.dumps(loaded)))(x), y)
     sg.save(tmp_path / "run.npz", loaded)
-    other = sg.onnx.load(parsed(MLP, w1=np.zeros((3, 4), "float32")))
-    sg.load(tmp_path / "run.npz", into=other)
-    np.testing.assert_array_equal(sg.function(other)(x), y)
+    target = sg.onnx.load(parse_model(MLP, w1=np.zeros((3, 4), "float32")))
+    sg.load(tmp_path / "run.npz", into=target)
+    np.testing.assert_array_equal(sg.function(target)(x), y)
     eager = loaded(sg.eager.Tensor(x))
     np.testing.assert_allclose(np.asarray(eager), y, rtol=1e-6)
 
@@ -351,13 +351,13 @@ def test_loops_and_branches_are_exported_and_loaded(reverse, tmp_path):
 
     last, rows = sg.scan(step, sg.zeros((3,), "float32"), x, reverse=reverse)
     graph = sg.Graph({"last": last, "rows": rows})
-    proto = exported(graph, tmp_path / "loop.onnx")
+    proto = export_model(graph, tmp_path / "loop.onnx")
     feeds = {"x": np.random.default_rng(0).normal(size=(5, 3)).astype("float32")}
-    here = sg.evaluate(graph, feeds)
+    expected = sg.evaluate(graph, feeds)
     back = sg.evaluate(sg.onnx.load(tmp_path / "loop.onnx").graph(), feeds)
-    for name, there in zip(("last", "rows"), reference(proto, feeds), strict=True):
-        np.testing.assert_allclose(there, here[name], rtol=1e-6)
-        np.testing.assert_array_equal(back[name], here[name])
+    for name, actual in zip(("last", "rows"), reference(proto, feeds), strict=True):
+        np.testing.assert_allclose(actual, expected[name], rtol=1e-6)
+        np.testing.assert_array_equal(back[name], expected[name])
 
 
 #: Functions of two arrays [4, 3] of floats, each of which takes a writer of its own.
@@ -388,11 +388,11 @@ def test_what_is_written_is_what_is_computed(name, tmp_path):
     graph = sg.Graph({"z": FUNCTIONS[name](x, y)}, inputs=[x, y])
     random = np.random.default_rng(0)
     feeds = {key: random.normal(size=(4, 3)).astype("float32") for key in "xy"}
-    here = sg.evaluate(graph, feeds)["z"]
-    proto = exported(graph, tmp_path / "f.onnx")
-    np.testing.assert_allclose(reference(proto, feeds)[0], here, rtol=1e-5, atol=1e-6)
+    expected = sg.evaluate(graph, feeds)["z"]
+    proto = export_model(graph, tmp_path / "f.onnx")
+    np.testing.assert_allclose(reference(proto, feeds)[0], expected, rtol=1e-5, atol=1e-6)
     back = sg.onnx.load(tmp_path / "f.onnx").graph()
-    np.testing.assert_allclose(sg.evaluate(back, feeds)["z"], here, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sg.evaluate(back, feeds)["z"], expected, rtol=1e-5, atol=1e-6)
 
 
 # -- errors ---------------------------------------------------------------------------------------
@@ -417,13 +417,13 @@ BEGIN = (
     ],
 )
 def test_an_error_names_the_node_its_operator_and_what_is_missing(node, words):
-    loaded = sg.onnx.load(parsed(f"{BEGIN} {{ {node} }}"))
+    loaded = sg.onnx.load(parse_model(f"{BEGIN} {{ {node} }}"))
     with pytest.raises(ExportError, match=words):
         loaded(sg.input("x", ("n",)), np.array([3]))
 
 
 def test_what_must_be_known_is_given_as_an_array():
-    loaded = sg.onnx.load(parsed(f"{BEGIN} {{ y = Reshape(x, s) }}"))
+    loaded = sg.onnx.load(parse_model(f"{BEGIN} {{ y = Reshape(x, s) }}"))
     with pytest.raises(ArgumentError, match="the input 's' must be known"):
         loaded.graph()
     x = sg.input("x", (6,))

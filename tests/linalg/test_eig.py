@@ -50,15 +50,15 @@ def test_results_are_those_of_numpy_on_every_way(dtype):
         np.testing.assert_allclose(actual["w"], expected, **close)
         np.testing.assert_allclose(actual["alone"], expected, **close)
         np.testing.assert_allclose(abs(actual["v"]), abs(columns), **close)
-        moved = actual["v"] * actual["w"][:, None, :]
-        np.testing.assert_allclose(a @ actual["v"], moved, atol=1e-5)
+        scaled = actual["v"] * actual["w"][:, None, :]
+        np.testing.assert_allclose(a @ actual["v"], scaled, atol=1e-5)
 
 
 def function_of(a):
     """V exp(w) V^-1 and magnitudes of vectors: the same for every phase of vectors."""
     w, v = sg.linalg.eig(a)
-    whole = (v * sg.exp(w)[..., None, :]) @ sg.linalg.inv(v)
-    return sg.abs_square(whole - P).sum() + (abs(P @ v) * abs(w)[..., None, :]).sum()
+    exponential = (v * sg.exp(w)[..., None, :]) @ sg.linalg.inv(v)
+    return sg.abs_square(exponential - P).sum() + (abs(P @ v) * abs(w)[..., None, :]).sum()
 
 
 LOSSES = {
@@ -72,8 +72,8 @@ LOSSES = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_derivatives_are_finite_differences(name):
     loss, way, step = LOSSES[name], RNG.normal(size=A.shape), 1e-6
-    whole = sg.function(loss)
-    expected = (whole(A + step * way) - whole(A - step * way)) / (2 * step)
+    compiled = sg.function(loss)
+    expected = (compiled(A + step * way) - compiled(A - step * way)) / (2 * step)
     slope = sg.grad(loss)(A)
     assert slope.dtype == A.dtype
     assert np.sum(slope * way) == pytest.approx(expected, rel=1e-6)
@@ -99,7 +99,7 @@ def test_values_alone_take_no_vectors_until_they_are_differentiated():
 
 
 def test_gradients_of_large_matrices_whose_values_are_in_another_order():
-    """Of 200 rows LAPACK orders eigenvalues otherwise where it finds vectors."""
+    """With 200 rows LAPACK orders eigenvalues in another way if it computes vectors."""
     a = np.random.default_rng(1).normal(size=(200, 200))
     weights = np.random.default_rng(2).normal(size=200)
     of_values = sg.grad(lambda x: (sg.linalg.eigvals(x).real * weights).sum())(a)

@@ -112,13 +112,17 @@ CALLS = {
 def test_values_are_those_of_scipy(key):
     name, operands = key.split()[0].strip(","), CALLS[key]
     named = [
-        sg.input(f"x{k}", each.shape, each.dtype) if isinstance(each, np.ndarray) else each
-        for k, each in enumerate(operands)
+        sg.input(f"x{k}", operand.shape, operand.dtype)
+        if isinstance(operand, np.ndarray)
+        else operand
+        for k, operand in enumerate(operands)
     ]
-    feeds = {f"x{k}": each for k, each in enumerate(operands) if isinstance(each, np.ndarray)}
+    feeds = {
+        f"x{k}": operand for k, operand in enumerate(operands) if isinstance(operand, np.ndarray)
+    }
     ours, theirs = (
-        found if isinstance(found, tuple) else (found,)
-        for found in (
+        result if isinstance(result, tuple) else (result,)
+        for result in (
             getattr(sg.linalg, name)(*named),
             getattr(scipy.linalg, name)(*operands),
         )
@@ -144,17 +148,17 @@ def test_gradients_of_losses_that_are_not_symmetric():
     """X of a Riccati equation is symmetric, and its cotangent is not."""
     for name, operands in UNSYMMETRIC.items():
         theirs, draw = getattr(scipy.linalg, name), np.random.default_rng(1).normal
-        named = [sg.input(f"x{k}", each.shape, "float64") for k, each in enumerate(operands)]
+        named = [sg.input(f"x{k}", operand.shape, "float64") for k, operand in enumerate(operands)]
         loss = getattr(sg.linalg, name)(*named)
         loss = loss[0, 2] + 3.0 * loss[3, 1]
-        feeds = {f"x{k}": each for k, each in enumerate(operands)}
+        feeds = {f"x{k}": operand for k, operand in enumerate(operands)}
         for place, slope in enumerate(sg.evaluate(sg.grad(loss, named), feeds)):
             way = 1e-6 * draw(size=slope.shape)
             if name.endswith("are") and place > 1:  # q and r stay symmetric
                 way = way + way.T
             ends = []
-            for moved in (way, -way):
-                x = theirs(*[e + moved if k == place else e for k, e in enumerate(operands)])
+            for change in (way, -way):
+                x = theirs(*[e + change if k == place else e for k, e in enumerate(operands)])
                 ends.append(x[0, 2] + 3.0 * x[3, 1])
             difference = (ends[0] - ends[1]).real / 2
             np.testing.assert_allclose((slope * way).sum(), difference, rtol=1e-5, err_msg=name)
@@ -164,13 +168,13 @@ def test_gradients_of_losses_that_are_not_symmetric():
 @pytest.mark.parametrize("sort", ["lhp", "rhp", "iuc", "ouc"])
 def test_eigenvalues_of_a_schur_form_in_an_order(matrix, sort):
     x = sg.input("x", (4, 4), matrix.dtype)
-    found = sg.evaluate([*sg.linalg.schur(x, sort=sort)], {"x": matrix})
-    for ours, theirs in zip(found, scipy.linalg.schur(matrix, sort=sort), strict=True):
+    actual = sg.evaluate([*sg.linalg.schur(x, sort=sort)], {"x": matrix})
+    for ours, theirs in zip(actual, scipy.linalg.schur(matrix, sort=sort), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
 def test_the_derivative_of_a_real_schur_form_with_pairs_of_eigenvalues():
-    """Of all elements: a real form with blocks is unique but for signs."""
+    """It is right for all elements: a real form with blocks is unique but for signs."""
     x, weights = sg.input("x", (4, 4), "float64"), RNG.normal(size=(2, 4, 4))
     rotated = np.array([[0.0, 2.0, 0.3, 0.1], [-1.0, 0.5, 0.2, 0.4], [0.1, 0.0, 3.0, 0.2],
                         [0.0, 0.2, 0.1, -2.0]])  # fmt: skip
@@ -310,14 +314,14 @@ def test_functions_of_matrices_of_extraordinary_size(dtype, power):
     a = np.array([[4.0, 1.0], [0.5, 3.0]]).astype(dtype)
     values, vectors = np.linalg.eig(a.astype("complex128"))
 
-    def expected(f):
+    def apply_function(f):
         return (vectors * f(values)) @ np.linalg.inv(vectors)
 
     tolerance = {"rtol": 1e-4 if dtype == "float32" else 1e-10}
     scaled = a * np.asarray(size, dtype)
     root, logarithm, sign = (f(scaled) for f in (sg.linalg.sqrtm, sg.linalg.logm, sg.linalg.signm))
-    np.testing.assert_allclose(root / np.sqrt(size), expected(np.sqrt), **tolerance)
-    with_log = expected(np.log) + np.log(size) * np.eye(2)
+    np.testing.assert_allclose(root / np.sqrt(size), apply_function(np.sqrt), **tolerance)
+    with_log = apply_function(np.log) + np.log(size) * np.eye(2)
     np.testing.assert_allclose(logarithm, with_log, atol=tolerance["rtol"] * 10)
     np.testing.assert_allclose(sign, np.eye(2), atol=tolerance["rtol"])
 
@@ -337,11 +341,11 @@ def test_derivatives_of_functions_of_a_tiny_or_huge_number(x):
 def test_angles_to_all_of_the_space_are_zero_to_second_order(shapes):
     random = np.random.default_rng(0)
     a, b = (random.normal(size=shape) for shape in shapes)
-    for one, other in ((a, b), (b, a)):
-        assert np.array_equal(sg.linalg.subspace_angles(one, other), np.zeros(b.shape[1]))
+    for first, second in ((a, b), (b, a)):
+        assert np.array_equal(sg.linalg.subspace_angles(first, second), np.zeros(b.shape[1]))
 
-        def angles(x, other=other):
-            return sg.linalg.subspace_angles(x, other).sum()
+        def angles(x, second=second):
+            return sg.linalg.subspace_angles(x, second).sum()
 
-        assert np.array_equal(sg.grad(angles)(one), np.zeros(one.shape))
-        assert not np.any(sg.hessian(angles)(one))
+        assert np.array_equal(sg.grad(angles)(first), np.zeros(first.shape))
+        assert not np.any(sg.hessian(angles)(first))

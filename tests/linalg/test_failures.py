@@ -59,13 +59,13 @@ def test_an_error_names_the_matrix_and_the_line_and_changes_nothing(name):
     value = function(x)
     f = sg.compile(sg.Graph({"y": value}, updates={w: w + value.sum()}))
     first = f.run({"x": GOOD})["y"].copy()
-    before = w.value
+    initial = w.value
     for run in (lambda: f.run({"x": wrong}), lambda: sg.evaluate(value, {"x": wrong})):
         with pytest.raises(LinearAlgebraError, match=f"matrix {matrix} .*{text}|{text}") as caught:
             run()
         assert f"matrix {matrix} " in str(caught.value)
         assert caught.value.at.resolve().file == __file__
-    np.testing.assert_array_equal(w.value, before)
+    np.testing.assert_array_equal(w.value, initial)
     np.testing.assert_array_equal(f.run({"x": GOOD})["y"], first)
 
 
@@ -74,8 +74,8 @@ def test_nan_stands_where_it_is_asked_for(name):
     function, wrong, matrix, _ = FAILING[name]
     x = sg.input("x", (3, 3, 3), "float64")
     graph = sg.Graph(function(x, errors="nan"))
-    for found in (sg.compile(graph).run({"x": wrong}), sg.evaluate(graph, {"x": wrong})):
-        finite = np.isfinite(found["output"]).reshape(3, -1)
+    for results in (sg.compile(graph).run({"x": wrong}), sg.evaluate(graph, {"x": wrong})):
+        finite = np.isfinite(results["output"]).reshape(3, -1)
         assert [bool(row.all()) for row in finite] == [k != matrix for k in range(3)]
 
 
@@ -91,11 +91,11 @@ def test_what_lapack_does_not_take_is_refused_where_it_is_written():
 
 def test_bytes_do_not_depend_on_the_threads_of_the_library():
     """It works on one while a step calls it, and has its own number again afterwards."""
-    found = scipy_library._threads()
-    if found is None:
+    accessors = scipy_library._threads()
+    if accessors is None:
         pytest.skip("SciPy has another BLAS than OpenBLAS")
-    get, put = found
-    n, before = 300, get()
+    get, put = accessors
+    n, count = 300, get()
     x = sg.input("x", (n, n), "float64")
     array = np.random.default_rng(0).normal(size=(n, n))
     array = array @ array.T + n * np.eye(n)
@@ -107,7 +107,7 @@ def test_bytes_do_not_depend_on_the_threads_of_the_library():
             results.append({k: v.copy() for k, v in f.run({"x": array}).items()})
             assert get() == threads
     finally:
-        put(before)
+        put(count)
     for name, value in results[0].items():
         np.testing.assert_array_equal(results[1][name], value)
 
@@ -122,7 +122,7 @@ def test_a_child_that_is_forked_during_a_call_finds_the_library_free(jit):
     with sg.options(jit=jit):
         f = sg.compile(L.inv(x) + 1.0)
         feed = {"x": np.random.default_rng(0).normal(size=(n, n)) + n * np.eye(n)}
-        expected, before = f.run(feed).tobytes(), library and library[0]()
+        expected, count = f.run(feed).tobytes(), library and library[0]()
         ended = threading.Event()
 
         def work():
@@ -140,7 +140,7 @@ def test_a_child_that_is_forked_during_a_call_finds_the_library_free(jit):
                     busy = any(member.is_busy() for member in forks.members())
                     threads = library and library[0]()
                     right = f.run(feed).tobytes() == expected
-                    os._exit(4 * busy + 2 * (threads != before) + (not right))
+                    os._exit(4 * busy + 2 * (threads != count) + (not right))
                 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         finally:
             ended.set()
@@ -166,9 +166,11 @@ np.testing.assert_allclose(scipy.linalg.inv(2 * np.eye(2)), np.eye(2) / 2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("before", ["", "import scipy.linalg.cython_blas"])
-def test_lapack_comes_without_the_package_which_may_be_imported_later(before):
-    program = _LOADED if not before else before + _LOADED.replace('assert "scipy.linalg"', '"s"')
+@pytest.mark.parametrize("preamble", ["", "import scipy.linalg.cython_blas"])
+def test_lapack_comes_without_the_package_which_may_be_imported_later(preamble):
+    program = (
+        _LOADED if not preamble else preamble + _LOADED.replace('assert "scipy.linalg"', '"s"')
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
@@ -191,11 +193,11 @@ def operands(n, k, dtype):
     return {**{name: array.astype(dtype) for name, array in arrays.items()}, "q": permutation}
 
 
-def found(size, n, k, dtype, errors="nan"):
-    """What each op makes of a batch of so many."""
+def apply_ops(size, n, k, dtype, errors="nan"):
+    """Return the results of each op on a batch of ``size`` matrices."""
     x, p = (sg.input(name, (size, n, n), dtype) for name in "xp")
     b, q = sg.input("b", (size, n, k), dtype), sg.input("q", (size, n), "int64")
-    results = {f"lu{i}": each for i, each in enumerate(LU()(x))}
+    results = {f"lu{i}": factor for i, factor in enumerate(LU()(x))}
     results |= {f"s{t}": LUSolve(t, errors)(x, q, b) for t in (False, True)}
     results |= {f"t{i}": op(x, b) for i, op in enumerate(FLAGS)}
     return {**results, "c": Cholesky(errors=errors)(p)}
@@ -207,7 +209,7 @@ def found(size, n, k, dtype, errors="nan"):
 def test_many_interleaved_have_the_bytes_of_each_alone(n, k, dtype):
     feeds = operands(n, k, dtype)
     feeds["p"][5, -1, -1] = -1.0  # has no factor: those beside it are computed again
-    together = sg.compile(found("m", n, k, dtype), threads=3)
+    together = sg.compile(apply_ops("m", n, k, dtype), threads=3)
     results = together.run(feeds)
     assert np.isnan(results["c"][5]).all()
     for i in range(MANY):
@@ -215,7 +217,7 @@ def test_many_interleaved_have_the_bytes_of_each_alone(n, k, dtype):
         for name, array in alone.items():
             assert same_bytes(array[0], results[name][i]), (name, i)
     with sg.options(jit=False):
-        plain = sg.compile(found("m", n, k, dtype)).run(feeds)
+        plain = sg.compile(apply_ops("m", n, k, dtype)).run(feeds)
     for name, array in plain.items():
         assert same_bytes(array, results[name]), name
 
@@ -236,8 +238,8 @@ def test_pivots_are_those_of_lapack(m, n, has_ties, seed):
         packed, permutation, swaps = factors
         expected, pivots, _ = scipy.linalg.lapack.dgetrf(array.T)
         order = np.arange(n)
-        for j, other in enumerate(pivots):
-            order[[j, other]] = order[[other, j]]
+        for j, pivot in enumerate(pivots):
+            order[[j, pivot]] = order[[pivot, j]]
         np.testing.assert_array_equal(permutation, order)
         assert swaps == np.count_nonzero(pivots != np.arange(len(pivots)))
         np.testing.assert_allclose(packed, expected.T, rtol=1e-9, atol=1e-11)

@@ -29,8 +29,8 @@ def normal(*shape):
 
 
 def tridiagonal(lower, diagonal, upper, b):
-    whole = np.diag(lower, -1) + np.diag(diagonal) + np.diag(upper, 1)
-    return N.solve(whole, b)
+    matrix = np.diag(lower, -1) + np.diag(diagonal) + np.diag(upper, 1)
+    return N.solve(matrix, b)
 
 
 A, P, TALL, WIDE = spread(RNG, 2, 3, 3), definite(2, 3, 3), spread(RNG, 4, 3), spread(RNG, 3, 4)
@@ -137,8 +137,8 @@ CASES = {
 }
 
 
-def results(found):
-    return list(found) if isinstance(found, tuple) else [found]
+def results(value):
+    return list(value) if isinstance(value, tuple) else [value]
 
 
 @pytest.mark.thinned(4)
@@ -148,10 +148,10 @@ def test_values_and_derivatives(name):
     inputs = [sg.input(f"x{i}", a.shape, "float64") for i, a in enumerate(arrays)]
     outs = results(function(*inputs))
     feeds = {f"x{i}": a for i, a in enumerate(arrays)}
-    found = sg.evaluate(outs, feeds)
-    for mine, theirs in zip(found, results(numpys(*arrays)), strict=True):
-        assert (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype)
-        np.testing.assert_allclose(mine, theirs, rtol=1e-11, atol=1e-12)
+    actual = sg.evaluate(outs, feeds)
+    for ours, theirs in zip(actual, results(numpys(*arrays)), strict=True):
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-12)
     check_gradients(lambda *x: results(function(*x)), arrays, order=2)
 
 
@@ -187,12 +187,12 @@ def test_compiled_programs_give_what_the_evaluator_does_on_every_number_of_threa
     st.integers(0, 99),
 )
 def test_factors_of_any_shape(batch, m, n, dtype, seed):
-    """What is factored comes out of the factors, which are of the shapes and kinds promised."""
+    """The matrix is the product of its factors, which are of the shapes and kinds promised."""
     rng = np.random.default_rng(seed)
     array = rng.normal(size=(*batch, m, n)).astype(dtype)
     x, k, near = sg.input("x", array.shape, dtype), min(m, n), np.finfo(dtype).eps * 100
 
-    def transposed(a):
+    def transpose(a):
         return np.swapaxes(a, -1, -2)
 
     for complete in (False, True):
@@ -202,9 +202,9 @@ def test_factors_of_any_shape(batch, m, n, dtype, seed):
         assert u.shape[-1] == (m if complete else k)
         np.testing.assert_allclose(q @ r, array, atol=near)
         np.testing.assert_allclose((u[..., :k] * s[..., None, :]) @ v[..., :k, :], array, atol=near)
-        for basis in (q, u, transposed(v)):
+        for basis in (q, u, transpose(v)):
             unit = np.broadcast_to(np.eye(basis.shape[-1]), (*batch, *basis.shape[-1:] * 2))
-            np.testing.assert_allclose(transposed(basis) @ basis, unit, atol=near)
+            np.testing.assert_allclose(transpose(basis) @ basis, unit, atol=near)
         np.testing.assert_array_equal(np.tril(r, -1), 0)
     p, lower, upper = sg.evaluate(list(L.lu(x)), {"x": array})
     np.testing.assert_allclose(p @ lower @ upper, array, atol=near)
@@ -232,12 +232,12 @@ def test_batches_broadcast(a, b, n, k):
     rng = np.random.default_rng(n)
     left, right = spread(rng, *a, n, n), rng.normal(size=(*b, n, k))
     x, y = sg.input("x", left.shape, "float64"), sg.input("y", right.shape, "float64")
-    for found, matrix in (
+    for solution, matrix in (
         (L.solve(x, y), left),
         (L.solve_triangular(x, y), np.triu(left)),
         (L.solve_triangular(x, y, "T", True), np.swapaxes(np.tril(left), -1, -2)),
     ):
-        solved = sg.evaluate(found, {"x": left, "y": right})
+        solved = sg.evaluate(solution, {"x": left, "y": right})
         assert solved.shape == (*batch, n, k)
         np.testing.assert_allclose(
             matrix @ solved, np.broadcast_to(right, solved.shape), atol=1e-10
@@ -264,7 +264,7 @@ def test_large_matrices_work_in_blocks():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["qr", "qr complete r", "lu"])
 def test_derivatives_of_rectangles_of_two_named_sizes(name):
-    """Which one is larger the run decides: first and second derivatives of the literal program."""
+    """The run decides which size is larger: first and second derivatives of the literal program."""
 
     def outputs(m, n):
         x = sg.input("x", (m, n), "float64")
@@ -337,13 +337,13 @@ def test_named_sizes_compile_once():
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_small_determinants_have_gradients_where_they_are_zero(n):
-    """Of whole numbers they are exact: the gradient is the matrix of cofactors."""
+    """They are exact for integers: the gradient is the matrix of cofactors."""
     arrays = np.random.default_rng(n).integers(-9, 10, (40, n, n)).astype("float64")
     arrays[::2, -1] = 2 * arrays[::2, 0] * (n > 1)  # singular
     minors = np.empty_like(arrays)
     for i, j in np.ndindex(n, n):
-        rest = np.delete(np.delete(arrays, i, 1), j, 2)
-        minors[:, i, j] = (-1) ** (i + j) * N.det(rest).round()
+        submatrices = np.delete(np.delete(arrays, i, 1), j, 2)
+        minors[:, i, j] = (-1) ** (i + j) * N.det(submatrices).round()
     x = sg.input("x", ("b", n, n), "float64")
     actual = sg.compile({"d": L.det(x), "slope": sg.grad(L.det(x).sum(), x)}).run({"x": arrays})
     np.testing.assert_array_equal(actual["slope"], minors)
@@ -372,15 +372,15 @@ def test_small_determinants_of_float64_overflow_where_they_are_too_large_alone(n
     arrays[:20, :2] = np.eye(1, n) * 2.0**700
     arrays[20] = 0.0
     x = sg.input("x", ("b", n, n), "float64")
-    found = sg.compile({"d": L.det(x), "slope": sg.grad(L.det(x).sum(), x)}).run({"x": arrays})
+    results = sg.compile({"d": L.det(x), "slope": sg.grad(L.det(x).sum(), x)}).run({"x": arrays})
     finite = 0
     for number, array in enumerate(arrays):
         rows = [[Fraction(entry) for entry in row] for row in array.tolist()]
-        expected = [(found["d"][number], exact_det(rows))]
+        expected = [(results["d"][number], exact_det(rows))]
         for i, j in np.ndindex(n, n):
             minor = [row[:j] + row[j + 1 :] for k, row in enumerate(rows) if k != i]
             sign = (-1) ** (i + j)
-            expected.append((sign * found["slope"][number, i, j], exact_det(minor)))
+            expected.append((sign * results["slope"][number, i, j], exact_det(minor)))
         for value, (true, size) in expected:
             if abs(true) > Fraction(finfo("float64").max):
                 assert value == (np.inf if true > 0 else -np.inf)
@@ -403,9 +403,9 @@ def test_what_has_no_blocks_or_diagonals_is_refused():
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_bases_of_ranges_and_null_spaces_are_those_of_scipy(dtype):
     rng = np.random.default_rng(4)
-    whole = rng.normal(size=(5, 4)) + (1j * rng.normal(size=(5, 4)) if dtype == "complex128" else 0)
-    low = whole[:, :2] @ whole[:2]
-    for matrix, rank in ((whole, 4), (whole.T, 4), (low, 2), (low * 0.0, 0)):
+    full = rng.normal(size=(5, 4)) + (1j * rng.normal(size=(5, 4)) if dtype == "complex128" else 0)
+    low = full[:, :2] @ full[:2]
+    for matrix, rank in ((full, 4), (full.T, 4), (low, 2), (low * 0.0, 0)):
         for name in ("orth", "null_space"):
             expected = getattr(scipy.linalg, name)(matrix)
             now = getattr(sg.linalg, name)(matrix)

@@ -48,9 +48,9 @@ def test_derivatives_are_those_of_a_dense_solve(name, form):
     actual = []
     for x in (getattr(sg.linalg, name)(forms[form], B, **options).x, sg.linalg.solve(dense, B)):
         slopes = sg.grad((sg.sin(x) * np.arange(N)).sum(), [data, B])
-        second = sg.grad(sum((each * each).sum() for each in slopes), [data, B])
-        moved = sg.jvp(x, [data, B], [np.ones(matrix.nnz), np.ones(N)])
-        outs = {f"o{k}": each for k, each in enumerate([x, *slopes, *second, moved])}
+        second = sg.grad(sum((slope * slope).sum() for slope in slopes), [data, B])
+        tangent = sg.jvp(x, [data, B], [np.ones(matrix.nnz), np.ones(N)])
+        outs = {f"o{k}": value for k, value in enumerate([x, *slopes, *second, tangent])}
         actual.append(sg.compile(outs).run({"b": RIGHT, "data": matrix.data}))
     for key, expected in actual[1].items():
         np.testing.assert_allclose(actual[0][key], expected, rtol=1e-6, atol=1e-8)

@@ -92,9 +92,9 @@ def test_a_column_of_a_solution_does_not_depend_on_the_others(transposed, dtype)
         (LUSolve(transposed), (lu, permutation)),
         (TriangularSolve(transposed=transposed), (triangular,)),
     ):
-        whole = op.reference(*operands, b)
+        expected = op.reference(*operands, b)
         for some in (slice(0, 2), slice(3, 20), slice(35, 37)):
-            np.testing.assert_array_equal(op.reference(*operands, b[:, some]), whole[:, some])
+            np.testing.assert_array_equal(op.reference(*operands, b[:, some]), expected[:, some])
 
 
 def test_named_sizes_and_threads_keep_the_bits():
@@ -110,7 +110,7 @@ def test_named_sizes_and_threads_keep_the_bits():
             with sg.options(threads=threads):
                 run = sg.compile(graph).run({"a": a, "b": b})
                 actual.append([run[name].tobytes() for name in ("a", "b")])
-    assert all(each == actual[0] for each in actual)
+    assert all(bits == actual[0] for bits in actual)
 
 
 @pytest.mark.parametrize("n", [SMALL + 2, 64])
@@ -137,9 +137,9 @@ def test_singular_matrices_and_nan(n):
 @pytest.mark.parametrize("n", [WHOLE, WHOLE + 1])
 def test_the_largest_whole_matrices_and_those_in_blocks(n):
     a, b = RNG.normal(size=(n, n)), RNG.normal(size=(n, 19))
-    for each in (a, a.T):
-        x, usual = sg.linalg.solve(each, b), scipy.linalg.solve(each, b)
-        assert backward_error(each, x, b) <= 4 * backward_error(each, usual, b)
+    for matrix in (a, a.T):
+        x, usual = sg.linalg.solve(matrix, b), scipy.linalg.solve(matrix, b)
+        assert backward_error(matrix, x, b) <= 4 * backward_error(matrix, usual, b)
     inverse = sg.linalg.inv(a)
     assert abs(inverse @ a - np.eye(n)).max() <= 8 * abs(np.linalg.inv(a) @ a - np.eye(n)).max()
 

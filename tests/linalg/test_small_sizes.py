@@ -91,9 +91,9 @@ def test_two_derivatives_are_those_of_differences(name, n):
     assert np.isfinite(actual["loss"])
     step = 1e-6
     for place in np.ndindex(n, n):
-        moved = np.zeros((n, n))
-        moved[place] = step
-        ahead, back = at(MATRICES[n] + moved), at(MATRICES[n] - moved)
+        shift = np.zeros((n, n))
+        shift[place] = step
+        ahead, back = at(MATRICES[n] + shift), at(MATRICES[n] - shift)
         expected = {
             "slope": (ahead["loss"] - back["loss"]) / (2 * step),
             "turn": ((ahead["slope"] - back["slope"]) * along).sum() / (2 * step),
@@ -107,7 +107,7 @@ def test_two_derivatives_are_those_of_differences(name, n):
 @pytest.mark.parametrize("sort", [None, "lhp"])
 def test_schur_forms_of_no_rows_are_empty(dtype, sort, capfd):
     actual = L.schur(np.zeros((0, 0), dtype), sort=sort)
-    assert [np.shape(each) for each in actual[:2]] == [(0, 0), (0, 0)]
+    assert [np.shape(form) for form in actual[:2]] == [(0, 0), (0, 0)]
     assert capfd.readouterr() == ("", "")  # LAPACK prints what it refuses
 
 

@@ -7,7 +7,7 @@ from staticgrad.language.functions.sparse import SparsityPattern
 
 def pattern_of(indices, indptr, shape):
     """The six vectors that ops take."""
-    return tuple(each.array for each in SparsityPattern(indices, indptr, shape).vectors)
+    return tuple(vector.array for vector in SparsityPattern(indices, indptr, shape).vectors)
 
 
 def random_pattern(rng, rows, columns, count):

@@ -83,9 +83,9 @@ def test_derivatives_of_data_and_operands_of_first_and_second_order():
     actual = []
     for matrix in (sparse, dense):
         slopes = sg.grad(_loss(matrix, M, Y), [data, M, Y])
-        second = sg.grad(sum((each**2).sum() for each in slopes), [data, M, Y])
+        second = sg.grad(sum((slope**2).sum() for slope in slopes), [data, M, Y])
         forward = sg.jvp(_loss(matrix, M, Y), [data, M], [np.ones(S.nnz), m + 1.0])
-        outs = {f"o{k}": each for k, each in enumerate([*slopes, *second, forward])}
+        outs = {f"o{k}": value for k, value in enumerate([*slopes, *second, forward])}
         actual.append(sg.compile(outs).run({"m": m, "y": y, "data": S.data}))
     for name in actual[0]:
         np.testing.assert_allclose(actual[0][name], actual[1][name], rtol=1e-9, atol=1e-9)
@@ -102,7 +102,7 @@ def test_gradients_agree_with_differences():
         above, below = S.data.copy(), S.data.copy()
         above[k] += step
         below[k] -= step
-        up, down = (value.run({"m": m, "data": each}) for each in (above, below))
+        up, down = (value.run({"m": m, "data": elements}) for elements in (above, below))
         assert abs((up - down) / (2 * step) - slope[k]) < 1e-7
 
 
@@ -234,8 +234,8 @@ def test_patterns_of_all_kinds(drawn):
         outs = [matrix @ right, left @ matrix, matrix.todense(), matrix.sum(0), matrix.diagonal()]
         expected = [dense @ right, left @ dense, dense, dense.sum(0), np.diagonal(dense)]
         feeds = {"data": data} if matrix is computed else {}
-        for one, other in zip(sg.evaluate(outs, feeds), expected, strict=True):
-            np.testing.assert_allclose(one, other)
+        for actual, reference in zip(sg.evaluate(outs, feeds), expected, strict=True):
+            np.testing.assert_allclose(actual, reference)
 
 
 MISUSE = {
@@ -275,9 +275,9 @@ def test_misuse_is_one_error_at_the_line(case):
 
 def test_normalized_adjacency_is_that_of_gcn():
     graph = sp.random_array((7, 7), density=0.3, format="csr", rng=RNG)
-    whole = graph.toarray() + np.eye(7)
-    scale = whole.sum(1) ** -0.5
-    expected = whole * scale * scale[:, None]
+    dense = graph.toarray() + np.eye(7)
+    scale = dense.sum(1) ** -0.5
+    expected = dense * scale * scale[:, None]
     actual = sg.sparse.normalized_adjacency(graph)
     np.testing.assert_allclose(actual.tocsr().toarray(), expected)
     data = sg.input("data", (graph.nnz,), "float64")

@@ -13,7 +13,7 @@ RNG = np.random.default_rng(3)
 S = sp.random_array((6, 5), density=0.4, format="csr", rng=RNG)
 T = sp.random_array((5, 7), density=0.4, format="csr", rng=RNG)
 U = sp.random_array((6, 5), density=0.5, format="csr", rng=RNG)
-D, E, F = (each.toarray() for each in (S, T, U))
+D, E, F = (matrix.toarray() for matrix in (S, T, U))
 MASK = RNG.random((6, 5)) > 0.5
 PICK = np.ix_([5, 0, 0], [1, 1, 4])
 #: What is written of matrices a [6, 5], b [5, 7] and c [6, 5], and the same of dense arrays.
@@ -82,8 +82,8 @@ INDICES = {
     "rest": (..., 1), "all": (...,), "broadcast": ([[0], [1]], [[1, 2, 2]]),
 }  # fmt: skip
 for _name, _key in INDICES.items():
-    _each = lambda a, b, c, key=_key: a[key]  # noqa: E731
-    WRITTEN[f"a[{_name}]"] = (_each, _each)
+    _index = lambda a, b, c, key=_key: a[key]  # noqa: E731
+    WRITTEN[f"a[{_name}]"] = (_index, _index)
 UNARY = (
     "arcsin", "arcsinh", "arctan", "arctanh", "ceil", "conj", "deg2rad", "expm1", "floor", "log1p",
     "rad2deg", "rint", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc",
@@ -97,8 +97,8 @@ MATRICES = (S, T, U)
 DENSE = (D, E, F)
 
 
-def dense(found):
-    return found.todense() if isinstance(found, sg.sparse.Sparse) else found
+def dense(value):
+    return value.todense() if isinstance(value, sg.sparse.Sparse) else value
 
 
 @pytest.mark.parametrize("text", WRITTEN)
@@ -127,19 +127,19 @@ def test_computed_elements_and_their_derivatives_are_those_of_dense_graphs(text)
     forward = sg.jvp(loss, wrt, along, allow_disconnected=True)
     second = sg.jvp(slopes[0], wrt, along, allow_disconnected=True)
     outs = {"value": value, "forward": forward, "second": second}
-    outs |= {f"slope{k}": each for k, each in enumerate(slopes)}
+    outs |= {f"slope{k}": slope for k, slope in enumerate(slopes)}
     feeds = {name: m.data for name, m in names.items()}
     graph = sg.Graph(outs)
-    actual = sg.evaluate(graph, {each.name: feeds[each.name] for each in graph.inputs})
+    actual = sg.evaluate(graph, {leaf.name: feeds[leaf.name] for leaf in graph.inputs})
     np.testing.assert_allclose(actual["value"], theirs(*DENSE), rtol=1e-12, atol=1e-12)
 
     def at(step):
-        moved = [m.copy() for m in MATRICES]
-        for m, each in zip(moved, along, strict=True):
-            m.data = m.data + step * each
-        loss = np.sin(theirs(*(m.toarray() for m in moved))).sum()
-        feeds = {name: m.data for name, m in zip(names, moved, strict=True)}
-        return loss, sg.evaluate(first, {each.name: feeds[each.name] for each in first.inputs})["g"]
+        shifted = [m.copy() for m in MATRICES]
+        for m, way in zip(shifted, along, strict=True):
+            m.data = m.data + step * way
+        loss = np.sin(theirs(*(m.toarray() for m in shifted))).sum()
+        feeds = {name: m.data for name, m in zip(names, shifted, strict=True)}
+        return loss, sg.evaluate(first, {leaf.name: feeds[leaf.name] for leaf in first.inputs})["g"]
 
     first = sg.Graph({"g": slopes[0]})
     (above, slope_above), (below, slope_below) = at(1e-6), at(-1e-6)
@@ -147,7 +147,7 @@ def test_computed_elements_and_their_derivatives_are_those_of_dense_graphs(text)
         np.testing.assert_allclose(actual["forward"], (above - below) / 2e-6, rtol=1e-5, atol=1e-7)
     change = (slope_above - slope_below) / 2e-6
     np.testing.assert_allclose(actual["second"], change, rtol=1e-5, atol=1e-6)
-    product = sum(actual[f"slope{k}"] @ each for k, each in enumerate(along))
+    product = sum(actual[f"slope{k}"] @ way for k, way in enumerate(along))
     np.testing.assert_allclose(actual["forward"], product, rtol=1e-9, atol=1e-9)
 
 
@@ -157,9 +157,9 @@ def test_compiled_programs_are_bitwise_the_evaluator():
     product = (a.T @ a + sg.sparse.eye(5)) * (U.T @ a)
     outs = {"product": product[1:, [0, 3]].todense(), "slope": sg.grad(product.sum(), data)}
     expected = sg.evaluate(outs, {"data": S.data})
-    found = sg.compile(outs).run({"data": S.data})
-    for name, each in found.items():
-        assert each.tobytes() == expected[name].tobytes()
+    actual = sg.compile(outs).run({"data": S.data})
+    for name, array in actual.items():
+        assert array.tobytes() == expected[name].tobytes()
 
 
 def test_tensors_have_gradients():
@@ -209,8 +209,8 @@ def test_complex_elements(dtype):
     data = sg.input("data", (c.nnz,), dtype)
     matrix = a.with_data(data)
     sparse = sg.grad((sg.abs(matrix @ x) ** 2).sum(), data)
-    whole = sg.zeros(z.shape, dtype).at[matrix.places()].add(data)
-    by_dense = sg.grad((sg.abs(whole @ x) ** 2).sum(), data)
+    as_dense = sg.zeros(z.shape, dtype).at[matrix.places()].add(data)
+    by_dense = sg.grad((sg.abs(as_dense @ x) ** 2).sum(), data)
     actual = sg.compile({"sparse": sparse, "dense": by_dense}).run({"data": c.data})
     np.testing.assert_allclose(actual["sparse"], actual["dense"], rtol=rtol, atol=rtol)
 
@@ -237,17 +237,17 @@ def test_duplicate_and_unsorted_places(a, b, c):
         starts = np.searchsorted(rows[order], np.arange(shape[0] + 1))
         return sg.sparse.csr(data[order], columns[order], starts, shape)
 
-    one, two, three = ours(a, (5, 4)), ours(b, (4, 3)), ours(c, (5, 4))
-    x, y, z = (each.tocsr().toarray() for each in (one, two, three))
-    np.testing.assert_allclose((one @ two).toarray(), x @ y)
-    np.testing.assert_allclose((one * three).toarray(), x * z)
-    np.testing.assert_allclose((one**2).toarray(), x**2)
-    np.testing.assert_allclose(one.sin().toarray(), np.sin(x))
-    np.testing.assert_allclose(one[[3, 3, 0], 1:].toarray(), x[[3, 3, 0], 1:])
-    np.testing.assert_allclose(one[[3, 3, 0], [1, 2, 2]], x[[3, 3, 0], [1, 2, 2]])
-    np.testing.assert_allclose(sg.sparse.tril(one).toarray(), np.tril(x))
-    assert [each.tolist() for each in one.nonzero()] == [
-        each.tolist() for each in np.unique(np.stack(a[1:]), axis=1)
+    first, second, third = ours(a, (5, 4)), ours(b, (4, 3)), ours(c, (5, 4))
+    x, y, z = (matrix.tocsr().toarray() for matrix in (first, second, third))
+    np.testing.assert_allclose((first @ second).toarray(), x @ y)
+    np.testing.assert_allclose((first * third).toarray(), x * z)
+    np.testing.assert_allclose((first**2).toarray(), x**2)
+    np.testing.assert_allclose(first.sin().toarray(), np.sin(x))
+    np.testing.assert_allclose(first[[3, 3, 0], 1:].toarray(), x[[3, 3, 0], 1:])
+    np.testing.assert_allclose(first[[3, 3, 0], [1, 2, 2]], x[[3, 3, 0], [1, 2, 2]])
+    np.testing.assert_allclose(sg.sparse.tril(first).toarray(), np.tril(x))
+    assert [indices.tolist() for indices in first.nonzero()] == [
+        indices.tolist() for indices in np.unique(np.stack(a[1:]), axis=1)
     ]
 
 

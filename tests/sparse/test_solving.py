@@ -30,7 +30,7 @@ def system(dtype, n=N, columns=()):
     return a.astype(dtype), b.astype(dtype)
 
 
-def computed(a):
+def with_computed_data(a):
     """The matrix with elements that are an input."""
     data = sg.input("data", (a.nnz,), a.dtype)
     return data, sg.sparse.csr(data, a.indices, a.indptr, a.shape)
@@ -64,22 +64,22 @@ def losses(x):
 @pytest.mark.parametrize("dtype", NEAR)
 def test_derivatives_are_those_of_dense_systems(dtype, transposed):
     a, b = system(dtype, columns=(2,))
-    data, matrix = computed(a)
+    data, matrix = with_computed_data(a)
     right = sg.input("b", b.shape, dtype)
     matrix = matrix.T if transposed else matrix
-    whole = sg.zeros(a.shape, dtype).at[matrix.places()].add(data)
+    dense = sg.zeros(a.shape, dtype).at[matrix.places()].add(data)
     tangents = [np.ones(a.nnz, dtype), (b * 0.5).astype(dtype)]
     outs = {}
     for name, x in (
         ("sparse", sg.sparse.spsolve(matrix, right)),
-        ("dense", sg.linalg.solve(whole, right)),
+        ("dense", sg.linalg.solve(dense, right)),
     ):
         loss = losses(x)
         slopes = sg.grad(loss, [data, right])
-        seconds = sg.grad(sum((sg.abs(each) ** 2).sum() for each in slopes), [data, right])
+        seconds = sg.grad(sum((sg.abs(slope) ** 2).sum() for slope in slopes), [data, right])
         forward = sg.jvp(loss, [data, right], tangents)
-        for key, each in zip("xabcdf", (x, *slopes, *seconds, forward), strict=True):
-            outs[f"{name} {key}"] = each
+        for key, value in zip("xabcdf", (x, *slopes, *seconds, forward), strict=True):
+            outs[f"{name} {key}"] = value
     feeds = {"data": a.data, "b": b}
     actual, again = sg.compile(outs).run(feeds), sg.evaluate(outs, feeds)
     for name in outs:
@@ -94,16 +94,18 @@ def test_derivatives_are_those_of_dense_systems(dtype, transposed):
 def test_slopes_and_tangents_of_one_complex_system():
     """Beside the dense system: the adjoint is solved, and what a matrix moves is subtracted."""
     a, b = system("complex128", 4)
-    data, matrix = computed(a)
+    data, matrix = with_computed_data(a)
     right, ways = sg.input("b", (4,), "complex128"), [np.ones(a.nnz) * 1j, b * 0.5]
-    whole = sg.zeros(a.shape, "complex128").at[matrix.places()].add(data)
-    found = []
-    for x in (sg.sparse.spsolve(matrix, right), sg.linalg.solve(whole, right)):
+    dense = sg.zeros(a.shape, "complex128").at[matrix.places()].add(data)
+    results = []
+    for x in (sg.sparse.spsolve(matrix, right), sg.linalg.solve(dense, right)):
         loss = losses(x)
         values = [*sg.grad(loss, [data, right]), sg.jvp(loss, [data, right], ways)]
-        found.append(sg.evaluate(values, {"data": a.data, "b": b}))
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10 * np.abs(other).max())
+        results.append(sg.evaluate(values, {"data": a.data, "b": b}))
+    for of_sparse, of_dense in zip(*results, strict=True):
+        np.testing.assert_allclose(
+            of_sparse, of_dense, rtol=1e-10, atol=1e-10 * np.abs(of_dense).max()
+        )
 
 
 def test_a_factorization_serves_the_system_and_its_transpose(monkeypatch):
@@ -111,7 +113,7 @@ def test_a_factorization_serves_the_system_and_its_transpose(monkeypatch):
     splu = scipy_linalg.splu
     monkeypatch.setattr(scipy_linalg, "splu", lambda *a, **k: counted.append(1) or splu(*a, **k))
     a, b = system("float64")
-    data, matrix = computed(a)
+    data, matrix = with_computed_data(a)
     right = sg.input("b", b.shape, "float64")
     x = sg.sparse.spsolve(matrix, right)
     f = sg.compile(dict(zip("xab", (x, *sg.grad((x * x).sum(), [data, right])), strict=True)))
@@ -121,12 +123,12 @@ def test_a_factorization_serves_the_system_and_its_transpose(monkeypatch):
     assert len(counted) == 1
     f.run({**feeds, "data": a.data * 1.5})
     assert len(counted) == 2
-    other = a.data.copy()
-    another = np.flatnonzero(other != other[0])[0]
-    other[[0, another]] = other[[another, 0]]
-    actual = f.run({**feeds, "data": other})["x"]
+    swapped = a.data.copy()
+    another = np.flatnonzero(swapped != swapped[0])[0]
+    swapped[[0, another]] = swapped[[another, 0]]
+    actual = f.run({**feeds, "data": swapped})["x"]
     assert len(counted) == 3
-    np.testing.assert_allclose(sp.csr_array((other, a.indices, a.indptr)) @ actual, b)
+    np.testing.assert_allclose(sp.csr_array((swapped, a.indices, a.indptr)) @ actual, b)
 
 
 def test_factors_of_one_checksum_are_not_taken_for_each_other(monkeypatch):
@@ -141,17 +143,17 @@ def test_other_threads_solve_without_the_factors_of_this_one():
     a, b = system("float64")
     expected, actual = sg.sparse.spsolve(a, b), []
     thread = threading.Thread(target=lambda: actual.append(sg.sparse.spsolve(a, b)))
-    before = len(sparse_solvers._factors)
+    count = len(sparse_solvers._factors)
     thread.start()
     thread.join()
     np.testing.assert_array_equal(actual[0], expected)
-    assert len(sparse_solvers._factors) == before
+    assert len(sparse_solvers._factors) == count
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_runs_are_bitwise_those_of_the_evaluator(threads):
     a, b = system("float64", 200, (5,))
-    data, matrix = computed(a)
+    data, matrix = with_computed_data(a)
     x = sg.sparse.spsolve(matrix, b)
     outs = {"x": x, "slope": sg.grad(sg.sin(x).sum(), data)}
     expected = sg.evaluate(outs["x"], {"data": a.data})
@@ -170,14 +172,14 @@ def test_vmap_over_right_hand_sides_and_matrices():
     assert text.count("sparse_solve") == 1
     np.testing.assert_allclose(sg.evaluate(columns, {"x": b}), expected, rtol=1e-11)
     data = sg.input("data", (4, a.nnz), "float64")
-    several = sg.vmap(lambda d: sg.sparse.spsolve(matrix.with_data(d), x[:, 0]))(data)
+    batched = sg.vmap(lambda d: sg.sparse.spsolve(matrix.with_data(d), x[:, 0]))(data)
     scales = np.array([1.0, 2.0, -1.0, 0.5])
     feeds = {"data": scales[:, None] * a.data, "x": b}
-    actual = sg.compile(several).run(feeds)
+    actual = sg.compile(batched).run(feeds)
     np.testing.assert_allclose(actual, expected[:, 0] / scales[:, None], rtol=1e-11)
     slopes = sg.vmap(sg.grad(lambda d: sg.sparse.spsolve(matrix.with_data(d), x[:, 0]).sum()))(data)
-    one = sg.grad(sg.sparse.spsolve(matrix.with_data(data[1]), x[:, 0]).sum(), data)[1]
-    actual = sg.evaluate({"all": slopes, "one": one}, feeds)
+    single = sg.grad(sg.sparse.spsolve(matrix.with_data(data[1]), x[:, 0]).sum(), data)[1]
+    actual = sg.evaluate({"all": slopes, "one": single}, feeds)
     np.testing.assert_allclose(actual["all"][1], actual["one"], rtol=1e-10)
     batch = sg.sparse.spsolve(matrix, np.stack([b, 2 * b]))
     np.testing.assert_allclose(batch, np.stack([expected, 2 * expected]), rtol=1e-11)
@@ -215,7 +217,7 @@ def test_tensors_and_functions():
 
 def test_graphs_and_factorizations_travel():
     a, b = system("float64")
-    _, matrix = computed(a)
+    _, matrix = with_computed_data(a)
     graph = sg.Graph({"x": sg.sparse.spsolve(matrix, b)})
     text = str(graph)
     assert str(sg.parse(text, constants=graph_constants(graph))) == text
@@ -232,7 +234,7 @@ def test_graphs_and_factorizations_travel():
 @pytest.mark.parametrize("door", [".py", ".so", "onnx"])
 def test_files_and_other_libraries_refuse_solutions(door, tmp_path):
     a, b = system("float64")
-    _, matrix = computed(a)
+    _, matrix = with_computed_data(a)
     graph = sg.Graph({"x": sg.sparse.spsolve(matrix, b)})
     if door == "onnx":
         pytest.importorskip(door)
@@ -244,7 +246,7 @@ def test_files_and_other_libraries_refuse_solutions(door, tmp_path):
 def test_jax_calls_superlu():
     pytest.importorskip("jax")
     a, b = system("float64")
-    _, matrix = computed(a)
+    _, matrix = with_computed_data(a)
     lowered = sg.jax.lower(sg.Graph({"x": sg.sparse.spsolve(matrix, b)}))
     actual = np.asarray(lowered({"data": a.data})["x"])
     np.testing.assert_allclose(actual, sg.sparse.spsolve(a, b), rtol=1e-5)
@@ -262,7 +264,7 @@ SINGULAR = {
 @pytest.mark.parametrize("case", SINGULAR)
 def test_singular_matrices(case):
     a, b = SINGULAR[case], np.ones(3)
-    data, matrix = computed(a)
+    data, matrix = with_computed_data(a)
     f = sg.compile(sg.sparse.spsolve(matrix, b))
     for call in (lambda: f.run({"data": a.data}), lambda: sg.sparse.spsolve(a, b)):
         with pytest.raises(LinearAlgebraError, match="matrix 0 is singular") as caught:

@@ -26,9 +26,9 @@ _WIDE = [1e-4, 0.03, 0.5, 1.0, 3.7, 40.0, 1e4]
 SHAPES = {
     **dict.fromkeys(("norm", "halfnorm", "expon", "cauchy", "halfcauchy", "laplace"), ((),)),
     **dict.fromkeys(("logistic", "gumbel_r", "rayleigh", "uniform"), ((),)),
-    **dict.fromkeys(("gamma", "chi2", "invgamma", "pareto"), tuple((each,) for each in _WIDE)),
-    **dict.fromkeys(("lognorm", "weibull_min"), tuple((each,) for each in _WIDE[1:-1])),
-    "t": [(each,) for each in (0.03, 0.5, 1.0, 3.7, 40.0, 1e4)],
+    **dict.fromkeys(("gamma", "chi2", "invgamma", "pareto"), tuple((shape,) for shape in _WIDE)),
+    **dict.fromkeys(("lognorm", "weibull_min"), tuple((shape,) for shape in _WIDE[1:-1])),
+    "t": [(shape,) for shape in (0.03, 0.5, 1.0, 3.7, 40.0, 1e4)],
     "beta": [(a, b) for a in (1e-3, 0.5, 1.0, 37.0, 1e3) for b in (1e-3, 0.5, 2.0, 1e3)],
     "truncnorm": [(-1.0, 2.0), (3.0, 5.0), (-8.0, -4.0), (-1e-8, 1e-8), (30.0, 31.0)],
 }
@@ -65,13 +65,13 @@ def _beta(x, a, b):
 
 
 def _student(x, df):
-    rest = df / (df + x * x)
+    ratio = df / (df + x * x)
     with mp.workdps(60):
-        tail = _beta(rest, df / 2, mp.mpf(1) / 2)[0] / 2
+        tail = _beta(ratio, df / 2, mp.mpf(1) / 2)[0] / 2
         return (tail, 1 - tail) if x < 0 else (1 - tail, tail)
 
 
-def _truncated(x, a, b):
+def _truncnorm_tails(x, a, b):
     with mp.workdps(80):
         if a > 0:
             low, at, high = _phi(-a), _phi(-x), _phi(-b)
@@ -124,7 +124,7 @@ EXACT = {
                lambda x, b: (-mp.expm1(-b * mp.log(x)), x**-b), (1, None)),
     "uniform": (lambda x: mp.mpf(0), lambda x: (x, 1 - x), (0, 1)),
     "truncnorm": (lambda x, a, b: _root_tau(x) - mp.log(
-        _phi(-a) - _phi(-b) if a > 0 else _phi(b) - _phi(a)), _truncated, "shapes"),
+        _phi(-a) - _phi(-b) if a > 0 else _phi(b) - _phi(a)), _truncnorm_tails, "shapes"),
 }  # fmt: skip
 
 
@@ -136,19 +136,19 @@ def inside(name, shapes):
     return [x for x in points if (low is None or x > low) and (high is None or x < high)]
 
 
-def relative(found, true, least=1e-290):
+def relative(value, true, least=1e-290):
     """The relative error; 0 where the true number is below ``least`` or beyond float64."""
     if abs(true) < least or abs(true) > 1e300:
         return 0.0
-    return float(abs(mp.mpf(float(found)) - true) / abs(true)) if np.isfinite(found) else np.inf
+    return float(abs(mp.mpf(float(value)) - true) / abs(true)) if np.isfinite(value) else np.inf
 
 
 def errors(name, shapes):
     """The greatest error of each method, and of the slope of ``logpdf``, for these shapes."""
     family, (log_density, tails, _) = getattr(sg.stats, name), EXACT[name]
-    exact = [mp.mpf(each) for each in shapes]
+    exact = [mp.mpf(shape) for shape in shapes]
     points = np.array(inside(name, shapes))
-    found = {of: getattr(family, of)(points, *shapes) for of in METHODS[:5]}
+    values = {of: getattr(family, of)(points, *shapes) for of in METHODS[:5]}
     x = sg.input("x", points.shape, "float64")
     slope = sg.grad((family.logpdf(x, *shapes) + 0.0 * x * x).sum(), x)
     slopes = sg.evaluate(slope, {"x": points})
@@ -159,15 +159,15 @@ def errors(name, shapes):
 
     for k, point in enumerate(points):
         at = mp.mpf(float(point))
-        note("logpdf", relative(found["logpdf"][k], log_density(at, *exact), 1e-3))
+        note("logpdf", relative(values["logpdf"][k], log_density(at, *exact), 1e-3))
         lower, upper = tails(at, *exact)
-        note("cdf", relative(found["cdf"][k], lower))
-        note("sf", relative(found["sf"][k], upper))
-        for of, tail, other in (("logcdf", lower, upper), ("logsf", upper, lower)):
+        note("cdf", relative(values["cdf"][k], lower))
+        note("sf", relative(values["sf"][k], upper))
+        for of, tail, complement in (("logcdf", lower, upper), ("logsf", upper, lower)):
             if tail > 0:
-                logarithm = mp.log(+tail) if tail < 0.5 else mp.log1p(-other)
-                logarithm = -other if other < mp.mpf(10) ** -45 else logarithm
-                note(of, relative(found[of][k], logarithm))
+                logarithm = mp.log(+tail) if tail < 0.5 else mp.log1p(-complement)
+                logarithm = -complement if complement < mp.mpf(10) ** -45 else logarithm
+                note(of, relative(values[of][k], logarithm))
         if abs(at) > 1e-100:
             h = abs(at) * mp.mpf(10) ** -12
             true = (log_density(at + h, *exact) - log_density(at - h, *exact)) / (2 * h)
@@ -185,13 +185,13 @@ def errors(name, shapes):
     return worst
 
 
-def measured(name, most=None):
+def measure_errors(name, most=None):
     """The greatest errors of a distribution over its shapes."""
-    found = [errors(name, shapes) for shapes in SHAPES[name][:most]]
-    return {of: max(each[of] for each in found) for of in found[0]}
+    rows = [errors(name, shapes) for shapes in SHAPES[name][:most]]
+    return {of: max(row[of] for row in rows) for of in rows[0]}
 
 
-def stated():
+def read_bounds():
     """The table of the page: distribution -> method -> bound."""
     text = PAGE.read_text(encoding="utf-8").partition("## Accuracy")[2]
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.M)
@@ -199,12 +199,12 @@ def stated():
     return {name: dict(zip(of, map(float, cells.split("|")), strict=True)) for name, cells in rows}
 
 
-def written():
+def write_section():
     """The section of the page, measured now."""
-    head = "| distribution | " + " | ".join(f"`{each}`" for each in METHODS) + " | slope |"
+    head = "| distribution | " + " | ".join(f"`{method}`" for method in METHODS) + " | slope |"
     rows = [head, "|---" * (len(METHODS) + 2) + "|"]
     for name in SHAPES:
-        cells = [f"{max(1.5 * each, 1e-15):.0e}" for each in measured(name).values()]
+        cells = [f"{max(1.5 * error, 1e-15):.0e}" for error in measure_errors(name).values()]
         rows.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -212,9 +212,9 @@ def written():
 def main():
     """Write the table into the page."""
     text = PAGE.read_text(encoding="utf-8")
-    before, _, after = text.partition("<!-- accuracy -->\n")
-    _, _, after = after.partition("<!-- end -->")
-    PAGE.write_text(f"{before}<!-- accuracy -->\n{written()}\n<!-- end -->{after}", "utf-8")
+    head, _, tail = text.partition("<!-- accuracy -->\n")
+    _, _, tail = tail.partition("<!-- end -->")
+    PAGE.write_text(f"{head}<!-- accuracy -->\n{write_section()}\n<!-- end -->{tail}", "utf-8")
 
 
 if __name__ == "__main__":

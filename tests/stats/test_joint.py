@@ -179,8 +179,8 @@ def test_mixtures():
         counts.pmf(3), (theirs.poisson.pmf(3, 1) + theirs.poisson.pmf(3, 9)) / 2
     )
     for method in ("sf", "logcdf", "logsf"):
-        both = [getattr(each, method.removeprefix("log"))(x) for each in laws]
-        expected = 0.3 * both[0] + 0.7 * both[1]
+        parts = [getattr(law, method.removeprefix("log"))(x) for law in laws]
+        expected = 0.3 * parts[0] + 0.7 * parts[1]
         for law in (apart, joined):
             actual = getattr(law, method)(x)
             np.testing.assert_allclose(actual, np.log(expected) if method[0] == "l" else expected)
@@ -197,11 +197,11 @@ def test_counts_with_zeros_of_their_own():
     np.testing.assert_allclose(inflated.pmf(k), 0.3 * (k == 0) + 0.7 * law.pmf(k))
     above = law.pmf(k) / (1 - law.pmf(0))
     np.testing.assert_allclose(hurdle.pmf(k), np.where(k == 0, 0.3, 0.7 * above))
-    for made in (inflated, hurdle):
-        np.testing.assert_allclose(made.cdf(k), np.cumsum(made.pmf(k)))
-        draws = made.rvs(size=4000, random_state=0)
-        np.testing.assert_allclose(draws.mean(), made.mean(), atol=0.15)
-        np.testing.assert_allclose((draws == 0).mean(), made.pmf(0), atol=0.03)
+    for counts in (inflated, hurdle):
+        np.testing.assert_allclose(counts.cdf(k), np.cumsum(counts.pmf(k)))
+        draws = counts.rvs(size=4000, random_state=0)
+        np.testing.assert_allclose(draws.mean(), counts.mean(), atol=0.15)
+        np.testing.assert_allclose((draws == 0).mean(), counts.pmf(0), atol=0.03)
     p = sg.input("p", (), "float64")
     value = ours.zero_inflated(ours.poisson(2.0), p).logpmf(np.array([0, 1])).sum()
     slope = sg.evaluate(sg.grad(value, p), {"p": 0.0})
@@ -291,7 +291,7 @@ def test_quantiles_are_in_the_interval():
             assert (inside | np.isnan(actual)).all(), (law, q)
 
 
-def vectorized(name, u):
+def coordinates_of(name, u):
     """The coordinates in which a transform's determinant is meant."""
     to = getattr(ours.transforms, name)
     x = to.forward(u)
@@ -310,7 +310,9 @@ def vectorized(name, u):
 def test_determinants_of_transforms(name, count):
     to, u = getattr(ours.transforms, name), np.random.default_rng(count).normal(size=count) * 0.7
     steps = 1e-6 * np.eye(count)
-    jacobian = np.array([(vectorized(name, u + h) - vectorized(name, u - h)) / 2e-6 for h in steps])
+    jacobian = np.array(
+        [(coordinates_of(name, u + h) - coordinates_of(name, u - h)) / 2e-6 for h in steps]
+    )
     actual = to.log_det(u)
     expected = np.linalg.slogdet(jacobian)[1]
     np.testing.assert_allclose(
@@ -321,8 +323,8 @@ def test_determinants_of_transforms(name, count):
     many = np.stack([u, 2 * u])
     np.testing.assert_allclose(to.forward(many)[0], x, rtol=1e-14)
     np.testing.assert_allclose(to.log_det(many)[0], actual)
-    given = sg.input("u", (count,), "float64")
-    np.testing.assert_allclose(sg.compile(to.forward(given)).run({"u": u}), x, rtol=1e-12)
+    symbol = sg.input("u", (count,), "float64")
+    np.testing.assert_allclose(sg.compile(to.forward(symbol)).run({"u": u}), x, rtol=1e-12)
     assert isinstance(to.forward(Tensor(u)), Tensor)
 
 

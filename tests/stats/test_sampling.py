@@ -49,11 +49,11 @@ def test_the_warm_up_is_left_out():
 
 def test_the_determinant_of_a_transform_is_added():
     """A gamma variable of mean 3 and variance 3; without a determinant its mean is 2, or 1."""
-    found = ours.nuts(
+    result = ours.nuts(
         lambda v: ours.gamma.logpdf(v["x"], 3.0), {"x": 1.0}, 0, draws=500, warmup=150, chains=2,
         transforms={"x": ours.transforms.positive},
     )  # fmt: skip
-    row = found.summary()["x"]
+    row = result.summary()["x"]
     assert abs(row["mean"] - 3.0) < 4 * row["mcse"] < 0.5
     assert row["std"] == pytest.approx(3.0**0.5, rel=0.15)
 
@@ -86,7 +86,7 @@ def test_windows_of_the_warm_up_are_those_of_stan():
     np.testing.assert_array_equal(np.flatnonzero(actual["learns"]), np.arange(75, 950))
     np.testing.assert_array_equal(np.flatnonzero(actual["adapts"]), np.arange(1000))
     np.testing.assert_array_equal(np.flatnonzero(actual["final"]), [999])
-    assert all(len(each) == 1007 for each in actual.values())
+    assert all(len(values) == 1007 for values in actual.values())
 
 
 def test_step_sizes_follow_dual_averaging():
@@ -123,12 +123,12 @@ def test_step_sizes_follow_dual_averaging():
 
 
 def test_a_key_gives_the_same_draws():
-    first, again, other = (
+    first, again, third = (
         ours.hmc(lambda x: -(x**2).sum(), np.zeros(1), key, draws=9, warmup=9, chains=1, steps=2)
         for key in (3, 3, 4)
     )
     np.testing.assert_array_equal(first.draws, again.draws)
-    assert not np.array_equal(first.draws, other.draws)
+    assert not np.array_equal(first.draws, third.draws)
 
 
 @pytest.mark.slow
@@ -146,8 +146,8 @@ def test_eight_schools():
 
     mu, tau = np.meshgrid(np.linspace(-25, 35, 301), np.exp(np.linspace(-9, 7, 801)), indexing="ij")
     logs = theirs.norm.logpdf(mu, 0, 5) + theirs.halfcauchy.logpdf(tau, 0, 5) + np.log(tau)
-    for value, own in zip(y, error, strict=True):
-        logs = logs + theirs.norm.logpdf(value, mu, np.hypot(tau, own))
+    for value, deviation in zip(y, error, strict=True):
+        logs = logs + theirs.norm.logpdf(value, mu, np.hypot(tau, deviation))
     weight = np.exp(logs - logs.max())
     weight /= weight.sum()
     exact = {"mu": (weight * mu).sum(), "tau": (weight * tau).sum()}

@@ -141,11 +141,11 @@ def test_logarithms_of_tails_do_not_underflow(case):
 def numerically(f, at, place, step=1e-6):
     """The slope by operand ``place``, by central differences of Richardson's order."""
 
-    def moved(h):
+    def value_at(h):
         return f(*[x + h * (k == place) for k, x in enumerate(at)])
 
-    one, two = ((moved(h) - moved(-h)) / (2 * h) for h in (step, step / 2))
-    return (4 * two - one) / 3
+    coarse, fine = ((value_at(h) - value_at(-h)) / (2 * h) for h in (step, step / 2))
+    return (4 * fine - coarse) / 3
 
 
 SLOPES = [
@@ -284,15 +284,15 @@ def test_draws_of_a_generator_are_values_with_slopes():
 def test_kinds_of_operands():
     x = np.array([0.5, 2.0])
     expected = theirs.gamma.logpdf(x, 2.0, scale=3.0)
-    given = sg.input("x", (2,), "float64")
+    symbol = sg.input("x", (2,), "float64")
     p = sg.parameter("p", x)
     np.testing.assert_allclose(ours.gamma.logpdf(list(x), 2.0, scale=3.0), expected)
     np.testing.assert_allclose(ours.gamma(2.0, scale=3.0).logpdf(x), expected)
     np.testing.assert_allclose(sg.evaluate(ours.gamma.logpdf(p, 2, scale=3)), expected)
-    value = ours.gamma.logpdf(given, 2.0, scale=3.0)
+    value = ours.gamma.logpdf(symbol, 2.0, scale=3.0)
     np.testing.assert_allclose(sg.compile(value).run({"x": x}), expected)
     assert isinstance(ours.gamma.logpdf(Tensor(x), 2.0), Tensor)
-    over = sg.vmap(lambda a: ours.gamma.logpdf(a, 2.0, scale=3.0))(given)
+    over = sg.vmap(lambda a: ours.gamma.logpdf(a, 2.0, scale=3.0))(symbol)
     np.testing.assert_allclose(sg.evaluate(over, {"x": x}), expected)
     traced = sg.function(lambda x: ours.gamma.logpdf(x, 2.0, scale=np.float64(3.0)))
     np.testing.assert_allclose(traced(x), expected)
@@ -365,18 +365,18 @@ def test_objects_print_and_are_pickled():
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", accuracy.SHAPES)
 def test_errors_are_those_of_the_table(name):
-    bounds = accuracy.stated()[name]
+    bounds = accuracy.read_bounds()[name]
     shapes = accuracy.SHAPES[name]
-    for each in (shapes[-1], shapes[len(shapes) // 2]):
-        for method, error in accuracy.errors(name, each).items():
-            assert error <= bounds[method], (method, each, error)
+    for parameters in (shapes[-1], shapes[len(shapes) // 2]):
+        for method, error in accuracy.errors(name, parameters).items():
+            assert error <= bounds[method], (method, parameters, error)
 
 
 def test_the_table_of_errors_has_every_distribution_with_a_distribution_function():
     continuous = {name for name in sg.stats.__all__ if hasattr(getattr(sg.stats, name), "logpdf")}
     joint = {"dirichlet", "invwishart", "lkj", "lkj_cholesky", "multivariate_normal"}
     joint |= {"multivariate_t", "vonmises", "wishart"}
-    assert {*accuracy.stated()} == continuous - joint == {*accuracy.SHAPES}
+    assert {*accuracy.read_bounds()} == continuous - joint == {*accuracy.SHAPES}
 
 
 TAILS_AT_EDGES = [
@@ -434,8 +434,8 @@ FAMILIES = [name for name in dir(ours) if isinstance(getattr(ours, name), Distri
 def laws_of(name):
     """The family with parameters, and distributions that are made of it."""
     family = getattr(ours, name)
-    _, given = JOINT.get(name, (0.5, [0.5 if s == "p" else 2.0 for s in family.shapes]))
-    law = family(*given)
+    _, parameters = JOINT.get(name, (0.5, [0.5 if s == "p" else 2.0 for s in family.shapes]))
+    law = family(*parameters)
     yield law
     for make in (
         lambda: ours.truncated(law, 0.0, 2.0),
@@ -464,9 +464,9 @@ def test_a_family_says_which_methods_it_has_no_formulas_for():
     for method in ("cdf", "sf", "logcdf", "logsf", "ppf", "isf", "mean", "median"):
         with pytest.raises(UnknownAttributeError, match=f"vonmises has no {method!r}: there is no"):
             getattr(ours.vonmises(kappa=2.0), method)(*[0.5] * (method in OF_A_POINT))
-    for family, given in ((ours.vonmises, (2.0,)), (ours.lkj, (1.5,))):
+    for family, parameters in ((ours.vonmises, (2.0,)), (ours.lkj, (1.5,))):
         with pytest.raises(UnknownAttributeError, match="has no 'rvs': it is not drawn"):
-            family(*given).rvs(random_state=0)
+            family(*parameters).rvs(random_state=0)
     for family in (ours.wishart, ours.invwishart):
         for method, how in (("mean", {}), ("rvs", {"random_state": 0})):
             with pytest.raises(RankError, match="needs a matrix"):

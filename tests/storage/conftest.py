@@ -1,4 +1,4 @@
-"""What tests of locks ask for."""
+"""Fixtures of the tests of locks."""
 
 import weakref
 
@@ -15,7 +15,7 @@ def _locks_of_this_test_alone(monkeypatch):
 
 
 @pytest.fixture
-def other():
+def other_thread():
     """One other thread."""
     thread = Other()
     yield thread

@@ -26,7 +26,7 @@ class Other:
         self._thread.start()
 
     def submit(self, function, *args):
-        """What becomes of ``function(*args)`` in the thread."""
+        """Run ``function(*args)`` in the thread and return its future."""
         future = Future()
 
         def task():
@@ -59,14 +59,14 @@ class Guarded:
     def __init__(self):
         self.a, self.b = ReadWriteLock("a"), ReadWriteLock("b")
         self.elsewhere = ReadWriteLock("a value of no program")
-        self.one = LockSet([(self.a, True), (self.b, False)])
-        self.both = LockSet([(self.a, True), (self.b, True)])
+        self.mixed = LockSet([(self.a, True), (self.b, False)])
+        self.writes = LockSet([(self.a, True), (self.b, True)])
         self.steps = 0
         self.writing = False
         self.errors = []
 
     def step(self, seconds, begin):
-        """What a program does under its locks; other threads have their turns meanwhile."""
+        """Do the work of a program under its locks; other threads have their turns meanwhile."""
         if self.steps:
             self.errors.append("two steps")
         if not is_inside_another():
@@ -80,17 +80,17 @@ class Guarded:
         self.steps -= 1
 
     def run(self, seconds=0.0):
-        self.one.run(self.step, seconds)
+        self.mixed.run(self.step, seconds)
 
     def share(self):
-        self.both.run(self.step, 0.0)
+        self.writes.run(self.step, 0.0)
 
     def prepare(self):
         """The next step of ``share`` reserves its locks; those of ``run`` are reserved."""
         self.a._end_reservation()
-        while self.both._taken_in_turn % SETTLED != SETTLED - 1:
+        while self.writes._taken_in_turn % SETTLED != SETTLED - 1:
             self.share()
-        settle(self.one, self.run)
+        settle(self.mixed, self.run)
 
     def run_often(self):
         """Until its locks are reserved."""
@@ -128,7 +128,7 @@ class Guarded:
     def check(self):
         """Nobody is inside, nobody was who should not; what is reserved is so for one alone."""
         assert not self.errors
-        for locks in (self.one, self.both):
+        for locks in (self.mixed, self.writes):
             holder = locks._reserved
             assert not holder.token.locked()
             assert not holder.stands or all(

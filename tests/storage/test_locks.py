@@ -45,7 +45,7 @@ class Waiting:
 
     def start(self, name, lock, write, *, stay=False):
         """A thread that is queued when this returns."""
-        before = len(lock._queue)
+        length = len(lock._queue)
 
         def take():
             holder = hold([(lock, write)])
@@ -56,7 +56,7 @@ class Waiting:
 
         self.threads.append(threading.Thread(target=take))
         self.threads[-1].start()
-        while len(lock._queue) == before:
+        while len(lock._queue) == length:
             time.sleep(0.001)
 
     def join(self):
@@ -68,21 +68,21 @@ class Waiting:
 
 def test_who_waits_is_served_in_the_order_of_arrival():
     lock, waiting = ReadWriteLock(), Waiting()
-    here = hold([(lock, True)])
+    holder = hold([(lock, True)])
     for name in ("w1", "r1", "w2", "r2"):
         waiting.start(name, lock, name[0] == "w")
-    give_back([(lock, True)], here)
+    give_back([(lock, True)], holder)
     waiting.join()
     assert waiting.got == ["w1", "r1", "w2", "r2"]
 
 
 def test_nobody_overtakes_a_waiting_writer():
     lock, waiting = ReadWriteLock(), Waiting()
-    here = hold([(lock, False)])
+    holder = hold([(lock, False)])
     waiting.start("writer", lock, True)
     waiting.start("reader", lock, False)
     assert waiting.got == []
-    give_back([(lock, False)], here)
+    give_back([(lock, False)], holder)
     waiting.join()
     assert waiting.got == ["writer", "reader"]
 
@@ -104,9 +104,9 @@ def test_a_loop_of_writes_lets_a_reader_in_at_once():
     worst = 0
     try:
         for _ in range(50):
-            before = rounds
+            start = rounds
             holder = hold([(lock, False)])
-            worst = max(worst, rounds - before)
+            worst = max(worst, rounds - start)
             give_back([(lock, False)], holder)
     finally:
         stop.set()
@@ -117,18 +117,18 @@ def test_a_loop_of_writes_lets_a_reader_in_at_once():
 
 def test_a_wait_that_was_interrupted_leaves_no_turn_behind():
     first, second, waiting = ReadWriteLock(), ReadWriteLock(), Waiting()
-    here = hold([(second, True)])
-    both, gone = ((first, True), (second, True)), Holder(is_step=True)
+    holder = hold([(second, True)])
+    locks, gone = ((first, True), (second, True)), Holder(is_step=True)
     gone.token.acquire()
-    thread = threading.Thread(target=acquire_all, args=(both, gone), daemon=True)
+    thread = threading.Thread(target=acquire_all, args=(locks, gone), daemon=True)
     thread.start()
     while not second._queue:
         time.sleep(0.001)
-    give_back(both, gone)  # what the interrupted thread's ``finally`` does
+    give_back(locks, gone)  # what the interrupted thread's ``finally`` does
     assert not first._holders
     assert not second._queue
     waiting.start("next", second, True)
-    give_back([(second, True)], here)
+    give_back([(second, True)], holder)
     waiting.join()
     assert waiting.got == ["next"]
 
@@ -136,12 +136,12 @@ def test_a_wait_that_was_interrupted_leaves_no_turn_behind():
 def test_who_ended_without_tidying_up_holds_nothing():
     """A second interrupt may come before anything is tidied up; who waits finds out by itself."""
     lock, waiting = ReadWriteLock(), Waiting()
-    here = hold([(lock, True)])
+    holder = hold([(lock, True)])
     waiting.start("writer", lock, True)
-    here.token.release()  # and no release_all
+    holder.token.release()  # and no release_all
     waiting.join()
     assert waiting.got == ["writer"]
-    lock._holders[here] = True
+    lock._holders[holder] = True
     lock.write(lambda: waiting.got.append("another"))
     assert waiting.got == ["writer", "another"]
 
@@ -176,7 +176,7 @@ def test_a_step_is_no_hindrance_for_readers_until_it_writes():
 # -- forks ----------------------------------------------------------------------------------------
 
 
-def forked():
+def fork_child():
     """The exit status of a child that finds every lock free."""
     child = os.fork()
     if not child:
@@ -207,7 +207,7 @@ def test_a_fork_waits_for_the_writer_and_comes_before_the_next():
     for thread in threads:
         thread.start()
     try:
-        assert [forked() for _ in range(10)] == [0] * 10
+        assert [fork_child() for _ in range(10)] == [0] * 10
     finally:
         stop.set()
         for thread in threads:
@@ -219,19 +219,19 @@ def test_a_fork_waits_for_the_writer_and_comes_before_the_next():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_thread_forks_while_it_writes_itself():
-    lock, other = ReadWriteLock(), ReadWriteLock()
-    mine = [(lock, True), (other, False)]
-    here = hold(mine)
-    assert forked() == 0
-    assert lock._holders == {here: True}
-    assert other._holders == {here: False}
-    give_back(mine, here)
+    lock, second = ReadWriteLock(), ReadWriteLock()
+    locks = [(lock, True), (second, False)]
+    holder = hold(locks)
+    assert fork_child() == 0
+    assert lock._holders == {holder: True}
+    assert second._holders == {holder: False}
+    give_back(locks, holder)
 
 
 # -- code that interrupts its own thread ----------------------------------------------------------
 
 
-def queued(lock, take):
+def queue_thread(lock, take):
     """A thread that holds some of the locks it takes, and waits for ``lock``."""
 
     def work():
@@ -253,7 +253,7 @@ def test_what_interrupts_a_step_reads_what_waits_for_that_step():
     """Another thread holds ``first`` and waits for ``second``, which the interrupted step holds."""
     first, second = ReadWriteLock("first"), ReadWriteLock("second")
     step = hold([(second, True)])
-    other = queued(second, [(first, True), (second, True)])
+    thread = queue_thread(second, [(first, True), (second, True)])
     assert first.read(lambda: 1) == 1
     assert second.read(lambda: 2) == 2
     for lock in (first, second):
@@ -263,16 +263,16 @@ def test_what_interrupts_a_step_reads_what_waits_for_that_step():
             hold([(lock, True)])
     assert is_inside_another()
     give_back([(second, True)], step)
-    other.join(10)
-    assert not other.is_alive()
+    thread.join(10)
+    assert not thread.is_alive()
     assert not first._holders
     assert not second._holders
     assert not is_inside_another()
 
 
 def test_what_interrupts_a_step_waits_for_a_write_that_has_begun():
-    lock, own, waiting = ReadWriteLock(), ReadWriteLock(), Waiting()
-    step = hold([(own, True)])
+    lock, step_lock, waiting = ReadWriteLock(), ReadWriteLock(), Waiting()
+    step = hold([(step_lock, True)])
     started, go_on = threading.Event(), threading.Event()
 
     def write():
@@ -288,15 +288,15 @@ def test_what_interrupts_a_step_waits_for_a_write_that_has_begun():
     waiting.start("later", lock, True)
     threading.Timer(0.1, go_on.set).start()
     assert lock.read(lambda: waiting.got[:1]) == ["written"]
-    give_back([(own, True)], step)
+    give_back([(step_lock, True)], step)
     thread.join(10)
     waiting.join()
 
 
 def test_an_interruption_amid_the_bookkeeping_of_locks():
     """It cannot let others do their part of it, and need not."""
-    lock, own = ReadWriteLock(), ReadWriteLock()
-    step = hold([(own, True)])
+    lock, step_lock = ReadWriteLock(), ReadWriteLock()
+    step = hold([(step_lock, True)])
     started, go_on = threading.Event(), threading.Event()
 
     def write():
@@ -313,8 +313,8 @@ def test_an_interruption_amid_the_bookkeeping_of_locks():
         with pytest.raises(ReentryError):
             lock.write(lambda: None)
         assert lock.read(lambda: go_on.is_set())
-        own.read(lambda: None)
+        step_lock.read(lambda: None)
     thread.join(10)
-    give_back([(own, True)], step)
+    give_back([(step_lock, True)], step)
     assert not lock._holders
     assert not lock._queue

@@ -1,4 +1,4 @@
-"""What ``w.value`` gives: a copy that refuses to be written into, and is an array otherwise."""
+"""The value of ``w.value``: a copy that refuses to be written into, and is an array otherwise."""
 
 import copy
 import pickle

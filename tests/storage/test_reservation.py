@@ -30,8 +30,8 @@ from tests.storage.reserved import (
 
 def test_locks_that_nobody_else_wants_are_taken_by_one_token():
     guarded = Guarded()
-    settle(guarded.one, guarded.run)
-    holder = guarded.one._reserved
+    settle(guarded.mixed, guarded.run)
+    holder = guarded.mixed._reserved
 
     def look(_, begin):
         assert holder.token.locked()
@@ -42,8 +42,8 @@ def test_locks_that_nobody_else_wants_are_taken_by_one_token():
         assert holder.writing
 
     for _ in range(3):
-        guarded.one.run(look, None)
-        assert guarded.one._reserved is holder
+        guarded.mixed.run(look, None)
+        assert guarded.mixed._reserved is holder
     guarded.check()
 
 
@@ -51,11 +51,11 @@ def test_locks_that_nobody_else_wants_are_taken_by_one_token():
 def test_between_steps_its_thread_reads_and_sets_without_ending_it(act):
     """A step of the program that is under way holds a value as ever."""
     guarded = Guarded()
-    settle(guarded.one, guarded.run)
-    holder, waiting = guarded.one._reserved, [guarded.a, guarded.b]
+    settle(guarded.mixed, guarded.run)
+    holder, waiting = guarded.mixed._reserved, [guarded.a, guarded.b]
     for _ in range(3):
         act(guarded)
-        assert guarded.one._reserved is holder
+        assert guarded.mixed._reserved is holder
         assert holder.stands
         assert not any(lock._holders or lock._queue for lock in waiting)
         guarded.run()
@@ -65,40 +65,40 @@ def test_between_steps_its_thread_reads_and_sets_without_ending_it(act):
         with pytest.raises(ReentryError):
             guarded.b.write(lambda: None)
 
-    guarded.one.run(work, None)
+    guarded.mixed.run(work, None)
     assert not holder.stands
     guarded.check()
 
 
 @pytest.mark.parametrize("act", [Guarded.read, Guarded.set, Guarded.share])
-def test_whoever_else_wants_one_ends_it_until_the_program_has_settled(act, other):
+def test_whoever_else_wants_one_ends_it_until_the_program_has_settled(act, other_thread):
     guarded = Guarded()
-    settle(guarded.one, guarded.run)
-    other.submit(act, guarded).result(10)
-    assert not guarded.one._reserved.stands
+    settle(guarded.mixed, guarded.run)
+    other_thread.submit(act, guarded).result(10)
+    assert not guarded.mixed._reserved.stands
     for _ in range(SETTLED):
-        assert not guarded.one._reserved.stands
+        assert not guarded.mixed._reserved.stands
         guarded.run()
-    assert guarded.one._reserved.stands
+    assert guarded.mixed._reserved.stands
     guarded.check()
 
 
-def test_another_thread_takes_the_locks_over(other):
+def test_another_thread_takes_the_locks_over(other_thread):
     guarded = Guarded()
-    settle(guarded.one, guarded.run)
-    before = guarded.one._reserved
+    settle(guarded.mixed, guarded.run)
+    earlier = guarded.mixed._reserved
     for _ in range(SETTLED):
-        other.submit(guarded.run).result(10)
-    assert not before.stands
-    assert guarded.one._reserved.stands
-    assert guarded.one._reserved.thread != before.thread
+        other_thread.submit(guarded.run).result(10)
+    assert not earlier.stands
+    assert guarded.mixed._reserved.stands
+    assert guarded.mixed._reserved.thread != earlier.thread
     guarded.run()
     guarded.check()
 
 
 def test_a_step_that_fails_gives_back_what_it_reserved():
     guarded = Guarded()
-    settle(guarded.one, guarded.run)
+    settle(guarded.mixed, guarded.run)
 
     def fail(_, begin):
         begin()
@@ -106,9 +106,9 @@ def test_a_step_that_fails_gives_back_what_it_reserved():
 
     for _ in range(3):
         with pytest.raises(ValueError, match="index"):
-            guarded.one.run(fail, None)
+            guarded.mixed.run(fail, None)
         guarded.check()
-    assert guarded.one._reserved.stands
+    assert guarded.mixed._reserved.stands
 
 
 @pytest.mark.thinned
@@ -128,10 +128,10 @@ def test_what_interrupts_a_step_at_every_moment(main, act, stride):
             except ReentryError:
                 refused += 1
 
-        with moments(n, interrupt) as met:
+        with moments(n, interrupt) as was_reached:
             main(guarded)
         guarded.check()
-        if not met():
+        if not was_reached():
             assert n > 5
             assert (refused > 0) is (act not in (Guarded.read, Guarded.fork))
             return
@@ -141,24 +141,24 @@ def test_an_interruption_that_needs_other_locks_at_every_moment_of_a_step():
     """It ends no reservation, but the step is the innermost no more."""
     guarded = Guarded()
     for n in count(1):
-        settle(guarded.one, guarded.run)
-        with moments(n, guarded.read_elsewhere) as met:
+        settle(guarded.mixed, guarded.run)
+        with moments(n, guarded.read_elsewhere) as was_reached:
             guarded.run()
         guarded.check()
-        if not met():
+        if not was_reached():
             assert n > 5
             return
 
 
 class Interrupt(BaseException):
-    """As Ctrl-C, but of this test."""
+    """Like Ctrl-C, but of this test."""
 
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("act", ACTS[:-1], ids=[act.__name__ for act in ACTS[:-1]])
 @each_stride
 @pytest.mark.parametrize("reserved", [False, True])
-def test_an_interrupt_at_every_moment_leaves_nothing_held(act, reserved, stride, other):
+def test_an_interrupt_at_every_moment_leaves_nothing_held(act, reserved, stride, other_thread):
     everything = (
         Guarded.read, Guarded.set, Guarded.run, Guarded.share,
     )  # fmt: skip
@@ -172,19 +172,19 @@ def test_an_interrupt_at_every_moment_leaves_nothing_held(act, reserved, stride,
         guarded = Guarded()
         for _ in range(SETTLED if reserved else SETTLED - 1):
             guarded.run()
-        assert guarded.one._reserved.stands is reserved
-        with moments(n, raise_interrupt) as met:
+        assert guarded.mixed._reserved.stands is reserved
+        with moments(n, raise_interrupt) as was_reached:
             try:
                 act(guarded)
             except Interrupt:
                 guarded.steps, guarded.writing = 0, False
         for every in everything:
-            other.submit(every, guarded).result(10)
+            other_thread.submit(every, guarded).result(10)
             every(guarded)
         guarded.check()
-        settle(guarded.one, guarded.run)
+        settle(guarded.mixed, guarded.run)
         guarded.check()
-        if not met():
+        if not was_reached():
             assert n > 5
             return
 
@@ -192,20 +192,20 @@ def test_an_interrupt_at_every_moment_leaves_nothing_held(act, reserved, stride,
 # -- reservation beside threads --------------------------------------------------------------------
 
 
-def meet(guarded, n, here, there, seconds):
+def meet(guarded, n, action, submit, seconds):
     """Start something in another thread at the n-th moment of this one; whether there was one."""
     begun = []
 
     def start():
-        begun.append(there())
+        begun.append(submit())
         reserved.done_or_waiting(begun[0], seconds)
 
-    with moments(n, start) as met:
-        here()
+    with moments(n, start) as was_reached:
+        action()
     for future in begun:
         future.result(10)
     guarded.check()
-    return met()
+    return was_reached()
 
 
 @pytest.mark.thinned
@@ -213,12 +213,14 @@ def meet(guarded, n, here, there, seconds):
 @reserved.each_act
 @reserved.each_stride
 @pytest.mark.parametrize("main", [reserved.Guarded.run, reserved.Guarded.share])
-def test_another_thread_at_every_moment_of_a_step(main, act, stride, other):
-    """Of one that takes all by a token, and of one after which the locks are reserved."""
+def test_another_thread_at_every_moment_of_a_step(main, act, stride, other_thread):
+    """The step takes all by a token, or is one after which the locks are reserved."""
     guarded = reserved.Guarded()
     for n in reserved.numbers(stride, main.__name__, act.__name__):
         guarded.prepare()
-        if not meet(guarded, n, lambda: main(guarded), lambda: other.submit(act, guarded), 0.001):
+        if not meet(
+            guarded, n, lambda: main(guarded), lambda: other_thread.submit(act, guarded), 0.001
+        ):
             break
     assert n > 5
 
@@ -227,46 +229,46 @@ def test_another_thread_at_every_moment_of_a_step(main, act, stride, other):
 @reserved.forks
 @reserved.each_act
 @reserved.each_stride
-def test_a_reserved_step_of_another_thread_at_every_moment(act, stride, other):
+def test_a_reserved_step_of_another_thread_at_every_moment(act, stride, other_thread):
     guarded = reserved.Guarded()
     if act in (reserved.Guarded.run_often, reserved.Guarded.fork):
         stride *= 23
     for n in reserved.numbers(stride, act.__name__):
-        other.submit(guarded.prepare).result(10)
-        step = partial(other.submit, guarded.run, 0.002)
+        other_thread.submit(guarded.prepare).result(10)
+        step = partial(other_thread.submit, guarded.run, 0.002)
         if not meet(guarded, n, lambda: act(guarded), step, 0.003):
             break
     assert n > 5
 
 
-def test_who_waits_for_a_reserved_step_is_let_in_at_its_end(other, monkeypatch):
+def test_who_waits_for_a_reserved_step_is_let_in_at_its_end(other_thread, monkeypatch):
     monkeypatch.setattr(module, "POLL", 60)
     guarded = reserved.Guarded()
-    reserved.settle(guarded.one, guarded.run)
+    reserved.settle(guarded.mixed, guarded.run)
     begun = []
 
     def work(_, __):
-        begun.append(other.submit(guarded.set))
+        begun.append(other_thread.submit(guarded.set))
         while not guarded.b._queue:
             time.sleep(0.001)
 
-    guarded.one.run(work, None)
+    guarded.mixed.run(work, None)
     begun[0].result(10)
     guarded.check()
 
 
 @reserved.forks
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(other, monkeypatch):
+def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(other_thread, monkeypatch):
     """An interrupt that comes while a fork waits is only reported, and it forks."""
     guarded, inside, go_on = reserved.Guarded(), threading.Event(), threading.Event()
-    other.submit(reserved.settle, guarded.one, guarded.run).result(10)
+    other_thread.submit(reserved.settle, guarded.mixed, guarded.run).result(10)
 
     def work(_, __):
         inside.set()
         go_on.wait(10)
 
-    begun = other.submit(guarded.one.run, work, None)
+    begun = other_thread.submit(guarded.mixed.run, work, None)
     assert inside.wait(10)
     monkeypatch.setattr(module, "_next_for_fork", lambda _: None)
     child = os.fork()
@@ -284,7 +286,7 @@ def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(other, monkey
     guarded.check()
 
 
-def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other):
+def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other_thread):
     guarded, copying, writing = reserved.Guarded(), threading.Event(), threading.Event()
 
     def copy():
@@ -292,7 +294,7 @@ def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other):
         return writing.wait(0.05)
 
     def work(_, begin):
-        read = other.submit(lambda: seen.append(guarded.a.read(copy)))
+        read = other_thread.submit(lambda: seen.append(guarded.a.read(copy)))
         assert copying.wait(10)
         begin()
         writing.set()
@@ -301,15 +303,15 @@ def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other):
     for settled in (False, True):
         seen = []
         if settled:
-            reserved.settle(guarded.one, guarded.run)
+            reserved.settle(guarded.mixed, guarded.run)
         copying.clear()
         writing.clear()
-        guarded.one.run(work, None)
+        guarded.mixed.run(work, None)
         assert seen == [False]
     guarded.check()
 
 
-def test_what_another_thread_holds_is_not_reserved(other):
+def test_what_another_thread_holds_is_not_reserved(other_thread):
     """Not even if it came after the step that would have been the last in turn."""
     guarded, inside, go_on = reserved.Guarded(), threading.Event(), threading.Event()
 
@@ -318,15 +320,15 @@ def test_what_another_thread_holds_is_not_reserved(other):
         go_on.wait(10)
 
     def work(_, __):
-        waiting.append(other.submit(guarded.a.write, stay))
+        waiting.append(other_thread.submit(guarded.a.write, stay))
         while not guarded.a._queue:
             time.sleep(0.001)
 
     waiting = []
     for _ in range(SETTLED - 1):
         guarded.run()
-    guarded.one.run(work, None)
-    assert not guarded.one._reserved.stands
+    guarded.mixed.run(work, None)
+    assert not guarded.mixed._reserved.stands
     go_on.set()
     waiting[0].result(10)
     assert inside.is_set()

@@ -1,4 +1,4 @@
-"""Where a setting comes from, which place wins, and what a wrong one says."""
+"""The source of a setting, the precedence of sources, and messages of wrong settings."""
 
 import logging
 import os

@@ -12,7 +12,7 @@ Point = namedtuple("Point", "x y")
 
 
 @pytest.mark.parametrize(
-    ("container", "items", "other"),
+    ("container", "items", "expected"),
     [
         ({"a": 1, "b": 2}, [("a", 1), ("b", 2)], {"a": 3, "b": 4}),
         (OrderedDict(b=1, a=2), [("b", 1), ("a", 2)], {"b": 3, "a": 4}),
@@ -22,12 +22,12 @@ Point = namedtuple("Point", "x y")
         (Point(1, 2), [(0, 1), (1, 2)], Point(3, 4)),
     ],
 )
-def test_a_container_has_items_and_is_filled_again(container, items, other):
+def test_a_container_has_items_and_is_filled_again(container, items, expected):
     assert items_of(container) == items
     assert parts_in(container) == [part for _, part in items]
-    made = fill_container(container, iter([3, 4]))
-    assert made == other
-    assert type(made) is type(other)
+    actual = fill_container(container, iter([3, 4]))
+    assert actual == expected
+    assert type(actual) is type(expected)
 
 
 @pytest.mark.parametrize("leaf", [None, 1.5, "ab", b"ab", {1, 2}, range(2), np.ones(2), iter("ab")])

@@ -33,25 +33,25 @@ BLOCKS = {
 def test_a_block_that_ends_behind_its_outer_one_leaves_all_as_before(name):
     outer, inner, state, inside = BLOCKS[name]
 
-    def suspended():
+    def suspend_block():
         with inner():
             yield
 
-    before, settings = state(), current()
+    initial, settings = state(), current()
     with outer():
-        generator = suspended()
+        generator = suspend_block()
         next(generator)
         assert state() == inside
     assert state() == inside  # the inner block has not ended
     generator.close()
-    assert state() == before
+    assert state() == initial
     assert current() == settings
 
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_belongs_to_the_task_that_enters_it(name):
     _, inner, state, inside = BLOCKS[name]
-    before, seen = state(), []
+    initial, seen = state(), []
 
     async def within(entered, looked):
         with inner():
@@ -61,7 +61,7 @@ def test_a_block_belongs_to_the_task_that_enters_it(name):
 
     async def beside(entered, looked):
         await entered.wait()
-        seen.append(state() == before)
+        seen.append(state() == initial)
         looked.set()
 
     async def both():
@@ -75,15 +75,15 @@ def test_a_block_belongs_to_the_task_that_enters_it(name):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_holds_while_the_generator_that_it_decorates_runs(name):
     _, inner, state, inside = BLOCKS[name]
-    before, seen = state(), []
+    initial, seen = state(), []
 
     @inner()
     def echo(first):
         try:
-            given = yield first
+            sent = yield first
             seen.append(state() == inside)
             try:
-                yield given
+                yield sent
             except ValueError as error:
                 seen.append(state() == inside)
                 yield str(error)
@@ -92,27 +92,31 @@ def test_a_block_holds_while_the_generator_that_it_decorates_runs(name):
         return "end"
 
     generator = echo(1)
-    assert (next(generator), state()) == (1, before)
-    assert (generator.send(2), state()) == (2, before)
-    assert (generator.throw(ValueError("three")), state()) == ("three", before)
+    assert (next(generator), state()) == (1, initial)
+    assert (generator.send(2), state()) == (2, initial)
+    assert (generator.throw(ValueError("three")), state()) == ("three", initial)
     with pytest.raises(StopIteration, match="end"):
         next(generator)
     closed = echo(1)
     next(closed)
     closed.close()
-    assert state() == before
+    assert state() == initial
     assert seen == [True] * 4
 
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_decorates_a_function(name):
     _, inner, state, inside = BLOCKS[name]
-    before = state()
+    initial = state()
 
     @inner()
-    def told(x):
-        """What it says."""
+    def check_state(x):
+        """The docstring."""
         return x, state() == inside
 
-    assert (told(3), told(x=4), told.__doc__) == ((3, True), (4, True), "What it says.")
-    assert state() == before
+    assert (check_state(3), check_state(x=4), check_state.__doc__) == (
+        (3, True),
+        (4, True),
+        "The docstring.",
+    )
+    assert state() == initial

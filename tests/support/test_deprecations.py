@@ -126,7 +126,7 @@ INSTANCES = {
 }
 
 
-def declared():
+def import_declaring():
     """Import the modules that declare old names, and return these."""
     for package in ("staticgrad", "passes"):
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -137,7 +137,7 @@ def declared():
     }
 
 
-TABLE = declared()
+TABLE = import_declaring()
 
 
 def warned_at(caught, line):
@@ -150,10 +150,10 @@ def line_here():
     return sys._getframe(1).f_lineno
 
 
-def same(one, other):
+def same(left, right):
     """Return whether two attributes are equal; of methods the functions are compared."""
-    one, other = (getattr(member, "__func__", member) for member in (one, other))
-    return one is other or one == other
+    left, right = (getattr(member, "__func__", member) for member in (left, right))
+    return left is right or left == right
 
 
 @pytest.mark.parametrize("place", TABLE)

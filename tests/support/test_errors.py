@@ -1,4 +1,4 @@
-"""What a message says and in which order; one code per mistake."""
+"""The parts of a message and their order; one code per mistake."""
 
 import copy
 import inspect
@@ -20,13 +20,13 @@ from staticgrad.support.source import SourceLine
 _PACKAGE = Path(errors.__file__).parent
 
 
-def defined(base):
+def classes_of(base):
     classes = [c for c in vars(errors).values() if inspect.isclass(c) and issubclass(c, base)]
     return sorted(classes, key=lambda c: c.code)
 
 
-ERRORS = [c for c in defined(errors.StaticgradError) if c is not errors.ParseError]
-WARNINGS = defined(errors.StaticgradWarning)
+ERRORS = [c for c in classes_of(errors.StaticgradError) if c is not errors.ParseError]
+WARNINGS = classes_of(errors.StaticgradWarning)
 
 
 def parse_error():
@@ -42,7 +42,7 @@ def deep_in_the_library(**names):
 
 
 def test_each_class_has_a_code_of_its_own_and_each_code_a_meaning():
-    codes = [c.code for c in [*defined(errors.StaticgradError), *WARNINGS]]
+    codes = [c.code for c in [*classes_of(errors.StaticgradError), *WARNINGS]]
     assert sorted(codes) == sorted(set(codes)) == sorted(errors.CODES)
     assert all(re.fullmatch(r"SG\d{3}", code) for code in codes)
     assert len(set(errors.CODES.values())) == len(errors.CODES)
@@ -78,8 +78,8 @@ def test_an_error_deep_in_the_library_names_the_users_line():
     line = caught.value.at.resolve()
     assert (line.file, line.text.strip()) == (__file__, 'call["h"]()')
     assert str(caught.value).splitlines()[2:4] == ['      call["h"]()', "      ^^^^^^^^^^^"]
-    made = building.capture()
-    assert f"test_errors.py:{made.resolve().line}" in str(errors.ShapeError("no", at=made))
+    origin = building.capture()
+    assert f"test_errors.py:{origin.resolve().line}" in str(errors.ShapeError("no", at=origin))
     assert "\n  train.py:8" in str(errors.ShapeError("no", at=SourceLine.from_text("train.py:8")))
 
 
@@ -213,10 +213,10 @@ def test_a_close_name_is_suggested_and_no_other():
     assert wording.closest("softmx", {"softmax": 1, "relu": 2}) == "softmax"
     assert wording.closest("meen", ["mean", "median"]) == "mean"
     assert wording.closest("X", ["x", "y"]) == "x"
-    for wrong, known in {
+    for wrong, candidate in {
         "det": "dot", "sgd": "std", "save": "ravel", "scan": "isnan", "solve": "absolute",
         "cond": "round", "yy": "y", "interp": "inner",
     }.items():  # fmt: skip
-        assert wording.closest(wrong, [known]) is None
+        assert wording.closest(wrong, [candidate]) is None
     assert wording.list_names(["a", "b"]) == "a, b"
     assert wording.list_names([]) == "none"

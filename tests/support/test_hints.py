@@ -29,7 +29,7 @@ from staticgrad.support.errors.hints import _ROOMS
 
 
 def exists(name):
-    """Whether a name that messages call missing is there all the same."""
+    """Return whether a name that messages call missing exists after all."""
     if hasattr(np, name) and name not in hints.INSTEAD:  # what NumPy's function of the name does
         return numpy_function(name) is not None
     return name in sg.__all__
@@ -205,10 +205,10 @@ COMPUTED = {
 
 @pytest.mark.parametrize("name", COMPUTED)
 def test_hints_compute_what_the_name_does(name):
-    given, expected, rtol = (*COMPUTED[name], 1e-12)[:3]
+    arguments, expected, rtol = (*COMPUTED[name], 1e-12)[:3]
     leaves = {
-        word: sg.constant(each) if isinstance(each, np.ndarray) else each
-        for word, each in given.items()
+        word: sg.constant(argument) if isinstance(argument, np.ndarray) else argument
+        for word, argument in arguments.items()
     }
     actual = sg.evaluate(eval(hints.INSTEAD[name], {"sg": sg, "np": np, **leaves}))
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=1e-15)
@@ -251,19 +251,21 @@ def test_functions_of_scipy_on_a_value_name_ours():
     from scipy.sparse import linalg as solvers
 
     x, a = sg.input("x", (3,), "float64"), sg.input("a", (3, 3), "float64")
-    one, rng = np.ones(3), np.random.default_rng(0)
+    ones, rng = np.ones(3), np.random.default_rng(0)
     answers = {
-        "scipy.linalg.solve needs .*of values: sg.linalg.solve": lambda: linalg.solve(a, one),
+        "scipy.linalg.solve needs .*of values: sg.linalg.solve": lambda: linalg.solve(a, ones),
         "scipy.linalg.expm .*sg.linalg.expm": lambda: linalg.expm(a),
         "scipy.linalg.cholesky .*sg.linalg.cholesky": lambda: linalg.cholesky(a),
         "scipy.linalg.eigh .*sg.linalg.eigh": lambda: linalg.eigh(a),
         "scipy.fft.fft .*sg.fft.fft": lambda: fft.fft(x),
-        "scipy.signal.convolve .*sg.convolve": lambda: signal.convolve(x, one),
+        "scipy.signal.convolve .*sg.convolve": lambda: signal.convolve(x, ones),
         "scipy.signal.lfilter .*sg.scan": lambda: signal.lfilter([1.0], [1.0, 0.5], x),
         "scipy.signal.hilbert .*sg.host_call": lambda: signal.hilbert(x),
         "CubicSpline .*sg.interp.*sg.host_call": lambda: interpolate.CubicSpline(np.arange(3), x),
         "solve_ivp .*sg.ode.solve": lambda: integrate.solve_ivp(lambda t, y: -y, (0, 1), x),
-        "integrate.solve_ivp .*ode.solve": lambda: integrate.solve_ivp(lambda t, y: x, (0, 1), one),
+        "integrate.solve_ivp .*ode.solve": lambda: integrate.solve_ivp(
+            lambda t, y: x, (0, 1), ones
+        ),
         "integrate.trapezoid .*sg.trapezoid": lambda: integrate.trapezoid(x),
         "ndimage.gaussian_filter .*sg.nn.conv": lambda: ndimage.gaussian_filter(x, 1.0),
         "optimize.minimize .*sg.scipy.minimize": lambda: optimize.minimize(np.sum, x),
@@ -322,8 +324,8 @@ def test_families_of_names_have_a_reason():
 
 
 def test_every_public_module_says_what_it_does_not_have():
-    found = (getattr(sg, name) for name in sg.__all__ if name != "errors")
-    rooms = [room for room in found if inspect.ismodule(room) and hasattr(room, "__all__")]
+    members = (getattr(sg, name) for name in sg.__all__ if name != "errors")
+    rooms = [room for room in members if inspect.ismodule(room) and hasattr(room, "__all__")]
     assert len(rooms) > 12
     for room in rooms:
         with pytest.raises(UnknownAttributeError):
@@ -361,12 +363,12 @@ def test_names_that_are_close_or_stand_elsewhere_are_found(room, name, hint):
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "count"),
+    ("left", "right", "count"),
     [("mean", "mean", 0), ("meen", "mean", 1), ("sqaure", "square", 1), ("inverse", "invert", 2),
      ("exp", "expm1", 2), ("ab", "ba", 1), ("", "a", 1), ("rq", "randint", 3)],
 )  # fmt: skip
-def test_edits_are_counted(one, other, count):
-    assert hints.edits(one, other) == hints.edits(other, one) == count
+def test_edits_are_counted(left, right, count):
+    assert hints.edits(left, right) == hints.edits(right, left) == count
 
 
 X0 = np.array([[2.0, 1.0], [0.5, 3.0]])
@@ -440,8 +442,8 @@ def callables():
     for room, home in ROOMS.items():
         module = import_module(home)
         for name in module.__all__ if room != "sg.checkpoint_policies" else ():
-            found = getattr(module, name)
-            if callable(found) and not inspect.ismodule(found) and name not in GIVEN:
+            value = getattr(module, name)
+            if callable(value) and not inspect.ismodule(value) and name not in GIVEN:
                 yield f"{home}:{name}"
 
 
@@ -451,7 +453,7 @@ def at(path):
 
 
 def answer(function):
-    """What a call with an argument that nothing has is answered."""
+    """Return the message of a call with an argument that no function has."""
     try:
         function(no_such_argument=1)
     except (UnknownArgumentError, UnknownSettingError) as error:
@@ -464,7 +466,7 @@ def answer(function):
 def test_an_argument_that_a_function_does_not_have_is_named():
     answers = {path: answer(at(path)) for path in callables()}
     assert len(answers) > 500
-    assert {p: said for p, said in answers.items() if "no_such_argument" not in said} == {}
+    assert {p: message for p, message in answers.items() if "no_such_argument" not in message} == {}
     assert [path for path in callables() if not survives_pickling(at(path))] == []
     for function, takes in ((sg.show_config, "it takes no arguments"), (sg.scope, "it takes name")):
         with pytest.raises(UnknownArgumentError) as caught:
@@ -536,18 +538,18 @@ def test_a_probe_finds_no_hint_until_its_message_is_read(monkeypatch):
         *(sg.function(np.sin), sg.random.Generator(0), sg.nn.Linear(1, 1), sg.optim.SGD(0.1)),
         *(sg, sg.nn, sg.linalg, sg.xp, sg.testing, sg.implicit, sg.scipy),
     ]
-    for each in probed:
-        hasattr(each, "sqeeze")  # what is imported then stays
+    for value in probed:
+        hasattr(value, "sqeeze")  # what is imported then stays
 
-    def searched(*_):
+    def refuse_search(*_):
         raise AssertionError("a hint was looked for")
 
     with monkeypatch.context() as patch:
         for name in ("closest", "did_you_mean", "instead_of_method", "instead_of", "call_of"):
             for module in (hints, values, compiler, wording, tensor, random):
-                patch.setattr(module, name, searched, raising=False)
-        patch.setattr(config, "settings", searched)
-        assert [each for each in probed if hasattr(each, "sqeeze")] == []
+                patch.setattr(module, name, refuse_search, raising=False)
+        patch.setattr(config, "settings", refuse_search)
+        assert [value for value in probed if hasattr(value, "sqeeze")] == []
     with pytest.raises(UnknownAttributeError, match="did you mean 'squeeze'") as caught:
         x.sqeeze  # noqa: B018
     assert len(caught.traceback) == 1  # the user's line
@@ -619,9 +621,9 @@ def call_without_a_rule():
     sine.rule(lambda ct, out, x: (ct * sg.cos(x),))
     with pytest.raises(sg.errors.GradientError, match="no derivative rule") as caught:
         sg.jvp(sine, x, ones)
-    (moved,) = [sg.jvp(lambda x: call(x, vjp=lambda ct, out, x: (ct * sg.cos(x),)), x, ones)[1]]
+    (tangent,) = [sg.jvp(lambda x: call(x, vjp=lambda ct, out, x: (ct * sg.cos(x),)), x, ones)[1]]
     feeds = {"x": np.linspace(0, 1, 3)}
-    return caught, "host_call(..., vjp=rule)", moved, feeds, np.cos(feeds["x"])
+    return caught, "host_call(..., vjp=rule)", tangent, feeds, np.cos(feeds["x"])
 
 
 @pytest.mark.parametrize(

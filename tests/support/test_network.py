@@ -12,7 +12,7 @@ from staticgrad.support.pictures.shown import Picture, boxes, network
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """What a picture is made of."""
+    """A node of a picture."""
 
     name: str
     args: tuple
@@ -27,17 +27,19 @@ def drawn(last):
 
 
 def texts(picture):
-    return [each.text for each in ElementTree.fromstring(picture.file()).findall(".//{*}text")]
+    return [
+        element.text for element in ElementTree.fromstring(picture.file()).findall(".//{*}text")
+    ]
 
 
 def places(picture):
     """Text of a box -> its left, top, right and bottom."""
-    found = {}
+    boxes = {}
     for group in ElementTree.fromstring(picture.file()).findall("{*}g"):
         rect = group.find("{*}rect").attrib
         x, y, width, height = (float(rect[key]) for key in ("x", "y", "width", "height"))
-        found[group.find("{*}text").text] = x, y, x + width, y + height
-    return found
+        boxes[group.find("{*}text").text] = x, y, x + width, y + height
+    return boxes
 
 
 def test_a_network_has_each_node_once_and_an_edge_for_each_operand():
@@ -53,13 +55,18 @@ def test_operands_are_above_what_reads_them_and_no_boxes_overlap():
     first = [node(f"first {k}", leaves[k], leaves[k + 1]) for k in range(4)]
     last = node("last", *first, leaves[0])
     where = places(drawn(last))
-    for each in (*first, last):
-        for arg in each.args:
-            assert where[arg.name][3] < where[each.name][1]
+    for user in (*first, last):
+        for arg in user.args:
+            assert where[arg.name][3] < where[user.name][1]
     boxes = list(where.values())
     for k, (left, top, right, bottom) in enumerate(boxes):
-        for other in boxes[:k]:
-            apart = right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+        for earlier in boxes[:k]:
+            apart = (
+                right <= earlier[0]
+                or earlier[2] <= left
+                or bottom <= earlier[1]
+                or earlier[3] <= top
+            )
             assert apart
 
 

@@ -45,10 +45,10 @@ USES = [
 @pytest.mark.parametrize(("name", "use"), USES)
 def test_without_a_package_one_error_has_the_command(name, use, tmp_path, monkeypatch):
     package = PACKAGES[name]
-    for each in [name, *(each for each in sys.modules if each.startswith(f"{name}."))]:
-        monkeypatch.setitem(sys.modules, each, None)
-    for each in vars(package).keys() - {"__name__", "use", "hint"}:  # read before
-        monkeypatch.delitem(vars(package), each)
+    for entry in [name, *(module for module in sys.modules if module.startswith(f"{name}."))]:
+        monkeypatch.setitem(sys.modules, entry, None)
+    for entry in vars(package).keys() - {"__name__", "use", "hint"}:  # read before
+        monkeypatch.delitem(vars(package), entry)
     monkeypatch.setattr(ranks, "_job", None)
     with pytest.raises(MissingPackageError) as caught:
         use(tmp_path)
@@ -60,7 +60,9 @@ def test_without_a_package_one_error_has_the_command(name, use, tmp_path, monkey
 
 def test_every_package_and_every_extra_has_its_row():
     assert {name for name, _ in USES} == PACKAGES.keys()
-    named = {extra for extra in EXTRAS for each in PACKAGES.values() if f"[{extra}]" in each.hint}
+    named = {
+        extra for extra in EXTRAS for package in PACKAGES.values() if f"[{extra}]" in package.hint
+    }
     assert named == EXTRAS
 
 

@@ -36,7 +36,7 @@ def changing(dataclass):
     class Bag:
         name: str
         items: list[int] = field(default_factory=list)
-        made: dict[str, int] = field(init=False, default_factory=dict)
+        extra: dict[str, int] = field(init=False, default_factory=dict)
 
     return Bag
 
@@ -132,27 +132,29 @@ def outcome(what):
 def test_a_record_is_a_data_class(make):
     ours, theirs = make(records.dataclass), make(dataclasses.dataclass)
 
-    def described(cls):
+    def describe_class(cls):
         every = [
             (f.name, f.type, f.init, f.repr, f.compare, f.default) for f in dataclasses.fields(cls)
         ]
         return every, cls.__match_args__, dataclasses.is_dataclass(cls)
 
-    assert described(ours) == described(theirs)
+    assert describe_class(ours) == describe_class(theirs)
     assert str(inspect.signature(ours)) == str(inspect.signature(theirs))
-    made = []
+    pairs = []
     for args, named in CALLS:
-        one, two = (outcome(lambda c=cls, a=args, n=named: c(*a, **n)) for cls in (ours, theirs))
-        if not isinstance(two, theirs):
-            assert one == two
+        left, right = (outcome(lambda c=cls, a=args, n=named: c(*a, **n)) for cls in (ours, theirs))
+        if not isinstance(right, theirs):
+            assert left == right
             continue
-        made.append((one, two))
-        named_one = {f.name: getattr(one, f.name) for f in dataclasses.fields(ours)}
-        assert named_one == {f.name: getattr(two, f.name) for f in dataclasses.fields(theirs)}
+        pairs.append((left, right))
+        named_one = {f.name: getattr(left, f.name) for f in dataclasses.fields(ours)}
+        assert named_one == {f.name: getattr(right, f.name) for f in dataclasses.fields(theirs)}
         if make is not identity:
-            assert repr(one) == repr(two)
+            assert repr(left) == repr(right)
         for change in ({"x": 9}, {"name": "b"}, {"note": "other"}):
-            again = [outcome(lambda v=v, c=change: dataclasses.replace(v, **c)) for v in (one, two)]
+            again = [
+                outcome(lambda v=v, c=change: dataclasses.replace(v, **c)) for v in (left, right)
+            ]
             assert isinstance(again[0], ours) == isinstance(again[1], theirs)
         for act in (
             lambda v: setattr(v, "x", 4),
@@ -160,14 +162,14 @@ def test_a_record_is_a_data_class(make):
             lambda v: setattr(v, "other", 4),
             hash,
         ):
-            first, second = (outcome(lambda v=v, a=act: a(copy.copy(v))) for v in (one, two))
+            first, second = (outcome(lambda v=v, a=act: a(copy.copy(v))) for v in (left, right))
             if make is identity and act is hash:
                 continue
             assert second == first or str(second).startswith(f"(<class 'TypeError'>, '{FLAW}")
-    for one, two in made:
-        for other, another in made:
-            assert (one == other) == (two == another)
-            assert (one == another) is False
+    for left, right in pairs:
+        for next_left, next_right in pairs:
+            assert (left == next_left) == (right == next_right)
+            assert (left == next_right) is False
 
 
 @records.dataclass(frozen=True)

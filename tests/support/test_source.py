@@ -1,4 +1,4 @@
-"""Which line of the user's program is reported, and how it reads."""
+"""The line of the user's program that is reported, and its text."""
 
 import copy
 import dataclasses
@@ -44,16 +44,16 @@ def carets(location):
 
 
 def test_the_line_and_the_exact_columns():
-    made = [0, building.capture(), 1][1]
-    line = made.resolve()
+    origin = [0, building.capture(), 1][1]
+    line = origin.resolve()
     assert line.file == __file__
-    assert line.text == "    made = [0, building.capture(), 1][1]"
-    assert carets(made) == "building.capture()"
-    assert made.short == f"{_HERE}:{line.line}" == str(made) == str(line)
+    assert line.text == "    origin = [0, building.capture(), 1][1]"
+    assert carets(origin) == "building.capture()"
+    assert origin.short == f"{_HERE}:{line.line}" == str(origin) == str(line)
     assert line.function == "test_the_line_and_the_exact_columns"
-    assert sys.getsizeof(made) <= 80
-    assert isinstance(made[0], CodeType)
-    assert made[0] is sys._getframe().f_code
+    assert sys.getsizeof(origin) <= 80
+    assert isinstance(origin[0], CodeType)
+    assert origin[0] is sys._getframe().f_code
 
 
 def test_library_frames_are_passed_over():
@@ -71,9 +71,9 @@ def test_a_folder_of_the_user_named_passes_is_the_users(tmp_path):
 
 
 def test_frames_of_numpy_and_of_generated_code_are_passed_over():
-    inner = library("def f(*_): made.append(capture()); return 0", made=(made := []))["f"]
+    inner = library("def f(*_): made.append(capture()); return 0", made=(origins := []))["f"]
     np.apply_along_axis(inner, 0, np.zeros((1, 1)))
-    assert carets(made[-1]) == "np.apply_along_axis(inner, 0, np.zeros((1, 1)))"
+    assert carets(origins[-1]) == "np.apply_along_axis(inner, 0, np.zeros((1, 1)))"
 
     hook = library("def hook(self): self.made = capture()")["hook"]
     op_class = dataclasses.make_dataclass("Op", ["n"], namespace={"__post_init__": hook})
@@ -96,8 +96,8 @@ def test_frames_of_installed_packages_are_passed_over(file):
     inner = library("def f(): return capture()")["f"]
     outer = library("def apply(f): return f()", file)["apply"]
     assert carets(outer(inner)) == "outer(inner)"
-    mine = lambda: inner()  # noqa: E731
-    assert carets(outer(mine)) == "inner()"
+    call = lambda: inner()  # noqa: E731
+    assert carets(outer(call)) == "inner()"
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_frames_of_installed_packages_are_passed_over(file):
 )
 def test_notebooks_prompts_and_odd_names(file, shown):
     names = run_as(file, "x = 1\nmade = [x, capture()]")
-    made = names["made"][1]
-    assert made.short == shown
-    assert carets(made) == "capture()"
+    origin = names["made"][1]
+    assert origin.short == shown
+    assert carets(origin) == "capture()"
 
 
 def test_a_program_without_source_text():
@@ -128,24 +128,24 @@ def test_a_program_without_source_text():
 
 
 def test_a_call_over_several_lines_is_marked_on_its_first():
-    made = [
+    origin = [
         building.capture(
             0
         )
     ][0]  # fmt: skip
-    line = made.resolve()
+    line = origin.resolve()
     assert (line.line + 2, line.column, line.end_column) == (line.end_line, 8, 9)
-    assert carets(made) == "building.capture("
+    assert carets(origin) == "building.capture("
 
 
 def test_a_long_line_is_cut_around_the_carets():
     text = f"made = [{'0, ' * 200}capture(), {'1, ' * 200}][200]"
-    made = run_as("<long>", text)["made"]
-    assert carets(made) == "capture()"
-    assert max(map(len, made.long.splitlines())) <= 104
-    größe, made = "größe", building.capture()
-    assert größe in made.resolve().text
-    assert carets(made) == "building.capture()"
+    origin = run_as("<long>", text)["made"]
+    assert carets(origin) == "capture()"
+    assert max(map(len, origin.long.splitlines())) <= 104
+    größe, origin = "größe", building.capture()
+    assert größe in origin.resolve().text
+    assert carets(origin) == "building.capture()"
 
 
 @given(st.lists(st.sampled_from(["a", "+", "b  c", "\t"]), min_size=1, max_size=99), st.data())
@@ -160,13 +160,13 @@ def test_carets_stand_under_their_text(parts, data):
 def test_scopes_nest_and_end():
     block = scope("block")
     with scope("encoder"), block:
-        made = building.capture()
+        origin = building.capture()
         with block:
             inner = building.capture()
-    assert made.scope == "encoder/block"
+    assert origin.scope == "encoder/block"
     assert inner.scope == "encoder/block/block"
-    assert made.label == f"{made.short} [encoder/block]"
-    assert made.long.splitlines()[0].endswith("[encoder/block]")
+    assert origin.label == f"{origin.short} [encoder/block]"
+    assert origin.long.splitlines()[0].endswith("[encoder/block]")
     assert building.capture().scope == ""
 
 
@@ -182,13 +182,13 @@ def test_what_is_built_on_behalf_of_a_line_has_that_line():
 
 def test_copies_and_pickles_are_resolved_lines():
     with scope("block"):
-        made = building.capture()
-    line = made.resolve()
-    assert isinstance(made, Origin)
-    for twin in (pickle.loads(pickle.dumps(made)), copy.copy(made), copy.deepcopy([made])[0]):
+        origin = building.capture()
+    line = origin.resolve()
+    assert isinstance(origin, Origin)
+    for twin in (pickle.loads(pickle.dumps(origin)), copy.copy(origin), copy.deepcopy([origin])[0]):
         assert isinstance(twin, SourceLine)
         assert twin == line == line.resolve()
-        assert twin.long == made.long
+        assert twin.long == origin.long
     assert pickle.loads(pickle.dumps(line)) == line
 
 
@@ -197,7 +197,7 @@ def test_lines_read_back_from_text():
     assert SourceLine.from_text("a b:c.py:8 [x/y z]") == SourceLine("a b:c.py", 8, scope="x/y z")
     text = "train.py:8 [a, b], model.py:5, x y.py:1 [c]"
     line = SourceLine.from_text(text)
-    assert [(each.file, each.line, each.scope) for each in line.places] == [
+    assert [(place.file, place.line, place.scope) for place in line.places] == [
         ("train.py", 8, "a, b"), ("model.py", 5, ""), ("x y.py", 1, "c"),
     ]  # fmt: skip
     assert line.label == text
@@ -220,19 +220,19 @@ def test_a_path_below_the_working_directory_is_shown_from_there(tmp_path, monkey
 def test_a_merged_origin_has_every_line_once_and_resolves_to_the_first_with_the_others():
     first, again = (building.capture() for _ in range(2))
     with scope("block"):
-        other = building.capture()
-    both = source.merge_locations([first, other, again])
+        second = building.capture()
+    merged = source.merge_locations([first, second, again])
     assert source.merge_locations([first, again]) is first
-    assert both.places == (first, other)
-    assert both == source.merge_locations([both, first])
-    assert hash(both) == hash(source.merge_locations([first, other]))
-    line = both.resolve()
-    assert (line.line, line.also) == (first.resolve().line, (other.resolve(),))
-    assert line.places == (first.resolve(), other.resolve())
-    assert both.label == line.label == f"{first.short}, {other.label}"
-    assert (both.short, both.scope, str(both)) == (first.short, "", first.short)
-    assert both.long == line.long == f"{first.long}\nalso from {other.label}"
-    for twin in (pickle.loads(pickle.dumps(both)), copy.copy(both), copy.deepcopy([both])[0]):
+    assert merged.places == (first, second)
+    assert merged == source.merge_locations([merged, first])
+    assert hash(merged) == hash(source.merge_locations([first, second]))
+    line = merged.resolve()
+    assert (line.line, line.also) == (first.resolve().line, (second.resolve(),))
+    assert line.places == (first.resolve(), second.resolve())
+    assert merged.label == line.label == f"{first.short}, {second.label}"
+    assert (merged.short, merged.scope, str(merged)) == (first.short, "", first.short)
+    assert merged.long == line.long == f"{first.long}\nalso from {second.label}"
+    for twin in (pickle.loads(pickle.dumps(merged)), copy.copy(merged), copy.deepcopy([merged])[0]):
         assert twin == line
-    with building.within(both):
-        assert building.capture() is both
+    with building.within(merged):
+        assert building.capture() is merged

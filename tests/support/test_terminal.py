@@ -30,8 +30,8 @@ print("done")
 
 
 def run(seconds, *, on_terminal=True, **variables):
-    """What the program writes to standard error."""
-    env = {name: each for name, each in os.environ.items() if name not in ("CI", "TERM")}
+    """Return the output of the program to standard error."""
+    env = {name: value for name, value in os.environ.items() if name not in ("CI", "TERM")}
     env |= {"PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm", **variables}
     ours, theirs = pty.openpty() if on_terminal else os.pipe()
     with subprocess.Popen(
@@ -41,24 +41,24 @@ def run(seconds, *, on_terminal=True, **variables):
         env=env,
     ) as process:
         os.close(theirs)
-        said = b""
+        output = b""
         try:
             while part := os.read(ours, 4096):
-                said += part
+                output += part
         except OSError:  # the other end of a terminal was closed
             pass
         assert process.stdout is not None
         assert process.stdout.read() == b"done\n"
     os.close(ours)
-    return said.decode()
+    return output.decode()
 
 
 @pytest.mark.slow
 def test_a_long_compilation_shows_a_line_that_is_erased():
-    said = run(2.5)
-    assert "compiling step: machine code of 1 steps  " in said
-    assert said.endswith("\r\x1b[K")
-    assert "\n" not in said
+    output = run(2.5)
+    assert "compiling step: machine code of 1 steps  " in output
+    assert output.endswith("\r\x1b[K")
+    assert "\n" not in output
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ w = sg.parameter("w", ONES)
 
 
 def _frames(error):
-    return [each.filename for each in traceback.extract_tb(error.__traceback__)]
+    return [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
 
 
 class _Model(sg.nn.Module):
@@ -37,7 +37,7 @@ class _Model(sg.nn.Module):
         return self.layers(value)
 
 
-def _scanned(body):
+def _scan(body):
     return sg.scan(body, sg.zeros(()), x)
 
 
@@ -79,8 +79,8 @@ MISTAKES = {
     "module, traced": (lambda: sg.function(_loss_of_a_model)(ONES), 3),
     "module, on the tape": (lambda: _loss_of_a_model(Tensor(ONES)), 3),
     "gradient of a function": (lambda: sg.grad(_loss_of_a_model)(ONES), 3),
-    "callback": (lambda: _scanned(lambda carry, row: (row, None)), 2),
-    "in a callback": (lambda: _scanned(lambda carry, row: row + np.ones(7)), 3),
+    "callback": (lambda: _scan(lambda carry, row: (row, None)), 2),
+    "in a callback": (lambda: _scan(lambda carry, row: row + np.ones(7)), 3),
     "tensor": (lambda: Tensor(ONES) + Tensor(ONES[0, :3]), 1),
     "backward": (lambda: Tensor(ONES).sum().backward(), 1),
     "setter": (lambda: setattr(Tensor(ONES), "grad", 3.0), 1),
@@ -97,7 +97,7 @@ def test_an_error_shows_the_lines_of_the_user(case):
 
 def test_an_error_in_a_callback_shows_the_lines_of_the_user():
     with pytest.raises(KeyError) as caught:
-        sg.function(lambda rows: _scanned(lambda carry, row: NOTHING["missing"]))(ONES)
+        sg.function(lambda rows: _scan(lambda carry, row: NOTHING["missing"]))(ONES)
     assert _frames(caught.value) == [__file__] * 4
 
 
@@ -180,7 +180,7 @@ def test_a_notebook_shows_the_cell_and_the_message():
 TENSOR = Tensor(ONES, requires_grad=True)
 
 
-def _doubled(x):
+def _double(x):
     return x * 2.0
 
 
@@ -211,12 +211,12 @@ NAMED = {
     "a constructor": (lambda: sg.nn.Conv2d(3, 8, 0), "Conv2d"),
     "a declared argument": (lambda: sg.roll(x, "a"), "roll"),
     "a helper by itself": (lambda: axis_of(9, x), "axis_of"),
-    "a function from a public one": (lambda: sg.vjp(_doubled, x)[1]({}), "vjp"),
-    "a derivative that is traced": (lambda: sg.grad(_doubled)("a"), "grad"),
-    "a derivative at a point": (lambda: sg.jvp(_doubled, ONES, {}), "jvp"),
+    "a function from a public one": (lambda: sg.vjp(_double, x)[1]({}), "vjp"),
+    "a derivative that is traced": (lambda: sg.grad(_double)("a"), "grad"),
+    "a derivative at a point": (lambda: sg.jvp(_double, ONES, {}), "jvp"),
     "a derivative of tensors": (lambda: sg.hvp(TENSOR.sum(), TENSOR, ONES), "hvp"),
-    "a sparse derivative": (lambda: sg.sparse_jacobian(_doubled)(1), "sparse_jacobian"),
-    "a mapped function": (lambda: sg.vmap(_doubled, 7)(ONES), "vmap"),
+    "a sparse derivative": (lambda: sg.sparse_jacobian(_double)(1), "sparse_jacobian"),
+    "a mapped function": (lambda: sg.vmap(_double, 7)(ONES), "vmap"),
     "a loop": (lambda: sg.fori_loop(0, 2, lambda i, y: (y, y), x), "fori_loop"),
     "a body inside of a loop": (lambda: sg.scan(_inner, x[0], x), "while_loop"),
     "an equation": (lambda: sg.ode.rk4(_too_many, x, ONES[0]), "rk4"),

@@ -19,11 +19,11 @@ def test_steps_that_are_not_finite_change_nothing():
     updates = optimizer.apply({w: sg.input("g", (3,), "float64")})
     step = sg.compile(sg.Graph({}, updates))
     step.run({"g": np.ones(3)})
-    before = {p.name: p.value.copy() for p in updates}
+    initial = {p.name: p.value.copy() for p in updates}
     step.run({"g": np.array([1.0, np.nan, 1.0])})
     step.run({"g": np.array([1.0, np.inf, 1.0])})
     for p in updates:
-        np.testing.assert_array_equal(p.value, before[p.name])
+        np.testing.assert_array_equal(p.value, initial[p.name])
     step.run({"g": np.ones(3)})
     assert int(next(p for p in updates if p.name == "adam.step").value) == 2
 
@@ -77,11 +77,11 @@ class Numbered(sg.nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["graph", "function", "tape"])
-@pytest.mark.parametrize("before", [0, 1], ids=["before its first step", "after a step"])
-def test_states_go_to_another_model_of_the_class_by_order(how, before):
+@pytest.mark.parametrize("steps_before", [0, 1], ids=["before its first step", "after a step"])
+def test_states_go_to_another_model_of_the_class_by_order(how, steps_before):
     x = np.linspace(-1, 1, 6, dtype="float32").reshape(3, 2)
 
-    def made():
+    def make_model():
         model, opt = Numbered(), optim.Adam(0.05)
         if how == "graph":
             loss = (model(sg.input("x", (3, 2), "float32")) ** 2).mean()
@@ -94,16 +94,16 @@ def test_states_go_to_another_model_of_the_class_by_order(how, before):
 
         return model, opt, lambda: step(x) if how == "function" else step.eagerly(x)
 
-    (one, adam, step), (other, its, further) = made(), made()
+    (first, adam, step), (second, its, further) = make_model(), make_model()
     for _ in range(3):
         step()
-    for _ in range(before):
+    for _ in range(steps_before):
         further()
-    other.load_state_dict(one.state_dict())
+    second.load_state_dict(first.state_dict())
     its.load_state_dict(adam.state_dict())
     for _ in range(2):
         step(), further()
-    for p, twin in zip(one.parameters(), other.parameters(), strict=True):
+    for p, twin in zip(first.parameters(), second.parameters(), strict=True):
         assert p.name != twin.name
         np.testing.assert_array_equal(twin.value, p.value)
 
@@ -203,7 +203,7 @@ SCHEDULES = {
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules(name):
-    """As numbers, as values of a graph, and as steps of an optimizer with and without a counter."""
+    """They are numbers, values of a graph, and steps of an optimizer with and without a counter."""
     schedule, expected = SCHEDULES[name]
     np.testing.assert_allclose(schedule(T), expected, rtol=1e-13)
     assert schedule(3) == pytest.approx(expected[3])
@@ -286,27 +286,27 @@ def test_schedules_are_those_of_torch(name):
     opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SequentialLR calls its own deprecated argument
-        other, expected = make(torch.optim.lr_scheduler, opt), []
+        theirs, expected = make(torch.optim.lr_scheduler, opt), []
         for _ in range(60):
             expected.append(opt.param_groups[0]["lr"])
             opt.step()
             if len(expected) < 60:
-                other.step()
+                theirs.step()
     np.testing.assert_allclose(schedule(np.arange(60.0)), expected, rtol=1e-11)
 
 
 def test_a_plateau_is_that_of_torch():
     torch = pytest.importorskip("torch", reason="the schedules are compared with PyTorch's")
     opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    other = torch.optim.lr_scheduler.ReduceLROnPlateau(
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
         opt, factor=0.5, patience=2, threshold=0.1, threshold_mode="abs", min_lr=0.1
     )
-    own = optim.Plateau(1.0, factor=0.5, patience=2, gain=0.1, least=0.1)
+    ours = optim.Plateau(1.0, factor=0.5, patience=2, gain=0.1, least=0.1)
     losses = np.round(np.random.default_rng(0).normal(size=60) ** 2, 2).tolist()
     for loss in [*losses[:20], float("nan"), *losses[20:]]:
-        other.step(loss)
-        own.observe(loss)
-        assert float(own.rate.value) == opt.param_groups[0]["lr"]
+        theirs.step(loss)
+        ours.observe(loss)
+        assert float(ours.rate.value) == opt.param_groups[0]["lr"]
 
 
 def test_a_plateau_falls_after_its_patience():
@@ -356,16 +356,16 @@ def test_averages(warm_up):
     with mean.average_parameters():
         np.testing.assert_allclose(w.value, expected, rtol=1e-6)
     np.testing.assert_array_equal(w.value, now)
-    before = mean.averages[w].value.copy()
+    previous = mean.averages[w].value.copy()
     mean.update()
-    assert not np.array_equal(mean.averages[w].value, before)
+    assert not np.array_equal(mean.averages[w].value, previous)
     updates = optimizer.updates((w * w).sum(), [w])
     graph = sg.Graph({}, {**updates, **mean.updates(updates)})
     sg.compile(graph).run()
 
 
 def test_signatures_name_the_hyperparameters():
-    """What ``help``, editors and notebooks show."""
+    """``help``, editors and notebooks show them."""
     shown = [*inspect.signature(sg.optim.Adam).parameters]
     assert shown[:5] == ["learning_rate", "beta1", "beta2", "eps", "weight_decay"]
     assert [*inspect.signature(sg.optim.cosine).parameters] == ["rate", "steps", "least"]
@@ -382,15 +382,15 @@ def quadratic(w):
     return ((sg.constant(A) * w).sum(1) * w).sum() * 0.5
 
 
-def evaluated(step, feeds):
+def run_steps(step, feeds):
     """The value of w after each run; the updates are committed."""
-    found = []
+    values = []
     for feed in feeds:
         _, updates = sg.evaluate(step, feed, updates=True)
         for p, _value in step.updates:
             p.value = updates[p.name]
-        found.append(updates["w"])
-    return np.array(found)
+        values.append(updates["w"])
+    return np.array(values)
 
 
 def test_state_is_named_after_its_parameter_and_optimizer():
@@ -410,13 +410,13 @@ def test_state_is_named_after_its_parameter_and_optimizer():
 def test_learning_rates_that_are_inputs_or_parameters(dtype):
     rate, w = sg.input("rate", (), dtype), sg.parameter("w", START)
     step = sg.Graph(updates=sg.optim.SGD(rate).updates(quadratic(w), [w]))
-    actual = evaluated(step, [{"rate": r} for r in (0.5, 0.25, 0.0)])
+    actual = run_steps(step, [{"rate": r} for r in (0.5, 0.25, 0.0)])
     first = START - 0.5 * A @ START
     second = first - 0.25 * A @ first
     np.testing.assert_allclose(actual, [first, second, second], rtol=1e-14)
     rate, w = sg.parameter("rate", 0.5), sg.parameter("w", START)
     updates = {**sg.optim.SGD(rate).updates(quadratic(w), [w]), rate: rate * 0.5}
-    actual = evaluated(sg.Graph(updates=updates), [{}, {}])
+    actual = run_steps(sg.Graph(updates=updates), [{}, {}])
     np.testing.assert_allclose(actual, [first, second], rtol=1e-14)
 
 
@@ -437,8 +437,8 @@ def test_clipping_scales_all_gradients_together():
     w = sg.parameter("w", START)
     (g,) = sg.optim.clip_by_global_norm([sg.grad(quadratic(w), w)], 0.5)
     step = sg.Graph(updates=sg.optim.SGD(1.0).apply({w: g}))
-    moved = START - evaluated(step, [{}])[0]
-    assert np.linalg.norm(moved) == pytest.approx(0.5, rel=1e-14)
+    change = START - run_steps(step, [{}])[0]
+    assert np.linalg.norm(change) == pytest.approx(0.5, rel=1e-14)
 
 
 RNG = np.random.default_rng(3)
@@ -450,7 +450,7 @@ def rosenbrock(x):
     return ((1.0 - x[:-1]) ** 2 + 100.0 * (x[1:] - x[:-1] ** 2) ** 2).sum()
 
 
-def walled(x):
+def log_barrier(x):
     """Defined where all elements are above 0, which a first step may leave."""
     return (x - sg.log(x)).sum() * 40.0
 
@@ -461,7 +461,7 @@ LOSSES = {
     "least squares": (
         lambda x: ((DATA @ x - B) ** 2).sum(), np.zeros(5), np.linalg.lstsq(DATA, B, rcond=None)[0]
     ),
-    "log": (walled, np.full(3, 0.01), np.ones(3)),
+    "log": (log_barrier, np.full(3, 0.01), np.ones(3)),
     "there": (lambda x: (x**2).sum(), np.zeros(2), np.zeros(2)),
 }  # fmt: skip
 
@@ -512,10 +512,10 @@ def test_a_module_is_fitted_to_batches_of_any_size(dtype):
     weight, bias = (p.value for p in model.parameters())
     np.testing.assert_allclose(weight[:, 0], weights, atol=3e-3)
     np.testing.assert_allclose(bias, 0.1, atol=3e-3)
-    before = [p.value for p in model.parameters()]
+    previous = [p.value for p in model.parameters()]
     fit.eagerly(x, np.tanh(x @ weights).astype(dtype))
     np.testing.assert_allclose(model.parameters()[1].value, 0.0, atol=3e-3)
-    assert not np.array_equal(before[1], model.parameters()[1].value)
+    assert not np.array_equal(previous[1], model.parameters()[1].value)
 
 
 @pytest.mark.slow

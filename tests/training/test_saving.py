@@ -45,10 +45,12 @@ def test_trees_come_back_as_they_were(suffix, tmp_path):
     }
     sg.save(tmp_path / f"t{suffix}", tree)
     actual = sg.load(tmp_path / f"t{suffix}")
-    for own, back in zip([*arrays, *tree["odd"]], [*actual["arrays"], *actual["odd"]], strict=True):
-        assert np.asarray(own).dtype == back.dtype
-        assert np.asarray(own).shape == back.shape
-        assert np.ascontiguousarray(own).tobytes() == np.ascontiguousarray(back).tobytes()
+    for array, back in zip(
+        [*arrays, *tree["odd"]], [*actual["arrays"], *actual["odd"]], strict=True
+    ):
+        assert np.asarray(array).dtype == back.dtype
+        assert np.asarray(array).shape == back.shape
+        assert np.ascontiguousarray(array).tobytes() == np.ascontiguousarray(back).tobytes()
     assert actual["a"][3] == tree["a"][3]
     assert (actual["a.b"], actual["a"]["b"], actual["file"]) == (1.0, 0.0, [])
     assert actual["pair"][0] == 1.5
@@ -124,14 +126,14 @@ def _itself():
     return tree
 
 
-def _same(one, other):
-    if isinstance(one, dict):
-        return [*one] == [*other] and all(map(_same, one.values(), other.values()))
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, np.ndarray):
-        return (one.dtype, one.tolist()) == (other.dtype, other.tolist())
-    return type(one) is type(other) and bool(one == other)
+def _same(left, right):
+    if isinstance(left, dict):
+        return [*left] == [*right] and all(map(_same, left.values(), right.values()))
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, np.ndarray):
+        return (left.dtype, left.tolist()) == (right.dtype, right.tolist())
+    return type(left) is type(right) and bool(left == right)
 
 
 @pytest.mark.thinned(8)
@@ -222,7 +224,7 @@ def test_states_follow_the_places_of_parameters_not_their_names(steps_before, tm
     draw = np.random.default_rng(3)
     arrays = [draw.normal(size=(8, 4)) for _ in range(7)]
 
-    def made():
+    def make_state():
         sg.nn.manual_seed(1)
         layers = [sg.nn.Linear(4, 4, dtype="float64") for _ in range(3)]  # equal shapes
         model, opt = sg.nn.Sequential(*layers), sg.optim.Adam(sg.optim.cosine(0.1, 20))
@@ -237,20 +239,20 @@ def test_states_follow_the_places_of_parameters_not_their_names(steps_before, tm
 
         return {"opt": opt, "model": model, "mean": mean}, step
 
-    state, step = made()
+    state, step = make_state()
     for x in arrays[:4]:
         step(x)
     sg.save(tmp_path / "run.npz", state)
     expected = [float(step(x)) for x in arrays[4:]]
-    again, further = made()
-    names = [[p.name for p in each["model"].parameters()] for each in (state, again)]
+    again, further = make_state()
+    names = [[p.name for p in trained["model"].parameters()] for trained in (state, again)]
     assert names[0] != names[1]
     for x in arrays[:steps_before]:
         further(x)
     sg.load(tmp_path / "run.npz", into=again)
     assert [float(further(x)) for x in arrays[4:]] == expected
-    for one, other in zip(state["mean"].parameters(), again["mean"].parameters(), strict=True):
-        assert one.value.tobytes() == other.value.tobytes()
+    for old, new in zip(state["mean"].parameters(), again["mean"].parameters(), strict=True):
+        assert old.value.tobytes() == new.value.tobytes()
 
 
 @pytest.mark.slow
@@ -258,10 +260,10 @@ def test_training_goes_on_to_the_bit_in_another_process(tmp_path):
     def run(name, first, last):
         return python("-c", TRAINING, tmp_path / name, first, last).stdout
 
-    whole = run("whole.npz", 0, 10)
+    expected = run("whole.npz", 0, 10)
     run("parts.safetensors", 0, 5)
-    assert run("parts.safetensors", 5, 10) == whole
-    assert "adamw.step" in whole
+    assert run("parts.safetensors", 5, 10) == expected
+    assert "adamw.step" in expected
 
 
 def places():
@@ -284,7 +286,7 @@ def digest(tree):
     return [a.tolist() for a in (*arrays, *opt.values())]
 
 
-def moved(tree):
+def move_numbers(tree):
     """The same places with other numbers."""
     tree["w"].value = np.full(3, 9.0, "float32")
     tree["rng"].step.value = np.uint64(5)
@@ -298,13 +300,13 @@ def moved(tree):
 def test_a_damaged_file_is_refused_and_changes_nothing(suffix, tmp_path):
     path = tmp_path / f"f{suffix}"
     sg.save(path, places())
-    whole, into = path.read_bytes(), moved(places())
-    before = digest(into)
+    content, into = path.read_bytes(), move_numbers(places())
+    original = digest(into)
     draw = np.random.default_rng(0)
-    cuts = [whole[:k] for k in (0, 1, 7, 8, 9, *range(20, len(whole), len(whole) // 40))]
+    cuts = [content[:k] for k in (0, 1, 7, 8, 9, *range(20, len(content), len(content) // 40))]
     flips = []
-    for place in draw.integers(len(whole), size=150):
-        flipped = bytearray(whole)
+    for place in draw.integers(len(content), size=150):
+        flipped = bytearray(content)
         flipped[place] ^= 1 << int(draw.integers(8))
         flips.append(bytes(flipped))
     same = 0
@@ -314,37 +316,40 @@ def test_a_damaged_file_is_refused_and_changes_nothing(suffix, tmp_path):
             sg.load(path, into=into)
         except SavedFileError as error:
             assert str(path) in str(error)  # noqa: PT017
-            assert digest(into) == before
+            assert digest(into) == original
         else:  # a bit that says nothing: the time of an entry, a space
             same += 1
             assert digest(into) == digest(places())
-            moved(into)
+            move_numbers(into)
     assert same < 40
-    path.write_bytes(whole)
+    path.write_bytes(content)
     sg.load(path, into=into)
-    assert digest(into) == digest(places()) != before
+    assert digest(into) == digest(places()) != original
 
 
-def other(**changed):
+def with_changed(**changed):
     return lambda tree: {**tree, **changed}
 
 
 WRONG = {
-    "a shape": (other(w=np.ones(4, "float32")), r"w is float32\[3\] here, float32\[4\] in the"),
-    "a type": (other(w=np.ones(3)), r"w is float32\[3\] here, float64\[3\]"),
-    "a number": (other(a=3), r"a is float64\[2\] here, 3|a is float64\[2\] here, an int"),
+    "a shape": (
+        with_changed(w=np.ones(4, "float32")),
+        r"w is float32\[3\] here, float32\[4\] in the",
+    ),
+    "a type": (with_changed(w=np.ones(3)), r"w is float32\[3\] here, float64\[3\]"),
+    "a number": (with_changed(a=3), r"a is float64\[2\] here, 3|a is float64\[2\] here, an int"),
     "a name less": (lambda t: {k: v for k, v in t.items() if k != "t"}, "t is not in the file"),
-    "a name more": (other(more=[{"x": np.ones(1)}]), "more is in the file alone"),
+    "a name more": (with_changed(more=[{"x": np.ones(1)}]), "more is in the file alone"),
     "no dict": (lambda t: [t["w"]], "0 is in the file alone"),
     "a state of another shape": (
-        other(opt={"w.momentum": np.ones(4, "float32")}),
+        with_changed(opt={"w.momentum": np.ones(4, "float32")}),
         r"'w.momentum' is f32\[3\] here, float32\[4\]",
     ),
     "no state of a parameter": (
-        other(opt={"v.momentum": np.ones(3, "float32")}),
+        with_changed(opt={"v.momentum": np.ones(3, "float32")}),
         r"'w.momentum' is f32\[3\] here, nothing in",
     ),
-    "a number for a state": (other(opt=1), "opt is what a file keeps by name here"),
+    "a number for a state": (with_changed(opt=1), "opt is what a file keeps by name here"),
 }
 
 
@@ -352,12 +357,12 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(name, tmp_path):
     change, says = WRONG[name]
-    path, into = tmp_path / "f.npz", moved(places())
+    path, into = tmp_path / "f.npz", move_numbers(places())
     sg.save(path, change(places()))
-    before = digest(into)
+    original = digest(into)
     with pytest.raises(SavedFileError, match=says):
         sg.load(path, into=into)
-    assert digest(into) == before
+    assert digest(into) == original
 
 
 def test_a_module_says_where_a_file_differs(tmp_path):
@@ -387,7 +392,7 @@ def _steps(w, opt, how):
 @pytest.mark.thinned
 @pytest.mark.parametrize("how", ["graph", "function", "tape"])
 @pytest.mark.parametrize(
-    "again", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["copy", "pickle"]
+    "again", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["copy", "pickle"]
 )
 def test_copies_and_pickles_of_an_optimizer_have_what_it_keeps(again, how):
     w = sg.parameter("w", np.array([3.0, -4.0]))
@@ -395,14 +400,14 @@ def test_copies_and_pickles_of_an_optimizer_have_what_it_keeps(again, how):
     step = _steps(w, opt, how)
     for _ in range(3):
         step()
-    twin, other = again((w, opt))
-    assert repr(other) == repr(opt)
-    further = _steps(twin, other, how)
+    twin, copied = again((w, opt))
+    assert repr(copied) == repr(opt)
+    further = _steps(twin, copied, how)
     for _ in range(3):
         step()
         further()
         np.testing.assert_array_equal(twin.value, w.value)
-    actual, expected = other.state_dict(), opt.state_dict()
+    actual, expected = copied.state_dict(), opt.state_dict()
     assert actual.keys() == expected.keys()
     assert all(np.array_equal(actual[name], expected[name]) for name in expected)
     assert copy.copy(opt).state_dict().keys() == expected.keys()
@@ -426,10 +431,10 @@ def test_draws_at_once_go_on_where_they_stood(draw, tmp_path):
     sg.load(tmp_path / "g.npz", into={"g": loaded})
     copied = copy.deepcopy(saved)
     following = drawn(saved)
-    for other in (loaded, copied):
-        np.testing.assert_array_equal(drawn(other), following)
-    for one in seen:
-        assert not np.isin(one, following).any()
+    for generator in (loaded, copied):
+        np.testing.assert_array_equal(drawn(generator), following)
+    for values in seen:
+        assert not np.isin(values, following).any()
 
 
 def test_the_first_step_says_where_loaded_state_does_not_fit():
@@ -495,23 +500,23 @@ def test_what_an_optimizer_made_for_its_graph_is_saved_with_it(make, tmp_path):
     expected = losses(f)
     sg.load(path, into={"w": w, "opt": opt})
     assert losses(f) == expected
-    other, saved = make(), sg.load(path)
-    other.load_state_dict(saved["opt"])  # before there is a graph
-    v, g = program(other)
+    second, saved = make(), sg.load(path)
+    second.load_state_dict(saved["opt"])  # before there is a graph
+    v, g = program(second)
     v.value = saved["w"]
     assert losses(g) == expected
     again = program(opt)
     with pytest.raises(SavedFileError, match="for two graphs"):
         sg.save(path, {"opt": opt})
     del w, f
-    assert opt.state_dict().keys() == other.state_dict().keys()
+    assert opt.state_dict().keys() == second.state_dict().keys()
     assert losses(again[1]) != expected
 
 
 def test_what_stood_there_stays_where_writing_fails(tmp_path, monkeypatch):
     path = tmp_path / "f.npz"
     sg.save(path, {"a": np.ones(3)})
-    before = path.read_bytes()
+    content = path.read_bytes()
 
     def full(handle):
         raise OSError(28, "No space left on device")
@@ -520,7 +525,7 @@ def test_what_stood_there_stays_where_writing_fails(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space") as caught:
         sg.save(path, {"a": np.zeros(3)})
     assert caught.value.filename == str(path)
-    assert path.read_bytes() == before
+    assert path.read_bytes() == content
     assert [*tmp_path.iterdir()] == [path]
 
 
@@ -542,7 +547,7 @@ def test_what_killed_processes_left_of_a_file_is_removed(tmp_path):
         left.write_bytes(b"PK")
         os.utime(left, (left.stat().st_mtime - age,) * 2)
     sg.save(tmp_path / "f.npz", {"a": np.ones(3)})
-    assert {each.name for each in tmp_path.iterdir()} == {"f.npz", *list(ages)[1:]}
+    assert {file.name for file in tmp_path.iterdir()} == {"f.npz", *list(ages)[1:]}
 
 
 def test_files_of_others_are_arrays_by_name(tmp_path):
@@ -570,12 +575,12 @@ def test_graphs_and_compiled_programs_are_their_parameters(tmp_path):
     f = sg.compile(sg.Graph({"y": w * 2.0}, sg.optim.Adam().updates((w * w).sum(), [w])))
     f.run()
     sg.save(tmp_path / "f.npz", f)
-    before = {p.name: p.value.copy() for p in f.program_graph.parameters}
+    values = {p.name: p.value.copy() for p in f.program_graph.parameters}
     f.run()
     actual = sg.load(tmp_path / "f.npz", into=f)
-    assert actual.keys() == before.keys() == {"w", "w.first_moment", "w.second_moment", "adam.step"}
+    assert actual.keys() == values.keys() == {"w", "w.first_moment", "w.second_moment", "adam.step"}
     for p in f.program_graph.parameters:
-        np.testing.assert_array_equal(p.value, before[p.name])
+        np.testing.assert_array_equal(p.value, values[p.name])
 
 
 @pytest.mark.parametrize(
@@ -618,21 +623,26 @@ def test_complex_numbers_come_back_complex(suffix, tmp_path):
         "one": np.complex64(2j),
     }
     sg.save(path, tree)
-    found = sg.load(path)
-    back = [found["z"], *found["in"], found["none"], found["one"]]
+    loaded = sg.load(path)
+    back = [loaded["z"], *loaded["in"], loaded["none"], loaded["one"]]
     expected = [values, values.astype("complex64"), values[:, ::-1], values, values]
-    for one, other in zip(back, [*expected, 1 - 2j, np.inf * 1j, values[:0], 2j], strict=True):
-        np.testing.assert_array_equal(one, other)
-        assert np.array_equal(np.signbit(np.imag(one)), np.signbit(np.imag(other)))
-    kinds = [each.dtype.name if isinstance(each, np.ndarray) else type(each) for each in back]
+    for actual, reference in zip(
+        back, [*expected, 1 - 2j, np.inf * 1j, values[:0], 2j], strict=True
+    ):
+        np.testing.assert_array_equal(actual, reference)
+        assert np.array_equal(np.signbit(np.imag(actual)), np.signbit(np.imag(reference)))
+    kinds = [value.dtype.name if isinstance(value, np.ndarray) else type(value) for value in back]
     sizes = [128, 64, 128, 128, 128]
     assert kinds == [*(f"complex{n}" for n in sizes), complex, complex, "complex128", "complex64"]
-    own, t = np.zeros((1, 2), complex), Tensor(0 * values)
+    target, t = np.zeros((1, 2), complex), Tensor(0 * values)
     z.value, small.value = 0 * values, 0 * values
-    sg.load(path, into={"z": z, "in": [small, own, own.copy(), t, 0, 0], "none": own[:0], "one": 0})
-    for each in (z.value, small.value, t.data):
-        np.testing.assert_array_equal(each, values)
-    np.testing.assert_array_equal(own, values[:, ::-1])
+    sg.load(
+        path,
+        into={"z": z, "in": [small, target, target.copy(), t, 0, 0], "none": target[:0], "one": 0},
+    )
+    for array in (z.value, small.value, t.data):
+        np.testing.assert_array_equal(array, values)
+    np.testing.assert_array_equal(target, values[:, ::-1])
     with pytest.raises(SavedFileError, match=r"z is float64\[1, 2\] here, complex128"):
         sg.load(path, into={**tree, "z": sg.parameter("w", values.real)})
 
@@ -655,9 +665,9 @@ def test_states_of_modules_have_complex_arrays(tmp_path):
     model, values = Scale(), np.array([1 + 2j, 3])
     state = model.state_dict()
     np.testing.assert_array_equal(state["factor"], values)
-    for given in (2 * values, (2 * values).view("float64").reshape(2, 2)):
+    for array in (2 * values, (2 * values).view("float64").reshape(2, 2)):
         model.factor.value = 0 * values
-        model.load_state_dict({"factor": given})
+        model.load_state_dict({"factor": array})
         np.testing.assert_array_equal(model.factor.value, 2 * values)
     sg.save(tmp_path / "a.npz", model)
     np.testing.assert_array_equal(sg.load(tmp_path / "a.npz")["factor"], 2 * values)
@@ -686,11 +696,11 @@ class Loader:
 class Bag:
     """An object of another library with parameters."""
 
-    def __init__(self, *held):
-        self.held = held
+    def __init__(self, *parts):
+        self.parts = parts
 
     def parameters(self):
-        return iter(self.held)
+        return iter(self.parts)
 
 
 def _holder(kind, name, start, alive):
@@ -745,10 +755,10 @@ BY_NAME = {
 @pytest.mark.parametrize("kind", BY_KEY)
 def test_parts_by_key_are_restored(kind, tmp_path):
     alive = []
-    (_, tree), (_, other) = _holder(kind, "w", 4.0, alive), _holder(kind, "w", 9.0, alive)
+    (_, tree), (_, target) = _holder(kind, "w", 4.0, alive), _holder(kind, "w", 9.0, alive)
     sg.save(tmp_path / "a.npz", tree)
-    sg.load(tmp_path / "a.npz", into=other)
-    sg.save(tmp_path / "b.npz", other)
+    sg.load(tmp_path / "a.npz", into=target)
+    sg.save(tmp_path / "b.npz", target)
     saved, restored = sg.load(tmp_path / "a.npz"), sg.load(tmp_path / "b.npz")
     assert [*(dict(enumerate(saved)) if kind == "list" else saved)] == BY_KEY[kind]
     assert repr(saved) == repr(restored)

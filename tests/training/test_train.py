@@ -20,28 +20,28 @@ def test_batches_hold_every_example_once_in_an_order_of_seed_and_pass():
     for size in (1, 3, 10, 99):
         batches = Batches(x, y, size=size, seed=4)
         passes = [[*batches], [*batches]]
-        for each in passes:
-            assert len(each) == len(batches) == -(-10 // size)
-            assert sorted(np.concatenate([a for a, _ in each]).tolist()) == x.tolist()
-            assert all((b == a * 2).all() and a.flags.c_contiguous for a, b in each)
+        for epoch in passes:
+            assert len(epoch) == len(batches) == -(-10 // size)
+            assert sorted(np.concatenate([a for a, _ in epoch]).tolist()) == x.tolist()
+            assert all((b == a * 2).all() and a.flags.c_contiguous for a, b in epoch)
         again = [[*Batches(x, y, size=size, seed=4).epoch(k)] for k in (0, 1)]
-        assert [[a.tolist() for a, _ in each] for each in passes] == [
-            [a.tolist() for a, _ in each] for each in again
+        assert [[a.tolist() for a, _ in epoch] for epoch in passes] == [
+            [a.tolist() for a, _ in epoch] for epoch in again
         ]
         if size < 10:
             assert [a.tolist() for a, _ in passes[0]] != [a.tolist() for a, _ in passes[1]]
-    assert [each.tolist() for each in Batches(x, size=4, drop_last=True)] == [
+    assert [batch.tolist() for batch in Batches(x, size=4, drop_last=True)] == [
         [0, 1, 2, 3], [4, 5, 6, 7]
     ]  # fmt: skip
     assert [a.tolist() for a in Batches(x, size=4).epoch(0, start=2)] == [[8, 9]]
 
 
 def test_items_are_made_ahead_in_a_thread_that_ends():
-    threads, made = threading.active_count(), []
+    threads, produced = threading.active_count(), []
 
     def items(count, fault=False):
         for n in range(count):
-            made.append(n)
+            produced.append(n)
             yield n
         if fault:
             raise KeyError("gone")
@@ -52,11 +52,11 @@ def test_items_are_made_ahead_in_a_thread_that_ends():
         for item in prefetch(items(3, fault=True)):
             actual.append(item)  # noqa: PERF402
     assert actual == [0, 1, 2]
-    made.clear()
+    produced.clear()
     endless = prefetch(items(10**9), ahead=2)
     assert [next(endless), next(endless)] == [0, 1]
     endless.close()
-    assert len(made) <= 6
+    assert len(produced) <= 6
     assert threading.active_count() == threads
 
 
@@ -95,10 +95,10 @@ def test_it_trains_validates_and_stops_early():
     assert actual.losses[-1] < actual.losses[0]
     assert len(lines) == 20
     assert lines[5].startswith("epoch 2/9  2/4  loss ")
-    other, _, v = training()
+    by_hand, _, v = training()
     for number in range(5):
         for x, y in data().epoch(number):
-            other(x, y)
+            by_hand(x, y)
     np.testing.assert_array_equal(w.value, v.value)
     single, _, _ = training()
     assert fit(lambda x: 1, [np.ones(2)], 2) == History([1.0, 1.0], [], "")
@@ -109,16 +109,16 @@ def test_it_trains_validates_and_stops_early():
 def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path):
     """Stopped by an error of the step anywhere, or by a new call with more epochs."""
     step, state, w = training()
-    whole = fit(step, data(), 4, state=state)
+    expected = fit(step, data(), 4, state=state)
     path = tmp_path / "run.npz"
 
     step, state, again = training()
     fit(step, data(), 2, state=state, checkpoint=path)
     step, state, again = training()
     actual = fit(step, data(), 4, state=state, checkpoint=path)
-    assert actual == whole
+    assert actual == expected
     np.testing.assert_array_equal(again.value, w.value)
-    assert fit(step, data(), 4, state=state, checkpoint=path) == whole
+    assert fit(step, data(), 4, state=state, checkpoint=path) == expected
     with pytest.raises(SavedFileError, match="is not in the file"):
         fit(step, data(), 4, state={**state, "more": np.ones(2)}, checkpoint=path)
 
@@ -146,14 +146,14 @@ def test_a_checkpoint_that_has_the_loss_by_batches_goes_on(tmp_path):
     assert fit(lambda x: x[0], batches, state={}, checkpoint=path).losses == [2.0]
 
 
-def measured():
-    """As ``training``, with metrics beside the loss."""
+def training_with_metrics():
+    """Return what ``training`` does, with metrics beside the loss."""
     step, state, w = training()
 
-    def both(x, y):
+    def step_with_metrics(x, y):
         return {"loss": step(x, y), "rows": x.shape[0], "worst": np.abs(x).max()}
 
-    return both, state, w
+    return step_with_metrics, state, w
 
 
 @pytest.mark.thinned
@@ -162,29 +162,29 @@ def measured():
 def test_it_goes_on_to_the_bit_with_shuffled_data_and_metrics(shuffle, at, tmp_path):
     batches = Batches(X, X @ np.array([1.0, -2.0, 3.0]), size=6)
     for form in (batches, [*batches]):
-        both, state, w = measured()
-        whole = fit(both, form, 3, shuffle=shuffle, state=state)
+        step, state, w = training_with_metrics()
+        expected = fit(step, form, 3, shuffle=shuffle, state=state)
         path = tmp_path / f"{type(form).__name__}.npz"
-        both, state, again = measured()
+        step, state, again = training_with_metrics()
         count = 0
 
-        def ended(x, y, both=both):
+        def step_and_end(x, y, step=step):
             nonlocal count
             count += 1
             if count == at:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return both(x, y)
+            return step(x, y)
 
         with pytest.raises(SystemExit):
-            fit(ended, form, 3, shuffle=shuffle, state=state, checkpoint=path)
-        actual = fit(both, form, 3, shuffle=shuffle, state=state, checkpoint=path)
-        assert actual == whole
+            fit(step_and_end, form, 3, shuffle=shuffle, state=state, checkpoint=path)
+        actual = fit(step, form, 3, shuffle=shuffle, state=state, checkpoint=path)
+        assert actual == expected
         np.testing.assert_array_equal(again.value, w.value)
         assert batches.seed is None
 
 
 def test_callbacks_see_each_epoch_and_may_end_the_training(tmp_path):
-    both, state, _ = measured()
+    step, state, _ = training_with_metrics()
     seen = []
 
     def enough(epoch):
@@ -194,10 +194,10 @@ def test_callbacks_see_each_epoch_and_may_end_the_training(tmp_path):
 
     options = {"validate": lambda: {"loss": 1.0, "rows": 2}, "state": state}
     options["checkpoint"] = tmp_path / "run.npz"
-    actual = fit(both, data(), 5, callbacks=[enough, lambda epoch: False], **options)
+    actual = fit(step, data(), 5, callbacks=[enough, lambda epoch: False], **options)
     assert actual.stop_reason == "enough"
     assert seen == [(k, actual.losses[k], 1.0, 2.0) for k in (0, 1)]
-    assert fit(both, data(), 5, callbacks=[enough], **options) == actual
+    assert fit(step, data(), 5, callbacks=[enough], **options) == actual
     assert fit(lambda x: 1.0, [X], 5, callbacks=[lambda epoch: True]).losses == [1.0]
 
 
@@ -223,7 +223,7 @@ print(fit(ended, data(), 3, state=state, checkpoint={path!r}), w.value.tolist())
 @pytest.mark.slow
 def test_sigterm_ends_it_behind_its_step_with_a_checkpoint(tmp_path):
     step, state, w = training()
-    whole = fit(step, data(), 3, state=state)
+    expected = fit(step, data(), 3, state=state)
     root, path = str(Path(__file__).parents[2]), str(tmp_path / "run.npz")
     codes = []
     for at in (3, 6, 99):
@@ -231,7 +231,7 @@ def test_sigterm_ends_it_behind_its_step_with_a_checkpoint(tmp_path):
         done = python("-c", program, check=False)
         codes.append(done.returncode)
     assert codes == [128 + signal.SIGTERM, 128 + signal.SIGTERM, 0], done.stderr
-    assert done.stdout == f"{whole} {w.value.tolist()}\n"
+    assert done.stdout == f"{expected} {w.value.tolist()}\n"
     assert os.listdir(tmp_path) == ["run.npz"]  # noqa: PTH208
 
 
@@ -241,7 +241,7 @@ def test_sigterm_between_epochs_ends_it_as_well(epochs, tmp_path):
     """While the measure of the first, or only, epoch is made: no step comes behind it."""
     step, state, w = training()
     path = tmp_path / "run.npz"
-    before = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as caught:
         fit(
             step,
@@ -252,7 +252,7 @@ def test_sigterm_between_epochs_ends_it_as_well(epochs, tmp_path):
             validate=lambda: os.kill(os.getpid(), signal.SIGTERM) or 0.0,
         )
     assert caught.value.code == 128 + signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is handler
     actual = w.value
     step, state, w = training()
     assert fit(step, data(), 1, state=state, checkpoint=path).measures == [0.0]
@@ -270,21 +270,21 @@ def test_a_checkpoint_without_a_place_is_refused_before_the_first_step(path, err
 def test_examples_are_cut_by_the_size_of_batches():
     y = np.arange(20)
 
-    def seen(*args, **options):
-        found = []
+    def seen_batches(*args, **options):
+        batches = []
 
         def step(*batch):
-            found.append([np.asarray(each).tolist() for each in batch])
+            batches.append([np.asarray(array).tolist() for array in batch])
             return 1.0
 
         fit(step, *args, **options)
-        return found
+        return batches
 
     batches = [[X[k : k + 8].tolist(), y[k : k + 8].tolist()] for k in (0, 8, 16)]
-    assert seen((X, y), batch_size=8) == batches
-    assert seen(X, batch_size=8) == [[each[0]] for each in batches]
-    mixed = seen((X, y), 2, batch_size=8, shuffle=3)
-    assert mixed == seen(Batches(X, y, size=8, seed=3), 2)
+    assert seen_batches((X, y), batch_size=8) == batches
+    assert seen_batches(X, batch_size=8) == [[batch[0]] for batch in batches]
+    mixed = seen_batches((X, y), 2, batch_size=8, shuffle=3)
+    assert mixed == seen_batches(Batches(X, y, size=8, seed=3), 2)
     assert mixed[:3] != batches
 
 
@@ -335,7 +335,7 @@ def test_progress_is_a_line_for_each_epoch_without_tqdm(monkeypatch, capsys):
         monkeypatch.setitem(sys.modules, name, None)
     fit(lambda x: x[0], [np.ones(1), 3 * np.ones(1)], 2, progress=True)
     lines = capsys.readouterr().err.splitlines()
-    assert [each.rpartition("  ")[0] for each in lines] == [
+    assert [line.rpartition("  ")[0] for line in lines] == [
         "epoch 1/2  2/2  loss 2", "epoch 2/2  2/2  loss 2"
     ]  # fmt: skip
 

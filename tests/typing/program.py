@@ -1,4 +1,4 @@
-"""What a user writes, with the types that a strict type checker sees; it also runs.
+"""A user's program, with the types that a strict type checker sees; it also runs.
 
 mypy checks this file as ``pyproject.toml`` says, and ``test_types.py`` has pyright check it. A line
 that must be refused carries the error of mypy: both report an ignore that is not needed.
@@ -66,7 +66,7 @@ def methods() -> None:
 
 
 def functions() -> None:
-    """Of values they give values, of tensors tensors, and of numbers values."""
+    """They map values to values, tensors to tensors, and numbers to values."""
     t = Tensor([1.0])
     x = sg.input("x", (3,))
     w = sg.parameter("w", np.ones(3))
@@ -112,7 +112,7 @@ def derivatives() -> None:
 
 
 def of_functions() -> None:
-    """Of functions they are functions, whose results are those of the arguments' kind."""
+    """They map functions to functions, whose results have the arguments' kind."""
 
     def f(x: Any, scale: float = 1.0) -> Any:
         return (x * x).sum() * scale
@@ -125,8 +125,8 @@ def of_functions() -> None:
     y, tangent = sg.jvp(f, x, slope)
     z, push = sg.linearize(f, x)
     pulled: Array = sg.vjp(f, x)[1](push(tangent * x) + value + first.sum() + aside)
-    rest: Array = sg.hvp(f, x, pulled) + blocks @ rows @ x + y + z
-    assert rest.shape == (3,)
+    product: Array = sg.hvp(f, x, pulled) + blocks @ rows @ x + y + z
+    assert product.shape == (3,)
     w = sg.parameter("w", x)
     assert_type(sg.grad(lambda: (w * w).sum(), [w])(), Any)
 
@@ -162,12 +162,12 @@ def both(w: sg.Value, x: sg.Value) -> tuple[sg.Value, sg.Value]:
     return w + last * 0.0, sg.grad(loss)(w, x)
 
 
-def add(total: sg.Value, each: sg.Value) -> tuple[sg.Value, tuple[sg.Value, sg.Value]]:
-    return total + each, (total, each)
+def add(total: sg.Value, element: sg.Value) -> tuple[sg.Value, tuple[sg.Value, sg.Value]]:
+    return total + element, (total, element)
 
 
 @sg.function(static="power")
-def raised(x: sg.Value, power: int) -> sg.Value:
+def raise_to(x: sg.Value, power: int) -> sg.Value:
     return x**power
 
 
@@ -176,7 +176,7 @@ def of_arrays() -> None:
     assert_type(both(w, x), tuple[Array, Array])
     assert_type(both.eagerly(w, x), tuple[Array, Array])
     assert_type(both.graph(w, x), sg.Graph)
-    assert_type(raised(x, 2), Array)
+    assert_type(raise_to(x, 2), Array)
     assert_type(sg.function(sizes)(w, x), dict[str, Array])
     assert_type(sg.grad(loss)(w, x), Array)
     slope = sg.grad(cubes)
@@ -292,7 +292,7 @@ def spellings() -> None:
     assert_type(x.add(other=1.0), sg.Value)
 
 
-def refused() -> list[Callable[[], object]]:
+def refused_calls() -> list[Callable[[], object]]:
     """Calls that neither a type checker nor a run lets pass."""
     x = sg.input("x", (2, 3), "float32")
     y = (x * x).sum()

@@ -56,7 +56,9 @@ def test_pyright_finds_the_package_and_its_types(python, folder):
     command = [sys.executable, "-m", "pyright", "--pythonpath", python, "--outputjson"]
     command.append("program.py")
     run = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
-    messages = [each["message"] for each in json.loads(run.stdout)["generalDiagnostics"]]
+    messages = [
+        diagnostic["message"] for diagnostic in json.loads(run.stdout)["generalDiagnostics"]
+    ]
     assert [text.rpartition(" is ")[2].strip('"') for text in messages] == TYPES
 
 
@@ -92,7 +94,9 @@ def test_folders_of_the_repository_hide_none_of_a_user(python, folder):
     A package with __init__.py would hide theirs that have none.
     """
     assert {file.parent.name for file in ROOT.glob("*/__init__.py")} == {"staticgrad", "passes"}
-    names = sorted(each.name for each in ROOT.iterdir() if each.is_dir() and each.name.isalpha())
+    names = sorted(
+        entry.name for entry in ROOT.iterdir() if entry.is_dir() and entry.name.isalpha()
+    )
     assert {"tests", "benchmarks", "examples", "docs"} <= {*names}
     names = [name for name in names if name not in ("staticgrad", "passes")]
     for name in names:

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 _OWN = ("names", "readme")
 
 
-def said(command, cwd=ROOT):
-    """What a checker finds; empty if it finds nothing."""
+def run_checker(command, cwd=ROOT):
+    """Return the output of a checker; empty if it finds nothing."""
     run = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
     return "" if run.returncode == 0 else run.stdout + run.stderr
 
@@ -35,8 +35,8 @@ def files(tmp_path):
     )
     shutil.copytree(ROOT / "examples" / "programs", tmp_path, dirs_exist_ok=True)
     twelve = sorted(str(path) for path in tmp_path.glob("*.py") if path.stem not in _OWN)
-    own = str(Path(program.__file__).relative_to(ROOT))
-    return [own, str(tmp_path / "names.py"), str(tmp_path / "readme.py"), *twelve]
+    program_path = str(Path(program.__file__).relative_to(ROOT))
+    return [program_path, str(tmp_path / "names.py"), str(tmp_path / "readme.py"), *twelve]
 
 
 @pytest.mark.exhaustive
@@ -50,7 +50,7 @@ def test_mypy_sees_the_types_of_what_users_write(files):
         "--no-incremental",
         "--follow-imports=silent",
     ]
-    assert said([sys.executable, "-m", "mypy", *options, *files]) == ""
+    assert run_checker([sys.executable, "-m", "mypy", *options, *files]) == ""
 
 
 @pytest.mark.slow
@@ -67,37 +67,42 @@ def test_pyright_sees_the_types_of_what_users_write(files, tmp_path):
         )
     )
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
-    assert said([*command, "-p", str(tmp_path)], tmp_path) == ""
+    assert run_checker([*command, "-p", str(tmp_path)], tmp_path) == ""
 
 
 @pytest.mark.slow
 def test_pyright_sees_the_class_of_what_a_public_class_makes(tmp_path):
     """And of what the standard's functions make of plain arrays: tensors."""
     pytest.importorskip("pyright")
-    rooms = {"sg": sg} | {f"sg.{each}": getattr(sg, each) for each in MODULES if each != "passes"}
-    made = {
+    rooms = {"sg": sg} | {
+        f"sg.{module}": getattr(sg, module) for module in MODULES if module != "passes"
+    }
+    calls = {
         f"{path}.{name}(*args, **kwargs)": name
         for path, room in rooms.items()
         for name in room.__all__
         if isinstance(getattr(room, name), type)
     }
-    made |= {
+    calls |= {
         f"sg.xp.{call}": "Tensor" for call in ("exp([1.0])", "zeros(3)", "linalg.inv([[1.0]])")
     }
-    assert len(made) > 150
+    assert len(calls) > 150
     head = ["from typing import Any", "import staticgrad as sg"]
     head += ["def made(*args: Any, **kwargs: Any) -> None:"]
-    lines = [*head, *(f"    reveal_type({call})" for call in made)]
+    lines = [*head, *(f"    reveal_type({call})" for call in calls)]
     (tmp_path / "made.py").write_text("\n".join(lines) + "\n", "utf-8")
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson"]
     run = subprocess.run(
         [*command, str(tmp_path / "made.py")], capture_output=True, text=True, cwd=ROOT, check=False
     )
-    found = json.loads(run.stdout)["generalDiagnostics"]
-    seen = {each["range"]["start"]["line"]: each["message"].split(" is ")[-1] for each in found}
-    kinds = {call: seen.get(line, "") for line, call in enumerate(made, len(head))}
+    diagnostics = json.loads(run.stdout)["generalDiagnostics"]
+    seen = {
+        diagnostic["range"]["start"]["line"]: diagnostic["message"].split(" is ")[-1]
+        for diagnostic in diagnostics
+    }
+    kinds = {call: seen.get(line, "") for line, call in enumerate(calls, len(head))}
     assert {
-        c: kind for c, kind in kinds.items() if re.split(r"[^\w]", kind)[1:2] != [made[c]]
+        c: kind for c, kind in kinds.items() if re.split(r"[^\w]", kind)[1:2] != [calls[c]]
     } == {}
 
 
@@ -127,8 +132,8 @@ def test_pyright_takes_other_spellings_of_options_and_shapes(tmp_path):
     run = subprocess.run(
         [*command, "called.py"], capture_output=True, text=True, cwd=tmp_path, check=False
     )
-    said = json.loads(run.stdout)["generalDiagnostics"]
-    kinds = [each["message"].rpartition(" is ")[2].strip('"') for each in said]
+    diagnostics = json.loads(run.stdout)["generalDiagnostics"]
+    kinds = [diagnostic["message"].rpartition(" is ")[2].strip('"') for diagnostic in diagnostics]
     assert kinds == [kind for _, kind in calls]
 
 
@@ -153,7 +158,7 @@ def test_the_program_runs(part):
     assert part() is None
 
 
-@pytest.mark.parametrize("call", program.refused())
+@pytest.mark.parametrize("call", program.refused_calls())
 def test_what_the_checker_refuses_is_refused_in_a_run(call):
     with pytest.raises(sg.StaticgradError):
         call()
