@@ -91,14 +91,18 @@ class Quick:
         called = "" if result == "void" else "%result = "
         return (
             f"define {result} @{self.entry(part.name)}{arguments} #0 {{\n"
-            f"  %code = load ptr, ptr inttoptr (i64 {ctypes.addressof(word)} to ptr), align 8\n"
+            # acquire: the code's constants were written before its address
+            "  %code = load atomic ptr, ptr inttoptr "
+            f"(i64 {ctypes.addressof(word)} to ptr) acquire, align 8\n"
             f"  {called}musttail call {result} %code{arguments}\n  {returned}\n}}"
         )
 
     def direct(self, symbol: str, address: int) -> None:
         """Let calls of a function run the code at an address, from now on."""
         if symbol in self._words:
-            self._words[symbol].value = address  # one aligned store
+            # One aligned store. On aarch64, LLVM has flushed the code to memory with a barrier, and
+            # its pages were not executable before, so that no processor has fetched older bytes.
+            self._words[symbol].value = address
 
 
 def _disable_inlining(part: ModulePart) -> ModulePart:

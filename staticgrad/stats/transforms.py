@@ -16,7 +16,6 @@ The formulas are those of Stan's reference manual, "Constraint Transforms".
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -151,7 +150,8 @@ class _Interval(Transform):
         return special.logit((x - self.low) / (self.high - self.low))
 
     def _log_det(self, u: Any) -> Any:
-        return math.log(self.high - self.low) - softplus(u) - softplus(-u)
+        width = log(np.float64(self.high - self.low)).astype(u.dtype)
+        return width - softplus(u) - softplus(-u)
 
 
 class Ordered(Transform):
@@ -179,7 +179,7 @@ class Simplex(Transform):
     def _sticks(self, u: Any) -> tuple[Any, Any, Any]:
         """Logarithms of the broken parts, of what is left of each, and of the stick before it."""
         count = u.shape[-1]
-        shifted = u - np.log(np.arange(count, 0, -1)).astype(u.dtype.numpy)
+        shifted = u - log(np.arange(count, 0.0, -1.0)).astype(u.dtype)
         part, log_remainder = -softplus(-shifted), -softplus(shifted)
         log_left = cumsum(log_remainder, -1)
         return part, log_left, log_left - log_remainder
@@ -192,7 +192,7 @@ class Simplex(Transform):
         count = x.shape[-1] - 1
         left = 1.0 - cumsum(x[..., :-1], -1)
         left = where(left > x[..., -1:], left, x[..., -1:])
-        shift = np.log(np.arange(count, 0, -1)).astype(x.dtype.numpy)
+        shift = log(np.arange(count, 0.0, -1.0)).astype(x.dtype)
         return log(x[..., :-1]) - log(left) + shift
 
     def _log_det(self, u: Any) -> Any:

@@ -1,32 +1,30 @@
 """Programs whose results have the same bits on every machine, and digests of these.
 
-The programs come from the registries of ``tests/laws``: every op, every public function of values,
+The programs are those that ship (``staticgrad.tools.testing.bits``: a program of every family of
+kernels), and those of the registries of ``tests/laws``: every op, every public function of values,
 every module, every optimizer, every draw, with first derivatives. Each is compiled, and runs over
-inputs that are exact on every machine. A digest covers the inputs and the results. ``digests.txt``
-has what is expected.
-
-A routine of another library (LAPACK, a function of SciPy) has its own rounding on each machine: the
-digest of a program that calls one is the names of its routines. One that calls LAPACK is compiled
-with ``linalg="portable"`` first.
+inputs that are exact on every machine. ``digests.txt`` has what is expected.
 """
 
 import contextlib
-import hashlib
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.native.libraries import lapack
+from staticgrad.tools.testing import bits
+from staticgrad.tools.testing.bits import ProgramRun
 from tests.laws import modules, optimizers
 from tests.laws.recipes import recipes
 from tests.laws.samples import as_tuple, op_names, samples_of
 
 DIGESTS = Path(__file__).with_name("digests.txt")
+HEAD = "# Written by python -m tests.golden_bits --write: program | inputs results, or routines.\n"
+#: How names of the programs that ship begin.
+FAMILY = "family "
 #: Elements of rows: shorter than any vector, and longer than several with some left over.
 SIZES = {"float64": 5, "float32": 37}
 
@@ -38,18 +36,10 @@ WITHOUT = {
 }
 
 
-class Program(NamedTuple):
-    """Values to compute, by name, and the arrays that are fed."""
-
-    outputs: dict[str, Any]
-    feeds: dict[str, Any]
-    updates: Any = ()
-    runs: int = 1
-
-
 def programs():
     """Return each program's name, and a function that builds it."""
     return {
+        **{f"{FAMILY}{name}": build for name, build in bits.PROGRAMS.items()},
         **{f"op {name}": partial(of_op, name) for name in op_names()},
         **{
             f"function {recipe.name} {dtype}": partial(of_function, recipe, dtype)
@@ -124,7 +114,7 @@ def of_op(name):
         part = with_gradients(results, moved if sample.smooth else [])
         outputs |= {f"{key}_{number}": value for key, value in part.items()}
         feeds |= dict(zip(labels, map(exact_sample, sample.arrays), strict=True))
-    return Program(outputs, feeds)
+    return ProgramRun(outputs, feeds)
 
 
 def exact_sample(array):
@@ -146,7 +136,7 @@ def of_function(recipe, dtype):
     results = leaves_of(recipe.call(*values))
     moved = [values[k] for k in recipe.floating]
     feeds = {f"x{k}": a for k, a in enumerate(arrays)}
-    return Program(with_gradients(results, moved), feeds)
+    return ProgramRun(with_gradients(results, moved), feeds)
 
 
 def of_module(name):
@@ -165,7 +155,7 @@ def of_module(name):
     with sg.nn.updates() as updates:
         results = leaves_of(module(*values))
     moved = [*module.parameters()] + [v for v in values if v.dtype.kind == "f"]
-    return Program(with_gradients(results, moved), feeds, updates, runs=2)
+    return ProgramRun(with_gradients(results, moved), feeds, updates, runs=2)
 
 
 def of_optimizer(kind, options):
@@ -176,12 +166,12 @@ def of_optimizer(kind, options):
     loss = (sg.tanh(x @ w + b) ** 2).mean()
     updates = kind(**options).updates(loss, [w, b])
     feeds = {"x": exact(np.sin(np.arange(30.0)).reshape(6, 5)).astype("float32")}
-    return Program({"loss": loss, "w": w, "b": b}, feeds, updates, runs=4)
+    return ProgramRun({"loss": loss, "w": w, "b": b}, feeds, updates, runs=4)
 
 
 def of_draw(draw):
     """Return a draw of a generator with a seed."""
-    return Program({"draw": draw(sg.random.Generator(7))}, {})
+    return ProgramRun({"draw": draw(sg.random.Generator(7))}, {})
 
 
 DRAWS: dict[str, Callable[[Any], Any]] = {
@@ -193,67 +183,18 @@ DRAWS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-# -- what they give --------------------------------------------------------------------------------
-
-
-def digest(name, build, **options):
-    """Compile and run a program, and return its digest, or the routines that it calls."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = build()
-        graph = sg.Graph(program.outputs, updates=dict(program.updates))
-        compiled = sg.compile(graph, **options)
-        routines = routines_of(compiled)
-        if routines:
-            compiled = sg.compile(graph, linalg="portable", **options)
-            routines = routines_of(compiled)
-        if routines:
-            return " ".join(routines)
-        named = {value.name for value in graph.inputs}
-        feeds = {key: array for key, array in program.feeds.items() if key in named}
-        inputs, outputs = hashlib.sha256(), hashlib.sha256()
-        for key in sorted(feeds):
-            inputs.update(canonical(feeds[key]))
-        for _ in range(program.runs):
-            results = compiled.run(feeds)
-            for key in sorted(results):
-                outputs.update(canonical(results[key]))
-    return f"{inputs.hexdigest()[:8]} {outputs.hexdigest()[:16]}"
-
-
-def canonical(array):
-    """Return the bytes of an array in C order; each NaN has the same."""
-    array = np.array(array)
-    if array.dtype.kind == "V":  # bfloat16
-        array = array.astype("float32")
-    if array.dtype.kind in "fc":
-        parts = [array.real, array.imag] if array.dtype.kind == "c" else [array]
-        return b"".join(np.where(np.isnan(p), np.nan, p).astype(p.dtype).tobytes() for p in parts)
-    return array.tobytes()
-
-
-def routines_of(compiled):
-    """Return the names of routines of other libraries that a compiled program calls."""
-    names = set()
-    stack = [compiled.schedule]
-    while stack:
-        for step in stack.pop().steps:
-            if hasattr(step, "routine") and not is_ours(step):
-                names.add(step.routine.name.removesuffix(".portable"))
-            stack += [body.schedule for body in step.bodies()]
-    return sorted(names)
-
-
-def is_ours(step):
-    """Return whether no other library computes the routine of a step."""
-    family = step.routine.name.partition(":")[0]
-    if family != "linalg":
-        return family == "limit"  # which computes nothing: it ends a run
-    named = not all(isinstance(size, int) for size in step.sizes)
-    return not named and not lapack.calls_lapack(step.routine.name, step.sizes)
-
-
 def read():
     """Return the digests that are expected."""
-    lines = DIGESTS.read_text("utf-8").splitlines() if DIGESTS.exists() else []
-    return dict(line.split(" | ") for line in lines if line and not line.startswith("#"))
+    families = {f"{FAMILY}{name}": text for name, text in bits.read().items()}
+    return {**families, **bits.read(DIGESTS)}
+
+
+def write(digests):
+    """Write the digests of all programs: those of families are in the wheel."""
+    for path, belongs in ((bits.DIGESTS, True), (DIGESTS, False)):
+        lines = [
+            f"{name.removeprefix(FAMILY)} | {digests[name]}\n"
+            for name in programs()
+            if name in digests and name.startswith(FAMILY) is belongs
+        ]
+        path.write_text(HEAD + "".join(lines), "utf-8")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.golden_bits.programs import WITHOUT, digest, programs, read
+from staticgrad.tools.testing.bits import digest
+from tests.golden_bits.programs import WITHOUT, programs, read
 from tests.laws.recipes import recipes
 
 PROGRAMS = programs()
@@ -10,7 +11,7 @@ PROGRAMS = programs()
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_results_have_the_bits_that_they_have_on_other_machines(name):
-    assert digest(name, PROGRAMS[name]) == read()[name]
+    assert digest(PROGRAMS[name]) == read()[name]
 
 
 def test_every_program_has_a_digest():

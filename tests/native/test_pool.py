@@ -218,6 +218,19 @@ def test_a_child_starts_anew():
     assert join(first, None) == 0
 
 
+def test_a_barrier_stands_between_the_end_and_its_count(monkeypatch):
+    """A worker of aarch64 that sees the new count must see that the pool has ended, too."""
+    pool, calls = Pool(native.shared_runs()), []
+
+    def wake_all(place):
+        assert place == pool.address + pool_code.PLACES["wake"]
+        calls.append((pool.get("ended"), pool.get("wake")))
+
+    monkeypatch.setattr(pool._threads, "wake_all", wake_all)
+    pool.end()
+    assert calls == [(1, 0), (1, 1)]
+
+
 AT_THE_END = """
 import threading, numpy as np
 import staticgrad as sg

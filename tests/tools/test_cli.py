@@ -1,8 +1,10 @@
 """The command line: what each command prints, as text and as JSON, and how it exits."""
 
 import json
+import platform
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.native import loader
 from staticgrad.tools.commands import cli
+from staticgrad.tools.testing import bits
 from tests.helpers.processes import python
 
 ROOT = Path(__file__).parents[2]
@@ -229,6 +232,35 @@ def test_the_doctor_finds_this_installation_well():
     assert shown.exit_code == 0
     assert len(shown.stdout.splitlines()) == len(checks)
     assert "FAIL" not in shown.stdout
+
+
+def test_the_doctor_compares_bits_with_those_of_other_machines(monkeypatch):
+    chosen = {name: bits.PROGRAMS[name] for name in ("arithmetic", "product", "Adam")}
+    monkeypatch.setattr(bits, "PROGRAMS", chosen)
+    actual = answer("doctor", "--bits")
+    assert actual["holds"] is True
+    assert [row["program"] for row in actual["programs"]] == [*chosen]
+    assert all(
+        row["digest"] == row["expected"] == bits.read()[row["program"]]
+        for row in actual["programs"]
+    )
+    assert actual["machine"]["machine"] == platform.machine()
+    assert actual["machine"]["llvmlite"] == metadata.version("llvmlite")
+    monkeypatch.setattr(bits, "read", lambda: {"arithmetic": "0 0"})
+    shown = invoke("doctor", "--bits")
+    assert shown.exit_code == 1
+    assert len([line for line in shown.stdout.splitlines() if line.startswith("FAIL")]) == 3
+    assert "0 of 3 programs" in shown.stdout
+
+
+def test_the_doctor_reports_a_program_that_does_not_run(monkeypatch):
+    def build():
+        raise sg.errors.ShapeError("no program")
+
+    monkeypatch.setattr(bits, "PROGRAMS", {"arithmetic": build})
+    (row,) = json.loads(invoke("doctor", "--bits", "--json").stdout)["programs"]
+    assert row["holds"] is False
+    assert row["digest"].endswith("no program")
 
 
 @pytest.mark.slow

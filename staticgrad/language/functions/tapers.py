@@ -12,6 +12,7 @@ from staticgrad.language.ops.arithmetic import multiply
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.operands import Integer, array_size, as_value, floating
 from staticgrad.language.ops.special import i0
+from staticgrad.support.tables import roots_of_unity
 
 
 def bartlett(M: Integer) -> Value:
@@ -29,7 +30,7 @@ def blackman(M: Integer) -> Value:
     >>> sg.blackman(5).round(3)
     array([-0.  ,  0.34,  1.  ,  0.34, -0.  ])
     """
-    return as_value(np.blackman(_points(M)))
+    return as_value(_cosine_sum(M, 0.42, 0.5, 0.08))
 
 
 def hamming(M: Integer) -> Value:
@@ -38,7 +39,7 @@ def hamming(M: Integer) -> Value:
     >>> sg.hamming(5).round(3)
     array([0.08, 0.54, 1.  , 0.54, 0.08])
     """
-    return as_value(np.hamming(_points(M)))
+    return as_value(_cosine_sum(M, 0.54, 0.46))
 
 
 def hanning(M: Integer) -> Value:
@@ -47,7 +48,7 @@ def hanning(M: Integer) -> Value:
     >>> sg.hanning(5)
     array([0. , 0.5, 1. , 0.5, 0. ])
     """
-    return as_value(np.hanning(_points(M)))
+    return as_value(_cosine_sum(M, 0.5, 0.5))
 
 
 def kaiser(M: Integer, beta: ArrayLike[AnyValue]) -> AnyValue:
@@ -68,6 +69,21 @@ def kaiser(M: Integer, beta: ArrayLike[AnyValue]) -> AnyValue:
         return shape * 0.0 + np.ones(points)
     t = np.linspace(-1.0, 1.0, points)
     return i0(multiply(shape, np.sqrt(np.maximum(1.0 - t * t, 0.0)))) / i0(shape)
+
+
+def _cosine_sum(M: Integer, *coefficients: float) -> Any:
+    """Return the sum of coefficients times cos(k t) at M points t from -pi to pi.
+
+    NumPy's cosine has other last bits on other processors.
+    """
+    points = _points(M)
+    if points <= 1:
+        return np.ones(points)
+    window = np.zeros(points)
+    for k, coefficient in enumerate(coefficients):
+        numbers = k * np.arange(1 - points, points, 2)
+        window = window + coefficient * roots_of_unity(numbers, 2 * (points - 1))[:, 0]
+    return window
 
 
 def _points(M: int) -> int:

@@ -44,6 +44,7 @@ from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath import bessel
 from staticgrad.language.vecmath.gamma_function import GAMMALN
 from staticgrad.support.errors import GradientError
+from staticgrad.support.tables import gauss_legendre
 
 
 class Gamma(Floating, name="gamma"):
@@ -193,7 +194,7 @@ def log_quantile_slope(a: Any, log_x: Any) -> Any:
     x = exp(log_x)
     below = x <= a
     side = selection.where(below, 1.0, -1.0)
-    gauss, weights = np.polynomial.legendre.leggauss(_NODES)
+    gauss, weights = gauss_legendre(_NODES)
     unit = (gauss + 1.0) / 2.0
     end, gap, sign, shape, at = (
         expand_dims(x, -1) for x in (_end(a, x, below), side * (Digamma()(a) - log_x), side, a, x)
@@ -807,7 +808,7 @@ def beta_slope(a: Any, b: Any, v: Any) -> Any:
 
     fixed = [StopGradient()(x) for x in (a, b, v, side, log_t, log_rest)]
     far, bend = _ends_of_beta(fall, fixed)
-    gauss, weights = np.polynomial.legendre.leggauss(_HALF_NODES)
+    gauss, weights = gauss_legendre(_HALF_NODES)
     unit = (gauss + 1.0) / 2.0
     place = unit**3 * (10.0 - 15.0 * unit + 6.0 * unit**2)
     factor = weights * 15.0 * (unit * (1.0 - unit)) ** 2

@@ -399,6 +399,8 @@ def run(calls: int, head: int, hold: int, record: int) -> int:
             failed = 1
     if commit < rows and failed == 0:
         # Who takes the reservation back looks behind that whether it writes: one sees the other.
+        # That is Python: its store and its look are in order on x86-64 alone, so elsewhere it looks
+        # at RUNNING, which changes with the interpreter lock held (``storage.reservation``).
         store_in_order(hold + 8 * HoldWord.WRITING, 1)
         if load_in_order(hold + 8 * HoldWord.STANDS) != 0:
             call(driver, block, commit, rows)

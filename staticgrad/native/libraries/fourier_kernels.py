@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from staticgrad.support.records import NamedTuple
+from staticgrad.support.tables import reciprocal_root, roots_of_unity
 
 Array = np.ndarray[Any, Any]
 #: Transforms in a vector of 256 bits. More registers are left for the parts of a butterfly than
@@ -125,18 +126,8 @@ def _factors(size: int) -> tuple[int, ...]:
 
 
 def _roots(size: int, numbers: Array) -> Array:
-    """Return the FFT's twiddle factors exp(-2 pi i k / size) in float64, from angles <= pi/4."""
-    numbers = numbers % size
-    octants, remainder = np.divmod(8 * numbers, size)
-    odd = octants % 2 == 1
-    angle = np.longdouble(np.where(odd, size - remainder, remainder)) * (
-        np.arctan(np.longdouble(1)) / size
-    )
-    cosine, sine = np.cos(angle), np.where(odd, -np.sin(angle), np.sin(angle))
-    turns = (octants + 1) // 2 % 4
-    real = np.choose(turns, [cosine, -sine, -cosine, sine])
-    imaginary = np.choose(turns, [-sine, -cosine, sine, cosine])
-    return np.stack([real, imaginary], -1)
+    """Return the FFT's twiddle factors exp(-2 pi i k / size) in float64."""
+    return roots_of_unity(numbers, size) * (1.0, -1.0)
 
 
 class FourierPlan(NamedTuple):
@@ -160,7 +151,7 @@ def plan(kind: str, dtype: str, how: str, size: int, layout: str) -> FourierPlan
     """Return the plan of an FFT of ``size`` elements: factors, buffers, twiddle factors."""
     count = elements = complex_size(kind, size)
     is_back = how[0] == "b"
-    scale = (1.0, 1.0 / np.sqrt(np.longdouble(size)), 1.0 / size)[int(how[1])]
+    scale = (1.0, reciprocal_root(size), 1.0 / size)[int(how[1])]
     head = np.zeros(8)
     head[0] = scale
     if kind == "r2c":
@@ -236,7 +227,7 @@ def _write_radix8(number: str) -> str:
     """Write the lines of half of a radix-8 butterfly, with its eighth roots of unity."""
     text = _write_radix4("0246", [f"a{k}" for k in range(4)], [f"b{k}" for k in range(4)])
     text += _write_radix4("1357", [f"c{k}" for k in range(4)], [f"d{k}" for k in range(4)])
-    root = repr(float(np.sqrt(np.longdouble(0.5)).astype(number)))
+    root = repr(float(np.sqrt(np.array(0.5, number))))
     text += f"""\
 e1 = (c1 + d1) * {root}
 f1 = (d1 - c1) * {root}

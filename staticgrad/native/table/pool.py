@@ -91,8 +91,12 @@ class Pool(AtFork):
 
     def end(self) -> None:
         """End the pool's threads and join them; later runs use the caller's thread alone."""
-        self.set("ended", 1)
         wake = ctypes.c_int32.from_address(self.address + PLACES["wake"])
+        self.set("ended", 1)
+        # A worker reads the count, then ``ended``, and sleeps while the count is the same. On
+        # aarch64 it may see the two plain stores in the other order, and would sleep forever. The
+        # system's call begins with a full barrier.
+        self._threads.wake_all(ctypes.addressof(wake))
         wake.value += 1
         self._threads.wake_all(ctypes.addressof(wake))
         for number in range(self.get("alive")):

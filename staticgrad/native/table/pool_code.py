@@ -47,6 +47,11 @@ A system may wake a worker on its caller's processor, where both then take turns
 time, since that is where it slept. So a worker that wakes there moves to another one, once: where
 the system brings it back while it works, another program has the other processor.
 
+**Memory order.** The code is right without x86's order of loads and stores: docs/decisions.md has a
+table of the words that several threads share, and why each access has the order that it has. Words
+that describe a section are plain: they are written before the tickets are released and read after a
+claim has acquired one.
+
 Workers are threads of the C library, made by the first section that wants them: with all signals
 blocked, and inside the driver, whose floating-point environment they inherit. They never call into
 Python. C functions are called by addresses in the pool's memory. So is this code, by the driver: it
@@ -236,6 +241,10 @@ def outlined_work(pool: Pointer, worker: int) -> int:
         if worker != 0 and get(pool, PoolWord.CALLERS) + worker > get(pool, PoolWord.SEATS):
             break
         hook(pool, worker, BEFORE)
+        # It acquires what the caller wrote before it released the ticket. The words below stay: the
+        # section does not end before FINISHED counts this group. WORKERS was read before the claim,
+        # but only with the number of this section does the claim succeed: a newer number was
+        # released after all of this section's groups had been claimed.
         if swap_if(ticket_of(pool, part), ticket, ticket - 1):
             hook(pool, worker, CLAIMED)
             number = first_of(at(pool, PoolWord.GROUPS), workers, part + 1) - left
@@ -244,6 +253,8 @@ def outlined_work(pool: Pointer, worker: int) -> int:
             run_group(pool, worker, group, place)
             hook(pool, worker, RAN)
             ran = ran + 1
+    # It releases what the groups have written. Additions of other workers continue the same release
+    # sequence, so the caller that reads the last sum has acquired the results of all.
     if ran != 0 and worker != 0:
         fetch_add(place_of(pool, PoolWord.FINISHED), ran)
     return ran
@@ -303,6 +314,9 @@ def run_worker(argument: int) -> int:
         if now(pool) - since < at(pool, PoolWord.SPIN):
             continue
         wake = place_of(pool, PoolWord.WAKE)
+        # The count is read before ``ended``: whoever ends the pool writes them in the other order,
+        # with a barrier between. A section that opens between the look at its ticket and the store
+        # to ASLEEP wakes nobody: its caller runs all of it, and the next one wakes this worker.
         seen = load_in_order(wake)
         store_in_order(place_of(pool, PoolWord.ASLEEP), 1)
         if load_in_order(place_of(pool, PoolWord.ENDED)) != 0:
@@ -326,6 +340,7 @@ def outlined_make_workers(pool: Pointer) -> None:
         store_word(entry, 1, address(pool))
         store_word(entry, 2, alive + 1)
         argument = address(entry) + 8
+        # pthread_create orders these words before the thread's first read
         if status4(at(pool, PoolWord.CREATE), address(entry), 0, code_of_worker(), argument) != 0:
             set_word(pool, PoolWord.WANTED, alive)
             break
@@ -355,6 +370,7 @@ def open_section(pool: Pointer, block: Pointer, row: Pointer, end: int, groups: 
     store_word(pool, PoolWord.BASE, at(row, Row.first))
     set_word(pool, PoolWord.KEEPS, KEPT_LOOKS if at(row, Row.flags) // KEEPS % 2 != 0 else 0)
     store_word(pool, PoolWord.GROUPS, groups)
+    # Every worker of the section before has added to it: its caller has waited for that.
     set_word(pool, PoolWord.FINISHED, 0)
     generation = at(pool, PoolWord.GENERATION) + 1
     store_word(pool, PoolWord.GENERATION, generation)
@@ -382,6 +398,7 @@ def outlined_share(pool: Pointer, block: Pointer, row: Pointer, end: int, groups
     begun = now(pool)
     if until != 0 and begun < until:
         return 0
+    # A lock: what follows, until TAKEN is released, is one caller's, and needs no other order.
     if not swap_if(place_of(pool, PoolWord.TAKEN), 0, 1):
         return 0
     set_word(pool, PoolWord.ALONE_UNTIL, 0)

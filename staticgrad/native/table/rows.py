@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         called2,
         enter_environment,
         leave_environment,
+        load_acquire,
         ptr_i64,
     )
 
@@ -56,7 +57,7 @@ def run_table(block: int, first: int, last: int) -> None:
     end = at(head, Head.table) + SIZE_OF_ROW * last
     pool = at(head, Head.pool)
     if pool != 0 and first < last:
-        shared = at(ptr_i64(pool), PoolWord.RUN)
+        shared = load_acquire(pool + 8 * PoolWord.RUN)  # written when the code has been loaded
         if shared != 0:
             call(shared, pool, block, place, end, control)
             place = end

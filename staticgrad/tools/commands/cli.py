@@ -244,9 +244,12 @@ def _axis(text: str | None) -> int | dict[str, int] | None:
 
 
 @main.command()
+@click.option("--bits", is_flag=True, help="Compare the bits of results with other machines'.")
 @answering
-def doctor() -> Answer:
+def doctor(bits: bool) -> Answer:
     """Examine the installation and test generated code."""
+    if bits:
+        return _compare_bits()
     from staticgrad.tools.commands.doctor import examine
 
     findings = examine()
@@ -258,6 +261,29 @@ def doctor() -> Answer:
     ]
     checks = [{"check": f.check, "holds": f.holds, "found": f.details} for f in findings]
     return Answer({"holds": holds, "checks": checks}, "\n".join(lines), holds)
+
+
+def _compare_bits() -> Answer:
+    """Compare digests of results with those that ship: every machine computes the same bits."""
+    from staticgrad.tools.testing import bits
+
+    facts = bits.machine()
+    rows = [
+        {"program": name, "digest": actual, "expected": expected, "holds": actual == expected}
+        for name, actual, expected in bits.compare()
+    ]
+    different = [row for row in rows if not row["holds"]]
+    lines = [f"{name:<12}{fact}" for name, fact in facts.items()]
+    lines += [
+        "",
+        *(f"{'ok  ' if r['holds'] else 'FAIL'}  {r['program']:<24}  {r['digest']}" for r in rows),
+    ]
+    verdict = (
+        f"{len(rows) - len(different)} of {len(rows)} programs have the bits of other machines"
+    )
+    lines += ["", verdict + ("; please report this page" if different else "")]
+    data = {"holds": not different, "machine": facts, "programs": rows}
+    return Answer(data, "\n".join(lines), not different)
 
 
 # Cache

@@ -277,10 +277,11 @@ def _slope(function: Function) -> Function:
 # -- divided differences ---------------------------------------------------------------------------
 
 
-def _gauss(count: int) -> list[tuple[float, float]]:
-    """Places in [0, 1] and weights of Gauss's quadrature."""
-    places, weights = np.polynomial.legendre.leggauss(count)
-    return [(float(x + 1) / 2, float(w) / 2) for x, w in zip(places, weights, strict=True)]
+#: Places in [0, 1] and weights of Gauss's quadrature, by the number of its points.
+_GAUSS: Final = {
+    2: [(0.5 - math.sqrt(1 / 12), 0.5), (0.5 + math.sqrt(1 / 12), 0.5)],
+    3: [(0.5 - math.sqrt(0.15), 5 / 18), (0.5, 4 / 9), (0.5 + math.sqrt(0.15), 5 / 18)],
+}
 
 
 def _factors(function: Function, values: Any) -> Any:
@@ -292,7 +293,7 @@ def _factors(function: Function, values: Any) -> Any:
 def _difference(function: Function, a: Any, b: Any) -> Any:
     """f[a, b]: the mean of the slope between a and b where f(b) - f(a) cancels."""
     slope, gap = _slope(function), b - a
-    mean = sum(weight * slope(a + place * gap) for place, weight in _gauss(3))
+    mean = sum(weight * slope(a + place * gap) for place, weight in _GAUSS[3])
     return _choose_difference(mean, gap, function(a), function(b))
 
 
@@ -301,7 +302,7 @@ def _curvatures(function: Function, values: Any) -> Any:
     a, b, c = broadcast_arrays(
         as_rows(as_rows(values)), as_rows(as_columns(values)), as_columns(as_columns(values))
     )
-    curvature, rule = _slope(_slope(function)), _gauss(2)
+    curvature, rule = _slope(_slope(function)), _GAUSS[2]
     mean = sum(
         weight * across * place * curvature(a + place * (b - a + further * (c - b)))
         for place, weight in rule
