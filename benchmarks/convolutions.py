@@ -271,8 +271,8 @@ def report(times: Mapping[str, Mapping[str, Mapping[str, float]]], threads: int)
     for kind in ours:
         if kind in theirs:
             cells = (
-                f"{mine:.2f} | {peer:.2f} | {mine / peer:.2f}"
-                for mine, peer in ((ours[kind][p], theirs[kind][p]) for p in PARTS)
+                f"{ours_ms:.2f} | {peer_ms:.2f} | {ours_ms / peer_ms:.2f}"
+                for ours_ms, peer_ms in ((ours[kind][p], theirs[kind][p]) for p in PARTS)
             )
             lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
