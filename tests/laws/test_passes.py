@@ -75,7 +75,7 @@ def loops(name, order):
     """A program of loops with its gradients, of the first or second order."""
     twins = TWINS[name]
     values = [variable(f"x{i}", sg.float64, a.shape) for i, a in enumerate(twins.arrays)]
-    y = twins.looped(*values)
+    y = twins.run_loop(*values)
     if order == 2:
         y = sum(sg.sin(g).sum() for g in sg.grad(y, values, allow_disconnected=True))
     slopes = sg.grad(y, values, allow_disconnected=True)

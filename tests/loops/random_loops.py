@@ -29,9 +29,9 @@ STEPS = {
     "transposed": lambda o, s: (s.c, o.sin(s.m @ s.d + s.w)),
     "bell": lambda o, s: (o.exp(-s.c * s.c) * s.w, s.d + s.c),
     "exchange": lambda o, s: (s.d, s.c),
-    "slice": lambda o, s: (o.sin(s.c + s.each), s.d * s.each),
+    "slice": lambda o, s: (o.sin(s.c + s.row), s.d * s.row),
     "number": lambda o, s: (s.c, o.tanh(s.d * (1.0 + 0.25 * s.number))),
-    "forget": lambda o, s: (o.tanh(s.each * s.w), s.d),
+    "forget": lambda o, s: (o.tanh(s.row * s.w), s.d),
     "sum": lambda o, s: (s.c * 0.5, o.sin(s.d.sum() + s.c)),
 }
 LOOPS = ("scan", "reversed", "fori", "while", "map", "only outputs")
@@ -47,7 +47,7 @@ class State:
     w: object
     m: object
     rows: object
-    each: object
+    row: object
     number: object
 
     def to(self, c, d, **others):
@@ -72,12 +72,14 @@ def random_block(rng, depth, width=2):
 
 def loops_in(block):
     """The depth of loops in a block."""
-    below = [(kind in LOOPS) + max(map(loops_in, bodies)) for kind, _, bodies in _nested(block)]
+    below = [
+        (kind in LOOPS) + max(map(loops_in, bodies)) for kind, _, bodies in _inner_blocks(block)
+    ]
     return max(below, default=0)
 
 
-def _nested(block):
-    return [each for each in block if not isinstance(each, str)]
+def _inner_blocks(block):
+    return [statement for statement in block if not isinstance(statement, str)]
 
 
 class Way:
@@ -95,8 +97,8 @@ class Way:
         return state
 
     def vectors(self, block, state):
-        found = self.block(block, state)
-        return found.c, found.d
+        end = self.block(block, state)
+        return end.c, end.d
 
     def loss(self, block, w, m, rows):
         """The number that a program gives."""
@@ -115,9 +117,7 @@ class Looped(Way):
     def scan(self, options, first, second, state, reverse=False):
         def iteration(carry, row):
             (c, d), number = carry
-            c, d = self.vectors(
-                first, state.to(c, d, each=row, number=sg.astype(number, "float64"))
-            )
+            c, d = self.vectors(first, state.to(c, d, row=row, number=sg.astype(number, "float64")))
             return ((c, d), number + 1), (c * row, d) if options else None
 
         start = (state.c, state.d), sg.constant(0)
@@ -140,7 +140,7 @@ class Looped(Way):
         """A scan whose last carries are not read."""
 
         def iteration(carry, row):
-            c, d = self.vectors(first, state.to(*carry, each=row))
+            c, d = self.vectors(first, state.to(*carry, row=row))
             return (c, d), d
 
         outs = sg.scan(iteration, (state.c, state.d), state.rows, reverse=options % 2 == 1)[1]
@@ -148,7 +148,7 @@ class Looped(Way):
 
     def map(self, options, first, second, state):
         def one(row):
-            c, d = self.vectors(first, state.to(state.c * row, state.d, each=row))
+            c, d = self.vectors(first, state.to(state.c * row, state.d, row=row))
             return c * d if options % 2 else (c + d)
 
         return state.c, sg.map(one, state.rows).sum(0) * 0.5
@@ -196,7 +196,7 @@ class Written(Way):
         order = range(len(state.rows))
         for number, place in enumerate(reversed(order) if reverse else order):
             row = state.rows[place]
-            c, d = self.vectors(first, state.to(c, d, each=row, number=float(number)))
+            c, d = self.vectors(first, state.to(c, d, row=row, number=float(number)))
             outs[place] = c * row, d
         if options:
             c = c + sum(np.sin(outs[place][0]) for place in order) * 0.2
@@ -215,14 +215,14 @@ class Written(Way):
     def only_outputs(self, options, first, second, state):
         c, d, total = state.c, state.d, 0.0
         for row in state.rows[::-1] if options % 2 else state.rows:
-            c, d = self.vectors(first, state.to(c, d, each=row))
+            c, d = self.vectors(first, state.to(c, d, row=row))
             total = total + d
         return state.c, total
 
     def map(self, options, first, second, state):
         total = 0.0
         for row in state.rows:
-            c, d = self.vectors(first, state.to(state.c * row, state.d, each=row))
+            c, d = self.vectors(first, state.to(state.c * row, state.d, row=row))
             total = total + (c * d if options % 2 else c + d)
         return state.c, total * 0.5
 
@@ -264,17 +264,17 @@ class Program:
         self.values = [sg.input(f"x{k}", a.shape, "float64") for k, a in enumerate(self.arrays)]
         self.feeds = {f"x{k}": a for k, a in enumerate(self.arrays)}
 
-    def slope(self, moved=0.0):
+    def slope(self, distance=0.0):
         """The derivative along the first direction, from a place moved along the second one."""
         along, across = self.directions
         step = 1e-30
         at = [
-            a + moved * u + 1j * step * v
+            a + distance * u + 1j * step * v
             for a, u, v in zip(self.arrays, across, along, strict=True)
         ]
         return Written().loss(self.text, *at).imag / step
 
-    def wanted(self):
+    def numeric_derivatives(self):
         """The value, the slope along one direction, and the slope of that along another."""
         value = Written().loss(self.text, *(a + 0j for a in self.arrays)).real
         h = 1e-5
@@ -286,13 +286,13 @@ class Program:
         along, across = self.directions
         loss = Looped(checkpoints).loss(self.text, *self.values)
 
-        def dotted(slopes, direction):
+        def inner_product(slopes, direction):
             return sum((slope * v).sum() for slope, v in zip(slopes, direction, strict=True))
 
-        slope = dotted(sg.grad(loss, self.values, allow_disconnected=True), along)
+        slope = inner_product(sg.grad(loss, self.values, allow_disconnected=True), along)
         pushed = sg.jvp(loss, self.values, along, True)
         bends = {
-            "reverse of reverse": dotted(
+            "reverse of reverse": inner_product(
                 sg.grad(slope, self.values, allow_disconnected=True), across
             ),
             "forward of reverse": sg.jvp(slope, self.values, across, True),

@@ -22,8 +22,8 @@ def bent(gradients):
 
 
 def agree(left, right, feeds):
-    for one, other in zip(run_all(left, feeds), run_all(right, feeds), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    for actual, expected in zip(run_all(left, feeds), run_all(right, feeds), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 def derivatives(y, values, arrays):
@@ -45,15 +45,15 @@ def test_first_and_second_derivatives_as_evaluated(name):
     values, feeds = inputs(twins)
     left, right = (
         sg.evaluate(derivatives(f(*values), values, twins.arrays), feeds)
-        for f in (twins.looped, twins.written)
+        for f in (twins.run_loop, twins.unroll)
     )
-    for one, other in zip(left, right, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    for actual, expected in zip(left, right, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_sums_over_blocks_of_iterations_are_those_of_the_sum_written_out(reverse):
-    """Of a weight and a bias; eleven iterations of 256 rows are two blocks of four, and three."""
+    """Gradients of weight and bias; 11 iterations of 256 rows: two blocks of four, and three."""
     rng = np.random.default_rng(7)
     arrays = rng.normal(size=(11, 256, 128)), rng.normal(size=(128, 128)) / 20, rng.normal(size=128)
     x, w, b = values = [variable(f"x{k}", sg.float64, a.shape) for k, a in enumerate(arrays)]
@@ -69,9 +69,9 @@ def test_sums_over_blocks_of_iterations_are_those_of_the_sum_written_out(reverse
     graph = sg.Graph({f"y{k}": slope for k, slope in enumerate(left)})
     loops = [node for node in graph.nodes if node.op.name == "loop"]
     assert len(loops) == 4  # forward, with stacked carries, backward, and over blocks
-    found = sg.evaluate([*left, *right], {f"x{k}": a for k, a in enumerate(arrays)})
-    for one, other in zip(found[:3], found[3:], strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    gradients = sg.evaluate([*left, *right], {f"x{k}": a for k, a in enumerate(arrays)})
+    for actual, expected in zip(gradients[:3], gradients[3:], strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.slow
@@ -79,13 +79,13 @@ def test_sums_over_blocks_of_iterations_are_those_of_the_sum_written_out(reverse
 def test_reverse_to_third_order(name):
     twins = TWINS[name]
     values, feeds = inputs(twins)
-    left, right = twins.looped(*values), twins.written(*values)
+    left, right = twins.run_loop(*values), twins.unroll(*values)
     agree([left], [right], feeds)
     for _ in range(3):
-        one = sg.grad(left, values, allow_disconnected=True)
-        other = sg.grad(right, values, allow_disconnected=True)
-        agree(one, other, feeds)
-        left, right = bent(one), bent(other)
+        of_loop = sg.grad(left, values, allow_disconnected=True)
+        of_unrolled = sg.grad(right, values, allow_disconnected=True)
+        agree(of_loop, of_unrolled, feeds)
+        left, right = bent(of_loop), bent(of_unrolled)
 
 
 @pytest.mark.thinned(9)
@@ -94,7 +94,7 @@ def test_forward_to_third_order(name):
     twins = TWINS[name]
     values, feeds = inputs(twins)
     rng = np.random.default_rng(5)
-    left, right = twins.looped(*values), twins.written(*values)
+    left, right = twins.run_loop(*values), twins.unroll(*values)
     for _ in range(3):
         tangents = [rng.normal(size=a.shape) for a in twins.arrays]
         left, right = (sg.jvp(y, values, tangents, True) for y in (left, right))
@@ -109,14 +109,14 @@ def test_forward_over_reverse(name):
     tangents = [np.cos(a) for a in twins.arrays]
     products = [
         sg.jvp(bent(sg.grad(y, values, allow_disconnected=True)), values, tangents, True)
-        for y in (twins.looped(*values), twins.written(*values))
+        for y in (twins.run_loop(*values), twins.unroll(*values))
     ]
     agree(products[:1], products[1:], feeds)
 
 
 def test_of_no_iterations_the_carry_and_its_cotangent_go_through():
     x, w = sg.input("x", ("t", 2), "float64"), variable("w", sg.float64, (2,))
-    last, outs = sg.scan(lambda c, each: (c * each, sg.sin(c)), w, x)
+    last, outs = sg.scan(lambda c, row: (c * row, sg.sin(c)), w, x)
     slopes = sg.grad((last * [1.0, 2.0]).sum() + outs.sum(), [w, x])
     bends = sg.grad((slopes[0] ** 2).sum(), w, allow_disconnected=True)
     feeds = {"x": np.zeros((0, 2)), "w": [3.0, 4.0]}
@@ -136,13 +136,13 @@ def test_a_while_without_a_bound_has_tangents_alone():
 
 def test_a_path_that_dies_inside_is_no_silent_zero():
     x = variable("x", sg.float64, (3,))
-    last, outs = sg.scan(lambda c, each: (c + sg.floor(each), each * 2.0), 0.0, x)
+    last, outs = sg.scan(lambda c, element: (c + sg.floor(element), element * 2.0), 0.0, x)
     assert sg.evaluate(sg.grad(outs.sum(), x)).tolist() == [2.0] * 3
     with pytest.raises(DisconnectedError):
         sg.grad(last, x)
-    whole = sg.cond(x.sum() > 0.0, lambda: sg.floor(x), lambda: sg.stop_gradient(x))
+    branch = sg.cond(x.sum() > 0.0, lambda: sg.floor(x), lambda: sg.stop_gradient(x))
     with pytest.raises(DisconnectedError):
-        sg.grad(whole.sum(), x)
+        sg.grad(branch.sum(), x)
     half = sg.cond(x.sum() > 0.0, lambda: sg.floor(x), lambda: x * 3.0)
     slope = sg.grad(half.sum(), x)
     assert sg.evaluate(slope, {"x": [1.0, 2.0, 3.0]}).tolist() == [0.0] * 3
@@ -170,16 +170,16 @@ def test_of_no_iterations_the_tape_has_the_gradients_that_graphs_have(iterations
     ]
     for function in (by_scan, by_numbers):
         symbols = [variable(f"v{i}", sg.float64, a.shape) for i, a in enumerate(arrays)]
-        given = {f"v{i}": a for i, a in enumerate(arrays)}
+        feeds = {f"v{i}": a for i, a in enumerate(arrays)}
         value = function(*symbols)
-        expected = sg.evaluate([value, *sg.grad(value, symbols)], given)
+        expected = sg.evaluate([value, *sg.grad(value, symbols)], feeds)
         tensors = [Tensor(a, True, "float64") for a in arrays]
-        found = function(*tensors)
-        for one, other in zip([found, *grad(found, tensors)], expected, strict=True):
-            np.testing.assert_array_equal(one.data, other)
+        result = function(*tensors)
+        for actual, reference in zip([result, *grad(result, tensors)], expected, strict=True):
+            np.testing.assert_array_equal(actual.data, reference)
         function(*tensors).backward()
-        for tensor, other in zip(tensors, expected[1:], strict=True):
-            np.testing.assert_array_equal(tensor.grad.data, other)
+        for tensor, reference in zip(tensors, expected[1:], strict=True):
+            np.testing.assert_array_equal(tensor.grad.data, reference)
 
 
 @pytest.mark.parametrize("most", [0, 4])
@@ -189,11 +189,11 @@ def test_of_no_iterations_a_bounded_while_has_the_gradients_that_graphs_have(mos
     from staticgrad.eager import Tensor, grad
 
     def function(x, w):
-        def halved(y):
+        def halve_until_small(y):
             return sg.while_loop(lambda y: (abs(y) > 1.0).any(), lambda y: y / 2.0, y, max_steps=9)
 
         def iteration(carry):
-            return carry[0] + 3, halved(carry[1] * w), 2.0
+            return carry[0] + 3, halve_until_small(carry[1] * w), 2.0
 
         count, last, _ = sg.while_loop(
             lambda c: c[0] < 5, iteration, (start, x, 2.0), max_steps=most
@@ -207,9 +207,9 @@ def test_of_no_iterations_a_bounded_while_has_the_gradients_that_graphs_have(mos
         [value, *sg.grad(value, symbols)], {f"v{i}": a for i, a in enumerate(arrays)}
     )
     tensors = [Tensor(a, True, "float64") for a in arrays]
-    found = function(*tensors)
-    for one, other in zip([found, *grad(found, tensors)], expected, strict=True):
-        np.testing.assert_array_equal(one.data, other)
+    result = function(*tensors)
+    for actual, reference in zip([result, *grad(result, tensors)], expected, strict=True):
+        np.testing.assert_array_equal(actual.data, reference)
 
 
 def test_an_iteration_that_fails_where_no_iteration_is_made_is_not_missed():
@@ -240,8 +240,8 @@ def test_the_tape_runs_the_same_functions():
         if name == "stable":
             continue  # a tape differentiates what was written
         tensors = [Tensor(a, True, "float64") for a in twins.arrays]
-        found = grad(twins.looped(*tensors), tensors, allow_disconnected=True)
+        gradients = grad(twins.run_loop(*tensors), tensors, allow_disconnected=True)
         values, feeds = inputs(twins)
-        expected = sg.grad(twins.looped(*values), values, allow_disconnected=True)
-        for one, other in zip(found, sg.evaluate(expected, feeds), strict=True):
-            np.testing.assert_allclose(one.data, other, rtol=1e-9, atol=1e-9)
+        expected = sg.grad(twins.run_loop(*values), values, allow_disconnected=True)
+        for actual, reference in zip(gradients, sg.evaluate(expected, feeds), strict=True):
+            np.testing.assert_allclose(actual.data, reference, rtol=1e-9, atol=1e-9)

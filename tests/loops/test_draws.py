@@ -25,11 +25,11 @@ def words(stream, *iterations, shape=(3,), step=0):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_each_iteration_has_a_key_of_its_own(reverse):
     rng = sg.random.Generator(SEED)
-    before = rng.bits((3,))
+    bits_before = rng.bits((3,))
     _, drawn = sg.scan(
         lambda c, _: (c, (rng.bits((3,)), rng.bits((3,)))), None, length=4, reverse=reverse
     )
-    values = {"before": before, "one": drawn[0], "other": drawn[1]}
+    values = {"before": bits_before, "one": drawn[0], "other": drawn[1]}
     graph = sg.Graph(values, updates=rng.updates)
     f = sg.compile(graph)
     for step in (0, 1):
@@ -62,10 +62,10 @@ def test_nested_loops_branches_and_tests_fold_every_number():
 
 def test_tensors_draw_behind_a_loop_what_graphs_draw():
     def program(rng, x):
-        def grown(c):
+        def add_draw(c):
             return c + rng.uniform(shape=(2,), dtype="float64")
 
-        return sg.while_loop(lambda c: c.sum() < 5.0, grown, x) * rng.uniform(dtype="float64")
+        return sg.while_loop(lambda c: c.sum() < 5.0, add_draw, x) * rng.uniform(dtype="float64")
 
     x = variable("x", sg.float64, (2,))
     expected = sg.evaluate(program(sg.random.Generator(SEED), x), {"x": np.zeros(2)})
@@ -81,18 +81,18 @@ def test_tensors_draw_behind_a_loop_what_graphs_draw():
         last = sg.while_loop(lambda c: c.sum() + rng.uniform() < 0.0, body, x)
         return last + rng.poisson(x * 9.0) + rng.uniform(shape=(2,))
 
-    given = np.array([0.5, 1.0], np.float32)
-    expected = sg.evaluate(program(sg.random.Generator(SEED), sg.constant(given)))
+    start = np.array([0.5, 1.0], np.float32)
+    expected = sg.evaluate(program(sg.random.Generator(SEED), sg.constant(start)))
     rng = sg.random.Generator(SEED)
-    actual = sg.function(lambda x: program(rng, x)).eagerly(given)
+    actual = sg.function(lambda x: program(rng, x)).eagerly(start)
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
-def dropped(rng, x, w, scan=sg.scan):
+def dropout_rnn(rng, x, w, scan=sg.scan):
     """The states of an RNN with dropout between iterations."""
 
-    def iteration(h, each):
-        h = sg.tanh(each + rng.dropout(h, 0.4) @ w)
+    def iteration(h, row):
+        h = sg.tanh(row + rng.dropout(h, 0.4) @ w)
         return h, h
 
     return scan(iteration, sg.zeros_like(x[0]), x)[1]
@@ -108,54 +108,54 @@ def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs():
     given_x, given_w = arrays(4)
     rng = sg.random.Generator(SEED)
     x, w = variable("x", sg.float32, (4, 3, 4)), variable("w", sg.float32, (4, 4))
-    hs = dropped(rng, x, w)
+    hs = dropout_rnn(rng, x, w)
     graph = sg.Graph({"hs": hs, "dw": sg.grad((hs * hs).sum(), w)}, inputs=[x, w])
     feeds = {"x": given_x, "w": given_w}
-    whole = sg.compile(graph)
+    program = sg.compile(graph)
     ways = [
         {"threads": 2, "checkpoint": "recompute"},
         {"pipeline": "O0", "fuse": False},
     ]
-    expected = {name: a.tobytes() for name, a in whole.run(feeds).items()}
+    expected = {name: a.tobytes() for name, a in program.run(feeds).items()}
     for way in ways:
         actual = sg.compile(graph, **way).run(feeds)
         assert {name: a.tobytes() for name, a in actual.items()} == expected, way
     # The same masks, iteration by iteration, in NumPy.
     h, states = np.zeros((3, 4)), sg.evaluate(hs, feeds)
     for i in range(4):
-        kept = (words(0, i, shape=(3, 4)) >> np.uint32(8)) * 2.0**-24 >= np.float32(0.4)
-        h = np.tanh(given_x[i] + np.where(kept, h / 0.6, 0.0) @ given_w)
+        mask = (words(0, i, shape=(3, 4)) >> np.uint32(8)) * 2.0**-24 >= np.float32(0.4)
+        h = np.tanh(given_x[i] + np.where(mask, h / 0.6, 0.0) @ given_w)
         np.testing.assert_allclose(states[i], h, rtol=2e-4, atol=1e-5)
 
 
 def test_a_batch_of_tensors_draws_what_a_loop_over_it_does():
     """In an iteration of a loop as well, and in a batch of batches."""
 
-    def program(rng, x, each):
+    def program(rng, x, map_rows):
         def noisy(row):
-            rest = each(lambda e: e * rng.uniform(dtype="float64"), row)
-            return rng.exponential(row, dtype="float64") + rest
+            products = map_rows(lambda e: e * rng.uniform(dtype="float64"), row)
+            return rng.exponential(row, dtype="float64") + products
 
-        return sg.fori_loop(0, 2, lambda i, c: each(noisy, c) + 0.5, x)
+        return sg.fori_loop(0, 2, lambda i, c: map_rows(noisy, c) + 0.5, x)
 
-    given, actual = np.array([[0.5, 2.0], [0.5, 2.0], [1.0, 0.1]]), []
-    for each in (sg.map, lambda f, x: sg.vmap(f)(x)):
+    array, actual = np.array([[0.5, 2.0], [0.5, 2.0], [1.0, 0.1]]), []
+    for map_rows in (sg.map, lambda f, x: sg.vmap(f)(x)):
         rng = sg.random.Generator(SEED)
         with sg.eager_mode():
-            x = Tensor(given, dtype="float64", requires_grad=True)
-            runs = [program(rng, x, each) for _ in range(2)]
+            x = Tensor(array, dtype="float64", requires_grad=True)
+            runs = [program(rng, x, map_rows) for _ in range(2)]
         runs[0].sum().backward()
         actual.append([*[run.data for run in runs], x.grad])
-    for one, other in zip(*actual, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-10)
-    assert np.unique(actual[1][0]).size == given.size
+    for by_map, by_batch in zip(*actual, strict=True):
+        np.testing.assert_allclose(by_map, by_batch, rtol=1e-10)
+    assert np.unique(actual[1][0]).size == array.size
     rng = sg.random.Generator(SEED)
-    graph = sg.evaluate(program(rng, sg.constant(given), sg.map))
+    graph = sg.evaluate(program(rng, sg.constant(array), sg.map))
     np.testing.assert_allclose(actual[1][0], graph, rtol=1e-10)
 
 
 def test_keys_of_iterations_are_no_draws_of_the_program():
-    key, number = (np.uint64(each) for each in (7, 3))
+    key, number = (np.uint64(number) for number in (7, 3))
     (actual,) = sg.evaluate([fold_key(sg.constant(key), sg.constant(number))])
     draws = [RandomBits((), U64, stream)(key, number) for stream in range(16)]
-    assert int(actual) not in {int(each) for each in sg.evaluate(draws)}
+    assert int(actual) not in {int(bits) for bits in sg.evaluate(draws)}

@@ -24,7 +24,7 @@ SQUARE = sg.input("square", (4, 4), "float64")
 COUNT = 7
 
 
-def given(value, rng):
+def draw_feed(value, rng):
     """Return numbers for an input: no loop overflows, each test ends."""
     sizes = {"n": COUNT, "rows": 5, "columns": 3}
     shape = tuple(sizes.get(str(size), size) for size in value.shape)
@@ -47,7 +47,7 @@ class Driven(NamedTuple):
 
 
 def scan(step, start, rows):
-    return sg.scan(lambda c, each: (step(c) + each,) * 2, start, rows)[0]
+    return sg.scan(lambda c, row: (step(c) + row,) * 2, start, rows)[0]
 
 
 def each_row(step):
@@ -80,7 +80,7 @@ def doubled_until(**most):
     return sg.while_loop(lambda c: (c < 100.0).any(), lambda c: c * c, X, **most)
 
 
-def doubled(x):
+def double_until_large(x):
     while (x < 100.0).any():
         x = x * x
     return x
@@ -90,11 +90,11 @@ def branch(c):
     return sg.cond(c.sum() > 0.0, lambda c: c * 0.5, sg.cumsum, c)
 
 
-def branched(c):
+def branch_in_numpy(c):
     return c * np.float32(0.5) if c.sum() > 0.0 else np.cumsum(c)
 
 
-def grown(c):
+def grow(c):
     for _ in range(9):
         if not (c < 5.0).any():
             break
@@ -110,7 +110,7 @@ def chain(c, functions=sg):
     return c
 
 
-def added(c, at):
+def add_at(c, at):
     c = c.copy()
     np.add.at(c, at, np.float32(1.0))
     return c
@@ -122,17 +122,17 @@ def set_to_one(c, at):
     return c
 
 
-def solved(c, rows, square):
+def solve_rows(c, rows, square):
     for row in rows:
         c = np.tanh(np.linalg.solve(square + 0.1 * c, c)) + row
     return c
 
 
-def logged():
+def logged_program():
     start, rows = sg.input("c", (4,), "float64"), sg.input("rows", (9, 4), "float64")
 
-    def step(c, each):
-        return sg.tanh(sg.linalg.solve(SQUARE + 0.1 * c, c)) + each, None
+    def step(c, row):
+        return sg.tanh(sg.linalg.solve(SQUARE + 0.1 * c, c)) + row, None
 
     last = sg.scan(step, start, rows)[0]
     return {"y": last, "slope": sg.grad((last * last).sum(), start)}
@@ -140,10 +140,10 @@ def logged():
 
 def logged_slopes(c, rows, square):
     def slope(way):
-        up, down = (solved(c + step * way, rows, square) for step in (1e-6, -1e-6))
+        up, down = (solve_rows(c + step * way, rows, square) for step in (1e-6, -1e-6))
         return ((up * up).sum() - (down * down).sum()) / 2e-6
 
-    return {"y": solved(c, rows, square), "slope": np.array([slope(way) for way in np.eye(4)])}
+    return {"y": solve_rows(c, rows, square), "slope": np.array([slope(way) for way in np.eye(4)])}
 
 
 def solved_until():
@@ -168,7 +168,7 @@ def in_bfloat16(c, rows, w):
     return c
 
 
-def swapped():
+def swapping_program():
     a, b, rows = (sg.input(name, shape, "float32") for name, shape in SWAPPED.items())
     first, second = sg.fori_loop(0, rows.shape[0], lambda i, c: (c[1], c[0]), (a, b))
     return {"first": first + 0.0 * rows.sum(), "second": second}
@@ -179,7 +179,7 @@ SWAPPED = {"a": (4,), "b": (4,), "rows": ("n",)}
 
 def joined_rows():
     start, rows = sg.input("c", (600,), "float32"), sg.input("rows", ("n", 600), "float32")
-    return sg.scan(lambda c, each: (c * 0.5, sg.concat([c, each[:7]])), start, rows)[1]
+    return sg.scan(lambda c, row: (c * 0.5, sg.concat([c, row[:7]])), start, rows)[1]
 
 
 def joined_arrays(c, rows):
@@ -203,7 +203,7 @@ def two_lookups_of_arrays(at, c, table):
     return c
 
 
-def padded(functions):
+def pad_constant(functions):
     return functions.pad(functions.asarray(np.full(1, 2.5, "float32")), (3, 596))
 
 
@@ -212,21 +212,23 @@ def over(*shape, count="n", dtype="float32"):
     return sg.input("c", shape, dtype), sg.input("rows", (count, *shape), dtype)
 
 
-def nested(c):
+def reduce_deep(c):
     return c.sum(axis=(1, 3, 5, 7), keepdims=True) * np.float32(0.02) + c * np.float32(0.1)
 
 
 #: Reason -> a loop that has it.
 DRIVEN = {
-    LoopRefusal.Logged: Driven(logged, logged_slopes, 1e-5),
-    LoopRefusal.Endless: Driven(doubled_until, doubled),
+    LoopRefusal.Logged: Driven(logged_program, logged_slopes, 1e-5),
+    LoopRefusal.Endless: Driven(doubled_until, double_until_large),
     LoopRefusal.SizedTest: Driven(solved_until, solved_few),
-    LoopRefusal.Steps: Driven(lambda: scan(branch, FEW, SHORT), each_row(branched)),
+    LoopRefusal.Steps: Driven(lambda: scan(branch, FEW, SHORT), each_row(branch_in_numpy)),
     LoopRefusal.Grouped: Driven(
         lambda: scan(lambda c: sg.tanh(c.T), *over(16, 16, count=50)),
         each_row(lambda c: np.tanh(c.T)),
     ),
-    LoopRefusal.Deep: Driven(lambda: scan(nested, *over(*[2] * 8, 3, count=50)), each_row(nested)),
+    LoopRefusal.Deep: Driven(
+        lambda: scan(reduce_deep, *over(*[2] * 8, 3, count=50)), each_row(reduce_deep)
+    ),
     LoopRefusal.Stage: Driven(lambda: scan(sg.sort, FEW, SHORT), each_row(np.sort)),
     LoopRefusal.InnerEnd: Driven(
         lambda: scan(
@@ -236,11 +238,11 @@ DRIVEN = {
             FEW,
             SHORT,
         ),
-        each_row(lambda c: grown(c * np.float32(0.1))),
+        each_row(lambda c: grow(c * np.float32(0.1))),
     ),
     LoopRefusal.Limits: Driven(
         lambda: sg.scan(
-            lambda c, each: (c * 0.5 + each.sum(), c),
+            lambda c, row: (c * 0.5 + row.sum(), c),
             sg.input("c", (), "float32"),
             sg.input("rows", ("n", 200000), "float32"),
         )[0],
@@ -249,7 +251,7 @@ DRIVEN = {
         ),
     ),
     LoopRefusal.Serial: Driven(
-        lambda: looked_up(lambda c, at: c.at[at].add(1.0), FEW), each_index(added)
+        lambda: looked_up(lambda c, at: c.at[at].add(1.0), FEW), each_index(add_at)
     ),
     LoopRefusal.NarrowProduct: Driven(
         lambda: scan(
@@ -271,12 +273,12 @@ DRIVEN = {
         lambda: scan(chain, *over(64)), each_row(lambda c: chain(c, np)), 1e-3
     ),
     LoopRefusal.Partial: Driven(
-        lambda: sg.scan(lambda c, each: (c, c * 0.0), EMPTY, sg.input("rows", ("n", 0), "float32"))[
+        lambda: sg.scan(lambda c, row: (c, c * 0.0), EMPTY, sg.input("rows", ("n", 0), "float32"))[
             1
         ],
         lambda rows, x: rows,
     ),
-    LoopRefusal.Nothing: Driven(swapped, lambda a, b, rows: {"first": b, "second": a}),
+    LoopRefusal.Nothing: Driven(swapping_program, lambda a, b, rows: {"first": b, "second": a}),
     LoopRefusal.Lookup: Driven(
         lambda: looked_up(lambda c, at: c[at], FEW), each_index(lambda c, at: c[at])
     ),
@@ -289,10 +291,10 @@ DRIVEN = {
         lambda at, table, x: x + table[at[:, 0] % 2, 0].sum(),
     ),
     LoopRefusal.Constant: Driven(
-        lambda: scan(lambda c: c.mean() * 0.05 * c * padded(sg), *over(600, count=50)),
-        each_row(lambda c: c.mean() * np.float32(0.05) * c * padded(np)),
+        lambda: scan(lambda c: c.mean() * 0.05 * c * pad_constant(sg), *over(600, count=50)),
+        each_row(lambda c: c.mean() * np.float32(0.05) * c * pad_constant(np)),
     ),
-    LoopRefusal.SizedLoop: Driven(lambda: scan(branch, *over(4)), each_row(branched)),
+    LoopRefusal.SizedLoop: Driven(lambda: scan(branch, *over(4)), each_row(branch_in_numpy)),
     LoopRefusal.TooLong: Driven(
         lambda: scan(lambda c: c @ W, *over(600, 300)),
         each_row(lambda c, w: c @ w),
@@ -332,16 +334,16 @@ def test_each_reason_has_a_loop():
 @pytest.mark.parametrize("reason", DRIVEN, ids=lambda reason: reason.name)
 def test_the_reason_is_explained_and_the_loop_is_right(reason, rng):
     row = DRIVEN[reason]
-    made = row.make()
-    graph = sg.Graph(made if isinstance(made, dict) else {"y": made})
+    outputs = row.make()
+    graph = sg.Graph(outputs if isinstance(outputs, dict) else {"y": outputs})
     program = sg.compile(graph)
     explanation = program.explanation()
-    said = [step.driven for step in explanation.steps if step.inside]
-    assert str(reason) in said
+    reasons = [step.driven for step in explanation.steps if step.inside]
+    assert str(reason) in reasons
     assert f"not one kernel: {reason}" in str(explanation)
     assert str(reason) in {step["driven"] for step in explanation.as_json()["steps"]}
 
-    feeds = {each.name: given(each, rng) for each in graph.inputs}
+    feeds = {value.name: draw_feed(value, rng) for value in graph.inputs}
     actual, expected = program.run(feeds), row.loop(**feeds)
     for name, array in (expected if isinstance(expected, dict) else {"y": expected}).items():
         scale = np.abs(np.asarray(array, "float64")).max(initial=0.0)
@@ -365,7 +367,7 @@ def test_one_kernel_has_no_reason(make):
 def test_rows_have_the_same_bytes_on_both_sides_of_the_bound(count, rng, monkeypatch):
     c, rows = over(9, 5, count=count)
     graph = sg.Graph({"y": scan(lambda c: c - c.mean(axis=1, keepdims=True), c, rows)})
-    feeds = {each.name: given(each, rng) for each in graph.inputs}
+    feeds = {value.name: draw_feed(value, rng) for value in graph.inputs}
     actual, kernels = [], []
     for most in (15, 14):  # a carry is loaded and stored, a slice is loaded
         monkeypatch.setattr(time_loops, "MOST_ACCESSED", most)

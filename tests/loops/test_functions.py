@@ -1,4 +1,4 @@
-"""What loops and branches compute and refuse: carries, trees, closures, sizes, messages."""
+"""Results and errors of loops and branches: carries, trees, closures, sizes, messages."""
 
 import pickle
 from collections import namedtuple
@@ -33,9 +33,9 @@ State = namedtuple("State", "total count")
 def test_trees_go_in_and_come_out():
     x = variable("x", sg.float64, (3, 2))
 
-    def iteration(state, each):
-        following = State(state.total + each["row"], [state.count[0] + 1, None])
-        return following, {"sum": state.total.sum(), "pair": (each["row"], each["number"])}
+    def iteration(state, slices):
+        following = State(state.total + slices["row"], [state.count[0] + 1, None])
+        return following, {"sum": state.total.sum(), "pair": (slices["row"], slices["number"])}
 
     rows = {"row": x, "number": np.arange(3)}
     last, outs = sg.scan(iteration, State(np.zeros(2), [0, None]), rows)
@@ -56,7 +56,7 @@ def test_a_number_takes_the_dtype_that_an_iteration_gives_it():
     narrow, wide = variable("x", sg.float32, (3,)), variable("y", sg.float64, (3,))
 
     def total(x, init=0.0):
-        return sg.scan(lambda c, each: (c + each, None), init, x)[0]
+        return sg.scan(lambda c, element: (c + element, None), init, x)[0]
 
     assert total(narrow).dtype == "float32"
     assert total(wide).dtype == "float64"
@@ -129,13 +129,13 @@ def test_equal_loops_share_ops_and_take_operands():
     assert all(node.types[0].size <= 16 for node in body.nodes if node.op.name == "constant")
     assert w.node in [arg.node for arg in last.node.args]
     x = variable("x", sg.float64, (3,))
-    one, other, third = (
+    first, second, third = (
         sg.scan(lambda c, e, k=k: (c * k + e, None), 0.0, x)[0].node for k in (2.0, 2.0, 3.0)
     )
-    assert one.op == other.op
-    assert hash(one.op) == hash(other.op)
-    assert one.op != third.op
-    merged = pipeline("cse")(Graph({"a": one.values[0], "b": other.values[0]}))
+    assert first.op == second.op
+    assert hash(first.op) == hash(second.op)
+    assert first.op != third.op
+    merged = pipeline("cse")(Graph({"a": first.values[0], "b": second.values[0]}))
     assert [node.op.name for node in merged.nodes].count("loop") == 1
 
 
@@ -144,7 +144,7 @@ def test_equal_loops_share_ops_and_take_operands():
 def test_text_and_pickle_read_back(name):
     twins = TWINS[name]
     values = [variable(f"x{i}", sg.float64, a.shape) for i, a in enumerate(twins.arrays)]
-    y = twins.looped(*values)
+    y = twins.run_loop(*values)
     graph = Graph({"y": y, "dy": sg.grad(y, values[0], allow_disconnected=True)}, inputs=values)
     verify_graph(graph)
     again = sg.parse(str(graph))
@@ -214,21 +214,21 @@ def test_a_carry_that_drifts_is_reported_where_it_does():
 
 def test_values_do_not_leave_a_body_by_the_side_door():
     x = variable("x", sg.float64, (3,))
-    kept = []
+    leaked = []
 
-    def iteration(c, each):
-        kept.append(c * each)
-        return c + each, None
+    def iteration(c, element):
+        leaked.append(c * element)
+        return c + element, None
 
     sg.scan(iteration, 0.0, x)
-    for use in (lambda: Graph(kept[0]), lambda: sg.evaluate(kept[0] + 1.0)):
+    for use in (lambda: Graph(leaked[0]), lambda: sg.evaluate(leaked[0] + 1.0)):
         with pytest.raises(GraphError, match="inside of a loop") as refused:
             use()
         assert "sg.scan(iteration, 0.0, x)" in str(refused.value)
 
-    def leaking(c, each):
-        sg.scan(iteration, 0.0, each[None])
-        return c + kept[-1], None
+    def leaking(c, element):
+        sg.scan(iteration, 0.0, element[None])
+        return c + leaked[-1], None
 
     with pytest.raises(GraphError, match="another loop"):
         sg.scan(leaking, 0.0, x)
@@ -253,7 +253,7 @@ def test_arguments_are_checked():
     with pytest.raises(ArgumentError, match="neither slices nor a length"):
         sg.scan(lambda c, _: (c, None), 0.0)
     with pytest.raises(RankError, match="no axis of slices"):
-        sg.map(lambda each: each, x.sum())
+        sg.map(lambda element: element, x.sum())
     with pytest.raises(ArgumentError, match="not an integer"):
         sg.scan(lambda c, _: (c, None), 0.0, length=2.5)
     with pytest.raises(DTypeError, match="not one bool") as test:
@@ -314,11 +314,11 @@ def test_associative_scan_of_a_named_length(reverse):
     def outputs(length):
         a = sg.input("a", (length, 2, 2), "float64")
         b = sg.input("b", (length, 2, 1), "float64")
-        both = sg.associative_scan(combine, (sg.sin(a), b), reverse)
-        loss = (both[0] ** 2).sum() + sg.sin(both[1]).sum()
+        states = sg.associative_scan(combine, (sg.sin(a), b), reverse)
+        loss = (states[0] ** 2).sum() + sg.sin(states[1]).sum()
         by_a, by_b = sg.grad(loss, [a, b])
         second = sg.grad(sg.sin(by_a).sum(), a)
-        return sg.Graph({"x": both[0], "y": both[1], "a": by_a, "b": by_b, "second": second})
+        return sg.Graph({"x": states[0], "y": states[1], "a": by_a, "b": by_b, "second": second})
 
     named = sg.compile(outputs("n"))
     for size in (0, 1, 2, 5, 12):
@@ -333,5 +333,5 @@ def test_associative_scan_of_a_named_length(reverse):
     step = -1 if reverse else 1
     expected = np.maximum.accumulate(array[:, ::step], 1)[:, ::step]
     np.testing.assert_array_equal(actual, expected)
-    each = sg.function(sg.vmap(lambda row: sg.associative_scan(sg.add, row, reverse)))
-    np.testing.assert_allclose(each(array), np.cumsum(array[:, ::step], 1)[:, ::step])
+    by_rows = sg.function(sg.vmap(lambda row: sg.associative_scan(sg.add, row, reverse)))
+    np.testing.assert_allclose(by_rows(array), np.cumsum(array[:, ::step], 1)[:, ::step])

@@ -35,14 +35,14 @@ def step(h, row, u):
     return sg.tanh(row + h @ u)
 
 
-def hoisted(parts, values, reverse=False):
+def scan_product_rows(parts, values, reverse=False):
     """The last state of a scan over rows of a product."""
     x, w, u, b = values
     start = sg.zeros((ROWS, UNITS), x.dtype.name)
     return sg.scan(lambda h, row: (step(h, row, u), None), start, parts(x, w, b), reverse=reverse)
 
 
-def made(iterations):
+def make_operands(iterations):
     """Inputs, and arrays for them; a named number of iterations is 11."""
     rng = np.random.default_rng(3)
     shapes = SHAPES | {"x": (iterations, ROWS, INPUTS)}
@@ -56,18 +56,18 @@ def made(iterations):
 @pytest.mark.parametrize("name", PARTS)
 def test_they_are_those_of_the_loop_written_out(name, iterations, reverse):
     times = sg.dim("time", hint=11) if iterations == "time" else iterations
-    values, feeds = made(times)
-    looped, _ = hoisted(PARTS[name], values, reverse)
+    values, feeds = make_operands(times)
+    looped, _ = scan_product_rows(PARTS[name], values, reverse)
     left = sg.grad((looped * looped).sum(), values)
-    found = sg.evaluate(left, feeds)
+    gradients = sg.evaluate(left, feeds)
     fixed = [sg.input(n, a.shape, "float64") for n, a in feeds.items()]
     x, w, u, b = fixed
     rows, h = PARTS[name](x, w, b), sg.zeros((ROWS, UNITS), "float64")
     for t in range(len(feeds["x"]))[:: -1 if reverse else 1]:
         h = step(h, rows[t], u)
     expected = sg.evaluate(sg.grad((h * h).sum(), fixed), feeds)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    for actual, reference in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(actual, reference, rtol=1e-9, atol=1e-9)
     # No product and no sum is left over the stack of all iterations.
     graph = sg.Graph({f"y{k}": slope for k, slope in enumerate(left)})
     late = [n for n in graph.nodes if n.order == 1 and n.op.name in ("matmul", "sum")]
@@ -82,31 +82,31 @@ def test_they_are_those_of_the_loop_written_out(name, iterations, reverse):
 
 
 def test_second_derivatives_tangents_and_batches(monkeypatch):
-    values, feeds = made(12)
+    values, feeds = make_operands(12)
 
     def both():
-        last, _ = hoisted(flat, values)
+        last, _ = scan_product_rows(flat, values)
         loss = (last * last).sum()
         slope = sg.grad(loss, values[1])
         again = sg.grad((slope * slope).sum(), values)
         pushed = sg.jvp(slope, values[1], values[1])
 
         def of_one(x):
-            last, _ = hoisted(flat, [x, *values[1:]])
+            last, _ = scan_product_rows(flat, [x, *values[1:]])
             return sg.grad((last * last).sum(), values[1])
 
         many = sg.vmap(of_one)(sg.stack([values[0], values[0] * 2]))
         return sg.evaluate([*again, pushed, many], feeds)
 
-    found = both()
+    results = both()
     monkeypatch.setattr(sums, "BLOCK_ROWS", 1 << 20)
-    for one, other in zip(found, both(), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    for actual, reference in zip(results, both(), strict=True):
+        np.testing.assert_allclose(actual, reference, rtol=1e-9, atol=1e-9)
 
 
 def test_few_iterations_are_one_product():
-    values, _ = made(4)
-    last, _ = hoisted(flat, values)
+    values, _ = make_operands(4)
+    last, _ = scan_product_rows(flat, values)
     graph = sg.Graph({"w": sg.grad((last * last).sum(), values[1])})
     assert sum(node.op.name == "loop" for node in graph.nodes) == 3  # forward, with carries, back
 

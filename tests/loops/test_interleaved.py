@@ -27,7 +27,7 @@ def cells(c, r):
     return c * r + sg.exp(r * 0.1), c * c * r
 
 
-def scanned(z, c, w):
+def scan_cells(z, c, w):
     last, ys = sg.scan(cells, c, z)
     return {"last": last, "ys": ys, "dz": sg.grad(square(last) + square(ys), z)}
 
@@ -52,16 +52,16 @@ def of_a_transform(z, c, w):
     return {"last": last, "ys": ys, "dz": sg.grad(square(last), z)}
 
 
-def nested(z, c, w):
+def nest_scans(z, c, w):
     last, ys = sg.scan(lambda c, r: sg.scan(lambda d, q: (d * q + r, d), c, z), c, z)
     return {"last": last, "ys": ys, "dz": sg.grad(square(last), z)}
 
 
-def mapped(z, c, w):
+def map_rows(z, c, w):
     return {"y": sg.map(lambda r: r * r + sg.conj(r), z), "sums": sg.map(lambda r: r.sum(), z)}
 
 
-def indexed(z, c, w):
+def read_by_index(z, c, w):
     last = sg.fori_loop(0, ROWS, lambda i, s: s * 0.9 + z[(i * 5) % ROWS], c)
     return {"last": last, "dz": sg.grad(square(last), z), "rows": z[np.array([2, -1, 0])] * 2.0}
 
@@ -76,43 +76,51 @@ def whiles(z, c, w):
     }
 
 
-def repeated(z, c, w):
+def recompute(z, c, w):
     loss = sg.checkpoint(lambda z: square(sg.scan(cells, c, z)[0]))(z)
     return {"dz": sg.grad(loss, z)}
 
 
-PROGRAMS = [
-    scanned, backwards, products, transforms, of_a_transform, nested, mapped, indexed, whiles,
-    repeated,
-]  # fmt: skip
+PROGRAMS = {
+    "scanned": scan_cells,
+    "backwards": backwards,
+    "products": products,
+    "transforms": transforms,
+    "of_a_transform": of_a_transform,
+    "nested": nest_scans,
+    "mapped": map_rows,
+    "indexed": read_by_index,
+    "whiles": whiles,
+    "repeated": recompute,
+}
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_bytes_are_those_of_parts(program):
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_bytes_are_those_of_parts(name):
     z, c = (sg.input(n, s, "complex128") for n, s in (("z", (ROWS, WIDTH)), ("c", (WIDTH,))))
     w = sg.input("w", (WIDTH, WIDTH), "complex128")
-    graph = sg.Graph(program(z, c, w), inputs=[z, c, w])
+    graph = sg.Graph(PROGRAMS[name](z, c, w), inputs=[z, c, w])
     feeds = {"z": complex_numbers(ROWS, WIDTH), "c": complex_numbers(WIDTH)}
     feeds["w"] = 0.3 * complex_numbers(WIDTH, WIDTH)
-    before = pipeline("dce,cse")(graph)
-    after, count = take_rows(before)
-    verify_graph(after)
-    assert bool(count) is (program not in (indexed, whiles))  # these read rows as they are built
-    assert take_rows(after)[1] == 0
-    expected = sg.evaluate(before, feeds)
-    for actual in (sg.evaluate(after, feeds), sg.evaluate(MergedLoops()(before), feeds)):
+    by_columns = pipeline("dce,cse")(graph)
+    by_rows, count = take_rows(by_columns)
+    verify_graph(by_rows)
+    assert bool(count) is (name not in ("indexed", "whiles"))  # these read rows as they are built
+    assert take_rows(by_rows)[1] == 0
+    expected = sg.evaluate(by_columns, feeds)
+    for actual in (sg.evaluate(by_rows, feeds), sg.evaluate(MergedLoops()(by_columns), feeds)):
         assert {k: a.tobytes() for k, a in actual.items()} == {
             k: a.tobytes() for k, a in expected.items()
         }
-    assert sg.same_graph(sg.parse(str(after)), after)
+    assert sg.same_graph(sg.parse(str(by_rows)), by_rows)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_compiled_loops_have_the_values_of_the_evaluator(program):
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_compiled_loops_have_the_values_of_the_evaluator(name):
     z, c = (sg.input(n, s, "complex128") for n, s in (("z", (ROWS, WIDTH)), ("c", (WIDTH,))))
     w = sg.input("w", (WIDTH, WIDTH), "complex128")
-    graph = sg.Graph(program(z, c, w), inputs=[z, c, w])
+    graph = sg.Graph(PROGRAMS[name](z, c, w), inputs=[z, c, w])
     feeds = {"z": complex_numbers(ROWS, WIDTH), "c": complex_numbers(WIDTH)}
     feeds["w"] = 0.3 * complex_numbers(WIDTH, WIDTH)
     actual, expected = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
@@ -128,12 +136,12 @@ def test_strided_parts_of_real_arrays_are_read_in_rows_and_joined():
 
     last, (a, b) = sg.scan(body, sg.zeros((WIDTH,), "float64"), (x[:, :, 0], x[:, :, 2]))
     graph = sg.Graph({"last": last, "joined": sg.stack([-a, b], 2)})
-    after, count = take_rows(graph)
-    (loop,) = [node for node in after.nodes if node.op.name == "loop"]
+    by_rows, count = take_rows(graph)
+    (loop,) = [node for node in by_rows.nodes if node.op.name == "loop"]
     assert (count, loop.op.slices, len(loop.types)) == (2, 1, 2)
     assert [value.shape for value in loop.args[1:2]] == [(ROWS, WIDTH, 3)]
     feeds = {"x": RNG.normal(size=(ROWS, WIDTH, 3))}
-    actual, expected = sg.evaluate(after, feeds), sg.evaluate(graph, feeds)
+    actual, expected = sg.evaluate(by_rows, feeds), sg.evaluate(graph, feeds)
     assert {k: a.tobytes() for k, a in actual.items()} == {
         k: a.tobytes() for k, a in expected.items()
     }

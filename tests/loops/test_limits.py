@@ -65,12 +65,12 @@ def test_a_solution_that_needs_more_steps_ends_the_run(name):
     y = PROGRAMS[name](k)
     f = sg.compile(sg.Graph({"y": y}, updates={w: w + y}))
     np.testing.assert_allclose(f.run({"k": 0.1})["y"], EXACT[name], rtol=1e-4)
-    before = w.value
+    value_before = w.value
     with pytest.raises(ConvergenceError) as caught:
         f.run({"k": 1.0})
     assert_ends_at(caught.value, 1.0)
     assert caught.value.at.resolve().file == __file__
-    np.testing.assert_array_equal(w.value, before)
+    np.testing.assert_array_equal(w.value, value_before)
     np.testing.assert_allclose(f.run({"k": 0.1})["y"], EXACT[name], rtol=1e-4)
 
 
@@ -119,8 +119,8 @@ def test_nan_stands_where_it_is_asked_for():
     k = variable("k")
     y = solution(k, on_failure="nan")
     end = sg.ode.rk45(growth, 1.0 + 0.0 * k, 0.0, 2.0, args=(k,), max_steps=9, on_failure="nan")
-    whole = solution(k, dense=True, on_failure="nan")
-    actual = sg.evaluate([y, end, whole.ys, whole(0.9), sg.grad(y[1], k)], {"k": 1.0})
+    dense = solution(k, dense=True, on_failure="nan")
+    actual = sg.evaluate([y, end, dense.ys, dense(0.9), sg.grad(y[1], k)], {"k": 1.0})
     np.testing.assert_allclose(actual[0], [1.0, 2.0, np.nan], rtol=1e-5)
     assert np.isnan(actual[1])
     np.testing.assert_allclose(actual[2], [1.0, 2.0, np.nan], rtol=1e-5)
@@ -134,13 +134,13 @@ def test_the_hint_solves_a_stiff_equation():
     def slope(t, y, mu):
         return sg.stack([y[1], mu * (1 - y[0] ** 2) * y[1] - y[0]])
 
-    def solved(**options):
+    def solve_with(**options):
         return sg.function(lambda mu: sg.ode.solve(slope, first, times, (mu,), **options))
 
     with pytest.raises(ConvergenceError, match="1000 steps") as caught:
-        solved()(np.array(1000.0))
+        solve_with()(np.array(1000.0))
     assert 'method="rosenbrock"' in caught.value.hint
-    actual = solved(method="rosenbrock")(np.array(1000.0))
+    actual = solve_with(method="rosenbrock")(np.array(1000.0))
     exact = scipy.integrate.solve_ivp(
         lambda t, y: [y[1], 1000.0 * (1 - y[0] ** 2) * y[1] - y[0]], (0.0, 500.0), first,
         t_eval=times, method="Radau", rtol=1e-8, atol=1e-10,
@@ -225,11 +225,11 @@ UNSOLVABLE = [(1.0, 0.0, 1.0, 1.0), (2.0, 0.0, 1.0, 1.0), (2.0, 1.0, 0.0, 1.0)]
 def test_a_riccati_equation_whose_doubling_does_not_arrive_is_an_error(name):
     solve, exact = getattr(sg.linalg, name), getattr(scipy.linalg, name)
     for values in UNSOLVABLE:
-        given = [np.array([[value]]) for value in values]
+        matrices = [np.array([[value]]) for value in values]
         with pytest.raises(ConvergenceError, match=f"{name}: 40 doublings do not arrive"):
-            solve(*given)
-        assert np.isnan(solve(*given, errors="nan")).all()
-    given = [np.array([[value]]) for value in (1.0, 1.0, 1.0, 1.0)]
-    np.testing.assert_allclose(solve(*given), exact(*given), rtol=1e-12)
-    given[0] = given[0] * np.nan
-    assert np.isnan(solve(*given)).all()
+            solve(*matrices)
+        assert np.isnan(solve(*matrices, errors="nan")).all()
+    matrices = [np.array([[value]]) for value in (1.0, 1.0, 1.0, 1.0)]
+    np.testing.assert_allclose(solve(*matrices), exact(*matrices), rtol=1e-12)
+    matrices[0] = matrices[0] * np.nan
+    assert np.isnan(solve(*matrices)).all()

@@ -48,7 +48,7 @@ def test_the_adaptive_method_holds_its_error(end):
 
 
 def trials(f, y, end, rtol, atol):
-    """How many steps the documented method tries, by SciPy's table of Dormand and Prince."""
+    """Count the steps that the documented method tries, by SciPy's table of Dormand and Prince."""
     t, h, count = 0.0, 0.01 * end, 0
     while t < end:
         h = min(h, end - t)
@@ -105,7 +105,7 @@ def test_gradients_go_through_the_steps():
         slopes = sg.grad(y, [k, start])
         bend = sg.grad(slopes[0], k)
         at = {"k": 1.0, "y": 1.0}
-        actual = [float(each) for each in sg.evaluate([y, *slopes, bend], at)]
+        actual = [float(value) for value in sg.evaluate([y, *slopes, bend], at)]
         np.testing.assert_allclose(actual, [0.25, -3 / 16, 1 / 16, 18 / 64], rtol=1e-5)
 
 
@@ -126,7 +126,7 @@ def test_gradients_by_the_adjoint_method_are_those_of_the_closed_form(method):
     bend = sg.grad(slopes[0], k)
     at = {"k": 1.0, "y": 1.0, "start": 0.5, "end": 3.5}
     values = {str(place): value for place, value in enumerate([y, *slopes, bend])}
-    actual = [float(each) for each in sg.compile(values).run(at).values()]
+    actual = [float(value) for value in sg.compile(values).run(at).values()]
     np.testing.assert_allclose(actual, [0.25, -3 / 16, 1 / 16, 1 / 16, -1 / 16, 18 / 64], rtol=2e-6)
 
 
@@ -140,9 +140,9 @@ def test_the_adjoint_of_a_tree_is_near_the_gradient_through_the_steps():
 
     def gradients(adjoint, count):
         times = np.linspace(0.0, 1.0, count)
-        found = sg.ode.rk4(f, {"a": first, "b": scale * 1.0}, times, adjoint=adjoint)
-        middle = found["a"][(count - 1) // 2]
-        far = (middle**2).sum() + found["a"][-1].sum() + found["b"].mean()
+        states = sg.ode.rk4(f, {"a": first, "b": scale * 1.0}, times, adjoint=adjoint)
+        middle = states["a"][(count - 1) // 2]
+        far = (middle**2).sum() + states["a"][-1].sum() + states["b"].mean()
         values = sg.grad(far, [first, w, scale])
         draw = np.random.default_rng(0).normal
         return sg.evaluate(
@@ -152,7 +152,12 @@ def test_the_adjoint_of_a_tree_is_near_the_gradient_through_the_steps():
     errors = []
     for count in (11, 21):
         pairs = zip(gradients(True, count), gradients(False, count), strict=True)
-        errors.append(max(float(np.abs(one - other).max()) for one, other in pairs))
+        errors.append(
+            max(
+                float(np.abs(by_adjoint - through_steps).max())
+                for by_adjoint, through_steps in pairs
+            )
+        )
     assert errors[0] < 1e-4
     assert 10 < errors[0] / errors[1] < 40  # of fourth order
 
@@ -204,7 +209,7 @@ def test_mistakes_are_told_in_the_words_of_the_call():
 @pytest.mark.parametrize("adjoint", [False, True])
 @pytest.mark.parametrize("method", ["rk4", "rk45"])
 def test_args_are_passed_on_and_have_gradients(method, adjoint):
-    """As SciPy and JAX pass parameters: f(t, y, *args)."""
+    """Parameters are passed as in SciPy and JAX: f(t, y, *args)."""
 
     def f(t, y, rate, more):
         return -rate * y + more["shift"]
@@ -225,11 +230,11 @@ def test_args_are_passed_on_and_have_gradients(method, adjoint):
 
 
 def test_integers_become_floats_and_derivatives_take_the_shape_of_the_state():
-    whole = {"n": np.arange(3), "x": np.float32([1.0, 2.0, 3.0])}
+    state = {"n": np.arange(3), "x": np.float32([1.0, 2.0, 3.0])}
     fall = {"n": sg.constant(-0.5, "float64"), "x": sg.constant([1.0], "float32")}
     for y in (
-        sg.ode.rk4(lambda t, y: fall, whole, [0.0, 1.0, 2.0])["n"][-1],
-        sg.ode.rk45(lambda t, y: fall, whole, 0.0, 2.0)["n"],
+        sg.ode.rk4(lambda t, y: fall, state, [0.0, 1.0, 2.0])["n"][-1],
+        sg.ode.rk45(lambda t, y: fall, state, 0.0, 2.0)["n"],
         sg.ode.rk4(lambda t, y: fall["n"], np.arange(3), [0.0, 2.0], adjoint=True)[-1],
     ):
         np.testing.assert_allclose(sg.evaluate(y), np.arange(3) - 1.0, atol=1e-12)

@@ -19,28 +19,28 @@ def loops(graph):
 
 def inside(node):
     (body,) = bodies_of(node)
-    return [each.op.name for each in body.nodes]
+    return [node.op.name for node in body.nodes]
 
 
 def test_which_loops_are_merged():
     x = variable("x", sg.float64, (4,))
-    y = sg.scan(lambda c, each: (sg.sin(c * each), c), 1.0, x)[0]
+    y = sg.scan(lambda c, element: (sg.sin(c * element), c), 1.0, x)[0]
     graph = MergedLoops()(Graph({"y": y, "dy": sg.jvp(y, x, np.ones(4))}))
-    (one,) = loops(graph)
-    assert inside(one).count("sin") == 1
+    (loop,) = loops(graph)
+    assert inside(loop).count("sin") == 1
     x, y = variable("x", sg.float64, (4,)), variable("y", sg.float64, (4,))
 
     def total(data, **options):
-        return sg.scan(lambda c, each: (c * 0.5 + each, None), 0.0, data, **options)[0]
+        return sg.scan(lambda c, element: (c * 0.5 + element, None), 0.0, data, **options)[0]
 
     graph = Graph({"a": total(x), "b": total(y), "c": total(x, reverse=True), "d": total(x[1:])})
     assert len(loops(pipeline("O1")(graph))) == 4
     x = variable("x", sg.float64, (4, 3))
-    last, outs = sg.scan(lambda c, each: (c + each.sum(), c * each), 0.0, x)
-    whole = Graph({"last": last, "dead": outs.sum(0)})
-    after = MergedLoops()(Graph({"last": last}, inputs=[x]).with_nodes(whole.nodes, {}))
-    (one,) = loops(after)
-    assert len(one.types) == 1
+    last, outs = sg.scan(lambda c, row: (c + row.sum(), c * row), 0.0, x)
+    full = Graph({"last": last, "dead": outs.sum(0)})
+    pruned = MergedLoops()(Graph({"last": last}, inputs=[x]).with_nodes(full.nodes, {}))
+    (loop,) = loops(pruned)
+    assert len(loop.types) == 1
 
 
 def test_maps_of_one_array_are_merged_where_they_have_work_in_common():
@@ -53,8 +53,8 @@ def test_maps_of_one_array_are_merged_where_they_have_work_in_common():
         graph = pipeline("O1")(Graph(sum((out * out).sum() for out in outs)))
         return plan(fuse(graph), {}).peak_bytes / (9 * 8 * 8 * 8), len(loops(graph))
 
-    apart, four = peak_and_loops(lambda row, w: sg.sin(row @ w))
-    assert (int(apart), four) == (1, 4)  # a stack is read before the next one is written
+    peak, four = peak_and_loops(lambda row, w: sg.sin(row @ w))
+    assert (int(peak), four) == (1, 4)  # a stack is read before the next one is written
     assert peak_and_loops(lambda row, w: sg.sin(row + 1.0) @ w)[1] == 1
     assert peak_and_loops(lambda row, w: (row * 2.0) @ w)[1] == 4  # a product costs no time
 
@@ -62,15 +62,15 @@ def test_maps_of_one_array_are_merged_where_they_have_work_in_common():
 def test_what_nobody_reads_goes():
     x, w = variable("x", sg.float64, (4,)), variable("w", sg.float64, (4,))
 
-    def iteration(state, each):
+    def iteration(state, row):
         a, b, still, lost = state
-        return (a + each[0], b * a, still, lost * w.sum() + b), (a, each[1], still)
+        return (a + row[0], b * a, still, lost * w.sum() + b), (a, row[1], still)
 
     last, outs = sg.scan(iteration, (0.0, 1.0, x.sum(), 1.0), (x, w))
     graph = MergedLoops()(Graph({"a": last[0], "still": last[2] + outs[2][0]}))
-    (one,) = loops(graph)
-    op = one.op
-    assert (op.carries, op.slices, len(one.args)) == (1, 1, 3)
+    (loop,) = loops(graph)
+    op = loop.op
+    assert (op.carries, op.slices, len(loop.args)) == (1, 1, 3)
     first = MergedLoops()(Graph({"still": last[2]}))
     assert not loops(first)
     chosen = sg.cond(x.sum() > 0, lambda: (sg.sin(x), x, w), lambda: (w, sg.cos(w), x))
@@ -81,7 +81,7 @@ def test_what_nobody_reads_goes():
 
 @pytest.mark.parametrize("steps", [1, 2, 5, "named"])
 def test_what_iterations_compute_alike_is_computed_once(steps):
-    """Of a nested loop, too, and for both directions of a gradient; not where none may run."""
+    """Also in a nested loop, and for both directions of a gradient; not if no iteration may run."""
     rows = sg.dim("n") if steps == "named" else steps
     a, u = variable("a", sg.float64, (3, 3)), variable("u", sg.float64, (3,))
     x = variable("x", sg.float64, (rows, 3))
@@ -93,20 +93,20 @@ def test_what_iterations_compute_alike_is_computed_once(steps):
     last, outs = sg.scan(iteration, u, x)
     loss = (last * last).sum() + outs.sum()
     graph = Graph({"loss": loss, **dict(zip("aux", sg.grad(loss, [a, u, x]), strict=True))})
-    before = pipeline("dce")(graph)
-    after = pipeline("dce,loops,cse")(graph)
-    verify_graph(after)
-    names = [node.op.name for node in after.nodes]
-    assert (names.count("lu"), "sum" in str(after).partition("loop")[0]) == (
+    plain = pipeline("dce")(graph)
+    hoisted = pipeline("dce,loops,cse")(graph)
+    verify_graph(hoisted)
+    names = [node.op.name for node in hoisted.nodes]
+    assert (names.count("lu"), "sum" in str(hoisted).partition("loop")[0]) == (
         (1, True) if steps in (2, 5) else (0, False)
     )
-    assert MergedLoops()(after) is after
+    assert MergedLoops()(hoisted) is hoisted
     draw = np.random.default_rng(0).normal
     feeds = {"a": draw(size=(3, 3)) + 3.0 * np.eye(3), "u": draw(size=3)}
     feeds["x"] = draw(size=(0 if steps == "named" else steps, 3))
     if steps == "named":
         feeds["a"] *= 0.0  # a singular matrix that nothing solves with
-    actual, expected = sg.evaluate(after, feeds), sg.evaluate(before, feeds)
+    actual, expected = sg.evaluate(hoisted, feeds), sg.evaluate(plain, feeds)
     compiled = sg.compile(graph).run(feeds)
     for name, array in expected.items():
         assert actual[name].tobytes() == array.tobytes()
@@ -114,7 +114,7 @@ def test_what_iterations_compute_alike_is_computed_once(steps):
 
 
 def test_loops_that_differ_in_one_thing_keep_their_values():
-    """Of one start and one array: the direction, the start, the array, the body or the length."""
+    """Two loops differ in the direction, the start, the array, the body or the length."""
     x, y, s, t = (
         variable(n, sg.float64, shape)
         for n, shape in zip("xyst", ((4,), (4,), (), ()), strict=True)
@@ -122,18 +122,18 @@ def test_loops_that_differ_in_one_thing_keep_their_values():
     feeds = {"x": np.array([1.0, 2.0, 4.0, 8.0]), "y": np.ones(4), "s": 3.0, "t": -1.0}
 
     def total(start, data, factor=0.5, **options):
-        return sg.scan(lambda c, each: (c * factor + each, c), start, data, **options)
+        return sg.scan(lambda c, element: (c * factor + element, c), start, data, **options)
 
     def by_hand(start, data, factor=0.5, reverse=False, end=4):
         carry, begun = feeds[start], []
         values = feeds[data][:end]
-        for each in values[::-1] if reverse else values:
+        for element in values[::-1] if reverse else values:
             begun.append(carry)
-            carry = carry * factor + each
+            carry = carry * factor + element
         return carry, np.array(begun[::-1] if reverse else begun)
 
     first = (total(s, x), by_hand("s", "x"))
-    for other, expected in (
+    for second, expected in (
         first,
         (total(s, x, reverse=True), by_hand("s", "x", reverse=True)),
         (total(t, x), by_hand("t", "x")),
@@ -141,7 +141,7 @@ def test_loops_that_differ_in_one_thing_keep_their_values():
         (total(s, x, 0.25), by_hand("s", "x", 0.25)),
         (total(s, x[:3]), by_hand("s", "x", end=3)),
     ):
-        pairs = zip("abcd", (*first[0], *other), strict=True)
+        pairs = zip("abcd", (*first[0], *second), strict=True)
         graph = Graph(dict(pairs), inputs=[x, y, s, t])
         actual = sg.evaluate(pipeline("O1")(graph), feeds)
         for name, array in zip("abcd", (*first[1], *expected), strict=True):

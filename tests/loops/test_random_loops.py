@@ -11,7 +11,7 @@ TOLERANCES = {"value": 1e-9, "reverse": 1e-9, "forward": 1e-9}
 
 
 def check(program):
-    value, slope, bend = program.wanted()
+    value, slope, bend = program.numeric_derivatives()
     expected = {"value": value, "reverse": slope, "forward": slope}
     for name, actual in sg.evaluate(program.graph(), program.feeds).items():
         tolerance = TOLERANCES.get(name, 2e-6)
@@ -40,7 +40,7 @@ def test_derivatives_of_more_loops(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_budget_keeps_every_byte_and_a_policy_every_value(seed):
-    """Of second derivatives sums are rounded in another order: clones have slopes of their own."""
+    """Second derivatives round sums in another order: clones have gradients of their own."""
     program = Program(seed, depth=2, width=1)
     expected = sg.compile(program.graph(False)).run(program.feeds)
     marked = sg.compile(program.graph())

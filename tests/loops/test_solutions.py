@@ -81,9 +81,9 @@ def test_states_at_times_and_between_them_are_those_of_scipy(method):
     exact = reference()
     y = sg.ode.solve(pendulum, FIRST, TIMES, **options(method))
     np.testing.assert_allclose(sg.evaluate(y), exact.sol(TIMES).T, atol=3e-7)
-    whole = sg.ode.solve(pendulum, FIRST, TIMES, dense=True, **options(method))
+    solution = sg.ode.solve(pendulum, FIRST, TIMES, dense=True, **options(method))
     at = np.linspace(0.0, 3.0, 40)
-    actual = sg.evaluate([whole(at), whole(1.7), whole.ys, whole.y, whole.t])
+    actual = sg.evaluate([solution(at), solution(1.7), solution.ys, solution.y, solution.t])
     np.testing.assert_allclose(actual[0], exact.sol(at).T, atol=3e-7)
     np.testing.assert_allclose(actual[1], exact.sol(1.7), atol=3e-7)
     np.testing.assert_allclose(actual[2], exact.sol(TIMES).T, atol=3e-7)
@@ -96,20 +96,20 @@ def test_states_at_times_and_between_them_are_those_of_scipy(method):
     ("method", "order"), [("rk45", 4), ("tsit5", 4), ("rk4", 3), ("rosenbrock", 3)]
 )
 def test_the_error_between_steps_falls_with_its_order(method, order):
-    """Of one step of a length and of half of it: a polynomial of order p has an error of p + 1."""
+    """For one step and for half of it, a polynomial of order p has an error of order p + 1."""
     exact, errors = reference(), []
     for end in (0.4, 0.2):
-        given = {"method": method, "dense": True}
+        solver_options = {"method": method, "dense": True}
         if method != "rk4":
-            given |= {"first": end, "rtol": 1e-2, "max_steps": 3}
-        whole = sg.ode.solve(pendulum, FIRST, [0.0, end], **given)
+            solver_options |= {"first": end, "rtol": 1e-2, "max_steps": 3}
+        solution = sg.ode.solve(pendulum, FIRST, [0.0, end], **solver_options)
         at = end * np.array([0.3, 0.7])
-        errors.append(np.abs(sg.evaluate(whole(at)) - exact.sol(at).T).max())
-        assert sg.evaluate(whole.steps) == 1
+        errors.append(np.abs(sg.evaluate(solution(at)) - exact.sol(at).T).max())
+        assert sg.evaluate(solution.steps) == 1
     assert errors[0] / errors[1] > 2 ** (order + 0.4)
 
 
-def evaluated(tree):
+def evaluate_tree(tree):
     leaves, shape = sg.tree.flatten(tree)
     return sg.tree.unflatten(shape, sg.evaluate(leaves))
 
@@ -118,7 +118,7 @@ def decay(t, y, rate):
     return {"a": -rate * y["a"], "b": y["a"].sum() + 0.0 * y["b"] + t}
 
 
-def closed(t, a, rate):
+def closed_form(t, a, rate):
     """The solution of ``decay`` from a and 0."""
     left = np.exp(-rate * t)
     return {"a": a * left, "b": a.sum() * (1 - left) / rate + t**2 / 2}
@@ -128,16 +128,16 @@ def closed(t, a, rate):
 def test_trees_and_times_that_descend(way):
     a, times = np.array([1.0, 2.0]), way * np.array([0.0, 0.5, 0.5, 2.0])
     first = {"a": a, "b": np.float64(0.0)}
-    whole = sg.ode.solve(decay, first, times, (0.7,), rtol=1e-9, dense=True, max_steps=90)
+    solution = sg.ode.solve(decay, first, times, (0.7,), rtol=1e-9, dense=True, max_steps=90)
     plain = sg.ode.solve(decay, first, times, (0.7,), rtol=1e-9, max_steps=60)
     at = way * np.array([-0.1, 0.3, 1.9, 2.1])
-    actual, ys, states = map(evaluated, (whole(at), whole.ys, plain))
+    actual, ys, states = map(evaluate_tree, (solution(at), solution.ys, plain))
     for k, t in enumerate(times):
-        for name, value in closed(t, a, 0.7).items():
+        for name, value in closed_form(t, a, 0.7).items():
             np.testing.assert_allclose(ys[name][k], value, rtol=1e-7, atol=1e-9)
             np.testing.assert_allclose(states[name][k], value, rtol=1e-7, atol=1e-9)
     for k in (1, 2):
-        for name, value in closed(at[k], a, 0.7).items():
+        for name, value in closed_form(at[k], a, 0.7).items():
             np.testing.assert_allclose(actual[name][k], value, rtol=1e-6)
     assert np.isnan([*actual["a"][0], *actual["a"][3], actual["b"][0], actual["b"][3]]).all()
 
@@ -147,8 +147,8 @@ def test_the_adaptive_method_takes_times_as_the_fixed_one():
     by_place = sg.ode.rk45(pendulum, FIRST, TIMES, args=(0.1,), rtol=1e-9)
     by_name = sg.ode.rk45(pendulum, FIRST, times=TIMES, rtol=1e-9)
     ends = sg.ode.rk45(pendulum, FIRST, TIMES[:2], rtol=1e-9)
-    one = sg.ode.rk45(pendulum, FIRST, 0.0, 1.0, rtol=1e-9)
-    actual = sg.evaluate([by_place, by_name, ends, one])
+    end = sg.ode.rk45(pendulum, FIRST, 0.0, 1.0, rtol=1e-9)
+    actual = sg.evaluate([by_place, by_name, ends, end])
     np.testing.assert_array_equal(actual[0], actual[1])
     np.testing.assert_allclose(actual[0], reference().sol(TIMES).T, atol=1e-7)
     np.testing.assert_allclose(actual[2][1], actual[3], rtol=1e-14)
@@ -165,16 +165,20 @@ def test_gradients_by_state_args_and_times_are_those_of_the_closed_form(method, 
     def loss(a, rate, end):
         first = {"a": sg.stack([a, 2.0 * a]), "b": 0.0 * a}
         times = np.linspace(0.0, 1.0, 4) * end
-        given = {**options(method, 1e-10), "adjoint": how == "adjoint", "dense": how == "dense"}
-        found = sg.ode.solve(decay, first, times, (rate,), **given)
+        solver_options = {
+            **options(method, 1e-10),
+            "adjoint": how == "adjoint",
+            "dense": how == "dense",
+        }
+        solution = sg.ode.solve(decay, first, times, (rate,), **solver_options)
         if how == "dense":
-            return found(0.6 * end)["b"] + found.ys["a"][2, 1] + found.y["a"][0]
-        return found["b"][1] + found["a"][2, 1] + found["a"][3, 0]
+            return solution(0.6 * end)["b"] + solution.ys["a"][2, 1] + solution.y["a"][0]
+        return solution["b"][1] + solution["a"][2, 1] + solution["a"][3, 0]
 
     def exact(a, rate, end):
         a = np.array([a, 2 * a])
         early = 0.6 * end if how == "dense" else end / 3
-        parts = [closed(t, a, rate) for t in (early, 2 * end / 3, end)]
+        parts = [closed_form(t, a, rate) for t in (early, 2 * end / 3, end)]
         return parts[0]["b"] + parts[1]["a"][1] + parts[2]["a"][0]
 
     at = (0.8, 0.6, 1.5)
@@ -189,18 +193,20 @@ def fall(t, y, g):
     return sg.stack([y[1], -g + 0.0 * y[1]])
 
 
-def ground(t, y, g):
+def height_above_ground(t, y, g):
     return y[0]
 
 
 def landing(height, g=9.81):
     first = sg.stack([height, 0.0 * height])
-    return sg.ode.solve(fall, first, [0.0, 1.0, 5.0], (g,), events=ground, max_steps=50)
+    return sg.ode.solve(
+        fall, first, [0.0, 1.0, 5.0], (g,), events=height_above_ground, max_steps=50
+    )
 
 
 def test_an_event_ends_the_solution_at_its_zero():
     """A ball that falls lands after sqrt(2 h / g)."""
-    actual = evaluated(landing(sg.constant(10.0, "float64")))
+    actual = evaluate_tree(landing(sg.constant(10.0, "float64")))
     assert isinstance(actual, OdeSolution)
     np.testing.assert_allclose(actual.t, np.sqrt(20 / 9.81), rtol=1e-13)
     np.testing.assert_allclose(actual.y, [0.0, -np.sqrt(20 * 9.81)], atol=1e-12)
@@ -208,7 +214,9 @@ def test_an_event_ends_the_solution_at_its_zero():
     np.testing.assert_allclose(actual.ys[1], [10 - 9.81 / 2, -9.81])
     assert np.isnan(actual.ys[2]).all()
     assert np.isnan(sg.evaluate(actual(actual.t + 1e-6))).all()
-    never = sg.ode.solve(fall, np.array([10.0, 0.0]), [0.0, 1.0], (9.81,), events=ground)
+    never = sg.ode.solve(
+        fall, np.array([10.0, 0.0]), [0.0, 1.0], (9.81,), events=height_above_ground
+    )
     assert sg.evaluate([never.event, never.t]) == [-1, 1.0]
 
 
@@ -218,21 +226,21 @@ def test_the_first_of_several_events_counts_and_directions_choose(method):
     def up(t, y):
         return y[0]
 
-    def down(t, y):
+    def falling_height(t, y):
         return y[0]
 
     def late(t, y):
         return t - 100.0
 
-    up.direction, down.direction = 1, -1
+    up.direction, falling_height.direction = 1, -1
     ends = {"method": method, "rtol": 1e-7, "atol": 1e-9} if method != "rk4" else {
         "method": method, "steps": 200}  # fmt: skip
     zeros = reference(8.0, events=lambda t, y: y[0]).t_events[0]
     for events, number, zero in (
-        ([late, up], 1, 1), ([up, down], 1, 0), (down, 0, 0), ([up, up], 0, 1)
+        ([late, up], 1, 1), ([up, falling_height], 1, 0), (falling_height, 0, 0), ([up, up], 0, 1)
     ):  # fmt: skip
-        found = sg.ode.solve(pendulum, FIRST, [0.0, 8.0], events=events, **ends)
-        t, event = sg.evaluate([found.t, found.event])
+        solution = sg.ode.solve(pendulum, FIRST, [0.0, 8.0], events=events, **ends)
+        t, event = sg.evaluate([solution.t, solution.event])
         assert event == number
         np.testing.assert_allclose(t, zeros[zero], atol=1e-5)
 
@@ -275,8 +283,8 @@ def test_events_of_a_parabola():
     ]
     for number, (events, times, t, event, y) in enumerate(cases):
         for how in [FIXED, ADAPTIVE] if number in (0, 3, 5) else [FIXED]:
-            whole = sg.ode.solve(parabola, np.float64(0.0), times, events=events, **how)
-            actual = sg.evaluate([whole.t, whole.event, whole.y, whole.ys])
+            solution = sg.ode.solve(parabola, np.float64(0.0), times, events=events, **how)
+            actual = sg.evaluate([solution.t, solution.event, solution.y, solution.ys])
             np.testing.assert_allclose(actual[0], t, rtol=1e-12, err_msg=f"{number} {how}")
             assert actual[1] == event, number
             np.testing.assert_allclose(actual[2], y, rtol=1e-12, err_msg=str(number))
@@ -286,8 +294,8 @@ def test_events_of_a_parabola():
 
 
 def test_a_solution_back_in_time_is_read_between_its_steps():
-    whole = sg.ode.solve(parabola, np.float64(0.0), [2.0, 1.0, 0.0], dense=True, method="rk4")
-    actual = sg.evaluate(whole(np.array([2.1, 1.75, 1.5, 0.5, -0.1])))
+    solution = sg.ode.solve(parabola, np.float64(0.0), [2.0, 1.0, 0.0], dense=True, method="rk4")
+    actual = sg.evaluate(solution(np.array([2.1, 1.75, 1.5, 0.5, -0.1])))
     np.testing.assert_allclose(actual, [np.nan, 0.4375, 0.75, 0.75, np.nan], atol=1e-13)
 
 
@@ -295,27 +303,29 @@ def test_a_time_that_cuts_a_step_does_not_shorten_the_next_one():
     """It would grow again fivefold a step: 1e-9, 5e-9 and so on."""
     counts = []
     for times in ([0.0, 2.0], [0.0, 1e-9, 2.0]):
-        whole = sg.ode.solve(pendulum, FIRST, times, first=0.5, rtol=1e-4, dense=True, max_steps=30)
-        counts.append(int(sg.evaluate(whole.steps)))
+        solution = sg.ode.solve(
+            pendulum, FIRST, times, first=0.5, rtol=1e-4, dense=True, max_steps=30
+        )
+        counts.append(int(sg.evaluate(solution.steps)))
     assert counts[1] <= counts[0] + 2
 
 
 def test_gradients_by_the_adjoint_equation_are_those_of_a_closed_form():
     """y' = -k y^2: y = 1 / (1 / y0 + k (t - start)), by everything, weighted at each time."""
     k, y0, times = variable("k"), variable("y"), variable("t", sg.float64, (3,))
-    found = sg.ode.solve(
+    states = sg.ode.solve(
         lambda t, y, k: -k * y * y, y0, times, (k,), method="rk4", steps=20, adjoint=True
     )
     at = {"k": 0.8, "y": 1.5, "t": np.array([0.5, 1.0, 2.0])}
     weights = np.array([3.0, -2.0, 5.0])
-    slopes = sg.evaluate(sg.grad((found * weights).sum(), [k, y0, times]), at)
+    slopes = sg.evaluate(sg.grad((states * weights).sum(), [k, y0, times]), at)
     elapsed = at["t"] - 0.5
     y = 1 / (1 / 1.5 + 0.8 * elapsed)
     by_time = 0.8 * y**2 * weights
     expected = [-(weights * elapsed * y**2).sum(), (weights * y**2).sum() / 1.5**2,
               [by_time[1:].sum(), *-by_time[1:]]]  # fmt: skip
-    for one, other in zip(slopes, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5)
+    for actual, reference in zip(slopes, expected, strict=True):
+        np.testing.assert_allclose(actual, reference, rtol=1e-5)
 
 
 def test_an_implicit_step_has_its_order_where_the_slope_depends_on_the_time():
@@ -367,8 +377,8 @@ def test_a_function_behind_the_event_is_not_called():
 
 def test_a_solution_without_enough_steps_is_nan_behind_them():
     few = {"first": 0.1, "max_steps": 2, "on_failure": "nan"}
-    whole = sg.ode.solve(pendulum, FIRST, TIMES, dense=True, **few)
-    ys, end, steps, inside = sg.evaluate([whole.ys, whole.t, whole.steps, whole(0.05)])
+    solution = sg.ode.solve(pendulum, FIRST, TIMES, dense=True, **few)
+    ys, end, steps, inside = sg.evaluate([solution.ys, solution.t, solution.steps, solution(0.05)])
     assert np.isnan(ys[1:]).all()
     assert np.isfinite([*ys[0], *inside]).all()
     assert 0.0 < end < 1.0
@@ -379,13 +389,13 @@ def test_a_solution_without_enough_steps_is_nan_behind_them():
 
 @pytest.mark.parametrize("method", ["rk45", "rk4"])
 def test_one_time_and_a_number_of_times_that_a_run_knows(method):
-    one = sg.ode.solve(pendulum, FIRST, [2.0], method=method, events=lambda t, y: y[0] - 9.0)
+    single = sg.ode.solve(pendulum, FIRST, [2.0], method=method, events=lambda t, y: y[0] - 9.0)
     times = sg.input("times", ("n",), "float64")
     many = sg.ode.solve(lambda t, y: 2 * t + 0 * y, 1.0, times, method=method, dense=True)
     ys, end, inside = sg.evaluate([many.ys, many.t, many(1.5)], {"times": [1.0, 2.0, 3.0]})
     np.testing.assert_allclose([*ys, end, inside], [1.0, 4.0, 9.0, 3.0, 2.25], rtol=1e-12)
-    np.testing.assert_array_equal(sg.evaluate(one.ys), [FIRST])
-    assert sg.evaluate([one.t, one.event, *one.y]) == [2.0, -1, *FIRST]
+    np.testing.assert_array_equal(sg.evaluate(single.ys), [FIRST])
+    assert sg.evaluate([single.t, single.event, *single.y]) == [2.0, -1, *FIRST]
 
 
 def test_what_is_refused():

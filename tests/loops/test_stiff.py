@@ -22,11 +22,11 @@ def robertson(t, y, k, like=sg):
 
 
 def reference(rates, times=TIMES):
-    found = solve_ivp(
+    solution = solve_ivp(
         lambda t, y: robertson(t, y, rates, np),
         times[[0, -1]], FIRST, "LSODA", times, rtol=1e-11, atol=1e-15,
     )  # fmt: skip
-    return found.y.T
+    return solution.y.T
 
 
 def test_the_table_is_of_fourth_order():
@@ -53,15 +53,15 @@ def test_the_table_is_of_fourth_order():
 
 def test_a_stiff_equation_and_its_gradient_are_those_of_scipy():
     y, k = sg.input("y", (3,), "float64"), sg.input("k", (3,), "float64")
-    found = sg.ode.solve(robertson, y, TIMES, (k,), **STIFF)
-    loss = found[-1, 0] + found[1, 2]
-    program = sg.compile({"ys": found, "by_k": sg.grad(loss, k)})
+    states = sg.ode.solve(robertson, y, TIMES, (k,), **STIFF)
+    loss = states[-1, 0] + states[1, 2]
+    program = sg.compile({"ys": states, "by_k": sg.grad(loss, k)})
     outs = program.run({"y": FIRST, "k": RATES})
     np.testing.assert_allclose(outs["ys"], reference(RATES), rtol=1e-6)
     for place, slope in enumerate(outs["by_k"]):
-        moved = [RATES * (1.0 + way * 1e-4 * np.eye(3)[place]) for way in (1, -1)]
-        one, other = (ys[-1, 0] + ys[1, 2] for ys in map(reference, moved))
-        np.testing.assert_allclose(slope, (one - other) / (2e-4 * RATES[place]), rtol=1e-4)
+        varied_rates = [RATES * (1.0 + way * 1e-4 * np.eye(3)[place]) for way in (1, -1)]
+        ahead, back = (ys[-1, 0] + ys[1, 2] for ys in map(reference, varied_rates))
+        np.testing.assert_allclose(slope, (ahead - back) / (2e-4 * RATES[place]), rtol=1e-4)
 
 
 def test_events_and_dense_output_of_a_stiff_oscillator():
@@ -78,8 +78,8 @@ def test_events_and_dense_output_of_a_stiff_oscillator():
     )  # fmt: skip
     first = sg.input("y", (2,), "float64")
     options = {"method": "rodas4", "rtol": 1e-8, "atol": 1e-9, "max_steps": 900}
-    whole = sg.ode.solve(oscillator, first, [0.0, 200.0], events=crossing, **options)
-    run = sg.compile({"t": whole.t, "at": whole(np.array([1.0, 40.0]))}).run
+    solution = sg.ode.solve(oscillator, first, [0.0, 200.0], events=crossing, **options)
+    run = sg.compile({"t": solution.t, "at": solution(np.array([1.0, 40.0]))}).run
     actual = run({"y": np.array([2.0, 0.0])})
     np.testing.assert_allclose(actual["t"], exact.t_events[0][0], rtol=1e-5)
     np.testing.assert_allclose(actual["at"], exact.sol([1.0, 40.0]).T, rtol=1e-5)
@@ -92,23 +92,23 @@ def test_trees_times_in_the_equation_and_tensors():
     first = {"a": np.array([0.0, 1.0]), "b": np.float64(0.0)}
     times = np.array([0.0, 0.5, 0.5, 1.0])
     options = {"method": "rosenbrock", "rtol": 1e-6, "max_steps": 200}
-    found = sg.ode.solve(slope, first, times, **options)
+    states = sg.ode.solve(slope, first, times, **options)
     exact = solve_ivp(
         lambda t, y: [*(-50.0 * (y[:2] - np.cos(t))), y[0] + y[1]],
         (0.0, 1.0), [0.0, 1.0, 0.0], "Radau", times[[0, 1, 3]], rtol=1e-9, atol=1e-11,
     )  # fmt: skip
-    ours = np.column_stack([*sg.evaluate([found["a"], found["b"]])])
+    ours = np.column_stack([*sg.evaluate([states["a"], states["b"]])])
     np.testing.assert_allclose(ours, exact.y.T[[0, 1, 1, 2]], atol=1e-5)
 
 
 def test_what_the_implicit_method_does_not_take():
-    one = sg.constant(1.0)
+    start = sg.constant(1.0)
     with assert_refused(
         ArgumentError, "method='Radau' is not one of", 'method="rosenbrock"', line="Radau"
     ):
-        sg.ode.solve(lambda t, y: -y, one, [0.0, 1.0], method="Radau")
+        sg.ode.solve(lambda t, y: -y, start, [0.0, 1.0], method="Radau")
     with assert_refused(ArgumentError, "adjoint=True of 'rosenbrock'", line="adjoint"):
-        sg.ode.solve(lambda t, y: -y, one, [0.0, 1.0], method="rosenbrock", adjoint=True)
+        sg.ode.solve(lambda t, y: -y, start, [0.0, 1.0], method="rosenbrock", adjoint=True)
     with assert_refused(ArgumentError, "not tensors", line="Tensor"):
         sg.ode.solve(lambda t, y: -y, Tensor(1.0), [0.0, 1.0], method="rosenbrock")
     mixed = {"a": np.float32(1.0), "b": np.float64(1.0)}
@@ -132,11 +132,11 @@ def test_odeint_is_that_of_scipy(tfirst):
     def slope(y, t, rate):
         return -rate * y * t + t  # another one where y and t are exchanged
 
-    def turned(t, y, rate):
+    def time_first(t, y, rate):
         return slope(y, t, rate)
 
     times, first = np.array([0.0, 0.5, 2.0]), np.array([1.0, -2.0])
-    f = turned if tfirst else slope
+    f = time_first if tfirst else slope
     expected = odeint(f, first, times, (0.7,), tfirst=tfirst)
     actual = sg.evaluate(sg.ode.odeint(f, first, times, (0.7,), tfirst=tfirst))
     np.testing.assert_allclose(actual, expected, rtol=1e-6)

@@ -37,18 +37,18 @@ def masks(run, runs=RUNS):
 
 
 def assert_all_differ(actual):
-    assert len({each.tobytes() for each in actual}) == len(actual)
+    assert len({array.tobytes() for array in actual}) == len(actual)
 
 
 def wanted_masks(seed=5, runs=RUNS, first=0):
-    """What Philox says of each step: draws of a generator whose step is set by hand."""
+    """Return Philox's masks of each step: draws of a generator whose step is set by hand."""
     rng = sg.random.Generator(seed)
     y = rng.dropout(sg.constant(X), 0.5)
-    found = []
+    masks = []
     for step in range(first, first + runs):
         rng.step.value = np.uint64(step)
-        found.append(sg.evaluate(y) == 0)
-    return found
+        masks.append(sg.evaluate(y) == 0)
+    return masks
 
 
 # -- one training by three ways -------------------------------------------------------------------
@@ -97,18 +97,18 @@ def test_digits_with_dropout_have_the_losses_of_numpy_to_the_bit(way):
         return sg.nn.relu(1.0 - sign * (dropout(x) @ w)).sum() / 64.0
 
     step = way(hinge, [w], sg.optim.SGD(2.0**-6), "float64")
-    bits, own = sg.random.Generator(1), np.zeros((64, 10))
+    bits, weights = sg.random.Generator(1), np.zeros((64, 10))
     mask = bits.dropout(sg.ones((64, 64), "float64"), 0.5)
     losses = []
     for number, (x, y) in enumerate(digit_batches(12, "float64")):
         bits.step.value = np.uint64(number)
         dropped = x * sg.evaluate(mask)
         sign = 2.0 * np.eye(10)[y] - 1.0
-        margin = 1.0 - sign * (dropped @ own)
+        margin = 1.0 - sign * (dropped @ weights)
         losses.append(np.maximum(margin, 0.0).sum() / 64.0)
         assert step(x, y) == losses[-1], number
-        own += 2.0**-6 * dropped.T @ (sign * (margin > 0.0)) / 64.0
-    np.testing.assert_array_equal(w.value, own)
+        weights += 2.0**-6 * dropped.T @ (sign * (margin > 0.0)) / 64.0
+    np.testing.assert_array_equal(w.value, weights)
     assert losses[-1] < losses[0]
     assert dropout.generator.step.value == 12
 
@@ -193,7 +193,7 @@ def test_a_graph_without_updates_repeats_its_draws_and_lint_says_so():
     assert "rng.dropout(" in str(finding)
     assert sg.lint(mask_step()[0]) == ()
     read = sg.parse(str(sg.Graph({"y": y})))  # whose step is a parameter of the text
-    assert [each.rule for each in sg.lint(read)] == ["repeated-draws"]
+    assert [finding.rule for finding in sg.lint(read)] == ["repeated-draws"]
 
 
 def test_passes_and_pickles_add_nothing_and_lose_nothing():
@@ -244,9 +244,9 @@ def test_what_is_recomputed_has_the_mask_of_its_run(options):
     def train(**options):
         nn.manual_seed(0)
         layers = [
-            each
+            layer
             for k in range(6)
-            for each in (nn.Linear(16, 16), nn.Tanh(), nn.Dropout(0.3, seed=k))
+            for layer in (nn.Linear(16, 16), nn.Tanh(), nn.Dropout(0.3, seed=k))
         ]
         net, x = nn.Sequential(*layers), sg.input("x", ("n", 16), "float32")
         loss = (net(x) ** 2).mean()
@@ -271,15 +271,15 @@ def test_each_micro_batch_of_accumulated_gradients_has_a_mask():
     f = sg.compile(sg.Graph({"loss": loss}, opt.updates(loss, [w])))
     for _ in range(3):
         f.run({"x": X})
-    kept = [np.where(mask, 0.0, 2.0 * X).sum(0) for mask in wanted_masks(runs=3)]
-    np.testing.assert_allclose(w.value, 1.0 - np.mean(kept, axis=0), rtol=1e-5)
+    gradients = [np.where(mask, 0.0, 2.0 * X).sum(0) for mask in wanted_masks(runs=3)]
+    np.testing.assert_allclose(w.value, 1.0 - np.mean(gradients, axis=0), rtol=1e-5)
     assert rng.step.value == 3
 
 
 def test_a_scan_draws_anew_in_each_iteration_and_run():
     rng, count = sg.random.Generator(5), counter()
     x = sg.input("x", ("n", 3), "float32")
-    _, rows = sg.scan(lambda none, row: (none, rng.normal(shape=row.shape)), 0.0, x)
+    _, rows = sg.scan(lambda state, row: (state, rng.normal(shape=row.shape)), 0.0, x)
     graph = sg.Graph({"rows": rows}, {count: count + 1})
     f = sg.compile(graph)
     actual = np.concatenate([f.run({"x": X})["rows"] for _ in range(RUNS)])
@@ -297,9 +297,9 @@ def test_a_loop_a_branch_and_a_batch_draw_anew_in_each_run():
     }
     for name, value in values.items():
         f = sg.compile(sg.Graph({name: value}, {count: count + 1}))
-        before = int(rng.step.value)
+        step_before = int(rng.step.value)
         assert_all_differ([f.run({"x": X})[name] for _ in range(RUNS)])
-        assert rng.step.value == before + RUNS, name
+        assert rng.step.value == step_before + RUNS, name
 
 
 def test_training_goes_on_from_a_file_to_the_bit(tmp_path):
@@ -310,9 +310,9 @@ def test_training_goes_on_from_a_file_to_the_bit(tmp_path):
         step(*batch)
     sg.save(tmp_path / "run.npz", {"net": net, "opt": opt})
     expected = [step(*batch).tobytes() for batch in batches[2:]]
-    other, second = digits_net(), sg.optim.Adam(0.01)
-    resumed = digit_step(by_graph, other, second)
-    sg.load(tmp_path / "run.npz", into={"net": other, "opt": second})
+    resumed_net, second = digits_net(), sg.optim.Adam(0.01)
+    resumed = digit_step(by_graph, resumed_net, second)
+    sg.load(tmp_path / "run.npz", into={"net": resumed_net, "opt": second})
     assert [resumed(*batch).tobytes() for batch in batches[2:]] == expected
 
 
@@ -335,8 +335,8 @@ def assert_moved(norm, batches):
 
 def test_a_graph_with_updates_moves_statistics_once_for_each_call_in_their_order():
     norm = nn.BatchNorm1d(3, momentum=0.25)
-    one, other = sg.input("one", ("n", 3), "float32"), sg.input("other", ("m", 3), "float32")
-    loss = (norm(one) ** 3).sum() + (norm(other) ** 3).sum() + (norm(one) ** 2).sum()
+    x, y = sg.input("x", ("n", 3), "float32"), sg.input("y", ("m", 3), "float32")
+    loss = (norm(x) ** 3).sum() + (norm(y) ** 3).sum() + (norm(x) ** 2).sum()
     graph = sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, norm))
     assert [p.name.rpartition(".")[2] for p, _ in graph.updates] == [
         "weight", "bias", "mean", "var",
@@ -344,21 +344,21 @@ def test_a_graph_with_updates_moves_statistics_once_for_each_call_in_their_order
     f = sg.compile(graph)
     first, second = 3.0 * X + 1.0, 0.5 * X[:4] - 2.0
     for _ in range(2):
-        f.run({"one": first, "other": second})
+        f.run({"x": first, "y": second})
     assert_moved(norm, [first, second, first] * 2)
 
 
 def test_a_graph_moves_the_statistics_of_the_layers_that_it_runs():
     """Also where it has gradients alone; not of a layer that stands behind what it computes."""
-    norm, behind = nn.BatchNorm1d(3, momentum=0.25), nn.BatchNorm1d(3)
+    norm, unused = nn.BatchNorm1d(3, momentum=0.25), nn.BatchNorm1d(3)
     x, w = sg.input("x", ("n", 3), "float32"), sg.parameter("w", np.ones(3, "float32"))
     h = norm(x * w)
     loss = (h**3).sum()
-    behind(h)
+    unused(h)
     f = sg.compile(sg.Graph(None, sg.optim.SGD(0.0).updates(loss, [w])))
     f.run({"x": X})
     assert_moved(norm, [X])
-    np.testing.assert_array_equal(behind.running_mean.value, np.zeros(3))
+    np.testing.assert_array_equal(unused.running_mean.value, np.zeros(3))
 
 
 def test_statistics_stay_where_the_updates_say_so():
@@ -434,13 +434,13 @@ def test_updates_that_no_graph_could_make_are_refused_at_once():
 
 def test_copies_of_a_network_move_their_own_state():
     net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5, seed=2))
-    other, x = copy.deepcopy(net), sg.input("x", ("n", 3), "float32")
-    loss = (other(x) ** 2).sum()
-    sg.compile(sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, other))).run({"x": X})
-    assert other.layers[2].generator.step.value == 1
+    copied, x = copy.deepcopy(net), sg.input("x", ("n", 3), "float32")
+    loss = (copied(x) ** 2).sum()
+    sg.compile(sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, copied))).run({"x": X})
+    assert copied.layers[2].generator.step.value == 1
     assert net.layers[2].generator.step.value == 0
     np.testing.assert_array_equal(net.layers[1].running_mean.value, np.zeros(3))
-    assert other.layers[1].running_mean.value.any()
+    assert copied.layers[1].running_mean.value.any()
 
 
 #: Functions of a network with statistics and draws, and of rows: derivatives, loops, containers.
@@ -468,13 +468,13 @@ def outcome(name, by_hand):
         if by_hand:
             value = THROUGH[name](net, sg.input("x", (6, 3), "float32"))
             program = sg.compile(sg.Graph({"y": value}, {count: count + 1}))
-            found = [program.run({"x": X})["y"] for _ in range(2)]
+            outputs = [program.run({"x": X})["y"] for _ in range(2)]
         else:
             f = sg.function(lambda x: THROUGH[name](net, x))
-            found = [f(X) for _ in range(2)]
+            outputs = [f(X) for _ in range(2)]
     except GraphError as error:
         return error.code
-    return [np.asarray(a).tobytes() for a in (*found, *net.state_dict().values())]
+    return [np.asarray(a).tobytes() for a in (*outputs, *net.state_dict().values())]
 
 
 @pytest.mark.parametrize("name", THROUGH)

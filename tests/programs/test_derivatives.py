@@ -39,22 +39,22 @@ def hessian_by_hand(w, x):
     return x.T @ (bent[:, None] * x)
 
 
-def ran(made, *args):
+def ran(function, *args):
     """A function of values, with an input of a graph for each argument."""
-    inputs = [sg.input(f"x{k}", np.shape(each), "float64") for k, each in enumerate(args)]
-    feeds = {f"x{k}": each for k, each in enumerate(args)}
-    return sg.compile(made(*inputs)).run(feeds)
+    inputs = [sg.input(f"x{k}", np.shape(argument), "float64") for k, argument in enumerate(args)]
+    feeds = {f"x{k}": argument for k, argument in enumerate(args)}
+    return sg.compile(function(*inputs)).run(feeds)
 
 
-def on_the_tape(made, *args):
+def on_the_tape(function, *args):
     """A function of bare tensors, which leaves nothing on the tape."""
-    actual = made(*[Tensor(each, dtype=np.asarray(each).dtype) for each in args])
+    actual = function(*[Tensor(argument, dtype=np.asarray(argument).dtype) for argument in args])
     assert not actual.requires_grad
     return actual.data
 
 
 WAYS = {
-    "arrays": lambda made, *args: made(*args),
+    "arrays": lambda function, *args: function(*args),
     "values": ran,
     "tensors": on_the_tape,
 }
@@ -84,8 +84,8 @@ def test_each_is_what_it_is_by_hand(way):
     step = 1e-6
     for k in range(3):
         ends = [W + step * sign * np.eye(3)[k] for sign in (1, -1)]
-        apart = [(hessian_by_hand(end, X) @ end).sum() for end in ends]
-        np.testing.assert_allclose(thrice[k], (apart[0] - apart[1]) / 2 / step, rtol=1e-3)
+        values = [(hessian_by_hand(end, X) @ end).sum() for end in ends]
+        np.testing.assert_allclose(thrice[k], (values[0] - values[1]) / 2 / step, rtol=1e-3)
 
 
 @dataclass
@@ -101,8 +101,8 @@ def test_containers_places_and_parameters():
         out = (x @ layer.w + layer.b) ** power * scale * sign
         return out.sum(), {"largest": out.max(), "power": power}
 
-    given = Layer(W, 0.5)
-    (value, aux), slopes = sg.value_and_grad(f, has_aux=True)(given, X, sign=-1)
+    layer = Layer(W, 0.5)
+    (value, aux), slopes = sg.value_and_grad(f, has_aux=True)(layer, X, sign=-1)
     out = X @ W + 0.5
     np.testing.assert_allclose(value, -2 * (out**2).sum())
     np.testing.assert_allclose(aux["largest"], (-2 * out**2).max())
@@ -110,14 +110,14 @@ def test_containers_places_and_parameters():
     assert isinstance(slopes, Layer)
     np.testing.assert_allclose(slopes.w, -4 * X.T @ out)
     np.testing.assert_allclose(slopes.b, -4 * out.sum())
-    both, _ = sg.grad(f, (1, 0), has_aux=True)(given, X, 3)
-    np.testing.assert_allclose(both[0], 6 * (out**2)[:, None] * W)
-    np.testing.assert_allclose(both[1].w, 6 * X.T @ out**2)
+    slopes_of_both, _ = sg.grad(f, (1, 0), has_aux=True)(layer, X, 3)
+    np.testing.assert_allclose(slopes_of_both[0], 6 * (out**2)[:, None] * W)
+    np.testing.assert_allclose(slopes_of_both[1].w, 6 * X.T @ out**2)
     by_scale = sg.grad(lambda *args: f(*args)[0], {"s": scale})
-    np.testing.assert_allclose(by_scale(given, X)["s"], (out**2).sum())
+    np.testing.assert_allclose(by_scale(layer, X)["s"], (out**2).sum())
     scale.value = 3.0  # it is read in each run, and by the gradient of another
     np.testing.assert_allclose(sg.grad(lambda s: s * s * scale, 0)(scale), 27.0)
-    blocks = sg.hessian(lambda layer: ((X @ layer.w + layer.b) ** 2).sum())(given)
+    blocks = sg.hessian(lambda layer: ((X @ layer.w + layer.b) ** 2).sum())(layer)
     np.testing.assert_allclose(blocks.w.b, 2 * X.sum(0))
     np.testing.assert_allclose(blocks.b.b, 8.0)
     rows = sg.jacobian(lambda x, y: {"p": x * y, "q": [(x + y).sum()]}, (0, 1))(W, 2 * W)
@@ -145,7 +145,7 @@ def test_tensors_use_the_tape():
     w = Tensor(W, dtype="float64")
     value, slope = sg.value_and_grad(f)(w)
     assert isinstance(slope, Tensor)
-    assert not any(each.requires_grad for each in (value, slope, w))
+    assert not any(tensor.requires_grad for tensor in (value, slope, w))
     np.testing.assert_allclose(slope.data, slope_by_hand(W, X))
     bent = sg.hvp(f, w, Tensor(W, dtype="float64"))
     assert not bent.requires_grad
@@ -160,8 +160,8 @@ def test_tensors_use_the_tape():
     y, pull = sg.vjp(lambda w: w * w, Tensor(W, dtype="float64"))
     for scale in (1.0, 2.0):
         np.testing.assert_allclose(pull(y * 0.0 + scale).data, 2 * scale * W)
-    kept = sg.grad(sg.checkpoint(lambda w: f(w)))(Tensor(W, dtype="float64"))
-    np.testing.assert_allclose(kept.data, slope_by_hand(W, X))
+    checkpointed = sg.grad(sg.checkpoint(lambda w: f(w)))(Tensor(W, dtype="float64"))
+    np.testing.assert_allclose(checkpointed.data, slope_by_hand(W, X))
 
 
 def bare(array, needs=False):
@@ -169,7 +169,7 @@ def bare(array, needs=False):
 
 
 def test_a_tape_knows_who_else_differentiates():
-    """What a function closes over needs gradients too: of a penalty on slopes, of a nested one."""
+    """Closed-over values need gradients too: of a penalty on slopes, of a nested one."""
     w, scale = bare(W), sg.parameter("scale", np.array(3.0))
     f = lambda w: (w**3).sum() * scale  # noqa: E731
     value, slope = sg.value_and_grad(f)(w)
@@ -260,7 +260,7 @@ def test_every_transformation_chooses_arguments_by_argnums():
     labels, w = np.array([3, 4, 5]), np.float64(2.0)
     at, x = (2, X[0], labels, w), X[0]
     slope, matrix = 8.0 * labels * x, np.diag(8.0 * labels)
-    found = {
+    slopes = {
         "grad": sg.grad(f, argnums=1)(*at),
         "value_and_grad": sg.value_and_grad(f, argnums=1)(*at)[1],
         "jacobian": sg.jacobian(f, argnums=1)(*at),
@@ -268,13 +268,13 @@ def test_every_transformation_chooses_arguments_by_argnums():
         "vjp later": sg.vjp(f, at, argnums=1)[1](1.0),
         "sparse_jacobian": sg.sparse_jacobian(f, argnums=1)(*at).toarray()[0],
     }
-    for name, each in found.items():
-        np.testing.assert_allclose(each, slope, err_msg=name)
-    for name, each in {
+    for name, actual in slopes.items():
+        np.testing.assert_allclose(actual, slope, err_msg=name)
+    for name, actual in {
         "hessian": sg.hessian(f, argnums=1)(*at),
         "sparse_hessian": sg.sparse_hessian(f, argnums=1)(*at).toarray(),
     }.items():
-        np.testing.assert_allclose(each, matrix, err_msg=name)
+        np.testing.assert_allclose(actual, matrix, err_msg=name)
     np.testing.assert_allclose(sg.hvp(f, at, x, argnums=1), matrix @ x)
     np.testing.assert_allclose(sg.jvp(f, at, x, argnums=1)[1], slope @ x)
     np.testing.assert_allclose(sg.linearize(f, at, argnums=1)[1](x), slope @ x)

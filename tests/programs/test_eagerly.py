@@ -73,7 +73,7 @@ def test_gradients_can_be_set_and_are_asked_for_where_there_are_some():
         with pytest.raises(sg.errors.GradientError, match=r"it is w\.value"):
             np.asarray(w)
         with no_grad():
-            assert np.asarray(w).tolist() == w.value.tolist() == [float(each) for each in w]
+            assert np.asarray(w).tolist() == w.value.tolist() == [float(element) for element in w]
     w.grad = np.ones(3)
     copy = pickle.loads(pickle.dumps(w))
     np.testing.assert_array_equal(copy.value, w.value)
@@ -101,17 +101,17 @@ def test_the_mode_belongs_to_its_thread_and_task_and_not_to_graphs():
     async def both():
         task = asyncio.create_task(inside())
         await asyncio.sleep(0)
-        found = w * 2.0
+        doubled = w * 2.0
         await task
-        return found
+        return doubled
 
     assert not isinstance(asyncio.run(both()), Tensor)
 
     @sg.eager_mode()
-    def decorated():
+    def double():
         return w * 2.0
 
-    assert isinstance(decorated(), Tensor)
+    assert isinstance(double(), Tensor)
 
 
 # -- the same lines -------------------------------------------------------------------------------
@@ -135,16 +135,16 @@ def regression():
 
 def adversaries():
     g, d = weight("g", 2, 3), weight("d", 3, 1, seed=1)
-    one, other = sg.optim.SGD(0.1, momentum=0.9), sg.optim.Adam(0.02, name="other")
+    first, second = sg.optim.SGD(0.1, momentum=0.9), sg.optim.Adam(0.02, name="other")
     rng = sg.random.Generator(5)
 
     def step(x, y):
-        made = rng.normal(shape=(6, 2), dtype="float64") @ g
-        real, fake = x @ d, made @ d
+        generated = rng.normal(shape=(6, 2), dtype="float64") @ g
+        real, fake = x @ d, generated @ d
         of_d = (sg.nn.softplus(-real) + sg.nn.softplus(fake)).mean()
         of_g = sg.nn.softplus(-fake).mean()
-        one.minimize(of_d, [d])
-        other.minimize(of_g, [g])
+        first.minimize(of_d, [d])
+        second.minimize(of_g, [g])
         return of_d, of_g
 
     return step, [g, d, rng.step]
@@ -169,12 +169,12 @@ def recurrent():
 def adaptation():
     w, opt = weight("w", 3, seed=4), sg.optim.SGD(0.1)
 
-    def fitted(w, x, y):
+    def mean_square(w, x, y):
         return ((x @ w - y) ** 2).mean()
 
     def step(x, y):
-        nearer = w - 0.1 * sg.grad(fitted)(w, x[:3], y[:3])
-        loss = sg.checkpoint(fitted)(nearer, x[3:], y[3:])
+        nearer = w - 0.1 * sg.grad(mean_square)(w, x[:3], y[:3])
+        loss = sg.checkpoint(mean_square)(nearer, x[3:], y[3:])
         opt.minimize(loss)
         return loss
 
@@ -186,9 +186,9 @@ def batches_of_one():
 
     def step(x, y):
         mean.update(0.9 * mean + 0.1 * x.mean(0))
-        each = sg.vmap(lambda row: sg.tanh(row * w).sum() * (row - mean).sum())(x)
-        opt.minimize((each - y).mean())
-        return each
+        row_values = sg.vmap(lambda row: sg.tanh(row * w).sum() * (row - mean).sum())(x)
+        opt.minimize((row_values - y).mean())
+        return row_values
 
     return step, [w, mean]
 
@@ -199,11 +199,11 @@ PROGRAMS = (regression, adversaries, recurrent, adaptation, batches_of_one)
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
 def test_three_calls_are_those_of_the_compiled_program(program):
-    (one, of_one), (other, of_other) = program(), program()
-    compiled, plain = sg.function(one), sg.function(other)
+    (compiled_step, of_one), (eager_step, of_other) = program(), program()
+    compiled, plain = sg.function(compiled_step), sg.function(eager_step)
     for _ in range(3):
-        expected, found = compiled(X, Y), plain.eagerly(X, Y)
-        for theirs, ours in zip(_leaves(expected), _leaves(found), strict=True):
+        expected, eager_results = compiled(X, Y), plain.eagerly(X, Y)
+        for theirs, ours in zip(_leaves(expected), _leaves(eager_results), strict=True):
             assert type(theirs) is type(ours)
             if isinstance(theirs, np.ndarray | np.generic):
                 assert (theirs.dtype, theirs.shape) == (ours.dtype, ours.shape)
@@ -219,10 +219,10 @@ def test_three_calls_are_those_of_the_compiled_program(program):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
-def _leaves(found):
-    if isinstance(found, dict):
-        found = [*found.values()]
-    return found if isinstance(found, tuple | list) else [found]
+def _leaves(results):
+    if isinstance(results, dict):
+        results = [*results.values()]
+    return results if isinstance(results, tuple | list) else [results]
 
 
 def test_draws_have_the_same_bits_and_go_on_with_the_steps():
@@ -237,8 +237,8 @@ def test_draws_have_the_same_bits_and_go_on_with_the_steps():
     x = np.zeros(4, np.float32)
     first, second = f.eagerly(x), f.eagerly(x)
     rng.step.value = np.uint64(0)
-    for found, expected in ((first, f(x)), (second, f(x))):
-        for ours, theirs in zip(found, expected, strict=True):
+    for actual, expected in ((first, f(x)), (second, f(x))):
+        for ours, theirs in zip(actual, expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
     rng.step.value = np.uint64(1)
     np.testing.assert_array_equal(f.eagerly(x)[1], second[1])
@@ -247,7 +247,7 @@ def test_draws_have_the_same_bits_and_go_on_with_the_steps():
 
 def test_no_node_is_built_and_nothing_is_written_where_it_fails(monkeypatch):
     w, count, opt = weight("w", 3), sg.parameter("count", 0), sg.optim.Adam(0.1)
-    before = w.value
+    value_before = w.value
 
     @sg.function
     def step(x, fails: bool):
@@ -260,7 +260,7 @@ def test_no_node_is_built_and_nothing_is_written_where_it_fails(monkeypatch):
         return loss
 
     step.eagerly(X, False)  # makes the optimizer's parameters
-    w.value, count.value = before, 0
+    w.value, count.value = value_before, 0
 
     def refuse(*_args, **_kwargs):
         raise AssertionError("a symbolic node was built")
@@ -268,11 +268,11 @@ def test_no_node_is_built_and_nothing_is_written_where_it_fails(monkeypatch):
     monkeypatch.setattr(type(w.node), "__init__", refuse)
     with pytest.raises(KeyError, match="mine"):
         step.eagerly(X, True)
-    np.testing.assert_array_equal(w.value, before)
+    np.testing.assert_array_equal(w.value, value_before)
     assert int(count.value) == 0
     step.eagerly(X, False)
     assert int(count.value) == 1
-    assert not np.array_equal(w.value, before)
+    assert not np.array_equal(w.value, value_before)
 
 
 @pytest.mark.parametrize("how", ["dtype", "shape", "body"])
@@ -287,25 +287,25 @@ def test_updates_that_a_graph_refuses_are_refused(how):
             w.update(w.astype("float32") if how == "dtype" else w[:2])
         return x
 
-    before = w.value
+    value_before = w.value
     messages = []
     for call in (step, step.eagerly):
         with pytest.raises(sg.errors.GraphError) as caught:
             call(X)
         messages.append(caught.value.headline)
-        np.testing.assert_array_equal(w.value, before)
+        np.testing.assert_array_equal(w.value, value_before)
     assert messages[0] == messages[1]
 
 
 def test_optimizers_step_at_once():
-    w, other = weight("w", 3), weight("v", 3)
+    w, second = weight("w", 3), weight("v", 3)
     start, opt = w.value, sg.optim.SGD(0.5)
     with sg.eager_mode():
-        loss = (w * w).sum() + (other * 2.0).sum()
+        loss = (w * w).sum() + (second * 2.0).sum()
         opt.minimize(loss, [w])
         np.testing.assert_allclose(w.value, 0.0, atol=1e-15)
-        opt.minimize(loss, [other])  # the tape is still there
-        np.testing.assert_allclose(other.value, weight("v", 3).value - 1.0)
+        opt.minimize(loss, [second])  # the tape is still there
+        np.testing.assert_allclose(second.value, weight("v", 3).value - 1.0)
         with pytest.raises(sg.errors.ArgumentError, match="no parameter"):
             opt.minimize((Tensor([1.0], requires_grad=True) * 2.0).sum())
         w.update(sg.astype(start, "float64"))

@@ -1,4 +1,4 @@
-"""What a traced function reads and does beside its arguments and results."""
+"""Values that a traced function reads beside its arguments, and its side effects."""
 
 import time
 import warnings
@@ -30,7 +30,7 @@ calls = 0
 log = []
 
 
-def scaled(x):
+def scale(x):
     return x * factor
 
 
@@ -68,13 +68,13 @@ class Model:
 
     def __call__(self, x):
         x = x + self.offset
-        for each in self.layers:
-            x = each(x)
+        for layer in self.layers:
+            x = layer(x)
         return x * self.gain if self.training else x
 
 
 def test_names_around_a_function_are_read_as_they_are(monkeypatch):
-    """Of globals, of what it calls, of closures and attributes; also what an array holds."""
+    """Names of globals, called functions, closures and attributes; also elements of an array."""
     module = globals()
     place, closed = np.zeros(3), 1.0
 
@@ -82,17 +82,17 @@ def test_names_around_a_function_are_read_as_they_are(monkeypatch):
 
     @sg.function
     def f(x):
-        return model(scaled(x)) + place * closed + table + settings["shift"]
+        return model(scale(x)) + place * closed + table + settings["shift"]
 
-    def wanted():
+    def expected_result():
         gain = model.gain if model.training else 1.0
         x = X * module["factor"] + Model.offset
-        for each in model.layers:
-            x = each(x)
+        for layer in model.layers:
+            x = layer(x)
         return x * gain + place * closed + module["table"] + settings["shift"]
 
-    np.testing.assert_allclose(f(X), wanted())
-    np.testing.assert_allclose(f(X), wanted())
+    np.testing.assert_allclose(f(X), expected_result())
+    np.testing.assert_allclose(f(X), expected_result())
     assert f.stats.traces == 1
     for count, change in enumerate(
         [
@@ -108,18 +108,18 @@ def test_names_around_a_function_are_read_as_they_are(monkeypatch):
     ):
         change()
         with pytest.warns(StaticgradWarning) if count == 8 else nullcontext():
-            np.testing.assert_allclose(f(X), wanted())
-        np.testing.assert_allclose(f(X), wanted())
+            np.testing.assert_allclose(f(X), expected_result())
+        np.testing.assert_allclose(f(X), expected_result())
         assert f.stats.traces == count
     closed = 2.0
-    np.testing.assert_allclose(f(X), wanted())
+    np.testing.assert_allclose(f(X), expected_result())
     model.training = False
-    np.testing.assert_allclose(f(X), wanted())
+    np.testing.assert_allclose(f(X), expected_result())
     model.training = True  # that graph is known
-    np.testing.assert_allclose(f(X), wanted())
+    np.testing.assert_allclose(f(X), expected_result())
     assert f.stats.traces == 10
     monkeypatch.setitem(module, "factor", float("5"))  # equal: nothing has changed
-    np.testing.assert_allclose(f(X), wanted())
+    np.testing.assert_allclose(f(X), expected_result())
     assert [reason.rpartition(": ")[2] for reason in f.stats.reasons[1:4]] == [
         "factor is another",
         "table is another",
@@ -167,10 +167,10 @@ def test_updates_are_of_each_call():
 
     @sg.function
     def f(x):
-        before = total / sg.maximum(seen, 1).astype("float64")
+        mean_before = total / sg.maximum(seen, 1).astype("float64")
         total.update(total + x.sum(0))
         seen.update(seen + x.shape[0])
-        return before
+        return mean_before
 
     np.testing.assert_array_equal(f(X), np.zeros(3))
     np.testing.assert_allclose(f(X[:2]), X.mean(0))
@@ -184,10 +184,10 @@ def test_updates_are_of_each_call():
 
 
 def test_generators_go_on_with_each_call_whatever_is_traced():
-    rng, other = sg.random.Generator(3), sg.random.Generator(3)
+    rng, by_hand = sg.random.Generator(3), sg.random.Generator(3)
     f = sg.function(lambda x: x + rng.normal(shape=x.shape, dtype="float64"))
-    draw = other.normal(shape=(4, 3), dtype="float64")
-    graph = sg.compile(sg.Graph({"draw": draw}, other.updates))
+    draw = by_hand.normal(shape=(4, 3), dtype="float64")
+    graph = sg.compile(sg.Graph({"draw": draw}, by_hand.updates))
     for rows in (4, 4, 2, 3, 4):
         expected = graph.run({})["draw"]
         if rows == 4:
@@ -223,7 +223,7 @@ def test_frozen_numbers_are_reported_with_their_line(wrong):
 
 
 def test_side_effects_are_reported_with_the_cure():
-    kept = []
+    leaked = []
 
     class Counter:
         hits = 0
@@ -235,31 +235,31 @@ def test_side_effects_are_reported_with_the_cure():
         global calls
         calls += 1
         log.append(batch["x"].shape)
-        kept.append(batch["x"])
+        leaked.append(batch["x"])
         counter.hits = counter.hits + 1
         batch["y"] = batch["x"] * 2
         return batch["y"]
 
-    given = {"x": X}
+    batch_of_x = {"x": X}
     with pytest.warns(TracingWarning) as caught:
-        np.testing.assert_array_equal(f(given), 2 * X)
-    said = "\n".join(str(each.message) for each in caught)
+        np.testing.assert_array_equal(f(batch_of_x), 2 * X)
+    messages = "\n".join(str(warning.message) for warning in caught)
     for words in (
         "f assigns 'calls'",
         "f changes 'log'",
-        "f changes 'kept'",
+        "f changes 'leaked'",
         "f assigns 'counter.hits'",
         "f changes its argument batch",
         "p.update(value)",
     ):
-        assert words in said
-    assert [*given] == ["x"]
+        assert words in messages
+    assert [*batch_of_x] == ["x"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        f(given)
+        f(batch_of_x)
     assert (calls, counter.hits, f.stats.traces) == (1, 1, 1)
     with pytest.raises(GraphError, match=r"kept from another trace") as actual:
-        sg.function(lambda z: z + kept[0])(X)
+        sg.function(lambda z: z + leaked[0])(X)
     assert "test_effects.py" in str(actual.value)
 
 
@@ -270,15 +270,15 @@ def mismatch():
 
 def twice():
     w = sg.parameter("w", np.ones(3))
-    both = lambda x: sg.Graph({"y": x}, updates=[(w, x + w), (w, x)])  # noqa: E731
-    return sg.function(both)(X[0])
+    update_twice = lambda x: sg.Graph({"y": x}, updates=[(w, x + w), (w, x)])  # noqa: E731
+    return sg.function(update_twice)(X[0])
 
 
 def in_a_body(run):
     """Nothing there depends on the body, so that only its place says how often it would happen."""
     w = sg.parameter("w", np.ones(3))
 
-    def body(*_given):
+    def body(*_operands):
         w.update(w + 1.0)
         return w * 0.5
 

@@ -117,10 +117,10 @@ def test_state_that_another_trace_would_lose_is_refused():
         return sg.Graph(loss, sg.optim.Adam(0.1).updates(loss, [w]))
 
     step(X)
-    before = w.value.copy()
+    value_before = w.value.copy()
     with pytest.raises(sg.errors.GraphError, match="would begin again"):
         step(X[:2])
-    np.testing.assert_array_equal(w.value, before)
+    np.testing.assert_array_equal(w.value, value_before)
     step(X)
 
 
@@ -138,7 +138,7 @@ def test_functions_of_numpy_are_functions():
 
 
 def test_it_composes():
-    """Of values and tensors it is the plain function; methods have their object."""
+    """Called with values or tensors it is the plain function; methods have their object."""
 
     @sg.function
     def f(x):
@@ -231,18 +231,18 @@ def test_numbers_that_change_are_warned_of():
 
 
 @sg.function
-def tripled(x):
+def triple_root(x):
     return sg.sqrt(x) * 3.0
 
 
 def test_it_is_pickled_and_copied_as_a_function_is():
-    assert pickle.loads(pickle.dumps(tripled)) is tripled
-    assert copy.deepcopy({"f": tripled})["f"] is tripled
+    assert pickle.loads(pickle.dumps(triple_root)) is triple_root
+    assert copy.deepcopy({"f": triple_root})["f"] is triple_root
     wrong = np.array([-1.0])
-    assert np.isnan(tripled(wrong)).all()
+    assert np.isnan(triple_root(wrong)).all()
     with sg.options(debug="nan"), pytest.raises(sg.errors.NonFiniteError):
-        tripled(wrong)
-    assert np.isnan(tripled(wrong)).all()
+        triple_root(wrong)
+    assert np.isnan(triple_root(wrong)).all()
 
 
 @pytest.mark.parametrize("sizes", [None, {"x": ("n",), "y": ("m", "n")}])
@@ -257,10 +257,10 @@ def test_sizes_alone_may_be_read_of_an_argument(sizes):
         return sg.zeros(x.shape) + s, s * y.shape[0], again, *slopes
 
     for m, n in ((2, 3), (5, 1), (0, 2)):
-        found = f(np.ones(n), np.ones((m, n)), np.array(3.0))
+        actual = f(np.ones(n), np.ones((m, n)), np.array(3.0))
         expected = np.full(n, 3.0), 3.0 * m, 3.0 * 2**n, np.ones((m, n)), np.zeros((n, n))
-        for one, other in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(one, other)
+        for result, reference in zip(actual, expected, strict=True):
+            np.testing.assert_array_equal(result, reference)
 
 
 def test_results_without_axes_are_scalars_as_numpys_functions_give_them():
@@ -272,8 +272,8 @@ def test_results_without_axes_are_scalars_as_numpys_functions_give_them():
 
     total, x = np.float32(1.5), np.ones(3, "float32")
     for _ in range(3):
-        total, rest = step(total, x)
-        assert type(rest["x"]) is np.ndarray
+        total, outputs = step(total, x)
+        assert type(outputs["x"]) is np.ndarray
     assert repr(total) == "np.float32(10.5)"
     assert step.stats.traces == 1
     assert type(step.eagerly(total, x)[0]) is np.float32

@@ -46,8 +46,8 @@ def test_solutions_and_both_derivatives(f):
 
     def central(name, of):
         h = 1e-5 * np.eye(3)
-        found = [of(run({"a": A + e})[name]) - of(run({"a": A - e})[name]) for e in h]
-        return np.array(found) / 2e-5
+        differences = [of(run({"a": A + e})[name]) - of(run({"a": A - e})[name]) for e in h]
+        return np.array(differences) / 2e-5
 
     actual = run({"a": A})
     np.testing.assert_allclose(residual(A, actual["x"], f), 0.0, atol=1e-9)

@@ -29,8 +29,8 @@ DTYPES = ["float16", "float32", "int8", "int64", "complex64"]
 RARER = ["float64", "int32", "uint8", "bool", "complex128"]
 
 
-def leaves(found):
-    return [np.asarray(each) for each in sg.tree.leaves(found)]
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in sg.tree.leaves(tree)]
 
 
 def same_as_static(formula, x, numbers, exact=False):
@@ -50,7 +50,7 @@ def same_as_static(formula, x, numbers, exact=False):
 
 
 @pytest.mark.parametrize(
-    "dtype", [*DTYPES, *[pytest.param(each, marks=pytest.mark.slow) for each in RARER]]
+    "dtype", [*DTYPES, *[pytest.param(dtype, marks=pytest.mark.slow) for dtype in RARER]]
 )
 @pytest.mark.parametrize("numbers", [(0.3, 0.7, 1.5), (2, 3, 5)], ids=["floats", "ints"])
 def test_results_are_those_of_static_numbers(dtype, numbers):
@@ -139,11 +139,11 @@ def test_ints_that_steer_python_stay_static(formula, values):
 def test_floats_that_python_needs_are_static_and_warned_of_once(formula, why):
     f = sg.function(formula)
     expected = [sg.function(formula, static="c")(X, c) for c in (0.5, 2.0, 1.5)]
-    found = [f(X, 0.5)]
+    actual = [f(X, 0.5)]
     with pytest.warns(sg.errors.StaticgradWarning, match=f"each value of c, since {why}"):
-        found.append(f(X, 2.0))
-    found.append(f(X, 1.5))
-    for a, b in zip(found, expected, strict=True):
+        actual.append(f(X, 2.0))
+    actual.append(f(X, 1.5))
+    for a, b in zip(actual, expected, strict=True):
         assert (a.dtype, a.tobytes()) == (b.dtype, b.tobytes())
     assert f.stats.traces == 3
 
@@ -170,8 +170,8 @@ def test_errors_of_python_and_ranges_are_those_of_a_plain_trace():
     with pytest.raises(sg.errors.DTypeError, match="does not fit int8"):
         g(small, 1000)
     power = sg.function(lambda x, n: x * 2**n)
-    whole = np.ones(2, np.int64)
-    assert [power(whole, n).dtype.kind for n in (1, 2, -1, 3)] == ["i", "i", "f", "i"]
+    integers = np.ones(2, np.int64)
+    assert [power(integers, n).dtype.kind for n in (1, 2, -1, 3)] == ["i", "i", "f", "i"]
     big = sg.function(lambda x, n: x * (n * n * n / n**2))  # Python's ints have no end
     assert [big(np.ones(1), n)[0] for n in (3, 5, 10**15)] == [3, 5, 1e15]
 
@@ -201,11 +201,11 @@ def test_methods_static_names_and_pickles():
     static = sg.function(lambda x, rate: x * rate, static="rate")
     [static(X, float(k)) for k in range(4)]
     assert static.stats.traces == 4
-    again = pickle.loads(pickle.dumps(sg.function(scaled)))
+    again = pickle.loads(pickle.dumps(sg.function(scale)))
     assert [copy.copy(again)(X, float(k))[0] for k in range(4)] == [0.0, 0.5, 1.0, 1.5]
 
 
-def scaled(x, rate):
+def scale(x, rate):
     return x * rate
 
 
@@ -215,8 +215,8 @@ def test_gradients_of_functions_with_numbers():
         np.testing.assert_allclose(slope(X, c), 3 * X**2 * np.float32(c), rtol=1e-6)
     by_number = sg.grad(lambda c: c**2)
     assert [by_number(c) for c in (1.0, 2.0, 3.0)] == [2.0, 4.0, 6.0]
-    both = sg.grad(lambda x, c: (x * c).sum(), argnums=1)
-    assert both(X, 2.0) == both(X, 3.0) == X.sum()
+    by_c = sg.grad(lambda x, c: (x * c).sum(), argnums=1)
+    assert by_c(X, 2.0) == by_c(X, 3.0) == X.sum()
     second = sg.hessian(lambda x, c: (x**3).sum() * c)
     for c in (1, 2, 3):
         np.testing.assert_allclose(second(X, c), np.diag(6 * X * c), rtol=1e-6)

@@ -10,8 +10,8 @@ from staticgrad.language.types.arrays import is_constant, over_bytes, viewer_of
 
 def calls(f, *every):
     """Call twice with each arguments, so that the second call repeats one; the second results."""
-    found = [[f(*args, **named) for args, named in every] for _ in range(3)]
-    return found[-1]
+    results = [[f(*args, **named) for args, named in every] for _ in range(3)]
+    return results[-1]
 
 
 X = np.arange(6.0).reshape(2, 3)
@@ -19,8 +19,8 @@ X = np.arange(6.0).reshape(2, 3)
 
 def test_a_number_of_a_default_has_its_value_again():
     f = sg.function(lambda x, c=0.1: x * c)
-    found = calls(f, ((X,), {"c": 0.2}), ((X,), {"c": 0.3}), ((X,), {}), ((X, 0.5), {}))
-    for result, c in zip(found, (0.2, 0.3, 0.1, 0.5), strict=True):
+    results = calls(f, ((X,), {"c": 0.2}), ((X,), {"c": 0.3}), ((X,), {}), ((X, 0.5), {}))
+    for result, c in zip(results, (0.2, 0.3, 0.1, 0.5), strict=True):
         np.testing.assert_array_equal(result, X * c)
 
 
@@ -64,18 +64,18 @@ def test_kinds_of_numbers_and_zeros_are_apart():
 
 def test_containers_names_and_order():
     def f(tree, y=None):
-        found = tree["a"][0] - 2 * tree["b"] if "a" in tree else tree["c"]
-        return {"sum": found if y is None else found + y}
+        total = tree["a"][0] - 2 * tree["b"] if "a" in tree else tree["c"]
+        return {"sum": total if y is None else total + y}
 
     run = sg.function(f)
     trees = {"a": [X], "b": X + 1}, {"b": X + 1, "a": [X]}, {"a": (X,), "b": X}, {"c": X}
     every = [((tree,), {}) for tree in trees] + [((tree,), {"y": X}) for tree in trees]
     for result, (args, named) in zip(calls(run, *every), every, strict=True):
         np.testing.assert_array_equal(result["sum"], f(*args, **named)["sum"])
-    kept = sg.function(lambda a, b: a - b)
+    difference = sg.function(lambda a, b: a - b)
     for _ in range(3):
-        np.testing.assert_array_equal(kept(b=X, a=X + 2), np.full((2, 3), 2.0))
-        np.testing.assert_array_equal(kept(a=X, b=X + 2), np.full((2, 3), -2.0))
+        np.testing.assert_array_equal(difference(b=X, a=X + 2), np.full((2, 3), 2.0))
+        np.testing.assert_array_equal(difference(a=X, b=X + 2), np.full((2, 3), -2.0))
 
 
 def test_an_array_around_it_is_looked_at():
@@ -129,7 +129,7 @@ def test_classes_of_arrays_of_other_libraries():
         pass
 
     assert viewer_of(Array) is not None
-    assert [viewer_of(each) for each in (Own, np.float32, float, list, np.matrix)] == [None] * 5
+    assert [viewer_of(kind) for kind in (Own, np.float32, float, list, np.matrix)] == [None] * 5
 
 
 def test_memory_that_nothing_writes():

@@ -16,9 +16,9 @@ V = RNG.normal(size=9)
 M = RNG.normal(size=(4, 3))
 
 
-def lag(before, each):
+def lag(previous, element):
     """Carries what an iteration reads, and no more, to the next."""
-    return each, (each - before) ** 2
+    return element, (element - previous) ** 2
 
 
 #: A function, where, its elements that the pattern has, and its products by columns or rows.
@@ -92,10 +92,10 @@ def test_random_patterns_by_columns_and_by_stars():
         shape = tuple(rng.integers(1, 14, size=2))
         a = np.where(rng.random(shape) < rng.uniform(0, 0.5), rng.normal(size=shape), 0.0)
         x = rng.normal(size=shape[1])
-        given = sg.sparse_jacobian(
+        jacobian = sg.sparse_jacobian(
             lambda x, a: a @ x, sparsity=a
         )  # a is not a constant: no pattern
-        np.testing.assert_allclose(given(x, a).toarray(), a, atol=1e-15)
+        np.testing.assert_allclose(jacobian(x, a).toarray(), a, atol=1e-15)
         square = np.tril(rng.normal(size=(9, 9)) * (rng.random((9, 9)) < 0.3))
         square = square + square.T
         form = sg.sparse_hessian(lambda x, a: 0.5 * x @ (a @ x), sparsity=square)

@@ -1,4 +1,4 @@
-"""What a script defines with @ goes to other processes: joblib, cloudpickle, multiprocessing."""
+"""Functions that a script defines with @ go to other processes: joblib, cloudpickle, spawn."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""What is updated is the new value for every later reader of the call: tape, graph and NumPy."""
+"""Every later reader of a call has a parameter's new value: tape, graph and NumPy."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def line_search(w, _opt):
     return step, by_hand
 
 
-def decayed(w, opt):
+def decay(w, opt):
     """An update between two reads: gradients add up over both values, none passes the update."""
 
     def step(x, y):
@@ -94,7 +94,9 @@ def decayed(w, opt):
     return step, by_hand
 
 
-@pytest.mark.parametrize("program", [steps, reptile, line_search, decayed])
+@pytest.mark.parametrize(
+    "program", [steps, reptile, line_search, pytest.param(decay, id="decayed")]
+)
 @pytest.mark.parametrize("way", ["graph", "tape"])
 def test_later_reads_have_the_new_value(program, way):
     w = sg.parameter("w", np.array([0.3, 0.1, -0.2]))
@@ -136,10 +138,10 @@ def test_a_critic_steps_more_often(make):
             return loss
 
         if call == "separate calls":
-            one, other = sg.function(critic_step), sg.function(actor_step)
+            step_critic, step_actor = sg.function(critic_step), sg.function(actor_step)
             for _ in range(3):
-                one.eagerly(X)
-            loss = other.eagerly(X)
+                step_critic.eagerly(X)
+            loss = step_actor.eagerly(X)
         else:
             f = sg.function(step)
             loss = (f if call == "graph" else f.eagerly)(X)
@@ -201,12 +203,12 @@ def test_nothing_is_written_if_a_call_raises_after_a_step():
 
     f = sg.function(step)
     f.eagerly(X, Y, False)
-    before, state = w.value, opt.state_dict()
+    value_before, state = w.value, opt.state_dict()
     with pytest.raises(RuntimeError):
         f.eagerly(X, Y, True)
-    np.testing.assert_array_equal(w.value, before)
-    for name, each in opt.state_dict().items():
-        np.testing.assert_array_equal(each, state[name])
+    np.testing.assert_array_equal(w.value, value_before)
+    for name, array in opt.state_dict().items():
+        np.testing.assert_array_equal(array, state[name])
 
 
 def test_what_was_read_before_keeps_its_value_and_its_gradient():
@@ -217,13 +219,13 @@ def test_what_was_read_before_keeps_its_value_and_its_gradient():
         w.update(w * 10.0)
         return early, sg.grad(early, w), w * 1.0, w
 
-    for each in (sg.function(step), sg.function(step).eagerly):
+    for function in (sg.function(step), sg.function(step).eagerly):
         w.value = np.array([1.0, 2.0])
-        early, slopes, later, whole = each(np.ones(2))
+        early, slopes, later, last = function(np.ones(2))
         assert early == 5.0
         np.testing.assert_array_equal(slopes, [2.0, 4.0])
         np.testing.assert_array_equal(later, [10.0, 20.0])
-        np.testing.assert_array_equal(whole, [10.0, 20.0])
+        np.testing.assert_array_equal(last, [10.0, 20.0])
 
 
 def test_tangents_and_loops_read_the_new_value():
@@ -231,22 +233,22 @@ def test_tangents_and_loops_read_the_new_value():
 
     def step(x):
         w.update(w * 3.0)
-        moved = sg.jvp(x * w * w, w, np.array(1.0))
-        return moved, sg.fori_loop(0, 2, lambda _i, h: h * w, x)
+        tangent = sg.jvp(x * w * w, w, np.array(1.0))
+        return tangent, sg.fori_loop(0, 2, lambda _i, h: h * w, x)
 
-    for each in (sg.function(step), sg.function(step).eagerly):
+    for function in (sg.function(step), sg.function(step).eagerly):
         w.value = 2.0
-        moved, looped = each(np.array(0.5))
-        assert (moved, looped) == (6.0, 18.0)
+        tangent, looped = function(np.array(0.5))
+        assert (tangent, looped) == (6.0, 18.0)
 
 
 def test_updates_collected_for_a_graph_read_the_new_value():
     w, opt = sg.parameter("w", np.zeros(3)), sg.optim.SGD(RATE)
     x, y = sg.input("x", (8, 3), "float64"), sg.input("y", (8,), "float64")
-    with sg.nn.updates() as found:
+    with sg.nn.updates() as updates:
         for _ in range(2):
             opt.minimize(mean_square(w, x, y), [w])
-    (new,) = found.values()
+    (new,) = updates.values()
     once = -RATE * slope(np.zeros(3))
     np.testing.assert_allclose(
         sg.evaluate(new, {"x": X, "y": Y}), once - RATE * slope(once), rtol=1e-12

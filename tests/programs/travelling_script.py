@@ -22,11 +22,11 @@ def energy(x, scale):
 
 
 @sg.custom_vjp
-def clipped(x):
+def clip(x):
     return sg.minimum(x, 1.0)
 
 
-@clipped.rule
+@clip.rule
 def _(ct, out, x):
     return (ct * 3.0,)
 
@@ -43,12 +43,12 @@ def _(tangents, out, x):
 
 @sg.value_and_grad
 def loss(x):
-    return (clipped(x) * bent(x)).sum()
+    return (clip(x) * bent(x)).sum()
 
 
 @sg.sparse_jacobian
 def residual(x):
-    return clipped(x) ** 2
+    return clip(x) ** 2
 
 
 @sg.vmap
@@ -67,35 +67,35 @@ class Model:
         return layer(x) * 2.0
 
 
-def ordered(x):
+def descending(x):
     return np.sort(x)[::-1]
 
 
 @sg.function
-def called(x):
-    return sg.host_call(ordered, x, types=x, vjp=lambda ct, out, x: (ct,)) * 2.0
+def call_host(x):
+    return sg.host_call(descending, x, types=x, vjp=lambda ct, out, x: (ct,)) * 2.0
 
 
 x = sg.input("x", (4,), "float64")
-looped = sg.Graph({"y": sg.fori_loop(0, 2, lambda k, c: bent(c) + clipped(x), x)})
-hosted = sg.compile(sg.Graph({"y": sg.host_call(ordered, sg.tanh(x), types=x)}))
+looped = sg.Graph({"y": sg.fori_loop(0, 2, lambda k, c: bent(c) + clip(x), x)})
+hosted = sg.compile(sg.Graph({"y": sg.host_call(descending, sg.tanh(x), types=x)}))
 
 
 def by_name(x):
-    """What reads everything by its global name, as functions of a script do."""
-    slope = sg.grad(lambda x: (clipped(x) + bent(x)).sum())(x)
-    found = energy(x, 3.0), *loss(x), residual(x).toarray(), row(x), called(x), slope
-    return [*found, Model().step(x), hosted.run({"x": x})["y"]]
+    """Read everything by its global name, as functions of a script do."""
+    slope = sg.grad(lambda x: (clip(x) + bent(x)).sum())(x)
+    results = energy(x, 3.0), *loss(x), residual(x).toarray(), row(x), call_host(x), slope
+    return [*results, Model().step(x), hosted.run({"x": x})["y"]]
 
 
-def everything(given):
+def everything(functions):
     """The bytes of all results of what has come as an argument."""
-    energy, clipped, bent, loss, residual, row, step, called, by_name, looped, hosted = given
+    energy, clipped, bent, loss, residual, row, step, called, by_name, looped, hosted = functions
     x = looped.inputs[0]
     slopes = sg.grad((looped["y"] + clipped(x) * bent(x)).sum(), x)
-    found = energy(X, 3.0), *loss(X), residual(X).toarray(), row(X), step(Model(), X), called(X)
-    found = *found, *by_name(X), hosted.run({"x": X})["y"], sg.evaluate(slopes, {"x": X})
-    return [np.asarray(each).tobytes() for each in found]
+    results = energy(X, 3.0), *loss(X), residual(X).toarray(), row(X), step(Model(), X), called(X)
+    results = *results, *by_name(X), hosted.run({"x": X})["y"], sg.evaluate(slopes, {"x": X})
+    return [np.asarray(result).tobytes() for result in results]
 
 
 #: What came is sent on before it is called: from a process without the script, too.
@@ -108,32 +108,36 @@ sys.stdout.buffer.write(pickle.dumps(f(given)))
 
 def main(how):
     step = Model.step
-    given = energy, clipped, bent, loss, residual, row, step, called, by_name, looped, hosted
-    expected = everything(given)
+    functions = energy, clip, bent, loss, residual, row, step, call_host, by_name, looped, hosted
+    expected = everything(functions)
     if how == "loky":
         from joblib import Parallel, delayed
 
-        found = Parallel(n_jobs=2)(delayed(everything)(given) for _ in range(2))
+        actual = Parallel(n_jobs=2)(delayed(everything)(functions) for _ in range(2))
     elif how == "dask":
         from distributed import Client, LocalCluster
 
         cluster = LocalCluster(2, threads_per_worker=1, dashboard_address=None)
         with cluster, Client(cluster) as client:
-            found = client.gather(client.map(lambda _: everything(given), range(4), pure=False))
+            actual = client.gather(
+                client.map(lambda _: everything(functions), range(4), pure=False)
+            )
     elif how == "spawn":
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            found = [*pool.map(everything, [given])]
+            actual = [*pool.map(everything, [functions])]
     else:
         import cloudpickle
 
-        sent = cloudpickle.dumps((everything, given))
+        sent = cloudpickle.dumps((everything, functions))
         command = [sys.executable, "-c", ELSEWHERE]
         run = subprocess.run(command, input=sent, stdout=subprocess.PIPE, check=True)
-        found = [pickle.loads(run.stdout)]
-    for each in found:
+        actual = [pickle.loads(run.stdout)]
+    for results in actual:
         differ = [
-            k for k, (one, other) in enumerate(zip(each, expected, strict=True)) if one != other
+            k
+            for k, (left, right) in enumerate(zip(results, expected, strict=True))
+            if left != right
         ]
         if differ:
             sys.exit(f"{how}: results {differ} differ")

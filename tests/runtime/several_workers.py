@@ -55,7 +55,7 @@ class Claims(Table):
             first = stop
 
     def _starts(self, row):
-        """Whether a row waits for those before it."""
+        """Return whether a row waits for those before it."""
         alone = self.plan.workers == 1 or self.rows[row].function == 0
         return alone or bool(self._words.waits[row])
 
@@ -68,10 +68,10 @@ class Claims(Table):
             ENTRY(row.function)(row.record, self._words.block(worker) + row.scratch, begin, end)
 
     def _check_parts(self):
-        """Where two workers have scratch or check words, no byte is that of both."""
+        """Check that scratch and check words of two workers share no byte."""
         sizes = dict(self.plan.sizes)
         by_name = self.plan.schedule.by_name
-        apart = (self._words.block(1) - self._words.block(0)) // 8
+        stride = (self._words.block(1) - self._words.block(0)) // 8
         parts = dict(
             zip(self._words.arena_words.tolist(), self._words.arena_offsets.tolist(), strict=True)
         )
@@ -87,7 +87,7 @@ class Claims(Table):
                 if not access.is_own:
                     continue
                 nbytes = evaluate(by_name[access.buffer].nbytes, sizes)
-                starts = [parts[word + w * apart] for w in range(self.plan.workers)]
+                starts = [parts[word + w * stride] for w in range(self.plan.workers)]
                 assert (np.diff(starts) >= nbytes).all()
                 (place,) = (
                     p for p in self.plan.placements
@@ -97,7 +97,7 @@ class Claims(Table):
                 assert starts[-1] + nbytes <= place.offset + place.nbytes
 
     def run(self, arena, *writing):
-        """As ``Table.run``, in an arena of exactly the plan's bytes between two zones."""
+        """Run as ``Table.run``, in an arena of exactly the plan's bytes between two zones."""
         peak = self.plan.peak_bytes
         memory = np.full(2 * ZONE + peak + 64, 0xA5, np.uint8)
         start = ZONE + -(memory.ctypes.data + ZONE) % 64
@@ -125,30 +125,32 @@ class ChainedClaims(Claims):
             super()._claim_between(start, stop)
             return
         (chain,) = self.rows[start:stop]
-        parts, own = parts_of(chain), dict[int, list[Row]]()
+        parts, rows_of_worker = parts_of(chain), dict[int, list[Row]]()
         parts = [parts[n] for n in self._random.permutation(len(parts))]
-        while parts or own:
-            free = [worker for worker in range(self.plan.workers) if worker not in own]
-            own |= {worker: parts.pop() for worker in free[: len(parts)]}
-            worker = int(self._random.choice([*own]))
-            row = own[worker].pop(0)
+        while parts or rows_of_worker:
+            free = [worker for worker in range(self.plan.workers) if worker not in rows_of_worker]
+            rows_of_worker |= {worker: parts.pop() for worker in free[: len(parts)]}
+            worker = int(self._random.choice([*rows_of_worker]))
+            row = rows_of_worker[worker].pop(0)
             block = self._words.block(worker)
             ENTRY(row.function)(row.record, block + row.scratch, row.first, row.total)
-            if not own[worker]:
-                del own[worker]
+            if not rows_of_worker[worker]:
+                del rows_of_worker[worker]
 
 
 def parts_of(through):
     """The rows of each part that a row runs through."""
-    found = []
+    rows_of_parts = []
     for part in range(through.total):
         words = (c_int64 * len(ThroughWord)).from_address(
             through.record + 8 * len(ThroughWord) * part
         )
         size = words[ThroughWord.BEHIND] - words[ThroughWord.FIRST]
         every = (c_int64 * (size // 8)).from_address(words[ThroughWord.FIRST])
-        found.append([Row(*every[at : at + ROW_WORDS]) for at in range(0, size // 8, ROW_WORDS)])
-    return found
+        rows_of_parts.append(
+            [Row(*every[at : at + ROW_WORDS]) for at in range(0, size // 8, ROW_WORDS)]
+        )
+    return rows_of_parts
 
 
 def groups_of(row):
@@ -186,11 +188,11 @@ def check_equal_bytes(f, feeds, workers, seed, kind=Claims):
     for parameter, value in zip(parameters, old, strict=True):
         parameter.value = value
     executor = with_workers(f, workers, seed, kind)
-    found = executor.run(feeds)
-    for one, other in zip(found.values(), expected.values(), strict=True):
-        assert one.tobytes() == other.tobytes()
-    for parameter, value, before in zip(parameters, new, old, strict=True):
+    actual = executor.run(feeds)
+    for result, reference in zip(actual.values(), expected.values(), strict=True):
+        assert result.tobytes() == reference.tobytes()
+    for parameter, value, value_before in zip(parameters, new, old, strict=True):
         assert parameter.value.tobytes() == value.tobytes()
-        parameter.value = before
+        parameter.value = value_before
     assert isinstance(executor._latest, Claims)
     return executor._latest

@@ -67,13 +67,13 @@ class Program:
 
 
 def natively(f):
-    """How many runs were native."""
+    """Count the native runs."""
     entry = f._executor._entry
     return 0 if entry is None else int(entry.runs)
 
 
 def error_of(call, *arguments):
-    """What a call raises; at one line of this file, whoever asks."""
+    """Return the error of a call, raised at one line of this file for all callers."""
     with pytest.raises(StaticgradError) as caught:
         call(*arguments)
     return caught.value
@@ -132,10 +132,10 @@ def program():
 
 
 def test_a_run_of_what_ran_before_is_native(program):
-    before = natively(program.f)
+    runs_before = natively(program.f)
     for _ in range(5):
         program.run(program.feeds())
-    assert natively(program.f) == before + 5
+    assert natively(program.f) == runs_before + 5
     assert (program.w.value == program.steps).all()
 
 
@@ -153,8 +153,8 @@ def test_other_feeds_have_the_results_that_they_should(program, change):
     feeds = program.feeds()
     program.run(feeds)
     change(feeds)
-    for each in (feeds, feeds, program.feeds()):
-        program.run(each)
+    for feeds_of_run in (feeds, feeds, program.feeds()):
+        program.run(feeds_of_run)
     assert (program.w.value == program.steps).all()
 
 
@@ -195,9 +195,9 @@ def test_an_index_out_of_range_changes_nothing():
         f.run(good)
     assert natively(f) > 0
     for _ in range(3):
-        before, runs = w.value, natively(f)
+        value_before, runs = w.value, natively(f)
         assert str(error_of(f.run, bad)) == str(expected)
-        assert (w.value == before).all()
+        assert (w.value == value_before).all()
         for _ in range(SETTLED + 1):
             f.run(good)
         assert natively(f) > runs
@@ -207,14 +207,14 @@ def test_an_index_out_of_range_changes_nothing():
 def test_results_that_the_caller_keeps_stay_as_they_are(columns):
     program = Program(columns)
     feeds = program.feeds()
-    kept = [program.run(feeds)["y"] for _ in range(20)]
-    for number, array in enumerate(kept):
-        first = program.steps - len(kept) + number
+    results = [program.run(feeds)["y"] for _ in range(20)]
+    for number, array in enumerate(results):
+        first = program.steps - len(results) + number
         np.testing.assert_array_equal(array, feeds["x"] * 2 + first + 0.5)
-    assert len({array.__array_interface__["data"] for array in kept}) == len(kept)
-    view = kept[-1][1:, ::2]
+    assert len({array.__array_interface__["data"] for array in results}) == len(results)
+    view = results[-1][1:, ::2]
     expected = view.copy()
-    del kept, array
+    del results, array
     for _ in range(5):
         program.run(feeds)
     np.testing.assert_array_equal(view, expected)
@@ -229,17 +229,20 @@ def test_nothing_is_held_and_nothing_is_lost(program):
     watched = [*feeds.values(), *bad.values(), None, np.dtype("f4"), "y", feeds, bad]
     call = program.f.bind(feeds)
     out = {"y": np.empty((3, 5), np.float32)}
-    given = program.f.bind(feeds, out)
+    bound = program.f.bind(feeds, out)
     for _ in range(5):
-        program.f.run(feeds), program.f.run(bad), call(), given()
+        program.f.run(feeds), program.f.run(bad), call(), bound()
     gc.collect()
     watched.append(out["y"])
-    before, objects = [sys.getrefcount(each) for each in watched], len(gc.get_objects())
+    counts_before, objects = (
+        [sys.getrefcount(watched_object) for watched_object in watched],
+        len(gc.get_objects()),
+    )
     for _ in range(50):
-        program.f.run(feeds), program.f.run(bad), call(), given()
+        program.f.run(feeds), program.f.run(bad), call(), bound()
     gc.collect()
-    after = [sys.getrefcount(each) for each in watched]
-    assert max(abs(a - b) for a, b in zip(after, before, strict=True)) < 10
+    counts_after = [sys.getrefcount(watched_object) for watched_object in watched]
+    assert max(abs(a - b) for a, b in zip(counts_after, counts_before, strict=True)) < 10
     assert len(gc.get_objects()) < objects + 10
 
 
@@ -321,16 +324,16 @@ def test_a_loop_that_its_test_ends_is_native_while_it_is_short():
 
     for _ in range(SETTLED + 2):
         step(4)
-    before = natively(f)
+    runs_before = natively(f)
     step(0)
     step(17)
-    assert natively(f) == before + 2
+    assert natively(f) == runs_before + 2
     for _ in range(3):
         step(10_000_000)
-    assert natively(f) == before + 2
+    assert natively(f) == runs_before + 2
     step(4)  # in Python, which lets the next ones be native
     step(5)
-    assert natively(f) == before + 3
+    assert natively(f) == runs_before + 3
 
 
 @pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
@@ -384,8 +387,8 @@ def two_numbers(dtype):
     return native, checked
 
 
-def same(found, expected):
-    return all(found[name].tobytes() == expected[name].tobytes() for name in expected)
+def same(actual, expected):
+    return all(actual[name].tobytes() == expected[name].tobytes() for name in expected)
 
 
 @pytest.mark.thinned(4)

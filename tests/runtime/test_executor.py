@@ -42,20 +42,22 @@ def test_a_warm_step_allocates_nothing(training):
             f.run(feeds, out=out)
             f.run(strided)
         gc.collect()  # it empties the interpreter's lists of free objects as well
-        before, _ = tracemalloc.get_traced_memory()
+        bytes_before, _ = tracemalloc.get_traced_memory()
         for _ in range(200):
             f.run(feeds, out=out)
             f.run(strided)
         gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
+        bytes_after, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
         f.run(feeds, out=out)
         f.run(strided)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 1000
-    assert peak - after < 4000  # Python's own objects of one call; an intermediate has 4800 bytes
+    assert bytes_after - bytes_before < 1000
+    assert (
+        peak - bytes_after < 4000
+    )  # Python's own objects of one call; an intermediate has 4800 bytes
 
 
 def test_the_first_step_allocates_the_arena_and_the_outputs(training):
@@ -81,7 +83,7 @@ def test_the_first_step_allocates_the_arena_and_the_outputs(training):
 def test_memory_that_the_system_does_not_give_changes_nothing(module, training, monkeypatch):
     w, f = training
     f.run({"x": np.ones((2, 5), np.float32)})
-    before = w.value
+    value_before = w.value
 
     def refuse(count):
         raise MemoryError
@@ -90,7 +92,7 @@ def test_memory_that_the_system_does_not_give_changes_nothing(module, training, 
         patch.setattr(module, "aligned_bytes", refuse)
         with pytest.raises(OutOfMemory):
             f.run({"x": np.ones((3000, 5), np.float32)})
-    assert np.array_equal(w.value, before)
+    assert np.array_equal(w.value, value_before)
     assert f.run({"x": np.ones((3000, 5), np.float32)})["h"].shape == (3000, 6)
 
 
@@ -105,7 +107,7 @@ def test_a_real_ctrl_c_leaves_no_lock_taken():
     a, b, f = swap()
     pair = sorted([f.run()["a"].tolist(), a.value.tolist()])
     delays = np.random.default_rng(1).uniform(1e-5, 1e-4, 200)
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    handler_before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     interrupts = 0
     try:
         for delay in delays:
@@ -117,7 +119,7 @@ def test_a_real_ctrl_c_leaves_no_lock_taken():
                 interrupts += 1
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, handler_before)
     assert interrupts == 200
     assert sorted([a.value.tolist(), b.value.tolist()]) == pair
     done = []

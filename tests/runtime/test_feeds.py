@@ -65,7 +65,7 @@ def test_what_is_an_array_in_disguise_is_not_copied(data):
         assert np.shares_memory(bound.arrays[0], DATA)
 
 
-def _misaligned():
+def _misaligned_array():
     raw = np.empty(DATA.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(DATA.shape)
     raw[...] = DATA
     return raw
@@ -79,7 +79,7 @@ def _misaligned():
         np.repeat(DATA, 2, axis=1)[:, ::2],
         np.broadcast_to(DATA[:1], (4, 3)),
         DATA.astype(">f4"),
-        _misaligned(),
+        _misaligned_array(),
         DATA.astype(np.float64),
         DATA.astype(np.int64),
         DATA.astype(np.uint8),

@@ -28,15 +28,17 @@ def kernel(t, own, begin, end):
 """
 
 
-def run(schedule, made, feeds, sources=None, **stores):
+def run(schedule, memory_plan, feeds, sources=None, **stores):
     """One watched run, some kernels with a source of the test's own; results by buffer name."""
-    given = sources or {}
-    addresses = {k: native.kernel(given.get(k, source_of(k))).address for k in schedule.kernels}
+    source_of_kernel = sources or {}
+    addresses = {
+        k: native.kernel(source_of_kernel.get(k, source_of(k))).address for k in schedule.kernels
+    }
     names = {kernel: f"k{n}" for n, kernel in enumerate(schedule.kernels)}
-    table = GuardedTable(Program(schedule, addresses, stores, native.driver(), names), made)
+    table = GuardedTable(Program(schedule, addresses, stores, native.driver(), names), memory_plan)
     arena = Arena()
-    arena.reserve(made.peak_bytes)
-    nbytes = dict(made.buffer_bytes)
+    arena.reserve(memory_plan.peak_bytes)
+    nbytes = dict(memory_plan.buffer_bytes)
     results = {}
     for buffer in schedule.buffers:
         if buffer.role == "input":
@@ -63,11 +65,11 @@ def ones(count):
 
 def test_a_sound_step_gives_its_results_and_the_peak():
     schedule, x, y = negation()
-    made = plan(schedule, {"n": 37})
+    memory_plan = plan(schedule, {"n": 37})
     data = np.linspace(-1, 1, 37, dtype=np.float32)
-    results, table = run(schedule, made, {x: data})
+    results, table = run(schedule, memory_plan, {x: data})
     assert results[y].tolist() == [0.0] * 37
-    assert table.highest_touched == made.peak_bytes == 192
+    assert table.highest_touched == memory_plan.peak_bytes == 192
 
 
 #: A wrong last statement of the kernel -> what is said of it.
@@ -82,10 +84,10 @@ WRONG_WRITES = {
 @pytest.mark.parametrize("statement", WRONG_WRITES)
 def test_a_write_outside_is_found_and_named(statement):
     schedule, x, _ = negation()
-    made = plan(schedule, {"n": 37})
+    memory_plan = plan(schedule, {"n": 37})
     data = ones(37)
     with pytest.raises(KernelAccessError) as error:
-        run(schedule, made, {x: data}, {NEGATE: f"{NEGATION}    {statement}\n"})
+        run(schedule, memory_plan, {x: data}, {NEGATE: f"{NEGATION}    {statement}\n"})
     assert error.value.headline == f"step 0, k0 (), writes {WRONG_WRITES[statement]}"
     assert data.tolist() == [1.0] * 37
     assert len(str(error.value).splitlines()) <= 12
@@ -98,15 +100,15 @@ def test_a_write_into_another_live_buffer_is_found():
     build.step(NEGATE, x, b)
     build.step(ADD, a, b, y)
     schedule = build.schedule(y=y)
-    made = plan(schedule, {"n": 16})
-    distance = (made.placement(a).offset - made.placement(b).offset) // 4
+    memory_plan = plan(schedule, {"n": 16})
+    distance = (memory_plan.placement(a).offset - memory_plan.placement(b).offset) // 4
     source = NEGATION + f"    store1(p1, {distance} + 5, f32x1(1.0))\n"
     with pytest.raises(KernelAccessError, match=f"step 1, k1 .*writes byte 20 of '{a}'"):
-        run(schedule, made, {x: ones(16)}, {NEGATE: source})
+        run(schedule, memory_plan, {x: ones(16)}, {NEGATE: source})
 
 
 def stray_read(source, count=37):
-    """What is said of t = source(x); y = t + x."""
+    """Return the error's headline for t = source(x); y = t + x."""
     schedule, x, _ = negation()
     with pytest.raises(KernelAccessError) as error:
         run(schedule, plan(schedule, {"n": count}), {x: ones(count)}, {NEGATE: source})
@@ -117,8 +119,8 @@ def test_a_read_behind_an_operand_is_found_to_the_byte():
     source = NEGATION.replace("-v0", "-load(p0, j + 1, m)")
     headline = stray_read(source)
     assert "step 0, k0 (), depends on a red zone, " in headline
-    behind = int(headline.partition("zone, ")[2].split()[0])
-    assert behind < 4
+    distance = int(headline.partition("zone, ")[2].split()[0])
+    assert distance < 4
     assert headline.endswith("behind the end of 'b0', which is not one of its operands")
     source = NEGATION.replace("-v0", "load(p1, j, m) - v0")
     assert stray_read(source).startswith("step 0, k0 (), depends on byte ")
@@ -135,7 +137,7 @@ def test_what_one_step_leaves_unwritten_the_next_must_not_read():
 
 
 def test_a_read_of_a_buffer_after_its_death_is_found():
-    """What the arena still held in a plain run is poison once its last reader has run."""
+    """Values that the arena still contains in a plain run are poison after their last reader."""
     build = Builder()
     x, a, b, c = (build.buffer(r, label="x") for r in ("input", "temp", "temp", "temp"))
     y = build.buffer("output")
@@ -144,16 +146,16 @@ def test_a_read_of_a_buffer_after_its_death_is_found():
     build.step(COPY, b, c)
     build.step(ADD, b, c, y)
     schedule = build.schedule(y=y)
-    made = plan(schedule, {"n": 16})
-    places = {p.buffer: replace(p, offset=64 * n) for n, p in enumerate(made.placements)}
-    made = replace(made, placements=tuple(places.values()), peak_bytes=192)
-    run(schedule, made, {x: ones(16)})
+    memory_plan = plan(schedule, {"n": 16})
+    places = {p.buffer: replace(p, offset=64 * n) for n, p in enumerate(memory_plan.placements)}
+    memory_plan = replace(memory_plan, placements=tuple(places.values()), peak_bytes=192)
+    run(schedule, memory_plan, {x: ones(16)})
     distance = (places[a].offset - places[b].offset) // 4
     source = NEGATION.replace("-v0", f"v0 + load(p0, j + {distance}, m)")
     with pytest.raises(
         KernelAccessError, match=r"step 2, k2 .* which is not one of its operands"
     ) as e:
-        run(schedule, made, {x: ones(16)}, {COPY: source})
+        run(schedule, memory_plan, {x: ones(16)}, {COPY: source})
     byte = int(re.search(r"byte (\d+) of the arena", e.value.headline)[1])
     assert places[a].offset <= byte < places[a].offset + 64
 
@@ -167,10 +169,10 @@ def test_nothing_is_written_when_a_later_step_is_at_fault():
     build.step(NEGATE, x, y)
     schedule = build.schedule(y=y)
     store = ParameterStore("w", np.zeros(8, np.float32))
-    made = plan(schedule, {"n": 8})
+    memory_plan = plan(schedule, {"n": 8})
     wrong = NEGATION + "    store1(p0, 0, f32x1(3.0))\n"
     with pytest.raises(KernelAccessError, match="step 1, k1"):
-        run(schedule, made, {x: ones(8)}, {NEGATE: wrong}, w=store)
+        run(schedule, memory_plan, {x: ones(8)}, {NEGATE: wrong}, w=store)
     assert store.read().tolist() == [0.0] * 8
-    results, _ = run(schedule, made, {x: ones(8)}, w=store)
+    results, _ = run(schedule, memory_plan, {x: ones(8)}, w=store)
     assert (store.read().tolist(), results[y].tolist()) == ([1.0] * 8, [-1.0] * 8)

@@ -87,20 +87,20 @@ def test_later_runs_change_no_result(way, length, count):
     numbers = np.random.default_rng(length).normal(size=(HELD, length))
     for _ in range(4):
         call(np.ones(length))
-    before = natively(f)
-    held = []
+    runs_before = natively(f)
+    results_of_runs = []
     for number, x in enumerate(numbers):
-        held.append(call(x))
+        results_of_runs.append(call(x))
         if number % 3 == 0:
             call(x + 1.0)
-    assert natively(f) >= before + HELD + HELD // 3 - 1
-    for x, results in zip(numbers, held, strict=True):
+    assert natively(f) >= runs_before + HELD + HELD // 3 - 1
+    for x, results in zip(numbers, results_of_runs, strict=True):
         check_products(x, results)
-    check_apart(list(itertools.chain(*held)))
-    for results in held[::2]:
+    check_apart(list(itertools.chain(*results_of_runs)))
+    for results in results_of_runs[::2]:
         for array in results:
             array[...] = np.nan
-    for x, results in zip(numbers[1::2], held[1::2], strict=True):
+    for x, results in zip(numbers[1::2], results_of_runs[1::2], strict=True):
         check_products(x, results)
 
 
@@ -109,20 +109,20 @@ def test_results_that_are_fed_back_have_numpys_values(way):
     """Three live results of each output, as of a line search: the pool has two."""
     f, call = way(1, 700)
     history = [np.linspace(-1.0, 1.0, 700)]
-    wanted = [history[0]]
+    expected_history = [history[0]]
     for _ in range(30):
         history.append(call(history[-1])[0])
-        wanted.append(wanted[-1] * FACTORS[0])
+        expected_history.append(expected_history[-1] * FACTORS[0])
     assert natively(f) > 20
-    np.testing.assert_array_equal(history, wanted)
+    np.testing.assert_array_equal(history, expected_history)
     best, current = history[0], history[0]
-    expected = wanted[0]
+    expected = expected_history[0]
     for number in range(30):
         current = call(current)[0]
         if number % 4 == 0:
-            best, expected = current, wanted[number + 1]
+            best, expected = current, expected_history[number + 1]
         np.testing.assert_array_equal(best, expected)
-        np.testing.assert_array_equal(current, wanted[number + 1])
+        np.testing.assert_array_equal(current, expected_history[number + 1])
 
 
 DTYPES = {
@@ -148,13 +148,13 @@ def test_results_of_all_dtypes_and_ranks_stay(name, shape):
     feeds = [{"x": np.full(shape, k).astype(dtype)} for k in range(HELD)]
     for _ in range(4):
         f.run(feeds[1])
-    before = natively(f)
-    held = [f.run(feed) for feed in feeds]
-    assert natively(f) >= before + HELD - 1
-    for feed, array in zip(feeds, held, strict=True):
+    runs_before = natively(f)
+    arrays = [f.run(feed) for feed in feeds]
+    assert natively(f) >= runs_before + HELD - 1
+    for feed, array in zip(feeds, arrays, strict=True):
         assert (array.dtype, array.shape) == (dtype, shape)
         np.testing.assert_array_equal(array, compute(feed["x"]))
-    check_apart(held)
+    check_apart(arrays)
 
 
 @pytest.mark.parametrize("length", [300, 60_000])
@@ -164,13 +164,13 @@ def test_threads_hold_results_of_one_program(length):
 
     def work(seed):
         generator = np.random.default_rng(seed)
-        held = deque(maxlen=7)
+        recent = deque(maxlen=7)
         for _ in range(60):
             x = generator.normal(size=length)
-            held.append((x, f.run({"x": x})))
+            recent.append((x, f.run({"x": x})))
             if generator.random() < 0.3:
-                held.clear()
-            for feed, results in held:
+                recent.clear()
+            for feed, results in recent:
                 for factor, array in zip(FACTORS, results.values(), strict=True):
                     if not np.array_equal(array, feed * factor):
                         failures.append(seed)
@@ -191,9 +191,9 @@ def test_held_results_are_freed_when_they_are_dropped(length):
     for _ in range(5):
         f.run(feeds), bound()
     dtype = f.run(feeds)["y0"].dtype
-    held = [f.run(feeds)["y0"] for _ in range(4)]
-    references = [weakref.ref(array) for array in held]
-    del held
+    arrays = [f.run(feeds)["y0"] for _ in range(4)]
+    references = [weakref.ref(array) for array in arrays]
+    del arrays
     assert [reference() for reference in references] == [None] * 4
 
     def run_all(count):
@@ -205,12 +205,12 @@ def test_held_results_are_freed_when_they_are_dropped(length):
     run_all(100)
     gc.collect()
     counts, objects = [sys.getrefcount(dtype), sys.getrefcount(feeds["x"])], len(gc.get_objects())
-    before = natively(f)
+    runs_before = natively(f)
     run_all(100_000)
-    assert natively(f) == before + 100_000
+    assert natively(f) == runs_before + 100_000
     gc.collect()
-    after = [sys.getrefcount(dtype), sys.getrefcount(feeds["x"])]
-    assert max(abs(a - b) for a, b in zip(after, counts, strict=True)) < 10
+    counts_after = [sys.getrefcount(dtype), sys.getrefcount(feeds["x"])]
+    assert max(abs(a - b) for a, b in zip(counts_after, counts, strict=True)) < 10
     assert len(gc.get_objects()) < objects + 10
     tracemalloc.start()
     try:
@@ -218,12 +218,12 @@ def test_held_results_are_freed_when_they_are_dropped(length):
         first = tracemalloc.get_traced_memory()[0]
         run_all(2000)
         last = tracemalloc.get_traced_memory()[0]
-        held = [f.run(feeds)["y0"] for _ in range(50)]
+        arrays = [f.run(feeds)["y0"] for _ in range(50)]
         assert tracemalloc.get_traced_memory()[0] - last >= 48 * 8 * length  # two are the pool's
     finally:
         tracemalloc.stop()
     assert last - first < 5000
-    check_apart(held)
+    check_apart(arrays)
 
 
 def test_the_pool_takes_over_another_shape():
@@ -246,9 +246,9 @@ def test_shapes_in_turn_are_native():
     feeds = [{"x": np.full(length, length / 7)} for length in (200, 300, 400, 500)]
     for feed in feeds * 3:
         f.run(feed)
-    before = natively(f)
-    held = [(feed, f.run(feed)) for feed in feeds * 15]
-    assert natively(f) >= before + len(held) - 1
-    for feed, results in held:
+    runs_before = natively(f)
+    runs = [(feed, f.run(feed)) for feed in feeds * 15]
+    assert natively(f) >= runs_before + len(runs) - 1
+    for feed, results in runs:
         check_products(feed["x"], results.values())
-    check_apart([array for _, results in held for array in results.values()])
+    check_apart([array for _, results in runs for array in results.values()])

@@ -26,8 +26,8 @@ def test_arrays_are_aligned_contiguous_and_of_the_shape(shape):
 def test_a_dropped_array_is_used_again_and_a_held_one_is_not():
     pool = OutputPool("y", F4)
     first, address = pool.take((100,))
-    second, other = pool.take((100,))
-    assert other != address
+    second, second_address = pool.take((100,))
+    assert second_address != address
     del first
     third, again = pool.take((100,))
     assert again == address
@@ -75,7 +75,7 @@ def _read_only():
     return array
 
 
-def _misaligned():
+def _misaligned_array():
     return np.empty(49, np.uint8)[1:].view(F4).reshape(3, 4)
 
 
@@ -89,7 +89,7 @@ def _misaligned():
         (_read_only(), "read-only"),
         (np.empty((4, 3), F4).T, "contiguous"),
         (np.empty((3, 8), F4)[:, ::2], "contiguous"),
-        (_misaligned(), "aligned"),
+        (_misaligned_array(), "aligned"),
     ],
 )
 def test_an_array_that_the_result_does_not_fit_is_refused(array, says):
@@ -107,13 +107,13 @@ def test_an_unknown_output_and_one_array_for_two_are_refused():
 
 
 def test_overlaps_are_found_and_neighbours_are_not():
-    whole = np.zeros(100, F4)
-    check_apart({"y": whole[:50]}, [("feed 'x'", whole[50:])])
-    check_apart({"y": whole[:50], "z": whole[50:]}, [])
+    array = np.zeros(100, F4)
+    check_apart({"y": array[:50]}, [("feed 'x'", array[50:])])
+    check_apart({"y": array[:50], "z": array[50:]}, [])
     with pytest.raises(OutputArrayError, match="shares memory with feed 'x'"):
-        check_apart({"y": whole[:50]}, [("feed 'x'", whole[49:])])
+        check_apart({"y": array[:50]}, [("feed 'x'", array[49:])])
     with pytest.raises(OutputArrayError, match="output 'y'"):
-        check_apart({"y": whole[:51], "z": whole[50:]}, [])
+        check_apart({"y": array[:51], "z": array[50:]}, [])
     grid = np.zeros((10, 10), F4)
     check_apart({"y": grid[1]}, [("feed 'x'", grid[::2])])
 

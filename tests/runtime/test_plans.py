@@ -17,7 +17,7 @@ from tests.helpers.diagonals import diagonals
 N = 1000
 
 
-def misaligned(dtype):
+def misaligned_array(dtype):
     raw = np.zeros(N * np.dtype(dtype).itemsize + 1, np.uint8)
     return raw[1:].view(dtype)
 
@@ -29,7 +29,7 @@ COPIED = {
     "another dtype": ("float32", np.zeros(N)),
     "another kind": ("float32", np.zeros(N, "int8")),
     "byte order": ("float32", np.zeros(N, ">f4")),
-    "misaligned": ("float64", misaligned("f8")),
+    "misaligned": ("float64", misaligned_array("f8")),
     "a list": ("float32", [0.5] * N),
     "bools of other bytes": ("bool", np.full(N, 2, np.uint8).view(bool)),
     "strided bools": ("bool", np.full(2 * N, 2, np.uint8).view(bool)[::2]),
@@ -64,9 +64,9 @@ def test_the_plan_that_ran_is_told_of(why, size):
             .count(f"arena: {plan.peak_bytes} bytes" + (f" at n={N}" if size == "n" else ""))
             == 1
         )
-        told = f.explanation(**asked).as_json()
-        assert told["peak_bytes"] == plan.peak_bytes
-        assert told["copied_feeds"] == (["x"] if plan is copied else [])
+        explanation = f.explanation(**asked).as_json()
+        assert explanation["peak_bytes"] == plan.peak_bytes
+        assert explanation["copied_feeds"] == (["x"] if plan is copied else [])
     assert f.stats.plans == 2
 
 
@@ -130,7 +130,7 @@ def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch):
 
 @pytest.mark.slow
 def test_all_programs_share_one_budget(monkeypatch):
-    """What was used last stays, of whichever program; what one keeps stands in its memory."""
+    """The plans used last stay, of whichever program; their bytes count as its memory."""
     budget = Budget(60 * sg.compile(training(2)).plan(n=3).held_bytes)  # other tests' are not ours
     monkeypatch.setattr(artifacts, "SEEN_SIZES", budget)
     monkeypatch.setattr(executor, "SEEN_SIZES", budget)
@@ -146,17 +146,17 @@ def test_all_programs_share_one_budget(monkeypatch):
     assert programs[0].memory.seen_sizes > 15 * size
     assert [len(f._executor._tables) for f in programs[1:]] == [2] * 5
     assert budget.nbytes <= 62 * size
-    made = [f.stats.plans for f in programs]
+    plans_before = [f.stats.plans for f in programs]
     for f in programs:
         f.run({"x": np.zeros((19, 8), "f4")})
-    assert [f.stats.plans for f in programs[1:]] == made[1:]
+    assert [f.stats.plans for f in programs[1:]] == plans_before[1:]
 
 
 def test_a_wrong_plan_is_refused(monkeypatch):
     def all_at_once(self, *args, **more):
-        made = plan_of(self, *args, **more)
-        moved = tuple(dataclasses.replace(place, offset=0) for place in made.placements)
-        return dataclasses.replace(made, placements=moved)
+        memory_plan = plan_of(self, *args, **more)
+        placements = tuple(dataclasses.replace(place, offset=0) for place in memory_plan.placements)
+        return dataclasses.replace(memory_plan, placements=placements)
 
     plan_of = Planner.plan
     monkeypatch.setattr(Planner, "plan", all_at_once)

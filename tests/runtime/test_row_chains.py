@@ -35,17 +35,17 @@ def residual(h, w):
     return h + sg.nn.relu(h @ w)
 
 
-def normed(h, w):
+def layer_norm_product(h, w):
     return sg.nn.layer_norm(h) @ w
 
 
-def gated(h, w):
+def gate(h, w):
     """Columns of a product, of which each part goes through something else."""
     z = h @ w
     return sg.concatenate([sg.sigmoid(z[:, :20]) * h[:, :20], sg.tanh(z[:, 20:])], axis=1)
 
 
-def shared(h, w):
+def share_weights(h, w):
     return sg.nn.softmax(h @ w) @ w
 
 
@@ -54,7 +54,7 @@ def backwards(h, w):
     return sg.tanh(h[::-1] @ w)
 
 
-def centred(h, w):
+def center(h, w):
     return (h - h.mean(axis=0)) @ w
 
 
@@ -63,12 +63,19 @@ def together(h, w):
     return sg.tanh((h @ h.T) @ h @ w)
 
 
-def shifted(h, w):
+def shift_rows(h, w):
     return sg.concatenate([h[1:], h[:1]]) @ w
 
 
-APART = (dense, transposed_weights, residual, normed, gated, shared)
-TOGETHER = (backwards, centred, shifted)
+APART = {
+    "dense": dense,
+    "transposed_weights": transposed_weights,
+    "residual": residual,
+    "normed": layer_norm_product,
+    "gated": gate,
+    "shared": share_weights,
+}
+TOGETHER = {"backwards": backwards, "centred": center, "shifted": shift_rows}
 
 
 def network(layers, dtype="float32"):
@@ -81,27 +88,27 @@ def network(layers, dtype="float32"):
 
 def feeds(graph, batch):
     random = np.random.default_rng(batch)
-    found = {}
+    arrays = {}
     for value in graph.inputs:
         shape = [n if isinstance(n, int) else batch for n in value.shape]
-        found[value.node.label] = random.normal(0, 0.2, shape).astype(value.dtype.numpy)
-    return found
+        arrays[value.node.label] = random.normal(0, 0.2, shape).astype(value.dtype.numpy)
+    return arrays
 
 
-def run_through(f, given, workers):
+def run_through(f, arrays, workers):
     """The parts of each chain; the bytes are those of one worker, whichever part comes first."""
-    tables = [check_equal_bytes(f, given, workers, seed, ChainedClaims) for seed in range(4)]
-    (found,) = {
+    tables = [check_equal_bytes(f, arrays, workers, seed, ChainedClaims) for seed in range(4)]
+    (parts,) = {
         tuple(row.total for row in table.rows if row.function == native.through())
         for table in tables
     }
-    return list(found)
+    return list(parts)
 
 
-def steps_of(f, given, workers):
-    """How many steps each chain has."""
+def steps_of(f, arrays, workers):
+    """Count the steps of each chain."""
     executor = with_workers(f, workers, 0, ChainedClaims)
-    executor.run(given)
+    executor.run(arrays)
     assert executor._latest is not None
     return [cut.end - first for first, cut in chains(executor._latest.plan).items()]
 
@@ -114,16 +121,16 @@ def steps_of(f, given, workers):
     ("layer", APART),
 )
 def test_rows_that_are_apart_are_run_through(layer, batch, workers, dtype):
-    graph = network([layer] * 4, dtype)
-    f, given = sg.compile(graph, threads=1), feeds(graph, batch)
-    assert run_through(f, given, workers) == [workers]
-    assert steps_of(f, given, workers) == [len(f.plan(batch=batch).steps)]
+    graph = network([APART[layer]] * 4, dtype)
+    f, arrays = sg.compile(graph, threads=1), feeds(graph, batch)
+    assert run_through(f, arrays, workers) == [workers]
+    assert steps_of(f, arrays, workers) == [len(f.plan(batch=batch).steps)]
 
 
 @pytest.mark.thinned(3)
-@pytest.mark.parametrize("layer", TOGETHER, ids=lambda layer: layer.__name__)
+@pytest.mark.parametrize("layer", TOGETHER)
 def test_rows_that_read_each_other_wait(layer):
-    graph = network([layer] * 4)
+    graph = network([TOGETHER[layer]] * 4)
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 32), 2) == []
 
 
@@ -153,7 +160,9 @@ def test_scratch_is_of_workers_not_of_parts():
 @pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
-    layers=st.lists(st.sampled_from((*APART, *TOGETHER, together)), min_size=2, max_size=7),
+    layers=st.lists(
+        st.sampled_from((*APART.values(), *TOGETHER.values(), together)), min_size=2, max_size=7
+    ),
     batch=st.integers(1, 70),
     workers=st.integers(2, 4),
     slopes=st.booleans(),
@@ -162,7 +171,7 @@ def test_random_layers_have_equal_bytes(layers, batch, workers, slopes):
     graph = network(layers)
     if slopes:
         expected = [value for value in graph.inputs if value.node.label != "x"]
-        found = sg.grad((graph.outputs["h"] ** 2).mean(), expected)
-        named = {value.node.label: slope for value, slope in zip(expected, found, strict=True)}
+        gradients = sg.grad((graph.outputs["h"] ** 2).mean(), expected)
+        named = {value.node.label: slope for value, slope in zip(expected, gradients, strict=True)}
         graph = sg.Graph({"h": graph.outputs["h"]} | named)
     run_through(sg.compile(graph, threads=1), feeds(graph, batch), workers)

@@ -23,7 +23,7 @@ def plain(h, row, u, w):
     return h, h
 
 
-def gated(h, row, u, w):
+def gate(h, row, u, w):
     """Columns of a wider product, of which each part goes through something else."""
     z = (row + h) @ w
     gate = sg.sigmoid(z[:, :WIDE])
@@ -31,7 +31,7 @@ def gated(h, row, u, w):
     return h, z[:, WIDE:] * 2.0
 
 
-def normalized(h, row, u, w):
+def normalize(h, row, u, w):
     """A sum along each row, and one number of it as a result."""
     h = cell(h, row, u)
     h = h / (1.0 + (h * h).sum(axis=1, keepdims=True))
@@ -44,33 +44,39 @@ def twice(h, row, u, w):
     return cell(h, row * 0.5, u), None
 
 
-def centred(h, row, u, w):
+def center(h, row, u, w):
     h = cell(h, row, u)
     return h - h.mean(axis=0), None
 
 
-def transposed(h, row, u, w):
+def transpose_rows(h, row, u, w):
     """Each row reads that of another worker."""
     return cell(h[::-1], row, u), h
 
 
-def shifted(h, row, u, w):
+def shift_rows(h, row, u, w):
     return cell(sg.concatenate([h[1:], h[:1]]), row, u), None
 
 
-def summed(h, row, u, w):
+def sum_rows(h, row, u, w):
     h = cell(h, row, u)
     return h, h.sum(axis=0)
 
 
-def squared(h, row, u, w):
+def square_rows(h, row, u, w):
     """A product of the rows with each other."""
     h = cell(h, row, u)
     return sg.tanh((h @ h.T) @ row), None
 
 
-APART = (plain, gated, normalized, twice)
-TOGETHER = (centred, transposed, shifted, summed, squared)
+APART = {"plain": plain, "gated": gate, "normalized": normalize, "twice": twice}
+TOGETHER = {
+    "centred": center,
+    "transposed": transpose_rows,
+    "shifted": shift_rows,
+    "summed": sum_rows,
+    "squared": square_rows,
+}
 
 
 def program(body, backwards=False):
@@ -88,16 +94,16 @@ def feeds(batch):
 
 
 def through(table):
-    """How many parts each loop has that workers run through."""
+    """Count the parts of each loop that workers run through."""
     return [row.total for row in table.rows if row.function == native.through()]
 
 
-def checked(graph, batch, workers):
+def check_parts(graph, batch, workers):
     """The loops' parts; the bytes are those of one worker, whichever part comes first."""
     f = sg.compile(graph, threads=1)
-    given = {value.node.label: feeds(batch)[value.node.label] for value in graph.inputs}
-    (found,) = {tuple(through(check_equal_bytes(f, given, workers, seed))) for seed in range(4)}
-    return list(found)
+    arrays = {value.node.label: feeds(batch)[value.node.label] for value in graph.inputs}
+    (parts,) = {tuple(through(check_equal_bytes(f, arrays, workers, seed))) for seed in range(4)}
+    return list(parts)
 
 
 @pytest.mark.thinned
@@ -105,13 +111,13 @@ def checked(graph, batch, workers):
     2, ("backwards", [False, True]), ("batch,workers", [(24, 2), (33, 2), (40, 3)]), ("body", APART)
 )
 def test_rows_that_are_apart_are_run_through(body, batch, workers, backwards):
-    assert checked(program(body, backwards), batch, workers) == [workers]
+    assert check_parts(program(APART[body], backwards), batch, workers) == [workers]
 
 
 @pytest.mark.thinned(4)
-@pytest.mark.parametrize("body", TOGETHER, ids=lambda body: body.__name__)
+@pytest.mark.parametrize("body", TOGETHER)
 def test_rows_that_read_each_other_wait_in_each_iteration(body):
-    assert checked(program(body), 32, 2) == []
+    assert check_parts(program(TOGETHER[body]), 32, 2) == []
 
 
 def test_loops_in_loops_are_run_through():
@@ -119,28 +125,28 @@ def test_loops_in_loops_are_run_through():
     x, u = sg.input("x", (3, ITERATIONS, "batch", WIDE)), sg.input("u", (WIDE, WIDE))
     start = sg.zeros((x.shape[2], WIDE), "float32")
 
-    def around(h, rows):
+    def outer_iteration(h, rows):
         h, every = sg.scan(lambda g, row: (cell(g, row, u),) * 2, h, rows)
         return h - h.mean(axis=0), every
 
-    last, every = sg.scan(around, start, x)
+    last, every = sg.scan(outer_iteration, start, x)
     f = sg.compile(sg.Graph({"last": last, "every": every}), threads=1)
     random = np.random.default_rng(0)
-    given = {
+    arrays = {
         "x": random.normal(size=(3, ITERATIONS, 32, WIDE)).astype("float32"),
         "u": random.normal(0, 0.1, (WIDE, WIDE)).astype("float32"),
     }
     for seed in range(3):
-        assert through(check_equal_bytes(f, given, 2, seed)) == [2]
+        assert through(check_equal_bytes(f, arrays, 2, seed)) == [2]
 
 
 @pytest.mark.slow
 def test_the_iteration_of_a_nan_is_named():
-    given = feeds(40)
-    del given["w"]
-    given["x"] = abs(given["x"]) + 0.1
-    given["x"][4, 39, 3] = -1.0
+    arrays = feeds(40)
+    del arrays["w"]
+    arrays["x"] = abs(arrays["x"]) + 0.1
+    arrays["x"][4, 39, 3] = -1.0
     graph = program(lambda h, row, u, w: (cell(h, sg.log(row), u),) * 2)
     f = sg.compile(graph, threads=2, debug="nan")
     with pytest.raises(NonFiniteError, match="log"):
-        f.run(given)
+        f.run(arrays)

@@ -1,4 +1,4 @@
-"""Which rows workers share: no section crosses a row that waits, no group ends inside a grain."""
+"""Rows that workers share: no section crosses a row that waits, no group ends inside a grain."""
 
 import pytest
 from hypothesis import given, strategies as st
@@ -39,39 +39,45 @@ def test_sections_keep_what_the_plan_decided(rows, workers):
         (r.row.total, r.waits, r.seconds) for r in rows
     ]
     groups = 0
-    for number, (planned, before) in enumerate(zip(actual, rows, strict=True)):
+    for number, (planned, planned_row) in enumerate(zip(actual, rows, strict=True)):
         row = planned.row
         assert (row.section == 0) == (planned.alone is not None)
-        if before.alone:
-            assert planned.alone is before.alone
+        if planned_row.alone:
+            assert planned.alone is planned_row.alone
         begins = row.section and (number == 0 or actual[number - 1].row.section != row.section + 1)
         if number and actual[number - 1].row.section > 1:
             assert row.section == actual[number - 1].row.section - 1, "a section is not cut"
-            assert not before.waits, "a row that waits begins a section"
+            assert not planned_row.waits, "a row that waits begins a section"
         if row.section:
             groups = 0 if begins else groups
             assert row.first == groups
-            assert row.grain % max(before.row.grain, 1) == 0
-            assert not row.grain or before.row.grain, "a row without groups is one"
+            assert row.grain % max(planned_row.row.grain, 1) == 0
+            assert not row.grain or planned_row.row.grain, "a row without groups is one"
             groups += -(-row.total // row.grain) if row.grain else 1
 
 
 def test_rows_of_one_section_and_of_two():
     """Three rows of 10 us each; the third waits for the others."""
-    one = PlannedRow(Row(1, 2, 3, 100, 8), False, 1e-5)
-    actual = divide_into_sections([one, one, one._replace(waits=True)], 2)
-    assert [each.row.section for each in actual] == [2, 1, 1]
-    assert [each.row.first for each in actual] == [0, -(-100 // actual[0].row.grain), 0]
-    assert {each.row.grain % 8 for each in actual} == {0}
-    assert [each.alone for each in divide_into_sections([one], 1)] == [SoloReason.ONE_WORKER]
+    row = PlannedRow(Row(1, 2, 3, 100, 8), False, 1e-5)
+    actual = divide_into_sections([row, row, row._replace(waits=True)], 2)
+    assert [section_row.row.section for section_row in actual] == [2, 1, 1]
+    assert [section_row.row.first for section_row in actual] == [
+        0,
+        -(-100 // actual[0].row.grain),
+        0,
+    ]
+    assert {section_row.row.grain % 8 for section_row in actual} == {0}
+    assert [section_row.alone for section_row in divide_into_sections([row], 1)] == [
+        SoloReason.ONE_WORKER
+    ]
 
 
 @pytest.mark.parametrize(
-    ("tiles", "workers", "each"), [(16, 2, 2), (16, 4, 1), (15, 2, 1), (64, 2, 8), (36, 4, 1)]
+    ("tiles", "workers", "grain"), [(16, 2, 2), (16, 4, 1), (15, 2, 1), (64, 2, 8), (36, 4, 1)]
 )
-def test_tiles_of_a_product_are_joined_where_workers_have_equally_many(tiles, workers, each):
+def test_tiles_of_a_product_are_joined_where_workers_have_equally_many(tiles, workers, grain):
     product = PlannedRow(Row(1, 2, 3, tiles, 1), False, 1e-3, packs=True)
-    assert [row.row.grain for row in divide_into_sections([product], workers)] == [each]
+    assert [row.row.grain for row in divide_into_sections([product], workers)] == [grain]
     assert [
         row.row.grain for row in divide_into_sections([product._replace(packs=False)], workers)
     ] == [-(-tiles // (16 * workers))]

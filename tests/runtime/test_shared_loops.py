@@ -39,7 +39,7 @@ def test_iterations_have_equal_bytes(batch, workers):
         check_equal_bytes(f, feeds(96, batch), workers, seed)
 
 
-def trained(hidden, iterations):
+def training_step(hidden, iterations):
     """A step of SGD on a recurrent layer that looks up a row of a table in each iteration.
 
     It adds the logarithm of ``level``, for each iteration and row a number.
@@ -52,8 +52,8 @@ def trained(hidden, iterations):
     u = sg.parameter("u", np.random.default_rng(0).normal(0, 0.1, (hidden, hidden)).astype("f4"))
     table = sg.input("table", (5, hidden))
 
-    def iteration(h, each):
-        h = sg.tanh(each[0] + h @ u + table[each[1]] + sg.log(each[2]))
+    def iteration(h, slices):
+        h = sg.tanh(slices[0] + h @ u + table[slices[1]] + sg.log(slices[2]))
         return h, None
 
     last, _ = sg.scan(iteration, sg.zeros((x.shape[1], hidden), "float32"), (x, places, level))
@@ -71,11 +71,11 @@ def training_feeds(hidden, iterations, batch):
     }
 
 
-def steps_of(f, u, given, start):
-    """What two steps give, and the parameter behind them."""
+def steps_of(f, u, arrays, start):
+    """Return the bytes of two steps' results and of the parameter after them."""
     u.value = start
-    found = [array.tobytes() for _ in range(2) for array in f.run(given).values()]
-    return b"".join([*found, u.value.tobytes()])
+    results = [array.tobytes() for _ in range(2) for array in f.run(arrays).values()]
+    return b"".join([*results, u.value.tobytes()])
 
 
 WAYS = (
@@ -86,21 +86,21 @@ WAYS = (
 @pytest.mark.slow
 @pytest.mark.parametrize("options", WAYS, ids=str)
 def test_shared_iterations_have_equal_bytes_in_every_mode(options):
-    graph, u = trained(64, ITERATIONS)
-    start, given = u.value, training_feeds(64, ITERATIONS, 56)
-    expected = steps_of(sg.compile(graph, threads=1), u, given, start)
+    graph, u = training_step(64, ITERATIONS)
+    start, arrays = u.value, training_feeds(64, ITERATIONS, 56)
+    expected = steps_of(sg.compile(graph, threads=1), u, arrays, start)
     for threads in (2, 3, 4):
         f = sg.compile(graph, threads=threads, **options)
-        assert steps_of(f, u, given, start) == expected
+        assert steps_of(f, u, arrays, start) == expected
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True, "nan"])
 def test_a_lookup_that_fails_in_a_shared_iteration_changes_no_parameter(debug):
-    graph, u = trained(64, ITERATIONS)
-    start, given = u.value, training_feeds(64, ITERATIONS, 56)
-    wrong = given | {"places": np.where(np.arange(ITERATIONS) == 6, 5, given["places"])}
-    expected = steps_of(sg.compile(graph, threads=1), u, given, start)
+    graph, u = training_step(64, ITERATIONS)
+    start, arrays = u.value, training_feeds(64, ITERATIONS, 56)
+    wrong = arrays | {"places": np.where(np.arange(ITERATIONS) == 6, 5, arrays["places"])}
+    expected = steps_of(sg.compile(graph, threads=1), u, arrays, start)
     messages = set()
     for threads in (2, 3, 4):
         f = sg.compile(graph, threads=threads, debug=debug)
@@ -110,22 +110,22 @@ def test_a_lookup_that_fails_in_a_shared_iteration_changes_no_parameter(debug):
                 f.run(wrong)
             messages.add(str(failed.value))
             assert u.value.tobytes() == start.tobytes()
-        assert steps_of(f, u, given, start) == expected
+        assert steps_of(f, u, arrays, start) == expected
     assert len(messages) == 1
 
 
 @pytest.mark.slow
 def test_the_iteration_of_a_nan_is_named_whoever_had_its_row():
-    graph, u = trained(64, ITERATIONS)
-    start, given = u.value, training_feeds(64, ITERATIONS, 56)
+    graph, u = training_step(64, ITERATIONS)
+    start, arrays = u.value, training_feeds(64, ITERATIONS, 56)
     for row in (0, 55):
-        level = given["level"].copy()
+        level = arrays["level"].copy()
         level[5, row] = -1.0
         messages = set()
         for threads in (1, 2, 4):
             f = sg.compile(graph, threads=threads, debug="nan")
             with pytest.raises(NonFiniteError) as failed:
-                f.run(given | {"level": level})
+                f.run(arrays | {"level": level})
             messages.add(str(failed.value))
             assert u.value.tobytes() == start.tobytes()
         (message,) = messages
@@ -139,30 +139,30 @@ def test_interrupts_between_shared_iterations_leave_a_step_whole(threads):
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("signals arrive in the main thread")
     iterations = 3000
-    graph, u = trained(64, iterations)
-    start, given = u.value, training_feeds(64, iterations, 56)
+    graph, u = training_step(64, iterations)
+    start, arrays = u.value, training_feeds(64, iterations, 56)
     f = sg.compile(graph, threads=threads)
     u.value = start
-    outputs = {name: array.tobytes() for name, array in f.run(given).items()}
-    after = u.value.tobytes()
+    outputs = {name: array.tobytes() for name, array in f.run(arrays).items()}
+    value_after = u.value.tobytes()
 
     def ring(*_):
         raise TimeoutError
 
-    before, random = signal.signal(signal.SIGALRM, ring), np.random.default_rng(threads)
+    handler_before, random = signal.signal(signal.SIGALRM, ring), np.random.default_rng(threads)
     try:
         for delay in random.uniform(1e-4, 0.04, 8):
             u.value = start
             try:
                 signal.setitimer(signal.ITIMER_REAL, delay)
-                f.run(given)
+                f.run(arrays)
             except TimeoutError:
-                assert u.value.tobytes() in (start.tobytes(), after)
+                assert u.value.tobytes() in (start.tobytes(), value_after)
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
             u.value = start
-            again = f.run(given)
+            again = f.run(arrays)
             assert {name: array.tobytes() for name, array in again.items()} == outputs
-            assert u.value.tobytes() == after
+            assert u.value.tobytes() == value_after
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, handler_before)

@@ -24,14 +24,14 @@ def program(schedule, **stores):
     return Program(schedule, addresses, stores, native.driver())
 
 
-def run(schedule, made, feeds, **stores):
+def run(schedule, memory_plan, feeds, **stores):
     """Run a plan once; feeds and results by buffer name."""
-    table = Table(program(schedule, **stores), made)
+    table = Table(program(schedule, **stores), memory_plan)
     arena = Arena()
-    arena.reserve(made.peak_bytes)
-    arena.array(0, np.dtype(np.uint8), (made.peak_bytes,))[:] = 0xA5
+    arena.reserve(memory_plan.peak_bytes)
+    arena.array(0, np.dtype(np.uint8), (memory_plan.peak_bytes,))[:] = 0xA5
     table.bind_arena(arena)
-    nbytes = dict(made.buffer_bytes)
+    nbytes = dict(memory_plan.buffer_bytes)
     results = {}
     for buffer in schedule.buffers:
         if buffer.role == "input" and buffer.label in table.staged:
@@ -50,21 +50,21 @@ def update_program():
     """y = x + w; then w = -y, with y an output; a lookup is checked between."""
     build = Builder()
     x, w = build.buffer("input", label="x"), build.buffer("parameter", label="w")
-    y, taken = build.buffer("output", label="y"), build.buffer("output", label="t")
+    y, looked_up = build.buffer("output", label="y"), build.buffer("output", label="t")
     rows = build.buffer("input", label="i", dtype=I64)
     words = build.buffer("check", 2, dtype=I64)
     old = build.buffer("temp")
     build.step(ADD, x, w, y)
     build.step(NEGATE, y, old)
     build.step(COPY, old, w)
-    build.step(TAKE, x, rows, taken, words, arguments=(N, N))
-    return build.schedule(y=y, t=taken), (x, rows, y)
+    build.step(TAKE, x, rows, looked_up, words, arguments=(N, N))
+    return build.schedule(y=y, t=looked_up), (x, rows, y)
 
 
 @pytest.mark.parametrize("bad", [{5: 37}, {36: -38, 20: 99}, {0: 2**40, 1: -(2**40)}])
 def test_the_smallest_failing_position_is_raised_before_any_parameter_changes(bad):
     schedule, (x, rows, _) = update_program()
-    made = plan(schedule, {"n": 37})
+    memory_plan = plan(schedule, {"n": 37})
     store = ParameterStore("w", np.ones(37, np.float32))
     indices = np.zeros(37, np.int64)
     for position, index in bad.items():
@@ -73,7 +73,7 @@ def test_the_smallest_failing_position_is_raised_before_any_parameter_changes(ba
     with pytest.raises(
         IndexOutOfRange, match=f"index {bad[first]} is out of range .* size 37"
     ) as error:
-        run(schedule, made, {x: np.ones(37, np.float32), rows: indices}, w=store)
+        run(schedule, memory_plan, {x: np.ones(37, np.float32), rows: indices}, w=store)
     assert f"element {first} " in str(error.value)
     assert np.array_equal(store.read(), np.ones(37, np.float32))
 
@@ -108,9 +108,9 @@ def test_random_schedules_give_the_bytes_of_the_listed_order(schedule, n, stage)
     }
     inputs = frozenset(b.name for b in schedule.buffers if b.role == "input")
     feeds = {name: values[name].copy() for name in inputs}
-    made = plan(schedule, {"n": n}, staged=inputs if stage else frozenset())
-    verify_plan(made)
-    results = run(schedule, made, feeds, **stores)
+    memory_plan = plan(schedule, {"n": n}, staged=inputs if stage else frozenset())
+    verify_plan(memory_plan)
+    results = run(schedule, memory_plan, feeds, **stores)
     run_in_numpy(schedule, values)
     for name, array in results.items():
         assert np.array_equal(array, values[name])
@@ -129,8 +129,8 @@ def run_in_numpy(schedule, values):
             continue
         modes = [o.mode for o in step.kernel.operands]
         total, *more = [values[n] for n, mode in zip(names, modes, strict=True) if mode == "in"]
-        for each in more:
-            total = total + each
+        for operand in more:
+            total = total + operand
         for name, mode in zip(names, modes, strict=True):
             if mode == "out":
                 values[name] = -total if step.kernel is NEGATE else total

@@ -33,8 +33,8 @@ def outcome(graph, feeds, **options):
     """The bytes of two runs' results, and of the parameters behind them; these are put back."""
     old = [p.value for p in graph.parameters]
     f = sg.compile(graph, **options)
-    found = [f.run(feeds) for _ in range(2)]
-    bytes_ = [array.tobytes() for results in found for array in results.values()]
+    results = [f.run(feeds) for _ in range(2)]
+    bytes_ = [array.tobytes() for results in results for array in results.values()]
     for parameter, value in zip(graph.parameters, old, strict=True):
         bytes_.append(parameter.value.tobytes())
         parameter.value = value
@@ -71,9 +71,9 @@ def test_threads_is_an_argument_a_setting_and_part_of_a_pickle():
     with sg.options(threads=3):
         f = sg.compile(graph)
         assert f.threads == f.plan().workers == 3
-        kept, asked = pickle.dumps(f), pickle.dumps(sg.compile(graph, threads=2))
+        by_default, asked = pickle.dumps(f), pickle.dumps(sg.compile(graph, threads=2))
     with sg.options(threads=4):
-        assert pickle.loads(kept).threads == 4  # the setting of who loads it
+        assert pickle.loads(by_default).threads == 4  # the setting of who loads it
         assert pickle.loads(asked).threads == 2
         assert sg.compile(graph, threads="auto").threads == pickle.loads(pickle.dumps(
             sg.compile(graph, threads="auto"))).threads  # fmt: skip
@@ -105,8 +105,8 @@ def test_programs_in_several_threads_run_beside_each_other():
     wrong = []
 
     def go(number):
-        found = (programs[number].run(feed).tobytes() for _ in range(100))
-        wrong.extend(number for each in found if each != expected[number])
+        runs = (programs[number].run(feed).tobytes() for _ in range(100))
+        wrong.extend(number for result in runs if result != expected[number])
 
     in_threads(*(partial(go, n) for n in (0, 1, 2, 0)))
     assert not wrong
@@ -158,14 +158,14 @@ def test_forked_children_share_with_workers_of_their_own():
     thread.start()
     try:
         for _ in range(5):
-            assert os.waitpid(_forked(f, feed, expected), 0)[1] == 0
+            assert os.waitpid(_fork_and_run(f, feed, expected), 0)[1] == 0
             assert f.run(feed).tobytes() == expected
     finally:
         ended.set()
         thread.join()
 
 
-def _forked(f, feed, expected):
+def _fork_and_run(f, feed, expected):
     child = os.fork()
     if child == 0:
         same = all(f.run(feed).tobytes() == expected for _ in range(20))

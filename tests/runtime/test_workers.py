@@ -66,8 +66,8 @@ def test_the_peak_counts_scratch_times_workers(workers):
     assert parse_plan(str(plan)) == plan
     scratch = -(-2 * 300 * 8 // 64) * 64
     words = -(-workers * 16 // 64) * 64
-    kept = -(-7 * 300 * 4 // 64) * 64
-    assert plan.peak_bytes == words + kept + workers * scratch
+    retained_bytes = -(-7 * 300 * 4 // 64) * 64
+    assert plan.peak_bytes == words + retained_bytes + workers * scratch
     feeds = {"x": np.random.default_rng(0).normal(size=(7, 300)).astype("f4"), "rows": np.arange(7)}
     check_equal_bytes(f, feeds, workers, workers)
 
@@ -114,17 +114,18 @@ def network(rows, dtype, step=sgd, tied=False):
     return sg.Graph({"loss": loss, "h": h}, step(weights, sg.grad(loss, weights)))
 
 
-def fed(graph, rows):
+def draw_feeds(graph, rows):
     (x,) = graph.inputs
     shape = (rows, x.shape[1])
     return {"x": np.random.default_rng(rows).normal(size=shape).astype(x.dtype.numpy)}
 
 
 def run(graph, rows, workers):
-    """How many parts of products workers run; the bytes are those of one worker."""
+    """Count the parts of products that workers run; the bytes are those of one worker."""
     f = sg.compile(graph, threads=1)
     tables = [
-        check_equal_bytes(f, fed(graph, rows), workers, seed, ChainedClaims) for seed in range(3)
+        check_equal_bytes(f, draw_feeds(graph, rows), workers, seed, ChainedClaims)
+        for seed in range(3)
     ]
     (parts,) = {sum(row.total == PART for row in table.rows) for table in tables}
     return parts
@@ -161,31 +162,31 @@ def products(plan):
     st.lists(st.integers(1, 150), min_size=1, max_size=4),
     st.integers(0, 4),
 )
-def test_a_chain_in_parts_has_the_bytes_of_one(made, rows, lengths, middle):
+def test_a_chain_in_parts_has_the_bytes_of_one(product_options, rows, lengths, middle):
     """Any cut of the inner indices and of the iterations, one part behind the other."""
-    terms, columns, dtype = sum(lengths), 300, made[0]
-    kernel, code = _product(*made)
+    terms, columns, dtype = sum(lengths), 300, product_options[0]
+    kernel, code = _product(*product_options)
     rng = np.random.default_rng(terms)
     a = rng.normal(size=(rows, terms)).astype(dtype)
     b = rng.normal(size=(terms, columns)).astype(dtype)
-    whole, parts = np.zeros((2, rows, columns), dtype)
+    expected, parts = np.zeros((2, rows, columns), dtype)
     words = dict(zip(kernel.arguments, (terms, rows, columns), strict=True))
     total = evaluate(kernel.iterations([*words.values()]), {})
     assert total > 1
 
     def call(to, *more):
-        tail = [0] * (made[1] == "numba")  # where it would note that it has no memory
+        tail = [0] * (product_options[1] == "numba")  # where it would note that it has no memory
         record = np.array([*(p.ctypes.data for p in (a, b, to)), *words.values(), *tail, *more])
         ENTRY(code)(record.ctypes.data, 0, 0, PART if more else total)
 
-    call(whole)
+    call(expected)
     middle = min(middle, total)
     first = 0
     for length in lengths:
         for begin, end in ((middle, total), (0, middle)):
             call(parts, *ChainPart(first, first + length, begin, end))
         first += length
-    assert parts.tobytes() == whole.tobytes()
+    assert parts.tobytes() == expected.tobytes()
 
 
 @cache
