@@ -46,7 +46,7 @@ def invoke(*arguments, text=None):
 
 
 def answer(*arguments, text=None):
-    """What a command that succeeds prints with --json: one document, and nothing else."""
+    """Return what a successful command prints with --json: one document, and nothing else."""
     result = invoke(*arguments, "--json", text=text)
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -127,13 +127,13 @@ def test_what_the_system_refuses_is_one_line(tmp_path):
 def test_the_cache_is_counted_and_cleared(own_cache):
     assert invoke("cache", "dir").stdout == f"{own_cache}\n"
     empty = {"directory": str(own_cache), "kernels": 0, "bytes": 0, "other_installations": 0}
-    held = {**empty, "limit": 512 * 2**20, "refusal": ""}
-    assert answer("cache", "info") == held
+    filled = {**empty, "limit": 512 * 2**20, "refusal": ""}
+    assert answer("cache", "info") == filled
     (own_cache / "one.kernel").write_bytes(b"12345")
     (own_cache / "two.kernel").write_bytes(b"123")
-    assert answer("cache", "info") == {**held, "kernels": 2, "bytes": 8, "other_installations": 2}
-    said = invoke("cache", "info").stdout
-    assert said == f"{own_cache}: 2 kernels, 8 of 536870912 bytes; 2 of other installations\n"
+    assert answer("cache", "info") == {**filled, "kernels": 2, "bytes": 8, "other_installations": 2}
+    text = invoke("cache", "info").stdout
+    assert text == f"{own_cache}: 2 kernels, 8 of 536870912 bytes; 2 of other installations\n"
     assert answer("cache", "clear") == {"removed": 2}
     assert list(own_cache.glob("*.kernel")) == []
     assert invoke("cache", "clear").stdout == "0 kernels removed\n"
@@ -145,9 +145,9 @@ def test_without_a_cache_dir_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path / "cache"))
     assert invoke("cache", "dir").exit_code == 1
     assert json.loads(invoke("cache", "dir", "--json").stdout) == {"directory": None}
-    said = invoke("cache", "info").stdout
-    assert said.startswith("no directory that is safe to write: ")
-    assert "kernels is not a folder" in said
+    text = invoke("cache", "info").stdout
+    assert text.startswith("no directory that is safe to write: ")
+    assert "kernels is not a folder" in text
 
 
 # opt
@@ -221,11 +221,13 @@ def test_explain_needs_sizes_for_the_memory():
 def test_the_doctor_finds_this_installation_well():
     actual = answer("doctor")
     assert actual["holds"] is True
-    checks = {each["check"]: each for each in actual["checks"]}
+    checks = {check["check"]: check for check in actual["checks"]}
     assert checks["staticgrad"]["found"] == sg.__version__
     assert checks["numpy"]["found"] == np.__version__
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    required = {re.split(r"[<>=]", each)[0] for each in project["project"]["dependencies"]}
+    required = {
+        re.split(r"[<>=]", requirement)[0] for requirement in project["project"]["dependencies"]
+    }
     assert required | {"processor", "self-test", "compiled gradient"} <= set(checks)
     assert "writable" in checks["kernel cache"]["found"]
     shown = invoke("doctor")

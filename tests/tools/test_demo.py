@@ -62,9 +62,9 @@ def test_json_is_all_that_is_printed():
 def test_the_table_and_the_lines_of_progress():
     result = CliRunner().invoke(cli.main, ["demo", "--epochs", "2"])
     assert result.exit_code == 0
-    said = result.stderr.splitlines()
-    assert said[0] == "compiling"
-    assert [line.split("  ")[0] for line in said[1:]] == ["epoch 1/2", "epoch 2/2"]
+    lines = result.stderr.splitlines()
+    assert lines[0] == "compiling"
+    assert [line.split("  ")[0] for line in lines[1:]] == ["epoch 1/2", "epoch 2/2"]
     for row in (
         "parameters", "50,826", "nodes after build", "nodes after fixpoint", "kernels",
         "compiled after the first step", "64, 29, 360", "peak bytes, batch 64",

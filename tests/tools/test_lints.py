@@ -39,40 +39,42 @@ def program(build):
 def cases(kind):
     return [
         pytest.param(name, build, id=f"{name}-{k}")
-        for name, each in LINTS.items()
-        for k, build in enumerate(getattr(each, kind))
+        for name, rule in LINTS.items()
+        for k, build in enumerate(getattr(rule, kind))
     ]
 
 
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize(("name", "build"), cases("bad"))
 def test_a_lint_sees_its_hazard(name, build):
-    actual = [each for each in lint(program(build), notes=True) if each.rule == name]
+    actual = [finding for finding in lint(program(build), notes=True) if finding.rule == name]
     assert actual
-    for each in actual:
-        assert len(str(each).splitlines()) <= 5
-        assert each.fix in str(each)
-        assert name in str(each)
-    assert all(each.rule != name for each in lint(program(build), notes=True, without=[name]))
+    for finding in actual:
+        assert len(str(finding).splitlines()) <= 5
+        assert finding.fix in str(finding)
+        assert name in str(finding)
+    assert all(finding.rule != name for finding in lint(program(build), notes=True, without=[name]))
 
 
 @pytest.mark.thinned(5)
 @pytest.mark.parametrize(("name", "build"), cases("good"))
 def test_a_lint_says_nothing_of_what_is_right(name, build):
-    assert [str(each) for each in lint(program(build), notes=True) if each.rule == name] == []
+    assert [
+        str(finding) for finding in lint(program(build), notes=True) if finding.rule == name
+    ] == []
 
 
 def test_the_names_are_one_per_lint():
-    assert all(each.name == name for name, each in LINTS.items())
+    assert all(rule.name == name for name, rule in LINTS.items())
     assert len(LINTS) >= 12
     value = sg.arccos(sg.input("x", ("n",), "float32"))
     assert lint(value) == ()
-    assert [each.severity for each in lint(value, notes=True)] == ["note"]
-    one = next(iter(LINTS.values()))
+    assert [finding.severity for finding in lint(value, notes=True)] == ["note"]
+    first = next(iter(LINTS.values()))
     with pytest.raises(OpDefinitionError):
-        dataclasses.replace(one, good=())
+        dataclasses.replace(first, good=())
     with pytest.raises(OpDefinitionError):
-        Lint("name", "about", (), one.check, bad=(), good=one.good)
+        Lint("name", "about", (), first.check, bad=(), good=first.good)
 
 
 #: Lints whose hazard is a NaN or infinity in a gradient, with the points where it shows.
@@ -88,8 +90,8 @@ def gradients_at(build, points):
     value = program(build)
     expected = list(Graph(value).inputs)
     with np.errstate(all="ignore"):
-        found = sg.grad(value.sum(), expected, allow_disconnected=True)
-        gradients = Graph({f"g{k}": g for k, g in enumerate(found)}, inputs=expected)
+        slopes = sg.grad(value.sum(), expected, allow_disconnected=True)
+        gradients = Graph({f"g{k}": g for k, g in enumerate(slopes)}, inputs=expected)
         feed = np.array([points], "float32")
         return sg.evaluate(gradients, {x.node.op.label: feed for x in expected})
 
@@ -97,7 +99,7 @@ def gradients_at(build, points):
 @pytest.mark.parametrize(("name", "build"), [c for c in cases("bad") if c.values[0] in SHOWN])
 def test_the_gradient_is_not_finite_where_a_lint_says_so(name, build):
     actual = [gradients_at(build, points) for points in SHOWN[name]]
-    assert not all(np.isfinite(g).all() for each in actual for g in each.values())
+    assert not all(np.isfinite(g).all() for gradients in actual for g in gradients.values())
 
 
 @pytest.mark.parametrize(("name", "build"), [c for c in cases("good") if c.values[0] in SHOWN])
@@ -134,10 +136,10 @@ def losses():
 def test_a_training_step_of_a_composite_is_clean(case):
     _, loss, weights = case
     optimizer = sg.optim.Adam(1e-3)
-    assert [str(each) for each in lint(loss)] == []
+    assert [str(finding) for finding in lint(loss)] == []
     step = Graph({"loss": loss}, updates=optimizer.updates(loss, weights))
-    assert [str(each) for each in lint(step)] == []
-    assert [str(each) for each in lint(sg.parse(str(step)))] == []
+    assert [str(finding) for finding in lint(step)] == []
+    assert [str(finding) for finding in lint(sg.parse(str(step)))] == []
 
 
 def test_a_finding_prints_the_users_line_and_what_to_write():
@@ -170,7 +172,7 @@ def test_findings_come_by_line_and_once_per_line():
     first = sg.log(abs(x))
     second = 1.0 / abs(x)
     actual = lint({"b": second, "a": first + second})
-    assert [each.rule for each in actual] == ["log-at-zero", "division-by-zero"]
+    assert [finding.rule for finding in actual] == ["log-at-zero", "division-by-zero"]
     with pytest.raises(ArgumentError, match="did you mean 'log-at-zero'"):
         lint(sg.input("x", (3,), "float32"), without=["log-at-zer"])
 
@@ -188,8 +190,8 @@ def test_models_and_their_steps_are_clean():
     """The golden models, before and after the passes, and as parsed text."""
     for make in golden_models.MODELS.values():
         graph = make()
-        for each in (graph, pipeline("O1")(graph), sg.parse(str(graph))):
-            assert [str(found) for found in lint(each, notes=True)] == []
+        for variant in (graph, pipeline("O1")(graph), sg.parse(str(graph))):
+            assert [str(finding) for finding in lint(variant, notes=True)] == []
 
 
 HAZARD = """\
@@ -237,10 +239,12 @@ def test_notes_and_exceptions_are_options():
 def test_findings_as_json(text, rules):
     result = run("--json", text=text)
     data = json.loads(result.stdout)
-    assert [each["rule"] for each in data["findings"]] == rules
+    assert [finding["rule"] for finding in data["findings"]] == rules
     assert data["holds"] is (not rules)
     assert result.exit_code == len(rules)
-    assert all(each["file"] == "train.py" and each["line"] == 8 for each in data["findings"])
+    assert all(
+        finding["file"] == "train.py" and finding["line"] == 8 for finding in data["findings"]
+    )
 
 
 UNARY = (
@@ -263,15 +267,15 @@ def random_program(rng, length):
         return values[max(0, len(values) - 1 - int(rng.geometric(0.4)) + 1) % len(values)]
 
     for _ in range(length):
-        x, other = pick(), pick() if rng.random() < 0.5 else float(rng.choice(NUMBERS))
+        x, operand = pick(), pick() if rng.random() < 0.5 else float(rng.choice(NUMBERS))
         kind = rng.integers(7)
         if kind <= 2:
             value = getattr(sg, rng.choice(UNARY))(x)
         elif kind <= 4:
-            value = getattr(sg, rng.choice(BINARY))(x, other)
+            value = getattr(sg, rng.choice(BINARY))(x, operand)
         elif kind == 5:
             test = getattr(sg, rng.choice(COMPARE))(x, float(rng.choice(NUMBERS)))
-            branches = (x, other) if rng.random() < 0.5 else (other, x)
+            branches = (x, operand) if rng.random() < 0.5 else (operand, x)
             value = sg.where(test, *branches)
         else:
             value = x - getattr(sg, rng.choice(AXES))(x, keepdims=True)
@@ -286,24 +290,24 @@ def test_ranges_hold_on_random_programs(seed):
     rng = np.random.default_rng(seed)
     graph = random_program(rng, 8)
     every = {f"n{k}": v for k, node in enumerate(graph.nodes) for v in node.values}
-    whole = Graph(every, inputs=graph.inputs)
-    found = ranges_of(whole)
+    full = Graph(every, inputs=graph.inputs)
+    ranges = ranges_of(full)
     for turn in range(6):
         feeds = {
             "x": rng.choice(ROUND, 5) if turn % 2 else rng.normal(size=5),
             "n": rng.integers(-2, 3, 5),
         }
-        arrays = sg.evaluate(whole, {i.node.op.label: feeds[i.node.op.label] for i in whole.inputs})
+        arrays = sg.evaluate(full, {i.node.op.label: feeds[i.node.op.label] for i in full.inputs})
         # Beyond these numbers exponentials round to 0, which ranges leave out on purpose.
         if any(np.abs(a[np.isfinite(a)]).max(initial=0) > 30 for a in arrays.values()):
             continue
         for name, array in arrays.items():
-            range_, known = found[every[name].key], array[np.isfinite(array)].astype("float64")
-            slack = 1e-12 * (1 + np.abs(known))
-            assert (known >= range_.low - slack).all(), f"{name} {range_} {array}\n{whole}"
-            assert (known <= range_.high + slack).all(), f"{name} {range_} {array}\n{whole}"
+            range_, finite = ranges[every[name].key], array[np.isfinite(array)].astype("float64")
+            slack = 1e-12 * (1 + np.abs(finite))
+            assert (finite >= range_.low - slack).all(), f"{name} {range_} {array}\n{full}"
+            assert (finite <= range_.high + slack).all(), f"{name} {range_} {array}\n{full}"
             if range_.zero is Zero.NEVER and all(np.isfinite(a).all() for a in arrays.values()):
-                assert (known != 0).all(), f"{name} {range_} {array}\n{whole}"
+                assert (finite != 0).all(), f"{name} {range_} {array}\n{full}"
 
 
 X = sg.input("x", ("n", 3), "float32")

@@ -136,7 +136,7 @@ def test_built_in_ops_pass_too(rng):
 # check_op: every kind of mistake
 
 
-def broken(base, **overrides):
+def copy_op(base, **overrides):
     """A copy of an op class, registered under its own name, with methods replaced."""
     name = f"tests.broken_{len(BROKEN)}"
     BROKEN.append(type(base.__name__, (base,), {"__module__": __name__, **overrides}, name=name))
@@ -169,7 +169,7 @@ PAIR = (np.array([1.0, 2.0]), np.array([3.0, -4.0]))
 
 
 def test_the_failing_sample_is_shown():
-    op = broken(Plus, scalar=lambda self, x, y: x.maximum(0) + y)
+    op = copy_op(Plus, scalar=lambda self, x, y: x.maximum(0) + y)
     with pytest.raises(CheckError) as caught:
         check_op(op, [PAIR, (np.array([-7.0]), np.array([0.5]))], compiled=False)
     assert caught.value.details == (

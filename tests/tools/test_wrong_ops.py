@@ -50,7 +50,7 @@ class Flip(LinearOp, name="tests.flip"):
         return View((*axes, AxisMap(last, out.shape[last] - 1, -1)))
 
 
-def made(base, **wrong):
+def make_op(base, **wrong):
     """An instance of a copy of ``base``, registered, with some methods replaced."""
     name = f"{base.__name__}{len(MADE)}"
     MADE[name] = type(name, (base,), {"__module__": __name__, **wrong}, name=f"tests.wrong.{name}")
@@ -59,7 +59,7 @@ def made(base, **wrong):
     return MADE[name]()
 
 
-def shifted(form):
+def shift_view(form):
     """The view one place further: it ends outside the operand."""
     return View((*form.axes[:-1], replace(form.axes[-1], start=form.axes[-1].start + 1)))
 
@@ -122,7 +122,7 @@ WRONG_CUBES = {
 @pytest.mark.parametrize("mistake", WRONG_CUBES)
 def test_a_wrong_elementwise_op_is_refused(mistake):
     wrong, says = WRONG_CUBES[mistake]
-    op = made(Cube, **wrong)
+    op = make_op(Cube, **wrong)
     if not says:  # the rule's cotangent is brought to the operand's dtype: nothing is wrong
         check_op(op, POSITIVE)
         return
@@ -134,7 +134,7 @@ def test_a_wrong_elementwise_op_is_refused(mistake):
 ROWS = [(np.arange(12.0).reshape(3, 4) + 0.5,), (np.arange(5.0) + 0.5,)]
 WRONG_FLIPS = {
     "it reads outside its operand": (
-        {"form": lambda self, *types: shifted(Flip().form(*types))},
+        {"form": lambda self, *types: shift_view(Flip().form(*types))},
         "touches bytes 8 to 104 of .*, which has 96",
     ),
     "it reads another place": (
@@ -160,4 +160,4 @@ WRONG_FLIPS = {
 def test_a_wrong_movement_op_is_refused(mistake):
     wrong, says = WRONG_FLIPS[mistake]
     with pytest.raises(CheckError, match=says):
-        check_op(made(Flip, **wrong), ROWS)
+        check_op(make_op(Flip, **wrong), ROWS)

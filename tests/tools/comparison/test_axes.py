@@ -28,14 +28,14 @@ V = sg.parameter("v", DRAW.normal(size=(WIDTH, 1)).astype("float32"))
 U = sg.parameter("u", DRAW.normal(size=(4, 4)).astype("float32"))
 
 
-def unrolled(x: Any, y: Any) -> Any:
+def unroll(x: Any, y: Any) -> Any:
     h = sg.zeros((x.shape[1], 4), "float32")
     for k in range(TIME):
         h = sg.tanh(x[k] @ W + h @ U)
     return sg.nn.cross_entropy(h, y)
 
 
-def scanned(x: Any, y: Any) -> Any:
+def scan_rows(x: Any, y: Any) -> Any:
     start = sg.zeros((x.shape[1], 4), "float32")
     h, _ = sg.scan(lambda h, row: (sg.tanh(row @ W + h @ U), None), start, x)
     return sg.nn.cross_entropy(h, y)
@@ -52,8 +52,8 @@ def regression(x: Any, y: Any) -> Any:
     return ((sg.tanh(x @ V) - y) ** 2).mean()
 
 
-def masked(x: Any, y: Any, there: Any) -> Any:
-    return (((x @ V - y) ** 2) * there).sum() / there.sum()
+def masked_loss(x: Any, y: Any, mask: Any) -> Any:
+    return (((x @ V - y) ** 2) * mask).sum() / mask.sum()
 
 
 def scores(tokens: Any) -> Any:
@@ -79,25 +79,25 @@ def branch(x: Any, y: Any) -> Any:
     return loss * 2 if loss > 100.0 else loss
 
 
-def normed() -> Any:
+def normalizing_net() -> Any:
     return sg.nn.Sequential(
         sg.nn.Conv1d(WIDTH, 5, 3, padding=1), sg.nn.BatchNorm1d(5), sg.nn.ReLU(), sg.nn.Flatten(),
         sg.nn.Linear(5 * TIME, 4),
     )  # fmt: skip
 
 
-def dropped() -> Any:
+def dropout_net() -> Any:
     return sg.nn.Sequential(sg.nn.Linear(WIDTH, 8), sg.nn.Dropout(0.5), sg.nn.Linear(8, 1))
 
 
 BY_HAND: list[tuple[Any, tuple[Any, ...], dict[str, int], str]] = [
     (regression, (ROWS, SUMS), {"x": 0, "y": 0}, ADDS),
     (lambda x, y: regression(x.T, y), (ROWS.T.copy(), SUMS), {"x": 1, "y": 0}, ADDS),
-    (unrolled, (SEQUENCES, CLASSES), {"x": 1, "y": 0}, ADDS),
-    (scanned, (SEQUENCES, CLASSES), {"x": 1, "y": 0}, ADDS),
+    (unroll, (SEQUENCES, CLASSES), {"x": 1, "y": 0}, ADDS),
+    (scan_rows, (SEQUENCES, CLASSES), {"x": 1, "y": 0}, ADDS),
     (attention, (SEQUENCES,), {"x": 1}, ADDS),
     (attention, (SEQUENCES[:, :TIME],), {"x": 1}, ADDS),  # both axes are of one size
-    (masked, (ROWS, SUMS, np.arange(COUNT) % 3 > 0), {"x": 0, "y": 0, "there": 0}, ADDS),
+    (masked_loss, (ROWS, SUMS, np.arange(COUNT) % 3 > 0), {"x": 0, "y": 0, "mask": 0}, ADDS),
     (scores, (DRAW.integers(0, 3, (TIME, 5)),), {"tokens": 0}, ADDS),
     (several_updates, (ROWS, SUMS), {"x": 0, "y": 0}, ANY_ORDER),
     (in_parts, (ROWS.reshape(2, 5, 3), SUMS.reshape(2, 5, 1)), {"x": 1, "y": 1}, ADDS),
@@ -110,37 +110,45 @@ BY_HAND: list[tuple[Any, tuple[Any, ...], dict[str, int], str]] = [
 @pytest.mark.parametrize("number", range(len(BY_HAND)))
 def test_the_axis_of_each_kind_of_program(number: int) -> None:
     function, arrays, axes, reason = BY_HAND[number]
-    before = V.value.copy()
-    made = program(function, arrays)
-    assert made.batch == BatchAxes(axes, reason)
-    np.testing.assert_array_equal(V.value, before)
+    value_before = V.value.copy()
+    compared = program(function, arrays)
+    assert compared.batch == BatchAxes(axes, reason)
+    np.testing.assert_array_equal(V.value, value_before)
     sizes = {array.shape[axes[n]] for n, array in zip(axes, arrays, strict=False)}
-    assert {made.batch_size} == (sizes or {1})
+    assert {compared.batch_size} == (sizes or {1})
 
 
-@pytest.mark.parametrize(("net", "reason"), [(normed, ANY_ORDER), (dropped, ADDS)])
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        pytest.param(normalizing_net, ANY_ORDER, id=f"normed-{ANY_ORDER}"),
+        pytest.param(dropout_net, ADDS, id=f"dropped-{ADDS}"),
+    ],
+)
 def test_the_axis_of_a_module(net: Any, reason: str) -> None:
-    arrays = (SEQUENCES.transpose(1, 2, 0).copy(), CLASSES) if net is normed else (ROWS, SUMS)
-    made = program(net(), arrays)
-    assert made.batch.reason == reason
-    assert {*made.batch.axes.values()} == {0}
+    arrays = (
+        (SEQUENCES.transpose(1, 2, 0).copy(), CLASSES) if net is normalizing_net else (ROWS, SUMS)
+    )
+    compared = program(net(), arrays)
+    assert compared.batch.reason == reason
+    assert {*compared.batch.axes.values()} == {0}
 
 
 def test_batches_are_drawn_along_the_axis() -> None:
-    made = program(unrolled, (SEQUENCES, CLASSES))
-    drawn = made.draw(4, np.random.default_rng(3))
+    compared = program(unroll, (SEQUENCES, CLASSES))
+    drawn = compared.draw(4, np.random.default_rng(3))
     rows = np.random.default_rng(3).integers(0, COUNT, 4)
     np.testing.assert_array_equal(drawn["x"], SEQUENCES[:, rows])
     np.testing.assert_array_equal(drawn["y"], CLASSES[rows])
-    assert [str(size) for size in made.graph.inputs[0].type.shape] == ["6", "batch", "3"]
+    assert [str(size) for size in compared.graph.inputs[0].type.shape] == ["6", "batch", "3"]
 
 
 def test_the_axis_that_is_asked_for() -> None:
     x = SEQUENCES[:, :TIME]
     for axis, expected in ((0, {"x": 0}), (-2, {"x": 1}), ({"x": 2}, {"x": 2})):
         assert program(attention, (x,), batch_axis=axis).batch == BatchAxes(expected, ASKED)
-    made = program(unrolled, (SEQUENCES, CLASSES), batch_axis={"x": 1, "y": 0})
-    assert made.batch_size == COUNT
+    compared = program(unroll, (SEQUENCES, CLASSES), batch_axis={"x": 1, "y": 0})
+    assert compared.batch_size == COUNT
 
 
 @pytest.mark.parametrize(
@@ -172,8 +180,8 @@ def test_sizes_that_are_drawn_have_no_axis() -> None:
 
 def test_the_axis_that_the_program_names() -> None:
     sizes = {"x": ("time", "batch", None), "y": ("batch",)}
-    made = program(sg.function(scanned, sizes=sizes), (SEQUENCES, CLASSES))
-    assert made.batch == BatchAxes({"x": 1, "y": 0}, "which the program names batch")
+    compared = program(sg.function(scan_rows, sizes=sizes), (SEQUENCES, CLASSES))
+    assert compared.batch == BatchAxes({"x": 1, "y": 0}, "which the program names batch")
     only = program(sg.function(regression, sizes={"x": ("rows", None)}), (ROWS, SUMS))
     assert only.batch == BatchAxes({"x": 0}, "which the program names rows")
 
@@ -194,13 +202,13 @@ example = loss, np.arange(24.0).reshape(2, 4, 3)
 def test_a_file_has_an_axis(tmp_path: Path) -> None:
     file = tmp_path / "axis_of_a_file.py"
 
-    def made(more: str = "", **options: Any) -> ComparedProgram:
+    def compare_file(more: str = "", **options: Any) -> ComparedProgram:
         file.write_text(FILE + more)
         return subject(f"{file}:example", **options)
 
-    assert made().batch == BatchAxes({"x": 0}, ADDS)
-    assert made("batch_axis = 1\n").batch == BatchAxes({"x": 1}, ASKED)
-    assert made("batch_axis = 1\n", batch_axis=0).batch == BatchAxes({"x": 0}, ASKED)
+    assert compare_file().batch == BatchAxes({"x": 0}, ADDS)
+    assert compare_file("batch_axis = 1\n").batch == BatchAxes({"x": 1}, ASKED)
+    assert compare_file("batch_axis = 1\n", batch_axis=0).batch == BatchAxes({"x": 0}, ASKED)
     done = CliRunner().invoke(main, ["compare", "--model", str(file), "--batch-axis", "x=y"])
     assert done.exit_code == 2
     assert "neither an axis" in done.output
@@ -208,9 +216,9 @@ def test_a_file_has_an_axis(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_report_says_which_axis() -> None:
-    actual = compare(unrolled, SEQUENCES, CLASSES, batches=[4], seconds=0.0, torch=False)
+    actual = compare(unroll, SEQUENCES, CLASSES, batches=[4], seconds=0.0, torch=False)
     assert [pair.at for pair in actual.batches] == [4, COUNT]
-    said = "batch size 10 (axis 1 of x, axis 0 of y: the loss adds up over it)"
-    assert actual.about_batch == said
-    assert actual.as_json()["batch_axes"] in said
-    assert said in actual._repr_html_()
+    description = "batch size 10 (axis 1 of x, axis 0 of y: the loss adds up over it)"
+    assert actual.about_batch == description
+    assert actual.as_json()["batch_axes"] in description
+    assert description in actual._repr_html_()

@@ -32,7 +32,7 @@ X = RANDOM.normal(size=(32, 40)).astype("float32")
 CLASSES = RANDOM.integers(0, 5, 32)
 
 
-def made(*between: Any) -> Any:
+def make_program(*between: Any) -> Any:
     net = sg.nn.Sequential(sg.nn.Linear(40, 300), sg.nn.Tanh(), *between, sg.nn.Linear(300, 5))
     return program(net, (X, CLASSES))
 
@@ -50,19 +50,19 @@ def test_events_by_hand() -> None:
 
 
 def test_the_tape_holds_all_gradients_when_it_is_fullest() -> None:
-    chosen = made()
+    chosen = make_program()
     batch = chosen.draw(4, RANDOM)  # of more examples the activations are larger
     with restore_afterwards(chosen):
-        both = tape_memory(chosen, batch)
-    tape, peak = both.causes, both.peak
+        tape_bytes = tape_memory(chosen, batch)
+    tape, peak = tape_bytes.causes, tape_bytes.peak
     gradients = 4 * (40 * 300 + 300 + 300 * 5 + 5)
     assert gradients <= tape.gradients <= gradients + 256
     assert tape.total == peak
-    assert max(both.timeline.nbytes) >= peak  # Python's objects, too
+    assert max(tape_bytes.timeline.nbytes) >= peak  # Python's objects, too
 
 
 def test_the_compiled_step_stores_no_gradient_of_the_weight() -> None:
-    chosen = made()
+    chosen = make_program()
     plan = DefineThenRun(chosen).plan(32)
     actual = of_plan("compiled", plan)
     assert actual.total <= plan.peak_bytes <= actual.total + 64 * len(plan.placements)
@@ -75,7 +75,7 @@ def test_the_tape_and_pytorch_by_cause() -> None:
     pytest.importorskip("torch")
     from staticgrad.tools.comparison import torch_peer
 
-    chosen = made()
+    chosen = make_program()
     batch = chosen.draw(32, RANDOM)
     with restore_afterwards(chosen):
         tape = tape_memory(chosen, batch).causes
@@ -89,12 +89,12 @@ def test_the_tape_and_pytorch_by_cause() -> None:
 def test_the_factor_beside_pytorch_has_a_reason() -> None:
     """By hand: 300 of 200 bytes, of which temporaries are 110 more and kept ones 10 fewer."""
     tape, torch = Causes("tape", 100, 40, 0, 160), Causes(TORCH, 110, 40, 0, 50)
-    made = object.__new__(Comparison)
-    vars(made).update(causes=(tape,), peers=(Peer(TORCH, causes=torch),))
-    (said,) = made.about_tape_memory
-    assert said.startswith("The tape holds 1.50 times the bytes of PyTorch. Temporaries: 160 B")
-    vars(made).update(causes=(torch,))
-    assert made.about_tape_memory == ()
+    comparison = object.__new__(Comparison)
+    vars(comparison).update(causes=(tape,), peers=(Peer(TORCH, causes=torch),))
+    (reason,) = comparison.about_tape_memory
+    assert reason.startswith("The tape holds 1.50 times the bytes of PyTorch. Temporaries: 160 B")
+    vars(comparison).update(causes=(torch,))
+    assert comparison.about_tape_memory == ()
 
 
 @pytest.mark.parametrize("kind", ["draws", "narrow", "forward", "backward"])
@@ -118,24 +118,24 @@ def test_what_makes_most_temporaries(kind: str) -> None:
         actual = tape_memory(chosen, chosen.draw(chosen.batch_size, RANDOM)).causes
     expected = {"draws": RANDOM_NUMBERS, "narrow": NARROW, "forward": FORWARD, "backward": BACKWARD}
     assert actual.of == expected[kind]
-    said = why_other(actual, Causes(TORCH, 0, 0, 0, actual.total // 2))
-    assert said.startswith("The tape holds 2.0")
+    reason = why_other(actual, Causes(TORCH, 0, 0, 0, actual.total // 2))
+    assert reason.startswith("The tape holds 2.0")
 
 
 @pytest.mark.parametrize(
-    ("arena", "parts", "said"),
+    ("arena", "parts", "reason"),
     [(300, (100, 40, 0, 160), "1.50 times the bytes of PyTorch. Temporaries: 160 B and 50 B"),
      (300, (190, 40, 0, 50), "1.50 times the bytes of PyTorch. Kept for the backward pass: 190 B"),
      (300, (110, 40, 0, 60), "1.50 times the bytes of PyTorch. 90 B lie between buffers"),
      (200, (100, 40, 0, 60), ""), (100, (20, 40, 0, 40), "")],
 )  # fmt: skip
-def test_an_arena_above_pytorch_has_a_reason(arena: int, parts: Any, said: str) -> None:
+def test_an_arena_above_pytorch_has_a_reason(arena: int, parts: Any, reason: str) -> None:
     """By hand: PyTorch holds 200 bytes, of which 110 are kept, 40 gradients, 50 temporaries."""
     torch = Causes(TORCH, 110, 40, 0, 50)
     actual = why_more(arena, Causes("compiled", *parts), torch, ["64 B file.py:1"])
-    assert actual.startswith(f"The compiled step holds {said}" if said else "")
-    assert actual.endswith("The largest at the peak: 64 B file.py:1." if said else "")
-    assert bool(actual) == bool(said)
+    assert actual.startswith(f"The compiled step holds {reason}" if reason else "")
+    assert actual.endswith("The largest at the peak: 64 B file.py:1." if reason else "")
+    assert bool(actual) == bool(reason)
 
 
 def test_bytes_of_pytorch_by_hand() -> None:
@@ -146,19 +146,19 @@ def test_bytes_of_pytorch_by_hand() -> None:
     chosen = program(lambda x: ((x[:, None] - centres) ** 2).sum(2).min(1).mean(), (x,))
 
     def loss(shift: float) -> Any:
-        other = torch.tensor(centres.value + shift, requires_grad=True)
+        parameter = torch.tensor(centres.value + shift, requires_grad=True)
 
         def distance(x: Any) -> Any:
-            return ((x[:, None] - other) ** 2).sum(2).amin(1).mean()
+            return ((x[:, None] - parameter) ** 2).sum(2).amin(1).mean()
 
         return distance
 
     actual = torch_memory(chosen, loss(0.0))
     assert 2 <= actual.tape / (4 * 256 * 8 * 4) <= 5  # kept, and the derivative of the square
     assert actual.causes is not None
-    other = torch_memory(chosen, loss(1.0))
-    assert (other.tape, other.causes) == (0, None)
-    assert "another program" in other.reason
+    of_torch = torch_memory(chosen, loss(1.0))
+    assert (of_torch.tape, of_torch.causes) == (0, None)
+    assert "another program" in of_torch.reason
 
 
 def test_the_largest_values_at_a_peak_have_lines() -> None:
@@ -175,5 +175,5 @@ def test_dropout_on_the_tape_holds_what_its_numbers_take() -> None:
     chosen = program(net, (RANDOM.normal(size=(64, 8)).astype("float32"), np.arange(64) % 4))
     with restore_afterwards(chosen):
         peak = tape_peak(chosen, chosen.draw(64, RANDOM))
-    one = 4 * 64 * 4096
-    assert peak < 6 * one
+    activation_bytes = 4 * 64 * 4096
+    assert peak < 6 * activation_bytes

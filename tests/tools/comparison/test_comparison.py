@@ -37,15 +37,15 @@ def number():
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
+def own_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("own") / "own_model.py"
     path.write_text(OWN)
     return f"{path}:cubic"
 
 
 @pytest.fixture(scope="module")
-def found(own):
-    return compare(own, batches=[2], seconds=0.0)
+def actual(own_model):
+    return compare(own_model, batches=[2], seconds=0.0)
 
 
 @pytest.mark.thinned(4)
@@ -53,11 +53,11 @@ def found(own):
 def test_both_ways_train_alike(name):
     """Relative difference of the losses of 20 steps."""
     chosen = subject(name)
-    both = agreement(chosen, DefineThenRun(chosen))
+    steps_compared = agreement(chosen, DefineThenRun(chosen))
     chosen.restore()
-    assert not both.problem
-    assert both.losses < 1e-5
-    assert both.by_run[-1] < both.by_run[0]
+    assert not steps_compared.problem
+    assert steps_compared.losses < 1e-5
+    assert steps_compared.by_run[-1] < steps_compared.by_run[0]
 
 
 @pytest.mark.slow
@@ -73,8 +73,8 @@ def test_every_figure_is_there(actual):
     assert actual.threads == 1
     assert actual.first[TAPE].compile == 0
     assert actual.first[EMPTY].compile > 0
-    assert [each.at for each in actual.memories] == [2, 8]
-    assert all(each.tape > 0 for each in actual.memories)
+    assert [memory.at for memory in actual.memories] == [2, 8]
+    assert all(memory.tape > 0 for memory in actual.memories)
     assert actual.holds
     assert max(actual.agreement.losses, actual.agreement.parameters) < 1e-5
     counts = [work.operations for work in actual.work]
@@ -102,17 +102,19 @@ def test_what_comes_before_does_not_count():
 
 def test_a_first_result_that_comes_earlier_is_no_disadvantage():
     pair = Pair(8, Timing(2.0, 1.0), Timing(1.0, 1.0), (2.0, 2.0))
-    held = Bytes(8, 100, {"store_all": 50}, {"store_all": 1.0})
-    made = object.__new__(Comparison)
-    vars(made).update(batch_size=8, batches=(pair,), memories=(held,), peers=(), changes=None)
+    arena_bytes = Bytes(8, 100, {"store_all": 50}, {"store_all": 1.0})
+    comparison = object.__new__(Comparison)
+    vars(comparison).update(
+        batch_size=8, batches=(pair,), memories=(arena_bytes,), peers=(), changes=None
+    )
     seconds = {TAPE: 1.0, EMPTY: 1.5, WARM: 0.86}
     courses = {state: (Course(0.0, 0.0, 0.0, 0.0, cpu),) for state, cpu in seconds.items()}
-    vars(made)["courses"] = courses
-    assert made.against == (
+    vars(comparison)["courses"] = courses
+    assert comparison.against == (
         "The first result, compiled, empty cache, comes 0.50 s later than on the tape.",
     )
-    vars(made)["courses"] = {**courses, EMPTY: courses[WARM]}
-    assert made.against == ()
+    vars(comparison)["courses"] = {**courses, EMPTY: courses[WARM]}
+    assert comparison.against == ()
 
 
 def test_a_plan_of_a_tradeoff_runs_without_another_search():
@@ -124,8 +126,8 @@ def test_a_plan_of_a_tradeoff_runs_without_another_search():
     batch = chosen.draw(8, np.random.default_rng(0))
     executor = ways[0].compiled._executor.with_plan(plan)
     for _ in range(2):
-        actual, kept = executor.run(batch), ways[1].call(batch)
-        np.testing.assert_array_equal(actual["loss"], kept["loss"])
+        actual, expected = executor.run(batch), ways[1].call(batch)
+        np.testing.assert_array_equal(actual["loss"], expected["loss"])
     assert executor.latest is plan
     assert executor.run(chosen.draw(4, np.random.default_rng(0))).keys() == {"loss"}  # its plan
     assert executor.latest is not plan
@@ -135,18 +137,18 @@ def test_a_plan_of_a_tradeoff_runs_without_another_search():
 @pytest.mark.slow
 def test_budgets_go_down_to_the_smallest_plan():
     way = DefineThenRun(subject("deep"))
-    whole = way.plan(64).peak_bytes
+    full_peak = way.plan(64).peak_bytes
     shown = [budgeted for budgeted, _ in budgets(way, 64)]
     assert shown[-1].name == "smallest budget"
     assert len(shown) >= 3
-    for one, other in pairwise(shown):
-        assert one.peak > other.peak
-        assert one.time <= other.time
-    for each in shown[:-1]:
-        assert each.peak <= whole * int(each.name.strip("budget %")) / 100
-    assert way.plan(64).peak_bytes == whole  # asking has changed nothing
-    kept = sg.compile(way.graph, memory_budget=shown[-1].peak)
-    assert kept.plan(batch=64).peak_bytes <= shown[-1].peak
+    for larger, smaller in pairwise(shown):
+        assert larger.peak > smaller.peak
+        assert larger.time <= smaller.time
+    for budgeted in shown[:-1]:
+        assert budgeted.peak <= full_peak * int(budgeted.name.strip("budget %")) / 100
+    assert way.plan(64).peak_bytes == full_peak  # asking has changed nothing
+    limited = sg.compile(way.graph, memory_budget=shown[-1].peak)
+    assert limited.plan(batch=64).peak_bytes <= shown[-1].peak
     with pytest.raises(BudgetInfeasible):
         sg.compile(way.graph, memory_budget=shown[-1].peak - 1).plan(batch=64)
 
@@ -159,8 +161,8 @@ def test_what_a_matrix_product_costs():
     assert products < first.flops < products + 64 * 64
 
 
-def test_a_model_that_is_none(own):
-    path = own.rpartition(":")[0]
+def test_a_model_that_is_none(own_model):
+    path = own_model.rpartition(":")[0]
     for spec, error in [
         ("resnet", UnknownNameError),
         ("nowhere.py:f", UnknownNameError),
@@ -172,9 +174,9 @@ def test_a_model_that_is_none(own):
 
 
 @pytest.mark.slow
-def test_the_command(own, tmp_path):
+def test_the_command(own_model, tmp_path):
     target = tmp_path / "out.html"
-    arguments = ["compare", "--model", own, "--seconds", "0", "--html", str(target)]
+    arguments = ["compare", "--model", own_model, "--seconds", "0", "--html", str(target)]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, (done.output, done.exc_info)
     assert "memory of a step" in done.output

@@ -48,24 +48,24 @@ def course(build: float, steps: list[float], cpu: float = 1.0) -> Course:
     return Course(0.5, build, 0.0, steps[0], cpu, tuple(steps))
 
 
-def compared(
+def make_comparison(
     tape: list[Course], compiled: list[Course], ratios: tuple[float, float], *, changing: bool
 ) -> Comparison:
-    made = object.__new__(Comparison)
+    comparison = object.__new__(Comparison)
     changes = Changes({"x.shape[0]": (2, 4)}, 3, 2, 2, 2, 1.0, 2.0, None, {})
     pair = Pair(8, Timing(3.0, 1.0), Timing(1.0, 1.0), ratios)
-    vars(made).update(
+    vars(comparison).update(
         courses={TAPE: tuple(tape), EMPTY: tuple(compiled)}, batches=(pair,), batch_size=8,
         changes=changes if changing else None, peers=(),
     )  # fmt: skip
-    return made
+    return comparison
 
 
 def test_sums_of_a_course_by_hand() -> None:
     """By hand: 3 steps take 3 s on the tape; compiled 1.5 + 2 + 0.5 = 4 s."""
     tape, compiled = course(0.0, [1.0, 1.0, 1.0, 9.0]), course(1.0, [0.5, 2.0, 0.5])
     assert compiled.ends() == (2.0, 4.0, 4.5)
-    actual = compared([tape], [compiled], (3.0, 3.0), changing=True)
+    actual = make_comparison([tape], [compiled], (3.0, 3.0), changing=True)
     assert actual.course_steps == 3
     assert (actual.spent(TAPE), actual.spent(EMPTY)) == (3.0, 4.0)
     time, what = table.headline(actual)
@@ -77,10 +77,10 @@ def test_sums_of_a_course_by_hand() -> None:
 
 def test_the_compiled_way_is_ahead_from_a_step_on() -> None:
     tape = course(0.0, [1.0] * 6)
-    actual = compared([tape], [course(1.5, [0.5] * 6)], (3.0, 3.0), changing=True)
+    actual = make_comparison([tape], [course(1.5, [0.5] * 6)], (3.0, 3.0), changing=True)
     assert actual.break_even[EMPTY] == Interval(3.0, 3.0)  # 1.5 + 3 * 0.5 = 3 * 1
     late = course(1.5, [0.5] * 3 + [9.0] * 3)
-    actual = compared([tape], [course(1.5, [0.5] * 6), late], (3.0, 3.0), changing=True)
+    actual = make_comparison([tape], [course(1.5, [0.5] * 6), late], (3.0, 3.0), changing=True)
     assert actual.break_even[EMPTY] == Interval(3.0, None)
     assert table.paid(actual, EMPTY) == "3 or later"
 
@@ -89,12 +89,12 @@ def test_break_even_is_an_interval() -> None:
     """By hand: 9 to 19 s later, and 1 to 4 s gained per step."""
     tape = [course(0.0, [1.0], 1.0)]
     compiled = [course(0.0, [1.0], 10.0), course(0.0, [1.0], 20.0)]
-    actual = compared(tape, compiled, (2.0, 5.0), changing=False)
+    actual = make_comparison(tape, compiled, (2.0, 5.0), changing=False)
     assert actual.break_even[EMPTY] == Interval(9 / 4, 19.0)
     assert table.paid(actual, EMPTY) == "2 to 19"
-    actual = compared(tape, compiled, (0.9, 5.0), changing=False)
+    actual = make_comparison(tape, compiled, (0.9, 5.0), changing=False)
     assert actual.break_even[EMPTY] == Interval(9 / 4, None)
-    assert compared(tape, compiled, (0.8, 0.9), changing=False).break_even[EMPTY].low is None
+    assert make_comparison(tape, compiled, (0.8, 0.9), changing=False).break_even[EMPTY].low is None
 
 
 def test_steps_of_a_course_draw_new_batches_and_one_of_another_size() -> None:
@@ -102,8 +102,8 @@ def test_steps_of_a_course_draw_new_batches_and_one_of_another_size() -> None:
     chosen = program(lambda x: (x @ W).mean(), (x,))
     plan = courses.CoursePlan(8, 16)
     steps = [*courses.steps(chosen, plan)]
-    assert [len(each.batch["x"]) for each in steps[:6]] == [8, 8, 8, 8, 16, 8]
-    assert [each.event for each in steps if each.event] == ["16 examples", "an edit"]
+    assert [len(step.batch["x"]) for step in steps[:6]] == [8, 8, 8, 8, 16, 8]
+    assert [step.event for step in steps if step.event] == ["16 examples", "an edit"]
     assert not np.array_equal(steps[0].batch["x"], steps[1].batch["x"])
     again = [*courses.steps(chosen, plan)]
     assert np.array_equal(steps[4].batch["x"], again[4].batch["x"])
@@ -112,12 +112,12 @@ def test_steps_of_a_course_draw_new_batches_and_one_of_another_size() -> None:
 
 
 def test_a_course_goes_on_training() -> None:
-    before = W.value.copy()
+    value_before = W.value.copy()
     chosen = program(recurrent, (sequences,))
     with_graph = courses.run(chosen, "compiled", courses.CoursePlan(1, edited=False))
     assert with_graph.graphs == 3  # sequences of 2, 3 and 4
     assert len(with_graph.steps) >= 24
-    np.testing.assert_array_equal(W.value, before)
+    np.testing.assert_array_equal(W.value, value_before)
 
 
 def test_the_refusal_of_a_growing_loop_is_at_the_loop() -> None:
@@ -143,7 +143,7 @@ def test_sequences_that_grow() -> None:
 
 def test_a_loop_that_does_not_end_is_stopped_at_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LIMIT", 0.3)
-    before = W.value.copy()
+    value_before = W.value.copy()
 
     def step(x: Any) -> Any:
         loss = ((x * W) ** 2).mean()
@@ -156,7 +156,7 @@ def test_a_loop_that_does_not_end_is_stopped_at_its_line(monkeypatch: pytest.Mon
         program(step, (np.ones((4, 3), "float32"),))
     assert "while loss > -1.0:" in str(caught.value)
     assert "for _ in range(1000)" in str(caught.value)
-    np.testing.assert_array_equal(W.value, before)
+    np.testing.assert_array_equal(W.value, value_before)
 
 
 def test_steps_without_a_graph_go_on_training() -> None:

@@ -43,21 +43,21 @@ def debugging() -> Debugging:
 
 
 def hunt(debugging: Debugging, what: str) -> Hunt:
-    return next(each for each in debugging.hunts if each.what == what)
+    return next(candidate for candidate in debugging.hunts if candidate.what == what)
 
 
 def test_all_is_planted_in_the_middle_and_found(debugging: Debugging) -> None:
-    assert [each.what for each in debugging.hunts] == [
+    assert [hunt.what for hunt in debugging.hunts] == [
         "a NaN", "a wrong shape", "a dead gradient", "the value and the gradient",
     ]  # fmt: skip
     middle = line_of("# the middle")
-    assert {each.line.split()[0] for each in debugging.hunts} == {middle}
+    assert {hunt.line.split()[0] for hunt in debugging.hunts} == {middle}
     assert debugging.holds
 
 
 def test_a_nan_is_named_at_its_line(debugging: Debugging) -> None:
-    both = hunt(debugging, "a NaN")
-    for search in (both.by_run, both.then_run):
+    nan_hunt = hunt(debugging, "a NaN")
+    for search in (nan_hunt.by_run, nan_hunt.then_run):
         first, last = search.actions
         assert first.shown == "loss nan"
         assert "log makes NaN out of finite numbers" in last.shown
@@ -68,8 +68,8 @@ def test_a_nan_is_named_at_its_line(debugging: Debugging) -> None:
 def test_a_wrong_shape_is_named_where_it_fails_and_by_a_graph_where_it_was_made(
     debugging: Debugging,
 ) -> None:
-    both = hunt(debugging, "a wrong shape")
-    (error, shapes), (built,) = both.by_run.actions, both.then_run.actions
+    shape_hunt = hunt(debugging, "a wrong shape")
+    (error, shapes), (built,) = shape_hunt.by_run.actions, shape_hunt.then_run.actions
     for shown in (error.shown, built.shown):
         assert "matmul: inner sizes differ, 5 != 4" in shown
         assert line_of("# it fails here") in shown
@@ -82,40 +82,43 @@ def test_a_wrong_shape_is_named_where_it_fails_and_by_a_graph_where_it_was_made(
 
 def test_the_parameters_ahead_of_a_dead_gradient_are_named(debugging: Debugging) -> None:
     """w0 lies ahead of the planted place, w1 too if the place is behind the product."""
-    both = hunt(debugging, "a dead gradient")
-    dead = "w0, w1" if both.line.endswith(("tanh", "matmul")) else "w0"
+    gradient_hunt = hunt(debugging, "a dead gradient")
+    dead = "w0, w1" if gradient_hunt.line.endswith(("tanh", "matmul")) else "w0"
     assert (
-        both.by_run.actions[0].shown.startswith("loss 0.") or "loss" in both.by_run.actions[0].shown
+        gradient_hunt.by_run.actions[0].shown.startswith("loss 0.")
+        or "loss" in gradient_hunt.by_run.actions[0].shown
     )
-    assert both.by_run.actions[-1].shown == both.then_run.actions[-1].shown == dead
+    assert (
+        gradient_hunt.by_run.actions[-1].shown == gradient_hunt.then_run.actions[-1].shown == dead
+    )
 
 
 def test_the_value_and_the_gradient_are_those_by_hand(debugging: Debugging) -> None:
-    both = hunt(debugging, "the value and the gradient")
-    assert both.line.endswith("tanh")
+    value_hunt = hunt(debugging, "the value and the gradient")
+    assert value_hunt.line.endswith("tanh")
     w0, w1, w2 = (p.value for p in W)
     value = np.tanh(np.tanh(X @ w0) @ w1)
     gradient = 2 * (value @ w2 - Y) @ w2.T / Y.size
-    one, two = np.linalg.norm(value), np.linalg.norm(gradient)
-    expected = f"norm of the value {one:.3g}, of the gradient {two:.3g}"
-    assert both.by_run.actions[0].shown == both.then_run.actions[0].shown == expected
+    value_norm, gradient_norm = np.linalg.norm(value), np.linalg.norm(gradient)
+    expected = f"norm of the value {value_norm:.3g}, of the gradient {gradient_norm:.3g}"
+    assert value_hunt.by_run.actions[0].shown == value_hunt.then_run.actions[0].shown == expected
 
 
 def test_nothing_stays_planted(debugging: Debugging) -> None:
     for kind in (Tensor, Symbolic):
         assert kind.bind.__func__.__qualname__ == f"{kind.__name__}.bind"
-    before = [p.value.copy() for p in W]
+    values_before = [p.value.copy() for p in W]
     with pytest.raises(ArgumentError, match="one way only"):
         find_mistakes(while_large, X, Y)
-    for p, value in zip(W, before, strict=True):
+    for p, value in zip(W, values_before, strict=True):
         np.testing.assert_array_equal(p.value, value)
 
 
 def while_large(x: Any, y: Any) -> Any:
-    found = loss(x, y)
-    while found > 0.01:
-        found = found * 0.5
-    return found
+    error = loss(x, y)
+    while error > 0.01:
+        error = error * 0.5
+    return error
 
 
 def test_a_gradient_that_has_another_way_is_not_dead() -> None:
@@ -125,7 +128,7 @@ def test_a_gradient_that_has_another_way_is_not_dead() -> None:
     def sums(x: Any) -> Any:
         return (x * a).sum() + (a * a).sum()
 
-    assert "a dead gradient" not in [each.what for each in find_mistakes(sums, X).hunts]
+    assert "a dead gradient" not in [entry.what for entry in find_mistakes(sums, X).hunts]
 
 
 RANDOM = np.random.default_rng(1)
@@ -135,14 +138,14 @@ SEQUENCE = RANDOM.normal(size=(5, 8, 3))
 KINDS = ["a NaN", "a wrong shape", "a dead gradient", "the value and the gradient"]
 
 
-def unrolled(x: Any) -> Any:
+def unroll(x: Any) -> Any:
     h = x[0] @ READ
     for t in range(1, 5):
         h = sg.tanh(x[t] @ READ + h @ CARRIED)  # each time
     return (h * h).mean()
 
 
-def scanned(x: Any) -> Any:
+def scan_rows(x: Any) -> Any:
     def cell(h: Any, row: Any) -> Any:
         h = sg.tanh(row + h @ CARRIED)  # in the body
         return h, h
@@ -161,23 +164,30 @@ def searched_in(program: Any) -> Debugging:
     return find_mistakes(program, *((X, Y) if program is halves else (SEQUENCE,)))
 
 
-@pytest.mark.parametrize("program", [unrolled, scanned, halves])
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(unroll, id="unrolled"),
+        pytest.param(scan_rows, id="scanned"),
+        halves,
+    ],
+)
 def test_each_kind_is_found_in_loops_and_in_half_precision(program: Any) -> None:
     searched = searched_in(program)
-    assert [each.what for each in searched.hunts] == KINDS
+    assert [entry.what for entry in searched.hunts] == KINDS
     assert searched.holds, str(searched)
 
 
 def test_a_product_of_a_loop_is_stopped_each_time_it_runs() -> None:
     """Each step reads both parameters: only all products with one of them leave it dead."""
-    dead = hunt(searched_in(unrolled), "a dead gradient")
-    assert dead.line == f"{line_of('# each time', unrolled)} matmul"
+    dead = hunt(searched_in(unroll), "a dead gradient")
+    assert dead.line == f"{line_of('# each time', unroll)} matmul"
     assert dead.by_run.actions[-1].shown in ("read", "carried")
 
 
 def test_a_value_behind_a_loop_is_the_same_one_both_ways() -> None:
     """The tape runs the body five times, the graph has it once: numbers differ ahead of it."""
-    looked = hunt(searched_in(scanned), "the value and the gradient")
+    looked = hunt(searched_in(scan_rows), "the value and the gradient")
     h, hs = np.zeros((8, 4)), []
     for row in SEQUENCE @ READ.value:
         h = np.tanh(row + h @ CARRIED.value)
@@ -190,8 +200,8 @@ def test_a_value_behind_a_loop_is_the_same_one_both_ways() -> None:
 def test_a_nan_is_planted_where_the_loss_needs_the_number() -> None:
     """Behind a comparison a NaN is no NaN of the loss: such a place has nothing to find."""
     compared = lambda x: sg.where(x @ W[0] > 0.0, 1.0, 0.0).sum() + (x @ W[0]).sum()  # noqa: E731
-    both = hunt(find_mistakes(compared, X), "a NaN")
-    for search in (both.by_run, both.then_run):
+    nan_hunt = hunt(find_mistakes(compared, X), "a NaN")
+    for search in (nan_hunt.by_run, nan_hunt.then_run):
         assert search.actions[0].shown == "loss nan"
         assert search.found
 
@@ -216,13 +226,13 @@ def test_without_a_gradient_the_value_is_looked_at() -> None:
     centres = sg.parameter("centres", X[:2].copy())
 
     def step(x: Any) -> Any:
-        apart = ((x[:, None] - centres) ** 2).sum(2)
-        near = (apart <= apart.min(1, keepdims=True)).astype("float64")
+        distances = ((x[:, None] - centres) ** 2).sum(2)
+        near = (distances <= distances.min(1, keepdims=True)).astype("float64")
         centres.update((near.T @ x) / near.sum(0)[:, None])
-        return apart.min(1).mean()
+        return distances.min(1).mean()
 
     searched = find_mistakes(step, X)
-    assert [each.what for each in searched.hunts] == ["a NaN", "a wrong shape", "the value"]
+    assert [entry.what for entry in searched.hunts] == ["a NaN", "a wrong shape", "the value"]
     assert searched.holds
 
 
@@ -265,10 +275,10 @@ def test_a_line_in_a_loop_that_computes_numbers_too_is_found():
     """The steps of a differential equation are one line, of numbers (times) and of arrays."""
     rate = sg.parameter("rate", np.array(0.5))
 
-    def solved(first: Any) -> Any:
+    def solve(first: Any) -> Any:
         states = sg.ode.rk4(lambda t, y: -rate * y, first, np.linspace(0.0, 1.0, 5))
         return (states**2).mean()
 
-    actual = find_mistakes(solved, np.ones(3))
+    actual = find_mistakes(solve, np.ones(3))
     assert actual.holds
     assert "a NaN" in [hunt.what for hunt in actual.hunts]

@@ -32,19 +32,19 @@ def halved_while_large(x: Any, y: Any) -> Any:
 @pytest.mark.slow
 def test_a_while_on_a_value_is_measured_on_the_tape() -> None:
     """Each step records as many operations as its numbers lead to."""
-    before = W.value.copy()
+    value_before = W.value.copy()
     actual = compare(halved_while_large, X, Y, seconds=0.0)
     assert isinstance(actual, TapeAlone)
     assert "bool() needs a number" in actual.refusal.message
     assert actual.refusal.text == "while loss > 0.01:"
     assert actual.refusal.line.startswith("test_lessons.py:")
     assert "sg.while_loop" in actual.refusal.cure
-    first = float(((X @ before - Y) ** 2).mean())
+    first = float(((X @ value_before - Y) ** 2).mean())
     halvings = int(np.ceil(np.log2(first / 0.01)))
     assert actual.losses[0] == pytest.approx(first * 0.5**halvings, rel=1e-5)
     assert actual.nbytes > 0
     assert actual.tape.cpu > 0
-    np.testing.assert_array_equal(W.value, before)
+    np.testing.assert_array_equal(W.value, value_before)
     assert json.loads(json.dumps(actual.as_json()))["refusal"]["text"] == "while loss > 0.01:"
     assert "while loss &gt; 0.01:" in page(actual)
 

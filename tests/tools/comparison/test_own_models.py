@@ -73,9 +73,9 @@ def test_a_file_is_run_as_python_runs_it(file: str) -> None:
 
 def test_what_is_no_program() -> None:
     wrong: list = [3, None, ["mlp"]]
-    for other in wrong:
+    for not_a_model in wrong:
         with pytest.raises(ArgumentError, match="a model is a name"):
-            subject(other)
+            subject(not_a_model)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class Reader(HTMLParser):
         self.open: list[str] = []
         self.ids: list[str] = []
         self.anchors: set[str] = set()
-        self.wanted: set[str] = set()
+        self.linked: set[str] = set()
         self.targets: set[str] = set()
         self.texts: dict[str, list[str]] = {}
         self.kinds: dict[str, int] = {}
@@ -52,13 +52,13 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs) -> None:
         if tag not in self.VOID:
             self.open.append(tag)
-        given = dict(attrs)
-        self.anchors.update([given["id"]] if "id" in given else [])
-        self.ids += [given["data-id"]] if given.get("data-id") else []
-        self.targets.update((given.get("data-to") or "").split())
-        if given.get("href", "").startswith("#"):
-            self.wanted.add(given["href"][1:])
-        for name in (given.get("class") or "").split():
+        attributes = dict(attrs)
+        self.anchors.update([attributes["id"]] if "id" in attributes else [])
+        self.ids += [attributes["data-id"]] if attributes.get("data-id") else []
+        self.targets.update((attributes.get("data-to") or "").split())
+        if attributes.get("href", "").startswith("#"):
+            self.linked.add(attributes["href"][1:])
+        for name in (attributes.get("class") or "").split():
             self.kinds[name] = self.kinds.get(name, 0) + 1
 
     def handle_startendtag(self, tag: str, attrs) -> None:
@@ -97,11 +97,11 @@ def net() -> Net:
 
 @pytest.fixture(scope="module")
 def comparison(net: Net) -> Comparison:
-    before = net.state_dict()
-    made = compare(net, X, CLASSES, batches=[6], seconds=0.0)
-    after = net.state_dict()
-    assert all(np.array_equal(before[name], after[name]) for name in before)
-    return made
+    state_before = net.state_dict()
+    compared = compare(net, X, CLASSES, batches=[6], seconds=0.0)
+    state_after = net.state_dict()
+    assert all(np.array_equal(state_before[name], state_after[name]) for name in state_before)
+    return compared
 
 
 @pytest.mark.slow
@@ -109,14 +109,14 @@ def test_a_module_is_compared(comparison: Comparison) -> None:
     assert comparison.holds, comparison.agreement.problem
     assert (comparison.model, comparison.batch_size, comparison.parameters) == ("Net", 12, 57)
     assert [pair.at for pair in comparison.batches] == [6, 12]
-    lines = {each for cost in comparison.anatomy.costs for each in cost.lines}
+    lines = {line for cost in comparison.anatomy.costs for line in cost.lines}
     assert any("up Linear" in line for line in lines), "modules are scopes"
     assert comparison.timelines[0].name == "tape"
     tape = comparison.timelines[0].nbytes
     assert max(tape) >= comparison.memory.tape > 0  # Python's objects, too
-    for each in comparison.timelines[1:]:
-        assert max(each.nbytes) <= comparison.memory.arena[each.name]
-        assert len(each.phases) == len(each.nbytes)
+    for timeline in comparison.timelines[1:]:
+        assert max(timeline.nbytes) <= comparison.memory.arena[timeline.name]
+        assert len(timeline.phases) == len(timeline.nbytes)
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_the_page_stands_alone(comparison: Comparison) -> None:
     reader = Reader(text)
     assert reader.open == []
     assert not re.search(r'(src|href)="?[^#"]|@import|url\(|https?://(?!www.w3.org)', text)
-    assert reader.wanted <= reader.anchors
+    assert reader.linked <= reader.anchors
     assert len(text) < 1_000_000
     for svg in re.findall(r"<svg.*?</svg>", text, re.S):
         assert "nan" not in svg.lower()

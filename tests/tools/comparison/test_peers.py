@@ -30,16 +30,16 @@ def loss(x: Any, y: Any) -> Any:
 
 
 def step(x: Any, y: Any) -> Any:
-    found = loss(x, y)
-    ADAM.minimize(found)
-    return found
+    value = loss(x, y)
+    ADAM.minimize(value)
+    return value
 
 
 def rows(what: Any, **programs: Any) -> dict[str, Peer]:
     chosen = program(what, (X, Y))
-    found = {each.name: each for each in measure_peers(chosen, 0.0, **programs)}
+    peers = {peer.name: peer for peer in measure_peers(chosen, 0.0, **programs)}
     np.testing.assert_array_equal(W.value, START)
-    return found
+    return peers
 
 
 @pytest.fixture
@@ -55,11 +55,11 @@ def test_a_step_in_pytorch(torch: Any) -> None:
     adam = torch.optim.Adam([w], 1e-2)
 
     def in_torch(x: Any, y: Any) -> Any:
-        found = ((x @ w - y) ** 2).mean()
+        value = ((x @ w - y) ** 2).mean()
         adam.zero_grad()
-        found.backward()
+        value.backward()
         adam.step()
-        return found
+        return value
 
     actual = rows(step, torch=in_torch)
     for name in (TORCH, COMPILED_TORCH):
@@ -82,16 +82,16 @@ def test_a_step_in_pytorch(torch: Any) -> None:
 def test_a_loss_is_trained_by_the_same_rule(torch: Any) -> None:
     numpy = pytest.importorskip("jax.numpy")
     w = torch.tensor(START, requires_grad=True)
-    found = rows(
+    peers = rows(
         loss,
         torch=lambda x, y: ((x @ w - y) ** 2).mean(),
         jax=(lambda w, x, y: numpy.mean((x @ w - y) ** 2), START),
     )
-    for each in found.values():
-        assert not each.reason
-        assert each.losses < 1e-5
-        assert each.pair is not None
-        assert each.tape > 0
+    for peer in peers.values():
+        assert not peer.reason
+        assert peer.losses < 1e-5
+        assert peer.pair is not None
+        assert peer.tape > 0
 
 
 def test_a_step_in_jax() -> None:
@@ -99,10 +99,10 @@ def test_a_step_in_jax() -> None:
 
     def in_jax(state: Any, x: Any, y: Any) -> Any:
         w, m, v, t = state
-        found, g = jax.value_and_grad(lambda w: ((x @ w - y) ** 2).mean())(w)
+        value, g = jax.value_and_grad(lambda w: ((x @ w - y) ** 2).mean())(w)
         t, m, v = t + 1, 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         w = w - 1e-2 * m / (1 - 0.9**t) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-8)
-        return found, (w, m, v, t)
+        return value, (w, m, v, t)
 
     zero = np.zeros_like(START)
     row = rows(step, torch=False, jax=(in_jax, (START, zero, zero, np.float32(0))))[JAX]
@@ -125,15 +125,15 @@ def test_random_numbers_agree_in_the_mean(torch: Any) -> None:
     draw, w = sg.random.Generator(3), torch.tensor(START, requires_grad=True)
 
     def noisy(x: Any, y: Any) -> Any:
-        kept = draw.uniform(shape=x.shape) < 0.8
-        return ((sg.where(kept, x, 0.0) @ W - y) ** 2).mean()
+        mask = draw.uniform(shape=x.shape) < 0.8
+        return ((sg.where(mask, x, 0.0) @ W - y) ** 2).mean()
 
-    def dropped(share: float) -> Any:
+    def drop(share: float) -> Any:
         return lambda x, y: ((torch.where(torch.rand_like(x) < share, x, 0.0) @ w - y) ** 2).mean()
 
     torch.manual_seed(0)
-    assert not rows(noisy, torch=dropped(0.8))[TORCH].reason
-    assert "the mean of its losses" in rows(noisy, torch=dropped(0.0))[TORCH].reason
+    assert not rows(noisy, torch=drop(0.8))[TORCH].reason
+    assert "the mean of its losses" in rows(noisy, torch=drop(0.0))[TORCH].reason
 
 
 class Counted:
@@ -164,41 +164,41 @@ def test_every_library_is_timed_by_the_call_alone(monkeypatch: pytest.MonkeyPatc
 
 def test_a_program_without_a_graph_stands_beside_the_tape(torch: Any) -> None:
     """Each step that is timed is a first one: from the start values it takes as many updates."""
-    w, taken = sg.parameter("w", START), []
+    w, counts = sg.parameter("w", START), []
     rule = sg.optim.SGD(0.1)
 
     def until(x: Any, y: Any) -> Any:
-        found = ((x @ w - y) ** 2).mean()
-        while found > 3.0:
-            rule.minimize(found)
-            found = ((x @ w - y) ** 2).mean()
-        return found
+        value = ((x @ w - y) ** 2).mean()
+        while value > 3.0:
+            rule.minimize(value)
+            value = ((x @ w - y) ** 2).mean()
+        return value
 
     def in_torch() -> Any:
-        other = torch.tensor(START, requires_grad=True)
-        sgd = torch.optim.SGD([other], 0.1)
+        parameter = torch.tensor(START, requires_grad=True)
+        sgd = torch.optim.SGD([parameter], 0.1)
 
         def step(x: Any, y: Any) -> Any:
-            found, count = ((x @ other - y) ** 2).mean(), 0
-            while found > 3.0:
+            value, count = ((x @ parameter - y) ** 2).mean(), 0
+            while value > 3.0:
                 sgd.zero_grad()
-                found.backward()
+                value.backward()
                 sgd.step()
-                found, count = ((x @ other - y) ** 2).mean(), count + 1
-            taken.append(count)
-            return found
+                value, count = ((x @ parameter - y) ** 2).mean(), count + 1
+            counts.append(count)
+            return value
 
         return step
 
     actual = compare(until, X, Y, torch=in_torch, seconds=0.0)
     assert isinstance(actual, TapeAlone)
-    both = {each.name: each for each in actual.peers}
-    assert both[TORCH].reason == ""
-    assert both[TORCH].losses < 1e-5
-    assert both[TORCH].pair is not None
-    assert both[TORCH].tape > 0
-    assert both[JAX].reason.startswith("no program")
-    *timed, last = taken[-28:-8] + taken[-1:]  # the others are under the profiler
+    peers = {peer.name: peer for peer in actual.peers}
+    assert peers[TORCH].reason == ""
+    assert peers[TORCH].losses < 1e-5
+    assert peers[TORCH].pair is not None
+    assert peers[TORCH].tape > 0
+    assert peers[JAX].reason.startswith("no program")
+    *timed, last = counts[-28:-8] + counts[-1:]  # the others are under the profiler
     assert min(timed) == max(timed) == last > 1
     shown = table.peers(actual)
     assert [row[0] for row in shown.rows] == [
@@ -211,7 +211,7 @@ def test_a_program_without_a_graph_stands_beside_the_tape(torch: Any) -> None:
 def test_without_the_libraries_rows_have_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
     actual = rows(loss, jax=lambda x, y: x)
-    assert [each.reason for each in actual.values()] == [
+    assert [peer.reason for peer in actual.values()] == [
         "PyTorch is not installed", "JAX is not installed",
     ]  # fmt: skip
     assert [*rows(loss, torch=False)] == [JAX]

@@ -22,10 +22,10 @@ X = DRAW.normal(size=(8, 4)).astype("float32")
 Y = X.sum(1, keepdims=True)
 
 
-def agree(made: ComparedProgram) -> None:
-    both = agreement(made, DefineThenRun(made))
-    assert not both.problem
-    made.restore()
+def agree(compared: ComparedProgram) -> None:
+    steps_compared = agreement(compared, DefineThenRun(compared))
+    assert not steps_compared.problem
+    compared.restore()
 
 
 def test_a_module_with_everything_trains_alike() -> None:
@@ -33,14 +33,14 @@ def test_a_module_with_everything_trains_alike() -> None:
     net = sg.nn.Sequential(
         sg.nn.Linear(4, 6), sg.nn.BatchNorm1d(6), sg.nn.gelu, sg.nn.Dropout(0.3), sg.nn.Linear(6, 1)
     )
-    before = net.state_dict()
-    made = program(net, (X, Y), optimizer=sg.optim.Adam(1e-2))
-    agree(made)
-    assert made.rule == "Adam"
-    assert "batch" in made.graph.sizes
-    after = net.state_dict()
-    assert all(np.array_equal(before[name], after[name]) for name in before)
-    scopes = {node.origin.resolve().scope for node in made.graph.nodes}
+    state_before = net.state_dict()
+    compared = program(net, (X, Y), optimizer=sg.optim.Adam(1e-2))
+    agree(compared)
+    assert compared.rule == "Adam"
+    assert "batch" in compared.graph.sizes
+    state_after = net.state_dict()
+    assert all(np.array_equal(state_before[name], state_after[name]) for name in state_before)
+    scopes = {node.origin.resolve().scope for node in compared.graph.nodes}
     assert {"layers.0 Linear", "layers.1 BatchNorm1d", "layers.3 Dropout"} <= scopes
 
 
@@ -52,13 +52,13 @@ def test_parameters_are_counted_without_state_statistics_and_generators() -> Non
     adam = sg.optim.Adam(1e-2)
 
     def step(x, y):
-        found = ((net(x) - y) ** 2).mean()
-        adam.minimize(found)
-        return found
+        loss_value = ((net(x) - y) ** 2).mean()
+        adam.minimize(loss_value)
+        return loss_value
 
-    for made in (program(net, (X, Y), optimizer=sg.optim.Adam(1e-2)), program(step, (X, Y))):
-        assert made.size == 30 + 12 + 7
-        assert sum(array.size for array in made.parameters.values()) > 3 * made.size
+    for compared in (program(net, (X, Y), optimizer=sg.optim.Adam(1e-2)), program(step, (X, Y))):
+        assert compared.size == 30 + 12 + 7
+        assert sum(array.size for array in compared.parameters.values()) > 3 * compared.size
 
 
 def test_state_that_a_second_update_reads_is_not_counted() -> None:
@@ -67,23 +67,23 @@ def test_state_that_a_second_update_reads_is_not_counted() -> None:
 
     def step(x, y):
         for _ in range(2):
-            found = ((x @ w - y) ** 2).mean()
-            adam.minimize(found)
-        return found
+            loss_value = ((x @ w - y) ** 2).mean()
+            adam.minimize(loss_value)
+        return loss_value
 
     assert program(step, (X, Y)).size == 4
 
 
 def test_lines_of_the_training_step_are_not_shown_as_the_users() -> None:
     """A Sequential has no line of its own in a step."""
-    made = program(sg.nn.Sequential(sg.nn.Linear(4, 1)), (X, Y))
-    assert [*_lines_of(made.graph)] == []
+    compared = program(sg.nn.Sequential(sg.nn.Linear(4, 1)), (X, Y))
+    assert [*_lines_of(compared.graph)] == []
     wide = np.ones((8, 5), "float32")
-    function = made.new_function()
+    function = compared.new_function()
     for run in (function.graph, function.eagerly):
-        said = _error_text(partial(run, wide, Y))
-        assert said
-        assert "training.py" not in said
+        message = _error_text(partial(run, wide, Y))
+        assert message
+        assert "training.py" not in message
 
 
 W = sg.parameter("w", np.zeros((4, 1), "float32"))
@@ -95,9 +95,9 @@ def loss(x, y):
 
 
 def step(x, y):
-    found = loss(x, y)
-    OPTIMIZER.minimize(found)
-    return {"loss": found, "size": found * 2}
+    value = loss(x, y)
+    OPTIMIZER.minimize(value)
+    return {"loss": value, "size": value * 2}
 
 
 @pytest.mark.parametrize(
@@ -118,21 +118,21 @@ def step(x, y):
     ],
 )  # fmt: skip
 def test_functions(function, arrays, rule: str, orders: bool) -> None:
-    made = program(function, arrays)
-    assert made.rule == rule
-    assert any(node.order for node in made.graph.nodes) == orders
-    agree(made)
-    other = made.draw(5, np.random.default_rng(1))
-    ways = DefineByRun(made), DefineThenRun(made)
-    one, two = (way.step(other) for way in ways)
-    made.restore()
-    assert one == pytest.approx(two, rel=1e-5)
+    compared = program(function, arrays)
+    assert compared.rule == rule
+    assert any(node.order for node in compared.graph.nodes) == orders
+    agree(compared)
+    batch = compared.draw(5, np.random.default_rng(1))
+    ways = DefineByRun(compared), DefineThenRun(compared)
+    by_run, then_run = (way.step(batch) for way in ways)
+    compared.restore()
+    assert by_run == pytest.approx(then_run, rel=1e-5)
 
 
 def test_a_frozen_number_is_a_problem() -> None:
-    made = program(lambda x: (x * np.random.rand()).sum(), (X,))
-    both = agreement(made, DefineThenRun(made))
-    assert "differs from time to time" in both.problem
+    compared = program(lambda x: (x * np.random.rand()).sum(), (X,))
+    steps_compared = agreement(compared, DefineThenRun(compared))
+    assert "differs from time to time" in steps_compared.problem
 
 
 FILE = """
@@ -149,7 +149,7 @@ def pair():
 
 
 def test_a_file_with_a_module_and_arrays(tmp_path: Path) -> None:
-    """As people write it: no tuple, no function."""
+    """A file as people write it: no tuple, no function."""
     path = tmp_path / "bare_module.py"
     text = FILE.partition("def pair")[0]
     try:
@@ -209,13 +209,13 @@ def test_a_loss_with_a_branch_of_python_is_trained():
             return abs(error).mean()
         return (error * error).mean()
 
-    made = program(loss, (x, x @ np.array([1.0, 2.0, 3.0])), optimizer=sg.optim.Adam(0.1))
-    assert (made.graph, made.size, made.rule) == (None, 3, "Adam")
-    assert "if abs(error).max() > 3.0:" in made.refusal.text
-    batch = made.draw(8, np.random.default_rng(0))
-    first, later = (float(made.at_once(batch)) for _ in range(2))
+    compared = program(loss, (x, x @ np.array([1.0, 2.0, 3.0])), optimizer=sg.optim.Adam(0.1))
+    assert (compared.graph, compared.size, compared.rule) == (None, 3, "Adam")
+    assert "if abs(error).max() > 3.0:" in compared.refusal.text
+    batch = compared.draw(8, np.random.default_rng(0))
+    first, later = (float(compared.at_once(batch)) for _ in range(2))
     assert later < first
-    made.restore()
+    compared.restore()
     np.testing.assert_array_equal(w.value, np.zeros(3))
 
 
@@ -230,10 +230,10 @@ def test_a_loop_until_a_loss_is_measured_on_the_tape_and_refused_at_the_loop():
             loss = ((x @ w - y) ** 2).mean()
         return loss
 
-    made = program(step, (x, x @ np.array([1.0, 2.0, 3.0])))
-    assert (made.graph, made.size, made.rule) == (None, 3, "as the function does it")
-    assert made.refusal.text == "while loss > 0.5:"
+    compared = program(step, (x, x @ np.array([1.0, 2.0, 3.0])))
+    assert (compared.graph, compared.size, compared.rule) == (None, 3, "as the function does it")
+    assert compared.refusal.text == "while loss > 0.5:"
     np.testing.assert_array_equal(w.value, np.zeros(3))  # looking at it has changed nothing
-    assert not any(np.any(each) for each in opt.state_dict().values())
-    assert float(made.at_once(made.draw(8, np.random.default_rng(0)))) <= 0.5
+    assert not any(np.any(array) for array in opt.state_dict().values())
+    assert float(compared.at_once(compared.draw(8, np.random.default_rng(0)))) <= 0.5
     assert np.any(w.value)

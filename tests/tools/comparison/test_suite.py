@@ -210,10 +210,10 @@ def test_there_are_twenty_programs() -> None:
 @pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
 def test_both_ways_agree(file: Path) -> None:
     chosen = subject(f"{file}:example")
-    both = agreement(chosen, DefineThenRun(chosen))
+    steps_compared = agreement(chosen, DefineThenRun(chosen))
     chosen.restore()
-    assert not both.problem
-    assert both.losses < 1e-4
+    assert not steps_compared.problem
+    assert steps_compared.losses < 1e-4
 
 
 @pytest.mark.slow
@@ -232,17 +232,17 @@ def test_the_command(folder: Path) -> None:
 def test_every_program_is_the_same_in_other_libraries(
     file: Path, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = pytest.importorskip(library)
+    imported = pytest.importorskip(library)
     if library == "torch":
-        monkeypatch.setattr(found, "compile", lambda function: function)
+        monkeypatch.setattr(imported, "compile", lambda function: function)
     spec = f"{file}:example"
     chosen = subject(spec)
     try:
-        other = load_peer(spec, library)
+        peer = load_peer(spec, library)
     except UnknownNameError:
-        other = True  # a module, which is translated
-    given = {"torch": False, "jax": None} | {library: other}
-    (row, *_) = peers.measure_peers(chosen, 0.0, **given)
+        peer = True  # a module, which is translated
+    programs = {"torch": False, "jax": None} | {library: peer}
+    (row, *_) = peers.measure_peers(chosen, 0.0, **programs)
     assert not row.reason
     assert row.pair is not None
 

@@ -46,13 +46,13 @@ def gathers() -> tuple[Any, list[Any]]:
 
 
 @pytest.mark.thinned
-@pytest.mark.parametrize("made", [perceptron, convolutions, gathers])
+@pytest.mark.parametrize("make", [perceptron, convolutions, gathers])
 @pytest.mark.parametrize("rule", RULES)
-def test_the_tape_holds_what_pytorch_holds(made: Any, rule: str) -> None:
+def test_the_tape_holds_what_pytorch_holds(make: Any, rule: str) -> None:
     pytest.importorskip("torch")
     from staticgrad.tools.comparison import torch_peer
 
-    net, arrays = made()
+    net, arrays = make()
     chosen = program(net, arrays, optimizer=RULES[rule]())
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
     with restore_afterwards(chosen):

@@ -1,4 +1,4 @@
-"""What a comparison claims: agreement, divergence, frozen numbers."""
+"""Claims of a comparison: agreement, divergence, frozen numbers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def loss(x, y):
     return ((sg.tanh(x @ W) @ V - y) ** 2).mean()
 
 
-def found(step, optimizer=None):
+def compare_steps(step, optimizer=None):
     chosen = program(step, ARRAYS, optimizer=optimizer)
-    both = agree(chosen, DefineThenRun(chosen))
+    steps_compared = agree(chosen, DefineThenRun(chosen))
     chosen.restore()
-    return both
+    return steps_compared
 
 
 OPTIMIZERS = {
@@ -51,12 +51,12 @@ OPTIMIZERS = {
 @pytest.mark.thinned
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_both_ways_take_the_same_steps(name: str) -> None:
-    before = W.value.copy()
-    both = found(loss, OPTIMIZERS[name])
-    assert not both.problem
-    assert max(both.losses, both.parameters) < 1e-5
-    assert both.by_run[-1] != both.by_run[0]
-    np.testing.assert_array_equal(W.value, before)
+    value_before = W.value.copy()
+    steps_compared = compare_steps(loss, OPTIMIZERS[name])
+    assert not steps_compared.problem
+    assert max(steps_compared.losses, steps_compared.parameters) < 1e-5
+    assert steps_compared.by_run[-1] != steps_compared.by_run[0]
+    np.testing.assert_array_equal(W.value, value_before)
 
 
 def test_random_numbers_are_drawn_alike() -> None:
@@ -64,11 +64,11 @@ def test_random_numbers_are_drawn_alike() -> None:
 
     def noisy(x, y):
         hidden = sg.tanh(x @ W)
-        kept = random.uniform(shape=hidden.shape) < 0.7
-        return ((hidden * kept @ V + random.normal(shape=(4,)).sum() - y) ** 2).mean()
+        mask = random.uniform(shape=hidden.shape) < 0.7
+        return ((hidden * mask @ V + random.normal(shape=(4,)).sum() - y) ** 2).mean()
 
-    both = found(noisy)
-    assert not both.problem
+    steps_compared = compare_steps(noisy)
+    assert not steps_compared.problem
     chosen = program(noisy, ARRAYS)
     tape, same = DefineByRun(chosen), chosen.draw(8, np.random.default_rng(0))
     steps = [tape.step(same) for _ in range(2)]
@@ -103,14 +103,16 @@ FRESH = np.random.default_rng()
     ],
 )
 def test_a_frozen_number_is_reported(number) -> None:
-    both = found(lambda x, y: loss(x, y) + (V * number()).sum())
-    assert "frozen" in both.problem or "differs from time to time" in both.problem
+    steps_compared = compare_steps(lambda x, y: loss(x, y) + (V * number()).sum())
+    assert (
+        "frozen" in steps_compared.problem or "differs from time to time" in steps_compared.problem
+    )
 
 
 def test_divergence_is_reported() -> None:
-    both = found(loss, sg.optim.SGD(1e12))
-    assert "diverged to" in both.problem
-    assert "on both sides" in both.problem
+    steps_compared = compare_steps(loss, sg.optim.SGD(1e12))
+    assert "diverged to" in steps_compared.problem
+    assert "on both sides" in steps_compared.problem
 
 
 def test_a_step_that_fails_after_others_says_so() -> None:
@@ -138,9 +140,9 @@ def test_a_step_that_fails_after_others_says_so() -> None:
     ],
 )
 def test_losses_that_are_no_numbers(by_run, then_run, says) -> None:
-    said = ways._describe_divergence(by_run, then_run)
-    assert said.startswith(says)
-    assert bool(said) == bool(says)
+    description = ways._describe_divergence(by_run, then_run)
+    assert description.startswith(says)
+    assert bool(description) == bool(says)
 
 
 @pytest.mark.slow

@@ -24,9 +24,9 @@ def main(path):
     sys.argv = [path]
     runpy.run_path(path, run_name="__main__")
     assert compiled or "sg.compile(" not in Path(path).read_text("utf-8")
-    found = [str(each) for one in compiled for each in lint(one)]
-    if found:
-        sys.exit("\n".join(found))
+    findings = [str(finding) for program in compiled for finding in lint(program)]
+    if findings:
+        sys.exit("\n".join(findings))
 
 
 if __name__ == "__main__":

@@ -44,22 +44,22 @@ def cells(name, kind):
             if cell["cell_type"] == kind]  # fmt: skip
 
 
-def printed(cell):
+def printed_lines(cell):
     """The lines of a cell on either stream: a warning is one, too."""
-    text = "".join("".join(each.get("text", "")) for each in cell["outputs"])
+    text = "".join("".join(output.get("text", "")) for output in cell["outputs"])
     return [line.rstrip() for line in text.rstrip().splitlines()]
 
 
-def drawn(cell):
+def pictures_of(cell):
     """The SVG pictures of a cell's outputs, in a file or within HTML."""
-    found = []
+    pictures = []
     for output in cell["outputs"]:
         data = output.get("data", {})
         text = "".join(data.get("image/svg+xml", "")) or "".join(data.get("text/html", ""))
-        found += [text] if "<svg" in text else []
-    return found
+        pictures += [text] if "<svg" in text else []
+    return pictures
 
 
 def is_folded(cell):
-    """Whether a reader has to open a cell to see it."""
+    """Return whether a reader has to open a cell to see it."""
     return bool(cell["metadata"].get("jupyter", {}).get("source_hidden"))

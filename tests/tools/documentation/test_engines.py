@@ -17,11 +17,11 @@ BESIDE = {"draw", "drawn", "network_step", "check_plan", "fill"}
 
 def engine(name, count):
     """The names of the first programs of a page, which print nothing here."""
-    found = {}
+    names = {}
     with contextlib.redirect_stdout(None):
         for source, _ in programs(GUIDE / f"{name}.md")[:count]:
-            exec(source, found)
-    return found
+            exec(source, names)
+    return names
 
 
 @pytest.fixture(scope="module")
@@ -54,46 +54,46 @@ SIZES = [(3, (2, 4, 2)), (5, (3, 4, 4, 2)), (1, (1, 1, 1)), (2, (6, 5, 4, 3, 2))
 
 def by_hand(feeds, depth):
     """The loss of a network and its gradients, in NumPy."""
-    kept = [feeds["x"]]
+    layers = [feeds["x"]]
     for k in range(depth - 1):
-        kept.append(np.tanh(kept[-1] @ feeds[f"w{k}"]))
-    error = kept[-1] @ feeds[f"w{depth - 1}"] - feeds["y"]
-    ct, found = 2 * error / len(error), []
+        layers.append(np.tanh(layers[-1] @ feeds[f"w{k}"]))
+    error = layers[-1] @ feeds[f"w{depth - 1}"] - feeds["y"]
+    ct, gradients = 2 * error / len(error), []
     for k in reversed(range(depth)):
-        found.append(kept[k].T @ ct)
-        ct = ct @ feeds[f"w{k}"].T * (1 - kept[k] ** 2)
-    return [(error**2).sum() / len(error), *found[::-1]]
+        gradients.append(layers[k].T @ ct)
+        ct = ct @ feeds[f"w{k}"].T * (1 - layers[k] ** 2)
+    return [(error**2).sum() / len(error), *gradients[::-1]]
 
 
-def fed(rows, sizes):
+def draw_feeds(rows, sizes):
     random = np.random.default_rng(rows)
     shapes = {"x": (rows, sizes[0]), "y": (rows, sizes[-1])}
     shapes |= {f"w{k}": pair for k, pair in enumerate(itertools.pairwise(sizes))}
     return {name: random.normal(size=shape) for name, shape in shapes.items()}
 
 
-def same(found, expected):
-    for one, two in zip(found, expected, strict=True):
-        np.testing.assert_allclose(np.reshape(one, np.shape(two)), two, rtol=1e-10, atol=1e-12)
+def same(actual, expected):
+    for left, right in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(np.reshape(left, np.shape(right)), right, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(("rows", "sizes"), SIZES)
 def test_gradients_of_the_tape_are_those_by_hand(tape, rows, sizes):
-    feeds, depth = fed(rows, sizes), len(sizes) - 1
-    held = {name: tape["Var"](array) for name, array in feeds.items()}
-    h = held["x"]
+    feeds, depth = draw_feeds(rows, sizes), len(sizes) - 1
+    variables = {name: tape["Var"](array) for name, array in feeds.items()}
+    h = variables["x"]
     for k in range(depth - 1):
-        h = tape["tanh"](h @ held[f"w{k}"])
-    error = h @ held[f"w{depth - 1}"] + held["y"] * -1.0
+        h = tape["tanh"](h @ variables[f"w{k}"])
+    error = h @ variables[f"w{depth - 1}"] + variables["y"] * -1.0
     loss = tape["total"](error * error) * (1.0 / rows)
     tape["backward"](loss)
-    same([loss.data, *[held[f"w{k}"].grad for k in range(depth)]], by_hand(feeds, depth))
+    same([loss.data, *[variables[f"w{k}"].grad for k in range(depth)]], by_hand(feeds, depth))
 
 
 @pytest.mark.parametrize(("rows", "sizes"), SIZES)
 def test_gradients_of_the_compiler_are_those_by_hand(compiler, rows, sizes):
     """Python runs the code: what Numba compiles is the same text."""
-    feeds, depth = fed(rows, sizes), len(sizes) - 1
+    feeds, depth = draw_feeds(rows, sizes), len(sizes) - 1
     outs = compiler["network_step"](rows, sizes)
     run = compiler["compiled"](outs, jit=False)
     same(run(feeds), by_hand(feeds, depth))
@@ -102,7 +102,7 @@ def test_gradients_of_the_compiler_are_those_by_hand(compiler, rows, sizes):
 
 @pytest.mark.slow
 def test_gradients_of_machine_code_are_those_by_hand(compiler):
-    feeds = fed(5, (3, 4, 4, 2))
+    feeds = draw_feeds(5, (3, 4, 4, 2))
     run = compiler["compiled"](compiler["network_step"](5, (3, 4, 4, 2)))
     same(run(feeds), by_hand(feeds, 3))
 
@@ -110,7 +110,7 @@ def test_gradients_of_machine_code_are_those_by_hand(compiler):
 @pytest.mark.parametrize(("rows", "sizes"), SIZES)
 def test_arrays_that_share_bytes_of_the_arena_never_disturb_each_other(compiler, rows, sizes):
     """The same code with an array of its own for each kernel gives the same bits."""
-    outs, feeds = compiler["network_step"](rows, sizes), fed(rows, sizes)
+    outs, feeds = compiler["network_step"](rows, sizes), draw_feeds(rows, sizes)
     run = compiler["compiled"](outs, jit=False)
     alone = re.sub(r"arena\[(\d+):(\d+)\]", lambda m: f"np.full({int(m[2]) - int(m[1])}, np.nan)",
                    run.source)  # fmt: skip
@@ -120,8 +120,8 @@ def test_arrays_that_share_bytes_of_the_arena_never_disturb_each_other(compiler,
     exec(alone.replace("def step", "def named") + f"\n    return {', '.join(names)}", scope)
     inputs = re.search(r"\(arena, (.*)\):", run.source)[1].replace("in_", "").split(", ")
     expected = scope["named"](None, *[feeds[name] for name in inputs])
-    for one, two in zip(run(feeds), expected, strict=True):
-        np.testing.assert_array_equal(one, two)
+    for left, right in zip(run(feeds), expected, strict=True):
+        np.testing.assert_array_equal(left, right)
 
 
 @pytest.mark.parametrize(("rows", "sizes"), SIZES)

@@ -78,7 +78,7 @@ def load(monkeypatch):
     """A program, or what they share, as a module of its own."""
     monkeypatch.syspath_prepend(str(FOLDER))
 
-    def loaded(path):
+    def load_file(path):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None
         assert spec.loader is not None
@@ -87,7 +87,7 @@ def load(monkeypatch):
         spec.loader.exec_module(module)
         return module
 
-    return loaded
+    return load_file
 
 
 #: Programs that take many seconds of processor time, and half a minute or more.
@@ -185,9 +185,9 @@ def test_the_program_in_pytorch_has_the_losses_of_ours():
     pytest.importorskip("torch")
     _, ours = programs(ROOT / "README.md")[0]
     theirs = next(text for kind, text in blocks(ROOT / "README.md") if kind == "py")
-    (said,) = outputs([theirs])
+    (printed,) = outputs([theirs])
     losses = [line for line in ours.splitlines() if "loss" in line]
-    assert said.splitlines() == losses
+    assert printed.splitlines() == losses
     assert len(losses) == 4
 
 

@@ -23,19 +23,19 @@ WITHIN = {"acosh": (1.4, 1.7), "arccosh": (1.4, 1.7)}
 
 
 def names():
-    for _, path, known in reference.rooms().values():
-        for name in known:
+    for _, path, names_of_room in reference.rooms().values():
+        for name in names_of_room:
             yield f"{path}.{name}", getattr(reference.owner(path), name)
 
 
-def shown():
+def shown_slopes():
     for path, value in names():
         if inspect.isfunction(value):
             operands = tuple(inspect.signature(value).parameters)[:3]
             text = reference.entry(path, value)
-            found = re.findall(r"^- by `(\w+)`: `(.*)`$", text, re.MULTILINE)
-            if found:
-                yield path, value, operands[: len(found)], dict(found)
+            slopes = re.findall(r"^- by `(\w+)`: `(.*)`$", text, re.MULTILINE)
+            if slopes:
+                yield path, value, operands[: len(slopes)], dict(slopes)
 
 
 def number(result):
@@ -47,13 +47,13 @@ def test_formulas_are_the_slopes_of_their_functions(monkeypatch):
     monkeypatch.setattr(reference, "dtypes", lambda value: "")  # which takes most of the time
     monkeypatch.setattr(reference, "_describe_source", lambda value, sources: "")
     count, step = 0, 1e-6
-    for path, value, operands, slopes in shown():
+    for path, value, operands, slopes in shown_slopes():
         at = WITHIN.get(path.rpartition(".")[2], (0.4, 0.7, 0.3))[: len(operands)]
         for k, name in enumerate(operands):
             around = [[a + d * (i == k) for i, a in enumerate(at)] for d in (step, -step)]
-            high, low = (number(value(*map(np.float64, each))) for each in around)
-            known = eval(slopes[name], dict(NAMESPACE), dict(zip(operands, at, strict=True)))
-            assert known == pytest.approx((high - low) / (2 * step), rel=1e-6, abs=1e-7), path
+            high, low = (number(value(*map(np.float64, point))) for point in around)
+            slope = eval(slopes[name], dict(NAMESPACE), dict(zip(operands, at, strict=True)))
+            assert slope == pytest.approx((high - low) / (2 * step), rel=1e-6, abs=1e-7), path
             count += 1
     assert count > 90
 
@@ -86,15 +86,15 @@ def test_every_name_shows_where_it_is_defined_and_its_source(monkeypatch, chosen
             continue
         if callable(value):
             text = reference.entry(path, value, sources=True)
-            found = re.search(r"<summary>Source: `(.*)`, line (\d+)</summary>", text)
-            if found is None:
+            location = re.search(r"<summary>Source: `(.*)`, line (\d+)</summary>", text)
+            if location is None:
                 missing.append(path)
                 continue
             source = text.partition("</summary>\n\n```python\n")[2].partition("\n```")[0]
-            (made,) = ast.parse(source).body
-            line = (ROOT / found[1]).read_text("utf-8").splitlines()[int(found[2]) - 1]
+            (definition,) = ast.parse(source).body
+            line = (ROOT / location[1]).read_text("utf-8").splitlines()[int(location[2]) - 1]
             assert line.strip() == source.splitlines()[0], path
-            assert ast.get_docstring(made) is None
+            assert ast.get_docstring(definition) is None
     assert missing == []
 
 

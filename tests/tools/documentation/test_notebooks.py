@@ -21,9 +21,9 @@ from tests.page_programs import (
 )
 from tests.tools.documentation.pages_by_lines import (
     cells,
-    drawn,
     is_folded,
-    printed,
+    pictures_of,
+    printed_lines,
     read_by_lines,
 )
 
@@ -54,12 +54,14 @@ def test_a_notebook_has_all_programs_outputs_and_words_of_its_page(name):
     programs, words = read_by_lines(GUIDE / f"{name}.md")
     shown = [(lines, cell) for lines, cell in cells(name, "code") if lines != [ANSWER]]
     assert [lines for lines, _ in shown] == [source for source, *_ in programs]
-    said = [[LINE.sub("LINE", line) for line in printed(cell)] for _, cell in shown]
-    assert said == [[LINE.sub("LINE", line) for line in output] for _, output, *_ in programs]
+    outputs_shown = [[LINE.sub("LINE", line) for line in printed_lines(cell)] for _, cell in shown]
+    assert outputs_shown == [
+        [LINE.sub("LINE", line) for line in output] for _, output, *_ in programs
+    ]
     assert [is_folded(cell) for _, cell in shown] == [folded for _, _, folded, _ in programs]
     added = ("<details><summary>In words", "</details>", "**Solution**, folded:")
     lines = [
-        line for found, _ in cells(name, "markdown") for line in found
+        line for cell_lines, _ in cells(name, "markdown") for line in cell_lines
         if not line.startswith(added)
     ]  # fmt: skip
     assert labels_alone(lines) == labels_alone(words)
@@ -81,14 +83,14 @@ def test_links_of_a_notebook_lead_to_files(name):
 def test_a_notebook_has_the_pictures_of_its_page(name):
     """Each is a picture that has a title and shapes, and belongs to one program."""
     programs, _ = read_by_lines(GUIDE / f"{name}.md")
-    shown = [drawn(cell) for lines, cell in cells(name, "code") if lines != [ANSWER]]
+    shown = [pictures_of(cell) for lines, cell in cells(name, "code") if lines != [ANSWER]]
     files = [(GUIDE / picture).read_text("utf-8") if picture else "" for *_, picture in programs]
     assert [text for texts in shown for text in texts] == [text for text in files if text]
     assert [len(texts) for texts in shown] == [bool(text) for text in files]
     assert name == "exercises" or any(files), "a page of the course shows something"
     for text in filter(None, files):
         root = ElementTree.fromstring(text)
-        tags = [each.tag.rpartition("}")[2] for each in root.iter()]
+        tags = [element.tag.rpartition("}")[2] for element in root.iter()]
         assert root.tag.endswith("}svg")
         assert tags.count("rect") + tags.count("polyline") > 1
         assert root.find("{*}title").text.strip()
@@ -101,7 +103,7 @@ def test_every_picture_is_of_one_page():
 
 
 def is_exercise(name, text):
-    """Whether a text begins as an exercise does; those of the last page have numbers."""
+    """Return whether a text begins as an exercise does; those of the last page have numbers."""
     return re.match(r"## \d+\. " if name == "exercises" else "## Exercise: ", text) is not None
 
 
@@ -109,31 +111,33 @@ def is_exercise(name, text):
 def test_each_exercise_has_a_question_a_cell_for_the_answer_and_a_folded_solution(name):
     """Those of a notebook, counted against the lines of its page."""
     read = json.loads(notebook_file(name).read_text("utf-8"))["cells"]
-    exercises, own = {}, []
+    exercises, section = {}, []
     for cell in read:
         text = "".join(cell["source"])
         if text.startswith("## "):
-            own = []
+            section = []
             if is_exercise(name, text):
-                exercises[text.partition("\n")[0]] = own
-        own.append((text, cell))
+                exercises[text.partition("\n")[0]] = section
+        section.append((text, cell))
     page = (GUIDE / f"{name}.md").read_text("utf-8").splitlines()
     assert [*exercises] == [line for line in page if is_exercise(name, line)]
     assert len(exercises) == sum(line.startswith("<details") for line in page)
     assert len(exercises) == sum("".join(cell["source"]) == ANSWER for cell in read)
-    for heading, found in exercises.items():
-        codes = [(text, cell) for text, cell in found if cell["cell_type"] == "code"]
+    for heading, section_cells in exercises.items():
+        codes = [(text, cell) for text, cell in section_cells if cell["cell_type"] == "code"]
         answers = [k for k, (text, _) in enumerate(codes) if text == ANSWER]
         folds = [k for k, (_, cell) in enumerate(codes) if is_folded(cell)]
         assert len(answers) == len(folds) == 1, heading
         assert answers[0] < folds[0] == len(codes) - 1, heading
-        (_, question), (solution, cell) = found[0], codes[-1]
+        (_, question), (solution, cell) = section_cells[0], codes[-1]
         assert question["cell_type"] == "markdown"
         (checker,) = re.findall(r"^(check\w*)\(", solution, re.MULTILINE)
-        start = "\n".join(text for text, _ in found[: found.index(codes[answers[0]])])
+        start = "\n".join(
+            text for text, _ in section_cells[: section_cells.index(codes[answers[0]])]
+        )
         asked = f"def {checker}(" if checker != "check" else "check("
         assert asked in start, f"{heading}: what checks the answer stands ahead of it"
-        assert printed(cell)[0] == "right", heading
+        assert printed_lines(cell)[0] == "right", heading
 
 
 def test_the_exercises_are_as_many_as_the_index_says():
@@ -156,10 +160,10 @@ def test_a_page_says_how_long_it_takes(name):
 @pytest.mark.slow
 def test_the_cells_of_the_exercises_run_one_after_the_other():
     actual = cells("exercises", "code")
-    said = outputs(["\n".join(lines) + "\n" for lines, _ in actual])
-    shown = [[line.rstrip() for line in text.rstrip().splitlines()] for text in said]
-    assert shown == [printed(cell) for _, cell in actual]
-    assert "".join(said).split("\n").count("right") == 12
+    texts = outputs(["\n".join(lines) + "\n" for lines, _ in actual])
+    shown = [[line.rstrip() for line in text.rstrip().splitlines()] for text in texts]
+    assert shown == [printed_lines(cell) for _, cell in actual]
+    assert "".join(texts).split("\n").count("right") == 12
 
 
 @pytest.mark.slow
@@ -170,12 +174,15 @@ def test_a_notebook_prints_what_it_says(name):
     read = nbformat.read(notebook_file(name), as_version=4)
     nbformat.validate(read)
     codes = [cell for cell in read.cells if cell.cell_type == "code"]
-    said, shown = [printed(cell) for cell in codes], [len(drawn(cell)) for cell in codes]
+    lines_before, shown = (
+        [printed_lines(cell) for cell in codes],
+        [len(pictures_of(cell)) for cell in codes],
+    )
     folder = {"metadata": {"path": str(NOTEBOOKS)}}
     nbclient.NotebookClient(read, timeout=600, kernel_name="python3", resources=folder).execute()
     codes = [cell for cell in read.cells if cell.cell_type == "code"]
-    assert [printed(cell) for cell in codes] == said
-    assert [len(drawn(cell)) for cell in codes] == shown
+    assert [printed_lines(cell) for cell in codes] == lines_before
+    assert [len(pictures_of(cell)) for cell in codes] == shown
 
 
 class Sections(HTMLParser):
@@ -226,7 +233,7 @@ def test_slides_have_what_the_page_has(name):
 
 @pytest.mark.parametrize("name", COURSE)
 def test_a_page_of_the_course_names_the_claims_that_it_tests(name):
-    """Of each of PyTorch, JAX and TensorFlow, or of a paper or course."""
+    """Name claims of PyTorch, JAX and TensorFlow each, or of a paper or course."""
     text = (GUIDE / f"{name}.md").read_text("utf-8")
     table = text[text.index("| claim |") :].partition("\n\n")[0]
     links = re.findall(r"\]\((https://[^)]+)\)", table)

@@ -36,9 +36,9 @@ def test_programs_print_what_the_page_says(page, monkeypatch):
     """``python -m tests.page_programs PAGE`` writes what they print."""
     monkeypatch.setattr(search, "EFFORT", EFFORT)
     pytest.importorskip(NEEDS.get(page.stem, "numpy"))
-    found = programs(page)
+    page_programs = programs(page)
     drawn = []
-    printed = outputs([source for source, _ in found], drawn)
+    printed = outputs([source for source, _ in page_programs], drawn)
     for html, picture in zip(drawn, pictures(page), strict=True):
         assert (html is None) == (picture is None), "the page shows what a program draws"
         if picture is not None:
@@ -46,8 +46,8 @@ def test_programs_print_what_the_page_says(page, monkeypatch):
             assert TITLE.search(text)[1] == TITLE.search(html)[1]
             shown = re.search("<svg.*?</svg>", html, re.DOTALL)[0]
             assert text.count("<rect") == shown.count("<rect")
-    for said, (_, text) in zip(printed, found, strict=True):
-        assert [line.rstrip() for line in said.rstrip().splitlines()] == text.rstrip().splitlines()
+    for lines, (_, text) in zip(printed, page_programs, strict=True):
+        assert [line.rstrip() for line in lines.rstrip().splitlines()] == text.rstrip().splitlines()
 
 
 @pytest.mark.parametrize("name", documentation.CONTENTS["Cookbook"][1:])
@@ -66,8 +66,8 @@ def test_guides_codes_and_names_are_listed():
     assert set(answer("docs")["Learn"]) == set(documentation.CONTENTS["Learn"])
     codes, names = documentation.page("errors"), documentation.page("other-names")
     assert [code for code in errors.CODES if f"\n## {code}\n" not in codes] == []
-    known = [*hints.INSTEAD, *hints.METHODS, *hints.OF_TENSORS, *calls.ARGUMENTS]
-    assert [name for name in known if f"`{name}`" not in names] == []
+    spellings = [*hints.INSTEAD, *hints.METHODS, *hints.OF_TENSORS, *calls.ARGUMENTS]
+    assert [name for name in spellings if f"`{name}`" not in names] == []
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
@@ -98,7 +98,11 @@ def test_a_name_is_found_as_people_type_it():
 
 
 def test_every_public_name_is_on_one_page_of_the_reference():
-    names = [f"{path}.{name}" for _, path, known in reference.rooms().values() for name in known]
+    names = [
+        f"{path}.{name}"
+        for _, path, names_of_room in reference.rooms().values()
+        for name in names_of_room
+    ]
     assert len(names) == len(set(names)) > 500
     elsewhere = {name for name in sg.__all__ if f"sg.{name}" not in names}
     assert elsewhere == {"__version__", *MODULES}
@@ -106,7 +110,11 @@ def test_every_public_name_is_on_one_page_of_the_reference():
 
 def test_pages_of_the_reference_are_short_and_their_names_are_listed_by_subject():
     rooms = reference.rooms()
-    assert {name: len(known) for name, (*_, known) in rooms.items() if len(known) > 45} == {
+    assert {
+        name: len(names_of_room)
+        for name, (*_, names_of_room) in rooms.items()
+        if len(names_of_room) > 45
+    } == {
         "xp": len(sg.xp.__all__)  # most are listed as those of sg
     }
     assert len(documentation.page("reference/xp")) < 40_000
@@ -143,8 +151,8 @@ Raises:
     assert shown.endswith("- `ShapeError, RankError`: a shape.\n\n```python\n>>> 1 + 1\n2\n```")
     shown = reference.markdown("Twice.\n\n>>> sg.exp(np.ones(2))\n")
     assert ">>> import numpy as np\n>>> import staticgrad as sg\n>>> sg.exp(" in shown
-    given = "Twice.\n\n>>> import staticgrad as sg\n>>> sg.exp(1.0)\n"
-    assert reference.markdown(given).count("import") == 1
+    docstring = "Twice.\n\n>>> import staticgrad as sg\n>>> sg.exp(1.0)\n"
+    assert reference.markdown(docstring).count("import") == 1
 
 
 @pytest.mark.slow
@@ -168,8 +176,8 @@ def test_the_site_is_built_without_a_warning(tmp_path, monkeypatch):
             assert not picture or f'src="{picture}"' in text
     for picture in GUIDE.glob("pictures/*.svg"):
         assert (tmp_path / "site" / "pictures" / picture.name).read_bytes() == picture.read_bytes()
-    found = json.loads((tmp_path / "site" / "search" / "search_index.json").read_text("utf-8"))
-    places = {each["location"] for each in found["docs"]}
+    index = json.loads((tmp_path / "site" / "search" / "search_index.json").read_text("utf-8"))
+    places = {document["location"] for document in index["docs"]}
     recurrent = "reference/nn/recurrent.html"
     assert {f"{recurrent}#sg.nn.gru", f"{recurrent}#sg.nn.GRU"} <= places
 

@@ -55,8 +55,8 @@ def test_a_stub_names_the_objects_that_the_module_has(home):
     objects, modules = {}, {}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
-            there = importlib.import_module(node.module)
-            objects |= {a.asname or a.name: getattr(there, a.name) for a in node.names}
+            source = importlib.import_module(node.module)
+            objects |= {a.asname or a.name: getattr(source, a.name) for a in node.names}
         elif isinstance(node, ast.Import):
             modules |= {a.asname: a.name for a in node.names}
     for name, value in objects.items():
@@ -97,8 +97,8 @@ def test_the_stub_of_the_array_api_has_the_parameters_of_its_functions():
             assert [a.arg for a in args.posonlyargs + args.args] == [p.name for p in first], name
             assert len(args.defaults) == sum(p.default is not p.empty for p in first), name
             assert [a.arg for a in args.kwonlyargs] == [p.name for p in by_kind[3]], name
-            given = [default is not None for default in args.kw_defaults]
-            assert given == [p.default is not p.empty for p in by_kind[3]], name
+            has_default = [default is not None for default in args.kw_defaults]
+            assert has_default == [p.default is not p.empty for p in by_kind[3]], name
             assert (args.vararg is not None, args.kwarg is not None) == (
                 bool(by_kind[2]), bool(by_kind[4]),
             ), name  # fmt: skip
@@ -110,8 +110,8 @@ def test_the_stub_of_the_array_api_has_the_parameters_of_its_functions():
 @pytest.mark.skipif(not np.__version__.startswith("2.4."), reason="the page is about NumPy 2.4")
 def test_each_function_of_numpy_is_on_its_page_once_where_it_belongs():
     page = (GUIDE / "numpy.md").read_text("utf-8")
-    covered, rest = page.split("## Covered")[1].split("Answered at once")
-    at_once = rest.partition("\n")[0]
+    covered, answered = page.split("## Covered")[1].split("Answered at once")
+    at_once = answered.partition("\n")[0]
     missing = re.sub(r"\*\*.*?\*\*", "", page.split("## Missing, and why")[1])
     actual = [re.findall(r"`(\w+)`", text) for text in (covered, at_once, missing)]
     functions = {n for n in dir(np) if n in np.__all__ and inspect.isroutine(getattr(np, n))}
@@ -121,9 +121,9 @@ def test_each_function_of_numpy_is_on_its_page_once_where_it_belongs():
     assert functions - {*listed} - {*actual[1]} == set()
     assert f"Of the {len({*listed, *actual[1]})} functions" in page
     assert f", {len(actual[0])} take values" in page
-    for name, own in re.findall(r"`(\w+)` \(sg\.(\w+)\)", covered):
-        assert name not in sg.__all__ or getattr(sg, name) is getattr(sg, own), name
-        assert own in sg.__all__, name
+    for name, ours in re.findall(r"`(\w+)` \(sg\.(\w+)\)", covered):
+        assert name not in sg.__all__ or getattr(sg, name) is getattr(sg, ours), name
+        assert ours in sg.__all__, name
     plain = {*actual[0]} - {name for name, _ in re.findall(r"`(\w+)` \(sg\.(\w+)\)", covered)}
     assert plain <= {*sg.__all__}
 
@@ -149,24 +149,34 @@ def test_rows_of_the_names_of_pytorch_and_scipy_say_what_signatures_have():
     for ours, theirs in pairs:
         path, _, name = ours.rpartition(".")
         home, _, _ = theirs.rpartition(".")
-        here = plain_names(peer_names.ROOMS[path][0], name)
+        parameters = plain_names(peer_names.ROOMS[path][0], name)
         if home.startswith("torch"):
-            there = plain_names(None, name, torch[theirs])
+            their_parameters = plain_names(None, name, torch[theirs])
         else:
-            there = plain_names(importlib.import_module(home), name)
-        there = {renamed.get(n, n): default for n, default in there.items()}
+            their_parameters = plain_names(importlib.import_module(home), name)
+        their_parameters = {renamed.get(n, n): default for n, default in their_parameters.items()}
         text = table.get((ours, theirs), "")
         parts = [part.strip() for part in text.split(";")]
         for part in parts:
             words = re.findall(r"`(\w+)`", part)
             if part.startswith("no "):
-                assert [w for w in words if w not in there or w in here] == [], (ours, part)
+                assert [w for w in words if w not in their_parameters or w in parameters] == [], (
+                    ours,
+                    part,
+                )
             elif part.startswith("besides "):
-                assert [w for w in words if w not in here or w in there] == [], (ours, part)
+                assert [w for w in words if w not in parameters or w in their_parameters] == [], (
+                    ours,
+                    part,
+                )
             elif part.startswith("order "):
-                assert words == [n for n in here if n in words], (ours, part)
-        gone = {n for n in there if n not in here} - peer_names.GONE - peer_names.OPERANDS
-        first = [*there][:1]  # an operand, whose name is of no matter
+                assert words == [n for n in parameters if n in words], (ours, part)
+        gone = (
+            {n for n in their_parameters if n not in parameters}
+            - peer_names.GONE
+            - peer_names.OPERANDS
+        )
+        first = [*their_parameters][:1]  # an operand, whose name is of no matter
         assert {n for n in gone if f"`{n}`" not in text} <= {*first, "y", "x"}, ours
 
 
@@ -222,8 +232,10 @@ def test_the_page_of_doors_has_each_cell_of_the_grid():
         if line.startswith("| |"):
             kinds = [cell.strip() for cell in line.split("|")[2:-1]]
         elif line.startswith("| "):
-            door, *own = [cell.strip() for cell in line.split("|")[1:-1]]
-            actual |= {(door, kind): state for kind, state in zip(kinds, own, strict=True)}
+            door, *states_of_door = [cell.strip() for cell in line.split("|")[1:-1]]
+            actual |= {
+                (door, kind): state for kind, state in zip(kinds, states_of_door, strict=True)
+            }
     assert actual == states
 
 
@@ -237,7 +249,7 @@ def test_the_readme_has_the_times_of_the_run_that_it_names():
     data = json.loads((ROOT / "benchmarks/results/two-core-emerald.json").read_text("utf-8"))
     times = {}
     for row in data["rows"]:
-        medians = [each["dropped"]["median"] for each in row["rounds"]]
+        medians = [round_["dropped"]["median"] for round_ in row["rounds"]]
         key = row["workload"], row["implementation"]
         times[key] = min(times.get(key, np.inf), statistics.median(medians))
     shown = [row for row in rows((ROOT / "README.md").read_text("utf-8")) if len(row) == 5]
@@ -246,8 +258,8 @@ def test_the_readme_has_the_times_of_the_run_that_it_names():
     for name, *cell, ratio in shown:
         actual = [times[name.strip("`"), who] for who in ("staticgrad", "jax", "torch")]
         assert [c.split()[1] for c in cell] == ["ms"] * 3
-        said = [float(c.split()[0]) for c in cell]
-        assert said == pytest.approx([1e3 * t for t in actual], rel=5e-3), name
+        stated = [float(c.split()[0]) for c in cell]
+        assert stated == pytest.approx([1e3 * t for t in actual], rel=5e-3), name
         assert float(ratio) == pytest.approx(actual[0] / min(actual[1:]), abs=6e-3), name
 
 
