@@ -15,7 +15,7 @@ FLOATS = (F32, F64)
 NUMBERS = tuple(d for d in ALL_DTYPES if not d.is_bool)
 
 
-def counted(shape, dtype):
+def count_up(shape, dtype):
     """0, 1, 2, ... in ``dtype``: every element tells its place."""
     return np.arange(int(np.prod(shape))).reshape(shape).astype(dtype.numpy)
 
@@ -23,7 +23,7 @@ def counted(shape, dtype):
 def everywhere(op, shape, rng, dtypes=ALL_DTYPES):
     """One operand in every dtype; special values; smooth in float64."""
     for dtype in dtypes:
-        yield Sample(op, (counted(shape, dtype),))
+        yield Sample(op, (count_up(shape, dtype),))
     for dtype in (F32, F64):
         yield Sample(op, (extraordinary(rng, shape, dtype),))
     yield Sample(op, (apart(rng, shape),), smooth=True)
@@ -49,7 +49,7 @@ REDUCED += (((2, 3, 4), (0, 2)), ((2, 3, 4), (0, 1, 2)), ((1, 5, 1), (0, 2)))
 
 @provides("rank_mean")
 def _rank_mean(rng):
-    """Of one rank: several need MPI (``tests/distributed/test_distributed.py``)."""
+    """Yield samples of one rank: more need MPI (``tests/distributed/test_distributed.py``)."""
     cls = op_class("rank_mean")
     yield from everywhere(cls(1), (6, 9), rng, (F32, F64))
     yield Sample(cls(1), (np.ones((0, 3)), np.ones((), np.float32)))
@@ -58,7 +58,7 @@ def _rank_mean(rng):
 
 
 def _parts(name, dtypes, *attributes):
-    """Of one rank, whose part is the whole array; two operands of 54 elements."""
+    """Provide samples of one rank, whose part is all of the array; two operands of 54 elements."""
 
     @provides(name)
     def samples(rng):
@@ -167,7 +167,7 @@ def _concat(rng):
     ):  # fmt: skip
         op = op_class("concat")(axis)
         for dtype in ALL_DTYPES:
-            yield Sample(op, tuple(counted(shape, dtype) for shape in shapes))
+            yield Sample(op, tuple(count_up(shape, dtype) for shape in shapes))
         for dtype in (F32, F64):
             yield Sample(op, tuple(extraordinary(rng, shape, dtype) for shape in shapes))
         yield Sample(op, tuple(apart(rng, shape) for shape in shapes), smooth=True)
@@ -191,9 +191,9 @@ def _take(rng):
     for shape, axis, of in TAKEN:
         op = op_class("take")(axis)
         for dtype in ALL_DTYPES:
-            yield Sample(op, (counted(shape, dtype), indices_into(rng, shape[axis], of, I64)))
+            yield Sample(op, (count_up(shape, dtype), indices_into(rng, shape[axis], of, I64)))
         for dtype in INDEX_DTYPES:
-            yield Sample(op, (counted(shape, F32), indices_into(rng, shape[axis], of, dtype)))
+            yield Sample(op, (count_up(shape, F32), indices_into(rng, shape[axis], of, dtype)))
         places = indices_into(rng, shape[axis], of, I64)
         for dtype in (F32, F64):
             yield Sample(op, (extraordinary(rng, shape, dtype), places))
@@ -207,18 +207,18 @@ def _scatter_add(rng):
         added = (*shape[:axis], *of, *shape[axis + 1 :])
         places = indices_into(rng, shape[axis], of, I64)
         for dtype in NUMBERS:
-            yield Sample(op, (counted(added, dtype), places))
+            yield Sample(op, (count_up(added, dtype), places))
         for dtype in INDEX_DTYPES:
-            yield Sample(op, (counted(added, F32), indices_into(rng, shape[axis], of, dtype)))
+            yield Sample(op, (count_up(added, F32), indices_into(rng, shape[axis], of, dtype)))
         for dtype in (F32, F64):
             yield Sample(op, (extraordinary(rng, added, dtype), places))
         yield Sample(op, (np.full(added, -0.0), places))
         yield Sample(op, (apart(rng, added), places), smooth=True)
         if len(of) == 1:
             for parts in (2, 3):
-                several = op_class("scatter_add")(axis, shape[axis], parts)
-                yield Sample(several, (extraordinary(rng, added, F64), places))
-                yield Sample(several, (apart(rng, added), places), smooth=True)
+                split_op = op_class("scatter_add")(axis, shape[axis], parts)
+                yield Sample(split_op, (extraordinary(rng, added, F64), places))
+                yield Sample(split_op, (apart(rng, added), places), smooth=True)
 
 
 #: Shape of x, axis, size of the indices along it.
@@ -238,10 +238,10 @@ def _take_along(rng):
         of = (*shape[:axis], count, *shape[axis + 1 :])
         for dtype in ALL_DTYPES:
             places = indices_into(rng, shape[axis], of, I64)
-            yield Sample(op_class("take_along")(axis), (counted(shape, dtype), places))
+            yield Sample(op_class("take_along")(axis), (count_up(shape, dtype), places))
         for dtype in INDEX_DTYPES:
             labels = np.abs(indices_into(rng, shape[axis] - 1, of, dtype))
-            yield Sample(op_class("take_along")(axis, False), (counted(shape, F32), labels))
+            yield Sample(op_class("take_along")(axis, False), (count_up(shape, F32), labels))
         places = indices_into(rng, shape[axis], of, I64)
         for dtype in (F32, F64):
             x = extraordinary(rng, shape, dtype)
@@ -257,9 +257,9 @@ def _scatter_extreme(rng):
             sent = (*shape[:axis], *of, *shape[axis + 1 :])
             places = indices_into(rng, shape[axis], of, I64)
             for dtype in ALL_DTYPES:
-                yield Sample(op, (counted(sent, dtype), places))
+                yield Sample(op, (count_up(sent, dtype), places))
             for dtype in INDEX_DTYPES:
-                yield Sample(op, (counted(sent, F32), indices_into(rng, shape[axis], of, dtype)))
+                yield Sample(op, (count_up(sent, F32), indices_into(rng, shape[axis], of, dtype)))
             for dtype in (F32, F64):
                 yield Sample(op, (extraordinary(rng, sent, dtype), places))
             every = min(shape[axis], int(np.prod(of)))  # of a place without any it is infinite
@@ -277,9 +277,9 @@ def _scatter_along(rng):
             op = op_class("scatter_along")(axis, shape[axis], wrap)
             where = places if wrap else places % shape[axis]
             for dtype in NUMBERS:
-                yield Sample(op, (counted(of, dtype), where))
+                yield Sample(op, (count_up(of, dtype), where))
             for dtype in INDEX_DTYPES:
-                yield Sample(op, (counted(of, F32), (places % shape[axis]).astype(dtype.numpy)))
+                yield Sample(op, (count_up(of, F32), (places % shape[axis]).astype(dtype.numpy)))
             for dtype in (F32, F64):
                 yield Sample(op, (extraordinary(rng, of, dtype), where))
             yield Sample(op, (apart(rng, of), where), smooth=True)
@@ -318,32 +318,32 @@ CustomFunction(_nothing, "tests.no_tangent").rule(_no_tangent)
 
 @provides("custom_vjp")
 def _custom_vjp(rng):
-    yield from _marked(rng, op_class("custom_vjp")("tests.nothing"))
+    yield from _mark_samples(rng, op_class("custom_vjp")("tests.nothing"))
 
 
 @provides("custom_jvp")
 def _custom_jvp(rng):
-    yield from _marked(rng, op_class("custom_jvp")("tests.no_tangent"))
+    yield from _mark_samples(rng, op_class("custom_jvp")("tests.no_tangent"))
 
 
 @provides("recomputed")
-def _recomputed(rng):
+def _provide_recomputed(rng):
     for saved in (0, 1):
-        for sample in _marked(rng, op_class("recomputed")(saved)):
+        for sample in _mark_samples(rng, op_class("recomputed")(saved)):
             if not sample.smooth:
                 yield sample
     yield Sample(op_class("recomputed")(), (apart(rng, (3, 2)),), smooth=True)
 
 
-def _marked(rng, op):
+def _mark_samples(rng, op):
     for dtype in ALL_DTYPES:
-        yield Sample(op, (counted((2, 3), dtype), counted((3,), F64)))
-        yield Sample(op, (counted((), dtype), counted((4, 0), F32), counted((2,), I64)))
-        yield Sample(op, (counted((3,), F32), counted((2, 3), dtype)))
+        yield Sample(op, (count_up((2, 3), dtype), count_up((3,), F64)))
+        yield Sample(op, (count_up((), dtype), count_up((4, 0), F32), count_up((2,), I64)))
+        yield Sample(op, (count_up((3,), F32), count_up((2, 3), dtype)))
     for dtype in (F32, F64):
         strange = (extraordinary(rng, (5, 9), dtype), extraordinary(rng, (5, 9), dtype))
         yield Sample(op, strange)
-    yield Sample(op, (counted((2, 3), F32), apart(rng, (3,))), smooth=True)
+    yield Sample(op, (count_up((2, 3), F32), apart(rng, (3,))), smooth=True)
 
 
 @provides("panel_matmul")
@@ -355,7 +355,7 @@ def _panel_matmul(rng):
     for rows in (1, 7, 9, 40):  # those of whole registers, as loops have them
         yield Sample(op, (apart(rng, (rows, 33)), apart(rng, (3, 33, 32))), smooth=True)
     for dtype in NUMBERS:
-        yield Sample(op, (counted((3, 4), dtype), counted((2, 4, 3), dtype)))
+        yield Sample(op, (count_up((3, 4), dtype), count_up((2, 4, 3), dtype)))
     for dtype in (F32, F64):
         for inner in (1, 3):  # one strange term in each sum, and several
             a, b = extraordinary(rng, (40, inner), dtype), extraordinary(rng, (5, inner, 9), dtype)
@@ -373,7 +373,7 @@ def _matmul(rng):
                 b = (*batch_b, *((columns, inner) if flags[1] else (inner, columns)))
                 yield Sample(op, (apart(rng, a), apart(rng, b)), smooth=True)
     for dtype in NUMBERS:
-        yield Sample(op_class("matmul")(), (counted((3, 4), dtype), counted((4, 2), dtype)))
+        yield Sample(op_class("matmul")(), (count_up((3, 4), dtype), count_up((4, 2), dtype)))
     for dtype in (F32, F64):
         for shape in ((5, 1), (40, 3)):  # one strange term in each sum, and several
             a, b = extraordinary(rng, shape, dtype), extraordinary(rng, shape[::-1], dtype)
@@ -405,7 +405,7 @@ def _linear_scan(rng):
     for shape, axis in SCANNED:
         op = op_class("linear_scan")(axis)
         for dtype in NUMBERS:
-            yield Sample(op, (counted(shape, dtype), counted(shape, dtype)))
+            yield Sample(op, (count_up(shape, dtype), count_up(shape, dtype)))
         for dtype in (F32, F64):
             yield Sample(op, tuple(extraordinary(rng, (2, *shape), dtype)))
         yield Sample(op, (apart(rng, shape), apart(rng, shape)), smooth=True)
@@ -420,8 +420,8 @@ def _random_bits(rng):
                 yield Sample(op, (np.uint64(key), np.uint64(step)))
         yield Sample(op_class("random_bits")(shape, U32, 5, rank=3), (np.uint64(8), np.uint64(1)))
     for shape, keys in (((3,), 1), ((3, 5), 1), ((2, 0, 3), 1), ((2, 3, 17), 2)):
-        kept = (*shape[:keys], *(1,) * (len(shape) - keys))
-        words = [rng.integers(0, 2**63, kept).astype("uint64") for _ in range(2)]
+        key_shape = (*shape[:keys], *(1,) * (len(shape) - keys))
+        words = [rng.integers(0, 2**63, key_shape).astype("uint64") for _ in range(2)]
         yield Sample(op_class("random_bits")(shape, U64, 7, 1, keys), tuple(words))
 
 
@@ -437,7 +437,7 @@ CHOSEN = (
 )  # fmt: skip
 
 
-def mixed(rng, shape, dtype):
+def draw_mixed(rng, shape, dtype):
     """Many equal elements; the ends of the range; of floats also what is special."""
     if dtype.is_float:
         limits = finfo(dtype.numpy)
@@ -457,7 +457,7 @@ def ascending(array):
 
 def orders(op, shape, rng):
     for dtype in ALL_DTYPES:
-        yield Sample(op, (mixed(rng, shape, dtype),))
+        yield Sample(op, (draw_mixed(rng, shape, dtype),))
     yield Sample(op, (rng.normal(size=shape).astype(np.float32),))
     yield Sample(op, (apart(rng, shape),), smooth=True)
 
@@ -477,12 +477,14 @@ def _topk(rng):
 
 
 @provides("searchsorted")
-def _searchsorted(rng):
+def _provide_searchsorted(rng):
     for size, shape in ((5, (7,)), (0, (3,)), (1, (2, 3)), (70, (33,)), (64, ()), (3, (0, 2))):
         for right in (False, True):
             op = op_class("searchsorted")(right)
             for dtype in NUMBERS:
-                yield Sample(op, (ascending(mixed(rng, (size,), dtype)), mixed(rng, shape, dtype)))
+                yield Sample(
+                    op, (ascending(draw_mixed(rng, (size,), dtype)), draw_mixed(rng, shape, dtype))
+                )
             row = np.sort(rng.normal(size=size))
             yield Sample(op, (row, rng.normal(size=shape)))
 
@@ -499,11 +501,11 @@ def recurrence(iterations, n, dtype, reverse):
         for name, shape in (("c", (n,)), ("x", (iterations, n)), ("p", (n,)))
     )
 
-    def iteration(i, carry, each):
-        return carry * p + each, (carry - each * sg.astype(i, dtype), carry)
+    def iteration(i, carry, row):
+        return carry * p + row, (carry - row * sg.astype(i, dtype), carry)
 
     numbers = sg.constant(np.arange(iterations))
-    last, _ = sg.scan(lambda carry, each: iteration(each[0], carry, each[1]), c, (numbers, x))
+    last, _ = sg.scan(lambda carry, pair: iteration(pair[0], carry, pair[1]), c, (numbers, x))
     op = last.node.op
     return type(op)(op.body, op.iterations, op.carries, op.slices, reverse)
 
@@ -530,7 +532,7 @@ def _loops(rng):
         for reverse in (False, True):
             for dtype in DTYPES:
                 shapes = ((n,), (iterations, n), (n,))
-                yield _loop(iterations, [counted(shape, dtype) for shape in shapes], reverse)
+                yield _loop(iterations, [count_up(shape, dtype) for shape in shapes], reverse)
             smooth = [apart(rng, shape) for shape in ((n,), (iterations, n), (n,))]
             yield _loop(iterations, smooth, reverse, smooth=True)
     for dtype in (F32, F64):
@@ -542,7 +544,7 @@ def _loops(rng):
 def _whiles(rng):
     for start in (0, 2, 3):
         for dtype in DTYPES:
-            yield _while(start, counted((4,), dtype), counted((4,), dtype), None)
+            yield _while(start, count_up((4,), dtype), count_up((4,), dtype), None)
         yield _while(start, apart(rng, (3,)), apart(rng, (3,)), 3, smooth=True)
     yield _while(0, apart(rng, (3,)), apart(rng, (3,)), 2, smooth=True)
     for dtype in (F32, F64):
@@ -574,7 +576,7 @@ def while_arrays(op, start, c, p):
 def _branches(rng):
     for index in (0, 1, 2, -1, 7):
         for dtype in DTYPES:
-            yield _branch(index, counted((2, 3), dtype), counted((2, 3), dtype))
+            yield _branch(index, count_up((2, 3), dtype), count_up((2, 3), dtype))
         yield _branch(index, apart(rng, (3,)), apart(rng, (3,)), smooth=True)
     for dtype in (F32, F64):
         for index in range(3):

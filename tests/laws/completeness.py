@@ -1,4 +1,4 @@
-"""What an op must have before it may be registered.
+"""Requirements of an op before it may be registered.
 
 ``missing(name)`` says in sentences what an op lacks; a test wants no sentence. What can be derived
 from samples (layouts, views, compiled bits, text) is tested for every op without anybody's help;
@@ -30,7 +30,7 @@ def kinds_of(name):
 
 
 def operands_of(name, samples):
-    """How many operands are looked at: those with kinds of their own."""
+    """Return the number of checked operands: those with kinds of their own."""
     most = max(len(s.arrays) for s in samples)
     return min(most, len(kinds_of(name) or ()) or most)
 
@@ -50,7 +50,7 @@ def variants(sample, position, dtype):
 
 
 def takes(sample, position, dtype):
-    """Whether ``infer`` takes an element type; it refuses by an error that names the op."""
+    """Return whether ``infer`` accepts an element type; its error names the op."""
     for types in variants(sample, position, dtype):
         try:
             sample.op.infer(*types)
@@ -85,15 +85,15 @@ def lacks_dtypes(name, samples):
 
 
 def is_fixed(samples, position, dtype):
-    """Whether no sample may have ``dtype`` there: an op may take some dtypes of a kind only."""
+    """Return whether samples cannot have ``dtype`` there: an op may take some of a kind only."""
     return not any(takes(sample, position, dtype) for sample in samples[:40])
 
 
 def special_kinds(array):
-    """Which special values an array of floats has."""
+    """Return the special values that an array of floats has."""
     limits = finfo(array.dtype)
     zero, size = array == 0, np.abs(array)
-    found = {
+    masks = {
         "+0": zero & ~np.signbit(array),
         "-0": zero & np.signbit(array),
         "inf": array == np.inf,
@@ -102,7 +102,7 @@ def special_kinds(array):
         "a denormal": (size > 0) & (size < limits.tiny),
         "the largest": size == limits.max,
     }
-    return {kind for kind, where in found.items() if where.any()}
+    return {kind for kind, where in masks.items() if where.any()}
 
 
 SPECIAL = special_kinds(
@@ -124,7 +124,7 @@ def lacks_special(name, samples):
 
 
 def has_ties(array):
-    """Whether two elements are equal; one that holds a single element has no ties to show."""
+    """Return whether two elements are equal, or the array is a scalar without ties."""
     return array.ndim == 0 or len(np.unique(array)) < array.size
 
 
@@ -152,18 +152,18 @@ def lacks_derivatives(name, samples):
         floats = any(
             a.dtype.kind == "f" for s in samples for a in s.arrays[position : position + 1]
         )
-        moved = any(
+        varied = any(
             a.dtype == np.float64 and a.size
             for s in smooth
             for a in s.arrays[position : position + 1]
         )
         fixed = declared is not None and position in declared.fixed + declared.refused
-        if floats and not moved and not fixed:
+        if floats and not varied and not fixed:
             yield f"no smooth sample moves its floating operand {position}"
 
 
 def points(name, samples):
-    """Where kinks are looked for: small numbers of every sign, in pairs; and equal elements."""
+    """Return points to search for kinks: small numbers of every sign, in pairs; equal elements."""
     cls = registered_ops()[name]
     if issubclass(cls, Elementwise):
         ops = {type(s.op)(**dict(s.op.attributes())): s for s in samples}
@@ -194,8 +194,8 @@ def lacks_kink(name, samples):
 
 def lacks_words(name, samples):
     cls, declared = registered_ops()[name], declaration_of(name)
-    said = inspect.cleandoc(cls.__doc__ or "")
-    if len(said) < 8 or said.startswith(f"{cls.__name__}("):
+    docstring = inspect.cleandoc(cls.__doc__ or "")
+    if len(docstring) < 8 or docstring.startswith(f"{cls.__name__}("):
         yield "has no docstring"
     if declared is None:
         yield 'says nothing of NumPy: declare(name, "np.function(x)") in declared_samples.py'
@@ -216,5 +216,7 @@ def missing(name):
     samples = samples_of(name)
     if not samples:
         return {"samples": [f"{name} has no samples: write @provides({name!r}) in a *_samples.py"]}
-    found = {check: list(lacks(name, samples)) for check, lacks in CHECKS.items()}
-    return {check: [f"{name} {s}" for s in said] for check, said in found.items() if said}
+    gaps = {check: list(lacks(name, samples)) for check, lacks in CHECKS.items()}
+    return {
+        check: [f"{name} {s}" for s in sentences] for check, sentences in gaps.items() if sentences
+    }

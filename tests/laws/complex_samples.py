@@ -60,9 +60,9 @@ def hermitian(rng, *batch_and_size):
     """Positive definite matrices, as pairs, of which the upper triangle holds something else."""
     *batch, n = batch_and_size
     x = rng.normal(size=(*batch, n, n)) + 1j * rng.normal(size=(*batch, n, n))
-    whole = x @ np.swapaxes(x, -1, -2).conj() + n * np.eye(n)
-    whole = np.tril(whole) + np.triu(x, 1)
-    return np.stack([whole.real, whole.imag], -1)
+    matrix = x @ np.swapaxes(x, -1, -2).conj() + n * np.eye(n)
+    matrix = np.tril(matrix) + np.triu(x, 1)
+    return np.stack([matrix.real, matrix.imag], -1)
 
 
 #: Op, and the size of a smooth sample: of vectors only what does not depend on their phases has a
@@ -117,8 +117,8 @@ def _systems(rng, *batch_and_size):
 
 def _two_by_two(x):
     """Matrices [..., 2, 2] for the batch of x."""
-    found = np.broadcast_to(np.array([[2.0, 0.5], [-1.0, 3.0]]), (*x.shape[:-3], 2, 2))
-    return np.stack([found, 0.1 * found], -1)
+    matrices = np.broadcast_to(np.array([[2.0, 0.5], [-1.0, 3.0]]), (*x.shape[:-3], 2, 2))
+    return np.stack([matrices, 0.1 * matrices], -1)
 
 
 SOLVERS = {

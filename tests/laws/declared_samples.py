@@ -1,4 +1,4 @@
-"""What each op is in NumPy's words, which elements it takes, and samples of it at a given size.
+"""Each op as an expression of NumPy, its element types, and samples of it at a size.
 
 Beside ``@provides`` an op needs a ``declare``: the expression of NumPy that it stands for (a test
 evaluates it), the kinds of its operands unless its class says them, and, unless it is elementwise,
@@ -54,7 +54,7 @@ SPELLED = {
     "gt": "np.greater(x, y)",
     "hypot": "np.hypot(x, y)",
     "int_pow": "np.where(y < 0, inverse(x, y), np.power(x, np.maximum(y, 0)))",
-    "integer_pow": "raised(x, op)",
+    "integer_pow": "raise_to_power(x, op)",
     "le": "np.less_equal(x, y)",
     "left_shift": "np.left_shift(x, y)",
     "log": "np.log(x)",
@@ -105,7 +105,7 @@ def _rows(n, dtype, rows=3):
     return ((count * 7 + 3) % 23 - 11).astype(dtype.numpy)
 
 
-def _made(make):
+def _for_floats(make):
     def at_size(n):
         for dtype in (F32, F64):
             yield from make(n, dtype)
@@ -113,21 +113,21 @@ def _made(make):
     return at_size
 
 
-def _reduced(name):
+def _reductions(name):
     def make(n, dtype):
         cls, x = op_class(name), _rows(n, dtype)
-        found = [Sample(cls((0,)), (x,))]
+        samples = [Sample(cls((0,)), (x,))]
         if n or name == "sum":
-            found += [Sample(cls(axes), (x,)) for axes in ((1,), (0, 1))]
-            found += [Sample(cls((0,)), (np.ascontiguousarray(x.T),))]
-        return found
+            samples += [Sample(cls(axes), (x,)) for axes in ((1,), (0, 1))]
+            samples += [Sample(cls((0,)), (np.ascontiguousarray(x.T),))]
+        return samples
 
-    return _made(make)
+    return _for_floats(make)
 
 
-declare("sum", "np.sum(x, op.axes, dtype=x.dtype)", (NUMBERS,), _reduced("sum"))
-declare("max", "np.max(x, op.axes)", (ALL,), _reduced("max"))
-declare("min", "np.min(x, op.axes)", (ALL,), _reduced("min"))
+declare("sum", "np.sum(x, op.axes, dtype=x.dtype)", (NUMBERS,), _reductions("sum"))
+declare("max", "np.max(x, op.axes)", (ALL,), _reductions("max"))
+declare("min", "np.min(x, op.axes)", (ALL,), _reductions("min"))
 
 
 def _running(name, operands=1):
@@ -140,15 +140,15 @@ def _running(name, operands=1):
             for axis, a in ((1, x), (0, np.ascontiguousarray(x.T)))
         ]
 
-    return _made(make)
+    return _for_floats(make)
 
 
 declare("cumsum", "np.cumsum(x, op.axis, dtype=x.dtype)", (NUMBERS,), _running("cumsum"))
 declare("cumprod", "np.cumprod(x, op.axis, dtype=x.dtype)", (NUMBERS,), _running("cumprod"))
-declare("linear_scan", "scanned(x, y, op.axis)", (NUMBERS, NUMBERS), _running("linear_scan", 2))
+declare("linear_scan", "scan_linear(x, y, op.axis)", (NUMBERS, NUMBERS), _running("linear_scan", 2))
 
 
-def _moved(n, dtype):
+def _movements(n, dtype):
     """Movement ops on rows of n elements."""
     x = _rows(n, dtype)
     slices = [((0, 0), (3, n), (1, 1)), ((2, max(n - 1, 0)), (3, n), (-1, -1))]
@@ -177,18 +177,18 @@ def _moved(n, dtype):
 
 
 def _of(name):
-    return _made(lambda n, dtype: _moved(n, dtype)[name])
+    return _for_floats(lambda n, dtype: _movements(n, dtype)[name])
 
 
 declare("reshape", "np.reshape(x, op.shape)", (ALL,), _of("reshape"))
 declare("transpose", "np.transpose(x, op.perm)", (ALL,), _of("transpose"))
-declare("broadcast", "np.broadcast_to(aligned(x, op), op.shape)", (ALL,), _of("broadcast"))
+declare("broadcast", "np.broadcast_to(align_axes(x, op), op.shape)", (ALL,), _of("broadcast"))
 declare("slice", "x[keys(op.starts, op.lengths, op.steps)]", (ALL,), _of("slice"))
-declare("pad", "padded(x, op)", (ALL,), _of("pad"))
+declare("pad", "pad_zeros(x, op)", (ALL,), _of("pad"))
 declare("concat", "np.concatenate(operands, op.axis)", (ALL,), _of("concat"))
 
 
-def _indexed(name):
+def _index_samples(name):
     def make(n, dtype):
         x, cls = _rows(max(n, 1), dtype), op_class(name)
         places = (np.arange(n) * 5) % max(n, 1) - (n > 2)
@@ -216,63 +216,67 @@ def _indexed(name):
             Sample(cls(0, 3), (x[:, :n], table % 3)),
         ]
 
-    return _made(make)
+    return _for_floats(make)
 
 
-declare("take", "np.take(x, y, op.axis)", (ALL, WHOLE), _indexed("take"))
+declare("take", "np.take(x, y, op.axis)", (ALL, WHOLE), _index_samples("take"))
 declare(
     "take_along",
     "np.take_along_axis(x, y.astype(int), op.axis)",
     (ALL, WHOLE),
-    _indexed("take_along"),
+    _index_samples("take_along"),
 )
-declare("scatter_add", "scattered(x, y, op)", (NUMBERS, WHOLE), _indexed("scatter_add"))
-declare("scatter_extreme", "extremes(x, y, op)", (ALL, WHOLE), _indexed("scatter_extreme"))
-declare("scatter_along", "scattered_along(x, y, op)", (NUMBERS, WHOLE), _indexed("scatter_along"))
+declare(
+    "scatter_add", "scatter_by_numpy(x, y, op)", (NUMBERS, WHOLE), _index_samples("scatter_add")
+)
+declare("scatter_extreme", "extremes(x, y, op)", (ALL, WHOLE), _index_samples("scatter_extreme"))
+declare(
+    "scatter_along", "scattered_along(x, y, op)", (NUMBERS, WHOLE), _index_samples("scatter_along")
+)
 
 
 def _product(n, dtype):
     cls, x = op_class("matmul"), _rows(n, dtype)
-    two = np.stack([x, x[::-1]])
+    batch = np.stack([x, x[::-1]])
     return [
         Sample(cls(False, True), (x, x)),
         Sample(cls(True, False), (x[:, :9], x)),
-        Sample(cls(), (two[:, :, :9], np.ascontiguousarray(x[:, :9].T))),
+        Sample(cls(), (batch[:, :, :9], np.ascontiguousarray(x[:, :9].T))),
     ]
 
 
-_PRODUCT = "np.matmul(transposed(x, op.transpose_a), transposed(y, op.transpose_b))"
-declare("matmul", _PRODUCT, (NUMBERS, NUMBERS), _made(_product))
+_PRODUCT = "np.matmul(transpose(x, op.transpose_a), transpose(y, op.transpose_b))"
+declare("matmul", _PRODUCT, (NUMBERS, NUMBERS), _for_floats(_product))
 
 
 def _panels(n, dtype):
     x = _rows(n, dtype)
-    two = np.stack([x.T, x.T[:, ::-1]])
-    return [Sample(op_class("panel_matmul")(), (x, np.ascontiguousarray(two)))]
+    batch = np.stack([x.T, x.T[:, ::-1]])
+    return [Sample(op_class("panel_matmul")(), (x, np.ascontiguousarray(batch)))]
 
 
 _IN_PANELS = "np.matmul(x, np.concatenate(y, axis=1))"
-declare("panel_matmul", _IN_PANELS, (NUMBERS, NUMBERS), _made(_panels))
+declare("panel_matmul", _IN_PANELS, (NUMBERS, NUMBERS), _for_floats(_panels))
 
 
-def _marked(n, dtype, name, rule):
+def _mark_samples(n, dtype, name, rule):
     return [Sample(op_class(name)(rule), (_rows(n, dtype), _rows(n, F64, 1)))]
 
 
 for _mark, _rule in (("custom_vjp", "tests.nothing"), ("custom_jvp", "tests.no_tangent")):
-    _samples = _made(partial(_marked, name=_mark, rule=_rule))
+    _samples = _for_floats(partial(_mark_samples, name=_mark, rule=_rule))
     declare(_mark, "x", (ALL, ALL), _samples, fixed=(0,))
 
 
-def _ended(n, dtype):
+def _recomputation(n, dtype):
     x, y = _rows(n, dtype), _rows(n, F64, 1)
     return [Sample(op_class("recomputed")(saved), (x, y)) for saved in (0, 1)]
 
 
-declare("recomputed", "x", (ALL, ALL), _made(_ended), refused=(1,))
+declare("recomputed", "x", (ALL, ALL), _for_floats(_recomputation), refused=(1,))
 
 
-def _counted(n):
+def _iota(n):
     for dtype in (F32, F64, I64):
         yield Sample(op_class("iota")((3, n), 1, dtype), ())
         yield Sample(op_class("iota")((n, 3), 0, dtype), ())
@@ -288,13 +292,13 @@ def _sizes(n):
     yield Sample(op_class("size")(n, I64), ())
 
 
-declare("iota", "counted(op)", (), _counted)
+declare("iota", "count_up(op)", (), _iota)
 _PHILOX = "no NumPy function: Philox, compared with its definition in test_random.py"
 declare("random_bits", _PHILOX, ("u", "u"), _drawn)
 declare("size", "np.asarray(op.dim, op.dtype.numpy)", (), _sizes)
 
 
-def _ordered(n, dtype):
+def _sorts(n, dtype):
     x = _rows(n, dtype)
     return [
         *(Sample(op_class("sort")(1, down), (x,)) for down in (False, True)),
@@ -302,7 +306,7 @@ def _ordered(n, dtype):
     ]
 
 
-def _chosen(n, dtype):
+def _topk(n, dtype):
     ks = dict.fromkeys((min(1, n), n // 2, n))
     return [Sample(op_class("topk")(1, k), (_rows(n, dtype),)) for k in ks]
 
@@ -317,7 +321,7 @@ def _sought(n, dtype):
     ]
 
 
-declare("sort", "ordered(x, op)", (ALL,), _made(_ordered))
-declare("topk", "ordered(x, op)", (ALL,), _made(_chosen))
+declare("sort", "sort_elements(x, op)", (ALL,), _for_floats(_sorts))
+declare("topk", "sort_elements(x, op)", (ALL,), _for_floats(_topk))
 _SEARCH = "np.searchsorted(x, y, 'right' if op.right else 'left')"
-declare("searchsorted", _SEARCH, (NUMBERS, NUMBERS), _made(_sought))
+declare("searchsorted", _SEARCH, (NUMBERS, NUMBERS), _for_floats(_sought))

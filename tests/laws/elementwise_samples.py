@@ -233,7 +233,9 @@ def _cast(rng):
 
 @provides("bitcast")
 def _bitcast(rng):
-    wide = [each for each in ALL_DTYPES if not each.is_bool and each.code not in ("f16", "bf16")]
+    wide = [
+        dtype for dtype in ALL_DTYPES if not dtype.is_bool and dtype.code not in ("f16", "bf16")
+    ]
     for source in wide:
         for target in wide:
             if source.bits == target.bits:
@@ -256,8 +258,8 @@ def _remains(name):
         yield from in_pairs(op, (*INTEGERS, *FLOATS))
         for shape in ((3, 4), (), (1,)):
             y = rng.uniform(0.5, 2.0, shape) * rng.choice([-1.0, 1.0], shape)
-            whole = rng.integers(-4, 4, shape)
-            yield Sample(op, (y * (whole + rng.uniform(0.2, 0.8, shape)), y), smooth=True)
+            quotient = rng.integers(-4, 4, shape)
+            yield Sample(op, (y * (quotient + rng.uniform(0.2, 0.8, shape)), y), smooth=True)
 
     return provider
 

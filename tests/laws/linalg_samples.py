@@ -28,8 +28,8 @@ def spread(rng, *shape):
 def definite(rng, batch, n):
     """Symmetric positive definite matrices of which the upper triangle holds something else."""
     x = spread(rng, *batch, n, n)
-    whole = x @ np.swapaxes(x, -1, -2)
-    return (np.tril(whole) + np.triu(rng.normal(size=whole.shape), 1),)
+    product = x @ np.swapaxes(x, -1, -2)
+    return (np.tril(product) + np.triu(rng.normal(size=product.shape), 1),)
 
 
 def _square(op, operands, rng):

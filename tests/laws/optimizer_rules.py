@@ -12,48 +12,48 @@ import numpy as np
 from staticgrad import optim
 
 
-def sgd(o, t, p, g, kept):
+def sgd(o, t, p, g, state):
     g = g + o.weight_decay * p
-    v = kept["v"] = o.momentum * kept.get("v", 0.0) + (1 - o.dampening * (t > 1)) * g
+    v = state["v"] = o.momentum * state.get("v", 0.0) + (1 - o.dampening * (t > 1)) * g
     return p - o.learning_rate * (g + o.momentum * v if o.nesterov else v)
 
 
-def adam(o, t, p, g, kept):
+def adam(o, t, p, g, state):
     decoupled = isinstance(o, optim.AdamW)
     g = g if decoupled else g + o.weight_decay * p
-    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
-    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
+    m = state["m"] = o.beta1 * state.get("m", 0.0) + (1 - o.beta1) * g
+    v = state["v"] = o.beta2 * state.get("v", 0.0) + (1 - o.beta2) * g**2
     if o.amsgrad:
-        v = kept["most"] = np.maximum(kept.get("most", 0.0), v)
+        v = state["most"] = np.maximum(state.get("most", 0.0), v)
     d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.eps)
     return p - o.learning_rate * (d + decoupled * o.weight_decay * p)
 
 
-def lamb(o, t, p, g, kept):
+def lamb(o, t, p, g, state):
     plain = optim.Adam(1.0, o.beta1, o.beta2, o.eps, amsgrad=o.amsgrad)
-    d = p - adam(plain, t, p, g, kept) + o.weight_decay * p
+    d = p - adam(plain, t, p, g, state) + o.weight_decay * p
     return p - o.learning_rate * np.linalg.norm(p) / np.linalg.norm(d) * d
 
 
-def nadam(o, t, p, g, kept):
+def nadam(o, t, p, g, state):
     g = g + o.weight_decay * p
-    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
-    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
+    m = state["m"] = o.beta1 * state.get("m", 0.0) + (1 - o.beta1) * g
+    v = state["v"] = o.beta2 * state.get("v", 0.0) + (1 - o.beta2) * g**2
     if o.amsgrad:
-        v = kept["most"] = np.maximum(kept.get("most", 0.0), v)
+        v = state["most"] = np.maximum(state.get("most", 0.0), v)
     now, ahead = (o.beta1 * (1 - 0.96 ** (s * o.momentum_decay) / 2) for s in (t, t + 1))
-    product = kept["product"] = kept.get("product", 1.0) * now
+    product = state["product"] = state.get("product", 1.0) * now
     s = np.sqrt(v / (1 - o.beta2**t)) + o.eps
     d = (1 - now) * g / (1 - product) + ahead * m / (1 - product * ahead)
     return p - o.learning_rate * d / s
 
 
-def radam(o, t, p, g, kept):
+def radam(o, t, p, g, state):
     g = g + o.weight_decay * p
-    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
-    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
+    m = state["m"] = o.beta1 * state.get("m", 0.0) + (1 - o.beta1) * g
+    v = state["v"] = o.beta2 * state.get("v", 0.0) + (1 - o.beta2) * g**2
     if o.amsgrad:
-        v = kept["most"] = np.maximum(kept.get("most", 0.0), v)
+        v = state["most"] = np.maximum(state.get("most", 0.0), v)
     most = 2 / (1 - o.beta2) - 1
     rho = most - 2 * t * o.beta2**t / (1 - o.beta2**t)
     d = m / (1 - o.beta1**t)
@@ -63,51 +63,51 @@ def radam(o, t, p, g, kept):
     return p - o.learning_rate * d
 
 
-def adamax(o, t, p, g, kept):
+def adamax(o, t, p, g, state):
     g = g + o.weight_decay * p
-    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
-    u = kept["u"] = np.maximum(o.beta2 * kept.get("u", 0.0), abs(g) + o.eps)
+    m = state["m"] = o.beta1 * state.get("m", 0.0) + (1 - o.beta1) * g
+    u = state["u"] = np.maximum(o.beta2 * state.get("u", 0.0), abs(g) + o.eps)
     return p - o.learning_rate / (1 - o.beta1**t) * m / u
 
 
-def adadelta(o, t, p, g, kept):
+def adadelta(o, t, p, g, state):
     g = g + o.weight_decay * p
-    v = kept["v"] = o.decay * kept.get("v", 0.0) + (1 - o.decay) * g**2
-    u = kept.get("u", 0.0)
+    v = state["v"] = o.decay * state.get("v", 0.0) + (1 - o.decay) * g**2
+    u = state.get("u", 0.0)
     d = np.sqrt(u + o.eps) / np.sqrt(v + o.eps) * g
-    kept["u"] = o.decay * u + (1 - o.decay) * d**2
+    state["u"] = o.decay * u + (1 - o.decay) * d**2
     return p - o.learning_rate * d
 
 
-def rmsprop(o, t, p, g, kept):
+def rmsprop(o, t, p, g, state):
     g = g + o.weight_decay * p
-    v = kept["v"] = o.decay * kept.get("v", 0.0) + (1 - o.decay) * g**2
-    m = kept["m"] = o.decay * kept.get("m", 0.0) + (1 - o.decay) * g
+    v = state["v"] = o.decay * state.get("v", 0.0) + (1 - o.decay) * g**2
+    m = state["m"] = o.decay * state.get("m", 0.0) + (1 - o.decay) * g
     d = g / (np.sqrt(v - m**2 if o.centered else v) + o.eps)
-    b = kept["b"] = o.momentum * kept.get("b", 0.0) + d
+    b = state["b"] = o.momentum * state.get("b", 0.0) + d
     return p - o.learning_rate * b
 
 
-def adagrad(o, t, p, g, kept):
+def adagrad(o, t, p, g, state):
     g = g + o.weight_decay * p
-    s = kept["s"] = kept.get("s", 0.0) + g**2
+    s = state["s"] = state.get("s", 0.0) + g**2
     return p - o.learning_rate * g / (np.sqrt(s) + o.eps)
 
 
-def lion(o, t, p, g, kept):
-    m = kept.get("m", 0.0)
-    kept["m"] = o.beta2 * m + (1 - o.beta2) * g
+def lion(o, t, p, g, state):
+    m = state.get("m", 0.0)
+    state["m"] = o.beta2 * m + (1 - o.beta2) * g
     return p - o.learning_rate * (np.sign(o.beta1 * m + (1 - o.beta1) * g) + o.weight_decay * p)
 
 
-def adafactor(o, t, p, g, kept):
+def adafactor(o, t, p, g, state):
     b = 1 - float(t) ** -o.decay
     s = g**2 + o.eps
     if p.ndim < 2:
-        v = kept["v"] = b * kept.get("v", 0.0) + (1 - b) * s
+        v = state["v"] = b * state.get("v", 0.0) + (1 - b) * s
     else:
-        r = kept["r"] = b * kept.get("r", 0.0) + (1 - b) * s.mean(-1, keepdims=True)
-        c = kept["c"] = b * kept.get("c", 0.0) + (1 - b) * s.mean(-2, keepdims=True)
+        r = state["r"] = b * state.get("r", 0.0) + (1 - b) * s.mean(-1, keepdims=True)
+        c = state["c"] = b * state.get("c", 0.0) + (1 - b) * s.mean(-2, keepdims=True)
         v = r * c / r.mean(-2, keepdims=True)
     u = g / np.sqrt(v)
     u = u / max(1.0, np.sqrt(np.mean(u**2)) / o.threshold)
@@ -117,10 +117,10 @@ def adafactor(o, t, p, g, kept):
     return p - a * (u + o.weight_decay * p)
 
 
-def muon(o, t, p, g, kept):
+def muon(o, t, p, g, state):
     if p.ndim != 2:
-        return adam(o, t, p, g, kept)
-    m = kept["m"] = o.momentum * kept.get("m", 0.0) + (1 - o.momentum) * g
+        return adam(o, t, p, g, state)
+    m = state["m"] = o.momentum * state.get("m", 0.0) + (1 - o.momentum) * g
     d = o.momentum * m + (1 - o.momentum) * g if o.nesterov else m
     left, values, right = np.linalg.svd(d, full_matrices=False)  # the iteration moves them alone
     values = values / max(float(np.linalg.norm(d)), 1e-7)
@@ -154,8 +154,8 @@ def rule_of(o, p):
         return o, RULES[type(o)]
     for has, how in o.groups:
         if has(p):
-            own = dataclasses.replace(o.default, **how) if isinstance(how, Mapping) else how
-            return own, RULES[type(own)]
+            options = dataclasses.replace(o.default, **how) if isinstance(how, Mapping) else how
+            return options, RULES[type(options)]
     return o.default, RULES[type(o.default)]
 
 
@@ -175,13 +175,13 @@ def by_hand(o, start, gradient, runs, rates=()):
 
     ``rates``: the rate of each run, where it is fed; the last run of a step decides.
     """
-    params, kept = [*start], [{} for _ in start]
+    params, states = [*start], [{} for _ in start]
     waiting = []
     for run in range(runs):
         waiting.append(gradient(run, params))
         if len(waiting) < o.accumulate:
             continue
-        grads = [sum(each) / o.accumulate for each in zip(*waiting, strict=True)]
+        grads = [sum(contributions) / o.accumulate for contributions in zip(*waiting, strict=True)]
         waiting = []
         if o.max_value is not None:
             grads = [np.clip(g, -o.max_value, o.max_value) for g in grads]
@@ -195,6 +195,6 @@ def by_hand(o, start, gradient, runs, rates=()):
         else:
             now = at_rate(o, float(schedule(step - 1))) if callable(schedule) else o
         for k, (p, g) in enumerate(zip(params, grads, strict=True)):
-            own, rule = rule_of(now, p)
-            params[k] = rule(own, step, p, g, kept[k])
+            options, rule = rule_of(now, p)
+            params[k] = rule(options, step, p, g, states[k])
     return params

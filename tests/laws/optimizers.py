@@ -1,4 +1,4 @@
-"""What optimizers are tested with: samples of their options, rates, and further updates.
+"""Samples of the options, rates and further updates of optimizers.
 
 An optimizer of the package without a sample, and an option that no sample sets, are found by
 ``missing``. A *case* is a way to make a training step of a loss and its parameters.
@@ -105,17 +105,17 @@ SHARED = {field.name for field in dataclasses.fields(Optimizer)}
 
 def missing():
     """Optimizers of the package without a sample, and options that none of their samples sets."""
-    everywhere = {name for each in SAMPLES.values() for options in each for name in options}
-    found = [f"no sample sets {name}" for name in sorted(SHARED - everywhere)]
+    everywhere = {name for samples in SAMPLES.values() for options in samples for name in options}
+    gaps = [f"no sample sets {name}" for name in sorted(SHARED - everywhere)]
     for cls in registered_optimizers():
         if not cls.__module__.startswith("staticgrad"):
             continue
         if cls not in SAMPLES:
-            found.append(f"{cls.__name__} has no sample")
-        given = {name for options in SAMPLES.get(cls, ()) for name in options}
+            gaps.append(f"{cls.__name__} has no sample")
+        set_options = {name for options in SAMPLES.get(cls, ()) for name in options}
         options = {field.name for field in dataclasses.fields(cls)} - SHARED
-        found += [f"{cls.__name__}: no sample sets {name}" for name in sorted(options - given)]
-    return found
+        gaps += [f"{cls.__name__}: no sample sets {name}" for name in sorted(options - set_options)]
+    return gaps
 
 
 def number(loss):
@@ -165,12 +165,12 @@ def norms(updates):
 
 def averages(updates):
     """Moving averages of the new parameters."""
-    made = {}
+    new_averages = {}
     for p, new in updates.items():
         if p.ndim and "." not in p.name:
             slow = sg.parameter(f"{p.name}.average", p.value)
-            made[slow] = 0.9 * slow + 0.1 * new
-    return {}, made
+            new_averages[slow] = 0.9 * slow + 0.1 * new
+    return {}, new_averages
 
 
 def copies(updates):
@@ -200,7 +200,7 @@ class Case:
 
     @property
     def waits(self):
-        """Whether no parameter is updated before all gradients are there."""
+        """Return whether parameters are updated only after all gradients are computed."""
         options = SAMPLES[self.cls][self.options]
         return self.clipped or not {"max_norm", "loss_scale", "skip_nonfinite"}.isdisjoint(options)
 

@@ -33,7 +33,7 @@ class Recipe:
     def shapes(self, size):
         """The shapes of the operands at a size: a number, or the name of one."""
         return [
-            tuple(size if each == "n" else int(each) for each in text[2:].split(",") if each)
+            tuple(size if word == "n" else int(word) for word in text[2:].split(",") if word)
             for text in self.operands
         ]
 
@@ -168,7 +168,7 @@ PROLATE, OBLATE = (float(of(1, 2, 0.5)) for of in (sg.special.pro_cv, sg.special
 
 def real_parts(name):
     """The real parts of a function of special with several complex results."""
-    return lambda x: tuple(each.real for each in getattr(sg.special, name)(x))
+    return lambda x: tuple(result.real for result in getattr(sg.special, name)(x))
 
 
 def beyond_1(name, first):
@@ -639,8 +639,8 @@ CALLS = {
     "special.itairy": ("k:n,3", lambda x: sg.special.itairy(abs(x))),
     # SciPy's second kinds have few digits
     **{
-        f"special.{name}": ("k:n,3", beyond_1(name, (1, 2, 0.5, *given)))
-        for name, given in (
+        f"special.{name}": ("k:n,3", beyond_1(name, (1, 2, 0.5, *values)))
+        for name, values in (
             ("pro_rad2", ()),
             ("pro_rad2_cv", (PROLATE,)),
             ("obl_rad2", ()),
@@ -776,19 +776,19 @@ WITHOUT = {
 
 def recipes():
     """Every recipe by its name."""
-    found = {}
+    by_name = {}
     for operands, names in PLAIN.items():
         for name in names.split():
-            found[name] = Recipe(name, tuple(operands.split()), public(name))
+            by_name[name] = Recipe(name, tuple(operands.split()), public(name))
     for name, (operands, call) in CALLS.items():
-        found[name] = Recipe(name, tuple(operands.split()), call)
-    return found
+        by_name[name] = Recipe(name, tuple(operands.split()), call)
+    return by_name
 
 
 def public(name):
     """The function of a name."""
-    room, _, own = name.rpartition(".")
-    return getattr(ROOMS[room], own)
+    room, _, function_name = name.rpartition(".")
+    return getattr(ROOMS[room], function_name)
 
 
 def functions():
@@ -796,10 +796,10 @@ def functions():
     names = [*homes(FUNCTIONS)]
     for room, module in ROOMS.items():
         if room:
-            known = {n: getattr(module, n) for n in module.__all__}
+            members = {n: getattr(module, n) for n in module.__all__}
             names += [
                 f"{room}.{n}"
-                for n, f in known.items()
-                if not isinstance(f, type) and (f.__name__ == n or known.get(f.__name__) is not f)
+                for n, f in members.items()
+                if not isinstance(f, type) and (f.__name__ == n or members.get(f.__name__) is not f)
             ]
     return sorted(names)

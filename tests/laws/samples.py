@@ -33,7 +33,7 @@ AtSize = Callable[[int], Iterator["Sample"]]
 
 @dataclass(frozen=True)
 class Declaration:
-    """What the tests need to know of an op beside samples; ``declare`` registers one.
+    """Facts of an op that tests need beside samples; ``declare`` registers them.
 
     ``spelling`` is an expression of NumPy over ``x``, ``y``, ``z`` (the operands), ``operands`` and
     ``op``; or, where there is none, a sentence that begins with "no ". ``kinds`` has the letters of
@@ -78,14 +78,14 @@ class Sample:
     refused: tuple[int, ...] = ()
 
     def reference(self):
-        """What the op's reference says of the operands, in the dtypes of the results."""
+        """Return the op's reference at the operands, in the dtypes of the results."""
         types = types_of(self)
         outs = as_tuple(self.op.infer(*types))
         return round_results(self.op.reference, self.op, types, outs)(*self.arrays)
 
     @property
     def moves(self):
-        """Which operands a derivative can be taken by: floating ones but those that are refused."""
+        """Return for each operand if it is differentiable: floating, and not refused."""
         declared = declaration_of(self.op.name)
         refused = self.refused + (declared.refused if declared is not None else ())
         return tuple(a.dtype.kind == "f" and i not in refused for i, a in enumerate(self.arrays))
@@ -134,7 +134,7 @@ def load_providers():
 
 
 def declaration_of(name):
-    """What was declared of op ``name``."""
+    """Return the declaration of op ``name``."""
     load_providers()
     return DECLARATIONS.get(name)
 

@@ -21,8 +21,8 @@ SPELLED = {
     "log_ndtr": "scipy.special.log_ndtr(x)",
     "i0": "np.where(np.isinf(x), np.inf, scipy.special.i0(x))",
     "i0e": "scipy.special.i0e(x)",
-    "i1": "halved(x, np.where(np.isinf(x), x, scipy.special.i1(x.astype(float))))",
-    "i1e": "halved(x, scipy.special.i1e(x.astype(float)))",
+    "i1": "halve_tiny(x, np.where(np.isinf(x), x, scipy.special.i1(x.astype(float))))",
+    "i1e": "halve_tiny(x, scipy.special.i1e(x.astype(float)))",
     "entr": "scipy.special.entr(x)",
     "logit": "scipy.special.logit(x)",
     "xlog1py": "scipy.special.xlog1py(x, y)",
@@ -97,8 +97,8 @@ def _incomplete(name, rough=1e-5, wide=1e-12):
 _incomplete("gammainc")
 _incomplete("gammaincc")
 _incomplete("betaln")
-declare("gammainc", "scipy.special.gammainc(capped(x, y), y).astype(y.dtype)")
-declare("gammaincc", "scipy.special.gammaincc(capped(x, y), y).astype(y.dtype)")
+declare("gammainc", "scipy.special.gammainc(cap_operand(x, y), y).astype(y.dtype)")
+declare("gammaincc", "scipy.special.gammaincc(cap_operand(x, y), y).astype(y.dtype)")
 declare("betaln", "betaln(x, y)")
 
 

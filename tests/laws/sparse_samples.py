@@ -15,9 +15,9 @@ SHAPES = (
 )  # fmt: skip
 
 
-def _samples(rng, op, operands, whole=np.int32, smooth=False):
+def _samples(rng, op, operands, index_dtype=np.int32, smooth=False):
     for m, n, count, k in SHAPES:
-        pattern = [v.astype(whole) for v in random_pattern(rng, m, n, count)]
+        pattern = [v.astype(index_dtype) for v in random_pattern(rng, m, n, count)]
         for batches in (((), ()), ((2,), (2,)), ((2,), ()), ((), (3, 1)), ((0,), (0,))):
             first, second = operands(m, n, count, k)
             arrays = (

@@ -14,15 +14,15 @@ from staticgrad.native.libraries.special_functions import function
 from tests.laws.array_samples import branch_arrays, recurrence_arrays, while_arrays
 
 
-def spelled(text, op, operands):
+def evaluate_spelling(text, op, operands):
     """The arrays that the expression ``text`` gives."""
     names = dict(zip("xyz", operands, strict=False))
     with np.errstate(all="ignore"):
-        found = eval(text, {**HELPERS, **names, "op": op, "operands": operands})
-    return tuple(map(np.asarray, found)) if isinstance(found, tuple) else (np.asarray(found),)
+        value = eval(text, {**HELPERS, **names, "op": op, "operands": operands})
+    return tuple(map(np.asarray, value)) if isinstance(value, tuple) else (np.asarray(value),)
 
 
-def raised(x, op):
+def raise_to_power(x, op):
     """x to a whole power: repeated multiplication, and its reciprocal below 0."""
     power = np.power(x, x.dtype.type(abs(op.exponent)))
     return power if op.exponent >= 0 else 1 / power
@@ -40,23 +40,23 @@ def inverse(x, y):
     """1 / x ** -y in integers, without its fraction: by remainders, of the bases 1 and -1 alone."""
     odd = np.remainder(y, 2) == 1
     by_minus = np.where(odd, -np.ones_like(y), np.ones_like(y))
-    found = np.where(np.equal(x, 1), 1, np.where(np.equal(-x, 1), by_minus, 0))
-    return found.astype(x.dtype)
+    powers = np.where(np.equal(x, 1), 1, np.where(np.equal(-x, 1), by_minus, 0))
+    return powers.astype(x.dtype)
 
 
 def gammaln(x):
     """SciPy's, but for the smallest numbers, next to 1, where it loses digits, and at -inf."""
     wide = x.astype(np.float64)
-    found = np.where(
+    values = np.where(
         np.abs(wide - 1) < 1e-9, np.euler_gamma * (1 - wide), scipy.special.gammaln(wide)
     )
-    found = np.where(np.abs(wide) < 1e-300, -np.log(np.abs(wide)), found)
-    return np.where(wide == -np.inf, np.inf, found).astype(x.dtype)
+    values = np.where(np.abs(wide) < 1e-300, -np.log(np.abs(wide)), values)
+    return np.where(wide == -np.inf, np.inf, values).astype(x.dtype)
 
 
-def halved(x, found):
+def halve_tiny(x, wide):
     """x / 2 of tiny x, else what was found in float64: a number that is rounded twice."""
-    return np.where(np.abs(x) < 1e-30, x * x.dtype.type(0.5), found.astype(x.dtype))
+    return np.where(np.abs(x) < 1e-30, x * x.dtype.type(0.5), wide.astype(x.dtype))
 
 
 def betaln(a, b):
@@ -64,17 +64,17 @@ def betaln(a, b):
     low, high = np.minimum(a, b), np.maximum(a, b)
     inside = (low > 0) & np.isfinite(high)
     border = np.where(low == 0, np.inf, np.where((low > 0) & np.isinf(high), -np.inf, np.nan))
-    found = scipy.special.betaln(*(np.where(inside, v, 1).astype(float) for v in (a, b)))
-    return np.where(inside, found, border).astype(a.dtype)
+    values = scipy.special.betaln(*(np.where(inside, v, 1).astype(float) for v in (a, b)))
+    return np.where(inside, values, border).astype(a.dtype)
 
 
 def betainc(a, b, x):
     """SciPy's."""
-    found = scipy.special.betainc(*(v.astype(float) for v in (a, b, x)))
-    return np.asarray(found).astype(x.dtype)
+    values = scipy.special.betainc(*(v.astype(float) for v in (a, b, x)))
+    return np.asarray(values).astype(x.dtype)
 
 
-def capped(a, x):
+def cap_operand(a, x):
     """The first operand of an incomplete gamma function, where SciPy's does not overflow."""
     return np.where(x < 1e290, np.minimum(a.astype(float), 1e300), a)
 
@@ -82,20 +82,20 @@ def capped(a, x):
 def polygamma(x, order):
     """SciPy's; of order 1 NaN at -inf."""
     outside = (x == -np.inf) & (order == 1)
-    found = scipy.special.polygamma(order, np.where(outside, 1, x))
-    return np.where(outside, np.nan, found).astype(x.dtype)
+    values = scipy.special.polygamma(order, np.where(outside, 1, x))
+    return np.where(outside, np.nan, values).astype(x.dtype)
 
 
 def zeta(s, q):
     """SciPy's where s > 1 and q > 0, its poles, NaN elsewhere."""
     poles = ((s > 1) & (q <= 0) & (np.floor(q) == q)) | ((s == 1) & (q == q))
     inside = (s > 1) & (q > 0)
-    found = scipy.special.zeta(np.where(inside, s, 2), np.where(inside, q, 1))
-    found = np.where(s > 1100, np.power(np.abs(q), -s), found)
-    return np.where(inside, found, np.where(poles, np.inf, np.nan)).astype(q.dtype)
+    values = scipy.special.zeta(np.where(inside, s, 2), np.where(inside, q, 1))
+    values = np.where(s > 1100, np.power(np.abs(q), -s), values)
+    return np.where(inside, values, np.where(poles, np.inf, np.nan)).astype(q.dtype)
 
 
-def scanned(a, b, axis):
+def scan_linear(a, b, axis):
     """out[0] = b[0], then out[i] = a[i] * out[i - 1] + b[i]."""
     out = np.moveaxis(b.copy(), axis, 0)
     factors = np.moveaxis(a, axis, 0)
@@ -104,11 +104,11 @@ def scanned(a, b, axis):
     return np.moveaxis(out, 0, axis)
 
 
-def aligned(x, op):
+def align_axes(x, op):
     """x with an axis of size 1 wherever ``broadcast`` makes a new one."""
     shape = [1] * len(op.shape)
-    for own, axis in zip(x.shape, op.axes, strict=True):
-        shape[axis] = own
+    for size, axis in zip(x.shape, op.axes, strict=True):
+        shape[axis] = size
     return x.reshape(shape)
 
 
@@ -118,24 +118,24 @@ def keys(starts, lengths, steps):
     return np.ix_(*(start + step * np.arange(length) for start, length, step in parts))
 
 
-def padded(x, op):
+def pad_zeros(x, op):
     """Zeros, with x at its places."""
     out = np.zeros(op.shape, x.dtype)
     out[keys(op.starts, x.shape, op.steps)] = x
     return out
 
 
-def transposed(x, flip):
+def transpose(x, flip):
     """x, or its transpose."""
     return np.swapaxes(x, -1, -2) if flip else x
 
 
-def scattered(x, places, op):
+def scatter_by_numpy(x, places, op):
     """Zeros, to which ``np.add.at`` adds x along an axis, of each part on its own."""
     if op.parts > 1:
         cuts = np.arange(1, op.parts) * -(-len(places) // op.parts)
         pairs = zip(np.split(x, cuts, op.axis), np.split(places, cuts), strict=True)
-        return np.stack([scattered(*pair, replace(op, parts=1)) for pair in pairs], op.axis)
+        return np.stack([scatter_by_numpy(*pair, replace(op, parts=1)) for pair in pairs], op.axis)
     shape = (*x.shape[: op.axis], op.size, *x.shape[op.axis + places.ndim :])
     out = np.zeros(shape, x.dtype)
     where = (*(slice(None),) * op.axis, places.astype(np.int64))
@@ -144,7 +144,7 @@ def scattered(x, places, op):
 
 
 def extremes(x, places, op):
-    """What loses against all, which ``np.maximum.at`` raises, or ``np.minimum.at`` lowers."""
+    """Reduce each place by ``np.maximum.at`` or ``np.minimum.at``, from its identity."""
     if x.dtype.kind in "iu":
         ends = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
     else:
@@ -165,12 +165,12 @@ def scattered_along(x, places, op):
     return out
 
 
-def counted(op):
+def count_up(op):
     """Positions along an axis."""
     return np.indices(op.shape)[op.axis].astype(op.dtype.numpy)
 
 
-def ordered(x, op):
+def sort_elements(x, op):
     """Elements in order, equal ones as they came, with their places; the first k where asked."""
     rows = np.moveaxis(x, op.axis, -1)
     falls = getattr(op, "descending", None)
@@ -184,21 +184,21 @@ def ordered(x, op):
         nan = np.take_along_axis(rows != rows, places, -1)
         places = np.take_along_axis(places, np.argsort(nan, -1, kind="stable"), -1)
     places = places[..., : getattr(op, "k", rows.shape[-1])]
-    found = np.take_along_axis(rows, places, -1)
-    return np.moveaxis(found, -1, op.axis), np.moveaxis(places, -1, op.axis)
+    elements = np.take_along_axis(rows, places, -1)
+    return np.moveaxis(elements, -1, op.axis), np.moveaxis(places, -1, op.axis)
 
 
 def _where(op, taps, windows):
     """A border that is wide enough, and [taps, windows] of indices for each axis, inside of it."""
-    found = [
+    indices = [
         s * np.arange(y)[None, :] + d * np.arange(k)[:, None] - b
         for s, d, b, k, y in zip(op.strides, op.dilation, op.before, taps, windows, strict=True)
     ]
-    wide = 1 + max(max(abs(a.min(initial=0)), a.max(initial=0)) for a in found)
-    return int(wide), [a + wide for a in found]
+    wide = 1 + max(max(abs(a.min(initial=0)), a.max(initial=0)) for a in indices)
+    return int(wide), [a + wide for a in indices]
 
 
-def seen(x, op, taps, windows, fill=0):
+def take_windows(x, op, taps, windows, fill=0):
     """[..., taps..., windows...]: ``fill`` outside of the image."""
     count = len(op.strides)
     wide, where = _where(op, taps, windows)
@@ -218,15 +218,15 @@ def back(z, op, image):
     lead = z.ndim - 2 * count
     taps, windows = z.shape[lead : lead + count], z.shape[lead + count :]
     wide, where = _where(op, taps, windows)
-    whole = tuple(n + 2 * wide for n in image)
+    padded_shape = tuple(n + 2 * wide for n in image)
     flat = np.zeros((), int)
-    for axis, (index, size) in enumerate(zip(where, whole, strict=True)):
+    for axis, (index, size) in enumerate(zip(where, padded_shape, strict=True)):
         shape = [1] * (2 * count)
         shape[axis], shape[count + axis] = index.shape
         flat = flat * size + index.reshape(shape)
-    out = np.zeros((*z.shape[:lead], int(np.prod(whole))), z.dtype)
+    out = np.zeros((*z.shape[:lead], int(np.prod(padded_shape))), z.dtype)
     np.add.at(out, (..., flat), z)
-    out = out.reshape(*z.shape[:lead], *whole)
+    out = out.reshape(*z.shape[:lead], *padded_shape)
     return out[(..., *(slice(wide, wide + n) for n in image))]
 
 
@@ -239,25 +239,25 @@ def _flat(z, op):
 
 
 def window_sum(x, op):
-    return _flat(seen(x, op, op.taps, op.extents), op).sum(0, dtype=x.dtype)
+    return _flat(take_windows(x, op, op.taps, op.extents), op).sum(0, dtype=x.dtype)
 
 
 def window_max(x, op):
     least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-    return _flat(seen(x, op, op.taps, op.extents, least), op).max(0)
+    return _flat(take_windows(x, op, op.taps, op.extents, least), op).max(0)
 
 
 def window_place(x, op):
-    inside = _flat(seen(np.ones(x.shape, bool), op, op.taps, op.extents, False), op)
-    found = np.ma.array(_flat(seen(x, op, op.taps, op.extents), op), mask=~inside)
-    largest = np.ma.getdata(found.max(0))
-    nan = np.isnan(found.data)
-    first = np.where((nan & inside).any(0), nan, found.data == largest) & inside
+    inside = _flat(take_windows(np.ones(x.shape, bool), op, op.taps, op.extents, False), op)
+    values = np.ma.array(_flat(take_windows(x, op, op.taps, op.extents), op), mask=~inside)
+    largest = np.ma.getdata(values.max(0))
+    nan = np.isnan(values.data)
+    first = np.where((nan & inside).any(0), nan, values.data == largest) & inside
     return np.argmax(first, 0).astype(place_dtype(op.taps).numpy)
 
 
 def window_take(x, places, op):
-    z = _flat(seen(x, op, op.taps, op.extents), op)
+    z = _flat(take_windows(x, op, op.taps, op.extents), op)
     return np.take_along_axis(z, places[None].astype(int), 0)[0]
 
 
@@ -272,7 +272,7 @@ def window_put(y, places, op):
 
 
 def unfold(x, op):
-    return seen(x, op, op.taps, op.extents)
+    return take_windows(x, op, op.taps, op.extents)
 
 
 def fold(y, op):
@@ -295,9 +295,9 @@ def _wide(a):
 
 def conv(x, w, op):
     t, y = _TAPS[len(op.strides)], _AXES[len(op.strides)]
-    z = _split(seen(_wide(x), op, w.shape[2:], op.extents), 1, op)
-    found = np.einsum(f"ngc{t}{y},goc{t}->ngo{y}", z, _split(_wide(w), 0, op))
-    return found.reshape(x.shape[0], w.shape[0], *op.extents).astype(x.dtype)
+    z = _split(take_windows(_wide(x), op, w.shape[2:], op.extents), 1, op)
+    products = np.einsum(f"ngc{t}{y},goc{t}->ngo{y}", z, _split(_wide(w), 0, op))
+    return products.reshape(x.shape[0], w.shape[0], *op.extents).astype(x.dtype)
 
 
 def conv_image(y, w, op):
@@ -309,9 +309,9 @@ def conv_image(y, w, op):
 
 def conv_filter(x, y, op):
     t, p = _TAPS[len(op.strides)], _AXES[len(op.strides)]
-    z = _split(seen(_wide(x), op, op.extents, y.shape[2:]), 1, op)
-    found = np.einsum(f"ngc{t}{p},ngo{p}->goc{t}", z, _split(_wide(y), 1, op))
-    return found.reshape(y.shape[1], *found.shape[2:]).astype(x.dtype)
+    z = _split(take_windows(_wide(x), op, op.extents, y.shape[2:]), 1, op)
+    products = np.einsum(f"ngc{t}{p},ngo{p}->goc{t}", z, _split(_wide(y), 1, op))
+    return products.reshape(y.shape[1], *products.shape[2:]).astype(x.dtype)
 
 
 WINDOWS = {
@@ -331,10 +331,9 @@ HELPERS = {
     **{
         f.__name__: f
         for f in (
-            raised, flat, inverse, scanned, aligned, keys, padded, transposed, scattered,
-            scattered_along,
-            extremes,
-            counted, betainc, betaln, capped, gammaln, halved, ordered, polygamma, zeta,
+            raise_to_power, flat, inverse, scan_linear, align_axes, keys, pad_zeros, transpose,
+            scatter_by_numpy, scattered_along, extremes, count_up, betainc, betaln, cap_operand,
+            gammaln, halve_tiny, sort_elements, polygamma, zeta,
             recurrence_arrays, while_arrays, branch_arrays,
         )
     },

@@ -13,8 +13,8 @@ class Laws(dict):
 
         return register
 
-    def check(self, name, samples, *rest):
-        """Check a law on samples; ``rest`` are further arguments of it."""
+    def check(self, name, samples, *arguments):
+        """Check a law on samples; ``arguments`` are further ones of the law."""
         function, on = self[name]
         for sample in on(samples):
-            function(sample, *rest)
+            function(sample, *arguments)

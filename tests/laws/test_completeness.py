@@ -13,15 +13,15 @@ from tests.helpers.limits import finfo
 from tests.laws import samples as registry
 from tests.laws.completeness import missing
 from tests.laws.samples import declaration_of, op_names, samples_of
-from tests.laws.spelling import spelled
+from tests.laws.spelling import evaluate_spelling
 
 every_op = pytest.mark.parametrize("name", op_names())
 
 
 @every_op
 def test_nothing_is_missing(name):
-    said = [sentence for sentences in missing(name).values() for sentence in sentences]
-    assert said == []
+    gaps = [sentence for sentences in missing(name).values() for sentence in sentences]
+    assert gaps == []
 
 
 def test_nothing_is_declared_of_ops_that_are_none():
@@ -50,7 +50,9 @@ def test_reference_is_the_numpy_expression(name):
         if outside_numpy(name, sample):
             continue
         compared += 1
-        expected = spelled(declared.spelling, sample.op, tuple(map(widen_array, sample.arrays)))
+        expected = evaluate_spelling(
+            declared.spelling, sample.op, tuple(map(widen_array, sample.arrays))
+        )
         with np.errstate(all="ignore"):
             actual = sample.reference()
         actual = (
@@ -68,7 +70,7 @@ def test_reference_is_the_numpy_expression(name):
 
 
 def outside_numpy(name, sample):
-    """What NumPy refuses, or leaves to the processor: there our own tests say what holds."""
+    """Return whether NumPy refuses the operands or leaves the result to the processor."""
     kinds = {kind_of_elements(np.asarray(a).dtype) for a in sample.arrays}
     if name == "integer_pow":
         return kinds <= set("iu") and sample.op.exponent < 0
@@ -96,10 +98,10 @@ def check_alike(name, sample, got, want):
 
 @pytest.fixture
 def bare(monkeypatch):
-    for kept in ("PROVIDERS", "DECLARATIONS"):
-        monkeypatch.setattr(registry, kept, dict(getattr(registry, kept)))
+    for table_name in ("PROVIDERS", "DECLARATIONS"):
+        monkeypatch.setattr(registry, table_name, dict(getattr(registry, table_name)))
     return "tests.bare"
 
 
 def sentences(name):
-    return "\n".join(s for said in missing(name).values() for s in said)
+    return "\n".join(s for lines in missing(name).values() for s in lines)

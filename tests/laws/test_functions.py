@@ -1,4 +1,4 @@
-"""What holds of every public function: derivatives, ``vmap``, eager mode and named sizes.
+"""Laws of every public function: derivatives, ``vmap``, eager mode and named sizes.
 
 The programs run by ``sg.evaluate``, node by node, without a compilation. The oracles are central
 differences, single calls, and the identity of two ways that share no rule: <v, J t> by forward and
@@ -25,7 +25,7 @@ def leaves(tree):
     if isinstance(tree, dict):
         tree = list(tree.values())
     if isinstance(tree, list | tuple):
-        return [leaf for each in tree for leaf in leaves(each)]
+        return [leaf for branch in tree for leaf in leaves(branch)]
     return [tree]
 
 
@@ -34,13 +34,13 @@ def inputs(recipe, size, arrays):
     return [sg.input(f"x{k}", shape, a.dtype) for k, (shape, a) in enumerate(pairs)]
 
 
-def evaluated(values, xs, arrays):
+def evaluate_inputs(values, xs, arrays):
     """Arrays of values; every input is read."""
     feeds = {f"x{k}": array for k, array in enumerate(arrays)}
     return sg.evaluate([*values, *xs], feeds)[: len(values)]
 
 
-def weighted(ys, seed=7):
+def weigh(ys, seed=7):
     """A sum of all elements of real and imaginary parts, each with a weight of its own."""
     rng = np.random.default_rng(seed)
     total = 0.0
@@ -53,14 +53,14 @@ def weighted(ys, seed=7):
 
 
 def refusal(call, *args):
-    """What a call gives, or the class of the error by which it is refused."""
+    """Return the result of a call, or the class of the error that refuses it."""
     try:
         return call(*args)
     except sg.StaticgradError as error:
         return type(error)
 
 
-def reached(y, xs):
+def depend_on(y, xs):
     """``y``, which depends on all of ``xs``: modes refuse what does not."""
     return y + sum(real((x * 0.0).sum()) for x in xs)
 
@@ -77,8 +77,8 @@ def direction(array, rng):
 
 
 def test_every_public_function_has_a_recipe_or_a_reason():
-    known = {name.partition(" ")[0] for name in RECIPES} | {*WITHOUT}
-    assert {*functions()} == known
+    named = {name.partition(" ")[0] for name in RECIPES} | {*WITHOUT}
+    assert {*functions()} == named
 
 
 @pytest.mark.thinned(2)
@@ -95,7 +95,7 @@ COARSE = {"nn.rnn"}
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", [n for n in RECIPES if RECIPES[n].floating and n not in COARSE])
 def test_derivatives_by_complex_operands(name):
-    """Of real losses along complex directions; or the function takes real numbers alone."""
+    """Losses are real, directions complex where the function takes complex numbers."""
     check_derivatives(RECIPES[name].of_complex_numbers(), 3)
 
 
@@ -106,39 +106,39 @@ def check_derivatives(recipe, size):
     places = recipe.floating
     if isinstance(built, type) or not places:
         return
-    total = weighted(built)
+    total = weigh(built)
     if isinstance(total, float):
         return  # whole numbers
     wrt = [xs[k] for k in places]
-    total = reached(total, wrt)
+    total = depend_on(total, wrt)
     rng = np.random.default_rng(3)
     ts = [direction(arrays[k], rng) for k in places]
-    moved = sg.grad(total, wrt)
-    slope = sum(real((g * t).sum()) for g, t in zip(moved, ts, strict=True))
+    gradients = sg.grad(total, wrt)
+    slope = sum(real((g * t).sum()) for g, t in zip(gradients, ts, strict=True))
     ahead = sg.jvp(total, wrt, ts)
-    second = sg.grad(reached(slope, wrt), wrt)
-    forward = [sg.jvp(reached(g, wrt), wrt, ts) for g in moved]
-    found = iter(evaluated([*moved, slope, ahead, *second, *forward], xs, arrays))
+    second = sg.grad(depend_on(slope, wrt), wrt)
+    forward = [sg.jvp(depend_on(g, wrt), wrt, ts) for g in gradients]
+    results = iter(evaluate_inputs([*gradients, slope, ahead, *second, *forward], xs, arrays))
     slopes, back, front, reverse, over = (
-        [next(found) for _ in wrt], next(found), next(found),
-        [next(found) for _ in wrt], [next(found) for _ in wrt],
+        [next(results) for _ in wrt], next(results), next(results),
+        [next(results) for _ in wrt], [next(results) for _ in wrt],
     )  # fmt: skip
     np.testing.assert_allclose(front, back, rtol=1e-9, atol=1e-11)
-    scale = 1.0 + max(np.abs(each).max(initial=0.0) for each in reverse)
-    for one, other in zip(reverse, over, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10 * scale)
+    scale = 1.0 + max(np.abs(array).max(initial=0.0) for array in reverse)
+    for actual, expected in zip(reverse, over, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-10 * scale)
 
     def at(step):
-        there = list(arrays)
+        shifted = list(arrays)
         for k, t in zip(places, ts, strict=True):
-            there[k] = arrays[k] + step * t
-        return evaluated([total, *moved], xs, there)
+            shifted[k] = arrays[k] + step * t
+        return evaluate_inputs([total, *gradients], xs, shifted)
 
     up, down = at(STEP), at(-STEP)
     difference = [(a - b) / (2 * STEP) for a, b in zip(up, down, strict=True)]
     np.testing.assert_allclose(difference[0], front, rtol=1e-6, atol=1e-7 * (1 + abs(front)))
-    for one, other in zip(reverse, difference[1:], strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * scale)
+    for actual, expected in zip(reverse, difference[1:], strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6 * scale)
     assert all(slope.shape == arrays[k].shape for k, slope in zip(places, slopes, strict=True))
 
 
@@ -160,34 +160,34 @@ def test_named_sizes_mean_what_numbers_mean(name, size):
 
     def run(n):
         xs = inputs(recipe, n, arrays)
-        return evaluated(leaves(recipe.call(*xs)), xs, arrays)
+        return evaluate_inputs(leaves(recipe.call(*xs)), xs, arrays)
 
     literal, named = refusal(run, size), refusal(run, "n")
     if isinstance(literal, type) or isinstance(named, type):
         assert isinstance(literal, type) == isinstance(named, type), (literal, named)
         return
-    for one, other in zip(literal, named, strict=True):
-        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+    for first, second in zip(literal, named, strict=True):
+        assert (first.shape, first.dtype) == (second.shape, second.dtype)
         # Sums and products of one kind have one order; einsum chooses one by the sizes.
-        np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(first, second, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_vmap_is_single_calls(name):
     recipe = RECIPES[name]
     size = 3
-    each = [recipe.arrays(size, seed) for seed in range(2)]
-    if not each[0]:
+    calls = [recipe.arrays(size, seed) for seed in range(2)]
+    if not calls[0]:
         return
-    stacks = [np.stack(arrays) for arrays in zip(*each, strict=True)]
+    stacks = [np.stack(arrays) for arrays in zip(*calls, strict=True)]
     xs = [sg.input(f"x{k}", stack.shape, stack.dtype) for k, stack in enumerate(stacks)]
     mapped = leaves(sg.vmap(lambda *xs: tuple(leaves(recipe.call(*xs))))(*xs))
-    found = evaluated(mapped, xs, stacks)
-    for number, arrays in enumerate(each):
-        own = inputs(recipe, size, arrays)
-        expected = evaluated(leaves(recipe.call(*own)), own, arrays)
-        for one, other in zip(found, expected, strict=True):
-            np.testing.assert_allclose(one[number], other, rtol=1e-9, atol=1e-11)
+    batched = evaluate_inputs(mapped, xs, stacks)
+    for number, arrays in enumerate(calls):
+        row_inputs = inputs(recipe, size, arrays)
+        expected = evaluate_inputs(leaves(recipe.call(*row_inputs)), row_inputs, arrays)
+        for result, reference in zip(batched, expected, strict=True):
+            np.testing.assert_allclose(result[number], reference, rtol=1e-9, atol=1e-11)
 
 
 #: Recipes that give values, or take none, of arrays alone, and why.
@@ -208,12 +208,12 @@ def test_of_arrays_alone_functions_compute_at_once(name):
     actual = leaves(recipe.call(*arrays))
     assert not any(isinstance(x, sg.Value) for x in actual) or name in MAKES_VALUES
     xs = inputs(recipe, 3, arrays)
-    expected = evaluated(leaves(recipe.call(*xs)), xs, arrays)
-    for one, other in zip(actual, expected, strict=True):
+    expected = evaluate_inputs(leaves(recipe.call(*xs)), xs, arrays)
+    for result, reference in zip(actual, expected, strict=True):
         if name in MAKES_VALUES:
-            one = sg.evaluate(one)
-        assert np.asarray(one).dtype == other.dtype
-        np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-15)
+            result = sg.evaluate(result)
+        assert np.asarray(result).dtype == reference.dtype
+        np.testing.assert_allclose(result, reference, rtol=1e-13, atol=1e-15)
     if not recipe.name.startswith(("vmap", "getitem")):
         with in_graphs():  # as in a traced function
             built = leaves(recipe.call(*arrays))
@@ -226,10 +226,10 @@ def test_lists_of_numbers_are_arrays(name):
     if recipe.call is not public(name):
         return  # it computes with its operands
     arrays = recipe.arrays(3)
-    found = leaves(recipe.call(*(each.tolist() for each in arrays)))
-    for one, other in zip(found, leaves(recipe.call(*arrays)), strict=True):
-        assert not isinstance(one, sg.Value)
-        np.testing.assert_array_equal(one, other)
+    actual = leaves(recipe.call(*(array.tolist() for array in arrays)))
+    for result, reference in zip(actual, leaves(recipe.call(*arrays)), strict=True):
+        assert not isinstance(result, sg.Value)
+        np.testing.assert_array_equal(result, reference)
 
 
 @pytest.mark.thinned  # each function at one of the sizes
@@ -247,18 +247,18 @@ def test_eager_mode_is_the_graph(name, size):
         if isinstance(built, type):
             assert isinstance(actual, type), built
             return
-        total, wrt = weighted(built), [xs[k] for k in floating]
+        total, wrt = weigh(built), [xs[k] for k in floating]
         has_gradient = not isinstance(total, float) and bool(wrt)
-        grads = sg.grad(reached(total, wrt), wrt) if has_gradient else []
-        expected = refusal(evaluated, [*built, *grads], xs, arrays)
+        grads = sg.grad(depend_on(total, wrt), wrt) if has_gradient else []
+        expected = refusal(evaluate_inputs, [*built, *grads], xs, arrays)
         if isinstance(expected, type):
             assert isinstance(actual, type), expected
             return
-        for one, other in zip(actual, expected[: len(built)], strict=True):
-            array = one.data if isinstance(one, Tensor | ComplexTensor) else one
-            np.testing.assert_allclose(array, other, rtol=1e-12, atol=1e-14)
+        for result, reference in zip(actual, expected[: len(built)], strict=True):
+            array = result.data if isinstance(result, Tensor | ComplexTensor) else result
+            np.testing.assert_allclose(array, reference, rtol=1e-12, atol=1e-14)
         if has_gradient:
-            reached(weighted(actual), [tensors[k] for k in floating]).backward()
+            depend_on(weigh(actual), [tensors[k] for k in floating]).backward()
             for k, slope in zip(floating, expected[len(built) :], strict=True):
                 found_slope = np.asarray(tensors[k].grad)
                 np.testing.assert_allclose(found_slope, slope, rtol=1e-9, atol=1e-11)

@@ -1,4 +1,4 @@
-"""What holds of every kernel: laws, checked on random kernels of each kind.
+"""Laws of every kernel, checked on random kernels of each kind.
 
 The oracle is ``codegen/kernel_meaning.py``, one iteration after the other in Python. Two thousand
 of each kind are drawn in minutes: ``python -m pytest tests/laws/test_kernels.py -m exhaustive``.
@@ -84,13 +84,13 @@ def check_run(sample, source, mode, what=""):
         run_printed(kernel, memory, sizes)
     else:
         shared = [memory[o.name] for o in kernel.operands if not o.is_own]
-        own = [memory[o.name] for o in kernel.operands if o.is_own]
-        call(source, shared, words, 0, int(kernel.iterations(words)), own=own, mode=mode)
+        private = [memory[o.name] for o in kernel.operands if o.is_own]
+        call(source, shared, words, 0, int(kernel.iterations(words)), own=private, mode=mode)
     passing = {o.name for o in kernel.operands if o.mode == "scratch"}
     for name, array in memory.items():
         if name not in passing and isinstance(array, np.ndarray):
-            told = f"{sample} at {sizes}, {mode}, {what}: {name}\n{kernel}"
-            assert_same(array, expected[name], told)
+            label = f"{sample} at {sizes}, {mode}, {what}: {name}\n{kernel}"
+            assert_same(array, expected[name], label)
 
 
 LAWS = Laws()
@@ -124,22 +124,22 @@ def directives_of(kernel: Kernel, random: Random) -> Directives:
     """Return directives that are legal for a kernel, drawn at random."""
     axes = [axis.name for stage in kernel.stages if isinstance(stage, Map) for axis in stage.loops]
     drawn: list[Directive] = [Strips()] if random.random() < 0.5 else []
-    for stage, (each, _) in enumerate(nested_stages(kernel.stages)):
-        if isinstance(each, Loop):
-            drawn.append(Interleave(each.axis.name, random.choice((1, 2, 4)), stage))
+    for stage, (nest, _) in enumerate(nested_stages(kernel.stages)):
+        if isinstance(nest, Loop):
+            drawn.append(Interleave(nest.axis.name, random.choice((1, 2, 4)), stage))
         drawn.append(Vector(random.choice(("peel", "mask")), stage))
         drawn.append(Interleave("j", random.choice((1, 2, 4)), stage))
         if axes:
             drawn.append(Prefetch(random.choice(axes), random.choice((1, 7, 512)), stage))
     drawn.append(Interleave("o", random.choice((1, 2, 3, 4))))
     drawn += [Stream(o.name) for o in kernel.operands if o.mode == "out" and random.random() < 0.3]
-    found: Directives = ()
-    for each in drawn:
+    legal: Directives = ()
+    for directive in drawn:
         try:
-            found = with_directives(kernel, (*found, each)).directives
+            legal = with_directives(kernel, (*legal, directive)).directives
         except IllegalDirectiveError:
             continue
-    return found
+    return legal
 
 
 def check(sample):
@@ -189,5 +189,5 @@ def test_every_directive_is_drawn_and_read_back():
         kernel = KINDS["rows"](seed)
         directed = with_directives(kernel, directives_of(kernel, Random(seed)))
         assert parse_kernel(str(directed)) == directed
-        drawn |= {type(each) for each in directed.directives}
+        drawn |= {type(directive) for directive in directed.directives}
     assert drawn == {*get_args(Directive)}

@@ -1,4 +1,4 @@
-"""What holds of every module of ``nn``: laws, checked on its samples in both of its modes.
+"""Laws of every module of ``nn``, checked on its samples in both of its modes.
 
 The oracles are NumPy by hand (``nn/oracles.py``), central differences in float64, single calls, and
 onnxruntime. ``sg.evaluate`` is the middle: it is compared with the oracles, and
@@ -24,12 +24,12 @@ from tests.laws.modules import CASES, Case, in_dtype
 from tests.laws.table import Laws
 
 CLASSES = {
-    name: found
+    name: value
     for name in sg.nn.__all__
-    if isinstance(found := getattr(sg.nn, name), type)
-    and issubclass(found, sg.nn.Module)
-    and found is not sg.nn.Module
-    and found.__name__ == name  # not the spelling of another library
+    if isinstance(value := getattr(sg.nn, name), type)
+    and issubclass(value, sg.nn.Module)
+    and value is not sg.nn.Module
+    and value.__name__ == name  # not the spelling of another library
 }
 STEP = 1e-6
 
@@ -68,7 +68,7 @@ class Sample:
 
     @property
     def is_random(self):
-        """Whether the module draws random numbers."""
+        """Return whether the module draws random numbers."""
         return self.case.oracle is None and self.training
 
     @property
@@ -112,12 +112,12 @@ SAMPLES = [
 def begin(module, state):
     """Set a module to a state, and its draws to their beginning."""
     module.load_state_dict(state)
-    for each in module.modules():
-        if isinstance(each, sg.nn.Dropout):
-            each.generator.streams = 0
+    for part in module.modules():
+        if isinstance(part, sg.nn.Dropout):
+            part.generator.streams = 0
 
 
-def weighted(outs):
+def weigh(outs):
     """The sum of all results, each element with a weight."""
     return sum((o * np.random.default_rng(3).normal(size=o.shape)).sum() for o in outs)
 
@@ -126,7 +126,7 @@ def run(module, *xs):
     """Outputs of a module, and gradients by its parameters and floating arguments."""
     outs = flatten(module(*xs))[0]
     by = [*module.parameters(), *[x for x in xs if x.dtype.is_float]]
-    return outs, sg.grad(weighted(outs), by, allow_disconnected=True)
+    return outs, sg.grad(weigh(outs), by, allow_disconnected=True)
 
 
 def inputs(shapes, arrays):
@@ -140,37 +140,37 @@ def feeds_of(arrays):
 
 @dataclass
 class Evaluated:
-    """What the evaluator computes of a sample: outputs, gradients, and the state afterwards."""
+    """The evaluator's results for a sample: outputs, gradients, and the new state."""
 
     module: sg.nn.Module
     arrays: list
     state: dict
     outs: list
     slopes: list
-    after: dict
+    new_state: dict
 
 
 @lru_cache(maxsize=1)  # for all laws of one sample
-def evaluated(sample):
+def evaluate_sample(sample):
     module, xs = sample.module(), sample.arrays()
     state = module.state_dict()
     with sg.nn.updates() as updates:
         outs, slopes = run(module, *inputs([x.shape for x in xs], xs))
-    named = {str(k): each for k, each in enumerate([*outs, *slopes])}
-    found, new = sg.evaluate(sg.Graph(named, updates), feeds_of(xs), updates=True)
-    found = [found[name] for name in named]
+    named = {str(k): value for k, value in enumerate([*outs, *slopes])}
+    arrays, new = sg.evaluate(sg.Graph(named, updates), feeds_of(xs), updates=True)
+    arrays = [arrays[name] for name in named]
     for p in updates:
         p.value = new[p.name]
-    after = module.state_dict()
-    return Evaluated(module, xs, state, found[: len(outs)], found[len(outs) :], after)
+    new_state = module.state_dict()
+    return Evaluated(module, xs, state, arrays[: len(outs)], arrays[len(outs) :], new_state)
 
 
-def check(found, expected, rtol=1e-9, atol=1e-11):
-    ours, theirs = flatten(found)[0], flatten(expected)[0]
+def check(actual, expected, rtol=1e-9, atol=1e-11):
+    ours, theirs = flatten(actual)[0], flatten(expected)[0]
     assert len(ours) == len(theirs)
-    for one, other in zip(ours, theirs, strict=True):
-        assert one.dtype == other.dtype
-        np.testing.assert_allclose(one, other, rtol=rtol, atol=atol)
+    for array, reference in zip(ours, theirs, strict=True):
+        assert array.dtype == reference.dtype
+        np.testing.assert_allclose(array, reference, rtol=rtol, atol=atol)
 
 
 def values_of(module, xs):
@@ -187,8 +187,8 @@ LAWS = Laws()
 
 @LAWS.law(on=lambda samples: [s for s in samples if s.oracle is not None])
 def values_are_those_by_hand(sample, folder):
-    found = evaluated(sample)
-    check(found.outs, sample.oracle(found.state, *found.arrays))
+    evaluation = evaluate_sample(sample)
+    check(evaluation.outs, sample.oracle(evaluation.state, *evaluation.arrays))
 
 
 @LAWS.law()
@@ -198,23 +198,23 @@ def gradients_are_central_differences(sample, folder):
     state, rng = module.state_dict(), np.random.default_rng(5)
     ins = inputs([x.shape for x in xs], xs)
     with sg.nn.updates():
-        loss = weighted(flatten(module(*ins))[0])
+        loss = weigh(flatten(module(*ins))[0])
     by = [*module.parameters(), *[x for x in ins if x.dtype.is_float]]
-    steps = [rng.normal(size=each.shape) for each in by]
+    steps = [rng.normal(size=operand.shape) for operand in by]
     slopes = sg.grad(loss, by, allow_disconnected=True)
     begin(module, state)
     outs = sg.evaluate([loss, *slopes], feeds_of(xs))
     product = sum((g * step).sum() for g, step in zip(outs[1:], steps, strict=True))
-    before = [p.value for p in module.parameters()]
+    start = [p.value for p in module.parameters()]
 
     def at(distance):
         begin(module, state)
-        moved = [x + distance * t for x, t in zip(before, steps, strict=False)]
-        for p, value in zip(module.parameters(), moved, strict=True):
+        shifted = [x + distance * t for x, t in zip(start, steps, strict=False)]
+        for p, value in zip(module.parameters(), shifted, strict=True):
             p.value = value
-        left = iter(steps[len(before) :])
-        there = [x + distance * next(left) if x.dtype.kind == "f" else x for x in xs]
-        return sg.evaluate([loss, *ins], feeds_of(there))[0]
+        left = iter(steps[len(start) :])
+        arguments = [x + distance * next(left) if x.dtype.kind == "f" else x for x in xs]
+        return sg.evaluate([loss, *ins], feeds_of(arguments))[0]
 
     scale = sum(np.abs(g * step).sum() for g, step in zip(outs[1:], steps, strict=True))
     difference = (at(STEP) - at(-STEP)) / (2 * STEP)
@@ -224,14 +224,14 @@ def gradients_are_central_differences(sample, folder):
 @LAWS.law(on=lambda samples: [s for s in samples if not s.is_random])
 def float32_is_near_float64(sample, folder):
     """The same state in float32 gives results of float32."""
-    found, module = evaluated(sample), sample.module("float32")
-    narrow = {name: in_float32(x) for name, x in found.state.items()}
+    evaluation, module = evaluate_sample(sample), sample.module("float32")
+    narrow = {name: in_float32(x) for name, x in evaluation.state.items()}
     assert {n: x.dtype for n, x in module.state_dict().items()} == {
         n: x.dtype for n, x in narrow.items()
     }
     begin(module, narrow)
-    outs = values_of(module, [*map(in_float32, found.arrays)])
-    check(outs, [*map(in_float32, found.outs)], 1e-4, 1e-4)
+    outs = values_of(module, [*map(in_float32, evaluation.arrays)])
+    check(outs, [*map(in_float32, evaluation.outs)], 1e-4, 1e-4)
 
 
 def in_float32(x):
@@ -276,57 +276,57 @@ def whole(module, shapes, xs):
 def outcome(make, xs):
     """Outputs and new state, or the class of the error."""
     try:
-        found, new = sg.evaluate(make(), feeds_of(xs), updates=True)
+        outputs, new = sg.evaluate(make(), feeds_of(xs), updates=True)
     except sg.StaticgradError as error:
         return type(error)
-    return [*found.values(), *new.values()]
+    return [*outputs.values(), *new.values()]
 
 
 @LAWS.law(on=lambda samples: [s for s in samples if not s.is_random])
 def vmap_is_single_calls(sample, folder):
     """A module that moves statistics is refused: which of the calls would move them?"""
-    module, each = sample.module(), [sample.arrays(seed=seed) for seed in (7, 8)]
-    stacks = [np.stack(xs) for xs in zip(*each, strict=True)]
+    module, calls = sample.module(), [sample.arrays(seed=seed) for seed in (7, 8)]
+    stacks = [np.stack(xs) for xs in zip(*calls, strict=True)]
     ins = inputs([x.shape for x in stacks], stacks)
     if moves_state(sample):
         with pytest.raises(sg.errors.GraphError, match="inside of vmap"), sg.nn.updates():
             sg.vmap(module)(*ins)
         return
-    found = sg.evaluate(flatten(sg.vmap(module)(*ins))[0], feeds_of(stacks))
-    for number, xs in enumerate(each):
-        check([out[number] for out in found], values_of(module, xs))
+    batched = sg.evaluate(flatten(sg.vmap(module)(*ins))[0], feeds_of(stacks))
+    for number, xs in enumerate(calls):
+        check([out[number] for out in batched], values_of(module, xs))
 
 
 def moves_state(sample):
-    actual = evaluated(sample)
-    return any(not np.array_equal(x, actual.after[name]) for name, x in actual.state.items())
+    actual = evaluate_sample(sample)
+    return any(not np.array_equal(x, actual.new_state[name]) for name, x in actual.state.items())
 
 
 @LAWS.law(on=lambda samples: [s for s in samples if not s.is_random])
 def tensors_have_the_values_and_gradients_of_the_graph(sample, folder):
-    found, module = evaluated(sample), sample.module()
-    tensors = [Tensor(x, x.dtype.kind == "f", x.dtype) for x in found.arrays]
+    evaluation, module = evaluate_sample(sample), sample.module()
+    tensors = [Tensor(x, x.dtype.kind == "f", x.dtype) for x in evaluation.arrays]
     outs = flatten(module(*tensors))[0]
-    check([out.data for out in outs], found.outs)
-    weighted(outs).backward()
+    check([out.data for out in outs], evaluation.outs)
+    weigh(outs).backward()
     slopes = [p.grad for p in module.parameters()]
     slopes += [x.grad for x in tensors if x.requires_grad]
-    for ours, theirs in zip(slopes, found.slopes, strict=True):
+    for ours, theirs in zip(slopes, evaluation.slopes, strict=True):
         if ours is None:
             np.testing.assert_array_equal(theirs, 0.0)
         else:
             check([ours], [theirs])
     module.zero_grad()
     assert all(p.grad is None for p in module.parameters())
-    check([*module.state_dict().values()], [*found.after.values()])
+    check([*module.state_dict().values()], [*evaluation.new_state.values()])
 
 
 @LAWS.law()
 def functions_run_at_once_are_the_graph(sample, folder):
-    found, module = evaluated(sample), sample.module()
-    outs, slopes = sg.function(lambda *xs: run(module, *xs)).eagerly(*found.arrays)
-    check([*outs, *slopes], [*found.outs, *found.slopes])
-    check([*module.state_dict().values()], [*found.after.values()])
+    evaluation, module = evaluate_sample(sample), sample.module()
+    outs, slopes = sg.function(lambda *xs: run(module, *xs)).eagerly(*evaluation.arrays)
+    check([*outs, *slopes], [*evaluation.outs, *evaluation.slopes])
+    check([*module.state_dict().values()], [*evaluation.new_state.values()])
 
 
 # -- laws of state, modes and copies ---------------------------------------------------------------
@@ -336,16 +336,16 @@ def functions_run_at_once_are_the_graph(sample, folder):
 def modes_reach_every_part(sample, folder):
     """In eval mode nothing is drawn and no state is moved."""
     module = sample.module()
-    assert {each.training for each in module.modules()} == {sample.training}
+    assert {part.training for part in module.modules()} == {sample.training}
     assert module.eval() is module
-    assert not any(each.training for each in module.modules())
+    assert not any(part.training for part in module.modules())
     xs = sample.arrays()
     with sg.nn.updates() as updates:
         module(*inputs([x.shape for x in xs], xs))
     assert not updates
     check(values_of(module, xs), values_of(module, xs), 0.0, 0.0)
     assert module.train() is module
-    assert all(each.training for each in module.modules())
+    assert all(part.training for part in module.modules())
 
 
 @LAWS.law()
@@ -354,19 +354,19 @@ def state_comes_back(sample, folder):
     module, xs = sample.module().eval(), sample.arrays()
     expected = values_of(module, xs)
     others = [sample.module().eval() for _ in range(3)]
-    for other in others:
-        begin(other, {name: np.zeros_like(x) for name, x in other.state_dict().items()})
+    for restored in others:
+        begin(restored, {name: np.zeros_like(x) for name, x in restored.state_dict().items()})
     others[0].load_state_dict(module.state_dict())
-    for other, suffix in zip(others[1:], ("npz", "safetensors"), strict=True):
+    for restored, suffix in zip(others[1:], ("npz", "safetensors"), strict=True):
         sg.save(folder / f"state.{suffix}", module)
-        sg.load(folder / f"state.{suffix}", into=other)
+        sg.load(folder / f"state.{suffix}", into=restored)
     leaves, tree = flatten(module)
     again = [pickle.loads(pickle.dumps(module)), copy.deepcopy(module), unflatten(tree, leaves)]
-    for other in [*others, *again]:
-        assert type(other) is type(module)
-        assert other.training is module.training
-        check(values_of(other, xs), expected, 0.0, 0.0)
-        check([*other.state_dict().values()], [*module.state_dict().values()], 0.0, 0.0)
+    for restored in [*others, *again]:
+        assert type(restored) is type(module)
+        assert restored.training is module.training
+        check(values_of(restored, xs), expected, 0.0, 0.0)
+        check([*restored.state_dict().values()], [*module.state_dict().values()], 0.0, 0.0)
     names = {p.name for p in module.parameters()}
     assert len(names) == len(module.parameters())
     assert not names & {p.name for p in others[0].parameters()}
@@ -387,7 +387,7 @@ def text_names_the_class_and_its_parameters(sample, folder):
 def copies_and_their_originals_share_a_graph(sample, folder):
     module = sample.module()
     copies = [copy.deepcopy(module), copy.deepcopy(copy.deepcopy(module))]
-    parameters = [p for each in (module, *copies) for p in each.parameters()]
+    parameters = [p for net in (module, *copies) for p in net.parameters()]
     names = [p.name for p in parameters]
     assert len(names) == len({*names}) == 3 * len(module.parameters())
     if names:
@@ -405,10 +405,10 @@ EXPORTED = Laws()
 
 @COMPILED.law()
 def kernels_have_the_values_and_gradients_of_the_graph(sample, folder):
-    found, module = evaluated(sample), sample.module()
-    outs, slopes = sg.function(lambda *xs: run(module, *xs))(*found.arrays)
-    check([*outs, *slopes], [*found.outs, *found.slopes])
-    check([*module.state_dict().values()], [*found.after.values()])
+    evaluation, module = evaluate_sample(sample), sample.module()
+    outs, slopes = sg.function(lambda *xs: run(module, *xs))(*evaluation.arrays)
+    check([*outs, *slopes], [*evaluation.outs, *evaluation.slopes])
+    check([*module.state_dict().values()], [*evaluation.new_state.values()])
 
 
 @EXPORTED.law(on=lambda samples: [s for s in samples if not s.is_random])

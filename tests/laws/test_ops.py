@@ -1,4 +1,4 @@
-"""What holds of every op in the registry, in graphs and on tensors: laws, checked on its samples.
+"""Laws of every op in the registry, in graphs and on tensors, checked on its samples.
 
 A law is a function of a sample (``tests/laws/samples.py``) and of random numbers; one test is one
 law of one op. The oracles are the op's reference in NumPy, central differences of fourth order in
@@ -97,12 +97,12 @@ def form_and_element_agree_with_reference(sample, rng):
         return
     arrays = [*sample.arrays, *(np.asarray(size, np.int64) for size in form.sizes)]
     scalar = partial(element, form.scalar, out.dtype)
-    found = on_arrays(scalar, arrays, [as_dtype(a.dtype) for a in arrays])
-    check_element(sample, np.asarray(found), np.asarray(sample.reference()))
+    actual = on_arrays(scalar, arrays, [as_dtype(a.dtype) for a in arrays])
+    check_element(sample, np.asarray(actual), np.asarray(sample.reference()))
 
 
 def few_of_long_formulas(samples):
-    """As NumPy reads them operation by operation they take long."""
+    """Return few samples of long formulas: NumPy evaluates them slowly."""
     every = 4 if samples and samples[0].op.name in {*LONG, "polygamma"} else 1
     return samples[::every]
 
@@ -114,8 +114,8 @@ def kernel_arithmetic_agrees_with_reference(sample, rng):
         return
     leaves = [ref(str(i), t.dtype) for i, t in enumerate(types_of(sample))]
     root = element(form.scalar, out.dtype, *leaves)
-    found = interpret([root], lambda leaf: sample.arrays[int(leaf.attribute)])
-    check_element(sample, found[0], np.asarray(sample.reference()))
+    actual = interpret([root], lambda leaf: sample.arrays[int(leaf.attribute)])
+    check_element(sample, actual[0], np.asarray(sample.reference()))
 
 
 def form_of(sample):
@@ -136,13 +136,13 @@ def check_element(sample, actual, expected):
         np.testing.assert_allclose(actual, expected, rtol=places, atol=least)
 
 
-def differing(sample, found, expected):
+def differing(sample, actual, expected):
     operands = np.broadcast_arrays(*sample.arrays)
-    both_nan = (found != found) & (expected != expected)
-    where = np.argwhere((found.astype(str) != expected.astype(str)) & ~both_nan)[:5]
+    both_nan = (actual != actual) & (expected != expected)
+    where = np.argwhere((actual.astype(str) != expected.astype(str)) & ~both_nan)[:5]
     return "\n".join(
         f"{sample.op}({', '.join(repr(o[tuple(i)]) for o in operands)}):"
-        f" scalar {found[tuple(i)]!r}, reference {expected[tuple(i)]!r}"
+        f" scalar {actual[tuple(i)]!r}, reference {expected[tuple(i)]!r}"
         for i in where
     )
 
@@ -167,7 +167,7 @@ class Application:
         outs = [out for out in as_tuple(sample.op(*values)) if out.dtype.is_float]
         self.results = [(out, rng.normal(size=out.shape)) for out in outs]
 
-    def weighted(self, results, feeds):
+    def weighted_sum(self, results, feeds):
         """The sum of results times their weights."""
         arrays = run_all([value for value, _ in results], feeds)
         return float(sum(np.sum(a * w) for a, (_, w) in zip(arrays, results, strict=True)))
@@ -190,8 +190,8 @@ class Application:
         product = sum(np.sum(g * v) for g, v in zip(arrays, step.values(), strict=True))
 
         def at(distance):
-            moved = {n: x + distance * step[n] for n, x in self.feeds.items()}
-            return self.weighted(results, moved)
+            shifted = {n: x + distance * step[n] for n, x in self.feeds.items()}
+            return self.weighted_sum(results, shifted)
 
         near, far = at(STEP) - at(-STEP), at(2 * STEP) - at(-2 * STEP)
         difference = (8 * near - far) / (12 * STEP)
@@ -228,8 +228,8 @@ def jvp_is_the_transpose_of_vjp(sample, rng):
     ((out, weight),) = application.results
     node, feeds = out.node, dict(application.feeds)
     backward = run_all(application.gradients(application.results), feeds)
-    moved = dict(zip(feeds, backward, strict=True))
-    for chosen in ([*moved], *([name] for name in moved)):
+    gradients = dict(zip(feeds, backward, strict=True))
+    for chosen in ([*gradients], *([name] for name in gradients)):
         feeds |= {f"t{name}": rng.normal(size=application.feeds[name].shape) for name in chosen}
         tangents = [
             variable_like(f"t{arg.node.op.label}", application.feeds[arg.node.op.label])
@@ -244,7 +244,7 @@ def jvp_is_the_transpose_of_vjp(sample, rng):
             continue
         assert pushed.type == out.type
         forward = np.sum(run(pushed, feeds) * weight)
-        expected = sum(np.sum(moved[name] * feeds[f"t{name}"]) for name in chosen)
+        expected = sum(np.sum(gradients[name] * feeds[f"t{name}"]) for name in chosen)
         assert forward == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
@@ -260,8 +260,8 @@ def tensors_have_the_values_of_the_reference(sample, rng):
 
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="raise"):
         patch.setattr(graph.Node, "__init__", refuse)
-        found = as_tuple(sample.op(*map(Tensor.of, sample.arrays)))
-    for ours, theirs in zip(found, as_tuple(sample.reference()), strict=True):
+        actual = as_tuple(sample.op(*map(Tensor.of, sample.arrays)))
+    for ours, theirs in zip(actual, as_tuple(sample.reference()), strict=True):
         check_tensor(sample.op.name, ours.data, np.asarray(theirs))
 
 
@@ -273,44 +273,44 @@ def check_tensor(name, actual, expected):
     tolerance = TOLERANCE[expected.dtype.name]
     actual, expected = actual.astype(np.float64), expected.astype(np.float64)
     if name in OTHER_ORDER:
-        known = np.isfinite(expected) & np.isfinite(actual)
-        actual, expected = actual[known], expected[known]
+        finite = np.isfinite(expected) & np.isfinite(actual)
+        actual, expected = actual[finite], expected[finite]
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * 100)
 
 
-def applied(sample):
+def apply_to_tensors(sample):
     """Operands that need gradients where they are floating, and the results that carry them."""
     pairs = zip(sample.arrays, sample.moves, strict=True)
-    args = [Tensor(a, moved, a.dtype) for a, moved in pairs]
+    args = [Tensor(a, needs_gradient, a.dtype) for a, needs_gradient in pairs]
     outs = [out for out in as_tuple(sample.op(*args)) if out.requires_grad]
     return [arg for arg in args if arg.requires_grad], outs
 
 
 @law(on=smooth)
 def tensors_have_the_gradients_of_the_graph(sample, rng):
-    moved, outs = applied(sample)
+    leaves, outs = apply_to_tensors(sample)
     if not outs:
         return
     weights = [rng.normal(size=out.shape) for out in outs]
-    found = grad_of_tensors(outs, moved, weights, allow_disconnected=True)
+    actual = grad_of_tensors(outs, leaves, weights, allow_disconnected=True)
     expected = oracle.gradients(sample.op, sample.arrays, weights, moves=sample.moves)
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(actual, expected, strict=True):
         np.testing.assert_allclose(ours.data, theirs, rtol=1e-12, atol=1e-12)
 
 
 @law(on=lambda samples: smooth(samples)[:1])
 def tensors_have_the_second_gradients_of_the_graph(sample, rng):
-    moved, outs = applied(sample)
+    leaves, outs = apply_to_tensors(sample)
     if not outs:
         return
     weights = [rng.normal(size=out.shape) for out in outs]
-    first = grad_of_tensors(outs, moved, weights, create_graph=True, allow_disconnected=True)
+    first = grad_of_tensors(outs, leaves, weights, create_graph=True, allow_disconnected=True)
     squares = sum((g * g).sum() for g in first)
     if not squares.requires_grad:
         return
-    found = grad_of_tensors(squares, moved, allow_disconnected=True)
+    actual = grad_of_tensors(squares, leaves, allow_disconnected=True)
     expected = oracle.gradients(sample.op, sample.arrays, weights, order=2, moves=sample.moves)
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(actual, expected, strict=True):
         np.testing.assert_allclose(ours.data, theirs, rtol=1e-10, atol=1e-10)
 
 

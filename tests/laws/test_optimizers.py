@@ -1,4 +1,4 @@
-"""What holds of every optimizer of the registry: laws, checked on samples of its options.
+"""Laws of every optimizer of the registry, checked on samples of its options.
 
 The oracle is the rule of its paper in NumPy's float64 (``optimizer_rules.py``); schedules, clipping
 and accumulation are written there as well. Most steps run by ``sg.evaluate``, without kernels.
@@ -77,7 +77,7 @@ def batch(run, dtype="float64"):
 
 
 def loss_of(x, params):
-    """Of matrices and vectors, of any kind of values, and not quadratic."""
+    """Return a loss of matrices and vectors, of any kind of values, and not quadratic."""
     a, b, c = params
     return ((a * b + x) ** 2).sum() + sg.sqrt(c * c + 1.0).sum() * 0.3 + (b * b * b).sum()
 
@@ -88,7 +88,7 @@ def gradient(run, params):
     return [inner * b, (inner * a).sum(0) + 3 * b**2, 0.3 * c / np.sqrt(c * c + 1.0)]
 
 
-def evaluated(optimizer, params=None, **feeds):
+def evaluate_steps(optimizer, params=None, **feeds):
     """The parameters, and a function of the number of a run that steps them by NumPy."""
     x = sg.input("x", (4,), "float64")
     params = params or parameters()
@@ -104,7 +104,7 @@ def evaluated(optimizer, params=None, **feeds):
     return params, step
 
 
-def compiled(optimizer, dtype="float64", **options):
+def compile_steps(optimizer, dtype="float64", **options):
     """The same by kernels, in a dtype."""
     x = sg.input("x", (4,), dtype)
     params = parameters(dtype)
@@ -113,7 +113,7 @@ def compiled(optimizer, dtype="float64", **options):
     return params, lambda run: step.run({"x": batch(run, dtype)})
 
 
-def traced(optimizer, dtype):
+def trace_steps(optimizer, dtype):
     """A traced function that minimizes the loss."""
     params = parameters(dtype)
 
@@ -127,13 +127,13 @@ def traced(optimizer, dtype):
 
 
 def check(params, expected, rtol=1e-10, atol=1e-13):
-    for p, other in zip(params, expected, strict=True):
-        np.testing.assert_allclose(p.value, other, rtol=rtol, atol=atol, err_msg=p.name)
+    for p, array in zip(params, expected, strict=True):
+        np.testing.assert_allclose(p.value, array, rtol=rtol, atol=atol, err_msg=p.name)
 
 
 def check_by_hand(optimizer, steps=3, **rates):
     """Steps of an optimizer are those of its rule; ``rates`` is fed, one number to each run."""
-    params, step = evaluated(optimizer, **rates)
+    params, step = evaluate_steps(optimizer, **rates)
     runs = steps * optimizer.accumulate
     for run in range(runs):
         step(run)
@@ -194,7 +194,7 @@ NAMED_OTHERWISE = {optim.Adadelta: ("decay", "rho"), optim.RMSProp: ("decay", "a
 
 
 def options_of_torch(o):
-    """What PyTorch's optimizer takes for the same steps."""
+    """Return the options of PyTorch's optimizer for the same steps."""
     options = {name: getattr(o, name) for name in OF_TORCH[type(o)].split()}
     options["weight_decay"] = getattr(o, "weight_decay", 0.0)
     if hasattr(o, "beta1"):
@@ -215,16 +215,16 @@ def has_rule_of_torch(sample):
 def steps_are_those_of_torch(sample, folder):
     torch = pytest.importorskip("torch")
     o = sample.make(accumulate=1, max_norm=None, max_value=None)
-    params, step = evaluated(o)
+    params, step = evaluate_steps(o)
     tensors = [torch.tensor(array, requires_grad=True) for array in start()]
     name = {"RMSProp": "RMSprop"}.get(sample.cls.__name__, sample.cls.__name__)
-    other = getattr(torch.optim, name)(tensors, lr=o.learning_rate, **options_of_torch(o))
+    reference = getattr(torch.optim, name)(tensors, lr=o.learning_rate, **options_of_torch(o))
     for run in range(4):
         step(run)
         arrays = [t.detach().numpy() for t in tensors]
         for t, g in zip(tensors, gradient(run, arrays), strict=True):
             t.grad = torch.tensor(g)
-        other.step()
+        reference.step()
     exact = 1e-8 if name == "NAdam" else 1e-11  # NAdam of PyTorch has a product in float32
     check(params, [t.detach().numpy() for t in tensors], exact, exact * 1e-2)
 
@@ -244,14 +244,14 @@ def steps_that_are_not_finite_change_nothing(sample, folder):
                 p.value = new[p.name]
         return {p.name: p.value for p, _ in graph.updates}
 
-    before = step(1.0)
+    first = step(1.0)
     for value in (np.nan, np.inf):
         for name, array in step(value).items():
             if not name.endswith(("accumulator", "doublings", "finite_steps")):
-                np.testing.assert_array_equal(array, before[name], err_msg=name)
-    after = step(1.0)
-    assert all(np.isfinite(array).all() for array in after.values())
-    assert not np.array_equal(after["p0"], before["p0"])
+                np.testing.assert_array_equal(array, first[name], err_msg=name)
+    last = step(1.0)
+    assert all(np.isfinite(array).all() for array in last.values())
+    assert not np.array_equal(last["p0"], first["p0"])
 
 
 # -- laws of the ways to run it --------------------------------------------------------------------
@@ -261,7 +261,7 @@ def steps_that_are_not_finite_change_nothing(sample, folder):
 def tensors_take_the_same_steps(sample, folder):
     for dtype, tolerance in (("float32", 2e-5), ("float64", 1e-11)):
         optimizer = sample.make()
-        params, step = evaluated(optimizer)
+        params, step = evaluate_steps(optimizer)
         tensors = [Tensor(array, requires_grad=True, dtype=dtype) for array in start(dtype)]
         steps = optimizer.on(tensors)
         for run in range(3 * optimizer.accumulate):
@@ -277,8 +277,8 @@ def tensors_take_the_same_steps(sample, folder):
 @LAWS.law()
 def functions_run_at_once_take_the_same_steps(sample, folder):
     optimizer = sample.make()
-    others, step = evaluated(optimizer)
-    params, train = traced(sample.make(), "float64")
+    others, step = evaluate_steps(optimizer)
+    params, train = trace_steps(sample.make(), "float64")
     for run in range(2 * optimizer.accumulate):
         step(run)
         train.eagerly(batch(run))
@@ -289,15 +289,15 @@ def functions_run_at_once_take_the_same_steps(sample, folder):
 def parameters_without_a_gradient_stay(sample, folder):
     """Gradients of one's own may leave parameters out; a loss has to depend on all."""
     optimizer, params = sample.make(), parameters()
-    a, *rest = params
-    apart = [p.value for p in rest]
+    a, *others = params
+    old_values = [p.value for p in others]
     graph = optimizer.apply({a: sg.constant(np.ones(a.shape))})
     assert not {p.name for p in graph} & {"p1", "p2"}
     optimizer = sample.make()
     for _ in range(optimizer.accumulate):
         optimizer.apply_gradients({a: np.ones(a.shape)})
     assert not np.array_equal(a.value, start()[0])
-    check(rest, apart, 0.0, 0.0)
+    check(others, old_values, 0.0, 0.0)
     assert not [name for name in optimizer.state_dict() if name.startswith(("p1", "p2"))]
     tensors = [Tensor(array, requires_grad=True) for array in start()]
     steps = sample.make().on(tensors)
@@ -306,7 +306,7 @@ def parameters_without_a_gradient_stay(sample, folder):
         steps.step()
         steps.zero_grad()
     np.testing.assert_allclose(tensors[0].data, a.value, rtol=1e-12)
-    for tensor, array in zip(tensors[1:], apart, strict=True):
+    for tensor, array in zip(tensors[1:], old_values, strict=True):
         np.testing.assert_array_equal(tensor.data, array)
     with pytest.raises(DisconnectedError):
         sample.make().updates((a * 1.0).sum(), params)
@@ -320,23 +320,23 @@ def training_resumes_to_the_bit(sample, folder):
     """From a file of parameters and state, in the middle of an accumulation as well."""
     rate = optim.warm_up(0.02, steps=4)
     runs = 2 * sample.options.get("accumulate", 1) + 1
-    one, two = (sample.make(learning_rate=rate) for _ in range(2))
-    params, step = evaluated(one)
+    first, second = (sample.make(learning_rate=rate) for _ in range(2))
+    params, step = evaluate_steps(first)
     for run in range(runs):
         step(run)
-    saved = {"params": [p.value for p in params], "optimizer": one.state_dict()}
+    saved = {"params": [p.value for p in params], "optimizer": first.state_dict()}
     sg.save(folder / "state.npz", saved)
     others = parameters()
     read = sg.load(folder / "state.npz")
     for p, array in zip(others, read["params"], strict=True):
         p.value = array
-    two.load_state_dict(read["optimizer"])
-    _, again = evaluated(two, others)
+    second.load_state_dict(read["optimizer"])
+    _, again = evaluate_steps(second, others)
     for run in range(runs, runs + 3):
         step(run)
         again(run)
     check(others, [p.value for p in params], 0.0, 0.0)
-    ours, theirs = one.state_dict(), two.state_dict()
+    ours, theirs = first.state_dict(), second.state_dict()
     assert {*ours} == {*theirs}
     for name, array in ours.items():
         np.testing.assert_array_equal(theirs[name], array, err_msg=name)
@@ -345,10 +345,10 @@ def training_resumes_to_the_bit(sample, folder):
 @LAWS.law()
 def states_of_another_kind_are_refused(sample, folder):
     """State goes into an optimizer of its kind, and not into one without state."""
-    one, same, plain = sample.make(), sample.make(), optim.SGD(0.1)
-    params, step = evaluated(one)
+    stateful, same, plain = sample.make(), sample.make(), optim.SGD(0.1)
+    params, step = evaluate_steps(stateful)
     step(0)
-    states = one.state_dict()
+    states = stateful.state_dict()
     same.load_state_dict(states)
     assert {*same.state_dict()} == {*states}
     if any(state.ndim for state in states.values()):
@@ -365,10 +365,10 @@ def text_builds_it_again(sample, folder):
     """``repr`` is a call with the options that are not the defaults."""
     if sample.cls is optim.ParameterGroups:
         return  # its groups are functions
-    one = sample.make()
-    two = eval(repr(one), vars(optim))
-    for field in dataclasses.fields(one):
-        assert getattr(two, field.name) == getattr(one, field.name), field.name
+    optimizer = sample.make()
+    again = eval(repr(optimizer), vars(optim))
+    for field in dataclasses.fields(optimizer):
+        assert getattr(again, field.name) == getattr(optimizer, field.name), field.name
 
 
 # -- laws of compiled steps ------------------------------------------------------------------------
@@ -380,7 +380,7 @@ COMPILED = Laws()
 @COMPILED.law()
 def kernels_take_the_steps_by_hand(sample, folder):
     optimizer = sample.make()
-    params, step = compiled(optimizer)
+    params, step = compile_steps(optimizer)
     runs = 3 * optimizer.accumulate
     for run in range(runs):
         step(run)
@@ -390,8 +390,8 @@ def kernels_take_the_steps_by_hand(sample, folder):
 @COMPILED.law()
 def functions_and_threads_take_them_to_the_bit(sample, folder):
     """A traced function minimizes, on two threads; the graph runs on one."""
-    params, train = traced(sample.make(), "float32")
-    others, step = compiled(sample.make(), "float32", threads=1)
+    params, train = trace_steps(sample.make(), "float32")
+    others, step = compile_steps(sample.make(), "float32", threads=1)
     for run in range(2 * sample.options.get("accumulate", 1)):
         assert train(batch(run, "float32")) == step(run)["loss"]
     check(params, [p.value for p in others], 0.0, 0.0)
@@ -424,29 +424,29 @@ def gradients_of_ones_own_take_the_steps_of_minimize(sample, folder):
 
     To the last bits where both are compiled; what is stored from step to step is the same.
     """
-    one, other = sample.make(), sample.make()
+    first, second = sample.make(), sample.make()
     params, others = parameters(), parameters()
 
     @sg.function
-    def minimized(x):
-        one.minimize(loss_of(x.mean(0), params))
+    def minimize_loss(x):
+        first.minimize(loss_of(x.mean(0), params))
 
     @sg.function
-    def applied(x):
+    def apply_slopes(x):
         slopes = sg.grad(loss_of(x.mean(0), others), others)
-        other.apply_gradients(dict(zip(others, slopes, strict=True)))
+        second.apply_gradients(dict(zip(others, slopes, strict=True)))
 
     for count in (1, 3, 4):
         x = np.random.default_rng(count).normal(size=(count, 4))
-        minimized(x)
-        applied(x)
-    applied.eagerly(x)
-    minimized(x)
+        minimize_loss(x)
+        apply_slopes(x)
+    apply_slopes.eagerly(x)
+    minimize_loss(x)
     slopes = sg.grad(lambda values: loss_of(x.mean(0), values))([p.value for p in others])
-    other.apply_gradients(dict(zip(others, slopes, strict=True)))
-    minimized(x)
+    second.apply_gradients(dict(zip(others, slopes, strict=True)))
+    minimize_loss(x)
     check(others, [p.value for p in params], 1e-11, 1e-13)
-    ours, theirs = one.state_dict(), other.state_dict()
+    ours, theirs = first.state_dict(), second.state_dict()
     assert {*ours} == {*theirs}
     for name, state in ours.items():
         np.testing.assert_allclose(theirs[name], state, rtol=1e-10, atol=1e-13, err_msg=name)

@@ -1,4 +1,4 @@
-"""What holds of every pass and every level: laws, checked on a corpus of graphs.
+"""Laws of every pass and every level, checked on a corpus of graphs.
 
 The corpus has random graphs with their gradients, training steps as benchmarks have them, and loops
 with first and second derivatives. The oracle is ``sg.evaluate`` of the graph before the pass.
@@ -27,7 +27,7 @@ from tests.passes.golden_models import MODELS
 
 #: Every pass and level, and passes with options and in combinations.
 PIPELINES = (
-    *(each.name for each in PASSES), *RARE, *LEVELS,
+    *(graph_pass.name for graph_pass in PASSES), *RARE, *LEVELS,
     "cse{border=True}", "residuals{flops=1000}", "fold,dce,cse", "O1,cse{border=True},residuals",
     "narrow{dtype='float32'}", "O1,narrow{dtype='float32',readers='all'}", "fixpoint(cse,fold,dce)",
     "fixpoint(residuals)", "fixpoint(dce,loops)", "saved{policy='dots_saveable'},O1",
@@ -109,7 +109,7 @@ class Sample:
     def __post_init__(self):
         self.passes = pipeline(self.text)
         self.graph, self.feeds, self.values = graph_of(self.graph_name)
-        self.after = self.passes(self.graph)
+        self.optimized = self.passes(self.graph)
 
     def has(self, *names):
         return any(name in str(self.passes) for name in names)
@@ -120,28 +120,28 @@ LAWS = Laws()
 
 @LAWS.law()
 def the_interface_stays(sample):
-    graph, after = sample.graph, sample.after
-    verify_graph(after)
-    assert after.inputs == graph.inputs
-    assert {p.name for p in after.parameters} <= {p.name for p in graph.parameters}
-    assert list(after.outputs) == list(graph.outputs)
-    assert [p.name for p, _ in after.updates] == [p.name for p, _ in graph.updates]
-    assert sample.has(*LARGER) or sample.text in RULES or len(after.nodes) <= len(graph.nodes)
+    graph, optimized = sample.graph, sample.optimized
+    verify_graph(optimized)
+    assert optimized.inputs == graph.inputs
+    assert {p.name for p in optimized.parameters} <= {p.name for p in graph.parameters}
+    assert list(optimized.outputs) == list(graph.outputs)
+    assert [p.name for p, _ in optimized.updates] == [p.name for p, _ in graph.updates]
+    assert sample.has(*LARGER) or sample.text in RULES or len(optimized.nodes) <= len(graph.nodes)
 
 
 @LAWS.law()
 def values_stay(sample):
     """To the bit; stable formulas and other orders are nearer the true value, not equal."""
-    after = sample.passes.without_rounding()(sample.graph)
-    found = sg.evaluate(after, sample.feeds, updates=True)
-    moved = sample.has("stabilize", "parts")
-    moved = moved or (keeps(sample.passes) == "close" and sample.has("algebra"))
-    for before, now in zip(sample.values, found, strict=True):
-        assert before.keys() == now.keys()
-        for name, array in before.items():
-            if moved and sample.graph_name == "stable, order 1":
+    optimized = sample.passes.without_rounding()(sample.graph)
+    actual = sg.evaluate(optimized, sample.feeds, updates=True)
+    is_close = sample.has("stabilize", "parts")
+    is_close = is_close or (keeps(sample.passes) == "close" and sample.has("algebra"))
+    for expected, now in zip(sample.values, actual, strict=True):
+        assert expected.keys() == now.keys()
+        for name, array in expected.items():
+            if is_close and sample.graph_name == "stable, order 1":
                 continue  # it overflows unless it is made stable
-            if moved and array.dtype.kind == "f":
+            if is_close and array.dtype.kind == "f":
                 close = 1e-10 if array.dtype == "float64" else 1e-5
                 np.testing.assert_allclose(now[name], array, close, close, err_msg=name)
                 continue
@@ -152,32 +152,32 @@ def values_stay(sample):
 
 @LAWS.law(on=lambda samples: [s for s in samples if s.graph_name in ("random 1", "varied 2")])
 def special_values_stay(sample):
-    after = sample.passes.without_rounding()(sample.graph)
-    assert mismatch(sample.graph, after, keeps(sample.passes)) is None
+    optimized = sample.passes.without_rounding()(sample.graph)
+    assert mismatch(sample.graph, optimized, keeps(sample.passes)) is None
 
 
 @LAWS.law()
 def equal_graphs_give_equal_graphs(sample):
     """And one that changes nothing gives its input."""
-    assert sg.same_graph(sample.passes(sample.graph), sample.after)
-    if sample.after is not sample.graph and len(sample.passes.passes) == 1:
-        assert not sg.same_graph(sample.after, sample.graph)
+    assert sg.same_graph(sample.passes(sample.graph), sample.optimized)
+    if sample.optimized is not sample.graph and len(sample.passes.passes) == 1:
+        assert not sg.same_graph(sample.optimized, sample.graph)
 
 
 @LAWS.law(on=lambda samples: [s for s in samples if not s.has(*AGAIN) or s.text in SETTLED])
 def a_second_run_changes_nothing(sample):
-    again = sample.passes(sample.after)
-    assert sg.same_graph(again, sample.after)
-    assert again is sample.after or len(sample.passes.passes) > 1
+    again = sample.passes(sample.optimized)
+    assert sg.same_graph(again, sample.optimized)
+    assert again is sample.optimized or len(sample.passes.passes) > 1
 
 
 @LAWS.law()
 def text_reads_back(sample):
     assert pipeline(str(sample.passes)) == sample.passes
-    known = {p.name: p for p in sample.graph.parameters}
-    arrays = graph_constants(sample.after)
-    again = sg.parse(str(sample.after), parameters=known, constants=arrays)
-    assert sg.same_graph(again, sample.after)
+    parameters = {p.name: p for p in sample.graph.parameters}
+    arrays = graph_constants(sample.optimized)
+    again = sg.parse(str(sample.optimized), parameters=parameters, constants=arrays)
+    assert sg.same_graph(again, sample.optimized)
 
 
 @pytest.mark.thinned(10)
@@ -191,7 +191,7 @@ def test_laws_of_every_pass(graph, text):
 
 @pytest.mark.parametrize("name", RARE)
 def test_a_rare_pass_is_defined_by_its_module(name):
-    """Which is imported when the name is read first."""
+    """The pass's module is imported when its name is read first."""
     code = (
         f"from passes.pipelines import pipeline; print(type(*pipeline({name!r}).passes).__module__)"
     )

@@ -7,7 +7,7 @@ import numpy as np
 from staticgrad.language.ir.op import op_class
 from staticgrad.language.ops.windows import place_dtype
 from staticgrad.language.types.dtype import F32, F64
-from tests.laws.array_samples import NUMBERS, apart, counted, everywhere, extraordinary
+from tests.laws.array_samples import NUMBERS, apart, count_up, everywhere, extraordinary
 from tests.laws.samples import Sample, declare, provides
 
 GEOMETRIES = (
@@ -24,7 +24,7 @@ EMPTY = ((0,), (2,), (1,), (1,), (1,), (2,))
 
 
 def windows(geometry):
-    """How many windows there are along each axis."""
+    """Return the number of windows along each axis."""
     return tuple(
         (n + a + b - d * (k - 1) - 1) // s + 1 for n, k, s, d, a, b in zip(*geometry, strict=True)
     )
@@ -32,20 +32,20 @@ def windows(geometry):
 
 def op_of(name, geometry):
     """The op, and the last sizes of its operand and of its second one."""
-    image, taps, strides, dilation, before, _ = geometry
-    found = windows(geometry)
+    image, taps, strides, dilation, padding, _ = geometry
+    extents = windows(geometry)
     spreads = name in ("fold", "window_put")
-    op = op_class(name)(taps, strides, dilation, before, image if spreads else found)
-    given = (*taps, *found) if name == "fold" else found if spreads else image
-    return op, given, found
+    op = op_class(name)(taps, strides, dilation, padding, image if spreads else extents)
+    sizes = (*taps, *extents) if name == "fold" else extents if spreads else image
+    return op, sizes, extents
 
 
 def _unary(name):
     def provider(rng):
         for geometry in (*GEOMETRIES, EMPTY):
-            op, given, _ = op_of(name, geometry)
+            op, sizes, _ = op_of(name, geometry)
             smooth = name != "window_max" or not _has_empty_windows(geometry)
-            for sample in everywhere(op, (2, *given), rng, NUMBERS):
+            for sample in everywhere(op, (2, *sizes), rng, NUMBERS):
                 yield replace(sample, smooth=sample.smooth and smooth)
         yield Sample(op_of(name, GEOMETRIES[0])[0], (np.ones((0, *op_of(name, GEOMETRIES[0])[1])),))
 
@@ -53,9 +53,9 @@ def _unary(name):
 
 
 def _has_empty_windows(geometry):
-    """Whether a window may have no element of the image: its maximum is infinite."""
-    image, taps, _, dilation, before, after = geometry
-    described = zip(image, taps, dilation, before, after, strict=True)
+    """Return whether a window may have no element of the image: its maximum is infinite."""
+    image, taps, _, dilation, low, high = geometry
+    described = zip(image, taps, dilation, low, high, strict=True)
     return any(n == 0 or d * (k - 1) + 1 <= max(a, b) for n, k, d, b, a in described)
 
 
@@ -65,10 +65,10 @@ def _at_size(name):
             ((n + 3,), (3,), (1,), (1,), (0,), (0,)),
             ((n,), (3,), (2,), (1,), (1,), (2,)),
         ):
-            op, given, found = op_of(name, geometry)
+            op, sizes, extents = op_of(name, geometry)
             for dtype in (F32, F64):
-                x = _whole((3, *given), dtype)
-                more = (_places((3, *found), op.taps),) if name in _PAIRS else ()
+                x = _whole((3, *sizes), dtype)
+                more = (_places((3, *extents), op.taps),) if name in _PAIRS else ()
                 yield Sample(op, (x, *more))
 
     return make
@@ -76,7 +76,7 @@ def _at_size(name):
 
 def _whole(shape, dtype):
     """Small whole numbers, exact in every order of sums."""
-    return ((counted(shape, F64) * 7 + 3) % 23 - 11).astype(dtype.numpy)
+    return ((count_up(shape, F64) * 7 + 3) % 23 - 11).astype(dtype.numpy)
 
 
 def _places(shape, taps):
@@ -94,13 +94,13 @@ for _name in _UNARY:
 def _selecting(name):
     def provider(rng):
         for geometry in (*GEOMETRIES, EMPTY):
-            op, given, found = op_of(name, geometry)
-            places = _places((2, *found), geometry[1])
-            for sample in everywhere(op, (2, *given), rng, NUMBERS):
+            op, sizes, extents = op_of(name, geometry)
+            places = _places((2, *extents), geometry[1])
+            for sample in everywhere(op, (2, *sizes), rng, NUMBERS):
                 yield Sample(op, (*sample.arrays, places), sample.smooth)
         wide = ((190,), (130,), (1,), (1,), (0,), (0,))
-        op, given, found = op_of(name, wide)
-        yield Sample(op, (apart(rng, given), _places(found, wide[1])))
+        op, sizes, extents = op_of(name, wide)
+        yield Sample(op, (apart(rng, sizes), _places(extents, wide[1])))
 
     return provider
 
@@ -110,29 +110,29 @@ for _name in _PAIRS:
     declare(_name, f"{_name}(x, y, op)", ("iuf", "i"), _at_size(_name))
 
 
-def _filtered(name, geometry, groups):
+def _convolution(name, geometry, groups):
     """A convolution of two images with 2 * groups channels, and the shapes of its operands."""
-    image, taps, strides, dilation, before, _ = geometry
-    found = windows(geometry)
-    x, y = (2, 2 * groups, *image), (2, 3 * groups, *found)
+    image, taps, strides, dilation, padding, _ = geometry
+    counts = windows(geometry)
+    x, y = (2, 2 * groups, *image), (2, 3 * groups, *counts)
     w = (3 * groups, 2, *taps)
     extents, a, b = {
-        "conv": (found, x, w),
+        "conv": (counts, x, w),
         "conv_image": (image, y, w),
         "conv_filter": (taps, x, y),
     }[name]
-    return op_class(name)(strides, dilation, before, extents, groups), a, b
+    return op_class(name)(strides, dilation, padding, extents, groups), a, b
 
 
 def _product(name):
     def provider(rng):
         for geometry in (*GEOMETRIES, EMPTY):
             for groups in (1, 2):
-                op, a, b = _filtered(name, geometry, groups)
+                op, a, b = _convolution(name, geometry, groups)
                 yield Sample(op, (apart(rng, a), apart(rng, b)), smooth=True)
-        op, a, b = _filtered(name, GEOMETRIES[3], 1)
+        op, a, b = _convolution(name, GEOMETRIES[3], 1)
         for dtype in NUMBERS:
-            yield Sample(op, (counted(a, dtype), counted(b, dtype)))
+            yield Sample(op, (count_up(a, dtype), count_up(b, dtype)))
         yield from _strange(name, rng)
 
     return provider
@@ -157,7 +157,7 @@ def _strange(name, rng):
 def _products(name):
     def make(n):
         for dtype in (F32, F64):
-            op, a, b = _filtered(name, ((n + 2,), (2,), (1,), (1,), (0,), (0,)), 1)
+            op, a, b = _convolution(name, ((n + 2,), (2,), (1,), (1,), (0,), (0,)), 1)
             yield Sample(op, (_whole(a, dtype), _whole(b, dtype)))
 
     return make

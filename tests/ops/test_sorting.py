@@ -22,7 +22,7 @@ from staticgrad.language.types.dtype import ALL_DTYPES, I64
 from staticgrad.testing import check_gradients
 from tests.compiled.agreement import assert_same
 from tests.helpers.limits import NUMPY_DTYPES
-from tests.laws.array_samples import mixed
+from tests.laws.array_samples import draw_mixed
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 
@@ -117,7 +117,7 @@ def test_descending_is_that_of_numpy():
 )
 def test_compiled_rows_as_numpy(dtype, shape, seed, kind):
     rng = np.random.default_rng(seed)
-    x = mixed(rng, shape, next(d for d in ALL_DTYPES if d.numpy == dtype))
+    x = draw_mixed(rng, shape, next(d for d in ALL_DTYPES if d.numpy == dtype))
     if kind != "mixed":
         numbers = rng.normal(size=shape) * 50
         numbers = {
@@ -259,7 +259,7 @@ def test_a_gradient_of_a_sort_compiled():
 def test_searchsorted_as_numpy(size, shape, dtype, side):
     rng = np.random.default_rng(size)
     kind = next(d for d in ALL_DTYPES if d.numpy == dtype)
-    a, v = mixed(rng, (size,), kind), mixed(rng, shape, kind)
+    a, v = draw_mixed(rng, (size,), kind), draw_mixed(rng, shape, kind)
     order = np.argsort(a, kind="stable")
     expected = np.searchsorted(a[order], v, side)
     np.testing.assert_array_equal(run(sg.searchsorted(a[order], v, side)), expected)
