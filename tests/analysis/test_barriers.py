@@ -13,39 +13,39 @@ from tests.helpers.random_programs import random_graph
 
 
 def conflicts(plan, i, j):
-    """Whether two steps of a plan may not run at the same time, word by word."""
+    """Return whether two steps of a plan may not run at the same time, word by word."""
     steps = list(touched_bytes(plan))
 
-    def covered(spans):
+    def touched_words(spans):
         return {(s.memory, byte) for s in spans for byte in range(s.start, s.stop, 4)}
 
     reads, writes = (
-        [covered(getattr(steps[n], kind)) for n in (i, j)] for kind in ("reads", "writes")
+        [touched_words(getattr(steps[n], kind)) for n in (i, j)] for kind in ("reads", "writes")
     )
     return bool(writes[0] & (reads[1] | writes[1]) or writes[1] & reads[0])
 
 
 def check_barriers(plan):
-    found = barriers(plan)
-    edges = [0, *found, len(plan.steps)]
+    places = barriers(plan)
+    edges = [0, *places, len(plan.steps)]
     for start, stop in itertools.pairwise(edges):
         pairs = ((i, j) for i in range(start, stop) for j in range(i + 1, stop))
         assert not any(conflicts(plan, i, j) for i, j in pairs)
-    for before, at in zip([0, *found], found, strict=False):
-        assert at == plan.commit or any(conflicts(plan, i, at) for i in range(before, at))
+    for begin, at in zip([0, *places], places, strict=False):
+        assert at == plan.commit or any(conflicts(plan, i, at) for i in range(begin, at))
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 12)), max_size=12))
 @example([(0, 2), (4, 6), (1, 4)])  # what joins two spans keeps the end of the second
 def test_a_set_of_bytes_is_one(spans):
-    made, expected = ByteSet(), set()
+    byte_set, expected = ByteSet(), set()
     for start, length in spans:
-        made.add([ByteRange("m", start, start + length)])
+        byte_set.add([ByteRange("m", start, start + length)])
         expected.update(range(start, start + length))
     for start, length in itertools.product(range(45), (0, 1, 3)):
         asked = ByteRange("m", start, start + length)
-        assert made.meet([asked]) == (not expected.isdisjoint(range(start, start + length)))
-    assert not made.meet([ByteRange("other", 0, 45)])
+        assert byte_set.meet([asked]) == (not expected.isdisjoint(range(start, start + length)))
+    assert not byte_set.meet([ByteRange("other", 0, 45)])
 
 
 def training_step(**options):
@@ -77,9 +77,9 @@ def test_all_wait_before_parameters_are_written_whatever_bytes_meet(threads):
     plan = f.plan()
     assert 0 < plan.commit < len(plan.steps)
     assert not any(
-        conflicts(plan, before, after)
-        for before in range(plan.commit)
-        for after in range(plan.commit, len(plan.steps))
+        conflicts(plan, first, second)
+        for first in range(plan.commit)
+        for second in range(plan.commit, len(plan.steps))
     )
     assert plan.commit in barriers(plan)
     feeds = {"table": np.ones((64, 8), "float32"), "i": np.array([0, 1, 2, 64])}

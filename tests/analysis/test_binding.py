@@ -12,7 +12,7 @@ def graph_of(*values):
     return sg.Graph({str(i): value for i, value in enumerate(values)})
 
 
-def one(shape, dtype="float32", name="x"):
+def graph_of_one_input(shape, dtype="float32", name="x"):
     return graph_of(sg.input(name, shape, dtype))
 
 
@@ -33,7 +33,7 @@ def one(shape, dtype="float32", name="x"):
     ],
 )
 def test_dtypes_that_convert(dtype, feed):
-    array = bind_feeds(one((2,), dtype), {"x": feed})["x"]
+    array = bind_feeds(graph_of_one_input((2,), dtype), {"x": feed})["x"]
     assert array.dtype == np.dtype(dtype)
     assert array.tolist() == list(feed)
 
@@ -52,12 +52,12 @@ def test_dtypes_that_convert(dtype, feed):
 )
 def test_dtypes_that_do_not(dtype, feed):
     with pytest.raises(sg.errors.FeedDTypeError, match="feed 'x' is"):
-        bind_feeds(one((2,), dtype), {"x": feed})
+        bind_feeds(graph_of_one_input((2,), dtype), {"x": feed})
 
 
 def test_an_array_of_the_right_dtype_is_not_copied():
     array = np.ones(3, "float32")
-    assert bind_feeds(one((3,)), {"x": array})["x"] is array
+    assert bind_feeds(graph_of_one_input((3,)), {"x": array})["x"] is array
 
 
 def test_missing_and_unknown_feeds():
@@ -117,7 +117,7 @@ def test_expressions_are_solved_for_their_names(n, m):
 )
 def test_expressions_without_a_solution(size, extent, says):
     with pytest.raises(sg.errors.FeedShapeError, match=says):
-        bind_sizes(one((size,)), {"x": (extent,)})
+        bind_sizes(graph_of_one_input((size,)), {"x": (extent,)})
 
 
 def test_an_expression_is_checked_when_its_names_are_known_from_elsewhere():
@@ -131,7 +131,7 @@ def test_an_expression_is_checked_when_its_names_are_known_from_elsewhere():
 
 
 def test_sizes_told_beforehand():
-    graph = one(("n", "m"))
+    graph = graph_of_one_input(("n", "m"))
     assert bind_sizes(graph, {}, {"n": 2, "m": 3}) == {"n": 2, "m": 3}
     with pytest.raises(sg.errors.FeedShapeError, match="size 'n' is 2 in 'sizes' and 4 in 'x'"):
         bind_sizes(graph, {"x": (4, 3)}, {"n": 2})
@@ -151,7 +151,7 @@ def test_sizes_told_beforehand():
 )
 def test_promises_about_a_size(options, value, says):
     with pytest.raises(sg.errors.SizeGuardError, match=says):
-        bind_sizes(one((sg.dim("n", **options),)), {"x": (value,)})
+        bind_sizes(graph_of_one_input((sg.dim("n", **options),)), {"x": (value,)})
 
 
 def test_a_guard_is_reported_with_the_build_times_text_and_line():

@@ -14,7 +14,7 @@ from staticgrad.compiler.memory.planner import Planner
 N = 1000
 
 
-def refused(call):
+def refusal_of(call):
     with pytest.raises(sg.BudgetInfeasible) as caught:
         call()
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
@@ -23,7 +23,7 @@ def refused(call):
     return caught.value
 
 
-def misaligned(dtype):
+def misaligned_array(dtype):
     return np.zeros(8 * N + 1, np.uint8)[1:].view(dtype)
 
 
@@ -38,7 +38,7 @@ FEEDS = {
         "np.ascontiguousarray(x, 'float64')",
     ),
     "byte order": ("f8", np.zeros(N, ">f8"), "stand in the other order", "x.astype('float64')"),
-    "misaligned": ("f8", misaligned("f8"), "it is misaligned", "x.copy()"),
+    "misaligned": ("f8", misaligned_array("f8"), "it is misaligned", "x.copy()"),
     "list": ("f8", [0] * N, "it is a list, which NumPy makes int64", "np.asarray(x, 'float64')"),
     "bools": (
         "?", np.full(N, 7, np.uint8).view(bool), "bytes other than 0 and 1", "x.view('uint8') != 0",
@@ -57,7 +57,7 @@ def test_a_copy_that_does_not_fit_is_named_with_its_cure(name, size):
     f = sg.compile(step, memory_budget=0)
     nbytes = N * np.dtype(dtype).itemsize
     plain = np.zeros(N, "f4")
-    error = refused(lambda: f.run({"x": data, "y": plain}))
+    error = refusal_of(lambda: f.run({"x": data, "y": plain}))
     assert error.copied_feeds == {"x": nbytes}
     assert f"the copy of feed 'x' takes {nbytes} bytes of it: " in str(error)
     assert why in str(error)
@@ -65,7 +65,7 @@ def test_a_copy_that_does_not_fit_is_named_with_its_cure(name, size):
     healed = eval(cure, {"np": np, "x": data})
     assert f.run({"x": healed, "y": plain})["z"].shape == (N,)
     named = {"n": N} if size == "n" else {}
-    assert "the copy of feed 'x'" in str(refused(lambda: f.plan(staged=["x"], **named)))
+    assert "the copy of feed 'x'" in str(refusal_of(lambda: f.plan(staged=["x"], **named)))
     assert f.plan(**named).peak_bytes == 0
 
 
@@ -77,7 +77,7 @@ def test_a_copy_is_not_blamed_for_what_does_not_fit_without_it():
         {"y": f.graph.outputs["output"], "k": sg.input("k", ("n",)).sum()},
         memory_budget=needed - 64,
     )
-    error = refused(lambda: f.run({"x": np.zeros((N, 8)), "k": np.zeros(1, "f4")}))
+    error = refusal_of(lambda: f.run({"x": np.zeros((N, 8)), "k": np.zeros(1, "f4")}))
     assert f"without copies it needs {needed} bytes" in str(error)
     assert error.hint == "nothing was run; give it more memory or smaller feeds"
     assert error.copied_feeds == {"x": 32 * N}
@@ -98,16 +98,16 @@ def deep(layers, marks):
 
 @pytest.mark.slow
 def test_marks_that_pin_the_peak_are_named():
-    """Of six hidden layers of 4096 bytes the last is written beside the five before it."""
+    """The last of six hidden layers of 4096 bytes is written beside the five before it."""
     f = sg.compile(deep(6, range(6)))
-    error = refused(lambda: sg.compile(deep(6, range(6)), memory_budget=f.peak_bytes // 2))
+    error = refusal_of(lambda: sg.compile(deep(6, range(6)), memory_budget=f.peak_bytes // 2))
     assert error.marked_bound == 6 * 4096
     assert error.lower_bound == 2 * 4096
     assert "marks of sg.checkpoint keep 24576 bytes of it: test_budget_error.py:" in str(error)
     assert "no plan that keeps all marked needs fewer than 24576: matmul, tanh" in str(error)
     assert "take marks away" in error.hint
     assert sg.compile(deep(6, ()), memory_budget=f.peak_bytes // 2).peak_bytes <= f.peak_bytes // 2
-    plain = refused(lambda: sg.compile(deep(6, ()), memory_budget=100))
+    plain = refusal_of(lambda: sg.compile(deep(6, ()), memory_budget=100))
     assert plain.marked_bound == 0
     assert "marks" not in str(plain)
 

@@ -34,9 +34,9 @@ def test_double_precision_products_cost_twice():
     seconds = []
     for dtype in ("float32", "float64"):
         x = sg.input("x", (20, 20), dtype)
-        made = plan(fuse(sg.Graph({"y": x @ x})), {})
-        kernel = made.schedule.steps[0].kernel
-        seconds.append(step_seconds(kernel, made.steps[0].arguments, SLOW_PRODUCTS))
+        planned = plan(fuse(sg.Graph({"y": x @ x})), {})
+        kernel = planned.schedule.steps[0].kernel
+        seconds.append(step_seconds(kernel, planned.steps[0].arguments, SLOW_PRODUCTS))
     assert seconds[1] == 2 * seconds[0]
     x = sg.input("x", (1000,), "float32")
     seconds = [plan_seconds(plan(fuse(sg.Graph({"y": y})), {}), SLOW_MAPS) for y in (-x, sg.exp(x))]
@@ -51,8 +51,8 @@ def test_divisions_of_whole_numbers_cost_more_than_memory(dtype):
 
 
 def test_a_plan_costs_what_its_runs_cost():
-    made = plan(chain(5), {"n": 100})
-    each = step_seconds(NEGATE, [100])
-    assert plan_seconds(made) == pytest.approx(5 * each)
-    assert all_seconds(made.schedule.steps[:3], [(100,)] * 3) == (each,) * 3
+    planned = plan(chain(5), {"n": 100})
+    seconds = step_seconds(NEGATE, [100])
+    assert plan_seconds(planned) == pytest.approx(5 * seconds)
+    assert all_seconds(planned.schedule.steps[:3], [(100,)] * 3) == (seconds,) * 3
     assert work_of(NEGATE) is work_of(NEGATE)

@@ -177,7 +177,7 @@ def binary(op, a, b, dtype):
     return evaluate(apply(op, ref("x", dtype), ref("y", dtype)), x=x, y=y)
 
 
-def rounded(exact, dtype):
+def round_to(exact, dtype):
     """The nearest number of the format, ties to even; exact is not 0."""
     fraction, least = (23, -149) if dtype == F32 else (52, -1074)
     limit = float(finfo(dtype.numpy).max)
@@ -197,7 +197,7 @@ def exact_fma(a, b, c, dtype):
             return float(c if finite else np.float64(a) * np.float64(b) + np.float64(c))
     exact = Fraction(a) * Fraction(b) + Fraction(c)
     if exact:
-        return rounded(exact, dtype)
+        return round_to(exact, dtype)
     product = np.copysign(1.0, a) * np.copysign(1.0, b)
     return -0.0 if product < 0 and np.copysign(1.0, c) < 0 and c == 0 else 0.0
 

@@ -56,7 +56,7 @@ def test_a_plan_that_runs_such_a_step_is_refused():
 
 
 def test_a_lookup_outside_of_an_empty_loop_fails_too():
-    """As NumPy's: rows of no columns are not in a table without rows."""
+    """The rule of NumPy: rows of no columns are not in a table without rows."""
     table, rows = sg.input("table", ("n", "m")), sg.input("rows", (5,), "int64")
     f = sg.compile(sg.take(table, rows, 0))
     for columns in (0, 3):
@@ -76,7 +76,7 @@ def _tokens(dtype="int64", *, batch=BATCH, time=TIME):
 
 
 def _checks(graph):
-    """How many steps check an index, and how many of them before parameters are written."""
+    """Count the steps that check an index, and those before parameters are written."""
     schedule = fuse(pipeline("O1")(graph))
     return sum(bool(step.checks()) for step in schedule.steps), len(first_checks(schedule))
 
@@ -86,27 +86,27 @@ def test_checks_of_something_else_are_barriers():
     x, y = _tokens(), sg.input("y", (BATCH, TIME), "int64")
     scores = sg.input("scores", (BATCH, WORDS), "float32")
 
-    def after(looked, rows, into=table):
+    def update_after_lookup(looked, rows, into=table):
         """A lookup, whose sum says what is added to some rows."""
         added = sg.tanh(looked).sum() * sg.ones((*rows.shape, WIDTH))
         new = into + sg.scatter_add(added, rows, into.shape[0])
         return sg.Graph({"sum": looked.sum()}, {into: new})
 
     column = x[:, 0]
-    assert _checks(after(table[x], x)) == (2, 1)
-    for other in (
-        after(table[x], y),  # other indices
-        after(table[x], x, small),  # of fewer rows
-        after(table[x[:, :5]], x),  # of some elements alone
-        after(table[x * 2], x),  # of another function of them
-        after(table[x], sg.concat([x[:, 1:], x[:, :1] + 1], 1)),
+    assert _checks(update_after_lookup(table[x], x)) == (2, 1)
+    for graph in (
+        update_after_lookup(table[x], y),  # other indices
+        update_after_lookup(table[x], x, small),  # of fewer rows
+        update_after_lookup(table[x[:, :5]], x),  # of some elements alone
+        update_after_lookup(table[x * 2], x),  # of another function of them
+        update_after_lookup(table[x], sg.concat([x[:, 1:], x[:, :1] + 1], 1)),
         # one that wraps says nothing of one that does not
         sg.Graph(
             {"loss": sg.nn.cross_entropy(scores * table[column].sum(), column)},
             {small: small * 0.5},
         ),
     ):
-        looking, first = _checks(other)
+        looking, first = _checks(graph)
         assert looking == first == 2
 
 
@@ -132,9 +132,9 @@ class _Model:
         self.f = sg.compile(sg.Graph({"loss": loss}, updates), **options)
         self.feeds = {n: random.integers(0, WORDS, (BATCH, TIME)) for n in ("x", "labels")}
 
-    def held(self):
+    def parameter_bytes(self):
         """The bytes of all parameters."""
-        return [np.asarray(each.value).tobytes() for each in self.all]
+        return [np.asarray(parameter.value).tobytes() for parameter in self.all]
 
 
 RUNS = {
@@ -157,25 +157,25 @@ WRONG = (
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("run", RUNS)
 def test_a_failing_index_leaves_every_parameter_old(run):
-    optimizer, several = RUNS[run]
+    optimizer, options_of_runs = RUNS[run]
     finals = set()
-    for options in several:
+    for options in options_of_runs:
         model = _Model(optimizer, **options)
-        before = model.held()
+        old_state = model.parameter_bytes()
         for name, place, wrong in WRONG:
             feeds = {key: array.copy() for key, array in model.feeds.items()}
             feeds[name][place] = wrong
             with pytest.raises(IndexOutOfRange, match=str(wrong)) as actual:
                 model.f.run(feeds)
             assert run == "loop" or f"feed {name!r}" in str(actual.value)
-            assert model.held() == before
+            assert model.parameter_bytes() == old_state
         losses = [model.f.run(model.feeds)["loss"].tobytes() for _ in range(2)]
-        finals.add((*losses, *model.held()))
+        finals.add((*losses, *model.parameter_bytes()))
         plan = model.f.plan()
         verify_plan(plan)
         schedule = plan.schedule
         late = {n for n, s in enumerate(schedule.steps) if s.checks()} - first_checks(schedule)
-        positions = [at for at, each in enumerate(plan.steps) if each.step in late]
+        positions = [at for at, planned_step in enumerate(plan.steps) if planned_step.step in late]
         # The updates of a loop are all behind it; it may have no check that comes late.
         assert run == "loop" or max(positions) > plan.commit
     assert len(finals) == 1

@@ -19,11 +19,11 @@ def test_lives_follow_from_the_sequence():
 def test_check_words_live_until_the_commit_and_for_a_step_after_it():
     build = Builder()
     x, rows = build.buffer("input"), build.buffer("input", dtype=I64)
-    words, found = build.buffer("check", 2, dtype=I64), build.buffer("temp")
+    words, taken_rows = build.buffer("check", 2, dtype=I64), build.buffer("temp")
     w, y = build.buffer("parameter", label="w"), build.buffer("output")
-    build.step(TAKE, x, rows, found, words, arguments=(N, N))
-    build.step(COPY, found, w)
-    build.step(COPY, found, y)
+    build.step(TAKE, x, rows, taken_rows, words, arguments=(N, N))
+    build.step(COPY, taken_rows, w)
+    build.step(COPY, taken_rows, y)
     flow = Flow(build.schedule(y=y))
     number = flow.index[words]
     lives = [life for life in flow.lives([0, 1, 0, 2]) if life.buffer == number]

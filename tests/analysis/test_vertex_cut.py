@@ -8,8 +8,8 @@ from staticgrad.analysis.vertex_cut import vertex_cut
 from tests.helpers.cases import check_all
 
 
-def parted(count, edges, sources, sinks, cut):
-    """Whether no path from a source to a sink avoids ``cut``."""
+def is_separated(count, edges, sources, sinks, cut):
+    """Return whether no path from a source to a sink avoids ``cut``."""
     reached = {v for v in sources if v not in cut}
     for _ in range(count):
         reached |= {b for a, b in edges if a in reached and b not in cut}
@@ -25,11 +25,11 @@ def test_no_subset_that_parts_them_weighs_less():
         sources = [v for v in range(count) if rng.random() < 0.4]
         sinks = [v for v in range(count) if rng.random() < 0.4]
         actual = vertex_cut(weights, edges, sources, sinks)
-        assert parted(count, edges, sources, sinks, actual)
+        assert is_separated(count, edges, sources, sinks, actual)
         subsets = (
             set(s) for n in range(count + 1) for s in itertools.combinations(range(count), n)
         )
-        right = [s for s in subsets if parted(count, edges, sources, sinks, s)]
+        right = [s for s in subsets if is_separated(count, edges, sources, sinks, s)]
         assert sum(weights[v] for v in actual) == min(sum(weights[v] for v in s) for s in right)
 
     check_all(check, zip(range(60)))
@@ -41,5 +41,7 @@ def test_long_chains_of_cells_take_few_rounds():
         edges = [(2 * n, 2 * n + 1) for n in range(cells)]
         edges += [(2 * n - 1, 2 * n + 1) for n in range(1, cells)]
         weights = [1, 3] * cells
-        own, states = range(0, 2 * cells, 2), range(1, 2 * cells, 2)
-        assert vertex_cut(weights, edges, own, states, most_rounds=2) == set(own)
+        cells_of_path, states = range(0, 2 * cells, 2), range(1, 2 * cells, 2)
+        assert vertex_cut(weights, edges, cells_of_path, states, most_rounds=2) == set(
+            cells_of_path
+        )

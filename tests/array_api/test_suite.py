@@ -40,19 +40,19 @@ def test_the_public_suite_passes(tmp_path):
     run = subprocess.run(
         command, cwd=suite, env={**os.environ, **environment}, capture_output=True, text=True
     )
-    found = json.loads(report.read_text("utf-8"))["summary"]
+    summary = json.loads(report.read_text("utf-8"))["summary"]
     assert run.returncode == 0, run.stdout[-5000:]
-    figures = {name: found.get(name, 0) for name in ("passed", "failed", "skipped", "total")}
+    figures = {name: summary.get(name, 0) for name in ("passed", "failed", "skipped", "total")}
     RESULTS.write_text(json.dumps({"version": "2024.12", "examples": EXAMPLES, **figures}) + "\n")
 
 
 def test_the_page_has_the_figures_and_what_is_left_out():
     figures = json.loads(RESULTS.read_text("utf-8"))
     page = " ".join((GUIDE / "array-api.md").read_text("utf-8").split())
-    said = f"{figures['passed']:,} tests of {figures['total']:,} pass, none fails, and"
-    assert said in page
+    sentence = f"{figures['passed']:,} tests of {figures['total']:,} pass, none fails, and"
+    assert sentence in page
     assert f"{figures['skipped']} are left out" in page
     assert figures["failed"] == 0
     reasons = re.findall(r"^# (.*)$", (HERE / "skips.txt").read_text("utf-8"), re.MULTILINE)
-    left_out = [each.partition(":")[0].partition(". (")[0].rstrip(".") for each in reasons[1:]]
-    assert [each for each in left_out if each not in page] == []
+    left_out = [reason.partition(":")[0].partition(". (")[0].rstrip(".") for reason in reasons[1:]]
+    assert [name for name in left_out if name not in page] == []

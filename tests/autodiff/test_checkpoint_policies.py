@@ -46,15 +46,15 @@ def block(x, w):
 
 def loss(f):
     def of(x, w):
-        found = f(x, w)
-        return (found["a"] * found["b"].T).sum() + f(found["a"], w)["b"].sum()
+        outputs = f(x, w)
+        return (outputs["a"] * outputs["b"].T).sum() + f(outputs["a"], w)["b"].sum()
 
     return of
 
 
-def same(found, expected):
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(other), strict=True)
+def same(actual, expected):
+    for left, right in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(left), np.asarray(right), strict=True)
 
 
 def gradients(f):
@@ -86,8 +86,10 @@ def test_bytes_are_those_without_the_mark_in_every_world(policy):
         assert sg.same_graph(copy, marked)
     tensors = [Tensor(v, dtype="float64", requires_grad=True) for v in (X, W)]
     loss(sg.checkpoint(block, policy=saved))(*tensors).backward()
-    for one, name in zip(tensors, ("dx", "dw"), strict=True):  # a tape adds up calls by themselves
-        np.testing.assert_allclose(one.grad, expected[name], rtol=1e-12)
+    for tensor, name in zip(
+        tensors, ("dx", "dw"), strict=True
+    ):  # a tape adds up calls by themselves
+        np.testing.assert_allclose(tensor.grad, expected[name], rtol=1e-12)
 
 
 @pytest.mark.slow
@@ -101,8 +103,8 @@ def test_other_derivatives_are_those_without_the_mark():
         "tensors": lambda f: [twice(f)],
     }
     for name, derive in derived.items():
-        for one, other in zip(derive(marked), derive(plain), strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-12, err_msg=name)
+        for left, right in zip(derive(marked), derive(plain), strict=True):
+            np.testing.assert_allclose(left, right, rtol=1e-12, err_msg=name)
 
 
 def over_a_scan(f, w):
@@ -153,15 +155,15 @@ def test_a_name_that_no_value_has_is_one_error_at_the_call():
     f = sg.checkpoint(block, policy=cp.save_only_these_names("h", "q"))
     tensors = [Tensor(v, requires_grad=True) for v in (X, W)]
     symbols = [sg.input("x", (6, 4)), sg.input("w", (4, 4))]
-    for given in (tensors, symbols):
+    for arguments in (tensors, symbols):
         with pytest.raises(ArgumentError, match=r"no value is named 'q'") as caught:
-            f(*given)
+            f(*arguments)
         assert "the names here are h, p" in str(caught.value)
         assert "test_checkpoint_policies.py" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (lambda: sg.checkpoint(block, policy="dots"), "'dots'"),
         (lambda: sg.checkpoint(block, policy=cp.save_only_these_names), "makes a policy"),
@@ -173,8 +175,8 @@ def test_a_name_that_no_value_has_is_one_error_at_the_call():
         (lambda: cp.save_from_both_policies("a"), "not a policy"),
     ],
 )
-def test_mistakes_are_named(wrong, said):
-    with pytest.raises(ArgumentError, match=said):
+def test_mistakes_are_named(wrong, message):
+    with pytest.raises(ArgumentError, match=message):
         wrong()
 
 
@@ -197,9 +199,9 @@ def test_a_function_that_waits_or_yields_is_refused():
     async def waits(x):
         return sg.exp(x)
 
-    async def both(x):
+    async def yields_and_waits(x):
         yield sg.exp(x)
 
-    for function in (yields, waits, both, functools.partial(yields)):
+    for function in (yields, waits, yields_and_waits, functools.partial(yields)):
         with pytest.raises(ArgumentError, match="waits or yields"):
             sg.checkpoint(function)

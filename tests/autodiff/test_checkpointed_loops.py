@@ -68,7 +68,7 @@ def by_switch(c, p):
     return sg.switch(sg.constant(1), [lambda: c, lambda: by_scan(c, p)])
 
 
-def around(loop):
+def loop_in_blocks(loop):
     """Blocks, each under a policy."""
 
     def program(c, p, wrap):
@@ -81,7 +81,7 @@ def around(loop):
 
 def in_branch(c, p, wrap):
     """A branch of blocks, each under a policy."""
-    return sg.cond(p > 0.0, lambda: around(by_fori)(c, p, wrap), lambda: c * p)
+    return sg.cond(p > 0.0, lambda: loop_in_blocks(by_fori)(c, p, wrap), lambda: c * p)
 
 
 def in_rows(c, p, wrap):
@@ -91,9 +91,9 @@ def in_rows(c, p, wrap):
     return c
 
 
-def nested(c, p, wrap):
+def nest_policies(c, p, wrap):
     """Blocks under a policy in a function under the same policy."""
-    return wrap(lambda c, p: around(by_fori)(c, p, wrap))(c, p)
+    return wrap(lambda c, p: loop_in_blocks(by_fori)(c, p, wrap))(c, p)
 
 
 def in_loop(loop):
@@ -127,19 +127,19 @@ def map_of(f, c, p):
 #: Program -> the states that are stored if nothing is saved, and if everything is: those of all
 #: iterations of a block, and one for each block (of a map: none but these).
 AROUND = {
-    "fori": (around(by_fori), STEPS + BLOCKS, STEPS * BLOCKS),
-    "scan": (around(by_scan), STEPS + BLOCKS, STEPS * BLOCKS),
-    "reversed scan": (around(by_reversed_scan), STEPS + BLOCKS, STEPS * BLOCKS),
-    "vmap": (around(by_rows), STEPS + BLOCKS, STEPS * BLOCKS),
+    "fori": (loop_in_blocks(by_fori), STEPS + BLOCKS, STEPS * BLOCKS),
+    "scan": (loop_in_blocks(by_scan), STEPS + BLOCKS, STEPS * BLOCKS),
+    "reversed scan": (loop_in_blocks(by_reversed_scan), STEPS + BLOCKS, STEPS * BLOCKS),
+    "vmap": (loop_in_blocks(by_rows), STEPS + BLOCKS, STEPS * BLOCKS),
     # A while, and a branch with a loop, never store the states of their iterations.
-    "while": (around(by_while), STEPS + BLOCKS, STEPS + BLOCKS),
-    "cond": (around(by_branch), STEPS + BLOCKS, STEPS + BLOCKS),
-    "switch": (around(by_switch), STEPS + BLOCKS, STEPS + BLOCKS),
-    "map": (around(by_map), BLOCKS, BLOCKS),
+    "while": (loop_in_blocks(by_while), STEPS + BLOCKS, STEPS + BLOCKS),
+    "cond": (loop_in_blocks(by_branch), STEPS + BLOCKS, STEPS + BLOCKS),
+    "switch": (loop_in_blocks(by_switch), STEPS + BLOCKS, STEPS + BLOCKS),
+    "map": (loop_in_blocks(by_map), BLOCKS, BLOCKS),
     "in cond": (in_branch, STEPS + BLOCKS, STEPS * BLOCKS),
     "in vmap": (in_rows, STEPS + BLOCKS, STEPS * BLOCKS),
     # The whole is computed again, then each block.
-    "nested": (nested, STEPS + BLOCKS, STEPS * BLOCKS),
+    "nested": (nest_policies, STEPS + BLOCKS, STEPS * BLOCKS),
 }
 #: The carries and a factor of the sum over time for ``p``; then the results of both products, too.
 INSIDE = {
@@ -164,10 +164,10 @@ def wrapping(policy):
     if policy is None:
         return lambda f: f
 
-    def named(f, *args):
+    def name_arguments(f, *args):
         return f(*(sg.checkpoint_name(arg, "c") for arg in args[:1]), *args[1:])
 
-    return lambda f: sg.checkpoint(functools.partial(named, f), policy=policy)
+    return lambda f: sg.checkpoint(functools.partial(name_arguments, f), policy=policy)
 
 
 def graph_of(name, policy):

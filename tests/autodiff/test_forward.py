@@ -20,8 +20,8 @@ def vector(name, size=3):
 def test_structures_on_both_sides():
     x, w = vector("x"), sg.parameter("w", [1.0, 2.0, 3.0])
     y = {"sum": (x * w).sum(), "both": (x + w, x * 2.0)}
-    moved = sg.jvp(y, {"x": x, "w": w}, {"x": np.ones(3), "w": np.array([1.0, 0.0, 0.0])})
-    actual = sg.evaluate([moved["sum"], *moved["both"]], {"x": [5.0, 6.0, 7.0]})
+    tangents = sg.jvp(y, {"x": x, "w": w}, {"x": np.ones(3), "w": np.array([1.0, 0.0, 0.0])})
+    actual = sg.evaluate([tangents["sum"], *tangents["both"]], {"x": [5.0, 6.0, 7.0]})
     assert actual[0] == 6.0 + 5.0
     assert [f.tolist() for f in actual[1:]] == [[2.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
 
@@ -31,10 +31,10 @@ def test_by_an_intermediate_and_a_value_twice():
     h = np.exp(x)
     y = h * x
     alone = sg.jvp(y, h, 1.0)
-    both = sg.jvp(y, [x, h], [1.0, 1.0])
+    by_both = sg.jvp(y, [x, h], [1.0, 1.0])
     twice = sg.jvp(y, [x, x], [1.0, 2.0])
     e = np.exp(0.5)
-    actual = sg.evaluate([alone, both, twice], {"x": 0.5})
+    actual = sg.evaluate([alone, by_both, twice], {"x": 0.5})
     np.testing.assert_allclose(actual, [0.5, e + 0.5 * (e + 1.0), 3.0 * (e + 0.5 * e)], rtol=1e-14)
 
 
@@ -49,9 +49,9 @@ def test_random_programs_agree_with_reverse_mode(seed, rng):
     loss, feeds = smooth_program(seed)
     leaves = list(feeds)
     directions = [rng.normal(size=feeds[leaf].shape) for leaf in leaves]
-    moved = [sg.input(f"v{i}", leaf.shape, leaf.dtype) for i, leaf in enumerate(leaves)]
-    tangent = sg.jvp(loss, leaves, moved, allow_disconnected=True)
-    everything = {**feeds, **dict(zip(moved, directions, strict=True))}
+    tangents = [sg.input(f"v{i}", leaf.shape, leaf.dtype) for i, leaf in enumerate(leaves)]
+    tangent = sg.jvp(loss, leaves, tangents, allow_disconnected=True)
+    everything = {**feeds, **dict(zip(tangents, directions, strict=True))}
     gradients = sg.grad(loss, leaves, allow_disconnected=True)
     expected = sum(
         np.sum(in_float64(g, feeds) * v) for g, v in zip(gradients, directions, strict=True)

@@ -55,8 +55,8 @@ def test_sizes_may_be_named(rng):
 
 def test_scalars_structures_and_empty_sides():
     x, s, e = inputs(x=(3,), s=(), e=(0,))
-    found = sg.jacobian((x * s).sum(), {"x": x, "s": (s,)})
-    values = sg.evaluate([found["x"], found["s"][0]], {"x": [1.0, 2.0, 3.0], "s": 4.0})
+    jacobians = sg.jacobian((x * s).sum(), {"x": x, "s": (s,)})
+    values = sg.evaluate([jacobians["x"], jacobians["s"][0]], {"x": [1.0, 2.0, 3.0], "s": 4.0})
     assert [v.tolist() for v in values] == [[4.0, 4.0, 4.0], 6.0]
     assert sg.evaluate(sg.jacobian(s * s, s), {"s": 3.0}) == 6.0
     assert sg.jacobian(e * s, s).shape == (0,)
@@ -83,8 +83,8 @@ def quartic(x, matrix):
 def test_the_hessian_of_a_quartic(rng):
     x, m = inputs(x=(4,), m=(4, 4))
     feeds = {"x": rng.normal(size=4), "m": rng.normal(size=(4, 4))}
-    xs, both = feeds["x"], feeds["m"] + feeds["m"].T
-    expected = 4 * both * np.outer(xs, xs) + 2 * np.diag(both @ (xs * xs))
+    xs, symmetric = feeds["x"], feeds["m"] + feeds["m"].T
+    expected = 4 * symmetric * np.outer(xs, xs) + 2 * np.diag(symmetric @ (xs * xs))
     hessian = sg.hessian(quartic(x, m), x)
     actual = sg.evaluate(hessian, feeds)
     np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)

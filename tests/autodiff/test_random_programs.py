@@ -40,7 +40,7 @@ def along(gradients, directions):
 def test_first_and_second_derivatives(seed, rng):
     loss, feeds = smooth_program(seed)
     directions = {leaf: rng.normal(size=array.shape) for leaf, array in feeds.items()}
-    moved = [
+    points = [
         {leaf: array + sign * STEP * directions[leaf] for leaf, array in feeds.items()}
         for sign in (1, -1)
     ]
@@ -50,8 +50,8 @@ def test_first_and_second_derivatives(seed, rng):
         for leaf, gradient in gradients.items():
             assert gradient.type == leaf.type
             assert gradient.node.order in (1, order)  # 1: zeros, for the loss became linear in it
-        ahead, behind = (in_float64(current, at) for at in moved)
+        ahead, below = (in_float64(current, at) for at in points)
         slope = along(gradients, directions)
-        expected = (ahead - behind) / (2 * STEP)
+        expected = (ahead - below) / (2 * STEP)
         np.testing.assert_allclose(in_float64(slope, feeds), expected, rtol=1e-6, atol=1e-6)
         current = slope

@@ -141,8 +141,8 @@ def test_unused_results_have_a_zero_cotangent():
     feeds = {"x": 2.0, "y": 5.0}
     dx, dy = sg.grad(difference * difference, [x, y])
     assert sg.evaluate([difference, dx, dy], feeds) == [-3.0, -6.0, 6.0]
-    both = sg.grad(total * difference, [x, y])  # x² - y²
-    assert sg.evaluate([total, difference, *both], feeds) == [7.0, -3.0, 4.0, -10.0]
+    gradients = sg.grad(total * difference, [x, y])  # x² - y²
+    assert sg.evaluate([total, difference, *gradients], feeds) == [7.0, -3.0, 4.0, -10.0]
 
 
 class Swap(Op):
@@ -298,8 +298,8 @@ def test_floor_on_the_only_path_names_its_line(x):
     assert "floor" in error.headline
     assert "'x'" in error.headline
     assert "dies here" in error.at.resolve().text
-    whole = x.astype("int64")  # dies here
-    error = error_of(whole.astype("float64").sum(), x)
+    integers = x.astype("int64")  # dies here
+    error = error_of(integers.astype("float64").sum(), x)
     assert "int64" in error.headline
     assert "dies here" in error.at.resolve().text
 
@@ -308,8 +308,8 @@ def test_a_comparison(x):
     above = x > 0.0  # dies here
     error = error_of(sg.where(above, 1.0, 2.0).sum(), x)
     assert "dies here" in error.at.resolve().text
-    other = sg.input("other", (), "float64")
-    error = error_of((x * x).sum(), [x, other])
+    unused = sg.input("other", (), "float64")
+    error = error_of((x * x).sum(), [x, unused])
     assert "does not depend on 'other'" in error.headline
     y = (x * x).sum()
     later = x * 3.0
@@ -366,8 +366,8 @@ def test_gradients_of_several_depend_on_a_reshape_among_them():
     t = np.tanh(1.0)
     expected = 2 * feeds["a"] * (np.sin(t) + t * np.cos(t))
     for by_a in (sg.grad(loss, a), sg.grad(loss, [a, r])[0]):
-        for found in (sg.grad(by_a.sum(), r), sg.jvp(by_a, r, np.ones((4, 1)))):
-            value, *_ = sg.evaluate([found, x, a], feeds)
+        for derivative in (sg.grad(by_a.sum(), r), sg.jvp(by_a, r, np.ones((4, 1)))):
+            value, *_ = sg.evaluate([derivative, x, a], feeds)
             np.testing.assert_allclose(value.ravel(), expected, rtol=1e-12)
 
 
@@ -381,8 +381,10 @@ def test_what_was_written_twice_is_differentiated_once(rng):
     a, b = sg.input("a", (3, 4), "float64"), sg.input("b", (4, 5), "float64")
     loss, _ = _written_twice(a, b)
     slopes = sg.grad(loss, [a, b])
-    made = {node for node in ancestors(slopes) if node.order == 1}
-    assert sum("matmul" in node.op.name or "contract" in node.op.name for node in made) == 2
+    forward_nodes = {node for node in ancestors(slopes) if node.order == 1}
+    assert (
+        sum("matmul" in node.op.name or "contract" in node.op.name for node in forward_nodes) == 2
+    )
     feeds = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=(4, 5))}
     of_product = (3.0 + 2.0 * (feeds["a"] @ feeds["b"])) / 15
     expected = [of_product @ feeds["b"].T, feeds["a"].T @ of_product]
@@ -466,8 +468,8 @@ def test_the_transposed_operand_of_a_gram_product_has_its_own_share():
     x = sg.input("x", data.shape, "float64")
     turned = x.T
     loss = ((turned @ x) * weights).sum() + turned.sum()
-    alone, both = sg.grad(loss, x), sg.grad(loss, [x, turned])
-    actual = sg.evaluate([alone, *both], {"x": data})
+    alone, slopes = sg.grad(loss, x), sg.grad(loss, [x, turned])
+    actual = sg.evaluate([alone, *slopes], {"x": data})
     assert np.array_equal(actual[0], actual[1])  # whoever else is asked for
     assert np.allclose(actual[0], data @ (weights + weights.T) + 1.0, rtol=1e-12)
     assert np.allclose(actual[2], weights @ data.T + 1.0, rtol=1e-12)

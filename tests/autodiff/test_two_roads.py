@@ -28,7 +28,7 @@ class Row:
     """Two roads to one quantity.
 
     Attributes:
-        one, other: the functions.
+        left, right: the functions.
         points: arrays at which they are compared.
         blind: which readings may be NaN: the formula does not see derivatives that there are.
         tape: whether the tape takes the same road, though its second derivatives may be NaN: it
@@ -36,26 +36,26 @@ class Row:
         tolerance: of differences, relative to the largest element.
     """
 
-    one: Callable[..., Any]
-    other: Callable[..., Any]
+    left: Callable[..., Any]
+    right: Callable[..., Any]
     points: tuple[Any, ...]
     blind: tuple[str, ...] = ()
     tape: str = ""
     tolerance: float = 1e-11
 
 
-def squared(x):
+def sum_of_squares(x):
     return (x * x).sum()
 
 
 def by_roots(x):
-    return sg.sqrt(squared(x))
+    return sg.sqrt(sum_of_squares(x))
 
 
 EDGES = np.array([INF, -INF, NAN, 0.0, -0.0, 1e-300, -1e-300, 1e-9, 40.0, -40.0, 1e8, -1e8])
 SMALL = np.array([1e-90, -1e-110, 1e90])
 MASK = np.array([True, False, True])
-INFINITE = [np.array(each) for each in ([-INF] * 3, [-INF, 1.0, 2.0], [INF, 1.0, 2.0])]
+INFINITE = [np.array(point) for point in ([-INF] * 3, [-INF, 1.0, 2.0], [INF, 1.0, 2.0])]
 BIG = np.array([[4.0, 1, 0, 2], [1, 3, 1, 0], [0, 1, 2, 1], [5, 0, 1, 1]])
 #: Of rank 3, with a zero pivot last and before.
 SINGULAR = (
@@ -66,7 +66,7 @@ SINGULAR = (
 )  # fmt: skip
 
 
-def without(x, column):
+def minor_of(x, column):
     """The matrix without its first row and a column."""
     return sg.concatenate([x[1:, :column], x[1:, column + 1 :]], 1)
 
@@ -145,19 +145,21 @@ SECOND = ("reverse over reverse", "forward over reverse", *TWICE)
 NO_VECTORS = "NaN: it does not see more than vectors of equal eigenvalues"
 ABS = "the second derivative of abs at 0 is 0"
 TABLE = {
-    "norm squared": Row(lambda x: sg.norm(x) ** 2, squared, LENGTHS),
+    "norm squared": Row(lambda x: sg.norm(x) ** 2, sum_of_squares, LENGTHS),
     "norm squared, of squares that vanish": Row(
-        lambda x: sg.norm(x) ** 2, squared, (TINY,), tape="2 * norm is 0"
+        lambda x: sg.norm(x) ** 2, sum_of_squares, (TINY,), tape="2 * norm is 0"
     ),
-    "norm by norm": Row(lambda x: sg.norm(x) * sg.norm(x), squared, LENGTHS),
-    "norm to the fourth": Row(lambda x: sg.norm(x) ** 4, lambda x: squared(x) ** 2, LENGTHS),
+    "norm by norm": Row(lambda x: sg.norm(x) * sg.norm(x), sum_of_squares, LENGTHS),
+    "norm to the fourth": Row(lambda x: sg.norm(x) ** 4, lambda x: sum_of_squares(x) ** 2, LENGTHS),
     "norms of rows squared": Row(
         lambda x: sg.norm(x, axis=1, keepdims=True) ** 2,
         lambda x: (x * x).sum(1, keepdims=True),
         (ROWS, np.zeros((2, 2))),
     ),
-    "vector_norm squared": Row(lambda x: sg.linalg.vector_norm(x) ** 2, squared, LENGTHS),
-    "matrix_norm squared": Row(lambda x: sg.linalg.matrix_norm(x) ** 2, squared, (ROWS, 0 * ROWS)),
+    "vector_norm squared": Row(lambda x: sg.linalg.vector_norm(x) ** 2, sum_of_squares, LENGTHS),
+    "matrix_norm squared": Row(
+        lambda x: sg.linalg.matrix_norm(x) ** 2, sum_of_squares, (ROWS, 0 * ROWS)
+    ),
     "norm 3 cubed": Row(
         lambda x: sg.norm(x, 3) ** 3, lambda x: (sg.abs(x) ** 3).sum(), (ZEROS, LINE)
     ),
@@ -172,7 +174,7 @@ TABLE = {
         (ROWS, 2 * ROWS),
     ),
     "root by hand squared": Row(
-        lambda x: by_roots(x) ** 2, squared, LENGTHS, tape="NaN, by the slope of sqrt at 0"
+        lambda x: by_roots(x) ** 2, sum_of_squares, LENGTHS, tape="NaN, by the slope of sqrt at 0"
     ),
     "std squared": Row(lambda x: sg.std(x) ** 2, sg.var, (ONES, LINE, TIES, ZEROS)),
     "square of std, ddof": Row(
@@ -240,13 +242,13 @@ TABLE = {
         by_singular_values(lambda s: s**3), lambda x: x @ x.T @ x, SINGULAR_SPECTRA, tape=NO_VECTORS
     ),
     "inverse by singular values": Row(
-        lambda x: (found := sg.linalg.svd(x))[2].T / found[1] @ found[0].T,
+        lambda x: (factors := sg.linalg.svd(x))[2].T / factors[1] @ factors[0].T,
         sg.linalg.inv,
         SINGULAR_SPECTRA[:3],
         tape=NO_VECTORS,
     ),
     "polar factor": Row(
-        lambda x: (found := sg.linalg.svd(x))[0] @ found[2],
+        lambda x: (factors := sg.linalg.svd(x))[0] @ factors[2],
         lambda x: x @ by_eigenvalues(lambda w: 1.0 / sg.sqrt(w))(x.T @ x),
         SINGULAR_SPECTRA[:3],
         tape=NO_VECTORS,
@@ -261,7 +263,7 @@ TABLE = {
     "matrix and number": Row(  # with mixed derivatives
         lambda x: by_eigenvalues(lambda w: sg.exp(w * x[9]))(x[:9].reshape(3, 3)),
         lambda x: sg.linalg.expm(symmetric(x[:9].reshape(3, 3)) * x[9], max_squarings=1),
-        tuple(np.append(each, 0.7) for each in EQUAL),
+        tuple(np.append(values, 0.7) for values in EQUAL),
         tape=NO_VECTORS,
     ),
     "sign by eigenvalues": Row(
@@ -432,12 +434,12 @@ TABLE = {
     ),
     "det and slogdet": Row(
         sg.linalg.det,
-        lambda x: (found := sg.linalg.slogdet(x))[0] * sg.exp(found[1]),
+        lambda x: (factors := sg.linalg.slogdet(x))[0] * sg.exp(factors[1]),
         (SPECTRA[3], -SPECTRA[3], *EQUAL, BIG),
     ),
     "det by cofactors": Row(
         lambda x: sg.linalg.det(x),
-        lambda x: sum((-1) ** k * x[0, k] * sg.linalg.det(without(x, k)) for k in range(4)),
+        lambda x: sum((-1) ** k * x[0, k] * sg.linalg.det(minor_of(x, k)) for k in range(4)),
         (BIG, *SINGULAR),
         SECOND,
         tape="the sign of a 0",
@@ -505,11 +507,11 @@ def readings(row, function, point):
     with np.errstate(all="ignore"):
         actual = sg.evaluate(sg.Graph(actual, inputs=[x]), {"x": point})
     with np.errstate(all="ignore"):
-        compared(row, actual, way)
+        compare_modes(row, actual, way)
     return actual
 
 
-def compared(row, actual, way):
+def compare_modes(row, actual, way):
     """Compare all orders of the modes with reverse mode, and leave that."""
     first, second = actual["gradient"] * way, actual["reverse over reverse"]
     same(row, "forward", actual.pop("forward"), first.sum(), scale=np.abs(first).sum())
@@ -524,11 +526,11 @@ def on_tape(function, point):
     x = Tensor(point, requires_grad=True)
     value = function(x)
     first = tape_grad((value * along(value.shape)).sum(), x, create_graph=True)
-    found = {"value": value.numpy(), "gradient": first.numpy()}
+    results = {"value": value.numpy(), "gradient": first.numpy()}
     if first.requires_grad:
         second = tape_grad((first * -along(point.shape)).sum(), x, allow_disconnected=True)
-        found["reverse over reverse"] = second.numpy()
-    return found
+        results["reverse over reverse"] = second.numpy()
+    return results
 
 
 def same(row, what, actual, expected, scale=0.0, blind=False):
@@ -550,10 +552,10 @@ POINTS = [(name, k) for name, row in TABLE.items() for k in range(len(row.points
 def test_two_roads_meet(name, k):
     row = TABLE[name]
     point = np.asarray(row.points[k], np.float64)
-    one, other = readings(row, row.one, point), readings(row, row.other, point)
-    assert one.keys() == other.keys() == {"value", "gradient", "reverse over reverse"}
-    for what, expected in other.items():
-        same(row, what, one[what], expected)
+    left, right = readings(row, row.left, point), readings(row, row.right, point)
+    assert left.keys() == right.keys() == {"value", "gradient", "reverse over reverse"}
+    for what, expected in right.items():
+        same(row, what, left[what], expected)
 
 
 @pytest.mark.thinned(3)
@@ -561,9 +563,9 @@ def test_two_roads_meet(name, k):
 def test_the_tape_takes_the_same_roads(name, k):
     row = TABLE[name]
     point = np.asarray(row.points[k], np.float64)
-    expected = readings(row, row.one, point)
+    expected = readings(row, row.left, point)
     with np.errstate(all="ignore"):
-        actual = on_tape(row.one, point)
+        actual = on_tape(row.left, point)
     assert {"value", "gradient"} <= actual.keys() <= expected.keys()
     for what, array in actual.items():
         same(row, what, array, expected[what], blind=what == "reverse over reverse")
@@ -578,8 +580,8 @@ def test_eigenvalues_in_the_middle_have_their_own_gradient():
     w, v = np.linalg.eigh(SPECTRA[3])
     middle = v.T @ along((3, 3)) @ v
     np.testing.assert_allclose(by_values, np.exp(w) * np.diag(middle), 1e-12)
-    both = along((3, 3)) + along((3, 3)).T
-    np.testing.assert_allclose(np.abs(by_vectors), np.abs(both @ v * np.exp(w)), 1e-11)
+    symmetric = along((3, 3)) + along((3, 3)).T
+    np.testing.assert_allclose(np.abs(by_vectors), np.abs(symmetric @ v * np.exp(w)), 1e-11)
     (alone,) = sg.evaluate([sg.grad(loss, x)], point)
     np.testing.assert_array_equal(by_x, alone)
 
@@ -599,14 +601,14 @@ def test_an_eigenvector_beside_equal_ones(chosen):
     """Forward and reverse mode agree with differences; those of equal eigenvalues are NaN."""
     x = sg.input("x", (3, 3), "float64")
     _, vectors = sg.linalg.eigh(x)
-    taken = chosen(vectors).reshape(-1)
-    loss = (taken * sg.sign(taken[2]) * LINE).sum()
+    eigenvector = chosen(vectors).reshape(-1)
+    loss = (eigenvector * sg.sign(eigenvector[2]) * LINE).sum()
     way = along((3, 3)) + along((3, 3)).T
     first = sg.grad(loss, x)
-    found = {"gradient": first, "forward": sg.jvp(loss, x, way), "loss": loss}
-    found["second"] = sg.grad((first * way).sum(), x)
-    found["others"] = sg.grad((vectors[:, 0] * LINE).sum(), x)
-    graph = sg.Graph(found, inputs=[x])
+    outputs = {"gradient": first, "forward": sg.jvp(loss, x, way), "loss": loss}
+    outputs["second"] = sg.grad((first * way).sum(), x)
+    outputs["others"] = sg.grad((vectors[:, 0] * LINE).sum(), x)
+    graph = sg.Graph(outputs, inputs=[x])
     point = np.diag([1.0, 1.0, 3.0])
     with np.errstate(all="ignore"):
         at = sg.evaluate(graph, {"x": point})
@@ -619,7 +621,7 @@ def test_an_eigenvector_beside_equal_ones(chosen):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
 def test_the_gradient_of_a_determinant_is_its_cofactors(dtype):
-    """Of pivots that are 0 above the last one, too; nothing, but for rounding, of rank n - 2."""
+    """The same for pivots that are 0 above the last one; 0, but for rounding, at rank n - 2."""
     ones = np.diag([1.0, 1.0, 1.0], 1)
     for matrix, expected in (
         (ones, np.where(np.arange(16).reshape(4, 4) == 12, -1.0, 0.0)),
@@ -646,16 +648,18 @@ def test_functions_of_batches_of_matrices(over):
     t = sg.input("t", () if over[1] is None else (2,), "float64")
     at = {"x": matrices[1] if over[0] is None else matrices}
     at["t"] = numbers[0] if over[1] is None else numbers
-    found = sg.evaluate(sg.grad(sg.vmap(slopes, over)(x, t).sum(), [x, t]), at)
-    one, number = sg.input("one", (3, 3), "float64"), sg.input("number", (), "float64")
-    both = sg.grad(slopes(one, number), [one, number])
+    actual = sg.evaluate(sg.grad(sg.vmap(slopes, over)(x, t).sum(), [x, t]), at)
+    matrix, number = sg.input("one", (3, 3), "float64"), sg.input("number", (), "float64")
+    slopes_of_one = sg.grad(slopes(matrix, number), [matrix, number])
     expected = [np.zeros(x.shape), np.zeros(t.shape)]
     for k in range(2):
         places = [() if axis is None else k for axis in over]
         feeds = {"one": at["x"][places[0]], "number": at["t"][places[1]]}
-        for total, place, share in zip(expected, places, sg.evaluate(both, feeds), strict=True):
+        for total, place, share in zip(
+            expected, places, sg.evaluate(slopes_of_one, feeds), strict=True
+        ):
             total[place] += share
-    for got, want in zip(found, expected, strict=True):
+    for got, want in zip(actual, expected, strict=True):
         np.testing.assert_allclose(got, want, 1e-10, 1e-11)
 
 
@@ -670,12 +674,14 @@ def test_third_derivatives_of_equal_eigenvalues_are_missing():
     """NaN says that; elsewhere they are those of differences."""
     x = sg.input("x", (3, 3), "float64")
     way = along((3, 3)) + along((3, 3)).T
-    found = (by_eigenvalues(sg.exp)(x) * along((3, 3))).sum()
+    derivative = (by_eigenvalues(sg.exp)(x) * along((3, 3))).sum()
     for _ in range(3):
-        second, found = found, (sg.grad(found, x) * way).sum()
-    graph = sg.Graph({"second": second, "third": found}, inputs=[x])
+        second, derivative = derivative, (sg.grad(derivative, x) * way).sum()
+    graph = sg.Graph({"second": second, "third": derivative}, inputs=[x])
     assert np.isnan(sg.evaluate(graph, {"x": EQUAL[0]})["third"])
     step = 1e-4 * way
     third = sg.evaluate(graph, {"x": SPECTRA[3]})["third"]
-    up, down = (sg.evaluate(graph, {"x": SPECTRA[3] + each})["second"] for each in (step, -step))
+    up, down = (
+        sg.evaluate(graph, {"x": SPECTRA[3] + offset})["second"] for offset in (step, -step)
+    )
     np.testing.assert_allclose(third, (up - down) / 2e-4, 1e-6)

@@ -38,9 +38,9 @@ def compilers(compiled):
 @pytest.mark.parametrize("debug", [False, True, "nan"])
 def test_every_backend_gives_the_same_bytes(debug):
     actual = [sg.compile(program(), backend=b, debug=debug).run(FEEDS) for b in native.BUILT_IN]
-    for other in actual[1:]:
-        assert_same(other["slope"], actual[0]["slope"], "slope")
-        assert_same(other["loss"], actual[0]["loss"], "loss")
+    for results in actual[1:]:
+        assert_same(results["slope"], actual[0]["slope"], "slope")
+        assert_same(results["loss"], actual[0]["loss"], "loss")
 
 
 def test_an_argument_goes_before_options_environment_and_project(monkeypatch, tmp_path):
@@ -81,7 +81,7 @@ def test_a_copy_keeps_the_argument_and_leaves_a_setting_to_its_process(again):
     assert_same(again(by_argument).run(FEEDS)["slope"], by_setting.run(FEEDS)["slope"], "slope")
 
 
-def interpreted(kernel):
+def run_in_python(kernel):
     """Code that calls back into Python: the kernel's source over NumPy lanes."""
     source = render(kernel)
     with sg.options(jit=False):
@@ -97,7 +97,7 @@ ASKED = []
 
 def _compile(kernel):
     ASKED.append(kernel)
-    return interpreted(kernel)
+    return run_in_python(kernel)
 
 
 INTERPRETED = backends.register(backends.Backend("tests.interpreted", _compile))
@@ -143,9 +143,9 @@ def test_its_name_is_known_and_belongs_to_it_alone():
     assert "tests.interpreted" in backends.backend_names()
     assert backends.register(INTERPRETED) is INTERPRETED
     with pytest.raises(NameConflictError, match="a backend 'vector' already"):
-        backends.register(backends.Backend("vector", interpreted))
+        backends.register(backends.Backend("vector", run_in_python))
     with pytest.raises(sg.errors.ArgumentError, match="takes a Backend, not a function"):
-        backends.register(interpreted)
+        backends.register(run_in_python)
 
 
 def test_a_kernel_that_a_backend_refuses_is_an_error_at_its_line():

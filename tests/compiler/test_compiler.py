@@ -60,11 +60,11 @@ def test_two_hundred_batch_sizes_compile_once(many, rng):
         data = rng.standard_normal((n, 5)).astype(np.float32)
         layout = LAYOUTS[i % len(LAYOUTS)]
         feed = laid_out(data, layout)
-        before = feed.tobytes()
+        feed_bytes = feed.tobytes()
         result = many.run({"x": feed})
         assert result.shape == (n, 4)
         assert np.allclose(result, chain_numpy(data), rtol=1e-4, atol=1e-5)
-        assert feed.tobytes() == before
+        assert feed.tobytes() == feed_bytes
         plain = many.run({"x": data})
         assert plain.tobytes() == result.tobytes()
     stats = many.stats
@@ -127,10 +127,10 @@ def test_pickles_as_text_and_options():
     twin = pickle.loads(pickle.dumps(f))
     assert twin.run()["sum"].tolist() == f.run()["sum"].tolist()
     x = sg.input("x", ("n",), "float32")
-    one = pickle.loads(pickle.dumps(compile(x * 2.0, memory_budget="1MB", sizes={"n": 3})))
-    assert one.run({"x": np.ones(3, np.float32)}).tolist() == [2, 2, 2]
-    assert one.options.memory_budget == 1_000_000
-    assert one.peak_bytes == 0
+    unpickled = pickle.loads(pickle.dumps(compile(x * 2.0, memory_budget="1MB", sizes={"n": 3})))
+    assert unpickled.run({"x": np.ones(3, np.float32)}).tolist() == [2, 2, 2]
+    assert unpickled.options.memory_budget == 1_000_000
+    assert unpickled.peak_bytes == 0
 
 
 def test_a_budget_below_the_peak_is_an_error_before_anything_runs():
@@ -292,7 +292,7 @@ def test_a_program_says_what_it_takes_and_gives():
         "y": "f32[n]", "c": "c64[n]", "twice": "f32[2*n, 3]"
     }  # fmt: skip
     assert (graph.input_types, graph.output_types) == (f.inputs, f.outputs)
-    assert [each.name for each in graph.inputs] == [*f.inputs]
+    assert [value.name for value in graph.inputs] == [*f.inputs]
     assert (graph.inputs[0].dtype, graph.inputs[0].shape) == (sg.float32, x.shape)
     assert (x.name, z.name, (x * 2.0).name) == ("x", "z", "")
     again = pickle.loads(pickle.dumps(f))

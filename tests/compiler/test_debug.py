@@ -45,18 +45,18 @@ def run_both(graph, feeds, **options):
     """Run without and with ``debug``, compare all bytes, and the peak with what was touched."""
     if options.get("memory_budget") == "lowest":
         options["memory_budget"] = smallest_budget(graph, feeds)
-    before = [p.value for p in graph.parameters]
+    start = [p.value for p in graph.parameters]
     states = []
     for debug in (False, True):
-        for parameter, value in zip(graph.parameters, before, strict=True):
+        for parameter, value in zip(graph.parameters, start, strict=True):
             parameter.value = value
         program = sg.compile(graph, debug=debug, **options)
-        found = program.run(feeds)
-        states.append((found, {p.name: p.value for p in graph.parameters}))
+        outputs = program.run(feeds)
+        states.append((outputs, {p.name: p.value for p in graph.parameters}))
         assert program.highest_touched == (peak_of(program) if debug else None)
     for plain, watched in zip(*states, strict=True):
         assert_same(watched, plain, options)
-    for parameter, value in zip(graph.parameters, before, strict=True):
+    for parameter, value in zip(graph.parameters, start, strict=True):
         parameter.value = value
     return program
 
@@ -151,8 +151,8 @@ def test_pickles_options_and_settings():
 def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch):
     source_of = backends.source_of
 
-    def wrong(*given):
-        source = source_of(*given)
+    def wrong(*arguments):
+        source = source_of(*arguments)
         if "tanh" in source.text:
             return native.SourceText(source.text + "    store1(p0, 1, f32x1(9.0))\n")
         return source
@@ -179,7 +179,7 @@ def vector():
     return sg.input("x", ("n", 3), "float32")
 
 
-def refused(program, feeds):
+def error_of_debug_run(program, feeds):
     """The error of a debug run; the program itself runs without."""
     with pytest.raises(NonFiniteError) as error:
         sg.compile(program, debug="nan").run(feeds)
@@ -268,7 +268,7 @@ MAKERS = {
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_maker_is_named_with_its_line_and_element(name):
     make, begins, ends = MAKERS[name]
-    error = refused(make(vector()), {"x": X})
+    error = error_of_debug_run(make(vector()), {"x": X})
     assert error.headline.startswith(begins)
     assert error.headline.endswith(" out of finite numbers")
     lines = str(error).splitlines()
@@ -278,7 +278,7 @@ def test_the_maker_is_named_with_its_line_and_element(name):
 
 
 def test_the_message():
-    error = refused(log_of_a_negative(vector()), {"x": X})
+    error = error_of_debug_run(log_of_a_negative(vector()), {"x": X})
     text = re.sub(r"test_debug\.py:\d+", "file", str(error)).splitlines()
     assert text[0] == "[SG412] log makes NaN out of finite numbers"
     assert text[2].strip() == "return sg.log(x)"
@@ -380,7 +380,7 @@ def test_the_infinity_of_a_mask_is_no_fault():
 def test_a_nan_out_of_the_programs_own_infinities_is_a_fault():
     """A row that is masked wholly: -inf - -inf."""
     program = scores(np.array([[True, True, True], [False, False, False]]))
-    error = refused(program, {"x": X})
+    error = error_of_debug_run(program, {"x": X})
     assert error.headline == "sub makes NaN out of numbers that are not NaN"
     assert "3 of 6 elements, the first at [1, 0]: sub(-inf, -inf) = nan" in str(error)
     assert np.isnan(sg.compile(program, debug="nan").run({"x": NOT_FINITE})).any()
@@ -405,8 +405,8 @@ def test_runs_that_make_no_nan_are_as_without_debugging():
         kernels, plans = len(f.kernels), f.stats.plans
         memory = dataclasses.replace(f.memory, seen_sizes=0)  # debugging has tables of its own
         losses[-1] += [f.stats.runs, kernels, plans, f.peak_bytes, memory]
-    for other in losses[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(other, losses[0], strict=True))
+    for losses_of_mode in losses[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(losses_of_mode, losses[0], strict=True))
 
 
 def test_an_index_out_of_range_is_reported_unless_a_nan_is_behind_it():
@@ -486,6 +486,6 @@ def test_the_iteration_of_a_loop_and_the_line_of_its_body_are_named(program):
     x = np.ones((10, 3), "float32")
     for place, value in changed.items():
         x[place] = value
-    error = refused(program(rows(10)), {"x": x})
+    error = error_of_debug_run(program(rows(10)), {"x": x})
     assert begins in str(error).splitlines()[0]
     assert f"in {program.__name__}" in str(error)

@@ -1,4 +1,4 @@
-"""What a compiled program says of itself is a function of the program, never of earlier runs."""
+"""Reports of a compiled program are a function of the program, never of earlier runs."""
 
 import pickle
 import shutil
@@ -49,7 +49,7 @@ class Program:
                 parameter.value = value
 
 
-def named():
+def with_named_size():
     x = sg.input("x", ("n", 4), "float64")
     return Program(sg.Graph({"y": sg.tanh(x).sum(0), "z": sg.exp(x)}, name="named"))
 
@@ -59,7 +59,7 @@ def literal():
     return Program(sg.Graph({"y": sg.tanh(x).sum(0), "z": sg.exp(x)}, name="literal"))
 
 
-def given():
+def with_given_sizes():
     x = sg.input("x", ("n", 4), "float64")
     return Program(sg.Graph({"y": sg.tanh(x @ x.T)}, name="given"), sizes={"n": ROWS})
 
@@ -81,17 +81,23 @@ def loop():
     return Program(graph, memory_budget=0.8)
 
 
-PROGRAMS = {make.__name__: make for make in (named, literal, given, training, loop)}
+PROGRAMS = {
+    "named": with_named_size,
+    "literal": literal,
+    "given": with_given_sizes,
+    "training": training,
+    "loop": loop,
+}
 
 
-def exported(f, folder, sizes):
+def exported_files(f, folder, sizes):
     """The texts of files, and the bytes of their arrays."""
-    found = []
+    files = []
     for values in ({}, sizes):
         path = f.export(folder / "step.py", **values)
         with np.load(path.with_suffix(".npz")) as arrays:
-            found.append((path.read_text(), {n: array.tobytes() for n, array in arrays.items()}))
-    return found
+            files.append((path.read_text(), {n: array.tobytes() for n, array in arrays.items()}))
+    return files
 
 
 #: By public name what it says without running; with sizes, and, where these are optional, without.
@@ -102,7 +108,7 @@ VIEWS = {
         f.explanation().as_json(), f.explanation(staged=["x"], **sizes).as_json(),
     ],
     "report": lambda f, folder, sizes: f.report(folder / "memory.html", **sizes).read_text(),
-    "export": exported,
+    "export": exported_files,
     "inputs": lambda f, *_: f.inputs,
     "outputs": lambda f, *_: f.outputs,
     "graph": lambda f, *_: str(f.graph),
@@ -133,7 +139,7 @@ OF_RUNS = {
 
 
 def test_every_public_name_has_a_view_or_a_reason():
-    f = named().compile()
+    f = with_named_size().compile()
     public = {name for name in [*dir(type(f)), *vars(f)] if not name.startswith("_")}
     assert public <= VIEWS.keys() | OF_RUNS.keys()
     assert not VIEWS.keys() & OF_RUNS.keys()
@@ -201,7 +207,7 @@ def test_a_library_that_is_exported_after_a_run_has_its_results(size, tmp_path):
 
 
 def test_an_export_refuses_a_plan_with_a_copied_feed(tmp_path):
-    f = named().compile()
+    f = with_named_size().compile()
     plan = f.plan(staged=["x"], n=ROWS)
     for name in ("step.py", "step.so"):
         with pytest.raises(VerifyError, match="reads 'x' in the arena"):

@@ -16,8 +16,8 @@ from staticgrad.native.system import workers
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch):
     """Round limits that no machine reaches, instead of measured ones."""
-    known = {n: Limits(n, n * 1e12, n * 1e10) for n in (1, 2)}
-    monkeypatch.setattr(profiling, "_limits_by_threads", known)
+    limits = {n: Limits(n, n * 1e12, n * 1e10) for n in (1, 2)}
+    monkeypatch.setattr(profiling, "_limits_by_threads", limits)
 
 
 def training():
@@ -31,9 +31,9 @@ def training():
 def test_counts_are_those_of_the_program_and_parameters_are_put_back():
     w, graph, feeds = training()
     f = sg.compile(graph, threads=2)
-    before = w.value
+    start = w.value
     actual = f.profile(feeds, runs=3)
-    np.testing.assert_array_equal(w.value, before)
+    np.testing.assert_array_equal(w.value, start)
     assert f.stats.runs == 0
     assert actual.graph == "training"
     assert actual.sizes == {"n": 400}

@@ -28,11 +28,11 @@ def program():
     return {"y": y, "total": y.sum(0), "slope": sg.grad((y * y).sum(), w)}
 
 
-def described():
+def kernel_digests():
     """Digests of the LLVM IR of the kernels of the program."""
     with machine.assume_machine(machine.Machine()):  # as other tests have it
-        found = sg.compile(program()).kernels
-    return [hashlib.blake2b(kernel.llvm.encode()).hexdigest() for kernel in found]
+        kernels = sg.compile(program()).kernels
+    return [hashlib.blake2b(kernel.llvm.encode()).hexdigest() for kernel in kernels]
 
 
 def others():
@@ -50,10 +50,10 @@ print(*described())
 
 
 def test_llvm_is_the_same_alone_behind_others_from_disk_and_elsewhere():
-    alone = described()
+    alone = kernel_digests()
     assert len(set(alone)) > 3
     others()
-    assert described() == alone  # with its schedule from disk, too
+    assert kernel_digests() == alone  # with its schedule from disk, too
     assert python("-c", PRINTED.format(first="")).stdout.split() == alone
 
 
@@ -71,18 +71,18 @@ def test_objects_on_disk_are_the_same_alone_and_behind_others(tmp_path, monkeypa
 
 def test_a_source_is_another_one_for_other_machines_and_directives():
     kernel = parse_kernel(OTHER.format(number=1))
-    here = machine.Machine()
+    this_machine = machine.Machine()
     keys = [
-        backends.source_of(kernel, here),
-        backends.source_of(parse_kernel(OTHER.format(number=2)), here),
+        backends.source_of(kernel, this_machine),
+        backends.source_of(parse_kernel(OTHER.format(number=2)), this_machine),
         backends.source_of(kernel, machine.Machine(l1=1 << 20)),
-        backends.source_of(kernel, here, ()),
+        backends.source_of(kernel, this_machine, ()),
     ]
     assert len({*keys}) == len(keys)
-    assert backends.source_of(parse_kernel(str(kernel)), here) == keys[0]
+    assert backends.source_of(parse_kernel(str(kernel)), this_machine) == keys[0]
 
 
-def imported(path):
+def imports_of(path):
     """The files of this package that a file imports, at any depth of its functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -103,7 +103,7 @@ def test_the_environment_has_all_code_that_code_is_made_by():
     waiting += (PACKAGE / "native").rglob("*.py")
     seen = {*waiting}
     while waiting:
-        new = {*imported(waiting.pop())} - seen
+        new = {*imports_of(waiting.pop())} - seen
         seen |= new
         waiting += new
     folders = {PACKAGE / folder for folder in cache.SOURCES}

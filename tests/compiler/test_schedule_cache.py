@@ -48,17 +48,17 @@ def _entries(tmp_path, monkeypatch):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Whether each compilation so far found its schedule; some have no entry."""
-    found = []
+    """List whether each compilation so far found its schedule; some have no entry."""
+    hits = []
     read = scheduling.read_entry
 
-    def watched(name):
-        known = read(name)
-        found.append(known is not None)
-        return known
+    def read_and_record(name):
+        entry = read(name)
+        hits.append(entry is not None)
+        return entry
 
-    monkeypatch.setattr(scheduling, "read_entry", watched)
-    return found
+    monkeypatch.setattr(scheduling, "read_entry", read_and_record)
+    return hits
 
 
 def step(scale=0.5, hint=6):
@@ -79,31 +79,31 @@ def feeds(n=6):
 
 
 def results(f):
-    """What two steps give, and what they leave in the parameters, which are set back."""
+    """Return what two steps give, and what they leave in the parameters, which are set back."""
     parameters = f.program_graph.parameters
-    before = [p.value.copy() for p in parameters]
-    found = {f"{name} {k}": each for k in range(2) for name, each in f.run(feeds()).items()}
-    found |= {p.name: p.value.copy() for p in parameters}
-    for p, value in zip(parameters, before, strict=True):
+    start = [p.value.copy() for p in parameters]
+    outputs = {f"{name} {k}": array for k in range(2) for name, array in f.run(feeds()).items()}
+    outputs |= {p.name: p.value.copy() for p in parameters}
+    for p, value in zip(parameters, start, strict=True):
         p.value = value
-    return found
+    return outputs
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_what_is_found_is_what_was_made(options, reads, monkeypatch):
     graph = step()
-    made = sg.compile(graph, **options)
+    compiled = sg.compile(graph, **options)
     with monkeypatch.context() as without:
         without.setattr(nest, "lower", None)
         actual = sg.compile(graph, **options)
     assert reads == [False, True]
-    assert str(actual.schedule) == str(made.schedule)
-    assert actual.explain(n=6) == made.explain(n=6)
-    assert [k.name for k in actual.kernels] == [k.name for k in made.kernels]
-    assert actual.source == made.source
-    assert str(actual.graph) == str(made.graph)
-    assert actual.plan(n=6).peak_bytes == made.plan(n=6).peak_bytes
-    expected, got = results(made), results(actual)
+    assert str(actual.schedule) == str(compiled.schedule)
+    assert actual.explain(n=6) == compiled.explain(n=6)
+    assert [k.name for k in actual.kernels] == [k.name for k in compiled.kernels]
+    assert actual.source == compiled.source
+    assert str(actual.graph) == str(compiled.graph)
+    assert actual.plan(n=6).peak_bytes == compiled.plan(n=6).peak_bytes
+    expected, got = results(compiled), results(actual)
     assert expected.keys() == got.keys()
     assert all(expected[name].tobytes() == got[name].tobytes() for name in expected)
 
@@ -117,7 +117,7 @@ def test_random_programs_are_found_with_their_bytes(seed, reads):
         program.reset()
         runs.append(sg.compile(program.graph).run(program.feeds))
     assert len(reads) in (0, 2)  # those of foreign rules have no entry
-    assert all(each.tobytes() == runs[1][name].tobytes() for name, each in runs[0].items())
+    assert all(array.tobytes() == runs[1][name].tobytes() for name, array in runs[0].items())
 
 
 def test_errors_of_a_found_program_are_at_the_users_line(reads):
@@ -158,7 +158,7 @@ def repeated():
 
 
 def test_a_changed_source_of_the_package_makes_all_anew(tmp_path, reads, monkeypatch):
-    files = [tmp_path / each for each in ("staticgrad/compiler/nest/a.py", "passes/rules/b.py")]
+    files = [tmp_path / name for name in ("staticgrad/compiler/nest/a.py", "passes/rules/b.py")]
     for file in files:
         file.parent.mkdir(parents=True)
         file.write_text("x = 1\n")
@@ -243,16 +243,16 @@ def test_an_entry_that_cannot_be_read_is_made_anew(content, reads, monkeypatch):
     graph, names = step(), list[str]()
     write = cache.write
 
-    def watched(name, code, *rest):
+    def write_and_record(name, code, *arguments):
         names.extend([name] if code.symbol == "schedule" else [])
-        return write(name, code, *rest)
+        return write(name, code, *arguments)
 
-    monkeypatch.setattr(cache, "write", watched)
+    monkeypatch.setattr(cache, "write", write_and_record)
     expected = results(sg.compile(graph))
     (name,) = names
     write(name, ObjectCode(content, "schedule"))
     again = sg.compile(graph)
-    assert all(expected[k].tobytes() == each.tobytes() for k, each in results(again).items())
+    assert all(expected[k].tobytes() == array.tobytes() for k, array in results(again).items())
     sg.compile(graph)
     assert reads == [False, False, True]
 

@@ -24,7 +24,7 @@ def kernels_of(schedule):
 
 
 def constants_of(schedule):
-    return [each for each in schedule.buffers if each.role == "constant"]
+    return [buffer for buffer in schedule.buffers if buffer.role == "constant"]
 
 
 def test_the_steps_of_a_sampler_are_one_kernel():
@@ -45,11 +45,11 @@ def test_few_kernels_keep_their_numbers(count):
     value = x
     for k in range(count):
         value = value[::-1] * (1.5 + k) + 0.25
-    before = fuse(sg.Graph(value))
-    after = with_shared_kernels(before)
-    assert len(kernels_of(before)) == count
-    assert len(kernels_of(after)) == (1 if count >= FEWEST else count)
-    assert (after is before) == (count < FEWEST)
+    schedule = fuse(sg.Graph(value))
+    shared = with_shared_kernels(schedule)
+    assert len(kernels_of(schedule)) == count
+    assert len(kernels_of(shared)) == (1 if count >= FEWEST else count)
+    assert (shared is schedule) == (count < FEWEST)
 
 
 def test_common_numbers_stay_literals_and_equal_ones_are_one_element():
@@ -68,7 +68,8 @@ def each_of(numbers, change):
     """Return the results of a change of X by each number: a kernel for each, and at last one."""
     inputs = [sg.input(f"x{k}", X.shape, "float32") for k in range(len(numbers))]
     values = {
-        f"y{k}": change(x, *each) for k, (x, each) in enumerate(zip(inputs, numbers, strict=True))
+        f"y{k}": change(x, *constants)
+        for k, (x, constants) in enumerate(zip(inputs, numbers, strict=True))
     }
     program = sg.compile(sg.Graph(values))
     assert len(program.kernels) == 1
@@ -77,19 +78,19 @@ def each_of(numbers, change):
 
 def test_zeros_of_both_signs_infinities_and_nan_are_different_numbers():
     numbers = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0 / 3.0]
-    found = each_of([(number,) for number in numbers], lambda x, number: x / number)
-    for each, number in zip(found, numbers, strict=True):
+    actual = each_of([(number,) for number in numbers], lambda x, number: x / number)
+    for array, number in zip(actual, numbers, strict=True):
         with np.errstate(all="ignore"):
-            np.testing.assert_array_equal(each, X / np.float32(number))
+            np.testing.assert_array_equal(array, X / np.float32(number))
 
 
 def test_zeros_of_both_signs_are_two_elements():
     pairs = [(0.0, -0.0), (3.0, 3.0), (5.0, 5.0), (7.0, 7.0)]
-    found = each_of(pairs, lambda x, a, b: sg.where(x > 1.0, x / a, 1.0 / (x * b)))
-    for each, (a, b) in zip(found, pairs, strict=True):
+    actual = each_of(pairs, lambda x, a, b: sg.where(x > 1.0, x / a, 1.0 / (x * b)))
+    for array, (a, b) in zip(actual, pairs, strict=True):
         with np.errstate(all="ignore"):
             below = np.float32(1) / (X * np.float32(b))
-            np.testing.assert_array_equal(each, np.where(X > 1, X / np.float32(a), below))
+            np.testing.assert_array_equal(array, np.where(X > 1, X / np.float32(a), below))
 
 
 def test_exponents_stay_literals():
@@ -108,17 +109,17 @@ def test_exponents_stay_literals():
 
 @pytest.mark.parametrize("options", [{}, {"fuse": False}, {"threads": 2}, {"debug": True}])
 def test_results_are_those_of_kernels_apart(options, monkeypatch):
-    def trained():
+    def train_once():
         value = written_out(np.linspace(0.05, 0.6, 6))
         loss = sg.mean(value * value)
         (w,) = sg.Graph(loss).parameters
         program = sg.compile(sg.Graph({"loss": loss}, {w: w - 0.1 * sg.grad(loss, w)}), **options)
         return [program.run({"x": X})["loss"].tobytes() for _ in range(3)]
 
-    actual = trained()
+    actual = train_once()
     monkeypatch.setattr("staticgrad.compiler.lowering.numbers.FEWEST", 1000)
     monkeypatch.setattr("staticgrad.compiler.compiling.scheduling.entry_name", lambda *_: None)
-    assert trained() == actual
+    assert train_once() == actual
 
 
 @pytest.mark.slow

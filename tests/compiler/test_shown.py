@@ -1,4 +1,4 @@
-"""What programs and results show of themselves: explanations, texts, pictures in notebooks."""
+"""Texts of programs and results: explanations, texts, pictures in notebooks."""
 
 import json
 import re
@@ -73,12 +73,12 @@ def test_no_repr_exceeds_a_screen():
             if name.startswith("_"):
                 continue
             try:
-                found = getattr(result, name)
+                value = getattr(result, name)
             except Exception:
                 continue
-            for each in found[:3] if isinstance(found, tuple | list) else (found,):
-                if type(each).__module__.startswith("staticgrad"):
-                    look(each, f"{path}.{name}", depth - 1)
+            for part in value[:3] if isinstance(value, tuple | list) else (value,):
+                if type(part).__module__.startswith("staticgrad"):
+                    look(part, f"{path}.{name}", depth - 1)
 
     for name, result in results().items():
         look(result, name, 2)
@@ -104,22 +104,22 @@ def test_llvm_and_assembly_of_a_kernel():
     assert "f.kernels[0].llvm" in caught.value.hint
 
 
-def profiled(steps, flops=1e12):
+def profile_of(steps, flops=1e12):
     return Profile("g", {}, 1, (Limits(1, flops, 1e10),), tuple(steps), (0.0,) * len(steps))
 
 
-def timed(kernel, seconds, module, share=0.5):
+def step_of(kernel, seconds, module, share=0.5):
     return StepProfile(
         0, 0, kernel, "mul", ("a.py:1",), 1, seconds, seconds, 1e3, 1e3, share, 0, 1, 0.0, module
     )
 
 
 def test_a_profile_folds_small_rows_by_kernel_and_module():
-    steps = [timed("k0", 1.0, "")]
-    steps += [timed("k1", 0.004, f"layer{k}") for k in range(40)]
-    steps += [timed(f"k{k}", 0.004, "head") for k in range(2, 12)]
-    steps += [timed(f"k{k}", 0.0001, f"layer{k}") for k in range(12, 20)]
-    actual = profiled(steps)
+    steps = [step_of("k0", 1.0, "")]
+    steps += [step_of("k1", 0.004, f"layer{k}") for k in range(40)]
+    steps += [step_of(f"k{k}", 0.004, "head") for k in range(2, 12)]
+    steps += [step_of(f"k{k}", 0.0001, f"layer{k}") for k in range(12, 20)]
+    actual = profile_of(steps)
     descriptions = [row.description for row in actual.rows()]
     assert descriptions == ["k0 mul", "k1 mul, 40 times", "10 steps of 10 kernels in head",
                     "8 steps of 8 kernels"]  # fmt: skip
@@ -136,11 +136,11 @@ def program():
 
 
 def test_text_and_data_are_the_same_for_the_same_program():
-    one, two = program(), program()
-    assert one.explain(n=8) == two.explain(n=8)
-    assert one.explanation(n=8).as_json() == two.explanation(n=8).as_json()
-    assert one.explanation(n=8) == two.explanation(n=8)
-    assert "seconds" not in json.dumps(one.explanation(n=8).as_json())
+    left, right = program(), program()
+    assert left.explain(n=8) == right.explain(n=8)
+    assert left.explanation(n=8).as_json() == right.explanation(n=8).as_json()
+    assert left.explanation(n=8) == right.explanation(n=8)
+    assert "seconds" not in json.dumps(left.explanation(n=8).as_json())
     x = sg.input("x", ("n", 3))
     f = sg.compile(sg.Graph({"y": sg.tanh(x) @ np.ones((3, 2), "float32")}, name="net"))
     assert repr(f.plan(n=4)).startswith("<plan of net at n=4: ")

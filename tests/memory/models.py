@@ -201,9 +201,9 @@ def dropped_out():
     draws, h = sg.random.Generator(3), m.x(16)
     for _ in range(6):
         h = draws.dropout(sg.nn.relu(h @ m.weight(16, 16)), 0.25)
-    made = m.done(sg.square(h).mean())
-    made.updates = dict(draws.updates)
-    return made
+    model = m.done(sg.square(h).mean())
+    model.updates = dict(draws.updates)
+    return model
 
 
 MODELS = {

@@ -29,16 +29,16 @@ class Subject:
     def __post_init__(self):
         """Run it under store_all, and find the smallest peak."""
         self._start = {p.name: p.value for p in self.graph.parameters}
-        program = self.compiled()
+        program = self.compile()
         self.expected = self.states(program)
         self.peak = program.peak_bytes
         try:
-            self.states(self.compiled(memory_budget=0))
+            self.states(self.compile(memory_budget=0))
             self.smallest = 0
         except BudgetInfeasible as error:
             self.smallest = error.smallest_peak
 
-    def compiled(self, **options):
+    def compile(self, **options):
         """The step, compiled."""
         return sg.compile(self.graph, fuse=self.fuse, **options)
 
@@ -46,24 +46,24 @@ class Subject:
         """Bytes of all outputs and parameters after each of some steps from the same start."""
         for parameter in self.graph.parameters:
             parameter.value = self._start[parameter.name]
-        found = []
+        states = []
         for _ in range(STEPS):
             outputs = program.run(self.model.feeds)
             state = {name: np.asarray(array).tobytes() for name, array in outputs.items()}
             state |= {f"@{p.name}": p.value.tobytes() for p in self.graph.parameters}
-            found.append(state)
-        return found
+            states.append(state)
+        return states
 
     def check(self, debug, **options):
         """Compare one way to run the step with store_all; whether kernels ran again."""
-        plan = self.checked(debug, **options)
+        plan = self.compare(debug, **options)
         return len(plan.steps) > len(plan.schedule.steps)
 
-    def checked(self, debug, **options):
+    def compare(self, debug, **options):
         """Compare one way to run the step with store_all; its plan."""
-        program = self.compiled(debug=debug, **options)
-        found = self.states(program)
-        for number, (state, expected) in enumerate(zip(found, self.expected, strict=True)):
+        program = self.compile(debug=debug, **options)
+        states = self.states(program)
+        for number, (state, expected) in enumerate(zip(states, self.expected, strict=True)):
             wrong = [name for name in expected if state[name] != expected[name]]
             assert not wrong, f"step {number}: other bytes of {wrong}"
         plan = program._executor.latest

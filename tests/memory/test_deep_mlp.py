@@ -32,18 +32,18 @@ def deep(layers, activation, width=WIDTH):
     return sg.Graph({"loss": loss}, updates)
 
 
-def scheduled(activation):
+def schedule_of(activation):
     return fuse(pipeline("O1")(deep(50, activation)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_policies_need_less_than_half(activation):
-    schedule = scheduled(activation)
+    schedule = schedule_of(activation)
     plans = [Planner(schedule).plan(BATCH)]
     plans += [Planner(schedule, policy).plan(BATCH) for policy in (Sqrt(), Recompute())]
-    for made in plans:
-        verify_plan(made)
+    for planned in plans:
+        verify_plan(planned)
     store_all, sqrt, recompute = plans
     assert sqrt.peak_bytes <= 0.45 * store_all.peak_bytes
     assert recompute.peak_bytes <= 0.35 * store_all.peak_bytes
@@ -55,16 +55,16 @@ def test_policies_need_less_than_half(activation):
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_a_budget_at_the_peak_of_each_policy_is_met(activation):
-    schedule = scheduled(activation)
+    schedule = schedule_of(activation)
     planner = Planner(schedule)
     store_all = planner.plan(BATCH).peak_bytes
     for policy in (Sqrt(), Recompute()):
-        other = Planner(schedule, policy).plan(BATCH)
-        planner.budget = other.peak_bytes
-        made = planner.plan(BATCH)
-        verify_plan(made)
-        assert made.peak_bytes <= other.peak_bytes
-        assert plan_seconds(made) <= plan_seconds(other)
+        by_policy = Planner(schedule, policy).plan(BATCH)
+        planner.budget = by_policy.peak_bytes
+        by_budget = planner.plan(BATCH)
+        verify_plan(by_budget)
+        assert by_budget.peak_bytes <= by_policy.peak_bytes
+        assert plan_seconds(by_budget) <= plan_seconds(by_policy)
     smallest = planner.front(BATCH)[-1][0]
     verify_plan(smallest)
     assert smallest.peak_bytes <= 0.1 * store_all

@@ -28,9 +28,9 @@ def recurrent(batch=BATCH, bias=True, more=False):
         flat = flat + drawn("b", 4 * HIDDEN)
     start = sg.reshape(x[0, :, :1] * sg.constant(np.zeros(HIDDEN, "float32")), (x.shape[1], HIDDEN))
 
-    def cell(carried, here):
+    def cell(carried, row):
         h, c = carried
-        i, f, g, o = sg.split(here + h @ u, 4, axis=1)
+        i, f, g, o = sg.split(row + h @ u, 4, axis=1)
         c = sg.sigmoid(f) * c + sg.sigmoid(i) * sg.tanh(g)
         return (sg.sigmoid(o) * sg.tanh(c), c), None
 
@@ -41,7 +41,7 @@ def recurrent(batch=BATCH, bias=True, more=False):
     return sg.Graph({"loss": loss, **dict(zip("wu", slopes, strict=True))})
 
 
-def fed(batch=BATCH):
+def feeds_of(batch=BATCH):
     shape = (STEPS, batch, INPUTS)
     return {"x": np.random.default_rng(1).normal(size=shape).astype("float32")}
 
@@ -49,13 +49,13 @@ def fed(batch=BATCH):
 @pytest.mark.parametrize("bias", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_budget_takes_the_rows_inside(bias):
     graph = recurrent(bias=bias)
-    whole = sg.compile(graph, threads=1)
-    budget = whole.plan().peak_bytes * 7 // 10
+    unbounded = sg.compile(graph, threads=1)
+    budget = unbounded.plan().peak_bytes * 7 // 10
     small = sg.compile(graph, threads=1, memory_budget=budget)
     assert small.plan().peak_bytes <= budget
     products = [step for step in small.schedule.steps if step.label.startswith("matmul, add")]
     assert not products  # none over all steps is left
-    expected, actual = whole.run(fed()), small.run(fed())
+    expected, actual = unbounded.run(feeds_of()), small.run(feeds_of())
     for name, array in expected.items():
         assert np.asarray(actual[name]).tobytes() == np.asarray(array).tobytes(), name
 
@@ -63,10 +63,10 @@ def test_a_budget_takes_the_rows_inside(bias):
 def test_named_sizes_too():
     graph = recurrent(batch="n")
     small = sg.compile(graph, threads=1, memory_budget="75%")
-    whole = sg.compile(graph, threads=1)
+    unbounded = sg.compile(graph, threads=1)
     for batch in (8, 31):
-        assert small.plan(n=batch).peak_bytes < whole.plan(n=batch).peak_bytes
-        expected, actual = whole.run(fed(batch)), small.run(fed(batch))
+        assert small.plan(n=batch).peak_bytes < unbounded.plan(n=batch).peak_bytes
+        expected, actual = unbounded.run(feeds_of(batch)), small.run(feeds_of(batch))
         for name, array in expected.items():
             assert np.asarray(actual[name]).tobytes() == np.asarray(array).tobytes(), name
 
@@ -74,8 +74,8 @@ def test_named_sizes_too():
 def test_what_others_read_stays():
     compiled = sg.compile(recurrent(more=True), threads=1)
     assert move_products_into_loops(compiled.graph) is compiled.graph
-    moved = sg.compile(recurrent(), threads=1).graph
-    assert move_products_into_loops(moved) is not moved
+    graph = sg.compile(recurrent(), threads=1).graph
+    assert move_products_into_loops(graph) is not graph
 
 
 def test_the_smallest_plan_needs_fewer_bytes():
@@ -83,7 +83,7 @@ def test_the_smallest_plan_needs_fewer_bytes():
     assert actual.smallest.peak_bytes < 0.7 * actual.everything.peak_bytes
 
 
-def layered(kind, layers):
+def recurrent_layers(kind, layers):
     """Recurrent layers of the library upon each other, and the gradients of their weights."""
     random = np.random.default_rng(0)
     gates = {"rnn": 1, "gru": 3, "lstm": 4}[kind] * HIDDEN
@@ -99,7 +99,7 @@ def layered(kind, layers):
     x = sg.input("x", (STEPS, BATCH, INPUTS), "float32")
     _, states = sg.nn.stacked(getattr(sg.nn, kind), x, weights)
     last = states[-1][0] if kind == "lstm" else states[-1]
-    flat = [value for each in weights for value in each]
+    flat = [value for layer_weights in weights for value in layer_weights]
     slopes = sg.grad((last * last).mean(), flat)
     return sg.Graph({value.node.label: slope for value, slope in zip(flat, slopes, strict=True)})
 
@@ -112,7 +112,7 @@ def blocks_of_four(monkeypatch):
 @pytest.mark.parametrize(("kind", "layers"), [("lstm", 2), ("gru", 2), ("rnn", 1)])
 def test_gradients_of_an_iteration_are_read_by_blocks_alone(kind, layers, blocks_of_four):
     """And what the loop that runs back reads of inputs is stacked by the other loop."""
-    graph = pipeline("O1")(layered(kind, layers))
+    graph = pipeline("O1")(recurrent_layers(kind, layers))
     inside = move_products_into_loops(graph)
     verify_graph(inside)
     pairs = pairs_of(inside)
@@ -123,23 +123,23 @@ def test_gradients_of_an_iteration_are_read_by_blocks_alone(kind, layers, blocks
         gates = [n for n, kind in enumerate(pair.second.types[op.carries :]) if kind.shape[-1] > 8]
         assert gates[0] in pair.followed
         read = {arg.node for arg in pair.second.args[op.carries : op.carries + op.slices]}
-        assert read <= {pair.first, *(each.second for each in pairs)}
-    actual = sg.evaluate(inside, fed())
-    for name, array in sg.evaluate(graph, fed()).items():
+        assert read <= {pair.first, *(pair.second for pair in pairs)}
+    actual = sg.evaluate(inside, feeds_of())
+    for name, array in sg.evaluate(graph, feeds_of()).items():
         np.testing.assert_allclose(actual[name], array, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "layers"), [("lstm", 1), ("gru", 2)])
 def test_budgets_and_threads_keep_every_bit(kind, layers, blocks_of_four):
-    graph = layered(kind, layers)
-    whole = sg.compile(graph, threads=1)
-    expected = whole.run(fed())
+    graph = recurrent_layers(kind, layers)
+    unbounded = sg.compile(graph, threads=1)
+    expected = unbounded.run(feeds_of())
     for share in (70, 55):
-        budget = whole.plan().peak_bytes * share // 100
+        budget = unbounded.plan().peak_bytes * share // 100
         small = sg.compile(graph, threads=2, memory_budget=budget)
         assert small.plan().peak_bytes <= budget
         verify_plan(small.plan())
-        actual = small.run(fed())
+        actual = small.run(feeds_of())
         for name, array in expected.items():
             assert np.asarray(actual[name]).tobytes() == np.asarray(array).tobytes(), name

@@ -33,10 +33,10 @@ def cases():
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "case"), [*cases()])
 def test_every_case_recomputes_to_the_byte(number, case):
-    made = subject(SMALL[number % 2], case, fuse=number % 5 > 0)
-    assert case.waits or made.smallest < 0.75 * made.peak
-    assert made.check(True, memory_budget=made.smallest) or case.waits
-    assert made.check("nan" if number % 8 == 0 else False, checkpoint="sqrt") or case.waits
+    problem = subject(SMALL[number % 2], case, fuse=number % 5 > 0)
+    assert case.waits or problem.smallest < 0.75 * problem.peak
+    assert problem.check(True, memory_budget=problem.smallest) or case.waits
+    assert problem.check("nan" if number % 8 == 0 else False, checkpoint="sqrt") or case.waits
 
 
 def models():
@@ -49,8 +49,8 @@ def models():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*models()])
 def test_every_model_keeps_its_promises_with_adam(name):
-    made = subject(name, Case(Adam, rate=counted, extras=norms))
+    problem = subject(name, Case(Adam, rate=counted, extras=norms))
     with sg.options(check=True):
-        repeated = [made.check(True, checkpoint="recompute")]
-    repeated.append(made.check(False, memory_budget=made.smallest))
+        repeated = [problem.check(True, checkpoint="recompute")]
+    repeated.append(problem.check(False, memory_budget=problem.smallest))
     assert any(repeated)

@@ -66,9 +66,9 @@ def _case(part, family):
     name, *lines = part.rstrip().splitlines()
     program, mark = list(_PROLOGUE), None
     for line in lines:
-        found = _MARK.fullmatch(line)
-        program.append(found[1] if found else line)
-        mark = (len(program), found) if found else mark
+        match = _MARK.fullmatch(line)
+        program.append(match[1] if match else line)
+        mark = (len(program), match) if match else mark
     if mark is None:
         return Case(family, name, "\n".join(program) + "\n")
     words = tuple(word.strip() for word in (mark[1][4] or "").split(" | ") if word.strip())
@@ -90,10 +90,10 @@ def problem(case, folder):
     with warnings.catch_warnings(record=True) as warned, contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("always")
         run.to_the_end()
-        found = [*_message_problems(case, run, warned), *run.state_problems()]
-    if not found:
+        problems = [*_message_problems(case, run, warned), *run.state_problems()]
+    if not problems:
         return ""
-    return "\n".join([str(case), *found, f"{type(run.error).__name__}: {run.error}"])
+    return "\n".join([str(case), *problems, f"{type(run.error).__name__}: {run.error}"])
 
 
 class _Run:
@@ -103,39 +103,39 @@ class _Run:
         self.path, self.error = path, None
         self.statements = ast.parse(program, str(path)).body
         self.names = {"__name__": "__main__", "__file__": str(path), "check": check}
-        self.before = {}
-        self.after = {}
+        self.state_before = {}
+        self.state_after = {}
 
     def to_the_end(self):
         """Run statement by statement, to the first error."""
         for statement in self.statements:
-            self.before = self.state()
+            self.state_before = self.state()
             try:
                 exec(compile(ast.Module([statement], []), str(self.path), "exec"), self.names)
             except Exception as error:
                 self.error = error
-                self.after = self.state()
+                self.state_after = self.state()
                 return
 
     def state(self):
-        """What a mistake must leave alone: parameters, and what compiled objects count."""
-        found = {}
+        """Values that a mistake must leave: parameters, and what compiled objects count."""
+        state = {}
         for name, thing in self.names.items():
             if isinstance(thing, sg.Parameter):
-                found[name] = thing.value
+                state[name] = thing.value
             if isinstance(thing, sg.Compiled):
-                found[f"{name}.stats.runs"] = thing.stats.runs
+                state[f"{name}.stats.runs"] = thing.stats.runs
                 for parameter in thing.program_graph.parameters:
-                    found[f"{name}: {parameter.name}"] = parameter.value
-        return found
+                    state[f"{name}: {parameter.name}"] = parameter.value
+        return state
 
     def state_problems(self):
-        """What the failing statement changed, and compiled objects that run no longer."""
-        found = []
-        for name, value in self.before.items() if self.error else ():
+        """List what the failing statement changed, and compiled objects that run no longer."""
+        problems = []
+        for name, value in self.state_before.items() if self.error else ():
             is_float = np.asarray(value).dtype.kind == "f"
-            if not np.array_equal(self.after[name], value, equal_nan=is_float):
-                found.append(f"{name} has changed: {self.after[name]}")
+            if not np.array_equal(self.state_after[name], value, equal_nan=is_float):
+                problems.append(f"{name} has changed: {self.state_after[name]}")
         programs = [f for f in self.names.values() if isinstance(f, sg.Compiled)]
         for f in programs if "good" in self.names else ():
             expected = sg.evaluate(f.program_graph, self.names["good"])
@@ -143,8 +143,8 @@ class _Run:
             results = {"output": result} if f.single else result
             for name, array in expected.items():
                 if not np.allclose(results[name], array, rtol=1e-5, equal_nan=True):
-                    found.append(f"afterwards output {name!r} is {results[name]}, not {array}")
-        return found
+                    problems.append(f"afterwards output {name!r} is {results[name]}, not {array}")
+        return problems
 
     def line(self):
         """The innermost line of the program that was running when the error came."""
@@ -161,46 +161,46 @@ def _message_problems(case, run, warned):
     error = run.error
     if case.expected.startswith("SG9"):
         return _warning_problems(case, run, warned)
-    found = [f"it warned: {w.message}" for w in warned]
+    problems = [f"it warned: {w.message}" for w in warned]
     if not case.expected:
-        return [*found, *(["it does not run through"] if error else [])]
+        return [*problems, *(["it does not run through"] if error else [])]
     if error is None:
-        return [*found, f"nothing was raised, {case.expected} expected"]
+        return [*problems, f"nothing was raised, {case.expected} expected"]
     if not case.expected.startswith("SG"):
         if case.expected != type(error).__name__ or run.line() != case.line:
-            found.append(f"{case.expected} expected, at line {case.line}, not {run.line()}")
-        return found + _missing_words(case, str(error))
-    return [*found, *_report_problems(case, error)]
+            problems.append(f"{case.expected} expected, at line {case.line}, not {run.line()}")
+        return problems + _missing_words(case, str(error))
+    return [*problems, *_report_problems(case, error)]
 
 
 def _report_problems(case, error):
-    """What is wrong with an error of ours: code, first place, length, words, what hangs on it."""
+    """List the faults of an error of ours: code, first place, length, words, what hangs on it."""
     if not isinstance(error, sg.StaticgradError):
         return [f"{case.expected} expected"]
     text = str(error)
     lines = text.splitlines()
-    found = _missing_words(case, text)
+    problems = _missing_words(case, text)
     if not text.startswith(f"[{case.expected}] "):
-        found.append(f"{case.expected} expected")
+        problems.append(f"{case.expected} expected")
     if not re.search(rf"(^|[\s/]){re.escape(case.place)}\b", lines[1]):
-        found.append(f"reported at {lines[1].strip()}, not {case.place}")
+        problems.append(f"reported at {lines[1].strip()}, not {case.place}")
     if len(lines) > MOST_LINES:
-        found.append(f"{len(lines)} lines")
+        problems.append(f"{len(lines)} lines")
     if _INTERNAL.search(text):
-        found.append(f"it speaks of {_INTERNAL.search(text)}")
+        problems.append(f"it speaks of {_INTERNAL.search(text)}")
     if error.__cause__ or (error.__context__ and not error.__suppress_context__):
-        found.append(f"behind it {error.__cause__ or error.__context__!r} would be shown")
-    return found
+        problems.append(f"behind it {error.__cause__ or error.__context__!r} would be shown")
+    return problems
 
 
 def _warning_problems(case, run, warned):
     if run.error or len(warned) != 1:
         return [f"one warning expected, not {[str(w.message) for w in warned]}"]
     text, place = str(warned[0].message), (warned[0].filename, warned[0].lineno)
-    found = _missing_words(case, text)
+    problems = _missing_words(case, text)
     if place != (str(run.path), case.line) or not text.startswith(f"[{case.expected}] "):
-        found.append(f"{case.expected} at line {case.line} expected, not {text} at {place}")
-    return found
+        problems.append(f"{case.expected} at line {case.line} expected, not {text} at {place}")
+    return problems
 
 
 def _missing_words(case, text):

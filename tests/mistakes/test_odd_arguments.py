@@ -25,10 +25,10 @@ OTHERS = {
 def public_callables():
     for room, module in ROOMS.items():
         for name in getattr(module, "__all__", dir(module)):
-            found = getattr(module, name)
-            is_error = inspect.isclass(found) and issubclass(found, Exception | sg.Value)
-            if callable(found) and not name.startswith("_") and name not in OTHERS and not is_error:
-                yield f"{room}.{name}", found
+            value = getattr(module, name)
+            is_error = inspect.isclass(value) and issubclass(value, Exception | sg.Value)
+            if callable(value) and not name.startswith("_") and name not in OTHERS and not is_error:
+                yield f"{room}.{name}", value
 
 
 def odd_arguments():

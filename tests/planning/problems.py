@@ -12,34 +12,34 @@ def random_problem(seed, count=6):
     """Ops of one or two outputs, some with workspace, pairs, updates, views and limits of runs."""
     rng = random.Random(seed)
     values = [MemoryValue("x", 4, "input"), MemoryValue("w", 4, "param")]
-    there = ["x", "w"]
+    names = ["x", "w"]
     ops = []
     for i in range(count):
-        inputs = tuple(dict.fromkeys(rng.choices(there[-4:], k=rng.randint(1, 2))))
-        made = tuple(f"v{i}{j}" for j in range(1 + (rng.random() < 0.25)))
-        values += [MemoryValue(name, rng.randint(1, 6)) for name in made]
+        inputs = tuple(dict.fromkeys(rng.choices(names[-4:], k=rng.randint(1, 2))))
+        new_names = tuple(f"v{i}{j}" for j in range(1 + (rng.random() < 0.25)))
+        values += [MemoryValue(name, rng.randint(1, 6)) for name in new_names]
         sizes = {value.id: value.size for value in values}
-        taken = [n for n in inputs if n not in ("x", "w") and sizes[n] == sizes[made[0]]]
+        overwritten = [n for n in inputs if n not in ("x", "w") and sizes[n] == sizes[new_names[0]]]
         ops.append(
             MemoryOp(
                 id=i,
                 name=f"op{i}",
                 inputs=inputs,
-                outputs=made,
+                outputs=new_names,
                 cost=rng.randint(1, 9),
                 workspace=rng.choice((0, 0, 3)),
-                inplace=tuple((n, made[0]) for n in taken),
+                inplace=tuple((n, new_names[0]) for n in overwritten),
                 max_runs=1 if rng.random() < 0.15 else None,
             )
         )
-        there += made
+        names += new_names
         if rng.random() < 0.2:
-            values.append(MemoryValue(f"s{i}", 0, alias_of=made[0]))
-            ops.append(MemoryOp(100 + i, f"view{i}", (made[0],), (f"s{i}",)))
-            there.append(f"s{i}")
+            values.append(MemoryValue(f"s{i}", 0, alias_of=new_names[0]))
+            ops.append(MemoryOp(100 + i, f"view{i}", (new_names[0],), (f"s{i}",)))
+            names.append(f"s{i}")
     if rng.random() < 0.5:
-        ops.append(MemoryOp(99, "update", (there[-1], "w"), (), 1, mutates=("w",)))
-    outputs = tuple(dict.fromkeys(rng.choices(there[2:], k=2)))
+        ops.append(MemoryOp(99, "update", (names[-1], "w"), (), 1, mutates=("w",)))
+    outputs = tuple(dict.fromkeys(rng.choices(names[2:], k=2)))
     return MemoryProblem(tuple(values), tuple(ops), frozenset({"x", "w"}), outputs=outputs)
 
 
@@ -54,8 +54,8 @@ def chain(length, seed=0):
         ops.append(MemoryOp(f"f{i}", f"f{i}", (f"a{i - 1}" if i else "x",), (f"a{i}",), costs[i]))
     for i in range(length - 1, -1, -1):
         values.append(MemoryValue(f"g{i}", sizes[i], "grad"))
-        before = ([f"g{i + 1}"] if i + 1 < length else []) + ([f"a{i - 1}"] if i else [])
-        inputs = (f"a{i}", *before)
+        residuals = ([f"g{i + 1}"] if i + 1 < length else []) + ([f"a{i - 1}"] if i else [])
+        inputs = (f"a{i}", *residuals)
         ops.append(MemoryOp(f"b{i}", f"b{i}", inputs, (f"g{i}",), 2 * costs[i]))
     return MemoryProblem(tuple(values), tuple(ops), frozenset({"x"}), outputs=("g0",))
 
@@ -82,53 +82,53 @@ def optimum(problem, budget):
         if state in seen:
             continue
         seen.add(state)
-        there, ran, _ = state
-        if must <= ran and there.issuperset(problem.outputs):
+        present, ran, _ = state
+        if must <= ran and present.issuperset(problem.outputs):
             return cost
-        for more, (left, done, after) in _moves(problem, state, budget):
+        for more, (left, done, new_updates) in _moves(problem, state, budget):
             once = (i for i in done if i in must or problem.ops[i].max_runs == 1)
-            following = (left, frozenset(once), after)
+            following = (left, frozenset(once), new_updates)
             if following not in seen:
                 heapq.heappush(queue, (cost + more, next(number), following))
     return None
 
 
 def _moves(problem, state, budget):
-    there, ran, updated = state
-    found = []
-    for name in there - problem.resident:
-        gone = {v for v in there if v == name or problem.bases[v] == name}
-        found.append((0.0, (there - gone, ran, updated)))
-    alive = sum(problem.bytes_owned(name) for name in there)
+    present, ran, updated = state
+    moves = []
+    for name in present - problem.resident:
+        gone = {v for v in present if v == name or problem.bases[v] == name}
+        moves.append((0.0, (present - gone, ran, updated)))
+    alive = sum(problem.bytes_owned(name) for name in present)
     for i, op in enumerate(problem.ops):
         late = any(problem.bases[n] == "w" for n in op.inputs) and updated
         once = (op.max_runs == 1 or op.mutates) and i in ran
-        if not there.issuperset(op.inputs) or late or once:
+        if not present.issuperset(op.inputs) or late or once:
             continue
-        fresh = [n for n in op.outputs if n not in there]
+        fresh = [n for n in op.outputs if n not in present]
         load = alive + sum(problem.bytes_owned(n) for n in fresh) + op.workspace
-        after = updated | {i} if op.mutates else updated
+        new_updates = updated | {i} if op.mutates else updated
         if load <= budget:
-            found.append((op.cost, (there.union(op.outputs), ran | {i}, after)))
+            moves.append((op.cost, (present.union(op.outputs), ran | {i}, new_updates)))
         for old, new in op.inplace:
-            viewed = any(problem.bases[v] == old for v in there if v != old)
+            viewed = any(problem.bases[v] == old for v in present if v != old)
             if new in fresh and not viewed and load - problem.bytes_owned(new) <= budget:
-                left = there.union(op.outputs) - {old}
-                found.append((op.cost, (left, ran | {i}, after)))
-    return found
+                left = present.union(op.outputs) - {old}
+                moves.append((op.cost, (left, ran | {i}, new_updates)))
+    return moves
 
 
 def is_valid(net, sequence):
     """Return whether steps have their inputs, read nothing overwritten, and keep their limits."""
-    made, ran = set(), Counter()
+    present, ran = set(), Counter()
     for step in sequence:
         ran[step] += 1
-        if not made.issuperset(net.reads[step]) or ran[step] > net.limits[step]:
+        if not present.issuperset(net.reads[step]) or ran[step] > net.limits[step]:
             return False
         if any(writer in ran for writer in net.overwriters[step]):
             return False
-        made.difference_update(net.ends[step])
-        made.update(net.makes[step])
+        present.difference_update(net.ends[step])
+        present.update(net.makes[step])
     return len(ran) == len(net.ops)
 
 
@@ -157,12 +157,12 @@ def _loads(net, steps):
     """Loads of the steps, and bytes alive before each and after the last."""
     sizes = net.sizes
     need = [*net.is_output]  # by value, whether a later step needs it
-    alive = sum(size for size, kept in zip(sizes, need, strict=True) if kept)
+    alive = sum(size for size, is_needed in zip(sizes, need, strict=True) if is_needed)
     loads, across = [], [alive]
     for step in reversed(steps):
         load = alive + net.workspace[step]
         if net.overwrites[step]:
-            load -= _saved(net, step, need)
+            load -= _bytes_saved(net, step, need)
         for value in net.makes[step]:
             if need[value]:
                 alive -= sizes[value]
@@ -179,13 +179,13 @@ def _loads(net, steps):
     return loads[::-1], across[::-1]
 
 
-def _saved(net, step, need):
+def _bytes_saved(net, step, need):
     """Bytes that a step writes over dying inputs, each value once."""
     used, saved = set(), 0
-    for taken, given in net.overwrites[step]:
-        if not {taken, given} & used and not need[taken]:
-            used |= {taken, given}
-            saved += net.sizes[given]
+    for dying, written in net.overwrites[step]:
+        if not {dying, written} & used and not need[dying]:
+            used |= {dying, written}
+            saved += net.sizes[written]
     return saved
 
 

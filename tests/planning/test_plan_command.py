@@ -33,11 +33,11 @@ def test_a_file_becomes_a_plan_that_the_checker_accepts(tmp_path):
     problem = chain(16, seed=3)
     (tmp_path / "p.json").write_text(json.dumps(problem_document(problem)), "utf-8")
     top = sg.plan_abstract(file).height
-    said = run("--abstract", file, "--budget", "60%", "--effort", "fast", "--json", plan)
-    assert said.exit_code == 0, said.stderr
+    result = run("--abstract", file, "--budget", "60%", "--effort", "fast", "--json", plan)
+    assert result.exit_code == 0, result.stderr
     document = json.loads((tmp_path / "plan.json").read_text("utf-8"))
     actual = check_plan(problem, document, budget=int(0.6 * top))
-    assert f"arena     {actual.height:,} bytes" in said.stdout
+    assert f"arena     {actual.height:,} bytes" in result.stdout
     same = sg.plan_abstract(problem_document(problem), 0.6, effort="fast")
     assert same.document() == document
 
@@ -45,9 +45,9 @@ def test_a_file_becomes_a_plan_that_the_checker_accepts(tmp_path):
 def test_what_cannot_be_planned_is_said_in_a_line(tmp_path):
     file = tmp_path / "p.json"
     file.write_text(json.dumps(problem_document(chain(6))), "utf-8")
-    said = run("--abstract", str(file), "--budget", "1")
-    assert (said.exit_code, said.stdout) == (1, "")
-    assert said.stderr.startswith("error: [SG503] no plan of 'problem' within 1 bytes")
+    result = run("--abstract", str(file), "--budget", "1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: [SG503] no plan of 'problem' within 1 bytes")
     assert run("--abstract", str(file), "--budget", "much").stderr.startswith("error: [SG108]")
     missing = run("--abstract", str(tmp_path / "none.json"))
     assert missing.exit_code == 1
@@ -78,8 +78,8 @@ def test_a_program_that_is_not_compiled_is_a_problem_that_names_its_lines(tmp_pa
     assert {op.line.partition(":")[0] for op in choices.problem.ops} == {Path(__file__).name}
     assert choices.problem.cost == pytest.approx(choices.everything.seconds)
     (tmp_path / "net.sg").write_text(str(graph), "utf-8")
-    said = tradeoff(str(tmp_path / "net.sg"), "--size", "n=300", "--problem", str(tmp_path / "p"))
-    assert said.exit_code == 0, said.stderr
+    result = tradeoff(str(tmp_path / "net.sg"), "--size", "n=300", "--problem", str(tmp_path / "p"))
+    assert result.exit_code == 0, result.stderr
     problem = problem_of(json.loads((tmp_path / "p").read_text("utf-8")))
     assert problem == choices.problem
     actual = sg.plan_abstract(problem, 0.8, effort="fast", align=64)
@@ -106,11 +106,11 @@ def test_the_plans_of_a_graph_are_listed_and_written(tmp_path):
     file, figures, page = (str(tmp_path / name) for name in ("net.sg", "t.json", "t.html"))
     (tmp_path / "net.sg").write_text(str(graph), "utf-8")
     actual = sg.tradeoff(graph, {"n": 300})
-    said = tradeoff(file, "--size", "n=300", "--json", figures, "--html", page, "--budget", "80%")
-    assert said.exit_code == 0, said.stderr
+    result = tradeoff(file, "--size", "n=300", "--json", figures, "--html", page, "--budget", "80%")
+    assert result.exit_code == 0, result.stderr
     chosen = actual.within("80%")
     last = f"within 80%: {chosen.peak_bytes:,} bytes, {actual.share(chosen):.1%}"
-    assert said.stdout.startswith(f"{actual}\n{last}, +")
+    assert result.stdout.startswith(f"{actual}\n{last}, +")
     assert json.loads((tmp_path / "t.json").read_text("utf-8")) == actual.as_json()
     assert "Memory of net at n=300" in (tmp_path / "t.html").read_text("utf-8")
     assert tradeoff("-", "--size", "n=300", text=str(graph)).stdout == f"{actual}\n"
@@ -192,7 +192,7 @@ def places(document, kind):
     return [(row, f"{kind}[{i}] {row['id']!r}") for i, row in enumerate(rows)]
 
 
-def refused(document):
+def refusal_of(document):
     """The words of the one error that a document gives."""
     with pytest.raises(VerifyError) as raised:
         problem_of(document)
@@ -202,8 +202,8 @@ def refused(document):
     return error
 
 
-def named(error, words):
-    """Whether an error says where in a document it is: by number, or by name."""
+def names_the_place(error, words):
+    """Return whether an error says where in a document it is: by number, or by name."""
     return not words or any(word in error.headline for word in words.split())
 
 
@@ -221,7 +221,7 @@ def test_what_a_field_cannot_have_is_refused_where_it_stands(seed, data):
     row[field] = wrong
     if kind != "document" and field == "id":
         words = words.split()[0]
-    assert named(refused(document), words or field)
+    assert names_the_place(refusal_of(document), words or field)
 
 
 @pytest.mark.parametrize("path", NEEDED, ids=".".join)
@@ -229,8 +229,8 @@ def test_what_must_stand_there_is_missed(path):
     document = problem_document(chain(3))
     row = document if len(path) == 1 else document[path[0]][1]
     del row[path[-1]]
-    said = refused(document).headline
-    assert f"lacks {path[-1]!r}" in said or "the format is ''" in said
+    headline = refusal_of(document).headline
+    assert f"lacks {path[-1]!r}" in headline or "the format is ''" in headline
 
 
 @settings(max_examples=40, deadline=None)
@@ -240,23 +240,23 @@ def test_a_field_that_nobody_reads_is_refused(seed, kind, extra, data):
     row, words = data.draw(st.sampled_from(places(document, kind)))
     assume(extra not in {**WHOLE, **VALUE, **OP})
     row[extra] = 1
-    error = refused(document)
-    assert named(error, words)
+    error = refusal_of(document)
+    assert names_the_place(error, words)
     assert "is not part of the format" in error.headline
 
 
 def test_names_that_plans_write_alike_are_refused():
     document = problem_document(chain(3))
     document["values"][1]["id"], document["values"][2]["id"] = 7, "7"
-    assert "value '7' occurs twice, as text 7" in str(refused(document))
+    assert "value '7' occurs twice, as text 7" in str(refusal_of(document))
     document["values"][1]["id"], document["values"][2]["id"] = "workspace", "a1"
-    assert "a value is named 'workspace'" in str(refused(document))
+    assert "a value is named 'workspace'" in str(refusal_of(document))
 
 
 def test_a_cycle_of_ops_and_one_of_views_are_told():
     document = problem_document(chain(2))
     document["ops"][0]["inputs"] = ["a1"]
-    assert "op 'f0' reads 'a1' before an op of the list makes it" in str(refused(document))
+    assert "op 'f0' reads 'a1' before an op of the list makes it" in str(refusal_of(document))
     views = [MemoryValue(f"v{i}", 0, alias_of=f"v{(i + 1) % 3}") for i in range(3)]
     with pytest.raises(VerifyError, match="is a view of itself"):
         MemoryProblem(tuple(views), ())
@@ -290,8 +290,8 @@ def test_any_numbers_give_a_plan_that_holds_or_one_error(seed, data):
 def test_a_file_of_anything_is_told_in_one_line(tmp_path_factory, content):
     """Random bytes, and a document that ends in the middle."""
     file = tmp_path_factory.mktemp("problems") / "p.json"
-    whole = json.dumps(problem_document(chain(3))).encode()
-    file.write_bytes(whole[:content] if isinstance(content, int) else content)
-    said = CliRunner().invoke(cli.main, ["plan", "--abstract", str(file)], catch_exceptions=False)
-    assert (said.exit_code, said.stdout) == (1, "")
-    assert said.stderr.startswith("error: [SG203] memory problem: ")
+    document = json.dumps(problem_document(chain(3))).encode()
+    file.write_bytes(document[:content] if isinstance(content, int) else content)
+    result = CliRunner().invoke(cli.main, ["plan", "--abstract", str(file)], catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: [SG203] memory problem: ")

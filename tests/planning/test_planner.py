@@ -34,7 +34,7 @@ from tests.planning.problems import Runs, chain, is_valid, optimum, random_probl
 seeds = st.integers(0, 10_000)
 
 
-def checked(problem, budget, **arguments):
+def plan_and_check(problem, budget, **arguments):
     """A plan that the checker accepts, whose figures are the checker's."""
     plan = plan_abstract(problem, budget, **arguments)
     limit = None if isinstance(budget, float) else budget
@@ -48,13 +48,13 @@ def checked(problem, budget, **arguments):
 @given(seed=seeds, share=st.sampled_from([0.9, 0.75, 0.6]))
 def test_plans_hold_and_none_is_better_than_the_optimum(seed, share):
     problem = random_problem(seed)
-    everything = checked(problem, None)
+    everything = plan_and_check(problem, None)
     budget = int(share * everything.height)
     assert everything.bound <= everything.height
     best = optimum(problem, budget)
     plan = None
     with suppress(BudgetInfeasible):
-        plan = checked(problem, budget, effort="fast")
+        plan = plan_and_check(problem, budget, effort="fast")
     assert best is None or budget >= everything.bound
     assert plan is None or (best is not None and best <= plan.cost)
 
@@ -63,22 +63,22 @@ def test_plans_hold_and_none_is_better_than_the_optimum(seed, share):
 @pytest.mark.parametrize(("length", "share"), [(5, 0.5), (6, 0.3)])
 def test_chains_are_planned_as_well_as_possible(length, share):
     problem = chain(length, seed=length)
-    everything = checked(problem, None)
+    everything = plan_and_check(problem, None)
     budget = everything.bound + int(share * (everything.load - everything.bound))
     best = optimum(problem, budget)
     plan = None
     with suppress(BudgetInfeasible):
-        plan = checked(problem, budget)
+        plan = plan_and_check(problem, budget)
     assert (None if plan is None else plan.cost) == best
 
 
 @pytest.mark.slow
 def test_the_exact_plan_of_a_chain_is_proven():
     problem = chain(6, seed=4)
-    everything = checked(problem, None)
+    everything = plan_and_check(problem, None)
     for share in (0.1, 0.4):
         budget = everything.bound + int(share * (everything.load - everything.bound))
-        plan = checked(problem, budget, effort="exact")
+        plan = plan_and_check(problem, budget, effort="exact")
         assert plan.cost == optimum(problem, budget)
         assert plan.least == pytest.approx(plan.cost, rel=1e-4)
 
@@ -114,7 +114,7 @@ def test_below_the_bound_there_is_no_plan():
 
 
 @pytest.mark.parametrize(
-    ("where", "wrong", "said"),
+    ("where", "wrong", "message"),
     [
         (("format",), "other/2", "the format is 'other/2'"),
         (("values", 1, "size"), -3, "'size' of values[1] is -3, not an integer from 0 on"),
@@ -132,7 +132,7 @@ def test_below_the_bound_there_is_no_plan():
         (("donated",), ["a0"], "donated value 'a0' is not resident"),
     ],
 )
-def test_a_wrong_problem_is_told_in_its_own_words(where, wrong, said):
+def test_a_wrong_problem_is_told_in_its_own_words(where, wrong, message):
     document = problem_document(chain(3))
     inner = document
     for key in where[:-1]:
@@ -140,11 +140,11 @@ def test_a_wrong_problem_is_told_in_its_own_words(where, wrong, said):
     inner[where[-1]] = wrong
     with pytest.raises(VerifyError) as raised:
         problem_of(document)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "message"),
     [
         ([["c", "f1"]], "step 0: op 'f1' reads 'a0', which is not there"),
         ([["c", "f0"], ["f", "a0"], ["c", "f1"]], "step 2: op 'f1' reads 'a0'"),
@@ -160,10 +160,10 @@ def test_a_wrong_problem_is_told_in_its_own_words(where, wrong, said):
         ([["c", "f0", {"inplace": [["x", "a0"]]}]], "cannot write 'a0' over 'x'"),
     ],
 )
-def test_a_wrong_plan_is_refused(steps, said):
+def test_a_wrong_plan_is_refused(steps, message):
     with pytest.raises(VerifyError) as raised:
         check_plan(chain(3), {"steps": steps, "arena": 8}, offsets=False)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_updates_and_limits_are_checked():
@@ -244,7 +244,7 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share,
 @settings(max_examples=25, deadline=None)
 @given(seed=seeds, share=st.sampled_from([0.9, 0.7]), price=st.sampled_from([5_000, 50_000]))
 def test_a_flat_walk_pays_for_bytes_near_a_limit_and_never_exceeds_it(seed, share, price):
-    """What it minimizes is counted here in fractions: the cost, and so much for the mean of what
+    """The objective is counted here in fractions: the cost, and so much for the mean of what
     loads have beyond four fifths of the limit."""
     net = Net.of(random_problem(seed, 12))
     descents = Descents(net)
@@ -256,10 +256,10 @@ def test_a_flat_walk_pays_for_bytes_near_a_limit_and_never_exceeds_it(seed, shar
     assert is_valid(net, actual)
     assert runs.peak == descents.peak <= most
 
-    def paid(each):
+    def paid(plan):
         goal = int(0.8 * most)
-        beyond = sum(max(0, load - goal) for load in each.loads) / (goal * len(net.ops) + 1)
-        return net.cost(each.sequence) / net.total + beyond * price * 2**18 / sequences.SCALE
+        beyond = sum(max(0, load - goal) for load in plan.loads) / (goal * len(net.ops) + 1)
+        return net.cost(plan.sequence) / net.total + beyond * price * 2**18 / sequences.SCALE
 
     assert paid(runs) <= paid(Runs(net, start)) + 1e-4
 
@@ -289,8 +289,8 @@ def holds(spans, sizes, offsets):
     """No two blocks that live together share a byte; the height."""
     for b, around in enumerate(spans.neighbours):
         for c in around:
-            apart = offsets[b] + sizes[b] <= offsets[c] or offsets[c] + sizes[c] <= offsets[b]
-            assert apart or not sizes[b] * sizes[c]
+            is_disjoint = offsets[b] + sizes[b] <= offsets[c] or offsets[c] + sizes[c] <= offsets[b]
+            assert is_disjoint or not sizes[b] * sizes[c]
     return max(at + size for at, size in zip(offsets, sizes, strict=True))
 
 
