@@ -15,7 +15,7 @@ from staticgrad.exports import FUNCTIONS, LAYERS, OTHERS
 from tests.helpers.syntax import nodes_of, syntax_tree
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("staticgrad", "passes")
+PACKAGES = ("staticgrad", "passes", "tests", "benchmarks")
 #: Words that say nothing about what a variable holds.
 EMPTY = {
     "found", "made", "given", "told", "kept", "several", "each", "known", "own", "rest", "there",
@@ -48,12 +48,12 @@ NO_NOUNS = {
 }  # fmt: skip
 #: Folders (without those inside of them) and files whose names are still to be given.
 UNNAMED: set[str] = {
-    "passes/residuals.py", "passes/remat/front.py", "passes/rules/algebra.py",
+    "benchmarks/", "passes/remat/front.py", "passes/residuals.py", "passes/rules/algebra.py",
     "passes/rules/spectral.py", "staticgrad/analysis/pass_report.py", "staticgrad/compiler/",
     "staticgrad/compiler/compiling/compiler.py", "staticgrad/compiler/fusion/groups.py",
     "staticgrad/compiler/runtime/entry.py", "staticgrad/eager/watching.py",
-    "staticgrad/interop/onnx/operators.py", "staticgrad/language/functions/images/windows.py",
-    "staticgrad/language/ir/forms.py", "staticgrad/language/calls/spellings.py",
+    "staticgrad/interop/onnx/operators.py", "staticgrad/language/calls/spellings.py",
+    "staticgrad/language/functions/images/windows.py", "staticgrad/language/ir/forms.py",
     "staticgrad/language/ops/convolution.py", "staticgrad/language/ops/selection.py",
     "staticgrad/language/ops/windows.py", "staticgrad/native/by_numba/helpers.py",
     "staticgrad/optim/optimizer.py", "staticgrad/optim/state.py", "staticgrad/stats/compound.py",
@@ -61,13 +61,17 @@ UNNAMED: set[str] = {
     "staticgrad/tools/commands/demo.py", "staticgrad/tools/comparison/mistakes.py",
     "staticgrad/tools/comparison/models.py", "staticgrad/tools/comparison/report.py",
     "staticgrad/tools/comparison/ways.py", "staticgrad/tools/documentation/reference.py",
-    "staticgrad/tools/testing/gradients.py",
+    "staticgrad/tools/testing/gradients.py", "tests/codegen/", "tests/compiler/test_debug.py",
+    "tests/compiler/test_schedule_cache.py", "tests/golden_bits/programs.py", "tests/interface/",
+    "tests/laws/", "tests/linalg/test_large_factors.py", "tests/linalg/test_portable.py",
+    "tests/loops/random_loops.py", "tests/native/", "tests/nest/test_nest.py", "tests/nn/",
+    "tests/safety/", "tests/support/test_deprecations.py", "tests/support/test_records.py",
 }  # fmt: skip
 
 
 @cache
 def modules():
-    """(Folder, path, syntax tree) of each module of the packages."""
+    """(Path, syntax tree) of each module of the packages."""
     paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     return [(path.relative_to(ROOT).as_posix(), syntax_tree(path)) for path in paths]
 
