@@ -71,9 +71,9 @@ class _Function:
         self.temporaries = 0
         self.lines: list[str] | None = []
         assigned = [s for s in ast.walk(node) if isinstance(s, ast.Assign)]
-        before = -1
-        while before != len(self.numbers):
-            before = len(self.numbers)
+        count = -1
+        while count != len(self.numbers):
+            count = len(self.numbers)
             self.numbers |= {_name(s.targets[0]) for s in assigned if self.is_complex(s.value)}
 
     def text(self) -> str:
@@ -103,9 +103,9 @@ class _Function:
 
     def statement(self, node: ast.stmt) -> str:
         """Return the lines of one statement."""
-        outer, self.lines = self.lines, []
+        outer_lines, self.lines = self.lines, []
         text = self._statement(node)
-        lines, self.lines = self.lines, outer
+        lines, self.lines = self.lines, outer_lines
         return "".join(f"{line}\n" for line in lines) + text
 
     def _statement(self, node: ast.stmt) -> str:
@@ -160,7 +160,7 @@ class _Function:
                 lines.append(f"store_strided({place}, {step}, {part}, {mask})\n")
         return "".join(lines)
 
-    def named(self, node: ast.expr) -> _Parts:
+    def name_parts(self, node: ast.expr) -> _Parts:
         """Return a number's parts as variables, which may be read several times."""
         parts = self.parts(node)
         if self.lines is None or isinstance(node, ast.Name):
@@ -187,10 +187,10 @@ class _Function:
             return self.operation(node)
         if isinstance(node, ast.Compare):
             re_part, im_part = self.parts(node.left)
-            beside = ast.unparse(node).removeprefix(ast.unparse(node.left))
+            comparison = ast.unparse(node).removeprefix(ast.unparse(node.left))
             if im_part is None:
                 return f"({re_part}{self.right(node)})", None
-            return f"(({re_part}{beside}) & ({im_part}{beside}))", None
+            return f"(({re_part}{comparison}) & ({im_part}{comparison}))", None
         if isinstance(node, ast.BoolOp):
             word = " and " if isinstance(node.op, ast.And) else " or "
             return f"({word.join(self.parts(value)[0] for value in node.values)})", None
@@ -214,7 +214,7 @@ class _Function:
             left, right = self.parts(node.left)[0], self.parts(node.right)[0]
             operator = ast.unparse(ast.BinOp(ast.Name("a"), node.op, ast.Name("b")))[1:-1]
             return f"({left}{operator}{right})", None
-        (a, b), (c, d) = self.named(node.left), self.named(node.right)
+        (a, b), (c, d) = self.name_parts(node.left), self.name_parts(node.right)
         if isinstance(node.op, ast.Mult):
             if b is None or d is None:
                 return f"({a} * {c})", f"({a} * {d})" if b is None else f"({b} * {c})"
@@ -236,26 +236,26 @@ class _Function:
             texts = ", ".join(self.parts(argument)[0] for argument in node.args)
             return f"{name}({texts})", None
         if name == "fma":
-            (a, b), (c, d), (e, f) = map(self.named, node.args)
+            (a, b), (c, d), (e, f) = map(self.name_parts, node.args)
             f = f or f"like({e}, 0.0)"
             if b is None or d is None:
-                one, other = (d, a) if b is None else (b, c)
-                return f"fma({a}, {c}, {e})", f"fma({one}, {other}, {f})"
+                cross, real = (d, a) if b is None else (b, c)
+                return f"fma({a}, {c}, {e})", f"fma({cross}, {real}, {f})"
             return f"fma(-{b}, {d}, fma({a}, {c}, {e}))", f"fma({b}, {c}, fma({a}, {d}, {f}))"
         if name == "divide":
-            (a, b), (c, d) = map(self.named, node.args)
+            (a, b), (c, d) = map(self.name_parts, node.args)
             words = f"({a}, {b or f'like({a}, 0.0)'}, {c}, {d})"
             return f"quotient_re{words}", f"quotient_im{words}"
         if _OF_PARTS.fullmatch(name):
-            pairs = [self.named(argument) for argument in node.args]
+            pairs = [self.name_parts(argument) for argument in node.args]
             real = ", ".join(pair[0] for pair in pairs)
             is_choice = name.startswith("select")
-            others = [
+            imaginary = [
                 pair[1] or (f"like({pair[0]}, 0.0)" if number or not is_choice else pair[0])
                 for number, pair in enumerate(pairs)
             ]
-            return f"{name}({real})", f"{name}({', '.join(others)})"
-        a, b = self.named(node.args[0])
+            return f"{name}({real})", f"{name}({', '.join(imaginary)})"
+        a, b = self.name_parts(node.args[0])
         if name == "adjoint_if":
             return a, f"({b} * like({b}, 1 - 2 * {ast.unparse(node.args[1])}))"
         return {
