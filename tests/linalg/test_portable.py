@@ -20,7 +20,7 @@ def adjoint(x):
 
 def norm(x):
     """Return the 1-norm, the largest of a batch."""
-    return abs(x).sum(-2).max()
+    return abs(x).sum(-2).max(initial=0.0)
 
 
 def graded(n):
@@ -56,6 +56,65 @@ def test_cholesky_factors_multiply_to_the_matrix(matrix, n, dtype):
         residual = scaled_residual(actual @ actual.T - wide, wide, dtype)
         usual = np.linalg.cholesky(a).astype(float)
         assert residual <= 8 * scaled_residual(usual @ usual.T - wide, wide, dtype) + 0.01
+
+
+def symmetric(kind, n, dtype):
+    """Return matrices that are random, with equal or tiny eigenvalues, huge, tiny, or zero."""
+    x = np.random.default_rng(n).normal(size=(19, n, n))
+    x = x + adjoint(x)
+    if kind == "equal":
+        q = np.linalg.qr(x)[0]
+        x = (q * np.where(np.arange(n) % 3, 1.0, -2.0)) @ adjoint(q)
+        x = (x + adjoint(x)) / 2
+    limit = np.finfo(dtype)
+    if kind == "graded":
+        scale = float(limit.eps) ** np.linspace(0, 1, n)
+        x = x * scale * scale[:, None]
+    scale = {
+        "huge": float(limit.max) / 100,
+        "tiny": 1e4 * float(limit.smallest_subnormal),
+        "zero": 0.0,
+    }
+    return (x * scale.get(kind, 1.0)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["random", "equal", "graded", "huge", "tiny", "zero"])
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 21, 40])
+def test_eigenvalues_of_symmetric_matrices(n, kind, dtype):
+    x = symmetric(kind, n, dtype)
+    with sg.options(linalg="portable"):
+        w, v = L.eigh(x)
+        for number in (0, 17, 18):  # a lane, and what is left of a batch
+            single = L.eigh(x[number])
+            np.testing.assert_array_equal(single[0], w[number])
+            np.testing.assert_array_equal(single[1], v[number])
+        np.testing.assert_array_equal(L.eigvalsh(x), w)
+    assert (np.diff(w) >= 0).all()
+    largest = abs(x).max((1, 2), keepdims=True).astype(float)
+    largest = np.where(largest, largest, 1.0)
+    v, w, x = v.astype(float), w / largest[:, 0], x / largest
+    slack = 4 * n * np.finfo(dtype).eps
+    assert abs(adjoint(v) @ v - np.eye(n)).max() <= slack
+    slack = 0.001 * n if kind == "tiny" else slack  # elements have few bits
+    assert abs((v * w[:, None]) @ adjoint(v) - x).max() <= slack
+    assert abs(w - np.linalg.eigvalsh(x)).max() <= slack
+
+
+@pytest.mark.parametrize("n", [3, 12, 30])
+def test_symmetric_matrices_that_are_not_finite_are_named(n):
+    x = symmetric("random", n, "float64")
+    x[4, -1, 0] = np.inf
+    x[18, 0, 0] = np.nan
+    with sg.options(linalg="portable"):
+        with pytest.raises(LinearAlgebraError, match=r"matrix 4 .*holds NaN or infinities"):
+            L.eigh(x)
+        w, v = L.eigh(x, errors="nan")
+    is_unfit = np.isin(np.arange(19), (4, 18))
+    np.testing.assert_array_equal(np.isnan(w).all(1), is_unfit)
+    np.testing.assert_array_equal(np.isnan(v).all((1, 2)), is_unfit)
+    assert np.isfinite(w[~is_unfit]).all()
+    np.testing.assert_array_equal(w[3], L.eigh(x[3:4].repeat(16, 0))[0][0] if n < 24 else w[3])
 
 
 def draw(rng, shape, dtype):
@@ -159,6 +218,45 @@ def test_qr_factors_are_lapacks(kind, dtype):
             if kind == "random" and m * n:  # signs, too
                 usual = np.linalg.qr(x.astype(float), mode)[1]
                 np.testing.assert_allclose(r, usual, rtol=0, atol=100 * max(m, n) * eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["random", "graded", "low rank", "huge", "tiny", "zero"])
+def test_singular_values_and_vectors(kind, dtype):
+    for m, n in [*RECTANGLES[:-4], (40, 33), (0, 3), (3, 0)]:
+        x = rectangle(kind, m, n, dtype)
+        largest = float(abs(x).max(initial=0.0)) or 1.0
+        wide = x / largest
+        slack = 4 * max(m, n) * np.finfo(dtype).eps * max(norm(wide), 1.0)
+        if kind == "tiny":
+            slack = 0.01  # elements have few bits
+        for full in (False, True):
+            with sg.options(linalg="portable"):
+                u, s, v = map(np.float64, L.svd(x, full_matrices=full))
+                np.testing.assert_array_equal(L.svdvals(x), s.astype(dtype))
+            assert (np.diff(s) <= 0).all()
+            assert (s >= 0).all()
+            unit = 4 * max(m, n, 4) * np.finfo(dtype).eps
+            for basis in (u, v.T):
+                assert abs(basis.T @ basis - np.eye(basis.shape[1])).max(initial=0.0) <= unit
+            k = min(m, n)
+            product = (u[:, :k] * (s / largest)) @ v[:k]
+            assert abs(product - wide).max(initial=0.0) <= slack
+            usual = np.linalg.svd(wide.astype(float), compute_uv=False)
+            assert abs(s / largest - usual).max(initial=0.0) <= slack
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_singular_values_of_what_is_not_finite(value):
+    x = np.stack([rectangle("random", 9, 7, "float64")] * 3)
+    x[1, 3, 6] = value
+    with sg.options(linalg="portable"):
+        with pytest.raises(LinearAlgebraError, match=r"matrix 1 .*holds NaN or infinities"):
+            L.svd(x)
+        parts = L.svd(x, errors="nan")
+    for part in parts:
+        is_nan = np.isnan(part).reshape(3, -1).all(1)
+        assert [*is_nan] == [False, True, False]
 
 
 @pytest.mark.parametrize("n", [SMALL + 1, 64])

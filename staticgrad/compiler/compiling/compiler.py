@@ -160,9 +160,9 @@ def compile(
         tune: True: each kernel is timed with a few schedules at its sizes (named sizes that
             ``sizes`` lacks: at their hints), and the fastest is used from then on. Choices are
             stored in the kernel cache. None: the setting.
-        linalg: ``"portable"``: factorizations and solutions are bitwise identical on every machine,
-            at every size; larger ones take longer (page ``linear-algebra``). ``"fast"`` calls
-            LAPACK where it is faster. None: the setting.
+        linalg: ``"portable"``: factors, solutions, ``eigh`` and ``svd`` of real matrices are the
+            same bits on every machine, at every size; larger ones take longer (page
+            ``accuracy``). ``"fast"`` calls LAPACK where it is faster. None: the setting.
         disable: names of passes to leave out, of the pipeline and of the late pipeline, which makes
             the graph that kernels are made of: ``["cse", "winograd"]``. To look for a defect.
 

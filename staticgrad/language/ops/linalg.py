@@ -227,8 +227,9 @@ class Eigh(LinearAlgebra, name="eigh"):
     def form(self, *types: TensorType) -> Form:
         batch, n = self.square(types[2])
         room, int_room = 2 * n * n + 6 * n + 1, 5 * n + 3
-        scratch = ((types[2].dtype, room), (I32, int_room))
-        return self.call_form(types[2].dtype, batch, (n, room, int_room), 9 * n * n * n, scratch)
+        scratch = ((types[2].dtype, room), (I32, int_room), (types[2].dtype, n * n))
+        sizes = (n, room, int_room, product(batch))
+        return self.call_form(types[2].dtype, batch, sizes, 9 * n * n * n, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """Differentiate a symmetric eigendecomposition."""
@@ -273,7 +274,8 @@ class EigvalsH(LinearAlgebra, name="eigvalsh"):
         batch, n = self.square(types[0])
         room: Size = 34 * n + 1
         scratch = ((out.dtype, n * n), (out.dtype, room), (I32, 1))
-        return self.call_form(out.dtype, batch, (n, room, 1), 2 * n * n * n, scratch)
+        sizes = (n, room, 1, product(batch))
+        return self.call_form(out.dtype, batch, sizes, 2 * n * n * n, scratch)
 
     def contained_in(self) -> Sequence[tuple[Op, int]]:
         return ((Eigh(self.errors), 0),)
@@ -286,10 +288,16 @@ class EigvalsH(LinearAlgebra, name="eigvalsh"):
 _KINK = "singular values of 0, and vectors of equal ones, have no gradient: NaN or infinite"
 
 
-def _room(m: Size, n: Size) -> Size:
-    """Elements of work memory for LAPACK's gesdd, whose blocks have 32 columns."""
+def _room(m: Size, n: Size, full: bool = False) -> Size:
+    """Elements of work memory for LAPACK's gesdd, whose blocks have 32 columns, and for loops.
+
+    These have the matrix, Q and R, what QR factors work in, and two squares.
+    """
     k = dims.minimum(m, n)
-    return 4 * k * k + 7 * k + 65 * (m + n) + 1
+    longer = m + n - k
+    columns = longer if full else k
+    loops = m * n + columns * (2 * longer + k) + 7 * longer + 8 * (k + 8) + 2 * k * k
+    return 4 * k * k + 7 * k + 65 * (m + n) + 1 + m * n + loops
 
 
 class SVD(LinearAlgebra, name="svd"):
@@ -313,7 +321,7 @@ class SVD(LinearAlgebra, name="svd"):
 
     def form(self, *types: TensorType) -> Form:
         batch, m, n = self.rectangle(types[3])
-        k, dtype, room = dims.minimum(m, n), types[3].dtype, _room(m, n)
+        k, dtype, room = dims.minimum(m, n), types[3].dtype, _room(m, n, self.full)
         p, w = (m, n) if self.full else (k, k)
         sizes = (m, n, k, p, w, ord("A" if self.full else "S"), room)
         scratch = ((dtype, m * n), (dtype, room), (I32, 8 * k))

@@ -28,8 +28,6 @@ _ENTRY: Final = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 #: Functions of real numbers that complex recipes call, too, by both parts.
 _OF_PARTS: Final = frozenset({"lassq"})
 _CALL: Final = re.compile(r"(\s*)([a-z]+)\((.*)\)")
-#: A bound in the conditions of a recipe.
-_LIMIT: Final = re.compile(r"(\w+) <= (\d+)")
 _ELEMENT: Final = re.compile(r"(\w+)\[(.*)\]")
 
 
@@ -113,12 +111,16 @@ class _RecipeWriter:
                 self.element,
                 lanes,
             )
-            for lanes in ((recipes.LANES[self.element], 1) if self.recipe.small else ())
+            for lanes in (recipes.LANES[self.element], *[1] * (not self.recipe.by_elements))
+            if self.recipe.small
         )
 
     def small_loop(self) -> list[str]:
         """Write the loop over small matrices of a LAPACK kernel; ``done`` counts them."""
         lanes, arguments = recipes.LANES[self.element], ", ".join(self.small_parameters())
+        by_itself = f"how = outlined_of_1({arguments})\nchecked"
+        if self.recipe.by_elements:
+            by_itself = self.recipe.loops
         return [
             "    done = begin",
             "    alone = begin",
@@ -132,8 +134,7 @@ class _RecipeWriter:
             "                alone = done",
             f"                done = done - {lanes}",
             "        else:",
-            f"            how = outlined_of_1({arguments})",
-            *self.body("checked", 3),
+            *self.body(by_itself, 3),
             "            done = done + 1",
         ]
 
@@ -247,10 +248,8 @@ def calls_lapack(routine: str, sizes: Sequence[int]) -> bool:
     if recipe.loops and "portable" in flags:
         return False
     numbers = dict(zip(recipe.sizes.split(), sizes, strict=True))
-    return not any(
-        condition and all(numbers[word] <= int(most) for word, most in _LIMIT.findall(condition))
-        for condition in (recipe.is_small, recipe.is_fast)
-    )
+    conditions = filter(None, (recipe.is_small, recipe.is_fast))
+    return not any(eval(condition, {}, numbers) for condition in conditions)
 
 
 def run(
