@@ -354,7 +354,14 @@ class Border:
         self.stored = {value.key for value in graph.roots}  # alive behind the border in any case
         for node in graph.nodes:
             if self.phases[node] >= phase:
-                self._sort_operands(node)
+                in_phase = self.phases[node] == self.phase
+                for arg in node.args:
+                    if self.phases[arg.node] < self.phase and not arg.node.is_leaf:
+                        if in_phase and reads_elements(node, arg):
+                            self.crossing[arg.key] = None
+                        else:
+                            self.behind[arg.key] = None
+                            self.stored.update(bases(arg))
         self._most = self.bytes_of(self.crossing.keys())
 
     @cached_property
@@ -605,17 +612,6 @@ class Border:
         return (
             isinstance(form, Pointwise) and not form.indexed and (node, 0) not in self.marked_keys
         )
-
-    def _sort_operands(self, reader: Node) -> None:
-        """Sort a backward node's residuals into those read elementwise and others, stored."""
-        in_phase = self.phases[reader] == self.phase
-        for arg in reader.args:
-            if self.phases[arg.node] < self.phase and not arg.node.is_leaf:
-                if in_phase and reads_elements(reader, arg):
-                    self.crossing[arg.key] = None
-                else:
-                    self.behind[arg.key] = None
-                    self.stored.update(bases(arg))
 
 
 # -- what ``checkpoint=`` says --------------------------------------------------------------------

@@ -120,7 +120,7 @@ class _Formulas:
                     if arg.node not in formula:
                         formula[arg.node] = None
                         pending.append(arg.node)
-                elif _stored_elements(arg) == product(value.shape):
+                elif product(_base_of_views(arg).shape) == product(value.shape):
                     arrays[_base_of_views(arg).key] = None
             if sum(map(instructions, formula)) > _MOST_INSTRUCTIONS or len(arrays) > _MOST_ARRAYS:
                 return None
@@ -146,10 +146,6 @@ def _base_of_views(value: Symbolic) -> Symbolic:
     while value.node.args and isinstance(value.node.form, View):
         value = value.node.args[0]
     return value
-
-
-def _stored_elements(value: Symbolic) -> object:
-    return product(_base_of_views(value).shape)
 
 
 #: Operations per element of a recomputed formula, and its nodes, at most: moving one more array

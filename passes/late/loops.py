@@ -240,7 +240,13 @@ def strip_mine_loops(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
         if _is_short(op):
             return None
         length = _MOST_ITERATIONS
-        seconds = _predict_seconds(fuse(_build_chunk(node, length)))
+        chunk = fuse(_build_chunk(node, length))
+        kernels = [step for step in chunk.steps if not step.bodies()]
+        if len(kernels) != len(chunk.steps):
+            seconds = None
+        else:
+            arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
+            seconds = sum(all_seconds(kernels, arguments, ROWS))
         if seconds is None:
             return None
         while length > _LEAST_ITERATIONS and seconds * length > _MOST_SECONDS * _MOST_ITERATIONS:
@@ -270,14 +276,6 @@ class StripMining(LatePass, name="strip-mining"):
 
 def _is_short(op: While) -> bool:
     return isinstance(op.most, int) and op.most <= _MOST_ITERATIONS
-
-
-def _predict_seconds(chunk: Schedule) -> float | None:
-    kernels = [step for step in chunk.steps if not step.bodies()]
-    if len(kernels) != len(chunk.steps):
-        return None
-    arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
-    return sum(all_seconds(kernels, arguments, ROWS))
 
 
 class _ChunkInputs:

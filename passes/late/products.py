@@ -128,7 +128,17 @@ def split_long_products(graph: Graph) -> Graph:
         left, right = args
         a = left if op.transpose_a else swapaxes(left, 0, 1)
         b = swapaxes(right, 0, 1) if op.transpose_b else right
-        return (_sum_of_blocks(a, b),)
+        terms = a.shape[0]
+        assert isinstance(terms, int)
+        blocks = terms // GEMM_BLOCK
+        block_terms = blocks * GEMM_BLOCK
+        total: Any = Sum((0,))(
+            _product(*(_split_blocks(factor[:block_terms], blocks) for factor in (a, b)))
+        )
+        if block_terms < terms:
+            total = total + _product(a[block_terms:], b[block_terms:])
+        result: Symbolic = total
+        return (result,)
 
     return graph.replace_ops(MatMul, split_product)
 
@@ -158,21 +168,6 @@ def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
     )
     has_blocks = _LEAST_BLOCKS <= terms // GEMM_BLOCK <= GROUPS
     return is_one_iteration and has_blocks and all(narrowest(arg) is arg for arg in args)
-
-
-def _sum_of_blocks(a: Any, b: Any) -> Symbolic:
-    """Build a product as the sum of a batched product over blocks of its terms."""
-    terms = a.shape[0]
-    assert isinstance(terms, int)
-    blocks = terms // GEMM_BLOCK
-    block_terms = blocks * GEMM_BLOCK
-    total: Any = Sum((0,))(
-        _product(*(_split_blocks(factor[:block_terms], blocks) for factor in (a, b)))
-    )
-    if block_terms < terms:
-        total = total + _product(a[block_terms:], b[block_terms:])
-    result: Symbolic = total
-    return result
 
 
 def _split_blocks(factor: Any, blocks: int) -> Any:

@@ -235,22 +235,18 @@ def _rebuild_sum(
     terms = [rebuilt[spine[0]][0], *(rebuilt[node][1] for node in spine)]
     with within(root.origin, root.order):
         for run in reversed(runs):
-            terms[run.first : run.last] = [_concatenate_run(terms, run)]
+            # If all parts are slices, which are in memory and are read in place, zero is added to
+            # the concatenation. Otherwise the parts are computed in place, and zero is added to
+            # each of them.
+            pads = terms[run.first : run.last]
+            is_float = pads[0].dtype.is_float
+            in_memory = is_float and all(isinstance(p.node.args[0].node.op, Slice) for p in pads)
+            joined = _build_tree(terms, run.tree, run.lines, is_float and not in_memory)
+            terms[run.first : run.last] = [cast(Symbolic, joined + 0.0) if in_memory else joined]
         total = terms[0]
         for term in terms[1:]:
             total = cast(Symbolic, Add()(total, term))
     return total
-
-
-def _concatenate_run(terms: Sequence[Symbolic], run: _DisjointPads) -> Symbolic:
-    """Concatenate a run of disjoint pads of a sum."""
-    # If all parts are slices, which are in memory and are read in place, zero is added to the
-    # concatenation. Otherwise the parts are computed in place, and zero is added to each of them.
-    pads = terms[run.first : run.last]
-    is_float = pads[0].dtype.is_float
-    in_memory = is_float and all(isinstance(p.node.args[0].node.op, Slice) for p in pads)
-    joined = _build_tree(terms, run.tree, run.lines, is_float and not in_memory)
-    return cast(Symbolic, joined + 0.0) if in_memory else joined
 
 
 def _build_tree(

@@ -77,7 +77,17 @@ class _SliceMover:
                 if _is_plain(node.op, node.op.shape, node.args[0].shape) and self._is_sliced(node):
                     self._distance[node] = 0
             elif isinstance(node.op, Elementwise):
-                self._extend(node)
+                distances = [self._distance[a.node] for a in node.args if a.node in self._distance]
+                shape = node.types[0].shape
+                same = all(arg.ndim == 0 or arg.shape == shape for arg in node.args)
+                if (
+                    distances
+                    and same
+                    and max(distances) < _MOST_DISTANCE
+                    and len(node.types) == 1
+                    and self._has_one_reader(node)
+                ):
+                    self._distance[node] = max(distances) + 1
             elif isinstance(node.op, Slice) and node.args[0].node in self._distance:
                 plain = _is_plain(node.op, node.args[0].shape, node.op.lengths)
                 self.slices |= {node} if plain else set()
@@ -97,10 +107,9 @@ class _SliceMover:
         users = self._users[value.key]
         if value.key in self._roots or len(users) > _MOST_SLICES:
             return False
-        return len(users) == 1 or all(self._is_read_elementwise(user) for user in users)
-
-    def _is_read_elementwise(self, node: Node) -> bool:
-        return isinstance(node.op, Slice) and self._has_elementwise(node)
+        return len(users) == 1 or all(
+            isinstance(user.op, Slice) and self._has_elementwise(user) for user in users
+        )
 
     def _is_cheap_part(self, node: Node) -> bool:
         """Return True if a slice of a cheap node is read only by pads in elementwise work."""
@@ -122,20 +131,6 @@ class _SliceMover:
         (value,) = node.values
         users = self._users[value.key]
         return value.key not in self._roots and all(isinstance(u.op, Elementwise) for u in users)
-
-    def _extend(self, node: Node) -> None:
-        """Record a node between a pad and its slices, through which slices can move."""
-        distances = [self._distance[a.node] for a in node.args if a.node in self._distance]
-        shape = node.types[0].shape
-        same = all(arg.ndim == 0 or arg.shape == shape for arg in node.args)
-        if (
-            distances
-            and same
-            and max(distances) < _MOST_DISTANCE
-            and len(node.types) == 1
-            and self._has_one_reader(node)
-        ):
-            self._distance[node] = max(distances) + 1
 
     def rewrite(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         """Return the result of a slice that moves below a pad; None for other nodes."""

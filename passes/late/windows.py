@@ -245,7 +245,11 @@ class _PatchProduct:
         covered = (batch, channels, *self._covered_shape())
         x = slice_value(x, (0,) * len(covered), covered, (1,) * len(covered))
         split_axes = transpose(reshape(x, self._split_shape(batch, channels)), self._order)
-        return reshape(split_axes, self._matrix_shape(batch, channels))
+        terms, windows = product((channels, *self.taps)), product(self.windows)
+        return reshape(
+            split_axes,
+            (batch, terms, windows) if self.as_columns else (product((batch, windows)), terms),
+        )
 
     def _from_matrix(self, matrix: Any) -> Any:
         """Return the image gradient of a convolution from its patch matrix."""
@@ -271,10 +275,6 @@ class _PatchProduct:
         last = 2 + 2 * len(self.taps)
         windows, taps = range(2, last, 2), (1, *range(3, last, 2))
         return (0, *taps, *windows) if self.as_columns else (0, *windows, *taps)
-
-    def _matrix_shape(self, batch: Size, channels: Size) -> tuple[Size, ...]:
-        terms, windows = product((channels, *self.taps)), product(self.windows)
-        return (batch, terms, windows) if self.as_columns else (product((batch, windows)), terms)
 
 
 #: Least iterations that parts should give: of a gradient in tiles, and of other gradients.

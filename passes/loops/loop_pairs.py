@@ -152,16 +152,13 @@ class _Readers:
         past = {value: set(ancestors([value])) for value in others}
         return all(
             second not in past_nodes
-            and (first not in past_nodes or self._is_earlier(value, second))
+            and (first not in past_nodes or (self.position[value.node] < self.position[second]))
             for value, past_nodes in past.items()
         ) and all(
             source.index >= loop_of(source.node).carries
             for source in follower.sources
             if source.node in pair
         )
-
-    def _is_earlier(self, value: Symbolic, node: Node) -> bool:
-        return self.position[value.node] < self.position[node]
 
     def _private_stacks(
         self, node: Node, followers: Collection[Follower], second: Node, direct: Collection[Node]

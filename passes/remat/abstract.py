@@ -112,17 +112,13 @@ class _Translation:
             name=flow.schedule.name,
         )
         net = Net.of(problem)
-        return Abstract(replace(net, ends=self._overwritten_versions(net)), tuple(self.step_of))
-
-    def _overwritten_versions(self, net: Net) -> tuple[tuple[int, ...], ...]:
-        """Return by op the earlier versions of buffers that running it overwrites."""
         numbers = {b: [net.numbers[v] for v in values] for b, values in self.versions.items()}
         ends = []
         for op, step in enumerate(self.step_of):
             written = self.flow.writes[step] if step >= 0 else ()
             versions = (v for b in written if len(numbers.get(b, ())) > 1 for v in numbers[b])
             ends.append(tuple(v for v in versions if v not in net.makes[op]))
-        return tuple(ends)
+        return Abstract(replace(net, ends=tuple(ends)), tuple(self.step_of))
 
     def _add(self, op: MemoryOp, step: int = -1) -> None:
         self.ops.append(op)
@@ -147,7 +143,12 @@ class _Translation:
                 mutates.append(flow.names[buffer])
             elif self.roles[buffer] not in ("temp", "output"):
                 continue
-            outputs.append(self._add_version(buffer, step))
+            name: Identifier = self.flow.names[buffer]
+            size = self.problem.numbers.arena_bytes(buffer) if self.inside[buffer] else 0
+            if buffer in self.current:
+                name = f"{name} by {step}"
+            self.versions.setdefault(buffer, []).append(name)
+            outputs.append(self._value(name, size, buffer))
             if previous is not None and self.roles[buffer] != "parameter":
                 inputs.append(previous)
                 pairs.append((previous, outputs[-1]))
@@ -175,15 +176,6 @@ class _Translation:
             mutates=tuple(mutates),
             max_runs=None if again else 1,
         )
-
-    def _add_version(self, buffer: int, step: int) -> Identifier:
-        """Add the value that a buffer holds after a step has written it."""
-        name: Identifier = self.flow.names[buffer]
-        size = self.problem.numbers.arena_bytes(buffer) if self.inside[buffer] else 0
-        if buffer in self.current:
-            name = f"{name} by {step}"
-        self.versions.setdefault(buffer, []).append(name)
-        return self._value(name, size, buffer)
 
     def _in_place(self, step: int) -> list[Pair]:
         """Return the (operand, result) pairs of a step that may share bytes at these sizes."""

@@ -289,7 +289,13 @@ class _Driver:
             replacement = _build_replacement(rule, match, origin)
             if replacement is None or replacement.key == original.key:
                 continue
-            self._count_hit(rule, node)
+            self.hits[rule.name] += 1
+            self._patience -= 1
+            if self._patience < 6:  # the error names the last rules
+                self._recent.append(rule.name)
+            if self._patience < 0:
+                cycle = ", ".join(dict.fromkeys(self._recent))
+                raise PipelineError(f"rules rewrite {node} without end: {cycle}", at=node.origin)
             self.touched.update(match.nodes)
             rewriting = Rewriting(rule, original, replacement, origin)
             if self._watch is not None:
@@ -298,16 +304,6 @@ class _Driver:
         if self._reads.asked == asked:  # then nothing but the node itself has been looked at
             node.normal |= self._index.mark
         return None
-
-    def _count_hit(self, rule: Rule, node: Node) -> None:
-        """Count a rule's application; raise an error if rules rewrite a node without end."""
-        self.hits[rule.name] += 1
-        self._patience -= 1
-        if self._patience < 6:
-            self._recent.append(rule.name)
-        if self._patience < 0:
-            cycle = ", ".join(dict.fromkeys(self._recent))
-            raise PipelineError(f"rules rewrite {node} without end: {cycle}", at=node.origin)
 
 
 class _Reads:

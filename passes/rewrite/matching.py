@@ -71,17 +71,14 @@ class Index:
         key = tuple(seen)
         matching = self._candidates.get(key)
         if matching is None:
-            rules = self._rules_of(type(node.op))
+            kind = type(node.op)
+            rules = self._of_op.get(kind)
+            if rules is None:
+                fitting = [rule for rule in self._rules if issubclass(kind, rule.pattern.op_class)]
+                rules = self._of_op[kind] = tuple(fitting)
             matching = tuple([rule for rule in rules if self._may_match(rule, node, numbers)])
             self._candidates[key] = matching
         return matching
-
-    def _rules_of(self, kind: type[Any]) -> tuple[Rule, ...]:
-        rules = self._of_op.get(kind)
-        if rules is None:
-            fitting = [rule for rule in self._rules if issubclass(kind, rule.pattern.op_class)]
-            rules = self._of_op[kind] = tuple(fitting)
-        return rules
 
     def _may_match(self, rule: Rule, node: Node, numbers: Mapping[Node, int]) -> bool:
         """Return True if a rule's root and operand ops may match a node."""

@@ -10,7 +10,7 @@ the user chose them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from staticgrad.analysis.plan_check import (
@@ -22,7 +22,7 @@ from staticgrad.analysis.plan_check import (
 )
 from staticgrad.analysis.plan_report import at_sizes, copied_feeds, step_line
 from staticgrad.language.ir.plan import Plan
-from staticgrad.language.ir.schedule import Buffer, Schedule, Step
+from staticgrad.language.ir.schedule import Step
 from staticgrad.support.errors import BudgetInfeasible
 from staticgrad.support.records import dataclass
 
@@ -124,35 +124,26 @@ def over_budget(plan: Plan, budget: int, uncopied: int | None = None) -> BudgetI
     )
     error.budget, error.smallest_peak, error.lower_bound = budget, plan.peak_bytes, bound
     if marked:
-        _name_marks(error, plan, marked)
+        total = sum(nbytes for nbytes, _ in marked)
+        lines = dict.fromkeys(b.origin.resolve().short for _, b in marked if b.origin is not None)
+        places = ", ".join([*lines][:_SHOWN]) + (", ..." if len(lines) > _SHOWN else "")
+        error.marked_bound, step = marked_bound(plan)
+        error.details += (
+            f"marks of sg.checkpoint keep {total} bytes of it: {places}",
+            f"no plan that keeps all marked needs fewer than {error.marked_bound}:"
+            f" {step_line(step)}",
+        )
+        error.hint = "nothing was run; take marks away, or give it more memory"
     if uncopied is not None:
-        _name_copies(error, plan, uncopied)
+        error.copied_feeds = copied_feeds(plan)
+        error.details += tuple(
+            _name_copy(name, error.copied_feeds[name]) for name in error.copied_feeds
+        )
+        if uncopied <= error.budget:
+            error.hint = f"without copies it needs {uncopied} bytes, and fits: {_NO_COPY}"
+        else:
+            error.details += (f"without copies it needs {uncopied} bytes",)
     return error
-
-
-def _name_marks(error: BudgetInfeasible, plan: Plan, marked: Sequence[tuple[int, Buffer]]) -> None:
-    """Add to the budget's error the bytes that ``sg.checkpoint`` marks store at the peak."""
-    total = sum(nbytes for nbytes, _ in marked)
-    lines = dict.fromkeys(b.origin.resolve().short for _, b in marked if b.origin is not None)
-    places = ", ".join([*lines][:_SHOWN]) + (", ..." if len(lines) > _SHOWN else "")
-    error.marked_bound, step = marked_bound(plan)
-    error.details += (
-        f"marks of sg.checkpoint keep {total} bytes of it: {places}",
-        f"no plan that keeps all marked needs fewer than {error.marked_bound}: {step_line(step)}",
-    )
-    error.hint = "nothing was run; take marks away, or give it more memory"
-
-
-def _name_copies(error: BudgetInfeasible, plan: Plan, uncopied: int) -> None:
-    """Add to the budget's error the feeds that are copied into the arena."""
-    error.copied_feeds = copied_feeds(plan)
-    error.details += tuple(
-        _name_copy(name, error.copied_feeds[name]) for name in error.copied_feeds
-    )
-    if uncopied <= error.budget:
-        error.hint = f"without copies it needs {uncopied} bytes, and fits: {_NO_COPY}"
-    else:
-        error.details += (f"without copies it needs {uncopied} bytes",)
 
 
 def _name_copy(name: str, nbytes: int) -> str:
@@ -184,7 +175,14 @@ def marked_bound(plan: Plan) -> tuple[int, Step]:
     """
     schedule, aligned = plan.schedule, aligned_bytes(plan)
     beside = [0] * len(schedule.steps)
-    needs = _steps_needed(schedule)
+    writer: dict[str, int] = {}
+    needs = []  # by step the steps whose results it reads or accumulates onto
+    for number, reader in enumerate(schedule.steps):
+        written = dict.fromkeys(reader.writes())
+        needs.append(
+            tuple(dict.fromkeys(writer[b] for b in (*reader.reads(), *written) if b in writer))
+        )
+        writer.update(dict.fromkeys(written, number))
     feeds: list[list[int]] = [[] for _ in needs]
     for step, earlier in enumerate(needs):
         for needed in earlier:
@@ -193,7 +191,9 @@ def marked_bound(plan: Plan) -> tuple[int, Step]:
         if not buffer.retained or buffer.name not in aligned:
             continue
         touching = [
-            i for i, step in enumerate(schedule.steps) if buffer.name in _buffers_touched(step)
+            i
+            for i, step in enumerate(schedule.steps)
+            if buffer.name in {access.buffer for access in step.accesses()}
         ]
         between = _steps_reached(touching[:1], feeds) & _steps_reached(touching[1:], needs)
         for step in between.difference(touching):
@@ -203,22 +203,6 @@ def marked_bound(plan: Plan) -> tuple[int, Step]:
     ]
     best = max(range(len(sums)), key=lambda number: sums[number])
     return sums[best], schedule.steps[best]
-
-
-def _buffers_touched(step: Step) -> Collection[str]:
-    return {access.buffer for access in step.accesses()}
-
-
-def _steps_needed(schedule: Schedule) -> list[tuple[int, ...]]:
-    """Return by step the steps whose results it reads or accumulates onto."""
-    writer: dict[str, int] = {}
-    steps_needed = []
-    for number, step in enumerate(schedule.steps):
-        written = dict.fromkeys(step.writes())
-        earlier = dict.fromkeys(writer[b] for b in (*step.reads(), *written) if b in writer)
-        steps_needed.append(tuple(earlier))
-        writer.update(dict.fromkeys(written, number))
-    return steps_needed
 
 
 def _steps_reached(

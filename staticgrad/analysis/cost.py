@@ -278,18 +278,14 @@ def _distinct_expressions(exprs: Iterable[Expr]) -> Iterator[Expr]:
 
 def _price(expr: Expr) -> int:
     if expr.op in DEFINITIONS:
-        return _block_price(expr)
+        args = tuple(ref(f"x{i}", a.dtype) for i, a in enumerate(expr.args))
+        key = (expr.op, args[0].dtype.name)
+        if key not in _BLOCK_PRICES:
+            _BLOCK_PRICES[key] = operations(expand(expr.op, *args))
+        return _BLOCK_PRICES[key]
     if expr.op in DIVISION:
         return WHOLE_DIVISION
     return 0 if expr.op in LEAVES else 1
-
-
-def _block_price(expr: Expr) -> int:
-    args = tuple(ref(f"x{i}", a.dtype) for i, a in enumerate(expr.args))
-    key = (expr.op, args[0].dtype.name)
-    if key not in _BLOCK_PRICES:
-        _BLOCK_PRICES[key] = operations(expand(expr.op, *args))
-    return _BLOCK_PRICES[key]
 
 
 _BLOCK_PRICES: dict[tuple[str, str], int] = {}

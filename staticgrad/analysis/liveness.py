@@ -31,7 +31,7 @@ from staticgrad.language.ir.forms import Form, Identity, Pointwise, WindowReduce
 from staticgrad.language.ir.graph import Graph, Node
 from staticgrad.language.ir.index_checks import first_checks
 from staticgrad.language.ir.plan import Plan, own_stride
-from staticgrad.language.ir.schedule import CallStep, Role, Schedule, Step
+from staticgrad.language.ir.schedule import CallStep, Schedule, Step
 from staticgrad.language.storage.parameter import ALIGNMENT
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import Dim, Size, evaluate
@@ -316,14 +316,6 @@ def _stored_buffers(step: Step, index: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(index[a.buffer] for a in step.accesses() if a.mode in ("out", "inout"))
 
 
-def _own_buffers(schedule: Schedule) -> dict[int, Role]:
-    """The buffers, by number, of which each worker has a part of its own."""
-    owned = {check.buffer for step in schedule.steps for check in step.checks()}
-    for step in schedule.steps:
-        owned.update(scratch.buffer for scratch in step.scratch() if scratch.per == "worker")
-    return {i: b.role for i, b in enumerate(schedule.buffers) if b.name in owned}
-
-
 @dataclass(frozen=True)
 class SizeNumbers:
     """A schedule's numbers at one set of sizes.
@@ -387,7 +379,13 @@ class Extents:
         self._totals = self._getter(step.total for step in schedule.steps)
         index = {buffer.name: number for number, buffer in enumerate(schedule.buffers)}
         self._stored = [_stored_buffers(step, index) for step in schedule.steps]
-        self._worker_buffers = _own_buffers(schedule)
+        # Buffers of which each worker uses a part that belongs to it alone.
+        owned = {check.buffer for step in schedule.steps for check in step.checks()}
+        for step in schedule.steps:
+            owned.update(scratch.buffer for scratch in step.scratch() if scratch.per == "worker")
+        self._worker_buffers = {
+            i: b.role for i, b in enumerate(schedule.buffers) if b.name in owned
+        }
         self._sizes = tuple(self._slots)
 
     def _getter(self, sizes: Iterable[Size]) -> Getter:

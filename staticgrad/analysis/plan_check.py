@@ -257,7 +257,11 @@ def _check_versions(
         starts = listed == 0 and modes == {"out"}
         if not starts and version != listed:
             _refuse(plan, f"step {step} meets {buffer.name!r} at another version than listed")
-        _check_modes(plan, buffer, step, modes, listed)
+        outside = buffer.role in ("input", "parameter", "constant")
+        if modes != {"out"} and not outside and not listed:
+            _refuse(plan, f"step {step} reads {buffer.name!r}, which no step has written")
+        if modes != {"in"} and buffer.role in ("input", "constant"):
+            _refuse(plan, f"step {step} writes {buffer.name!r}, a buffer of role {buffer.role}")
         if buffer.role == "parameter":
             _check_reads_of_parameter(plan, buffer, used, version, len(writers))
         version = listed + 1 if modes != {"in"} else version
@@ -269,14 +273,6 @@ def _place_at(places: list[Placement], at: int) -> int:
     """The number of the place that a buffer has at a position, -1 where it has none."""
     number = bisect_right(places, at, key=lambda place: place.first) - 1 if places else -1
     return number if number >= 0 and at <= places[number].last else -1
-
-
-def _check_modes(plan: Plan, buffer: Buffer, step: int, modes: set[str], listed: int) -> None:
-    outside = buffer.role in ("input", "parameter", "constant")
-    if modes != {"out"} and not outside and not listed:
-        _refuse(plan, f"step {step} reads {buffer.name!r}, which no step has written")
-    if modes != {"in"} and buffer.role in ("input", "constant"):
-        _refuse(plan, f"step {step} writes {buffer.name!r}, a buffer of role {buffer.role}")
 
 
 def _check_reads_of_parameter(

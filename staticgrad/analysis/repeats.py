@@ -31,8 +31,19 @@ class Repeats:
         roles = [b.role for b in flow.schedule.buffers]
         self._temp = {i for i, role in enumerate(roles) if role == "temp"}
         versioned = {i for i, role in enumerate(roles) if role in ("temp", "output", "parameter")}
-        writers = _writers_by_buffer(flow, versioned)
-        self._reads, self._writes = _versions_by_step(flow, writers)
+        writers: dict[int, list[int]] = {}
+        for step, written in enumerate(flow.writes):
+            for buffer in written:
+                if buffer in versioned:
+                    writers.setdefault(buffer, []).append(step)
+        count = dict.fromkeys(writers, 0)
+        reads, writes = [], []
+        for read, written in zip(flow.reads, flow.writes, strict=True):
+            reads.append(tuple((b, count[b]) for b in read if b in count))
+            writes.append(tuple((b, count[b]) for b in written if b in count))
+            for buffer, version in writes[-1]:
+                count[buffer] = version + 1
+        self._reads, self._writes = tuple(reads), tuple(writes)
         parameters = {i for i, role in enumerate(roles) if role == "parameter"}
         self._overwriting = {
             version: (step,)
@@ -183,30 +194,6 @@ class Repeats:
         written = {b for s in self.unit[step] for b in self.flow.writes[s]}
         read = dict.fromkeys(b for s in self.unit[step] for b in self.flow.reads[s])
         return tuple(b for b in read if b in self._temp and b not in written)
-
-
-def _writers_by_buffer(flow: Flow, versioned: Container[int]) -> dict[int, list[int]]:
-    """Return the steps that write each buffer of a schedule, in listed order."""
-    writers: dict[int, list[int]] = {}
-    for step, written in enumerate(flow.writes):
-        for buffer in written:
-            if buffer in versioned:
-                writers.setdefault(buffer, []).append(step)
-    return writers
-
-
-def _versions_by_step(
-    flow: Flow, writers: Mapping[int, Sequence[int]]
-) -> tuple[tuple[tuple[Version, ...], ...], tuple[tuple[Version, ...], ...]]:
-    """Return by step the versions of buffers that it reads and that it writes over."""
-    count = dict.fromkeys(writers, 0)
-    reads, writes = [], []
-    for read, written in zip(flow.reads, flow.writes, strict=True):
-        reads.append(tuple((b, count[b]) for b in read if b in count))
-        writes.append(tuple((b, count[b]) for b in written if b in count))
-        for buffer, version in writes[-1]:
-            count[buffer] = version + 1
-    return tuple(reads), tuple(writes)
 
 
 def _steps_recomputed_together(

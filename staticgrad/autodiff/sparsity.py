@@ -309,19 +309,15 @@ def _through_windows(node: Node, form: Any, place: int, pattern: Pattern) -> Pat
         )
     back = isinstance(form, WindowProduct) and form.result == "image"
     for axis in form.axes:
-        link = _window_links(axis)
+        # a 0-1 matrix along one axis: a row for each window, ones at the elements that it reads
+        windows, taps = np.meshgrid(np.arange(axis.windows), np.arange(axis.taps), indexing="ij")
+        at = axis.step * windows + axis.dilation * taps - axis.before
+        inside = (at >= 0) & (at < axis.image)
+        ones = np.ones(int(inside.sum()), np.int32)
+        shape = (axis.windows, axis.image)
+        link = _sparse().csr_array((ones, (windows[inside], at[inside])), shape=shape)
         links = sparse.kron(links, link.T if back else link)
     return _ones(links.tocsr() @ pattern.astype(np.int32))
-
-
-def _window_links(axis: Any) -> Any:
-    """Return a 0-1 matrix along one axis: a row for each window, ones at the elements it reads."""
-    windows, taps = np.meshgrid(np.arange(axis.windows), np.arange(axis.taps), indexing="ij")
-    at = axis.step * windows + axis.dilation * taps - axis.before
-    inside = (at >= 0) & (at < axis.image)
-    ones = np.ones(int(inside.sum()), np.int32)
-    shape = (axis.windows, axis.image)
-    return _sparse().csr_array((ones, (windows[inside], at[inside])), shape=shape)
 
 
 def is_mostly_full(pattern: Pattern) -> bool:

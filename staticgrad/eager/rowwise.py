@@ -106,7 +106,15 @@ class RowsNode(tape.TapeNode):
             _blocks(self.args), _cut_arguments(self.function, self.args), strict=True
         ):
             for k, slope in self._slopes(part, Tensor.of(ct.array[rows]), variables):
-                self._collect(gradients, k, rows, slope.array)
+                if k < self.function.rows:
+                    if k not in gradients:
+                        gradients[k] = np.zeros_like(self.args[k].array, order="C")
+                    gradients[k][rows] = slope.array
+                elif k in gradients:
+                    with np.errstate(all="ignore"):
+                        gradients[k] += slope.array
+                else:  # what blocks add up to is rounded to a narrow float at the end
+                    gradients[k] = np.array(_in_dtype(slope.array, self.args[k].dtype.compute))
         return [
             Tensor.of(_in_dtype(gradients[k], self.args[k].dtype)) if k in gradients else None
             for k in places
@@ -127,18 +135,6 @@ class RowsNode(tape.TapeNode):
         return [
             (k, slopes[edge]) for k, edge in zip(variables, edges, strict=True) if edge in slopes
         ]
-
-    def _collect(self, gradients: dict[int, Any], k: int, rows: slice, slope: Any) -> None:
-        """Write a block's gradient into its rows, or add it to that of a shared argument."""
-        if k < self.function.rows:
-            if k not in gradients:
-                gradients[k] = np.zeros_like(self.args[k].array, order="C")
-            gradients[k][rows] = slope
-        elif k in gradients:
-            with np.errstate(all="ignore"):
-                gradients[k] += slope
-        else:  # what blocks add up to is rounded to a narrow float at the end
-            gradients[k] = np.array(_in_dtype(slope, self.args[k].dtype.compute))
 
     def release(self) -> None:
         """Let go of the operands."""

@@ -81,7 +81,9 @@ def jax_primitives() -> SimpleNamespace:
         outputs = call.bind(*primals, programs=forward)
         count = programs.types(_kinds(primals)).tree.count
         results, saved = outputs[:count], outputs[count:]
-        smooth = [k for k, result in enumerate(results) if _is_inexact(result)]
+        smooth = [
+            k for k, result in enumerate(results) if jax.numpy.issubdtype(result.dtype, np.inexact)
+        ]
         result_tangents = iter(
             tangents.bind(
                 *_varying_alike([*primals, *saved, *[directions[k] for k in wrt]]),
@@ -277,7 +279,3 @@ def _result_kinds(programs: Programs, arrays: Sequence[Any]) -> list[Any]:
 
 def _dtype(value: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(value.dtype.numpy)
-
-
-def _is_inexact(array: Any) -> bool:
-    return bool(jax.numpy.issubdtype(array.dtype, np.inexact))

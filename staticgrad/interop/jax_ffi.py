@@ -91,7 +91,7 @@ class XlaCall:
             places = _arrays(frame, FrameWord.RESULTS_AT, self._results)
             for place, leaf in zip(places, leaves, strict=True):
                 np.copyto(place, leaf, casting="unsafe")
-            if self._has_changed():
+            if self._referenced and self._referenced[0].describe_change():
                 self._words[XlaWord.HEAD] = self._tries = 0
             if not self._words[XlaWord.HEAD] and self._tries < _TRIES:
                 self._tries += 1
@@ -99,9 +99,6 @@ class XlaCall:
         except BaseException as error:
             return f"{type(error).__name__}: {error}".encode().replace(b"\0", b"")
         return None
-
-    def _has_changed(self) -> bool:
-        return bool(self._referenced and self._referenced[0].describe_change())
 
     def _enter(self, arrays: Sequence[Any]) -> None:
         """Bind the program's native entry to XLA's operands, so that no Python runs in a call."""

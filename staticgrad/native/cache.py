@@ -427,7 +427,9 @@ def _replace(folder: Path, path: Path, content: bytes) -> bool:
         handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         temporary = unfinished
         try:
-            _write_all(handle, content)
+            left = memoryview(content)
+            while left:
+                left = left[os.write(handle, left) :]
         finally:
             os.close(handle)
         temporary.replace(path)
@@ -439,13 +441,6 @@ def _replace(folder: Path, path: Path, content: bytes) -> bool:
             with contextlib.suppress(OSError):
                 temporary.unlink()
     return stored
-
-
-def _write_all(handle: int, content: bytes) -> None:
-    """All bytes into an open file."""
-    left = memoryview(content)
-    while left:
-        left = left[os.write(handle, left) :]
 
 
 def _evict_if_full(folder: Path, added: int, limit: int) -> None:

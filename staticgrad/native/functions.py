@@ -74,7 +74,18 @@ def _add_function(
     """Parse and rewrite one Python function, after those that it calls."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(tree, ast.FunctionDef)
-    _check_bytecode(function, tree)
+    # The source text may have changed since the import: compare it with the bytecode.
+    module = compile(ast.Module([tree], []), "<source>", "exec", dont_inherit=True)
+    (code,) = (
+        constant
+        for constant in module.co_consts
+        if inspect.iscode(constant) and constant.co_name == tree.name
+    )
+    if _bytecode(code) != _bytecode(function.__code__):
+        raise CompileError(
+            f"the file of {function.__module__} was changed after it was imported",
+            hint="start Python anew",
+        )
     seen = {**function.__globals__, **others}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -89,21 +100,6 @@ def _add_function(
     rewritten = ast.fix_missing_locations(rewrite(tree, seen))
     assert isinstance(rewritten, ast.FunctionDef)
     done[name] = rewritten
-
-
-def _check_bytecode(function: Any, tree: ast.FunctionDef) -> None:
-    """Refuse a Python function whose source text does not compile to its bytecode."""
-    module = compile(ast.Module([tree], []), "<source>", "exec", dont_inherit=True)
-    (code,) = (
-        constant
-        for constant in module.co_consts
-        if inspect.iscode(constant) and constant.co_name == tree.name
-    )
-    if _bytecode(code) != _bytecode(function.__code__):
-        raise CompileError(
-            f"the file of {function.__module__} was changed after it was imported",
-            hint="start Python anew",
-        )
 
 
 def _bytecode(code: CodeType) -> tuple[object, ...]:

@@ -212,7 +212,10 @@ def copied_apart(module: M, stores: Iterable[ParameterStore], memo: dict[Any, An
     for key, store in stores_by_id.items():
         fresh = memo.get(key)
         if key not in already_copied and isinstance(fresh, ParameterStore):
-            fresh.rename(_name_of_copy(store.name, layers))
+            layer, dot, attribute = store.name.partition(".")
+            if layer not in layers:
+                layers[layer] = new_layer_name(re.sub(r"_copy\d*$", "", layer) + "_copy")
+            fresh.rename(layers[layer] + dot + attribute)
     return copied
 
 
@@ -232,14 +235,6 @@ def _copy_by_default(module: M, memo: dict[Any, Any]) -> M:
             setattr(copied, name, value)
     typed_copy: M = copied
     return typed_copy
-
-
-def _name_of_copy(name: str, layers: dict[str, str]) -> str:
-    """The name of a copied parameter: those of a layer have one beginning."""
-    layer, dot, attribute = name.partition(".")
-    if layer not in layers:
-        layers[layer] = new_layer_name(re.sub(r"_copy\d*$", "", layer) + "_copy")
-    return layers[layer] + dot + attribute
 
 
 class _Called(NamedTuple):

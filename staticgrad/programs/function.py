@@ -367,7 +367,12 @@ class Function(OfArrays[P, R]):
             why = "; ".join(dict.fromkeys(needed.values()))
             self._reasons[-1] += f"; static: {', '.join(needed)}, for {why}"
             if any(isinstance(arguments.numbers[name], float) for name in needed):
-                self._warn_of(needed)
+                warn(
+                    StaticgradWarning,
+                    f"{self._name} compiles for each value of {', '.join(needed)}, since {why}:"
+                    " a number that only arithmetic uses is an input from its second value on;"
+                    f" static={(*needed,)!r} says that it is meant",
+                )
         return traced
 
     def _of_key(
@@ -448,16 +453,6 @@ class Function(OfArrays[P, R]):
         if numbers:
             return f"another {', another '.join(sorted(numbers))}, from now on an input"
         return "other types or static arguments" if self._signatures else "the first call"
-
-    def _warn_of(self, needed: Mapping[str, str]) -> None:
-        """Warn that a function is compiled for each value of some Python numbers."""
-        names = ", ".join(needed)
-        warn(
-            StaticgradWarning,
-            f"{self._name} compiles for each value of {names}, since"
-            f" {'; '.join(dict.fromkeys(needed.values()))}: a number that only arithmetic uses is"
-            f" an input from its second value on; static={(*needed,)!r} says that it is meant",
-        )
 
     def _warn(self, why: str) -> None:
         warn(

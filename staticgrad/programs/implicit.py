@@ -205,7 +205,14 @@ def _check(f: Any) -> None:
 
 def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...]) -> Any:
     """Differentiate a solution by the implicit function theorem, whatever ``solve`` does."""
-    _check_start(x0)
+    check_real(x0)
+    if not isinstance(x0, float):
+        dtype = as_value(x0).dtype
+        if dtype not in (F32, F64):
+            raise DTypeError(
+                f"{called_name()}: x0 is of {dtype.name}, not of float32 or float64",
+                hint="x0.astype('float64')",
+            )
     solution = custom_vjp(solve, name=f"staticgrad.implicit.{next(_numbers)}")
 
     @solution.rule
@@ -224,18 +231,6 @@ def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...
         )
 
     return solution(x0, *args)
-
-
-def _check_start(x0: Any) -> None:
-    """Refuse a first guess for a solver that is not of float32 or float64."""
-    check_real(x0)
-    if not isinstance(x0, float):
-        dtype = as_value(x0).dtype
-        if dtype not in (F32, F64):
-            raise DTypeError(
-                f"{called_name()}: x0 is of {dtype.name}, not of float32 or float64",
-                hint="x0.astype('float64')",
-            )
 
 
 class _Limits(NamedTuple):

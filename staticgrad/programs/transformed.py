@@ -263,7 +263,11 @@ class DerivativePoint:
                 hint="a floating array, x.astype('float32'); or name other arguments, argnums=1",
             )
         if self.is_eager:
-            return _record_tensor(leaf, self._recorded_outside)
+            if leaf.requires_grad and self._recorded_outside:
+                return apart(leaf)
+            detached = leaf.detach()
+            detached.requires_grad = True
+            return detached
         return leaf if direct else apart(as_graph_value(leaf))
 
     def value(self, result: Any, holomorphic: bool = False) -> Any:
@@ -370,14 +374,6 @@ def _is_recording() -> bool:
     from staticgrad.eager.tape import recording
 
     return recording.innermost()
-
-
-def _record_tensor(tensor: Any, outside: bool) -> Any:
-    if tensor.requires_grad and outside:
-        return apart(tensor)
-    detached = tensor.detach()
-    detached.requires_grad = True
-    return detached
 
 
 @contextmanager

@@ -130,7 +130,11 @@ def _compute_checksum(arrays: Arrays, text: str | None) -> int:
 def _replace_file(path: Path) -> Iterator[Path]:
     """Write a temporary file in this context, then replace ``path`` by it atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    _sweep(path)
+    # Remove what processes that were killed have left. A younger file may still be written.
+    for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        with suppress(OSError):
+            if time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
     try:
         yield temporary
         _sync(temporary)
@@ -142,14 +146,6 @@ def _replace_file(path: Path) -> Iterator[Path]:
             error.filename = str(path)  # a full disk names no file, others the temporary one
         raise
     _sync(path.parent)
-
-
-def _sweep(path: Path) -> None:
-    """Remove what processes that were killed left of a file; what is younger may yet be written."""
-    for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
-        with suppress(OSError):
-            if time() - left.stat().st_mtime > _ABANDONED:
-                left.unlink()
 
 
 def _sync(path: Path) -> None:

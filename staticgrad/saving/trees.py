@@ -201,7 +201,12 @@ class Restoring:
         tree = stored_of(tree)
         container = parts(tree)
         if container is not None and container.are_names and isinstance(saved, dict):
-            saved = self._in_our_names(saved)
+            # keys are "w", and "w.momentum" of an optimizer's state
+            renamed = {}
+            for key, value in saved.items():
+                name = next((n for n in self._renamed if f"{key}.".startswith(f"{n}.")), None)
+                renamed[key if name is None else self._renamed[name] + key[len(name) :]] = value
+            saved = renamed
         if container is not None and container.restore is not None:
             if isinstance(saved, dict):
                 self._states.append((container.by_key, container.restore, saved))
@@ -225,14 +230,6 @@ class Restoring:
             array = tree.array if isinstance(tree, Value) else tree  # type: ignore[attr-defined]
             target = array_of(array, f"load: {path or 'into'}")
             self._fit(target, saved, path, lambda array: self._arrays.append((target, array)))
-
-    def _in_our_names(self, state: dict[Any, Any]) -> dict[Any, Any]:
-        """Return state that is keyed ``w`` or ``w.momentum``, with the present parameter names."""
-        renamed = {}
-        for key, value in state.items():
-            name = next((n for n in self._renamed if f"{key}.".startswith(f"{n}.")), None)
-            renamed[key if name is None else self._renamed[name] + key[len(name) :]] = value
-        return renamed
 
     def write(self) -> None:
         """Load all matched values into parameters, states and arrays, or none."""

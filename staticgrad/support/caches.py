@@ -205,7 +205,11 @@ def collection_paused() -> Iterator[None]:
         gc.disable()  # inside: an interrupt may come right behind it
         yield
         if enabled and gc.get_count()[0] > _MUCH and not _is_frozen():
-            _make_old()
+            # freeze and unfreeze move all objects to the oldest generation
+            try:
+                gc.freeze()
+            finally:
+                gc.unfreeze()
     finally:  # the call that matters comes first: an interrupt may follow any other
         if enabled:
             gc.enable()
@@ -223,11 +227,3 @@ def _is_frozen() -> bool:
 
 #: Holds True from when objects were found to be frozen.
 _frozen: list[bool] = []
-
-
-def _make_old() -> None:
-    """Move all objects to the oldest generation."""
-    try:
-        gc.freeze()
-    finally:
-        gc.unfreeze()

@@ -416,7 +416,17 @@ def _project_table(path: Path) -> Mapping[str, object]:
         if cached is None or cached[0] != stamp:
             usable = stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_PROJECT
             cached = _projects[path] = (stamp, _read_table(path) if usable else {})
-            _warn_of_unheeded(path, cached[1])
+            table = cached[1]  # warn once per version of the file
+            unheeded = (
+                sorted(_NOT_A_PROJECTS.intersection(table)) if isinstance(table, dict) else []
+            )
+            if unheeded:
+                variables = ", ".join(map(_variable, unheeded))
+                warn(
+                    SettingWarning,
+                    f"{', '.join(unheeded)} in {path}: what decides over files is not taken from"
+                    f" the working directory; set {variables}, or give it as an argument",
+                )
     except OSError:  # no such file, or one that we may not read
         return {}
     if not isinstance(cached[1], dict):
@@ -440,18 +450,6 @@ def _read_table(path: Path) -> object:
         # A broken pyproject.toml is for the tools that need it to report.
         return {}
     return tool.get("staticgrad", {}) if isinstance(tool, dict) else {}
-
-
-def _warn_of_unheeded(path: Path, table: object) -> None:
-    """Warn of settings that pyproject.toml cannot make, once per version of the file."""
-    unheeded = sorted(_NOT_A_PROJECTS.intersection(table)) if isinstance(table, dict) else []
-    if unheeded:
-        variables = ", ".join(map(_variable, unheeded))
-        warn(
-            SettingWarning,
-            f"{', '.join(unheeded)} in {path}: what decides over files is not taken from the"
-            f" working directory; set {variables}, or give it as an argument",
-        )
 
 
 def read_setting(

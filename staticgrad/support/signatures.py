@@ -36,7 +36,15 @@ class ShownSignature(Signature):
     def plain(self) -> Signature:
         """Return it as a ``Signature``."""
         if self._shown is None:
-            self._shown = _show_signature(self._function)
+            function = self._function
+            declared, names = signature(function), _names_in(unwrap(function))
+            parameters = [
+                parameter.replace(annotation=_in_words(parameter.annotation, names))
+                for parameter in declared.parameters.values()
+            ]
+            self._shown = Signature(
+                parameters, return_annotation=_in_words(declared.return_annotation, names)
+            )
         return self._shown
 
     @property
@@ -53,15 +61,6 @@ class ShownSignature(Signature):
 
     def __reduce__(self) -> Any:
         return self.plain.__reduce__()
-
-
-def _show_signature(function: Callable[..., Any]) -> Signature:
-    declared, names = signature(function), _names_in(unwrap(function))
-    parameters = [
-        parameter.replace(annotation=_in_words(parameter.annotation, names))
-        for parameter in declared.parameters.values()
-    ]
-    return Signature(parameters, return_annotation=_in_words(declared.return_annotation, names))
 
 
 def _names_in(function: Any) -> Mapping[str, Any]:

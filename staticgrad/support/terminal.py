@@ -72,19 +72,15 @@ class working:  # noqa: N801 - a context manager, used as a function
 
     def _show(self, ended: Event) -> None:
         with suppress(Exception):  # the line is worth no traceback
-            self._show_until(ended)
-
-    def _show_until(self, ended: Event) -> None:
-        """Show a progress line on the terminal, once it has taken long, until ``ended``."""
-        began, shown = time.perf_counter(), False
-        while not ended.wait(_AFTER):
-            stage = f": {self.stage}" if self.stage else ""
-            seconds = time.perf_counter() - began
-            line, room = f"{self._what}{stage}  {seconds:.0f} s", _columns() - 1
-            write(line if len(line) <= room else f"{line[: room - 1]}…")
-            shown = True
-        if shown:
-            write("")
+            began, shown = time.perf_counter(), False
+            while not ended.wait(_AFTER):
+                stage = f": {self.stage}" if self.stage else ""
+                seconds = time.perf_counter() - began
+                line, room = f"{self._what}{stage}  {seconds:.0f} s", _columns() - 1
+                write(line if len(line) <= room else f"{line[: room - 1]}…")
+                shown = True
+            if shown:
+                write("")
 
 
 def _columns() -> int:

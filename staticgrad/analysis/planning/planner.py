@@ -381,21 +381,17 @@ def plan_abstract(
     limit = _limit(budget, everything.height)
     if everything.height <= limit:
         return everything
-    best, smallest = _search_limit(net, limit, effort, seed, bound, everything.height)
+    search = PlanSearch(
+        net, limit, effort if limit >= bound else "fast", seed, bound, everything.height
+    )
+    search.seek()
+    if effort == "exact" and len(net.ops) <= _SOLVED:
+        best, smallest = _solve_exactly(net, limit, bound, search.best), search.smallest
+    else:
+        best, smallest = search.best, search.smallest
     if best is None:
         raise _infeasible(net.problem, limit, smallest, bound)
     return best
-
-
-def _search_limit(
-    net: Net, limit: int, effort: str, seed: int, bound: int, smallest: int
-) -> tuple[MemoryPlan | None, int]:
-    """Search a memory plan within a limit of bytes; return it and the smallest arena met."""
-    search = PlanSearch(net, limit, effort if limit >= bound else "fast", seed, bound, smallest)
-    search.seek()
-    if effort == "exact" and len(net.ops) <= _SOLVED:
-        return _solve_exactly(net, limit, bound, search.best), search.smallest
-    return search.best, search.smallest
 
 
 def _read(problem: MemoryProblem | Mapping[str, object] | str | Path) -> MemoryProblem:

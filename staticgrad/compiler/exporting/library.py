@@ -125,7 +125,14 @@ def export_library(
         glue.write_text(text.replace("<build>", build), "utf-8")
         data.write_bytes(writer.data)
         header_file.write_text(writer.header(), "utf-8")
-        kernels.write_bytes(_object_code(writer.sources.values()))
+        # One object has the code of all kernels, and each function that they share once.
+        modules: list[parts.Module] = []
+        for source in dict.fromkeys(writer.sources.values()):
+            compiled = jit.llvm_modules(source, loader.host())
+            modules += [compiled.kernel, *compiled.shared.values()]
+        kernels.write_bytes(
+            jit.compile_ir(parts.text_of(parts.merge_modules(modules)), "", loader.host()).elf
+        )
         flags = ("-std=gnu11", "-O2", "-fwrapv", "-fPIC", "-c")
         _call(compiler, *flags, str(glue), "-o", str(plan_object))
         command = [word.format(cc=compiler, path=library_file) for word in LINKING[path.suffix]]
@@ -152,15 +159,6 @@ def _call(*command: str) -> None:
     process = subprocess.run(command, capture_output=True, text=True)
     if process.returncode:
         raise CompileError(f"{command[0]} failed", details=process.stderr.splitlines()[:20])
-
-
-def _object_code(sources: Iterable[KernelSource]) -> bytes:
-    """Return one object with the code of kernels and of their shared functions."""
-    modules: list[parts.Module] = []
-    for source in dict.fromkeys(sources):
-        compiled = jit.llvm_modules(source, loader.host())
-        modules += [compiled.kernel, *compiled.shared.values()]
-    return jit.compile_ir(parts.text_of(parts.merge_modules(modules)), "", loader.host()).elf
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ A product has a wide result (``scores``), or sums over the columns of a wide ope
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from math import copysign
 from typing import Final
 
@@ -258,7 +258,14 @@ class _RolesReader:
         """Choose the values of a block that are saved in scratch because later stages read them."""
         products = [*self.over_rows, *self.over_columns]
         product_operands = {self.groups.source(node.args[0]).base for node in products}
-        last = self._last_levels()
+        last: dict[Key, int] = {}  # the last level of the row loops that reads each value
+        for node in self.elementwise:
+            level = self.wide.get(ResultBuffer(node), 0)
+            for base in self._operands_of(node):
+                last[base] = max(last.get(base, 0), level)
+        for result, reduction in self.group.reductions.items():
+            base = reduction.source.base
+            last[base] = max(last.get(base, 0), self.per_row[result] - 1)
         for key in self.wide:
             if key in self.saved or key.node in done or key.node in self.scores:
                 continue
@@ -272,18 +279,6 @@ class _RolesReader:
             return False
         bases = self._operands_of(key.node)
         return all(base not in self.wide or base in self.saved for base in bases)
-
-    def _last_levels(self) -> dict[Key, int]:
-        """Return the last level of a block's row loops that reads each value."""
-        last_levels: dict[Key, int] = {}
-        for node in self.elementwise:
-            level = self.wide.get(ResultBuffer(node), 0)
-            for base in self._operands_of(node):
-                last_levels[base] = max(last_levels.get(base, 0), level)
-        for result, reduction in self.group.reductions.items():
-            base = reduction.source.base
-            last_levels[base] = max(last_levels.get(base, 0), self.per_row[result] - 1)
-        return last_levels
 
     def _find_needed(self, targets: Sequence[Key], level: int, done: set[Node]) -> tuple[Node, ...]:
         """Return the nodes that a block's row stage computes for its targets, in order."""
@@ -310,7 +305,13 @@ class _RolesReader:
         """Assign scratch slots to a block's saved values, one slot to disjoint live ranges."""
         summed = [] if carried else self.over_columns
         summed_operands = {self.groups.source(node.args[0]).base for node in summed}
-        last = self._last_reads(stages)
+        last = dict.fromkeys(self.saved, 0)  # the last stage that reads each saved value
+        for number, stage in enumerate(stages, 1):
+            reads = [base for node in stage.nodes for base in self._operands_of(node)]
+            reads += [self.group.reductions[key].source.base for key in stage.reductions]
+            last |= {key: number for key in reads if key in last}
+        for node in (*self.over_rows, *self.over_columns):
+            last[self.groups.source(node.args[0]).base] = len(stages) + 1
         slots: dict[Key, Slot] = {}
         free: list[tuple[Slot, object]] = []
         alive: list[Key] = []
@@ -334,17 +335,6 @@ class _RolesReader:
                 slots[key] = fitting[-1][0] if fitting else Slot(key.node, False)
                 alive.append(key)
         return slots
-
-    def _last_reads(self, stages: Sequence[RowStage]) -> dict[Key, int]:
-        """Return the number of the last stage of a block that reads each saved value."""
-        last_reads = dict.fromkeys(self.saved, 0)
-        for number, stage in enumerate(stages, 1):
-            reads = [base for node in stage.nodes for base in self._operands_of(node)]
-            reads += [self.group.reductions[key].source.base for key in stage.reductions]
-            last_reads |= {key: number for key in reads if key in last_reads}
-        for node in (*self.over_rows, *self.over_columns):
-            last_reads[self.groups.source(node.args[0]).base] = len(stages) + 1
-        return last_reads
 
 
 def _is_zero(number: float) -> bool:
@@ -465,7 +455,15 @@ class _BlockBuilder:
         members = {seed.number: seed}
         refused: set[int] = set()
         while True:
-            near = self._find_neighbours(members) - members.keys() - refused
+            neighbours: set[int] = set()  # the groups that read, or are read by, members
+            for group in members.values():
+                for key in group.stored:
+                    neighbours |= self.engine.readers.get(key, set())
+                for read in self.engine.state.reads(group):
+                    owner = self.engine.owners.get(read.source.base)
+                    if owner is not None:
+                        neighbours.add(owner)
+            near = neighbours - members.keys() - refused
             nearest = min(near, key=self.engine.order.index_of, default=None)
             if nearest is None:
                 break
@@ -483,18 +481,6 @@ class _BlockBuilder:
             else:
                 refused.add(nearest)
         return sorted(members.values(), key=lambda group: self.engine.order.index_of(group.number))
-
-    def _find_neighbours(self, members: Mapping[int, Group]) -> set[int]:
-        """Return the numbers of the groups that read, or are read by, members of a block."""
-        neighbours: set[int] = set()
-        for group in members.values():
-            for key in group.stored:
-                neighbours |= self.engine.readers.get(key, set())
-            for read in self.engine.state.reads(group):
-                owner = self.engine.owners.get(read.source.base)
-                if owner is not None:
-                    neighbours.add(owner)
-        return neighbours
 
     def _sums_rows(self, seed: Group, group: Group) -> bool:
         if group.kind != "gemm" or group is seed:

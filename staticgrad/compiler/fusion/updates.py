@@ -75,19 +75,6 @@ def _find_writers(steps: Sequence[PendingStep]) -> dict[Key, list[int]]:
     return writers
 
 
-def _values_up_to_loops(
-    steps: Sequence[PendingStep], writers: Mapping[Key, Sequence[int]]
-) -> set[Key]:
-    """Return the values that loops, and the steps that loops depend on, compute."""
-    waiting = [number for number, pending in enumerate(steps) if pending.step.runs_loop]
-    visited = set(waiting)
-    while waiting:
-        earlier = {n for key in steps[waiting.pop()].reads for n in writers.get(key, ())} - visited
-        visited |= earlier
-        waiting += earlier
-    return {key for number in visited for key in steps[number].writes}
-
-
 def find_copied_updates(steps: Sequence[PendingStep], updates: Sequence[Update]) -> list[Update]:
     """Return the parameter updates that need a copy at the end; the others are in place.
 
@@ -97,7 +84,15 @@ def find_copied_updates(steps: Sequence[PendingStep], updates: Sequence[Update])
     if not updates:
         return []
     writers = _find_writers(steps)
-    before_loops = _values_up_to_loops(steps, writers)
+    # What loops, and the steps that they depend on, compute: it runs before the first write of a
+    # parameter, as long as a run can be cancelled.
+    waiting = [number for number, pending in enumerate(steps) if pending.step.runs_loop]
+    visited = set(waiting)
+    while waiting:
+        earlier = {n for key in steps[waiting.pop()].reads for n in writers.get(key, ())} - visited
+        visited |= earlier
+        waiting += earlier
+    before_loops = {key for number in visited for key in steps[number].writes}
     taking_over = cache(lambda number: TakingOver(steps[number].step))
 
     def may_overwrite(update: Update) -> bool:
@@ -162,7 +157,15 @@ class _Ordering:
         self._old = OldValues(self._old_reads.items(), self._writers)
         self._event: dict[Key, int] = {}  # old value -> the event of its last read
         self._overwrites: dict[int, list[int]] = {}  # step -> events of what it overwrites
-        self._add_value_edges()
+        for number, pending in enumerate(self.steps):
+            predecessors = {w for key in pending.reads for w in self.writers.get(key, ())}
+            predecessors.discard(number)
+            for earlier in predecessors:
+                self._add_edge(earlier, number)
+        for writing in self.writers.values():
+            if len(writing) > 1:
+                for earlier, later in pairwise(writing):
+                    self._add_edge(earlier, later)
         self._add_overwrite_edges()
         self._ready = [self._priority(n) for n in range(count) if not self._open_dependencies[n]]
         heapify(self._ready)
@@ -191,18 +194,6 @@ class _Ordering:
                     self._note_blocked(number)
                     return self._in_place[vertex - self._checked - 1]
         return None
-
-    def _add_value_edges(self) -> None:
-        """Add the dependences of steps on the steps that write what they read."""
-        for number, pending in enumerate(self.steps):
-            predecessors = {w for key in pending.reads for w in self.writers.get(key, ())}
-            predecessors.discard(number)
-            for earlier in predecessors:
-                self._add_edge(earlier, number)
-        for writing in self.writers.values():
-            if len(writing) > 1:
-                for earlier, later in pairwise(writing):
-                    self._add_edge(earlier, later)
 
     def _add_overwrite_edges(self) -> None:
         """Add the dependences of in-place updates on reads of the old parameters."""

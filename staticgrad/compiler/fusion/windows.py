@@ -168,7 +168,11 @@ def reach_of(groups: Groups, condition: Source) -> int | None:
         return None
     node = condition.base.node
     if isinstance(node.op, Constant) and not condition.inline:
-        return _reach_of_constant(condition, np.asarray(node.op.data.array))
+        array: Any = np.asarray(node.op.data.array)
+        if not condition.direct or array.ndim < 2 or any(size != 1 for size in array.shape[:-2]):
+            return None
+        rows, columns = np.nonzero(array.reshape(array.shape[-2:]))
+        return int((columns - rows).max()) if len(rows) else None
     if not condition.direct:
         return None
     expression = _mask_expression(groups, condition)
@@ -193,13 +197,6 @@ def find_mask(groups: Groups, node: Node) -> tuple[int, bool | int | float] | No
         return None
     number = literal.data.array[()].item()
     return reach, number
-
-
-def _reach_of_constant(condition: Source, array: Any) -> int | None:
-    if not condition.direct or array.ndim < 2 or any(size != 1 for size in array.shape[:-2]):
-        return None
-    rows, columns = np.nonzero(array.reshape(array.shape[-2:]))
-    return int((columns - rows).max()) if len(rows) else None
 
 
 def _mask_expression(groups: Groups, source: Source) -> Expr | None:

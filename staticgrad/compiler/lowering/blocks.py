@@ -360,16 +360,15 @@ class BlockLowering(Lowering):
     def _tiles_of(self, rows: Size) -> Size:
         return (rows + (self.height - 1)) // self.height
 
-    def _sums_scratch(self, node: Node, part: int) -> str:
-        """Return the scratch for the sums of a product; ``part``: ``CHAINS`` or ``BLOCKS``."""
-        return self.scratch_operand(node, node.types[0].dtype.compute, part)
-
     def _sums_access(
         self, node: Node, part: int, row: str = ""
     ) -> tuple[Access, tuple[Axis, Axis]]:
         """Return an access to all sums of a product, and its loops; ``row`` names the first."""
         row, width = row or self.iteration, node.types[0].shape[-1]
-        access = Access(self._sums_scratch(node, part), ((row, self.argument(width)), (VECTOR, 1)))
+        access = Access(
+            self.scratch_operand(node, node.types[0].dtype.compute, part),
+            ((row, self.argument(width)), (VECTOR, 1)),
+        )
         return access, (Axis(row, self.extent(self.domain[-1])), Axis(VECTOR, self.extent(width)))
 
     def _initialize_sums(self, node: Node, number: float, part: int) -> Map:
@@ -459,20 +458,18 @@ class BlockLowering(Lowering):
             dtype = self.groups.value_type(key).dtype
             value = ex.ref(names[key], dtype.compute)
             if key in self.roles.mask_values:
-                value = self._combine_beyond(key, value)
+                # The row's loop ends at its causal end: the columns beyond have the mask's value.
+                short = ex.ref(self.end, I64) < self.size(self.domain[-1])
+                beyond = ex.literal(self.roles.mask_values[key], value.dtype)
+                if self.group.reductions[key].kind == "sum":
+                    value = value + ex.select(
+                        short, beyond, ex.literal(-0.0 if value.dtype.is_float else 0, value.dtype)
+                    )
+                else:
+                    kind = COMBINERS[self.group.reductions[key].kind].combine
+                    combined = Expr(kind, value.dtype, (value, beyond))
+                    value = ex.select(short, combined, value)
             self.memo[key] = value.cast(dtype)
-
-    def _combine_beyond(self, key: Key, value: Expr) -> Expr:
-        """Combine a row's reduction with the mask value of the columns beyond its causal end."""
-        short = ex.ref(self.end, I64) < self.size(self.domain[-1])
-        beyond = ex.literal(self.roles.mask_values[key], value.dtype)
-        if self.group.reductions[key].kind == "sum":
-            return value + ex.select(
-                short, beyond, ex.literal(-0.0 if value.dtype.is_float else 0, value.dtype)
-            )
-        kind = COMBINERS[self.group.reductions[key].kind].combine
-        combined = Expr(kind, value.dtype, (value, beyond))
-        return ex.select(short, combined, value)
 
     # -- expressions ------------------------------------------------------------------------------
 

@@ -257,7 +257,13 @@ class _Builder:
         pairs = copied.outputs.items()
         self.outputs = tuple([(name, self._add_output(name, key)) for name, key in pairs])
         for parameter, key in copied.updates:
-            self._add_update(parameter, key)
+            # The new value has its own name until its buffer is chosen.
+            old, new = ResultBuffer(parameter.node), f"new.{parameter.name}"
+            name = self._parameter_buffer(parameter)
+            self._names.setdefault(old, name)
+            self._names[key] = new
+            self.updates[new] = Update(key, old, new, name)
+            self.new_names[new] = name
 
     # -- buffers ----------------------------------------------------------------------------------
 
@@ -277,15 +283,6 @@ class _Builder:
         )
         self._names[key] = buffer
         return buffer
-
-    def _add_update(self, parameter: Parameter, key: Key) -> None:
-        """Add a parameter's update, whose new value has its own name until its buffer is chosen."""
-        old, new = ResultBuffer(parameter.node), f"new.{parameter.name}"
-        name = self._parameter_buffer(parameter)
-        self._names.setdefault(old, name)
-        self._names[key] = new
-        self.updates[new] = Update(key, old, new, name)
-        self.new_names[new] = name
 
     def _buffer_of(self, key: Key) -> str:
         if key not in self._names:
@@ -368,7 +365,10 @@ class _Builder:
                 if body.computation not in self._inner:
                     fused = fusion(body, self.groups.fused, self.disable)
                     self._inner[body.computation] = fused.schedule
-                    self.body_reports += [_report_in_body(r, node) for r in fused.reports]
+                    self.body_reports += [
+                        replace(r, inside=r.inside or f"the body of {node.op.name}")
+                        for r in fused.reports
+                    ]
             schedules = [self._inner[body.computation] for body in bodies_of(node)]
             bodies = lower_bodies(groups, group, schedules)
             time_loop: LoweredStep | Stretches | LoopRefusal | None = None  # of a branch
@@ -443,10 +443,6 @@ class _Builder:
             *_describe_group(group),
             reason,
         )
-
-
-def _report_in_body(report: Report, node: Node) -> Report:
-    return replace(report, inside=report.inside or f"the body of {node.op.name}")
 
 
 def _describe_group(group: Group) -> tuple[int, str, tuple[Location, ...]]:

@@ -61,7 +61,6 @@ from staticgrad.compiler.lowering.rows import (
 )
 from staticgrad.language.ir import expr as ex, forms
 from staticgrad.language.ir.expr import Access, Expr, Position, load
-from staticgrad.language.ir.graph import Node
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -317,25 +316,27 @@ def _evaluate_nodes(low: Lowering) -> None:
     """Compute the expressions of a map's nodes in order: searches, assemblies, elementwise ops."""
     for node in low.group.nodes:
         if isinstance(node.form, forms.SearchForm):
-            low.memo[ResultBuffer(node)] = _emit_search(low, node, node.form.right)
+            row, value = map(low.groups.source, node.args)
+            operand = low.operand(row.base, row.layout.offset, row.type.dtype, "in")
+            (stride,), (size,) = row.layout.strides, row.type.shape
+            name = f"c{len(low.checks)}"
+            low.checks.append(
+                Search(
+                    name,
+                    low.value(value),
+                    operand,
+                    low.argument(stride),
+                    low.extent(size),
+                    node.form.right,
+                )
+            )
+            low.memo[ResultBuffer(node)] = ex.ref(name, I64)
         elif isinstance(node.form, forms.Assemble):
             from staticgrad.compiler.lowering.windows.parts import emit_assembly
 
             low.memo[ResultBuffer(node)] = emit_assembly(low, node)
         elif not isinstance(node.form, forms.Contract):
             low.memo[ResultBuffer(node)] = low.emit_node(node)
-
-
-def _emit_search(low: Lowering, node: Node, right: bool) -> Expr:
-    """Emit the binary search (searchsorted) of a value in a sorted row."""
-    row, value = map(low.groups.source, node.args)
-    operand = low.operand(row.base, row.layout.offset, row.type.dtype, "in")
-    (stride,), (size,) = row.layout.strides, row.type.shape
-    name = f"c{len(low.checks)}"
-    low.checks.append(
-        Search(name, low.value(value), operand, low.argument(stride), low.extent(size), right)
-    )
-    return ex.ref(name, I64)
 
 
 def _result_walks(low: Lowering) -> list[tuple[Key, Walk]]:

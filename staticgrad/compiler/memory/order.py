@@ -25,7 +25,13 @@ def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
     """
     edges = _Edges(flow)
     commits = set(flow.commits)
-    early = _steps_before(edges.predecessors, flow.checks)
+    early: set[int] = set()  # the index checks, and the steps that they depend on
+    stack = list(flow.checks)
+    while stack:
+        step = stack.pop()
+        if step not in early:
+            early.add(step)
+            stack.extend(edges.predecessors[step])
     arena = {i: nbytes[i] for i, b in enumerate(flow.schedule.buffers) if b.in_arena}
     backwards = edges.reverse()
     free = _find_free_steps(flow)
@@ -42,20 +48,12 @@ def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
     if loops and commits:
         orders.append(_sort_topologically(edges, lambda step: (step in commits, step)))
     distinct = tuple(dict.fromkeys(_delay_free_steps(flow, order, free) for order in orders))
-    return _with_fewest_loops_behind_commit(flow, distinct, loops)
-
-
-def _with_fewest_loops_behind_commit(
-    flow: Flow, orders: tuple[Order, ...], loops: AbstractSet[int]
-) -> tuple[Order, ...]:
-    """Return the orders with the fewest loops after the first write of a parameter.
-
-    A run may be cancelled until then, and a loop may take long.
-    """
+    # A run can be cancelled until the first write of a parameter, and a loop may take long: choose
+    # the orders with the fewest loops after that write.
     if not loops:
-        return orders
-    counts = [sum(step in loops for step in order[flow.commit(order) :]) for order in orders]
-    return tuple(o for o, count in zip(orders, counts, strict=True) if count == min(counts))
+        return distinct
+    counts = [sum(step in loops for step in order[flow.commit(order) :]) for order in distinct]
+    return tuple(o for o, count in zip(distinct, counts, strict=True) if count == min(counts))
 
 
 def _delay_free_steps(flow: Flow, order: Order, free: AbstractSet[int]) -> Order:
@@ -159,18 +157,6 @@ def _complete(edges: _Edges, order: Sequence[int]) -> Order:
     if len(order) != edges.steps + 1:
         raise VerifyError("an index is checked after a parameter that it depends on was written")
     return tuple(step for step in order if step < edges.steps)
-
-
-def _steps_before(predecessors: Sequence[Sequence[int]], steps: Sequence[int]) -> set[int]:
-    """Return steps and all steps that they depend on."""
-    ancestors: set[int] = set()
-    stack = list(steps)
-    while stack:
-        step = stack.pop()
-        if step not in ancestors:
-            ancestors.add(step)
-            stack.extend(predecessors[step])
-    return ancestors
 
 
 class _Greedy:

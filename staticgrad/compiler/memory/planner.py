@@ -407,15 +407,6 @@ class Planner:
         timeline = self._timelines.get((order, staged))
         return Timeline(self.flow, order, staged) if timeline is None else timeline
 
-    def _find_failing(self, numbers: SizeNumbers) -> dict[int, tuple[str, ...]]:
-        """Return the steps whose index checks fail at any feed, each with its checks."""
-        steps = self.schedule.steps
-        fails_by_step = {
-            step: failing_checks(steps[step], numbers.arguments[step], numbers.totals[step])
-            for step in self.flow.looking
-        }
-        return {step: fails for step, fails in fails_by_step.items() if fails}
-
     def _build_plan(
         self,
         sizes: Mapping[str, int],
@@ -428,7 +419,12 @@ class Planner:
         names = self.flow.names
         timeline = self._timelines.get((tuple(point.sequence), staged))
         lives = self.flow.lives(point.sequence, staged) if timeline is None else timeline.lives
-        fails = self._find_failing(numbers)
+        listed = self.schedule.steps
+        fails_by_step = {
+            step: failing_checks(listed[step], numbers.arguments[step], numbers.totals[step])
+            for step in self.flow.looking
+        }
+        fails = {step: fails for step, fails in fails_by_step.items() if fails}
         steps = tuple(
             PlannedStep(
                 step, numbers.arguments[step], numbers.offsets[step],

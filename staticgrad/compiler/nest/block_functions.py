@@ -139,7 +139,15 @@ class _Body:
         elif expr.op == "rarely":
             self._write_rare_branch(self.together[expr.args[0]])
         elif expr.op == "scale":
-            self._write_scaling(expr)
+            # one instruction at 512 bits (AVX-512's scalef), else two products
+            p, low_bits = expr.args
+            n = scaled_by(low_bits)
+            steps = scaled_in_steps(p, low_bits)
+            self._write([n if self.wide else steps])
+            if self.wide:
+                self._name(expr, f"scale({self.names[p]}, {self.names[n]})")
+            else:
+                self.names[expr] = self.names[steps]
         else:
             self._name(expr, self._call(expr))
 
@@ -154,17 +162,6 @@ class _Body:
         self.names[expr] = f"v{self.count}"
         self.count += 1
         self.lines.add(f"{self.names[expr]} = {text}")
-
-    def _write_scaling(self, expr: Expr) -> None:
-        """Write a scaling by a power of two: one instruction at 512 bits, else in steps."""
-        p, low_bits = expr.args
-        n = scaled_by(low_bits)
-        steps = scaled_in_steps(p, low_bits)
-        self._write([n if self.wide else steps])
-        if self.wide:
-            self._name(expr, f"scale({self.names[p]}, {self.names[n]})")
-        else:
-            self.names[expr] = self.names[steps]
 
     def _write_rare_branch(self, choices: list[Expr]) -> None:
         """Write a branch that recomputes rare lanes (huge arguments) only if there are any."""

@@ -366,7 +366,7 @@ class KernelWriter:
         reductions = [s for s in body if isinstance(s, Accumulate)]
         for s in reductions:
             self._begin_reduction(s)
-        terms = [s for s in reductions if self._in_blocks(s)]
+        terms = [s for s in reductions if self._is_ordered(s) and not s.blocks]
         one_block = not terms or self._is_short(stage.axis)
         for number, axis in enumerate(stage.rows):
             self._hoist(body, {a.name for a in stage.loops[number:]}, scalars)
@@ -414,10 +414,6 @@ class KernelWriter:
 
     def _is_ordered(self, s: Accumulate | ColumnAccumulate) -> bool:
         return COMBINERS[s.kind].is_ordered(s.value.dtype)
-
-    def _in_blocks(self, s: Accumulate) -> bool:
-        """Return True if the terms are collected and summed a block at a time."""
-        return self._is_ordered(s) and not s.blocks
 
     def _is_short(self, axis: Axis) -> bool:
         """Return True if a row is at most one block."""
@@ -852,10 +848,7 @@ class EntryWriter(KernelWriter):
         for number, argument in enumerate(kernel.arguments):
             head.append(f"    {argument} = record[{shared + number}]")
         self._write()
-        return self._finish_entry(head)
-
-    def _finish_entry(self, head: list[str]) -> str:
-        """Return a kernel's entry as source; if loops allocate, a wrapper records failures."""
+        # A kernel reports no exception: if its loops allocate, a wrapper records the failure.
         body = [*self._first.text, *self._lines.text]
         if not any("np." in line for line in body):
             return "\n".join([*head, *body])

@@ -413,7 +413,14 @@ class Explanation:
         if self.tuning:
             yield "schedules by measurement:"
             yield from (f"      {line}" for line in self.tuning)
-        yield from self._apart_lines()
+        alike: dict[str, list[str]] = {}
+        for pair in self.unfused_pairs:
+            alike.setdefault(pair.description, []).append(f"{pair.computed_in} -> {pair.read_in}")
+        if alike:
+            yield "neighbours that are two steps:"
+        for description, pairs in alike.items():
+            more = f", and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+            yield f"      {pairs[0]}{more}: {description}"
         yield from self.unread.lines()
         if self.plan is None:
             sizes = ", ".join(f"{name}=..." for name in self.open_sizes)
@@ -435,17 +442,6 @@ class Explanation:
         yield f"narrow values are {narrow:,} of the {plan.peak_bytes:,} bytes at the peak" + (
             ": narrow saves little here, for it does not round the others" if little else ""
         )
-
-    def _apart_lines(self) -> Iterator[str]:
-        """Yield the reason why neighbouring steps are not fused; equal texts share a line."""
-        alike: dict[str, list[str]] = {}
-        for pair in self.unfused_pairs:
-            alike.setdefault(pair.description, []).append(f"{pair.computed_in} -> {pair.read_in}")
-        if alike:
-            yield "neighbours that are two steps:"
-        for description, pairs in alike.items():
-            more = f", and {len(pairs) - 1} more" if len(pairs) > 1 else ""
-            yield f"      {pairs[0]}{more}: {description}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the explanation for JSON; ``peak_bytes`` is None if sizes are open."""

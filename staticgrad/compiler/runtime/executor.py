@@ -241,7 +241,9 @@ class Executor:
         results, addresses = self._results(prepared, bound, out)
         table = prepared.table
         if table.plan.peak_bytes > self._arena.capacity:
-            self._reserve(table.plan.peak_bytes)
+            if self._entry is not None:
+                self._entry.keep(())  # what they know of the arena is no longer so
+            self._arena.reserve(table.plan.peak_bytes)
         table.bind_arena(self._arena)
         self._bind_feeds(table, bound)
         for port in self._outputs:
@@ -259,11 +261,6 @@ class Executor:
         elif table.is_native and self._takes_numbers(bound.staged_names) and not self._duplicates:
             self._admit(prepared, bound, results, whose)
         return results
-
-    def _reserve(self, nbytes: int) -> None:
-        if self._entry is not None:
-            self._entry.keep(())  # what they know of the arena is no longer so
-        self._arena.reserve(nbytes)
 
     def _admit(
         self,

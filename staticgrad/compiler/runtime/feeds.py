@@ -96,7 +96,9 @@ class FeedBinder:
                 data = feed_array(self._inputs[name], data)
                 if name not in self._unused:
                     staged.append(name)
-            elif is_bool and data.size and name not in self._unused and _has_other_bytes(data):
+            elif (
+                is_bool and data.size and name not in self._unused and data.view(np.uint8).max() > 1
+            ):
                 staged.append(name)
             arrays.append(data)
         shapes = tuple([array.shape for array in arrays])
@@ -160,11 +162,6 @@ def _reason_for_copy(name: str, feed: Any, array: Array, dtype: np.dtype[Any]) -
     if not array.flags.aligned:
         return "it is misaligned", f"{shown}.copy()"
     return "its bools have bytes other than 0 and 1", f"{shown}.view('uint8') != 0"
-
-
-def _has_other_bytes(data: Array) -> bool:
-    """Return whether a contiguous array of bools has bytes other than 0 and 1."""
-    return bool(data.view(np.uint8).max() > 1)
 
 
 #: Blocks of each output: a loop holds its last result while it makes the next.

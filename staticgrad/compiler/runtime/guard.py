@@ -210,7 +210,9 @@ class WatchedRun:
             missing = np.flatnonzero(~self.is_defined[span.slice])
             if missing.size:
                 text = f"leaves byte {missing[0]} of {name!r} unwritten"
-                row, size = self._last_writer(name), span.end - span.begin
+                steps = self._plan.schedule.steps
+                rows = (r for r, p in enumerate(self._plan.steps) if name in steps[p.step].writes())
+                row, size = max(rows, default=len(self._plan.steps) - 1), span.end - span.begin
                 raise self._table.error(row, text, [f"{missing.size} of {size} bytes are missing"])
 
     def publish(self) -> None:
@@ -219,11 +221,6 @@ class WatchedRun:
         values = [self.truth[self._copy.outside[name].slice] for name in names]
         write_together([self._copy.original(name) for name in names], values)
 
-    def _last_writer(self, buffer: str) -> int:
-        steps = self._plan.schedule.steps
-        rows = (r for r, p in enumerate(self._plan.steps) if buffer in steps[p.step].writes())
-        return max(rows, default=len(self._plan.steps) - 1)
-
     # -- one step ---------------------------------------------------------------------------------
 
     def _run_guarded(self, row: int) -> None:
@@ -231,7 +228,11 @@ class WatchedRun:
         touched = self._table.touched_buffers(row, self._copy.base)
         first, second = (self._execute(row, touched, self._poison(touched, k)) for k in (0, 1))
         # a check that runs again after the commit notes failures in words that nobody looks at
-        compared = [t.span for t in touched if t.is_written and self._is_looked_at(t, row)]
+        compared = [
+            t.span
+            for t in touched
+            if t.is_written and (t.mode != "check" or row < self._plan.commit)
+        ]
         if self._differ(first, second, compared):
             raise self._stray_read(row, touched, first, second, compared)
         fresh = []
@@ -251,17 +252,9 @@ class WatchedRun:
                 self._note(operand.span.begin + int(last[0]) + 1)
             if operand.mode in ("scratch", "check"):  # a kernel's own room, which it need not fill
                 self._note(operand.span.end)
-            self.is_defined[operand.span.slice] = (
-                known_bytes if self._lives_on(operand.buffer, row) else False
-            )
-
-    def _is_looked_at(self, operand: Touched, row: int) -> bool:
-        return operand.mode != "check" or row < self._plan.commit
-
-    def _lives_on(self, buffer: str, row: int) -> bool:
-        """Return whether a buffer is live after the row."""
-        lives = self._lives.get(buffer)
-        return lives is None or any(place.first <= row < place.last for place in lives)
+            lives = self._lives.get(operand.buffer)
+            is_live = lives is None or any(place.first <= row < place.last for place in lives)
+            self.is_defined[operand.span.slice] = known_bytes if is_live else False
 
     def _differ(self, first: _Outcome, second: _Outcome, spans: Sequence[ByteSpan]) -> bool:
         """Return True if two guarded runs differ, other than by poison that both left."""

@@ -56,7 +56,16 @@ class Pace:
         steps_to_commit = plan.steps[: plan.commit]
         step_seconds = seconds[: plan.commit]
         self.seconds = sum(seconds)
-        self.pieces = _cut_by_seconds(step_seconds)
+        # ranges of rows of at least ``PIECE`` predicted seconds
+        pieces, first, spent = [], 0, 0.0
+        for row, more in enumerate(step_seconds):
+            spent += more
+            if spent > PIECE:
+                pieces.append((first, row + 1))
+                first, spent = row + 1, 0.0
+        self.pieces = (
+            (*pieces, (first, len(step_seconds))) if first < len(step_seconds) else tuple(pieces)
+        )
         loops = [
             spent
             for planned, spent in zip(steps_to_commit, step_seconds, strict=True)
@@ -76,17 +85,6 @@ class Pace:
     def is_short(self) -> bool:
         """True if one call is predicted to run everything before the commit."""
         return len(self.pieces) <= 1 and not self.has_long_loop
-
-
-def _cut_by_seconds(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
-    """Cut the rows before the commit into ranges of at least ``PIECE`` predicted seconds."""
-    pieces, first, spent = [], 0, 0.0
-    for row, more in enumerate(seconds):
-        spent += more
-        if spent > PIECE:
-            pieces.append((first, row + 1))
-            first, spent = row + 1, 0.0
-    return (*pieces, (first, len(seconds))) if first < len(seconds) else tuple(pieces)
 
 
 def _has_open_end(planned: PlannedStep, schedule: Schedule) -> bool:
@@ -377,22 +375,24 @@ class Table:
             self._call(first, last)
         self._look(words, self._is_certain)
         if self.plan.commit < len(self.plan.steps):
-            self._commit(begin_writing)
+            if self._shadows is None:
+                begin_writing()
+                self._call(self.plan.commit, len(self.plan.steps))
+            else:
+                self._call(self.plan.commit, len(self.plan.steps))
+                begin_writing()
+                self._shadows.publish()
 
     def _look(self, words: memoryview, certain: bool = False) -> None:
         """Raise what was noted, if anything was; it is ``certain`` where something must have
         been."""
         for word in self._noted:
             if words[word] >= 0 or certain:
-                raise self._first_failure(words)
-
-    def _first_failure(self, words: memoryview) -> BaseException:
-        """The error of the smallest (step, position) of all that workers have noted."""
-        failures = (check.failure(words) for check in self._checks)
-        failure = next((failure for failure in failures if failure is not None), None)
-        if failure is None:
-            raise AssertionError("no step has noted an index")
-        return failure
+                failures = (check.failure(words) for check in self._checks)
+                failure = next((failure for failure in failures if failure is not None), None)
+                if failure is None:
+                    raise AssertionError("no step has noted an index")
+                raise failure
 
     def _drive(self, first: int, last: int) -> None:
         """Run rows ``first`` to ``last`` (exclusive) of the table by the native driver.
@@ -430,16 +430,6 @@ class Table:
                 if self.loop_nanoseconds > self.loop_limit:
                     raise LoopLimitError
         view[fuel] = ENDLESS
-
-    def _commit(self, begin_writing: Callable[[], object]) -> None:
-        """Run the updates after the commit, on shadow copies if the run may end between them."""
-        if self._shadows is None:
-            begin_writing()
-            self._call(self.plan.commit, len(self.plan.steps))
-        else:
-            self._call(self.plan.commit, len(self.plan.steps))
-            begin_writing()
-            self._shadows.publish()
 
 
 def fixed_addresses(program: Program) -> dict[str, int]:

@@ -89,7 +89,12 @@ class RowWriter:
             elif planned.bodies:
                 _BodyWriter(self, places, position, planned, step).write()
             elif planned.fails and places.is_inside:
-                self._write_notes(places, position, planned, step)
+                # The step is not run: a check of its body certainly fails, and a note says so.
+                for check in step.checks():
+                    if check.name in planned.fails:
+                        self.control(ControlKind.NOTE)
+                        parts = places.parts(check.buffer, position, planned.offsets[check.access])
+                        self.point(self.word(), (ARENA, parts[0]))
             else:
                 self._write_row(places, position, cut)
         return first_rows
@@ -161,16 +166,6 @@ class RowWriter:
                         place = places.find(access.buffer, position, inside)
                         self.point(self.word(), further(place, byte_offset))
                 self.records += (*part.arguments, *tail, *(words or ()))
-
-    def _write_notes(
-        self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step
-    ) -> None:
-        """Write a note in place of a step where a check of a body certainly fails."""
-        for check in step.checks():
-            if check.name in planned.fails:
-                self.control(ControlKind.NOTE)
-                parts = places.parts(check.buffer, position, planned.offsets[check.access])
-                self.point(self.word(), (ARENA, parts[0]))
 
     def _seconds(self, call: Call) -> float:
         """Return the predicted seconds of a row on one processor at its best."""
@@ -260,7 +255,10 @@ class _BodyWriter:
         for instruction in control_flow(self.step):
             match instruction:
                 case flow.Move():
-                    self._write_move(instruction)
+                    self.writer.control(ControlKind.MOVE)
+                    self.writer.point(self.writer.word(), self._place(instruction.to))
+                    self.writer.point(self.writer.word(), self._place(instruction.source))
+                    self.writer.word(self._bytes(instruction.elements, instruction.to.access))
                 case flow.Branch():
                     self._write_branch(instruction)
                 case flow.Loop():
@@ -310,12 +308,6 @@ class _BodyWriter:
         if first < len(self.writer.drafts):
             drafts = self.writer.drafts
             drafts[first] = drafts[first]._replace(waits=True)
-
-    def _write_move(self, move: flow.Move) -> None:
-        self.writer.control(ControlKind.MOVE)
-        self.writer.point(self.writer.word(), self._place(move.to))
-        self.writer.point(self.writer.word(), self._place(move.source))
-        self.writer.word(self._bytes(move.elements, move.to.access))
 
     def _write_branch(self, branch: flow.Branch) -> None:
         """Write a branch as control rows: a jump to the chosen case, and jumps to the end."""

@@ -181,9 +181,17 @@ def _compute_node(node: AtenCall, env: list[Any], random: Any) -> Any:
         with within(origin=node.line, scope=scope):
             arguments = {name: _value(argument, env) for name, argument in node.arguments.items()}
             if node.operator.startswith("size."):
-                return _compute_size_node(
-                    node.operator.removeprefix("size."), [*arguments.values()]
-                )
+                name = node.operator.removeprefix("size.")
+                operands = [*arguments.values()]
+                if name == "sym_size":
+                    return operands[0].shape[operands[1]]
+                if name == "sym_numel":
+                    return operands[0].size
+                if name == "with_effects" and "_linalg_check_errors" in str(operands[1]):
+                    return operands[0], None  # functions of matrices check their results in the run
+                if name not in OF_SIZES:
+                    raise unsupported_variant(f"{name} of sizes")
+                return OF_SIZES[name](*operands)
             return _cast_results(node, _apply_row(node, arguments, random))
     except StaticgradError as error:
         if isinstance(error, _CallError):
@@ -200,19 +208,6 @@ def _value(argument: Any, env: list[Any]) -> Any:
     if isinstance(argument, list):
         return [_value(element, env) for element in argument]
     return argument
-
-
-def _compute_size_node(name: str, operands: list[Any]) -> Any:
-    """Compute a node of an ATen program that works on symbolic sizes alone."""
-    if name == "sym_size":
-        return operands[0].shape[operands[1]]
-    if name == "sym_numel":
-        return operands[0].size
-    if name == "with_effects" and "_linalg_check_errors" in str(operands[1]):
-        return operands[0], None  # functions of matrices check their results in the run
-    if name not in OF_SIZES:
-        raise unsupported_variant(f"{name} of sizes")
-    return OF_SIZES[name](*operands)
 
 
 def _apply_row(node: AtenCall, arguments: dict[str, Any], random: Any) -> Any:

@@ -189,7 +189,16 @@ class TorchStep:
         self._net, self._loss, self._optimizer = net, loss, optimizer
         self._max_norm, self._options = max_norm, options
         self._net_with_loss = _with_loss(net, loss)
-        self._rule = _rule_of(optimizer)
+        rule = _RULES.get(type(optimizer).__name__)
+        if rule is None or type(optimizer) is not getattr(
+            torch.optim, type(optimizer).__name__, None
+        ):
+            raise ArgumentError(
+                f"step takes torch.optim.{', '.join(_RULES)}, got {kind_of(optimizer)}",
+                hint="another rule: torch.compile(loss, backend='staticgrad') and optimizer.step(),"
+                " or sg.torch.module with an optimizer of sg.optim",
+            )
+        self._rule = rule
         for settings in optimizer.param_groups:
             self._check_options(settings)
         self._model: TorchModule | None = None
@@ -480,18 +489,6 @@ def _check_hooks(name: str, tensor: Any) -> None:
             f"step: {name} has hooks of its gradient, which a program cannot call",
             hint=_BY_PYTORCH,
         )
-
-
-def _rule_of(optimizer: Any) -> _Rule:
-    """Find our counterpart of a PyTorch optimizer."""
-    rule = _RULES.get(type(optimizer).__name__)
-    if rule is None or type(optimizer) is not getattr(torch.optim, type(optimizer).__name__, None):
-        raise ArgumentError(
-            f"step takes torch.optim.{', '.join(_RULES)}, got {kind_of(optimizer)}",
-            hint="another rule: torch.compile(loss, backend='staticgrad') and optimizer.step(), or"
-            " sg.torch.module with an optimizer of sg.optim",
-        )
-    return rule
 
 
 def _kind(leaf: Any) -> Any:

@@ -10,6 +10,7 @@ Results are cast to JAX's element type, and their shapes are compared with JAX's
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from itertools import accumulate, product
 from math import inf, prod
@@ -831,10 +832,6 @@ def _reduce_by_pooling(
     return sg.transpose(y, tuple(int(k) for k in np.argsort(order)))
 
 
-def _prims(select_prim: Any) -> Callable[[Any, Any], Any]:
-    return (lambda a, b: a >= b) if str(select_prim) == "ge" else (lambda a, b: a <= b)
-
-
 @primitive("select_and_gather_add")
 def _select_and_gather_add(
     tangents: Any, x: Any, *, select_prim: Any, window_dimensions: Any, window_strides: Any,
@@ -845,7 +842,7 @@ def _select_and_gather_add(
     first = str(select_prim) == "ge"
     _, taps = _window_elements(x, _lowest(x, not first), *geometry)
     _, slopes = _window_elements(tangents, 0, *geometry)
-    better = _prims(select_prim)
+    better = operator.ge if first else operator.le
     best, slope = taps[0], slopes[0]
     for candidate, candidate_slope in zip(taps[1:], slopes[1:], strict=True):
         stays = better(best, candidate)

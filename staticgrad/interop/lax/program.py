@@ -424,7 +424,10 @@ def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
         @sg.custom_vjp(name=name)
         def function(*operands: Any, places: Sequence[int] = places) -> Any:
             every = run(*operands)
-            return _pack([every[k] for k in places])
+            values = [every[k] for k in places]
+            if len(values) == 1:
+                return values[0]
+            return sg.concatenate([value.reshape((value.size,)) for value in values])
 
         @function.rule
         def pull_cotangents(
@@ -446,13 +449,6 @@ def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
         for place, output in zip(places, _unpack_vector(function(*operands), shapes), strict=True):
             outputs[place] = output
     return outputs
-
-
-def _pack(values: Sequence[Any]) -> Any:
-    """Return values in one vector; a single one as it is."""
-    if len(values) == 1:
-        return values[0]
-    return sg.concatenate([value.reshape((value.size,)) for value in values])
 
 
 def _unpack_vector(vector: Any, shapes: Sequence[Any]) -> list[Any]:

@@ -237,7 +237,14 @@ def _read_parameter(value: Any) -> Any:
     if hasattr(value, "eqns"):
         return program_of(value)
     if type(value).__name__ in ("GatherDimensionNumbers", "ScatterDimensionNumbers"):
-        return _dimension_numbers(value)
+        if hasattr(value, "offset_dims"):
+            parts = (value.offset_dims, value.collapsed_slice_dims, value.start_index_map,
+                     value.operand_batching_dims, value.start_indices_batching_dims)  # fmt: skip
+        else:
+            parts = (value.update_window_dims, value.inserted_window_dims,
+                     value.scatter_dims_to_operand_dims, value.operand_batching_dims,
+                     value.scatter_indices_batching_dims)  # fmt: skip
+        return tuple(tuple(int(axis) for axis in axes) for axes in parts)
     if type(value).__name__ == "GatherScatterMode":
         names = {"FILL_OR_DROP": "fill", "CLIP": "clip", "PROMISE_IN_BOUNDS": "promise"}
         return names.get(value.name, value.name)
@@ -248,18 +255,6 @@ def _read_parameter(value: Any) -> Any:
     if hasattr(value, "__index__"):
         return int(value)
     return str(value)
-
-
-def _dimension_numbers(numbers: Any) -> tuple[tuple[int, ...], ...]:
-    """Convert the dimension numbers of JAX's gather or scatter to tuples of axes."""
-    if hasattr(numbers, "offset_dims"):
-        parts = (numbers.offset_dims, numbers.collapsed_slice_dims, numbers.start_index_map,
-                 numbers.operand_batching_dims, numbers.start_indices_batching_dims)  # fmt: skip
-    else:
-        parts = (numbers.update_window_dims, numbers.inserted_window_dims,
-                 numbers.scatter_dims_to_operand_dims, numbers.operand_batching_dims,
-                 numbers.scatter_indices_batching_dims)  # fmt: skip
-    return tuple(tuple(int(axis) for axis in axes) for axes in parts)
 
 
 def line_of(equation: Any) -> SourceLine | None:

@@ -301,22 +301,18 @@ def _read_entry(plan: Selection[Any], position: int, item: Any) -> None:
     else:
         start, length, step = 0, size, 1
         if isinstance(item, _MaskAxis):
-            item = _mask_places(plan.x, item, axis)
+            if plan.x.shape[axis] != item.size:
+                raise ShapeError(
+                    f"a mask of size {item.size} for axis {axis} of size {plan.x.shape[axis]}",
+                    related=describe_operands(plan.x),
+                )
+            item = item.places
         plan.arrays.append((len(plan.shape), _index_array(plan.x, item)))
         plan.shape.append(size)
         plan.advanced.append(position)
     plan.starts.append(start)
     plan.lengths.append(length)
     plan.steps.append(step)
-
-
-def _mask_places(x: Value, item: _MaskAxis, axis: int) -> Any:
-    if x.shape[axis] != item.size:
-        raise ShapeError(
-            f"a mask of size {item.size} for axis {axis} of size {x.shape[axis]}",
-            related=describe_operands(x),
-        )
-    return item.places
 
 
 def _is_integer(item: Any) -> bool:

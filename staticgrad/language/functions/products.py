@@ -201,7 +201,12 @@ def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
         chosen = [terms[k] for k in places]
         terms = [term for k, term in enumerate(terms) if k not in places]
         needed = {*parsed.output, *(label for term in terms for label in term.labels)}
-        terms.append(_contract(chosen, needed))
+        total = _sum_term(chosen[0], needed.union(*(term.labels for term in chosen[1:])))
+        for position, term in enumerate(chosen[1:], 1):
+            needed_later = needed.union(*(t.labels for t in chosen[position + 1 :]))
+            operand = _sum_term(term, needed_later.union(total.labels))
+            total = _sum_term(_contract_pair(total, operand, needed_later), needed_later)
+        terms.append(total)
     (last,) = terms
     output = tuple(label for label in parsed.output if label in last.labels)
     last = _sum_term(last, set(output))
@@ -261,15 +266,6 @@ def _contraction_order(
     result_labels = "".join(label for label in output if any(label in text for text in inputs))
     path, _ = contract_path(f"{','.join(inputs)}->{result_labels}", *shapes, shapes=True)
     return [tuple(places) for places in path]
-
-
-def _contract(terms: Sequence[_Term[AnyValue]], needed: set[str]) -> _Term[AnyValue]:
-    total = _sum_term(terms[0], needed.union(*(term.labels for term in terms[1:])))
-    for position, term in enumerate(terms[1:], 1):
-        needed_later = needed.union(*(t.labels for t in terms[position + 1 :]))
-        operand = _sum_term(term, needed_later.union(total.labels))
-        total = _sum_term(_contract_pair(total, operand, needed_later), needed_later)
-    return total
 
 
 def _sum_term(term: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:

@@ -809,7 +809,10 @@ def _interpolate_quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyVa
         last = size_value(rows.count - 1, F64)
         return rows.result(_between_places(rows, last * q, method))
     place = q * (rows.count - 1)
-    below = _round_position(place, method)
+    if method == "nearest":
+        below = round(place)
+    else:
+        below = math.ceil(place) if method == "higher" else math.floor(place)
     left = rows.part(below)
     weight = 0.5 if method == "midpoint" and place != below else place - below
     if method not in ("linear", "midpoint") or weight == 0.0:
@@ -820,12 +823,6 @@ def _interpolate_quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyVa
 def _nanquantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
     last = astype(rows.numbers() - 1, F64)
     return rows.result(_between_places(rows, last * q, method), overlook=True)
-
-
-def _round_position(place: float, method: str) -> int:
-    if method == "nearest":
-        return round(place)
-    return math.ceil(place) if method == "higher" else math.floor(place)
 
 
 def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyValue:

@@ -306,7 +306,13 @@ class Reader:
         if text == "max" and self.accept("("):
             return self._maximum()
         if kind == "size" or (kind == "name" and text not in _DTYPES and text not in _WORDS):
-            return self._size_named(self.unquote(text[1:]) if kind == "size" else text)
+            name = self.unquote(text[1:]) if kind == "size" else text
+            size = self.sizes.get(name)
+            if size is not None:
+                return size
+            if not name:
+                self.fail("a size needs a name", self.at - 1)
+            return self.sizes.setdefault(name, dim(name))
         self.at -= 1
         raise self.mistake(f"expected a size, found {self.token_text}")
 
@@ -317,14 +323,6 @@ class Reader:
         self.expect(")", "the second size of max")
         self._spend(weight(left) + weight(right))
         return dims.maximum(left, right)
-
-    def _size_named(self, name: str) -> Size:
-        size = self.sizes.get(name)
-        if size is not None:
-            return size
-        if not name:
-            self.fail("a size needs a name", self.at - 1)
-        return self.sizes.setdefault(name, dim(name))
 
     # types
 

@@ -135,7 +135,11 @@ def _operator(name: str, function: str, turned: bool = False) -> Callable[[Of[V]
     def operator(self: Any, operand: Any) -> Any:
         """Apply the binary operator; sparse matrices and foreign types get their own way."""
         try:
-            if _is_operand(operand):
+            if (
+                isinstance(operand, _OPERANDS)
+                or hasattr(operand, "__array__")
+                or hasattr(operand, "__dlpack__")
+            ):
                 compute = getattr(functions, function)
                 return compute(operand, self) if turned else compute(self, operand)
             if is_sparse(operand):
@@ -641,7 +645,3 @@ def _overrides(item: object, protocol: str) -> bool:
 
 
 _OPERANDS: Final = (Value, bool, int, float, complex, list, tuple, memoryview, Dim)
-
-
-def _is_operand(data: object) -> bool:
-    return isinstance(data, _OPERANDS) or hasattr(data, "__array__") or hasattr(data, "__dlpack__")

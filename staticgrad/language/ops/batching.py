@@ -215,7 +215,7 @@ class _BodyOverBatch:
         self.inputs = [
             body_input(
                 value.node.label,
-                _with_axis(value.type, size) if has else value.type,
+                value.type.with_shape((size, *value.type.shape)) if has else value.type,
                 value.node.origin,
                 value.node.order,
             )
@@ -236,10 +236,6 @@ class _BodyOverBatch:
             for (value, has), needs_axis in zip(self.results, over, strict=True)
         ]
         return body_of(self.inputs, dict(zip(self.labels, results, strict=True)))
-
-
-def _with_axis(kind: TensorType, size: Size) -> TensorType:
-    return kind.with_shape((size, *kind.shape))
 
 
 def _batch_until_stable(

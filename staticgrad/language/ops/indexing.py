@@ -712,7 +712,9 @@ def _check_range(axis: int, size: Size, start: Size, length: Size, step: int) ->
     """Refuse a slice that leaves its axis, or note the guard under which it fits."""
     if length == 0:
         return
-    inner = _if_any(length)
+    # ``length`` is not 0 from here on: max(e, 0) is e
+    sizes = [size for size in dims.maximum_of(length) if size != 0]
+    inner = sizes[0] if len(sizes) == 1 else length
     first, last = (start, start + step * (inner - 1))[:: 1 if step > 0 else -1]
     for low, high in ((0, first), (last + 1, size)):
         if dims.is_at_least(high, low):
@@ -723,12 +725,6 @@ def _check_range(axis: int, size: Size, start: Size, length: Size, step: int) ->
                 _range_text(axis, size, start, length),
                 hint=f"its indices go from 0 to {size - 1}" if size != 0 else "it has no elements",
             )
-
-
-def _if_any(length: Size) -> Size:
-    """``length`` where it is not 0: e for max(e, 0)."""
-    sizes = [size for size in dims.maximum_of(length) if size != 0]
-    return sizes[0] if len(sizes) == 1 else length
 
 
 def _range_text(axis: int, size: Size, start: Size, length: Size) -> str:

@@ -343,7 +343,9 @@ class SVD(LinearAlgebra, name="svd"):
             u, s, v = SVD(errors=self.errors)(x)  # of the values alone; again differentiable
         middle = on_diagonal(ct[1]) if is_given(ct[1]) else zeros_like_type(on_diagonal(s).type, s)
         outside = []
-        gaps = _singular_gaps(s)
+        # 1 / (s[j]² - s[i]²)
+        squares = s * s
+        gaps = reciprocal(as_columns(squares) - as_rows(squares))
         if is_given(ct[0]):
             turned = adjoint(u) @ ct[0]
             middle = middle + (turned - adjoint(turned)) * gaps * as_columns(s)
@@ -355,12 +357,6 @@ class SVD(LinearAlgebra, name="svd"):
             middle = middle + as_rows(s) * ((turned - adjoint(turned)) * gaps)
             outside.append(u @ ((ct[2] - adjoint(turned) @ v) / as_rows(s)))
         return (sum(outside, u @ middle @ v),)
-
-
-def _singular_gaps(s: Any) -> Any:
-    """1 / (s[j]² - s[i]²)."""
-    squares = s * s
-    return reciprocal(as_columns(squares) - as_rows(squares))
 
 
 class SVDVals(LinearAlgebra, name="svdvals"):

@@ -108,7 +108,10 @@ def _as_sums(term: Symbolic) -> list[Share]:
     waiting: list[tuple[Symbolic, tuple[Node, ...]]] = [(term, ())]
     while waiting:
         value, nodes = waiting.pop()
-        if _only_moves(value):
+        # reshaped operands and operands padded with zeros are traced further
+        form = value.node.form
+        padded = isinstance(form, Assemble) and form.fill == 0
+        if (padded or isinstance(form, ReshapeForm)) and len(value.node.args) == 1:
             waiting.append((value.node.args[0], (value.node, *nodes)))
             continue
         terms = [*added_terms(value)]
@@ -123,13 +126,6 @@ def _as_sums(term: Symbolic) -> list[Share]:
             return []
         shares.append(Share(source, (value.node, *nodes)))
     return shares
-
-
-def _only_moves(value: Symbolic) -> bool:
-    """Return whether a value only reshapes its operand, or pads it with zeros."""
-    form = value.node.form
-    padded = isinstance(form, Assemble) and form.fill == 0
-    return (padded or isinstance(form, ReshapeForm)) and len(value.node.args) == 1
 
 
 #: Rows of a block of iterations, where the gradient of an iteration has ``NARROW`` columns at most,
@@ -306,7 +302,20 @@ class _Sums(NamedTuple):
         for place, terms in self.terms.items():
             for term in terms:
                 with within(term.origin):
-                    value = _compute_term(term, stacks, iterations)
+                    if isinstance(term, Total):
+                        stack = reshape(
+                            stacks[term.value.source.key], (iterations, *term.value.shape)
+                        )
+                        value = Sum((0, *(axis + 1 for axis in term.axes)))(stack)
+                    else:
+                        left, right = (
+                            reshape(
+                                stacks[f.source.key],
+                                (product((iterations, f.shape[0])), f.shape[1]),
+                            )
+                            for f in (term.left, term.right)
+                        )
+                        value = matmul(transpose(left), right)
                     total = sums.get(place)
                     sums[place] = value if total is None else add(total, value)
         return sums
@@ -435,18 +444,6 @@ def block_length(iterations: Size, rows: int, columns: int) -> int | None:
         even = [n for n in range(most // 2, most + 1) if iterations % n == 0]
         return even[-1] if even else most
     return most
-
-
-def _compute_term(term: Product | Total, stacks: Stacks, iterations: Size) -> Any:
-    """Compute one term of a loop's gradient sum from its stacks: a product or a sum."""
-    if isinstance(term, Total):
-        stack = reshape(stacks[term.value.source.key], (iterations, *term.value.shape))
-        return Sum((0, *(axis + 1 for axis in term.axes)))(stack)
-    left, right = (
-        reshape(stacks[f.source.key], (product((iterations, f.shape[0])), f.shape[1]))
-        for f in (term.left, term.right)
-    )
-    return matmul(transpose(left), right)
 
 
 def _product(term: Symbolic) -> Product | None:

@@ -201,7 +201,12 @@ def ascending_key(x: Expr) -> Expr:
     x = x.cast(x.dtype.compute)
     dtype = x.dtype
     if dtype.is_float:
-        return _float_key(x, dtype.signed)
+        # The bits of a float order as those of an integer, except below the sign of negative
+        # numbers, where they are flipped. Both zeros have the key 0.
+        bits = x.bitcast(dtype.signed)
+        largest = _largest(dtype.signed)
+        key = bits ^ ((bits >> (dtype.signed.bits - 1)) & largest)
+        return select(x.eq(x), select(x.eq(0.0), literal(0, dtype.signed), key), largest)
     if dtype.digits < I32.bits:
         return x.cast(I32)
     if dtype.kind == "u":
@@ -220,14 +225,6 @@ def descending_key_nan_last(x: Expr) -> Expr:
     if not x.dtype.is_float:
         return descending_key(x)
     return select(x.eq(x), descending_key(x), _largest(x.dtype.signed))
-
-
-def _float_key(x: Expr, signed: DType) -> Expr:
-    """The bits, those of a negative number below its sign flipped; 0 for both zeros."""
-    bits = x.bitcast(signed)
-    largest = _largest(signed)
-    key = bits ^ ((bits >> (signed.bits - 1)) & largest)
-    return select(x.eq(x), select(x.eq(0.0), literal(0, signed), key), largest)
 
 
 def _largest(signed: DType) -> Expr:

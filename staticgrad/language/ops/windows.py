@@ -141,7 +141,13 @@ def batched_windows(op: Any, size: Size, args: Sequence[Any], over: Sequence[boo
         _merge_batch(arg, role, axis, size, op.groups) if has else arg
         for arg, role, has in zip(args, _OPERANDS[op.result], over, strict=True)
     ]
-    return _split_batch(replace(op, groups=groups)(*operands), op.result, axis, size, op.groups)
+    y = replace(op, groups=groups)(*operands)
+    place, (outer, inner) = _place(op.result, axis, op.groups)
+    axis_size = _quotient(y.shape[place], size)
+    parts = [op.groups, size, _quotient(axis_size, op.groups)] if outer else [size, axis_size]
+    wide = reshape(y, (*y.shape[:place], *parts, *y.shape[place + 1 :]))
+    reordered = moveaxis(wide, place + inner, 0)
+    return reshape(reordered, (size, *y.shape[:place], axis_size, *y.shape[place + 1 :]))
 
 
 def _merge_batch(x: Any, role: str, axis: str, size: Size, groups: int) -> Any:
@@ -155,16 +161,6 @@ def _merge_batch(x: Any, role: str, axis: str, size: Size, groups: int) -> Any:
     reordered = moveaxis(wide, 0, at)
     shape = x.shape[1:]
     return reshape(reordered, (*shape[:place], size * shape[place], *shape[place + 1 :]))
-
-
-def _split_batch(y: Any, role: str, axis: str, size: Size, groups: int) -> Any:
-    """Split the batch axis off an axis again, to the front."""
-    place, (outer, inner) = _place(role, axis, groups)
-    axis_size = _quotient(y.shape[place], size)
-    parts = [groups, size, _quotient(axis_size, groups)] if outer else [size, axis_size]
-    wide = reshape(y, (*y.shape[:place], *parts, *y.shape[place + 1 :]))
-    reordered = moveaxis(wide, place + inner, 0)
-    return reshape(reordered, (size, *y.shape[:place], axis_size, *y.shape[place + 1 :]))
 
 
 def _place(role: str, axis: str, groups: int) -> tuple[int, tuple[bool, int]]:
@@ -342,7 +338,8 @@ class WindowMax(_Reduced, name="window_max"):
         least = COMBINERS["max"].identity(as_dtype(x.dtype))
         first, *taps = self.elements(x, least)
         for tap in taps:
-            first = _larger(first, tap)
+            # the tap where it is larger or NaN; the first NaN stays
+            first = np.asarray(np.where(~(tap <= first) & (first == first), tap, first))
         return first
 
     def place(self, x: Any) -> Any:
@@ -360,11 +357,6 @@ class WindowMax(_Reduced, name="window_max"):
         if tangents[0] is None or not out.dtype.is_float:
             return None
         return self.same_windows(WindowTake, self.extents)(tangents[0], self.place(x))
-
-
-def _larger(first: Array, second: Array) -> Array:
-    """The other one where it is larger, or the first NaN."""
-    return np.asarray(np.where(~(second <= first) & (first == first), second, first))
 
 
 class WindowPlace(_Reduced, name="window_place"):

@@ -73,11 +73,6 @@ _NAME: Final = 16  # characters of a name that weigh as much as a name
 _MONOMIALS: Final = 1 << 10
 
 
-def _weight_of(terms: Iterable[Monomial]) -> int:
-    """The weight of a polynomial: of its terms, and of the atoms in them."""
-    return sum(map(_monomial_weight, terms))
-
-
 @lru_cache(maxsize=_MONOMIALS)
 def _monomial_weight(monomial: Monomial) -> int:
     return 1 + sum(map(_atom_weight, monomial))
@@ -184,7 +179,7 @@ class Dim(UnknownNumber):
         if len(pairs) > 1:
             pairs.sort(key=lambda term: _order(term[0]))
         self.terms, self._text = tuple(pairs), ""
-        self._hash, self.weight = hash(self.terms), _weight_of(terms)
+        self._hash, self.weight = hash(self.terms), sum(map(_monomial_weight, terms))
         self.hints, self.typical = None, {}
 
     def __eq__(self, other: object) -> bool:
@@ -273,7 +268,10 @@ class Dim(UnknownNumber):
             factors = [str(abs(coefficient))] if abs(coefficient) != 1 or not monomial else []
             # `-a//2` would read as (-a)//2, and `2*a//3` as (2*a)//3.
             alone = len(monomial) + len(factors) == 1 and (coefficient > 0 or text != "")
-            factors += [_atom_text(atom, alone) for atom in monomial]
+            factors += [
+                f"({atom})" if isinstance(atom, FloorDiv) and not alone else str(atom)
+                for atom in monomial
+            ]
             negative, positive = (" - ", " + ") if text else ("-", "")
             text += (negative if coefficient < 0 else positive) + "*".join(factors)
         self._text = text
@@ -287,10 +285,6 @@ class Dim(UnknownNumber):
 
 #: The size of an axis: a number, or a polynomial over named sizes.
 Size = int | Dim
-
-
-def _atom_text(atom: Atom, alone: bool) -> str:
-    return f"({atom})" if isinstance(atom, FloorDiv) and not alone else str(atom)
 
 
 def _factor_text(size: Size) -> str:

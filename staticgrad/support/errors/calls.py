@@ -117,7 +117,8 @@ def check_arguments(name: str, ours: Signature, args: Any, kwargs: Any) -> None:
             if word not in ours.parameters:
                 raise unknown_argument(name, word, ours) from None
         text = str(error).replace("multiple values for argument", "two values for argument")
-        for word, value in _given_twice(ours, args, kwargs):
+        by_place = zip(ours.parameters, args, strict=False)
+        for word, value in [(word, value) for word, value in by_place if word in kwargs]:
             text = f"two values for argument {word!r}, {quote(value)} by its place"
         hint = what_it_takes(ours)
         if text.startswith("missing") and (read := _as_read(ours, args)):
@@ -131,12 +132,6 @@ def _as_read(ours: Signature, args: Any) -> str:
     named = [n for n, p in ours.parameters.items() if p.kind in kinds]
     pairs = [(n, value) for n, value in zip(named, args, strict=False) if n != "self"]
     return ", ".join(f"{n} is {quote(value)}" for n, value in pairs)
-
-
-def _given_twice(ours: Signature, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
-    """Arguments that are given by their place and by name, with what stands in the place."""
-    by_place = zip(ours.parameters, args, strict=False)
-    return [(word, value) for word, value in by_place if word in kwargs]
 
 
 def check_call(owner: type, function: Callable[..., Any], args: Any, kwargs: Any) -> None:

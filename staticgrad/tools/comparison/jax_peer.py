@@ -122,7 +122,10 @@ class JaxTraining:
         return jax.tree.map(lambda array: jax.numpy.array(array, copy=True), self._start)
 
     def _narrow_batch(self, batch: Batch) -> list[Any]:
-        return [_narrow_integers(array, self._doubles) for array in batch.values()]
+        return [
+            array.astype(np.int32) if array.dtype == np.int64 and not self._doubles else array
+            for array in batch.values()
+        ]
 
 
 def _example(chosen: ComparedProgram) -> Batch:
@@ -131,8 +134,3 @@ def _example(chosen: ComparedProgram) -> Batch:
 
 def _arrays(chosen: ComparedProgram) -> list[Any]:
     return [*_example(chosen).values(), *chosen.parameters.values()]
-
-
-def _narrow_integers(array: Any, doubles: bool) -> Any:
-    """Return an array of 64-bit integers as one of 32 bits, unless JAX has 64 bits switched on."""
-    return array.astype(np.int32) if array.dtype == np.int64 and not doubles else array

@@ -244,7 +244,9 @@ def _compare_losses(chosen: ComparedProgram, way: PeerWay) -> float:
     Raises:
         NoPeer: they differ by more than rounding, or than chance.
     """
-    tape, draws = DefineByRun(chosen), _draws(chosen)
+    tape = DefineByRun(chosen)
+    # a generator of random numbers has a state of 64-bit integers
+    draws = any(array.dtype == np.uint64 for array in chosen.parameters.values())
     random = np.random.default_rng(0)
     batches = [
         chosen.draw(chosen.batch_size, random) for _ in range(_NOISY_STEPS if draws else _STEPS)
@@ -268,11 +270,6 @@ def _compare_losses(chosen: ComparedProgram, way: PeerWay) -> float:
             " start values"
         )
     return float(difference)
-
-
-def _draws(chosen: ComparedProgram) -> bool:
-    """Return whether the program reads a generator of random numbers."""
-    return any(array.dtype == np.uint64 for array in chosen.parameters.values())
 
 
 def _race(

@@ -390,7 +390,11 @@ class _OpCheck:
             raise self.failure(f"{what} gives {text}{list(expected.shape)}", sample)
         exact = self.op.exact or expected.dtype.kind != "f"
         if exact:
-            wrong = _differing_bits(result, expected)
+            if expected.dtype.kind != "f":
+                wrong = np.asarray(result != expected)
+            else:
+                same = (result == expected) & (np.signbit(result) == np.signbit(expected))
+                wrong = np.asarray(~(same | (np.isnan(result) & np.isnan(expected))))
         else:
             limits = np.finfo(expected.dtype)
             relative = self.rtol * limits.eps
@@ -439,13 +443,6 @@ class _OpCheck:
             for i, (t, array) in enumerate(zip(types_of(sample), sample, strict=True), 1)
         ]
         return CheckError(f"{self.op!r}: {text}", details=[*details, *operands], hint=hint)
-
-
-def _differing_bits(result: Array, expected: Array) -> Array:
-    if expected.dtype.kind != "f":
-        return np.asarray(result != expected)
-    same = (result == expected) & (np.signbit(result) == np.signbit(expected))
-    return np.asarray(~(same | (np.isnan(result) & np.isnan(expected))))
 
 
 def _show_differences(

@@ -132,27 +132,27 @@ class WindowChannels(WindowMaps):
             total = ex.literal(0, self.dtype)
             for tap in taps:
                 if in_place:
-                    value = self._load_image(leading, loops[-1], tap, row)
+                    # without a bordered copy: 0 above, below, left and right of the image
+                    loop = loops[-1]
+                    y, x = (
+                        int(strip.start)
+                        + axis.dilation * (k if self.over_windows else int(axis.taps) - 1 - k)
+                        for axis, strip, k in zip(self.axes, self.strips, tap, strict=True)
+                    )
+                    y = y + row * (self.axes[0].step if self.over_windows else 1)
+                    if not 0 <= y < int(self.strips[0].source_extent):
+                        value = ex.literal(0, self.dtype)
+                    else:
+                        index = self.affine_index(
+                            (loop, 1), start=x, extent=self.strips[1].source_extent
+                        )
+                        value = self.element(self.first, (*leading, AffineIndex((), y), index))
                 else:
                     access = self._copy_access(None, loops, tap, row, interleaved)
                     value = self.loaded.setdefault((access, None), ex.load(access, self.dtype))
                 total = self._add_tap(total, self._weight(leading, tap), value)
             stores += self.stores(total)
         return self.finish([*copied, map_over(loops, stores)], outer)
-
-    def _load_image(
-        self, leading: Sequence[AffineIndex], loop: Axis, tap: Sequence[int], row: int
-    ) -> Expr:
-        """Load a tap of an image without a bordered copy: 0 above, below, left and right of it."""
-        y, x = (
-            int(strip.start) + axis.dilation * (k if self.over_windows else int(axis.taps) - 1 - k)
-            for axis, strip, k in zip(self.axes, self.strips, tap, strict=True)
-        )
-        y = y + row * (self.axes[0].step if self.over_windows else 1)
-        if not 0 <= y < int(self.strips[0].source_extent):
-            return ex.literal(0, self.dtype)
-        index = self.affine_index((loop, 1), start=x, extent=self.strips[1].source_extent)
-        return self.element(self.first, (*leading, AffineIndex((), y), index))
 
     def accumulate_taps(
         self, kind: str, leading: Sequence[AffineIndex], loops: Sequence[Axis], residue: Residue

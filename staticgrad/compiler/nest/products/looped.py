@@ -260,7 +260,13 @@ class LoopedProduct(ProductLoops):
             with b.branch("le", self.deep, self.begin):
                 self._write_zeros()
         if not self.stores_all:
-            self._write_epilogue()
+
+            def results(row: Name, v: Name, mask: Name | None) -> None:
+                place = (row - self.first_row) * self.columns + (v - self.left)
+                values = Values(self.nest, self.lanes, True, mask=mask)
+                self.store(values, self.local_load("tile", self.tile, place))
+
+            self._each_vector(results)
 
     def _go_on(self, onto: Access) -> None:
         """Load the existing results that a windowed product accumulates onto, if tiles do not."""
@@ -697,16 +703,6 @@ class LoopedProduct(ProductLoops):
         ahead = base + (self.left + self.columns) * across + second_half
         hop, leap = self.packs * across, self.packs * self.lanes
         return {"near": self.pointer(access), "ahead": ahead, "hop": hop, "leap": leap}
-
-    def _write_epilogue(self) -> None:
-        """Write the epilogue of a windowed product for each vector of the chunk's results."""
-
-        def results(row: Name, v: Name, mask: Name | None) -> None:
-            place = (row - self.first_row) * self.columns + (v - self.left)
-            values = Values(self.nest, self.lanes, True, mask=mask)
-            self.store(values, self.local_load("tile", self.tile, place))
-
-        self._each_vector(results)
 
     def _each_vector(self, body: Callable[[Name, Name, Name | None], None]) -> None:
         """Write ``body`` for each vector of a chunk's results that is in local memory."""

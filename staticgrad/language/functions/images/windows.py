@@ -627,7 +627,10 @@ def _pool_adaptively(kind: str, x: AnyValue, extents: PerAxis) -> AnyValue:
     out = x
     for axis, parts in enumerate(parts_per_axis, 2):
         size = out.shape[axis]
-        part_size = _divides(size, parts)
+        if isinstance(size, Dim):
+            part_size = dims.divide_exactly(size, parts)
+        else:
+            part_size = size // parts if size and size % parts == 0 else None
         if part_size is not None:
             shape = (*out.shape[:axis], parts, part_size, *out.shape[axis + 1 :])
             out = combine(reshape(out, shape), axis + 1)
@@ -647,12 +650,6 @@ def _pool_adaptively(kind: str, x: AnyValue, extents: PerAxis) -> AnyValue:
         ]
         out = stack(pieces, axis)
     return out
-
-
-def _divides(size: Size, parts: int) -> Size | None:
-    if isinstance(size, Dim):
-        return dims.divide_exactly(size, parts)
-    return size // parts if size and size % parts == 0 else None
 
 
 def _pool_windows(

@@ -442,14 +442,6 @@ def solveh_banded(
     return cho_solve((cholesky(_symmetric_half(value, lower)), True), right)
 
 
-def _bands(triangle: Any, rows: int) -> Any:
-    """Return the lower diagonals of a matrix, as rows."""
-    n = triangle.shape[0]
-    row = np.minimum(np.arange(rows)[:, None] + np.arange(n), n - 1)
-    inside = np.arange(rows)[:, None] + np.arange(n) < n
-    return where(inside, triangle[row, np.broadcast_to(np.arange(n), row.shape)], 0.0)
-
-
 def cholesky_banded(ab: ArrayLike[AnyValue], *, lower: bool = False) -> AnyValue:
     """Diagonals of the Cholesky factor of a matrix given by its diagonals, as ``solveh_banded``.
 
@@ -462,7 +454,11 @@ def cholesky_banded(ab: ArrayLike[AnyValue], *, lower: bool = False) -> AnyValue
     value: Any = matrices(ab)
     rows = value.shape[0]
     triangle = cholesky(_symmetric_half(value, lower))
-    bands = _bands(triangle, rows)
+    # the lower diagonals as rows, with 0 behind the end of each
+    n = triangle.shape[0]
+    row = np.minimum(np.arange(rows)[:, None] + np.arange(n), n - 1)
+    inside = np.arange(rows)[:, None] + np.arange(n) < n
+    bands = where(inside, triangle[row, np.broadcast_to(np.arange(n), row.shape)], 0.0)
     return bands if lower else _upper_bands(bands)
 
 

@@ -344,7 +344,8 @@ class KernelReader(DocumentReader):
         match self._word(_DIRECTIVES, "a directive"):
             case "interleave":
                 factor = self.integer("how many are interleaved")
-                return Interleave(self._loop_name("of") or "o", factor, self._of_stage())
+                name = self.name("a loop") if self.accept("of") else ""
+                return Interleave(name or "o", factor, self._of_stage())
             case "prefetch":
                 axis = "*" if self.accept("*") else self.name("a loop")
                 self.expect("+", "the loop")
@@ -356,9 +357,6 @@ class KernelReader(DocumentReader):
             case tail:
                 self.expect("tails")
                 return Vector(tail, self._of_stage())
-
-    def _loop_name(self, word: str) -> str:
-        return self.name("a loop") if self.accept(word) else ""
 
     def _of_stage(self) -> int:
         if not self.accept("in"):

@@ -723,7 +723,8 @@ def _rows_fill_lanes(kernel: Kernel) -> None:
     for stage in stages:
         if not isinstance(stage, Scalar | Loop):
             _fail(kernel, f"a {_kind(stage)} takes no rows as lanes")
-        _ends_for_all(kernel, stage)
+        if isinstance(stage, Loop) and stage.going:
+            _fail(kernel, f"the loop {stage.axis.name} goes on by what each row carries")
     row = kernel.axes[0].name
     written = [s for stage in stages for s in statements(stage)]
     stored = {s.access.operand for s in written if isinstance(s, Store)}
@@ -742,12 +743,6 @@ def _rows_fill_lanes(kernel: Kernel) -> None:
         for expr in body.expressions:
             if isinstance(expr.attribute, Access) and expr.attribute.operand in stored:
                 _fail(kernel, "a row reads where others store", expr.attribute)
-
-
-def _ends_for_all(kernel: Kernel, stage: Stage) -> None:
-    """A loop that ends by what a row carries is that of one row."""
-    if isinstance(stage, Loop) and stage.going:
-        _fail(kernel, f"the loop {stage.axis.name} goes on by what each row carries")
 
 
 #: Every invariant, in an order in which each may rely on those before it.
