@@ -355,7 +355,20 @@ def share_stacks_with_carries(graph: Graph) -> Graph:
     def share_stacks(node: Node, op: Loop, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if not _is_driven(op.body):
             return None
-        stacks = _find_stacks(node, op, roots)
+        outputs = [*op.body.outputs.values()]
+        begin_values = {
+            value.key: place for place, value in enumerate(op.body.inputs[1 : 1 + op.carries])
+        }
+        end_values = {value.key: place for place, value in enumerate(outputs[: op.carries])}
+        # results that stack a carry, with True if after the iteration
+        stacks: dict[int, tuple[int, bool]] = {}
+        for place, value in enumerate(outputs[op.carries :], op.carries):
+            if (node, place) in roots:
+                continue
+            if value.key in begin_values:
+                stacks[place] = begin_values[value.key], False
+            elif value.key in end_values:
+                stacks[place] = end_values[value.key], True
         return _build_logged_loop(node, op, args, stacks) if stacks else None
 
     return graph.replace_ops(Loop, share_stacks)
@@ -406,24 +419,6 @@ def _count_multiplications(node: Node, carried: set[Node]) -> int:
     inner = hint_value(node.args[0].shape[-2 if node.op.transpose_a else -1])
     first, second = (arg.node in carried for arg in node.args)
     return (columns if first and not second else min(rows, columns)) * inner
-
-
-def _find_stacks(node: Node, op: Loop, roots: set[tuple[Node, int]]) -> dict[int, tuple[int, bool]]:
-    """Find the results of a loop that stack a carry, with True if after the iteration."""
-    outputs = [*op.body.outputs.values()]
-    begin_values = {
-        value.key: place for place, value in enumerate(op.body.inputs[1 : 1 + op.carries])
-    }
-    end_values = {value.key: place for place, value in enumerate(outputs[: op.carries])}
-    stacks: dict[int, tuple[int, bool]] = {}
-    for place, value in enumerate(outputs[op.carries :], op.carries):
-        if (node, place) in roots:
-            continue
-        if value.key in begin_values:
-            stacks[place] = begin_values[value.key], False
-        elif value.key in end_values:
-            stacks[place] = end_values[value.key], True
-    return stacks
 
 
 def _build_logged_loop(

@@ -584,8 +584,25 @@ class _RemainderProduct:
         no_border = (0,) * len(self.steps)
         if self.over_windows:
             return Conv(ones, ones, no_border, self.kind.shape[2:])(self._image(first), filters)
-        return self._merge_remainders(
-            ConvImage(ones, ones, no_border, tuple(self.remainder_sizes))(first, filters)
+        x = ConvImage(ones, ones, no_border, tuple(self.remainder_sizes))(first, filters)
+        # depth to space: the channels of each stride remainder are elements of the image
+        n, c, *extents = self.kind.shape
+        count = len(self.steps)
+        x = reshape(x, (n, c, *self.steps, *self.remainder_sizes))
+        pairs = [2 + k + side * count for k in range(count) for side in (1, 0)]
+        x = transpose(x, (0, 1, *pairs))
+        padded_sizes = [
+            places * step for places, step in zip(self.remainder_sizes, self.steps, strict=True)
+        ]
+        x = reshape(x, (n, c, *padded_sizes))
+        starts = (0, 0, *(int(axis.before) for axis in self.axes))
+        ends = [
+            min(int(a.image) + int(a.before), s)
+            for a, s in zip(self.axes, padded_sizes, strict=True)
+        ]
+        shape = (n, c, *(end - start for end, start in zip(ends, starts[2:], strict=True)))
+        return _pad_to(
+            slice_value(x, starts, shape, (1,) * x.ndim), (n, c, *extents), (0,) * x.ndim
         )
 
     def _filter(self, w: Any) -> Any:
@@ -620,27 +637,6 @@ class _RemainderProduct:
         x = reshape(x, (n, c, *_pairs(self.remainder_sizes, self.steps)))
         x = transpose(x, (0, 1, *range(3, 3 + 2 * count, 2), *range(2, 2 + 2 * count, 2)))
         return reshape(x, (n, c * prod(self.steps), *self.remainder_sizes))
-
-    def _merge_remainders(self, x: Any) -> Any:
-        """Return the image of channels per stride remainder (depth to space)."""
-        n, c, *extents = self.kind.shape
-        count = len(self.steps)
-        x = reshape(x, (n, c, *self.steps, *self.remainder_sizes))
-        pairs = [2 + k + side * count for k in range(count) for side in (1, 0)]
-        x = transpose(x, (0, 1, *pairs))
-        padded_sizes = [
-            places * step for places, step in zip(self.remainder_sizes, self.steps, strict=True)
-        ]
-        x = reshape(x, (n, c, *padded_sizes))
-        starts = (0, 0, *(int(axis.before) for axis in self.axes))
-        ends = [
-            min(int(a.image) + int(a.before), s)
-            for a, s in zip(self.axes, padded_sizes, strict=True)
-        ]
-        shape = (n, c, *(end - start for end, start in zip(ends, starts[2:], strict=True)))
-        return _pad_to(
-            slice_value(x, starts, shape, (1,) * x.ndim), (n, c, *extents), (0,) * x.ndim
-        )
 
 
 def _pairs(counts: Sequence[int], steps: Sequence[int]) -> list[int]:

@@ -32,7 +32,20 @@ def hoist_invariants(graph: Graph) -> tuple[Graph, int]:
         if not values:
             return None
         count += len(values)
-        return _pass_as_operands(node, args, values)
+        op = node.op
+        assert isinstance(op, Loop)
+        old_inputs = op.body.inputs
+        ahead = body_of(old_inputs, {str(k): value for k, value in enumerate(values)})
+        invariants = len(old_inputs) - (1 + op.carries + op.slices)
+        inputs = [
+            body_input(f"p{invariants + k}", value.type, value.node.origin, value.node.order)
+            for k, value in enumerate(values)
+        ]
+        replacements = {value.key: value for value in old_inputs}
+        replacements |= {value.key: new for value, new in zip(values, inputs, strict=True)}
+        body = body_of([*old_inputs, *inputs], rebuilt(op.body, replacements))
+        operands = (*args, *inline_body(ahead, [old_inputs[0], *args]))
+        return [*Node(replace(op, body=body), operands, node.types, node.origin, node.order).values]
 
     graph = map_bodies(graph, lambda body: body.replace_nodes(rewrite_node))
     return graph.replace_nodes(rewrite_node), count
@@ -52,23 +65,3 @@ def _invariant_values(op: Loop) -> list[Symbolic]:
         else:
             changing.add(node)
     return invariant
-
-
-def _pass_as_operands(
-    node: Node, args: tuple[Symbolic, ...], values: list[Symbolic]
-) -> list[Symbolic]:
-    """Build the loop that reads hoisted values as operands."""
-    op = node.op
-    assert isinstance(op, Loop)
-    old_inputs = op.body.inputs
-    ahead = body_of(old_inputs, {str(k): value for k, value in enumerate(values)})
-    invariants = len(old_inputs) - (1 + op.carries + op.slices)
-    inputs = [
-        body_input(f"p{invariants + k}", value.type, value.node.origin, value.node.order)
-        for k, value in enumerate(values)
-    ]
-    replacements = {value.key: value for value in old_inputs}
-    replacements |= {value.key: new for value, new in zip(values, inputs, strict=True)}
-    body = body_of([*old_inputs, *inputs], rebuilt(op.body, replacements))
-    operands = (*args, *inline_body(ahead, [old_inputs[0], *args]))
-    return [*Node(replace(op, body=body), operands, node.types, node.origin, node.order).values]

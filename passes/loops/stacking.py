@@ -143,32 +143,27 @@ def _stack_values(
             return [Symbolic(node, k) for k in range(old_count)]
         if loop is back:
             more = [Symbolic(node, place[value.key]) for _, value in chosen]
-            return _read_as_slices(loop, args, [value for value, _ in chosen], more)
+            values = [value for value, _ in chosen]
+            op = loop.op
+            assert isinstance(op, Loop)
+            at = 1 + op.carries + op.slices
+            inputs = [_like(value, value.node.label) for value in op.body.inputs]
+            slices = [_like(value, f"x{op.slices + k}") for k, value in enumerate(values)]
+            replacements = {value.key: new for value, new in zip(values, slices, strict=True)}
+            results = _inline_body(op.body, inputs, replacements)
+            body = body_of(
+                [*inputs[:at], *slices, *inputs[at:]],
+                dict(zip(op.body.outputs, results, strict=True)),
+            )
+            operands = (*args[: at - 1], *more, *args[at - 1 :])
+            reader = Node(
+                replace(op, body=body, slices=op.slices + len(more)),
+                operands, loop.types, loop.origin, loop.order,
+            )  # fmt: skip
+            return [*reader.values]
         return None
 
     return graph.replace_nodes(rewrite_node)
-
-
-def _read_as_slices(
-    back: Node, args: tuple[Symbolic, ...], values: list[Symbolic], more: list[Symbolic]
-) -> list[Symbolic]:
-    """Build the loop that reads ``values`` of its body as slices of the stacks ``more``."""
-    op = back.op
-    assert isinstance(op, Loop)
-    at = 1 + op.carries + op.slices
-    inputs = [_like(value, value.node.label) for value in op.body.inputs]
-    slices = [_like(value, f"x{op.slices + k}") for k, value in enumerate(values)]
-    replacements = {value.key: new for value, new in zip(values, slices, strict=True)}
-    results = _inline_body(op.body, inputs, replacements)
-    body = body_of(
-        [*inputs[:at], *slices, *inputs[at:]], dict(zip(op.body.outputs, results, strict=True))
-    )
-    operands = (*args[: at - 1], *more, *args[at - 1 :])
-    node = Node(
-        replace(op, body=body, slices=op.slices + len(more)),
-        operands, back.types, back.origin, back.order,
-    )  # fmt: skip
-    return [*node.values]
 
 
 def _like(value: Symbolic, label: str) -> Symbolic:

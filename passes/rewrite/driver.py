@@ -353,7 +353,14 @@ def _build_replacement(rule: Rule, match: Match, origin: Location) -> Symbolic |
 def _fit_type(rule: Rule, expected: TensorType, built: Any) -> Symbolic:
     """Convert a rule's replacement, a value or a number, to the type ``expected``."""
     if isinstance(built, bool | int | float):
-        built = _typed_number(rule, expected, built)
+        try:
+            with np.errstate(over="ignore"):  # a float that is an infinity in float32
+                scalar = convert_array(np.asarray(built), expected.dtype)[()]
+        except (OverflowError, ValueError):
+            raise _type_error(rule, expected, built) from None
+        if not expected.dtype.is_float and scalar != built:
+            raise _type_error(rule, expected, built)
+        built = constant(scalar)
     if not isinstance(built, Symbolic) or built.dtype is not expected.dtype:
         raise _type_error(rule, expected, built)
     if built.shape == expected.shape:
@@ -362,18 +369,6 @@ def _fit_type(rule: Rule, expected: TensorType, built: Any) -> Symbolic:
         return cast(Symbolic, broadcast_to(built, expected.shape))
     except StaticgradError:
         raise _type_error(rule, expected, built) from None
-
-
-def _typed_number(rule: Rule, expected: TensorType, number: bool | int | float) -> Symbolic:
-    """Return a rule's number as a constant of the expected dtype, which must represent it."""
-    try:
-        with np.errstate(over="ignore"):  # a float that is an infinity in float32
-            scalar = convert_array(np.asarray(number), expected.dtype)[()]
-    except (OverflowError, ValueError):
-        raise _type_error(rule, expected, number) from None
-    if not expected.dtype.is_float and scalar != number:
-        raise _type_error(rule, expected, number)
-    return constant(scalar)
 
 
 def _type_error(rule: Rule, expected: TensorType, built: object) -> PipelineError:

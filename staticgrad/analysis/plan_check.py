@@ -45,7 +45,12 @@ def verify_plan(plan: Plan) -> None:
             buffer_places = places.get(buffer.name, [])
             _check_versions(plan, buffer, buffer_uses, writers.get(buffer.name, []), buffer_places)
     _check_commit(plan)
-    _check_reaches(plan)
+    nbytes = dict(plan.buffer_bytes)
+    checked_runs: dict[tuple[int, tuple[int, ...]], None] = {}
+    for planned in plan.steps:
+        if planned.total and (planned.step, planned.arguments) not in checked_runs:
+            checked_runs[planned.step, planned.arguments] = None
+            _check_step_reaches(plan, planned, nbytes)
     _check_placements(plan, uses, places)
     _check_overlaps(plan)
 
@@ -342,16 +347,6 @@ def _check_lifetimes(
     for at in positions:
         if _place_at(places, at) < 0:
             _refuse(plan, f"{buffer.name!r} is used at position {at}, where it has no place")
-
-
-def _check_reaches(plan: Plan) -> None:
-    """Verify that steps stay inside of their buffers and do not overwrite their operands."""
-    nbytes = dict(plan.buffer_bytes)
-    checked_runs: dict[tuple[int, tuple[int, ...]], None] = {}
-    for planned in plan.steps:
-        if planned.total and (planned.step, planned.arguments) not in checked_runs:
-            checked_runs[planned.step, planned.arguments] = None
-            _check_step_reaches(plan, planned, nbytes)
 
 
 def _check_step_reaches(plan: Plan, planned: PlannedStep, nbytes: Mapping[str, int]) -> None:

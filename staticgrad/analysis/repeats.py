@@ -60,7 +60,15 @@ class Repeats:
         ]
         self.unit = _steps_recomputed_together(len(flow.writes), writers)
         self.writer = {b: steps[0] for b, steps in writers.items() if b in self._temp}
-        self.repeatable = self._repeatable(writers)
+        # No update, collective or partial write is run twice.
+        fixed = {*self.flow.commits, *self.flow.collectives}
+        for step, versions in enumerate(self._reads):
+            for buffer, version in versions:
+                inside = version > 0 and self.unit[writers[buffer][0]] is self.unit[step]
+                if version < len(writers[buffer]) and not inside:
+                    fixed.add(writers[buffer][0])
+        units = {self.unit[step] for step in fixed}
+        self.repeatable = tuple(unit not in units for unit in self.unit)
         self.needs = tuple(map(self._needs, range(len(flow.writes))))
 
     def closure(self, buffer: int, present: Container[int]) -> tuple[int, ...] | None:
@@ -178,17 +186,6 @@ class Repeats:
                 return False
             gone.update(self._overwrites[step])
         return True
-
-    def _repeatable(self, writers: Mapping[int, Sequence[int]]) -> tuple[bool, ...]:
-        """Return by step if it may be recomputed: no update, collective or partial write."""
-        fixed = {*self.flow.commits, *self.flow.collectives}
-        for step, versions in enumerate(self._reads):
-            for buffer, version in versions:
-                inside = version > 0 and self.unit[writers[buffer][0]] is self.unit[step]
-                if version < len(writers[buffer]) and not inside:
-                    fixed.add(writers[buffer][0])
-        units = {self.unit[step] for step in fixed}
-        return tuple(unit not in units for unit in self.unit)
 
     def _needs(self, step: int) -> tuple[int, ...]:
         written = {b for s in self.unit[step] for b in self.flow.writes[s]}

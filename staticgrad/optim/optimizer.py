@@ -615,20 +615,19 @@ class Optimizer(Settings):
             return loss
         return loss * (scale.astype(loss.dtype) if isinstance(scale, Value) else scale)
 
-    def _unscale_gradients(self, grads: Mapping[Any, Any]) -> Mapping[Any, Any]:
-        """Divide gradients by the optimizer's loss scale."""
-        scale = self._loss_scale()
-        if scale is None:
-            return grads
-        unscaled = {}
-        for p, g in grads.items():
-            wide = in_compute_dtype(g, p)
-            unscaled[p] = wide / (scale.astype(wide.dtype) if isinstance(scale, Value) else scale)
-        return unscaled
-
     def _step_scaled(self, slopes: Mapping[Any, Any], ways: Ways) -> Updates:
         """Step by gradients of the scaled loss: unscale, average over ranks, advance."""
-        grads = self._unscale_gradients(slopes)
+        scale = self._loss_scale()
+        if scale is None:
+            grads = slopes
+        else:
+            unscaled = {}
+            for p, g in slopes.items():
+                wide = in_compute_dtype(g, p)
+                unscaled[p] = wide / (
+                    scale.astype(wide.dtype) if isinstance(scale, Value) else scale
+                )
+            grads = unscaled
         if not ways.data_parallel:
             return self.advance(grads)
         wide = {p: in_compute_dtype(g, p) for p, g in grads.items()}

@@ -155,16 +155,6 @@ def _rebuild_tree(described: Any, arrays: Arrays) -> Any:
     return [part for _, part in parts] if kind == "list" else tuple(part for _, part in parts)
 
 
-def _by_present_names(parts: Mapping[str, Parameter], state: dict[Any, Any]) -> dict[Any, Any]:
-    """Rename the state in a saved file to the parameters' present names."""
-    present = {}
-    for name, p in parts.items():
-        latest = (f for f in p.store.former if f in state and f not in parts)
-        if name not in state and (former := next(latest, None)) is not None:
-            present[former] = name
-    return {present.get(key, key): part for key, part in state.items()}
-
-
 def _is_kept(tree: Any) -> bool:
     """Return whether it holds more than numbers and texts, which are not restored in place."""
     parts = parts_in(tree)
@@ -215,7 +205,12 @@ class Restoring:
         elif container is not None:
             children = container.by_key()
             if container.are_names and isinstance(saved, dict):
-                saved = _by_present_names(children, saved)
+                present = {}  # by the name in the file, where a parameter was renamed
+                for name, p in children.items():
+                    latest = (f for f in p.store.former if f in saved and f not in children)
+                    if name not in saved and (former := next(latest, None)) is not None:
+                        present[former] = name
+                saved = {present.get(key, key): part for key, part in saved.items()}
             self._look_inside(children, saved, path)
         elif isinstance(tree, Parameter):
             if tree.store.is_complex and isinstance(saved, np.ndarray) and saved.dtype.kind == "c":

@@ -47,7 +47,27 @@ else:
             if others:
                 options = {"repr": repr, "eq": eq, "frozen": frozen, "slots": slots, **others}
                 return dataclasses.dataclass(**options)(cls)
-            return _add_methods(cls, repr, eq, frozen, slots)
+            fields = _fields(cls)
+            if slots:
+                cls = _add_slots(cls, fields, frozen)
+            kind: Any = _FrozenRecord if frozen else _OpenRecord
+            cls.__dataclass_fields__, cls.__dataclass_params__ = fields, kind.__dataclass_params__
+            if "__init__" not in cls.__dict__:
+                cls.__init__ = _make_init(cls, fields, frozen)
+                if frozen and _is_plain(cls) and all(field.init for field in fields.values()):
+                    setattr(cls, _PLAIN, fields.keys())
+            _define(cls, "__match_args__", tuple(f.name for f in fields.values() if f.init))
+            if repr:
+                _define(cls, "__repr__", _repr([f.name for f in fields.values() if f.repr]))
+            if eq:
+                values = _values([f.name for f in fields.values() if f.compare])
+                if cls.__dict__.get("__hash__") is None:
+                    type.__setattr__(cls, "__hash__", _hash(values) if frozen else None)
+                _define(cls, "__eq__", _eq(values))
+            if frozen and not issubclass(cls, Immutable):
+                _define(cls, "__setattr__", _setattr(cls, fields))
+                _define(cls, "__delattr__", _delattr(cls, fields))
+            return cls
 
         return decorate if cls is None else decorate(cls)
 
@@ -114,31 +134,6 @@ class _FrozenRecord:
 
 #: What marks a field that is neither of the class nor of ``__init__`` alone.
 _ORDINARY: Final[Any] = dataclasses.fields(_OpenRecord)[0]._field_type  # type: ignore[attr-defined]
-
-
-def _add_methods(cls: type[Any], show: bool, compare: bool, frozen: bool, slots: bool) -> type[Any]:
-    """Add a dataclass' methods (init, repr, eq, hash) to a class."""
-    fields = _fields(cls)
-    if slots:
-        cls = _add_slots(cls, fields, frozen)
-    kind: Any = _FrozenRecord if frozen else _OpenRecord
-    cls.__dataclass_fields__, cls.__dataclass_params__ = fields, kind.__dataclass_params__
-    if "__init__" not in cls.__dict__:
-        cls.__init__ = _make_init(cls, fields, frozen)
-        if frozen and _is_plain(cls) and all(field.init for field in fields.values()):
-            setattr(cls, _PLAIN, fields.keys())
-    _define(cls, "__match_args__", tuple(f.name for f in fields.values() if f.init))
-    if show:
-        _define(cls, "__repr__", _repr([f.name for f in fields.values() if f.repr]))
-    if compare:
-        values = _values([f.name for f in fields.values() if f.compare])
-        if cls.__dict__.get("__hash__") is None:
-            type.__setattr__(cls, "__hash__", _hash(values) if frozen else None)
-        _define(cls, "__eq__", _eq(values))
-    if frozen and not issubclass(cls, Immutable):
-        _define(cls, "__setattr__", _setattr(cls, fields))
-        _define(cls, "__delattr__", _delattr(cls, fields))
-    return cls
 
 
 def _is_plain(cls: type[Any]) -> bool:

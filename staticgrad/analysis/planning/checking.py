@@ -100,7 +100,12 @@ class _State:
         offset_by_value = {str(key): at for key, at in options.get("offsets", {}).items()}
         over = {new: old for old, new in options.get("inplace", ())}
         for new, old in over.items():
-            self._can_overwrite(op, old, new)
+            viewed = any(self.problem.bases[v] == old for v in self.present if v != old)
+            owned = old in self.present and old not in self.problem.resident
+            owned = owned and self.problem.by_id[old].alias_of is None
+            fits = owned and self.size(old) >= self.size(new)
+            if (old, new) not in op.inplace or viewed or not fits or new in self.present:
+                self.wrong(f"op {op.id!r} cannot write {new!r} over {old!r}")
         new_bytes = 0
         for value in op.outputs:
             base = self.problem.bases[value]
@@ -115,7 +120,12 @@ class _State:
         self.peak = max(self.peak, self.bytes + self._up(op.workspace))
         self.places.pop("workspace", None)
         for new, old in over.items():
-            self._overwrite(old, new)
+            if old not in self.present:
+                self.wrong(f"{old!r} is overwritten twice")
+            self.present.discard(old)
+            self.bytes += self.size(new) - self.size(old)
+            if old in self.places:
+                self.places[new] = (self.places.pop(old)[0], self.size(new))
         self.present.update(op.outputs)
         self.updated.update(op.mutates)
 
@@ -125,22 +135,6 @@ class _State:
                 self.wrong(f"op {op.id!r} reads {value!r}, which is not there")
             if self.problem.bases[value] in self.updated and value not in op.reads_updated:
                 self.wrong(f"op {op.id!r} reads {value!r} after it was updated")
-
-    def _can_overwrite(self, op: MemoryOp, old: Identifier, new: Identifier) -> None:
-        viewed = any(self.problem.bases[v] == old for v in self.present if v != old)
-        owned = old in self.present and old not in self.problem.resident
-        owned = owned and self.problem.by_id[old].alias_of is None
-        fits = owned and self.size(old) >= self.size(new)
-        if (old, new) not in op.inplace or viewed or not fits or new in self.present:
-            self.wrong(f"op {op.id!r} cannot write {new!r} over {old!r}")
-
-    def _overwrite(self, old: Identifier, new: Identifier) -> None:
-        if old not in self.present:
-            self.wrong(f"{old!r} is overwritten twice")
-        self.present.discard(old)
-        self.bytes += self.size(new) - self.size(old)
-        if old in self.places:
-            self.places[new] = (self.places.pop(old)[0], self.size(new))
 
     def _allocate(self, name: Identifier, offset: int | None, size: int) -> None:
         """Allocate bytes inside of the checked arena where no other value is."""

@@ -112,7 +112,14 @@ class _CopyBuilder:
             if not source.uniform:
                 source = self._store_source(source)
             phase = self._input.phases[value.node]
-            key = source.base if self._can_be_root_buffer(source) else self.copy(source, phase)
+            base = source.base
+            needs_no_copy = (
+                not source.inline
+                and base in self._owners
+                and base not in self._root_buffers
+                and self._is_complete(source)
+            )
+            key = base if needs_no_copy else self.copy(source, phase)
         self._root_buffers.add(key)
         return key
 
@@ -216,16 +223,6 @@ class _CopyBuilder:
             indexed=not self._input.sources[node, 0].uniform,
         )
         self._add(home, source.base)
-
-    def _can_be_root_buffer(self, source: Source) -> bool:
-        """Return True if an output may use the buffer of its value instead of a copy."""
-        base = source.base
-        return (
-            not source.inline
-            and base in self._owners
-            and base not in self._root_buffers
-            and self._is_complete(source)
-        )
 
     def _is_complete(self, source: Source) -> bool:
         has_all_elements = source.type.size == self._input.value_type(source.base).size

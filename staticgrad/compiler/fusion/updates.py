@@ -153,7 +153,15 @@ class _Ordering:
         self._open_dependencies = [0] * count
         self._finished: set[int] = set()
         self._writers = {u.old: set(writers[u.key]) for u in in_place}
-        self._old_reads = self._reads_of_old_values()
+        # Steps without reads of old values have no entry.
+        if not self._writers:
+            self._old_reads = {}
+        else:
+            old = {
+                number: [key for key in dict.fromkeys(pending.reads) if key in self._writers]
+                for number, pending in enumerate(self.steps)
+            }
+            self._old_reads = {number: values for number, values in old.items() if values}
         self._old = OldValues(self._old_reads.items(), self._writers)
         self._event: dict[Key, int] = {}  # old value -> the event of its last read
         self._overwrites: dict[int, list[int]] = {}  # step -> events of what it overwrites
@@ -242,14 +250,3 @@ class _Ordering:
             heappush(self._ready, self._priority(later))
         elif later in self._overwrites:
             self._note_blocked(later)
-
-    def _reads_of_old_values(self) -> dict[int, list[Key]]:
-        """Return the parameters' old values that each step reads."""
-        # Steps without reads of old values have no entry.
-        if not self._writers:
-            return {}
-        old = {
-            number: [key for key in dict.fromkeys(pending.reads) if key in self._writers]
-            for number, pending in enumerate(self.steps)
-        }
-        return {number: values for number, values in old.items() if values}

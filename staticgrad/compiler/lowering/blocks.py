@@ -158,18 +158,21 @@ class BlockLowering(Lowering):
         store_position = Position(((loop, step),), start, width, extent, within=True)
         total = previous + zero
         if not (isinstance(size, int) and size <= GEMM_BLOCK):
-            total = total + self._block_zero(ex.index(loop), size, rows, dtype.compute)
+            # A product sums in blocks. Add 0.0 where a block of the sum begins at or ends before the
+            # iteration, as its skipped terms would do, else -0.0, which changes no number.
+            iteration = ex.index(loop)
+            distance = self.size(size) - iteration - 1 if rows else iteration + 1
+            is_full = (
+                (distance & (GEMM_BLOCK - 1)).eq(0) & (distance > 0)
+                if rows
+                else distance >= GEMM_BLOCK
+            )
+            total = total + ex.select(
+                is_full, ex.literal(0.0, dtype.compute), ex.literal(-0.0, dtype.compute)
+            )
         store = Store(Access(name, ((VECTOR, 1),), (), (store_position,)), total)
         columns = Axis(VECTOR, self.extent(node.types[0].shape[-1]))
         return Loop(Axis(loop, extent), (), (Map(columns, (store,)),), ())
-
-    def _block_zero(self, iteration: Expr, size: Size, rows: bool, dtype: DType) -> Expr:
-        """Return 0.0 where a block of the sum begins at or ends before the iteration, else -0.0."""
-        distance = self.size(size) - iteration - 1 if rows else iteration + 1
-        is_full = (
-            (distance & (GEMM_BLOCK - 1)).eq(0) & (distance > 0) if rows else distance >= GEMM_BLOCK
-        )
-        return ex.select(is_full, ex.literal(0.0, dtype), ex.literal(-0.0, dtype))
 
     def _with_zeros(self, node: Node, value: Expr, start: int) -> Expr:
         """Add to a product's element the zeros of the terms that its triangle skips."""

@@ -383,7 +383,27 @@ class _Builder:
                 if isinstance(time_loop, tuple):  # a kernel of several iterations
                     inner, stretches = time_loop
                     bodies = lower_bodies(groups, group, [inner], stretches)
-                lowered, step = bodies, self._body_step(group, bodies, reason)
+                form = bodies.form
+                bound = [Binding(self._buffer_of(key), offset) for key, offset in bodies.operands]
+                for _, buffer in bodies.extra_operands:
+                    name = self._add(
+                        buffer.name, buffer.role, buffer.dtype, buffer.size, origin=buffer.origin
+                    )
+                    bound.append(Binding(name))
+                lowered = bodies
+                step = BodyStep(
+                    form.kind,
+                    (*bodies.types, *(operand for operand, _ in bodies.extra_operands)),
+                    tuple(bound),
+                    bodies.schedules,
+                    bodies.iterations,
+                    form.carries,
+                    form.slices,
+                    form.reverse,
+                    form.logged,
+                    *_describe_group(group),
+                    reason,
+                )
         else:
             lowered = self._lowerings.lower(groups, group)
             step = self._step(group, lowered)
@@ -420,29 +440,6 @@ class _Builder:
         sizes = form.sizes, form.total, form.flops
         step = CallStep(routine, tuple(bound), *sizes, *_describe_group(group))
         return step, tuple(dict.fromkeys(key for key, _ in read))
-
-    def _body_step(self, group: Group, lowered: LoweredBodies, reason: str) -> BodyStep:
-        """Return the step of a loop or branch that runs the schedules of its bodies."""
-        form = lowered.form
-        bound = [Binding(self._buffer_of(key), offset) for key, offset in lowered.operands]
-        for _, buffer in lowered.extra_operands:
-            name = self._add(
-                buffer.name, buffer.role, buffer.dtype, buffer.size, origin=buffer.origin
-            )
-            bound.append(Binding(name))
-        return BodyStep(
-            form.kind,
-            (*lowered.types, *(operand for operand, _ in lowered.extra_operands)),
-            tuple(bound),
-            lowered.schedules,
-            lowered.iterations,
-            form.carries,
-            form.slices,
-            form.reverse,
-            form.logged,
-            *_describe_group(group),
-            reason,
-        )
 
 
 def _describe_group(group: Group) -> tuple[int, str, tuple[Location, ...]]:

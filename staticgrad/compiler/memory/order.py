@@ -110,7 +110,10 @@ class _Edges:
             self.predecessors[self.steps] = flow.checks
             for step in flow.commits:
                 self.predecessors[step] = (*self.predecessors[step], self.steps)
-        self.successors = _invert_edges(self.predecessors)
+        self.successors: list[list[int]] = [[] for _ in self.predecessors]
+        for step, earlier in enumerate(self.predecessors):
+            for predecessor in earlier:
+                self.successors[predecessor].append(step)
 
     def reverse(self) -> _Edges:
         """Return the reversed edges."""
@@ -128,14 +131,6 @@ class _Edges:
             if not open_predecessors[later]:
                 freed.append(later)
         return freed
-
-
-def _invert_edges(predecessors: Sequence[Sequence[int]]) -> list[list[int]]:
-    successors: list[list[int]] = [[] for _ in predecessors]
-    for step, earlier in enumerate(predecessors):
-        for predecessor in earlier:
-            successors[predecessor].append(step)
-    return successors
 
 
 def _sort_topologically(edges: _Edges, priority: Priority) -> Order:

@@ -116,7 +116,28 @@ class _Body:
             if expr in self.names:
                 continue
             if ready:
-                self._write_expression(expr)
+                if isinstance(expr, Iterated):
+                    if expr.loop not in self.ended:
+                        self._write_loop(expr)
+                    self.names[expr] = self.ended[expr.loop][expr.place]
+                elif expr.op == "ref":
+                    self.names[expr] = str(expr.attribute)
+                elif expr.op == "literal":
+                    self.names[expr] = number(expr.attribute)  # type: ignore[arg-type]
+                elif expr.op == "rarely":
+                    self._write_rare_branch(self.together[expr.args[0]])
+                elif expr.op == "scale":
+                    # one instruction at 512 bits (AVX-512's scalef), else two products
+                    p, low_bits = expr.args
+                    n = scaled_by(low_bits)
+                    steps = scaled_in_steps(p, low_bits)
+                    self._write([n if self.wide else steps])
+                    if self.wide:
+                        self._name(expr, f"scale({self.names[p]}, {self.names[n]})")
+                    else:
+                        self.names[expr] = self.names[steps]
+                else:
+                    self._name(expr, self._call(expr))
                 continue
             stack.append((expr, True))
             stack += [(a, False) for a in reversed(self._needs(expr)) if a not in self.names]
@@ -125,31 +146,6 @@ class _Body:
         if expr.op != "rarely":
             return list(expr.args)
         return [expr.args[0], *(choice.args[2] for choice in self.together[expr.args[0]])]
-
-    def _write_expression(self, expr: Expr) -> None:
-        """Write the source line of one expression of a vector-math function."""
-        if isinstance(expr, Iterated):
-            if expr.loop not in self.ended:
-                self._write_loop(expr)
-            self.names[expr] = self.ended[expr.loop][expr.place]
-        elif expr.op == "ref":
-            self.names[expr] = str(expr.attribute)
-        elif expr.op == "literal":
-            self.names[expr] = number(expr.attribute)  # type: ignore[arg-type]
-        elif expr.op == "rarely":
-            self._write_rare_branch(self.together[expr.args[0]])
-        elif expr.op == "scale":
-            # one instruction at 512 bits (AVX-512's scalef), else two products
-            p, low_bits = expr.args
-            n = scaled_by(low_bits)
-            steps = scaled_in_steps(p, low_bits)
-            self._write([n if self.wide else steps])
-            if self.wide:
-                self._name(expr, f"scale({self.names[p]}, {self.names[n]})")
-            else:
-                self.names[expr] = self.names[steps]
-        else:
-            self._name(expr, self._call(expr))
 
     def _name(self, expr: Expr, text: str) -> None:
         """Give an expression the name of a line, or of the one that is there."""

@@ -409,7 +409,11 @@ class KernelWriter:
                 blocks = f"({past} + {BLOCK - 1}) // {BLOCK}"
                 lines.add(f"{s.name} = {self.functions.helper('fold')}(levels_{s.name}, {blocks})")
             elif not self._is_ordered(s):
-                self._end_reduction(s, past)
+                combiner, dtype = COMBINERS[s.kind], s.value.dtype
+                if combiner.empty(dtype) != combiner.identity(dtype):
+                    self._lines.open_block(f"if {past} <= 0:")
+                    self._lines.add(f"{s.name} = {literal(combiner.empty(dtype), dtype)}")
+                    self._close(1)
         self._close(len(stage.rows))
 
     def _is_ordered(self, s: Accumulate | ColumnAccumulate) -> bool:
@@ -430,13 +434,6 @@ class KernelWriter:
             self._first.add(f"levels_{name} = np.empty({LEVELS}, {storable(dtype)})")
         else:
             self._lines.add(f"{name} = {literal(COMBINERS[s.kind].identity(dtype), dtype)}")
-
-    def _end_reduction(self, s: Accumulate, past: str) -> None:
-        combiner, dtype = COMBINERS[s.kind], s.value.dtype
-        if combiner.empty(dtype) != combiner.identity(dtype):
-            self._lines.open_block(f"if {past} <= 0:")
-            self._lines.add(f"{s.name} = {literal(combiner.empty(dtype), dtype)}")
-            self._close(1)
 
     def _accumulate(self, s: Accumulate, along: str, one_block: bool, scalars: Scalars) -> None:
         """Write the line that adds a term to a reduction: directly, or to an ordered block."""

@@ -424,7 +424,13 @@ def _pad(x: Any, filling: Any, *, padding_config: Any) -> Any:
     """Pad as ``lax.pad``: borders, elements between neighbours, and negative widths that crop."""
     for axis, (_, _, inside) in enumerate(padding_config):
         if inside:
-            x = _insert_between(x, filling, axis, inside)
+            size = x.shape[axis]
+            between = sg.broadcast_to(filling, (*x.shape[: axis + 1], inside, *x.shape[axis + 1 :]))
+            wide = sg.concatenate([sg.expand_dims(x, axis + 1), between], axis + 1)
+            flat = (*x.shape[:axis], size * (inside + 1), *x.shape[axis + 1 :])
+            spaced = sg.reshape(wide, flat)
+            last = max(size * (inside + 1) - inside, 0) if isinstance(size, int) else -inside
+            x = spaced[(*(slice(None),) * axis, slice(0, last))]
     widths = [(max(low, 0), max(high, 0)) for low, high, _ in padding_config]
     if any(map(any, widths)):
         x = _add_borders(x, filling, widths)
@@ -444,17 +450,6 @@ def _add_borders(x: Any, filling: Any, widths: Any) -> Any:
         joined = [part for part in (parts[0], x, parts[1]) if part is not None]
         x = sg.concatenate(joined, axis) if len(joined) > 1 else x
     return x
-
-
-def _insert_between(x: Any, filling: Any, axis: int, inside: int) -> Any:
-    """Insert ``inside`` filling elements between neighbours along an axis, for ``lax.pad``."""
-    size = x.shape[axis]
-    between = sg.broadcast_to(filling, (*x.shape[: axis + 1], inside, *x.shape[axis + 1 :]))
-    wide = sg.concatenate([sg.expand_dims(x, axis + 1), between], axis + 1)
-    flat = (*x.shape[:axis], size * (inside + 1), *x.shape[axis + 1 :])
-    spaced = sg.reshape(wide, flat)
-    last = max(size * (inside + 1) - inside, 0) if isinstance(size, int) else -inside
-    return spaced[(*(slice(None),) * axis, slice(0, last))]
 
 
 @primitive("iota")

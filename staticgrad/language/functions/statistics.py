@@ -129,26 +129,22 @@ def average(
         return result, full(result.shape, weight_sum, like=value)
     value, weight = (floating(v) for v in promoted_values((x, weights)))
     if axis is not None and weight.shape != value.shape:
-        weight = _align_weights(weight, axis, value)
+        places = distinct_axes(axis if isinstance(axis, list | tuple) else (axis,), value)
+        if weight.ndim != len(places):
+            raise ShapeError(
+                f"average: weights {weight.type} for {len(places)} axes of {value.type}",
+                hint="one weight per element of x, or per place along the axes",
+                related=describe_operands(value, weight),
+            )
+        ordered = transpose(weight, sorted(range(len(places)), key=places.__getitem__))
+        sizes = iter(ordered.shape)
+        weight = reshape(
+            ordered, tuple(next(sizes) if k in places else 1 for k in range(value.ndim))
+        )
     value, weight = broadcast_arrays(value, weight)
     total = of.sum(weight, axis, keepdims=keepdims)
     result = of.sum(value * weight, axis, keepdims=keepdims) / total
     return (result, total) if returned else result
-
-
-def _align_weights(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
-    """Reshape ``average``'s weights to broadcast along their axes of x."""
-    axes = axis if isinstance(axis, list | tuple) else (axis,)
-    places = distinct_axes(axes, x)
-    if weight.ndim != len(places):
-        raise ShapeError(
-            f"average: weights {weight.type} for {len(places)} axes of {x.type}",
-            hint="one weight per element of x, or per place along the axes",
-            related=describe_operands(x, weight),
-        )
-    ordered = transpose(weight, sorted(range(len(places)), key=places.__getitem__))
-    sizes = iter(ordered.shape)
-    return reshape(ordered, tuple(next(sizes) if k in places else 1 for k in range(x.ndim)))
 
 
 @rounded_once

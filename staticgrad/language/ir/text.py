@@ -362,7 +362,15 @@ class Reader:
             self.at += 1
             return _simple(text) if kind != "string" else self.unquote(text)
         if kind == "name" and text in _DTYPES:
-            return self._dtype_or_more()
+            if self.texts[self.at + 1] != "[":
+                return self.dtype()
+            start = self.at
+            declared = self.type()
+            if self.kinds[self.at] == "string":
+                return self.bound_array(self.value(), declared, self.at - 1)
+            if self.texts[self.at] in ("[", "-") or self.kinds[self.at] in ("int", "float", "name"):
+                return self.array(self.value(), declared, start)
+            return declared
         if text == "(":
             return self._tuple_or_size()
         if text == "[":
@@ -391,18 +399,6 @@ class Reader:
                 self.fail("a tuple of one value is written (value,)", opening)
             return self.size(items[0])
         return tuple(items)
-
-    def _dtype_or_more(self) -> DType | TensorType | ArrayData:
-        """Parse an attribute that begins with a dtype: the dtype, a type, or an array of it."""
-        if self.texts[self.at + 1] != "[":
-            return self.dtype()
-        start = self.at
-        declared = self.type()
-        if self.kinds[self.at] == "string":
-            return self.bound_array(self.value(), declared, self.at - 1)
-        if self.texts[self.at] in ("[", "-") or self.kinds[self.at] in ("int", "float", "name"):
-            return self.array(self.value(), declared, start)
-        return declared
 
     def array(self, elements: Any, declared: TensorType, at: int) -> ArrayData:
         """Convert parsed nested lists to array data of the declared type, or report the token

@@ -573,7 +573,16 @@ class ScatterExtreme(Op, name="scatter_extreme"):
     def reference(self, x: Array, indices: Array) -> Any:
         out, rows, places = self._prepare_scatter(x, indices)
         for turn in turns(places):  # within a turn no place occurs twice
-            out[places[turn]] = _extreme_of_two(self.kind, out[places[turn]], rows[turn])
+            a, b = out[places[turn]], rows[turn]
+            extreme = np.asarray(_UFUNCS[self.kind](a, b))
+            if extreme.dtype.kind != "f":
+                out[places[turn]] = extreme
+            else:
+                # -0.0 is less than 0.0, which NumPy's ufuncs take as equal
+                join = np.logical_and if self.kind == "max" else np.logical_or
+                negative = join(np.signbit(a), np.signbit(b))
+                zero = np.where(negative, extreme.dtype.type(-0.0), extreme.dtype.type(0.0))
+                out[places[turn]] = np.where((a == 0) & (b == 0), zero, extreme)
         return np.moveaxis(out, 0, self.axis)
 
     def eager(self, x: Array, indices: Array) -> Any:
@@ -646,17 +655,6 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         count = prod(indices.shape)
         flat = reshape(indices, (count,))
         return flat, reshape(x, (*leading, count, *trailing))
-
-
-def _extreme_of_two(kind: str, a: Array, b: Array) -> Array:
-    """Return the larger or smaller of two elements, signed zeros included."""
-    extreme = np.asarray(_UFUNCS[kind](a, b))
-    if extreme.dtype.kind != "f":
-        return extreme
-    join = np.logical_and if kind == "max" else np.logical_or
-    negative = join(np.signbit(a), np.signbit(b))
-    zero = np.where(negative, extreme.dtype.type(-0.0), extreme.dtype.type(0.0))
-    return np.where((a == 0) & (b == 0), zero, extreme)
 
 
 def last_entries(flat: Any, size: Size) -> Any:

@@ -270,7 +270,14 @@ def array_of(
             return _convert_frame(data, what, error, related)
         array = np.asarray(data)
         if array.dtype.kind == "O" and is_pandas(data):
-            array = _convert_pandas(data)
+            if data.ndim == 1:
+                array = _convert_column(data)
+            else:
+                columns = [_convert_column(data.iloc[:, place]) for place in range(data.shape[1])]
+                if any(column.dtype.kind not in "biuf" for column in columns):
+                    array = np.asarray(data)
+                else:
+                    array = np.stack(columns, axis=1)
         if array.dtype.kind not in "biufcV":
             _check_columns(data, what, error, related)
     except StaticgradError:
@@ -408,16 +415,6 @@ def is_sparse(data: Any) -> bool:
     home = type(data).__module__
     ours_or_theirs = home.startswith(("scipy.sparse.", "staticgrad.language.functions.sparse"))
     return ours_or_theirs and hasattr(type(data), "tocsr")
-
-
-def _convert_pandas(data: Any) -> Array:
-    """Convert a pandas table of mixed dtypes, or a nullable column, to an array."""
-    if data.ndim == 1:
-        return _convert_column(data)
-    columns = [_convert_column(data.iloc[:, place]) for place in range(data.shape[1])]
-    if any(column.dtype.kind not in "biuf" for column in columns):
-        return np.asarray(data)
-    return np.stack(columns, axis=1)
 
 
 def _convert_column(column: Any) -> Array:

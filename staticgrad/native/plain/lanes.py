@@ -286,15 +286,6 @@ def _float_to_signed(data: Array, bits: int) -> Array:
     return np.where(inside, truncated, np.iinfo(truncated.dtype).min)
 
 
-def _float_to_integer(data: Array, element: Element) -> Array:
-    if element.name == "u64":
-        edge = data.dtype.type(2.0**63)
-        large = data >= edge
-        integers = _float_to_signed(np.where(large, data - edge, data), 64).view(np.uint64)
-        return np.where(large, integers ^ np.uint64(1 << 63), integers)
-    return _float_to_signed(data, 64 if element.name in ("i64", "u32") else 32)
-
-
 def _convert(result: Vector, v: Lanes) -> Lanes:
     """Convert lanes to another element type in plain Python, as ``astype`` does on x86-64."""
     source, element, data = v.kind.element, result.element, v.data
@@ -305,7 +296,13 @@ def _convert(result: Vector, v: Lanes) -> Lanes:
     if element.kind == "b":
         return Lanes(result, (data != 0).view(np.uint8))
     if source.kind == "f" and element.kind != "f":
-        data = _float_to_integer(data, element)
+        if element.name == "u64":
+            edge = data.dtype.type(2.0**63)
+            large = data >= edge
+            integers = _float_to_signed(np.where(large, data - edge, data), 64).view(np.uint64)
+            data = np.where(large, integers ^ np.uint64(1 << 63), integers)
+        else:
+            data = _float_to_signed(data, 64 if element.name in ("i64", "u32") else 32)
     return Lanes(result, data.astype(element.numpy))
 
 

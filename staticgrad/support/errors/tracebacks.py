@@ -222,26 +222,23 @@ def _cut_chain(error: BaseException) -> None:
     while id(error) not in seen:
         seen.add(id(error))
         if _is_cut(error):
-            error.__traceback__ = _cut_traceback(error.__traceback__)
+            # without the package's frames
+            traceback = error.__traceback__
+            frames = []
+            while traceback is not None:
+                if not _is_internal(traceback.tb_frame):
+                    frames.append(traceback)
+                traceback = traceback.tb_next
+            shown = None
+            for frame in reversed(frames):
+                shown = TracebackType(shown, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+            error.__traceback__ = shown
         previous = error.__cause__ or error.__context__
         if previous is None:
             return
         if error.__cause__ is None and not _passed_user_code(previous.__traceback__):
             error.__suppress_context__ = True
         error = previous
-
-
-def _cut_traceback(traceback: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the package's frames."""
-    frames = []
-    while traceback is not None:
-        if not _is_internal(traceback.tb_frame):
-            frames.append(traceback)
-        traceback = traceback.tb_next
-    shown = None
-    for frame in reversed(frames):
-        shown = TracebackType(shown, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
-    return shown
 
 
 def _is_internal(frame: FrameType) -> bool:

@@ -154,7 +154,15 @@ class WrittenLoop(LoopBuilder):
 
     def _stages(self) -> tuple[Stage, ...]:
         """Return the loop over time steps, whose carries are registers, in stages of the kernel."""
-        nexts = self._next_carries()
+        nexts = {
+            (n, place): value
+            for n in range(self._bodies.form.carries)
+            for place, value in self._results(BodyBuffer("next", n)).items()
+        }
+        if not self._carried.keys() <= nexts.keys():
+            raise LoopRefusedError(LoopRefusal.OtherRow)
+        for carried in nexts:
+            self._carry(*carried)
         carries = self._bodies.form.carries
         stacked = [
             Store(self._result(BodyBuffer("result", n), place), value)
@@ -188,19 +196,6 @@ class WrittenLoop(LoopBuilder):
             if self._length or self._bodies.writes[n] in self._bodies.stored
         ]
         return (*limit, iterations, *([Scalar(tuple(last))] if last else []))
-
-    def _next_carries(self) -> dict[Carried, Expr]:
-        """Return each carry's value after an iteration; refuse carries that read other rows."""
-        nexts = {
-            (n, place): value
-            for n in range(self._bodies.form.carries)
-            for place, value in self._results(BodyBuffer("next", n)).items()
-        }
-        if not self._carried.keys() <= nexts.keys():
-            raise LoopRefusedError(LoopRefusal.OtherRow)
-        for carried in nexts:
-            self._carry(*carried)
-        return nexts
 
     def _check(self, lookup: Lookup) -> Check:
         operand = self._names.operand(lookup.words, I64, "check")

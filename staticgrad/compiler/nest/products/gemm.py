@@ -190,7 +190,15 @@ class MatrixProduct(PlainProduct):
             if self.packs_rows:
                 small = self.choose("eq", self.packs, 0, small, FEWER)
             self.span = self.choose("lt", small, FEWER, columns, self.packed)
-            self._prefetch_panels()
+            # Tiles prefetch the panels that follow: one vector, every so many tiles.
+            lines = self.lanes if self.transposed else self.b_down * self.lanes
+            self.every: Word = 1
+            if not self.transposed:
+                for tiles in (2**power for power in range(self.lanes.bit_length() - 1)):
+                    most = 4 * self.height * tiles
+                    self.every = self.choose("ge", self.count, most, 2 * tiles, self.every)
+                lines = self.b.quotient(lines, self.every)
+            self.next_leap: Word = lines
         self.width = self.span if self.keeps_blocks else columns
         most = self.choose("gt", terms, 0, terms, 1)  # of no inner indices sums are zeros
         with self.iterations(
@@ -214,17 +222,6 @@ class MatrixProduct(PlainProduct):
                     self.fresh = self.choose("eq", self.depth_at, self.block, 1, 0)
                     self._pack_panels()
                     self._write_tiles()
-
-    def _prefetch_panels(self) -> None:
-        """Set how a GEMM's tiles prefetch the next panels: ``every`` tiles one vector."""
-        lines = self.lanes if self.transposed else self.b_down * self.lanes
-        self.every: Word = 1
-        if not self.transposed:
-            for tiles in (2**power for power in range(self.lanes.bit_length() - 1)):
-                most = 4 * self.height * tiles
-                self.every = self.choose("ge", self.count, most, 2 * tiles, self.every)
-            lines = self.b.quotient(lines, self.every)
-        self.next_leap: Word = lines
 
     # panels of b
 

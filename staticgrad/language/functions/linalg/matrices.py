@@ -1090,7 +1090,15 @@ def svd(
     if not compute_uv:
         return _symmetric_values(a, errors) if hermitian else svdvals(a, errors=errors)
     if hermitian:
-        return _symmetric_svd(a, errors)
+        # a = Q diag(w) Qᴴ: singular values are |w|, and the signs of w go to the right vectors
+        values, vectors = eigh(a, errors=errors)
+        order = argsort(absolute(values), -1, descending=True)
+        values = take_along_axis(values, order, -1)
+        columns = broadcast_to(expand_dims(order, -2), vectors.shape)
+        u = take_along_axis(vectors, columns, -1)
+        unit = np.ones((), values.dtype.numpy)
+        sign = where(values < 0.0, -unit, unit)
+        return SVDResult(u, absolute(values), adjoint(u * expand_dims(sign, -2)))
     op = SVD(bool(full_matrices), errors)
     factors: Any = op(matrices(a))
     return SVDResult(*factors)
@@ -1109,18 +1117,6 @@ def svdvals(x: ArrayLike[AnyValue], /, *, errors: Errors = "raise") -> AnyValue:
 def _symmetric_values(a: ArrayLike[AnyValue], errors: Errors) -> AnyValue:
     values = absolute(eigvalsh(a, errors=errors))
     return sort(values, -1, descending=True)
-
-
-def _symmetric_svd(a: ArrayLike[AnyValue], errors: Errors) -> SVDResult:
-    """Compute the SVD of symmetric matrices by their eigendecomposition."""
-    values, vectors = eigh(a, errors=errors)
-    order = argsort(absolute(values), -1, descending=True)
-    values = take_along_axis(values, order, -1)
-    columns = broadcast_to(expand_dims(order, -2), vectors.shape)
-    u = take_along_axis(vectors, columns, -1)
-    unit = np.ones((), values.dtype.numpy)
-    sign = where(values < 0.0, -unit, unit)
-    return SVDResult(u, absolute(values), adjoint(u * expand_dims(sign, -2)))
 
 
 def lu(a: ArrayLike[AnyValue], *, p_indices: bool = False) -> LUResult:
