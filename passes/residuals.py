@@ -145,6 +145,8 @@ class CrossingRegions:
         number = {key: place for place, key in enumerate(values)}
         crossing = [key for key in values if key in self.border.crossing]
         weight = self.border.weight
+        # What is stored parts the values of the forward pass from their readers: the lightest such
+        # set, where recomputing what stands behind it has a price as well.
         cut = vertex_cut(
             [self.border.price(weight(key)) for key in values],
             [(number[x], number[key]) for key in values for x in self.operands.get(key, ())],
@@ -244,6 +246,7 @@ class Residuals(Pass, name="residuals"):
         clones = likely and self._settle_clones(
             border, cloned, border.stored_clones, border.bytes_in
         )
+        # A clone that is a kernel of its own writes what was stored before.
         if not clones or len(border.groups_of(clones.graph)) > len(border.groups):
             return border.graph, 0
         return clones.graph, len(clones.clones)
@@ -270,6 +273,7 @@ class Residuals(Pass, name="residuals"):
             kernels = candidate.shared_nodes() or stored(candidate)
             if not kernels:
                 now = nbytes(candidate.graph)
+                # bytes and operations on one scale
                 price = border.price(now) + sum(work(clone) for _, clone in candidate.clones)
                 pays = now < border.nbytes and price < border.price(border.nbytes)
                 return candidate if pays else None

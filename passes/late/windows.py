@@ -356,7 +356,9 @@ def split_iterations(node: Node) -> tuple[int, int]:
         return 0, 1
     panels = -(-out // form.groups // panel_columns(dtype))
     rows = channels * prod(axis.taps for axis in form.axes if isinstance(axis.taps, int))
+    # iterations that one image's product has: panels of columns times chunks of rows
     shared = form.groups * panels * -(-rows // FED_ROWS)
+    # enough iterations for the workers without parts of the batch
     if not 0 < shared < _ENOUGH_ITERATIONS:
         return int(pointwise), 1
     chunks = 1 if pointwise else max(1, min(channels, rows // LEAST_ROWS, _ITERATIONS // shared))
@@ -366,6 +368,7 @@ def split_iterations(node: Node) -> tuple[int, int]:
     if not isinstance(size, int) or size >= out * rows:
         chunks = 1
     parts = -(-_ITERATIONS // (shared * chunks))
+    # parts of the channels alone need no sum
     if chunks > 1 and parts == 1:
         return 0, chunks
     return min(parts, max(1, batch) if isinstance(batch, int) else parts), chunks
@@ -453,6 +456,7 @@ def _is_dense(node: Node) -> bool:
     if of_filter:
         plain, kind = not deep and dilation == 1, f"filter of {kind}"
     else:
+        # With a dilation each phase of the image is a convolution of its own.
         plain = dilation == 1 or (not deep and dilation <= _DILATION)
     enough = _ENOUGH_FOR_TILES[kind]
     extent = min((n for pairs, n in enough if first * second >= pairs * dilation**2), default=None)

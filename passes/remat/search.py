@@ -348,7 +348,9 @@ class BudgetSearch:
                         start if start.load <= goal else best, best, goal
                     )
             self._lower()
+            # a quarter of the rounds at the levels themselves, the others somewhere above
             spread = max(0.0, self.random.random() - 0.25)
+            # no level has a sequence with recomputations to remove
             if self.descents.effort == effort_before:
                 break
 
@@ -370,6 +372,7 @@ class BudgetSearch:
         """Look for a sequence below the smallest."""
         least = self.cheapest.members[0]
         if least.load > self.floor and len(least.ops) > len(self.net.ops):
+            # up to a tenth below the smallest
             goal = max(self.floor, int(least.load * (1.0 - 0.1 * self.random.random())))
             self._rebuild_sequence(least, least, goal)
 
@@ -385,6 +388,8 @@ class BudgetSearch:
         if descents.peak > goal:
             return start
         candidate = self._trim(ops, goal, float(random.random() < 0.5))
+        # Mostly close to the best; now and then a much dearer sequence is taken, to leave a local
+        # minimum.
         bar = best.cost + (best.cost - self.net.total) * _WORSE * random.random() ** 3
         return candidate if candidate.cost <= bar else best
 

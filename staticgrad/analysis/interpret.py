@@ -106,9 +106,11 @@ def _block(op: str, dtype: DType, operands: Sequence[Array]) -> Array:
 def _window(position: Array, words: Sequence[int]) -> Array:
     """52 bits from a bit position on; see ``ir.expr.window``."""
     content = b"".join(word.to_bytes(8, "big") for word in words)
+    # Eight bytes from the byte of the first bit on contain the 52 bits: at most 7 + 52 of 64.
     starts = np.minimum(position >> 3, len(content) - 8).astype(np.int64)
     around = np.frombuffer(content, np.uint8)[starts[..., None] + np.arange(8)]
     bits = np.ascontiguousarray(around).view(">u8")[..., 0].astype(np.uint64)
+    # the first bit to the top, then 52 bits to the bottom
     return np.asarray(bits << (position & 7) >> 12)
 
 
@@ -117,6 +119,7 @@ def _maximum(a: Array, b: Array) -> Array:
     larger: Array = np.maximum(a, b)
     if a.dtype.kind != "f":
         return larger
+    # NumPy gives either of two zeros that compare equal: here the positive one is larger.
     return np.where(a == b, np.where(np.signbit(a), b, a), larger)
 
 
@@ -138,6 +141,7 @@ def _shift_right(a: Array, count: Array) -> Array:
     """Arithmetic if signed. Counts of the width or more, and negative ones, leave only the sign."""
     inside = _within_width(count)
     if a.dtype.kind == "i":
+        # C and LLVM leave a shift by the width or more undefined.
         last = count.dtype.type(8 * a.dtype.itemsize - 1)
         return np.asarray(a >> np.where(inside, count, last))
     return np.where(inside, a >> np.where(inside, count, count.dtype.type(0)), a.dtype.type(0))
@@ -184,6 +188,8 @@ def fma(a: Array, b: Array, c: Array) -> Array:
 
 
 def _fma32(a: Array, b: Array, c: Array) -> Array:
+    # A product of two float32 is exact in float64: 48 of 53 bits. A sum that is rounded to odd with
+    # more than two spare bits can be rounded again as if once (Boldo and Melquiond 2008).
     total, lost = _two_sum(a.astype(np.float64) * b, c.astype(np.float64))
     return _round_to_odd(total, lost).astype(np.float32)
 
@@ -226,6 +232,7 @@ def _fma_scaled(a: Array, b: Array, c: Array) -> Array:
     """
     from fractions import Fraction  # takes longer to import than most programs need it
 
+    # a = fa * 2**ea with 0.5 <= abs(fa) < 1. The larger summand is scaled by the exponent 0.
     (fa, ea), (fb, eb), (fc, ec) = np.frexp(a), np.frexp(b), np.frexp(c)
     ep = ea + eb
     top = np.where(c == 0, ep, np.maximum(ep, ec))

@@ -197,6 +197,7 @@ class Flow:
         for at, step in enumerate(sequence):
             for buffer in self.resident[step]:
                 if self.schedule.buffers[buffer].role == "check":
+                    # all words of checks are read at once, before the commit
                     last[buffer] = commit - 1
                     if at >= commit:
                         again.append(Life(buffer, at, at))
@@ -213,6 +214,7 @@ class Flow:
             for buffer in reads:
                 used[buffer] = True
             for scratch in step.scratch():
+                # scratch begins anew with each step that uses it
                 used[self.index[scratch.buffer]] = False
             begun_by_step.append(tuple([b for b in writes if not used[b] and arena[b]]))
             for buffer in writes:

@@ -38,6 +38,8 @@ def vertex_cut(
     >>> sorted(vertex_cut([4, 4, 4, 4], edges, [0], [1, 2, 3], costs=[0, 1, 1, 5]))
     [0, 3]
     """
+    # Vertex v is an edge from 2v to 2v + 1 whose capacity is its weight. The other edges have room
+    # for more than all weights, so that a minimum cut consists of vertices.
     size = len(weights)
     start, end, enough = 2 * size, 2 * size + 1, sum(weights) + sum(costs) + 1
     network = _Network(2 * size + 2)
@@ -47,6 +49,7 @@ def vertex_cut(
         network.link(2 * tail + 1, 2 * head, enough)
     for vertex, cost in enumerate(costs):
         if cost:
+            # It is cut where the vertex lies on the side of the sinks.
             network.link(start, 2 * vertex, cost)
     for vertex in sources:
         network.link(start, 2 * vertex, enough)
@@ -55,6 +58,7 @@ def vertex_cut(
     if not network.fill(start, end, most_rounds):
         return None
     reaching = network.reaching(end)
+    # Its end reaches the sink and its begin does not: the edge is full.
     return {v for v in range(size) if 2 * v + 1 in reaching and 2 * v not in reaching}
 
 
@@ -75,6 +79,7 @@ class _Network:
 
     def fill(self, start: int, end: int, most_rounds: int | None) -> bool:
         """Send the maximum flow (Dinic's algorithm); False if it takes more rounds."""
+        # Each round makes the shortest path longer, so that there are fewer rounds than vertices.
         for done in count():
             level = self._distance_levels(start, end)
             if level[end] < 0:
@@ -110,6 +115,7 @@ class _Network:
                 for edge in path:
                     room[edge] -= amount
                     room[edge ^ 1] += amount
+                # What leads up to the first full edge is still open: go on from there.
                 full = next(place for place, edge in enumerate(path) if not room[edge])
                 tail = heads[path[full] ^ 1]
                 del path[full:]
@@ -132,6 +138,7 @@ class _Network:
         while waiting:
             for edge in self._edges[waiting.pop()]:
                 tail = self._heads[edge]
+                # edge ^ 1 leads from there to here
                 if self._room[edge ^ 1] and tail not in reached:
                     reached.add(tail)
                     waiting.append(tail)

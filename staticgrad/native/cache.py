@@ -292,6 +292,7 @@ def _read_sources(root: Path) -> str:
     package = root / "staticgrad"
     digest = hashlib.blake2b(digest_size=16)
     for folder in SOURCES:
+        # sorted: the digest must not depend on the order of the file system
         for path in sorted((package / folder).rglob("*.py")):
             name = path.relative_to(package).as_posix()
             digest.update(f"{name}\0".encode() + path.read_bytes())

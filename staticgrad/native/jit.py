@@ -70,6 +70,7 @@ class Compiler:
         self.layout = str(self.machine.target_data)
         self.target = target
         options = self.llvm.create_pipeline_tuning_options(speed_level=1)
+        # kernels have explicit vectors, and loops that are unrolled as far as it pays
         options.loop_vectorization = False
         options.slp_vectorization = False
         options.loop_unrolling = False
@@ -81,6 +82,8 @@ class Compiler:
     def optimise(self, module: Any) -> None:
         """Inline functions and make variables on the stack registers."""
         manager = self.llvm.create_new_module_pass_manager()
+        # Stack variables become registers (SROA) behind inlining alone: before it their addresses
+        # are arguments.
         manager.add_always_inliner_pass()
         manager.add_sroa_pass()
         manager.add_simplify_cfg_pass()

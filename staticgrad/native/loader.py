@@ -243,6 +243,7 @@ def host() -> Target:
     with LOCK:
         setting = config.current().target
         if setting not in _chosen:
+            # of the targets that this processor runs, fastest first
             ladder = _ladder()
             rungs = [rung for rung in ladder if setting in ("host", rung.cpu)]
             if not rungs:
@@ -298,6 +299,7 @@ def first_sound(ladder: Sequence[Target], quick: bool = False) -> Target:
 
 
 def _memory_name(ladder: Sequence[Target]) -> str:
+    # Another compiler, or another list of targets, is tested again.
     text = "\0".join([cache.environment(), *(target.key for target in ladder)])
     return "selftest-" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -351,6 +353,7 @@ def _operands() -> tuple[Array, ...]:
     """Return the operands of the loops at the largest size: two bools, numbers, NaNs."""
     random, size = np.random.default_rng(0), max(SIZES)
     value = random.normal(size=size).astype(np.float32)
+    # NaN tells an ordered comparison from an unordered one
     value[::5] = np.nan
     return (*(random.random((2, size)) < 0.5), random.integers(1, 100, size), value)
 

@@ -21,16 +21,23 @@ from staticgrad.native.system.pages import allocate_pages, protect_pages
 from staticgrad.support.errors import CompileError
 from staticgrad.support.records import NamedTuple, dataclass
 
+# The ELF format: System V Application Binary Interface, chapters 4 and 5, and its AMD64 supplement.
+# These are class 64, little-endian, version 1.
 _HEADER: Final = b"\x7fELF\x02\x01\x01"
+# SHT_SYMTAB, SHT_RELA and SHT_NOBITS; SHF_WRITE, SHF_ALLOC and SHF_EXECINSTR; STT_FUNC and
+# STB_GLOBAL; bytes of a section header.
 _SYMBOL_TABLE, _RELOCATIONS, _NO_BITS = 2, 4, 8
 _WRITABLE, _ALLOCATED, _EXECUTABLE = 1, 2, 4
 _FUNCTION: Final = 2
 _GLOBAL: Final = 1
 _SECTION_BYTES: Final = 64
 #: Relocations of x86-64: a whole address; the distance to a place; that to an entry of the table.
+#: R_X86_64_64 and R_X86_64_PLT32; R_X86_64_PC32 is a distance; R_X86_64_GOTPCREL, GOTPCRELX and
+#: REX_GOTPCRELX are distances to an entry of the table (GOT).
 _ADDRESS, _CALL = 1, 4
 _DISTANCES: Final = frozenset({2, 4})
 _ENTRIES: Final = frozenset({9, 41, 42})
+# EM_X86_64
 _X86_64: Final = 62
 #: ``jmp [rip + distance]``: its first bytes, and the room for one.
 _JUMP: Final = b"\xff\x25"
@@ -89,6 +96,7 @@ def _parse_elf(elf: bytes) -> tuple[list[_Section], list[_Symbol]]:
     if not elf.startswith(_HEADER):
         raise ValueError("not a 64-bit little-endian ELF object")
     try:
+        # e_shoff and e_shnum of the file header
         (table,) = struct.unpack_from("<Q", elf, 40)
         (count,) = struct.unpack_from("<H", elf, 60)
         sections = [
@@ -124,6 +132,7 @@ def load_object(elf: bytes, address_of: Callable[[str], int]) -> dict[str, int]:
         OutOfMemory: the system gives no memory, or does not let code run in it.
     """
     sections, names = _parse_elf(elf)
+    # e_machine
     if struct.unpack_from("<H", elf, 18) != (_X86_64,):
         raise CompileError("a compiled kernel is for another processor")
     image = _Image(elf, sections, names, address_of)

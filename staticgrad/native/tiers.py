@@ -71,6 +71,8 @@ class Quick:
         """Return the modules as one text, with the quick names, and the jumps to its functions."""
         parts = merge_modules(modules)
         text = _NAME.sub(self._rename_symbol, text_of(tuple(map(_disable_inlining, parts))))
+        # Callers enter by a jump through a word, which later holds the address of the optimized
+        # code.
         jumps = [self._jump(part) for part in parts if self._is_entry(part)]
         return "\n".join([text, *jumps])
 
@@ -182,6 +184,7 @@ def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
                     config.log("cache", "quick code stays: %r", error)
             finally:
                 with _guard.mutex:
+                    # Others may have been added meanwhile.
                     _waiting[:] = [pending for pending in _waiting if pending is not work]
     finally:
         ended.release()

@@ -47,6 +47,7 @@ def descend(s: SequenceArrays) -> int:
     if s.peak >= BEYOND_ALL:
         return 0
     s.refused = 0
+    # A round over a long sequence is expensive: several gaps share it.
     s.groups = 1 + s.length // 1024
     if s.groups > MOST_GROUPS:
         s.groups = MOST_GROUPS
@@ -108,6 +109,7 @@ def _find_prefix(s: SequenceArrays) -> int:
     for t in range(0, s.length):
         beyond = s.load[t] - goal
         if beyond > 0:
+            # in 1024ths of the goal, and at most sixteen goals
             far = 16384
             if beyond < 16 * goal:
                 far = beyond * 1024 // goal
@@ -160,8 +162,10 @@ def _weigh_gap(s: SequenceArrays, value: int, t: int, gain: int) -> int:
         gain = gain // 1024 * (1024 + _noise(s))
     slot = s.gap_count
     best = s.best[slot]
+    # A lower bound of the cost, the step alone, is enough to leave most gaps out.
     if gain // s.cost[s.producer[value]] * 1024 <= best or _is_refused(s, value, t) == 1:
         return 0
+    # A closure of more cost than this cannot win.
     count = find_closure(s, value, t, gain * 16 // (best // 64 + 1))
     if count <= 0:
         return 0

@@ -106,6 +106,7 @@ def _list_overlapping(s: EjectionSearch, b: int) -> int:
         if at >= 0:
             j = count
             while j > 0:
+                # neighbours come by number: an insertion sort by offset, as there are few
                 if low[j - 1] <= at:
                     break
                 low[j] = low[j - 1]
@@ -144,6 +145,7 @@ def _least_blamed(s: EjectionSearch, b: int, count: int) -> int:
     best_offset = 0
     least = _sum_blame(s, 0, size, count)
     equal = 1
+    # above each neighbour, below each, and right under the height
     for i in range(0, 2 * count + 1):
         offset = highest
         if i < count:
@@ -159,6 +161,7 @@ def _least_blamed(s: EjectionSearch, b: int, count: int) -> int:
             elif blamed == least:
                 equal = equal + 1
                 s.random = s.random * 48271 % PRIME
+                # reservoir sampling: each of the equal ones is as likely
                 if s.random // 256 % equal == 0:
                     best_offset = offset
     s.effort = s.effort - count * count // 2

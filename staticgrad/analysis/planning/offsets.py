@@ -137,6 +137,7 @@ def first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple
             offsets[block] = 0
             continue
         ranges_taken = [byte_range for i in spans.neighbours[block] if (byte_range := ranges[i])]
+        # in ascending order, so that the first gap of enough bytes is the lowest
         ranges_taken.sort()
         end = 0
         for begin, range_end in ranges_taken:
@@ -156,6 +157,7 @@ def as_they_begin(spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
     gaps = _Gaps()
     alive: list[tuple[int, int]] = []
     sized = (block for block, size in enumerate(sizes) if size)
+    # Of blocks that begin together the one that lives longest comes first, and lies lowest.
     for block in sorted(sized, key=lambda b: (spans.first[b], -spans.last[b], -sizes[b], b)):
         while alive and alive[0][0] < spans.first[block]:
             _, ended = heapq.heappop(alive)
@@ -234,6 +236,7 @@ def fit(s: Fit) -> int:
         end = 0
         for i in range(0, k):
             x = above[i]
+            # the others are dead meanwhile, and their bytes are free
             if first[x] <= last[b] and last[x] >= first[b]:
                 if base[x] - end >= size:
                     break
@@ -244,6 +247,7 @@ def fit(s: Fit) -> int:
             height = end + size
         i = k
         while i > 0:
+            # insert it: ``above`` stays in ascending order of offsets
             if base[above[i - 1]] <= end:
                 break
             above[i] = above[i - 1]

@@ -82,7 +82,10 @@ def _live_at_first_runs(net: Net) -> list[set[int]]:
         later = 0
         for reader in readers.get(value, ()):
             later |= ancestors[reader]
+        # Ops are listed behind those that they read.
         for step in range(maker + 1, len(net.ops)):
+            # The step runs after the maker, which runs once, and before a reader: the value is
+            # live.
             if ancestors[step] >> maker & 1 and (net.is_output[value] or later >> step & 1):
                 live_values[step].add(value)
     return live_values
@@ -109,10 +112,12 @@ def search_by_walks(
     few ops, of which a walk is short, get more of them.
     """
     count = max(_FEWEST, min(_WALKS, _WALKS * _SHORT // max(len(descents.net.ops), 1)))
+    # A walk of few ops is cheap, so that more heats can be tried.
     heats = _OF_FEW if count == _WALKS else _OF_MANY
     best: tuple[bool, float, list[int]] | None = None
     for turn in range(count):
         start = starts[turn // 2 % len(starts)]
+        # every other walk goes on from the best result
         if turn % 2 and best is not None:
             start = best[2]
         sequence = descents.walk(start, budget, heats[turn], random, limit // count)

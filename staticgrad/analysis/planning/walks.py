@@ -38,6 +38,7 @@ _LONGEST: Final = 400  # steps of a window
 def propose_change(s: SequenceArrays) -> int:
     """Draw a random change of a sequence of steps: drop, remove, move or swap."""
     kind = _drawn(s, 100)
+    # of a hundred changes: 25 drops, 20 removals, 45 moves, 10 swaps
     if kind < 25:
         return _drop_value(s)
     if kind < 45:
@@ -64,6 +65,7 @@ def _draw_step(s: SequenceArrays) -> int:
             if s.load[t] > s.goal:
                 break
             t = _drawn(s, length)
+        # what is dropped for a step lives around it
         t = t + _drawn(s, 17) - 8
         if t < 0:
             t = 0
@@ -121,6 +123,7 @@ def _move_block(s: SequenceArrays) -> int:
     kind = _drawn(s, 4)
     if kind < 2:
         far = _drawn(s, 1024) + 1
+        # The cube of a uniform number: most moves are short, some go 32 steps.
         reach = 2 + 30 * far * far // 1048576 * far // 1024
         to = lo + _drawn(s, 2 * reach + 1) - reach
     elif kind == 2:
@@ -233,6 +236,7 @@ def walk(s: SequenceArrays) -> int:
         if tries % _ROUND == 0:
             _set_price(s)
             _keep_best(s)
+            # A hundred times in a walk, however long it is.
             while cooled < 100 and (100 - cooled) * full_effort > 100 * s.effort:
                 s.heat = 1 + s.heat * _COOLER // 1000
                 cooled = cooled + 1
@@ -253,6 +257,7 @@ def _set_price(s: SequenceArrays) -> int:
     if s.steady > 0:
         return 0
     if s.excess > 0:
+        # It rises by 8 % in a round and falls by 4 %.
         s.price = 1 + s.price * 108 // 100
         if s.price > _DEAREST:
             s.price = _DEAREST
@@ -363,6 +368,7 @@ def _drawn_log(s: SequenceArrays) -> int:
     s.random = s.random * 48271 % 2147483647
     left = s.random
     logarithm = 0
+    # The doublings up to 2**30 are the whole part of the binary logarithm.
     while left < _MOST:
         left = left * 2
         logarithm = logarithm + _LOG

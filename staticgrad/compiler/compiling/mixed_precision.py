@@ -227,6 +227,7 @@ def precision(
     exact_pipeline = read_pipeline(read_passes(pipeline))
     narrow_pipeline = Pipeline((*exact_pipeline.passes, narrow))
     written = {f"next {parameter.name}": value for parameter, value in graph.updates}
+    # The measurement runs the programs many times.
     unmoved = graph
     if written:  # they count among the outputs, so that no parameter moves
         unmoved = Graph({**graph.outputs, **written}, name=graph.name, inputs=graph.inputs)
@@ -242,6 +243,7 @@ def precision(
     peaks = [candidate.plan(**sizes).peak_bytes for candidate in programs]
     exact, narrowed = (Cost(*cost) for cost in zip(peaks, times, strict=True))
     rounded = sum(report.hits.get(narrow.name, 0) for report in narrow_pipeline.run(graph)[1])
+    # the distance from 1 to the next larger number
     ulp = 2.0 ** (1 - as_dtype(narrow.dtype).digits)
     errors = tuple(
         _measure_error(name, array, narrow_results[name]) for name, array in exact_results.items()

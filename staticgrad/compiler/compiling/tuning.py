@@ -186,6 +186,7 @@ class TimedOperands:
     def __init__(
         self, kernels: Sequence[Kernel], arguments: Sequence[int], elements: Sequence[int]
     ) -> None:
+        # the same numbers for each candidate, and in each process
         random = np.random.default_rng(0)
         rooms = [kernel.room(arguments) for kernel in kernels]
         self._arrays: list[np.ndarray[Any, Any]] = []
@@ -200,6 +201,8 @@ class TimedOperands:
                 array[0] = -1
             elif operand.mode in ("in", "inout"):
                 drawn = random.random(array.size, "float32")
+                # from 0.5 to 1.5: products of many neither overflow nor become subnormal, which is
+                # slow
                 drawn = drawn + 0.5 if operand.dtype.is_float else np.floor(drawn * SMALL)
                 array[:] = convert_array(drawn, operand.dtype)
             if operand.mode == "inout":

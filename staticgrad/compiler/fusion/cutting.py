@@ -61,6 +61,7 @@ def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] |
     if len(nodes) <= _LEAST_NODES:
         return None
     work = [instructions(node) for node in nodes]
+    # The window holds eight iterations of such a loop: the processor overlaps them by itself.
     if sum(work) < current().window // 8:
         return None
     kind = groups.value_type(ResultBuffer(nodes[0]))
@@ -73,6 +74,7 @@ def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] |
     cut_indices = _choose_cuts(group, work, live, count, kind)
     runs = [*pairwise([0, *cut_indices, len(nodes)])]
     split_cycles = sum(cycles(sum(work[a:b]), _critical_path(nodes[a:b]), count) for a, b in runs)
+    # Each value that is live at a cut is stored by one loop and loaded by the next.
     split_cycles += sum(cut_cycles(live[index], kind) for index in cut_indices)
     if not cut_indices or split_cycles > _WORTH_IT * fused_cycles:
         return None
@@ -109,6 +111,7 @@ def _choose_cuts(
     """Choose where to cut a group's nodes into runs of equal work, with few live values."""
     # A run of w instructions with a chain of c cycles per instruction stalls c * w * w / window
     # cycles; with s cycles for storing, (c * w * w / window + s) / w is least where both are equal.
+    # the lower quartile: cuts are made where few values are live
     usual_live = sorted(live[1:-1])[len(live) // 4] if len(live) > 4 else 1
     total_work, window = sum(work), current().window
     chain = _critical_path(group.nodes) / total_work
@@ -118,6 +121,8 @@ def _choose_cuts(
     if operations <= 6 * _UNMASKED:
         operations = min(operations, _UNMASKED)
     length = operations * average
+    # A part that fills most of the window, or is most of the group, gains little. One vector has
+    # nothing to overlap with.
     if length > 0.7 * min(window, total_work) or count == 1:
         return ()
     cut_indices: list[int] = []

@@ -92,6 +92,8 @@ class Precedence:
         index at which one of these numbers is ready, in the old or the new graph, until the rest of
         both orders is equal.
         """
+        # Before this index both orders are the same: none of these numbers is ready in either of
+        # them.
         start = min(self._ready[number] for number in (*predecessors, *removed))
         start = min(start, *[self._ready_at(earlier) for earlier in predecessors.values()])
         for number in (*predecessors, *removed):
@@ -136,6 +138,8 @@ class Precedence:
         heapify(ready)
         order: list[int] = []
         done: set[int] = set()
+        # Both orders are followed in step. Once they have the same numbers, and no changed one is
+        # open, what follows is the same in both.
         only_in_one: set[int] = set()  # in one of both orders so far
         open_numbers, end = {*changed, *removed}, start
         while ready:
@@ -190,6 +194,7 @@ class Precedence:
         A convex set may be merged, in its order. False also if the search would take long.
         """
         inside = {*numbers}
+        # What stands behind the last of them in the order leads to none of them.
         end = max(self._indices[number] for number in inside)
         pending = [later for number in inside for later in self._successors[number] - inside]
         visited: set[int] = set()
@@ -241,6 +246,8 @@ class Precedence:
         assert following is not None
         low, high = sorted([self._indices[first], self._indices[second]])
         between = [n for n in self._order[low : high + 1] if n not in (first, second)]
+        # Only the order between the two changes (D. J. Pearce and P. H. J. Kelly, A dynamic
+        # topological sort algorithm for directed acyclic graphs, 2006).
         unreachable = [n for n in between if n not in following]
         reachable = [n for n in between if n in following]
         reordered = [*unreachable, *pair, *reachable]
@@ -249,6 +256,7 @@ class Precedence:
 
     def _reachable_between(self, first: int, second: int) -> set[int] | None:
         """Return the groups on paths from the first of two, or None if one leads to the second."""
+        # All groups of a path from one to the other stand between them in the order.
         low, high = sorted([first, second], key=self._indices.__getitem__)
         end = self._indices[high]
         if end - self._indices[low] > _FARTHEST:

@@ -341,6 +341,7 @@ class _GroupBuilder:
         shape = node.types[0].shape
         layout = arg.layout.reshape(arg.type.shape, shape)
         if layout is None:
+            # Reshapes of one layout share a copy.
             first_copy = self._copies.setdefault(
                 (arg.base, arg.type.shape, arg.layout), ResultBuffer(node)
             )
@@ -405,6 +406,8 @@ class _GroupBuilder:
             candidates = [g for g in candidates if g.kind not in ANCHORED]
         if not candidates:
             return None
+        # The latest cluster, which may read what earlier ones compute. Of one level a product,
+        # whose epilogue the node becomes.
         best = max(candidates, key=lambda g: (g.level, g.kind == "gemm" and len(g.nodes)))
         for candidate in candidates:
             if candidate is not best and candidate.level == best.level:
@@ -575,6 +578,8 @@ class _GroupBuilder:
 
     def _store_part(self, home: Cluster, value: Symbolic, region: TargetRegion) -> None:
         home.store_part(base := self._sources[value.key].base, value.shape, region)
+        # The part's cluster has no use for a buffer of its own where the assembled one is the only
+        # reader.
         while value.key not in self._roots and len(self._users[value.key]) == 1:
             if value.key == base:
                 home.stored.pop(base, None)

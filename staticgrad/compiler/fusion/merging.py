@@ -114,6 +114,7 @@ def split_totals(engine: Engine, rows: Group) -> tuple[int, ...]:
     groups = engine.state
     if not _reduces_rows(groups, rows):
         return ()
+    # It pays where the column sums read a large operand of the rows: one kernel then reads it once.
     large = _large_operands(groups, rows)
     readers = {engine.groups[number] for key in large for number in engine.readers[key]}
     columns = [r for r in readers if r.kind == "columns" and r.domain == rows.domain]
@@ -121,6 +122,7 @@ def split_totals(engine: Engine, rows: Group) -> tuple[int, ...]:
     if not columns:
         return ()
     chain = _find_numbers_per_row(groups, rows, columns)
+    # Their reductions become groups of their own, so that the elements can be merged with the rows.
     for number in sorted(chain):
         group = engine.groups[number]
         if group.kind == "map" and group.reductions and group.nodes:
@@ -206,6 +208,8 @@ def merge_phases(engine: Engine, later: Group) -> tuple[int, ...]:
                 and find_form_conflict(earlier, later) is None
             ):
                 spared, added = engine.compare_storage(earlier, later)
+                # A merge across phases lets values of the forward pass live on: it has to spare as
+                # many bytes.
                 if 0 < spared >= added and engine.order.may_merge(earlier.number, later.number):
                     pair = (earlier, later)
                     return engine.merge(pair, engine.combine_groups(pair))

@@ -110,6 +110,8 @@ def find_copied_updates(steps: Sequence[PendingStep], updates: Sequence[Update])
         return True
 
     copied = {u.buffer for u in updates if not may_overwrite(u)}
+    # Updates in place whose steps block each other in a cycle: one after the other gets a copy,
+    # until an order exists.
     ordering = _Ordering(steps, writers, [u for u in updates if u.buffer not in copied])
     ordering.run()
     while not ordering.is_complete and (update := ordering.break_cycle()) is not None:

@@ -158,8 +158,8 @@ class BlockLowering(Lowering):
         store_position = Position(((loop, step),), start, width, extent, within=True)
         total = previous + zero
         if not (isinstance(size, int) and size <= GEMM_BLOCK):
-            # A product sums in blocks. Add 0.0 where a block of the sum begins at or ends before the
-            # iteration, as its skipped terms would do, else -0.0, which changes no number.
+            # 0.0 where a block of the sum begins at or ends before the iteration, which the terms
+            # that the triangle skips would add; else -0.0, which changes no number
             iteration = ex.index(loop)
             distance = self.size(size) - iteration - 1 if rows else iteration + 1
             is_full = (

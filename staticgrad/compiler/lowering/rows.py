@@ -162,6 +162,7 @@ class RowPlan:
             stage = 0 if available is None else available.next
             self.columns.setdefault(stage, []).append(key)
             self._add_use(reduction.source, RowPoint(stage, False))
+        # readers before what they read, so that all uses of a node are known when it is reached
         for node in reversed(self._group.nodes):
             for point in self._compute_points(node):
                 self.nodes.setdefault(point, []).append(node)
@@ -246,6 +247,7 @@ class RowPlan:
                 source = self._groups.source(arg)
                 if source.base in self._computed and source.base.node in costs:
                     operand_cost = costs[source.base.node]
+                    # a costly operand will be in memory: it is loaded
                     effort += operand_cost if operand_cost < _WORTH_KEEPING else _LOAD
                 elif not source.inline and source.base not in self._available_at:
                     effort += _LOAD
@@ -268,6 +270,8 @@ class RowPlan:
         first = min(needs, default=None)
         stored = self._store_points.get(ResultBuffer(node)) == first and first is not None
         worth = self._cost[node] >= (2 * _LOAD if stored else _WORTH_KEEPING)
+        # A store and a load are cheaper than the same operations in each stage that needs them.
+        # Where the value is a result anyway, only the load is extra.
         if first is not None and len(needs) > 1 and worth:
             is_readable = (
                 ResultBuffer(node) not in self._group.streamed
@@ -295,6 +299,7 @@ class RowPlan:
                 return self._depends_on(later.node, earlier.node, set(nodes[earlier.last]))
             return earlier.last < later.first
 
+        # A result of the same type that is written later has room for what is read before.
         for node in [node for node, buffer in materialized.items() if buffer is None]:
             live_range = _LiveRange(node, min(self._uses[node]), max(self._uses[node]))
             for key, occupants in live_ranges.items():
@@ -369,6 +374,7 @@ class RowLowering(Lowering):
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
         axes, self.vector = vector_axis(self, 2)
         jammed = count_interleaved_rows(self) if axes else 1
+        # Stage -1 has the scalars that need no pass over the row.
         stages: list[Stage] = []
         maps: dict[int, Map] = {}
         for number in range(-1, self.plan.stages):

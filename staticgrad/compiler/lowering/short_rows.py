@@ -86,6 +86,7 @@ def unrolled_axes(
     names = [name for name, _ in loops.segments[0]]
     lanes = max((dtype.compute.lanes for dtype in stored if not dtype.is_bool), default=1)
     last = loops.segments[0][-1][1] if names else 1
+    # A row of more than half a vector fills most lanes of one as it is.
     if len(names) < 2 or not isinstance(last, int) or not 1 < last <= lanes // 2:
         return 0
     moves = [dict(strides) for strides in loops.strides.values()]
@@ -184,6 +185,7 @@ class ShortRows(Lowering):
         if not computes(self.groups, self.group, data):
             return super().gather_element(node, index)
         first, *others = self.iterations
+        # The elements are in registers, which have no addresses: an index selects among them.
         element = self.memos[first][data.base]
         for number, iteration in enumerate(others, 1):
             is_index = index.eq(ex.literal(number, I64))
@@ -230,6 +232,7 @@ class ShortRows(Lowering):
 def choose_vector_loop(low: Lowering) -> tuple[list[Axis], Axis]:
     """Choose the vector loop of short rows: the last outer loop that fills a vector, if any."""
     loops = low.loops.segments[0]
+    # Loops that fill a vector are equally good; of those the innermost has its rows side by side.
     fills = [min(hint_value(extent), FILLED) for _, extent in loops]
     chosen = max(range(len(loops)), key=lambda n: (fills[n], n))
     low.rename[loops[chosen][0]] = VECTOR

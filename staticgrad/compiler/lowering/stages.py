@@ -142,6 +142,7 @@ class _Folding(Lowering):
         body = tuple([self.store_value(key, walk) for key, walk in stores])
         axes = self.as_axes(loops[:-2])
         count = (self.rows + (self.height - 1)) // self.height
+        # The last chunk may have fewer rows: accesses are bounded by the number of all elements.
         axes.append(Axis(self.chunk, self.extent(count)))
         runs = Axis(self.run, self.height // _RUN_ROWS)
         flat = Map(Axis(VECTOR, _RUN_ROWS * self.length), body, (runs,))
@@ -173,8 +174,11 @@ class _Folding(Lowering):
         expanded = [walk for walk in walks if self._is_expanded(walk)]
         rows = hint_value(self.rows)
         few = rows < 2 * _RUN_ROWS or rows * self.length < _FEWEST
+        # full vectors gain nothing, and runs have to be whole vectors
         if few or len(expanded) > MOST_SPREAD or _RUN_ROWS % lanes or self.length % lanes == 0:
             return False
+        # Unfolded, a row takes whole vectors, of which the last is partly empty; folded, it takes
+        # its part of full vectors, and expanding its operands.
         vectors = -(-self.length // lanes)
         waits = self.group.in_place
         if vectors > (_LONGEST_WAITING if waits else 1):

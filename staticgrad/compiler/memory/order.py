@@ -36,16 +36,22 @@ def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
     backwards = edges.reverse()
     free = _find_free_steps(flow)
     orders = [
+        # as listed
         _sort_topologically(edges, lambda step: (step not in free, step)),
+        # updates as soon as they can run, which ends the lives of gradients
         _sort_topologically(edges, lambda step: (step not in free, step not in commits, step)),
         _sort_topologically(
-            edges, lambda step: (step not in free, step not in commits, step not in early, step)
+            # checks early as well: no update runs before all of them
+            edges,
+            lambda step: (step not in free, step not in commits, step not in early, step),
         ),
+        # what frees most, from the first step on, and from the last step back
         _Greedy(flow, edges, arena, 1, free).order(),
         tuple(reversed(_Greedy(flow, backwards, arena, -1, free).order())),
     ]
     loops = {number for number, step in enumerate(flow.schedule.steps) if step.runs_loop}
     if loops and commits:
+        # all updates late, after as many loops as possible
         orders.append(_sort_topologically(edges, lambda step: (step in commits, step)))
     distinct = tuple(dict.fromkeys(_delay_free_steps(flow, order, free) for order in orders))
     # A run can be cancelled until the first write of a parameter, and a loop may take long: choose

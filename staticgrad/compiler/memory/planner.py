@@ -120,6 +120,7 @@ class Planner:
         numbers = self.extents.at(sizes)
         self._check_bytes(numbers, sizes)
         workers = self._workers(numbers)
+        # Each worker has scratch of its own: one needs the least bytes.
         if workers > 1 and self._exceeds_budget(sizes, staged, workers):
             workers = 1
         try:
@@ -246,6 +247,7 @@ class Planner:
         most = budget
         if self.policy != _STORE_ALL or self._least_load(numbers, staged) <= budget:
             policy_point = self._by_policy(numbers, staged)
+            # nothing has to be recomputed
             if self.policy == _STORE_ALL and policy_point.height <= budget:
                 return policy_point
             most = min(budget, policy_point.height)
@@ -259,6 +261,7 @@ class Planner:
             else:
                 points.append(point)
             self._keep(key, front)
+            # a search for exactly these sizes would hardly find a cheaper one
             if point is not None and front.is_as_cheap(point, most, layouts.here):
                 break
             if point is None and most < self._lower_bound(sizes, numbers, staged, workers):

@@ -61,8 +61,10 @@ def _is_chain(exprs: list[Expr], total: int) -> bool:
     last = {arg: k for k, e in enumerate(exprs) for arg in e.args}
     changes, waited = [0] * (len(exprs) + 1), dict[Expr, int]()
     for k, e in enumerate(exprs):
+        # the longest chain of operations up to this expression
         waited[e] = 1 + work(e) + max((waited[a] for a in e.args), default=0)
         changes[k] += 1
+        # It is alive up to its last reader.
         changes[last.get(e, k)] -= 1
     alive = most = 0
     for change in changes:

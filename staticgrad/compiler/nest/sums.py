@@ -248,6 +248,8 @@ class RowSums:
         def join_rows(rows: Sequence[Any]) -> Any:
             if len(rows) == 1:
                 return rows[0]
+            # Even and odd rows apart, so that the interleaved results come out in the order of the
+            # rows.
             halves = join_rows(rows[::2]), join_rows(rows[1::2])
             return b.op(combine, b.op("turn0", *halves), b.op("turn1", *halves))
 
@@ -259,6 +261,8 @@ class RowSums:
             return key
         b = self.nest.b
         ints = s.value.dtype.signed
+        # The key of a negative float has all bits but the sign flipped: an arithmetic shift by bits
+        # - 1 makes a mask of the sign, and ``xor`` flips them back.
         sign = b.op("and_", b.op("rshift", key, ints.bits - 1), (1 << (ints.bits - 1)) - 1)
         return b.op(f"bitcast_{s.value.dtype.code}", b.op("xor", key, sign))
 

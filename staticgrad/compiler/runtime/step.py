@@ -240,6 +240,8 @@ class Table:
         self.loop_nanoseconds = 0
         #: How many of them a run may take: beyond, it raises LoopLimitError.
         self.loop_limit = ENDLESS
+        # A subclass watches its rows, and shadows are copied: both need Python between the two
+        # calls.
         plain = type(self) is Table and self._shadows is None
         calls_python = any(routine.alone for routine in program.routines)
         #: Whether two calls of native code run it, none of which calls Python, and nobody watches.

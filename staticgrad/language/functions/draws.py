@@ -265,6 +265,7 @@ class Distributions:
         u, _ = self._open_unit(sizes, F64)
         if p is None:
             return astype(floor(u * count), I64)
+        # Inversion: the first slice whose cumulated probability is above a uniform number.
         ends = cumsum(p)
         indices = searchsorted(ends, u * ends[-1], side="right")
         return minimum(indices, count - 1)
@@ -277,6 +278,8 @@ class Distributions:
                 f"choice: {count_drawn} different ones of {count}",
                 hint="replace=True, or fewer draws",
             )
+        # The Gumbel-top-k trick: W. Kool, H. van Hoof and M. Welling, Stochastic beams and where to
+        # find them (2019).
         noise = self.gumbel(shape=(count,), dtype=F64)
         scores = noise if p is None else noise + log(p)
         return reshape(topk(scores, count_drawn)[1], sizes)
@@ -294,6 +297,7 @@ class Distributions:
             met_shape(shape, *parameters), compute_dtype.unsigned, self._next_stream()
         )
         spare = compute_dtype.unsigned.numpy.type(compute_dtype.bits - compute_dtype.digits + 1)
+        # Whole numbers of one bit less than a float has, plus a half: exact, and neither 0 nor 1.
         return (_cast(bits >> spare, compute_dtype) + 0.5) * 2.0 ** (1 - compute_dtype.digits), kind
 
     @drawing
@@ -313,6 +317,7 @@ class Distributions:
         by_inversion = self._invert_cdf(exp(-low), lambda k: low / k, sizes)
         high = where(valid & large, mean, _PROPOSED)
         deviation, log_mean = sqrt(high), log(high)
+        # the constants of PTRS, step 0
         hat = _Hat(0.931 + 2.53 * deviation, -0.059, 0.02483, high + 0.43, 0.9277, 3.6224, 2.0)
         top = log(1.1239 + 1.1328 / (hat.b - 3.4))
 
@@ -368,6 +373,8 @@ class Distributions:
             k = floor((2.0 * hat.a / us + hat.b) * side + hat.centre)
             inside = (k >= 0.0) & (k <= upper_limit)
             count = where(inside, k, hat.mean)
+            # Steps 2 and 3 of PTRS; most proposals are accepted by ``hat.sure``, which step 1
+            # tests.
             is_under_hat = log(v / (hat.a / (us * us) + hat.b)) <= surplus(count)
             new = inside & (((us >= 0.07) & (v <= hat.sure)) | is_under_hat) & ~accepted
             return where(new, k, counts), accepted | new

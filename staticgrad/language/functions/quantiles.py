@@ -61,8 +61,10 @@ def newton(u: Any, p: Any, q: Any, lower: Any, tail_at: Callable[..., Any]) -> A
     def step(_: Any, u: Any) -> Any:
         tail, log_density, slope = tail_at(u, lower)
         vanishes = tail < TINY
+        # far out a tail is about its density over the slope of the density's logarithm
         log_tail_estimate = log_density - log(maximum(absolute(slope), 1e-3))
         tail = where(vanishes, log_tail_estimate, log(where(vanishes, 1.0, tail)))
+        # Newton's step for log F(u) = log p: the slope of log F is the density over the tail.
         change = (log_target - tail) * exp(clip(tail - log_density, -700.0, 700.0))
         change = clip(where(lower, change, -change), -LONGEST, LONGEST)
         return u + where(change == change, change, 0.0)

@@ -837,6 +837,7 @@ def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyV
 @rounded_as_first
 def _interpolate(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
     """Interpolate from the nearer end, as NumPy: left + d * weight, or right - d * (1 - weight)."""
+    # As NumPy: a weight of 1 gives the right element exactly, and the result is monotonic.
     step = right - left
     near_left, near_right = left + step * weight, right - step * (1.0 - weight)
     if isinstance(weight, float):

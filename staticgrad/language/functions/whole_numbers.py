@@ -150,6 +150,7 @@ def frexp(x: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     is_unchanged = logical_or(value == 0.0, ~isfinite(value))
     least, _ = _exponents(value)
     size = absolute(stop_gradient(where(is_unchanged, ones_like(value), value)))
+    # Subnormal numbers are scaled up to normal ones first, and the exponent is corrected below.
     tiny = size < 2.0**least
     digits = int(finfo(value.dtype).nmant) + 1
     size = where(tiny, size * 2.0**digits, size)
@@ -216,11 +217,14 @@ def nextafter(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     grows = rises == (value > 0.0)
     step = _step(finite)
     mantissa = absolute(frexp(finite)[0])
+    # Towards 0 from a power of two the step is half as long.
     below = where(logical_and(mantissa == 0.5, step > smallest), step * 0.5, step)
     step = where(grows, step, below)
     neighbor = where(rises, finite + step, finite - step)
+    # the neighbours of 0 are the smallest subnormal numbers
     neighbor = where(finite == 0.0, copysign(smallest, target), neighbor)
     neighbor = where(logical_and(neighbor == 0.0, finite != 0.0), copysign(0.0, value), neighbor)
+    # from an infinity to the largest number
     neighbor = where(isfinite(value), neighbor, finite)
     neighbor = where(value == target, target, neighbor)
     return where(logical_or(isnan(value), isnan(target)), add(value, target), neighbor)

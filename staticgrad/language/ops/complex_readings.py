@@ -156,6 +156,7 @@ def _divide(op: Op, x: Any, y: Any) -> Any:
         return pair(*[None if part is None else op(part, c) for part in (a, b)])
     if c is None:  # by an imaginary number
         return pair(None if b is None else op(b, d), None if a is None else -op(a, d))
+    # R. L. Smith, Algorithm 116: Complex division, CACM 5 (8), 1962
     large = absolute(c) >= absolute(d)
     big, small = where(large, c, d), where(large, d, c)
     ratio = small / where(big == 0.0, 1.0, big)
@@ -238,6 +239,7 @@ def _without_overflow(size: Any, b: Any, sin: Any) -> Any:
 
 def _expm1(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
+    # exp(a) cos(b) - 1 = expm1(a) cos(b) + cos(b) - 1, and cos(b) - 1 = -2 sin(b / 2)**2
     half = transcendental.sin(0.5 * b)
     im = _without_overflow(exp(a), b, transcendental.sin(b))
     return pair(expm1(a) * transcendental.cos(b) - 2.0 * half * half, im)
@@ -247,6 +249,8 @@ def _log_magnitude(a: Any, b: Any) -> Any:
     """Compute log(hypot(a, b)); near 1 from a**2 + b**2 - 1, which keeps all digits."""
     x, y = absolute(a), absolute(b)
     most, least = maximum(x, y), minimum(x, y)
+    # Where the magnitude may be near 1, its logarithm is small and log of the rounded magnitude
+    # would lose the digits.
     near = (most > 0.5) & (most < 1.5) & (least < 1.5)
     inside, beside = where(near, most, 1.0), where(near, least, 0.0)
     off = (inside - 1.0) * (inside + 1.0) + beside * beside
@@ -259,6 +263,7 @@ def _log(_: Op, z: Any) -> Any:
 
 def _log1p(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
+    # |1 + z|**2 - 1, which keeps all digits of a small z
     off = a * (2.0 + a) + b * b
     near = absolute(off) < 0.5
     far = log(where(near, 1.0, hypot(1.0 + a, b)))
@@ -307,8 +312,10 @@ def _tanh(_: Op, z: Any) -> Any:
     a, b = z.real, z.imag
     flat = absolute(a) > _FLAT
     x = where(flat, 1.0, a)
+    # tanh(a + ib) = (sinh(a) cosh(a) + i sin(b) cos(b)) / (sinh(a)**2 + cos(b)**2)
     sinh, cos = transcendental.sinh(x), transcendental.cos(b)
     scale = sinh * sinh + cos * cos
+    # Far out sinh(a)**2 is exp(2 |a|) / 4, which may overflow: its reciprocal is used.
     decay = exp(-2.0 * absolute(where(flat, a, _FLAT)))
     re = where(flat, sign(a), sinh * cosh(x) / scale)
     im = where(flat, 4.0 * transcendental.sin(b) * cos * decay, transcendental.sin(b) * cos / scale)

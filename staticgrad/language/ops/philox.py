@@ -24,6 +24,8 @@ from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import U32, U64, DType
 from staticgrad.support.errors import ArgumentError, DTypeError
 
+# Philox-4x32-10: J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, Parallel random numbers: as
+# easy as 1, 2, 3 (2011)
 MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)
 WEYL: Final = (0x9E3779B9, 0xBB67AE85)  # of the golden ratio and the square root of 3
 ROUNDS: Final = 10
@@ -99,6 +101,8 @@ class RandomBits(Op, name="random_bits"):
         begin = np.uint64(self.rank * draw_size + first)
         position = (begin + np.arange(count, dtype=np.uint64)).reshape(draw_shape)
         low = np.uint64(0xFFFFFFFF)
+        # Four words of 32 bits are the counter: position (48 bits) and stream (16 bits), and the
+        # step.
         high = position >> np.uint64(32) | np.uint64(self.stream << 16)
         counter = [position & low, high, step & low, step >> np.uint64(32)]
         shape = (*self.shape[: self.keys], *draw_shape)
@@ -130,6 +134,7 @@ class RandomBits(Op, name="random_bits"):
         position = position.cast(U64)
         counter = [
             position,
+            # The position has 48 bits and the stream 16 bits of the first half of the counter.
             (position >> 32) | (self.stream << 16),
             step,
             step >> 32,

@@ -199,6 +199,7 @@ def log_quantile_slope(a: Any, log_x: Any) -> Any:
     end, gap, sign, shape, at = (
         expand_dims(x, -1) for x in (_end(a, x, below), side * (Digamma()(a) - log_x), side, a, x)
     )
+    # s = end * u**3, with ds = 3 end u**2 du among the factors of the terms
     s = end * unit**_POWER
     exponent = -sign * shape * s - at * expm1(-sign * s)
     terms = (gap + s) * exp(exponent) * (weights / 2.0 * _POWER * unit ** (_POWER - 1))
@@ -280,6 +281,7 @@ class I0(Floating, name="i0"):
 
     def in_float64(self, x: Array) -> Any:
         half = np.exp(np.abs(x) / 2)
+        # exp(|x|) overflows before i0(x) does: two factors of its half
         finite = _i0e(x) * half * half
         return np.where(np.isinf(x), np.abs(x), finite)
 
@@ -319,6 +321,7 @@ class I1(Floating, name="i1"):
 def _i0e(x: Array) -> Array:
     """The kernel's series for float64."""
     y = np.abs(x)
+    # Two series, below and above 8, each in a variable from -1 to 1.
     small = polynomial(np.minimum(y, 8) / 4 - 1, bessel.SMALL_0[F64])
     inverse = 1 / np.maximum(y, 8)
     large = polynomial(16 * inverse - 1, bessel.LARGE_0[F64]) * np.sqrt(inverse)
@@ -340,6 +343,7 @@ def _is_near(x: Any) -> Any:
 
 def _slope_near_0(x: Any) -> Any:
     """The derivative of i1: the sum of (2k + 1) / (2 k! (k + 1)!) * (x / 2) ** (2k)."""
+    # DLMF 10.25.2, differentiated, by Horner's rule
     near = selection.where(_is_near(x), x, 0.0)
     quarter, total = near * near * 0.25, _SLOPES[-1]
     for number in _SLOPES[-2::-1]:
@@ -420,6 +424,7 @@ class Erfcx(Floating, name="erfcx"):
 
 def _erfcx_slope(x: Any) -> Any:
     """2 * (x * erfcx(x) - 1 / sqrt(pi)) for large x: sums of (2k - 1)!! / (-2 x ** 2) ** k."""
+    # DLMF 7.12.1, the asymptotic series of erfc, by Horner's rule
     inverse = 1.0 / x
     square, total = inverse * inverse * -0.5, 1.0
     for odd in range(2 * _TERMS - 1, 1, -2):
@@ -460,6 +465,7 @@ class LogNdtr(Floating, name="log_ndtr"):
 
     def in_float64(self, x: Array) -> Any:
         low = x < -1
+        # log(ndtr(x)) = log(erfcx(-x / sqrt(2)) / 2) - x**2 / 2, which does not underflow
         scaled = np.log(scaled_erfc(np.where(low, -x, 1.0) * _ROOT_HALF) / 2)
         below = np.where(x < -1e100, -inf, scaled) - x * x / 2
         above = np.log1p(-Ndtr().reference(-x))
@@ -468,6 +474,7 @@ class LogNdtr(Floating, name="log_ndtr"):
     def scalar(self, x: Expr) -> Expr:
         scaled = x * _ROOT_HALF
         square = (x * -0.5) * x
+        # far out the logarithm of erfcx is nothing beside the square
         below = select(x < -1e18, square, (apply("erfcx", -scaled) * 0.5).log() + square)
         return select(x < -1.0, below, (-apply("ndtr", -x)).log1p())
 
@@ -589,6 +596,7 @@ def _kl_near(x: Any, y: Any, s: Any) -> Any:
 
     It is (x + y) ((1 + s) atanh(s) - s), by the power series of atanh; of Expr and arrays alike.
     """
+    # (1 + s) atanh(s) - s = s**2 (1 + (s + s**2) (1/3 + s**2/5 + s**4/7 + ...))
     z = s * s
     total = z * 0.0 + 1.0 / (2 * _KL_TERMS + 3)
     for k in reversed(range(_KL_TERMS)):
@@ -632,6 +640,7 @@ class Logit(Floating, name="logit"):
     flops = 50
 
     def reference(self, p: Array) -> Any:
+        # p / (1 - p) is near 1, where its rounding would lose digits of the logarithm
         middle = np.log1p((2 * p - 1) / (1 - p))
         return np.where(np.abs(p - 0.5) < 0.25, middle, np.log(p / (1 - p)))
 
@@ -810,6 +819,8 @@ def beta_slope(a: Any, b: Any, v: Any) -> Any:
     far, bend = _ends_of_beta(fall, fixed)
     gauss, weights = gauss_legendre(_HALF_NODES)
     unit = (gauss + 1.0) / 2.0
+    # Nodes are dense at both ends, where two derivatives of this smooth step vanish. The factor has
+    # its derivative and half the weights of [-1, 1].
     place = unit**3 * (10.0 - 15.0 * unit + 6.0 * unit**2)
     factor = weights * 15.0 * (unit * (1.0 - unit)) ** 2
     columns = [expand_dims(x, -1) for x in (a, b, v, side, log_t, log_rest)]
@@ -834,6 +845,7 @@ def _ends_of_beta(fall: Any, fixed: Sequence[Any]) -> tuple[Any, Any]:
         drop, _log_t = fall(far, *fixed)
         t = exp(_log_shares(v + side * far)[0])
         slope = side * (b * t - a * (1.0 - t))
+        # Newton's step, towards 0 alone: a convex curve is approached from one side
         step = (drop - _DEPTH) / selection.where(slope > 0.0, slope, rate)
         far = maximum(far - maximum(step, 0.0), 0.0)
     crosses = (v * side) < 0.0

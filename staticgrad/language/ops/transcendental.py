@@ -327,6 +327,7 @@ class Hypot(Floating, name="hypot"):
     def scalar(self, x: Expr, y: Expr) -> Expr:
         across, up = abs(x), abs(y)
         larger = across.maximum(up)
+        # The larger part is taken out, so that no square overflows or underflows to 0.
         ratio = across.minimum(up) / larger
         length = select(larger.eq(0.0), larger, larger * (ratio * ratio + 1.0).sqrt())
         infinite = across.eq(inf) | up.eq(inf)
@@ -406,6 +407,7 @@ class Asinh(Floating, name="asinh"):
     def scalar(self, x: Expr) -> Expr:
         magnitude = abs(x)
         squared, near = magnitude * magnitude, magnitude < _HUGE[x.dtype]
+        # x + sqrt(x**2 + 1) - 1 without cancellation; log1p of it keeps the digits near 0
         less_one = magnitude + squared / ((squared + 1.0).sqrt() + 1.0)
         log = select(near, less_one, magnitude - 1.0).log1p()
         return flip_sign(select(near, log, log + _LN2), sign_bit(x))
@@ -427,6 +429,7 @@ class Acosh(Floating, name="acosh"):
 
     def scalar(self, x: Expr) -> Expr:
         above, near = x - 1.0, x < _HUGE[x.dtype]
+        # x - 1 + sqrt(x**2 - 1) by y = x - 1: x**2 - 1 = 2 y + y**2, without cancellation near 1
         less_one = above + (above + above + above * above).sqrt()
         log = select(near, less_one, above).log1p()
         return select(x < 1.0, literal(math.nan, x.dtype), select(near, log, log + _LN2))
@@ -445,6 +448,7 @@ class Atanh(Floating, name="atanh"):
     def scalar(self, x: Expr) -> Expr:
         magnitude = abs(x)
         double = magnitude + magnitude
+        # atanh(x) = log((1 + x) / (1 - x)) / 2 = log1p(2 x + 2 x**2 / (1 - x)) / 2
         grown = double + double * magnitude / (1.0 - magnitude)
         angle = select(magnitude > 1.0, literal(math.nan, x.dtype), grown.log1p() * 0.5)
         return flip_sign(angle, sign_bit(x))
@@ -546,6 +550,8 @@ class XLogY(Floating, name="xlogy"):
 def gaussian(x: Array, factor: float) -> Array:
     """exp(factor * x ** 2) for a whole power of two, of moderate float64 x, to the last digits."""
     short = x.astype(np.float32).astype(np.float64)  # an exact square
+    # x**2 = short**2 + (x - short) (x + short): the rounding of x**2 would be an error of the
+    # result times x**2
     return np.asarray(np.exp(factor * short * short) * np.exp(factor * (x - short) * (x + short)))
 
 

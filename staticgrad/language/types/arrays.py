@@ -489,6 +489,8 @@ def convert_array(x: Array, dtype: DType) -> Array:
     if x.dtype.kind != "f" or not dtype.is_integer:
         return x.astype(dtype.numpy)
     if dtype.code == "u64":
+        # x86-64 converts floats to signed integers alone before AVX-512: the upper half of the
+        # range is converted less 2**63, and the top bit is set again.
         large = x >= 2.0**63
         low = _truncate(np.where(large, x - x.dtype.type(2.0**63), x), 64)
         return np.where(large, low ^ np.int64(-(2**63)), low).astype(dtype.numpy)

@@ -227,6 +227,7 @@ def _write_radix8(number: str) -> str:
     """Write the lines of half of a radix-8 butterfly, with its eighth roots of unity."""
     text = _write_radix4("0246", [f"a{k}" for k in range(4)], [f"b{k}" for k in range(4)])
     text += _write_radix4("1357", [f"c{k}" for k in range(4)], [f"d{k}" for k in range(4)])
+    # The eighth roots of unity are (1 +- i) / sqrt(2): two sums and two products of one number.
     root = repr(float(np.sqrt(np.array(0.5, number))))
     text += f"""\
 e1 = (c1 + d1) * {root}

@@ -227,6 +227,7 @@ def channels_by_columns(node: Node) -> int:
         return 0
     last = form.axes[-1]
     wide, slow = hint_value(last.windows), _ROW_OVERHEAD * (2 if last.step > 1 else 1)
+    # in multiplications of vectors, for a vector of copies
     spared = hint_value(out) / (2 * dtype.lanes) * (slow - _TRANSPOSED * wide)
     if wide >= dtype.lanes or spared < _COPIED:
         return 0

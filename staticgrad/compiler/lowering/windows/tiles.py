@@ -91,6 +91,8 @@ Signs = Sequence[Sequence[int]]
 #: A combination, or several at a constant stride.
 Run = tuple[int, ...]
 #: The signs of the combinations of four elements of the image, and of four sums of products.
+#: They are B and A, transposed, of F(2, 3) in A. Lavin and S. Gray, Fast algorithms for
+#: convolutional neural networks (2016).
 IMAGE: Final = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 RESULT: Final = ((1, 1, 1, 0), (0, 1, -1, -1))
 
@@ -142,6 +144,8 @@ class TileAxis(StripAxis):
                 runs[-1] = (*runs[-1], n)
             elif pieces:
                 runs.append((n,))
+        # The first and the last combination have equally many products: a constant stride leads
+        # from one to the other.
         if len(runs) == 3 and len(having[0]) == len(having[-1]):
             return [(0, SIDE - 1), runs[1]]
         return runs
@@ -196,11 +200,13 @@ def best_cut(node: Node) -> Cut:
 
         row = -(-RESULTS * wide // lanes) * RESULTS * _COPIED * phases
         strips, image_groups = -(-high // cut.rows), -(-depths // cut.images)
+        # depths that neighbouring cuts read as well are copied by each of them
         copies = (cut.images + reach) / cut.images
         rows = cut.rows + more
         image_cost = inner * planes * (combination_cost(rows, wide + along) + (rows + 1) * row)
         result_cost = out * spread * (combination_cost(cut.rows, wide) + cut.rows * row)
         combination_costs = copies * cut.parts * image_cost + result_cost
+        # With fewer iterations than wanted some workers have nothing to do.
         idle = max(1.0, WANTED / (outer_iterations * image_groups * strips * cut.parts))
         product_cost = vectors * products * out * inner * taps / cut.images
         return (
@@ -216,6 +222,7 @@ def best_cut(node: Node) -> Cut:
         for joined in (False, True):
             fitting = most // (phases * (wide + along + joined))
             for rows in range(1, max(1, min(high, fitting)) + 1):
+                # As many strips as of so many rows, with the rows divided evenly among them.
                 yield Cut(-(-high // -(-high // rows)), 1, joined)
             for images in range(2, (depths if shared else depths // WANTED) + 1):
                 if images * (1 if deep else high) > fitting:

@@ -171,6 +171,8 @@ class MatrixProduct(PlainProduct):
             readers = panels if self.most_terms else self.chunks * panels
             tall = choose("gt", self.rows_of_c, TALL_ROWS, 1, 0)
             return choose("gt", readers, PANELS, tall, 0)  # type: ignore[no-any-return]
+        # Rows a multiple of a way apart have their lines in the same set of L1, which has as many
+        # lines as the cache has ways.
         way = WAY // self.dtype.itemsize
         least = way if self.height > FEW_WAYS else 2 * way
         far = choose("ge", self.a_row, least, 1, 0)
@@ -194,6 +196,8 @@ class MatrixProduct(PlainProduct):
             lines = self.lanes if self.transposed else self.b_down * self.lanes
             self.every: Word = 1
             if not self.transposed:
+                # The more rows a chunk has, the more tiles pass before the next panel is needed,
+                # and the fewer prefetches each of them has to make.
                 for tiles in (2**power for power in range(self.lanes.bit_length() - 1)):
                     most = 4 * self.height * tiles
                     self.every = self.choose("ge", self.count, most, 2 * tiles, self.every)
@@ -279,6 +283,8 @@ class MatrixProduct(PlainProduct):
             self.top = b.op("copy", over)
             rows = self.count - self.top
             if self.tiles.wide and not 0 < self.most_rows <= EVEN_TILE:
+                # Tiles of eight rows where they cover the rows exactly: higher ones would compute
+                # rows that are not there.
                 even = self.choose("eq", rows % EVEN_TILE, 0, rows, MOST_EVEN + 1)
                 rows = self.choose("le", even, MOST_EVEN, EVEN_TILE, rows)
             self.tile_height = b.least(rows, self.height)

@@ -133,6 +133,7 @@ def _reflect(at: Any, size: int, align_corners: bool) -> Any:
     distance = absolute(at - low)
     periods = floor(distance / span)
     offset = distance - periods * span
+    # Every other copy of the image runs backwards.
     is_even = floor(periods * 0.5) * 2.0 == periods
     return where(is_even, offset, span - offset) + low
 

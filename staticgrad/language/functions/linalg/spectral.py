@@ -293,6 +293,8 @@ def _factors(function: Function, values: Any) -> Any:
 def _difference(function: Function, a: Any, b: Any) -> Any:
     """f[a, b]: the mean of the slope between a and b where f(b) - f(a) cancels."""
     slope, gap = _slope(function), b - a
+    # f[a, b] is the mean of f' between both. Gauss's rule with three places is exact up to degree
+    # five.
     mean = sum(weight * slope(a + place * gap) for place, weight in _GAUSS[3])
     return _choose_difference(mean, gap, function(a), function(b))
 
@@ -302,6 +304,7 @@ def _curvatures(function: Function, values: Any) -> Any:
     a, b, c = broadcast_arrays(
         as_rows(as_rows(values)), as_rows(as_columns(values)), as_columns(as_columns(values))
     )
+    # Hermite and Genocchi's formula: the integral of f'' over the triangle of a, b and c.
     curvature, rule = _slope(_slope(function)), _GAUSS[2]
     mean = sum(
         weight * across * place * curvature(a + place * (b - a + further * (c - b)))

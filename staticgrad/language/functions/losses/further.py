@@ -329,6 +329,7 @@ def _read_lengths(name: str, lengths: Any, logs: Any, default: Any) -> Any:
 
 def _insert_blanks(labels: Any, blank: int) -> Any:
     batch, count = labels.shape
+    # a blank before each label, and one behind the last
     pairs = stack([full_like(labels, blank), labels], axis=2)
     return pad(reshape(pairs, (batch, 2 * count)), ((0, 0), (0, 1)), constant_values=blank)
 
@@ -339,6 +340,8 @@ def _forward_probabilities(emitted: Any, path: Any, blank: int, times: Any) -> A
     def shift_right(row: Any, places: int, with_: Any) -> Any:
         return pad(row, ((0, 0), (places, 0)), constant_values=with_)[:, :-places]
 
+    # A. Graves et al., Connectionist temporal classification (2006): from a label to the next one
+    # without the blank between them, unless both are the same.
     can_skip = (path != blank) & (path != shift_right(path, 2, blank))
 
     def iteration(alpha: Any, inputs: Any) -> tuple[Any, None]:
@@ -346,6 +349,7 @@ def _forward_probabilities(emitted: Any, path: Any, blank: int, times: Any) -> A
         emit, time = inputs
         skipped = where(can_skip, shift_right(alpha, 2, _NEVER), _NEVER)
         nexts = shift_right(alpha, 1, _NEVER)
+        # the logarithm of a sum of three probabilities, without underflow
         largest = stop_gradient(maximum(maximum(alpha, nexts), skipped))
         total = sum(exp(term - largest) for term in (alpha, nexts, skipped))
         next_alpha = maximum(emit + log(total) + largest, _NEVER)

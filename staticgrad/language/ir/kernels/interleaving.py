@@ -77,6 +77,7 @@ class Run(NamedTuple):
             while left % prime == 0:
                 primes.append(prime)
                 left //= prime
+        # A factor p takes p - 1 shuffles for each vector.
         few = sum(primes) - len(primes) <= _SHUFFLES or self.step < _SHORT
         return tuple(primes) if left == 1 and few else ()
 
@@ -139,6 +140,7 @@ def _load_runs(
     by_pattern: dict[Pattern, dict[int, list[tuple[Expr, Access]]]] = {}
     for expr, access in read:
         place = _find_pattern(access, axis)
+        # A run loads its elements at once, before any store of the iteration.
         if place is not None and access.operand not in stored:
             by_pattern.setdefault(place[0], {}).setdefault(place[1], []).append((expr, access))
     runs = [
@@ -165,6 +167,7 @@ def _store_runs(
     for step in dict.fromkeys(place[0] for _, place in patterns if place is not None):
         starts_of = {place[1]: s for s, place in patterns if place is not None and place[0] == step}
         every = [place for s, place in patterns if s.access.operand == step.operand]
+        # Stores of a run wait for its last one: none may be overwritten, or read, meanwhile.
         is_distinct = len({place for place in every if place is not None}) == len(every)
         alike = all(place is None or place[0].step == step.step for _, place in patterns)
         if not is_distinct or not alike or step.operand in loaded:

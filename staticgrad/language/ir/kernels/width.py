@@ -54,6 +54,7 @@ def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int
     They store to elements one behind the other, or find extremes, and read such elements or ones
     that stay.
     """
+    # Elements of 8 and 16 bits: sixteen of them are a quarter or half of a register.
     widest = max((operand.dtype.itemsize for operand in operands), default=0) * 8
     if not 0 < widest <= _WIDEST:
         return 0
