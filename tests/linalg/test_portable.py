@@ -8,7 +8,7 @@ import staticgrad as sg
 from staticgrad.errors import LinearAlgebraError
 from staticgrad.native.libraries import lapack
 from staticgrad.native.libraries.recipes import RECIPES, SMALL, WHOLE
-from tests.golden_bits.programs import is_ours
+from staticgrad.tools.testing.bits import routines_of
 
 PORTABLE = sorted(name for name, recipe in RECIPES.items() if recipe.loops)
 L = sg.linalg
@@ -96,7 +96,7 @@ def test_eigenvalues_of_symmetric_matrices(n, kind, dtype):
     v, w, x = v.astype(float), w / largest[:, 0], x / largest
     slack = 4 * n * np.finfo(dtype).eps
     assert abs(adjoint(v) @ v - np.eye(n)).max() <= slack
-    slack = 0.001 * n if kind == "tiny" else slack  # elements have few bits
+    slack = 0.001 * n if kind == "tiny" else 2 * slack  # elements have few bits
     assert abs((v * w[:, None]) @ adjoint(v) - x).max() <= slack
     assert abs(w - np.linalg.eigvalsh(x)).max() <= slack
 
@@ -299,12 +299,12 @@ def test_the_setting_chooses_the_routine(where, monkeypatch):
     elif where == "argument":
         program = sg.compile(L.cholesky(x), linalg="portable")
         actual = program.run({"x": a})
-        assert all(map(is_ours, program.schedule.steps))
+        assert not routines_of(program)
     else:
         with sg.options(linalg="portable"):
             actual = sg.compile(L.cholesky(x)).run({"x": a})
     expected = sg.compile(L.cholesky(x))
-    assert not any(map(is_ours, expected.schedule.steps))
+    assert routines_of(expected)
     expected = expected.run({"x": a})
     np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
     assert actual.tobytes() != expected.tobytes()  # of so many sums a few round otherwise
@@ -320,9 +320,8 @@ def test_gradients_are_portable_too():
     x = sg.input("x", (n, n), "float64")
     loss = (L.cholesky(x) ** 3).sum() + (L.inv(x) ** 2).sum()
     program = sg.compile(sg.grad(loss, x), linalg="portable", threads=2)
-    steps = [step for step in program.schedule.steps if hasattr(step, "routine")]
-    assert steps
-    assert all(map(is_ours, steps))
+    assert any(hasattr(step, "routine") for step in program.schedule.steps)
+    assert not routines_of(program)
     a = positive(n)
     actual = program.run({"x": a})
     expected = sg.compile(sg.grad(loss, x)).run({"x": a})

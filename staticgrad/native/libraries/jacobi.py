@@ -11,6 +11,8 @@ from __future__ import annotations
 from textwrap import indent
 from typing import Final
 
+#: Rows beyond which columns no longer lie in L1: one-sided rotations, of rows alone, are faster.
+MOST_TWO_SIDED: Final = 24
 #: Sweeps over all pairs; six to nine are usual.
 MOST_SWEEPS: Final = 40
 
@@ -40,6 +42,90 @@ h = fma({sine}, fma(-{tau}, h, g), h)
 
 def _indent(text: str, depth: int) -> str:
     return indent(text.strip("\n"), "    " * depth)
+
+
+def _write_rotations(has_vectors: bool) -> str:
+    """Write the function that rotates the rows of r, and those of z, until r's are orthogonal."""
+    turn = """
+for k in range(0, n, $):
+    some = mask$(n - k)
+    g = load({name}, p * n + k, some)
+    h = load({name}, q * n + k, some)
+{pair}
+    store({name}, p * n + k, turned, some)
+    store({name}, q * n + k, h, some)
+"""
+    pair = _indent(_PAIR.format(sine="splat$(sine)", tau="splat$(tau)"), 1)
+    rows = turn.format(name="r", pair=pair) + turn.format(name="z", pair=pair) * has_vectors
+    return f"""
+def outlined_rotations(r, z, n):
+    tolerance = sqrt(realx1(n) * EPSILON)
+    moved = 1
+    sweep = 0
+    while moved == 1 and sweep < {MOST_SWEEPS}:
+        moved = 0
+        sweep = sweep + 1
+        for p in range(n - 1):
+            for q in range(p + 1, n):
+                first = real$(0.0)
+                last = real$(0.0)
+                cross = real$(0.0)
+                for k in range(0, n, $):
+                    some = mask$(n - k)
+                    g = load(r, p * n + k, some)
+                    h = load(r, q * n + k, some)
+                    first = fma(g, g, first)
+                    last = fma(h, h, last)
+                    cross = fma(g, h, cross)
+                app = hsum(first)
+                aqq = hsum(last)
+                apq = hsum(cross)
+                rotates = absolute(apq) > sqrt(app) * sqrt(aqq) * tolerance
+                rotates = rotates & (app > TINY) & (aqq > TINY)
+                if some(rotates):
+                    moved = 1
+{_indent(_ROTATION.format(kind="realx1"), 5)}
+{_indent(rows, 5)}
+    return moved"""
+
+
+#: Eigenvalues and eigenvectors of a symmetric matrix as singular values, and vectors, of the matrix
+#: plus a number that makes it positive definite: rows that are rotated until they are orthogonal.
+_SHIFTED: Final = """
+def outlined_shifted(w, v, a, n, power):
+    bound = realx1(0.0)
+    for i in range(n):
+        sum = realx1(0.0)
+        for j in range(n):
+            sum = sum + absolute(load1(a, i * n + j))
+        bound = maximum(bound, sum)
+    bound = select(bound > 0.0, bound * 1.5, realx1(1.0))
+    for i in range(n):
+        store1(a, i * n + i, load1(a, i * n + i) + bound)
+    moved = outlined_rotations(a, a, n)
+    for i in range(n):
+        total = real$(0.0)
+        for c in range(0, n, $):
+            element = load(a, i * n + c, mask$(n - c))
+            total = fma(element, element, total)
+        store1(w, i, sqrt(hsum(total)))
+    for i in range(n):
+        least = i
+        for j in range(i + 1, n):
+            if some(load1(w, j) < load1(w, least)):
+                least = j
+        length = load1(w, least)
+        store1(w, least, load1(w, i))
+        store1(w, i, (length - bound) * power)
+        for c in range(0, n, $):
+            some_lanes = mask$(n - c)
+            g = load(a, i * n + c, some_lanes)
+            h = load(a, least * n + c, some_lanes)
+            store(a, least * n + c, g, some_lanes)
+            if HAS_VECTORS == 1:
+                store(v, i * n + c, h / splat$(length), some_lanes)
+    return moved
+"""
 
 
 def write_lanes(has_vectors: bool) -> str:
@@ -148,7 +234,8 @@ for k in range(0, n, $):
     mirror = """
     store_strided(a, k * n + p, n, turned, some)
     store_strided(a, k * n + q, n, h, some)"""
-    return f"""
+    shifted = _SHIFTED.replace("HAS_VECTORS", str(int(has_vectors)))
+    return f"""{_write_rotations(has_vectors=False)}{shifted}
 def outlined_jacobi(x, w, v, a, z, n):
     norm = realx1(0.0)
     unfit = realx1(0.0)
@@ -166,6 +253,8 @@ def outlined_jacobi(x, w, v, a, z, n):
             element = load1(x, i * n + j) / power
             store1(a, i * n + j, element)
             store1(a, j * n + i, element)
+    if n > {MOST_TWO_SIDED}:
+        return outlined_shifted(w, v, a, n, power)
     if {int(has_vectors)} == 1:
         for e in range(n * n):
             store1(z, e, realx1(0.0))
@@ -209,47 +298,7 @@ def write_singular(has_vectors: bool) -> str:
     Rows of R are rotated until they are orthogonal (Hestenes, 1958; Drmac and Veselic, 2008): their
     lengths are the singular values. Of a matrix with more columns than rows it is the transpose.
     """
-    turn = """
-for k in range(0, n, $):
-    some = mask$(n - k)
-    g = load({name}, p * n + k, some)
-    h = load({name}, q * n + k, some)
-{pair}
-    store({name}, p * n + k, turned, some)
-    store({name}, q * n + k, h, some)
-"""
-    pair = _indent(_PAIR.format(sine="splat$(sine)", tau="splat$(tau)"), 1)
-    rows = turn.format(name="r", pair=pair) + turn.format(name="z", pair=pair) * has_vectors
-    return f"""
-def outlined_rotations(r, z, n):
-    tolerance = sqrt(realx1(n) * EPSILON)
-    moved = 1
-    sweep = 0
-    while moved == 1 and sweep < {MOST_SWEEPS}:
-        moved = 0
-        sweep = sweep + 1
-        for p in range(n - 1):
-            for q in range(p + 1, n):
-                first = real$(0.0)
-                last = real$(0.0)
-                cross = real$(0.0)
-                for k in range(0, n, $):
-                    some = mask$(n - k)
-                    g = load(r, p * n + k, some)
-                    h = load(r, q * n + k, some)
-                    first = fma(g, g, first)
-                    last = fma(h, h, last)
-                    cross = fma(g, h, cross)
-                app = hsum(first)
-                aqq = hsum(last)
-                apq = hsum(cross)
-                rotates = absolute(apq) > sqrt(app) * sqrt(aqq) * tolerance
-                rotates = rotates & (app > TINY) & (aqq > TINY)
-                if some(rotates):
-                    moved = 1
-{_indent(_ROTATION.format(kind="realx1"), 5)}
-{_indent(rows, 5)}
-    return moved
+    return f"""{_write_rotations(has_vectors)}
 def outlined_completion(r, n, row, values):
     best = 0
     least = realx1(2.0)
