@@ -41,14 +41,14 @@ class FailureError(Exception):
 
 
 @contextmanager
-def failing(owner, name, n, error, after):
+def failing(owner, name, n, error, fails_late):
     """The n-th call raises ``error``, before its work or after it; yields the calls so far."""
     honest = getattr(owner, name)
     calls = [0]
 
     def call(*args, **options):
         calls[0] += 1
-        if calls[0] == n and not after:
+        if calls[0] == n and not fails_late:
             raise error
         result = honest(*args, **options)
         if calls[0] == n:
@@ -93,15 +93,15 @@ class Program:
         """The bytes of a run of the program, compiled anew."""
         self.w.value = np.zeros(3, np.float32)
         y = sg.compile(self.graph).run({"x": self.x})["y"]
-        found = [y.tobytes(), self.w.value.tobytes()]
+        results = [y.tobytes(), self.w.value.tobytes()]
         self.w.value = np.zeros(3, np.float32)
-        return found
+        return results
 
 
-def trial(program, door, n, error, after):
+def trial(program, door, n, error, fails_late):
     """One compilation with a failure at the n-th call; whether there was an n-th call."""
     harmless = isinstance(error, OSError)
-    with failing(*door, n, error, after) as calls:
+    with failing(*door, n, error, fails_late) as calls:
         try:
             sg.compile(program.graph)
         except sg.StaticgradError:  # of a MemoryError, OutOfMemory is made, which is one
@@ -132,20 +132,20 @@ def main():
     expected = program.results()
     number = 0
     chosen = list(product(trials(), (False, True)))
-    some = {0: chosen[::4], 1: [each for k, each in enumerate(chosen) if k % 4]}
-    for (door, error), after in some.get(most, chosen):
-        for n in (1, *range(2 + after, most + 1, 2)):
+    some = {0: chosen[::4], 1: [one_trial for k, one_trial in enumerate(chosen) if k % 4]}
+    for (door, error), fails_late in some.get(most, chosen):
+        for n in (1, *range(2 + fails_late, most + 1, 2)):
             number += 1
-            what = f"{door[1]} {n} {'after' if after else 'before'} {type(error).__name__}"
+            what = f"{door[1]} {n} {'after' if fails_late else 'before'} {type(error).__name__}"
             say(what)
             folder = root / str(number)
             forget(folder)
-            met = trial(program, door, n, error, after)
+            was_reached = trial(program, door, n, error, fails_late)
             check_cache(folder, what)
             if in_another_thread(program.results) != expected:
                 sys.exit(f"other results after {what}")
             check_cache(folder, "compiling again")
-            if not met:
+            if not was_reached:
                 break
     say("done", number)
 

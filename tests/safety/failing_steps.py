@@ -48,11 +48,11 @@ class Step:
     def looks_behind_the_commit(self):
         """Whether a check runs for the first time when a parameter has been written."""
         plan = self.f.plan(b=7)
-        before, behind = (
+        early_steps, late_steps = (
             {planned.step for planned in part if plan.schedule.steps[planned.step].checks()}
             for part in (plan.steps[: plan.commit], plan.steps[plan.commit :])
         )
-        return bool(behind - before)
+        return bool(late_steps - early_steps)
 
     def reset(self):
         self.w.value = self.start
@@ -62,8 +62,8 @@ class Step:
     def results(self, feeds):
         """The bytes of one run from the start."""
         self.reset()
-        found = self.f.run(feeds)
-        arrays = found["h"], found["loss"], self.w.value, self.u.value
+        outputs = self.f.run(feeds)
+        arrays = outputs["h"], outputs["loss"], self.w.value, self.u.value
         return [array.tobytes() for array in arrays]
 
     def check_whole(self, n):
@@ -117,14 +117,14 @@ FAILURES = {"memory": no_memory_at, "interrupt": interrupted_at}
 
 def in_another_thread(call):
     """The result of a call made in another thread, which a lock left taken would stop."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
     thread.start()
     thread.join(20)
-    if not found:
+    if not results:
         faulthandler.dump_traceback()
         sys.exit("a lock is still taken")
-    return found[0]
+    return results[0]
 
 
 def fail_everywhere(step, failure, kind, stride):

@@ -22,7 +22,7 @@ from tests.compiled.test_ops import spread
 from tests.helpers.random_programs import parameter_value, random_graph
 from tests.laws.samples import as_tuple, op_names, samples_of
 from tests.safety.child import say
-from tests.safety.fences import fenced, fences
+from tests.safety.fences import fence_array, fences
 
 LAYOUTS = ("contiguous", "reversed", "Fortran", "swapped bytes", "every third")
 
@@ -31,15 +31,15 @@ def fenced_feed(data, layout, at_end):
     """The same elements laid out in another way, over exactly the bytes of a fenced block."""
     if layout == "reversed":
         backwards = (slice(None, None, -1),) * data.ndim
-        return fenced(data[backwards], at_end)[backwards]
+        return fence_array(data[backwards], at_end)[backwards]
     if layout == "Fortran":
-        return fenced(data.T, at_end).T
+        return fence_array(data.T, at_end).T
     if layout == "swapped bytes":
-        return fenced(data.astype(data.dtype.newbyteorder()), at_end)
+        return fence_array(data.astype(data.dtype.newbyteorder()), at_end)
     if layout == "every third" and data.ndim and data.shape[-1]:
         wide = np.repeat(data, 3, axis=-1)[..., : 3 * data.shape[-1] - 2]
-        return fenced(wide, at_end)[..., ::3]
-    return fenced(data, at_end)
+        return fence_array(wide, at_end)[..., ::3]
+    return fence_array(data, at_end)
 
 
 def laid_out(feeds, layout, at_end):
@@ -74,13 +74,13 @@ def check_samples(name, samples, at_end):
     f = sg.compile(graph, pipeline="O0")
     expected = {}
     for layout in LAYOUTS:
-        found = f.run(laid_out(data, layout, at_end))
-        for key, array in found.items():
+        outputs = f.run(laid_out(data, layout, at_end))
+        for key, array in outputs.items():
             first = expected.setdefault(key.split()[0], array.copy())
             if not same_bytes(array, first):
                 sys.exit(f"{name}, {layout}, {key}: {differing(array, first)}")
-    given = {key: fenced(array, at_end, writeable=True) for key, array in found.items()}
-    for key, array in f.run(data, out=given).items():
+    out = {key: fence_array(array, at_end, writeable=True) for key, array in outputs.items()}
+    for key, array in f.run(data, out=out).items():
         if not same_bytes(array, expected[key.split()[0]]):
             sys.exit(f"{name}, out=, {key}: {differing(array, expected[key.split()[0]])}")
 
@@ -205,11 +205,11 @@ def products_at_tile_tails():
 def lookups_at_both_ends():
     table, rows = sg.input("table", ("v", "w"), "float32"), sg.input("rows", ("n",), "int64")
     new = sg.input("new", ("n", "w"), "float32")
-    taken = sg.take(table, rows, 0)
+    looked_up = sg.take(table, rows, 0)
     outputs = {
-        "rows": taken, "columns": sg.take(table.T, rows, 1), "sum": taken.sum(1),
+        "rows": looked_up, "columns": sg.take(table.T, rows, 1), "sum": looked_up.sum(1),
         "words": sg.take(table[:, 0], rows), "subscript": table[rows] * 2,
-        "gradient": sg.grad((taken * taken).sum(), table),
+        "gradient": sg.grad((looked_up * looked_up).sum(), table),
         "added": table.at[rows].add(new), "set": table.at[rows].set(new),
         "along": sg.take_along_axis(table, sg.argmax(table, 1, keepdims=True), 1),
     }  # fmt: skip
@@ -302,13 +302,13 @@ def check_empty(name, extent, at_end):
     )
     f = sg.compile(graph)
     feeds = {
-        "table": fenced(np.zeros((0, WIDE), np.float32), at_end),
-        "new": fenced(np.ones((5, WIDE), np.float32), at_end),
+        "table": fence_array(np.zeros((0, WIDE), np.float32), at_end),
+        "new": fence_array(np.ones((5, WIDE), np.float32), at_end),
     }
     for indices in ([0, 0, 0, 0, 0], [-1, 2**62, 3, 0, 1]):
         for _ in range(2):
             try:
-                f.run({**feeds, "rows": fenced(np.array(indices), at_end)})
+                f.run({**feeds, "rows": fence_array(np.array(indices), at_end)})
             except IndexOutOfRange as error:
                 if "fenced_runs.py" not in str(error) or "the axis is empty" not in str(error):
                     sys.exit(str(error))
@@ -321,15 +321,15 @@ def check_empty(name, extent, at_end):
 def check_no_index(at_end):
     """No index at all fits into an empty axis, and what follows is computed."""
     x, rows = sg.input("x", ("m", "n"), "float32"), sg.input("rows", ("k",), "int64")
-    taken = sg.take(x, rows, 1)
-    graph = sg.Graph({"y": taken, "sum": taken.sum(1) + 1, "set": x.at[:, rows].set(2.0)})
+    looked_up = sg.take(x, rows, 1)
+    graph = sg.Graph({"y": looked_up, "sum": looked_up.sum(1) + 1, "set": x.at[:, rows].set(2.0)})
     feeds = {
-        "x": fenced(np.ones((5, 0), np.float32), at_end),
-        "rows": fenced(np.zeros(0, np.int64), at_end),
+        "x": fence_array(np.ones((5, 0), np.float32), at_end),
+        "rows": fence_array(np.zeros(0, np.int64), at_end),
     }
-    found = sg.compile(graph).run(feeds)
-    if found["sum"].tolist() != [1.0] * 5 or found["y"].shape != found["set"].shape != (5, 0):
-        sys.exit(str(found))
+    outputs = sg.compile(graph).run(feeds)
+    if outputs["sum"].tolist() != [1.0] * 5 or outputs["y"].shape != outputs["set"].shape != (5, 0):
+        sys.exit(str(outputs))
 
 
 def empty_cases():
@@ -345,14 +345,14 @@ def empty_cases():
 
 
 def main():
-    kind, *rest = sys.argv[1:]
+    kind, *arguments = sys.argv[1:]
     with np.errstate(all="ignore"):
         if kind == "samples":
-            sample_cases(int(rest[0]), rest[1:])
+            sample_cases(int(arguments[0]), arguments[1:])
         elif kind == "empty":
             empty_cases()
         else:
-            program_cases(rest)
+            program_cases(arguments)
     say("done")
 
 

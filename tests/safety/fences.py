@@ -30,20 +30,20 @@ def fenced_bytes(count, at_end):
 
     They are filled with 0xA5, not with the zeros of fresh pages.
     """
-    return _fenced(count, at_end)[0]
+    return _map_fenced_pages(count, at_end)[0]
 
 
-def _fenced(count, at_end):
+def _map_fenced_pages(count, at_end):
     """The bytes, with the address and the number of their pages."""
     pages = max(1, -(-count // PAGE))
     memory = mmap.mmap(-1, (pages + 2) * PAGE)
-    whole = np.frombuffer(memory, np.uint8)
-    whole[:] = 0xA5
-    base = whole.ctypes.data
+    all_bytes = np.frombuffer(memory, np.uint8)
+    all_bytes[:] = 0xA5
+    base = all_bytes.ctypes.data
     for fence in (base, base + (pages + 1) * PAGE):
         _protect(fence, PAGE, 0)
     start = (pages + 1) * PAGE - count if at_end else PAGE
-    return whole[start : start + count], base + PAGE, pages
+    return all_bytes[start : start + count], base + PAGE, pages
 
 
 def _protect(address, size, access):
@@ -51,10 +51,10 @@ def _protect(address, size, access):
         raise OSError(ctypes.get_errno(), "mprotect")
 
 
-def fenced(data, at_end, *, writeable=False):
+def fence_array(data, at_end, *, writeable=False):
     """A C-contiguous copy of an array between fences; a write to it ends the process, too."""
     source = np.asarray(data)
-    raw, first, pages = _fenced(source.nbytes, at_end)
+    raw, first, pages = _map_fenced_pages(source.nbytes, at_end)
     place = raw.view(source.dtype).reshape(source.shape)
     place[...] = source
     if not writeable:
@@ -75,13 +75,13 @@ def fences(at_end):
 
     doors = [(module, "aligned_bytes", fenced_block) for module in (parameter, arena, feeds)]
     doors.append((constant.ArrayData, "__init__", _fenced_constant(at_end)))
-    before = [getattr(owner, name) for owner, name, _ in doors]
+    originals = [getattr(owner, name) for owner, name, _ in doors]
     for owner, name, new in doors:
         setattr(owner, name, new)
     try:
         yield
     finally:
-        for (owner, name, _), old in zip(doors, before, strict=True):
+        for (owner, name, _), old in zip(doors, originals, strict=True):
             setattr(owner, name, old)
 
 
@@ -90,7 +90,7 @@ def _fenced_constant(at_end):
 
     def init(self, data, dtype=None):
         honest(self, data, dtype)
-        self.array = fenced(self.array, at_end)
+        self.array = fence_array(self.array, at_end)
 
     return init
 
@@ -99,7 +99,7 @@ def access(side, what):
     """Read or write one byte at the end, or at the start, of fenced memory."""
     at_end = side == "end"
     say(f"now {what}")
-    memory = fenced(np.full(5000, 0xA5, np.uint8), at_end)
+    memory = fence_array(np.full(5000, 0xA5, np.uint8), at_end)
     place = memory.ctypes.data + (4999 if at_end else 0)
     place += (1 if at_end else -1) * (what == "outside")
     byte = ctypes.c_uint8.from_address(place)

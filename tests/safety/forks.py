@@ -30,8 +30,8 @@ class Programs:
     def __init__(self):
         self.v, self.w = (sg.parameter(name, np.zeros(SIZE, np.float32)) for name in "vw")
         x = sg.input("x", ("n",), "float32")
-        both = {p: p + 1.0 for p in (self.v, self.w)}
-        self.step = sg.compile(sg.Graph({"first": self.v[0]}, both))
+        updates = {p: p + 1.0 for p in (self.v, self.w)}
+        self.step = sg.compile(sg.Graph({"first": self.v[0]}, updates))
         self.reader = sg.compile({"apart": sg.max(sg.absolute(sg.tanh(self.v) - sg.tanh(self.w)))})
         a = sg.input("a", ("n", 30, 30), "float64")
         self.inverse = sg.compile({"inverse": sg.linalg.inv(a)}, threads=2)

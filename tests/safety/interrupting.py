@@ -29,8 +29,8 @@ class Programs:
         self.v, self.w, self.own = (sg.parameter(n, np.zeros(64, "f4")) for n in ("v", "w", "own"))
         x = sg.input("x", ("n",), "float32")
         total = sg.tanh(sg.take(x, np.array([0, 1]), 0)).sum()  # checked before the commit
-        both = {p: p + 1.0 for p in (self.v, self.w)}
-        self.step = sg.compile(sg.Graph({"total": total}, both), debug=debug)
+        updates = {p: p + 1.0 for p in (self.v, self.w)}
+        self.step = sg.compile(sg.Graph({"total": total}, updates), debug=debug)
         self.sharing = sg.compile(sg.Graph({}, {self.w: self.w + sg.input("z", ())}))
         self.reading = sg.compile(self.v.sum())
         self.apart = sg.compile(sg.Graph({"own": self.own[0]}, {self.own: self.own + 1.0}))
@@ -74,8 +74,8 @@ class Programs:
         self.reading.run()
 
     def run_another(self):
-        before = self.own.value[0]
-        if self.apart.run()["own"] != before:
+        count = self.own.value[0]
+        if self.apart.run()["own"] != count:
             sys.exit("another program's result is wrong")
 
     def ask(self):
@@ -106,11 +106,11 @@ def interrupt(programs, act, stride, settled):
             finally:
                 programs.after -= 1
 
-        with moments(n, once) as met:
+        with moments(n, once) as was_reached:
             programs.run()
         if (programs.v.value != programs.after).any() or (programs.w.value != programs.after).any():
             sys.exit(f"a step was lost when {name} came at {n}")
-        if not met():
+        if not was_reached():
             return
 
 

@@ -28,12 +28,14 @@ def places_of_interrupts(code):
     def guard(offset):
         return [entry.target for entry in guards if entry.start <= offset < entry.end]
 
-    found = set()
-    for one, two in pairwise(dis.get_instructions(code)):
-        following = one.argval if one.opname == "JUMP_BACKWARD" else two.offset
-        if one.opname in LOOKS and guard(one.offset) == guard(following):
-            found.add(following)
-    return frozenset(found)
+    offsets = set()
+    for instruction, successor in pairwise(dis.get_instructions(code)):
+        following = (
+            instruction.argval if instruction.opname == "JUMP_BACKWARD" else successor.offset
+        )
+        if instruction.opname in LOOKS and guard(instruction.offset) == guard(following):
+            offsets.add(following)
+    return frozenset(offsets)
 
 
 @contextmanager

@@ -50,11 +50,11 @@ def register():
 def state(value):
     """The caller has set up ``value``, and finds it again: the flags of exceptions aside."""
     mxcsr = register()
-    before = mxcsr.get()
+    outer = mxcsr.get()
     mxcsr.set(value)
     try:
         yield
         actual = mxcsr.get()
     finally:
-        mxcsr.set(before)
+        mxcsr.set(outer)
     assert actual & ~0x3F == value & ~0x3F, f"left {actual:#x} where {value:#x} was"

@@ -71,11 +71,11 @@ def main():
             os.environ["STATICGRAD_BACKEND"] = kind
             native.driver()
             sg.compile(sg.exp(sg.input("x", (2,))))
-        found = Counter(trial(mib, n) for n, mib in enumerate(amounts))
+        endings = Counter(trial(mib, n) for n, mib in enumerate(amounts))
     names = {0: "compiled", 3: "refused"}
-    if found.keys() != names.keys():
-        sys.exit(f"other ends than {names}: {found}")
-    say({names[code]: times for code, times in found.items()})
+    if endings.keys() != names.keys():
+        sys.exit(f"other ends than {names}: {endings}")
+    say({names[code]: times for code, times in endings.items()})
 
 
 if __name__ == "__main__":

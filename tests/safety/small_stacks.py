@@ -11,12 +11,12 @@ from tests.safety.child import say
 
 def in_a_thread(stack, work):
     """What ``work`` says in a thread whose stack has so many bytes."""
-    said = []
+    results = []
     threading.stack_size(stack)
-    thread = threading.Thread(target=lambda: said.append(work()))
+    thread = threading.Thread(target=lambda: results.append(work()))
     thread.start()
     thread.join()
-    return said[0]
+    return results[0]
 
 
 def attend():
@@ -30,7 +30,7 @@ def attend():
     return str(bool(np.isfinite(f.run(feeds)["dw"]).all()))
 
 
-def refused():
+def compile_anew():
     """Kernels that no thread has loaded before."""
     try:
         sg.compile(sg.sin(sg.input("x", (3,))) * 0.73)
@@ -41,4 +41,4 @@ def refused():
 
 if __name__ == "__main__":
     say(in_a_thread(headroom.STACK, attend))
-    say(in_a_thread(headroom.STACK // 4, refused))
+    say(in_a_thread(headroom.STACK // 4, compile_anew))

@@ -27,7 +27,7 @@ def limit(spare):
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
 
-def refused(run):
+def is_refused(run):
     """Return whether a run without memory raises the error, and is right once there is some."""
     limit(8 << 20)
     try:
@@ -45,13 +45,13 @@ def sorting():
     out = {"y": np.zeros(ELEMENTS, "float32")}
     f = sg.compile({"y": sg.sort(x)}, backend="numba")
     f.run({"x": BIG}, out=out)  # the arena is there
-    assert refused(lambda: f.run({"x": BIG}, out=out))
+    assert is_refused(lambda: f.run({"x": BIG}, out=out))
     f.run({"x": BIG}, out=out)
     assert np.array_equal(out["y"], np.sort(BIG))
     bound = f.bind({"x": BIG}, out=out)
     for _ in range(3):
         bound()
-    assert refused(bound)
+    assert is_refused(bound)
     assert np.array_equal(bound()["y"], np.sort(BIG))
 
 
@@ -63,7 +63,7 @@ def updating():
     f.run({})
     w.value, v.value = np.zeros(3, "float32"), BIG
     for _ in range(2):
-        assert refused(lambda: f.run({}))
+        assert is_refused(lambda: f.run({}))
         assert w.value.tolist() == [0.0, 0.0, 0.0]
         assert np.array_equal(v.value, BIG)
     f.run({})
@@ -76,14 +76,14 @@ def holding():
     w, x = sg.parameter("w", np.zeros(3, "float32")), sg.input("x", ("n",), "float32")
     f = sg.compile(sg.Graph({"small": w + 0.0, "y": x * 2.0}, {w: w + 1.0}))
     feeds = {"x": np.ones(1 << 20, "float32")}
-    held = [f.run(feeds) for _ in range(24)]
+    outputs = [f.run(feeds) for _ in range(24)]
     natively = f._executor.native_entry.runs
     assert natively > 3
     text, line = "", None
     limit(100 << 20)
     try:
         while True:
-            held.append(f.run(feeds))
+            outputs.append(f.run(feeds))
     except sg.errors.OutOfMemory as error:
         text, line = str(error), traceback.extract_tb(error.__traceback__)[0].line
     finally:
@@ -91,12 +91,12 @@ def holding():
     assert "output 'y' of shape (1048576,) does not fit into memory" in text
     assert line == "held.append(f.run(feeds))"
     assert f._executor.native_entry.runs > natively
-    assert f.stats.runs == len(held)
-    assert w.value.tolist() == [len(held)] * 3
-    for number, results in enumerate(held):
+    assert f.stats.runs == len(outputs)
+    assert w.value.tolist() == [len(outputs)] * 3
+    for number, results in enumerate(outputs):
         assert results["small"].tolist() == [number] * 3
         assert (results["y"] == 2.0).all()
-    held.clear()
+    outputs.clear()
     for _ in range(3):
         assert (f.run(feeds)["y"] == 2.0).all()
 

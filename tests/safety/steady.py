@@ -35,8 +35,8 @@ def heap_bytes():
     """What is allocated of the C heap, large blocks of their own included."""
     libc = ctypes.CDLL(None)
     libc.mallinfo2.restype = _Heap
-    found = libc.mallinfo2()
-    return int(found.uordblks + found.hblkhd)
+    heap = libc.mallinfo2()
+    return int(heap.uordblks + heap.hblkhd)
 
 
 def training():
@@ -59,8 +59,8 @@ def feeds_at(batch):
 def ways():
     f, feeds = training(), feeds_at(64)
     yield "dropped", lambda step: f.run(feeds)
-    kept = deque(maxlen=5)
-    yield "kept", lambda step: kept.append(f.run(feeds))
+    last_results = deque(maxlen=5)
+    yield "kept", lambda step: last_results.append(f.run(feeds))
     out = {"h": np.empty((64, 30), np.float32)}
     yield "given", lambda step: f.run(feeds, out=out)
     batches = [feeds_at(n) for n in (1, 64, 17, 100, 3)]
@@ -99,17 +99,17 @@ def ways():
     yield "assigned", assign
 
 
-def growth(use, held):
+def growth(use, read_bytes):
     """By how much ``held`` grows in 100 steps; of two times 100, the smaller one."""
-    found = []
+    growths = []
     for _ in range(2):
         gc.collect()
-        before = held()
+        bytes_before = read_bytes()
         for step in range(STEPS):
             use(step)
         gc.collect()
-        found.append(held() - before)
-    return min(found)
+        growths.append(read_bytes() - bytes_before)
+    return min(growths)
 
 
 def main():

@@ -105,12 +105,12 @@ class Work:
         everyone = list(locks._locks)
         holders = [h for lock in everyone for h in lock._holders]
         holders += [lock._reserved[0] for lock in everyone if lock._reserved]
-        held = [h for h in holders if h.token.locked()]
+        held_locks = [h for h in holders if h.token.locked()]
         with native_lock.LIBRARY:  # what an interrupt left to end by itself has ended
             pass
         busy = [member for member in forks.members() if member.is_busy()]
-        if held or busy or locks.is_inside_another():
-            sys.exit(f"held: {held} {busy}")
+        if held_locks or busy or locks.is_inside_another():
+            sys.exit(f"held: {held_locks} {busy}")
         values = [p.value for p in (self.v, self.w, self.own)]
         for value in (*values, self.large.value):
             self.check_even(value)
@@ -124,12 +124,12 @@ class Work:
         """Another thread finds everything free, and gets right results."""
 
         def everything():
-            before = self.v.value[0]
+            value = self.v.value[0]
             self.set()
             self.run_planned()
             self.compile()
             self.run_sharing()
-            return self.step.run({"x": np.zeros(5, "f4")})["total"] - before
+            return self.step.run({"x": np.zeros(5, "f4")})["total"] - value
 
         if in_another_thread(everything) != 1:
             sys.exit("other results")
@@ -194,34 +194,34 @@ class Thread:
             self.sent = order
 
 
-def interrupted(source, operation, times, seconds):
+def run_interrupted(source, operation, times, seconds):
     """Whether one interrupt came "inside" so many operations, or "later"."""
-    found = "before"
+    moment = "before"
     try:
         source.send(seconds)
-        found = "inside"
+        moment = "inside"
         for _ in range(times):
             operation()
-        found = "later"
+        moment = "later"
         while source.sent < source.ordered:
             time.sleep(0.001)
         time.sleep(0.001)
         return "swallowed"  # by a finalizer, whose exceptions Python only reports
     except KeyboardInterrupt:
-        return found
+        return moment
 
 
 def durations(work):
     """What each operation takes without an interrupt: the median of some."""
-    found = {}
+    medians = {}
     for name in (*OPERATIONS, "compile_anew"):
         times = []
         for _ in range(7):
             start = time.perf_counter()
             getattr(work, name)()
             times.append(time.perf_counter() - start)
-        found[name] = sorted(times)[3]
-    return found
+        medians[name] = sorted(times)[3]
+    return medians
 
 
 def main():
@@ -243,7 +243,7 @@ def main():
         name = chance.choices(names, weights)[0] if n % 100 else "compile_anew"
         times = max(1, round(ENOUGH / seconds[name]))
         delay = max(1e-6, chance.uniform(0, times * seconds[name]))
-        if interrupted(source, getattr(work, name), times, delay) == "inside":
+        if run_interrupted(source, getattr(work, name), times, delay) == "inside":
             inside[name] += 1
         work.check()
     signal.setitimer(signal.ITIMER_REAL, 0)  # the end of the process is not part of the test

@@ -25,16 +25,16 @@ def memory_of(f, feeds):
 
 def check_apart(f, feeds):
     """Results of a run, none of which shares a byte with another or with anything else."""
-    found = f.run(feeds)
+    outputs = f.run(feeds)
     others = memory_of(f, feeds)
-    for at, (name, array) in enumerate(found.items()):
-        rest = {**others, **{f"output {n}": a for n, a in [*found.items()][:at]}}
-        for what, other in rest.items():
-            assert not np.shares_memory(array, other), f"output {name} and {what}"
-    return found
+    for at, (name, array) in enumerate(outputs.items()):
+        arrays = {**others, **{f"output {n}": a for n, a in [*outputs.items()][:at]}}
+        for what, array_of_other in arrays.items():
+            assert not np.shares_memory(array, array_of_other), f"output {name} and {what}"
+    return outputs
 
 
-def frozen(feeds):
+def freeze_feeds(feeds):
     for array in feeds.values():
         array.flags.writeable = False
     return feeds
@@ -47,15 +47,15 @@ def test_results_of_random_programs_lie_apart_and_stay(seed):
     graph, feeds = random_step(seed)
     f = sg.compile(graph)
     copies = {name: array.copy() for name, array in feeds.items()}
-    found = check_apart(f, frozen(feeds))
-    kept = {name: array.copy() for name, array in found.items()}
+    outputs = check_apart(f, freeze_feeds(feeds))
+    output_copies = {name: array.copy() for name, array in outputs.items()}
     later = check_apart(f, copies)
     for array in copies.values():
         array[...] = 0
     for parameter in graph.parameters:
         parameter.value = np.zeros_like(parameter.value)
-    for name, array in found.items():
-        assert array.tobytes() == kept[name].tobytes(), name
+    for name, array in outputs.items():
+        assert array.tobytes() == output_copies[name].tobytes(), name
         assert not np.shares_memory(array, later[name])
 
 
@@ -80,15 +80,15 @@ def test_an_output_array_may_share_nothing():
     x = sg.input("x", (8,), "float32")
     w = sg.parameter("w", np.zeros(8, np.float32))
     f = sg.compile(sg.Graph({"a": x + w, "b": x * 2.0}, updates={w: w + 1.0}))
-    whole = np.zeros(17, np.float32)
-    data, apart = whole[:8], whole[9:]
+    memory = np.zeros(17, np.float32)
+    data, disjoint = memory[:8], memory[9:]
     store = w.store.array
-    for out in ({"a": data}, {"a": whole[1:9]}, {"b": store}, {"a": apart, "b": apart}):
+    for out in ({"a": data}, {"a": memory[1:9]}, {"b": store}, {"a": disjoint, "b": disjoint}):
         with pytest.raises(OutputArrayError, match="shares memory"):
             f.run({"x": data}, out=out)
     assert not w.value.any()
-    assert not whole.any()
-    assert f.run({"x": data}, out={"a": apart})["a"] is apart
+    assert not memory.any()
+    assert f.run({"x": data}, out={"a": disjoint})["a"] is disjoint
 
 
 @pytest.mark.parametrize("updated", [True, False])

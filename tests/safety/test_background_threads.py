@@ -75,7 +75,7 @@ class Work:
 
 
 @pytest.fixture
-def background(monkeypatch):
+def idle_background(monkeypatch):
     """The background without work; it begins when somebody waits."""
     tiers.wait()
     monkeypatch.setattr(tiers, "DELAY", 60.0)
@@ -92,7 +92,7 @@ def is_idle():
     return work.is_done and not tiers.is_waiting() and not tiers._waiting
 
 
-def test_a_thread_that_is_stopped_anywhere_leaves_nobody_waiting(background, monkeypatch):
+def test_a_thread_that_is_stopped_anywhere_leaves_nobody_waiting(idle_background, monkeypatch):
     run = tiers._work
     for n in count(1):
         reached, works = [], [Work(), Work(), Work()]
@@ -110,7 +110,7 @@ def test_a_thread_that_is_stopped_anywhere_leaves_nobody_waiting(background, mon
 @pytest.mark.parametrize(
     "error", [OSError("the folder is a file"), KeyError("x"), SystemExit(), Stop()], ids=repr
 )
-def test_an_error_of_any_kind_leaves_one_work_undone(background, error):
+def test_an_error_of_any_kind_leaves_one_work_undone(idle_background, error):
     works = [Work(), Work(error), Work()]
     tiers.later(works)
     if isinstance(error, Exception):
@@ -122,7 +122,7 @@ def test_an_error_of_any_kind_leaves_one_work_undone(background, error):
     assert is_idle()
 
 
-def test_a_setting_that_is_wrong_by_then_ends_nothing(background, monkeypatch):
+def test_a_setting_that_is_wrong_by_then_ends_nothing(idle_background, monkeypatch):
     monkeypatch.setenv("STATICGRAD_THREADS", "two")
     work = Work(OSError("full"))
     tiers.later([work])
@@ -132,7 +132,7 @@ def test_a_setting_that_is_wrong_by_then_ends_nothing(background, monkeypatch):
 
 
 @pytest.mark.parametrize("call", [lambda: tiers.later([Work()]), tiers.wait], ids=["later", "wait"])
-def test_an_interrupt_of_who_starts_it_or_waits_leaves_nobody_waiting(background, call):
+def test_an_interrupt_of_who_starts_it_or_waits_leaves_nobody_waiting(idle_background, call):
     for n in count(1):
         tiers.later([Work(), Work()])
         reached = False

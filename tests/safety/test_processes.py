@@ -29,7 +29,7 @@ def test_programs_that_share_parameters_see_whole_steps():
     """One program writes two parameters that are always equal; others read both meanwhile."""
     v, w = (sg.parameter(name, np.zeros(50_000, np.float32)) for name in "vw")
     writer = sg.compile(sg.Graph({"first": v[0]}, {p: p + 1.0 for p in (v, w)}))
-    other = sg.compile(sg.Graph({"last": w[-1]}, {p: p + 1.0 for p in (w, v)}))
+    second_writer = sg.compile(sg.Graph({"last": w[-1]}, {p: p + 1.0 for p in (w, v)}))
     reader = sg.compile(sg.max(sg.absolute(v - w)))
     problems = []
 
@@ -39,7 +39,12 @@ def test_programs_that_share_parameters_see_whole_steps():
         except BaseException as error:
             problems.append(error)
 
-    work = [(writer, bool), (other, bool), (reader, lambda y: y == 0), (reader, lambda y: y == 0)]
+    work = [
+        (writer, bool),
+        (second_writer, bool),
+        (reader, lambda y: y == 0),
+        (reader, lambda y: y == 0),
+    ]
     threads = [threading.Thread(target=repeat, args=pair) for pair in work]
     for thread in threads:
         thread.start()
@@ -67,18 +72,18 @@ def test_cached_properties_take_no_lock():
                 go_on.wait(20)
             return 7
 
-    one = Slow()
-    first = threading.Thread(target=lambda: one.value)
+    slow = Slow()
+    first = threading.Thread(target=lambda: slow.value)
     first.start()
     assert inside.wait(20)
     assert Slow().__dict__ == {}
-    assert one.value == 7
+    assert slow.value == 7
     go_on.set()
     first.join(20)
-    assert one.__dict__["value"] == 7
-    assert one.calls == 2
-    assert one.value == 7
-    assert one.calls == 2
+    assert slow.__dict__["value"] == 7
+    assert slow.calls == 2
+    assert slow.value == 7
+    assert slow.calls == 2
     assert Slow.value.__doc__ == "What takes long."
 
 

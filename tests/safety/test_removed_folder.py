@@ -53,10 +53,10 @@ def test_every_call_works_in_a_removed_folder(tmp_path, cache):
     program, folder = tmp_path / "program.py", tmp_path / "folder"
     program.write_text(PROGRAM)
     folder.mkdir()
-    own = {"STATICGRAD_CACHE_DIR": "relative"} if cache == "relative" else {}
+    variables = {"STATICGRAD_CACHE_DIR": "relative"} if cache == "relative" else {}
     done = subprocess.run(
         [sys.executable, program, folder],
-        env={**os.environ, "PYTHONPATH": str(Path.cwd()), **own},
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), **variables},
         capture_output=True,
         text=True,
         check=False,
