@@ -16,6 +16,7 @@ The formulas are those of Stan's reference manual, "Constraint Transforms".
 
 from __future__ import annotations
 
+from decimal import Context, Decimal
 from typing import Any, ClassVar
 
 import numpy as np
@@ -150,8 +151,7 @@ class _Interval(Transform):
         return special.logit((x - self.low) / (self.high - self.low))
 
     def _log_det(self, u: Any) -> Any:
-        width = log(np.float64(self.high - self.low)).astype(u.dtype)
-        return width - softplus(u) - softplus(-u)
+        return _round_log(self.high - self.low) - softplus(u) - softplus(-u)
 
 
 class Ordered(Transform):
@@ -179,7 +179,7 @@ class Simplex(Transform):
     def _sticks(self, u: Any) -> tuple[Any, Any, Any]:
         """Logarithms of the broken parts, of what is left of each, and of the stick before it."""
         count = u.shape[-1]
-        shifted = u - log(np.arange(count, 0.0, -1.0)).astype(u.dtype)
+        shifted = u - _logs_down_from(count).astype(u.dtype.numpy)
         part, log_remainder = -softplus(-shifted), -softplus(shifted)
         log_left = cumsum(log_remainder, -1)
         return part, log_left, log_left - log_remainder
@@ -192,12 +192,22 @@ class Simplex(Transform):
         count = x.shape[-1] - 1
         left = 1.0 - cumsum(x[..., :-1], -1)
         left = where(left > x[..., -1:], left, x[..., -1:])
-        shift = log(np.arange(count, 0.0, -1.0)).astype(x.dtype)
+        shift = _logs_down_from(count).astype(x.dtype.numpy)
         return log(x[..., :-1]) - log(left) + shift
 
     def _log_det(self, u: Any) -> Any:
         part, log_left, _ = self._sticks(u)
         return total(part + log_left, -1)
+
+
+def _round_log(number: float) -> float:
+    """Return log(number), correctly rounded: the last bit of NumPy's is the machine's."""
+    return float(Decimal(float(number)).ln(Context(prec=40)))
+
+
+def _logs_down_from(count: int) -> Any:
+    """Return log(count), ..., log(2), log(1)."""
+    return np.array([_round_log(number) for number in range(count, 0, -1)])
 
 
 def _side(count: Any, diagonal: bool) -> int:

@@ -5,7 +5,7 @@ instructions of a machine, and its last bit is theirs. What a program contains a
 computed here instead: in decimal numbers of ``_DIGITS`` digits, or, where there are many, in pairs
 of float64 (double-double) by sums, products and quotients, which IEEE 754 defines to the bit.
 
-    >>> roots_of_unity([0, 1, 2], 4)[:, 0]
+    >>> roots_of_unity([0, 1, 2], 4)[:, 0] + 0.0
     array([ 1.,  0., -1.])
 """
 
