@@ -326,3 +326,45 @@ def test_gradients_are_portable_too():
     actual = program.run({"x": a})
     expected = sg.compile(sg.grad(loss, x)).run({"x": a})
     np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9 * abs(expected).max())
+
+
+FUNCTIONS = {
+    "cholesky": (26, lambda x: L.cholesky(x @ x.T + 26 * np.eye(26))),
+    "solve": (26, lambda x: L.solve(x, x[:, :3])),
+    "triangular": (26, lambda x: L.solve_triangular(x + 26 * np.eye(26), x[:, :2], lower=True)),
+    "qr": (11, lambda x: L.qr(x)[0]),
+    "eigh": (7, lambda x: L.eigh(x + x.T)[1]),
+    "eigh of more rows": (25, lambda x: L.eigh(x + x.T)[1]),
+    "svd": (7, lambda x: L.svd(x)[2]),
+    "complex solve": (9, lambda x: sg.real(L.solve(x + 1j * x.T, x))),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name.endswith("more rows") else name
+        for name in FUNCTIONS
+    ],
+)
+def test_plain_python_computes_the_same_bits(name):
+    n, function = FUNCTIONS[name]
+    x = sg.input("x", (n, n), "float64")
+    array = np.random.default_rng(n).integers(-99, 99, (n, n)) / 64
+    results = []
+    for jit in (True, False):
+        with sg.options(jit=jit, linalg="portable"):
+            results.append(sg.compile(function(x)).run({"x": array}))
+    np.testing.assert_array_equal(*results)
+
+
+def test_other_processors_compute_the_same_bits():
+    x = sg.input("x", (30, 30), "float32")
+    array = (np.random.default_rng(0).integers(-99, 99, (30, 30)) / 64).astype("float32")
+    outputs = {"q": L.qr(x)[0], "v": L.eigh(x + x.T)[1], "u": L.svd(x)[0], "x": L.inv(x)}
+    results = []
+    for target in ("host", "x86-64-v3"):
+        with sg.options(target=target, linalg="portable"):
+            results.append(sg.compile(sg.Graph(outputs)).run({"x": array}))
+    for key in outputs:
+        np.testing.assert_array_equal(results[0][key], results[1][key])

@@ -48,12 +48,12 @@ def _write_rotations(has_vectors: bool) -> str:
     """Write the function that rotates the rows of r, and those of z, until r's are orthogonal."""
     turn = """
 for k in range(0, n, $):
-    some = mask$(n - k)
-    g = load({name}, p * n + k, some)
-    h = load({name}, q * n + k, some)
+    within = mask$(n - k)
+    g = load({name}, p * n + k, within)
+    h = load({name}, q * n + k, within)
 {pair}
-    store({name}, p * n + k, turned, some)
-    store({name}, q * n + k, h, some)
+    store({name}, p * n + k, turned, within)
+    store({name}, q * n + k, h, within)
 """
     pair = _indent(_PAIR.format(sine="splat$(sine)", tau="splat$(tau)"), 1)
     rows = turn.format(name="r", pair=pair) + turn.format(name="z", pair=pair) * has_vectors
@@ -71,9 +71,9 @@ def outlined_rotations(r, z, n):
                 last = real$(0.0)
                 cross = real$(0.0)
                 for k in range(0, n, $):
-                    some = mask$(n - k)
-                    g = load(r, p * n + k, some)
-                    h = load(r, q * n + k, some)
+                    within = mask$(n - k)
+                    g = load(r, p * n + k, within)
+                    h = load(r, q * n + k, within)
                     first = fma(g, g, first)
                     last = fma(h, h, last)
                     cross = fma(g, h, cross)
@@ -118,12 +118,12 @@ def outlined_shifted(w, v, a, n, power):
         store1(w, least, load1(w, i))
         store1(w, i, (length - bound) * power)
         for c in range(0, n, $):
-            some_lanes = mask$(n - c)
-            g = load(a, i * n + c, some_lanes)
-            h = load(a, least * n + c, some_lanes)
-            store(a, least * n + c, g, some_lanes)
+            within = mask$(n - c)
+            g = load(a, i * n + c, within)
+            h = load(a, least * n + c, within)
+            store(a, least * n + c, g, within)
             if HAS_VECTORS == 1:
-                store(v, i * n + c, h / splat$(length), some_lanes)
+                store(v, i * n + c, h / splat$(length), within)
     return moved
 """
 
@@ -222,18 +222,18 @@ def write_rows(has_vectors: bool) -> str:
     )
     turn = """
 for k in range(0, n, $):
-    some = mask$(n - k)
-    g = load({name}, p * n + k, some)
-    h = load({name}, q * n + k, some)
+    within = mask$(n - k)
+    g = load({name}, p * n + k, within)
+    h = load({name}, q * n + k, within)
 {pair}
-    store({name}, p * n + k, turned, some)
-    store({name}, q * n + k, h, some)
+    store({name}, p * n + k, turned, within)
+    store({name}, q * n + k, h, within)
 """
     pair = _indent(_PAIR.format(sine="splat$(sine)", tau="splat$(tau)"), 1)
     vectors = _indent(turn.format(name="z", pair=pair), 5)
     mirror = """
-    store_strided(a, k * n + p, n, turned, some)
-    store_strided(a, k * n + q, n, h, some)"""
+    store_strided(a, k * n + p, n, turned, within)
+    store_strided(a, k * n + q, n, h, within)"""
     shifted = _SHIFTED.replace("HAS_VECTORS", str(int(has_vectors)))
     return f"""{_write_rotations(has_vectors=False)}{shifted}
 def outlined_jacobi(x, w, v, a, z, n):
@@ -334,12 +334,12 @@ def outlined_left(q, columns, z, g, stride, m, n):
         at# = (i + (# if # < rows else rows - 1)) * columns
         to# = (i + (# if # < rows else rows - 1)) * stride
         for c in range(0, n, $):
-            some = mask$(n - c)
+            within = mask$(n - c)
             s# = real$(0.0)
             for k in range(n):
-                known = load(z, k * n + c, some)
+                known = load(z, k * n + c, within)
                 s# = fma(splat$(load1(q, at# + k)), known, s#)
-            store(g, to# + c, s#, some)
+            store(g, to# + c, s#, within)
     return 0
 def outlined_svd(x, u, s, v, work, m, n, p, w):
     tall = m
@@ -399,8 +399,8 @@ def outlined_svd(x, u, s, v, work, m, n, p, w):
         store1(t, i, length)
         divisor = splat$(select(length > 0.0, length, realx1(1.0)))
         for c in range(0, short, $):
-            some = mask$(short - c)
-            store(r, i * short + c, load(r, i * short + c, some) / divisor, some)
+            within = mask$(short - c)
+            store(r, i * short + c, load(r, i * short + c, within) / divisor, within)
     for i in range(short):
         value = load1(t, i)
         place = 0
@@ -424,13 +424,13 @@ _VECTORS: Final = """
     for i in range(short):
         place = word(cast_i64(load1(t, short + i)))
         for c in range(0, short, $):
-            some = mask$(short - c)
-            element = load(r, i * short + c, some)
+            within = mask$(short - c)
+            element = load(r, i * short + c, within)
             if m < n:
-                store_strided(u, c * p + place, p, element, some)
+                store_strided(u, c * p + place, p, element, within)
             else:
-                store(v, place * n + c, element, some)
-            store_strided(turned, c * short + place, short, load(z, i * short + c, some), some)
+                store(v, place * n + c, element, within)
+            store_strided(turned, c * short + place, short, load(z, i * short + c, within), within)
     if m < n:
         done = outlined_left(q, columns, turned, a, short, tall, short)
         for i in range(tall):
@@ -443,6 +443,6 @@ _VECTORS: Final = """
         done = outlined_left(q, columns, turned, u, p, tall, short)
         for i in range(tall):
             for c in range(short, columns, $):
-                some = mask$(columns - c)
-                store(u, i * p + c, load(q, i * columns + c, some), some)
+                within = mask$(columns - c)
+                store(u, i * p + c, load(q, i * columns + c, within), within)
 """

@@ -422,7 +422,7 @@ _UNIT_STEP: Final = """if {row} < rows:
     if c == row:
         store(l, at{row} * n + c, s{row}, some ^ mask$({row}))
         pivot = real_part(load1(l, pivot_at))
-        if how == 0 and not some(pivot > 0.0):
+        if how == 0 and word(pivot > 0.0) == 0:
             how = at{row} + 1
         store1(l, pivot_at, sqrt(pivot))
     s{row} = s{row} * splat$(realx1(1.0) / real_part(load1(l, pivot_at)))

@@ -28,7 +28,7 @@ def sum_squares(a, n, m, column, scale):
             sum1 = sum1 + squared(load1(a, (i + 1) * n + column) * scale)
     return sum0 + sum1
 def outlined_panel(a, n, m, first, wide, v, t):
-    some = mask$(wide)
+    within = mask$(wide)
     for i in range(first * {PANEL}, m * {PANEL}):
         store1(v, i, realx1(0.0))
     for i in range({PANEL * PANEL}):
@@ -55,13 +55,13 @@ def outlined_panel(a, n, m, first, wide, v, t):
         else:
             store1(a, diagonal, root / scale)
         store1(v, column * {PANEL} + j, realx1(1.0))
-        w = load(a, column * n + first, some)
+        w = load(a, column * n + first, within)
         for i in range(column + 1, m):
             element = load1(a, i * n + column) * scale * factor
             store1(v, i * {PANEL} + j, element)
-            w = fma(splat$(conj(element)), load(a, i * n + first, some), w)
+            w = fma(splat$(conj(element)), load(a, i * n + first, within), w)
         w = w * splat$(conj(tau))
-        later = some ^ mask$(j + 1)
+        later = within ^ mask$(j + 1)
         for i in range(column, m):
             row = load(a, i * n + first, later)
             row = fma(-splat$(load1(v, i * {PANEL} + j)), w, row)
