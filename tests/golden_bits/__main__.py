@@ -7,10 +7,12 @@ processor.
 import platform
 import sys
 import time
+import warnings
 from dataclasses import replace
 
 import click
 
+import staticgrad as sg
 from staticgrad.native import loader
 from staticgrad.native.target import ladder
 from staticgrad.support import config
@@ -26,6 +28,18 @@ def rungs():
     return targets | ({"128-bits": narrow} if last.vector_bits > 128 else {})
 
 
+def least_budget(build):
+    """Return the smallest peak that a plan of a program has, which recomputes what it can."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = build()
+        graph = sg.Graph(program.outputs, updates=dict(program.updates))
+        try:
+            return sg.compile(graph, memory_budget=1).plan().peak_bytes
+        except sg.errors.BudgetInfeasible as error:
+            return error.smallest_peak
+
+
 @click.command()
 @click.argument("prefixes", nargs=-1)
 @click.option("--write", is_flag=True, help="write the digests of this machine")
@@ -33,25 +47,28 @@ def rungs():
 @click.option("--first", default=0, help="with --every: the first one's number")
 @click.option("--backend", default=None, help="a backend: numba")
 @click.option("--threads", default=None, type=int, help="threads of each program")
-@click.option("--budget", default=None, type=int, help="bytes of each arena, where they suffice")
+@click.option(
+    "--tight", is_flag=True, help="with the smallest budget that a program has a plan for"
+)
 @click.option("--rung", default=None, help="compile for a target that --rungs lists")
 @click.option("--rungs", "lists_rungs", is_flag=True, help="list the targets of this machine")
 @click.option("--seconds", default=float("inf"), help="begin no program after so many")
-def main(prefixes, write, every, first, backend, threads, budget, rung, lists_rungs, seconds):
+def main(prefixes, write, every, first, backend, threads, tight, rung, lists_rungs, seconds):
     """Compare the digests of programs whose names begin with PREFIXES."""
     if lists_rungs:
         click.echo("\n".join(rungs()))
         return
     if rung is not None:
         loader._chosen[config.current().target] = rungs()[rung]
-    named = {"backend": backend, "threads": threads, "memory_budget": budget}
+    named = {"backend": backend, "threads": threads}
     options = {name: value for name, value in named.items() if value is not None}
     expected, begin, count, different = read(), time.perf_counter(), 0, 0
     chosen = {name: build for name, build in programs().items() if name.startswith(prefixes or "")}
     for name, build in [*chosen.items()][first::every]:
         if time.perf_counter() - begin > seconds:
             break
-        actual, count = digest(build, **options), count + 1
+        budget = {"memory_budget": least_budget(build)} if tight else {}
+        actual, count = digest(build, **options, **budget), count + 1
         # The interpreter calls libraries where the compiled program has kernels.
         if actual != expected.get(name) and (":" not in actual or config.current().jit):
             different += 1

@@ -25,7 +25,7 @@ from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import SMALL
 from staticgrad.support import config
 from tests.helpers.cases import set_in_place
-from tests.safety.mxcsr import STATES, only_x86, state
+from tests.safety.control_words import STATES, only_with_control_words, state
 
 needs_entry = pytest.mark.skipif(
     not config.current().jit or native_entry.unused_references() is None,
@@ -416,7 +416,7 @@ def test_a_number_of_another_kind_is_refused_as_ever():
     assert natively(f) == runs
 
 
-@only_x86
+@only_with_control_words
 @pytest.mark.parametrize("name", STATES)
 def test_conversions_do_not_go_by_the_callers_environment(name):
     f, checked = two_numbers("float32")

@@ -9,9 +9,15 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import IndexOutOfRange
-from tests.safety.mxcsr import STATES, only_x86, register, state
+from tests.safety.control_words import (
+    DEFAULT,
+    STATES,
+    only_with_control_words,
+    register,
+    state,
+)
 
-pytestmark = only_x86
+pytestmark = only_with_control_words
 TINY = 5e-324
 settings = pytest.mark.parametrize("name", STATES)
 
@@ -34,12 +40,12 @@ def program():
 
 def feeds(layout):
     x = np.array([TINY, 1e-310, 1.0, 0.1, -3e-39, 1e-45, 2.0**-1074, 0.7] * 3)
-    arrays = {"x": x, "z": (x * 1e-6).astype("f4"), "rows": np.array([0, 5, -1])}
+    made = {"x": x, "z": (x * 1e-6).astype("f4"), "rows": np.array([0, 5, -1])}
     if layout == "staged":  # float64 is rounded to float32 on its way in
-        arrays |= {"x": x[::-1].copy()[::-1], "z": x * 1e-6}
+        made |= {"x": x[::-1].copy()[::-1], "z": x * 1e-6}
     if layout == "lists":
-        arrays |= {"x": x.tolist(), "z": (x * 1e-6).tolist()}
-    return arrays
+        made |= {"x": x.tolist(), "z": (x * 1e-6).tolist()}
+    return made
 
 
 def results(f, data):
@@ -49,7 +55,7 @@ def results(f, data):
 
 
 @pytest.fixture(scope="module")
-def expected_results():
+def wanted():
     f = sg.compile(program())
     return {layout: results(f, feeds(layout)) for layout in ("plain", "staged", "lists")}
 
@@ -57,13 +63,13 @@ def expected_results():
 @pytest.mark.thinned
 @settings
 @pytest.mark.parametrize("jit", [True, False])
-def test_results_do_not_depend_on_the_caller(name, jit, expected_results):
+def test_results_do_not_depend_on_the_caller(name, jit, wanted):
     """Compiled and run where another environment rules, to the bytes of the default one."""
-    graph, data = program(), {layout: feeds(layout) for layout in expected_results}
+    graph, data = program(), {layout: feeds(layout) for layout in wanted}
     with sg.options(jit=jit):
         with state(STATES[name]):
             f = sg.compile(graph)
-        for layout, expected in expected_results.items():
+        for layout, expected in wanted.items():
             w = f.program_graph.parameters[0]
             w.value = np.full(3, TINY)
             with state(STATES[name]):
@@ -88,14 +94,14 @@ def test_flags_of_exceptions_are_left_as_found():
     f = sg.compile({"y": 1.0 / x, "z": sg.sqrt(x - 1.0), "e": sg.exp(x * 1e6)})
     data = {"x": np.array([0.0, 1e-320, 1e300, -1.0])}
     f.run(data)
-    mxcsr = register()
-    outer = mxcsr.get()
-    mxcsr.set(0x1F80)
+    word = register()
+    before = word.get()
+    word.set(DEFAULT)
     try:
         executor = f._executor
         table = executor._prepare(executor._feeds.bind(data)).table
         executor._locks.run(table.run, executor._arena)
-        actual = mxcsr.get()
+        actual = word.get()
     finally:
-        mxcsr.set(outer)
-    assert actual == 0x1F80
+        word.set(before)
+    assert actual == DEFAULT

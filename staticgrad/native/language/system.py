@@ -9,7 +9,7 @@ thread of the core run.
 
 ``enter_environment()`` sets the default floating-point environment (round to nearest, denormals
 kept, no traps) and returns the one before, ``leave_environment(before)`` restores it exactly
-(MXCSR on x86-64, FPCR on aarch64). ``has_default_environment()`` is a truth.
+(MXCSR on x86-64, FPCR and FPSR on aarch64). ``has_default_environment()`` is a truth.
 """
 
 from __future__ import annotations
@@ -56,10 +56,18 @@ _X86_CALLS: Final = (
     external("llvm.x86.sse2.pause", "void", ()),
 )
 _ARM: Final = {
-    "enter_environment": """  %before = call i64 @llvm.aarch64.get.fpcr()
+    # the flags of exceptions, which are a register of their own, in the upper half
+    "enter_environment": """  %modes = call i64 @llvm.aarch64.get.fpcr()
+  %flags = call i64 @llvm.aarch64.get.fpsr()
   call void @llvm.aarch64.set.fpcr(i64 0)
+  %upper = shl i64 %flags, 32
+  %before = or i64 %modes, %upper
   ret i64 %before""",
-    "leave_environment": "  call void @llvm.aarch64.set.fpcr(i64 %a0)\n  ret void",
+    "leave_environment": """  %modes = and i64 %a0, 4294967295
+  %flags = lshr i64 %a0, 32
+  call void @llvm.aarch64.set.fpcr(i64 %modes)
+  call void @llvm.aarch64.set.fpsr(i64 %flags)
+  ret void""",
     "has_default_environment": """  %word = call i64 @llvm.aarch64.get.fpcr()
   %default = icmp eq i64 %word, 0
   ret i1 %default""",
@@ -68,6 +76,8 @@ _ARM: Final = {
 _ARM_CALLS: Final = (
     external("llvm.aarch64.get.fpcr", "i64", ()),
     external("llvm.aarch64.set.fpcr", "void", ("i64",)),
+    external("llvm.aarch64.get.fpsr", "i64", ()),
+    external("llvm.aarch64.set.fpsr", "void", ("i64",)),
     external("llvm.aarch64.hint", "void", ("i32",)),
 )
 _ROOT: Final = ModulePart("sg_root", "variable", "global i64 0, align 8", linkage=INTERNAL)

@@ -8,9 +8,9 @@ is a separate object; otherwise, and if no worker helps, the caller runs all of 
 call. Rows without a function are loops and branches, which the caller follows by ``Head.control``
 (``control_code``), a separate object, too: most programs have no such rows.
 
-It saves the floating-point environment (MXCSR on x86-64, FPCR on aarch64), sets the default one -
-round to nearest, denormals kept, no traps - and restores exactly what it found. With ``jit`` off
-the addresses are tokens of Python callables.
+It saves the floating-point environment (MXCSR on x86-64, FPCR and FPSR on aarch64), sets the
+default one - round to nearest, denormals kept, no traps - and restores exactly what it found. With
+``jit`` off the addresses are tokens of Python callables.
 """
 
 from __future__ import annotations
