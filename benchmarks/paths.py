@@ -1,9 +1,10 @@
 """The special paths of the compiler, each with a name, the general path beside it, and its row.
 
-A path is a function of the compiler that decides something, or rewrites something, where a
-general path does the same work. ``without`` puts the general path in its place; ``counting`` counts
-the calls in which the two differ. The compiler itself has no switches: both replace functions of
-its modules for a while, so that a program pays nothing for them.
+A path is a late pass, or a function of the compiler that decides something where a general path
+does the same work. ``without`` compiles without it; ``counting`` counts the graphs that the pass
+changes, or the calls in which the function and the general path differ. Passes are left out by
+``disable=`` of ``sg.compile``. Functions of the compiler have no switch, so that programs pay
+nothing for one: both replace them in their modules for a while.
 
 ``STATICGRAD_WITHOUT``, names with commas between them, does the same to ``python -m benchmarks``.
 """
@@ -16,11 +17,13 @@ import os
 import pkgutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any, Final
 
+from passes.base import Pass
+from passes.pipelines import pipeline
 from staticgrad import native
 from staticgrad.compiler import backends
 from staticgrad.compiler.lowering.loops.refusals import LoopRefusal
@@ -28,10 +31,6 @@ from staticgrad.support.records import dataclass
 
 VARIABLE: Final = "STATICGRAD_WITHOUT"
 _PACKAGES: Final = ("staticgrad", "passes")
-
-
-def _first(given: Any, *_: Any, **__: Any) -> Any:
-    return given
 
 
 def _off(path: Path, _: Any) -> Any:
@@ -48,8 +47,9 @@ class Path:
 
     Args:
         name: how options and tables call it.
-        where: the function, property or constant, as "module:name" or "module:Class.name".
-        off: what is called in its place; the value itself for a constant.
+        where: the function, property or constant, as "module:name" or "module:Class.name"; empty
+            for the late pass of this name.
+        off: what is called in its place; the value itself for a constant. None for a pass.
         row: the program of ``ablation.corpus`` that must reach it.
         room: files that would go with it; its module if empty.
         bits: width of the registers from which on there are programs that take it.
@@ -58,12 +58,17 @@ class Path:
     """
 
     name: str
-    where: str
-    off: Any
+    where: str = ""
+    off: Any = None
     row: str = ""
     room: tuple[str, ...] = ()
     bits: int = 0
     always: bool = False
+
+    @property
+    def is_pass(self) -> bool:
+        """Whether it is a late pass, which ``disable=`` leaves out."""
+        return not self.where
 
     @property
     def place(self) -> tuple[Any, str]:
@@ -79,6 +84,8 @@ class Path:
     def lines(self) -> int:
         """Lines of the files that are there for it alone; 0 where it has none."""
         total = 0
+        if self.is_pass:
+            return len(inspect.getsourcelines(type(*pipeline(self.name).passes).__call__)[0])
         for name in self.room:
             total += len(inspect.getsourcelines(import_module(name))[0])
         if not self.room:
@@ -133,7 +140,7 @@ def _replaced(path: Path, make: Callable[[Any], Any]) -> Iterator[None]:
 @functools.cache
 def _load() -> None:
     """Load every module of the compiler: one that is loaded later would keep what is put here."""
-    homes = {".".join(path.where.partition(":")[0].split(".")[:2]) for path in PATHS}
+    homes = {".".join(path.where.partition(":")[0].split(".")[:2]) for path in PATHS} - {""}
     for name in ("passes", "staticgrad.language.ir", *sorted(homes)):
         for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
             import_module(module.name)
@@ -147,10 +154,20 @@ def without(*names: str) -> Iterator[None]:
         raise ValueError(f"no path is named {unknown[0]!r}: {', '.join(by_name)}")
     _load()
     with ExitStack() as stack:
-        for name in names:
-            stack.enter_context(_replaced(by_name[name], functools.partial(_off, by_name[name])))
+        for path in (by_name[name] for name in names):
+            if not path.is_pass:
+                stack.enter_context(_replaced(path, functools.partial(_off, path)))
+        passes = [name for name in names if by_name[name].is_pass]
+        stack.enter_context(_replaced(_DISABLED, functools.partial(_read_more_names, passes)))
         stack.enter_context(_sources(" ".join(names)))
         yield
+
+
+def _read_more_names(
+    passes: Sequence[str], read_names: Callable[[object], tuple[str, ...]]
+) -> Callable[[object], tuple[str, ...]]:
+    """Return a reader of ``disable=`` that adds these passes to those that the caller names."""
+    return lambda disable: read_names([*read_names(disable), *passes])
 
 
 @contextmanager
@@ -178,7 +195,7 @@ def _sources(note: str = "") -> Iterator[None]:
 
 @contextmanager
 def counting() -> Iterator[Counter[str]]:
-    """Count, path by path, the calls whose result is not that of the general path."""
+    """Count, by path, changed graphs and calls whose result is not that of the general path."""
     _load()
     found: Counter[str] = Counter()
 
@@ -192,7 +209,19 @@ def counting() -> Iterator[Counter[str]]:
         functools.update_wrapper(call, before)
         return call
 
+    passes = {path.name for path in PATHS if path.is_pass}
+
+    def count_passes(run_pass: Callable[..., Any]) -> Callable[..., Any]:
+        def run(pass_: Pass, program: Any, *more: Any) -> Any:
+            result, applied = run_pass(pass_, program, *more)
+            names = {*applied} if result is program else {pass_.name, *applied}
+            found.update(names & passes)
+            return result, applied
+
+        return run
+
     with ExitStack() as stack:
+        stack.enter_context(_replaced(_RUN, count_passes))
         for path in PATHS:
             if callable(path.off):
                 stack.enter_context(_replaced(path, functools.partial(counted, path)))
@@ -223,8 +252,11 @@ def as_told() -> Iterator[None]:
 _UNCHANGED: Final = _returns(())
 _FUSION: Final = "staticgrad.compiler.fusion."
 _NEST: Final = "staticgrad.compiler.nest."
-_PREPARED: Final = "passes.late."
 _LOWERED: Final = "staticgrad.compiler.lowering."
+
+#: The functions that read ``disable=``, and that run a pass.
+_DISABLED: Final = Path("", "staticgrad.compiler.compiling.arguments:read_names")
+_RUN: Final = Path("", "passes.base:_run_pass")
 
 PATHS: Final = (
     # which nodes share a kernel
@@ -293,68 +325,21 @@ PATHS: Final = (
         "sums_across", _FUSION + "walks:sums_across", _returns(False), row="small:row sums across"
     ),
     Path("short_rows", _FUSION + "walks:has_short_rows", _returns(False), row="small:softmax of 3"),
-    # what the graph becomes before
-    Path(
-        "column_formulas",
-        _PREPARED + "columns:copy_formulas_of_sums",
-        _first,
-        row="small:batch norm gradient",
-    ),
-    Path(
-        "invariants",
-        _PREPARED + "loops:transpose_invariants",
-        _first,
-        row="small:transposed weights",
-    ),
-    Path("loop_panels", _PREPARED + "products:pack_panels", _first, row="small:product in a scan"),
-    Path("patches", _PREPARED + "windows:use_patch_matrices", _first, row="small:patches"),
-    Path(
-        "product_parts",
-        _PREPARED + "products:split_long_products",
-        _first,
-        row="small:long products",
-    ),
-    Path(
-        "joined_pads",
-        _PREPARED + "regions:join_disjoint_pads",
-        _first,
-        row="small:rotation gradient",
-    ),
-    Path(
-        "remainders",
-        _PREPARED + "windows:use_stride_remainders",
-        _first,
-        row="conv:11x11/4 | 8, 3 to 64 at 112x112:result",
-    ),
-    Path("shifted", _PREPARED + "columns:shift_formulas", _first, row="small:rosenbrock 64k"),
-    Path(
-        "winograd", _PREPARED + "windows:use_winograd_tiles", _first, row="small:pooled convolution"
-    ),
-    Path(
-        "filter_parts",
-        _PREPARED + "windows:split_filter_gradients",
-        _first,
-        row="small:dilated gradient",
-    ),
-    Path("logs", _PREPARED + "loops:share_stacks_with_carries", _first, row="suite:lstm_scan"),
-    Path(
-        "vector_products",
-        _PREPARED + "products:expand_vector_products",
-        _first,
-        row="small:matrix vector loop",
-    ),
-    Path(
-        "selected_cases",
-        _PREPARED + "loops:select_branches",
-        _first,
-        row="small:branch of rows",
-    ),
-    Path(
-        "tested_iterations",
-        "passes.late.loops:strip_mine_loops",
-        _first,
-        row="small:endless loop",
-    ),
+    # late passes
+    Path("recomputed-formulas", row="small:batch norm gradient"),
+    Path("transposed-factors", row="small:transposed weights"),
+    Path("panels", row="small:product in a scan"),
+    Path("im2col", row="small:patches"),
+    Path("split-k", row="small:long products"),
+    Path("disjoint-pads", row="small:rotation gradient"),
+    Path("space-to-depth", row="conv:11x11/4 | 8, 3 to 64 at 112x112:result"),
+    Path("shifted-formulas", row="small:rosenbrock 64k"),
+    Path("winograd", row="small:pooled convolution"),
+    Path("split-filter-gradients", row="small:dilated gradient"),
+    Path("shared-stacks", row="suite:lstm_scan"),
+    Path("vector-products", row="small:matrix vector loop"),
+    Path("if-conversion", row="small:branch of rows"),
+    Path("strip-mining", row="small:endless loop"),
     # kernels
     Path(
         "axis_order",

@@ -219,6 +219,10 @@ class Pass(Immutable):
         """Return the pass to compare with the graph before: without intentional rounding."""
         return self
 
+    def without_passes(self, names: Collection[str]) -> Pass:
+        """Return the pass that does not apply the passes of these names itself, inside of it."""
+        return self
+
     def options(self) -> dict[str, Any]:
         """Return the fields that differ from their default, in declaration order."""
         return {
@@ -432,7 +436,7 @@ def _enabled_passes(pipeline: Pipeline | Fixpoint, names: Collection[str]) -> It
         if pass_.name in names:
             continue
         if not isinstance(pass_, Pipeline | Fixpoint):
-            yield pass_
+            yield pass_.without_passes(names)
         elif enabled := tuple(_enabled_passes(pass_, names)):
             yield (
                 Pipeline(enabled) if isinstance(pass_, Pipeline) else Fixpoint(enabled, pass_.limit)

@@ -18,7 +18,7 @@ later phase takes the product and all that follows in: they are more bytes than 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache, partial
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from staticgrad.language.ir.forms import Contract, Identity, Pointwise, Reduce, 
 from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, rebuild
 from staticgrad.language.types.arrays import hint_bytes, hint_product
 from staticgrad.support.caches import cached_property
-from staticgrad.support.records import dataclass
+from staticgrad.support.records import dataclass, replace
 from staticgrad.support.upward import up
 
 #: Bytes that are worth ``flops`` operations.
@@ -185,6 +185,8 @@ _MOST_CLONES: Final = 4
 _LEAST_ROW: Final = 16
 #: How often the choice is made again without the clones that fusion could not take in.
 _ROUNDS: Final = 8
+#: The late pass that joins sums of pads.
+_DISJOINT_PADS: Final = "disjoint-pads"
 
 
 class Residuals(Pass, name="residuals"):
@@ -192,6 +194,8 @@ class Residuals(Pass, name="residuals"):
 
     Options:
         flops: operations that four bytes less are worth; ops of few operations count for none.
+        join_pads: apply the late pass ``disjoint-pads`` first, so that bytes are those of kernels.
+            ``disable=["disjoint-pads"]`` turns it off, too.
 
     Bytes are weighed at the hints of sizes. ``cse`` without ``border=True`` must not follow: it
     would merge a clone with what it is a clone of.
@@ -199,12 +203,18 @@ class Residuals(Pass, name="residuals"):
 
     inside = False
     flops: int = 48
+    join_pads: bool = True
+
+    def without_passes(self, names: Collection[str]) -> Residuals:
+        """Return the pass that joins no pads, if this is disabled."""
+        return replace(self, join_pads=False) if _DISJOINT_PADS in names else self
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Recompute cheap residuals: return the graph, and counts of clones and skipped regions."""
         if program.has(BodyOp):
             return program, {}  # residuals of loops are chosen when a loop is differentiated
-        joined = join_disjoint_pads(program)  # as in fusion, which reuses it
+        # As in fusion, which reuses it.
+        joined = join_disjoint_pads(program) if self.join_pads else program
         graph, cloned, tangled = joined, 0, 0
         kernels_of: dict[Graph, _Kernels] = {}
         last = max((node.order for node in graph.nodes), default=0)
@@ -215,10 +225,11 @@ class Residuals(Pass, name="residuals"):
             tangled += len(border.tangled)
         if graph in kernels_of:
             kernels_of[graph].leave()
+        joins = joined is not program
         if not cloned:
             attach_joined(program, joined)
-            graph = program
-        counts = {self.name: cloned, "too long to weigh": tangled}
+            graph, joins = program, False
+        counts = {self.name: cloned, "too long to weigh": tangled, _DISJOINT_PADS: int(joins)}
         return graph, {name: count for name, count in counts.items() if count}
 
     def _with_scores(self, border: Border) -> tuple[Border, int]:

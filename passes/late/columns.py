@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Final, cast
 
-from passes.late.base import LatePass
+from passes.late.base import late_pass
 from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.forms import Pointwise, Reduce, View
@@ -50,6 +50,7 @@ _MOST_ARRAYS: Final = 2
 _LEAST_ELEMENTS: Final = 1 << 13
 
 
+@late_pass("recomputed-formulas")
 def copy_formulas_of_sums(graph: Graph) -> Graph:
     """Copy cheap elementwise formulas for each sum across rows that reads them."""
     if not any(_sums_across(node) for node in graph.nodes):
@@ -66,14 +67,6 @@ def copy_formulas_of_sums(graph: Graph) -> Graph:
 
     rewritten_graph = graph.replace_nodes(copy_formula)
     return graph if rewritten_graph is graph else rewritten_graph.without_dead_nodes()
-
-
-class RecomputedFormulas(LatePass, name="recomputed-formulas"):
-    """Compute cheap formulas again in the sums across rows that read them."""
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``copy_formulas_of_sums``."""
-        return copy_formulas_of_sums(graph)
 
 
 def _sums_across(node: Node) -> bool:
@@ -160,6 +153,7 @@ MOST_TOGETHER: Final = 80
 MOST_READ: Final = 12
 
 
+@late_pass("shifted-formulas", keeps="close")
 def shift_formulas(graph: Graph) -> Graph:
     """Rewrite pads of cheap formulas as formulas of padded operands (shifted stencils)."""
     if not graph.has(Pad):
@@ -172,16 +166,6 @@ def shift_formulas(graph: Graph) -> Graph:
         return shifting.extend_sum(node) if isinstance(node.op, Sum) else None
 
     return graph.replace_nodes(rewrite).without_dead_nodes()
-
-
-class ShiftedFormulas(LatePass, name="shifted-formulas"):
-    """Compute shifted cheap formulas where they are read, from shifted operands."""
-
-    keeps = "close"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``shift_formulas``."""
-        return shift_formulas(graph)
 
 
 class _FormulaShifter:

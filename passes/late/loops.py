@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-from passes.late.base import LatePass
+from passes.late.base import LatePass, late_pass
 from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.language.functions.creation import constant
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body, rebuilt
@@ -159,19 +159,10 @@ _TRANSPOSED: Final = Arrangement(
 )
 
 
+@late_pass("transposed-factors", keeps="close")
 def transpose_invariants(graph: Graph) -> Graph:
     """Return the graph whose loops read transposed factors in C order; elements are unchanged."""
     return arrange_invariants(graph, _TRANSPOSED)
-
-
-class TransposedFactors(LatePass, name="transposed-factors"):
-    """Transpose loop-invariant factors in front of their loops."""
-
-    keeps = "close"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``transpose_invariants``."""
-        return transpose_invariants(graph)
 
 
 #: Forms of nodes that may run speculatively, for a case that is not taken.
@@ -181,6 +172,7 @@ _PURE: Final = (Pointwise, View, ReshapeForm, Identity, Reduce, Contract)
 _FEW_OPERATIONS: Final = 4096
 
 
+@late_pass("if-conversion")
 def select_branches(graph: Graph) -> Graph:
     """Convert cheap branches in loops to selects (if-conversion): compute all cases.
 
@@ -215,14 +207,6 @@ def select_branches(graph: Graph) -> Graph:
     return graph.replace_ops((Loop, While), select_in_bodies)
 
 
-class IfConversion(LatePass, name="if-conversion"):
-    """Compute all cases of cheap branches in loops, and select the results."""
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``select_branches``."""
-        return select_branches(graph)
-
-
 #: Iterations of a chunk, at most; a loop of no more iterations is not split.
 _MOST_ITERATIONS: Final = 4096
 #: And at least: between chunks the carries are stored.
@@ -232,32 +216,8 @@ _LEAST_ITERATIONS: Final = 16
 _MOST_SECONDS: Final = 5e-5
 
 
-def strip_mine_loops(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
-    """Strip-mine long while loops into chunks; ``fuse`` makes the schedule of a chunk."""
-
-    def strip_mine(node: Node, op: While, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        """Strip-mine a while loop, with chunks of a length that takes limited time; or None."""
-        if _is_short(op):
-            return None
-        length = _MOST_ITERATIONS
-        chunk = fuse(_build_chunk(node, length))
-        kernels = [step for step in chunk.steps if not step.bodies()]
-        if len(kernels) != len(chunk.steps):
-            seconds = None
-        else:
-            arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
-            seconds = sum(all_seconds(kernels, arguments, ROWS))
-        if seconds is None:
-            return None
-        while length > _LEAST_ITERATIONS and seconds * length > _MOST_SECONDS * _MOST_ITERATIONS:
-            length //= 2
-        return _build_outer_loop(node, args, _build_chunk(node, length))
-
-    return graph.replace_ops(While, strip_mine)
-
-
 class StripMining(LatePass, name="strip-mining"):
-    """Run long tested loops in chunks, so that a run handles signals between two of them.
+    """Rewrite long while loops as loops over chunks; a run handles signals between two chunks.
 
     ``schedule`` makes the schedule of a chunk, whose predicted time chooses the chunk's length.
     The compiler passes its own. Without one, as in ``staticgrad opt -p late``, loops do not change.
@@ -266,8 +226,26 @@ class StripMining(LatePass, name="strip-mining"):
     schedule: Callable[[Graph], Schedule] | None = None
 
     def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``strip_mine_loops``."""
-        return graph if self.schedule is None else strip_mine_loops(graph, self.schedule)
+        """Return the graph whose long while loops run a chunk per iteration."""
+        return graph if self.schedule is None else graph.replace_ops(While, self._strip_mine)
+
+    def _strip_mine(
+        self, node: Node, op: While, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
+        """Strip-mine a while loop, with chunks of a length that takes limited time; or None."""
+        assert self.schedule is not None
+        if _is_short(op):
+            return None
+        length = _MOST_ITERATIONS
+        chunk = self.schedule(_build_chunk(node, length))
+        kernels = [step for step in chunk.steps if not step.bodies()]
+        if len(kernels) != len(chunk.steps):
+            return None
+        arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
+        seconds = sum(all_seconds(kernels, arguments, ROWS))
+        while length > _LEAST_ITERATIONS and seconds * length > _MOST_SECONDS * _MOST_ITERATIONS:
+            length //= 2
+        return _build_outer_loop(node, args, _build_chunk(node, length))
 
     def options(self) -> dict[str, Any]:
         """Return no option: text names no function."""
@@ -348,6 +326,7 @@ HEAVY: Final = 3000
 STENCIL: Final = 1 << 15
 
 
+@late_pass("shared-stacks")
 def share_stacks_with_carries(graph: Graph) -> Graph:
     """Let loops store their carries directly in the stacks of all iterations."""
     roots = {value.key for value in graph.roots}
@@ -372,14 +351,6 @@ def share_stacks_with_carries(graph: Graph) -> Graph:
         return _build_logged_loop(node, op, args, stacks) if stacks else None
 
     return graph.replace_ops(Loop, share_stacks)
-
-
-class SharedStacks(LatePass, name="shared-stacks"):
-    """Store carries in the stacks of their loops, instead of copying them there."""
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``share_stacks_with_carries``."""
-        return share_stacks_with_carries(graph)
 
 
 def _is_driven(body: Graph) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from passes.late.base import LatePass
+from passes.late.base import late_pass
 from staticgrad.language.ir.forms import Identity
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, reads_any, rebuild
 
@@ -19,6 +19,7 @@ def is_mark(node: Node) -> bool:
     return isinstance(form, Identity) and not form.materialized
 
 
+@late_pass("marks", required="no kernel computes what only derivatives read")
 def remove_marks(graph: Graph) -> Graph:
     """Remove marks (checkpoint, name) from a graph before kernels are made.
 
@@ -29,16 +30,6 @@ def remove_marks(graph: Graph) -> Graph:
 
     stored_graph = graph.analyses.get(_NOTE)
     return stored_graph if isinstance(stored_graph, Graph) else strip_marks(graph)[0]
-
-
-class GradientMarks(LatePass, name="marks"):
-    """Drop ``stop_gradient`` and the marks of custom derivatives, which kernels do not compute."""
-
-    required = "no kernel computes what only derivatives read"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``remove_marks``."""
-        return remove_marks(graph)
 
 
 def attach_stripped(graph: Graph, without: Graph) -> None:

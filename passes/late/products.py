@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final, cast
 
-from passes.late.base import LatePass
+from passes.late.base import late_pass
 from passes.late.loops import Arrangement, arrange_invariants
 from staticgrad.language.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlong, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
@@ -49,6 +49,11 @@ from staticgrad.support.building import within
 _IN_MEMORY = Scan | Scatter | ScatterAlong
 
 
+@late_pass(
+    "wide-totals",
+    keeps="close",
+    required="a narrow total would be rounded at each addition",
+)
 def widen_accumulation(graph: Graph) -> Graph:
     """Compute sums of narrow floats in their wide compute dtype.
 
@@ -68,17 +73,6 @@ def widen_accumulation(graph: Graph) -> Graph:
     if not any(t.dtype.is_storage for node in graph.nodes for t in node.types):
         return graph
     return graph.replace_nodes(widen_node)
-
-
-class WideTotals(LatePass, name="wide-totals"):
-    """Add in the compute dtype where scans and scatters have a storage dtype."""
-
-    keeps = "close"
-    required = "a narrow total would be rounded at each addition"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``widen_accumulation``."""
-        return widen_accumulation(graph)
 
 
 def wide(value: Symbolic) -> Symbolic:
@@ -116,6 +110,7 @@ _LEAST_BLOCKS: Final = 2
 _MOST_COLUMN_BYTES: Final = 256
 
 
+@late_pass("split-k", keeps="close")
 def split_long_products(graph: Graph) -> Graph:
     """Rewrite products of few rows and columns over many terms as sums of parts (split k)."""
 
@@ -141,16 +136,6 @@ def split_long_products(graph: Graph) -> Graph:
         return (result,)
 
     return graph.replace_ops(MatMul, split_product)
-
-
-class SplitK(LatePass, name="split-k"):
-    """Turn products of few rows over many terms into sums of products of blocks."""
-
-    keeps = "close"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``split_long_products``."""
-        return split_long_products(graph)
 
 
 def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
@@ -182,6 +167,7 @@ def _product(a: Any, b: Any) -> Any:
 _WIDE: Final = 64
 
 
+@late_pass("vector-products", keeps="close")
 def expand_vector_products(graph: Graph) -> Graph:
     """Rewrite matrix-vector and outer products as multiplications and sums.
 
@@ -196,16 +182,6 @@ def expand_vector_products(graph: Graph) -> Graph:
     return (
         expanded_graph.without_dead_nodes() if expanding.removes_reads else expanded_graph
     )  # casts that are not read any more
-
-
-class VectorProducts(LatePass, name="vector-products"):
-    """Turn products with one row, column or term into multiplications and sums."""
-
-    keeps = "close"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``expand_vector_products``."""
-        return expand_vector_products(graph)
 
 
 class _ProductExpander:
@@ -331,19 +307,10 @@ _PANELS: Final = Arrangement(
 )
 
 
+@late_pass("panels", keeps="close")
 def pack_panels(graph: Graph) -> Graph:
     """Return the graph whose loops read factors in panels; elements are unchanged."""
     return arrange_invariants(graph, _PANELS)
-
-
-class Panels(LatePass, name="panels"):
-    """Pack loop-invariant factors into panels in front of their loops."""
-
-    keeps = "close"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``pack_panels``."""
-        return pack_panels(graph)
 
 
 def _is_product(value: Symbolic, node: Node, iterations: int) -> bool:

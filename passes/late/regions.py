@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise, permutations
 from typing import Final, cast
 
-from passes.late.base import LatePass
+from passes.late.base import late_pass
 from staticgrad.analysis.liveness import users_of
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ops.arithmetic import Add
@@ -69,18 +69,11 @@ def attach_joined(graph: Graph, joined: Graph) -> None:
         graph.analyses[_NOTE] = joined
 
 
+@late_pass("disjoint-pads")
 def join_disjoint_pads(graph: Graph) -> Graph:
     """Return the graph with sums of pads that are disjoint along one axis as concatenations."""
     attached = graph.analyses.pop(_NOTE, None)
     return attached if isinstance(attached, Graph) else _join_disjoint_pads(graph)
-
-
-class JoinedPads(LatePass, name="disjoint-pads"):
-    """Turn sums of disjoint pads, the gradients of slices, into concatenations."""
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``join_disjoint_pads``."""
-        return join_disjoint_pads(graph)
 
 
 def _join_disjoint_pads(graph: Graph) -> Graph:

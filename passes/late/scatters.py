@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from passes.late.base import LatePass
+from passes.late.base import late_pass
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ops.indexing import ScatterIntoAxis
 from staticgrad.language.ops.movement import Reshape
@@ -20,6 +20,7 @@ from staticgrad.language.types.arrays import hint_product
 from staticgrad.support.records import replace
 
 
+@late_pass("split-scatters", keeps="close")
 def split_long_scatters(graph: Graph) -> Graph:
     """Rewrite long scatter-adds into few targets as sums of parts, one per thread."""
 
@@ -36,13 +37,3 @@ def split_long_scatters(graph: Graph) -> Graph:
         return (cast(Symbolic, Sum((0,))(sums)),)
 
     return graph.replace_ops(ScatterIntoAxis, split_scatter)
-
-
-class SplitScatters(LatePass, name="split-scatters"):
-    """Sum long scatters into few targets over parts, which threads share."""
-
-    keeps = "close"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``split_long_scatters``."""
-        return split_long_scatters(graph)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
-from passes.late.base import LatePass
+from passes.late.base import late_pass
 from staticgrad.analysis.liveness import users_of
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ops.arithmetic import Add, Mul, Neg, Sub
@@ -43,6 +43,7 @@ _CHEAP: Final = (Add, Sub, Mul, Neg)
 _MOST_CHEAP: Final = 2
 
 
+@late_pass("slices-of-pads")
 def slice_pads(graph: Graph) -> Graph:
     """Rewrite slices of padded arrays as pads of slices, which no kernel stores."""
     if not graph.has((Pad, Concat)):
@@ -51,14 +52,6 @@ def slice_pads(graph: Graph) -> Graph:
     if not moving.slices and not moving.concatenations:
         return graph
     return graph.replace_nodes(moving.rewrite).without_dead_nodes()
-
-
-class SlicesOfPads(LatePass, name="slices-of-pads"):
-    """Turn slices of padded arrays into pads of slices, which no kernel stores."""
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``slice_pads``."""
-        return slice_pads(graph)
 
 
 class _SliceMover:

@@ -58,7 +58,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from passes.late.base import LatePass
+from passes.late.base import late_pass
 from staticgrad.language.functions import aggregate
 from staticgrad.language.ir.forms import (
     WINDOWED,
@@ -88,6 +88,10 @@ from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import within
 
 
+@late_pass(
+    "broadcast-windows",
+    required="kernels read zeros around an image, and an axis of stride 0 has no room for them",
+)
 def materialize_broadcast_windows(graph: Graph) -> Graph:
     """Copy broadcast operands of convolutions and pools to memory.
 
@@ -112,16 +116,6 @@ def materialize_broadcast_windows(graph: Graph) -> Graph:
     if not any(isinstance(node.form, WINDOWED) for node in graph.nodes):
         return graph
     return graph.replace_nodes(materialize)
-
-
-class BroadcastWindows(LatePass, name="broadcast-windows"):
-    """Materialize broadcast images and filters of convolutions and pools."""
-
-    required = "kernels read zeros around an image, and an axis of stride 0 has no room for them"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``materialize_broadcast_windows``."""
-        return materialize_broadcast_windows(graph)
 
 
 def _copy_value(value: Symbolic) -> Value:
@@ -149,6 +143,7 @@ def _repeats_elements(value: Symbolic, axes: Iterable[int]) -> bool:
 _MANY_WINDOWS: Final = 128
 
 
+@late_pass("im2col", keeps="close")
 def use_patch_matrices(graph: Graph) -> Graph:
     """Rewrite convolutions over adjacent windows as matrix products (im2col)."""
 
@@ -160,16 +155,6 @@ def use_patch_matrices(graph: Graph) -> Graph:
         return (_PatchProduct(node).result(*args),)
 
     return graph.replace_ops(Convolution, use_patches)
-
-
-class PatchMatrices(LatePass, name="im2col"):
-    """Turn convolutions over adjacent windows into products of matrices."""
-
-    keeps = "close"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``use_patch_matrices``."""
-        return use_patch_matrices(graph)
 
 
 def _has_adjacent_windows(node: Node) -> bool:
@@ -299,6 +284,7 @@ def is_pointwise(form: WindowProduct, dtype: DType) -> bool:
     return form.result == "filter" and single and not dtype.is_storage
 
 
+@late_pass("split-filter-gradients", keeps="close")
 def split_filter_gradients(graph: Graph) -> Graph:
     """Rewrite filter gradients of few channels as sums over parts of the batch."""
 
@@ -311,16 +297,6 @@ def split_filter_gradients(graph: Graph) -> Graph:
         return (sum_parts(node, args, parts),)
 
     return graph.replace_ops(ConvFilter, split_gradient)
-
-
-class SplitFilterGradients(LatePass, name="split-filter-gradients"):
-    """Sum gradients of filters over parts of the batch, which threads share."""
-
-    keeps = "close"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``split_filter_gradients``."""
-        return split_filter_gradients(graph)
 
 
 def sum_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = False) -> Symbolic:
@@ -408,6 +384,7 @@ _TAPS: Final = 3
 _DILATION: Final = 4
 
 
+@late_pass("winograd", keeps="close")
 def use_winograd_tiles(graph: Graph) -> Graph:
     """Rewrite convolutions to Winograd's algorithm: transform their filters."""
 
@@ -428,16 +405,6 @@ def use_winograd_tiles(graph: Graph) -> Graph:
         return Node(tiled, (args[0], filters), node.types, node.origin, node.order).values
 
     return graph.replace_ops(Convolution, use_tiles)
-
-
-class Winograd(LatePass, name="winograd"):
-    """Compute dense convolutions in tiles of two by two results, by minimal filtering."""
-
-    keeps = "close"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``use_winograd_tiles``."""
-        return use_winograd_tiles(graph)
 
 
 def _is_dense(node: Node) -> bool:
@@ -524,6 +491,7 @@ _MORE_TAPS: Final = 1.2
 _FEW_REMAINDERS: Final = 9
 
 
+@late_pass("space-to-depth", keeps="close")
 def use_stride_remainders(graph: Graph) -> Graph:
     """Rewrite strided convolutions without stride, with a channel per stride remainder."""
 
@@ -536,16 +504,6 @@ def use_stride_remainders(graph: Graph) -> Graph:
         return (result,)
 
     return graph.replace_ops((Conv, ConvImage), use_remainders)
-
-
-class SpaceToDepth(LatePass, name="space-to-depth"):
-    """Turn strided convolutions into dense ones: elements at equal remainders become channels."""
-
-    keeps = "close"
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``use_stride_remainders``."""
-        return use_stride_remainders(graph)
 
 
 def _has_channel_remainders(node: Node) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from passes.base import Pass
+from passes.late.base import late_pass
 from passes.loops.loop_pairs import loop_of, pairs_of
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body
@@ -45,6 +45,7 @@ class _ProductRows(NamedTuple):
         return self.source.type.with_shape((self.value.shape[1], self.source.shape[-1]))
 
 
+@late_pass("products-in-loops")
 def move_products_into_loops(graph: Graph) -> Graph:
     """Move products of stacks into their loops row by row, to divide by a budget.
 
@@ -94,19 +95,6 @@ def move_products_into_loops(graph: Graph) -> Graph:
 
     changed = graph.replace_nodes(rewrite)
     return graph if changed is graph else changed.without_dead_nodes()
-
-
-class ProductsInLoops(Pass, name="products-in-loops"):
-    """Move products in front of loops, or behind them, into the loops, row by row.
-
-    A memory budget has it tried.
-    """
-
-    inside = False
-
-    def __call__(self, graph: Graph) -> Graph:
-        """Return the result of ``move_products_into_loops``."""
-        return move_products_into_loops(graph)
 
 
 def _find_products_behind(

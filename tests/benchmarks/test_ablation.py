@@ -1,5 +1,6 @@
 """Each special path of the compiler is reached by the benchmark's program that it is there for."""
 
+import numpy as np
 import pytest
 
 import staticgrad as sg
@@ -46,3 +47,20 @@ def test_a_path_without_is_back_afterwards(programs):
     assert ablation.hits(make)["siblings"] == hits > 0
     for name, actual in apart.run(feeds).items():
         assert same_bytes(again.run(feeds)[name], actual)
+
+
+def test_a_late_pass_is_left_out_of_every_program_that_is_compiled(programs):
+    graph, feeds = programs["small:long products"]()
+
+    def changes(program):
+        return {report.name for report in program.explanation().late if report.changed}
+
+    split = sg.compile(graph)
+    with paths.without("split-k", "siblings"):
+        direct = sg.compile(graph, disable=["panels"])
+        assert ablation.hits(programs["small:long products"])["split-k"] == 0
+    assert "split-k" in changes(split)
+    assert "split-k" not in changes(direct)
+    assert ablation.hits(programs["small:long products"])["split-k"] > 0
+    for name, actual in direct.run(feeds).items():
+        np.testing.assert_allclose(actual, split.run(feeds)[name], rtol=1e-4, atol=1e-4)

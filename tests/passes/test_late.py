@@ -1,11 +1,17 @@
 """The late pipeline: its passes have names, reports and dumps, and may be disabled."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.base import REGISTRY
+from passes.late.base import LatePass, late_pass
 from passes.pipelines import LATE, OF_BUDGETS, pipeline
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import ArgumentError, PipelineError
+from staticgrad.language.ops.indexing import Concat
 
 TAPS, IMAGES = (64, 16, 3, 3), (2, 16, 32, 32)
 
@@ -70,6 +76,43 @@ def test_a_pass_inside_of_a_fixpoint_is_disabled():
     assert len(disabled.nodes) == 3
     with pytest.raises(PipelineError, match="cannot be disabled"):
         pipeline("late").run(graph, disable=["marks"])
+
+
+def test_disjoint_pads_are_not_joined_by_residuals_either_if_disabled():
+    x = sg.input("x", (4096, 256), "float32")
+    value = sg.tanh(x[:, ::2]) * x[:, 1::2]
+    graph = sg.Graph({"value": value, "slope": sg.grad(value.sum(), x)})
+    joined, separate = sg.compile(graph), sg.compile(graph, disable=["disjoint-pads"])
+    (report,) = [report for report in joined.explanation().passes if report.name == "residuals"]
+    assert report.hits["disjoint-pads"] == 1 <= report.hits["residuals"]
+    assert joined.graph.has(Concat)
+    assert not separate.graph.has(Concat)
+    assert "disjoint-pads" not in changes(separate)
+    feeds = {"x": np.random.default_rng(0).normal(size=(4096, 256)).astype("float32")}
+    for name, result in separate.run(feeds).items():
+        assert same_bytes(result, joined.run(feeds)[name])
+
+
+def test_a_function_is_a_late_pass_and_is_called_as_before():
+    @late_pass("tests-reversed", keeps="close", required="a test needs it")
+    def reverse_outputs(graph):
+        """Return the graph itself."""
+        return graph
+
+    try:
+        (pass_,) = pipeline("tests-reversed").passes
+        assert isinstance(pass_, LatePass)
+        assert (pass_.name, pass_.keeps, pass_.inside) == ("tests-reversed", "close", False)
+        assert pass_.required == "a test needs it"
+        assert type(pass_).__doc__ == "Return the graph itself."
+        graph = sg.Graph(sg.input("x", (4,)) + 1.0)
+        assert pass_(graph) is reverse_outputs(graph) is graph
+        with pytest.raises(PipelineError, match="two passes are named 'tests-reversed'"):
+            late_pass("tests-reversed")(lambda graph: graph)
+    finally:
+        REGISTRY.pop("tests-reversed", None)
+    for pass_ in pipeline("late").passes:
+        assert pickle.loads(pickle.dumps(pass_)) == pass_
 
 
 def test_the_graph_after_each_late_pass_is_written(tmp_path, monkeypatch):
