@@ -15,7 +15,7 @@ from staticgrad.language.ops.marks import is_for_regions, read_again
 
 
 class Clones:
-    """Clones of one derivative order."""
+    """Clones of nodes in one derivative order, which a pass adds to recompute values there."""
 
     def __init__(
         self,

@@ -91,14 +91,14 @@ class Narrow(Pass, name="narrow"):
         return graph, {self.name: len(chosen.bases)}
 
     def takes_op(self, node: Node) -> bool:
-        """Return whether results of this node are to be rounded, by its op and its scope."""
+        """Return whether this pass rounds results of a node, by its op and its scope."""
         return _matches(self.ops, [node.op.name]) and _matches(
             self.scopes, [*_enclosing_scopes(node.origin.scope)]
         )
 
 
 def _matches(patterns: str, names: Sequence[str]) -> bool:
-    """Return whether a pattern matches one of the names, and no pattern after ``!`` does."""
+    """Return whether one of a pass's patterns matches a name, and no pattern after ``!`` does."""
     included = [pattern for pattern in patterns.split() if not pattern.startswith("!")] or ["*"]
     excluded = [pattern[1:] for pattern in patterns.split() if pattern.startswith("!")]
     return any(fnmatchcase(name, pattern) for name in names for pattern in included) and not any(
@@ -128,7 +128,7 @@ def base_of(value: Symbolic) -> Symbolic:
 
 
 class _Selection:
-    """The values to round, and their readers that read the rounded value."""
+    """The values of a graph that the pass rounds, and their readers that read the rounded value."""
 
     def __init__(self, graph: Graph, options: Narrow) -> None:
         from staticgrad.language.ops.collective import RankExchange  # loads linear algebra
@@ -152,14 +152,14 @@ class _Selection:
                     self.bases[base.key] = None
 
     def reads(self, node: Node, value: Symbolic) -> bool:
-        """Return whether a node reads a value rounded."""
+        """Return whether the rewritten node reads a value rounded."""
         base = base_of(value)
         if base.key not in self.bases or is_view(node):
             return False
         return self.options.readers == "all" or self.phases[node] > self.phases[base.node]
 
-    def by_all(self, key: ValueKey) -> bool:
-        """Return True if all readers of a value, or of its views, may read it in a narrow float."""
+    def all_read_narrow(self, key: ValueKey) -> bool:
+        """Return True if the pass may let all readers of a value and its views read it rounded."""
         waiting = [key]
         for value in waiting:
             for user in self.users[value]:
@@ -170,7 +170,7 @@ class _Selection:
         return True
 
     def _can_round(self, base: Symbolic) -> bool:
-        """Return True if a value that is not a view may be stored in a narrow float."""
+        """Return True if the pass may round a value that is not a view."""
         node, kind = base.node, base.type
         if kind.dtype is not self._wide or node.is_leaf:
             return False
@@ -190,7 +190,7 @@ class _Selection:
 
 
 class _Rewriter:
-    """A graph while it is built again with rounded values."""
+    """A graph that the pass builds again with rounded values."""
 
     def __init__(self, graph: Graph, chosen: _Selection, dtype: DType) -> None:
         self.graph, self.chosen, self.dtype = graph, chosen, dtype
@@ -206,7 +206,7 @@ class _Rewriter:
         return self.graph.with_nodes(self.nodes, self.exact).without_dead_nodes()
 
     def _rebuild_node(self, node: Node) -> None:
-        """Rebuild a node over narrow operands, and round its results that are stored narrow."""
+        """Rewrite a node over narrow operands, and round its results that are stored narrow."""
         widened: dict[ValueKey, Symbolic] = {}
         slices = [
             place
@@ -222,7 +222,7 @@ class _Rewriter:
             for index in range(len(node.types))
             if is_stack(node, index)
             and (node, index) in self.chosen.bases
-            and self.chosen.by_all((node, index))
+            and self.chosen.all_read_narrow((node, index))
         ]
         new = node
         if slices or stacks:

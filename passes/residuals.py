@@ -101,7 +101,7 @@ class Offer:
 
 
 class CrossingRegions:
-    """Values of one border that depend on each other: crossing values and their operands.
+    """Values of a graph's border that depend on each other: crossing values and their operands.
 
     Iterating gives each connected set of them. What is there anyway is in none.
     """
@@ -141,7 +141,7 @@ class CrossingRegions:
             yield values
 
     def offer(self, values: Sequence[ValueKey]) -> Offer | None:
-        """Return the cheapest recomputation (minimum cut) for connected residuals, or None."""
+        """Return the cheapest nodes to clone (a minimum cut) for connected residuals, or None."""
         number = {key: place for place, key in enumerate(values)}
         crossing = [key for key in values if key in self.border.crossing]
         weight = self.border.weight
@@ -353,7 +353,7 @@ class _Kernels:
 
 
 class Border:
-    """The border before one phase: values that cross it, and values that could be recomputed."""
+    """The border before one phase of a graph: values that cross it, or may be cloned."""
 
     def __init__(
         self, graph: Graph, phase: int, flops: int, kernels_of: dict[Graph, _Kernels] | None = None
@@ -363,7 +363,7 @@ class Border:
         self.users = users_of(graph)
         self.phases = phases_of(graph)
         self.crossing: dict[ValueKey, None] = {}  # only kernels that could compute it read it
-        self.behind: dict[ValueKey, None] = {}  # read in memory there
+        self.read_in_memory: dict[ValueKey, None] = {}  # so behind the border
         self._weights: dict[ValueKey, int] = {}
         self.tangled: set[ValueKey] = set()  # of regions that take too many rounds
         self.stored = {value.key for value in graph.roots}  # alive behind the border in any case
@@ -375,7 +375,7 @@ class Border:
                         if in_phase and reads_elements(node, arg):
                             self.crossing[arg.key] = None
                         else:
-                            self.behind[arg.key] = None
+                            self.read_in_memory[arg.key] = None
                             self.stored.update(bases(arg))
         self._most = self.bytes_of(self.crossing.keys())
 
@@ -439,7 +439,7 @@ class Border:
 
     def bytes_of(self, crossing: Set[ValueKey]) -> int:
         """Bytes stored before the border for behind it, given what crosses between kernels."""
-        stored = {bases(Symbolic(*key))[-1] for key in (*crossing, *self.behind)}
+        stored = {bases(Symbolic(*key))[-1] for key in (*crossing, *self.read_in_memory)}
         kinds = [node.types[index] for node, index in stored if not node.is_leaf]
         return sum(hint_bytes(kind) for kind in kinds)
 
@@ -458,7 +458,7 @@ class Border:
         }
 
     def scores(self) -> list[Node]:
-        """Find products larger than their operands (attention scores), and their elementwise users.
+        """Find products larger than their operands (attention scores), and elementwise users.
 
         The phase reads some of these values, and their operands are there anyway: operands of the
         products are stored, others are a fraction of the bytes, such as numbers of each row.
@@ -620,7 +620,7 @@ class Border:
         return self.groups.home(key)
 
     def may_run_again(self, node: Node) -> bool:
-        """Return True if a fused backward kernel could recompute the node."""
+        """Return True if the pass may clone a node into a fused backward kernel."""
         form = node.form
         if is_mark(node):
             return True

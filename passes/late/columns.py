@@ -52,7 +52,7 @@ _LEAST_ELEMENTS: Final = 1 << 13
 
 @late_pass("recomputed-formulas")
 def copy_formulas_of_sums(graph: Graph) -> Graph:
-    """Copy cheap elementwise formulas for each sum across rows that reads them."""
+    """Rewrite each sum across rows to read a copy of its cheap formula's nodes."""
     if not any(_sums_across(node) for node in graph.nodes):
         return graph
     formulas = _Formulas(graph)
@@ -81,7 +81,7 @@ def _sums_across(node: Node) -> bool:
 def _copy_nodes(
     old: Symbolic, new: Symbolic, formula: Mapping[Node, None], copies: dict[Node, Node]
 ) -> Symbolic:
-    """Copy the nodes of an elementwise formula for one reader."""
+    """Copy the nodes of an elementwise formula into the graph, for one reader."""
     if old.node not in formula:
         return new
     if old.node not in copies:
@@ -98,7 +98,7 @@ class _Formulas:
         self._roots = {value.key for value in graph.roots}
 
     def find_formula(self, node: Node) -> Mapping[Node, None] | None:
-        """Find the cheap formula that a sum across rows reads and may recompute, or None."""
+        """Find the nodes of a cheap formula that this pass may copy for a sum, or None."""
         (value,) = node.args
         first = value.node
         large = hint_product(value.shape) >= _LEAST_ELEMENTS
@@ -123,7 +123,7 @@ class _Formulas:
         return formula if shared and (has_one_reader or len(arrays) < _MOST_ARRAYS) else None
 
     def _may_be_copied(self, node: Node, reader: Node) -> bool:
-        """Return True if a node is elementwise, in its reader's phase, and not stored anyway.
+        """Return True if this pass may copy a node: elementwise, in its reader's phase, not stored.
 
         It is not an output, and all its users are elementwise or reductions.
         """
@@ -202,7 +202,7 @@ class _FormulaShifter:
         outside: bool | int | float,
         order: int | None = None,
     ) -> Symbolic:
-        """Build a formula over padded operands, with ``outside`` in the border."""
+        """Build the nodes of a formula over padded operands, with ``outside`` in the border."""
         order = node.order if order is None else order
         padded_values = self._padded_values.setdefault((pad, order), {})
         with within(node.origin, order):
@@ -216,7 +216,7 @@ class _FormulaShifter:
             return cast(Symbolic, where(inside, result, outside))
 
     def extend_sum(self, node: Node) -> tuple[Symbolic] | None:
-        """Extend a sum over a formula to a pad's shape, so that both share one kernel; or None."""
+        """Rewrite a sum over a formula as one over a pad's shape, to share a kernel; or None."""
         (value,) = node.args
         op = node.op
         assert isinstance(op, Sum)
@@ -272,7 +272,7 @@ class _FormulaShifter:
         return self._dependents[node]
 
     def _find_shiftable(self, value: Symbolic) -> Sequence[Node] | None:
-        """Find the nodes of a cheap elementwise formula of stored operands, or None."""
+        """Find the nodes of a cheap formula that this pass may shift, or None."""
         # Return the nodes of a formula in order; None if the value is not a cheap one, or if
         # another reader needs it in memory.
         formula: dict[Node, None] = {}
@@ -317,7 +317,7 @@ def _leaves_read(formula: Sequence[Node]) -> set[Node]:
 
 
 def _fix_empty_sum(total: Symbolic, sizes: Sequence[Size]) -> Symbolic:
-    """Return a sum with 0.0 in place of -0.0 if one of the summed sizes is 0."""
+    """Rewrite a sum to give 0.0 in place of -0.0 if one of the summed sizes is 0."""
     open_sizes = [size for size in sizes if (bounds(size)[0] or 0) < 1]
     if not open_sizes:
         return total
@@ -337,7 +337,7 @@ def _is_number(value: Symbolic) -> bool:
 
 
 def _pad_operand(pad: Pad, arg: Symbolic, padded_values: dict[ValueKey, Symbolic]) -> Symbolic:
-    """Pad an operand of a shifted formula; a number is broadcast instead."""
+    """Build the pad node of an operand of a shifted formula; a number is broadcast instead."""
     if arg.key not in padded_values:
         if arg.ndim == 0:
             return arg
@@ -352,7 +352,7 @@ def _pad_operand(pad: Pad, arg: Symbolic, padded_values: dict[ValueKey, Symbolic
 
 
 def _inside_test(pad: Pad, value: Symbolic) -> Value | None:
-    """Return the condition that an index is inside of a padded value, or None if always."""
+    """Build the graph's condition that an index is inside of a padded value; None if always."""
     # The borders are sizes, not literals, so that one kernel serves arrays of any length.
     tests: list[Value] = []
     sizes = zip(pad.starts, value.shape, pad.shape, strict=True)

@@ -65,7 +65,7 @@ MOST_ELEMENTS: Final = 1 << 17
 
 @dataclass(frozen=True)
 class Arrangement:
-    """A layout of loop-invariant matrices in which the products of a loop read them.
+    """A layout to which a late pass rewrites loop-invariant matrices that a loop's products read.
 
     ``fewest_iterations``: the least number for which the layout conversion pays.
     ``is_profitable``: True if all readers of an input of the body are products that gain, given the
@@ -82,7 +82,7 @@ class Arrangement:
 
 
 def arrange_invariants(graph: Graph, order: Arrangement) -> Graph:
-    """Change the layout of loop-invariant matrices that a loop's products read."""
+    """Rewrite loops to read invariant matrices in another layout, copied in front of the loop."""
 
     def arrange_operands(
         node: Node, op: Loop, args: tuple[Symbolic, ...]
@@ -103,7 +103,7 @@ def arrange_invariants(graph: Graph, order: Arrangement) -> Graph:
 
 
 def _find_arrangeable(op: Loop, order: Arrangement) -> list[int]:
-    """Find the loop operands that iterations read only as factors in this layout."""
+    """Find the loop operands that the pass may copy to this layout: only factors of products."""
     body = op.body
     places = range(op.carries + op.slices, len(body.inputs) - 1)
     readers: dict[Symbolic, list[Node]] = {body.inputs[1 + place]: [] for place in places}
@@ -161,7 +161,7 @@ _TRANSPOSED: Final = Arrangement(
 
 @late_pass("transposed-factors", keeps="close")
 def transpose_invariants(graph: Graph) -> Graph:
-    """Return the graph whose loops read transposed factors in C order; elements are unchanged."""
+    """Rewrite loops to read transposed factors in C order; elements are unchanged."""
     return arrange_invariants(graph, _TRANSPOSED)
 
 
@@ -174,14 +174,14 @@ _FEW_OPERATIONS: Final = 4096
 
 @late_pass("if-conversion")
 def select_branches(graph: Graph) -> Graph:
-    """Convert cheap branches in loops to selects (if-conversion): compute all cases.
+    """Rewrite cheap branches in loops as selects (if-conversion): the graph computes all cases.
 
     This is if-conversion. Results are bitwise those of the case that is taken, and the others have
     no effect: they have no look-ups, loops or calls.
     """
 
     def select_case(_: Node, op: Branch, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        """Convert one branch: compute all cases, and select the results; None if expensive."""
+        """Rewrite a branch node as all cases and selects of results; None if expensive."""
         cases = [case.replace_ops(Branch, select_case) for case in op.cases]
         nodes = [node for case in cases for node in case.nodes if not node.is_leaf]
         work = sum(node.op.flops * hint_value(node.types[0].size) for node in nodes)
@@ -197,7 +197,7 @@ def select_branches(graph: Graph) -> Graph:
     def select_in_bodies(
         node: Node, op: Any, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
-        """Convert the cheap branches in the bodies of a loop."""
+        """Rewrite the cheap branches in the bodies of a loop node as selects."""
         bodies = [body.replace_ops(Branch, select_case) for body in op.bodies]
         if all(new is old for new, old in zip(bodies, op.bodies, strict=True)):
             return None
@@ -232,7 +232,7 @@ class StripMining(LatePass, name="strip-mining"):
     def _strip_mine(
         self, node: Node, op: While, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
-        """Strip-mine a while loop, with chunks of a length that takes limited time; or None."""
+        """Rewrite a while loop as a loop over chunks that take limited time; None if not needed."""
         assert self.schedule is not None
         if _is_short(op):
             return None
@@ -277,7 +277,7 @@ def _new_input(role: str, number: int, kind: TensorType) -> Symbolic:
 
 
 def _build_chunk(node: Node, length: int) -> Graph:
-    """Build the body of the outer loop: up to ``length`` iterations of the while loop."""
+    """Build the body graph of the outer loop: up to ``length`` iterations of the while loop."""
     op, outer = node.op, _ChunkInputs(node)
     assert isinstance(op, While)
     inner = While(
@@ -328,7 +328,7 @@ STENCIL: Final = 1 << 15
 
 @late_pass("shared-stacks")
 def share_stacks_with_carries(graph: Graph) -> Graph:
-    """Let loops store their carries directly in the stacks of all iterations."""
+    """Rewrite loops to store their carries directly in the stacks of all iterations."""
     roots = {value.key for value in graph.roots}
 
     def share_stacks(node: Node, op: Loop, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -395,7 +395,7 @@ def _count_multiplications(node: Node, carried: set[Node]) -> int:
 def _build_logged_loop(
     node: Node, op: Loop, args: tuple[Symbolic, ...], stacks: dict[int, tuple[int, bool]]
 ) -> list[Symbolic]:
-    """Build the loop that stores all values of some carries, and slice its results."""
+    """Build the loop node that stores all values of some carries, and slices of its results."""
     carries = tuple(sorted({carry for carry, _ in stacks.values()}))
     outputs = [*op.body.outputs.values()]
     unshared = [place for place in range(op.carries, len(outputs)) if place not in stacks]

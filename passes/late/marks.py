@@ -14,14 +14,14 @@ _NOTE: Final = "unmarked"
 
 
 def is_mark(node: Node) -> bool:
-    """Return whether a kernel can replace the node by its first operand."""
+    """Return whether a node is a mark: this pass replaces it by its first operand."""
     form = node.form
     return isinstance(form, Identity) and not form.materialized
 
 
 @late_pass("marks", required="no kernel computes what only derivatives read")
 def remove_marks(graph: Graph) -> Graph:
-    """Remove marks (checkpoint, name) from a graph before kernels are made.
+    """Return the graph without its marks (checkpoint, name), which kernels do not compute.
 
     ``stop_gradient`` and the markers of ``custom_vjp`` stay in every graph that a pass returns, so
     that its derivatives stay the same. Kernels do not need them: the value of each is its first
@@ -39,7 +39,7 @@ def attach_stripped(graph: Graph, without: Graph) -> None:
 
 
 def strip_marks(graph: Graph) -> tuple[Graph, Mapping[Node, Sequence[Symbolic]]]:
-    """Replace marks by their operands; return the graph and the new results of nodes."""
+    """Rewrite the graph without marks; return it and the new results of nodes."""
     new: dict[Node, Sequence[Symbolic]] = {}
     if not any(map(is_mark, graph.nodes)):
         return graph, new

@@ -55,7 +55,7 @@ _IN_MEMORY = Scan | Scatter | ScatterAlong
     required="a narrow total would be rounded at each addition",
 )
 def widen_accumulation(graph: Graph) -> Graph:
-    """Compute sums of narrow floats in their wide compute dtype.
+    """Rewrite sums of narrow floats as sums in their wide compute dtype.
 
     Their kernels (scans and scatters) add to elements of the result in memory. In a storage dtype
     each addition would be rounded, so the total is a value of the compute dtype, and is rounded to
@@ -225,7 +225,7 @@ class _ProductExpander:
             return (_round_to(Reshape(node.types[0].shape)(total), node),)
 
     def _compute_transposed(self, node: Node, product: Symbolic) -> Sequence[Symbolic] | None:
-        """Compute a transposed product as the product of exchanged factors, or return None."""
+        """Rewrite a transposed product as the product of exchanged factors, or return None."""
         # If neither factor is strided, both would be after the exchange.
         (read,), op = node.args, product.node.op
         last = (*range(read.ndim - 2), read.ndim - 1, read.ndim - 2)
@@ -258,7 +258,7 @@ def _multiply_wide(a: Value, b: Value) -> Value:
 
 
 def _round_to(value: Value, node: Node) -> Symbolic:
-    """Return a value in the dtype of a node's result, rounded once."""
+    """Build the node that rounds a value once to the dtype of a node's result."""
     return cast(Symbolic, astype(value, node.types[0].dtype))
 
 
@@ -276,7 +276,7 @@ PART: Final = 4
 
 
 def _pays_in_panels(value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
-    """Return True if packing a loop-invariant matrix into panels before the loop pays."""
+    """Return True if the nodes that pack a loop-invariant matrix before the loop pay."""
     sizes = [size for size in value.shape if isinstance(size, int)]
     if value.ndim != 2 or value.dtype.is_storage or len(sizes) < 2:
         return False
@@ -309,7 +309,7 @@ _PANELS: Final = Arrangement(
 
 @late_pass("panels", keeps="close")
 def pack_panels(graph: Graph) -> Graph:
-    """Return the graph whose loops read factors in panels; elements are unchanged."""
+    """Rewrite loops to read factors that nodes in front pack into panels; same elements."""
     return arrange_invariants(graph, _PANELS)
 
 

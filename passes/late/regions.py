@@ -71,7 +71,7 @@ def attach_joined(graph: Graph, joined: Graph) -> None:
 
 @late_pass("disjoint-pads")
 def join_disjoint_pads(graph: Graph) -> Graph:
-    """Return the graph with sums of pads that are disjoint along one axis as concatenations."""
+    """Rewrite sums of pads that are disjoint along one axis as concatenations."""
     attached = graph.analyses.pop(_NOTE, None)
     return attached if isinstance(attached, Graph) else _join_disjoint_pads(graph)
 
@@ -91,7 +91,7 @@ def _join_disjoint_pads(graph: Graph) -> Graph:
 
 
 def _find_sums(graph: Graph) -> dict[Node, tuple[list[Node], list[_DisjointPads]]]:
-    """Find the sums with disjoint pads: all additions of each, and its runs of pads."""
+    """Find the graph's sums with disjoint pads: all additions of each, and its runs of pads."""
     users, roots = users_of(graph), {value.key for value in graph.roots}
     sums: dict[Node, tuple[list[Node], list[_DisjointPads]]] = {}
     inside: set[Node] = set()
@@ -147,7 +147,7 @@ def _padded_axes(value: Symbolic) -> tuple[_Line, ...]:
 
 
 def _add_axis(value: Symbolic, axis: int) -> Symbolic:
-    """Return a value with a new axis of size 1 after ``axis``."""
+    """Build the reshape of a value that adds an axis of size 1 after ``axis``."""
     shape = (*value.shape[: axis + 1], 1, *value.shape[axis + 1 :])
     return cast(Symbolic, Reshape(shape)(value))
 
@@ -224,7 +224,7 @@ def _rebuild_sum(
     runs: Sequence[_DisjointPads],
     rebuilt: dict[Node, tuple[Symbolic, ...]],
 ) -> Symbolic:
-    """Rebuild a sum with its runs of disjoint pads as concatenations."""
+    """Rewrite a sum with its runs of disjoint pads as concatenations."""
     terms = [rebuilt[spine[0]][0], *(rebuilt[node][1] for node in spine)]
     with within(root.origin, root.order):
         for run in reversed(runs):
@@ -245,7 +245,7 @@ def _rebuild_sum(
 def _build_tree(
     terms: Sequence[Symbolic], tree: _Tree, lines: Sequence[_Line], adds_zero: bool
 ) -> Symbolic:
-    """Build the concatenation of a tree of pads, padded along ``lines`` only."""
+    """Build the concatenation nodes of a tree of pads, padded along ``lines`` only."""
     if isinstance(tree, int):
         (value,) = terms[tree].node.args
         return _pad_value(_plus_zero(value) if adds_zero else value, terms[tree], lines)
@@ -262,7 +262,7 @@ def _leaf(tree: _Tree) -> int:
 
 
 def _pad_value(value: Symbolic, pad: Symbolic, lines: Sequence[_Line]) -> Symbolic:
-    """Pad a value with zeros to a pad's region along some axes."""
+    """Build the node that pads a value with zeros to a pad's region along some axes."""
     if not lines:
         return value
     op, axes = cast(Pad, pad.node.op), {line.axis for line in lines}
@@ -275,7 +275,7 @@ def _pad_value(value: Symbolic, pad: Symbolic, lines: Sequence[_Line]) -> Symbol
 
 
 def _concatenate(parts: Sequence[Symbolic], pads: Sequence[Symbolic], line: _Line) -> Symbolic:
-    """Concatenate parts along an axis in the regions of their pads, with zeros between them."""
+    """Build the concatenation of parts in the regions of their pads, with zeros between them."""
     axis, step = line
     size = pads[0].shape[axis]
     along = axis if step == 1 else axis + 1
@@ -299,7 +299,7 @@ def _plus_zero(value: Symbolic) -> Symbolic:
 
 
 def _zeros(like: Symbolic, axis: int, count: Size) -> list[Symbolic]:
-    """Return ``count`` zeros along an axis; an empty list if ``count`` is 0."""
+    """Build nodes of ``count`` zeros along an axis; return an empty list if ``count`` is 0."""
     if count == 0:
         return []
     shape = (*like.shape[:axis], count, *like.shape[axis + 1 :])

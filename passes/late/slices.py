@@ -55,7 +55,7 @@ def slice_pads(graph: Graph) -> Graph:
 
 
 class _SliceMover:
-    """The slices of a graph that move, and the operands of the nodes that are rebuilt."""
+    """A rewrite of slices in a graph: those that move, and the operands of rebuilt nodes."""
 
     def __init__(self, graph: Graph) -> None:
         self._users = users_of(graph)
@@ -126,7 +126,7 @@ class _SliceMover:
         return value.key not in self._roots and all(isinstance(u.op, Elementwise) for u in users)
 
     def rewrite(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        """Return the result of a slice that moves below a pad; None for other nodes."""
+        """Rewrite a slice as one below a pad, and return its result; None for other nodes."""
         if node in self._distance:
             self._args[node] = args
         if node in self.concatenations:
@@ -138,7 +138,7 @@ class _SliceMover:
             return (self._slice_through(node.args[0], args[0], cast(Slice, node.op)),)
 
     def _slice_through(self, value: Symbolic, new: Symbolic, cut: Slice) -> Symbolic:
-        """Move a slice through elementwise nodes and pads to the operands."""
+        """Rewrite a slice of elementwise nodes and pads as slices of their operands."""
         node = value.node
         if node in self._distance and isinstance(node.op, Pad):
             return self._part_of_pad(node, self._args[node][0], cut)
@@ -150,7 +150,7 @@ class _SliceMover:
         return self._slice_value(value, new, cut)
 
     def _slice_value(self, value: Symbolic, new: Symbolic, cut: Slice, below: int = 0) -> Symbolic:
-        """Slice a value; if its node is cheap, slice the operands instead."""
+        """Build a slice of a value; if its node is cheap, rewrite it as slices of the operands."""
         node = value.node
         if cut.lengths == new.shape:
             return new
@@ -200,7 +200,7 @@ def _are_constant(*sizes: Size) -> bool:
 
 
 def _concatenate_below(concat: Concat, parts: Sequence[Symbolic], below: int = 0) -> Symbolic:
-    """Move a cheap node behind the concatenation of its slices."""
+    """Rewrite a concatenation of slices of a cheap node as the node of a concatenation."""
     cheap_node = parts[0].node.args[0].node
     if below == _MOST_CHEAP or not _is_cheap(cheap_node):
         return cast(Symbolic, concat(*parts))
@@ -231,7 +231,7 @@ def _is_number(value: Symbolic) -> bool:
 
 
 def _number(value: Symbolic, shape: Shape) -> Symbolic:
-    """Return a value with one number for all elements, in another shape."""
+    """Build a value with one number for all elements, in another shape."""
     if value.ndim == 0:
         return value
     return cast(Symbolic, Broadcast(shape, ())(value.node.args[0]))

@@ -93,7 +93,7 @@ from staticgrad.support.building import within
     required="kernels read zeros around an image, and an axis of stride 0 has no room for them",
 )
 def materialize_broadcast_windows(graph: Graph) -> Graph:
-    """Copy broadcast operands of convolutions and pools to memory.
+    """Rewrite convolutions and pools to read copies of broadcast operands.
 
     Along an axis of stride 0 the border would contain the one element instead of zeros.
     """
@@ -175,7 +175,7 @@ def _ends_inside(axis: WindowAxis) -> bool:
 
 
 class _PatchProduct:
-    """A convolution, or one of its transposes, as a product of matrices."""
+    """The nodes that replace a convolution, or one of its transposes: a product of matrices."""
 
     def __init__(self, node: Node) -> None:
         form = node.form
@@ -237,7 +237,7 @@ class _PatchProduct:
         )
 
     def _from_matrix(self, matrix: Any) -> Any:
-        """Return the image gradient of a convolution from its patch matrix."""
+        """Rewrite a patch matrix, the product's result, as nodes of the image gradient."""
         batch, channels = self.kind.shape[:2]
         split, order = self._split_shape(batch, channels), self._order
         split_axes = reshape(matrix, tuple([split[axis] for axis in order]))
@@ -256,7 +256,7 @@ class _PatchProduct:
 
     @property
     def _order(self) -> tuple[int, ...]:
-        """The axes of a split image, in the order of those of its matrix."""
+        """The axes of the transpose node between a split image and its matrix."""
         last = 2 + 2 * len(self.taps)
         windows, taps = range(2, last, 2), (1, *range(3, last, 2))
         return (0, *taps, *windows) if self.as_columns else (0, *windows, *taps)
@@ -317,7 +317,7 @@ def count_tile_parts(channels: Sequence[Size]) -> int:
 
 
 def split_iterations(node: Node) -> tuple[int, int]:
-    """Choose a filter gradient's parts of the batch, and chunks of channels.
+    """Choose the parts in which a filter gradient is rewritten: of the batch, chunks of channels.
 
     Parts are 0 for a gradient that does not go through images one by one.
     """
@@ -351,7 +351,7 @@ def split_iterations(node: Node) -> tuple[int, int]:
 
 
 def even_part(channels: int) -> int | None:
-    """Return the channels per iteration, equally many in each, or None if they would be few.
+    """Return the channels per iteration of a split filter gradient, equally many; None if few.
 
     They are rows of a product, read in place.
     """
@@ -386,7 +386,7 @@ _DILATION: Final = 4
 
 @late_pass("winograd", keeps="close")
 def use_winograd_tiles(graph: Graph) -> Graph:
-    """Rewrite convolutions to Winograd's algorithm: transform their filters."""
+    """Rewrite convolutions to ops over Winograd tiles, whose filters nodes in front transform."""
 
     def use_tiles(
         node: Node, op: Convolution, args: tuple[Symbolic, ...]
@@ -457,7 +457,7 @@ def _is_long(axis: WindowAxis, extent: int) -> bool:
 
 
 def _combine_filters(filters: Symbolic, axes: Sequence[TileTaps], transposed: bool) -> Symbolic:
-    """Apply Winograd's filter transform: filters [..., combination, combination].
+    """Build the nodes of Winograd's filter transform: filters [..., combination, combination].
 
     Combinations are the outermost axes in memory, and with many channels the summed channels are
     the innermost one.
@@ -493,7 +493,7 @@ _FEW_REMAINDERS: Final = 9
 
 @late_pass("space-to-depth", keeps="close")
 def use_stride_remainders(graph: Graph) -> Graph:
-    """Rewrite strided convolutions without stride, with a channel per stride remainder."""
+    """Rewrite strided convolutions with stride 1, with a channel per stride remainder."""
 
     def use_remainders(
         node: Node, _: Convolution, args: tuple[Symbolic, ...]
@@ -527,7 +527,7 @@ def _has_channel_remainders(node: Node) -> bool:
 
 
 class _RemainderProduct:
-    """A strided convolution, or the gradient of its image, as one over windows with stride 1."""
+    """The nodes that replace a strided convolution, or its image gradient, by one of stride 1."""
 
     def __init__(self, node: Node) -> None:
         form = node.form
@@ -540,7 +540,7 @@ class _RemainderProduct:
         self.remainder_sizes = [int(axis.windows) + taps - 1 for axis, taps in counts]
 
     def result(self, first: Any, w: Any) -> Any:
-        """Return a strided convolution (or image gradient) computed without stride."""
+        """Rewrite a strided convolution (or image gradient) as nodes without stride."""
         filters = self._filter(w)
         ones = (1,) * len(self.steps)
         no_border = (0,) * len(self.steps)
@@ -568,7 +568,7 @@ class _RemainderProduct:
         )
 
     def _filter(self, w: Any) -> Any:
-        """Return the filter of the unstrided convolution, [o, c * remainders, taps...].
+        """Build the filter of the unstrided convolution, [o, c * remainders, taps...].
 
         For the gradient of an image, the axis o, over which products are summed, is inside the
         channels in memory.
@@ -586,7 +586,7 @@ class _RemainderProduct:
         return swapaxes(reshape(w, (c * prod(self.steps), o, *self.taps)), 0, 1)
 
     def _image(self, x: Any) -> Any:
-        """Return the image with a channel for each stride remainder (space to depth)."""
+        """Build the image with a channel for each stride remainder (space to depth)."""
         n, c = x.shape[:2]
         padded_sizes = [
             count * step for count, step in zip(self.remainder_sizes, self.steps, strict=True)

@@ -71,16 +71,16 @@ class Division(NamedTuple):
         return self.remainder != 0 or self.stored != 0
 
     def segments(self, array: Symbolic) -> Any:
-        """Return an array with a row per iteration, reshaped to segments of rows."""
+        """Build the reshape of an array with a row per iteration to segments of rows."""
         rows = part(array, self.begin, self.parts * self.length)
         return Reshape((self.parts, self.length, *array.shape[1:]))(rows)
 
     def remainder_rows(self, array: Symbolic) -> Any:
-        """Return the rows of the remainder."""
+        """Build the slice of an array with the rows of the remainder."""
         return part(array, self.remainder_begin, self.remainder)
 
     def stored_rows(self, array: Symbolic) -> Any:
-        """Return the rows of the stored iterations."""
+        """Build the slice of an array with the rows of the stored iterations."""
         return part(array, self.stored_begin, self.stored)
 
     def join(

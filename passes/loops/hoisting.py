@@ -23,7 +23,7 @@ from staticgrad.language.ops.loops import Loop
 
 
 def hoist_invariants(graph: Graph) -> tuple[Graph, int]:
-    """Hoist loop-invariant values in front of loops; return the graph and their number."""
+    """Rewrite loops to read invariant values computed in front; return graph and count."""
     count = 0
 
     def rewrite_node(node: Node, args: tuple[Symbolic, ...]) -> list[Symbolic] | None:

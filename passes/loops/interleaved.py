@@ -118,7 +118,7 @@ def _keeps_rows(old_shape: Sequence[Size], new_shape: Sequence[Size]) -> bool:
 def _read_whole_arrays(
     node: Node, args: Sequence[Symbolic], parts: dict[int, tuple[Symbolic, list[Op]]]
 ) -> Node:
-    """Build the loop that reads whole arrays in place of ``parts`` of their rows."""
+    """Build the loop node that reads whole arrays in place of ``parts`` of their rows."""
     op = node.op
     assert isinstance(op, Loop)
     ends = op.carries, op.carries + op.slices
@@ -215,7 +215,7 @@ def _row_step(node: Node) -> Op | None:
 
 
 def _join_in_loop(graph: Graph, join: Node, chains: Sequence[tuple[Symbolic, list[Node]]]) -> Graph:
-    """Move a concatenation into the body of the loop that stacks its operands."""
+    """Rewrite a concatenation of a loop's stacks as one in the body of the loop."""
     loop, op = chains[0][0].node, chains[0][0].node.op
     assert isinstance(op, Loop)
     assert isinstance(join.op, Concat)

@@ -49,7 +49,7 @@ class Follower(NamedTuple):
 
 
 class LoopPair(NamedTuple):
-    """A loop, the loop that runs in the other direction, and the stacks that only these read.
+    """A loop node, the loop that runs in the other direction, and the stacks that only these read.
 
     ``stacks``: for each stack of the first loop, by its index behind the carries, the indices of
     the operands of the second that are this stack (empty: only followers read it). ``followers``

@@ -78,7 +78,7 @@ class Copier:
     def copies(
         self, values: Sequence[Symbolic], numbers: dict[ValueKey, int], body: Graph
     ) -> list[Symbolic]:
-        """Copy values of a loop's body into the merged body; copied ones are reused."""
+        """Copy nodes of a loop's body into the merged body; copied ones are reused."""
         missing = self._missing(values, numbers)
         for node in body.nodes:
             if node not in missing:
@@ -106,7 +106,7 @@ Place = tuple[Node, int]
 
 
 def merge_loops(graph: Graph) -> tuple[Graph, int]:
-    """Merge loops over equal data (loop fusion); return the graph and how many were removed."""
+    """Rewrite loops over equal data as one loop (loop fusion); return the graph and how many go."""
     count = 0
     while True:
         next_graph = _first_pair(graph)
@@ -149,7 +149,7 @@ def _operands_ahead(graph: Graph, place: Mapping[Node, int], pair: _Pair) -> Gra
 
 
 class _Pair:
-    """Two loops, their common carries, and the merged loop."""
+    """Two loop nodes, their common carries, and the merged loop that replaces them."""
 
     def __init__(self, first: Node, later: Node) -> None:
         self.nodes = (first, later)
@@ -230,7 +230,7 @@ class _Pair:
         return graph.replace_nodes(rewrite_node)
 
     def merge(self) -> tuple[Node, tuple[list[int], list[int]]]:
-        """Build the merged loop; return it with the indices of each loop's results."""
+        """Build the merged loop node; return it with the indices of each loop's results."""
         operands: list[dict[int, tuple[Symbolic, Symbolic]]] = [{}, {}, {}]  # by number, by role
         for node, numbers in zip(self.nodes, self.inputs, strict=True):
             op = _op(node)

@@ -15,7 +15,7 @@ from staticgrad.language.ops.loops import Branch, Loop
 
 
 def prune_bodies(graph: Graph) -> tuple[Graph, int]:
-    """Remove unread results, carries and operands of loops and branches; count changes.
+    """Rewrite loops and branches without unread results, carries and operands; count changes.
 
     The last node is pruned first, because readers come later: operands that it no longer reads may
     be results that an earlier node need not compute.

@@ -47,7 +47,7 @@ class _ProductRows(NamedTuple):
 
 @late_pass("products-in-loops")
 def move_products_into_loops(graph: Graph) -> Graph:
-    """Move products of stacks into their loops row by row, to divide by a budget.
+    """Rewrite loops to multiply row by row what products around them multiply as stacks.
 
     Return the graph itself if there is no product that only such a loop reads.
     """
@@ -140,7 +140,7 @@ def _is_product_of_rows(node: Node, stack: Symbolic) -> bool:
 def _compute_behind(
     node: Node, args: Sequence[Symbolic], products: Mapping[Node, int]
 ) -> tuple[list[Symbolic], dict[Node, Symbolic]]:
-    """Build the loop that stacks rows of products instead of their operands' rows."""
+    """Build the loop node that stacks rows of products instead of their operands' rows."""
     op = loop_of(node)
     inputs, outputs, more = [*op.body.inputs], dict(op.body.outputs), list[Symbolic]()
     values = [*outputs.values()]
@@ -220,7 +220,7 @@ def _compute_inside(
     rows_by_slice: Mapping[int, _ProductRows],
     restacked: Sequence[int],
 ) -> tuple[list[Symbolic], dict[int, Symbolic]]:
-    """Build the loop that computes its slices by products, and stacks of ``restacked``."""
+    """Build the loop node that computes its slices by products, and stacks of ``restacked``."""
     op, body_inputs = loop_of(node), loop_of(node).body.inputs
     operands, inputs, more = [*args], [*body_inputs], list[Symbolic]()
     invariants = len(args) - op.carries - op.slices

@@ -43,7 +43,7 @@ NOTHING: Final = Fraction()
 
 
 def run_in_segments(graph: Graph, levels: int = 1, kept_part: Fraction = NOTHING) -> Graph:
-    """Recompute forward loops in nested segments (checkpointing), ``levels`` deep.
+    """Rewrite forward loops in nested segments, which backward loops recompute (checkpointing).
 
     Segment lengths leave about the same number of iterations to each level, and are multiples of
     the blocks of the followers; if there is no such length, the followers run behind the pair,
@@ -81,7 +81,7 @@ class Segments(Pass, name="segments"):
 def _divide_pair_nested(
     graph: Graph, pair: LoopPair, levels: int, kept_part: Fraction
 ) -> tuple[Graph, set[Node]]:
-    """Divide one pair of loops in segments; return the graph and the new forward loops."""
+    """Rewrite one pair of loops in segments; return the graph and the new forward loops."""
     choice = _choose_division(graph, pair, levels, kept_part)
     if choice is None:
         return graph, {pair.first}
@@ -98,7 +98,7 @@ def _divide_pair_nested(
 def _choose_division(
     graph: Graph, pair: LoopPair, levels: int, kept_part: Fraction
 ) -> tuple[LoopPair, Division] | None:
-    """Choose the segments of a loop pair, with its followers or without, or None."""
+    """Choose segments in which to rewrite a loop pair, with its followers or without, or None."""
     iterations = hint_value(pair.iterations)
     ways = [pair]
     if levels:
@@ -151,7 +151,7 @@ class _FirstLoop(NamedTuple):
 def _divide_pair(
     graph: Graph, pair: LoopPair, division: Division, levels: int
 ) -> tuple[Graph, Node | None, Node | None]:
-    """Divide one loop pair in segments; return the graph, the outer and the stored loop."""
+    """Rewrite one loop pair in segments; return the graph, the outer and the stored loop."""
     stacked = {(pair.first, loop_of(pair.first).carries + place) for place in pair.stacks}
     stacked |= {(pair.second, loop_of(pair.second).carries + place) for place in pair.followed}
     follower_operands = {value.node for follower in pair.followers for value in follower.operands}

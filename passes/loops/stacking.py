@@ -21,7 +21,7 @@ from staticgrad.language.types.arrays import hint_bytes
 
 
 def stack_expensive_values(graph: Graph) -> tuple[Graph, int]:
-    """Stack expensive values of forward loops for their gradients; count them."""
+    """Rewrite forward loops to stack expensive values, which backward loops read; count them."""
     count = 0
     done: set[tuple[object, object]] = set()
     while True:
@@ -173,7 +173,7 @@ def _like(value: Symbolic, label: str) -> Symbolic:
 def _inline_body(
     body: Graph, inputs: list[Symbolic], replacements: dict[ValueKey, Symbolic]
 ) -> list[Symbolic]:
-    """Inline a loop's body over new inputs; values in ``replacements`` are not copied."""
+    """Inline a loop's body graph over new inputs; values in ``replacements`` are not copied."""
     new = {
         value.key: operand for value, operand in zip(body.inputs, inputs, strict=True)
     } | replacements

@@ -29,7 +29,7 @@ _LOOKED: Final = "looked"  # the op, and its result, that updates depend on: ind
 
 @dataclass(frozen=True)
 class Abstract:
-    """A problem in the planner's terms; ``step_of`` is the step of each op, or -1."""
+    """A recomputation problem without graphs; ``step_of`` is the step of each op, or -1."""
 
     net: Net
     step_of: tuple[int, ...]
@@ -72,7 +72,7 @@ def export_problem(problem: Problem) -> MemoryProblem:
 
 
 class _Translation:
-    """One walk over the steps; ``current`` has the value that a buffer holds so far."""
+    """One walk over a schedule's steps; ``current`` has the value that a buffer holds so far."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.flow = problem, problem.flow
@@ -131,7 +131,7 @@ class _Translation:
         return name
 
     def _translate_step(self, step: int, checked: str) -> MemoryOp:
-        """Translate a step to an op: inputs, outputs, in-place pairs, allowed runs."""
+        """Translate a step to a recomputable op: inputs, outputs, in-place pairs, allowed runs."""
         flow, problem = self.flow, self.problem
         pairs = self._in_place(step)
         inputs = [self.current[b] for b in flow.reads[step] if b in self.current]
@@ -194,5 +194,5 @@ def _look(step: int) -> str:
 
 
 def _exchange(step: int) -> str:
-    """A value of 0 bytes that orders what all ranks do."""
+    """Return a value of 0 bytes by which recomputation keeps the order of what all ranks do."""
     return f"exchange of {step}"

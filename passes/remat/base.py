@@ -36,7 +36,9 @@ _REGISTRY: dict[str, type[Policy]] = {}
 
 @dataclass_transform(frozen_default=True)
 class Policy(Immutable):
-    """Proposes sequences for a schedule at concrete sizes. Subclasses are frozen dataclasses.
+    """A recomputation policy: proposes sequences of a schedule's steps at concrete sizes.
+
+    Subclasses are frozen dataclasses.
 
     >>> class Nothing(Policy, name="nothing"):
     ...     def sequences(self, problem):
@@ -92,7 +94,7 @@ def as_policy(policy: object) -> Policy:
 
 @dataclass
 class Problem:
-    """A schedule at concrete sizes, as policies see it. Steps and buffers are numbers.
+    """A schedule at concrete sizes, for recomputation policies. Steps and buffers are numbers.
 
     Attributes:
         flow: accesses and conflicts; ``flow.schedule`` is the schedule.
@@ -127,7 +129,7 @@ class Problem:
         return max((step.phase for step in self.flow.schedule.steps), default=0)
 
     def layout(self, sequence: Steps) -> ArenaLayout:
-        """Lives and loads of a valid sequence, in-place results included."""
+        """Lives and loads of a valid sequence with recomputed steps, in-place results included."""
         return Timeline(self.flow, sequence, self.staged).layout(self.numbers)
 
     def cost(self, sequence: Steps) -> float:

@@ -38,7 +38,7 @@ _SHORT: Final = 200
 
 @dataclass(frozen=True)
 class Point:
-    """A plan of the front: a sequence, where its lives are, its arena and its predicted seconds.
+    """A plan with recomputation: a sequence, its buffers' lives, arena and predicted seconds.
 
     Nothing else of the search is kept: a program has a front for each set of sizes. ``offsets`` has
     the offset of each life of ``Flow.lives``, in that order.
@@ -63,7 +63,7 @@ class Point:
 
 
 def lowest(problem: Problem, policy: Policy) -> Point:
-    """Return the sequence with the lowest arena that a policy proposes; the cheapest if equal."""
+    """Return a recomputation policy's sequence of the lowest arena; the cheapest if equal."""
     best: Point | None = None
     layouts = [problem.layout(sequence) for sequence in propose_sequences(policy, problem)]
     for layout in sorted(layouts, key=lambda candidate: candidate.load):
@@ -77,8 +77,7 @@ def lowest(problem: Problem, policy: Policy) -> Point:
 
 
 class Sequences:
-    """Sequences of one schedule by falling load and rising cost at the sizes of the problem, and
-    data derived from them."""
+    """Sequences of steps with recomputation, by falling load and rising cost, of one schedule."""
 
     def __init__(self, problem: Problem, bound: int) -> None:
         """Find them."""
@@ -117,14 +116,14 @@ class Sequences:
             self._valid[number] = repeats.is_valid(self.step_arrays[number])
         return self._valid[number]
 
-    def placed(self, number: int, layouts: Layouts, *, tight: bool) -> Placed:
+    def place_sequence(self, number: int, layouts: Layouts, *, tight: bool) -> Placed:
         """Assign arena offsets to the buffers of a sequence of the front.
 
         Where first fit is not near its load, blocks are tried in the order that they have in the
         arena at the sizes that sequences were sought at: a search there serves all sizes near them.
         """
-        layout = layouts.here(tuple(self.step_arrays[number]))
-        search_layout, slack = layouts.there, 0 if tight else layout.load // _SLACK
+        layout = layouts.current(tuple(self.step_arrays[number]))
+        search_layout, slack = layouts.search, 0 if tight else layout.load // _SLACK
         if search_layout is None:
             return layout.place_blocks(_PLACING, slack)
         return layout.place_blocks(
@@ -153,16 +152,14 @@ Layout = Callable[[Steps], ArenaLayout]
 
 
 class Layouts(NamedTuple):
-    """Layouts of sequences at the sizes of a front, and at those that its sequences were sought at
-    where these are others."""
+    """Layouts of recomputing sequences at a front's sizes, and at those of their search."""
 
-    here: Layout
-    there: Layout | None = None
+    current: Layout
+    search: Layout | None = None
 
 
 class Front:
-    """The plans for budgets at one set of sizes: sequences by rising cost, and the offsets of
-    those that a budget used."""
+    """Plans with recomputation for all budgets at one set of sizes, by rising cost."""
 
     def __init__(self, problem: Problem, sequences: Sequences) -> None:
         """Compute costs; drop a sequence if a later one, which needs fewer bytes, is cheaper."""
@@ -187,13 +184,13 @@ class Front:
         return point_bytes + 100 * len(self._numbers) + 150 * len(self._loads)
 
     def within(self, problem: Problem, limit: int, layouts: Layouts) -> Point | None:
-        """Return the cheapest plan of the front of at most ``limit`` bytes, or None.
+        """Return the cheapest plan, by recomputed steps, of at most ``limit`` bytes, or None.
 
         Loads fall, or nearly so, from sequence to sequence: a binary search computes few of them.
         """
 
         def fits(at: int) -> bool:
-            return self._load(at, layouts.here) <= limit
+            return self._load(at, layouts.current) <= limit
 
         count = len(self._numbers)
         first = bisect_left(range(count), True, key=fits)
@@ -212,10 +209,10 @@ class Front:
         return extra <= (search_overhead + _FURTHER) * self._costs[0]
 
     def smallest(self, problem: Problem, layouts: Layouts) -> Point:
-        """Return the plan of the front with the fewest bytes; if equal the cheapest."""
+        """Return the recomputation plan with the fewest bytes; if equal the cheapest."""
         best: Point | None = None
         for at in reversed(range(len(self._numbers))):
-            if best is not None and self._load(at, layouts.here) > best.height:
+            if best is not None and self._load(at, layouts.current) > best.height:
                 break
             point = self._point(problem, at, layouts, tight=True)
             if point is None:
@@ -226,7 +223,7 @@ class Front:
         return best
 
     def points(self, problem: Problem, layouts: Layouts) -> tuple[Point, ...]:
-        """Return the Pareto-optimal plans by memory and time, the cheapest first.
+        """Return the Pareto-optimal recomputation plans by memory and time, the cheapest first.
 
         Offsets are optimized further if the next plan is much dearer, and fully for the smallest
         plan. Elsewhere a slightly cheaper plan than the listed one may meet a budget.
@@ -249,7 +246,7 @@ class Front:
         next_costs = [point.seconds for point in points[1:]] + [inf]
         lowest = inf
         for point, following in zip(points, next_costs, strict=True):
-            layout = layouts.here(tuple(point.sequence))
+            layout = layouts.current(tuple(point.sequence))
             if layout.load >= lowest:
                 continue
             if short and point.height > layout.load and following > (1.0 + _FINE) * point.seconds:
@@ -275,7 +272,7 @@ class Front:
         if (at, tight) not in self._points:
             point, number = None, self._numbers[at]
             if self.sequences.is_valid(number, problem.repeats):
-                placement = self.sequences.placed(number, layouts, tight=tight)
+                placement = self.sequences.place_sequence(number, layouts, tight=tight)
                 point = Point.of(placement, self._costs[at])
             self._points[at, tight] = point
         return self._points[at, tight]
@@ -291,7 +288,7 @@ def _again(sequence: Steps) -> Iterator[int]:
 
 
 def _search_sequences(problem: Problem, bound: int) -> list[Candidate]:
-    """Search sequences of steps with recomputation, by rising cost and falling load."""
+    """Search orders that recompute steps to save bytes, by rising cost and falling load."""
     # a program without a budget starts without the search
     from passes.remat.abstract import translate_problem
     from passes.remat.search import BudgetSearch, Candidate

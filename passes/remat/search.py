@@ -44,7 +44,7 @@ _BELOW: Final = 8  # sequences of fewer bytes that are looked at for one budget
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sequence of ops with its load and its cost."""
+    """A sequence of steps with recomputation, with its load and its cost."""
 
     load: int
     cost: float
@@ -56,7 +56,7 @@ Place = tuple[tuple[int, ...], int]
 
 
 class Cheapest:
-    """A Pareto front of sequences by load and cost."""
+    """A Pareto front of recomputing sequences by load and cost."""
 
     def __init__(self) -> None:
         self.members: list[Candidate] = []  # by rising load and falling cost
@@ -115,7 +115,7 @@ _CALL: Final = 10_000
 def exchange(
     descents: Descents, cheapest: Cheapest, limit: int, done: dict[Place, int] | None = None
 ) -> None:
-    """Improve sequences by exchanging recomputations, those far from neighbours first."""
+    """Improve sequences by recomputing other steps; those far from neighbours first."""
     stop = descents.effort + limit
     done = {} if done is None else done
     while descents.effort < stop and (place := cheapest.widest(done, 1)) is not None:
@@ -127,7 +127,7 @@ def exchange(
 def _exchange_runs(
     descents: Descents, ops: tuple[int, ...], goal: int, stop: int
 ) -> list[Candidate]:
-    """Yield the results of exchanging recomputations of a sequence, within an effort."""
+    """Yield sequences that recompute other steps than a given one, within an effort."""
     net, random, results = descents.net, Random(1), list[Candidate]()
     for (step, left), slope in product(_without_one(ops), _SLOPES):
         if descents.effort >= stop:
@@ -162,7 +162,7 @@ _LOWER_LOAD: Final = 0.1  # by so much of its load at most
 
 
 def walk(descents: Descents, cheapest: Cheapest, floor: int, random: Random, limit: int) -> None:
-    """Anneal sequences that are far from cheaper ones, and below the smallest, repeatedly."""
+    """Anneal recomputing sequences far from cheaper ones, and below the smallest, repeatedly."""
     net, stop = descents.net, descents.effort + limit
     tried: Counter[Place] = Counter()
     turn = 0
@@ -277,7 +277,7 @@ class BudgetSearch:
                 yield start, slope
 
     def _ascend(self) -> None:
-        """Trim the smallest sequence for each memory level, from low to high.
+        """Recompute less at rising budgets: trim the smallest sequence for each level.
 
         Some levels are in between: a long schedule has too many runs to take out to begin with the
         smallest each time.
@@ -290,7 +290,7 @@ class BudgetSearch:
                 candidate = self._trim(candidate.ops, goal, 0.0)
 
     def _descend(self, start: Candidate, slope: Slope) -> None:
-        """Find a sequence for each memory level by dropping values, from high to low.
+        """Recompute more at falling budgets: drop values of a sequence for each memory level.
 
         That of a long schedule, of which a step drops many values, begins with the order again now
         and then: it finds others, as long as it finds any.
@@ -311,7 +311,7 @@ class BudgetSearch:
     def _level(
         self, ops: Sequence[int], goal: int, slope: Slope, limit: int
     ) -> tuple[tuple[int, ...], bool]:
-        """Descend to a memory level; return the sequence, and True if the level is met.
+        """Recompute down to a memory level; return the sequence, and True if the level is met.
 
         A sequence of a long schedule that is much dearer than another is not trimmed.
         """
@@ -325,7 +325,7 @@ class BudgetSearch:
         return candidate.ops, candidate.load <= goal
 
     def _trim(self, ops: Sequence[int], goal: int, noise: float) -> Candidate:
-        """Return the trimmed sequence: runs that the goal does not need are removed."""
+        """Return a recomputing sequence without the repeated steps that the goal does not need."""
         limit = self.effort // (20 if self.rebuilds else 40)
         return self._record(self.descents.trim(ops, goal, self.random, noise, limit))
 
@@ -369,7 +369,7 @@ class BudgetSearch:
             walk(descents, self.cheapest, self.floor, self.random, end - descents.effort)
 
     def _lower(self) -> None:
-        """Look for a sequence below the smallest."""
+        """Look for recomputations with a load below the smallest."""
         least = self.cheapest.members[0]
         if least.load > self.floor and len(least.ops) > len(self.net.ops):
             # up to a tenth below the smallest
@@ -406,7 +406,7 @@ def _memory_goals(top: int, floor: int) -> Iterator[int]:
 
 
 def ruin(sequence: Sequence[int], random: Random) -> list[int]:
-    """Remove a random share of a sequence's recomputations: everywhere, or in a window.
+    """Remove a random share of a sequence's recomputed steps: everywhere, or in a window.
 
     Schrimpf et al., Record breaking optimization results using the ruin and recreate principle,
     2000.

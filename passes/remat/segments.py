@@ -18,7 +18,7 @@ from staticgrad.support.records import dataclass
 
 @dataclass(frozen=True)
 class Forward:
-    """The forward steps of an order, by place 0, 1, ... among themselves.
+    """The forward steps that segments recompute, by place 0, 1, ... among themselves.
 
     Attributes:
         problem, order: the arguments it was made from.

@@ -138,7 +138,7 @@ def _common_right(match: Match) -> Any:
 
 
 def _joinable(match: Match) -> bool:
-    """Whether it takes less to add y and z than to multiply with each of them."""
+    """Return True if adding y and z costs less than multiplying with each of them."""
     if match.one.shape != match.two.shape or match.readers("one") > 1 or match.readers("two") > 1:
         return False
     same_batch = match.y.shape[:-2] == match.z.shape[:-2]
@@ -146,7 +146,7 @@ def _joinable(match: Match) -> bool:
 
 
 def _cost(*products: Symbolic) -> float:
-    """Multiplications of matrix products, at typical sizes."""
+    """Return the multiplications of matrix products, at typical sizes."""
     return sum(map(_multiplications, products))
 
 

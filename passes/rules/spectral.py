@@ -41,7 +41,7 @@ def values_of(node: Node) -> Symbolic:
 
 
 class _Product:
-    """What a product is made of: the vectors of one matrix, and factors of their columns.
+    """The parts of a product: the vectors of one matrix, and factors of their columns.
 
     Eigenvectors on both sides, or left and right singular vectors.
     """

@@ -210,7 +210,7 @@ def _refuse_to_set(self: object, name: str, value: Any) -> NoReturn:
 
 
 class Ways(NamedTuple):
-    """How the ranks of a job step: together, with the state in parts, weighted by rows.
+    """The options by which ranks of a job step: together, state in parts, weighted by rows.
 
     ``is_late``: the gradients are numbers already.
     """

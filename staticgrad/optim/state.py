@@ -76,27 +76,27 @@ def _parameter_of_zeros(p: Parameter | None, name: str, shape: Any, dtype: Any) 
     return state
 
 
-class _Kept:
-    """Makes state, or finds again what it made before."""
+class _StateCache:
+    """A maker of optimizer states that returns the same state for equal requests."""
 
     def __init__(self, states: dict[Any, Any], maker: Maker = _parameter_of_zeros) -> None:
-        self._known, self._maker = states, maker
+        self._states, self._maker = states, maker
 
     def __call__(self, owner: Any, name: str, shape: Any, dtype: Any) -> Any:
         key = (owner.node if isinstance(owner, Parameter) else owner, name)
-        if key not in self._known:
-            self._known[key] = self._maker(owner, name, shape, dtype)
-        return self._known[key]
+        if key not in self._states:
+            self._states[key] = self._maker(owner, name, shape, dtype)
+        return self._states[key]
 
 
 @contextmanager
 def states_made_once() -> Iterator[None]:
     """Return one optimizer state for two requests of one name inside of this context."""
     maker = _maker.get()
-    if isinstance(maker, _Kept):
+    if isinstance(maker, _StateCache):
         yield
         return
-    with states_made_by(_Kept({}, maker)):
+    with states_made_by(_StateCache({}, maker)):
         yield
 
 
@@ -104,7 +104,7 @@ class _Memory:
     """The state of one optimizer: created states, and loaded ones that are not yet in use."""
 
     def __init__(self) -> None:
-        self.made: dict[Any, Parameter] = {}
+        self.by_request: dict[Any, Parameter] = {}
         self.loaded: dict[str, Any] = {}
         self.of_graphs: WeakSet[ParameterStore] = WeakSet()
 
@@ -113,8 +113,8 @@ class _Memory:
 
         Two graphs that have one of the same name are refused.
         """
-        if self.made:
-            return [p.store for p in self.made.values()]
+        if self.by_request:
+            return [p.store for p in self.by_request.values()]
         if len({store.name for store in self.of_graphs}) < len(self.of_graphs):
             gc.collect()  # a graph that nobody has any more may be part of a circle
         stores = sorted(self.of_graphs, key=lambda store: store.name)
@@ -173,7 +173,7 @@ def states_kept_by(optimizer: object) -> AbstractContextManager[None]:
             noted.state_nodes.add(state.node)
         return state
 
-    return states_made_by(_Kept(memory.made, make))
+    return states_made_by(_StateCache(memory.by_request, make))
 
 
 def states_noted_by(optimizer: object) -> AbstractContextManager[None]:

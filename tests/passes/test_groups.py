@@ -167,7 +167,7 @@ def test_a_chain_of_hundreds_is_one_kernel_and_a_longer_one_is_cut(size):
     assert sum(lengths) == 800
     assert all(15 <= length <= 60 for length in lengths[:-1])
     assert all(len(kernel_group.stored) <= 2 for kernel_group in actual.all)
-    assert {kernel_group.uncut.number for kernel_group in actual.all} == {0}
+    assert {kernel_group.uncut_group.number for kernel_group in actual.all} == {0}
     assert len(groups_of(arithmetic(4, size))) == 1
 
 

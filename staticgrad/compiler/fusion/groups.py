@@ -237,14 +237,14 @@ class Roles:
 
 @dataclass(frozen=True, eq=False)
 class GroupCut:
-    """The reason why a group was cut, which is the group ``uncut``.
+    """The reason why a group was cut, which is the group ``uncut_group``.
 
     ``fused_cycles``, ``split_cycles``: estimates per vector for one kernel, and for all parts.
     ``long_row``: the elements of a row that is reduced by a kernel of its own, or in chunks.
     ``copies``: how many operands one kernel would need to copy for contiguous rows.
     """
 
-    uncut: Group
+    uncut_group: Group
     fused_cycles: int
     split_cycles: int
     long_row: int = 0
@@ -317,9 +317,9 @@ class Group:
         return self.indexed or self.windowed
 
     @property
-    def uncut(self) -> Group:
+    def uncut_group(self) -> Group:
         """The group before cutting, or the group itself."""
-        return self if self.cut is None else self.cut.uncut
+        return self if self.cut is None else self.cut.uncut_group
 
     @property
     def members(self) -> tuple[Node, ...]:

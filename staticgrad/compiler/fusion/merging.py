@@ -92,7 +92,7 @@ def split_long_rows(engine: Engine, group: Group) -> tuple[int, ...]:
         kind = engine.types[chunk_key] = TensorType(reduction.source.type.dtype.compute, shape)
         source = Source(chunk_key, kind, Strided.contiguous(shape))
         partials[chunk_key], combined[key] = reduction, GroupReduction(source, reduction.kind)
-    cut = GroupCut(group.uncut, 0, 0, long_row=hint_value(length))
+    cut = GroupCut(group.uncut_group, 0, 0, long_row=hint_value(length))
     stored = (*(key for key in group.stored if key not in combined), *partials)
     first = replace(group, reductions=partials, stored=stored, chunk=CHUNK, cut=cut)
     last = split_results(

@@ -56,11 +56,13 @@ class Legality:
 
     def __init__(self, groups: Groups, updates: Mapping[int, str]) -> None:
         self._groups = groups
-        uncut_numbers = {number: group.uncut.number for number, group in groups.by_number.items()}
+        uncut_numbers = {
+            number: group.uncut_group.number for number, group in groups.by_number.items()
+        }
         self._engine = Engine(
             replace(
                 groups,
-                by_number={group.uncut.number: group.uncut for group in groups.all},
+                by_number={group.uncut_group.number: group.uncut_group for group in groups.all},
                 owners={key: uncut_numbers[number] for key, number in groups.owners.items()},
                 cached_reads={},
             )
@@ -83,10 +85,10 @@ class Legality:
                 for writer in writers.get(key, ()):
                     if writer != number:
                         edges.setdefault((number, writer), (key, read.reader))
-                        pair = self._groups.by_number[writer].uncut, group.uncut
+                        pair = self._groups.by_number[writer].uncut_group, group.uncut_group
                         between.setdefault(pair, []).append(read)
         for (reader, computer), (key, node) in sorted(edges.items(), key=itemgetter(0)):
-            producer, consumer = (self._groups.by_number[n].uncut for n in (computer, reader))
+            producer, consumer = (self._groups.by_number[n].uncut_group for n in (computer, reader))
             reason = self.find_reason(producer, consumer, between[producer, consumer])
             assert reason, f"nothing keeps {producer.members} and {consumer.members} apart"
             yield KernelPair(computer, reader, key.node, node, reason)

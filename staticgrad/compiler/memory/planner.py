@@ -262,7 +262,7 @@ class Planner:
                 points.append(point)
             self._keep(key, front)
             # a search for exactly these sizes would hardly find a cheaper one
-            if point is not None and front.is_as_cheap(point, most, layouts.here):
+            if point is not None and front.is_as_cheap(point, most, layouts.current):
                 break
             if point is None and most < self._lower_bound(sizes, numbers, staged, workers):
                 break  # no other front has a plan

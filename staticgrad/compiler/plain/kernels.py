@@ -262,7 +262,7 @@ class KernelWriter:
                 self._lines.add(f"{self._ref(name)} = {unwrap(text)}")
             case Check():
                 index, position = scalars.name(s.index), scalars.values([s.position])[0]
-                call = self.functions.helper("checked")
+                call = self.functions.helper("check_index")
                 words = self._names[s.operand]
                 name = self._ref(s.name)
                 self._lines.add(

@@ -308,7 +308,7 @@ def window(position, words):
 
 
 @jit
-def checked(index, extent, wrap, position, words):
+def check_index(index, extent, wrap, position, words):
     """Check an index of an axis: one out of range is noted, with the least position, and is 0."""
     wrapped = index + extent if wrap and index < 0 else index
     if 0 <= wrapped < extent:

@@ -56,9 +56,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class NodeCount:
-    """Nodes of the training step after a pass."""
+    """Nodes of the training step after ``stage``: the build, or a pass."""
 
-    after: str
+    stage: str
     nodes: int
 
 
@@ -100,7 +100,7 @@ class DemoReport:
             ("network", "-".join(map(str, self.layers))),
             ("parameters", f"{self.parameters:,}"),
             ("images", f"{self.train_images} to train on, {self.test_images} to test on"),
-            *((f"nodes after {count.after}", str(count.nodes)) for count in self.nodes),
+            *((f"nodes after {count.stage}", str(count.nodes)) for count in self.nodes),
             ("kernels", str(self.kernels)),
             ("  compiled now", str(self.kernels_compiled)),
             ("  read from the disk cache", str(self.kernels_from_disk)),

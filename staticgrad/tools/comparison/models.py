@@ -87,8 +87,8 @@ class CharacterTransformer(sg.nn.Module):
         self.blocks = [_Block(seed) for seed in (2, 3)]
         self.norm, self.out = sg.nn.LayerNorm(_WIDTH), sg.nn.Linear(_WIDTH, characters, seed=4)
 
-    def forward(self, before: Any) -> Any:
-        hidden = self.tokens(before) + self.positions(np.arange(_CONTEXT))
+    def forward(self, characters: Any) -> Any:
+        hidden = self.tokens(characters) + self.positions(np.arange(_CONTEXT))
         for block in self.blocks:
             hidden = block(hidden)
         return self.out(self.norm(hidden))
