@@ -657,6 +657,73 @@ def test_a_backward_of_its_own_is_refused():
         sg.torch.module(Binary(), random_tensor(3))
 
 
+def _write_whole(x, weights):
+    return x.mul_(weights)
+
+
+def _write_view(x, weights):
+    x[0].add_(1)
+    return x * weights
+
+
+def _write_without_gradient(x, weights):
+    with torch.no_grad():
+        x.mul_(2)
+    return x * weights
+
+
+def _write_second_argument(x, weights):
+    weights.add_(1)
+    return x * weights
+
+
+class Writing(torch.nn.Module):
+    """Write into an argument by ``write``."""
+
+    def __init__(self, write):
+        super().__init__()
+        self.write = write
+
+    def forward(self, x, weights):
+        return self.write(x, weights)
+
+
+WRITES = {
+    _write_whole: "x",
+    _write_view: "x",
+    _write_without_gradient: "x",
+    _write_second_argument: "weights",
+}
+
+
+@pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
+def test_a_module_that_writes_into_an_argument_is_refused(write):
+    x, weights = made(2, 3), made(2, 3, seed=1)
+    values = x.clone(), weights.clone()
+    with pytest.raises(ExportError, match=f"the module writes into {WRITES[write]},"):
+        sg.torch.module(Writing(write), x, weights)
+    assert torch.equal(x, values[0])
+    assert torch.equal(weights, values[1])
+    assert not x.requires_grad
+
+
+def test_a_module_writes_into_a_copy_of_an_argument_and_has_its_gradient():
+    """As the hint of the error says."""
+
+    def write_copy(x, weights):
+        y = x.clone()
+        y.mul_(2)
+        return y * weights
+
+    x, weights = made(2, 3), made(2, 3, seed=1)
+    model = sg.torch.module(Writing(write_copy), x, weights)
+    value = sg.input("x", (2, 3), "float64")
+    y = model(value, weights.numpy())
+    actual = sg.evaluate({"y": y, "slope": sg.grad(y.sum(), value)}, {"x": x.numpy()})
+    np.testing.assert_allclose(actual["y"], 2 * x.numpy() * weights.numpy(), rtol=1e-14)
+    np.testing.assert_allclose(actual["slope"], 2 * weights.numpy(), rtol=1e-14)
+
+
 @pytest.mark.slow
 def test_a_model_goes_on_without_pytorch(tmp_path):
     torch.manual_seed(0)

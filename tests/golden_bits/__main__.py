@@ -62,7 +62,7 @@ def main(prefixes, write, every, first, backend, threads, tight, rung, lists_run
         loader._chosen[config.current().target] = rungs()[rung]
     named = {"backend": backend, "threads": threads}
     options = {name: value for name, value in named.items() if value is not None}
-    expected, begin, count, different = read(), time.perf_counter(), 0, 0
+    expected, begin, count, different = {**read()}, time.perf_counter(), 0, 0
     chosen = {name: build for name, build in programs().items() if name.startswith(prefixes or "")}
     for name, build in [*chosen.items()][first::every]:
         if time.perf_counter() - begin > seconds:

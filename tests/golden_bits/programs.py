@@ -7,6 +7,7 @@ inputs that are exact on every machine. ``digests.txt`` has what is expected.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -118,13 +119,13 @@ def of_op(name):
 
 
 def exact_sample(array):
-    """Round what is neither special nor tiny nor huge."""
+    """Make the ordinary numbers of a sample exact; special, tiny and huge ones stay."""
     if array.dtype.kind not in "f" or array.dtype.itemsize < 4:
         return array
-    ordinary = np.isfinite(array) & (np.abs(array) < 2.0**30) & (np.abs(array) > 2.0**-6)
-    return np.where(ordinary, np.rint(np.where(ordinary, array, 0) * 4096) / 4096, array).astype(
-        array.dtype
-    )
+    magnitude = np.abs(array)
+    ordinary = (magnitude > 2.0**-6) & (magnitude < 2.0**30)
+    rounded = exact(np.where(ordinary, array, 0))
+    return np.where(ordinary, rounded, array).astype(array.dtype)
 
 
 def of_function(recipe, dtype):
@@ -183,8 +184,9 @@ DRAWS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@functools.cache
 def read():
-    """Return the digests that are expected."""
+    """Return the digests that are expected: files are read once."""
     families = {f"{FAMILY}{name}": text for name, text in bits.read().items()}
     return {**families, **bits.read(DIGESTS)}
 

@@ -128,6 +128,16 @@ def _in_strips(kernel: Kernel, default: Directives) -> Directives:
     return others if others != default else (*default, Strips())
 
 
+#: Changes for iterations of one row, and for adjacent rows that are loaded as whole cache lines.
+_OF_ROWS: Final = (
+    _rows(4),
+    _prefetch_ahead(32, 4),
+    _rows(1),
+    _rows(2),
+    _prefetch_ahead(0, 0),
+    _in_strips,
+)
+
 #: The unit of outer iterations (``Kernel.outer``) -> changes of the default, the likeliest first.
 CANDIDATES: Final[Mapping[Outer, Sequence[Callable[[Kernel, Directives], Directives]]]] = {
     "elements": (
@@ -136,22 +146,8 @@ CANDIDATES: Final[Mapping[Outer, Sequence[Callable[[Kernel, Directives], Directi
         _stream_stores,
         _prefetch_ahead(128, 0),
     ),
-    "axes": (
-        _rows(4),
-        _prefetch_ahead(32, 4),
-        _rows(1),
-        _rows(2),
-        _prefetch_ahead(0, 0),
-        _in_strips,
-    ),
-    "squares": (
-        _rows(4),
-        _prefetch_ahead(32, 4),
-        _rows(1),
-        _rows(2),
-        _prefetch_ahead(0, 0),
-        _in_strips,
-    ),
+    "axes": _OF_ROWS,
+    "squares": _OF_ROWS,
     "groups": (
         _rows(4),
         _rows(1),

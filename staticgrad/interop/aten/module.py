@@ -245,22 +245,18 @@ def _in_mode(net: Any, mode: str) -> Iterator[None]:
 def _export_graph(net: Any, example: Any, named: Any, shapes: Any) -> Any:
     """Export a torch module and decompose it to core ATen operators.
 
-    Raises ExportError for a ``torch.autograd.Function``: ``torch.export`` would drop its backward.
+    Raises ExportError for a ``torch.autograd.Function``: ``torch.export`` would drop its backward;
+    and for a module that writes into an argument.
     """
-    functions: list[str] = []
-    try:
-        with _watch_functions(net, functions):
-            graph = _call_torch_export(net, example, named, shapes)
-    except ExportError as error:
-        if "requires grad" not in str(error):
-            raise
-        # The module writes into an argument, which PyTorch refuses for one that needs a gradient.
+    with _watched(net) as watch:
         graph = _call_torch_export(net, example, named, shapes)
-    if functions:
+    if watch.functions:
         raise ExportError(
-            f"{functions[0]} is a torch.autograd.Function, whose backward torch.export drops",
+            f"{watch.functions[0]} is a torch.autograd.Function, whose backward torch.export drops",
             hint="write it by operators, with detach() where no gradient flows",
         )
+    if watch.written_arguments:
+        raise _write_error(graph.graph_signature.user_inputs[watch.written_arguments[0]])
     _detach_without_gradient(graph)
     table = drop_lossy_decompositions(torch.export.default_decompositions())
     with warnings.catch_warnings():
@@ -287,21 +283,41 @@ def _call_torch_export(net: Any, example: Any, named: Any, shapes: Any) -> Any:
             ) from error
 
 
+def _write_error(name: object) -> ExportError:
+    return ExportError(
+        f"the module writes into {name}, and a program leaves its arguments unchanged",
+        hint="write into a copy and return it: y = x.clone(); y.mul_(2)",
+    )
+
+
+class _Watch(NamedTuple):
+    """Observations of one call: names of custom functions, arguments written into by index."""
+
+    functions: list[str]
+    written_arguments: list[int]
+
+
 @contextmanager
-def _watch_functions(net: Any, functions: list[str]) -> Iterator[None]:
-    """Collect the names of custom ``torch.autograd`` functions that ``net`` calls in the context.
+def _watched(net: Any) -> Iterator[_Watch]:
+    """Collect the custom ``torch.autograd`` functions that ``net`` calls, and arguments it writes.
 
-    They are nodes of the graph behind the results. Arguments need gradients meanwhile: a function
-    of them alone would leave no node.
+    Functions are nodes of the graph behind the results. Arguments need gradients meanwhile: a
+    function of them alone would leave no node. The module gets copies, for PyTorch refuses to write
+    into a leaf that needs a gradient; versions of tensors count how often they were written.
     """
+    watch = _Watch([], [])
+    versions: dict[int, tuple[Any, int]] = {}
 
-    def require_gradients(_net: Any, args: Any, named: Any) -> None:
-        for leaf in torch.utils._pytree.tree_leaves((args, named)):
+    def copy_arguments(_net: Any, args: Any, named: Any) -> Any:
+        leaves, structure = torch.utils._pytree.tree_flatten((args, named))
+        for index, leaf in enumerate(leaves):
             if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
-                leaf.requires_grad_()
+                leaves[index] = copy = leaf.clone().requires_grad_().clone()
+                versions.setdefault(index, (copy, copy._version))
+        return torch.utils._pytree.tree_unflatten(leaves, structure)
 
-    def note_functions(_net: Any, _args: Any, results: Any) -> None:
-        """Walk the autograd graph of a torch module's results for custom backward functions."""
+    def inspect_call(_net: Any, _args: Any, results: Any) -> None:
+        """Walk the graph of a torch module's results for functions; compare versions."""
         tensors = [
             leaf
             for leaf in torch.utils._pytree.tree_leaves(results)
@@ -314,13 +330,16 @@ def _watch_functions(net: Any, functions: list[str]) -> Iterator[None]:
                 continue
             visited.add(node)
             if isinstance(node, torch.autograd.function.BackwardCFunction):
-                functions.append(type(node).__name__.removesuffix("Backward"))
+                watch.functions.append(type(node).__name__.removesuffix("Backward"))
             stack += [operand for operand, _ in node.next_functions]
+        watch.written_arguments.extend(
+            index for index, (copy, version) in versions.items() if copy._version != version
+        )
 
-    pre_hook = net.register_forward_pre_hook(require_gradients, with_kwargs=True)
-    post_hook = net.register_forward_hook(note_functions)
+    pre_hook = net.register_forward_pre_hook(copy_arguments, with_kwargs=True)
+    post_hook = net.register_forward_hook(inspect_call)
     try:
-        yield
+        yield watch
     finally:
         pre_hook.remove()
         post_hook.remove()
@@ -393,7 +412,7 @@ def _read_exported(exported: Any, net: Any) -> ExportedModule:
         if spec.kind is kinds.OutputKind.BUFFER_MUTATION:
             order.append(spec.target)
         elif spec.kind is not kinds.OutputKind.USER_OUTPUT:
-            raise ExportError(f"the module writes into {spec.target or spec.arg.name}")
+            raise _write_error(spec.target or spec.arg.name)
     (outputs,) = exported.graph_module.graph.output_node().args
     program = program_of(exported.graph_module, names, fixed, outputs[len(tokens) :])
     operands += [None] * (len(program.inputs) - len(operands))
