@@ -4,14 +4,14 @@ import pytest
 
 from staticgrad.language.ir.bodies import BodyOperand, BodyStep
 from staticgrad.language.ir.control_flow import (
-    At,
+    Address,
     Branch,
+    BreakUnless,
+    CarryAddress,
+    Copy,
     Loop,
-    Move,
-    Run,
-    Turn,
-    Turns,
-    Unless,
+    PingPongBuffers,
+    RunBody,
     control_flow,
 )
 from staticgrad.language.ir.schedule import Binding, Buffer, Schedule
@@ -61,12 +61,14 @@ def test_the_text_of_a_loop_reads_back_with_its_direction_and_its_logs(backwards
 def test_carries_take_turns_and_arrays_move_by_rows():
     scan = step("loop", [*USES, "turn", "room"], SCANNED, iterations=4, carries=1, slices=1)
     bound = {
-        "in.c0": Turn(0), "in.x0": At(1, 0, 2), "in.p0": At(2), "in.i": "number",
-        "out.c0": Turn(0, True), "out.y0": At(4, 0, 5),
+        "in.c0": CarryAddress(0), "in.x0": Address(1, 0, 2), "in.p0": Address(2), "in.i": "index",
+        "out.c0": CarryAddress(0, True), "out.y0": Address(4, 0, 5),
     }  # fmt: skip
     assert control_flow(scan) == (
-        Loop(4, False, {0: Turns(At(0), At(3), At(5))}, (Run(0, bound),)),
-        Move(At(3), Turn(0), 3),
+        Loop(
+            4, False, {0: PingPongBuffers(Address(0), Address(3), Address(5))}, (RunBody(0, bound),)
+        ),
+        Copy(Address(3), CarryAddress(0), 3),
     )
 
 
@@ -75,12 +77,13 @@ def test_a_logged_carry_is_a_row_that_the_next_iteration_reads(backwards):
     options = {"iterations": 4, "carries": 1, "slices": 1, "logged": (0,)}
     scan = step("loop", [*USES, "room"], SCANNED, backwards=backwards, **options)
     first, loop = control_flow(scan)
-    (run,) = loop.inside
+    (run,) = loop.instructions
     # Five rows of three elements: the first value is in row 0, backwards in row 4.
-    assert first == Move(At(3, 12 if backwards else 0), At(0), 3)
+    assert first == Copy(Address(3, 12 if backwards else 0), Address(0), 3)
     assert loop.backwards == backwards
-    assert not loop.turns
-    read, written = (At(3, 3, 3), At(3, 0, 3)) if backwards else (At(3, 0, 3), At(3, 3, 3))
+    assert not loop.carries
+    early, late = Address(3, 0, 3), Address(3, 3, 3)
+    read, written = (late, early) if backwards else (early, late)
     assert (run.bound["in.c0"], run.bound["out.c0"]) == (read, written)
 
 
@@ -89,30 +92,33 @@ def test_a_loop_with_a_test_ends_behind_it_and_says_how_often_it_ran():
     loop = step(
         "while", ["in", "out", "out", "turn", "test", "room"], test, again, iterations=9, carries=1
     )
-    turns = {0: Turns(At(0), At(1), At(3))}
+    turns = {0: PingPongBuffers(Address(0), Address(1), Address(3))}
     inside = (
-        Run(0, {"in.c0": Turn(0), "out.go": At(4)}),
-        Unless(At(4)),
-        Run(1, {"in.c0": Turn(0), "out.c0": Turn(0, True)}),
+        RunBody(0, {"in.c0": CarryAddress(0), "out.go": Address(4)}),
+        BreakUnless(Address(4)),
+        RunBody(1, {"in.c0": CarryAddress(0), "out.c0": CarryAddress(0, True)}),
     )
     assert control_flow(loop) == (
         Loop(9, False, turns, inside),
-        Move(At(1), Turn(0), 3),
-        Move(At(2), "made", 1),
+        Copy(Address(1), CarryAddress(0), 3),
+        Copy(Address(2), "count", 1),
     )
 
 
 def test_a_branch_runs_one_of_its_bodies():
     cases = body("in.p0", "out.y0"), body("out.y0")
     branch = step("branch", ["in", "in", "out", "room"], *cases)
-    runs = Run(0, {"in.p0": At(1), "out.y0": At(2)}), Run(1, {"out.y0": At(2)})
-    assert control_flow(branch) == (Branch(At(0), runs),)
+    runs = (
+        RunBody(0, {"in.p0": Address(1), "out.y0": Address(2)}),
+        RunBody(1, {"out.y0": Address(2)}),
+    )
+    assert control_flow(branch) == (Branch(Address(0), runs),)
 
 
 @pytest.mark.parametrize("iterations", range(1, 6))
 def test_the_last_of_two_turns_is_the_result(iterations):
-    first, last, second = At(0), At(1), At(2)
-    read, (new, spare) = first, Turns(first, last, second).write_places(iterations)
+    first, last, second = Address(0), Address(1), Address(2)
+    read, (new, spare) = first, PingPongBuffers(first, last, second).write_addresses(iterations)
     for _ in range(iterations):
         assert read != new
         read, new, spare = new, spare, new

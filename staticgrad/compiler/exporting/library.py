@@ -677,18 +677,17 @@ class BodyLines:
     def __init__(self, writer: LibraryWriter, places: Places, position: int, step: Step) -> None:
         self.writer, self.lines, self.step = writer, writer.lines, step
         self.places, self.position, self.accesses = places, position, step.accesses()
-        self.turns: dict[int, tuple[str, str]] = {}
+        self.carries: dict[int, tuple[str, str]] = {}
         self.number = self.iterations_done = ""
 
     def write(self) -> None:
         """Write the C lines of a loop or branch step."""
         for instruction in control_flow(self.step):
             match instruction:
-                case flow.Move(to, source, elements):
-                    nbytes = self._bytes(elements, to.access)
-                    self.lines.add(
-                        f"memmove({self._address_of(to)}, {self._address_of(source)}, {nbytes});"
-                    )
+                case flow.Copy(target, source, elements):
+                    nbytes = self._bytes(elements, target.access)
+                    pointers = f"{self._address_of(target)}, {self._address_of(source)}"
+                    self.lines.add(f"memmove({pointers}, {nbytes});")
                 case flow.Branch():
                     self._branch(instruction)
                 case flow.Loop():
@@ -697,26 +696,26 @@ class BodyLines:
     def _bytes(self, elements: Size, access: int) -> Number:
         return self.writer.size(elements * self.accesses[access].dtype.itemsize)
 
-    def _locate(self, place: flow.Place) -> Where:
+    def _locate(self, place: flow.Location) -> Where:
         """Return the C location of a place in a body."""
         match place:
-            case flow.At(access, offset, row):
+            case flow.Address(access, offset, stride):
                 touched = self.accesses[access]
                 offset_bytes = self.writer.size(touched.begin + offset * touched.dtype.itemsize)
                 location = self.places.find(touched.buffer, self.position, offset_bytes)  # type: ignore[arg-type]
                 assert not isinstance(location, Moved)  # which are those of tables
-                if row is not None:
-                    stride = self._bytes(row, access)
-                    return f"({_address(location)} + {self.number} * {stride})", 0
+                if stride is not None:
+                    nbytes = self._bytes(stride, access)
+                    return f"({_address(location)} + {self.number} * {nbytes})", 0
                 return location
-            case flow.Turn(carry, written):
-                return self.turns[carry][written], 0
-        return f"((char *)&{self.number if place == 'number' else self.iterations_done})", 0
+            case flow.CarryAddress(carry, written):
+                return self.carries[carry][written], 0
+        return f"((char *)&{self.number if place == 'index' else self.iterations_done})", 0
 
-    def _address_of(self, location: flow.Place) -> str:
+    def _address_of(self, location: flow.Location) -> str:
         return _address(self._locate(location))
 
-    def _run(self, run: flow.Run) -> None:
+    def _run(self, run: flow.RunBody) -> None:
         bound = self.writer.constants(self.step.bodies()[run.body].schedule)
         bound |= {name: self._locate(location) for name, location in run.bound.items()}
         self.writer.write(self.places.of_body(self.position, run.body, {}, bound))
@@ -724,7 +723,7 @@ class BodyLines:
     def _branch(self, branch: flow.Branch) -> None:
         """Write a branch as a C switch over its cases."""
         lines, case = self.lines, self.writer.new_variable("case")
-        lines.add(f"const int64_t {case} = *(const int64_t *){self._address_of(branch.chosen)};")
+        lines.add(f"const int64_t {case} = *(const int64_t *){self._address_of(branch.selector)};")
         lines.add(f"switch ({case} < 0 ? 0 : {case}) {{")
         for number, run in enumerate(branch.cases):
             last = number == len(branch.cases) - 1
@@ -741,13 +740,15 @@ class BodyLines:
         iterations = self.writer.size(loop.iterations)
         self.iterations_done, self.number = new_variable("t"), new_variable("row")
         swaps = []
-        for carry, buffers in loop.turns.items():
+        for carry, buffers in loop.carries.items():
             read, written, spare = new_variable("old"), new_variable("new"), new_variable("spare")
             if isinstance(iterations, int):
-                new_buffer, spare_buffer = map(self._address_of, buffers.write_places(iterations))
+                new_buffer, spare_buffer = map(
+                    self._address_of, buffers.write_addresses(iterations)
+                )
             else:
                 (new_buffer, spare_buffer), (even, _) = (
-                    map(self._address_of, buffers.write_places(n)) for n in (1, 2)
+                    map(self._address_of, buffers.write_addresses(n)) for n in (1, 2)
                 )
                 is_odd = f"{iterations} % 2"
                 new_buffer, spare_buffer = (
@@ -759,7 +760,7 @@ class BodyLines:
                 f"char *{read} = {first}, *{written} = {new_buffer}, *{spare} = {spare_buffer};"
             )
             swaps.append(f"{read} = {written}, {written} = {spare}, {spare} = {read};")
-            self.turns[carry] = read, written
+            self.carries[carry] = read, written
         lines.add(f"int64_t {self.iterations_done} = 0;")
         lines.open_block(
             f"for (; {self.iterations_done} < {iterations}; {self.iterations_done}++) {{"
@@ -768,11 +769,13 @@ class BodyLines:
             f"{iterations} - 1 - {self.iterations_done}" if loop.backwards else self.iterations_done
         )
         lines.add(f"const int64_t {self.number} = {number};")
-        for instruction in loop.inside:
-            if isinstance(instruction, flow.Run):
+        for instruction in loop.instructions:
+            if isinstance(instruction, flow.RunBody):
                 self._run(instruction)
             else:
-                lines.add(f"if (!*(const uint8_t *){self._address_of(instruction.goes)}) break;")
+                lines.add(
+                    f"if (!*(const uint8_t *){self._address_of(instruction.condition)}) break;"
+                )
         lines.add(*swaps)
         lines.depth -= 1
         lines.add("}")

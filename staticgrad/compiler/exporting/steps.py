@@ -390,17 +390,17 @@ class LoopWriter:
             begin = steps.size(access.begin)
             part = "" if begin == "0" else f"[{begin} // {access.dtype.itemsize} :]"
             self.arrays.append(scope.get(access.buffer, "") + part)
-        self.turns: dict[int, tuple[str, str]] = {}
+        self.carries: dict[int, tuple[str, str]] = {}
         self.number = self.iterations_done = ""
 
     def write(self) -> None:
         """Write the exported Python lines of a loop or branch step."""
         for instruction in control_flow(self.step):
             match instruction:
-                case flow.Move(to, "made"):
-                    self.lines.add(f"{self._array(to)}[0] = {self.iterations_done}")
-                case flow.Move(to, source, elements):
-                    arrays = f"{self._array(to)}, {self._array(source)}"
+                case flow.Copy(target, "count"):
+                    self.lines.add(f"{self._array(target)}[0] = {self.iterations_done}")
+                case flow.Copy(target, source, elements):
+                    arrays = f"{self._array(target)}, {self._array(source)}"
                     copy = self.steps.helpers.helper("copy")
                     self.lines.add(f"{copy}({arrays}, {self.steps.size(elements)})")
                 case flow.Branch():
@@ -408,22 +408,24 @@ class LoopWriter:
                 case flow.Loop():
                     self._loop(instruction)
 
-    def _array(self, location: flow.Place) -> str:
+    def _array(self, location: flow.Location) -> str:
         """Return the exported NumPy array that begins at a place."""
         match location:
-            case flow.At(access, offset, row):
+            case flow.Address(access, offset, stride):
                 parts = [] if offset == 0 else [self.steps.size(offset)]
-                parts += [] if row is None else [f"{self.number} * ({self.steps.size(row)})"]
+                if stride is not None:
+                    parts.append(f"{self.number} * ({self.steps.size(stride)})")
                 return self.arrays[access] + (f"[{' + '.join(parts)} :]" if parts else "")
-            case flow.Turn(carry, written):
-                return self.turns[carry][written]
+            case flow.CarryAddress(carry, written):
+                return self.carries[carry][written]
         return f"np.full(1, {self.number})"
 
-    def _run(self, run: flow.Run) -> None:
+    def _run(self, run: flow.RunBody) -> None:
         """Write one body of an exported loop or branch; slices of arrays get variables."""
         scope = {name: self._array(location) for name, location in run.bound.items()}
         for name, location in run.bound.items():
-            if location == "number" or (isinstance(location, flow.At) and location.row is not None):
+            is_address = isinstance(location, flow.Address)
+            if location == "index" or (is_address and location.stride is not None):
                 array, scope[name] = scope[name], self.steps.new_variable(name)
                 self.lines.add(f"{scope[name]} = {array}")
         self.lines.add(f"# {self.plans[run.body].schedule.name}")
@@ -435,7 +437,7 @@ class LoopWriter:
     def _branch(self, branch: flow.Branch) -> None:
         """Write a branch as exported Python: if, elif over its cases."""
         lines, case = self.lines, self.steps.new_variable("case")
-        chosen = f"{self._array(branch.chosen)}[0]"
+        chosen = f"{self._array(branch.selector)}[0]"
         lines.add(f"{case} = max(0, min({chosen}, {len(branch.cases) - 1}))")
         for number, run in enumerate(branch.cases):
             lines.open_block(f"{'elif' if number else 'if'} {case} == {number}:")
@@ -450,23 +452,23 @@ class LoopWriter:
             self.steps.size(loop.iterations),
         )
         swaps = []
-        for n, buffers in loop.turns.items():
+        for n, buffers in loop.carries.items():
             read, written, spare = (
                 new_variable(f"old{n}"),
                 new_variable(f"new{n}"),
                 new_variable(f"spare{n}"),
             )
             lines.add(f"{read} = {self._array(buffers.first)}")
-            new_buffer, spare_buffer = map(self._array, buffers.write_places(1))
+            new_buffer, spare_buffer = map(self._array, buffers.write_addresses(1))
             lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
             lines.open_block(f"if ({iterations}) % 2 == 0:")
-            new_buffer, spare_buffer = map(self._array, buffers.write_places(2))
+            new_buffer, spare_buffer = map(self._array, buffers.write_addresses(2))
             lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
             lines.depth -= 1
             swaps.append(f"{read}, {written}, {spare} = {written}, {spare}, {written}")
-            self.turns[n] = read, written
+            self.carries[n] = read, written
         t, self.number = new_variable("t"), new_variable("number")
-        tests = any(isinstance(instruction, flow.Unless) for instruction in loop.inside)
+        tests = any(isinstance(instruction, flow.BreakUnless) for instruction in loop.instructions)
         if tests:
             self.iterations_done = new_variable("done")
             lines.add(f"{self.iterations_done} = 0")
@@ -474,11 +476,11 @@ class LoopWriter:
         lines.add(
             f"{self.number} = {iterations} - 1 - {t}" if loop.backwards else f"{self.number} = {t}"
         )
-        for instruction in loop.inside:
-            if isinstance(instruction, flow.Run):
+        for instruction in loop.instructions:
+            if isinstance(instruction, flow.RunBody):
                 self._run(instruction)
             else:
-                lines.open_block(f"if not {self._array(instruction.goes)}[0]:")
+                lines.open_block(f"if not {self._array(instruction.condition)}[0]:")
                 lines.add("break")
                 lines.depth -= 1
         lines.add(*swaps)

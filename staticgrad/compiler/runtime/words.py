@@ -254,11 +254,11 @@ class _BodyWriter:
         """Write the control rows of a loop or branch, and the rows of its bodies between them."""
         for instruction in control_flow(self.step):
             match instruction:
-                case flow.Move():
+                case flow.Copy():
                     self.writer.control(ControlKind.MOVE)
-                    self.writer.point(self.writer.word(), self._place(instruction.to))
+                    self.writer.point(self.writer.word(), self._place(instruction.target))
                     self.writer.point(self.writer.word(), self._place(instruction.source))
-                    self.writer.word(self._bytes(instruction.elements, instruction.to.access))
+                    self.writer.word(self._bytes(instruction.elements, instruction.target.access))
                 case flow.Branch():
                     self._write_branch(instruction)
                 case flow.Loop():
@@ -266,20 +266,20 @@ class _BodyWriter:
                         self._write_iterations(instruction)
         self._finish()
 
-    def _place(self, place: flow.Place) -> Place:
+    def _place(self, place: flow.Location) -> Place:
         """Return the location of a place in a body while the step runs."""
         match place:
-            case flow.At(access, offset, row):
+            case flow.Address(access, offset, stride):
                 touch = self.accesses[access]
                 inside = self.planned.offsets[access] + self._bytes(offset, access)
                 buffer_place = self.places.find(touch.buffer, self.position, inside)
                 return (
                     buffer_place
-                    if row is None
-                    else self._rows(buffer_place, self._bytes(row, access))
+                    if stride is None
+                    else self._rows(buffer_place, self._bytes(stride, access))
                 )
-            case flow.Turn(carry, written):
-                return self._turns(carry)[written]
+            case flow.CarryAddress(carry, written):
+                return self._carry_places(carry)[written]
         return WORDS, self.record + LoopWord.NUMBER
 
     def _bytes(self, size: Size, access: int) -> int:
@@ -292,14 +292,14 @@ class _BodyWriter:
             place, stride = further(place, stride * (self.iterations - 1)), -stride
         return Moved(self.moves, place, further(place, stride), None, stride)
 
-    def _turns(self, carry: int) -> tuple[Moved, Moved]:
+    def _carry_places(self, carry: int) -> tuple[Moved, Moved]:
         """Return where a carried value is read and where it is written, over the iterations."""
-        turns = self.loop.turns[carry]
-        even_place, odd_place = map(self._place, turns.write_places(self.iterations))
-        read = Moved(self.moves, self._place(turns.first), even_place, odd_place)
+        buffers = self.loop.carries[carry]
+        even_place, odd_place = map(self._place, buffers.write_addresses(self.iterations))
+        read = Moved(self.moves, self._place(buffers.first), even_place, odd_place)
         return read, Moved(self.moves, even_place, odd_place, even_place)
 
-    def _write_run(self, run: flow.Run) -> None:
+    def _write_run(self, run: flow.RunBody) -> None:
         """Write the rows of one body; the first one waits for all earlier rows."""
         fixed = _constants(self.bodies[run.body])
         bound = {name: self._place(place) for name, place in run.bound.items()}
@@ -313,7 +313,7 @@ class _BodyWriter:
         """Write a branch as control rows: a jump to the chosen case, and jumps to the end."""
         writer = self.writer
         choice = writer.control(ControlKind.CASE)
-        writer.point(writer.word(), self._place(branch.chosen))
+        writer.point(writer.word(), self._place(branch.selector))
         writer.word(len(branch.cases))
         cases = [writer.word() for _ in branch.cases]
         ends = []
@@ -352,12 +352,12 @@ class _BodyWriter:
         times = writer.times
         writer.times = times * max(1, self.iterations if self.step.control.kind == "loop" else 1)
         leaves = []
-        for instruction in loop.inside:
-            if isinstance(instruction, flow.Run):
+        for instruction in loop.instructions:
+            if isinstance(instruction, flow.RunBody):
                 self._write_run(instruction)
             else:
                 leaves.append(writer.control(ControlKind.UNLESS))
-                writer.point(writer.word(), self._place(instruction.goes))
+                writer.point(writer.word(), self._place(instruction.condition))
         writer.times = times
         end = writer.control(ControlKind.END, self.record)
         writer.go(end, begin + 1)

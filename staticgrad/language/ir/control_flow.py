@@ -1,8 +1,20 @@
-"""The control flow of a step with bodies: runs of bodies, moves, loops and branches over places.
+"""The control flow of a loop or branch step as a few instructions over addresses.
 
-What a loop does is written here once: carried values take turns in two places or are rows of a log,
-slices and stacks are one row further in each iteration, the last iteration writes the results. The
-words of a table, files of Python and libraries for C print these instructions.
+Three writers print them: the driver's table (``compiler/runtime/words.py``), exported files of
+Python and libraries for C (``compiler/exporting``). A loop of 4 iterations that carries ``c`` (3
+elements), reads rows ``x[t]`` (2 elements) and stores rows ``y[t]`` (5 elements)::
+
+    loop (in c, in x, out c', out y) iterations 4 carries 1 slices 1
+
+                                      ->
+
+    Loop(4, carries={0: PingPongBuffers(first=c, last=c', alternate=room)}):
+        RunBody(0): in.c = CarryAddress(0)     in.x = Address(x, stride=2)
+                    out.c = CarryAddress(0, written=True)     out.y = Address(y, stride=5)
+    Copy(c', CarryAddress(0), 3)
+
+An iteration reads one of two ping-pong buffers and writes the other one; the last iteration writes
+the result. A carried value whose values are all stored is a row of that array instead.
 
 Sizes and offsets are elements, and symbolic.
 """
@@ -17,132 +29,136 @@ from staticgrad.language.types.dim import Size
 from staticgrad.support.records import NamedTuple
 
 
-class At(NamedTuple):
-    """An access of the step, from element ``offset`` on.
+class Address(NamedTuple):
+    """An address in an operand of the step: ``offset`` elements behind the begin of the access.
 
-    With a ``row``, its number of elements, it is so many rows further as the number of the
-    iteration says.
+    With a ``stride``, in elements, it moves by so much with the index of the iteration.
     """
 
     access: int
     offset: Size = 0
-    row: Size | None = None
+    stride: Size | None = None
 
 
-class Turn(NamedTuple):
-    """Place where a carried value is read, or ``written``, in an iteration; behind the loop
-    where the next iteration would read it."""
+class CarryAddress(NamedTuple):
+    """The ping-pong buffer from which an iteration reads a carried value, or which it writes.
+
+    Behind the loop it is the buffer that the next iteration would read.
+    """
 
     carry: int
     written: bool = False
 
 
-#: An i64: the number of the iteration, or behind a loop how many iterations were made.
-Counter = Literal["number", "made"]
-Place = At | Turn | Counter
+#: An i64: the index of the iteration, or behind a loop the number of iterations that ran.
+Counter = Literal["index", "count"]
+Location = Address | CarryAddress | Counter
 
 
-class Turns(NamedTuple):
-    """The places of a carried value: read at ``first`` in the first iteration, then written to two
-    places by turns, and read there by the next one."""
+class PingPongBuffers(NamedTuple):
+    """The buffers of a carried value, of which iterations read one and write another.
 
-    first: At
-    last: At
-    alternate: At
+    The first iteration reads ``first``. Iterations write ``last`` and ``alternate`` in turn; each
+    reads what the one before it has written.
+    """
 
-    def write_places(self, iterations: int) -> tuple[At, At]:
+    first: Address
+    last: Address
+    alternate: Address
+
+    def write_addresses(self, iterations: int) -> tuple[Address, Address]:
         """Return where the first and the second iteration write: the last one writes ``last``."""
         return (self.last, self.alternate) if iterations % 2 else (self.alternate, self.last)
 
 
-class Run(NamedTuple):
+class RunBody(NamedTuple):
     """One run of a body of the step, by its number.
 
-    ``bound`` has the place of each buffer of the body that is outside of it.
+    ``bound``: the location of each buffer of the body that is outside of it.
     """
 
     body: int
-    bound: Mapping[str, Place]
+    bound: Mapping[str, Location]
 
 
-class Move(NamedTuple):
-    """So many ``elements`` are copied, unless both places are the same."""
+class Copy(NamedTuple):
+    """Copy ``elements`` from a location to an address, unless both are the same."""
 
-    to: At
-    source: Place
+    target: Address
+    source: Location
     elements: Size
 
 
-class Unless(NamedTuple):
-    """The loop ends if the byte at a place is 0."""
+class BreakUnless(NamedTuple):
+    """End the loop if the byte at ``condition`` is 0."""
 
-    goes: At
+    condition: Address
 
 
 class Loop(NamedTuple):
-    """So many iterations of what is ``inside``; ``backwards``, their numbers begin with the last.
+    """Run the ``instructions`` so many times; ``backwards``, from the last index to the first.
 
-    ``turns``: the carried values that take turns.
+    ``carries``: the ping-pong buffers of carried values that have them.
     """
 
     iterations: Size
     backwards: bool
-    turns: Mapping[int, Turns]
-    inside: tuple[Run | Unless, ...]
+    carries: Mapping[int, PingPongBuffers]
+    instructions: tuple[RunBody | BreakUnless, ...]
 
 
 class Branch(NamedTuple):
-    """One of several runs, by an i64; numbers beyond them are the first or the last."""
+    """Run the case at an i64 ``selector``; numbers beyond the cases are the first or the last."""
 
-    chosen: At
-    cases: tuple[Run, ...]
+    selector: Address
+    cases: tuple[RunBody, ...]
 
 
-Instruction = Move | Loop | Branch
+Instruction = Copy | Loop | Branch
 
 
 def control_flow(step: Step) -> tuple[Instruction, ...]:
-    """Return the control-flow instructions of a loop or branch: runs of bodies, moves, tests."""
+    """Return the control-flow instructions of a loop or branch: runs of bodies, copies, tests."""
     control, bodies = step.control, step.bodies()
     if control.kind == "branch":
-        cases = tuple(Run(n, _bind_places(step, body, {})) for n, body in enumerate(bodies))
-        return (Branch(At(control.decides), cases),)
+        cases = tuple(RunBody(n, _bind_locations(step, body, {})) for n, body in enumerate(bodies))
+        return (Branch(Address(control.decides), cases),)
     iterations = step.arguments[0]
     counts = {n: body.schedule.buffer(name).size for body in bodies for name, n in body.carried}
-    prologue, epilogue = list[Move](), list[Move]()
-    turns: dict[int, Turns] = {}
+    prologue, epilogue = list[Copy](), list[Copy]()
+    carries: dict[int, PingPongBuffers] = {}
     for n, (first, last, alternate) in enumerate(control.carries):
         if n in control.logged:
-            begin = At(last, iterations * counts[n] if control.backwards else 0)
-            prologue.append(Move(begin, At(first), counts[n]))
+            begin = Address(last, iterations * counts[n] if control.backwards else 0)
+            prologue.append(Copy(begin, Address(first), counts[n]))
         else:
-            turns[n] = Turns(At(first), At(last), At(alternate))
-            epilogue.append(Move(At(last), Turn(n), counts[n]))
+            carries[n] = PingPongBuffers(Address(first), Address(last), Address(alternate))
+            epilogue.append(Copy(Address(last), CarryAddress(n), counts[n]))
     if control.done >= 0:
-        epilogue.append(Move(At(control.done), "made", 1))
-    inside: list[Run | Unless] = []
+        epilogue.append(Copy(Address(control.done), "count", 1))
+    instructions: list[RunBody | BreakUnless] = []
     for n, body in enumerate(bodies):
-        inside.append(Run(n, _bind_places(step, body, counts)))
+        instructions.append(RunBody(n, _bind_locations(step, body, counts)))
         if control.kind == "while" and n == 0:
-            inside.append(Unless(At(control.decides)))
-    return (*prologue, Loop(iterations, control.backwards, turns, tuple(inside)), *epilogue)
+            instructions.append(BreakUnless(Address(control.decides)))
+    return (*prologue, Loop(iterations, control.backwards, carries, tuple(instructions)), *epilogue)
 
 
-def _bind_places(step: Step, body: StepBody, counts: Mapping[int, Size]) -> dict[str, Place]:
-    """Bind the buffers of a loop's body to places outside: operands, rows, ping-pong buffers."""
+def _bind_locations(step: Step, body: StepBody, counts: Mapping[int, Size]) -> dict[str, Location]:
+    """Bind the buffers of a loop's body to locations outside: operands, rows, ping-pong buffers."""
     control, buffers, carried = step.control, body.schedule.by_name, dict(body.carried)
-    bound: dict[str, Place] = {}
+    bound: dict[str, Location] = {}
     for name, access in body.outside:
         written = buffers[name].role != "input"
         if name in body.rows:
-            bound[name] = At(access, 0, buffers[name].size)
+            bound[name] = Address(access, 0, buffers[name].size)
         elif name not in carried:
-            bound[name] = At(access)
+            bound[name] = Address(access)
         elif carried[name] in control.logged:  # an iteration writes what the next one reads
             count, (_, log, _) = counts[carried[name]], control.carries[carried[name]]
-            bound[name] = At(log, count if written != control.backwards else 0, count)
+            bound[name] = Address(log, count if written != control.backwards else 0, count)
         else:
-            bound[name] = Turn(carried[name], written)
+            bound[name] = CarryAddress(carried[name], written)
     if body.number:
-        bound[body.number] = "number"
+        bound[body.number] = "index"
     return bound
