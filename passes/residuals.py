@@ -265,10 +265,10 @@ class Residuals(Pass, name="residuals"):
     def _settle_clones(
         self,
         border: Border,
-        cloned: Callable[[Set[Node], Set[Node]], Cloned | None],
-        stored: Callable[[Cloned], Set[Node]],
+        cloned: Callable[[Set[Node], Set[Node]], ClonedGraph | None],
+        stored: Callable[[ClonedGraph], Set[Node]],
         nbytes: Callable[[Graph], int],
-    ) -> Cloned | None:
+    ) -> ClonedGraph | None:
         """Return the clones that pay and are fused, not ``stored``; None if there are none.
 
         If a clone with several readers would be a kernel, each reader gets a separate clone. If one
@@ -294,7 +294,7 @@ class Residuals(Pass, name="residuals"):
 
     def _make_clones(
         self, border: Border, separate: Set[Node], refused: Set[Node]
-    ) -> Cloned | None:
+    ) -> ClonedGraph | None:
         """Clone the best choice of residuals; None if there is none or too many clones."""
         chosen = border.choose_nodes(refused)
         candidate = border.make_clones(chosen, separate) if chosen else None
@@ -306,7 +306,7 @@ class Residuals(Pass, name="residuals"):
 
 
 @dataclass(frozen=True, eq=False)
-class Cloned:
+class ClonedGraph:
     """A graph with clones: each node and its clone, and of the clones the readers before."""
 
     graph: Graph
@@ -401,13 +401,13 @@ class Border:
         """Return the same border in another graph."""
         return Border(graph, self.phase, self.flops, self.kernels_of)
 
-    def stored_clones(self, cloned: Cloned) -> Set[Node]:
+    def stored_clones(self, cloned: ClonedGraph) -> Set[Node]:
         """Return the nodes whose clones would be kernels, which fusion tells."""
         groups = self.groups_of(cloned.graph)
         computed = [(node, clone) for node, clone in cloned.clones if not is_mark(node)]
         return {node for node, clone in computed if groups.stores((clone, 0))}
 
-    def likely_stored(self, cloned: Cloned) -> Set[Node]:
+    def likely_stored(self, cloned: ClonedGraph) -> Set[Node]:
         """Return the nodes whose clones would probably be stored: several kernels read them.
 
         Kernels of one level may become one.
@@ -543,7 +543,7 @@ class Border:
             return set()
         return {node for offer in offers for node in regions.nodes(offer)}
 
-    def make_clones(self, chosen: Sequence[Node], separate: Set[Node]) -> Cloned:
+    def make_clones(self, chosen: Sequence[Node], separate: Set[Node]) -> ClonedGraph:
         """Return the graph in which backward nodes read clones of the chosen forward nodes.
 
         Nodes of ``separate`` have a clone for each reader. No more clones are made once there are
@@ -578,7 +578,7 @@ class Border:
                 return None
             return rebuild(node, over(node, args)).values
 
-        return Cloned(self.graph.replace_nodes(reading).without_dead_nodes(), pairs, readers)
+        return ClonedGraph(self.graph.replace_nodes(reading).without_dead_nodes(), pairs, readers)
 
     def weight(self, key: ValueKey) -> int:
         """Bytes that it takes to store a value for the phase; 0 if it is there anyway."""

@@ -97,7 +97,7 @@ class Division(NamedTuple):
         return Concat(0)(*(pieces if self.reverse else pieces[::-1]))
 
 
-class Begin(NamedTuple):
+class SegmentStart(NamedTuple):
     """The first iteration of a segment: ``first``, plus ``number * length`` in a loop over
     segments."""
 

@@ -25,7 +25,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from passes.base import Pass
-from passes.loops.divisions import Begin, Division, part, segment_length
+from passes.loops.divisions import Division, SegmentStart, part, segment_length
 from passes.loops.loop_pairs import Follower, LoopPair, loop_of, pairs_of
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body
@@ -279,14 +279,14 @@ def _divide_first_loop(
         if division.remainder != 0:
             piece, _ = _build_segment_loop(op, division.remainder, others)
             lasts = [division.remainder_rows(arg) for arg in args[carries:rows]]
-            begin = [Begin(division.remainder_begin).value()] * counts
+            begin = [SegmentStart(division.remainder_begin).value()] * counts
             rest_results = _apply(piece, [*start, *lasts, *args[rows:], *begin])
             start = tuple(rest_results[:carries])
         body = _SegmentInputs(node)
         start_carries = body.take("c", [arg.type for arg in start])
         parts = body.take("x", [_segment_type(arg, division.length) for arg in args[carries:rows]])
         stay = body.take("p", [arg.type for arg in args[rows:]])
-        begin = [Begin(division.begin, body.number, division.length).value()] * counts
+        begin = [SegmentStart(division.begin, body.number, division.length).value()] * counts
         inner_results = _apply(inner, [*start_carries, *parts, *stay, *begin])
         segment_body = body.build_body(
             inner_results[:carries], [*inner_results[carries:], *start_carries]
@@ -297,7 +297,7 @@ def _divide_first_loop(
         if division.stored:
             piece, counts = _build_segment_loop(op, division.stored, [*others, *pair.stacks])
             lasts = [division.stored_rows(arg) for arg in args[carries:rows]]
-            begin = [Begin(division.stored_begin).value()] * counts
+            begin = [SegmentStart(division.stored_begin).value()] * counts
             kept_results = _apply(piece, [*out[:carries], *lasts, *args[rows:], *begin])
         results = [*(kept_results or out)[:carries], *node.values[carries:]]
         for n, place in enumerate(others, carries):
@@ -357,7 +357,10 @@ class _SecondLoop:
                 pieces = [division.stored_rows(array) for array in arrays]
                 operands = _Operands(back, late, (), pieces, stay)
                 kept_results, late, _ = self._build_segment(
-                    operands, division.stored, Begin(division.stored_begin), first.kept_stacks
+                    operands,
+                    division.stored,
+                    SegmentStart(division.stored_begin),
+                    first.kept_stacks,
                 )
                 back = kept_results[:carries]
             operands = _Operands(back, late, first.starts, arrays, stay)
@@ -367,7 +370,7 @@ class _SecondLoop:
                 pieces = [division.remainder_rows(array) for array in arrays]
                 operands = _Operands(back, late, first.args[: ends[0]], pieces, stay)
                 rest_results, late, self.rest_stacks = self._build_segment(
-                    operands, division.remainder, Begin(division.remainder_begin)
+                    operands, division.remainder, SegmentStart(division.remainder_begin)
                 )
                 back = rest_results[:carries]
             results = [*back, *[out[0]] * (len(self.node.types) - carries)]
@@ -390,7 +393,7 @@ class _SecondLoop:
             body.take("p", [value.type for value in operands.invariants]),
         )
         carries = len(operands.carries)
-        begin = Begin(division.begin, body.number, division.length)
+        begin = SegmentStart(division.begin, body.number, division.length)
         back, late, _ = self._build_segment(inside, division.length, begin)
         stacks = [back[carries + place] for place in self.returned_stacks]
         segment_body = body.build_body([*back[:carries], *late], stacks)
@@ -439,7 +442,11 @@ class _SecondLoop:
         return stacks | {(self.node, n): back[n] for n in outputs}
 
     def _build_segment(
-        self, operands: _Operands, length: Size, begin: Begin, kept_stacks: Sequence[Symbolic] = ()
+        self,
+        operands: _Operands,
+        length: Size,
+        begin: SegmentStart,
+        kept_stacks: Sequence[Symbolic] = (),
     ) -> tuple[list[Symbolic], list[Symbolic], dict[ValueKey, Symbolic]]:
         """Build a segment's body: the recomputed forward loop, the backward loop, followers.
 
@@ -485,7 +492,7 @@ class _SecondLoop:
         total: list[Symbolic],
         stacks: Mapping[ValueKey, Symbolic],
         fixed: Sequence[Symbolic],
-        begin: Begin,
+        begin: SegmentStart,
     ) -> list[Symbolic]:
         """Build a follower's loop over a segment; return its carries after it."""
         op, length = loop_of(follower.node), stacks[follower.sources[0].key].shape[0]

@@ -158,7 +158,7 @@ def bind_sizes(
     graph: Graph, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int] | None = None
 ) -> dict[str, int]:
     """Return the value of every named size from the shapes of the feeds, after all checks."""
-    bindings = {name: _Found(value, "sizes", None) for name, value in (sizes or {}).items()}
+    bindings = {name: _SizeBinding(value, "sizes", None) for name, value in (sizes or {}).items()}
     axes = [
         axis
         for value in graph.inputs
@@ -249,7 +249,7 @@ def concrete_shape(shape: Iterable[Size], sizes: Mapping[str, int]) -> tuple[int
 
 
 @dataclass(frozen=True)
-class _Found:
+class _SizeBinding:
     """The value of a named size and who said so; ``value_of`` is None when the caller did."""
 
     value: int
@@ -429,7 +429,7 @@ def _how_many_axes(shape: tuple[int, ...], value: Symbolic) -> str:
     return "merge axes: x.reshape(len(x), -1)" if len(shape) > rank > 1 else ""
 
 
-def _bind_axis(axis: _Axis, bindings: dict[str, _Found]) -> bool:
+def _bind_axis(axis: _Axis, bindings: dict[str, _SizeBinding]) -> bool:
     """Bind or check a feed's axis of literal or named size; False: it needs other sizes."""
     declared = axis.declared_size
     if isinstance(declared, int):
@@ -442,7 +442,9 @@ def _bind_axis(axis: _Axis, bindings: dict[str, _Found]) -> bool:
     name = _plain_name(declared)
     if name is None:
         return False
-    first = bindings.setdefault(name, _Found(axis.extent, input_label(axis.value), axis.value))
+    first = bindings.setdefault(
+        name, _SizeBinding(axis.extent, input_label(axis.value), axis.value)
+    )
     if first.value != axis.extent:
         raise axis.error(
             f"size {name!r} is {first.value} in {first.said_by!r}"
@@ -460,7 +462,7 @@ def _plain_name(size: Dim) -> str | None:
     return monomial[0].name
 
 
-def _solve_sizes(axes: Sequence[_Axis], bindings: dict[str, _Found]) -> None:
+def _solve_sizes(axes: Sequence[_Axis], bindings: dict[str, _SizeBinding]) -> None:
     """Solve for sizes that occur only in expressions (``2*n + 1``), one unknown at a time."""
     waiting = list(axes)
     while waiting:
@@ -470,7 +472,7 @@ def _solve_sizes(axes: Sequence[_Axis], bindings: dict[str, _Found]) -> None:
         waiting = later
 
 
-def _solve_axis(axis: _Axis, bindings: dict[str, _Found]) -> bool:
+def _solve_axis(axis: _Axis, bindings: dict[str, _SizeBinding]) -> bool:
     """Solve a linear expression with one unknown size; True if nothing is left to solve."""
     size = axis.declared_size
     assert isinstance(size, Dim)
@@ -490,7 +492,7 @@ def _solve_axis(axis: _Axis, bindings: dict[str, _Found]) -> bool:
             f"axis {axis.position} of feed {input_label(axis.value)!r} is {axis.extent},"
             f" which is {size} for no {name}"
         )
-    bindings[name] = _Found(size_value, input_label(axis.value), axis.value)
+    bindings[name] = _SizeBinding(size_value, input_label(axis.value), axis.value)
     return True
 
 

@@ -384,7 +384,7 @@ def _check_overlaps(plan: Plan) -> None:
     One sweep over time. What lives on beyond a position shares no byte with anything else there,
     so that in the order of offsets only neighbours can meet: n log n, and moves in a list.
     """
-    alive = _Alive()
+    alive = _LivePlacements()
     by_first_step = sorted(
         (p for p in plan.placements if p.nbytes), key=lambda p: (p.first, p.offset)
     )
@@ -410,7 +410,7 @@ def _met_behind(place: Placement, others: Sequence[Placement], first: int) -> It
         yield others[number]
 
 
-class _Alive:
+class _LivePlacements:
     """Placements that share no byte, in the order of their offsets."""
 
     def __init__(self) -> None:

@@ -170,7 +170,7 @@ def _array(leaf: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Due:
+class _PendingGradients:
     """The gradients of a loss by leaves, for which ``inputs`` stand in the next values."""
 
     loss: Tensor
@@ -312,7 +312,7 @@ def minimize(
         types = {p: leaf.type for p, leaf in zip(params, leaves, strict=True)}
         rule = _rule_graph(optimizer, types, advance, way)
         _note(rule, noted, optimizer)
-        noted.due.append(_Due(loss, leaves, rule.inputs))
+        noted.due.append(_PendingGradients(loss, leaves, rule.inputs))
 
 
 def step_now(

@@ -57,7 +57,7 @@ class Application(NamedTuple):
     saved_forms: dict[tuple[bool, ...], Any]
 
 
-class _Silent(threading.local):
+class _SilentContext(threading.local):
     """A context of this thread in which NumPy emits no warnings."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class _Silent(threading.local):
         self.context.run(np.seterr, all="ignore")
 
 
-silent: Final = _Silent()
+silent: Final = _SilentContext()
 
 
 def application(op: Op, args: tuple[Any, ...]) -> Application:

@@ -46,7 +46,7 @@ class KeptResult(NamedTuple):
     result: Any
 
 
-class _Done(NamedTuple):
+class _RecordedOperation(NamedTuple):
     """An operation of the first run: ``get_result`` returns None once nobody holds the array."""
 
     op: Op
@@ -61,7 +61,7 @@ class Recording:
     def __init__(self, policy: Saveable) -> None:
         self.policy, self.parts = policy, parts_of(policy)
         self.saved_results: dict[int, KeptResult] = {}
-        self._done: list[_Done] = []
+        self._done: list[_RecordedOperation] = []
         self._producers: dict[int, int] = {}  # id of an array -> the operation that gave it last
         self._names: dict[str, None] = {}
 
@@ -73,7 +73,7 @@ class Recording:
         if saved:
             self.saved_results[number] = KeptResult(op, applied.types, result)
         base = self._producers.get(id(arrays[0])) if isinstance(op, SAME_BYTES) else None
-        self._done.append(_Done(op, applied.types, _held_weakly(result), base))
+        self._done.append(_RecordedOperation(op, applied.types, _held_weakly(result), base))
         if name_of(op):
             self._names[name_of(op)] = None
             if saved:

@@ -114,7 +114,7 @@ def _disable_inlining(part: ModulePart) -> ModulePart:
     return part._replace(attributes=part.attributes.replace("alwaysinline", "noinline"))
 
 
-class Later(Protocol):
+class BackgroundWork(Protocol):
     """Work that the background does: ``begin`` may be called early and twice."""
 
     def begin(self) -> None:
@@ -129,7 +129,7 @@ class Later(Protocol):
 DELAY: Final = 0.5
 #: Seconds after which a thread that has not ended is looked at again.
 PATIENCE: Final = 0.1
-_waiting: Final[list[Later]] = []
+_waiting: Final[list[BackgroundWork]] = []
 _guard: Final = forks.ProcessLock()
 
 
@@ -150,7 +150,7 @@ def is_waiting() -> bool:
     return any(background.thread.is_alive() for background in [*_running])
 
 
-def later(works: Iterable[Later]) -> None:
+def later(works: Iterable[BackgroundWork]) -> None:
     """Queue optimized-code compilations for the background thread, in order."""
     with _guard.mutex:
         _waiting.extend(works)

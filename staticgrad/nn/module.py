@@ -237,7 +237,7 @@ def _copy_by_default(module: M, memo: dict[Any, Any]) -> M:
     return typed_copy
 
 
-class _Called(NamedTuple):
+class _CallPosition(NamedTuple):
     """The position of the running code in the tree of modules.
 
     Attributes:
@@ -251,7 +251,7 @@ class _Called(NamedTuple):
     kinds: bool = False
 
 
-_called: Final[ContextVar[_Called | None]] = ContextVar("staticgrad_modules", default=None)
+_called: Final[ContextVar[_CallPosition | None]] = ContextVar("staticgrad_modules", default=None)
 _PLAIN: Final = frozenset((int, float, str, bool, type(None)))
 _CONTAINERS: Final = (list, tuple, dict, Generator)
 _NO_SCOPE: Final[AbstractContextManager[None]] = nullcontext()
@@ -268,7 +268,7 @@ def as_scopes(*roots: Module, kinds: bool = True) -> Iterator[None]:
     for root in roots:
         for module_id, path in _name_parameters(root).items():
             paths.setdefault(module_id, path)
-    token = _called.set(_Called(paths, "", kinds))
+    token = _called.set(_CallPosition(paths, "", kinds))
     try:
         yield
     finally:
@@ -287,12 +287,12 @@ class scope_of:  # noqa: N801 - a context manager, used as a function
         module, around = self._module, _called.get()
         path = None if around is None else around.paths.get(id(module))
         if around is None or path is None:
-            around, path = _Called(_name_parameters(module)), ""
+            around, path = _CallPosition(_name_parameters(module)), ""
         relative_path = path.removeprefix(f"{around.path}.")
         name = f"{relative_path} {type(module).__name__}" if around.kinds else relative_path
         self._scope = within(scope=name) if path and path != around.path else _NO_SCOPE
         same = path == around.path
-        self._token = _called.set(around if same else _Called(around.paths, path, around.kinds))
+        self._token = _called.set(around if same else _CallPosition(around.paths, path, around.kinds))
         self._scope.__enter__()
 
     def __exit__(self, *exc_info: object) -> None:

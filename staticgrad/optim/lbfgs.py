@@ -69,7 +69,7 @@ class Minimized(NamedTuple):
     converged: Value
 
 
-class _At(NamedTuple):
+class _Evaluation(NamedTuple):
     """A place, the loss and the gradient there."""
 
     x: Any
@@ -201,12 +201,12 @@ class _Space:
     def count(self, number: int) -> Any:
         return functions.sum(self.begin * 0.0).astype("int64") + number
 
-    def at(self, x: Any) -> _At:
+    def at(self, x: Any) -> _Evaluation:
         """Evaluate the loss and its gradient at a point of the L-BFGS search."""
         if not x.computes:
             variable = x * 1.0
             value = self._value(variable)
-            return _At(x, value, grad(value, [variable])[0])
+            return _Evaluation(x, value, grad(value, [variable])[0])
         from staticgrad.eager import Tensor, enable_grad
         from staticgrad.eager.differentiate import grad as of_tape  # loaded if there are tensors
 
@@ -214,7 +214,7 @@ class _Space:
             leaf = Tensor(x.array, requires_grad=True)
             value = self._value(leaf)
             (slope,) = of_tape([value], [leaf])
-        return _At(x, _detach(value), _detach(slope))
+        return _Evaluation(x, _detach(value), _detach(slope))
 
     def _value(self, x: Any) -> Any:
         value = self._f(self.tree(x), *self._args)
@@ -258,7 +258,9 @@ def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
     return scan(up, scale * q, (steps, changes, inverses, parts))[0]
 
 
-def _search_line(space: _Space, at: _At, along: Any, iterations: Any) -> tuple[_At, Any]:
+def _search_line(
+    space: _Space, at: _Evaluation, along: Any, iterations: Any
+) -> tuple[_Evaluation, Any]:
     """Search along a direction for a point of the strong Wolfe conditions; say if it moved.
 
     Between a step that is too short and one that is too long the middle is tried; while none was
@@ -293,5 +295,7 @@ def _search_line(space: _Space, at: _At, along: Any, iterations: Any) -> tuple[_
 
     reached, *_ = while_loop(goes_on, further, state)
     is_lower = logical_and(reached.value < at.value, falls < 0.0)
-    accepted = _At(*[where(is_lower, new, old) for new, old in zip(reached, at, strict=True)])
+    accepted = _Evaluation(
+        *[where(is_lower, new, old) for new, old in zip(reached, at, strict=True)]
+    )
     return accepted, is_lower

@@ -209,8 +209,8 @@ def _refuse_to_set(self: object, name: str, value: Any) -> NoReturn:
     raise ImmutableError(what, hint=_LATER)
 
 
-class Ways(NamedTuple):
-    """The options by which ranks of a job step: together, state in parts, weighted by rows.
+class RankOptions(NamedTuple):
+    """The options of a step on several ranks: together, state in parts, weighted by rows.
 
     ``is_late``: the gradients are numbers already.
     """
@@ -221,7 +221,7 @@ class Ways(NamedTuple):
     is_late: bool = False
 
     @classmethod
-    def of(cls, loss: Any, data_parallel: bool, shard_state: bool, rows: Any) -> Ways:
+    def of(cls, loss: Any, data_parallel: bool, shard_state: bool, rows: Any) -> RankOptions:
         """Read the options of ``Optimizer.minimize``: data parallel, sharded state, rows."""
         for name, is_used in (("shard_state", shard_state), ("rows", rows is not None)):
             if is_used and not data_parallel:
@@ -338,7 +338,7 @@ class Optimizer(Settings):
         _check_floating(f"{type(self).__name__}.updates", parameters)
         with states_noted_by(self), states_made_once():
             gradients = dict(zip(parameters, grad(self._scale_loss(loss), parameters), strict=True))
-            ways = Ways.of(loss, data_parallel, shard_state, rows)
+            ways = RankOptions.of(loss, data_parallel, shard_state, rows)
             return self._step_scaled(gradients, ways)
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
@@ -425,7 +425,7 @@ class Optimizer(Settings):
                 with eager_mode():
                     scaled = self._scale_loss(loss)
                 parameters = None if params is None else listed_parameters(params)
-                ways = Ways.of(loss, data_parallel, shard_state, rows)._replace(is_late=True)
+                ways = RankOptions.of(loss, data_parallel, shard_state, rows)._replace(is_late=True)
                 minimize(scaled, parameters, self, partial(self._step_scaled, ways=ways), ways.key)
             return
         noted = running_session()
@@ -437,7 +437,7 @@ class Optimizer(Settings):
                 gradients = gradients_of_free_parameters(
                     self._scale_loss(loss), noted.updated_by_others(self)
                 )
-                ways = Ways.of(loss, data_parallel, shard_state, rows)
+                ways = RankOptions.of(loss, data_parallel, shard_state, rows)
                 updates = self._step_scaled(gradients, ways)
             else:
                 updates = self.updates(
@@ -615,7 +615,7 @@ class Optimizer(Settings):
             return loss
         return loss * (scale.astype(loss.dtype) if isinstance(scale, Value) else scale)
 
-    def _step_scaled(self, slopes: Mapping[Any, Any], ways: Ways) -> Updates:
+    def _step_scaled(self, slopes: Mapping[Any, Any], ways: RankOptions) -> Updates:
         """Step by gradients of the scaled loss: unscale, average over ranks, advance."""
         scale = self._loss_scale()
         if scale is None:

@@ -25,17 +25,17 @@ _MUCH: Final = 10_000
 
 
 class Budget:
-    """Bytes that several ``Kept`` share: where their values need more, the longest unused go."""
+    """Bytes that several ``BoundedCache`` share; if values need more, the longest unused go."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         #: Held while values are put and dropped; a program may hold its own lock meanwhile.
         self.lock = ProcessLock()
-        self._members: dict[int, ref[Kept[Any, Any]]] = {}
+        self._members: dict[int, ref[BoundedCache[Any, Any]]] = {}
         self._at_most = 0
         self._dropped = 0
 
-    def share(self, member: Kept[Any, Any]) -> None:
+    def share(self, member: BoundedCache[Any, Any]) -> None:
         """Count the bytes that ``member`` caches against the common limit, as long as it exists."""
         number = next(_clock)
 
@@ -71,7 +71,7 @@ class Budget:
             dropped += oldest.drop_oldest()
         return dropped
 
-    def _live(self) -> list[Kept[Any, Any]]:
+    def _live(self) -> list[BoundedCache[Any, Any]]:
         return [
             member for reference in [*self._members.values()] if (member := reference()) is not None
         ]
@@ -87,7 +87,7 @@ class Budget:
 SEEN_SIZES: Final = Budget(64 << 20)
 
 
-class Kept(Generic[K, V]):
+class BoundedCache(Generic[K, V]):
     """Values by key, each with the bytes that it was said to need.
 
     A budget bounds their sum, with that of all who share it; the two values of each that were used

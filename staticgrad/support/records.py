@@ -107,14 +107,14 @@ def fields_alone(record: Any) -> dict[str, Any]:
     return {name: values[name] for name in record.__dataclass_fields__}
 
 
-class _Made:
+class _FactoryDefault:
     """Stands in signatures for what a ``default_factory`` makes."""
 
     def __repr__(self) -> str:
         return "<factory>"
 
 
-_MADE: Final = _Made()
+_MADE: Final = _FactoryDefault()
 #: The attribute of frozen classes, whose records have nothing but fields, that names these.
 _PLAIN: Final = "_record_names"
 Fields = Mapping[str, dataclasses.Field[Any]]

@@ -698,7 +698,7 @@ WRITES = {
 
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
 def test_a_module_that_writes_into_an_argument_is_refused(write):
-    x, weights = made(2, 3), made(2, 3, seed=1)
+    x, weights = random_tensor(2, 3), random_tensor(2, 3, seed=1)
     values = x.clone(), weights.clone()
     with pytest.raises(ExportError, match=f"the module writes into {WRITES[write]},"):
         sg.torch.module(Writing(write), x, weights)
@@ -715,7 +715,7 @@ def test_a_module_writes_into_a_copy_of_an_argument_and_has_its_gradient():
         y.mul_(2)
         return y * weights
 
-    x, weights = made(2, 3), made(2, 3, seed=1)
+    x, weights = random_tensor(2, 3), random_tensor(2, 3, seed=1)
     model = sg.torch.module(Writing(write_copy), x, weights)
     value = sg.input("x", (2, 3), "float64")
     y = model(value, weights.numpy())

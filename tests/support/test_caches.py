@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.support.caches import Kept
+from staticgrad.support.caches import BoundedCache
 
 
 @given(
@@ -16,7 +16,7 @@ from staticgrad.support.caches import Kept
     ),
 )
 def test_it_is_the_list_of_the_latest_uses_within_the_limit(limit, steps):
-    cache = Kept(limit)
+    cache = BoundedCache(limit)
     model = []  # (key, bytes), the longest unused first
     for what, key, nbytes in steps:
         actual = next((entry for entry in model if entry[0] == key), None)
@@ -38,7 +38,7 @@ def test_it_is_the_list_of_the_latest_uses_within_the_limit(limit, steps):
 @pytest.mark.parametrize("line", range(40))
 def test_an_exception_in_the_middle_leaves_nothing_wrong(line):
     """One line of ``put`` and ``get`` is interrupted, by a use of the same object that raises."""
-    cache = Kept(10)
+    cache = BoundedCache(10)
     for key in range(4):
         cache.store(key, f"value {key}", 4)
     left = line

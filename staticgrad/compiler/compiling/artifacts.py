@@ -28,7 +28,7 @@ from staticgrad.language.types.arrays import hint_value
 from staticgrad.native import Code
 from staticgrad.native.libraries import routines as native_routines
 from staticgrad.support import config
-from staticgrad.support.caches import SEEN_SIZES, Kept, collection_paused
+from staticgrad.support.caches import SEEN_SIZES, BoundedCache, collection_paused
 from staticgrad.support.errors import CompileError
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import dataclass
@@ -257,9 +257,9 @@ class Plans:
     def __init__(self, make: Make, counts: Counts) -> None:
         self._make, self._counts = make, counts
         self._lock = ProcessLock()
-        self._plans_by_key: Kept[object, Plan] = Kept(SEEN_SIZES)
+        self._plans_by_key: BoundedCache[object, Plan] = BoundedCache(SEEN_SIZES)
         #: By the hash of a kind, which has the identity of the schedule: it must not go away.
-        self._verified: Kept[int, Schedule] = Kept(_VERIFIED)
+        self._verified: BoundedCache[int, Schedule] = BoundedCache(_VERIFIED)
 
     @collection_paused()
     @in_graphs()

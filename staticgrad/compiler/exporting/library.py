@@ -34,7 +34,7 @@ from staticgrad.compiler.exporting.steps import lines_of, variable
 from staticgrad.compiler.exporting.table import C_KEYWORDS, ArrayRow, rows_of, rows_of_struct
 from staticgrad.compiler.exporting.wrappers import WRAPPERS, Interface, check_wrappers
 from staticgrad.compiler.plain.expressions import Indented
-from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, Moved, Place, Where
+from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, MovingPlace, Place, Where
 from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.graph import Graph
@@ -703,7 +703,7 @@ class BodyLines:
                 touched = self.accesses[access]
                 offset_bytes = self.writer.size(touched.begin + offset * touched.dtype.itemsize)
                 location = self.places.find(touched.buffer, self.position, offset_bytes)  # type: ignore[arg-type]
-                assert not isinstance(location, Moved)  # which are those of tables
+                assert not isinstance(location, MovingPlace)  # which are those of tables
                 if stride is not None:
                     nbytes = self._bytes(stride, access)
                     return f"({_address(location)} + {self.number} * {nbytes})", 0
@@ -783,7 +783,7 @@ class BodyLines:
 
 def _address(location: Place) -> str:
     """Return a place as an expression of C."""
-    assert not isinstance(location, Moved)
+    assert not isinstance(location, MovingPlace)
     memory, offset = location
     memory = "arena" if memory == ARENA else memory
     return f"({memory} + {offset})" if offset else memory

@@ -424,8 +424,8 @@ class LoopWriter:
         """Write one body of an exported loop or branch; slices of arrays get variables."""
         scope = {name: self._array(location) for name, location in run.bound.items()}
         for name, location in run.bound.items():
-            is_address = isinstance(location, flow.Address)
-            if location == "index" or (is_address and location.stride is not None):
+            is_row = isinstance(location, flow.Address) and location.stride is not None
+            if location == "index" or is_row:
                 array, scope[name] = scope[name], self.steps.new_variable(name)
                 self.lines.add(f"{scope[name]} = {array}")
         self.lines.add(f"# {self.plans[run.body].schedule.name}")

@@ -68,11 +68,11 @@ class Lowerings:
         return renumbered.restore(lowered)
 
 
-class _Opaque(Op):
+class _OpaqueOp(Op):
     """The op of a value that a group reads, or of a buffer's node: only its type is known."""
 
 
-_OPAQUE: Final = _Opaque()
+_OPAQUE: Final = _OpaqueOp()
 
 
 class _Nodes:

@@ -181,7 +181,7 @@ def _undivided_graphs(graph: Graph, disable: Collection[str]) -> Iterator[Graph]
         yield inside
 
 
-class _Tried(NamedTuple):
+class _DivisionCost(NamedTuple):
     """The cost of a plan of a divided graph: of the smallest plan if none meets the budget.
 
     ``stored``: the bytes if no kernel besides its segments is recomputed.
@@ -244,7 +244,7 @@ def choose_division(
 
                 def try_part(
                     part: Fraction, undivided: Graph = undivided, levels: int = levels
-                ) -> _Tried:
+                ) -> _DivisionCost:
                     return _try_division(
                         make_division(run_in_segments(undivided, levels, part), undivided), at
                     )
@@ -259,7 +259,7 @@ def choose_division(
     return best.divided
 
 
-def _rank(tried: _Tried, budget: int) -> tuple[float, float]:
+def _rank(tried: _DivisionCost, budget: int) -> tuple[float, float]:
     """Return a sort key: the bytes beyond the budget, then the time."""
     return max(tried.peak - budget, 0), tried.seconds
 
@@ -282,12 +282,12 @@ def _kept_parts(graph: Graph) -> list[Fraction]:
 
 
 def _search_part(
-    deep: _Tried,
+    deep: _DivisionCost,
     above: int,
     budget: int,
     parts: Sequence[Fraction],
-    try_part: Callable[[Fraction], _Tried],
-) -> _Tried:
+    try_part: Callable[[Fraction], _DivisionCost],
+) -> _DivisionCost:
     """Search the fastest division of loops within a budget: the largest part a level less deep."""
     best, (low, fewest), (high, most) = deep, (0.0, deep.stored), (1.0, above)
     for _ in range(MOST_TRIES):
@@ -307,7 +307,7 @@ def _search_part(
 
 def _try_division(
     candidate: Divided, sizes: Mapping[str, int], refused: int | None = None
-) -> _Tried:
+) -> _DivisionCost:
     """Plan a division of loops; return it with the bytes and predicted seconds of its plan.
 
     If a lower bound proves that it needs no fewer bytes than ``refused``, nothing is searched.
@@ -315,9 +315,9 @@ def _try_division(
     planner = candidate.planner
     stored = planner.stored_peak(sizes)
     if refused is not None and (bound := planner.peak_bound(sizes)) >= refused:
-        return _Tried(candidate, bound, math.inf, stored)
+        return _DivisionCost(candidate, bound, math.inf, stored)
     try:
         plan = planner.plan(sizes)
     except BudgetInfeasible as error:
-        return _Tried(candidate, error.smallest_peak, math.inf, stored)
-    return _Tried(candidate, plan.peak_bytes, plan_seconds(plan), stored)
+        return _DivisionCost(candidate, error.smallest_peak, math.inf, stored)
+    return _DivisionCost(candidate, plan.peak_bytes, plan_seconds(plan), stored)

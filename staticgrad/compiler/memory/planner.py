@@ -28,7 +28,7 @@ from staticgrad.compiler.memory.order import Order, candidate_orders
 from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.types.arrays import MOST_SIZE
-from staticgrad.support.caches import Kept, cached_property, collection_paused
+from staticgrad.support.caches import BoundedCache, cached_property, collection_paused
 from staticgrad.support.errors import BudgetInfeasible, SizeGuardError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -92,9 +92,11 @@ class Planner:
             if (bodies := program_step.bodies())
             for count in {1, workers}
         }
-        self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
-        self._fronts: Kept[_FrontKey, Front] = Kept(_FRONTS)
-        self._sequences: Kept[_SequencesKey, Sequences] = Kept(_SEQUENCES)
+        self._timelines: BoundedCache[tuple[Order, frozenset[int]], Timeline] = BoundedCache(
+            _TIMELINES
+        )
+        self._fronts: BoundedCache[_FrontKey, Front] = BoundedCache(_FRONTS)
+        self._sequences: BoundedCache[_SequencesKey, Sequences] = BoundedCache(_SEQUENCES)
         self._arena = tuple(buffer.in_arena for buffer in schedule.buffers)
 
     @cached_property

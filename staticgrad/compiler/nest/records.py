@@ -147,7 +147,7 @@ def functions_of(nest: Nest) -> Mapping[str, frontend.Function]:
     return {**functions, nest.entry.name: nest.entry}
 
 
-class _Open:
+class _OpenBlock:
     """A block under construction."""
 
     __slots__ = ("assigned", "available", "is_branch", "out", "stored")
@@ -167,7 +167,7 @@ class Builder:
     """Appends statements to the innermost open block, and values where they belong."""
 
     def __init__(self) -> None:
-        self.blocks = [_Open(frozenset(), False)]
+        self.blocks = [_OpenBlock(frozenset(), False)]
         self.reserved: set[str] = set()
         self.count = self._inside = 0
         self._stores: dict[str, int] = {}
@@ -399,10 +399,10 @@ class Builder:
         with self.otherwise():
             self.cases(later_cases)
 
-    def _enter(self, stored: frozenset[str], is_branch: bool) -> _Open:
+    def _enter(self, stored: frozenset[str], is_branch: bool) -> _OpenBlock:
         for operand in stored:
             self._stores[operand] = self._stores.get(operand, 0) + 1
-        self.blocks.append(_Open(stored, is_branch))
+        self.blocks.append(_OpenBlock(stored, is_branch))
         return self.blocks[-1]
 
 

@@ -35,7 +35,7 @@ from staticgrad.language.ir.plan import Plan
 from staticgrad.language.storage.locks import is_inside_another
 from staticgrad.native.lock import LOCK
 from staticgrad.native.system.floating_point import default_environment
-from staticgrad.support.caches import SEEN_SIZES, Kept
+from staticgrad.support.caches import SEEN_SIZES, BoundedCache
 from staticgrad.support.errors import BudgetInfeasible, ReentryError
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import dataclass
@@ -135,7 +135,7 @@ class Executor:
         self._named = {port.name: port for port in self._inputs}
         self._keys: tuple[tuple[str, object], ...] = ()
         self._arena = Arena()
-        self._tables: Kept[object, _Prepared] = Kept(SEEN_SIZES)
+        self._tables: BoundedCache[object, _Prepared] = BoundedCache(SEEN_SIZES)
         self._lock = ProcessLock()
         self._latest: Table | None = None
         self._runs = 0

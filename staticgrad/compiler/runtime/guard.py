@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.runtime.arena import Arena, address_of
-from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, Moved
+from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, MovingPlace
 from staticgrad.compiler.runtime.step import Program, Table, fixed_addresses, nothing
 from staticgrad.language.ir.plan import Placement, Plan
 from staticgrad.language.ir.schedule import CallStep
@@ -443,7 +443,7 @@ class GuardedTable(Table):
         accesses = self._schedule.steps[planned.step].accesses()
         if planned.bodies and self._copy is not None:
             places = [self._places.find(access.buffer, row) for access in accesses]
-            return [self._copy.begin(*p) for p in places if not isinstance(p, Moved)]
+            return [self._copy.begin(*p) for p in places if not isinstance(p, MovingPlace)]
         words = self._words.of_row(self._words.first_rows[row], accesses)
         begins = (int(self._words.array[word]) - base for word in words)
         return [begin - inside for begin, inside in zip(begins, planned.offsets, strict=True)]

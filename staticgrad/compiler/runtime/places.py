@@ -21,7 +21,7 @@ FIXED: Final = "/fixed"
 WORDS: Final = "/words"
 
 
-class Moved(NamedTuple):
+class MovingPlace(NamedTuple):
     """A place that the iterations of a ``loop`` move: its first and its second one.
 
     From then on it moves by ``stride`` bytes with each iteration; or, where there is a ``third``
@@ -35,18 +35,18 @@ class Moved(NamedTuple):
     stride: int = 0
 
 
-Place = Where | Moved
+Place = Where | MovingPlace
 #: The words that a loop moves, each with what it points to.
-Moves = list[tuple[int, Moved]]
+Moves = list[tuple[int, MovingPlace]]
 
 
 def further(place: Place, nbytes: int) -> Place:
     """The place so many bytes behind another one."""
-    if not isinstance(place, Moved):
+    if not isinstance(place, MovingPlace):
         return place[0], place[1] + nbytes
     third = None if place.third is None else further(place.third, nbytes)
     first, second = further(place.first, nbytes), further(place.second, nbytes)
-    return Moved(place.loop, first, second, third, place.stride)
+    return MovingPlace(place.loop, first, second, third, place.stride)
 
 
 class BufferPlaces:

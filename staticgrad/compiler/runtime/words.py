@@ -28,8 +28,8 @@ from staticgrad.compiler.runtime.places import (
     FIXED,
     WORDS,
     BufferPlaces,
-    Moved,
     Moves,
+    MovingPlace,
     Place,
     further,
 )
@@ -182,7 +182,7 @@ class RowWriter:
 
     def point(self, word: int, place: Place) -> None:
         """Point a word of a record to a location in memory."""
-        if isinstance(place, Moved):
+        if isinstance(place, MovingPlace):
             place.loop.append((word, place))
             return
         memory, at = place
@@ -286,18 +286,18 @@ class _BodyWriter:
         """The bytes of so many elements of an access."""
         return evaluate(size, self._sizes) * self.accesses[access].dtype.itemsize
 
-    def _rows(self, place: Place, stride: int) -> Moved:
+    def _rows(self, place: Place, stride: int) -> MovingPlace:
         """The rows of an array, one in each iteration."""
         if self.loop.backwards:
             place, stride = further(place, stride * (self.iterations - 1)), -stride
-        return Moved(self.moves, place, further(place, stride), None, stride)
+        return MovingPlace(self.moves, place, further(place, stride), None, stride)
 
-    def _carry_places(self, carry: int) -> tuple[Moved, Moved]:
+    def _carry_places(self, carry: int) -> tuple[MovingPlace, MovingPlace]:
         """Return where a carried value is read and where it is written, over the iterations."""
         buffers = self.loop.carries[carry]
         even_place, odd_place = map(self._place, buffers.write_addresses(self.iterations))
-        read = Moved(self.moves, self._place(buffers.first), even_place, odd_place)
-        return read, Moved(self.moves, even_place, odd_place, even_place)
+        read = MovingPlace(self.moves, self._place(buffers.first), even_place, odd_place)
+        return read, MovingPlace(self.moves, even_place, odd_place, even_place)
 
     def _write_run(self, run: flow.RunBody) -> None:
         """Write the rows of one body; the first one waits for all earlier rows."""

@@ -104,7 +104,7 @@ class _Batches:
         }
         leaves = [inputs.get(place, leaf) for place, leaf in enumerate(self.leaves)]
         args, kwargs = unflatten(self.tree, leaves)
-        holder = _Held(trace)
+        holder = _CapturedTensors(trace)
         with holding(holder) if self.is_eager else nullcontext():
             results, tree = call_traced(functools.partial(f, *args, **kwargs))
         leaves = [holder(leaf) if getattr(leaf, "computes", False) else leaf for leaf in results]
@@ -147,7 +147,7 @@ class _Batches:
         return moveaxis(batch, 0, axis)
 
 
-class _Held:
+class _CapturedTensors:
     """Tensors that a mapped function closes over, and the inputs that stand for them."""
 
     def __init__(self, trace: Trace) -> None:

@@ -201,11 +201,11 @@ def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) 
 
 def plan_svg(plan: Plan) -> str:
     """Draw the arena of a memory plan as SVG: offsets over time, coloured by the writing step."""
-    from staticgrad.support.pictures.arena import Held, arena
+    from staticgrad.support.pictures.arena import Allocation, arena
 
     by_name, columns = plan.schedule.by_name, columns_with_repeats(plan)
     boxes = [
-        Held(
+        Allocation(
             _display_name(by_name[p.buffer]), p.offset, p.nbytes, p.first, p.last,
             columns[min(p.first, len(columns) - 1)] if columns else "f",
         )

@@ -117,7 +117,7 @@ def is_inside_another() -> bool:
     return False
 
 
-class _Turn:
+class _QueueEntry:
     """A place in the queue of one lock; its gate is open once the lock is held."""
 
     def __init__(self, holder: Holder, write: bool) -> None:
@@ -139,7 +139,7 @@ class ReadWriteLock:
         self.name = name
         self.before_write: Callable[[], object] | None = None
         self._holders: dict[Holder, bool] = {}
-        self._queue: deque[_Turn] = deque()
+        self._queue: deque[_QueueEntry] = deque()
         #: For whom it is reserved, and whether that one writes.
         self._reserved: tuple[Holder, bool] | None = None
         with _state:
@@ -233,13 +233,13 @@ class ReadWriteLock:
                         return copy()  # nobody begins to write while ``_state`` is ours
                     self._holders[holder] = False
                     break
-                turn = None if in_the_middle else self._enqueue(holder, False, first=bool(outer))
+                entry = None if in_the_middle else self._enqueue(holder, False, first=bool(outer))
             if outer and any(blocker.paused for blocker in blockers):
                 raise _reentry(f"{self.name} is being written by a step that this read may hold up")
-            if turn is None:
+            if entry is None:
                 time.sleep(POLL / 50)  # a writer ends without ``_state``, which we cannot give back
             else:
-                turn.gate.acquire(timeout=POLL)
+                entry.gate.acquire(timeout=POLL)
         return copy()
 
     def _blockers(self, write: bool, holder: Holder) -> list[Holder]:
@@ -267,19 +267,19 @@ class ReadWriteLock:
                 self._holders[holder] = write
             self._reserved = None
 
-    def _enqueue(self, holder: Holder, write: bool, first: bool) -> _Turn:
+    def _enqueue(self, holder: Holder, write: bool, first: bool) -> _QueueEntry:
         """Append ``holder`` to the lock's queue; its gate is open if it is next already."""
-        for turn in self._queue.copy():
-            if turn.holder is holder:
+        for entry in self._queue.copy():
+            if entry.holder is holder:
                 break
         else:
-            turn = _Turn(holder, write)
+            entry = _QueueEntry(holder, write)
             if first:
-                self._queue.appendleft(turn)
+                self._queue.appendleft(entry)
             else:
-                self._queue.append(turn)
+                self._queue.append(entry)
         self._admit_next()
-        return turn
+        return entry
 
     def _give_back(self, holder: Holder) -> None:
         self._holders.pop(holder, None)
@@ -289,16 +289,16 @@ class ReadWriteLock:
     def _admit_next(self) -> None:
         """Hand the lock to the next holders in the queue; safe to repeat after an interrupt."""
         while self._queue:
-            turn = self._queue[0]
-            if turn.holder.is_live():
-                if turn.holder not in self._holders:
-                    if self._blockers(turn.write, turn.holder):
+            entry = self._queue[0]
+            if entry.holder.is_live():
+                if entry.holder not in self._holders:
+                    if self._blockers(entry.write, entry.holder):
                         return
-                    self._holders[turn.holder] = turn.write
+                    self._holders[entry.holder] = entry.write
                 with suppress(RuntimeError):  # an interruption has opened it meanwhile
-                    turn.gate.release()
+                    entry.gate.release()
             with suppress(ValueError):  # as above
-                self._queue.remove(turn)
+                self._queue.remove(entry)
 
 
 def acquire_all(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> None:
@@ -332,12 +332,12 @@ def _acquire(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> Non
                 if (lock._holders or lock._queue or lock._reserved) and (
                     lock._queue or lock._blockers(write, holder)
                 ):
-                    turn = lock._enqueue(holder, write, first=False)
+                    entry = lock._enqueue(holder, write, first=False)
                     break
                 lock._holders[holder] = write
             else:
                 return
-        while not turn.gate.acquire(timeout=POLL):
+        while not entry.gate.acquire(timeout=POLL):
             with _state:
                 lock._admit_next()
 
@@ -357,8 +357,8 @@ def _acquire_inside(lock: ReadWriteLock, write: bool, holder: Holder) -> None:
                 return
             if in_the_middle or any(b.is_step or b.paused for b in blockers):
                 raise _reentry(f"{lock.name} is in use by a step, and this code interrupts one")
-            turn = lock._enqueue(holder, write, first=True)
-        turn.gate.acquire(timeout=POLL)
+            entry = lock._enqueue(holder, write, first=True)
+        entry.gate.acquire(timeout=POLL)
 
 
 def _reentry(text: str) -> ReentryError:
@@ -454,10 +454,10 @@ class _AtFork(forks.AtFork):
                 if in_the_middle:
                     time.sleep(POLL / 50)  # as in ``ReadWriteLock._read``
                 else:
-                    turn = lock._enqueue(holder, False, first=True)
+                    entry = lock._enqueue(holder, False, first=True)
                     _state.release()
                     try:
-                        turn.gate.acquire(timeout=POLL)
+                        entry.gate.acquire(timeout=POLL)
                     finally:
                         _state.acquire()
             except BaseException as error:  # Python only reports it and forks: so wait all the same

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from staticgrad.native.libraries import scipy_library
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import Kind, prepared_once, take_error
-from staticgrad.support.caches import Kept
+from staticgrad.support.caches import BoundedCache
 from staticgrad.support.errors import LinearAlgebraError
 from staticgrad.support.records import NamedTuple
 
@@ -53,7 +53,7 @@ class _Factors(NamedTuple):
         )
 
 
-_factors: Final[Kept[Any, _Factors]] = Kept(_FACTORS)
+_factors: Final[BoundedCache[Any, _Factors]] = BoundedCache(_FACTORS)
 
 
 def _bits(array: Array) -> Array:

@@ -25,7 +25,7 @@ _HUES: Final = (212, 28, 145, 268, 345, 180, 48, 310)
 
 
 @dataclass(frozen=True)
-class Held:
+class Allocation:
     """Bytes from ``offset`` on that hold ``name`` from position ``first`` to ``last``."""
 
     name: str
@@ -44,7 +44,9 @@ class HeldBand:
     sizes: Sequence[int]
 
 
-def arena(buffers: Sequence[Held], positions: int, peak: int, columns: Sequence[Column]) -> str:
+def arena(
+    buffers: Sequence[Allocation], positions: int, peak: int, columns: Sequence[Column]
+) -> str:
     """Draw buffers as boxes in SVG, offset over time; ``columns`` labels each position.
 
     Of many boxes those below a pixel are drawn by rows of that height: those of a row that follow
@@ -66,7 +68,7 @@ def arena(buffers: Sequence[Held], positions: int, peak: int, columns: Sequence[
     return _draw_frame(title, _ARENA_HEIGHT, peak, positions, boxes, columns)
 
 
-def _label(box: Held, peak: int, across: float, up: float) -> str:
+def _label(box: Allocation, peak: int, across: float, up: float) -> str:
     """Return a box's name as SVG text inside it, as far as it fits; else empty."""
     width, height = (box.last - box.first + 1) * across, box.nbytes * up
     letters = int((width - 6) / _LETTER)
@@ -80,7 +82,7 @@ def _label(box: Held, peak: int, across: float, up: float) -> str:
     )
 
 
-def _merge_small_boxes(buffers: Sequence[Held], peak: int) -> list[Held]:
+def _merge_small_boxes(buffers: Sequence[Allocation], peak: int) -> list[Allocation]:
     """Merge small neighbouring boxes of the memory picture that are less than a row high."""
     high = -(-peak // _ROWS)
     rows: dict[tuple[int, Column], list[list[int]]] = {}
@@ -95,7 +97,7 @@ def _merge_small_boxes(buffers: Sequence[Held], peak: int) -> list[Held]:
         else:
             spans.append([buffer.first, buffer.last, 1])
     merged = [
-        Held(f"{count} small ones of one row", row * high, high, first, last, column)
+        Allocation(f"{count} small ones of one row", row * high, high, first, last, column)
         for (row, column), spans in rows.items()
         for first, last, count in spans
     ]

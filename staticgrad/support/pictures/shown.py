@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from html import escape
 from typing import Any, Final
 
-from staticgrad.support.pictures.arena import Held, arena
+from staticgrad.support.pictures.arena import Allocation, arena
 from staticgrad.support.pictures.ladder import Column
 from staticgrad.support.pictures.markup import STYLE, fragment
 
@@ -132,7 +132,7 @@ def network(
 def boxes(buffers: Sequence[tuple[str, int, int, int, int]], peak: int) -> Picture:
     """Draw a plan of memory: rows of (name, offset, bytes, first step, last step)."""
     steps = 1 + max((row[4] for row in buffers), default=0)
-    return Picture(arena([Held(*row, "f") for row in buffers], steps, peak, ["f"] * steps))
+    return Picture(arena([Allocation(*row, "f") for row in buffers], steps, peak, ["f"] * steps))
 
 
 def _order_nodes(last: Iterable[Any], operands: Callable[[Any], Iterable[Any]]) -> list[Any]:

@@ -117,7 +117,7 @@ def _in_sections(text: str) -> str:
     return "".join([f"<section><header></header><div>{head}</div></section>", *sections])
 
 
-class _Shown:
+class _NotebookPage:
     """A page that a notebook shows in a frame, so that their styles do not mix."""
 
     def _repr_html_(self: Any) -> str:
@@ -127,11 +127,11 @@ class _Shown:
         )
 
 
-class ShownComparison(_Shown, Comparison):
+class ShownComparison(_NotebookPage, Comparison):
     """A comparison that a notebook shows as a page."""
 
 
-class ShownTape(_Shown, TapeAlone):
+class ShownTape(_NotebookPage, TapeAlone):
     """The report of a program without a graph that a notebook shows as a page."""
 
 
