@@ -141,14 +141,14 @@ def measure(
     alone = {**steps}
     if point.layout == "transposed":
         steps |= {f"{n}{IN_ORDER}": in_order(s) for n, s in steps.items() if n in UNORDERED}
-    measurement.seconds = time_steps(steps, 1 if quick else ROUNDS, rest=pause) | once
+    measurement.seconds = time_steps(steps, 1 if quick else ROUNDS, pause=pause) | once
     others = [s for name, s in measurement.seconds.items() if name != ours.name]
     if not quick and others and measurement.seconds[ours.name] > DOUBTED * min(others):
-        again = time_steps(steps, ROUNDS, rest=pause)
+        again = time_steps(steps, ROUNDS, pause=pause)
         measurement.seconds |= {
             name: min(measurement.seconds[name], s) for name, s in again.items()
         }
-        after_others = time_steps(alone, ROUNDS, behind_others=True, rest=pause)
+        after_others = time_steps(alone, ROUNDS, behind_others=True, pause=pause)
         measurement.seconds |= {f"{name}{AGAIN}": s for name, s in after_others.items()}
     return measurement
 
@@ -202,7 +202,7 @@ def time_steps(
     """The least seconds of a call, of each library in turns.
 
     ``behind_others``: each turn begins with calls that do not count, so that the caches are as the
-    library leaves them, not as the one before it does. So it is behind a ``rest`` in seconds, too:
+    library leaves them, not as the one before it does. So it is after a ``pause`` in seconds, too:
     a library's own threads sleep by then.
     """
     calls: dict[str, int] = {}

@@ -292,7 +292,9 @@ class scope_of:  # noqa: N801 - a context manager, used as a function
         name = f"{relative_path} {type(module).__name__}" if around.kinds else relative_path
         self._scope = within(scope=name) if path and path != around.path else _NO_SCOPE
         same = path == around.path
-        self._token = _called.set(around if same else _CallPosition(around.paths, path, around.kinds))
+        self._token = _called.set(
+            around if same else _CallPosition(around.paths, path, around.kinds)
+        )
         self._scope.__enter__()
 
     def __exit__(self, *exc_info: object) -> None:

@@ -708,7 +708,7 @@ def test_a_module_that_writes_into_an_argument_is_refused(write):
 
 
 def test_a_module_writes_into_a_copy_of_an_argument_and_has_its_gradient():
-    """As the hint of the error says."""
+    """The hint of the error says so."""
 
     def write_copy(x, weights):
         y = x.clone()

@@ -248,7 +248,7 @@ def _export_graph(net: Any, example: Any, named: Any, shapes: Any) -> Any:
     Raises ExportError for a ``torch.autograd.Function``: ``torch.export`` would drop its backward;
     and for a module that writes into an argument.
     """
-    with _watched(net) as watch:
+    with _watch_call(net) as watch:
         graph = _call_torch_export(net, example, named, shapes)
     if watch.functions:
         raise ExportError(
@@ -298,7 +298,7 @@ class _Watch(NamedTuple):
 
 
 @contextmanager
-def _watched(net: Any) -> Iterator[_Watch]:
+def _watch_call(net: Any) -> Iterator[_Watch]:
     """Collect the custom ``torch.autograd`` functions that ``net`` calls, and arguments it writes.
 
     Functions are nodes of the graph behind the results. Arguments need gradients meanwhile: a
