@@ -4,7 +4,6 @@ import pytest
 
 from staticgrad.language.ir.bodies import BodyOperand, BodyStep
 from staticgrad.language.ir.control_flow import (
-    Address,
     Branch,
     BreakUnless,
     CarryAddress,
@@ -12,6 +11,7 @@ from staticgrad.language.ir.control_flow import (
     Loop,
     PingPongBuffers,
     RunBody,
+    StepAddress,
     control_flow,
 )
 from staticgrad.language.ir.schedule import Binding, Buffer, Schedule
@@ -61,14 +61,18 @@ def test_the_text_of_a_loop_reads_back_with_its_direction_and_its_logs(backwards
 def test_carries_take_turns_and_arrays_move_by_rows():
     scan = step("loop", [*USES, "turn", "room"], SCANNED, iterations=4, carries=1, slices=1)
     bound = {
-        "in.c0": CarryAddress(0), "in.x0": Address(1, 0, 2), "in.p0": Address(2), "in.i": "index",
-        "out.c0": CarryAddress(0, True), "out.y0": Address(4, 0, 5),
+        "in.c0": CarryAddress(0), "in.x0": StepAddress(1, 0, 2), "in.p0": StepAddress(2),
+        "in.i": "index",
+        "out.c0": CarryAddress(0, True), "out.y0": StepAddress(4, 0, 5),
     }  # fmt: skip
     assert control_flow(scan) == (
         Loop(
-            4, False, {0: PingPongBuffers(Address(0), Address(3), Address(5))}, (RunBody(0, bound),)
+            4,
+            False,
+            {0: PingPongBuffers(StepAddress(0), StepAddress(3), StepAddress(5))},
+            (RunBody(0, bound),),
         ),
-        Copy(Address(3), CarryAddress(0), 3),
+        Copy(StepAddress(3), CarryAddress(0), 3),
     )
 
 
@@ -79,10 +83,10 @@ def test_a_logged_carry_is_a_row_that_the_next_iteration_reads(backwards):
     first, loop = control_flow(scan)
     (run,) = loop.instructions
     # Five rows of three elements: the first value is in row 0, backwards in row 4.
-    assert first == Copy(Address(3, 12 if backwards else 0), Address(0), 3)
+    assert first == Copy(StepAddress(3, 12 if backwards else 0), StepAddress(0), 3)
     assert loop.backwards == backwards
     assert not loop.carries
-    early, late = Address(3, 0, 3), Address(3, 3, 3)
+    early, late = StepAddress(3, 0, 3), StepAddress(3, 3, 3)
     read, written = (late, early) if backwards else (early, late)
     assert (run.bound["in.c0"], run.bound["out.c0"]) == (read, written)
 
@@ -92,16 +96,16 @@ def test_a_loop_with_a_test_ends_behind_it_and_says_how_often_it_ran():
     loop = step(
         "while", ["in", "out", "out", "turn", "test", "room"], test, again, iterations=9, carries=1
     )
-    turns = {0: PingPongBuffers(Address(0), Address(1), Address(3))}
+    turns = {0: PingPongBuffers(StepAddress(0), StepAddress(1), StepAddress(3))}
     inside = (
-        RunBody(0, {"in.c0": CarryAddress(0), "out.go": Address(4)}),
-        BreakUnless(Address(4)),
+        RunBody(0, {"in.c0": CarryAddress(0), "out.go": StepAddress(4)}),
+        BreakUnless(StepAddress(4)),
         RunBody(1, {"in.c0": CarryAddress(0), "out.c0": CarryAddress(0, True)}),
     )
     assert control_flow(loop) == (
         Loop(9, False, turns, inside),
-        Copy(Address(1), CarryAddress(0), 3),
-        Copy(Address(2), "count", 1),
+        Copy(StepAddress(1), CarryAddress(0), 3),
+        Copy(StepAddress(2), "count", 1),
     )
 
 
@@ -109,15 +113,15 @@ def test_a_branch_runs_one_of_its_bodies():
     cases = body("in.p0", "out.y0"), body("out.y0")
     branch = step("branch", ["in", "in", "out", "room"], *cases)
     runs = (
-        RunBody(0, {"in.p0": Address(1), "out.y0": Address(2)}),
-        RunBody(1, {"out.y0": Address(2)}),
+        RunBody(0, {"in.p0": StepAddress(1), "out.y0": StepAddress(2)}),
+        RunBody(1, {"out.y0": StepAddress(2)}),
     )
-    assert control_flow(branch) == (Branch(Address(0), runs),)
+    assert control_flow(branch) == (Branch(StepAddress(0), runs),)
 
 
 @pytest.mark.parametrize("iterations", range(1, 6))
 def test_the_last_of_two_turns_is_the_result(iterations):
-    first, last, second = Address(0), Address(1), Address(2)
+    first, last, second = StepAddress(0), StepAddress(1), StepAddress(2)
     read, (new, spare) = first, PingPongBuffers(first, last, second).write_addresses(iterations)
     for _ in range(iterations):
         assert read != new

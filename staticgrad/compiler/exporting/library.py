@@ -699,7 +699,7 @@ class BodyLines:
     def _locate(self, place: flow.Location) -> Where:
         """Return the C location of a place in a body."""
         match place:
-            case flow.Address(access, offset, stride):
+            case flow.StepAddress(access, offset, stride):
                 touched = self.accesses[access]
                 offset_bytes = self.writer.size(touched.begin + offset * touched.dtype.itemsize)
                 location = self.places.find(touched.buffer, self.position, offset_bytes)  # type: ignore[arg-type]

@@ -411,7 +411,7 @@ class LoopWriter:
     def _array(self, location: flow.Location) -> str:
         """Return the exported NumPy array that begins at a place."""
         match location:
-            case flow.Address(access, offset, stride):
+            case flow.StepAddress(access, offset, stride):
                 parts = [] if offset == 0 else [self.steps.size(offset)]
                 if stride is not None:
                     parts.append(f"{self.number} * ({self.steps.size(stride)})")
@@ -424,7 +424,7 @@ class LoopWriter:
         """Write one body of an exported loop or branch; slices of arrays get variables."""
         scope = {name: self._array(location) for name, location in run.bound.items()}
         for name, location in run.bound.items():
-            is_row = isinstance(location, flow.Address) and location.stride is not None
+            is_row = isinstance(location, flow.StepAddress) and location.stride is not None
             if location == "index" or is_row:
                 array, scope[name] = scope[name], self.steps.new_variable(name)
                 self.lines.add(f"{scope[name]} = {array}")

@@ -269,7 +269,7 @@ class _BodyWriter:
     def _place(self, place: flow.Location) -> Place:
         """Return the location of a place in a body while the step runs."""
         match place:
-            case flow.Address(access, offset, stride):
+            case flow.StepAddress(access, offset, stride):
                 touch = self.accesses[access]
                 inside = self.planned.offsets[access] + self._bytes(offset, access)
                 buffer_place = self.places.find(touch.buffer, self.position, inside)

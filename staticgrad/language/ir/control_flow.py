@@ -9,8 +9,8 @@ elements), reads rows ``x[t]`` (2 elements) and stores rows ``y[t]`` (5 elements
                                       ->
 
     Loop(4, carries={0: PingPongBuffers(first=c, last=c', alternate=room)}):
-        RunBody(0): in.c = CarryAddress(0)     in.x = Address(x, stride=2)
-                    out.c = CarryAddress(0, written=True)     out.y = Address(y, stride=5)
+        RunBody(0): in.c = CarryAddress(0)     in.x = StepAddress(x, stride=2)
+                    out.c = CarryAddress(0, written=True)     out.y = StepAddress(y, stride=5)
     Copy(c', CarryAddress(0), 3)
 
 An iteration reads one of two ping-pong buffers and writes the other one; the last iteration writes
@@ -29,7 +29,7 @@ from staticgrad.language.types.dim import Size
 from staticgrad.support.records import NamedTuple
 
 
-class Address(NamedTuple):
+class StepAddress(NamedTuple):
     """An address in an operand of the step: ``offset`` elements behind the begin of the access.
 
     With a ``stride``, in elements, it moves by so much with the index of the iteration.
@@ -52,7 +52,7 @@ class CarryAddress(NamedTuple):
 
 #: An i64: the index of the iteration, or behind a loop the number of iterations that ran.
 Counter = Literal["index", "count"]
-Location = Address | CarryAddress | Counter
+Location = StepAddress | CarryAddress | Counter
 
 
 class PingPongBuffers(NamedTuple):
@@ -62,11 +62,11 @@ class PingPongBuffers(NamedTuple):
     reads what the one before it has written.
     """
 
-    first: Address
-    last: Address
-    alternate: Address
+    first: StepAddress
+    last: StepAddress
+    alternate: StepAddress
 
-    def write_addresses(self, iterations: int) -> tuple[Address, Address]:
+    def write_addresses(self, iterations: int) -> tuple[StepAddress, StepAddress]:
         """Return where the first and the second iteration write: the last one writes ``last``."""
         return (self.last, self.alternate) if iterations % 2 else (self.alternate, self.last)
 
@@ -84,7 +84,7 @@ class RunBody(NamedTuple):
 class Copy(NamedTuple):
     """Copy ``elements`` from a location to an address, unless both are the same."""
 
-    target: Address
+    target: StepAddress
     source: Location
     elements: Size
 
@@ -92,7 +92,7 @@ class Copy(NamedTuple):
 class BreakUnless(NamedTuple):
     """End the loop if the byte at ``condition`` is 0."""
 
-    condition: Address
+    condition: StepAddress
 
 
 class Loop(NamedTuple):
@@ -110,7 +110,7 @@ class Loop(NamedTuple):
 class Branch(NamedTuple):
     """Run the case at an i64 ``selector``; numbers beyond the cases are the first or the last."""
 
-    selector: Address
+    selector: StepAddress
     cases: tuple[RunBody, ...]
 
 
@@ -122,25 +122,27 @@ def control_flow(step: Step) -> tuple[Instruction, ...]:
     control, bodies = step.control, step.bodies()
     if control.kind == "branch":
         cases = tuple(RunBody(n, _bind_locations(step, body, {})) for n, body in enumerate(bodies))
-        return (Branch(Address(control.decides), cases),)
+        return (Branch(StepAddress(control.decides), cases),)
     iterations = step.arguments[0]
     counts = {n: body.schedule.buffer(name).size for body in bodies for name, n in body.carried}
     prologue, epilogue = list[Copy](), list[Copy]()
     carries: dict[int, PingPongBuffers] = {}
     for n, (first, last, alternate) in enumerate(control.carries):
         if n in control.logged:
-            begin = Address(last, iterations * counts[n] if control.backwards else 0)
-            prologue.append(Copy(begin, Address(first), counts[n]))
+            begin = StepAddress(last, iterations * counts[n] if control.backwards else 0)
+            prologue.append(Copy(begin, StepAddress(first), counts[n]))
         else:
-            carries[n] = PingPongBuffers(Address(first), Address(last), Address(alternate))
-            epilogue.append(Copy(Address(last), CarryAddress(n), counts[n]))
+            carries[n] = PingPongBuffers(
+                StepAddress(first), StepAddress(last), StepAddress(alternate)
+            )
+            epilogue.append(Copy(StepAddress(last), CarryAddress(n), counts[n]))
     if control.done >= 0:
-        epilogue.append(Copy(Address(control.done), "count", 1))
+        epilogue.append(Copy(StepAddress(control.done), "count", 1))
     instructions: list[RunBody | BreakUnless] = []
     for n, body in enumerate(bodies):
         instructions.append(RunBody(n, _bind_locations(step, body, counts)))
         if control.kind == "while" and n == 0:
-            instructions.append(BreakUnless(Address(control.decides)))
+            instructions.append(BreakUnless(StepAddress(control.decides)))
     return (*prologue, Loop(iterations, control.backwards, carries, tuple(instructions)), *epilogue)
 
 
@@ -151,12 +153,12 @@ def _bind_locations(step: Step, body: StepBody, counts: Mapping[int, Size]) -> d
     for name, access in body.outside:
         written = buffers[name].role != "input"
         if name in body.rows:
-            bound[name] = Address(access, 0, buffers[name].size)
+            bound[name] = StepAddress(access, 0, buffers[name].size)
         elif name not in carried:
-            bound[name] = Address(access)
+            bound[name] = StepAddress(access)
         elif carried[name] in control.logged:  # an iteration writes what the next one reads
             count, (_, log, _) = counts[carried[name]], control.carries[carried[name]]
-            bound[name] = Address(log, count if written != control.backwards else 0, count)
+            bound[name] = StepAddress(log, count if written != control.backwards else 0, count)
         else:
             bound[name] = CarryAddress(carried[name], written)
     if body.number:
