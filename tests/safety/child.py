@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_child(module, *arguments, flags=(), timeout=300, **environment):
-    """What ``python -m tests.safety.<module>`` printed; fails with its last lines."""
+    """Return what ``python -m tests.safety.<module>`` printed; fails with its last lines."""
     done = subprocess.run(
         [sys.executable, *flags, "-m", f"tests.safety.{module}", *arguments],
         cwd=ROOT,

@@ -37,7 +37,7 @@ DISK = (
 
 
 class FailureError(Exception):
-    """What an injected failure raises where no real one has a name."""
+    """The error of an injected failure where no real one has a name."""
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Step:
         self.f = sg.compile(self.graph)
 
     def looks_behind_the_commit(self):
-        """Whether a check runs for the first time when a parameter has been written."""
+        """Return whether a check runs for the first time when a parameter has been written."""
         plan = self.f.plan(b=7)
         early_steps, late_steps = (
             {planned.step for planned in part if plan.schedule.steps[planned.step].checks()}
@@ -67,7 +67,7 @@ class Step:
         return [array.tobytes() for array in arrays]
 
     def check_whole(self, n):
-        """Whether the parameters are the new ones; ends the process if one is and one is not."""
+        """Return whether the parameters are new; ends the process if one is and one is not."""
         steps = self.steps.value
         new = bool((self.w.value != self.start).any())
         u_new = bool((self.u.value != self.u_start).any())

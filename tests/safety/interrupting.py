@@ -26,21 +26,21 @@ class Programs:
     """A step of two parameters that are always equal, and programs that share one, or none."""
 
     def __init__(self, debug):
-        self.v, self.w, self.own = (sg.parameter(n, np.zeros(64, "f4")) for n in ("v", "w", "own"))
+        self.v, self.w, self.u = (sg.parameter(n, np.zeros(64, "f4")) for n in ("v", "w", "u"))
         x = sg.input("x", ("n",), "float32")
         total = sg.tanh(sg.take(x, np.array([0, 1]), 0)).sum()  # checked before the commit
         updates = {p: p + 1.0 for p in (self.v, self.w)}
         self.step = sg.compile(sg.Graph({"total": total}, updates), debug=debug)
         self.sharing = sg.compile(sg.Graph({}, {self.w: self.w + sg.input("z", ())}))
         self.reading = sg.compile(self.v.sum())
-        self.apart = sg.compile(sg.Graph({"own": self.own[0]}, {self.own: self.own + 1.0}))
+        self.apart = sg.compile(sg.Graph({"u": self.u[0]}, {self.u: self.u + 1.0}))
         self.feeds = {"x": np.ones(5, "f4")}
-        self.after = 0.0
+        self.steps = 0.0
         self.seen = Counter()
 
     def run(self):
         self.step.run(self.feeds)
-        self.after += 1
+        self.steps += 1
 
     def settle(self):
         """Run until the step has reserved the locks of its parameters."""
@@ -52,16 +52,16 @@ class Programs:
     def read(self):
         """Both values are old, or both are new."""
         v, w = self.v.value, self.w.value
-        if not ((v == v[0]).all() and (w == v[0]).all() and v[0] in (self.after - 1, self.after)):
-            sys.exit(f"torn: {v}, {w}, not {self.after}")
-        self.seen["new" if v[0] == self.after else "old"] += 1
+        if not ((v == v[0]).all() and (w == v[0]).all() and v[0] in (self.steps - 1, self.steps)):
+            sys.exit(f"torn: {v}, {w}, not {self.steps}")
+        self.seen["new" if v[0] == self.steps else "old"] += 1
 
     def set(self):
         self.w.value = self.w.value
 
     def set_another(self):
-        self.own.value = np.ones(64)
-        if (self.own.value != 1).any():
+        self.u.value = np.ones(64)
+        if (self.u.value != 1).any():
             sys.exit("an assignment was lost")
 
     def run_the_same(self):
@@ -74,8 +74,8 @@ class Programs:
         self.reading.run()
 
     def run_another(self):
-        count = self.own.value[0]
-        if self.apart.run()["own"] != count:
+        count = self.u.value[0]
+        if self.apart.run()["u"] != count:
             sys.exit("another program's result is wrong")
 
     def ask(self):
@@ -95,7 +95,7 @@ def interrupt(programs, act, stride, settled):
             programs.settle()
 
         def once():
-            programs.after += 1  # which ``run`` notes when the step is over
+            programs.steps += 1  # which ``run`` notes when the step is over
             try:
                 act()
                 programs.seen[name] += 1
@@ -104,11 +104,11 @@ def interrupt(programs, act, stride, settled):
             except sg.errors.IndexOutOfRange:
                 programs.seen[f"{name} ran"] += 1
             finally:
-                programs.after -= 1
+                programs.steps -= 1
 
         with moments(n, once) as was_reached:
             programs.run()
-        if (programs.v.value != programs.after).any() or (programs.w.value != programs.after).any():
+        if (programs.v.value != programs.steps).any() or (programs.w.value != programs.steps).any():
             sys.exit(f"a step was lost when {name} came at {n}")
         if not was_reached():
             return

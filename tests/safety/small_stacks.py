@@ -10,7 +10,7 @@ from tests.safety.child import say
 
 
 def in_a_thread(stack, work):
-    """What ``work`` says in a thread whose stack has so many bytes."""
+    """Return what ``work`` says in a thread whose stack has so many bytes."""
     results = []
     threading.stack_size(stack)
     thread = threading.Thread(target=lambda: results.append(work()))

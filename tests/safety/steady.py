@@ -32,7 +32,7 @@ class _Heap(ctypes.Structure):
 
 
 def heap_bytes():
-    """What is allocated of the C heap, large blocks of their own included."""
+    """Return what is allocated of the C heap, large blocks of their own included."""
     libc = ctypes.CDLL(None)
     libc.mallinfo2.restype = _Heap
     heap = libc.mallinfo2()

@@ -38,18 +38,16 @@ PATIENCE = 60  # seconds for some hundred interrupts, until a hang prints where 
 
 
 class Work:
-    """What is interrupted: two parameters that every step updates together, and one that is set."""
+    """The programs that are interrupted: a step updates two parameters, another is set."""
 
     def __init__(self):
-        self.v, self.w, self.own = (
-            sg.parameter(n, np.zeros(3000, "f4")) for n in ("v", "w", "own")
-        )
+        self.v, self.w, self.u = (sg.parameter(n, np.zeros(3000, "f4")) for n in ("v", "w", "u"))
         self.large = sg.parameter("large", np.zeros(400_000, "f4"))
         x = sg.input("x", ("n",), "float32")
         total = sg.tanh(sg.take(x, np.array([0, 1]), 0)).sum() + self.v[0]
         self.step = sg.compile(sg.Graph({"total": total}, {p: p + 1.0 for p in (self.v, self.w)}))
-        self.other = sg.compile(
-            sg.Graph({"sum": (self.w * self.v).sum()}, {self.own: self.own + 1})
+        self.updating_u = sg.compile(
+            sg.Graph({"sum": (self.w * self.v).sum()}, {self.u: self.u + 1})
         )
         self.x = x
         self.levels = count(1)
@@ -62,22 +60,22 @@ class Work:
         self.step.run({"x": np.ones(5, "f4")})
 
     def run_sharing(self):
-        self.other.run()
+        self.updating_u.run()
 
     def run_staged(self):
         self.step.run({"x": np.ones(10, "f8")[::2]})
 
     def read(self):
-        self.check_even(self.own.value)
+        self.check_even(self.u.value)
 
     def read_large(self):
         self.check_even(self.large.value)
 
     def set(self):
-        self.own.value = np.full(3000, next(self.levels), "f4")
+        self.u.value = np.full(3000, next(self.levels), "f4")
 
     def set_converted(self):
-        self.own.value = np.full(3000, next(self.levels), "f8")
+        self.u.value = np.full(3000, next(self.levels), "f8")
 
     def set_large(self):
         self.large.value = np.full(400_000, next(self.levels), "f4")
@@ -89,7 +87,7 @@ class Work:
         self.step.run({"x": np.ones(next(SIZES) % 3000 + 2, "f4")})
 
     def compile(self):
-        sg.compile(sg.Graph({"y": sg.exp(self.x) + self.w[0]}, {self.own: self.own * 2.0}))
+        sg.compile(sg.Graph({"y": sg.exp(self.x) + self.w[0]}, {self.u: self.u * 2.0}))
 
     def compile_anew(self):
         sg.compile(self.x * float(next(self.levels)))
@@ -111,7 +109,7 @@ class Work:
         busy = [member for member in forks.members() if member.is_busy()]
         if held_locks or busy or locks.is_inside_another():
             sys.exit(f"held: {held_locks} {busy}")
-        values = [p.value for p in (self.v, self.w, self.own)]
+        values = [p.value for p in (self.v, self.w, self.u)]
         for value in (*values, self.large.value):
             self.check_even(value)
         if values[0][0] != values[1][0]:
@@ -144,7 +142,7 @@ OPERATIONS = {
 
 
 class Source(Protocol):
-    """Where interrupts come from."""
+    """The source of interrupts."""
 
     ordered: int
     sent: int
@@ -195,7 +193,7 @@ class Thread:
 
 
 def run_interrupted(source, operation, times, seconds):
-    """Whether one interrupt came "inside" so many operations, or "later"."""
+    """Return whether one interrupt came "inside" so many operations, or "later"."""
     moment = "before"
     try:
         source.send(seconds)
@@ -212,7 +210,7 @@ def run_interrupted(source, operation, times, seconds):
 
 
 def durations(work):
-    """What each operation takes without an interrupt: the median of some."""
+    """Return the seconds that each operation takes without an interrupt: the median of some."""
     medians = {}
     for name in (*OPERATIONS, "compile_anew"):
         times = []

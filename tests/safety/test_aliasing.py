@@ -9,7 +9,7 @@ from tests.helpers.random_programs import random_step
 
 
 def memory_of(f, feeds):
-    """What results must lie apart from, by what it is."""
+    """The memory that results must lie apart from, by what it is."""
     graph = f.program_graph
     return {
         **{f"feed {name}": array for name, array in feeds.items()},

@@ -26,7 +26,7 @@ LIMIT = 30
 
 
 class Stop(BaseException):
-    """What ends a thread: no error that anybody thought of."""
+    """An end of a thread: no error that anybody thought of."""
 
 
 def stop():
@@ -85,7 +85,7 @@ def idle_background(monkeypatch):
 
 
 def is_idle():
-    """Whether new work is done, and nothing waits."""
+    """Return whether new work is done, and nothing waits."""
     work = Work()
     tiers.later([work])
     within_limit(tiers.wait)

@@ -86,7 +86,7 @@ for n in itertools.count():
 
 
 def whole_entries(folder):
-    """How many entries there are; all of them are whole."""
+    """Return the number of entries; all of them are whole."""
     paths = list(folder.glob("*" + cache.SUFFIX))
     for path in paths:
         actual = entry_at(path)

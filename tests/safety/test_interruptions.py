@@ -1,4 +1,4 @@
-"""What signal handlers, finalizers and debuggers may do in the middle of a step.
+"""The things that signal handlers, finalizers and debuggers may do in the middle of a step.
 
 The trials run in children, so that a hang is one failed test.
 """
@@ -37,7 +37,7 @@ def test_at_every_moment_of_a_step(arguments, environment):
 
 
 def script(text):
-    """What a program printed that must end by itself."""
+    """Return what a program printed that must end by itself."""
     return python("-W", "error", "-c", textwrap.dedent(text), cwd=ROOT, timeout=60).stdout
 
 

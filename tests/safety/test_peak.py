@@ -30,7 +30,7 @@ def changed_end(f, feeds, pattern):
 
 
 def unwritten_scratch(f):
-    """Whether the plan has scratch, which a kernel need not fill, at its very top."""
+    """Return whether the plan has scratch, which a kernel need not fill, at its very top."""
     plan = f._executor.latest
     assert plan is not None
     top = max(plan.placements, key=lambda p: p.offset + p.nbytes, default=None)

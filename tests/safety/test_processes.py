@@ -65,7 +65,7 @@ def test_cached_properties_take_no_lock():
 
         @cached_property
         def value(self):
-            """What takes long."""
+            """A value that takes long."""
             self.calls += 1
             if self.calls == 1:
                 inside.set()
