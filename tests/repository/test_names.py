@@ -80,7 +80,7 @@ UNNAMED: set[str] = {
     "tests/compiler/test_schedule_cache.py", "tests/golden_bits/programs.py", "tests/interface/",
     "tests/laws/", "tests/linalg/test_large_factors.py", "tests/linalg/test_portable.py",
     "tests/loops/random_loops.py", "tests/native/", "tests/nest/test_nest.py", "tests/nn/",
-    "tests/safety/", "tests/support/test_deprecations.py", "tests/support/test_records.py",
+    "tests/support/test_deprecations.py", "tests/support/test_records.py",
 }  # fmt: skip
 
 

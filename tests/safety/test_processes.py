@@ -84,7 +84,7 @@ def test_cached_properties_take_no_lock():
     assert slow.calls == 2
     assert slow.value == 7
     assert slow.calls == 2
-    assert Slow.value.__doc__ == "What takes long."
+    assert Slow.value.__doc__ == "A value that takes long."
 
 
 linux = pytest.mark.skipif(
