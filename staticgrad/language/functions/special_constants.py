@@ -6,24 +6,49 @@ Each calls SciPy's function and gives NumPy arrays, which functions of values ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
+
 from staticgrad.language.functions.special_values import define_on_numbers
 
 _define = partial(define_on_numbers, home=__name__)
+_NUMBERS: Final = (int, float, np.integer, np.floating)
 
 
 def _call_for_odd_difference(function: Callable[..., Any], m: Any, n: Any, c: Any) -> Any:
     """Return characteristic values of orders m to n.
 
     SciPy before 1.17 writes a number behind its array if n - m is even (its issue 23973), so one
-    order more is computed then.
+    order more is computed then. Beyond the arrays of its library it would end the process.
     """
-    more = 1 if n >= m and (n - m) % 2 == 0 else 0
+    from staticgrad.native.libraries.buffer_bounds import fits_characteristic_value
+
+    if not (m >= 0 and n >= m):
+        raise ValueError(f"0 <= m <= n is needed, got m = {m}, n = {n}")
+    more = 1 if (n - m) % 2 == 0 else 0
+    if n - m < 200 and (n - m) % 1 == 0 and not fits_characteristic_value(m, n + more, c):
+        return np.full(int(n - m) + 1, np.nan)
     values = function(m, n + more, c)
     return values[:-1] if more else values
+
+
+def _call_for_few_coefficients(function: Callable[..., Any], m: Any, q: Any) -> Any:
+    """Return Fourier coefficients, as many NaN as SciPy's library has room for if there are more.
+
+    SciPy gives these too, with a warning, if the number is not so large that it ends the process.
+    """
+    from staticgrad.native.libraries.buffer_bounds import fits_fourier
+
+    if isinstance(m, _NUMBERS) and isinstance(q, _NUMBERS):
+        if not (math.isfinite(m) and math.isfinite(q)):
+            raise ValueError(f"finite numbers are needed, got m = {m}, q = {q}")
+        if m >= 0 and q >= 0 and float(m).is_integer() and not fits_fourier(m, q):
+            return np.full(251, np.nan)
+    return function(m, q)
 
 
 ai_zeros: Final = _define(
@@ -191,26 +216,28 @@ stirling2: Final = _define(
 mathieu_even_coef: Final = _define(
     "mathieu_even_coef",
     "m q",
-    "Fourier coefficients of even Mathieu functions.",
+    "Fourier coefficients of even Mathieu functions, 251 NaN if there are more.",
     "sg.special.mathieu_even_coef(3, 0.5)[:3].round(3)\n    array([ 0.066,  0.997, -0.031])",
+    call=_call_for_few_coefficients,
 )
 mathieu_odd_coef: Final = _define(
     "mathieu_odd_coef",
     "m q",
-    "Fourier coefficients of odd Mathieu functions.",
+    "Fourier coefficients of odd Mathieu functions, 251 NaN if there are more.",
     "sg.special.mathieu_odd_coef(3, 0.5)[:3].round(3)\n    array([ 0.059,  0.998, -0.031])",
+    call=_call_for_few_coefficients,
 )
 pro_cv_seq: Final = _define(
     "pro_cv_seq",
     "m n c",
-    "Characteristic values of prolate spheroidal functions of orders m to n.",
+    "Characteristic values of prolate spheroidal functions of orders m to n; NaN as ``pro_cv``.",
     "sg.special.pro_cv_seq(1, 3, 0.5)[:3].round(3)\n    array([ 2.05 ,  6.107, 12.117])",
     call=_call_for_odd_difference,
 )
 obl_cv_seq: Final = _define(
     "obl_cv_seq",
     "m n c",
-    "Characteristic values of oblate spheroidal functions of orders m to n.",
+    "Characteristic values of oblate spheroidal functions of orders m to n; NaN as ``obl_cv``.",
     "sg.special.obl_cv_seq(1, 3, 0.5)[:3].round(3)\n    array([ 1.95 ,  5.893, 11.883])",
     call=_call_for_odd_difference,
 )

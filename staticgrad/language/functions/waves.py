@@ -2,8 +2,9 @@
 
 Each gives a value and its derivative by the last operand; both are differentiable by that one, the
 derivative by the function's differential equation. SciPy's radial functions of the second kind have
-few digits, those of oblate spheroids sometimes none. Sources: DLMF 12.2 (parabolic cylinder), 28.2
-and 28.20 (Mathieu), 30.2 and 30.11 (spheroidal).
+few digits, those of oblate spheroids sometimes none. Arguments beyond the fixed arrays of its
+library give NaN (``native/libraries/buffer_bounds.py``). Sources: DLMF 12.2 (parabolic cylinder),
+28.2 and 28.20 (Mathieu), 30.2 and 30.11 (spheroidal).
 """
 
 from __future__ import annotations
@@ -165,6 +166,8 @@ def mathieu_cem(
 
     Differentiable by x, per degree.
 
+    NaN if q is above about 2000 or m above about 450: SciPy's arrays have no room.
+
     >>> [round(float(each), 3) for each in sg.special.mathieu_cem(2, 0.5, 30.0)]
     [0.632, -1.562]
     """
@@ -178,6 +181,8 @@ def mathieu_sem(
 
     Differentiable by x, per degree.
 
+    NaN if q is above about 2000 or m above about 450: SciPy's arrays have no room.
+
     >>> [round(float(each), 3) for each in sg.special.mathieu_sem(2, 0.5, 30.0)]
     [0.829, 1.078]
     """
@@ -188,6 +193,8 @@ def mathieu_modcem1(
     m: ArrayLike[AnyValue], q: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> tuple[AnyValue, ...]:
     """Even modified Mathieu function of the first kind, and its derivative by x.
+
+    NaN if q is above about 2000 or m above about 450: SciPy's arrays have no room.
 
     >>> [round(float(each), 3) for each in sg.special.mathieu_modcem1(2, 0.5, 0.3)]
     [0.151, 0.126]
@@ -200,6 +207,8 @@ def mathieu_modcem2(
 ) -> tuple[AnyValue, ...]:
     """Even modified Mathieu function of the second kind, and its derivative by x.
 
+    NaN if q is above about 2000 or m above about 450: SciPy's arrays have no room.
+
     >>> [round(float(each), 3) for each in sg.special.mathieu_modcem2(2, 0.5, 0.3)]
     [-1.774, 2.729]
     """
@@ -210,6 +219,8 @@ def mathieu_modsem1(
     m: ArrayLike[AnyValue], q: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> tuple[AnyValue, ...]:
     """Odd modified Mathieu function of the first kind, and its derivative by x.
+
+    NaN if q is above about 2000 or m above about 450: SciPy's arrays have no room.
 
     >>> [round(float(each), 3) for each in sg.special.mathieu_modsem1(2, 0.5, 0.3)]
     [0.072, 0.261]
@@ -222,6 +233,8 @@ def mathieu_modsem2(
 ) -> tuple[AnyValue, ...]:
     """Odd modified Mathieu function of the second kind, and its derivative by x.
 
+    NaN if q is above about 2000 or m above about 450: SciPy's arrays have no room.
+
     >>> [round(float(each), 3) for each in sg.special.mathieu_modsem2(2, 0.5, 0.3)]
     [-1.726, 2.579]
     """
@@ -230,6 +243,8 @@ def mathieu_modsem2(
 @scipy_function(_refuse_derivative("pro_cv", "c"), by="c")
 def pro_cv(m: ArrayLike[AnyValue], n: ArrayLike[AnyValue], c: ArrayLike[AnyValue]) -> AnyValue:
     """Characteristic value of prolate spheroidal wave functions; no derivatives.
+
+    NaN if (n - m) / 2 + c is 291 or more: SciPy's arrays have no room.
 
     >>> sg.special.pro_cv(1, 2, [0.5, 2.0]).round(3)
     array([6.107, 7.653])
@@ -241,6 +256,8 @@ def pro_ang1(
     m: ArrayLike[AnyValue], n: ArrayLike[AnyValue], c: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> tuple[AnyValue, ...]:
     """Prolate spheroidal angular function of the first kind, and its derivative by x.
+
+    NaN if (n - m) / 2 + c is 175 or more: SciPy's arrays have no room.
 
     >>> [round(float(each), 3) for each in sg.special.pro_ang1(1, 2, 0.5, 0.3)]
     [0.857, 2.565]
@@ -257,6 +274,8 @@ def pro_ang1_cv(
 ) -> tuple[AnyValue, ...]:
     """``pro_ang1`` of a characteristic value that is computed before; differentiable by x.
 
+    NaN if (n - m) / 2 + c is 175 or more: SciPy's arrays have no room.
+
     >>> [round(float(each), 3) for each in sg.special.pro_ang1_cv(1, 2, 0.5, 6.1, 0.3)]
     [0.857, 2.565]
     """
@@ -267,6 +286,8 @@ def pro_rad1(
     m: ArrayLike[AnyValue], n: ArrayLike[AnyValue], c: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> tuple[AnyValue, ...]:
     """Prolate spheroidal radial function of the first kind, and its derivative by x.
+
+    NaN if n + 2 c is about 202 or more: SciPy's arrays have no room.
 
     >>> [round(float(each), 3) for each in sg.special.pro_rad1(1, 2, 0.5, 1.3)]
     [0.018, 0.046]
@@ -283,6 +304,8 @@ def pro_rad1_cv(
 ) -> tuple[AnyValue, ...]:
     """``pro_rad1`` of a characteristic value that is computed before; differentiable by x.
 
+    NaN if n + 2 c is about 202 or more: SciPy's arrays have no room.
+
     >>> [round(float(each), 3) for each in sg.special.pro_rad1_cv(1, 2, 0.5, 6.1, 1.3)]
     [0.018, 0.046]
     """
@@ -293,6 +316,8 @@ def pro_rad2(
     m: ArrayLike[AnyValue], n: ArrayLike[AnyValue], c: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> tuple[AnyValue, ...]:
     """Prolate spheroidal radial function of the second kind, and its derivative by x.
+
+    NaN if n + 2 c is about 202 or more: SciPy's arrays have no room.
 
     >>> [round(float(each), 3) for each in sg.special.pro_rad2(1, 2, 0.5, 1.3)]
     [-24.799, 99.58]
@@ -309,6 +334,8 @@ def pro_rad2_cv(
 ) -> tuple[AnyValue, ...]:
     """``pro_rad2`` of a characteristic value that is computed before; differentiable by x.
 
+    NaN if n + 2 c is about 202 or more: SciPy's arrays have no room.
+
     >>> [round(float(each), 3) for each in sg.special.pro_rad2_cv(1, 2, 0.5, 6.1, 1.3)]
     [-24.771, 99.465]
     """
@@ -317,6 +344,8 @@ def pro_rad2_cv(
 @scipy_function(_refuse_derivative("obl_cv", "c"), by="c")
 def obl_cv(m: ArrayLike[AnyValue], n: ArrayLike[AnyValue], c: ArrayLike[AnyValue]) -> AnyValue:
     """Characteristic value of oblate spheroidal wave functions; no derivatives.
+
+    NaN if (n - m) / 2 + c is 291 or more: SciPy's arrays have no room.
 
     >>> sg.special.obl_cv(1, 2, [0.5, 2.0]).round(3)
     array([5.893, 4.223])
@@ -328,6 +357,8 @@ def obl_ang1(
     m: ArrayLike[AnyValue], n: ArrayLike[AnyValue], c: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> tuple[AnyValue, ...]:
     """Oblate spheroidal angular function of the first kind, and its derivative by x.
+
+    NaN if (n - m) / 2 + c is 175 or more: SciPy's arrays have no room.
 
     >>> [round(float(each), 3) for each in sg.special.obl_ang1(1, 2, 0.5, 0.3)]
     [0.86, 2.592]
@@ -344,6 +375,8 @@ def obl_ang1_cv(
 ) -> tuple[AnyValue, ...]:
     """``obl_ang1`` of a characteristic value that is computed before; differentiable by x.
 
+    NaN if (n - m) / 2 + c is 175 or more: SciPy's arrays have no room.
+
     >>> [round(float(each), 3) for each in sg.special.obl_ang1_cv(1, 2, 0.5, 5.9, 0.3)]
     [0.86, 2.592]
     """
@@ -354,6 +387,8 @@ def obl_rad1(
     m: ArrayLike[AnyValue], n: ArrayLike[AnyValue], c: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> tuple[AnyValue, ...]:
     """Oblate spheroidal radial function of the first kind, and its derivative by x.
+
+    NaN if n + 2 c is about 202 or more: SciPy's arrays have no room.
 
     >>> [round(float(each), 3) for each in sg.special.obl_rad1(1, 2, 0.5, 1.3)]
     [0.034, 0.041]
@@ -370,6 +405,8 @@ def obl_rad1_cv(
 ) -> tuple[AnyValue, ...]:
     """``obl_rad1`` of a characteristic value that is computed before; differentiable by x.
 
+    NaN if n + 2 c is about 202 or more: SciPy's arrays have no room.
+
     >>> [round(float(each), 3) for each in sg.special.obl_rad1_cv(1, 2, 0.5, 5.9, 1.3)]
     [0.034, 0.041]
     """
@@ -380,6 +417,8 @@ def obl_rad2(
     m: ArrayLike[AnyValue], n: ArrayLike[AnyValue], c: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> tuple[AnyValue, ...]:
     """Oblate spheroidal radial function of the second kind, and its derivative by x.
+
+    NaN if n + 2 c is about 202 or more: SciPy's arrays have no room.
 
     >>> [round(float(each), 3) for each in sg.special.obl_rad2(1, 2, 0.5, 1.3)]
     [-5.027, -536.316]
@@ -395,6 +434,8 @@ def obl_rad2_cv(
     x: ArrayLike[AnyValue],
 ) -> tuple[AnyValue, ...]:
     """``obl_rad2`` of a characteristic value that is computed before; differentiable by x.
+
+    NaN if n + 2 c is about 202 or more: SciPy's arrays have no room.
 
     >>> [round(float(each), 3) for each in sg.special.obl_rad2_cv(1, 2, 0.5, 5.9, 1.3)]
     [-4.724, -535.179]

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from staticgrad.native.libraries.buffer_bounds import BOUNDS, limit_to_buffers
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import Kind, prepared_once, take_error
 
@@ -53,6 +54,11 @@ _RESULTS: Final = {
 @cache
 def function(name: str) -> Callable[..., Array]:
     """Return SciPy's special function of float64 arrays by its name in ``RULES`` of the ops."""
+    compute, fits = _scipy_function(name), BOUNDS.get(name.removesuffix("_slope"))
+    return limit_to_buffers(fits, compute) if fits else compute
+
+
+def _scipy_function(name: str) -> Callable[..., Array]:
     from scipy import special
 
     if name in _RESULTS:
