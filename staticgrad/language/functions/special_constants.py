@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.functions.special_values import define_on_numbers
+from staticgrad.native.libraries.buffer_bounds import fits_characteristic_value, fits_fourier
 
 _define = partial(define_on_numbers, home=__name__)
 _NUMBERS: Final = (int, float, np.integer, np.floating)
@@ -25,8 +26,6 @@ def _call_for_odd_difference(function: Callable[..., Any], m: Any, n: Any, c: An
     SciPy before 1.17 writes a number behind its array if n - m is even (its issue 23973), so one
     order more is computed then. Beyond the arrays of its library it would end the process.
     """
-    from staticgrad.native.libraries.buffer_bounds import fits_characteristic_value
-
     if not (m >= 0 and n >= m):
         raise ValueError(f"0 <= m <= n is needed, got m = {m}, n = {n}")
     more = 1 if (n - m) % 2 == 0 else 0
@@ -41,8 +40,6 @@ def _call_for_few_coefficients(function: Callable[..., Any], m: Any, q: Any) -> 
 
     SciPy gives these too, with a warning, if the number is not so large that it ends the process.
     """
-    from staticgrad.native.libraries.buffer_bounds import fits_fourier
-
     if isinstance(m, _NUMBERS) and isinstance(q, _NUMBERS):
         if not (math.isfinite(m) and math.isfinite(q)):
             raise ValueError(f"finite numbers are needed, got m = {m}, q = {q}")
