@@ -57,15 +57,15 @@ PRODUCTS: Final = tuple(
 
 def corpus() -> dict[str, Make]:
     """The programs by name."""
-    found: dict[str, Make] = {}
+    programs: dict[str, Make] = {}
     for workload in all_workloads().values():
-        found[f"suite:{workload.name}"] = partial(_of_suite, workload)
+        programs[f"suite:{workload.name}"] = partial(_of_suite, workload)
     for kind in convolutions.KINDS:
         for part in convolutions.PARTS:
-            found[f"conv:{kind}:{part}"] = partial(_convolution, kind, part)
+            programs[f"conv:{kind}:{part}"] = partial(_convolution, kind, part)
     for form, m, n, k in PRODUCTS:
-        found[f"gemm:{form} {m}x{n}x{k}"] = partial(_product, form, m, n, k)
-    return found | {f"small:{name}": make for name, make in OTHERS.items()}
+        programs[f"gemm:{form} {m}x{n}x{k}"] = partial(_product, form, m, n, k)
+    return programs | {f"small:{name}": make for name, make in OTHERS.items()}
 
 
 def _of_suite(workload: Workload) -> tuple[sg.Graph, dict[str, Any]]:
@@ -104,15 +104,15 @@ def _nothing_kept() -> Iterator[None]:
     """No schedule comes from the cache: it has those of the paths that were there."""
     from staticgrad.compiler.compiling import scheduling
 
-    before = scheduling.entry_name
+    entry_name = scheduling.entry_name
     scheduling.entry_name = lambda *_, **__: None
     try:
         yield
     finally:
-        scheduling.entry_name = before
+        scheduling.entry_name = entry_name
 
 
-def compiled(make: Make) -> tuple[Any, dict[str, Any], sg.Graph]:
+def compile_program(make: Make) -> tuple[Any, dict[str, Any], sg.Graph]:
     """A program on one thread, as it is compiled now, its feeds and its graph."""
     graph, feeds = make()
     with _nothing_kept():
@@ -121,10 +121,10 @@ def compiled(make: Make) -> tuple[Any, dict[str, Any], sg.Graph]:
 
 def hits(make: Make) -> Counter[str]:
     """The paths that a program takes, and how often; its kernels are written, not compiled."""
-    with paths.counting() as found:
-        program, *_ = compiled(make)
+    with paths.counting() as counts:
+        program, *_ = compile_program(make)
         _ = [kernel.source for kernel in program.kernels]
-    return found
+    return counts
 
 
 @dataclass(frozen=True)
@@ -140,25 +140,25 @@ class Pair:
 
 def pair(name: str, make: Make, path: str, rounds: int = SAMPLES) -> Pair | None:
     """What a path gains on a program; None where no kernel changes."""
-    on, feeds, graph = compiled(make)
+    on, feeds, graph = compile_program(make)
     with paths.without(path):
-        off, _, other = compiled(make)
+        off, _, graph_without = compile_program(make)
         without = [kernel.source for kernel in off.kernels]
     if [kernel.source for kernel in on.kernels] == without:
         return None
     first, second = on.run(feeds), off.run(feeds)
-    alike = _equal(first, second) and _equal(_values(graph), _values(other))
+    alike = _equal(first, second) and _equal(_values(graph), _values(graph_without))
     calls = [partial(on.run, feeds), partial(off.run, feeds)]
-    one, two = _least(calls, rounds)
-    return Pair(name, round(two / one, 3), round(one * 1e3, 4), alike)
+    with_path, without_path = _least(calls, rounds)
+    return Pair(name, round(without_path / with_path, 3), round(with_path * 1e3, 4), alike)
 
 
 def _values(graph: sg.Graph) -> dict[str, Any]:
     return {parameter.name: parameter.value for parameter in graph.parameters}
 
 
-def _equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(np.asarray(one[k]).tobytes() == np.asarray(other[k]).tobytes() for k in one)
+def _equal(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return all(np.asarray(first[k]).tobytes() == np.asarray(second[k]).tobytes() for k in first)
 
 
 def _least(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
@@ -194,13 +194,13 @@ class Line:
     pairs: Sequence[Pair] = field(default_factory=list)
 
     def __str__(self) -> str:
-        gains = sorted([each.gain for each in self.pairs], reverse=True)
+        gains = sorted([pair.gain for pair in self.pairs], reverse=True)
         text = f"| {self.path} | {self.lines} | {self.hits} in {len(self.programs)} | "
         if not gains:
             return text + "| | |"
-        best = max(self.pairs, key=lambda each: each.gain)
-        worst = min(self.pairs, key=lambda each: each.gain)
-        wrong = sum(not each.alike for each in self.pairs)
+        best = max(self.pairs, key=lambda pair: pair.gain)
+        worst = min(self.pairs, key=lambda pair: pair.gain)
+        wrong = sum(not pair.alike for pair in self.pairs)
         text += f"{best.gain:.2f} {best.program} ... {worst.gain:.2f} {worst.program} | "
         above = sum(g > 1 + NOISE for g in gains)
         below = sum(g < 1 - NOISE for g in gains)
@@ -232,19 +232,21 @@ def main() -> int:
     for path in paths.PATHS:
         if options.path and path.name not in options.path:
             continue
-        taken = [name for name, found in counted.items() if found[path.name]]
+        takers = [name for name, counts in counted.items() if counts[path.name]]
         pairs = []
-        own = [name for name in taken if name == path.row]
-        for name in () if options.hits else dict.fromkeys((*own, *_spread(taken, options.most))):
-            found = pair(name, programs[name], path.name)
-            pairs += [] if found is None else [found]
+        named_by_row = [name for name in takers if name == path.row]
+        for name in (
+            () if options.hits else dict.fromkeys((*named_by_row, *_spread(takers, options.most)))
+        ):
+            pair_of_program = pair(name, programs[name], path.name)
+            pairs += [] if pair_of_program is None else [pair_of_program]
         table.append(
-            Line(path.name, path.lines, sum(counted[n][path.name] for n in taken), taken, pairs)
+            Line(path.name, path.lines, sum(counted[n][path.name] for n in takers), takers, pairs)
         )
         print(table[-1], flush=True)
         if options.json:
-            options.json.write_text(json.dumps([asdict(each) for each in table], indent=1) + "\n")
-    return int(any(not each.alike for line in table for each in line.pairs))
+            options.json.write_text(json.dumps([asdict(line) for line in table], indent=1) + "\n")
+    return int(any(not one_pair.alike for line in table for one_pair in line.pairs))
 
 
 def _spread(names: Sequence[str], most: int) -> Sequence[str]:

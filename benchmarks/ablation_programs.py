@@ -25,12 +25,12 @@ def _of(make: Callable[..., Any], shapes: dict[str, tuple[int, ...]], dtype: str
         slopes: str = "") -> Made:  # fmt: skip
     """A program of operands of these shapes, and of its gradients by some of them."""
     values = {n: sg.input(n, s, "int64" if n == "at" else dtype) for n, s in shapes.items()}
-    found = make(**values)
-    outputs = found if isinstance(found, dict) else {"y": found}
+    results = make(**values)
+    outputs = results if isinstance(results, dict) else {"y": results}
     if slopes:
         loss = sum(sg.astype(v, "float64").sum() for v in outputs.values())
-        wanted = [values[name] for name in slopes.split()]
-        for name, slope in zip(slopes.split(), sg.grad(loss, wanted), strict=True):
+        operands = [values[name] for name in slopes.split()]
+        for name, slope in zip(slopes.split(), sg.grad(loss, operands), strict=True):
             outputs[f"d{name}"] = slope
     feeds = {n: _drawn(s, "int64" if n == "at" else dtype) for n, s in shapes.items()}
     return sg.Graph(outputs), feeds
@@ -43,16 +43,16 @@ def _long_chain(links: int, a: Any, b: Any) -> Any:
     return y
 
 
-def _shared(base: Any, x: Any) -> Any:
+def _share_tanh(base: Any, x: Any) -> Any:
     return x * (sg.tanh(base) + 1.0) * sg.exp(-(sg.tanh(base) * sg.tanh(base)))
 
 
-def _late_elements(x: Any, other: Any) -> Any:
-    return _shared(other, sg.cumsum(x, axis=1).transpose((0, 2, 1)))
+def _late_elements(x: Any, base: Any) -> Any:
+    return _share_tanh(base, sg.cumsum(x, axis=1).transpose((0, 2, 1)))
 
 
-def _late_product(x: Any, other: Any, w: Any) -> Any:
-    return _shared(other, sg.sin(x) @ w)
+def _late_product(x: Any, base: Any, w: Any) -> Any:
+    return _share_tanh(base, sg.sin(x) @ w)
 
 
 def _batch_norm(x: Any, gain: Any, bias: Any) -> Any:
@@ -60,9 +60,9 @@ def _batch_norm(x: Any, gain: Any, bias: Any) -> Any:
 
 
 def _scan_product(x: Any, z: Any, u: Any) -> dict[str, Any]:
-    def iteration(c: Any, each: Any) -> tuple[Any, Any]:
-        row, other = each
-        return c + 1.0, sg.tanh(row @ u + other)
+    def iteration(c: Any, row_and_offset: Any) -> tuple[Any, Any]:
+        row, offset = row_and_offset
+        return c + 1.0, sg.tanh(row @ u + offset)
 
     last, every = sg.scan(iteration, sg.zeros((), x.dtype), (x, z))
     return {"last": last, "every": every}
@@ -90,7 +90,7 @@ def _narrow_product(a: Any, b: Any) -> Any:
     return sg.tanh(sg.astype(a, "float32") @ sg.astype(b, "float32"))
 
 
-def _stretched(x: Any, w: Any) -> Any:
+def _convolve_broadcast(x: Any, w: Any) -> Any:
     return sg.nn.conv(sg.broadcast_to(x, (4, 8, 32, 32)), w, padding=1)
 
 
@@ -105,8 +105,8 @@ def _parts(x: Any) -> Any:
 
 
 def _tangents(edges: Any, x: Any) -> Any:
-    found = sg.searchsorted(sg.sort(edges), x).astype("float32")
-    return reduce(lambda a, b: a + b, [sg.tanh(k * found) for k in range(1, 7)]).sum()
+    places = sg.searchsorted(sg.sort(edges), x).astype("float32")
+    return reduce(lambda a, b: a + b, [sg.tanh(k * places) for k in range(1, 7)]).sum()
 
 
 def _copies(x: Any, gain: Any, bias: Any) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _update(rows: int) -> Made:
     return sg.Graph({"loss": (x * x).sum()}, updates={w: w - 0.01 * (x.T @ y)}), feeds
 
 
-def _rectified() -> Made:
+def _step_rectified() -> Made:
     """A step with momentum and decay, whose rate depends on a counter and on a condition."""
     w, x = sg.parameter("w", _drawn((1 << 20,))), sg.input("x", (1 << 20,), "float32")
     loss = (w * x).sum()
@@ -146,8 +146,8 @@ def _rosenbrock(x: Any) -> Any:
 
 
 def _transposed_weights(x: Any, w: Any) -> Any:
-    def iteration(h: Any, each: Any) -> tuple[Any, Any]:
-        h = sg.tanh(each @ w.T + h)
+    def iteration(h: Any, row: Any) -> tuple[Any, Any]:
+        h = sg.tanh(row @ w.T + h)
         return h, h
 
     return sg.scan(iteration, x[0] * 0.0, x)[0]
@@ -161,8 +161,8 @@ def _endless(x: Any) -> Any:
 
 
 def _branches(x: Any) -> Any:
-    def iteration(h: Any, each: Any) -> tuple[Any, Any]:
-        h = sg.cond(each.sum() > 0.0, lambda h: sg.tanh(h) * 0.5, lambda h: h + 1.0, h)
+    def iteration(h: Any, row: Any) -> tuple[Any, Any]:
+        h = sg.cond(row.sum() > 0.0, lambda h: sg.tanh(h) * 0.5, lambda h: h + 1.0, h)
         return h, h
 
     return sg.scan(iteration, x[0] * 0.0, x)[1]
@@ -271,7 +271,7 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "pooled convolution": partial(_F, lambda x, w: sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2),
                                   {"x": (8, 16, 32, 32), "w": (32, 16, 3, 3)}),
     "patches": partial(_F, lambda x, w: sg.nn.conv(x, w, stride=8), {"x": (8, 3, 64, 64), "w": (96, 3, 8, 8)}),
-    "stretched windows": partial(_F, _stretched, {"x": (4, 8, 1, 1), "w": (16, 8, 3, 3)}),
+    "stretched windows": partial(_F, _convolve_broadcast, {"x": (4, 8, 1, 1), "w": (16, 8, 3, 3)}),
     "dilated gradient": partial(_F, lambda x, w: sg.nn.conv(x, w, dilation=2) ** 2,
                                 {"x": (4, 16, 24, 24), "w": (16, 16, 3, 3)}, "float32", "x w"),
     # products
@@ -316,7 +316,7 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "elements in a loop": partial(_F, lambda x: sg.fori_loop(0, 100, lambda _, h: sg.sin(h) + 0.1 * h, x), {"x": (4096,)}),
     "loop gradient": partial(_F, lambda x: sg.fori_loop(0, 50, lambda _, h: h + 0.01 * sg.tanh(h), x), {"x": (512,)}, "float32", "x"),
     # several results
-    "rectified update": _rectified,
+    "rectified update": _step_rectified,
     "three optimizers": partial(_F, _adams, {"a": (512, 512), "b": (512,), "c": (100, 100)}),
     "least squares": partial(_F, lambda x, w, y: (x @ w - y) ** 2, {"x": (4096, 32), "w": (32,), "y": (4096,)}, "float32", "w"),
     "logistic": partial(_F, lambda x, w, y: sg.nn.softplus(-(y - 0.5) * (x @ w)), {"x": (8192, 128), "w": (128,), "y": (8192,)}, "float32", "w"),

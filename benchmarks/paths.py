@@ -76,8 +76,8 @@ class Path:
         module, _, name = self.where.partition(":")
         owner: Any = import_module(module)
         *classes, last = name.split(".")
-        for each in classes:
-            owner = getattr(owner, each)
+        for class_name in classes:
+            owner = getattr(owner, class_name)
         return owner, last
 
     @property
@@ -90,49 +90,53 @@ class Path:
             total += len(inspect.getsourcelines(import_module(name))[0])
         if not self.room:
             owner, name = self.place
-            found = vars(owner)[name]
-            found = getattr(found, "func", None) or getattr(found, "fget", None) or found
-            if callable(found):
-                total = len(inspect.getsourcelines(found)[0])
+            function = vars(owner)[name]
+            function = (
+                getattr(function, "func", None) or getattr(function, "fget", None) or function
+            )
+            if callable(function):
+                total = len(inspect.getsourcelines(function)[0])
         return total
 
 
 @contextmanager
-def _replaced(path: Path, make: Callable[[Any], Any]) -> Iterator[None]:
+def _replace_path(path: Path, make: Callable[[Any], Any]) -> Iterator[None]:
     """What a path is, made anew from what it was, everywhere it is known."""
     owner, name = path.place
-    before = vars(owner)[name]
+    original = vars(owner)[name]
     if isinstance(owner, type):
-        if isinstance(before, functools.cached_property):
-            after: Any = functools.cached_property(make(before.func))
-            after.__set_name__(owner, name)
-        elif isinstance(before, property):
-            after = property(make(before.fget))
+        if isinstance(original, functools.cached_property):
+            replacement: Any = functools.cached_property(make(original.func))
+            replacement.__set_name__(owner, name)
+        elif isinstance(original, property):
+            replacement = property(make(original.fget))
         else:
-            after = make(before)
+            replacement = make(original)
         places: list[Any] = [owner]
     else:
-        after = make(before)
+        replacement = make(original)
         places = [
             module
             for title, module in list(sys.modules.items())
-            if title.partition(".")[0] in _PACKAGES and vars(module).get(name) is before
+            if title.partition(".")[0] in _PACKAGES and vars(module).get(name) is original
         ]
     tables = []
     for module in () if isinstance(owner, type) else list(sys.modules.values()):
         if getattr(module, "__name__", "").partition(".")[0] in _PACKAGES:
             for key, value in vars(module).items():
-                if isinstance(value, tuple) and any(each is before for each in value):
+                if isinstance(value, tuple) and any(element is original for element in value):
                     tables.append((module, key, value))
-    for each in places:
-        setattr(each, name, after)
+    for module_or_class in places:
+        setattr(module_or_class, name, replacement)
     for module, key, value in tables:
-        setattr(module, key, tuple(after if each is before else each for each in value))
+        setattr(
+            module, key, tuple(replacement if element is original else element for element in value)
+        )
     try:
         yield
     finally:
-        for each in places:
-            setattr(each, name, before)
+        for module_or_class in places:
+            setattr(module_or_class, name, original)
         for module, key, value in tables:
             setattr(module, key, value)
 
@@ -156,9 +160,9 @@ def without(*names: str) -> Iterator[None]:
     with ExitStack() as stack:
         for path in (by_name[name] for name in names):
             if not path.is_pass:
-                stack.enter_context(_replaced(path, functools.partial(_off, path)))
+                stack.enter_context(_replace_path(path, functools.partial(_off, path)))
         passes = [name for name in names if by_name[name].is_pass]
-        stack.enter_context(_replaced(_DISABLED, functools.partial(_read_more_names, passes)))
+        stack.enter_context(_replace_path(_DISABLED, functools.partial(_read_more_names, passes)))
         stack.enter_context(_sources(" ".join(names)))
         yield
 
@@ -177,16 +181,16 @@ def _sources(note: str = "") -> Iterator[None]:
     A kernel's key says nothing of a compiler that is changed while it runs.
     """
     source_of = backends.source_of
-    made: dict[str, native.KernelSource] = {}
+    sources: dict[str, native.KernelSource] = {}
 
-    def noted(*given: Any) -> native.KernelSource:
-        source = source_of(*given)
+    def source_with_note(*arguments: Any) -> native.KernelSource:
+        source = source_of(*arguments)
         source.key += f"\0{note}" if note else ""
-        if source.key not in made:
+        if source.key not in sources:
             source.functions()
-        return made.setdefault(source.key, source)
+        return sources.setdefault(source.key, source)
 
-    backends.source_of = lambda *given: noted(*given)
+    backends.source_of = lambda *arguments: source_with_note(*arguments)
     try:
         yield
     finally:
@@ -197,16 +201,16 @@ def _sources(note: str = "") -> Iterator[None]:
 def counting() -> Iterator[Counter[str]]:
     """Count, by path, changed graphs and calls whose result is not that of the general path."""
     _load()
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
 
-    def counted(path: Path, before: Callable[..., Any]) -> Callable[..., Any]:
+    def count_calls(path: Path, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **more: Any) -> Any:
-            result = before(*args, **more)
+            result = function(*args, **more)
             if path.always or not _alike(result, path.off(*args, **more)):
-                found[path.name] += 1
+                counts[path.name] += 1
             return result
 
-        functools.update_wrapper(call, before)
+        functools.update_wrapper(call, function)
         return call
 
     passes = {path.name for path in PATHS if path.is_pass}
@@ -215,25 +219,27 @@ def counting() -> Iterator[Counter[str]]:
         def run(pass_: Pass, program: Any, *more: Any) -> Any:
             result, applied = run_pass(pass_, program, *more)
             names = {*applied} if result is program else {pass_.name, *applied}
-            found.update(names & passes)
+            counts.update(names & passes)
             return result, applied
 
         return run
 
     with ExitStack() as stack:
-        stack.enter_context(_replaced(_RUN, count_passes))
+        stack.enter_context(_replace_path(_RUN, count_passes))
         for path in PATHS:
             if callable(path.off):
-                stack.enter_context(_replaced(path, functools.partial(counted, path)))
+                stack.enter_context(_replace_path(path, functools.partial(count_calls, path)))
         stack.enter_context(_sources())
-        yield found
+        yield counts
 
 
-def _alike(one: Any, other: Any) -> bool:
-    if one is other:
+def _alike(first: Any, second: Any) -> bool:
+    if first is second:
         return True
-    if isinstance(one, (bool, int, str, type(None), tuple, dict, list)) or hasattr(one, "lines"):
-        return bool(getattr(one, "lines", one) == getattr(other, "lines", other))
+    if isinstance(first, (bool, int, str, type(None), tuple, dict, list)) or hasattr(
+        first, "lines"
+    ):
+        return bool(getattr(first, "lines", first) == getattr(second, "lines", second))
     return False
 
 

@@ -18,7 +18,7 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.ablation import compiled, corpus
+from benchmarks.ablation import compile_program, corpus
 from staticgrad.compiler.compiling import tuning
 from staticgrad.compiler.nest.directives import describe
 from staticgrad.language.ir.schedule import KernelStep, Schedule
@@ -50,7 +50,7 @@ def steps_of(schedule: Schedule) -> Iterator[tuple[KernelStep, Schedule]]:
 
 def rows(name: str, seen: set[object]) -> Iterator[Row]:
     """Measure the kernels of one program that were not measured before."""
-    program, feeds, graph = compiled(corpus()[name])
+    program, feeds, graph = compile_program(corpus()[name])
     sizes = {
         str(entry): size
         for value in graph.inputs

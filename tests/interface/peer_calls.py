@@ -46,15 +46,15 @@ class Call:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self):
-        def shown(value):
+        def show(value):
             if isinstance(value, np.ndarray):
                 return f"{value.dtype}{list(value.shape)}"
             if isinstance(value, list | tuple):
-                return f"[{', '.join(map(shown, value))}]"
+                return f"[{', '.join(map(show, value))}]"
             return repr(value)
 
-        words = [shown(arg) for arg in self.args]
-        return ", ".join(words + [f"{k}={shown(v)}" for k, v in self.kwargs.items()])
+        words = [show(arg) for arg in self.args]
+        return ", ".join(words + [f"{k}={show(v)}" for k, v in self.kwargs.items()])
 
 
 class Arrays:
@@ -93,9 +93,9 @@ KEYWORDS = (
 
 def calls(shape):
     """Calls of any function with operands of a shape, of its last axes, and of small numbers."""
-    made = Arrays()
-    x, y, z = made.shares(shape), made.shares(shape), made.shares(shape)
-    s, i, j = made.signed(shape), made.small(shape), made.small(shape)
+    arrays = Arrays()
+    x, y, z = arrays.shares(shape), arrays.shares(shape), arrays.shares(shape)
+    s, i, j = arrays.signed(shape), arrays.small(shape), arrays.small(shape)
     yield from (Call((x,)), Call((s,)), Call((x, y)), Call((x, y, z)), Call(([x, y],)))
     yield from (Call((i,)), Call((i, j)), Call((x, i)), Call((i, x)), Call((i > 0,)))
     yield from (Call((x, 1)), Call((x, 2)), Call((i, 2)), Call((2, x)), Call((x, 0.5)))
@@ -103,12 +103,12 @@ def calls(shape):
     if not shape:
         yield from (Call((3,)), Call((2, 5)), Call(((2, 3),)))
         return
-    rows, last = made.shares(shape[:-1]), made.shares(shape[-1:])
-    labels, second = made.small(shape[:-1]), made.small((*shape[:1], *shape[2:]))
+    rows, last = arrays.shares(shape[:-1]), arrays.shares(shape[-1:])
+    labels, second = arrays.small(shape[:-1]), arrays.small((*shape[:1], *shape[2:]))
     yield from (Call((x, rows)), Call((x, last)), Call((last, x)), Call((x, last, last)))
     yield from (Call((x, labels)), Call((x, second)), Call((second, x)), Call((last, last, last)))
     yield from (Call((x, 0, 0)), Call((x, 0, -1)), Call((np.sort(last), x)), Call((i, last)))
-    a, b = made.square(shape), made.square(shape)
+    a, b = arrays.square(shape), arrays.square(shape)
     yield from (Call((a,)), Call((a, b)), Call((a, x)), Call((a, last)), Call((a, 2)))
     yield from (Call((np.tril(a), x)), Call((x, second, last)), Call(("...i,...i", x, y)))
 
@@ -144,19 +144,21 @@ def with_keywords(function, call):
             yield Call(call.args, kwargs)
 
 
-def leaves(found):
+def leaves(results):
     """Results as a flat list."""
-    if isinstance(found, tuple | list):
-        return [leaf for each in found for leaf in leaves(each)]
-    return [found]
+    if isinstance(results, tuple | list):
+        return [leaf for result in results for leaf in leaves(result)]
+    return [results]
 
 
-def mapped(change, value):
+def map_arrays(change, value):
     """``value`` with its arrays, or those of a list, replaced."""
     if isinstance(value, np.ndarray):
         return change(value)
-    if isinstance(value, list | tuple) and any(isinstance(each, np.ndarray) for each in value):
-        return type(value)(mapped(change, each) for each in value)
+    if isinstance(value, list | tuple) and any(
+        isinstance(element, np.ndarray) for element in value
+    ):
+        return type(value)(map_arrays(change, element) for element in value)
     return value
 
 
@@ -165,7 +167,7 @@ def of_numpy(function, call):
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return [np.asarray(each) for each in leaves(function(*call.args, **call.kwargs))]
+            return [np.asarray(leaf) for leaf in leaves(function(*call.args, **call.kwargs))]
         except Exception:  # whatever a peer raises, it refuses
             return None
 
@@ -181,8 +183,8 @@ def of_torch(function, call):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = leaves(function(*(mapped(tensor, arg) for arg in call.args), **kwargs))
-            return [each.resolve_conj().numpy() for each in found]
+            tensors = leaves(function(*(map_arrays(tensor, arg) for arg in call.args), **kwargs))
+            return [result.resolve_conj().numpy() for result in tensors]
         except Exception:  # whatever a peer raises, it refuses
             return None
 
@@ -197,28 +199,28 @@ class Program:
     def __init__(self, function, call, names=None):
         self.inputs = []
 
-        def fed(array):
+        def make_input(array):
             shape = tuple((names or {}).get(size, size) for size in array.shape)
             self.inputs.append(sg.input(f"x{len(self.inputs)}", shape, array.dtype.name))
             return self.inputs[-1]
 
-        args = [mapped(fed, arg) for arg in call.args]
-        self.found = leaves(function(*args, **call.kwargs))
+        args = [map_arrays(make_input, arg) for arg in call.args]
+        self.results = leaves(function(*args, **call.kwargs))
 
     def run(self, call):
         """Return the results as arrays, or the error that refuses these operands in the run."""
-        given = [each for arg in call.args for each in leaves(arg) if isinstance(each, np.ndarray)]
-        feeds = {f"x{number}": array for number, array in enumerate(given)}
-        values = [each for each in self.found if isinstance(each, sg.Value)]
+        arrays = [leaf for arg in call.args for leaf in leaves(arg) if isinstance(leaf, np.ndarray)]
+        feeds = {f"x{number}": array for number, array in enumerate(arrays)}
+        values = [leaf for leaf in self.results if isinstance(leaf, sg.Value)]
         results = iter(())
         if values:
             outputs = {f"y{k}": value for k, value in enumerate(values)}
             try:
-                found = sg.evaluate(sg.Graph(outputs, inputs=self.inputs), feeds)
-                results = iter(found.values())
+                outputs_by_name = sg.evaluate(sg.Graph(outputs, inputs=self.inputs), feeds)
+                results = iter(outputs_by_name.values())
             except StaticgradError as error:
                 return error
-        return [next(results) if isinstance(e, sg.Value) else np.asarray(e) for e in self.found]
+        return [next(results) if isinstance(e, sg.Value) else np.asarray(e) for e in self.results]
 
 
 def of_staticgrad(function, call):
@@ -234,10 +236,10 @@ def agree(ours, theirs):
     return len(ours) == len(theirs) and all(map(_agree, ours, theirs))
 
 
-def _agree(one, other):
-    if one.shape != other.shape:
+def _agree(ours, theirs):
+    if ours.shape != theirs.shape:
         return False
-    if one.dtype.kind not in "biufc" or other.dtype.kind not in "biufc":
+    if ours.dtype.kind not in "biufc" or theirs.dtype.kind not in "biufc":
         return True
-    rtol = {"float16": 2e-3, "float32": 1e-4, "complex64": 1e-4}.get(other.dtype.name, 1e-6)
-    return np.allclose(one, other, rtol=rtol, atol=max(1e-3 * rtol, 1e-9), equal_nan=True)
+    rtol = {"float16": 2e-3, "float32": 1e-4, "complex64": 1e-4}.get(theirs.dtype.name, 1e-6)
+    return np.allclose(ours, theirs, rtol=rtol, atol=max(1e-3 * rtol, 1e-9), equal_nan=True)

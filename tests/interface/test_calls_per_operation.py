@@ -33,10 +33,10 @@ def test_an_operation_takes_few_calls(call, most):
         if event == "call" and frame.f_code.co_filename.startswith((PACKAGE, "<staticgrad")):
             calls[frame.f_code.co_qualname] += 1
 
-    before = sys.getprofile()
+    profiler = sys.getprofile()
     sys.setprofile(count)
     try:
         call()
     finally:
-        sys.setprofile(before)
+        sys.setprofile(profiler)
     assert sum(calls.values()) <= most, calls.most_common(20)

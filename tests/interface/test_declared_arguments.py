@@ -62,8 +62,8 @@ def public_things():
             home = str(getattr(thing, "__module__", ""))
             ours = home.startswith("staticgrad")
             # A module's own, or made public elsewhere; not what it only imports.
-            own = home.startswith(module.__name__) or hasattr(thing, "__wrapped__")
-            defined = room in ("sg", "eager") or own
+            is_own = home.startswith(module.__name__) or hasattr(thing, "__wrapped__")
+            defined = room in ("sg", "eager") or is_own
             if ours and defined and not name.startswith("_"):
                 yield f"{room}.{name}", thing
     yield "Value", Value
@@ -87,9 +87,9 @@ def refused_by(annotation):
     return REFUSED.get(kind, ()), kind != text
 
 
-def declared():
+def list_declared():
     """Place -> the function to call, the argument, what it refuses."""
-    found = {}
+    arguments = {}
     for path, thing in public_things():
         functions = {path: (thing, thing)} if isinstance(thing, FunctionType) else {}
         if isinstance(thing, type):
@@ -105,12 +105,12 @@ def declared():
                 refused, optional = refused_by(parameter.annotation)
                 by_place = parameter.kind is parameter.POSITIONAL_ONLY
                 if refused and parameter.kind is not parameter.VAR_POSITIONAL and not by_place:
-                    none = () if optional else (None,)
-                    found[f"{place}({name})"] = (called, name, (*refused, *none))
-    return found
+                    no_value = () if optional else (None,)
+                    arguments[f"{place}({name})"] = (called, name, (*refused, *no_value))
+    return arguments
 
 
-DECLARED = declared()
+DECLARED = list_declared()
 
 
 def test_what_an_annotation_refuses_is_refused_before_anything_else():
@@ -120,10 +120,10 @@ def test_what_an_annotation_refuses_is_refused_before_anything_else():
         if place.startswith("sg.optim."):  # data classes look at a missing argument first
             parameters = inspect.signature(function).parameters.values()
             needed = {p.name: NEEDED[p.name] for p in parameters if p.name in NEEDED}
-        for given in refused:
+        for argument in refused:
             with pytest.raises(StaticgradError, match=name) as caught:
-                function(**{**needed, name: given})
-            assert caught.value.code == "SG108", given
+                function(**{**needed, name: argument})
+            assert caught.value.code == "SG108", argument
             assert traceback.extract_tb(caught.value.__traceback__)[-1].filename == __file__
 
     check_all(check, zip(DECLARED))
@@ -131,14 +131,14 @@ def test_what_an_annotation_refuses_is_refused_before_anything_else():
 
 def test_there_are_many():
     assert len(DECLARED) > 150
-    for known in ("sg.compile(fuse)", "sg.nn.attention(causal)", "Value.sum(keepdims)",
+    for place in ("sg.compile(fuse)", "sg.nn.attention(causal)", "Value.sum(keepdims)",
                   "eager.Tensor.__init__(requires_grad)", "sg.optim.SGD.__init__(nesterov)",
                   "sg.sort(descending)", "sg.isin(invert)", "sg.hessian(allow_disconnected)",
                   "eager.Tensor.backward(retain_graph)", "sg.cov(ddof)", "sg.linalg.qr(mode)",
                   "sg.nn.conv(groups)", "sg.nn.Conv1d.__init__(stride)", "sg.nn.mse(reduction)",
                   "sg.nn.MaxPool1d.__init__(kernel_size)", "sg.random.Generator.__init__(seed)",
                   "sg.linalg.gmres(restart)", "sg.ode.rk4(steps)"):  # fmt: skip
-        assert known in DECLARED
+        assert place in DECLARED
 
 
 def test_numpys_functions_and_layers_refuse_the_same():
@@ -188,11 +188,11 @@ HOUSE_WORDS = re.compile(
 def test_signatures_are_shown_in_plain_words():
     def check(thing):
         methods = vars(thing).values() if isinstance(thing, type) else ()
-        for each in (thing, *filter(inspect.isfunction, methods)):
-            if inspect.isfunction(each) or (
-                isinstance(each, type) and not issubclass(each, Exception)
+        for function in (thing, *filter(inspect.isfunction, methods)):
+            if inspect.isfunction(function) or (
+                isinstance(function, type) and not issubclass(function, Exception)
             ):
-                assert not HOUSE_WORDS.search(str(inspect.signature(each))), each
+                assert not HOUSE_WORDS.search(str(inspect.signature(function))), function
 
     check_all(check, [(thing,) for _, thing in public_things()])
 

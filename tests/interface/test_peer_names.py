@@ -42,7 +42,7 @@ CALLS = {
 }
 
 
-def given():
+def make_arrays():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5, 6))
     return {
@@ -70,7 +70,7 @@ def test_the_signatures_are_those_of_torch():
 
 def test_one_call_gives_the_same_in_torch():
     torch = pytest.importorskip("torch")
-    arrays = given()
+    arrays = make_arrays()
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def check(name):

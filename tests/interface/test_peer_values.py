@@ -198,16 +198,18 @@ def last(path):
 def pairs(home):
     """Path -> our function and theirs."""
     of = peers(ROOMS if home == "numpy" else torch_rooms())
-    found = {path: (ours, theirs) for path, ours, theirs in of if last(path) not in NOT_COMPARED}
+    functions = {
+        path: (ours, theirs) for path, ours, theirs in of if last(path) not in NOT_COMPARED
+    }
     if home == "torch":
-        found = {path: pair for path, pair in found.items() if path not in pairs("numpy")}
-    return found
+        functions = {path: pair for path, pair in functions.items() if path not in pairs("numpy")}
+    return functions
 
 
 def compare(home, path, most=None):
     """Compare a function's calls that both sides take; return how many."""
     ours, theirs = pairs(home)[path]
-    given = of_numpy if home == "numpy" else of_torch
+    call_peer = of_numpy if home == "numpy" else of_torch
     differs = DIFFERENT.get(last(path), (lambda call: False, ""))[0]
     count, wrong = 0, []
     for shape in SHAPES:
@@ -215,18 +217,20 @@ def compare(home, path, most=None):
         for call in (c for plain in calls(shape) for c in with_keywords(ours, plain)):
             if most is not None and for_shape == most:
                 break
-            expected = given(theirs, call)
+            expected = call_peer(theirs, call)
             if expected is None:
                 continue
-            found = of_staticgrad(ours, call)
-            if isinstance(found, sg.StaticgradError):
+            actual = of_staticgrad(ours, call)
+            if isinstance(actual, sg.StaticgradError):
                 continue
             expected = expected[:1] if last(path) in VALUES_ONLY else expected
             count, for_shape = count + 1, for_shape + 1
             if last(path) in UP_TO_SIGNS:
-                found, expected = ([np.abs(each) for each in side] for side in (found, expected))
-            if not agree(found, expected) and not differs(call):
-                wrong.append(f"{path}({call}): {found} beside {expected}")
+                actual, expected = (
+                    [np.abs(array) for array in side] for side in (actual, expected)
+                )
+            if not agree(actual, expected) and not differs(call):
+                wrong.append(f"{path}({call}): {actual} beside {expected}")
     assert not wrong, f"{len(wrong)} of {count} differ:\n" + "\n".join(wrong[:4])
     return count
 
@@ -286,9 +290,9 @@ def sizes_of(path, ours, theirs):
                 except sg.StaticgradError:
                     named = None
                 for n in (0, 1, 2):
-                    each = Call(at[n][number].args, call.kwargs)
-                    literal = of_staticgrad(ours, each)
-                    yield from disagreement(path, n, each, literal, named, theirs, plain)
+                    small_call = Call(at[n][number].args, call.kwargs)
+                    literal = of_staticgrad(ours, small_call)
+                    yield from disagreement(path, n, small_call, literal, named, theirs, plain)
 
 
 def numbers(call):
@@ -299,11 +303,11 @@ def numbers(call):
 def disagreement(path, n, call, literal, named, theirs, at_three):
     refused = isinstance(literal, sg.StaticgradError)
     if named is not None and last(path) not in NAMED_DIFFERS:
-        found = named.run(call)
-        broadcasts = n == 1 and isinstance(found, SizeGuardError)  # a named size never does
-        differs = isinstance(found, sg.StaticgradError) != refused
-        if not broadcasts and (differs or (not refused and not agree(literal, found))):
-            yield f"n={n} {path}({call}): literal {literal}, named {found}"
+        actual = named.run(call)
+        broadcasts = n == 1 and isinstance(actual, SizeGuardError)  # a named size never does
+        differs = isinstance(actual, sg.StaticgradError) != refused
+        if not broadcasts and (differs or (not refused and not agree(literal, actual))):
+            yield f"n={n} {path}({call}): literal {literal}, named {actual}"
     if theirs is None or last(path) in SIZES_DIFFER:
         return
     expected = of_numpy(theirs, call)

@@ -128,7 +128,7 @@ def test_a_name_of_our_own_goes_before_a_synonym():
     from staticgrad.language.calls.arguments import public
 
     assert public(taker)(dim=3) == (3, 0)
-    assert all(word not in own for word, own in SYNONYMS.items())
+    assert all(word not in synonyms for word, synonyms in SYNONYMS.items())
 
 
 def test_derivatives_by_other_names():
@@ -141,8 +141,8 @@ def test_derivatives_by_other_names():
     for transformed in (sg.jacfwd(f), sg.jacrev(f), sg.jacfwd(f, argnums=0)):
         np.testing.assert_allclose(transformed(x, x), expected)
     np.testing.assert_allclose(sg.elementwise_grad(sg.elementwise_grad(sg.sin))(x), -np.sin(x))
-    both = sg.grad(lambda a, b: (a * b).sum(), argnum=(0, 1))(x, 2.0 * x)
-    np.testing.assert_allclose(both, [2.0 * x, x])
+    gradients = sg.grad(lambda a, b: (a * b).sum(), argnum=(0, 1))(x, 2.0 * x)
+    np.testing.assert_allclose(gradients, [2.0 * x, x])
 
 
 def test_products_with_a_hessian_by_the_call_of_autograd():
@@ -253,7 +253,7 @@ def test_trees_are_raveled():
     np.testing.assert_array_equal(vector, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 1.0, 2.0])
     again = unravel(vector + 1.0)
     np.testing.assert_array_equal(again["w"], tree["w"] + 1.0)
-    assert [each.dtype for each in again["b"]] == ["float32", "int64"]
+    assert [array.dtype for array in again["b"]] == ["float32", "int64"]
 
     def loss(vector):
         return (unravel(vector)["w"] ** 2).sum()

@@ -9,7 +9,7 @@ import numpy as np
 def part(state, name):
     """The state of the module at a path."""
     cut = f"{name}."
-    return {key.removeprefix(cut): each for key, each in state.items() if key.startswith(cut)}
+    return {key.removeprefix(cut): array for key, array in state.items() if key.startswith(cut)}
 
 
 def linear(s, x):
@@ -28,10 +28,10 @@ def rms_norm(s, x, eps=1e-5):
 
 def group_norm(s, x, groups):
     out = np.empty_like(x)
-    each = x.shape[1] // groups
+    size = x.shape[1] // groups
     for n, g in product(range(len(x)), range(groups)):
-        own = x[n, g * each : (g + 1) * each]
-        out[n, g * each : (g + 1) * each] = (own - own.mean()) / np.sqrt(own.var() + 1e-5)
+        group = x[n, g * size : (g + 1) * size]
+        out[n, g * size : (g + 1) * size] = (group - group.mean()) / np.sqrt(group.var() + 1e-5)
     shape = (-1, *(1,) * (x.ndim - 2))
     if "weight" not in s:
         return out
@@ -52,11 +52,11 @@ def conv(s, x, stride=1, padding=0, groups=1):
     x = np.pad(x, [(0, 0), (0, 0), *[(padding, padding)] * places])
     sizes = [(n - k) // stride + 1 for n, k in zip(x.shape[2:], taps, strict=True)]
     out = np.zeros((len(x), len(w), *sizes))
-    each, filters = w.shape[1], len(w) // groups
+    depth, filters = w.shape[1], len(w) // groups
     for o, at in product(range(len(w)), product(*map(range, sizes))):
-        first = (o // filters) * each
+        first = (o // filters) * depth
         window = tuple(slice(a * stride, a * stride + k) for a, k in zip(at, taps, strict=True))
-        seen = x[(slice(None), slice(first, first + each), *window)]
+        seen = x[(slice(None), slice(first, first + depth), *window)]
         out[(slice(None), o, *at)] = (seen * w[o]).reshape(len(x), -1).sum(1)
     return out + s["bias"].reshape(-1, *(1,) * places)
 
@@ -105,24 +105,24 @@ def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def cell(own, x, kind, h=None):
+def cell(state, x, kind, h=None):
     """The next state of one time, of an LSTM a pair."""
-    w, u, b = own["weight"], own["recurrent"], own.get("bias", 0.0)
+    w, u, b = state["weight"], state["recurrent"], state.get("bias", 0.0)
     c = np.zeros((len(x), len(u)))
-    return cell_step(own, kind, x @ w + b, c if h is None else h, c, u)[: 1 + (kind == "lstm")]
+    return cell_step(state, kind, x @ w + b, c if h is None else h, c, u)[: 1 + (kind == "lstm")]
 
 
-def cell_step(own, kind, given, h, c, u):
+def cell_step(state, kind, projected, h, c, u):
     """(h, c) behind the inputs' part of the gates."""
     if kind == "rnn":
-        return np.tanh(given + h @ u), c
+        return np.tanh(projected + h @ u), c
     if kind == "lstm":
-        i, f, g, o = np.split(given + h @ u, 4, -1)
+        i, f, g, o = np.split(projected + h @ u, 4, -1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         return sigmoid(o) * np.tanh(c), c
-    (r, z, n), (hr, hz, hn) = (np.split(y, 3, -1) for y in (given, h @ u))
+    (r, z, n), (hr, hz, hn) = (np.split(y, 3, -1) for y in (projected, h @ u))
     z = sigmoid(z + hz)
-    return (1 - z) * np.tanh(n + sigmoid(r + hr) * (hn + own["bias_new"])) + z * h, c
+    return (1 - z) * np.tanh(n + sigmoid(r + hr) * (hn + state["bias_new"])) + z * h, c
 
 
 def recurrent(s, x, kind, layers=1, ways=1):
@@ -131,12 +131,12 @@ def recurrent(s, x, kind, layers=1, ways=1):
     for layer in range(layers):
         outs = []
         for way in range(ways):
-            own = part(s, f"directions.{layer * ways + way}")
-            w, u, b = own["weight"], own["recurrent"], own.get("bias", 0.0)
+            state = part(s, f"directions.{layer * ways + way}")
+            w, u, b = state["weight"], state["recurrent"], state.get("bias", 0.0)
             h = c = np.zeros((x.shape[1], len(u)))
             rows = []
-            for each in x[::-1] if way else x:
-                h, c = cell_step(own, kind, each @ w + b, h, c, u)
+            for inputs in x[::-1] if way else x:
+                h, c = cell_step(state, kind, inputs @ w + b, h, c, u)
                 rows.append(h)
             outs.append(np.stack(rows[::-1] if way else rows))
             lasts.append((h, c))
@@ -145,7 +145,7 @@ def recurrent(s, x, kind, layers=1, ways=1):
     return [x, hs, np.stack([c for _, c in lasts])] if kind == "lstm" else [x, hs]
 
 
-def turned(x, start=0):
+def rotate_positions(x, start=0):
     """Rotary positions, as complex numbers."""
     half = x.shape[-1] // 2
     angles = np.arange(start, start + x.shape[-2])[:, None] * 10000.0 ** (-np.arange(half) / half)
@@ -159,7 +159,7 @@ def attention(s, x, heads, causal, rotary, context=None):
     size, outs = q.shape[-1] // heads, []
     for head in range(heads):
         a, b, c = (y[..., head * size : (head + 1) * size] for y in (q, k, v))
-        a, b = (turned(a), turned(b)) if rotary else (a, b)
+        a, b = (rotate_positions(a), rotate_positions(b)) if rotary else (a, b)
         scores = a @ b.swapaxes(-1, -2) / sqrt(size)
         if causal:
             scores = np.where(np.tri(scores.shape[-2], scores.shape[-1]) > 0, scores, -np.inf)
@@ -176,15 +176,15 @@ def block(s, x, heads, norm_first):
     def mlp(y):
         return linear(part(s, "down"), gelu(linear(part(s, "up"), y)))
 
-    def seen(y):
+    def attend(y):
         return attention(part(s, "attention"), y, heads, True, False)
 
-    one, other = part(s, "norm_attention"), part(s, "norm_mlp")
+    norm_attention, norm_mlp = part(s, "norm_attention"), part(s, "norm_mlp")
     if norm_first:
-        x = x + seen(layer_norm(one, x))
-        return x + mlp(layer_norm(other, x))
-    x = layer_norm(one, x + seen(x))
-    return layer_norm(other, x + mlp(x))
+        x = x + attend(layer_norm(norm_attention, x))
+        return x + mlp(layer_norm(norm_mlp, x))
+    x = layer_norm(norm_attention, x + attend(x))
+    return layer_norm(norm_mlp, x + mlp(x))
 
 
 def local_response_norm(s, x, size=3, alpha=0.5, beta=0.6, k=2.0):
@@ -228,9 +228,9 @@ def _huber(r, d):
 
 def _alignment(logs, labels):
     """-log of the probability of one label in two times, of blank 0: all three alignments."""
-    (one,) = labels[0]
+    (label,) = labels[0]
     p = np.exp(logs[:, 0])
-    total = p[0, one] * p[1, one] + p[0, 0] * p[1, one] + p[0, one] * p[1, 0]
+    total = p[0, label] * p[1, label] + p[0, 0] * p[1, label] + p[0, label] * p[1, 0]
     return -np.log(total)
 
 

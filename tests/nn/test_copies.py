@@ -27,13 +27,14 @@ def test_a_target_network_follows_its_model():
         opt.minimize(loss, model.parameters())
         return loss
 
-    before = [p.value for p in target.parameters()]
+    values_before = [p.value for p in target.parameters()]
     losses = [float(step(X)) for _ in range(5)]
     assert losses[-1] < losses[0]
     assert all(
-        np.array_equal(p.value, old) for p, old in zip(target.parameters(), before, strict=True)
+        np.array_equal(p.value, old)
+        for p, old in zip(target.parameters(), values_before, strict=True)
     )
-    assert not np.array_equal(model.parameters()[0].value, before[0])
+    assert not np.array_equal(model.parameters()[0].value, values_before[0])
     target.load_state_dict(model.state_dict())
     assert np.array_equal(target(Tensor(X)).data, model(Tensor(X)).data)
 
@@ -45,7 +46,7 @@ def test_names_of_shared_layers_and_kept_parameters():
     assert len(copied.parameters()) == 2
     names = [p.name.partition("_copy") for p in copied.parameters()]
     assert {first for first, *_ in names} == {layer.weight.name.partition(".")[0]}
-    assert len({own.partition(".")[0] for *_, own in names}) == 1
+    assert len({suffix.partition(".")[0] for *_, suffix in names}) == 1
     holders = []
     for _ in range(2):
         w = sg.parameter("kept", np.ones(3))
@@ -76,13 +77,13 @@ def test_optimizers_that_are_copied_with_their_models_go_on(model_first, times):
     copied, going_on = pair if model_first else pair[::-1]
     steps(model, opt, 2)
     steps(copied, going_on, 2)
-    for own, other in zip(model.parameters(), copied.parameters(), strict=True):
-        assert np.array_equal(own.value, other.value)
+    for parameter, copied_parameter in zip(model.parameters(), copied.parameters(), strict=True):
+        assert np.array_equal(parameter.value, copied_parameter.value)
     going_on.load_state_dict(opt.state_dict())
     steps(model, opt, 1)
     steps(copied, going_on, 1)
-    for own, other in zip(model.parameters(), copied.parameters(), strict=True):
-        assert np.array_equal(own.value, other.value)
+    for parameter, copied_parameter in zip(model.parameters(), copied.parameters(), strict=True):
+        assert np.array_equal(parameter.value, copied_parameter.value)
 
 
 def test_a_pickle_beside_its_model_is_told_how_to_get_names_of_its_own():

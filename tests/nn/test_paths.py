@@ -55,20 +55,20 @@ def test_parameters_are_named_by_paths_when_a_module_is_called():
     text = str(graph)
     assert "matmul(%1, @blocks.0.attn.query.weight)" in text
     assert "[blocks.1/mlp/layers.2]" in text
-    own = {p.name: p for p in graph.parameters}
-    assert str(sg.parse(text, parameters=own)) == text
-    assert sg.same_graph(sg.parse(text, parameters=own), graph)
+    parameters = {p.name: p for p in graph.parameters}
+    assert str(sg.parse(text, parameters=parameters)) == text
+    assert sg.same_graph(sg.parse(text, parameters=parameters), graph)
 
 
 @pytest.mark.slow
 def test_traced_functions_and_tapes_name_them_too():
-    net, other = Net(), Net()
+    net, second_net = Net(), Net()
     sg.function(net)(TOKENS)
     assert _names(net) == [path for path, _ in net.named_parameters()]
     del net
     gc.collect()
-    other(Tensor(TOKENS, dtype="int64"))
-    assert "blocks.1.attn.query.weight" in _names(other)
+    second_net(Tensor(TOKENS, dtype="int64"))
+    assert "blocks.1.attn.query.weight" in _names(second_net)
 
 
 @pytest.mark.slow
@@ -140,31 +140,33 @@ def test_numbers_of_attributes_pass_over_names_that_are_there():
 
 def test_a_parameter_keeps_its_name_in_a_second_module():
     class Holds(sg.nn.Module):
-        def __init__(self, given):
-            self.given = given
+        def __init__(self, content):
+            self.content = content
 
     first = Holds(sg.parameter("in_both", 1.0))
-    assert [Holds(first.given).given.name, Holds([first.given]).given[0].name] == ["in_both"] * 2
-    pairs = [Holds([first.given, sg.parameter("second_in_list", 1.0)]).given for _ in range(2)]
+    assert [Holds(first.content).content.name, Holds([first.content]).content[0].name] == [
+        "in_both"
+    ] * 2
+    pairs = [Holds([first.content, sg.parameter("second_in_list", 1.0)]).content for _ in range(2)]
     assert [[p.name for p in pair] for pair in pairs] == [
         ["in_both", "second_in_list"],
         ["in_both", "second_in_list_1"],
     ]
     tied = sg.parameter("twice_in_list", 1.0)
-    assert Holds([tied, tied]).given[1].name == "twice_in_list"
+    assert Holds([tied, tied]).content[1].name == "twice_in_list"
 
 
 @pytest.mark.slow
 def test_names_stay_that_users_gave_or_that_graphs_have():
-    mine = sg.parameter("mine", np.ones(8, "float32"))
-    assert sg.exp(mine).shape == (8,)
+    gain = sg.parameter("mine", np.ones(8, "float32"))
+    assert sg.exp(gain).shape == (8,)
     net, x = Net(), sg.input("x", (2, 8), "float32")
-    net.blocks[0].gain = mine
+    net.blocks[0].gain = gain
     layer = net.blocks[0].mlp.layers[0]
-    before = str(graph := sg.Graph(layer(x)))
+    text_before = str(graph := sg.Graph(layer(x)))
     net(sg.input("tokens", (2, 3), "int64"))
     assert net.blocks[0].gain.name == "mine"
-    assert str(graph) == before
+    assert str(graph) == text_before
     assert net.blocks[0].mlp.layers[2].weight.name == "blocks.0.mlp.layers.2.weight"
 
 
@@ -180,7 +182,7 @@ def test_a_layer_alone_has_the_name_of_its_kind():
 
 @pytest.mark.slow
 def test_states_and_files_follow(tmp_path):
-    def made():
+    def make_step():
         net = Net()
         mean = sg.optim.Average(net.parameters(), decay=0.9)  # before the first call
         opt = sg.optim.Adam(0.01)
@@ -194,7 +196,7 @@ def test_states_and_files_follow(tmp_path):
 
         return net, mean, step
 
-    net, mean, step = made()
+    net, mean, step = make_step()
     old = [p.name for p in net.parameters()]
     step(TOKENS)
     assert "blocks.0.gain.average" in [p.name for p in mean.parameters()]
@@ -202,9 +204,9 @@ def test_states_and_files_follow(tmp_path):
     saved = {p.name: p.value for p in program.graph.parameters}
     assert "blocks.1.attn.query.weight.first_moment" in saved
     renamed = dict(zip(_names(net), old, strict=True))
-    for name, before in renamed.items():  # a file of the time before names were paths
+    for name, old_name in renamed.items():  # a file of the time before names were paths
         for key in [key for key in saved if f"{key}.".startswith(f"{name}.")]:
-            saved[before + key[len(name) :]] = saved.pop(key) + 1
+            saved[old_name + key[len(name) :]] = saved.pop(key) + 1
     sg.save(tmp_path / "old.npz", saved)
     sg.load(tmp_path / "old.npz", into=program)
     for p in net.parameters():
@@ -215,7 +217,7 @@ def test_states_and_files_follow(tmp_path):
 @pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("as_layers_named_them", [False, True])
 def test_states_of_another_model_load(steps, as_layers_named_them):
-    def made():
+    def make_step():
         net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 3))
         opt = sg.optim.Adam(0.01)
 
@@ -228,15 +230,15 @@ def test_states_of_another_model_load(steps, as_layers_named_them):
         return net, opt, step
 
     x = np.ones((5, 3), "float32")
-    (net, opt, step), (other, other_opt, other_step) = made(), made()
+    (net, opt, step), (second_net, other_opt, other_step) = make_step(), make_step()
     layers = [p.name for p in net.parameters()]
     step(x)
     for _ in range(steps):
         other_step(x)
     states = opt.state_dict()
-    for name, before in zip(_names(net), layers, strict=True):
+    for name, old_name in zip(_names(net), layers, strict=True):
         for key in [k for k in states if as_layers_named_them and k.startswith(f"{name}.")]:
-            states[before + key[len(name) :]] = states.pop(key)
-    other.load_state_dict(net.state_dict())
+            states[old_name + key[len(name) :]] = states.pop(key)
+    second_net.load_state_dict(net.state_dict())
     other_opt.load_state_dict(states)
     assert [float(step(x)) for _ in range(2)] == [float(other_step(x)) for _ in range(2)]

@@ -12,7 +12,7 @@ nn = sg.nn
 ParameterValueError = sg.errors.ParameterValueError
 
 
-def filled(module, seed=0):
+def fill_state(module, seed=0):
     """A state of PyTorch for a module, of random numbers."""
     random = np.random.default_rng(seed)
     return {
@@ -28,13 +28,13 @@ def values(module):
 @pytest.mark.parametrize("case", CASES)
 def test_the_state_of_every_module_goes_to_torch_and_back(case):
     module = CASES[case].make()
-    before, state = values(module), module.torch_state()
-    module.load_torch(filled(module))
+    values_before, state = values(module), module.torch_state()
+    module.load_torch(fill_state(module))
     changed = values(module)
-    assert all(not np.array_equal(changed[name], before[name]) for name in before)
+    assert all(not np.array_equal(changed[name], values_before[name]) for name in values_before)
     assert module.load_torch(state) == ([], [])
     for name, array in values(module).items():
-        np.testing.assert_array_equal(array, before[name], err_msg=name)
+        np.testing.assert_array_equal(array, values_before[name], err_msg=name)
 
 
 def net():
@@ -43,7 +43,7 @@ def net():
 
 def test_every_difference_is_listed_and_nothing_is_changed():
     module = net()
-    before, state = module.state_dict(), filled(module)
+    state_before, state = module.state_dict(), fill_state(module)
     del state["0.bias"]
     state["2.weight_hr_l0"] = np.ones(2)
     state["2.weight_hh_l0"] = state["2.weight_hh_l0"].T
@@ -56,12 +56,12 @@ def test_every_difference_is_listed_and_nothing_is_changed():
     ):
         assert line in str(error.value)
     for name, array in module.state_dict().items():
-        np.testing.assert_array_equal(array, before[name])
+        np.testing.assert_array_equal(array, state_before[name])
 
 
 def test_names_of_one_side_are_returned_if_not_strict():
     module = net()
-    state = filled(module)
+    state = fill_state(module)
     bias = module.layers[0].bias.value
     del state["0.bias"], state["2.bias_hh_l0"]
     state["3.weight"] = np.ones(2)
@@ -84,12 +84,12 @@ def test_names_of_one_side_are_returned_if_not_strict():
 def test_other_states_are_refused_with_a_hint(change, hint):
     module = net()
     with pytest.raises(ParameterValueError, match=f"(?s){hint}"):
-        module.load_torch(change(filled(module)))
+        module.load_torch(change(fill_state(module)))
 
 
 def test_load_state_dict_points_to_load_torch():
     with pytest.raises(ParameterValueError, match=r"model.load_torch\(state\)"):
-        net().load_state_dict(filled(net()))
+        net().load_state_dict(fill_state(net()))
 
 
 class Tied(nn.Module):
@@ -101,7 +101,7 @@ class Tied(nn.Module):
 
 
 def test_shared_modules_take_one_array():
-    module, state = Tied(), filled(Tied())
+    module, state = Tied(), fill_state(Tied())
     assert {"first.weight", "second.weight", "blocks.a.0.weight", "scale"} <= state.keys()
     with pytest.raises(ParameterValueError, match="two arrays for one parameter"):
         module.load_torch(state)
@@ -115,7 +115,7 @@ def test_shared_modules_take_one_array():
 @pytest.mark.parametrize("ending", ["npz", "safetensors", "pt"])
 def test_files(ending, tmp_path):
     module, path = net(), tmp_path / f"weights.{ending}"
-    state = filled(module)
+    state = fill_state(module)
     if ending == "pt":
         torch = pytest.importorskip("torch")
         torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)
@@ -168,8 +168,8 @@ TORCH_NAMES = {
 }
 
 
-def first_leaf(found):
-    return first_leaf(found[0]) if isinstance(found, tuple) else found
+def first_leaf(results):
+    return first_leaf(results[0]) if isinstance(results, tuple) else results
 
 
 @pytest.mark.parametrize(("name", "args", "options", "shapes"), BESIDE)
@@ -182,9 +182,9 @@ def test_outputs_are_those_of_torch(name, args, options, shapes, train):
         for parameter in [*theirs.parameters(), *theirs.buffers()]:
             if parameter.is_floating_point():
                 parameter.copy_(torch.rand_like(parameter) + 0.1)
-    kept = {k: v for k, v in options.items() if k not in BLOCK or "Norm" in name}
+    own_options = {k: v for k, v in options.items() if k not in BLOCK or "Norm" in name}
     extra = {"activation": nn.relu} if name == "TransformerBlock" else {}
-    ours = getattr(nn, name)(*args, **kept, **extra, dtype="float64")
+    ours = getattr(nn, name)(*args, **own_options, **extra, dtype="float64")
     ours.load_torch(theirs)
     random = np.random.default_rng(2)
     operands = [random.normal(size=s) if isinstance(s, tuple) else s for s in shapes]
@@ -222,9 +222,9 @@ def test_tensors_of_other_floats_are_converted(kind):
 def test_the_mapping_names_every_array_of_both_sides(case):
     module = CASES[case].make()
     rows = [line.split(" -> ") for line in module.torch_mapping().splitlines()]
-    there = " + ".join(left for left, _ in rows)
+    left_sides = " + ".join(left for left, _ in rows)
     for name, array in module.torch_state().items():
-        assert f"{name} {array.shape}" in there
-    here = " + ".join(right for _, right in rows)
+        assert f"{name} {array.shape}" in left_sides
+    right_sides = " + ".join(right for _, right in rows)
     for name, parameter in module.named_parameters():
-        assert f"{name} {parameter.shape}" in here
+        assert f"{name} {parameter.shape}" in right_sides

@@ -50,12 +50,12 @@ def test_paths_and_counts():
     assert repr(net).splitlines()[0] == "Net: 30 parameters"
     assert len(flatten(net)[0]) == 9  # shared ones in every place, and the table
     nn.manual_seed(5)
-    one, other = nn.Linear(3, 3), nn.Linear(3, 3)
+    first_layer, second_layer = nn.Linear(3, 3), nn.Linear(3, 3)
     nn.manual_seed(5)
     again = nn.Linear(3, 3)
-    np.testing.assert_array_equal(one.weight.value, again.weight.value)
-    assert not np.array_equal(one.weight.value, other.weight.value)
-    assert np.abs(one.weight.value).max() <= 1 / np.sqrt(3)
+    np.testing.assert_array_equal(first_layer.weight.value, again.weight.value)
+    assert not np.array_equal(first_layer.weight.value, second_layer.weight.value)
+    assert np.abs(first_layer.weight.value).max() <= 1 / np.sqrt(3)
 
 
 @pytest.mark.thinned(3)
@@ -111,11 +111,11 @@ def test_modules_go_in_and_come_out():
 
 def test_states_of_other_models_are_told_in_one_error():
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
-    before = model.state_dict()
-    assert "layers.1.running_mean" in before
-    assert {"layers.2.generator.key", "layers.2.generator.step"} <= {*before}
+    state_before = model.state_dict()
+    assert "layers.1.running_mean" in state_before
+    assert {"layers.2.generator.key", "layers.2.generator.step"} <= {*state_before}
     assert "layers.1.running_mean" not in dict(model.named_parameters())
-    wrong = {**before, "layers.0.weight": np.ones((2, 2)), "more": np.ones(1)}
+    wrong = {**state_before, "layers.0.weight": np.ones((2, 2)), "more": np.ones(1)}
     wrong["layers.0.bias"] = wrong["layers.0.bias"] + 1.0
     del wrong["layers.1.bias"]
     with pytest.raises(ParameterValueError, match="3 places") as caught:
@@ -123,11 +123,11 @@ def test_states_of_other_models_are_told_in_one_error():
     for text in ("layers.1.bias: missing", "'more': unknown", "layers.0.weight: parameter"):
         assert text in str(caught.value)
     for name, array in model.state_dict().items():
-        np.testing.assert_array_equal(array, before[name])
-    wrong["layers.0.weight"] = before["layers.0.weight"]
+        np.testing.assert_array_equal(array, state_before[name])
+    wrong["layers.0.weight"] = state_before["layers.0.weight"]
     model.load_state_dict(wrong, strict=False)
     np.testing.assert_array_equal(
-        model.state_dict()["layers.0.bias"], before["layers.0.bias"] + 1.0
+        model.state_dict()["layers.0.bias"], state_before["layers.0.bias"] + 1.0
     )
     with pytest.raises(ParameterValueError, match="arrays by name"):
         model.load_state_dict([1])
@@ -166,23 +166,27 @@ def test_batch_statistics_move_and_serve():
 @pytest.mark.parametrize("how", ["function", "eagerly", "tensors", "graph"])
 def test_several_batches_of_a_step_move_statistics_one_after_the_other(how):
     """As for generators and what else calls one network on true and on made examples."""
-    norm, one, other = nn.BatchNorm1d(3, momentum=0.25), 3.0 * X + 1.0, 0.5 * X[:4] - 2.0
+    norm, long_batch, short_batch = (
+        nn.BatchNorm1d(3, momentum=0.25),
+        3.0 * X + 1.0,
+        0.5 * X[:4] - 2.0,
+    )
 
-    def both(one, other):
-        return norm(one).sum() + norm(other).sum() + norm(one).sum()
+    def sum_normalized(first_batch, second_batch):
+        return norm(first_batch).sum() + norm(second_batch).sum() + norm(first_batch).sum()
 
     if how == "function":
-        sg.function(both)(one, other)
+        sg.function(sum_normalized)(long_batch, short_batch)
     elif how == "eagerly":
-        sg.function(both).eagerly(one, other)
+        sg.function(sum_normalized).eagerly(long_batch, short_batch)
     elif how == "tensors":
-        both(Tensor(one), Tensor(other))
+        sum_normalized(Tensor(long_batch), Tensor(short_batch))
     else:
         with nn.updates() as updates:
-            y = both(sg.input("one", ("n", 3)), sg.input("other", ("m", 3)))
-        sg.compile(sg.Graph({"y": y}, updates)).run({"one": one, "other": other})
+            y = sum_normalized(sg.input("one", ("n", 3)), sg.input("other", ("m", 3)))
+        sg.compile(sg.Graph({"y": y}, updates)).run({"one": long_batch, "other": short_batch})
     mean, var = np.zeros(3), np.ones(3)
-    for rows in (one, other, one):
+    for rows in (long_batch, short_batch, long_batch):
         mean += 0.25 * (rows.mean(0) - mean)
         var += 0.25 * (rows.var(0, ddof=1) - var)
     np.testing.assert_allclose(norm.running_mean.value, mean, rtol=1e-5)
@@ -195,13 +199,13 @@ def test_a_cache_gives_what_all_at_once_gives(rotary):
     block = nn.TransformerBlock(8, 2, causal=True, rotary=rotary, dtype="float64").eval()
     x = np.random.default_rng(1).normal(size=(2, 7, 8))
     f = sg.function(lambda x: block(x))
-    whole = f(x)
+    at_once = f(x)
     step = sg.function(lambda x, cache: block(x, cache=cache))
     cache, parts = block.attention.empty_cache(2, 7, "float64"), []
     for rows in (x[:, :3], x[:, 3:4], x[:, 4:5], x[:, 5:7]):
         out, cache = step(rows, cache)
         parts.append(out)
-    np.testing.assert_allclose(np.concatenate(parts, 1), whole, rtol=1e-10)
+    np.testing.assert_allclose(np.concatenate(parts, 1), at_once, rtol=1e-10)
     assert int(cache.length) == 7
     assert step.stats.traces <= 2
 
@@ -212,16 +216,16 @@ def test_recurrent_states_go_on():
     for kind in (nn.RNN, nn.GRU, nn.LSTM):
         layer = kind(3, 4, 2, dtype="float64")
         f = sg.function(lambda x, state=None, layer=layer: layer(x, state))
-        whole, last = f(x)
+        at_once, last = f(x)
         first, state = f(x[:4])
         second, again = f(x[4:], state)
-        np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-12)
-        for one, other in zip(flatten(again)[0], flatten(last)[0], strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-12)
+        np.testing.assert_allclose(np.concatenate([first, second]), at_once, rtol=1e-12)
+        for state_array, last_array in zip(flatten(again)[0], flatten(last)[0], strict=True):
+            np.testing.assert_allclose(state_array, last_array, rtol=1e-12)
         turned = kind(3, 4, 2, batch_first=True, dtype="float64")
         turned.load_state_dict(layer.state_dict())
         y = turned(Tensor(x.swapaxes(0, 1), dtype="float64"))[0]
-        np.testing.assert_allclose(y.data.swapaxes(0, 1), whole, rtol=1e-12)
+        np.testing.assert_allclose(y.data.swapaxes(0, 1), at_once, rtol=1e-12)
 
 
 @pytest.mark.slow
@@ -238,9 +242,9 @@ def test_dropout_has_one_state_in_both_worlds():
     assert 0.55 < (first == 0).mean() < 0.7
     layer = nn.Dropout(0.5, seed=1)
     layer.generator.streams = FOLDED - 1  # as after many traces
-    one, other, again = (layer(Tensor(x)).data for _ in range(3))
-    assert not np.array_equal(one, other)
-    assert not np.array_equal(other, again)
+    first_mask, second_mask, again = (layer(Tensor(x)).data for _ in range(3))
+    assert not np.array_equal(first_mask, second_mask)
+    assert not np.array_equal(second_mask, again)
     assert (int(layer.generator.step.value), layer.generator.streams) == (3, FOLDED - 1)
 
 
@@ -304,8 +308,8 @@ def test_a_cell_along_time_is_the_layer(kind):
     @sg.function
     def by_hand(x):
         state, outputs = None, []
-        for each in x:
-            state = cell(each, state)
+        for row in x:
+            state = cell(row, state)
             outputs.append(state[0] if kind == "LSTM" else state)
         return sg.stack(outputs)
 
@@ -346,9 +350,9 @@ def test_threads_that_seed_build_the_same_models():
         if seeds:
             nn.manual_seed(3)
         together.wait(timeout=10)
-        found = [nn.Linear(4, 1).weight.value]
+        weights = [nn.Linear(4, 1).weight.value]
         together.wait(timeout=10)
-        return [*found, nn.Linear(4, 1).weight.value]
+        return [*weights, nn.Linear(4, 1).weight.value]
 
     with ThreadPoolExecutor(3) as pool:
         for actual in pool.map(build, [True] * 3):

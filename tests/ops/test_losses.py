@@ -11,7 +11,7 @@ from staticgrad.eager import Tensor, gradcheck
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.exports import LAYERS
 from tests.helpers.diagonals import diagonals
-from tests.nn.oracles import turned
+from tests.nn.oracles import rotate_positions
 from tests.ops.messages import assert_each_raises
 
 RNG = np.random.default_rng(4)
@@ -174,7 +174,7 @@ OTHERS = {
     "softmin": (nn.softmin, lambda x: special.softmax(-x, -1), (X,)),
     "glu": (nn.glu, lambda x: x[:, :2] * special.expit(x[:, 2:]), (X,)),
     "rotary": (
-        lambda x: nn.rotary(x, 3), lambda x: turned(x, 3), (X,)
+        lambda x: nn.rotary(x, 3), lambda x: rotate_positions(x, 3), (X,)
     ),
 }  # fmt: skip
 
