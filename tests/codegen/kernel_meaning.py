@@ -94,13 +94,13 @@ class Meaning:
     def _write_partials(self, column):
         """A row for each group of rows; those of other outer axes lie apart."""
         rows = prod(self.size(a.extent) for a in self.kernel.axes[-self.kernel.grouped :])
-        terms, found = self.columns.get(column.partials, []), []
+        terms, partials = self.columns.get(column.partials, []), []
         for first in range(0, len(terms), max(rows, 1)):
             length = group_length(rows)
             for start in range(0, rows, length):
                 stop = min(start + length, rows)
-                found.append(_group(column.kind, terms[first + start : first + stop]))
-        together = np.concatenate([*found, np.zeros(0, self.memory[column.partials].dtype)])
+                partials.append(_group(column.kind, terms[first + start : first + stop]))
+        together = np.concatenate([*partials, np.zeros(0, self.memory[column.partials].dtype)])
         self.memory[column.partials][: len(together)] = together
 
     def places(self, axes):
@@ -153,11 +153,11 @@ class Meaning:
 
     def along(self, position, at):
         """A position along an axis of an operand."""
-        moved = [at[axis] * self.size(step) for axis, step in position.terms]
-        return np.asarray(sum(moved, np.int64(self.size(position.start))))
+        offsets = [at[axis] * self.size(step) for axis, step in position.terms]
+        return np.asarray(sum(offsets, np.int64(self.size(position.start))))
 
     def inside(self, access, at):
-        """Whether all positions that have ends are between them."""
+        """Return whether all positions that have ends are between them."""
         inside = np.asarray(True)
         for position in access.bounded_positions:
             place = self.along(position, at)
@@ -181,7 +181,7 @@ class Meaning:
                     self._store(statement, at)
                 case Accumulate(name=name, kind=kind, value=value):
                     sums = block_sum if statement.blocks else lane_sum
-                    self.results[name] = _combined(kind, self.value(value, at), sums)
+                    self.results[name] = _reduce_terms(kind, self.value(value, at), sums)
                 case ColumnAccumulate(partials=partials, value=value):
                     row = np.array(self.value(value, at))
                     self.columns.setdefault(partials, []).append(row)
@@ -197,7 +197,7 @@ class Meaning:
         around = {**at, **self.flat(stage.rows), "j": columns[:, None]}
         sums = lane_sum if stage.in_lanes else column_sum
         for s in stage.body:
-            self.results[s.name] = _combined(s.kind, self.value(s.value, around), sums)
+            self.results[s.name] = _reduce_terms(s.kind, self.value(s.value, around), sums)
         for store in stage.stores:
             self._store(store, {**at, "j": columns})
 
@@ -232,7 +232,9 @@ class Meaning:
                 "b": self.value(load(stage.b, dtype), {**at, **inner, **columns}),
                 "acc": chain,
             }
-            chain = interpret([step], lambda leaf, found=values: found[str(leaf.attribute)])[0]
+            chain = interpret([step], lambda leaf, operands=values: operands[str(leaf.attribute)])[
+                0
+            ]
         self.results["acc"] = reduce(np.add, [*totals, chain])
         for store in stage.stores:
             self._store(store, {**at, **rows, **columns})
@@ -256,7 +258,7 @@ class Meaning:
             if store.combine == "sum":
                 memory[place] = memory[place] + value
             elif store.combine:
-                memory[place] = _joined(store.combine, memory[place], np.asarray(value))
+                memory[place] = _combine_pair(store.combine, memory[place], np.asarray(value))
             else:
                 memory[place] = value
 
@@ -268,28 +270,28 @@ class Meaning:
         wrapped = np.where(index < 0, index + extent, index) if check.wrap else index
         wrong = (wrapped < 0) | (wrapped >= extent)
         self.results[check.name] = np.where(wrong, np.int64(0), wrapped)
-        for bad, found in zip(position[wrong].ravel(), index[wrong].ravel(), strict=True):
+        for bad, wrong_index in zip(position[wrong].ravel(), index[wrong].ravel(), strict=True):
             if noted[0] < 0 or bad < noted[0]:
-                noted[:] = bad, found
+                noted[:] = bad, wrong_index
 
     def _search(self, search, at):
         sorted_ = self.memory[search.operand][: self.size(search.extent)]
         side = "right" if search.right else "left"
-        found = np.searchsorted(sorted_, self.value(search.value, at), side)
-        self.results[search.name] = np.asarray(found, np.int64)
+        insertion_points = np.searchsorted(sorted_, self.value(search.value, at), side)
+        self.results[search.name] = np.asarray(insertion_points, np.int64)
 
 
 def _moves(check, loops):
-    """Whether an index or its position differs along loops, by a position or a place in them."""
+    """Return whether an index differs along loops, by a position or a place in them."""
     names = {axis.name for axis in loops}
     for node in postorder([check.index, check.position]):
         access = node.attribute
-        if access in names if isinstance(access, str) else _moved(access, names):
+        if access in names if isinstance(access, str) else _depends_on(access, names):
             return True
     return False
 
 
-def _moved(access, names):
+def _depends_on(access, names):
     return isinstance(access, Access) and any(access.stride(name) != 0 for name in names)
 
 
@@ -297,21 +299,23 @@ def _group(kind, terms):
     """The rows of a group, in blocks, and those by the binary counter."""
     stack = []
     for start in range(0, len(terms), COLUMN_BLOCK):
-        height, total = 0, reduce(partial(_joined, kind), terms[start : start + COLUMN_BLOCK])
+        height, total = 0, reduce(partial(_combine_pair, kind), terms[start : start + COLUMN_BLOCK])
         while stack and stack[-1][0] == height:
-            total, height = _joined(kind, stack.pop()[1], total), height + 1
+            total, height = _combine_pair(kind, stack.pop()[1], total), height + 1
         stack.append((height, total))
-    return reduce(lambda later, older: _joined(kind, older[1], later), stack[-2::-1], stack[-1][1])
+    return reduce(
+        lambda later, older: _combine_pair(kind, older[1], later), stack[-2::-1], stack[-1][1]
+    )
 
 
-def _joined(kind, a, b):
+def _combine_pair(kind, a, b):
     """Two elements combined, or their arrays."""
     dtype = as_dtype(a.dtype)
-    both = Expr(COMBINERS[kind].combine, dtype, (ref("a", dtype), ref("b", dtype)))
-    return interpret([both], lambda leaf: a if leaf.attribute == "a" else b)[0]
+    combined = Expr(COMBINERS[kind].combine, dtype, (ref("a", dtype), ref("b", dtype)))
+    return interpret([combined], lambda leaf: a if leaf.attribute == "a" else b)[0]
 
 
-def _combined(kind, terms, sums):
+def _reduce_terms(kind, terms, sums):
     """The terms along the last axis combined."""
     combiner, dtype = COMBINERS[kind], as_dtype(terms.dtype)
     if terms.shape[-1] == 0:
@@ -321,4 +325,4 @@ def _combined(kind, terms, sums):
             return np.asarray(sums(terms), terms.dtype)
     if kind == "sum":
         return np.asarray(np.add.reduce(terms, -1, dtype=terms.dtype))
-    return np.asarray(reduce(partial(_joined, kind), np.moveaxis(terms, -1, 0)))
+    return np.asarray(reduce(partial(_combine_pair, kind), np.moveaxis(terms, -1, 0)))

@@ -12,23 +12,23 @@ def of_width(bits):
     return None if bits is None else Machine(vector_bits=bits)
 
 
-def run(kernel, sizes, mode, given, vector_bits=None):
-    """The operands after all iterations, those that are not given made with room for them."""
+def run(kernel, sizes, mode, arrays, vector_bits=None):
+    """Return the operands after all iterations; those that are not in ``arrays`` are allocated."""
     room = kernel.room(sizes)
-    made = {
+    allocated = {
         o.name: np.full(room[o.name], np.nan, o.dtype.numpy)
         for o in kernel.operands
         if o.name in room
     }
-    memory = {**made, **given}
+    memory = {**allocated, **arrays}
     if mode == "file":
         run_printed(kernel, memory, dict(zip(kernel.arguments, sizes, strict=True)))
         return memory
     shared = [memory[o.name] for o in kernel.operands if not o.is_own]
-    own = [memory[o.name] for o in kernel.operands if o.is_own]
+    private = [memory[o.name] for o in kernel.operands if o.is_own]
     count = kernel.iterations(sizes)
     source = source_for(kernel, mode, of_width(vector_bits))
-    call(source, shared, sizes, 0, count, own=own, mode=mode)
+    call(source, shared, sizes, 0, count, private=private, mode=mode)
     return memory
 
 

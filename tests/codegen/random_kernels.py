@@ -157,21 +157,21 @@ class _Maker:
         """A value over some leaves, which may be shared within the stage."""
         pool = [*checked, self.leaf(loops), *self.shared[-3:]]
         for _ in range(self.random.randrange(5)):
-            pool.append(self._grown(pool, loops))
+            pool.append(self._grow_expression(pool, loops))
         self.shared.append(pool[-1])
         return pool[-1]
 
-    def _grown(self, pool, loops):
+    def _grow_expression(self, pool, loops):
         for _ in range(20):
             op = self.random.choice(_OPS)
             first = self.random.choice(pool)
             args = [first]
             while len(args) < PRIMITIVES[op].operands:
-                other = self.random.choice([*pool, self.leaf(())] if len(pool) < 3 else pool)
-                args.append(other.cast(first.dtype))
-            made = Expr(op, BOOL if op in COMPARE else first.dtype, tuple(args))
-            if not describe_type_error(made):
-                return made
+                operand = self.random.choice([*pool, self.leaf(())] if len(pool) < 3 else pool)
+                args.append(operand.cast(first.dtype))
+            expression = Expr(op, BOOL if op in COMPARE else first.dtype, tuple(args))
+            if not describe_type_error(expression):
+                return expression
         return self.random.choice(pool).cast(self.dtype())
 
     def number(self, value):
@@ -228,9 +228,9 @@ class _Maker:
             step = size(COLUMNS) if (axis, moving) == ("i0", True) else literal(1, I64)
             position = position + index(axis) * step
         check = Check(name, at, DEEP, position, self.checks, self.random.random() < 0.5)
-        found = self.dtype()
-        gathered = Access(self.operand(found, "in"), (), (1,))
-        return [check], [ref(name, I64), load(gathered, found, ref(name, I64))]
+        dtype = self.dtype()
+        gathered = Access(self.operand(dtype, "in"), (), (1,))
+        return [check], [ref(name, I64), load(gathered, dtype, ref(name, I64))]
 
     def map(self, outer):
         extent = self.random.choice((None, None, DEEP, 2))
@@ -245,19 +245,22 @@ class _Maker:
                 body.append(self.column(loops, checked))
             elif self.random.random() < 0.5 and not rows:
                 kind = self.random.choice(kinds_of_numbers())
-                made = self.accumulation(loops, checked, kind)
-                if COMBINERS[kind].is_ordered(made.value.dtype) and self.random.random() < 0.2:
-                    made = replace(made, blocks=True)
-                results.append(made)
+                accumulate = self.accumulation(loops, checked, kind)
+                if (
+                    COMBINERS[kind].is_ordered(accumulate.value.dtype)
+                    and self.random.random() < 0.2
+                ):
+                    accumulate = replace(accumulate, blocks=True)
+                results.append(accumulate)
                 body.append(results[-1])
             else:
                 body.append(self.store(loops, self.value(loops, checked)))
         if not rows and self.random.random() < 0.2:
             body += self.side_by_side(loops, checked)
-        axis = self.limited(Axis("j", COLUMNS)) if not rows else Axis("j", COLUMNS)
+        axis = self.limit_loop(Axis("j", COLUMNS)) if not rows else Axis("j", COLUMNS)
         if axis.past:  # what lies behind in a scratch is anything
-            own = {o.name for o in self.operands if o.mode == "scratch"}
-            self.stored = [pair for pair in self.stored if pair[0].operand not in own]
+            scratches = {o.name for o in self.operands if o.mode == "scratch"}
+            self.stored = [pair for pair in self.stored if pair[0].operand not in scratches]
         self.refs += [ref(s.name, s.value.dtype) for s in results]
         stage = Map(axis, tuple(body), rows)
         if self.random.random() < 0.3:
@@ -265,38 +268,40 @@ class _Maker:
             self.beside.append((stage, ahead))
         return stage
 
-    def limited(self, axis, first=False):
+    def limit_loop(self, axis, first=False):
         """The loop, or now and then one that ends (and begins) at a number that was kept."""
-        known = [str(r.attribute) for r in self.refs if r.dtype is I64]
-        known = [name for name in known if name[0] in "rs"]
-        if not (self.limits and known and self.random.random() < 0.5):
+        names = [str(r.attribute) for r in self.refs if r.dtype is I64]
+        names = [name for name in names if name[0] in "rs"]
+        if not (self.limits and names and self.random.random() < 0.5):
             return axis
-        begin = self.random.choice(known) if first and self.random.random() < 0.5 else ""
-        return replace(axis, past=self.random.choice(known), first=begin)
+        begin = self.random.choice(names) if first and self.random.random() < 0.5 else ""
+        return replace(axis, past=self.random.choice(names), first=begin)
 
     def neighbours(self, loops):
         """Loads of places that lie between each other, by a literal step."""
         dtype, step = self.dtype(), self.random.choice((2, 3, 4))
-        places = self.between("in", dtype, step, loops, bool(self.random.getrandbits(1)))
+        places = self.interleaved_accesses(
+            "in", dtype, step, loops, bool(self.random.getrandbits(1))
+        )
         return [load(place, dtype) for place in places]
 
     def side_by_side(self, loops, checked):
         """Stores to all places of a step, or all but the last."""
         dtype, step = self.dtype(), self.random.choice((2, 3, 4))
-        places = self.between("out", dtype, step, loops, True)
+        places = self.interleaved_accesses("out", dtype, step, loops, True)
         return [Store(place, self.value(loops, checked).cast(dtype)) for place in places]
 
-    def between(self, mode, dtype, step, loops, rows):
+    def interleaved_accesses(self, mode, dtype, step, loops, rows):
         name = self.operand(dtype, mode)
         strides = (("i0", WIDE),) if rows and "i0" in loops else ()
         starts = range(self.random.choice((step, step, step - 1)))
         return [Access(name, strides, (), (Position((("j", step),), at),)) for at in starts]
 
     def column(self, loops, checked):
-        made = self.accumulation(loops, checked, self.random.choice(kinds_of_numbers()))
-        dtype = made.value.dtype
+        accumulate = self.accumulation(loops, checked, self.random.choice(kinds_of_numbers()))
+        dtype = accumulate.value.dtype
         partials, scratch = self.operand(dtype, "out"), self.operand(dtype, "scratch")
-        return ColumnAccumulate(made.kind, made.value, partials, scratch)
+        return ColumnAccumulate(accumulate.kind, accumulate.value, partials, scratch)
 
     def scalar(self, outer):
         body, checked = self.lookups(outer)
@@ -315,13 +320,13 @@ class _Maker:
         j = self.axes(Axis("j", self.random.choice((COLUMNS, COLUMNS, 5))), Axis("i2", 2))
         k = self.axes(Axis("k", self.random.choice((DEEP, DEEP, 3))), Axis("i4", 4))
         dtype = self.random.choice((F32, F32, F64, I32, I64))
-        i, j = (axes if len(axes) > 1 else (self.limited(*axes),) for axes in (i, j))
-        k = k if len(k) > 1 else (self.limited(*k, first=True),)
+        i, j = (axes if len(axes) > 1 else (self.limit_loop(*axes),) for axes in (i, j))
+        k = k if len(k) > 1 else (self.limit_loop(*k, first=True),)
         a, b = (
             self.factor(dtype, (*outer, *(axis.name for axis in axes)))
             for axes in ((*i, *k), (*k, *j))
         )
-        known, self.refs = self.refs, [*self.refs, ref("acc", dtype)]
+        outer_refs, self.refs = self.refs, [*self.refs, ref("acc", dtype)]
         loops = (*outer, *(axis.name for axis in (*i, *j)))
         stores = []
         for _ in range(self.random.randrange(1, 3)):
@@ -334,21 +339,21 @@ class _Maker:
             add = self.operands[-1].mode == "inout" and value.dtype is not BOOL
             self.operands[-1] = replace(self.operands[-1], mode="inout" if add else "out")
             stores.append(Store(access, value, (), "sum" if add else ""))
-        self.refs = known
+        self.refs = outer_refs
         onto = None
         if len(k) == 1 and k[0].extent == 3 and len(self.operands) % 3:
             strides = dict.fromkeys(loops, j[-1].extent) | {"i3": FAR, "i2": APART, "j": 1}
-            there = len(self.operands) % 3 == 2
-            name = self.operand(dtype, "inout" if there else "in")
+            is_updated = len(self.operands) % 3 == 2
+            name = self.operand(dtype, "inout" if is_updated else "in")
             onto = Access(name, tuple((axis, strides[axis]) for axis in loops))
-            if there:
+            if is_updated:
                 stores = [*stores[: len(stores) % 2], Store(onto, ref("acc", dtype))]
         return Gemm(i, j, k, a, b, tuple(stores), (), onto)
 
     def loop(self, outer):
         """A few stages, and what they carry from iteration to iteration."""
         axis = Axis("i6" if "i5" in outer else "i5", self.random.choice((DEEP, DEEP, 0, 3)))
-        axis = self.limited(axis)
+        axis = self.limit_loop(axis)
         many = range(self.random.randrange(3))
         first = [Carry(self.fresh("s"), self.value(outer, [])) for _ in many]
         going = ""
@@ -357,8 +362,8 @@ class _Maker:
             first.append(Carry(going, self.value(outer, []).cast(BOOL)))
         self.shared.clear()
         carried = [ref(carry.name, carry.value.dtype) for carry in first]
-        known = [*self.refs, *carried]
-        self.refs = [*known]
+        loop_refs = [*self.refs, *carried]
+        self.refs = [*loop_refs]
         loops = (*outer, axis.name)
         kinds = self.inner_stages()
         if "i5" not in outer:
@@ -371,7 +376,7 @@ class _Maker:
             Carry(carry.name, self.value(loops, []).cast(carry.value.dtype)) for carry in first
         ]
         self.shared.clear()
-        self.refs = known
+        self.refs = loop_refs
         return Loop(axis, tuple(first), tuple(stages), tuple(following), going=going)
 
     def inner_stages(self):
@@ -383,11 +388,11 @@ class _Maker:
         dtype = self.random.choice((F32, F64, I32))
         name, axis = self.operand(dtype, "out"), outer[-1]
         around = (("i0", COLUMNS),) if "i0" in outer else ()
-        before = Position(((axis, 1),), -1, COLUMNS, DEEP)
-        earlier = load(Access(name, (*around, ("j", 1)), (), (before,)), dtype)
+        previous = Position(((axis, 1),), -1, COLUMNS, DEEP)
+        earlier = load(Access(name, (*around, ("j", 1)), (), (previous,)), dtype)
         added = self.value((*outer, "j"), []).cast(dtype)
-        here = Access(name, (*around, (axis, COLUMNS), ("j", 1)))
-        return Map(Axis("j", COLUMNS), (Store(here, earlier + added),))
+        current = Access(name, (*around, (axis, COLUMNS), ("j", 1)))
+        return Map(Axis("j", COLUMNS), (Store(current, earlier + added),))
 
     def axes(self, inner, around):
         return (around, inner) if self.random.random() < 0.4 else (inner,)
@@ -396,20 +401,20 @@ class _Maker:
         """A window with ends, a place that each loop moves by a number, or a row stored before."""
         rows = [
             access
-            for access, own in self.stored
-            if own is dtype and {axis for axis, _ in access.moves} == {"j"} and "j" in loops
+            for access, stored in self.stored
+            if stored is dtype and {axis for axis, _ in access.moves} == {"j"} and "j" in loops
         ]
         if rows and self.random.random() < 0.5:
             return self.random.choice(rows)
         name = self.operand(dtype, "in")
-        moved = tuple(axis for axis in loops if self.random.random() < 0.9)
+        axes = tuple(axis for axis in loops if self.random.random() < 0.9)
         if self.random.random() < 0.5:
-            steps = tuple((axis, self.random.choice((0, 1, 1, 2, COLUMNS))) for axis in moved)
+            steps = tuple((axis, self.random.choice((0, 1, 1, 2, COLUMNS))) for axis in axes)
             start = self.random.choice((0, 0, 2))
             return Access(name, (), (), (Position(steps, start),)) if start else Access(name, steps)
-        down = tuple(axis for axis in moved if self.random.random() < 0.5)
+        down = tuple(axis for axis in axes if self.random.random() < 0.5)
         extent = self.random.choice((ROWS, DEEP, 2))
-        along = tuple(axis for axis in moved if axis not in down)
+        along = tuple(axis for axis in axes if axis not in down)
         ends = (self.position(down, COLUMNS, extent), self.position(along, 1))
         return Access(name, (), (), ends)
 
@@ -422,11 +427,11 @@ class _Maker:
             for _ in range(self.random.randrange(1, 3))
         )
         self.shared.clear()
-        known = self.refs
-        self.refs = [*known, *(ref(s.name, s.value.dtype) for s in body)]
+        outer_refs = self.refs
+        self.refs = [*outer_refs, *(ref(s.name, s.value.dtype) for s in body)]
         loops = (*outer, "j")
         stores = [self.store(loops, self.value(loops, [ref(s.name, s.value.dtype)])) for s in body]
-        self.refs = known
+        self.refs = outer_refs
         rows = self.random.choice((DEEP, DEEP, 3))
         return Columns(Axis("j", COLUMNS), (Axis("i1", rows),), body, tuple(stores), in_lanes)
 
@@ -455,12 +460,12 @@ def random_lanes(seed):
     """A kernel whose rows are lanes."""
 
     def make(random):
-        made = _OfLanes(random)
+        maker = _OfLanes(random)
         stages = []
         for _ in range(random.choice((1, 2, 3))):
-            made.shared.clear()
-            stages.append(random.choice((made.scalar, made.loop))(("j",)))
-        return made, (Axis("j", COLUMNS),), stages
+            maker.shared.clear()
+            stages.append(random.choice((maker.scalar, maker.loop))(("j",)))
+        return maker, (Axis("j", COLUMNS),), stages
 
     return _first_of_kind("lanes", seed, make)
 
@@ -469,12 +474,12 @@ def random_squares(seed):
     """A kernel whose rows are taken together where they lie across memory."""
 
     def make(random):
-        made, loops = _OfSquares(random), ("i0", "j")
+        maker, loops = _OfSquares(random), ("i0", "j")
         body = []
         for _ in range(random.choice((1, 2, 3))):
-            value = made.value(loops, [])
-            body.append(Store(made.access(made.operand(value.dtype, "out"), loops), value))
-        return made, (Axis("i0", ROWS),), [Map(Axis("j", COLUMNS), tuple(body))]
+            value = maker.value(loops, [])
+            body.append(Store(maker.access(maker.operand(value.dtype, "out"), loops), value))
+        return maker, (Axis("i0", ROWS),), [Map(Axis("j", COLUMNS), tuple(body))]
 
     return _first_of_kind("squares", seed, make)
 
@@ -484,10 +489,10 @@ def _first_of_kind(kind, seed, make):
     sizes = (ROWS, COLUMNS, DEEP, APART, FAR, WIDE)
     drawn = (make(Random(f"{kind} {seed} {attempt}")) for attempt in count())
     kernels = (
-        _without_idle(Kernel(tuple(made.operands), sizes, axes, tuple(stages)))
-        for made, axes, stages in drawn
+        _without_idle(Kernel(tuple(maker.operands), sizes, axes, tuple(stages)))
+        for maker, axes, stages in drawn
     )
-    return next(each for each in kernels if _is_sound(each) and each.outer == kind)
+    return next(kernel for kernel in kernels if _is_sound(kernel) and kernel.outer == kind)
 
 
 def _is_sound(kernel):
@@ -502,25 +507,25 @@ def random_kernel(seed):
     """The kernel of a number: rows one by one or in groups, products, elements."""
     random = Random(seed)
     outer = ("i0",) if random.random() < 0.85 else ()
-    made = _Maker(random, bool(outer) and random.random() < 0.4)
+    maker = _Maker(random, bool(outer) and random.random() < 0.4)
     stages = []
     jammed = random.choice((1, 1, 2, 3, 4)) if outer else 1
-    made.limits = jammed == 1 and not made.grouped
-    kinds = [made.map, made.map, made.map, made.scalar]
+    maker.limits = jammed == 1 and not maker.grouped
+    kinds = [maker.map, maker.map, maker.map, maker.scalar]
     if jammed == 1:
-        kinds += [made.columns, *((made.gemm, made.loop) * (not made.grouped))]
+        kinds += [maker.columns, *((maker.gemm, maker.loop) * (not maker.grouped))]
     for _ in range(random.choice((1, 2, 2, 3, 3, 4))):
         kind = random.choice(kinds)
-        made.shared.clear()
+        maker.shared.clear()
         stages.append(kind(outer))
     axes = (Axis("i0", ROWS),) if outer else ()
     kernel = Kernel(
-        tuple(made.operands), (ROWS, COLUMNS, DEEP, APART, FAR, WIDE), axes, tuple(stages)
+        tuple(maker.operands), (ROWS, COLUMNS, DEEP, APART, FAR, WIDE), axes, tuple(stages)
     )
     rows = (Interleave("o", jammed),) if jammed > 1 else ()
-    directives = (*rows, *of_stages(stages, made.beside))
-    kernel = _without_idle(replace(kernel, grouped=int(made.grouped), directives=directives))
-    streams = legal_ones(kernel, map(Stream, dict.fromkeys(made.streamed)))
+    directives = (*rows, *of_stages(stages, maker.beside))
+    kernel = _without_idle(replace(kernel, grouped=int(maker.grouped), directives=directives))
+    streams = legal_ones(kernel, map(Stream, dict.fromkeys(maker.streamed)))
     kernel = replace(kernel, directives=(*directives, *streams))
     alone = bool(axes) and kernel.outer in ("axes", "squares") and jammed == 1
     alone &= not any(isinstance(stage, Gemm) for stage, _ in nested_stages(kernel.stages))

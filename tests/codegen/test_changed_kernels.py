@@ -19,21 +19,21 @@ from tests.codegen.random_kernels import random_kernel
 TOKEN = re.compile(r"@?\b\w+\b|\*-?\w+|%\d+")
 
 
-def changed(text, random):
+def change_text(text, random):
     """A line taken out, two lines exchanged, or one token put in place of another."""
     lines, how = text.split("\n"), random.random()
     if how < 0.2:
         del lines[random.randrange(1, len(lines) - 2)]
         return "\n".join(lines)
     if how < 0.35:
-        one, other = (random.randrange(1, len(lines) - 2) for _ in range(2))
-        lines[one], lines[other] = lines[other], lines[one]
+        first, second = (random.randrange(1, len(lines) - 2) for _ in range(2))
+        lines[first], lines[second] = lines[second], lines[first]
         return "\n".join(lines)
     old, new = (random.choice([*TOKEN.finditer(text)]) for _ in range(2))
     return text[: old.start()] + new.group() + text[old.end() :]
 
 
-def accepted(text):
+def parse_sound(text):
     """The kernel of a text that is sound."""
     try:
         kernel = parse_kernel(text)
@@ -49,7 +49,7 @@ def check_changes(seeds):
         random = Random(seed)
         text = random.choice((str(random_kernel(seed)), random.choice([*ON_FILE.values()])))
         for _ in range(10):
-            kernel = accepted(changed(text, random))
+            kernel = parse_sound(change_text(text, random))
             if kernel is not None:
                 sound += 1
                 native.kernel(source_of(kernel))

@@ -458,7 +458,7 @@ RUNS = [
 ]
 
 
-def changed(text, change):
+def apply_change(text, change):
     """The kernel with one text put in place of another, "old > new"; it is sound and reads back."""
     old, _, new = change.partition(" > ")
     assert old in text
@@ -470,19 +470,19 @@ def changed(text, change):
 
 def memory_for(kernel, sizes, seed):
     """Numbers for every operand; integers reach a little beyond what they are indices of."""
-    rng, found = np.random.default_rng(seed), {}
+    rng, arrays = np.random.default_rng(seed), {}
     count = 4 * math.prod(max(size, 1) for size in sizes[:3]) + 4 * sum(sizes) + 64
     room = kernel.room(sizes)
     for operand in kernel.operands:
         dtype = operand.dtype.numpy
         if operand.mode == "check":
-            found[operand.name] = np.array([-1, 0])
+            arrays[operand.name] = np.array([-1, 0])
         elif dtype.kind in "iu":
-            found[operand.name] = rng.integers(-4, max(sizes[-2] + 2, 5), count).astype(dtype)
+            arrays[operand.name] = rng.integers(-4, max(sizes[-2] + 2, 5), count).astype(dtype)
         else:
             numbers = rng.normal(size=max(count, int(room.get(operand.name, 0))))
-            found[operand.name] = numbers.astype(dtype)
-    return found
+            arrays[operand.name] = numbers.astype(dtype)
+    return arrays
 
 
 def check_run(kernel, sizes, mode, bits=None):
@@ -490,7 +490,7 @@ def check_run(kernel, sizes, mode, bits=None):
     actual, expected = (memory_for(kernel, sizes, len(sizes) + sizes[0]) for _ in range(2))
     Meaning(kernel, expected, dict(zip(kernel.arguments, sizes, strict=True))).run()
     shared = [actual[o.name] for o in kernel.operands if not o.is_own]
-    own = [actual[o.name] for o in kernel.operands if o.is_own]
+    private = [actual[o.name] for o in kernel.operands if o.is_own]
     count = kernel.iterations(sizes)
     cuts = sorted({0, count // 3, count // 2, count})
     if mode == "file":
@@ -498,7 +498,7 @@ def check_run(kernel, sizes, mode, bits=None):
         run_printed(kernel, actual, dict(zip(kernel.arguments, sizes, strict=True)))
     for begin, end in pairwise(cuts):
         source = source_for(kernel, mode, of_width(bits))
-        call(source, shared, sizes, begin, end, own=own, mode=mode)
+        call(source, shared, sizes, begin, end, private=private, mode=mode)
     for operand in kernel.operands:
         if operand.mode in ("out", "inout", "check"):
             what = f"{operand.name} at {sizes} by {mode}\n{kernel}"
@@ -517,7 +517,7 @@ def runs():
 
 @pytest.mark.parametrize(("text", "change", "every", "mode"), [*runs()])
 def test_no_byte_depends_on_a_directive(text, change, every, mode):
-    kernel = changed(text, change)
+    kernel = apply_change(text, change)
     for sizes in every if mode == "vector" else every[: 1 if mode in BY_NUMBA else 2]:
         check_run(kernel, sizes, mode)
     if mode == "vector":

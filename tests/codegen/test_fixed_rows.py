@@ -13,11 +13,14 @@ def _program(rows, width, dtype, long):
     """Row sums, numbers of each row, and two sums of columns; the body of one may be long."""
     x, w = sg.input("x", (rows, width), dtype), sg.input("w", (width,), dtype)
     dot = (x * w).sum(axis=1)
-    each = (dot * dot + 1.0) / (sg.abs(dot) + 2.0)
+    row_scale = (dot * dot + 1.0) / (sg.abs(dot) + 2.0)
     power = x
     for _ in range(40 if long else 1):
         power = power * x + 1.0
-    sums = {"a": (x * each[:, None]).sum(axis=0), "b": (power * each[:, None]).sum(axis=0)}
+    sums = {
+        "a": (x * row_scale[:, None]).sum(axis=0),
+        "b": (power * row_scale[:, None]).sum(axis=0),
+    }
     return sg.Graph({"dot": dot, "largest": x.max(axis=1), **sums})
 
 

@@ -64,7 +64,7 @@ def laid(matrices, layout):
     return memory, strides, size
 
 
-def made(a, b, layouts, mode, bits, start=None, literal=False, step=3):
+def run_product(a, b, layouts, mode, bits, start=None, literal=False, step=3):
     """The products by a kernel for registers of ``bits``, subtracted from ``start`` if given.
 
     ``step``: how many iterations a call takes, but for the first one.
@@ -75,8 +75,10 @@ def made(a, b, layouts, mode, bits, start=None, literal=False, step=3):
     element, dtype = ("f32", np.dtype("f4")) if narrow else (stored[0], a.dtype)
     kernel = product(*layouts, element, start is not None, (m, n, k) if literal else None, stored)
     (p0, at, size_a), (p1, bt, size_b) = laid(a, layouts[0]), laid(b, layouts[1])
-    behind = np.full((1, m, n), 77, dtype)
-    actual = np.concatenate([np.full((count, m, n), 77, dtype) if start is None else start, behind])
+    sentinel = np.full((1, m, n), 77, dtype)
+    actual = np.concatenate(
+        [np.full((count, m, n), 77, dtype) if start is None else start, sentinel]
+    )
     sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
     total = kernel.iterations(sizes)
     assert isinstance(total, int)
@@ -88,7 +90,7 @@ def made(a, b, layouts, mode, bits, start=None, literal=False, step=3):
         cuts = []
     for begin, end in pairwise(cuts):
         call(source, [p0, p1, actual], sizes, begin, end, mode=mode)
-    assert_same(actual[count:], behind, "behind the results")
+    assert_same(actual[count:], sentinel, "behind the results")
     return actual[:count]
 
 
@@ -176,7 +178,7 @@ def test_every_layout_gives_the_same_bytes(
             (4 * RNG.normal(size=(count, *size))).astype(letter)
             for size in ((m, k), (k, n), (m, n))
         )
-        usual = made(a, b, ALONG, "vector", 512)
+        usual = run_product(a, b, ALONG, "vector", 512)
         if letter in "fd":
             tolerance = max(1.0, (k / 1024) ** 0.5) * (3e-6 if letter == "f" else 1e-14)
             assert_close(usual, a.astype("f8") @ b, tolerance)
@@ -188,9 +190,13 @@ def test_every_layout_gives_the_same_bytes(
             if what == "no tiles":  # results that no cache holds; an epilogue in registers or not
                 patch.setattr(direct, "_PLAIN", 99 * (turn % 2))
             for step, layout in enumerate(layouts[turn % 2 :: 2] or layouts, 3):
-                told = f"{layout} {m}x{n}x{k}"
-                assert_same(made(a, b, layout, "vector", bits, None, literal, step), usual, told)
-                assert_same(made(a, b, layout, "vector", bits, c, literal, step), c - usual, told)
+                label = f"{layout} {m}x{n}x{k}"
+                assert_same(
+                    run_product(a, b, layout, "vector", bits, None, literal, step), usual, label
+                )
+                assert_same(
+                    run_product(a, b, layout, "vector", bits, c, literal, step), c - usual, label
+                )
 
 
 @pytest.mark.thinned
@@ -202,8 +208,8 @@ def test_every_reader_gives_the_same_bytes(letter, mode):
             (4 * RNG.normal(size=(count, *size))).astype(letter)
             for size in ((m, k), (k, n), (m, n))
         )
-        usual = made(a, b, ALONG, "vector", 512, c)
-        actual = made(a, b, ("apart", "across"), mode, 256, c, literal)
+        usual = run_product(a, b, ALONG, "vector", 512, c)
+        actual = run_product(a, b, ("apart", "across"), mode, 256, c, literal)
         assert_same(actual, usual, f"{m}x{n}x{k}")
 
 
@@ -213,7 +219,7 @@ def test_every_reader_gives_the_same_bytes(letter, mode):
 )
 @pytest.mark.parametrize("bits", [512, 256])
 def test_streams_of_rows_have_the_bytes_of_tiles(layouts, bits):
-    """Of one inner index, or few rows; with zeros behind them, tiles compute the same chains."""
+    """One inner index, or few rows: with zeros behind them, tiles compute the same chains."""
     flat = [(1, 1, 5, 1), (2, 3, 64, 1), (1, CHUNK + 9, 300, 1), (1, 4 * CHUNK, 257, 1)]
     low = [(2, 2, 33, 7), (1, 1, WIDEST + 40, 5), (1, 2, 70, 4100), (3, 1, 16, 64), (1, 2, 300, 47)]
     low += [(1, m, n, k) for m, n, k in ((3, 33, 7), (4, 1100, 130), (5, 70, 4100), (8, 47, 66))]
@@ -221,13 +227,13 @@ def test_streams_of_rows_have_the_bytes_of_tiles(layouts, bits):
         a = RNG.normal(size=(count, m, k)).astype("f4")
         b = RNG.normal(size=(count, k, n)).astype("f4")
         rows, inner, no = (0, STREAMED), (0, 1), (0, 0)
-        tiled = made(
+        tiled = run_product(
             np.pad(a, [no, rows, inner]), np.pad(b, [no, inner, no]), layouts, "vector", 512
         )
-        actual = made(a, b, layouts, "vector", bits)
+        actual = run_product(a, b, layouts, "vector", bits)
         assert_same(actual, tiled[:, :m].copy(), f"{count} {m}x{n}x{k}")
         start = RNG.normal(size=(count, m, n)).astype("f4")
-        updated = made(a, b, layouts, "vector", bits, start)
+        updated = run_product(a, b, layouts, "vector", bits, start)
         assert_same(updated, start - tiled[:, :m], f"{count} {m}x{n}x{k}")
 
 
@@ -257,6 +263,6 @@ def test_narrow_factors_have_the_bytes_of_wide_copies(letters, layouts, bits, li
             narrow = numbers if letter == "f" else narrow_numbers(ELEMENTS[letter], numbers)
             wide.append(numbers if letter == "f" else STORED[ELEMENTS[letter]].widen(narrow))
             lying.append(narrow.view("f2") if letter == "e" else narrow)
-        usual = made(*wide, ("along", "along"), "vector", 512)
-        actual = made(*lying, layouts, "vector", bits, literal=literal)
+        usual = run_product(*wide, ("along", "along"), "vector", 512)
+        actual = run_product(*lying, layouts, "vector", bits, literal=literal)
         assert_same(actual, usual, f"{m}x{n}x{k}")

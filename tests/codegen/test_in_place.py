@@ -29,18 +29,18 @@ def numbers_of(kernel, sizes, seed):
 
 def in_one_buffer(kernel, out, into, seed, sizes, step=-1):
     """All memory after a run with the result over the operand, rows one by one, and apart."""
-    found, expected = numbers_of(kernel, sizes, seed), numbers_of(kernel, sizes, seed)
-    found[out] = found[into].view(found[out].dtype)
+    actual, expected = numbers_of(kernel, sizes, seed), numbers_of(kernel, sizes, seed)
+    actual[out] = actual[into].view(actual[out].dtype)
     expected[out] = expected[into].copy().view(expected[out].dtype)
     Meaning(kernel, expected, sizes).run()
     words = [sizes[argument] for argument in kernel.arguments]
-    shared = [found[o.name] for o in kernel.operands if not o.is_own]
-    own = [found[o.name] for o in kernel.operands if o.is_own]
+    shared = [actual[o.name] for o in kernel.operands if not o.is_own]
+    private = [actual[o.name] for o in kernel.operands if o.is_own]
     count = int(kernel.iterations(words))
     source = source_of(kernel)
     for row in range(count)[::step]:
-        call(source, shared, words, row, row + 1, own=own, mode="vector")
-    return found, expected
+        call(source, shared, words, row, row + 1, private=private, mode="vector")
+    return actual, expected
 
 
 def check_pairs(kernel, seed, sizes):
@@ -99,9 +99,9 @@ kernel(p0: in f32, p1: in i64, p2: check i64, p3: out f32, p4: out f32; n0, n1) 
 
 
 def kernel_of(text, *changes):
-    for before, after in changes:
-        assert before in text
-        text = text.replace(before, after)
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
     kernel = parse_kernel(text)
     verify_kernel(kernel)
     return kernel

@@ -12,7 +12,7 @@ from tests.native.support import MODES, READERS, assert_same, call, source_for
 from tests.native.test_masks import Guarded
 
 
-def _bracketed(place):
+def _bracket_place(place):
     """A place that does not start behind others may be said as a stride, too: ``j:2``."""
     return f"[{place.replace(':', '*')}]" if ":" in place else f"[[{place}]]"
 
@@ -20,8 +20,8 @@ def _bracketed(place):
 def moving(loads, stores):
     """A kernel that moves elements from places of p0 to places of p1, each with its own number."""
     places, targets = loads.split(), stores.split()
-    lines = [f"    %{n}: f32 = load p0{_bracketed(place)}" for n, place in enumerate(places)]
-    lines += [f"    store p1{_bracketed(to)} = %{n}" for n, to in enumerate(targets)]
+    lines = [f"    %{n}: f32 = load p0{_bracket_place(place)}" for n, place in enumerate(places)]
+    lines += [f"    store p1{_bracket_place(to)} = %{n}" for n, to in enumerate(targets)]
     body = "\n".join(lines).replace("+", " + ")
     text = f"kernel(p0: in f32, p1: out f32; n0) {{\n  map j: n0 {{\n{body}\n  }}\n}}\n"
     kernel = parse_kernel(text)
@@ -31,9 +31,9 @@ def moving(loads, stores):
 
 @pytest.fixture
 def fences():
-    made = Guarded(), Guarded()
-    yield made
-    for guarded in made:
+    guards = Guarded(), Guarded()
+    yield guards
+    for guarded in guards:
         guarded.close()
 
 

@@ -56,7 +56,7 @@ def sizes_of(kernel, seed):
 
 
 def _has_transposed_columns(kernel):
-    """Whether a product reads each of its columns a row of memory behind the one before."""
+    """Return whether a product reads columns that are a row of memory apart."""
     products = (stage for stage, _ in nested_stages(kernel.stages) if isinstance(stage, Gemm))
     return any(("j", "n1") in stage.b.strides for stage in products)
 
@@ -70,11 +70,11 @@ def memory_of(kernel, sizes, seed):
     if _has_transposed_columns(kernel):
         count += sizes["n1"] ** 2
     searched = {s.operand for g in stages for s in statements(g) if isinstance(s, Search)}
-    found = {}
+    arrays = {}
     for operand in kernel.operands:
         dtype = operand.dtype.numpy
         if operand.mode == "check":
-            found[operand.name] = np.array([-1, 0])
+            arrays[operand.name] = np.array([-1, 0])
             continue
         count = max(count, int(room.get(operand.name, 0)))
         array = (rng.normal(size=count) * 3).astype("f4").astype(dtype)
@@ -85,14 +85,14 @@ def memory_of(kernel, sizes, seed):
         elif dtype.kind == "f":
             odd = rng.random(count) < 0.05
             array[odd] = rng.choice([np.nan, np.inf, -np.inf, -0.0, 0.0], int(odd.sum()))
-        found[operand.name] = np.sort(array) if operand.name in searched else array
-    return found
+        arrays[operand.name] = np.sort(array) if operand.name in searched else array
+    return arrays
 
 
-def told(kernel, sizes):
+def with_facts(kernel, sizes):
     """A kernel that relies on all that holds of its sizes."""
-    known = [known_of(name, [sizes[name]]) for name in kernel.arguments]
-    return replace(kernel, facts=tuple(each for each in known if not each.is_nothing))
+    facts = [known_of(name, [sizes[name]]) for name in kernel.arguments]
+    return replace(kernel, facts=tuple(fact for fact in facts if not fact.is_nothing))
 
 
 # -- damage ---------------------------------------------------------------------------------------
@@ -104,8 +104,8 @@ def _stages(kernel, *added):
 
 def _reading(kernel, name, dtype=F32):
     """One more stage, which stores a result of another."""
-    mine = replace(kernel, operands=(*kernel.operands, Operand("p99", dtype, "out")))
-    return _stages(mine, Scalar((Store(Access("p99"), ref(name, dtype)),)))
+    extended = replace(kernel, operands=(*kernel.operands, Operand("p99", dtype, "out")))
+    return _stages(extended, Scalar((Store(Access("p99"), ref(name, dtype)),)))
 
 
 def _result_of_columns(kernel):
@@ -124,7 +124,7 @@ def _check_of_a_map(kernel):
     return None
 
 
-def _renamed(kernel, name):
+def _rename_operand(kernel, name):
     first = kernel.operands[0]
     return replace(kernel, operands=(replace(first, name=name), *kernel.operands[1:]))
 
@@ -161,8 +161,8 @@ DAMAGE = {
     "a vector of columns read by a later stage": _result_of_columns,
     "a lane's place read by a later stage": _check_of_a_map,
     "names of results given twice": _twice,
-    "an operand called as a word of the language": lambda k: _renamed(k, "load"),
-    "an operand called as a value of a renderer": lambda k: _renamed(k, "v0"),
+    "an operand called as a word of the language": lambda k: _rename_operand(k, "load"),
+    "an operand called as a value of a renderer": lambda k: _rename_operand(k, "v0"),
     "an operand without a declaration": lambda k: replace(k, operands=k.operands[1:]),
     "an argument without a declaration": lambda k: replace(k, arguments=()),
     "an operand that nothing uses": lambda k: replace(

@@ -41,7 +41,7 @@ kernel(p0: in f32, p1: in f32, p2: in f32, p3: out f32; n0, n1) over i0: n0 {
 """
 
 
-def made(text):
+def parse_verified(text):
     kernel = parse_kernel(text)
     verify_kernel(kernel)
     return kernel
@@ -54,7 +54,7 @@ def test_rows_of_any_number_and_length_are_transposed(mode):
 
 
 def check_rows(mode, fence):
-    kernel = made(PLAIN)
+    kernel = parse_verified(PLAIN)
     source = source_of(kernel)
     assert "load_strided" not in source.text
     assert "shared_transposed16_f32(p0" in source.text
@@ -78,7 +78,7 @@ def check_rows(mode, fence):
 @pytest.mark.parametrize("mode", READERS)
 def test_a_tile_ends_where_its_rows_do(mode):
     """Rows are neighbours along the last outer loop alone."""
-    kernel, shape = made(MIXED), (3, 37, 18)
+    kernel, shape = parse_verified(MIXED), (3, 37, 18)
     source = source_for(kernel, mode)
     n0, n1, n2 = shape
     random = np.random.default_rng(4)
@@ -99,7 +99,7 @@ def test_a_tile_ends_where_its_rows_do(mode):
     assert_same(sums, np.ascontiguousarray(x.transpose(0, 2, 1) + y.T), mode)
 
 
-def multiplied(x, y):
+def multiply_elements(x, y):
     return sg.logical_xor(x, y) if x.dtype.is_bool else x * y
 
 
@@ -116,12 +116,12 @@ DTYPES = ("float32", "float64", "bool", "int16", "float16")
 #: Inputs, what is computed, dtypes, and whether nothing of it goes lane by lane.
 PROGRAMS = {
     "copies": ({"x": MATRIX}, lambda x: x.T, DTYPES, True),
-    "products": ({"x": MATRIX, "y": ROWS}, lambda x, y: multiplied(x.T, y), DTYPES, True),
-    "results": ({"x": MATRIX, "y": MATRIX}, lambda x, y: multiplied(x, y).T, DTYPES, True),
-    "both": ({"x": MATRIX, "y": MATRIX}, lambda x, y: multiplied(x.T, y.T), DTYPES, True),
+    "products": ({"x": MATRIX, "y": ROWS}, lambda x, y: multiply_elements(x.T, y), DTYPES, True),
+    "results": ({"x": MATRIX, "y": MATRIX}, lambda x, y: multiply_elements(x, y).T, DTYPES, True),
+    "both": ({"x": MATRIX, "y": MATRIX}, lambda x, y: multiply_elements(x.T, y.T), DTYPES, True),
     "all orders": (
         {"x": MATRIX, "y": MATRIX},
-        lambda x, y: {"a": (p := multiplied(x, y)).T, "b": p, "c": p.T.T[::-1]},
+        lambda x, y: {"a": (p := multiply_elements(x, y)).T, "b": p, "c": p.T.T[::-1]},
         DTYPES,
         False,
     ),

@@ -33,7 +33,7 @@ from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import current
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import KINDS
-from tests.codegen.test_random_kernels import memory_of, sizes_of, told
+from tests.codegen.test_random_kernels import memory_of, sizes_of, with_facts
 from tests.exporting.printed import run_printed
 from tests.laws.table import Laws
 from tests.native.support import MODES, READERS, assert_same, call, source_for
@@ -56,7 +56,7 @@ class Sample:
     @property
     def kernel(self):
         kernel = KINDS[self.kind](self.seed)
-        return told(kernel, self.sizes_of(kernel)) if self.seed % 3 == 0 else kernel
+        return with_facts(kernel, self.sizes_of(kernel)) if self.seed % 3 == 0 else kernel
 
     def sizes_of(self, kernel):
         return sizes_of(kernel, self.seed)
@@ -85,7 +85,7 @@ def check_run(sample, source, mode, what=""):
     else:
         shared = [memory[o.name] for o in kernel.operands if not o.is_own]
         private = [memory[o.name] for o in kernel.operands if o.is_own]
-        call(source, shared, words, 0, int(kernel.iterations(words)), own=private, mode=mode)
+        call(source, shared, words, 0, int(kernel.iterations(words)), private=private, mode=mode)
     passing = {o.name for o in kernel.operands if o.mode == "scratch"}
     for name, array in memory.items():
         if name not in passing and isinstance(array, np.ndarray):

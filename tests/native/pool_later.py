@@ -17,14 +17,14 @@ def main():
     x = sg.input("x", (512, 512), "float32")
     f = sg.compile(sg.Graph({"y": sg.tanh(x @ x), "s": sg.exp(x).sum()}), threads=2)
     feeds = {"x": np.linspace(-1, 1, 512 * 512, dtype="float32").reshape(512, 512)}
-    first = {name: each.tobytes() for name, each in f.run(feeds).items()}
-    made = pool.present()
-    assert made is not None
-    say(made.get("run") == 0, made.state.sections == 0)
+    first = {name: array.tobytes() for name, array in f.run(feeds).items()}
+    worker_pool = pool.present()
+    assert worker_pool is not None
+    say(worker_pool.get("run") == 0, worker_pool.state.sections == 0)
     f.wait()
     for _ in range(20):
-        assert {name: each.tobytes() for name, each in f.run(feeds).items()} == first
-    say(made.get("run") != 0, made.state.sections > 0)
+        assert {name: array.tobytes() for name, array in f.run(feeds).items()} == first
+    say(worker_pool.get("run") != 0, worker_pool.state.sections > 0)
 
 
 if __name__ == "__main__":

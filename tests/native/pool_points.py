@@ -43,16 +43,16 @@ def pool_of(threads, hook=None, penalties=False, looks=pool_code.KEPT_LOOKS):
 
     Without ``penalties`` it has patience with stalls, which a busy machine makes at any time.
     """
-    made = Pool(native.shared_runs() if hook is None else runs_with_points(looks))
+    pool = Pool(native.shared_runs() if hook is None else runs_with_points(looks))
     if not penalties:
-        made.set("patience", 2**62)
-    made.want(threads)
+        pool.set("patience", 2**62)
+    pool.want(threads)
     called = _HOOK(hook or (lambda worker, point: None))
-    made.set("hook", ctypes.cast(called, ctypes.c_void_p).value or 0)
+    pool.set("hook", ctypes.cast(called, ctypes.c_void_p).value or 0)
     try:
-        yield made
+        yield pool
     finally:
-        made.end()
+        pool.end()
 
 
 class Counted:
@@ -73,16 +73,16 @@ class Counted:
         self._records = [np.array([e.ctypes.data, 20], np.int64) for e in self.elements]
         rows_, at = [], 0
         for length in sections or [1] * len(totals):
-            before = 0
+            first = 0
             for inside in range(length):
                 record = self._records[at].ctypes.data
                 rows_.append(
                     native.Row(
                         code.address, record, 8 * native.HEAD_WORDS, totals[at], grain,
-                        length - inside, before, flags,
+                        length - inside, first, flags,
                     )
                 )  # fmt: skip
-                before += -(-totals[at] // grain) if grain else 1
+                first += -(-totals[at] // grain) if grain else 1
                 at += 1
         self.table = np.array(rows_, np.int64)
         self.blocks = np.zeros((workers, 24), np.int64)

@@ -36,16 +36,16 @@ def number_dtype(name):
     return _NUMBERS.get(name, ELEMENTS[name].numpy)
 
 
-def call(source, arrays, words, begin, end, *, own=(), mode="vector"):
-    """Runs a kernel once; the record is the arrays' addresses, then words; ``own`` the worker's.
+def call(source, arrays, words, begin, end, *, private=(), mode="vector"):
+    """Run a kernel once; the record is the arrays' addresses, then words; ``private`` the worker's.
 
     ``source`` is what ``source_for`` returns for the mode.
     """
     with options(jit=mode != "python"):
         record = np.array([*(a.ctypes.data for a in arrays), *words], np.int64)
-        found = (native.plain_kernel if mode == "numba" else native.kernel)(source)
-        entry = found.python or ENTRY(found.address)
-        block = np.array([a.ctypes.data for a in own], np.int64)
+        code = (native.plain_kernel if mode == "numba" else native.kernel)(source)
+        entry = code.python or ENTRY(code.address)
+        block = np.array([a.ctypes.data for a in private], np.int64)
         entry(record.ctypes.data, block.ctypes.data, begin, end)
 
 
@@ -86,5 +86,5 @@ def assembly(source, on=None):
     """The machine code of a kernel's source as assembly text."""
     on = on or loader.host()
     text = jit.module_text(native.SourceText(source), on)
-    with jit.compiler(on) as found:
-        return run_uninterrupted(lambda: str(found.machine.emit_assembly(found.module(text))))
+    with jit.compiler(on) as compiler:
+        return run_uninterrupted(lambda: str(compiler.machine.emit_assembly(compiler.module(text))))

@@ -138,16 +138,16 @@ def test_a_directory_that_vanishes_does_no_harm(fresh):
 
 
 def test_info_and_clear(fresh):
-    before = native.cache_info()
+    info_before = native.cache_info()
     code = ObjectCode(b"\x00" * 100, "symbol")
     assert cache.write("a", code)
     assert cache.write("a", code)
     assert cache.read("a") == code
     assert cache.read("b") is None
-    after = native.cache_info()
-    assert after.entries == before.entries + 1
-    assert after.bytes > before.bytes + 100
-    assert native.clear_cache() == after.entries
+    info_after = native.cache_info()
+    assert info_after.entries == info_before.entries + 1
+    assert info_after.bytes > info_before.bytes + 100
+    assert native.clear_cache() == info_after.entries
     assert native.cache_info().entries == 0
 
 
@@ -165,9 +165,9 @@ def test_the_longest_unused_entries_go(fresh, monkeypatch):
         os.utime(cache.path_of(fresh, f"entry{n}"), (now, now - 10_000 + n))
         assert cache.read("entry0") == code
         assert total(fresh) <= 100_000
-    held = {n for n in range(100) if cache.path_of(fresh, f"entry{n}").exists()}
-    assert 10 <= len(held) < 20
-    assert held == {0, *range(101 - len(held), 100)}
+    stored = {n for n in range(100) if cache.path_of(fresh, f"entry{n}").exists()}
+    assert 10 <= len(stored) < 20
+    assert stored == {0, *range(101 - len(stored), 100)}
     assert not cache.write("long", ObjectCode(bytes(100_001), "symbol"))
     assert total(fresh) <= 100_000
 
@@ -213,24 +213,28 @@ def test_keys_tell_sources_and_targets_apart():
         replace(host, triple="aarch64-unknown-linux-gnu"),
         replace(host, vector_bits=host.vector_bits // 2),
     ]
-    keys = {cache.key("a", host), cache.key("b", host), *(cache.key("a", each) for each in others)}
+    keys = {
+        cache.key("a", host),
+        cache.key("b", host),
+        *(cache.key("a", target) for target in others),
+    }
     assert len(keys) == 6
     assert "numba" in cache.environment()
 
 
 def test_the_digest_of_unchanged_sources_is_read_from_disk(fresh, monkeypatch, tmp_path):
     read, root = cache._read_sources, Path(cache.__file__).parents[2]
-    whole, reads = read(root), []
+    digest, reads = read(root), []
     monkeypatch.setattr(cache, "_read_sources", lambda root: reads.append(root) or read(root))
-    assert cache._digest_of_sources() == cache._digest_of_sources() == whole
+    assert cache._digest_of_sources() == cache._digest_of_sources() == digest
     assert len(reads) == 1
     (note,) = fresh.glob("*.sources")
     note.write_bytes(note.read_bytes()[:-1] + b"x")  # damaged
-    assert cache._digest_of_sources() == cache._digest_of_sources() == whole
+    assert cache._digest_of_sources() == cache._digest_of_sources() == digest
     assert len(reads) == 2
     for state in ("changed", None):
         monkeypatch.setattr(cache, "state_of_sources", lambda root, state=state: state)
-        assert cache._digest_of_sources() == whole
+        assert cache._digest_of_sources() == digest
     assert len(reads) == 4
 
 

@@ -31,15 +31,15 @@ def text_of(constant):
 
 def test_modules_compiled_at_once_have_the_bytes_of_those_compiled_alone():
     texts = [text_of(float(constant)) for constant in range(2, 10)]
-    alone = [jit.compile_ir(*each, loader.host()) for each in texts]
-    calls = [jit.begin_ir(*each, loader.host()) for each in texts]
+    alone = [jit.compile_ir(*module, loader.host()) for module in texts]
+    calls = [jit.begin_ir(*module, loader.host()) for module in texts]
     assert [call.result() for call in calls] == alone
     assert len({code.elf for code in alone}) == len(texts)
 
 
 def test_an_error_is_that_of_its_own_call():
     right, wrong = text_of(3.0), ("define void @f() #0 { ret i32 1 }", "f")
-    calls = [jit.begin_ir(*each, loader.host()) for each in (right, wrong, right)]
+    calls = [jit.begin_ir(*module, loader.host()) for module in (right, wrong, right)]
     with pytest.raises(CompileError, match="LLVM refused"):
         calls[1].result()
     assert calls[0].result() == calls[2].result()
@@ -63,7 +63,7 @@ def test_calls_run_at_once_as_far_as_there_are_places():
 
 
 def test_the_interpreter_switches_more_often_while_calls_run():
-    before = sys.getswitchinterval()
+    usual_interval = sys.getswitchinterval()
     begun, end = threading.Barrier(3), threading.Event()
 
     def work():
@@ -75,9 +75,9 @@ def test_the_interpreter_switches_more_often_while_calls_run():
     begun.wait()
     during = sys.getswitchinterval()
     end.set()
-    assert max(during, *(call.result() for call in calls)) < before / 5
+    assert max(during, *(call.result() for call in calls)) < usual_interval / 5
     with LIBRARY:  # both have left their places
-        assert sys.getswitchinterval() == before
+        assert sys.getswitchinterval() == usual_interval
 
 
 def test_a_call_that_is_cancelled_before_it_begins_is_not_made():

@@ -31,7 +31,7 @@ TYPED = Path(language.__file__).with_name("typed.pyi")
 
 
 def words():
-    """What code of the runtime may call besides its own functions."""
+    """Return the names that code of the runtime may call besides its own functions."""
     functions = REGISTERED[0].FUNCTIONS
     return {*functions, *system.functions_of(loader.host()), "call", "range"}
 
@@ -46,11 +46,11 @@ def calls(text):
 def test_code_of_the_runtime_calls_what_comes_before_it_and_words_of_the_language(function):
     actual = PythonSource(function, FUTEX_CALL=1, GETTID=2).functions()
     assert [*actual][-1] == "kernel"
-    known = words()
-    for name, each in actual.items():
-        own = calls(each.content) - {name}
-        assert {n for n in own - known if not n.startswith("code_of_")} == set()
-        known.add(name)
+    allowed = words()
+    for name, text in actual.items():
+        called = calls(text.content) - {name}
+        assert {n for n in called - allowed if not n.startswith("code_of_")} == set()
+        allowed.add(name)
 
 
 def test_names_of_numbers_members_and_fields_become_numbers():
@@ -58,25 +58,25 @@ def test_names_of_numbers_members_and_fields_become_numbers():
     assert f"at(record, {int(LoopWord.ITERATIONS)})" in actual["begin"].content
     assert f"kind = at(row, {Row._fields.index('scratch')})" in actual["follow"].content
     assert f"steps * {SIZE_OF_ROW}" in actual["follow"].content
-    for each in actual.values():
-        tree = ast.parse(each.content)
+    for text in actual.values():
+        tree = ast.parse(text.content)
         assert not [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
         assert ast.get_docstring(tree.body[0]) is None
 
 
 def test_functions_and_numbers_may_be_replaced():
     plain = PythonSource(pool_code.run_worker, hook=pool_code.no_hook, GETTID=186)
-    other = PythonSource(pool_code.run_worker, hook=pool_code.hook, GETTID=178)
-    assert plain != other
+    replaced = PythonSource(pool_code.run_worker, hook=pool_code.hook, GETTID=178)
+    assert plain != replaced
     assert calls(plain.functions()["hook"].content) == set()
-    assert calls(other.functions()["hook"].content) == {"call", "at"}
-    assert "called1(system, 178)" in other.functions()["kernel"].content
+    assert calls(replaced.functions()["hook"].content) == {"call", "at"}
+    assert "called1(system, 178)" in replaced.functions()["kernel"].content
 
 
 @pytest.mark.parametrize(("old", "new"), [("+ 8", "- 8"), ("8", "16"), ("number", "n")])
 def test_a_file_that_was_changed_after_its_import_is_refused(old, new, monkeypatch):
     source = inspect.getsource
-    monkeypatch.setattr(inspect, "getsource", lambda each: source(each).replace(old, new))
+    monkeypatch.setattr(inspect, "getsource", lambda function: source(function).replace(old, new))
     with pytest.raises(CompileError, match="pool_code was changed after it was imported"):
         PythonSource(pool_code.place_of).functions()
 

@@ -12,7 +12,7 @@ def kernel(t, own, begin, end):
     a, b = 1, 0
     level = 5
     for i in range(begin, end):
-        kept = a
+        initial = a
         for k in range(0, i):
             if k == 3:
                 continue
@@ -26,9 +26,9 @@ def kernel(t, own, begin, end):
                     b = b + 1
                 elif a == 15:
                     break
-        if word(load1(p, i)) > 0 and kept < a or level > 40:
-            level = kept
-            seen = a if b > 2 else kept
+        if word(load1(p, i)) > 0 and initial < a or level > 40:
+            level = initial
+            seen = a if b > 2 else initial
         else:
             seen = b
         store1(out, i, i64x1(seen * 1000 + level * 10 + a))
@@ -37,9 +37,9 @@ def kernel(t, own, begin, end):
 
 
 def paths(p):
-    a, b, level, found = 1, 0, 5, []
+    a, b, level, results = 1, 0, 5, []
     for i in range(len(p)):
-        kept = a
+        initial = a
         for k in range(i):
             if k == 3:
                 continue
@@ -53,13 +53,13 @@ def paths(p):
                     b = b + 1
                 elif a == 15:
                     break
-        if (p[i] > 0 and kept < a) or level > 40:
-            level = kept
-            seen = a if b > 2 else kept
+        if (p[i] > 0 and initial < a) or level > 40:
+            level = initial
+            seen = a if b > 2 else initial
         else:
             seen = b
-        found.append(seen * 1000 + level * 10 + a)
-    return found
+        results.append(seen * 1000 + level * 10 + a)
+    return results
 
 
 @pytest.mark.parametrize("mode", SOURCES)
@@ -125,8 +125,8 @@ def test_places_are_the_same_wherever_their_terms_are_added(mode):
             else:
                 expected[i * n + k] = p[k + left * 2 + k * left]
             for j in range(k, n):
-                found = p[done + i * n + j + 1] + p[i * n + j + n]
-                expected[2 * n * n + j + k * n] = found
+                pair_sum = p[done + i * n + j + 1] + p[i * n + j + n]
+                expected[2 * n * n + j + k * n] = pair_sum
             left += 1
         done += i
     call(PLACES, [p, out], [n], 0, n, mode=mode)

@@ -16,11 +16,11 @@ from tests.native.test_masks import Guarded, target_of
 PICKS = ("every0", "every1", "turn0", "turn1")
 
 
-def picked(word, a, b):
-    """What a word makes of two vectors."""
-    both = np.concatenate([a, b])
+def pick_lanes(word, a, b):
+    """Return the lanes that a word picks from two vectors."""
+    concatenated = np.concatenate([a, b])
     if word.startswith("every"):
-        return both[int(word[-1]) :: 2]
+        return concatenated[int(word[-1]) :: 2]
     zipped = np.stack([a, b], -1).ravel()
     return zipped[: len(a)] if word == "turn0" else zipped[len(a) :]
 
@@ -29,18 +29,18 @@ def picked(word, a, b):
 @pytest.mark.parametrize("name", ELEMENTS)
 def test_lanes_are_picked_from_two_vectors(name):
     dtype = ELEMENTS[name].numpy
-    both = (np.arange(32) % 2 if name == "b8" else np.arange(32)).astype(dtype)
+    elements = (np.arange(32) % 2 if name == "b8" else np.arange(32)).astype(dtype)
     for lanes in LANES[1:]:
         lines = [f"    a = load{lanes}(p, 0)", f"    b = load{lanes}(p, {lanes})"]
         for number, word in enumerate(PICKS):
             lines.append(f"    store{lanes}(q, {number * lanes}, {word}(a, b))")
         head = ["def kernel(t, own, begin, end):", f"    p = ptr_{name}(t[0])"]
         source = "\n".join([*head, f"    q = ptr_{name}(t[1])", *lines]) + "\n"
-        a, b = both[:lanes], both[lanes : 2 * lanes]
-        expected = np.concatenate([picked(word, a, b) for word in PICKS])
+        a, b = elements[:lanes], elements[lanes : 2 * lanes]
+        expected = np.concatenate([pick_lanes(word, a, b) for word in PICKS])
         for mode in SOURCES:
             actual = np.zeros_like(expected)
-            call(source, [both, actual], [], 0, 1, mode=mode)
+            call(source, [elements, actual], [], 0, 1, mode=mode)
             assert_same(actual, expected, f"{name}x{lanes} {mode}")
 
 
@@ -92,9 +92,9 @@ def check(name, widths, mode):
                 places = first + stride * np.arange(lanes)
                 expected = np.where(bits, memory[places], dtype.type(0)).astype(dtype)
                 assert_same(actual[row], expected, f"{name}x{lanes} by {stride}, {bits}")
-                there = np.zeros(span, dtype)
-                there[places[bits]] = memory[places[bits]]
-                assert_same(target, there, f"{name}x{lanes} by {stride}, {bits}")
+                scattered = np.zeros(span, dtype)
+                scattered[places[bits]] = memory[places[bits]]
+                assert_same(target, scattered, f"{name}x{lanes} by {stride}, {bits}")
 
 
 @pytest.mark.thinned(4)
@@ -215,6 +215,6 @@ def test_numbers_are_scaled_with_one_rounding(dtype, mode):
         c = np.empty_like(a)
         code = "f32" if dtype is np.float32 else "f64"
         call(SCALED.format(code=code, lanes=lanes), [a, n, c], [], 0, a.size, mode=mode)
-        kept = ~np.isnan(a)
-        assert_same(c[kept], expected[kept], f"{lanes} lanes")
-        assert np.isnan(c[~kept & (n > -100)]).all(), lanes
+        is_number = ~np.isnan(a)
+        assert_same(c[is_number], expected[is_number], f"{lanes} lanes")
+        assert np.isnan(c[~is_number & (n > -100)]).all(), lanes

@@ -135,7 +135,7 @@ REALS = ["0.1", "-0.0", "inf", "-inf", "nan", "1e39", "1e-46", "16777217.0", "3.
 @pytest.mark.thinned(3)
 @EVERY_MODE
 def test_literals_take_exactly_the_type(mode):
-    for element in (each for name, each in ELEMENTS.items() if name != "bf16"):
+    for element in (element for name, element in ELEMENTS.items() if name != "bf16"):
         literals = LITERALS + (REALS if element.kind in "fs" else [])
         lines = ["def kernel(t, own, begin, end):", f"    q = ptr_{element.name}(t[0])"]
         lines += [
@@ -143,9 +143,9 @@ def test_literals_take_exactly_the_type(mode):
             for at, text in enumerate(literals)
             for lanes in (16, 1)
         ]
-        found = np.zeros((len(literals), 16), number_dtype(element.name))
-        call("\n".join(lines), [found], [], 0, 1, mode=mode)
-        for row, text in zip(found, literals, strict=True):
+        actual = np.zeros((len(literals), 16), number_dtype(element.name))
+        call("\n".join(lines), [actual], [], 0, 1, mode=mode)
+        for row, text in zip(actual, literals, strict=True):
             value = eval(text, {"inf": np.inf, "nan": np.nan})
             assert_same(row, np.full(16, _exact(value, element.name)), f"{element.name} {text}")
 
@@ -156,8 +156,8 @@ def _exact(value, name):
         return np.uint8(bool(value))
     if element.kind in "fs":
         with np.errstate(over="ignore"):
-            whole = isinstance(value, int)
-            source = np.int64(value) if whole and value < 2**63 else np.array(value)
+            is_integer = isinstance(value, int)
+            source = np.int64(value) if is_integer and value < 2**63 else np.array(value)
             return source.astype(number_dtype(name))[()]
     return np.uint64(int(value) % 2**64).astype(f"u{element.bytes}").view(element.numpy)
 

@@ -89,17 +89,17 @@ def test_masked_lanes_touch_nothing(name, mode, fence):
     for lanes in LANES:
         for count in sorted({1, lanes - 1, lanes, lanes + 1, 2 * lanes + 3} - {0}):
             for array in (fence.at_end(dtype, count), fence.at_start(dtype, count)):
-                before = np.arange(1, count + 1).astype(dtype) % 2 + (name != "b8") * 3
-                before = before.astype(dtype)
-                array[:] = before
+                original = np.arange(1, count + 1).astype(dtype) % 2 + (name != "b8") * 3
+                original = original.astype(dtype)
+                array[:] = original
                 call(edge_source(name, lanes), [array], [far], 0, count, mode=mode)
-                np.testing.assert_array_equal(array, before)
+                np.testing.assert_array_equal(array, original)
 
 
 @pytest.mark.slow
 @diagonals(2, ("name", ["b8", "i16"]), ("target", ["host", "x86-64-v3"]))
 def test_narrow_lanes_in_any_stretch_of_a_vector(name, target, fence):
-    """What is on from ``first`` to ``last`` is copied; nothing else is read or written."""
+    """Lanes from ``first`` to ``last`` are copied; nothing else is read or written."""
     dtype = ELEMENTS[name].numpy
     source = """
 def kernel(t, own, begin, end):
@@ -112,8 +112,8 @@ def kernel(t, own, begin, end):
             text = source.replace("NAME", name).replace("LANES", str(lanes))
             ends = range(lanes + 1) if lanes <= 16 else (0, 1, 15, 16, 17, lanes - 1, lanes)
             for first, last in itertools.combinations(ends, 2):
-                behind, before = fence.at_end(dtype, last), fence.at_start(dtype, last - first)
-                for fenced, at in ((behind, 0), (before, -first)):
+                at_end, at_start = fence.at_end(dtype, last), fence.at_start(dtype, last - first)
+                for fenced, at in ((at_end, 0), (at_start, -first)):
                     inside, copied = np.zeros((2, 3 * lanes), dtype)
                     inside[lanes + first : lanes + last] = 1
                     fenced[:] = 1
@@ -175,14 +175,14 @@ def kernel(t, own, begin, end):
 """
 
     for rows, columns in ((lanes, lanes), (1, lanes), (lanes - 1, 1), (0, 2), (lanes + 5, 2)):
-        there, far = min(rows, lanes), 1 << 40
-        square = fence.at_end(dtype, max((there - 1) * stride + columns, 1))
+        row_count, far = min(rows, lanes), 1 << 40
+        square = fence.at_end(dtype, max((row_count - 1) * stride + columns, 1))
         square[:] = np.arange(1, len(square) + 1)
         expected = np.full(2 + lanes * step, 77, dtype)
         for column in range(lanes):
             expected[1 + column * step :][:lanes] = 0
             if column < columns:
-                expected[1 + column * step :][:there] = square[column::stride][:there]
+                expected[1 + column * step :][:row_count] = square[column::stride][:row_count]
         for mode, read in itertools.product(SOURCES, ("t[4]", columns)):
             out, words = np.full_like(expected, 77), [0 if rows else far, rows, columns]
             call(source(read), [square, out], words, 0, 1, mode=mode)

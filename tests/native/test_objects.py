@@ -54,7 +54,7 @@ define double @sg_parts{number}(double %x, i64 %k) #0 {{
 """
 
 
-def compiled(number):
+def compile_parts(number):
     symbol = f"sg_parts{number}"
     return jit.compile_ir(TEXT.format(number=number), symbol, loader.host()).elf, symbol
 
@@ -64,7 +64,7 @@ def results(address):
     return [call(x, k) for x in (0.5, -3.0) for k in (0, 1)]
 
 
-def wanted():
+def expected_results():
     rows = [(x, k) for x in (0.5, -3.0) for k in (0, 1)]
     parts = [np.sin(2 * x if k == 0 else x * x) + (1.5, -2.25)[k] for x, k in rows]
     return [part + 41 + n for n, part in enumerate(parts)]
@@ -72,13 +72,15 @@ def wanted():
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_both_loaders_give_the_same(ours, monkeypatch):
-    elf, symbol = compiled(1 + ours)
+    elf, symbol = compile_parts(1 + ours)
     monkeypatch.setattr(Target, "is_x86", ours)
-    np.testing.assert_allclose(results(loader.load(elf, symbol, loader.host())), wanted(), 1e-15)
+    np.testing.assert_allclose(
+        results(loader.load(elf, symbol, loader.host())), expected_results(), 1e-15
+    )
 
 
 def test_pages_with_code_are_not_writable():
-    elf, symbol = compiled(3)
+    elf, symbol = compile_parts(3)
     address = loader.load(elf, symbol, loader.host())
     results(address)
     modes = {}
@@ -125,37 +127,37 @@ def test_functions_at_any_distance_are_called(far):
     assert ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(near)(1.5) == 7.0
 
 
-def changed(elf, at, form, value):
+def write_field(elf, at, form, value):
     content = bytearray(elf)
     struct.pack_into(form, content, at, value)
     return bytes(content)
 
 
 def test_other_objects_are_refused():
-    elf, _ = compiled(4)
+    elf, _ = compile_parts(4)
 
-    def placed(content):
+    def load(content):
         return objects.load_object(content, lambda name: 0)
 
     with pytest.raises(CompileError, match="another processor"):
-        placed(changed(elf, 18, "<H", 183))
+        load(write_field(elf, 18, "<H", 183))
     with pytest.raises(CompileError, match="too far away"):  # sin at 0 by a distance
-        placed(relocated(elf, 2))
+        load(change_relocation(elf, 2))
     with pytest.raises(CompileError, match="relocation of kind 77"):
-        placed(relocated(elf, 77))
+        load(change_relocation(elf, 77))
     for length in (0, 10, 70, len(elf) - 100):
         with pytest.raises(ValueError, match="ELF"):
-            placed(elf[:length])
+            load(elf[:length])
 
 
-def relocated(elf, kind):
+def change_relocation(elf, kind):
     """The object with another kind of relocation where ``sin`` is called."""
     sections, names = objects._parse_elf(elf)
     (number,) = (n for n, symbol in enumerate(names) if symbol.name == "sin")
     for section in sections:
         for at in range(section.offset, section.offset + section.size, 24):
             if section.kind == 4 and struct.unpack_from("<Q", elf, at + 8)[0] >> 32 == number:
-                return changed(elf, at + 8, "<I", kind)
+                return write_field(elf, at + 8, "<I", kind)
     raise AssertionError
 
 
@@ -177,15 +179,15 @@ def test_targets_are_stored_for_a_processor(tmp_path, monkeypatch):
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
     ladder = target.ladder()
     assert [*map(target.read, map(target.format_target, ladder))] == [*ladder]
-    other = (ladder[0].__class__("t", "c", "+a,-b", 128, 1),)
+    other_ladder = (ladder[0].__class__("t", "c", "+a,-b", 128, 1),)
     asked = []
-    monkeypatch.setattr(target, "ladder", lambda: asked.append(1) or other)
-    assert loader._ladder() == loader._ladder() == other
+    monkeypatch.setattr(target, "ladder", lambda: asked.append(1) or other_ladder)
+    assert loader._ladder() == loader._ladder() == other_ladder
     assert len(asked) == 1
     monkeypatch.setattr(identity, "processor", lambda: b"another one")
-    assert loader._ladder() == other
+    assert loader._ladder() == other_ladder
     monkeypatch.setattr(identity, "processor", lambda: None)
-    assert loader._ladder() == other
+    assert loader._ladder() == other_ladder
     assert len(asked) == 3
 
 

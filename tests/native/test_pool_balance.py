@@ -1,4 +1,4 @@
-"""What sharing gains and loses, in simulated time: when the caller runs alone, and how long."""
+"""Gains and losses of sharing, in simulated time: when the caller runs alone, and how long."""
 
 from __future__ import annotations
 
@@ -85,52 +85,52 @@ class Sections:
 
 @contextmanager
 def sections():
-    made = Sections()
-    called = _CLOCK(made.clock)
-    with pool_of(2, made.stop, penalties=True) as pool:
-        made.pool, made.counted = pool, Counted(pool, 2, [2], 1)
+    simulation = Sections()
+    called = _CLOCK(simulation.clock)
+    with pool_of(2, simulation.stop, penalties=True) as pool:
+        simulation.pool, simulation.counted = pool, Counted(pool, 2, [2], 1)
         pool.set("spin", 2**62)  # who falls asleep while a section opens claims nothing of it
         pool.set("clock", ctypes.cast(called, ctypes.c_void_p).value or 0)
-        assert made.run(0)  # makes the worker
-        yield made
+        assert simulation.run(0)  # makes the worker
+        yield simulation
 
 
 def test_penalties_grow_until_the_balance_is_full():
     least, most = pool_policy.LEAST_PENALTY, pool_policy.MOST_PENALTY
-    with sections() as made:
+    with sections() as simulation:
         actual = []
         for _ in range(7):
-            assert made.run(0, 24 * MS)  # more than the balance of then
-            actual.append(made.alone(2 * MS))
+            assert simulation.run(0, 24 * MS)  # more than the balance of then
+            actual.append(simulation.alone(2 * MS))
         assert actual == [min(least * 2**n, most) for n in range(7)]
         assert actual[-1] == actual[-2]
         gain = pool_policy.TOLERANCE * pool_policy.MOST_BALANCE
         for enough in (False, True):
             for _ in range(4):
-                assert made.run(gain // 4 if enough else gain // 8)
-            assert made.run(0, pool_policy.MOST_BALANCE + MS)
-            assert made.alone(2 * MS) == (least if enough else most)
+                assert simulation.run(gain // 4 if enough else gain // 8)
+            assert simulation.run(0, pool_policy.MOST_BALANCE + MS)
+            assert simulation.alone(2 * MS) == (least if enough else most)
 
 
 def test_a_long_wait_for_a_worker_that_works_gains_nothing():
-    with sections() as made:
-        made.works = True
-        made.pool.set("balance", 0)
-        assert made.run(MS, 5 * MS)
-        assert made.run(MS)
-        assert made.pool.state.stalls == 0
-        assert made.pool.get("balance") == MS // pool_policy.TOLERANCE
+    with sections() as simulation:
+        simulation.works = True
+        simulation.pool.set("balance", 0)
+        assert simulation.run(MS, 5 * MS)
+        assert simulation.run(MS)
+        assert simulation.pool.state.stalls == 0
+        assert simulation.pool.get("balance") == MS // pool_policy.TOLERANCE
 
 
 def test_who_runs_all_groups_gains_nothing():
     """A worker that has no processor when a section begins claims nothing of it."""
-    with sections() as made:
-        made.pool.set("balance", 0)
-        assert made.run(MS)
-        assert made.pool.get("balance") == MS // pool_policy.TOLERANCE
-        made.helps = False
-        assert made.run(MS)
-        assert made.pool.get("balance") == MS // pool_policy.TOLERANCE
+    with sections() as simulation:
+        simulation.pool.set("balance", 0)
+        assert simulation.run(MS)
+        assert simulation.pool.get("balance") == MS // pool_policy.TOLERANCE
+        simulation.helps = False
+        assert simulation.run(MS)
+        assert simulation.pool.get("balance") == MS // pool_policy.TOLERANCE
 
 
 @pytest.mark.slow
@@ -143,12 +143,12 @@ def test_who_runs_all_groups_gains_nothing():
 )
 def test_what_sharing_loses_has_an_end(costs):
     """Beside the caller alone: what it may lose at first and after a penalty, and the last wait."""
-    with sections() as made:
-        began, alone, longest, penalties = made.now, 0, 0, 0
+    with sections() as simulation:
+        began, alone, longest, penalties = simulation.now, 0, 0, 0
         for worked, waited in costs:
-            shared = made.run(worked, waited)
+            shared = simulation.run(worked, waited)
             alone += 2 * worked
             longest = max(longest, waited)
-            penalties += shared and made.pool.get("alone_until") > 0
-        lost = made.now - began - alone
+            penalties += shared and simulation.pool.get("alone_until") > 0
+        lost = simulation.now - began - alone
         assert lost <= pool_policy.FIRST_BALANCE + penalties * longest + alone // pool_policy.CREDIT

@@ -1,4 +1,4 @@
-"""What others could have written is not run: folders, their ancestors, links, special files."""
+"""Code that others could have written is not run: folders, ancestors, links, special files."""
 
 import os
 import stat
@@ -35,7 +35,7 @@ def modes(base):
     return {path: path.lstat().st_mode for path in (base, base / "kernels")}
 
 
-def refused(reason):
+def check_refusal(reason):
     """Nothing is read, one warning says why; asking again is quiet."""
     with pytest.warns(KernelCacheWarning, match=reason) as seen:
         assert cache.read("planted") is None
@@ -49,13 +49,13 @@ def refused(reason):
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o2775, 0o1777])
 def test_a_folder_that_others_can_write_is_refused_and_left_alone(base, mode):
     (base / "kernels").chmod(mode)
-    before = modes(base)
-    refused(f"others may write in .*kernels .mode {mode:04o}")
+    modes_before = modes(base)
+    check_refusal(f"others may write in .*kernels .mode {mode:04o}")
     assert not cache.write("another", CODE)
     assert cache.clear() == cache.prune() == 0
     assert cache.info().entries == 0
     assert "others may write" in cache.info().refusal
-    assert modes(base) == before
+    assert modes(base) == modes_before
     assert len(list((base / "kernels").iterdir())) == 1
 
 
@@ -68,20 +68,20 @@ def test_a_folder_that_others_can_read_is_taken(base, mode):
 @as_root
 def test_a_folder_of_another_user_is_refused(base):
     os.chown(base / "kernels", STRANGER, STRANGER)
-    refused("kernels belongs to another user")
+    check_refusal("kernels belongs to another user")
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o707, 0o703])
 def test_a_folder_that_others_can_rename_is_refused(base, mode):
     base.chmod(mode)
-    refused("others may rename what is in .*cache")
+    check_refusal("others may rename what is in .*cache")
 
 
 @as_root
 def test_a_group_of_others_can_rename_and_ones_own_cannot(base):
     os.chown(base, 0, STRANGER)
     base.chmod(0o770)
-    refused("others may rename what is in .*cache")
+    check_refusal("others may rename what is in .*cache")
     os.chown(base, 0, os.getegid())
     cache._prepare_folder.cache_clear()
     assert cache.read("planted") == CODE
@@ -95,7 +95,7 @@ def test_others_may_not_rename_in_a_sticky_folder(base):
 @as_root
 def test_an_ancestor_of_another_user_is_refused(base):
     os.chown(base, STRANGER, STRANGER)
-    refused("cache belongs to another user")
+    check_refusal("cache belongs to another user")
 
 
 @as_root
@@ -106,7 +106,7 @@ def test_a_link_of_another_user_is_not_followed(base, tmp_path, monkeypatch):
     assert cache.read("planted") == CODE
     cache._prepare_folder.cache_clear()
     os.lchown(link, STRANGER, STRANGER)
-    refused("link belongs to another user")
+    check_refusal("link belongs to another user")
 
 
 def test_new_folders_are_private_whatever_the_umask(tmp_path):
@@ -123,13 +123,13 @@ def long_file(path):
     os.truncate(path, cache.LARGEST_ENTRY + 1)  # without blocks on disk
 
 
-def moved(path):
+def move_away(path):
     return path.rename(path.with_name("moved"))
 
 
 BAD_ENTRIES = {
-    "link": (lambda path: path.symlink_to(moved(path)), "is a link"),
-    "dangling": (lambda path: (moved(path), path.symlink_to("nowhere")), "is a link"),
+    "link": (lambda path: path.symlink_to(move_away(path)), "is a link"),
+    "dangling": (lambda path: (move_away(path), path.symlink_to("nowhere")), "is a link"),
     "hard link": (lambda path: os.link(path, path.with_name("other")), "has a second name"),
     "pipe": (lambda path: (path.unlink(), os.mkfifo(path)), "is not a regular file"),
     "device": (lambda path: (path.unlink(), path.symlink_to("/dev/zero")), "is a link"),
@@ -150,7 +150,7 @@ def test_an_entry_that_is_not_ones_own_file_is_refused(base, kind):
     spoil, reason = BAD_ENTRIES[kind]
     path = cache.path_of(base / "kernels", "planted")
     spoil(path)
-    refused(reason)
+    check_refusal(reason)
     if kind != "folder":  # a write replaces what stands there, and follows no link
         assert cache.write("planted", CODE)
         assert cache.read("planted") == CODE

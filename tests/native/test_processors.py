@@ -1,4 +1,4 @@
-"""What limits the number of threads: affinity, cores, and quotas of control groups."""
+"""Limits of the number of threads: affinity, cores, and quotas of control groups."""
 
 import os
 import subprocess
@@ -91,14 +91,14 @@ def test_caches_are_those_of_data(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")
 def test_affinity_is_honoured(monkeypatch):
     monkeypatch.setattr(processors, "quota", lambda groups, mounts: None)
-    before = os.sched_getaffinity(0)
+    allowed = os.sched_getaffinity(0)
     try:
-        os.sched_setaffinity(0, {min(before)})
+        os.sched_setaffinity(0, {min(allowed)})
         assert processors.allowed_processors() == 1
         assert processors.threads("auto") == 1
         assert processors.threads(7) == 7
     finally:
-        os.sched_setaffinity(0, before)
+        os.sched_setaffinity(0, allowed)
 
 
 def test_a_quota_is_rounded_down_to_one_at_least(monkeypatch):
@@ -141,7 +141,7 @@ def test_other_systems_are_refused_when_staticgrad_is_imported(platform):
 
 
 def test_a_program_runs_without_workers_affinity_and_files_of_linux():
-    """As on macOS: what is asked of Linux alone is not there."""
+    """On macOS, for instance, they are missing."""
     program = """
 import sys
 import llvmlite.binding

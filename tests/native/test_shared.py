@@ -59,7 +59,7 @@ print(found.compiled, found.disk)
 
 
 def run(folder, program=PROGRAM):
-    """What a program prints in a process with a cache of its own."""
+    """Run a program in a process with a cache of its own; return the words that it prints."""
     return subprocess.run(
         [sys.executable, "-c", program],
         env={"STATICGRAD_CACHE_DIR": str(folder), "PYTHONPATH": str(Path.cwd()), "HOME": "/none"},
@@ -82,8 +82,8 @@ def test_a_shared_function_is_found_on_disk_or_made_anew(tmp_path):
     assert run(tmp_path) == ["0", "1"]
 
 
-def made(constant):
-    """What the kernel of a constant makes of sixteen ones."""
+def run_on_ones(constant):
+    """Run the kernel of a constant on sixteen ones."""
     x = np.ones(16, "f4")
     call(source(constant), [x], [], 0, 16)
     return x
@@ -106,9 +106,9 @@ print(found.compiled, found.disk)
 def test_what_is_lost_of_a_bundle_is_made_anew(tmp_path):
     assert run(tmp_path, SEVERAL) == ["4", "0"]
     files = [*(tmp_path / "kernels").glob("*.kernel")]
-    whole = [path for path in files if path.read_bytes().count(b"sg_v_") > 1]
-    assert len(whole) == 1  # four kernels have one object
-    (bundle,) = whole
+    bundles = [path for path in files if path.read_bytes().count(b"sg_v_") > 1]
+    assert len(bundles) == 1  # four kernels have one object
+    (bundle,) = bundles
     assert run(tmp_path, SEVERAL) == ["0", "4"]
     content = bundle.read_bytes()
     bundle.write_bytes(content[:-1])
@@ -142,4 +142,4 @@ def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch):
     monkeypatch.setattr(jit.Compiler, "emit", refuses)
     assert native.begin([source(24.0), source(25.0)])() == {}
     assert [native.kernel(source(c)).origin for c in (24.0, 25.0)] == ["compiled"] * 2
-    assert float(made(24.0)[0]) == 1251
+    assert float(run_on_ones(24.0)[0]) == 1251

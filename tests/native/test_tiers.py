@@ -30,10 +30,10 @@ def in_tiers(tmp_path, monkeypatch):
         tiers.wait()
 
 
-def prepared(*constants):
+def prepare_codes(*constants):
     """The code of kernels that share a function, in the order of their constants."""
-    found = native.begin([source(each) for each in constants])()
-    return [found[source(each)] for each in constants]
+    codes = native.begin([source(constant) for constant in constants])()
+    return [codes[source(constant)] for constant in constants]
 
 
 def ran(code, constant):
@@ -46,19 +46,19 @@ def ran(code, constant):
 
 
 def test_full_code_takes_the_place_of_quick_code(in_tiers):
-    first, second = prepared(17.25, 17.5)
+    first, second = prepare_codes(17.25, 17.5)
     assert tiers.is_waiting()
     name = f"{loader.host().key}|{first.symbol}"
     quick = loader._quick[name]
     assert loader._addresses[name] == first.address
-    before = quick._words[first.symbol].value
-    assert before == loader.address(quick.name(first.symbol), loader.host())
+    quick_address = quick._words[first.symbol].value
+    assert quick_address == loader.address(quick.name(first.symbol), loader.host())
     bits = ran(first, 17.25), ran(second, 17.5)
     tiers.wait()
     assert not tiers.is_waiting()
     assert name not in loader._quick
     full = loader._addresses[name]
-    assert full not in (before, first.address)
+    assert full not in (quick_address, first.address)
     assert quick._words[first.symbol].value == full
     assert (ran(first, 17.25), ran(second, 17.5)) == bits
     key = cache.key(f"vector\0{source(17.25)}", loader.host())
@@ -71,35 +71,35 @@ def test_full_code_takes_the_place_of_quick_code(in_tiers):
 def test_batches_begun_at_once_have_full_code_in_the_end(in_tiers):
     """Modules that have some kernels in common: each kernel has one address."""
     constants = (16.25, 16.5, 16.75)
-    ends = [native.begin([source(each) for each in constants[k : k + 2]]) for k in (0, 1)]
-    both = [{text: code.address for text, code in end().items()} for end in ends]
-    assert {source(each) for each in constants} == both[0].keys() | both[1].keys()
-    assert both[0][source(16.5)] == both[1][source(16.5)]
+    ends = [native.begin([source(constant) for constant in constants[k : k + 2]]) for k in (0, 1)]
+    batches = [{text: code.address for text, code in end().items()} for end in ends]
+    assert {source(constant) for constant in constants} == batches[0].keys() | batches[1].keys()
+    assert batches[0][source(16.5)] == batches[1][source(16.5)]
     tiers.wait()
-    symbols = [jit.symbol_of(source(each)) for each in constants]
-    assert all(loader.has_full_code(each, loader.host()) for each in symbols)
-    for each in constants:
-        ran(None, each)
+    symbols = [jit.symbol_of(source(constant)) for constant in constants]
+    assert all(loader.has_full_code(symbol, loader.host()) for symbol in symbols)
+    for constant in constants:
+        ran(None, constant)
 
 
 def test_functions_shared_by_kernels_of_long_runs_have_full_code_at_once(in_tiers):
-    texts = [source(each).replace("twice(v) * v", "v * twice(v)") for each in (17.75, 18.0)]
-    found = native.begin(texts, is_long=lambda: True)()
+    texts = [source(constant).replace("twice(v) * v", "v * twice(v)") for constant in (17.75, 18.0)]
+    code_of = native.begin(texts, is_long=lambda: True)()
     host = loader.host()
     (module,) = jit.llvm_modules(SourceText(texts[0]), host).shared
     assert loader.is_loaded(module, host)
     assert cache.read(cache.key(module, host), config.current()) is not None
-    codes = [found[text] for text in texts]
-    assert {f"{host.key}|{each.symbol}" for each in codes} <= loader._quick.keys()
+    codes = [code_of[text] for text in texts]
+    assert {f"{host.key}|{code.symbol}" for code in codes} <= loader._quick.keys()
 
     def ran_with(text):
         x = np.linspace(-3, 3, 64, dtype="f4")
         call(text, [x], [], 0, 64)
         return x.tobytes()
 
-    before = [*map(ran_with, texts)]
+    outputs = [*map(ran_with, texts)]
     tiers.wait()
-    assert [*map(ran_with, texts)] == before == [ran(None, each) for each in (17.75, 18.0)]
+    assert [*map(ran_with, texts)] == outputs == [ran(None, constant) for constant in (17.75, 18.0)]
 
 
 def test_the_background_begins_when_a_first_run_has_ended(in_tiers):
@@ -115,9 +115,9 @@ def test_the_background_begins_when_a_first_run_has_ended(in_tiers):
 
 def test_quick_code_that_llvm_refuses_is_left_for_full_code(in_tiers, monkeypatch):
     monkeypatch.setattr(tiers.Quick, "text", lambda self, modules: "nonsense")
-    codes = prepared(18.25, 18.5)
+    codes = prepare_codes(18.25, 18.5)
     assert not tiers.is_waiting()
-    assert all(each.symbol not in str(loader._quick) for each in codes)
+    assert all(code.symbol not in str(loader._quick) for code in codes)
     ran(codes[0], 18.25)
 
 
@@ -125,13 +125,13 @@ def test_full_code_that_fails_the_self_test_is_not_used(in_tiers, monkeypatch):
     host = loader.host()
     asked = []
 
-    def unsound(target, levels=loader.LEVELS):
+    def fail_self_test(target, levels=loader.LEVELS):
         asked.append(tuple(levels))
         return False
 
-    monkeypatch.setattr(loader, "is_sound", unsound)
+    monkeypatch.setattr(loader, "is_sound", fail_self_test)
     monkeypatch.setitem(loader._untested, host.key, ((host,), (host,)))
-    codes = prepared(19.25, 19.5)
+    codes = prepare_codes(19.25, 19.5)
     tiers.wait()
     assert asked == [loader.FULL_LEVELS]
     name = f"{host.key}|{codes[0].symbol}"
@@ -161,7 +161,7 @@ def test_quick_code_is_tested_first_and_full_code_before_its_verdict_is_stored(
 
 
 def test_a_fork_waits_for_full_code(in_tiers):
-    names = {f"{loader.host().key}|{each.symbol}" for each in prepared(20.25, 20.5)}
+    names = {f"{loader.host().key}|{code.symbol}" for code in prepare_codes(20.25, 20.5)}
     assert tiers.is_waiting()
     child = os.fork()
     if child == 0:
@@ -230,7 +230,7 @@ print(*losses, w.value.tobytes().hex(), compiled if compiled < 2 else "some")
 
 @pytest.mark.slow
 def test_a_step_has_the_bits_of_full_code_and_is_found_on_disk(tmp_path):
-    def printed(tier, folder):
+    def run_program(tier, folder):
         return subprocess.run(
             [sys.executable, "-c", PROGRAM],
             env={
@@ -245,9 +245,9 @@ def test_a_step_has_the_bits_of_full_code_and_is_found_on_disk(tmp_path):
             check=True,
         ).stdout.split()
 
-    *first, count = printed("auto", "a")
+    *first, count = run_program("auto", "a")
     assert count == "some"
-    *again, count = printed("auto", "a")
+    *again, count = run_program("auto", "a")
     assert count == "0"
-    *full, _ = printed("full", "b")
+    *full, _ = run_program("full", "b")
     assert first == again == full

@@ -46,8 +46,8 @@ def specials(name):
 
 
 def pairs(name):
-    both = np.array(list(itertools.product(specials(name), repeat=2)), number_dtype(name))
-    return both[:, 0].copy(), both[:, 1].copy()
+    operands = np.array(list(itertools.product(specials(name), repeat=2)), number_dtype(name))
+    return operands[:, 0].copy(), operands[:, 1].copy()
 
 
 def maximum(a, b):
@@ -92,9 +92,9 @@ def _nearest(exact, dtype):
     if Fraction(2) ** exponent > size:
         exponent -= 1
     unit = Fraction(2) ** max(exponent - bits + 1, least)
-    whole = round(size / unit)  # ties to even
+    significand = round(size / unit)  # ties to even
     limit = Fraction(float(finfo(dtype).max))
-    magnitude = whole * unit
+    magnitude = significand * unit
     result = np.inf if magnitude > limit else float(magnitude)
     return dtype.type(result if value > 0 else -result)
 
@@ -178,13 +178,13 @@ def operations(name):
 
 
 def conversions(name):
-    found = {}
+    cases = {}
     for target in ELEMENTS.values():
         expected = np.dtype(np.bool_) if target.kind == "b" else number_dtype(target.name)
-        found[f"cast_{target.name}(a)"] = functools.partial(_astype, dtype=expected)
+        cases[f"cast_{target.name}(a)"] = functools.partial(_astype, dtype=expected)
         if target.bits == ELEMENTS[name].bits and "b" not in (target.kind, ELEMENTS[name].kind):
-            found[f"bitcast_{target.name}(a)"] = functools.partial(_view, dtype=expected)
-    return found
+            cases[f"bitcast_{target.name}(a)"] = functools.partial(_view, dtype=expected)
+    return cases
 
 
 def _astype(a, b, *, dtype):
@@ -200,13 +200,13 @@ def _view(a, b, *, dtype):
 def elementwise(name, lanes):
     """A kernel that stores every operation's result, and what NumPy says."""
     x, y = ("cast_f32(a)", "cast_f32(b)") if ELEMENTS[name].kind == "s" else ("a", "b")
-    below, apart = f"mask_of({x} < {y})", f"mask_of({y} != {x})"
+    below, differs = f"mask_of({x} < {y})", f"mask_of({y} != {x})"
     cases = {
         **operations(name),
         **conversions(name),
         f"select({x} < {y}, a, b)": lambda a, b: np.where(a < b, a, b),
         f"select_mask({below}, b, a)": lambda a, b: np.where(a < b, b, a),
-        f"select_mask({below} & {apart}, b, a)": lambda a, b: np.where(a < b, b, a),
+        f"select_mask({below} & {differs}, b, a)": lambda a, b: np.where(a < b, b, a),
     }
     lines = ["def kernel(t, own, begin, end):", f"    pa = ptr_{name}(t[0]); pb = ptr_{name}(t[1])"]
     body = [f"    for i in range(begin, end, {lanes}):", f"        m = mask{lanes}(end - i)"]
@@ -228,7 +228,7 @@ def element_name(expression, out):
 
 @functools.cache
 def results(name):
-    """What NumPy says to every operation on every pair."""
+    """Return NumPy's result of every operation on every pair."""
     _, cases = elementwise(name, 1)
     with np.errstate(all="ignore"):
         return {text: oracle(*pairs(name)) for text, oracle in cases.items()}
@@ -250,14 +250,21 @@ def test_operations_equal_numpy(name, lanes):
         at = spread(len(a), lanes) if mode == "python" else np.arange(len(a))
         left, right, count = a[at], b[at], len(at)
         expected = {text: array[at] for text, array in results(name).items()}
-        found = {text: np.full(count + 1, 77, array.dtype) for text, array in expected.items()}
-        call(_typed(source, name, cases), [left, right, *found.values()], [], 0, count, mode=mode)
-        for text, array in found.items():
+        actual = {text: np.full(count + 1, 77, array.dtype) for text, array in expected.items()}
+        call(
+            _declare_booleans(source, name, cases),
+            [left, right, *actual.values()],
+            [],
+            0,
+            count,
+            mode=mode,
+        )
+        for text, array in actual.items():
             assert_same(array[:count], expected[text], f"{name}x{lanes} {mode} {text}")
             assert array[count] == 77, f"{name}x{lanes} {mode} {text} wrote past the end"
 
 
-def _typed(source, name, cases):
+def _declare_booleans(source, name, cases):
     """b8 results of &, | and select are b8, which NumPy holds in the same dtype as u8."""
     if name != "b8":
         return source
@@ -267,7 +274,7 @@ def _typed(source, name, cases):
     return source
 
 
-def _imported(*places):
+def _imports_of(*places):
     """The objects that modules import from what describes kernels, by name."""
     package = Path(staticgrad.__file__).parent
     files = [f for place in places for f in sorted((package / place).rglob("*.py"))]
@@ -284,9 +291,11 @@ def _imported(*places):
 
 def test_what_a_run_hands_to_kernels_is_described():
     """Numbers of rows and records that the runtime writes, and compilers read, are in the entry."""
-    read = _imported("compiler/plain", "compiler/nest")
-    rows = {n for n, value in _imported("compiler/runtime/words.py").items() if type(value) is int}
-    records = {n: v for n, v in _imported("compiler/runtime").items() if hasattr(v, "_fields")}
+    read = _imports_of("compiler/plain", "compiler/nest")
+    rows = {
+        n for n, value in _imports_of("compiler/runtime/words.py").items() if type(value) is int
+    }
+    records = {n: v for n, v in _imports_of("compiler/runtime").items() if hasattr(v, "_fields")}
     assert "PART" in rows & read.keys()
     assert "ChainPart" in records.keys() & read.keys()
     names = {*(rows & read.keys()), *(records.keys() & read.keys())}

@@ -82,7 +82,7 @@ def test_a_directive_is_given_once() -> None:
 
 
 def test_each_row_is_loaded_once_by_interleaved_copies() -> None:
-    """What does not differ between rows is computed once; loops run over all of them together."""
+    """Values that do not differ between rows are computed once; loops run over all rows."""
     kernel = parse_kernel(SOFTMAX)
     alone, four = (
         source_of(kernel, Machine(), (Interleave("o", n), Vector("mask"))).text for n in (1, 4)
@@ -114,8 +114,8 @@ def chain(links):
     """A kernel of so many multiplications, each of the one before."""
     lines = [f"    %{k}: f32 = mul %{k - 1}, %{k - 1}\n" for k in range(2, links + 2)]
     start, end = TEXT.index("    %1:"), TEXT.index("    store p0")
-    head, rest = TEXT[:start] + "    %1: f32 = mul %0, %0\n", TEXT[end:]
-    return head + "".join(lines) + rest.replace("%39", f"%{links + 1}")
+    head, tail = TEXT[:start] + "    %1: f32 = mul %0, %0\n", TEXT[end:]
+    return head + "".join(lines) + tail.replace("%39", f"%{links + 1}")
 
 
 STREAMS = "".join(
@@ -295,10 +295,12 @@ def test_what_follows_whole_vectors_of_a_product_has_no_mask(columns: int) -> No
     x, w, y = (sg.input(name, shape) for name, shape in sizes.items())
     f = sg.compile(sg.tanh(x @ w) * y, threads=1)
     (text,) = [k for k in str(f.source).split("# k") if "matmul" in k]
-    behind = text[text.rindex("shared_tiles") :]  # the call of the tiles, and what follows it
-    assert ("mask16(" in behind) == (columns % 16 > 0)
+    epilogue_text = text[
+        text.rindex("shared_tiles") :
+    ]  # the call of the tiles, and what follows it
+    assert ("mask16(" in epilogue_text) == (columns % 16 > 0)
     assert "prefetch_write(" in text  # where results belong, and what they are multiplied with
-    wide = {name: each.astype("f8") for name, each in feeds.items()}
+    wide = {name: array.astype("f8") for name, array in feeds.items()}
     expected = np.tanh(wide["x"] @ wide["w"]) * wide["y"]
     np.testing.assert_allclose(f.run(feeds), expected, rtol=1e-4, atol=1e-5)
 
