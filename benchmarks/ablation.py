@@ -139,7 +139,7 @@ class Pair:
 
 
 def pair(name: str, make: Make, path: str, rounds: int = SAMPLES) -> Pair | None:
-    """What a path gains on a program; None where no kernel changes."""
+    """Return what a path gains on a program; None where no kernel changes."""
     on, feeds, graph = compile_program(make)
     with paths.without(path):
         off, _, graph_without = compile_program(make)
@@ -185,7 +185,7 @@ def _least(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Line:
-    """What was found of a path."""
+    """The figures of a path."""
 
     path: str
     lines: int

@@ -41,7 +41,7 @@ def norm(x: Array) -> float:
     return float(abs(x).sum(-2).max())
 
 
-def scaled(residual: Array, matrix: Array, dtype: str) -> float:
+def scale_residual(residual: Array, matrix: Array, dtype: str) -> float:
     """Return a residual beside the norm of a matrix, its rows and the machine epsilon."""
     eps = float(np.finfo(dtype).eps)
     beside: float = max(norm(matrix), 1e-300) * matrix.shape[-1] * eps
@@ -56,7 +56,7 @@ def adjoint(x: Array) -> Array:
 def unitary(q: Array, dtype: str) -> float:
     """Return the scaled departure of columns from orthonormal ones."""
     unit = np.eye(q.shape[-1])
-    return scaled(adjoint(q) @ q - unit, unit, dtype)
+    return scale_residual(adjoint(q) @ q - unit, unit, dtype)
 
 
 def operands(name: str, n: int, batch: int, dtype: str) -> tuple[Array, ...]:
@@ -90,19 +90,21 @@ def residual(name: str, arguments: Sequence[Array], results: Any) -> float:
     a, *right = map(wide, arguments)
     parts = [wide(x) for x in (results if isinstance(results, tuple | list) else [results])]
     if name == "cholesky":
-        return scaled(a - parts[0] @ adjoint(parts[0]), a, dtype)
+        return scale_residual(a - parts[0] @ adjoint(parts[0]), a, dtype)
     if name in ("solve", "triangular"):
         x = parts[0]
-        return scaled(a @ x - right[0], a, dtype) / norm(x)
+        return scale_residual(a @ x - right[0], a, dtype) / norm(x)
     if name == "qr":
         q, r = parts
-        return max(scaled(a - q @ r, a, dtype), unitary(q, dtype))
+        return max(scale_residual(a - q @ r, a, dtype), unitary(q, dtype))
     if name == "eigh":
         w, v = parts
-        return max(scaled(a - (v * w[..., None, :]) @ adjoint(v), a, dtype), unitary(v, dtype))
+        return max(
+            scale_residual(a - (v * w[..., None, :]) @ adjoint(v), a, dtype), unitary(v, dtype)
+        )
     u, s, v = parts
     product = (u * s[..., None, :]) @ v
-    return max(scaled(a - product, a, dtype), unitary(u, dtype), unitary(adjoint(v), dtype))
+    return max(scale_residual(a - product, a, dtype), unitary(u, dtype), unitary(adjoint(v), dtype))
 
 
 OURS: Final[dict[str, Any]] = {

@@ -67,7 +67,7 @@ class Path:
 
     @property
     def is_pass(self) -> bool:
-        """Whether it is a late pass, which ``disable=`` leaves out."""
+        """Return whether it is a late pass, which ``disable=`` leaves out."""
         return not self.where
 
     @property
@@ -101,7 +101,7 @@ class Path:
 
 @contextmanager
 def _replace_path(path: Path, make: Callable[[Any], Any]) -> Iterator[None]:
-    """What a path is, made anew from what it was, everywhere it is known."""
+    """Replace a path by what is made of it, everywhere it is known."""
     owner, name = path.place
     original = vars(owner)[name]
     if isinstance(owner, type):

@@ -133,7 +133,7 @@ def test_errors_of_a_found_program_are_at_the_users_line(reads):
 
 
 @pytest.mark.parametrize(
-    "other",
+    "compile_another",
     [
         lambda: sg.compile(step(scale=0.25)),
         lambda: sg.compile(step(hint=7)),
@@ -144,13 +144,13 @@ def test_errors_of_a_found_program_are_at_the_users_line(reads):
         lambda: sg.compile(step(), sizes={"n": 6}),
     ],
 )
-def test_another_program_is_not_found(other, reads):
+def test_another_program_is_not_found(compile_another, reads):
     sg.compile(step(), threads=2)
-    other()
+    compile_another()
     assert reads == [False, False]
 
 
-def repeated():
+def loop_slope():
     """The slope of a loop, whose iterations a budget may divide."""
     x = sg.input("x", (64, 8), "float32")
     end = sg.fori_loop(0, 16, lambda _, y: sg.tanh(y) * 1.5, x)

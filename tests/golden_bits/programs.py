@@ -90,13 +90,13 @@ def leaves_of(tree):
     return [leaf for leaf in sg.tree.leaves(tree) if hasattr(leaf, "dtype")]
 
 
-def with_gradients(results, moved):
-    """Return results and the gradients of their weighted sum by ``moved``, by name."""
+def with_gradients(results, wrt):
+    """Return results and the gradients of their weighted sum by ``wrt``, by name."""
     outputs = {f"y{k}": value for k, value in enumerate(results)}
     loss = loss_of(results)
-    if moved and not isinstance(loss, float):
+    if wrt and not isinstance(loss, float):
         with contextlib.suppress(sg.errors.GradientError):
-            gradients = sg.grad(loss, moved)
+            gradients = sg.grad(loss, wrt)
             outputs |= {f"g{k}": gradient for k, gradient in enumerate(gradients)}
     return outputs
 
@@ -111,8 +111,8 @@ def of_op(name):
             for label, a in zip(labels, sample.arrays, strict=True)
         ]
         results = as_tuple(sample.op(*values))
-        moved = [v for v, moves in zip(values, sample.moves, strict=True) if moves]
-        part = with_gradients(results, moved if sample.smooth else [])
+        wrt = [v for v, moves in zip(values, sample.moves, strict=True) if moves]
+        part = with_gradients(results, wrt if sample.smooth else [])
         outputs |= {f"{key}_{number}": value for key, value in part.items()}
         feeds |= dict(zip(labels, map(exact_sample, sample.arrays), strict=True))
     return ProgramRun(outputs, feeds)
@@ -135,9 +135,9 @@ def of_function(recipe, dtype):
     arrays = [a.astype(wide.get(a.dtype.kind, a.dtype)) for a in arrays]
     values = [sg.input(f"x{k}", a.shape, a.dtype) for k, a in enumerate(arrays)]
     results = leaves_of(recipe.call(*values))
-    moved = [values[k] for k in recipe.floating]
+    wrt = [values[k] for k in recipe.floating]
     feeds = {f"x{k}": a for k, a in enumerate(arrays)}
-    return ProgramRun(with_gradients(results, moved), feeds)
+    return ProgramRun(with_gradients(results, wrt), feeds)
 
 
 def of_module(name):
@@ -155,8 +155,8 @@ def of_module(name):
         parameter.value = exact(parameter.value).astype(parameter.value.dtype)
     with sg.nn.updates() as updates:
         results = leaves_of(module(*values))
-    moved = [*module.parameters()] + [v for v in values if v.dtype.kind == "f"]
-    return ProgramRun(with_gradients(results, moved), feeds, updates, runs=2)
+    wrt = [*module.parameters()] + [v for v in values if v.dtype.kind == "f"]
+    return ProgramRun(with_gradients(results, wrt), feeds, updates, runs=2)
 
 
 def of_optimizer(kind, options):

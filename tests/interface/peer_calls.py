@@ -163,7 +163,7 @@ def map_arrays(change, value):
 
 
 def of_numpy(function, call):
-    """What NumPy or SciPy gives, as arrays; None if it refuses."""
+    """Return what NumPy or SciPy gives, as arrays; None if it refuses."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -173,7 +173,7 @@ def of_numpy(function, call):
 
 
 def of_torch(function, call):
-    """What PyTorch gives, as arrays; None if it refuses."""
+    """Return what PyTorch gives, as arrays; None if it refuses."""
     import torch
 
     def tensor(array):
@@ -224,7 +224,7 @@ class Program:
 
 
 def of_staticgrad(function, call):
-    """What ours gives, as arrays, or the error that refuses the call."""
+    """Return what ours gives, as arrays, or the error that refuses the call."""
     try:
         return Program(function, call).run(call)
     except StaticgradError as error:
@@ -232,7 +232,7 @@ def of_staticgrad(function, call):
 
 
 def agree(ours, theirs):
-    """Whether arrays have the same shapes and values; float16 of NumPy's has three digits."""
+    """Return whether arrays have equal shapes and values; float16 of NumPy's has three digits."""
     return len(ours) == len(theirs) and all(map(_agree, ours, theirs))
 
 

@@ -55,7 +55,7 @@ NEEDED = {"learning_rate": 0.1, "rate": 0.1, "then": 0.1, "steps": 5, "every": 2
 
 
 def public_things():
-    """What users reach by a name: functions, classes and the methods of these."""
+    """Yield what users reach by a name: functions, classes and the methods of these."""
     for room, module in ROOMS.items():
         for name in getattr(module, "__all__", None) or vars(module):
             thing = getattr(module, name)
@@ -235,7 +235,7 @@ def outside(
 
 
 def test_annotations_that_are_no_texts_declare_arguments_too():
-    """As in a module without ``from __future__ import annotations``."""
+    """A function as in a module without ``from __future__ import annotations``."""
     public = public_form(outside, __name__)
     x = sg.input("x", (3,))
     assert public(x, np.int64(2), None, "high", np.True_) == (2, None, "high", True)

@@ -296,7 +296,7 @@ def sizes_of(path, ours, theirs):
 
 
 def numbers(call):
-    """What a call passes beside arrays."""
+    """Return what a call passes beside arrays."""
     return str([arg for arg in call.args if not isinstance(arg, np.ndarray | list)])
 
 

@@ -1,4 +1,4 @@
-"""What programs of PyTorch type and means the same here: arguments, methods, namespaces."""
+"""Spellings of PyTorch's programs that mean the same here: arguments, methods, namespaces."""
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_options_of_optimizers():
 
 
 def test_a_name_of_our_own_goes_before_a_synonym():
-    """What takes ``dim`` or ``lr`` under that name keeps it."""
+    """A function that takes ``dim`` or ``lr`` under that name keeps it."""
 
     def taker(dim, axis=0):
         return dim, axis

@@ -1,4 +1,4 @@
-"""What modules compute, in NumPy's float64, by hand: from their state and arrays."""
+"""The results of modules, in NumPy's float64, by hand: from their state and arrays."""
 
 from itertools import product
 from math import erf, sqrt

@@ -165,7 +165,7 @@ def test_batch_statistics_move_and_serve():
 
 @pytest.mark.parametrize("how", ["function", "eagerly", "tensors", "graph"])
 def test_several_batches_of_a_step_move_statistics_one_after_the_other(how):
-    """As for generators and what else calls one network on true and on made examples."""
+    """One network is called on true examples and on those of a generator."""
     norm, long_batch, short_batch = (
         nn.BatchNorm1d(3, momentum=0.25),
         3.0 * X + 1.0,

@@ -85,11 +85,11 @@ def register():
 def state(value):
     """The caller has set up ``value``, and finds it again: the flags of exceptions aside."""
     word = register()
-    before = word.get()
+    outer = word.get()
     word.set(value)
     try:
         yield
         actual = word.get()
     finally:
-        word.set(before)
+        word.set(outer)
     assert actual & ~FLAGS == value & ~FLAGS, f"left {actual:#x} where {value:#x} was"

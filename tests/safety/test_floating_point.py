@@ -40,12 +40,12 @@ def program():
 
 def feeds(layout):
     x = np.array([TINY, 1e-310, 1.0, 0.1, -3e-39, 1e-45, 2.0**-1074, 0.7] * 3)
-    made = {"x": x, "z": (x * 1e-6).astype("f4"), "rows": np.array([0, 5, -1])}
+    arrays = {"x": x, "z": (x * 1e-6).astype("f4"), "rows": np.array([0, 5, -1])}
     if layout == "staged":  # float64 is rounded to float32 on its way in
-        made |= {"x": x[::-1].copy()[::-1], "z": x * 1e-6}
+        arrays |= {"x": x[::-1].copy()[::-1], "z": x * 1e-6}
     if layout == "lists":
-        made |= {"x": x.tolist(), "z": (x * 1e-6).tolist()}
-    return made
+        arrays |= {"x": x.tolist(), "z": (x * 1e-6).tolist()}
+    return arrays
 
 
 def results(f, data):
@@ -55,7 +55,7 @@ def results(f, data):
 
 
 @pytest.fixture(scope="module")
-def wanted():
+def expected_results():
     f = sg.compile(program())
     return {layout: results(f, feeds(layout)) for layout in ("plain", "staged", "lists")}
 
@@ -63,13 +63,13 @@ def wanted():
 @pytest.mark.thinned
 @settings
 @pytest.mark.parametrize("jit", [True, False])
-def test_results_do_not_depend_on_the_caller(name, jit, wanted):
+def test_results_do_not_depend_on_the_caller(name, jit, expected_results):
     """Compiled and run where another environment rules, to the bytes of the default one."""
-    graph, data = program(), {layout: feeds(layout) for layout in wanted}
+    graph, data = program(), {layout: feeds(layout) for layout in expected_results}
     with sg.options(jit=jit):
         with state(STATES[name]):
             f = sg.compile(graph)
-        for layout, expected in wanted.items():
+        for layout, expected in expected_results.items():
             w = f.program_graph.parameters[0]
             w.value = np.full(3, TINY)
             with state(STATES[name]):
@@ -95,7 +95,7 @@ def test_flags_of_exceptions_are_left_as_found():
     data = {"x": np.array([0.0, 1e-320, 1e300, -1.0])}
     f.run(data)
     word = register()
-    before = word.get()
+    outer = word.get()
     word.set(DEFAULT)
     try:
         executor = f._executor
@@ -103,5 +103,5 @@ def test_flags_of_exceptions_are_left_as_found():
         executor._locks.run(table.run, executor._arena)
         actual = word.get()
     finally:
-        word.set(before)
+        word.set(outer)
     assert actual == DEFAULT
