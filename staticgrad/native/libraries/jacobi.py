@@ -38,15 +38,8 @@ _PAIR: Final = """
 turned = fma(-{sine}, fma(g, {tau}, h), g)
 h = fma({sine}, fma(-{tau}, h, g), h)
 """
-
-
-def _indent(text: str, depth: int) -> str:
-    return indent(text.strip("\n"), "    " * depth)
-
-
-def _write_rotations(has_vectors: bool) -> str:
-    """Write the function that rotates the rows of r, and those of z, until r's are orthogonal."""
-    turn = """
+#: The rotation of rows p and q of a matrix, vector by vector.
+_ROWS: Final = """
 for k in range(0, n, $):
     within = mask$(n - k)
     g = load({name}, p * n + k, within)
@@ -55,8 +48,21 @@ for k in range(0, n, $):
     store({name}, p * n + k, turned, within)
     store({name}, q * n + k, h, within)
 """
+
+
+def _indent(text: str, depth: int) -> str:
+    return indent(text.strip("\n"), "    " * depth)
+
+
+def _rotate_rows(name: str) -> str:
+    """Write the rotation of two rows of the matrix of a name."""
     pair = _indent(_PAIR.format(sine="splat$(sine)", tau="splat$(tau)"), 1)
-    rows = turn.format(name="r", pair=pair) + turn.format(name="z", pair=pair) * has_vectors
+    return _ROWS.format(name=name, pair=pair)
+
+
+def _write_rotations(has_vectors: bool) -> str:
+    """Write the function that rotates the rows of r, and those of z, until r's are orthogonal."""
+    rows = _rotate_rows("r") + _rotate_rows("z") * has_vectors
     return f"""
 def outlined_rotations(r, z, n):
     tolerance = sqrt(realx1(n) * EPSILON)
@@ -220,17 +226,7 @@ def write_rows(has_vectors: bool) -> str:
     angle = _ANGLE.format(
         at_pp="load1(a, p * n + p)", at_qq="load1(a, q * n + q)", at_pq="load1(a, p * n + q)"
     )
-    turn = """
-for k in range(0, n, $):
-    within = mask$(n - k)
-    g = load({name}, p * n + k, within)
-    h = load({name}, q * n + k, within)
-{pair}
-    store({name}, p * n + k, turned, within)
-    store({name}, q * n + k, h, within)
-"""
-    pair = _indent(_PAIR.format(sine="splat$(sine)", tau="splat$(tau)"), 1)
-    vectors = _indent(turn.format(name="z", pair=pair), 5)
+    vectors = _indent(_rotate_rows("z"), 5)
     mirror = """
     store_strided(a, k * n + p, n, turned, within)
     store_strided(a, k * n + q, n, h, within)"""
@@ -271,7 +267,7 @@ def outlined_jacobi(x, w, v, a, z, n):
                 if some(rotates):
                     moved = 1
 {_indent(_ROTATION.format(kind="realx1"), 5)}
-{_indent(turn.format(name="a", pair=pair) + mirror.lstrip(chr(10)), 5)}
+{_indent(_rotate_rows("a") + mirror.lstrip(chr(10)), 5)}
                     store1(a, p * n + p, fma(-t, apq, app))
                     store1(a, q * n + q, fma(t, apq, aqq))
                     store1(a, p * n + q, realx1(0.0))
