@@ -338,7 +338,7 @@ def test_a_loaded_model_is_copied_pickled_and_saved(tmp_path):
     sg.load(tmp_path / "run.npz", into=target)
     np.testing.assert_array_equal(sg.function(target)(x), y)
     eager = loaded(sg.eager.Tensor(x))
-    np.testing.assert_allclose(np.asarray(eager), y, rtol=1e-6)
+    np.testing.assert_allclose(eager.data, y, rtol=1e-6)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
