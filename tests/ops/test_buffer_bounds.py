@@ -6,7 +6,7 @@ import scipy.special
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError
-from staticgrad.native.libraries.buffer_bounds import BOUNDS
+from staticgrad.support.buffer_bounds import BOUNDS
 from tests.helpers.processes import python
 from tests.ops.messages import assert_refused
 
@@ -37,7 +37,7 @@ import warnings
 import numpy as np
 import staticgrad as sg
 from tests.ops.test_buffer_bounds import operands_beyond
-from staticgrad.native.libraries.buffer_bounds import BOUNDS
+from staticgrad.support.buffer_bounds import BOUNDS
 
 warnings.simplefilter("error")
 for name in sorted(BOUNDS):

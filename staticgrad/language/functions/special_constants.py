@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.functions.special_values import define_on_numbers
-from staticgrad.native.libraries.buffer_bounds import fits_characteristic_value, fits_fourier
+from staticgrad.support.buffer_bounds import fits_characteristic_value, fits_fourier
 
 _define = partial(define_on_numbers, home=__name__)
 _NUMBERS: Final = (int, float, np.integer, np.floating)

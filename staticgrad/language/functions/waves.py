@@ -3,7 +3,7 @@
 Each gives a value and its derivative by the last operand; both are differentiable by that one, the
 derivative by the function's differential equation. SciPy's radial functions of the second kind have
 few digits, those of oblate spheroids sometimes none. Arguments beyond the fixed arrays of its
-library give NaN (``native/libraries/buffer_bounds.py``). Sources: DLMF 12.2 (parabolic cylinder),
+library give NaN (``support/buffer_bounds.py``). Sources: DLMF 12.2 (parabolic cylinder),
 28.2 and 28.20 (Mathieu), 30.2 and 30.11 (spheroidal).
 """
 

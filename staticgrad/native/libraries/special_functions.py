@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.native.libraries.buffer_bounds import BOUNDS, limit_to_buffers
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import Kind, prepared_once, take_error
+from staticgrad.support.buffer_bounds import BOUNDS, limit_to_buffers
 
 Array = NDArray[Any]
 #: Calls whose arrays are kept, about a kilobyte each.
