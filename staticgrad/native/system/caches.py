@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -60,12 +60,10 @@ def read_files(folder: Path) -> dict[str, int]:
     return fields
 
 
-def read_names(
-    number_of: Callable[[str], int], names: Mapping[str, tuple[str, ...]] = _NAMES
-) -> dict[str, int]:
+def read_names(number_of: Callable[[str], int]) -> dict[str, int]:
     """Return the fields whose names macOS knows, each by the first name that has a number."""
     fields = {}
-    for field, spellings in names.items():
+    for field, spellings in _NAMES.items():
         numbers = (number_of(spelling) for spelling in spellings)
         number = next((number for number in numbers if number > 0), 0)
         if number:

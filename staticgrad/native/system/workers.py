@@ -8,7 +8,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from typing import Any, Final
+from typing import Final
+
+from staticgrad.native.system.pages import library
 
 #: The number of Linux's futex by the name of the processor.
 FUTEX: Final = {"x86_64": 202, "aarch64": 98}
@@ -36,7 +38,7 @@ class ThreadLibrary:
     """The C functions that start, wake and join threads."""
 
     def __init__(self) -> None:
-        self._library: Any = ctypes.CDLL(None)
+        self._library = library()
         self._library.pthread_join.argtypes = [ctypes.c_ulong, ctypes.c_void_p]
 
     def addresses(self) -> dict[str, int]:
