@@ -6,6 +6,11 @@ import scipy.linalg
 
 import staticgrad as sg
 from staticgrad.errors import LinearAlgebraError
+from staticgrad.language.ir.routines import choose_routine
+from staticgrad.language.ops.linalg import QR, SVD, Eigh, EigvalsH, SVDVals
+from staticgrad.language.types import dim as dims
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dtype import F64
 from staticgrad.native.libraries import lapack
 from staticgrad.native.libraries.recipes import RECIPES, SMALL, WHOLE
 from staticgrad.tools.testing.bits import routines_of
@@ -286,6 +291,52 @@ def test_portable_routines_call_no_function(name, element):
     text, functions = lapack.source(name, element, checks=False, portable=True)
     assert functions == ()
     assert "call(" not in text.replace("outlined_", "")
+
+
+SHAPES = [(1, 1), (5, 5), (8, 30), (60, 8), (9, 9), (40, 25), (25, 40), (470, 8), (120, 120)]
+
+
+def scratch_of(form, values):
+    """Return a routine of a call and the elements of its scratch, at sizes by name."""
+    routine, scratch = choose_routine(form)
+    return routine, [(dtype.numpy, dims.evaluate(size, values)) for dtype, size in scratch]
+
+
+@pytest.mark.parametrize("setting", ["fast", "portable"])
+@pytest.mark.parametrize("named", [False, True], ids=["literal sizes", "named sizes"])
+@pytest.mark.parametrize(
+    "op", [SVD(), SVD(full=True), SVDVals(), Eigh(), EigvalsH(), QR()], ids=str
+)
+def test_routines_stay_within_the_memory_that_their_forms_ask_for(op, named, setting):
+    margin, mark = 4096, 123
+    for m, n in SHAPES:
+        if op.name.startswith("eig"):
+            n = m
+        sides = (sg.dim("m"), sg.dim("m" if m == n else "n")) if named else (m, n)
+        kind, values = TensorType(F64, sides), {"m": m, "n": n}
+        outs = op.infer(kind)
+        outs = outs if isinstance(outs, tuple) else (outs,)
+        form = op.form(*outs, kind)
+        x = np.random.default_rng(0).normal(size=(m, n))
+        with sg.options(linalg=setting):
+            routine, scratch = scratch_of(form, values)
+        arrays = [np.full(size + margin, mark, dtype) for dtype, size in scratch]
+        shapes = [[dims.evaluate(size, values) for size in out.shape] for out in outs]
+        results = [np.zeros(shape) for shape in shapes]
+        sizes = [dims.evaluate(size, values) for size in form.sizes]
+        lapack.run(routine, [x, *results], sizes, arrays, 1)
+        for array, (_, size) in zip(arrays, scratch, strict=True):
+            assert (array[size:] == mark).all(), (m, n)
+
+
+def test_the_default_does_not_ask_for_the_memory_of_the_portable_variant():
+    x = sg.input("x", (400, 400), "float64")
+    graph = sg.Graph(dict(zip("usv", L.svd(x), strict=True)))
+    peaks = [
+        sg.compile(graph, linalg=linalg).plan().peak_bytes
+        for linalg in ("fast", "portable", "fast")
+    ]
+    assert peaks[0] == peaks[2] < 0.7 * peaks[1]
 
 
 @pytest.mark.parametrize("where", ["argument", "block", "arrays"])

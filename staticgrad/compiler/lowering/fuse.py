@@ -429,14 +429,15 @@ class _Builder:
         read = groups.operand_locations(group)
         results = [(ResultBuffer(node, number), 0) for number in range(len(node.types))]
         bound = [Binding(self._buffer_of(key), offset) for key, offset in (*read, *results)]
-        bound += [Binding(self._add("s", "scratch", *scratch)) for scratch in form.scratch]
+        name, scratch = choose_routine(form)
+        bound += [Binding(self._add("s", "scratch", *array)) for array in scratch]
         modes: list[tuple[Mode, DType]] = [("in", arg.type.dtype) for arg in node.args]
         modes += [("out", kind.dtype) for kind in node.types]
-        modes += [("scratch", dtype) for dtype, _ in form.scratch]
+        modes += [("scratch", dtype) for dtype, _ in scratch]
         if form.checks:
             modes.append(("check", I64))
             bound.append(Binding(self._buffer_of(CheckBuffer(node))))
-        routine = Routine(choose_routine(form.routine), tuple(modes), form.alone)
+        routine = Routine(name, tuple(modes), form.alone)
         sizes = form.sizes, form.total, form.flops
         step = CallStep(routine, tuple(bound), *sizes, *_describe_group(group))
         return step, tuple(dict.fromkeys(key for key, _ in read))

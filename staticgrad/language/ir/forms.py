@@ -269,6 +269,10 @@ class Assemble:
     fill: bool | int | float | None = None
 
 
+#: Element types and sizes of the arrays that a routine works in.
+Scratch = tuple[tuple[DType, Size], ...]
+
+
 @dataclass(frozen=True)
 class CallForm:
     """The results of a routine: code that no kernel describes, as of a library or of a user.
@@ -279,15 +283,17 @@ class CallForm:
     where it ``checks``, two words for what failed; and the ``sizes`` as integers. The ``total``
     iterations are independent of each other; one takes about as long as so many ``flops``.
     ``alone``: it is called once, for all of them, on the thread that runs the program.
+    ``portable_scratch``: that of its portable variant, if another (``routines.choose_routine``).
     """
 
     routine: str  # "family:rest"
     sizes: tuple[Size, ...] = ()
-    scratch: tuple[tuple[DType, Size], ...] = ()
+    scratch: Scratch = ()
     checks: bool = False
     total: Size = 1
     flops: Size = 0
     alone: bool = False
+    portable_scratch: Scratch | None = None
 
 
 @dataclass(frozen=True)

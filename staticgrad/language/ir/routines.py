@@ -6,6 +6,7 @@ The schedule contains the routine's name; the module with its code registers it
 
 from __future__ import annotations
 
+from staticgrad.language.ir.forms import CallForm, Scratch
 from staticgrad.language.ir.kernels.stages import Mode
 from staticgrad.language.types.dtype import DType
 from staticgrad.support import config
@@ -30,7 +31,12 @@ class Routine:
         return self.name.startswith("ranks:")
 
 
-def choose_routine(name: str) -> str:
-    """Return a routine's name, or that of its portable variant where the setting wants it."""
-    is_portable = name.startswith("linalg:") and config.current().linalg == "portable"
-    return f"{name}.portable" if is_portable else name
+def choose_routine(form: CallForm) -> tuple[str, Scratch]:
+    """Return the routine of a call and its scratch.
+
+    They are those of the portable variant where the setting wants it.
+    """
+    if form.routine.startswith("linalg:") and config.current().linalg == "portable":
+        scratch = form.scratch if form.portable_scratch is None else form.portable_scratch
+        return f"{form.routine}.portable", scratch
+    return form.routine, form.scratch

@@ -114,7 +114,7 @@ class OfComplex(LinearAlgebra):
         (dtype, *_) = (x.dtype for x in types if x.dtype.is_float)
         scratch = [(t, 2 * size if t.is_float else size) for t, size in real.scratch]
         scratch += self.reals(dtype, real.sizes)
-        return replace(real, scratch=tuple(scratch), flops=4 * real.flops)
+        return replace(real, scratch=tuple(scratch), portable_scratch=None, flops=4 * real.flops)
 
     def reals(self, dtype: DType, sizes: tuple[Size, ...]) -> tuple[tuple[DType, Size], ...]:
         """Return the scratch of real numbers, which only complex routines have."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from staticgrad.language.ir.forms import CallForm, Form
+from staticgrad.language.ir.forms import CallForm, Form, Scratch
 from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ir.routines import choose_routine
 from staticgrad.language.ops.arithmetic import conj
@@ -101,12 +101,14 @@ class LinearAlgebra(Op):
         batch: Shape,
         sizes: tuple[Size, ...],
         flops: Size,
-        scratch: tuple[tuple[DType, Size], ...] = (),
+        scratch: Scratch = (),
+        portable_scratch: Scratch | None = None,
     ) -> Form:
         """Return the LAPACK call: ``sizes`` and ``scratch`` in the order of the recipe."""
         checks = getattr(self, "errors", "nan") == "raise"
         name = f"linalg:{self.routine}.{_ELEMENTS[dtype]}{'' if checks else '.unchecked'}"
-        return CallForm(name, sizes, scratch, checks, total=product(batch), flops=flops)
+        total = product(batch)
+        return CallForm(name, sizes, scratch, checks, total, flops, False, portable_scratch)
 
     def call_form_by_columns(self, out: TensorType, codes: tuple[int, ...], triangles: int) -> Form:
         """Return the call of a triangular solve, some right-hand columns at a time."""
@@ -135,9 +137,9 @@ class LinearAlgebra(Op):
         outs = out_types if isinstance(out_types, tuple) else (out_types,)
         results = [np.zeros(t.shape, t.dtype.numpy) for t in outs]
         form: Any = self.form(*outs, *types)
-        scratch = [np.zeros(max(int(size), 1), dtype.numpy) for dtype, size in form.scratch]
+        routine, sizes = choose_routine(form)
+        scratch = [np.zeros(max(int(size), 1), dtype.numpy) for dtype, size in sizes]
         operands = [*map(np.ascontiguousarray, arrays), *results]
-        routine = choose_routine(form.routine)
         lapack.run(routine, operands, [*map(int, form.sizes)], scratch, int(form.total))
         return tuple(results) if isinstance(out_types, tuple) else results[0]
 
@@ -226,8 +228,11 @@ class Eigh(LinearAlgebra, name="eigh"):
 
     def form(self, *types: TensorType) -> Form:
         batch, n = self.square(types[2])
+        from staticgrad.native.libraries.jacobi import MOST_TWO_SIDED
+
         room, int_room = 2 * n * n + 6 * n + 1, 5 * n + 3
-        scratch = ((types[2].dtype, room), (I32, int_room), (types[2].dtype, n * n))
+        turned = dims.minimum(n, MOST_TWO_SIDED)
+        scratch = ((types[2].dtype, room), (I32, int_room), (types[2].dtype, turned * turned))
         sizes = (n, room, int_room, product(batch))
         return self.call_form(types[2].dtype, batch, sizes, 9 * n * n * n, scratch)
 
@@ -288,16 +293,44 @@ class EigvalsH(LinearAlgebra, name="eigvalsh"):
 _KINK = "singular values of 0, and vectors of equal ones, have no gradient: NaN or infinite"
 
 
-def _room(m: Size, n: Size, full: bool = False) -> Size:
-    """Elements of work memory for LAPACK's gesdd, whose blocks have 32 columns, and for loops.
+def _room_of_lapack(m: Size, n: Size) -> Size:
+    """Return the elements of work memory of LAPACK's gesdd, whose blocks have 32 columns."""
+    k = dims.minimum(m, n)
+    return 4 * k * k + 7 * k + 65 * (m + n) + 1
 
-    These have the matrix, Q and R, what QR factors work in, and two squares.
+
+def _room_of_loops(m: Size, n: Size, full: bool) -> Size:
+    """Return the elements that our own singular value decomposition works in.
+
+    They are the matrix, Q and R, what QR factors work in, and two squares.
     """
     k = dims.minimum(m, n)
     longer = m + n - k
     columns = longer if full else k
-    loops = m * n + columns * (2 * longer + k) + 7 * longer + 8 * (k + 8) + 2 * k * k
-    return 4 * k * k + 7 * k + 65 * (m + n) + 1 + m * n + loops
+    return 2 * m * n + columns * (2 * longer + k) + 7 * longer + 8 * (k + 8) + 2 * k * k
+
+
+def _svd_scratch(
+    dtype: DType, m: Size, n: Size, full: bool = False
+) -> tuple[Size, Scratch, Scratch]:
+    """Return the room that LAPACK is told of, the scratch of a call, and of its portable variant.
+
+    Where there may be few singular values, loops take them by default, too.
+    """
+    from staticgrad.native.libraries.recipes import JACOBI_SINGULAR, WHOLE
+
+    k, work, loops = dims.minimum(m, n), _room_of_lapack(m, n), _room_of_loops(m, n, full)
+    most = work
+    if not isinstance(k, int):
+        sides = dims.minimum(m + n - k, WHOLE), dims.minimum(k, JACOBI_SINGULAR)
+        most = work + _room_of_loops(*sides, full)
+    elif k <= JACOBI_SINGULAR:
+        most = dims.maximum(work, loops)
+
+    def scratch(room: Size) -> Scratch:
+        return (dtype, m * n), (dtype, room), (I32, 8 * k)
+
+    return work, scratch(most), scratch(loops)
 
 
 class SVD(LinearAlgebra, name="svd"):
@@ -321,11 +354,11 @@ class SVD(LinearAlgebra, name="svd"):
 
     def form(self, *types: TensorType) -> Form:
         batch, m, n = self.rectangle(types[3])
-        k, dtype, room = dims.minimum(m, n), types[3].dtype, _room(m, n, self.full)
+        k, dtype = dims.minimum(m, n), types[3].dtype
         p, w = (m, n) if self.full else (k, k)
+        room, *scratch = _svd_scratch(dtype, m, n, self.full)
         sizes = (m, n, k, p, w, ord("A" if self.full else "S"), room)
-        scratch = ((dtype, m * n), (dtype, room), (I32, 8 * k))
-        return self.call_form(dtype, batch, sizes, 20 * m * n * k, scratch)
+        return self.call_form(dtype, batch, sizes, 20 * m * n * k, *scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """Differentiate a singular value decomposition; full bases of non-square matrices are
@@ -373,9 +406,9 @@ class SVDVals(LinearAlgebra, name="svdvals"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         batch, m, n = self.rectangle(types[0])
-        k, room = dims.minimum(m, n), _room(m, n)
-        scratch = ((out.dtype, m * n), (out.dtype, room), (I32, 8 * k))
-        return self.call_form(out.dtype, batch, (m, n, k, room), 3 * m * n * k, scratch)
+        k = dims.minimum(m, n)
+        room, *scratch = _svd_scratch(out.dtype, m, n)
+        return self.call_form(out.dtype, batch, (m, n, k, room), 3 * m * n * k, *scratch)
 
     def contained_in(self) -> Sequence[tuple[Op, int]]:
         return (SVD(False, self.errors), 1), (SVD(True, self.errors), 1)
