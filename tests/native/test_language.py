@@ -179,6 +179,26 @@ def test_sources_outside_the_language_are_refused(source):
         native.kernel(source)
 
 
+@pytest.mark.parametrize("word", ["sqrt", "absolute", "scale", "helper"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "{word} = f64x1(1)\n    y = {word}(f64x1(2))",
+        "for {word} in range(3):\n        y = {word}(f64x1(2))",
+        "for k in range(3):\n        y = {word}(f64x1(2))\n        {word} = f64x1(1)",
+        "y = helped(f64x1(2))",
+    ],
+)
+def test_variables_do_not_hide_what_is_called(lines, word):
+    source = (
+        f"def helper(x):\n    return x\n"
+        f"def helped({word}):\n    return {word}({word})\n"
+        f"def kernel(t, own, begin, end):\n    {lines.format(word=word)}\n"
+    )
+    with pytest.raises(CompileError, match=f"{word} is called, and is a variable, too"):
+        native.kernel(source)
+
+
 @pytest.mark.thinned
 @EVERY_MODE
 @pytest.mark.parametrize("lanes", LANES)

@@ -374,6 +374,8 @@ class FunctionWriter:
             return _UNUSUAL[name](self, *args)
         else:
             operands = [self.arg(arg) for arg in args]
+        if name in self.assigned:  # in plain Python, as which the same source runs, it is called
+            raise self.failure(f"{name} is called, and is a variable, too")
         target = self.namespace.get(name)
         if isinstance(target, Operation):
             return self.call(target, operands)
