@@ -1,7 +1,8 @@
 """The processor as it describes itself: what a stored choice of targets depends on.
 
-It is asked by the instruction ``cpuid``, as LLVM does, so that emulators and containers answer for
-what they run on.
+On x86-64 it is asked by the instruction ``cpuid``, as LLVM does, so that emulators and containers
+answer for what they run on; on aarch64 the register with its model is read, and the system asked
+what programs may use (Linux's "ARM64 CPU Feature Registers" and "ARM64 ELF hwcaps").
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import platform
 import struct
 from typing import Final
 
-from staticgrad.native.system.pages import load_code
+from staticgrad.native.system.pages import library, load_code
 from staticgrad.support.errors import OutOfMemory
 
 #: ``void f(uint32 leaf, uint32 part, uint32 results[4])`` by the instruction ``cpuid``.
@@ -29,15 +30,40 @@ _SAVED: Final = 1 << 27  # of leaf 1: the system lets programs ask what it saves
 _CORE: Final = 0xFF000000
 
 
+#: ``uint64 f()`` of aarch64: the register MIDR_EL1, which Linux answers for.
+_MODEL: Final = bytes.fromhex("000038d5 c0035fd6")
+#: Entries of the auxiliary vector with the features that programs may use: AT_HWCAP and its
+#: second and third word.
+_FEATURES: Final = (16, 26, 29)
+_MODEL_IS_READABLE: Final = 1 << 11  # of the first: HWCAP_CPUID
+
+
 @functools.cache
 def processor() -> bytes | None:
-    """Return the processor's model and features as CPUID gives them; None if unknown."""
-    if platform.machine() not in ("x86_64", "AMD64") or struct.calcsize("P") != 8:
+    """Return the processor's model and features; None if unknown."""
+    if struct.calcsize("P") != 8:
         return None
+    describe = _DESCRIPTIONS.get(platform.machine())
     try:
-        base = load_code(_CPUID + _XGETBV)
+        return None if describe is None else describe()
     except (AttributeError, OSError, OutOfMemory):
         return None
+
+
+def _describe_aarch64() -> bytes | None:
+    """Return the model and the features of an aarch64 as Linux answers; None if it does not."""
+    ask = library().getauxval
+    ask.restype = ctypes.c_uint64
+    words = [ask(ctypes.c_uint64(entry)) for entry in _FEATURES]
+    if not words[0] & _MODEL_IS_READABLE:
+        return None
+    model = ctypes.CFUNCTYPE(ctypes.c_uint64)(load_code(_MODEL))()
+    return struct.pack(f"<{1 + len(words)}Q", model, *words)
+
+
+def _describe_x86() -> bytes:
+    """Return the model and the features as CPUID gives them."""
+    base = load_code(_CPUID + _XGETBV)
     number, results = ctypes.c_uint32, (ctypes.c_uint32 * 4)()
     ask = ctypes.CFUNCTYPE(None, number, number, ctypes.c_void_p)(base)
 
@@ -56,3 +82,10 @@ def processor() -> bytes | None:
                 registers.append(ctypes.CFUNCTYPE(number)(base + len(_CPUID))())
         registers += words
     return struct.pack(f"<{len(registers)}I", *registers)
+
+
+_DESCRIPTIONS: Final = {
+    "x86_64": _describe_x86,
+    "AMD64": _describe_x86,
+    "aarch64": _describe_aarch64,
+}
