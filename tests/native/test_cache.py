@@ -210,7 +210,7 @@ def test_keys_tell_sources_and_targets_apart():
     others = [
         replace(host, cpu="x86-64"),
         replace(host, features=host.features + ",-fma"),
-        replace(host, triple="aarch64-unknown-linux-gnu"),
+        replace(host, triple="riscv64-unknown-linux-gnu"),
         replace(host, vector_bits=host.vector_bits // 2),
     ]
     keys = {

@@ -1,4 +1,4 @@
-"""What the processor says of itself: the key of the targets that are stored for it."""
+"""The description of the processor: the key of the targets that are stored for it."""
 
 from types import SimpleNamespace
 

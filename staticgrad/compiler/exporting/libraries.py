@@ -16,7 +16,7 @@ from staticgrad.language.ir.schedule import CallStep
 from staticgrad.language.types.dim import Size
 from staticgrad.native.libraries import limits
 from staticgrad.native.libraries.fourier_kernels import FourierCall
-from staticgrad.native.libraries.recipes import RECIPES
+from staticgrad.native.libraries.recipes import recipe_of
 
 #: Family of routines that no exported file can call -> what they compute.
 NOT_EXPORTED: Final = {
@@ -46,7 +46,7 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
     if family != "linalg":
         return []
     name = routine.split(".")[0]
-    recipe = RECIPES[name]
+    recipe = recipe_of(name)
     keys = [*recipe.operands, *recipe.results]
     arrays = [
         f"as_complex({text})" if recipe.is_complex and ":" not in key else text

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad.native.libraries import recipes, routines
-from staticgrad.native.libraries.recipes import RECIPES, Recipe
+from staticgrad.native.libraries.recipes import Recipe, recipe_of
 from staticgrad.native.libraries.routines import register
 from staticgrad.support import config
 
@@ -231,7 +231,7 @@ def source(
     """Return the kernel source of a linear-algebra recipe for a dtype, and the LAPACK names it
     calls.
     """
-    writer = _RecipeWriter(RECIPES[name], element, checks, portable)
+    writer = _RecipeWriter(recipe_of(name), element, checks, portable)
     text = writer.source()
     letters = COMPLEX_LETTERS if writer.recipe.is_complex else LETTERS
     return text, tuple(
@@ -244,7 +244,7 @@ def source(
 def calls_lapack(routine: str, sizes: Sequence[int]) -> bool:
     """Return whether a routine calls LAPACK for matrices of these sizes, or loops take them."""
     name, _, *flags = routine.partition(":")[2].split(".")
-    recipe = RECIPES[name]
+    recipe = recipe_of(name)
     if recipe.loops and "portable" in flags:
         return False
     numbers = dict(zip(recipe.sizes.split(), sizes, strict=True))
@@ -282,7 +282,7 @@ def _find_linked_source(spec: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _failure(spec: str, matrix: int, how: int) -> BaseException:
-    say = RECIPES[spec.split(".")[0]].failure
+    say = recipe_of(spec.split(".")[0]).failure
     assert say is not None
     return say(matrix, how)
 

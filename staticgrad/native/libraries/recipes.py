@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from textwrap import indent
 from typing import Final
 
@@ -967,7 +968,10 @@ _MANY: Final = f"n <= {JACOBI_OF_MANY} and count >= {MANY}"
 JACOBI_SINGULAR: Final = 8
 _FEW_VALUES: Final = f"k <= {JACOBI_SINGULAR} and m <= {WHOLE} and n <= {WHOLE}"
 
-RECIPES: Final[dict[str, Recipe]] = {
+#: How names of recipes over complex numbers begin.
+_OF_COMPLEX: Final = "complex_"
+#: The recipes over real numbers, but for those of general matrices.
+_REAL: Final[dict[str, Recipe]] = {
     "cholesky": Recipe(
         "n",
         {"x": "n * n"},
@@ -1243,11 +1247,16 @@ def _of_complex(recipe: Recipe) -> Recipe:
     return replace(of_pairs, body=body, loops=loops, scratch=scratch)
 
 
-RECIPES.update({f"complex_{name}": _of_complex(recipe) for name, recipe in RECIPES.items()})
-RECIPES.update(
-    {
-        f"{'complex_' * is_complex}{name}": _of_any_matrix(name == "eig", is_complex)
-        for name in ("eig", "eigvals")
-        for is_complex in (False, True)
-    }
+#: The names of all recipes.
+NAMES: Final = tuple(
+    f"{kind}{name}" for kind in ("", _OF_COMPLEX) for name in (*_REAL, "eig", "eigvals")
 )
+
+
+@cache
+def recipe_of(name: str) -> Recipe:
+    """Return the recipe of a name; it is put together when it is first asked for."""
+    real = name.removeprefix(_OF_COMPLEX)
+    if real in ("eig", "eigvals"):
+        return _of_any_matrix(real == "eig", real != name)
+    return _REAL[real] if real == name else _of_complex(_REAL[real])
