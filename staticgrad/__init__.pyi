@@ -53,7 +53,8 @@ from staticgrad.language.functions import (
     true_divide
 )
 from staticgrad.language.functions.aggregate import (
-    all, max as amax, min as amin, any, argmax, argmin, max, mean, min, std, sum, var
+    all, max as amax, min as amin, any, argmax, argmin, max, mean, min, reduce_and, reduce_or,
+    reduce_xor, std, sum, var
 )
 from staticgrad.language.functions.arrange import (
     array_split, diag, diagflat, dsplit, hsplit, meshgrid, pad, repeat, roll, rot90, split,
@@ -279,19 +280,20 @@ __all__ = [
     "permute_dims", "pi", "piecewise", "plan_abstract", "poly", "polyadd", "polyder", "polyfit",
     "polyint", "polymul", "polysub", "polyval", "positive", "pow", "power", "precision", "prod",
     "ptp", "quantile", "rad2deg", "radians", "random", "ravel", "ravel_multi_index", "real",
-    "reciprocal", "remainder", "repeat", "reshape", "resize", "result_type", "right_shift",
-    "rint", "roll", "rollaxis", "roots", "rot90", "round", "row_stack", "same_graph", "save",
-    "scan", "scatter_add", "scipy", "scope", "searchsorted", "segment_max", "segment_min",
-    "segment_prod", "segment_sum", "select", "setdiff1d", "setxor1d", "shape", "show_config",
-    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn",
-    "sliding_window_view", "sort", "spacing", "sparse", "sparse_hessian", "sparse_jacobian",
-    "special", "split", "sqrt", "square", "squeeze", "stack", "stats", "std", "stop_gradient",
-    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
-    "tensordot", "testing", "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose",
-    "trapezoid", "tree", "tri", "tril", "tril_indices", "tril_indices_from", "triu",
-    "triu_indices", "triu_indices_from", "true_divide", "trunc", "uint16", "uint32", "uint64",
-    "uint8", "union1d", "unique", "unravel_index", "unstack", "unwrap", "value_and_grad",
-    "vander", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack", "where",
-    "while_loop", "xlogy", "xp", "zeros", "zeros_like"
+    "reciprocal", "reduce_and", "reduce_or", "reduce_xor", "remainder", "repeat", "reshape",
+    "resize", "result_type", "right_shift", "rint", "roll", "rollaxis", "roots", "rot90",
+    "round", "row_stack", "same_graph", "save", "scan", "scatter_add", "scipy", "scope",
+    "searchsorted", "segment_max", "segment_min", "segment_prod", "segment_sum", "select",
+    "setdiff1d", "setxor1d", "shape", "show_config", "sigmoid", "sign", "signbit", "sin",
+    "sinc", "sinh", "size", "size_value", "sklearn", "sliding_window_view", "sort", "spacing",
+    "sparse", "sparse_hessian", "sparse_jacobian", "special", "split", "sqrt", "square",
+    "squeeze", "stack", "stats", "std", "stop_gradient", "subtract", "sum", "swapaxes",
+    "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk",
+    "torch", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril",
+    "tril_indices", "tril_indices_from", "triu", "triu_indices", "triu_indices_from",
+    "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8", "union1d", "unique",
+    "unravel_index", "unstack", "unwrap", "value_and_grad", "vander", "var", "vdot", "vecdot",
+    "vecmat", "vjp", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "xp", "zeros",
+    "zeros_like"
 ]
 __version__: str

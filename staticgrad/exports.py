@@ -22,7 +22,8 @@ __all__ = [
 #: values: there, and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
 FUNCTIONS = {
     "staticgrad.language.functions.aggregate": (
-        "all amax=max amin=min any argmax argmin max mean min std sum var"
+        "all amax=max amin=min any argmax argmin max mean min reduce_and reduce_or reduce_xor std"
+        " sum var"
     ),
     "staticgrad.language.functions.arrange": (
         "array_split diag diagflat dsplit hsplit meshgrid pad repeat"

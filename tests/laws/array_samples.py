@@ -111,6 +111,31 @@ for _name in ("max", "min"):
     provides(_name)(_extreme(_name))
 
 
+def _bit_reduction(name):
+    def provider(rng):
+        cls = op_class(name)
+        for dtype in ALL_DTYPES:
+            if dtype.kind in "biu":
+                limits = (
+                    (0, 1)
+                    if dtype.is_bool
+                    else (np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max)
+                )
+                for shape, axes in (*REDUCED, ((0, 3), (0,)), ((3, 0), (1,)), ((70, 33), (0,))):
+                    x = (
+                        rng.choice([*limits, 0, 1], shape)
+                        if dtype.bits < 64
+                        else count_up(shape, dtype)
+                    )
+                    yield Sample(cls(axes), (x.astype(dtype.numpy),))
+
+    return provider
+
+
+for _name in ("reduce_and", "reduce_or", "reduce_xor"):
+    provides(_name)(_bit_reduction(_name))
+
+
 @provides("reshape")
 def _reshape(rng):
     pairs = (((3, 4), (12,)), ((3, 4), (2, 6)), ((6,), (1, 2, 3)), ((1, 1), ()), ((), (1, 1)))

@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 
 from staticgrad.language.ir.op import op_class
-from staticgrad.language.types.dtype import F32, F64, I64, U32, U64
+from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, I64, U32, U64
 from tests.laws.array_samples import ascending
 from tests.laws.samples import Sample, declare
 
-NUMBERS, ALL, WHOLE = "iuf", "biuf", "iu"
+NUMBERS, ALL, WHOLE, BITS = "iuf", "biuf", "iu", "biu"
 
 #: Elementwise ops: their classes say the kinds, and any size of them is tried as it is.
 SPELLED = {
@@ -128,6 +128,24 @@ def _reductions(name):
 declare("sum", "np.sum(x, op.axes, dtype=x.dtype)", (NUMBERS,), _reductions("sum"))
 declare("max", "np.max(x, op.axes)", (ALL,), _reductions("max"))
 declare("min", "np.min(x, op.axes)", (ALL,), _reductions("min"))
+
+
+def _bits(name):
+    cls = op_class(name)
+
+    def at_size(n):
+        for dtype in ALL_DTYPES:
+            if dtype.kind in BITS:
+                x = _rows(n, dtype)
+                yield from (Sample(cls(axes), (x,)) for axes in ((0,), (1,), (0, 1)))
+                yield Sample(cls((0,)), (np.ascontiguousarray(x.T),))
+
+    return at_size
+
+
+for _name in ("and", "or", "xor"):
+    _reduced = f"reduce_{_name}"
+    declare(_reduced, f"np.bitwise_{_name}.reduce(x, op.axes)", (BITS,), _bits(_reduced))
 
 
 def _running(name, operands=1):

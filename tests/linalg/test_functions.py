@@ -390,6 +390,105 @@ def test_small_determinants_of_float64_overflow_where_they_are_too_large_alone(n
     assert finite > 120
 
 
+def assumed(a, structure, lower):
+    """Return the matrix of which ``solve`` reads the elements that a structure names."""
+    i, j = np.indices(a.shape[-2:])
+    half = np.where(i >= j if lower else i <= j, a, 0)
+    strict = np.where(i == j, 0, half)
+    if structure in ("her", "hermitian", "pos", "positive definite"):
+        return np.where(i == j, a.real, half) + strict.swapaxes(-1, -2).conj()
+    masks = {"diagonal": i == j, "tridiagonal": abs(i - j) < 2}
+    masks |= {"upper triangular": i <= j, "lower triangular": i >= j}
+    if structure in ("sym", "symmetric"):
+        return half + strict.swapaxes(-1, -2)
+    return np.where(masks.get(structure, True), a, 0)
+
+
+STRUCTURES = (
+    "general", "gen", "symmetric", "sym", "hermitian", "her", "positive definite", "pos",
+    "upper triangular", "lower triangular", "diagonal", "tridiagonal", "banded",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_systems_of_a_structure_have_the_solutions_of_scipy(structure, dtype):
+    rng = np.random.default_rng(3)
+    for n in (1, 2, 5, 9):
+        a, b = rng.normal(size=(2, 3, n, n))[0], rng.normal(size=(n, 2))
+        if dtype.startswith("complex"):
+            a = a + 1j * rng.normal(size=(3, n, n))
+        a = a @ a.conj().swapaxes(-1, -2) + n * np.eye(n) + 0.1 * rng.normal(size=(3, n, n))
+        a, b = a.astype(dtype), b.astype(dtype)
+        near = 500 * np.finfo(dtype).eps
+        for lower in (False, True):
+            matrix = assumed(a, structure, lower)
+            nan = np.where(assumed(np.ones_like(a), structure, lower) != 0, a, np.nan)
+            if structure in STRUCTURES[2:8]:  # the other triangle is not read
+                nan = np.where((np.tri(n) if lower else np.tri(n).T) != 0, a, np.nan)
+            for transposed in (False, True):
+                expected = N.solve(matrix.swapaxes(-1, -2) if transposed else matrix, b)
+                options = {"assume_a": structure, "transposed": transposed}
+                for read in (a, nan):
+                    actual = L.solve(read, b, lower, **options)
+                    assert actual.dtype == dtype
+                    np.testing.assert_allclose(actual, expected, rtol=near, atol=near)
+                if not (transposed and dtype.startswith("complex")):  # which SciPy refuses
+                    usual = scipy.linalg.solve(a[0], b, lower=lower, **options)
+                    np.testing.assert_allclose(actual[0], usual, rtol=near, atol=near)
+
+
+@pytest.mark.parametrize("structure", ["sym", "her", "pos", "diagonal", "tridiagonal", "banded"])
+def test_derivatives_of_systems_are_those_of_the_elements_that_are_read(structure):
+    rng = np.random.default_rng(4)
+    real = definite(3, 3) + 4 * np.eye(3) + 0.1 * rng.normal(size=(3, 3))
+    arrays = [real, 0.1 * rng.normal(size=(3, 3)), rng.normal(size=(3, 2))]
+    for lower in (False, True):
+        for transposed in (False, True):
+            options = {"assume_a": structure, "transposed": transposed}
+            check_gradients(
+                lambda a, _, b, low=lower, o=options: L.solve(a, b, low, **o), arrays, order=2
+            )
+
+            def solve_complex(re, im, b, low=lower, o=options):
+                x = L.solve(sg.complex(re, im), b, low, **o)
+                return [x.real, x.imag]
+
+            check_gradients(solve_complex, arrays, order=1)
+
+
+@pytest.mark.parametrize("structure", ["sym", "pos", "diagonal", "tridiagonal"])
+def test_systems_of_named_sizes_run_with_portable_factors(structure):
+    rng = np.random.default_rng(5)
+    n = sg.dim("n", min=1)
+    a, b = sg.input("a", ("m", n, n), "float64"), sg.input("b", (n, "k"), "float64")
+    x = L.solve(a, b, assume_a=structure)
+    graph = sg.Graph({"x": x, "slope": sg.grad(x.sum(), a)})
+    for mode in ("fast", "portable"):
+        with sg.options(linalg=mode):
+            f = sg.compile(graph)
+            for size in (1, 4, 30):
+                array = definite(2, size, size) + size * np.eye(size)
+                columns = rng.normal(size=(size, 3))
+                matrix = assumed(array, structure, False)
+                actual = f.run({"a": array, "b": columns})
+                np.testing.assert_allclose(actual["x"], N.solve(matrix, columns), rtol=1e-9)
+                is_read = assumed(np.ones_like(array), structure, False) != 0
+                assert (is_read | (actual["slope"] == 0)).all()
+
+
+def test_systems_that_have_not_their_structure_are_named():
+    indefinite = np.array([[1.0, 3.0], [3.0, 1.0]])
+    with pytest.raises(sg.errors.LinearAlgebraError, match="not positive definite"):
+        L.solve(indefinite, np.ones(2), assume_a="pos")
+    assert np.isnan(L.solve(indefinite, np.ones(2), assume_a="pos", errors="nan")).all()
+    for structure in ("diagonal", "tridiagonal", "lower triangular", "sym"):
+        with pytest.raises(sg.errors.LinearAlgebraError, match="singular"):
+            L.solve(np.zeros((2, 2)), np.ones(2), assume_a=structure)
+    with pytest.raises(sg.errors.ArgumentError, match="assume_a='posdef' is not one of"):
+        L.solve(indefinite, np.ones(2), assume_a="posdef")
+
+
 def test_what_has_no_blocks_or_diagonals_is_refused():
     for call, error in (
         (lambda: L.block_diag(), sg.errors.ArgumentError),

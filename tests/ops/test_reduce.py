@@ -36,6 +36,59 @@ def test_dtypes_as_numpy(name, dtype):
     np.testing.assert_array_equal(actual, expected)
 
 
+WHOLE = [d.numpy for d in ALL_DTYPES if d.kind in "biu"]
+SHAPES = ((3, 4, 5), (0, 4, 5), (70, 2, 33), (1, 1, 1))
+CALLS = [
+    (axis, options)
+    for axis in (0, 1, -1, (0, 2), (), None)
+    for options in ({}, {"keepdims": True}, {"initial": True})
+]
+
+
+@pytest.mark.parametrize("dtype", WHOLE, ids=str)
+@pytest.mark.parametrize("name", ["and", "or", "xor"])
+def test_bits_are_reduced_as_by_numpy(name, dtype, rng):
+    ufunc, function = getattr(np, f"bitwise_{name}"), getattr(sg, f"reduce_{name}")
+    is_bool = dtype.kind == "b"
+    limits = [0, 1] if is_bool else [np.iinfo(dtype).min, np.iinfo(dtype).max]
+    x = sg.input("x", ("n", "m", "k"), dtype.name)
+    graph = sg.Graph({f"y{i}": function(x, axis, **o) for i, (axis, o) in enumerate(CALLS)})
+    backend = "numba" if dtype.name in ("bool", "int64") else "auto"
+    f = sg.compile(graph, backend=backend)
+    for shape in SHAPES:
+        array = rng.choice(np.array([*limits, *limits, 0, 1], dtype), shape)
+        if not is_bool:
+            array ^= rng.integers(*limits, shape, dtype, endpoint=True) >> dtype.type(1)
+        axes = [tuple(range(3)) if axis is None else axis for axis, _ in CALLS]
+        expected = [
+            ufunc.reduce(array, axis, **options)
+            for axis, (_, options) in zip(axes, CALLS, strict=True)
+        ]
+        for results in (f.run({"x": array}), sg.evaluate(graph, {"x": array})):
+            for i, reduced in enumerate(expected):
+                np.testing.assert_array_equal(results[f"y{i}"], reduced, strict=True)
+        mask = rng.random(shape) < 0.6
+        for axis, (asked_axis, options) in zip(axes, CALLS, strict=True):
+            for where in (mask, mask[:1]):
+                np.testing.assert_array_equal(
+                    np.asarray(function(array, asked_axis, where=where, **options)),
+                    ufunc.reduce(array, axis, where=where, **options),
+                    strict=True,
+                )
+        np.testing.assert_array_equal(
+            function(sg.eager.Tensor(array), 0).numpy(), ufunc.reduce(array, 0)
+        )
+
+
+def test_bits_of_floats_are_refused():
+    x = sg.input("x", (3, 4))
+    for name in ("reduce_and", "reduce_or", "reduce_xor"):
+        with assert_refused(DTypeError, "takes bools or integers", line="getattr(sg, name)(x, 1)"):
+            getattr(sg, name)(x, 1)
+        with assert_refused(DTypeError, "takes bools or integers", line="getattr(sg, name)(x, ())"):
+            getattr(sg, name)(x, ())
+
+
 def test_a_sum_follows_its_tree(rng):
     array = rng.normal(size=(50, 70)).astype(np.float32)
     for axis in (0, 1, (0, 1)):

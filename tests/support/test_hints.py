@@ -104,8 +104,6 @@ COMPUTED = {
     "reduce_max": ({"x": F, "axis": 1}, F.max(1)),
     "reduce_min": ({"x": F, "axis": 1}, F.min(1)),
     "reduce_prod": ({"x": F, "axis": 1}, F.prod(1)),
-    "reduce_and": ({"x": F > 0, "axis": 1}, (F > 0).all(1)),
-    "reduce_or": ({"x": F > 0, "axis": 1}, (F > 0).any(1)),
     "shift_left": ({"x": np.array([1, 3]), "n": 2}, [4, 12]),
     "population_count": ({"x": np.array([1, 3])}, [1, 2]),
     "dynamic_slice_in_dim": ({"x": F, "start": 1, "size": 1}, F[1:]),

@@ -487,14 +487,8 @@ def _reduce_extreme(x: Any, *, axes: Any, primitive: str) -> Any:
 
 @primitive("reduce_and", "reduce_or", "reduce_xor")
 def _reduce_bits(x: Any, *, axes: Any, primitive: str) -> Any:
-    """Reduce booleans by and, or, xor (JAX's bitwise reductions)."""
-    if x.dtype.name != "bool":
-        raise unsupported_variant(f"{primitive} of {x.dtype.name}")
-    if not axes:
-        return x
-    if primitive == "reduce_xor":
-        return sg.bitwise_and(sg.sum(cast(x, "int64"), tuple(axes)), 1) == 1
-    return (sg.all if primitive == "reduce_and" else sg.any)(x, tuple(axes))
+    """Reduce bools and integers by and, or, xor (JAX's bitwise reductions)."""
+    return getattr(sg, primitive)(x, tuple(axes))
 
 
 @primitive("argmax", "argmin")

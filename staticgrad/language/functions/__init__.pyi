@@ -7,7 +7,8 @@ import staticgrad.language.functions.random as random
 import staticgrad.language.functions.sparse as sparse
 import staticgrad.language.functions.special as special
 from staticgrad.language.functions.aggregate import (
-    all, max as amax, min as amin, any, argmax, argmin, max, mean, min, std, sum, var
+    all, max as amax, min as amin, any, argmax, argmin, max, mean, min, reduce_and, reduce_or,
+    reduce_xor, std, sum, var
 )
 from staticgrad.language.functions.arrange import (
     array_split, diag, diagflat, dsplit, hsplit, meshgrid, pad, repeat, roll, rot90, split,
@@ -175,15 +176,15 @@ __all__ = [
     "pad", "parameter", "partition", "percentile", "piecewise", "poly", "polyadd", "polyder",
     "polyfit", "polyint", "polymul", "polysub", "polyval", "positive", "pow", "power", "prod",
     "ptp", "quantile", "rad2deg", "radians", "random", "ravel", "ravel_multi_index", "real",
-    "reciprocal", "remainder", "repeat", "reshape", "resize", "right_shift", "rint", "roll",
-    "rollaxis", "roots", "rot90", "round", "scan", "scatter_add", "searchsorted", "segment_max",
-    "segment_min", "segment_prod", "segment_sum", "select", "setdiff1d", "setxor1d", "sigmoid",
-    "sign", "signbit", "sin", "sinc", "sinh", "size_value", "sliding_window_view", "sort",
-    "spacing", "sparse", "special", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan",
-    "tanh", "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tri", "tril",
-    "tril_indices", "tril_indices_from", "triu", "triu_indices", "triu_indices_from", "trunc",
-    "union1d", "unique", "unravel_index", "unstack", "unwrap", "vander", "var", "vdot",
-    "vecdot", "vecmat", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros",
-    "zeros_like"
+    "reciprocal", "reduce_and", "reduce_or", "reduce_xor", "remainder", "repeat", "reshape",
+    "resize", "right_shift", "rint", "roll", "rollaxis", "roots", "rot90", "round", "scan",
+    "scatter_add", "searchsorted", "segment_max", "segment_min", "segment_prod", "segment_sum",
+    "select", "setdiff1d", "setxor1d", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh",
+    "size_value", "sliding_window_view", "sort", "spacing", "sparse", "special", "split",
+    "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes",
+    "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace",
+    "transpose", "trapezoid", "tri", "tril", "tril_indices", "tril_indices_from", "triu",
+    "triu_indices", "triu_indices_from", "trunc", "union1d", "unique", "unravel_index",
+    "unstack", "unwrap", "vander", "var", "vdot", "vecdot", "vecmat", "vmap", "vsplit",
+    "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]

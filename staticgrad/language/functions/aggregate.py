@@ -20,12 +20,20 @@ from staticgrad.language.functions.masking import (
     start_of,
 )
 from staticgrad.language.functions.variants import variant
+from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import flat_root
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.logic import equal, logical_or, not_equal
+from staticgrad.language.ops.logic import (
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    equal,
+    logical_or,
+    not_equal,
+)
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import (
     Axes,
@@ -39,7 +47,18 @@ from staticgrad.language.ops.operands import (
     reduction_axes,
 )
 from staticgrad.language.ops.positions import iota
-from staticgrad.language.ops.reduce import Extreme, Max, Min, Sum, reduce_axes, with_axes
+from staticgrad.language.ops.reduce import (
+    BitReduction,
+    Extreme,
+    Max,
+    Min,
+    ReduceAnd,
+    ReduceOr,
+    ReduceXor,
+    Sum,
+    reduce_axes,
+    with_axes,
+)
 from staticgrad.language.ops.rounding import rounded_as_first, rounded_once
 from staticgrad.language.ops.selection import maximum, minimum
 from staticgrad.language.types.arrays import product
@@ -300,6 +319,82 @@ def all(
     axes = reduction_axes(axis, value)
     true = fill_outside_mask(astype(value, BOOL), mask_of(where, value), True)
     return reduce_axes(partial(Min, neutral=True), true, axes, keepdims)
+
+
+def reduce_and(
+    x: ArrayLike[AnyValue],
+    axis: Axes = None,
+    *,
+    keepdims: bool = False,
+    initial: ArrayLike[AnyValue] | None = None,
+    where: Mask = None,
+) -> AnyValue:
+    """Combine elements over ``axis`` by bitwise and, NumPy's ``bitwise_and.reduce``.
+
+    All axes by default, unlike NumPy's. On bools it is ``all``. The result has the dtype of x; all
+    its bits are set over an empty axis. Floats raise DTypeError.
+
+    Args:
+        x: bools or integers.
+        initial: one more number to combine with.
+
+    >>> sg.reduce_and([[12, 10], [6, 7]], axis=1)
+    array([8, 6])
+    """
+    return _reduce_bits(ReduceAnd, x, axis, keepdims=keepdims, initial=initial, where=where)
+
+
+@variant(reduce_and)
+def reduce_or(x: Any, *args: Any, **options: Any) -> Any:
+    """Combine elements over ``axis`` by bitwise or, NumPy's ``bitwise_or.reduce``.
+
+    On bools it is ``any``; 0 over an empty axis. Otherwise as ``reduce_and``.
+
+    >>> sg.reduce_or([[12, 10], [6, 7]], axis=1)
+    array([14,  7])
+    """
+    return _reduce_bits(ReduceOr, x, *args, **options)
+
+
+@variant(reduce_and)
+def reduce_xor(x: Any, *args: Any, **options: Any) -> Any:
+    """Combine elements over ``axis`` by bitwise exclusive or, NumPy's ``bitwise_xor.reduce``.
+
+    On bools it is True where an odd number of elements is true; 0 over an empty axis. Otherwise as
+    ``reduce_and``.
+
+    >>> sg.reduce_xor([[12, 10], [6, 7]], axis=1)
+    array([6, 1])
+    """
+    return _reduce_bits(ReduceXor, x, *args, **options)
+
+
+def _reduce_bits(
+    kind: type[BitReduction],
+    x: ArrayLike[AnyValue],
+    axis: Axes = None,
+    *,
+    keepdims: bool = False,
+    initial: ArrayLike[AnyValue] | None = None,
+    where: Mask = None,
+) -> AnyValue:
+    """Reduce bits over axes, with NumPy's ``initial`` and ``where``."""
+    value = as_value(x)
+    axes = reduction_axes(axis, value)
+    if value.dtype.kind not in "biu":
+        raise DTypeError(
+            f"{called_name()}: takes bools or integers, got {value.type}",
+            hint="compare first: x != 0, or convert: x.astype('int64')",
+            related=describe_operands(value),
+        )
+    if where is not None:
+        neutral = COMBINERS[kind.kind].empty(value.dtype)
+        value = fill_outside_mask(value, mask_of(where, value), neutral)
+    result = reduce_axes(kind, value, axes, keepdims)
+    if initial is None:
+        return result
+    combine = {"and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor}[kind.kind]
+    return combine(result, start_of(initial, value))
 
 
 def argmax(x: ArrayLike[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:

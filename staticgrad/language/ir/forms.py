@@ -56,6 +56,14 @@ def _greatest(dtype: DType) -> Number:
     return (1 << (dtype.bits - (dtype.kind == "i"))) - 1
 
 
+def _all_bits(dtype: DType) -> Number:
+    return -1 if dtype.kind == "i" else _greatest(dtype)
+
+
+def _no_bits(dtype: DType) -> Number:
+    return False if dtype.is_bool else 0
+
+
 _KINDS: Final = (
     # x + -0.0 is x for every x, so a sum of -0.0 is -0.0.
     Combiner(
@@ -64,6 +72,9 @@ _KINDS: Final = (
     ),
     Combiner("max", "maximum", "hmax", "any", "biuf", _least, _least),
     Combiner("min", "minimum", "hmin", "any", "biuf", _greatest, _greatest),
+    Combiner("and", "and", "hand", "any", "biu", _all_bits, _all_bits),
+    Combiner("or", "or", "hor", "any", "biu", _no_bits, _no_bits),
+    Combiner("xor", "xor", "hxor", "any", "biu", _no_bits, _no_bits),
 )  # fmt: skip
 #: Every kind of reduction by name.
 COMBINERS: Final[dict[str, Combiner]] = {combiner.kind: combiner for combiner in _KINDS}

@@ -1,7 +1,7 @@
-"""The reductions: sum, max and min over axes, which the result drops.
+"""The reductions: sum, max, min, and, or, xor over axes, which the result drops.
 
-A sum adds in the order that ``ir/summation.py`` defines; for max and min it does not matter.
-Choosing axes and dtypes, and what is made of these three, is in ``aggregate.py``.
+A sum adds in the order that ``ir/summation.py`` defines; for the others it does not matter.
+Choosing axes and dtypes, and what is made of these, is in ``aggregate.py``.
 """
 
 from __future__ import annotations
@@ -184,6 +184,44 @@ class Min(Extreme, name="min"):
 
     def loses(self, x: Any, out: Any) -> Value:
         return greater(x, out)
+
+
+class BitReduction(Reduction):
+    """A reduction of the bits of integers, or of bools, by one logical function; no gradient."""
+
+    exact = True
+    differentiable = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.dtype.is_float:
+            raise DTypeError(f"{self.name}: takes bools or integers, got {x}")
+        return super().infer(x)
+
+    def reference(self, x: Array) -> Any:
+        return self.ufunc.reduce(x, self.axes)
+
+    @property
+    def ufunc(self) -> np.ufunc:
+        """NumPy's function of two elements."""
+        return {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}[self.kind]
+
+
+class ReduceAnd(BitReduction, name="reduce_and"):
+    """The bits that all elements over ``axes`` have; every bit if there are no elements."""
+
+    kind = "and"
+
+
+class ReduceOr(BitReduction, name="reduce_or"):
+    """The bits that at least one element over ``axes`` has; none if there are no elements."""
+
+    kind = "or"
+
+
+class ReduceXor(BitReduction, name="reduce_xor"):
+    """The bits that an odd number of elements over ``axes`` have."""
+
+    kind = "xor"
 
 
 def _extreme(

@@ -241,6 +241,7 @@ define("hmax", _one_lane("biuf"), _horizontal(FUNCTIONS["maximum"]))
 define("hmin", _one_lane("biuf"), _horizontal(FUNCTIONS["minimum"]))
 define("hor", _one_lane("biu"), _horizontal(OPERATORS["or_"]))
 define("hand", _one_lane("biu"), _horizontal(OPERATORS["and_"]))
+define("hxor", _one_lane("biu"), _horizontal(OPERATORS["xor"]))
 
 
 def _truth(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:

@@ -481,6 +481,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "hmin": _horizontal(_minimum),
         "hor": _horizontal(np.bitwise_or),
         "hand": _horizontal(np.bitwise_and),
+        "hxor": _horizontal(np.bitwise_xor),
         "mask_of": lambda _, v: LaneMask(v.data != 0),
         "mask_bits": _mask_bits,
         "load": _load,

@@ -310,8 +310,6 @@ INSTEAD: Final = {
     "reduce_max": "sg.max(x, axis)",
     "reduce_min": "sg.min(x, axis)",
     "reduce_prod": "sg.prod(x, axis)",
-    "reduce_and": "sg.all(x, axis)",
-    "reduce_or": "sg.any(x, axis)",
     **each_of("dynamic_slice_in_dim slice_in_dim slice", "x[start : start + size]"),
     **each_of("dynamic_index_in_dim index_in_dim", "sg.take(x, i, axis)"),
     **each_of("dynamic_update_slice_in_dim dynamic_update_index_in_dim", "x.at[i].set(y)"),

@@ -100,6 +100,17 @@ Errors = Literal["raise", "nan"]
 #: The triangle of a symmetric matrix that is read.
 Triangle = Literal["L", "U", "l", "u"]
 
+#: The structure of a matrix, by SciPy's names.
+Structure = Literal[
+    "general", "gen", "symmetric", "sym", "hermitian", "her", "positive definite", "pos",
+    "upper triangular", "lower triangular", "diagonal", "tridiagonal", "banded",
+]  # fmt: skip
+#: Short names, and structures that are solved like general matrices.
+_STRUCTURES: Final = {
+    "general": None, "gen": None, "banded": None,
+    "sym": "symmetric", "her": "hermitian", "pos": "positive definite",
+}  # fmt: skip
+
 
 class SlogdetResult(NamedTuple):
     """The sign of a determinant, and the logarithm of its magnitude."""
@@ -140,6 +151,20 @@ SOLVERS: Final = {
     for transposed in (False, True)
     for errors in ("raise", "nan")
 }
+
+
+@custom_vjp(name="staticgrad.solve_by_cholesky")
+def _solve_by_cholesky(a: Any, b: Any, factor: Any) -> Any:
+    """Solve a @ x = b by the Cholesky factor of a, with cotangents of a and b."""
+    half = TriangularSolve(errors="nan")(factor, b)
+    return TriangularSolve(transposed=True, errors="nan")(factor, half)
+
+
+@_solve_by_cholesky.rule
+@of_adjoints
+def _(ct: Any, out: Any, a: Any, b: Any, factor: Any) -> tuple[Any, ...]:
+    by_b: Any = _solve_by_cholesky(a, ct, factor)
+    return -(by_b @ adjoint(out)), by_b, None
 
 
 @custom_vjp(name="staticgrad.det")
@@ -214,26 +239,74 @@ def _factors(a: Any) -> Any:
     return LU()(a)
 
 
-def solve(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], *, errors: Errors = "raise") -> AnyValue:
-    """x with a @ x = b.
+def solve(
+    a: ArrayLike[AnyValue],
+    b: ArrayLike[AnyValue],
+    lower: bool = False,
+    *,
+    assume_a: Structure | None = None,
+    transposed: bool = False,
+    errors: Errors = "raise",
+) -> AnyValue:
+    """x with a @ x = b. As ``scipy.linalg.solve``, without a search for structure.
 
     Args:
         a: real or complex matrices [..., n, n]; leading axes broadcast.
         b: a vector [n], or columns [..., n, k].
+        lower: of a symmetric, Hermitian or positive definite a, read the lower triangle, not the
+            upper one. Other structures ignore it.
+        assume_a: the structure of a. Only the elements that it names are read, and the gradient is
+            that of these elements. "general" (None, "gen") and "banded" factor by LU, "symmetric"
+            ("sym") and "hermitian" ("her") mirror a triangle first, "positive definite" ("pos")
+            factors by Cholesky; "upper triangular", "lower triangular", "diagonal" and
+            "tridiagonal" need no factors.
+        transposed: solve a.T @ x = b, also of complex matrices.
         errors: "raise", or "nan": singular matrices give infinities and NaN.
 
     Raises:
-        LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
+        LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0; or one that is
+            not positive definite and was assumed to be.
 
     >>> sg.evaluate(sg.linalg.solve([[2.0, 0.0], [0.0, 4.0]], [2.0, 4.0]))
     array([1., 1.])
+    >>> sg.linalg.solve([[4.0, 2.0], [0.0, 5.0]], [8.0, 8.0], assume_a="pos").round(3)
+    array([1.5, 1. ])
     """
     left, right, is_vector = right_side(a, b)
-    chosen = errors
     columns = fold_batch(left, right)
-    lu, permutation, _ = _factors(squares(left))
-    solution: Any = SOLVERS[False, chosen](left, columns, lu, permutation)
+    structure = _STRUCTURES.get(assume_a, assume_a)
+    solution = _solve_columns(squares(left), columns, structure, bool(lower), transposed, errors)
     return unfold_batch(solution, right, left, is_vector)
+
+
+def _solve_columns(
+    a: Any, b: Any, structure: str | None, lower: bool, transposed: bool, errors: Errors
+) -> Any:
+    """Solve for columns b of the batch of a, by the structure of a."""
+    if structure in ("diagonal", "tridiagonal"):
+        middle = diagonal(a)
+        below, above = diagonal(a, offset=-1), diagonal(a, offset=1)
+        if structure == "diagonal":
+            below = above = zeros_like(below)
+        if transposed:
+            below, above = above, below
+        return solve_tridiagonal(below, middle, above, b, errors=errors)
+    if structure in ("lower triangular", "upper triangular"):
+        op = TriangularSolve(structure == "lower triangular", bool(transposed), False, errors)
+        return op(conj(a) if transposed else a, b)  # the op solves with the adjoint
+    if structure == "positive definite" or structure == "hermitian":
+        a = mirror_lower(a if lower else adjoint(a))
+        a = conj(a) if transposed else a  # a.T of a Hermitian matrix
+    elif structure == "symmetric":
+        half = by_place(a if lower else matrix_transpose(a), 1.0, 0.5, 0.0)
+        a = half + matrix_transpose(half)
+    elif transposed:
+        a = conj(a)
+    if structure == "positive definite":
+        return _solve_by_cholesky(a, b, Cholesky(errors)(a))
+    lu, permutation, _ = _factors(a)
+    is_adjoint = bool(transposed) and structure is None
+    return SOLVERS[is_adjoint, errors](a, b, lu, permutation)
 
 
 @like(solve)
