@@ -390,7 +390,7 @@ def test_small_determinants_of_float64_overflow_where_they_are_too_large_alone(n
     assert finite > 120
 
 
-def assumed(a, structure, lower):
+def keep_structure(a, structure, lower):
     """Return the matrix of which ``solve`` reads the elements that a structure names."""
     i, j = np.indices(a.shape[-2:])
     half = np.where(i >= j if lower else i <= j, a, 0)
@@ -422,8 +422,8 @@ def test_systems_of_a_structure_have_the_solutions_of_scipy(structure, dtype):
         a, b = a.astype(dtype), b.astype(dtype)
         near = 500 * np.finfo(dtype).eps
         for lower in (False, True):
-            matrix = assumed(a, structure, lower)
-            nan = np.where(assumed(np.ones_like(a), structure, lower) != 0, a, np.nan)
+            matrix = keep_structure(a, structure, lower)
+            nan = np.where(keep_structure(np.ones_like(a), structure, lower) != 0, a, np.nan)
             if structure in STRUCTURES[2:8]:  # the other triangle is not read
                 nan = np.where((np.tri(n) if lower else np.tri(n).T) != 0, a, np.nan)
             for transposed in (False, True):
@@ -470,10 +470,10 @@ def test_systems_of_named_sizes_run_with_portable_factors(structure):
             for size in (1, 4, 30):
                 array = definite(2, size, size) + size * np.eye(size)
                 columns = rng.normal(size=(size, 3))
-                matrix = assumed(array, structure, False)
+                matrix = keep_structure(array, structure, False)
                 actual = f.run({"a": array, "b": columns})
                 np.testing.assert_allclose(actual["x"], N.solve(matrix, columns), rtol=1e-9)
-                is_read = assumed(np.ones_like(array), structure, False) != 0
+                is_read = keep_structure(np.ones_like(array), structure, False) != 0
                 assert (is_read | (actual["slope"] == 0)).all()
 
 

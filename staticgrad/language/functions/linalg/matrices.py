@@ -106,7 +106,7 @@ Structure = Literal[
     "upper triangular", "lower triangular", "diagonal", "tridiagonal", "banded",
 ]  # fmt: skip
 #: Short names, and structures that are solved like general matrices.
-_STRUCTURES: Final = {
+_STRUCTURES: Final[dict[str | None, str | None]] = {
     "general": None, "gen": None, "banded": None,
     "sym": "symmetric", "her": "hermitian", "pos": "positive definite",
 }  # fmt: skip
