@@ -588,7 +588,7 @@ def expm(
 def _pade_approximant(a: Any) -> Any:
     """Compute the Pade approximant (V - U)^-1 (V + U) of the matrix exponential."""
     b, unit = _PADE, identity_like(a)
-    # Higham (2005), equations 2.8 to 2.10: six products instead of twelve
+    # Higham (2005), section 2, for degree 13: six products instead of twelve
     a2 = a @ a
     a4 = a2 @ a2
     a6 = a4 @ a2
