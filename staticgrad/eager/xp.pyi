@@ -12,7 +12,7 @@ from staticgrad.eager.tensor import Tensor
 from staticgrad.language.ir.kinds import ArrayLike
 from staticgrad.language.ir.value import Value
 from staticgrad.language.functions.linalg.matrices import (
-    EighResult, EigResult, Errors, SlogdetResult, Triangle
+    EighResult, EigResult, Errors, SlogdetResult, Structure, Triangle
 )
 from staticgrad.language.functions.masking import Mask
 from staticgrad.language.ops.indexing import OutOfBounds
