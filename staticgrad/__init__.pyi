@@ -8,6 +8,7 @@ import staticgrad.extend as extend
 import staticgrad.interop.distributed as distributed
 import staticgrad.interop.jax as jax
 import staticgrad.interop.onnx as onnx
+import staticgrad.interop.pytensor as pytensor
 import staticgrad.interop.scipy as scipy
 import staticgrad.interop.sklearn as sklearn
 import staticgrad.interop.torch as torch
@@ -279,21 +280,21 @@ __all__ = [
     "options", "outer", "pad", "parameter", "parse", "partition", "passes", "percentile",
     "permute_dims", "pi", "piecewise", "plan_abstract", "poly", "polyadd", "polyder", "polyfit",
     "polyint", "polymul", "polysub", "polyval", "positive", "pow", "power", "precision", "prod",
-    "ptp", "quantile", "rad2deg", "radians", "random", "ravel", "ravel_multi_index", "real",
-    "reciprocal", "reduce_and", "reduce_or", "reduce_xor", "remainder", "repeat", "reshape",
-    "resize", "result_type", "right_shift", "rint", "roll", "rollaxis", "roots", "rot90",
-    "round", "row_stack", "same_graph", "save", "scan", "scatter_add", "scipy", "scope",
-    "searchsorted", "segment_max", "segment_min", "segment_prod", "segment_sum", "select",
-    "setdiff1d", "setxor1d", "shape", "show_config", "sigmoid", "sign", "signbit", "sin",
-    "sinc", "sinh", "size", "size_value", "sklearn", "sliding_window_view", "sort", "spacing",
-    "sparse", "sparse_hessian", "sparse_jacobian", "special", "split", "sqrt", "square",
-    "squeeze", "stack", "stats", "std", "stop_gradient", "subtract", "sum", "swapaxes",
-    "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk",
-    "torch", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril",
-    "tril_indices", "tril_indices_from", "triu", "triu_indices", "triu_indices_from",
-    "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8", "union1d", "unique",
-    "unravel_index", "unstack", "unwrap", "value_and_grad", "vander", "var", "vdot", "vecdot",
-    "vecmat", "vjp", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "xp", "zeros",
-    "zeros_like"
+    "ptp", "pytensor", "quantile", "rad2deg", "radians", "random", "ravel", "ravel_multi_index",
+    "real", "reciprocal", "reduce_and", "reduce_or", "reduce_xor", "remainder", "repeat",
+    "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rollaxis", "roots",
+    "rot90", "round", "row_stack", "same_graph", "save", "scan", "scatter_add", "scipy",
+    "scope", "searchsorted", "segment_max", "segment_min", "segment_prod", "segment_sum",
+    "select", "setdiff1d", "setxor1d", "shape", "show_config", "sigmoid", "sign", "signbit",
+    "sin", "sinc", "sinh", "size", "size_value", "sklearn", "sliding_window_view", "sort",
+    "spacing", "sparse", "sparse_hessian", "sparse_jacobian", "special", "split", "sqrt",
+    "square", "squeeze", "stack", "stats", "std", "stop_gradient", "subtract", "sum",
+    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing",
+    "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree",
+    "tri", "tril", "tril_indices", "tril_indices_from", "triu", "triu_indices",
+    "triu_indices_from", "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8",
+    "union1d", "unique", "unravel_index", "unstack", "unwrap", "value_and_grad", "vander",
+    "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack", "where", "while_loop",
+    "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

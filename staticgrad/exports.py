@@ -272,6 +272,7 @@ MODULES = {
     "onnx": "staticgrad.interop.onnx",
     "optim": "staticgrad.optim",
     "passes": "passes",
+    "pytensor": "staticgrad.interop.pytensor",
     "random": "staticgrad.language.functions.random",
     "scipy": "staticgrad.interop.scipy",
     "sklearn": "staticgrad.interop.sklearn",

@@ -5,6 +5,7 @@ from staticgrad.support.optional import (
     material,
     ml_dtypes,
     onnx,
+    pytensor,
     safetensors,
     sklearn,
     tensorboardX,
@@ -14,7 +15,7 @@ from staticgrad.support.optional import (
 
 # fmt: off
 __all__ = [
-    "jax", "material", "ml_dtypes", "onnx", "safetensors", "sklearn", "tensorboardX", "torch",
-    "tqdm",
+    "jax", "material", "ml_dtypes", "onnx", "pytensor", "safetensors", "sklearn", "tensorboardX",
+    "torch", "tqdm",
 ]
 # fmt: on

@@ -12,6 +12,7 @@ from staticgrad.language.types.dim import (
     equal,
     evaluate,
     floordiv,
+    is_at_least,
     maximum,
     minimum,
     named_sizes,
@@ -20,6 +21,6 @@ from staticgrad.language.types.dim import (
 # fmt: off
 __all__ = [
     "collecting_guards", "Dim", "dim", "equal", "evaluate", "FloorDiv", "floordiv", "Guard",
-    "hint_value", "maximum", "minimum", "Named", "named_sizes", "Size",
+    "hint_value", "is_at_least", "maximum", "minimum", "Named", "named_sizes", "Size",
 ]
 # fmt: on

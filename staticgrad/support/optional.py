@@ -62,6 +62,7 @@ mpi4py: Final = Package(
     "mpi4py", "several processes need mpi4py and an MPI library", '"staticgrad[mpi]"'
 )
 onnx: Final[Any] = Package("onnx", "models of ONNX need the package onnx", '"staticgrad[onnx]"')
+pytensor: Final[Any] = Package("pytensor", "sg.pytensor needs PyTensor", "pytensor")
 safetensors: Final = Package(
     "safetensors", "files of safetensors need it", '"staticgrad[safetensors]"', "or save as .npz"
 )
@@ -87,6 +88,7 @@ PACKAGES: Final = {
         ml_dtypes,
         mpi4py,
         onnx,
+        pytensor,
         safetensors,
         sklearn,
         tensorboardX,

@@ -1,0 +1,192 @@
+"""Graphs of PyTensor, and models of PyMC, compiled by staticgrad.
+
+``import staticgrad.pytensor`` registers the mode of PyTensor::
+
+    f = pytensor.function([x], y, mode="STATICGRAD")
+    pm.sample(compile_kwargs={"mode": "STATICGRAD"})
+
+``function`` and ``logp`` give functions of arrays, which everything here takes: ``sg.grad``,
+``sg.vmap``, ``sg.stats.nuts``, ``sg.scipy.minimize``. The guide is ``staticgrad docs pymc``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from staticgrad.extend import kind_of, namespace
+from staticgrad.extend.optional import pytensor
+from staticgrad.extend.programs import Function
+from staticgrad.interop.pytensor.function import PyTensorDensity, PyTensorFunction, tree_of
+from staticgrad.interop.pytensor.linker import make_mode, register
+from staticgrad.interop.pytensor.program import PyTensorProgram
+from staticgrad.interop.pytensor.reading import program_of
+from staticgrad.support.errors import ArgumentError, ExportError, MissingPackageError
+
+__all__ = ["function", "logp", "mode"]
+
+
+def mode(**options: Any) -> Any:
+    """Return a Mode of PyTensor that runs graphs compiled by staticgrad.
+
+    ``mode="STATICGRAD"`` is the mode without options. A graph is compiled once for all shapes. A
+    node without a row in the table of Ops, or with a result whose size only a run computes, is
+    computed by PyTensor; a warning names it.
+
+    Args:
+        options: as ``sg.compile`` takes them: ``memory_budget="2MiB"``, ``threads=2``.
+
+    Raises:
+        MissingPackageError: PyTensor is not installed.
+
+    >>> import pytensor, pytensor.tensor as pt  # doctest: +SKIP
+    >>> x = pt.vector("x")  # doctest: +SKIP
+    >>> f = pytensor.function([x], pt.exp(x).sum(), mode=sg.pytensor.mode())  # doctest: +SKIP
+    >>> f([0.0, 0.0])  # doctest: +SKIP
+    array(2.)
+    """
+    return make_mode(**options)
+
+
+def function(
+    outputs: Any,
+    inputs: Any,
+    *,
+    updates: Mapping[Any, Any] | None = None,
+    rewrite: bool = True,
+    **options: Any,
+) -> Function[..., Any]:
+    """Return variables of PyTensor as a function of arrays that runs compiled.
+
+    It is what ``sg.function`` gives: ``sg.grad`` differentiates it, ``f.compile(*arrays)`` is a
+    program that can be exported, and it pickles without PyTensor. Shared variables that the outputs
+    read become parameters with the values that they have now.
+
+    Args:
+        outputs: a variable, or several in dicts, lists and tuples, as the results are.
+        inputs: the variables that are arguments, in order.
+        updates: shared variable -> its value after a call, as ``pytensor.function`` takes them.
+        rewrite: apply PyTensor's rewrites first, for formulas that are more accurate.
+        options: as ``sg.compile`` takes them.
+
+    Returns:
+        The function. Arguments have the names of the inputs; ``f.parameters`` of the function
+        inside are the shared variables.
+
+    Raises:
+        ArgumentError: no variables; or an output reads one that is no input.
+        ExportError: an Op has no row, or its row refuses it; the error names it and your line.
+
+    >>> import pytensor.tensor as pt  # doctest: +SKIP
+    >>> x = pt.vector("x")  # doctest: +SKIP
+    >>> f = sg.pytensor.function((x**2).sum(), [x])  # doctest: +SKIP
+    >>> sg.grad(f)(np.array([3.0, 4.0]))  # doctest: +SKIP
+    array([6., 8.])
+    """
+    inner = _function_of(outputs, inputs, dict(updates or {}), rewrite)
+    return Function(inner, (), {}, options)
+
+
+def logp(model: Any, *, jacobian: bool = True, **options: Any) -> Function[..., Any]:
+    """Return the log density of a PyMC model as a function of arrays that runs compiled.
+
+    Its argument is a dict: the values of the model's free variables by name, on the scale that PyMC
+    samples (``model.initial_point()`` is one). Where a parameter of a distribution has no valid
+    value the density is -inf.
+
+    Args:
+        model: of PyMC.
+        jacobian: include the terms of the transforms.
+        options: as ``sg.compile`` takes them.
+
+    Raises:
+        ArgumentError: no model.
+        ExportError: as ``function``.
+
+    >>> import pymc as pm  # doctest: +SKIP
+    >>> with pm.Model() as model:  # doctest: +SKIP
+    ...     mu = pm.Normal("mu")
+    ...     y = pm.Normal("y", mu, 1.0, observed=[0.1, 0.3])
+    >>> density = sg.pytensor.logp(model)  # doctest: +SKIP
+    >>> draws = sg.stats.nuts(density, model.initial_point(), 1)  # doctest: +SKIP
+    """
+    if not (hasattr(model, "logp") and hasattr(model, "value_vars")):
+        raise ArgumentError(f"logp: the model is {kind_of(model)}", hint="pm.Model()")
+    variables = [*model.value_vars]
+    inner = _function_of(model.logp(jacobian=jacobian), variables, {}, True)
+    density = PyTensorDensity(inner, [variable.name for variable in variables])
+    return Function(density, (), {}, options)
+
+
+def _function_of(
+    outputs: Any, inputs: Any, updates: dict[Any, Any], rewrite: bool
+) -> PyTensorFunction:
+    """Return variables as a function of values.
+
+    Raises:
+        ArgumentError: no variables; or an output reads one that is no input.
+        ExportError: an Op has no row.
+    """
+    basic = pytensor("graph.basic")
+    inputs = [*inputs] if isinstance(inputs, list | tuple) else [inputs]
+    leaves, tree = tree_of(outputs)
+    results = [*leaves, *updates.values()]
+    for variable in [*inputs, *results, *updates]:
+        if not isinstance(variable, basic.Variable):
+            raise ArgumentError(f"pytensor.function takes variables, got {kind_of(variable)}")
+    shared_class = pytensor("compile.sharedvalue").SharedVariable
+    sources = pytensor("graph.traversal").graph_inputs(results, blockers=inputs)
+    free = [v for v in dict.fromkeys(sources) if not isinstance(v, basic.Constant)]
+    shared = [v for v in [*dict.fromkeys([*free, *updates])] if isinstance(v, shared_class)]
+    shared = [v for v in shared if v not in inputs]
+    unknown = [v for v in free if v not in shared and v not in inputs]
+    if unknown:
+        listed = ", ".join(map(str, unknown))
+        raise ArgumentError(
+            f"pytensor.function: the outputs read {listed}, which is no input",
+            hint="name every variable that they read: function(outputs, [x, y])",
+        )
+    graph = pytensor("graph.fg").FunctionGraph([*inputs, *shared], results, clone=True)
+    if rewrite:
+        mode = make_mode().including("local_check_parameter_to_ninf_switch")
+        mode.optimizer.rewrite(graph)
+    program = program_of(graph)
+    _check_rows(program)
+    names = _unique_names([*inputs, *shared])
+    return PyTensorFunction(
+        program,
+        names[: len(inputs)],
+        tree,
+        {name: v.get_value() for name, v in zip(names[len(inputs) :], shared, strict=True)},
+        [names[len(inputs) + shared.index(v)] for v in updates],
+    )
+
+
+def _unique_names(variables: list[Any]) -> list[str]:
+    """Return a name for each variable: its own if it has one that is unique."""
+    names: list[str] = []
+    for k, variable in enumerate(variables):
+        name = variable.name if (variable.name or "").isidentifier() else f"x{k}"
+        while name in names:
+            name += "_"
+        names.append(name)
+    return names
+
+
+def _check_rows(program: PyTensorProgram) -> None:
+    """Raise ExportError for Ops of a program without a row."""
+    missing = {call.op.name: call for call in program.missing()}
+    if missing:
+        raise ExportError(
+            f"{', '.join(missing)}: no row in the table of Ops",
+            hint="staticgrad.interop.pytensor.operators.operator(name) makes a function its row",
+            at=next(iter(missing.values())).line,
+        )
+
+
+with suppress(MissingPackageError):
+    register()
+
+
+namespace(globals())

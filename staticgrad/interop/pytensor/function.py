@@ -1,0 +1,98 @@
+"""Graphs of PyTensor as functions of values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from inspect import Parameter as Argument, Signature
+from typing import Any
+
+from staticgrad.extend import as_value
+from staticgrad.extend.functions import parameter
+from staticgrad.extend.trees import Tree, flatten, unflatten
+from staticgrad.interop.pytensor.operators.registry import PyTensorType, cast
+from staticgrad.interop.pytensor.program import PyTensorProgram
+from staticgrad.support.errors import ArgumentError
+
+
+class PyTensorFunction:
+    """A graph of PyTensor as a function of values; it needs no PyTensor.
+
+    Attributes:
+        program: its inputs are the arguments, then the parameters; its results are the function's,
+            then the new values of parameters.
+        parameters: of shared variables, by name.
+    """
+
+    def __init__(
+        self,
+        program: PyTensorProgram,
+        names: Sequence[str],
+        tree: Tree,
+        shared: Mapping[str, Any],
+        updated: Sequence[str],
+    ) -> None:
+        self.program, self._names, self._tree, self._updated = program, tuple(names), tree, updated
+        self.parameters = {name: parameter(name, array) for name, array in shared.items()}
+        self.__name__ = self.__qualname__ = "pytensor_function"
+        self.__signature__ = Signature([
+            Argument(name, Argument.POSITIONAL_OR_KEYWORD) for name in self._names
+        ])  # fmt: skip
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the results for values, in the containers of the outputs.
+
+        Raises:
+            ArgumentError: an argument has another rank, size or kind of element than the input.
+        """
+        arguments = self.__signature__.bind(*args, **kwargs).arguments
+        operands = [
+            _check_operand(name, arguments[name], kind)
+            for name, kind in zip(self._names, self.program.inputs, strict=False)
+        ]
+        results = self.program.values([*operands, *self.parameters.values()])
+        count = len(results) - len(self._updated)
+        for name, new in zip(self._updated, results[count:], strict=True):
+            self.parameters[name].update(new)
+        return unflatten(self._tree, results[:count])
+
+
+class PyTensorDensity:
+    """A log density as a function of one dict: the values of a model's variables by name."""
+
+    def __init__(self, function: PyTensorFunction, names: Sequence[str]) -> None:
+        self.function, self.names = function, tuple(names)
+        self.__name__ = self.__qualname__ = "logp"
+
+    def __call__(self, point: Mapping[str, Any]) -> Any:
+        """Return the log density at a point.
+
+        Raises:
+            ArgumentError: the point has other names.
+        """
+        if {*point} != {*self.names}:
+            names = ", ".join(map(repr, self.names))
+            raise ArgumentError(
+                f"logp: a point is a dict of {names}", hint="model.initial_point() is one"
+            )
+        return self.function(*[point[name] for name in self.names])
+
+
+def _check_operand(name: str, argument: Any, kind: PyTensorType | None) -> Any:
+    """Return an argument as a value of the input's type."""
+    x = as_value(argument)
+    shape = () if kind is None else kind.shape
+    dtype = "" if kind is None else kind.dtype
+    fits = len(shape) == x.ndim and all(
+        theirs is None or not isinstance(n, int) or n == theirs
+        for n, theirs in zip(x.shape, shape, strict=True)
+    )
+    is_narrower = x.dtype.is_float and not dtype.startswith(("float", "complex"))
+    if not fits or is_narrower:
+        sizes = ", ".join("?" if n is None else str(n) for n in shape)
+        raise ArgumentError(f"{name} is {x.type}, the input of PyTensor is {dtype}[{sizes}]")
+    return cast(x, dtype)
+
+
+def tree_of(outputs: Any) -> tuple[list[Any], Tree]:
+    """Return the variables in containers, and the containers."""
+    return flatten(outputs)

@@ -1,0 +1,99 @@
+"""Rows of indexing, and of the updates at an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad.extend import Dim
+from staticgrad.interop.pytensor.operators.registry import (
+    PyTensorType,
+    is_known,
+    operator,
+    size,
+    unsupported_variant,
+    value,
+)
+
+
+def read_key(idx_list: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
+    """Return the key of an index: slices, and the operands at their axes.
+
+    Args:
+        idx_list: for each axis the number of its operand, or a slice of numbers of operands.
+        operands: of the Op, without the array.
+
+    Raises:
+        ExportError: only a run computes the bound of a slice.
+    """
+
+    def read_bound(number: Any) -> Any:
+        return None if number is None else size(operands[number], "a bound of a slice")
+
+    return [
+        slice(read_bound(part.start), read_bound(part.stop), read_bound(part.step))
+        if isinstance(part, slice)
+        else operands[part]
+        for part in idx_list
+    ]
+
+
+def _index(idx_list: Sequence[Any], operands: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the key of an index as staticgrad takes it.
+
+    Raises:
+        ExportError: only a run computes a bound of a slice, or how many elements a mask has.
+    """
+    key: list[Any] = []
+    for part in read_key(idx_list, operands):
+        if isinstance(part, slice):
+            key.append(part)
+        elif not is_known(part):
+            if part.dtype.name == "bool":
+                raise unsupported_variant("a mask that only a run computes")
+            key.append(part)
+        else:
+            array = np.asarray(part)
+            if array.ndim == 0 and array.dtype.kind != "b":
+                number = array.item()
+                key.append(number if isinstance(number, Dim) else int(number))
+            else:
+                key.append(value(array) if array.dtype == object else array)
+    return tuple(key)
+
+
+@operator("Subtensor", "AdvancedSubtensor")
+def _subtensor(x: Any, *operands: Any, idx_list: Sequence[Any]) -> Any:
+    return value(x)[_index(idx_list, operands)]
+
+
+@operator("AdvancedSubtensor1")
+def _rows(x: Any, rows: Any) -> Any:
+    return value(x)[_index((0,), (rows,))]
+
+
+@operator("IncSubtensor", "AdvancedIncSubtensor")
+def _update(
+    x: Any,
+    y: Any,
+    *operands: Any,
+    idx_list: Sequence[Any],
+    set_instead_of_inc: bool,
+    out: PyTensorType,
+    ignore_duplicates: bool = False,
+) -> Any:
+    x = value(x, out.dtype)
+    target = x.at[_index(idx_list, operands)]
+    y = value(y, out.dtype)
+    if set_instead_of_inc:
+        return target.set(y)
+    if ignore_duplicates:  # NumPy's x[key] += y
+        return target.set(target.get() + y)
+    return target.add(y)
+
+
+@operator("AdvancedIncSubtensor1")
+def _update_rows(x: Any, y: Any, rows: Any, *, set_instead_of_inc: bool, out: PyTensorType) -> Any:
+    return _update(x, y, rows, idx_list=(0,), set_instead_of_inc=set_instead_of_inc, out=out)

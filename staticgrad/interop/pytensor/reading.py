@@ -1,0 +1,130 @@
+"""Graphs of PyTensor (``FunctionGraph``) as programs of plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.extend.building import SourceLine
+from staticgrad.extend.optional import pytensor
+from staticgrad.interop.pytensor.operators.registry import PyTensorOp, PyTensorType
+from staticgrad.interop.pytensor.program import PyTensorCall, PyTensorProgram, ResultAt
+
+#: Attributes that are not among ``__props__`` and that rows read.
+_FURTHER: Final = (
+    "scalar_op", "axis", "acc_dtype", "info", "i", "inputs_sig", "outputs_sig", "n_outs",
+    "is_while", "name", "new_order", "mode", "side", "true_branch", "false_branch",
+)  # fmt: skip
+_INSIDE: Final = re.compile(r"[/\\](?:site|dist)-packages[/\\](?:pytensor|pymc)[/\\]")
+
+
+def program_of(graph: Any) -> PyTensorProgram:
+    """Return a graph of PyTensor as a program.
+
+    Args:
+        graph: a ``FunctionGraph``; constants are not inputs.
+    """
+    return program_between(graph.inputs, graph.toposort(), graph.outputs)
+
+
+def program_between(
+    inputs: Sequence[Any], nodes: Sequence[Any], outputs: Sequence[Any]
+) -> PyTensorProgram:
+    """Return the program of nodes in order, from variables to variables."""
+    places: dict[Any, ResultAt] = {}
+    for variable in inputs:
+        places[variable] = ResultAt(len(places))
+    calls = []
+    for node in nodes:
+        calls.append(read_call(node, places))
+        for variable in node.outputs:
+            places[variable] = ResultAt(len(places))
+    return PyTensorProgram(
+        [read_type(variable.type) for variable in inputs],
+        calls,
+        [_read_operand(variable, places) for variable in outputs],
+        [read_type(variable.type) for variable in outputs],
+    )
+
+
+def read_call(node: Any, places: Mapping[Any, ResultAt] | None = None) -> PyTensorCall:
+    """Return an Apply node as a call; without places, its operands are left out."""
+    operands = (
+        [_read_operand(variable, places) for variable in node.inputs] if places is not None else []
+    )
+    out = tuple([read_type(variable.type) for variable in node.outputs])
+    return PyTensorCall(read_op(node.op), tuple(operands), out, line_of(node.outputs[0]))
+
+
+def _read_operand(variable: Any, places: Mapping[Any, ResultAt]) -> Any:
+    return places[variable] if variable in places else read_constant(variable)
+
+
+def read_constant(variable: Any) -> Any:
+    """Return the data of a constant: numbers as arrays."""
+    data = variable.data
+    return np.asarray(data) if isinstance(data, int | float | complex | np.generic) else data
+
+
+def read_type(kind: Any) -> PyTensorType | None:
+    """Return the type of a variable; None if it is neither a dense tensor nor a number."""
+    if isinstance(kind, pytensor("tensor.type").TensorType):
+        return PyTensorType(str(kind.dtype), tuple(kind.shape))
+    if isinstance(kind, pytensor("scalar.basic").ScalarType):
+        return PyTensorType(str(kind.dtype), ())
+    return None
+
+
+def read_op(op: Any) -> PyTensorOp:
+    """Return an Op as plain data."""
+    kind = type(op)
+    names = [*getattr(op, "__props__", ()), *[name for name in _FURTHER if hasattr(op, name)]]
+    attributes = {name: _read_attribute(getattr(op, name)) for name in names}
+    if isinstance(getattr(op, "fgraph", None), pytensor("graph.fg").AbstractFunctionGraph):
+        attributes["fgraph"] = program_of(op.fgraph)
+    bases = tuple([base.__name__ for base in kind.__mro__[1:] if base is not object])
+    is_scalar = isinstance(op, pytensor("scalar.basic").ScalarOp)
+    return PyTensorOp(kind.__name__, bases, is_scalar, attributes)
+
+
+def _read_attribute(attribute: Any) -> Any:
+    """Return an attribute of an Op as plain data; text of what has no counterpart."""
+    if attribute is None or isinstance(attribute, bool | int | float | complex | str):
+        return attribute
+    if isinstance(attribute, np.dtype):
+        return attribute.name
+    if isinstance(attribute, np.ndarray):
+        return attribute
+    if isinstance(attribute, tuple | list):
+        return tuple([_read_attribute(part) for part in attribute])
+    if isinstance(attribute, slice):
+        return slice(*map(_read_attribute, (attribute.start, attribute.stop, attribute.step)))
+    if isinstance(attribute, pytensor("graph.op").Op):
+        return read_op(attribute)
+    if isinstance(attribute, pytensor("graph.fg").AbstractFunctionGraph):
+        return program_of(attribute)
+    if isinstance(attribute, type) and issubclass(attribute, Exception):
+        return attribute
+    if isinstance(attribute, type) and issubclass(attribute, np.generic):
+        return np.dtype(attribute).name
+    if dataclasses.is_dataclass(attribute):
+        fields = dataclasses.fields(attribute)
+        return {field.name: _read_attribute(getattr(attribute, field.name)) for field in fields}
+    if isinstance(attribute, Mapping):
+        return {str(key): _read_attribute(part) for key, part in attribute.items()}
+    if hasattr(attribute, "__index__"):
+        return int(attribute)
+    return str(attribute)
+
+
+def line_of(variable: Any) -> SourceLine | None:
+    """Return the user's line of a variable: the innermost one that is not PyTensor's or PyMC's."""
+    for stack in reversed(getattr(variable.tag, "trace", None) or []):
+        for file, line, function, text in reversed(stack):
+            if not _INSIDE.search(file):
+                return SourceLine(file, line, text=(text or "").strip(), function=function)
+    return None

@@ -1,0 +1,152 @@
+"""Graphs of PyTensor in the mode "STATICGRAD" and as functions of arrays, beside PyTensor."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, SizeGuardError, StaticgradWarning
+
+pytensor = pytest.importorskip("pytensor", reason="PyTensor is not installed")
+
+import pytensor.tensor as pt  # noqa: E402
+
+import staticgrad.pytensor  # noqa: E402
+
+REFERENCE = "FAST_COMPILE"
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def compare(inputs, outputs, *arrays, tolerance=1e-12):
+    """The mode gives PyTensor's values in PyTensor's element types; return the function."""
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    ours = pytensor.function(inputs, outputs, mode="STATICGRAD", on_unused_input="ignore")
+    theirs = pytensor.function(inputs, outputs, mode=REFERENCE, on_unused_input="ignore")
+    for actual, expected in zip(ours(*arrays), theirs(*arrays), strict=True):
+        assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+    return ours
+
+
+def program_of(f):
+    """Return the compiled form of a function of PyTensor."""
+    return f.vm.jit_fn
+
+
+x, y, m = pt.vector("x"), pt.vector("y"), pt.matrix("m")
+
+
+def test_one_program_serves_all_shapes_and_sizes_must_agree():
+    f = compare([x, y], [x + y, pytensor.grad(pt.log1p(x**2).sum(), x)], normal(3), normal(3))
+    assert [len(program_of(f).parts), len(program_of(f).programs)] == [1, 1]
+    np.testing.assert_array_equal(f(np.ones(5), np.ones(5))[0], np.full(5, 2.0))
+    assert len(program_of(f).programs) == 1
+    with pytest.raises(SizeGuardError, match="sizes x_0 and y_0 must agree"):
+        f(np.ones(5), np.ones(4))
+
+
+def test_shapes_are_arithmetic_of_sizes():
+    n = x.shape[0]
+    outputs = [
+        pt.alloc(x.sum(), n + 1, 2 * n), pt.arange(n), x[1:] * x[: n - 1], x.mean(),
+        pt.concatenate([x, x]).reshape((2, -1)), pt.eye(n), pt.zeros((pt.maximum(n, 2), 2)),
+        m.reshape((m.shape[1], m.shape[0])), m.sum(0) / m.shape[0], x[n // 2],
+    ]  # fmt: skip
+    f = compare([x, m], outputs, normal(5), normal(2, 3))
+    assert not program_of(f).fallbacks
+    assert [out.shape for out in f(np.ones(4), np.ones((3, 1)))[:3]] == [(5, 8), (4,), (3,)]
+
+
+def test_what_only_a_run_computes_is_computed_by_pytensor_with_one_warning():
+    positive = pt.exp(x)[x > 0]
+    with pytest.warns(StaticgradWarning, match="AdvancedSubtensor: a mask") as warned:
+        f = pytensor.function([x], [positive * x.sum(), positive.shape[0]], mode="STATICGRAD")
+    assert len(warned) == 1
+    array = np.array([-1.0, 2.0, 3.0])
+    product, count = f(array)
+    np.testing.assert_allclose(product, np.exp(array[1:]) * 4.0)
+    assert count == 2
+    assert [len(program_of(f).programs), len(program_of(f).fallbacks)] == [2, 1]
+
+
+def test_scalar_ops_with_their_gradients():
+    positive = abs(normal(7)) + 0.1
+    unary = [
+        pt.log, pt.log1p, pt.exp, pt.expm1, pt.sqrt, pt.sqr, pt.sigmoid, pt.softplus, pt.erf,
+        pt.erfc, pt.gammaln, pt.digamma, pt.arctan, pt.tanh, pt.sin, pt.sign, pt.floor,
+        pt.log1mexp, pt.round, pt.reciprocal, abs,
+    ]  # fmt: skip
+    values = [f(-x if f is pt.log1mexp else x) for f in unary]
+    compare([x], values + [pytensor.grad(v.sum(), x) for v in values], positive)
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "mean", "argmax"])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_reductions(name, axis):
+    compare([m], getattr(pt, name)(m, axis=axis), normal(3, 4))
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("assume_a", ["gen", "sym", "her", "pos"])
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_solve_reads_the_triangle_that_is_stored(lower, assume_a, columns, dtype):
+    a = pt.tensor("a", shape=(None, None), dtype=dtype)
+    b = pt.tensor("b", shape=(None,) * columns, dtype=dtype)
+    matrix = normal(4, 4) + (1j * normal(4, 4, seed=1) if dtype == "complex128" else 0)
+    matrix = matrix @ matrix.conj().T + 4 * np.eye(4)
+    stored = np.tril(matrix) if lower else np.triu(matrix)
+    if assume_a == "sym":
+        matrix = stored + np.tril(stored, -1).T + np.triu(stored, 1).T
+    right = normal(*(4, 3)[:columns]).astype(dtype)
+    # PyTensor writes "pos" as a Cholesky factor of the lower triangle, whatever ``lower`` is
+    read = stored if assume_a in ("sym", "her") else matrix
+    x = pt.linalg.solve(a, b, assume_a=assume_a, lower=lower, b_ndim=columns)
+    f = pytensor.function([a, b], x, mode="STATICGRAD")
+    np.testing.assert_allclose(f(read, right), np.linalg.solve(matrix, right), rtol=1e-10)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_factors_of_cholesky_are_conjugated(lower, dtype):
+    a = pt.tensor("a", shape=(None, None), dtype=dtype)
+    b = pt.tensor("b", shape=(None,), dtype=dtype)
+    matrix = normal(4, 4) + (1j * normal(4, 4, seed=1) if dtype == "complex128" else 0)
+    matrix = matrix @ matrix.conj().T + 4 * np.eye(4)
+    right = normal(4).astype(dtype)
+    factor = pt.linalg.cholesky(a, lower=lower)
+    x = pt.linalg.cho_solve((factor, lower), b, b_ndim=1)
+    f = pytensor.function([a, b], [factor, x], mode="STATICGRAD")
+    c, solution = f(matrix, right)
+    product = c @ c.conj().T if lower else c.conj().T @ c
+    np.testing.assert_allclose(product, matrix, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(solution, np.linalg.solve(matrix, right), rtol=1e-10)
+
+
+def test_a_function_of_arrays_is_differentiated_mapped_and_pickled():
+    f = sg.pytensor.function(pt.log1p(x**2).sum(), [x])
+    point = normal(4)
+    np.testing.assert_allclose(sg.grad(f)(point), 2 * point / (1 + point**2))
+    assert sg.hessian(f)(point).shape == (4, 4)
+    rows = normal(3, 4)
+    np.testing.assert_allclose(sg.vmap(f)(rows), np.log1p(rows**2).sum(1))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(f))(point), f(point))
+
+
+def test_shared_variables_are_parameters_that_updates_change():
+    total = pytensor.shared(np.zeros(2), name="total")
+    f = sg.pytensor.function({"sum": (x + total).sum()}, [x], updates={total: total + x})
+    assert [f(np.ones(2))["sum"], f(np.ones(2))["sum"]] == [2.0, 4.0]
+    np.testing.assert_array_equal(total.get_value(), np.zeros(2))
+    g = pytensor.function([x], (x * total).sum(), updates={total: total + x}, mode="STATICGRAD")
+    assert [g(np.ones(2)), g(np.ones(2))] == [0.0, 2.0]
+    np.testing.assert_array_equal(total.get_value(), np.full(2, 2.0))
+
+
+def test_outputs_that_read_more_than_the_inputs_are_refused():
+    with pytest.raises(ArgumentError, match="the outputs read y, which is no input"):
+        sg.pytensor.function(x + y, [x])
