@@ -44,8 +44,9 @@ REFUSED = {
     "PerAxis": (0, -1, 2.5, "two", (1, 0), [2, 2.5]),
 }
 #: Literals that are declared under a name.
-CHOICES = ("Reduction", "Method", "Mode", "PadMode", "Errors", "Structure", "Triangle", "Border", "Coordinates",
-           "Rounding", "Norm", "Algorithm", "Direction", "OutOfBounds", "Effort")  # fmt: skip
+CHOICES = ("Reduction", "Method", "Mode", "PadMode", "Errors", "Structure", "Triangle", "Border",
+           "Coordinates", "Rounding", "Norm", "Algorithm", "Direction", "OutOfBounds",
+           "Effort")  # fmt: skip
 
 
 #: Arguments that optimizers and schedules need.
