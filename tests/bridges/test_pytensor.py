@@ -14,6 +14,7 @@ import pytensor.tensor as pt  # noqa: E402
 
 import staticgrad.pytensor  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
 REFERENCE = "FAST_COMPILE"
 
 

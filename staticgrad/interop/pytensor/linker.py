@@ -51,21 +51,23 @@ class ProgramPart:
     """
 
     def __init__(
-        self, inputs: Mapping[str, Any], results: Mapping[Any, Value], constants: Mapping[Any, Any]
+        self,
+        inputs: Mapping[str, Any],
+        values: Sequence[Value],
+        results: Mapping[Any, Value],
+        constants: Mapping[Any, Any],
     ) -> None:
         self.inputs, self.results, self.constants = dict(inputs), [*results], dict(constants)
         self._graph: Graph | None = None
         if results:
             outputs = {f"y{k}": result for k, result in enumerate(results.values())}
-            self._graph = Graph(outputs, name="pytensor")
+            self._graph = Graph(outputs, inputs=[*values], name="pytensor")
         self.compiled: Compiled[dict[str, Any]] | None = None
 
     def compile(self, options: Mapping[str, Any]) -> None:
-        """Compile the program, which reads the inputs that its results need."""
+        """Compile the program."""
         if self._graph is not None:
             self.compiled = compile(self._graph, **options)
-            names = self.compiled.inputs
-            self.inputs = {name: v for name, v in self.inputs.items() if name in names}
 
     def run(self, arrays: dict[Any, Any]) -> None:
         """Run the program on arrays by variable, and add its results to them."""
@@ -260,7 +262,8 @@ class _Builder:
                 constants[variable] = x.astype(kind.dtype)
             elif kind is not None:
                 results[variable] = value(x, kind.dtype)
-        return ProgramPart(self._inputs, results, constants)
+        values = [self._values[variable] for variable in self._inputs.values()]
+        return ProgramPart(self._inputs, values, results, constants)
 
 
 def _name_sizes(name: str, kind: PyTensorType) -> tuple[int | str, ...]:

@@ -132,7 +132,8 @@ def compute_call(call: PyTensorCall, operands: list[Any]) -> list[Any]:
         with within(origin=call.line):
             results = apply_row(call.op, operands, call.out)
             return [
-                _cast_result(result, kind) for result, kind in zip(results, call.out, strict=True)
+                _cast_result(result, kind, call.op.is_scalar)
+                for result, kind in zip(results, call.out, strict=True)
             ]
     except StaticgradError as error:
         if isinstance(error, CallError):
@@ -142,15 +143,18 @@ def compute_call(call: PyTensorCall, operands: list[Any]) -> list[Any]:
         raise _refusal(call, operands, f"{type(error).__name__}: {error}", "") from error
 
 
-def _cast_result(result: Any, kind: PyTensorType | None) -> Any:
-    """Return a result in PyTensor's element type, of PyTensor's rank."""
+def _cast_result(result: Any, kind: PyTensorType | None, is_scalar: bool) -> Any:
+    """Return a result in PyTensor's element type, of PyTensor's rank.
+
+    Scalar Ops are computed of whole tensors.
+    """
     if kind is None:
         return result
     if isinstance(result, Value):
         result = value(result, kind.dtype)
     elif isinstance(result, np.ndarray) and result.dtype != object:
         result = result.astype(kind.dtype)
-    if len(shape_of(result)) != len(kind.shape):
+    if not is_scalar and len(shape_of(result)) != len(kind.shape):
         raise ExportError(f"the shape is {shape_of(result)} where PyTensor has {kind.shape}")
     return result
 

@@ -16,19 +16,17 @@ import numpy as np
 from staticgrad.extend import Dim, Size
 from staticgrad.extend.sizes import is_at_least, maximum, minimum
 from staticgrad.interop.pytensor.operators.indexing import read_key
-from staticgrad.interop.pytensor.operators.registry import PyTensorOp, PyTensorType, is_known
+from staticgrad.interop.pytensor.operators.registry import Less, PyTensorOp, PyTensorType, is_known
 
 
 class UndecidedError(Exception):
     """Named sizes do not decide it."""
 
 
-def _less(a: Size, b: Size) -> bool:
+def _less(a: Size, b: Size) -> Any:
     if is_at_least(b, a + 1):
         return True
-    if is_at_least(a, b):
-        return False
-    raise UndecidedError
+    return False if is_at_least(a, b) else Less(a, b)
 
 
 def _equal(a: Size, b: Size) -> bool:
@@ -66,14 +64,26 @@ _SCALARS: Final[dict[str, Callable[..., Any]]] = {
     "EQ": _equal,
     "NEQ": lambda a, b: not _equal(a, b),
     "LT": _less,
-    "GE": lambda a, b: not _less(a, b),
+    "GE": lambda a, b: _less(b, a + 1),
     "GT": lambda a, b: _less(b, a),
-    "LE": lambda a, b: not _less(b, a),
-    "Switch": lambda which, a, b: a if which else b,
+    "LE": lambda a, b: _less(a, b + 1),
+    "Switch": lambda which, a, b: _switch(which, a, b),
     "AND": lambda *xs: _truths(all, xs),
     "OR": lambda *xs: _truths(any, xs),
     "Invert": lambda x: _truths(lambda xs: not xs[0], (x,)),
 }
+
+
+def _switch(which: Any, a: Size, b: Size) -> Size:
+    """Choose a size; of two that the comparison compares it is the smaller or the larger one."""
+    if not isinstance(which, Less):
+        return a if which else b
+    difference = which.left - which.right
+    if a - b in (difference, difference + 1):
+        return b + minimum(a - b, 0)
+    if b - a in (difference, difference + 1):
+        return b + maximum(a - b, 0)
+    raise UndecidedError
 
 
 def _truths(of: Callable[[Any], bool], xs: Sequence[Any]) -> bool:
@@ -119,7 +129,7 @@ def _is_whole(x: Any) -> bool:
 def _narrow(x: Any, kind: PyTensorType | None) -> Any:
     """Return an array of integers of the result's element type if no element is a named size."""
     array = np.asarray(x)
-    if array.dtype == object and not any(isinstance(n, Dim) for n in array.ravel().tolist()):
+    if array.dtype == object and not any(isinstance(n, Dim | Less) for n in array.ravel().tolist()):
         array = np.asarray(array.tolist(), kind.dtype if kind is not None else "int64")
     return array
 

@@ -67,6 +67,13 @@ class PyTensorOp(NamedTuple):
     attributes: Mapping[str, Any]
 
 
+class Less:
+    """A comparison of sizes, ``left < right``, that their names do not decide."""
+
+    def __init__(self, left: Size, right: Size) -> None:
+        self.left, self.right = left, right
+
+
 class Row(NamedTuple):
     """An Op's function.
 
@@ -184,11 +191,15 @@ def value(x: Any, dtype: str | None = None) -> Value:
     if not isinstance(x, Value):
         array = np.asarray(x)
         if array.dtype == object:
-            elements = [as_value(element) for element in array.ravel().tolist()]
+            elements = [_element(element) for element in array.ravel().tolist()]
             x = sg.reshape(sg.stack(elements), array.shape) if array.ndim else elements[0]
         else:
             return sg.constant(array if dtype is None else array.astype(dtype))
     return x if dtype is None else cast(x, dtype)
+
+
+def _element(x: Any) -> Value:
+    return sg.less(as_value(x.left), as_value(x.right)) if isinstance(x, Less) else as_value(x)
 
 
 def cast(x: Value, dtype: str) -> Value:

@@ -14,7 +14,7 @@ import staticgrad.language.functions as sg
 from staticgrad.extend import Size
 from staticgrad.extend.sizes import is_at_least
 from staticgrad.interop.pytensor.operators.registry import (
-    PyTensorOp,
+    cast,
     operator,
     size,
     unsupported_variant,
@@ -58,10 +58,10 @@ def _group(operands: Sequence[Any], info: Any) -> ScanOperands:
 
 
 @operator("Scan")
-def _scan(*operands: Any, info: Any, fgraph: Any, op: PyTensorOp, out: Any, **_: Any) -> Any:
-    if info["as_while"]:
-        raise unsupported_variant("a scan with until")
+def _scan(*operands: Any, info: Any, fgraph: Any, **_: Any) -> Any:
     xs = _group(operands, info)
+    if info["as_while"]:
+        return _scan_until(xs, info, fgraph)
     steps = size(xs.steps, "the number of steps of scan")
     kinds = [kind.dtype for kind in fgraph.result_types]
     sequences = [value(x)[:steps] for x in xs.sequences]
@@ -130,10 +130,12 @@ def _scan(*operands: Any, info: Any, fgraph: Any, op: PyTensorOp, out: Any, **_:
         [*ms_buffers, *ss_buffers], [*ms_rows, *ss_rows], [*lengths, *[1] * len(ss_buffers)],
         strict=True,
     ):  # fmt: skip
-        outputs.append(_last_elements(buffer, rows, length, steps))
+        elements = rows if buffer.shape[0] == steps else sg.concatenate([buffer[:length], rows], 0)
+        full = steps if buffer.shape[0] == steps else length + steps
+        outputs.append(_take_last(elements, full, buffer.shape[0]))
     for length, rows in zip(xs.nit_sot, nit_rows, strict=True):
         count = size(length, "the number of elements that a scan returns")
-        outputs.append(rows if count == steps else rows[steps - count :])
+        outputs.append(_take_last(rows, steps, count))
     return (*outputs, *free)
 
 
@@ -142,21 +144,81 @@ def _normalize_taps(slices: Sequence[Sequence[int]]) -> list[list[int]]:
     return [[tap - min(0, *taps) for tap in taps] for taps in slices]
 
 
-def _last_elements(buffer: Any, rows: Any, length: int, steps: Size) -> Any:
-    """Return a state's buffer after the loop: its last elements, as many as it has.
-
-    Args:
-        buffer: before the loop, whose first ``length`` elements are the first state.
-        rows: the elements that the loop computed.
-        length: of the state.
-        steps: of the loop.
-    """
-    count = buffer.shape[0]
-    if count == steps:
+def _take_last(rows: Any, length: Size, count: Size) -> Any:
+    """Return as many of the last rows as a buffer has; behind fewer rows are zeros."""
+    if count == length:
         return rows
-    if is_at_least(steps, count):
-        return rows[steps - count :]
-    if is_at_least(count, steps):
-        return sg.concatenate([buffer[length - (count - steps) : length], rows], 0)
-    elements = sg.concatenate([buffer[:length], rows], 0)
-    return elements[length + steps - count :]
+    if is_at_least(count, length + 1):
+        zeros = sg.zeros((count - length, *rows.shape[1:]), rows.dtype)
+        return sg.concatenate([rows, zeros], 0)
+    return rows[length - count :]
+
+
+def _scan_until(xs: ScanOperands, info: Any, fgraph: Any) -> Any:
+    """Compute a scan that ends where its condition is true, as a while loop.
+
+    A buffer of as many elements as one iteration fills is a window of the last ones. One that has
+    more would have the length that only the run gives.
+
+    Raises:
+        ExportError: the number of elements of a result depends on the iterations.
+    """
+    if xs.mit_mot:
+        raise unsupported_variant("a scan with until that writes several elements of a state")
+    steps = size(xs.steps, "the number of steps of scan")
+    types = [kind.dtype for kind in fgraph.result_types]
+    sequences = [value(x) for x in xs.sequences]
+    fixed, untraced = [*xs.fixed], tuple([value(x) for x in xs.untraced])
+    taps = [*info["mit_sot_in_slices"], *info["sit_sot_in_slices"]]
+    buffers = [value(x) for x in [*xs.mit_sot, *xs.sit_sot]]
+    lengths = [-min(group) for group in taps]
+    counts = [_window_size(b.shape[0], n + 1) for b, n in zip(buffers, lengths, strict=True)]
+    nit_counts = [_window_size(size(n, "the size of a result"), 1) for n in xs.nit_sot]
+    windows = []
+    for buffer, length, count in zip(buffers, lengths, counts, strict=True):
+        first = [buffer[k] for k in range(min(length, count))]
+        if count < length:
+            raise unsupported_variant("a scan with until whose buffer is shorter than its taps")
+        windows.append((*[sg.zeros_like(first[0])] * (count - length), *first))
+
+    def compute(step: Any, windows: Any, free: Any) -> list[Any]:
+        inner = [sequence[step] for sequence in sequences]
+        for window, group in zip(windows, taps, strict=True):
+            inner += [window[tap + len(window)] for tap in group]
+        results = fgraph.run([*inner, *free, *fixed])
+        return [value(x, dtype) for x, dtype in zip(results, types, strict=True)]
+
+    count = len(buffers)
+    example = compute(sg.constant(0), windows, untraced)
+    stacked = example[count : count + info["n_nit_sot"]]
+
+    def goes_on(state: Any) -> Any:
+        step, is_over, *_ = state
+        return (step < steps) & ~is_over
+
+    def advance(state: Any) -> Any:
+        step, _, windows, _, free = state
+        states, new_rows, free, (is_over,) = _split(
+            compute(step, windows, free), count, info["n_nit_sot"], info["n_untraced_sit_sot"]
+        )
+        windows = tuple([(*w[1:], new) for w, new in zip(windows, states, strict=True)])
+        return step + 1, cast(is_over, "bool"), windows, tuple(new_rows), tuple(free)
+
+    first_state = (
+        sg.constant(0), sg.constant(False), tuple(windows), tuple(map(sg.zeros_like, stacked)),
+        untraced,
+    )  # fmt: skip
+    bound = steps if isinstance(steps, int) else None
+    _, _, windows, rows, free = sg.while_loop(goes_on, advance, first_state, bound)
+    outputs = [sg.stack(list(w[len(w) - n :])) for w, n in zip(windows, counts, strict=True)]
+    outputs += [sg.expand_dims(row, 0) for row, _ in zip(rows, nit_counts, strict=True)]
+    return (*outputs, *free)
+
+
+def _window_size(count: Size, longest: int) -> int:
+    """Return how many elements a buffer has, if one iteration fills it."""
+    if isinstance(count, int) and count <= longest:
+        return count
+    raise unsupported_variant(
+        "a scan with until of which all elements are read: their number is that of the iterations"
+    )

@@ -1,0 +1,295 @@
+"""Log densities of PyMC with their gradients, by our mode of PyTensor and by its own modes.
+
+    python -m benchmarks pymc [--only NAME ...] [--modes NUMBA C JAX] [--json FILE]
+    python -m benchmarks pymc --first [--repeat 1]
+
+Each model (``benchmarks.pymc_models``) is compiled by ``model.logp_dlogp_function(mode=...)``.
+Value and gradient are compared with the first peer's at four points before anything is timed: a
+mode that differs by more than 1e-12, relative to the larger of 1 and the number, has no times. Then
+the least time of a call in turns, of the function of PyTensor (``trust_input``), results dropped
+and held.
+
+``--first``: seconds from the built model to the first value with gradient, by the clock and of the
+processor; each row is a process, ``cold`` with empty caches, ``warm`` with those it has filled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from benchmarks.machine import describe
+
+ROOT: Final = Path(__file__).parent.parent
+OURS: Final = "STATICGRAD"
+#: PyTensor's modes by the names of the options.
+PEERS: Final = {"NUMBA": "NUMBA", "C": "CVM", "JAX": "JAX"}
+#: The greatest difference from the reference, relative to the larger of 1 and the number.
+TOLERANCE: Final = 1e-12
+POINTS: Final = 4
+#: Calls of one loop take about so long, in seconds.
+LOOP: Final = 0.01
+#: Results that a loop holds at most.
+MOST_HELD: Final = 2000
+
+Call = Callable[[Any], Any]
+
+
+def quiet() -> None:
+    """Silence warnings and the logging of PyMC and PyTensor."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+
+
+def build(name: str) -> Any:
+    """Build a model, and register our mode."""
+    import_module("staticgrad.pytensor")
+    return import_module("benchmarks.pymc_models").MODELS[name]()
+
+
+def start_of(model: Any) -> Any:
+    """Return the initial point as a vector."""
+    parts = [np.ravel(part) for part in model.initial_point().values()]
+    return np.concatenate(parts).astype("float64")
+
+
+def compile_density(model: Any, mode: str) -> Call:
+    """Compile value and gradient of a log density as a function of one vector."""
+    f = model.logp_dlogp_function(ravel_inputs=True, mode=mode)
+    f.set_extra_values({})
+    function = f._pytensor_function
+    function.trust_input = True
+    return function  # type: ignore[no-any-return]
+
+
+def difference(results: Any, reference: Any) -> float:
+    """Return the greatest difference of values and gradients."""
+    worst = 0.0
+    for ours, theirs in zip(results, reference, strict=True):
+        ours, theirs = np.asarray(ours), np.asarray(theirs)
+        apart = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
+        worst = max(worst, float(np.max(apart)))
+    return worst
+
+
+def drop(call: Call, x: Any, count: int) -> None:
+    for _ in range(count):
+        call(x)
+
+
+def hold(call: Call, x: Any, count: int) -> list[Any]:
+    results = []
+    for _ in range(count):
+        results.append(call(x))  # noqa: PERF401 - a caller's loop
+    return results
+
+
+def least_times(calls: dict[str, Call], x: Any, seconds: float) -> dict[str, dict[str, float]]:
+    """Return the least µs of a call by its name and loop, in turns; of three turns at least."""
+    counts = {}
+    for name, call in calls.items():
+        drop(call, x, 3)
+        start = time.perf_counter()
+        drop(call, x, 3)
+        spent = max((time.perf_counter() - start) / 3, 1e-7)
+        counts[name] = max(1, min(MOST_HELD, int(LOOP / spent)))
+    least = {name: {"dropped": float("inf"), "held": float("inf")} for name in calls}
+    turns, end = 0, time.perf_counter() + seconds * len(calls)
+    while turns < 3 or time.perf_counter() < end:
+        for name, call in calls.items():
+            for loop, run in (("dropped", drop), ("held", hold)):
+                start = time.perf_counter()
+                run(call, x, counts[name])
+                spent = (time.perf_counter() - start) / counts[name] * 1e6
+                least[name][loop] = min(least[name][loop], spent)
+        turns += 1
+    return least
+
+
+def measure(name: str, modes: list[str], seconds: float) -> dict[str, Any]:
+    """Compile a model in each mode, compare the results, and time the calls that agree."""
+    model = build(name)
+    start = start_of(model)
+    random = np.random.default_rng(0)
+    points = [start + 0.1 * random.normal(size=start.size) for _ in range(POINTS)]
+    reference: list[Any] | None = None
+    differences: dict[str, float | str] = {}
+    calls: dict[str, Call] = {}
+    for mode in [*modes, OURS]:
+        try:
+            call = compile_density(model, PEERS.get(mode, mode))
+            results = [[np.array(part) for part in call(x)] for x in points]
+        except Exception as error:  # a mode may lack an Op
+            differences[mode] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:80]}"
+            continue
+        if reference is None:
+            reference = results
+        worst = max(map(difference, results, reference))
+        differences[mode] = worst
+        if worst <= TOLERANCE:
+            calls[mode] = call
+    lowered = calls[OURS].vm.jit_fn if OURS in calls else None  # type: ignore[attr-defined]
+    for program in lowered.programs if lowered is not None else ():
+        program.wait()
+    return {
+        "model": name,
+        "numbers": start.size,
+        "differences": differences,
+        "us": least_times(calls, points[0], seconds),
+        "kernels": sum(len(program.kernels) for program in lowered.programs) if lowered else None,
+        "by PyTensor": len(lowered.fallbacks) if lowered else None,
+    }
+
+
+def first(name: str, mode: str) -> dict[str, float]:
+    """Return the seconds from a built model to its first value with gradient."""
+    model = build(name)
+    x = start_of(model)
+    clock, processor = time.perf_counter(), time.process_time()
+    call = compile_density(model, PEERS.get(mode, mode))
+    call(x)
+    return {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
+
+
+def first_in_a_process(name: str, mode: str, cache: str, limit: float) -> dict[str, float] | None:
+    """Return the same of a process that has this folder for caches; None if it takes too long."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+        "PYTENSOR_FLAGS": f"base_compiledir={cache}/pytensor",
+        "NUMBA_CACHE_DIR": f"{cache}/numba",
+        "STATICGRAD_CACHE_DIR": f"{cache}/staticgrad",
+        "JAX_COMPILATION_CACHE_DIR": f"{cache}/jax",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [sys.executable, "-m", "benchmarks.pymc", "--process", mode, "--only", name]
+    try:
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, timeout=limit, check=True,
+        )  # fmt: skip
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        return None
+    times: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return times
+
+
+def measure_first(name: str, modes: list[str], repeat: int, limit: float) -> dict[str, Any]:
+    """Return the least seconds to a first value of each mode, cold and warm."""
+    rows: dict[str, Any] = {}
+    for mode in [*modes, OURS]:
+        for _ in range(repeat):
+            with tempfile.TemporaryDirectory() as cache:
+                for kind in ("cold", "warm"):
+                    times = first_in_a_process(name, mode, cache, limit)
+                    if times is None:
+                        rows.setdefault(f"{mode} {kind}", None)
+                        break
+                    best = rows.get(f"{mode} {kind}") or times
+                    rows[f"{mode} {kind}"] = {key: min(best[key], times[key]) for key in times}
+    return {"model": name, "first": rows}
+
+
+def cells_of_calls(row: dict[str, Any], modes: list[str]) -> list[str]:
+    """Return the cells of a model: µs dropped and held of each mode, ours over the best peer."""
+    cells = [row["model"], str(row["numbers"])]
+    times = row["us"]
+    for mode in [OURS, *modes]:
+        if mode in times:
+            cells.append(f"{times[mode]['dropped']:,.1f} / {times[mode]['held']:,.1f}")
+        else:
+            worst = row["differences"].get(mode, "-")
+            cells.append(f"differs by {worst:.0e}" if isinstance(worst, float) else str(worst))
+    peers = [times[mode]["dropped"] for mode in modes if mode in times]
+    is_compared = OURS in times and peers
+    cells.append(f"{times[OURS]['dropped'] / min(peers):.2f}" if is_compared else "-")
+    worst = row["differences"].get(OURS, "-")
+    cells.append(f"{worst:.0e}" if isinstance(worst, float) else str(worst))
+    return cells
+
+
+def cells_of_first(row: dict[str, Any], modes: list[str]) -> list[str]:
+    """Return the cells of a model: seconds by the clock and of the processor, cold and warm."""
+    cells = [row["model"]]
+    for kind in ("cold", "warm"):
+        for mode in [OURS, *modes]:
+            times = row["first"].get(f"{mode} {kind}")
+            cells.append(f"{times['clock']:.1f} / {times['processor']:.1f}" if times else "-")
+    return cells
+
+
+def main() -> int:
+    """Print a table; return 1 if our values differ from PyTensor's, or there are none."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks pymc", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--only", nargs="*", help="names of models; all without it")
+    add("--modes", nargs="*", default=["NUMBA"], choices=[*PEERS], help="of PyTensor, beside ours")
+    add("--seconds", type=float, default=0.5, help="measuring time of each call")
+    add("--threads", type=int, default=1)
+    add("--first", action="store_true", help="seconds to a first value")
+    add("--repeat", type=int, default=1, help="turns of processes; the least counts")
+    add("--limit", type=float, default=300.0, help="seconds that a process may take")
+    add("--json", help="write the figures into this file")
+    add("--process", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    quiet()
+    if options.process:
+        (name,) = options.only
+        print(json.dumps(first(name, options.process)))
+        return 0
+    names = options.only or [*import_module("benchmarks.pymc_models").MODELS]
+    machine = describe()
+    versions = ", ".join(
+        f"{package} {import_module(package).__version__}"
+        for package in ("pymc", "pytensor", "numba")
+    )
+    way = " --first" if options.first else ""
+    print(
+        f"# Log densities of PyMC\n\n`python -m benchmarks pymc{way}`, {machine.processor},"
+        f" {machine.cores} cores, threads: {options.threads}, Python {machine.python},"
+        f" {versions}.\n"
+    )
+    modes = options.modes
+    if options.first:
+        print("Seconds from the built model to the first value, by the clock / of the processor.\n")
+        columns = [f"{mode} {kind}" for kind in ("cold", "warm") for mode in [OURS, *modes]]
+        columns = ["model", *columns]
+    else:
+        print("Value and gradient, µs a call, results dropped / held.\n")
+        columns = ["model", "numbers", OURS, *modes, "ours / best", "difference"]
+    print(f"| {' | '.join(columns)} |\n|---|{'--:|' * (len(columns) - 1)}")
+    rows, failed = [], 0
+    with sg.options(threads=options.threads):
+        for name in names:
+            if options.first:
+                rows.append(measure_first(name, modes, options.repeat, options.limit))
+                cells = cells_of_first(rows[-1], modes)
+            else:
+                rows.append(measure(name, modes, options.seconds))
+                cells = cells_of_calls(rows[-1], modes)
+                failed += OURS not in rows[-1]["us"]
+            print(f"| {' | '.join(cells)} |", flush=True)
+    if options.json:
+        Path(options.json).write_text(json.dumps({"machine": machine._asdict(), "rows": rows}))
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
