@@ -6,8 +6,8 @@
 Each model (``benchmarks.pymc_models``) is compiled by ``model.logp_dlogp_function(mode=...)``.
 Value and gradient are compared with the first peer's at four points before anything is timed: a
 mode that differs by more than 1e-12, relative to the larger of 1 and the number, has no times. Then
-the least time of a call in turns, of the function of PyTensor (``trust_input``), results dropped
-and held.
+the least processor time of a call in turns, of the function of PyTensor (``trust_input``), results
+dropped and held.
 
 ``--first``: seconds from the built model to the first value with gradient, by the clock and of the
 processor; each row is a process, ``cold`` with empty caches, ``warm`` with those it has filled.
@@ -103,18 +103,18 @@ def least_times(calls: dict[str, Call], x: Any, seconds: float) -> dict[str, dic
     counts = {}
     for name, call in calls.items():
         drop(call, x, 3)
-        start = time.perf_counter()
+        start = time.process_time()
         drop(call, x, 3)
-        spent = max((time.perf_counter() - start) / 3, 1e-7)
+        spent = max((time.process_time() - start) / 3, 1e-7)
         counts[name] = max(1, min(MOST_HELD, int(LOOP / spent)))
     least = {name: {"dropped": float("inf"), "held": float("inf")} for name in calls}
     turns, end = 0, time.perf_counter() + seconds * len(calls)
     while turns < 3 or time.perf_counter() < end:
         for name, call in calls.items():
             for loop, run in (("dropped", drop), ("held", hold)):
-                start = time.perf_counter()
+                start = time.process_time()
                 run(call, x, counts[name])
-                spent = (time.perf_counter() - start) / counts[name] * 1e6
+                spent = (time.process_time() - start) / counts[name] * 1e6
                 least[name][loop] = min(least[name][loop], spent)
         turns += 1
     return least
@@ -272,7 +272,7 @@ def main() -> int:
         columns = [f"{mode} {kind}" for kind in ("cold", "warm") for mode in [OURS, *modes]]
         columns = ["model", *columns]
     else:
-        print("Value and gradient, µs a call, results dropped / held.\n")
+        print("Value and gradient, µs of processor time a call, results dropped / held.\n")
         columns = ["model", "numbers", OURS, *modes, "ours / best", "difference"]
     print(f"| {' | '.join(columns)} |\n|---|{'--:|' * (len(columns) - 1)}")
     rows, failed = [], 0

@@ -189,7 +189,7 @@ def robust_regression(random: np.random.Generator) -> None:
     y = 1 + 2 * x + 0.3 * random.standard_t(2, 150)
     offset, slope = pm.Normal("offset", 0, 5), pm.Normal("slope", 0, 5)
     error, degrees = pm.HalfNormal("error", 1), pm.Gamma("degrees", 2, 0.1)
-    pm.StudentT("y", degrees, offset + slope * x, error, observed=y)
+    pm.StudentT("y", nu=degrees, mu=offset + slope * x, sigma=error, observed=y)
 
 
 @model
@@ -278,7 +278,7 @@ def garch(random: np.random.Generator) -> None:
     variances = pytensor.scan(
         follow,
         sequences=[pt.as_tensor(returns[:-1])],
-        outputs_info=[pt.as_tensor(0.25)],
+        outputs_info=[pt.constant(0.25, dtype="float64")],
         non_sequences=[base, by_return, by_variance],
         return_updates=False,
     )
