@@ -287,7 +287,7 @@ def main() -> int:
                 failed += OURS not in rows[-1]["us"]
             print(f"| {' | '.join(cells)} |", flush=True)
     if options.json:
-        Path(options.json).write_text(json.dumps({"machine": machine._asdict(), "rows": rows}))
+        Path(options.json).write_text(json.dumps({"machine": vars(machine), "rows": rows}))
     return int(failed > 0)
 
 

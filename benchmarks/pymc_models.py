@@ -141,9 +141,9 @@ def local_trend(random: np.random.Generator) -> None:
         surprise = y - read @ state
         expected = read @ variance @ read + error**2
         gain = variance @ read / expected
-        moved = move @ (variance - pt.outer(gain, read @ variance)) @ move.T + noise
+        next_variance = move @ (variance - pt.outer(gain, read @ variance)) @ move.T + noise
         density = -0.5 * (pt.log(2 * np.pi * expected) + surprise**2 / expected)
-        return move @ (state + gain * surprise), moved, density
+        return move @ (state + gain * surprise), next_variance, density
 
     _, _, densities = pytensor.scan(
         filter_step,
