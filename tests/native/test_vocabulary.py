@@ -188,9 +188,27 @@ def conversions(name):
 
 
 def _astype(a, b, *, dtype):
+    if a.dtype.kind == "f" and dtype.kind in "iu":
+        return np.array([_truncate(float(value), dtype) for value in a], dtype)
     # one element at a time: NumPy's loops over many may use other instructions
     cast = np.array([value.astype(dtype) for value in a])
     return cast.view(np.uint8) if dtype == np.bool_ else cast
+
+
+def _truncate(value, dtype):
+    """Return a float as an integer, as x86-64 does it: C leaves open what is out of range.
+
+    The instruction gives 32 or 64 bits, the least integer for what does not fit, of which the
+    lower bits are taken (Intel's manual of instructions, CVTTSD2SI).
+    """
+    bits = 32 if dtype.itemsize < 4 or dtype == np.int32 else 64
+    half = 2 ** (bits - 1)
+    above = dtype == np.uint64 and value >= half
+    moved = value - half if above else value
+    fits = moved == moved and -half - 1 < moved < half
+    number = int(moved) if fits else -half
+    number = (number + half * above) % 2 ** (8 * dtype.itemsize)
+    return np.array(number, np.uint64).astype(f"u{dtype.itemsize}").view(dtype)[()]
 
 
 def _view(a, b, *, dtype):
