@@ -247,7 +247,7 @@ def latent_process(random: np.random.Generator) -> None:
     x = np.linspace(0, 5, 40)[:, None]
     counts = random.poisson(np.exp(np.sin(x[:, 0]) + 1))
     length, height = pm.InverseGamma("length", 3, 2), pm.HalfNormal("height", 1)
-    process = pm.gp.Latent(cov_func=height**2 * pm.gp.cov.ExpQuad(1, ls=length))
+    process = pm.gp.Latent(cov_func=height**2 * pm.gp.cov.Matern32(1, ls=length))
     pm.Poisson("count", pt.exp(process.prior("logarithm", X=x) + 1), observed=counts)
 
 

@@ -12,7 +12,7 @@ from staticgrad.interop import pytensor as _module
 
 if TYPE_CHECKING:
     from staticgrad.interop.pytensor import (
-        function as function, logp as logp, mode as mode
+        function as function, logp as logp, mode as mode, nutpie as nutpie
     )
 
 sys.modules[__name__] = _module

@@ -4,6 +4,7 @@ from staticgrad.support.optional import (
     jax,
     material,
     ml_dtypes,
+    nutpie,
     onnx,
     pytensor,
     safetensors,
@@ -15,7 +16,7 @@ from staticgrad.support.optional import (
 
 # fmt: off
 __all__ = [
-    "jax", "material", "ml_dtypes", "onnx", "pytensor", "safetensors", "sklearn", "tensorboardX",
-    "torch", "tqdm",
+    "jax", "material", "ml_dtypes", "nutpie", "onnx", "pytensor", "safetensors", "sklearn",
+    "tensorboardX", "torch", "tqdm",
 ]
 # fmt: on

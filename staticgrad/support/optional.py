@@ -61,6 +61,7 @@ ml_dtypes: Final[Any] = Package(
 mpi4py: Final = Package(
     "mpi4py", "several processes need mpi4py and an MPI library", '"staticgrad[mpi]"'
 )
+nutpie: Final = Package("nutpie", "sg.pytensor.nutpie needs nutpie", "nutpie")
 onnx: Final[Any] = Package("onnx", "models of ONNX need the package onnx", '"staticgrad[onnx]"')
 pytensor: Final[Any] = Package("pytensor", "sg.pytensor needs PyTensor", "pytensor")
 safetensors: Final = Package(
@@ -87,6 +88,7 @@ PACKAGES: Final = {
         material,
         ml_dtypes,
         mpi4py,
+        nutpie,
         onnx,
         pytensor,
         safetensors,

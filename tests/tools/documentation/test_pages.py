@@ -21,7 +21,7 @@ GUIDES = sorted(GUIDE.glob("*.md"))
 #: Programs without an output of their own: what they show, other tests run.
 OTHERS = {"passes"}
 #: Pages whose programs need a package that not everyone has.
-NEEDS = {"onnx": "onnx"}
+NEEDS = {"onnx": "onnx", "pymc": "pymc"}
 #: What readers have; other tests plan budgets with a part of it.
 EFFORT = search.EFFORT
 TITLE = re.compile(r"<svg.*?<title>([^<]+)", re.DOTALL)
