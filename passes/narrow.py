@@ -24,6 +24,7 @@ from staticgrad.language.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
 from staticgrad.support.errors import PipelineError
 from staticgrad.support.errors.wording import did_you_mean, list_names
 from staticgrad.support.optional import ml_dtypes
+from staticgrad.support.source import scope_names
 
 #: What values may be rounded to; ``float32`` rounds nothing, and shows what else the pass does.
 DTYPES: Final = ("bfloat16", "float16", "float32")
@@ -109,7 +110,7 @@ def _matches(patterns: str, names: Sequence[str]) -> bool:
 def _enclosing_scopes(scope: str) -> Iterator[str]:
     """Yield a scope and the scopes around it, ``encoder/block3`` and ``encoder``; also with dots,
     like module paths."""
-    parts = scope.split("/")
+    parts = scope_names(scope)
     for count in range(len(parts), 0, -1):
         yield "/".join(parts[:count])
         yield ".".join(parts[:count])

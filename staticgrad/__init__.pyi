@@ -121,6 +121,9 @@ from staticgrad.language.functions.statistics import (
     histogram2d, histogram_bin_edges, histogramdd, isin, lexsort, median, nanmedian,
     nanpercentile, nanquantile, norm, partition, percentile, prod, ptp, quantile
 )
+from staticgrad.language.functions.substitution import (
+    replace, vectorize
+)
 from staticgrad.language.functions.tapers import (
     bartlett, blackman, hamming, hanning, kaiser
 )
@@ -282,19 +285,19 @@ __all__ = [
     "polyint", "polymul", "polysub", "polyval", "positive", "pow", "power", "precision", "prod",
     "ptp", "pytensor", "quantile", "rad2deg", "radians", "random", "ravel", "ravel_multi_index",
     "real", "reciprocal", "reduce_and", "reduce_or", "reduce_xor", "remainder", "repeat",
-    "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rollaxis", "roots",
-    "rot90", "round", "row_stack", "same_graph", "save", "scan", "scatter_add", "scipy",
-    "scope", "searchsorted", "segment_max", "segment_min", "segment_prod", "segment_sum",
-    "select", "setdiff1d", "setxor1d", "shape", "show_config", "sigmoid", "sign", "signbit",
-    "sin", "sinc", "sinh", "size", "size_value", "sklearn", "sliding_window_view", "sort",
-    "spacing", "sparse", "sparse_hessian", "sparse_jacobian", "special", "split", "sqrt",
-    "square", "squeeze", "stack", "stats", "std", "stop_gradient", "subtract", "sum",
+    "replace", "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rollaxis",
+    "roots", "rot90", "round", "row_stack", "same_graph", "save", "scan", "scatter_add",
+    "scipy", "scope", "searchsorted", "segment_max", "segment_min", "segment_prod",
+    "segment_sum", "select", "setdiff1d", "setxor1d", "shape", "show_config", "sigmoid", "sign",
+    "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn", "sliding_window_view",
+    "sort", "spacing", "sparse", "sparse_hessian", "sparse_jacobian", "special", "split",
+    "sqrt", "square", "squeeze", "stack", "stats", "std", "stop_gradient", "subtract", "sum",
     "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing",
     "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree",
     "tri", "tril", "tril_indices", "tril_indices_from", "triu", "triu_indices",
     "triu_indices_from", "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8",
     "union1d", "unique", "unravel_index", "unstack", "unwrap", "value_and_grad", "vander",
-    "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack", "where", "while_loop",
-    "xlogy", "xp", "zeros", "zeros_like"
+    "var", "vdot", "vecdot", "vecmat", "vectorize", "vjp", "vmap", "vsplit", "vstack", "where",
+    "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

@@ -72,6 +72,7 @@ FUNCTIONS = {
         "diag_indices fromfunction indices ix_ mask_indices ravel_multi_index tril_indices"
         " tril_indices_from triu_indices triu_indices_from unravel_index"
     ),
+    "staticgrad.language.functions.substitution": "replace vectorize",
     "staticgrad.language.functions.tapers": "bartlett blackman hamming hanning kaiser",
     "staticgrad.language.functions.whole_numbers": (
         "bitwise_count frexp gcd lcm ldexp modf nextafter spacing"
@@ -248,7 +249,7 @@ LAYERS = {
 
 _MAKERS = (
     "arange asarray at constant eye full geomspace identity input iota linspace logspace"
-    " ones parameter size_value tri zeros"
+    " ones parameter replace size_value tri vectorize zeros"
 )
 #: Functions that make values of numbers: leaves of graphs, and constants in them. Any other
 #: function of values computes at once where no operand is a value.

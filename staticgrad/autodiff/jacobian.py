@@ -18,7 +18,7 @@ from staticgrad.language.ir.bodies import body_input
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.batch_axis import in_front
-from staticgrad.language.ops.batching import substitute_batch
+from staticgrad.language.ops.batching import substitute_batches
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.logic import equal
@@ -90,7 +90,7 @@ def _build_jacobian(
     product: Any = (
         jvp(y, x, unit, allow_disconnected) if forward else grad(y, x, unit, allow_disconnected)
     )
-    ((batch, has),) = substitute_batch([product], unit, units, count)
+    ((batch, has),) = substitute_batches([product], {unit.key: (units, True)}, count)
     with within(y.node.origin, product.node.order):
         (batch,) = in_front(count, [batch], [has])
         matrix: Value = reshape(moveaxis(batch, 0, -1) if forward else batch, shape)

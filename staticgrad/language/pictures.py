@@ -17,7 +17,7 @@ from staticgrad.support.pictures.ladder import Band, Box, Chip, Column, ladder
 from staticgrad.support.pictures.markup import details, fragment, paragraph, text_block
 from staticgrad.support.pictures.shown import standalone
 from staticgrad.support.records import dataclass
-from staticgrad.support.source import Location, SourceLine
+from staticgrad.support.source import Location, SourceLine, common_call, fold_call
 
 #: Bands of a picture; boxes of a cell, from which on equal ones are one, and those that are drawn.
 _MOST_BANDS: Final = 64
@@ -64,19 +64,31 @@ def svg_file(graph: GraphParts) -> str:
 
 
 def dot(graph: GraphParts) -> str:
-    """Print a graph in Graphviz's DOT language; backward and update nodes have colours."""
+    """Print a graph in Graphviz's DOT language; backward and update nodes have colours.
+
+    The nodes of a called graph are a cluster.
+    """
     number = {node: f"n{k}" for k, node in enumerate(graph.nodes)}
     columns = columns_of(graph)
     lines = [
         f"digraph {_quote(graph.name)} {{",
         '  node [shape=box, fontname="sans-serif", fontsize=10];',
     ]
+    clusters: dict[str, list[str]] = {}
     for node, name in number.items():
         shown = ", ".join(map(str, node.types))
         label = _quote(f"{node.label or op_text(node.op, lambda body: body.name)}\n{shown}")
         style = ", style=dashed" if node.is_leaf else _COLOUR[columns[node]]
-        lines.append(f"  {name} [label={label}{style}];")
+        call = common_call([node.origin.label])
+        box = f"{name} [label={label}{style}];"
+        if call:
+            clusters.setdefault(call, []).append(box)
+        else:
+            lines.append(f"  {box}")
         lines += [f"  {number[value.node]} -> {name};" for value in node.args]
+    for k, (call, boxes) in enumerate(clusters.items()):
+        inner = [f"    {box}" for box in (f"label={_quote(call)};", *boxes)]
+        lines += [f"  subgraph cluster{k} {{", *inner, "  }"]
     ends = [*graph.outputs.items(), *((f"{p.name} =", value) for p, value in graph.updates)]
     for k, (label, value) in enumerate(ends):
         lines.append(f"  out{k} [label={_quote(label)}, shape=plaintext];")
@@ -109,7 +121,7 @@ class GraphDrawing:
     def __init__(self, graph: GraphParts, runners: Sequence[Runner] = ()) -> None:
         self._graph, self._runners = graph, runners
         self._columns = columns_of(graph)
-        self._lines = {node: node.origin.resolve() for node in graph.nodes}
+        self._lines = {node: fold_call(node.origin.resolve()) for node in graph.nodes}
         self.key = self._choose_key()
         self._readers: dict[Node, Node] = {}
         for node in graph.nodes:
@@ -181,7 +193,7 @@ class GraphDrawing:
         chips: dict[tuple[int, str], tuple[Chip, int, int]] = {}
         for runner in self._runners:
             for origin in runner.origins:
-                for place in origin.resolve().places:
+                for place in map(fold_call, origin.resolve().places):
                     band = self.places.get((place.scope, place.short))
                     if band is not None:
                         chip = Chip(band, runner.name, runner.name, runner.label)

@@ -677,9 +677,10 @@ def vmap(f: Any, in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None) 
     """
     if isinstance(f, Value) or not callable(f):
         what = "a value" if isinstance(f, Value) else kind_of(f)
-        raise ArgumentError(
-            f"vmap: f is {what}, not a function", hint="sg.vmap(lambda x: ...)(batch)"
-        )
+        hint = "sg.vmap(lambda x: ...)(batch)"
+        if isinstance(f, Symbolic):
+            hint = f"a value over a batch: sg.vectorize(z, {{x: batch}}); a function: {hint}"
+        raise ArgumentError(f"vmap: f is {what}, not a function", hint=hint)
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
         return over_elements(f, args, kwargs, (in_axes, out_axes), axis_size)

@@ -21,6 +21,9 @@ _TEXT: Final = re.compile(r"(?P<file>.*):(?P<line>\d+)(?: \[(?P<scope>.*)\])?", 
 _NOTEBOOK_CELL: Final = re.compile(r"ipykernel_\d+[/\\]")
 #: One place in a list of them, and what separates it from the next.
 _LISTED: Final = re.compile(r"(.*?:\d+(?: \[[^\[\]]*\])?)(?:, |\Z)", re.DOTALL)
+#: The call of a graph as a part of a scope, and what no part may hold.
+_CALL: Final = re.compile(r"(?P<name>.*)\(\) (?P<file>.*):(?P<line>\d+)")
+_UNUSABLE: Final = re.compile(r"[/\[\]]")
 _WIDTH: Final = 100  # characters of a source line that a message shows
 _MOST_PLACES: Final = 4  # lines that what several nodes became is said to come from
 
@@ -270,6 +273,71 @@ def merge_locations(origins: Iterable[Location]) -> Location:
             by_spot.setdefault(_spot(place), place)
     places = tuple(by_spot.values())[:_MOST_PLACES]
     return places[0] if len(places) == 1 else Merged(places)
+
+
+def relocate(location: Location, path: str) -> Location:
+    """Return a location inside of the scope ``path``: what it was in lies in that now."""
+    if isinstance(location, Origin):
+        code, offset, scope_path = location
+        return Origin((code, offset, f"{path}/{scope_path}" if scope_path else path))
+    if isinstance(location, Merged):
+        places = [relocate(place, path) for place in location.places]
+        return Merged(places)  # type: ignore[arg-type]  # of single places
+    scope_path = f"{path}/{location.scope}" if location.scope else path
+    also = tuple([relocate(place, path) for place in location.also])
+    return dataclasses.replace(location, scope=scope_path, also=also)  # type: ignore[arg-type]
+
+
+def call_part(name: str, caller: str) -> str:
+    """Return the part of a scope path that is the call of a graph: ``curve() train.py:20``."""
+    return f"{_UNUSABLE.sub('_', _printable(name))}() {caller.replace('/', '_')}"
+
+
+def scope_names(path: str) -> list[str]:
+    """Return the parts of a scope path; of the call of a graph its name, without the line."""
+    calls = ((part, _CALL.fullmatch(part)) for part in path.split("/"))
+    return [part if call is None else call["name"] for part, call in calls]
+
+
+def fold_call(line: SourceLine) -> SourceLine:
+    """Return the line of the outermost call of a graph that ``line`` is inside of, or itself."""
+    parts = line.scope.split("/")
+    for count, part in enumerate(parts):
+        call = _CALL.fullmatch(part)
+        if call is not None:
+            path = "/".join([*parts[:count], f"{call['name']}()"])
+            return SourceLine(call["file"], int(call["line"]), text=f"{call['name']}()", scope=path)
+    return line
+
+
+def is_call(line: SourceLine) -> bool:
+    """Return whether a line is inside of the call of a graph."""
+    return any(_CALL.fullmatch(part) for part in line.scope.split("/"))
+
+
+def fold_labels(labels: Iterable[str]) -> list[str]:
+    """Return lines as text, each once; those inside of the call of a graph as the line of it."""
+    folded: dict[str, None] = {}
+    for label in labels:
+        try:
+            line = SourceLine.from_text(label)
+        except ValueError:  # "nowhere"
+            folded[label] = None
+            continue
+        folded.update(dict.fromkeys(fold_call(place).label for place in line.places))
+    return [*folded]
+
+
+def common_call(labels: Iterable[str]) -> str:
+    """Return the line of the call of a graph that all these lines are inside of; empty if none."""
+    calls: set[str] = set()
+    for label in labels:
+        try:
+            places = SourceLine.from_text(label).places
+        except ValueError:
+            return ""
+        calls.update(fold_call(place).label if is_call(place) else "" for place in places)
+    return calls.pop() if len(calls) == 1 else ""
 
 
 def lines_of(origins: Iterable[Location]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field
+from itertools import groupby
 from typing import Any
 
 from staticgrad.analysis.binding import input_label
@@ -29,6 +30,7 @@ from staticgrad.language.ir.schedule import Schedule
 from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import dataclass
+from staticgrad.support.source import common_call, fold_labels
 
 
 @dataclass(frozen=True)
@@ -190,15 +192,31 @@ class StepSection:
     driven: str = ""
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, full: bool = False) -> str:
+        """Return the step as a line; ``full``: with lines inside of called graphs."""
         order = f" ^{self.phase}" if self.phase else ""
-        return f"{self.kernel}{order} {self.computes}  # {', '.join(self.lines)}"
+        lines = self.lines if full else fold_labels(self.lines)
+        return f"{self.kernel}{order} {self.computes}  # {', '.join(lines)}"
 
 
-def _step_lines(steps: Sequence[StepSection], plan: Plan | None, margin: str) -> Iterator[str]:
-    """Yield a line of ``explain`` for each step; after a loop or branch, its bodies' steps."""
+def _step_lines(
+    steps: Sequence[StepSection], plan: Plan | None, margin: str, full: bool
+) -> Iterator[str]:
+    """Yield a line of ``explain`` for each step; after a loop or branch, its bodies' steps.
+
+    Neighbouring steps of the call of a graph are one line, unless ``full``.
+    """
     planned_steps = {} if plan is None else {planned.step: planned for planned in plan.steps}
+    folded = {} if full else _steps_of_calls(steps)
     for number, step in enumerate(steps):
-        yield f"{margin}{number:3} {step}"
+        if number in folded:
+            text = folded[number]
+            if text:
+                yield f"{margin}{number:3} {text}"
+            continue
+        yield f"{margin}{number:3} {step.text(full)}"
         if step.driven:
             yield f"{margin}      not one kernel: {step.driven}"
         planned = planned_steps.get(number)
@@ -207,7 +225,23 @@ def _step_lines(steps: Sequence[StepSection], plan: Plan | None, margin: str) ->
             if body_summaries is not None:
                 yield f"{margin}      {body_summaries[place]}"
             body = None if planned is None else planned.bodies[place]
-            yield from _step_lines(inside, body, margin + "      ")
+            yield from _step_lines(inside, body, margin + "      ", full)
+
+
+def _steps_of_calls(steps: Sequence[StepSection]) -> dict[int, str]:
+    """Return the lines of steps that are folded: text for the first of a call, none for others."""
+    lines: dict[int, str] = {}
+    keys = [(common_call(step.lines), step.phase) for step in steps]
+    for (call, phase), numbers in groupby(range(len(steps)), key=keys.__getitem__):
+        members = [*numbers]
+        if not call or len(members) < 2:
+            continue
+        kernels = len({steps[number].kernel for number in members})
+        order = f"^{phase} " if phase else ""
+        what = f"{order}{len(members)} steps of {kernels} kernels"
+        lines.update(dict.fromkeys(members, ""))
+        lines[members[0]] = f"to {members[-1]}: {what}  # {call}"
+    return lines
 
 
 @dataclass(frozen=True)
@@ -232,7 +266,13 @@ class UnfusedPair:
     @property
     def description(self) -> str:
         """The text without the numbers of the steps."""
-        return f"{self.computes} -> {self.reads}: {self.text}  # {' -> '.join(self.lines)}"
+        lines = [fold_labels([line])[0] for line in self.lines]
+        return f"{self.computes} -> {self.reads}: {self.text}  # {' -> '.join(lines)}"
+
+    @property
+    def is_folded(self) -> bool:
+        """Return whether both operations are in one call of a graph."""
+        return common_call(self.lines) != ""
 
 
 @dataclass(frozen=True)
@@ -370,7 +410,11 @@ class Explanation:
     before = deprecated_attribute("0.2", "source_graph")
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return self.text()
+
+    def text(self, full: bool = False) -> str:
+        """Return all sections as text; ``full``: steps of called graphs one by one."""
+        return "\n".join(self._lines(full))
 
     def _repr_html_(self) -> str:
         """Return the explanation as HTML: passes, steps and arena."""
@@ -390,10 +434,10 @@ class Explanation:
             passes_table(self.passes),
             table(("step", "kernel", "order", "computes", "lines"), _rows(self.steps)),
             "" if plan is None else f'<div class="scroll">{plan_svg(plan)}</div>',
-            details("text", text_block(str(self))),
+            details("text", text_block(self.text(full=True))),
         )
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self, full: bool) -> Iterator[str]:
         """Yield the lines of ``explain``: dead nodes, passes, steps, unfused pairs, arena."""
         by = ", ".join(f"{n} by {name}" for name, n in self.compilers.items())
         yield f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels{by and f', {by}'}"
@@ -409,12 +453,14 @@ class Explanation:
             yield "computed once, of constants:"
             yield from (f"      {step}" for step in self.computed_once)
         yield "steps:"
-        yield from _step_lines(self.steps, self.plan, "  ")
+        yield from _step_lines(self.steps, self.plan, "  ", full)
         if self.tuning:
             yield "schedules by measurement:"
             yield from (f"      {line}" for line in self.tuning)
         alike: dict[str, list[str]] = {}
         for pair in self.unfused_pairs:
+            if pair.is_folded and not full:
+                continue
             alike.setdefault(pair.description, []).append(f"{pair.computed_in} -> {pair.read_in}")
         if alike:
             yield "neighbours that are two steps:"

@@ -22,6 +22,7 @@ from staticgrad.support.pictures.markup import (
     seconds,
     table,
 )
+from staticgrad.support.source import fold_call
 
 if TYPE_CHECKING:
     from staticgrad.compiler.compiling.tradeoffs import Tradeoff
@@ -204,4 +205,5 @@ def _line(buffer: Buffer) -> str:
 
 
 def _scope(buffer: Buffer) -> str:
-    return (buffer.origin.resolve().scope if buffer.origin else "") or "outside of scopes"
+    scope = fold_call(buffer.origin.resolve()).scope if buffer.origin else ""
+    return scope or "outside of scopes"

@@ -30,6 +30,7 @@ from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.pictures import charts
 from staticgrad.support.pictures.markup import details, fragment, paragraph, seconds, table
 from staticgrad.support.records import dataclass
+from staticgrad.support.source import common_call, fold_labels
 
 _MOST_BARS: Final = 12  # of the chart of the slowest steps
 _PRODUCT_SIZE: Final = 768  # of the product
@@ -118,7 +119,10 @@ class ProfileRow:
         if len(kernels) == 1:
             return f"{first.kernel} {first.computes}, {count} times"
         modules = {step.module for step in self.steps}
+        calls = {common_call(step.lines) for step in self.steps}
         where = f" in {first.module}" if len(modules) == 1 and first.module else ""
+        if len(calls) == 1 and calls != {""}:
+            where = ""  # the line says it
         return f"{count} steps of {len(kernels)} kernels{where}"
 
     def cells(self, profile: Profile) -> tuple[str, ...]:
@@ -128,7 +132,7 @@ class ProfileRow:
         """
         spent = self.seconds or 1e-9
         share = sum(step.share * step.seconds for step in self.steps) / spent
-        lines = tuple(dict.fromkeys(line for step in self.steps for line in step.lines))
+        lines = fold_labels(line for step in self.steps for line in step.lines)
         more = f" and {len(lines) - _LINES} more" if len(lines) > _LINES else ""
         return (
             f"{self.seconds * 1e6:.2f}",
@@ -180,10 +184,15 @@ class Profile:
     def rows(self, full: bool = False) -> list[ProfileRow]:
         """Return the profiled steps by their time, the longest first.
 
-        Steps below a hundredth of the time are put together: those of one kernel, then what is
-        still below by module, then the rest. ``full``: every step has a row of its own.
+        Steps of one call of a graph are put together, and then steps below a hundredth of the time:
+        those of one kernel, then what is still below by module, then the rest. ``full``: every step
+        has a row of its own.
         """
-        rows = [ProfileRow((step,)) for step in self.steps]
+        calls: dict[object, list[StepProfile]] = {}
+        for number, step in enumerate(self.steps):
+            call = "" if full else common_call(step.lines)
+            calls.setdefault(call or number, []).append(step)
+        rows = [ProfileRow(tuple(steps)) for steps in calls.values()]
         keys: tuple[Callable[[StepProfile], str], ...] = (
             lambda step: step.kernel,
             lambda step: step.module,

@@ -70,6 +70,9 @@ from staticgrad.language.functions.statistics import (
     histogram2d, histogram_bin_edges, histogramdd, isin, lexsort, median, nanmedian,
     nanpercentile, nanquantile, norm, partition, percentile, prod, ptp, quantile
 )
+from staticgrad.language.functions.substitution import (
+    replace, vectorize
+)
 from staticgrad.language.functions.tapers import (
     bartlett, blackman, hamming, hanning, kaiser
 )
@@ -176,15 +179,15 @@ __all__ = [
     "pad", "parameter", "partition", "percentile", "piecewise", "poly", "polyadd", "polyder",
     "polyfit", "polyint", "polymul", "polysub", "polyval", "positive", "pow", "power", "prod",
     "ptp", "quantile", "rad2deg", "radians", "random", "ravel", "ravel_multi_index", "real",
-    "reciprocal", "reduce_and", "reduce_or", "reduce_xor", "remainder", "repeat", "reshape",
-    "resize", "right_shift", "rint", "roll", "rollaxis", "roots", "rot90", "round", "scan",
-    "scatter_add", "searchsorted", "segment_max", "segment_min", "segment_prod", "segment_sum",
-    "select", "setdiff1d", "setxor1d", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh",
-    "size_value", "sliding_window_view", "sort", "spacing", "sparse", "special", "split",
-    "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes",
-    "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace",
-    "transpose", "trapezoid", "tri", "tril", "tril_indices", "tril_indices_from", "triu",
-    "triu_indices", "triu_indices_from", "trunc", "union1d", "unique", "unravel_index",
-    "unstack", "unwrap", "vander", "var", "vdot", "vecdot", "vecmat", "vmap", "vsplit",
-    "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
+    "reciprocal", "reduce_and", "reduce_or", "reduce_xor", "remainder", "repeat", "replace",
+    "reshape", "resize", "right_shift", "rint", "roll", "rollaxis", "roots", "rot90", "round",
+    "scan", "scatter_add", "searchsorted", "segment_max", "segment_min", "segment_prod",
+    "segment_sum", "select", "setdiff1d", "setxor1d", "sigmoid", "sign", "signbit", "sin",
+    "sinc", "sinh", "size_value", "sliding_window_view", "sort", "spacing", "sparse", "special",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
+    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk",
+    "trace", "transpose", "trapezoid", "tri", "tril", "tril_indices", "tril_indices_from",
+    "triu", "triu_indices", "triu_indices_from", "trunc", "union1d", "unique", "unravel_index",
+    "unstack", "unwrap", "vander", "var", "vdot", "vecdot", "vecmat", "vectorize", "vmap",
+    "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]

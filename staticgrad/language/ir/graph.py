@@ -9,10 +9,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import staticgrad
 from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.functional import load
 from staticgrad.language.calls.pickling import WRITER, WriterVersion, is_pickled_by_value
 from staticgrad.language.ir.advances import advances
 from staticgrad.language.ir.nodes import (
@@ -34,7 +35,7 @@ from staticgrad.language.ir.op import (
     result_types,
 )
 from staticgrad.language.ir.pairs import SymbolicComplex, whole_type
-from staticgrad.language.ir.printer import GraphParts, graph_constants
+from staticgrad.language.ir.printer import GraphParts, graph_constants, print_outline
 from staticgrad.language.ir.roots import (
     check_from_outside,
     check_graph_name,
@@ -59,8 +60,15 @@ from staticgrad.support.source import Location, Origin
 from staticgrad.support.upward import up
 
 _Kind = TypeVar("_Kind", bound=Op)
+#: What builds the outputs of a graph over arguments; the functions of values register it.
+_CALL: Final[list[Callable[[Graph, tuple[Any, ...], dict[str, Any]], Any]]] = []
 #: What a rewrite gives for a node: its results, or the one that it has, or None to keep it.
 Results = Sequence[Symbolic] | Symbolic | None
+
+
+def register_call(call: Callable[[Graph, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+    """Let ``call(graph, args, kwargs)`` give the results of ``graph(*args, **kwargs)``."""
+    _CALL[:] = [call]
 
 
 class Graph(GraphParts):
@@ -185,6 +193,46 @@ class Graph(GraphParts):
             )
         output = self.outputs[name]
         return SymbolicComplex.of(output) if name in self.complex_outputs else output
+
+    @boundary
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """The outputs over other values: the nodes of the graph become nodes of the caller.
+
+        Named sizes of the inputs become those of the arguments, and must agree. Parameters are the
+        graph's own, which all calls share: gradients by them are sums over the calls. Random draws
+        keep their keys: each call draws the same numbers. Nodes of the call are in a scope with
+        the graph's name and the line of the call, by which pictures, ``explain`` and profiles
+        fold them.
+
+        The updates of the graph are made under ``sg.function``, at each call, as those of
+        ``parameter.update``: a second call in it reads the updated parameters. Elsewhere a graph
+        with updates is not called. Statistics and generators that a graph advances by itself it
+        advances wherever it is part of another one.
+
+        Args:
+            args: values for ``inputs``, in their order; tensors compute at once, and so do arrays
+                alone. Beside values, arrays and numbers are constants.
+            kwargs: values by the names of inputs.
+
+        Returns:
+            A dict of values by the names of outputs; of a graph of one value, that value.
+
+        Raises:
+            UnknownArgumentError: an input without a value, or a value without an input.
+            DTypeError, RankError, ShapeError: a value of another type than its input's.
+            SizeGuardError: a condition on sizes does not hold for those of the values.
+            GraphError: the graph has updates, which a call here does not make.
+
+        >>> import staticgrad as sg
+        >>> x = sg.input("x", ("n",), "float64")
+        >>> norm = sg.Graph(sg.sqrt((x * x).sum()), name="norm")
+        >>> y = sg.input("y", (2,), "float64")
+        >>> print(sg.evaluate(norm(y + 1.0) / norm(y), {"y": [3.0, 4.0]}).round(3))
+        1.281
+        """
+        if not _CALL:
+            load("replace")  # whose module registers it
+        return _CALL[0](self, args, kwargs)
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
@@ -342,6 +390,22 @@ class Graph(GraphParts):
         """
         picture: str = up("staticgrad.language.pictures").svg_file(self)
         return picture
+
+    def outline(self) -> str:
+        """Return the graph's text with the nodes of each called graph as one line.
+
+        It is for reading: ``str(graph)`` is the text that reads back. ``%2, %5`` on the left are
+        the values of the call that others read. Where others come in between, and for each order
+        of derivative, the nodes of a call are lines of their own.
+
+        >>> import staticgrad as sg
+        >>> x, y = sg.input("x", (3,), "float32"), sg.input("y", (3,), "float32")
+        >>> norm = sg.Graph(sg.sqrt((x * x).sum()), name="norm")
+        >>> print(sg.Graph(norm(y) + 1.0, name="g").outline().partition("#")[0])
+        graph g(%y: f32[3]) {
+          %2: f32[] = norm(%y)
+        """
+        return print_outline(self)
 
     def dot(self) -> str:
         """Return the graph in Graphviz's DOT language: a box per operation, with its result's type.

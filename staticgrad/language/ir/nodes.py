@@ -482,6 +482,12 @@ _call: Final = Nested[ModuleCall | None]("staticgrad_module_call", None)
 _body: Final = Nested[str]("staticgrad_body", "")
 
 
+def takes_updates() -> bool:
+    """Return whether an update of a parameter by a value of a graph has an effect where it is made:
+    in a trace, or in a call of a module."""
+    return running_session() is not None or _call.innermost() is not None
+
+
 def collect_updates(call: ModuleCall) -> Block[ModuleCall | None]:
     """Inside, updates of parameters by values of a graph, outside of traces, go to ``call``."""
     return Block(_call, call)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import Any
 
 import numpy.typing as npt
@@ -46,6 +46,7 @@ from staticgrad.language.types.lexis import name_text, quote
 from staticgrad.support.errors import ArgumentError, OpDefinitionError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.source import common_call, fold_labels
 
 Names = Mapping[tuple[Node, int], str]
 
@@ -179,6 +180,48 @@ def node_lines(
 def body_text(graph: GraphParts, *, comments: bool = False, orders: bool = False) -> str:
     """A graph as the attribute of a node."""
     return "\n".join(graph_lines(graph, comments, orders)).replace("\n", "\n  ")
+
+
+def print_outline(graph: GraphParts) -> str:
+    """The text without its header, in which the nodes of a called graph are one line.
+
+    It does not read back. Nodes of a call that others come in between are several lines.
+    """
+    names = value_names(graph)
+    roots = [*graph.outputs.values(), *(value for _, value in graph.updates)]
+    read = {value.node for value in roots}
+    nodes = [node for node in graph.nodes if not _is_header_leaf(node)]
+    lines = [signature(graph)]
+    readers: dict[tuple[Node, int], list[Node]] = {}
+    for node in nodes:
+        for arg in node.args:
+            readers.setdefault(arg.key, []).append(node)
+    keys = {node: (common_call([node.origin.label]), node.order) for node in nodes}
+    for (call, order), members in groupby(nodes, key=keys.__getitem__):
+        inside = dict.fromkeys(members)
+        if not call or len(inside) == 1:
+            lines += [
+                f"  {node_text(node, names, bodies=body_text)}"
+                f"   # {', '.join(fold_labels([node.origin.label]))}"
+                for node in inside
+            ]
+            continue
+        args = {arg.key: arg for node in inside for arg in node.args if arg.node not in inside}
+        results = [
+            value
+            for node in inside
+            for value in node.values
+            if node in read or any(reader not in inside for reader in readers.get(value.key, ()))
+        ]
+        left = ", ".join(names[value.key] for value in results)
+        types = ", ".join(str(value.type) for value in results)
+        mark = f" ^{order}" if order else ""
+        place, _, name = call.removesuffix("()]").partition(" [")
+        operands = ", ".join(names.get(key, "%?") for key in args)
+        lines.append(
+            f"  {left}: {types}{mark} = {name}({operands})   # {place}, {len(inside)} nodes"
+        )
+    return "\n".join([*lines, *root_lines(graph, names), "}"]) + "\n"
 
 
 def _is_header_leaf(node: Node) -> bool:

@@ -8,7 +8,7 @@ iteration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial, singledispatch
 from typing import Any, Final
@@ -116,19 +116,26 @@ def over_batch(
     return [pair_by_key[value.key] for value in body.outputs.values()]
 
 
-def substitute_batch(
-    values: Sequence[Symbolic], element: Symbolic, batch: Any, size: Size
+def substitute_batches(
+    values: Sequence[Symbolic], batches: Mapping[tuple[Node, int], Batched], size: Size
 ) -> list[Batched]:
-    """Substitute a batch for one element in the graphs of values (vmap).
+    """Substitute batches for elements in the graphs of values (vmap).
 
-    Nothing else is built again: what does not depend on ``element`` is shared by all.
+    Each with whether it has the axis; without it, it is another element, which all share. Nothing
+    else is built again: what does not depend on an element is shared by all.
     """
-    pair_by_key: dict[tuple[Node, int], Batched] = {element.key: (batch, True)}
-    nodes = ancestors(values, oldest=element.node.serial)
+    pair_by_key: dict[tuple[Node, int], Batched] = dict(batches)
+    nodes = ancestors(values, oldest=min(node.serial for node, _ in batches))
     for node in sorted(nodes, key=lambda node: node.serial):
+        if all((node, index) in batches for index in range(len(node.types))):
+            continue
         pairs = [pair_by_key.get(arg.key, (arg, False)) for arg in node.args]
         if any(has for _, has in pairs):
             _build(node, pairs, pair_by_key, size)
+        elif any(arg.key in pair_by_key for arg in node.args):
+            copies = _copy_unbatched(node, [value for value, _ in pairs], Symbolic)
+            pair_by_key.update(((node, k), (value, False)) for k, value in enumerate(copies))
+        pair_by_key.update(batches)  # of a node some of whose results are replaced
     return [pair_by_key.get(value.key, (value, False)) for value in values]
 
 

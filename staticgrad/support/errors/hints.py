@@ -61,7 +61,12 @@ INSTEAD: Final = {
     "backward": _TRAINING,
     "gradients": "sg.grad(loss, wrt)",
     "detach": "sg.stop_gradient(x)",
-    **each_of("pmap vectorize", "a function over batches: sg.vmap(f)"),
+    "pmap": "a function over batches: sg.vmap(f)",
+    **each_of("clone_replace graph_replace", "sg.replace(value, {x: new})"),
+    "vectorize_graph": "sg.vectorize(value, {x: batch})",
+    **each_of(
+        "OpFromGraph closed_call", 'f = sg.Graph(outputs, name="f"), and f(x) gives its outputs'
+    ),
     **each_of("seed default_rng PRNGKey", "rng = sg.random.Generator(seed)"),
     "manual_seed": "sg.nn.manual_seed(seed), for the first values of modules",
     **each_of("rand randn", "rng = sg.random.Generator(seed), then rng.uniform or rng.normal"),
@@ -726,7 +731,6 @@ MISSING: Final = {
     "there are no dates": (
         "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"
     ),
-    "a function over batches: sg.vmap(f)": ("vectorize"),
 }
 #: Name -> why it is missing.
 REASONS: Final = {name: reason for reason, names in MISSING.items() for name in names.split()}

@@ -331,13 +331,26 @@ def no_graph_attribute(name: str, names: Iterable[str]) -> AttributeError:
     """Return the error for an attribute that a graph does not have."""
     if name.startswith("_"):
         return AttributeError(name)
-    runs = name in ("run", "eval", "evaluate", "execute", "compile", "forward")
-    hint = (
-        (lambda: did_you_mean(name, names))
-        if not runs
-        else "f = sg.compile(graph), then f.run(feeds)"
-    )
+    hint = _OF_GRAPHS.get(name) or (lambda: did_you_mean(name, names))
     return UnknownAttributeError(f"a graph has no attribute {name!r}", hint=hint)
+
+
+#: Attributes that a graph does not have -> what to write.
+_OF_GRAPHS: Final = {
+    **dict.fromkeys(
+        ("run", "eval", "evaluate", "execute", "compile", "forward"),
+        "f = sg.compile(graph), then f.run(feeds)",
+    ),
+    **dict.fromkeys(
+        ("replace", "clone_replace", "replace_inputs", "substitute", "clone", "subs"),
+        "its outputs over other values: graph(x=new), or sg.replace(graph.outputs, {x: new})",
+    ),
+    **dict.fromkeys(
+        ("vmap", "vectorize", "map"),
+        "its outputs over a batch: sg.vectorize(graph.outputs, {x: batch})",
+    ),
+    **dict.fromkeys(("call", "inline", "apply"), "a graph is called itself: graph(x=value)"),
+}
 
 
 OF_SPARSE: Final = (

@@ -156,9 +156,10 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "How to: coming from": ("from-numpy", "from-pytorch", "from-jax", "from-tensorflow"),
     "How to: use": (
-        "run-a-program", "train-and-save", "random-numbers", "pytorch-weights", "torch-programs",
-        "jax-programs", "pymc", "beside", "statistical-models", "more-than-one-machine", "onnx",
-        "export", "tune", "compare", "sparse-matrices",
+        "run-a-program", "graphs-in-graphs", "train-and-save", "random-numbers",
+        "pytorch-weights", "torch-programs", "jax-programs", "pymc", "beside",
+        "statistical-models", "more-than-one-machine", "onnx", "export", "tune", "compare",
+        "sparse-matrices",
     ),
     "Cookbook": (
         "cookbook", "gaussian-process", "fit-an-ode", "fit-a-pde", "sample-a-posterior",
