@@ -764,6 +764,9 @@ WITHOUT = {
         ("input", "parameter", "Graph", "Parameter", "Value"), "makes a leaf or a graph"
     ),
     "conventions": "text",
+    **dict.fromkeys(
+        ("replace", "vectorize"), "of values that exist: tests/programs/test_substitution.py"
+    ),
     **dict.fromkeys(("custom_jvp", "custom_vjp"), "makes functions: tests/ops/test_custom.py"),
     "fft.fftfreq": "of sizes alone",
     "fft.rfftfreq": "of sizes alone",
