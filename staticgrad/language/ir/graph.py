@@ -401,7 +401,7 @@ class Graph(GraphParts):
         >>> import staticgrad as sg
         >>> x, y = sg.input("x", (3,), "float32"), sg.input("y", (3,), "float32")
         >>> norm = sg.Graph(sg.sqrt((x * x).sum()), name="norm")
-        >>> print(sg.Graph(norm(y) + 1.0, name="g").outline().partition("#")[0])
+        >>> print(sg.Graph(norm(y) + 1.0, name="g").outline().partition("   #")[0])
         graph g(%y: f32[3]) {
           %2: f32[] = norm(%y)
         """
