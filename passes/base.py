@@ -215,6 +215,13 @@ class Pass(Immutable):
         """
         return self(program), {}
 
+    def describe_misses(self, program: Any, hits: Mapping[str, int]) -> tuple[str, ...]:
+        """Return a line for each rule of the pass that is worth a word because it never applied.
+
+        ``program`` is that behind the pass, ``hits`` counts the rules that applied.
+        """
+        return ()
+
     def without_rounding(self) -> Pass:
         """Return the pass to compare with the graph before: without intentional rounding."""
         return self
@@ -318,7 +325,9 @@ class Pipeline(Pass, name="pipeline"):
         for position, pass_ in enumerate(enabled.passes, 1):
             start = time.perf_counter()
             transformed, hits = _run_pass(pass_, program, watch)
-            report = Report(pass_.name, program, transformed, hits, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            misses = pass_.describe_misses(transformed, hits)
+            report = Report(pass_.name, program, transformed, hits, seconds, misses=misses)
             original, program = program, report.after
             reports.append(report)
             config.log("passes", "%s, %.2f ms", report, report.seconds * 1e3)  # counted if shown
@@ -329,6 +338,11 @@ class Pipeline(Pass, name="pipeline"):
             if folder is not None:
                 _dump(folder, position, pass_.name, program)
         return program, tuple(reports)
+
+    def describe_misses(self, program: Any, hits: Mapping[str, int]) -> tuple[str, ...]:
+        """Return the lines of its passes."""
+        lines = [pass_.describe_misses(program, hits) for pass_ in self.passes]
+        return tuple([line for of_pass in lines for line in of_pass])
 
     def without_rounding(self) -> Pipeline:
         """Return the pipeline of its passes without their intentional rounding."""
@@ -372,6 +386,11 @@ class Fixpoint(Pass, name="fixpoint"):
             if program is previous:
                 break
         return program, hits
+
+    def describe_misses(self, program: Any, hits: Mapping[str, int]) -> tuple[str, ...]:
+        """Return the lines of its passes."""
+        lines = [pass_.describe_misses(program, hits) for pass_ in self.passes]
+        return tuple([line for of_pass in lines for line in of_pass])
 
     def without_rounding(self) -> Fixpoint:
         """Return the same rounds of its passes without their intentional rounding."""

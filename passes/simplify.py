@@ -5,7 +5,10 @@ error.
 from __future__ import annotations
 
 from passes.rewrite.base import Rewrite
+from passes.rewrite.spelling import register_exact
 from passes.rules import EXACT, LATER, STABILIZING, VALUE
+
+register_exact(EXACT)
 
 
 class Simplify(Rewrite, name="simplify"):

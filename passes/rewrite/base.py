@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from passes.base import Pass, Watch
 from passes.rewrite.driver import rewrite
+from passes.rewrite.misses import describe_misses
 from passes.rewrite.rule import Rule, rules_of, table
+from passes.rewrite.spelling import spellings
 from staticgrad.language.ir.graph import Graph
 from staticgrad.support.errors import PipelineError
 
@@ -41,10 +43,28 @@ class Rewrite(Pass):
         if unknown:
             raise PipelineError(f"pass {self.name!r} has no rule {', '.join(map(repr, unknown))}")
 
+    @property
+    def is_from_outside(self) -> bool:
+        """Return whether the pass was written by a user of this package.
+
+        Its rules are tried in all spellings of their patterns, and those that never apply are
+        reported.
+        """
+        return not type(self).__module__.startswith("passes.")
+
+    def describe_misses(self, program: Any, hits: Mapping[str, int]) -> tuple[str, ...]:
+        """Return a line for each rule from outside that never applied."""
+        if not self.is_from_outside or not isinstance(program, Graph):
+            return ()
+        rules = [rule for rule in self.rules if rule.name not in {*hits, *self.without}]
+        return describe_misses(rules, program) if rules else ()
+
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the rewritten graph, and how often each rule applied."""
         names = {node.op.name for node in program.nodes} if self.later else ()
         rules = (*self.rules, *rules_of(names, self.later))
         chosen = [rule for rule in rules if rule.name not in self.without]
+        if self.is_from_outside:
+            chosen = [spelling for rule in chosen for spelling in spellings(rule)]
         limit = None if self.limit < 0 else self.limit
         return rewrite(program, chosen, limit=limit, watch=watch)

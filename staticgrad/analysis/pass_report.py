@@ -26,6 +26,7 @@ class Report:
     ``hits`` counts how often each rule of the pass applied, ``seconds`` is wall time. Nodes and
     bytes are counted at first use, bytes at ``sizes`` or, without any, at the hints of the
     named sizes. ``inside``: the part of the program that the pass changed, if not all of it.
+    ``misses``: a line for each rule from outside that never applied, with the reason.
     Reports of equal counts are equal.
     """
 
@@ -36,6 +37,7 @@ class Report:
     seconds: float = 0.0
     sizes: Mapping[str, int] = field(default_factory=dict)
     inside: str = ""
+    misses: tuple[str, ...] = ()
 
     def at(self, sizes: Mapping[str, int]) -> Report:
         """The report with its bytes at these values of the named sizes."""
@@ -94,6 +96,7 @@ class Report:
             "bytes_after": self.bytes_after,
             "changed": self.changed,
             "rules": dict(self.hits),
+            "misses": [*self.misses],
         }
 
 

@@ -446,6 +446,7 @@ class Explanation:
         for report in self.passes:
             yield f"  {report.summary}"
             yield from (f"      {count:4}x {name}" for name, count in report.hits.items())
+            yield from (f"      {line}" for line in report.misses)
         if changes := [report.summary for report in self.late if report.changed]:
             yield "late passes, for kernels:"
             yield from (f"  {summary}" for summary in changes)

@@ -130,7 +130,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "derivatives": (
             "Derivatives, batches, checkpoints, functions of your own",
             "programs.along_axes programs.derivatives programs.sparse programs.spellings"
-            " programs.transformed"
+            " programs.transformed functions.substitution"
             " ops.custom ops.marks functions.checkpoints.marks functions.kinks",
         ),
         "loops": ("Loops and branches", "functions.loops.loops"),

@@ -1,0 +1,128 @@
+"""Spellings of a pattern: the forms that a program may have, of equal bits, where a rule has one.
+
+Functions of values choose an op when they are called, for patterns as for programs: ``x ** 2`` is
+``integer_pow`` in both. Two kinds of form remain apart, and a rule from outside is tried in all:
+a square, which is ``x ** 2`` or ``x * x``, and what the exact rules make of the pattern, which is
+what they make of the program (``x / 2.0`` is ``x * 0.5`` behind them). Tables of the repository say
+what they mean, form by form.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import islice, product
+from typing import Any, Final
+
+from passes.rewrite.driver import rewrite
+from passes.rewrite.matching import holds, number_of
+from passes.rewrite.rule import Applied, Hole, Match, Number, Rule, Term, substitute, subterms
+from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors
+from staticgrad.language.ir.op import op_class
+from staticgrad.language.ops.arithmetic import IntegerPow
+from staticgrad.language.types.arrays import TensorType
+from staticgrad.support.building import capture
+from staticgrad.support.errors import StaticgradError
+
+#: Most spellings of one rule: those of four squares.
+_MOST: Final = 16
+#: The shape of values in the place of holes: a pattern says nothing about shapes.
+_SHAPE: Final = (3,)
+#: The exact rules, which the pass of them registers.
+_EXACT: Final[list[Sequence[Rule]]] = []
+
+
+def register_exact(rules: Sequence[Rule]) -> None:
+    """Say which rules bring programs to the form that they have behind the passes."""
+    _EXACT[:] = [rules]
+    spellings.cache_clear()
+
+
+@lru_cache(maxsize=256)
+def spellings(rule: Rule) -> tuple[Rule, ...]:
+    """Return a rule, and the same rule for other spellings of its pattern, of equal bits."""
+    patterns = {repr(term): term for term in islice(_squares(rule.pattern), _MOST)}
+    canonical = canonical_form(rule.pattern)
+    if canonical is not None:
+        patterns.update({repr(term): term for term in islice(_squares(canonical), _MOST)})
+    every = [*patterns.values()]
+    del patterns[repr(rule.pattern)]
+    return (rule, *[_respell(rule, pattern, every) for pattern in patterns.values()])
+
+
+def _respell(rule: Rule, pattern: Applied, every: Sequence[Applied]) -> Rule:
+    """Return a rule for another spelling of its pattern.
+
+    It does not apply where it would build what a spelling matches: a rule that makes one spelling
+    of the other (``x * x`` to ``x ** 2``) is there for its own direction alone.
+    """
+    right = rule.replacement
+    if isinstance(right, int | float):
+        return dataclasses.replace(rule, pattern=pattern)
+
+    def build(match: Match) -> Any:
+        built = substitute(right, match) if isinstance(right, Term) else right(match)
+        if isinstance(built, Symbolic):
+            for node in ancestors([built], oldest=match.root.node.serial + 1):
+                if any(holds(term, Symbolic(node)) for term in every):
+                    return None
+        return built
+
+    return dataclasses.replace(rule, pattern=pattern, replacement=build)
+
+
+def _squares(term: Term) -> Iterator[Any]:
+    """Yield a pattern with each of its squares as a power and as a product, itself first."""
+    if not isinstance(term, Applied) or term.open:
+        yield term
+        return
+    square, mul = IntegerPow(2), op_class("mul")
+    for args in product(*[[*islice(_squares(arg), _MOST)] for arg in term.args]):
+        yield Applied(term.op_class, args, term.op, term.name)
+        if term.name or term.op is None:
+            continue
+        if term.op == square:
+            yield Applied(mul, (args[0], args[0]), mul())
+        elif term.op_class is mul and repr(args[0]) == repr(args[1]):
+            yield Applied(IntegerPow, args[:1], square)
+
+
+def canonical_form(pattern: Applied) -> Applied | None:
+    """Return what the exact rules make of a pattern; None if that is the pattern, or no pattern."""
+    if not _EXACT or any(
+        isinstance(term, Applied) and (term.op is None or term.name) for term in subterms(pattern)
+    ):
+        return None
+    holes = {term.name: term for term in subterms(pattern) if isinstance(term, Hole)}
+    values = {}
+    for name, hole in holes.items():
+        kind = TensorType(hole.dtype, _SHAPE)
+        values[name] = Symbolic(Node(Input(name, kind), (), (kind,), capture()))
+    try:
+        graph = Graph({"y": substitute(pattern, values)})
+        rewritten, _ = rewrite(graph, _EXACT[0])
+        term = _term_of(rewritten.outputs["y"], holes)
+    except (StaticgradError, LookupError):  # numbers alone, or an op that takes another type
+        return None
+    is_other = isinstance(term, Applied) and repr(term) != repr(pattern)
+    if not is_other or {t.name for t in subterms(term) if isinstance(t, Hole)} != {*holes}:
+        return None
+    return term
+
+
+def _term_of(value: Symbolic, holes: dict[str, Hole]) -> Any:
+    """Return the pattern of a value that was built of a pattern.
+
+    Raises:
+        LookupError: an op whose attributes depend on shapes.
+    """
+    node = value.node
+    if isinstance(node.op, Input):
+        return holes[node.op.label]
+    number = number_of(value)
+    if number is not None:
+        return Number(number.item(), value.dtype)
+    if len(node.types) != 1 or any(isinstance(part, tuple) for _, part in node.op.attributes()):
+        raise LookupError(node.op.name)
+    return Applied(type(node.op), tuple([_term_of(arg, holes) for arg in node.args]), node.op)
