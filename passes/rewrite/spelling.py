@@ -19,8 +19,7 @@ from passes.rewrite.driver import rewrite
 from passes.rewrite.matching import holds, number_of
 from passes.rewrite.rule import Applied, Hole, Match, Number, Rule, Term, substitute, subterms
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors
-from staticgrad.language.ir.op import op_class
-from staticgrad.language.ops.arithmetic import IntegerPow
+from staticgrad.language.ops.arithmetic import multiply, square
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.building import capture
 from staticgrad.support.errors import StaticgradError
@@ -72,20 +71,21 @@ def _respell(rule: Rule, pattern: Applied, every: Sequence[Applied]) -> Rule:
     return dataclasses.replace(rule, pattern=pattern, replacement=build)
 
 
-def _squares(term: Term) -> Iterator[Any]:
+def _squares(term: Any) -> Iterator[Any]:
     """Yield a pattern with each of its squares as a power and as a product, itself first."""
     if not isinstance(term, Applied) or term.open:
         yield term
         return
-    square, mul = IntegerPow(2), op_class("mul")
+    value = Hole("x")
+    power, times = square(value), multiply(value, value)
     for args in product(*[[*islice(_squares(arg), _MOST)] for arg in term.args]):
         yield Applied(term.op_class, args, term.op, term.name)
         if term.name or term.op is None:
             continue
-        if term.op == square:
-            yield Applied(mul, (args[0], args[0]), mul())
-        elif term.op_class is mul and repr(args[0]) == repr(args[1]):
-            yield Applied(IntegerPow, args[:1], square)
+        if term.op == power.op:
+            yield Applied(times.op_class, (args[0], args[0]), times.op)
+        elif term.op == times.op and repr(args[0]) == repr(args[1]):
+            yield Applied(power.op_class, args[:1], power.op)
 
 
 def canonical_form(pattern: Applied) -> Applied | None:
