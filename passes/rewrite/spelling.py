@@ -76,8 +76,9 @@ def _squares(term: Any) -> Iterator[Any]:
     if not isinstance(term, Applied) or term.open:
         yield term
         return
-    value = Hole("x")
-    power, times = square(value), multiply(value, value)
+    value: Any = Hole("x")
+    power: Any = square(value)
+    times: Any = multiply(value, value)
     for args in product(*[[*islice(_squares(arg), _MOST)] for arg in term.args]):
         yield Applied(term.op_class, args, term.op, term.name)
         if term.name or term.op is None:
@@ -105,10 +106,10 @@ def canonical_form(pattern: Applied) -> Applied | None:
         term = _term_of(rewritten.outputs["y"], holes)
     except (StaticgradError, LookupError):  # numbers alone, or an op that takes another type
         return None
-    is_other = isinstance(term, Applied) and repr(term) != repr(pattern)
-    if not is_other or {t.name for t in subterms(term) if isinstance(t, Hole)} != {*holes}:
+    if not isinstance(term, Applied) or repr(term) == repr(pattern):
         return None
-    return term
+    has_all = {part.name for part in subterms(term) if isinstance(part, Hole)} == {*holes}
+    return term if has_all else None
 
 
 def _term_of(value: Symbolic, holes: dict[str, Hole]) -> Any:
