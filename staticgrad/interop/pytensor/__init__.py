@@ -21,6 +21,7 @@ from staticgrad.extend.optional import pytensor
 from staticgrad.extend.programs import Function
 from staticgrad.interop.pytensor.function import PyTensorDensity, PyTensorFunction, tree_of
 from staticgrad.interop.pytensor.linker import make_mode, register
+from staticgrad.interop.pytensor.operators.refused import find_reason
 from staticgrad.interop.pytensor.program import PyTensorProgram
 from staticgrad.interop.pytensor.reading import program_of
 from staticgrad.interop.pytensor.sampling import sampled_model
@@ -216,8 +217,12 @@ def _check_rows(program: PyTensorProgram) -> None:
     """Raise ExportError for Ops of a program without a row."""
     missing = {call.op.name: call for call in program.missing()}
     if missing:
+        reasons = [find_reason(call.op.name, call.op.bases) for call in missing.values()]
         raise ExportError(
             f"{', '.join(missing)}: no row in the table of Ops",
+            details=[
+                f"{name}: {reason}" for name, reason in zip(missing, reasons, strict=True) if reason
+            ],
             hint="staticgrad.interop.pytensor.operators.operator(name) makes a function its row",
             at=next(iter(missing.values())).line,
         )

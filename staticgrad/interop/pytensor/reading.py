@@ -18,7 +18,10 @@ from staticgrad.interop.pytensor.program import PyTensorCall, PyTensorProgram, R
 _FURTHER: Final = (
     "scalar_op", "axis", "acc_dtype", "info", "i", "inputs_sig", "outputs_sig", "n_outs",
     "is_while", "name", "new_order", "mode", "side", "true_branch", "false_branch",
+    "clip_lower_bound", "clip_upper_bound", "multiplier",
 )  # fmt: skip
+#: Packages of PyTensor whose Ops have names that Ops of tensors have, too.
+_PACKAGES: Final = frozenset({"sparse", "typed_list", "xtensor"})
 _INSIDE: Final = re.compile(r"[/\\](?:site|dist)-packages[/\\](?:pytensor|pymc)[/\\]")
 
 
@@ -39,7 +42,7 @@ def program_between(
     for variable in inputs:
         places[variable] = ResultAt(len(places))
     calls = []
-    for node in nodes:
+    for node in dict.fromkeys(nodes):  # PyTensor's frozen graphs list equal nodes several times
         calls.append(read_call(node, places))
         for variable in node.outputs:
             places[variable] = ResultAt(len(places))
@@ -72,7 +75,8 @@ def read_constant(variable: Any) -> Any:
 
 def read_type(kind: Any) -> PyTensorType | None:
     """Return the type of a variable; None if it is neither a dense tensor nor a number."""
-    if isinstance(kind, pytensor("tensor.type").TensorType):
+    is_sparse = hasattr(kind, "format")  # its class derives from that of dense tensors
+    if isinstance(kind, pytensor("tensor.type").TensorType) and not is_sparse:
         return PyTensorType(str(kind.dtype), tuple(kind.shape))
     if isinstance(kind, pytensor("scalar.basic").ScalarType):
         return PyTensorType(str(kind.dtype), ())
@@ -86,9 +90,16 @@ def read_op(op: Any) -> PyTensorOp:
     attributes = {name: _read_attribute(getattr(op, name)) for name in names}
     if isinstance(getattr(op, "fgraph", None), pytensor("graph.fg").AbstractFunctionGraph):
         attributes["fgraph"] = program_of(op.fgraph)
-    bases = tuple([base.__name__ for base in kind.__mro__[1:] if base is not object])
+    bases = tuple([name_class(base) for base in kind.__mro__[1:] if base is not object])
     is_scalar = isinstance(op, pytensor("scalar.basic").ScalarOp)
-    return PyTensorOp(kind.__name__, bases, is_scalar, attributes)
+    return PyTensorOp(name_class(kind), bases, is_scalar, attributes)
+
+
+def name_class(kind: type[Any]) -> str:
+    """Return the name of an Op's class, with the package if names there are also used elsewhere."""
+    package = kind.__module__.removeprefix("pytensor.").partition(".")[0]
+    is_apart = kind.__module__.startswith("pytensor.") and package in _PACKAGES
+    return f"{package}.{kind.__name__}" if is_apart else kind.__name__
 
 
 def _read_attribute(attribute: Any) -> Any:

@@ -172,6 +172,16 @@ def _subtensor(op: PyTensorOp, x: Any, *operands: Any) -> Any:
     ]
 
 
+def _update_elements(op: PyTensorOp, x: Any, y: Any, *operands: Any) -> Any:
+    key = read_key(op.attributes["idx_list"], operands)
+    if any(isinstance(part, slice) and _has_named_bound(part) for part in key):
+        return None
+    place = tuple(part if isinstance(part, slice) else int(part) for part in key)
+    elements, new = np.array(x, object), y.item() if y.ndim == 0 else y
+    elements[place] = new if op.attributes["set_instead_of_inc"] else elements[place] + new
+    return elements
+
+
 def _has_named_bound(part: slice) -> bool:
     return any(isinstance(bound, Dim) for bound in (part.start, part.stop, part.step))
 
@@ -191,6 +201,7 @@ _OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "ScalarFromTensor": lambda op, x: x,
     "Join": _join,
     "Subtensor": _subtensor,
+    "IncSubtensor": _update_elements,
     "DimShuffle": _dimshuffle,
     "Reshape": lambda op, x, shape: x.reshape([int(n) for n in shape.tolist()]),
     "Sum": _reduce,

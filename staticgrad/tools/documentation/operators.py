@@ -1,9 +1,9 @@
-"""The pages of operators of PyTorch and primitives of JAX that have a row, made of the tables."""
+"""The pages of what has a row, of PyTorch, JAX and PyTensor, made of the tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from inspect import getsource, signature
+from inspect import Parameter, getsource, signature
 from typing import Any
 
 from staticgrad.extend import registered_ops
@@ -14,6 +14,8 @@ from staticgrad.interop.lax import accuracy, lowering, primitives
 from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED
 from staticgrad.interop.lax.program import CALLS
 from staticgrad.interop.onnx import operators as onnx
+from staticgrad.interop.pytensor import operators as pytensor
+from staticgrad.interop.pytensor.operators import refused as pytensor_refused
 
 
 def page() -> str:
@@ -57,10 +59,15 @@ def _sizes() -> str:
         ("primitives of JAX, read", primitives, len(PRIMITIVES)),
         ("ops in JAX, written", lowering, len(lowering.ROWS)),
     )
+    lines = [
+        (what, module, count, len(getsource(module).splitlines())) for what, module, count in tables
+    ]
+    ops = len(pytensor.OPERATORS) + len(pytensor.SCALARS)
+    subjects = sum(len(getsource(module).splitlines()) for module in pytensor.SUBJECTS)
+    lines.append(("Ops of PyTensor", pytensor, ops, subjects))
     rows = ["| table | file | rows | lines |", "|---|---|--:|--:|"]
     rows += [
-        f"| {what} | `{module.__name__}` | {count} | {len(getsource(module).splitlines()):,} |"
-        for what, module, count in tables
+        f"| {what} | `{module.__name__}` | {count} | {n:,} |" for what, module, count, n in lines
     ]
     return "## Sizes of the tables\n\n" + "\n".join(rows)
 
@@ -104,6 +111,46 @@ def _lowering() -> str:
         " place of each element (of the largest one in linear algebra), but for these:"
     )
     return "\n\n".join(["## Ops in JAX", lead, bounds, "\n".join(rows)])
+
+
+def page_of_ops() -> str:
+    """Return the Markdown of the page of PyTensor's Ops."""
+    rows = ["| Op | attributes |", "|---|---|"]
+    rows += [
+        f"| `{name}` | {_attributes(row.function)} |"
+        for name, row in sorted(pytensor.OPERATORS.items(), key=lambda item: item[0].lower())
+    ]
+    lead = (
+        f"The {len(pytensor.OPERATORS)} Ops of PyTensor that have a row, by the names of their"
+        " classes, with the attributes that a row reads. A class without a row has that of its"
+        " nearest base class: `Sum` and `All` are `CAReduce`; an Op that contains a graph, such as"
+        " `Einsum`, `KroneckerProduct` or `LogSumExp`, is `OpFromGraph`."
+    )
+    scalars = (
+        f"{len(pytensor.SCALARS)} scalar Ops have a row, which `Elemwise` applies to elements:"
+        f" {_quote(sorted(pytensor.SCALARS, key=str.lower))}."
+    )
+    fallback = (
+        'In the mode `"STATICGRAD"` PyTensor computes a node whose Op has no row, or whose row'
+        " refuses it, with one warning (but for random draws); `sg.pytensor.function` raises an"
+        " error that names the Op and your line. These have no row for a reason. `sparse`,"
+        " `typed_list` and `xtensor` are packages; an Op that derives from one of the others, such"
+        " as each random variable, has the same reason."
+    )
+    parts = [
+        "# Ops of PyTensor", lead, "\n".join(rows), scalars, "## What PyTensor computes", fallback,
+        _reasons(pytensor_refused.REFUSED, "Ops"), _sizes(),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _attributes(function: Callable[..., Any]) -> str:
+    """Return the attributes of an Op that a row reads: its keyword arguments."""
+    return _quote(
+        name
+        for name, argument in signature(function).parameters.items()
+        if argument.kind is Parameter.KEYWORD_ONLY and name not in ("op", "out")
+    )
 
 
 def _arguments(function: Callable[..., Any], hidden: Iterable[str]) -> str:

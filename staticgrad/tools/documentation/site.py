@@ -144,6 +144,7 @@ _MADE: Final[dict[str, Callable[[], str]]] = {
     "other-names": names.page,
     "torch-operators": operators.page,
     "jax-primitives": operators.page_of_primitives,
+    "pytensor-ops": operators.page_of_ops,
 }
 
 #: Part of the documentation -> the addresses of its guides, in the order in which to read them.
@@ -173,7 +174,8 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Reference": (
         "conventions", "what-works", "accuracy", "errors", "glossary", "numpy", "names",
-        "array-api", "other-names", "torch-operators", "jax-primitives", "extend-names",
+        "array-api", "other-names", "torch-operators", "jax-primitives", "pytensor-ops",
+        "extend-names",
     ),
 }  # fmt: skip
 

@@ -4,17 +4,24 @@
 """
 
 from staticgrad.interop.pytensor.operators import (
+    cotangents,
     elements,
+    factors,
     indexing,
     matrices,
+    positions,
     reductions,
     scans,
     shapes,
+    signals,
     subgraphs,
 )
 from staticgrad.interop.pytensor.operators.registry import OPERATORS, SCALARS, operator, scalar
 
 #: The modules that have rows.
-SUBJECTS = (elements, shapes, reductions, indexing, matrices, subgraphs, scans)
+SUBJECTS = (
+    elements, shapes, reductions, indexing, positions, matrices, factors, signals, subgraphs,
+    scans, cotangents,
+)  # fmt: skip
 
 __all__ = ["OPERATORS", "SCALARS", "SUBJECTS", "operator", "scalar"]

@@ -67,6 +67,7 @@ _RESULT: Final[dict[str, Callable[..., Any]]] = {
     "OR": _reduce_pairs(sg.bitwise_or),
     "XOR": _reduce_pairs(sg.bitwise_xor),
     "AND": _reduce_pairs(sg.bitwise_and),
+    "MulWithoutZeros": lambda x, y: sg.where(x == 0, y, sg.where(y == 0, x, x * y)),
     "TriGamma": lambda x: special.polygamma(1, x),
     "BetaInc": lambda a, b, x: special.betainc(a, b, x),
     "BetaIncInv": lambda a, b, y: special.betaincinv(a, b, y),
@@ -194,8 +195,6 @@ def _common_shape(*xs: Any) -> Any:
 @operator("Elemwise", batched=True)
 def _elementwise(*xs: Any, scalar_op: PyTensorOp, out: Any) -> Any:
     kinds = out if isinstance(out[0], tuple) else (out,)
-    if scalar_op.name == "ScalarLoop":
-        return _loop_over_elements(scalar_op, *xs)
     results = apply_row(scalar_op, xs, kinds)
     if len(results) > 1 or "fgraph" in scalar_op.attributes:
         shape = _common_shape(*xs)
@@ -206,18 +205,18 @@ def _elementwise(*xs: Any, scalar_op: PyTensorOp, out: Any) -> Any:
     return results
 
 
-def _loop_over_elements(op: PyTensorOp, steps: Any, *operands: Any) -> Any:
+@scalar("ScalarLoop", operands="")
+def _loop_over_elements(steps: Any, *operands: Any, fgraph: Any, is_while: bool, **_: Any) -> Any:
     """Repeat a scalar graph until every element has ended; those that have are unchanged."""
-    inner = op.attributes["fgraph"]
-    has_end = op.attributes["is_while"]
-    count = len(inner.results) - has_end
+    count = len(fgraph.results) - is_while
     shape = _common_shape(steps, *operands)
     carry = tuple([
         sg.broadcast_to(value(x, kind.dtype), shape)
-        for x, kind in zip(operands[:count], inner.inputs, strict=False)
+        for x, kind in zip(operands[:count], fgraph.inputs, strict=False)
     ])  # fmt: skip
     fixed = [
-        value(x, kind.dtype) for x, kind in zip(operands[count:], inner.inputs[count:], strict=True)
+        value(x, kind.dtype)
+        for x, kind in zip(operands[count:], fgraph.inputs[count:], strict=True)
     ]
     steps = sg.broadcast_to(value(steps, "int64"), shape)
     ended = sg.broadcast_to(sg.constant(np.False_), shape)
@@ -228,16 +227,16 @@ def _loop_over_elements(op: PyTensorOp, steps: Any, *operands: Any) -> Any:
 
     def step(state: Any) -> Any:
         step_number, ended, carry = state
-        results = inner.run([*carry, *fixed])
+        results = fgraph.run([*carry, *fixed])
         goes = (step_number < steps) & ~ended
         new = tuple([
             sg.where(goes, value(result, old.dtype.name), old)
             for result, old in zip(results, carry, strict=False)
         ])  # fmt: skip
-        if has_end:
+        if is_while:
             ended = ended | (goes & sg.broadcast_to(value(results[-1], "bool"), shape))
         return step_number + 1, ended, new
 
     first = sg.constant(np.int64(0))
     _, ended, carry = sg.while_loop(goes_on, step, (first, ended, carry))
-    return (*carry, ended) if has_end else carry
+    return (*carry, ended) if is_while else carry

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import staticgrad.language.functions as sg
 from staticgrad.interop.pytensor.operators.registry import (
     PyTensorType,
     operator,
-    unsupported_variant,
     value,
 )
 from staticgrad.language.functions import linalg
@@ -26,15 +25,6 @@ def _as_columns(a: Any, b: Any, b_ndim: int, dtype: str) -> tuple[Any, Any, Call
     if b_ndim == 1:
         return a, sg.expand_dims(b, -1), lambda x: sg.squeeze(x, -1)
     return a, b, lambda x: x
-
-
-def _fill_triangle(a: Any, lower: bool, conjugate: bool) -> Any:
-    """Return the symmetric matrix, or the Hermitian one, of which a triangle is stored."""
-    offset = -1 if lower else 1
-    triangle = sg.tril if lower else sg.triu
-    beside = triangle(a, offset)
-    beside = _adjoint(beside) if conjugate else sg.swapaxes(beside, -1, -2)
-    return triangle(a) + beside
 
 
 @operator("Cholesky", batched=True)
@@ -66,21 +56,10 @@ def _cholesky_solve(factor: Any, b: Any, *, lower: bool, b_ndim: int, out: PyTen
     return restore(_solve_by_cholesky(factor, b, lower))
 
 
-#: Structures of a matrix that are solved as a general one.
-_GENERAL: Final = ("gen", "tridiagonal", "banded")
-
-
 @operator("Solve", batched=True)
-def _solve(a: Any, b: Any, *, assume_a: str, lower: bool, b_ndim: int, out: PyTensorType) -> Any:
+def _solve(a: Any, b: Any, *, assume_a: Any, lower: bool, b_ndim: int, out: PyTensorType) -> Any:
     a, b, restore = _as_columns(a, b, b_ndim, out.dtype)
-    if assume_a in _GENERAL:
-        return restore(linalg.solve(a, b, errors="nan"))
-    if assume_a not in ("sym", "her", "pos"):
-        raise unsupported_variant(f"assume_a={assume_a!r}")
-    a = _fill_triangle(a, lower, assume_a != "sym")
-    if assume_a == "pos":
-        return restore(_solve_by_cholesky(linalg.cholesky(a, errors="nan"), b, True))
-    return restore(linalg.solve(a, b, errors="nan"))
+    return restore(linalg.solve(a, b, lower, assume_a=assume_a, errors="nan"))
 
 
 @operator("MatrixInverse", batched=True)
@@ -120,15 +99,6 @@ def _svd(a: Any, *, full_matrices: bool, compute_uv: bool) -> Any:
     if not compute_uv:
         return linalg.svdvals(value(a))
     return tuple(linalg.svd(value(a), full_matrices=full_matrices))
-
-
-@operator("QR")
-def _qr(a: Any, *, mode: str, pivoting: bool = False) -> Any:
-    modes: dict[str, Any] = {"economic": "reduced", "full": "complete", "r": "r"}
-    if pivoting or mode not in modes:
-        raise unsupported_variant(f"QR with mode={mode!r}, pivoting={pivoting}")
-    results = linalg.qr(value(a), modes[mode])
-    return results if mode == "r" else tuple(results)
 
 
 @operator("Expm", batched=True)

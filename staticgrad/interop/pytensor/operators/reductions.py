@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from staticgrad.interop.pytensor.operators.registry import (
     unsupported_variant,
     value,
 )
+
+#: The name of a scalar Op -> the reduction of bits by it.
+_BITS: Final[dict[str, Any]] = {"AND": sg.reduce_and, "OR": sg.reduce_or, "XOR": sg.reduce_xor}
 
 
 @operator("CAReduce")
@@ -44,8 +47,11 @@ def _reduce(
         if not initial:
             return reduce(x, axes)
         return reduce(x, axes, initial=_lowest(x.dtype.name, kind == "Maximum"))
-    if kind in ("AND", "OR") and x.dtype.name == "bool":
-        return sg.all(x, axes) if kind == "AND" else sg.any(x, axes)
+    if kind == "MulWithoutZeros":
+        x = cast(x, acc_dtype or out.dtype)
+        return sg.prod(sg.where(x == 0, 1, x), axes)
+    if kind in _BITS:
+        return _BITS[kind](x, axes)
     raise unsupported_variant(f"a reduction of {x.dtype.name} by {kind}")
 
 

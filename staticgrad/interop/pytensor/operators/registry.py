@@ -39,6 +39,7 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad.extend import Dim, Size, Value, as_value
+from staticgrad.interop.pytensor.operators.refused import find_reason
 from staticgrad.support.errors import ExportError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -155,8 +156,9 @@ def apply_row(op: PyTensorOp, operands: Sequence[Any], out: tuple[Any, ...]) -> 
     """
     row = row_of(op)
     if row is None:
+        reason = find_reason(op.name, op.bases)
         raise ExportError(
-            f"{op.name} has no row",
+            f"{op.name} has no row" + (f": {reason}" if reason else ""),
             hint="staticgrad.interop.pytensor.operators.operator(name) makes a function its row",
         )
     takes = _signature(row.function)

@@ -86,7 +86,7 @@ def _specify_shape(x: Any, *shape: Any) -> Any:
 
 
 @operator("Unbroadcast", "DeepCopyOp", "TensorFromScalar", "ScalarFromTensor", "TypeCastingOp",
-          "ViewOp")  # fmt: skip
+          "ViewOp", "CpuContiguous")  # fmt: skip
 def _same(x: Any, **_attributes: Any) -> Any:
     return x
 
@@ -156,10 +156,10 @@ def _diagonal(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
 
 
 @operator("AllocDiag")
-def _matrix_of_diagonal(x: Any, *, offset: int, axis1: int, axis2: int) -> Any:
+def _matrix_of_diagonal(x: Any, *, offset: int, axis1: int, axis2: int, fgraph: Any) -> Any:
     x = value(x)
     if x.ndim != 1:
-        raise unsupported_variant("AllocDiag of a batch")
+        return fgraph.run([x])[0]
     matrix = sg.diag(x, offset)
     return matrix if axis1 < axis2 else sg.transpose(matrix)
 
