@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.linalg
-import scipy.sparse
+from scipy.sparse import csr_matrix
 
 import staticgrad as sg
 from staticgrad.errors import ExportError
@@ -17,8 +17,8 @@ from staticgrad.interop.pytensor.operators.refused import ABSTRACT, REFUSED, fin
 pytensor = pytest.importorskip("pytensor", reason="PyTensor is not installed")
 
 import pytensor.scalar as ps  # noqa: E402
-import pytensor.sparse  # noqa: E402
 import pytensor.tensor as pt  # noqa: E402
+from pytensor import sparse  # noqa: E402
 from pytensor.graph.op import Op  # noqa: E402
 from pytensor.scalar.loop import ScalarLoop  # noqa: E402
 from pytensor.tensor import extra_ops, fft, fourier, subtensor  # noqa: E402
@@ -235,9 +235,9 @@ def test_eigenvalues_and_schur_forms_multiply_to_the_matrix():
 
 @pytest.mark.filterwarnings("ignore:pytensor. PyTensor computes a part")
 def test_sparse_matrices_go_through_pytensor():
-    a = scipy.sparse.csr_matrix(np.array([[0.0, 2.0], [3.0, 0.0]]))
-    x = pytensor.sparse.csr_matrix("x", shape=(2, 2))
-    f = pytensor.function([x, V], [x, pytensor.sparse.dot(x, V.dimshuffle(0, "x"))], mode="STATICGRAD")
+    a = csr_matrix(np.array([[0.0, 2.0], [3.0, 0.0]]))
+    x = sparse.csr_matrix("x", shape=(2, 2))
+    f = pytensor.function([x, V], [x, sparse.dot(x, V.dimshuffle(0, "x"))], mode="STATICGRAD")
     same, product = f(a, np.array([1.0, 5.0]))
     np.testing.assert_array_equal(same.toarray(), a.toarray())
     np.testing.assert_array_equal(product, [[10.0], [3.0]])
