@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, SizeGuardError, StaticgradWarning
+from staticgrad.errors import ArgumentError, ExportError, SizeGuardError, StaticgradWarning
 
 pytensor = pytest.importorskip("pytensor", reason="PyTensor is not installed")
 
@@ -136,6 +136,16 @@ def test_a_function_of_arrays_is_differentiated_mapped_and_pickled():
     rows = normal(3, 4)
     np.testing.assert_allclose(sg.vmap(f)(rows), np.log1p(rows**2).sum(1))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(f))(point), f(point))
+
+
+def test_gradients_stop_where_pytensor_stops_them():
+    from pytensor.gradient import disconnected_grad, grad_clip
+
+    f = sg.pytensor.function((x * disconnected_grad(x)).sum(), [x])
+    np.testing.assert_array_equal(sg.grad(f)(np.array([3.0, 4.0])), [3.0, 4.0])
+    clipped = sg.pytensor.function(grad_clip(x, -1, 1).sum(), [x])
+    with pytest.raises(ExportError, match="GradClip: a gradient that is clipped"):
+        clipped(np.ones(2))
 
 
 def test_shared_variables_are_parameters_that_updates_change():

@@ -186,7 +186,7 @@ def _function_of(
         )
     graph = pytensor("graph.fg").FunctionGraph([*inputs, *shared], results, clone=True)
     if rewrite:
-        mode = make_mode()
+        mode = make_mode().excluding("local_view_op")  # which drops what stops gradients
         if "pymc" in sys.modules:  # a query for the name of a rewrite makes it one that exists
             mode = mode.including("local_check_parameter_to_ninf_switch")
         mode.optimizer.rewrite(graph)

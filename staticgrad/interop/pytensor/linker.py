@@ -332,16 +332,10 @@ def _linker_class() -> Any:
                 storage_map: Any,
             ) -> Any:  # fmt: skip
                 lowered = Lowered(self.fgraph, self.options)
-                run = _make_thunk(lowered, self.fgraph, storage_map)
-
-                def thunk() -> Any:
-                    return run()
-
-                thunk.inputs = self.create_thunk_inputs(storage_map)  # type: ignore[attr-defined]
-                thunk.outputs = [  # type: ignore[attr-defined]
-                    storage_map[variable] for variable in self.fgraph.outputs
-                ]
-                thunk.lazy = False  # type: ignore[attr-defined]
+                thunk: Any = _make_thunk(lowered, self.fgraph, storage_map)
+                thunk.inputs = self.create_thunk_inputs(storage_map)
+                thunk.outputs = [storage_map[variable] for variable in self.fgraph.outputs]
+                thunk.lazy = False
                 nodes = [v.owner for v in self.fgraph.outputs if v.owner is not None]
                 return [thunk], nodes[:1], lowered
 
