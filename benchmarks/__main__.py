@@ -31,6 +31,7 @@ BENCHMARKS: Final = {
     "linalg": "small factors, systems, eigenvalues and singular values, beside LAPACK and others",
     "lines": "lines of source per public name, by wing, beside another commit",
     "models": "twelve whole models, beside JAX and PyTorch",
+    "numba": "steps of gradient descent in a loop of Numba, beside Python and JAX's fori_loop",
     "optima": "plans under budgets, beside an integer program",
     "pages": "no benchmark: writes the figures of README and CONTRIBUTING from results",
     "peak_bytes": "bytes of a training step: the arena, PyTorch's tensors, the tape",

@@ -7,6 +7,7 @@ import staticgrad.eager.xp as xp
 import staticgrad.extend as extend
 import staticgrad.interop.distributed as distributed
 import staticgrad.interop.jax as jax
+import staticgrad.interop.numba as numba
 import staticgrad.interop.onnx as onnx
 import staticgrad.interop.pytensor as pytensor
 import staticgrad.interop.scipy as scipy
@@ -279,7 +280,7 @@ __all__ = [
     "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
     "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
     "nansum", "nanvar", "ndim", "negative", "newaxis", "nextafter", "nn", "nonzero", "norm",
-    "not_equal", "numba_call", "ode", "one_hot", "ones", "ones_like", "onnx", "optim",
+    "not_equal", "numba", "numba_call", "ode", "one_hot", "ones", "ones_like", "onnx", "optim",
     "options", "outer", "pad", "parameter", "parse", "partition", "passes", "percentile",
     "permute_dims", "pi", "piecewise", "plan_abstract", "poly", "polyadd", "polyder", "polyfit",
     "polyint", "polymul", "polysub", "polyval", "positive", "pow", "power", "precision", "prod",

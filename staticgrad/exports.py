@@ -269,6 +269,7 @@ MODULES = {
     "linalg": "staticgrad.language.functions.linalg",
     "jax": "staticgrad.interop.jax",
     "nn": "staticgrad.nn",
+    "numba": "staticgrad.interop.numba",
     "ode": "staticgrad.language.functions.loops.ode",
     "onnx": "staticgrad.interop.onnx",
     "optim": "staticgrad.optim",

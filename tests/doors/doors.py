@@ -626,6 +626,43 @@ def _(case):
 # -- files -----------------------------------------------------------------------------------------
 
 
+@door("C function", "sg.Compiled.address sg.Compiled.c_function", words="address c_function")
+def _(case):
+    """Arrays by their addresses, with the named sizes: as other languages call it."""
+    f = sg.compile(case.graph())
+    feeds = [native(array) for array in case.feeds.values()]
+    results = {
+        name: np.zeros(np.shape(case.reference[name]), case.dtype_of(name)) for name in f.outputs
+    }
+    pointers = [
+        (ctypes.c_void_p * len(arrays))(*[array.ctypes.data for array in arrays])
+        for arrays in (feeds, [*results.values()])
+    ]
+    sizes = (ctypes.c_int64 * 1)(case.rows or 0)
+    call = f.c_function()
+    assert (call.address, call.user_data) == (f.address, f.user_data)
+    copies = {}
+    for how in ("first call", "second call"):
+        assert call.ctypes(*pointers, sizes, f.user_data) == 0
+        copies |= with_label({name: a.copy() for name, a in results.items()}, how)
+    return copies
+
+
+@door("numba", "sg.numba.function sg.numba", words="numba", needs="numba", slow=True)
+def _(case):
+    """A call in jitted code, of arrays that the bridge reads in place or refuses."""
+    import numba
+
+    f = sg.numba.function(case.graph())
+    jitted = numba.njit(lambda x, w: f(x, w))
+    feeds = [native(array) for array in case.feeds.values()]
+    copies = {}
+    for how in ("first call", "second call"):  # Python gets Numba's numbers as its own
+        named = jitted(*feeds)._asdict().items()
+        copies |= with_label({n: np.asarray(a, case.dtype_of(n)) for n, a in named}, how)
+    return copies
+
+
 @door("export .py", "sg.Compiled.export", slow=True)
 def _(case):
     path = folder() / f"exported{next(_numbers)}.py"

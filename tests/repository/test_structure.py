@@ -12,6 +12,7 @@ import pytest
 from tests.helpers.syntax import name_of, nodes_of, syntax_tree
 
 LAZY = {
+    "staticgrad.interop.numba": "Numba, which few programs import",
     "passes.base": "only check=True compares graphs",
     "staticgrad.compiler.memory.divided": "few programs have loops that a budget divides",
     "staticgrad.compiler.lowering.fuse": "few programs have loops",

@@ -6,6 +6,7 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import copy_context
@@ -59,7 +60,7 @@ from staticgrad.native.system import processors
 from staticgrad.native.system.floating_point import default_environment
 from staticgrad.support import config, terminal
 from staticgrad.support.building import capture
-from staticgrad.support.caches import collection_paused
+from staticgrad.support.caches import cached_property, collection_paused
 from staticgrad.support.errors import (
     GraphError,
     ParseError,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from staticgrad.compiler.reports.explain import Explanation
     from staticgrad.compiler.reports.profiling import Profile
     from staticgrad.compiler.runtime.arena import BoundRun
+    from staticgrad.compiler.runtime.c_functions import CFunction, CProgram
     from staticgrad.language.functions.checkpoints.saveable import Saveable
 
     #: What a run gives: an array or a dict of them.
@@ -358,6 +360,67 @@ class Compiled(Generic[Results]):
         if unknown:
             raise feeds_by_keyword(unknown)
         return self._executor.bind({} if feeds is None else feeds, out)
+
+    # -- calls from other languages ---------------------------------------------------------------
+
+    @cached_property
+    def _c_program(self) -> CProgram:
+        """The words by which C functions run this program; they refuse calls when it is gone."""
+        from staticgrad.compiler.runtime.c_functions import CProgram
+
+        program = CProgram(self.program_graph, self._executor, dict(self.options.sizes))
+        weakref.finalize(self, program.retire).atexit = False
+        return program
+
+    @property
+    def address(self) -> int:
+        """The address of a C function that runs the program, without Python and its lock.
+
+        ``int64_t f(void *const *inputs, void *const *results, const int64_t *sizes, void
+        *user_data)``: pointers to the arrays of all inputs and of all results, in the order of
+        ``inputs`` and ``outputs``, each contiguous in C order and of its element type; the named
+        sizes, in the order of ``program_graph.sizes``; and ``f.user_data``. It returns 0, or a code
+        that the page ``numba`` of the guide lists. Threads may call it at once. It may be called as
+        long as this object lives; later calls return -4.
+
+        ``c_function`` gives other signatures.
+        """
+        return self.c_function().address
+
+    @property
+    def user_data(self) -> int:
+        """The last argument of each call of the C function at ``address``."""
+        return self._c_program.data
+
+    @boundary
+    def c_function(
+        self, signature: Literal["arrays", "density", "map", "integrand", "filter"] = "arrays"
+    ) -> CFunction:
+        """Return the program as a C function: its address, its last argument, its type in C.
+
+        Args:
+            signature: ``"arrays"``, that of ``address``, for any program. Others are those that
+                samplers and SciPy call, for programs of one input ``f64[n]``: ``"density"``,
+                ``int64_t f(uint64_t n, const double *x, double *gradient, double *value, void
+                *user_data)``; ``"map"``, ``int64_t f(uint64_t n, uint64_t m, const double *x,
+                double *result, void *user_data)``; ``"integrand"``, ``double f(int n, double *x,
+                void *user_data)``; and ``"filter"``, ``int f(double *x, intptr_t n, double *result,
+                void *user_data)``.
+
+        Raises:
+            ArgumentError: the program has not the inputs and results of the signature.
+
+        Examples:
+            >>> import numpy as np
+            >>> import staticgrad as sg
+            >>> x = sg.input("x", ("n",), "float64")
+            >>> f = sg.compile({"value": (x * x).sum(), "gradient": 2.0 * x}).c_function("density")
+            >>> point, gradient, value = np.array([1.0, 2.0]), np.empty(2), np.empty(1)
+            >>> arrays = [np.ctypeslib.as_ctypes(array) for array in (point, gradient, value)]
+            >>> f.ctypes(2, *arrays, f.user_data), value, gradient
+            (0, array([5.]), array([2., 4.]))
+        """
+        return self._c_program.function(self, signature)
 
     # -- what it takes and gives ------------------------------------------------------------------
 

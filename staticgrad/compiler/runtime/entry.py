@@ -75,8 +75,10 @@ class TableRecord:
         base: int,
         operands: tuple[Sequence[Port], Sequence[Port]],
         shapes: tuple[Sequence[tuple[int, ...]], Sequence[tuple[int, ...]]],
+        unlocked: bool = False,
     ) -> None:
-        """``key`` is what tables are kept by; the last two are of the inputs, then the outputs."""
+        """``key`` is what tables are kept by; ``operands`` and ``shapes`` are of the inputs, then
+        the outputs. ``unlocked``: it runs without the interpreter lock."""
         self.key, self.table, self.base = key, table, base
         sheet = _Sheet(len(RecordWord))
         for kinds, operand_shapes, extents, places in zip(
@@ -93,7 +95,7 @@ class TableRecord:
         notes = table.notes(base)
         sheet.write(RecordWord.NOTES, len(notes))
         sheet.point(RecordWord.NOTES_AT, sheet.add(notes))
-        sheet.write(RecordWord.RELEASES, int(table.pace.seconds > LONG))
+        sheet.write(RecordWord.RELEASES, 2 if unlocked else int(table.pace.seconds > LONG))
         if table.pace.has_open_end:
             for word, value in (
                 (RecordWord.FUEL, FUEL),
@@ -147,9 +149,15 @@ class Entry(AtFork):
         locks: ParameterLocks,
         driver: int,
         single: bool,
+        set_in_order: Callable[[int, int, int], int] | None = None,
     ) -> None:
-        """``written``: (begin, end) of the memory that the step updates; ``driver`` its address."""
+        """``written``: (begin, end) of the memory that the step updates; ``driver`` its address.
+
+        ``set_in_order``: that of ``native.entry.c_calls``, by which threads without the interpreter
+        lock see a closed entry; only they use it then.
+        """
         super().__init__()
+        self._set_in_order = set_in_order
         self.inputs, self.outputs = inputs, outputs
         self._locks = locks
         self._gate = threading.Lock()
@@ -211,7 +219,7 @@ class Entry(AtFork):
     def close(self) -> Table | None:
         """Block native runs, waiting for one in another thread to end; return ``latest``."""
         head = self._head
-        head[_CLOSED] = 1
+        self._set_closed(1)
         while head[_RUNNING]:
             self._gate.acquire(timeout=POLL)
         if not head[_LATEST]:
@@ -227,7 +235,14 @@ class Entry(AtFork):
         if hold is not self._hold:
             self._head[HeadWord.HOLD_AT] = address_of(hold)
             self._hold = hold
-        self._head[_CLOSED] = 0
+        self._set_closed(0)
+
+    def _set_closed(self, value: int) -> None:
+        if self._set_in_order is None:
+            self._head[_CLOSED] = value
+        else:
+            base = address_of(self.head)
+            self._set_in_order(base + 8 * _CLOSED, value, base + 8 * _RUNNING)
 
     def note_keys(self, keys: Iterable[tuple[str, object]]) -> None:
         """Inputs by name, and the values by which they were fed; while closed."""
@@ -235,6 +250,11 @@ class Entry(AtFork):
         for name, key in keys:
             self._head[self._key_words + number[name]] = id(key)
             self._keys[number[name]] = key  # it lives on, and what it replaces is not looked for
+
+    @property
+    def is_unlocked(self) -> bool:
+        """True if threads run it without the interpreter lock."""
+        return self._set_in_order is not None
 
     def admit(self, record: TableRecord) -> None:
         """Let it run a plan, the one that is tried first; while closed."""

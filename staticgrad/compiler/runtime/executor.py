@@ -281,7 +281,9 @@ class Executor:
 
             shapes = (bound.shapes, [*prepared.shapes.values()])
             ports = (entry.inputs, entry.outputs)
-            record = TableRecord(bound.key, prepared.table, self._arena.base, ports, shapes)
+            record = TableRecord(
+                bound.key, prepared.table, self._arena.base, ports, shapes, entry.is_unlocked
+            )
             prepared.record = record
         entry.admit(record)
         if self._keys:
@@ -290,8 +292,13 @@ class Executor:
         if whose is not None:
             whose.note(entry, record, results)
 
-    def _make_entry(self) -> Entry | None:
-        """Make the native entry; None if this driver or interpreter does not support it."""
+    def _make_entry(
+        self, set_in_order: Callable[[int, int, int], int] | None = None
+    ) -> Entry | None:
+        """Make the native entry; None if this driver or interpreter does not support it.
+
+        ``set_in_order``: see ``Entry``; for a program without parameters.
+        """
         with LOCK:  # a fork waits for it: no child is left with an import that a thread has begun
             from staticgrad.compiler.runtime.entry import Entry
             from staticgrad.native.entry.callables import unused_references
@@ -307,14 +314,45 @@ class Executor:
             self._locks,
             driver,
             self._single,
+            set_in_order,
         )
-        self.enter = entry.enter
+        if set_in_order is None:
+            self.enter = entry.enter
         return entry
 
     @property
     def native_entry(self) -> Entry | None:
         """The native entry, which there is after a few runs."""
         return self._entry
+
+    @property
+    def has_parameters(self) -> bool:
+        """True if runs take locks of parameters."""
+        return self._locks.holder is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """True if a run is in progress."""
+        return self._lock.is_busy() or (self._entry is not None and self._entry.is_busy())
+
+    def has_run(self, shapes: tuple[tuple[int, ...], ...]) -> bool:
+        """Return whether feeds of these shapes, read in place, have a table."""
+        return self._tables.peek((shapes, frozenset())) is not None
+
+    def shapes(self, inputs: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Return the shapes of all results for feeds of these shapes.
+
+        Raises:
+            FeedError: the program does not take them.
+        """
+        shapes = dict(zip(self._named, inputs, strict=True))
+        sizes = bind_sizes(self._graph, shapes, self._fixed_sizes)
+        return [*self._result_shapes(sizes).values()]
+
+    @property
+    def ports(self) -> tuple[Sequence[Port], Sequence[Port]]:
+        """The inputs and the outputs."""
+        return self._inputs, self._outputs
 
     @property
     def runs(self) -> int:
@@ -325,6 +363,26 @@ class Executor:
         """Return a copy of the program with tables of another kind."""
         sizes = self._fixed_sizes
         return Executor(self._graph, self.program, self._make_plan, sizes, make_table)
+
+    def with_entry(self) -> Executor:
+        """Return the program itself, with its native entry if it may have one."""
+        with self._lock.mutex:
+            entry = None if self._entry is not None else self._make_entry()
+            if entry is not None:
+                entry.open()
+        return self
+
+    def without_lock(self, set_in_order: Callable[[int, int, int], int]) -> Executor:
+        """Return a copy of a program without parameters that threads run without Python's lock.
+
+        It has an arena and tables of its own. ``set_in_order``: see ``Entry``.
+        """
+        sizes = self._fixed_sizes
+        copy = Executor(self._graph, self.program, self._make_plan, sizes, self._make_table)
+        entry = copy._make_entry(set_in_order)
+        if entry is not None:
+            entry.open()
+        return copy
 
     def with_plan(self, plan: Plan) -> Executor:
         """Return a copy of the compiled program that runs this plan; staged feeds need another."""

@@ -103,9 +103,14 @@ def half(at: int) -> int:
 
 def is_ready(calls: int, head: int, hold: int) -> bool:
     """Return whether a run may begin. All checks come before anything is changed."""
-    thread = called0(get(calls, CallWord.PyThread_get_thread_ident))
     if get(head, HeadWord.RUNNING) != 0 or get(head, HeadWord.CLOSED) != 0:
         return False
+    return is_reserved(calls, hold)
+
+
+def is_reserved(calls: int, hold: int) -> bool:
+    """Return whether the locks of the parameters are reserved for this thread."""
+    thread = called0(get(calls, CallWord.PyThread_get_thread_ident))
     whose = get(hold, HoldWord.THREAD)
     is_ours = whose == 0 or whose == thread
     return is_ours and get(hold, HoldWord.STANDS) != 0
@@ -372,7 +377,7 @@ def run(calls: int, head: int, hold: int, record: int) -> int:
         store_word(get(notes_at, i), 1, -1)
     releases = get(record, RecordWord.RELEASES)
     state = 0
-    if releases != 0:
+    if releases == 1:
         state = called0(get(calls, CallWord.PyEval_SaveThread))
     driver = get(head, HeadWord.DRIVER)
     block = get(record, RecordWord.BLOCK)
@@ -406,11 +411,15 @@ def run(calls: int, head: int, hold: int, record: int) -> int:
             call(driver, block, commit, rows)
         else:
             failed = 1
-    if releases != 0:
+    if releases == 1:
         call(get(calls, CallWord.PyEval_RestoreThread), state)
+    if failed == 0:
+        store_word(head, HeadWord.RUNS, get(head, HeadWord.RUNS) + 1)
+        store_word(head, HeadWord.LATEST, record)
     store_word(hold, HoldWord.WRITING, 0)
     store_word(hold, HoldWord.RUNNING, 0)
-    store_word(head, HeadWord.RUNNING, 0)
+    # without the interpreter lock another thread begins as soon as it sees this
+    store_in_order(head + 8 * HeadWord.RUNNING, 0)
     return failed
 
 
@@ -428,11 +437,7 @@ def run_over(
     store_word(head, HeadWord.RUNNING, 1)
     store_word(hold, HoldWord.RUNNING, 1)
     point_all(head, record, addresses, converted, numbers, places)
-    failed = run(calls, head, hold, record)
-    if failed == 0:
-        store_word(head, HeadWord.RUNS, get(head, HeadWord.RUNS) + 1)
-        store_word(head, HeadWord.LATEST, record)
-    return failed
+    return run(calls, head, hold, record)
 
 
 def settle(calls: int, head: int, hold: int) -> bool:

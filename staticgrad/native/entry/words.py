@@ -77,7 +77,7 @@ class RecordWord(IntEnum):
     ROWS = 7
     NOTES = 8  # pairs of words in which failing indices are noted
     NOTES_AT = 9  # their addresses
-    RELEASES = 10  # 1 where the interpreter lock is released
+    RELEASES = 10  # 1 where the interpreter lock is released, 2 where it is not held
     FUEL = 11  # predicted nanoseconds after which a run is given up, 0 where none is
     FUEL_AT = 12  # the word that the driver takes it from, then where it would go on
     RESUME_AT = 13
@@ -136,6 +136,68 @@ class CallWord(IntEnum):
     PyLong_FromVoidPtr = 24
     PyObject_CallFunctionObjArgs = 25
     PyBytes_AsString = 26
+
+
+class ProgramWord(IntEnum):
+    """Words of a program that other code calls by C functions; they outlive the program."""
+
+    GONE = 0  # 1 when the program is no more
+    CALLS_AT = 1
+    IN_PYTHON = 2  # called with the address of a ``CallFrameWord`` where native code does not apply
+    LOCKED = 3  # 1 where a call takes the interpreter lock, which guards its parameters
+    CALL = 4  # addresses of the functions of ``native.entry.c_calls``
+    EXTENTS = 5
+    FEEDS = 6
+    RESULTS = 7
+    AXES = 8  # of all inputs together
+    RANKS_AT = 9  # of the inputs
+    SIZES = 10  # named sizes
+    SHAPES = 11  # address of the first ``ShapesWord``, 0 for none
+    VALUE = 12  # which of two results is the number of a density
+    CONTEXTS = 13  # how many there are: the next words are the addresses of their ``HeadWord``
+    FIRST_CONTEXT = 14
+
+
+class ShapesWord(IntEnum):
+    """Words of the shapes of all inputs at some sizes, which follow in order."""
+
+    NEXT = 0
+    SHAPES_AT = 1  # for each input the address of its extents
+    SIZE = 2
+
+
+class CallFrameWord(IntEnum):
+    """Words of a call by a C function that Python takes over."""
+
+    REQUEST = 0  # a ``Request``
+    FEEDS_AT = 1  # addresses
+    SHAPES_AT = 2  # addresses of extents
+    RESULTS_AT = 3  # addresses; of a request for extents where they are written
+    SIZES_AT = 4
+
+
+class Request(IntEnum):
+    """What Python does for a call by a C function."""
+
+    RUN = 0
+    EXTENTS = 1  # write the extents of all results
+    SHAPES = 2  # write the extents of all inputs at some sizes
+
+
+class Status(IntEnum):
+    """What a C function of a program returns: above 0 the program failed, below 0 the call does."""
+
+    DONE = 0
+    INDEX = 1  # an index is out of range
+    MATRIX = 2  # a matrix without the factors or the solution that the program asks for
+    GRADIENT = 3  # of a density: the gradient is not finite
+    VALUE = 4  # of a density: the value is not finite
+    FAILED = 5  # another error of the program, as of a function that it calls
+    SIZES = -1  # sizes or shapes that the program does not take
+    MEMORY = -2  # no memory, or no plan within the budget
+    OVERLAP = -3  # a result overlaps an input or another result
+    GONE = -4  # the compiled program is no more
+    INTERRUPTED = -5  # the interpreter's user stopped it
 
 
 class XlaWord(IntEnum):

@@ -11,6 +11,7 @@ then what to do, in at most twelve lines (``wording.py``). ``CODES`` lists the c
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Self
@@ -493,6 +494,9 @@ CODES: dict[str, str] = {
     for kind in sorted(_CLASSES.values(), key=lambda kind: kind.code)
 }
 __all__ = ["CODES", *sorted(_CLASSES)]
+# cloudpickle (Numba's cache has one) looks a class up in its module if that is imported; else it
+# writes the class itself, which another process would have twice.
+sys.modules.setdefault(StaticgradError.__module__, sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

@@ -155,7 +155,9 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "vanishing-gradients", "where-memory-goes", "fit-into-memory", "loops-and-branches",
         "mixed-precision", "write-a-pass", "debugging", "exercises", "for-teachers",
     ),
-    "How to: coming from": ("from-numpy", "from-pytorch", "from-jax", "from-tensorflow"),
+    "How to: coming from": (
+        "from-numpy", "from-numba", "from-pytorch", "from-jax", "from-tensorflow",
+    ),
     "How to: use": (
         "run-a-program", "graphs-in-graphs", "train-and-save", "random-numbers",
         "pytorch-weights", "torch-programs", "jax-programs", "pymc", "beside",

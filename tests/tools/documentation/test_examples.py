@@ -29,6 +29,7 @@ SAID = {
     "14_per_sample_gradients": ["clipped 56 of 64", "as a loop"],
     "15_many_solves": ["2,000 systems", "ensemble of 16"],
     "17_graph_network": ["step 59: loss 0.", "accuracy of the other nodes 0.8"],
+    "19_sampler_in_numba": ["accepted 9", "mu 4.", "tau 3."],
     "18_eight_schools": ["mu 4.", "4.40 exactly", "3.60 exactly"],
     "16_functions_of_arrays": ["accuracy", "attacked", "traced 2 times"],
     "05_hessian_vector": ["relative error", "iteration 0"],
