@@ -125,6 +125,7 @@ def page_of_ops() -> str:
         " classes, with the attributes that a row reads. A class without a row has that of its"
         " nearest base class: `Sum` and `All` are `CAReduce`; an Op that contains a graph, such as"
         " `Einsum`, `KroneckerProduct` or `LogSumExp`, is `OpFromGraph`."
+        " [How it is used](pymc.md)."
     )
     scalars = (
         f"{len(pytensor.SCALARS)} scalar Ops have a row, which `Elemwise` applies to elements:"
