@@ -91,16 +91,6 @@ def _same(x: Any, **_attributes: Any) -> Any:
     return x
 
 
-@operator("ZeroGrad", "UndefinedGrad", "DisconnectedGrad")
-def _stop_gradient(x: Any) -> Any:
-    return sg.stop_gradient(value(x))
-
-
-@operator("GradClip", "GradScale")
-def _refuse_gradients(x: Any, **_: Any) -> Any:
-    raise unsupported_variant("a gradient that is clipped or scaled")
-
-
 @operator("Alloc")
 def _alloc(x: Any, *shape: Any) -> Any:
     return sg.broadcast_to(value(x), tuple([size(n, "a size of Alloc") for n in shape]))
