@@ -49,7 +49,7 @@ def mining_disasters(random: np.random.Generator) -> None:
 
 @model
 def counties(random: np.random.Generator) -> None:
-    """Varying intercepts and slopes, as of radon in the houses of 85 counties."""
+    """Varying intercepts and slopes, as of radon in the homes of 85 counties."""
     county, floor = np.sort(random.integers(0, 85, 919)), random.integers(0, 2, 919) * 1.0
     levels = random.normal(1.2, 0.8, 919)
     effects = []

@@ -76,6 +76,9 @@ CALLS = {
     "linalg.svd": lambda x, v, i: abs(sg.linalg.svd(x, full_matrices=False)[0]),
     "apply_over_axes": lambda x, v, i: sg.apply_over_axes(sg.sum, x, [0]),
     "bitwise_count": lambda x, v, i: sg.bitwise_count(i),
+    "reduce_and": lambda x, v, i: sg.reduce_and(i),
+    "reduce_or": lambda x, v, i: sg.reduce_or(i),
+    "reduce_xor": lambda x, v, i: sg.reduce_xor(i),
     "delete": lambda x, v, i: sg.delete(x, 1, 0),
     "digitize": lambda x, v, i: sg.digitize(x, sg.sort(v)),
     "histogram2d": lambda x, v, i: sg.histogram2d(v, v * v, 3),
@@ -129,8 +132,11 @@ OF_NUMBERS = (
     *("bartlett", "blackman", "hamming", "hanning"),
     *("diag_indices", "indices", "mask_indices", "tril_indices", "triu_indices"),
 )
-#: They make values of a graph, or say what derivatives are; no operand is a tensor.
-OF_GRAPHS = ("constant", "conventions", "custom_jvp", "custom_vjp", "input", "parameter")
+#: They make values of a graph, replace some, or say what derivatives are; no operand is a tensor.
+OF_GRAPHS = (
+    *("constant", "conventions", "custom_jvp", "custom_vjp", "input", "parameter"),
+    *("replace", "vectorize"),
+)
 #: They trace a function once, with values of a graph, whatever they are given.
 TRACING = ("apply_along_axis", "fromfunction", "vmap")
 #: They say something of an operand, and compute nothing.

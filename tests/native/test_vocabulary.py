@@ -204,9 +204,9 @@ def _truncate(value, dtype):
     bits = 32 if dtype.itemsize < 4 or dtype == np.int32 else 64
     half = 2 ** (bits - 1)
     above = dtype == np.uint64 and value >= half
-    moved = value - half if above else value
-    fits = moved == moved and -half - 1 < moved < half
-    number = int(moved) if fits else -half
+    lower = value - half if above else value
+    fits = lower == lower and -half - 1 < lower < half
+    number = int(lower) if fits else -half
     number = (number + half * above) % 2 ** (8 * dtype.itemsize)
     return np.array(number, np.uint64).astype(f"u{dtype.itemsize}").view(dtype)[()]
 

@@ -435,7 +435,8 @@ OF_NOTHING = {
     *(f"special.{name}" for name in ("hankel1", "hankel1e", "hankel2", "hankel2e", "h1vp", "h2vp",
                                      "kelvin", "modfresnelm", "modfresnelp", "sph_harm_y")),
     *MADE_OF_NOTHING, *OF_GRAPHS, *OF_NUMBERS, "Graph", "Parameter", "Value", "bitwise_count",
-    "complex", "fromfunction", "gcd", "lcm", "ravel_multi_index", "roots", "unravel_index",
+    "complex", "fromfunction", "gcd", "lcm", "ravel_multi_index", "reduce_and", "reduce_or",
+    "reduce_xor", "roots", "unravel_index",
 }  # fmt: skip
 #: They are exact: no operation of theirs rounds.
 OF_PARTS = {"frexp", "modf", "nextafter", "spacing"}
