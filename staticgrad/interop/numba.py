@@ -19,7 +19,7 @@ from staticgrad.extend.programs import Compiled, Function, compile as compile_gr
 from staticgrad.support.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from staticgrad.native.by_numba.programs import NumbaProgram, Operand
+    from staticgrad.native.by_numba.programs import NumbaProgram, CallOperand
 
 __all__ = ["function"]
 
@@ -125,21 +125,21 @@ def _key(graph: Graph, compiled: Compiled[Any]) -> str:
 
 def _describe(key: str, compiled: Compiled[Any]) -> NumbaProgram:
     """Return a program as the plain data by which Numba's code calls it."""
-    from staticgrad.native.by_numba.programs import NumbaProgram, Operand
+    from staticgrad.native.by_numba.programs import NumbaProgram, CallOperand
 
     where: dict[str, tuple[int, int]] = {}
     for number, kind in enumerate(compiled.inputs.values()):
         for axis, size in enumerate(kind.shape):
             where.setdefault(str(size), (number, axis))
 
-    def operand(name: str, kind: Any) -> Operand:
+    def operand(name: str, kind: Any) -> CallOperand:
         if kind.dtype.name in ("float16", "bfloat16"):
             raise ArgumentError(
                 f"numba.function: {name} is {kind}, and Numba has no {kind.dtype.name} on CPUs",
                 hint='write x.astype("float32") in the program',
             )
         shape = tuple([_extent(size, where) for size in kind.shape])
-        return Operand(name, kind.dtype.numpy, str(kind), shape)
+        return CallOperand(name, kind.dtype.numpy, str(kind), shape)
 
     inputs = [operand(name, kind) for name, kind in compiled.inputs.items()]
     results = [operand(name, kind) for name, kind in compiled.outputs.items()]

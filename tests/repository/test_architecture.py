@@ -89,6 +89,7 @@ LOCKS = {
     "staticgrad/native/lock.py": "registered",
     "staticgrad/native/jit.py": "taken in calls of LLVM alone, for whose end a fork waits",
     "staticgrad/native/tiers.py": "of one thread, for whose end a fork waits",
+    "staticgrad/native/entry/c_calls.py": "never waited for: a call without one goes by Python",
     "staticgrad/native/language/system.py": "the operations that native code makes locks of",
     "staticgrad/native/libraries/scipy_library.py": "registered; in native code",
     "staticgrad/native/table/pool_code.py": "registered; in native code",

@@ -18,7 +18,7 @@ from staticgrad.extend.functions import input as graph_input
 from staticgrad.extend.optional import pytensor
 from staticgrad.extend.programs import Compiled, compile
 from staticgrad.interop.pytensor.operators.registry import PyTensorType, is_known, value
-from staticgrad.interop.pytensor.program import CallError, compute_call
+from staticgrad.interop.pytensor.program import NodeError, compute_call
 from staticgrad.interop.pytensor.reading import read_call, read_constant, read_type
 from staticgrad.support.errors import ExportError, StaticgradWarning
 
@@ -106,7 +106,7 @@ class NodePart:
             arrays[variable] = self._storage[variable][0]
 
 
-class Lowered:
+class LoweredGraph:
     """A graph of PyTensor as programs, and nodes that PyTensor computes between them.
 
     Attributes:
@@ -217,7 +217,7 @@ class _Builder:
         call = read_call(node)
         try:
             results = compute_call(call, [self._read(variable) for variable in node.inputs])
-        except CallError as error:
+        except NodeError as error:
             raise _RefusalError(node, error.headline) from None
         except ExportError as error:
             raise _RefusalError(node, f"{call.op.name}: {error.headline}") from None
@@ -276,7 +276,7 @@ def _is_constant(variable: Any) -> bool:
 
 
 def _make_thunk(
-    lowered: Lowered, graph: Any, storage: Mapping[Any, list[Any]]
+    lowered: LoweredGraph, graph: Any, storage: Mapping[Any, list[Any]]
 ) -> Callable[[], Any]:
     """Return the function that PyTensor calls for a run: it reads cells, and returns arrays.
 
@@ -319,7 +319,7 @@ def _linker_class() -> Any:
                 self.options = dict(options or {})
 
             def fgraph_convert(self, fgraph: Any, **_: Any) -> Any:
-                return Lowered(fgraph, self.options)
+                return LoweredGraph(fgraph, self.options)
 
             def jit_compile(self, fn: Any) -> Any:
                 return fn
@@ -331,7 +331,7 @@ def _linker_class() -> Any:
                 self, compute_map: Any, order: Any, input_storage: Any, output_storage: Any,
                 storage_map: Any,
             ) -> Any:  # fmt: skip
-                lowered = Lowered(self.fgraph, self.options)
+                lowered = LoweredGraph(self.fgraph, self.options)
                 thunk: Any = _make_thunk(lowered, self.fgraph, storage_map)
                 thunk.inputs = self.create_thunk_inputs(storage_map)
                 thunk.outputs = [storage_map[variable] for variable in self.fgraph.outputs]

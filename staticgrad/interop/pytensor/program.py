@@ -25,10 +25,10 @@ from staticgrad.interop.pytensor.operators.registry import (
 from staticgrad.interop.pytensor.sizes import compute_sizes
 from staticgrad.support.errors import ExportError, StaticgradError
 
-__all__ = ["OPERATORS", "SCALARS", "PyTensorCall", "PyTensorProgram", "ResultAt"]
+__all__ = ["OPERATORS", "SCALARS", "PyTensorCall", "PyTensorProgram", "NodeResult"]
 
 
-class ResultAt(NamedTuple):
+class NodeResult(NamedTuple):
     """The result of a call, or an input: its place among all of them."""
 
     place: int
@@ -39,7 +39,7 @@ class PyTensorCall(NamedTuple):
 
     Attributes:
         op: the Op.
-        operands: ``ResultAt``, and the data of constants: arrays, slices, None.
+        operands: ``NodeResult``, and the data of constants: arrays, slices, None.
         out: the type of each result; None of what is no tensor.
         line: the user's.
     """
@@ -56,7 +56,7 @@ class PyTensorProgram:
     Attributes:
         inputs: the type of each; None of what is no tensor.
         calls: in order; their results have the places behind the inputs.
-        results: ``ResultAt``, and the data of constants.
+        results: ``NodeResult``, and the data of constants.
         result_types: the type of each result.
     """
 
@@ -95,7 +95,7 @@ class PyTensorProgram:
         for place, call in enumerate(self.calls):
             try:
                 env += compute_call(call, [read_operand(operand, env) for operand in call.operands])
-            except CallError as error:
+            except NodeError as error:
                 error.place = place
                 raise
         return [read_operand(result, env) for result in self.results]
@@ -110,10 +110,10 @@ class PyTensorProgram:
 
 def read_operand(operand: Any, env: Sequence[Any]) -> Any:
     """Return the value of a place, or a constant."""
-    return env[operand.place] if isinstance(operand, ResultAt) else operand
+    return env[operand.place] if isinstance(operand, NodeResult) else operand
 
 
-class CallError(ExportError):
+class NodeError(ExportError):
     """An error that names its Op and line; ``place``: of the call in the program."""
 
     place: int | None = None
@@ -123,7 +123,7 @@ def compute_call(call: PyTensorCall, operands: list[Any]) -> list[Any]:
     """Compute the results of a call.
 
     Raises:
-        CallError: the Op has no row, or its row refuses it.
+        NodeError: the Op has no row, or its row refuses it.
     """
     try:
         integers = compute_sizes(call.op, operands, call.out)
@@ -136,7 +136,7 @@ def compute_call(call: PyTensorCall, operands: list[Any]) -> list[Any]:
                 for result, kind in zip(results, call.out, strict=True)
             ]
     except StaticgradError as error:
-        if isinstance(error, CallError):
+        if isinstance(error, NodeError):
             raise
         raise _refusal(call, operands, error.headline, error.hint) from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
@@ -159,7 +159,7 @@ def _cast_result(result: Any, kind: PyTensorType | None, is_scalar: bool) -> Any
     return result
 
 
-def _refusal(call: PyTensorCall, operands: Sequence[Any], what: str, hint: str) -> CallError:
+def _refusal(call: PyTensorCall, operands: Sequence[Any], what: str, hint: str) -> NodeError:
     """Return the error of a call: its Op, the user's line, and what is wrong."""
     types = [str(operand.type) for operand in operands if isinstance(operand, Value)]
     name = call.op.name
@@ -169,4 +169,4 @@ def _refusal(call: PyTensorCall, operands: Sequence[Any], what: str, hint: str) 
         name = f"{name} of {core_op.name}"
     headline = what if what.startswith(name) else f"{name}: {what}"
     details = [f"operands: {', '.join(types)}"] if types else []
-    return CallError(headline, details=details, hint=hint, at=call.line)
+    return NodeError(headline, details=details, hint=hint, at=call.line)

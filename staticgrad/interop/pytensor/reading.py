@@ -12,7 +12,7 @@ import numpy as np
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import pytensor
 from staticgrad.interop.pytensor.operators.registry import PyTensorOp, PyTensorType
-from staticgrad.interop.pytensor.program import PyTensorCall, PyTensorProgram, ResultAt
+from staticgrad.interop.pytensor.program import NodeResult, PyTensorCall, PyTensorProgram
 
 #: Attributes that are not among ``__props__`` and that rows read.
 _FURTHER: Final = (
@@ -38,14 +38,14 @@ def program_between(
     inputs: Sequence[Any], nodes: Sequence[Any], outputs: Sequence[Any]
 ) -> PyTensorProgram:
     """Return the program of nodes in order, from variables to variables."""
-    places: dict[Any, ResultAt] = {}
+    places: dict[Any, NodeResult] = {}
     for variable in inputs:
-        places[variable] = ResultAt(len(places))
+        places[variable] = NodeResult(len(places))
     calls = []
     for node in dict.fromkeys(nodes):  # PyTensor's frozen graphs list equal nodes several times
         calls.append(read_call(node, places))
         for variable in node.outputs:
-            places[variable] = ResultAt(len(places))
+            places[variable] = NodeResult(len(places))
     return PyTensorProgram(
         [read_type(variable.type) for variable in inputs],
         calls,
@@ -54,7 +54,7 @@ def program_between(
     )
 
 
-def read_call(node: Any, places: Mapping[Any, ResultAt] | None = None) -> PyTensorCall:
+def read_call(node: Any, places: Mapping[Any, NodeResult] | None = None) -> PyTensorCall:
     """Return an Apply node as a call; without places, its operands are left out."""
     operands = (
         [_read_operand(variable, places) for variable in node.inputs] if places is not None else []
@@ -63,7 +63,7 @@ def read_call(node: Any, places: Mapping[Any, ResultAt] | None = None) -> PyTens
     return PyTensorCall(read_op(node.op), tuple(operands), out, line_of(node.outputs[0]))
 
 
-def _read_operand(variable: Any, places: Mapping[Any, ResultAt]) -> Any:
+def _read_operand(variable: Any, places: Mapping[Any, NodeResult]) -> Any:
     return places[variable] if variable in places else read_constant(variable)
 
 

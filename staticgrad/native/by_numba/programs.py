@@ -45,7 +45,7 @@ _BYTES: Final = ir.IntType(8).as_pointer()
 _PREFIX: Final = "staticgrad.program."
 
 
-class Operand(NamedTuple):
+class CallOperand(NamedTuple):
     """An input or result of a program.
 
     Attributes:
@@ -75,8 +75,8 @@ class NumbaProgram(NamedTuple):
 
     key: str
     name: str
-    inputs: tuple[Operand, ...]
-    results: tuple[Operand, ...]
+    inputs: tuple[CallOperand, ...]
+    results: tuple[CallOperand, ...]
     data: int
     is_keyed: bool
 
@@ -177,11 +177,11 @@ def _dtype_of(kind: Any) -> np.dtype[Any] | None:
     return np.dtype("bool" if isinstance(kind, types.Boolean) else str(kind))
 
 
-def _axes(operand: Operand) -> str:
+def _axes(operand: CallOperand) -> str:
     return f"{operand.rank} {'axis' if operand.rank == 1 else 'axes'}"
 
 
-def _check_array(what: str, kind: Any, operand: Operand) -> None:
+def _check_array(what: str, kind: Any, operand: CallOperand) -> None:
     """Refuse an array that the program does not read or write in place."""
     name = operand.name
     text = f"{what} is {kind}, and the program has {name}: {operand.text}"

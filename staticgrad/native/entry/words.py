@@ -177,7 +177,7 @@ class CallFrameWord(IntEnum):
 
 
 class Request(IntEnum):
-    """What Python does for a call by a C function."""
+    """The kind of work that Python does for a call by a C function."""
 
     RUN = 0
     EXTENTS = 1  # write the extents of all results
@@ -185,7 +185,7 @@ class Request(IntEnum):
 
 
 class Status(IntEnum):
-    """What a C function of a program returns: above 0 the program failed, below 0 the call does."""
+    """The result of a C function of a program: above 0 the program failed, below 0 the call."""
 
     DONE = 0
     INDEX = 1  # an index is out of range

@@ -75,7 +75,7 @@ class Less:
         self.left, self.right = left, right
 
 
-class Row(NamedTuple):
+class OpRow(NamedTuple):
     """An Op's function.
 
     Attributes:
@@ -91,9 +91,9 @@ class Row(NamedTuple):
 
 
 #: The name of the Op's class -> its row.
-OPERATORS: Final[dict[str, Row]] = {}
+OPERATORS: Final[dict[str, OpRow]] = {}
 #: The same for Ops of ``pytensor.scalar``.
-SCALARS: Final[dict[str, Row]] = {}
+SCALARS: Final[dict[str, OpRow]] = {}
 
 #: Attributes that say how memory is used, or that are in another attribute or the result's type.
 SILENT: Final = frozenset((
@@ -108,7 +108,7 @@ def operator(*names: str, batched: bool = False) -> Callable[[F], F]:
     """Register a function as the row of the Ops whose classes have these names."""
 
     def register_row(function: F) -> F:
-        OPERATORS.update(dict.fromkeys(names, Row(function, "", batched)))
+        OPERATORS.update(dict.fromkeys(names, OpRow(function, "", batched)))
         return function
 
     return register_row
@@ -118,13 +118,13 @@ def scalar(*names: str, operands: str = "result") -> Callable[[F], F]:
     """Register a function as the row of scalar Ops; operands are cast before."""
 
     def register_row(function: F) -> F:
-        SCALARS.update(dict.fromkeys(names, Row(function, operands)))
+        SCALARS.update(dict.fromkeys(names, OpRow(function, operands)))
         return function
 
     return register_row
 
 
-def row_of(op: PyTensorOp) -> Row | None:
+def row_of(op: PyTensorOp) -> OpRow | None:
     """Return the row of an Op, or that of its nearest base class; None if there is none."""
     table = SCALARS if op.is_scalar else OPERATORS
     for name in (op.name, *op.bases):
