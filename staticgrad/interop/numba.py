@@ -19,7 +19,7 @@ from staticgrad.extend.programs import Compiled, Function, compile as compile_gr
 from staticgrad.support.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from staticgrad.native.by_numba.programs import NumbaProgram, CallOperand
+    from staticgrad.native.by_numba.programs import CallOperand, NumbaProgram
 
 __all__ = ["function"]
 
@@ -125,7 +125,7 @@ def _key(graph: Graph, compiled: Compiled[Any]) -> str:
 
 def _describe(key: str, compiled: Compiled[Any]) -> NumbaProgram:
     """Return a program as the plain data by which Numba's code calls it."""
-    from staticgrad.native.by_numba.programs import NumbaProgram, CallOperand
+    from staticgrad.native.by_numba.programs import CallOperand, NumbaProgram
 
     where: dict[str, tuple[int, int]] = {}
     for number, kind in enumerate(compiled.inputs.values()):

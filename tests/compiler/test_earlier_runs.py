@@ -135,6 +135,9 @@ OF_RUNS = {
     "highest_touched": "measured in the latest run",
     "kernels": "what has been compiled so far, also for plans of other sizes under a budget",
     "source": "the sources of kernels",
+    "address": "of code in this process",
+    "user_data": "of code in this process",
+    "c_function": "code in this process",
 }
 
 

@@ -52,6 +52,7 @@ NO_DOOR = {
     "sg.distributed.*": "starts ranks and compares them: tests/distributed/test_distributed.py",
     "sg.eager.*": "switches of the tape, and what is done to gradients that are there",
     "sg.errors*": "errors and warnings",
+    "sg.pytensor*": "graphs of PyTensor, of types of its own: tests/bridges has its Ops",
     "sg.extend*": "what an extension is written with, no way in for values",
     "sg.fft*": OF_VALUES,
     "sg.linalg.*": OF_VALUES,

@@ -150,7 +150,7 @@ def test_a_program_of_another_kind_has_no_such_function(name):
     with pytest.raises(sg.errors.ArgumentError, match="one input f64") as raised:
         affine().c_function(name)
     assert "float32 of 2 axes" in raised.value.headline
-    with pytest.raises(sg.errors.ArgumentError, match="got 'nothing'"):
+    with pytest.raises(sg.errors.ArgumentError, match="signature='nothing' is not one of"):
         affine().c_function("nothing")
 
 

@@ -38,6 +38,8 @@ USES = [
     ("tensorboardX", lambda path: _board(path / "runs")),
     ("tqdm", lambda path: PACKAGES["tqdm"]()),
     ("torch", lambda path: sg.torch.function(lambda x: x)(1.0)),
+    ("pytensor", lambda path: sg.pytensor.mode()),
+    ("nutpie", lambda path: sg.pytensor.nutpie(None)),
     ("torch", lambda path: sg.nn.Linear(2, 3).load_torch(path / "weights.pt")),
 ]
 

@@ -392,7 +392,7 @@ class Compiled(Generic[Results]):
         """The last argument of each call of the C function at ``address``."""
         return self._c_program.data
 
-    @boundary
+    @public
     def c_function(
         self, signature: Literal["arrays", "density", "map", "integrand", "filter"] = "arrays"
     ) -> CFunction:

@@ -217,7 +217,7 @@ def precision(
     >>> f = sg.compile(program, pipeline=found.pipeline)
     """
     narrow = Narrow(dtype if isinstance(dtype, str) else dtype_of(dtype).name, ops, scopes, readers)
-    if callable(getattr(program, "graph", None)):
+    if callable(getattr(program, "graph", None)) and not isinstance(program, Compiled):
         raise ArgumentError(
             "precision takes a graph, not a function", hint="sg.precision(f.graph(x, y), feeds)"
         )

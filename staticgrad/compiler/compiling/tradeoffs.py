@@ -258,6 +258,7 @@ def tradeoff(
     True
     """
     of_calls = getattr(program, "graph", None)  # of a function; of a compiled program, its graph
+    of_calls = None if isinstance(of_calls, Graph) else of_calls
     if arguments is not None or callable(of_calls):
         program = _trace_call(of_calls, arguments)
     scheduling = getattr(program, "_scheduling", None)

@@ -231,12 +231,9 @@ class CProgram:
         """Return the C function of a signature, which keeps ``program`` alive.
 
         Raises:
-            ArgumentError: there is none of this name, or the program is not what it wants.
+            ArgumentError: the program is not what it wants.
         """
-        signature = SIGNATURES.get(name)
-        if signature is None:
-            names = ", ".join(map(repr, SIGNATURES))
-            raise ArgumentError(f"c_function takes one of {names}, got {name!r}")
+        signature = SIGNATURES[name]
         if signature.requirement and not self._fits(name):
             ports = [(port.dtype.name, port.rank) for port in (*self._inputs, *self._outputs)]
             texts = [f"{dtype} of {rank} axes" for dtype, rank in ports]

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from staticgrad.extend import kind_of, namespace
-from staticgrad.extend.optional import pytensor
+from staticgrad.extend.optional import nutpie as nutpie_package, pytensor
 from staticgrad.extend.programs import Function
 from staticgrad.interop.pytensor.function import PyTensorDensity, PyTensorFunction, tree_of
 from staticgrad.interop.pytensor.linker import make_mode, register
@@ -136,6 +136,7 @@ def nutpie(model: Any, **options: Any) -> Any:
     ...     pm.Normal("mu")
     >>> trace = nutpie.sample(sg.pytensor.nutpie(model), draws=500)  # doctest: +SKIP
     """
+    nutpie_package()  # before the work for it
     density = _density_of(model, True, "nutpie")
     outputs = [*model.unobserved_value_vars]
     expand = _function_of(outputs, [*model.value_vars], {}, True)

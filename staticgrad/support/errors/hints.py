@@ -195,7 +195,7 @@ INSTEAD: Final = {
         "iscalar ivector imatrix lscalar lvector lmatrix",
         'sg.input("x", ("n", "m"), "int64"): one name an axis',
     ),
-    **each_of("theano pytensor aesara", "its functions stand in sg: sg.exp(x), sg.scan, sg.grad"),
+    **each_of("theano aesara", "its functions stand in sg: sg.exp(x), sg.scan, sg.grad"),
     "ifelse": "sg.cond(condition, lambda: x, lambda: y)",
     "config": "sg.options(threads=2) sets, sg.show_config() shows",
     "set_subtensor": "x.at[indices].set(y)",
