@@ -24,7 +24,6 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +31,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.calls import Call, drop, hold
 from benchmarks.machine import describe
 
 ROOT: Final = Path(__file__).parent.parent
@@ -45,8 +45,6 @@ POINTS: Final = 4
 LOOP: Final = 0.01
 #: Results that a loop holds at most.
 MOST_HELD: Final = 2000
-
-Call = Callable[[Any], Any]
 
 
 def quiet() -> None:
@@ -84,18 +82,6 @@ def difference(results: Any, reference: Any) -> float:
         apart = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
         worst = max(worst, float(np.max(apart)))
     return worst
-
-
-def drop(call: Call, x: Any, count: int) -> None:
-    for _ in range(count):
-        call(x)
-
-
-def hold(call: Call, x: Any, count: int) -> list[Any]:
-    results = []
-    for _ in range(count):
-        results.append(call(x))  # noqa: PERF401 - a caller's loop
-    return results
 
 
 def least_times(calls: dict[str, Call], x: Any, seconds: float) -> dict[str, dict[str, float]]:

@@ -341,8 +341,7 @@ class Pipeline(Pass, name="pipeline"):
 
     def describe_misses(self, program: Any, hits: Mapping[str, int]) -> tuple[str, ...]:
         """Return the lines of its passes."""
-        lines = [pass_.describe_misses(program, hits) for pass_ in self.passes]
-        return tuple([line for of_pass in lines for line in of_pass])
+        return _misses_of(self.passes, program, hits)
 
     def without_rounding(self) -> Pipeline:
         """Return the pipeline of its passes without their intentional rounding."""
@@ -389,8 +388,7 @@ class Fixpoint(Pass, name="fixpoint"):
 
     def describe_misses(self, program: Any, hits: Mapping[str, int]) -> tuple[str, ...]:
         """Return the lines of its passes."""
-        lines = [pass_.describe_misses(program, hits) for pass_ in self.passes]
-        return tuple([line for of_pass in lines for line in of_pass])
+        return _misses_of(self.passes, program, hits)
 
     def without_rounding(self) -> Fixpoint:
         """Return the same rounds of its passes without their intentional rounding."""
@@ -460,6 +458,11 @@ def _enabled_passes(pipeline: Pipeline | Fixpoint, names: Collection[str]) -> It
             yield (
                 Pipeline(enabled) if isinstance(pass_, Pipeline) else Fixpoint(enabled, pass_.limit)
             )
+
+
+def _misses_of(passes: Iterable[Pass], program: Any, hits: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the lines of several passes about rules that never applied."""
+    return tuple([line for pass_ in passes for line in pass_.describe_misses(program, hits)])
 
 
 def _run_pass(

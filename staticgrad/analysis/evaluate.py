@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from math import prod
 from typing import Any, Final, Literal, overload
 
@@ -27,7 +26,7 @@ from staticgrad.language.calls.arguments import public
 from staticgrad.language.functions.creation import constant
 from staticgrad.language.ir.bodies import is_body_input, role_of
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, ParameterLeaf, Symbolic
-from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ir.op import Array, Op, map_attributes
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.ir.value import Value
@@ -330,14 +329,14 @@ def _as_feed(node: Node) -> Related:
 
 def at_sizes(op: Op, sizes: Mapping[str, int]) -> Op:
     """``op`` with every symbolic size in its attributes replaced by its value."""
-    return _map_attributes(
+    return map_attributes(
         op, lambda leaf: dims.evaluate(leaf, sizes) if isinstance(leaf, Dim) else leaf
     )
 
 
 def in_float64(op: Op) -> Op:
     """``op`` with every floating dtype and constant in its attributes widened to float64."""
-    return _map_attributes(op, _widen_leaf)
+    return map_attributes(op, _widen_leaf)
 
 
 def _widen_leaf(leaf: Any) -> Any:
@@ -346,29 +345,6 @@ def _widen_leaf(leaf: Any) -> Any:
     if isinstance(leaf, ArrayData) and leaf.dtype.is_float:
         return ArrayData(leaf.array, F64)
     return leaf
-
-
-def _map_attributes(op: Op, change: Callable[[Any], Any]) -> Op:
-    """Return an op with ``change`` applied to each leaf of its attributes."""
-    changed = {}
-    for name in op.__dataclass_fields__:
-        attribute = getattr(op, name)
-        changed_attribute = _map_leaves(attribute, change)
-        if changed_attribute is not attribute:
-            changed[name] = changed_attribute
-    return replace(op, **changed) if changed else op
-
-
-def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Apply a function to the dtypes, sizes and numbers in an op's attribute."""
-    if isinstance(value, TensorType):
-        dtype, shape = change(value.dtype), _map_leaves(value.shape, change)
-        same = dtype is value.dtype and shape is value.shape
-        return value if same else TensorType(dtype, shape)
-    if isinstance(value, tuple):
-        mapped = tuple(_map_leaves(item, change) for item in value)
-        return value if all(a is b for a, b in zip(mapped, value, strict=True)) else mapped
-    return change(value)
 
 
 def same_bytes(actual: Array, expected: Array) -> bool:

@@ -18,13 +18,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from staticgrad.interop.aten import backend  # noqa: E402
 from staticgrad.interop.aten.operators import OPERATORS, REFUSED, AtenType  # noqa: E402
-from staticgrad.interop.aten.program import (  # noqa: E402
-    AtenCall,
-    AtenProgram,
-    ResultOf,
-    common,
-)
+from staticgrad.interop.aten.program import AtenCall, AtenProgram, common  # noqa: E402
 from staticgrad.interop.aten.reading import program_of  # noqa: E402
+from staticgrad.interop.rows import ResultOf  # noqa: E402
 from tests.bridges import torch_models  # noqa: E402
 from tests.bridges.aten_graphs import trace_graph  # noqa: E402
 

@@ -27,10 +27,10 @@ from staticgrad.extend import Dim, Value, gradients
 from staticgrad.extend.trees import flatten
 from staticgrad.interop.elements import COMPARISONS, ELEMENTS, make_rows
 from staticgrad.interop.programs import find_programs
+from staticgrad.interop.rows import unsupported_variant
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.index_arrays import row_numbers
 from staticgrad.language.functions.linalg.structured import order_of
-from staticgrad.support.errors import ExportError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,11 +50,6 @@ class OperatorRow(NamedTuple):
 
     function: Callable[..., Any]
     operands: str = ""
-
-
-def unsupported_variant(what: str) -> ExportError:
-    """Return the error for a variant of an operator that has no function here."""
-    return ExportError(f"{what} is not supported")
 
 
 def cast(x: Any, dtype: str) -> Any:

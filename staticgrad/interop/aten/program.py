@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import operator as python
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from inspect import Parameter as Argument, signature
+from inspect import Parameter as Argument
 from math import ceil, floor
 from typing import Any, Final, NamedTuple
 
@@ -25,15 +24,9 @@ from staticgrad.interop.aten.operators import (
     MissingResult,
     OperatorRow,
     cast,
-    unsupported_variant,
 )
+from staticgrad.interop.rows import ResultOf, arguments_of, unsupported_variant
 from staticgrad.support.errors import ExportError, StaticgradError
-
-
-class ResultOf(NamedTuple):
-    """The result of a node, or an input: its place among all of them."""
-
-    place: int
 
 
 class AtenCall(NamedTuple):
@@ -126,7 +119,7 @@ def draws(call: AtenCall) -> bool:
 
 def draws_of(row: OperatorRow) -> bool:
     """Return whether a row takes a generator of random numbers."""
-    return "random" in _signature(row.function)
+    return "random" in arguments_of(row.function)
 
 
 def _result(value: Any) -> Any:
@@ -164,11 +157,6 @@ _SIZES: Final = OperatorRow(lambda: None)
 def _divide_sizes(a: Any, b: Any) -> Any:
     """A quotient of sizes, which is whole where a size is needed."""
     return a / b if not isinstance(a, Dim) and not isinstance(b, Dim) else a // b
-
-
-@cache
-def _signature(function: Callable[..., Any]) -> Mapping[str, Argument]:
-    return signature(function).parameters
 
 
 def _compute_node(node: AtenCall, env: list[Any], random: Any) -> Any:
@@ -218,7 +206,7 @@ def _apply_row(node: AtenCall, arguments: dict[str, Any], random: Any) -> Any:
             f"{node.operator} has no row",
             hint="staticgrad.interop.aten.operators.operator(name) makes a function its row",
         )
-    takes = _signature(row.function)
+    takes = arguments_of(row.function)
     facts = {
         "out": node.out, "operator": node.operator.removeprefix("aten.").partition(".")[0],
         "random": random,

@@ -22,10 +22,10 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import as_dtype
 from staticgrad.interop.elements import COMPARISONS, ELEMENTS, make_rows
+from staticgrad.interop.rows import unsupported_variant
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.ops.convert import Bitcast
 from staticgrad.programs.derivatives import vjp
-from staticgrad.support.errors import ExportError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,11 +82,6 @@ SILENT: Final = frozenset(
         "update_consts",
     ]
 )
-
-
-def unsupported_variant(what: str) -> ExportError:
-    """Return the error for a variant of a primitive that has no function here."""
-    return ExportError(f"{what} is not supported")
 
 
 def numbers(values: Any, dtype: str) -> Any:

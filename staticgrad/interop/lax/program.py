@@ -10,8 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
-from inspect import Parameter as Argument, signature
+from inspect import Parameter as Argument
 from typing import Any, Final, NamedTuple
 
 import staticgrad.language.functions as sg
@@ -22,15 +21,9 @@ from staticgrad.interop.lax.primitives import (
     SILENT,
     LaxType,
     cast,
-    unsupported_variant,
 )
+from staticgrad.interop.rows import ResultOf, arguments_of, unsupported_variant
 from staticgrad.support.errors import ExportError, StaticgradError
-
-
-class ResultAt(NamedTuple):
-    """The result of a call, or an input: its place among all of them."""
-
-    place: int
 
 
 class LaxCall(NamedTuple):
@@ -38,7 +31,7 @@ class LaxCall(NamedTuple):
 
     Attributes:
         primitive: JAX's name.
-        operands: ``ResultAt``, and arrays of literals.
+        operands: ``ResultOf``, and arrays of literals.
         parameters: by JAX's names, as plain data; jaxprs in them are programs.
         out: the type of each result.
         line: the user's.
@@ -58,7 +51,7 @@ class LaxProgram:
         inputs: the type of each.
         constants: arrays, whose places are behind those of the inputs.
         calls: in order; their results have the next places.
-        results: ``ResultAt`` and arrays.
+        results: ``ResultOf`` and arrays.
     """
 
     def __init__(
@@ -108,12 +101,7 @@ def programs_in(parameters: Any) -> list[LaxProgram]:
 
 
 def _value(operand: Any, env: Sequence[Any]) -> Any:
-    return env[operand.place] if isinstance(operand, ResultAt) else sg.constant(operand)
-
-
-@cache
-def _signature(function: Callable[..., Any]) -> Mapping[str, Argument]:
-    return signature(function).parameters
+    return env[operand.place] if isinstance(operand, ResultOf) else sg.constant(operand)
 
 
 def _compute_call(call: LaxCall, operands: list[Any]) -> list[Any]:
@@ -143,7 +131,7 @@ def _apply_row(call: LaxCall, operands: Sequence[Any], out: Sequence[LaxType]) -
     row = PRIMITIVES.get(call.primitive)
     if row is None:
         raise ExportError(f"{call.primitive} has no row", hint=NO_ROW)
-    takes = _signature(row)
+    takes = arguments_of(row)
     facts = {"out": out[0] if len(out) == 1 else out, "primitive": call.primitive}
     anything = any(parameter.kind is Argument.VAR_KEYWORD for parameter in takes.values())
     named = {name: value for name, value in call.parameters.items() if name in takes or anything}

@@ -13,7 +13,8 @@ from staticgrad.extend import over_bytes
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import jax
 from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS, LaxType
-from staticgrad.interop.lax.program import CALLS, DerivativeRule, LaxCall, LaxProgram, ResultAt
+from staticgrad.interop.lax.program import CALLS, DerivativeRule, LaxCall, LaxProgram
+from staticgrad.interop.rows import ResultOf
 from staticgrad.support.errors import ExportError
 
 #: Where frames are not the user's.
@@ -98,7 +99,7 @@ def type_of(aval: Any) -> LaxType:
 def _operand(variable: Any, places: dict[Any, int]) -> Any:
     if hasattr(variable, "val"):
         return over_bytes(np.asarray(variable.val, type_of(variable.aval).dtype))
-    return ResultAt(places[variable])
+    return ResultOf(places[variable])
 
 
 def _inner_program(equation: Any) -> LaxProgram | None:

@@ -28,6 +28,7 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import Dim, op_class
 from staticgrad.extend.sizes import collecting_guards, equal, maximum
+from staticgrad.interop.rows import unsupported_variant
 from staticgrad.language.functions import linalg
 from staticgrad.support.errors import ExportError
 
@@ -152,11 +153,6 @@ def as_operand(known_or_value: Any) -> Any:
         return sg.constant(known_or_value)
     elements = [sg.size_value(size, "int64") for size in sizes_of(known_or_value)]
     return sg.reshape(sg.stack(elements), known_or_value.shape)
-
-
-def unsupported_variant(what: str) -> ExportError:
-    """The error for a variant of an operator that has no function here."""
-    return ExportError(f"{what} is not supported")
 
 
 # -- elementwise ----------------------------------------------------------------------------------

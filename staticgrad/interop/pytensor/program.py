@@ -23,15 +23,10 @@ from staticgrad.interop.pytensor.operators.registry import (
     value,
 )
 from staticgrad.interop.pytensor.sizes import compute_sizes
+from staticgrad.interop.rows import ResultOf
 from staticgrad.support.errors import ExportError, StaticgradError
 
-__all__ = ["OPERATORS", "SCALARS", "PyTensorCall", "PyTensorProgram", "NodeResult"]
-
-
-class NodeResult(NamedTuple):
-    """The result of a call, or an input: its place among all of them."""
-
-    place: int
+__all__ = ["OPERATORS", "SCALARS", "PyTensorCall", "PyTensorProgram", "ResultOf"]
 
 
 class PyTensorCall(NamedTuple):
@@ -39,7 +34,7 @@ class PyTensorCall(NamedTuple):
 
     Attributes:
         op: the Op.
-        operands: ``NodeResult``, and the data of constants: arrays, slices, None.
+        operands: ``ResultOf``, and the data of constants: arrays, slices, None.
         out: the type of each result; None of what is no tensor.
         line: the user's.
     """
@@ -56,7 +51,7 @@ class PyTensorProgram:
     Attributes:
         inputs: the type of each; None of what is no tensor.
         calls: in order; their results have the places behind the inputs.
-        results: ``NodeResult``, and the data of constants.
+        results: ``ResultOf``, and the data of constants.
         result_types: the type of each result.
     """
 
@@ -110,7 +105,7 @@ class PyTensorProgram:
 
 def read_operand(operand: Any, env: Sequence[Any]) -> Any:
     """Return the value of a place, or a constant."""
-    return env[operand.place] if isinstance(operand, NodeResult) else operand
+    return env[operand.place] if isinstance(operand, ResultOf) else operand
 
 
 class NodeError(ExportError):

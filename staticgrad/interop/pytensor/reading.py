@@ -12,7 +12,8 @@ import numpy as np
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import pytensor
 from staticgrad.interop.pytensor.operators.registry import PyTensorOp, PyTensorType
-from staticgrad.interop.pytensor.program import NodeResult, PyTensorCall, PyTensorProgram
+from staticgrad.interop.pytensor.program import PyTensorCall, PyTensorProgram
+from staticgrad.interop.rows import ResultOf
 
 #: Attributes that are not among ``__props__`` and that rows read.
 _FURTHER: Final = (
@@ -38,14 +39,14 @@ def program_between(
     inputs: Sequence[Any], nodes: Sequence[Any], outputs: Sequence[Any]
 ) -> PyTensorProgram:
     """Return the program of nodes in order, from variables to variables."""
-    places: dict[Any, NodeResult] = {}
+    places: dict[Any, ResultOf] = {}
     for variable in inputs:
-        places[variable] = NodeResult(len(places))
+        places[variable] = ResultOf(len(places))
     calls = []
     for node in dict.fromkeys(nodes):  # PyTensor's frozen graphs list equal nodes several times
         calls.append(read_call(node, places))
         for variable in node.outputs:
-            places[variable] = NodeResult(len(places))
+            places[variable] = ResultOf(len(places))
     return PyTensorProgram(
         [read_type(variable.type) for variable in inputs],
         calls,
@@ -54,7 +55,7 @@ def program_between(
     )
 
 
-def read_call(node: Any, places: Mapping[Any, NodeResult] | None = None) -> PyTensorCall:
+def read_call(node: Any, places: Mapping[Any, ResultOf] | None = None) -> PyTensorCall:
     """Return an Apply node as a call; without places, its operands are left out."""
     operands = (
         [_read_operand(variable, places) for variable in node.inputs] if places is not None else []
@@ -63,7 +64,7 @@ def read_call(node: Any, places: Mapping[Any, NodeResult] | None = None) -> PyTe
     return PyTensorCall(read_op(node.op), tuple(operands), out, line_of(node.outputs[0]))
 
 
-def _read_operand(variable: Any, places: Mapping[Any, NodeResult]) -> Any:
+def _read_operand(variable: Any, places: Mapping[Any, ResultOf]) -> Any:
     return places[variable] if variable in places else read_constant(variable)
 
 

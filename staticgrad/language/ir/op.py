@@ -10,8 +10,8 @@ that compute nothing: inputs, parameters, constants.
 from __future__ import annotations
 
 import struct
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import MISSING, fields, replace
 from typing import Any, ClassVar, Literal, dataclass_transform
 
 import numpy.typing as npt
@@ -314,6 +314,32 @@ def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[Tens
                 text = f"{op.name}: {result_type} has {float(count):.3g} elements"
                 raise ShapeError(f"{text}: a value has less than 2**63")
     return inferred
+
+
+def map_attributes(op: Op, change: Callable[[Any], Any]) -> Op:
+    """Return an op with ``change`` applied to each dtype, size, number and graph that it has.
+
+    What ``change`` returns as it is stays the same object, and so does the op.
+    """
+    changed = {}
+    for name in op.__dataclass_fields__:
+        attribute = getattr(op, name)
+        changed_attribute = _map_leaves(attribute, change)
+        if changed_attribute is not attribute:
+            changed[name] = changed_attribute
+    return replace(op, **changed) if changed else op
+
+
+def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Apply a function to the leaves of an op's attribute."""
+    if isinstance(value, TensorType):
+        dtype, shape = change(value.dtype), _map_leaves(value.shape, change)
+        same = dtype is value.dtype and shape is value.shape
+        return value if same else TensorType(dtype, shape)
+    if isinstance(value, tuple):
+        mapped = tuple(_map_leaves(item, change) for item in value)
+        return value if all(a is b for a, b in zip(mapped, value, strict=True)) else mapped
+    return change(value)
 
 
 def op_class(name: str) -> type[Op]:

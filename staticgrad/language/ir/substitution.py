@@ -12,7 +12,6 @@ attributes of ops and in bodies, so all that reads it outside of what is replace
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ from staticgrad.language.ir.graph import (
     guards_of,
 )
 from staticgrad.language.ir.nodes import ModuleCall, describe
-from staticgrad.language.ir.op import Op, result_types
+from staticgrad.language.ir.op import Op, map_attributes, result_types
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import (
     Dim,
@@ -267,28 +266,18 @@ class Substitution:
 
     def op(self, op: Op) -> Op:
         """Return an op over the other sizes; its bodies, too."""
-        changed = {}
-        for name, attribute in op.attributes():
-            new_attribute = self._attribute(attribute)
-            if new_attribute is not attribute:
-                changed[name] = new_attribute
-        return dataclasses.replace(op, **changed) if changed else op
+        return map_attributes(op, self._change_attribute)
 
-    def _attribute(self, value: Any) -> Any:
-        """Return an attribute of an op over the other sizes; unchanged if no size is in it."""
-        if isinstance(value, Dim):
-            size = substitute_size(value, self._sizes)
-            return value if size == value else size
-        if isinstance(value, TensorType):
-            return substitute_type(value, self._sizes)
-        if isinstance(value, Graph):
-            if value not in self._bodies:
-                self._bodies[value] = self._body(value)
-            return self._bodies[value]
-        if isinstance(value, tuple):
-            parts = tuple([self._attribute(part) for part in value])
-            return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
-        return value
+    def _change_attribute(self, leaf: Any) -> Any:
+        """Return a size or a body over the other sizes; what has none as it is."""
+        if isinstance(leaf, Dim):
+            size = substitute_size(leaf, self._sizes)
+            return leaf if size == leaf else size
+        if isinstance(leaf, Graph):
+            if leaf not in self._bodies:
+                self._bodies[leaf] = self._body(leaf)
+            return self._bodies[leaf]
+        return leaf
 
     def _body(self, body: Graph) -> Graph:
         """Return a body over the other sizes, its nodes at their new lines."""

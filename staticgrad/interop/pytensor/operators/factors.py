@@ -9,9 +9,9 @@ import staticgrad.language.functions as sg
 from staticgrad.interop.pytensor.operators.registry import (
     PyTensorType,
     operator,
-    unsupported_variant,
     value,
 )
+from staticgrad.interop.rows import unsupported_variant
 from staticgrad.language.functions import linalg
 
 

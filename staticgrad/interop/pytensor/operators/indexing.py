@@ -13,9 +13,9 @@ from staticgrad.interop.pytensor.operators.registry import (
     is_known,
     operator,
     size,
-    unsupported_variant,
     value,
 )
+from staticgrad.interop.rows import unsupported_variant
 
 
 def read_key(idx_list: Sequence[Any], operands: Sequence[Any]) -> list[Any]:

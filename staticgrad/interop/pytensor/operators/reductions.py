@@ -14,9 +14,9 @@ from staticgrad.interop.pytensor.operators.registry import (
     cast,
     operator,
     size,
-    unsupported_variant,
     value,
 )
+from staticgrad.interop.rows import unsupported_variant
 
 #: The name of a scalar Op -> the reduction of bits by it.
 _BITS: Final[dict[str, Any]] = {"AND": sg.reduce_and, "OR": sg.reduce_or, "XOR": sg.reduce_xor}

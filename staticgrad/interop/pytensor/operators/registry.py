@@ -31,8 +31,7 @@ mapped. Scalar Ops (``pytensor.scalar``) have a table of their own: ``@scalar("L
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from inspect import Parameter as Argument, signature
+from inspect import Parameter as Argument
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -40,6 +39,7 @@ import numpy as np
 import staticgrad.language.functions as sg
 from staticgrad.extend import Dim, Size, Value, as_value
 from staticgrad.interop.pytensor.operators.refused import find_reason
+from staticgrad.interop.rows import arguments_of, unsupported_variant
 from staticgrad.support.errors import ExportError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -133,16 +133,6 @@ def row_of(op: PyTensorOp) -> OpRow | None:
     return None
 
 
-def unsupported_variant(what: str) -> ExportError:
-    """Return the error of a row that refuses a variant of its Op."""
-    return ExportError(f"{what} is not supported")
-
-
-@cache
-def _signature(function: Callable[..., Any]) -> Mapping[str, Argument]:
-    return signature(function).parameters
-
-
 def apply_row(op: PyTensorOp, operands: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
     """Compute the results of an Op by its row.
 
@@ -161,7 +151,7 @@ def apply_row(op: PyTensorOp, operands: Sequence[Any], out: tuple[Any, ...]) -> 
             f"{op.name} has no row" + (f": {reason}" if reason else ""),
             hint="staticgrad.interop.pytensor.operators.operator(name) makes a function its row",
         )
-    takes = _signature(row.function)
+    takes = arguments_of(row.function)
     facts = {"out": out[0] if len(out) == 1 else out, "op": op}
     anything = any(argument.kind is Argument.VAR_KEYWORD for argument in takes.values())
     arguments = {}

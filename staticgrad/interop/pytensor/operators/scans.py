@@ -17,9 +17,9 @@ from staticgrad.interop.pytensor.operators.registry import (
     cast,
     operator,
     size,
-    unsupported_variant,
     value,
 )
+from staticgrad.interop.rows import unsupported_variant
 
 
 class ScanOperands(NamedTuple):

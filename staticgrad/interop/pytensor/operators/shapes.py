@@ -14,9 +14,9 @@ from staticgrad.interop.pytensor.operators.registry import (
     shape_of,
     size,
     sizes,
-    unsupported_variant,
     value,
 )
+from staticgrad.interop.rows import unsupported_variant
 
 
 @operator("DimShuffle", batched=False)

@@ -13,9 +13,9 @@ from staticgrad.interop.pytensor.operators.registry import (
     operator,
     size,
     sizes,
-    unsupported_variant,
     value,
 )
+from staticgrad.interop.rows import unsupported_variant
 from staticgrad.language.functions import fft
 
 
