@@ -50,6 +50,17 @@ def test_one_program_serves_all_shapes_and_sizes_must_agree():
         f(np.ones(5), np.ones(4))
 
 
+def test_a_run_of_one_program_returns_its_results_in_the_order_of_the_outputs():
+    """Whatever the order of the nodes; PyTensor's call then has no detour."""
+    late, early = pt.exp(x).sum(), pt.sin(x)
+    for outputs in ([late, early], [early, late], [early * late, late, early], [late, late, x]):
+        f = compare([x, y], outputs, normal(4), normal(2))
+        (part,) = program_of(f).parts
+        assert [part.results.index(variable) for variable in f.maker.fgraph.outputs] == [
+            *range(len(outputs))
+        ]
+
+
 def test_shapes_are_arithmetic_of_sizes():
     n = x.shape[0]
     outputs = [

@@ -159,6 +159,7 @@ class LoweredGraph:
                 last[variable] = max(last.get(variable, -1), level)
         parts: list[ProgramPart | NodePart] = []
         constants: dict[Any, Any] = {}
+        order = {variable: k for k, variable in enumerate(self._graph.outputs)}
         for level in range(max(levels.values(), default=0) + 1):
             nodes = [node for node in self._nodes if levels[node] == level]
             builder = _Builder(constants)
@@ -169,7 +170,9 @@ class LoweredGraph:
                     results |= {v: level for v in node.outputs if last.get(v, -1) > level}
             if level == 0:
                 results |= {v: 0 for v in self._graph.outputs if v.owner is None}
-            parts.append(builder.part([*results]))
+            # the graph's own results first, in its order: then a run of one program returns them
+            variables = sorted(results, key=lambda variable: order.get(variable, len(order)))
+            parts.append(builder.part(variables))
             constants.update(builder.constants)
             parts += [NodePart(node) for node in nodes if node in self.fallbacks]
         return parts
