@@ -2879,7 +2879,7 @@ MUTANTS = (
          "the middle of half a spectrum of one line is not conjugated",
          "tests/complex_numbers/test_fft_kernels.py -k each_layout"),
         ("fft-of-real-values-not-rolled",
-         "staticgrad/language/functions/fft.py",
+         "staticgrad/language/functions/fft/fourier.py",
          "mirrored = roll(flip(mirrored, outer_axis), 1, outer_axis)",
          "mirrored = flip(mirrored, outer_axis)",
          "the other half of a spectrum of several axes is shifted by one",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy.fft
 import scipy.linalg
 import scipy.special
 
@@ -21,7 +22,7 @@ ROOMS: dict[str, Any] = {
     "sg": (sg, (np, np.linalg, scipy.special)),
     "sg.linalg": (sg.linalg, (np.linalg, scipy.linalg)),
     "sg.special": (sg.special, (scipy.special,)),
-    "sg.fft": (sg.fft, (np.fft,)),
+    "sg.fft": (sg.fft, (np.fft, scipy.fft)),
 }
 
 

@@ -98,6 +98,7 @@ PLAIN = {
         " special.i1e special.log_ndtr special.log_softmax special.logsumexp special.ndtr"
         " special.softmax fft.fft2 fft.fftn fft.fftshift fft.ifft2 fft.ifftn fft.ifftshift"
         " fft.rfft2 fft.rfftn fft.fft fft.ifft fft.rfft fft.irfft"
+        " fft.dct fft.idct fft.dst fft.idst fft.dctn fft.idctn fft.dstn fft.idstn"
         " nn.sigmoid nn.tanh nn.elu nn.gelu nn.leaky_relu nn.log_softmax nn.logsumexp nn.relu"
         " nn.silu nn.softmax nn.softplus nn.celu nn.hardsigmoid nn.hardswish nn.hardtanh"
         " nn.log_sigmoid nn.mish nn.relu6 nn.selu nn.softsign nn.layer_norm"

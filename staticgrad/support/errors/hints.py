@@ -363,7 +363,7 @@ INSTEAD: Final = {
         " functions for arrays",
     ),
     **each_of(
-        "hfft2 hfftn ihfft2 ihfftn dct idct dst idst dctn idctn dstn idstn fht ifht",
+        "hfft2 hfftn ihfft2 ihfftn fht ifht",
         "there is none: sg.host_call(function, x, types=..., vjp=...) calls SciPy's in a step",
     ),
     "solve_lyapunov": "sg.linalg.solve_continuous_lyapunov(a, q)",

@@ -1,13 +1,6 @@
 """Discrete Fourier transforms, in the names and with the arguments of ``np.fft``.
 
-Public as ``sg.fft``; NumPy's functions of these names take values, too. Inside of the compiled step
-kernels compute them where the sizes have no prime factors above 5, and SciPy's pocketfft elsewhere,
-along any axes, in single or double precision. They are linear, so that derivatives of any order are
-transforms again. Of real values the first half is computed: the other one is its conjugate.
-
-    >>> x = sg.input("x", (4,), "float64")
-    >>> sg.evaluate(sg.fft.fft(x), {"x": [1.0, 2.0, 3.0, 4.0]})
-    array([10.+0.j, -2.+2.j, -2.+0.j, -2.-2.j])
+Of real values the first half is computed: the other one is its conjugate.
 """
 
 from __future__ import annotations
@@ -18,7 +11,6 @@ from typing import Any, Final, Literal, Protocol
 from staticgrad.extend import (
     AnyValue,
     ArrayLike,
-    Dim,
     Size,
     axes_of,
     called_name,
@@ -26,15 +18,22 @@ from staticgrad.extend import (
     distinct_axes,
     floating,
     like as same,
-    namespace,
-    present,
-    register_functions,
     size_of,
 )
 from staticgrad.extend.dtypes import F64, I64, complex_of
-from staticgrad.extend.ops import astype, concatenate, conj, flip, part, positive, size_value, where
-from staticgrad.extend.sizes import floordiv
-from staticgrad.language.functions.arrange import pad, roll
+from staticgrad.extend.ops import (
+    astype,
+    concatenate,
+    conj,
+    flip,
+    part,
+    positive,
+    size_value,
+    where,
+    with_zeros,
+)
+from staticgrad.extend.sizes import floordiv, is_at_least, maximum
+from staticgrad.language.functions.arrange import roll
 from staticgrad.language.functions.creation import arange
 from staticgrad.language.functions.variants import name_function
 from staticgrad.language.ops.fourier import FourierTransform
@@ -44,10 +43,6 @@ from staticgrad.support.errors import ArgumentError, DTypeError
 Sizes = Sequence[Size] | None
 Axes = Sequence[int] | None
 Norm = Literal["backward", "ortho", "forward"]
-__all__ = [
-    "fft", "fft2", "fftfreq", "fftn", "fftshift", "ifft", "ifft2", "ifftn", "ifftshift",
-    "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftfreq", "rfftn",
-]  # fmt: skip
 #: The name of a normalization -> how a forward and a backward transform are divided.
 _NORMS: Final[dict[Norm | None, tuple[int, int]]] = {
     None: (0, 2),
@@ -80,7 +75,7 @@ def _transform(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forwa
              for n, p in zip(sizes, places, strict=True)]  # fmt: skip
     for number, (place, size) in enumerate(zip(places, sizes, strict=True)):
         is_half = kind == "c2r" and number == len(places) - 1
-        value = _resize_axis(value, place, floordiv(size, 2) + 1 if is_half else size)
+        value = resize_axis(value, place, floordiv(size, 2) + 1 if is_half else size)
     axes_from_end, divided = (
         tuple(place - value.ndim for place in places),
         _NORMS[norm][not forward],
@@ -132,15 +127,17 @@ def _complete_spectrum(spectrum: Any, axes: Sequence[int], size: int) -> Any:
     return concatenate([spectrum, mirrored], axis % spectrum.ndim)
 
 
-def _resize_axis(value: Any, axis: int, size: Size) -> Any:
-    """Crop an axis for a Fourier transform, or pad it with zeros at the end."""
+def resize_axis(value: Any, axis: int, size: Size) -> Any:
+    """Crop an axis for a Fourier transform, or pad it with zeros at the end.
+
+    Where only a run knows which of the two, zeros are added first.
+    """
     old_size = value.shape[axis]
-    if old_size == size:
-        return value
-    if isinstance(old_size, Dim) or isinstance(size, Dim) or size < old_size:
-        return part(value, axis, 0, size)
-    widths = [(0, size - old_size if place == axis else 0) for place in range(value.ndim)]
-    return pad(value, widths)
+    if not is_at_least(old_size, size):
+        widths: list[tuple[Size, Size]] = [(0, 0)] * value.ndim
+        widths[axis] = (0, maximum(size - old_size, 0))
+        value = with_zeros(value, widths)
+    return value if value.shape[axis] == size else part(value, axis, 0, size)
 
 
 class _AlongAxis(Protocol):
@@ -337,7 +334,3 @@ def _swap_halves(x: Any, axes: Any, sign: int) -> Any:
         parts = [part(value, axis, first, size - first), part(value, axis, 0, first)]
         value = concatenate(parts, axis)
     return value
-
-
-namespace(globals(), operands=present)
-register_functions("fft", {name: globals()[name] for name in __all__})
