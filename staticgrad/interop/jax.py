@@ -15,12 +15,10 @@ from staticgrad.extend.optional import jax
 from staticgrad.extend.programs import Compiled, Function
 from staticgrad.interop.jax_calls import call_programs
 from staticgrad.interop.lax.lowering import is_array, lower_graph, lowered_function
-from staticgrad.interop.lax.primitives import REFUSED
-from staticgrad.interop.lax.program import NO_ROW, LaxProgram
 from staticgrad.interop.lax.reading import program_of
 from staticgrad.interop.lax.traced import JaxProgram, plain_tree
 from staticgrad.interop.programs import Bridged, caller
-from staticgrad.support.errors import ArgumentError, ExportError
+from staticgrad.support.errors import ArgumentError
 
 __all__ = ["function", "lower", "trace"]
 
@@ -86,7 +84,7 @@ def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
         raise ArgumentError(f"jax.trace: f is {kind_of(f)}, not a function")
     closed, shape = jax.make_jaxpr(f, return_shape=True)(*example)
     program = program_of(closed)
-    _check_rows(program)
+    program.check_rows()
     arguments, results = map(_places, (example, shape))
     name = getattr(f, "__name__", type(f).__name__)
     return Function(JaxProgram(program, arguments, results, name), (), {}, {})
@@ -149,19 +147,6 @@ def lower(graph: Graph | Callable[..., Any] | Any) -> Callable[..., Any]:
         )
     f = graph if isinstance(graph, Function) else Function(graph, (), {}, {})
     return Bridged(lower, graph, lowered_function(f))
-
-
-def _check_rows(program: LaxProgram) -> None:
-    """Raise ExportError for primitives of a JAX program that have no row in the table."""
-    missing = {call.primitive: call for call in program.missing()}
-    if missing:
-        reasons = {REFUSED[name]: None for name in missing if name in REFUSED}
-        why = f" ({'; '.join(reasons)})" if reasons else ""
-        raise ExportError(
-            f"{', '.join(missing)}: no row in the table of primitives{why}",
-            hint=NO_ROW,
-            at=next(iter(missing.values())).line,
-        )
 
 
 namespace(globals())

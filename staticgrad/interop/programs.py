@@ -25,18 +25,18 @@ from inspect import Parameter as Argument, Signature
 from types import MappingProxyType, MethodType
 from typing import Any, Final, NamedTuple
 
-from staticgrad.extend import Graph, Size, Symbolic, ancestors, as_value, gradients, kind_of, quote
+from staticgrad.extend import Graph, Size, Symbolic, ancestors, gradients, kind_of, quote
 from staticgrad.extend.building import Session, in_graphs, running_session, traced_in
-from staticgrad.extend.dtypes import F64, I64
 from staticgrad.extend.functions import input as graph_input
 from staticgrad.extend.ops import astype, conj
 from staticgrad.extend.parameters import Complex, join_parts
 from staticgrad.extend.programs import Function
 from staticgrad.extend.sizes import Guard, collecting_guards
 from staticgrad.extend.trees import Tree, flatten, paths, unflatten
+from staticgrad.interop.engine.operands import value_of_argument
 from staticgrad.language.calls.pickling import reduce_wrapper
 from staticgrad.language.ir.advances import next_steps
-from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
+from staticgrad.language.ir.python_numbers import Arithmetic, Number
 from staticgrad.programs.arguments import is_number, signature_of, static_key
 from staticgrad.programs.transformed import vmap
 from staticgrad.support.errors import ArgumentError
@@ -126,7 +126,7 @@ class Programs:
             ArgumentError: it updates parameters, or draws random numbers.
         """
         leaves, tree = flatten(self._f(*arrays, **(numbers or self.numbers)), keep_complex=True)
-        results = unflatten(tree, [_value(leaf) for leaf in leaves])
+        results = unflatten(tree, [*map(value_of_argument, leaves)])
         session = running_session()
         read = ancestors(flatten(results)[0])
         if (session and session.updates) or next_steps(read):
@@ -457,13 +457,6 @@ def _of_arrays(
         return f(*args, **named)
 
     return of_arrays
-
-
-def _value(leaf: Any) -> Any:
-    """Return a result as a value; a number that each call gives is an input."""
-    if type(leaf) is PythonNumber:
-        return leaf.arithmetic.input_of(leaf, F64 if type(leaf.sample) is float else I64)
-    return as_value(leaf)
 
 
 def floating(results: Any) -> list[Any]:

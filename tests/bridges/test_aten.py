@@ -20,7 +20,7 @@ from staticgrad.interop.aten import backend  # noqa: E402
 from staticgrad.interop.aten.operators import OPERATORS, REFUSED, AtenType  # noqa: E402
 from staticgrad.interop.aten.program import AtenCall, AtenProgram, common  # noqa: E402
 from staticgrad.interop.aten.reading import program_of  # noqa: E402
-from staticgrad.interop.rows import ResultOf  # noqa: E402
+from staticgrad.interop.engine.programs import ResultOf  # noqa: E402
 from tests.bridges import torch_models  # noqa: E402
 from tests.bridges.aten_graphs import trace_graph  # noqa: E402
 

@@ -25,7 +25,7 @@ from staticgrad.extend.sizes import evaluate, named_sizes
 from staticgrad.interop.aten.operators import REFUSED
 from staticgrad.interop.aten.program import AtenCall, draws, has_row
 from staticgrad.interop.aten.reading import drop_lossy_decompositions, dtype_name, program_of
-from staticgrad.interop.rows import ResultOf
+from staticgrad.interop.engine.programs import ResultOf
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.interop.torch_sizes import UnnamedSizeError, is_open, name_size, typical
 from staticgrad.language.functions import input as graph_input, transpose

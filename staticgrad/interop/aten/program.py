@@ -22,10 +22,10 @@ from staticgrad.interop.aten.operators import (
     OPERATORS,
     AtenType,
     MissingResult,
-    OperatorRow,
     cast,
 )
-from staticgrad.interop.rows import ResultOf, arguments_of, unsupported_variant
+from staticgrad.interop.engine.programs import ResultOf
+from staticgrad.interop.engine.tables import Row, unsupported_variant
 from staticgrad.support.errors import ExportError, StaticgradError
 
 
@@ -117,9 +117,9 @@ def draws(call: AtenCall) -> bool:
     return row is not None and draws_of(row)
 
 
-def draws_of(row: OperatorRow) -> bool:
+def draws_of(row: Row) -> bool:
     """Return whether a row takes a generator of random numbers."""
-    return "random" in arguments_of(row.function)
+    return "random" in row.arguments
 
 
 def _result(value: Any) -> Any:
@@ -128,7 +128,7 @@ def _result(value: Any) -> Any:
     return value
 
 
-def _named_row(name: str) -> OperatorRow | None:
+def _named_row(name: str) -> Row | None:
     """Return the table's row of an ATen operator; that of the overload comes first."""
     if name == "getitem" or name.startswith("size."):
         return _SIZES
@@ -151,7 +151,7 @@ OF_SIZES: Final[dict[str, Callable[..., Any]]] = {
     "le": lambda a, b: True, "gt": lambda a, b: True, "lt": lambda a, b: True,
     "and_": lambda a, b: True, "or_": lambda a, b: True, "sym_not": lambda a: True,
 }  # fmt: skip
-_SIZES: Final = OperatorRow(lambda: None)
+_SIZES: Final = Row(lambda: None)
 
 
 def _divide_sizes(a: Any, b: Any) -> Any:
@@ -206,7 +206,7 @@ def _apply_row(node: AtenCall, arguments: dict[str, Any], random: Any) -> Any:
             f"{node.operator} has no row",
             hint="staticgrad.interop.aten.operators.operator(name) makes a function its row",
         )
-    takes = arguments_of(row.function)
+    takes = row.arguments
     facts = {
         "out": node.out, "operator": node.operator.removeprefix("aten.").partition(".")[0],
         "random": random,

@@ -13,7 +13,7 @@ from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import torch
 from staticgrad.interop.aten.operators import AtenType
 from staticgrad.interop.aten.program import AtenCall, AtenProgram
-from staticgrad.interop.rows import ResultOf
+from staticgrad.interop.engine.programs import ResultOf
 from staticgrad.interop.torch_arrays import array_of
 from staticgrad.support.errors import ExportError
 

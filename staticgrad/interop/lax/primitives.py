@@ -3,7 +3,8 @@
 The signature of a function is the row: operands come first, and parameters have JAX's names. A
 parameter that a row does not have says nothing about the result (``SILENT``), or has its default.
 ``out`` is not JAX's: the type of the result there (``LaxType``; of several results a tuple).
-``primitive``, the name. A row with several results gives a tuple.
+``primitive``, the name; ``op``, the record of the primitive. A row with several results gives a
+tuple.
 
 Results are cast to JAX's element type, and their shapes are compared with JAX's.
 """
@@ -11,10 +12,10 @@ Results are cast to JAX's element type, and their shapes are compared with JAX's
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, product
 from math import inf, prod
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -22,21 +23,13 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import as_dtype
 from staticgrad.interop.elements import COMPARISONS, ELEMENTS, make_rows
-from staticgrad.interop.rows import unsupported_variant
+from staticgrad.interop.engine.operands import ForeignType, cast
+from staticgrad.interop.engine.tables import Row, Table, unsupported_variant
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.ops.convert import Bitcast
 from staticgrad.programs.derivatives import vjp
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class LaxType(NamedTuple):
-    """The element type and shape of a result; ``is_key`` of keys of random numbers."""
-
-    dtype: str
-    shape: tuple[Any, ...]
-    is_key: bool = False
-
+LaxType: TypeAlias = ForeignType
 
 #: Parameters that say where, how or in which order XLA computes, never what.
 SILENT: Final = frozenset(
@@ -80,6 +73,7 @@ SILENT: Final = frozenset(
         "policy",
         "differentiated",
         "update_consts",
+        "key_operands",
     ]
 )
 
@@ -87,11 +81,6 @@ SILENT: Final = frozenset(
 def numbers(values: Any, dtype: str) -> Any:
     """Return a constant of this element type."""
     return sg.constant(np.asarray(values).astype(as_dtype(dtype).numpy))
-
-
-def cast(x: Any, dtype: str) -> Any:
-    """Return a value with this element type."""
-    return x if x.dtype.name == dtype else sg.astype(x, dtype)
 
 
 _ELEMENTS: Final[dict[str, Callable[..., Any]]] = {
@@ -119,10 +108,6 @@ _ELEMENTS: Final[dict[str, Callable[..., Any]]] = {
     "sub": lambda x, y: x - y,
 }
 
-#: Primitive -> its row.
-PRIMITIVES: Final[dict[str, Callable[..., Any]]] = {**_ELEMENTS}
-
-
 _REASONS: Final[dict[str, str]] = {
     "it calls Python": """io_callback debug_callback debug_print ffi_call""",
     "it is for several devices": """all_gather all_gather_invariant all_to_all axis_index pbroadcast
@@ -144,21 +129,30 @@ REFUSED: Final[dict[str, str]] = {
 }
 
 
-def primitive(*names: str) -> Callable[[F], F]:
-    """Register a function as the row of primitives of JAX."""
+def make_table(rows: Mapping[str, Callable[..., Any]]) -> Table:
+    """Return a table of functions of JAX's primitives."""
+    return Table(
+        "JAX",
+        {name: Row(function) for name, function in rows.items()},
+        decorator="staticgrad.interop.lax.primitives.primitive",
+        word="parameter",
+        silent=SILENT,
+        refused=REFUSED,
+        name_argument="primitive",
+    )
 
-    def register_row(function: F) -> F:
-        PRIMITIVES.update(dict.fromkeys(names, function))
-        return function
 
-    return register_row
+#: Primitive -> its row.
+PRIMITIVES: Final = make_table(_ELEMENTS)
+#: Registers a function as the row of primitives of JAX.
+primitive = PRIMITIVES.row
 
 
 @primitive("pure_callback")
 def _pure_callback(*operands: Any, callback: Callable[..., Any], out: Any) -> Any:
     types = [
         (result_type.shape, result_type.dtype)
-        for result_type in ([out] if isinstance(out, LaxType) else out)
+        for result_type in ([out] if isinstance(out, ForeignType) else out)
     ]
     return sg.host_call(callback, *operands, types=types)
 

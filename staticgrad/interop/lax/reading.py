@@ -12,9 +12,12 @@ import numpy as np
 from staticgrad.extend import over_bytes
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import jax
-from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS, LaxType
-from staticgrad.interop.lax.program import CALLS, DerivativeRule, LaxCall, LaxProgram
-from staticgrad.interop.rows import ResultOf
+from staticgrad.interop.engine.operands import ForeignType
+from staticgrad.interop.engine.programs import Call, ResultOf
+from staticgrad.interop.engine.tables import Operator
+from staticgrad.interop.lax.calls import CALLS, DerivativeRule
+from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS
+from staticgrad.interop.lax.program import LaxProgram
 from staticgrad.support.errors import ExportError
 
 #: Where frames are not the user's.
@@ -32,6 +35,7 @@ def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
     places: dict[Any, int] = {}
     for variable in (*jaxpr.invars, *jaxpr.constvars):
         places[variable] = len(places)
+    inputs = [type_of(variable.aval) for variable in jaxpr.invars]
     count = len(places)
     calls = []
     for equation in jaxpr.eqns:
@@ -46,19 +50,19 @@ def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
             parameters = {"program": inside, "rule": _read_rule(equation, name)}
         elif inside is not None:
             name = "closed_call"
-        kinds = [type_of(variable.aval) for variable in equation.invars]
         out = tuple(type_of(variable.aval) for variable in equation.outvars)
-        if any(kind.is_key for kind in out) and not name.startswith("random_"):
-            parameters["key_operands"] = [kind.is_key for kind in kinds]
-        calls.append(LaxCall(name, operands, parameters, out, line_of(equation)))
+        if any(map(is_key, equation.outvars)) and not name.startswith("random_"):
+            parameters["key_operands"] = [*map(is_key, equation.invars)]
+        calls.append(Call(Operator(name, parameters), operands, out, line_of(equation)))
         for variable in equation.outvars:
             places[variable] = count
             count += 1
+    first = len(inputs)
     return LaxProgram(
-        [type_of(variable.aval) for variable in jaxpr.invars],
-        [array_of(constant) for constant in constants],
+        inputs,
         calls,
         [_operand(variable, places) for variable in jaxpr.outvars],
+        constants={first + k: array_of(constant) for k, constant in enumerate(constants)},
     )
 
 
@@ -85,15 +89,21 @@ def literal_shape(array: Any) -> tuple[int, ...]:
     return shape
 
 
-def type_of(aval: Any) -> LaxType:
-    """Convert a type of JAX (aval) to a type in plain data."""
+def is_key(variable: Any) -> bool:
+    """Return whether a variable of a jaxpr has keys of random numbers."""
+    dtype = getattr(variable.aval, "dtype", None)
+    return dtype is not None and bool(jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key))
+
+
+def type_of(aval: Any) -> ForeignType:
+    """Convert a type of JAX (aval) to a type in plain data; keys are their two words."""
     dtype = getattr(aval, "dtype", None)
     if dtype is None:
-        return LaxType("", ())
+        return ForeignType("", ())
     if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
-        return LaxType("uint32", tuple(aval.shape), True)
+        return ForeignType("uint32", (*aval.shape, 2))
     name = "bool" if dtype == jax.dtypes.float0 else np.dtype(dtype).name
-    return LaxType(name, literal_shape(aval))
+    return ForeignType(name, literal_shape(aval))
 
 
 def _operand(variable: Any, places: dict[Any, int]) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from staticgrad.extend import as_value, kind_of
+from staticgrad.extend import kind_of
 from staticgrad.extend.trees import (
     fill_container,
     is_named_tuple,
@@ -13,7 +13,7 @@ from staticgrad.extend.trees import (
     parts_in,
     registered_parts,
 )
-from staticgrad.interop.lax.primitives import LaxType, cast
+from staticgrad.interop.engine.operands import ForeignType, fit_argument
 from staticgrad.interop.lax.program import LaxProgram
 from staticgrad.support.errors import ArgumentError
 
@@ -57,7 +57,7 @@ class JaxProgram:
             _check_operand(self.__name__, arrays_by_place[place], kind)
             for place, kind in enumerate(self.program.inputs)
         ]
-        return _fill_containers(self.results, self.program.run(operands))
+        return _fill_containers(self.results, self.program.values(operands))
 
 
 def _match_leaves(expected: Any, actual: Any, into: dict[int, Any], name: str, where: str) -> None:
@@ -108,19 +108,20 @@ def _fill_containers(tree: Any, values: Any) -> Any:
     return structure.rebuilt([_fill_containers(part, values) for part in by_name.values()])
 
 
-def _check_operand(name: str, argument: Any, kind: LaxType) -> Any:
+def _check_operand(name: str, argument: Any, kind: ForeignType) -> Any:
     """Check an argument of a JAX program against the example's type; 64 bits count as 32."""
     is_number = isinstance(argument, bool | int | float | complex)
-    value = as_value(argument)
-    shape = (*kind.shape, 2) if kind.is_key else tuple(kind.shape)
-    narrow = value.dtype.name.replace("128", "64x").replace("64", "32", 1)
-    narrow = "complex64" if value.dtype.name == "complex128" else narrow
-    if value.dtype.name != kind.dtype and (narrow == kind.dtype or is_number):
-        value = cast(value, kind.dtype)
-    if value.dtype.name != kind.dtype or tuple(value.shape) != shape:
-        expected = f"{kind.dtype}[{', '.join(map(str, shape))}]"
-        raise ArgumentError(
-            f"{name}: an argument is {value.type}, it was traced with {expected}",
-            hint="sg.jax.trace(f, *example) for these arguments",
-        )
-    return value
+    return fit_argument(
+        f"{name}: an argument",
+        argument,
+        kind,
+        "the example",
+        lambda dtype, expected: is_number or _NARROW.get(dtype) == expected,
+        hint="sg.jax.trace(f, *example) for these arguments",
+    )
+
+
+#: Element types of 64 bits -> those that JAX has in their places.
+_NARROW: Final = {
+    "float64": "float32", "int64": "int32", "uint64": "uint32", "complex128": "complex64",
+}  # fmt: skip

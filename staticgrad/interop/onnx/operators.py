@@ -28,7 +28,7 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import Dim, op_class
 from staticgrad.extend.sizes import collecting_guards, equal, maximum
-from staticgrad.interop.rows import unsupported_variant
+from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.language.functions import linalg
 from staticgrad.support.errors import ExportError
 

@@ -21,11 +21,9 @@ from staticgrad.extend.optional import nutpie as nutpie_package, pytensor
 from staticgrad.extend.programs import Function
 from staticgrad.interop.pytensor.function import PyTensorDensity, PyTensorFunction, tree_of
 from staticgrad.interop.pytensor.linker import make_mode, register
-from staticgrad.interop.pytensor.operators.refused import find_reason
-from staticgrad.interop.pytensor.program import PyTensorProgram
 from staticgrad.interop.pytensor.reading import program_of
 from staticgrad.interop.pytensor.sampling import sampled_model
-from staticgrad.support.errors import ArgumentError, ExportError, MissingPackageError
+from staticgrad.support.errors import ArgumentError, MissingPackageError
 
 __all__ = ["function", "logp", "mode", "nutpie"]
 
@@ -192,7 +190,7 @@ def _function_of(
             mode = mode.including("local_check_parameter_to_ninf_switch")
         mode.optimizer.rewrite(graph)
     program = program_of(graph)
-    _check_rows(program)
+    program.check_rows()
     names = _unique_names([*inputs, *shared])
     return PyTensorFunction(
         program,
@@ -212,21 +210,6 @@ def _unique_names(variables: list[Any]) -> list[str]:
             name += "_"
         names.append(name)
     return names
-
-
-def _check_rows(program: PyTensorProgram) -> None:
-    """Raise ExportError for Ops of a program without a row."""
-    missing = {call.op.name: call for call in program.missing()}
-    if missing:
-        reasons = [find_reason(call.op.name, call.op.bases) for call in missing.values()]
-        raise ExportError(
-            f"{', '.join(missing)}: no row in the table of Ops",
-            details=[
-                f"{name}: {reason}" for name, reason in zip(missing, reasons, strict=True) if reason
-            ],
-            hint="staticgrad.interop.pytensor.operators.operator(name) makes a function its row",
-            at=next(iter(missing.values())).line,
-        )
 
 
 with suppress(MissingPackageError):

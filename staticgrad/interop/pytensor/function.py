@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from inspect import Parameter as Argument, Signature
 from typing import Any
 
-from staticgrad.extend import as_value
 from staticgrad.extend.functions import parameter
 from staticgrad.extend.trees import Tree, flatten, unflatten
-from staticgrad.interop.pytensor.operators.registry import PyTensorType, cast
+from staticgrad.interop.engine.operands import ForeignType, fit_argument
 from staticgrad.interop.pytensor.program import PyTensorProgram
 from staticgrad.support.errors import ArgumentError
 
@@ -46,7 +45,7 @@ class PyTensorFunction:
         """
         arguments = self.__signature__.bind(*args, **kwargs).arguments
         operands = [
-            _check_operand(name, arguments[name], kind)
+            fit_argument(name, arguments[name], kind or ForeignType("", ()), "PyTensor")
             for name, kind in zip(self._names, self.program.inputs, strict=False)
         ]
         results = self.program.values([*operands, *self.parameters.values()])
@@ -75,22 +74,6 @@ class PyTensorDensity:
                 f"logp: a point is a dict of {names}", hint="model.initial_point() is one"
             )
         return self.function(*[point[name] for name in self.names])
-
-
-def _check_operand(name: str, argument: Any, kind: PyTensorType | None) -> Any:
-    """Return an argument as a value of the input's type."""
-    x = as_value(argument)
-    shape = () if kind is None else kind.shape
-    dtype = "" if kind is None else kind.dtype
-    fits = len(shape) == x.ndim and all(
-        theirs is None or not isinstance(n, int) or n == theirs
-        for n, theirs in zip(x.shape, shape, strict=True)
-    )
-    is_narrower = x.dtype.is_float and not dtype.startswith(("float", "complex"))
-    if not fits or is_narrower:
-        sizes = ", ".join("?" if n is None else str(n) for n in shape)
-        raise ArgumentError(f"{name} is {x.type}, the input of PyTensor is {dtype}[{sizes}]")
-    return cast(x, dtype)
 
 
 def tree_of(outputs: Any) -> tuple[list[Any], Tree]:

@@ -17,8 +17,9 @@ from staticgrad.extend import Graph, Value
 from staticgrad.extend.functions import input as graph_input
 from staticgrad.extend.optional import pytensor
 from staticgrad.extend.programs import Compiled, compile
-from staticgrad.interop.pytensor.operators.registry import PyTensorType, is_known, value
-from staticgrad.interop.pytensor.program import NodeError, compute_call
+from staticgrad.interop.engine.operands import ForeignType, is_known, value
+from staticgrad.interop.engine.programs import CallError
+from staticgrad.interop.pytensor.program import PyTensorProgram
 from staticgrad.interop.pytensor.reading import read_call, read_constant, read_type
 from staticgrad.support.errors import ExportError, StaticgradWarning
 
@@ -219,11 +220,12 @@ class _Builder:
         """
         call = read_call(node)
         try:
-            results = compute_call(call, [self._read(variable) for variable in node.inputs])
-        except NodeError as error:
+            operands = [self._read(variable) for variable in node.inputs]
+            results = PyTensorProgram.compute(call, operands)
+        except CallError as error:
             raise _RefusalError(node, error.headline) from None
         except ExportError as error:
-            raise _RefusalError(node, f"{call.op.name}: {error.headline}") from None
+            raise _RefusalError(node, f"{call.operator}: {error.headline}") from None
         self._values.update(zip(node.outputs, results, strict=True))
 
     def _read(self, variable: Any) -> Any:
@@ -269,7 +271,7 @@ class _Builder:
         return ProgramPart(self._inputs, values, results, constants)
 
 
-def _name_sizes(name: str, kind: PyTensorType) -> tuple[int | str, ...]:
+def _name_sizes(name: str, kind: ForeignType) -> tuple[int | str, ...]:
     """Return the shape of an input; a size that PyTensor does not know has a name."""
     return tuple([f"{name}_{axis}" if n is None else n for axis, n in enumerate(kind.shape)])
 

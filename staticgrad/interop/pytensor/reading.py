@@ -11,9 +11,10 @@ import numpy as np
 
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import pytensor
-from staticgrad.interop.pytensor.operators.registry import PyTensorOp, PyTensorType
-from staticgrad.interop.pytensor.program import PyTensorCall, PyTensorProgram
-from staticgrad.interop.rows import ResultOf
+from staticgrad.interop.engine.operands import ForeignType
+from staticgrad.interop.engine.programs import Call, ResultOf
+from staticgrad.interop.engine.tables import Operator
+from staticgrad.interop.pytensor.program import PyTensorProgram
 
 #: Attributes that are not among ``__props__`` and that rows read.
 _FURTHER: Final = (
@@ -55,13 +56,13 @@ def program_between(
     )
 
 
-def read_call(node: Any, places: Mapping[Any, ResultOf] | None = None) -> PyTensorCall:
+def read_call(node: Any, places: Mapping[Any, ResultOf] | None = None) -> Call:
     """Return an Apply node as a call; without places, its operands are left out."""
     operands = (
         [_read_operand(variable, places) for variable in node.inputs] if places is not None else []
     )
     out = tuple([read_type(variable.type) for variable in node.outputs])
-    return PyTensorCall(read_op(node.op), tuple(operands), out, line_of(node.outputs[0]))
+    return Call(read_op(node.op), tuple(operands), out, line_of(node.outputs[0]))
 
 
 def _read_operand(variable: Any, places: Mapping[Any, ResultOf]) -> Any:
@@ -74,17 +75,17 @@ def read_constant(variable: Any) -> Any:
     return np.asarray(data) if isinstance(data, int | float | complex | np.generic) else data
 
 
-def read_type(kind: Any) -> PyTensorType | None:
+def read_type(kind: Any) -> ForeignType | None:
     """Return the type of a variable; None if it is neither a dense tensor nor a number."""
     is_sparse = hasattr(kind, "format")  # its class derives from that of dense tensors
     if isinstance(kind, pytensor("tensor.type").TensorType) and not is_sparse:
-        return PyTensorType(str(kind.dtype), tuple(kind.shape))
+        return ForeignType(str(kind.dtype), tuple(kind.shape))
     if isinstance(kind, pytensor("scalar.basic").ScalarType):
-        return PyTensorType(str(kind.dtype), ())
+        return ForeignType(str(kind.dtype), ())
     return None
 
 
-def read_op(op: Any) -> PyTensorOp:
+def read_op(op: Any) -> Operator:
     """Return an Op as plain data."""
     kind = type(op)
     names = [*getattr(op, "__props__", ()), *[name for name in _FURTHER if hasattr(op, name)]]
@@ -93,7 +94,7 @@ def read_op(op: Any) -> PyTensorOp:
         attributes["fgraph"] = program_of(op.fgraph)
     bases = tuple([name_class(base) for base in kind.__mro__[1:] if base is not object])
     is_scalar = isinstance(op, pytensor("scalar.basic").ScalarOp)
-    return PyTensorOp(name_class(kind), bases, is_scalar, attributes)
+    return Operator(name_class(kind), attributes, bases, is_scalar)
 
 
 def name_class(kind: type[Any]) -> str:

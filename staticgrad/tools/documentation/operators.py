@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from inspect import Parameter, getsource, signature
-from typing import Any
+from inspect import getsource
 
 from staticgrad.extend import registered_ops
 from staticgrad.interop.aten import operators as aten
 from staticgrad.interop.aten.operators import OPERATORS
 from staticgrad.interop.aten.program import draws_of
+from staticgrad.interop.engine.coverage import list_reasons, list_rows, quote_names as quote
 from staticgrad.interop.lax import accuracy, lowering, primitives
-from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED
-from staticgrad.interop.lax.program import CALLS
+from staticgrad.interop.lax.calls import CALLS
+from staticgrad.interop.lax.primitives import PRIMITIVES
 from staticgrad.interop.onnx import operators as onnx
 from staticgrad.interop.pytensor import operators as pytensor
-from staticgrad.interop.pytensor.operators import refused as pytensor_refused
 
 
 def page() -> str:
     """Return the Markdown of the page of ATen operators."""
-    rows = ["| operator | arguments |", "|---|---|"]
-    for name in sorted(OPERATORS, key=lambda name: name.lstrip("_")):
-        arguments = _arguments(OPERATORS[name].function, ("operator", "out", "random", "_"))
-        rows.append(f"| `aten.{name}` | {arguments} |")
+    rows = list_rows(OPERATORS, "operator | arguments", prefix="aten.")
     random = sorted(name for name, row in OPERATORS.items() if draws_of(row))
     lead = (
         f"The {len(OPERATORS)} operators of ATen that have a row, with the arguments that may be"
@@ -33,22 +28,12 @@ def page() -> str:
     fallback = (
         f'`torch.compile(f, backend="staticgrad")` runs {len(OPERATORS) - len(random)} of them.'
         f" PyTorch runs the {len(random)} that draw random numbers, so that these are PyTorch's:"
-        f" {_quote(random)}. It also runs whatever has no row, and a variant that a row refuses,"
+        f" {quote(random)}. It also runs whatever has no row, and a variant that a row refuses,"
         f" with one warning. These {len(aten.REFUSED)} have no row for a reason:"
     )
-    parts = ["# Operators of PyTorch", lead, "\n".join(rows), "## What PyTorch runs", fallback,
-             _reasons(aten.REFUSED, "operators"), _sizes()]  # fmt: skip
+    parts = ["# Operators of PyTorch", lead, rows, "## What PyTorch runs", fallback,
+             list_reasons(aten.REFUSED, "operators"), _sizes()]  # fmt: skip
     return "\n\n".join(parts) + "\n"
-
-
-def _reasons(table: Mapping[str, str], what: str) -> str:
-    """Return a Markdown table of refused operators by reason."""
-    reasons: dict[str, list[str]] = {}
-    for name, why in table.items():
-        reasons.setdefault(why, []).append(name)
-    rows = [f"| refused, since | {what} |", "|---|---|"]
-    rows += [f"| {why} | {_quote(sorted(names))} |" for why, names in reasons.items()]
-    return "\n".join(rows)
 
 
 def _sizes() -> str:
@@ -74,18 +59,15 @@ def _sizes() -> str:
 
 def page_of_primitives() -> str:
     """Return the Markdown of the page of JAX's primitives."""
-    rows = ["| primitive | operands and parameters |", "|---|---|"]
-    for name in sorted(PRIMITIVES):
-        arguments = _arguments(PRIMITIVES[name], ("primitive", "out", "_"))
-        rows.append(f"| `{name}` | {arguments} |")
+    rows = list_rows(PRIMITIVES, "primitive | operands and parameters")
     lead = (
         f"The {len(PRIMITIVES)} primitives of JAX that `sg.jax.trace` computes by a row;"
-        f" {len(CALLS)} more call functions: {_quote(sorted(CALLS))}. What has no row is an error"
+        f" {len(CALLS)} more call functions: {quote(sorted(CALLS))}. What has no row is an error"
         " with its name and your line. [How it is used](jax-programs.md)."
     )
     parts = [
-        "# Primitives of JAX", lead, "\n".join(rows), _reasons(REFUSED, "primitives"), _lowering(),
-        _sizes(),
+        "# Primitives of JAX", lead, rows, list_reasons(PRIMITIVES.refused, "primitives"),
+        _lowering(), _sizes(),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -99,8 +81,8 @@ def _lowering() -> str:
     others = [name for name in ops if name not in by_row and name not in refused]
     lead = (
         f"`sg.jax.lower` writes {len(by_row)} ops by a row. {len(others)} are computed by NumPy in"
-        f" a callback, with our derivatives: {_quote(sorted(others))}. {len(refused)} are refused"
-        f" where there are several processes: {_quote(sorted(refused))}."
+        f" a callback, with our derivatives: {quote(sorted(others))}. {len(refused)} are refused"
+        f" where there are several processes: {quote(sorted(refused))}."
     )
     rows = ["| op | units in the last place | of |", "|---|--:|---|"]
     for name in sorted({*accuracy.UNITS, *accuracy.OF_LARGEST, *accuracy.OF_ONE}):
@@ -115,11 +97,7 @@ def _lowering() -> str:
 
 def page_of_ops() -> str:
     """Return the Markdown of the page of PyTensor's Ops."""
-    rows = ["| Op | attributes |", "|---|---|"]
-    rows += [
-        f"| `{name}` | {_attributes(row.function)} |"
-        for name, row in sorted(pytensor.OPERATORS.items(), key=lambda item: item[0].lower())
-    ]
+    rows = list_rows(pytensor.OPERATORS, "Op | attributes", only_attributes=True)
     lead = (
         f"The {len(pytensor.OPERATORS)} Ops of PyTensor that have a row, by the names of their"
         " classes, with the attributes that a row reads. A class without a row has that of its"
@@ -129,7 +107,7 @@ def page_of_ops() -> str:
     )
     scalars = (
         f"{len(pytensor.SCALARS)} scalar Ops have a row, which `Elemwise` applies to elements:"
-        f" {_quote(sorted(pytensor.SCALARS, key=str.lower))}."
+        f" {quote(sorted(pytensor.SCALARS, key=str.lower))}."
     )
     fallback = (
         'In the mode `"STATICGRAD"` PyTensor computes a node whose Op has no row, or whose row'
@@ -139,24 +117,7 @@ def page_of_ops() -> str:
         " as each random variable, has the same reason."
     )
     parts = [
-        "# Ops of PyTensor", lead, "\n".join(rows), scalars, "## What PyTensor computes", fallback,
-        _reasons(pytensor_refused.REFUSED, "Ops"), _sizes(),
+        "# Ops of PyTensor", lead, rows, scalars, "## What PyTensor computes", fallback,
+        list_reasons(pytensor.OPERATORS.refused, "Ops"), _sizes(),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
-
-
-def _attributes(function: Callable[..., Any]) -> str:
-    """Return the attributes of an Op that a row reads: its keyword arguments."""
-    return _quote(
-        name
-        for name, argument in signature(function).parameters.items()
-        if argument.kind is Parameter.KEYWORD_ONLY and name not in ("op", "out")
-    )
-
-
-def _arguments(function: Callable[..., Any], hidden: Iterable[str]) -> str:
-    return _quote(name for name in signature(function).parameters if name not in hidden)
-
-
-def _quote(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)

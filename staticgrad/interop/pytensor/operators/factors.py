@@ -6,12 +6,12 @@ from math import nan
 from typing import Any
 
 import staticgrad.language.functions as sg
+from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
     PyTensorType,
     operator,
     value,
 )
-from staticgrad.interop.rows import unsupported_variant
 from staticgrad.language.functions import linalg
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.extend import Dim
+from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
     PyTensorType,
     is_known,
@@ -15,7 +16,6 @@ from staticgrad.interop.pytensor.operators.registry import (
     size,
     value,
 )
-from staticgrad.interop.rows import unsupported_variant
 
 
 def read_key(idx_list: Sequence[Any], operands: Sequence[Any]) -> list[Any]:

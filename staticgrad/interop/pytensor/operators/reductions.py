@@ -8,6 +8,7 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
+from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
     PyTensorOp,
     PyTensorType,
@@ -16,7 +17,6 @@ from staticgrad.interop.pytensor.operators.registry import (
     size,
     value,
 )
-from staticgrad.interop.rows import unsupported_variant
 
 #: The name of a scalar Op -> the reduction of bits by it.
 _BITS: Final[dict[str, Any]] = {"AND": sg.reduce_and, "OR": sg.reduce_or, "XOR": sg.reduce_xor}

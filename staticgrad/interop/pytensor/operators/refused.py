@@ -5,7 +5,6 @@ In the mode PyTensor computes their nodes; ``sg.pytensor.function`` raises an er
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 _BY_REASON: Final = {
@@ -30,16 +29,3 @@ ABSTRACT: Final = frozenset({
     "BinaryScalarOp", "BinaryBitOp", "UnaryBitOp", "LogicalComparison", "FixedLogicalComparison",
     "BaseBLAS", "GemmRelated", "SolveBase", "BaseBlockDiagonal",
 })  # fmt: skip
-
-
-def find_reason(name: str, bases: Iterable[str] = ()) -> str | None:
-    """Return why an Op has no row; None if nothing says it.
-
-    Args:
-        name: of the Op's class; "sparse.Dot" of a package of PyTensor's with names of its own.
-        bases: the names of its base classes.
-    """
-    for known_name in (name, *bases, name.partition(".")[0]):
-        if known_name in REFUSED:
-            return REFUSED[known_name]
-    return None

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import staticgrad.language.functions as sg
 from staticgrad.extend import Size
 from staticgrad.extend.sizes import is_at_least
+from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
     cast,
     operator,
     size,
     value,
 )
-from staticgrad.interop.rows import unsupported_variant
 
 
 class ScanOperands(NamedTuple):

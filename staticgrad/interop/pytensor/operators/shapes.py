@@ -8,6 +8,7 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad.extend import Size
+from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
     PyTensorType,
     operator,
@@ -16,7 +17,6 @@ from staticgrad.interop.pytensor.operators.registry import (
     sizes,
     value,
 )
-from staticgrad.interop.rows import unsupported_variant
 
 
 @operator("DimShuffle", batched=False)

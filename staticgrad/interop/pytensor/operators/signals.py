@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
+from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
     PyTensorType,
     is_known,
@@ -15,7 +16,6 @@ from staticgrad.interop.pytensor.operators.registry import (
     sizes,
     value,
 )
-from staticgrad.interop.rows import unsupported_variant
 from staticgrad.language.functions import fft
 
 
