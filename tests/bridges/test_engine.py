@@ -10,9 +10,19 @@ from staticgrad.errors import ArgumentError, ExportError
 from staticgrad.extend.building import SourceLine
 from staticgrad.interop.engine.coverage import list_reasons, list_rows
 from staticgrad.interop.engine.operands import ForeignType, fit_argument, size, value
-from staticgrad.interop.engine.programs import Call, CallError, Program, ResultOf
+from staticgrad.interop.engine.programs import (
+    ForeignCall,
+    ForeignProgram,
+    RefusedCallError,
+    ResultOf,
+)
 from staticgrad.interop.engine.sizes import arithmetic, compute_elements, compute_known
-from staticgrad.interop.engine.tables import Operator, Row, Table, unsupported_variant
+from staticgrad.interop.engine.tables import (
+    ForeignOperator,
+    OperatorRow,
+    OperatorTable,
+    unsupported_variant,
+)
 
 
 class Toy:
@@ -25,9 +35,10 @@ class Toy:
 
 # -- the front end --------------------------------------------------------------------------------
 
-TABLE = Table(
-    "Toy", {"less": Row(sg.less, "common"), "exp": Row(sg.exp, "result")}, decorator="toy.row",
-    silent=["layout"], refused={"print": "it calls Python"}, known=True, cast_operand=value,
+TABLE = OperatorTable(
+    "Toy", {"less": OperatorRow(sg.less, "common"), "exp": OperatorRow(sg.exp, "result")},
+    decorator="toy.row", silent=["layout"], refused={"print": "it calls Python"}, takes_known=True,
+    cast_operand=value,
 )  # fmt: skip
 SIZES = arithmetic("add mul=multiply half=floor_divide")
 
@@ -64,14 +75,14 @@ def _sort(x, *, order="up"):
     return sg.sort(x)
 
 
-class ToyProgram(Program):
+class ToyProgram(ForeignProgram):
     table = TABLE
 
     @classmethod
     def apply(cls, op, operands, out, facts=()):
         function = SIZES.get(op.name)
-        known = function and compute_known(lambda *xs: compute_elements(function, xs), operands)
-        return super().apply(op, operands, out) if known is None else (known,)
+        sizes = function and compute_known(lambda *xs: compute_elements(function, xs), operands)
+        return super().apply(op, operands, out) if sizes is None else (sizes,)
 
 
 def read(inputs, result):
@@ -83,8 +94,8 @@ def read(inputs, result):
             return np.asarray(node)
         if node not in places:
             operands = [visit(operand) for operand in node.operands]
-            op = Operator(node.op, node.attributes)
-            calls.append(Call(op, operands, (node.type,), SourceLine("toy.txt", node.line)))
+            op = ForeignOperator(node.op, node.attributes)
+            calls.append(ForeignCall(op, operands, (node.type,), SourceLine("toy.txt", node.line)))
             places[node] = ResultOf(len(places))
         return places[node]
 
@@ -139,7 +150,7 @@ def test_sizes_are_computed_while_the_program_is_built():
         [sg.input("x", ("n",), "float64"), sg.input("c", (), "float64")]
     )
     assert str(named.shape[0]) == "(n + 1)//2 + 2"
-    with pytest.raises(CallError, match="repeat: the count: only a run computes it"):
+    with pytest.raises(RefusedCallError, match="repeat: the count: only a run computes it"):
         function_of([X], Toy("repeat", 1.0, Toy("total", X, shape=(), dtype="int64")))(A)
 
 
@@ -151,7 +162,7 @@ def test_an_operator_without_a_row_is_named_with_its_reason_and_line():
     assert "print: it calls Python" in str(error.value)
     assert "toy.txt:7" in str(error.value)
     assert "toy.row(name) makes a function its row" in str(error.value)
-    with pytest.raises(CallError, match="print has no row: it calls Python"):
+    with pytest.raises(RefusedCallError, match="print has no row: it calls Python"):
         program.run([A])
 
 
@@ -166,7 +177,7 @@ def test_an_operator_without_a_row_is_named_with_its_reason_and_line():
     ],
 )
 def test_what_a_row_refuses_names_the_operator_the_line_and_the_operands(node, text):
-    with pytest.raises(CallError, match=f"(?s){text}") as error:
+    with pytest.raises(RefusedCallError, match=f"(?s){text}") as error:
         read([X], Toy("exp", node)).run([sg.input("x", (3,), "float64")])
     assert error.value.place == 0
     assert "toy.txt:4" in str(error.value)

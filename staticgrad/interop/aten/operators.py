@@ -26,7 +26,7 @@ from staticgrad import nn
 from staticgrad.extend import Dim, Value, gradients
 from staticgrad.extend.trees import flatten
 from staticgrad.interop.elements import COMPARISONS, ELEMENTS, make_rows
-from staticgrad.interop.engine.tables import Row, unsupported_variant
+from staticgrad.interop.engine.tables import OperatorRow, unsupported_variant
 from staticgrad.interop.programs import find_programs
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.index_arrays import row_numbers
@@ -123,10 +123,10 @@ _OTHER: Final[dict[str, Callable[..., Any]]] = {
 _OTHER.update({f"{name}_copy": _OTHER[name] for name in ("expand", "permute", "t", "view")})
 
 #: Operator, or operator.overload -> its row.
-OPERATORS: Final[dict[str, Row]] = {
-    **{name: Row(function, "result") for name, function in _RESULT.items()},
-    **{name: Row(function, "common") for name, function in COMPARISONS.items()},
-    **{name: Row(function) for name, function in _OTHER.items()},
+OPERATORS: Final[dict[str, OperatorRow]] = {
+    **{name: OperatorRow(function, "result") for name, function in _RESULT.items()},
+    **{name: OperatorRow(function, "common") for name, function in COMPARISONS.items()},
+    **{name: OperatorRow(function) for name, function in _OTHER.items()},
 }
 
 
@@ -159,7 +159,7 @@ def operator(*names: str, operands: str = "") -> Callable[[F], F]:
     """Register a function as the row of ATen operators of these names."""
 
     def register_row(function: F) -> F:
-        OPERATORS.update(dict.fromkeys(names, Row(function, operands)))
+        OPERATORS.update(dict.fromkeys(names, OperatorRow(function, operands)))
         return function
 
     return register_row
@@ -242,7 +242,7 @@ def derive_backward(
     """
     for name in operators.split():
         row = _differentiate_row(name + forward, operands, cotangent, saved)
-        OPERATORS[f"{name}_backward"] = Row(row)
+        OPERATORS[f"{name}_backward"] = OperatorRow(row)
 
 
 def _differentiate_row(
@@ -271,13 +271,6 @@ def _differentiate_row(
     last = [Argument(word, Argument.KEYWORD_ONLY) for word in saved.split()]
     compute_gradients.__signature__ = Signature([*first, *parameters, *last])  # type: ignore[attr-defined]
     return compute_gradients
-
-
-class MissingResult:
-    """A result that is not computed: an error where something reads it."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
 
 
 # -- elementwise ----------------------------------------------------------------------------------

@@ -21,11 +21,10 @@ from staticgrad.extend.sizes import maximum, minimum
 from staticgrad.interop.aten.operators import (
     OPERATORS,
     AtenType,
-    MissingResult,
     cast,
 )
-from staticgrad.interop.engine.programs import ResultOf
-from staticgrad.interop.engine.tables import Row, unsupported_variant
+from staticgrad.interop.engine.programs import MissingResult, ResultOf
+from staticgrad.interop.engine.tables import OperatorRow, unsupported_variant
 from staticgrad.support.errors import ExportError, StaticgradError
 
 
@@ -117,7 +116,7 @@ def draws(call: AtenCall) -> bool:
     return row is not None and draws_of(row)
 
 
-def draws_of(row: Row) -> bool:
+def draws_of(row: OperatorRow) -> bool:
     """Return whether a row takes a generator of random numbers."""
     return "random" in row.arguments
 
@@ -128,7 +127,7 @@ def _result(value: Any) -> Any:
     return value
 
 
-def _named_row(name: str) -> Row | None:
+def _named_row(name: str) -> OperatorRow | None:
     """Return the table's row of an ATen operator; that of the overload comes first."""
     if name == "getitem" or name.startswith("size."):
         return _SIZES
@@ -151,7 +150,7 @@ OF_SIZES: Final[dict[str, Callable[..., Any]]] = {
     "le": lambda a, b: True, "gt": lambda a, b: True, "lt": lambda a, b: True,
     "and_": lambda a, b: True, "or_": lambda a, b: True, "sym_not": lambda a: True,
 }  # fmt: skip
-_SIZES: Final = Row(lambda: None)
+_SIZES: Final = OperatorRow(lambda: None)
 
 
 def _divide_sizes(a: Any, b: Any) -> Any:

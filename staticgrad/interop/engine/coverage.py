@@ -1,18 +1,18 @@
-"""What a table covers, as Markdown: its rows with their arguments, and what is refused, and why."""
+"""Markdown of a table: its rows with their arguments, and operators without a row by reason."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from inspect import Parameter as Argument
 
-from staticgrad.interop.engine.tables import Row
+from staticgrad.interop.engine.tables import OperatorRow
 
 #: Arguments of rows that are not the library's.
 _FACTS = ("operator", "primitive", "op", "op_name", "out", "random", "opset", "outputs", "_")
 
 
 def list_rows(
-    table: Mapping[str, Row], lead: str, prefix: str = "", only_attributes: bool = False
+    table: Mapping[str, OperatorRow], lead: str, prefix: str = "", only_attributes: bool = False
 ) -> str:
     """Return a Markdown table of rows and their arguments.
 
@@ -29,7 +29,7 @@ def list_rows(
     return "\n".join([f"| {lead} |", "|---|---|", *rows])
 
 
-def _list_arguments(row: Row, only_attributes: bool) -> str:
+def _list_arguments(row: OperatorRow, only_attributes: bool) -> str:
     return quote_names(
         name
         for name, argument in row.arguments.items()

@@ -25,7 +25,7 @@ class ForeignType(NamedTuple):
     shape: tuple[int | None, ...]
 
 
-class Less:
+class SizeComparison:
     """A comparison of sizes, ``left < right``, that their names do not decide."""
 
     def __init__(self, left: Size, right: Size) -> None:
@@ -51,7 +51,7 @@ def value(x: Any, dtype: str | None = None) -> Value:
 
 
 def _element(x: Any) -> Any:
-    if isinstance(x, Less):
+    if isinstance(x, SizeComparison):
         return sg.less(as_value(x.left), as_value(x.right))
     return sg.size_value(x, "int64") if isinstance(x, Dim) else as_value(x)
 

@@ -17,7 +17,7 @@ import staticgrad.language.functions as sg
 from staticgrad.extend import Value
 from staticgrad.extend.building import SourceLine, within
 from staticgrad.interop.engine.operands import cast, fits_shape, shape_of, value
-from staticgrad.interop.engine.tables import Operator, Table, unsupported_variant
+from staticgrad.interop.engine.tables import ForeignOperator, OperatorTable, unsupported_variant
 from staticgrad.support.errors import ExportError, StaticgradError
 
 #: Further arguments of rows.
@@ -40,7 +40,7 @@ class MissingResult:
         self.what = what
 
 
-class Call(NamedTuple):
+class ForeignCall(NamedTuple):
     """One node of a program.
 
     Attributes:
@@ -53,14 +53,14 @@ class Call(NamedTuple):
         label: the name of the node in its file.
     """
 
-    operator: Operator
+    operator: ForeignOperator
     operands: Sequence[Any] | Mapping[str, Any]
     out: tuple[Any, ...] = (None,)
     line: SourceLine | None = None
     label: str = ""
 
 
-class CallError(ExportError):
+class RefusedCallError(ExportError):
     """An error of a call: it names the operator, the line and the types of the operands.
 
     Attributes:
@@ -70,7 +70,7 @@ class CallError(ExportError):
     place: int | None = None
 
 
-class Program:
+class ForeignProgram:
     """Inputs, calls and results of a graph of another library.
 
     Attributes:
@@ -83,12 +83,12 @@ class Program:
         names: of the inputs, for errors.
     """
 
-    table: ClassVar[Table]
+    table: ClassVar[OperatorTable]
 
     def __init__(
         self,
         inputs: Sequence[Any],
-        calls: Sequence[Call],
+        calls: Sequence[ForeignCall],
         results: Sequence[Any],
         result_types: Sequence[Any] = (),
         constants: Mapping[int, Any] = MappingProxyType({}),
@@ -98,18 +98,18 @@ class Program:
         self.results, self.result_types = tuple(results), tuple(result_types)
         self.constants = dict(constants)
 
-    def __deepcopy__(self, memo: Any) -> Program:
+    def __deepcopy__(self, memo: Any) -> ForeignProgram:
         return self  # nothing changes it
 
     # -- what a front end may change --------------------------------------------------------------
 
     @classmethod
-    def table_of(cls, op: Operator) -> Table:
+    def table_of(cls, op: ForeignOperator) -> OperatorTable:
         """Return the table that has the row of an operator."""
         return cls.table
 
     @classmethod
-    def apply(cls, op: Operator, operands: Any, out: Any, facts: Facts = NO_FACTS) -> Any:
+    def apply(cls, op: ForeignOperator, operands: Any, out: Any, facts: Facts = NO_FACTS) -> Any:
         """Compute the results of an operator, a tuple, before they are cast.
 
         Args:
@@ -136,7 +136,7 @@ class Program:
             Values, and arrays and numbers that are known while the program is built.
 
         Raises:
-            CallError: an operator has no row, or its row refuses it.
+            RefusedCallError: an operator has no row, or its row refuses it.
         """
         count = max([len(self.inputs) - 1, *self.constants]) + 1
         env: list[Any] = [*operands, *[None] * (count - len(operands))]
@@ -145,7 +145,7 @@ class Program:
         for place, call in enumerate(self.calls):
             try:
                 env += self.compute(call, read_operands(call.operands, env), facts)
-            except CallError as error:
+            except RefusedCallError as error:
                 error.place = place
                 raise
         return [*read_operands(self.results, env)]
@@ -160,11 +160,11 @@ class Program:
         ]
 
     @classmethod
-    def compute(cls, call: Call, operands: Any, facts: Facts = NO_FACTS) -> list[Any]:
+    def compute(cls, call: ForeignCall, operands: Any, facts: Facts = NO_FACTS) -> list[Any]:
         """Compute the results of a call.
 
         Raises:
-            CallError: the operator has no row, or its row refuses it.
+            RefusedCallError: the operator has no row, or its row refuses it.
         """
         with explain_refusal(call, operands):
             results = cls.apply(call.operator, operands, call.out, facts)
@@ -175,7 +175,7 @@ class Program:
 
     # -- what has no row --------------------------------------------------------------------------
 
-    def missing(self) -> list[Call]:
+    def missing(self) -> list[ForeignCall]:
         """Return the calls of operators without a row, also in programs among the attributes."""
         calls = []
         for call in self.calls:
@@ -225,11 +225,11 @@ def read_operands(operands: Any, env: Sequence[Any]) -> Any:
     return operands
 
 
-def programs_in(attribute: Any) -> list[Program]:
+def programs_in(attribute: Any) -> list[ForeignProgram]:
     """Return the programs in an attribute: in lists and mappings, and those of operators."""
-    if isinstance(attribute, Program):
+    if isinstance(attribute, ForeignProgram):
         return [attribute]
-    if isinstance(attribute, Operator):
+    if isinstance(attribute, ForeignOperator):
         attribute = attribute.attributes
     if isinstance(attribute, Mapping):
         attribute = [*attribute.values()]
@@ -239,17 +239,17 @@ def programs_in(attribute: Any) -> list[Program]:
 
 
 @contextmanager
-def explain_refusal(call: Call, operands: Any) -> Iterator[None]:
+def explain_refusal(call: ForeignCall, operands: Any) -> Iterator[None]:
     """Compute at the call's line, and name the call in an error.
 
     Raises:
-        CallError: what is computed inside is refused.
+        RefusedCallError: what is computed inside is refused.
     """
     scope = call.label or (call.line.scope if call.line is not None else "")
     try:
         with within(origin=call.line, scope=scope):
             yield
-    except CallError:
+    except RefusedCallError:
         raise
     except StaticgradError as error:
         raise _make_error(call, operands, error.headline, error.hint) from error
@@ -257,7 +257,7 @@ def explain_refusal(call: Call, operands: Any) -> Iterator[None]:
         raise _make_error(call, operands, f"{type(error).__name__}: {error}", "") from error
 
 
-def _make_error(call: Call, operands: Any, what: str, hint: str) -> CallError:
+def _make_error(call: ForeignCall, operands: Any, what: str, hint: str) -> RefusedCallError:
     """Return the error of a call: its operator, the user's line, and what is wrong."""
     named = operands if isinstance(operands, Mapping) else dict.fromkeys(range(0))
     types = [f"{name} {x.type}" for name, x in named.items() if isinstance(x, Value)]
@@ -265,7 +265,7 @@ def _make_error(call: Call, operands: Any, what: str, hint: str) -> CallError:
         types = [str(operand.type) for operand in operands if isinstance(operand, Value)]
     name = str(call.operator)
     headline = what if what.startswith(name) else f"{name}: {what}"
-    return CallError(
+    return RefusedCallError(
         f"node {call.label!r}, {headline}" if call.label else headline,
         details=[f"operands: {', '.join(types)}"] if types else [],
         hint=hint,

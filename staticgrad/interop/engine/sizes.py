@@ -16,7 +16,7 @@ import numpy as np
 
 from staticgrad.extend import Dim, Size
 from staticgrad.extend.sizes import is_at_least, maximum, minimum
-from staticgrad.interop.engine.operands import Less, is_known
+from staticgrad.interop.engine.operands import SizeComparison, is_known
 
 
 class UndecidedError(Exception):
@@ -26,7 +26,7 @@ class UndecidedError(Exception):
 def _less(a: Size, b: Size) -> Any:
     if is_at_least(b, a + 1):
         return True
-    return False if is_at_least(a, b) else Less(a, b)
+    return False if is_at_least(a, b) else SizeComparison(a, b)
 
 
 def _equal(a: Size, b: Size) -> bool:
@@ -45,7 +45,7 @@ def _divide(a: Size, b: Size) -> Size:
 
 def _switch(which: Any, a: Size, b: Size) -> Size:
     """Choose a size; of two that the comparison compares it is the smaller or the larger one."""
-    if not isinstance(which, Less):
+    if not isinstance(which, SizeComparison):
         return a if which else b
     difference = which.left - which.right
     if a - b in (difference, difference + 1):
@@ -134,7 +134,9 @@ def compute_known(
 def size_array(elements: Any, dtype: str = "int64") -> np.ndarray[Any, Any]:
     """Return an array of sizes; of integers if no element is a named size."""
     array = np.asarray(elements)
-    if array.dtype == object and not any(isinstance(n, Dim | Less) for n in array.ravel().tolist()):
+    if array.dtype == object and not any(
+        isinstance(n, Dim | SizeComparison) for n in array.ravel().tolist()
+    ):
         array = np.asarray(array.tolist(), dtype)
     return array
 

@@ -2,7 +2,7 @@
 
 A row is a function, which the table registers by the operator's name:
 
-    TOY = Table("Toy", silent=("layout",), refused={"print": "it calls Python in each run"})
+    TOY = OperatorTable("Toy", silent=("layout",), refused={"print": "it calls Python in each run"})
 
     @TOY.row("cumulate")
     def _cumulate(x, *, axis):
@@ -38,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 EMPTY: Final = (None, False, ())
 
 
-class Operator(NamedTuple):
+class ForeignOperator(NamedTuple):
     """An operator of another library, as plain data.
 
     Attributes:
@@ -56,11 +56,11 @@ class Operator(NamedTuple):
 
     def __str__(self) -> str:
         """Return the name, and that of the operator which it applies."""
-        inner = [part for part in self.attributes.values() if isinstance(part, Operator)]
+        inner = [part for part in self.attributes.values() if isinstance(part, ForeignOperator)]
         return f"{self.name} of {inner[0].name}" if len(inner) == 1 else self.name
 
 
-class Row(NamedTuple):
+class OperatorRow(NamedTuple):
     """An operator's function.
 
     Attributes:
@@ -81,7 +81,7 @@ class Row(NamedTuple):
 
     @property
     def takes_any(self) -> bool:
-        """Whether the function takes attributes of any name."""
+        """The function takes attributes of any name."""
         return any(argument.kind is Argument.VAR_KEYWORD for argument in self.arguments.values())
 
     def positional(self, count: int) -> list[Argument]:
@@ -100,7 +100,7 @@ def _arguments_of(function: Callable[..., Any]) -> Mapping[str, Argument]:
     return signature(function).parameters
 
 
-class Table(dict[str, Row]):
+class OperatorTable(dict[str, OperatorRow]):
     """The rows of a library by the names of its operators.
 
     Attributes:
@@ -111,14 +111,14 @@ class Table(dict[str, Row]):
     def __init__(
         self,
         library: str,
-        rows: Mapping[str, Row] = MappingProxyType({}),
+        rows: Mapping[str, OperatorRow] = MappingProxyType({}),
         *,
         decorator: str = "",
         word: str = "attribute",
         silent: Iterable[str] = (),
         refused: Mapping[str, str] = MappingProxyType({}),
         empty: Sequence[Any] = EMPTY,
-        known: Iterable[str] | bool = False,
+        takes_known: Iterable[str] | bool = False,
         static: Iterable[str] = (),
         name_argument: str = "op_name",
         short_name: Callable[[str], str] = str,
@@ -135,7 +135,7 @@ class Table(dict[str, Row]):
             silent: attributes that say how or where something is computed, never what.
             refused: operators that have no row -> why.
             empty: attributes with one of these values say nothing.
-            known: names of arguments that may be known while the program is built, True of all;
+            takes_known: names of arguments that may be known while a program is built, True of all;
                 other operands are values.
             static: names of arguments that must be known.
             name_argument: the argument by which rows take the operator's name.
@@ -147,8 +147,9 @@ class Table(dict[str, Row]):
         self.library, self.refused, self._decorator, self._word = library, refused, decorator, word
         self._silent, self._empty = frozenset(silent), empty
         self._static = frozenset(static)
-        self._takes_known = known is True
-        self._known = frozenset(known if not isinstance(known, bool) else ()) | self._static
+        self._takes_known = takes_known is True
+        names = () if isinstance(takes_known, bool) else takes_known
+        self._names_of_known = frozenset(names) | self._static
         self._name_argument, self._short_name = name_argument, short_name
         self._common, self._cast = common, cast_operand
 
@@ -157,24 +158,24 @@ class Table(dict[str, Row]):
 
         Args:
             names: of operators.
-            operands: the element type that operands are cast to, as ``Row`` has it.
+            operands: the element type that operands are cast to, as ``OperatorRow`` has it.
             batched: the function takes further axes in front.
         """
 
         def register_row(function: F) -> F:
-            self.update(dict.fromkeys(names, Row(function, operands, batched)))
+            self.update(dict.fromkeys(names, OperatorRow(function, operands, batched)))
             return function
 
         return register_row
 
-    def find(self, op: Operator) -> Row | None:
+    def find(self, op: ForeignOperator) -> OperatorRow | None:
         """Return the row of an operator, or of the nearest further name that has one."""
         for name in (op.name, *op.bases):
             if name in self:
                 return self[name]
         return None
 
-    def find_reason(self, op: Operator) -> str:
+    def find_reason(self, op: ForeignOperator) -> str:
         """Return why an operator has no row; empty if nothing says it.
 
         A reason may be that of a whole package: ``sparse`` has that of ``sparse.Dot``.
@@ -184,12 +185,12 @@ class Table(dict[str, Row]):
 
     @property
     def hint(self) -> str:
-        """What adds a row, for errors."""
+        """The line that adds a row, for errors."""
         return f"{self._decorator}(name) makes a function its row" if self._decorator else ""
 
     def apply(
         self,
-        op: Operator,
+        op: ForeignOperator,
         operands: Sequence[Any] | Mapping[str, Any],
         out: tuple[Any, ...],
         facts: Mapping[str, Any] = MappingProxyType({}),
@@ -235,13 +236,15 @@ class Table(dict[str, Row]):
         results = row.function(*self._convert(row, operands, out), **named)
         return results if isinstance(results, tuple) else (results,)
 
-    def _convert(self, row: Row, operands: Sequence[Any], out: tuple[Any, ...]) -> Sequence[Any]:
+    def _convert(
+        self, row: OperatorRow, operands: Sequence[Any], out: tuple[Any, ...]
+    ) -> Sequence[Any]:
         """Return operands as a row takes them: as values, in an element type.
 
         Raises:
             ExportError: one is computed in the run, and must be known.
         """
-        if not self._takes_known and not self._known:
+        if not self._takes_known and not self._names_of_known:
             operands = [*map(as_operand, operands)]
         elif not self._takes_known:
             inputs = row.positional(len(operands))
@@ -257,7 +260,7 @@ class Table(dict[str, Row]):
                 f"the input {argument.name!r} must be known while the graph is built",
                 hint="an array of NumPy in the call of the model, or of the file, is known",
             )
-        return operand if argument.name in self._known else as_operand(operand)
+        return operand if argument.name in self._names_of_known else as_operand(operand)
 
     def _is_empty(self, attribute: Any) -> bool:
         """Return whether an attribute says nothing; arrays always say something."""

@@ -11,8 +11,8 @@ from typing import Any, Final
 import staticgrad.language.functions as sg
 from staticgrad.extend import gradients
 from staticgrad.interop.engine.operands import ForeignType
-from staticgrad.interop.engine.programs import Program, programs_in
-from staticgrad.interop.engine.tables import Operator, unsupported_variant
+from staticgrad.interop.engine.programs import ForeignProgram, programs_in
+from staticgrad.interop.engine.tables import ForeignOperator, unsupported_variant
 from staticgrad.interop.lax.primitives import make_table
 from staticgrad.support.errors import ExportError
 
@@ -23,7 +23,7 @@ _call = CALLS.row
 
 @_call("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_vmap_call",
        "custom_jvp_call_jaxpr", "composite", "call")  # fmt: skip
-def _inline(*operands: Any, op: Operator, **_: Any) -> Any:
+def _inline(*operands: Any, op: ForeignOperator, **_: Any) -> Any:
     (program,) = programs_in(op)
     return tuple(program.values(operands))
 
@@ -37,7 +37,7 @@ def _cond(which: Any, *arguments: Any, branches: Any, **_: Any) -> Any:
     return tuple(sg.switch(which, branches, *arguments))
 
 
-def _of_branch(program: Program) -> Callable[..., Any]:
+def _of_branch(program: ForeignProgram) -> Callable[..., Any]:
     return lambda *operands: tuple(program.values(operands))
 
 
@@ -111,13 +111,13 @@ class DerivativeRule:
 
     def __init__(
         self,
-        read: Callable[[Sequence[bool]], Program] | None,
+        read: Callable[[Sequence[bool]], ForeignProgram] | None,
         moves: Sequence[bool],
         smooth: Sequence[bool],
     ) -> None:
         self._read, self.depth = read, 0
         self.moves, self.smooth = tuple(moves), tuple(smooth)
-        self._programs: dict[tuple[bool, ...], Program] = {}
+        self._programs: dict[tuple[bool, ...], ForeignProgram] = {}
 
     def push_forward(self, args: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         """Apply the ``custom_jvp`` rule of a JAX program to tangents of its operands."""
@@ -137,7 +137,7 @@ class DerivativeRule:
         slopes = iter(program.values([*args, *cts]))
         return [next(slopes) if is_moving else None for is_moving in moving]
 
-    def _program(self, needed: Sequence[bool]) -> tuple[tuple[bool, ...], Program]:
+    def _program(self, needed: Sequence[bool]) -> tuple[tuple[bool, ...], ForeignProgram]:
         """Find or trace the JAX rule's program for operands that move, or for a superset of them.
 
         Raises:
@@ -167,7 +167,7 @@ class DerivativeRule:
         return {**self.__dict__, "_read": None}
 
 
-def _rules_in(program: Program) -> list[DerivativeRule]:
+def _rules_in(program: ForeignProgram) -> list[DerivativeRule]:
     rules = []
     for call in program.calls:
         rules += [
@@ -180,7 +180,7 @@ def _rules_in(program: Program) -> list[DerivativeRule]:
     return rules
 
 
-def _results_once(program: Program, operands: Sequence[Any]) -> Callable[..., list[Any]]:
+def _results_once(program: ForeignProgram, operands: Sequence[Any]) -> Callable[..., list[Any]]:
     """Return a function that evaluates a JAX program, once for the same operands."""
     plain = program.values(operands)
 
@@ -192,7 +192,7 @@ def _results_once(program: Program, operands: Sequence[Any]) -> Callable[..., li
 
 
 @_call("custom_jvp_call")
-def _custom_jvp(*operands: Any, program: Program, rule: DerivativeRule, **_: Any) -> Any:
+def _custom_jvp(*operands: Any, program: ForeignProgram, rule: DerivativeRule, **_: Any) -> Any:
     """Evaluate JAX's ``custom_jvp_call``: results of the program, derivatives by its rule."""
     run = _results_once(program, operands)
     results = run(*operands)
@@ -220,7 +220,9 @@ def _custom_jvp(*operands: Any, program: Program, rule: DerivativeRule, **_: Any
 
 
 @_call("custom_vjp_call")
-def _custom_vjp(*operands: Any, program: Program, rule: DerivativeRule, out: Any, **_: Any) -> Any:
+def _custom_vjp(
+    *operands: Any, program: ForeignProgram, rule: DerivativeRule, out: Any, **_: Any
+) -> Any:
     """Evaluate JAX's ``custom_vjp_call``: results of the program, cotangents by its rule."""
     run = _results_once(program, operands)
     results = run(*operands)

@@ -24,7 +24,7 @@ from staticgrad import nn
 from staticgrad.extend import as_dtype
 from staticgrad.interop.elements import COMPARISONS, ELEMENTS, make_rows
 from staticgrad.interop.engine.operands import ForeignType, cast
-from staticgrad.interop.engine.tables import Row, Table, unsupported_variant
+from staticgrad.interop.engine.tables import OperatorRow, OperatorTable, unsupported_variant
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.ops.convert import Bitcast
 from staticgrad.programs.derivatives import vjp
@@ -129,11 +129,11 @@ REFUSED: Final[dict[str, str]] = {
 }
 
 
-def make_table(rows: Mapping[str, Callable[..., Any]]) -> Table:
+def make_table(rows: Mapping[str, Callable[..., Any]]) -> OperatorTable:
     """Return a table of functions of JAX's primitives."""
-    return Table(
+    return OperatorTable(
         "JAX",
-        {name: Row(function) for name, function in rows.items()},
+        {name: OperatorRow(function) for name, function in rows.items()},
         decorator="staticgrad.interop.lax.primitives.primitive",
         word="parameter",
         silent=SILENT,

@@ -10,23 +10,23 @@ from typing import Any
 
 import staticgrad.language.functions as sg
 from staticgrad.interop.engine.operands import ForeignType
-from staticgrad.interop.engine.programs import NO_FACTS, Facts, Program
-from staticgrad.interop.engine.tables import Operator, Table
+from staticgrad.interop.engine.programs import NO_FACTS, Facts, ForeignProgram
+from staticgrad.interop.engine.tables import ForeignOperator, OperatorTable
 from staticgrad.interop.lax.calls import CALLS
 from staticgrad.interop.lax.primitives import PRIMITIVES
 
 
-class LaxProgram(Program):
+class LaxProgram(ForeignProgram):
     """A jaxpr; arrays that it contains are constants behind the inputs."""
 
     table = PRIMITIVES
 
     @classmethod
-    def table_of(cls, op: Operator) -> Table:
+    def table_of(cls, op: ForeignOperator) -> OperatorTable:
         return CALLS if op.name in CALLS else PRIMITIVES
 
     @classmethod
-    def apply(cls, op: Operator, operands: Any, out: Any, facts: Facts = NO_FACTS) -> Any:
+    def apply(cls, op: ForeignOperator, operands: Any, out: Any, facts: Facts = NO_FACTS) -> Any:
         """Compute the results; what moves keys is applied to each of their two words."""
         are_keys = op.attributes.get("key_operands")
         if are_keys is None or op.name in CALLS:

@@ -13,8 +13,8 @@ from staticgrad.extend import over_bytes
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import jax
 from staticgrad.interop.engine.operands import ForeignType
-from staticgrad.interop.engine.programs import Call, ResultOf
-from staticgrad.interop.engine.tables import Operator
+from staticgrad.interop.engine.programs import ForeignCall, ResultOf
+from staticgrad.interop.engine.tables import ForeignOperator
 from staticgrad.interop.lax.calls import CALLS, DerivativeRule
 from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS
 from staticgrad.interop.lax.program import LaxProgram
@@ -53,7 +53,9 @@ def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
         out = tuple(type_of(variable.aval) for variable in equation.outvars)
         if any(map(is_key, equation.outvars)) and not name.startswith("random_"):
             parameters["key_operands"] = [*map(is_key, equation.invars)]
-        calls.append(Call(Operator(name, parameters), operands, out, line_of(equation)))
+        calls.append(
+            ForeignCall(ForeignOperator(name, parameters), operands, out, line_of(equation))
+        )
         for variable in equation.outvars:
             places[variable] = count
             count += 1

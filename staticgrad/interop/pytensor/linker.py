@@ -18,7 +18,7 @@ from staticgrad.extend.functions import input as graph_input
 from staticgrad.extend.optional import pytensor
 from staticgrad.extend.programs import Compiled, compile
 from staticgrad.interop.engine.operands import ForeignType, is_known, value
-from staticgrad.interop.engine.programs import CallError
+from staticgrad.interop.engine.programs import RefusedCallError
 from staticgrad.interop.pytensor.program import PyTensorProgram
 from staticgrad.interop.pytensor.reading import read_call, read_constant, read_type
 from staticgrad.support.errors import ExportError, StaticgradWarning
@@ -222,7 +222,7 @@ class _Builder:
         try:
             operands = [self._read(variable) for variable in node.inputs]
             results = PyTensorProgram.compute(call, operands)
-        except CallError as error:
+        except RefusedCallError as error:
             raise _RefusalError(node, error.headline) from None
         except ExportError as error:
             raise _RefusalError(node, f"{call.operator}: {error.headline}") from None

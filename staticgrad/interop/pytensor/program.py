@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticgrad.interop.engine.programs import NO_FACTS, Facts, Program
-from staticgrad.interop.engine.tables import Operator, Table
+from staticgrad.interop.engine.programs import NO_FACTS, Facts, ForeignProgram
+from staticgrad.interop.engine.tables import ForeignOperator, OperatorTable
 from staticgrad.interop.pytensor.operators import OPERATORS
 from staticgrad.interop.pytensor.operators.registry import table_of
 from staticgrad.interop.pytensor.sizes import compute_sizes
 
 
-class PyTensorProgram(Program):
+class PyTensorProgram(ForeignProgram):
     """A graph of PyTensor; integers that are computed of shapes are known while it is built."""
 
     table = OPERATORS
 
     @classmethod
-    def table_of(cls, op: Operator) -> Table:
+    def table_of(cls, op: ForeignOperator) -> OperatorTable:
         return table_of(op)
 
     @classmethod
-    def apply(cls, op: Operator, operands: Any, out: Any, facts: Facts = NO_FACTS) -> Any:
+    def apply(cls, op: ForeignOperator, operands: Any, out: Any, facts: Facts = NO_FACTS) -> Any:
         integers = compute_sizes(op, operands, out)
         return super().apply(op, operands, out, facts) if integers is None else integers

@@ -12,8 +12,8 @@ import numpy as np
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import pytensor
 from staticgrad.interop.engine.operands import ForeignType
-from staticgrad.interop.engine.programs import Call, ResultOf
-from staticgrad.interop.engine.tables import Operator
+from staticgrad.interop.engine.programs import ForeignCall, ResultOf
+from staticgrad.interop.engine.tables import ForeignOperator
 from staticgrad.interop.pytensor.program import PyTensorProgram
 
 #: Attributes that are not among ``__props__`` and that rows read.
@@ -56,13 +56,13 @@ def program_between(
     )
 
 
-def read_call(node: Any, places: Mapping[Any, ResultOf] | None = None) -> Call:
+def read_call(node: Any, places: Mapping[Any, ResultOf] | None = None) -> ForeignCall:
     """Return an Apply node as a call; without places, its operands are left out."""
     operands = (
         [_read_operand(variable, places) for variable in node.inputs] if places is not None else []
     )
     out = tuple([read_type(variable.type) for variable in node.outputs])
-    return Call(read_op(node.op), tuple(operands), out, line_of(node.outputs[0]))
+    return ForeignCall(read_op(node.op), tuple(operands), out, line_of(node.outputs[0]))
 
 
 def _read_operand(variable: Any, places: Mapping[Any, ResultOf]) -> Any:
@@ -85,7 +85,7 @@ def read_type(kind: Any) -> ForeignType | None:
     return None
 
 
-def read_op(op: Any) -> Operator:
+def read_op(op: Any) -> ForeignOperator:
     """Return an Op as plain data."""
     kind = type(op)
     names = [*getattr(op, "__props__", ()), *[name for name in _FURTHER if hasattr(op, name)]]
@@ -94,7 +94,7 @@ def read_op(op: Any) -> Operator:
         attributes["fgraph"] = program_of(op.fgraph)
     bases = tuple([name_class(base) for base in kind.__mro__[1:] if base is not object])
     is_scalar = isinstance(op, pytensor("scalar.basic").ScalarOp)
-    return Operator(name_class(kind), attributes, bases, is_scalar)
+    return ForeignOperator(name_class(kind), attributes, bases, is_scalar)
 
 
 def name_class(kind: type[Any]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from staticgrad.extend import Dim
 from staticgrad.interop.engine.operands import ForeignType
 from staticgrad.interop.engine.sizes import arithmetic, compute_elements, compute_known
-from staticgrad.interop.engine.tables import Operator
+from staticgrad.interop.engine.tables import ForeignOperator
 from staticgrad.interop.pytensor.operators.indexing import read_key
 
 #: The name of a scalar Op -> what computes it of integers and sizes.
@@ -24,7 +24,7 @@ _SCALARS: Final = arithmetic("""
 
 
 def compute_sizes(
-    op: Operator, operands: Sequence[Any], out: tuple[ForeignType | None, ...]
+    op: ForeignOperator, operands: Sequence[Any], out: tuple[ForeignType | None, ...]
 ) -> tuple[Any, ...] | None:
     """Compute the integers that an Op gives for known operands.
 
@@ -46,7 +46,7 @@ def compute_sizes(
     return None if result is None else (result,)
 
 
-def _elementwise(op: Operator, *operands: Any) -> Any:
+def _elementwise(op: ForeignOperator, *operands: Any) -> Any:
     scalar_op = op.attributes["scalar_op"]
     if "fgraph" in scalar_op.attributes:
         return None
@@ -54,7 +54,7 @@ def _elementwise(op: Operator, *operands: Any) -> Any:
     return None if function is None else compute_elements(function, operands)
 
 
-def _reduce(op: Operator, x: Any) -> Any:
+def _reduce(op: ForeignOperator, x: Any) -> Any:
     kind, axis = op.attributes["scalar_op"].name, op.attributes.get("axis")
     if kind not in ("Add", "Mul") or (axis is not None and len(axis) != x.ndim):
         return None
@@ -63,14 +63,14 @@ def _reduce(op: Operator, x: Any) -> Any:
     return np.asarray(function(*numbers) if numbers else int(kind == "Mul"), object)
 
 
-def _join(op: Operator, *operands: Any) -> Any:
+def _join(op: ForeignOperator, *operands: Any) -> Any:
     axis = op.attributes.get("axis")
     if axis is None:
         axis, *operands = (int(operands[0]), *operands[1:])  # type: ignore[assignment]
     return np.concatenate([np.asarray(x, object) for x in operands], axis)
 
 
-def _subtensor(op: Operator, x: Any, *operands: Any) -> Any:
+def _subtensor(op: ForeignOperator, x: Any, *operands: Any) -> Any:
     key = read_key(op.attributes["idx_list"], operands)
     if any(isinstance(part, slice) and _has_named_bound(part) for part in key):
         return None
@@ -79,7 +79,7 @@ def _subtensor(op: Operator, x: Any, *operands: Any) -> Any:
     ]
 
 
-def _update_elements(op: Operator, x: Any, y: Any, *operands: Any) -> Any:
+def _update_elements(op: ForeignOperator, x: Any, y: Any, *operands: Any) -> Any:
     key = read_key(op.attributes["idx_list"], operands)
     if any(isinstance(part, slice) and _has_named_bound(part) for part in key):
         return None
@@ -93,7 +93,7 @@ def _has_named_bound(part: slice) -> bool:
     return any(isinstance(bound, Dim) for bound in (part.start, part.stop, part.step))
 
 
-def _dimshuffle(op: Operator, x: Any) -> Any:
+def _dimshuffle(op: ForeignOperator, x: Any) -> Any:
     order = op.attributes["new_order"]
     x = np.transpose(x, [axis for axis in order if axis != "x"]) if x.ndim > 1 else x
     shape = iter(x.shape)

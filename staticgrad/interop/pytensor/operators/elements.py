@@ -14,7 +14,7 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import broadcast_shapes
 from staticgrad.interop.elements import COMPARISONS, ELEMENTS, make_rows
-from staticgrad.interop.engine.tables import Row
+from staticgrad.interop.engine.tables import OperatorRow
 from staticgrad.interop.pytensor.operators.registry import (
     SCALARS,
     PyTensorOp,
@@ -73,10 +73,12 @@ _RESULT: Final[dict[str, Callable[..., Any]]] = {
     "BetaIncInv": lambda a, b, y: special.betaincinv(a, b, y),
     "Hyp2F1": lambda a, b, c, x: special.hyp2f1(a, b, c, x),
 }
-SCALARS.update({name: Row(function, "result") for name, function in _RESULT.items()})
+SCALARS.update({name: OperatorRow(function, "result") for name, function in _RESULT.items()})
 #: Operands are promoted together; results are truth values.
 _COMPARISONS: Final = {"EQ": "eq", "NEQ": "ne", "LT": "lt", "LE": "le", "GT": "gt", "GE": "ge"}
-SCALARS.update({name: Row(COMPARISONS[ours], "common") for name, ours in _COMPARISONS.items()})
+SCALARS.update(
+    {name: OperatorRow(COMPARISONS[ours], "common") for name, ours in _COMPARISONS.items()}
+)
 
 
 @scalar("Add")

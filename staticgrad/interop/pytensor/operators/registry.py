@@ -35,7 +35,6 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from staticgrad.interop.engine.operands import (
     ForeignType,
-    Less,
     cast,
     common_dtype,
     dtype_of,
@@ -45,11 +44,11 @@ from staticgrad.interop.engine.operands import (
     sizes,
     value,
 )
-from staticgrad.interop.engine.tables import Operator, Row, Table
+from staticgrad.interop.engine.tables import ForeignOperator, OperatorRow, OperatorTable
 from staticgrad.interop.pytensor.operators.refused import REFUSED
 
 __all__ = [
-    "OPERATORS", "SCALARS", "Less", "PyTensorOp", "PyTensorType", "apply_row", "cast",
+    "OPERATORS", "SCALARS", "PyTensorOp", "PyTensorType", "apply_row", "cast",
     "common_dtype", "dtype_of", "is_known", "operator", "row_of", "scalar", "shape_of", "size",
     "sizes", "table_of", "value",
 ]  # fmt: skip
@@ -57,7 +56,7 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 PyTensorType: TypeAlias = ForeignType
-PyTensorOp: TypeAlias = Operator
+PyTensorOp: TypeAlias = ForeignOperator
 
 #: Attributes that say how memory is used, or that are in another attribute or the result's type.
 SILENT: Final = frozenset((
@@ -68,13 +67,13 @@ SILENT: Final = frozenset((
 ))  # fmt: skip
 
 
-def _make_table() -> Table:
-    return Table(
+def _make_table() -> OperatorTable:
+    return OperatorTable(
         "PyTensor",
         decorator="staticgrad.interop.pytensor.operators.operator",
         silent=SILENT,
         refused=REFUSED,
-        known=True,
+        takes_known=True,
         cast_operand=value,
     )
 
@@ -93,17 +92,19 @@ def scalar(*names: str, operands: str = "result") -> Callable[[F], F]:
     return SCALARS.row(*names, operands=operands)
 
 
-def table_of(op: Operator) -> Table:
+def table_of(op: ForeignOperator) -> OperatorTable:
     """Return the table that has the row of an Op."""
     return SCALARS if op.is_scalar else OPERATORS
 
 
-def row_of(op: Operator) -> Row | None:
+def row_of(op: ForeignOperator) -> OperatorRow | None:
     """Return the row of an Op, or that of its nearest base class; None if there is none."""
     return table_of(op).find(op)
 
 
-def apply_row(op: Operator, operands: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+def apply_row(
+    op: ForeignOperator, operands: Sequence[Any], out: tuple[Any, ...]
+) -> tuple[Any, ...]:
     """Compute the results of an Op by its row.
 
     Raises:
