@@ -23,7 +23,7 @@ from staticgrad.interop.aten.operators import (
     AtenType,
     cast,
 )
-from staticgrad.interop.engine.programs import MissingResult, ResultOf
+from staticgrad.interop.engine.programs import ResultOf
 from staticgrad.interop.engine.tables import OperatorRow, unsupported_variant
 from staticgrad.support.errors import ExportError, StaticgradError
 
@@ -99,7 +99,7 @@ class AtenProgram:
             except _CallError as error:
                 error.place = place
                 raise
-        return [_result(self._at(result, env)) for result in self.results]
+        return [self._at(result, env) for result in self.results]
 
     def _at(self, result: Any, env: list[Any]) -> Any:
         return env[result.place] if isinstance(result, ResultOf) else result
@@ -119,12 +119,6 @@ def draws(call: AtenCall) -> bool:
 def draws_of(row: OperatorRow) -> bool:
     """Return whether a row takes a generator of random numbers."""
     return "random" in row.arguments
-
-
-def _result(value: Any) -> Any:
-    if isinstance(value, MissingResult):
-        raise unsupported_variant(value.what)
-    return value
 
 
 def _named_row(name: str) -> OperatorRow | None:
@@ -191,7 +185,7 @@ def _compute_node(node: AtenCall, env: list[Any], random: Any) -> Any:
 def _value(argument: Any, env: list[Any]) -> Any:
     """An argument with the results of other nodes in their places."""
     if isinstance(argument, ResultOf):
-        return _result(env[argument.place])
+        return env[argument.place]
     if isinstance(argument, list):
         return [_value(element, env) for element in argument]
     return argument

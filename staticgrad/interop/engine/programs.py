@@ -17,7 +17,7 @@ import staticgrad.language.functions as sg
 from staticgrad.extend import Value
 from staticgrad.extend.building import SourceLine, within
 from staticgrad.interop.engine.operands import cast, fits_shape, shape_of, value
-from staticgrad.interop.engine.tables import ForeignOperator, OperatorTable, unsupported_variant
+from staticgrad.interop.engine.tables import ForeignOperator, OperatorTable
 from staticgrad.support.errors import ExportError, StaticgradError
 
 #: Further arguments of rows.
@@ -31,13 +31,6 @@ class ResultOf(NamedTuple):
     """The result of a call, or an input: its place among all of them in a program."""
 
     place: int
-
-
-class MissingResult:
-    """A result that is not computed: an error where something reads it."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
 
 
 class ForeignCall(NamedTuple):
@@ -208,16 +201,9 @@ class ForeignProgram:
 
 
 def read_operands(operands: Any, env: Sequence[Any]) -> Any:
-    """Return operands with the results of calls in their places.
-
-    Raises:
-        ExportError: a result is not computed.
-    """
+    """Return operands with the results of calls in their places."""
     if isinstance(operands, ResultOf):
-        result = env[operands.place]
-        if isinstance(result, MissingResult):
-            raise unsupported_variant(result.what)
-        return result
+        return env[operands.place]
     if isinstance(operands, Mapping):
         return {name: read_operands(operand, env) for name, operand in operands.items()}
     if isinstance(operands, list) or type(operands) is tuple:
