@@ -119,6 +119,17 @@ SMOOTH = {
     "inverse": (lambda a: jnp.linalg.inv(a), A),
     "fourier": (lambda x: jnp.fft.irfft(jnp.fft.rfft(x, axis=1)[:, :2], axis=1), normal(3, 6)),
     "special": (lambda x: scipy.special.gammaln(x * x + 1) + scipy.special.erf(x), X),
+    "sums over a named axis": (
+        jax.vmap(lambda r: jnp.sin(r) * lax.psum(r, "i") + lax.pmean(r * r, "i"), axis_name="i"), X,
+    ),
+    "sums over two named axes": (
+        jax.vmap(jax.vmap(lambda x: x * lax.psum(x, ("i", "j")), axis_name="i"), axis_name="j"), X,
+    ),
+    "a reduction by a function": (
+        lambda x: lax.reduce(x, np.float32(0), lambda a, b: a + b - a * b, (0,)), X[:3],
+    ),
+    "squares below one": (lambda x: jnp.arctanh(x) + jnp.arccos(x), np.array([1e-30, 0.5, -0.9], "f")),
+    "printed": (lambda x: (jax.debug.callback(lambda y: None, x), jnp.sin(x))[1], X),
 }  # fmt: skip
 
 
@@ -139,6 +150,18 @@ def test_values_and_gradients_before_and_after(name):
     inputs = [sg.input(f"x{k}", x.shape, x.dtype) for k, x in enumerate(args)]
     slopes = sg.grad(traced(*inputs), inputs)
     equal(tuple(at(slopes, inputs, args)), expected, 2e-4)
+
+
+def multiply_by_reflections(x):
+    """Both products with the factor of a QR decomposition and with its adjoint, and the factor."""
+    packed, factors = jnp.linalg.qr(x, "raw")
+    packed = packed.mT
+    products = [
+        lax.linalg.ormqr(packed, factors, y, left=left, transpose=transpose)
+        for left, y in ((True, x), (False, x.mT))
+        for transpose in (False, True)
+    ]
+    return products, lax.linalg.householder_product(packed, factors)
 
 
 OTHERS = {
@@ -169,6 +192,30 @@ OTHERS = {
     ),
     "extremes in place": (lambda x: x.at[0].max(0.3).at[np.array([1, 1])].min(x[:2]), X),
     "factors": (lambda x: scipy.linalg.lu_factor(x[:, :4]), X),
+    "pivots": (
+        lambda x: lax.linalg.lu_pivots_to_permutation(lax.linalg.lu(x)[1], 6),
+        np.stack([X[:, :3], X[::-1, :3]]),
+    ),
+    "reflections": (lambda x: (jnp.linalg.qr(x, "raw"), jnp.linalg.qr(x.T, "raw")), X),
+    "complex reflections": (lambda x: jnp.linalg.qr(lax.complex(x, x[::-1]), "raw"), IMAGE[..., 0]),
+    "a triangle reflected": (lambda x: jnp.linalg.qr(jnp.triu(x), "raw"), X),
+    "products of reflections": (
+        lambda x: multiply_by_reflections(lax.complex(x, x[::-1])), IMAGE[..., 0],
+    ),
+    "schur": (lambda a: (scipy.linalg.schur(a), lax.linalg.schur(a, compute_schur_vectors=False)), A),
+    "extremes of a named axis": (
+        jax.vmap(lambda r: (lax.pmax(r, "i"), lax.pmin(r > 0, "i")), axis_name="i"), X,
+    ),
+    "a reduction of pairs": (
+        lambda x: lax.reduce(
+            (x, lax.broadcasted_iota("int32", x.shape, 1)), (np.float32(np.inf), np.int32(9)),
+            lambda a, b: [jnp.where(a[0] < b[0], p, q) for p, q in zip(a, b, strict=True)], (1,),
+        ),
+        X,
+    ),
+    "an empty reduction": (
+        lambda x: lax.reduce(x, np.float32(3), lambda a, b: a + b - a * b, (0,)), X[:0],
+    ),
     "hessian": (jax.hessian(lambda x: jax.nn.softplus(x).sum()), X[0]),
     "trees": (lambda p, x: {"y": p["w"] @ x, "of": [p["b"], None]}, {"w": X, "b": V}, X.T),
 }  # fmt: skip
@@ -352,6 +399,21 @@ def test_a_rule_that_was_pickled_serves_any_operands():
     equal(at([slope], inputs, [V, V])[0], jax.grad(f, 1)(V, V))
 
 
+@jax.custom_jvp
+def doubled(x):
+    return 2.0 * x
+
+
+doubled.defjvp(lambda primals, tangents: (doubled(*primals), doubled(*tangents)))
+
+
+def test_a_rule_may_apply_the_function_to_tangents():
+    f = lambda x: (doubled(x) ** 3).sum()  # noqa: E731
+    traced = sg.jax.trace(f, V)
+    equal(sg.grad(traced)(V), jax.grad(f)(V))
+    equal(sg.hessian(traced)(V), jax.hessian(f)(V))
+
+
 def test_callbacks_call_python():
     def f(x):
         types = jax.ShapeDtypeStruct(x.shape, "float32"), jax.ShapeDtypeStruct((), "int32")
@@ -429,12 +491,12 @@ def test_64_bits_where_jax_has_them():
 def test_a_primitive_without_a_row_is_refused_at_its_line():
     def f(x):
         y = x + 1.0
-        return lax.linalg.schur(y)[0]
+        return lax.linalg.hessenberg(y)[0]
 
-    with pytest.raises(ExportError, match="schur") as caught:
+    with pytest.raises(ExportError, match="hessenberg") as caught:
         sg.jax.trace(f, A)
     text = str(caught.value)
-    assert "return lax.linalg.schur(y)[0]" in text
+    assert "return lax.linalg.hessenberg(y)[0]" in text
     assert "test_lax.py" in text
 
 
@@ -556,6 +618,54 @@ def test_programs_of_diffrax_are_those_of_jax():
     ):
         run = functools.partial(f, dfx)
         equal(sg.jax.trace(run, *args)(*args), jax.jit(run)(*args), 5e-4)
+
+
+def _stiff(dfx, y, k):
+    term = dfx.ODETerm(lambda t, y, k: jnp.stack([y[1], k * ((1 - y[0] ** 2) * y[1] - y[0])]))
+    steps = dfx.PIDController(rtol=1e-6, atol=1e-8)
+    return dfx.diffeqsolve(
+        term, dfx.Kvaerno5(), 0.0, 2.0, 0.1, y, k, stepsize_controller=steps
+    ).ys  # fmt: skip
+
+
+def _minimum(y, a):
+    optimistix = importlib.import_module("optimistix")
+    loss = lambda y, a: (a - y[0]) ** 2 + 5 * (y[1] - y[0] ** 2) ** 2  # noqa: E731
+    return optimistix.minimise(loss, optimistix.BFGS(1e-9, 1e-9), y, a).value
+
+
+def _fit(y, a):
+    optimistix = importlib.import_module("optimistix")
+    errors = lambda y, a: jnp.stack([a - y[0], 3 * (y[1] - y[0] ** 2), y[0] * y[1]])  # noqa: E731
+    solver = optimistix.LevenbergMarquardt(1e-12, 1e-12)
+    return optimistix.least_squares(errors, solver, y, a).value
+
+
+def _linear(lx, solver, b, a):
+    solution = lx.linear_solve(lx.MatrixLinearOperator(a), b, getattr(lx, solver)()).value
+    return jnp.concatenate([solution, a[0] * 2])  # another path to the operator
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Kvaerno5", "BFGS", "LevenbergMarquardt", "LU", "QR", "SVD"])
+def test_implicit_solvers_are_those_of_jax(name):
+    f = {"BFGS": _minimum, "LevenbergMarquardt": _fit}.get(name)
+    start, slope = np.array([2.0, 0.0]), np.array(1.3)
+    if name == "Kvaerno5":
+        f = functools.partial(_stiff, pytest.importorskip("diffrax"))
+    elif f is None:
+        f = functools.partial(_linear, pytest.importorskip("lineax"), name)
+        start, slope = V.astype("float64"), A.astype("float64")
+    pytest.importorskip("optimistix")
+
+    def loss(a, start):
+        return (f(start, a) ** 2).sum()
+
+    with jax.enable_x64(True):
+        equal(sg.jax.trace(loss, slope, start)(slope, start), jax.jit(loss)(slope, start), 1e-9)
+        expected = jax.jit(jax.grad(loss))(slope, start)
+        equal(sg.jax.trace(jax.grad(loss), slope, start)(slope, start), expected, 1e-9)
+        equal(sg.grad(sg.jax.trace(loss, slope, start))(slope, start), expected, 1e-9)
 
 
 @pytest.mark.slow

@@ -284,6 +284,46 @@ def test_operands_may_be_recorded_results():
 
 
 @pytest.mark.slow
+@sg.custom_jvp(name="tests.doubled")
+def doubled(x):
+    return 2.0 * x
+
+
+@doubled.rule
+def _(tangents, out, x):
+    return doubled(tangents[0])  # it is linear
+
+
+@sg.custom_jvp(name="tests.steep")
+def steep(x):
+    return sg.sin(x)
+
+
+@steep.rule
+def _(tangents, out, x):
+    return 5.0 * tangents[0]
+
+
+@sg.custom_jvp(name="tests.slope_of_steep")
+def square_by_slope(x):
+    return x * x
+
+
+@square_by_slope.rule
+def _(tangents, out, x):
+    return tangents[0] * sg.grad(steep(x).sum(), x)  # 5, by the rule and not by the sine
+
+
+def test_a_rule_may_apply_its_function_to_tangents_and_differentiate_others():
+    x = np.arange(3.0)
+    cube = lambda x: (doubled(x) ** 3).sum()  # noqa: E731
+    np.testing.assert_array_equal(sg.grad(cube)(x), 24 * x**2)
+    np.testing.assert_array_equal(sg.hessian(cube)(x), np.diag(48 * x))
+    leaf = Tensor(x, requires_grad=True)
+    np.testing.assert_array_equal(grad(cube(leaf), leaf), 24 * x**2)
+    np.testing.assert_array_equal(sg.grad(lambda x: square_by_slope(x).sum())(x), [5.0] * 3)
+
+
 def test_it_is_mapped_over_batches_with_its_rule():
     def slopes(x, w):
         return sg.grad((scaled_rows(x, w, CUBE) ** 2).sum(), [x, w])

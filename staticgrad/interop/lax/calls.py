@@ -14,6 +14,7 @@ from staticgrad.interop.engine.operands import ForeignType
 from staticgrad.interop.engine.programs import ForeignProgram, programs_in
 from staticgrad.interop.engine.tables import ForeignOperator, unsupported_variant
 from staticgrad.interop.lax.primitives import make_table
+from staticgrad.programs.transformed import vmap
 from staticgrad.support.errors import ExportError
 
 #: Primitive that calls programs -> its row.
@@ -22,7 +23,7 @@ _call = CALLS.row
 
 
 @_call("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_vmap_call",
-       "custom_jvp_call_jaxpr", "composite", "call")  # fmt: skip
+       "custom_jvp_call_jaxpr", "composite", "call", "eval_jaxpr")  # fmt: skip
 def _inline(*operands: Any, op: ForeignOperator, **_: Any) -> Any:
     (program,) = programs_in(op)
     return tuple(program.values(operands))
@@ -91,6 +92,31 @@ def _scan(
 
     last, stacked = sg.scan(step, tuple(carry), tuple(slices) if slices else None, length, reverse)
     return *last, *stacked
+
+
+@_call("reduce")
+def _reduce(*operands: Any, jaxpr: Any, dimensions: Any, out: Any, **_: Any) -> Any:
+    """Evaluate JAX's ``reduce`` with a function of scalars, in halves, as an associative one."""
+    arrays, empty = operands[: len(operands) // 2], operands[len(operands) // 2 :]
+    count = math.prod([arrays[0].shape[axis] for axis in dimensions])
+    shape = (out if len(arrays) == 1 else out[0]).shape
+    ends = tuple(range(len(dimensions)))
+    rows = [sg.moveaxis(x, tuple(dimensions), ends).reshape((count, *shape)) for x in arrays]
+    if not count:
+        return tuple([sg.broadcast_to(value, shape) for value in empty])
+
+    def combine(*pair: Any) -> tuple[Any, ...]:
+        return tuple(jaxpr.values(pair))
+
+    while count > 1:
+        half = count // 2
+        pairs = [x[:half].reshape((-1,)) for x in rows]
+        pairs += [x[half : 2 * half].reshape((-1,)) for x in rows]
+        merged = [x.reshape((half, *shape)) for x in vmap(combine)(*pairs)]
+        if count % 2:
+            merged = [sg.concatenate([x, row[-1:]]) for x, row in zip(merged, rows, strict=True)]
+        rows, count = merged, half + count % 2
+    return tuple([x.reshape(shape) for x in rows])
 
 
 _rule_numbers = itertools.count()

@@ -26,6 +26,7 @@ from staticgrad.interop.elements import COMPARISONS, ELEMENTS, make_rows
 from staticgrad.interop.engine.operands import ForeignType, cast
 from staticgrad.interop.engine.tables import OperatorRow, OperatorTable, unsupported_variant
 from staticgrad.language.functions import fft, linalg, special
+from staticgrad.language.functions.linalg.decompositions import reflect_column
 from staticgrad.language.ops.convert import Bitcast
 from staticgrad.programs.derivatives import vjp
 
@@ -88,7 +89,7 @@ _ELEMENTS: Final[dict[str, Callable[..., Any]]] = {
     **COMPARISONS,
     **make_rows(
         sg,
-        unary="abs cbrt conj imag real stop_gradient zeros_like is_finite=isfinite not=invert",
+        unary="abs cbrt conj imag log2 real stop_gradient zeros_like is_finite=isfinite not=invert",
         binary="complex and=bitwise_and max=maximum min=minimum or=bitwise_or xor=bitwise_xor",
     ),
     **make_rows(
@@ -109,17 +110,16 @@ _ELEMENTS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 _REASONS: Final[dict[str, str]] = {
-    "it calls Python": """io_callback debug_callback debug_print ffi_call""",
+    "it calls Python": """io_callback ffi_call""",
     "it is for several devices": """all_gather all_gather_invariant all_to_all axis_index pbroadcast
-        pgather pmax pmin ppermute psum psum_invariant psum_scatter ragged_all_to_all
-        reduce_scatter shard_map shard_alike psend precv""",
+        pgather ppermute psum_scatter ragged_all_to_all reduce_scatter shard_map shard_alike psend
+        precv""",
     "it writes into mutable arrays": """new_ref get swap addupdate freeze run_state empty_ref
         free_ref""",
-    "it is not written yet": """approx_top_k cholesky_update geqp3 geqrf hessenberg
-        householder_product igamma_grad_a lu_pivots_to_permutation mulhi ormqr ragged_dot
-        ragged_dot_general random_gamma_grad reduce reduce_window rng_bit_generator
-        rng_uniform scaled_dot schur select_and_scatter tridiagonal linear_call from_edtype
-        to_edtype custom_lin custom_partitioning inspect_sharding check""",
+    "it is not written yet": """approx_top_k cholesky_update geqp3 hessenberg igamma_grad_a mulhi
+        ragged_dot ragged_dot_general random_gamma_grad reduce_window rng_bit_generator rng_uniform
+        scaled_dot select_and_scatter tridiagonal linear_call from_edtype to_edtype custom_lin
+        custom_partitioning inspect_sharding check""",
 }
 #: Primitives that JAX defines by a loop that draws, and differentiates by a rule.
 SAMPLERS: Final = ("random_gamma",)
@@ -178,6 +178,30 @@ def _rem(x: Any, y: Any) -> Any:
         return sg.fmod(x, y)
     remainder = sg.fmod(x, sg.where(y == 0, sg.ones_like(y), y))
     return sg.where(y == 0, x, remainder)
+
+
+@sg.custom_jvp(name="jax.one_minus_square")
+def _subtract_square(x: Any) -> Any:
+    return (1 - x) * (1 + x)  # accurate where x is near 1
+
+
+@_subtract_square.rule
+def _push_square(tangents: Any, out: Any, x: Any) -> Any:
+    return -2 * x * tangents[0]  # that of the product is 0 where x is small
+
+
+@primitive("one_minus_square")
+def _one_minus_square(x: Any) -> Any:
+    return _subtract_square(x)
+
+
+@primitive("polynomial")
+def _polynomial(x: Any, *coefficients: Any, out: LaxType) -> Any:
+    """Evaluate a polynomial by Horner's rule; the constant coefficient comes first."""
+    value = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        value = value * x + coefficient
+    return sg.broadcast_to(value, out.shape)
 
 
 @primitive("integer_pow")
@@ -478,6 +502,17 @@ def _reduce_extreme(x: Any, *, axes: Any, primitive: str) -> Any:
 def _reduce_bits(x: Any, *, axes: Any, primitive: str) -> Any:
     """Reduce bools and integers by and, or, xor (JAX's bitwise reductions)."""
     return getattr(sg, primitive)(x, tuple(axes))
+
+
+@primitive("psum", "psum_invariant", "pmax", "pmin")
+def _reduce_named_axes(
+    *operands: Any, axes: Any, axis_index_groups: Any = None, primitive: str
+) -> tuple[Any, ...]:
+    """Reduce over axes that had a name under ``jax.vmap``; of a mesh they have it still."""
+    if not all(isinstance(axis, int) for axis in axes):
+        raise unsupported_variant(f"axes {axes} of several devices")
+    reduce_axes = {"pmax": sg.max, "pmin": sg.min}.get(primitive, sg.sum)
+    return tuple([reduce_axes(x, tuple(axes)) if axes else x for x in operands])
 
 
 @primitive("argmax", "argmin")
@@ -913,6 +948,84 @@ def _pivots(permutation: Any, m: Any, k: Any) -> Any:
     return sg.moveaxis(sg.scan(exchange_rows, place, steps)[1], 0, -1)
 
 
+@primitive("lu_pivots_to_permutation")
+def _permutation(pivots: Any, *, permutation_size: int) -> Any:
+    """Convert LAPACK's pivots to a permutation: exchange a row with each, one after the other."""
+    place = sg.iota((*pivots.shape[:-1], permutation_size), -1, "int64")
+
+    def exchange_rows(order: Any, step: Any) -> Any:
+        number, row = step
+        row = sg.expand_dims(row, -1)
+        entering = sg.take_along_axis(order, row, -1)
+        leaving = sg.expand_dims(sg.take(order, number, -1), -1)
+        order = sg.where(place == row, leaving, order)
+        return sg.where(place == number, entering, order), None
+
+    rows = sg.moveaxis(cast(pivots, "int64"), -1, 0)
+    return sg.scan(exchange_rows, place, (sg.iota(pivots.shape[-1:], 0, "int64"), rows))[0]
+
+
+@primitive("geqrf")
+def _geqrf(a: Any) -> Any:
+    """Factor by QR as LAPACK's ``geqrf``: R above the vectors of reflections, and their factors."""
+    m, n = a.shape[-2:]
+    count = min(m, n)
+    place, column = sg.iota((m,), 0, "int64"), sg.iota((n,), 0, "int64")
+    number = sg.iota((count,), 0, "int64")
+
+    def reflect(k: Any, carry: Any) -> Any:
+        packed, factors = carry
+        reflection = reflect_column(sg.take(packed, k, -1), k)
+        product = sg.matmul(sg.conj(sg.expand_dims(reflection.vector, -2)), packed)
+        factor = sg.expand_dims(sg.conj(reflection.factor), -1)
+        updated = packed - factor * sg.expand_dims(reflection.vector, -1) * product
+        packed = sg.where(column > k, updated, packed)
+        below = sg.where(place > k, reflection.vector, sg.take(packed, k, -1))
+        stored = sg.where(place == k, reflection.first, below)
+        packed = sg.where(column == k, sg.expand_dims(stored, -1), packed)
+        return packed, sg.where(number == k, reflection.factor, factors)
+
+    factors = sg.zeros((*a.shape[:-2], count), a.dtype)
+    return tuple(sg.fori_loop(0, count, reflect, (a, factors)))
+
+
+@primitive("ormqr")
+def _ormqr(a: Any, taus: Any, c: Any, *, left: bool, transpose: bool) -> Any:
+    """Multiply by the Q of ``geqrf``, or by its adjoint, as I - V T Vᴴ (Schreiber, Van Loan)."""
+    m, count = a.shape[-2], taus.shape[-1]
+    vectors = sg.tril(a[..., :count], -1) + sg.eye(m, count, dtype=a.dtype)
+    adjoint = sg.conj(sg.swapaxes(vectors, -1, -2))
+    diagonal = sg.expand_dims(taus, -1) * sg.eye(count, dtype=a.dtype)
+    # T⁻¹ = diag(1 / tau) + triu(Vᴴ V, 1), without a division by factors that are 0
+    matrix = sg.eye(count, dtype=a.dtype) + sg.matmul(
+        diagonal, sg.triu(sg.matmul(adjoint, vectors), 1)
+    )
+    triangle = linalg.solve_triangular(matrix, diagonal, 0, False, unit_diagonal=True)
+    if transpose:
+        triangle = sg.conj(sg.swapaxes(triangle, -1, -2))
+    if left:
+        return c - sg.matmul(vectors, sg.matmul(triangle, sg.matmul(adjoint, c)))
+    return c - sg.matmul(sg.matmul(sg.matmul(c, vectors), triangle), adjoint)
+
+
+@primitive("householder_product")
+def _householder_product(a: Any, taus: Any) -> Any:
+    identity = sg.eye(*a.shape[-2:], dtype=a.dtype)
+    columns = sg.broadcast_to(identity, tuple(a.shape))
+    return _ormqr(a, taus, columns, left=True, transpose=False)
+
+
+@primitive("schur")
+def _schur(
+    a: Any, *, compute_schur_vectors: bool, sort_eig_vals: bool = False, select_callable: Any = None
+) -> Any:
+    """Compute the Schur form as ``lax.linalg.schur``: it and, if asked for, its vectors."""
+    if sort_eig_vals or select_callable is not None:
+        raise unsupported_variant("schur with sorted eigenvalues")
+    factors = linalg.schur(a, errors="nan")
+    return tuple(factors) if compute_schur_vectors else (factors[0],)
+
+
 @primitive("qr")
 def _qr(a: Any, *, full_matrices: bool, pivoting: bool = False, use_magma: Any = None) -> Any:
     if pivoting:
@@ -1087,3 +1200,8 @@ def _platform_index(*, platforms: Any, **_: Any) -> Any:
 @primitive("dce_sink", "create_token", "after_all")
 def _nothing(*_: Any) -> Any:
     return ()
+
+
+@primitive("debug_callback", "debug_print")
+def _omit_callback(*_: Any, **__: Any) -> Any:
+    return ()  # JAX drops them, too, where a program does not need to run them

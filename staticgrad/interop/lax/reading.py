@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from linecache import getline
 from typing import Any
 
@@ -45,11 +46,10 @@ def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
         parameters: dict[str, Any] = (
             _read_parameters(equation) if inside is None else {"jaxpr": inside}
         )
-        if name in SAMPLERS and inside is not None:
-            name = "custom_jvp_call"
-            parameters = {"program": inside, "rule": _read_rule(equation, name)}
-        elif inside is not None:
-            name = "closed_call"
+        if inside is not None:
+            name = _rule_of(equation.primitive) if inside.calls else "closed_call"
+            if name != "closed_call":
+                parameters = {"program": inside, "rule": _read_rule(equation, name)}
         out = tuple(type_of(variable.aval) for variable in equation.outvars)
         if any(map(is_key, equation.outvars)) and not name.startswith("random_"):
             parameters["key_operands"] = [*map(is_key, equation.invars)]
@@ -135,6 +135,14 @@ def _inner_program(equation: Any) -> LaxProgram | None:
     return program_of(closed)
 
 
+def _rule_of(primitive: Any) -> str:
+    """Return which rule of a primitive's own, beside its jaxpr, derivatives follow."""
+    ad = import_module("jax.interpreters.ad")
+    if primitive.name in SAMPLERS or primitive not in ad.primitive_jvps:
+        return "custom_jvp_call" if primitive.name in SAMPLERS else "closed_call"
+    return "custom_vjp_call" if primitive in ad.primitive_transposes else "custom_jvp_call"
+
+
 def _read_parameters(equation: Any) -> dict[str, Any]:
     """Convert the parameters of a jaxpr equation to plain data; nested jaxprs become programs."""
     name = equation.primitive.name
@@ -153,6 +161,10 @@ def _read_parameters(equation: Any) -> dict[str, Any]:
     if name == "pure_callback":
         return {"callback": HostFunction(equation.params["callback"])}
     parameters = {parameter: _read_parameter(value) for parameter, value in equation.params.items()}
+    if name == "scan" and "ft_in" in equation.params:  # from JAX 0.12 on
+        constants, carry, _ = equation.params["ft_in"].unpack()
+        del parameters["ft_in"], parameters["ft_out"]
+        parameters |= {"num_consts": len(constants), "num_carry": len(carry)}
     if name.startswith("random_"):
         key = equation.outvars[0].aval if name != "random_bits" else equation.invars[0].aval
         parameters.pop("impl", None)

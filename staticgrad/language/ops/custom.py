@@ -10,6 +10,8 @@ constants may be made when the program is compiled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from inspect import signature
 from itertools import chain, count
@@ -64,6 +66,17 @@ Rule = Callable[..., Any]
 _rules: Final[dict[str, Rule]] = {}
 #: The names of rules that take batches, as axes in front of all operands.
 OF_BATCHES: Final[set[str]] = set()
+#: True while what a rule gives for tangents is transposed.
+_in_transposition: Final[ContextVar[bool]] = ContextVar("in_transposition", default=False)
+
+
+@contextmanager
+def _transposing(is_transposing: bool) -> Iterator[None]:
+    token = _in_transposition.set(is_transposing)
+    try:
+        yield
+    finally:
+        _in_transposition.reset(token)
 
 
 class Marker(FirstOperand):
@@ -108,7 +121,8 @@ class Marker(FirstOperand):
         for letters in self.over:
             rule = over_batch(rule, letters)
         try:
-            return rule(seeds, out, *args)
+            with _transposing(False):  # a rule may differentiate other functions
+                return rule(seeds, out, *args)
         except Exception as error:
             error.add_note(f"in the derivative rule of {self.rule}")
             raise
@@ -442,11 +456,16 @@ class CustomJvp(Marker, name="custom_jvp"):
         """Differentiate a ``custom_jvp`` function backward: transpose the user's rule."""
         if not out.dtype.is_float:
             return (None,) * len(args)
+        if _in_transposition.get():
+            # The body is linear in tangents. A rule that applies the function to its tangents would
+            # be followed without end.
+            return (ct, *[None] * (len(args) - 1))
 
         def push(tangents: tuple[Any, ...]) -> Any:
             return self._push_tangents(tangents, out, args[1:], needed[1:])
 
-        return (None, *TRANSPOSES[ct.kind](push, args[1:], ct))
+        with _transposing(True):
+            return (None, *TRANSPOSES[ct.kind](push, args[1:], ct))
 
     def _push_tangents(
         self, tangents: tuple[Any, ...], out: Any, args: Sequence[Any], needed: Sequence[bool]

@@ -42,6 +42,7 @@ from staticgrad.language.ops.linalg import (
 )
 from staticgrad.language.ops.schur import Schur
 from staticgrad.support.errors import ArgumentError, RankError
+from staticgrad.support.records import NamedTuple
 
 #: SciPy's words for the eigenvalues that come first: negative real parts, others, and by modulus.
 _SORTS: Final = {None: 0, "lhp": 1, "rhp": 2, "iuc": 3, "ouc": 4}
@@ -99,6 +100,36 @@ def rsf2csf(T: ArrayLike[AnyValue], Z: ArrayLike[AnyValue]) -> Any:  # noqa: N80
     return turned, matrices(Z) @ rotation
 
 
+class Reflection(NamedTuple):
+    """A Householder reflection I - factor v vᴴ of vectors, as LAPACK's ``larfg`` has it.
+
+    Attributes:
+        vector: v, with zeros above the element that it keeps, which is 1.
+        factor: tau, with an axis of size 1; 0 where the vector has that form already.
+        first: the element that is kept, with an axis of size 1.
+    """
+
+    vector: Any
+    factor: Any
+    first: Any
+
+
+def reflect_column(column: Any, k: Any) -> Reflection:
+    """Return the adjoint reflection that makes elements behind element ``k`` of vectors zero."""
+    place = iota(column.shape[-1:], like=column)
+    below = where(place > k, column, 0.0)
+    first = aggregate.sum(where(place == k, column, 0.0), -1, keepdims=True)
+    square_below = aggregate.sum(abs_square(below), -1, keepdims=True)
+    reflects = square_below > 0.0
+    if column.dtype.is_complex:
+        reflects = logical_or(reflects, first.imag != 0.0)
+    size = sqrt(where(reflects, square_below + abs_square(first), 1.0))
+    size = where(real(first) >= 0.0, -size, size)
+    vector = where(place == k, 1.0, below / where(reflects, first - size, 1.0))
+    factor = where(reflects, (size - first) / size, 0.0)
+    return Reflection(vector, factor, where(reflects, size, first))
+
+
 def hessenberg(a: ArrayLike[AnyValue], calc_q: bool = False) -> Any:
     """Hessenberg form H of square matrices, with zeros below the first subdiagonal.
 
@@ -117,23 +148,14 @@ def hessenberg(a: ArrayLike[AnyValue], calc_q: bool = False) -> Any:
     """
     value = squares(matrices(a))
     n = value.shape[-1]
-    place = iota((n,), like=value)
     row, column = _places(value)
 
     def step(k: Any, carry: Any) -> Any:
         """Apply one Householder reflection of the Hessenberg reduction."""
         h, q = carry
         last = aggregate.sum(where(column == k, h, 0.0), -1)
-        below = where(place > k + 1, last, 0.0)
-        first = aggregate.sum(where(place == k + 1, last, 0.0), -1, keepdims=True)
-        square_below = aggregate.sum(abs_square(below), -1, keepdims=True)
-        reflects = square_below > 0.0
-        if h.dtype.is_complex:
-            reflects = logical_or(reflects, first.imag != 0.0)
-        size = sqrt(where(reflects, square_below + abs_square(first), 1.0))
-        size = where(real(first) >= 0.0, -size, size)
-        vector = where(place == k + 1, 1.0, below / where(reflects, first - size, 1.0))
-        tau = as_rows(where(reflects, (size - first) / size, 0.0))
+        reflection = reflect_column(last, k + 1)
+        vector, tau = reflection.vector, as_rows(reflection.factor)
         column_vector, row_vector = as_rows(vector), conj(as_columns(vector))
         h = h - conj(tau) * (column_vector @ (row_vector @ h))
         h = h - tau * ((h @ column_vector) @ row_vector)
