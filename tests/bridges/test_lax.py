@@ -400,15 +400,15 @@ def test_a_rule_that_was_pickled_serves_any_operands():
 
 
 @jax.custom_jvp
-def doubled(x):
+def double_value(x):
     return 2.0 * x
 
 
-doubled.defjvp(lambda primals, tangents: (doubled(*primals), doubled(*tangents)))
+double_value.defjvp(lambda primals, tangents: (double_value(*primals), double_value(*tangents)))
 
 
 def test_a_rule_may_apply_the_function_to_tangents():
-    f = lambda x: (doubled(x) ** 3).sum()  # noqa: E731
+    f = lambda x: (double_value(x) ** 3).sum()  # noqa: E731
     traced = sg.jax.trace(f, V)
     equal(sg.grad(traced)(V), jax.grad(f)(V))
     equal(sg.hessian(traced)(V), jax.hessian(f)(V))

@@ -85,6 +85,7 @@ PRIVATE = {
     "train": {"staticgrad.saving.files": "a place that cannot be written is found before training"},
     "bridges": {
         f"{FUNCTIONS}.index_arrays": "gathers of whole rows",
+        f"{FUNCTIONS}.linalg.decompositions": "reflections as LAPACK has them",
         f"{FUNCTIONS}.linalg.structured": "the permutation of pivots",
         "staticgrad.nn.initial": "the generator of first values",
         "staticgrad.optim.state": "states that PyTorch keeps",

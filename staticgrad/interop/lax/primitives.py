@@ -27,6 +27,7 @@ from staticgrad.interop.engine.operands import ForeignType, cast
 from staticgrad.interop.engine.tables import OperatorRow, OperatorTable, unsupported_variant
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.linalg.decompositions import reflect_column
+from staticgrad.language.functions.linalg.structured import order_of
 from staticgrad.language.ops.convert import Bitcast
 from staticgrad.programs.derivatives import vjp
 
@@ -950,19 +951,7 @@ def _pivots(permutation: Any, m: Any, k: Any) -> Any:
 
 @primitive("lu_pivots_to_permutation")
 def _permutation(pivots: Any, *, permutation_size: int) -> Any:
-    """Convert LAPACK's pivots to a permutation: exchange a row with each, one after the other."""
-    place = sg.iota((*pivots.shape[:-1], permutation_size), -1, "int64")
-
-    def exchange_rows(order: Any, step: Any) -> Any:
-        number, row = step
-        row = sg.expand_dims(row, -1)
-        entering = sg.take_along_axis(order, row, -1)
-        leaving = sg.expand_dims(sg.take(order, number, -1), -1)
-        order = sg.where(place == row, leaving, order)
-        return sg.where(place == number, entering, order), None
-
-    rows = sg.moveaxis(cast(pivots, "int64"), -1, 0)
-    return sg.scan(exchange_rows, place, (sg.iota(pivots.shape[-1:], 0, "int64"), rows))[0]
+    return order_of(pivots, permutation_size)
 
 
 @primitive("geqrf")

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from functools import partial
 from inspect import signature
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, overload
 
 import numpy as np
 
@@ -66,17 +66,18 @@ Rule = Callable[..., Any]
 _rules: Final[dict[str, Rule]] = {}
 #: The names of rules that take batches, as axes in front of all operands.
 OF_BATCHES: Final[set[str]] = set()
-#: True while what a rule gives for tangents is transposed.
-_in_transposition: Final[ContextVar[bool]] = ContextVar("in_transposition", default=False)
+#: In what a call or a sweep happens: "rule" while a rule runs, "sweep" while what a rule gives for
+#: tangents is transposed.
+_stage: Final[ContextVar[Literal["", "rule", "sweep"]]] = ContextVar("stage", default="")
 
 
 @contextmanager
-def _transposing(is_transposing: bool) -> Iterator[None]:
-    token = _in_transposition.set(is_transposing)
+def _in_stage(stage: Literal["rule", "sweep"]) -> Iterator[None]:
+    token = _stage.set(stage)
     try:
         yield
     finally:
-        _in_transposition.reset(token)
+        _stage.reset(token)
 
 
 class Marker(FirstOperand):
@@ -121,7 +122,7 @@ class Marker(FirstOperand):
         for letters in self.over:
             rule = over_batch(rule, letters)
         try:
-            with _transposing(False):  # a rule may differentiate other functions
+            with _in_stage("rule"):  # which may differentiate other functions
                 return rule(seeds, out, *args)
         except Exception as error:
             error.add_note(f"in the derivative rule of {self.rule}")
@@ -292,8 +293,12 @@ class CustomFunction:
             lift_operand(self.name, kind, arg, dtype) if is_weak(arg) else as_value(arg, kind)
             for arg in args
         ]
-        # Tensors that were recorded inside would say so: only what is captured is.
-        body = self.function(*(v.detach() if hasattr(v, "detach") else v for v in values))
+        # Tensors that were recorded inside would say so: only what is captured is. In a rule the
+        # tape needs the body, through which cotangents go where it is transposed.
+        records_body = self.kind == "custom_jvp" and _stage.get() == "rule"
+        is_detached = [hasattr(value, "detach") and not records_body for value in values]
+        pairs = zip(values, is_detached, strict=True)
+        body = self.function(*(v.detach() if detaches else v for v, detaches in pairs))  # type: ignore[attr-defined]
         if not isinstance(body, Value):
             raise OpDefinitionError(
                 f"{self.name} gives {quote(body)}, not one value",
@@ -302,7 +307,7 @@ class CustomFunction:
                 else "one function per value, or one value that sg.concatenate joins",
             )
         captured = list(_find_captured(body, values))
-        if captured or getattr(body, "requires_grad", False):
+        if captured or (not records_body and getattr(body, "requires_grad", False)):
             raise GradientError(
                 f"{self.name} reads a value that is not among its operands: it would get no"
                 " gradient",
@@ -456,7 +461,7 @@ class CustomJvp(Marker, name="custom_jvp"):
         """Differentiate a ``custom_jvp`` function backward: transpose the user's rule."""
         if not out.dtype.is_float:
             return (None,) * len(args)
-        if _in_transposition.get():
+        if _stage.get() == "sweep":
             # The body is linear in tangents. A rule that applies the function to its tangents would
             # be followed without end.
             return (ct, *[None] * (len(args) - 1))
@@ -464,7 +469,7 @@ class CustomJvp(Marker, name="custom_jvp"):
         def push(tangents: tuple[Any, ...]) -> Any:
             return self._push_tangents(tangents, out, args[1:], needed[1:])
 
-        with _transposing(True):
+        with _in_stage("sweep"):
             return (None, *TRANSPOSES[ct.kind](push, args[1:], ct))
 
     def _push_tangents(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from staticgrad.extend import AnyValue, ArrayLike, called_name, floating, promoted_values
 from staticgrad.extend.ops import (
@@ -42,7 +42,6 @@ from staticgrad.language.ops.linalg import (
 )
 from staticgrad.language.ops.schur import Schur
 from staticgrad.support.errors import ArgumentError, RankError
-from staticgrad.support.records import NamedTuple
 
 #: SciPy's words for the eigenvalues that come first: negative real parts, others, and by modulus.
 _SORTS: Final = {None: 0, "lhp": 1, "rhp": 2, "iuc": 3, "ouc": 4}
