@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, SizeGuardError, StaticgradWarning
+from staticgrad.errors import ArgumentError, ShapeError, SizeGuardError, StaticgradWarning
 
 pytensor = pytest.importorskip("pytensor", reason="PyTensor is not installed")
 
@@ -171,3 +171,78 @@ def test_shared_variables_are_parameters_that_updates_change():
 def test_outputs_that_read_more_than_the_inputs_are_refused():
     with pytest.raises(ArgumentError, match="the outputs read y, which is no input"):
         sg.pytensor.function(x + y, [x])
+
+
+def test_numbers_are_numbers_of_numpy_and_arrays_without_axes_are_arrays():
+    import pytensor.scalar as ps
+
+    number = ps.float64("number")
+    outputs = [number + 1, x.sum(), pt.scalar_from_tensor(x.sum()), number]
+    f = pytensor.function([number, x], outputs, mode="STATICGRAD")
+    reference = pytensor.function([number, x], outputs, mode=REFERENCE)
+    actual, expected = f(2.0, np.ones(3)), reference(2.0, np.ones(3))
+    assert [*map(type, actual)] == [*map(type, expected)]
+    assert [*map(float, actual)] == [3.0, 3.0, 3.0, 2.0]
+
+
+def test_sizes_that_a_graph_specifies_are_checked_axis_by_axis():
+    f = pytensor.function([m], pt.specify_shape(m, (2, 3)) * 2, mode="STATICGRAD")
+    assert f(np.ones((2, 3))).shape == (2, 3)
+    for shape in ((3, 2), (1, 6), (2, 1), (1, 3)):
+        with pytest.raises(SizeGuardError, match="does not fit"):
+            f(np.ones(shape))
+
+
+def test_a_split_has_sizes_that_are_not_negative_and_fill_the_axis():
+    with pytest.raises(ShapeError, match="the size -1 is negative"):
+        pytensor.function([x], pt.split(x, [-1, 5], n_splits=2), mode="STATICGRAD")
+    f = pytensor.function([x], pt.split(x, [2, 1], n_splits=2), mode="STATICGRAD")
+    assert [part.tolist() for part in f(np.arange(3.0))] == [[0.0, 1.0], [2.0]]
+    with pytest.raises(SizeGuardError):
+        f(np.ones(4))
+
+
+def test_checks_raise_their_own_exceptions_and_pass_gradients_on():
+    from pytensor.raise_op import CheckAndRaise
+
+    first, second = CheckAndRaise(KeyError, "first"), CheckAndRaise(ArithmeticError, "second")
+    z = (first(x, (x > 0).all()) ** 2).sum() + second(3.0 * x, x[0] < 5, x[1] < 7).sum()
+    f = compare([x], [z, pytensor.grad(z, x)], np.array([1.0, 2.0]))
+    assert not program_of(f).fallbacks
+    for array, kind, message in (
+        ([-1.0, 2.0], KeyError, "first"), ([6.0, 2.0], ArithmeticError, "second"),
+        ([1.0, 8.0], ArithmeticError, "second"),
+    ):  # fmt: skip
+        with pytest.raises(kind, match=message):
+            f(np.array(array))
+    gradient = sg.grad(sg.pytensor.function(z, [x]))
+    np.testing.assert_allclose(gradient(np.array([1.0, 2.0])), [5.0, 7.0])
+
+
+@pytest.mark.filterwarnings("ignore:pytensor. PyTensor computes a part")
+def test_generators_and_sparse_matrices_are_results_unchanged():
+    from pytensor import sparse
+    from scipy.sparse import csr_matrix
+
+    generator = pt.random.type.random_generator_type()
+    f = pytensor.function([generator, x], [generator, x + 1], mode="STATICGRAD")
+    same, plus = f(np.random.default_rng(3), np.ones(2))
+    assert same.normal() == np.random.default_rng(3).normal()
+    np.testing.assert_array_equal(plus, [2.0, 2.0])
+    matrix = csr_matrix(np.array([[0.0, 2.0], [0.0, 0.0]]))
+    turned = pytensor.function([], sparse.as_sparse_variable(matrix).T, mode="STATICGRAD")()
+    np.testing.assert_array_equal(turned.toarray(), [[0.0, 0.0], [2.0, 0.0]])
+
+
+def test_functions_of_the_mode_pickle():
+    f = pytensor.function([x], (x**2).sum(), mode="STATICGRAD")
+    assert pickle.loads(pickle.dumps(f))(np.array([1.0, 2.0])) == 5.0
+
+
+def test_transforms_of_named_sizes_have_zeros_at_the_end_or_are_cut():
+    from pytensor.tensor import fourier
+
+    for rows in (4, 6, 9):
+        f = pytensor.function([m], fourier.fft(m, 6, 0), mode="STATICGRAD")
+        array = normal(rows, 2)
+        np.testing.assert_allclose(f(array), np.fft.fft(array, 6, 0), atol=1e-12)

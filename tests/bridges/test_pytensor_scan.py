@@ -98,3 +98,12 @@ def test_a_graph_that_is_called():
     op = pytensor.compile.builders.OpFromGraph([x, w], [pt.outer(x, w).sum(), x * 2], name="pair")
     total, double = op(x, w)
     compare([x, w], [total, double, *differ(total + double.sum(), x, w)], X, W)
+
+
+def test_states_of_other_names_of_sizes_have_the_size_of_the_first():
+    rows = scan(
+        lambda row, state, weights: pt.tanh(pt.dot(weights, state) + row),
+        sequences=[m], outputs_info=[w], non_sequences=[pt.outer(x, x)],
+    )  # fmt: skip
+    f = compare([m, w, x], [rows, *differ(rows.sum(), m, w, x)], normal(4, 3), W, 0.3 * X[:3])
+    assert not program_of(f).fallbacks

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy, deepcopy
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from staticgrad.extend.programs import Compiled, compile
 from staticgrad.interop.engine.operands import ForeignType, is_known, value
 from staticgrad.interop.engine.programs import RefusedCallError
 from staticgrad.interop.pytensor.program import PyTensorProgram
-from staticgrad.interop.pytensor.reading import read_call, read_constant, read_type
+from staticgrad.interop.pytensor.reading import is_number, read_call, read_constant, read_type
 from staticgrad.support.errors import ExportError, StaticgradWarning
 
 #: The names of the mode; PyTensor looks names up in upper case.
@@ -48,7 +49,8 @@ class ProgramPart:
     Attributes:
         inputs: variable by the name of the program's input.
         results: variables that the program computes, in the order of its outputs.
-        constants: arrays of variables that are known before a run.
+        constants: data of variables that are known before a run: arrays, generators, matrices.
+        numbers: results that are numbers of NumPy, not arrays without axes.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class ProgramPart:
         constants: Mapping[Any, Any],
     ) -> None:
         self.inputs, self.results, self.constants = dict(inputs), [*results], dict(constants)
+        self.numbers = [variable for variable in results if is_number(variable)]
         self._graph: Graph | None = None
         if results:
             outputs = {f"y{k}": result for k, result in enumerate(results.values())}
@@ -73,10 +76,12 @@ class ProgramPart:
     def run(self, arrays: dict[Any, Any]) -> None:
         """Run the program on arrays by variable, and add its results to them."""
         for variable, array in self.constants.items():
-            arrays[variable] = array.copy()
+            arrays[variable] = deepcopy(array)
         if self.compiled is not None:
             results = self.compiled.run({name: arrays[v] for name, v in self.inputs.items()})
             arrays.update(zip(self.results, results.values(), strict=True))
+            for variable in self.numbers:
+                arrays[variable] = arrays[variable][()]
 
 
 class NodePart:
@@ -90,7 +95,11 @@ class NodePart:
             if _is_constant(variable):
                 self._storage[variable][0] = variable.data
         computed = {variable: [True] for variable in self._storage}
-        self._thunk = node.op.make_thunk(node, self._storage, computed, [], impl="py")
+        op = node.op
+        if hasattr(op, "link_mode"):  # a Scan's loop writes into arrays of PyTensor's own thunks
+            op = copy(op)
+            op.mode = "FAST_COMPILE"
+        self._thunk = op.make_thunk(node, self._storage, computed, [], impl="py")
 
     def compile(self, options: Mapping[str, Any]) -> None:
         """Do nothing: PyTensor has its thunk."""
@@ -160,6 +169,7 @@ class LoweredGraph:
                 last[variable] = max(last.get(variable, -1), level)
         parts: list[ProgramPart | NodePart] = []
         constants: dict[Any, Any] = {}
+        inputs = {v for v in self._graph.inputs if read_type(v.type) is not None}
         order = {variable: k for k, variable in enumerate(self._graph.outputs)}
         for level in range(max(levels.values(), default=0) + 1):
             nodes = [node for node in self._nodes if levels[node] == level]
@@ -170,7 +180,7 @@ class LoweredGraph:
                     builder.compute(node)
                     results |= {v: level for v in node.outputs if last.get(v, -1) > level}
             if level == 0:
-                results |= {v: 0 for v in self._graph.outputs if v.owner is None}
+                results |= {v: 0 for v in self._graph.outputs if _is_constant(v) or v in inputs}
             # the graph's own results first, in its order: then a run of one program returns them
             variables = sorted(results, key=lambda variable: order.get(variable, len(order)))
             parts.append(builder.part(variables))
@@ -263,9 +273,12 @@ class _Builder:
         for variable in variables:
             x = self._read(variable)
             kind = read_type(variable.type)
-            if isinstance(x, np.ndarray) and x.dtype != object and kind is not None:
-                constants[variable] = x.astype(kind.dtype)
-            elif kind is not None:
+            if kind is None:
+                constants[variable] = x
+            elif isinstance(x, np.ndarray) and x.dtype != object:
+                array = x.astype(kind.dtype)
+                constants[variable] = array[()] if is_number(variable) else array
+            else:
                 results[variable] = value(x, kind.dtype)
         values = [self._values[variable] for variable in self._inputs.values()]
         return ProgramPart(self._inputs, values, results, constants)
@@ -289,7 +302,8 @@ def _make_thunk(
     """
     part = lowered.parts[0]
     is_alone = len(lowered.parts) == 1 and part.results == [*graph.outputs]
-    if is_alone and isinstance(part, ProgramPart) and part.compiled is not None:
+    has_numbers = any(map(is_number, graph.outputs))
+    if is_alone and isinstance(part, ProgramPart) and part.compiled and not has_numbers:
         run = part.compiled.run
         cells = [(name, storage[variable]) for name, variable in part.inputs.items()]
         if len(cells) == 1:
@@ -303,6 +317,11 @@ def _make_thunk(
 def make_linker(**options: Any) -> Any:
     """Return a Linker of PyTensor that compiles graphs by ``sg.compile`` with these options."""
     return _linker_class()(options=options)
+
+
+def _make_linker_with(options: Mapping[str, Any]) -> Any:
+    """Return the linker with these options; what a pickled one calls."""
+    return make_linker(**options)
 
 
 def _linker_class() -> Any:
@@ -322,6 +341,9 @@ def _linker_class() -> Any:
             ) -> None:
                 super().__init__(*args, **kwargs)
                 self.options = dict(options or {})
+
+            def __reduce__(self) -> Any:
+                return _make_linker_with, (self.options,), self.__dict__.copy()
 
             def fgraph_convert(self, fgraph: Any, **_: Any) -> Any:
                 return LoweredGraph(fgraph, self.options)

@@ -85,6 +85,11 @@ def read_type(kind: Any) -> ForeignType | None:
     return None
 
 
+def is_number(variable: Any) -> bool:
+    """Return whether a variable is a number: its runs give a scalar of NumPy, not an array."""
+    return isinstance(variable.type, pytensor("scalar.basic").ScalarType)
+
+
 def read_op(op: Any) -> ForeignOperator:
     """Return an Op as plain data."""
     kind = type(op)

@@ -99,11 +99,14 @@ def _scan(*operands: Any, info: Any, fgraph: Any, **_: Any) -> Any:
         mm_flat, ms_new, ss_new, nit_new, free_new = _split(
             results, sum(map(len, mm_out)), len(ms), len(ss), info["n_nit_sot"]
         )
+        ms_new = [_as_shaped(x, window[0]) for x, window in zip(ms_new, ms, strict=True)]
+        ss_new = [_as_shaped(x, state) for x, state in zip(ss_new, ss, strict=True)]
+        free_new = [_as_shaped(x, state) for x, state in zip(free_new, free, strict=True)]
         at, mm_done, mm_moved = 0, [], []
         for window, taps in zip(windows, mm_out, strict=True):
             elements = list(window)
             for tap in taps:
-                elements[tap] = mm_flat[at]
+                elements[tap] = _as_shaped(mm_flat[at], window[0])
                 at += 1
             mm_done.append(elements[0])
             mm_moved.append(tuple(elements[1:]))
@@ -137,6 +140,11 @@ def _scan(*operands: Any, info: Any, fgraph: Any, **_: Any) -> Any:
         count = size(length, "the number of elements that a scan returns")
         outputs.append(_take_last(rows, steps, count))
     return (*outputs, *free)
+
+
+def _as_shaped(x: Any, state: Any) -> Any:
+    """Return the next value of a state with its shape: named sizes of both must be equal."""
+    return x if x.shape == state.shape else sg.broadcast_to(x, state.shape)
 
 
 def _normalize_taps(slices: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -201,7 +209,9 @@ def _scan_until(xs: ScanOperands, info: Any, fgraph: Any) -> Any:
         states, new_rows, free, (is_over,) = _split(
             compute(step, windows, free), count, info["n_nit_sot"], info["n_untraced_sit_sot"]
         )
-        windows = tuple([(*w[1:], new) for w, new in zip(windows, states, strict=True)])
+        windows = tuple([
+            (*w[1:], _as_shaped(new, w[0])) for w, new in zip(windows, states, strict=True)
+        ])  # fmt: skip
         return step + 1, cast(is_over, "bool"), windows, tuple(new_rows), tuple(free)
 
     first_state = (

@@ -17,6 +17,7 @@ from staticgrad.interop.pytensor.operators.registry import (
     sizes,
     value,
 )
+from staticgrad.support.errors import ShapeError
 
 
 @operator("DimShuffle", batched=False)
@@ -80,9 +81,7 @@ def _specify_shape(x: Any, *shape: Any) -> Any:
         n if expected_size is None else size(expected_size, "a size of SpecifyShape")
         for n, expected_size in zip(x.shape, shape, strict=True)
     ]
-    if expected == [*x.shape]:
-        return x
-    return sg.reshape(x, tuple(expected))
+    return sg.broadcast_to(x, tuple(expected))  # a named size must be equal
 
 
 @operator("Unbroadcast", "DeepCopyOp", "TensorFromScalar", "ScalarFromTensor", "TypeCastingOp",
@@ -122,11 +121,15 @@ def _split(x: Any, *operands: Any, len_splits: int, axis: int | None = None) -> 
     if axis is None:
         axis = int(operands[0])
     parts = sizes(operands[-1], "the sizes of split")
+    if len(parts) != len_splits or any(isinstance(n, int) and n < 0 for n in parts):
+        raise ShapeError(f"split: {len_splits} sizes, none below 0, are expected, got {parts}")
+    axis %= x.ndim
+    total: Size = sum(parts)
+    x = sg.broadcast_to(x, (*x.shape[:axis], total, *x.shape[axis + 1 :]))  # or it is an error
     results = []
     begin: Size = 0
     for n in parts:
-        key = (*(slice(None),) * (axis % x.ndim), slice(begin, begin + n))
-        results.append(x[key])
+        results.append(x[(*(slice(None),) * axis, slice(begin, begin + n))])
         begin = begin + n
     return tuple(results)
 

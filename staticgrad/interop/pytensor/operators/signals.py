@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
+from staticgrad.extend import Size
 from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
     PyTensorType,
@@ -53,6 +54,8 @@ def _convolve_images(
 def _real_transform(a: Any, lengths: Any) -> Any:
     a, extents = value(a), sizes(lengths, "the lengths of a transform")
     axes = tuple(range(a.ndim - len(extents), a.ndim))
+    for n, axis in zip(extents, axes, strict=True):
+        a = _resize_axis(a, n, axis)
     spectrum = fft.rfftn(a, extents, axes)
     return sg.stack([spectrum.real, spectrum.imag], -1)
 
@@ -68,4 +71,16 @@ def _inverse_real_transform(a: Any, lengths: Any) -> Any:
 @operator("Fourier")
 def _transform(a: Any, length: Any, axis: Any) -> Any:
     along: Any = size(axis, "the axis of a transform")
-    return fft.fft(value(a, "complex128"), size(length, "the length of a transform"), along)
+    n = size(length, "the length of a transform")
+    return fft.fft(_resize_axis(value(a, "complex128"), n, along), n, along)
+
+
+def _resize_axis(x: Any, n: Size, axis: int) -> Any:
+    """Return an array with zeros at the end of an axis, or its first elements: a named size is
+    shorter or longer than ``n``."""
+    length = x.shape[axis]
+    if length == n or (isinstance(length, int) and isinstance(n, int)):
+        return x
+    axis %= x.ndim
+    zeros = sg.zeros((*x.shape[:axis], n, *x.shape[axis + 1 :]), x.dtype)
+    return sg.concatenate([x, zeros], axis)[(*(slice(None),) * axis, slice(0, n))]
