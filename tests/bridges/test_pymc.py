@@ -65,17 +65,84 @@ def test_the_log_density_is_that_of_pytensor_and_of_the_formula(schools):
         np.testing.assert_allclose(slopes["centre"], difference, rtol=1e-4, atol=1e-4)
 
 
-def test_nutpie_samples_the_posterior(schools):
+@pytest.fixture(scope="module")
+def counties():
+    """Levels in 12 counties, with named axes, a deterministic and data that may be replaced."""
+    random = np.random.default_rng(0)
+    county = np.sort(random.integers(0, 12, 150))
+    with pm.Model(coords={"county": range(12)}) as model:
+        floor = pm.Data("floor", random.integers(0, 2, 150) * 1.0)
+        centre, spread = pm.Normal("centre", 0, 10), pm.HalfNormal("spread", 5)
+        offset = pm.Normal("offset", 0, 1, dims="county")
+        level = pm.Deterministic("level", centre + spread * offset, dims="county")
+        shares = pm.Dirichlet("shares", np.ones(3))
+        mean = level[county] + shares[0] * floor
+        pm.Normal("y", mean, pm.HalfNormal("error", 2), observed=random.normal(1.2, 0.8, 150))
+    return model
+
+
+@pytest.mark.parametrize("name", ["schools", "counties"])
+def test_nutpie_samples_as_it_does_its_own_model(name, request):
+    """The same variables, axes and labels; means within the errors of both samples."""
     nutpie = pytest.importorskip("nutpie", reason="nutpie is not installed")
-    trace = nutpie.sample(
-        sg.pytensor.nutpie(schools), draws=400, tune=300, chains=2, cores=1, seed=1,
-        progress_bar=False,
-    )  # fmt: skip
-    draws = trace.posterior
-    assert draws["effect"].dims == ("chain", "draw", "school")
-    np.testing.assert_allclose(np.log(draws["spread"]), draws["spread_log__"], rtol=1e-12)
-    # N(0, 5) and eight effects of error 12: at spread 0 the mean is 4.5
-    assert abs(float(draws["centre"].mean()) - 4.4) < 1.0
+    model = request.getfixturevalue(name)
+    trees = [
+        nutpie.sample(
+            compiled, draws=400, tune=300, chains=2, cores=2, seed=1, progress_bar=False,
+            store_unconstrained=True,
+        )
+        for compiled in (sg.pytensor.nutpie(model), nutpie.compile_pymc_model(model))
+    ]  # fmt: skip
+    for group in ("posterior", "unconstrained_posterior"):
+        ours, theirs = (tree[group] for tree in trees)
+        assert {*ours.data_vars} == {*theirs.data_vars}
+        assert {*ours.coords} == {*theirs.coords}
+        for label in theirs.coords:
+            np.testing.assert_array_equal(ours[label], theirs[label])
+        for variable in theirs.data_vars:
+            assert ours[variable].dims == theirs[variable].dims
+            parts = [draws[variable].to_numpy() for draws in (ours, theirs)]
+            # draws of NUTS are worth at least a tenth as many independent ones here
+            errors = [part.std((0, 1)) / np.sqrt(80) for part in parts]
+            distance = np.abs(parts[0].mean((0, 1)) - parts[1].mean((0, 1)))
+            assert (distance <= 5 * np.hypot(*errors) + 1e-12).all(), variable
+    draws, free = trees[0].posterior, trees[0].unconstrained_posterior
+    np.testing.assert_allclose(np.log(draws["spread"]), free["spread_log__"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("chains", [1, 2, 4])
+def test_a_seed_gives_the_draws_of_nutpie_on_any_number_of_threads(schools, chains):
+    nutpie = pytest.importorskip("nutpie", reason="nutpie is not installed")
+    compiled = sg.pytensor.nutpie(schools)
+    draws = [
+        nutpie.sample(
+            compiled, draws=50, tune=100, chains=chains, cores=cores, seed=7, progress_bar=False
+        ).posterior
+        for cores in (1, chains)
+    ]
+    assert draws[0].sizes["chain"] == chains
+    for variable in ("centre", "spread", "effect"):
+        np.testing.assert_array_equal(draws[0][variable], draws[1][variable])
+    assert len({*draws[0]["centre"].to_numpy()[:, -1]}) == chains
+
+
+def test_nutpie_calls_programs_without_python(schools):
+    """The densities of the threads' contexts are NumPy's, the codes of errors nutpie's."""
+    pytest.importorskip("nutpie", reason="nutpie is not installed")
+    compiled = sg.pytensor.nutpie(schools)
+    density = compiled.compiled_logp_func
+    size = compiled.n_dim
+    arrays = np.zeros(size), np.empty(size), np.empty(1)
+
+    def call():
+        pointers = [np.ctypeslib.as_ctypes(array) for array in arrays]
+        return density.ctypes(size, *pointers, compiled.user_data.ctypes.data)
+
+    assert call() == 0
+    parts = {"centre": 0.0, "spread_log__": np.array(0.0), "effect": np.zeros(8)}
+    np.testing.assert_allclose(arrays[2][0], log_density(parts), rtol=1e-7)
+    arrays[0][1] = 800.0  # exp overflows
+    assert call() > 0  # an error that ends a trajectory and not the chain
 
 
 def test_pymc_is_imported_after_a_function_of_pytensor():

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import threading
 
 import numpy as np
@@ -10,7 +11,7 @@ import scipy.integrate
 import scipy.ndimage
 
 import staticgrad as sg
-from staticgrad.native.entry.words import ProgramWord, Status
+from staticgrad.native.entry.words import HeadWord, ProgramWord, Status
 
 
 def pointers(*arrays):
@@ -230,3 +231,32 @@ def test_with_the_jit_off_python_runs_the_calls():
 def test_signatures_are_in_the_text_of_functions():
     text = repr(density().c_function("density"))
     assert "int64_t (uint64_t n, const double *x" in text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_forked_child_finds_the_contexts_free_that_other_threads_held():
+    f = density(3)
+    call = f.c_function("density")
+    x, gradient, value = np.ones(3), np.empty(3), np.empty(1)
+
+    def run():
+        call.ctypes(3, doubles(x), doubles(gradient), doubles(value), call.user_data)
+        return np.array_equal(gradient, -x)
+
+    for _ in range(3):
+        run()
+    f.wait()
+    run()
+    (context,) = f._c_program._executors
+    entry = context.native_entry
+    runs = entry.runs
+    entry.head[HeadWord.RUNNING] = 1  # as a thread without the interpreter lock takes it
+    try:
+        child = os.fork()
+        if child == 0:
+            is_native = run() and run() and entry.runs == runs + 2
+            os._exit(0 if is_native and f._c_program._words[ProgramWord.CONTEXTS] == 1 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        entry.head[HeadWord.RUNNING] = 0
+    assert run()

@@ -164,6 +164,32 @@ class CFunction:
         return f"<C function {self.signature} at {self.address:#x}, user_data {self.user_data:#x}>"
 
 
+class CFunctionPair(NamedTuple):
+    """A density and a map of two programs, for a library that gives both the same last argument.
+
+    Attributes:
+        density, map: the functions, which keep their programs alive.
+        user_data: the words at the address that is the last argument of both.
+    """
+
+    density: CFunction
+    map: CFunction
+    user_data: Words
+
+
+def pair_functions(density: CFunction, expansion: CFunction) -> CFunctionPair:
+    """Return the functions ``"density"`` and ``"map"`` of two programs with one ``user_data``."""
+    words = np.array([density.user_data, expansion.user_data], np.int64)
+    first, second = (
+        CFunction(f, _code(code), address_of(words), SIGNATURES[name])
+        for f, code, name in (
+            (density, "call_first_density", "density"),
+            (expansion, "call_second_map", "map"),
+        )
+    )
+    return CFunctionPair(first, second, words)
+
+
 def status_of(error: BaseException) -> Status:
     """Note an error for ``take_error`` and return its status."""
     note_error(error)

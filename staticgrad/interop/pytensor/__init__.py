@@ -118,8 +118,10 @@ def logp(model: Any, *, jacobian: bool = True, **options: Any) -> Function[..., 
 def nutpie(model: Any, **options: Any) -> Any:
     """Return a model of PyMC as nutpie samples it: with the log density compiled here.
 
-    ``nutpie.sample`` takes it. The trace has the variables that PyMC's own has, on both scales, and
-    the model's coordinates. Chains begin at the initial point with uniform noise from -1 to 1.
+    ``nutpie.sample`` takes it. The trace has the variables, names of axes and coordinates that it
+    has of ``nutpie.compile_pymc_model``. nutpie calls C functions, without Python: its chains run
+    at the same time. Shared variables are constants with the values that they have now. Chains
+    begin at the initial point with uniform noise from -1 to 1.
 
     Args:
         model: of PyMC, all of whose free variables are continuous.
@@ -136,9 +138,10 @@ def nutpie(model: Any, **options: Any) -> Any:
     """
     nutpie_package()  # before the work for it
     density = _density_of(model, True, "nutpie")
-    outputs = [*model.unobserved_value_vars]
-    expand = _function_of(outputs, [*model.value_vars], {}, True)
-    return sampled_model(model, density, expand, [output.name for output in outputs], options)
+    frozen = PyTensorDensity(density.function.freeze(), density.names)
+    outputs = [v for v in model.unobserved_value_vars if v.name not in density.names]
+    expand = _function_of(outputs, [*model.value_vars], {}, True).freeze()
+    return sampled_model(model, frozen, expand, [output.name for output in outputs], options)
 
 
 def _density_of(model: Any, jacobian: bool, caller: str) -> PyTensorDensity:

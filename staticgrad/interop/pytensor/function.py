@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from inspect import Parameter as Argument, Signature
 from typing import Any
 
@@ -32,6 +33,7 @@ class PyTensorFunction:
     ) -> None:
         self.program, self._names, self._tree, self._updated = program, tuple(names), tree, updated
         self.parameters = {name: parameter(name, array) for name, array in shared.items()}
+        self._constants: list[Any] = []
         self.__name__ = self.__qualname__ = "pytensor_function"
         self.__signature__ = Signature([
             Argument(name, Argument.POSITIONAL_OR_KEYWORD) for name in self._names
@@ -48,11 +50,21 @@ class PyTensorFunction:
             fit_argument(name, arguments[name], kind or ForeignType("", ()), "PyTensor")
             for name, kind in zip(self._names, self.program.inputs, strict=False)
         ]
-        results = self.program.values([*operands, *self.parameters.values()])
+        results = self.program.values([*operands, *self.parameters.values(), *self._constants])
         count = len(results) - len(self._updated)
         for name, new in zip(self._updated, results[count:], strict=True):
             self.parameters[name].update(new)
         return unflatten(self._tree, results[:count])
+
+    def freeze(self) -> PyTensorFunction:
+        """Return the function with the parameters as constants, with the values they have now.
+
+        A function without updates has no other use of parameters.
+        """
+        frozen = copy(self)
+        frozen.parameters = {}
+        frozen._constants = [shared.value.copy() for shared in self.parameters.values()]
+        return frozen
 
 
 class PyTensorDensity:

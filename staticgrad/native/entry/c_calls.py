@@ -307,6 +307,16 @@ def call_map(count: int, result_count: int, x: int, result: int, program: int) -
     return status
 
 
+def call_first_density(count: int, x: int, gradient: int, value: int, programs: int) -> int:
+    """Run the first of two programs as a density."""
+    return call_density(count, x, gradient, value, get(programs, 0))
+
+
+def call_second_map(count: int, result_count: int, x: int, result: int, programs: int) -> int:
+    """Run the second of two programs as a function of vectors."""
+    return call_map(count, result_count, x, result, get(programs, 1))
+
+
 def call_integrand(count: int, x: int, program: int) -> float:
     """Run a function of some numbers: ``call(count, x, program)``; return NaN where it fails."""
     value = address(local_words(1))
@@ -337,7 +347,7 @@ def set_in_order(at: int, value: int, look: int) -> int:
 def codes() -> dict[str, RuntimeCode]:
     """The functions of programs that C calls, by name."""
     functions = (
-        call_program, find_extents, call_arrays, call_density, call_map, call_integrand,
-        call_filter, set_in_order,
+        call_program, find_extents, call_arrays, call_density, call_map, call_first_density,
+        call_second_map, call_integrand, call_filter, set_in_order,
     )  # fmt: skip
     return {f.__name__: RuntimeCode(f"sg_{f.__name__}", PythonSource(f)) for f in functions}
