@@ -15,6 +15,7 @@ import staticgrad.interop.sklearn as sklearn
 import staticgrad.interop.torch as torch
 import staticgrad.language.functions.checkpoints.policies as checkpoint_policies
 import staticgrad.language.functions.fft as fft
+import staticgrad.language.functions.interpolate as interpolate
 import staticgrad.language.functions.linalg as linalg
 import staticgrad.language.functions.loops.ode as ode
 import staticgrad.language.functions.random as random
@@ -269,10 +270,10 @@ __all__ = [
     "hanning", "heaviside", "hessian", "hessian_vector_product", "histogram", "histogram2d",
     "histogram_bin_edges", "histogramdd", "host_call", "hsplit", "hstack", "hvp", "hypot", "i0",
     "identity", "iinfo", "imag", "implicit", "indices", "inf", "inner", "input", "insert",
-    "int16", "int32", "int64", "int8", "interp", "intersect1d", "invert", "iota", "isclose",
-    "iscomplex", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
-    "isreal", "ix_", "jacfwd", "jacobian", "jacrev", "jax", "jvp", "kaiser", "kron", "lcm",
-    "ldexp", "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan",
+    "int16", "int32", "int64", "int8", "interp", "interpolate", "intersect1d", "invert", "iota",
+    "isclose", "iscomplex", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf",
+    "isposinf", "isreal", "ix_", "jacfwd", "jacobian", "jacrev", "jax", "jvp", "kaiser", "kron",
+    "lcm", "ldexp", "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan",
     "linearize", "linspace", "lint", "load", "log", "log10", "log1p", "log2", "logaddexp",
     "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map",
     "mask_indices", "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean", "median",

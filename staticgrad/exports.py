@@ -266,6 +266,7 @@ MODULES = {
     "extend": "staticgrad.extend",
     "fft": "staticgrad.language.functions.fft",
     "implicit": "staticgrad.programs.implicit",
+    "interpolate": "staticgrad.language.functions.interpolate",
     "linalg": "staticgrad.language.functions.linalg",
     "jax": "staticgrad.interop.jax",
     "nn": "staticgrad.nn",

@@ -55,6 +55,7 @@ NO_DOOR = {
     "sg.pytensor*": "graphs of PyTensor, of types of its own: tests/bridges has its Ops",
     "sg.extend*": "what an extension is written with, no way in for values",
     "sg.fft*": OF_VALUES,
+    "sg.interpolate*": "curves of values, beside SciPy in tests/interface/test_interpolate.py",
     "sg.linalg.*": OF_VALUES,
     "sg.special*": OF_VALUES,
     "sg.stats*": "distributions, beside SciPy in tests/stats",

@@ -216,7 +216,7 @@ def test_hints_compute_what_the_name_does(name):
     ("path", "hint"),
     [
         ("sparse.linalg", "sg.sparse.spsolve(A, b)"), ("linalg.spsolve", "it is sg.sparse.spsolve"),
-        ("signal", "sg.convolve(x, y)"), ("interpolate", "sg.interp(x, xp, fp)"),
+        ("signal", "sg.convolve(x, y)"), ("interpolate.interp1d", "sg.interp(x, xp, fp)"),
         ("nn.functional.interpolate", "sg.nn.resize(x, shape"),
         ("shared", "sg.parameter(name, array)"), ("clip_by_value", "sg.clip(x, low, high)"),
         ("scipy.optimize", "sg.scipy.minimize(f, x0)"), ("optimize", "sg.scipy.minimize(f, x0)"),
@@ -259,7 +259,9 @@ def test_functions_of_scipy_on_a_value_name_ours():
         "scipy.signal.convolve .*sg.convolve": lambda: signal.convolve(x, ones),
         "scipy.signal.lfilter .*sg.scan": lambda: signal.lfilter([1.0], [1.0, 0.5], x),
         "scipy.signal.hilbert .*sg.host_call": lambda: signal.hilbert(x),
-        "CubicSpline .*sg.interp.*sg.host_call": lambda: interpolate.CubicSpline(np.arange(3), x),
+        "CubicSpline .*sg.interpolate.CubicSpline": lambda: interpolate.CubicSpline(
+            np.arange(3), x
+        ),
         "solve_ivp .*sg.ode.solve": lambda: integrate.solve_ivp(lambda t, y: -y, (0, 1), x),
         "integrate.solve_ivp .*ode.solve": lambda: integrate.solve_ivp(
             lambda t, y: x, (0, 1), ones

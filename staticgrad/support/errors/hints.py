@@ -105,12 +105,17 @@ INSTEAD: Final = {
     **each_of("fsolve root_scalar brentq newton", "sg.scipy.root(f, x0); sg.implicit.root(f, x)"),
     **each_of("quad quad_vec dblquad fixed_quad", "sg.trapezoid(y, x), of samples y = f(x)"),
     "cumtrapz": "sg.cumsum((y[1:] + y[:-1]) / 2 * dx)",
-    "interp1d": "sg.interp(x, xp, fp), which is linear",
+    "interp1d": "sg.interp(x, xp, fp), linear; sg.interpolate.CubicSpline(x, y)",
     **each_of(
-        "CubicSpline make_interp_spline UnivariateSpline PchipInterpolator Akima1DInterpolator"
-        " BSpline splrep splev RBFInterpolator griddata",
-        "linear: sg.interp(x, xp, fp); splines: sg.host_call(function, x, types=..., vjp=...) calls"
-        " SciPy's in a step",
+        "CubicSpline make_interp_spline UnivariateSpline InterpolatedUnivariateSpline splrep splev",
+        "sg.interpolate.CubicSpline(x, y), through all points, called at places",
+    ),
+    **each_of("PchipInterpolator pchip_interpolate", "sg.interpolate.PchipInterpolator(x, y)"),
+    "Akima1DInterpolator": "sg.interpolate.Akima1DInterpolator(x, y)",
+    **each_of(
+        "BSpline RBFInterpolator griddata",
+        "there is none: sg.interpolate has cubic splines; sg.host_call(function, x, types=...,"
+        " vjp=...) calls SciPy's in a step",
     ),
     "RegularGridInterpolator": "sg.nn.grid_sample(x, grid)",
     **each_of("fftconvolve oaconvolve", "sg.convolve(x, y)"),
@@ -372,7 +377,7 @@ INSTEAD: Final = {
         "dropout dropout1d dropout2d dropout3d", "sg.nn.Dropout(p), a layer: it takes x when called"
     ),
     # layers
-    **each_of("interpolate Upsample", "sg.nn.resize(x, shape, method), or scale="),
+    "Upsample": "sg.nn.resize(x, shape, method), or scale=",
     "scaled_dot_product_attention": "sg.nn.attention",
     **each_of("bilinear", 'sg.einsum("...i,oij,...j->...o", x, weight, y)'),
     **each_of("embedding_bag EmbeddingBag", "sg.nn.embedding(ids, table).mean(-2)"),
@@ -573,7 +578,8 @@ OF_NAMESPACES: Final = {
     "scipy.integrate.quad": "sg.trapezoid(y, x), of samples y = f(x)",
     "sg.sparse.linalg": "sg.sparse.spsolve(A, b) and splu; sg.linalg.cg(A, b) and gmres take sparse"
     " matrices, too",
-    "sg.interpolate": "sg.interp(x, xp, fp), which is linear; sg.nn.resize(x, shape) of images",
+    "sg.nn.interpolate": "sg.nn.resize(x, shape, method), or scale=",
+    "sg.nn.functional.interpolate": "sg.nn.resize(x, shape, method), or scale=",
     "sg.shared": "sg.parameter(name, array)",
     "sg.clip_by_value": "sg.clip(x, low, high)",
     "sg.clip_by_global_norm": "sg.optim.clip_by_global_norm(gradients, size), or max_norm= of an"
