@@ -1987,7 +1987,7 @@ MUTANTS = (
          "if not is_row or any(index.shape[a] == 0",
          "an expanded index of a part of the columns reaches all of them",
          "tests/bridges/test_aten.py -k those_of_pytorch"),
-        ("torch-zero-axes-promote", "staticgrad/interop/aten/program.py",
+        ("torch-zero-axes-promote", "staticgrad/interop/aten/promotion.py",
          "rank, name = (0 if operand.ndim else 1), operand.dtype.name",
          "rank, name = 0, operand.dtype.name",
          "a tensor without axes promotes as one with axes",

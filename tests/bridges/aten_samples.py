@@ -158,10 +158,10 @@ def _program(graph, used):
     """The program of a graph; the sample ends where it has no rows or draws numbers."""
     program = program_of(graph)
     if missing := program.missing():
-        raise StoppedError("refused", f"no row: {missing[0].operator}")
+        raise StoppedError("refused", f"no row: {missing[0].operator.name}")
     if program.draws:
         raise StoppedError("refused", "random numbers")
-    used |= {node.operator for node in program.nodes}
+    used |= {call.operator.name for call in program.calls}
     return program
 
 

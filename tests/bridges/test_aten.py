@@ -18,9 +18,10 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from staticgrad.interop.aten import backend  # noqa: E402
 from staticgrad.interop.aten.operators import OPERATORS, REFUSED, AtenType  # noqa: E402
-from staticgrad.interop.aten.program import AtenCall, AtenProgram, common  # noqa: E402
+from staticgrad.interop.aten.program import AtenProgram, aten_operator  # noqa: E402
+from staticgrad.interop.aten.promotion import common  # noqa: E402
 from staticgrad.interop.aten.reading import program_of  # noqa: E402
-from staticgrad.interop.engine.programs import ResultOf  # noqa: E402
+from staticgrad.interop.engine.programs import ForeignCall, ResultOf  # noqa: E402
 from tests.bridges import torch_models  # noqa: E402
 from tests.bridges.aten_graphs import trace_graph  # noqa: E402
 
@@ -403,10 +404,11 @@ def test_results_have_the_element_types_that_pytorch_promotes_to():
 
 def test_a_detached_tensor_has_no_gradient():
     kinds = [AtenType("float64", (3,))]
-    call = AtenCall("aten.detach", {"x": ResultOf(0)}, kinds[0], None)
-    twice = AtenCall("aten.mul.Tensor", {"x": ResultOf(0), "y": ResultOf(1)}, kinds[0], None)
+    call = ForeignCall(aten_operator("aten.detach"), {"x": ResultOf(0)}, kinds)
+    operands = {"x": ResultOf(0), "y": ResultOf(1)}
+    twice = ForeignCall(aten_operator("aten.mul.Tensor"), operands, kinds)
     x = sg.input("x", (3,), "float64")
-    (y,) = AtenProgram(["x"], kinds, [call, twice], [ResultOf(2)], {}).run([x])
+    (y,) = AtenProgram(kinds, [call, twice], [ResultOf(2)]).run([x])
     slope = sg.evaluate(sg.grad(y.sum(), x), {"x": np.array([1.0, 2.0, 3.0])})
     np.testing.assert_array_equal(slope, [1.0, 2.0, 3.0])
 

@@ -22,10 +22,10 @@ from staticgrad.extend import Dim, Graph, Value
 from staticgrad.extend.optional import torch
 from staticgrad.extend.programs import bind_sizes, compile as compile_graph
 from staticgrad.extend.sizes import evaluate, named_sizes
-from staticgrad.interop.aten.operators import REFUSED
-from staticgrad.interop.aten.program import AtenCall, draws, has_row
+from staticgrad.interop.aten.operators import OPERATORS
+from staticgrad.interop.aten.program import draws, has_row
 from staticgrad.interop.aten.reading import drop_lossy_decompositions, dtype_name, program_of
-from staticgrad.interop.engine.programs import ResultOf
+from staticgrad.interop.engine.programs import ForeignCall, ResultOf
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.interop.torch_sizes import UnnamedSizeError, is_open, name_size, typical
 from staticgrad.language.functions import input as graph_input, transpose
@@ -83,7 +83,7 @@ def _compile_aten_graph(
     """Compile one forward or backward graph of ATen operators, called with a list of arguments."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     runs = _Runs(graph, options)
-    reasons = map(_find_reason_outside, nodes, runs.program.nodes)
+    reasons = map(_find_reason_outside, nodes, runs.program.calls)
     outside = {node: reason for node, reason in zip(nodes, reasons, strict=True) if reason}
     if not outside:
         try:
@@ -103,20 +103,20 @@ def _compile_aten_graph(
     return run
 
 
-def _find_reason_outside(node: Any, call: AtenCall) -> str:
+def _find_reason_outside(node: Any, call: ForeignCall) -> str:
     """Return why PyTorch has to run a node of an ATen graph; empty if a program may."""
     if not has_row(call):
-        why = REFUSED.get(call.operator.removeprefix("aten.").partition(".")[0], "")
-        reason = f"{call.operator} has no row in the table of operators"
+        why = OPERATORS.find_reason(call.operator)
+        reason = f"{call.operator.name} has no row in the table of operators"
         return f"{reason}: {why}" if why else reason
     if draws(call):
-        return f"random {call.operator}"
+        return f"random {call.operator.name}"
     values = node.meta.get("val")
     for value in values if isinstance(values, list | tuple) else [values]:
         if isinstance(value, torch.Tensor) and (
             value.device.type != "cpu" or value.layout is not torch.strided
         ):
-            return f"{call.operator} on {value.device.type}"
+            return f"{call.operator.name} on {value.device.type}"
     return ""
 
 
@@ -310,7 +310,6 @@ class _Runs:
             read = array_of if kind.dtype in ("bfloat16", "complex64", "complex128") else None
             feeds.append((k, f"x{k}", order, np.int64 if kind.is_number else read))
         count = len(operands)
-        operands += [None] * (len(self.program.inputs) - count)
         results = self.program.run(operands)
         outputs: dict[str, Any] = {}
         orders: dict[str, Any] = {}

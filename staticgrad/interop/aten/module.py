@@ -113,7 +113,7 @@ class TorchModule(Module):
         operands = [
             self._operand(exported, k, arrays_by_place) for k in range(len(exported.operands))
         ]
-        results = exported.program.run(operands, getattr(self, "generator", None))
+        results = exported.program.run(operands, random=getattr(self, "generator", None))
         for buffer, new in zip(buffers, results, strict=False):
             buffer.update(stop_gradient(new))
         return _fill_containers(exported.results, results[len(buffers) :])
@@ -127,7 +127,7 @@ class TorchModule(Module):
             return self.weights[name]
         if kind == "statistics":
             return stop_gradient(self.statistics[name])
-        value, expected = as_value(arrays_by_place[name]), exported.program.types[k]
+        value, expected = as_value(arrays_by_place[name]), exported.program.inputs[k]
         if expected is not None and (
             value.dtype.name != expected.dtype
             or value.ndim != len(expected.shape)
@@ -137,7 +137,7 @@ class TorchModule(Module):
         ):
             shape = ", ".join("?" if n is None else str(n) for n in expected.shape)
             raise ArgumentError(
-                f"{exported.program.inputs[k]} is {value.type}; the module was exported for"
+                f"{exported.program.names[k]} is {value.type}; the module was exported for"
                 f" {expected.dtype}[{shape}]",
                 hint="sg.torch.module(net, x, dynamic_shapes=({0: 'batch'},)) leaves sizes free",
             )
@@ -217,13 +217,7 @@ def exported_of(net: Any, example: Any, named: Any, shapes: Any) -> ExportedModu
         ExportError: as ``module_of``.
     """
     exported = _read_exported(_export_graph(net, example, named, shapes), net)
-    missing = {node.operator: node for node in exported.program.missing()}
-    if missing:
-        raise ExportError(
-            f"{', '.join(missing)}: no row in the table of operators",
-            hint="staticgrad.interop.aten.operators.operator(name) makes a function its row",
-            at=next(iter(missing.values())).line,
-        )
+    exported.program.check_rows()
     return exported
 
 

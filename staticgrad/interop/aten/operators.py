@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from inspect import Parameter as Argument, Signature, signature
 from math import inf, prod
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -25,29 +25,16 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import Dim, Value, gradients
 from staticgrad.extend.trees import flatten
+from staticgrad.interop.aten.promotion import cast_operand, common
 from staticgrad.interop.elements import COMPARISONS, ELEMENTS, make_rows
-from staticgrad.interop.engine.tables import OperatorRow, unsupported_variant
+from staticgrad.interop.engine.operands import ForeignType, cast
+from staticgrad.interop.engine.tables import OperatorRow, OperatorTable, unsupported_variant
 from staticgrad.interop.programs import find_programs
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.index_arrays import row_numbers
 from staticgrad.language.functions.linalg.structured import order_of
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class AtenType(NamedTuple):
-    """The element type and shape of a result; sizes that PyTorch does not know are None."""
-
-    dtype: str
-    shape: tuple[int | None, ...]
-
-
-def cast(x: Any, dtype: str) -> Any:
-    """Return a value with this element type; numbers are unchanged."""
-    if isinstance(x, bool | int | float | complex | Dim) or x is None:
-        return x
-    return x if x.dtype.name == dtype else sg.astype(x, dtype)
-
+AtenType: TypeAlias = ForeignType
 
 #: Operators of elements that are computed in the element type of their result.
 _RESULT: Final[dict[str, Callable[..., Any]]] = {
@@ -122,14 +109,6 @@ _OTHER: Final[dict[str, Callable[..., Any]]] = {
 }
 _OTHER.update({f"{name}_copy": _OTHER[name] for name in ("expand", "permute", "t", "view")})
 
-#: Operator, or operator.overload -> its row.
-OPERATORS: Final[dict[str, OperatorRow]] = {
-    **{name: OperatorRow(function, "result") for name, function in _RESULT.items()},
-    **{name: OperatorRow(function, "common") for name, function in COMPARISONS.items()},
-    **{name: OperatorRow(function) for name, function in _OTHER.items()},
-}
-
-
 #: Operators without a row, which PyTorch computes -> why.
 REFUSED: Final[dict[str, str]] = {
     **dict.fromkeys(
@@ -155,14 +134,25 @@ REFUSED: Final[dict[str, str]] = {
 }  # fmt: skip
 
 
-def operator(*names: str, operands: str = "") -> Callable[[F], F]:
-    """Register a function as the row of ATen operators of these names."""
-
-    def register_row(function: F) -> F:
-        OPERATORS.update(dict.fromkeys(names, OperatorRow(function, operands)))
-        return function
-
-    return register_row
+#: Operator, or operator.overload -> its row.
+OPERATORS: Final = OperatorTable(
+    "PyTorch",
+    {
+        **{name: OperatorRow(function, "result") for name, function in _RESULT.items()},
+        **{name: OperatorRow(function, "common") for name, function in COMPARISONS.items()},
+        **{name: OperatorRow(function) for name, function in _OTHER.items()},
+    },
+    decorator="staticgrad.interop.aten.operators.operator",
+    word="argument",
+    refused=REFUSED,
+    takes_known=True,
+    name_argument="operator",
+    short_name=lambda name: name.removeprefix("aten.").partition(".")[0],
+    common=common,
+    cast_operand=cast_operand,
+)
+#: Registers a function as the row of ATen operators of these names.
+operator = OPERATORS.row
 
 
 # -- helpers --------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import numpy as np
 
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import torch
-from staticgrad.interop.aten.operators import AtenType
-from staticgrad.interop.aten.program import AtenCall, AtenProgram
-from staticgrad.interop.engine.programs import ResultOf
+from staticgrad.interop.aten.program import AtenProgram, aten_operator
+from staticgrad.interop.engine.operands import ForeignType
+from staticgrad.interop.engine.programs import ForeignCall, ResultOf
+from staticgrad.interop.engine.tables import ForeignOperator
 from staticgrad.interop.torch_arrays import array_of
 from staticgrad.support.errors import ExportError
 
@@ -53,8 +54,8 @@ def program_of(
         ExportError: the graph has something else than inputs, calls of operators and constants.
     """
     inputs: list[str] = []
-    types: list[AtenType | None] = []
-    nodes: list[AtenCall] = []
+    types: list[ForeignType | None] = []
+    calls: list[ForeignCall] = []
     chosen: list[Any] = []
     places: dict[Any, ResultOf] = {}
     fixed = {k: as_array(tensor) for k, tensor in (constants or {}).items()}
@@ -82,9 +83,9 @@ def program_of(
             raise ExportError(
                 f"{node.target}: {node.op} is not an operator", at=_find_user_line(node)
             )
-        places[node] = ResultOf(len(inputs) + len(nodes))
-        nodes.append(_read_node(node, places))
-    return AtenProgram(inputs, types, nodes, chosen, fixed)
+        places[node] = ResultOf(len(inputs) + len(calls))
+        calls.append(_read_node(node, places))
+    return AtenProgram(types, calls, chosen, constants=fixed, names=inputs)
 
 
 def _attribute(graph: Any, node: Any) -> Any:
@@ -99,32 +100,30 @@ def _attribute(graph: Any, node: Any) -> Any:
     return value
 
 
-def _read_node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
+def _read_node(node: Any, places: Mapping[Any, ResultOf]) -> ForeignCall:
     """Convert a node of ``torch.fx`` to a call in plain data."""
     target, line = node.target, _find_user_line(node)
     if target is python.getitem:
         source, place = node.args
-        return AtenCall("getitem", {"whole": places[source], "place": place}, None, line)
+        return ForeignCall(ForeignOperator("getitem"), (places[source], place), line=line)
     if not isinstance(target, torch._ops.OpOverload):
         name = getattr(target, "__name__", str(target))
         is_call = isinstance(target, torch._ops.HigherOrderOperator) and name != "with_effects"
         name = f"higher_order.{name}" if is_call else f"size.{name}"
-        arguments = {
-            str(k): _read_argument(argument, places) for k, argument in enumerate(node.args)
-        }
-        return AtenCall(name, arguments, None, line)
+        operands = [_read_argument(argument, places) for argument in node.args]
+        out = (None, None) if name == "size.with_effects" else None
+        return ForeignCall(ForeignOperator(name), operands, (out,), line)
     arguments = _named_arguments(target, node.args, node.kwargs, places)
     packet = target.overloadpacket.__name__
     if packet in _OF_SIZES:
-        return AtenCall(f"size.{packet}", arguments, None, line)
+        return ForeignCall(ForeignOperator(f"size.{packet}"), [*arguments.values()], line=line)
     if packet in _OF_MEMORY:
         strides = _find_strides(node.args[0], packet.startswith("as_strided"))
         if strides and _views_whole_tensor(node.args[0], arguments):
             strides = "all"
         arguments |= {} if strides is None else {"strides": strides}
-    return AtenCall(
-        str(target).removesuffix(".default"), arguments, _type(node.meta.get("val")), line
-    )
+    op = aten_operator(str(target).removesuffix(".default"))
+    return ForeignCall(op, arguments, (_type(node.meta.get("val")),), line)
 
 
 def _find_strides(node: Any, needs_whole: bool) -> list[int] | str | None:
@@ -196,7 +195,7 @@ def _read_argument(value: Any, places: Mapping[Any, ResultOf]) -> Any:
 def _type(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         shape = tuple([size if isinstance(size, int) else None for size in value.shape])
-        return AtenType(dtype_name(value.dtype), shape)
+        return ForeignType(dtype_name(value.dtype), shape)
     if isinstance(value, list | tuple):
         return tuple(map(_type, value))
     return None

@@ -503,7 +503,7 @@ def _alike(leaf: Any) -> Any:
 
 def _read_argument_shapes(exported: ExportedModule) -> list[Any]:
     """Return the argument shapes of an exported torch program; None for sizes that are free."""
-    types = zip(exported.operands, exported.program.types, strict=True)
+    types = zip(exported.operands, exported.program.inputs, strict=True)
     return [
         argument_type.shape
         for which, argument_type in types

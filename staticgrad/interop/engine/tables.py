@@ -234,6 +234,8 @@ class OperatorTable(dict[str, OperatorRow]):
         }  # fmt: skip
         named |= {name: fact for name, fact in facts.items() if name in takes}
         results = row.function(*self._convert(row, operands, out), **named)
+        if len(out) == 1 and type(out[0]) is tuple:
+            return (results,)  # a sequence
         return results if isinstance(results, tuple) else (results,)
 
     def _convert(

@@ -29,10 +29,10 @@ def page() -> str:
         f'`torch.compile(f, backend="staticgrad")` runs {len(OPERATORS) - len(random)} of them.'
         f" PyTorch runs the {len(random)} that draw random numbers, so that these are PyTorch's:"
         f" {quote(random)}. It also runs whatever has no row, and a variant that a row refuses,"
-        f" with one warning. These {len(aten.REFUSED)} have no row for a reason:"
+        f" with one warning. These {len(OPERATORS.refused)} have no row for a reason:"
     )
     parts = ["# Operators of PyTorch", lead, rows, "## What PyTorch runs", fallback,
-             list_reasons(aten.REFUSED, "operators"), _sizes()]  # fmt: skip
+             list_reasons(OPERATORS.refused, "operators"), _sizes()]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
