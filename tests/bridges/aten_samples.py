@@ -233,7 +233,7 @@ def by_backend(f, sample):
         )
     finally:
         backend._warn = was
-    nodes = {n.operator for note in notes for runs in note.runs for n in runs.program.nodes}
+    nodes = {c.operator.name for note in notes for runs in note.runs for c in runs.program.calls}
     outside = [reason for note in notes for _, reason in note.outside] + late
     return Found(results, slopes, frozenset(nodes), tuple(dict.fromkeys(outside)), len(notes))
 
