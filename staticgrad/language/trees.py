@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
+from itertools import islice
+from operator import is_
 from sys import modules
 from typing import Any
 
@@ -136,6 +138,8 @@ class Registered(Contents):
     def __init__(self, structure: Any) -> None:
         super().__init__({}, {})
         self.structure = structure
+        #: The structure down to the leaves; None: not known yet, or JAX has no such one (False).
+        self._nested: Any = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Registered) and bool(self.structure == other.structure)
@@ -146,6 +150,33 @@ class Registered(Contents):
     def rebuilt(self, parts: Sequence[Any]) -> Any:
         """Return the object of these parts, as its class makes it for JAX."""
         return jax.tree_util.tree_unflatten(self.structure, list(parts))
+
+    def rebuild_nested(self, tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
+        """Return the object of the leaves of ``tree``, whose structure this is, in one step."""
+        if self._nested is None:
+            self._nested = self._find_nested(tree)
+        if self._nested is False:
+            return self.rebuilt([_build_tree(part, leaves, conjugate) for part in tree.parts])
+        return jax.tree_util.tree_unflatten(self._nested, [*islice(leaves, tree.count)])
+
+    def _find_nested(self, tree: Tree) -> Any:
+        """Return the structure of the whole object; False if JAX has other leaves or orders them.
+
+        JAX sorts the keys of dicts, and does not contain complex values as two parts.
+        """
+        places = [_Place() for _ in range(tree.count)]
+        remaining = iter(places)
+        try:
+            numbered = self.rebuilt([_build_tree(part, remaining, False) for part in tree.parts])
+            leaves, structure = jax.tree_util.tree_flatten(numbered)
+        except Exception:  # a class may refuse leaves that are no arrays
+            return False
+        same = len(leaves) == len(places) and all(map(is_, leaves, places))
+        return structure if same else False
+
+
+class _Place:
+    """Stands for a leaf."""
 
 
 def registered_parts(tree: Any) -> tuple[dict[Any, Any], Registered] | None:
@@ -161,6 +192,24 @@ def registered_parts(tree: Any) -> tuple[dict[Any, Any], Registered] | None:
         tree, lambda node: node is not tree
     )
     return {_part_name(path[0]): part for path, part in path_parts}, Registered(structure)
+
+
+def registered_leaves(tree: Any) -> tuple[list[Any], Any] | None:
+    """Return the leaves of an object of a class that is registered with JAX, and its structure.
+
+    Return None for any other object, for one whose structure has no hash, and for all while JAX is
+    not imported.
+    """
+    if "jax.tree_util" not in modules or isinstance(tree, Value):
+        return None
+    leaves, structure = jax.tree_util.tree_flatten(tree)
+    if len(leaves) == 1 and leaves[0] is tree:
+        return None
+    try:
+        hash(structure)
+    except TypeError:
+        return None
+    return leaves, structure
 
 
 def _part_name(key: Any) -> Any:
@@ -209,13 +258,15 @@ def _flatten_tree(tree: Any, leaves: list[Any], in_module: bool, keep_complex: b
             _flatten_tree(part, leaves, True, keep_complex) for part in contents.parts.values()
         ]
         return Tree(type(tree), tuple(contents.parts), tuple(parts), Contents({}, contents.static))
-    if isinstance(tree, dict):
+    is_subclass = isinstance(tree, dict | list) and type(tree) not in (dict, list)
+    registered = registered_parts(tree) if is_subclass else None
+    if registered is None and isinstance(tree, dict):
         keys, items, kind = tuple(tree), [*tree.values()], dict
-    elif isinstance(tree, list | tuple):
+    elif registered is None and isinstance(tree, list | tuple):
         keys, items, kind = tuple(range(len(tree))), [*tree], type(tree)  # type: ignore[assignment]
         if isinstance(tree, list):
             kind = list  # type: ignore[assignment]
-    elif (registered := registered_parts(tree)) is not None:
+    elif (registered := registered or registered_parts(tree)) is not None:
         by_name, registration = registered
         children = [
             _flatten_tree(part, leaves, in_module, keep_complex) for part in by_name.values()
@@ -326,13 +377,13 @@ def _build_tree(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
         return next(leaves)
     if tree.kind is None:
         return None if tree.static is None else tree.static.static[_FUNCTION]
+    if isinstance(tree.static, Registered):
+        return tree.static.rebuild_nested(tree, leaves, conjugate)
     parts = [_build_tree(part, leaves, conjugate) for part in tree.parts]
     if tree.kind is dict:
         return dict(zip(tree.keys, parts, strict=True))
     if tree.kind is list:
         return parts
-    if isinstance(tree.static, Registered):
-        return tree.static.rebuilt(parts)
     if tree.is_record:
         record = object.__new__(tree.kind)
         static = {} if tree.static is None else tree.static.static

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.ir.python_numbers import Number
+from staticgrad.language.trees import registered_leaves
 from staticgrad.language.types.arrays import viewer_of
 from staticgrad.programs.arguments import CallArguments, is_number
 from staticgrad.programs.traced import TracedProgram
@@ -40,15 +41,18 @@ class PlainArguments:
         arrays: the arrays in order, as NumPy's.
         numbers: the Python numbers in order.
         is_plain: False if an argument is something else; nothing more is known then.
+        has_registered: there are objects of classes that are registered with JAX, which orders
+            their arrays.
     """
 
-    __slots__ = ("arrays", "by_name", "is_plain", "key", "numbers", "sources")
+    __slots__ = ("arrays", "by_name", "has_registered", "is_plain", "key", "numbers", "sources")
 
     def __init__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.arrays: list[Any] = []
         self.numbers: list[Number] = []
         self.sources: list[Any] | None = None  # what arrays are views of, where one is
         self.by_name = 0  # how many of the numbers, the last ones, are given by name
+        self.has_registered = False
         key: list[Any] = []
         self.is_plain = self._see(args, key)
         if kwargs and self.is_plain:
@@ -92,7 +96,9 @@ class PlainArguments:
                 view = viewer_of(kind)
                 array = None if view is None else view(item)
                 if array is None:
-                    return False
+                    if not self._see_registered(item, key):
+                        return False
+                    continue
                 key += (array.dtype, array.shape)
                 if self.sources is None:
                     self.sources = [*arrays]
@@ -100,6 +106,16 @@ class PlainArguments:
             if self.sources is not None and len(self.sources) < len(arrays):
                 self.sources.append(item)
         return True
+
+    def _see_registered(self, item: Any, key: list[Any]) -> bool:
+        """Add an object of a class that is registered with JAX to a call's key, as ``_see``."""
+        structured = registered_leaves(item)
+        if structured is None:
+            return False
+        leaves, structure = structured
+        key += (structure, len(leaves))
+        self.has_registered = True
+        return self._see(leaves, key)
 
     def exact_key(self) -> tuple[Any, ...]:
         """Return the key of calls with the same numbers."""
@@ -141,6 +157,8 @@ class RepeatedCalls:
         pairs = zip(sources, arguments.arrays.values(), strict=True)
         if not all(source is array for source, array in pairs):
             return  # they are in another order
+        if call.has_registered and len({*map(id, sources)}) < len(sources):
+            return  # of an array that comes twice the order is unknown
         if len(self._stored) >= _MOST:
             self._stored.clear()
         numbers = None if self._static else self._names(call, arguments, by_name)

@@ -1,5 +1,6 @@
 """JAX's programs through the table of primitives, beside JAX."""
 
+import collections
 import dataclasses
 import functools
 import importlib
@@ -547,6 +548,39 @@ def test_classes_registered_with_jax_go_in_and_out():
     equal(sg.grad(sg.jax.trace(loss, state))(state), jax.grad(loss)(state))
     with pytest.raises(ArgumentError, match="containers"):
         traced(State(Pair(X, "a"), 4))
+
+
+@pytest.mark.parametrize("kind", ["OrderedDict", "defaultdict", "FrozenDict", "State"])
+def test_containers_keep_their_class_and_the_order_of_leaves(kind):
+    make = {
+        "OrderedDict": collections.OrderedDict,
+        "defaultdict": lambda items: collections.defaultdict(None, items),
+    }.get(kind)
+    if make is None:
+        flax = pytest.importorskip("flax", reason="flax is not installed")
+        make = (
+            flax.core.FrozenDict
+            if kind == "FrozenDict"
+            else importlib.import_module("flax.nnx").State
+        )
+    tree = make({"b": X, "a": V})  # OrderedDict has b first, JAX's dicts a
+    f = lambda tree: jax.tree.map(lambda leaf: leaf * 2.0, tree)  # noqa: E731
+    traced = sg.jax.trace(f, tree)
+    loss = lambda tree: sum((leaf**3).sum() for leaf in jax.tree.leaves(tree))  # noqa: E731
+    slope = sg.grad(sg.jax.trace(loss, tree))
+    for _ in range(2):  # the second call repeats the first
+        equal(traced(tree), jax.jit(f)(tree))
+        equal(slope(tree), jax.grad(loss)(tree))
+    other = make({"b": X + 1, "a": V + 2})
+    equal(traced(other), jax.jit(f)(other))
+    equal(slope(other), jax.grad(loss)(other))
+
+
+def test_repeated_calls_tell_one_array_from_two():
+    f = lambda state: state.weight["b"] - 2.0 * state.weight["a"]  # noqa: E731
+    traced = sg.jax.trace(f, State({"b": V, "a": V}))
+    for b, a in ((V, V), (V, V), (V, V + 1), (V + 1, V), (V, V)):
+        equal(traced(State({"b": b, "a": a})), b - 2 * a)
 
 
 def test_typed_keys_are_arguments():

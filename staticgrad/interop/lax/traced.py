@@ -26,7 +26,7 @@ def plain_tree(tree: Any) -> Any:
     """
     if tree is None or isinstance(tree, int):
         return tree
-    if isinstance(tree, dict) or type(tree) in (tuple, list) or is_named_tuple(type(tree)):
+    if type(tree) in (dict, tuple, list) or is_named_tuple(type(tree)):
         return fill_container(tree, [plain_tree(part) for part in parts_in(tree) or ()])
     registered = registered_parts(tree)
     if registered is not None:
@@ -98,8 +98,8 @@ def _fill_containers(tree: Any, values: Any) -> Any:
     """Fill containers of a JAX program's output with its results."""
     if isinstance(tree, int):
         return values[tree]
-    parts = parts_in(tree)
-    if parts is not None:
+    if type(tree) in (dict, tuple, list) or is_named_tuple(type(tree)):
+        parts = parts_in(tree) or ()
         return fill_container(tree, [_fill_containers(part, values) for part in parts])
     registered = registered_parts(tree)
     if registered is None:
