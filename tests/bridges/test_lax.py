@@ -571,9 +571,9 @@ def test_containers_keep_their_class_and_the_order_of_leaves(kind):
     for _ in range(2):  # the second call repeats the first
         equal(traced(tree), jax.jit(f)(tree))
         equal(slope(tree), jax.grad(loss)(tree))
-    other = make({"b": X + 1, "a": V + 2})
-    equal(traced(other), jax.jit(f)(other))
-    equal(slope(other), jax.grad(loss)(other))
+    changed_tree = make({"b": X + 1, "a": V + 2})
+    equal(traced(changed_tree), jax.jit(f)(changed_tree))
+    equal(slope(changed_tree), jax.grad(loss)(changed_tree))
 
 
 def test_repeated_calls_tell_one_array_from_two():
