@@ -1,15 +1,16 @@
 """State space models by PyTensor's scan with their gradients: ours beside PyTensor's modes.
 
     python -m benchmarks pytensor_scans [--only NAME ...] [--steps 200 2000] [--modes NUMBA C]
-                                        [--budget 0.25] [--json FILE]
+                                        [--json FILE]
 
 Local level: a Kalman filter's likelihood of one series. AR(2): 100 series, with two taps. Gates: a
 recurrent network with the gates of an LSTM, 32 series of 32 states. Each row is a process, which
 compiles the value with its gradients, compares them with NumPy's values in float64 (the gradient
 along one direction with a central difference), and then measures: seconds of processor time from
-the graph to the first result, with empty caches; the least processor time of a call; the growth of
-resident memory in a call. ``budget`` is our mode with a memory budget: that share of the arena of
-the program without one.
+the graph to the first result, with empty caches; the least processor time of a call; the memory
+of a call: resident memory that it adds, and of ours the arena, which stays. In the modes PyTensor differentiates the scan. ``sg.grad`` is the value
+by ``sg.pytensor.function``, differentiated here; ``budget`` the same with a memory budget: the
+first feasible one of a quarter, half and three quarters of the arena.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -35,7 +37,10 @@ from benchmarks.pymc import PEERS, quiet
 
 ROOT: Final = Path(__file__).parent.parent
 OURS: Final = "STATICGRAD"
+#: Functions of ``sg.pytensor.function`` that are differentiated here, without and with a budget.
+GRADIENT: Final = "sg.grad"
 BUDGET: Final = "budget"
+SHARES: Final = (0.25, 0.5, 0.75)
 #: Relative differences: of values, and of a derivative from a central difference.
 TOLERANCES: Final = (1e-10, 1e-5)
 STEP: Final = 1e-5
@@ -157,20 +162,53 @@ PROBLEMS: Final[Mapping[str, Callable[[int], Problem]]] = {
 }  # fmt: skip
 
 
-def compile_problem(problem: Problem, mode: Any) -> Any:
-    """Compile the loss and its gradients as a function of the series and the parameters."""
-    pytensor, pt = map(import_module, ("pytensor", "pytensor.tensor"))
+def variables_of(problem: Problem) -> tuple[list[Any], Any]:
+    """Return variables of PyTensor for the series and the parameters, and the loss of them."""
+    pt = import_module("pytensor.tensor")
     series, parameters = problem.data
-    y = pt.tensor("y", shape=series.shape, dtype="float64")
-    variables = [
-        pt.tensor(name, shape=array.shape, dtype="float64") for name, array in parameters.items()
-    ]
-    loss = problem.symbolic(y, *variables)
-    f = pytensor.function(
-        [y, *variables], [loss, *pytensor.grad(loss, variables)], mode=mode, trust_input=True
-    )
+    arrays = {"y": series, **parameters}
+    variables = [pt.tensor(name, shape=x.shape, dtype="float64") for name, x in arrays.items()]
+    return variables, problem.symbolic(*variables)
+
+
+def compile_in_mode(problem: Problem, mode: str) -> tuple[Callable[[], Any], Any]:
+    """Compile the loss and its gradients by a mode of PyTensor; our program or None is second."""
+    pytensor = import_module("pytensor")
+    variables, loss = variables_of(problem)
+    outputs = [loss, *pytensor.grad(loss, variables[1:])]
+    f = pytensor.function(variables, outputs, mode=mode, trust_input=True)
+    series, parameters = problem.data
     arrays = [series, *parameters.values()]
-    return lambda: f(*arrays), f
+    return lambda: f(*arrays), f.vm.jit_fn.programs[0] if mode == OURS else None
+
+
+def compile_function(problem: Problem, budget: float | None) -> tuple[Callable[[], Any], Any]:
+    """Compile the loss as a function of arrays with gradients from here; and its program."""
+    variables, loss = variables_of(problem)
+    value = import_module("staticgrad.pytensor").function(loss, variables)
+    gradients = sg.value_and_grad(value, argnums=tuple(range(1, len(variables))))
+    f = sg.function(gradients, memory_budget=budget)
+    series, parameters = problem.data
+    arrays = [series, *parameters.values()]
+    program = f.compile(*arrays)
+
+    def call() -> Any:
+        value, slopes = f(*arrays)
+        return [value, *slopes]
+
+    return call, program
+
+
+def compile_problem(problem: Problem, mode: str) -> tuple[Callable[[], Any], Any]:
+    """Compile the loss and its gradients as a function without arguments; and our program."""
+    if mode == GRADIENT:
+        return compile_function(problem, None)
+    if mode == BUDGET:
+        for share in SHARES[:-1]:
+            with suppress(sg.errors.BudgetInfeasible):
+                return compile_function(problem, share)
+        return compile_function(problem, SHARES[-1])
+    return compile_in_mode(problem, PEERS.get(mode, mode))
 
 
 def differences(problem: Problem, results: Any) -> tuple[float, float]:
@@ -190,26 +228,19 @@ def differences(problem: Problem, results: Any) -> tuple[float, float]:
     return first, second
 
 
-def measure(name: str, steps: int, mode: str, share: float) -> dict[str, Any]:
+def measure(name: str, steps: int, mode: str) -> dict[str, Any]:
     """Return the figures of a problem in a mode; ``refused`` in the place of wrong values."""
-    module = import_module("staticgrad.pytensor")
+    import_module("staticgrad.pytensor")
     problem = PROBLEMS[name](steps)
-    options: dict[str, Any] = {}
-    if mode == BUDGET:
-        _, f = compile_problem(problem, OURS)
-        (program,) = f.vm.jit_fn.programs
-        options = {"memory_budget": int(share * program.peak_bytes)}
     start = time.process_time()
-    chosen = module.mode(**options) if mode in (OURS, BUDGET) else PEERS[mode]
-    call, f = compile_problem(problem, chosen)
+    call, program = compile_problem(problem, mode)
     results = call()
     first = time.process_time() - start
     of_value, of_slope = differences(problem, results)
     if of_value > TOLERANCES[0] or of_slope > TOLERANCES[1]:
         return {"refused": f"differs by {of_value:.0e}, {of_slope:.0e}"}
     arena = None
-    if mode in (OURS, BUDGET):
-        (program,) = f.vm.jit_fn.programs
+    if program is not None:
         program.wait()
         arena = program.peak_bytes
     del results
@@ -241,12 +272,12 @@ def measure_in_a_process(name: str, steps: int, mode: str, options: Any) -> dict
         environment.pop("STATICGRAD_TIER", None)  # as users begin
         command = [
             sys.executable, "-m", "benchmarks.pytensor_scans", "--process", mode, "--only", name,
-            "--steps", str(steps), "--budget", str(options.budget),
+            "--steps", str(steps), "--threads", str(options.threads),
         ]  # fmt: skip
         try:
             done = subprocess.run(
-                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                text=True, timeout=options.limit, check=True,
+                command, env=environment, capture_output=True, text=True,
+                timeout=options.limit, check=True,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return {"refused": f"more than {options.limit:.0f} s"}
@@ -260,9 +291,10 @@ def cells_of(mode: str, row: dict[str, Any]) -> list[str]:
     """Return the cells of a row: time of a call, memory, time to the first result."""
     if "refused" in row:
         return [mode, row["refused"], "-", "-", "-"]
+    memory = row["growth"] + (row["arena"] or 0)
     arena = "-" if row["arena"] is None else f"{row['arena'] / 1024:,.0f}"
     return [
-        mode, f"{row['us']:,.0f}", f"{row['growth'] / 1024:,.0f}", arena, f"{row['first']:.1f}"
+        mode, f"{row['us']:,.0f}", f"{memory / 1024:,.0f}", arena, f"{row['first']:.1f}"
     ]  # fmt: skip
 
 
@@ -276,7 +308,6 @@ def main() -> int:
     add("--only", nargs="*", default=[*PROBLEMS], choices=[*PROBLEMS])
     add("--steps", nargs="*", type=int, default=[200, 2000])
     add("--modes", nargs="*", default=["NUMBA", "C"], choices=[*PEERS], help="of PyTensor")
-    add("--budget", type=float, default=0.25, help="share of the arena")
     add("--threads", type=int, default=1)
     add("--limit", type=float, default=300.0, help="seconds that a process may take")
     add("--json", help="write the figures into this file")
@@ -286,22 +317,22 @@ def main() -> int:
     if options.process:
         (name,), (steps,) = options.only, options.steps
         with sg.options(threads=options.threads):
-            print(json.dumps(measure(name, steps, options.process, options.budget)))
+            print(json.dumps(measure(name, steps, options.process)))
         return 0
     machine = describe()
     print(
         f"# State space models\n\n`python -m benchmarks pytensor_scans`, {machine.processor},"
         f" {machine.cores} cores, threads: {options.threads}, Python {machine.python}.\n"
     )
-    columns = ["model", "steps", "mode", "µs a call", "growth, KiB", "arena, KiB", "first, s"]
+    columns = ["model", "steps", "mode", "µs a call", "memory, KiB", "arena, KiB", "first, s"]
     print(f"| {' | '.join(columns)} |\n|---|--:|---|{'--:|' * (len(columns) - 3)}")
     rows, failed = [], 0
     for name in options.only:
         for steps in options.steps:
-            for mode in [OURS, BUDGET, *options.modes]:
+            for mode in [OURS, GRADIENT, BUDGET, *options.modes]:
                 row = measure_in_a_process(name, steps, mode, options)
                 rows.append({"model": name, "steps": steps, "mode": mode, **row})
-                failed += mode in (OURS, BUDGET) and "refused" in row
+                failed += mode not in PEERS and "refused" in row
                 print(f"| {' | '.join([name, str(steps), *cells_of(mode, row)])} |", flush=True)
     if options.json:
         Path(options.json).write_text(json.dumps({"machine": vars(machine), "rows": rows}))
