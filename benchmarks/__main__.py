@@ -40,6 +40,7 @@ BENCHMARKS: Final = {
     "plans": "plans of abstract problems under budgets",
     "pymc": "log densities of PyMC, beside the modes of PyTensor",
     "pytensor_scans": "state space models by scan, beside the modes of PyTensor",
+    "pymc_growth": "compile time of hierarchical models, beside the modes of PyTensor",
     "ranks": "a training step on several ranks, beside a model of its time",
     "roofline": "share of the machine's limits that the kernels of six programs reach",
     "scaling": "time per node of each stage, build to plan",

@@ -8,9 +8,10 @@ recurrent network with the gates of an LSTM, 32 series of 32 states. Each row is
 compiles the value with its gradients, compares them with NumPy's values in float64 (the gradient
 along one direction with a central difference), and then measures: seconds of processor time from
 the graph to the first result, with empty caches; the least processor time of a call; the memory
-of a call: resident memory that it adds, and of ours the arena, which stays. In the modes PyTensor differentiates the scan. ``sg.grad`` is the value
-by ``sg.pytensor.function``, differentiated here; ``budget`` the same with a memory budget: the
-first feasible one of a quarter, half and three quarters of the arena.
+of a call: resident memory that it adds, and of ours the arena, which stays. In the modes PyTensor
+differentiates the scan. ``sg.grad`` is the value by ``sg.pytensor.function``, differentiated here;
+``budget`` the same with a memory budget: the first feasible one of a quarter, half and three
+quarters of the arena.
 """
 
 from __future__ import annotations

@@ -61,6 +61,16 @@ def test_a_run_of_one_program_returns_its_results_in_the_order_of_the_outputs():
         ]
 
 
+def test_a_check_passes_cotangents_on_and_raises():
+    """Gradients from here; PyTensor's own rewrites drop the check of a gradient."""
+    check = pytensor.raise_op.Assert("x is positive")
+    loss = (check(x, pt.all(x > 0), y.sum() > 0) ** 3).sum()
+    f = sg.grad(sg.pytensor.function(loss, [x, y], rewrite=False))
+    np.testing.assert_allclose(f(np.array([1.0, 2.0]), np.ones(3)), [3.0, 12.0])
+    with pytest.raises(AssertionError, match="x is positive"):
+        f(np.array([1.0, -2.0]), np.ones(3))
+
+
 def test_shapes_are_arithmetic_of_sizes():
     n = x.shape[0]
     outputs = [

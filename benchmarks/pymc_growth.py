@@ -1,0 +1,169 @@
+"""Compile time of PyMC models against their size: ours beside PyTensor's modes.
+
+    python -m benchmarks pymc_growth [--groups 10 30 100 300 1000] [--modes NUMBA C] [--json FILE]
+
+A hierarchical model written as a loop: each group has variables of its own (a mean, a deviation and
+ten observations). Each row is a process with empty caches: seconds of processor time from the built
+model to the first value with its gradient. Of ours also its parts: PyTensor's work (the gradient
+and the rewrites), our reading of the graph, ``sg.compile``, the first call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from benchmarks.machine import describe
+from benchmarks.pymc import OURS, PEERS, compile_density, quiet, start_of
+
+ROOT: Final = Path(__file__).parent.parent
+ROWS: Final = 10
+
+
+def build(groups: int) -> Any:
+    """Build the model of so many groups, and register our mode."""
+    import_module("staticgrad.pytensor")
+    pm = import_module("pymc")
+    random = np.random.default_rng(groups)
+    with pm.Model() as model:
+        center, spread = pm.Normal("center", 0, 5), pm.HalfNormal("spread", 5)
+        for k in range(groups):
+            mean, deviation = pm.Normal(f"mean{k}", center, spread), pm.HalfNormal(f"error{k}", 2)
+            pm.Normal(f"y{k}", mean, deviation, observed=random.normal(k % 5, 1, ROWS))
+    return model
+
+
+def timed(function: Callable[..., Any], seconds: dict[str, float], name: str) -> Callable[..., Any]:
+    """Return the function; it adds the processor time of its calls to ``seconds``."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        start = time.process_time()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            seconds[name] = seconds.get(name, 0.0) + time.process_time() - start
+
+    return run
+
+
+def measure(groups: int, mode: str) -> dict[str, Any]:
+    """Return seconds from the model to the first value, its parts, and the value."""
+    model = build(groups)
+    x = start_of(model)
+    seconds: dict[str, float] = {}
+    linker = import_module("staticgrad.interop.pytensor.linker")
+    linker.compile = timed(linker.compile, seconds, "sg.compile")
+    linker.LoweredGraph._lower = timed(linker.LoweredGraph._lower, seconds, "reading")
+    start = time.process_time()
+    call = compile_density(model, PEERS.get(mode, mode))
+    before = time.process_time()
+    value, gradient = (np.array(result) for result in call(x))
+    end = time.process_time()
+    seconds |= {"total": end - start, "first call": end - before}
+    least = float("inf")
+    for _ in range(20):
+        start = time.process_time()
+        call(x)
+        least = min(least, time.process_time() - start)
+    if mode == OURS:
+        parts = seconds["reading"] + seconds["sg.compile"] + seconds["first call"]
+        seconds["PyTensor"] = seconds["total"] - parts
+    return {**seconds, "us": least * 1e6, "value": float(value), "slope": float(gradient.sum())}
+
+
+def measure_in_a_process(groups: int, mode: str, limit: float) -> dict[str, Any] | None:
+    """Return the same of a process with empty caches; None if it takes too long."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            "PYTENSOR_FLAGS": f"base_compiledir={cache}/pytensor",
+            "NUMBA_CACHE_DIR": f"{cache}/numba",
+            "STATICGRAD_CACHE_DIR": f"{cache}/staticgrad",
+        }
+        environment.pop("STATICGRAD_TIER", None)  # as users begin
+        command = [
+            sys.executable, "-m", "benchmarks.pymc_growth", "--process", mode, "--groups",
+            str(groups),
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                text=True, timeout=limit, check=True,
+            )  # fmt: skip
+        except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+            return None
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def main() -> int:
+    """Print a table; return 1 if our value differs from the first peer's, or there is none."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks pymc_growth", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--groups", nargs="*", type=int, default=[10, 30, 100, 300, 1000])
+    add("--modes", nargs="*", default=["NUMBA", "C"], choices=[*PEERS], help="of PyTensor")
+    add("--limit", type=float, default=300.0, help="seconds that a process may take")
+    add("--json", help="write the figures into this file")
+    add("--process", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    quiet()
+    if options.process:
+        (groups,) = options.groups
+        with sg.options(threads=1):
+            print(json.dumps(measure(groups, options.process)))
+        return 0
+    machine = describe()
+    print(
+        f"# Growth\n\n`python -m benchmarks pymc_growth`, {machine.processor},"
+        f" {machine.cores} cores, Python {machine.python}.\n"
+    )
+    parts = ["PyTensor", "reading", "sg.compile", "first call"]
+    columns = ["groups", OURS, *parts, *options.modes, "µs a call", *options.modes]
+    print(f"| {' | '.join(columns)} |\n|{'--:|' * len(columns)}")
+    rows, failed = [], 0
+    for groups in options.groups:
+        found = {
+            mode: measure_in_a_process(groups, mode, options.limit)
+            for mode in [OURS, *options.modes]
+        }
+        rows.append({"groups": groups, **found})
+        ours = found[OURS]
+        reference = next((found[mode] for mode in options.modes if found[mode]), None)
+        failed += ours is None or (reference is not None and not agrees(ours, reference))
+        cells = [str(groups)]
+        cells += [f"{ours[part]:.2f}" if ours else "-" for part in ("total", *parts)]
+        others = [found[mode] for mode in options.modes]
+        cells += [f"{row['total']:.1f}" if row else f"> {options.limit:.0f}" for row in others]
+        cells += [f"{row['us']:,.1f}" if row else "-" for row in (ours, *others)]
+        print(f"| {' | '.join(cells)} |", flush=True)
+    if options.json:
+        Path(options.json).write_text(json.dumps({"machine": vars(machine), "rows": rows}))
+    return int(failed > 0)
+
+
+def agrees(ours: dict[str, Any], reference: dict[str, Any]) -> bool:
+    """Return whether value and sum of the gradient are the peer's."""
+    return all(
+        abs(ours[name] - reference[name]) <= 1e-11 * max(1.0, abs(reference[name]))
+        for name in ("value", "slope")
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
