@@ -45,7 +45,9 @@ def build(groups: int) -> Any:
     return model
 
 
-def timed(function: Callable[..., Any], seconds: dict[str, float], name: str) -> Callable[..., Any]:
+def time_calls(
+    function: Callable[..., Any], seconds: dict[str, float], name: str
+) -> Callable[..., Any]:
     """Return the function; it adds the processor time of its calls to ``seconds``."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -64,14 +66,14 @@ def measure(groups: int, mode: str) -> dict[str, Any]:
     x = start_of(model)
     seconds: dict[str, float] = {}
     linker = import_module("staticgrad.interop.pytensor.linker")
-    linker.compile = timed(linker.compile, seconds, "sg.compile")
-    linker.LoweredGraph._lower = timed(linker.LoweredGraph._lower, seconds, "reading")
+    linker.compile = time_calls(linker.compile, seconds, "sg.compile")
+    linker.LoweredGraph._lower = time_calls(linker.LoweredGraph._lower, seconds, "reading")
     start = time.process_time()
     call = compile_density(model, PEERS.get(mode, mode))
-    before = time.process_time()
+    compiled_at = time.process_time()
     value, gradient = (np.array(result) for result in call(x))
     end = time.process_time()
-    seconds |= {"total": end - start, "first call": end - before}
+    seconds |= {"total": end - start, "first call": end - compiled_at}
     least = float("inf")
     for _ in range(20):
         start = time.process_time()
@@ -138,17 +140,17 @@ def main() -> int:
     print(f"| {' | '.join(columns)} |\n|{'--:|' * len(columns)}")
     rows, failed = [], 0
     for groups in options.groups:
-        found = {
+        by_mode = {
             mode: measure_in_a_process(groups, mode, options.limit)
             for mode in [OURS, *options.modes]
         }
-        rows.append({"groups": groups, **found})
-        ours = found[OURS]
-        reference = next((found[mode] for mode in options.modes if found[mode]), None)
+        rows.append({"groups": groups, **by_mode})
+        ours = by_mode[OURS]
+        reference = next((by_mode[mode] for mode in options.modes if by_mode[mode]), None)
         failed += ours is None or (reference is not None and not agrees(ours, reference))
         cells = [str(groups)]
         cells += [f"{ours[part]:.2f}" if ours else "-" for part in ("total", *parts)]
-        others = [found[mode] for mode in options.modes]
+        others = [by_mode[mode] for mode in options.modes]
         cells += [f"{row['total']:.1f}" if row else f"> {options.limit:.0f}" for row in others]
         cells += [f"{row['us']:,.1f}" if row else "-" for row in (ours, *others)]
         print(f"| {' | '.join(cells)} |", flush=True)

@@ -100,8 +100,8 @@ def ar2(steps: int, count: int = 100) -> Problem:
     random = np.random.default_rng(1)
     series = random.normal(size=(steps, count))
 
-    def step(y: Any, before: Any, last: Any, first: Any, second: Any, scale: Any) -> Any:
-        return first * last + second * before + scale * y
+    def step(y: Any, earlier: Any, last: Any, first: Any, second: Any, scale: Any) -> Any:
+        return first * last + second * earlier + scale * y
 
     def symbolic(y: Any, first: Any, second: Any, scale: Any) -> Any:
         pytensor, pt = map(import_module, ("pytensor", "pytensor.tensor"))
@@ -112,9 +112,9 @@ def ar2(steps: int, count: int = 100) -> Problem:
         return ((states - y) ** 2).sum() / steps
 
     def numeric(y: Any, first: Any, second: Any, scale: Any) -> Any:
-        before, last, total = np.zeros(count), np.zeros(count), 0.0
+        earlier, last, total = np.zeros(count), np.zeros(count), 0.0
         for row in y:
-            before, last = last, step(row, before, last, first, second, scale)
+            earlier, last = last, step(row, earlier, last, first, second, scale)
             total += ((last - row) ** 2).sum()
         return total / steps
 
@@ -219,8 +219,10 @@ def differences(problem: Problem, results: Any) -> tuple[float, float]:
     directions = [random.normal(size=array.shape) for array in parameters.values()]
 
     def at(step: float) -> Any:
-        moved = [a + step * d for a, d in zip(parameters.values(), directions, strict=True)]
-        return problem.numeric(series, *moved)
+        shifted_parameters = [
+            a + step * d for a, d in zip(parameters.values(), directions, strict=True)
+        ]
+        return problem.numeric(series, *shifted_parameters)
 
     value, slope = at(0.0), (at(STEP) - at(-STEP)) / (2 * STEP)
     ours = sum(np.sum(g * d) for g, d in zip(results[1:], directions, strict=True))
