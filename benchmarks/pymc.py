@@ -162,6 +162,7 @@ def first_in_a_process(name: str, mode: str, cache: str, limit: float) -> dict[s
         "JAX_COMPILATION_CACHE_DIR": f"{cache}/jax",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
+    environment.pop("STATICGRAD_TIER", None)  # as users begin
     command = [sys.executable, "-m", "benchmarks.pymc", "--process", mode, "--only", name]
     try:
         done = subprocess.run(
