@@ -2,8 +2,10 @@
 
     python -m benchmarks pymc [--only NAME ...] [--modes NUMBA C JAX] [--json FILE]
     python -m benchmarks pymc --first [--repeat 1]
+    python -m benchmarks pymc --sample [--repeat 1]
 
-Each model (``benchmarks.pymc_models``) is compiled by ``model.logp_dlogp_function(mode=...)``.
+Value and gradient of each model (``benchmarks.pymc_models``) over one vector are one graph of
+PyTensor, which each mode compiles.
 Value and gradient are compared with the first peer's at four points before anything is timed: a
 mode that differs by more than 1e-12, relative to the larger of 1 and the number, has no times. Then
 the least processor time of a call in turns, of the function of PyTensor (``trust_input``), results
@@ -11,6 +13,10 @@ dropped and held.
 
 ``--first``: seconds from the built model to the first value with gradient, by the clock and of the
 processor; each row is a process, ``cold`` with empty caches, ``warm`` with those it has filled.
+
+``--sample``: the same of ``pm.sample`` and ``nutpie.sample`` whole, compilation and sampling: 1,000
+steps of tuning and 1,000 draws, two chains one after the other. The posterior means of a sampler
+must be those of its own mode within the errors of both samples, or there are no times.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +48,8 @@ PEERS: Final = {"NUMBA": "NUMBA", "C": "CVM", "JAX": "JAX"}
 #: The greatest difference from the reference, relative to the larger of 1 and the number.
 TOLERANCE: Final = 1e-12
 POINTS: Final = 4
+#: Samplers and what compiles the density, ours and their own; the last one's means are compared.
+SAMPLERS: Final = (f"pm.sample {OURS}", "pm.sample", f"nutpie {OURS}", "nutpie")
 #: Calls of one loop take about so long, in seconds.
 LOOP: Final = 0.01
 #: Results that a loop holds at most.
@@ -67,9 +76,16 @@ def start_of(model: Any) -> Any:
 
 def compile_density(model: Any, mode: str) -> Call:
     """Compile value and gradient of a log density as a function of one vector."""
-    f = model.logp_dlogp_function(ravel_inputs=True, mode=mode)
-    f.set_extra_values({})
-    function = f._pytensor_function
+    inputs = model.value_vars
+    value = model.logp()
+    gradient = import_module("pytensor.tensor").concatenate(
+        [part.ravel() for part in import_module("pytensor").grad(value, inputs)]
+    )
+    (value, gradient), point = import_module("pymc.pytensorf").join_nonshared_inputs(
+        model.initial_point(), [value, gradient], inputs
+    )
+    with model:  # whose settings say which bounds are checked
+        function = import_module("pymc.pytensorf").compile([point], [value, gradient], mode=mode)
     function.trust_input = True
     return function  # type: ignore[no-any-return]
 
@@ -151,8 +167,71 @@ def first(name: str, mode: str) -> dict[str, float]:
     return {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
 
 
-def first_in_a_process(name: str, mode: str, cache: str, limit: float) -> dict[str, float] | None:
-    """Return the same of a process that has this folder for caches; None if it takes too long."""
+def sample_model(name: str, sampler: str) -> dict[str, Any]:
+    """Return the seconds of a sampler from a built model to its draws, and what they are like.
+
+    ``means`` and ``errors`` have, for each number of the model, the mean of the draws and its
+    standard error by ArviZ's effective number of draws.
+    """
+    model = build(name)
+    clock, processor = time.perf_counter(), time.process_time()
+    if sampler.startswith("nutpie"):
+        nutpie = import_module("nutpie")
+        make = sg.pytensor.nutpie if sampler.endswith(OURS) else nutpie.compile_pymc_model
+        trace = nutpie.sample(
+            make(model), draws=1000, tune=1000, chains=2, cores=1, seed=1, progress_bar=False
+        )
+    else:
+        mode = {"mode": OURS} if sampler.endswith(OURS) else {}
+        trace = import_module("pymc").sample(
+            draws=1000, tune=1000, chains=2, cores=1, random_seed=1, progressbar=False,
+            compute_convergence_checks=False, model=model, compile_kwargs=mode, nuts_sampler="pymc",
+        )  # fmt: skip
+    times = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
+    arviz = import_module("arviz")
+    draws = trace.posterior
+    size = arviz.ess(trace)
+    size = getattr(size, "posterior", size)
+    means, errors = [], []
+    for variable in sorted(draws.data_vars):
+        axes = ("chain", "draw")
+        means += np.ravel(draws[variable].mean(axes)).tolist()
+        count = np.maximum(np.ravel(size[variable]), 4.0)
+        errors += (np.ravel(draws[variable].std(axes)) / np.sqrt(count)).tolist()
+    return {**times, "means": means, "errors": errors}
+
+
+def agree(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Return whether the means of two samples are the same within their errors."""
+    if len(ours["means"]) != len(theirs["means"]):
+        return False
+    distance = np.abs(np.subtract(ours["means"], theirs["means"]))
+    return bool((distance <= 5 * np.hypot(ours["errors"], theirs["errors"]) + 1e-9).all())
+
+
+def measure_samples(name: str, repeat: int, limit: float) -> dict[str, Any]:
+    """Return the least seconds of each sampler, cold and warm; none where means differ."""
+    rows: dict[str, Any] = {}
+    for sampler in SAMPLERS:
+        for _ in range(repeat):
+            with tempfile.TemporaryDirectory() as cache:
+                for kind in ("cold", "warm"):
+                    sample = first_in_a_process(name, sampler, cache, limit)
+                    if sample is None:
+                        break
+                    best = rows.get(f"{sampler} {kind}", sample)
+                    rows[f"{sampler} {kind}"] = sample | {
+                        key: min(best[key], sample[key]) for key in ("clock", "processor")
+                    }
+    reference = rows.get(f"{SAMPLERS[-1]} warm")
+    differing = [key for key, row in rows.items() if reference is None or not agree(row, reference)]
+    for key in differing:
+        rows[key] = None
+    return {"model": name, "first": rows, "differing": differing}
+
+
+def first_in_a_process(name: str, mode: str, cache: str, limit: float) -> dict[str, Any] | None:
+    """Return the times of a process that has this folder for caches; None if it takes too long."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
@@ -171,7 +250,7 @@ def first_in_a_process(name: str, mode: str, cache: str, limit: float) -> dict[s
         )  # fmt: skip
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         return None
-    times: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    times: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return times
 
 
@@ -209,11 +288,11 @@ def cells_of_calls(row: dict[str, Any], modes: list[str]) -> list[str]:
     return cells
 
 
-def cells_of_first(row: dict[str, Any], modes: list[str]) -> list[str]:
+def cells_of_first(row: dict[str, Any], modes: Sequence[str]) -> list[str]:
     """Return the cells of a model: seconds by the clock and of the processor, cold and warm."""
     cells = [row["model"]]
     for kind in ("cold", "warm"):
-        for mode in [OURS, *modes]:
+        for mode in modes:
             times = row["first"].get(f"{mode} {kind}")
             cells.append(f"{times['clock']:.1f} / {times['processor']:.1f}" if times else "-")
     return cells
@@ -231,6 +310,7 @@ def main() -> int:
     add("--seconds", type=float, default=0.5, help="measuring time of each call")
     add("--threads", type=int, default=1)
     add("--first", action="store_true", help="seconds to a first value")
+    add("--sample", action="store_true", help="seconds of whole samplers")
     add("--repeat", type=int, default=1, help="turns of processes; the least counts")
     add("--limit", type=float, default=300.0, help="seconds that a process may take")
     add("--json", help="write the figures into this file")
@@ -239,7 +319,8 @@ def main() -> int:
     quiet()
     if options.process:
         (name,) = options.only
-        print(json.dumps(first(name, options.process)))
+        measure_process = sample_model if options.process in SAMPLERS else first
+        print(json.dumps(measure_process(name, options.process)))
         return 0
     names = options.only or [*import_module("benchmarks.pymc_models").MODELS]
     machine = describe()
@@ -247,7 +328,7 @@ def main() -> int:
         f"{package} {import_module(package).__version__}"
         for package in ("pymc", "pytensor", "numba")
     )
-    way = " --first" if options.first else ""
+    way = " --first" if options.first else " --sample" if options.sample else ""
     print(
         f"# Log densities of PyMC\n\n`python -m benchmarks pymc{way}`, {machine.processor},"
         f" {machine.cores} cores, threads: {options.threads}, Python {machine.python},"
@@ -258,6 +339,10 @@ def main() -> int:
         print("Seconds from the built model to the first value, by the clock / of the processor.\n")
         columns = [f"{mode} {kind}" for kind in ("cold", "warm") for mode in [OURS, *modes]]
         columns = ["model", *columns]
+    elif options.sample:
+        print("Seconds of samplers with compilation, by the clock / of the processor.\n")
+        columns = [f"{sampler} {kind}" for kind in ("cold", "warm") for sampler in SAMPLERS]
+        columns = ["model", *columns]
     else:
         print("Value and gradient, µs of processor time a call, results dropped / held.\n")
         columns = ["model", "numbers", OURS, *modes, "ours / best", "difference"]
@@ -267,7 +352,11 @@ def main() -> int:
         for name in names:
             if options.first:
                 rows.append(measure_first(name, modes, options.repeat, options.limit))
-                cells = cells_of_first(rows[-1], modes)
+                cells = cells_of_first(rows[-1], [OURS, *modes])
+            elif options.sample:
+                rows.append(measure_samples(name, options.repeat, options.limit))
+                cells = cells_of_first(rows[-1], SAMPLERS)
+                failed += bool(rows[-1]["differing"])
             else:
                 rows.append(measure(name, modes, options.seconds))
                 cells = cells_of_calls(rows[-1], modes)
