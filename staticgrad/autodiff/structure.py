@@ -101,7 +101,13 @@ def not_a_value(data: Any) -> GradientError:
     if hasattr(data, "run"):
         hint = "differentiate the value, then compile the gradients: sg.compile({'dw': dw})"
     elif hasattr(data, "outputs"):
-        hint = 'one of its outputs: graph["loss"]'
+        result = quote(next(iter(data.outputs), "loss"))
+        names = ", ".join([value.name for value in data.inputs])
+        of_result = "" if [*data.outputs] == ["output"] else f"[{result}]"
+        hint = (
+            f"one of its outputs: graph[{result}]; or a function that calls it, whose gradient is a"
+            f" function: lambda {names}: graph({names}){of_result}"
+        )
     elif isinstance(data, list | tuple | dict):
         hint = "add them up to one loss first; sg.vjp takes several values with a cotangent each"
     elif isinstance(data, np.ndarray | np.generic | float):

@@ -13,7 +13,7 @@ from inspect import Parameter, signature
 from typing import Any, Literal, TypeAlias, overload
 
 from staticgrad.autodiff import reverse
-from staticgrad.autodiff.structure import Key, Leaf, Structure
+from staticgrad.autodiff.structure import Key, Leaf, Structure, not_a_value
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, P, R, ValueAndGradient
 from staticgrad.language.ir.graph import Graph
@@ -50,6 +50,7 @@ def differentiates_by(word: str) -> Callable[[Callable[..., Any]], Callable[...,
         ArgumentError: ``word`` by name with a function, which has one spelling; ``argnums`` twice;
             options of functions with a value.
         UnknownArgumentError: a value without ``word``.
+        GradientError: a graph, which is neither.
     """
 
     def decorate(derivative: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,7 +73,10 @@ def _check_second(
     name: str, derivative: Any, word: str, argnums: Any, args: Any, kwargs: dict[str, Any]
 ) -> None:
     """Refuse a second argument that does not fit what is differentiated."""
-    if not is_function(args[0] if args else kwargs.get("y")):
+    y = args[0] if args else kwargs.get("y")
+    if isinstance(y, Graph):
+        raise not_a_value(y)
+    if not is_function(y):
         check_value(argnums, "has_aux" in derivative.__kwdefaults__ and kwargs.get("has_aux"))
         if len(args) < 2 and word not in kwargs:
             ours = signature(derivative)

@@ -473,3 +473,14 @@ def test_the_transposed_operand_of_a_gram_product_has_its_own_share():
     assert np.array_equal(actual[0], actual[1])  # whoever else is asked for
     assert np.allclose(actual[0], data @ (weights + weights.T) + 1.0, rtol=1e-12)
     assert np.allclose(actual[2], weights @ data.T + 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("derivative", [sg.grad, sg.value_and_grad, sg.hessian, sg.jacobian])
+def test_a_graph_is_differentiated_by_an_output_or_by_a_function_that_calls_it(derivative):
+    x = sg.input("x", (3,), "float64")
+    graph = sg.Graph({"loss": (x * x).sum()})
+    with pytest.raises(GradientError, match="differentiates a value of a graph") as refusal:
+        derivative(graph)
+    assert refusal.value.hint.startswith("one of its outputs: graph['loss'];")
+    f = eval(refusal.value.hint.split("function: ")[1], {"graph": graph})
+    np.testing.assert_allclose(sg.grad(f)(np.ones(3)), 2.0)
