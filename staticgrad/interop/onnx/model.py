@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from inspect import Parameter as Argument, signature
+from inspect import Parameter as Argument
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -21,13 +21,14 @@ from staticgrad.extend.building import within
 from staticgrad.extend.optional import onnx
 from staticgrad.extend.parameters import stored_of
 from staticgrad.extend.programs import evaluate
+from staticgrad.interop.engine.operands import as_operand
+from staticgrad.interop.engine.tables import OperatorRow
 from staticgrad.interop.onnx.operators import (
     KNOWN,
     OF_SIZES,
     OPERATORS,
     STATIC,
     STATISTICS,
-    as_operand,
     size_array,
 )
 from staticgrad.language.functions import input as new_input, parameter, reshape, stop_gradient
@@ -293,14 +294,14 @@ class _Program:
             static_results = [k for k, name in enumerate(node.output) if name in static]
             return (*node.input, *(body.output[k].name for body in bodies for k in static_results))
         if row := self._row_of(node):
-            inputs = zip(node.input, _inputs_of(row, len(node.input)), strict=False)
+            inputs = zip(node.input, row.positional(len(node.input)), strict=False)
             return [name for name, argument in inputs if argument.name in STATIC]
         if function := self._function_of(node, opsets):
             inside = self._static_of(function, _opsets(function))
             return [n for n, i in zip(node.input, function.input, strict=False) if i in inside]
         return [n for k, n in enumerate(node.input) if k in _STATIC.get(node.op_type, ())]
 
-    def _row_of(self, node: Any) -> Callable[..., Any] | None:
+    def _row_of(self, node: Any) -> OperatorRow | None:
         if node.domain not in _STANDARD or (node.domain, node.op_type) in self.functions:
             return None
         return OPERATORS.get(node.op_type)
@@ -437,22 +438,11 @@ def _nodes(graph: Any) -> Iterator[Any]:
 # -- a node by its row ----------------------------------------------------------------------------
 
 
-def _inputs_of(row: Callable[..., Any], count: int) -> list[Argument]:
-    """Return the parameters of an ONNX row that are inputs, repeated for a variadic one."""
-    inputs: list[Argument] = []
-    for argument in signature(row).parameters.values():
-        if argument.kind is Argument.VAR_POSITIONAL:
-            inputs += [argument] * (count - len(inputs))
-        elif argument.kind not in (Argument.KEYWORD_ONLY, Argument.VAR_KEYWORD):
-            inputs.append(argument)
-    return inputs
-
-
 def _apply_row(
-    row: Any, node: Any, operands: list[Any], attributes: dict[str, Any], opset: int
+    row: OperatorRow, node: Any, operands: list[Any], attributes: dict[str, Any], opset: int
 ) -> Any:
     """Call the table's function of an ONNX operator with operands and attributes."""
-    arguments, inputs = signature(row).parameters, _inputs_of(row, len(operands))
+    arguments, inputs = row.arguments, row.positional(len(operands))
     if len(operands) > len(inputs):
         raise ExportError(f"{len(operands)} inputs, and {node.op_type} takes {len(inputs)}")
     if "broadcast" in attributes and node.op_type != "Gemm":  # before version 7
@@ -480,7 +470,7 @@ def _apply_row(
         "operator": node.op_type, "opset": opset, "outputs": len([*filter(None, node.output)])
     }  # fmt: skip
     options |= {name: value for name, value in facts.items() if name in arguments}
-    results = row(*map(_prepare_operand, inputs, operands), **options)
+    results = row.function(*map(_prepare_operand, inputs, operands), **options)
     return (
         _fold_constants(results)
         if is_known and all(array.dtype != object for array in arrays)
@@ -543,7 +533,7 @@ def _function_of_types(
     what = "has no function here" if schema is not None else "does not exist"
     raise ExportError(
         f"the operator {name} {what}, version {version} of the operators",
-        hint="@staticgrad.interop.onnx.operators.operator(name) makes a function its row",
+        hint=OPERATORS.hint,
     )
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 from math import inf, prod
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,7 +28,8 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import Dim, op_class
 from staticgrad.extend.sizes import collecting_guards, equal, maximum
-from staticgrad.interop.engine.tables import unsupported_variant
+from staticgrad.interop.engine.operands import as_operand
+from staticgrad.interop.engine.tables import OperatorRow, OperatorTable, unsupported_variant
 from staticgrad.language.functions import linalg
 from staticgrad.support.errors import ExportError
 
@@ -57,15 +58,11 @@ SAME: Final = {
     "Xor": "logical_xor",
 }  # fmt: skip
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
 def _row(name: str) -> Callable[..., Any]:
     return lambda *operands: op_class(name)()(*operands)
 
 
-#: Operator -> its function.
-OPERATORS: Final[dict[str, Callable[..., Any]]] = {
+_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     **{name: _row(ours) for name, ours in SAME.items()},
     "BitShift": lambda x, y, *, direction: (
         sg.left_shift(x, y) if direction == "LEFT" else sg.right_shift(x, y)
@@ -124,14 +121,14 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-def operator(*names: str) -> Callable[[F], F]:
-    """Register a function as the row of ONNX operators of these names."""
-
-    def register_row(function: F) -> F:
-        OPERATORS.update(dict.fromkeys(names, function))
-        return function
-
-    return register_row
+#: Operator -> its row.
+OPERATORS: Final = OperatorTable(
+    "ONNX",
+    {name: OperatorRow(function) for name, function in _FUNCTIONS.items()},
+    decorator="staticgrad.interop.onnx.operators.operator",
+)
+#: Registers a function as the row of ONNX operators of these names.
+operator = OPERATORS.row
 
 
 def sizes_of(array: Any) -> tuple[Any, ...]:
@@ -143,16 +140,6 @@ def size_array(elements: Any) -> np.ndarray[Any, Any]:
     """An array of sizes: of integers if all of them are literal."""
     array = np.array(elements, dtype=object)
     return array if any(isinstance(e, Dim) for e in array.flat) else array.astype(np.int64)
-
-
-def as_operand(known_or_value: Any) -> Any:
-    """Convert an ONNX operand to a value: arrays become constants, sizes become values."""
-    if not isinstance(known_or_value, np.ndarray):
-        return known_or_value
-    if known_or_value.dtype != object:
-        return sg.constant(known_or_value)
-    elements = [sg.size_value(size, "int64") for size in sizes_of(known_or_value)]
-    return sg.reshape(sg.stack(elements), known_or_value.shape)
 
 
 # -- elementwise ----------------------------------------------------------------------------------
