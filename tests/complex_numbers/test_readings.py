@@ -322,3 +322,11 @@ def test_what_has_no_meaning_is_refused_at_the_line(name):
 def test_conversion_to_real_is_refused():
     with pytest.raises(sg.errors.DTypeError, match="imaginary part would be lost"):
         sg.input("z", (3,), "complex64").astype("float32")
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_signs_of_infinite_numbers():
+    parts = [np.inf, -np.inf, np.nan, 0.0, -3.0]
+    numbers = np.array([complex(re, im) for re in parts for im in parts])
+    np.testing.assert_array_equal(sg.sign(numbers), np.sign(numbers))
+    np.testing.assert_array_equal(sg.isclose(numbers, numbers), np.isclose(numbers, numbers))

@@ -10,6 +10,7 @@ nothing's sign bit", 1987; division: R. L. Smith, "Algorithm 116", 1962, as NumP
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Final
@@ -39,13 +40,14 @@ from staticgrad.language.ops.arithmetic import (
     Sub,
     absolute,
     integer_power,
+    isinf,
     sign,
     signbit,
 )
 from staticgrad.language.ops.basic import full_like
 from staticgrad.language.ops.convert import Cast, astype
 from staticgrad.language.ops.indexing import Concat, Take, concatenate
-from staticgrad.language.ops.logic import Eq, Ne
+from staticgrad.language.ops.logic import Eq, Ne, logical_xor
 from staticgrad.language.ops.marks import FirstOperand, Mark
 from staticgrad.language.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.language.ops.operands import BilinearOp, LinearOp
@@ -196,9 +198,17 @@ def angle(z: Any) -> Any:
 
 
 def _sign(_: Op, z: Any) -> Any:
+    """z / |z|; where one part alone is infinite that part's sign, as in NumPy."""
     length = magnitude(z)
     safe = where(length == 0.0, 1.0, length)
-    return pair(*[None if part is None else part / safe for part in parts_of(z)])
+    infinite = [isinf(part) for part in parts_of(z) if part is not None]
+    one_infinite = functools.reduce(logical_xor, infinite)
+
+    def divide_part(part: Any) -> Any:
+        direction = sign(where(isinf(part), part, 0.0))
+        return where(one_infinite, direction, part / safe)
+
+    return pair(*[None if part is None else divide_part(part) for part in parts_of(z)])
 
 
 def _integer_power(op: Any, z: Any) -> Any:
