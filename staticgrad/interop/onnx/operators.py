@@ -58,6 +58,7 @@ SAME: Final = {
     "Xor": "logical_xor",
 }  # fmt: skip
 
+
 def _row(name: str) -> Callable[..., Any]:
     return lambda *operands: op_class(name)()(*operands)
 
