@@ -65,7 +65,7 @@ def measure(groups: int, mode: str) -> dict[str, Any]:
     model = build(groups)
     x = start_of(model)
     seconds: dict[str, float] = {}
-    linker = import_module("staticgrad.interop.pytensor.linker")
+    linker: Any = import_module("staticgrad.interop.pytensor.linker")
     linker.compile = time_calls(linker.compile, seconds, "sg.compile")
     linker.LoweredGraph._lower = time_calls(linker.LoweredGraph._lower, seconds, "reading")
     start = time.process_time()

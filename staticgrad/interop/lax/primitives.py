@@ -512,7 +512,8 @@ def _reduce_named_axes(
     """Reduce over axes that had a name under ``jax.vmap``; of a mesh they have it still."""
     if not all(isinstance(axis, int) for axis in axes):
         raise unsupported_variant(f"axes {axes} of several devices")
-    reduce_axes = {"pmax": sg.max, "pmin": sg.min}.get(primitive, sg.sum)
+    reductions: dict[str, Any] = {"pmax": sg.max, "pmin": sg.min}
+    reduce_axes = reductions.get(primitive, sg.sum)
     return tuple([reduce_axes(x, tuple(axes)) if axes else x for x in operands])
 
 
@@ -999,9 +1000,10 @@ def _ormqr(a: Any, taus: Any, c: Any, *, left: bool, transpose: bool) -> Any:
 
 @primitive("householder_product")
 def _householder_product(a: Any, taus: Any) -> Any:
-    identity = sg.eye(*a.shape[-2:], dtype=a.dtype)
-    columns = sg.broadcast_to(identity, tuple(a.shape))
-    return _ormqr(a, taus, columns, left=True, transpose=False)
+    rows, columns = a.shape[-2:]
+    identity = sg.eye(rows, columns, dtype=a.dtype)
+    unit_columns = sg.broadcast_to(identity, tuple(a.shape))
+    return _ormqr(a, taus, unit_columns, left=True, transpose=False)
 
 
 @primitive("schur")

@@ -298,7 +298,7 @@ class CustomFunction:
         records_body = self.kind == "custom_jvp" and _stage.get() == "rule"
         is_detached = [hasattr(value, "detach") and not records_body for value in values]
         pairs = zip(values, is_detached, strict=True)
-        body = self.function(*(v.detach() if detaches else v for v, detaches in pairs))  # type: ignore[attr-defined]
+        body = self.function(*(v.detach() if detaches else v for v, detaches in pairs))
         if not isinstance(body, Value):
             raise OpDefinitionError(
                 f"{self.name} gives {quote(body)}, not one value",
