@@ -100,18 +100,22 @@ class LibraryCall(Generic[_T]):
 class _ShortIntervals:
     """The switch interval of the process while threads make calls, and as it was behind the last.
 
-    An interval that is set meanwhile stays.
+    An interval that is set meanwhile stays. Where an interrupt came before it was set back, the
+    next call does that.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._threads = 0
         self._previous_interval = self._short_interval = INTERVAL
+        self._is_short = False
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._threads:
-                self._previous_interval = sys.getswitchinterval()
+                if not (self._is_short and sys.getswitchinterval() == self._short_interval):
+                    self._previous_interval = sys.getswitchinterval()
+                self._is_short = True
                 sys.setswitchinterval(min(self._previous_interval, INTERVAL))
                 self._short_interval = sys.getswitchinterval()
             self._threads += 1
@@ -119,8 +123,10 @@ class _ShortIntervals:
     def __exit__(self, *error: object) -> None:
         with self._lock:
             self._threads -= 1
-            if not self._threads and sys.getswitchinterval() == self._short_interval:
-                sys.setswitchinterval(self._previous_interval)
+            if not self._threads:
+                if sys.getswitchinterval() == self._short_interval:
+                    sys.setswitchinterval(self._previous_interval)
+                self._is_short = False
 
 
 _short_intervals: Final = _ShortIntervals()

@@ -62,23 +62,32 @@ def test_calls_run_at_once_as_far_as_there_are_places():
     assert 1 < max(most) <= len(LIBRARY.places)
 
 
-def test_the_interpreter_switches_more_often_while_calls_run():
-    with LIBRARY:  # what an earlier test left to the background runs no more
-        usual_interval = sys.getswitchinterval()
-    begun, end = threading.Barrier(3), threading.Event()
+SWITCHES = """
+import sys, threading
+from staticgrad.native.lock import LIBRARY
+from staticgrad.native.undisturbed import begin
 
-    def work():
-        begun.wait()
-        end.wait()
-        return sys.getswitchinterval()
+usual_interval = sys.getswitchinterval()
+begun, end = threading.Barrier(3), threading.Event()
 
-    calls = [begin(work) for _ in range(2)]
+def work():
     begun.wait()
-    during = sys.getswitchinterval()
-    end.set()
-    assert max(during, *(call.result() for call in calls)) < usual_interval / 5
-    with LIBRARY:  # both have left their places
-        assert sys.getswitchinterval() == usual_interval
+    end.wait()
+    return sys.getswitchinterval()
+
+calls = [begin(work) for _ in range(2)]
+begun.wait()
+during = sys.getswitchinterval()
+end.set()
+assert max(during, *(call.result() for call in calls)) < usual_interval / 5
+with LIBRARY:  # both have left their places
+    assert sys.getswitchinterval() == usual_interval
+"""
+
+
+def test_the_interpreter_switches_more_often_while_calls_run():
+    """In a process of its own, whose interval nothing has set before."""
+    python("-c", SWITCHES)
 
 
 def test_a_call_that_is_cancelled_before_it_begins_is_not_made():

@@ -244,8 +244,13 @@ def _scatter_add(op: Any, x: Any, indices: Any) -> Any:
         if x.size
         else x.reshape(*outer_shape, indices.size, *inner_shape)
     )
-    zeros = jax.numpy.zeros((*outer_shape, op.size, *inner_shape), x.dtype)
-    return zeros.at[(*(slice(None),) * op.axis, indices.reshape(-1))].add(rows)
+    axes: tuple[int, ...] = (op.size,)
+    places: tuple[Any, ...] = (indices.reshape(-1),)
+    if op.parts > 1:  # equal parts of the indices, each with a sum of its own
+        axes = (op.parts, op.size)
+        places = (np.arange(indices.size) // -(-indices.size // op.parts), *places)
+    zeros = jax.numpy.zeros((*outer_shape, *axes, *inner_shape), x.dtype)
+    return zeros.at[(*(slice(None),) * op.axis, *places)].add(rows)
 
 
 @row("scatter_along")
