@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend import did_you_mean, list_names
+from staticgrad.extend import Graph, did_you_mean, list_names
 from staticgrad.extend.programs import Function
 from staticgrad.nn import Module
 from staticgrad.optim import Optimizer
@@ -72,7 +72,7 @@ def subject(
             hint="compare(module, x, target, optimizer=...)",
         )
     name = spec if isinstance(spec, str) else getattr(candidate, "__name__", "model")
-    if callable(candidate) and not isinstance(candidate, Module | Function):
+    if callable(candidate) and not isinstance(candidate, Module | Function | Graph):
         if _needs_arguments(candidate):
             raise ArgumentError(
                 f"{name!r} takes {inspect.signature(candidate)}: a function of arrays needs some",

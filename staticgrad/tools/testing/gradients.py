@@ -225,7 +225,7 @@ class _Program:
 
 def _program(target: Any, feeds: Feeds) -> _Program:
     """Return a target of ``check_gradients`` as a graph with feeds by name."""
-    if callable(target):
+    if callable(target) and not isinstance(target, Graph):
         return _of_function(target, feeds)
     graph = target if isinstance(target, Graph) else _graph(target)
     for leaf in (*graph.inputs, *graph.parameters):
