@@ -232,6 +232,19 @@ def measure_samples(name: str, repeat: int, limit: float) -> dict[str, Any]:
 
 def first_in_a_process(name: str, mode: str, cache: str, limit: float) -> dict[str, Any] | None:
     """Return the times of a process that has this folder for caches; None if it takes too long."""
+    try:
+        return run_process(["benchmarks.pymc", "--process", mode, "--only", name], cache, limit)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        return None
+
+
+def run_process(arguments: list[str], cache: str, limit: float) -> dict[str, Any]:
+    """Return what ``python -m ARGUMENTS`` prints last, of a process with this folder for caches.
+
+    Raises:
+        TimeoutExpired: it takes more than ``limit`` seconds.
+        CalledProcessError: it fails.
+    """
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
@@ -242,16 +255,12 @@ def first_in_a_process(name: str, mode: str, cache: str, limit: float) -> dict[s
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     environment.pop("STATICGRAD_TIER", None)  # as users begin
-    command = [sys.executable, "-m", "benchmarks.pymc", "--process", mode, "--only", name]
-    try:
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, timeout=limit, check=True,
-        )  # fmt: skip
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
-        return None
-    times: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return times
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], env=environment, capture_output=True, text=True,
+        timeout=limit, check=True,
+    )  # fmt: skip
+    printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return printed
 
 
 def measure_first(name: str, modes: list[str], repeat: int, limit: float) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,9 +25,8 @@ import numpy as np
 
 import staticgrad as sg
 from benchmarks.machine import describe
-from benchmarks.pymc import OURS, PEERS, compile_density, quiet, start_of
+from benchmarks.pymc import OURS, PEERS, compile_density, quiet, run_process, start_of
 
-ROOT: Final = Path(__file__).parent.parent
 ROWS: Final = 10
 
 
@@ -87,28 +85,12 @@ def measure(groups: int, mode: str) -> dict[str, Any]:
 
 def measure_in_a_process(groups: int, mode: str, limit: float) -> dict[str, Any] | None:
     """Return the same of a process with empty caches; None if it takes too long."""
+    arguments = ["benchmarks.pymc_growth", "--process", mode, "--groups", str(groups)]
     with tempfile.TemporaryDirectory() as cache:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
-            "PYTENSOR_FLAGS": f"base_compiledir={cache}/pytensor",
-            "NUMBA_CACHE_DIR": f"{cache}/numba",
-            "STATICGRAD_CACHE_DIR": f"{cache}/staticgrad",
-        }
-        environment.pop("STATICGRAD_TIER", None)  # as users begin
-        command = [
-            sys.executable, "-m", "benchmarks.pymc_growth", "--process", mode, "--groups",
-            str(groups),
-        ]  # fmt: skip
         try:
-            done = subprocess.run(
-                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                text=True, timeout=limit, check=True,
-            )  # fmt: skip
+            return run_process(arguments, cache, limit)
         except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
             return None
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
 
 
 def main() -> int:

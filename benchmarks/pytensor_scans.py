@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -34,9 +33,8 @@ import numpy as np
 import staticgrad as sg
 from benchmarks.machine import describe
 from benchmarks.memory_of_process import Growth
-from benchmarks.pymc import PEERS, quiet
+from benchmarks.pymc import PEERS, quiet, run_process
 
-ROOT: Final = Path(__file__).parent.parent
 OURS: Final = "STATICGRAD"
 #: Functions of ``sg.pytensor.function`` that are differentiated here, without and with a budget.
 GRADIENT: Final = "sg.grad"
@@ -264,30 +262,17 @@ def measure(name: str, steps: int, mode: str) -> dict[str, Any]:
 
 def measure_in_a_process(name: str, steps: int, mode: str, options: Any) -> dict[str, Any]:
     """Return the same of a process with empty caches."""
+    arguments = [
+        "benchmarks.pytensor_scans", "--process", mode, "--only", name, "--steps", str(steps),
+        "--threads", str(options.threads),
+    ]  # fmt: skip
     with tempfile.TemporaryDirectory() as cache:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
-            "PYTENSOR_FLAGS": f"base_compiledir={cache}/pytensor",
-            "NUMBA_CACHE_DIR": f"{cache}/numba",
-            "STATICGRAD_CACHE_DIR": f"{cache}/staticgrad",
-        }
-        environment.pop("STATICGRAD_TIER", None)  # as users begin
-        command = [
-            sys.executable, "-m", "benchmarks.pytensor_scans", "--process", mode, "--only", name,
-            "--steps", str(steps), "--threads", str(options.threads),
-        ]  # fmt: skip
         try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True,
-                timeout=options.limit, check=True,
-            )  # fmt: skip
+            return run_process(arguments, cache, options.limit)
         except subprocess.TimeoutExpired:
             return {"refused": f"more than {options.limit:.0f} s"}
         except subprocess.CalledProcessError as error:
             return {"refused": (error.stderr.strip().splitlines() or ["-"])[-1][:80]}
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
 
 
 def cells_of(mode: str, row: dict[str, Any]) -> list[str]:

@@ -113,7 +113,8 @@ class PPoly:
         extrapolate: _Extrapolate = True,
         axis: int = 0,
     ) -> None:
-        self._set(*_together(c, x), extrapolate, axis)
+        coefficients, points = _apply(lambda *operands: operands, (c, x))
+        self._set(coefficients, points, extrapolate, axis)
 
     def _set(self, c: Any, x: Any, extrapolate: _Extrapolate, axis: int) -> None:
         """Store coefficients and breakpoints, checked."""
@@ -164,7 +165,11 @@ class PPoly:
             Values: the axes of x in the place of axis ``axis`` of the values.
         """
         curve = self if integer("nu", nu, least=0) == 0 else self.derivative(nu)
-        mode = self.extrapolate if extrapolate is None else _check_extrapolate(extrapolate, "x")
+        mode = (
+            self.extrapolate
+            if extrapolate is None
+            else _check_extrapolate(extrapolate, type(self).__name__)
+        )
         at, coefficients, knots = promoted_values((floating(x), curve.c, curve.x))
         result = _evaluate(coefficients, knots, at, mode)
         return _move_axes(result, at.ndim, self.axis)
@@ -216,7 +221,11 @@ class PPoly:
             a, b: the ends.
             extrapolate: as of the curve. A periodic curve is integrated over all its repetitions.
         """
-        mode = self.extrapolate if extrapolate is None else _check_extrapolate(extrapolate, "x")
+        mode = (
+            self.extrapolate
+            if extrapolate is None
+            else _check_extrapolate(extrapolate, type(self).__name__)
+        )
         coefficients, knots = self.antiderivative().operands
         ends = promoted_values((floating(a), floating(b), coefficients, knots))
         low, high, coefficients, knots = ends
@@ -281,20 +290,15 @@ class CubicHermiteSpline(PPoly):
         """Store the pieces through points, with slopes that a function gives."""
         name = type(self).__name__
 
-        def compute(operands: Any, _: Any) -> Any:
-            points, values, *others = promoted_values([floating(x) for x in operands])
+        def compute(points: Any, values: Any, *others: Any) -> Any:
             _check_points(name, points, values, axis)
             place = axis_of(axis, values)
             along_first = [moveaxis(operand, place, 0) for operand in (values, *others)]
             slopes = slopes_of(points, *along_first)
-            return _hermite_coefficients(points, along_first[0], slopes), points, as_value(place)
+            return _hermite_coefficients(points, along_first[0], slopes), points
 
-        if are_plain(tuple(operands), {}):
-            pieces, points, _ = computed_at_once(compute, operands, {})
-        else:
-            pieces, points, _ = compute(operands, {})
-        rank = pieces.ndim - 1
-        self._set(pieces, points, extrapolate, axis % rank)
+        pieces, points = _apply(compute, operands)
+        self._set(pieces, points, extrapolate, axis % (pieces.ndim - 1))
 
 
 @make_boundaries
@@ -405,17 +409,18 @@ class Akima1DInterpolator(CubicHermiteSpline):
 # -- evaluation -----------------------------------------------------------------------------------
 
 
-def _together(c: Any, x: Any) -> tuple[Any, Any]:
-    """Return coefficients and breakpoints as floating arrays or values of one element type."""
+def _apply(function: Callable[..., Any], operands: Sequence[ArrayLike[AnyValue]]) -> Any:
+    """Apply a function to operands as floating values of one element type.
+
+    Of arrays alone it gives arrays.
+    """
 
     def compute(operands: Any, _: Any) -> Any:
-        return promoted_values([floating(operand) for operand in operands])
+        return function(*promoted_values([floating(operand) for operand in operands]))
 
-    if are_plain((c, x), {}):
-        coefficients, points = computed_at_once(compute, (c, x), {})
-    else:
-        coefficients, points = compute((c, x), {})
-    return coefficients, points
+    if are_plain(tuple(operands), {}):
+        return computed_at_once(compute, operands, {})
+    return compute(operands, {})
 
 
 def _evaluate(coefficients: Any, knots: Any, at: Any, extrapolate: _Extrapolate) -> Any:
