@@ -1,7 +1,7 @@
 """The public functions by name: those of ``staticgrad/exports.py``, each imported at its first use.
 
 Operators and methods of values stand below the functions that they call, and NumPy's functions are
-looked up by name. The ops, and everything above them, import the functions that they call.
+looked up by name. The ops, and everything above them, import what they call.
 """
 
 from __future__ import annotations
