@@ -7,7 +7,8 @@ from typing import Any
 
 from passes.base import Pass, Watch
 from passes.equals import duplicates
-from staticgrad.language.ir.graph import Graph, Node, Symbolic, reads_any, rebuild
+from staticgrad.language.ir.copies import rebuild
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, reads_any
 from staticgrad.language.ir.op import Op
 from staticgrad.support.source import Location, merge_locations
 

@@ -27,8 +27,9 @@ from passes.late.marks import attach_stripped, is_mark, strip_marks
 from passes.late.regions import attach_joined, join_disjoint_pads
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
-from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, rebuild
+from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic
 from staticgrad.language.types.arrays import hint_bytes, hint_product
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass, replace

@@ -16,7 +16,8 @@ import numpy as np
 
 from staticgrad.analysis.binding import check_sizes, concrete_shape, input_label
 from staticgrad.analysis.evaluate import evaluate, same_bytes
-from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, rebuild
+from staticgrad.language.ir.copies import rebuild
+from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.language.ir.op import Array
 from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dim import Named

@@ -95,7 +95,7 @@ MUTANTS = (
         (
             "statistics-of-the-last-call-alone",
             "staticgrad/language/ir/advances.py",
-            "value = _substitute_leaf(value, node, latest[node][1])",
+            "(value,) = NodeCopies({parameter.key: latest[node][1]}).apply([value])",
             "pass",
             "of several calls of a layer in one graph the last one alone moves its statistics",
             "tests/programs/test_advances.py -k once_for_each_call",

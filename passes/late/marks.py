@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from passes.late.base import late_pass
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Identity
-from staticgrad.language.ir.graph import Graph, Node, Symbolic, reads_any, rebuild
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, reads_any
 
 #: The key under which a graph stores itself without marks.
 _NOTE: Final = "unmarked"

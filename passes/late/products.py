@@ -31,8 +31,9 @@ from typing import Any, Final, cast
 
 from passes.late.base import late_pass
 from passes.late.loops import Arrangement, arrange_invariants
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlong, View
-from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
+from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.known import EVEN
 from staticgrad.language.ir.kernels.stages import STREAMED, panel_columns

@@ -29,7 +29,8 @@ from passes.loops.divisions import Division, SegmentStart, part, segment_length
 from passes.loops.loop_pairs import Follower, LoopPair, loop_of, pairs_of
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body
-from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors, rebuild
+from staticgrad.language.ir.copies import rebuild
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ops.indexing import Slice
 from staticgrad.language.ops.loops import NUMBER, Loop
 from staticgrad.language.ops.movement import Reshape

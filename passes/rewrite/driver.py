@@ -21,6 +21,7 @@ import numpy as np
 
 from passes.rewrite.matching import Index, matches, repeats_first
 from passes.rewrite.rule import Match, Rule, Term, substitute
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.graph import (
     Constant,
     Graph,
@@ -29,7 +30,6 @@ from staticgrad.language.ir.graph import (
     ancestors,
     constant,
     reads_any,
-    rebuild,
 )
 from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.types.arrays import TensorType, convert_array

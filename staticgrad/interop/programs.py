@@ -25,7 +25,7 @@ from inspect import Parameter as Argument, Signature
 from types import MappingProxyType, MethodType
 from typing import Any, Final, NamedTuple
 
-from staticgrad.extend import Graph, Size, Symbolic, ancestors, gradients, kind_of, quote
+from staticgrad.extend import Size, Symbolic, ancestors, gradients, kind_of, quote
 from staticgrad.extend.building import Session, in_graphs, running_session, traced_in
 from staticgrad.extend.functions import input as graph_input
 from staticgrad.extend.ops import astype, conj
@@ -36,6 +36,7 @@ from staticgrad.extend.trees import Tree, flatten, paths, unflatten
 from staticgrad.interop.engine.operands import value_of_argument
 from staticgrad.language.calls.pickling import reduce_wrapper
 from staticgrad.language.ir.advances import next_steps
+from staticgrad.language.ir.copies import NodeCopies
 from staticgrad.language.ir.python_numbers import Arithmetic, Number
 from staticgrad.programs.arguments import is_number, signature_of, static_key
 from staticgrad.programs.transformed import vmap
@@ -159,7 +160,7 @@ class Programs:
             ]
             pairs = zip(values, replacements, strict=True)
             leaves, tree = flatten(slopes)
-            over = _substitute(leaves, {value.key: replacement for value, replacement in pairs})
+            over = NodeCopies({value.key: new for value, new in pairs}).apply(leaves)
             gradients: list[Any] = unflatten(tree, over)
             return gradients
 
@@ -492,14 +493,3 @@ def _saved_values(
         elif value.node.args:
             saved[value.key] = value
     return list(saved.values())
-
-
-def _substitute(values: Sequence[Symbolic], replacements: dict[Any, Any]) -> list[Any]:
-    """Rebuild values with some of their operands replaced."""
-    by_node: dict[Any, list[Any]] = {}
-    for (node, index), value in replacements.items():
-        by_node.setdefault(node, list(node.values))[index] = value
-    nodes = sorted(ancestors(values), key=lambda node: node.serial)
-    outputs = {str(place): value for place, value in enumerate(values)}
-    graph = Graph.of_parts(nodes=nodes, inputs=(), parameters=(), outputs=outputs, name="gradients")
-    return list(graph.replace_nodes(lambda node, _: by_node.get(node)).outputs.values())

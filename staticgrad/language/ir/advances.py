@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 
 from staticgrad.language.calls.execution import in_graphs
+from staticgrad.language.ir.copies import NodeCopies
 from staticgrad.language.ir.nodes import (
     ModuleCall,
     Node,
@@ -56,25 +57,13 @@ def advances(
             for parameter, value in call.updates:
                 node = parameter.node
                 if node in latest:
-                    value = _substitute_leaf(value, node, latest[node][1])
+                    (value,) = NodeCopies({parameter.key: latest[node][1]}).apply([value])
                 if node not in updated:
                     latest[node] = parameter, value
         roots = [root for pair in latest.values() for root in pair]
         reached.update(dict.fromkeys(ancestors(roots, stop=reached)))
     steps = [(p, value) for p, value in next_steps(reached) if p.node not in updated]
     return [*latest.values(), *((p, value) for p, value in steps if p.node not in latest)]
-
-
-def _substitute_leaf(value: Symbolic, leaf: Node, new: Symbolic) -> Symbolic:
-    """Substitute ``new`` for the parameter ``leaf`` in the graph that computes ``value``."""
-    replaced: dict[Node, Sequence[Symbolic]] = {leaf: (new,)}
-    for node in sorted(ancestors([value]), key=lambda node: node.serial):
-        if any(arg.node in replaced for arg in node.args):
-            args = [replaced[a.node][a.index] if a.node in replaced else a for a in node.args]
-            copy = Node(node.op, tuple(args), node.types, node.origin, node.order)
-            copy.verified = node.verified
-            replaced[node] = copy.values
-    return replaced[value.node][value.index] if value.node in replaced else value
 
 
 def check_without_updates(nodes: Iterable[Node]) -> None:

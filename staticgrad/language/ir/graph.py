@@ -16,6 +16,7 @@ from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.functional import load
 from staticgrad.language.calls.pickling import WRITER, WriterVersion, is_pickled_by_value
 from staticgrad.language.ir.advances import advances
+from staticgrad.language.ir.copies import rebuild, same_values
 from staticgrad.language.ir.nodes import (
     Node as Node,
     Parameter as Parameter,
@@ -56,7 +57,7 @@ from staticgrad.support.errors import ArgumentError, UnknownNameError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.values import no_graph_attribute
 from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names
-from staticgrad.support.source import Location, Origin
+from staticgrad.support.source import Origin
 from staticgrad.support.upward import up
 
 _Kind = TypeVar("_Kind", bound=Op)
@@ -308,7 +309,7 @@ class Graph(GraphParts):
             operands_changed = bool(new) and reads_any(node, new)
             if operands_changed:
                 args = tuple([new[a.node][a.index] if a.node in new else a for a in args])
-                operands_changed = not _same(args, node.args)
+                operands_changed = not same_values(args, node.args)
             replacement = rewrite(node, args)
             if replacement is None:
                 kept_node = rebuild(node, args) if operands_changed else node
@@ -317,7 +318,7 @@ class Graph(GraphParts):
                     new[node] = kept_node.values
                 continue
             results = _results(rewrite, node, replacement)
-            if not _same(results, node.values):
+            if not same_values(results, node.values):
                 new[node] = results
             new_nodes = ancestors(results, stop=order)  # operands first
             order.update(dict.fromkeys(sorted(new_nodes, key=lambda node: node.serial)))
@@ -552,22 +553,6 @@ class Computation:
         return left is right or (self._outline == other._outline and left.digest == right.digest)
 
 
-def rebuild(node: Node, args: tuple[Symbolic, ...], origin: Location | None = None) -> Node:
-    """Copy a node: the same op over other operands, at the same user's line unless given."""
-    for new, old in zip(args, node.args, strict=True):
-        new_type, old_type = new.node.types[new.index], old.node.types[old.index]
-        if new_type is not old_type and new_type != old_type:
-            inferred = node.op.infer(*[arg.type for arg in args])
-            types = (inferred,) if isinstance(inferred, TensorType) else inferred
-            verified = bool(types)
-            break
-    else:
-        types, verified = node.types, node.verified
-    rebuilt = Node(node.op, args, types, origin or node.origin, node.order)
-    rebuilt.verified = verified
-    return rebuilt
-
-
 def reads_any(node: Node, of: Mapping[Node, object]) -> bool:
     """Return whether an operand of ``node`` is a result of one of these nodes."""
     for arg in node.args:  # noqa: SIM110  # asked of every node: a generator takes twice as long
@@ -603,7 +588,3 @@ def _results(
         at=None if code is None else Origin((code, 0, "")),
         related=[describe(value, 0, node.op.name) for value in node.values[:1]],
     )
-
-
-def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:
-    return all(a.node is b.node and a.index == b.index for a, b in zip(left, right, strict=True))

@@ -1,10 +1,8 @@
 """Substitution: values of a graph built once more over other values and other sizes.
 
-Nodes never change, so what depends on a replaced value is copied, operands first: the same ops at
-the same lines, in the same derivative orders. What does not depend on one is shared with the
-original, so a random draw keeps its key and its numbers. Bodies of loops and branches are closed:
-what they read of outside are operands of the loop, and a body is copied only where a named size in
-it is another, or where its lines get a scope.
+Bodies of loops and branches are closed: what they read of outside are operands of the loop, and a
+body is copied only where a named size in it is another, or where its lines get a scope. The rest is
+as ``copies.py`` says.
 
 A named size of the replaced types may become another size. It is replaced throughout, in types, in
 attributes of ops and in bodies, so all that reads it outside of what is replaced must agree.
@@ -16,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from staticgrad.language.ir.bodies import body_input, body_of
+from staticgrad.language.ir.copies import Key, NodeCopies, same_values
 from staticgrad.language.ir.graph import (
     Graph,
     Input,
@@ -44,7 +43,6 @@ from staticgrad.support.building import within
 from staticgrad.support.errors import SizeGuardError, StaticgradError
 from staticgrad.support.source import Location
 
-Key = tuple[Node, int]
 #: Named size -> the size that takes its place.
 Sizes = Mapping[Named, Size]
 
@@ -165,8 +163,8 @@ def _broken_bound(named: Named, size: Size) -> str:
 # -- copies of nodes ------------------------------------------------------------------------------
 
 
-class Substitution:
-    """Copies of the nodes that depend on replaced values or sizes."""
+class Substitution(NodeCopies):
+    """Copies of the nodes that depend on replaced values or sizes, and of updates of modules."""
 
     def __init__(
         self,
@@ -178,9 +176,11 @@ class Substitution:
 
         With ``relocate`` every node is copied, to the line that it gives for the node's.
         """
-        self._new, self._sizes, self._relocate = dict(new), sizes, relocate
+        super().__init__(new)
+        self._sizes, self._relocate = sizes, relocate
         self._bodies: dict[Graph, Graph] = {}
         self._calls: dict[ModuleCall, ModuleCall] = {}
+        self._calls_behind: set[ModuleCall] = set()
 
     def apply(self, roots: Sequence[Symbolic]) -> list[Symbolic]:
         """Return the values over what replaces the others.
@@ -201,26 +201,11 @@ class Substitution:
             new.updates = [(p, self.value(value)) for p, value in old.updates]
         return [self.value(root) for root in roots]
 
-    def value(self, value: Symbolic) -> Symbolic:
-        """Return what stands for a value of the original."""
-        return self._new.get(value.key, value)
-
-    def _collect_nodes(self, roots: Sequence[Symbolic]) -> list[Node]:
-        """Return the nodes behind values, up to replaced ones, operands first."""
-        waiting, seen = [*roots], dict[Node, None]()
-        calls: set[ModuleCall] = set()
-        while waiting:
-            value = waiting.pop()
-            node = value.node
-            if value.key in self._new or node in seen:
-                continue
-            seen[node] = None
-            waiting += node.args
-            for call in node.calls:
-                if call not in calls:
-                    calls.add(call)
-                    waiting += [update for _, update in call.updates]
-        return sorted(seen, key=lambda node: node.serial)
+    def _further_roots(self, node: Node) -> Sequence[Symbolic]:
+        """Return the updates of modules that were called to build a node."""
+        calls = [call for call in node.calls if call not in self._calls_behind]
+        self._calls_behind.update(calls)
+        return [value for call in calls for _, value in call.updates]
 
     def _changed_calls(self, nodes: Sequence[Node]) -> set[ModuleCall]:
         """Return the calls of modules of which a node is copied: their others are copied, too.
@@ -242,16 +227,13 @@ class Substitution:
                     changed.update(node.calls)
         return changed
 
-    def _copy_node(self, node: Node, always: bool) -> None:
+    def _copy_node(self, node: Node, always: bool = False) -> None:
         """Copy a node if it reads what changed, or a size that does, or ``always``."""
         if isinstance(node.op, Input | ParameterLeaf):
             return
-        args = tuple([self.value(arg) for arg in node.args])
+        args = self._operands(node)
         op = self.op(node.op) if self._sizes or self._relocate else node.op
-        same = op is node.op and all(
-            new.node is old.node and new.index == old.index
-            for new, old in zip(args, node.args, strict=True)
-        )
+        same = op is node.op and same_values(args, node.args)
         if same and not always and self._relocate is None:
             return
         origin = self._relocate(node.origin) if self._relocate else node.origin
@@ -261,8 +243,7 @@ class Substitution:
         copy = Node(op, args, types, origin, node.order)
         copy.verified = verified
         copy.calls = tuple([self._calls.setdefault(call, ModuleCall()) for call in node.calls])
-        for value in copy.values:
-            self._new.setdefault((node, value.index), value)
+        self._add_copy(node, copy)
 
     def op(self, op: Op) -> Op:
         """Return an op over the other sizes; its bodies, too."""
