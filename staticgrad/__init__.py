@@ -53,5 +53,28 @@ def _no_such_name(name: str) -> Exception:
     return as_imported(no_such_name("sg", name, tuple(__all__)))
 
 
+class _AbsentModules:
+    """A finder of modules, the last one: ``import staticgrad.numpy`` names what to write."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """Return None, or raise ModuleNotFoundError for a name of another library.
+
+        ``from staticgrad import numpy`` ignores an error with that name, and asks ``__getattr__``.
+        """
+        del path, target
+        package, _, module = name.rpartition(".")
+        if package.partition(".")[0] != __name__ or module.startswith("_"):
+            return
+        from staticgrad.support.errors.hints import no_such_module
+
+        error = no_such_module(package, module)
+        if error is not None:
+            raise error
+
+
+sys.meta_path.append(_AbsentModules)
+
+
 def __dir__() -> list[str]:
     return sorted(__all__)

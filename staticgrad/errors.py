@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         TracingWarning as TracingWarning, UnknownArgumentError as UnknownArgumentError,
         UnknownAttributeError as UnknownAttributeError, UnknownFeedError as UnknownFeedError,
         UnknownNameError as UnknownNameError, UnknownSettingError as UnknownSettingError,
-        VerifyError as VerifyError
+        UnrunDrawWarning as UnrunDrawWarning, VerifyError as VerifyError
     )
 
 sys.modules[__name__] = _module

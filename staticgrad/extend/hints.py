@@ -5,13 +5,14 @@ from staticgrad.support.errors.hints import (
     OF_OPTIMIZERS,
     as_imported,
     attributes,
+    discards_result,
     no_such_attribute,
     no_such_name,
 )
 
 # fmt: off
 __all__ = [
-    "as_imported", "attributes", "no_such_attribute", "no_such_name", "OF_MODULES",
-    "OF_OPTIMIZERS",
+    "as_imported", "attributes", "discards_result", "no_such_attribute", "no_such_name",
+    "OF_MODULES", "OF_OPTIMIZERS",
 ]
 # fmt: on

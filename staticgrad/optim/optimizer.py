@@ -21,6 +21,7 @@ import numpy as np
 
 from staticgrad.extend import (
     Argument,
+    Graph,
     Parameter,
     PositiveFloat,
     PositiveInt,
@@ -44,7 +45,7 @@ from staticgrad.extend import (
 )
 from staticgrad.extend.building import running_session
 from staticgrad.extend.gradients import grad, gradients_of_free_parameters, leaves
-from staticgrad.extend.hints import OF_OPTIMIZERS, no_such_attribute
+from staticgrad.extend.hints import OF_OPTIMIZERS, discards_result, no_such_attribute
 from staticgrad.extend.ops import astype, clip, equal, where
 from staticgrad.extend.parameters import real_gradients
 from staticgrad.extend.ranks import Rows, rows_of
@@ -87,8 +88,8 @@ _STEP: Final = (
     " opt.apply_gradients({w: dw}) with gradients of your own"
 )
 _MINIMIZE: Final = (
-    "in a function under @sg.function it is a step of each call; of a graph:"
-    " sg.Graph({'loss': loss}, opt.updates(loss, ws))"
+    "in a function under @sg.function it is a step of each call; of values it returns the graph of"
+    " a step: f = sg.compile(opt.minimize(loss, ws)), and each f.run(feeds) is a step"
 )
 _APPLY: Final = (
     "in a function under @sg.function it is a step of each call; of a graph:"
@@ -377,8 +378,8 @@ class Optimizer(Settings):
         data_parallel: bool = False,
         shard_state: bool = False,
         rows: Any = None,
-    ) -> None:
-        """Let each call of a traced function end with a step, as in ``updates``.
+    ) -> Any:
+        """Let each call of a traced function end with a step; of values, return a step's graph.
 
         What the optimizer keeps for a parameter is made once, and serves every trace. Of a loss
         that is a tensor the step happens now. What a function reads afterwards is the new value, so
@@ -402,8 +403,13 @@ class Optimizer(Settings):
                 the graph's inputs), of those for which it differs between the ranks; outside of a
                 function, of a tensor, all ranks count alike. A rank may have 0 rows.
 
+        Returns:
+            None in a traced function and of a tensor. Where no function is traced,
+            ``Graph({"loss": loss}, updates(loss, params))``: each run of it is a step.
+
         Raises:
-            GraphError: no function is traced, and the loss is not a tensor. Else as ``updates``.
+            GraphError: no function is traced, and the graph of a step is thrown away. Else as
+                ``updates``.
 
         >>> w, opt = sg.parameter("w", np.ones(3)), sg.optim.SGD(0.5)
         >>> @sg.function
@@ -413,6 +419,10 @@ class Optimizer(Settings):
         ...     return loss
         >>> step(np.zeros(3)), step(np.zeros(3))
         (np.float64(3.0), np.float64(0.0))
+        >>> x = sg.input("x", (3,), "float64")
+        >>> f = sg.compile(opt.minimize(((w - x) ** 2).sum(), [w]))
+        >>> f.run({"x": np.full(3, 2.0)})["loss"], w.value
+        (np.float64(12.0), array([2., 2., 2.]))
         """
         params = self._own_parameters if params is None else params
         if isinstance(loss, Value) and loss.computes:
@@ -427,23 +437,26 @@ class Optimizer(Settings):
                 parameters = None if params is None else listed_parameters(params)
                 ways = RankOptions.of(loss, data_parallel, shard_state, rows)._replace(is_late=True)
                 minimize(scaled, parameters, self, partial(self._step_scaled, ways=ways), ways.key)
-            return
+            return None
         noted = running_session()
-        if noted is None:
-            what = f"{type(self).__name__}.minimize: no function is traced"
-            raise GraphError(what, hint=_MINIMIZE)
-        with states_kept_by(self):
+        if noted is None and discards_result():
+            what = f"{type(self).__name__}.minimize: no function is traced, and nothing reads the"
+            raise GraphError(f"{what} graph of a step", hint=_MINIMIZE)
+        with states_kept_by(self) if noted is not None else states_noted_by(self):
             if params is None:
-                gradients = gradients_of_free_parameters(
-                    self._scale_loss(loss), noted.updated_by_others(self)
-                )
-                ways = RankOptions.of(loss, data_parallel, shard_state, rows)
-                updates = self._step_scaled(gradients, ways)
+                others = () if noted is None else noted.updated_by_others(self)
+                with states_made_once():
+                    gradients = gradients_of_free_parameters(self._scale_loss(loss), others)
+                    ways = RankOptions.of(loss, data_parallel, shard_state, rows)
+                    updates = self._step_scaled(gradients, ways)
             else:
                 updates = self.updates(
                     loss, params, data_parallel=data_parallel, shard_state=shard_state, rows=rows
                 )
+        if noted is None:
+            return Graph({"loss": loss}, updates, name=type(self).__name__.lower())
         noted.step(self, updates)
+        return None
 
     @public
     def apply_gradients(self, grads: Mapping[Parameter, Any]) -> None:

@@ -26,17 +26,19 @@ from staticgrad.language.functions.call_types import (
     ValueAndGradient,
 )
 from staticgrad.language.functions.streams import draws_from_0
+from staticgrad.language.functions.unrun_draws import warn_of_steps
 from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.nodes import running_session
+from staticgrad.language.ir.nodes import Symbolic, running_session
 from staticgrad.language.ir.python_numbers import Number
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.ir.value import Value
-from staticgrad.language.trees import map_leaves
+from staticgrad.language.trees import flatten, map_leaves
 from staticgrad.programs.arguments import (
     CallArguments,
     Spec,
     bound_to,
     fits,
+    is_array,
     signature_of,
     spec_of,
     tells_names,
@@ -136,6 +138,9 @@ class Function(OfArrays[P, R]):
         self._tracer = Tracer(function, self._name)
         self._static_objects: list[Any] = []  # static arguments that are compared by identity
         self._reasons: list[str] = []
+        #: Nodes that the latest call on values returned, by serial number; None once a call with
+        #: such a value has been looked at.
+        self._results_of_values: set[int] | None = set()
         self._calls = 0
         self._lock = ProcessLock()
 
@@ -187,8 +192,7 @@ class Function(OfArrays[P, R]):
                 return results[0]
             arguments = self._bind_call(args, kwargs)
             if arguments.has_values:
-                with computing(arguments.kind):
-                    return self._function(*args, **kwargs)
+                return self._call_on_values(arguments, args, kwargs)
             with self._lock.mutex:
                 self._calls += 1
                 traced = self._find_or_trace(arguments)
@@ -197,6 +201,24 @@ class Function(OfArrays[P, R]):
         except Exception as error:
             cut_frames(error)
             raise
+
+    def _call_on_values(self, arguments: CallArguments, args: Any, kwargs: Any) -> Any:
+        """Call the plain function on values or tensors; warn where its steps run nothing."""
+        latest = self._results_of_values if arguments.kind is None else None
+        if latest is not None:
+            values = [leaf for leaf in arguments.leaves if isinstance(leaf, Symbolic)]
+            data = (leaf for leaf in arguments.leaves if is_array(leaf))
+            if any(value.node.serial in latest for value in values) and any(
+                getattr(array, "shape", ()) for array in data
+            ):
+                latest = self._results_of_values = None
+                warn_of_steps(self._name, values)
+        with computing(arguments.kind):
+            results = self._function(*args, **kwargs)
+        if latest is not None:
+            leaves = flatten(results)[0]
+            self._results_of_values = {v.node.serial for v in leaves if isinstance(v, Symbolic)}
+        return results
 
     def repeat(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any] | None:
         """Return a tuple with the result of a call that repeats an earlier one; None of others."""

@@ -5,6 +5,7 @@ import inspect
 import pickle
 import re
 from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -309,6 +310,35 @@ def test_an_import_of_a_missing_name_has_the_hint(line, hint):
         exec(line, {})
     module = import_module(line.split()[1])
     assert getattr(module, line.split()[-1], None) is None  # others see an AttributeError
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("numpy", "sg.xp has those of the array API"),
+        ("numpy.linalg", "sg.sin(x), in sg.linalg"),
+        ("nn.init", "xavier_uniform"),
+        ("optim.lr_scheduler", "sg.optim.cosine"),
+        ("signal", "sg.convolve"),
+        ("sparse.linalg", "sg.sparse.spsolve"),
+        ("keras.layers", "sg.nn.Sequential"),
+        ("grad", "it is sg.grad: from staticgrad import grad"),
+        ("nn.Linear", "it is sg.nn.Linear: from staticgrad.nn import Linear"),
+        ("optm", "did you mean sg.optim"),
+    ],
+)
+def test_an_import_of_a_missing_module_has_the_hint(name, hint):
+    with pytest.raises(ModuleNotFoundError, match="there is no module staticgrad") as caught:
+        import_module(f"staticgrad.{name}")
+    assert hint in str(caught.value)
+    assert f"staticgrad.{name}".startswith(caught.value.name)
+
+
+def test_modules_of_which_nothing_is_known_are_not_found():
+    assert find_spec("staticgrad.conftest") is None
+    assert find_spec("staticgrad._absent") is None
+    with pytest.raises(ModuleNotFoundError, match="No module named"):
+        import_module("staticgrad.conftest")
 
 
 def test_families_of_names_have_a_reason():

@@ -156,6 +156,72 @@ def test_what_is_refused(make, says):
         make()
 
 
+# -- the graph of a step ---------------------------------------------------------------------------
+
+STEPS = {
+    "compiled": lambda opt, loss, w, y: opt.minimize(loss, [w]),
+    "in a graph": lambda opt, loss, w, y: sg.Graph(opt.minimize(loss, [w]), name="step"),
+    "all parameters": lambda opt, loss, w, y: opt.minimize(loss),
+    "beside outputs": lambda opt, loss, w, y: sg.Graph({"loss": loss, "y": y}, opt.minimize(loss)),
+}
+
+
+@pytest.mark.parametrize("write", STEPS)
+def test_minimize_of_values_is_the_graph_of_a_step(write):
+    x, w = sg.input("x", (3,), "float64"), sg.parameter("w", np.ones(3))
+    y = w * x
+    step = sg.compile(STEPS[write](optim.SGD(0.25, momentum=0.5), (y * y).sum(), w, y))
+    x_array, expected, velocity = np.array([1.0, -2.0, 0.5]), np.ones(3), np.zeros(3)
+    for _ in range(3):
+        outputs = step.run({"x": x_array})
+        np.testing.assert_allclose(outputs["loss"], ((expected * x_array) ** 2).sum(), rtol=1e-14)
+        velocity = 0.5 * velocity + 2.0 * expected * x_array**2
+        expected = expected - 0.25 * velocity
+        np.testing.assert_allclose(w.value, expected, rtol=1e-14)
+
+
+def test_a_graph_of_a_graph_has_its_outputs_and_both_updates():
+    x, w, v = sg.input("x", (2,), "complex128"), *(sg.parameter(n, np.ones(2)) for n in "wv")
+    graph = sg.Graph({"y": x * w}, {w: w + 1.0, v: v * 3.0})
+    again = sg.compile(sg.Graph(graph, {v: v * 2.0}, name="again"))
+    x_array = np.array([1.0 + 2.0j, 3.0])
+    np.testing.assert_array_equal(again.run({"x": x_array})["y"], x_array)
+    np.testing.assert_array_equal([w.value, v.value], [[2.0, 2.0], [2.0, 2.0]])
+
+
+def thrown_away_in_a_statement(opt, loss):
+    opt.minimize(loss)
+
+
+def thrown_away_in_a_loop(opt, loss):
+    for _ in range(2):
+        opt.minimize(loss, [W])
+
+
+@pytest.mark.parametrize("write", [thrown_away_in_a_statement, thrown_away_in_a_loop])
+def test_the_graph_of_a_step_that_nothing_reads_is_refused(write):
+    with pytest.raises(sg.StaticgradError, match="nothing reads the graph of a step") as caught:
+        write(optim.SGD(0.1), (W * W).sum())
+    assert "sg.compile(opt.minimize(loss, ws))" in caught.value.hint
+    last = write.__code__.co_firstlineno + len(inspect.getsourcelines(write)[0]) - 1
+    assert f"test_optimizers.py:{last}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda loss, step: sg.Graph({"step": step}), r"sg.Graph\(outputs, updates=graph\)"),
+        (lambda loss, step: sg.compile(loss, step), r"sg.compile\(sg.Graph\(outputs, updates\)\)"),
+        (lambda loss, step: sg.compile(loss, updates=step), r"sg.compile\(sg.Graph\(outputs"),
+        (lambda loss, step: step.run({}), r"sg.compile\(graph\), then f.run"),
+    ],
+)
+def test_a_step_in_the_wrong_place_is_answered(wrong, hint):
+    loss = (W * W).sum()
+    with pytest.raises(sg.StaticgradError, match=hint):
+        wrong(loss, optim.SGD(0.1).minimize(loss, [W]))
+
+
 # -- schedules and averages ------------------------------------------------------------------------
 
 T = np.arange(12.0)

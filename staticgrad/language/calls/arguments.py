@@ -440,8 +440,9 @@ def signature_in_c(name: str) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(namespace["function"]).parameters)
 
 
-#: What to write where several objects are given to a function that takes one tree.
+#: What to write where several objects are given to a function that takes one.
 _SEVERAL: Final = {
+    "compile": "updates are of a graph: sg.compile(sg.Graph(outputs, updates))\n",
     "save": 'several: sg.save("run.npz", {"model": model, "optimizer": opt})\n',
     "load": 'several: sg.load("run.npz", into={"model": model, "optimizer": opt})\n',
 }

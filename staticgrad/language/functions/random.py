@@ -45,6 +45,7 @@ from staticgrad.language.functions.draws import (
     met_shape,
 )
 from staticgrad.language.functions.streams import GENERATORS, Stream
+from staticgrad.language.functions.unrun_draws import note_draw
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.python_numbers import PythonNumber
@@ -300,6 +301,8 @@ class Generator(Distributions):
             )
         if computing_kind() is not None and running_session() is None and not self.iterations:
             return Stream(self._end_step(), 0)  # whatever has been traced with it
+        if running_session() is None and not self.iterations:
+            note_draw(self)
         self.streams += 1
         return Stream(self.step, self.streams - 1)
 

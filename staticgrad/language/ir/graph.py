@@ -94,8 +94,8 @@ class Graph(GraphParts):
     @collection_paused()
     def __init__(
         self,
-        outputs: Value | Mapping[str, Value] | None = None,
-        updates: Mapping[Parameter, Value] | Iterable[tuple[Parameter, Value]] = (),
+        outputs: Value | Mapping[str, Value] | Graph | None = None,
+        updates: Mapping[Parameter, Value] | Iterable[tuple[Parameter, Value]] | Graph = (),
         *,
         name: str = "graph",
         inputs: Sequence[Value] = (),
@@ -107,9 +107,10 @@ class Graph(GraphParts):
         its runs draws the same numbers.
 
         Args:
-            outputs: named values, or one value (then called ``"output"``).
-            updates: parameter -> its next value, of the same type. ``{rng.step: rng.step}``, or
-                that of another parameter, leaves it as it is.
+            outputs: named values, or one value (then called ``"output"``); of a graph, its outputs
+                and updates: ``Graph(opt.minimize(loss, [w]))``.
+            updates: parameter -> its next value, of the same type; of a graph, its updates.
+                ``{rng.step: rng.step}``, or that of another parameter, leaves it as it is.
             name: what the text form calls it.
             inputs: inputs that the graph shall have even if nothing reads them.
 
@@ -117,9 +118,9 @@ class Graph(GraphParts):
             GraphError: nothing to compute, a wrong kind of object, an update of another type.
             NameConflictError: two inputs, parameters or declarations of a size share a name.
         """
-        named, pairs, inputs, complex_names = real_roots(
-            read_outputs(outputs), read_updates(updates), inputs
-        )
+        named, pairs, inputs, complex_names = real_roots(*_read_graphs(outputs, updates), inputs)
+        if isinstance(outputs, Graph):
+            complex_names |= outputs.complex_outputs
         check_roots(named, pairs, inputs)
         check_graph_name(name)
         roots = [*named.values(), *(value for _, value in pairs), *(p for p, _ in pairs), *inputs]
@@ -551,6 +552,15 @@ class Computation:
             return NotImplemented
         left, right = self._graph, other._graph
         return left is right or (self._outline == other._outline and left.digest == right.digest)
+
+
+def _read_graphs(outputs: Any, updates: Any) -> tuple[dict[Any, Any], tuple[tuple[Any, Any], ...]]:
+    """Read outputs and updates, of which both may be those of a graph."""
+    pairs = updates.updates if isinstance(updates, Graph) else read_updates(updates)
+    if not isinstance(outputs, Graph):
+        return read_outputs(outputs), pairs
+    further = dict(outputs.updates)
+    return dict(outputs.outputs), (*(further | dict(pairs)).items(),)
 
 
 def reads_any(node: Node, of: Mapping[Node, object]) -> bool:

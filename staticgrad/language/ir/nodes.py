@@ -729,6 +729,8 @@ def hint_of(value: Any) -> str:
         return "updates stand beside the outputs: sg.Graph(outputs, updates)"
     if isinstance(value, list | tuple | dict):
         return "one name per value; sg.stack([a, b]) makes one value of several"
+    if hasattr(value, "updates"):  # a graph
+        return "of a graph itself: sg.compile(graph), or sg.Graph(outputs, updates=graph)"
     return "sg.constant(array) makes a value of an array or a number"
 
 

@@ -27,6 +27,7 @@ from staticgrad.support.errors.wording import (
     ShapeAsValueWarning as ShapeAsValueWarning,
     StaticgradWarning as StaticgradWarning,
     TracingWarning as TracingWarning,
+    UnrunDrawWarning as UnrunDrawWarning,
     message,
     warn as warn,
 )

@@ -81,7 +81,8 @@ INSTEAD: Final = {
     ),
     "distributions": "sg.stats: sg.stats.norm(loc, scale).logpdf(x), sg.stats.gamma.rvs(2.0)",
     "lax": "its functions stand in sg: sg.scan, sg.cond, sg.while_loop, sg.map",
-    "numpy": "its functions stand in sg: sg.sin(x), and methods on values: x.sum()",
+    "numpy": "import staticgrad as sg: NumPy's functions stand in sg, sg.sin(x), in sg.linalg and"
+    " sg.fft; sg.xp has those of the array API",
     "functional": "import staticgrad.nn.functional as F; its functions are those of sg.nn",
     "init": 'layers take initialisers by name: sg.nn.Linear(8, 4, init="xavier_uniform", seed=0)',
     **each_of("data DataLoader", _DATA),
@@ -768,6 +769,20 @@ def as_imported(error: AttributeError) -> Exception:
     return ImportError(str(error)) if runs(frame, "IMPORT_FROM") else error
 
 
+def discards_result() -> bool:
+    """Return whether the user's line calls the package and throws the result away.
+
+    A statement ``opt.minimize(loss)`` is followed by POP_TOP. What a prompt shows is not discarded.
+    """
+    from dis import get_instructions
+
+    frame = sys._getframe(1)
+    while frame.f_back is not None and is_package_file(frame.f_code.co_filename):
+        frame = frame.f_back
+    following = (step for step in get_instructions(frame.f_code) if step.offset > frame.f_lasti)
+    return next((step.opname == "POP_TOP" for step in following), False)
+
+
 def runs(frame: FrameType, instruction: str) -> bool:
     """Return whether a frame's current line has an instruction: ``out[i] = x`` is STORE_SUBSCR.
 
@@ -806,6 +821,21 @@ def no_such_name(room: str, name: str, names: Sequence[str] = ()) -> AttributeEr
         )
 
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
+
+
+def no_such_module(package: str, name: str) -> ModuleNotFoundError | None:
+    """Return the error for ``import staticgrad.numpy``; None if nothing is known of the name."""
+    room = package.replace("staticgrad", "sg", 1)
+    names = tuple(PUBLIC) if room == "sg" else _names_in(room) if room in _ROOMS else ()
+    hint = (
+        f"it is {room}.{name}: from {package} import {name}"
+        if name in names
+        else _hint_for_name(room, name, names) or (_closest(room, name, names) if names else "")
+    )
+    if not hint:
+        return None
+    error = UnknownAttributeError(f"there is no module {package}.{name}", hint=hint)
+    return ModuleNotFoundError(str(error), name=f"{package}.{name}")
 
 
 def attributes(room: str, names: Sequence[str], instead: Mapping[str, str] | None = None) -> Any:

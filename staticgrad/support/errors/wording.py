@@ -192,6 +192,12 @@ class DeprecatedNameWarning(StaticgradWarning, DeprecationWarning):
     code = "SG911"
 
 
+class UnrunDrawWarning(StaticgradWarning):
+    """Random numbers drawn outside of a function, which no graph runs."""
+
+    code = "SG912"
+
+
 def warn(category: type[StaticgradWarning], text: str) -> None:
     """Warn at the user's running line, with the category's code before the text."""
     frame = user_frame()
