@@ -9,6 +9,7 @@ import ctypes
 import importlib.util
 import pickle
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -521,6 +522,76 @@ through("host_call", "sg.host_call", lambda f, x, case: call(f, x, case, sg.host
 through("numba_call", "sg.numba_call", lambda f, x, case: call(f, x, case, sg.numba_call))
 
 
+# -- values that exist, over others ----------------------------------------------------------------
+
+
+def with_slope(case, x, w):
+    """The program of leaves x and w, with the slope of the loss."""
+    values = case.values(x, w)
+    return {**values, "slope": sg.grad(values["loss"], dense(x))} if case.differentiable else values
+
+
+def over_leaves(case, way):
+    """Results of ``way(x, w)``, values over new leaves, and the slope of the loss through it."""
+
+    def results(x, w):
+        values = dict(way(dense(x), w))
+        if case.differentiable:
+            values["slope: through it"] = sg.grad(values["loss"], dense(x))
+        return values
+
+    return case.evaluate_results(results)
+
+
+@door("call a graph", "sg.Graph.__call__", words="graph", quick=True)
+def _(case):
+    """On values, on arrays alone and on tensors."""
+    graph = case.graph()
+    results = over_leaves(case, graph)
+    results |= with_label(graph(**case.feeds), "of arrays")
+    tensors = graph(*map(Tensor, case.feeds.values()))
+    return results | with_label({name: t.numpy() for name, t in tensors.items()}, "of tensors")
+
+
+@door("replace", "sg.replace", quick=True)
+def _(case):
+    """The leaves by values and by arrays, and the elementwise function by its results."""
+    x, w = case.inputs()
+    values = with_slope(case, x, w)
+    results = over_leaves(case, lambda new, v: sg.replace(values, {dense(x): new, w: v}))
+    arrays = sg.replace(values, {dense(x): case.feeds["x"], w: case.w})
+    results |= with_label(sg.evaluate(arrays), "by arrays")
+    if case.kind.sparse:  # nothing reads its wave, which is a dense copy
+        return results
+    names = ("product", "mean", "picked")
+    wave = case.laid(case.reference["wave"].astype(case.kind.dtype))
+    inside = sg.replace({n: values[n] for n in names}, {values["wave"]: wave, w: case.w})
+    return results | with_label(sg.evaluate(inside), "inside")
+
+
+@door("vectorize", "sg.vectorize", quick=True)
+def _(case):
+    """Over batches of three elements, of which the second is another one, of values and arrays."""
+    x, w = case.inputs()
+    values = with_slope(case, x, w)
+
+    def elements(batches):
+        return {f"{name}: element {k}": batch[k] for name, batch in batches.items() for k in (0, 2)}
+
+    def over_batches(new, v):
+        batch = sg.stack([dense(new), sg.zeros_like(dense(new)), dense(new)])
+        return elements(sg.vectorize(values, {dense(x): batch, w: v}))
+
+    results = case.evaluate_results(over_batches)
+    data, v = np.asarray(case.feeds["x"]), case.exact_w
+    arrays = {
+        leaf: case.kind.layout(np.stack([array, np.zeros_like(array), array]))
+        for leaf, array in ((dense(x), data), (w, v))
+    }
+    of_arrays = sg.evaluate(sg.vectorize(values, arrays))
+    return results | with_label(elements(of_arrays), "by arrays")
+
+
 # -- arrays that enter otherwise than as feeds -----------------------------------------------------
 
 
@@ -971,6 +1042,88 @@ def _(case):
     with jax.enable_x64(True):
         feeds = {name: jax_array(array) for name, array in case.feeds.items()}
         return sg.evaluate(case.graph(), feeds)
+
+
+def pytensor_program(case):
+    """The variables of a case and its program in PyTensor; of floats with the slope of the loss."""
+    import pytensor.tensor as pt
+
+    kind, dtype = case.kind, str(case.kind.numpy)
+    if kind.sparse:
+        import pytensor.sparse
+
+        x, w = pytensor.sparse.csr_matrix("x", dtype=dtype), pt.matrix("w", dtype=dtype)
+        product = pytensor.sparse.dot(pytensor.sparse.sin(x), w)
+        return [x, w], {"product": product, "loss": (product**2).mean()}
+    rows = None if kind.named else case.rows
+    x = pt.tensor("x", dtype=dtype, shape=() if kind.rows is None else (rows, kind.columns))
+    w = pt.tensor("w", dtype=dtype, shape=case.exact_w.shape)
+    if kind.family == "truth":
+        return [x], {"wave": pt.invert(x)}
+    factor, term = (np.asarray(n, kind.numpy) for n in (3, 1))
+    wave = pt.sin(x) if kind.family == "inexact" else x * factor + term
+    product = wave * w if kind.rows is None else wave @ w
+    results = {"wave": wave, "product": product}
+    if case.at is not None:
+        results["picked"] = product[case.at]
+    if case.differentiable:
+        squares = (product * pt.conj(product)).real if kind.numpy.kind == "c" else product**2
+        results["loss"] = squares.mean() if case.exact_x.size else squares.sum()
+        if kind.numpy.kind == "f":
+            results["slope"] = pt.grad(results["loss"], x)
+    return [x, w], results
+
+
+@door("pytensor mode", "sg.pytensor.mode", words="mode pytensor", needs="pytensor")
+def _(case):
+    import pytensor
+
+    if case.kind.name in ("bfloat16", "unaligned"):
+        return sg.evaluate(case.graph(), case.feeds)  # PyTensor has no such arrays
+    inputs, results = pytensor_program(case)
+    with warnings.catch_warnings():
+        if case.kind.sparse:  # whose product PyTensor computes
+            warnings.simplefilter("ignore", sg.StaticgradWarning)
+        f = pytensor.function(inputs, [*results.values()], mode=sg.pytensor.mode())
+    x = case.matrix if case.kind.sparse else case.x
+    return dict(zip(results, f(*[x, case.w][: len(inputs)]), strict=True))
+
+
+@door("pytensor", "sg.pytensor.function sg.pytensor", words="pytensor", needs="pytensor")
+def _(case):
+    if case.kind.name == "bfloat16":
+        return sg.evaluate(case.graph(), case.feeds)  # as above
+    inputs, results = pytensor_program(case)
+    f = sg.pytensor.function(results, inputs)
+    arguments = [case.matrix if case.kind.sparse else case.x, case.w][: len(inputs)]
+    arrays = f(*arguments)
+    if case.differentiable:
+        slope = sg.grad(lambda x, w: f(x, w)["loss"])(*arguments)
+        arrays["slope: of the function"] = slope
+    return arrays
+
+
+@door("pymc density", "sg.pytensor.logp", words="logp", needs="pymc", wide=True)
+def _(case):
+    """A model of one flat variable of float64, x, whose density is the loss."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    kind, w, shape = case.kind, case.exact_w, case.exact_x.shape
+    w = w if kind.numpy.kind == "c" else w.astype("float64")
+    with pm.Model(coords={"row": range(case.rows or 0), "column": range(kind.columns)}) as model:
+        x = pm.Flat("x", dims=("row", "column")) if kind.named else pm.Flat("x", shape=shape)
+        wave = pt.sin(x) if case.differentiable else x * 3 + 1 if kind.family == "whole" else x
+        product = wave * w if kind.rows is None else wave @ w
+        if kind.family == "truth":
+            product = (product > 0).astype("float64")
+        squares = product**2 if case.differentiable else product
+        pm.Potential("loss", squares.mean() if case.exact_x.size else squares.sum())
+    density = sg.pytensor.logp(model)
+    results = {"loss": density({"x": case.x})}
+    if case.differentiable:
+        results["slope"] = sg.grad(density)({"x": case.x})["x"]
+    return results
 
 
 @door("scipy.minimize", "sg.scipy.minimize sg.scipy sg.scipy.ravel", small=True, wide=True)

@@ -52,7 +52,7 @@ NO_DOOR = {
     "sg.distributed.*": "starts ranks and compares them: tests/distributed/test_distributed.py",
     "sg.eager.*": "switches of the tape, and what is done to gradients that are there",
     "sg.errors*": "errors and warnings",
-    "sg.pytensor*": "graphs of PyTensor, of types of its own: tests/bridges has its Ops",
+    "sg.pytensor.nutpie": "draws of a model, no value goes in: tests/bridges/test_pymc.py",
     "sg.extend*": "what an extension is written with, no way in for values",
     "sg.fft*": OF_VALUES,
     "sg.interpolate*": "curves of values, beside SciPy in tests/interface/test_interpolate.py",

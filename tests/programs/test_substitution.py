@@ -417,6 +417,17 @@ def test_complex_values_are_called_replaced_and_vectorized():
         graph(u.real)
 
 
+@pytest.mark.parametrize("kinds", [(Tensor, Tensor), (Tensor, np.asarray), (np.asarray, Tensor)])
+def test_a_graph_of_complex_and_real_tensors_has_results_of_its_types(kinds):
+    z, scale = sg.input("z", (2,), "complex64"), sg.input("scale", (2,), "float32")
+    graph = sg.Graph({"product": z * scale, "square": sg.abs_square(z) * scale})
+    numbers, scales = np.array([1 + 2j, 3 - 1j], "complex64"), np.array([2.0, 0.5], "float32")
+    results = graph(kinds[0](numbers), kinds[1](scales))
+    assert [str(tensor.dtype) for tensor in results.values()] == ["complex64", "float32"]
+    assert_allclose(results["product"].numpy(), numbers * scales, rtol=1e-6)
+    assert_allclose(results["square"].numpy(), abs(numbers) ** 2 * scales, rtol=1e-6)
+
+
 def test_a_call_is_a_scope_that_reports_fold(tmp_path):
     x, w = value("x", "n", 3), sg.parameter("w", random(3, 3))
     block = sg.Graph(sg.tanh(x @ w) @ w, name="block")
@@ -563,6 +574,29 @@ def test_batches_meet_from_the_last_axis_of_elements():
     # what no element reads is the same for all, and has the axis
     tree = sg.vectorize({"z": z, "y": y * 2.0}, {x: value("xs", 5, 3)})
     assert {name: str(v.type) for name, v in tree.items()} == {"z": "f64[5]", "y": "f64[5, 3]"}
+
+
+def test_elements_of_a_batch_have_their_own_sizes():
+    x, w = value("x", "n", 3), value("w", 3, 2)
+    z = run_rows(x, w) / x.shape[0]
+    xs, numbers = random(2, 4, 3), random(3, 2, seed=1)
+    expected = [run(z, x=row, w=numbers) for row in xs]
+    for sizes in ((2, 4), ("k", "m"), ("k", 4)):
+        batched = sg.vectorize(z, {x: value("xs", *sizes, 3)})
+        assert_allclose(run(batched, xs=xs, w=numbers), expected)
+    slopes = sg.vectorize(sg.grad(z.sum(), x), {x: xs})
+    assert slopes.shape == (2, 4, 3)
+    assert_allclose(run(slopes, w=numbers)[1], run(sg.grad(z.sum(), x), x=xs[1], w=numbers))
+    y = value("y", "n")
+    with pytest.raises(
+        ShapeError, match=r"y is f64\[n\], and its elements are in f64\[2, 5\]"
+    ) as no:
+        sg.vectorize((x.sum(axis=1) * y).sum(), {x: xs, y: np.ones((2, 5))})
+    assert "axis 1 of the batch has 5 elements, not 4" in no.value.hint
+    guarded = sg.vectorize((x.sum(axis=1) * y).sum(), {x: value("xs", 2, "m", 3)})
+    assert_allclose(run(guarded, xs=xs, y=np.ones(4)), xs.sum(axis=(1, 2)))
+    with pytest.raises(SizeGuardError, match=r"\[2, m, 3\] does not fit \[2, n, 3\]"):
+        run(guarded, xs=xs, y=np.ones(5))
 
 
 def test_vectorized_values_are_those_of_vmap():

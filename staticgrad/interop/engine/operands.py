@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import Dim, Size, Value, as_value
+from staticgrad.extend import Dim, Size, Value, as_value, names_messages
 from staticgrad.extend.dtypes import F64, I64
 from staticgrad.language.ir.python_numbers import PythonNumber
 from staticgrad.support.errors import ArgumentError, ExportError
@@ -106,6 +106,7 @@ def value_of_argument(x: Any) -> Any:
     return as_value(x)
 
 
+@names_messages
 def fit_argument(
     name: str,
     argument: Any,
@@ -117,23 +118,22 @@ def fit_argument(
     """Return an argument of a program, an array or a number, as a value of the input's type.
 
     Args:
-        name: the input's, for errors.
+        name: the function's and the input's, with which errors begin.
         argument: what is given.
         kind: the type of the input.
         library: where the program is from, for errors.
         accepts: returns whether an element type is cast to that of the input; by default every one
-            is but floats to integers.
+            is but floats to integers and complex numbers to real ones.
         hint: what to write instead, for the error.
 
     Raises:
         ArgumentError: the argument has another shape, or an element type that is not accepted.
+        DTypeError: it is no array.
     """
     x = value_of_argument(argument)
-    is_accepted = (
-        not x.dtype.is_float or kind.dtype.startswith(("float", "bfloat", "complex"))
-        if accepts is None
-        else x.dtype.name == kind.dtype or accepts(x.dtype.name, kind.dtype)
-    )  # fmt: skip
+    is_accepted = x.dtype.name == kind.dtype or (accepts or _keeps_numbers)(
+        x.dtype.name, kind.dtype
+    )
     if not is_accepted or not fits_shape(x.shape, kind.shape):
         extents = ", ".join("?" if n is None else str(n) for n in kind.shape)
         raise ArgumentError(
@@ -141,6 +141,15 @@ def fit_argument(
         )
     fitting: Value = cast(x, kind.dtype)
     return fitting
+
+
+def _keeps_numbers(dtype: str, expected: str) -> bool:
+    """Return whether a cast loses neither fractions nor imaginary parts."""
+    if dtype.startswith("complex"):
+        return expected.startswith("complex")
+    return not dtype.startswith(("float", "bfloat")) or expected.startswith(
+        ("float", "bfloat", "complex")
+    )
 
 
 def size(x: Any, what: str) -> Size:

@@ -85,7 +85,7 @@ def function(
     >>> sg.grad(f)(np.array([3.0, 4.0]))  # doctest: +SKIP
     array([6., 8.])
     """
-    inner = _function_of(outputs, inputs, dict(updates or {}), rewrite)
+    inner = _function_of("pytensor.function", outputs, inputs, dict(updates or {}), rewrite)
     return Function(inner, (), {}, options)
 
 
@@ -140,7 +140,7 @@ def nutpie(model: Any, **options: Any) -> Any:
     density = _density_of(model, True, "nutpie")
     frozen = PyTensorDensity(density.function.freeze(), density.names)
     outputs = [v for v in model.unobserved_value_vars if v.name not in density.names]
-    expand = _function_of(outputs, [*model.value_vars], {}, True).freeze()
+    expand = _function_of("nutpie", outputs, [*model.value_vars], {}, True).freeze()
     return sampled_model(model, frozen, expand, [output.name for output in outputs], options)
 
 
@@ -154,14 +154,14 @@ def _density_of(model: Any, jacobian: bool, caller: str) -> PyTensorDensity:
     if not (hasattr(model, "logp") and hasattr(model, "value_vars")):
         raise ArgumentError(f"{caller}: the model is {kind_of(model)}", hint="pm.Model()")
     variables = [*model.value_vars]
-    inner = _function_of(model.logp(jacobian=jacobian), variables, {}, True)
+    inner = _function_of(caller, model.logp(jacobian=jacobian), variables, {}, True)
     return PyTensorDensity(inner, [variable.name for variable in variables])
 
 
 def _function_of(
-    outputs: Any, inputs: Any, updates: dict[Any, Any], rewrite: bool
+    caller: str, outputs: Any, inputs: Any, updates: dict[Any, Any], rewrite: bool
 ) -> PyTensorFunction:
-    """Return variables as a function of values.
+    """Return variables as a function of values; errors begin with ``caller``.
 
     Raises:
         ArgumentError: no variables; or an output reads one that is no input.
@@ -173,7 +173,7 @@ def _function_of(
     results = [*leaves, *updates.values()]
     for variable in [*inputs, *results, *updates]:
         if not isinstance(variable, basic.Variable):
-            raise ArgumentError(f"pytensor.function takes variables, got {kind_of(variable)}")
+            raise ArgumentError(f"{caller} takes variables, got {kind_of(variable)}")
     shared_class = pytensor("compile.sharedvalue").SharedVariable
     sources = pytensor("graph.traversal").graph_inputs(results, blockers=inputs)
     free = [v for v in dict.fromkeys(sources) if not isinstance(v, basic.Constant)]
@@ -183,7 +183,7 @@ def _function_of(
     if unknown:
         listed = ", ".join(map(str, unknown))
         raise ArgumentError(
-            f"pytensor.function: the outputs read {listed}, which is no input",
+            f"{caller}: the outputs read {listed}, which is no input",
             hint="name every variable that they read: function(outputs, [x, y])",
         )
     graph = pytensor("graph.fg").FunctionGraph([*inputs, *shared], results, clone=True)
@@ -196,6 +196,7 @@ def _function_of(
     program.check_rows()
     names = _unique_names([*inputs, *shared])
     return PyTensorFunction(
+        caller,
         program,
         names[: len(inputs)],
         tree,

@@ -25,13 +25,15 @@ class PyTensorFunction:
 
     def __init__(
         self,
+        caller: str,
         program: PyTensorProgram,
         names: Sequence[str],
         tree: Tree,
         shared: Mapping[str, Any],
         updated: Sequence[str],
     ) -> None:
-        self.program, self._names, self._tree, self._updated = program, tuple(names), tree, updated
+        self._caller, self.program, self._names = caller, program, tuple(names)
+        self._tree, self._updated = tree, updated
         self.parameters = {name: parameter(name, array) for name, array in shared.items()}
         self._constants: list[Any] = []
         self.__name__ = self.__qualname__ = "pytensor_function"
@@ -47,7 +49,9 @@ class PyTensorFunction:
         """
         arguments = self.__signature__.bind(*args, **kwargs).arguments
         operands = [
-            fit_argument(name, arguments[name], kind or ForeignType("", ()), "PyTensor")
+            fit_argument(
+                f"{self._caller}: {name}", arguments[name], kind or ForeignType("", ()), "PyTensor"
+            )
             for name, kind in zip(self._names, self.program.inputs, strict=False)
         ]
         results = self.program.values([*operands, *self.parameters.values(), *self._constants])

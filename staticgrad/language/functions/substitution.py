@@ -37,6 +37,7 @@ from staticgrad.language.ir.substitution import (
     inputs_behind,
     substitute_op,
     substitute_size,
+    substitute_type,
 )
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.batch_axis import in_front
@@ -131,7 +132,8 @@ def vectorize(value: T, replacements: Replacements) -> T:
     Args:
         value: a value, or a tree of them.
         replacements: ``{old: batch}``, or pairs of them: values, arrays; ``batch`` has the dtype of
-            ``old``, and its shape behind the axes of elements.
+            ``old``, and its shape behind the axes of elements. A named size of ``old`` becomes that
+            of the elements, as in ``replace``.
 
     Returns:
         The same tree; every value has the axes of elements in front.
@@ -141,6 +143,7 @@ def vectorize(value: T, replacements: Replacements) -> T:
         GraphError: a replaced value that no value is computed of.
         DTypeError, RankError, ShapeError: a batch of another dtype, or elements of another shape;
             batches of different sizes.
+        SizeGuardError: a condition on sizes does not hold for those of the elements.
 
     >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (3,), "float64")
@@ -158,7 +161,7 @@ def vectorize(value: T, replacements: Replacements) -> T:
             related=describe_operands(*(pair.new for pair in pairs)),
         )
     _refuse_updates(roots, pairs)
-    results = iter(_vectorize_values(roots, pairs))
+    results = iter(_vectorize_values(*_fit_elements(roots, pairs)))
     return unflatten(
         tree, [next(results) if isinstance(leaf, Symbolic) else leaf for leaf in leaves]
     )
@@ -397,19 +400,54 @@ def _refuse_updates(roots: Sequence[Symbolic], pairs: Sequence[_Pair]) -> None:
                 )
 
 
+def _fit_elements(
+    values: Sequence[Symbolic], pairs: Sequence[_Pair]
+) -> tuple[Sequence[Symbolic], list[_Pair]]:
+    """Return values over elements that have the sizes of those in the batches, and the pairs.
+
+    Raises:
+        RankError, ShapeError: a batch whose last axes are not those of an element.
+        SizeGuardError: a condition on sizes does not hold for those of the elements.
+    """
+    texts = [
+        f"vectorize: {pair.name} is {pair.old.type}, and its elements are in {pair.new.type}"
+        for pair in pairs
+    ]
+    for text, pair in zip(texts, pairs, strict=True):
+        if pair.new.ndim < pair.old.ndim:
+            raise RankError(
+                text,
+                hint="a batch has axes in front of those of its elements",
+                related=describe_operands(pair.old, pair.new),
+            )
+    elements = [
+        pair.new.type.with_shape(pair.new.shape[pair.new.ndim - pair.old.ndim :]) for pair in pairs
+    ]
+    solver = SizeSolver(_fixed_sizes(values, pairs))
+    solver.solve([(pair.old.type, kind) for pair, kind in zip(pairs, elements, strict=True)])
+    sizes = solver.changes()
+    new: dict[Key, Symbolic] = {}
+    fitting: list[_Pair] = []
+    for text, pair, element in zip(texts, pairs, elements, strict=True):
+        old, batch = pair.old, pair.new
+        kind = substitute_type(old.type, sizes)
+        for axis, size in enumerate(kind.shape):
+            place = batch.ndim - old.ndim + axis
+            hint = f"axis {place} of the batch has {element.shape[axis]} elements, not {size}"
+            check_equal(text, element.shape[axis], size, old, batch, hint=hint)
+            batch = with_size(batch, place, size)
+        if sizes:
+            new[old.key] = old = body_input("x", kind, capture())
+        fitting.append(pair._replace(old=old, new=batch))
+    return Substitution(new, sizes).apply(values) if sizes else values, fitting
+
+
 def _vectorize_values(values: Sequence[Symbolic], pairs: Sequence[_Pair]) -> list[Symbolic]:
     """Return values over batches; where these have several axes of elements, inner ones first."""
     inner: list[_Pair] = []
     outer: list[_Pair] = []
     for pair in pairs:
         more = pair.new.ndim - pair.old.ndim
-        if more < 0:
-            raise RankError(
-                f"vectorize: {pair.name} is {pair.old.type}, and its elements are in"
-                f" {pair.new.type}",
-                hint="a batch has axes in front of those of its elements",
-                related=describe_operands(pair.old, pair.new),
-            )
         if more > 1:
             kind = pair.new.type.with_shape(pair.new.shape[more - 1 :])
             element = body_input("x", kind, capture())
@@ -434,12 +472,6 @@ def _add_axis(values: Sequence[Symbolic], pairs: Sequence[_Pair]) -> list[Symbol
             text = f"vectorize: {pair.name} has {batch.shape[0]} elements, {first.name} has {size}"
             check_equal(text, batch.shape[0], size, batch, first.new)
             batch = with_size(batch, 0, size)
-        text = f"vectorize: {pair.name} is {pair.old.type}, and its elements are in {pair.new.type}"
-        for axis, extent in enumerate(pair.old.shape):
-            place = axis + has
-            hint = f"axis {place} of the batch has {batch.shape[place]} elements, not {extent}"
-            check_equal(text, batch.shape[place], extent, pair.old, pair.new, hint=hint)
-            batch = with_size(batch, place, extent)
         new[pair.old.key] = batch, has
     pairs_of_results = substitute_batches(values, new, size)
     results = [value for value, _ in pairs_of_results]
@@ -512,6 +544,7 @@ def _call(graph: Graph, named: Mapping[str, Any]) -> Any:
 def _operands_of_call(graph: Graph, named: Mapping[str, Any]) -> tuple[list[_Pair], Any]:
     """Return the inputs with their arguments as real values, and the kind of tensors or None."""
     kind = binding_kind(present(tuple(named.values())))
+    kind = getattr(kind, "part_kind", kind)  # a graph computes with the parts of complex numbers
     pairs = []
     for value in graph.inputs:
         label = value.node.label

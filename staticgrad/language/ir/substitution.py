@@ -89,15 +89,17 @@ class SizeSolver:
     def solve(self, pairs: Sequence[tuple[TensorType, TensorType]]) -> None:
         """Find the sizes by pairs of a replaced type and another of its rank.
 
-        A number is preferred to a named size. Sums and multiples of one unknown size are solved
-        once all sizes that are axes of their own have a value. What has no solution stays.
+        The first number is preferred to the first named size. Sums and multiples of one unknown
+        size are solved once all sizes that are axes of their own have a value. What has no solution
+        stays.
         """
         axes = [axis for old, new in pairs for axis in zip(old.shape, new.shape, strict=True)]
         for extent, size in axes:
             named = _single_name(extent)
             if named is None or named in self._fixed:
                 continue
-            if named not in self.sizes or isinstance(size, int):
+            earlier = self.sizes.get(named)
+            if earlier is None or (isinstance(size, int) and not isinstance(earlier, int)):
                 self.sizes[named] = size
         for extent, size in axes:
             unknown = [named for named in named_sizes(extent) if named not in self.sizes]
