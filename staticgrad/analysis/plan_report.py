@@ -22,6 +22,7 @@ from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.schedule import Buffer, Step
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.source import common_call, fold_labels
 
 _ROWS: Final = 10  # rows of each part of a table
 
@@ -125,12 +126,15 @@ def copied_feeds(plan: Plan) -> dict[str, int]:
     return dict(sorted((b.label, nbytes) for b, nbytes in copies if b.role == "input"))
 
 
-def memory_table(plan: Plan) -> str:
-    """The arena at its peak, what is stored for the last phase, and what is computed again."""
-    return "\n".join(_table_lines(plan))
+def memory_table(plan: Plan, full: bool = False) -> str:
+    """The arena at its peak, what is stored for the last phase, and what is computed again.
+
+    Values of one call of a graph are one line, unless ``full``.
+    """
+    return "\n".join(_table_lines(plan, full))
 
 
-def _table_lines(plan: Plan) -> Iterator[str]:
+def _table_lines(plan: Plan, full: bool) -> Iterator[str]:
     """Yield the lines of a plan's memory table: peak, stored and recomputed values."""
     again = repeated_steps(plan)
     total = plan_seconds(plan)
@@ -140,23 +144,17 @@ def _table_lines(plan: Plan) -> Iterator[str]:
     copied = [f"{label} ({nbytes} bytes)" for label, nbytes in copied_feeds(plan).items()]
     if copied:
         yield f"feeds copied first: {', '.join(copied)}"
-    live = [(place.nbytes, _line(buffer)) for place, buffer in peak_buffers(plan) if place.nbytes]
+    live = [(place.nbytes, buffer) for place, buffer in peak_buffers(plan) if place.nbytes]
     if live:
         yield "largest at the peak:"
-    yield from _rows([f"{nbytes:>12} bytes  {line}" for nbytes, line in live])
+    yield from _buffer_rows(live, full)
     nbytes = dict(plan.buffer_bytes)
     stored = stored_buffers(plan)
     yield f"stored from forward to backward: {sum(nbytes[b.name] for b in stored)} bytes"
-    yield from _rows([f"{nbytes[b.name]:>12} bytes  {_line(b)}" for b in stored])
+    yield from _buffer_rows([(nbytes[buffer.name], buffer) for buffer in stored], full)
     if again:
         yield f"computed again: {sum(r.runs - 1 for r in again)} runs"
-        yield from _rows(
-            [
-                f"{r.nbytes:>12} bytes  {r.seconds * 1e6:9.1f} us"
-                f"  {r.runs} runs  {step_line(plan.schedule.steps[r.step])}"
-                for r in sorted(again, key=lambda r: (-r.nbytes, r.step))
-            ]
-        )
+        yield from _repeated_rows(plan, again, full)
     if plan.remark:
         yield plan.remark
 
@@ -167,15 +165,59 @@ def _rows(rows: list[str]) -> Iterator[str]:
         yield f"{'':12} and {len(rows) - _ROWS} more"
 
 
-def _line(buffer: Buffer) -> str:
-    name = buffer.label or buffer.name
-    return f"{name}  # {buffer.origin.resolve().label}" if buffer.origin else name
+def _buffer_rows(buffers: Sequence[tuple[int, Buffer]], full: bool) -> Iterator[str]:
+    """Yield the rows of buffers with their bytes, those of one call of a graph as one."""
+    rows: dict[str, list[tuple[int, str]]] = {}
+    for nbytes, buffer in buffers:
+        lines = [buffer.origin.resolve().label] if buffer.origin else []
+        text = _with_lines(buffer.label or buffer.name, lines, full)
+        call = "" if full else common_call(lines)
+        rows.setdefault(f"# {call}" if call else buffer.name, []).append((nbytes, text))
+    sums = [
+        (
+            sum(nbytes for nbytes, _ in members),
+            members[0][1] if len(members) == 1 else f"{len(members)} values  {call}",
+        )
+        for call, members in rows.items()
+    ]
+    sums.sort(key=lambda row: -row[0])
+    yield from _rows([f"{nbytes:>12} bytes  {text}" for nbytes, text in sums])
 
 
-def step_line(step: Step) -> str:
-    """Return in words what a step computes, and the user's lines."""
-    lines = ", ".join(dict.fromkeys(origin.resolve().label for origin in step.origins))
-    return f"{step.label}  # {lines}" if lines else step.label
+def _repeated_rows(plan: Plan, again: Sequence[Repeated], full: bool) -> Iterator[str]:
+    """Yield the rows of steps that run several times, those of one call of a graph as one."""
+    rows: dict[tuple[str, int], list[Repeated]] = {}
+    for repeated in again:
+        call = "" if full else common_call(_lines_of_step(plan.schedule.steps[repeated.step]))
+        key = call or str(repeated.step), repeated.runs
+        rows.setdefault(key, []).append(repeated)
+    texts = []
+    for (call, runs), members in rows.items():
+        nbytes = sum(repeated.nbytes for repeated in members)
+        us = 1e6 * sum(repeated.seconds for repeated in members)
+        what = f"{len(members)} steps  # {call}"
+        if len(members) == 1:
+            what = step_line(plan.schedule.steps[members[0].step], full)
+        texts.append((nbytes, f"{nbytes:>12} bytes  {us:9.1f} us  {runs} runs  {what}"))
+    texts.sort(key=lambda row: -row[0])
+    yield from _rows([text for _, text in texts])
+
+
+def _lines_of_step(step: Step) -> list[str]:
+    return [origin.resolve().label for origin in step.origins]
+
+
+def _with_lines(text: str, lines: Sequence[str], full: bool) -> str:
+    lines = [*dict.fromkeys(lines)] if full else fold_labels(lines)
+    return f"{text}  # {', '.join(lines)}" if lines else text
+
+
+def step_line(step: Step, full: bool = False) -> str:
+    """Return in words what a step computes, and the user's lines.
+
+    ``full``: with lines inside of called graphs.
+    """
+    return _with_lines(step.label, _lines_of_step(step), full)
 
 
 def at_sizes(plan: Plan) -> str:

@@ -88,6 +88,16 @@ def _suggest_instead(structure: Any) -> str:
         return "pass the value itself, not its name"
     if isinstance(structure, set | frozenset):
         return "a set has no order: pass a list, whose order the gradients keep"
+    if hasattr(structure, "run"):
+        return "differentiate the value, then compile the gradients: sg.compile({'dw': dw})"
+    if hasattr(structure, "outputs"):
+        result = quote(next(iter(structure.outputs), "loss"))
+        names = ", ".join([value.name for value in structure.inputs])
+        of_result = "" if [*structure.outputs] == ["output"] else f"[{result}]"
+        return (
+            f"one of its outputs: graph[{result}]; or a function that calls it, whose gradient is a"
+            f" function: lambda {names}: graph({names}){of_result}"
+        )
     if has_parameters(structure):
         return "of a module: sg.grad(loss, model.parameters())"
     if callable(structure):
@@ -98,17 +108,7 @@ def _suggest_instead(structure: Any) -> str:
 def not_a_value(data: Any) -> GradientError:
     """Return the error for differentiating something that is not a value of a graph."""
     what = f"{called_name()} differentiates a value of a graph, not {quote(data)}"
-    if hasattr(data, "run"):
-        hint = "differentiate the value, then compile the gradients: sg.compile({'dw': dw})"
-    elif hasattr(data, "outputs"):
-        result = quote(next(iter(data.outputs), "loss"))
-        names = ", ".join([value.name for value in data.inputs])
-        of_result = "" if [*data.outputs] == ["output"] else f"[{result}]"
-        hint = (
-            f"one of its outputs: graph[{result}]; or a function that calls it, whose gradient is a"
-            f" function: lambda {names}: graph({names}){of_result}"
-        )
-    elif isinstance(data, list | tuple | dict):
+    if isinstance(data, list | tuple | dict):
         hint = "add them up to one loss first; sg.vjp takes several values with a cotangent each"
     elif isinstance(data, np.ndarray | np.generic | float):
         hint = "an array is a result, after the run: differentiate the value that was compiled"

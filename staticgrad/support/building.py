@@ -18,7 +18,7 @@ import os
 import re
 import sys
 from contextvars import ContextVar
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 from staticgrad.support.contexts import Decorator
@@ -161,6 +161,20 @@ def user_frame() -> FrameType:
             return installed or frame
         frame = frame.f_back
     return frame
+
+
+def running_program() -> CodeType:
+    """Return the code of the running program: a script, a cell, a module that is imported.
+
+    Where the user's code runs in none of these, as in a test, it is the user's outermost function.
+    """
+    frame: FrameType | None = user_frame()
+    code = frame.f_code  # type: ignore[union-attr]
+    while frame is not None and code.co_name != "<module>":
+        if not _frame_is_library(frame):
+            code = frame.f_code
+        frame = frame.f_back
+    return code
 
 
 def count_as_user(file: str) -> None:

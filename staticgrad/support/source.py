@@ -22,7 +22,9 @@ _NOTEBOOK_CELL: Final = re.compile(r"ipykernel_\d+[/\\]")
 #: One place in a list of them, and what separates it from the next.
 _LISTED: Final = re.compile(r"(.*?:\d+(?: \[[^\[\]]*\])?)(?:, |\Z)", re.DOTALL)
 #: The call of a graph as a part of a scope, and what no part may hold.
-_CALL: Final = re.compile(r"(?P<name>.*)\(\) (?P<file>.*):(?P<line>\d+)")
+_CALL: Final = re.compile(
+    r"(?P<name>.*)\(\) (?P<file>.*):(?P<line>\d+)(?P<number> #\d+)?", re.DOTALL
+)
 _UNUSABLE: Final = re.compile(r"[/\[\]]")
 _WIDTH: Final = 100  # characters of a source line that a message shows
 _MOST_PLACES: Final = 4  # lines that what several nodes became is said to come from
@@ -289,12 +291,15 @@ def relocate(location: Location, path: str) -> Location:
 
 
 def call_part(name: str, caller: str) -> str:
-    """Return the part of a scope path that is the call of a graph: ``curve() train.py:20``."""
+    """Return the part of a scope path that is the call of a graph: ``curve() train.py:20``.
+
+    The second call on the same line, and later ones, have a number behind it: `` #2``.
+    """
     return f"{_UNUSABLE.sub('_', _printable(name))}() {caller.replace('/', '_')}"
 
 
 def scope_names(path: str) -> list[str]:
-    """Return the parts of a scope path; of the call of a graph its name, without the line."""
+    """Return the parts of a scope path; of the call of a graph its name alone."""
     calls = ((part, _CALL.fullmatch(part)) for part in path.split("/"))
     return [part if call is None else call["name"] for part, call in calls]
 
@@ -305,8 +310,9 @@ def fold_call(line: SourceLine) -> SourceLine:
     for count, part in enumerate(parts):
         call = _CALL.fullmatch(part)
         if call is not None:
-            path = "/".join([*parts[:count], f"{call['name']}()"])
-            return SourceLine(call["file"], int(call["line"]), text=f"{call['name']}()", scope=path)
+            text = f"{call['name']}(){call['number'] or ''}"
+            path = "/".join([*parts[:count], text])
+            return SourceLine(call["file"], int(call["line"]), text=text, scope=path)
     return line
 
 

@@ -473,7 +473,7 @@ class Explanation:
             sizes = ", ".join(f"{name}=..." for name in self.open_sizes)
             yield f"arena: depends on {', '.join(self.open_sizes)}: f.explain({sizes})"
         else:
-            yield memory_table(self.plan)
+            yield memory_table(self.plan, full)
             yield from self._narrow_lines(self.plan)
             yield str(self.sharing)
         if self.source_graph is not None:

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from types import CodeType
+from typing import Any, Final, NamedTuple, TypeVar
+from weakref import WeakSet
 
 from staticgrad.language.calls.arguments import computed_at_once
 from staticgrad.language.calls.execution import are_plain, present
 from staticgrad.language.ir.bodies import body_input
+from staticgrad.language.ir.copies import Key
 from staticgrad.language.ir.graph import (
     Graph,
     Input,
@@ -26,11 +29,10 @@ from staticgrad.language.ir.graph import (
     register_call,
 )
 from staticgrad.language.ir.kinds import binding_kind, of_kind
-from staticgrad.language.ir.nodes import describe, takes_updates
+from staticgrad.language.ir.nodes import describe, running_session, takes_updates
 from staticgrad.language.ir.op import Constant, ParameterLeaf
 from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ir.substitution import (
-    Key,
     SizeSolver,
     Substitution,
     check_guards,
@@ -49,7 +51,7 @@ from staticgrad.language.trees import flatten, unflatten
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Named, Size, equal, named_sizes
 from staticgrad.language.types.dtype import DType
-from staticgrad.support.building import capture, current
+from staticgrad.support.building import capture, current, running_program
 from staticgrad.support.errors import (
     ArgumentError,
     DTypeError,
@@ -570,12 +572,41 @@ def _splice(
     around = current().scope
     part = call_part(graph.name, capture().short)
     path = f"{around}/{part}" if around else part
+    calls = _calls_of_program().setdefault(path, [])
+    number = next((k for k, nodes in enumerate(calls) if not nodes), len(calls))
+    if number == len(calls):
+        calls.append(WeakSet())
+    if number:
+        path += f" #{number + 1}"
     try:
         copies = Substitution({**new, **read}, sizes, partial(relocate, path=path))
-        return copies.apply(roots)
+        results = copies.apply(roots)
     except StaticgradError as error:
         error.add_note(f"in the call of graph {graph.name!r} at {capture().short}")
         raise
+    calls[number].update(result.node for result in results)
+    return results
+
+
+def _calls_of_program() -> dict[str, list[WeakSet[Node]]]:
+    """Return the calls of graphs in the running trace, or else in the running program, by scope.
+
+    Each is the set of the nodes of its results: of a call whose nodes are gone it is empty.
+    """
+    session = running_session()
+    if session is not None:
+        return session.graph_calls
+    code = running_program()
+    if id(code) not in _programs:
+        if len(_programs) >= _MOST_PROGRAMS:
+            _programs.pop(next(iter(_programs)), None)
+        _programs[id(code)] = code, {}
+    return _programs[id(code)][1]
+
+
+#: id(code) -> (the code, so that the id stays its own; the calls in it). The oldest out first.
+_programs: Final[dict[int, tuple[CodeType, dict[str, list[WeakSet[Node]]]]]] = {}
+_MOST_PROGRAMS: Final = 64
 
 
 def _run_on_tape(

@@ -202,9 +202,9 @@ class Graph(GraphParts):
 
         Named sizes of the inputs become those of the arguments, and must agree. Parameters are the
         graph's own, which all calls share: gradients by them are sums over the calls. Random draws
-        keep their keys: each call draws the same numbers. Nodes of the call are in a scope with
-        the graph's name and the line of the call, by which pictures, ``explain`` and profiles
-        fold them.
+        keep their keys: each call draws the same numbers. Nodes of the call are in a scope of
+        their own with the graph's name, the line of the call and, from the second call of a line
+        on, its number; pictures, ``explain`` and profiles fold them by it.
 
         The updates of the graph are made under ``sg.function``, at each call, as those of
         ``parameter.update``: a second call in it reads the updated parameters. Elsewhere a graph

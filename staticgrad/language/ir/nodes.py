@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
-from weakref import ref
+from weakref import WeakSet, ref
 
 import numpy as np
 
@@ -506,6 +506,7 @@ class Session:
         versions: of a trace: the values that reads after updates have, by parameter.
         steppers: the optimizers that have stepped a parameter, of each that has been updated.
         arrays: arrays that became constants, with what the constants hold.
+        graph_calls: the nodes of calls of graphs, by scope, one set for each call.
         inside: the functions in it that are building bodies, ``scan`` and so on, outermost first.
         present: of a run at once: the tensors of parameters, by what holds their arrays.
         born: optimizers that were made in it.
@@ -534,6 +535,7 @@ class Session:
         self.settle: Callable[[], None] | None = None
         self.read_stores: dict[Any, None] = {}
         self.arrays: list[tuple[ref[Array], ArrayData]] = []
+        self.graph_calls: dict[str, list[WeakSet[Node]]] = {}
         self.inside: list[str] = []
         self.present: dict[object, Any] = {}
         self.born: list[object] = []

@@ -216,10 +216,11 @@ def print_outline(graph: GraphParts) -> str:
         left = ", ".join(names[value.key] for value in results)
         types = ", ".join(str(value.type) for value in results)
         mark = f" ^{order}" if order else ""
-        place, _, name = call.removesuffix("()]").partition(" [")
+        place, _, scope = call.removesuffix("]").partition(" [")
+        name, _, number = scope.rpartition("()")
         operands = ", ".join(names.get(key, "%?") for key in args)
         lines.append(
-            f"  {left}: {types}{mark} = {name}({operands})   # {place}, {len(inside)} nodes"
+            f"  {left}: {types}{mark} = {name}({operands})   # {place}{number}, {len(inside)} nodes"
         )
     return "\n".join([*lines, *root_lines(graph, names), "}"]) + "\n"
 
