@@ -83,6 +83,38 @@ def test_shapes_are_arithmetic_of_sizes():
     assert [out.shape for out in f(np.ones(4), np.ones((3, 1)))[:3]] == [(5, 8), (4,), (3,)]
 
 
+def test_integers_of_a_run_are_named_sizes():
+    """Those of inputs at once; computed ones in the program after the one that computes them."""
+    n, k = pt.lscalar("n"), pt.iscalar("k")
+    total = pt.cast(x.sum(), "int64")
+    for programs, inputs, outputs, arrays in [
+        (1, [n, k], [pt.alloc(3.0, n, k + 1), pt.eye(n, k, 1), n * 2], [(4, 2), (0, 1)]),
+        (1, [x, n], [x + pt.arange(n), x.sum() / n], [(normal(4), 4)]),
+        (1, [n], [pt.arange(n - 3), pt.arange(2, 2 * n, 3)], [(5,), (1,)]),
+        (1, [x, n, k], [x.reshape((n, k)) * 2], [(normal(6), 2, 3)]),
+        (2, [x], [pt.arange(total), pt.zeros(total + 1)], [(np.ones(3),), (np.zeros(2),)]),
+    ]:
+        for args in arrays:
+            f = compare(inputs, outputs, *args)
+            assert [len(program_of(f).programs), program_of(f).fallbacks] == [programs, {}]
+    f = pytensor.function([x, n], x + pt.arange(n), mode="STATICGRAD")
+    with pytest.raises(SizeGuardError, match="sizes x_0 and n_size must agree"):
+        f(normal(4), 5)
+
+
+def test_with_an_integer_below_0_pytensor_computes_what_reads_it_as_a_size():
+    n, k = pt.lscalar("n"), pt.iscalar("k")
+    f = pytensor.function([x, n, k], x.reshape((n, k)) + pt.exp(x).sum(), mode="STATICGRAD")
+    assert not program_of(f).fallbacks
+    with pytest.warns(StaticgradWarning, match="Reshape: the shape of reshape: only a run"):
+        result = f(np.zeros(6), -1, 3)
+    np.testing.assert_array_equal(result, np.full((2, 3), 6.0))
+    assert f(np.zeros(6), 3, 2).shape == (3, 2)
+    f = pytensor.function([n], pt.zeros(n), mode="STATICGRAD")
+    with pytest.raises(ValueError, match="negative dimensions"), pytest.warns(StaticgradWarning):
+        f(-1)
+
+
 def test_what_only_a_run_computes_is_computed_by_pytensor_with_one_warning():
     positive = pt.exp(x)[x > 0]
     with pytest.warns(StaticgradWarning, match="AdvancedSubtensor: a mask") as warned:

@@ -1,8 +1,7 @@
 """Loops of PyTensor in the mode "STATICGRAD": taps, gradients, nested, until; beside PyTensor."""
 
+import numpy as np
 import pytest
-
-from staticgrad.errors import StaticgradWarning
 
 pytensor = pytest.importorskip("pytensor", reason="PyTensor is not installed")
 
@@ -74,15 +73,63 @@ def test_nested_loops():
     assert not program_of(f).fallbacks
 
 
-def test_until():
+def sum_until(limit):
+    """Return the sums of x up to the first one above a limit."""
     from pytensor.scan.utils import until
 
-    rows = scan(
-        lambda v, s: (s + v, until(s + v > 2.0)), sequences=[x],
+    return scan(
+        lambda v, s: (s + v, until(s + v > limit)), sequences=[x],
         outputs_info=[pt.zeros((), "float64")],
     )  # fmt: skip
-    with pytest.warns(StaticgradWarning, match="Scan: a scan with until"):
-        compare([x], [rows[-1], rows], abs(X))
+
+
+def test_a_scan_with_until_of_which_the_last_element_is_read_is_one_loop():
+    f = compare([x], [sum_until(2.0)[-1]], abs(X))
+    assert [len(program_of(f).programs), program_of(f).fallbacks] == [1, {}]
+
+
+@pytest.mark.parametrize("scale", [10.0, 1.0, 0.01])
+def test_all_elements_of_a_scan_with_until_have_the_size_that_the_run_finds(scale):
+    """After one step, after some, and where the condition is never true; with gradients."""
+    rows = sum_until(2.0)
+    outputs = [rows, rows[-1], rows[::-1].sum(), *differ((rows**2).sum(), x)]
+    f = compare([x], outputs, scale * abs(X))
+    assert [len(program_of(f).programs), program_of(f).fallbacks] == [2, {}]
+    expected = np.cumsum(scale * abs(X))
+    np.testing.assert_allclose(f(scale * abs(X))[0], expected[: 1 + sum(expected[:-1] <= 2.0)])
+
+
+def test_states_with_taps_and_stacked_results_of_a_scan_with_until():
+    from pytensor.scan.utils import until
+
+    states, products = scan(
+        lambda v, s, last: ((0.5 * s + last * v, v * last), until(abs(last) > 1.5)),
+        sequences=[x], outputs_info=[{"initial": w[:2], "taps": [-2, -1]}, None],
+    )  # fmt: skip
+    outputs = [states, products, states[-3:], *differ(states.sum() + (products**2).sum(), x, w)]
+    f = compare([x, w], outputs, 2.5 * abs(X), 4.0 * abs(W))
+    assert not program_of(f).fallbacks
+    assert len(f(np.full(9, 0.1), W)[0]) == 9 > len(f(2.5 * abs(X), 4.0 * abs(W))[0])
+
+
+def test_a_number_of_steps_that_each_call_gives_is_a_named_size():
+    n = pt.lscalar("n")
+    rows = scan(lambda s: s * 1.1, outputs_info=[w], n_steps=n + 1)
+    f = compare([w, n], [rows, rows[-1], *differ(rows[-1].sum(), w)], W, 3)
+    assert [len(program_of(f).programs), program_of(f).fallbacks] == [1, {}]
+    assert [len(f(W, n)[0]) for n in (0, 5, 7)] == [1, 6, 8]
+    assert len(program_of(f).programs) == 1
+
+
+@pytest.mark.parametrize("n", [1, 3, 9])
+def test_a_gradient_may_be_of_the_last_steps_alone(n):
+    rows = scan(
+        lambda v, s: 0.5 * s + pt.tanh(v * s), sequences=[x], outputs_info=[w[0]],
+        truncate_gradient=3,
+    )  # fmt: skip
+    slopes = differ((rows**2).sum(), x, w)
+    assert not program_of(compare([x, w], slopes, X[:n], W)).fallbacks
+    assert np.count_nonzero(pytensor.function([x, w], slopes, mode="STATICGRAD")(X, W)[0]) == 3
 
 
 @pytest.mark.parametrize("total", [1.0, -1.0])

@@ -31,6 +31,7 @@ from pytensor.tensor.signal import convolve1d, convolve2d  # noqa: E402
 import staticgrad.pytensor  # noqa: E402
 from staticgrad.interop.pytensor.reading import name_class  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
 #: Packages of PyTensor that have Ops. ``link`` has those of other linkers.
 PACKAGES = (
     "assumptions", "breakpoint", "compile", "conditional", "gradient", "printing", "raise_op",

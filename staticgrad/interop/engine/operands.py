@@ -25,6 +25,30 @@ class ForeignType(NamedTuple):
     shape: tuple[int | None, ...]
 
 
+class UnknownSizeError(ExportError):
+    """Integers must be known while a program is built, and only a run computes them.
+
+    Attributes:
+        value: the integers.
+    """
+
+    def __init__(self, what: str, value: Value) -> None:
+        super().__init__(
+            f"{what}: only a run computes it",
+            hint="sizes of inputs are named; make it one of those, or a constant, or run the"
+            " program in a mode of the library, which computes it before",
+        )
+        self.value = value
+
+
+class UncountedResultError(UnknownSizeError):
+    """A run computes how many elements a result has; a row that has the number computes it.
+
+    Attributes:
+        value: the number.
+    """
+
+
 class SizeComparison:
     """A comparison of sizes, ``left < right``, that their names do not decide."""
 
@@ -156,7 +180,7 @@ def size(x: Any, what: str) -> Size:
     """Return an operand as an integer or a named size.
 
     Raises:
-        ExportError: only a run computes it.
+        UnknownSizeError: only a run computes it.
     """
     (number,) = sizes(np.reshape(x, 1) if not isinstance(x, Value) and np.size(x) == 1 else x, what)
     return number
@@ -166,14 +190,10 @@ def sizes(x: Any, what: str) -> tuple[Size, ...]:
     """Return the elements of an operand as integers and named sizes.
 
     Raises:
-        ExportError: only a run computes them.
+        UnknownSizeError: only a run computes them.
     """
     if isinstance(x, Value):
-        raise ExportError(
-            f"{what}: only a run computes it",
-            hint="sizes of inputs are named; make it one of those, or a constant, or run the"
-            " program in a mode of the library, which then computes the node",
-        )
+        raise UnknownSizeError(what, x)
     return tuple([
         element if isinstance(element, Dim) else int(element) for element in np.ravel(x).tolist()
     ])  # fmt: skip

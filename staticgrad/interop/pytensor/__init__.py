@@ -31,8 +31,8 @@ __all__ = ["function", "logp", "mode", "nutpie"]
 def mode(**options: Any) -> Any:
     """Return a Mode of PyTensor that runs graphs compiled by staticgrad.
 
-    ``mode="STATICGRAD"`` is the mode without options. A graph is compiled once for all shapes. A
-    node without a row in the table of Ops, or with a result whose size only a run computes, is
+    ``mode="STATICGRAD"`` is the mode without options. A graph is compiled once for all shapes, and
+    for all numbers that are sizes (``arange(n)``). A node without a row in the table of Ops is
     computed by PyTensor; a warning names it.
 
     Args:

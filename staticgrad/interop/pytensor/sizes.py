@@ -46,6 +46,11 @@ def compute_sizes(
     return None if result is None else (result,)
 
 
+def computes_sizes(op: ForeignOperator) -> bool:
+    """Return whether an Op is arithmetic of sizes if its operands are known."""
+    return op.name in (_SCALARS if op.is_scalar else _OPERATORS)
+
+
 def _elementwise(op: ForeignOperator, *operands: Any) -> Any:
     scalar_op = op.attributes["scalar_op"]
     if "fgraph" in scalar_op.attributes:

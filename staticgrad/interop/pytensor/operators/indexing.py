@@ -30,7 +30,11 @@ def read_key(idx_list: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
     """
 
     def read_bound(number: Any) -> Any:
-        return None if number is None else size(operands[number], "a bound of a slice")
+        if number is None:
+            return None
+        if not is_known(operands[number]):  # as a named size it would be a plan for each number
+            raise unsupported_variant("a bound of a slice that only a run computes")
+        return size(operands[number], "a bound of a slice")
 
     return [
         slice(read_bound(part.start), read_bound(part.stop), read_bound(part.step))

@@ -3,6 +3,10 @@
 A state is a window of its last elements: each iteration computes the newest one, and the window
 moves by one. Buffers of PyTensor have the first elements in front, and as many of the last ones as
 the graph reads.
+
+A scan with until of which only the last elements are read is a while loop. If more of them are
+read, a while loop counts the steps, and what runs then is a scan of this number of steps, which is
+a named size of the next program.
 """
 
 from __future__ import annotations
@@ -12,7 +16,8 @@ from typing import Any, NamedTuple
 
 import staticgrad.language.functions as sg
 from staticgrad.extend import Size
-from staticgrad.extend.sizes import is_at_least
+from staticgrad.extend.sizes import maximum, minimum
+from staticgrad.interop.engine.operands import UncountedResultError
 from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
     cast,
@@ -58,11 +63,11 @@ def _group(operands: Sequence[Any], info: Any) -> ScanOperands:
 
 
 @operator("Scan")
-def _scan(*operands: Any, info: Any, fgraph: Any, **_: Any) -> Any:
+def _scan(*operands: Any, info: Any, fgraph: Any, count: Size | None = None, **_: Any) -> Any:
     xs = _group(operands, info)
-    if info["as_while"]:
+    if info["as_while"] and count is None:
         return _scan_until(xs, info, fgraph)
-    steps = size(xs.steps, "the number of steps of scan")
+    steps = size(xs.steps, "the number of steps of scan") if count is None else count
     kinds = [kind.dtype for kind in fgraph.result_types]
     sequences = [value(x)[:steps] for x in xs.sequences]
     fixed = [*xs.fixed]
@@ -85,6 +90,10 @@ def _scan(*operands: Any, info: Any, fgraph: Any, **_: Any) -> Any:
     ss_buffers = [value(x) for x in xs.sit_sot]
     ss_first = [b[0] for b in ss_buffers]
 
+    def limit(length: Size, full: Size) -> Size:
+        """Return how many elements a result has: no more than steps give in a scan with until."""
+        return minimum(length, full) if info["as_while"] else length
+
     def body(carry: Any, slices: Any) -> Any:
         mm, ms, ss, free = carry
         row, newest = slices
@@ -96,8 +105,8 @@ def _scan(*operands: Any, info: Any, fgraph: Any, **_: Any) -> Any:
             inner += [window[tap + len(window)] for tap in taps]
         results = fgraph.run([*inner, *ss, *free, *fixed])
         results = [value(x, dtype) for x, dtype in zip(results, kinds, strict=True)]
-        mm_flat, ms_new, ss_new, nit_new, free_new = _split(
-            results, sum(map(len, mm_out)), len(ms), len(ss), info["n_nit_sot"]
+        mm_flat, ms_new, ss_new, nit_new, free_new, _ = _split(
+            results, sum(map(len, mm_out)), len(ms), len(ss), info["n_nit_sot"], len(free)
         )
         ms_new = [_as_shaped(x, window[0]) for x, window in zip(ms_new, ms, strict=True)]
         ss_new = [_as_shaped(x, state) for x, state in zip(ss_new, ss, strict=True)]
@@ -135,10 +144,10 @@ def _scan(*operands: Any, info: Any, fgraph: Any, **_: Any) -> Any:
     ):  # fmt: skip
         elements = rows if buffer.shape[0] == steps else sg.concatenate([buffer[:length], rows], 0)
         full = steps if buffer.shape[0] == steps else length + steps
-        outputs.append(_take_last(elements, full, buffer.shape[0]))
+        outputs.append(_take_last(elements, full, limit(buffer.shape[0], full)))
     for length, rows in zip(xs.nit_sot, nit_rows, strict=True):
-        count = size(length, "the number of elements that a scan returns")
-        outputs.append(_take_last(rows, steps, count))
+        stored = limit(size(length, "the number of elements that a scan returns"), steps)
+        outputs.append(_take_last(rows, steps, stored))
     return (*outputs, *free)
 
 
@@ -156,20 +165,22 @@ def _take_last(rows: Any, length: Size, count: Size) -> Any:
     """Return as many of the last rows as a buffer has; behind fewer rows are zeros."""
     if count == length:
         return rows
-    if is_at_least(count, length + 1):
-        zeros = sg.zeros((count - length, *rows.shape[1:]), rows.dtype)
-        return sg.concatenate([rows, zeros], 0)
-    return rows[length - count :]
+    longest = maximum(count, length)
+    last, missing = rows[longest - count :], longest - length
+    if missing != 0:
+        zeros = sg.zeros((missing, *rows.shape[1:]), rows.dtype)
+        last = sg.concatenate([last, zeros], 0)
+    return sg.broadcast_to(last, (count, *rows.shape[1:]))
 
 
 def _scan_until(xs: ScanOperands, info: Any, fgraph: Any) -> Any:
     """Compute a scan that ends where its condition is true, as a while loop.
 
-    A buffer of as many elements as one iteration fills is a window of the last ones. One that has
-    more would have the length that only the run gives.
+    A buffer of as many elements as one iteration fills is a window of the last ones.
 
     Raises:
-        ExportError: the number of elements of a result depends on the iterations.
+        UncountedResultError: a buffer has more: its size follows from the number of iterations.
+        ExportError: an iteration writes several elements of a state.
     """
     if xs.mit_mot:
         raise unsupported_variant("a scan with until that writes several elements of a state")
@@ -180,14 +191,20 @@ def _scan_until(xs: ScanOperands, info: Any, fgraph: Any) -> Any:
     taps = [*info["mit_sot_in_slices"], *info["sit_sot_in_slices"]]
     buffers = [value(x) for x in [*xs.mit_sot, *xs.sit_sot]]
     lengths = [-min(group) for group in taps]
-    counts = [_window_size(b.shape[0], n + 1) for b, n in zip(buffers, lengths, strict=True)]
-    nit_counts = [_window_size(size(n, "the size of a result"), 1) for n in xs.nit_sot]
+    sizes = [
+        *[(b.shape[0], n + 1) for b, n in zip(buffers, lengths, strict=True)],
+        *[(size(n, "the size of a result"), 1) for n in xs.nit_sot],
+    ]  # fmt: skip
+    is_window = all(isinstance(n, int) and n <= longest for n, longest in sizes)
+    counts = [
+        int(n) if is_window else length for (n, _), length in zip(sizes, lengths, strict=False)
+    ]
     windows = []
-    for buffer, length, count in zip(buffers, lengths, counts, strict=True):
-        first = [buffer[k] for k in range(min(length, count))]
-        if count < length:
+    for buffer, length, extent in zip(buffers, lengths, counts, strict=True):
+        first = [buffer[k] for k in range(min(length, extent))]
+        if extent < length:
             raise unsupported_variant("a scan with until whose buffer is shorter than its taps")
-        windows.append((*[sg.zeros_like(first[0])] * (count - length), *first))
+        windows.append((*[sg.zeros_like(first[0])] * (extent - length), *first))
 
     def compute(step: Any, windows: Any, free: Any) -> list[Any]:
         inner = [sequence[step] for sequence in sequences]
@@ -219,16 +236,9 @@ def _scan_until(xs: ScanOperands, info: Any, fgraph: Any) -> Any:
         untraced,
     )  # fmt: skip
     bound = steps if isinstance(steps, int) else None
-    _, _, windows, rows, free = sg.while_loop(goes_on, advance, first_state, bound)
+    step_count, _, windows, rows, free = sg.while_loop(goes_on, advance, first_state, bound)
+    if not is_window:
+        raise UncountedResultError("how many steps a scan with until takes", step_count)
     outputs = [sg.stack(list(w[len(w) - n :])) for w, n in zip(windows, counts, strict=True)]
-    outputs += [sg.expand_dims(row, 0) for row, _ in zip(rows, nit_counts, strict=True)]
+    outputs += [sg.expand_dims(row, 0) for row in rows]
     return (*outputs, *free)
-
-
-def _window_size(count: Size, longest: int) -> int:
-    """Return how many elements a buffer has, if one iteration fills it."""
-    if isinstance(count, int) and count <= longest:
-        return count
-    raise unsupported_variant(
-        "a scan with until of which all elements are read: their number is that of the iterations"
-    )
