@@ -105,7 +105,7 @@ def define_on_numbers(
                 )
         try:
             return call(getattr(special, name), *args, **kwargs)
-        except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        except (TypeError, ValueError, ArithmeticError, MemoryError, NotImplementedError) as error:
             raise ArgumentError(f"{name}: SciPy refuses these arguments: {error}") from error
 
     function.__name__ = function.__qualname__ = name

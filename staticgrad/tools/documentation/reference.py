@@ -265,7 +265,7 @@ def rooms() -> dict[str, Room]:
     """Assign every public name to one page of the reference."""
     everything = {"sg": tuple(sorted({*homes(FUNCTIONS), *homes(OTHERS)}))}
     for name, home in sorted(MODULES.items()):
-        if name not in ("errors", "passes"):  # which have pages of their own
+        if name not in ("errors", "extend", "passes"):  # which have pages of their own
             everything[f"sg.{name}"] = tuple(sorted(import_module(home).__all__))
     page_rooms: dict[str, Room] = {}
     for path, names in everything.items():

@@ -11,6 +11,8 @@ from staticgrad.extend import (
     AnyValue,
     ArrayLike,
     Integer,
+    NonNegativeInt,
+    PositiveInt,
     Value,
     as_value,
     as_values,
@@ -126,7 +128,7 @@ def companion(a: ArrayLike[AnyValue]) -> AnyValue:
     return concatenate([expand_dims(row, 0), below], 0)
 
 
-def hilbert(n: Integer) -> Value:
+def hilbert(n: NonNegativeInt) -> Value:
     """Hilbert matrix, 1 / (i + j + 1), as a constant.
 
     >>> sg.linalg.hilbert(2).round(3)
@@ -160,7 +162,7 @@ def _scipy_constant(name: str, *args: Any) -> Value:
     return as_value(np.asarray(getattr(linalg, name)(*args)))
 
 
-def invhilbert(n: Integer) -> Value:
+def invhilbert(n: NonNegativeInt) -> Value:
     """Inverse of the Hilbert matrix, as a constant.
 
     >>> sg.linalg.invhilbert(2)
@@ -171,7 +173,9 @@ def invhilbert(n: Integer) -> Value:
 
 
 def pascal(
-    n: Integer, kind: Literal["symmetric", "lower", "upper"] = "symmetric", exact: bool = True
+    n: NonNegativeInt,
+    kind: Literal["symmetric", "lower", "upper"] = "symmetric",
+    exact: bool = True,
 ) -> Value:
     """Pascal's matrix of binomial coefficients, as a constant: of integers, or of floats.
 
@@ -184,7 +188,9 @@ def pascal(
 
 
 def invpascal(
-    n: Integer, kind: Literal["symmetric", "lower", "upper"] = "symmetric", exact: bool = True
+    n: NonNegativeInt,
+    kind: Literal["symmetric", "lower", "upper"] = "symmetric",
+    exact: bool = True,
 ) -> Value:
     """Inverse of Pascal's matrix, as a constant: of integers, or of floats.
 
@@ -195,7 +201,7 @@ def invpascal(
     return _scipy_constant("invpascal", n, kind, exact)
 
 
-def helmert(n: Integer, full: bool = False) -> Value:
+def helmert(n: PositiveInt, full: bool = False) -> Value:
     """Helmert matrix, as a constant: orthonormal rows that add up to 0; ``full`` has a row more.
 
     >>> sg.linalg.helmert(2).round(3)
@@ -204,7 +210,7 @@ def helmert(n: Integer, full: bool = False) -> Value:
     return _scipy_constant("helmert", n, full)
 
 
-def dft(n: Integer, scale: Literal["sqrtn", "n"] | None = None) -> Value:
+def dft(n: NonNegativeInt, scale: Literal["sqrtn", "n"] | None = None) -> Value:
     """Matrix of the discrete Fourier transform, as a constant: dft(n) @ x is fft(x).
 
     >>> sg.linalg.dft(2).real.round(3)
