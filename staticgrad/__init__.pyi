@@ -18,6 +18,7 @@ import staticgrad.language.functions.fft as fft
 import staticgrad.language.functions.interpolate as interpolate
 import staticgrad.language.functions.linalg as linalg
 import staticgrad.language.functions.loops.ode as ode
+import staticgrad.language.functions.ndimage as ndimage
 import staticgrad.language.functions.random as random
 import staticgrad.language.functions.sparse as sparse
 import staticgrad.language.functions.special as special
@@ -280,26 +281,26 @@ __all__ = [
     "meshgrid", "min", "minimum", "mod", "modf", "moveaxis", "multigrad_dict", "multiply",
     "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
     "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
-    "nansum", "nanvar", "ndim", "negative", "newaxis", "nextafter", "nn", "nonzero", "norm",
-    "not_equal", "numba", "numba_call", "ode", "one_hot", "ones", "ones_like", "onnx", "optim",
-    "options", "outer", "pad", "parameter", "parse", "partition", "passes", "percentile",
-    "permute_dims", "pi", "piecewise", "plan_abstract", "poly", "polyadd", "polyder", "polyfit",
-    "polyint", "polymul", "polysub", "polyval", "positive", "pow", "power", "precision", "prod",
-    "ptp", "pytensor", "quantile", "rad2deg", "radians", "random", "ravel", "ravel_multi_index",
-    "real", "reciprocal", "reduce_and", "reduce_or", "reduce_xor", "remainder", "repeat",
-    "replace", "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rollaxis",
-    "roots", "rot90", "round", "row_stack", "same_graph", "save", "scan", "scatter_add",
-    "scipy", "scope", "searchsorted", "segment_max", "segment_min", "segment_prod",
-    "segment_sum", "select", "setdiff1d", "setxor1d", "shape", "show_config", "sigmoid", "sign",
-    "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn", "sliding_window_view",
-    "sort", "spacing", "sparse", "sparse_hessian", "sparse_jacobian", "special", "split",
-    "sqrt", "square", "squeeze", "stack", "stats", "std", "stop_gradient", "subtract", "sum",
-    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing",
-    "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree",
-    "tri", "tril", "tril_indices", "tril_indices_from", "triu", "triu_indices",
-    "triu_indices_from", "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8",
-    "union1d", "unique", "unravel_index", "unstack", "unwrap", "value_and_grad", "vander",
-    "var", "vdot", "vecdot", "vecmat", "vectorize", "vjp", "vmap", "vsplit", "vstack", "where",
-    "while_loop", "xlogy", "xp", "zeros", "zeros_like"
+    "nansum", "nanvar", "ndim", "ndimage", "negative", "newaxis", "nextafter", "nn", "nonzero",
+    "norm", "not_equal", "numba", "numba_call", "ode", "one_hot", "ones", "ones_like", "onnx",
+    "optim", "options", "outer", "pad", "parameter", "parse", "partition", "passes",
+    "percentile", "permute_dims", "pi", "piecewise", "plan_abstract", "poly", "polyadd",
+    "polyder", "polyfit", "polyint", "polymul", "polysub", "polyval", "positive", "pow",
+    "power", "precision", "prod", "ptp", "pytensor", "quantile", "rad2deg", "radians", "random",
+    "ravel", "ravel_multi_index", "real", "reciprocal", "reduce_and", "reduce_or", "reduce_xor",
+    "remainder", "repeat", "replace", "reshape", "resize", "result_type", "right_shift", "rint",
+    "roll", "rollaxis", "roots", "rot90", "round", "row_stack", "same_graph", "save", "scan",
+    "scatter_add", "scipy", "scope", "searchsorted", "segment_max", "segment_min",
+    "segment_prod", "segment_sum", "select", "setdiff1d", "setxor1d", "shape", "show_config",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value", "sklearn",
+    "sliding_window_view", "sort", "spacing", "sparse", "sparse_hessian", "sparse_jacobian",
+    "special", "split", "sqrt", "square", "squeeze", "stack", "stats", "std", "stop_gradient",
+    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
+    "tensordot", "testing", "tile", "topk", "torch", "trace", "tradeoff", "train", "transpose",
+    "trapezoid", "tree", "tri", "tril", "tril_indices", "tril_indices_from", "triu",
+    "triu_indices", "triu_indices_from", "true_divide", "trunc", "uint16", "uint32", "uint64",
+    "uint8", "union1d", "unique", "unravel_index", "unstack", "unwrap", "value_and_grad",
+    "vander", "var", "vdot", "vecdot", "vecmat", "vectorize", "vjp", "vmap", "vsplit", "vstack",
+    "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

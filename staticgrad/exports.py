@@ -269,6 +269,7 @@ MODULES = {
     "interpolate": "staticgrad.language.functions.interpolate",
     "linalg": "staticgrad.language.functions.linalg",
     "jax": "staticgrad.interop.jax",
+    "ndimage": "staticgrad.language.functions.ndimage",
     "nn": "staticgrad.nn",
     "numba": "staticgrad.interop.numba",
     "ode": "staticgrad.language.functions.loops.ode",

@@ -57,6 +57,7 @@ NO_DOOR = {
     "sg.fft*": OF_VALUES,
     "sg.interpolate*": "curves of values, beside SciPy in tests/interface/test_interpolate.py",
     "sg.linalg.*": OF_VALUES,
+    "sg.ndimage*": OF_VALUES,
     "sg.special*": OF_VALUES,
     "sg.stats*": "distributions, beside SciPy in tests/stats",
     "sg.torch.explain": REPORT,

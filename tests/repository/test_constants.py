@@ -50,6 +50,7 @@ EXCEPTIONS = {
     "staticgrad/language/functions/fft/__init__.py": "names alone",
     "staticgrad/language/functions/linalg/__init__.py": "names alone",
     "staticgrad/language/functions/linalg/subspaces.py _rank": "LAPACK: a documented exception",
+    "staticgrad/language/functions/ndimage/geometry.py _rotated_sizes": "sizes, rounded",
     "staticgrad/language/functions/polynomials.py sph_harm_y": OF_VALUES,
     "staticgrad/language/functions/quantiles.py formula": LITERAL,
     "staticgrad/language/ops/special.py _log_ratio": "a reference",

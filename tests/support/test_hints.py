@@ -221,7 +221,8 @@ def test_hints_compute_what_the_name_does(name):
         ("nn.functional.interpolate", "sg.nn.resize(x, shape"),
         ("shared", "sg.parameter(name, array)"), ("clip_by_value", "sg.clip(x, low, high)"),
         ("scipy.optimize", "sg.scipy.minimize(f, x0)"), ("optimize", "sg.scipy.minimize(f, x0)"),
-        ("integrate", "sg.ode.solve(f, y, times"), ("ndimage", "sg.nn.conv(x, weight)"),
+        ("integrate", "sg.ode.solve(f, y, times"),
+        ("gaussian_filter", "it is sg.ndimage.gaussian_filter"),
         ("minimize", "it is sg.scipy.minimize"), ("optim.minimize", "opt.minimize(loss)"),
         ("backward", "opt.minimize(loss)"), ("config", "sg.options(threads=2)"),
         ("autograd", "sg.grad(loss, wrt)"), ("Session", "sg.compile(y).run(feeds)"),
@@ -268,7 +269,9 @@ def test_functions_of_scipy_on_a_value_name_ours():
             lambda t, y: x, (0, 1), ones
         ),
         "integrate.trapezoid .*sg.trapezoid": lambda: integrate.trapezoid(x),
-        "ndimage.gaussian_filter .*sg.nn.conv": lambda: ndimage.gaussian_filter(x, 1.0),
+        "ndimage.gaussian_filter .*sg.ndimage.gaussian_filter": lambda: ndimage.gaussian_filter(
+            x, 1.0
+        ),
         "optimize.minimize .*sg.scipy.minimize": lambda: optimize.minimize(np.sum, x),
         "spsolve .*sg.sparse.spsolve": lambda: solvers.spsolve(sparse.eye(3).tocsr(), x),
         "distance.cdist .*sg.linalg.norm": lambda: spatial.distance.cdist(a, a),

@@ -385,9 +385,9 @@ def pad(
         total = size + pad_before + pad_after
         if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(pad_before, Dim):
             places = iota((total,), like=value) - size_value(pad_before, I64)
-            value = take(value, _padding_index(places, size_value(size, I64), mode), axis)
+            value = take(value, padding_index(places, size_value(size, I64), mode), axis)
         else:
-            value = take(value, _padding_index(np.arange(total) - pad_before, size, mode, np), axis)
+            value = take(value, padding_index(np.arange(total) - pad_before, size, mode, np), axis)
     return value
 
 
@@ -436,7 +436,7 @@ def _pad_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any)
 _OURS: Final = SimpleNamespace(maximum=maximum, minimum=minimum, remainder=remainder, where=where)
 
 
-def _padding_index(places: Any, size: Any, mode: str, of: Any = _OURS) -> Any:
+def padding_index(places: Any, size: Any, mode: str, of: Any = _OURS) -> Any:
     """Return the index that each padded position reads, relative to the array (reflect, wrap).
 
     ``of`` has the functions: ours, or NumPy's module.

@@ -97,8 +97,6 @@ INSTEAD: Final = {
     "integrate": "sg.ode.solve(f, y, times, args) solves equations; sg.trapezoid(y, x) integrates"
     " samples",
     "signal": "sg.convolve(x, y), sg.correlate(x, y), sg.fft; a recursive filter is a sg.scan",
-    "ndimage": "sg.nn.conv(x, weight) filters images, sg.nn.resize(x, shape) and"
-    " sg.nn.grid_sample(x, grid) sample them",
     "spatial": "distances of rows: sg.linalg.norm(x[:, None] - y, axis=-1)",
     "cluster": "there is none: use SciPy's or scikit-learn's, of arrays",
     **each_of("minimise fmin_bfgs fmin_l_bfgs_b minimize_scalar", "sg.scipy.minimize(f, x0)"),
@@ -122,12 +120,7 @@ INSTEAD: Final = {
     **each_of("fftconvolve oaconvolve", "sg.convolve(x, y)"),
     "convolve2d": "sg.nn.conv(x, weight)",
     **each_of("lfilter sosfilt filtfilt lfiltic", "sg.scan(f, init, x), one sample at a time"),
-    **each_of(
-        "gaussian_filter gaussian_filter1d uniform_filter sobel laplace_filter",
-        "sg.nn.conv(x, weight), of the weights of the filter",
-    ),
-    "map_coordinates": "sg.nn.grid_sample(x, grid)",
-    **each_of("zoom", "sg.nn.resize(x, shape, method), or scale="),
+    "median_filter": "sg.median(sg.sliding_window_view(x, shape), axis), of x with sg.pad",
     **each_of("eigsh eigs svds", "dense: sg.linalg.eigh(A.toarray()), sg.linalg.svd(A.toarray())"),
     # TensorFlow
     "reduce_mean": "sg.mean(x, axis)",
@@ -802,7 +795,8 @@ _ROOMS: Final = {
     f"sg.{name}": MODULES[name]
     for name in (
         "checkpoint_policies", "implicit", "fft", "linalg", "nn", "ode", "optim", "random",
-        "special", "stats", "testing", "train", "tree", "sparse", "scipy",
+        "special", "stats", "testing", "train", "tree", "sparse", "scipy", "interpolate",
+        "ndimage",
     )
 }  # fmt: skip
 
@@ -903,6 +897,8 @@ _SAME_NAMES: Final = {
     "scipy.fft": ("sg.fft",),
     "scipy.linalg": ("sg.linalg", "sg"),
     "scipy.integrate": ("sg.ode", "sg"),
+    "scipy.interpolate": ("sg.interpolate",),
+    "scipy.ndimage": ("sg.ndimage",),
     "scipy.optimize": ("sg.scipy",),
     "scipy.sparse": ("sg.sparse",),
     "scipy.sparse.linalg": ("sg.sparse", "sg.linalg"),
