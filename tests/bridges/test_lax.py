@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, ExportError
 
 jax = pytest.importorskip("jax", reason="JAX is not installed")
@@ -413,6 +414,14 @@ def test_a_rule_may_apply_the_function_to_tangents():
     traced = sg.jax.trace(f, V)
     equal(sg.grad(traced)(V), jax.grad(f)(V))
     equal(sg.hessian(traced)(V), jax.hessian(f)(V))
+
+
+def test_a_rule_serves_the_tape():
+    """The rule of ``relu`` compares with a literal, which is a tensor like the operands."""
+    f = lambda b, x: (jax.nn.relu(x + b) ** 2).sum()  # noqa: E731
+    b, leaf = sg.parameter("b", V), Tensor(2 * V, requires_grad=True)
+    sg.jax.trace(f, V, V)(b, leaf).backward()
+    equal(leaf.grad, jax.grad(f, 1)(V, 2 * V))
 
 
 def test_callbacks_call_python():

@@ -323,6 +323,53 @@ def test_a_rule_may_apply_its_function_to_tangents_and_differentiate_others():
     np.testing.assert_array_equal(sg.grad(lambda x: square_by_slope(x).sum())(x), [5.0] * 3)
 
 
+@sg.custom_jvp(name="tests.ramp")
+def ramp(x):
+    return sg.maximum(x, 0.0)
+
+
+@ramp.rule
+def _(tangents, out, x):
+    zero = sg.broadcast_to(0.0, x.shape)  # of numbers alone
+    return tangents[0] * sg.where(x > zero, sg.full(x.shape, 1.0, x.dtype), zero)
+
+
+@sg.custom_vjp(name="tests.leaky_ramp")
+def leaky_ramp(x):
+    return sg.where(x > 0.0, x, 0.1 * x)
+
+
+@leaky_ramp.rule
+def _(ct, out, x):
+    return ct * sg.where(x > sg.broadcast_to(0.0, x.shape), sg.ones(x.shape, x.dtype), 0.1)
+
+
+def host_ramp(x):
+    return sg.host_call(
+        lambda x: np.maximum(x, 0.0), x, types=x.type,
+        vjp=lambda ct, out, x: ct * sg.where(x > 0.0, sg.ones(x.shape, x.dtype), 0.0),
+        name="tests.host_ramp",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "below"), [(ramp, 0.0), (leaky_ramp, 0.1), (host_ramp, 0.0)])
+def test_what_a_rule_makes_of_numbers_is_of_the_kind_of_its_operands(function, below):
+    """A walk back over the tape outside of ``eager_mode`` makes tensors, of first order and second.
+
+    As ``jax.nn.relu``, whose rule compares with a literal.
+    """
+    x = np.array([-1.0, 0.5, 2.0])
+    slopes = np.where(x > 0.0, 1.0, below)
+    leaf = Tensor(x, requires_grad=True, dtype="float64")
+    (function(leaf) ** 2).sum().backward()
+    np.testing.assert_allclose(leaf.grad, 2 * x * slopes**2, rtol=1e-15)
+    (slope,) = grad((function(leaf) ** 2).sum(), [leaf], create_graph=True)
+    np.testing.assert_allclose(grad(slope.sum(), leaf), 2 * slopes**2, rtol=1e-15)
+    np.testing.assert_allclose(
+        sg.grad(lambda x: (function(x) ** 2).sum())(x), 2 * x * slopes**2, rtol=1e-15
+    )
+
+
 @pytest.mark.slow
 def test_it_is_mapped_over_batches_with_its_rule():
     def slopes(x, w):

@@ -10,7 +10,7 @@ constants may be made when the program is compiled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from inspect import signature
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, overl
 
 import numpy as np
 
+from staticgrad.language.calls.execution import computing
 from staticgrad.language.calls.functional import functions
 from staticgrad.language.calls.pickling import module_of, reduce_wrapper
 from staticgrad.language.ir.forms import CallForm, Form
@@ -80,6 +81,12 @@ def _in_stage(stage: Literal["rule", "sweep"]) -> Iterator[None]:
         _stage.reset(token)
 
 
+def _in_kind_of(operands: Sequence[Any]) -> AbstractContextManager[object]:
+    """Return the context in which what a rule makes of numbers is a value like its operands."""
+    kind = binding_kind(tuple(operands))
+    return computing(kind) if kind.computes else nullcontext()
+
+
 class Marker(FirstOperand):
     """The first operand; how derivatives go by the others, the rule named ``rule`` says."""
 
@@ -122,7 +129,7 @@ class Marker(FirstOperand):
         for letters in self.over:
             rule = over_batch(rule, letters)
         try:
-            with _in_stage("rule"):  # which may differentiate other functions
+            with _in_stage("rule"), _in_kind_of(args):  # it may differentiate other functions
                 return rule(seeds, out, *args)
         except Exception as error:
             error.add_note(f"in the derivative rule of {self.rule}")
@@ -691,7 +698,8 @@ class _UserCall(Op):
         check_arguments(rule, 2 + len(args), f"the rule of {self.label}", "(ct, out, *operands)")
         if self.pairs:
             rule = _adapt_vjp_rule_to_pairs(rule, self.pairs[len(args) :], self.pairs[: len(args)])
-        shares = in_tuple(rule(ct, out, *args), len(args))
+        with _in_kind_of(args):
+            shares = in_tuple(rule(ct, out, *args), len(args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
                 f"{self.label}: the rule gives {quote(shares)},"
