@@ -3211,9 +3211,9 @@ MUTANTS = (
         ),
         (
             "axis-whose-further-examples-are-not-read",
-            "staticgrad/tools/comparison/programs.py",
-            "return differ(left, right)",
-            "return True",
+            "staticgrad/tools/comparison/axes.py",
+            "differ(*losses) and (",
+            "True and (",
             "a literal number of parts counts as examples",
             "tests/tools/comparison/test_axes.py -k kind_of_program",
         ),

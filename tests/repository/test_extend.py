@@ -93,7 +93,10 @@ PRIVATE = {
         "staticgrad.saving": "states that ranks send",
         "staticgrad.saving.trees": "states that ranks send",
     },
-    "comparison": {"staticgrad.nn.module": "names of the modules of a program"},
+    "comparison": {
+        "staticgrad.nn.module": "names of the modules of a program",
+        "staticgrad.interop.aten.module": "a module of PyTorch with its loss, as of a step",
+    },
     "documentation": {
         "passes.pipelines": "pipelines of the examples",
         "staticgrad.interop.*": "pages are written from the tables of the bridges",

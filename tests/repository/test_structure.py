@@ -71,6 +71,7 @@ LAZY = {
     "staticgrad.language.ops.linalg": "building loads nothing native",
     "staticgrad.language.ops.sparse": "building loads nothing native",
     "staticgrad.compiler.runtime.executor": "a program of one run or two needs no native entry",
+    "staticgrad.tools.comparison.imported": "the table of PyTorch's operators is for its modules",
     "staticgrad.tools.comparison.peers": "programs of PyTorch and JAX where these are installed",
 }
 

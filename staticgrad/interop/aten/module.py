@@ -59,13 +59,16 @@ class TorchModule(Module):
         statistics: buffers, and parameters without ``requires_grad``: saved with the module,
             unchanged by optimizers.
         generator: of the random numbers, if there are any.
+        class_name: the name of the class of PyTorch's module.
     """
 
+    _torch_names: ClassVar[Mapping[str, str]] = {"weights": "", "statistics": ""}
     states: ClassVar[tuple[str, ...]] = ("statistics",)
 
     def __init__(self, net: Any, programs: Mapping[str, ExportedModule]) -> None:
         self.weights: dict[str, Any] = {}
         self.statistics: dict[str, Any] = {}
+        self.class_name = type(net).__name__
         self._programs = _Programs(programs)
         for exported in programs.values():
             self.take_arrays(net, exported)
@@ -193,6 +196,32 @@ def module_of(
     if not net.training:
         model.eval()
     return model
+
+
+def net_with_loss(net: Any, loss: Any) -> Any:
+    """Return a module of PyTorch that computes the loss of ``net`` from inputs and targets.
+
+    Its class has the name of the class of ``net``, which messages of PyTorch show.
+
+    Args:
+        net: called with its inputs: a tensor, a tuple of arguments, or a dict of them by name.
+        loss: a function of its result and the targets; None where the result is the loss.
+    """
+
+    class NetWithLoss(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, inputs: Any, targets: Any) -> Any:
+            if isinstance(inputs, Mapping):
+                y = self.net(**inputs)
+            else:
+                y = self.net(*inputs) if isinstance(inputs, tuple | list) else self.net(inputs)
+            return y if loss is None else loss(y, *targets)
+
+    NetWithLoss.__name__ = NetWithLoss.__qualname__ = type(net).__name__
+    return NetWithLoss()
 
 
 def check_local(net: Any, api: str, hint: str) -> None:

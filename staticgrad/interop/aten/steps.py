@@ -24,6 +24,7 @@ from staticgrad.interop.aten.module import (
     TorchModule,
     check_local,
     exported_of,
+    net_with_loss,
 )
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions import parameter
@@ -188,7 +189,7 @@ class TorchStep:
         )
         self._net, self._loss, self._optimizer = net, loss, optimizer
         self._max_norm, self._options = max_norm, options
-        self._net_with_loss = _with_loss(net, loss)
+        self._net_with_loss = net_with_loss(net, loss)
         rule = _RULES.get(type(optimizer).__name__)
         if rule is None or type(optimizer) is not getattr(
             torch.optim, type(optimizer).__name__, None
@@ -444,24 +445,6 @@ class TorchStep:
                 gradients = {p: slope + group.decay * p for p, slope in gradients.items()}
             if gradients:
                 group.rule.apply_gradients(gradients)
-
-
-def _with_loss(net: Any, loss: Any) -> Any:
-    """Return a torch module that computes the loss of ``net`` from inputs and targets."""
-
-    class Step(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = net
-
-        def forward(self, inputs: Any, targets: Any) -> Any:
-            if isinstance(inputs, Mapping):
-                y = self.net(**inputs)
-            else:
-                y = self.net(*inputs) if isinstance(inputs, tuple | list) else self.net(inputs)
-            return y if loss is None else loss(y, *targets)
-
-    return Step()
 
 
 def _parts_of(net: Any) -> tuple[list[Any], list[tuple[Any, str, Any]]]:

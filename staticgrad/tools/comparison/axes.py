@@ -27,6 +27,7 @@ Asked = int | Mapping[str, int]
 ASKED: Final = "as asked for"
 ADDS: Final = "the loss adds up over it"
 ANY_ORDER: Final = "the loss is the same in any order of it"
+_DATA_ALONE: Final = "; arguments that carry data were asked, not the parameters before them"
 ASSUMED: Final = "assumed; batch_axis= takes another one"
 CHANGING: Final = "sizes change from step to step"
 #: The names of sizes that count examples.
@@ -35,6 +36,7 @@ _NOISE: Final = 0.3  # the largest relative change of a number
 _SECONDS: Final = 5.0  # of the processor, after which nothing further is tried
 _MOST: Final = 8  # axes that are tried
 _EXACT: Final = 1e-12  # relative differences of losses in float64 that are rounding
+_SAME: Final = 1e-6  # the same, of losses on the tape, too
 
 
 class BatchAxes(NamedTuple):
@@ -126,30 +128,58 @@ def _first(arrays: Arrays) -> Iterator[dict[str, int]]:
 
 
 def find(
-    arrays: Arrays, loss: Loss, tolerance: float, uses: Callable[[Mapping[str, int]], bool]
+    arrays: Arrays,
+    loss: Loss,
+    tolerance: float,
+    repeat: Callable[[Mapping[str, int]], tuple[float, float] | None],
+    parameters: Sequence[str] = (),
 ) -> BatchAxes:
     """Find the batch axis by experiments with the loss: examples add up, or their order is free.
+
+    Some of the arrays that have the axis carry data. That the hidden units of a network may be
+    permuted is a symmetry of its parameters, not of examples.
 
     Args:
         arrays: the example.
         loss: the result for arrays of these shapes, from the same state each time.
         tolerance: of what is the same, relative to what a change of the arrays does.
-        uses: whether the program reads further examples along an axis, too.
+        repeat: the losses with each example twice, and with other ones after them; None where the
+            program does not serve other sizes.
+        parameters: arrays that carry no data, as far as the arguments say it.
     """
     end = time.process_time() + _SECONDS
-    tried = [axes for axes in candidates(arrays) if _length(arrays, axes) > 1][:_MOST]
+    data = {name: array for name, array in arrays.items() if name not in parameters}
+    tried = [axes for axes in candidates(arrays) if not data.keys().isdisjoint(axes)]
+    tried += [axes for axes in candidates(data) if axes not in tried]
+    tried = [axes for axes in tried if _length(arrays, axes) > 1][:_MOST]
     base: float | None = None
     for reason, holds in ((ADDS, _adds_up), (ANY_ORDER, _in_any_order)):
         for axes in tried:
             if time.process_time() > end:
-                return assume_first_axes(arrays)
+                return assume_first_axes(data)
             try:
                 base = loss(arrays) if base is None else base
-                if np.isfinite(base) and holds(arrays, axes, loss, base, tolerance) and uses(axes):
-                    return BatchAxes(axes, reason)
+                if not np.isfinite(base) or not holds(arrays, axes, loss, base, tolerance):
+                    continue
+                losses = repeat(axes)
             except Exception:  # of the user's program, with numbers that it has not seen
                 continue
-    return assume_first_axes(arrays)
+            if losses is None or (
+                differ(*losses) and (reason == ADDS or _are_examples(axes, base, losses[0]))
+            ):
+                return BatchAxes(axes, f"{reason}{_DATA_ALONE if parameters else ''}")
+    return assume_first_axes(data)
+
+
+def _are_examples(axes: Mapping[str, int], base: float, twice_loss: float) -> bool:
+    """Return whether what may be permuted are examples, not hidden units of a network.
+
+    Units that stand twice change what the next layer adds up; of examples the loss stays or
+    doubles. It is asked where arrays have the axis at several places, as weights have.
+    """
+    if len({*axes.values()}) == 1:
+        return True
+    return any(abs(twice_loss - n * base) <= _SAME * abs(base) for n in (1, 2))
 
 
 def candidates(arrays: Arrays) -> list[dict[str, int]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from staticgrad import optim
 from staticgrad.extend.optional import jax
+from staticgrad.extend.trees import first_part
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 from staticgrad.tools.comparison.report import NoPeer
 
@@ -44,9 +45,9 @@ class JaxTraining:
     def call(self, batch: Batch) -> Any:
         """Run one step and wait for its loss and its state."""
         with jax.enable_x64(self._doubles):
-            loss, self._state = self._jitted(self._state, *self._narrow_batch(batch))
-            jax.block_until_ready((loss, self._state))
-            return loss
+            results = self._jitted(self._state, *self._narrow_batch(batch))
+            result, self._state = jax.block_until_ready(results)
+            return first_part(result)
 
     def step(self, batch: Batch) -> float:
         """Run one step and return the loss."""
@@ -100,8 +101,7 @@ class JaxTraining:
             return loss, jax.tree.map(lambda p, g: p - rate * g, state, slopes)
 
         if arguments:
-            run = jax.jit(gradient)
-            return lambda state, *arrays: (run(state, *arrays)[0][0], state)
+            return jax.jit(gradient)
         if rate is not None:
             return jax.jit(descent, donate_argnums=0)
         if self._chosen.optimizer is not None:

@@ -93,25 +93,27 @@ def compare(
     Args:
         spec: a model's name, ``path.py:name``, or a function that returns a module or function with
             its arrays; with ``arrays`` a module, or a function that takes them (``sg.function`` or
-            plain). First results are measured of what has a name, which a fresh process can find.
+            plain); also a ``torch.nn.Module``, and a function of JAX, which are traced. First
+            results are measured of what has a name, which a fresh process can find.
         arrays: examples, also dicts, lists, tuples and dataclasses of arrays. A module takes as
             many as its ``forward`` needs, its loss the rest. Or one function of a
             ``numpy.random.Generator`` that gives the arrays of a step, whose sizes may differ from
             step to step.
         loss: of a module, ``loss(output, *rest)``: by default cross entropy where the target has
-            whole numbers, else the mean square.
+            whole numbers, else the mean square. Of a ``torch.nn.Module`` it is one of tensors.
         optimizer: of a module or loss, one of ``sg.optim``; by default plain descent.
         torch: the same program in PyTorch: a step or a loss of tensors, or a ``torch.nn.Module``
             with the module's names of parameters; measured eager and by ``torch.compile``. By
-            default modules of known layers are translated, and measured eager; True compiles them,
-            too; False leaves PyTorch out.
+            default modules of known layers are translated, and measured eager, as a
+            ``torch.nn.Module`` itself is; True compiles them, too; False leaves PyTorch out.
         jax: the same program in JAX, jitted: ``(step, state)``, where ``step(state, *arrays)``
             gives the loss and the new state, ``(loss, parameters)``, or a function of arrays. Both
             may be functions without arguments that return it, and import their library first.
         batch_axis: the axis that counts examples, or a dict of axes by array, ``{"x": 1, "y": 0}``.
             By default that which ``sg.function(sizes=)`` names batch; else it is looked for: the
-            axis over which the loss adds up, or in whose order the loss is the same; else the
-            first one. The report says which, and how it is known.
+            axis over which the loss adds up, or in whose order the loss is the same, of arrays that
+            carry data (not of a container of parameters in front of them); else the first one. The
+            report says which, and how it is known.
         batches: batch sizes to time a step at; by default a quarter to four times the usual one.
         seconds: of wall time per timing of a pair; twenty measurements of each way at least.
         watch: called with a description of what is being measured.

@@ -167,6 +167,7 @@ def _makers(
 ) -> Mapping[str, Callable[[], PeerWay]]:
     """Return makers of each library's way, on as many threads as the compiled step."""
     makers: dict[str, Callable[[], PeerWay]] = {}
+    jax = chosen.in_jax if jax is None else jax
     if torch is not False:
         if find_spec("torch") is None:
             makers[TORCH] = _missing("PyTorch is not installed")
@@ -174,7 +175,7 @@ def _makers(
             stack.enter_context(_quiet_torch())
             from staticgrad.tools.comparison import torch_peer
 
-            torch_program = None if torch is True else torch
+            torch_program = chosen.in_torch if torch is None or torch is True else torch
             makers[TORCH] = lambda: torch_peer.training(chosen, _call_maker(torch_program))
             if torch is not None:
                 makers[COMPILED_TORCH] = lambda: torch_peer.training(

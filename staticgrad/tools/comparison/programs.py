@@ -15,7 +15,8 @@ import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -47,11 +48,17 @@ from staticgrad.tools.comparison.axes import (
     Asked,
     BatchAxes,
     assume_first_axes,
-    differ,
     find,
     find_named_axes,
     read_asked_axes,
     twice,
+)
+from staticgrad.tools.comparison.imported import (
+    ImportedProgram,
+    has_arrays_of_jax,
+    import_function,
+    import_module,
+    is_torch_module,
 )
 from staticgrad.tools.comparison.limits import limit_time
 from staticgrad.tools.comparison.report import Refusal, refusal_of
@@ -72,6 +79,8 @@ LITERAL: Final = (
     "the graph serves these sizes alone: the program has the number of examples as a literal;"
     " read it from an array, x.shape[0], and one graph serves all"
 )
+_TRACED: Final = "JAX traces a function for the sizes of its arrays"
+_THESE_SIZES: Final = "the graph serves these sizes alone, as a trace of JAX does"
 _EACH_SIZE: Final = (
     "each new size is traced and compiled again; written with sg.scan and sg.scatter_add one graph"
     " serves all sizes"
@@ -107,19 +116,28 @@ class ComparedProgram:
         trained: for a module: it, its loss (None: the usual one) and its optimizer.
         written: the module or function that the user wrote.
         optimizer: for a module or loss that is trained; None for a step that trains by itself.
-        wanted: for a loss that is differentiated by its arguments the numbers of these arrays.
+        gradient_arguments: for a loss that is differentiated by its arguments the numbers of these.
+        in_torch, in_jax: the same in its own library, of a program that was imported.
     """
 
     trained: tuple[Module, Callable[..., Any] | None, Optimizer] | None = None
     optimizer: Optimizer | None = None
     gradient_arguments: Sequence[int] = ()
+    in_torch: Any = None
+    in_jax: Any = None
 
     def __init__(
         self, evaluate: Step, example: Batch, drawn: Draw | None, made_of: Any, rule: str,
         wrap: Callable[[Step], Step] | None = None, loss: Callable[..., Any] | None = None,
-        batch: BatchAxes | None = None,
+        batch: BatchAxes | None = None, parameters: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """Trace it; ``batch`` are the axes that count examples, None to look for them."""
+        """Trace it.
+
+        Args:
+            batch: the axes that count examples, None to look for them.
+            parameters: the arrays that carry no data, as far as the arguments say it.
+        """
+        self._without_data = parameters
         self.name, self._blamed = _name_of(made_of), _inner(loss or made_of)
         self.origin = function_line(_inner(made_of))
         self.written = _inner(made_of)
@@ -244,14 +262,22 @@ class ComparedProgram:
             self._start = [(p, np.array(p.value)) for p in self._touched]
             self.refusal = refusal_of(error, self.origin)
             if self._look_for_axes:
-                self.batch = find(self._example, self._on_the_tape, _ROUNDING, lambda axes: True)
+                self.batch = find(
+                    self._example,
+                    self._on_the_tape,
+                    _ROUNDING,
+                    lambda axes: None,
+                    self._without_data,
+                )
             return
         self._start = [(p, np.array(p.value)) for p in self.graph.parameters]
         if self.changes:
             self.refusal = self._refused_names()
         else:
             if self._look_for_axes:
-                self.batch = find(self._example, self._in_float64, _EXACT, self._reads_further)
+                self.batch = find(
+                    self._example, self._in_float64, _EXACT, self._repeat, self._without_data
+                )
             self._name_examples()
         self._copy = pickle.dumps(self.graph)
 
@@ -298,10 +324,10 @@ class ComparedProgram:
             finally:
                 run.restore()
 
-    def _reads_further(self, axes: Mapping[str, int]) -> bool:
-        """Test whether the graph with a named batch size reads further examples.
+    def _repeat(self, axes: Mapping[str, int]) -> tuple[float, float] | None:
+        """Return the losses of the graph with each example twice, and with others after them.
 
-        One that refuses the name does not serve other sizes, which is said elsewhere.
+        One that refuses a named batch size does not serve other sizes, which is said elsewhere.
         """
         function = self._make_function(self._evaluate, self._names(axes))
         try:
@@ -310,8 +336,8 @@ class ComparedProgram:
                 graph = self._name_loss(function.graph(*self._example.values()), self._names(axes))
             left, right = (self._in_float64(batch, graph) for batch in twice(self._example, axes))
         except Exception:
-            return True
-        return differ(left, right)
+            return None
+        return left, right
 
     def _make_function(
         self, step: Step, sizes: Mapping[str, Sequence[str | None]]
@@ -433,7 +459,59 @@ def program(
     optimizer: Optimizer | None = None,
     batch_axis: Asked | BatchAxes | None = None,
 ) -> ComparedProgram:
-    """Return a module or function with example arrays as it is compared."""
+    """Return a module or function with example arrays as it is compared.
+
+    Modules of PyTorch and functions of JAX are traced.
+    """
+    is_function = callable(what) and not isinstance(what, type | Module | Function)
+    if is_function and arrays and not inspect.isroutine(arrays[0]):
+        if is_torch_module(what):
+            with code_errors(type(what).__name__, what):
+                imported = import_module(what, arrays, loss)
+            return _of_imported(imported, optimizer, batch_axis)
+        if loss is None and has_arrays_of_jax(arrays):
+            return _of_imported(import_function(what, arrays), optimizer, batch_axis)
+    try:
+        return _of_ours(what, arrays, loss, optimizer, batch_axis)
+    except GradientError:
+        raise
+    except Exception:
+        of_jax: ImportedProgram | None = None
+        if is_function and loss is None and arrays:
+            with suppress(Exception):  # of what is no function of JAX the first error holds
+                of_jax = import_function(what, arrays)
+        if of_jax is None:
+            raise
+    return _of_imported(of_jax, optimizer, batch_axis)
+
+
+def _of_imported(
+    imported: ImportedProgram,
+    optimizer: Optimizer | None,
+    batch_axis: Asked | BatchAxes | None,
+) -> ComparedProgram:
+    """Return a program of another library as it is compared, with itself beside."""
+    compared = _of_ours(imported.function, imported.arrays, None, optimizer, batch_axis)
+    names = [*compared.draw(compared.batch_size, np.random.default_rng(0))]
+    axes = {names.index(name): axis for name, axis in compared.batch.axes.items()}
+    if compared.refusal is not None and imported.import_free and axes != imported.free:
+        with suppress(StaticgradError):  # its sizes cannot be free
+            function = imported.import_free(axes)
+            compared = _of_ours(function, imported.arrays, None, optimizer, compared.batch)
+    if compared.refusal is not None and imported.import_free is None:
+        compared.refusal = replace(compared.refusal, message=_TRACED, cure=_THESE_SIZES)
+    compared.in_torch, compared.in_jax = imported.in_torch, imported.in_jax
+    return compared
+
+
+def _of_ours(
+    what: Any,
+    arrays: Sequence[Any],
+    loss: Callable[..., Any] | None,
+    optimizer: Optimizer | None,
+    batch_axis: Asked | BatchAxes | None,
+) -> ComparedProgram:
+    """Return a module or function of values with example arrays as it is compared."""
     if not callable(what) or isinstance(what, type):
         raise ArgumentError(
             f"compare takes a module or a function, not {quote(what)}, {kind_of(what)}",
@@ -478,7 +556,8 @@ def program(
         )
     batch = None if drawn is not None else _given_axes(what, example, batch_axis)
     if not isinstance(what, Module):
-        return _of_function(what, evaluate, example, drawn, steps, rule, batch)
+        parameters = [*example][: _count_parameters(arrays)]
+        return _of_function(what, evaluate, example, drawn, steps, rule, batch, parameters)
     wrap = lambda f: training.step_of(f, steps)  # noqa: E731
     compared = ComparedProgram(evaluate, example, drawn, what, rule, wrap, loss, batch)
     compared.trained, compared.optimizer = (what, loss, steps), steps
@@ -523,10 +602,13 @@ def module_arguments(module: Module) -> list[str]:
 
 def _of_function(
     what: Any, evaluate: Step, example: Batch, drawn: Draw | None, steps: Optimizer, rule: str,
-    batch: BatchAxes | None,
+    batch: BatchAxes | None, parameters: Sequence[str],
 ) -> ComparedProgram:  # fmt: skip
     """Return a user's function as a step: unchanged if it trains, else with an update."""
-    as_is = ComparedProgram(evaluate, example, drawn, what, "as the function does it", batch=batch)
+    as_is = ComparedProgram(
+        evaluate, example, drawn, what, "as the function does it", batch=batch,
+        parameters=parameters,
+    )  # fmt: skip
     is_loss, updates, free = as_is.is_loss, as_is.updates, as_is.read
     steps_itself = updates
     graph = as_is.graph
@@ -557,6 +639,18 @@ def _of_function(
 
 
 # -- arguments ------------------------------------------------------------------------------------
+
+
+def _count_parameters(arguments: Sequence[Any]) -> int:
+    """Return how many arrays the first of several arguments has, if it holds parameters.
+
+    That is a container of floating arrays, as in ``loss(params, x, y)``.
+    """
+    first = _with_arrays(arguments[0])
+    leaves, _ = flatten(first)
+    holds = len(arguments) > 1 and not any(leaf is first for leaf in leaves)
+    kinds = [leaf.dtype.kind if isinstance(leaf, np.ndarray) else "" for leaf in leaves]
+    return len(leaves) if holds and {*kinds} <= {"f", "c"} else 0
 
 
 def _in_a_row(
@@ -628,6 +722,8 @@ def as_number(result: Any) -> float:
 
 def _name_of(what: Any) -> str:
     inner = _inner(what)
+    if isinstance(inner, Module) and hasattr(inner, "class_name"):  # of another library
+        return str(inner.class_name)
     return getattr(inner, "__name__", None) or type(inner).__name__
 
 

@@ -1,4 +1,4 @@
-"""The character model of ``models`` in PyTorch, with its names of parameters."""
+"""The character model of ``models`` in PyTorch, with its names of parameters; the usual loss."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from staticgrad.extend.optional import torch
+from staticgrad.extend.trees import first_part
 
 _WIDTH, _CONTEXT, _HEADS = 64, 32, 4
 
@@ -17,6 +18,17 @@ def characters(count: int) -> Any:
         MissingPackageError: PyTorch is not installed.
     """
     return _model()(count)
+
+
+def usual_loss(output: Any, target: Any) -> Any:
+    """Return the cross entropy for integer targets, otherwise the mean squared error.
+
+    ``output``: a tensor, or a container whose first part it is.
+    """
+    output = first_part(output)
+    if target.is_floating_point():
+        return torch.nn.functional.mse_loss(output, target)
+    return torch.nn.functional.cross_entropy(output.flatten(0, -2), target.flatten())
 
 
 @cache

@@ -25,7 +25,7 @@ from staticgrad.tools.comparison.causes import of_events
 from staticgrad.tools.comparison.models import CharacterTransformer
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 from staticgrad.tools.comparison.report import TORCH, Causes, NoPeer
-from staticgrad.tools.comparison.torch_models import characters
+from staticgrad.tools.comparison.torch_models import characters, usual_loss
 
 #: Layers that are of one name, and have the same options, in both libraries.
 _LAYERS: Final = frozenset({
@@ -190,8 +190,11 @@ class TorchTraining(TorchWay):
         self._chosen, self._compiles, self._is_first = chosen, compiled, chosen.graph is None
         self._net = _translate_module(module) if net is None else net
         chosen.restore()
-        state: dict[str, Any] = module.torch_state()
-        tensors = {n: torch.from_numpy(array) for n, array in state.items()}
+        tensors = (
+            module.torch_state_dict()
+            if hasattr(module, "torch_state_dict")  # of one that was imported
+            else {n: torch.from_numpy(array) for n, array in module.torch_state().items()}
+        )
         try:
             keys = self._net.load_state_dict(tensors, strict=False)
         except RuntimeError as error:
@@ -206,10 +209,7 @@ class TorchTraining(TorchWay):
         self._loss = self._compile_function(self._loss_of)
 
     def _loss_of(self, x: Any, target: Any) -> Any:
-        output = self._net(x)
-        if target.is_floating_point():
-            return torch.nn.functional.mse_loss(output, target)
-        return torch.nn.functional.cross_entropy(output.flatten(0, -2), target.flatten())
+        return usual_loss(self._net(x), target)
 
     def call(self, batch: Batch) -> Any:
         """Train the torch module by one step, and return the loss before it."""
