@@ -976,6 +976,38 @@ def test_an_index_that_is_expanded_over_rows_is_read_once_for_a_row():
     assert all(value.ndim == 1 or 1 in value.shape for value in integers)
 
 
+@pytest.mark.filterwarnings("ignore:torch.compile. PyTorch runs")
+def test_draws_between_programs_are_in_the_order_of_the_function(compile_here):
+    def f(x):
+        first = torch.multinomial(torch.softmax(x * 2.0, 0), 2, replacement=True)
+        weights = torch.softmax(x + first.sum().cos(), 0)
+        second = torch.multinomial(weights, 3, replacement=True)
+        return second * 2.0 + torch.rand(3).double().sin() * 4.0
+
+    x, outcomes = random_tensor(3), []
+    for g in (f, compile_here(f)):
+        torch.manual_seed(3)
+        outcomes.append(g(x))
+    torch.testing.assert_close(outcomes[1], outcomes[0])
+
+
+@pytest.mark.filterwarnings("ignore:torch.compile. PyTorch runs")
+def test_each_node_that_a_row_refuses_is_pytorchs_and_the_rest_is_in_programs():
+    def f(x):
+        y = torch.segment_reduce(x.sin() * 2.0, "sum", lengths=torch.tensor([1, 2]), axis=0)
+        first, second = torch.geqrf(y.cos() + x[:2])
+        return (first.exp() - y).sum() + second.sum()
+
+    notes = []
+    x = random_tensor(3, 2)
+    example = torch.fx.experimental.proxy_tensor.make_fx(f, tracing_mode="fake")(x)
+    run = backend._compile_aten_graph("inference", example, [x], {}, notes.append)
+    torch.testing.assert_close(run([x]), f(x), check_stride=False)
+    names = [name for name, _ in notes[0].outside]
+    assert names == ["aten.segment_reduce.default", "aten.geqrf.default"]
+    assert [len(runs.program.calls) for runs in notes[0].runs] == [4, 2, 5]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:torch.compile. PyTorch runs")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")

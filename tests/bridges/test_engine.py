@@ -9,6 +9,7 @@ import staticgrad as sg
 from staticgrad.errors import ArgumentError, ExportError
 from staticgrad.extend.building import SourceLine
 from staticgrad.interop.engine.coverage import list_reasons, list_rows
+from staticgrad.interop.engine.fallback import SplitProgram, warn_of_fallback
 from staticgrad.interop.engine.operands import ForeignType, fit_argument, size, value
 from staticgrad.interop.engine.programs import (
     ForeignCall,
@@ -164,6 +165,30 @@ def test_an_operator_without_a_row_is_named_with_its_reason_and_line():
     assert "toy.row(name) makes a function its row" in str(error.value)
     with pytest.raises(RefusedCallError, match="print has no row: it calls Python"):
         program.run([A])
+
+
+def test_what_a_row_refuses_is_computed_by_the_library_between_programs():
+    """Its levels, names of sizes, known sizes behind a program, and numbers of NumPy."""
+    middle = Toy("sort", Toy("exp", X), order="down", line=3)
+    total = Toy("total", Toy("print", Toy("mul", middle, 2.0)), shape=())
+    length = Toy("add", Toy("length", X, shape=(), dtype="int64"), 1, shape=(), dtype="int64")
+    program = read([X], Toy("mul", Toy("repeat", total, length), Toy("largest", X, shape=())))
+    runs = {"sort": lambda xs: [np.sort(xs[0])[::-1]], "print": lambda xs: [xs[0] + 1.0]}
+    split = SplitProgram(program, lambda k: runs[program.calls[k].operator.name], {})
+    assert split.fallbacks == {
+        1: "sort: the order 'down' is not supported",
+        3: "print has no row: it calls Python",
+    }
+    assert len(split.programs) == 3
+    assert split.alone is None
+    for array in (A, A[:2]):
+        expected = np.full(array.size + 1, (2.0 * np.exp(array) + 1.0).sum() * array.max())
+        np.testing.assert_allclose(split.run([array])[0], expected)
+    single = SplitProgram(read([X], Toy("exp", X)), runs.get, {})
+    np.testing.assert_allclose(single.alone.compiled.run({"x0": A})["y0"], np.exp(A))
+    with pytest.warns(sg.StaticgradWarning, match="toy: sort"):
+        warn_of_fallback("toy: sort in Python")
+    warn_of_fallback("toy: sort in Python")  # warnings are errors: a second one would raise
 
 
 @pytest.mark.parametrize(

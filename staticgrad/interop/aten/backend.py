@@ -12,7 +12,6 @@ Tensors whose axes have another order in memory are read and written in that ord
 from __future__ import annotations
 
 import operator as python
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -23,16 +22,19 @@ from staticgrad.extend.optional import torch
 from staticgrad.extend.programs import bind_sizes, compile as compile_graph
 from staticgrad.extend.sizes import evaluate, named_sizes
 from staticgrad.interop.aten.operators import OPERATORS
-from staticgrad.interop.aten.program import draws, has_row
+from staticgrad.interop.aten.program import AtenProgram, draws, has_row
 from staticgrad.interop.aten.reading import drop_lossy_decompositions, dtype_name, program_of
-from staticgrad.interop.engine.programs import ForeignCall, ResultOf
+from staticgrad.interop.engine.fallback import (
+    find_fallbacks,
+    levels_of,
+    warn_of_fallback,
+    with_picks,
+)
+from staticgrad.interop.engine.programs import ForeignCall, RefusedCallError, ResultOf
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.interop.torch_sizes import UnnamedSizeError, is_open, name_size, typical
 from staticgrad.language.functions import input as graph_input, transpose
-from staticgrad.support.errors import StaticgradError, StaticgradWarning
-
-#: Operators that a warning has named.
-_named: Final[set[str]] = set()
+from staticgrad.support.errors import StaticgradError
 
 
 class Note(NamedTuple):
@@ -82,25 +84,29 @@ def _compile_aten_graph(
 ) -> Callable[..., Any]:
     """Compile one forward or backward graph of ATen operators, called with a list of arguments."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
-    runs = _Runs(graph, options)
-    reasons = map(_find_reason_outside, nodes, runs.program.calls)
-    outside = {node: reason for node, reason in zip(nodes, reasons, strict=True) if reason}
-    if not outside:
-        try:
-            runs.prepare(example)
-            note(Note(kind, len(nodes), [], [runs]))
-            return _box_call(runs)
-        except StaticgradError as error:
-            place = getattr(error, "place", None)
-            chosen = nodes if place is None else [nodes[place]]
-            outside = dict.fromkeys(chosen, error.headline)
+    runs_of_all = _Runs(graph, options)
+    reasons = map(_find_reason_outside, nodes, runs_of_all.program.calls)
+    outside = {k: reason for k, reason in enumerate(reasons) if reason}
+
+    def build(outside: Mapping[int, str]) -> _Split:
+        if outside:
+            return _split_graph(graph, nodes, runs_of_all.program, outside, options)
+        runs_of_all.prepare(example)
+        return _Split(runs_of_all, [runs_of_all], [])
+
+    try:
+        split, outside = find_fallbacks(build, outside)
+        for runs in split.parts:
+            runs.compile()
+    except StaticgradError as error:  # of no node
+        outside = dict.fromkeys(range(len(nodes)), error.headline)
+        split = _split_graph(graph, nodes, runs_of_all.program, outside, options)
     for reason in outside.values():
         _warn(reason)
-    run, parts, single_nodes = _compile_parts(graph, outside, options)
-    names = [(str(node.target), reason) for node, reason in outside.items()]
-    names += [(name, "no neighbour that a program runs") for name in single_nodes]
-    note(Note(kind, len(nodes), names, parts))
-    return run
+    names = [(str(nodes[k].target), reason) for k, reason in outside.items()]
+    names += [(name, "no neighbour that a program runs") for name in split.alone]
+    note(Note(kind, len(nodes), names, split.parts))
+    return _box_call(split.run)
 
 
 def _find_reason_outside(node: Any, call: ForeignCall) -> str:
@@ -122,54 +128,78 @@ def _find_reason_outside(node: Any, call: ForeignCall) -> str:
 
 def _warn(reason: str) -> None:
     """Warn once for each reason that ``torch.compile`` leaves a part of a graph to PyTorch."""
-    if reason.startswith("random ") or reason in _named:
-        return
-    _named.add(reason)
-    warnings.warn(
-        f"torch.compile: PyTorch runs a part of the graph: {reason}",
-        StaticgradWarning,
-        stacklevel=2,
-    )
+    if not reason.startswith("random "):
+        warn_of_fallback(f"torch.compile: PyTorch runs a part of the graph: {reason}")
 
 
-def _compile_parts(
-    graph: Any, outside: Mapping[Any, str], options: Mapping[str, Any]
-) -> tuple[Callable[..., Any], list[_Runs], list[str]]:
-    """Split an ATen graph: compiled programs for its parts, and PyTorch between them.
+class _Split(NamedTuple):
+    """One graph as programs, and what PyTorch runs between them.
 
-    The last result names operators that PyTorch runs because each would be a program by itself.
+    Attributes:
+        run: computes the results of a list of arguments, which it may empty.
+        parts: the programs.
+        alone: names of operators that PyTorch runs because each would be a program by itself.
     """
-    from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
-    from torch.fx.passes.operator_support import OperatorSupportBase
 
-    base: Any = OperatorSupportBase  # of no known type where PyTorch is not installed
+    run: Callable[[list[Any]], Any]
+    parts: list[_Runs]
+    alone: list[str]
 
-    class Support(base):  # type: ignore[misc]
-        """The nodes that programs may run."""
 
-        def is_node_supported(self, submodules: Any, node: Any) -> bool:
-            return node.op == "call_function" and node not in outside
+def _split_graph(
+    graph: Any,
+    nodes: Sequence[Any],
+    program: AtenProgram,
+    outside: Mapping[int, str],
+    options: Mapping[str, Any],
+) -> _Split:
+    """Split an ATen graph, by level, in programs and in what PyTorch runs between them.
 
-    partitioner = CapabilityBasedPartitioner(graph, Support(), allows_single_node_partition=False)
-    partitioned = partitioner.partition_and_fuse()
-    parts = []
-    for name, part in [*partitioned.named_children()]:
-        if isinstance(part, torch.fx.GraphModule):
-            parts.append(_Runs(part, options))
-            setattr(partitioned, name, _make_part_module(parts[-1], part))
+    Raises:
+        RefusedCallError: a row refuses a node, which has the place.
+    """
+    from torch.fx.passes.split_module import split_module
+
+    outside = with_picks(program, outside)
+    seeded = torch.Tag.nondeterministic_seeded
+    random = [k for k in outside if seeded in getattr(nodes[k].target, "tags", ())]
+    stages: dict[int, list[int]] = {}  # programs have even numbers; PyTorch's stages follow them
+    for k, level in enumerate(levels_of(program, outside, random)):
+        stages.setdefault(2 * level + (k in outside), []).append(k)
+    stage_of = {nodes[k]: stage for stage, calls in stages.items() for k in calls}
+    split = split_module(graph, graph, stage_of.__getitem__)
+    parts, alone = [], []
+    for stage, calls in stages.items():
+        if stage % 2:
+            continue
+        if len(calls) == 1:
+            targets = [nodes[k].target for k in calls]
+            alone += [str(op) for op in targets if isinstance(op, torch._ops.OpOverload)]
+            continue
+        name = f"submod_{stage}"
+        part = getattr(split, name)
+        runs = _Runs(part, options)
+        examples = [node.meta.get("val") for node in part.graph.nodes if node.op == "placeholder"]
+        try:
+            if all(
+                example is not None for example in examples
+            ):  # else it is built in the first run
+                runs.prepare(examples)
+        except RefusedCallError as error:
+            error.place = calls[error.place or 0]
+            raise
+        except StaticgradError as error:
+            _warn(error.headline)
+            continue
+        parts.append(runs)
+        setattr(split, name, _make_part_module(runs, part))
 
     def run(args: list[Any]) -> Any:
         arguments = [*args]
         args.clear()
-        return partitioned(*arguments)
+        return split(*arguments)
 
-    refused = {node.name for node in outside}
-    single_nodes = [
-        str(node.target)
-        for node in partitioned.graph.nodes
-        if isinstance(node.target, torch._ops.OpOverload) and node.name not in refused
-    ]
-    return _box_call(run), parts, single_nodes
+    return _Split(run, parts, alone)
 
 
 def _box_call(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
@@ -187,12 +217,15 @@ def _make_part_module(runs: _Runs, graph: Any) -> Any:
 
     class Part(torch.nn.Module):  # type: ignore[misc]
         def forward(self, *args: Any) -> Any:
-            """Run a part of a ``torch.compile`` graph; on a refusal call PyTorch's graph."""
+            """Run a part of a ``torch.compile`` graph; after a refusal call PyTorch's graph."""
+            if runs.is_refused:
+                return graph(*args)
             try:
                 results = runs([*args])
             except StaticgradError as error:
                 if runs.ran:
                     raise
+                runs.is_refused = True
                 _warn(error.headline)
                 return graph(*args)
             return results if runs.returns_sequence else results[0]
@@ -221,7 +254,7 @@ class _CallPlan(NamedTuple):
     """A program, and what happens to its arguments and results.
 
     Attributes:
-        program: None if nothing is computed.
+        program: a graph until it is compiled; None if nothing is computed.
         feeds: the place of an argument, the name of its input, its order of axes, and what reads
             it; None of a tensor that is an array of NumPy.
         plan: for each result the place of an argument, the name of an output, or (value,).
@@ -246,7 +279,7 @@ class _Runs:
         self.graph, self.options = graph, options
         output = next(node for node in graph.graph.nodes if node.op == "output").args[0]
         self.returns_sequence = isinstance(output, list | tuple)
-        self.ran = False
+        self.ran = self.is_refused = False
         self.fixed = ""  # why sizes are numbers in programs, where PyTorch leaves them open
         self._plan_for_all: _CallPlan | None = None  # for all arguments that there may be
         self._plan_by_kinds: dict[Any, _CallPlan] = {}
@@ -269,7 +302,7 @@ class _Runs:
         return [plan.program for plan in plans if plan.program is not None]
 
     def prepare(self, example: Sequence[Any]) -> None:
-        """Compile an ATen graph for arguments like those that PyTorch traced.
+        """Build the program of an ATen graph for arguments like those that PyTorch traced.
 
         Raises:
             StaticgradError: a row refuses them.
@@ -338,19 +371,33 @@ class _Runs:
         if any(isinstance(value, Value) for value in plain):
             raise UnnamedSizeError("a size is computed of a number that is no size")
         sources = _find_size_sources(kinds, [value for value in plain if isinstance(value, Dim)])
-        program = None
+        graph = None
         if outputs:
             graph = Graph(outputs, inputs=inputs, name="torch")
             bind_sizes(graph, shapes)
-            program = compile_graph(graph, **self.options)
-        return _CallPlan(program, feeds, plan, orders, replays, sources)
+        return _CallPlan(graph, feeds, plan, orders, replays, sources)
+
+    def compile(self) -> None:
+        """Compile the programs that ``prepare`` has built.
+
+        Raises:
+            StaticgradError: a program is refused.
+        """
+        if self._plan_for_all is not None:
+            self._plan_for_all = self._compile_plan(self._plan_for_all)
+        for kinds, plan in self._plan_by_kinds.items():
+            self._plan_by_kinds[kinds] = self._compile_plan(plan)
+
+    def _compile_plan(self, plan: _CallPlan) -> _CallPlan:
+        program = plan.program
+        return plan._replace(program=program and compile_graph(program, **self.options))
 
     def _plan_for(self, args: Sequence[Any]) -> _CallPlan:
         """The program for these arguments, for each set of sizes once."""
         kinds = tuple([_kind_of(argument, None) for argument in args])
         plan = self._plan_by_kinds.get(kinds)
         if plan is None:
-            plan = self._plan_by_kinds[kinds] = self._build_plan(kinds)
+            plan = self._plan_by_kinds[kinds] = self._compile_plan(self._build_plan(kinds))
         return plan
 
     def __call__(self, args: list[Any]) -> list[Any]:

@@ -26,6 +26,7 @@ class AtenProgram(ForeignProgram):
     """A graph of ATen operators; of several results a node gives a tuple."""
 
     table = OPERATORS
+    picks = frozenset({"getitem"})
 
     @classmethod
     def table_of(cls, op: ForeignOperator) -> OperatorTable:

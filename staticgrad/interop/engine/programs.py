@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import Value
+from staticgrad.extend import Value, cached_property
 from staticgrad.extend.building import SourceLine, within
-from staticgrad.interop.engine.operands import cast, fits_shape, shape_of, value
+from staticgrad.interop.engine.operands import (
+    ForeignType,
+    cast,
+    dtype_of,
+    fits_shape,
+    shape_of,
+    value,
+)
 from staticgrad.interop.engine.tables import ForeignOperator, OperatorTable
 from staticgrad.support.errors import ExportError, StaticgradError
 
@@ -68,6 +75,7 @@ class ForeignProgram:
 
     Attributes:
         table: the rows that compute it.
+        picks: the operators that pick one of several results of a call.
         inputs: the type of each; None of what is no array.
         calls: in order; their results have the places behind the inputs and constants.
         results: ``ResultOf``, and the data of constants.
@@ -77,6 +85,7 @@ class ForeignProgram:
     """
 
     table: ClassVar[OperatorTable]
+    picks: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -94,12 +103,47 @@ class ForeignProgram:
     def __deepcopy__(self, memo: Any) -> ForeignProgram:
         return self  # nothing changes it
 
+    # -- places ---------------------------------------------------------------------------------
+
+    @cached_property
+    def places(self) -> list[tuple[int, ...]]:
+        """The places of each call's results: behind the inputs and constants, in order."""
+        places, count = [], self._count_leaves()
+        for call in self.calls:
+            places.append(tuple(range(count, count + len(call.out))))
+            count += len(call.out)
+        return places
+
+    def _count_leaves(self) -> int:
+        """Return the number of inputs and constants."""
+        return max([len(self.inputs) - 1, *self.constants]) + 1
+
+    @cached_property
+    def types(self) -> dict[int, Any]:
+        """The types of inputs, constants and results by place."""
+        types = dict(enumerate(self.inputs))
+        for place, array in self.constants.items():
+            types[place] = ForeignType(dtype_of(array), np.shape(array))
+        for call, places in zip(self.calls, self.places, strict=True):
+            types.update(zip(places, call.out, strict=True))
+        return types
+
+    @cached_property
+    def makers(self) -> dict[int, int]:
+        """The numbers of the calls that compute results, by place."""
+        return {place: k for k, places in enumerate(self.places) for place in places}
+
     # -- what a front end may change --------------------------------------------------------------
 
     @classmethod
     def table_of(cls, op: ForeignOperator) -> OperatorTable:
         """Return the table that has the row of an operator."""
         return cls.table
+
+    @classmethod
+    def computes_sizes(cls, op: ForeignOperator) -> bool:
+        """Return whether an operator is arithmetic of sizes if its operands are known."""
+        return False
 
     @classmethod
     def apply(cls, op: ForeignOperator, operands: Any, out: Any, facts: Facts = NO_FACTS) -> Any:
@@ -131,8 +175,7 @@ class ForeignProgram:
         Raises:
             RefusedCallError: an operator has no row, or its row refuses it.
         """
-        count = max([len(self.inputs) - 1, *self.constants]) + 1
-        env: list[Any] = [*operands, *[None] * (count - len(operands))]
+        env: list[Any] = [*operands, *[None] * (self._count_leaves() - len(operands))]
         for place, array in self.constants.items():
             env[place] = sg.constant(array)
         for place, call in enumerate(self.calls):
@@ -200,7 +243,13 @@ class ForeignProgram:
             )
 
 
-def read_operands(operands: Any, env: Sequence[Any]) -> Any:
+class OperandsByPlace(Protocol):
+    """Values, or arrays, at the places of a program."""
+
+    def __getitem__(self, place: int, /) -> Any: ...
+
+
+def read_operands(operands: Any, env: OperandsByPlace) -> Any:
     """Return operands with the results of calls in their places."""
     if isinstance(operands, ResultOf):
         return env[operands.place]
@@ -238,12 +287,12 @@ def explain_refusal(call: ForeignCall, operands: Any) -> Iterator[None]:
     except RefusedCallError:
         raise
     except StaticgradError as error:
-        raise _make_error(call, operands, error.headline, error.hint) from error
+        raise make_refusal(call, operands, error.headline, error.hint) from error
     except _PYTHON_ERRORS as error:
-        raise _make_error(call, operands, f"{type(error).__name__}: {error}", "") from error
+        raise make_refusal(call, operands, f"{type(error).__name__}: {error}", "") from error
 
 
-def _make_error(call: ForeignCall, operands: Any, what: str, hint: str) -> RefusedCallError:
+def make_refusal(call: ForeignCall, operands: Any, what: str, hint: str) -> RefusedCallError:
     """Return the error of a call: its operator, the user's line, and what is wrong."""
     named = operands if isinstance(operands, Mapping) else dict.fromkeys(range(0))
     types = [f"{name} {x.type}" for name, x in named.items() if isinstance(x, Value)]

@@ -12,7 +12,7 @@ from staticgrad.interop.engine.programs import NO_FACTS, Facts, ForeignProgram
 from staticgrad.interop.engine.tables import ForeignOperator, OperatorTable
 from staticgrad.interop.pytensor.operators import OPERATORS
 from staticgrad.interop.pytensor.operators.registry import table_of
-from staticgrad.interop.pytensor.sizes import compute_sizes
+from staticgrad.interop.pytensor.sizes import compute_sizes, computes_sizes
 
 
 class PyTensorProgram(ForeignProgram):
@@ -23,6 +23,10 @@ class PyTensorProgram(ForeignProgram):
     @classmethod
     def table_of(cls, op: ForeignOperator) -> OperatorTable:
         return table_of(op)
+
+    @classmethod
+    def computes_sizes(cls, op: ForeignOperator) -> bool:
+        return computes_sizes(op)
 
     @classmethod
     def apply(cls, op: ForeignOperator, operands: Any, out: Any, facts: Facts = NO_FACTS) -> Any:

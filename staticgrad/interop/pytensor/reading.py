@@ -45,7 +45,7 @@ def program_between(
         places[variable] = ResultOf(len(places))
     calls = []
     for node in dict.fromkeys(nodes):  # PyTensor's frozen graphs list equal nodes several times
-        calls.append(read_call(node, places))
+        calls.append(_read_call(node, places))
         for variable in node.outputs:
             places[variable] = ResultOf(len(places))
     return PyTensorProgram(
@@ -53,23 +53,22 @@ def program_between(
         calls,
         [_read_operand(variable, places) for variable in outputs],
         [read_type(variable.type) for variable in outputs],
+        names=[variable.name or "" for variable in inputs],
     )
 
 
-def read_call(node: Any, places: Mapping[Any, ResultOf] | None = None) -> ForeignCall:
-    """Return an Apply node as a call; without places, its operands are left out."""
-    operands = (
-        [_read_operand(variable, places) for variable in node.inputs] if places is not None else []
-    )
+def _read_call(node: Any, places: Mapping[Any, ResultOf]) -> ForeignCall:
+    """Return an Apply node as a call."""
+    operands = tuple([_read_operand(variable, places) for variable in node.inputs])
     out = tuple([read_type(variable.type) for variable in node.outputs])
-    return ForeignCall(read_op(node.op), tuple(operands), out, line_of(node.outputs[0]))
+    return ForeignCall(read_op(node.op), operands, out, line_of(node.outputs[0]))
 
 
 def _read_operand(variable: Any, places: Mapping[Any, ResultOf]) -> Any:
-    return places[variable] if variable in places else read_constant(variable)
+    return places[variable] if variable in places else _read_constant(variable)
 
 
-def read_constant(variable: Any) -> Any:
+def _read_constant(variable: Any) -> Any:
     """Return the data of a constant: numbers as arrays."""
     data = variable.data
     return np.asarray(data) if isinstance(data, int | float | complex | np.generic) else data
