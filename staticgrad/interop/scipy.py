@@ -13,8 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from staticgrad.extend import kind_of, namespace
-from staticgrad.extend.ops import astype, concatenate
-from staticgrad.extend.parameters import check_real
+from staticgrad.extend.ops import astype, concatenate, stack
 from staticgrad.extend.programs import Function, made_once
 from staticgrad.extend.trees import flatten, paths, unflatten
 from staticgrad.programs.derivatives import jvp, value_and_grad, vjp
@@ -40,7 +39,8 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     """Return the elements of a tree of arrays as one float64 vector, and the way back.
 
     Args:
-        tree: floating arrays and numbers in containers; integers become float64.
+        tree: floating arrays and numbers in containers; integers become float64. A complex number
+            is two elements, its real and its imaginary part.
 
     Returns:
         The vector, and a function from vectors to trees with the shapes and dtypes of this one. The
@@ -54,40 +54,50 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def _ravel_tree(name: str, tree: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Flatten a tree of real arrays to a float64 vector, and return the way back."""
+    """Flatten a tree of arrays to a float64 vector, and return the way back."""
     leaves, shape = flatten(tree)
     arrays = [np.asarray(leaf) for leaf in leaves]
     for path, array in zip(paths(shape, "x"), arrays, strict=True):
-        check_real(array, of=f"{name}: {path}")
-        if array.dtype.kind not in "fiu":
+        if array.dtype.kind not in "fiuc":
             raise ArgumentError(f"{name}: {path} is {array.dtype}, not an array of numbers")
-    ends = np.cumsum([0, *(array.size for array in arrays)]).tolist()
-    kinds = [(a.shape, a.dtype.name if a.dtype.kind == "f" else "float64") for a in arrays]
+    vectors = [_split_complex(array).ravel() for array in arrays]
+    ends = np.cumsum([0, *(vector.size for vector in vectors)]).tolist()
+    kinds = [(a.shape, a.dtype.name if a.dtype.kind in "fc" else "float64") for a in arrays]
 
     def unravel(vector: Any) -> Any:
-        parts = [
-            vector[first:end].reshape(sizes).astype(dtype)
-            for first, end, (sizes, dtype) in zip(ends[:-1], ends[1:], kinds, strict=True)
-        ]
-        return unflatten(shape, parts)
+        leaves = []
+        for first, end, (sizes, dtype) in zip(ends[:-1], ends[1:], kinds, strict=True):
+            if dtype.startswith("complex"):
+                pairs = vector[first:end].reshape((*sizes, 2))
+                leaves.append((pairs[..., 0] + 1j * pairs[..., 1]).astype(dtype))
+            else:
+                leaves.append(vector[first:end].reshape(sizes).astype(dtype))
+        return unflatten(shape, leaves)
 
-    vectors = [array.ravel() for array in arrays]
     return np.concatenate([np.zeros(0), *vectors]).astype("float64"), unravel
+
+
+def _split_complex(array: Any) -> Any:
+    """Return real arrays unchanged, complex ones with a last axis of real and imaginary parts."""
+    return np.stack([array.real, array.imag], -1) if array.dtype.kind == "c" else array
 
 
 class _VectorFunctions:
     """A function of a tree as functions of a vector: its value, derivatives and their products."""
 
-    def __init__(self, f: Callable[..., Any], unravel: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, f: Callable[..., Any], unravel: Callable[[Any], Any], is_complex: bool
+    ) -> None:
         self._f, self._unravel = f, unravel
+        if is_complex:  # derivatives are by real and imaginary parts, elements of the vector
+            self._f = lambda v, *args: f(unravel(v), *args)
+            self._unravel = lambda v: v
         #: What a call gave -> the program; made when they are first called.
         self._programs: dict[str, Function[..., Any]] = {}
 
     def values(self, v: Any, *args: Any) -> Any:
         """The results of the function, of values of a graph."""
-        results = self._f(self._unravel(v), *args)
-        check_real(*flatten(results, keep_complex=True)[0], of="scipy")
-        return _concatenate_leaves(results)
+        return _concatenate_leaves(self._f(self._unravel(v), *args))
 
     def slope(self, v: Any, *args: Any) -> Any:
         value, slopes = value_and_grad(self._f)(self._unravel(v), *args)
@@ -121,7 +131,12 @@ class _VectorFunctions:
 
 
 def _concatenate_leaves(tree: Any) -> Any:
-    leaves = [astype(leaf, "float64").ravel() for leaf in flatten(tree)[0]]
+    """Return the elements of a tree of values as one vector, in the order of ``ravel``."""
+    leaves = []
+    for leaf in flatten(tree, keep_complex=True)[0]:
+        is_complex = getattr(getattr(leaf, "dtype", None), "is_complex", False)
+        real = stack([leaf.real, leaf.imag], -1) if is_complex else leaf
+        leaves.append(astype(real, "float64").ravel())
     return concatenate(leaves) if len(leaves) > 1 else leaves[0]
 
 
@@ -134,7 +149,10 @@ def _of_vectors(name: str, f: Any, x0: Any) -> tuple[_VectorFunctions, Any, Call
         raise ArgumentError(f"{name}: x0 has no numbers")
     leaves, tree = flatten(x0)
     kinds = tuple([(np.shape(leaf), np.asarray(leaf).dtype.str) for leaf in leaves])
-    functions = made_once(f, ("scipy", tree, kinds), lambda: _VectorFunctions(f, unravel))
+    is_complex = any(np.iscomplexobj(leaf) for leaf in leaves)
+    functions = made_once(
+        f, ("scipy", tree, kinds), lambda: _VectorFunctions(f, unravel, is_complex)
+    )
     return functions, vector, unravel
 
 
@@ -149,14 +167,15 @@ def minimize(
 
     Args:
         f: of ``x`` and ``args``, gives one number.
-        x0: where to begin: arrays in containers.
+        x0: where to begin: arrays in containers, also complex ones.
         args: further arguments of f: arrays in containers; numbers and strings are static.
         method: as SciPy's.
         options: those of SciPy's function, ``bounds``, ``tol``, ...; constraints, bounds and
             callbacks are in terms of the vector (``ravel``).
 
     Returns:
-        SciPy's result, with ``x`` and ``jac`` in the containers of ``x0``.
+        SciPy's result, with ``x`` and ``jac`` in the containers of ``x0``. Of a complex z, ``jac``
+        is df/dRe(z) + 1j df/dIm(z), the direction of steepest ascent.
 
     >>> result = sg.scipy.minimize(
     ...     lambda p: ((p["a"] - 1.0) ** 2).sum() + (p["b"] + 2.0) ** 2,
@@ -191,7 +210,8 @@ def root(
     In a function that is traced or differentiated, use ``sg.implicit.root``.
 
     Args:
-        f: of ``x`` and ``args``, gives as many numbers as x has, in any containers.
+        f: of ``x`` and ``args``, gives as many numbers as x has, in any containers. A complex
+            number is two.
         x0, args, method, options: as ``minimize``.
 
     Returns:
@@ -203,6 +223,12 @@ def root(
     from scipy.optimize import root as scipy_root
 
     functions, vector, unravel = _of_vectors("root", f, x0)
+    count = functions.program("values")(vector, *args).size
+    if count != vector.size:
+        raise ArgumentError(
+            f"root: f gives {count} real numbers, and x has {vector.size}",
+            hint="as many equations as unknowns; sg.scipy.least_squares takes more equations",
+        )
     if method in ("hybr", "lm"):
         options.setdefault("jac", functions.program("matrix"))
     result = scipy_root(functions.program("values"), vector, args=args, method=method, **options)
@@ -220,7 +246,8 @@ def least_squares(
     """Minimize a sum of squared residuals by ``scipy.optimize.least_squares``.
 
     Args:
-        f: of ``x`` and ``args``, gives residuals in containers.
+        f: of ``x`` and ``args``, gives residuals in containers; of a complex one, the real and the
+            imaginary part are two.
         x0, args, options: as ``minimize``.
         jac: "dense", "sparse" (``sg.sparse_jacobian``), or "products": a ``LinearOperator``, for
             Jacobians that do not fit into memory.

@@ -62,6 +62,7 @@ from staticgrad.support.records import dataclass
 
 #: Traces that differ in static arguments alone, from which on a warning says so.
 _MANY: Final = 8
+_UNROLLED: Final = 16  # calls of results of calls that a program unrolls; more are taken for a loop
 #: What a traced function takes beside the options of ``sg.compile``.
 _OWN_OPTIONS: Final = ("static",)
 
@@ -138,9 +139,10 @@ class Function(OfArrays[P, R]):
         self._tracer = Tracer(function, self._name)
         self._static_objects: list[Any] = []  # static arguments that are compared by identity
         self._reasons: list[str] = []
-        #: Nodes that the latest call on values returned, by serial number; None once a call with
-        #: such a value has been looked at.
-        self._results_of_values: set[int] | None = set()
+        #: Nodes that the latest call on values returned, by serial number.
+        self._results_of_values: set[int] = set()
+        #: How many calls on values took a result of the call before; -1 once a warning was due.
+        self._calls_in_a_row = 0
         self._calls = 0
         self._lock = ProcessLock()
 
@@ -204,18 +206,18 @@ class Function(OfArrays[P, R]):
 
     def _call_on_values(self, arguments: CallArguments, args: Any, kwargs: Any) -> Any:
         """Call the plain function on values or tensors; warn where its steps run nothing."""
-        latest = self._results_of_values if arguments.kind is None else None
-        if latest is not None:
+        if arguments.kind is None and self._calls_in_a_row >= 0:
             values = [leaf for leaf in arguments.leaves if isinstance(leaf, Symbolic)]
-            data = (leaf for leaf in arguments.leaves if is_array(leaf))
-            if any(value.node.serial in latest for value in values) and any(
-                getattr(array, "shape", ()) for array in data
-            ):
-                latest = self._results_of_values = None
+            is_next = any(value.node.serial in self._results_of_values for value in values)
+            self._calls_in_a_row = self._calls_in_a_row + 1 if is_next else 0
+            arrays = (leaf for leaf in arguments.leaves if is_array(leaf))
+            has_data = is_next and any(getattr(array, "shape", ()) for array in arrays)
+            if has_data or self._calls_in_a_row == _UNROLLED:
+                self._calls_in_a_row = -1
                 warn_of_steps(self._name, values)
         with computing(arguments.kind):
             results = self._function(*args, **kwargs)
-        if latest is not None:
+        if arguments.kind is None and self._calls_in_a_row >= 0:
             leaves = flatten(results)[0]
             self._results_of_values = {v.node.serial for v in leaves if isinstance(v, Symbolic)}
         return results

@@ -37,6 +37,54 @@ def test_every_method_finds_the_minimum_in_the_containers_of_the_start(method):
         assert actual.jac["b"][0].shape == (1, 1)
 
 
+GOAL = {"z": np.array([1.0 - 2.0j, 0.5j]), "w": 3.0}
+BEGIN = {"z": np.array([0.1 + 0.0j, 1.0 - 1.0j]), "w": 1.0}
+
+
+def complex_bowl(p):
+    return (np.abs(p["z"] - GOAL["z"]) ** 2).sum() + ((p["w"] - 3.0) ** 2) + np.abs(p["z"][0]) ** 4
+
+
+@pytest.mark.parametrize("method", [None, "L-BFGS-B", "Newton-CG", "trust-exact", "Nelder-Mead"])
+def test_complex_numbers_are_two_real_ones(method):
+    def of_vector(v):
+        z = v[:4:2] + 1j * v[1:4:2]
+        bowl = (np.abs(z - GOAL["z"]) ** 2).sum() + (v[4] - 3.0) ** 2
+        return bowl + np.abs(z[0]) ** 4
+
+    vector, unravel = sg.scipy.ravel(BEGIN)
+    np.testing.assert_array_equal(vector, [0.1, 0.0, 1.0, -1.0, 1.0])
+    np.testing.assert_array_equal(unravel(vector)["z"], BEGIN["z"])
+    expected = unravel(optimize.minimize(of_vector, vector, method="BFGS", tol=1e-9).x)
+    actual = sg.scipy.minimize(complex_bowl, BEGIN, method=method, tol=1e-9)
+    assert actual.x["z"].dtype == np.complex128
+    np.testing.assert_allclose(actual.x["z"], expected["z"], atol=1e-4)
+    np.testing.assert_allclose(actual.x["w"], 3.0, atol=1e-4)
+
+
+def test_the_gradient_of_complex_numbers_is_by_their_parts():
+    z = np.array([0.3 - 0.4j, 2.0 + 1.0j])
+    result = sg.scipy.minimize(
+        lambda z: (np.abs(z) ** 2 * np.array([1.0, 3.0])).sum(), z, options={"maxiter": 0}
+    )
+    np.testing.assert_allclose(result.jac, 2.0 * z * [1.0, 3.0], rtol=1e-14)
+
+
+def test_complex_equations_and_residuals_are_two_real_ones():
+    zero = sg.scipy.root(lambda z: z**2 - (3.0 + 4.0j), np.array([1.0 + 0.5j]))
+    np.testing.assert_allclose(zero.x, [2.0 + 1.0j], atol=1e-9)
+    t, truth = np.linspace(0.0, 1.0, 9), 1.5 - 0.5j
+    seen = np.exp(-truth * t)
+    for jac in ("dense", "sparse", "products"):
+        fit = sg.scipy.least_squares(
+            lambda p: np.exp(-(p["decay"] + 1j * p["turn"]) * t) - seen,
+            {"decay": 1.0, "turn": 0.0}, jac=jac,
+        )  # fmt: skip
+        np.testing.assert_allclose([fit.x["decay"], fit.x["turn"]], [1.5, -0.5], atol=1e-6)
+    with pytest.raises(ArgumentError, match="f gives 4 real numbers, and x has 2"):
+        sg.scipy.root(lambda x: x * 1j, np.ones(2))
+
+
 def test_bounds_and_float32_are_passed_on():
     start = {"x": np.ones(3, "float32")}
     seen = []

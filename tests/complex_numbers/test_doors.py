@@ -191,10 +191,6 @@ def test_means_over_ranks_are_exchanged_as_both_parts(monkeypatch):
 
 #: Functions that take real values alone, and what their sentence begins with.
 REFUSED = {
-    "minimize: x": lambda z: sg.scipy.minimize(lambda z: sg.abs_square(z).sum(), Z),
-    "root: x.0": lambda z: sg.scipy.root(lambda z: z[0], [Z]),
-    "scipy": lambda z: sg.scipy.root(lambda x: x * 1j, X),
-    "scipy ": lambda z: sg.scipy.least_squares(lambda x: x * 1j, X),
     "implicit.root": lambda z: sg.implicit.root(lambda x, a: x * x - a, z, X),
     "implicit.root ": lambda z: sg.implicit.root(lambda x, a: x * x - a, Z, X),
     "implicit.fixed_point": lambda z: sg.implicit.fixed_point(lambda x: x * 0.5, z),

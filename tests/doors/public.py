@@ -41,6 +41,7 @@ NO_DOOR = {
     "sg.hessian_vector_product": "sg.hvp, a door, with the arguments of autograd",
     "sg.multigrad_dict": "sg.grad, a door, by a dict of the arguments",
     "sg.ode.odeint": "sg.ode.solve with SciPy's arguments, beside SciPy in tests/loops",
+    "sg.ode.solve_ivp": "sg.ode.solve with SciPy's arguments, beside SciPy in tests/loops",
     "sg.jacfwd": "sg.jacobian, a door, in forward mode",
     "sg.jacrev": "sg.jacobian, a door, in reverse mode",
     "sg.plan_abstract": "takes numbers of bytes, no values",

@@ -46,6 +46,9 @@ PROGRAMS = {
     "odeint": lambda k: sg.ode.odeint(
         lambda y, t, k: growth(t, y, k), 1.0 + 0.0 * k, TIMES, (k,), mxstep=50
     )[-1],
+    "ivp": lambda k: sg.ode.solve_ivp(
+        growth, (1.0, 2.0), 1.0 / (1.0 - k), t_eval=[2.0], args=(k,), rtol=1e-6, max_steps=50
+    ).y[-1],
     "events": lambda k: solution(k, events=lambda t, y, k: y - 1e9).t,
     "rosenbrock": lambda k: solution(k, method="rosenbrock")[-1],
     "vmap": lambda k: sg.vmap(lambda k: solution(k)[-1])(sg.stack([0.1, k])).sum(),
@@ -53,7 +56,8 @@ PROGRAMS = {
 }
 EXACT = {
     "value": 1.25, "slope": 2 / 0.64, "adjoint": 2 / 0.64, "dense": 1.25, "between": 1 / 0.81,
-    "steps": 1.0, "end": 1.25, "odeint": 1.25, "events": 2.0, "rosenbrock": 1.25, "vmap": 2.5,
+    "steps": 1.0, "end": 1.25, "odeint": 1.25, "ivp": 1.25,
+    "events": 2.0, "rosenbrock": 1.25, "vmap": 2.5,
     "scan": 2.5,
 }  # fmt: skip
 

@@ -140,3 +140,47 @@ def test_odeint_is_that_of_scipy(tfirst):
     expected = odeint(f, first, times, (0.7,), tfirst=tfirst)
     actual = sg.evaluate(sg.ode.odeint(f, first, times, (0.7,), tfirst=tfirst))
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["RK45", "RK23", "Radau", "BDF", "LSODA", "tsit5"])
+@pytest.mark.parametrize("first", [0.25, 0.0], ids=["later", "from the start"])
+def test_solve_ivp_is_that_of_scipy(method, first):
+    def slope(t, y, rate):
+        return [-rate * y[0] * t + y[1], -y[1]]
+
+    t = np.array([first, 1.0, 2.0])
+    tolerances = {"rtol": 1e-9, "atol": 1e-9}
+    expected = solve_ivp(slope, (0.0, 2.0), [1.0, -2.0], t_eval=t, args=(0.7,), **tolerances)
+    options = {"t_eval": t, "args": (0.7,), "max_steps": 9000, "rtol": 1e-7, "atol": 1e-9}
+    for start in ([1.0, -2.0], np.array([1.0, -2.0])):
+        actual = sg.ode.solve_ivp(slope, (0.0, 2.0), start, method, **options)
+        np.testing.assert_array_equal(sg.evaluate(actual.t), expected.t)
+        np.testing.assert_allclose(sg.evaluate(actual.y), expected.y, rtol=1e-5)
+
+
+def test_solve_ivp_of_containers_has_times_last_and_a_gradient():
+    def end(rate):
+        start = {"x": np.ones((2, 3)), "v": np.float64(2.0)}
+        result = sg.ode.solve_ivp(
+            lambda t, y: {"x": -rate * y["x"], "v": -y["v"]}, [0.0, 1.0], start,
+            t_eval=[0.0, 1.0], rtol=1e-9, atol=1e-12,
+        )  # fmt: skip
+        assert result.y["x"].shape == (2, 3, 2)
+        return result.y["x"][0, 0, -1]
+
+    np.testing.assert_allclose(sg.function(sg.grad(end))(0.5), -np.exp(-0.5), rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "t_eval= is missing"),
+        ({"t_span": 2.0, "t_eval": [1.0]}, "t_span=2.0 is not a pair"),
+        ({"t_eval": [1.0], "events": lambda t, y: y}, r"sg.ode.solve\(f, y, times, events=g\)"),
+        ({"t_eval": [1.0], "method": "DOP853"}, "method='DOP853'"),
+    ],
+)
+def test_what_solve_ivp_does_not_take_is_said(options, says):
+    arguments = {"t_span": (0.0, 1.0), **options}
+    with pytest.raises(sg.StaticgradError, match=says):
+        sg.ode.solve_ivp(lambda t, y: -y, y0=1.0, **arguments)

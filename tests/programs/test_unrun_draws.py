@@ -61,6 +61,27 @@ def test_steps_of_drawn_values_are_warned_of_and_the_cures_run():
         np.testing.assert_allclose(params["w"], w, rtol=1e-5)
 
 
+def test_many_steps_without_data_are_warned_of():
+    rng = sg.random.Generator(0)
+
+    @sg.function
+    def walk(state):
+        return state + 0.1 * rng.normal(shape=(2,))
+
+    def walk_far(state, steps):
+        for _ in range(steps):
+            state = walk(state)
+        return state
+
+    with pytest.warns(UnrunDrawWarning, match="walk computes nothing here"):
+        walk_far(rng.normal(shape=(2,)), 20)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        end = walk_far(sg.evaluate(sg.random.Generator(1).normal(shape=(2,))), 20)
+    assert caught == []
+    assert isinstance(end, np.ndarray)
+
+
 def call_with_inputs(update, rng):
     params = {"w": rng.normal(shape=(2, 1)) * sg.input("scale", (), "float32"), "b": sg.zeros((1,))}
     for _ in range(3):

@@ -247,6 +247,8 @@ def test_functions_of_scipy_on_a_value_name_ours():
         signal,
         sparse,
         spatial,
+        special,
+        stats,
     )
     from scipy.sparse import linalg as solvers
 
@@ -275,6 +277,14 @@ def test_functions_of_scipy_on_a_value_name_ours():
         "optimize.minimize .*sg.scipy.minimize": lambda: optimize.minimize(np.sum, x),
         "spsolve .*sg.sparse.spsolve": lambda: solvers.spsolve(sparse.eye(3).tocsr(), x),
         "distance.cdist .*sg.linalg.norm": lambda: spatial.distance.cdist(a, a),
+        "scipy.linalg.bandwidth .*scipy.linalg.bandwidth.array": lambda: linalg.bandwidth(a),
+        "linear_sum_assignment .*sg.host_call": lambda: optimize.linear_sum_assignment(a),
+        "multivariate_normal .*of values: sg.stats.multivariate_normal": lambda: (
+            stats.multivariate_normal(x)
+        ),
+        "special.sph_harm_y .*of values: sg.special.sph_harm_y": lambda: special.sph_harm_y(
+            1, 1, x, x
+        ),
         "np.random.normal.*rng.normal": lambda: np.random.normal(x),
         "rng.normal.*sg.random.Generator.*rng.normal": lambda: rng.normal(x, 1.0),
         "np.asarray.*sg.stack": lambda: np.asarray(x),

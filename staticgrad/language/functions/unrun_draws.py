@@ -2,8 +2,8 @@
 
 Outside of a traced function a draw is a value of a graph. A program written as for JAX or NumPy
 passes it on as if it were numbers, and computes nothing. That is said when a function is called
-again with its own results of drawn values (``warn_of_steps``), and at the interpreter's end of a
-generator whose draws were never part of a graph.
+again and again with its own results of drawn values (``warn_of_steps``), and at the interpreter's
+end of a generator whose draws were never part of a graph.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _warn_at_exit() -> None:
 
 
 def warn_of_steps(name: str, values: Iterable[Symbolic]) -> None:
-    """Warn if a function is called with data and with its own results, of draws alone.
+    """Warn if what a function is called with, its own results, depends on draws alone.
 
     Values that depend on an input, or whose draws are in a graph, are parts of a program.
     """

@@ -60,6 +60,7 @@ ARGUMENTS: Final = {
     "y0": "y",
     **each_of("fun func", "f"),
     "dense_output": "dense",
+    "events": "sg.ode.solve(f, y, times, events=g), an OdeSolution",
     "first_step": "first",
     "donate_argnums": "p.update(value): parameters are written in place",
     "updates": "a graph: sg.compile(sg.Graph(outputs, updates))",

@@ -72,7 +72,7 @@ INSTEAD: Final = {
     **each_of("rand randn", "rng = sg.random.Generator(seed), then rng.uniform or rng.normal"),
     **each_of("device cuda device_put", ON_CPU),
     **each_of(
-        "odeint solve_ivp solve_bvp diffeqsolve",
+        "solve_bvp diffeqsolve",
         "sg.ode.solve(f, y, times, args), which gives the states at times (t_eval), f(t, y, *args)",
     ),
     **each_of(
@@ -654,7 +654,8 @@ METHODS: Final = {
         "gradients are values: dw, db = sg.grad(loss, [w, b])",
     ),
     **each_of(
-        "stride storage untyped_storage data_ptr layout storage_offset element_size as_strided",
+        "stride strides flags storage untyped_storage data_ptr layout storage_offset element_size"
+        " as_strided",
         _NO_LAYOUT,
     ),
     **each_of("fill put", WRITE),

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from operator import index
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
 
 import numpy as np
@@ -278,10 +278,15 @@ def library_call(frame: Any) -> tuple[str, str]:
     while frame is not None and frame is not user:
         called = _public_name(frame) or called
         frame = frame.f_back
-    if called[0]:
-        return ".".join(called), instead_of_call(*called)
-    drawn = _draw_called(user)
-    return (f"{drawn}()", instead_of_draw(drawn.rpartition(".")[2])) if drawn else ("", "")
+    if not called[0]:  # a compiled function, or an object such as a distribution
+        path, callee = _callee(user)
+        name = path.rpartition(".")[2]
+        kind = str(type(getattr(callee, "__self__", callee)).__module__)
+        if kind.startswith("numpy.random"):
+            return f"{path}()", instead_of_draw(name)
+        module = getattr(callee, "__module__", None) or kind
+        called = _public_place(str(module), getattr(callee, "__name__", name)) or called
+    return (".".join(called), instead_of_call(*called)) if called[0] else ("", "")
 
 
 def _public_name(frame: Any) -> tuple[str, str] | None:
@@ -295,29 +300,38 @@ def _public_name(frame: Any) -> tuple[str, str] | None:
     names += [
         (function.__module__, function.__name__) for function in wrapped
     ]  # by decorators of SciPy's
-    for module, name in names:
-        root, package = module.partition(".")[0], module.partition("._")[0]
-        if root in ("staticgrad", "numpy") or name.startswith("_"):
-            continue
-        for place in (root, package):
-            if hasattr(sys.modules.get(place), name):
-                return place, name
+    places = (_public_place(module, name) for module, name in names)
+    return next((place for place in places if place is not None), None)
+
+
+def _public_place(module: str, name: str) -> tuple[str, str] | None:
+    """Return the public package of another library that has a function, and its name."""
+    root, package = module.partition(".")[0], module.partition("._")[0]
+    if root in ("staticgrad", "numpy", "builtins") or name.startswith("_"):
+        return None
+    for place in (root, package):
+        if callable(getattr(sys.modules.get(place), name, None)):
+            return place, name
     return None
 
 
-def _draw_called(frame: Any) -> str:
-    """Return ``rng.normal`` if a line calls NumPy's (compiled) generator; else empty."""
+def _callee(frame: Any) -> tuple[str, Any]:
+    """Return the text of what a line calls, ``rng.normal``, and the object; empty if unknown.
+
+    Of a method of NumPy's generators, which is compiled, the object is the generator.
+    """
     line, end_line, column, end_column = position(frame.f_code, frame.f_lasti)
     if end_line != line:
-        return ""
+        return "", None
     text = linecache.getline(frame.f_code.co_filename, line).encode()[column:end_column].decode()
     owner, _, name = text.partition("(")[0].rpartition(".")
-    first, *others = owner.split(".")
-    drawing = frame.f_locals.get(first, frame.f_globals.get(first))
+    first, *others = (f"{owner}.{name}" if owner else name).split(".")
+    callee = frame.f_locals.get(first, frame.f_globals.get(first))
     for attribute in others:
-        drawing = getattr(drawing, attribute, None)
-    kind = drawing.__name__ if isinstance(drawing, ModuleType) else type(drawing).__module__
-    return f"{owner}.{name}" if kind.startswith("numpy.random") else ""
+        owning, callee = callee, getattr(callee, attribute, None)
+        if str(type(owning).__module__).startswith("numpy.random"):
+            callee = owning
+    return ".".join([first, *others]), callee
 
 
 def as_object(value: Any) -> Any:

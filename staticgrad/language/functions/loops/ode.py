@@ -36,6 +36,7 @@ from staticgrad.extend.ops import (
     broadcast_to,
     concatenate,
     minimum,
+    moveaxis,
     part,
     reached_end,
     reshape,
@@ -64,7 +65,7 @@ from staticgrad.language.ops.linalg import LU, LUSolve
 from staticgrad.support.errors import ArgumentError, CarryError, DTypeError, RankError
 from staticgrad.support.upward import up
 
-__all__ = ["odeint", "rk4", "rk45", "solve"]
+__all__ = ["odeint", "rk4", "rk45", "solve", "solve_ivp"]
 
 
 #: The derivative of a state (a tree) at a time, perhaps with further arguments.
@@ -216,6 +217,12 @@ METHODS: Final[dict[str, Any]] = {
 Name = Literal[
     "rk45", "RK45", "dopri5", "rk23", "RK23", "bosh3", "tsit5", "rk4", "rosenbrock", "rodas4"
 ]
+#: A method of SciPy for stiff equations -> the one here.
+_OF_SCIPY: Final[dict[str, Any]] = dict.fromkeys(("Radau", "BDF", "LSODA"), "rosenbrock")
+IvpMethod = Literal[
+    "RK45", "RK23", "Radau", "BDF", "LSODA", "rk45", "dopri5", "rk23", "bosh3", "tsit5",
+    "rosenbrock", "rodas4",
+]  # fmt: skip
 #: How a solution that needs more steps than ``max_steps`` ends: with an error, or as NaN.
 Failure = Literal["raise", "nan"]
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
@@ -542,6 +549,64 @@ def odeint(
     return _solve_equation(
         "odeint", f, y0, t, args, method, rtol, atol, 1, None, mxstep, on_failure
     )  # fmt: skip
+
+
+@by_all_operands
+def solve_ivp(
+    fun: Slope,
+    t_span: Any,
+    y0: Any,
+    method: IvpMethod = "RK45",
+    t_eval: Any = None,
+    *,
+    args: Sequence[Any] = (),
+    rtol: NonNegativeFloat = 1e-3,
+    atol: NonNegativeFloat = 1e-6,
+    first_step: float | None = None,
+    max_steps: Any = 1000,
+    on_failure: Failure = "raise",
+) -> solutions.IvpSolution:
+    """Solve ``y' = fun(t, y, *args)`` with the arguments of ``scipy.integrate.solve_ivp``.
+
+    It is ``solve``, whose states have the times along the first axis.
+
+    Args:
+        fun, args: the derivative of a state at a time, and its further arguments.
+        t_span: the first and the last time.
+        y0: the state at the first time: an array, a list of numbers, or arrays in containers.
+        method: as ``solve``'s; SciPy's implicit "Radau", "BDF" and "LSODA" are "rosenbrock" here.
+        t_eval: the times of the result, a vector within ``t_span``. It is needed: the size of a
+            result is known before a run.
+        rtol, atol, first_step, max_steps, on_failure: those of ``solve``, whose ``first`` is
+            ``first_step``, with SciPy's tolerances.
+
+    Raises:
+        ArgumentError: there is no ``t_eval``, or ``t_span`` is not a pair. Else as ``solve``.
+
+    >>> y0, t = np.array([1.0, 2.0]), np.array([0.5, 1.0])
+    >>> result = solve_ivp(lambda t, y: -y, (0.0, 1.0), y0, t_eval=t, rtol=1e-9)
+    >>> bool(abs(sg.evaluate(result.y) - y0[:, None] * np.exp(-t)).max() < 1e-6)
+    True
+    """
+    if t_eval is None:
+        raise ArgumentError(
+            "solve_ivp: t_eval= is missing, and no result has a size that a run decides",
+            hint="t_eval=np.linspace(t0, t1, 100), or t_eval=[t1] for the end\n"
+            "sg.ode.solve(f, y, [t0, t1], dense=True) is a function of the time",
+        )
+    if not isinstance(t_span, tuple | list) or len(t_span) != 2:
+        raise ArgumentError(f"solve_ivp: t_span={quote(t_span)} is not a pair", hint="(t0, t1)")
+    if isinstance(y0, tuple | list) and not any(
+        getattr(row, "ndim", isinstance(row, tuple | list | dict)) for row in y0
+    ):
+        y0 = stack(y0)  # numbers are one state, as in SciPy
+    t = _check_times(t_eval)
+    times = concatenate([reshape(astype(as_value(t_span[0]), t.dtype), (1,)), t], 0)
+    states = _solve_equation(
+        "solve_ivp", fun, y0, times, args, _OF_SCIPY.get(method, method), rtol, atol, 1,
+        first_step, max_steps, on_failure,
+    )  # fmt: skip
+    return solutions.IvpSolution(t, map_leaves(lambda leaf: moveaxis(leaf[1:], 0, -1), states))
 
 
 def _solve_equation(

@@ -64,6 +64,18 @@ class Crossing:
         return astype(reshape(value, ()), t.dtype)
 
 
+class IvpSolution(NamedTuple):
+    """The times and states of ``solve_ivp``, by SciPy's names.
+
+    Args:
+        t: the times, a vector.
+        y: the states at them, along the last axis.
+    """
+
+    t: Any
+    y: Any
+
+
 class OdeSolution(NamedTuple):
     """The solution of an equation, a function of time between its start and its end.
 
