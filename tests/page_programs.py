@@ -49,6 +49,11 @@ COURSE = (
     "debugging",
     "exercises",
 )
+#: Further pages that have notebooks.
+FURTHER = ("from-numba", "log-density")
+WITH_NOTEBOOKS = (*COURSE, *FURTHER)
+#: Pages whose programs need a package that not everyone has.
+NEEDS = {"onnx": "onnx", "pymc": "pymc", "log-density": "pymc"}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -69,8 +74,9 @@ def programs(page):
 
 
 def notebook_file(name):
-    """The path of a page's notebook: the number is its place in the course."""
-    return NOTEBOOKS / f"{COURSE.index(name):02}-{name}.ipynb"
+    """The path of a page's notebook: a number in front is its place in the course."""
+    number = f"{COURSE.index(name):02}-" if name in COURSE else ""
+    return NOTEBOOKS / f"{number}{name}.ipynb"
 
 
 @contextlib.contextmanager
@@ -231,7 +237,7 @@ def _lines(text):
 def _relink(link):
     """A link from a notebook to a page that is a file; of other pages the words alone."""
     label, address, anchor = link.groups()
-    if Path(address).stem in COURSE and "/" not in address:
+    if Path(address).stem in WITH_NOTEBOOKS and "/" not in address:
         return f"[{label}]({notebook_file(Path(address).stem).name})"
     if not (GUIDE / address).is_file():
         return label
@@ -241,5 +247,5 @@ def _relink(link):
 if __name__ == "__main__":
     for name in map(Path, sys.argv[1:]):
         renew(name)
-        if name.stem in COURSE:
+        if name.stem in WITH_NOTEBOOKS:
             notebook_file(name.stem).write_text(notebook(name), "utf-8")

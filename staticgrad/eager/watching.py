@@ -292,7 +292,7 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         ]
         chart = charts.lines(
             series, "operation", "bytes of arrays", show_y=nbytes, log_x=False, log_y=False,
-            class_of="ba",
+            class_of="ea",
         ) if series else ""  # fmt: skip
         rows = details("table", table(_HEADS, self.rows(), range(3)), opened=True)
         return fragment(f"<p>{self._title()}</p>", f'<div class="chart">{chart}</div>', rows)

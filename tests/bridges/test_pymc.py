@@ -158,3 +158,23 @@ def test_points_have_the_names_of_the_model(schools):
         sg.pytensor.logp(schools)({"centre": 0.0})
     with pytest.raises(ArgumentError, match="logp: the model is"):
         sg.pytensor.logp(3)
+
+
+def test_nodes_of_a_log_density_have_the_lines_of_the_model():
+    """Terms have those of their variables; their sum has the line that asks for the density."""
+    with pm.Model() as model:
+        centre = pm.Normal("centre", 0, 5)
+        spread = pm.HalfNormal("spread", 5)
+        pm.Normal("y", centre + spread, 12.0, observed=EFFECTS)
+        pm.Potential("tail", pm.math.cos(centre))
+    traces = [variable.tag.trace for variable in model.basic_RVs]
+    density = sg.pytensor.logp(model)
+    graph = density.graph(model.initial_point())
+    lines = {
+        line.text.partition("=")[0].strip()
+        for line in (node.origin.resolve() for node in graph.nodes if not node.is_leaf)
+    }
+    model_lines = {"centre", "spread", 'pm.Normal("y", centre + spread, 12.0, observed',
+                   'pm.Potential("tail", pm.math.cos(centre))'}  # fmt: skip
+    assert lines - {"graph"} == {*model_lines, "density"}
+    assert [variable.tag.trace for variable in model.basic_RVs] == traces

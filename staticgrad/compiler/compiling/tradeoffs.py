@@ -169,7 +169,7 @@ class Tradeoff:
             series.append(Line("this one", [(chosen.peak_bytes / size, plan_seconds(chosen))]))
         drawn = charts.lines(
             series, f"{unit} of the arena", "predicted time of a run",
-            show_y=seconds, log_x=False, log_y=False, class_of="bac",
+            show_y=seconds, log_x=False, log_y=False, class_of="eac",
         )  # fmt: skip
         return f'<div class="chart">{drawn}</div>'
 

@@ -14,14 +14,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 from staticgrad.extend import kind_of, namespace
+from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import nutpie as nutpie_package, pytensor
 from staticgrad.extend.programs import Function
 from staticgrad.interop.pytensor.function import PyTensorDensity, PyTensorFunction, tree_of
 from staticgrad.interop.pytensor.linker import make_mode, register
-from staticgrad.interop.pytensor.reading import program_of
+from staticgrad.interop.pytensor.reading import lines_of_terms, program_of, set_line
 from staticgrad.interop.pytensor.sampling import sampled_model
 from staticgrad.support.errors import ArgumentError, MissingPackageError
 
@@ -153,15 +155,26 @@ def _density_of(model: Any, jacobian: bool, caller: str) -> PyTensorDensity:
     """
     if not (hasattr(model, "logp") and hasattr(model, "value_vars")):
         raise ArgumentError(f"{caller}: the model is {kind_of(model)}", hint="pm.Model()")
-    variables = [*model.value_vars]
-    inner = _function_of(caller, model.logp(jacobian=jacobian), variables, {}, True)
+    variables, density = [*model.value_vars], model.logp(jacobian=jacobian)
+    terms = [*model.free_RVs, *model.observed_RVs, *model.potentials]
+    inner = _function_of(caller, density, variables, {}, True, lines_of_terms(density, terms))
     return PyTensorDensity(inner, [variable.name for variable in variables])
 
 
 def _function_of(
-    caller: str, outputs: Any, inputs: Any, updates: dict[Any, Any], rewrite: bool
+    caller: str,
+    outputs: Any,
+    inputs: Any,
+    updates: dict[Any, Any],
+    rewrite: bool,
+    lines: Mapping[Any, SourceLine] = MappingProxyType({}),
 ) -> PyTensorFunction:
-    """Return variables as a function of values; errors begin with ``caller``.
+    """Return variables as a function of values.
+
+    Args:
+        caller: with which errors begin.
+        outputs, inputs, updates, rewrite: as ``function`` takes them.
+        lines: of the user, of variables that the running line makes.
 
     Raises:
         ArgumentError: no variables; or an output reads one that is no input.
@@ -186,7 +199,10 @@ def _function_of(
             f"{caller}: the outputs read {listed}, which is no input",
             hint="name every variable that they read: function(outputs, [x, y])",
         )
-    graph = pytensor("graph.fg").FunctionGraph([*inputs, *shared], results, clone=True)
+    copies: dict[Any, Any] = {}
+    graph = pytensor("graph.fg").FunctionGraph([*inputs, *shared], results, memo=copies)
+    for variable, line in lines.items():
+        set_line(copies[variable], line)
     if rewrite:
         mode = make_mode().excluding("local_view_op")  # which drops what stops gradients
         if "pymc" in sys.modules:  # a query for the name of a rewrite makes it one that exists

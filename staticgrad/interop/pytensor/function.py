@@ -7,6 +7,7 @@ from copy import copy
 from inspect import Parameter as Argument, Signature
 from typing import Any
 
+from staticgrad.extend.building import capture, within
 from staticgrad.extend.functions import parameter
 from staticgrad.extend.trees import Tree, flatten, unflatten
 from staticgrad.interop.engine.operands import ForeignType, fit_argument
@@ -36,6 +37,7 @@ class PyTensorFunction:
         self._tree, self._updated = tree, updated
         self.parameters = {name: parameter(name, array) for name, array in shared.items()}
         self._constants: list[Any] = []
+        self._line = capture().resolve()
         self.__name__ = self.__qualname__ = "pytensor_function"
         self.__signature__ = Signature([
             Argument(name, Argument.POSITIONAL_OR_KEYWORD) for name in self._names
@@ -54,7 +56,8 @@ class PyTensorFunction:
             )
             for name, kind in zip(self._names, self.program.inputs, strict=False)
         ]
-        results = self.program.values([*operands, *self.parameters.values(), *self._constants])
+        with within(self._line):  # of nodes that no line of the user made
+            results = self.program.values([*operands, *self.parameters.values(), *self._constants])
         count = len(results) - len(self._updated)
         for name, new in zip(self._updated, results[count:], strict=True):
             self.parameters[name].update(new)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend.building import SourceLine
+from staticgrad.extend.building import SourceLine, capture, is_user_file
 from staticgrad.extend.optional import pytensor
 from staticgrad.interop.engine.operands import ForeignType
 from staticgrad.interop.engine.programs import ForeignCall, ResultOf
@@ -24,7 +23,6 @@ _FURTHER: Final = (
 )  # fmt: skip
 #: Packages of PyTensor whose Ops have names that Ops of tensors have, too.
 _PACKAGES: Final = frozenset({"sparse", "typed_list", "xtensor"})
-_INSIDE: Final = re.compile(r"[/\\](?:site|dist)-packages[/\\](?:pytensor|pymc)[/\\]")
 
 
 def program_of(graph: Any) -> PyTensorProgram:
@@ -139,9 +137,43 @@ def _read_attribute(attribute: Any) -> Any:
 
 
 def line_of(variable: Any) -> SourceLine | None:
-    """Return the user's line of a variable: the innermost one that is not PyTensor's or PyMC's."""
+    """Return the user's innermost line of those by which a variable was made; None if none is.
+
+    PyTensor stores the innermost lines alone; all of them may be of libraries.
+    """
     for stack in reversed(getattr(variable.tag, "trace", None) or []):
         for file, line, function, text in reversed(stack):
-            if not _INSIDE.search(file):
+            if is_user_file(file):
                 return SourceLine(file, line, text=(text or "").strip(), function=function)
     return None
+
+
+def set_line(variable: Any, line: SourceLine) -> None:
+    """Set the line by which a variable was made; rewrites copy it to what replaces the variable."""
+    variable.tag.trace = [[(line.file, line.line, line.function, line.text)]]
+
+
+def lines_of_terms(density: Any, terms: Sequence[Any]) -> dict[Any, SourceLine]:
+    """Return lines of a model for what its log density adds up, by the variable.
+
+    A library makes all of it at the running line. What one term alone reads has the line of that
+    term: of the random variable or potential in the model.
+
+    Args:
+        density: the sum of the terms.
+        terms: of the model, in the order in which they are added.
+    """
+    parts = [density] if len(terms) == 1 else getattr(density.owner, "inputs", [])
+    if len(parts) != len(terms):  # it is added up otherwise
+        return {}
+    running, shared = capture().resolve(), set[Any]()
+    lines: dict[Any, SourceLine] = {}
+    for part, term in zip(parts, terms, strict=True):
+        line = line_of(term)
+        for variable in pytensor("graph.traversal").ancestors([part]):
+            made_at = line_of(variable)
+            if variable in lines:
+                shared.add(variable)
+            elif variable.owner and line and (made_at is None or made_at.short == running.short):
+                lines[variable] = line
+    return {variable: line for variable, line in lines.items() if variable not in shared}

@@ -22,7 +22,7 @@ _HEIGHT: Final = 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 130, 28, 46
 _NAME_HEIGHT: Final = 14  # of the names of lines, and the width of a letter of theirs
 _LETTER: Final = 7
-_CLASSES: Final = "abcd"
+_CLASSES: Final = "aecd"
 Format = Callable[[float], str]
 
 

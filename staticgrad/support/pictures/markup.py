@@ -13,7 +13,7 @@ from typing import Final
 #: Colours and type. A colour means one thing: ``f`` forward, ``b`` backward, ``u`` update, ``k`` a
 #: kernel, ``q`` computed again; ``r`` define by run, ``t`` define then run; ``h`` kept for the
 #: backward pass, ``g`` gradients, ``m`` temporaries; ``s1`` to ``s4`` parts of a start. Lines and
-#: bars of other charts are ``a`` to ``d``.
+#: bars of other charts are ``a``, ``c``, ``d`` and ``e``.
 STYLE: Final = """
 .sg { color-scheme: light dark; --ink: var(--jp-content-font-color1, #1c1f23);
   --soft: var(--jp-content-font-color2, #5b6270); --rule: #d9dce3; --page: transparent;
@@ -55,9 +55,9 @@ STYLE: Final = """
 .sg svg .edge.kept { stroke: var(--h); stroke-opacity: .5; stroke-dasharray: 4 3; }
 .sg svg .edge.far { stroke-opacity: .14; }
 .sg svg polyline { fill: none; stroke-width: 2; }
-.sg svg polyline.a { stroke: var(--w); } .sg svg polyline.b { stroke: var(--f); }
+.sg svg polyline.a { stroke: var(--w); } .sg svg polyline.e { stroke: var(--f); }
 .sg svg polyline.c { stroke: var(--u); } .sg svg polyline.d { stroke: var(--k); }
-.sg .chart .a:not(polyline) { fill: var(--w); } .sg .chart .b:not(polyline) { fill: var(--f); }
+.sg .chart .a:not(polyline) { fill: var(--w); } .sg .chart .e:not(polyline) { fill: var(--f); }
 .sg .chart .c:not(polyline) { fill: var(--u); } .sg .chart .d:not(polyline) { fill: var(--k); }
 .sg svg polyline.later { stroke-opacity: .45; } .sg svg .mark { stroke: var(--soft); }
 .sg svg .span { fill: var(--t); fill-opacity: .12; } .sg svg .inbox { font-size: 11px; }

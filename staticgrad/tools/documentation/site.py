@@ -160,7 +160,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "How to: use": (
         "run-a-program", "graphs-in-graphs", "train-and-save", "random-numbers",
-        "pytorch-weights", "torch-programs", "jax-programs", "pymc", "beside",
+        "pytorch-weights", "torch-programs", "jax-programs", "pymc", "log-density", "beside",
         "statistical-models", "more-than-one-machine", "onnx", "export", "tune", "compare",
         "sparse-matrices",
     ),

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.support.pictures.charts import Line, bars, lines
 from staticgrad.support.pictures.ladder import Band, Box, ladder
-from staticgrad.support.pictures.markup import document
+from staticgrad.support.pictures.markup import STYLE, document
 from staticgrad.tools.comparison import Comparison, compare
 from staticgrad.tools.comparison.page import page
 
@@ -72,6 +73,23 @@ class Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open:
             self.texts.setdefault(self.open[-1], []).append(data)
+
+
+def test_series_of_a_chart_have_different_colours():
+    """Each class has one colour, and the first classes of lines and bars four."""
+    stroke = re.findall(r"polyline\.(\w+) \{ stroke: var\((--\w+)\)", STYLE)
+    fill = re.findall(r"\.chart \.(\w+):not\(polyline\) \{ fill: var\((--\w+)\)", STYLE)
+    colours = dict(stroke)
+    assert len(colours) == len(stroke) > 10
+    assert sorted(stroke) == sorted(fill)
+    values = dict(re.findall(r"(--\w+): (#\w+)", STYLE.partition("@media")[0]))
+    series = [Line(f"line {k}", [(1.0, 2.0), (2.0, 3.0)]) for k in range(4)]
+    for chart, mark in (
+        (lines(series, "x", "y"), "polyline"),
+        (bars([(f"bar {k}", k + 1.0) for k in range(4)], str, "bars"), "rect"),
+    ):
+        kinds = re.findall(rf'<{mark} class="(\w+)"', chart)
+        assert len({values[colours[kind]] for kind in kinds}) == len(kinds) == 4
 
 
 def test_debugging_is_one_folded_row(comparison: Comparison) -> None:

@@ -6,7 +6,7 @@ from tests.page_programs import notebook_file
 
 
 def read_by_lines(page):
-    """Programs with outputs, and the other lines, of a page.
+    """Programs with outputs, and the other lines, of a page; text in other languages is of these.
 
     Returns the programs as [source, output, whether a solution, picture] and the lines of words.
     """
@@ -14,6 +14,8 @@ def read_by_lines(page):
     language = folded = None
     for line in page.read_text("utf-8").splitlines():
         if language is not None:
+            if language not in ("python", "text"):
+                words.append(line)
             if line == "```":
                 language = None
             elif language == "python":
@@ -24,6 +26,8 @@ def read_by_lines(page):
             language = line[3:]
             if language == "python":
                 actual.append([[], [], folded is not None, ""])
+            elif language != "text":
+                words.append(line)
         elif line.startswith("!["):
             assert not actual[-1][3], "a program draws one picture"
             actual[-1][3] = line.rpartition("(")[2].removesuffix(")")

@@ -1,4 +1,4 @@
-"""The course: its notebooks have what its pages have, run, and print what stands there."""
+"""Notebooks have what their pages have, run, and print what stands there; the course."""
 
 import json
 import re
@@ -13,7 +13,10 @@ from staticgrad.tools.documentation.site import GUIDE
 from tests.page_programs import (
     ANSWER,
     COURSE,
+    FURTHER,
+    NEEDS,
     NOTEBOOKS,
+    WITH_NOTEBOOKS,
     notebook,
     notebook_file,
     outputs,
@@ -32,14 +35,15 @@ def test_the_course_has_notebooks_and_words():
     learn = documentation.CONTENTS["Learn"]
     assert [name for name in COURSE if name in learn] == [n for n in learn if n in COURSE]
     names = [path.name for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
-    assert names == [f"{k:02}-{name}.ipynb" for k, name in enumerate(COURSE)]
+    course = [f"{k:02}-{name}.ipynb" for k, name in enumerate(COURSE)]
+    assert names == course + [f"{name}.ipynb" for name in FURTHER]
     text = "".join(page.read_text("utf-8") for page in GUIDE.glob("*.md"))
     for word in ("register_hook", "retain_graph", "gradcheck", "detect_mutation",
                  "clip_grad_norm", "GradientTape", "create_graph", "saved_tensors"):  # fmt: skip
         assert word in text, word
 
 
-@pytest.mark.parametrize("name", COURSE)
+@pytest.mark.parametrize("name", WITH_NOTEBOOKS)
 def test_a_notebook_is_that_of_its_page(name):
     """``python -m tests.page_programs PAGE`` writes it."""
     assert notebook_file(name).read_text("utf-8") == notebook(GUIDE / f"{name}.md")
@@ -49,7 +53,7 @@ def test_a_notebook_is_that_of_its_page(name):
 LINE = re.compile(r"(train\.py|<cell>):\d+")
 
 
-@pytest.mark.parametrize("name", COURSE)
+@pytest.mark.parametrize("name", WITH_NOTEBOOKS)
 def test_a_notebook_has_all_programs_outputs_and_words_of_its_page(name):
     programs, words = read_by_lines(GUIDE / f"{name}.md")
     shown = [(lines, cell) for lines, cell in cells(name, "code") if lines != [ANSWER]]
@@ -72,14 +76,14 @@ def labels_alone(lines):
     return re.sub(r"\]\([^)]*\)", "]", " ".join(lines)).replace("[", "").replace("]", "").split()
 
 
-@pytest.mark.parametrize("name", COURSE)
+@pytest.mark.parametrize("name", WITH_NOTEBOOKS)
 def test_links_of_a_notebook_lead_to_files(name):
     text = "\n".join(line for lines, _ in cells(name, "markdown") for line in lines)
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     assert [link for link in links if not (NOTEBOOKS / link).is_file()] == []
 
 
-@pytest.mark.parametrize("name", COURSE)
+@pytest.mark.parametrize("name", WITH_NOTEBOOKS)
 def test_a_notebook_has_the_pictures_of_its_page(name):
     """Each is a picture that has a title and shapes, and belongs to one program."""
     programs, _ = read_by_lines(GUIDE / f"{name}.md")
@@ -87,7 +91,7 @@ def test_a_notebook_has_the_pictures_of_its_page(name):
     files = [(GUIDE / picture).read_text("utf-8") if picture else "" for *_, picture in programs]
     assert [text for texts in shown for text in texts] == [text for text in files if text]
     assert [len(texts) for texts in shown] == [bool(text) for text in files]
-    assert name == "exercises" or any(files), "a page of the course shows something"
+    assert name == "exercises" or any(files), "a page with a notebook shows something"
     for text in filter(None, files):
         root = ElementTree.fromstring(text)
         tags = [element.tag.rpartition("}")[2] for element in root.iter()]
@@ -168,9 +172,10 @@ def test_the_cells_of_the_exercises_run_one_after_the_other():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of Jupyter's packages are not of the notebook
-@pytest.mark.parametrize("name", COURSE)
+@pytest.mark.parametrize("name", WITH_NOTEBOOKS)
 def test_a_notebook_prints_what_it_says(name):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip(NEEDS.get(name, "numpy"))
     read = nbformat.read(notebook_file(name), as_version=4)
     nbformat.validate(read)
     codes = [cell for cell in read.cells if cell.cell_type == "code"]
@@ -209,7 +214,7 @@ class Sections(HTMLParser):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", COURSE)
+@pytest.mark.parametrize("name", WITH_NOTEBOOKS)
 def test_slides_have_what_the_page_has(name):
     """A column for each heading, a slide below for each program; no cell for answers."""
     nbconvert = pytest.importorskip("nbconvert")

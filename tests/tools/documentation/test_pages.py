@@ -13,15 +13,13 @@ from staticgrad.support.errors import calls, hints
 from staticgrad.tools import documentation
 from staticgrad.tools.documentation import reference
 from staticgrad.tools.documentation.site import GUIDE
-from tests.page_programs import outputs, pictures, programs
+from tests.page_programs import NEEDS, outputs, pictures, programs
 from tests.tools.documentation.pages_by_lines import read_by_lines
 from tests.tools.test_cli import answer, invoke
 
 GUIDES = sorted(GUIDE.glob("*.md"))
 #: Programs without an output of their own: what they show, other tests run.
 OTHERS = {"passes"}
-#: Pages whose programs need a package that not everyone has.
-NEEDS = {"onnx": "onnx", "pymc": "pymc"}
 #: What readers have; other tests plan budgets with a part of it.
 EFFORT = search.EFFORT
 TITLE = re.compile(r"<svg.*?<title>([^<]+)", re.DOTALL)
