@@ -99,6 +99,44 @@ def test_integers_of_a_run_are_named_sizes():
         f(normal(4), 5)
 
 
+def test_arange_has_the_elements_of_numpy():
+    """Bit by bit, between numbers and sizes in one program, of a run's numbers in two."""
+    start, stop, step = pt.dscalars("start", "stop", "step")
+    n, k = pt.lscalar("n"), pt.iscalar("k")
+    of_sizes = [
+        pt.arange(0.0, x.shape[0], 0.5), pt.arange(1.5, 2 * x.shape[0], 1.5),
+        pt.arange(x.shape[0], 0, -2.0), pt.arange(x.shape[0], dtype="float32"),
+        pt.arange(0.0, 1.0, 0.1) + x.sum(), pt.arange(5.0, -3.0, -0.7, dtype="float32") + x.sum(),
+    ]  # fmt: skip
+    between = [pt.arange(n, k), pt.arange(k, n, -2), pt.arange(0.0, k, 0.1)]
+    for programs, inputs, outputs, arrays in [
+        (1, [x], of_sizes, [(normal(9),), (normal(1),), (normal(0),)]),
+        (2, [n, k], between, [(-3, 4), (4, -3)]),
+        (2, [start, stop, step], [pt.arange(start, stop, step)],
+         [(0.0, 1.0, 0.1), (3.0, 1.0, -0.25), (0.0, 5.0, -1.0), (0.3, 2.7, 0.3)]),
+    ]:  # fmt: skip
+        for args in arrays:
+            f = compare(inputs, outputs, *args, tolerance=0)
+            assert [len(program_of(f).programs), program_of(f).fallbacks] == [programs, {}]
+    f = pytensor.function([start, stop, step], pt.arange(start, stop, step), mode="STATICGRAD")
+    with pytest.warns(StaticgradWarning, match="ARange"), pytest.raises(ZeroDivisionError):
+        f(0.0, 1.0, 0.0)
+    with pytest.raises(ValueError, match="cannot compute length"):
+        f(0.0, np.nan, 1.0)
+
+
+def test_what_is_written_where_a_mask_of_a_run_holds_needs_no_count():
+    cube = pt.tensor3("cube")
+    outputs = [
+        pt.set_subtensor(x[x > 0], 0.5), pt.inc_subtensor(x[x > 0], x.sum()),
+        pt.inc_subtensor(m[m.sum(1) > 0], m[0]), pt.set_subtensor(m[:, m[0] > 0], m[:, :1]),
+        pt.set_subtensor(cube[cube[:, :, 0] > 0], cube[0, :1]),
+        pt.inc_subtensor(cube[:, cube[0] > 0], cube[:, 0, :1]),
+    ]  # fmt: skip
+    f = compare([x, m, cube], outputs, normal(5), normal(3, 4), normal(2, 3, 4))
+    assert [len(program_of(f).programs), program_of(f).fallbacks] == [1, {}]
+
+
 def test_with_an_integer_below_0_pytensor_computes_what_reads_it_as_a_size():
     n, k = pt.lscalar("n"), pt.iscalar("k")
     f = pytensor.function([x, n, k], x.reshape((n, k)) + pt.exp(x).sum(), mode="STATICGRAD")

@@ -7,13 +7,16 @@ import warnings
 import numpy as np
 import pytest
 import scipy.linalg
+from scipy import special
 from scipy.sparse import csr_matrix
 
 import staticgrad as sg
 from staticgrad.errors import ExportError
+from staticgrad.interop.engine.operands import ForeignType
 from staticgrad.interop.engine.tables import ForeignOperator
 from staticgrad.interop.pytensor.operators import OPERATORS, SCALARS
 from staticgrad.interop.pytensor.operators.refused import ABSTRACT, REFUSED
+from staticgrad.interop.pytensor.operators.registry import apply_row
 
 pytensor = pytest.importorskip("pytensor", reason="PyTensor is not installed")
 
@@ -181,6 +184,22 @@ def test_a_row_gives_what_pytensor_does_without_its_help(name):
     actual = f(*arrays)
     assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
     np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_scalar_ops_of_earlier_releases_have_rows():
+    x, y = np.array([0.0, 0.5, 2.0]), np.array([np.nan, 1.5, 3.0])
+    logarithms = np.array([0.0, np.log(1.5), np.log(3.0)])
+    for name, operands, expected in [
+        ("GammaL", (x + 1, x), special.gammainc(x + 1, x) * special.gamma(x + 1)),
+        ("GammaU", (x + 1, x), special.gammaincc(x + 1, x) * special.gamma(x + 1)),
+        ("XlogX", (x,), special.xlogy(x, x)),
+        ("XlogY0", (x, y), x * logarithms),
+    ]:
+        op, kind = ForeignOperator(name, is_scalar=True), ForeignType("float64", (3,))
+        values = [sg.input(f"x{k}", (3,), "float64") for k in range(len(operands))]
+        (result,) = apply_row(op, values, (kind,))
+        actual = sg.evaluate(result, dict(zip(values, operands, strict=True)))
+        np.testing.assert_allclose(actual, expected, rtol=1e-13, err_msg=name)
 
 
 @pytest.mark.parametrize("mode", ["full", "valid"])

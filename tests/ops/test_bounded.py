@@ -53,6 +53,28 @@ def test_unique_elements_of_a_size(size, rng):
     np.testing.assert_array_equal(parts[3], pad_rows(expected[3], size, 0))
 
 
+@pytest.mark.parametrize("count", [0, 2, 5])
+def test_a_size_may_be_a_named_size(count, rng):
+    numbers = rng.integers(0, 3, 6)
+    x, like = sg.input("x", ("n",), "int64"), sg.input("like", ("m",), "bool")
+    values = {
+        "unique": sg.unique(x, size=like.shape[0]),
+        "nonzero": sg.nonzero(x, size=like.shape[0], fill_value=-1)[0],
+        "compress": sg.compress(x > 0, x, size=like.shape[0], fill_value=-1),
+        "segments": sg.segment_sum(x, x, like.shape[0] + 3),
+    }
+    f = sg.compile(sg.Graph(values, inputs=[x, like]))
+    results = f.run({"x": numbers, "like": np.zeros(count, bool)})
+    expected = {
+        "unique": pad_rows(np.unique(numbers), count, np.min(numbers)),
+        "nonzero": pad_rows(np.nonzero(numbers)[0], count, -1),
+        "compress": pad_rows(numbers[numbers > 0], count, -1),
+        "segments": pad_rows(np.bincount(numbers, numbers).astype("int64"), count + 3, 0),
+    }
+    for name, result in results.items():
+        np.testing.assert_array_equal(result, expected[name], err_msg=name)
+
+
 def test_unique_elements_of_arrays_with_nan_and_none():
     x = np.array([np.nan, 1.0, np.nan, 1.0])
     np.testing.assert_array_equal(sg.unique(x), np.unique(x))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from math import prod
+from math import inf, prod
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -327,7 +327,7 @@ class SplitProgram:
         levels = levels_of(program, fallbacks, (), self._sizes, self._counted)
         outputs = [ref.place for ref in refs_in(program.results)]
         #: Place -> the level of its last reader; calls of the library are behind their level.
-        last: dict[int, float] = dict.fromkeys(outputs, len(levels))
+        last: dict[int, float] = dict.fromkeys(outputs, inf)
         for k, call in enumerate(program.calls):
             for ref in refs_in(call.operands):
                 level = levels[k] + (k in fallbacks) / 2

@@ -1,9 +1,9 @@
 """Results whose size depends on values, in arrays of a size that the caller gives.
 
 ``nonzero``, ``compress``, ``unique``, sets and their relatives of NumPy. Of arrays and tensors the
-size is known. Of a value of a graph ``size=`` says it, as in ``jax.numpy``: what is beyond is left
-out, and places without a result have ``fill_value``. Slices at a place that a run gives, and
-reductions of segments, have sizes that are known.
+size is known. Of a value of a graph ``size=`` says it, an integer or a named size, as in
+``jax.numpy``: what is beyond is left out, and places without a result have ``fill_value``. Slices
+at a place that a run gives, and reductions of segments, have sizes that are known.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.scans import cumsum
 from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.ops.sorting import argsort
-from staticgrad.language.types.dim import Size, bounds
+from staticgrad.language.types.dim import Dim, Size, bounds
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
@@ -52,13 +52,14 @@ from staticgrad.support.errors.tracebacks import called_name
 
 
 def nonzero(
-    x: ArrayLike[AnyValue], *, size: int | None = None, fill_value: int = 0
+    x: ArrayLike[AnyValue], *, size: Size | None = None, fill_value: int = 0
 ) -> tuple[AnyValue, ...]:
     """Return the indices of the elements that are not zero, a vector for each axis.
 
     Args:
         x: at least one axis.
-        size: how many indices to return, needed of a value of a graph. Further ones are left out.
+        size: how many indices to return, also as a named size; needed of a value of a graph.
+            Further ones are left out.
         fill_value: the index in places for which there is no element.
 
     Raises:
@@ -86,7 +87,7 @@ def nonzero(
 
 @like(nonzero)
 def flatnonzero(
-    x: ArrayLike[AnyValue], *, size: int | None = None, fill_value: int = 0
+    x: ArrayLike[AnyValue], *, size: Size | None = None, fill_value: int = 0
 ) -> AnyValue:
     """Return the indices of the elements of x, flattened, that are not zero.
 
@@ -99,7 +100,7 @@ def flatnonzero(
 
 
 @like(nonzero)
-def argwhere(x: ArrayLike[AnyValue], *, size: int | None = None, fill_value: int = 0) -> AnyValue:
+def argwhere(x: ArrayLike[AnyValue], *, size: Size | None = None, fill_value: int = 0) -> AnyValue:
     """Return the indices of the elements that are not zero, a row for each.
 
     >>> sg.argwhere([[0, 5], [7, 0]])
@@ -114,7 +115,7 @@ def compress(
     x: ArrayLike[AnyValue],
     axis: int | None = None,
     *,
-    size: int | None = None,
+    size: Size | None = None,
     fill_value: complex = 0,
 ) -> AnyValue:
     """Return the entries of x along ``axis`` where a condition holds: ``x[mask]`` of a given size.
@@ -159,7 +160,7 @@ def extract(
     condition: ArrayLike[AnyValue],
     x: ArrayLike[AnyValue],
     *,
-    size: int | None = None,
+    size: Size | None = None,
     fill_value: complex = 0,
 ) -> AnyValue:
     """Return the elements of x where a condition of the same shape holds, as a vector.
@@ -180,7 +181,7 @@ def unique(
     axis: None = None,
     *,
     equal_nan: bool = True,
-    size: int | None = None,
+    size: Size | None = None,
     fill_value: complex | None = None,
 ) -> AnyValue | tuple[AnyValue, ...]:
     """Return the sorted elements of x, each once, and on request where and how often they occur.
@@ -243,7 +244,7 @@ def union1d(
     ar1: ArrayLike[AnyValue],
     ar2: ArrayLike[AnyValue],
     *,
-    size: int | None = None,
+    size: Size | None = None,
     fill_value: complex | None = None,
 ) -> AnyValue:
     """Return the sorted elements of two arrays, each once.
@@ -270,7 +271,7 @@ def intersect1d(
     ar2: ArrayLike[AnyValue],
     assume_unique: bool = False,
     *,
-    size: int | None = None,
+    size: Size | None = None,
     fill_value: complex = 0,
 ) -> AnyValue:
     """Return the sorted elements that are in both of two arrays, each once.
@@ -293,7 +294,7 @@ def setdiff1d(
     ar2: ArrayLike[AnyValue],
     assume_unique: bool = False,
     *,
-    size: int | None = None,
+    size: Size | None = None,
     fill_value: complex = 0,
 ) -> AnyValue:
     """Return the sorted elements of the first array that are not in the second, each once.
@@ -314,7 +315,7 @@ def setxor1d(
     ar2: ArrayLike[AnyValue],
     assume_unique: bool = False,
     *,
-    size: int | None = None,
+    size: Size | None = None,
     fill_value: complex = 0,
 ) -> AnyValue:
     """Return the sorted elements that are in one of two arrays alone, each once.
@@ -334,7 +335,7 @@ def _rows(ar1: Any, ar2: Any) -> list[Any]:
     return [ravel(array) for array in promoted_values((ar1, ar2))]
 
 
-def _size_of_two(size: Any, ar1: Any, ar2: Any, of_known: Callable[[Any, Any], Any]) -> int:
+def _size_of_two(size: Any, ar1: Any, ar2: Any, of_known: Callable[[Any, Any], Any]) -> Size:
     """Return the size of a set operation's result; in graphs the caller gives it."""
     unknown = isinstance(ar1, Value) and not ar1.computes
 
@@ -344,7 +345,7 @@ def _size_of_two(size: Any, ar1: Any, ar2: Any, of_known: Callable[[Any, Any], A
     return number_of_results(size, ar1 if unknown else ar2, how_many)
 
 
-def _select_sorted(row: Any, is_chosen: Any, size: int, fill_value: complex) -> Any:
+def _select_sorted(row: Any, is_chosen: Any, size: Size, fill_value: complex) -> Any:
     """Return the first ``size`` distinct chosen elements, sorted (unique, intersect1d)."""
     order = argsort(row)
     row, is_chosen = take(row, order), take(is_chosen, order)
@@ -425,7 +426,7 @@ def _window(value: Any, start: Any, size: Size, count: Size) -> Any:
 
 
 def segment_sum(
-    data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: int | None = None
+    data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: Size | None = None
 ) -> AnyValue:
     """Return the sums of the entries of ``data`` along axis 0 that have the same number.
 
@@ -447,7 +448,7 @@ def segment_sum(
 
 @like(segment_sum)
 def segment_max(
-    data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: int | None = None
+    data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: Size | None = None
 ) -> AnyValue:
     """Return the largest entries of each segment; of an empty one -inf or the smallest integer.
 
@@ -460,7 +461,7 @@ def segment_max(
 
 @like(segment_sum)
 def segment_min(
-    data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: int | None = None
+    data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: Size | None = None
 ) -> AnyValue:
     """Return the smallest entries of each segment; of an empty one inf or the largest integer.
 
@@ -473,7 +474,7 @@ def segment_min(
 
 @like(segment_sum)
 def segment_prod(
-    data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: int | None = None
+    data: ArrayLike[AnyValue], segment_ids: ArrayLike[AnyValue], num_segments: Size | None = None
 ) -> AnyValue:
     """Return the products of the entries of each segment; of an empty one 1.
 
@@ -485,7 +486,7 @@ def segment_prod(
     return At(start)[places].multiply(values)  # type: ignore[return-value]
 
 
-def _check_segments(data: Any, segment_ids: Any, num_segments: Any) -> tuple[Any, Any, int]:
+def _check_segments(data: Any, segment_ids: Any, num_segments: Any) -> tuple[Any, Any, Size]:
     """Check the segment numbers of a segment reduction; return values and counts."""
     values, places = as_values(data, segment_ids)
     if places.ndim != 1 or values.ndim == 0:
@@ -500,8 +501,12 @@ def _check_segments(data: Any, segment_ids: Any, num_segments: Any) -> tuple[Any
     return values, counted_from_zero(places, count), count
 
 
-def number_of_results(size: Any, x: Any, of_known: Callable[[Any], int], word: str = "size") -> int:
+def number_of_results(
+    size: Any, x: Any, of_known: Callable[[Any], int], word: str = "size"
+) -> Size:
     """Return the number of results: as given, or that of an array or tensor."""
+    if isinstance(size, Dim):
+        return size
     if size is not None:
         return integer(word, size, least=0)
     if isinstance(x, Value) and not x.computes:
@@ -521,7 +526,7 @@ def _as_mask(x: Any) -> Any:
     return x if x.dtype is BOOL else not_equal(x, 0)
 
 
-def _first_indices(mask: Any, size: int) -> tuple[Any, Any]:
+def _first_indices(mask: Any, size: Size) -> tuple[Any, Any]:
     """Return the first ``size`` indices where a mask holds, 0 after, and which are filled."""
     number = cumsum(astype(mask, I64))
     target = where(logical_and(mask, number <= size), number - 1, size)

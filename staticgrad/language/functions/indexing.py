@@ -716,7 +716,7 @@ def _restore_axes(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:
     return moveaxis(unmerged, list(range(len(axes))), axes)
 
 
-def counted_from_zero(indices: AnyValue, size: int) -> AnyValue:
+def counted_from_zero(indices: AnyValue, size: Size) -> AnyValue:
     """Return indices as int64, none of which counts from the end: those below 0 are ``size``.
 
     Raises:

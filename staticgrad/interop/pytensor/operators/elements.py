@@ -72,6 +72,11 @@ _RESULT: Final[dict[str, Callable[..., Any]]] = {
     "BetaInc": lambda a, b, x: special.betainc(a, b, x),
     "BetaIncInv": lambda a, b, y: special.betaincinv(a, b, y),
     "Hyp2F1": lambda a, b, c, x: special.hyp2f1(a, b, c, x),
+    # of PyTensor 3.0 and 3.1
+    "GammaL": lambda k, x: special.gammainc(k, x) * special.gamma(k),
+    "GammaU": lambda k, x: special.gammaincc(k, x) * special.gamma(k),
+    "XlogX": lambda x: x * sg.log(sg.where(x == 0, 1, x)),
+    "XlogY0": lambda x, y: x * sg.log(sg.where(x == 0, 1, y)),
 }
 SCALARS.update({name: OperatorRow(function, "result") for name, function in _RESULT.items()})
 #: Operands are promoted together; results are truth values.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import staticgrad.language.functions as sg
 from staticgrad.extend import Dim
 from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
@@ -89,6 +90,10 @@ def _update(
     ignore_duplicates: bool = False,
 ) -> Any:
     x = value(x, out.dtype)
+    selected = _spread_over_mask(x, value(y, out.dtype), read_key(idx_list, operands))
+    if selected is not None:
+        mask, new = selected
+        return sg.where(mask, new if set_instead_of_inc else x + new, x)
     target = x.at[_index(idx_list, operands)]
     y = value(y, out.dtype)
     if set_instead_of_inc:
@@ -96,6 +101,29 @@ def _update(
     if ignore_duplicates:  # NumPy's x[key] += y
         return target.set(target.get() + y)
     return target.add(y)
+
+
+def _spread_over_mask(x: Any, y: Any, key: Sequence[Any]) -> tuple[Any, Any] | None:
+    """Return a mask that a run computes and what is written where it holds, as arrays like x.
+
+    Returns:
+        None if the key is not one mask, or if y has an element for each that the mask selects.
+    """
+    masks = [part for part in key if not isinstance(part, slice)]
+    if len(masks) != 1 or is_known(masks[0]) or masks[0].dtype.name != "bool":
+        return None
+    if any(part != slice(None) for part in key if isinstance(part, slice)):
+        return None
+    (mask,) = masks
+    first = next(axis for axis, part in enumerate(key) if part is mask)
+    trailing = x.ndim - first - mask.ndim
+    if y.ndim > trailing:
+        axis = y.ndim - trailing - 1
+        if y.shape[axis] != 1:
+            return None
+        y = sg.expand_dims(y, tuple(range(axis, axis + mask.ndim - 1))) if mask.ndim > 1 else y
+    mask = sg.expand_dims(mask, tuple(range(mask.ndim, mask.ndim + trailing))) if trailing else mask
+    return mask, y
 
 
 @operator("AdvancedIncSubtensor1")

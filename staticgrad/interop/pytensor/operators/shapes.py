@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from fractions import Fraction
+from math import ceil, lcm
+from typing import Any, Final
 
 import numpy as np
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import Size
+from staticgrad.extend import Dim, Size
+from staticgrad.extend.sizes import maximum
+from staticgrad.interop.engine.operands import UncountedResultError
 from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
     PyTensorType,
+    dtype_of,
+    is_known,
     operator,
     shape_of,
     size,
@@ -18,6 +24,10 @@ from staticgrad.interop.pytensor.operators.registry import (
     value,
 )
 from staticgrad.support.errors import ShapeError
+
+#: Parts of 1 in which the steps of arange up to a named size are counted; a quotient of sizes of
+#: arrays by more parts is rounded by NumPy.
+_MOST_PARTS: Final = 2**16
 
 
 @operator("DimShuffle", batched=False)
@@ -135,15 +145,59 @@ def _split(x: Any, *operands: Any, len_splits: int, axis: int | None = None) -> 
 
 
 @operator("ARange")
-def _arange(start: Any, stop: Any, step: Any, *, dtype: str) -> Any:
-    if np.dtype(dtype).kind not in "iu":
-        raise unsupported_variant(f"arange of {dtype}")
-    first, last, by = (size(n, "a bound of arange") for n in (start, stop, step))
-    if first == 0 and by == 1:
-        return sg.arange(last, dtype=dtype)
-    if by == 1:
-        return sg.arange(last - first, dtype=dtype) + first
-    return sg.arange(first, last, by, dtype=dtype)
+def _arange(
+    start: Any, stop: Any, step: Any, *, dtype: str, out: PyTensorType, count: Size | None = None
+) -> Any:
+    limits = (start, stop, step)
+    is_float = any(np.dtype(dtype_of(x)).kind not in "iub" for x in limits)
+    if is_float and np.dtype(dtype).kind not in "f":
+        raise unsupported_variant(f"arange of {dtype} between floats")
+    if count is None:
+        count = _count_steps(*limits, is_float)
+    numbers = sg.arange(count, dtype=dtype)
+    if is_known(start) and is_known(step) and np.all(start == 0) and np.all(step == 1):
+        return numbers
+    first = value(start, dtype)
+    if not is_float:
+        return first + numbers * value(step, dtype)
+    second = value(value(start, "float64") + value(step, "float64"), dtype)  # as NumPy rounds it
+    return first + numbers * (second - first)
+
+
+def _count_steps(start: Any, stop: Any, step: Any, is_float: bool) -> Size:
+    """Return how many elements arange has.
+
+    Raises:
+        UnknownSizeError: only a run computes the end.
+        UncountedResultError: only a run computes the number, of the operands.
+    """
+    if is_known(start) and is_known(step) and not is_float:
+        size(stop, "the end of arange")
+    limits = [x if not is_known(x) else np.ravel(x)[0] for x in (start, stop, step)]
+    if not all(map(is_known, limits)) or isinstance(limits[2], Dim):
+        first, last, by = (value(x, "float64" if is_float else "int64") for x in limits)
+        if is_float:
+            counted = sg.astype(sg.ceil((last - first) / by), "int64")
+        else:
+            counted = -((first - last) // sg.where(by == 0, 1, by))
+        is_valid = by != 0
+        if is_float:
+            is_valid = is_valid & sg.isfinite((last - first) / by)
+        raise UncountedResultError(
+            "how many elements arange has", sg.where(is_valid, sg.maximum(counted, 0), -1)
+        )
+    if limits[2] == 0:
+        raise unsupported_variant("arange by 0")
+    if not any(isinstance(x, Dim) for x in limits) and is_float:
+        return max(ceil((float(limits[1]) - float(limits[0])) / float(limits[2])), 0)
+    fractions = [x if isinstance(x, Dim) else Fraction(x.item()) for x in limits]
+    scale = lcm(*[x.denominator for x in fractions if isinstance(x, Fraction)])
+    if scale > _MOST_PARTS:
+        raise unsupported_variant(f"arange by {limits[2]} up to a named size")
+    begin, end, stride = (x * scale if isinstance(x, Dim) else int(x * scale) for x in fractions)
+    if stride < 0:
+        begin, end, stride = -begin, -end, -stride
+    return maximum(-((begin - end) // stride), 0)
 
 
 @operator("Eye")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.extend import AnyValue, ArrayLike, called_name, describe_operands
+from staticgrad.extend import AnyValue, ArrayLike, Size, called_name, describe_operands
 from staticgrad.extend.ops import stop_gradient
 from staticgrad.language.functions.bounded import number_of_results
 from staticgrad.language.functions.linalg.matrices import (
@@ -21,7 +21,7 @@ from staticgrad.support.errors import RankError
 
 
 def orth(
-    A: ArrayLike[AnyValue], rcond: float | None = None, *, rank: int | None = None
+    A: ArrayLike[AnyValue], rcond: float | None = None, *, rank: Size | None = None
 ) -> AnyValue:
     """Return an orthonormal basis [m, rank] of the range of a matrix [m, n], as columns.
 
@@ -47,7 +47,7 @@ def orth(
 
 
 def null_space(
-    A: ArrayLike[AnyValue], rcond: float | None = None, *, rank: int | None = None
+    A: ArrayLike[AnyValue], rcond: float | None = None, *, rank: Size | None = None
 ) -> AnyValue:
     """Return an orthonormal basis [n, n - rank] of the null space of a matrix [m, n], as columns.
 
