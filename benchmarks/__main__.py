@@ -18,6 +18,7 @@ from benchmarks.paths import as_told
 BENCHMARKS: Final = {
     "ablation": "special paths of the compiler switched off, one by one",
     "bridges": "functions in PyTorch and JAX, beside the program by itself",
+    "building": "time to build a node of a graph, beside JAX's tracing and PyTensor",
     "budgets": "predicted cost of plans under memory budgets",
     "calls": "one call, results dropped, held or fed back, beside JAX and PyTorch",
     "time_budgets": "measured cost of memory budgets, beside JAX's and PyTorch's checkpoints",

@@ -129,9 +129,9 @@ def capture(skip: int = 0) -> Location:
 def here(skip: int = 0) -> tuple[Location, int]:
     """The line that counts here, as of ``capture``, and the derivative order: for a new node."""
     scope, origin, order, _, _, _ = _state.get()
-    if origin is None:
-        origin = _running_line(sys._getframe(1 + skip), scope)
-    return origin, order
+    if origin is not None:
+        return origin, order
+    return _running_line(sys._getframe(1 + skip), scope), order
 
 
 def _running_line(start: FrameType, scope: str) -> Origin:

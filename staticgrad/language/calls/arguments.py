@@ -20,7 +20,13 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, Union, get_args, get
 import numpy as np
 
 from staticgrad.exports import MAKES_VALUES, MODULES
-from staticgrad.language.calls.execution import are_plain, at_once, beside_arrays, present
+from staticgrad.language.calls.execution import (
+    SETTLED,
+    are_plain,
+    at_once,
+    beside_arrays,
+    present,
+)
 from staticgrad.language.calls.functional import functions
 from staticgrad.language.types.dtype import as_dtype
 from staticgrad.support.docstrings import with_shared_arguments
@@ -118,6 +124,17 @@ def _reader(
                 args, kwargs = _convert_arguments(named, declared, args, kwargs)
                 break
         first_is_value = args and hasattr(args[0].__class__, "computes")  # as in nearly all calls
+        if (
+            first_is_value
+            and SETTLED.issuperset(map(type, args))
+            and (not kwargs or SETTLED.issuperset(map(type, kwargs.values())))
+        ):
+            try:
+                return function(*args, **kwargs)
+            except TypeError as error:
+                if raised_inside(error):
+                    raise
+            return _bind_as_numpy(function, numpy_name, args, kwargs)
         if computes and not first_is_value and are_plain(args, kwargs):
             return computed_at_once(call_function, args, kwargs)
         if len(args) + len(kwargs) > 1:

@@ -83,6 +83,17 @@ def reading(read: Callable[[Any], Any] | None) -> Block[Any]:
 
 #: Classes of arguments that are read alike beside every kind of value.
 _WEAK: Final = frozenset({bool, int, float, str, tuple, type(None)})
+#: The class of values of a graph, parameters aside, once it is defined.
+GRAPH_VALUES: Final[set[type]] = set()
+#: It and classes of plain data: arguments that are the same in every mode. Where all arguments are
+#: of these, as in nearly all calls, ``present`` returns them unchanged and ``beside_arrays`` None.
+SETTLED: Final[set[type]] = {*_WEAK}
+
+
+def register_graph_values(kind: type) -> None:
+    """Say that a class is that of values of a graph, parameters aside."""
+    GRAPH_VALUES.add(kind)
+    SETTLED.add(kind)
 
 
 def beside_arrays(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing | None:

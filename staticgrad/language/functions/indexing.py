@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from math import prod
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, cast, overload
 
 import numpy as np
@@ -24,6 +25,7 @@ from staticgrad.language.functions.creation import full, zeros
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops import basic
 from staticgrad.language.ops.arithmetic import add, isinf, multiply, subtract
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import ArrayLike, Elementwise, broadcast, lift_operand
@@ -55,7 +57,7 @@ from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.ops.sorting import argsort
 from staticgrad.language.types import dim as dims
-from staticgrad.language.types.arrays import array_of
+from staticgrad.language.types.arrays import Shape, array_of
 from staticgrad.language.types.dim import Dim, Size, bounds, floordiv, is_at_least
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.docstrings import like
@@ -73,6 +75,7 @@ from staticgrad.support.records import dataclass
 
 #: No axis of a value with elements is as long: more bytes than processors address.
 _BEYOND: Final = 1 << 48
+_PLAIN_BOUNDS: Final = frozenset({int, NoneType})
 
 
 @dataclass
@@ -93,14 +96,49 @@ class Selection(Generic[AnyValue]):
 
     def part(self) -> AnyValue:
         """The slices alone, index arrays left out."""
-        part = slice_value(self.x, tuple(self.starts), tuple(self.lengths), tuple(self.steps))
-        return reshape(part, tuple(self.shape))
+        return _part(self.x, *self.parameters)
+
+    @property
+    def parameters(self) -> tuple[Shape, Shape, tuple[int, ...], Shape]:
+        """Starts, lengths and steps of the slices, and the shape of the result."""
+        return tuple(self.starts), tuple(self.lengths), tuple(self.steps), tuple(self.shape)
 
     @property
     def place(self) -> int:
         """The position of the index arrays' axes, as in NumPy: first if other axes split them."""
         is_split = self.advanced[-1] - self.advanced[0] >= len(self.advanced)
         return 0 if is_split else self.arrays[0][0]
+
+
+def _part(
+    x: AnyValue, starts: Shape, lengths: Shape, steps: tuple[int, ...], shape: Shape
+) -> AnyValue:
+    """Return a slice of x under another shape."""
+    return basic.reshape(slice_value(x, starts, lengths, steps), shape)
+
+
+#: Shape and plain key -> starts, lengths, steps of the slice, and the shape of the result.
+_selections: Final[dict[Any, tuple[Shape, Shape, tuple[int, ...], Shape]]] = {}
+_MOST_SELECTIONS: Final = 4096
+
+
+def _plain_key(key: Any) -> tuple[Any, ...] | None:
+    """Return a key of integers, slices of integers, None and ``...`` as a hashable tuple.
+
+    None: it has other entries.
+    """
+    entries: list[Any] = []
+    for item in key if key.__class__ is tuple else (key,):
+        if item.__class__ is slice:
+            limits = (item.start, item.stop, item.step)
+            if not _PLAIN_BOUNDS.issuperset(map(type, limits)):
+                return None
+            entries.append(limits)
+        elif item.__class__ is int or item is None or item is Ellipsis:
+            entries.append(item)
+        else:
+            return None
+    return tuple(entries)
 
 
 def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
@@ -125,6 +163,17 @@ def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
     >>> sg.getitem([1.0, 2.0, 3.0], slice(1, None))
     array([2., 3.])
     """
+    plain_key = _plain_key(key)
+    if plain_key is not None and isinstance(x, Value):
+        place = (x.shape, plain_key)
+        parameters = _selections.get(place)
+        if parameters is None:
+            parameters = selection(x, key).parameters
+            if all(size.__class__ is int for size in x.shape):
+                if len(_selections) >= _MOST_SELECTIONS:
+                    _selections.clear()
+                _selections[place] = parameters
+        return _part(x, *parameters)
     while (window := _window_of(x, key)) is not None:
         axis, places, key = window
         x = take(x, places, axis)
@@ -138,6 +187,8 @@ def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
     else:
         rows, places = rows_and_places(part, selected.arrays)
         axis, result = 0, take(rows, places, 0)
+    if axis == selected.place:
+        return result
     count = result.ndim - part.ndim + len(selected.arrays)
     return moveaxis(result, _run_of(axis, count), _run_of(selected.place, count))
 

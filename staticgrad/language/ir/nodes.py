@@ -15,6 +15,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import copysign
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from weakref import WeakSet, ref
 
@@ -24,6 +25,7 @@ from staticgrad.language.calls.execution import (
     computing_kind,
     is_at_once,
     reading,
+    register_graph_values,
     register_parameters,
 )
 from staticgrad.language.calls.functional import functions
@@ -64,6 +66,7 @@ from staticgrad.support.source import Location
 
 _serial = itertools.count()
 _LARGE_CONSTANT: Final = 10**6  # bytes
+_NUMBERS: Final = frozenset({bool, int, float})
 
 
 class Node:
@@ -98,10 +101,14 @@ class Node:
         origin: Location,
         order: int = 0,
     ) -> None:
-        self.op, self.args, self.types = op, args, types
-        self.origin, self.order = origin, order
+        self.op = op
+        self.args = args
+        self.types = types
+        self.origin = origin
+        self.order = order
         self.serial = next(_serial)
-        self.verified, self.normal = False, 0
+        self.verified = False
+        self.normal = 0
         self.calls: tuple[ModuleCall, ...] = ()
         self._form: Form | None = None
 
@@ -228,6 +235,14 @@ class Symbolic(NoNumbers, Value):
         node.verified = bool(inferred)
         return node.values
 
+    @staticmethod
+    def bind_types(op: Op, args: tuple[Any, ...], types: tuple[TensorType, ...]) -> Any:
+        """Do the same where the types of the results are known, from an earlier call."""
+        origin, order = here(skip=2)
+        node = Node(op, args, types, origin, order)
+        node.verified = True
+        return Symbolic(node) if len(types) == 1 else node.values
+
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
         """A constant node."""
@@ -248,6 +263,7 @@ class Symbolic(NoNumbers, Value):
 Symbolic.kind = SymbolicComplex.part_kind = Symbolic  # parameters too
 Symbolic.complex_kind = SymbolicComplex
 set_default_kind(Symbolic)
+register_graph_values(Symbolic)
 
 
 class Parameter(Symbolic):
@@ -634,12 +650,16 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
 
     Warns (LargeConstantWarning) of more than a megabyte.
     """
+    if data.__class__ in _NUMBERS and not (dtype is not None and dtype.is_complex):
+        sign = copysign(1.0, data) if data.__class__ is float else 1.0
+        number, types = _share_number(data, sign, dtype)
+        return Symbolic(Node(number, (), types, *here(skip=1)))
     if (dtype is not None and dtype.is_complex) or is_complex_data(data):
         noted = running_session()
         if noted is not None and type(data) is np.ndarray:
             noted.note_array(data, ArrayData(data))
         return SymbolicComplex.constant(data, dtype, constant)  # type: ignore[return-value]
-    array = data if isinstance(data, bool | int | float) else as_array(data)
+    array = as_array(data)
     op = Constant(ArrayData(array, dtype))
     noted = running_session()
     if noted is not None and type(data) is np.ndarray:
@@ -651,6 +671,15 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
             " constant: an input or a parameter is not",
         )
     return Symbolic(Node(op, (), (op.data.type,), *here(skip=1)))
+
+
+@functools.lru_cache(1024, typed=True)
+def _share_number(
+    data: Any, sign: float, dtype: DType | None
+) -> tuple[Constant, tuple[TensorType, ...]]:
+    """Return the constant of a Python number and its type; ``sign`` distinguishes the zeros."""
+    op = Constant(ArrayData(data, dtype))
+    return op, (op.data.type,)
 
 
 def ancestors(

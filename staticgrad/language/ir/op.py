@@ -12,11 +12,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields, replace
-from typing import Any, ClassVar, Literal, dataclass_transform
+from typing import Any, ClassVar, Final, Literal, dataclass_transform
 
 import numpy.typing as npt
 
-from staticgrad.language.calls.execution import present
+from staticgrad.language.calls.execution import (
+    GRAPH_VALUES,
+    SETTLED,
+    present,
+)
 from staticgrad.language.calls.functional import load_functions
 from staticgrad.language.ir.forms import Form, Leaf
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
@@ -34,6 +38,9 @@ from staticgrad.support.records import Immutable, dataclass
 #: An array of NumPy of any element type.
 Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}
+#: Class and attributes of an op, shapes and dtypes of operands -> types of the results.
+_inferred: Final[dict[Any, tuple[TensorType, ...]]] = {}
+_MOST_INFERRED: Final = 1 << 14
 
 
 @dataclass_transform(frozen_default=True)
@@ -83,6 +90,8 @@ class Op(Immutable):
     copies: ClassVar[bool] = False
     exchanges: ClassVar[bool] = False
     _fields: ClassVar[tuple[tuple[str, Any], ...]] = ()  # (name, default)
+    #: Whether ``prepare`` is the package's, which converts operands by their types alone.
+    _prepares_by_type: ClassVar[bool] = True
 
     batched = deprecated_attribute("0.2", "batching_rule")
     counted = deprecated_attribute("0.2", "operand_masks")
@@ -94,6 +103,7 @@ class Op(Immutable):
         if cls.__annotations__ or "__post_init__" in cls.__dict__:
             dataclass(frozen=True, eq=False, repr=False)(cls)
             cls._fields = tuple((field.name, field.default) for field in fields(cls))
+        cls._prepares_by_type = cls.prepare.__module__.startswith("staticgrad.")
         if "vjp" in cls.__dict__ and "cotangents" not in cls.__dict__:
             cls.cotangents = Op.cotangents  # type: ignore[method-assign]  # the rule defined last
         if name:
@@ -230,8 +240,54 @@ class Op(Immutable):
 
         An op of several results gives a tuple of them.
         """
-        operands = self.prepare(*present(args))
-        result: AnyValue = binding_kind(operands).bind(self, operands)
+        operands: tuple[Any, ...] = args
+        if not args or not GRAPH_VALUES.issuperset(map(type, args)):
+            settled = SETTLED.issuperset(map(type, args))
+            operands = self.prepare(*(args if settled else present(args)))
+            if not operands or not GRAPH_VALUES.issuperset(map(type, operands)):
+                return binding_kind(operands).bind(self, operands)  # type: ignore[no-any-return]
+        parts: list[Any] = [self.__class__, *self.__dict__.values()]
+        for operand in operands:
+            signature = operand.node.types[operand.index].signature
+            if signature is None:
+                break
+            parts.append(signature)
+        else:
+            key = tuple(parts)
+            try:
+                inferred = _inferred.get(key)
+            except TypeError:  # an attribute of an op from outside that cannot be hashed
+                inferred = key = None
+            if inferred is not None:
+                result: AnyValue = operands[0].bind_types(self, operands, inferred)
+                return result
+            if key is not None and self._prepares_by_type:
+                result = self._bind_first(operands, key)
+                return result
+        if operands is args:
+            operands = self.prepare(*operands)
+        return binding_kind(operands).bind(self, operands)  # type: ignore[no-any-return]
+
+    def _bind_first(self, args: tuple[Any, ...], key: Any) -> Any:
+        """Bind the op to values of a graph, and store under ``key`` the types that it infers.
+
+        They hold for later operands of the same types where ``prepare`` leaves these unchanged, and
+        where no size has a name: inference notes guards on named sizes.
+        """
+        operands = self.prepare(*args)
+        result = binding_kind(operands).bind(self, operands)
+        first = result[0] if isinstance(result, tuple) and result else result
+        node = getattr(first, "node", None)
+        if (
+            node is not None
+            and node.op is self
+            and list(map(id, operands)) == list(map(id, args))
+            and all(t.signature for t in node.types)
+            and not self.sizes()
+        ):
+            if len(_inferred) >= _MOST_INFERRED:
+                _inferred.clear()
+            _inferred[key] = node.types
         return result
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
@@ -293,6 +349,9 @@ def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[Tens
     some values is noted as a guard, unless it is the size of an operand, which was noted there.
     """
     inferred = op.infer(*types)
+    for operand_type in types:
+        if inferred is operand_type:  # its sizes were checked there
+            return inferred
     for result_type in inferred if isinstance(inferred, tuple) else (inferred,):
         if isinstance(result_type, TensorType):  # ops from outside may infer anything
             count = 1

@@ -124,7 +124,7 @@ def astype(x: ArrayLike[AnyValue], dtype: Any) -> AnyValue:
     >>> sg.astype([1.5, -1.5], "int64")
     array([ 1, -1])
     """
-    target = dtype_of(dtype)
+    target = dtype if dtype.__class__ is DType else dtype_of(dtype)
     return basic.astype(as_value(x), target)
 
 

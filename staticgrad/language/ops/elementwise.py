@@ -403,7 +403,9 @@ def dtype_hint(spec: object) -> str:
 
 def common_dtype(op: str, args: Sequence[object]) -> DType:
     """Promote the dtypes of operands: NEP 50, but integer arrays take a float's dtype."""
-    common: DType | None = None
+    common, _ = shared_dtype(args)
+    if common is not None:
+        return common
     weak = [_weak_scalar(arg) for arg in args]
     for arg, scalar in zip(args, weak, strict=True):
         if scalar is None:
@@ -451,7 +453,7 @@ def shared_dtype(args: Sequence[object]) -> tuple[DType | None, bool]:
 def lift_operand(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
     """Convert an operand to a value of a kind and dtype; Python numbers become constants."""
     if isinstance(arg, Value):
-        value: Any = of_kind(arg, kind)
+        value: Any = arg if arg.__class__ is kind else of_kind(arg, kind)
         return value if value.dtype is dtype else astype(value, dtype)
     if isinstance(arg, Dim):
         size: Any = size_value(arg, dtype)

@@ -710,6 +710,14 @@ def _check_range(axis: int, size: Size, start: Size, length: Size, step: int) ->
     """Refuse a slice that leaves its axis, or note the guard under which it fits."""
     if length == 0:
         return
+    if (
+        isinstance(start, int)
+        and isinstance(length, int)
+        and isinstance(size, int)
+        and 0 <= start < size
+        and 0 <= start + step * (length - 1) < size
+    ):
+        return
     # ``length`` is not 0 from here on: max(e, 0) is e
     sizes = [size for size in dims.maximum_of(length) if size != 0]
     inner = sizes[0] if len(sizes) == 1 else length
@@ -949,6 +957,8 @@ def stack(values: Sequence[ArrayLike[AnyValue]], axis: int = 0, *, dtype: Any = 
     place = axis_of(axis, operands[0], operands[0].ndim + 1)
     first = operands[0].shape
     for value in operands[1:]:
+        if value.shape == first:
+            continue
         text = f"stack: {shape_text(first)} and {shape_text(value.shape)} differ"
         if value.ndim != len(first):
             raise RankError(text, related=describe_operands(operands[0], value))
@@ -963,7 +973,7 @@ def list_values(values: Any, parts: bool = True) -> list[Any]:
     """Return values as a list: those of a sequence, or the parts of one value along axis 0."""
     if parts and isinstance(values, Value) and values.ndim:
         return list(values)  # type: ignore[call-overload]
-    if not isinstance(values, Sequence | np.ndarray):
+    if values.__class__ is not list and not isinstance(values, Sequence | np.ndarray):
         raise ArgumentError(
             f"{called_name()}: takes a list or tuple of values, not {values!r}",
             hint=f"sg.{called_name()}([a, b])",

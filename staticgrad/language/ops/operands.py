@@ -162,6 +162,8 @@ def describe_operands(*values: object) -> list[Related]:
 def axis_of(axis: Any, x: Value, rank: int | None = None) -> int:
     """Check an ``axis=`` argument; return it as a non-negative int below ``rank``."""
     limit = x.ndim if rank is None else rank
+    if axis.__class__ is int and -limit <= axis < limit:
+        return axis % limit
     number = integer("axis", axis, x)
     if not -limit <= number < limit:
         of = {0: "a 0-d value has none", 1: "there is one: axis 0"}.get(
@@ -177,8 +179,9 @@ def axes_of(axis: Axes, x: Value) -> tuple[int, ...]:
     """``axis`` as sorted non-negative ints: None is every axis."""
     if axis is None:
         return tuple(range(x.ndim))
-    entries = axis if isinstance(axis, list | tuple) else (axis,)
-    return tuple(sorted(distinct_axes(entries, x)))
+    if not isinstance(axis, list | tuple):
+        return (axis_of(axis, x),)
+    return tuple(sorted(distinct_axes(axis, x)))
 
 
 def reduction_axes(axis: Axes, x: Value) -> tuple[int, ...]:
@@ -197,6 +200,8 @@ def is_only_axis_of_scalar(axis: Any, x: Value) -> bool:
 def distinct_axes(axes: Iterable[Any], x: Value, rank: int | None = None) -> list[int]:
     """Check several axes; return them as distinct non-negative ints, in order."""
     numbers = [axis_of(axis, x, rank) for axis in axes]
+    if len(numbers) == len(set(numbers)):
+        return numbers
     for axis in numbers:
         if numbers.count(axis) > 1:
             raise AxisError(
@@ -384,7 +389,12 @@ def size_of(data: Any, *values: Value, of: str = "") -> Size:
 def shape_of(data: Any, *values: Value) -> Shape:
     """Return ``data`` as a shape: one size or a sequence of sizes."""
     entries = data if isinstance(data, list | tuple) else (data,)
-    return tuple([size_of(entry, *values) for entry in entries])
+    return tuple(
+        [
+            entry if entry.__class__ is int and 0 <= entry <= MOST_SIZE else size_of(entry, *values)
+            for entry in entries
+        ]
+    )
 
 
 def dtype_of(spec: object, *, of: str = "") -> DType:

@@ -39,7 +39,7 @@ class Reduction(Op):
     axes: tuple[int, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        canonical = list(self.axes) == sorted(set(self.axes)) and self.axes
+        canonical = self.axes and list(self.axes) == sorted(set(self.axes))
         if not canonical or not all(0 <= axis < x.rank for axis in self.axes):
             raise AxisError(f"{self.name}: {self.axes} are not ascending axes of {x}")
         return x.with_shape(shape_without(x, self.axes))

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.dim import Dim, Named, Size, evaluate, kept_by_sizes, named_sizes
 from staticgrad.language.types.dtype import DType, as_dtype, complex_of, whole_bools
+from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import DTypeError, Related, StaticgradError
 from staticgrad.support.errors.values import OF_SPARSE, masked_array
 from staticgrad.support.errors.wording import kind_of, why_no_array
@@ -43,6 +44,12 @@ class TensorType:
 
     dtype: DType
     shape: Shape = ()
+
+    @cached_property
+    def signature(self) -> tuple[Shape, str] | None:
+        """Shape and name of the element type, which hash quickly; None with named sizes."""
+        is_static = all(size.__class__ is int for size in self.shape)
+        return (self.shape, self.dtype.code) if is_static else None
 
     @property
     def rank(self) -> int:

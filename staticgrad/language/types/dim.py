@@ -357,6 +357,8 @@ def dim(
 def floordiv(numerator: Size, denominator: Size) -> Size:
     """floor(numerator / denominator), divided out as far as the polynomials allow it."""
     if not isinstance(denominator, Dim):
+        if numerator.__class__ is int and denominator.__class__ is int and denominator:
+            return numerator // denominator
         return _floordiv_by_int(numerator, index(denominator))
     exact = divide_exactly(numerator, denominator)
     return _of_atom(FloorDiv(numerator, denominator)) if exact is None else exact
@@ -383,6 +385,8 @@ def _floordiv_by_int(numerator: Size, denominator: int) -> Size:
 
 def maximum(left: Size, right: Size) -> Size:
     """The larger of two sizes; decided at once where the bounds of the names allow it."""
+    if left.__class__ is int and right.__class__ is int:
+        return left if left >= right else right
     first, second = sorted((left, right), key=lambda size: (isinstance(size, int), str(size)))
     if is_at_least(first, second):
         return first
