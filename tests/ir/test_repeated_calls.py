@@ -1,4 +1,4 @@
-"""What a call of earlier operands of the same types left does not change what later calls build."""
+"""Calls with operands of the same types as earlier ones build nodes of their own."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from staticgrad.extend import Op, TensorType
 @pytest.mark.parametrize("number", [0.0, -0.0, 1.0, 1, True])
 def test_a_number_is_a_constant_of_its_own_bits(number):
     x = sg.input("x", (2,), "float64")
-    for other in (0.0, 1.0, 1, True, -0.0):  # equal numbers of other signs and classes
-        sg.copysign(x, other)
+    for equal_number in (0.0, 1.0, 1, True, -0.0):  # of other signs and classes
+        sg.copysign(x, equal_number)
     value = sg.evaluate(sg.copysign(x, number), {"x": np.ones(2)})
     np.testing.assert_array_equal(value, np.copysign(np.ones(2), number))
     integers = sg.input("n", (2,), "int32")

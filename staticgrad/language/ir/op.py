@@ -262,8 +262,7 @@ class Op(Immutable):
                 result: AnyValue = operands[0].bind_types(self, operands, inferred)
                 return result
             if key is not None and self._prepares_by_type:
-                result = self._bind_first(operands, key)
-                return result
+                return self._bind_first(operands, key)  # type: ignore[no-any-return]
         if operands is args:
             operands = self.prepare(*operands)
         return binding_kind(operands).bind(self, operands)  # type: ignore[no-any-return]
