@@ -58,6 +58,7 @@ from staticgrad.extend import (
     dataclass,
     deprecated_attribute,
     kind_of,
+    list_names,
     public,
     quote,
     raised_inside,
@@ -99,7 +100,7 @@ from staticgrad.nn.torch_weights import (
     is_torch_state,
     same,
 )
-from staticgrad.support.errors import ArgumentError, ParameterValueError
+from staticgrad.support.errors import ArgumentError, ParameterValueError, UnknownNameError
 
 M = TypeVar("M")
 
@@ -425,6 +426,21 @@ _FROM_TORCH: Final = "model.load_torch(state) converts names and layouts of PyTo
 R_co = TypeVar("R_co", covariant=True)
 
 
+class ModuleState(dict[str, Array]):
+    """Arrays by path, as ``Module.state_dict`` gives them."""
+
+    @boundary
+    def __missing__(self, name: str) -> NoReturn:
+        more = ", ..." * (len(self) > 3)
+        raise UnknownNameError(
+            f"the state has no {quote(name)}: its names are {list_names([*self][:3])}{more}",
+            hint="model.torch_state() has PyTorch's names and layouts, torch_mapping() both",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)  # as a plain dict: files do not depend on this class
+
+
 class WithForward(Protocol[P, R_co]):
     """A module as its ``forward`` is typed: calls take and give the same."""
 
@@ -573,8 +589,11 @@ class Module:
         return ((path, p) for path, p, is_state in walk_parameters(self) if not is_state)
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all that it keeps, by path: parameters, running statistics, generators."""
-        return {path: p.store.numbers(p.value) for path, p, _ in walk_parameters(self)}
+        """Copies of all that it keeps, by path: parameters, running statistics, generators.
+
+        Names and layouts are those of this library; ``torch_state`` has PyTorch's.
+        """
+        return ModuleState({path: p.store.numbers(p.value) for path, p, _ in walk_parameters(self)})
 
     @public
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:

@@ -62,6 +62,7 @@ from staticgrad.stats.joint import (
     multivariate_t,
     wishart,
 )
+from staticgrad.stats.ranks import rankdata
 from staticgrad.stats.sampling import Samples, ess, hmc, nuts, rhat
 
 __all__ = [
@@ -69,7 +70,7 @@ __all__ = [
     "expon", "gamma", "geom", "gumbel_r", "halfcauchy", "halfnorm", "hmc", "hurdle", "invgamma",
     "invwishart", "laplace", "lkj", "lkj_cholesky", "logistic", "lognorm", "mixture",
     "multinomial", "multivariate_normal", "multivariate_t", "nbinom", "norm", "nuts", "pareto",
-    "poisson", "randint", "rayleigh", "rhat", "Samples", "t", "transforms", "truncated",
+    "poisson", "randint", "rankdata", "rayleigh", "rhat", "Samples", "t", "transforms", "truncated",
     "truncnorm", "uniform", "vonmises", "weibull_min", "wishart", "zero_inflated",
 ]  # fmt: skip
 

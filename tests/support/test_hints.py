@@ -460,6 +460,36 @@ def test_what_newcomers_from_torch_typed_is_answered(call, hint):
     assert re.search(hint, caught.value.hint), caught.value.hint
 
 
+NET = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda: NET.state_dict()["0.weight"], r"torch_state\(\) has PyTorch's names"),
+        (lambda: NET[0].weight + np.zeros((4, 2), "float32") @ np.zeros((2, 3), "float32"),
+         r"x\.T has the other shape; the weight of a Linear is \(inputs, outputs\)"),
+        (lambda: sg.input("x", (5, 3), "float32") @ NET[0].weight.T, r"x @ w of w \(inputs, out"),
+        (lambda: setattr(NET[0].weight, "value", np.zeros((4, 3))), r"array\.T fits.*load_torch"),
+        (lambda: NET.load_state_dict(NET.torch_state()), r"load_torch\(state\) converts"),
+    ],
+)  # fmt: skip
+def test_names_and_layouts_of_torch_weights_are_said(call, hint):
+    with pytest.raises(sg.StaticgradError) as caught:
+        call()
+    assert re.search(hint, caught.value.hint), caught.value.hint
+
+
+def test_a_state_is_a_dict_of_arrays():
+    state = NET.state_dict()
+    assert pickle.loads(pickle.dumps(state)).keys() == state.keys()
+    assert sg.tree.map(np.shape, state)["layers.0.weight"] == (3, 4)
+    assert state.get("0.weight") is None
+    assert "0.weight" not in state
+    with pytest.raises(KeyError, match=r"its names are layers\.0\.weight, .*, \.\.\."):
+        state["0.weight"]
+
+
 def test_modules_and_optimizers_have_plain_attribute_errors():
     for owner in (sg.nn.Linear(2, 2), sg.optim.SGD(0.1), sg.optim.cosine(0.1, 9)):
         assert not hasattr(owner, "no_such")

@@ -204,7 +204,8 @@ def _check_inner(left: Size, right: Size, a: str, b: str) -> None:
         raise ShapeError(
             text,
             details=[f"{a} @ {b}"],
-            hint="the last axis of the first and the second to last of the second must agree",
+            hint="the last axis of the first and the second to last of the second must agree;"
+            " x @ w of w (inputs, outputs), as the weight of a Linear is here",
         )
 
 

@@ -15,6 +15,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from types import FunctionType
 from typing import Any, ClassVar, Final, Protocol
 
@@ -68,7 +69,7 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.values import no_operand
-from staticgrad.support.errors.wording import did_you_mean, kind_of, quote
+from staticgrad.support.errors.wording import TRANSPOSED_WEIGHT, did_you_mean, kind_of, quote
 
 #: Decorator of references: NumPy's warnings about overflow, NaN and division stay silent.
 quiet: np.errstate = np.errstate(all="ignore")
@@ -295,6 +296,8 @@ def broadcast(name: str, shapes: Sequence[Shape]) -> Shape:
         hint = "a named size meets itself or a literal 1 only; " if named else ""
         if name == "eq":  # Python's ``in`` asks for it
             hint = "a value in a list: any(x is y for y in values)\n" + hint
+        if any(a == b[::-1] and len(a) == 2 for a, b in pairwise(shapes)):
+            hint += f"x.T has the other shape; {TRANSPOSED_WEIGHT}\n"
         raise ShapeError(
             f"{name}: shapes do not broadcast, {error.left} != {error.right}",
             details=_align_shapes(shapes, error.axis_from_end),

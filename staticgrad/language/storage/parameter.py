@@ -32,7 +32,7 @@ from staticgrad.support.errors import (
     SymbolicValueError,
 )
 from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import kind_of, quote
+from staticgrad.support.errors.wording import TRANSPOSED_WEIGHT, kind_of, quote
 from staticgrad.support.records import NamedTuple
 
 #: Bytes to which the array of a parameter is aligned: a cache line, and the widest vector.
@@ -168,9 +168,12 @@ class ParameterStore:
         if self.is_complex and source.dtype.kind == "c":
             source = as_parts(source)
         if source.shape != self.array.shape:
+            fits_transposed = source.ndim == 2 and source.shape[::-1] == self.array.shape
             raise ParameterValueError(
                 f"parameter {self.name!r} has shape {self.array.shape}, got {source.shape}",
-                hint="a parameter keeps its shape; make a new one for another shape",
+                hint=f"array.T fits: {TRANSPOSED_WEIGHT}; model.load_torch(state) converts"
+                if fits_transposed
+                else "a parameter keeps its shape; make a new one for another shape",
             )
         floats = self.type.dtype.is_float and kind_of_elements(source.dtype) == "f"
         if not (floats or np.can_cast(source.dtype, self.array.dtype, "same_kind")):

@@ -144,6 +144,10 @@ def list_names(names: Sequence[object]) -> str:
     return ", ".join(map(str, names)) or "none"
 
 
+#: What a user of PyTorch has to know of layers.
+TRANSPOSED_WEIGHT: Final = "the weight of a Linear is (inputs, outputs), PyTorch's the transpose"
+
+
 class StaticgradWarning(UserWarning):
     """Any warning of staticgrad."""
 
