@@ -141,7 +141,7 @@ def test_points_in_a_grid():
 def test_windows():
     for size in (0, 1, 2, 9):
         for name in ("bartlett", "blackman", "hamming", "hanning"):
-            check(name, size)
+            check(name, size, rtol=1e-15)  # the cosine has no last bits of its own
         check("kaiser", size, 2.5, rtol=1e-13)
     slope = sg.grad(lambda beta: sg.kaiser(5, beta).sum())(2.5)
     change = (np.kaiser(5, 2.5 + 1e-6) - np.kaiser(5, 2.5 - 1e-6)).sum() / 2e-6
