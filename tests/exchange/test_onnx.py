@@ -8,6 +8,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ExportError, SavedFileError
+from staticgrad.interop.onnx.operators import KNOWN, OPERATORS, STATIC
 from tests.exchange.models import MODELS, model
 from tests.exchange.node_tests import cases, gradient_error, outcome
 
@@ -411,8 +412,8 @@ BEGIN = (
             r"node 'up', Twice: the operator other.Twice does not exist, version 1",
         ),
         ("[up] y = DFT(x)", r"node 'up', DFT: the operator DFT has no function here, version 17"),
-        ("[up] y = Elu<beta = 1.0>(x)", r"node 'up', Elu: the attribute 'beta' is not supported"),
-        ("[up] y = Elu(x, x)", r"node 'up', Elu: 2 inputs, and Elu takes 1[\s\S]*x f32\[n\]"),
+        ("[up] y = Elu<beta = 1.0>(x)", r"node 'up', Elu: the attribute beta=1.0 is not supported"),
+        ("[up] y = Elu(x, x)", r"node 'up', Elu: 2 operands, and the row takes 1[\s\S]*x f32\[n\]"),
         ("[up] y = Concat<axis = 3>(x, x)", r"node 'up', Concat: [\s\S]*axis"),
     ],
 )
@@ -420,6 +421,11 @@ def test_an_error_names_the_node_its_operator_and_what_is_missing(node, words):
     loaded = sg.onnx.load(parse_model(f"{BEGIN} {{ {node} }}"))
     with pytest.raises(ExportError, match=words):
         loaded(sg.input("x", ("n",)), np.array([3]))
+
+
+def test_each_name_of_an_operand_that_must_be_known_is_that_of_a_row():
+    names = {name for row in OPERATORS.values() for name in row.arguments}
+    assert names >= STATIC | KNOWN
 
 
 def test_what_must_be_known_is_given_as_an_array():

@@ -274,13 +274,18 @@ def programs_in(attribute: Any) -> list[ForeignProgram]:
 
 
 @contextmanager
-def explain_refusal(call: ForeignCall, operands: Any) -> Iterator[None]:
+def explain_refusal(call: ForeignCall, operands: Any, scope: str = "") -> Iterator[None]:
     """Compute at the call's line, and name the call in an error.
+
+    Args:
+        call: its label is the scope unless one is given.
+        operands: for the error.
+        scope: of the values that are computed.
 
     Raises:
         RefusedCallError: what is computed inside is refused.
     """
-    scope = call.label or (call.line.scope if call.line is not None else "")
+    scope = scope or call.label or (call.line.scope if call.line is not None else "")
     try:
         with within(origin=call.line, scope=scope):
             yield

@@ -17,6 +17,7 @@ import numpy as np
 from staticgrad.extend import Dim, Size
 from staticgrad.extend.sizes import is_at_least, maximum, minimum
 from staticgrad.interop.engine.operands import SizeComparison, is_known
+from staticgrad.support.errors import ExportError
 
 
 class UndecidedError(Exception):
@@ -121,11 +122,16 @@ def compute_known(
     Returns:
         An array; None if an operand is not known or has no integers, or if named sizes do not
         decide it.
+
+    Raises:
+        ExportError: the function refuses the operands.
     """
     if not all(map(_is_whole, operands)):
         return None
     try:
         result = function(*[np.asarray(x) if _is_array(x) else x for x in operands])
+    except ExportError:
+        raise
     except (UndecidedError, TypeError, ValueError, IndexError):
         return None
     return None if result is None else size_array(result, dtype)
@@ -134,6 +140,8 @@ def compute_known(
 def size_array(elements: Any, dtype: str = "int64") -> np.ndarray[Any, Any]:
     """Return an array of sizes; of integers if no element is a named size."""
     array = np.asarray(elements)
+    if not array.size:
+        return array.astype(dtype)
     if array.dtype == object and not any(
         isinstance(n, Dim | SizeComparison) for n in array.ravel().tolist()
     ):

@@ -244,12 +244,14 @@ class OperatorTable(dict[str, OperatorRow]):
         """Return operands as a row takes them: as values, in an element type.
 
         Raises:
-            ExportError: one is computed in the run, and must be known.
+            ExportError: one is computed in the run, and must be known; or there are too many.
         """
         if not self._takes_known and not self._names_of_known:
             operands = [*map(as_operand, operands)]
         elif not self._takes_known:
             inputs = row.positional(len(operands))
+            if len(inputs) < len(operands):
+                raise ExportError(f"{len(operands)} operands, and the row takes {len(inputs)}")
             operands = [*map(self._prepare, inputs, operands)]
         if row.operands:
             dtype = out[0].dtype if row.operands == "result" else self._common(operands)

@@ -10,26 +10,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from inspect import Parameter as Argument
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from staticgrad.extend import Graph, Value, list_names
-from staticgrad.extend.building import within
 from staticgrad.extend.optional import onnx
 from staticgrad.extend.parameters import stored_of
 from staticgrad.extend.programs import evaluate
 from staticgrad.interop.engine.operands import as_operand
-from staticgrad.interop.engine.tables import OperatorRow
+from staticgrad.interop.engine.programs import ForeignCall, explain_refusal
+from staticgrad.interop.engine.sizes import compute_known
+from staticgrad.interop.engine.tables import ForeignOperator, OperatorRow
 from staticgrad.interop.onnx.operators import (
-    KNOWN,
     OF_SIZES,
     OPERATORS,
     STATIC,
     STATISTICS,
-    size_array,
 )
 from staticgrad.language.functions import input as new_input, parameter, reshape, stop_gradient
 from staticgrad.nn import Module
@@ -333,13 +331,10 @@ class _Program:
         """Evaluate ONNX nodes in order and add results to ``env``; errors name the node."""
         for node in nodes:
             operands = [env[name] for name in node.input]
-            try:
-                with within(scope=node.name or node.op_type):
-                    results = self._results(node, operands, env, opsets)
-            except Exception as error:
-                if isinstance(error, _NodeError):
-                    raise
-                raise _make_node_error(node, operands, error) from error
+            call = ForeignCall(ForeignOperator(node.op_type), (), label=node.name or node.output[0])
+            named = {name: env[name] for name in node.input if name}
+            with explain_refusal(call, named, scope=node.name or node.op_type):
+                results = self._results(node, operands, env, opsets)
             env.update(zip(node.output, results, strict=False))
 
     def _results(
@@ -353,8 +348,7 @@ class _Program:
             (value,) = attributes.values()
             return [np.asarray(value, "float32" if isinstance(value, float) else None)]
         if row := self._row_of(node):
-            results = _apply_row(row, node, operands, attributes, opsets.get(node.domain, 1))
-            return results if isinstance(results, tuple) else (results,)
+            return _apply_row(row, node, operands, attributes, opsets.get(node.domain, 1))
         function, schema = self._function_of(node, opsets), _schema(node, opsets)
         if function is None:
             function = _function_of_types(schema, node, operands, opsets)
@@ -440,54 +434,29 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 def _apply_row(
     row: OperatorRow, node: Any, operands: list[Any], attributes: dict[str, Any], opset: int
-) -> Any:
-    """Call the table's function of an ONNX operator with operands and attributes."""
-    arguments, inputs = row.arguments, row.positional(len(operands))
-    if len(operands) > len(inputs):
-        raise ExportError(f"{len(operands)} inputs, and {node.op_type} takes {len(inputs)}")
+) -> Sequence[Any]:
+    """Compute the results of an ONNX operator: of shapes at once, else by its row."""
+    inputs = {argument.name for argument in row.positional(len(operands))}
     if "broadcast" in attributes and node.op_type != "Gemm":  # before version 7
         operands, attributes = _broadcast(*operands, **attributes), {}
-    options, names = {}, {argument.name for argument in inputs}
+    options = {}
     for theirs, value in attributes.items():
         name = re.sub(r"(?<=[a-z])[A-Z]", lambda m: "_" + m[0].lower(), theirs)
-        if name not in arguments and "attributes" not in arguments:
-            raise ExportError(f"the attribute {theirs!r} is not supported")
         kind = "float32" if isinstance(value, float) else None
-        options[name] = np.asarray(value, kind) if name in names else value
+        options[name] = np.asarray(value, kind) if name in inputs else value
     arrays = [operand for operand in operands if operand is not None]
     is_known = bool(arrays) and all(isinstance(array, np.ndarray) for array in arrays)
     is_known = is_known and not any(map(callable, attributes.values()))  # graphs see values around
-    if (
-        is_known
-        and node.op_type in OF_SIZES
-        and all(array.dtype.kind in "iuOb" for array in arrays)
-    ):
-        results = OF_SIZES[node.op_type](*operands, **options)
-        if results is not None:
-            array = np.asarray(results)  # of NumPy's scalars, too
-            return size_array(array) if array.dtype == object else array
-    facts = {
-        "operator": node.op_type, "opset": opset, "outputs": len([*filter(None, node.output)])
-    }  # fmt: skip
-    options |= {name: value for name, value in facts.items() if name in arguments}
-    results = row.function(*map(_prepare_operand, inputs, operands), **options)
-    return (
-        _fold_constants(results)
-        if is_known and all(array.dtype != object for array in arrays)
-        else results
-    )
-
-
-def _prepare_operand(argument: Argument, operand: Any) -> Any:
-    """Convert an ONNX operand as its row takes it: a constant array, or a value."""
-    if argument.name in STATIC and isinstance(operand, Value):
-        raise ExportError(
-            f"the input {argument.name!r} must be known while the graph is built",
-            hint="an array of NumPy in the call of the model, or of the file, is known",
-        )
-    if argument.name in STATIC | KNOWN or operand is None:
-        return operand
-    return [*map(as_operand, operand)] if isinstance(operand, list) else as_operand(operand)
+    if is_known and node.op_type in OF_SIZES:
+        compute = partial(OF_SIZES[node.op_type], **options)
+        integers = compute_known(compute, operands)
+        if integers is not None:
+            return (integers,)
+    facts = {"opset": opset, "outputs": len([*filter(None, node.output)])}
+    op = ForeignOperator(node.op_type, options)
+    results = OPERATORS.apply(op, operands, (None,) * len(node.output), facts)
+    is_number = is_known and all(array.dtype != object for array in arrays)
+    return _fold_constants(results) if is_number else results
 
 
 def _broadcast(x: Any, y: Any, broadcast: int = 1, axis: int | None = None) -> list[Any]:
@@ -547,21 +516,3 @@ def _make_onnx_type(operand: Any) -> Any:
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     shape = [size if isinstance(size, int) else str(size) for size in operand.shape]
     return onnx.helper.make_tensor_type_proto(kind, shape)
-
-
-class _NodeError(ExportError):
-    """An error that names its node."""
-
-
-def _make_node_error(node: Any, operands: list[Any], error: Exception) -> ExportError:
-    """Build the error for an ONNX node: its name, its operator, and what is wrong."""
-    what, hint = f"{type(error).__name__}: {error}", ""
-    if isinstance(error, StaticgradError):
-        what, hint = error.headline, error.hint
-    types = (getattr(operand, "type", None) or type(operand).__name__ for operand in operands)
-    inputs = ", ".join(f"{n} {t}" for n, t in zip(node.input, types, strict=True) if n)
-    return _NodeError(
-        f"node {node.name or node.output[0]!r}, {node.op_type}: {what}",
-        details=[f"inputs: {inputs}"] if inputs else [],
-        hint=hint,
-    )

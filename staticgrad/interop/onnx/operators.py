@@ -18,7 +18,7 @@ Operators without a row that ONNX defines by others (``onnx.defs``) are computed
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from math import inf, prod
 from typing import Any, Final
 
@@ -28,7 +28,8 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import Dim, op_class
 from staticgrad.extend.sizes import collecting_guards, equal, maximum
-from staticgrad.interop.engine.operands import as_operand
+from staticgrad.interop.engine.operands import as_operand, sizes
+from staticgrad.interop.engine.sizes import size_array
 from staticgrad.interop.engine.tables import OperatorRow, OperatorTable, unsupported_variant
 from staticgrad.language.functions import linalg
 from staticgrad.support.errors import ExportError
@@ -97,7 +98,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "Mean": lambda *values: reduce(sg.add, values) / float(len(values)),
     "Min": lambda *values: reduce(sg.minimum, values),
     "Mod": lambda a, b, *, fmod=0: sg.fmod(a, b) if fmod else sg.remainder(a, b),
-    "NonZero": lambda array: np.array(np.nonzero(array), np.int64),
+    "NonZero": lambda known: np.array(np.nonzero(known), np.int64),
     "Optional": lambda value=None, *, type=None: value,
     "OptionalGetElement": lambda value: value,
     "OptionalHasElement": lambda value=None: np.array(value is not None),
@@ -127,20 +128,17 @@ OPERATORS: Final = OperatorTable(
     "ONNX",
     {name: OperatorRow(function) for name, function in _FUNCTIONS.items()},
     decorator="staticgrad.interop.onnx.operators.operator",
+    empty=(),
+    takes_known=KNOWN,
+    static=STATIC,
+    name_argument="operator",
 )
 #: Registers a function as the row of ONNX operators of these names.
 operator = OPERATORS.row
 
 
-def sizes_of(array: Any) -> tuple[Any, ...]:
-    """The elements of a known array of integers, as sizes."""
-    return tuple(size if isinstance(size, Dim) else int(size) for size in np.ravel(array))
-
-
-def size_array(elements: Any) -> np.ndarray[Any, Any]:
-    """An array of sizes: of integers if all of them are literal."""
-    array = np.array(elements, dtype=object)
-    return array if any(isinstance(e, Dim) for e in array.flat) else array.astype(np.int64)
+#: Returns the elements of a known array of integers, as sizes.
+sizes_of: Final[Callable[[Any], tuple[Any, ...]]] = partial(sizes, what="a size")
 
 
 # -- elementwise ----------------------------------------------------------------------------------
@@ -754,7 +752,9 @@ def _recurrent(
     still = sg.zeros((x.shape[1], hidden), x.dtype, like=x)
     numbers, outputs, lasts = sg.arange(x.shape[0], like=x), [], []
     for d in range(int(w.shape[0])):
-        functions = [OPERATORS[name] for name in names[d * len(default) : (d + 1) * len(default)]]
+        functions = [
+            OPERATORS[name].function for name in names[d * len(default) : (d + 1) * len(default)]
+        ]
         zeros = sg.zeros((width,), x.dtype, like=x)
         input_bias, inner = (zeros, zeros) if b is None else (b[d, :width], b[d, width:])
         weights = sg.transpose(r[d]), inner, None if p is None else sg.split(p[d], 3)
