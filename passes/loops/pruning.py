@@ -6,51 +6,65 @@ carry that no iteration changes becomes an invariant. Operands with the same val
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from staticgrad.language.ir.bodies import body_input, body_of, closed_under, inline_body
-from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, ancestors
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ops.loops import Branch, Loop
 
 
 def prune_bodies(graph: Graph) -> tuple[Graph, int]:
     """Rewrite loops and branches without unread results, carries and operands; count changes.
 
-    The last node is pruned first, because readers come later: operands that it no longer reads may
-    be results that an earlier node need not compute.
+    The last node is looked at first, because readers come later: operands that it no longer reads
+    may be results that an earlier node need not compute.
     """
-    count = 0
-    for node in reversed([node for node in graph.nodes if isinstance(node.op, BodyOp)]):
-        read = _read(graph, node)
-        if not read:
+    #: Node -> its results that live nodes or outputs read.
+    read: dict[Node, set[int]] = {}
+    for value in graph.roots:
+        read.setdefault(value.node, set()).add(value.index)
+    pruned: set[Node] = set()
+    for node in reversed(graph.nodes):
+        if node not in read:
             continue  # the whole node is dead
-        replacements = _prune_node(node, read)
+        operands: Iterable[Symbolic] = node.args
+        replacements = _prune_node(node, read[node])
         if replacements is not None:
-            count += 1
-            graph = _replace_results(graph, node, replacements)
-    return graph, count
+            pruned.add(node)
+            operands = _operands_of(node, replacements.values())
+        for operand in operands:
+            read.setdefault(operand.node, set()).add(operand.index)
+    if not pruned:
+        return graph, 0
 
+    def prune(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Return the results of a node over new operands, pruned; None if it stays as it was."""
+        if node not in pruned:
+            return None
+        rebuilt = Node(node.op, args, node.types, node.origin, node.order)
+        replacements = _prune_node(rebuilt, read[node])
+        if replacements is None:
+            return rebuilt.values
+        some = next(iter(replacements.values()))
+        return [replacements.get(index, some) for index in range(len(node.types))]
 
-def _read(graph: Graph, node: Node) -> set[int]:
-    """Return the results of a node that live nodes or outputs read."""
-    live = set(ancestors(graph.roots))
-    read = {v.index for v in graph.roots if v.node is node}
-    return read | {
-        arg.index for n in graph.nodes if n in live for arg in n.args if arg.node is node
-    }
-
-
-def _replace_results(graph: Graph, node: Node, replacements: Mapping[int, Symbolic]) -> Graph:
-    """Return the graph with other values in the place of the read results of ``node``."""
-    some = next(iter(replacements.values()))
-    results = [replacements.get(index, some) for index in range(len(node.types))]
     live = graph.without_dead_nodes()  # dead nodes may read the other results
-    return live.replace_nodes(lambda candidate, args: results if candidate is node else None)
+    return live.replace_nodes(prune), len(pruned)
+
+
+def _operands_of(node: Node, replacements: Iterable[Symbolic]) -> Iterator[Symbolic]:
+    """Yield what the replacements of a node's results read: its operands, or a new node's."""
+    old = {operand.key for operand in node.args}
+    for value in replacements:
+        if value.key in old:
+            yield value
+        else:
+            yield from value.node.args
 
 
 def _prune_node(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | None:
-    """Return the replacements of the read results; None if nothing can be dropped."""
+    """Return the replacements of the read results; None if nothing can be dropped, or no body."""
     if isinstance(node.op, Loop):
         return _prune_loop(node, node.op, read)
     if isinstance(node.op, Branch):
