@@ -86,6 +86,23 @@ def _below_broadcast(match: Match) -> Any:
     return spread[0](root.node.op(*below))
 
 
+def _over_numbers(match: Match) -> Any:
+    """Rewrite an op over operands of one element to the op over numbers.
+
+    Numbers are operands of other ops without a view, so that all work on them is one kernel.
+    """
+    root, args = match.root, match.root.node.args
+    if all(arg.ndim == 0 or not _has_one_element(arg) for arg in args):
+        return None
+    numbers = [Reshape(())(arg) if arg.ndim and _has_one_element(arg) else arg for arg in args]
+    result = root.node.op(*numbers)
+    return Reshape(root.shape)(result) if result.ndim != root.ndim else result
+
+
+def _has_one_element(value: Symbolic) -> bool:
+    return all(extent == 1 for extent in value.shape)
+
+
 def _reduced_below(match: Match) -> Any:
     """Rewrite a reduction of a broadcast to a broadcast of the reduction.
 
@@ -341,6 +358,9 @@ RULES: Final[tuple[Rule, ...]] = (
     rule("elementwise-below-broadcast", some(Elementwise, ..., over=Broadcast), _below_broadcast,
          examples=(lambda x: -Broadcast((3, *x.shape), tuple(range(1, x.ndim + 1)))(x),
                    lambda x, y: _spread(x + y) * _spread(x - y) + 1.0)),
+    rule("elementwise-of-numbers", some(Elementwise, ...), _over_numbers,
+         examples=(lambda x: Reshape((1, 1))(x.sum()) * Reshape((1,))(x.max()) + 1.0,
+                   lambda x: x.reshape(-1) - Reshape((1,))(x.max()))),
     rule("reduction-below-broadcast", some(Reduction, some(Broadcast, x, name="inner")),
          _reduced_below,
          examples=(lambda x: _spread(x.reshape(-1)).sum(1), lambda x: _spread(x).sum(),
