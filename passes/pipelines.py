@@ -71,6 +71,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "recomputed-formulas": "passes.late.columns",
         "shared-stacks": "passes.late.loops",
         "panels": "passes.late.products",
+        "known-indices": "passes.late.indices",
     }
 )
 #: The first late pass that runs only if nodes are fused. Those before it decide the bits of

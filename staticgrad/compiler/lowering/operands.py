@@ -437,10 +437,13 @@ class Lowering:
     def check_index(self, node: Node, index: Expr) -> Expr:
         """Emit the bounds check of a node's index, and return the index, wrapped and clamped.
 
-        An index out of bounds is written to the check buffer.
+        An index out of bounds is written to the check buffer. One that is known to be inside of the
+        axis is only converted.
         """
         form, shape = node.form, node.args[1].shape
         assert isinstance(form, INDEXED)
+        if form.inside:
+            return index.cast(I64)
         data = node.args[0] if isinstance(form, Gather | GatherAlong) else node.values[0]
         first = form.axis if isinstance(form, Gather | Scatter) else 0
         names = self.axis_names()[first : first + len(shape)]

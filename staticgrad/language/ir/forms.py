@@ -172,11 +172,13 @@ class Contract:
 class Gather:
     """out[p, i, q] = x[p, indices[i], q], indices in place of ``axis``; checked.
 
-    Negatives wrap, or (``wrap`` False) raise.
+    Negatives wrap, or (``wrap`` False) raise. ``inside``: all are known to be from 0 on and inside
+    of the axis, so nothing is checked.
     """
 
     axis: int
     wrap: bool = True
+    inside: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,13 +189,15 @@ class Scatter:
     indices. Negative indices wrap, or (``wrap`` False) raise; out of range raises.
 
     Several ``parts``: the indices are a vector, which is cut into parts of equal lengths but for
-    the last ones; out[p, part, indices[i], q] combines those of one part.
+    the last ones; out[p, part, indices[i], q] combines those of one part. ``inside``: as of
+    ``Gather``.
     """
 
     axis: int
     wrap: bool = True
     kind: str = "sum"
     parts: int = 1
+    inside: bool = False
 
     @property
     def target(self) -> int:
@@ -211,11 +215,12 @@ class GatherAlong:
     """out[p, i, q] = x[p, indices[p, i, q], q], the index along ``axis``; checked.
 
     x and indices have equal sizes on all other axes. Negatives wrap, or (``wrap`` False: class
-    labels) raise.
+    labels) raise. ``inside``: as of ``Gather``.
     """
 
     axis: int
     wrap: bool = True
+    inside: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,11 +228,12 @@ class ScatterAlong:
     """Zeros of the result's shape; then out[p, indices[p, i, q], q] += x[p, i, q], in index order.
 
     Operands: x, indices, of one shape. Negative indices wrap, or (``wrap`` False) raise; out of
-    range raises.
+    range raises. ``inside``: as of ``Gather``.
     """
 
     axis: int
     wrap: bool = True
+    inside: bool = False
 
 
 @dataclass(frozen=True)

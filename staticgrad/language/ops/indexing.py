@@ -95,13 +95,14 @@ class Take(LinearOp, name="take"):
     """x read at ``indices`` along ``axis``: out[p, i, q] = x[p, indices[i], q].
 
     The axes of the indices stand in place of the axis. Negative indices count from the end; others
-    outside the axis raise.
+    outside the axis raise. ``inside``: all are known to be from 0 on and inside of it.
     """
 
     reads_part = "some"
     exact = True
     flops = 0
     axis: int
+    inside: bool = False
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         _check_indices(x, indices, self.axis)
@@ -127,7 +128,7 @@ class Take(LinearOp, name="take"):
         return reshape(elements, (size, *leading, *indices.shape[1:], *trailing))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return Gather(self.axis)
+        return Gather(self.axis, inside=self.inside)
 
 
 class ScatterIntoAxis(LinearOp, name="scatter_add"):
@@ -136,12 +137,14 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
     The axes of the indices, from ``axis`` of x on, become one axis of size ``size``. In front of it
     there may be one of ``parts``: sums of equal parts of a vector of indices, but for the last
     ones. Of many elements for few places, those of ``parts_of`` are added up by ``tree_sum``.
+    ``inside``: all indices are known to be from 0 on and below the size.
     """
 
     exact = True
     axis: int
     size: Size
     parts: int = 1
+    inside: bool = False
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         """Infer a gather's type: the axis is replaced by the axes of the indices."""
@@ -247,7 +250,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return positions + part * size_value(self.size, I64)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return Scatter(self.axis, parts=self.parts)
+        return Scatter(self.axis, parts=self.parts, inside=self.inside)
 
     def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
         """Sums of the elements that go to one place; 0 where none does."""
@@ -258,12 +261,14 @@ class TakeAlong(LinearOp, name="take_along"):
     """x read at one position per element: out[p, i, q] = x[p, indices[p, i, q], q] along ``axis``.
 
     Negative indices count from the end, unless ``wrap`` is False; others outside the axis raise.
+    ``inside``: all are known to be from 0 on and inside of it.
     """
 
     exact = True
     flops = 0
     axis: int
     wrap: bool = True
+    inside: bool = False
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         _check_along(x, indices, self.axis)
@@ -280,19 +285,20 @@ class TakeAlong(LinearOp, name="take_along"):
         return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return GatherAlong(self.axis, self.wrap)
+        return GatherAlong(self.axis, self.wrap, self.inside)
 
 
 class ScatterIntoAlong(LinearOp, name="scatter_along"):
     """``take_along`` transposed: zeros; then out[p, indices[p, i, q], q] += x[p, i, q] in order.
 
-    The result has size ``size`` along ``axis``. For ``wrap`` see ``take_along``.
+    The result has size ``size`` along ``axis``. For ``wrap`` and ``inside`` see ``take_along``.
     """
 
     exact = True
     axis: int
     size: Size
     wrap: bool = True
+    inside: bool = False
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         _check_addends(x)
@@ -328,7 +334,7 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
         return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return ScatterAlong(self.axis, self.wrap)
+        return ScatterAlong(self.axis, self.wrap, self.inside)
 
     def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
         """Sums of the elements that go to one place; 0 where none does."""
