@@ -10,7 +10,7 @@ from passes.base import REGISTRY
 from passes.late.base import LatePass, late_pass
 from passes.pipelines import LATE, OF_BUDGETS, pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.errors import ArgumentError, PipelineError
+from staticgrad.errors import ArgumentError, IndexOutOfRange, PipelineError
 from staticgrad.language.ops.indexing import Concat
 
 TAPS, IMAGES = (64, 16, 3, 3), (2, 16, 32, 32)
@@ -158,3 +158,58 @@ def test_loops_in_segments_are_reported_and_may_be_disabled():
     assert "segments" in changes(program)
     with pytest.raises(sg.errors.BudgetInfeasible):
         sg.compile(slope, memory_budget=program.peak_bytes, disable=["segments"])
+
+
+def test_constant_indices_inside_of_the_axis_are_not_checked_in_runs():
+    x = sg.input("x", (5,), "float64")
+    rows = np.array([3, 0, -1, 3])
+    program = sg.compile(sg.Graph({"taken": sg.take(x, rows), "of_run": x * 2.0}))
+    assert changes(program) == {"known-indices"}
+    assert not any("note" in kernel.source for kernel in program.kernels)
+    values = np.arange(5.0)
+    np.testing.assert_array_equal(program.run({"x": values})["taken"], values[rows])
+    checked = sg.compile(sg.take(x, rows), disable=["known-indices"])
+    assert any("note" in kernel.source for kernel in checked.kernels)
+
+
+def test_a_constant_index_outside_of_the_axis_raises_in_the_run():
+    x = sg.input("x", ("n",), "float64")
+    program = sg.compile(sg.take(x, np.array([0, 7])))
+    assert changes(program) == set()
+    with pytest.raises(IndexOutOfRange, match="index 7 is out of range for an axis of size 5"):
+        program.run({"x": np.arange(5.0)})
+
+
+def test_scatters_by_one_constant_index_are_one_kernel():
+    random = np.random.default_rng(0)
+    groups = np.array([2, 2, -6, 0, 5, 2, 0])
+    a, b = (sg.input(name, (7,), "float64") for name in "ab")
+    sums = {
+        name: sg.zeros(6, dtype="float64").at[groups].add(value)
+        for name, value in (("a", sg.exp(a)), ("b", a * b))
+    }
+    program = sg.compile(sg.Graph(sums))
+    assert sum("scatter_add" in step for step in steps_of(program)) == 1 + len(sums)
+    feeds = {name: random.normal(size=7) for name in "ab"}
+    results = program.run(feeds)
+    for name, value in (("a", np.exp(feeds["a"])), ("b", feeds["a"] * feeds["b"])):
+        by_hand = np.zeros(6)
+        np.add.at(by_hand, groups, value)
+        np.testing.assert_allclose(results[name], by_hand, rtol=1e-15)
+
+
+def steps_of(program):
+    text = str(program.explanation())
+    return text[text.index("steps:") :].partition("neighbours")[0].splitlines()[1:]
+
+
+def test_numbers_of_any_rank_are_one_kernel():
+    x = [sg.input(f"x{k}", (1,) * (k % 3), "float64") for k in range(9)]
+    outputs = {f"y{k}": sg.exp(value) * 2.0 + k for k, value in enumerate(x)}
+    program = sg.compile(sg.Graph(outputs))
+    assert len(program.kernels) == 1
+    feeds = {f"x{k}": np.full(value.shape, k / 10) for k, value in enumerate(x)}
+    results = program.run(feeds)
+    for k, feed in enumerate(feeds.values()):
+        assert results[f"y{k}"].shape == feed.shape
+        np.testing.assert_allclose(results[f"y{k}"], np.exp(feed) * 2.0 + k, rtol=1e-15)

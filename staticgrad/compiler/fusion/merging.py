@@ -52,7 +52,13 @@ from staticgrad.compiler.fusion.groups import (
 from staticgrad.compiler.fusion.legality import find_form_conflict, find_read_conflict
 from staticgrad.compiler.fusion.pools import fuse_pools
 from staticgrad.compiler.fusion.rows import ROWS, ROWS_ACROSS
-from staticgrad.compiler.fusion.sinking import is_large, merge_shared_reads, sink_values
+from staticgrad.compiler.fusion.sinking import (
+    is_large,
+    merge_numbers,
+    merge_scatters,
+    merge_shared_reads,
+    sink_values,
+)
 from staticgrad.compiler.fusion.walks import has_short_rows, is_per_row, sums_across
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.summation import BLOCK
@@ -228,6 +234,8 @@ MOVES: Final[tuple[Move, ...]] = (
     cut_group,
     split_long_rows,
     fuse_pools,
+    merge_scatters,
+    merge_numbers,
 )
 
 

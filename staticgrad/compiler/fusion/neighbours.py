@@ -104,8 +104,7 @@ class Legality:
                 for source in map(groups.source, node.args):
                     if source.inline and groups.stores(source.base):
                         yield source.base, Read(node, source, False)
-        if group.kind == "scatter":  # it updates the buffer that a fill wrote
-            (node,) = group.nodes
+        for node in group.nodes if group.kind == "scatter" else ():  # a fill wrote its buffer
             yield ResultBuffer(node), Read(node, groups.sources[node, 0], False)
 
     def find_reason(self, producer: Group, consumer: Group, reads: Sequence[Read]) -> Reason | None:

@@ -560,27 +560,28 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
 
 
 def _lower_scatter(low: _ScatterLowering) -> LoweredStep:
-    """Lower a scatter (or scatter-add) to loops over its updates, vectors if no lanes conflict."""
-    group = low.group
-    node = group.nodes[0]
+    """Lower scatters of one index to loops over their updates, vectors if no lanes conflict."""
+    nodes = low.group.nodes
+    node = nodes[0]
     form = node.form
     assert isinstance(form, forms.INDEXED)
-    rank = len(group.domain)
-    target, indices, stride = gather_walks(low.groups, node)
-    update = low.groups.source(node.args[0])
-    walks = [target, indices, *source_walks(low.groups, low.group, [update])]
+    rank = len(low.group.domain)
+    targets = [gather_walks(low.groups, scatter)[0] for scatter in nodes]
+    _, indices, stride = gather_walks(low.groups, node)
+    updates = [low.groups.source(scatter.args[0]) for scatter in nodes]
+    walks = [*targets, indices, *source_walks(low.groups, low.group, updates)]
     # Two iterations of the axes before the scattered one never store to the same element: these
     # axes are outer loops, which run in any order. Axes after those of the indices are collapsed
     # into a row, because no op reads positions along them.
     along = isinstance(form, forms.ScatterAlong)
     first_row_axis = rank if along else form.axis + node.args[1].type.rank
     segments = [range(form.axis), range(form.axis, first_row_axis), range(first_row_axis, rank)]
-    low.loops = loops_over(group.domain, segments, walks, [False, False, True])
+    low.loops = loops_over(low.group.domain, segments, walks, [False, False, True])
     # The last axis is the vector axis unless several lanes could store to the same element.
     outer_loops, *inside = low.loops.segments
     inner = [*chain(*inside)]
     name = inner[-1][0] if inner else ""
-    moves = [dict(low.loops.strides[walk]).get(name, 0) for walk in (target, indices)]
+    moves = [dict(low.loops.strides[walk]).get(name, 0) for walk in (targets[0], indices)]
     conflict = moves[0] == 0 or moves[1] != 0
     vector = Axis(VECTOR, 1)
     if not conflict:
@@ -590,16 +591,17 @@ def _lower_scatter(low: _ScatterLowering) -> LoweredStep:
     axes, loops = low.as_axes(outer_loops), low.as_axes(inner)
     stages: list[Stage] = []
     if low.parts > 1:
-        keep, part, loops[0] = low.split_loop(*inner[0], target)
+        keep, part, loops[0] = low.split_loop(*inner[0], targets)
         axes.append(part)
         stages.append(Scalar((keep,)))
     index = low.load_index(node)
-    dtype = node.types[0].dtype
-    value = low.value(update)
-    kind = form.kind if isinstance(form, forms.Scatter) else "sum"
-    access = low.access(target, dtype, "inout", gather=(stride,))
-    store = Store(access, value, (index,), combine=kind)
-    body = (*low.checks, store)
+    values = [low.value(update) for update in updates]
+    stores = []
+    for scatter, target, value in zip(nodes, targets, values, strict=True):
+        kind = scatter.form.kind if isinstance(scatter.form, forms.Scatter) else "sum"
+        access = low.access(target, scatter.types[0].dtype, "inout", gather=(stride,))
+        stores.append(Store(access, value, (index,), combine=kind))
+    body = (*low.checks, *stores)
     serial = not axes
     if serial:
         axes, loops = loops, []
@@ -624,20 +626,23 @@ class _ScatterLowering(Lowering):
         form = self.group.nodes[0].form
         return form.parts if isinstance(form, forms.Scatter) else 1
 
-    def split_loop(self, loop: str, count: Size, target: Walk) -> tuple[Keep, Axis, Axis]:
-        """Split the loop of a scatter into parts, each with its copy of the target, for workers.
+    def split_loop(
+        self, loop: str, count: Size, targets: Sequence[Walk]
+    ) -> tuple[Keep, Axis, Axis]:
+        """Split the loop of a scatter into parts, each with its copy of the targets, for workers.
 
         Return the statement that stores the number of iterations of a part, the loop over parts,
         and the loop over the iterations of a part.
         """
-        (node,) = self.group.nodes
+        node = self.group.nodes[0]
         assert isinstance(node.form, forms.Scatter)
         self.loop, self.part, self.count = loop, self.loops.next, count
         self.length = (count + (self.parts - 1)) // self.parts
         self.panels_before[loop] = ex.index(self.part) * self.size(self.length)
         left = Keep("r0", self.size(count) - self.panels_before[loop])
         size = product(node.types[0].shape[node.form.target :])
-        self.loops.strides[target] = ((self.part, size), *self.loops.strides[target])
+        for target in targets:
+            self.loops.strides[target] = ((self.part, size), *self.loops.strides[target])
         inner_axis = Axis(loop, self.extent(self.length), past=left.name)
         return left, Axis(self.part, self.extent(self.parts)), inner_axis
 

@@ -17,11 +17,15 @@ from staticgrad.interop.pytensor.reading import is_number, program_between
 
 #: The names of the mode; PyTensor looks names up in upper case.
 NAMES: Final = ("STATICGRAD", "staticgrad")
-#: Rewrites of PyTensor that serve other linkers, or that write over operands.
+#: Rewrites of PyTensor that serve other linkers, that write over operands, or whose work is done
+#: here again: they fold, fuse and spell formulas, and change no formula that could overflow.
 _EXCLUDED: Final = (
     "cxx_only", "BlasOpt", "local_careduce_fusion", "scan_reduce_trace_prealloc", "inplace",
     "fusion", "reuse_decomposition_multiple_solves",
     "scan_split_non_sequence_decomposition_and_solve",
+    "add_mul_fusion", "uncanonicalize", "local_mul_specialize", "local_mul_to_sqr",
+    "local_reshape_to_dimshuffle", "local_sum_prod_all_to_none", "local_sum_prod_of_mul_or_div",
+    "local_upcast_elemwise_constant_inputs",
 )  # fmt: skip
 #: Rewrites of PyTensor by their tags: also the one by which a scan stores only the elements that
 #: are read, in the form without a buffer that is written over.
