@@ -13,6 +13,7 @@ pytensor = pytest.importorskip("pytensor", reason="PyTensor is not installed")
 import pytensor.tensor as pt  # noqa: E402
 
 import staticgrad.pytensor  # noqa: E402
+from staticgrad.interop.engine import fallback  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
 REFERENCE = "FAST_COMPILE"
@@ -39,6 +40,12 @@ def program_of(f):
 
 
 x, y, m = pt.vector("x"), pt.vector("y"), pt.matrix("m")
+
+
+@pytest.fixture
+def warns_again(monkeypatch):
+    """Warnings that other tests had are given again: usually a text is, once."""
+    monkeypatch.setattr(fallback, "_warned", set())
 
 
 def test_one_program_serves_all_shapes_and_sizes_must_agree():
@@ -99,7 +106,15 @@ def test_integers_of_a_run_are_named_sizes():
         f(normal(4), 5)
 
 
-def test_arange_has_the_elements_of_numpy():
+def test_with_an_integer_beyond_memory_pytensor_computes_what_reads_it_as_a_size(warns_again):
+    n = pt.lscalar("n")
+    f = pytensor.function([n], pt.zeros(n % 7), mode="STATICGRAD")
+    assert [f(3).shape, program_of(f).fallbacks] == [(3,), {}]
+    with pytest.warns(StaticgradWarning, match="Alloc: a size of Alloc: only a run computes it"):
+        assert f(10**17 + 1).shape == ((10**17 + 1) % 7,)
+
+
+def test_arange_has_the_elements_of_numpy(warns_again):
     """Bit by bit, between numbers and sizes in one program, of a run's numbers in two."""
     start, stop, step = pt.dscalars("start", "stop", "step")
     n, k = pt.lscalar("n"), pt.iscalar("k")
@@ -137,7 +152,7 @@ def test_what_is_written_where_a_mask_of_a_run_holds_needs_no_count():
     assert [len(program_of(f).programs), program_of(f).fallbacks] == [1, {}]
 
 
-def test_with_an_integer_below_0_pytensor_computes_what_reads_it_as_a_size():
+def test_with_an_integer_below_0_pytensor_computes_what_reads_it_as_a_size(warns_again):
     n, k = pt.lscalar("n"), pt.iscalar("k")
     f = pytensor.function([x, n, k], x.reshape((n, k)) + pt.exp(x).sum(), mode="STATICGRAD")
     assert not program_of(f).fallbacks
@@ -150,7 +165,7 @@ def test_with_an_integer_below_0_pytensor_computes_what_reads_it_as_a_size():
         f(-1)
 
 
-def test_what_only_a_run_computes_is_computed_by_pytensor_with_one_warning():
+def test_what_only_a_run_computes_is_computed_by_pytensor_with_one_warning(warns_again):
     positive = pt.exp(x)[x > 0]
     with pytest.warns(StaticgradWarning, match="AdvancedSubtensor: a mask") as warned:
         f = pytensor.function([x], [positive * x.sum(), positive.shape[0]], mode="STATICGRAD")

@@ -144,8 +144,8 @@ class _UnknownSizeRefusalError(RefusedCallError):
     count: Value | None = None
 
 
-class _NegativeSizeError(Exception):
-    """An integer of a run that is to be a size is below 0."""
+class _NoSizeError(Exception):
+    """An integer of a run that is to be a size is below 0, or more than memory has bytes."""
 
 
 class CountOf(NamedTuple):
@@ -169,12 +169,15 @@ class RunSize(NamedTuple):
         """Return an array of the size for a run.
 
         Raises:
-            _NegativeSizeError: the integer is below 0.
+            _NoSizeError: the integer is below 0, or too large.
         """
         count = int(np.ravel(arrays[self.source])[self.number])
         if count < 0:
-            raise _NegativeSizeError
-        return np.empty(count, np.bool_)
+            raise _NoSizeError
+        try:
+            return np.empty(count, np.bool_)
+        except (MemoryError, ValueError, OverflowError):
+            raise _NoSizeError from None
 
 
 class ProgramPart:
@@ -245,8 +248,8 @@ class SplitProgram:
 
     Sizes that the library does not know are named, so that a program is compiled once for them.
     Integers of a run that are sizes are named sizes, too: those of inputs at once, those that are
-    computed in the program after the one that computes them. If one is below 0, the library
-    computes the calls that read it.
+    computed in the program after the one that computes them. If one is below 0, or too large, the
+    library computes the calls that read it.
 
     Attributes:
         parts: in order.
@@ -370,7 +373,7 @@ class SplitProgram:
         try:
             for part in self.parts:
                 part.run(arrays)
-        except _NegativeSizeError:
+        except _NoSizeError:
             if self._without_sizes is None:
                 self._without_sizes = SplitProgram(
                     self._program, self._run_of, self._options, self._numbers, self._warn, False
