@@ -399,6 +399,13 @@ class BodyStep(BoundStep):
             NUMBER.name if loops and NUMBER.name in buffers_by_name else "",
         )
 
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        return tuple(
+            (last, first)
+            for number, (first, last, turn) in enumerate(self.control.carries)
+            if turn == last and number not in self.logged
+        )
+
     def bodies(self) -> tuple[StepBody, ...]:
         return self._bodies
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from staticgrad.analysis.liveness import TakingOver
 from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer
 from staticgrad.language.ir.bodies import BodyBuffer, BodyOperand, body_buffers
 from staticgrad.language.ir.forms import BodyForm
@@ -71,7 +72,7 @@ def lower_bodies(
     types += [BodyOperand("out", result_type.dtype) for result_type in node.types]
     extra_operands = []
     for number, carry_type in enumerate(node.types[: form.carries]):
-        if number in form.logged:
+        if number in form.logged or _is_updated_in_place(schedules[-1], number):
             continue
         double_buffer = Buffer(
             "s", "scratch", carry_type.dtype, carry_type.size, origin=node.origin
@@ -95,3 +96,16 @@ def lower_bodies(
         tuple(results),
         group.stored,
     )
+
+
+def _is_updated_in_place(body: Schedule, number: int) -> bool:
+    """Return whether an iteration may write a carry over its old value: then one place is enough.
+
+    It may if the step that writes it, and no other one, reads the old value, where it writes.
+    """
+    old, new = f"in.c{number}", f"out.c{number}"
+    readers = [step for step in body.steps if old in step.reads()]
+    writers = [step for step in body.steps if new in step.writes()]
+    if not readers:
+        return True
+    return readers == writers and len(readers) == 1 and TakingOver(readers[0]).may_update(new, old)
