@@ -40,6 +40,7 @@ from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.indexing import Concat, Slice
 from staticgrad.language.ops.loops import NUMBER, Loop
 from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose, moveaxis
+from staticgrad.language.ops.positions import Iota
 from staticgrad.language.types.arrays import TensorType, hint_bytes
 from staticgrad.support.building import within
 from staticgrad.support.records import NamedTuple, replace
@@ -55,7 +56,7 @@ class Rows(NamedTuple):
     """The axis of a value that has the rows, and how many of its elements belong to each row."""
 
     axis: int
-    each: int = 1
+    elements: int = 1
 
 
 @late_pass("row-chunks", keeps="close")
@@ -77,7 +78,7 @@ def _find_rows(graph: Graph, seed: Node) -> Iterator[Rows]:
     Where a reshape divides an axis, the rows of a chunk fill one of the axes that it makes.
     """
     sizes = {size for node in graph.nodes if isinstance(node.op, Reshape) for size in node.op.shape}
-    for axis, size in enumerate(seed.types[0].shape[:-1]):
+    for axis, size in enumerate(_literal_sizes(seed.types[0])[:-1]):
         counts = [n for n in sizes if isinstance(n, int) and 1 < n < size and size % n == 0]
         for count in (size, *sorted(counts, reverse=True)):
             yield Rows(axis, size // count)
@@ -85,6 +86,11 @@ def _find_rows(graph: Graph, seed: Node) -> Iterator[Rows]:
 
 def _is_wide(kind: TensorType) -> bool:
     return hint_bytes(kind) >= WIDE and all(isinstance(size, int) for size in kind.shape)
+
+
+def _literal_sizes(kind: TensorType) -> tuple[int, ...]:
+    """Return the sizes of a wide array, which are literal."""
+    return cast(tuple[int, ...], kind.shape)
 
 
 def _is_wide_product(node: Node) -> bool:
@@ -104,13 +110,13 @@ def _prefix(shape: Sequence[Any], axis: int) -> int:
     return count
 
 
-def _reshaped(rows: Rows, shape: Sequence[Any], new_shape: Sequence[Any]) -> Rows | None:
+def _find_reshaped_rows(rows: Rows, shape: Sequence[Any], new_shape: Sequence[Any]) -> Rows | None:
     """Return where the rows are in the other shape of an array; None if no axis has them alone."""
     if not all(isinstance(size, int) for size in (*shape, *new_shape)):
         return None
-    before, count = _prefix(shape, rows.axis), shape[rows.axis] // rows.each
+    prefix, count = _prefix(shape, rows.axis), shape[rows.axis] // rows.elements
     for axis, size in enumerate(new_shape):
-        if _prefix(new_shape, axis) == before and size % count == 0 and size:
+        if _prefix(new_shape, axis) == prefix and size % count == 0 and size:
             return Rows(axis, size // count)
     return None
 
@@ -153,17 +159,17 @@ def _terms_axis(form: Contract, place: int, rank: int) -> int:
 def _rows_after(node: Node, place: int, rows: Rows) -> Rows | None:
     """Return where the rows of an operand are in the result; None if they are nowhere."""
     if isinstance(node.op, Reshape):
-        return _reshaped(rows, node.args[0].shape, node.types[0].shape)
+        return _find_reshaped_rows(rows, node.args[0].shape, node.types[0].shape)
     axis = _kept_axes(node, place).get(rows.axis)
-    return None if axis is None else Rows(axis, rows.each)
+    return None if axis is None else Rows(axis, rows.elements)
 
 
 def _rows_before(node: Node, place: int, rows: Rows) -> Rows | None:
     """Return where the rows of a result are in an operand; None if all rows read the same."""
     if isinstance(node.op, Reshape):
-        return _reshaped(rows, node.types[0].shape, node.args[0].shape)
+        return _find_reshaped_rows(rows, node.types[0].shape, node.args[0].shape)
     axes = [axis for axis, to in _kept_axes(node, place).items() if to == rows.axis]
-    return Rows(axes[0], rows.each) if axes else None
+    return Rows(axes[0], rows.elements) if axes else None
 
 
 def _summed_rows(node: Node, place: int, rows: Rows) -> tuple[Rows, ...]:
@@ -176,14 +182,14 @@ def _summed_rows(node: Node, place: int, rows: Rows) -> tuple[Rows, ...]:
     if isinstance(form, Contract) and not form.panels:
         axes = [_terms_axis(form, number, arg.ndim) for number, arg in enumerate(node.args)]
         if axes[place] == rows.axis:
-            return tuple(Rows(axis, rows.each) for axis in axes)
+            return tuple(Rows(axis, rows.elements) for axis in axes)
     return ()
 
 
 def _with_rows(op: Op, rows: Rows, count: int) -> Op:
     """Return an op whose result has so many rows."""
     match op:
-        case Reshape(shape=shape) | Broadcast(shape=shape):
+        case Reshape(shape=shape) | Broadcast(shape=shape) | Iota(shape=shape):
             return replace(op, shape=_resize(shape, rows, count))
         case Slice(lengths=lengths):
             return replace(op, lengths=_resize(lengths, rows, count))
@@ -191,7 +197,7 @@ def _with_rows(op: Op, rows: Rows, count: int) -> Op:
 
 
 def _resize(shape: Sequence[Any], rows: Rows, count: int) -> tuple[Any, ...]:
-    return (*shape[: rows.axis], rows.each * count, *shape[rows.axis + 1 :])
+    return (*shape[: rows.axis], rows.elements * count, *shape[rows.axis + 1 :])
 
 
 _COMPUTED: Final = Pointwise | Identity | Reduce | GatherAlong | ScatterAlong | Contract
@@ -199,6 +205,8 @@ _COMPUTED: Final = Pointwise | Identity | Reduce | GatherAlong | ScatterAlong | 
 
 def _goes_by_rows(node: Node) -> bool:
     form = node.form
+    if isinstance(node.op, Iota):
+        return True
     if len(node.types) != 1 or not node.args or getattr(form, "panels", False):
         return False
     return isinstance(form, _COMPUTED) or isinstance(
@@ -214,14 +222,15 @@ class _NoRegionError(Exception):
 
 
 class _Region:
-    """What is computed chunk by chunk: ``rows`` of its values and of the arrays that it slices."""
+    """The nodes that are computed chunk by chunk, and where their values have ``rows``."""
 
     def __init__(self, graph: Graph, seeds: Mapping[Node, Rows]) -> None:
         self.graph = graph
         self.users = users_of(graph)
+        self.origin = next(iter(seeds)).origin
         self.rows: dict[ValueKey, Rows] = {(seed, 0): rows for seed, rows in seeds.items()}
         seed = next(iter(seeds))
-        self.count = seed.types[0].shape[seeds[seed].axis] // seeds[seed].each
+        self.count = _literal_sizes(seed.types[0])[seeds[seed].axis] // seeds[seed].elements
         self.sums: dict[Node, tuple[Rows, ...]] = {}
         self.beside = self._find_nodes_of_wide_values(seeds)
         self._follow_rows()
@@ -252,15 +261,15 @@ class _Region:
 
         Of what the seeds are computed from there are none.
         """
-        before = set(ancestors([seed.values[0] for seed in seeds]))
-        found: set[Node] = set()
+        seed_ancestors = set(ancestors([seed.values[0] for seed in seeds]))
+        followers: set[Node] = set()
         for node in self.graph.nodes:
-            is_one = _goes_by_rows(node) and not isinstance(node.form, Contract)
-            if is_one and node not in before:
+            goes_by_rows = _goes_by_rows(node) and not isinstance(node.form, Contract)
+            if goes_by_rows and node not in seed_ancestors:
                 is_wide = _is_wide(node.types[0])
-                if is_wide or any(arg.node in found for arg in node.args):
-                    found.add(node)
-        return found
+                if is_wide or any(arg.node in followers for arg in node.args):
+                    followers.add(node)
+        return followers
 
     def _follow_rows(self) -> None:
         """Find the values that are computed row by row from the seeds, and the sums over rows."""
@@ -269,12 +278,12 @@ class _Region:
                 continue
             if not _goes_by_rows(node):
                 continue
-            found = {
+            result_rows = {
                 _rows_after(node, place, self.rows[arg.key])
                 for place, arg in enumerate(node.args)
                 if arg.key in self.rows
             }
-            if len(found) == 1 and (rows := found.pop()) is not None:
+            if len(result_rows) == 1 and (rows := result_rows.pop()) is not None:
                 self.rows[node, 0] = rows
                 continue
             summed = {
@@ -294,19 +303,20 @@ class _Region:
             if (node, 0) in roots:
                 raise _NoRegionError
             touching.update(self.users[node, 0])
-        after: set[Node] = set()
+        descendants: set[Node] = set()
         for node in self.graph.nodes:
-            if node in seeds or any(arg.node in after for arg in node.args):
-                after.add(node)
+            if node in seeds or any(arg.node in descendants for arg in node.args):
+                descendants.add(node)
         needed: set[Node] = {*touching}
         read: set[Node] = set()  # by nodes of the region
         for node in reversed(self.graph.nodes):
-            if node in needed and node in after:
-                operands = [arg.node for arg in node.args if arg.node in after]
+            if node in needed and node in descendants:
+                operands = [arg.node for arg in node.args if arg.node in descendants]
                 needed.update(operands)
                 read.update(operands)
-        self.after = after
-        inside = {node: None for node in self.graph.nodes if node in needed and node in after}
+        self.descendants = descendants
+        needed &= descendants
+        inside = {node: None for node in self.graph.nodes if node in needed}
         for node in inside:
             is_sum = node in self.sums and node not in read
             if (node, 0) not in self.rows and not is_sum:
@@ -336,7 +346,8 @@ class _Region:
                     continue
                 if self.slices.setdefault(arg.key, rows) != rows:
                     raise _NoRegionError
-                if arg.node in self.beside:
+                counts_rows = isinstance(arg.node.op, Iota) and arg.node.op.axis == rows.axis
+                if arg.node in self.beside and not counts_rows:
                     del self.slices[arg.key]
                     self.rows[arg.key] = rows
                     self.nodes[arg.node] = None
@@ -367,7 +378,7 @@ class _Region:
         read = [
             node
             for node in self.graph.nodes
-            if node in self.after
+            if node in self.descendants
             and node in self.nodes
             and ((node, 0) in roots or any(n not in self.nodes for n in self.users[node, 0]))
         ]
@@ -378,8 +389,7 @@ class _Region:
 
     def chunk_rows(self) -> int:
         """Return the rows of a chunk."""
-        each = max(rows.each for rows in self.rows.values())
-        least = -(-FEWEST_ROWS // each)
+        least = -(-FEWEST_ROWS // max(rows.elements for rows in self.rows.values()))
         divisors = [n for n in range(least, 2 * least + 1) if self.count % n == 0]
         return min(divisors, default=least)
 
@@ -395,9 +405,8 @@ class _Region:
     def rewrite(self) -> Graph:
         """Return the graph with a loop over chunks in the place of the region."""
         sums, by_rows = self.results()
-        last = [*self.nodes][-1]
         order = max(node.order for node in self.nodes)
-        with within(last.origin, order):
+        with within(self.origin, order):
             values = self._loop(sums, by_rows, order)
         replaced = dict(zip((*sums, *by_rows), values, strict=True))
         changed = self.graph.replace_nodes(lambda node, _: replaced.get(node))
@@ -405,9 +414,9 @@ class _Region:
 
     def _loop(self, sums: list[Node], by_rows: list[Node], order: int) -> list[Symbolic]:
         length = self.chunk_rows()
-        parts, rest = divmod(self.count, length)
+        parts, remainder = divmod(self.count, length)
         arrays, invariants = [*self.operands()], [*self.invariants()]
-        origin = [*self.nodes][-1].origin
+        origin = self.origin
         number = body_input("i", NUMBER, origin, order)
         totals = [body_input(f"c{n}", node.types[0], origin, order) for n, node in enumerate(sums)]
         rows = [
@@ -430,11 +439,11 @@ class _Region:
             self._join(node, stack, length, parts)
             for node, stack in zip(by_rows, results[len(sums) :], strict=True)
         ]
-        if not rest:
+        if not remainder:
             return [*results[: len(sums)], *joined]
-        outside = {value.key: self._rest_of(value, rest) for value in arrays}
+        outside = {value.key: self._part(value, length * parts, remainder) for value in arrays}
         outside |= {value.key: value for value in invariants}
-        new = self._compute(rest, outside, order)
+        new = self._compute(remainder, outside, order)
         totals = [_add(total, new[node, 0]) for total, node in zip(results, sums, strict=False)]
         return [
             *totals,
@@ -463,13 +472,10 @@ class _Region:
 
     def _divide(self, value: Symbolic, length: int, parts: int) -> Symbolic:
         """Return an array as a stack of chunks."""
-        axis, each = self.slices[value.key]
-        whole = self._part(value, 0, length * parts)
-        shape = (*value.shape[:axis], parts, each * length, *value.shape[axis + 1 :])
-        return cast(Symbolic, moveaxis(Reshape(shape)(whole), axis, 0))
-
-    def _rest_of(self, value: Symbolic, rest: int) -> Symbolic:
-        return self._part(value, self.count - rest, rest)
+        axis, elements = self.slices[value.key]
+        rows = self._part(value, 0, length * parts)
+        shape = (*value.shape[:axis], parts, elements * length, *value.shape[axis + 1 :])
+        return cast(Symbolic, moveaxis(Reshape(shape)(rows), axis, 0))
 
     def _part(self, value: Symbolic, begin: int, count: int) -> Symbolic:
         """Return so many rows of an array."""
@@ -477,7 +483,7 @@ class _Region:
         shape = _resize(value.shape, rows, count)
         if shape == value.shape:
             return value
-        starts = tuple(begin * rows.each if n == rows.axis else 0 for n in range(value.ndim))
+        starts = tuple(begin * rows.elements if n == rows.axis else 0 for n in range(value.ndim))
         return cast(Symbolic, Slice(starts, shape, (1,) * value.ndim)(value))
 
     def _join(self, node: Node, stack: Symbolic, length: int, parts: int) -> Symbolic:
