@@ -142,3 +142,92 @@ def test_what_would_give_other_bytes_is_no_pair(what):
         outs = [o.name for o in kernel.operands if o.mode == "out"]
         differ |= any(not np.array_equal(actual[o], expected[o], equal_nan=True) for o in outs)
     assert differ
+
+
+# Updates behind products and sums, as filters' gradients have them.
+BEHIND = {
+    "a product of rows that are packed before": (
+        """\
+kernel(p0: in f32, p1: scratch f32, p2: in f32, p3: in f32, p4: out f32; n0, n1, n2, n3, n4)
+ over i0: n0 {
+  map i1: n1, j: n2 {
+    %0: f32 = load p0[i0*n3 + i1*n2 + j]
+    store p1[i1*n2 + j] = %0
+  }
+  gemm i: n1, j: n1, k: n2 {
+    @acc: f32 = sum p2[i*n2 + k] * p1[j*n2 + k]
+    %1: f32 = load p3[i0*n4 + i*n1 + j]
+    %2: f32 = sub %1, @acc
+    store p4[i0*n4 + i*n1 + j] = %2
+  }
+}
+""",
+        {("p4", "p3")},
+    ),
+    "a product that is fed": (
+        """\
+kernel(p0: in f32, p1: scratch f32, p2: in f32, p3: in f32, p4: out f32; n0, n1, n2, n3, n4) {
+  gemm i: n1, j: n1, (i1: n0, k: n2) {
+    fed {
+      map i2: n1, j: n2 {
+        %0: f32 = load p0[i1*n3 + i2*n2 + j]
+        store p1[i2*n2 + j] = %0
+      }
+    }
+    @acc: f32 = sum p2[i*n2 + k] * p1[j*n2 + k]
+    %1: f32 = load p3[i*n1 + j]
+    %2: f32 = sub %1, @acc
+    store p4[i*n1 + j] = %2
+  }
+}
+""",
+        {("p4", "p3")},
+    ),
+    "short rows behind sums over columns": (
+        """\
+kernel(p0: in f32, p1: scratch f32, p2: in f32, p3: out f32; n0, n1, n2, n3) over i0: n0 {
+  columns j: n1 {
+    rows i1: n2 {
+      %0: f32 = load p0[i0*n3 + i1*n1 + j]
+      @r0: f32 = sum %0
+    }
+    store p1[j] = @r0
+  }
+  scalar {
+    %1: f32 = load p1[0]
+    %2: f32 = load p2[i0*2]
+    %3: f32 = sub %2, %1
+    store p3[i0*2] = %3
+    %4: f32 = load p2[i0*2 + [1]]
+    %5: f32 = sub %4, %1
+    store p3[i0*2 + [1]] = %5
+  }
+}
+""",
+        {("p3", "p2")},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BEHIND)
+def test_an_update_behind_products_and_sums_is_in_place(what):
+    text, pairs = BEHIND[what]
+    kernel = kernel_of(text)
+    assert kernel.in_place == pairs
+    for n1, n2 in ((5, 7), (33, 18), (70, 40)):
+        sizes = {"n0": 2, "n1": n1, "n2": n2, "n3": n1 * n2, "n4": 2 * n1 * max(n1, n2)}
+        for seed in range(2):
+            check_pairs(kernel, seed, sizes)
+
+
+def test_what_feeds_a_product_is_read_until_its_end():
+    text, _ = BEHIND["a product that is fed"]
+    for operand in ("p0", "p2"):
+        changes = (("p3: in f32, ", ""), ("load p3[", f"load {operand}["))
+        assert not kernel_of(text, *changes).in_place
+
+
+def test_a_load_behind_the_store_of_a_short_row_is_no_pair():
+    text, _ = BEHIND["short rows behind sums over columns"]
+    change = ("%4: f32 = load p2[i0*2 + [1]]", "%4: f32 = load p2[i0*2]")
+    assert ("p3", "p2") not in kernel_of(text, change).in_place

@@ -103,6 +103,24 @@ def swap():
     return reasons(updates={a: 2.0 * b, b: 2.0 * a})
 
 
+def update_of(new_value, outputs=None):
+    """The reasons in a graph with an update of a parameter of six elements."""
+    a = sg.parameter("a", np.ones(6))
+    return reasons(outputs, updates={a: new_value(a)})
+
+
+def update_by_gradient():
+    w, e = sg.parameter("w", np.ones(4)), sg.exp(x_of(4))
+    loss = (e * w).sum()
+    return reasons({"loss": loss, "e": e}, updates={w: w - sg.grad(loss, w)})
+
+
+def update_that_a_loop_reads():
+    start = sg.exp(x_of(6))
+    last = sg.while_loop(lambda y: y.sum() < 5.0, lambda y: 1.1 * y, start)
+    return update_of(lambda a: start, {"last": last})
+
+
 def of_two_arrays():
     """Gradients over a forward kernel that stores one array; they would be two."""
     x = x_of("n", 4)
@@ -147,7 +165,16 @@ MADE = {
     ReasonKind.KernelOfItsOwn("scan"): lambda: reasons(sg.cumsum(sg.exp(x_of("n")), 0)),
     ReasonKind.PhaseBorder(0, 1): behind_the_border,
     ReasonKind.StoresMore(4096, 2048): of_two_arrays,
-    ReasonKind.UpdateOrder("a"): swap,
+    ReasonKind.UpdateOrder("w"): update_by_gradient,
+    ReasonKind.UpdateHeldBack("a", "mul"): swap,
+    ReasonKind.UpdateElsewhere("a"): lambda: update_of(lambda a: a[::-1] * 2.0),
+    ReasonKind.UpdateInParts("a", 2): lambda: update_of(
+        lambda a: sg.concatenate([sg.exp(a[:3]), sg.sin(a[3:])])
+    ),
+    ReasonKind.UpdateChecks("a"): lambda: update_of(
+        lambda a: sg.take(x_of(9), sg.input("places", (6,), "int64")) * 2.0
+    ),
+    ReasonKind.UpdateBeforeLoop("a"): update_that_a_loop_reads,
     ReasonKind.TwoProducts(): lambda: reasons((x := x_of(3, 4)) @ w_of(4, 2) + x @ w_of(4, 2, "v")),
     ReasonKind.ReductionInProduct(): lambda: reasons((x_of(3, 4) @ w_of(4, 2)).sum(1)),
     ReasonKind.LookupInProduct(): lambda: reasons(
@@ -182,6 +209,13 @@ def test_the_reason_is_found_with_its_numbers(reason):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_pair_of_four_training_steps_has_one_reason(name, level):
     check(fusion(pipeline(level)(MODELS[name]())))
+
+
+def test_explain_says_why_a_parameter_is_copied():
+    a, b = (sg.parameter(name, np.ones(3)) for name in "ab")
+    f = sg.compile(sg.Graph(updates={a: 2.0 * b, b: 2.0 * a}))
+    text = "a is written by a copy: the step mul has to run before it is written"
+    assert text in f.explain()
 
 
 def test_explain_tells_them_with_their_lines():

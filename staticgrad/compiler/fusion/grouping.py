@@ -48,6 +48,7 @@ from staticgrad.compiler.fusion.groups import (
     root_of,
 )
 from staticgrad.compiler.fusion.legality import breaks_rows, find_form_conflict
+from staticgrad.compiler.fusion.updates import separate_updates
 from staticgrad.compiler.fusion.walks import is_one_hot
 from staticgrad.compiler.fusion.windows import is_window
 from staticgrad.language.ir import forms
@@ -121,8 +122,9 @@ class _GroupBuilder:
         self._retained: set[Key] = set()
         #: Copies of values in C order, by the buffer, shape and layout that they are copied from.
         self._copies: dict[tuple[Key, Shape, Strided], ResultBuffer] = {}
-        self._phases = phases_of(graph)
-        self._last_phase = max(self._phases.values(), default=0)
+        phases = phases_of(graph)
+        self._last_phase = max(phases.values(), default=0)
+        self._phases = separate_updates(graph, phases, self._users)
         for node in graph.nodes:
             self._place_node(node)
 

@@ -40,10 +40,10 @@ class KernelPair:
     reason: Reason
 
 
-def neighbours(groups: Groups, updates: Mapping[int, str] | None = None) -> list[KernelPair]:
+def neighbours(groups: Groups, updates: Mapping[int, Reason] | None = None) -> list[KernelPair]:
     """Return all_reads pair of groups in which one reads a buffer of the other, by the reader.
 
-    ``updates``: of the groups that copy a new value to its parameter, the parameter's name.
+    ``updates``: of the groups that copy a new value to its parameter, the reason.
     """
     return [*Legality(groups, updates or {}).pairs()]
 
@@ -54,7 +54,7 @@ _LOOKUPS: Final = (Gather, GatherAlong, SearchForm)
 class Legality:
     """The groups before any was cut, and the rules by which a consumer and a producer are two."""
 
-    def __init__(self, groups: Groups, updates: Mapping[int, str]) -> None:
+    def __init__(self, groups: Groups, updates: Mapping[int, Reason]) -> None:
         self._groups = groups
         uncut_numbers = {
             number: group.uncut_group.number for number, group in groups.by_number.items()
@@ -123,7 +123,7 @@ class Legality:
                 return ReasonKind.Copies(cut.copies)
             return ReasonKind.LongChain(cut.fused_cycles, cut.split_cycles)
         if consumer.number in self._updates:
-            return ReasonKind.UpdateOrder(self._updates[consumer.number])
+            return self._updates[consumer.number]
         for group in (producer, consumer):
             if group.kind in ("copy", "sort", "scan", "scatter", "block", "call", "body"):
                 return ReasonKind.KernelOfItsOwn(group.kind)

@@ -38,6 +38,26 @@ class ReasonKind(Enum):
     )
     #: The reader writes a parameter, which must wait for all that read the old value.
     UpdateOrder = "the update of {parameter} waits for all that read its old value"
+    #: A new value is a temporary that is copied at the end, where it cannot be written in place.
+    UpdateHeldBack = (
+        "{parameter} is written by a copy: the step {step} has to run before it is written, and"
+        " after its new value is computed"
+    )
+    UpdateElsewhere = (
+        "{parameter} is written by a copy: the kernel reads its old value at other elements than"
+        " it writes"
+    )
+    UpdateInParts = (
+        "{parameter} is written by a copy: {count} steps write its new value and read the old one"
+    )
+    UpdateChecks = (
+        "{parameter} is written by a copy: the kernel checks indices, and a run that fails writes"
+        " nothing"
+    )
+    UpdateBeforeLoop = (
+        "{parameter} is written by a copy: a loop computes its new value, or reads it, and nothing"
+        " is written while a run can be cancelled"
+    )
     #: Each of the two is a matrix product, and a kernel holds the tile of one.
     TwoProducts = "two matrix products"
     #: A tile of a matrix product holds parts of rows and columns only.

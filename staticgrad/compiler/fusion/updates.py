@@ -9,6 +9,10 @@ Each of two updates reads the parameter that the other one writes; one goes thro
 
     updates {a: b * 2, b: a * 2}     ->     temporary = b * 2; b = a * 2; a = temporary
 
+An update that is fused with a value which has to exist before the parameter may be written would be
+such a copy, too: the running variance of a batch, with its variance, before the labels are checked.
+``separate_updates`` keeps such updates apart from these values before anything is fused.
+
 A run may be cancelled until the first parameter is written, and a loop takes long. So a new value
 that a loop depends on, or computes, is a temporary: the loop can run before anything is written.
 """
@@ -20,20 +24,27 @@ from functools import cache
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
-from staticgrad.analysis.liveness import OldValues, TakingOver
+from staticgrad.analysis.liveness import OldValues, TakingOver, ValueKey
 from staticgrad.compiler.fusion.groups import Key
+from staticgrad.compiler.fusion.reasons import Reason, ReasonKind
+from staticgrad.language.ir.forms import INDEXED, BodyForm, CallForm
+from staticgrad.language.ir.graph import Graph, Node
 from staticgrad.language.ir.schedule import BoundStep
 from staticgrad.support.records import dataclass
 
 
 @dataclass(frozen=True)
 class Update:
-    """The new value ``key`` of a parameter whose old value is ``old``, and their two buffers."""
+    """The new value ``key`` of a parameter whose old value is ``old``, and their two buffers.
+
+    ``label``: the name of the parameter.
+    """
 
     key: Key
     old: Key
     buffer: str
     parameter: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,56 @@ class PendingStep:
         return self.checks and not self.checked
 
 
+def separate_updates(
+    graph: Graph, phases: Mapping[Node, int], users: Mapping[ValueKey, Sequence[Node]]
+) -> Mapping[Node, int]:
+    """Return phases in which some updates of earlier phases have one of their own, the last.
+
+    Groups are of one phase. These updates, with the nodes that nothing else reads, read a value on
+    which a check, a loop, or a reader of an old value depends, so that one kernel for both could
+    not write the parameter: all of these come first.
+    """
+    last = max(phases.values(), default=0)
+    new_values = {value.key for _, value in graph.updates}
+    if not last or all(phases[value.node] == last for _, value in graph.updates):
+        return phases
+    outputs = {value.key for value in graph.outputs.values()}
+    results = {node: [(node, number) for number in range(len(node.types))] for node in graph.nodes}
+    readers = {
+        node: {user for key in keys for user in users[key]} for node, keys in results.items()
+    }
+    only_updates: set[Node] = set()
+    for node in reversed(graph.nodes):
+        is_read = bool(readers[node]) or not new_values.isdisjoint(results[node])
+        if is_read and outputs.isdisjoint(results[node]) and readers[node] <= only_updates:
+            only_updates.add(node)
+    parameters = {parameter.node for parameter, _ in graph.updates}
+    needed: set[Node] = set()  # before parameters are written
+    for node in reversed(graph.nodes):
+        reads_old = any(arg.node in parameters for arg in node.args)
+        if (
+            not needed.isdisjoint(readers[node])
+            or _fails_or_loops(node)
+            or (reads_old and node not in only_updates)
+        ):
+            needed.add(node)
+    early_updates = {node for node in only_updates - needed if phases[node] < last}
+    late: set[Node] = set()
+    for node in graph.nodes:
+        if node in early_updates and any(a.node in needed or a.node in late for a in node.args):
+            late.add(node)
+    for node in reversed(graph.nodes):  # and what these alone read
+        if node in early_updates and node.args and readers[node] and readers[node] <= late:
+            late.add(node)
+    return {node: last + 1 if node in late else phase for node, phase in phases.items()}
+
+
+def _fails_or_loops(node: Node) -> bool:
+    """Return whether a node checks indices, may fail, or loops."""
+    form = node.form
+    return isinstance(form, INDEXED | BodyForm) or (isinstance(form, CallForm) and form.checks)
+
+
 def _find_writers(steps: Sequence[PendingStep]) -> dict[Key, list[int]]:
     """Return the steps, by number, that write each new parameter value, in their order."""
     writers: dict[Key, list[int]] = {}
@@ -75,14 +136,16 @@ def _find_writers(steps: Sequence[PendingStep]) -> dict[Key, list[int]]:
     return writers
 
 
-def find_copied_updates(steps: Sequence[PendingStep], updates: Sequence[Update]) -> list[Update]:
-    """Return the parameter updates that need a copy at the end; the others are in place.
+def find_copied_updates(
+    steps: Sequence[PendingStep], updates: Sequence[Update]
+) -> dict[Update, Reason]:
+    """Return the parameter updates that need a copy at the end, with why; the others are in place.
 
     With these copies every reader of an old value can run before it is overwritten, and every loop
     before anything is.
     """
     if not updates:
-        return []
+        return {}
     writers = _find_writers(steps)
     # What loops, and the steps that they depend on, compute: it runs before the first write of a
     # parameter, as long as a run can be cancelled.
@@ -95,29 +158,33 @@ def find_copied_updates(steps: Sequence[PendingStep], updates: Sequence[Update])
     before_loops = {key for number in visited for key in steps[number].writes}
     taking_over = cache(lambda number: TakingOver(steps[number].step))
 
-    def may_overwrite(update: Update) -> bool:
-        """Return True if an update's steps may overwrite their parameter in place."""
+    def find_conflict(update: Update) -> Reason | None:
+        """Return why an update's steps may not overwrite their parameter in place, or None."""
         # Its kernels check no index, and read the old value only where they write.
         if update.key in before_loops:
-            return False
+            return ReasonKind.UpdateBeforeLoop(update.label)
         writing = writers[update.key]
         for number in writing:
             pending = steps[number]
-            if pending.checks or (len(writing) > 1 and update.old in pending.reads):
-                return False
+            if pending.checks:
+                return ReasonKind.UpdateChecks(update.label)
+            if len(writing) > 1 and update.old in pending.reads:
+                return ReasonKind.UpdateInParts(update.label, len(writing))
             if not taking_over(number).may_update(update.buffer, update.parameter):
-                return False
-        return True
+                return ReasonKind.UpdateElsewhere(update.label)
+        return None
 
-    copied = {u.buffer for u in updates if not may_overwrite(u)}
+    conflicts = {update: find_conflict(update) for update in updates}
+    copied = {update: reason for update, reason in conflicts.items() if reason is not None}
     # Updates in place whose steps block each other in a cycle: one after the other gets a copy,
     # until an order exists.
-    ordering = _Ordering(steps, writers, [u for u in updates if u.buffer not in copied])
+    ordering = _Ordering(steps, writers, [u for u in updates if u not in copied])
     ordering.run()
-    while not ordering.is_complete and (update := ordering.break_cycle()) is not None:
-        copied.add(update.buffer)
+    while not ordering.is_complete and (broken := ordering.break_cycle()) is not None:
+        update, earlier_step = broken
+        copied[update] = ReasonKind.UpdateHeldBack(update.label, steps[earlier_step].step.label)
         ordering.run()
-    return [u for u in updates if u.buffer in copied]
+    return {update: copied[update] for update in updates if update in copied}
 
 
 def order_steps(
@@ -194,15 +261,44 @@ class _Ordering:
                 self.done.append(number)
             self._finish_vertex(number)
 
-    def break_cycle(self) -> Update | None:
-        """Choose an update to store by a copy, if all others wait for reads of old parameters."""
-        while self._blocked:
-            _, number = heappop(self._blocked)
+    def break_cycle(self) -> tuple[Update, int] | None:
+        """Choose an update to store by a copy, if all others wait for reads of old parameters.
+
+        It is that of the first blocked step on which its own event depends: other blocked steps
+        run later. With it comes the step, by number, that depends on it and has to run before it.
+        """
+        for entry in sorted(set(self._blocked)):
+            _, number = entry
+            earlier_step = self._find_cycle(number)
+            if earlier_step is None:
+                continue
+            self._blocked = [blocked for blocked in self._blocked if blocked != entry]
+            heapify(self._blocked)
             for vertex in self._overwrites[number]:
                 if vertex not in self._finished:
                     self._finish_vertex(vertex)
                     self._note_blocked(number)
-                    return self._in_place[vertex - self._checked - 1]
+                    return self._in_place[vertex - self._checked - 1], earlier_step
+        return None
+
+    def _find_cycle(self, number: int) -> int | None:
+        """Find a path of vertices that have not run from a step back to it.
+
+        Return the last step on it, which an event of the path waits for; None without a path.
+        """
+        came_from: dict[int, int] = {number: number}
+        waiting = [number]
+        while waiting:
+            vertex = waiting.pop()
+            read = [v for v in self._old_reads.get(vertex, ()) if vertex not in self._writers[v]]
+            for later in (*self._successors[vertex], *(self._event[value] for value in read)):
+                if later == number:
+                    while vertex >= self._checked:
+                        vertex = came_from[vertex]
+                    return vertex
+                if later not in came_from and later not in self._finished:
+                    came_from[later] = vertex
+                    waiting.append(later)
         return None
 
     def _add_overwrite_edges(self) -> None:

@@ -41,6 +41,7 @@ from staticgrad.compiler.fusion.groups import (
     ResultBuffer,
 )
 from staticgrad.compiler.fusion.merging import groups_of
+from staticgrad.compiler.fusion.reasons import Reason
 from staticgrad.compiler.fusion.updates import PendingStep, Update, find_copied_updates, order_steps
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.signatures import Lowerings
@@ -112,15 +113,15 @@ def fuse(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> Sch
 class Fusion:
     """A schedule with the fusion groups of its steps.
 
-    ``steps``: the number of each step's group. ``updates``: the parameter's name for each group
-    that copies a new value to its parameter at the end. ``reports``: what each late pass did, also
-    in the bodies of loops and branches.
+    ``steps``: the number of each step's group. ``updates``: of each group that copies a new value
+    to its parameter at the end, the reason. ``reports``: what each late pass did, also in the
+    bodies of loops and branches.
     """
 
     schedule: Schedule
     groups: Groups
     steps: tuple[int, ...]
-    updates: Mapping[int, str]
+    updates: Mapping[int, Reason]
     reports: tuple[Report, ...] = ()
 
     def neighbours(self) -> list[KernelPair]:
@@ -246,7 +247,7 @@ class _Builder:
         self.disable = disable
         self.body_reports: list[Report] = []
         self.groups = copied.groups  # later with the copies of ``late_copies``
-        self.late: dict[int, str] = {}  # the parameter that each of these copies writes
+        self.late: dict[int, Reason] = {}  # of each of these copies
         self.buffers: dict[str, Buffer] = {}
         self.updates: dict[str, Update] = {}
         self.new_names: dict[str, str] = {}
@@ -262,7 +263,7 @@ class _Builder:
             name = self._parameter_buffer(parameter)
             self._names.setdefault(old, name)
             self._names[key] = new
-            self.updates[new] = Update(key, old, new, name)
+            self.updates[new] = Update(key, old, new, name, parameter.name)
             self.new_names[new] = name
 
     # -- buffers ----------------------------------------------------------------------------------
@@ -321,7 +322,7 @@ class _Builder:
 
     # -- steps ------------------------------------------------------------------------------------
 
-    def late_copies(self, updates: Iterable[Update]) -> list[PendingStep]:
+    def late_copies(self, updates: Mapping[Update, Reason]) -> list[PendingStep]:
         """Return the steps that copy new values from temporaries to their parameters."""
         late = {update.key: update for update in updates}
         self.groups, copies = add_late_copies(self.copied.groups, late)
@@ -330,7 +331,7 @@ class _Builder:
             self.new_names[update.buffer] = self._names[key] = self._temporary(key)
             self._names[copies[key]] = update.parameter
             self.updates[update.buffer] = replace(update, key=copies[key])
-            self.late[owners[copies[key]]] = self.buffers[update.parameter].label
+            self.late[owners[copies[key]]] = updates[update]
         return [
             self.lower_group(self.groups, self.groups.by_number[number]) for number in self.late
         ]

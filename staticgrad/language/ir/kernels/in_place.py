@@ -24,10 +24,17 @@ is one iteration, every place lies in its row.
 
 A row may read what it has stored again. It then reads the result, not the operand.
 
+**Products** evaluate their stores once for each element, when its sum is complete. What they
+multiply, and what feeds that, is read until the last sum, so no result takes its bytes. Iterations
+are tiles or rows, so of a kernel with a product the first case alone is a pair.
+
 **Rows that are written out** have a store for each of their elements: accesses of one stage that
 differ in a literal start alone. Where the loops of the stage move them farther than those starts
 lie apart, all stores of an iteration land at different elements, and the first of the two cases
-holds for each store by itself: a load is at the access of one of them, and evaluated no later.
+holds for each store by itself: a load is at the access of one of them, and evaluated no later. A
+stage without loops that stores at several accesses stores a short row, each element once.
+
+**Sums over columns** take no bytes, and give none: what they read is read in any order.
 """
 
 from __future__ import annotations
@@ -39,6 +46,7 @@ from staticgrad.language.ir.expr import Access, Expr, Position, unvisited_postor
 from staticgrad.language.ir.kernels.stages import (
     Axis,
     Check,
+    Columns,
     Extent,
     Gemm,
     Map,
@@ -48,6 +56,7 @@ from staticgrad.language.ir.kernels.stages import (
     Stage,
     Store,
     loops_of,
+    operands_read,
     parts,
     roots,
     statements,
@@ -98,8 +107,7 @@ def in_place_pairs(
     """Return pairs (out, in) of kernel operands that may share a buffer, whatever the iteration
     order.
     """
-    kinds = (Map, Scalar, Gemm) if len(stages) == 1 else (Map, Scalar)
-    if all(isinstance(stage, kinds) and not getattr(stage, "fed", ()) for stage in stages):
+    if all(isinstance(stage, (Map, Scalar, Gemm, Columns)) for stage in stages):
         yield from _Kernel(axes, stages, operands).pairs()
 
 
@@ -108,6 +116,7 @@ class _Kernel:
         self, axes: Sequence[Axis], stages: Sequence[Stage], operands: Sequence[Operand]
     ) -> None:
         self.outer = {axis.name for axis in axes}
+        self.multiplies = any(isinstance(stage, Gemm) for stage in stages)
         self.one_row = len(stages) > 1 and all(axis.extent == 1 for axis in axes)
         self.stages = stages
         self.operands = {operand.name: operand for operand in operands}
@@ -115,6 +124,7 @@ class _Kernel:
         self.stores: dict[str, list[tuple[Store, int, int]]] = {}  # with stage and place of each
         self.checked: dict[str, Extent] = {}
         self.unknown: set[str] = set()  # operands that are read at places that nothing here says
+        self.in_columns: set[str] = set()  # results of sums over columns
         for number, stage in enumerate(stages):
             self._read(number, stage)
 
@@ -123,7 +133,10 @@ class _Kernel:
         analysis.
         """
         if isinstance(stage, Gemm):
-            self.unknown |= {access.operand for access, _ in stage.reads}
+            self.unknown |= {access.operand for access, _ in stage.reads} | operands_read(stage.fed)
+        elif isinstance(stage, Columns):
+            self.unknown |= operands_read([stage])
+            self.in_columns |= {store.access.operand for store in stage.stores}
         visited: set[int] = set()
         first = sum(len(statements(earlier)) for earlier in self.stages[:number])
         for place, statement in enumerate(statements(stage), first):
@@ -143,7 +156,7 @@ class _Kernel:
         """Yield each pair of a kernel's output and input that may be the same buffer."""
         for out, stores in self.stores.items():
             scattered = any(store.access.gather for store, _, _ in stores)
-            if scattered or self.operands[out].mode == "scratch":
+            if scattered or out in self.in_columns or self.operands[out].mode == "scratch":
                 continue
             places: dict[Access, int] = {}
             for store, _, place in stores:
@@ -179,20 +192,25 @@ class _Kernel:
             """Return whether a load is at the stored element, or earlier in the same row."""
             if load.stage == stage:
                 return once and load.place <= place and _is_at(load.access, stored)
-            return load.stage < stage and (self.one_row or self._is_inside(load, box))
+            if load.stage > stage or self.multiplies:  # iterations of a product are tiles
+                return False
+            return self.one_row or self._is_inside(load, box)
 
         return (name for name, loads in loaded if all(map(comes_before, loads)))
 
     def _are_apart(self, stores: Sequence[tuple[Store, int, int]]) -> bool:
         """Return whether a stage's stores to one operand write disjoint elements."""
         (first, stage, _), *others = stores
-        if not isinstance(self.stages[stage], Map) or any(n != stage for _, n, _ in others):
+        kind = self.stages[stage]
+        if not isinstance(kind, Map | Scalar) or any(n != stage for _, n, _ in others):
             return False
         accesses = [store.access for store, _, _ in stores]
         if any(store.combine for store, _, _ in stores) or any(
             a.bounded_positions for a in accesses
         ):
             return False
+        if isinstance(kind, Scalar):  # a store for each element of a short row
+            return len({*accesses}) == len(accesses)
         if len({_without_starts(access) for access in accesses}) > 1:
             return False
         starts = [
