@@ -4,6 +4,7 @@ import functools
 import inspect
 import pickle
 import re
+import types
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -221,11 +222,11 @@ def test_hints_compute_what_the_name_does(name):
         ("nn.functional.interpolate", "sg.nn.resize(x, shape"),
         ("shared", "sg.parameter(name, array)"), ("clip_by_value", "sg.clip(x, low, high)"),
         ("scipy.optimize", "sg.scipy.minimize(f, x0)"), ("optimize", "sg.scipy.minimize(f, x0)"),
-        ("integrate", "sg.ode.solve(f, y, times"),
+        ("integrate", "sg.ode.solve_ivp(fun"),
         ("gaussian_filter", "it is sg.ndimage.gaussian_filter"),
         ("minimize", "it is sg.scipy.minimize"), ("optim.minimize", "opt.minimize(loss)"),
         ("backward", "opt.minimize(loss)"), ("config", "sg.options(threads=2)"),
-        ("autograd", "sg.grad(loss, wrt)"), ("Session", "sg.compile(y).run(feeds)"),
+        ("autograd", "sg.grad(loss, [w])"), ("Session", "sg.compile(y).run(feeds)"),
         ("keras", "sg.nn.Linear(4, 8)"), ("einops", "x.reshape(shape)"),
         ("updates", "sg.nn.updates"),
     ],
@@ -299,6 +300,48 @@ def test_functions_of_scipy_on_a_value_name_ours():
         assert any(hints.instead_of_call(package, name) for name in theirs.__all__)
 
 
+def calls_in(hint):
+    """Return the calls of our functions that a hint has, ``sg.sin(x)``, as text."""
+    for begin in re.finditer(r"\b(?:sg|opt)\.[\w.]+\(", hint):
+        depth, end = 1, begin.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(hint[end], 0)
+            end += 1
+        yield hint[begin.start() : end]
+
+
+W, ROWS = (
+    sg.parameter("w", np.ones(3)),
+    np.array([[2.0, 0.5, 0.0], [0.5, 2.0, 0.1], [0.0, 0.1, 1.0]]),
+)
+#: What the calls of ``PACKAGES`` take.
+TAKEN = {
+    "x": sg.constant(np.array([0.5, 1.0, 2.0])), "y": sg.constant(np.array([1.0, 3.0, 2.0])),
+    "a": sg.constant(ROWS), "b": ROWS, "k": sg.constant(ROWS), "l": np.linalg.cholesky(ROWS),
+    "f": lambda x: ((x - 1.0) ** 2).sum(), "x0": np.zeros(3), "residuals": lambda x: x - 1.0,
+    "fun": lambda t, y: -y, "y0": np.ones(3), "t": np.array([0.0, 0.5, 1.0]), "loc": 0.0,
+    "scale": 2.0, "w": W, "loss": (W * W).sum(), "logits": sg.constant(ROWS), "feeds": {},
+    "labels": np.array([0, 1, 1]), "images": np.ones((1, 1, 2, 2)), "shape": (3, 1), "n": 2,
+    "table": types.SimpleNamespace(to_numpy=lambda: ROWS), "sg": sg, "opt": sg.optim.Adam(1e-3),
+    "rng": sg.random.Generator(0),
+}  # fmt: skip
+#: Calls of libraries that not every installation has, of files and of loops: other tests run them.
+ELSEWHERE = ("sg.torch.module(", "sg.jax.trace(", "sg.train.fit(", "sg.compile(loss).export(")
+
+
+@pytest.mark.parametrize("hint", dict.fromkeys(hints.PACKAGES.values()))
+def test_what_stands_for_a_package_runs(hint):
+    names = TAKEN | ({"f": TAKEN["fun"]} if "sg.ode.solve(f" in hint else {})
+    names |= {"f": TAKEN["residuals"]} if "sg.implicit.root" in hint else {}
+    for call in calls_in(hint):
+        if not call.startswith(ELSEWHERE) and not call.startswith("sg.scipy.minimize"):
+            result = eval(call, dict(names))
+            assert result is not None
+    for call in calls_in(hint):
+        if call.startswith("sg.scipy.minimize"):
+            np.testing.assert_allclose(eval(call, dict(TAKEN)).x, 1.0, atol=1e-5)
+
+
 @pytest.mark.parametrize("room", [sg, sg.nn, sg.optim], ids=["sg", "nn", "optim"])
 def test_a_missing_name_is_answered(room):
     for name in hints.INSTEAD:
@@ -335,6 +378,9 @@ def test_an_import_of_a_missing_name_has_the_hint(line, hint):
         ("signal", "sg.convolve"),
         ("sparse.linalg", "sg.sparse.spsolve"),
         ("keras.layers", "sg.nn.Sequential"),
+        ("scipy.optimize", "sg.scipy.minimize(f, x0)"),
+        ("jax.numpy", "sg.xp has those of the array API"),
+        ("random.PRNGKey", "rng = sg.random.Generator(seed)"),
         ("grad", "it is sg.grad: from staticgrad import grad"),
         ("nn.Linear", "it is sg.nn.Linear: from staticgrad.nn import Linear"),
         ("optm", "did you mean sg.optim"),
@@ -350,6 +396,7 @@ def test_an_import_of_a_missing_module_has_the_hint(name, hint):
 def test_modules_of_which_nothing_is_known_are_not_found():
     assert find_spec("staticgrad.conftest") is None
     assert find_spec("staticgrad._absent") is None
+    assert not hasattr(sg.scipy, "__path__")
     with pytest.raises(ModuleNotFoundError, match="No module named"):
         import_module("staticgrad.conftest")
 

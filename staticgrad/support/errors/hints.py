@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from staticgrad.exports import MODULES, PUBLIC
 from staticgrad.support.building import is_package_file
@@ -40,8 +40,92 @@ _SCIPYS: Final = (
 )
 _NO_LAYOUT: Final = "a value has no memory before a run, and its results are in C order"
 
+#: A package or module of other libraries -> what there is; the tests run each call in it.
+PACKAGES: Final = {
+    # NumPy and SciPy
+    **each_of(
+        "numpy np jnp",
+        "import staticgrad as sg: NumPy's functions stand in sg, sg.sin(x), in sg.linalg and"
+        " sg.fft; sg.xp has those of the array API",
+    ),
+    "optimize": "sg.scipy.minimize(f, x0), sg.scipy.root and sg.scipy.least_squares; sg.implicit"
+    " has solutions with derivatives",
+    "integrate": "sg.ode.solve_ivp(fun, (0.0, 1.0), y0, t_eval=t) solves equations;"
+    " sg.trapezoid(y, x) integrates samples",
+    "signal": "sg.convolve(x, y), sg.correlate(x, y), sg.fft, sg.ndimage.gaussian_filter(x, 1.0); a"
+    " recursive filter is a sg.scan",
+    "spatial": "distances of rows: sg.linalg.norm(a[:, None] - b, axis=-1)",
+    "cluster": "there is none: use SciPy's or scikit-learn's, of arrays",
+    "odr": "sg.scipy.least_squares(residuals, x0)",
+    **each_of(
+        "constants misc datasets io", "numbers and arrays: use SciPy's, and compute with them"
+    ),
+    # PyTorch
+    "functional": "import staticgrad.nn.functional as F; its functions are those of sg.nn",
+    "distributions": "sg.stats: sg.stats.norm(loc, scale).logpdf(x),"
+    " sg.stats.gamma.rvs(2.0, random_state=rng)",
+    "autograd": "sg.grad(loss, [w]) for autograd.grad, sg.custom_vjp for autograd.Function",
+    **each_of("quantization amp", _HALF),
+    "profiler": "sg.compile(loss).profile(feeds)",
+    "export": 'sg.compile(loss).export("step.py")',
+    **each_of(
+        "torchvision torchaudio transformers timm vision audio",
+        "its models run: sg.torch.module(model, (example,)); sg.nn has layers",
+    ),
+    "models": "sg.nn.Sequential(sg.nn.Linear(4, 8), sg.nn.relu); models of PyTorch run by"
+    " sg.torch.module",
+    **each_of(
+        "lightning callbacks estimator",
+        "sg.train.fit(step, data, epochs=3), of a step with opt.minimize(loss) in it",
+    ),
+    # JAX
+    "lax": "its functions stand in sg: sg.scan, sg.cond, sg.while_loop, sg.map",
+    **each_of(
+        "optax tx",
+        "sg.optim: opt = sg.optim.Adam(1e-3), opt.minimize(loss); of optax itself sg.jax.trace",
+    ),
+    **each_of(
+        "flax linen nnx haiku equinox eqx",
+        "sg.nn.Sequential(sg.nn.Linear(4, 8), sg.nn.relu); sg.jax.trace(f) takes their models",
+    ),
+    "diffrax": "sg.ode.solve(f, y0, t); sg.jax.trace(f) takes its solvers",
+    **each_of(
+        "jaxopt optimistix", "sg.scipy.minimize(f, x0), sg.optim.LBFGS(), sg.implicit.root(f, x0)"
+    ),
+    **each_of(
+        "numpyro pymc pm pyro blackjax tfp tensorflow_probability",
+        "sg.stats: sg.stats.norm(loc, scale).logpdf(x), sg.stats.nuts samples; models of PyMC run"
+        ' by mode="STATICGRAD" (sg.pytensor)',
+    ),
+    **each_of("sharding", _RANKS),
+    # TensorFlow
+    **each_of(
+        "tf tensorflow ops experimental contrib",
+        "its functions stand in sg: sg.exp(x), sg.sum(x), sg.grad(loss, [w]); staticgrad docs"
+        " from-tensorflow",
+    ),
+    **each_of(
+        "keras layers Dense",
+        "layers are in sg.nn: sg.nn.Sequential(sg.nn.Linear(4, 8), sg.nn.relu)",
+    ),
+    "optimizers": "sg.optim has them: opt = sg.optim.Adam(1e-3), opt.minimize(loss)",
+    "losses": "sg.nn has them: sg.nn.cross_entropy(logits, labels), sg.nn.mse(x, y)",
+    "metrics": "sg.mean(sg.argmax(logits, axis=1) == labels), and scikit-learn's, of arrays",
+    "math": "its functions stand in sg: sg.exp(x), sg.sum(x), sg.cumsum(x)",
+    "image": "sg.nn.resize(images, (4, 4)), sg.ndimage.zoom(a, 2.0), sg.nn.grid_sample",
+    # others
+    **each_of("theano aesara", "its functions stand in sg: sg.exp(x), sg.scan, sg.grad(loss, [w])"),
+    **each_of("cvxpy casadi nlopt ipopt", "sg.scipy.minimize(f, x0), of any method of SciPy's"),
+    "sympy": "sg.grad(loss, [w]) differentiates; print(sg.Graph({'loss': loss})) shows the formula",
+    "pandas": "a table's columns are arrays: sg.sum(table.to_numpy())",
+    "gpytorch": "sg.linalg.cholesky(k), sg.linalg.cho_solve((l, True), y0);"
+    " staticgrad docs gaussian-process",
+    "einops": "x.reshape(shape), sg.transpose(a, (1, 0)), sg.repeat(x, 2), sg.einsum('ij->ji', a)",
+}
+
 #: A function or class of another library -> what to write here.
 INSTEAD: Final = {
+    **PACKAGES,
     **each_of("placeholder Input", "sg.input(name, shape, dtype)"),
     "tensor": "sg.constant(array); most functions take arrays as is; on the tape, Tensor(array):"
     " from staticgrad.eager import Tensor",
@@ -79,11 +163,6 @@ INSTEAD: Final = {
         "remat recompute_grad",
         "sg.checkpoint(f, policy=sg.checkpoint_policies.dots_saveable); or memory_budget=",
     ),
-    "distributions": "sg.stats: sg.stats.norm(loc, scale).logpdf(x), sg.stats.gamma.rvs(2.0)",
-    "lax": "its functions stand in sg: sg.scan, sg.cond, sg.while_loop, sg.map",
-    "numpy": "import staticgrad as sg: NumPy's functions stand in sg, sg.sin(x), in sg.linalg and"
-    " sg.fft; sg.xp has those of the array API",
-    "functional": "import staticgrad.nn.functional as F; its functions are those of sg.nn",
     "init": 'layers take initialisers by name: sg.nn.Linear(8, 4, init="xavier_uniform", seed=0)',
     **each_of("data DataLoader", _DATA),
     "utils": f"{_DATA}\nsg.optim.Adam(1e-3, max_norm=1.0) clips gradients",
@@ -91,14 +170,7 @@ INSTEAD: Final = {
     **each_of(
         "state_dict load_state_dict", 'sg.save("run.npz", tree), sg.load("run.npz", into=tree)'
     ),
-    # packages of SciPy
-    "optimize": "sg.scipy.minimize(f, x0), sg.scipy.root and sg.scipy.least_squares; sg.implicit"
-    " has solutions with derivatives",
-    "integrate": "sg.ode.solve(f, y, times, args) solves equations; sg.trapezoid(y, x) integrates"
-    " samples",
-    "signal": "sg.convolve(x, y), sg.correlate(x, y), sg.fft; a recursive filter is a sg.scan",
-    "spatial": "distances of rows: sg.linalg.norm(x[:, None] - y, axis=-1)",
-    "cluster": "there is none: use SciPy's or scikit-learn's, of arrays",
+    # functions of SciPy
     **each_of("minimise fmin_bfgs fmin_l_bfgs_b minimize_scalar", "sg.scipy.minimize(f, x0)"),
     **each_of("curve_fit", "sg.scipy.least_squares(residuals, x0)"),
     **each_of("fsolve root_scalar brentq newton", "sg.scipy.root(f, x0); sg.implicit.root(f, x)"),
@@ -149,7 +221,6 @@ INSTEAD: Final = {
     "tensor_scatter_nd_update": "x.at[indices].set(y)",
     "unsorted_segment_sum": "sg.segment_sum(x, segments, n)",
     "unsorted_segment_max": "sg.segment_max(x, segments, n)",
-    "math": "its functions stand in sg: sg.exp(x), sg.sum(x), sg.cumsum(x)",
     "truediv": "a / b, or sg.divide(a, b)",
     "floordiv": "a // b, or sg.floor_divide(a, b)",
     "strided_slice": "x[start:stop:step]",
@@ -172,12 +243,6 @@ INSTEAD: Final = {
     ),
     "sigmoid_cross_entropy_with_logits": "sg.nn.binary_cross_entropy_with_logits(logits, labels)",
     "bias_add": "x + b",
-    **each_of(
-        "keras layers Dense",
-        "layers are in sg.nn: sg.nn.Sequential(sg.nn.Linear(4, 8), sg.nn.relu)",
-    ),
-    "optimizers": "sg.optim has them: opt = sg.optim.Adam(1e-3), opt.minimize(loss)",
-    "losses": "sg.nn has them: sg.nn.cross_entropy(logits, labels), sg.nn.mse(x, y)",
     **each_of("save_model save_weights", 'sg.save("model.npz", model)'),
     **each_of("load_model load_weights", 'sg.load("model.npz", into=model)'),
     **each_of("name_scope variable_scope", "sg.scope(name)"),
@@ -194,7 +259,6 @@ INSTEAD: Final = {
         "iscalar ivector imatrix lscalar lvector lmatrix",
         'sg.input("x", ("n", "m"), "int64"): one name an axis',
     ),
-    **each_of("theano aesara", "its functions stand in sg: sg.exp(x), sg.scan, sg.grad"),
     "ifelse": "sg.cond(condition, lambda: x, lambda: y)",
     "config": "sg.options(threads=2) sets, sg.show_config() shows",
     "set_subtensor": "x.at[indices].set(y)",
@@ -215,8 +279,6 @@ INSTEAD: Final = {
     "mtimes": "a @ b, or sg.matmul(a, b)",
     **each_of("nlpsol Opti qpsol", "sg.scipy.minimize(f, x0, constraints=...)"),
     # others
-    "autograd": "sg.grad(loss, wrt) for autograd.grad, sg.custom_vjp for autograd.Function",
-    "einops": "x.reshape(shape), sg.transpose(x, axes), sg.repeat(x, n, axis), sg.einsum",
     "rearrange": "sg.transpose(x.reshape(shape), axes)",
     "fori": "sg.fori_loop(start, stop, body, init)",
     # arrays
@@ -837,12 +899,25 @@ def attributes(room: str, names: Sequence[str], instead: Mapping[str, str] | Non
     """Make ``__getattr__`` and ``__dir__`` of a public module, with hints for wrong names."""
 
     @boundary
-    def __getattr__(name: str) -> NoReturn:  # noqa: N807 - that of the module
+    def __getattr__(name: str) -> Any:  # noqa: N807 - that of the module
+        if name == "__path__" and _is_imported_from():
+            return []
         if instead and name in instead:
             raise as_imported(UnknownAttributeError(f"{room} has no {name!r}", hint=instead[name]))
         raise as_imported(no_such_name(room, name, names))
 
     return __getattr__, lambda: sorted(names)
+
+
+def _is_imported_from() -> bool:
+    """Return whether Python imports ``staticgrad.scipy.optimize``, and asks where to search.
+
+    It then asks the finder of ``staticgrad/__init__.py``, as it does for a module of a package.
+    """
+    frame = sys._getframe(1)
+    while frame.f_back is not None and is_package_file(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame.f_code.co_filename.startswith("<frozen importlib")
 
 
 def _hint_for_name(room: str, name: str, names: Sequence[str]) -> str:

@@ -209,8 +209,8 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "discrete": ("Distributions of whole numbers", "stats.discrete"),
         "joint": ("Distributions of vectors, matrices and classes", "stats.joint"),
         "models": (
-            "Mixtures, truncation, transforms and samplers",
-            "stats.compound stats.transforms stats.sampling",
+            "Mixtures, truncation, transforms, samplers and ranks",
+            "stats.compound stats.transforms stats.sampling stats.ranks",
         ),
     },
     "sg.linalg": {
