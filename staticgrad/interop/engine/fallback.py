@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from math import inf, prod
+from time import process_time
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -254,6 +255,7 @@ class SplitProgram:
     Attributes:
         parts: in order.
         fallbacks: the calls that the library computes, by number -> why.
+        seconds: of the processor, for reading the program and for ``sg.compile``.
     """
 
     def __init__(
@@ -285,10 +287,13 @@ class SplitProgram:
         self._counted: set[int] = set()
         self._without_sizes: SplitProgram | None = None
         self.parts: list[ProgramPart | CallPart]
+        start = process_time()
         self.parts, self.fallbacks = find_fallbacks(self._build, {}, self._name_sizes_of_run)
         warn(self.fallbacks)
+        built_at = process_time()
         for part in self.parts:
             part.compile(options)
+        self.seconds = {"reading": built_at - start, "sg.compile": process_time() - built_at}
 
     @property
     def programs(self) -> list[Compiled[dict[str, Any]]]:

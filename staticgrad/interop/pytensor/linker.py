@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from time import process_time
 from typing import Any, Final
 
 from staticgrad.extend.optional import pytensor
@@ -34,9 +35,11 @@ _INCLUDED: Final = ("fast_run", "scan_save_mem_no_prealloc")
 
 def split_graph(graph: Any, options: Mapping[str, Any]) -> SplitProgram:
     """Return a graph of PyTensor as compiled programs, and thunks of PyTensor between them."""
+    start = process_time()
     nodes = [*dict.fromkeys(graph.toposort())]
     variables = [*graph.inputs, *[variable for node in nodes for variable in node.outputs]]
     program = program_between(graph.inputs, nodes, graph.outputs)
+    read_seconds = process_time() - start
 
     def warn(fallbacks: Mapping[int, str]) -> None:
         reasons = [why for k, why in fallbacks.items() if not hasattr(nodes[k].op, "rng_param")]
@@ -44,13 +47,15 @@ def split_graph(graph: Any, options: Mapping[str, Any]) -> SplitProgram:
             text = "; ".join(dict.fromkeys(reasons))
             warn_of_fallback(f"pytensor: PyTensor computes a part of the graph in Python: {text}")
 
-    return SplitProgram(
+    split = SplitProgram(
         program,
         lambda k: _run_node(nodes[k]),
         options,
         [place for place, variable in enumerate(variables) if is_number(variable)],
         warn,
     )
+    split.seconds["reading"] += read_seconds
+    return split
 
 
 def _run_node(node: Any) -> RunCall:
