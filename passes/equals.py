@@ -16,9 +16,11 @@ def duplicates(nodes: Iterable[Node], *, border: bool = False) -> dict[Node, Nod
         if isinstance(node.op, Input | ParameterLeaf):
             continue
         args = [(same.get(arg.node, arg.node).serial, arg.index) for arg in node.args]
+        types = None
         if node.op.commutative and len(args) > 1:
             args.sort()
-        key = (node.op.key, node.order if border else None, *args)
+            types = node.types  # a size has the name that it has in the first operand
+        key = (node.op.key, node.order if border else None, types, *args)
         leader = first.setdefault(key, node)
         if leader is not node:
             same[node] = leader

@@ -63,9 +63,11 @@ class Numbering:
 
     def _key(self, node: Node, numbers: dict[ValueKey, int]) -> Hashable:
         args = [numbers[arg.key] for arg in node.args]
+        types = None
         if node.op.commutative:
             args.sort()
-        key: tuple[Any, ...] = (node.op.key, *args)
+            types = node.types  # a size has the name that it has in the first operand
+        key: tuple[Any, ...] = (node.op.key, types, *args)
         return key
 
 

@@ -124,7 +124,14 @@ from staticgrad.support.errors.tracebacks import (
     make_boundaries,
     names_messages,
 )
-from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names, message, quote
+from staticgrad.support.errors.wording import (
+    did_you_mean,
+    kind_of,
+    list_names,
+    message,
+    quote,
+    warn,
+)
 from staticgrad.support.records import NamedTuple, Settings, brief, dataclass
 
 # fmt: off
@@ -153,7 +160,7 @@ __all__ = [
     "namespace", "public", "public_form", "register_functions", "rounded_once", "Settings",
     # Messages
     "brief", "called_name", "describe_operands", "did_you_mean", "kind_of", "list_names",
-    "message", "quote", "raised_inside", "shape_text",
+    "message", "quote", "raised_inside", "shape_text", "warn",
 ]
 # fmt: on
 

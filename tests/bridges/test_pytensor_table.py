@@ -256,7 +256,7 @@ def test_eigenvalues_and_schur_forms_multiply_to_the_matrix():
     np.testing.assert_allclose(np.sort_complex(w), np.sort_complex(usual), atol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:pytensor. PyTensor computes a part")
+@pytest.mark.filterwarnings("ignore:.SG900. pytensor. PyTensor computes a part")
 def test_sparse_matrices_go_through_pytensor():
     a = csr_matrix(np.array([[0.0, 2.0], [3.0, 0.0]]))
     x = sparse.csr_matrix("x", shape=(2, 2))

@@ -77,6 +77,19 @@ def test_constants_merge_by_bits():
     assert sg.evaluate(merged, feeds) == sg.evaluate(graph, feeds)
 
 
+def test_commuted_operands_of_sizes_with_two_names_keep_their_types():
+    """A sum has the name of its first operand's size; a run checks that both sizes are equal."""
+    x, y = sg.input("x", ("n",), "float64"), sg.input("y", ("m",), "float64")
+    graph = sg.Graph({"a": sg.exp(x) * y, "b": y * sg.exp(x), "c": sg.exp(x) * y})
+    merged, count = cse.apply(graph)
+    verify_graph(merged)
+    assert count == {"cse": 3}  # two functions, one product
+    assert [str(value.type) for value in merged.outputs.values()] == ["f64[n]", "f64[m]", "f64[n]"]
+    arrays = {"x": np.arange(3.0), "y": np.array([1.0, -2.0, 0.5])}
+    for result in sg.compile(graph).run(arrays).values():
+        np.testing.assert_allclose(result, np.exp(arrays["x"]) * arrays["y"], rtol=1e-15)
+
+
 def test_constants_of_equal_bytes_and_other_types_stay_apart():
     arrays = [np.zeros(shape, dtype) for shape in ((2,), (1, 2), (2, 1)) for dtype in "fil"]
     arrays += [np.zeros(1, "f8"), np.zeros(1, "i8"), np.zeros(8, "i1"), np.zeros(8, "bool")]

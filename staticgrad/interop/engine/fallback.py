@@ -7,7 +7,6 @@ the number of calls of the library on the longest path to it.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from math import inf, prod
@@ -16,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from staticgrad.extend import Graph, Size, Value
+from staticgrad.extend import Graph, Size, Value, warn
 from staticgrad.extend.functions import constant, input as graph_input
 from staticgrad.extend.programs import Compiled, compile
 from staticgrad.interop.engine.operands import (
@@ -42,11 +41,11 @@ RunCall: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 _warned: Final[set[str]] = set()
 
 
-def warn_of_fallback(text: str, stacklevel: int = 3) -> None:
-    """Warn, once for a text, that the library computes a part of a program."""
+def warn_of_fallback(text: str) -> None:
+    """Warn at the user's line, once for a text, that the library computes a part of a program."""
     if text not in _warned:
         _warned.add(text)
-        warnings.warn(text, StaticgradWarning, stacklevel=stacklevel)
+        warn(StaticgradWarning, text)
 
 
 def levels_of(

@@ -225,8 +225,11 @@ class ForeignProgram:
                         calls += program.missing()
         return calls
 
-    def check_rows(self) -> None:
+    def check_rows(self, hint: str = "") -> None:
         """Check that each operator has a row.
+
+        Args:
+            hint: what to write instead, for the error; by default what adds a row.
 
         Raises:
             ExportError: some have none; it names all, why, and the first one's line.
@@ -238,7 +241,7 @@ class ForeignProgram:
             raise ExportError(
                 f"{', '.join(missing)}: no row in the table of {table.library}",
                 details=[f"{name}: {reason}" for name, reason in reasons.items() if reason],
-                hint=table.hint,
+                hint=hint or table.hint,
                 at=next(iter(missing.values())).line,
             )
 

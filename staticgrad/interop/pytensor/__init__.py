@@ -195,9 +195,12 @@ def _function_of(
     unknown = [v for v in free if v not in shared and v not in inputs]
     if unknown:
         listed = ", ".join(map(str, unknown))
+        is_swapped = all(variable.owner is not None for variable in inputs)
         raise ArgumentError(
-            f"{caller}: the outputs read {listed}, which is no input",
-            hint="name every variable that they read: function(outputs, [x, y])",
+            f"{caller}: the outputs read {listed}, and the inputs have no such variable",
+            hint=f"the outputs come first: function(outputs, [{listed}])"
+            if inputs and is_swapped
+            else "name every variable that they read: function(outputs, [x, y])",
         )
     copies: dict[Any, Any] = {}
     graph = pytensor("graph.fg").FunctionGraph([*inputs, *shared], results, memo=copies)
@@ -209,7 +212,7 @@ def _function_of(
             mode = mode.including("local_check_parameter_to_ninf_switch")
         mode.optimizer.rewrite(graph)
     program = program_of(graph)
-    program.check_rows()
+    program.check_rows('pytensor.function(..., mode="STATICGRAD") has PyTensor compute such nodes')
     names = _unique_names([*inputs, *shared])
     return PyTensorFunction(
         caller,

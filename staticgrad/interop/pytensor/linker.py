@@ -42,7 +42,12 @@ def split_graph(graph: Any, options: Mapping[str, Any]) -> SplitProgram:
     read_seconds = process_time() - start
 
     def warn(fallbacks: Mapping[int, str]) -> None:
-        reasons = [why for k, why in fallbacks.items() if not hasattr(nodes[k].op, "rng_param")]
+        copies = pytensor("compile.ops").DeepCopyOp  # of what is no array: nothing is computed
+        reasons = [
+            why
+            for k, why in fallbacks.items()
+            if not (hasattr(nodes[k].op, "rng_param") or isinstance(nodes[k].op, copies))
+        ]
         if reasons:
             text = "; ".join(dict.fromkeys(reasons))
             warn_of_fallback(f"pytensor: PyTensor computes a part of the graph in Python: {text}")
