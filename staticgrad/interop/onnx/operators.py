@@ -98,7 +98,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "Mean": lambda *values: reduce(sg.add, values) / float(len(values)),
     "Min": lambda *values: reduce(sg.minimum, values),
     "Mod": lambda a, b, *, fmod=0: sg.fmod(a, b) if fmod else sg.remainder(a, b),
-    "NonZero": lambda known: np.array(np.nonzero(known), np.int64),
+    "NonZero": lambda x: np.array(np.nonzero(x), np.int64),
     "Optional": lambda value=None, *, type=None: value,
     "OptionalGetElement": lambda value: value,
     "OptionalHasElement": lambda value=None: np.array(value is not None),
