@@ -60,6 +60,7 @@ FUNCTIONS = {
     ),
     "staticgrad.language.functions.curves": (
         "cumlogsumexp cummax cummin cumulative_prod cumulative_sum diff ediff1d gradient"
+        " logcumsumexp=cumlogsumexp"
         " trapezoid unwrap"
     ),
     "staticgrad.language.functions.products": (

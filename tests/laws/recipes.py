@@ -84,7 +84,7 @@ PLAIN = {
         " nanmedian nanmin nanstd nansum nanvar negative norm ones_like positive prod ptp rad2deg"
         " ravel real rint round sigmoid sign signbit sin sinc sinh sort square squeeze std"
         " sum tan tanh trace transpose tril triu trunc unstack var zeros_like cumsum"
-        " cumprod i0 angle argsort count_nonzero amax amin copy cumlogsumexp cummax"
+        " cumprod i0 angle argsort count_nonzero amax amin copy cumlogsumexp logcumsumexp cummax"
         " cummin degrees fabs fix iscomplex isneginf isposinf isreal nanargmax nanargmin"
         " nancumprod nancumsum nanprod radians"
         " atleast_3d diagflat ediff1d rot90"

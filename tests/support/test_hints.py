@@ -67,7 +67,6 @@ R, S = (np.array(row) for row in ([[-1.5, np.nan, 2.0], [0.0, np.inf, -3.0]], [0
 F = np.array([[-1.5, 0.25, 2.0], [0.0, 1.0, -3.0]])
 #: Name -> what its hint computes of x, y and so on, by NumPy.
 COMPUTED = {
-    "logcumsumexp": ({"x": F, "axis": 1}, np.logaddexp.accumulate(F, 1)),
     "hfft": ({"a": F[0] + 1j, "n": 4}, np.fft.hfft(F[0] + 1j, 4)),
     "ihfft": ({"a": F, "n": 3}, np.fft.ihfft(F)),
     "inverse": ({"x": F[:, :2]}, [[-2 / 3, 1 / 6], [0.0, 1.0]]),

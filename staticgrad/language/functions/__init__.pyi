@@ -34,7 +34,7 @@ from staticgrad.language.functions.creation import (
 )
 from staticgrad.language.functions.curves import (
     cumlogsumexp, cummax, cummin, cumulative_prod, cumulative_sum, diff, ediff1d, gradient,
-    trapezoid, unwrap
+    cumlogsumexp as logcumsumexp, trapezoid, unwrap
 )
 from staticgrad.language.functions.elementwise import (
     allclose, array_equal, array_equiv, choose, copy, deg2rad, rad2deg as degrees, divmod, fabs,
@@ -169,8 +169,8 @@ __all__ = [
     "insert", "interp", "intersect1d", "invert", "iota", "isclose", "iscomplex", "isfinite",
     "isin", "isinf", "isnan", "isneginf", "isposinf", "isreal", "ix_", "kaiser", "kron", "lcm",
     "ldexp", "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linspace",
-    "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logspace", "map", "mask_indices", "matmul",
+    "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logcumsumexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logspace", "map", "mask_indices", "matmul",
     "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid", "min",
     "minimum", "mod", "modf", "moveaxis", "multiply", "nan_to_num", "nanargmax", "nanargmin",
     "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",

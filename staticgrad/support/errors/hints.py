@@ -292,7 +292,6 @@ INSTEAD: Final = {
     "masked_fill": "sg.where(mask, number, x)",
     "lgamma": "sg.special.gammaln(x)",
     **each_of("isrealobj iscomplexobj", "x.dtype.is_complex"),
-    "logcumsumexp": "sg.cumlogsumexp(x, axis)",
     "chain_matmul": "sg.linalg.multi_dot([a, b, c])",
     **each_of(
         "bicgstab minres", "sg.linalg.gmres(A, b), or cg of a symmetric, positive definite A"
