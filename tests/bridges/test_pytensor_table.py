@@ -256,6 +256,26 @@ def test_eigenvalues_and_schur_forms_multiply_to_the_matrix():
     np.testing.assert_allclose(np.sort_complex(w), np.sort_complex(usual), atol=1e-12)
 
 
+@pytest.mark.parametrize("form", ["csr", "csc"])
+def test_products_with_constant_sparse_matrices(form):
+    """On both sides, of vectors and matrices, with gradients; nothing is left to PyTensor."""
+    numbers = np.array([[0.0, 2.0, 0.0], [3.0, 0.0, -1.0]])
+    matrix = sparse.as_sparse_variable(csr_matrix(numbers).asformat(form))
+    m = pt.matrix("m")
+    products = [
+        sparse.dot(matrix, m), sparse.structured_dot(matrix, m), sparse.dot(m.T, matrix.T),
+    ]  # fmt: skip
+    loss = sum((product**2).sum() for product in products)
+    array = np.arange(6.0).reshape(3, 2)
+    expected = [numbers @ array, numbers @ array, (numbers @ array).T]
+    slope = 6.0 * numbers.T @ numbers @ array
+    f = pytensor.function([m], [*products, pytensor.grad(loss, m)], mode="STATICGRAD")
+    assert not f.vm.jit_fn.fallbacks
+    for actual, product in zip(f(array), [*expected, slope], strict=True):
+        np.testing.assert_allclose(actual, product, rtol=1e-13)
+    np.testing.assert_allclose(sg.grad(sg.pytensor.function(loss, [m]))(array), slope, rtol=1e-13)
+
+
 @pytest.mark.filterwarnings("ignore:.SG900. pytensor. PyTensor computes a part")
 def test_sparse_matrices_go_through_pytensor():
     a = csr_matrix(np.array([[0.0, 2.0], [3.0, 0.0]]))

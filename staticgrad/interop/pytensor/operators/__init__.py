@@ -14,6 +14,7 @@ from staticgrad.interop.pytensor.operators import (
     scans,
     shapes,
     signals,
+    sparse_products,
     subgraphs,
 )
 from staticgrad.interop.pytensor.operators.registry import OPERATORS, SCALARS, operator, scalar
@@ -21,7 +22,7 @@ from staticgrad.interop.pytensor.operators.registry import OPERATORS, SCALARS, o
 #: The modules that have rows.
 SUBJECTS = (
     elements, shapes, reductions, indexing, positions, matrices, factors, signals, subgraphs,
-    scans, cotangents,
+    scans, cotangents, sparse_products,
 )  # fmt: skip
 
 __all__ = ["OPERATORS", "SCALARS", "SUBJECTS", "operator", "scalar"]
