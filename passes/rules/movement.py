@@ -129,14 +129,17 @@ def _reduced_below(match: Match) -> Any:
 
 
 def _reduced_once(match: Match) -> Any:
-    """Rewrite a reduction of a broadcast to reduce the repeated rows once, and broadcast."""
+    """Rewrite a reduction of a broadcast to reduce the repeated rows once, and broadcast.
+
+    A named size that must be equal to the size of the result is not repeated.
+    """
     spread, root, source = match.op("inner"), match.root, match.x
     op = cast(Reduction, root.node.op)
     source_extents = {axis: source.shape[k] for k, axis in enumerate(spread.axes)}
     once = {
         axis
         for axis, extent in enumerate(spread.shape)
-        if axis not in op.axes and extent != 1 and source_extents.get(axis) != extent
+        if axis not in op.axes and extent != 1 and source_extents.get(axis, 1) == 1
     }
     if not once:
         return None

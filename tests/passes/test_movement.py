@@ -130,3 +130,14 @@ def test_chains_of_movement_keep_every_element(block):
         )
         np.testing.assert_allclose(expected, a, rtol=1e-12, atol=1e-13, err_msg=str(seed))
         np.testing.assert_array_equal(actual, expected, err_msg=str(seed))
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 2), (0, 1), (1, 2)])
+def test_a_named_size_that_is_to_be_equal_is_not_repeated(axes, rng):
+    x = sg.input("x", ("a", "b", "c"), "float64")
+    reduced = {"sum": sg.broadcast_to(x, (5, 4, 3)).sum(axes),
+               "max": sg.broadcast_to(x, (5, 4, 3)).max(axes)}  # fmt: skip
+    array = rng.normal(size=(5, 4, 3))
+    results = sg.compile(sg.Graph(reduced)).run({"x": array})
+    np.testing.assert_allclose(results["sum"], array.sum(axes), rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(results["max"], array.max(axes))
