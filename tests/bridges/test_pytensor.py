@@ -112,6 +112,17 @@ def test_integers_of_a_run_are_named_sizes():
         f(normal(4), 5)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_an_index_of_sizes_may_be_negative(n):
+    k = y.shape[0] - 4
+    outputs = [
+        x[k], x[-y.shape[0]], pt.set_subtensor(x[k], 7.0), m[:, k], m[k, 1:], m[k, k + 1],
+        x[pt.minimum(y.shape[0], 3) - 1],
+    ]  # fmt: skip
+    f = compare([x, y, m], outputs, normal(9), normal(n), normal(4, 5))
+    assert not program_of(f).fallbacks
+
+
 def test_with_an_integer_beyond_memory_pytensor_computes_what_reads_it_as_a_size(warns_again):
     n = pt.lscalar("n")
     f = pytensor.function([n], pt.zeros(n % 7), mode="STATICGRAD")

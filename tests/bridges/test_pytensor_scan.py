@@ -154,3 +154,16 @@ def test_states_of_other_names_of_sizes_have_the_size_of_the_first():
     )  # fmt: skip
     f = compare([m, w, x], [rows, *differ(rows.sum(), m, w, x)], normal(4, 3), W, 0.3 * X[:3])
     assert not program_of(f).fallbacks
+
+
+@pytest.mark.filterwarnings("ignore:The `mode` argument of `scan`")
+def test_a_loop_of_pytensor_reads_the_results_of_its_iterations():
+    """PyTensor's loop, whose iterations run in the mode: it reads the cells of results."""
+    mode = pytensor.compile.mode.get_mode("STATICGRAD")
+    rows = scan(lambda v, s: pt.tanh(s + v), sequences=[x], outputs_info=[w[0]], mode=mode)
+    double, squares = scan(lambda v: (2 * v, v**2), sequences=[x], mode=mode)
+    outputs, plain = [rows, double, squares], pytensor.compile.mode.Mode(linker="py")
+    f = pytensor.function([x, w], outputs, mode=plain)
+    g = pytensor.function([x, w], outputs, mode="FAST_COMPILE")
+    for actual, expected in zip(f(X, W), g(X, W), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-14)

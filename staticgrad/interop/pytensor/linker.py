@@ -92,19 +92,32 @@ def _run_node(node: Any) -> RunCall:
 def _make_thunk(
     split: SplitProgram, graph: Any, storage: Mapping[Any, list[Any]]
 ) -> Callable[[], Any]:
-    """Return the function that PyTensor calls for a run: it reads cells, and returns arrays.
+    """Return the function that PyTensor calls for a run: it reads cells, writes cells, and returns.
 
-    One program that computes all results is called without a detour.
+    Functions of PyTensor take the arrays that it returns, loops of PyTensor those in the cells. One
+    program that computes all results is called without a detour.
     """
     inputs = [storage[variable] for variable in graph.inputs]
+    outputs = [storage[variable] for variable in graph.outputs]
     if (part := split.alone) is not None and part.compiled is not None:
         run = part.compiled.run
         cells = [(name, inputs[place]) for name, place in part.inputs.items()]
-        if len(cells) == 1:
-            ((name, cell),) = cells
-            return lambda: [*run({name: cell[0]}).values()]
-        return lambda: [*run({name: cell[0] for name, cell in cells}).values()]
-    return lambda: split.run([cell[0] for cell in inputs])
+
+        def compute() -> list[Any]:
+            return [*run({name: cell[0] for name, cell in cells}).values()]
+
+    else:
+
+        def compute() -> list[Any]:
+            return split.run([cell[0] for cell in inputs])
+
+    def thunk() -> list[Any]:
+        results = compute()
+        for cell, result in zip(outputs, results, strict=True):
+            cell[0] = result
+        return results
+
+    return thunk
 
 
 def make_linker(**options: Any) -> Any:

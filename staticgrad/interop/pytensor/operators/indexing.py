@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import Dim
+from staticgrad.extend import Dim, Size
+from staticgrad.extend.sizes import maximum, minimum
 from staticgrad.interop.engine.tables import unsupported_variant
 from staticgrad.interop.pytensor.operators.registry import (
     PyTensorType,
@@ -45,14 +46,17 @@ def read_key(idx_list: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _index(idx_list: Sequence[Any], operands: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the key of an index as staticgrad takes it.
+def _index(x: Any, idx_list: Sequence[Any], operands: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the key of an index of x as staticgrad takes it.
 
     Raises:
         ExportError: only a run computes a bound of a slice, or how many elements a mask has.
     """
     key: list[Any] = []
+    axis = -1
     for part in read_key(idx_list, operands):
+        is_mask = is_known(part) and np.asarray(part).dtype.kind == "b"
+        axis += np.ndim(part) if is_mask else 1
         if isinstance(part, slice):
             key.append(part)
         elif not is_known(part):
@@ -63,20 +67,29 @@ def _index(idx_list: Sequence[Any], operands: Sequence[Any]) -> tuple[Any, ...]:
             array = np.asarray(part)
             if array.ndim == 0 and array.dtype.kind != "b":
                 number = array.item()
-                key.append(number if isinstance(number, Dim) else int(number))
+                is_named = isinstance(number, Dim)
+                key.append(_count_from_start(number, x.shape[axis]) if is_named else int(number))
             else:
                 key.append(value(array) if array.dtype == object else array)
     return tuple(key)
 
 
+def _count_from_start(index: Dim, size: Size) -> Size:
+    """Return an index that is arithmetic of sizes, and may be negative, as one from the start."""
+    is_negative = minimum(maximum(-index, 0), 1)
+    return index + size * is_negative
+
+
 @operator("Subtensor", "AdvancedSubtensor")
 def _subtensor(x: Any, *operands: Any, idx_list: Sequence[Any]) -> Any:
-    return value(x)[_index(idx_list, operands)]
+    x = value(x)
+    return x[_index(x, idx_list, operands)]
 
 
 @operator("AdvancedSubtensor1")
 def _rows(x: Any, rows: Any) -> Any:
-    return value(x)[_index((0,), (rows,))]
+    x = value(x)
+    return x[_index(x, (0,), (rows,))]
 
 
 @operator("IncSubtensor", "AdvancedIncSubtensor")
@@ -94,7 +107,7 @@ def _update(
     if selected is not None:
         mask, new = selected
         return sg.where(mask, new if set_instead_of_inc else x + new, x)
-    target = x.at[_index(idx_list, operands)]
+    target = x.at[_index(x, idx_list, operands)]
     y = value(y, out.dtype)
     if set_instead_of_inc:
         return target.set(y)
