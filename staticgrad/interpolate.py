@@ -13,7 +13,8 @@ from staticgrad.language.functions import interpolate as _module
 if TYPE_CHECKING:
     from staticgrad.language.functions.interpolate import (
         Akima1DInterpolator as Akima1DInterpolator, CubicHermiteSpline as CubicHermiteSpline,
-        CubicSpline as CubicSpline, PPoly as PPoly, PchipInterpolator as PchipInterpolator
+        CubicSpline as CubicSpline, PPoly as PPoly, PchipInterpolator as PchipInterpolator,
+        RegularGridInterpolator as RegularGridInterpolator, interpn as interpn
     )
 
 sys.modules[__name__] = _module

@@ -141,3 +141,132 @@ def test_monotone_pieces_are_flat_where_points_are():
 def test_what_is_refused(call, error, text):
     with pytest.raises(error, match=text):
         call(sg.interpolate)
+
+
+def test_monotone_curves_of_several_columns_have_gradients():
+    """The mask of turns covers all columns, whatever shape the places have."""
+    rng = np.random.default_rng(7)
+    values, weights = rng.normal(size=(2, 5)), rng.normal(size=(2, 3))
+
+    def total(module, values):
+        return (module.PchipInterpolator(POINTS, values, axis=1)(PLACES) * weights).sum()
+
+    gradient = sg.function(sg.grad(lambda values: total(sg.interpolate, values)))(values)
+    direction = rng.normal(size=values.shape)
+    high, low = (total(scipy.interpolate, values + sign * 1e-6 * direction) for sign in (1, -1))
+    np.testing.assert_allclose((gradient * direction).sum(), (high - low) / 2e-6, rtol=1e-6)
+
+
+# -- grids ----------------------------------------------------------------------------------------
+
+METHODS = ("linear", "nearest", "slinear", "cubic", "pchip")
+#: SciPy's cubic method solves its equations to five digits, the legacy one exactly.
+EXACT = {"cubic": "cubic_legacy"}
+
+
+def grid_of(axes, is_descending, more, seed):
+    """Points and values of a grid, and places inside of it."""
+    rng = np.random.default_rng(seed)
+    points = [np.cumsum(rng.uniform(0.2, 1.0, 5 + axis)) for axis in range(axes)]
+    places = np.stack([rng.uniform(p[0], p[-1], (4, 3)) for p in points], -1)
+    points = [p[::-1] if is_descending else p for p in points]
+    return points, rng.normal(size=[*map(len, points), *more]), places
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(METHODS), st.integers(1, 3), st.booleans(), st.sampled_from([(), (3,)]),
+    st.sampled_from([{}, {"fill_value": None}, {"fill_value": 2.5}, {"fill_value": np.nan}]),
+    st.integers(0, 10**6),
+)  # fmt: skip
+def test_grids(method, axes, is_descending, more, options, seed):
+    points, values, places = grid_of(axes, is_descending, more, seed)
+    options = {**options, "bounds_error": not options}
+    if not options["bounds_error"]:
+        places += np.where(np.random.default_rng(seed).random(places.shape) < 0.3, 3.0, 0.0)
+        places[0, 0, 0] = np.nan
+    expected = scipy.interpolate.interpn(
+        points, values, places, EXACT.get(method, method), **options
+    )
+    grid = sg.interpolate.RegularGridInterpolator(points, values, method, **options)
+    np.testing.assert_allclose(grid(places), expected, rtol=1e-9, atol=1e-9)
+    by_axes = tuple(places[..., axis] for axis in range(axes))
+    np.testing.assert_array_equal(grid(by_axes), grid(places))
+    compiled = sg.function(lambda v, at: sg.interpolate.interpn(points, v, at, method, **options))
+    np.testing.assert_allclose(compiled(values, places), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_derivatives_of_grids(method):
+    points, values, places = grid_of(2, False, (), 4)
+    arrays = {"x": points[0], "v": values, "at": places}
+    weights = np.random.default_rng(5).normal(size=places.shape[:-1])
+
+    def total(module, arrays):
+        name = EXACT.get(method, method) if module is scipy.interpolate else method
+        read = module.interpn((arrays["x"], points[1]), arrays["v"], arrays["at"], name)
+        return (read * weights).sum()
+
+    varied = {"v": values} if method == "nearest" else arrays
+    gradient = sg.function(sg.grad(lambda varied: total(sg.interpolate, {**arrays, **varied})))(
+        varied
+    )
+    for key in varied:
+        direction = np.random.default_rng(6).normal(size=arrays[key].shape)
+        if key == "x":
+            direction[[0, -1]] = 0.0
+        totals = [
+            total(scipy.interpolate, {**arrays, key: arrays[key] + sign * 1e-6 * direction})
+            for sign in (1, -1)
+        ]
+        expected = (totals[0] - totals[1]) / 2e-6
+        np.testing.assert_allclose((gradient[key] * direction).sum(), expected, rtol=2e-6)
+
+
+def test_orders_of_derivatives_along_axes():
+    points, values, places = grid_of(2, False, (), 7)
+    for method, nu in (("slinear", (1, 0)), ("slinear", (0, 2))):
+        expected = scipy.interpolate.RegularGridInterpolator(points, values, method)(places, nu=nu)
+        grid = sg.interpolate.RegularGridInterpolator(points, values, method)
+        np.testing.assert_allclose(grid(places, nu=nu), expected, rtol=1e-9, atol=1e-9)
+    grid = sg.interpolate.RegularGridInterpolator(points, values, "cubic")
+    legacy = scipy.interpolate.RegularGridInterpolator(points, values, "cubic_legacy")
+    step = np.array([0.0, 1e-4])
+    expected = (legacy(places + step) - 2 * legacy(places) + legacy(places - step)) / 1e-8
+    np.testing.assert_allclose(grid(places, nu=(0, 2)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_complex_values_and_grids_as_arguments():
+    points, values, places = grid_of(2, False, (), 8)
+    values = values + 1j * values[::-1]
+    grid = sg.interpolate.RegularGridInterpolator(points, values)
+    expected = scipy.interpolate.interpn(points, values, places)
+    np.testing.assert_allclose(grid(places), expected, rtol=1e-12)
+    twice = sg.function(lambda grid, at: 2.0 * grid(at))
+    grid = sg.interpolate.RegularGridInterpolator(points, values.real)
+    np.testing.assert_allclose(twice(grid, places), 2 * expected.real, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda of: of(([0.0, 1.0],), [1.0]), sg.errors.ShapeError, "2 points for 1 values"),
+        (lambda of: of(([0.0, 1.0],), 1.0), sg.errors.RankError, "on a grid of 1 axes"),
+        (lambda of: of(([0.0, 1.0, 0.5],), VALUES[:3]), sg.errors.ArgumentError, "neither ascend"),
+        (lambda of: of((POINTS,), VALUES, "quintic"), sg.errors.ArgumentError, "method='quintic'"),
+        (lambda of: of((POINTS[:3],), VALUES[:3], "cubic")([0.1]), sg.errors.ShapeError, "takes 4"),
+        (lambda of: of((POINTS,), VALUES)([[9.0]]), sg.errors.ArgumentError, "9 lies outside"),
+        (lambda of: of((POINTS,), VALUES)([[1.0, 2.0]]), sg.errors.ShapeError, "grid of 1 axes"),
+        (lambda of: of((POINTS,), VALUES)([1.0], nu=[1]), sg.errors.ArgumentError, "nu=.1. of"),
+    ],
+)
+def test_what_a_grid_refuses(call, error, text):
+    with pytest.raises(error, match=text):
+        call(sg.interpolate.RegularGridInterpolator)
+
+
+def test_a_place_outside_is_an_error_of_the_run():
+    read = sg.function(lambda at: sg.interpolate.interpn((POINTS,), VALUES, at))
+    np.testing.assert_allclose(read(np.array([[0.5]])), 1.5)
+    with pytest.raises(sg.errors.ArgumentError, match="7 lies outside of the points of axis 0"):
+        read(np.array([[7.0]]))

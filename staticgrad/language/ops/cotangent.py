@@ -306,7 +306,7 @@ def _part_contribution(
 
     def mask() -> Any:
         everywhere = full(out.shape, np.bool_(True), out)
-        counts = ct.positive() if isinstance(ct, Masked) else everywhere
+        counts = broadcast_to(ct.positive(), out.shape) if isinstance(ct, Masked) else everywhere
         return resolve(op.vjp(astype(counts, out.dtype), out, *args)[place]) != 0
 
     return PartCotangent(Support(mask), share)

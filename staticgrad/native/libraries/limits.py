@@ -1,4 +1,4 @@
-"""The routine that notes loops which stopped at a bound, and the words of their errors."""
+"""The routine that notes loops which stopped at a bound, or places beyond one, and the errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from staticgrad.native.libraries.routines import register
-from staticgrad.support.errors import ConvergenceError
+from staticgrad.support.errors import ArgumentError, ConvergenceError, StaticgradError
 
 #: out = reached; the first element that is false is noted, with the bits of its value.
 SOURCE: Final = """
@@ -84,8 +84,17 @@ def _riccati(function: str, _: str, limit: str) -> tuple[str, str]:
     )
 
 
+def _bounds(function: str, axis: str, _: str) -> tuple[str, str]:
+    """Return the headline and the hint; ``{}`` is the place."""
+    return (
+        f"{function}: {{:.6g}} lies outside of the points of axis {axis}",
+        "bounds_error=False gives fill_value there, or with fill_value=None extrapolates",
+    )
+
+
 #: Kind of loop -> headline and hint, from the public function, its method and the bound.
 WORDING: Final[dict[str, Callable[[str, str, str], tuple[str, str]]]] = {
+    "bounds": _bounds,
     "expm": _expm,
     "fori_loop": _fori_loop,
     "implicit": _implicit,
@@ -104,10 +113,11 @@ def words_of(spec: str) -> tuple[str, str]:
     return WORDING[kind](function, method, limit)
 
 
-def failure(spec: str, _: int, bits: int) -> ConvergenceError:
+def failure(spec: str, _: int, bits: int) -> StaticgradError:
     """Return the error of a check whose value has these bits."""
     headline, hint = words_of(spec)
-    return ConvergenceError(headline.format(_value_of(bits)), hint=hint)
+    kind = ArgumentError if spec.startswith("bounds.") else ConvergenceError
+    return kind(headline.format(_value_of(bits)), hint=hint)
 
 
 register("limit", None, failure, lambda _: (SOURCE, ()))

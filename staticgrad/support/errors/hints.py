@@ -188,7 +188,6 @@ INSTEAD: Final = {
         "there is none: sg.interpolate has cubic splines; sg.host_call(function, x, types=...,"
         " vjp=...) calls SciPy's in a step",
     ),
-    "RegularGridInterpolator": "sg.nn.grid_sample(x, grid)",
     **each_of("fftconvolve oaconvolve", "sg.convolve(x, y)"),
     "convolve2d": "sg.nn.conv(x, weight)",
     **each_of("lfilter sosfilt filtfilt lfiltic", "sg.scan(f, init, x), one sample at a time"),

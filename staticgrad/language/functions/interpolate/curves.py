@@ -1,14 +1,4 @@
-"""Piecewise polynomials through points: cubic splines and their relatives, in SciPy's names.
-
-Public as ``sg.interpolate``. A curve is an object with ``c``, the coefficients of its pieces, and
-``x``, where they meet; it is called at places, and has derivatives, antiderivatives and integrals.
-All of it is differentiable, by the places, by the points and by the values there. Curves of arrays
-alone give arrays; a curve can be an argument or a result of a function.
-
-    >>> curve = sg.interpolate.CubicSpline([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 8.0, 27.0])
-    >>> curve([0.5, 1.5]).round(6), round(float(curve.integrate(0.0, 2.0)), 6)
-    (array([0.125, 3.375]), 4.0)
-"""
+"""Piecewise polynomials through points along an axis: cubic splines and their relatives."""
 
 from __future__ import annotations
 
@@ -31,7 +21,6 @@ from staticgrad.extend import (
     floating,
     integer,
     make_boundaries,
-    namespace,
     promoted_values,
     quote,
 )
@@ -651,11 +640,3 @@ def _akima_slopes(points: Any, values: Any, method: str) -> Any:
     differs = total > 1e-9 * total.max()
     weighted = (weight * slopes[1:-2] + other_weight * slopes[2:-1]) / where(differs, total, 1.0)
     return where(differs, weighted, 0.5 * (slopes[3:] + slopes[:-3]))
-
-
-_INSTEAD: Final = {
-    "interpn": "sg.nn.grid_sample(x, grid) samples images of one to three axes",
-    "BPoly": "sg.interpolate.PPoly(c, x), in powers of the distance from a breakpoint",
-    "pchip": "sg.interpolate.PchipInterpolator(x, y)",
-}
-namespace(globals(), operands=None, instead=_INSTEAD)
