@@ -52,7 +52,7 @@ WIDE: Final = 1 << 26
 FEWEST_ROWS: Final = 256
 
 
-class Rows(NamedTuple):
+class RowAxis(NamedTuple):
     """The axis of a value that has the rows, and how many of its elements belong to each row."""
 
     axis: int
@@ -72,7 +72,7 @@ def compute_in_chunks(graph: Graph) -> Graph:
     return graph
 
 
-def _find_rows(graph: Graph, seed: Node) -> Iterator[Rows]:
+def _find_rows(graph: Graph, seed: Node) -> Iterator[RowAxis]:
     """Yield what may be the rows of a product: those of one of its axes, or several at once.
 
     Where a reshape divides an axis, the rows of a chunk fill one of the axes that it makes.
@@ -81,7 +81,7 @@ def _find_rows(graph: Graph, seed: Node) -> Iterator[Rows]:
     for axis, size in enumerate(_literal_sizes(seed.types[0])[:-1]):
         counts = [n for n in sizes if isinstance(n, int) and 1 < n < size and size % n == 0]
         for count in (size, *sorted(counts, reverse=True)):
-            yield Rows(axis, size // count)
+            yield RowAxis(axis, size // count)
 
 
 def _is_wide(kind: TensorType) -> bool:
@@ -110,14 +110,16 @@ def _prefix(shape: Sequence[Any], axis: int) -> int:
     return count
 
 
-def _find_reshaped_rows(rows: Rows, shape: Sequence[Any], new_shape: Sequence[Any]) -> Rows | None:
+def _find_reshaped_rows(
+    rows: RowAxis, shape: Sequence[Any], new_shape: Sequence[Any]
+) -> RowAxis | None:
     """Return where the rows are in the other shape of an array; None if no axis has them alone."""
     if not all(isinstance(size, int) for size in (*shape, *new_shape)):
         return None
     prefix, count = _prefix(shape, rows.axis), shape[rows.axis] // rows.elements
     for axis, size in enumerate(new_shape):
         if _prefix(new_shape, axis) == prefix and size % count == 0 and size:
-            return Rows(axis, size // count)
+            return RowAxis(axis, size // count)
     return None
 
 
@@ -156,23 +158,23 @@ def _terms_axis(form: Contract, place: int, rank: int) -> int:
     return rank - 1 if is_last else rank - 2
 
 
-def _rows_after(node: Node, place: int, rows: Rows) -> Rows | None:
+def _rows_after(node: Node, place: int, rows: RowAxis) -> RowAxis | None:
     """Return where the rows of an operand are in the result; None if they are nowhere."""
     if isinstance(node.op, Reshape):
         return _find_reshaped_rows(rows, node.args[0].shape, node.types[0].shape)
     axis = _kept_axes(node, place).get(rows.axis)
-    return None if axis is None else Rows(axis, rows.elements)
+    return None if axis is None else RowAxis(axis, rows.elements)
 
 
-def _rows_before(node: Node, place: int, rows: Rows) -> Rows | None:
+def _rows_before(node: Node, place: int, rows: RowAxis) -> RowAxis | None:
     """Return where the rows of a result are in an operand; None if all rows read the same."""
     if isinstance(node.op, Reshape):
         return _find_reshaped_rows(rows, node.types[0].shape, node.args[0].shape)
     axes = [axis for axis, to in _kept_axes(node, place).items() if to == rows.axis]
-    return Rows(axes[0], rows.elements) if axes else None
+    return RowAxis(axes[0], rows.elements) if axes else None
 
 
-def _summed_rows(node: Node, place: int, rows: Rows) -> tuple[Rows, ...]:
+def _summed_rows(node: Node, place: int, rows: RowAxis) -> tuple[RowAxis, ...]:
     """Return the rows of all operands if the node sums over those of one of them; else nothing."""
     form = node.form
     if node.types[0].dtype.is_storage:
@@ -182,11 +184,11 @@ def _summed_rows(node: Node, place: int, rows: Rows) -> tuple[Rows, ...]:
     if isinstance(form, Contract) and not form.panels:
         axes = [_terms_axis(form, number, arg.ndim) for number, arg in enumerate(node.args)]
         if axes[place] == rows.axis:
-            return tuple(Rows(axis, rows.elements) for axis in axes)
+            return tuple(RowAxis(axis, rows.elements) for axis in axes)
     return ()
 
 
-def _with_rows(op: Op, rows: Rows, count: int) -> Op:
+def _with_rows(op: Op, rows: RowAxis, count: int) -> Op:
     """Return an op whose result has so many rows."""
     match op:
         case Reshape(shape=shape) | Broadcast(shape=shape) | Iota(shape=shape):
@@ -196,7 +198,7 @@ def _with_rows(op: Op, rows: Rows, count: int) -> Op:
     return op
 
 
-def _resize(shape: Sequence[Any], rows: Rows, count: int) -> tuple[Any, ...]:
+def _resize(shape: Sequence[Any], rows: RowAxis, count: int) -> tuple[Any, ...]:
     return (*shape[: rows.axis], rows.elements * count, *shape[rows.axis + 1 :])
 
 
@@ -224,22 +226,22 @@ class _NoRegionError(Exception):
 class _Region:
     """The nodes that are computed chunk by chunk, and where their values have ``rows``."""
 
-    def __init__(self, graph: Graph, seeds: Mapping[Node, Rows]) -> None:
+    def __init__(self, graph: Graph, seeds: Mapping[Node, RowAxis]) -> None:
         self.graph = graph
         self.users = users_of(graph)
         self.origin = next(iter(seeds)).origin
-        self.rows: dict[ValueKey, Rows] = {(seed, 0): rows for seed, rows in seeds.items()}
+        self.rows: dict[ValueKey, RowAxis] = {(seed, 0): rows for seed, rows in seeds.items()}
         seed = next(iter(seeds))
         self.count = _literal_sizes(seed.types[0])[seeds[seed].axis] // seeds[seed].elements
-        self.sums: dict[Node, tuple[Rows, ...]] = {}
+        self.sums: dict[Node, tuple[RowAxis, ...]] = {}
         self.beside = self._find_nodes_of_wide_values(seeds)
         self._follow_rows()
         self.nodes = self._find_nodes(seeds)
-        self.slices: dict[ValueKey, Rows] = {}
+        self.slices: dict[ValueKey, RowAxis] = {}
         self._find_slices()
 
     @classmethod
-    def around(cls, graph: Graph, seed: Node, rows: Rows) -> _Region | None:
+    def around(cls, graph: Graph, seed: Node, rows: RowAxis) -> _Region | None:
         """Return the region of a product, and of the wide products that are read beside it."""
         seeds = {seed: rows}
         try:
@@ -256,7 +258,7 @@ class _Region:
         except _NoRegionError:
             return None
 
-    def _find_nodes_of_wide_values(self, seeds: Mapping[Node, Rows]) -> set[Node]:
+    def _find_nodes_of_wide_values(self, seeds: Mapping[Node, RowAxis]) -> set[Node]:
         """Find nodes whose values are wide, or follow row by row from such, without products.
 
         Of what the seeds are computed from there are none.
@@ -294,7 +296,7 @@ class _Region:
             if len(summed) == 1 and (operands := summed.pop()):
                 self.sums[node] = operands
 
-    def _find_nodes(self, seeds: Mapping[Node, Rows]) -> dict[Node, None]:
+    def _find_nodes(self, seeds: Mapping[Node, RowAxis]) -> dict[Node, None]:
         """Find the nodes on the ways from the seeds to wide values and to their readers."""
         wide = {node for node in self.graph.nodes if self._is_wide_row_value(node)}
         roots = {value.key for value in self.graph.roots}
@@ -326,7 +328,7 @@ class _Region:
     def _is_wide_row_value(self, node: Node) -> bool:
         return (node, 0) in self.rows and _is_wide(node.types[0])
 
-    def _rows_of_operand(self, node: Node, place: int) -> Rows | None:
+    def _rows_of_operand(self, node: Node, place: int) -> RowAxis | None:
         if node in self.sums:
             return self.sums[node][place]
         return _rows_before(node, place, self.rows[node, 0])
