@@ -47,7 +47,7 @@ from staticgrad.support.records import NamedTuple, replace
 
 #: Bytes from which a product is wide. Less may stay in the caches that all cores share.
 WIDE: Final = 1 << 26
-#: RowAxis of a chunk at least. Fewer read the factors, and add to the sums over rows, too often: with
+#: Rows of a chunk at least. Fewer read the factors, and add to the sums over rows, too often: with
 #: 256 rows this takes about a twentieth of the time of the products.
 FEWEST_ROWS: Final = 256
 
