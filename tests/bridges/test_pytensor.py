@@ -365,3 +365,32 @@ def test_transforms_of_named_sizes_have_zeros_at_the_end_or_are_cut():
         f = pytensor.function([m], fourier.fft(m, 6, 0), mode="STATICGRAD")
         array = normal(rows, 2)
         np.testing.assert_allclose(f(array), np.fft.fft(array, 6, 0), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        lambda x: pt.log1p(pt.exp(x)),
+        lambda x: pt.log(1 + pt.exp(x)),
+        lambda x: pt.log((1 + pt.exp(x))[:, None] * pt.ones(2)).sum(1),
+        lambda x: pt.log((1 + pt.exp(x)).reshape((1, -1))).sum(0),
+        lambda x: pt.log(pt.sigmoid(x)),
+        lambda x: pt.log(1 - pt.sigmoid(x)),
+        lambda x: pt.log(pt.special.softmax(x, axis=-1)),
+        lambda x: pt.special.log_softmax(x, axis=-1),
+        lambda x: pt.log(pt.exp(x).sum()),
+        lambda x: pt.logsumexp(x),
+        lambda x: -0.5 * (0.3 / pt.exp(x)) ** 2 - pt.log(pt.exp(x)),
+        lambda x: pt.log(pt.erfc(x / 100)),
+        lambda x: pt.exp(x) / (1 + pt.exp(x)),
+    ],
+)
+def test_formulas_of_large_arguments_have_the_digits_of_pytensors_own_mode(formula):
+    x = pt.vector("x")
+    value = formula(x)
+    outputs = [value, pytensor.grad(value.sum(), x)]
+    numbers = np.array([-1e3, -300.0, -40.0, -1e-3, 0.0, 0.5, 40.0, 300.0, 1e3])
+    ours = pytensor.function([x], outputs, mode="STATICGRAD")(numbers)
+    theirs = pytensor.function([x], outputs, mode="FAST_RUN")(numbers)
+    for mine, own in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, own, rtol=1e-12, atol=1e-12)
