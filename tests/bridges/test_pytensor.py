@@ -392,5 +392,5 @@ def test_formulas_of_large_arguments_have_the_digits_of_pytensors_own_mode(formu
     numbers = np.array([-1e3, -300.0, -40.0, -1e-3, 0.0, 0.5, 40.0, 300.0, 1e3])
     ours = pytensor.function([x], outputs, mode="STATICGRAD")(numbers)
     theirs = pytensor.function([x], outputs, mode="FAST_RUN")(numbers)
-    for mine, own in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(mine, own, rtol=1e-12, atol=1e-12)
+    for result, reference in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(result, reference, rtol=1e-12, atol=1e-12)
