@@ -2,10 +2,11 @@
 
     python -m benchmarks jax_programs [--only flax] [--threads 2] [--seconds 2]
 
-The programs are written with Equinox, Flax, Optax and JAX alone; a package that is not
-installed leaves its programs out. Of each the results are compared with JAX's, in float32: the
-values, JAX's gradient traced (``jax.grad`` before), and our gradient of the traced value
-(``sg.grad`` after). Times are the least of a call, in turns, of the value and of the gradient.
+Some programs are written with Equinox, Flax, Optax and JAX alone, others with the packages of
+``benchmarks.jax_packages``; a package that is not installed leaves its programs out. Of each the
+results are compared with JAX's, in float32: the values, JAX's gradient traced (``jax.grad``
+before), and our gradient of the traced value (``sg.grad`` after). Seconds are those of processor
+time to the first value. Times are the least of a call, in turns, of the value and of the gradient.
 """
 
 from __future__ import annotations
@@ -15,39 +16,17 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.jax_packages import PACKAGES, Case, normal
 from benchmarks.machine import describe
 from benchmarks.peers import least_times
 from staticgrad.support.optional import jax
-
-
-class Case(NamedTuple):
-    """A function of arrays in containers with an example of its arguments.
-
-    Attributes:
-        package: where it is from.
-        f: the function; its result is a loss, or any arrays.
-        args: an example.
-        smooth: whether it is a loss that is differentiated by its first argument.
-        tolerance: of differences, relative to the largest number.
-    """
-
-    package: str
-    f: Callable[..., Any]
-    args: Sequence[Any]
-    smooth: bool = True
-    tolerance: float = 1e-4
-
-
-def normal(*shape: int, seed: int = 0) -> Any:
-    """Return normal numbers in float32."""
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def _equinox_mlp() -> Case:
@@ -369,6 +348,7 @@ PROGRAMS: Final[dict[str, Callable[[], Case]]] = {
     "checkpointed adjoint": _adjoint("RecursiveCheckpointAdjoint"),
     "adjoint by backsolve": _adjoint("BacksolveAdjoint"),
     "random bits": _bits,
+    **PACKAGES,
 }
 
 
@@ -389,21 +369,26 @@ def difference(actual: Any, expected: Any) -> float:
 
 
 class Compared(NamedTuple):
-    """One program: what is called in each way, and the greatest differences."""
+    """One program: what is called in each way, and the greatest differences.
+
+    ``first`` are seconds of processor time to the first value, here and by ``jax.jit``.
+    """
 
     calls: dict[str, Callable[[], Any]]
     differences: dict[str, float]
-    first: float
+    first: tuple[float, float]
 
 
 def compare_case(case: Case) -> Compared:
     """Trace a program and compare its results with those of `jax.jit`."""
-    begin = time.perf_counter()
+    begin = time.process_time()
     f = sg.jax.trace(case.f, *case.args)
     outputs = f(*case.args)
-    first = time.perf_counter() - begin
+    middle = time.process_time()
     of_jax = jax.jit(case.f)
-    differences = {"value": difference(outputs, of_jax(*case.args))}
+    expected = jax.block_until_ready(of_jax(*case.args))
+    first = middle - begin, time.process_time() - middle
+    differences = {"value": difference(outputs, expected)}
     calls: dict[str, Callable[[], Any]] = {
         "here": lambda: f(*case.args),
         "jax.jit": lambda: jax.block_until_ready(of_jax(*case.args)),
@@ -434,6 +419,7 @@ def row(name: str, seconds: float) -> list[str]:
     cells += [
         f"{comparison.differences[c]:.0e}" if c in comparison.differences else "-" for c in columns
     ]
+    cells += [f"{seconds:.1f}" for seconds in comparison.first]
     cells += [f"{times[way] * 1e3:.3f}" if way in times else "-"
               for way in ("here", "jax.jit", "before", "after", "jax.grad")]  # fmt: skip
     worst = max(comparison.differences.values())
@@ -454,8 +440,8 @@ def main() -> int:
     add("--traceback", action="store_true", help="print the tracebacks of failures")
     options = parser.parse_args()
     machine = describe()
-    columns = ["program", "package", "value", "grad before", "grad after", "value ms",
-               "jax.jit ms", "grad before ms", "grad after ms", "jax.grad ms",
+    columns = ["program", "package", "value", "grad before", "grad after", "first s", "jax.jit s",
+               "value ms", "jax.jit ms", "grad before ms", "grad after ms", "jax.grad ms",
                "agrees"]  # fmt: skip
     sys.stdout.write(
         "# Programs of JAX\n\n`python -m benchmarks jax_programs`: differences from `jax.jit`"

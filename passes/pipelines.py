@@ -53,6 +53,7 @@ RARE: Final[Mapping[str, str]] = MappingProxyType({"saved": "passes.saved"})
 LATE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "marks": "passes.late.marks",
+        "unmarked-loops": "passes.late.marks",
         "row-chunks": "passes.late.chunks",
         "im2col": "passes.late.windows",
         "space-to-depth": "passes.late.windows",

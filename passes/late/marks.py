@@ -1,4 +1,8 @@
-"""Remove marks, which matter only to derivatives, before kernels are made."""
+"""Remove marks, which matter only to derivatives, before kernels are made.
+
+The rule of a mark may be the only reader of a carry of a loop, or of a copy. Once marks are gone,
+loops are pruned and formulas simplified again.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from passes.late.base import late_pass
+from passes.loops.pruning import prune_bodies
+from passes.simplify import Simplify
+from staticgrad.language.ir.bodies import map_bodies
 from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Identity
-from staticgrad.language.ir.graph import Graph, Node, Symbolic, reads_any
+from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, reads_any
 
 #: The key under which a graph stores itself without marks.
 _NOTE: Final = "unmarked"
@@ -59,3 +66,21 @@ def strip_marks(graph: Graph) -> tuple[Graph, Mapping[Node, Sequence[Symbolic]]]
             nodes.append(node)
     roots = {value.key: replacement_of(value) for value in graph.roots}
     return graph.with_nodes(nodes, roots).without_dead_nodes(), new
+
+
+@late_pass("unmarked-loops")
+def prune_unmarked(graph: Graph) -> Graph:
+    """Prune and simplify loops and branches, and what surrounds them, without marks in bodies.
+
+    Bodies that have no marks were pruned by the pipeline before.
+    """
+    if not any(isinstance(node.op, BodyOp) for node in graph.nodes):
+        return graph
+    graph = map_bodies(graph, lambda body: _prune(strip_marks(body)[0]))
+    return _prune(graph)
+
+
+def _prune(graph: Graph) -> Graph:
+    simpler = Simplify()(prune_bodies(graph)[0])
+    pruned = prune_bodies(simpler)[0]
+    return graph if pruned is graph else pruned.without_dead_nodes()

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from staticgrad.language.ir.bodies import body_input, body_of, closed_under, inline_body
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
-from staticgrad.language.ops.loops import Branch, Loop
+from staticgrad.language.ops.loops import Branch, Loop, While
 
 
 def prune_bodies(graph: Graph) -> tuple[Graph, int]:
@@ -67,6 +67,8 @@ def _prune_node(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | N
     """Return the replacements of the read results; None if nothing can be dropped, or no body."""
     if isinstance(node.op, Loop):
         return _prune_loop(node, node.op, read)
+    if isinstance(node.op, While):
+        return _prune_while(node, node.op, read)
     if isinstance(node.op, Branch):
         return _prune_branch(node, node.op, read)
     return None
@@ -100,6 +102,53 @@ def _prune_loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Sym
     types = tuple([node.types[k] for k in results])
     new_results = Node(smaller, args, types, node.origin, node.order).values
     return replacements | dict(zip(results, new_results, strict=True))
+
+
+def _prune_while(node: Node, op: While, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+    """Rebuild a loop that ends by a test without unread carries; None if nothing can be removed."""
+    outs, tests = [*op.body.outputs.values()], [*op.test.outputs.values()]
+    still = {k for k in range(op.carries) if outs[k].key == op.body.inputs[1 + k].key}
+
+    def read_by(carries: Set[int]) -> set[int]:
+        """Return the operands that the test reads, or these carries."""
+        past = {*ancestors(tests), *ancestors([outs[k] for k in sorted(carries)])}
+        return {
+            k
+            for k in range(len(node.args))
+            if op.body.inputs[1 + k].node in past or op.test.inputs[1 + k].node in past
+        }
+
+    def carries_read_by(carries: set[int]) -> set[int]:
+        return {k for k in read_by(carries) if k < op.carries} - still
+
+    results = {k for k in read if k < op.carries} - still
+    carries = sorted(closed_under(carries_read_by, results | carries_read_by(set())))
+    if not carries:  # a loop has a carry
+        return None
+    first: dict[tuple[Node, int], int] = {}
+    places = [k for k in sorted(read_by({*carries})) if k not in carries]
+    same = {k: first.setdefault(node.args[k].key, k) for k in places}
+    invariants = [k for k in places if same[k] == k]
+    order = [*carries, *invariants]
+    if len(order) == len(node.args):
+        return None
+    roles = {"c": carries, "p": invariants}
+    places_of = [("i", 0), *((prefix, 1 + k) for prefix, part in roles.items() for k in part)]
+    merged_places = {1 + k: 1 + place for k, place in same.items()}
+    bodies = []
+    for body, names, values in (
+        (op.test, [*op.test.outputs], tests),
+        (op.body, _labels("c", len(carries)), [outs[k] for k in carries]),
+    ):
+        inputs, rebuilt = _rebuild_body(body, places_of, values, merged_places)
+        bodies.append(body_of(inputs, dict(zip(names, rebuilt, strict=True))))
+    smaller = replace(op.with_bodies(bodies), carries=len(carries))
+    kept = [*carries, op.carries]  # and the number of iterations
+    types = tuple([node.types[k] for k in kept])
+    args = tuple([node.args[k] for k in order])
+    new_results = Node(smaller, args, types, node.origin, node.order).values
+    unchanged = {k: node.args[k] for k in read if k in still}
+    return unchanged | dict(zip(kept, new_results, strict=True))
 
 
 def _read_of_iterations(

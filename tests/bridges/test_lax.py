@@ -90,8 +90,29 @@ SMOOTH = {
     "along": (lambda x: jnp.take_along_axis(x, jnp.argsort(x, 1), 1), X),
     "writes": (lambda x: x.at[np.array([0, 3, 0])].add(x[:3]).at[1:3, 2].set(7.0), X),
     "writes beyond": (lambda x: x.at[np.array([0, 9])].set(x[:2], mode="drop"), X),
+    "positions of a known number": (
+        lambda x: x[jnp.nonzero(x > 0, size=5)] * 2 + x[:3, :3][jnp.tril_indices(3)][:5], X,
+    ),
+    "one row written": (
+        lambda x: x.at[jnp.argmin(x[:, 0])].set(x[0] * 2).at[1, 1:3].add(x[0, :2]).at[-1, 0].set(7.0),
+        X,
+    ),
+    "one row beyond": (
+        lambda x: x.at[x.shape[0] + 3].set(x[0], mode="drop") + x.at[9].add(x[0], mode="clip")
+        + x.at[9, 1].multiply(3.0, mode="drop"), X,
+    ),
+    "one row combined": (
+        lambda x: x.at[1].min(x[0]).at[2].max(x[0]).at[0].multiply(x[1]).at[2, 1].subtract(x[0, 0]),
+        X,
+    ),
     "products in place": (
         lambda x: x.at[np.array([0, 3])].multiply(x[:2], unique_indices=True), X,
+    ),
+    "a row and a column updated": (
+        lambda x: lax.dynamic_update_slice(
+            lax.dynamic_update_slice(x, jnp.sin(x[:1]), (2, 0)), x[:, :1] ** 2, (0, jnp.argmax(x[0]))
+        ),
+        X,
     ),
     "slices": (lambda x: lax.dynamic_update_slice(x, lax.dynamic_slice(x, (1, 3), (2, 2)), (2, 0)), X),
     "convolution": (conv, IMAGE, FILTERS),

@@ -146,3 +146,77 @@ def test_loops_that_differ_in_one_thing_keep_their_values():
         actual = sg.evaluate(pipeline("O1")(graph), feeds)
         for name, array in zip("abcd", (*first[1], *expected), strict=True):
             np.testing.assert_allclose(actual[name], array, rtol=1e-14)
+
+
+def whiles(graph):
+    return [node for node in graph.nodes if node.op.name == "while"]
+
+
+def test_carries_of_a_while_loop_that_nobody_reads_go():
+    x = variable("x", sg.float64, (4,))
+
+    def test(state):
+        _, _, count, _, limit = state
+        return count < limit
+
+    def iteration(state):
+        total, lost, count, still, limit = state
+        return total + sg.sin(total) * still, lost * total, count + 1, still, limit
+
+    start = (x, x * 2.0, sg.constant(0), x * 3.0, sg.constant(5))
+    last = sg.while_loop(test, iteration, start)
+    graph = Graph({"total": last[0], "still": last[3]})
+    pruned = MergedLoops()(graph)
+    verify_graph(pruned)
+    (loop,) = whiles(pruned)
+    assert loop.op.carries == 2  # the total, and the count that the test reads
+    assert len(loop.args) == 4  # what no iteration changes is an invariant
+    array = np.linspace(0.1, 1.0, 4)
+    expected = array
+    for _ in range(5):
+        expected = expected + np.sin(expected) * array * 3.0
+    for program in (graph, pruned):
+        results = sg.evaluate(program, {"x": array})
+        np.testing.assert_allclose(results["total"], expected, rtol=1e-14)
+        np.testing.assert_array_equal(results["still"], array * 3.0)
+    compiled = sg.compile(graph).run({"x": array})
+    np.testing.assert_allclose(compiled["total"], expected, rtol=1e-14)
+
+
+def test_a_while_loop_keeps_the_number_of_its_iterations():
+    x = variable("x", sg.float64, ())
+    graph = Graph(dict(zip("abn", while_with_number(x), strict=True)))
+    read = Graph({"n": graph.outputs["n"]}, inputs=[x])
+    pruned = MergedLoops()(read)
+    (loop,) = whiles(pruned)
+    assert loop.op.carries == 1
+    assert int(sg.evaluate(pruned, {"x": np.array(100.0)})["n"]) == 7
+
+
+def while_with_number(x):
+    """Return what a halved number and another carry end as, and how often it was halved."""
+    last = sg.while_loop(lambda s: s[0] >= 1.0, lambda s: (s[0] / 2.0, s[1] + s[0]), (x, x))
+    return (*last, last[0].node.values[-1])
+
+
+def test_carries_that_only_a_rule_reads_go_when_kernels_are_made():
+    x = variable("x", sg.float64, (3,))
+
+    @sg.custom_vjp
+    def doubled(value, other):
+        return value * 2.0
+
+    @doubled.rule
+    def _(ct, out, value, other):
+        return ct * other, None
+
+    def iteration(state):
+        value, other, count = state
+        return doubled(value, other), other * value, count + 1
+
+    last = sg.while_loop(lambda s: s[2] < 3, iteration, (x, x, sg.constant(0)))
+    compiled = sg.compile(Graph({"y": last[0]}))
+    report, *_ = [r for r in compiled.explanation().late if r.name == "unmarked-loops"]
+    assert report.changed
+    array = np.array([1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(compiled.run({"x": array})["y"], array * 8.0)

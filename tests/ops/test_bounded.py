@@ -135,6 +135,37 @@ def test_blocks_are_moved_inside_as_in_jax():
         np.testing.assert_array_equal(actual, changed)
 
 
+@pytest.mark.parametrize("sizes", [(5, 4), (1, 4), (5, 1), (1, 1), (2, 4), (4, 3), (0, 2)])
+def test_blocks_of_all_sizes_are_written(sizes, rng):
+    x, y = sg.input("x", (5, 4), "float64"), sg.input("y", sizes, "float64")
+    i, j = sg.input("i", (), "int64"), sg.input("j", (), "int64")
+    array, block = rng.standard_normal((5, 4)), rng.standard_normal(sizes)
+    weights = rng.standard_normal((5, 4))
+    written = sg.dynamic_update_slice(x, y, [i, j])
+    slopes = sg.grad((written * weights).sum(), [x, y], allow_disconnected=True)
+    outputs = {"written": written, "x": slopes[0], "y": slopes[1]}
+    graph = sg.Graph(outputs, inputs=[x, y, i, j])
+    for start in ((0, 0), (3, 1), (-1, -2), (9, 9)):
+        rows, columns = (
+            slice(first := min(max(s + n if s < 0 else s, 0), n - k), first + k)
+            for s, n, k in zip(start, (5, 4), sizes, strict=True)
+        )
+        feeds = {"x": array, "y": block, "i": start[0], "j": start[1]}
+        expected, slope = array.copy(), weights.copy()
+        expected[rows, columns] = block
+        slope[rows, columns] = 0.0
+        results = of(graph, **feeds)
+        np.testing.assert_array_equal(results["written"], expected)
+        np.testing.assert_array_equal(results["x"], slope)
+        np.testing.assert_array_equal(results["y"], weights[rows, columns])
+
+
+def test_a_block_that_is_larger_is_refused():
+    x = sg.input("x", (5, 4), "float64")
+    with pytest.raises(errors.ShapeError, match="6 entries do not fit axis 0 of size 5"):
+        sg.dynamic_update_slice(x, np.zeros((6, 1)), [0, 0])
+
+
 def test_segments_are_reduced(rng):
     data, ids = rng.standard_normal((6, 2)), np.array([0, 3, 0, 1, 3, 3])
     for function, reduce, empty in (

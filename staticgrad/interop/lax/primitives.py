@@ -752,6 +752,8 @@ def _scatter(
     windowed = [k for k in range(x.ndim) if k not in missing and k not in batching]
     for axis, update_axis in zip(windowed, offset, strict=True):
         window[axis] = updates.shape[update_axis]
+    if prod(indices.shape[:-1]) == 1 and not batching:
+        return _scatter_window(x, indices, sg.reshape(updates, window), named, mode, primitive)
     parts = offset, missing, named, batching, index_batching
     places = _places(x.shape, indices, window, parts, mode, updates.shape)
     flat, values = sg.reshape(x, (-1,)), sg.reshape(updates, (-1,))
@@ -765,6 +767,37 @@ def _scatter(
     if places.inside is not None:
         written = written[:-1]
     return sg.reshape(written, x.shape)
+
+
+def _scatter_window(
+    x: Any, indices: Any, update: Any, named: Any, mode: str, primitive: str
+) -> Any:
+    """Scatter one window, which starts at the only index of the axes ``named``."""
+    write = _WRITES[primitive]
+    starts: list[Any] = [0] * x.ndim
+    inside: Any = None
+    for column, axis in enumerate(named):
+        start = sg.reshape(cast(indices[..., column], "int64"), ())
+        starts[axis] = sg.maximum(start, 0)
+        if mode == "fill":
+            valid = (start >= 0) & (start <= x.shape[axis] - update.shape[axis])
+            inside = valid if inside is None else inside & valid
+    if write == "set":
+        written = sg.dynamic_update_slice(x, update, starts)
+    else:
+        combine, neutral = _combination(write, x.dtype)
+        others = sg.full(x.shape, neutral, x.dtype)
+        written = combine(x, sg.dynamic_update_slice(others, update, starts))
+    return written if inside is None else sg.where(inside, written, x)
+
+
+def _combination(write: str, dtype: Any) -> Any:
+    """Return the function that a scatter combines elements by, and what changes no element."""
+    if write in ("add", "subtract"):
+        return getattr(sg, write), -0.0 if dtype.is_float and write == "add" else 0
+    if write == "multiply":
+        return sg.multiply, 1
+    return (sg.minimum if write == "min" else sg.maximum), _lowest(dtype, write == "min")
 
 
 # -- windows --------------------------------------------------------------------------------------
@@ -790,10 +823,10 @@ def _window_elements(
     return x, taps
 
 
-def _lowest(x: Any, largest: bool) -> Any:
-    if x.dtype.is_float:
+def _lowest(dtype: Any, largest: bool) -> Any:
+    if dtype.is_float:
         return inf if largest else -inf
-    limits = np.iinfo(x.dtype.numpy)
+    limits = np.iinfo(dtype.numpy)
     return limits.max if largest else limits.min
 
 
@@ -808,7 +841,7 @@ def _reduce_window(
     if pooled is not None:
         return pooled
     kind = primitive.removeprefix("reduce_window_")
-    filling = 0 if kind == "sum" else _lowest(x, kind == "min")
+    filling = 0 if kind == "sum" else _lowest(x.dtype, kind == "min")
     combine = {"sum": sg.add, "max": sg.maximum, "min": sg.minimum}[kind]
     geometry = window_dimensions, window_strides, padding, base_dilation, window_dilation
     _, taps = _window_elements(x, filling, *geometry)
@@ -855,7 +888,7 @@ def _select_and_gather_add(
     """Take the tangent at the extreme of each window (a primitive of JAX's pooling derivative)."""
     geometry = window_dimensions, window_strides, padding, base_dilation, window_dilation
     first = str(select_prim) == "ge"
-    _, taps = _window_elements(x, _lowest(x, not first), *geometry)
+    _, taps = _window_elements(x, _lowest(x.dtype, not first), *geometry)
     _, slopes = _window_elements(tangents, 0, *geometry)
     better = operator.ge if first else operator.le
     best, slope = taps[0], slopes[0]

@@ -47,7 +47,7 @@ def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
             _read_parameters(equation) if inside is None else {"jaxpr": inside}
         )
         if inside is not None:
-            name = _rule_of(equation.primitive) if inside.calls else "closed_call"
+            name = _rule_of(equation) if inside.calls else "closed_call"
             if name != "closed_call":
                 parameters = {"program": inside, "rule": _read_rule(equation, name)}
         out = tuple(type_of(variable.aval) for variable in equation.outvars)
@@ -120,8 +120,12 @@ def _inner_program(equation: Any) -> LaxProgram | None:
     name = primitive.name
     if name in PRIMITIVES or name in CALLS or name in REFUSED:
         return None
+    definition = equation.params.get("_prim")
 
     def call_impl(*operands: Any) -> Any:
+        if name == "call_hi_primitive":  # from JAX 0.12 on; its containers are trees
+            arguments = jax.tree.unflatten(definition.in_tree, operands)
+            return jax.tree.leaves(definition.expand(*arguments))
         return primitive.impl(*operands, **equation.params)
 
     try:
@@ -130,14 +134,22 @@ def _inner_program(equation: Any) -> LaxProgram | None:
         )
     except Exception:  # it is computed in another way
         return None
-    if any(inner.primitive is primitive for inner in closed.jaxpr.eqns):
+    if any(
+        inner.primitive is primitive and inner.params.get("_prim") == definition
+        for inner in closed.jaxpr.eqns
+    ):
         return None
     return program_of(closed)
 
 
-def _rule_of(primitive: Any) -> str:
+def _rule_of(equation: Any) -> str:
     """Return which rule of a primitive's own, beside its jaxpr, derivatives follow."""
-    ad = import_module("jax.interpreters.ad")
+    primitive, ad = equation.primitive, import_module("jax.interpreters.ad")
+    if primitive.name == "call_hi_primitive":
+        base, kind = import_module("jax.experimental.hijax").HiPrim, type(equation.params["_prim"])
+        if kind.jvp is not base.jvp:
+            return "custom_jvp_call"
+        return "closed_call" if kind.vjp_fwd is base.vjp_fwd else "custom_vjp_call"
     if primitive.name in SAMPLERS or primitive not in ad.primitive_jvps:
         return "custom_jvp_call" if primitive.name in SAMPLERS else "closed_call"
     return "custom_vjp_call" if primitive in ad.primitive_transposes else "custom_jvp_call"

@@ -29,7 +29,7 @@ from staticgrad.language.ops.indexing import (
     stack,
     take,
 )
-from staticgrad.language.ops.logic import logical_and, logical_not, logical_or, not_equal
+from staticgrad.language.ops.logic import equal, logical_and, logical_not, logical_or, not_equal
 from staticgrad.language.ops.movement import ravel, reshape
 from staticgrad.language.ops.operands import (
     as_value,
@@ -44,7 +44,7 @@ from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.scans import cumsum
 from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.ops.sorting import argsort
-from staticgrad.language.types.dim import Dim, Size, bounds
+from staticgrad.language.types.dim import Dim, Size, at_least, bounds
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
@@ -397,15 +397,27 @@ def dynamic_update_slice(
     _check_axes(value, starts, "starts")
     _check_axes(value, new.shape, "sizes of update")
     new = astype(new, value.dtype)
-    if not value.ndim:
-        return new
-    flat: Any = 0
-    for axis, (start, extent) in enumerate(zip(starts, new.shape, strict=True)):
-        places = _window(value, start, value.shape[axis], extent)
-        trailing_ones = (1,) * (value.ndim - axis - 1)
-        flat = flat * size_value(value.shape[axis], I64) + reshape(places, (extent, *trailing_ones))
-    changed = At(ravel(value))[ravel(flat)].set(ravel(new))
-    return reshape(changed, value.shape)  # type: ignore[return-value]
+    if 0 in new.shape:
+        return value
+    is_inside: Any = None
+    for axis, (start, size) in enumerate(zip(starts, value.shape, strict=True)):
+        extent = new.shape[axis]
+        if extent == size:
+            continue
+        text = f"dynamic_update_slice: {extent} entries do not fit axis {axis} of size {size}"
+        if not at_least(size, extent, text):
+            raise ShapeError(text, related=describe_operands(value, new))
+        places = iota((*(1,) * axis, size, *(1,) * (value.ndim - axis - 1)), axis, like=value)
+        first = _window_start(value, start, size, extent)
+        if extent == 1:
+            hit = equal(places, first)
+        else:
+            place = places - first
+            hit = logical_and(place >= 0, place < size_value(extent, I64))
+            inner = maximum(minimum(place, size_value(extent, I64) - 1), 0)
+            new = take(new, ravel(inner), axis)
+        is_inside = hit if is_inside is None else logical_and(is_inside, hit)
+    return new if is_inside is None else where(is_inside, new, value)
 
 
 def _check_axes(value: Value, entries: Sequence[Any], what: str) -> None:
@@ -418,11 +430,15 @@ def _check_axes(value: Value, entries: Sequence[Any], what: str) -> None:
 
 def _window(value: Any, start: Any, size: Size, count: Size) -> Any:
     """Return ``count`` places of an axis of ``size`` from ``start``, which is brought inside."""
+    return _window_start(value, start, size, count) + iota((count,), like=value)
+
+
+def _window_start(value: Any, start: Any, size: Size, count: Size) -> Any:
+    """Return where a window of ``count`` places of an axis of ``size`` begins, brought inside."""
     first = astype(as_value(start, type(value)), I64)
     length, extent = size_value(size, I64), size_value(count, I64)
     first = where(first < 0, first + length, first)
-    first = maximum(minimum(first, length - extent), 0)
-    return first + iota((count,), like=value)
+    return maximum(minimum(first, length - extent), 0)
 
 
 def segment_sum(
