@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.language.ir.python_numbers import Number
-from staticgrad.language.trees import registered_leaves
+from staticgrad.language.trees import registered_leaves, words_of_key
 from staticgrad.language.types.arrays import viewer_of
 from staticgrad.programs.arguments import CallArguments, is_number
 from staticgrad.programs.traced import TracedProgram
@@ -95,6 +95,8 @@ class PlainArguments:
             else:
                 view = viewer_of(kind)
                 array = None if view is None else view(item)
+                if array is None and (words := words_of_key(item)) is not item:
+                    array = np.asarray(words)
                 if array is None:
                     if not self._see_registered(item, key):
                         return False
@@ -154,9 +156,17 @@ class RepeatedCalls:
         sources = call.arrays if call.sources is None else call.sources
         if not call.is_plain or len(arguments.arrays) != len(sources):
             return
-        pairs = zip(sources, arguments.arrays.values(), strict=True)
-        if not all(source is array for source, array in pairs):
-            return  # they are in another order
+        keys = []  # the words of typed keys, which are read by each call anew
+        for source, words, array in zip(
+            sources, call.arrays, arguments.arrays.values(), strict=True
+        ):
+            if source is array:
+                continue
+            if words_of_key(source) is source or not np.array_equal(words, array):
+                return  # they are in another order
+            keys.append(words.tobytes())
+        if len({*keys}) < len(keys):
+            return  # equal keys, whose order is unknown
         if call.has_registered and len({*map(id, sources)}) < len(sources):
             return  # of an array that comes twice the order is unknown
         if len(self._stored) >= _MOST:

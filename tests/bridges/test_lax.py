@@ -749,3 +749,20 @@ def test_a_neural_ode_of_diffrax_is_differentiated_before_and_after(adjoint):
     expected = jax.jit(jax.grad(loss))(*args)
     equal(sg.jax.trace(jax.grad(loss), *args)(*args), expected, 1e-3)
     equal(sg.grad(sg.jax.trace(loss, *args))(*args), expected, 1e-3)
+
+
+def test_calls_with_typed_keys_repeat_an_earlier_call():
+    def draw(keys, scale, key):
+        parts = [jax.random.normal(one, (3,)) for one in (*keys, key)]
+        return parts[0] * scale + parts[1] - parts[2] * scale
+
+    first, second, third = jax.random.split(jax.random.key(3), 3)
+    f = sg.jax.trace(draw, (first, second), np.float32(2), third)
+    for keys, key in (
+        ((first, first), first), ((first, second), third), ((third, first), second),
+        ((second, second), second),
+    ):  # fmt: skip
+        for scale in (np.float32(2), np.float32(-1)):
+            expected = draw(keys, scale, key)
+            np.testing.assert_allclose(f(keys, scale, key), expected, rtol=1e-5, atol=1e-6)
+    assert f.repeat(((first, second), np.float32(3), third), {}) is not None
