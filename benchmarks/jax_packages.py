@@ -53,8 +53,8 @@ def _flax_step() -> Case:
 
     def step(variables: Any, state: Any, x: Any, y: Any) -> Any:
         def loss(params: Any) -> Any:
-            both = {"params": params, "batch_stats": variables["batch_stats"]}
-            scores, new = net.apply(both, x, mutable=["batch_stats"])
+            given_variables = {"params": params, "batch_stats": variables["batch_stats"]}
+            scores, new = net.apply(given_variables, x, mutable=["batch_stats"])
             cost = optax.softmax_cross_entropy_with_integer_labels(scores, y).mean()
             return cost, new["batch_stats"]
 
@@ -402,11 +402,11 @@ def _jaxlie() -> Case:
 
     def loss(tangents: Any, points: Any) -> Any:
         poses = jax.vmap(jaxlie.SE3.exp)(tangents)
-        moved = jax.vmap(lambda pose, point: pose @ point)(poses, points)
+        images = jax.vmap(lambda pose, point: pose @ point)(poses, points)
         apart = jax.vmap(lambda p, q: (p.inverse() @ q).log())(
             poses, jax.vmap(jaxlie.SE3.exp)(0.5 * tangents)
         )
-        return (moved**2).sum() + (apart**2).sum()
+        return (images**2).sum() + (apart**2).sum()
 
     return Case("jaxlie", loss, (normal(10, 6) * 0.5, normal(10, 3, seed=1)), tolerance=1e-3)
 
@@ -417,7 +417,7 @@ def _gpjax() -> Case:
     x = np.linspace(0, 3, 40, dtype="float32")[:, None]
     data = gpx.Dataset(X=jax.numpy.asarray(x), y=jax.numpy.asarray(np.sin(x)))
     prior = gpx.gps.Prior(kernel=gpx.kernels.RBF(), mean_function=gpx.mean_functions.Constant())
-    posterior = prior * gpx.likelihoods.Gaussian(num_datapoints=40)
+    posterior = prior * gpx.likelihoods.Gaussian()
     definition, state = nnx.split(posterior)
 
     def loss(state: Any) -> Any:

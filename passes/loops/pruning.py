@@ -143,12 +143,12 @@ def _prune_while(node: Node, op: While, read: Collection[int]) -> Mapping[int, S
         inputs, rebuilt = _rebuild_body(body, places_of, values, merged_places)
         bodies.append(body_of(inputs, dict(zip(names, rebuilt, strict=True))))
     smaller = replace(op.with_bodies(bodies), carries=len(carries))
-    kept = [*carries, op.carries]  # and the number of iterations
-    types = tuple([node.types[k] for k in kept])
+    result_indices = [*carries, op.carries]  # and the number of iterations
+    types = tuple([node.types[k] for k in result_indices])
     args = tuple([node.args[k] for k in order])
     new_results = Node(smaller, args, types, node.origin, node.order).values
     unchanged = {k: node.args[k] for k in read if k in still}
-    return unchanged | dict(zip(kept, new_results, strict=True))
+    return unchanged | dict(zip(result_indices, new_results, strict=True))
 
 
 def _read_of_iterations(

@@ -753,7 +753,7 @@ def test_a_neural_ode_of_diffrax_is_differentiated_before_and_after(adjoint):
 
 def test_calls_with_typed_keys_repeat_an_earlier_call():
     def draw(keys, scale, key):
-        parts = [jax.random.normal(one, (3,)) for one in (*keys, key)]
+        parts = [jax.random.normal(key_of_part, (3,)) for key_of_part in (*keys, key)]
         return parts[0] * scale + parts[1] - parts[2] * scale
 
     first, second, third = jax.random.split(jax.random.key(3), 3)

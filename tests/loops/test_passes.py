@@ -203,16 +203,16 @@ def test_carries_that_only_a_rule_reads_go_when_kernels_are_made():
     x = variable("x", sg.float64, (3,))
 
     @sg.custom_vjp
-    def doubled(value, other):
+    def double(value, factor):
         return value * 2.0
 
-    @doubled.rule
-    def _(ct, out, value, other):
-        return ct * other, None
+    @double.rule
+    def _(ct, out, value, factor):
+        return ct * factor, None
 
     def iteration(state):
-        value, other, count = state
-        return doubled(value, other), other * value, count + 1
+        value, factor, count = state
+        return double(value, factor), factor * value, count + 1
 
     last = sg.while_loop(lambda s: s[2] < 3, iteration, (x, x, sg.constant(0)))
     compiled = sg.compile(Graph({"y": last[0]}))
