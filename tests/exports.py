@@ -88,6 +88,7 @@ from typing_extensions import TypeVar
 from staticgrad.eager.tensor import Tensor
 from staticgrad.language.ir.kinds import ArrayLike
 from staticgrad.language.ir.value import Value
+from staticgrad.language.functions.fft.fourier import Norm, Sizes
 from staticgrad.language.functions.linalg.matrices import (
     EighResult, EigResult, Errors, SlogdetResult, Structure, Triangle
 )
@@ -106,16 +107,18 @@ def standard():
     """``staticgrad/eager/xp.pyi``: functions are made when they are first used."""
     lines = [f'"""{WRITTEN}"""', _STANDARD]
     lines += [_declaration(name, getattr(xp, name)) for name in xp.__all__]
-    lines += ["", "class _Linalg:"]
-    for name, function in vars(xp.linalg).items():
-        lines += ["    @staticmethod", f"    {_declaration(name, function)}"]
-    return "\n".join([*lines, "", "linalg: _Linalg", "__array_api_version__: str"]) + "\n"
+    for extension in ("fft", "linalg"):
+        lines += ["", f"class _{extension.title()}:"]
+        for name, function in vars(getattr(xp, extension)).items():
+            lines += ["    @staticmethod", f"    {_declaration(name, function)}"]
+    lines += ["", "fft: _Fft", "linalg: _Linalg", "__array_api_version__: str"]
+    return "\n".join(lines) + "\n"
 
 
 def _declaration(name, public):
     if not inspect.isroutine(public):
         kind = "None" if public is None else type(public).__name__
-        return "" if name == "linalg" else f"{name}: {kind}"
+        return "" if name in ("fft", "linalg") else f"{name}: {kind}"
     # Annotations are texts; a Literal has quotes inside of its own.
     plain = re.compile(r"\"(Literal\[[^\]]*\](?: \| None)?)\"|'")
     written = inspect.signature(inspect.unwrap(public))  # not in the words that help shows

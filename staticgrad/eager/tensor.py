@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, cast
 from weakref import ref
@@ -88,6 +87,29 @@ class WithArray:
     def tolist(self) -> Any:
         """The elements as Python numbers, in nested lists."""
         return self.data.tolist()
+
+    @boundary
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A copy of the array for other libraries: nothing is written into a tensor.
+
+        Raises GradientError where operations are recorded and the tensor needs a gradient.
+        """
+        refuse_to_lose_gradient(self, "an array of another library")
+        if copy is False:
+            raise BufferError("a tensor gives a copy of its array")
+        array: Any = self.data.copy()
+        return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        kind, number = self.data.__dlpack_device__()
+        return int(kind), int(number)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -428,30 +450,6 @@ class Tensor(WithArray, Recorded, Value):
     def __index__(self) -> int:
         return self.data.__index__()
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        """``sg.xp``. Raises ArgumentError for a version that is not known here."""
-        super().__array_namespace__(api_version=api_version)
-        return import_module("staticgrad.eager.xp")
-
-    @boundary
-    def __dlpack__(
-        self,
-        *,
-        stream: Any = None,
-        max_version: tuple[int, int] | None = None,
-        dl_device: tuple[int, int] | None = None,
-        copy: bool | None = None,
-    ) -> Any:
-        """A copy of the array for other libraries: nothing is written into a tensor.
-
-        Raises GradientError where operations are recorded and the tensor needs a gradient.
-        """
-        refuse_to_lose_gradient(self, "an array of another library")
-        if copy is False:
-            raise BufferError("a tensor gives a copy of its array")
-        array: Any = self.data.copy()
-        return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
-
     def __copy__(self) -> Self:
         """The same array and place on the tape, in another tensor."""
         copied = object.__new__(type(self))
@@ -469,10 +467,6 @@ class Tensor(WithArray, Recorded, Value):
                 hint="y.detach() is the same array without a gradient; y.copy() a recorded copy",
             )
         return _restore_leaf, (self.data, self.requires_grad, self._grad)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        kind, number = self.array.__dlpack_device__()
-        return int(kind), int(number)
 
     # -- gradients --------------------------------------------------------------------------------
 

@@ -1,9 +1,10 @@
-"""The namespace of the array API standard, version 2024.12: ``sg.xp``.
+"""The namespace of the array API standard, version 2025.12: ``sg.xp``.
 
-https://data-apis.org/array-api/2024.12/. Its functions are those of ``sg``, which compute at once
-unless a value of a graph is among what they are given, so that code that was written for the
-standard runs on tensors and is traced. What the standard's functions make is float64 by default.
-Some functions stand here alone, since the size of what they give depends on values.
+https://data-apis.org/array-api/2025.12/. Its functions are those of ``sg``. They compute at once
+unless a value of a graph is among what they are given; in a function that is traced they give
+values, so that code that was written for the standard runs on tensors and is traced. What the
+standard's functions make is float64 by default. Some functions stand here alone, since the size of
+what they give depends on values; of values they are refused.
 
 >>> import staticgrad as sg
 >>> x = sg.xp.asarray([3.0, 1.0, 3.0])
@@ -15,9 +16,11 @@ Tensor([1., 3.])
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -26,9 +29,13 @@ import numpy as np
 import staticgrad
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import Tensor
+from staticgrad.language.ir.nodes import running_session
+from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.elementwise import ArrayLike, array_dtype
 from staticgrad.language.types.dtype import (
     BOOL,
+    C64,
+    C128,
     F32,
     F64,
     I8,
@@ -47,27 +54,30 @@ from staticgrad.support.errors.hints import as_imported, no_such_name
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import quote
 
-__array_api_version__: Final = "2024.12"
+__array_api_version__: Final = "2025.12"
 
 #: Names of the standard that are functions, constants or dtypes of ``sg``.
 _SHARED: Final = (
     "abs acos acosh add all any arange argmax argmin argsort asarray asin asinh astype atan atan2"
     " atanh bitwise_and bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift"
-    " bitwise_xor broadcast_arrays broadcast_to can_cast ceil clip concat conj copysign cos cosh"
-    " count_nonzero cumulative_prod cumulative_sum diff divide e empty empty_like equal exp"
-    " expand_dims expm1 eye flip float32 float64 floor floor_divide full full_like greater"
-    " greater_equal hypot iinfo imag inf int16 int32 int64 int8 isdtype isfinite isinf isnan less"
-    " less_equal linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or"
-    " logical_xor matmul matrix_transpose max maximum mean meshgrid min minimum moveaxis multiply"
-    " nan negative newaxis not_equal ones ones_like permute_dims pi positive pow prod reciprocal"
-    " real remainder repeat reshape result_type roll round searchsorted sign signbit sin sinh sort"
-    " sqrt square squeeze stack std subtract sum take take_along_axis tan tanh tensordot tile tril"
-    " triu trunc uint16 uint32 uint64 uint8 unstack var vecdot where zeros zeros_like"
+    " bitwise_xor broadcast_arrays broadcast_to can_cast ceil clip complex128 complex64 concat"
+    " conj copysign cos cosh count_nonzero cumulative_prod cumulative_sum diff divide e empty"
+    " empty_like equal exp expand_dims expm1 eye flip float32 float64 floor floor_divide full"
+    " full_like greater greater_equal hypot iinfo imag inf int16 int32 int64 int8 isdtype isfinite"
+    " isin isinf isnan less less_equal linspace log log10 log1p log2 logaddexp logical_and"
+    " logical_not logical_or logical_xor matmul matrix_transpose max maximum mean meshgrid min"
+    " minimum moveaxis multiply nan negative newaxis nextafter not_equal ones ones_like"
+    " permute_dims pi positive pow prod real reciprocal remainder repeat reshape result_type roll"
+    " round searchsorted sign signbit sin sinh sort sqrt square squeeze stack std subtract sum"
+    " take take_along_axis tan tanh tensordot tile tril triu trunc uint16 uint32 uint64 uint8"
+    " unstack var vecdot where zeros zeros_like"
 )
 _LINALG: Final = (
-    "cholesky cross det diagonal eigh eigvalsh inv matmul matrix_norm matrix_power matrix_rank"
-    " matrix_transpose outer pinv qr slogdet solve svd svdvals tensordot trace vecdot vector_norm"
+    "cholesky cross det diagonal eig eigh eigvals eigvalsh inv matmul matrix_norm matrix_power"
+    " matrix_rank matrix_transpose outer pinv qr slogdet solve svd svdvals tensordot trace vecdot"
+    " vector_norm"
 )
+_FFT: Final = "fft fftn fftshift ifft ifftn ifftshift irfft irfftn rfft rfftn"
 #: What makes floats of nothing: float32 in ``sg``, where graphs are built.
 _FLOATING: Final = ("empty", "eye", "linspace", "ones", "zeros")
 #: What takes ``device="cpu"``.
@@ -76,8 +86,8 @@ _MAKING: Final = (
 )
 #: Names of the standard that stand here alone.
 _OWN: Final = (
-    "bool finfo from_dlpack linalg nextafter nonzero unique_all unique_counts unique_inverse"
-    " unique_values"
+    "bool broadcast_shapes fft finfo from_dlpack linalg nonzero unique_all unique_counts"
+    " unique_inverse unique_values"
 )
 __all__ = sorted([*_SHARED.split(), *_OWN.split()])
 
@@ -138,28 +148,33 @@ def nonzero(x: ArrayLike[Tensor], /) -> tuple[Tensor, ...]:
 
 
 @boundary
-def nextafter(x1: ArrayLike[Tensor], x2: ArrayLike[Tensor], /) -> Tensor:
-    """Compute the next floating number after x1 towards x2, elementwise; no derivative.
+def broadcast_shapes(*shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the shape that arrays of these shapes have together.
 
-    >>> sg.xp.nextafter(sg.xp.asarray(1.0), sg.xp.asarray(2.0))
-    Tensor(1.)
+    Raises:
+        ShapeError: sizes that do not agree.
+
+    >>> sg.xp.broadcast_shapes((2, 1), (3,))
+    (2, 3)
     """
-    dtype = staticgrad.result_type(x1, x2).numpy
-    first, second = (np.asarray(_array("nextafter", x), dtype) for x in (x1, x2))
     try:
-        return _tensor(np.nextafter(first, second))
+        return np.broadcast_shapes(*shapes)
     except ValueError as error:
-        raise ShapeError(f"nextafter: {error}") from None
+        raise ShapeError(f"broadcast_shapes: {error}") from None
 
 
 @boundary
 def finfo(type: Any, /) -> SimpleNamespace:
     """Return the limits of a floating dtype by the array API standard's names.
 
+    Those of complex numbers are the limits of their parts.
+
     >>> sg.xp.finfo(sg.xp.float32).eps
     1.1920928955078125e-07
     """
-    limits = staticgrad.finfo(type)
+    dtype = getattr(type, "dtype", type)
+    parts = {"complex64": F32, "complex128": F64}
+    limits = staticgrad.finfo(parts.get(getattr(dtype, "name", dtype), dtype))
     numbers = {
         name: float(getattr(limits, name)) for name in ("eps", "max", "min", "smallest_normal")
     }
@@ -179,7 +194,24 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Te
     return _tensor(np.array(np.from_dlpack(x)))
 
 
+def _builds() -> builtins.bool:
+    """Return whether a function is traced: what is made belongs to its graph."""
+    session = running_session()
+    return session is not None and not session.computes
+
+
 def _array(name: str, x: Any) -> Any:
+    """Return a tensor as an array of NumPy.
+
+    Raises:
+        ArgumentError: a value of a graph.
+    """
+    if isinstance(x, Value) and not x.computes:
+        raise ArgumentError(
+            f"{name}: only a run computes it",
+            hint=f"of a tensor, outside of what is traced: sg.xp.{name}(tensor)\n"
+            f"sg.unique(x, size=n) and sg.nonzero(x, size=n) have a size that is known",
+        )
     array = np.asarray(x)
     array_dtype(array, name)
     return array
@@ -190,27 +222,34 @@ def _several(arrays: Any) -> Any:
     return type(arrays)(*map(_tensor, arrays))
 
 
-def _tensor(array: Any) -> Tensor:
-    return Tensor.of(np.asarray(array))
+def _tensor(array: Any) -> Any:
+    """Return an array as a tensor; as a constant of the graph where a function is traced."""
+    array = np.asarray(array)
+    return staticgrad.constant(array) if _builds() else Tensor.of(array)
 
 
 class _Info:
     """The result of ``__array_namespace_info__``."""
 
     def capabilities(self) -> dict[str, Any]:
-        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
+        computes = not _builds()
+        return {
+            "boolean indexing": computes, "data-dependent shapes": computes, "max dimensions": 64,
+        }  # fmt: skip
 
     def default_device(self) -> str:
         return "cpu"
 
-    def devices(self) -> list[str]:
-        return ["cpu"]
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
 
     def default_dtypes(self, *, device: str | None = None) -> dict[str, DType]:
-        return {"real floating": F64, "integral": I64, "indexing": I64}
+        return {
+            "real floating": F64, "complex floating": C128, "integral": I64, "indexing": I64,
+        }  # fmt: skip
 
     def dtypes(self, *, device: str | None = None, kind: Any = None) -> dict[str, DType]:
-        dtypes = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
+        dtypes = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64, C64, C128)
         isdtype = staticgrad.isdtype
         return {dtype.name: dtype for dtype in dtypes if kind is None or isdtype(dtype, kind)}
 
@@ -228,8 +267,9 @@ def _at_once(function: Callable[..., Any]) -> Callable[..., Any]:
     def call_in_eager_mode(*args: Any, **kwargs: Any) -> Any:
         if floating and kwargs.get("dtype") is None:
             kwargs["dtype"] = F64
-        with eager_mode():
-            return function(*args, **kwargs)
+        with nullcontext() if _builds() else eager_mode():
+            results = function(*args, **kwargs)
+        return tuple(results) if type(results) is list else results
 
     call_in_eager_mode.__module__ = __name__
     signature = _with_standard(inspect.signature(function), function.__name__)
@@ -251,24 +291,64 @@ def _with_standard(signature: inspect.Signature, name: str) -> inspect.Signature
     return signature.replace(parameters=parameters)
 
 
-class _Room(SimpleNamespace):
+def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: Any = "backward") -> Any:
+    """Compute the Fourier transform of a signal that is symmetric in time: real numbers."""
+    return staticgrad.fft.irfft(staticgrad.conj(x), n, axis, _OTHER_NORM[norm])
+
+
+def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: Any = "backward") -> Any:
+    """Compute the inverse of ``hfft``."""
+    return staticgrad.conj(staticgrad.fft.rfft(x, n, axis, _OTHER_NORM[norm]))
+
+
+def _frequencies(name: str) -> Callable[..., Any]:
+    """Return the function of frequencies with the standard's arguments."""
+    function = getattr(staticgrad.fft, name)
+
+    def compute_frequencies(
+        n: int, /, *, d: float = 1.0, dtype: Any = None, device: str | None = None
+    ) -> Any:
+        if device not in (None, "cpu"):
+            raise ArgumentError(f"{name}: no device {quote(device)}")
+        return staticgrad.astype(function(n, d), F64 if dtype is None else dtype)
+
+    compute_frequencies.__name__ = name
+    return compute_frequencies
+
+
+_OTHER_NORM: Final[dict[str, Any]] = {
+    "backward": "forward", "ortho": "ortho", "forward": "backward",
+}  # fmt: skip
+
+
+class _Extension(SimpleNamespace):
     """Functions of an extension of the standard."""
 
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str, functions: Mapping[str, Callable[..., Any]]) -> None:
+        super().__init__(**{name: _at_once(function) for name, function in functions.items()})
+        self._name = name
+
     def __repr__(self) -> str:
-        return "sg.xp.linalg"
+        return f"sg.xp.{self._name}"
+
+    def __dir__(self) -> list[str]:
+        return [name for name in self.__dict__ if not name.startswith("_")]
 
 
 @boundary
 def __getattr__(name: str) -> Any:
     package = staticgrad
-    if name == "linalg":
-        room = package.linalg
-        attribute: Any = _Room(
-            **{
-                function_name: _at_once(getattr(room, function_name))
-                for function_name in _LINALG.split()
-            }
-        )
+    attribute: Any
+    if name in ("fft", "linalg"):
+        functions = getattr(package, name)
+        names = (_FFT if name == "fft" else _LINALG).split()
+        additions: dict[str, Callable[..., Any]] = {}
+        if name == "fft":
+            additions = {"hfft": hfft, "ihfft": ihfft}
+            additions |= {n: _frequencies(n) for n in ("fftfreq", "rfftfreq")}
+        attribute = _Extension(name, {n: getattr(functions, n) for n in names} | additions)
     elif name in _SHARED.split():
         value = getattr(package, name)
         attribute = _at_once(value) if callable(value) and not isinstance(value, DType) else value

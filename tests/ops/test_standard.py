@@ -29,9 +29,9 @@ def test_attributes_of_the_standard(value):
     assert value.mT.shape == (2, 4, 3)
     assert value.device == "cpu"
     assert value.to_device("cpu") is value
-    namespace = sg.xp if isinstance(value, Tensor) else sg
+    namespace = sg.xp
     assert value.__array_namespace__() is namespace
-    assert value.__array_namespace__(api_version="2024.12") is namespace
+    assert value.__array_namespace__(api_version="2025.12") is namespace
     assert_each_refused(
         (ArgumentError, "no device 'cuda'", lambda: value.to_device("cuda")),
         (ArgumentError, "2099.12", lambda: value.__array_namespace__(api_version="2099.12")),
@@ -130,3 +130,53 @@ def test_arrays_from_data_and_from_values(value):
         sg.asarray([1.0], copy=False)
     with assert_refused(ArgumentError, "device='cuda' is not one of", line='device="cuda"'):
         sg.asarray([1.0], device="cuda")
+
+
+IN_NAMESPACE = {
+    "bool": lambda x, xp: xp.astype(x > 2, xp.bool),
+    "made of nothing": lambda x, xp: xp.zeros(3) + x @ xp.eye(3) + xp.linspace(0.0, 1.0, 3),
+    "lists": lambda x, xp: xp.asarray([1.0, 2.0, 3.0]) * x + xp.stack([xp.ones(3), x[0]]),
+    "indices": lambda x, xp: xp.take(x, xp.asarray([0, 2]), axis=1),
+    "where": lambda x, xp: xp.where(x > 2, x, xp.asarray(0.0)),
+    "nextafter": lambda x, xp: xp.nextafter(x, x + 1),
+    "limits": lambda x, xp: x + xp.finfo(x.dtype).eps,
+    "linalg": lambda x, xp: xp.linalg.matrix_norm(x),
+    "fft": lambda x, xp: xp.real(xp.fft.ifft(xp.fft.fft(x) * xp.fft.fftfreq(3))),
+    "hfft": lambda x, xp: xp.fft.hfft(xp.fft.ihfft(x, norm="ortho"), n=3, norm="forward"),
+    "complex": lambda x, xp: xp.abs(xp.astype(x, xp.complex128) * 1j),
+    "dlpack": lambda x, xp: xp.from_dlpack(np.ones(3)) + x,
+}
+
+
+@pytest.mark.parametrize("name", IN_NAMESPACE)
+def test_the_namespace_of_tensors_and_of_values_in_a_function_is_one(name):
+    """Results are those of NumPy, whose namespace is of the standard, too; made in float64."""
+    f, array = IN_NAMESPACE[name], np.arange(6.0).reshape(2, 3) + 0.5
+    expected = f(array, np)
+
+    def compute(x):
+        assert x.__array_namespace__() is sg.xp
+        return f(x, x.__array_namespace__())
+
+    computed = compute(sg.xp.asarray(array))
+    traced = sg.function(compute)(array)
+    assert isinstance(computed, Tensor)
+    for result in (np.asarray(computed), traced):
+        np.testing.assert_allclose(result, expected, rtol=1e-14, atol=1e-14)
+        assert result.dtype == expected.dtype
+
+
+def test_what_values_decide_is_refused_in_a_function_and_the_namespace_says_so():
+    shapes = []
+
+    def look(x):
+        shapes.append(sg.xp.__array_namespace_info__().capabilities()["data-dependent shapes"])
+        return sg.xp.unique_values(x)
+
+    assert look(sg.xp.asarray([2.0, 1.0, 2.0])).tolist() == [1.0, 2.0]
+    with pytest.raises(ArgumentError, match="unique_values: only a run computes it"):
+        sg.function(look)(np.ones(3))
+    assert shapes == [True, False]
+    info = sg.xp.__array_namespace_info__()
+    assert info.default_dtypes()["complex floating"] is sg.complex128
+    assert set(info.dtypes(kind="complex floating")) == {"complex64", "complex128"}

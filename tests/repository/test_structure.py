@@ -78,11 +78,7 @@ LAZY = {
 #: Imports that go up -> why. Without them there is no circle, whatever is counted: imports inside
 #: of functions, those for type checkers, calls of ``up`` and ``import_module``. No other one may
 #: close a circle.
-UPWARD = {
-    ("staticgrad.eager.tensor", "staticgrad.eager.xp"): (
-        "x.__array_namespace__() is the module whose functions take and give tensors"
-    ),
-}
+UPWARD: dict[tuple[str, str], str] = {}
 
 #: Modules below the tools that import ``staticgrad`` itself, which loads nothing until a name is
 #: asked for -> why. The table of public names is no way around the layers.

@@ -35,9 +35,9 @@ from staticgrad.language.functions import linalg
 from staticgrad.support.errors import ExportError
 
 STATIC: Final = frozenset((
-    "axes", "axis", "block_shape", "delta", "depth", "ends", "image_shape", "k", "known", "limit",
-    "mask", "pads", "position", "ratio", "repeats", "roi", "scales", "shape", "size", "sizes",
-    "split", "start", "starts", "steps", "training_mode",
+    "axes", "axis", "block_shape", "delta", "depth", "elements", "ends", "image_shape", "k",
+    "limit", "mask", "pads", "position", "ratio", "repeats", "roi", "scales", "shape", "size",
+    "sizes", "split", "start", "starts", "steps", "training_mode",
 ))  # fmt: skip
 KNOWN: Final = frozenset((
     "condition", "exponent", "indices", "iterations", "max", "min", "value",
@@ -98,7 +98,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "Mean": lambda *values: reduce(sg.add, values) / float(len(values)),
     "Min": lambda *values: reduce(sg.minimum, values),
     "Mod": lambda a, b, *, fmod=0: sg.fmod(a, b) if fmod else sg.remainder(a, b),
-    "NonZero": lambda x: np.array(np.nonzero(x), np.int64),
+    "NonZero": lambda elements: np.array(np.nonzero(elements), np.int64),
     "Optional": lambda value=None, *, type=None: value,
     "OptionalGetElement": lambda value: value,
     "OptionalHasElement": lambda value=None: np.array(value is not None),

@@ -206,7 +206,8 @@ def repeat(x: ArrayLike[AnyValue], repeats: Any, axis: int | None = None) -> Any
     """Repeat each element of x ``repeats`` times along ``axis``; None flattens x.
 
     Args:
-        repeats: one number (or size) for all, or integers known now, one per index of the axis.
+        repeats: one number (or size) for all, or integers known now, one per index of the axis;
+            a list of one number is for all.
         axis: which axis.
 
     >>> sg.evaluate(sg.repeat([1, 2], 2))
@@ -220,6 +221,8 @@ def repeat(x: ArrayLike[AnyValue], repeats: Any, axis: int | None = None) -> Any
         repeats = np.asarray(repeats)
     if isinstance(repeats, list | tuple | np.ndarray) and np.ndim(repeats) > 0:
         counts = array_of(repeats, "repeat: repeats")
+        if counts.size == 1:  # one number for all
+            return repeat(value, counts.item(), axis)
         text = f"repeat: {counts.size} numbers for an axis of size {value.shape[place]}"
         check_equal(text, value.shape[place], counts.size, value)
         value = with_size(value, place, counts.size)

@@ -169,7 +169,7 @@ class Complex(Value):
         plain = isinstance(data, complex) and data != 0
         parts = [
             None
-            if plain and part == 0
+            if plain and part == 0 and not np.signbit(part)
             else lift(np.array(part, complex_dtype.real.numpy), complex_dtype.real)
             for part in (array.real, array.imag)
         ]

@@ -5,7 +5,7 @@ of rewrite rules. The kind of the operands decides what binding means. Operators
 ``functional.functions``, which the ops fill.
 
 Some attributes are those that the array API standard requires beside NumPy's
-(https://data-apis.org/array-api/2024.12/).
+(https://data-apis.org/array-api/2025.12/).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Elements(Protocol[V_co]):
         """x with the smaller one of each element and of ``values``."""
 
 
-_VERSIONS: Final = (None, "2021.12", "2022.12", "2023.12", "2024.12")
+_VERSIONS: Final = (None, "2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
 
 
 class StandardArray:
@@ -114,10 +114,14 @@ class StandardArray:
         return self
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        """The namespace with the standard's functions: ``sg``."""
+        """Return ``sg.xp``, the namespace with the standard's functions.
+
+        Raises:
+            ArgumentError: a version that is not known here.
+        """
         if api_version not in _VERSIONS:
             raise ArgumentError(f"the array API of {quote(api_version)} is not known here")
-        return staticgrad
+        return staticgrad.xp
 
 
 #: Untyped here: operators are typed by the kind of their operand (``Of``).
