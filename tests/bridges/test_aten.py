@@ -784,19 +784,37 @@ def test_constants_of_a_compiled_function_are_read(compile_here):
     np.testing.assert_array_equal(x.grad, [3.0, 0.0, 3.0])
 
 
-@pytest.mark.slow
-def test_random_numbers_of_a_compiled_function_are_pytorch_s(compile_here):
-    def f(x):
-        return torch.dropout(x.sin(), 0.5, True) * 2 + torch.rand_like(x)
+def drawing_by_sizes(x):
+    """Draw for several sizes, orders of axes and ways to say a distribution."""
+    y = torch.dropout(x.sin(), 0.5, True) * 2 + torch.rand_like(x)
+    z = torch.nn.functional.dropout(x.t().cos(), 0.3) + torch.randn(3, 5)
+    w = torch.bernoulli(x.detach(), 0.25) + torch.empty_like(x).uniform_(1.0, 2.0)
+    return y * w + z.t() * torch.randint(0, 5, (5, 3)) + torch.empty(3).normal_(1.0, 0.5)
 
-    x = random_tensor(20).requires_grad_()
+
+def drawing_by_values(x):
+    """Draw with chances that are computed, between draws that are not."""
+    return torch.rand_like(x) + torch.bernoulli(torch.sigmoid(x)) + torch.dropout(x, 0.5, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("f", "programs"), [(drawing_by_sizes, 1), (drawing_by_values, None)], ids=["sizes", "values"]
+)
+def test_random_numbers_of_a_compiled_function_are_pytorch_s(compile_here, f, programs):
+    """In one program where they depend on sizes alone: PyTorch draws them before it runs."""
+    x = random_tensor(5, 3).requires_grad_()
     torch.manual_seed(3)
-    expected = f(x)
-    (slope,) = torch.autograd.grad(expected.sum(), x)
+    expected = f(x), f(x)
+    (slope,) = torch.autograd.grad(expected[1].sum(), x)
+    run = compile_here(f)
     torch.manual_seed(3)
-    actual = compile_here(f)(x)
+    actual = run(x), run(x)
     torch.testing.assert_close(actual, expected)
-    torch.testing.assert_close(torch.autograd.grad(actual.sum(), x)[0], slope)
+    torch.testing.assert_close(torch.autograd.grad(actual[1].sum(), x)[0], slope)
+    report = sg.torch.explain(f, x)
+    assert len(report.graphs[0].programs) == (programs or len(report.graphs[0].programs))
+    assert bool(report.graphs[0].outside) == (programs is None)
 
 
 @pytest.mark.slow

@@ -1,11 +1,12 @@
 """Ways to use ``sg.torch.step`` beside the same in PyTorch: equal, or one coded error."""
 
 import pickle
+import re
 
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, StaticgradError
+from staticgrad.errors import ArgumentError, ExportError, StaticgradError
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 nn, optim = torch.nn, torch.optim
@@ -201,3 +202,32 @@ def test_parameters_in_shared_memory_stay_there():
     assert [parameter.data_ptr() for parameter in net.parameters()] == places
     assert all(parameter.is_shared() for parameter in net.parameters())
     torch.testing.assert_close(net[0].weight, reference[0].weight)
+
+
+class CountedScale(nn.Module):
+    def forward(self, x):
+        count = int(x.sum().item())  # depends on data
+        return x * 2 if count > 3 else x
+
+
+class WithCount(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.scale = nn.Linear(3, 3), CountedScale()
+
+    def forward(self, x):
+        return self.scale(self.linear(x))
+
+
+def test_a_module_that_depends_on_data_is_refused_by_its_line():
+    net = WithCount()
+    step = sg.torch.step(net, mse, sgd(net))
+    with pytest.raises(ExportError) as raised:
+        step(torch.ones(2, 3), torch.ones(2, 3))
+    message = str(raised.value)
+    assert "torch.export.export of WithCount ends with" in message
+    assert re.search(
+        r"in CountedScale\.forward, .*test_torch_steps\.py:\d+: count = int\(x\.sum", message
+    )
+    assert "torch.compile(net, backend='staticgrad') ends its program at that line" in message
+    assert "Step" not in message

@@ -1,8 +1,9 @@
 """A backend of ``torch.compile``: forward and backward graphs of ATen operators as programs.
 
 AOTAutograd traces both and chooses what the forward pass saves. Each graph is one program if all
-of its operators have rows and draw no random numbers; else PyTorch runs the others between
-programs, so that random numbers are PyTorch's.
+of its operators have rows; else PyTorch runs the others between programs. Random numbers are
+PyTorch's: it draws them before the program runs, or, where they depend on values or open sizes,
+between programs.
 
 Sizes that PyTorch leaves open (``dynamic=True``, or a second batch size) are named sizes of the
 program, which is compiled once. Where a row needs their values, there is a program for each set.
@@ -21,6 +22,7 @@ from staticgrad.extend import Dim, Graph, Value
 from staticgrad.extend.optional import torch
 from staticgrad.extend.programs import bind_sizes, compile as compile_graph
 from staticgrad.extend.sizes import evaluate, named_sizes
+from staticgrad.interop.aten.draws import take_draws
 from staticgrad.interop.aten.operators import OPERATORS
 from staticgrad.interop.aten.program import AtenProgram, draws, has_row
 from staticgrad.interop.aten.reading import drop_lossy_decompositions, dtype_name, program_of
@@ -83,6 +85,9 @@ def _compile_aten_graph(
     note: Callable[[Note], object],
 ) -> Callable[..., Any]:
     """Compile one forward or backward graph of ATen operators, called with a list of arguments."""
+    drawn_example, draws = take_draws(graph)
+    if draws:
+        example = [*example, *drawn_example]
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     runs_of_all = _Runs(graph, options)
     reasons = map(_find_reason_outside, nodes, runs_of_all.program.calls)
@@ -106,7 +111,7 @@ def _compile_aten_graph(
     names = [(str(nodes[k].target), reason) for k, reason in outside.items()]
     names += [(name, "no neighbour that a program runs") for name in split.alone]
     note(Note(kind, len(nodes), names, split.parts))
-    return _box_call(split.run)
+    return _box_call(split.run, draws)
 
 
 def _find_reason_outside(node: Any, call: ForeignCall) -> str:
@@ -202,10 +207,16 @@ def _split_graph(
     return _Split(run, parts, alone)
 
 
-def _box_call(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
-    """Return a function that PyTorch calls with a list of arguments, which it may empty."""
+def _box_call(
+    run: Callable[[list[Any]], Any], draws: Sequence[Callable[[], Any]]
+) -> Callable[..., Any]:
+    """Return a function that PyTorch calls with a list of arguments, which it may empty.
+
+    What ``draws`` give are the last arguments of ``run``.
+    """
 
     def run_boxed(args: list[Any]) -> Any:
+        args.extend([draw() for draw in draws])
         return run(args)
 
     run_boxed._boxed_call = True  # type: ignore[attr-defined]

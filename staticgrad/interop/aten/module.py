@@ -5,11 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from linecache import getline
+from traceback import walk_tb
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from staticgrad.extend import as_value, kind_of
+from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import torch
 from staticgrad.extend.parameters import stored_of
 from staticgrad.extend.trees import is_named_tuple
@@ -298,12 +301,46 @@ def _call_torch_export(net: Any, example: Any, named: Any, shapes: Any) -> Any:
         except ExportError:
             raise
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ExportError(
-                f"torch.export.export of {type(net).__name__} ends with"
-                f" {type(error).__name__}: {reason}",
-                hint="torch.export.export(net, example) says more",
-            ) from error
+            raise _explain_export(net, error) from error
+
+
+def _explain_export(net: Any, error: Exception) -> ExportError:
+    """Return the error of an export: the user's class, its reason, and the part's line."""
+    reason = str(error).strip().partition("\n")[0]
+    line, part = _find_module_line(error)
+    depends_on_data = any("DataDependent" in type(e).__name__ for e in _causes_of(error))
+    details = [f"in {part}.forward, {line.file}:{line.line}: {line.text}"] if line else []
+    return ExportError(
+        f"torch.export.export of {type(net).__name__} ends with {type(error).__name__}: {reason}",
+        details=details,
+        hint="torch.compile(net, backend='staticgrad') ends its program at that line, where PyTorch"
+        " runs it, and begins another one"
+        if depends_on_data
+        else "torch.export.export(net, example) says more",
+    )
+
+
+def _causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those that it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _find_module_line(error: BaseException) -> tuple[SourceLine | None, str]:
+    """Find the innermost line of a ``forward`` that is not PyTorch's, and its module's class."""
+    for cause in _causes_of(error):
+        frames = [*walk_tb(cause.__traceback__)]
+        for frame, number in reversed(frames):
+            owner = frame.f_locals.get("self")
+            if not isinstance(owner, torch.nn.Module):
+                continue
+            if type(owner).__module__.partition(".")[0] in ("torch", "staticgrad"):
+                continue
+            file = frame.f_code.co_filename
+            text = getline(file, number).strip()
+            return SourceLine(file, number, text=text), type(owner).__name__
+    return None, ""
 
 
 def _write_error(name: object) -> ExportError:

@@ -32,8 +32,10 @@ _OF_MEMORY: Final = frozenset((
     "as_strided", "as_strided_copy", "as_strided_scatter", "_linalg_det", "_linalg_slogdet",
 ))  # fmt: skip
 #: Functions of PyTorch whose decomposition loses what gradients need, or the order in memory that
-#: views of the result rely on.
-_WHOLE: Final = ("detach", "_safe_softmax", "_scaled_dot_product_flash_attention_for_cpu")
+#: views of the result rely on, or draws other random numbers.
+_WHOLE: Final = (
+    "bernoulli", "detach", "_safe_softmax", "_scaled_dot_product_flash_attention_for_cpu",
+)  # fmt: skip
 
 
 def program_of(
