@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from linecache import getline
 from traceback import walk_tb
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
@@ -350,6 +350,10 @@ def _write_error(name: object) -> ExportError:
     )
 
 
+#: The backward functions of custom operators, which stay in the exported graph and need rows.
+_OF_OPERATORS: Final = "GeneratedBackwardFor_"
+
+
 class _Watch(NamedTuple):
     """Observations of one call: names of custom functions, arguments written into by index."""
 
@@ -389,8 +393,10 @@ def _watch_call(net: Any) -> Iterator[_Watch]:
             if node is None or node in visited:
                 continue
             visited.add(node)
-            if isinstance(node, torch.autograd.function.BackwardCFunction):
-                watch.functions.append(type(node).__name__.removesuffix("Backward"))
+            name = type(node).__name__.removesuffix("Backward")
+            is_function = isinstance(node, torch.autograd.function.BackwardCFunction)
+            if is_function and not name.startswith(_OF_OPERATORS):
+                watch.functions.append(name)
             stack += [operand for operand, _ in node.next_functions]
         watch.written_arguments.extend(
             index for index, (copy, version) in versions.items() if copy._version != version

@@ -1160,6 +1160,40 @@ def _mm(x: Any, mat2: Any = None, vec: Any = None, y: Any = None) -> Any:
     return sg.matmul(x, mat2 if mat2 is not None else vec if vec is not None else y)
 
 
+#: The most groups of rows whose products are computed of all rows with the others at zero.
+_MOST_GROUPS: Final = 16
+
+
+@operator("transformers.grouped_mm_fallback", "_grouped_mm")
+def _grouped_mm(
+    x: Any, weight: Any = None, offs: Any = None, mat2: Any = None, *, operator: str
+) -> Any:
+    """Multiply groups of rows by a matrix each; ``offs`` are the ends of the groups.
+
+    The sizes of groups depend on values: each product is of all rows, those of others at zero.
+    """
+    weight = mat2 if weight is None else weight
+    if x.ndim != 2 or weight.ndim != 3 or offs is None:
+        raise unsupported_variant(f"{operator} of other ranks")
+    count = int(weight.shape[0])
+    if count > _MOST_GROUPS:
+        raise unsupported_variant(f"{operator} of {count} groups")
+    group = sg.sum(sg.expand_dims(sg.arange(x.shape[0]), 1) >= sg.astype(offs, "int64"), 1)
+    products = [
+        sg.matmul(sg.where(sg.expand_dims(group == k, 1), x, 0.0), weight[k]) for k in range(count)
+    ]
+    return sum(products[1:], products[0])
+
+
+@operator("transformers.grouped_mm_fallback_backward")
+def _grouped_mm_backward(x: Any, weight: Any, offs: Any, grad_output: Any) -> Any:
+    """Pull a cotangent back through the products of groups."""
+    row = OPERATORS["transformers.grouped_mm_fallback"].function
+    name = "transformers.grouped_mm_fallback"
+    product = lambda x, weight: row(x, weight, offs, operator=name)  # noqa: E731 - pulled back
+    return tuple(_pull_back(product, [x, weight], grad_output))
+
+
 @operator("addmm", "baddbmm", "addmv", "addbmm")
 def _addmm(
     x: Any, mat1: Any = None, mat2: Any = None, batch1: Any = None, batch2: Any = None,
@@ -1182,7 +1216,7 @@ def _cdist(x1: Any, x2: Any, p: float, compute_mode: Any = None, *, out: AtenTyp
     return _vector_norm(difference, p, [-1], out=out)
 
 
-derive_backward("_cdist", "x1", forward="_forward", cotangent="grad", saved="cdist")
+derive_backward("_cdist", "x1", forward="_forward", saved="cdist")
 
 
 def _pairs(count: Any) -> tuple[Any, Any]:
@@ -1197,7 +1231,7 @@ def _pdist(x: Any, p: float = 2, *, out: AtenType) -> Any:
     return _vector_norm(sg.take(x, first, 0) - sg.take(x, second, 0), p, [-1], out=out)
 
 
-derive_backward("_pdist", "x", forward="_forward", cotangent="grad", saved="pdist")
+derive_backward("_pdist", "x", forward="_forward", saved="pdist")
 
 
 @operator("_trilinear")

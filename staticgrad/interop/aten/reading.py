@@ -26,6 +26,11 @@ _STORAGE: Final = frozenset((
 _LINE: Final = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+), in (?P<function>.*)')
 #: PyTorch's names of arguments -> those of rows.
 _NAMES: Final = {"self": "x", "input": "x", "other": "y", "out": "out_"}
+#: Operators of which PyTorch 2.14 has another name of an argument -> that before, and its own.
+_RENAMED: Final = {
+    "_cdist_backward": ("grad", "grad_output"),
+    "_pdist_backward": ("grad", "grad_output"),
+}
 _OF_SIZES: Final = ("sym_size", "sym_numel")
 #: Operators whose results depend on how the first operand is stored.
 _OF_MEMORY: Final = frozenset((
@@ -160,6 +165,7 @@ def _named_arguments(
 ) -> dict[str, Any]:
     """Name the arguments of an ATen call by its schema, without those that have their defaults."""
     arguments = {}
+    earlier, present = _RENAMED.get(target.overloadpacket.__name__, ("", ""))
     for k, argument in enumerate(target._schema.arguments):
         if argument.name in _STORAGE:
             continue
@@ -173,7 +179,8 @@ def _named_arguments(
             continue
         if argument.name == "dtype" and target.overloadpacket.__name__ != "_to_copy":
             continue  # the type of the result says it
-        arguments[_NAMES.get(argument.name, argument.name)] = _read_argument(value, places)
+        name = present if argument.name == earlier else _NAMES.get(argument.name, argument.name)
+        arguments[name] = _read_argument(value, places)
     return arguments
 
 

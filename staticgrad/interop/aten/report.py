@@ -76,7 +76,7 @@ def explain_compilation(
     def backend(graph: Any, example: Any) -> Any:
         return compile_dynamo_graph(graph, example, options, notes.append)
 
-    breaks_before = _breaks()
+    breaks_before = count_breaks()
     results = torch.compile(f, backend=backend, dynamic=dynamic)(*args, **named)
     smooth = [
         result
@@ -86,11 +86,11 @@ def explain_compilation(
     if smooth:
         cotangents = [torch.ones_like(result) for result in smooth]
         torch.autograd.grad(smooth, _find_gradient_leaves(smooth), cotangents, allow_unused=True)
-    new = [why for why, count in _breaks().items() if count > breaks_before[why]]
+    new = [why for why, count in count_breaks().items() if count > breaks_before[why]]
     return TorchReport(tuple(map(_report_graph, notes)), tuple(new))
 
 
-def _breaks() -> Counter[str]:
+def count_breaks() -> Counter[str]:
     """Count the graphs that Dynamo ended, by reason; those at a branch are ``unimplemented``."""
     counts: Counter[str] = Counter()
     for kind in ("graph_break", "unimplemented"):

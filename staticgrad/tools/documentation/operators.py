@@ -26,10 +26,11 @@ def page() -> str:
         " other functions to these. [How it is used](torch-programs.md)."
     )
     fallback = (
-        f'`torch.compile(f, backend="staticgrad")` runs {len(OPERATORS) - len(random)} of them.'
-        f" PyTorch runs the {len(random)} that draw random numbers, so that these are PyTorch's:"
-        f" {quote(random)}. It also runs whatever has no row, and a variant that a row refuses,"
-        f" with one warning. These {len(OPERATORS.refused)} have no row for a reason:"
+        '`torch.compile(f, backend="staticgrad")` computes them. PyTorch draws the numbers of the'
+        f" {len(random)} random ones, so that these are PyTorch's: {quote(random)}; before the"
+        " program runs where they depend on sizes alone. It also runs whatever has no row, and a"
+        " variant that a row refuses, with one warning."
+        f" These {len(OPERATORS.refused)} have no row for a reason:"
     )
     parts = ["# Operators of PyTorch", lead, rows, "## What PyTorch runs", fallback,
              list_reasons(OPERATORS.refused, "operators"), _sizes()]  # fmt: skip
