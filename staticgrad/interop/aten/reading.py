@@ -165,7 +165,7 @@ def _named_arguments(
 ) -> dict[str, Any]:
     """Name the arguments of an ATen call by its schema, without those that have their defaults."""
     arguments = {}
-    earlier, present = _RENAMED.get(target.overloadpacket.__name__, ("", ""))
+    old_name, new_name = _RENAMED.get(target.overloadpacket.__name__, ("", ""))
     for k, argument in enumerate(target._schema.arguments):
         if argument.name in _STORAGE:
             continue
@@ -179,7 +179,7 @@ def _named_arguments(
             continue
         if argument.name == "dtype" and target.overloadpacket.__name__ != "_to_copy":
             continue  # the type of the result says it
-        name = present if argument.name == earlier else _NAMES.get(argument.name, argument.name)
+        name = new_name if argument.name == old_name else _NAMES.get(argument.name, argument.name)
         arguments[name] = _read_argument(value, places)
     return arguments
 
