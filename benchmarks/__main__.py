@@ -48,6 +48,7 @@ BENCHMARKS: Final = {
     "sparse": "sparse products, a graph network and conjugate gradients, beside SciPy and others",
     "startup": "interpreter start to first result and to exit",
     "jax_programs": "programs of JAX packages, values and gradients, beside jax.jit",
+    "torch_programs": "programs of PyTorch packages: values, gradients, breaks, first results",
     "torch_models": "models of PyTorch packages in a training step, beside eager and Inductor",
     "tuning": "the measured choice of directives, kernel by kernel",
     "tape": "define-by-run peak and time, beside PyTorch",
@@ -55,7 +56,7 @@ BENCHMARKS: Final = {
 
 
 #: Those that measure first results; the others measure full code.
-_OF_FIRST_RESULTS: Final = ("suite", "models", "compile_times", "startup")
+_OF_FIRST_RESULTS: Final = ("suite", "models", "compile_times", "startup", "torch_programs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
