@@ -291,12 +291,12 @@ def _with_standard(signature: inspect.Signature, name: str) -> inspect.Signature
     return signature.replace(parameters=parameters)
 
 
-def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: Any = "backward") -> Any:
+def _hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: Any = "backward") -> Any:
     """Compute the Fourier transform of a signal that is symmetric in time: real numbers."""
     return staticgrad.fft.irfft(staticgrad.conj(x), n, axis, _OTHER_NORM[norm])
 
 
-def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: Any = "backward") -> Any:
+def _ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: Any = "backward") -> Any:
     """Compute the inverse of ``hfft``."""
     return staticgrad.conj(staticgrad.fft.rfft(x, n, axis, _OTHER_NORM[norm]))
 
@@ -346,7 +346,7 @@ def __getattr__(name: str) -> Any:
         names = (_FFT if name == "fft" else _LINALG).split()
         additions: dict[str, Callable[..., Any]] = {}
         if name == "fft":
-            additions = {"hfft": hfft, "ihfft": ihfft}
+            additions = {"hfft": _hfft, "ihfft": _ihfft}
             additions |= {n: _frequencies(n) for n in ("fftfreq", "rfftfreq")}
         attribute = _Extension(name, {n: getattr(functions, n) for n in names} | additions)
     elif name in _SHARED.split():
