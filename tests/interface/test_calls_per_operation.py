@@ -21,7 +21,7 @@ CALLS = {
     "a slice": (lambda: x[1:], 19),
     "a parameter": (lambda: sg.parameter("w", [1.0]), 44),
     "a layer": (lambda: sg.nn.Conv2d(3, 8, 3), 130),
-    "a layer that is applied": (lambda: layer(image), 170),
+    "a layer that is applied": (lambda: layer(image), 175),
 }
 
 

@@ -54,7 +54,6 @@ from staticgrad.compiler.fusion.pools import fuse_pools
 from staticgrad.compiler.fusion.rows import ROWS, ROWS_ACROSS
 from staticgrad.compiler.fusion.sinking import (
     is_large,
-    merge_numbers,
     merge_scatters,
     merge_shared_reads,
     sink_values,
@@ -235,7 +234,6 @@ MOVES: Final[tuple[Move, ...]] = (
     split_long_rows,
     fuse_pools,
     merge_scatters,
-    merge_numbers,
 )
 
 

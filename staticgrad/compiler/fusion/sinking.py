@@ -40,7 +40,7 @@ from staticgrad.compiler.fusion.groups import (
     meets_elements,
     most_instructions,
 )
-from staticgrad.compiler.fusion.legality import find_form_conflict, find_read_conflict
+from staticgrad.compiler.fusion.legality import find_form_conflict
 from staticgrad.compiler.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
 from staticgrad.language.ir.forms import Pointwise
 from staticgrad.language.ir.graph import Node
@@ -53,9 +53,6 @@ LARGE: Final = 1 << 16
 _READ_PER_STORED: Final = 16
 #: Instructions of both, at most: with more, reading is a small part of the time.
 _MOST_INSTRUCTIONS: Final = 48
-#: Instructions of groups of numbers, at most: from here on a step of its own costs next to nothing,
-#: and groups of equal parts are one kernel.
-_MOST_OF_NUMBERS: Final = 512
 #: Scatters of one kernel, at most: each has additions that wait for each other.
 _MOST_SCATTERS: Final = 8
 #: Large arrays that maps have in common, at least, to be merged.
@@ -70,35 +67,6 @@ def merge_shared_reads(engine: Engine, group: Group) -> tuple[int, ...]:
             (number,) = engine.merge(pair, engine.combine_groups(pair))
             return (number, *_raise_phases(engine, number))
     return ()
-
-
-def merge_numbers(engine: Engine, group: Group) -> tuple[int, ...]:
-    """Fuse a group that computes single numbers with others of its level: a step costs more."""
-    if group.domain or group.kind != "map" or group.reductions or group.cut is not None:
-        return ()
-    if group.instructions >= _MOST_OF_NUMBERS or not engine.update_nodes.isdisjoint(group.nodes):
-        return ()  # an update waits for all that read the old value
-    for visited in engine.find_visited(group, [("numbers", group.phase, group.level)]):
-        both_end = _ends(engine, group) and _ends(engine, visited)
-        if both_end or group.instructions + visited.instructions > _MOST_OF_NUMBERS:
-            continue
-        if find_form_conflict(visited, group) is None and _may_follow(engine, visited, group):
-            pair = (group, visited) if _ends(engine, group) else (visited, group)
-            return engine.merge(pair, engine.combine_groups(pair))
-    return ()
-
-
-def _may_follow(engine: Engine, first: Group, second: Group) -> bool:
-    """Return whether two groups of numbers, of which one may read the other, may be one."""
-    for producer, consumer in ((first, second), (second, first)):
-        reads = [
-            read
-            for read in engine.state.reads(consumer)
-            if engine.owners.get(read.source.base) == producer.number
-        ]
-        if find_read_conflict(producer, consumer, reads) is not None:
-            return False
-    return engine.order.may_merge(first.number, second.number)
 
 
 def merge_scatters(engine: Engine, group: Group) -> tuple[int, ...]:

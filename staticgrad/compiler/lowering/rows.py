@@ -481,14 +481,15 @@ class RowLowering(Lowering):
         """Return the bounds check of a row's index, and loads of elements that later stages use."""
         # An element that is gathered but not used in this context is loaded now into a register.
         self.shape = node.args[1].type.shape
+        earlier = len(self.checks)
         index = self.indices[node] = self.check_row_index(node)
-        check = self.checks[-1]
+        checks = self.checks[earlier:]  # none of an index that is known to be inside
         if isinstance(node.form, ScatterAlong) or node in self.present:
-            return [check]
+            return checks
         loads = [
             load for load in self._gather_loads(node, index) if load.op == "load" and load.args
         ]
-        return [check, *map(self._keep_gathered, loads)]
+        return [*checks, *map(self._keep_gathered, loads)]
 
     def _gather_loads(self, node: Node, index: Expr) -> Iterator[Expr]:
         """Yield the loads that a gather makes at a row's index, also in recomputed operands."""
