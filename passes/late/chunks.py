@@ -94,12 +94,15 @@ def _literal_sizes(kind: TensorType) -> tuple[int, ...]:
 
 
 def _is_wide_product(node: Node) -> bool:
+    """Return whether a node multiplies by one matrix to a wide result.
+
+    A second factor of each batch is one of attention: blocks compute it (``fusion/blocks.py``).
+    """
     form = node.form
-    # A second factor of each batch is one of attention: blocks compute it (`fusion/blocks.py`).
-    one_matrix = isinstance(form, Contract) and node.args[1].ndim == 2
-    if not one_matrix or form.panels or not _is_wide(node.types[0]):
+    if not isinstance(form, Contract) or form.panels or node.args[1].ndim != 2:
         return False
-    return hint_bytes(node.types[0]) > sum(hint_bytes(arg.type) for arg in node.args) // 2
+    nbytes = hint_bytes(node.types[0])
+    return _is_wide(node.types[0]) and nbytes > sum(hint_bytes(arg.type) for arg in node.args) // 2
 
 
 # -- how rows go through an op ---------------------------------------------------------------------
