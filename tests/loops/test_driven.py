@@ -124,7 +124,7 @@ def set_to_one(c, at):
 
 def solve_rows(c, rows, square):
     for row in rows:
-        c = np.tanh(np.linalg.solve(square + 0.1 * c, c)) + row
+        c = np.tanh(np.linalg.solve(square + 0.1 * c, c)) * np.sin(c) + row
     return c
 
 
@@ -132,7 +132,7 @@ def logged_program():
     start, rows = sg.input("c", (4,), "float64"), sg.input("rows", (9, 4), "float64")
 
     def step(c, row):
-        return sg.tanh(sg.linalg.solve(SQUARE + 0.1 * c, c)) + row, None
+        return sg.tanh(sg.linalg.solve(SQUARE + 0.1 * c, c)) * sg.sin(c) + row, None
 
     last = sg.scan(step, start, rows)[0]
     return {"y": last, "slope": sg.grad((last * last).sum(), start)}

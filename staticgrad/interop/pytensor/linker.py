@@ -95,29 +95,39 @@ def _make_thunk(
     """Return the function that PyTensor calls for a run: it reads cells, writes cells, and returns.
 
     Functions of PyTensor take the arrays that it returns, loops of PyTensor those in the cells. One
-    program that computes all results is called without a detour.
+    program that computes all results is called without a detour, and a value with its gradient by
+    one vector, as samplers call it, without a loop.
     """
     inputs = [storage[variable] for variable in graph.inputs]
     outputs = [storage[variable] for variable in graph.outputs]
-    if (part := split.alone) is not None and part.compiled is not None:
-        run = part.compiled.run
-        cells = [(name, inputs[place]) for name, place in part.inputs.items()]
+    part = split.alone
+    if part is None or part.compiled is None:
 
-        def compute() -> list[Any]:
-            return [*run({name: cell[0] for name, cell in cells}).values()]
+        def run_parts() -> list[Any]:
+            results = split.run([cell[0] for cell in inputs])
+            for cell, result in zip(outputs, results, strict=True):
+                cell[0] = result
+            return results
 
-    else:
+        return run_parts
+    run = part.compiled.run
+    cells = [(name, inputs[place]) for name, place in part.inputs.items()]
+    if len(cells) == 1 and len(outputs) == 2:
+        ((name, cell),), (first, second) = cells, outputs
 
-        def compute() -> list[Any]:
-            return split.run([cell[0] for cell in inputs])
+        def run_on_vector() -> list[Any]:
+            results = first[0], second[0] = [*run({name: cell[0]}).values()]
+            return results
 
-    def thunk() -> list[Any]:
-        results = compute()
-        for cell, result in zip(outputs, results, strict=True):
+        return run_on_vector
+
+    def run_alone() -> list[Any]:
+        results = [*run({name: cell[0] for name, cell in cells}).values()]
+        for cell, result in zip(outputs, results):  # noqa: B905  # as many: a check takes time
             cell[0] = result
         return results
 
-    return thunk
+    return run_alone
 
 
 def make_linker(**options: Any) -> Any:
