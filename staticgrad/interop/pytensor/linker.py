@@ -25,8 +25,7 @@ _EXCLUDED: Final = (
     "fusion", "reuse_decomposition_multiple_solves",
     "scan_split_non_sequence_decomposition_and_solve",
     "add_mul_fusion", "uncanonicalize", "local_mul_specialize", "local_mul_to_sqr",
-    "local_sum_prod_all_to_none", "local_sum_prod_of_mul_or_div",
-    "local_upcast_elemwise_constant_inputs",
+    "local_sum_prod_all_to_none", "local_upcast_elemwise_constant_inputs",
 )  # fmt: skip
 #: Rewrites of PyTensor by their tags: also the one by which a scan stores only the elements that
 #: are read, in the form without a buffer that is written over.
