@@ -43,9 +43,9 @@ def others():
 
 
 PRINTED = """
-from tests.compiler.test_same_code import described, others
+from tests.compiler.test_same_code import kernel_digests, others
 {first}
-print(*described())
+print(*kernel_digests())
 """
 
 
