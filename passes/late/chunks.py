@@ -41,7 +41,7 @@ from staticgrad.language.ops.indexing import Concat, Slice
 from staticgrad.language.ops.loops import NUMBER, Loop
 from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose, moveaxis
 from staticgrad.language.ops.positions import Iota
-from staticgrad.language.types.arrays import TensorType, hint_bytes
+from staticgrad.language.types.arrays import TensorType, hint_bytes, product
 from staticgrad.support.building import within
 from staticgrad.support.records import NamedTuple, replace
 
@@ -65,7 +65,7 @@ def compute_in_chunks(graph: Graph) -> Graph:
     for seed in [node for node in graph.nodes if _is_wide_product(node)]:
         if seed not in graph.nodes:
             continue  # a region that was found before has it
-        regions = (_Region.around(graph, seed, rows) for rows in _find_rows(graph, seed))
+        regions = (_Region.find(graph, seed, rows) for rows in _find_rows(graph, seed))
         region = next(filter(None, regions), None)
         if region is not None:
             graph = region.rewrite()
@@ -108,22 +108,15 @@ def _is_wide_product(node: Node) -> bool:
 # -- how rows go through an op ---------------------------------------------------------------------
 
 
-def _prefix(shape: Sequence[Any], axis: int) -> int:
-    count = 1
-    for size in shape[:axis]:
-        count *= size
-    return count
-
-
 def _find_reshaped_rows(
     rows: RowAxis, shape: Sequence[Any], new_shape: Sequence[Any]
 ) -> RowAxis | None:
     """Return where the rows are in the other shape of an array; None if no axis has them alone."""
     if not all(isinstance(size, int) for size in (*shape, *new_shape)):
         return None
-    prefix, count = _prefix(shape, rows.axis), shape[rows.axis] // rows.elements
+    prefix, count = product(shape[: rows.axis]), shape[rows.axis] // rows.elements
     for axis, size in enumerate(new_shape):
-        if _prefix(new_shape, axis) == prefix and size % count == 0 and size:
+        if product(new_shape[:axis]) == prefix and size % count == 0 and size:
             return RowAxis(axis, size // count)
     return None
 
@@ -177,6 +170,22 @@ def _rows_before(node: Node, place: int, rows: RowAxis) -> RowAxis | None:
         return _find_reshaped_rows(rows, node.types[0].shape, node.args[0].shape)
     axes = [axis for axis, to in _kept_axes(node, place).items() if to == rows.axis]
     return RowAxis(axes[0], rows.elements) if axes else None
+
+
+def _may_compute_rows(node: Node, rows: RowAxis) -> bool:
+    """Return whether a node over the rows of its operands computes the same rows of its result.
+
+    Not those of an index along the rows, of a slice that begins behind the first row, or of a
+    reshape that mixes them.
+    """
+    match node.op:
+        case Iota(axis=axis):
+            return axis != rows.axis
+        case Broadcast():
+            return True
+    if isinstance(node.form, Pointwise) and not node.form.sizes and not node.form.indexed:
+        return True
+    return any(_rows_before(node, place, rows) is not None for place in range(len(node.args)))
 
 
 def _summed_rows(node: Node, place: int, rows: RowAxis) -> tuple[RowAxis, ...]:
@@ -246,7 +255,7 @@ class _Region:
         self._find_slices()
 
     @classmethod
-    def around(cls, graph: Graph, seed: Node, rows: RowAxis) -> _Region | None:
+    def find(cls, graph: Graph, seed: Node, rows: RowAxis) -> _Region | None:
         """Return the region of a product, and of the wide products that are read beside it."""
         seeds = {seed: rows}
         try:
@@ -353,8 +362,7 @@ class _Region:
                     continue
                 if self.slices.setdefault(arg.key, rows) != rows:
                     raise _NoRegionError
-                counts_rows = isinstance(arg.node.op, Iota) and arg.node.op.axis == rows.axis
-                if arg.node in self.beside and not counts_rows:
+                if arg.node in self.beside and _may_compute_rows(arg.node, rows):
                     del self.slices[arg.key]
                     self.rows[arg.key] = rows
                     self.nodes[arg.node] = None

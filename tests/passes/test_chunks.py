@@ -114,6 +114,39 @@ def test_nearest_neighbours_store_no_matrix_of_distances():
     assert arena(program) < squares.size * 4 // 2
 
 
+ROWS_OF_OTHERS = {
+    "a slice behind the first row": lambda of, x: x[1:],
+    "rows from the last one": lambda of, x: x[:-1][::-1],
+    "every second row": lambda of, x: of.concatenate([x[:-1], x[:-1]])[::2],
+    "a reshape that mixes rows": lambda of, x: (x[:-1].reshape(COLUMNS, 512) * 1.5).reshape(
+        512, -1
+    ),
+    "positions along the rows": lambda of, x: x[:-1] * of.arange(512.0)[:, None],
+    "a triangle": lambda of, x: of.tril(x[:-1]),
+    "a transpose": lambda of, x: (x[:-1].T * 2.0).T,
+    "running sums of rows": lambda of, x: of.cumsum(x[:-1] * 0.125, 0),
+    "rows less their mean": lambda of, x: x[:-1] - x[:-1].mean(0),
+    "rows by an index": lambda of, x: of.take_along_axis(
+        x[:-1], of.broadcast_to(of.arange(511, -1, -1)[:, None], (512, COLUMNS)), 0
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ROWS_OF_OTHERS)
+def test_wide_operands_are_read_at_the_rows_of_the_chunk(way):
+    hidden, matrix = rows(512), columns()
+    factors = GENERATOR.standard_normal((513, COLUMNS)).astype(np.float32)
+    h, w = sg.input("h", hidden.shape, "float32"), sg.input("w", matrix.shape, "float32")
+    x = sg.input("x", factors.shape, "float32")
+    scaled = (h @ w) * ROWS_OF_OTHERS[way](sg, x)
+    program = sg.compile(sg.Graph({"y": (scaled / COLUMNS).sum(1)}))
+
+    wide = (hidden.astype(np.float64) @ matrix) * ROWS_OF_OTHERS[way](np, factors.astype(float))
+    result = program.run({"h": hidden, "w": matrix, "x": factors})["y"]
+    np.testing.assert_allclose(result, wide.sum(1) / COLUMNS, rtol=1e-3, atol=1e-3)
+    assert in_chunks(program)
+
+
 @pytest.mark.parametrize("way", ["stored", "by columns", "total"])
 def test_products_that_something_reads_whole_are_not_divided(way):
     hidden, matrix = rows(512), columns()
