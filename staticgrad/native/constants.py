@@ -55,7 +55,9 @@ class Head(NamedTuple):
 
     ``fuel``: predicted nanoseconds of iterations of loops until the driver returns amid a loop;
     then ``resume`` is the address of the row to go on with (``control_code``). ``control`` is where
-    the code is that follows rows without a function; 0 in tables that have none.
+    the code is that follows rows without a function; 0 in tables that have none. ``python``: 0 in a
+    run of the native entry, which stops at a row that calls Python; 1 in a run that may call it, 2
+    when it has.
 
     The rest is the driver's, in the caller's block: where ``measures`` is not 0, it counts ``runs``
     of the table, and keeps the nanoseconds that they take ``shared`` and ``alone``, how the present
@@ -81,6 +83,7 @@ class Head(NamedTuple):
     fuel: int = ENDLESS
     resume: int = 0
     control: int = 0
+    python: int = 0
 
 
 ROW_WORDS: Final = len(Row._fields)

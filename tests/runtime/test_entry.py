@@ -336,6 +336,67 @@ def test_a_loop_that_its_test_ends_is_native_while_it_is_short():
     assert natively(f) == runs_before + 3
 
 
+@needs_entry
+@pytest.mark.parametrize("looped", [False, True])
+def test_a_branch_that_calls_python_is_native_where_it_is_not_taken(looped):
+    """A native run that comes to the call is given up before it: it is made once, in order."""
+    w, x = sg.parameter("w", np.zeros(())), sg.input("x", (), "float64")
+    calls = []
+
+    def square(value):
+        calls.append(float(value))
+        if value > 1e6:
+            raise ZeroDivisionError("too large")
+        return value * value
+
+    def body(value):
+        def call():
+            return sg.host_call(square, value, types=((), "float64"), name=f"square.{looped}")
+
+        return sg.cond(value > 10, call, lambda: value + 1)
+
+    def again(carry):
+        return body(carry[0]), carry[1] + 1
+
+    y = sg.while_loop(lambda c: c[1] < 3, again, (x, 0))[0] if looped else body(x)
+    f = sg.compile(sg.Graph({"y": y}, {w: w + 1}))
+    steps = 0
+
+    def step(value):
+        nonlocal steps
+        steps += 1
+        expected, expected_calls = value, []
+        for _ in range(3 if looped else 1):
+            expected_calls += [expected] if expected > 10 else []
+            expected = expected**2 if expected > 10 else expected + 1
+        calls.clear()
+        assert f.run({"x": np.array(value)})["y"] == expected
+        assert calls == expected_calls
+        assert w.value == steps
+
+    for _ in range(SETTLED + 2):
+        step(1.0)
+    runs_before = natively(f)
+    step(2.0)
+    step(-3.0)
+    assert natively(f) == runs_before + 2
+    values = [9.5, 8.5] if looped else [11.0, 12.0]
+    step(values[0])
+    step(values[1])  # what has called Python is run from Python
+    assert natively(f) == runs_before + 2
+    step(1.0)  # and lets the next ones be native
+    step(2.0)
+    assert natively(f) == runs_before + 3
+    calls.clear()
+    with pytest.raises(ZeroDivisionError, match="too large"):
+        f.run({"x": np.array(2e6)})
+    assert calls == [2e6]
+    assert w.value == steps
+    step(3.0)
+    step(4.0)
+    assert natively(f) == runs_before + 5
+
+
 @pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
 def test_bound_feeds_may_change_as_others(program, change):
     feeds = program.feeds()

@@ -96,9 +96,9 @@ class TableRecord:
         sheet.write(RecordWord.NOTES, len(notes))
         sheet.point(RecordWord.NOTES_AT, sheet.add(notes))
         sheet.write(RecordWord.RELEASES, 2 if unlocked else int(table.pace.seconds > LONG))
-        if table.pace.has_open_end:
+        if table.pace.has_open_end or table.may_call_python:
             for word, value in (
-                (RecordWord.FUEL, FUEL),
+                (RecordWord.FUEL, FUEL if table.pace.has_open_end else ENDLESS),
                 (RecordWord.FUEL_AT, table.head_at("fuel")),
                 (RecordWord.RESUME_AT, table.head_at("resume")),
                 (RecordWord.ENDLESS, ENDLESS),
@@ -263,9 +263,12 @@ class Entry(AtFork):
         others = [earlier for earlier in self._records if earlier.table is not record.table]
         self.keep([record, *others[: MOST_RECORDS - 1]])
 
-    def takes_long(self, table: Table) -> bool:
-        """Return whether the ``while`` loops of a plan may take longer than the limit of a run."""
-        return table.loop_nanoseconds > FUEL
+    def would_give_up(self, table: Table) -> bool:
+        """Return whether a native run would be given up where the latest run of Python went.
+
+        Its ``while`` loops took longer than the limit of a run, or it called Python.
+        """
+        return table.loop_nanoseconds > FUEL or table.has_called_python
 
     def refuse(self, table: Table) -> None:
         """Let it run a plan no more; while closed."""

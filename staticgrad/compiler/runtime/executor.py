@@ -256,11 +256,16 @@ class Executor:
         if not self._runs:
             native.note_run()
         self._runs += 1
-        if self._entry is not None and self._entry.takes_long(table):
+        if self._entry is not None and self._entry.would_give_up(table):
             self._entry.refuse(table)
-        elif table.is_native and self._takes_numbers(bound.staged_names) and not self._duplicates:
+        elif self._may_be_native(table, bound):
             self._admit(prepared, bound, results, whose)
         return results
+
+    def _may_be_native(self, table: Table, bound: BoundFeeds) -> bool:
+        """Return whether the native entry may run a plan that has just been run."""
+        is_native = table.is_native and not table.has_called_python
+        return is_native and self._takes_numbers(bound.staged_names) and not self._duplicates
 
     def _admit(
         self,

@@ -243,8 +243,12 @@ class Table:
         # A subclass watches its rows, and shadows are copied: both need Python between the two
         # calls.
         plain = type(self) is Table and self._shadows is None
-        calls_python = any(routine.alone for routine in program.routines)
-        #: Whether two calls of native code run it, none of which calls Python, and nobody watches.
+        #: Whether rows in loops and branches call Python, and whether the latest run came to one.
+        self.may_call_python, self.has_called_python = bool(self._words.python_rows), False
+        is_late = any(row >= self.commit_row for row in self._words.python_rows)
+        calls_python = self._words.always_calls_python or is_late
+        #: Whether two calls of native code run it and nobody watches. Python is called in loops and
+        #: branches alone: a native run that comes to such a row is given up there.
         self.is_native = plain and not calls_python and self.pace.is_short and not self._is_certain
         self.staged = {
             b.label: offset
@@ -373,8 +377,10 @@ class Table:
         if self._shadows is not None:
             self._shadows.take_over()
         self.loop_nanoseconds = 0
-        for first, last in self.pace.pieces:
-            self._call(first, last)
+        if self.may_call_python:
+            self._run_with_python()
+        else:
+            self._run_pieces()
         self._look(words, self._is_certain)
         if self.plan.commit < len(self.plan.steps):
             if self._shadows is None:
@@ -384,6 +390,20 @@ class Table:
                 self._call(self.plan.commit, len(self.plan.steps))
                 begin_writing()
                 self._shadows.publish()
+
+    def _run_pieces(self) -> None:
+        for first, last in self.pace.pieces:
+            self._call(first, last)
+
+    def _run_with_python(self) -> None:
+        """Run the steps before the commit, and note whether a row of a branch called Python."""
+        view, python = self._view, self._words.head("python")
+        view[python] = 1
+        try:
+            self._run_pieces()
+        finally:
+            self.has_called_python = view[python] != 1
+            view[python] = 0
 
     def _look(self, words: memoryview, certain: bool = False) -> None:
         """Raise what was noted, if anything was; it is ``certain`` where something must have

@@ -72,6 +72,9 @@ class RowWriter:
         self.outside: list[tuple[int, str, int]] = []
         self.pointers: list[tuple[int, int]] = []
         self._seconds_by_call: dict[Call, float] = {}
+        #: Rows that stand before one that calls Python, and whether others do without one.
+        self.python_rows: list[int] = []
+        self.always_calls_python = False
         self.times = 1  # iterations of the loops around what is written now, as far as known
         self.part: RowRange | None = None  # the rows that are written now, of a loop or a chain
 
@@ -144,6 +147,11 @@ class RowWriter:
                 for block, own_place in zip(self.blocks, parts, strict=True):
                     block.append(own_place)
         alone = SoloReason.CALL if isinstance(call.kernel, Routine) and call.kernel.alone else None
+        if alone is not None:
+            if places.is_inside:
+                self.python_rows.append(self.control(ControlKind.PYTHON))
+            else:
+                self.always_calls_python = True
         part = part_of(call, planned, self.part)
         seconds, total, grain = 0.0, part.total, planned.grain
         if workers > 1 and total:
@@ -396,12 +404,16 @@ class Words:
         waits: for each row whether every earlier one must be finished before it begins.
         arena_words, arena_offsets: words that point into the arena, and the bytes from its start.
         slots: by buffer that a run binds, words that point into it, with the bytes from its start.
+        python_rows: rows in loops and branches that stand before one that calls Python.
+        always_calls_python: whether a row outside of them calls Python.
     """
 
     def __init__(self, places: BufferPlaces, codes: Codes, rows: Rows) -> None:
         workers = places.plan.workers
         writer = RowWriter(workers, codes, rows)
         self.first_rows = (*writer.write(places), len(writer.drafts))
+        self.python_rows = tuple(writer.python_rows)
+        self.always_calls_python = writer.always_calls_python
         self.waits = bytes(draft.waits for draft in writer.drafts)
         written = [draft.row for draft in divide_into_sections(writer.drafts, workers)]
         first = ROW_WORDS * len(written)

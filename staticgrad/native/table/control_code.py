@@ -14,6 +14,8 @@ how many rows to go, and its record holds what it works on:
 - ``GO`` goes on ``total`` rows behind.
 - ``MOVE`` copies bytes: to, from and how many. None where both are the same.
 - ``NOTE`` notes a failure in check words that its record points to, unless one is noted there.
+- ``PYTHON`` stands before a row that calls Python. In a run of the native entry the driver returns
+  here, as where fuel is used up, and a run from Python begins anew (``Head.python``).
 
 A loop moves the words of its entries (``EntryWord``), most of them operands in records of its body:
 they point to a row of an array, further by so many bytes in each iteration, or to the two places of
@@ -71,6 +73,7 @@ class ControlKind(IntEnum):
     GO = 5
     MOVE = 6
     NOTE = 7
+    PYTHON = 8
 
 
 class LoopWord(IntEnum):
@@ -178,7 +181,7 @@ def end(record: Pointer) -> None:
 
 
 def follow(block: Pointer, row: Pointer) -> Pointer:
-    """Return the next row of a step's table after a control row; 0 where fuel is used up."""
+    """Return the next row of a step's table after a control row; 0 where the driver returns."""
     kind = at(row, Row.scratch)
     record = ptr_i64(at(row, Row.record))
     steps = at(row, Row.total)
@@ -212,6 +215,12 @@ def follow(block: Pointer, row: Pointer) -> Pointer:
         if at(words, 0) < 0:
             store_word(words, 0, 0)
             store_word(words, 1, 0)
+        steps = 1
+    elif kind == ControlKind.PYTHON:
+        if at(block, Head.python) == 0:
+            store_word(block, Head.resume, address(row))
+            return ptr_i64(0)
+        store_word(block, Head.python, 2)
         steps = 1
     return ptr_i64(address(row) + steps * SIZE_OF_ROW)
 
