@@ -337,6 +337,37 @@ def test_a_loop_that_its_test_ends_is_native_while_it_is_short():
 
 
 @needs_entry
+def test_a_loop_inside_of_a_loop_counts_its_own_iterations():
+    """Its predicted time is no part of an iteration around it, which would be long."""
+    n, x = sg.input("n", (), "int64"), sg.input("x", (200,), "float64")
+
+    def inner(carry):
+        value, number = carry
+        return sg.sin(value) + x, number + 1
+
+    def outer(carry):
+        value, number = carry
+        return sg.while_loop(lambda c: c[1] < number, inner, (value, 0))[0], number + 1
+
+    y, _ = sg.while_loop(lambda c: c[1] < n, outer, (x, 0))
+    f = sg.compile(sg.Graph({"y": y}))
+    feeds = {"x": np.linspace(-1, 1, 200), "n": np.array(5)}
+    expected = feeds["x"]
+    for _ in range(0 + 1 + 2 + 3 + 4):
+        expected = np.sin(expected) + feeds["x"]
+    for _ in range(SETTLED + 2):
+        np.testing.assert_allclose(f.run(feeds)["y"], expected, rtol=1e-12)
+    runs_before = natively(f)
+    f.run(feeds)
+    assert natively(f) == runs_before + 1
+    table = f._executor._latest
+    assert table.loop_nanoseconds < 10 * 20_000  # ten iterations, each of a microsecond or two
+    feeds["n"] = np.array(300)  # 45,000 iterations: given up, and run where signals are seen
+    f.run(feeds)
+    assert natively(f) == runs_before + 1
+
+
+@needs_entry
 @pytest.mark.parametrize("looped", [False, True])
 def test_a_branch_that_calls_python_is_native_where_it_is_not_taken(looped):
     """A native run that comes to the call is given up before it: it is made once, in order."""

@@ -1,4 +1,4 @@
-"""One plan as the driver's table, the run of it, its predicted time, and stops for signals.
+"""One plan as the driver's table, the run of it, and stops for signals.
 
 A table holds the driver's rows and every kernel's record in one i64 array. It is filled once per
 plan; a run patches the addresses of feeds and outputs. Which numbers belong where is decided in
@@ -16,14 +16,14 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.compiler.runtime.arena import Arena, address_of
 from staticgrad.compiler.runtime.check_words import find_checks
 from staticgrad.compiler.runtime.cuts import TOGETHER, Rows
+from staticgrad.compiler.runtime.pace import PIECE, Pace
 from staticgrad.compiler.runtime.places import BufferPlaces
 from staticgrad.compiler.runtime.words import Codes, Words
 from staticgrad.language.ir.kernels.kernel import Kernel
-from staticgrad.language.ir.plan import Plan, PlannedStep
+from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.routines import Routine
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.storage.parameter import ParameterStore, aligned_bytes, write_together
@@ -33,69 +33,6 @@ from staticgrad.native.libraries.routines import RoutineCode
 from staticgrad.native.table import pool
 from staticgrad.support.errors import OutOfMemory
 from staticgrad.support.records import dataclass
-
-#: Predicted seconds of rows that run in one call, behind which Python looks for signals. A call
-#: costs a millionth of a second, and whoever presses Ctrl-C feels a tenth. Some machines are slower
-#: than predicted; and a thread that computes in Python may take its turn between two calls.
-PIECE: Final = 0.02
-
-
-class Pace:
-    """The pace of one plan.
-
-    Attributes:
-        seconds: predicted, of all positions.
-        pieces: the positions before the commit, (first, last), each a call of the driver.
-        has_long_loop: whether a loop before the commit takes longer than one piece.
-        has_open_end: whether a loop before the commit ends only by a test.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
-        seconds = [*all_seconds(steps, [planned.arguments for planned in plan.steps], ROWS)]
-        steps_to_commit = plan.steps[: plan.commit]
-        step_seconds = seconds[: plan.commit]
-        self.seconds = sum(seconds)
-        # ranges of rows of at least ``PIECE`` predicted seconds
-        pieces, first, spent = [], 0, 0.0
-        for row, more in enumerate(step_seconds):
-            spent += more
-            if spent > PIECE:
-                pieces.append((first, row + 1))
-                first, spent = row + 1, 0.0
-        self.pieces = (
-            (*pieces, (first, len(step_seconds))) if first < len(step_seconds) else tuple(pieces)
-        )
-        loops = [
-            spent
-            for planned, spent in zip(steps_to_commit, step_seconds, strict=True)
-            if planned.bodies
-        ]
-        self.has_long_loop = any(spent > PIECE for spent in loops)
-        self.has_open_end = any(
-            _has_open_end(planned, plan.schedule) for planned in steps_to_commit
-        )
-
-    @property
-    def comes_back(self) -> bool:
-        """True if a loop before the commit returns to Python, for signals, before it has ended."""
-        return self.has_long_loop or self.has_open_end
-
-    @property
-    def is_short(self) -> bool:
-        """True if one call is predicted to run everything before the commit."""
-        return len(self.pieces) <= 1 and not self.has_long_loop
-
-
-def _has_open_end(planned: PlannedStep, schedule: Schedule) -> bool:
-    """Return True if a plan's step is or contains a while loop, which ends by a test."""
-    is_while = planned.bodies and schedule.steps[planned.step].control.kind == "while"
-    return bool(is_while) or any(
-        _has_open_end(inner_step, body.schedule)
-        for body in planned.bodies
-        for inner_step in body.steps
-    )
-
 
 Array = npt.NDArray[Any]
 #: Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address.

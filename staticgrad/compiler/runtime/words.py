@@ -20,9 +20,10 @@ from itertools import chain
 import numpy as np
 
 from staticgrad import native
-from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
+from staticgrad.analysis.cost import FASTEST, call_seconds
 from staticgrad.compiler.runtime.arena import address_of
 from staticgrad.compiler.runtime.cuts import RowRange, Rows, StepCut, cuts, part_of, row_ranges
+from staticgrad.compiler.runtime.pace import iteration_seconds
 from staticgrad.compiler.runtime.places import (
     ARENA,
     FIXED,
@@ -379,7 +380,7 @@ class _BodyWriter:
         self.is_open = False
         begin, rows, turns = self.writer.entries(self.moves)
         records, record, backwards = self.writer.records, self.record, self.loop.backwards
-        cost = sum(plan_seconds(plan, ROWS) for plan in self.planned.bodies)
+        cost = iteration_seconds(self.planned.bodies)
         records[record + LoopWord.ITERATIONS] = self.iterations
         records[record + LoopWord.FROM] = self.iterations - 1 if backwards else 0
         records[record + LoopWord.BY] = -1 if backwards else 1
