@@ -51,15 +51,14 @@ from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import (
     DTypeError,
     GradientError,
-    ImmutableError,
     OpDefinitionError,
     ShapeError,
     TapeError,
     UnknownAttributeError,
 )
-from staticgrad.support.errors.hints import WRITE, instead_of_method
+from staticgrad.support.errors.hints import instead_of_method
 from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.values import as_object, is_scipy_product, library_call
+from staticgrad.support.errors.values import as_object, is_scipy_product, library_call, no_write
 from staticgrad.support.errors.wording import did_you_mean
 
 _array: Final = attrgetter("array")
@@ -87,6 +86,10 @@ class WithArray:
     def tolist(self) -> Any:
         """The elements as Python numbers, in nested lists."""
         return self.data.tolist()
+
+    @boundary
+    def __setitem__(self, key: object, item: object) -> NoReturn:
+        raise no_write("a tensor", "np.array(x.detach())")
 
     @boundary
     def __dlpack__(
@@ -379,10 +382,6 @@ class Tensor(WithArray, Recorded, Value):
                     )
                 ),
             )
-
-    @boundary
-    def __setitem__(self, key: object, item: object) -> NoReturn:
-        raise ImmutableError("a tensor cannot be written into", hint=WRITE)
 
     def __repr__(self) -> str:
         text = np.array2string(self.data, prefix="Tensor(", separator=", ")

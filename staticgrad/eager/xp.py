@@ -31,7 +31,8 @@ from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import Tensor
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.elementwise import ArrayLike, array_dtype
+from staticgrad.language.ops.elementwise import ArrayLike, array_dtype, broadcast
+from staticgrad.language.ops.operands import dtype_of, shape_of
 from staticgrad.language.types.dtype import (
     BOOL,
     C64,
@@ -49,7 +50,7 @@ from staticgrad.language.types.dtype import (
     DType,
     as_dtype,
 )
-from staticgrad.support.errors import ArgumentError, ShapeError
+from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.hints import as_imported, no_such_name
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import quote
@@ -131,7 +132,8 @@ def unique_values(x: ArrayLike[Tensor], /) -> Tensor:
     >>> sg.xp.unique_values(sg.xp.asarray([2, 1, 2]))
     Tensor([1, 2])
     """
-    return _tensor(np.unique_values(_array("unique_values", x)))
+    array = _array("unique_values", x)
+    return _tensor(np.unique(array, equal_nan=False))  # np.unique_values has any order
 
 
 @boundary
@@ -157,10 +159,7 @@ def broadcast_shapes(*shapes: tuple[Any, ...]) -> tuple[Any, ...]:
     >>> sg.xp.broadcast_shapes((2, 1), (3,))
     (2, 3)
     """
-    try:
-        return np.broadcast_shapes(*shapes)
-    except ValueError as error:
-        raise ShapeError(f"broadcast_shapes: {error}") from None
+    return broadcast("broadcast_shapes", [shape_of(shape) for shape in shapes] or [()])
 
 
 @boundary
@@ -172,9 +171,9 @@ def finfo(type: Any, /) -> SimpleNamespace:
     >>> sg.xp.finfo(sg.xp.float32).eps
     1.1920928955078125e-07
     """
-    dtype = getattr(type, "dtype", type)
-    parts = {"complex64": F32, "complex128": F64}
-    limits = staticgrad.finfo(parts.get(getattr(dtype, "name", dtype), dtype))
+    is_dtype = isinstance(type, DType | np.dtype | builtins.type | str)
+    dtype = dtype_of(type if is_dtype else getattr(type, "dtype", type))
+    limits = staticgrad.finfo({C64: F32, C128: F64}.get(dtype, dtype))
     numbers = {
         name: float(getattr(limits, name)) for name in ("eps", "max", "min", "smallest_normal")
     }
@@ -232,9 +231,13 @@ class _Info:
     """The result of ``__array_namespace_info__``."""
 
     def capabilities(self) -> dict[str, Any]:
-        computes = not _builds()
+        """Return what the standard leaves open.
+
+        Boolean indexing is what the standard has if masks also write, and arrays never change:
+        code that asks takes ``xp.where`` instead.
+        """
         return {
-            "boolean indexing": computes, "data-dependent shapes": computes, "max dimensions": 64,
+            "boolean indexing": False, "data-dependent shapes": not _builds(), "max dimensions": 64,
         }  # fmt: skip
 
     def default_device(self) -> str:

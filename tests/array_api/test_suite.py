@@ -65,6 +65,7 @@ def test_the_page_has_the_figures_and_what_is_left_out():
         counts = " | ".join(f"{figures[of]:,}" for of in ("passed", "failed", "skipped", "total"))
         assert f"| {arrays} | {version} | {counts} |" in page
         assert figures["failed"] == 0
+        assert figures["passed"] + figures["skipped"] == figures["total"]
     page = " ".join(page.split())
     reasons = re.findall(r"^# (.*)$", (HERE / "skips.txt").read_text("utf-8"), re.MULTILINE)
     reasons += re.findall(r'reason="(.*)"', (HERE / "suite_plugin.py").read_text("utf-8"))

@@ -62,6 +62,9 @@ def test_functions_whose_size_depends_on_values_take_tensors_only():
             np.testing.assert_array_equal(left.numpy(), right)
         with assert_refused(ArgumentError, f"{name}: only a run computes it"):
             getattr(xp, name)(sg.input("x", (3,)))
+    numbers = np.random.default_rng(0).integers(-50, 50, 90)
+    assert xp.unique_values(xp.asarray(numbers)).tolist() == sorted({*numbers.tolist()})
+    assert np.isnan(xp.unique_values(xp.asarray([np.nan, 1.0, np.nan])).numpy()).sum() == 2
     with assert_refused(ArgumentError, "without axes"):
         xp.nonzero(xp.asarray(1.0))
     np.testing.assert_array_equal(x[x > 0].numpy(), data[data > 0])

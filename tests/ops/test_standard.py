@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError
-from staticgrad.language.types.dtype import ALL_DTYPES
+from staticgrad.language.types.dtype import ALL_DTYPES, COMPLEX_DTYPES
 from tests.helpers.limits import NUMPY_DTYPES
 from tests.ops.graphs import run
 from tests.ops.messages import assert_each_refused, assert_refused
@@ -58,6 +58,15 @@ def test_facts_are_answered_without_a_node(module, value):
         module.size(value, 3)
 
 
+def test_questions_of_numpy_that_other_libraries_ask_are_answered(value):
+    assert (np.iscomplexobj(value), np.isrealobj(value)) == (False, True)
+    assert np.iscomplexobj(value.astype("complex64"))
+    assert not np.may_share_memory(value, A)
+    assert not np.shares_memory(A, value)
+    assert np.iterable(value)
+    assert not np.iterable(value[0, 0, 0])
+
+
 def test_facts_of_named_sizes_are_expressions():
     x = sg.input("x", ("n", 3))
     n = sg.dim("n")
@@ -77,6 +86,16 @@ def test_result_types_are_those_of_arithmetic(a, b):
     assert np.result_type(x, b.numpy) is expected
     assert np.zeros(1, sg.result_type(a, b)).dtype == expected
     assert sg.can_cast(a, b) == np.can_cast(a.numpy, b.numpy)
+
+
+@pytest.mark.parametrize("casting", ["no", "equiv", "safe", "same_kind", "unsafe"])
+def test_complex_numbers_are_cast_where_numpy_casts_them(casting):
+    dtypes = (*NUMPY_DTYPES, *COMPLEX_DTYPES)
+    pairs = [pair for pair in itertools.product(dtypes, dtypes) if {*pair} & {*COMPLEX_DTYPES}]
+    for source, target in pairs:
+        expected = np.can_cast(source.numpy, target.numpy, casting)
+        assert sg.can_cast(source, target, casting) == expected
+        assert sg.can_cast(sg.input("x", (), source), target, casting) == expected
 
 
 def test_numbers_are_weak_in_result_types():

@@ -166,7 +166,7 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     >>> sg.can_cast("int32", "float64"), sg.can_cast("float64", "float32")
     (True, False)
     """
-    return np.can_cast(_element(from_), dtype_of(to).numpy, casting)
+    return np.can_cast(_element(from_, "biufc"), dtype_of(to).numpy, casting)
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
@@ -208,7 +208,7 @@ def iinfo(type: Any) -> np.iinfo[Any]:
     return np.iinfo(_element(type, "iu"))
 
 
-def _element(data: Any, kinds: str = "biuf") -> np.dtype[Any]:
+def _element(data: Any, kinds: str) -> np.dtype[Any]:
     named = isinstance(data, DType | np.dtype | type | str)
     dtype = dtype_of(data) if named else strong_dtype(called_name(), data)
     if dtype.kind not in kinds:
@@ -219,3 +219,20 @@ def _element(data: Any, kinds: str = "biuf") -> np.dtype[Any]:
 FACTS.update(shape=shape, ndim=ndim, size=size, result_type=result_type, can_cast=can_cast)
 for _name in (*FACTS, "asarray", "isdtype", "finfo", "iinfo"):
     globals()[_name] = public_form(globals()[_name], __name__)
+
+
+def _is_complex(x: Any) -> bool:
+    """Return what ``np.iscomplexobj`` does: whether elements are complex numbers."""
+    return strong_dtype("iscomplexobj", x).is_complex
+
+
+def _shares_memory(*_operands: Any, max_work: Any = None) -> bool:
+    """Return what ``np.may_share_memory`` does: values share memory with nothing."""
+    return False
+
+
+#: Questions of NumPy's that other libraries ask of any array; ``sg`` has no such names.
+FACTS.update(
+    iscomplexobj=_is_complex, isrealobj=lambda x: not _is_complex(x),
+    may_share_memory=_shares_memory, shares_memory=_shares_memory,
+)  # fmt: skip

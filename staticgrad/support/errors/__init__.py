@@ -120,8 +120,8 @@ class AxisError(StaticgradError, ValueError, IndexError):
     code = "SG103"
 
 
-class RankError(StaticgradError, ValueError):
-    """The wrong number of axes."""
+class RankError(StaticgradError, ValueError, TypeError):
+    """The wrong number of axes; a TypeError, too, as Python has for ``iter(x)`` without axes."""
 
     code = "SG104"
 

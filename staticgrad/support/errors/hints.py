@@ -784,11 +784,10 @@ MISSING: Final = {
         "array2string array_repr array_str base_repr binary_repr broadcast_shapes common_type"
         " einsum_path errstate format_float_positional format_float_scientific get_include"
         " get_printoptions getbufsize geterr geterrcall info isdtype isfortran isscalar issubdtype"
-        " iterable may_share_memory min_scalar_type mintypecode nested_iters printoptions"
+        " iterable min_scalar_type mintypecode nested_iters printoptions"
         " promote_types save savetxt savez savez_compressed set_printoptions setbufsize seterr"
-        " seterrcall shares_memory show_config show_runtime test typename"
+        " seterrcall show_config show_runtime test typename"
     ),
-    "shorter written out": "iscomplexobj isrealobj",
     "there are no dates": (
         "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"
     ),

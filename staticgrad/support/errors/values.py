@@ -186,9 +186,7 @@ class NoNumbers:
         return repr(self)
 
     def __setitem__(self, key: object, item: object) -> NoReturn:
-        raise ImmutableError(
-            f"{self!r} cannot be written into", hint=WRITE, related=[self._describe()]
-        )
+        raise no_write(repr(self), related=[self._describe()])
 
     def __delitem__(self, key: object) -> NoReturn:
         raise ImmutableError(
@@ -242,6 +240,22 @@ class NoNumbers:
         )
 
 
+def no_write(what: str, numbers: str = "", related: Sequence[Related] = ()) -> ImmutableError:
+    """Return the error for ``x[key] = y``, which another library may have written.
+
+    ``numbers`` is an argument of that library's function which it can write into.
+    """
+    called, ours = library_call(sys._getframe(2))
+    if not called:
+        return ImmutableError(f"{what} cannot be written into", hint=WRITE, related=related)
+    copy = f"of numbers alone: {called}({numbers})" if numbers else ""
+    return ImmutableError(
+        f"{called} writes into its operand, and {what} cannot be written into",
+        hint="\n".join(filter(None, [ours, copy])) or WRITE,
+        related=related,
+    )
+
+
 def is_scipy_product(frame: Any) -> bool:
     """Return whether SciPy multiplies by a sparse matrix in this frame.
 
@@ -292,7 +306,7 @@ def library_call(frame: Any) -> tuple[str, str]:
 def _public_name(frame: Any) -> tuple[str, str] | None:
     """Return the package and public name of the library function that a frame runs."""
     names = [(str(frame.f_globals.get("__name__")), frame.f_code.co_name)]
-    if names[0][1] == "__init__" and "self" in frame.f_locals:
+    if "self" in frame.f_locals:  # of a method, that of the class
         names = [(type(frame.f_locals["self"]).__module__, type(frame.f_locals["self"]).__name__)]
     wrapped = [
         function for function in frame.f_locals.values() if isinstance(function, FunctionType)
