@@ -29,6 +29,7 @@ BENCHMARKS: Final = {
     "every_op": "each op forward and backward, beside NumPy, JAX and PyTorch",
     "exports": "exported files of Python, beside f.run",
     "gemm_map": "matrix products of all sizes, beside OpenBLAS and MKL",
+    "grids": "deep convolutions and wide products, beside PyTorch and JAX, as shares of the limit",
     "linalg": "small factors, systems, eigenvalues and singular values, beside LAPACK and others",
     "lines": "lines of source per public name, by wing, beside another commit",
     "models": "twelve whole models, beside JAX and PyTorch",

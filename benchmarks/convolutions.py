@@ -2,6 +2,7 @@
 
     python -m benchmarks convolutions --library staticgrad --threads 2 --into found.json
     python -m benchmarks convolutions --library torch --threads 2 --into found.json
+    python -m benchmarks convolutions --library jax --threads 2 --into found.json
     python -m benchmarks convolutions --report found.json
 
 The result, the gradient by the image and the gradient by the filter are programs of their own,
@@ -19,6 +20,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +29,7 @@ import numpy as np
 
 from staticgrad.support.records import dataclass
 
-LIBRARIES: Final = ("staticgrad", "torch")
+LIBRARIES: Final = ("staticgrad", "torch", "jax")
 #: What is computed: the convolution, and its gradients by the image and by the filter.
 PARTS: Final = ("result", "image", "filter")
 #: Calls before the first that is timed: threads wake, and programs try what pays.
@@ -117,7 +119,8 @@ def calls(library: str, kind: Kind, threads: int) -> tuple[dict[str, Any], dict[
         "x": random.normal(size=(kind.batch, kind.channels[0], *kind.image)).astype("float32"),
         "w": (random.normal(size=kind.filters) * 0.05).astype("float32"),
     }
-    return (_staticgrad if library == "staticgrad" else _torch)(kind, operands, threads)
+    make = {"staticgrad": _staticgrad, "torch": _torch, "jax": _jax}[library]
+    return make(kind, operands, threads)
 
 
 def parts(kind: Kind, operands: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -175,6 +178,40 @@ def _torch(
         "result": lambda: torch.convolution(x, w, None, *how).numpy(),
         "image": lambda: gradient(0),
         "filter": lambda: gradient(1),
+    }
+
+
+def _jax(
+    kind: Kind, operands: dict[str, Any], threads: int
+) -> tuple[dict[str, Any], dict[str, Call]]:
+    """JAX has one thread for each processor that the process may use."""
+    jax = import_module("jax")
+    x, w = map(jax.numpy.asarray, operands.values())
+    count = len(kind.taps)
+    ones, strides, dilations = ([n] * count for n in (1, kind.stride, kind.dilation))
+
+    def convolve(x: Any, w: Any) -> Any:
+        if not kind.transposed:
+            pads = [(kind.padding, kind.padding)] * count
+            return jax.lax.conv_general_dilated(
+                x, w, strides, pads, ones, dilations, feature_group_count=kind.groups
+            )
+        if kind.groups > 1:
+            raise NotImplementedError("transposed convolutions of groups")
+        flipped = jax.numpy.flip(jax.numpy.swapaxes(w, 0, 1), range(2, 2 + count))
+        pads = [(kind.dilation * (taps - 1) - kind.padding,) * 2 for taps in kind.taps]
+        return jax.lax.conv_general_dilated(x, flipped, ones, pads, strides, dilations)
+
+    shape = jax.eval_shape(convolve, x, w).shape
+    operands["g"] = np.random.default_rng(1).normal(size=shape).astype("float32")
+    g = jax.numpy.asarray(operands["g"])
+    by_image = jax.jit(lambda g, x, w: jax.vjp(lambda x: convolve(x, w), x)[1](g)[0])
+    by_filter = jax.jit(lambda g, x, w: jax.vjp(lambda w: convolve(x, w), w)[1](g)[0])
+    result = jax.jit(convolve)
+    return operands, {
+        "result": lambda: result(x, w).block_until_ready(),
+        "image": lambda: by_image(g, x, w).block_until_ready(),
+        "filter": lambda: by_filter(g, x, w).block_until_ready(),
     }
 
 
@@ -264,8 +301,8 @@ def measure(
 
 
 def report(times: Mapping[str, Mapping[str, Mapping[str, float]]], threads: int) -> str:
-    """A table in Markdown of the kinds that both libraries have on so many threads."""
-    ours, theirs = (times.get(f"{library} {threads}", {}) for library in LIBRARIES)
+    """A table in Markdown of the kinds that ours and PyTorch have on so many threads."""
+    ours, theirs = (times.get(f"{library} {threads}", {}) for library in LIBRARIES[:2])
     head = " | ".join(f"{part} | PyTorch | ratio" for part in PARTS)
     lines = [f"| filter | batch, channels, image | {head} |", f"|---|---|{'--:|' * 9}"]
     for kind in ours:
