@@ -55,6 +55,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "marks": "passes.late.marks",
         "unmarked-loops": "passes.late.marks",
         "row-chunks": "passes.late.chunks",
+        "border-taps": "passes.late.windows",
         "im2col": "passes.late.windows",
         "space-to-depth": "passes.late.windows",
         "vector-products": "passes.late.products",

@@ -11,6 +11,24 @@ The embedding of patches of p x p pixels::
 
     conv(x[n, c, h, w], f[o, c, p, p], stride=p)     ->     patches[n * h/p * w/p, c*p*p] @ f.T
 
+**Few windows.** Layers near the end of a network have small images, many channels and a large
+filter. A kernel over strips of images reads the whole filter for each strip, and has fewer columns
+than a vector. If the windows of all images together take less memory than the filter, they are
+copied into one matrix (im2col), whose product reads the filter once::
+
+    conv(x[n, c, h, w], f[o, c, p, p])           ->     f[o, c*p*p] @ patches[c*p*p, n*h*w]
+    conv_filter(x[n, c, h, w], y[n, o, h, w])    ->     y[o, n*h*w] @ patches[c*p*p, n*h*w].T
+    conv_image(y[n, o, h, w], f[o, c, p, p])     ->     fold(f[o, c*p*p].T @ y[o, n*h*w])
+
+Results and filters have the same order of terms as before. An image is the sum of the products of
+its taps, each of which is a sum over channels. A few windows are the rows of the product instead of
+its columns. The costs of both ways are estimated from the sizes of the node, named ones at their
+hints.
+
+**Taps in the border.** A tap that no window has inside of the image adds zeros alone: of 3x3 taps
+over an image of one element only the middle one counts. Such taps at the ends of an axis are cut
+off.
+
 **Broadcast operands.** An operand of windows is materialized if it is broadcast.
 
 **Parts of the batch.** The gradient of a filter of few channels is a product of few rows and
@@ -71,7 +89,7 @@ from staticgrad.language.ir.forms import (
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.language.ir.kernels.stages import FED_ROWS, panel_columns
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.contract import matmul
+from staticgrad.language.ops.contract import MatMul, matmul
 from staticgrad.language.ops.convolution import (
     CHANNELS_TOGETHER,
     Conv,
@@ -82,7 +100,8 @@ from staticgrad.language.ops.convolution import (
 from staticgrad.language.ops.indexing import Pad, slice_value
 from staticgrad.language.ops.movement import moveaxis, reshape, swapaxes, transpose
 from staticgrad.language.ops.tiles import TileTaps, tile_taps
-from staticgrad.language.types.arrays import hint_value, product
+from staticgrad.language.ops.windows import FoldWindows, UnfoldWindows
+from staticgrad.language.types.arrays import Shape, hint_value, product
 from staticgrad.language.types.dim import Size, floordiv, is_at_least
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import within
@@ -138,6 +157,56 @@ def _repeats_elements(value: Symbolic, axes: Iterable[int]) -> bool:
     return isinstance(form, Identity) and _repeats_elements(value.node.args[0], axes)
 
 
+@late_pass("border-taps", keeps="close")
+def cut_border_taps(graph: Graph) -> Graph:
+    """Rewrite convolutions without the outer taps that are in the border for all windows."""
+
+    def cut_taps(
+        node: Node, op: Convolution, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
+        form = node.form
+        assert isinstance(form, WindowProduct)
+        ranges = [_taps_inside(axis) for axis in form.axes]
+        if form.tiles or form.parts or None in ranges:
+            return None
+        firsts, counts = zip(*[pair for pair in ranges if pair], strict=True)
+        if all(count == axis.taps for count, axis in zip(counts, form.axes, strict=True)):
+            return None
+        borders = [
+            axis.before - axis.dilation * first
+            for axis, first in zip(form.axes, firsts, strict=True)
+        ]
+        starts, ones = (0, 0, *firsts), (1,) * (2 + len(counts))
+        trimmed = replace(op, before=tuple(borders))
+        if isinstance(op, ConvFilter):
+            inner = replace(trimmed, extents=tuple(counts))(*args)
+            return (cast(Symbolic, Pad(node.types[0].shape, starts, ones)(inner)),)
+        filters = slice_value(args[1], starts, (*args[1].shape[:2], *counts), ones)
+        return (cast(Symbolic, trimmed(args[0], filters)),)
+
+    return graph.replace_ops(Convolution, cut_taps)
+
+
+def _taps_inside(axis: WindowAxis) -> tuple[int, int] | None:
+    """Return the first and the number of the taps that any window has inside of the image.
+
+    None if sizes are named, or no tap is inside.
+    """
+    taps, border, image, windows = axis.taps, axis.before, axis.image, axis.windows
+    if not all(isinstance(size, int) for size in (taps, border, image, windows)):
+        return None
+    starts = range(-int(border), axis.step * int(windows) - int(border), axis.step)
+    inside = [
+        tap
+        for tap in range(int(taps))
+        if any(0 <= start + axis.dilation * tap < int(image) for start in starts)
+    ]
+    if not inside:
+        return None
+    first = min(inside[0], int(border) // axis.dilation)  # the border is not negative
+    return first, inside[-1] - first + 1
+
+
 #: Windows of an image from which on they are columns, if rows would consist of pieces shorter than
 #: half a vector.
 _MANY_WINDOWS: Final = 128
@@ -145,14 +214,14 @@ _MANY_WINDOWS: Final = 128
 
 @late_pass("im2col", keeps="close")
 def use_patch_matrices(graph: Graph) -> Graph:
-    """Rewrite convolutions over adjacent windows as matrix products (im2col)."""
+    """Rewrite convolutions over adjacent windows, or few windows, as matrix products (im2col)."""
 
     def use_patches(
         node: Node, _: Convolution, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
-        if not _has_adjacent_windows(node):
-            return None
-        return (_PatchProduct(node).result(*args),)
+        if _has_adjacent_windows(node):
+            return (_PatchProduct(node).result(*args),)
+        return (_WindowMatrix(node).result(*args),) if _has_few_windows(node) else None
 
     return graph.replace_ops(Convolution, use_patches)
 
@@ -260,6 +329,168 @@ class _PatchProduct:
         last = 2 + 2 * len(self.taps)
         windows, taps = range(2, last, 2), (1, *range(3, last, 2))
         return (0, *taps, *windows) if self.as_columns else (0, *windows, *taps)
+
+
+#: Costs for each element of a filter, in multiplications of a column: reading it once more, by the
+#: number of elements up to which a cost holds; copying an element of the patches, for each result
+#: channel; combining a filter for Winograd tiles, and the part of the multiplications that is left.
+#: Measured on Zen 4.
+_READ_AGAIN: Final = ((1 << 20, 2), (1 << 62, 8))
+_COPIED: Final = 15
+_COMBINED: Final = 100
+_IN_TILES: Final = 0.45
+#: Columns of a register tile; rows of a product that reads a filter as fast as memory gives it: of
+#: the result, and of the gradient by the image.
+_TILE_COLUMNS: Final = 16
+_FEW_ROWS: Final = {"windows": 4, "image": 8}
+#: Iterations of a kernel over strips, and elements of the copies of one
+#: (``lowering.windows.strips``).
+_STRIPS: Final = 4
+_STRIP_COPIES: Final = 3 << 16
+#: Elements of a filter from which on it counts what reads it.
+_LEAST_FILTER: Final = 1 << 10
+
+
+def _has_few_windows(node: Node) -> bool:
+    """Return True if a product of the filter and a matrix of all windows pays."""
+    form, dtype = node.form, node.types[0].dtype
+    if not isinstance(form, WindowProduct) or form.groups != 1 or not dtype.is_float:
+        return False
+    sizes = [n for axis in form.axes for n in (axis.image, axis.windows, axis.taps, axis.before)]
+    if form.tiles or form.parts or not all(isinstance(size, int) for size in sizes):
+        return False
+    shape = (node.types[0] if form.result == "filter" else node.args[1].type).shape
+    if not all(isinstance(size, int) for size in shape) or 0 in node.types[0].shape:
+        return False
+    taps = prod(int(axis.taps) for axis in form.axes)
+    if dtype.is_storage and form.result == "image" and taps > 1:
+        return False  # the product of each tap would be rounded
+    if any(axis.dilation != 1 and axis.taps != 1 for axis in form.axes):
+        return False
+    out, elements = int(shape[0]), prod(map(int, shape))
+    windows = prod(int(axis.windows) for axis in form.axes)
+    columns = hint_value(node.args[0].type.shape[0]) * windows
+    if not 0 < columns <= out or elements < _LEAST_FILTER:
+        return False
+    product_cost = _cost_of_product(form.result, columns, out, elements)
+    if _is_dense(node):
+        return product_cost < _COMBINED + _IN_TILES * columns
+    if form.result != "windows":
+        return True
+    return product_cost < _cost_of_strips(columns, windows, taps, elements // out, elements)
+
+
+def _cost_of_product(result: str, columns: int, out: int, elements: int) -> float:
+    """Estimate the cost of a product that reads a filter once, for each element of the filter."""
+    padded = -(-columns // _TILE_COLUMNS) * _TILE_COLUMNS
+    multiplied = 2 * columns if columns <= _FEW_ROWS.get(result, 0) else padded
+    return multiplied + _cost_of_reading(elements) + _COPIED * columns / out
+
+
+def _cost_of_strips(columns: int, windows: int, taps: int, terms: int, elements: int) -> float:
+    """Estimate the cost of a kernel that reads a filter for each strip of one image or several."""
+    images, most = columns // windows, max(1, _STRIP_COPIES // (terms * windows))
+    together = 1 if taps == 1 else max(1, min(images // _STRIPS, most))
+    padded = -(-together * windows // _TILE_COLUMNS) * _TILE_COLUMNS
+    return -(-images // together) * (padded + _cost_of_reading(elements))
+
+
+def _cost_of_reading(elements: int) -> int:
+    return next(cost for most, cost in _READ_AGAIN if elements <= most)
+
+
+class _WindowMatrix:
+    """The nodes that replace a convolution, or one of its transposes, of few windows.
+
+    The batch is the first axis of the windows, with one tap: terms then have the order of images.
+    """
+
+    def __init__(self, node: Node) -> None:
+        form = node.form
+        assert isinstance(form, WindowProduct)
+        self.kind, self.form, self.axes = node.types[0], form, form.axes
+        self.batch = node.args[0].type.shape[0]
+        self.windows = tuple([axis.windows for axis in form.axes])
+        self.taps = tuple([axis.taps for axis in form.axes])
+        columns = hint_value(product((self.batch, *self.windows)))
+        self.as_rows = columns <= _FEW_ROWS.get(form.result, 0)
+
+    def result(self, first: Any, second: Any) -> Symbolic:
+        build = {"windows": self._windows, "image": self._image, "filter": self._filter}
+        result: Symbolic = build[self.form.result](first, second)
+        return result
+
+    def _windows(self, x: Any, w: Any) -> Any:
+        filters, out = self._flat(w), w.shape[0]
+        if self.as_rows:
+            count, terms = len(self.axes), product(filters.shape[1:])
+            unfolded = self._unfold_image(x, ())
+            order = (0, *range(2 + count, 2 + 2 * count), *range(1, 2 + count))
+            patches = reshape(transpose(unfolded, order), (self._window_count, terms))
+            rows = MatMul(transpose_b=True)(patches, filters)
+            return moveaxis(reshape(rows, (self.batch, *self.windows, out)), -1, 1)
+        result = matmul(filters, self._columns(x))
+        return swapaxes(reshape(result, (out, self.batch, *self.windows)), 0, 1)
+
+    def _image(self, y: Any, w: Any) -> Any:
+        filters, channels = self._flat(w), w.shape[1]
+        if self.as_rows:
+            rows = reshape(moveaxis(y, 1, -1), (self._window_count, y.shape[1]))
+            terms = matmul(rows, filters)
+            split = reshape(terms, (self.batch, *self.windows, channels, *self.taps))
+            count = len(self.axes)
+            order = (0, *range(1 + count, 2 + 2 * count), *range(1, 1 + count))
+            return self._fold_terms(transpose(split, order), ())
+        terms = MatMul(transpose_a=True)(filters, self._results(y))
+        split = reshape(terms, (channels, 1, *self.taps, self.batch, *self.windows))
+        return swapaxes(self._fold_terms(split, (self.batch,)), 0, 1)
+
+    def _filter(self, x: Any, y: Any) -> Any:
+        matrix = MatMul(transpose_b=True)(self._results(y), self._columns(x))
+        return reshape(matrix, self.kind.shape)
+
+    @staticmethod
+    def _flat(w: Any) -> Any:
+        return reshape(w, (w.shape[0], product(w.shape[1:])))
+
+    @property
+    def _window_count(self) -> Size:
+        return product((self.batch, *self.windows))
+
+    def _results(self, y: Any) -> Any:
+        """Build the matrix of results, [o, windows of all images]."""
+        return reshape(swapaxes(y, 0, 1), (y.shape[1], self._window_count))
+
+    def _columns(self, x: Any) -> Any:
+        """Build the matrix of patches, [c * taps, windows of all images]."""
+        terms = product((x.shape[1], *self.taps))
+        unfolded = self._unfold_image(swapaxes(x, 0, 1), (self.batch,))
+        return reshape(unfolded, (terms, self._window_count))
+
+    def _unfold_image(self, x: Any, batch: tuple[Size, ...]) -> Any:
+        """Unfold an image, [..., batch, taps..., windows...]; ``batch`` is an axis of the image."""
+        if self.form.is_pointwise:
+            lead = 2 - len(batch)
+            taps = (1,) * (len(batch) + len(self.taps))
+            return reshape(x, (*x.shape[:lead], *taps, *x.shape[lead:]))
+        return self._over_windows(UnfoldWindows, batch, self.windows)(x)
+
+    def _fold_terms(self, terms: Any, batch: tuple[Size, ...]) -> Any:
+        extents = self.kind.shape[2:]
+        if self.form.is_pointwise:
+            return reshape(terms, (*terms.shape[: 2 - len(batch)], *batch, *extents))
+        return self._over_windows(FoldWindows, batch, extents)(terms)
+
+    def _over_windows(self, kind: type[Any], batch: tuple[Size, ...], extents: Shape) -> Any:
+        """Return an op over the windows of images, or of a batch; ``extents`` of its result."""
+        ones, zeros, steps = (1,) * len(batch), (0,) * len(batch), [a.step for a in self.axes]
+        return kind(
+            (*ones, *self.taps),
+            (*ones, *steps),
+            (1,) * (len(batch) + len(steps)),
+            (*zeros, *[axis.before for axis in self.axes]),
+            (*batch, *extents),
+        )
 
 
 #: Least iterations that parts should give: of a gradient in tiles, and of other gradients.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.late.windows import use_patch_matrices, use_stride_remainders
+from passes.late.windows import cut_border_taps, use_patch_matrices, use_stride_remainders
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.language.ir.forms import WindowReduce
@@ -66,6 +66,23 @@ GEOMETRIES = {
     "columns of filters in strides": ((5, 64, 7, 7), (133, 64, 3, 2), {"stride": 2, "padding": 1}),
     "a vector that is not a panel": ((3, 8, 5, 5), (74, 8, 3, 3), {"stride": 2, "padding": 1}),
     "one window": ((9, 32, 1, 2), (64, 32, 5, 5), {"stride": 2, "padding": 2}),
+    # few windows: products of the filter and a matrix of all windows
+    "few windows": ((6, 12, 3, 3), (130, 12, 3, 3), {"padding": 1}),
+    "few windows as rows": ((1, 20, 2, 2), (40, 20, 3, 3), {"padding": 1}),
+    "few windows in strides": ((3, 33, 5, 4), (70, 33, 3, 2), {"stride": 2, "padding": 1}),
+    "few windows of an axis": ((7, 30, 5), (66, 30, 3), {"padding": ((2, 0),)}),
+    "few windows of a cube": ((2, 5, 2, 3, 2), (80, 5, 2, 3, 3), {"padding": 1}),
+    "few windows with gaps between": ((3, 24, 5, 4), (50, 24, 2, 1), {"stride": 3}),
+    "few elements": ((5, 48, 3, 1), (64, 48, 1, 1), {}),
+    "few elements as rows": ((2, 48, 1, 2), (64, 48, 1, 1), {}),
+    "few elements in strides": ((5, 48, 5, 4), (64, 48, 1, 1), {"stride": (2, 3)}),
+    "few windows instead of tiles": ((1, 66, 8, 8), (70, 66, 3, 3), {"padding": 1}),
+    "two blocks of terms": ((1, 600, 2, 2), (20, 600, 3, 3), {"padding": 1}),
+    # taps that are in the border for all windows
+    "taps in the border": ((9, 4, 1, 2), (6, 4, 5, 3), {"padding": (2, 1)}),
+    "taps in the border of groups": ((3, 4, 1, 1), (6, 2, 3, 3), {"padding": 1, "groups": 2}),
+    "taps in the border of gaps": ((3, 4, 2, 1), (5, 4, 3, 4), {"padding": 5, "dilation": 3}),
+    "taps in the border of strides": ((3, 4, 3, 2), (5, 4, 5, 5), {"stride": 3, "padding": (4, 2)}),
     # each channel apart
     **{
         f"a channel of {rows} rows": ((1, 1, rows, 6), (1, 1, 3, 3), {"padding": 1})
@@ -183,6 +200,37 @@ def test_which_convolutions_change_their_form(taps, options, of_patches, of_rema
             n.op for n in use_stride_remainders(graph).nodes if isinstance(n.op, Conv | ConvImage)
         ]
         assert {type(op) for op in left if max(op.strides) > 1} == of_remainders
+
+
+FEW = [
+    # shape of the image, of the filters, options, and what use_patch_matrices leaves
+    ((8, 512, 2, 2), (512, 512, 3, 3), {"padding": 1}, set()),
+    ((8, 512, 4, 4), (1024, 512, 1, 1), {"stride": 2}, set()),
+    ((1, 512, 8, 8), (512, 512, 3, 3), {"padding": 1}, set()),
+    ((8, 512, 8, 8), (512, 512, 3, 3), {"padding": 1}, {Conv, ConvImage}),  # tiles
+    ((64, 64, 4, 4), (64, 64, 3, 3), {"padding": 1}, {*CONVOLUTIONS}),  # more windows than filters
+    ((8, 512, 2, 2), (512, 256, 3, 3), {"padding": 1, "groups": 2}, {*CONVOLUTIONS}),
+    ((2, 512, 4, 4), (512, 512, 3, 3), {"padding": 2, "dilation": 2}, {*CONVOLUTIONS}),
+    ((4, 64, 4, 4), (64, 64, 3, 3), {"padding": 1}, {Conv}),  # strips have as many columns
+]
+
+
+@pytest.mark.parametrize(("shape", "filters", "options", "left"), FEW)
+def test_few_windows_of_many_channels_are_products(shape, filters, options, left):
+    graph = pipeline("O1")(convolution_with_gradients(shape, filters, options))
+    ops = {type(node.op) for node in use_patch_matrices(graph).nodes}
+    assert ops & {*CONVOLUTIONS} == left
+
+
+def test_taps_in_the_border_are_cut_off():
+    graph = convolution_with_gradients((3, 4, 1, 2), (5, 4, 5, 3), {"padding": (2, 1)})
+    nodes = cut_border_taps(pipeline("O1")(graph)).nodes
+    taps = [
+        (node.types[0] if isinstance(node.op, ConvFilter) else node.args[1].type).shape[2:]
+        for node in nodes
+        if isinstance(node.op, CONVOLUTIONS)
+    ]
+    assert taps == [(1, 3)] * 3
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ Where strides hardly make filters of whole strides longer, elements of y have th
 that they have with remainders of the strides as channels (``passes/late/windows.py``), and so
 have those of x, if there are many remainders.
 
+If there are fewer windows than channels of the filter, an element of x is the sum over its taps, in
+ascending order, of sums over o, and sums of one window follow the lane rule of ``ir/summation.py``.
+
 A gradient w in tiles, and one of few channels, is the sum of ``parts`` partial ones, each of as
 many images after each other, so that several threads have work (``passes/late/windows.py``
 says how many). Of each the terms are flattened and added up as above. One of windows side by side
