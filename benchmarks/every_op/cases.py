@@ -205,6 +205,7 @@ def _moves() -> list[Case]:
         Case(
             "scatter_extreme", lambda s, x, i: s.scatter_max(x, i), (normal, _indices), FLOATS
         ),
+        Case("index_copy", lambda s, x, i: s.write_columns(x, i), (normal, _indices), FLOATS),
         Case(
             "scatter_along", lambda s, x, i: s.scatter_along(x, i), (normal, _places), FLOATS
         ),

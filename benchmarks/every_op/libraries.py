@@ -133,6 +133,9 @@ class _OwnSpace(Space):
     def scatter_max(self, x: Any, places: Any) -> Any:
         return self.library.zeros_like(x).at[:, places].max(x)
 
+    def write_columns(self, x: Any, places: Any) -> Any:
+        return self.library.zeros_like(x).at[:, places].set(x)
+
     def scatter_along(self, x: Any, places: Any) -> Any:
         return import_module("staticgrad.language.ir.op").op_class("scatter_along")(1, x.shape[1])(
             x, places
@@ -196,6 +199,11 @@ class _NumpySpace(Space):
         np.maximum.at(maxima.T, places, x.T)
         return maxima
 
+    def write_columns(self, x: Any, places: Any) -> Any:
+        written = np.zeros_like(x)
+        written[:, places] = x
+        return written
+
     def scatter_along(self, x: Any, places: Any) -> Any:
         sums = np.zeros_like(x)
         np.add.at(sums, (np.arange(x.shape[0])[:, None], places), x)
@@ -238,6 +246,9 @@ class _JaxSpace(Space):
 
     def scatter_max(self, x: Any, places: Any) -> Any:
         return self.zeros_like(x).at[:, places].max(x)
+
+    def write_columns(self, x: Any, places: Any) -> Any:
+        return self.zeros_like(x).at[:, places].set(x)
 
     def scatter_along(self, x: Any, places: Any) -> Any:
         rows = np.arange(x.shape[0])[:, None]
@@ -337,6 +348,9 @@ class _TorchSpace(Space):
 
     def scatter_max(self, x: Any, places: Any) -> Any:
         return self.library.zeros_like(x).index_reduce(1, places, x, "amax")
+
+    def write_columns(self, x: Any, places: Any) -> Any:
+        return self.library.zeros_like(x).index_copy(1, places, x)
 
     def scatter_along(self, x: Any, places: Any) -> Any:
         return self.library.zeros_like(x).scatter_add(1, places, x)

@@ -13,28 +13,39 @@ import numpy as np
 
 from passes.late.base import late_pass
 from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.ranges import skip_moves
-from staticgrad.language.ops.indexing import ScatterIntoAlong, ScatterIntoAxis, Take, TakeAlong
-from staticgrad.language.ops.operands import LinearOp
+from staticgrad.language.ops.indexing import (
+    IndexCopy,
+    ScatterIntoAlong,
+    ScatterIntoAxis,
+    Take,
+    TakeAlong,
+)
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dim import Size
 from staticgrad.support.records import replace
 
-_LOOKUPS: Final = (Take, TakeAlong, ScatterIntoAxis, ScatterIntoAlong)
+_LOOKUPS: Final = (Take, TakeAlong, ScatterIntoAxis, ScatterIntoAlong, IndexCopy)
 
 
 @late_pass("known-indices")
 def mark_known_indices(graph: Graph) -> Graph:
     """Rewrite gathers and scatters by constants so that no run checks the indices."""
 
-    def mark(node: Node, op: LinearOp, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def mark(node: Node, op: Op, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         """Rewrite a gather or scatter by constant indices, or return None."""
         assert isinstance(op, _LOOKUPS)
-        data, indices = args
-        size = data.shape[op.axis] if isinstance(op, Take | TakeAlong) else op.size
+        data, indices, *base = args
+        if isinstance(op, ScatterIntoAxis | ScatterIntoAlong):
+            size = op.size
+        else:
+            size = (base or (data,))[0].shape[op.axis]
         wrap = op.wrap if isinstance(op, TakeAlong | ScatterIntoAlong) else True
         inside = None if op.inside else _count_from_start(indices, size, wrap)
-        return None if inside is None else (cast(Symbolic, replace(op, inside=True)(data, inside)),)
+        if inside is None:
+            return None
+        return (cast(Symbolic, replace(op, inside=True)(data, inside, *base)),)
 
     return graph.replace_ops(_LOOKUPS, mark)
 

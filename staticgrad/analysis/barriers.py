@@ -117,10 +117,11 @@ def touched_bytes(plan: Plan) -> Iterator[StepBytes]:
 
 class BufferSpans:
     """The bytes of a plan's buffers, at a position; ``memories``: by other names where they are
-    outside of the arena."""
+    outside of the arena. What is written over an input is in its memory."""
 
     def __init__(self, plan: Plan, memories: Mapping[str, str] = MappingProxyType({})) -> None:
-        self._memories = memories
+        over = {buffer.name: buffer.over for buffer in plan.schedule.buffers if buffer.over}
+        self._memories = {**over, **memories}
         self._places: dict[str, list[Placement]] = {}
         for placement in sorted(plan.placements, key=attrgetter("first")):
             self._places.setdefault(placement.buffer, []).append(placement)

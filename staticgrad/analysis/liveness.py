@@ -101,7 +101,8 @@ class Flow:
             if any(roles[b] == "parameter" for b in written)
         )
         self.collectives = collective_steps(schedule)
-        self.earlier_steps = _dependences(self.reads, self.writes)
+        over = {self.index[b.name]: self.index[b.over] for b in schedule.buffers if b.over}
+        self.earlier_steps = _dependences(self.reads, self.writes, over)
         if len(self.collectives) > 1:
             earlier = dict(zip(self.collectives[1:], self.collectives, strict=False))
             self.earlier_steps = tuple(
@@ -156,6 +157,16 @@ class Flow:
         """Position of the first step of ``order`` that writes a parameter, else its length."""
         commits = set(self.commits)
         return next((at for at, step in enumerate(order) if step in commits), len(order))
+
+    def find_ancestors(self, step: int) -> set[int]:
+        """Return the steps that come before a step in every order."""
+        ancestors: set[int] = set()
+        waiting = [step]
+        while waiting:
+            earlier = set(self.earlier_steps[waiting.pop()]) - ancestors
+            ancestors |= earlier
+            waiting += earlier
+        return ancestors
 
     def lives(self, sequence: Sequence[int], staged: Iterable[int] = ()) -> list[Life]:
         """Return the live range of each arena buffer for a sequence of steps.
@@ -291,9 +302,12 @@ def collective_steps(schedule: Schedule) -> tuple[int, ...]:
 
 
 def _dependences(
-    reads: Sequence[Sequence[int]], writes: Sequence[Sequence[int]]
+    reads: Sequence[Sequence[int]], writes: Sequence[Sequence[int]], over: Mapping[int, int]
 ) -> tuple[tuple[int, ...], ...]:
-    """Return by step the earlier steps that it depends on: read after write, and reverse."""
+    """Return by step the earlier steps that it depends on: read after write, and reverse.
+
+    ``over``: by buffer, the one in whose place it is written.
+    """
     writer: dict[int, int] = {}
     readers: dict[int, list[int]] = {}
     earlier_by_step = []
@@ -301,6 +315,8 @@ def _dependences(
         earlier_steps: dict[int, None] = {writer[b]: None for b in (*read, *written) if b in writer}
         for buffer in written:
             earlier_steps.update(dict.fromkeys(readers.pop(buffer, ())))
+            if buffer in over:
+                earlier_steps.update(dict.fromkeys(readers.pop(over[buffer], ())))
             writer[buffer] = step
         for buffer in read:
             if buffer not in written:

@@ -44,6 +44,7 @@ def verify_plan(plan: Plan) -> None:
         if buffer.role not in ("check", "scratch"):
             buffer_places = places.get(buffer.name, [])
             _check_versions(plan, buffer, buffer_uses, writers.get(buffer.name, []), buffer_places)
+    _check_overwritten(plan)
     _check_commit(plan)
     nbytes = dict(plan.buffer_bytes)
     checked_runs: dict[tuple[int, tuple[int, ...]], None] = {}
@@ -290,6 +291,17 @@ def _check_reads_of_parameter(
             _refuse(plan, f"step {step} reads parameter {buffer.label!r} before it was updated")
         if access.mode == "in" and not access.updated and version:
             _refuse(plan, f"step {step} reads parameter {buffer.label!r} after it was written")
+
+
+def _check_overwritten(plan: Plan) -> None:
+    """Verify that no step reads an input after the value in its place was written."""
+    over = {b.name: b.over for b in plan.schedule.buffers if b.over}
+    gone: set[str] = set()
+    for planned in plan.steps if over else ():
+        step = plan.schedule.steps[planned.step]
+        if lost := gone.intersection(step.reads()):
+            _refuse(plan, f"step {planned.step} reads {min(lost)!r} after it was written over")
+        gone.update(over[name] for name in step.writes() if name in over)
 
 
 def _check_commit(plan: Plan) -> None:

@@ -38,6 +38,7 @@ from staticgrad.language.ir.forms import (
     Scan,
     Scatter,
     ScatterAlong,
+    ScatterOnto,
     View,
     WindowProduct,
     WindowReduce,
@@ -239,6 +240,8 @@ def _through_operand(node: Node, form: Any, place: int, pattern: Pattern) -> Pat
         return _through_product(node, form, place, pattern)
     if isinstance(form, Gather | GatherAlong | Scatter | ScatterAlong) and place == 0:
         return _through_indices(node, form, pattern)
+    if isinstance(form, ScatterOnto):
+        return _through_entries(node, form, place, pattern)
     if isinstance(form, WindowProduct | WindowReduce):
         return _through_windows(node, form, place, pattern)
     return None
@@ -257,6 +260,20 @@ def _through_indices(node: Node, form: Any, pattern: Pattern) -> Pattern | None:
         return _rows(pattern, take(_element_numbers(shape), places, form.axis))
     landed = take(_element_numbers(out), places, form.axis)
     return _link_elements(pattern, landed, _element_numbers(shape), _count(out))
+
+
+def _through_entries(node: Node, form: ScatterOnto, place: int, pattern: Pattern) -> Pattern | None:
+    """Return the sparsity pattern of written entries: of these, or of what they leave of a base."""
+    op = node.args[1].node.op
+    if not isinstance(op, Constant) or place == 1:
+        return None
+    out: Any = node.types[0].shape
+    numbers = _element_numbers(out)
+    landed = np.take(numbers, np.asarray(op.data.array), form.axis)
+    if place == 0:
+        return _link_elements(pattern, landed, _element_numbers(landed.shape), _count(out))
+    kept = np.setdiff1d(numbers, landed)
+    return _link_elements(pattern, kept, kept, _count(out))
 
 
 def _through_product(node: Node, form: Contract, place: int, pattern: Pattern) -> Pattern:

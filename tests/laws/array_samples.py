@@ -293,6 +293,27 @@ def _scatter_extreme(rng):
             yield Sample(op, (apart(rng, sent), places), smooth=True)
 
 
+@provides("index_copy")
+def _index_copy(rng):
+    for shape, axis, of in TAKEN:
+        sent = (*shape[:axis], *of, *shape[axis + 1 :])
+        places = indices_into(rng, shape[axis], of, I64)
+        op = op_class("index_copy")(axis)
+        for dtype in ALL_DTYPES:
+            yield Sample(op, (count_up(sent, dtype), places, count_up(shape, dtype)))
+        for dtype in INDEX_DTYPES:
+            entries = indices_into(rng, shape[axis], of, dtype)
+            yield Sample(op, (count_up(sent, F32), entries, count_up(shape, F32)))
+        for dtype in (F32, F64):
+            x, base = extraordinary(rng, sent, dtype), extraordinary(rng, shape, dtype)
+            yield Sample(op, (x, places, base))
+        yield Sample(op, (apart(rng, sent), places, apart(rng, shape)), smooth=True)
+        if places.size <= shape[axis]:
+            some = rng.permutation(shape[axis])[: places.size].reshape(of)
+            chosen = op_class("index_copy")(axis, inside=True, distinct=True)
+            yield Sample(chosen, (apart(rng, sent), some, apart(rng, shape)), smooth=True)
+
+
 @provides("scatter_along")
 def _scatter_along(rng):
     for shape, axis, count in ALONG:

@@ -229,6 +229,11 @@ def _index_samples(name):
                 Sample(cls("max", 1, max(n, 1)), (x[:, :n], places)),
                 Sample(cls("min", 0, 3), (np.ascontiguousarray(x.T[:n]), places % 3)),
             ]
+        if name == "index_copy":
+            return [
+                Sample(cls(1), (x[:, :n], places, x + x)),
+                Sample(cls(0), (np.ascontiguousarray(x.T[:n]), places % 3, (x + x).T[:3].copy())),
+            ]
         return [
             Sample(cls(1, max(n, 1)), (x[:, :n], table)),
             Sample(cls(0, 3), (x[:, :n], table % 3)),
@@ -248,6 +253,7 @@ declare(
     "scatter_add", "scatter_by_numpy(x, y, op)", (NUMBERS, WHOLE), _index_samples("scatter_add")
 )
 declare("scatter_extreme", "extremes(x, y, op)", (ALL, WHOLE), _index_samples("scatter_extreme"))
+declare("index_copy", "write_entries(x, y, z, op)", (ALL, WHOLE, ALL), _index_samples("index_copy"))
 declare(
     "scatter_along", "scattered_along(x, y, op)", (NUMBERS, WHOLE), _index_samples("scatter_along")
 )

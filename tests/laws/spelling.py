@@ -156,6 +156,16 @@ def extremes(x, places, op):
     return out
 
 
+def write_entries(x, places, base, op):
+    """A copy of base in which one entry after the other is replaced."""
+    out = np.moveaxis(base.copy(), op.axis, 0)
+    flat = places.astype(np.int64).ravel()
+    others = (*x.shape[: op.axis], flat.size, *x.shape[op.axis + places.ndim :])
+    for place, entry in zip(flat, np.moveaxis(x.reshape(others), op.axis, 0), strict=True):
+        out[place] = entry
+    return np.ascontiguousarray(np.moveaxis(out, 0, op.axis))
+
+
 def scattered_along(x, places, op):
     """Zeros, to which ``np.add.at`` adds every element at its own index."""
     out = np.zeros((*x.shape[: op.axis], op.size, *x.shape[op.axis + 1 :]), x.dtype)
@@ -332,8 +342,8 @@ HELPERS = {
         f.__name__: f
         for f in (
             raise_to_power, flat, inverse, scan_linear, align_axes, keys, pad_zeros, transpose,
-            scatter_by_numpy, scattered_along, extremes, count_up, betainc, betaln, cap_operand,
-            gammaln, halve_tiny, sort_elements, polygamma, zeta,
+            scatter_by_numpy, scattered_along, write_entries, extremes, count_up, betainc, betaln,
+            cap_operand, gammaln, halve_tiny, sort_elements, polygamma, zeta,
             recurrence_arrays, while_arrays, branch_arrays,
         )
     },

@@ -49,7 +49,7 @@ from staticgrad.compiler.fusion.groups import (
 )
 from staticgrad.compiler.fusion.legality import breaks_rows, find_form_conflict
 from staticgrad.compiler.fusion.updates import separate_updates
-from staticgrad.compiler.fusion.walks import is_one_hot
+from staticgrad.compiler.fusion.walks import is_one_hot, looks_up_positions
 from staticgrad.compiler.fusion.windows import is_window
 from staticgrad.language.ir import forms
 from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
@@ -292,14 +292,15 @@ class _GroupBuilder:
             case forms.Reduce():
                 self._place_reduce(node, form, args[0])
             case forms.Gather() | forms.GatherAlong() | forms.SearchForm():
+                in_memory = args[1:] if looks_up_positions(node, args[0]) else args
                 cluster = self._start_cluster(
-                    "map", node, node.types[0].shape, self._operands_in_memory(args)
+                    "map", node, node.types[0].shape, self._operands_in_memory(in_memory)
                 )
                 cluster.indexed = not isinstance(
                     form, forms.SearchForm
                 )  # the error of a failing index contains its position
                 cluster.checked = True
-            case forms.Scatter() | forms.ScatterAlong() | forms.Scan():
+            case forms.Scatter() | forms.ScatterOnto() | forms.ScatterAlong() | forms.Scan():
                 self._place_in_order(node, args)
             case forms.Assemble():
                 self._place_assemble(node, form, args)
@@ -510,14 +511,14 @@ class _GroupBuilder:
         return fits and not (cluster.keeps_axes and row > 1)
 
     def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
-        """Start a cluster for a sequential node: a scan, or a scatter into a filled buffer."""
+        """Start a cluster for a sequential node: a scan, or a scatter (into a filled buffer)."""
         kind, form, reads = node.types[0], node.form, self._operands_in_memory(args, 1)
         if self._fuse and is_one_hot(node, self._users[node, 0]):
             cluster = self._start_cluster("map", node, kind.shape, reads)
             cluster.indexed = cluster.checked = True
             return
         step: GroupKind = "scan" if isinstance(form, forms.Scan) else "scatter"
-        if step == "scatter":
+        if step == "scatter" and not isinstance(form, forms.ScatterOnto):
             fill = form.combiner.empty(kind.dtype) if isinstance(form, forms.Scatter) else 0
             cleared = self._fill_target(ResultBuffer(node), kind, self._phases[node], fill)
             self._homes[ResultBuffer(node)] = cleared

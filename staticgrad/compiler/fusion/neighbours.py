@@ -23,7 +23,7 @@ from staticgrad.compiler.fusion.groups import (
 from staticgrad.compiler.fusion.legality import find_form_conflict, find_read_conflict, reduced_axes
 from staticgrad.compiler.fusion.reasons import Reason, ReasonKind
 from staticgrad.compiler.fusion.walks import walk_of
-from staticgrad.language.ir.forms import Gather, GatherAlong, SearchForm
+from staticgrad.language.ir.forms import Gather, GatherAlong, ScatterOnto, SearchForm
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import hint_product
 from staticgrad.support.records import dataclass, replace
@@ -104,7 +104,9 @@ class Legality:
                 for source in map(groups.source, node.args):
                     if source.inline and groups.stores(source.base):
                         yield source.base, Read(node, source, False)
-        for node in group.nodes if group.kind == "scatter" else ():  # a fill wrote its buffer
+        for node in group.nodes if group.kind == "scatter" else ():
+            if isinstance(node.form, ScatterOnto):  # of others a fill wrote the buffer
+                continue
             yield ResultBuffer(node), Read(node, groups.sources[node, 0], False)
 
     def find_reason(self, producer: Group, consumer: Group, reads: Sequence[Read]) -> Reason | None:

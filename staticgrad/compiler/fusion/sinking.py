@@ -42,7 +42,7 @@ from staticgrad.compiler.fusion.groups import (
 )
 from staticgrad.compiler.fusion.legality import find_form_conflict
 from staticgrad.compiler.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
-from staticgrad.language.ir.forms import Pointwise
+from staticgrad.language.ir.forms import Pointwise, ScatterOnto
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import Shape, hint_product
 from staticgrad.support.records import replace
@@ -77,6 +77,8 @@ def merge_scatters(engine: Engine, group: Group) -> tuple[int, ...]:
     if group.kind != "scatter":
         return ()
     node = group.nodes[0]
+    if isinstance(node.form, ScatterOnto):  # its kernel copies its own base
+        return ()
     indices, types = engine.state.source(node.args[1]), (node.args[0].type, node.types[0])
     key = ("scatter", group.domain, group.phase, node.form, types, indices)
     for visited in engine.find_visited(group, [key]):

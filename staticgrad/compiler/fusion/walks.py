@@ -121,11 +121,13 @@ def operand_walks(groups: GroupValues, group: Group) -> list[Walk]:
     for node in group.nodes:
         form = node.form
         if group.kind == "rows" and isinstance(form, forms.GatherAlong):
-            data, place = map(groups.source, node.args)
+            source, place = map(groups.source, node.args)
             walks += source_walks(groups, group, [place], node.types[0].shape)
-            walks += [] if computes(groups, group, data) else gather_walks(groups, node)[:1]
+            walks += [] if computes(groups, group, source) else gather_walks(groups, node)[:1]
         elif isinstance(form, forms.Gather | forms.GatherAlong):
-            walks += gather_walks(groups, node)[:2]
+            data, places, _ = gather_walks(groups, node)
+            is_formula = looks_up_positions(node, groups.source(node.args[0]))
+            walks += [places] if is_formula else [data, places]
         elif isinstance(form, forms.Assemble):
             walks += window_walks(groups, node)
         elif isinstance(form, forms.SearchForm):
@@ -170,7 +172,7 @@ def gather_walks(groups: GroupValues, node: Node) -> tuple[Walk, Walk, Size]:
         base, layout = ResultBuffer(node), Strided.contiguous(node.types[0].shape)
         target = form.target if isinstance(form, forms.Scatter) else axis
     outer, (stride, *inner) = layout.strides[:axis], layout.strides[target:]
-    if isinstance(form, forms.Gather | forms.Scatter):
+    if isinstance(form, forms.Gather | forms.Scatter | forms.ScatterOnto):
         rank = indices.type.rank
         moves = (*outer, *(0,) * rank, *inner)
         index_moves = (*(0,) * axis, *indices.layout.strides, *(0,) * len(inner))
@@ -335,6 +337,17 @@ def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
         and all(isinstance(user.form, forms.Pointwise | forms.Reduce) for user in users)
         and bool(users)
     )
+
+
+def looks_up_positions(node: Node, data: Source) -> bool:
+    """Return whether a gather reads a vector whose elements follow from their places alone.
+
+    It checks and wraps its indices, and needs no table in memory. ``data``: the vector.
+    """
+    if not isinstance(node.form, forms.Gather) or not data.inline or data.type.rank != 1:
+        return False
+    form = data.base.node.form
+    return isinstance(form, forms.Pointwise) and form.indexed and not data.base.node.args
 
 
 def selects_of_row(node: Node) -> bool:

@@ -24,7 +24,13 @@ from staticgrad.compiler.fusion.groups import (
     Source,
     Walk,
 )
-from staticgrad.compiler.fusion.walks import computes, gather_walks, store_walk, walk_of
+from staticgrad.compiler.fusion.walks import (
+    computes,
+    gather_walks,
+    looks_up_positions,
+    store_walk,
+    walk_of,
+)
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Access, Expr, Position
 from staticgrad.language.ir.forms import (
@@ -34,6 +40,7 @@ from staticgrad.language.ir.forms import (
     Pointwise,
     Scatter,
     ScatterAlong,
+    ScatterOnto,
 )
 from staticgrad.language.ir.graph import Constant, Node, Symbolic
 from staticgrad.language.ir.kernels.directives import (
@@ -429,7 +436,13 @@ class Lowering:
         return self.check_index(node, self.value(self.groups.source(node.args[1])))
 
     def gather_element(self, node: Node, index: Expr) -> Expr:
-        """Return the element that a node gathers from memory."""
+        """Return the element that a node gathers from memory, or a formula's value at the index."""
+        data = self.groups.source(node.args[0])
+        if looks_up_positions(node, data):
+            form = data.base.node.form
+            assert isinstance(form, Pointwise)
+            sizes = [self.size(size) for size in form.sizes]
+            return element(form.scalar, data.type.dtype, *sizes, index)
         walk, _, stride = gather_walks(self.groups, node)
         dtype = node.types[0].dtype
         return ex.load(self.access(walk, dtype, gather=(stride,)), dtype, index)
@@ -445,7 +458,7 @@ class Lowering:
         if form.inside:
             return index.cast(I64)
         data = node.args[0] if isinstance(form, Gather | GatherAlong) else node.values[0]
-        first = form.axis if isinstance(form, Gather | Scatter) else 0
+        first = form.axis if isinstance(form, Gather | Scatter | ScatterOnto) else 0
         names = self.axis_names()[first : first + len(shape)]
         strides = self.groups.source(node.args[1]).layout.strides
         position: Expr = ex.literal(0, I64)  # of the index, in C order

@@ -35,7 +35,9 @@ from staticgrad.compiler.fusion.walks import (
     may_fold,
     operand_walks,
     source_walks,
+    store_walk,
     sums_across,
+    walk_of,
 )
 from staticgrad.compiler.lowering.blocks import BlockLowering
 from staticgrad.compiler.lowering.copies import lower_copies
@@ -61,6 +63,7 @@ from staticgrad.compiler.lowering.rows import (
 )
 from staticgrad.language.ir import expr as ex, forms
 from staticgrad.language.ir.expr import Access, Expr, Position, load
+from staticgrad.language.ir.graph import Node
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -566,6 +569,9 @@ def _lower_scatter(low: _ScatterLowering) -> LoweredStep:
     form = node.form
     assert isinstance(form, forms.INDEXED)
     rank = len(low.group.domain)
+    stages: list[Stage] = []
+    if onto := isinstance(form, forms.ScatterOnto):
+        stages.append(_copy_base(low, node, form.axis))
     targets = [gather_walks(low.groups, scatter)[0] for scatter in nodes]
     _, indices, stride = gather_walks(low.groups, node)
     updates = [low.groups.source(scatter.args[0]) for scatter in nodes]
@@ -589,7 +595,6 @@ def _lower_scatter(low: _ScatterLowering) -> LoweredStep:
         low.rename[name] = VECTOR
         vector = Axis(VECTOR, low.extent(extent))
     axes, loops = low.as_axes(outer_loops), low.as_axes(inner)
-    stages: list[Stage] = []
     if low.parts > 1:
         keep, part, loops[0] = low.split_loop(*inner[0], targets)
         axes.append(part)
@@ -598,11 +603,12 @@ def _lower_scatter(low: _ScatterLowering) -> LoweredStep:
     values = [low.value(update) for update in updates]
     stores = []
     for scatter, target, value in zip(nodes, targets, values, strict=True):
+        mode: Mode = "out" if onto else "inout"
         kind = scatter.form.kind if isinstance(scatter.form, forms.Scatter) else "sum"
-        access = low.access(target, scatter.types[0].dtype, "inout", gather=(stride,))
-        stores.append(Store(access, value, (index,), combine=kind))
+        access = low.access(target, scatter.types[0].dtype, mode, gather=(stride,))
+        stores.append(Store(access, value, (index,), combine="" if onto else kind))
     body = (*low.checks, *stores)
-    serial = not axes
+    serial = not axes and not onto
     if serial:
         axes, loops = loops, []
     stage: Stage = Map(vector, body)
@@ -613,6 +619,23 @@ def _lower_scatter(low: _ScatterLowering) -> LoweredStep:
     for axis in reversed(loops):
         stage = Loop(axis, (), (stage,), ())
     return low.finish([*stages, stage], axes, serial)
+
+
+def _copy_base(low: Lowering, node: Node, axis: int) -> Map:
+    """Copy the array into which a scatter stores, for each iteration of the axes before its own."""
+    shape, base = node.types[0].shape, low.groups.source(node.args[2])
+    of_result = replace(low.group, domain=shape)
+    target = store_walk(of_result, ResultBuffer(node), shape)
+    walks = [target] if base.inline else [walk_of(of_result, base), target]
+    group, low.group = low.group, of_result
+    low.loops = loops_over(shape, [range(axis), range(axis, len(shape))], walks, [False, True])
+    *rows, (name, last) = low.loops.segments[1]
+    low.rename = {name: VECTOR}
+    access = low.access(target, node.types[0].dtype, "out")
+    body = (Store(access, low.value(base)),)
+    stage = Map(Axis(VECTOR, low.extent(last)), body, tuple(low.as_axes(rows)))
+    low.group, low.rename, low.loads = group, {}, {}
+    return stage
 
 
 class _ScatterLowering(Lowering):

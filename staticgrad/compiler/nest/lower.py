@@ -62,6 +62,7 @@ from staticgrad.language.ir.kernels.directives import (
     Vector,
     whole_vectors,
 )
+from staticgrad.language.ir.kernels.in_place import copied_pair
 from staticgrad.language.ir.kernels.interleaving import runs_of
 from staticgrad.language.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.language.ir.kernels.known import Known
@@ -127,6 +128,7 @@ class KernelLowering(NestWriter):
         self.sums = RowSums(self)
         self.column_sums = ColumnSums(self, self.sums)
         self.in_strips = Strips() in directives
+        self.addresses: dict[str, Name] = {}
 
     def nest(self) -> Nest:
         """Write the loop nest of the whole kernel: arguments, outer loops and stages."""
@@ -141,6 +143,7 @@ class KernelLowering(NestWriter):
             source, number = (private_table, private) if o.is_own else (t, shared)
             private, shared = private + o.is_own, shared + (not o.is_own)
             word = b.op("getitem", source, number)
+            self.addresses[o.name] = word
             self.pointers[o.name] = b.define(o.name, f"ptr_{element(o.dtype)}", word)
         for number, argument in enumerate(k.arguments):
             fact = self.facts.get(argument)
@@ -473,6 +476,9 @@ class KernelLowering(NestWriter):
             if stop is None:
                 start, stop = self.span(stage.axis)
                 facts = facts if stage.axis.past else self.facts_of(stage.axis.extent)
+                if pair := copied_pair(stage, self.kernel.in_place):
+                    out, into = (self.addresses[name] for name in pair)
+                    stop, facts = self.b.op("choose_eq", out, into, 0, stop), Known("")
             if any(axis.limits for axis in stage.rows):
                 raise UnsupportedError("inner loops that end early")
             self.map(stage, start, stop, facts)

@@ -291,6 +291,22 @@ def _scatter_extreme(op: Any, x: Any, indices: Any) -> Any:
     return result.astype(bool) if narrow else result
 
 
+@row("index_copy")
+def _index_copy(op: Any, x: Any, indices: Any, base: Any) -> Any:
+    """Lower written entries to ``jax.numpy``'s indexed update, in which no place occurs twice."""
+    numpy, size = jax.numpy, base.shape[op.axis]
+    outer_shape, inner_shape = x.shape[: op.axis], x.shape[op.axis + indices.ndim :]
+    flat = indices.reshape(-1).astype("int64" if jax.config.jax_enable_x64 else "int32")
+    places = numpy.where(flat < 0, flat + size, flat)
+    if not op.has_distinct_places(indices) and size:
+        number = numpy.arange(places.size)
+        last = numpy.full(size, -1).at[places].max(number)
+        places = numpy.where(last[places] == number, places, size)  # those beyond are dropped
+    rows = x.reshape(*outer_shape, places.size, *inner_shape)
+    at = base.at[(*(slice(None),) * op.axis, places)]
+    return at.set(rows, mode="drop") if size else base
+
+
 @row("sort")
 def _sort(op: Any, x: Any) -> Any:
     places = _order(op, x, op.descending)

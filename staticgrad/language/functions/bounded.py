@@ -22,6 +22,7 @@ from staticgrad.language.ops.arithmetic import floor_divide, isnan, remainder, s
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import ArrayLike, lift_operand
 from staticgrad.language.ops.indexing import (
+    IndexCopy,
     ScatterExtreme,
     concatenate,
     part,
@@ -29,7 +30,7 @@ from staticgrad.language.ops.indexing import (
     stack,
     take,
 )
-from staticgrad.language.ops.logic import equal, logical_and, logical_not, logical_or, not_equal
+from staticgrad.language.ops.logic import logical_and, logical_not, logical_or, not_equal
 from staticgrad.language.ops.movement import ravel, reshape
 from staticgrad.language.ops.operands import (
     as_value,
@@ -44,6 +45,7 @@ from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.scans import cumsum
 from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.ops.sorting import argsort
+from staticgrad.language.types.arrays import product as sizes_product
 from staticgrad.language.types.dim import Dim, Size, at_least, bounds
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.docstrings import like
@@ -399,25 +401,27 @@ def dynamic_update_slice(
     new = astype(new, value.dtype)
     if 0 in new.shape:
         return value
-    is_inside: Any = None
-    for axis, (start, size) in enumerate(zip(starts, value.shape, strict=True)):
+    first = last = -1  # of the axes along which the block is a part
+    for axis, size in enumerate(value.shape):
         extent = new.shape[axis]
         if extent == size:
             continue
         text = f"dynamic_update_slice: {extent} entries do not fit axis {axis} of size {size}"
         if not at_least(size, extent, text):
             raise ShapeError(text, related=describe_operands(value, new))
-        places = iota((*(1,) * axis, size, *(1,) * (value.ndim - axis - 1)), axis, like=value)
-        first = _window_start(value, start, size, extent)
-        if extent == 1:
-            hit = equal(places, first)
-        else:
-            place = places - first
-            hit = logical_and(place >= 0, place < size_value(extent, I64))
-            inner = maximum(minimum(place, size_value(extent, I64) - 1), 0)
-            new = take(new, ravel(inner), axis)
-        is_inside = hit if is_inside is None else logical_and(is_inside, hit)
-    return new if is_inside is None else where(is_inside, new, value)
+        first, last = (axis if first < 0 else first), axis
+    if first < 0:
+        return new
+    places: Any = None
+    for axis in range(first, last + 1):
+        window = _window(value, starts[axis], value.shape[axis], new.shape[axis])
+        grid = reshape(window, (new.shape[axis], *(1,) * (last - axis)))
+        length = size_value(value.shape[axis], I64)
+        places = grid if places is None else places * length + grid
+    count = sizes_product(value.shape[first : last + 1])
+    rows = reshape(value, (*value.shape[:first], count, *value.shape[last + 1 :]))
+    written = IndexCopy(first, inside=True, distinct=True)(new, places, rows)
+    return reshape(written, value.shape)
 
 
 def _check_axes(value: Value, entries: Sequence[Any], what: str) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.functions import creation
-from staticgrad.language.functions.creation import full, zeros
+from staticgrad.language.functions.creation import full
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.value import Value
@@ -30,12 +30,12 @@ from staticgrad.language.ops.arithmetic import add, isinf, multiply, subtract
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import ArrayLike, Elementwise, broadcast, lift_operand
 from staticgrad.language.ops.indexing import (
+    IndexCopy,
     Pad,
     ScatterExtreme,
     ScatterIntoAxis,
     concatenate,
     flip,
-    last_entries,
     list_values,
     normalize_indices,
     part,
@@ -58,7 +58,7 @@ from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.ops.sorting import argsort
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, array_of
-from staticgrad.language.types.dim import Dim, Size, bounds, floordiv, is_at_least
+from staticgrad.language.types.dim import Dim, Size, floordiv, is_at_least
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import (
@@ -491,7 +491,7 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
     axes = [axis for axis, _ in arrays]
     sizes = [x.shape[axis] for axis in axes]
     other_sizes = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
-    rows = reshape(moveaxis(x, axes, list(range(len(axes)))), (prod(sizes), *other_sizes))
+    rows = reshape(moveaxis(x, axes, _run_of(0, len(axes))), (prod(sizes), *other_sizes))
     is_value = isinstance(arrays[0][1], Value)
     if is_value and len(arrays) == 1:
         return rows, arrays[0][1]
@@ -573,7 +573,7 @@ class Place:
 
         A mask that is only known in a run takes one value for all of its places.
         """
-        return self._update(values, lambda x, new: new, _set_last)
+        return self._update(values, lambda x, new: new)
 
     @public
     def add(self, values: ArrayLike) -> Value:
@@ -604,7 +604,8 @@ class Place:
 
         def of_rows(rows: Any, flat: Any, updates: Any) -> Any:
             ones = creation.ones(rows.shape, rows.dtype, like=rows)
-            return rows * _set_last(ones, *_running_products(flat, updates, rows.shape[0]))
+            products = _running_products(flat, updates, rows.shape[0])
+            return rows * IndexCopy(0)(*reversed(products), ones)
 
         return self._update(values, multiply, of_rows)
 
@@ -638,15 +639,19 @@ class Place:
         self,
         values: ArrayLike,
         of_two: Callable[..., Any],
-        of_rows: Callable[[Any, Any, Any], Any],
+        of_rows: Callable[[Any, Any, Any], Any] | None = None,
         in_place: Callable[[Selection[Any], Any], Value] | None = None,
     ) -> Value:
-        """Update x at a key by ``of_two``(elements, values): by rows for index arrays."""
+        """Update x at a key by ``of_two``(elements, values).
+
+        For index arrays, which may name an element several times, by ``of_rows``; None: the last
+        one counts.
+        """
         if (window := _window_of(self.x, self.key)) is not None:
             axis, places, other_keys = window
             inside = Place(take(self.x, places, axis), other_keys)
             new = inside._update(values, of_two, of_rows, in_place)
-            return Place(self.x, (*(slice(None),) * axis, places)).set(new)
+            return IndexCopy(axis, distinct=True)(new, places, self.x)
         if (masked := self._update_masked(values, of_two)) is not None:
             return masked
         chosen = selection(self.x, self.key)
@@ -657,9 +662,12 @@ class Place:
                 return in_place(chosen, new)
             return _write_selection(chosen, reshape(of_two(old, new), tuple(chosen.shape)))
         rows, places = rows_and_places(chosen.part(), chosen.arrays)
-        return _write_selection(
-            chosen, _restore_axes(chosen, of_rows(rows, *_flat_updates(chosen, new, places)))
-        )
+        if of_rows is None or (prod(places.shape) == 1 and in_place is None):
+            new = astype(of_two(old, new), self.x.dtype)
+            written = _write_places(chosen, rows, new, places)
+        else:
+            written = _restore_axes(chosen, of_rows(rows, *_flat_updates(chosen, new, places)))
+        return _write_selection(chosen, written)
 
     def _lift_values(self, values: ArrayLike) -> Value:
         return lift_operand("at", binding_kind((self.x,)), values, self.x.dtype)
@@ -731,15 +739,23 @@ def _flat_updates(
     return flat, reshape(front, (places.size, *front.shape[rank:]))
 
 
-def _set_last(rows: AnyValue, flat: AnyValue, updates: AnyValue) -> AnyValue:
-    """Set rows at flat positions; for duplicate positions the last value wins."""
-    if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
-        padding_row = zeros((1, *updates.shape[1:]), updates.dtype, like=updates)
-        updates = concatenate((updates, padding_row))
-    last = last_entries(flat, rows.shape[0])
-    entries = take(updates, maximum(last, 0), 0)
-    hit = reshape(last >= 0, (last.shape[0], *(1,) * (rows.ndim - 1)))
-    return where(hit, entries, rows)
+def _write_places(
+    chosen: Selection[AnyValue], rows: AnyValue, new: AnyValue, places: AnyValue
+) -> AnyValue:
+    """Write ``new`` into the part of x that slices choose, at the places of index arrays.
+
+    ``rows`` is that part with the axes of the arrays in front, as one. If they are adjacent, they
+    stay where they are, so that a run may write in place.
+    """
+    x, axes, rank = chosen.part(), [axis for axis, _ in chosen.arrays], places.ndim
+    inside = places is not chosen.arrays[0][1]  # then ``rows_and_places`` has checked them
+    if axes != _run_of(axes[0], len(axes)):
+        flat, updates = _flat_updates(chosen, new, places)
+        return _restore_axes(chosen, IndexCopy(0, inside)(updates, flat, rows))
+    first, others = axes[0], x.shape[axes[-1] + 1 :]
+    joined = reshape(x, (*x.shape[:first], rows.shape[0], *others))
+    updates = moveaxis(new, _run_of(chosen.place, rank), _run_of(first, rank))
+    return reshape(IndexCopy(first, inside)(updates, places, joined), x.shape)
 
 
 def _running_products(flat: AnyValue, updates: AnyValue, size: Size) -> tuple[AnyValue, AnyValue]:

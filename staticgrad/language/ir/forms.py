@@ -211,6 +211,19 @@ class Scatter:
 
 
 @dataclass(frozen=True)
+class ScatterOnto:
+    """out = base; then out[p, indices[i], q] = x[p, i, q], in index order: the last one counts.
+
+    Operands: x, indices, base. Negative indices wrap, out of range raises; ``inside``: as of
+    ``Gather``.
+    """
+
+    axis: int
+    wrap: bool = True
+    inside: bool = False
+
+
+@dataclass(frozen=True)
 class GatherAlong:
     """out[p, i, q] = x[p, indices[p, i, q], q], the index along ``axis``; checked.
 
@@ -434,6 +447,7 @@ Form = (
     | Gather
     | GatherAlong
     | Scatter
+    | ScatterOnto
     | ScatterAlong
     | Scan
     | SortForm
@@ -448,6 +462,6 @@ Form = (
 #: The forms whose kernels read windows of their operands.
 WINDOWED = WindowProduct | WindowReduce | WindowSpread
 #: The forms whose results are elements of the operands as they are.
-MOVES = View | Identity | ReshapeForm | Gather | GatherAlong | Assemble
+MOVES = View | Identity | ReshapeForm | Gather | GatherAlong | ScatterOnto | Assemble
 #: The forms that look places up in an operand of indices, along ``axis``.
-INDEXED = Gather | GatherAlong | Scatter | ScatterAlong
+INDEXED = Gather | GatherAlong | Scatter | ScatterOnto | ScatterAlong

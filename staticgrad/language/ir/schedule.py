@@ -70,7 +70,8 @@ class Buffer:
 
     ``name``: unique in the schedule; for inputs, parameters and outputs the user's name follows in
     ``label``. ``origin`` is the line whose value it holds. ``retained``: the user wants to keep
-    the value until its last use, whatever else is computed twice.
+    the value until its last use, whatever else is computed twice. ``over``: the input in whose
+    place the next value of a carry is written; every read of that one comes first.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Buffer:
     data: ArrayData | None = field(default=None, compare=False)
     origin: Location | None = field(default=None, compare=False)
     retained: bool = False
+    over: str = ""
 
     kept = deprecated_attribute("0.2", "retained")
 
@@ -562,7 +564,9 @@ def buffer_text(buffer: Buffer) -> str:
     label = f" {quote(buffer.label)}" if buffer.label else ""
     data = "" if buffer.data is None else f" = {value_text(buffer.data)}"
     head = f"buffer {name_text(buffer.name)}: {buffer.dtype.code}[{buffer.size}]"
-    return f"{head} {buffer.role}{' kept' if buffer.retained else ''}{label}{data}"
+    marks = " kept" if buffer.retained else ""
+    marks += f" over {name_text(buffer.over)}" if buffer.over else ""
+    return f"{head} {buffer.role}{marks}{label}{data}"
 
 
 def step_text(step: Step, names: Mapping[Kernel, str]) -> str:

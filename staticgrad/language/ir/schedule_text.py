@@ -98,6 +98,7 @@ class ScheduleReader(KernelReader):
             self.fail("a buffer has one size, in elements", at)
         role = self._word(_ROLES, "the role of a buffer")
         retained = self.accept("kept")
+        over = self.name("an input") if self.accept("over") else ""
         label = self.name("a label") if self.kinds[self.at] == "string" else ""
         data = None
         if self.accept("="):
@@ -107,7 +108,7 @@ class ScheduleReader(KernelReader):
                 self.fail("expected an array: f32[2] [1.0, 0.5], or f32[99] and its digest", at)
         dtype, size = declared.dtype, declared.shape[0]
         line = self.named_line()
-        self._buffers[name] = Buffer(name, role, dtype, size, label, data, line, retained)  # type: ignore[arg-type]
+        self._buffers[name] = Buffer(name, role, dtype, size, label, data, line, retained, over)  # type: ignore[arg-type]
 
     def _kernel(self) -> None:
         """Parse a kernel that a printed schedule defines, by its name."""

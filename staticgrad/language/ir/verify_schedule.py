@@ -295,6 +295,24 @@ def values_are_written_before_they_are_read(schedule: Schedule) -> None:
         written.update(step.writes())
 
 
+def carries_are_overwritten_after_their_last_read(schedule: Schedule) -> None:
+    """Check that no step reads an input in whose place an earlier step has written."""
+    over = {buffer.name: buffer.over for buffer in schedule.buffers if buffer.over}
+    gone: set[str] = set()
+    for step in schedule.steps:
+        for name in step.reads():
+            if name in gone:
+                _fail(schedule, f"it reads {name!r} after it was written over", step)
+        for name in step.writes():
+            if name in over:
+                gone.add(over[name])
+    for name, old in over.items():
+        inputs = [b for b in schedule.buffers if b.name == old and b.role == "input"]
+        new = schedule.by_name[name]
+        if not inputs or (inputs[0].dtype, inputs[0].size) != (new.dtype, new.size):
+            _fail(schedule, f"{name!r} is over {old!r}, which is no input like it")
+
+
 def parameters_are_overwritten_after_their_last_read(schedule: Schedule) -> None:
     """Check that a schedule overwrites each parameter after its last read.
 
@@ -355,6 +373,7 @@ CHECKS: Final[tuple[Callable[[Schedule], None], ...]] = (
     scratch_has_room,
     steps_do_not_overwrite_what_they_read,
     values_are_written_before_they_are_read,
+    carries_are_overwritten_after_their_last_read,
     parameters_are_overwritten_after_their_last_read,
     outputs_are_written,
 )

@@ -28,6 +28,7 @@ from staticgrad.language.ir.forms import (
     Region,
     Scatter,
     ScatterAlong,
+    ScatterOnto,
     View,
 )
 from staticgrad.language.ir.kinds import AnyValue
@@ -661,6 +662,95 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         count = prod(indices.shape)
         flat = reshape(indices, (count,))
         return flat, reshape(x, (*leading, count, *trailing))
+
+
+class IndexCopy(Op, name="index_copy"):
+    """A third operand, ``base``, with some of its entries along ``axis`` replaced.
+
+    out = base; then out[p, indices[i], q] = x[p, i, q], i ascending, so that the last one counts.
+    The axes of the indices, from ``axis`` of x on, become one axis. Negative indices count from
+    the end; others outside the axis raise. ``inside``: all are known to be from 0 on and inside of
+    it; ``distinct``: no two of them are equal. Where nothing reads ``base`` afterwards, it is
+    written in place.
+    """
+
+    exact = True
+    flops = 0
+    axis: int
+    inside: bool = False
+    distinct: bool = False
+
+    def infer(self, x: TensorType, indices: TensorType, base: TensorType) -> TensorType:
+        out = scattered_type(x, indices, self.axis, base.shape[self.axis])
+        if out.dtype is not base.dtype or out.rank != base.rank:
+            raise DTypeError(f"{called_name()}: {x} to be written into {base}")
+        for axis, (new, old) in enumerate(zip(out.shape, base.shape, strict=True)):
+            if new != old:
+                text = f"{called_name()}: {x} has size {new} where {base} has {old} (axis {axis})"
+                if not dims.equal(new, old, text):
+                    raise ShapeError(text)
+        return base
+
+    def reference(self, x: Array, indices: Array, base: Array) -> Any:
+        places = normalize_indices(indices, base.shape[self.axis]).ravel()
+        leading, trailing = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
+        rows = np.moveaxis(x.reshape(*leading, places.size, *trailing), self.axis, 0)
+        out = base.copy()
+        written = np.moveaxis(out, self.axis, 0)
+        for turn in turns(places):  # in the order of occurrence: the last one stays
+            written[places[turn]] = rows[turn]
+        return out
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return ScatterOnto(self.axis, inside=self.inside)
+
+    def vjp(self, ct: Any, out: Any, x: Any, indices: Any, base: Any) -> tuple[Any, ...]:
+        """The cotangents of places: of x where its entry is the last, of base where none is."""
+        if not (out.dtype.is_float or out.dtype.is_complex):
+            return None, None, None
+        of_x = Take(self.axis, self.inside)(ct, indices)
+        if not self.has_distinct_places(indices):
+            of_x = where(self._stays(x, indices, base), of_x, 0)
+        return of_x, None, self(zeros_like_type(x.type, ct), indices, ct)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any, indices: Any, base: Any) -> Any:
+        """The tangents of base, with those of x written over them."""
+        of_x, _, of_base = tangents
+        if not (out.dtype.is_float or out.dtype.is_complex) or (of_x is None and of_base is None):
+            return None
+        of_x = zeros_like_type(x.type, of_base) if of_x is None else of_x
+        return self(of_x, indices, zeros_like_type(base.type, of_x) if of_base is None else of_base)
+
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Batch a write: shared indices, or separate places for each of the batch."""
+        x, indices, base = args
+        x, base = in_front(size, [x, base], [over[0], over[2]])
+        if not over[1]:
+            return replace(self, axis=self.axis + 1)(x, indices, base)
+        extent = base.shape[self.axis + 1]
+        positions = Take(0)(iota((extent,), 0, like=indices), indices)  # checked
+        first = iota(positions.shape, 0, like=indices) * size_value(extent, I64)
+        joined = moveaxis(base, 0, self.axis)
+        leading, trailing = joined.shape[: self.axis], joined.shape[self.axis + 2 :]
+        flat = reshape(joined, (*leading, size * extent, *trailing))
+        whole = replace(self, inside=True)(moveaxis(x, 0, self.axis), positions + first, flat)
+        return moveaxis(reshape(whole, (*leading, size, extent, *trailing)), self.axis, 0)
+
+    def value_range(self, of: RangeOf, x: Any, indices: Any, base: Any) -> Range | None:
+        return of(x) | of(base)
+
+    def has_distinct_places(self, indices: Any) -> bool:
+        """Return whether no two indices are equal, whatever they are."""
+        return self.distinct or dims.bounds(prod(indices.shape))[1] == 1
+
+    def _stays(self, x: Any, indices: Any, base: Any) -> Any:
+        """Return whether an entry of x is the last that is written to its place."""
+        flat = reshape(indices, (prod(indices.shape),))
+        last = last_entries(flat, base.shape[self.axis])
+        number = iota(flat.shape, 0, like=flat)
+        stays = reshape(equal(take(last, flat), number), indices.shape)
+        trailing = x.ndim - self.axis - indices.ndim
+        return reshape(stays, (*indices.shape, *(1,) * trailing))
 
 
 def last_entries(flat: Any, size: Size) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from heapq import heappop, heappush
 from typing import Final
 
-from staticgrad.analysis.liveness import TakingOver
+from staticgrad.analysis.liveness import Flow, TakingOver
 from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer
 from staticgrad.language.ir.bodies import BodyBuffer, BodyOperand, body_buffers
 from staticgrad.language.ir.forms import BodyForm
-from staticgrad.language.ir.schedule import Buffer, Schedule
+from staticgrad.language.ir.kernels.in_place import copied_pair
+from staticgrad.language.ir.schedule import BoundStep, Buffer, KernelStep, Schedule, Step
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.caches import cached_property
@@ -71,8 +73,13 @@ def lower_bodies(
     types = [BodyOperand("in", arg.type.dtype) for arg in node.args]
     types += [BodyOperand("out", result_type.dtype) for result_type in node.types]
     extra_operands = []
+    *tests, body = schedules
+    for number in range(form.carries):
+        if number not in form.logged:
+            body = _write_in_place(body, number)
+    schedules = [*tests, body]
     for number, carry_type in enumerate(node.types[: form.carries]):
-        if number in form.logged or _is_updated_in_place(schedules[-1], number):
+        if number in form.logged or _has_one_place(schedules[-1], number):
             continue
         double_buffer = Buffer(
             "s", "scratch", carry_type.dtype, carry_type.size, origin=node.origin
@@ -98,14 +105,92 @@ def lower_bodies(
     )
 
 
-def _is_updated_in_place(body: Schedule, number: int) -> bool:
-    """Return whether an iteration may write a carry over its old value: then one place is enough.
+def _write_in_place(body: Schedule, number: int) -> Schedule:
+    """Let the steps of an iteration write a carry's next value over the present one, if they may.
 
-    It may if the step that writes it, and no other one, reads the old value, where it writes.
+    They may if the first of them reads what it writes over only where it writes, and an order
+    exists in which all other steps that read it come first. What they go on from is written there
+    too, so that no copy is left of steps that write some entries each. ::
+
+        t1 = in.c0 with an entry; t2 = t1[j]; out.c0 = t1 with t2     ->     no t1: it is out.c0
     """
     old, new = f"in.c{number}", f"out.c{number}"
-    readers = [step for step in body.steps if old in step.reads()]
-    writers = [step for step in body.steps if new in step.writes()]
-    if not readers:
-        return True
-    return readers == writers and len(readers) == 1 and TakingOver(readers[0]).may_update(new, old)
+    while (found := _find_base(body, new)) is not None:
+        body, base = found
+        steps = tuple(_rename_buffer(step, base, new) for step in body.steps)
+        body = replace(body, steps=steps, buffers=tuple(b for b in body.buffers if b.name != base))
+    if old not in body.by_name:
+        return body
+    writers = [n for n, step in enumerate(body.steps) if new in step.writes()]
+    first = writers[0]
+    if not all(new in body.steps[n].reads() for n in writers[1:]):
+        return body
+    if not TakingOver(body.steps[first]).may_update(new, old):
+        return body
+    ordered = _listed_after_reads(body, first, old)
+    if ordered is None:
+        return body
+    buffers = (replace(b, over=old) if b.name == new else b for b in ordered.buffers)
+    return replace(ordered, buffers=tuple(buffers))
+
+
+def _rename_buffer(step: Step, old: str, new: str) -> Step:
+    """Return a step with one buffer in place of another one."""
+    if not isinstance(step, BoundStep) or not any(b.buffer == old for b in step.operands):
+        return step
+    renamed = (replace(b, buffer=new) if b.buffer == old else b for b in step.operands)
+    return step.with_operands(tuple(renamed))
+
+
+def _find_base(body: Schedule, new: str) -> tuple[Schedule, str] | None:
+    """Find the value that the first step which writes a buffer copies to write entries into it.
+
+    Return the body with that step after all others that read the value, and its name; None if
+    there is none, or no such order.
+    """
+    first = next(n for n, step in enumerate(body.steps) if new in step.writes())
+    step = body.steps[first]
+    if not isinstance(step, KernelStep):
+        return None
+    operands = zip(step.kernel.operands, step.operands, strict=True)
+    bound = {operand.name: binding.buffer for operand, binding in operands}
+    pairs = (copied_pair(stage, step.kernel.in_place) for stage in step.kernel.stages)
+    target = body.by_name[new]
+    for out, into in (pair for pair in pairs if pair is not None):
+        base = body.by_name[bound[into]]
+        alike = (base.role, base.dtype, base.size) == ("temp", target.dtype, target.size)
+        if bound[out] == new and alike and TakingOver(step).may_update(new, base.name):
+            ordered = _listed_after_reads(body, first, base.name)
+            return None if ordered is None else (ordered, base.name)
+    return None
+
+
+def _listed_after_reads(body: Schedule, last: int, name: str) -> Schedule | None:
+    """Return a body with all steps that read a buffer before one of them; None if none is valid."""
+    readers = {n for n, step in enumerate(body.steps) if name in step.reads()} - {last}
+    if max(readers, default=-1) < last:
+        return body
+    earlier = [*map(set, Flow(body).earlier_steps)]
+    earlier[last] |= readers
+    later: list[list[int]] = [[] for _ in body.steps]
+    for step, before in enumerate(earlier):
+        for other in before:
+            later[other].append(step)
+    left, order = [*map(len, earlier)], list[int]()
+    ready = [step for step, count in enumerate(left) if not count]
+    while ready:
+        step = heappop(ready)
+        order.append(step)
+        for other in later[step]:
+            left[other] -= 1
+            if not left[other]:
+                heappush(ready, other)
+    if len(order) < len(body.steps):
+        return None
+    return replace(body, steps=tuple(body.steps[n] for n in order))
+
+
+def _has_one_place(body: Schedule, number: int) -> bool:
+    """Return whether the next value of a carry needs no place of its own."""
+    target = body.by_name[f"out.c{number}"]
+    return bool(target.over) or f"in.c{number}" not in body.by_name

@@ -34,13 +34,20 @@ lie apart, all stores of an iteration land at different elements, and the first 
 holds for each store by itself: a load is at the access of one of them, and evaluated no later. A
 stage without loops that stores at several accesses stores a short row, each element once.
 
+**Scatters onto a copy** store by an index in a later stage than that which copies a whole array:
+the copy alone is the first store.
+
+**Other stages** (loops, sorts) behind those that this knows may store what they like: by the
+premise no other iteration stores there. They read no operand whose bytes a result takes.
+
 **Sums over columns** take no bytes, and give none: what they read is read in any order.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import takewhile
 
 from staticgrad.language.ir.expr import Access, Expr, Position, unvisited_postorder
 from staticgrad.language.ir.kernels.stages import (
@@ -107,8 +114,28 @@ def in_place_pairs(
     """Return pairs (out, in) of kernel operands that may share a buffer, whatever the iteration
     order.
     """
-    if all(isinstance(stage, (Map, Scalar, Gemm, Columns)) for stage in stages):
-        yield from _Kernel(axes, stages, operands).pairs()
+    plain = [*takewhile(lambda stage: isinstance(stage, Map | Scalar | Gemm | Columns), stages)]
+    read_later = operands_read(stages[len(plain) :])
+    if plain:
+        pairs = _Kernel(axes, plain, operands).pairs()
+        yield from (pair for pair in pairs if pair[1] not in read_later)
+
+
+def copied_pair(stage: Stage, pairs: Set[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the pair (out, in) of which a stage copies elements to where they are; else None.
+
+    ``pairs``: those that may share a buffer. Where they do, the stage changes nothing.
+    """
+    if not isinstance(stage, Map) or stage.rows or len(stage.body) > 1:
+        return None
+    (store,) = stage.body
+    if not isinstance(store, Store) or store.combine or store.access.gather:
+        return None
+    read = store.value.attribute
+    if not isinstance(read, Access) or not _is_at(read, store.access):
+        return None
+    pair = (store.access.operand, read.operand)
+    return pair if pair in pairs else None
 
 
 class _Kernel:
@@ -155,9 +182,15 @@ class _Kernel:
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Yield each pair of a kernel's output and input that may be the same buffer."""
         for out, stores in self.stores.items():
-            scattered = any(store.access.gather for store, _, _ in stores)
-            if scattered or out in self.in_columns or self.operands[out].mode == "scratch":
+            if out in self.in_columns or self.operands[out].mode == "scratch":
                 continue
+            plain = [entry for entry in stores if not entry[0].access.gather]
+            if len(plain) < len(stores):  # a copy of the whole, of which a later stage writes parts
+                if not plain or max(n for _, n, _ in plain) >= min(
+                    n for store, n, _ in stores if store.access.gather
+                ):
+                    continue
+                stores = plain
             places: dict[Access, int] = {}
             for store, _, place in stores:
                 places.setdefault(store.access, place)

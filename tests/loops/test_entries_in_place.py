@@ -1,0 +1,198 @@
+"""Loops that write entries of an array: values beside Python's, and what an iteration costs."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+
+#: Name -> one iteration: on values, and on an array that Python writes in place.
+STEPS = {}
+
+
+def step(function):
+    """Register an iteration by its name; on arrays the result of ``at`` is a copy."""
+    STEPS[function.__name__] = function
+    return function
+
+
+@step
+def replaced(c, i, j):
+    return c.at[i].set(sg.sin(c[i]) + c[j])
+
+
+@step
+def swapped(c, i, j):
+    a, b = c[i], c[j]
+    return c.at[i].set(b).at[j].set(a)
+
+
+@step
+def added(c, i, j):
+    return c.at[i].add(c[j] * 0.5)
+
+
+@step
+def scaled(c, i, j):
+    return c.at[i].multiply(c[j] + 0.5)
+
+
+@step
+def larger(c, i, j):
+    return c.at[i].max(c[j] - 0.25)
+
+
+@step
+def read_between(c, i, j):
+    d = c.at[i].set(c[j] * c[j])
+    return d.at[j].set(d[i] + d[j])
+
+
+@step
+def read_behind(c, i, j):
+    """The sum reads the old value, which no write may have replaced."""
+    return c.at[i].set(c[j]) + c.sum() * 0.125
+
+
+@step
+def kept_twice(c, i, j):
+    d = c.at[i].set(c[j] * 0.5)
+    return d.at[j].add(c[i] - d[i])
+
+
+@step
+def windowed(c, i, j):
+    k = sg.minimum(i, c.shape[0] - 3)
+    return c.at[k : k + 3].set(c[k : k + 3][::-1] * 0.75)
+
+
+def in_python(name, x, places):
+    """Run the iterations one by one, each as a program of its own by NumPy's references."""
+    for i, j in places:
+        value = sg.input("c", x.shape, "float64")
+        x = np.asarray(sg.evaluate(STEPS[name](value, sg.constant(i), sg.constant(j)), {"c": x}))
+    return x
+
+
+def in_a_loop(name, size, count):
+    x, places = sg.input("x", (size,), "float64"), sg.input("places", (count, 2), "int64")
+    carry, _ = sg.scan(lambda c, p: (STEPS[name](c, p[0], p[1]), None), x, places)
+    return x, carry
+
+
+@pytest.mark.parametrize("size", [7, 40])  # few entries are written by a comparison
+@pytest.mark.parametrize("name", STEPS)
+def test_iterations_are_those_of_python(name, size):
+    rng = np.random.default_rng(3)
+    array, places = rng.normal(size=size), rng.integers(0, size, (12, 2))
+    x, carry = in_a_loop(name, size, 12)
+    weights = rng.normal(size=size)
+    gradient = sg.grad((carry * weights).sum(), x)
+    run = sg.compile({"carry": carry, "gradient": gradient})
+    out = run.run({"x": array, "places": places})
+    np.testing.assert_array_equal(out["carry"], in_python(name, array, places))
+    direction = rng.normal(size=size)
+    step = 1e-6
+    high, low = (in_python(name, array + s * step * direction, places) for s in (1, -1))
+    difference = ((high - low) * weights).sum() / (2 * step)
+    np.testing.assert_allclose(out["gradient"] @ direction, difference, rtol=2e-7, atol=1e-8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_programs_of_several_writes(data):
+    """Random writes and reads of two arrays in one iteration, beside the same on arrays."""
+    size = data.draw(st.sampled_from([5, 37]))
+    lines = data.draw(
+        st.lists(st.tuples(*[st.integers(0, 3)] * 4, st.booleans()), min_size=1, max_size=5)
+    )
+
+    def iterate(c, d, p):
+        arrays = [c, d]
+        for to, at, of, place, adds in lines:
+            target, source = arrays[to % 2], arrays[of % 2]
+            entry = target.at[p[at]]
+            value = source[p[place]] * 0.5 + 0.25
+            arrays[to % 2] = entry.add(value) if adds else entry.set(value)
+        return tuple(arrays)
+
+    index = st.integers(-size, size - 1)
+    row = st.lists(index, min_size=4, max_size=4)
+    places = np.array(data.draw(st.lists(row, min_size=3, max_size=3)))
+    rng = np.random.default_rng(0)
+    c, d = rng.normal(size=(2, size))
+    x, y = (sg.input(name, (size,), "float64") for name in "xy")
+    fed = sg.input("p", (3, 4), "int64")
+    (first, second), _ = sg.scan(lambda t, p: (iterate(*t, p), None), (x, y), fed)
+    loss = (first * first).sum() + (second * 2.0).sum()
+    gx, gy = sg.grad(loss, [x, y])
+    out = sg.compile({"c": first, "d": second, "gx": gx, "gy": gy}).run(
+        {"x": c, "y": d, "p": places}
+    )
+
+    def on_arrays(c, d):
+        arrays = [c.copy(), d.copy()]
+        for p in places:
+            for to, at, of, place, adds in lines:
+                value = arrays[of % 2][p[place]] * 0.5 + 0.25
+                old = arrays[to % 2][p[at]] if adds else 0.0
+                arrays[to % 2][p[at]] = old + value
+        return arrays
+
+    expected = on_arrays(c, d)
+    np.testing.assert_array_equal(out["c"], expected[0])
+    np.testing.assert_array_equal(out["d"], expected[1])
+    u, v = rng.normal(size=(2, size))
+
+    def loss_at(t):
+        first, second = on_arrays(c + t * u, d + t * v)
+        return (first * first).sum() + (second * 2.0).sum()
+
+    slope = (loss_at(1e-5) - loss_at(-1e-5)) / 2e-5
+    np.testing.assert_allclose(out["gx"] @ u + out["gy"] @ v, slope, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["replaced", "swapped", "added", "scaled", "read_between"])
+def test_an_iteration_touches_entries_alone(name):
+    """Neither values nor gradients hold an array for each iteration, or two places for a carry."""
+    size = 4096
+    x, carry = in_a_loop(name, size, size)
+    value = sg.compile(carry)
+    gradient = sg.compile(sg.grad((carry * carry).sum(), x))
+    assert value.peak_bytes < 1.5 * 8 * size
+    assert gradient.peak_bytes < 10 * 8 * size
+
+
+def test_a_parameter_is_written_in_place():
+    """A cache of keys: one entry of each row changes, and a run that fails changes nothing."""
+    cache = sg.parameter("cache", np.zeros((3, 50, 4)))
+    place, keys = sg.input("place", (), "int64"), sg.input("keys", (3, 4), "float64")
+    written = cache.at[:, place].set(keys)
+    graph = sg.Graph({"sums": written.sum(1)}, updates={cache: written})
+    run, rows = sg.compile(graph), np.arange(12.0).reshape(3, 4)
+    assert "copy of" not in str(run.explain())
+    assert run.peak_bytes < 8 * 600
+    expected = np.zeros((3, 50, 4))
+    for at in (4, -1, 4):
+        run.run({"place": at, "keys": rows * at})
+        expected[:, at] = rows * at
+        np.testing.assert_array_equal(cache.value, expected)
+    with pytest.raises(sg.errors.IndexOutOfRange):
+        run.run({"place": 50, "keys": rows})
+    np.testing.assert_array_equal(cache.value, expected)
+
+
+def test_an_entry_outside_of_a_carry_is_an_error():
+    x, n = sg.input("x", (40,), "float64"), sg.input("n", (), "int64")
+    carry = sg.fori_loop(0, 5, lambda i, c: c.at[i + n].set(c[0]), x)
+    run = sg.compile(carry)
+    np.testing.assert_array_equal(run.run({"x": np.ones(40), "n": 35}), np.ones(40))
+    with pytest.raises(sg.errors.IndexOutOfRange):
+        run.run({"x": np.ones(40), "n": 36})
+
+
+def test_zeros_keep_their_sign_where_nothing_is_added():
+    x = sg.input("x", (40,), "float64")
+    carry = sg.fori_loop(0, 3, lambda i, c: c.at[i].add(1.0), x)
+    out = sg.compile(carry).run({"x": np.full(40, -0.0)})
+    assert np.signbit(out[3:]).all()
