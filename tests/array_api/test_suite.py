@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from staticgrad.tools.documentation.site import GUIDE
+from tests.array_api import packages
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -71,3 +72,26 @@ def test_the_page_has_the_figures_and_what_is_left_out():
     reasons += re.findall(r'reason="(.*)"', (HERE / "suite_plugin.py").read_text("utf-8"))
     left_out = [reason.partition(":")[0].partition(". (")[0].rstrip(".") for reason in reasons[1:]]
     assert [name for name in left_out if name not in page] == []
+
+
+def test_the_page_of_packages_has_each_call_and_the_guide_its_figures():
+    page = packages.PAGE.read_text("utf-8")
+    guide = " ".join((GUIDE / "array-api.md").read_text("utf-8").split())
+    rows = re.findall(r"^\| `(\w.*?)` \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
+    calls = [
+        [f"{module}.{' '.join(call.split())}" for module, text in table.items()
+         for call in text.split(";")]
+        for table in (packages.SCIPY, packages.SKLEARN)
+    ]  # fmt: skip
+    assert [name for name, _, _ in rows] == [*calls[0], *calls[1]]
+    assert "WRONG" not in page
+    of_scipy, of_sklearn = rows[: len(calls[0])], rows[len(calls[0]) :]
+    right, writes = (
+        sum(on_tensors.startswith(begin) for _, on_tensors, _ in of_scipy)
+        for begin in ("right", "writes")
+    )
+    assert f"{right} of {len(of_scipy)} calls of SciPy" in guide
+    assert f"{writes} stop at a write" in guide
+    writes = sum(on_tensors.startswith("writes") for _, on_tensors, _ in of_sklearn)
+    assert f"in {writes} of {len(of_sklearn)} calls" in guide
+    assert f"{sum(row[2] == 'right' for row in of_scipy)} are right" in guide
