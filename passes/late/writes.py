@@ -46,17 +46,17 @@ def join_writes(graph: Graph) -> Graph:
 
     def join(node: Node, op: IndexCopy, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         x, indices, base = args
-        before, old = base.node, node.args[2]
-        if not isinstance(before.op, IndexCopy) or before.op.axis != op.axis:
+        inner, old = base.node, node.args[2]
+        if not isinstance(inner.op, IndexCopy) or inner.op.axis != op.axis:
             return None
-        first_x, first_indices, first_base = before.args
+        first_x, first_indices, first_base = inner.args
         is_read_once = len(users[old.key]) == 1 and old.key not in roots
         if not is_read_once or first_indices.dtype is not indices.dtype:
             return None
-        axis, both = op.axis, ((first_x, first_indices), (x, indices))
-        entries = concatenate([_along_one_axis(x, indices, axis) for x, indices in both], axis)
-        places = concatenate([reshape(indices, (indices.size,)) for _, indices in both])
-        inside = op.inside and before.op.inside
+        axis, writes = op.axis, ((first_x, first_indices), (x, indices))
+        entries = concatenate([_along_one_axis(x, indices, axis) for x, indices in writes], axis)
+        places = concatenate([reshape(indices, (indices.size,)) for _, indices in writes])
+        inside = op.inside and inner.op.inside
         return (cast(Symbolic, IndexCopy(axis, inside)(entries, places, first_base)),)
 
     return graph.replace_ops(IndexCopy, join).without_dead_nodes()
@@ -95,18 +95,18 @@ def add_in_place(graph: Graph) -> Graph:
         """Rewrite an addition of scattered entries to another array, one write after the other."""
         if node in sums.entries or _is_small(node.values[0]):
             return None
-        for scattered, (old, other) in zip(node.args, (args, args[::-1]), strict=True):
-            found = sums.entries.get(scattered.node)
-            if found is None or other.type != old.type:
+        for scattered, (old, base) in zip(node.args, (args, args[::-1]), strict=True):
+            scatters = sums.entries.get(scattered.node)
+            if scatters is None or base.type != old.type:
                 continue
-            for scatter, (x, indices) in ((s, sums.rewritten[s]) for s in found):
+            for scatter in scatters:
+                x, indices = sums.rewritten[scatter]
                 assert isinstance(scatter.op, ScatterIntoAxis)
                 axis, inside = scatter.op.axis, scatter.op.inside
-                total = op(Take(axis, inside)(other, indices), x)
-                other = cast(
-                    Symbolic, IndexCopy(axis, inside, distinct=True)(total, indices, other)
-                )
-            return (other,)
+                total = op(Take(axis, inside)(base, indices), x)
+                write = IndexCopy(axis, inside, distinct=True)
+                base = cast(Symbolic, write(total, indices, base))
+            return (base,)
         return None
 
     def rebuild(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -148,8 +148,8 @@ def write_by_comparison(graph: Graph) -> Graph:
         index, size = reshape(indices, ()), base.shape[op.axis]
         if not op.inside:
             index = Take(0)(iota((size,), 0, like=index), index)
-        after = base.ndim - op.axis - 1
-        place = iota((*(1,) * op.axis, size, *(1,) * after), op.axis, like=base)
+        axes_after = base.ndim - op.axis - 1
+        place = iota((*(1,) * op.axis, size, *(1,) * axes_after), op.axis, like=base)
         entry = reshape(x, (*base.shape[: op.axis], 1, *base.shape[op.axis + 1 :]))
         return (cast(Symbolic, where(equal(place, index), entry, base)),)
 

@@ -272,8 +272,8 @@ def _through_entries(node: Node, form: ScatterOnto, place: int, pattern: Pattern
     landed = np.take(numbers, np.asarray(op.data.array), form.axis)
     if place == 0:
         return _link_elements(pattern, landed, _element_numbers(landed.shape), _count(out))
-    kept = np.setdiff1d(numbers, landed)
-    return _link_elements(pattern, kept, kept, _count(out))
+    left = np.setdiff1d(numbers, landed)
+    return _link_elements(pattern, left, left, _count(out))
 
 
 def _through_product(node: Node, form: Contract, place: int, pattern: Pattern) -> Pattern:

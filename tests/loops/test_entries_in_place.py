@@ -17,28 +17,28 @@ def step(function):
 
 
 @step
-def replaced(c, i, j):
+def replace(c, i, j):
     return c.at[i].set(sg.sin(c[i]) + c[j])
 
 
 @step
-def swapped(c, i, j):
+def swap(c, i, j):
     a, b = c[i], c[j]
     return c.at[i].set(b).at[j].set(a)
 
 
 @step
-def added(c, i, j):
+def add(c, i, j):
     return c.at[i].add(c[j] * 0.5)
 
 
 @step
-def scaled(c, i, j):
+def scale(c, i, j):
     return c.at[i].multiply(c[j] + 0.5)
 
 
 @step
-def larger(c, i, j):
+def keep_larger(c, i, j):
     return c.at[i].max(c[j] - 0.25)
 
 
@@ -55,13 +55,13 @@ def read_behind(c, i, j):
 
 
 @step
-def kept_twice(c, i, j):
+def write_twice(c, i, j):
     d = c.at[i].set(c[j] * 0.5)
     return d.at[j].add(c[i] - d[i])
 
 
 @step
-def windowed(c, i, j):
+def write_window(c, i, j):
     k = sg.minimum(i, c.shape[0] - 3)
     return c.at[k : k + 3].set(c[k : k + 3][::-1] * 0.75)
 
@@ -152,7 +152,7 @@ def test_programs_of_several_writes(data):
     np.testing.assert_allclose(out["gx"] @ u + out["gy"] @ v, slope, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["replaced", "swapped", "added", "scaled", "read_between"])
+@pytest.mark.parametrize("name", ["replace", "swap", "add", "scale", "read_between"])
 def test_an_iteration_touches_entries_alone(name):
     """Neither values nor gradients hold an array for each iteration, or two places for a carry."""
     size = 4096

@@ -733,8 +733,8 @@ class IndexCopy(Op, name="index_copy"):
         joined = moveaxis(base, 0, self.axis)
         leading, trailing = joined.shape[: self.axis], joined.shape[self.axis + 2 :]
         flat = reshape(joined, (*leading, size * extent, *trailing))
-        whole = replace(self, inside=True)(moveaxis(x, 0, self.axis), positions + first, flat)
-        return moveaxis(reshape(whole, (*leading, size, extent, *trailing)), self.axis, 0)
+        written = replace(self, inside=True)(moveaxis(x, 0, self.axis), positions + first, flat)
+        return moveaxis(reshape(written, (*leading, size, extent, *trailing)), self.axis, 0)
 
     def value_range(self, of: RangeOf, x: Any, indices: Any, base: Any) -> Range | None:
         return of(x) | of(base)

@@ -115,8 +115,8 @@ def _write_in_place(body: Schedule, number: int) -> Schedule:
         t1 = in.c0 with an entry; t2 = t1[j]; out.c0 = t1 with t2     ->     no t1: it is out.c0
     """
     old, new = f"in.c{number}", f"out.c{number}"
-    while (found := _find_base(body, new)) is not None:
-        body, base = found
+    while (ordered_base := _find_base(body, new)) is not None:
+        body, base = ordered_base
         steps = tuple(_rename_buffer(step, base, new) for step in body.steps)
         body = replace(body, steps=steps, buffers=tuple(b for b in body.buffers if b.name != base))
     if old not in body.by_name:
@@ -173,18 +173,18 @@ def _listed_after_reads(body: Schedule, last: int, name: str) -> Schedule | None
     earlier = [*map(set, Flow(body).earlier_steps)]
     earlier[last] |= readers
     later: list[list[int]] = [[] for _ in body.steps]
-    for step, before in enumerate(earlier):
-        for other in before:
-            later[other].append(step)
+    for step, predecessors in enumerate(earlier):
+        for predecessor in predecessors:
+            later[predecessor].append(step)
     left, order = [*map(len, earlier)], list[int]()
     ready = [step for step, count in enumerate(left) if not count]
     while ready:
         step = heappop(ready)
         order.append(step)
-        for other in later[step]:
-            left[other] -= 1
-            if not left[other]:
-                heappush(ready, other)
+        for successor in later[step]:
+            left[successor] -= 1
+            if not left[successor]:
+                heappush(ready, successor)
     if len(order) < len(body.steps):
         return None
     return replace(body, steps=tuple(body.steps[n] for n in order))
