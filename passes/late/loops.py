@@ -242,7 +242,7 @@ class StripMining(LatePass, name="strip-mining"):
         if len(kernels) != len(chunk.steps):
             return None
         arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
-        seconds = sum(all_seconds(kernels, arguments, ROWS))
+        seconds = sum(all_seconds(kernels, arguments, ROWS, in_place=True))
         while length > _LEAST_ITERATIONS and seconds * length > _MOST_SECONDS * _MOST_ITERATIONS:
             length //= 2
         return _build_outer_loop(node, args, _build_chunk(node, length))

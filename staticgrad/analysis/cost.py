@@ -101,12 +101,17 @@ class Work:
 
 
 @lru_cache(maxsize=1024)
-def work_of(kernel: Kernel) -> Work:
-    """Count the work of a kernel (multiply-adds, operations, bytes) from its stages."""
+def work_of(kernel: Kernel, in_place: bool = False) -> Work:
+    """Count the work of a kernel (multiply-adds, operations, bytes) from its stages.
+
+    ``in_place``: a copy of what a result may be written over has no work.
+    """
     products: list[Term] = []
     maps: list[Term] = []
     footprints: dict[tuple[str, bool], list[tuple[Extent, ...]]] = {}
     for stage, around in nested_stages(kernel.stages):
+        if in_place and kernel.copied_pair(stage):
+            continue
         axes = {axis.name: axis.extent for axis in (*kernel.axes, *around, *_axes(stage))}
         inner: dict[str, Extent] = {}
         if isinstance(stage, Gemm):
@@ -130,17 +135,17 @@ def work_of(kernel: Kernel) -> Work:
     return Work(tuple(products), tuple(maps), traffic, tuple(footprints))
 
 
-def call_seconds(call: Call, machine: Rates = DEFAULT) -> float:
-    """Predicted seconds of one run of a kernel or routine."""
+def call_seconds(call: Call, machine: Rates = DEFAULT, in_place: bool = False) -> float:
+    """Predicted seconds of one run of a kernel or routine; for ``in_place`` see ``work_of``."""
     if call.places:
         return _repeated_seconds(call, machine)
     if isinstance(call.kernel, Kernel):
-        return step_seconds(call.kernel, call.arguments, machine)
+        return step_seconds(call.kernel, call.arguments, machine, in_place)
     return call.operations / machine.map_flops + machine.launch
 
 
 def _repeated_seconds(call: Call, machine: Rates) -> float:
-    """Predict the seconds of one kernel run inside of a loop.
+    """Predict the seconds of one kernel run inside of a loop, which writes entries in place.
 
     An operand is fetched anew where all iterations together touch too much of it for a cache.
     """
@@ -148,9 +153,9 @@ def _repeated_seconds(call: Call, machine: Rates) -> float:
     if not isinstance(kernel, Kernel):
         return call.operations / machine.map_flops + machine.again
     parts = {o.name: place.parts for o, place in zip(kernel.operands, call.places, strict=True)}
-    products, maps, traffic = _count_work(kernel)
+    products, maps, traffic = _count_work(kernel, True)
     moving = 0.0
-    for count, (operand, _) in zip(traffic, work_of(kernel).touched, strict=True):
+    for count, (operand, _) in zip(traffic, work_of(kernel, True).touched, strict=True):
         nbytes = _total((count,), call.arguments)
         far = nbytes * parts[operand] > NEAR
         moving += nbytes / (machine.bandwidth if far else machine.cached)
@@ -159,9 +164,11 @@ def _repeated_seconds(call: Call, machine: Rates) -> float:
     return max(busy, moving) + machine.again
 
 
-def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Rates = DEFAULT) -> float:
+def step_seconds(
+    kernel: Kernel, arguments: Sequence[int], machine: Rates = DEFAULT, in_place: bool = False
+) -> float:
     """Predicted seconds of one run of ``kernel`` with these values of its integer arguments."""
-    products, maps, traffic = (_total(terms, arguments) for terms in _count_work(kernel))
+    products, maps, traffic = (_total(terms, arguments) for terms in _count_work(kernel, in_place))
     busy = products / machine.product_flops + maps / machine.map_flops
     return max(busy, traffic / machine.bandwidth) + machine.launch
 
@@ -182,17 +189,21 @@ def counted_work(step: Step, arguments: tuple[int, ...]) -> Counted:
         if not isinstance(call.kernel, Kernel):
             maps += call.times * call.operations
             continue
-        counts = [call.times * _total(terms, call.arguments) for terms in _count_work(call.kernel)]
+        work = _count_work(call.kernel, bool(call.places))
+        counts = [call.times * _total(terms, call.arguments) for terms in work]
         products, maps, nbytes = products + counts[0], maps + counts[1], nbytes + counts[2]
     return Counted(products, maps, nbytes)
 
 
 def all_seconds(
-    steps: Sequence[Step], arguments: Sequence[tuple[int, ...]], machine: Rates = DEFAULT
+    steps: Sequence[Step],
+    arguments: Sequence[tuple[int, ...]],
+    machine: Rates = DEFAULT,
+    in_place: bool = False,
 ) -> tuple[float, ...]:
     """Predict the seconds of many steps with these values of their arguments.
 
-    Those of equal kernels are computed once.
+    Those of equal kernels are computed once. For ``in_place`` see ``work_of``.
     """
     seconds_by_call: dict[Call, float] = {}
 
@@ -201,7 +212,7 @@ def all_seconds(
         unnamed = tuple(OperandPlace("", parts) for _, parts in repeated)
         single_call = call._replace(times=1, places=unnamed)
         if single_call not in seconds_by_call:
-            seconds_by_call[single_call] = call_seconds(single_call, machine)
+            seconds_by_call[single_call] = call_seconds(single_call, machine, in_place)
         return call.times * seconds_by_call[single_call]
 
     return tuple(
@@ -216,9 +227,9 @@ def plan_seconds(plan: Plan, machine: Rates = DEFAULT) -> float:
 
 
 @lru_cache(maxsize=1024)
-def _count_work(kernel: Kernel) -> tuple[tuple[_Count, ...], ...]:
+def _count_work(kernel: Kernel, in_place: bool) -> tuple[tuple[_Count, ...], ...]:
     """Return a kernel's multiply-adds, operations and bytes as products of its arguments."""
-    work = work_of(kernel)
+    work = work_of(kernel, in_place)
     number = {name: at for at, name in enumerate(kernel.arguments)}
     return tuple(
         tuple(

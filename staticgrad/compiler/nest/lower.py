@@ -62,7 +62,6 @@ from staticgrad.language.ir.kernels.directives import (
     Vector,
     whole_vectors,
 )
-from staticgrad.language.ir.kernels.in_place import copied_pair
 from staticgrad.language.ir.kernels.interleaving import runs_of
 from staticgrad.language.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.language.ir.kernels.known import Known
@@ -476,7 +475,7 @@ class KernelLowering(NestWriter):
             if stop is None:
                 start, stop = self.span(stage.axis)
                 facts = facts if stage.axis.past else self.facts_of(stage.axis.extent)
-                if pair := copied_pair(stage, self.kernel.in_place):
+                if pair := self.kernel.copied_pair(stage):
                     out, into = (self.addresses[name] for name in pair)
                     stop, facts = self.b.op("choose_eq", out, into, 0, stop), Known("")
             if any(axis.limits for axis in stage.rows):

@@ -11,7 +11,6 @@ from staticgrad.analysis.liveness import Flow, TakingOver
 from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer
 from staticgrad.language.ir.bodies import BodyBuffer, BodyOperand, body_buffers
 from staticgrad.language.ir.forms import BodyForm
-from staticgrad.language.ir.kernels.in_place import copied_pair
 from staticgrad.language.ir.schedule import BoundStep, Buffer, KernelStep, Schedule, Step
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BOOL, I64
@@ -154,7 +153,7 @@ def _find_base(body: Schedule, new: str) -> tuple[Schedule, str] | None:
         return None
     operands = zip(step.kernel.operands, step.operands, strict=True)
     bound = {operand.name: binding.buffer for operand, binding in operands}
-    pairs = (copied_pair(stage, step.kernel.in_place) for stage in step.kernel.stages)
+    pairs = (step.kernel.copied_pair(stage) for stage in step.kernel.stages)
     target = body.by_name[new]
     for out, into in (pair for pair in pairs if pair is not None):
         base = body.by_name[bound[into]]

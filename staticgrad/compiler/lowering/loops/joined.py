@@ -28,6 +28,7 @@ from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.bodies import GOING, NUMBER, BodyBuffer
 from staticgrad.language.ir.expr import Access, Expr, Position, postorder
+from staticgrad.language.ir.kernels.bodies import accesses
 from staticgrad.language.ir.kernels.directives import (
     Directive,
     Interleave,
@@ -112,12 +113,15 @@ class JoinedNames:
 
 
 class JoinedMemory(NamedTuple):
-    """The location of a buffer: an operand, and its strides by iteration."""
+    """The location of a buffer: an operand, and its strides by iteration.
+
+    ``is_filled``: all elements are there, whatever an iteration stores, and may be looked up.
+    """
 
     operand: str
     strides: tuple[tuple[str, Extent], ...] = ()
     positions: tuple[Position, ...] = ()
-    is_scratch: bool = False
+    is_filled: bool = True
 
 
 class JoinedStages(StepKernel):
@@ -162,6 +166,8 @@ class JoinedStages(StepKernel):
     def _convert_stages(self, stages: Sequence[Stage]) -> Iterator[Stage]:
         """Yield the stages of a body's kernel, renamed for the kernel of the whole loop."""
         for stage in stages:
+            if self._keeps_place(stage):
+                continue
             self._converted, self._unit_loop = {}, ""
             part: Stage = stage
             if isinstance(stage, Map) and not stage.rows and self.number(stage.axis.extent) == 1:
@@ -185,6 +191,15 @@ class JoinedStages(StepKernel):
                         ahead = directive._replace(axis=self._rename_loop(directive.axis))
                         self._names.directives.append((converted, ahead))
             yield converted
+
+    def _keeps_place(self, stage: Stage) -> bool:
+        """Return whether a stage copies the elements of a carry to where they are."""
+        pair = self.kernel.copied_pair(stage)
+        if pair is None:
+            return False
+        (out, begin), (into, base_begin) = (self.bound[name] for name in pair)
+        memories = [self._memory(self._schedule.by_name[name]) for name in (out, into)]
+        return memories[0] == memories[1] and begin == base_begin
 
     def _directives_of(self, stage: Stage) -> Iterator[Directive]:
         for number, (nested_stage, _) in enumerate(nested_stages(self.kernel.stages)):
@@ -311,7 +326,7 @@ class JoinedStages(StepKernel):
         memory = self._memory(self._schedule.by_name[name])
         strides = [*memory.strides, *strides]
         gather = tuple(map(self._extent, access.gather))
-        if gather and memory.is_scratch:
+        if gather and not memory.is_filled:
             raise LoopRefusedError(LoopRefusal.Lookup)
         return Access(memory.operand, tuple(strides), gather, (*memory.positions, *positions))
 
@@ -430,6 +445,10 @@ class JoinedIterations(LoopBuilder):
         carries = range(bodies.form.carries)
         self._carries = [self._body.by_name[BodyBuffer("next", n).name] for n in carries]
         self._double_buffered = [n for n in range(bodies.form.carries) if not self._is_in_place(n)]
+        #: Carries of which an iteration looks up elements: they lie in the loop's result.
+        self._looked_up = {
+            n for n in carries if n not in self._double_buffered and self._is_looked_up(n)
+        }
 
     def write(self) -> None:
         """Make the kernel."""
@@ -450,7 +469,7 @@ class JoinedIterations(LoopBuilder):
                 self._operand(BodyBuffer("next", n), buffer).operand, self._row(n), buffer
             )
             for n, buffer in enumerate(self._carries)
-            if self._bodies.writes[n] in self._bodies.stored
+            if self._bodies.writes[n] in self._bodies.stored and n not in self._looked_up
         ]
         if self._is_tested:
             return (*begin, *self._tested_iterations(), *last)
@@ -530,6 +549,8 @@ class JoinedIterations(LoopBuilder):
     def _is_in_place(self, number: int) -> bool:
         """Return True if an iteration of a joined loop may write a carry in place."""
         old, new = BodyBuffer("carry", number).name, BodyBuffer("next", number).name
+        if self._body.by_name[new].over:
+            return True
         steps = self._body.steps
         writers = [n for n, step in enumerate(steps) if new in step.writes()]
         readers = [n for n, step in enumerate(steps) if old in step.reads()]
@@ -546,8 +567,21 @@ class JoinedIterations(LoopBuilder):
             if element[0] == old
         )
 
+    def _is_looked_up(self, number: int) -> bool:
+        """Return whether a body reads or writes a carry at computed indices."""
+        names = {BodyBuffer("carry", number).name, BodyBuffer("next", number).name}
+        for step in (step for schedule in self._bodies.schedules for step in schedule.steps):
+            bound = bound_places(step)
+            for kernel in step.kernels():
+                gathered = {access.operand for access, _ in accesses(kernel) if access.gather}
+                if any(bound[name][0] in names for name in gathered if name in bound):
+                    return self._bodies.writes[number] in self._bodies.stored
+        return False
+
     def _row(self, number: int) -> str:
         carry = self._carries[number]
+        if number in self._looked_up:
+            return self._operand(BodyBuffer("next", number), carry).operand
         return self._names.scratch(f"c{number}", carry.dtype)
 
     def _next(self, number: int) -> str:
@@ -564,7 +598,7 @@ class JoinedIterations(LoopBuilder):
         if buffer.role in ("temp", "scratch"):
             prefix = "body" if schedule is self._body else "test"
             operand = self._names.scratch(f"{prefix} {name}", dtype)
-            return JoinedMemory(operand, is_scratch=True)
+            return JoinedMemory(operand, is_filled=False)
         outer = self._outer_buffers.get(name)
         if outer is None:
             raise LoopRefusedError(LoopRefusal.Lookup)
@@ -573,9 +607,10 @@ class JoinedIterations(LoopBuilder):
         elif outer.role == "going":
             operand = self._names.scratch(_GOES, BOOL)
         elif outer.role == "carry":
-            operand = self._row(outer.number)
+            return JoinedMemory(self._row(outer.number), is_filled=outer.number in self._looked_up)
         elif outer.role == "next":
-            operand = self._next(outer.number)
+            is_filled = outer.number in self._looked_up
+            return JoinedMemory(self._next(outer.number), is_filled=is_filled)
         else:
             return self._operand(outer, buffer)
-        return JoinedMemory(operand, is_scratch=True)
+        return JoinedMemory(operand, is_filled=False)

@@ -404,7 +404,7 @@ def _join_bodies(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | Loo
     arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
     if not isinstance(lowered.iterations, int):
         return LoopRefusal.SizedLoop
-    if max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED_SECONDS:
+    if max(all_seconds(kernels, arguments, FASTEST, True), default=0.0) >= _SHARED_SECONDS:
         return LoopRefusal.Shared
     loop = JoinedIterations(lowered)
     try:
@@ -425,7 +425,7 @@ def _seconds(loop: LoopBuilder, machine: Rates) -> float:
 
 def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
     arguments = [tuple(hint_value(size) for size in step.arguments) for step in steps]
-    return sum(all_seconds(steps, arguments, machine))
+    return sum(all_seconds(steps, arguments, machine, in_place=True))
 
 
 def _chunk_length(iterations: Size, seconds: float) -> int:

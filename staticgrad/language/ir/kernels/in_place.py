@@ -46,7 +46,7 @@ premise no other iteration stores there. They read no operand whose bytes a resu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 
 from staticgrad.language.ir.expr import Access, Expr, Position, unvisited_postorder
@@ -121,11 +121,8 @@ def in_place_pairs(
         yield from (pair for pair in pairs if pair[1] not in read_later)
 
 
-def copied_pair(stage: Stage, pairs: Set[tuple[str, str]]) -> tuple[str, str] | None:
-    """Return the pair (out, in) of which a stage copies elements to where they are; else None.
-
-    ``pairs``: those that may share a buffer. Where they do, the stage changes nothing.
-    """
+def copied_operands(stage: Stage) -> tuple[str, str] | None:
+    """Return the operands (out, in) of a stage that copies elements to equal places; else None."""
     if not isinstance(stage, Map) or stage.rows or len(stage.body) > 1:
         return None
     (store,) = stage.body
@@ -134,8 +131,7 @@ def copied_pair(stage: Stage, pairs: Set[tuple[str, str]]) -> tuple[str, str] | 
     read = store.value.attribute
     if not isinstance(read, Access) or not _is_at(read, store.access):
         return None
-    pair = (store.access.operand, read.operand)
-    return pair if pair in pairs else None
+    return store.access.operand, read.operand
 
 
 class _Kernel:

@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from staticgrad.language.ir.expr import BLOCKS, Access, Expr, Stride, postorder
 from staticgrad.language.ir.kernels.directives import interleaved_rows
-from staticgrad.language.ir.kernels.in_place import in_place_pairs
+from staticgrad.language.ir.kernels.in_place import copied_operands, in_place_pairs
 from staticgrad.language.ir.kernels.stages import (
     LANES,
     Accumulate,
@@ -39,6 +39,7 @@ from staticgrad.language.ir.kernels.stages import (
     Operand,
     Order,
     Sort,
+    Stage,
     Store,
     column_words,
     gemm_iterations,
@@ -171,6 +172,14 @@ class Kernel(KernelParts):
         if self.serial:
             return frozenset()
         return frozenset(in_place_pairs(self.axes, self.stages, self.operands))
+
+    def copied_pair(self, stage: Stage) -> tuple[str, str] | None:
+        """Return the pair (out, in) that may share a buffer of which a stage copies elements.
+
+        Where they do, the stage changes nothing. None: it is no such copy.
+        """
+        pair = copied_operands(stage)
+        return pair if pair is not None and pair in self.in_place else None
 
     def iterations(self, arguments: Sequence[Size]) -> Size:
         """Return the number of iterations of the outer parallel loop for these argument values."""
