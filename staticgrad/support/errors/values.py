@@ -11,10 +11,12 @@ write instead. The arithmetic of sizes is in ``types/dim.py``.
 
 from __future__ import annotations
 
+import ast
 import linecache
 import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import wraps
 from operator import index
 from types import FunctionType
@@ -295,7 +297,8 @@ def library_call(frame: Any) -> tuple[str, str]:
     if not called[0]:  # a compiled function, or an object such as a distribution
         path, callee = _callee(user)
         name = path.rpartition(".")[2]
-        kind = str(type(getattr(callee, "__self__", callee)).__module__)
+        owner = getattr(callee, "__self__", callee)
+        kind = str((owner if isinstance(owner, type) else type(owner)).__module__)
         if kind.startswith("numpy.random"):
             return f"{path}()", instead_of_draw(name)
         module = getattr(callee, "__module__", None) or kind
@@ -332,20 +335,49 @@ def _public_place(module: str, name: str) -> tuple[str, str] | None:
 def _callee(frame: Any) -> tuple[str, Any]:
     """Return the text of what a line calls, ``rng.normal``, and the object; empty if unknown.
 
-    Of a method of NumPy's generators, which is compiled, the object is the generator.
+    Of a method of NumPy's generators, which is compiled, the object is the generator or its class.
     """
     line, end_line, column, end_column = position(frame.f_code, frame.f_lasti)
-    if end_line != line:
+    if end_line is None:
         return "", None
-    text = linecache.getline(frame.f_code.co_filename, line).encode()[column:end_column].decode()
-    owner, _, name = text.partition("(")[0].rpartition(".")
-    first, *others = (f"{owner}.{name}" if owner else name).split(".")
-    callee = frame.f_locals.get(first, frame.f_globals.get(first))
-    for attribute in others:
-        owning, callee = callee, getattr(callee, attribute, None)
-        if str(type(owning).__module__).startswith("numpy.random"):
-            callee = owning
-    return ".".join([first, *others]), callee
+    file = frame.f_code.co_filename
+    lines = [linecache.getline(file, number).encode() for number in range(line, end_line + 1)]
+    lines[-1] = lines[-1][:end_column]
+    lines[0] = lines[0][column:]
+    try:
+        call = ast.parse(b"(" + b"".join(lines) + b")", mode="eval").body
+    except SyntaxError:
+        return "", None
+    if not isinstance(call, ast.Call):
+        return "", None
+    function = call.func
+    callee = _object_of(function, frame)
+    if isinstance(function, ast.Attribute):
+        owner = _object_of(function.value, frame)
+        of_numpy = owner if isinstance(owner, type) else type(owner)
+        if of_numpy.__module__.startswith("numpy.random"):
+            callee = owner
+    return ast.unparse(function), callee
+
+
+def _object_of(expression: ast.expr, frame: Any) -> Any:
+    """Return the object of an expression of names, attributes and elements, or None.
+
+    Of a call that makes an object it is the object's class: nothing is called again.
+    """
+    if isinstance(expression, ast.Name):
+        return frame.f_locals.get(expression.id, frame.f_globals.get(expression.id))
+    if isinstance(expression, ast.Attribute):
+        return getattr(_object_of(expression.value, frame), expression.attr, None)
+    if isinstance(expression, ast.Subscript) and isinstance(expression.slice, ast.Constant):
+        container = _object_of(expression.value, frame)
+        if isinstance(container, list | tuple | dict):
+            with suppress(IndexError, KeyError, TypeError):
+                return container[expression.slice.value]
+    if isinstance(expression, ast.Call):
+        made_by = _object_of(expression.func, frame)
+        return np.random.Generator if made_by is np.random.default_rng else made_by
+    return None
 
 
 def as_object(value: Any) -> Any:
