@@ -370,10 +370,10 @@ def _object_of(expression: ast.expr, frame: Any) -> Any:
     if isinstance(expression, ast.Attribute):
         return getattr(_object_of(expression.value, frame), expression.attr, None)
     if isinstance(expression, ast.Subscript) and isinstance(expression.slice, ast.Constant):
-        container = _object_of(expression.value, frame)
+        container, key = _object_of(expression.value, frame), expression.slice.value
         if isinstance(container, list | tuple | dict):
             with suppress(IndexError, KeyError, TypeError):
-                return container[expression.slice.value]
+                return container[key]  # type: ignore[index]
     if isinstance(expression, ast.Call):
         made_by = _object_of(expression.func, frame)
         return np.random.Generator if made_by is np.random.default_rng else made_by

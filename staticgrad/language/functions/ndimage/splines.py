@@ -18,6 +18,7 @@ from staticgrad.extend import AnyValue, Size, as_value, product
 from staticgrad.extend.dtypes import F64, I64
 from staticgrad.extend.ops import (
     astype,
+    clip,
     exp,
     flip,
     floor,
@@ -25,6 +26,7 @@ from staticgrad.extend.ops import (
     linear_scan,
     logical_and,
     maximum,
+    minimum,
     part,
     remainder,
     reshape,
@@ -35,7 +37,7 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.extend.sizes import minimum as smaller_size
-from staticgrad.language.functions.arrange import pad, padding_index
+from staticgrad.language.functions.arrange import pad
 from staticgrad.language.functions.ndimage.borders import PAD_MODES, Mode
 
 #: Order -> the poles of the filter that makes coefficients of values.
@@ -69,6 +71,8 @@ _EXTENSIONS: Final[dict[Mode, _Extension]] = {
 _BORDERS: Final[dict[Mode, Mode]] = {"constant": "mirror", "wrap": "mirror"}
 #: Elements that SciPy adds at each end of an axis before it computes coefficients.
 _MARGIN: Final = 12
+#: Reads of coefficients in one kernel, at most: those of a cubic spline over two axes are 16.
+_MOST_READS: Final = 40
 #: Powers of a pole below this do not count: none of float64's bits depends on them.
 _NEGLIGIBLE: Final = 1e-40
 
@@ -265,6 +269,9 @@ def spline_weights(order: int, x: Any) -> list[Any]:
 class AxisReads:
     """The coefficients that coordinates read along one axis, and their weights.
 
+    Coordinates beyond the ends are folded into the image, so that the coefficients of a coordinate
+    are neighbours in ``add_border(coefficients)``.
+
     Args:
         coordinates: floats of any shape.
         size: that of the axis of the image, without its margin.
@@ -272,30 +279,54 @@ class AxisReads:
         added: the margin.
 
     Attributes:
-        indices: integers [order + 1, ...]; ``size`` of the coefficients, one more than the last
-            one, for a constant.
-        weights: floats [order + 1, ...].
+        order: of the spline.
+        start: int64 [...], the first coefficient, counted in those with a border.
+        weights: one array [...] of floats for each of order + 1 coefficients.
         inside: bools, or None where coordinates lie inside everywhere.
     """
 
     def __init__(self, coordinates: AnyValue, size: Size, order: int, mode: Mode, added: int):
         at: Any = coordinates
-        last = _count(size) - 1
-        end = astype(last, at.dtype)
+        end = astype(_count(size) - 1, at.dtype)
+        self.order = order
         self.inside = logical_and(at >= 0, at <= end) if mode == "constant" else None
-        if mode == "wrap":
-            at = _wrap(at, end)
+        at = _fold_coordinates(at, end, mode)
         below = floor(at if order % 2 else at + 0.5)
-        start = astype(below, I64) + (added - order // 2)
-        offsets = np.arange(order + 1).reshape((-1, *[1] * at.ndim))
-        places = start + offsets
-        count = _count(size + 2 * added)
-        if mode == "grid-constant":
-            within = logical_and(places >= 0, places < count)
-            self.indices: Any = where(within, places, count)
-        else:
-            self.indices = padding_index(places, count, PAD_MODES[_BORDERS.get(mode, mode)])
-        self.weights: Any = stack(spline_weights(order, at - below), 0)
+        # There are order + 1 coefficients beyond each end; all of what lies farther out is one
+        # number, or does not count. The minimum is one that an int64 has.
+        near = minimum(below, end + float(added + 2 * order + 2))
+        start = astype(near, I64) + (added + order + 1 - order // 2)
+        self.start: Any = clip(start, 0, _count(size + 2 * added) + (order + 1))
+        self.weights: list[Any] = spline_weights(order, at - below)
+
+
+def add_border(
+    coefficients: AnyValue, axes: Sequence[int], order: int, mode: Mode, cval: Any
+) -> Any:
+    """Return coefficients with order + 1 further ones at each end of axes."""
+    widths = [(order + 1,) * 2 if axis in axes else (0, 0) for axis in range(coefficients.ndim)]
+    if mode == "grid-constant":
+        return pad(coefficients, widths, constant_values=cval)
+    return pad(coefficients, widths, PAD_MODES[_BORDERS.get(mode, mode)])
+
+
+def _fold_coordinates(at: Any, end: Any, mode: Mode) -> Any:
+    """Return coordinates of an image that have the values of ``at``; ``end`` is the last one.
+
+    As in SciPy's ``map_coordinate``. Those inside stay as they are.
+    """
+    if mode in ("constant", "grid-constant", "nearest"):
+        return at
+    if mode == "wrap":
+        return _wrap(at, end)
+    if mode == "grid-wrap":
+        return where(logical_and(at >= 0, at <= end), at, remainder(at, end + 1))
+    # Mirrored on 0 and ``end``, or half an element beyond. Up to end + 1 the border is mirrored.
+    beyond = 0.0 if mode == "mirror" else 0.5
+    period = 2.0 * (end + 2.0 * beyond)
+    along = remainder(at + beyond, where(period > 0, period, 1.0))
+    folded = where(along > period / 2.0, period - along, along) - beyond
+    return where(logical_and(at >= -beyond, at < end + 1), at, where(period > 0, folded, 0.0))
 
 
 def _wrap(at: Any, end: Any) -> Any:
@@ -307,12 +338,6 @@ def _wrap(at: Any, end: Any) -> Any:
         where(at > end, at - period * trunc(at / period), at),
     )
     return where(end > 0, wrapped, at * 0.0)
-
-
-def _with_constants(coefficients: AnyValue, axes: Sequence[int], cval: Any) -> AnyValue:
-    """Return coefficients with a constant at the end of each axis."""
-    widths = [(0, 1 if axis in axes else 0) for axis in range(coefficients.ndim)]
-    return pad(coefficients, widths, constant_values=cval)
 
 
 def read_scattered(
@@ -327,22 +352,42 @@ def read_scattered(
     Returns:
         Values [..., rest...].
     """
-    count = len(reads)
-    if mode == "grid-constant":
-        coefficients = _with_constants(coefficients, range(count), cval)
+    count, order = len(reads), reads[0].order
+    coefficients = add_border(coefficients, range(count), order, mode, cval)
     sizes, trailing = coefficients.shape[:count], coefficients.shape[count:]
-    index: Any = None
-    weight: Any = None
-    for axis, read in enumerate(reads):
-        # Terms [order + 1, ..., order + 1, coordinates...], one axis of terms for each of these.
-        terms = tuple(-1 if k == axis else 1 for k in range(count))
-        shape = (*terms, *read.indices.shape[1:])
-        indices, weights = reshape(read.indices, shape), reshape(read.weights, shape)
-        index = indices if index is None else index * _count(sizes[axis]) + indices
-        weight = weights if weight is None else weight * weights
+    strides = [product(sizes[axis + 1 :]) for axis in range(count)]
     flat = reshape(coefficients, (product(sizes), *trailing))
-    weight = astype(reshape(weight, (*weight.shape, *[1] * len(trailing))), coefficients.dtype)
-    total = (take(flat, index, 0) * weight).sum(tuple(range(count)))
+    # All reads of a kernel share one index: they are takes from a view that begins at their own
+    # offset. Axes before those have indices [order + 1, ...] of their own.
+    unrolled = min(count, int(log(_MOST_READS) / log(order + 1)) if order else count)
+    outer, index = count - unrolled, None
+    outer_weight: Any = 1.0
+    for axis, (read, stride) in enumerate(zip(reads, strides, strict=True)):
+        start = read.start
+        if axis < outer:
+            shape = (*(-1 if k == axis else 1 for k in range(outer)), *[1] * start.ndim)
+            start = start + reshape(as_value(np.arange(order + 1)), shape)
+            weight = reshape(stack(read.weights, 0), (*shape[:outer], *read.start.shape))
+            outer_weight = outer_weight * weight
+        index = start * _count(stride) if index is None else index + start * _count(stride)
+
+    def cast_weight(weight: Any) -> Any:
+        weight = reshape(weight, (*weight.shape, *[1] * len(trailing)))
+        return astype(weight, coefficients.dtype)
+
+    def read_from(axis: int, offset: Size) -> Any:
+        """Return the sum over the coefficients of an axis and of those behind it."""
+        if axis == count:
+            return take(part(flat, 0, offset, product(sizes) - offset), index, 0)
+        total: Any = None
+        for place, weight in enumerate(reads[axis].weights):
+            term = cast_weight(weight) * read_from(axis + 1, offset + place * strides[axis])
+            total = term if total is None else total + term
+        return total
+
+    total = read_from(outer, 0)
+    if outer:
+        total = (total * cast_weight(outer_weight)).sum(tuple(range(outer)))
     return _fill_outside(total, [read.inside for read in reads], len(trailing), cval)
 
 
@@ -350,14 +395,16 @@ def read_grid(
     coefficients: AnyValue, reads: Sequence[AxisReads], mode: Mode, cval: Any
 ) -> AnyValue:
     """Return a spline on a grid of coordinates, a vector of them for each axis."""
-    if mode == "grid-constant":
-        coefficients = _with_constants(coefficients, range(len(reads)), cval)
+    order = reads[0].order
+    coefficients = add_border(coefficients, range(len(reads)), order, mode, cval)
     rank = coefficients.ndim
     insides = []
     for axis, read in enumerate(reads):
-        shape = (*[1] * axis, *read.weights.shape, *[1] * (rank - axis - 1))
-        weight = astype(reshape(read.weights, shape), coefficients.dtype)
-        coefficients = (take(coefficients, read.indices, axis) * weight).sum(axis)
+        weights = stack(read.weights, 0)
+        shape = (*[1] * axis, *weights.shape, *[1] * (rank - axis - 1))
+        weight = astype(reshape(weights, shape), coefficients.dtype)
+        indices = read.start + np.arange(order + 1)[:, None]
+        coefficients = (take(coefficients, indices, axis) * weight).sum(axis)
         if read.inside is not None:
             insides.append(reshape(read.inside, (-1, *[1] * (rank - axis - 1))))
     return _fill_outside(coefficients, insides, 0, cval)
