@@ -618,6 +618,41 @@ MUTANTS = (
         ),
     ),
     *_row(
+        "calls with tensors",
+        (
+            "tensors-of-any-kind",
+            "staticgrad/native/entry/tensors.py",
+            "    if get(tensor, TensorWord.KIND) != get(feed, TensorFeedWord.KIND):\n        return False\n",
+            "",
+            "a tensor of another element type is read as it is in memory",
+            "tests/bridges/test_torch_calls.py -k does_not_read",
+        ),
+        (
+            "tensors-with-strides",
+            "staticgrad/native/entry/tensors.py",
+            "if extent != 1 and get(strides, axis) != step:",
+            "if extent == 0:",
+            "a strided tensor is read as if it were contiguous",
+            "tests/bridges/test_torch_calls.py -k strided",
+        ),
+        (
+            "negative-tensors-as-they-are",
+            "staticgrad/interop/torch_calls.py",
+            "if arguments[place].is_neg():",
+            "if arguments[place] is None:",
+            "the negative of numbers in memory is read as the numbers",
+            "tests/bridges/test_torch_calls.py -k negative",
+        ),
+        (
+            "views-are-saved",
+            "staticgrad/interop/aten/partition.py",
+            '    _save_bases(forward, backward, options["num_fwd_outputs"])\n',
+            "",
+            "each view that is saved is a call of PyTorch",
+            "tests/bridges/test_torch_calls.py -k by_their_base",
+        ),
+    ),
+    *_row(
         "repeated calls",
         (
             "repeated-calls-swap-numbers",

@@ -12,11 +12,8 @@ Tensors whose axes have another order in memory are read and written in that ord
 
 from __future__ import annotations
 
-import operator as python
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
-
-import numpy as np
 
 from staticgrad.extend import Dim, Graph, Value
 from staticgrad.extend.optional import torch
@@ -24,8 +21,10 @@ from staticgrad.extend.programs import bind_sizes, compile as compile_graph
 from staticgrad.extend.sizes import evaluate, named_sizes
 from staticgrad.interop.aten.draws import take_draws
 from staticgrad.interop.aten.operators import OPERATORS
+from staticgrad.interop.aten.partition import partition
 from staticgrad.interop.aten.program import AtenProgram, draws, has_row
 from staticgrad.interop.aten.reading import drop_lossy_decompositions, dtype_name, program_of
+from staticgrad.interop.aten.views import find_views, replay_view
 from staticgrad.interop.engine.fallback import (
     find_fallbacks,
     levels_of,
@@ -33,7 +32,8 @@ from staticgrad.interop.engine.fallback import (
     with_picks,
 )
 from staticgrad.interop.engine.programs import ForeignCall, RefusedCallError, ResultOf
-from staticgrad.interop.torch_arrays import array_of, tensor_of
+from staticgrad.interop.torch_arrays import tensor_of
+from staticgrad.interop.torch_calls import TensorCall, TensorFeed
 from staticgrad.interop.torch_sizes import UnnamedSizeError, is_open, name_size, typical
 from staticgrad.language.functions import input as graph_input, transpose
 from staticgrad.support.errors import StaticgradError
@@ -72,7 +72,7 @@ def compile_dynamo_graph(
         bw_compiler=make_compiler("backward"),
         inference_compiler=make_compiler("inference"),
         decompositions=drop_lossy_decompositions(torch._decomp.core_aten_decompositions()),
-        partition_fn=torch._functorch.partitioners.min_cut_rematerialization_partition,
+        partition_fn=partition,
     )(graph, example)
     return run
 
@@ -89,7 +89,9 @@ def _compile_aten_graph(
     if draws:
         example = [*example, *drawn_example]
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
-    runs_of_all = _Runs(graph, options)
+    # cotangents are not guarded; of the others the example says it
+    are_guarded = kind != "backward" and not any(map(_is_negative, example))
+    runs_of_all = _Runs(graph, options, are_guarded)
     reasons = map(_find_reason_outside, nodes, runs_of_all.program.calls)
     outside = {k: reason for k, reason in enumerate(reasons) if reason}
 
@@ -183,7 +185,7 @@ def _split_graph(
             continue
         name = f"submod_{stage}"
         part = getattr(split, name)
-        runs = _Runs(part, options)
+        runs = _Runs(part, options, are_guarded=False)
         examples = [node.meta.get("val") for node in part.graph.nodes if node.op == "placeholder"]
         try:
             if all(
@@ -262,40 +264,111 @@ class _Kind(NamedTuple):
 
 
 class _CallPlan(NamedTuple):
-    """A program, and what happens to its arguments and results.
+    """A graph of ours, and what happens to the arguments and results of its program.
 
     Attributes:
-        program: a graph until it is compiled; None if nothing is computed.
-        feeds: the place of an argument, the name of its input, its order of axes, and what reads
-            it; None of a tensor that is an array of NumPy.
-        plan: for each result the place of an argument, the name of an output, or (value,).
-        orders: how the axes of outputs come back, by name.
+        graph: None if nothing is computed.
+        feeds: the arguments that it reads.
+        sources: of each result the place of an argument, ``_Output``, or (value,).
+        orders: how the axes of each output come back; None where they stay.
         replays: the views that a result is of its base, as functions.
         sizes: for each named size the place of an argument, and an axis of it, or None where the
             argument is the size; empty if nothing reads them.
     """
 
-    program: Any
-    feeds: list[tuple[int, str, Any, Callable[[Any], Any] | None]]
-    plan: list[Any]
-    orders: dict[str, Any]
+    graph: Any
+    feeds: list[TensorFeed]
+    sources: list[Any]
+    orders: list[tuple[int, ...] | None]
     replays: list[Any]
     sizes: dict[str, tuple[int, int | None]]
+
+
+class _Output(NamedTuple):
+    """A result that is an output of a program, with its number."""
+
+    number: int
+
+
+class _PlanRun:
+    """The program of a plan, called with a list of arguments, which it empties.
+
+    Attributes:
+        program: None if nothing is computed.
+    """
+
+    def __init__(self, plan: _CallPlan, program: Any, are_guarded: bool) -> None:
+        self.program, self._plan = program, plan
+        self._call = None if program is None else TensorCall(program, plan.feeds, are_guarded)
+        self._orders = [(k, order) for k, order in enumerate(plan.orders) if order is not None]
+        #: For each result the number of an output, or the complement of an argument's place.
+        self._picks: list[int] | None = None
+        if not any(plan.replays) and all(isinstance(x, _Output | int) for x in plan.sources):
+            self._picks = [x.number if isinstance(x, _Output) else ~x for x in plan.sources]
+        self._are_outputs = self._picks == [*range(len(plan.orders))]
+        types = () if program is None else program.program_graph.output_types.values()
+        is_plain = all(kind.dtype.name != "bfloat16" for kind in types)
+        self._tensor_of = torch.from_numpy if is_plain else tensor_of
+
+    def __call__(self, args: list[Any]) -> list[Any]:
+        """Return the results: tensors and numbers."""
+        return self._finish(args, [] if self._call is None else self._call(args))
+
+    def run_native(self, args: list[Any]) -> list[Any] | None:
+        """Return the results if native code reads all tensors; else None."""
+        arrays = None if self._call is None else self._call.run_native(args)
+        return None if arrays is None else self._finish(args, arrays)
+
+    def _finish(self, args: list[Any], arrays: list[Any]) -> list[Any]:
+        for number, order in self._orders:
+            arrays[number] = arrays[number].transpose(order)
+        tensors = [*map(self._tensor_of, arrays)]
+        if self._are_outputs:
+            args.clear()
+            return tensors
+        arguments = [*args]
+        args.clear()
+        if self._picks is not None:
+            return [tensors[k] if k >= 0 else arguments[~k] for k in self._picks]
+        sizes = {
+            name: arguments[k] if axis is None else arguments[k].shape[axis]
+            for name, (k, axis) in self._plan.sizes.items()
+        }
+        results: list[Any] = []
+        for source, replay in zip(self._plan.sources, self._plan.replays, strict=True):
+            if isinstance(source, _Output):
+                result = tensors[source.number]
+            elif isinstance(source, int):
+                result = arguments[source]
+            else:
+                result = source[0]
+                if isinstance(result, Dim):
+                    result = evaluate(result, sizes)
+            for view in replay or ():
+                result = view(result, sizes)
+            results.append(result)
+        return results
 
 
 class _Runs:
     """One graph: a program for all sizes, or for each set of them, called with a list."""
 
-    def __init__(self, graph: Any, options: Mapping[str, Any]) -> None:
-        self.graph, self.options = graph, options
+    def __init__(self, graph: Any, options: Mapping[str, Any], are_guarded: bool) -> None:
+        """``are_guarded``: see ``TensorCall``."""
+        self.graph, self.options, self._are_guarded = graph, options, are_guarded
         output = next(node for node in graph.graph.nodes if node.op == "output").args[0]
         self.returns_sequence = isinstance(output, list | tuple)
         self.ran = self.is_refused = False
         self.fixed = ""  # why sizes are numbers in programs, where PyTorch leaves them open
-        self._plan_for_all: _CallPlan | None = None  # for all arguments that there may be
+        #: Plans that are built and not compiled: for all arguments that there may be, and by kinds.
+        self._plan_for_all: _CallPlan | None = None
         self._plan_by_kinds: dict[Any, _CallPlan] = {}
+        self._run_for_all: _PlanRun | None = None
+        self._run_by_kinds: dict[Any, _PlanRun] = {}
+        #: What ran last for some kinds, and the arguments that are no tensors, by place.
+        self._latest: tuple[_PlanRun, list[tuple[int, Any]]] | None = None
         outputs = [*output] if self.returns_sequence else [output]
-        self._views = _views_of(outputs)
+        self._views = find_views(outputs)
         bases = [output if view is None else view[0]
                  for output, view in zip(outputs, self._views, strict=True)]  # fmt: skip
         sizes = [size for view in self._views if view for size in view[2]]
@@ -309,8 +382,8 @@ class _Runs:
     @property
     def programs(self) -> list[Any]:
         """The compiled programs."""
-        plans = [*self._plan_by_kinds.values(), *filter(None, [self._plan_for_all])]
-        return [plan.program for plan in plans if plan.program is not None]
+        runs = [*self._run_by_kinds.values(), *filter(None, [self._run_for_all])]
+        return [run.program for run in runs if run.program is not None]
 
     def prepare(self, example: Sequence[Any]) -> None:
         """Build the program of an ATen graph for arguments like those that PyTorch traced.
@@ -339,7 +412,7 @@ class _Runs:
         """Build the program of an ATen graph for these kinds of arguments, sizes and numbers."""
         operands: list[Any] = []
         inputs: list[Any] = []
-        feeds: list[tuple[int, str, Any, Callable[[Any], Any] | None]] = []
+        feeds: list[TensorFeed] = []
         shapes: dict[str, list[int]] = {}
         for k, kind in enumerate(kinds):
             if not isinstance(kind, _Kind):
@@ -351,42 +424,41 @@ class _Runs:
             inputs.append(value)
             shapes[f"x{k}"] = _typical(memory_shape)
             operands.append(value if order is None else transpose(value, _inverse(order)))
-            read = array_of if kind.dtype in ("bfloat16", "complex64", "complex128") else None
-            feeds.append((k, f"x{k}", order, np.int64 if kind.is_number else read))
+            feeds.append(TensorFeed(k, f"x{k}", order, kind.is_number))
         count = len(operands)
         results = self.program.run(operands)
         outputs: dict[str, Any] = {}
-        orders: dict[str, Any] = {}
-        plan: list[Any] = []
+        orders: list[tuple[int, ...] | None] = []
+        sources: list[Any] = []
         size_values = dict(zip(self._sizes, results[len(self._views) :], strict=True))
         refs = self.program.results[: len(self._views)]
-        first: dict[Any, str] = {}  # of a result that is the base of several views
+        first: dict[Any, _Output] = {}  # of a result that is the base of several views
         for k, (ref, value) in enumerate(zip(refs, results, strict=False)):
             if isinstance(ref, ResultOf) and ref.place < count:
-                plan.append(ref.place)
+                sources.append(ref.place)
             elif isinstance(value, Value) and not self._are_numbers[k]:
-                name = first.setdefault(ref, f"y{k}")
-                if name not in outputs:
+                output = first.setdefault(ref, _Output(len(orders)))
+                if output.number == len(orders):
                     order = _sort_axes_by_stride(self._strides[k])
-                    outputs[name] = value if order is None else transpose(value, order)
-                    orders[name] = None if order is None else _inverse(order)
-                plan.append(name)
+                    outputs[f"y{k}"] = value if order is None else transpose(value, order)
+                    orders.append(None if order is None else _inverse(order))
+                sources.append(output)
             else:
-                plan.append((value,))
+                sources.append((value,))
         replays = [
-            None if view is None else [_replay_view(node, size_values) for node in view[1]]
+            None if view is None else [replay_view(node, size_values) for node in view[1]]
             for view in self._views
         ]
-        plain = [entry[0] for entry in plan if isinstance(entry, tuple)]
+        plain = [entry[0] for entry in sources if type(entry) is tuple]
         plain += [value for view in self._views if view for value in map(size_values.get, view[2])]
         if any(isinstance(value, Value) for value in plain):
             raise UnnamedSizeError("a size is computed of a number that is no size")
-        sources = _find_size_sources(kinds, [value for value in plain if isinstance(value, Dim)])
+        sizes = _find_size_sources(kinds, [value for value in plain if isinstance(value, Dim)])
         graph = None
         if outputs:
             graph = Graph(outputs, inputs=inputs, name="torch")
             bind_sizes(graph, shapes)
-        return _CallPlan(graph, feeds, plan, orders, replays, sources)
+        return _CallPlan(graph, feeds, sources, orders, replays, sizes)
 
     def compile(self) -> None:
         """Compile the programs that ``prepare`` has built.
@@ -395,60 +467,35 @@ class _Runs:
             StaticgradError: a program is refused.
         """
         if self._plan_for_all is not None:
-            self._plan_for_all = self._compile_plan(self._plan_for_all)
+            self._run_for_all = self._compile_plan(self._plan_for_all)
         for kinds, plan in self._plan_by_kinds.items():
-            self._plan_by_kinds[kinds] = self._compile_plan(plan)
+            self._run_by_kinds[kinds] = self._compile_plan(plan)
 
-    def _compile_plan(self, plan: _CallPlan) -> _CallPlan:
-        program = plan.program
-        return plan._replace(program=program and compile_graph(program, **self.options))
+    def _compile_plan(self, plan: _CallPlan) -> _PlanRun:
+        program = None if plan.graph is None else compile_graph(plan.graph, **self.options)
+        return _PlanRun(plan, program, self._are_guarded)
 
-    def _plan_for(self, args: Sequence[Any]) -> _CallPlan:
-        """The program for these arguments, for each set of sizes once."""
+    def _run_for(self, args: Sequence[Any]) -> _PlanRun:
+        """Return the program for these arguments, built for each set of sizes once."""
         kinds = tuple([_kind_of(argument, None) for argument in args])
-        plan = self._plan_by_kinds.get(kinds)
-        if plan is None:
-            plan = self._plan_by_kinds[kinds] = self._compile_plan(self._build_plan(kinds))
-        return plan
+        run = self._run_by_kinds.get(kinds)
+        if run is None:
+            run = self._run_by_kinds[kinds] = self._compile_plan(self._build_plan(kinds))
+        plain = [(k, kind) for k, kind in enumerate(kinds) if not isinstance(kind, _Kind)]
+        self._latest = run, plain
+        return run
 
     def __call__(self, args: list[Any]) -> list[Any]:
-        program, feeds, plan, orders, replays, sources = self._plan_for_all or self._plan_for(args)
-        feed_arrays = {}
-        for k, name, order, read in feeds:
-            tensor = args[k]
-            if order is not None:
-                tensor = tensor.permute(order)
-            if read is not None:
-                feed_arrays[name] = read(tensor)
-            else:
-                feed_arrays[name] = (tensor.detach() if tensor.requires_grad else tensor).numpy()
-        arguments = [*args]
-        args.clear()
-        outputs = {} if program is None else program.run(feed_arrays)
+        """Return the results of a list of arguments, which is emptied."""
+        run = self._run_for_all
+        if run is None and self._latest is not None:
+            latest, plain = self._latest
+            if all(args[k] == argument for k, argument in plain):
+                results = latest.run_native(args)
+                if results is not None:
+                    return results
+        results = (run or self._run_for(args))(args)
         self.ran = True
-        sizes = {
-            name: arguments[k] if axis is None else arguments[k].shape[axis]
-            for name, (k, axis) in sources.items()
-        }
-        results: list[Any] = []
-        result_by_name: dict[str, Any] = {}
-        for source, replay in zip(plan, replays, strict=True):
-            if isinstance(source, str):
-                result = result_by_name.get(source)
-                if result is None:
-                    result = tensor_of(outputs[source])
-                    if (order := orders[source]) is not None:
-                        result = result.permute(order)
-                    result_by_name[source] = result
-            elif isinstance(source, int):
-                result = arguments[source]
-            else:
-                result = source[0]
-                if isinstance(result, Dim):
-                    result = evaluate(result, sizes)
-            for view in replay or ():
-                result = view(result, sizes)
-            results.append(result)
         return results
 
 
@@ -538,41 +585,6 @@ def _inverse(order: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
-def _views_of(outputs: Sequence[Any]) -> list[Any]:
-    """Find outputs of an ATen graph that are views of an input or output: (base, views, sizes)."""
-    chains = [_follow_views(output) for output in outputs]
-    bases = [base for base, _ in chains]
-    entries: list[Any] = []
-    for base, views in chains:
-        if base is None or (bases.count(base) == 1 and base.op != "placeholder") or not views:
-            entries.append(None)
-            continue
-        sizes = [size for view in views for size in view.all_input_nodes[1:]]
-        entries.append((base, views, sizes))
-    return entries
-
-
-def _follow_views(node: Any) -> tuple[Any, list[Any]]:
-    """Follow a result of an ATen graph to the tensor it is a view of; return both and the views."""
-    views: list[Any] = []
-    while isinstance(node, torch.fx.Node) and node.op == "call_function":
-        schema = getattr(node.target, "_schema", None)
-        is_view = schema is not None and any(
-            result.alias_info is not None and not result.alias_info.is_write
-            for result in schema.returns
-        )
-        if not (is_view or (node.target is python.getitem and _is_split(node.args[0]))):
-            break
-        views.insert(0, node)
-        node = node.args[0]
-    return (node if isinstance(node, torch.fx.Node) else None), views
-
-
-def _is_split(node: Any) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and any(result.alias_info is not None for result in schema.returns)
-
-
 def _is_token(node: Any) -> bool:
     """Return whether an input only orders calls with effects: None is what PyTorch gives for it."""
     return bool(node.users) and all(
@@ -581,21 +593,9 @@ def _is_token(node: Any) -> bool:
     )
 
 
-def _replay_view(
-    node: Any, size_values: Mapping[Any, Any]
-) -> Callable[[Any, Mapping[str, int]], Any]:
-    """Return a function that repeats a view of PyTorch on a tensor, with sizes as numbers."""
-    if not any(isinstance(size_values[argument], Dim) for argument in node.all_input_nodes[1:]):
-        arguments = torch.fx.map_arg(node.args[1:], lambda argument: size_values[argument])
-        named = torch.fx.map_arg(node.kwargs, lambda argument: size_values[argument])
-        return lambda x, sizes: node.target(x, *arguments, **named)
-
-    def view(x: Any, sizes: Mapping[str, int]) -> Any:
-        put = lambda argument: evaluate(size_values[argument], sizes)  # noqa: E731 - of one node
-        arguments, named = (torch.fx.map_arg(nodes, put) for nodes in (node.args[1:], node.kwargs))
-        return node.target(x, *arguments, **named)
-
-    return view
+def _is_negative(argument: Any) -> bool:
+    """Return whether an argument is a view of the negatives of numbers in memory."""
+    return isinstance(argument, torch.Tensor) and bool(argument.is_neg())
 
 
 def _typical(shape: Sequence[Any]) -> list[int]:

@@ -46,6 +46,7 @@ def calls() -> Words:
         CallWord.PyArray_View: table[_VIEW],
         CallWord.none: id(None),
         CallWord.dict_type: id(dict),
+        CallWord.list_type: id(list),
         CallWord.array_type: id(np.ndarray),
         CallWord.float_type: id(float),
         CallWord.int_type: id(int),
@@ -147,26 +148,24 @@ def _two_references() -> int | None:
     return count_with_view if counts and count.value == count_with_view else None
 
 
-#: Those made, once per process: with one argument, and without.
-_cached_methods: Final[list[_Method]] = []
+#: Those made, once per process, by name.
+_cached_methods: Final[dict[str, _Method]] = {}
 
 
-def _methods() -> list[_Method]:
+def _method(name: str) -> _Method:
     with LOCK:
-        if not _cached_methods:
-            _cached_methods.extend(_make_methods())
-    return _cached_methods
+        if name not in _cached_methods:
+            _cached_methods[name] = _make_method(name)
+    return _cached_methods[name]
 
 
-def _make_methods() -> tuple[_Method, _Method]:
+def _make_method(name: str) -> _Method:
     from staticgrad import native
-    from staticgrad.native.entry import text
+    from staticgrad.native.entry import tensors, text
 
-    address = native.address_of(text.code())
-    return (
-        _Method(b"run", address, _METHOD_ONE_ARGUMENT, None),
-        _Method(b"run_bound", address, _METHOD_NO_ARGUMENTS, None),
-    )
+    code = tensors.code() if name == "run_tensors" else text.code()
+    flags = _METHOD_NO_ARGUMENTS if name == "run_bound" else _METHOD_ONE_ARGUMENT
+    return _Method(name.encode(), native.address_of(code), flags, None)
 
 
 def with_feeds(head: Words) -> Callable[[object], Any]:
@@ -174,12 +173,20 @@ def with_feeds(head: Words) -> Callable[[object], Any]:
 
     ``head``: the words of ``HeadWord``; whoever changes them keeps what they point to alive.
     """
-    return _builtin(_methods()[0], head)
+    return _builtin(_method("run"), head)
 
 
 def with_bound(words: Words) -> Callable[[], Any]:
     """``entry()`` of feeds that are bound; ``words`` are those of ``BoundWord``."""
-    return _builtin(_methods()[1], words)
+    return _builtin(_method("run_bound"), words)
+
+
+def with_tensors(words: Words) -> Callable[[object], Any]:
+    """``entry(arguments)`` of a list of tensors: a list of results, or None as ``with_feeds``.
+
+    ``words``: those of ``TensorCallWord``.
+    """
+    return _builtin(_method("run_tensors"), words)
 
 
 def _builtin(method: _Method, words: Words) -> Any:

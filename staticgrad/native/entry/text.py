@@ -456,14 +456,49 @@ def release(calls: int, objects: int, count: int) -> None:
         call(get(calls, CallWord.Py_DecRef), get(objects, i))
 
 
+def run_feeds(
+    calls: int,
+    head: int,
+    bound: int,
+    mapping: int,
+    addresses: int,
+    shapes: int,
+    converted: int,
+    numbers: int,
+    results: int,
+) -> int:
+    """Run with feeds that have been read; return the number of results, with a reference to each.
+
+    -1: the run in Python has to be taken. -2: an exception is set.
+    """
+    hold = get(head, HeadWord.HOLD_AT)
+    record = record_of(head, shapes, converted)
+    if record == 0 or not addresses_fit(head, record, addresses):
+        return -1
+    if not bound_fits(head, bound, record, addresses):
+        return -1
+    count = make_results(calls, head, record, bound, mapping, results)
+    if count < 0:
+        release(calls, results, -1 - count)
+        return -1
+    places = address(local_words(count + 1))
+    for i in range(count):
+        store_word(places, i, get(get(results, i) + ObjectField.DATA, 0))
+    failed = run_over(calls, head, hold, record, addresses, converted, numbers, places)
+    is_settled = settle(calls, head, hold)
+    if failed != 0 or not is_settled:
+        release(calls, results, count)
+        return -1 if is_settled else -2
+    return count
+
+
 def run_entry(calls: int, head: int, feeds: int, mapping: int, bound: int) -> int:
     """Return results, None, or 0 where an exception is set.
 
     A dict keeps its arrays itself, a single array is returned with the reference made for it.
     """
     none = get(calls, CallWord.none)
-    hold = get(head, HeadWord.HOLD_AT)
-    if not is_ready(calls, head, hold):
+    if not is_ready(calls, head, get(head, HeadWord.HOLD_AT)):
         return none
     count = get(head, HeadWord.FEEDS)
     addresses = address(local_words(count + 1))
@@ -471,27 +506,15 @@ def run_entry(calls: int, head: int, feeds: int, mapping: int, bound: int) -> in
     numbers = address(local_words(count + 1))
     shapes = address(local_words(count + 1))
     results = address(local_words(get(head, HeadWord.RESULTS) + 1))
-    places = address(local_words(get(head, HeadWord.RESULTS) + 1))
     if not kinds_fit(calls, head, feeds, addresses, shapes, converted, numbers):
         return none
-    record = record_of(head, shapes, converted)
-    if record == 0 or not addresses_fit(head, record, addresses):
-        return none
-    if not bound_fits(head, bound, record, addresses):
-        return none
-    result_count = make_results(calls, head, record, bound, mapping, results)
-    if result_count < 0:
-        release(calls, results, -1 - result_count)
-        return none
-    for i in range(result_count):
-        store_word(places, i, get(get(results, i) + ObjectField.DATA, 0))
-    failed = run_over(calls, head, hold, record, addresses, converted, numbers, places)
-    result = none if failed != 0 else (get(results, 0) if mapping == 0 else mapping)
-    if not settle(calls, head, hold):
-        result = 0
-    if result == 0 or result == none or mapping != 0:
-        release(calls, results, result_count)
-    return result
+    ran = run_feeds(calls, head, bound, mapping, addresses, shapes, converted, numbers, results)
+    if ran < 0:
+        return none if ran == -1 else 0
+    if mapping == 0:
+        return get(results, 0)
+    release(calls, results, ran)
+    return mapping
 
 
 def collect(calls: int, head: int, words: int, feeds: int, room: int) -> int:

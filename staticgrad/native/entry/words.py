@@ -136,6 +136,42 @@ class CallWord(IntEnum):
     PyLong_FromVoidPtr = 24
     PyObject_CallFunctionObjArgs = 25
     PyBytes_AsString = 26
+    PyList_GetItem = 27
+    PyList_New = 28
+    PyList_SetItem = 29
+    PyList_Size = 30
+    list_type = 31
+
+
+class TensorCallWord(IntEnum):
+    """Words of a call of a program with a list in which its feeds are tensors of a library."""
+
+    HEAD = 0  # address of the program's words
+    READ = 1  # the library's function of DLPack that describes a tensor
+    TYPE = 2  # of a tensor, and of another kind of tensor: classes that derive from them are not
+    OTHER_TYPE = 3
+    FEEDS_AT = 4  # for each feed the words of a ``TensorFeedWord``
+    AXES = 5  # of all feeds together
+
+
+class TensorFeedWord(IntEnum):
+    """Words of a feed that is a tensor."""
+
+    PLACE = 0  # in the list
+    KIND = 1  # rank and element type, as in ``TensorWord``
+    ALIGNED = 2  # bits of an address that are 0
+    ORDER_AT = 3  # its axes in the order of memory, the one with the greatest stride first
+
+
+class TensorWord(IntEnum):
+    """Words of ``DLTensor``."""
+
+    DATA = 0
+    DEVICE = 1  # its lower half the kind: 1 for memory of the CPU
+    KIND = 2  # halves: rank; code of the type, its bits, lanes
+    SHAPE_AT = 3
+    STRIDES_AT = 4  # in elements
+    OFFSET = 5  # in bytes
 
 
 class ProgramWord(IntEnum):
