@@ -496,6 +496,42 @@ def test_numbers_are_what_the_checked_path_makes_of_them(dtype, number):
     assert natively(f) + f._executor._runs == f.stats.runs == 2
 
 
+WHOLE = {
+    "int64": (0, 7, -3, 2**53 + 1, 2**63 - 1, -(2**63), np.int64(-5)),
+    "int32": (0, -1, 2**31 - 1, -(2**31), np.int32(-5)),
+    "bool": (True, False, np.bool_(True), np.bool_(False)),
+}
+
+
+@pytest.mark.parametrize("dtype", WHOLE)
+def test_integers_and_bools_begin_natively(dtype):
+    a, x = sg.input("a", (), dtype), sg.input("x", (3,), dtype)
+    graph = sg.Graph({"a": sg.where(x == a, x, a), "same": x == a})
+    f, checked = sg.compile(graph), sg.compile(graph)
+    checked._executor._make_entry = lambda: None
+    for number in WHOLE[dtype]:
+        feeds = {"a": number, "x": np.array([number, 0, 1], dtype)}
+        for _ in range(2):
+            assert same(f.run(feeds), checked.run(feeds))
+    assert natively(f) == f.stats.runs - 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wrong"),
+    [("int32", 2**31), ("int32", -(2**31) - 1), ("int64", 2**63), ("int64", 0.5), ("bool", 1)],
+)
+def test_numbers_that_do_not_fit_are_refused_as_ever(dtype, wrong):
+    a = sg.input("a", (), dtype)
+    f = sg.compile(sg.where(a, 1.0, 2.0) if dtype == "bool" else a + 1)
+    right = np.array(1, dtype).item()
+    for _ in range(3):
+        f.run({"a": right})
+    with pytest.raises(sg.errors.FeedError):
+        f.run({"a": wrong})
+    f.run({"a": right})
+    assert natively(f) == 3
+
+
 def test_a_number_of_another_kind_is_refused_as_ever():
     f, _ = two_numbers("float32")
     for _ in range(3):

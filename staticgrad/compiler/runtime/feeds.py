@@ -324,7 +324,7 @@ class Port(NamedTuple):
 
     ``buffer`` is None of an input that no step has. ``is_read``: some step reads it.
     ``is_checked``: its bytes must be 0 and 1. ``number_bytes``: how many it has where it may be
-    fed as a number, else 0.
+    fed as a number, below 0 of integers and bools, else 0.
     """
 
     name: str
@@ -334,6 +334,9 @@ class Port(NamedTuple):
     is_read: bool = True
     is_checked: bool = False
     number_bytes: int = 0
+
+
+_NUMBERS: Final = (np.float32, np.float64, np.int32, np.int64, np.bool_)
 
 
 def input_ports(graph: Graph, schedule: Schedule) -> tuple[Port, ...]:
@@ -349,10 +352,11 @@ def _input_port(value: Symbolic, buffers: Mapping[str, str], read: set[str]) -> 
     buffer = buffers.get(name)
     is_read = buffer in read
     dtype = kind.dtype.numpy
-    takes_numbers = kind.rank == 0 and dtype in (np.float32, np.float64)
+    takes_numbers = kind.rank == 0 and dtype in _NUMBERS
+    sign = 1 if value.dtype.is_float else -1
     return Port(
         name, buffer, dtype, kind.rank, is_read, value.dtype.is_bool and is_read,
-        value.dtype.itemsize if takes_numbers else 0,
+        sign * value.dtype.itemsize if takes_numbers else 0,
     )  # fmt: skip
 
 

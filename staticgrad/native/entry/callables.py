@@ -52,6 +52,11 @@ def calls() -> Words:
         CallWord.int_type: id(int),
         CallWord.float32_type: id(np.float32),
         CallWord.float64_type: id(np.float64),
+        CallWord.int32_type: id(np.int32),
+        CallWord.int64_type: id(np.int64),
+        CallWord.bool_type: id(bool),
+        CallWord.true: id(True),
+        CallWord.numpy_bool_type: id(np.bool_),
     }
     return np.array([addresses.get(call) or _address(getattr(api, call.name)) for call in CallWord])
 
@@ -114,6 +119,10 @@ def _fields_are_known() -> bool:
 def _numbers_are_known() -> bool:
     """Return whether the bytes of numbers are at the offsets that are read."""
     single, double = np.float32(0.1), np.float64(0.1)
+    kinds = {np.int32: ctypes.c_int32, np.int64: ctypes.c_int64, np.bool_: ctypes.c_uint8}
+    ones = ((kind, scalar(1)) for scalar, kind in kinds.items())
+    if any(kind.from_address(id(one) + ObjectField.VALUE).value != 1 for kind, one in ones):
+        return False
     return (
         ctypes.c_float.from_address(id(single) + ObjectField.VALUE).value == single
         and ctypes.c_double.from_address(id(double) + ObjectField.VALUE).value == double

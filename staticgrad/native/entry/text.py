@@ -142,6 +142,30 @@ def single_bits(number: Lanes) -> int:
     return word(bitcast_u32(cast_f32(number)))
 
 
+def integer_fits(calls: int, feed: int, size: int, addresses: int, numbers: int, i: int) -> bool:
+    """Note the address of an integer or bool, of Python's its bytes; return whether it fits."""
+    kind = get(feed + ObjectField.TYPE, 0)
+    own_type = CallWord.int64_type if size == -8 else CallWord.int32_type
+    own_type = CallWord.numpy_bool_type if size == -1 else own_type
+    if kind == get(calls, own_type):
+        store_word(addresses, i, feed + ObjectField.VALUE)
+        return True
+    if size == -1 and kind == get(calls, CallWord.bool_type):
+        store_word(numbers, i, 1 if feed == get(calls, CallWord.true) else 0)
+        store_word(addresses, i, numbers + 8 * i)
+        return True
+    if size == -1 or kind != get(calls, CallWord.int_type):
+        return False
+    integer = called1(get(calls, CallWord.PyLong_AsLongLong), feed)
+    if called0(get(calls, CallWord.PyErr_Occurred)) != 0:
+        return False
+    if size == -4 and (integer < -2147483648 or integer > 2147483647):
+        return False
+    store_word(numbers, i, integer)
+    store_word(addresses, i, numbers + 8 * i)
+    return True
+
+
 def number_fits(
     calls: int, feed: int, size: int, addresses: int, converted: int, numbers: int, i: int
 ) -> bool:
@@ -190,6 +214,9 @@ def kinds_fit(
                 return False
             store_word(addresses, i, get(feed + ObjectField.DATA, 0))
             store_word(shapes, i, get(feed + ObjectField.SHAPE, 0))
+        elif size < 0:
+            if not integer_fits(calls, feed, size, addresses, numbers, i):
+                return False
         elif not number_fits(calls, feed, size, addresses, converted, numbers, i):
             return False
     return True

@@ -44,7 +44,7 @@ class HeadWord(IntEnum):
     DRIVER = 21
     UNUSED = 22  # references to an unused block's memory
     KEYS_AT = 23  # for each input the value by which it was fed lately, or 0
-    NUMBERS_AT = 24  # for each input without axes its bytes, where numbers are taken for it, or 0
+    NUMBERS_AT = 24  # for each input that takes numbers its bytes, below 0 those of integers; or 0
 
 
 class ResultPoolWord(IntEnum):
@@ -141,6 +141,11 @@ class CallWord(IntEnum):
     PyList_SetItem = 29
     PyList_Size = 30
     list_type = 31
+    int32_type = 32
+    int64_type = 33
+    bool_type = 34
+    true = 35
+    numpy_bool_type = 36
 
 
 class TensorCallWord(IntEnum):
