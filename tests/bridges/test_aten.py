@@ -286,6 +286,12 @@ BACKWARD = {
     "enlarged, bilinear": (lambda x: F.interpolate(x, size=(5, 7), mode="bilinear"), (1, 2, 3, 4)),
     "enlarged, linear": (lambda x: F.interpolate(x, scale_factor=2.5, mode="linear"), (1, 2, 3)),
     "enlarged, nearest": (lambda x: F.interpolate(x, size=(5, 7)), (1, 2, 3, 4)),
+    "resized, averaging": (lambda x: torch.cat([
+        F.interpolate(x, size, mode=mode, antialias=True).flatten()
+        for mode in ("bilinear", "bicubic") for size in ((2, 9), (5, 3))]), (1, 2, 7, 6)),
+    "scaled, averaging": (lambda x: torch.cat([
+        F.interpolate(x, scale_factor=scale, mode=mode, antialias=True).flatten()
+        for mode in ("bilinear", "bicubic") for scale in (0.6, (0.5, 1.7))]), (1, 2, 7, 6)),
     "enlarged, exactly": (lambda x: F.interpolate(x, size=(5, 7, 3), mode="nearest-exact"),
                           (1, 2, 3, 4, 2)),
     "shrinkage": (lambda x: F.hardshrink(x, 0.4) + 2.0 * F.softshrink(x, 0.7), (9,)),

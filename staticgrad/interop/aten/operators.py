@@ -126,9 +126,9 @@ REFUSED: Final[dict[str, str]] = {
     **dict.fromkeys(
         ("segment_reduce", "_segment_reduce_backward", "_embedding_bag",
          "_embedding_bag_backward", "grid_sampler_3d", "grid_sampler_3d_backward",
-         "_upsample_bilinear2d_aa_backward", "_upsample_bicubic2d_aa_backward",
-         "_upsample_lanczos2d_aa_backward", "multilabel_margin_loss_backward", "hash_tensor",
-         "_upsample_bilinear2d_aa", "_histogramdd_bin_edges", "_histogramdd_from_bin_cts"),
+         "_upsample_lanczos2d_aa", "_upsample_lanczos2d_aa_backward",
+         "multilabel_margin_loss_backward", "hash_tensor", "_histogramdd_bin_edges",
+         "_histogramdd_from_bin_cts"),
         "there is no function for it",
     ),
 }  # fmt: skip
@@ -1645,6 +1645,7 @@ _UPSAMPLES: Final = (
     "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d",
     "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d",
     "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d",
+    "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
 )  # fmt: skip
 
 
@@ -1655,9 +1656,13 @@ def _upsample(
     *, operator: str, out: AtenType,
 ) -> Any:  # fmt: skip
     """Resize images by ATen's upsample operators: nearest, linear or bicubic."""
-    mode = operator.partition("upsample_")[2]
+    mode = operator.partition("upsample_")[2].removesuffix("_aa")
     count = int(mode[-2])
     options: dict[str, Any] = {**_UPSAMPLE[mode[:-2]]}
+    if operator.endswith("_aa"):  # as Pillow: weights inside of the image add up to 1
+        if align_corners:
+            raise unsupported_variant("antialias with align_corners=True")
+        options |= {"antialias": True, "exclude_outside": True, "cubic": -0.5}
     if align_corners:
         options["coordinates"] = "align_corners"
     factors = scale_factors or [s for s in (scales_d, scales_h, scales_w) if s is not None]
