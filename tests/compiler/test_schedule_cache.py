@@ -13,6 +13,7 @@ from passes.remat.recompute import StoreAll
 from staticgrad.compiler import nest
 from staticgrad.compiler.compiling import scheduling
 from staticgrad.compiler.compiling.scheduling import KnownSchedule
+from staticgrad.compiler.memory.planner import Planner
 from staticgrad.language.ops.transcendental import Exp
 from staticgrad.native import cache
 from staticgrad.native.jit import ObjectCode
@@ -106,6 +107,31 @@ def test_what_is_found_is_what_was_made(options, reads, monkeypatch):
     expected, got = results(compiled), results(actual)
     assert expected.keys() == got.keys()
     assert all(expected[name].tobytes() == got[name].tobytes() for name in expected)
+
+
+@pytest.mark.parametrize("budget", [None, "1MiB"])
+def test_a_plan_at_fixed_sizes_is_found_with_its_schedule(budget, reads, monkeypatch):
+    graph, fixed = step(), {"sizes": {"n": 6}, "memory_budget": budget}
+    compiled = sg.compile(graph, **fixed, threads=2)
+    with monkeypatch.context() as without:
+        without.setattr(Planner, "plan", None)
+        actual = sg.compile(graph, **fixed, threads=2)
+        assert actual.stats.plans == 1
+        expected, repeated = results(compiled), results(actual)
+    assert reads == [False, True]
+    assert str(actual.plan()) == str(compiled.plan())
+    assert actual.plan() == compiled.plan()
+    assert all(expected[name].tobytes() == array.tobytes() for name, array in repeated.items())
+    alone = sg.compile(graph, **fixed, threads=1)
+    assert alone.plan().workers == 1, "a plan is for a number of workers"
+
+
+def test_a_schedule_without_a_plan_is_found(reads):
+    graph = step()
+    for _ in range(2):
+        with pytest.raises(sg.errors.BudgetInfeasible):
+            sg.compile(graph, sizes={"n": 6}, memory_budget=8)
+    assert reads == [False, True]
 
 
 @pytest.mark.thinned(3)

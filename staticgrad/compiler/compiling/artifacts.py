@@ -274,9 +274,17 @@ class Plans:
                 if self._verified.get(kind) is None or config.current().check:
                     verify_plan(plan)
                     self._verified.store(kind, plan.schedule, 200)
-                self._counts.add_plan(plan)
-                self._plans_by_key.store(key, plan, plan.held_bytes)
+                self._store(key, plan)
         return plan
+
+    def add(self, sizes: Mapping[str, int], plan: Plan) -> None:
+        """Add the verified plan at these sizes, without a copied feed, that was on disk."""
+        with self._lock.mutex:
+            self._store((tuple(sorted(sizes.items())), frozenset()), plan)
+
+    def _store(self, key: object, plan: Plan) -> None:
+        self._counts.add_plan(plan)
+        self._plans_by_key.store(key, plan, plan.held_bytes)
 
 
 def _strip_numbers(plan: Plan) -> tuple[object, ...]:

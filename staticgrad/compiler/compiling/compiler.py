@@ -280,7 +280,7 @@ class Compiled(Generic[Results]):
         )
         with terminal.working(f"compiling {self.program_graph.name}") as line:
             line.stage = "passes and fusion"
-            (self.schedule, self._constants, note), planner = self._scheduling.result
+            (self.schedule, self._constants, note, *_), planner = self._scheduling.result
             if note:
                 self._counts.note(note)
             if (folder := config.current().dump) is not None:
@@ -291,11 +291,9 @@ class Compiled(Generic[Results]):
             self._plans = Plans(planner.plan, self._counts)
             line.stage = f"machine code of {len(self.schedule.steps)} steps"
             end = self._kernels.begin(self.schedule, self.program_graph.parameters)
+            fixed = dict(options.sizes)
             try:  # while LLVM compiles in other threads
-                self._scheduling.store()
-                fixed = dict(options.sizes)
-                has_fixed_sizes = self.program_graph.sizes.keys() <= fixed.keys()
-                self._fixed_plan = self._plan_at(fixed, frozenset()) if has_fixed_sizes else None
+                self._fixed_plan = self._plan_at_fixed_sizes(fixed)
             finally:
                 step = end()
         self._executor = Executor(
@@ -481,6 +479,22 @@ class Compiled(Generic[Results]):
         sizes_by_name = all_sizes(self.program_graph, dict(self.options.sizes), sizes)
         copied = self._executor.buffers_of(named_inputs(self.program_graph, staged, "staged"))
         return self._plan_at(sizes_by_name, copied)
+
+    def _plan_at_fixed_sizes(self, fixed: Mapping[str, int]) -> Plan | None:
+        """Return the plan at the sizes of ``compile`` if these are all; store what is new on disk.
+
+        It is on disk beside the schedule where an earlier process compiled the program.
+        """
+        plan = None
+        try:
+            if self.program_graph.sizes.keys() <= fixed.keys():
+                plan = self._scheduling.stored_plan
+                if plan is not None:
+                    self._plans.add(fixed, plan)
+                plan = self._plan_at(fixed, frozenset())
+        finally:
+            self._scheduling.store(plan)
+        return plan
 
     def _plan_at(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
         check_sizes(self.program_graph, sizes)

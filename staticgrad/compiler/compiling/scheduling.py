@@ -3,8 +3,9 @@
 If the schedule was on disk, the graph after the passes and their reports are computed on request:
 they follow from the program.
 
-An entry of the kernel cache contains the schedule of one program, pickled; the code of its kernels
-is found by the kernels. So reading it needs neither fusion nor code generation. Its name is a
+An entry of the kernel cache contains the schedule of one program, pickled, with its plan if the
+sizes are fixed; the code of its kernels is found by the kernels. So reading it needs neither fusion
+nor code generation nor planning. Its name is a
 digest of everything that a schedule follows from: the graph with its lines and their files, the
 options, this package's sources, the processor and its L1 cache, and for programs with linear
 algebra the core that OpenBLAS chose. A schedule that another package has a part in is not cached,
@@ -66,11 +67,17 @@ _KIND: Final = "schedule"
 
 
 class KnownSchedule(NamedTuple):
-    """The schedule of a program; the one that computed its constants, once, and a note on that."""
+    """The schedule of a program; the one that computed its constants, once, and a note on that.
+
+    ``plan``: its plan at the sizes that ``compile`` got, if these are all, for so many workers and
+    so many seconds as ``plan_limits`` has.
+    """
 
     schedule: Schedule
     once: Schedule | None
     note: str
+    plan: Plan | None = None
+    plan_limits: tuple[int, float] | None = None
 
     @property
     def schedules(self) -> tuple[Schedule, ...]:
@@ -322,10 +329,19 @@ class Scheduling:
             self.kernels.program(schedule.once)  # whose kernels reports name
         return schedule, Divisions(Planner(schedule.schedule, *self._limits), self._divisions)
 
-    def store(self) -> None:
-        """Store a new schedule on disk."""
+    @property
+    def stored_plan(self) -> Plan | None:
+        """The plan that an earlier process stored, if the limits that it depends on are equal."""
+        entry = self._disk_schedule
+        return entry.plan if entry and entry.plan_limits == self.limits[2:] else None
+
+    def store(self, plan: Plan | None) -> None:
+        """Store a new schedule on disk, with its plan at the sizes that ``compile`` got."""
         if self._entry is not None and self._disk_schedule is None:
-            write_entry(self._entry, self.result[0])
+            entry = self.result[0]
+            if plan is not None and plan.schedule is entry.schedule:
+                entry = entry._replace(plan=plan, plan_limits=self.limits[2:])
+            write_entry(self._entry, entry)
 
     @cached_property
     def _entry(self) -> str | None:
