@@ -339,6 +339,20 @@ def test_an_order_that_is_given_places_what_first_fit_alone_does_not(count):
     assert len(asked) == 1  # what first fit places by itself needs none
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_first_fit_by_arrays_is_first_fit(seed, monkeypatch):
+    rng = random.Random(seed)
+    blocks = [(f := rng.randrange(20), f + rng.randrange(9), rng.randrange(30)) for _ in range(200)]
+    spans, sizes = spans_of(blocks), [block[2] for block in blocks]
+    order = rng.sample(range(200), 200)
+    placements = []
+    for pairs_of_a_block in (0, 1000):
+        monkeypatch.setattr("staticgrad.analysis.planning.offsets._MANY", pairs_of_a_block)
+        placements.append(first_fit(order, spans, sizes))
+    assert placements[0] == placements[1]
+    assert placements[0][1] == holds(spans, sizes, placements[0][0])
+
+
 def test_first_fit_of_many_blocks_is_first_fit():
     rng = random.Random(4)
     blocks = [(f := rng.randrange(60), f + rng.randrange(9), rng.randrange(9)) for _ in range(120)]

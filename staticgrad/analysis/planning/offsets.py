@@ -31,6 +31,8 @@ from staticgrad.support.records import dataclass
 Array = np.ndarray[Any, np.dtype[np.int64]]
 #: Pairs of blocks alive together up to which every order is tried: about a second of work.
 MOST_PAIRS: Final = 500_000
+#: Pairs for each block from which on arrays are faster: 0.12 s in the place of 0.35 at 268.
+_MANY: Final = 64
 #: More bytes than processors address; loads, sums of several blocks, are counted in 64 bits.
 MOST_BYTES: Final = 1 << 48
 
@@ -60,6 +62,12 @@ class Spans:
         return tuple(neighbours)
 
     @cached_property
+    def neighbour_arrays(self) -> tuple[Array, ...]:
+        """The same as arrays, with the number behind the last block at the end of each."""
+        none = len(self.first)
+        return tuple([np.array((*blocks, none), np.int64) for blocks in self.neighbours])
+
+    @cached_property
     def pairs(self) -> int:
         """The number of pairs of blocks that are alive at the same step."""
         ends = sorted(self.last)
@@ -69,8 +77,10 @@ class Spans:
     @property
     def held_bytes(self) -> int:
         """The approximate bytes of the spans, with the neighbours if these were computed."""
-        asked = "neighbours" in self.__dict__
-        return (80 + 56 * asked) * len(self.first) + 16 * asked * self.pairs
+        asked, arrays = (name in self.__dict__ for name in ("neighbours", "neighbour_arrays"))
+        return (80 + 56 * asked + 120 * arrays) * len(self.first) + 16 * (
+            asked + arrays
+        ) * self.pairs
 
     def in_reverse(self) -> Spans:
         """The same lives with time running backwards."""
@@ -128,6 +138,8 @@ def place_by_sweeps(spans: Spans, sizes: Sequence[int]) -> tuple[tuple[list[int]
 
 def first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
     """Place blocks in order, each in the lowest gap among overlapping live ranges."""
+    if spans.pairs > _MANY * len(sizes):
+        return _first_fit_of_many(order, spans, sizes)
     offsets = [-1] * len(sizes)
     ranges: list[tuple[int, int] | None] = [None] * len(sizes)
     height = 0
@@ -148,6 +160,32 @@ def first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple
         offsets[block] = end
         ranges[block] = (end, end + size)
         height = max(height, end + size)
+    return offsets, height
+
+
+def _first_fit_of_many(
+    order: Sequence[int], spans: Spans, sizes: Sequence[int]
+) -> tuple[list[int], int]:
+    """Place blocks as ``first_fit`` does, by arrays of the ranges of each block's neighbours."""
+    offsets = [-1] * len(sizes)
+    # a block without a range, and none at the end, lie behind all gaps
+    begins = np.full(len(sizes) + 1, MOST_BYTES, np.int64)
+    ends = np.zeros(len(sizes) + 1, np.int64)
+    height = 0
+    for block in order:
+        size, offset = sizes[block], 0
+        if size:
+            near = spans.neighbour_arrays[block]
+            near_begins = begins[near]
+            ascending = near_begins.argsort()
+            near_begins = near_begins[ascending]
+            if near_begins[0] < size:
+                reached = np.maximum.accumulate(ends[near[ascending]])
+                is_gap = near_begins[1:] - reached[:-1] >= size
+                offset = int(reached[is_gap.argmax()])
+            begins[block], ends[block] = offset, offset + size
+            height = max(height, offset + size)
+        offsets[block] = offset
     return offsets, height
 
 
