@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from staticgrad import native
 from staticgrad.native.system.caches import read_caches
+from staticgrad.support import config
 from staticgrad.support.errors import CPUError
 from staticgrad.support.records import dataclass, replace
 
@@ -47,6 +48,8 @@ class Machine:
 
 
 _assumed: list[Machine] = []
+#: The widths that have been found, by the setting ``target``.
+_widths: dict[str, int] = {}
 
 
 def current() -> Machine:
@@ -54,8 +57,13 @@ def current() -> Machine:
 
     The width of its registers is that of the target that kernels are compiled for.
     """
-    machine = _assumed[-1] if _assumed else _read()
-    return replace(machine, vector_bits=_vector_bits())
+    return _of_width(_assumed[-1] if _assumed else _read(), _vector_bits())
+
+
+@functools.lru_cache(maxsize=16)
+def _of_width(machine: Machine, bits: int) -> Machine:
+    """The machine with vector registers of a width."""
+    return replace(machine, vector_bits=bits)
 
 
 @contextmanager
@@ -70,10 +78,13 @@ def assume_machine(machine: Machine) -> Iterator[None]:
 
 def _vector_bits() -> int:
     """The width of a register; the default where nothing can be compiled, and Python runs."""
-    try:
-        return native.vector_bits()
-    except CPUError:
-        return Machine.vector_bits
+    setting = config.current().target
+    if setting not in _widths:
+        try:
+            _widths[setting] = native.vector_bits()
+        except CPUError:
+            return Machine.vector_bits
+    return _widths[setting]
 
 
 @functools.cache

@@ -37,7 +37,7 @@ from staticgrad.analysis.layout import Strided
 from staticgrad.compiler.fusion import grouping
 from staticgrad.compiler.fusion.blocks import build_block
 from staticgrad.compiler.fusion.cutting import cut_group
-from staticgrad.compiler.fusion.engine import Engine, Move
+from staticgrad.compiler.fusion.engine import Engine, Move, keys_of
 from staticgrad.compiler.fusion.groups import (
     ChunkBuffer,
     Group,
@@ -126,7 +126,7 @@ def split_totals(engine: Engine, rows: Group) -> tuple[int, ...]:
     columns = [r for r in columns if large & _large_operands(groups, r)]
     if not columns:
         return ()
-    chain = _find_numbers_per_row(groups, rows, columns)
+    chain = _find_numbers_per_row(engine, rows, columns)
     # Their reductions become groups of their own, so that the elements can be merged with the rows.
     for number in sorted(chain):
         group = engine.groups[number]
@@ -167,21 +167,38 @@ def _large_operands(groups: Groups, group: Group) -> set[Key]:
     }
 
 
-def _find_numbers_per_row(groups: Groups, rows: Group, columns: list[Group]) -> set[int]:
+def _find_numbers_per_row(engine: Engine, rows: Group, columns: list[Group]) -> set[int]:
     """Return the groups of one number per row between a row group and its totals."""
-    chain = {rows.number}
-    for group in groups.all:
-        if group is rows or not _is_number_per_row(group, rows):
-            continue
-        homes = {groups.owners.get(read.source.base) for read in groups.reads(group)}
-        if homes & chain:
-            chain.add(group.number)
+    groups, chain = engine.state, {rows.number}
+    dependents = _numbers_that_follow(engine, rows)
+    for group in groups.all if dependents else ():
+        if group.number in dependents:
+            homes = {groups.owners.get(read.source.base) for read in groups.reads(group)}
+            if homes & chain:
+                chain.add(group.number)
     last = {
         group.number
         for group in columns
         if any(groups.owners.get(read.source.base) in chain for read in groups.reads(group))
     }
     return chain - {rows.number} | last if last else set()
+
+
+def _numbers_that_follow(engine: Engine, rows: Group) -> set[int]:
+    """Return the groups of one number per row that depend on a row group by such groups alone."""
+    dependents: set[int] = set()
+    waiting = [rows]
+    while waiting:
+        group = waiting.pop()
+        for key in keys_of(group):
+            if engine.owners.get(key) != group.number:
+                continue
+            for number in engine.readers.get(key, ()):
+                reader = engine.groups[number]
+                if number not in dependents and _is_number_per_row(reader, rows):
+                    dependents.add(number)
+                    waiting.append(reader)
+    return dependents - {rows.number}
 
 
 def _is_number_per_row(group: Group, rows: Group) -> bool:

@@ -19,7 +19,7 @@ that a loop depends on, or computes, is a temporary: the loop can run before any
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
@@ -89,14 +89,18 @@ def separate_updates(
     if not last or all(phases[value.node] == last for _, value in graph.updates):
         return phases
     outputs = {value.key for value in graph.outputs.values()}
-    results = {node: [(node, number) for number in range(len(node.types))] for node in graph.nodes}
-    readers = {
-        node: {user for key in keys for user in users[key]} for node, keys in results.items()
+    readers: dict[Node, Collection[Node]] = {
+        node: users[node, 0]
+        if len(node.types) == 1
+        else {user for number in range(len(node.types)) for user in users[node, number]}
+        for node in graph.nodes
     }
+    updating = {node for node, _ in new_values}
+    returned = {node for node, _ in outputs}
     only_updates: set[Node] = set()
     for node in reversed(graph.nodes):
-        is_read = bool(readers[node]) or not new_values.isdisjoint(results[node])
-        if is_read and outputs.isdisjoint(results[node]) and readers[node] <= only_updates:
+        is_read = bool(readers[node]) or node in updating
+        if is_read and node not in returned and only_updates.issuperset(readers[node]):
             only_updates.add(node)
     parameters = {parameter.node for parameter, _ in graph.updates}
     needed: set[Node] = set()  # before parameters are written
@@ -114,7 +118,7 @@ def separate_updates(
         if node in early_updates and any(a.node in needed or a.node in late for a in node.args):
             late.add(node)
     for node in reversed(graph.nodes):  # and what these alone read
-        if node in early_updates and node.args and readers[node] and readers[node] <= late:
+        if node in early_updates and node.args and readers[node] and late.issuperset(readers[node]):
             late.add(node)
     return {node: last + 1 if node in late else phase for node, phase in phases.items()}
 

@@ -68,17 +68,18 @@ class NodeCopies:
 
 def rebuild(node: Node, args: tuple[Symbolic, ...], origin: Location | None = None) -> Node:
     """Copy a node: the same op over other operands, at the same user's line unless given."""
+    place = origin or node.origin
     for new, old in zip(args, node.args, strict=True):
         new_type, old_type = new.node.types[new.index], old.node.types[old.index]
         if new_type is not old_type and new_type != old_type:
             inferred = node.op.infer(*[arg.type for arg in args])
             types = (inferred,) if isinstance(inferred, TensorType) else inferred
-            verified = bool(types)
-            break
-    else:
-        types, verified = node.types, node.verified
-    rebuilt = Node(node.op, args, types, origin or node.origin, node.order)
-    rebuilt.verified = verified
+            rebuilt = Node(node.op, args, types, place, node.order)
+            rebuilt.verified = bool(types)
+            return rebuilt
+    rebuilt = Node(node.op, args, node.types, place, node.order)
+    rebuilt.verified = node.verified
+    rebuilt.share_form(node)
     return rebuilt
 
 

@@ -130,6 +130,10 @@ class Node:
                 raise
         return self._form
 
+    def share_form(self, node: Node) -> None:
+        """Take over the form of a node of an equal op and equal types, if it has been computed."""
+        self._form = node._form
+
     @property
     def is_leaf(self) -> bool:
         return isinstance(self.op, Input | ParameterLeaf | Constant)
