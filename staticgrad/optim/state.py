@@ -71,7 +71,9 @@ def states_made_by(maker: Maker) -> Iterator[None]:
 def _parameter_of_zeros(p: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
     shard = shape if isinstance(shape, Shard) else None
     name = name if p is None else f"{p.name}.{name}"
-    state = parameter(name, np.zeros(shape if shard is None else shard.part, dtype))
+    # One zero for all elements: an array of zeros would be read from as many pages of memory.
+    zeros = np.broadcast_to(np.zeros((), dtype), shape if shard is None else shard.part)
+    state = parameter(name, zeros)
     state.store.shard = shard
     return state
 
