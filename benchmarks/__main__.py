@@ -28,6 +28,7 @@ BENCHMARKS: Final = {
     "convolutions": "convolutions and their gradients, beside PyTorch",
     "every_op": "each op forward and backward, beside NumPy, JAX and PyTorch",
     "exports": "exported files of Python, beside f.run",
+    "first_models": "process start to first result of five models of published sizes",
     "gemm_map": "matrix products of all sizes, beside OpenBLAS and MKL",
     "grids": "deep convolutions and wide products, beside PyTorch and JAX, as shares of the limit",
     "linalg": "small factors, systems, eigenvalues and singular values, beside LAPACK and others",
@@ -57,7 +58,9 @@ BENCHMARKS: Final = {
 
 
 #: Those that measure first results; the others measure full code.
-_OF_FIRST_RESULTS: Final = ("suite", "models", "compile_times", "startup", "torch_programs")
+_OF_FIRST_RESULTS: Final = (
+    "suite", "models", "compile_times", "first_models", "startup", "torch_programs",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

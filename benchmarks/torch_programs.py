@@ -1,6 +1,6 @@
 """Programs of PyTorch packages: values, gradients, what PyTorch runs, first and steady times.
 
-    python -m benchmarks torch_programs [--only gpt2 mamba] [--seconds 1] [--first]
+    python -m benchmarks torch_programs [--only bert mamba] [--seconds 1] [--first] [--inductor]
 
 Each program runs in processes of its own. ``y`` and ``gradients`` compare the first call of
 ``torch.compile(net, backend="staticgrad")`` with eager PyTorch, with the same random numbers; where
@@ -9,7 +9,8 @@ three steps of ``sg.torch.step`` with eager ones, unless random numbers are draw
 there. Steady times are the least processor time of a step of stochastic descent, in turns. The
 first result is that of forward and backward pass with empty caches, in seconds of all threads;
 ``--first`` prints where they go, for six programs, with empty caches and with those of an earlier
-process.
+process. ``--inductor`` prints steady times of PyTorch's own compiler beside eager ones, and the
+seconds by the clock to its first result, with empty caches; it has 300 seconds for a program.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
 from typing import Any, Final
@@ -41,7 +42,11 @@ from staticgrad.interop.aten.report import count_breaks
 
 #: Programs whose first results are taken apart.
 OF_FIRST: Final = ("tv_vit", "bert", "gpt2_dropout", "mamba", "plain_cnn", "lstm_cell")
-_SMALL: Final = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+_SMALL: Final[dict[str, Any]] = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
 
 
 def _of_torchvision(name: str, size: int = 64, **options: Any) -> Case:
@@ -223,6 +228,63 @@ def _cnn() -> Case:
     return Case("torch", net, {"input": x}, lambda y: y.square().mean(), ())
 
 
+def _of_graph(name: str, *settings: int, **options: Any) -> Case:
+    """A layer or model of torch_geometric on 40 nodes, 16 numbers each, and 160 edges."""
+    torch, geometric = import_module("torch"), import_module("torch_geometric.nn")
+    net = getattr(geometric, name)(16, *settings, **options)
+    example = {"x": torch.randn(40, 16), "edge_index": torch.randint(0, 40, (2, 160))}
+    return Case("torch_geometric", net, example, lambda y: y.square().mean(), ())
+
+
+def _of_package(place: str, *shapes: tuple[int, ...], result: Any = None, **options: Any) -> Case:
+    """A module, ``package.module:Name``, of normal numbers.
+
+    ``result`` names the part of what the module returns that the loss reads.
+    """
+    torch, (module, _, name) = import_module("torch"), place.partition(":")
+    net = getattr(import_module(module), name)(**options)
+    keys = [*import_module("inspect").signature(net.forward).parameters]
+    example = {key: torch.randn(shape) for key, shape in zip(keys, shapes, strict=False)}
+    loss = lambda y: (y if result is None else y[result]).square().mean()  # noqa: E731 - of a case
+    return Case(module.partition(".")[0], net, example, loss, ())
+
+
+def _diffusion() -> Case:
+    torch = import_module("torch")
+    case = _of_package(
+        "diffusers:UNet2DModel", (2, 3, 16, 16), result="sample", sample_size=16,
+        block_out_channels=(16, 32), norm_num_groups=4, layers_per_block=1,
+        attention_head_dim=8, down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    case.example["timestep"] = torch.tensor([3, 500])
+    return case
+
+
+def _conformer() -> Case:
+    torch, module = import_module("torch"), import_module
+    encoder = module("speechbrain.lobes.models.transformer.Conformer").ConformerEncoder
+    net = encoder(2, 32, 64, 4, kernel_size=7, dropout=0.0)
+    positions = module("speechbrain.nnet.attention").RelPosEncXL(32)(torch.zeros(1, 20, 32))
+    example = {"src": torch.randn(2, 20, 32), "pos_embs": positions}
+    return Case("speechbrain", net, example, lambda y: y[0].square().mean(), ())
+
+
+def _decoder() -> Case:
+    """A decoder of x_transformers with rotary embeddings and gated layers."""
+    torch, module = import_module("torch"), import_module("x_transformers")
+    layers = module.Decoder(dim=64, depth=2, heads=4, rotary_pos_emb=True, ff_glu=True)
+    net = module.TransformerWrapper(num_tokens=100, max_seq_len=32, attn_layers=layers)
+    example = {"x": torch.randint(1, 100, (2, 32))}
+    return Case("x_transformers", net, example, lambda y: y.square().mean(), ())
+
+
+def _of_images(model: str, config: str, result: str, size: int, **settings: Any) -> Case:
+    """A model of transformers on two images."""
+    example = {"pixel_values": import_module("torch").randn(2, 3, size, size)}
+    return _of_transformer(model, config, result, example, **settings)
+
+
 def _of_timm(name: str, size: int, **options: Any) -> Case:
     torch = import_module("torch")
     net = import_module("timm").create_model(name, num_classes=10, **options)
@@ -251,7 +313,7 @@ PROGRAMS: Final[dict[str, Callable[[], Case]]] = {
         hidden_dim=64, mlp_dim=128,
     ),
     "tv_squeezenet": lambda: _of_torchvision("squeezenet1_1"),
-    "tv_shufflenet": lambda: _of_torchvision("shufflenet_v2_x0_5"),
+    "tv_shufflenet": lambda: _of_torchvision("shufflenet_v2_x0_5", 128),
     "mambaout": lambda: _of_timm("test_mambaout", 96),
     "timm_vit": lambda: _of_timm("test_vit", 160),
     "timm_convnext": lambda: _of_timm("test_convnext", 96),
@@ -285,15 +347,76 @@ PROGRAMS: Final[dict[str, Callable[[], Case]]] = {
         "LongformerModel", "LongformerConfig", "last_hidden_state", attention_window=16,
         max_position_embeddings=130, **_BERT,
     ),
+    "distilbert": lambda: _of_transformer(
+        "DistilBertModel", "DistilBertConfig", "last_hidden_state", vocab_size=100, dim=64,
+        hidden_dim=128, n_layers=2, n_heads=4, dropout=0.0, attention_dropout=0.0,
+    ),
+    "xlnet": lambda: _of_transformer(
+        "XLNetLMHeadModel", "XLNetConfig", vocab_size=100, d_model=64, n_layer=2, n_head=4,
+        d_inner=128, dropout=0.0,
+    ),
+    "falcon": lambda: _of_transformer(
+        "FalconForCausalLM", "FalconConfig", vocab_size=100, use_cache=False, **_SMALL
+    ),
+    "phi": lambda: _of_transformer("PhiForCausalLM", "PhiConfig", **_TOKENS),
+    "bloom": lambda: _of_transformer(
+        "BloomForCausalLM", "BloomConfig", vocab_size=100, hidden_size=64, n_layer=2, n_head=4,
+        use_cache=False,
+    ),
+    "rwkv": lambda: _of_transformer(
+        "RwkvForCausalLM", "RwkvConfig", vocab_size=100, hidden_size=32, num_hidden_layers=2,
+        use_cache=False,
+    ),
+    "segformer": lambda: _of_images(
+        "SegformerForSemanticSegmentation", "SegformerConfig", "logits", 32,
+        hidden_sizes=[8, 16, 24, 32], num_attention_heads=[1, 2, 2, 4], depths=[1, 1, 1, 1],
+        decoder_hidden_size=32, num_labels=5, drop_path_rate=0.0, classifier_dropout_prob=0.0,
+    ),
+    "dinov2": lambda: _of_images(
+        "Dinov2Model", "Dinov2Config", "last_hidden_state", 32, image_size=32, patch_size=8,
+        **_SMALL,
+    ),
+    "swin": lambda: _of_images(
+        "SwinModel", "SwinConfig", "last_hidden_state", 32, image_size=32, patch_size=2,
+        embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4, drop_path_rate=0.0,
+    ),
+    "detr": lambda: _of_images(
+        "DetrForObjectDetection", "DetrConfig", "pred_boxes", 64, backbone="resnet18",
+        use_timm_backbone=True, use_pretrained_backbone=False, d_model=32, encoder_layers=1,
+        decoder_layers=1, encoder_ffn_dim=64, decoder_ffn_dim=64, encoder_attention_heads=4,
+        decoder_attention_heads=4, num_queries=10, dropout=0.0,
+    ),
     "wav2vec2": _wav2vec2,
     "t5": _t5,
     "gin_topk": _graphs,
     "gat": _gat,
     "sage": MODELS["gnn"],
+    "gcn": lambda: _of_graph("GCN", 32, 2, 7),
+    "graph_transformer": lambda: _of_graph("TransformerConv", 8, heads=4),
+    "gatv2": lambda: _of_graph("GATv2Conv", 8, heads=4, add_self_loops=False),
     "odeint": lambda: _own("Solved", "torchdiffeq", (16, 4)),
     "einops": lambda: _own("Rearranged", "einops", (4, 3, 16, 16)),
     "gpytorch": lambda: _own("Marginal", "gpytorch", (20, 2), (20,)),
     "kornia": lambda: _own("Blurred", "kornia", (2, 3, 16, 16)),
+    "diffusion": _diffusion,
+    "monai_unet": lambda: _of_package(
+        "monai.networks.nets:UNet", (1, 1, 16, 16, 16), spatial_dims=3, in_channels=1,
+        out_channels=2, channels=(8, 16, 32), strides=(2, 2), num_res_units=1,
+    ),
+    "smp_unet": lambda: _of_package(
+        "segmentation_models_pytorch:Unet", (2, 3, 64, 64), encoder_name="resnet18",
+        encoder_weights=None, classes=2,
+    ),
+    "x_transformers": _decoder,
+    "ecapa": lambda: _of_package(
+        "speechbrain.lobes.models.ECAPA_TDNN:ECAPA_TDNN", (2, 50, 20), input_size=20,
+        channels=[32, 32, 32, 32, 96], attention_channels=16, lin_neurons=24,
+    ),
+    "conformer": _conformer,
+    "e3nn": lambda: _of_package(
+        "e3nn.o3:FullyConnectedTensorProduct", (20, 24), (20, 4), irreps_in1="6x0e + 6x1o",
+        irreps_in2="1x0e + 1x1o", irreps_out="4x0e + 4x1o",
+    ),
     "plain_cnn": _cnn,
     "lstm_cell": lambda: _own("Cells", "torch", (10, 4, 8)),
 }  # fmt: skip
@@ -409,18 +532,7 @@ def _measure_program(name: str, seconds: float) -> dict[str, Any]:
     row["breaks"] = [why for why, count in count_breaks().items() if count > breaks_before[why]]
     calls: dict[str, Callable[[], Any]] = {}
     for way, trained, function in (("eager", eager, eager), ("backend", net, call)):
-        optimizer = torch.optim.SGD(trained.parameters(), lr=1e-3)
-
-        def step(
-            trained: Any = trained, function: Any = function, optimizer: Any = optimizer
-        ) -> Any:
-            trained.zero_grad()
-            loss = case.loss(function(**case.example), *case.targets)
-            loss.backward()
-            optimizer.step()
-            return loss.detach()
-
-        calls[way] = step
+        calls[way] = _training_step(case, trained, function)
     try:
         stepped = copy.deepcopy(case.net)
         optimizer = torch.optim.SGD(stepped.parameters(), lr=1e-3)
@@ -442,14 +554,64 @@ def _measure_program(name: str, seconds: float) -> dict[str, Any]:
     return row
 
 
-def _run_apart(name: str, seconds: float, folder: str) -> dict[str, Any]:
+def _measure_inductor(name: str, seconds: float) -> dict[str, Any]:
+    """Return the figures of one program by eager PyTorch and Inductor, in this process."""
+    torch = import_module("torch")
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    case = PROGRAMS[name]()
+    case.net.train()
+    eager, net = copy.deepcopy(case.net), copy.deepcopy(case.net)
+    torch.manual_seed(1)
+    expected = _gradients(eager, eager, case)
+    call = torch.compile(net)
+    torch.manual_seed(1)
+    start = time.perf_counter()
+    actual = _gradients(net, call, case)
+    first = time.perf_counter() - start
+    calls = {
+        "eager": _training_step(case, eager, eager), "inductor": _training_step(case, net, call),
+    }  # fmt: skip
+    times = least_times(calls, seconds, time.process_time)
+    ms = {way: 1e3 * time_ for way, time_ in times.items()}
+    gaps = [*map(difference, actual, expected)]
+    return {"name": name, "first": first, "y": gaps[0], "gradients": gaps[1], "ms": ms}
+
+
+def _training_step(case: Case, trained: Any, function: Any) -> Callable[[], Any]:
+    """Return a step of stochastic descent of a net, whose results a function computes."""
+    optimizer = import_module("torch").optim.SGD(trained.parameters(), lr=1e-3)
+
+    def step() -> Any:
+        trained.zero_grad()
+        loss = case.loss(function(**case.example), *case.targets)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+#: Seconds for Inductor and a program.
+_PATIENCE: Final = 300
+
+
+def _run_apart(name: str, seconds: float, folder: str, inductor: bool = False) -> dict[str, Any]:
     """Measure a program in another process, whose caches are in a folder."""
     command = [sys.executable, "-m", "benchmarks", "torch_programs", "--here", name]
-    environment = {**os.environ, "STATICGRAD_CACHE_DIR": folder}
-    done = subprocess.run(
-        [*command, "--seconds", str(seconds)], env=environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    environment = {
+        **os.environ, "STATICGRAD_CACHE_DIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder,
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    }  # fmt: skip
+    try:
+        done = subprocess.run(
+            [*command, "--seconds", str(seconds), *(["--inductor"] if inductor else [])],
+            env=environment, capture_output=True, text=True, check=False,
+            timeout=_PATIENCE if inductor else None,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"name": name, "failed": f"no result within {_PATIENCE} s"}
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not lines:
         return {"name": name, "failed": (done.stderr.strip().splitlines() or ["no result"])[-1]}
@@ -508,6 +670,25 @@ def _print_first(only: list[str]) -> None:
                 sys.stdout.flush()
 
 
+def _print_inductor(only: Iterable[str], seconds: float) -> None:
+    """Print the steady and first times of Inductor."""
+    columns = ["program", "y", "gradients", "eager ms", "Inductor ms", "eager / Inductor"]
+    sys.stdout.write(f"| {' | '.join(columns)} | first s |\n|---|{'--:|' * 6}\n")
+    for name in only:
+        with tempfile.TemporaryDirectory() as folder:
+            row = _run_apart(name, seconds, folder, inductor=True)
+        if "failed" in row:
+            cells = [name, *["-"] * 5, f"failed: {row['failed'][:100]}"]
+        else:
+            eager, inductor = row["ms"]["eager"], row["ms"]["inductor"]
+            cells = [
+                name, f"{row['y']:.0e}", f"{row['gradients']:.0e}", f"{eager:.2f}",
+                f"{inductor:.2f}", f"{eager / inductor:.2f}", f"{row['first']:.0f}",
+            ]  # fmt: skip
+        sys.stdout.write(f"| {' | '.join(cells)} |\n")
+        sys.stdout.flush()
+
+
 def main() -> int:
     """Print the table of programs, or of their first results."""
     parser = argparse.ArgumentParser(
@@ -518,19 +699,25 @@ def main() -> int:
     add("--only", nargs="*", choices=[*PROGRAMS])
     add("--seconds", type=float, default=1.0, help="measuring time of each way")
     add("--first", action="store_true", help="where the time of first results goes")
+    add("--inductor", action="store_true", help="times of PyTorch's own compiler")
     add("--here", choices=[*PROGRAMS], help="print the figures of one program as JSON")
     options = parser.parse_args()
     if options.here:
-        sys.stdout.write(json.dumps(_measure_program(options.here, options.seconds)) + "\n")
+        measure = _measure_inductor if options.inductor else _measure_program
+        sys.stdout.write(json.dumps(measure(options.here, options.seconds)) + "\n")
         return 0
     machine, torch = describe(), import_module("torch")
+    option = " --first" if options.first else " --inductor" if options.inductor else ""
     sys.stdout.write(
         "# Programs of PyTorch packages\n\n`python -m benchmarks torch_programs`"
-        f"{' --first' if options.first else ''}: {machine.processor}, {machine.cores} cores, one"
-        f" thread, PyTorch {torch.__version__}, processor time.\n\n"
+        f"{option}: {machine.processor}, {machine.cores} cores, one thread,"
+        f" PyTorch {torch.__version__}, processor time.\n\n"
     )
     if options.first:
         _print_first(options.only or [*OF_FIRST])
+        return 0
+    if options.inductor:
+        _print_inductor(options.only or [*PROGRAMS], options.seconds)
         return 0
     columns = [
         "program", "package", "y", "gradients (float64: ours / eager)", "losses of step",
