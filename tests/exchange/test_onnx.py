@@ -375,6 +375,11 @@ FUNCTIONS = {
     ),
     "orders": lambda x, y: sg.sort(x, 1) + sg.topk(y, 3, 1)[0] + sg.argsort(x, 1),
     "places": lambda x, y: sg.take(x, np.array([2, 0, 1, 0]), 0) + sg.iota((4, 3), 1),
+    "entries": lambda x, y: (
+        sg.dynamic_update_slice(x.at[1].set(y[0]), y[:1, :2], [x.shape[0] - 2, 1])
+        .at[:, sg.argmax(y[0])]
+        .set(y[:, 0])
+    ),
     "sizes": lambda x, y: x * sg.size_value(x.shape[0], "float32") + sg.arange(x.shape[0])[:, None],
     "choices": lambda x, y: sg.where((x != y) & (x > 0), sg.clip(x, -1.0, 0.5), sg.erfc(y)),
     "windows": lambda x, y: (
@@ -445,6 +450,9 @@ def test_what_cannot_be_exported_says_so(tmp_path):
     w = sg.parameter("w", np.ones(1, "float32"))
     with pytest.raises(ExportError, match=r"gammaln has no operator[\s\S]*test_onnx.py"):
         sg.onnx.export(sg.Graph({"y": sg.special.gammaln(x)}), path)
+    places = sg.input("places", (2,), "int64")
+    with pytest.raises(ExportError, match="places may be equal"):
+        sg.onnx.export(sg.Graph({"y": x.at[places].set(0.0)}), path)
     with pytest.raises(ExportError, match="no updates of parameters"):
         sg.onnx.export(sg.Graph({"y": x * w}, {w: w * 2.0}), path)
     with pytest.raises(ArgumentError, match="the inputs of a module come behind the path"):

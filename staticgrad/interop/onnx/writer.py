@@ -384,6 +384,22 @@ def _iota(w: Writer, node: Any) -> Any:
     return w("Expand", x, w.shape(op.shape))
 
 
+def _write_entries(w: Writer, node: Any, x: str, places: str, base: str) -> Any:
+    """Write entries onto a base as ScatterND, whose axis is the first one."""
+    op, (entries, indices, target) = node.op, node.args
+    if not op.has_distinct_places(indices):
+        raise ExportError("entries whose places may be equal have no operator", at=node.origin)
+    axis, count = op.axis, prod(indices.shape)
+    to_front = [axis, *(k for k in range(target.ndim) if k != axis)]
+    back = [to_front.index(k) for k in range(target.ndim)]
+    trailing = entries.shape[axis + indices.ndim :]
+    x = w.write_reshape(x, [*entries.shape[:axis], count, *trailing])
+    x, base = (w("Transpose", name, perm=to_front) if axis else name for name in (x, base))
+    places = w("Cast", places, to=onnx.TensorProto.INT64)
+    written = w("ScatterND", base, w.write_reshape(places, [count, 1]), x)
+    return w("Transpose", written, perm=back) if axis else written
+
+
 def _matmul(w: Writer, node: Any, *operands: str) -> Any:
     sides, transposed = [], (node.op.transpose_a, node.op.transpose_b)
     for name, value, is_transposed in zip(operands, node.args, transposed, strict=True):
@@ -497,6 +513,7 @@ _WRITERS: Final[dict[str, Callable[..., Any]]] = {
     "cumsum": lambda w, node, x: w("CumSum", x, w.constant(node.op.axis, np.int64)),
     "floor_divide": _floor_divide,
     "fmod": lambda w, node, x, y: w("Mod", x, y, fmod=1),
+    "index_copy": _write_entries,
     "integer_pow": lambda w, node, x: w(
         "Pow", x, w.constant(node.op.exponent, node.types[0].dtype.numpy)
     ),
