@@ -280,6 +280,8 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
                                 {"x": (4, 16, 24, 24), "w": (16, 16, 3, 3)}, "float32", "x w"),
     # products
     "linear 64": partial(_F, lambda x, w, b: sg.nn.relu(x @ w + b), {"x": (64, 256), "w": (256, 128), "b": (128,)}),
+    "reshaped product": partial(_F, lambda x, w, r: sg.tanh((x @ w).reshape(256, 16, 16) * r + r),
+                                {"x": (256, 128), "w": (128, 256), "r": (256, 16, 16)}),
     "batched 16": partial(_F, lambda x, y: x @ y, {"x": (256, 16, 16), "y": (256, 16, 16)}),
     "batched 3": partial(_F, lambda x, y: x @ y, {"x": (4096, 3, 3), "y": (4096, 3, 3)}),
     "batched 4 by vectors": partial(_F, lambda x, y: x @ y, {"x": (4096, 4, 4), "y": (4096, 4, 1)}),

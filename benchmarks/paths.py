@@ -337,6 +337,7 @@ PATHS: Final = (
     Path("panels", row="small:product in a scan"),
     Path("im2col", row="small:deep convolution"),
     Path("border-taps", row="small:taps in the border"),
+    Path("reshaped-products", row="small:reshaped product"),
     Path("split-k", row="small:long products"),
     Path("disjoint-pads", row="small:rotation gradient"),
     Path("space-to-depth", row="conv:11x11/4 | 8, 3 to 64 at 112x112:result"),

@@ -72,6 +72,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "if-conversion": "passes.late.loops",
         "strip-mining": "passes.late.loops",
         "transposed-factors": "passes.late.loops",
+        "reshaped-products": "passes.late.products",
         "disjoint-pads": "passes.late.regions",
         "slices-of-pads": "passes.late.slices",
         "shifted-formulas": "passes.late.columns",

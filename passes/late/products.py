@@ -18,6 +18,13 @@ cache, and each tile fetches them again. In panels they are contiguous. A loop-i
 packed into panels once, before the first iteration; the chain of each element of a product is
 unchanged.
 
+**Reshaped products.** Elementwise nodes over a reshaped product are computed in the shape of the
+product, so that they are its epilogue; their results are reshaped, which copies nothing. The
+gradient of a convolution's filter is one with the step of an optimizer behind it::
+
+    new = w[o, c, h, w] - rate * reshape(y @ patches.T, [o, c, h, w])
+        ->     new = reshape(reshape(w, [o, c*h*w]) - rate * (y @ patches.T), [o, c, h, w])
+
 **Storage dtypes.** Totals in memory are computed in the compute dtype; products read narrow
 operands.
 """
@@ -25,14 +32,23 @@ operands.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final, cast
 
 from passes.late.base import late_pass
 from passes.late.loops import Arrangement, arrange_invariants
+from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.copies import rebuild
-from staticgrad.language.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlong, View
+from staticgrad.language.ir.forms import (
+    Identity,
+    Pointwise,
+    ReshapeForm,
+    Scan,
+    Scatter,
+    ScatterAlong,
+    View,
+)
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.known import EVEN
@@ -44,7 +60,7 @@ from staticgrad.language.ops.contract import MatMul, PanelMatMul
 from staticgrad.language.ops.convert import Cast, astype
 from staticgrad.language.ops.movement import Reshape, Transpose, reshape, swapaxes, transpose
 from staticgrad.language.ops.reduce import Sum
-from staticgrad.language.types.arrays import TensorType, hint_value
+from staticgrad.language.types.arrays import Shape, TensorType, hint_value
 from staticgrad.support.building import within
 
 _IN_MEMORY = Scan | Scatter | ScatterAlong
@@ -261,6 +277,75 @@ def _multiply_wide(a: Value, b: Value) -> Value:
 def _round_to(value: Value, node: Node) -> Symbolic:
     """Build the node that rounds a value once to the dtype of a node's result."""
     return cast(Symbolic, astype(value, node.types[0].dtype))
+
+
+@late_pass("reshaped-products")
+def flatten_epilogues(graph: Graph) -> Graph:
+    """Rewrite elementwise readers of a reshaped product to compute in the shape of the product."""
+    flat_shapes: dict[ValueKey, Shape] = {}
+    for node in graph.nodes:
+        if (shape := _shape_of_product(node, flat_shapes)) is not None:
+            flat_shapes[node, 0] = shape
+    if all(isinstance(node.op, Reshape) for node, _ in flat_shapes):
+        return graph
+    _add_operands(graph, flat_shapes)
+    flat_values: dict[ValueKey, Symbolic] = {}
+
+    def flatten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Rewrite a node over a reshaped product, or return None."""
+        shape = flat_shapes.get((node, 0))
+        if shape is None:
+            return None
+        if isinstance(node.op, Reshape):
+            flat_values[node, 0] = args[0]
+            return None
+        with within(node.origin, node.order):
+            operands = [
+                flat_values[old.key]
+                if old.key in flat_values
+                else Reshape(shape)(new)
+                if new.ndim
+                else new
+                for old, new in zip(node.args, args, strict=True)
+            ]
+            flat_values[node, 0] = cast(Symbolic, node.op(*operands))
+            return (cast(Symbolic, Reshape(node.types[0].shape)(flat_values[node, 0])),)
+
+    return graph.replace_nodes(flatten).without_dead_nodes()
+
+
+def _shape_of_product(node: Node, flat_shapes: Mapping[ValueKey, Shape]) -> Shape | None:
+    """Return the shape of the product that a node reshapes or is computed from, or None."""
+    if isinstance(node.op, Reshape):
+        (product,) = node.args
+        return product.shape if isinstance(product.node.op, MatMul) else None
+    shapes = {flat_shapes[arg.key] for arg in node.args if arg.key in flat_shapes}
+    return shapes.pop() if len(shapes) == 1 and _reads_own_elements(node, flat_shapes) else None
+
+
+def _add_operands(graph: Graph, flat_shapes: dict[ValueKey, Shape]) -> None:
+    """Add the elementwise nodes that only nodes over reshaped products read."""
+    users, roots = users_of(graph), {value.key for value in graph.roots}
+    for node in reversed(graph.nodes):
+        readers = users[node, 0]
+        shapes = {flat_shapes.get((reader, 0)) for reader in readers}
+        if len(shapes) == 1 and (node, 0) not in roots and (node, 0) not in flat_shapes:
+            shape = shapes.pop()
+            if shape is not None and node.types[0].rank and _reads_own_elements(node, {}):
+                flat_shapes[node, 0] = shape
+
+
+def _reads_own_elements(node: Node, flat_shapes: Container[ValueKey]) -> bool:
+    """Return whether an elementwise node reads single numbers and whole arrays of its shape."""
+    form, shape = node.form, node.types[0].shape
+    if not isinstance(form, Pointwise) or form.sizes or form.indexed:
+        return False
+    return all(
+        not arg.ndim
+        or arg.key in flat_shapes
+        or (arg.shape == shape and not isinstance(arg.node.form, View | ReshapeForm | Identity))
+        for arg in node.args
+    )
 
 
 #: Least iterations for which packing pays: it takes the time that some of them gain.

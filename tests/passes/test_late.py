@@ -78,6 +78,35 @@ def test_a_pass_inside_of_a_fixpoint_is_disabled():
         pipeline("late").run(graph, disable=["marks"])
 
 
+def test_elementwise_readers_of_a_reshaped_product_are_its_epilogue():
+    """A step with momentum reads the gradient of the filter from its product."""
+    random = np.random.default_rng(5)
+    images, w = random.normal(size=(4, 24, 3, 3)), random.normal(size=(40, 24, 3, 3))
+    feeds = {"x": images.astype("float32")}
+    values, products = [], []
+    for disable in ((), ("reshaped-products",)):
+        parameter = sg.parameter("w", w.astype("float32"))
+        y = sg.nn.conv(sg.input("x", (4, 24, 3, 3), "float32"), parameter, padding=1)
+        updates = sg.optim.SGD(0.1, momentum=0.9).updates((y * y).sum(), [parameter])
+        step = sg.compile(sg.Graph(updates=updates), disable=disable)
+        for _ in range(2):
+            step.run(feeds)
+        values.append(np.array(parameter.value))
+        products.append(sum("matmul" in s.label and "sub" in s.label for s in step.schedule.steps))
+    assert products == [1, 0]
+    np.testing.assert_array_equal(*values)
+
+
+def test_a_view_behind_a_reshaped_product_keeps_its_values():
+    x, r = sg.input("x", (6, 5), "float32"), sg.input("r", (2, 3, 4), "float32")
+    product = sg.reshape(x @ np.ones((5, 4), "float32"), (2, 3, 4))
+    value = sg.swapaxes(product * r + sg.swapaxes(r, 0, 1).reshape(2, 3, 4), 0, 2) * 2
+    feeds = {
+        n: np.arange(np.prod(v.shape), dtype="f4").reshape(v.shape) for n, v in (("x", x), ("r", r))
+    }
+    np.testing.assert_array_equal(sg.compile(value).run(feeds), sg.evaluate(value, feeds))
+
+
 def test_disjoint_pads_are_not_joined_by_residuals_either_if_disabled():
     x = sg.input("x", (4096, 256), "float32")
     value = sg.tanh(x[:, ::2]) * x[:, 1::2]

@@ -60,6 +60,8 @@ def is_direct(product: PlainProduct) -> bool:
         return False
     if product.b_stored.is_storage and product.transposed:  # squares are widened apart
         return False
+    if product.finishes_rows and product.most_terms > FEW_TERMS:
+        return False
     if 0 < product.most_terms <= (FLAT if product.tiles.wide and not _pays(product) else BOUND):
         return True
     pairs = product.most_rows or (product.fills_panels and product.rows != "across")

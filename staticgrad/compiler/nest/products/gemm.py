@@ -24,7 +24,7 @@ from staticgrad.compiler.nest.products.tiles import EVEN_TILE, MOST_EVEN
 from staticgrad.compiler.nest.records import Apply, Name, Word, copies_of
 from staticgrad.compiler.nest.values import Values
 from staticgrad.compiler.nest.writer import NestWriter
-from staticgrad.language.ir.expr import Access, postorder
+from staticgrad.language.ir.expr import postorder
 from staticgrad.language.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.known import Known
@@ -203,7 +203,7 @@ class MatrixProduct(PlainProduct):
                     self.every = self.choose("ge", self.count, most, 2 * tiles, self.every)
                 lines = self.b.quotient(lines, self.every)
             self.next_leap: Word = lines
-        self.width = self.span if self.keeps_blocks else columns
+        self.width = self.span if self.keeps_blocks or self.finishes_rows else columns
         most = self.choose("gt", terms, 0, terms, 1)  # of no inner indices sums are zeros
         with self.iterations(
             self.left, self.right, self.span, self.is_one_panel, "column"
@@ -294,6 +294,9 @@ class MatrixProduct(PlainProduct):
                 self.first_column, self.last_column, self.columns, self.is_one_panel, "j"
             ) as j0:
                 self._write_panel(j0)
+            if self.finishes_rows:
+                begun = 0 if self.one_part else self.top * self.width
+                self._finish_rows(self.first_column, self.into + begun, self.last_column)
             b.assign(over, "copy", self.under)
 
     def _first_prefetch(self) -> None:
@@ -356,7 +359,9 @@ class MatrixProduct(PlainProduct):
         common |= {"fresh": self.fresh, "wide": wide}
         to, c = self.straight, self.tile
         place, width = self.into, self.width
-        if to is None and not self.one_part:
+        if to is None and self.finishes_rows and self.one_part:
+            place = place + (j0 - self.first_column)
+        elif to is None and not self.one_part:
             place = place + self.top * self.width + (j0 - self.first_column)
         elif to is not None:
             c, width = self.pointer(to), self.nest.number_of(to.stride("i"))
@@ -373,9 +378,10 @@ class MatrixProduct(PlainProduct):
             arguments |= {"to": place + part, "down": common["down"] + part}
             with b.branch("gt", wide, part) if part else nullcontext():
                 b.do(name, *(arguments[name] for name in self.tiles.arguments), stores=memory)
-        if to is None:
-            self._finish_rows(j0, place)
-        elif not self.fills_panels:
+        if to is None and not self.finishes_rows:
+            end = b.least(j0 + self.columns, self.last_column)
+            self._finish_rows(j0, place, end)
+        elif to is not None and not self.fills_panels:
             with b.branch("lt", wide, self.columns):
                 self._last_panel(wide, result, stores=True)
 
@@ -487,17 +493,9 @@ class MatrixProduct(PlainProduct):
         store their results themselves, those of the next tile are brought, if L2 does not hold all.
         """
         nest, b, straight = self.nest, self.b, self.straight is not None
-        reads = [e.attribute for e in postorder(self.stored_exprs)]
-        touched = dict.fromkeys([x for x in reads if isinstance(x, Access)], "prefetch")
-        for store in self.stage.stores:
-            touched.setdefault(store.access, "prefetch_write")
-        scratch = {o.name for o in self.kernel.operands if o.mode == "scratch"}
-        lines = [
-            (access, word)
-            for access, word in touched.items()
-            if access.stride(LANES) == 1 and access.stride("i") != 0
-            if not (access.gather or access.bounded_positions or access.operand in scratch)
-        ]
+        lines = [*self.epilogue_operands.items()]
+        if self.finishes_rows:
+            return
         l2_elements = nest.machine.l2 // self.dtype.itemsize
         if not lines or (straight and 0 < self.most_rows * self.most_columns <= l2_elements):
             return
@@ -519,16 +517,31 @@ class MatrixProduct(PlainProduct):
                 for first in range(0, self.columns, line):
                     b.do(word, *b.pointer(pointer, nest.shift_place(place, 0, first)))
 
-    def _finish_rows(self, j0: Word, to: Word) -> None:
+    def _prefetch_next_row(self, values: Values, i: Name) -> None:
+        """Prefetch what an epilogue reads of the next row, a vector at a time."""
+        nest = self.nest
+        nest.at["i"] = i + 1
+        following = Values(nest, self.lanes, True, values.offsets)
+        for access, word in self.epilogue_operands.items():
+            if word == "prefetch":
+                for copy in range(len(values.offsets)):
+                    place = following.place(access, (), copy)
+                    self.b.do(word, *self.b.pointer(self.pointer(access), place))
+        nest.at["i"] = i
+
+    def _finish_rows(self, j0: Word, to: Word, end: Word) -> None:
         """Add the sums of k blocks and store a GEMM's results, after the tiles of some rows."""
         b, block_distance = self.b, self.result_elements
         if not self.one_block:
             ends = self.choose("gt", self.block, 0, self.past, -1)
             with b.branch("eq", ends, self.stop), self.loop(0, self.under - self.top) as i:
                 cell = to + i * self.width
-                for half in range(0, self.columns, self.lanes):
-                    self.add_block(cell + (half - block_distance), cell + half)
-        end = b.least(j0 + self.columns, self.last_column)
+                if self.finishes_rows:
+                    with self.loop(0, end - j0, self.lanes, "half") as half:
+                        self.add_block(cell + half - block_distance, cell + half)
+                else:
+                    for half in range(0, self.columns, self.lanes):
+                        self.add_block(cell + (half - block_distance), cell + half)
         rows = self.first_row + self.top, self.first_row + self.under
         with nullcontext() if self.one_part else b.branch("eq", self.past, self.terms):
             self.epilogue(rows, (j0, end), to if self.one_part else to - self.into, self.width)
@@ -547,6 +560,8 @@ class MatrixProduct(PlainProduct):
 
             def body(values: Values) -> None:
                 at = [begun + ((nest.at[LANES] + offset) - j0) for offset in values.offsets]
+                if self.finishes_rows:
+                    self._prefetch_next_row(values, i)
                 vectors = [self.local_load("tile", self.tile, position) for position in at]
                 self.store(values, copies_of(vectors))
 

@@ -8,7 +8,7 @@ from staticgrad.compiler.nest.products.loops import ProductLoops
 from staticgrad.compiler.nest.products.packing import FEW_WAYS, may_collide
 from staticgrad.compiler.nest.products.tiles import Tiles
 from staticgrad.compiler.nest.writer import NestWriter
-from staticgrad.language.ir.expr import Access
+from staticgrad.language.ir.expr import Access, postorder
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import CHUNK, LANES, Gemm, streamed_rows
 from staticgrad.language.ir.kernels.text import PRODUCT
@@ -26,6 +26,8 @@ PANEL_BYTES: Final = 1 << 18
 KEPT_BYTES: Final = 7 << 15
 #: Rows from which on those across memory are packed; fewer ones take a tenth less where they lie.
 TALL_ROWS: Final = 112
+#: Arrays as large as the result that an epilogue reads, at least, so that it goes along rows.
+_STREAMS: Final = 2
 #: The loops of a product.
 MATRIX: Final = frozenset({"i", "j", "k"})
 
@@ -86,7 +88,10 @@ class PlainProduct(ProductLoops):
         self.packed = panels * self.columns
         #: Whether results of all packed panels are in local memory; a stream's are, too.
         self.keeps_blocks = keeps and not self.is_one_panel
-        tile_elements = CHUNK * self.packed if keeps else self.height * self.columns
+        #: Whether an epilogue goes along the rows of a tile once all packed panels are multiplied.
+        self.finishes_rows = not self.is_one_panel and self.streams_operands
+        width = self.packed if self.finishes_rows else self.columns
+        tile_elements = CHUNK * self.packed if keeps else self.height * width
         self.result_elements = max(
             tile_elements, (WIDEST + self.streamed * self.columns) * self.streams
         )
@@ -101,6 +106,30 @@ class PlainProduct(ProductLoops):
                 and may_collide(nest, self.row, self.dtype.itemsize)
             )
         )
+
+    @property
+    def epilogue_operands(self) -> dict[Access, str]:
+        """Arrays that an epilogue reads or writes along rows; the word that prefetches each."""
+        reads = [e.attribute for e in postorder(self.stored_exprs)]
+        touched = dict.fromkeys([x for x in reads if isinstance(x, Access)], "prefetch")
+        for store in self.stage.stores:
+            touched.setdefault(store.access, "prefetch_write")
+        scratch = {o.name for o in self.kernel.operands if o.mode == "scratch"}
+        return {
+            access: word
+            for access, word in touched.items()
+            if access.stride(LANES) == 1 and access.stride("i") != 0
+            if not (access.gather or access.bounded_positions or access.operand in scratch)
+        }
+
+    @property
+    def streams_operands(self) -> bool:
+        """True if an epilogue reads several arrays as large as the result.
+
+        Their rows are long runs of memory only if an epilogue goes along rows.
+        """
+        words = [*self.epilogue_operands.values()]
+        return self.straight is None and words.count("prefetch") >= _STREAMS
 
     def _lies_in_panels(self) -> bool:
         """Return True if an outer axis goes over consecutive panels of b while a is invariant.
