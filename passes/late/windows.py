@@ -27,7 +27,7 @@ hints.
 
 **Taps in the border.** A tap that no window has inside of the image adds zeros alone: of 3x3 taps
 over an image of one element only the middle one counts. Such taps at the ends of an axis are cut
-off.
+off, unless the filter is large and few windows read it, for which memory is read whole.
 
 **Broadcast operands.** An operand of windows is materialized if it is broadcast.
 
@@ -101,7 +101,7 @@ from staticgrad.language.ops.indexing import Pad, slice_value
 from staticgrad.language.ops.movement import moveaxis, reshape, swapaxes, transpose
 from staticgrad.language.ops.tiles import TileTaps, tile_taps
 from staticgrad.language.ops.windows import FoldWindows, UnfoldWindows
-from staticgrad.language.types.arrays import Shape, hint_value, product
+from staticgrad.language.types.arrays import Shape, hint_product, hint_value, product
 from staticgrad.language.types.dim import Size, floordiv, is_at_least
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import within
@@ -157,6 +157,10 @@ def _repeats_elements(value: Symbolic, axes: Iterable[int]) -> bool:
     return isinstance(form, Identity) and _repeats_elements(value.node.args[0], axes)
 
 
+#: Elements of a filter, beyond any cache, that take longer to read if some are left out.
+_LARGE_FILTER: Final = 1 << 22
+
+
 @late_pass("border-taps", keeps="close")
 def cut_border_taps(graph: Graph) -> Graph:
     """Rewrite convolutions without the outer taps that are in the border for all windows."""
@@ -172,6 +176,10 @@ def cut_border_taps(graph: Graph) -> Graph:
         firsts, counts = zip(*[pair for pair in ranges if pair], strict=True)
         if all(count == axis.taps for count, axis in zip(counts, form.axes, strict=True)):
             return None
+        filter_type = node.types[0] if isinstance(op, ConvFilter) else args[1].type
+        is_large = hint_product(filter_type.shape) >= _LARGE_FILTER
+        if is_large and _has_few_windows(node) and _WindowMatrix(node).as_rows:
+            return None  # rows of a product, which read the filter in the order in which it lies
         borders = [
             axis.before - axis.dilation * first
             for axis, first in zip(form.axes, firsts, strict=True)
