@@ -26,6 +26,7 @@ BENCHMARKS: Final = {
     "complex": "ten programs with complex numbers, beside JAX and PyTorch",
     "compile_times": "process start to first result, beside JAX and PyTorch",
     "convolutions": "convolutions and their gradients, beside PyTorch",
+    "entries": "loops that write entries of an array, beside JAX and loops of Numba",
     "every_op": "each op forward and backward, beside NumPy, JAX and PyTorch",
     "exports": "exported files of Python, beside f.run",
     "first_models": "process start to first result of five models of published sizes",
