@@ -229,7 +229,10 @@ class _GroupBuilder:
     def _new_cluster(
         self, kind: GroupKind, domain: Shape, phase: int, reads: Sequence[Source]
     ) -> Cluster:
-        level = 1 + max([self._level(s) for s in reads], default=0)
+        level = 1
+        for source in reads:
+            if not source.depth and (home := self._home(source.base)) and home.level >= level:
+                level = home.level + 1
         cluster = Cluster(len(self._clusters), kind, domain, level, phase)
         self._clusters.append(cluster)
         return cluster
@@ -365,9 +368,11 @@ class _GroupBuilder:
         """Add a pointwise node to a cluster of its operands, or inline it in its readers."""
         depth, uniform, indexed = 1, not form.indexed, form.indexed
         for arg in args:
-            depth = max(depth, arg.depth + 1)
-            uniform &= arg.uniform
-            indexed |= arg.depth > 0 and not arg.uniform
+            if arg.depth >= depth:
+                depth = arg.depth + 1
+            if not arg.uniform:
+                uniform = False
+                indexed = indexed or arg.depth > 0
         inline = uniform or not args or self._is_large_mask(node, args)
         if inline and depth <= MAX_INLINE_DEPTH:
             self._set_sources(node, None, depth, uniform)
@@ -375,14 +380,16 @@ class _GroupBuilder:
         domain, phase = node.types[0].shape, self._phases[node]
         homes = [self._aligned_home(a, domain) if self._fuse else None for a in args]
         candidates = [g for g in dict.fromkeys(homes) if g is not None and g.accepts(phase, domain)]
-        cluster = self._find_joinable(node, candidates, [*zip(args, homes, strict=True)])
+        cluster = None
+        if candidates:
+            cluster = self._find_joinable(node, candidates, [*zip(args, homes, strict=True)])
         if cluster is None or (indexed and (cluster.row > 1 or cluster.kind == "windows")):
             cluster = self._new_cluster("map", domain, phase, args)
         for absorbed in map(root_of, candidates):  # if it stores an output, that is stored later
             if absorbed is not cluster and self._read_only_by(absorbed, node, cluster):
                 self._merge(cluster, absorbed)
         for arg, home in zip(args, homes, strict=True):
-            if not arg.inline and (home is None or root_of(home) is not cluster):
+            if not arg.depth and (home is None or root_of(home) is not cluster):
                 self._in_memory(arg)
         cluster.add(node)
         cluster.indexed |= indexed

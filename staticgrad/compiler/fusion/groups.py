@@ -417,13 +417,12 @@ class Groups(GroupValues):
         """Return the reads of a group, including its own values and the operands of inline ones."""
         reads = self.cached_reads.get(group)
         if reads is None:
-            reads = self.cached_reads[group] = [*self._reads(group)]
+            reads = self.cached_reads[group] = self._list_reads(group)
         return reads
 
-    def _reads(self, group: Group) -> Iterator[Read]:
-        """Yield each read of a buffer by a group's nodes, reductions and copies."""
-        if group.image is not None:
-            yield from self._reads(group.image)
+    def _list_reads(self, group: Group) -> list[Read]:
+        """List each read of a buffer by a group's nodes, reductions and copies."""
+        reads = [] if group.image is None else self._list_reads(group.image)
         sources = self.sources
         pending = [
             _read(Read, (node, sources[arg.node, arg.index], elementwise))
@@ -438,11 +437,12 @@ class Groups(GroupValues):
                 pending.append(Read(transfer.target.node, transfer.source, False))
         while pending:
             read = pending.pop()
-            if read.source.inline:
+            if read.source.depth:  # inline: its operands are read
                 args = read.source.base.node.args
                 pending += [Read(read.reader, sources[arg.key], False) for arg in args]
             else:
-                yield read
+                reads.append(read)
+        return reads
 
 
 def split_results(group: Group, **changes: Any) -> Group:
