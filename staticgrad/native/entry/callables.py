@@ -120,8 +120,8 @@ def _numbers_are_known() -> bool:
     """Return whether the bytes of numbers are at the offsets that are read."""
     single, double = np.float32(0.1), np.float64(0.1)
     kinds = {np.int32: ctypes.c_int32, np.int64: ctypes.c_int64, np.bool_: ctypes.c_uint8}
-    ones = ((kind, scalar(1)) for scalar, kind in kinds.items())
-    if any(kind.from_address(id(one) + ObjectField.VALUE).value != 1 for kind, one in ones):
+    numbers = ((kind, scalar(1)) for scalar, kind in kinds.items())
+    if any(kind.from_address(id(n) + ObjectField.VALUE).value != 1 for kind, n in numbers):
         return False
     return (
         ctypes.c_float.from_address(id(single) + ObjectField.VALUE).value == single
