@@ -40,6 +40,8 @@ def prune_bodies(graph: Graph) -> tuple[Graph, int]:
 
     def prune(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         """Return the results of a node over new operands, pruned; None if it stays as it was."""
+        if node not in read:  # what nothing reads any more may read what nothing computes any more
+            return node.values
         if node not in pruned:
             return None
         rebuilt = Node(node.op, args, node.types, node.origin, node.order)
@@ -50,7 +52,7 @@ def prune_bodies(graph: Graph) -> tuple[Graph, int]:
         return [replacements.get(index, some) for index in range(len(node.types))]
 
     live = graph.without_dead_nodes()  # dead nodes may read the other results
-    return live.replace_nodes(prune), len(pruned)
+    return live.replace_nodes(prune).without_dead_nodes(), len(pruned)
 
 
 def _operands_of(node: Node, replacements: Iterable[Symbolic]) -> Iterator[Symbolic]:

@@ -183,6 +183,29 @@ def test_carries_of_a_while_loop_that_nobody_reads_go():
     np.testing.assert_allclose(compiled["total"], expected, rtol=1e-14)
 
 
+def test_what_only_a_removed_carry_reads_goes_with_it():
+    """It reads a result of another loop that is not computed any more, here of another shape."""
+    x = variable("x", sg.float64, (4,))
+
+    def repeat(iteration, *start):
+        last = sg.while_loop(
+            lambda state: state[0] < 3, lambda state: (state[0] + 1, *iteration(*state[1:])),
+            (sg.constant(0), *start),
+        )  # fmt: skip
+        return last[1:]
+
+    total, wide = repeat(lambda a, b: (sg.sin(a), b * 2.0), x.sum(), x)
+    last, _ = repeat(lambda a, b: (a + 1.0, b + a), total, sg.reshape(wide, (2, 2)))
+    pruned = MergedLoops()(Graph({"last": last}))
+    verify_graph(pruned)
+    assert [loop.op.carries for loop in whiles(pruned)] == [2, 2]
+    assert not any(node.op.name == "reshape" for node in pruned.nodes)
+    array = np.array([0.1, 0.2, 0.3, -0.4])
+    expected = np.sin(np.sin(np.sin(array.sum()))) + 3.0
+    actual = sg.evaluate(pruned, {"x": array})["last"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-14)
+
+
 def test_a_while_loop_keeps_the_number_of_its_iterations():
     x = variable("x", sg.float64, ())
     graph = Graph(dict(zip("abn", while_with_number(x), strict=True)))
