@@ -237,7 +237,7 @@ class Function(OfArrays[P, R]):
         if again is None:
             return None
         traced, numbers = again
-        feeds, values = dict(zip(traced.names, call.arrays, strict=True)), []
+        feeds, values = traced.feeds_of(call.arrays), []
         if traced.arithmetic is not None:
             number_feeds = traced.numbers(numbers)
             if number_feeds is None:

@@ -49,8 +49,8 @@ class PlainArguments:
 
     def __init__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.arrays: list[Any] = []
+        self.sources: list[Any] = []  # what the arrays are views of, or the arrays
         self.numbers: list[Number] = []
-        self.sources: list[Any] | None = None  # what arrays are views of, where one is
         self.by_name = 0  # how many of the numbers, the last ones, are given by name
         self.has_registered = False
         key: list[Any] = []
@@ -68,45 +68,43 @@ class PlainArguments:
 
     def _see(self, items: Iterable[Any], key: list[Any]) -> bool:
         """Add dtypes, shapes and numbers in a container to a call's key; False if not plain."""
-        arrays = self.arrays
+        arrays, sources = self.arrays, self.sources
         for item in items:
             kind = type(item)
             if kind is np.ndarray:
-                key += (item.dtype, item.shape)
-                arrays.append(item)
+                array = item
             elif kind is tuple or kind is list:
                 key += (kind, len(item))
                 if not self._see(item, key):
                     return False
+                continue
             elif kind is dict:
                 key += (kind, tuple(item))
                 if not self._see(item.values(), key):
                     return False
+                continue
+            elif (view := viewer_of(kind)) is not None and (array := view(item)) is not None:
+                pass
             elif kind is float or kind is int:
                 if not is_number(item):
                     return False
                 key.append(kind)
                 self.numbers.append(item)
+                continue
             elif kind in _STATIC:
                 key += (kind, item)
+                continue
             elif isinstance(item, np.generic):
-                key += (item.dtype, ())
-                arrays.append(item)
+                array = item
+            elif (words := words_of_key(item)) is not item:
+                array = np.asarray(words)
+            elif self._see_registered(item, key):
+                continue
             else:
-                view = viewer_of(kind)
-                array = None if view is None else view(item)
-                if array is None and (words := words_of_key(item)) is not item:
-                    array = np.asarray(words)
-                if array is None:
-                    if not self._see_registered(item, key):
-                        return False
-                    continue
-                key += (array.dtype, array.shape)
-                if self.sources is None:
-                    self.sources = [*arrays]
-                arrays.append(array)
-            if self.sources is not None and len(self.sources) < len(arrays):
-                self.sources.append(item)
+                return False
+            key += (array.dtype, array.shape)
+            arrays.append(array)
+            sources.append(item)
         return True
 
     def _see_registered(self, item: Any, key: list[Any]) -> bool:
@@ -153,7 +151,7 @@ class RepeatedCalls:
         self, call: PlainArguments, arguments: CallArguments, traced: TracedProgram, by_name: Any
     ) -> None:
         """Cache the traced program of a call by its dtypes, shapes and containers."""
-        sources = call.arrays if call.sources is None else call.sources
+        sources = call.sources
         if not call.is_plain or len(arguments.arrays) != len(sources):
             return
         keys = []  # the words of typed keys, which are read by each call anew

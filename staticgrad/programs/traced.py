@@ -50,6 +50,7 @@ from staticgrad.support.errors import (
     warn,
 )
 from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import NamedTuple
 
 #: Bytes from which on arrays are compared in place.
 _LARGE: Final = 1 << 13
@@ -85,15 +86,22 @@ class TracedProgram:
         self.spec, self.graph, self.leaves, self._tree = spec, graph, leaves, tree
         self._read = {value.node.label for value in graph.inputs} if graph else set()
         self._reads_all = arithmetic is None and self._read.issuperset(names)
+        self._is_single = tree.kind is object and type(leaves[0]) is Out
         self._compiled: dict[Any, Compiled] = {}  # by the settings of ``options`` blocks
         self._frozen: Frozen | None = None
-        self._arrays: list[tuple[ref[Any], ArrayData]] = []
+        self._arrays: list[_ReadArray] = []
 
     def freeze(self, around: Captured, noted: Session) -> None:
         """Record the outside names and arrays that a trace depends on, to detect changes."""
-        self._frozen = Frozen(around)
+        frozen = Frozen(around)
+        self._frozen = None if frozen.is_empty else frozen
         self._arrays = [
-            (source, data)
+            _ReadArray(
+                source,
+                data,
+                data.array.dtype,
+                data.array.tobytes() if data.array.nbytes < _LARGE else None,
+            )
             for source, data in noted.arrays
             if (array := source()) is not None and not is_constant(array)
         ]
@@ -101,16 +109,22 @@ class TracedProgram:
     @property
     def never_changes(self) -> bool:
         """Return whether it depends on nothing around the function."""
-        return not self._arrays and (self._frozen is None or self._frozen.is_empty)
+        return not self._arrays and self._frozen is None
 
     def describe_change(self) -> str:
         """Describe what has changed outside since tracing; empty if the trace is still valid."""
         place = None if self._frozen is None else self._frozen.find_change()
         if place is not None:
             return f"{place.label} is another"
-        for source, constant in self._arrays:
+        for source, constant, dtype, numbers in self._arrays:
             array = source()
-            if array is not None and not _same_numbers(array, constant):
+            if array is None:
+                continue
+            if numbers is None or array.dtype is not dtype:
+                is_same = _same_numbers(array, constant)
+            else:
+                is_same = array.tobytes() == numbers
+            if not is_same:
                 return "an array that it reads was written to"
         return ""
 
@@ -159,6 +173,15 @@ class TracedProgram:
         number_feeds, values = self.numbers(numbers) or ({}, [])
         return self.read_of({**arrays, **number_feeds}), values
 
+    def feeds_of(self, arrays: Sequence[Any]) -> dict[str, Any]:
+        """Return the arrays of a call by name; written for calls of a microsecond."""
+        feeds = {}
+        place = 0
+        for name in self.names:
+            feeds[name] = arrays[place]
+            place += 1  # noqa: SIM113 - enumerate and zip take longer
+        return feeds
+
     def read_of(self, feeds: dict[str, Any]) -> dict[str, Any]:
         """Return those feeds that the graph reads."""
         if self._reads_all:
@@ -167,6 +190,8 @@ class TracedProgram:
 
     def results(self, outputs: Mapping[str, Any], values: Sequence[Number]) -> Any:
         """Put the outputs of a traced graph into the containers of the function's result."""
+        if self._is_single:
+            return as_result(outputs[self.leaves[0]])
         leaves = []
         for leaf in self.leaves:
             if isinstance(leaf, Out):
@@ -355,6 +380,18 @@ class Tracer:
 
 def _names(value: Symbolic) -> set[str]:
     return {named.name for size in value.shape for named in named_sizes(size)}
+
+
+class _ReadArray(NamedTuple):
+    """An array around a function, with the constant that a trace made of it.
+
+    ``numbers`` are the bytes of a small one.
+    """
+
+    array: ref[Any]
+    constant: ArrayData
+    dtype: np.dtype[Any]
+    numbers: bytes | None
 
 
 def _same_numbers(source: Any, constant: ArrayData) -> bool:

@@ -280,13 +280,12 @@ BLOCKS: Final = Nested("staticgrad_options", _NO_OPTIONS)
 
 def in_blocks() -> tuple[tuple[str, object], ...]:
     """Return the settings of the enclosing ``options`` blocks, as a key; empty outside of any."""
-    overrides = _overrides()
-    return tuple(sorted(overrides.items())) if overrides else ()
+    if BLOCKS.innermost() is _NO_OPTIONS:  # read at each call of a function
+        return ()
+    return tuple(sorted(_overrides().items()))
 
 
 def _overrides() -> Mapping[str, object]:
-    if BLOCKS.innermost() is _NO_OPTIONS:  # read at each call of a function
-        return _NO_OPTIONS
     return {name: value for block in BLOCKS.all() for name, value in block.items()}
 
 
