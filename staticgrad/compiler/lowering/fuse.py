@@ -384,6 +384,10 @@ class _Builder:
                 if isinstance(time_loop, tuple):  # a kernel of several iterations
                     inner, stretches = time_loop
                     bodies = lower_bodies(groups, group, [inner], stretches)
+                elif self.groups.fused:
+                    from staticgrad.compiler.lowering.loops.small_steps import join_small_steps
+
+                    bodies = lower_bodies(groups, group, [*map(join_small_steps, schedules)])
                 form = bodies.form
                 bound = [Binding(self._buffer_of(key), offset) for key, offset in bodies.operands]
                 for _, buffer in bodies.extra_operands:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import isnan
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from staticgrad.compiler.fusion.groups import CheckBuffer, Key, ScratchBuffer
 from staticgrad.compiler.lowering.loops.driven import LoweredBodies
@@ -68,8 +68,6 @@ from staticgrad.support.records import NamedTuple
 
 #: The loop over iterations.
 ITERATIONS: Final = "i0"
-#: Loops of a joined kernel around the stages of the others.
-_OUTER_LOOPS: Final = 1
 
 
 class JoinedNames:
@@ -102,6 +100,10 @@ class JoinedNames:
         """Return the argument that holds a size."""
         return self.sizes.setdefault(value, f"n{len(self.sizes)}")
 
+    def extent(self, value: Size) -> Extent:
+        """Return a size as the extent of a loop or a stride."""
+        return self.argument(value)
+
     def size(self, value: Size) -> Expr:
         """Return a size as an expression."""
         return ex.size(self.argument(value))
@@ -127,6 +129,9 @@ class JoinedMemory(NamedTuple):
 class JoinedStages(StepKernel):
     """One step whose stages become those of another kernel."""
 
+    #: Loops of the joined kernel around the stages.
+    outer_loops: ClassVar[int] = 1
+
     def __init__(
         self,
         names: JoinedNames,
@@ -140,7 +145,7 @@ class JoinedStages(StepKernel):
         if kernel.outer in ("groups", "squares") or Strips() in kernel.directives:
             raise LoopRefusedError(LoopRefusal.Grouped)
         deepest = max(len(outer) for _, outer in nested_stages(kernel.stages))
-        if _OUTER_LOOPS + len(kernel.axes) + deepest >= MOST_NESTED:
+        if self.outer_loops + len(kernel.axes) + deepest >= MOST_NESTED:
             raise LoopRefusedError(LoopRefusal.Deep)
         #: The loop over rows; a loop over lanes becomes an ordinary loop.
         self._lanes = f"i{MOST_NESTED}" if kernel.outer == "lanes" else LANES
@@ -321,7 +326,7 @@ class JoinedStages(StepKernel):
             for position in access.positions
         ]
         if begin != 0:
-            start = begin if isinstance(begin, int) else self._names.argument(begin)
+            start = begin if isinstance(begin, int) else self._names.extent(begin)
             positions.append(Position((), start))
         memory = self._memory(self._schedule.by_name[name])
         strides = [*memory.strides, *strides]
@@ -338,10 +343,10 @@ class JoinedStages(StepKernel):
         return Axis(self._rename_loop(axis.name), self._extent(axis.extent))
 
     def _rename_loop(self, name: str) -> str:
-        return self._lanes if name == LANES else f"{name[0]}{int(name[1:]) + _OUTER_LOOPS}"
+        return self._lanes if name == LANES else f"{name[0]}{int(name[1:]) + self.outer_loops}"
 
     def _extent(self, value: Extent) -> Extent:
-        return value if isinstance(value, int) else self._names.argument(self.sizes[value])
+        return value if isinstance(value, int) else self._names.extent(self.sizes[value])
 
 
 _CONVERTERS: Final[dict[type, Callable[[JoinedStages, Any], Any]]] = {
