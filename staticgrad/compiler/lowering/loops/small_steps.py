@@ -9,7 +9,8 @@ their buffers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
+from heapq import heappop, heappush
 from itertools import groupby
 from typing import ClassVar, Final
 
@@ -44,21 +45,22 @@ _MOST_STAGES: Final = 48
 
 def join_small_steps(schedule: Schedule) -> Schedule:
     """Join the small kernels of a body's schedule; return the same schedule if there are none."""
-    small = {step: _Small(step, schedule) for step in schedule.steps}
-    ordered = _order_small_first(schedule.steps, {s for s, part in small.items() if part.is_small})
+    candidates = [_Candidate(step, schedule) for step in schedule.steps]
+    if sum(candidate.is_small for candidate in candidates) < 2:
+        return schedule
+    ordered = [candidates[place] for place in _order_small_first(candidates)]
     steps: list[Step] = []
-    for is_small, run in groupby(ordered, lambda step: small[step].is_small):
-        if not is_small:
-            steps += run
-            continue
-        for part in _cut(list(run), small):
-            steps.append(part[0] if len(part) == 1 else _join(part, schedule))
+    for is_small, run in groupby(ordered, lambda candidate: candidate.is_small):
+        if is_small:
+            steps += [_join(part, schedule) for part in _cut_run(run)]
+        else:
+            steps += [candidate.step for candidate in run]
     if len(steps) == len(schedule.steps):
         return schedule
     return replace(schedule, steps=tuple(steps))
 
 
-class _Small:
+class _Candidate:
     """A step of a schedule, whether it is a small kernel, and how many stages it has."""
 
     def __init__(self, step: Step, schedule: Schedule) -> None:
@@ -103,47 +105,67 @@ def _is_few(buffer: Buffer) -> bool:
     return isinstance(buffer.size, int) and buffer.size * buffer.dtype.itemsize <= _MOST_BYTES
 
 
-def _order_small_first(steps: Sequence[Step], small: set[Step]) -> list[Step]:
-    """Order steps so that small ones stand together, as early as what they read allows."""
-    waiting, ordered = [*steps], list[Step]()
-    while waiting:
-        blocked: list[Step] = []
-        for step in waiting:
-            if step in small and not _depends(step, blocked):
-                ordered.append(step)
+def _order_small_first(candidates: Sequence[_Candidate]) -> Iterator[int]:
+    """Yield the numbers of steps in an order in which small ones stand together.
+
+    They come as early as what they read allows, others as late, each in their order.
+    """
+    waits, followers = _dependences(candidates)
+    ready: tuple[list[int], list[int]] = [], []  # others, and small ones
+    for place, count in enumerate(waits):
+        if not count:
+            heappush(ready[candidates[place].is_small], place)
+    while ready[0] or ready[1]:
+        place = heappop(ready[1] or ready[0])
+        yield place
+        for follower in followers[place]:
+            waits[follower] -= 1
+            if not waits[follower]:
+                heappush(ready[candidates[follower].is_small], follower)
+
+
+def _dependences(candidates: Sequence[_Candidate]) -> tuple[list[int], list[set[int]]]:
+    """Return on how many steps each one depends, and which depend on it.
+
+    Two steps that touch a buffer keep their order if one of them writes it.
+    """
+    followers: list[set[int]] = [set() for _ in candidates]
+    writer: dict[str, int] = {}
+    readers: dict[str, list[int]] = {}
+    for place, candidate in enumerate(candidates):
+        writes = {*candidate.step.writes()}
+        for name in {*candidate.step.reads()} | writes:
+            if name in writer:
+                followers[writer[name]].add(place)
+            if name in writes:
+                for reader in readers.pop(name, ()):
+                    followers[reader].add(place)
+                writer[name] = place
             else:
-                blocked.append(step)
-        if blocked:  # the first one depends on nothing that waits
-            ordered.append(blocked.pop(0))
-        waiting = blocked
-    return ordered
+                readers.setdefault(name, []).append(place)
+    waits = [0] * len(candidates)
+    for places in followers:
+        for place in places:
+            waits[place] += 1
+    return waits, followers
 
 
-def _depends(step: Step, others: Sequence[Step]) -> bool:
-    """Return whether a step has to run after one of these: they touch what one of both writes."""
-    reads, writes = {*step.reads()}, {*step.writes()}
-    return any(
-        not writes.isdisjoint((*other.reads(), *other.writes()))
-        or not reads.isdisjoint(other.writes())
-        for other in others
-    )
-
-
-def _cut(run: Sequence[Step], small: Mapping[Step, _Small]) -> Iterator[list[KernelStep]]:
+def _cut_run(run: Iterable[_Candidate]) -> Iterator[list[KernelStep]]:
     """Cut a run of small steps into parts, of each of which a kernel is made.
 
     A kernel gathers from what it only reads, and writes nothing that it has read.
     """
     part: list[KernelStep] = []
     stages, read, written = 0, set[str](), set[str]()
-    for step in run:
+    for candidate in run:
+        step = candidate.step
         assert isinstance(step, KernelStep)
         writes = {*step.writes()}
-        stages += small[step].stages
-        is_apart = small[step].gathers().isdisjoint(written) and writes.isdisjoint(read | written)
+        stages += candidate.stages
+        is_apart = candidate.gathers().isdisjoint(written) and writes.isdisjoint(read | written)
         if part and (stages > _MOST_STAGES or not is_apart):
             yield part
-            part, stages, read, written = [], small[step].stages, set(), set()
+            part, stages, read, written = [], candidate.stages, set(), set()
         part.append(step)
         read.update(step.reads())
         written |= writes
@@ -185,7 +207,9 @@ class _SmallStages(JoinedStages):
 
 
 def _join(steps: Sequence[KernelStep], schedule: Schedule) -> KernelStep:
-    """Make one kernel step of small ones."""
+    """Make one kernel step of small ones; a single one stays as it is."""
+    if len(steps) == 1:
+        return steps[0]
     names = _LiteralNames()
     written = {name for step in steps for name in step.writes()}
     stages: list[Stage] = []
