@@ -74,12 +74,12 @@ def test_kernels_of_a_few_numbers_are_one():
         np.testing.assert_allclose(actual[name], expected, rtol=2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"backend": "numba"}, {"backend": "vector"}])
-def test_bits_are_those_of_single_kernels(options):
-    single = sg.compile(graph(), fuse=False, **options)
+@pytest.mark.parametrize("backend", [pytest.param("numba", marks=pytest.mark.slow), "vector"])
+def test_bits_are_those_of_single_kernels(backend):
+    single = sg.compile(graph(), fuse=False, backend=backend)
     assert len(body_of(single).steps) > 12
     expected = single.run(feeds())
-    actual = sg.compile(graph(), **options).run(feeds())
+    actual = sg.compile(graph(), backend=backend).run(feeds())
     for name, array in expected.items():
         assert actual[name].tobytes() == array.tobytes()
 
