@@ -340,10 +340,10 @@ class _PatchProduct:
 
 
 #: Costs for each element of a filter, in multiplications of a column: reading it once more, by the
-#: number of elements up to which a cost holds; copying an element of the patches, for each result
-#: channel; combining a filter for Winograd tiles, and the part of the multiplications that is left.
+#: number of elements up to which a cost holds; copying an element of the patches, or of the result;
+#: combining a filter for Winograd tiles, and the part of the multiplications that is left.
 #: Measured on Zen 4.
-_READ_AGAIN: Final = ((1 << 20, 2), (1 << 62, 8))
+_READ_AGAIN: Final = ((1 << 20, 1), (1 << 62, 8))
 _COPIED: Final = 15
 _COMBINED: Final = 100
 _IN_TILES: Final = 0.45
@@ -392,7 +392,8 @@ def _cost_of_product(result: str, columns: int, out: int, elements: int) -> floa
     """Estimate the cost of a product that reads a filter once, for each element of the filter."""
     padded = -(-columns // _TILE_COLUMNS) * _TILE_COLUMNS
     multiplied = 2 * columns if columns <= _FEW_ROWS.get(result, 0) else padded
-    return multiplied + _cost_of_reading(elements) + _COPIED * columns / out
+    copied = _COPIED * columns * (1 / out + out / elements)
+    return multiplied + _cost_of_reading(elements) + copied
 
 
 def _cost_of_strips(columns: int, windows: int, taps: int, terms: int, elements: int) -> float:
