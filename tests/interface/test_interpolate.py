@@ -159,15 +159,15 @@ def test_monotone_curves_of_several_columns_have_gradients():
 
 # -- grids ----------------------------------------------------------------------------------------
 
-METHODS = ("linear", "nearest", "slinear", "cubic", "pchip")
-#: SciPy's cubic method solves its equations to five digits, the legacy one exactly.
-EXACT = {"cubic": "cubic_legacy"}
+METHODS = ("linear", "nearest", "slinear", "cubic", "quintic", "pchip")
+#: SciPy's cubic and quintic methods solve their equations to five digits, the legacy ones exactly.
+EXACT = {"cubic": "cubic_legacy", "quintic": "quintic_legacy"}
 
 
 def grid_of(axes, is_descending, more, seed):
     """Points and values of a grid, and places inside of it."""
     rng = np.random.default_rng(seed)
-    points = [np.cumsum(rng.uniform(0.2, 1.0, 5 + axis)) for axis in range(axes)]
+    points = [np.cumsum(rng.uniform(0.2, 1.0, 6 + axis)) for axis in range(axes)]
     places = np.stack([rng.uniform(p[0], p[-1], (4, 3)) for p in points], -1)
     points = [p[::-1] if is_descending else p for p in points]
     return points, rng.normal(size=[*map(len, points), *more]), places
@@ -234,6 +234,12 @@ def test_orders_of_derivatives_along_axes():
     step = np.array([0.0, 1e-4])
     expected = (legacy(places + step) - 2 * legacy(places) + legacy(places - step)) / 1e-8
     np.testing.assert_allclose(grid(places, nu=(0, 2)), expected, rtol=1e-4, atol=1e-4)
+    for order in range(7):
+        curve = scipy.interpolate.make_interp_spline(points[0], values, k=5)
+        expected = curve(places[0, :, 0], order)
+        grid = sg.interpolate.RegularGridInterpolator(points[:1], values, "quintic")
+        actual = grid(places[0, :, :1], nu=(order,))
+        np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-8)
 
 
 def test_complex_values_and_grids_as_arguments():
@@ -253,7 +259,7 @@ def test_complex_values_and_grids_as_arguments():
         (lambda of: of(([0.0, 1.0],), [1.0]), sg.errors.ShapeError, "2 points for 1 values"),
         (lambda of: of(([0.0, 1.0],), 1.0), sg.errors.RankError, "on a grid of 1 axes"),
         (lambda of: of(([0.0, 1.0, 0.5],), VALUES[:3]), sg.errors.ArgumentError, "neither ascend"),
-        (lambda of: of((POINTS,), VALUES, "quintic"), sg.errors.ArgumentError, "method='quintic'"),
+        (lambda of: of((POINTS,), VALUES, "septic"), sg.errors.ArgumentError, "method='septic'"),
         (lambda of: of((POINTS[:3],), VALUES[:3], "cubic")([0.1]), sg.errors.ShapeError, "takes 4"),
         (lambda of: of((POINTS,), VALUES)([[9.0]]), sg.errors.ArgumentError, "9 lies outside"),
         (lambda of: of((POINTS,), VALUES)([[1.0, 2.0]]), sg.errors.ShapeError, "grid of 1 axes"),

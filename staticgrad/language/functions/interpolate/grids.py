@@ -25,7 +25,9 @@ from staticgrad.extend.dtypes import I64
 from staticgrad.extend.ops import (
     astype,
     broadcast_arrays,
+    broadcast_to,
     clip,
+    concatenate,
     flip,
     iota,
     logical_and,
@@ -45,12 +47,17 @@ from staticgrad.language.functions import complex_numbers
 from staticgrad.language.functions.complex_numbers import imag, real
 from staticgrad.language.functions.creation import ones_like, zeros_like
 from staticgrad.language.functions.interpolate.curves import CubicSpline, PchipInterpolator
+from staticgrad.language.functions.linalg.matrices import solve
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 
-_Method = Literal["linear", "nearest", "slinear", "cubic", "pchip"]
+_Method = Literal["linear", "nearest", "slinear", "cubic", "quintic", "pchip"]
 _Points = Sequence[ArrayLike[AnyValue]]
 #: Method -> how many points an axis has at least.
-_FEWEST: Final[dict[str, int]] = {"linear": 2, "nearest": 2, "slinear": 2, "cubic": 4, "pchip": 4}
+_FEWEST: Final[dict[str, int]] = {
+    "linear": 2, "nearest": 2, "slinear": 2, "cubic": 4, "quintic": 6, "pchip": 4
+}  # fmt: skip
+#: Methods that are splines, which have derivatives of any order.
+_SPLINES: Final = ("slinear", "cubic", "quintic")
 _NAME: Final = "RegularGridInterpolator"
 
 
@@ -64,8 +71,9 @@ class RegularGridInterpolator:
         points: for each axis of the grid its points, ascending; arrays may descend. Their numbers
             are known at build.
         values: [points of the first axis, points of the second one, ..., more axes...].
-        method: ``"linear"`` or ``"slinear"``; ``"nearest"``; ``"cubic"``, splines that have two
-            continuous derivatives; ``"pchip"``, cubic pieces that rise and fall where values do.
+        method: ``"linear"`` or ``"slinear"``; ``"nearest"``; ``"cubic"`` and ``"quintic"``,
+            splines that have two and four continuous derivatives; ``"pchip"``, cubic pieces that
+            rise and fall where values do.
         bounds_error: whether a place outside of the grid is an error, in the run that meets it.
         fill_value: the value outside, without ``bounds_error``; None extrapolates.
 
@@ -128,7 +136,7 @@ class RegularGridInterpolator:
         Args:
             xi: places [..., axes of the grid], or a tuple with an array for each axis.
             method: as of the class, for this call.
-            nu: which derivative along each axis, of the methods slinear and cubic.
+            nu: which derivative along each axis, of the methods slinear, cubic and quintic.
 
         Returns:
             Values [..., more axes of the values]; one place [axes] gives [1, ...].
@@ -136,10 +144,10 @@ class RegularGridInterpolator:
         chosen = self.method if method is None else method
         _check_method(chosen)
         orders = [0] * len(self.grid) if nu is None else [integer("nu", k, least=0) for k in nu]
-        if len(orders) != len(self.grid) or (nu is not None and chosen not in ("slinear", "cubic")):
+        if len(orders) != len(self.grid) or (nu is not None and chosen not in _SPLINES):
             raise ArgumentError(
                 f"{_NAME}: nu={nu!r} of method {chosen!r} along {len(self.grid)} axes",
-                hint="one order for each axis, of the methods slinear and cubic",
+                hint=f"one order for each axis, of the methods {', '.join(_SPLINES)}",
             )
         places = tuple(xi) if isinstance(xi, tuple) else (xi,)
         operands = (*self.grid, self.values, *places)
@@ -305,6 +313,70 @@ def _power(x: Any, power: int, derivative: int) -> Any:
     return factor * x ** (power - derivative) if power > derivative else factor * ones_like(x)
 
 
+def _read_quintic(
+    lines: Sequence[Any], array: Any, cells: Sequence[_Cell], along: Sequence[Any],
+    orders: Sequence[int],
+) -> Any:  # fmt: skip
+    """Read a tensor product of splines of degree 5, by the coefficients of their B-splines."""
+    terms = []
+    for axis, (line, places, order) in enumerate(zip(lines, along, orders, strict=True)):
+        knots = concatenate(
+            [broadcast_to(line[:1], (6,)), line[3:-3], broadcast_to(line[-1:], (6,))]
+        )
+        count = line.shape[0]
+        first, weights = _weigh_b_splines(knots, line)
+        columns = iota((count,), like=line)
+        matrix: Any = 0.0
+        for place, weight in enumerate(weights):
+            matrix = matrix + where(columns == first[:, None] + place, weight[:, None], 0.0)
+        values = moveaxis(array, axis, 0)
+        solved = solve(matrix, reshape(values, (count, -1)))
+        array = moveaxis(reshape(solved, values.shape), 0, axis)
+        first, weights = _weigh_b_splines(knots, places, order)
+        terms.append((stack([first + k for k in range(6)], 0), stack(weights, 0)))
+    return _read_products(array, len(lines), terms)
+
+
+def _weigh_b_splines(knots: Any, x: Any, derivative: int = 0) -> tuple[Any, list[Any]]:
+    """Return the first of the 6 B-splines of degree 5 that are not 0 at places, and their values.
+
+    C. de Boor, A Practical Guide to Splines, Springer 1978, chapter X: the recurrence, and
+    derivatives as differences of splines of a lower degree. Outside of the knots the last pieces
+    go on.
+    """
+    # The first 6 knots are one place, and the last 6.
+    span = clip(searchsorted(knots, x, "right") - 1, 5, knots.shape[0] - 7)
+
+    def knot(place: int) -> Any:
+        return take(knots, span + place)
+
+    def weigh(degree: int, derivative: int) -> list[Any]:
+        if derivative > degree:
+            return [zeros_like(x)] * (degree + 1)
+        if derivative:
+            lower = weigh(degree - 1, derivative - 1)
+            slopes = [
+                weight * (degree / (knot(k + 1) - knot(k + 1 - degree)))
+                for k, weight in enumerate(lower)
+            ]
+            return [
+                (slopes[k - 1] if k else 0.0) - (slopes[k] if k < degree else 0.0)
+                for k in range(degree + 1)
+            ]
+        weights = [where(x == x, ones_like(x), x)]  # NaN stays
+        for order in range(1, degree + 1):
+            raised = [zeros_like(x)]
+            for k, weight in enumerate(weights):
+                after, before = knot(k + 1), knot(k + 1 - order)
+                share = weight / (after - before)
+                raised[k] = raised[k] + (after - x) * share
+                raised.append((x - before) * share)
+            weights = raised
+        return weights
+
+    return span - 5, weigh(5, derivative)
+
+
 def _read_pchip(
     lines: Sequence[Any], array: Any, cells: Sequence[_Cell], along: Sequence[Any], _: Any
 ) -> Any:
@@ -333,6 +405,7 @@ _READERS: Final = {
     "slinear": _read_linear,
     "nearest": _read_nearest,
     "cubic": _read_cubic,
+    "quintic": _read_quintic,
     "pchip": _read_pchip,
 }
 
