@@ -28,7 +28,7 @@ from staticgrad.extend.pages import nbytes, number
 from staticgrad.extend.programs import bind_sizes
 from staticgrad.extend.reports import dead_nodes, runners, work_of
 from staticgrad.optim import Optimizer
-from staticgrad.support.errors import MeasurementError, StaticgradError
+from staticgrad.support.errors import ArgumentError, MeasurementError, StaticgradError
 from staticgrad.tools.comparison import causes, courses, memory, peers
 from staticgrad.tools.comparison.acts import acts
 from staticgrad.tools.comparison.axes import Asked, BatchAxes
@@ -114,7 +114,8 @@ def compare(
             axis over which the loss adds up, or in whose order the loss is the same, of arrays that
             carry data (not of a container of parameters in front of them); else the first one. The
             report says which, and how it is known.
-        batches: batch sizes to time a step at; by default a quarter to four times the usual one.
+        batches: batch sizes to time a step at; by default a quarter to four times the usual one. A
+            function of JAX is traced for the sizes of its arrays and takes no others.
         seconds: of wall time per timing of a pair; twenty measurements of each way at least.
         watch: called with a description of what is being measured.
 
@@ -127,7 +128,8 @@ def compare(
         UnknownNameError, ArgumentError, ProgramError: see ``loading.subject``.
         MissingPackageError: the model's data comes with a package that is not installed.
         GradientError: a parameter that the loss does not depend on.
-        ArgumentError: ``torch``, ``jax`` or ``batch_axis`` is none of what they may be.
+        ArgumentError: ``torch``, ``jax`` or ``batch_axis`` is none of what they may be; ``batches``
+            of a program that serves one size alone.
         MeasurementError: a process that measures a first result failed.
     """
     chosen = subject(spec, arrays, loss, optimizer, batch_axis)
@@ -152,12 +154,19 @@ def compare(
         trained = DefineThenRun(chosen)
         agreed = agreement(chosen, trained)
         named = [*trained.graph.sizes] == [BATCH]
+        batches = sorted({*batches}) if batches else []
         candidate_sizes = batches or ((max(usual // 4, 1), usual * 4) if named else ())
         serves = {
             n: _refused_size(chosen, trained, n) for n in candidate_sizes if named and n != usual
         }
         sizes = sorted({usual, *(n for n, refused in serves.items() if refused is None)})
         refusal = next(filter(None, (chosen.refusal, *serves.values())), None)
+        if {*batches} - {*sizes}:
+            because = f": {refusal.message}" if refusal else ""
+            raise ArgumentError(
+                f"compare: batches={batches}, but the graph serves {usual} examples alone{because}",
+                hint="leave batches out, or compare arrays of each size",
+            )
         timings = [_race(chosen, n) for n in sizes]
         forward = [_race(chosen, usual, "forward")] if chosen.loss else []
         for part in range(PARTS):

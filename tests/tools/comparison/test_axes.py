@@ -222,3 +222,12 @@ def test_the_report_says_which_axis() -> None:
     assert actual.about_batch == description
     assert actual.as_json()["batch_axes"] in description
     assert description in actual._repr_html_()
+
+
+@pytest.mark.slow
+def test_batches_of_a_program_that_serves_one_size_are_refused() -> None:
+    def literal(x: Any, y: Any) -> Any:
+        return sg.nn.cross_entropy(x.reshape((COUNT, WIDTH)) @ W, y)
+
+    with pytest.raises(ArgumentError, match="the graph serves 10 examples alone"):
+        compare(literal, ROWS, CLASSES, batches=[4], seconds=0.0, torch=False)
