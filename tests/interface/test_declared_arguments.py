@@ -16,6 +16,8 @@ import staticgrad as sg
 from staticgrad import eager
 from staticgrad.errors import StaticgradError
 from staticgrad.extend import AnyValue, ArrayLike, Fraction, PositiveInt, public_form
+from staticgrad.language.calls import functional
+from staticgrad.language.calls.arguments import _declared_parameters
 from staticgrad.language.ir.value import Value
 from tests.helpers.cases import check_all
 
@@ -158,6 +160,20 @@ def test_numpys_functions_and_layers_refuse_the_same():
         with pytest.raises(StaticgradError, match=text) as caught:
             mistake()
         assert caught.value.code == "SG108"
+
+
+def test_declarations_of_all_functions_of_numpy_are_read():
+    names = [
+        *dir(np),
+        *(f"{room}.{n}" for room in ("linalg", "fft") for n in dir(getattr(np, room))),
+    ]
+    functions = [f for name in names if (f := functional.numpy_function(name)) is not None]
+    assert len(functions) > 250
+    for function in functions:
+        _declared_parameters(function)
+    matrix = np.array([[2.0, 1.0], [1.0, 3.0]])
+    actual = sg.function(lambda x: (np.linalg.eigh(x)[0], np.linalg.eigvalsh(x)))(matrix)
+    np.testing.assert_allclose(actual, [np.linalg.eigvalsh(matrix)] * 2)
 
 
 def test_numpys_integers_are_integers():

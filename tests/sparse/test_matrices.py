@@ -259,7 +259,7 @@ MISUSE = {
     "length": (lambda: sg.sparse.csr([1.0], [0], [0, 1], (2, 2)), "indptr has 2 elements, not 3"),
     "floats": (lambda: sg.sparse.csr([1.0], [0.5], [0, 1], (1, 2)), "float64, not of integers"),
     "shape": (lambda: sg.sparse.csr([1.0], [0], [0, 1], (1, 2, 3)), "not a pair"),
-    "dense": (lambda: sg.sparse.csr(D), "takes data, indices, indptr and shape"),
+    "dense list": (lambda: sg.sparse.csr(D.tolist()), "takes data, indices, indptr and shape"),
     "axis": (lambda: A.sum(2), "neither 0 nor 1"),
 }  # fmt: skip
 
@@ -284,6 +284,13 @@ def test_normalized_adjacency_is_that_of_gcn():
     computed = sg.sparse.csr(data, graph.indices, graph.indptr, graph.shape)
     again = sg.sparse.normalized_adjacency(computed).todense()
     np.testing.assert_allclose(sg.evaluate(again, {"data": graph.data}), expected)
+
+
+def test_an_array_of_numpy_is_a_matrix_without_its_zeros():
+    dense = np.where(D > 0, D, 0.0)
+    matrix = sg.sparse.csr(dense)
+    assert matrix.data.shape == (np.count_nonzero(dense),)
+    np.testing.assert_array_equal(sg.evaluate(matrix.todense()), dense)
 
 
 def test_a_matrix_of_scipy_is_no_argument_but_its_elements_are():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 from ast import literal_eval
 from collections.abc import Callable, Mapping
@@ -277,6 +278,9 @@ def _choice(choices: tuple[str | int, ...]) -> Argument:
     return Argument(read)
 
 
+_CHOICES: Final = re.compile(r"Literal\[([^][]*)\]")
+
+
 @functools.cache
 def _declared_parameters(function: Callable[..., Any]) -> tuple[_Declared, ...]:
     """Return the parameters of a function whose annotations declare how arguments are read."""
@@ -304,8 +308,8 @@ def declaration(module: str, annotation: Any) -> tuple[Argument | None, bool]:
     if text == "bool":
         return _FLAG, text != annotation
     kind: Any = getattr(sys.modules.get(module), text, None)
-    if text.startswith("Literal["):
-        kind = Literal[literal_eval(f"({text[len('Literal[') : -1]},)")]
+    if choices := _CHOICES.fullmatch(text):  # a choice or something else is not declared
+        kind = Literal[literal_eval(f"({choices[1]},)")]
     return _declaration_of(kind), text != annotation
 
 

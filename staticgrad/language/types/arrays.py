@@ -299,7 +299,7 @@ def _check_columns(
 ) -> None:
     """Refuse sparse matrices, and data frames with text, categories or dates."""
     if is_sparse(data):
-        headline = f"{what} is a sparse matrix, {kind_of(data)}, not an array"
+        headline = f"{what}: a sparse matrix, {kind_of(data)}, is not an array"
         raise error(headline, hint=OF_SPARSE, related=related)
     columns = columns_of(data)
     if columns is None:

@@ -229,6 +229,10 @@ _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
 _FIRST: Final = 0.01  # of the way: the first step to try
 
 
+#: Names of a parameter that is the time.
+_TIMES: Final = ("t", "time")
+
+
 @by_all_operands
 def rk4(
     f: Callable[..., R],
@@ -314,6 +318,7 @@ def _read_equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
             hint="args=(a,) for f(t, y, a)",
         )
     check_function("f", f, "t", "y", *(f"arg{k}" for k in range(len(args))))
+    _check_order(f, 0, "sg.ode.odeint(f, y, times) calls f(y, t), as SciPy's does")
     values, tree = flatten(map_leaves(as_value, y))  # a complex value is a pair of leaves
     floats = [v if v.dtype.is_float else astype(v, F64) for v in values]
 
@@ -321,6 +326,20 @@ def _read_equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
         return _check_slope(name, f(t, state, *args), state, tree)
 
     return unflatten(tree, floats), named_after(f, slope)
+
+
+def _check_order(f: Any, time_place: int, other: str) -> None:
+    """Refuse a derivative whose names of parameters say that the time is in the other place."""
+    code = getattr(f, "__code__", None)
+    begin = 1 if getattr(f, "__self__", None) is not None else 0  # a method has its object first
+    names = code.co_varnames[: code.co_argcount][begin : begin + 2] if code else ()
+    if len(names) == 2 and names[1 - time_place] in _TIMES and names[time_place] not in _TIMES:
+        order = ("t, y", "y, t")[time_place]
+        raise ArgumentError(
+            f"{called_name()}: the derivative takes ({', '.join(names)}), and is called as"
+            f" f({order})",
+            hint=f"def f({order}): ...\n{other}",
+        )
 
 
 @names_messages
@@ -541,6 +560,8 @@ def odeint(
     True
     """
     check_function("func", func, "y", "t", *(f"arg{k}" for k in range(len(args))))
+    if not tfirst:
+        _check_order(func, 1, "tfirst=True calls f(t, y)")
 
     def slope(t: Any, y: Any, *further: Any) -> Any:
         return func(t, y, *further) if tfirst else func(y, t, *further)

@@ -77,7 +77,7 @@ from staticgrad.support.errors import (
 )
 
 _ALSO: Final = (
-    "sg.sparse.csr(matrix) takes matrices of SciPy\n"
+    "sg.sparse.csr(matrix) takes matrices of SciPy and arrays of NumPy of two axes\n"
     "sg.sparse.coo(data, rows, columns, shape) takes the place of each element"
 )
 
@@ -695,11 +695,12 @@ def as_sparse(data: Any) -> Sparse:
 
 
 def csr(data: Any, indices: Any = None, indptr: Any = None, shape: Any = None) -> Sparse:
-    """A sparse matrix from its elements row by row, or from one of SciPy.
+    """A sparse matrix from its elements row by row, or from one of SciPy or NumPy.
 
     Args:
-        data: the elements, an array or a value; or a matrix of ``scipy.sparse`` alone, whose
-            duplicate places (COO) are added up.
+        data: the elements, an array or a value; or alone a matrix of ``scipy.sparse``, whose
+            duplicate places (COO) are added up, or an array of NumPy of two axes, whose zeros are
+            left out.
         indices: the column of each element; a row may have them in any order, and several times.
         indptr: where each row begins among the elements, and their number at the end.
         shape: rows and columns.
@@ -712,8 +713,12 @@ def csr(data: Any, indices: Any = None, indptr: Any = None, shape: Any = None) -
            [0., 0.],
            [2., 0.]])
     """
-    if indices is None and indptr is None and is_sparse(data):
-        return as_sparse(data)
+    if indices is None and indptr is None and shape is None:
+        if is_sparse(data):
+            return as_sparse(data)
+        if isinstance(data, np.ndarray) and data.ndim == 2:
+            rows, columns = np.nonzero(data)
+            return coo(data[rows, columns], rows, columns, data.shape)
     if indices is None or indptr is None or shape is None:
         raise ArgumentError("csr: takes data, indices, indptr and shape", hint=_ALSO)
     return Sparse(data, SparsityPattern(indices, indptr, shape))
