@@ -367,10 +367,10 @@ def _weigh_b_splines(knots: Any, x: Any, derivative: int = 0) -> tuple[Any, list
         for order in range(1, degree + 1):
             raised = [zeros_like(x)]
             for k, weight in enumerate(weights):
-                after, before = knot(k + 1), knot(k + 1 - order)
-                share = weight / (after - before)
-                raised[k] = raised[k] + (after - x) * share
-                raised.append((x - before) * share)
+                right, left = knot(k + 1), knot(k + 1 - order)
+                share = weight / (right - left)
+                raised[k] = raised[k] + (right - x) * share
+                raised.append((x - left) * share)
             weights = raised
         return weights
 

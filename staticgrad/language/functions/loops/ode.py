@@ -328,7 +328,7 @@ def _read_equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
     return unflatten(tree, floats), named_after(f, slope)
 
 
-def _check_order(f: Any, time_place: int, other: str) -> None:
+def _check_order(f: Any, time_place: int, cure: str) -> None:
     """Refuse a derivative whose names of parameters say that the time is in the other place."""
     code = getattr(f, "__code__", None)
     begin = 1 if getattr(f, "__self__", None) is not None else 0  # a method has its object first
@@ -338,7 +338,7 @@ def _check_order(f: Any, time_place: int, other: str) -> None:
         raise ArgumentError(
             f"{called_name()}: the derivative takes ({', '.join(names)}), and is called as"
             f" f({order})",
-            hint=f"def f({order}): ...\n{other}",
+            hint=f"def f({order}): ...\n{cure}",
         )
 
 
