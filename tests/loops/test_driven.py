@@ -187,18 +187,18 @@ def joined_arrays(c, rows):
 
 
 def two_lookups():
-    table, start = sg.input("table", (900, 64), "float32"), sg.input("c", (64,), "float32")
-    at = sg.input("at", (50, 64), "int64")
+    table, start = sg.input("table", (900, 600), "float32"), sg.input("c", (600,), "float32")
+    at = sg.input("at", (50, 600), "int64")
 
     def step(c, indices):
-        return (sg.cumsum(c)[0] * c * 0.05 + table[indices, sg.arange(64)],) * 2
+        return (sg.cumsum(c)[0] * c * 0.05 + table[indices, sg.arange(600)],) * 2
 
     return sg.scan(step, start, at)[0]
 
 
 def two_lookups_of_arrays(at, c, table):
     for indices in at:
-        c = c[0] * c * np.float32(0.05) + table[indices, np.arange(64)]
+        c = c[0] * c * np.float32(0.05) + table[indices, np.arange(600)]
         c = c.astype("float32")
     return c
 
