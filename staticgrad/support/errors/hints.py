@@ -870,8 +870,10 @@ def no_such_name(room: str, name: str, names: Sequence[str] = ()) -> AttributeEr
         return AttributeError(name)
 
     def hint() -> str:
-        return _hint_for_name(room, name, names) or _closest(
-            room, name, _offered_names(room, names)
+        return (
+            _hint_for_name(room, name, names)
+            or _hint_for_arrays(room, name)
+            or _closest(room, name, _offered_names(room, names))
         )
 
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
@@ -994,6 +996,15 @@ def instead_of_call(package: str, name: str) -> str:
 def instead_of_draw(name: str) -> str:
     """Return what to write of values instead of a draw of ``np.random``."""
     return _find_module("sg", name) or "rng = sg.random.Generator(seed)"
+
+
+def _hint_for_arrays(room: str, name: str) -> str:
+    """Return the function of SciPy that a module with its names does not have; empty if none."""
+    for package, rooms in _SAME_NAMES.items():
+        if room == rooms[0] and callable(getattr(import_module(package), name, None)):
+            step = f"in a step: sg.host_call({name}, x, types=..., vjp=...)"
+            return f"of arrays: {package}.{name}\n{step}"
+    return ""
 
 
 def has_name(room: str, name: str) -> bool:
