@@ -1,6 +1,6 @@
 """Programs of PyTorch packages: values, gradients, what PyTorch runs, first and steady times.
 
-    python -m benchmarks torch_programs [--only bert mamba] [--seconds 1] [--first] [--inductor]
+    python -m benchmarks torch_programs [--only bert mamba] [--seconds 1] [--first] [--peer eager]
 
 Each program runs in processes of its own. ``y`` and ``gradients`` compare the first call of
 ``torch.compile(net, backend="staticgrad")`` with eager PyTorch, with the same random numbers; where
@@ -9,8 +9,10 @@ three steps of ``sg.torch.step`` with eager ones, unless random numbers are draw
 there. Steady times are the least processor time of a step of stochastic descent, in turns. The
 first result is that of forward and backward pass with empty caches, in seconds of all threads;
 ``--first`` prints where they go, for six programs, with empty caches and with those of an earlier
-process. ``--inductor`` prints steady times of PyTorch's own compiler beside eager ones, and the
-seconds by the clock to its first result, with empty caches; it has 300 seconds for a program.
+process. ``--peer`` prints steady times of another backend of ``torch.compile`` beside eager ones,
+and the seconds by the clock to its first result, with empty caches; it has 300 seconds for a
+program. ``eager`` and ``aot_eager`` compile nothing: they show what guards and broken graphs of
+Dynamo cost alone, and with AOTAutograd. ``inductor`` is PyTorch's own compiler.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import contextlib
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -40,6 +43,8 @@ from staticgrad.compiler.compiling.artifacts import Kernels
 from staticgrad.interop.aten import backend
 from staticgrad.interop.aten.report import count_breaks
 
+#: Backends of PyTorch.
+PEERS: Final = ("inductor", "eager", "aot_eager")
 #: Programs whose first results are taken apart.
 OF_FIRST: Final = ("tv_vit", "bert", "gpt2_dropout", "mamba", "plain_cnn", "lstm_cell")
 _SMALL: Final[dict[str, Any]] = {
@@ -547,15 +552,16 @@ def _measure_program(name: str, seconds: float) -> dict[str, Any]:
         row["losses"] = None if draws else max(gaps)
         calls["step"] = partial(program, case.example, *case.targets)
     except Exception as error:
-        row["refused"] = " ".join(str(error).split())[:300]
+        without_folders = re.sub(r"\S*/site-packages/", "", str(error))
+        row["refused"] = " ".join(without_folders.split())[:300]
     row["ms"] = {
         way: 1e3 * time_ for way, time_ in least_times(calls, seconds, time.process_time).items()
     }
     return row
 
 
-def _measure_inductor(name: str, seconds: float) -> dict[str, Any]:
-    """Return the figures of one program by eager PyTorch and Inductor, in this process."""
+def _measure_peer(name: str, seconds: float, peer: str) -> dict[str, Any]:
+    """Return the figures of one program by eager PyTorch and a backend, in this process."""
     torch = import_module("torch")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -565,13 +571,13 @@ def _measure_inductor(name: str, seconds: float) -> dict[str, Any]:
     eager, net = copy.deepcopy(case.net), copy.deepcopy(case.net)
     torch.manual_seed(1)
     expected = _gradients(eager, eager, case)
-    call = torch.compile(net)
+    call = torch.compile(net, backend=peer)
     torch.manual_seed(1)
     start = time.perf_counter()
     actual = _gradients(net, call, case)
     first = time.perf_counter() - start
     calls = {
-        "eager": _training_step(case, eager, eager), "inductor": _training_step(case, net, call),
+        "eager": _training_step(case, eager, eager), "peer": _training_step(case, net, call),
     }  # fmt: skip
     times = least_times(calls, seconds, time.process_time)
     ms = {way: 1e3 * time_ for way, time_ in times.items()}
@@ -593,11 +599,11 @@ def _training_step(case: Case, trained: Any, function: Any) -> Callable[[], Any]
     return step
 
 
-#: Seconds for Inductor and a program.
+#: Seconds for a peer and a program.
 _PATIENCE: Final = 300
 
 
-def _run_apart(name: str, seconds: float, folder: str, inductor: bool = False) -> dict[str, Any]:
+def _run_apart(name: str, seconds: float, folder: str, peer: str = "") -> dict[str, Any]:
     """Measure a program in another process, whose caches are in a folder."""
     command = [sys.executable, "-m", "benchmarks", "torch_programs", "--here", name]
     environment = {
@@ -606,9 +612,9 @@ def _run_apart(name: str, seconds: float, folder: str, inductor: bool = False) -
     }  # fmt: skip
     try:
         done = subprocess.run(
-            [*command, "--seconds", str(seconds), *(["--inductor"] if inductor else [])],
+            [*command, "--seconds", str(seconds), *(["--peer", peer] if peer else [])],
             env=environment, capture_output=True, text=True, check=False,
-            timeout=_PATIENCE if inductor else None,
+            timeout=_PATIENCE if peer else None,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return {"name": name, "failed": f"no result within {_PATIENCE} s"}
@@ -670,20 +676,20 @@ def _print_first(only: list[str]) -> None:
                 sys.stdout.flush()
 
 
-def _print_inductor(only: Iterable[str], seconds: float) -> None:
-    """Print the steady and first times of Inductor."""
-    columns = ["program", "y", "gradients", "eager ms", "Inductor ms", "eager / Inductor"]
+def _print_peer(peer: str, only: Iterable[str], seconds: float) -> None:
+    """Print the steady and first times of a backend of PyTorch; ``eager ms`` is no backend's."""
+    columns = ["program", "y", "gradients", "eager ms", f"backend {peer} ms", "eager / backend"]
     sys.stdout.write(f"| {' | '.join(columns)} | first s |\n|---|{'--:|' * 6}\n")
     for name in only:
         with tempfile.TemporaryDirectory() as folder:
-            row = _run_apart(name, seconds, folder, inductor=True)
+            row = _run_apart(name, seconds, folder, peer)
         if "failed" in row:
             cells = [name, *["-"] * 5, f"failed: {row['failed'][:100]}"]
         else:
-            eager, inductor = row["ms"]["eager"], row["ms"]["inductor"]
+            eager, peer_ms = row["ms"]["eager"], row["ms"]["peer"]
             cells = [
                 name, f"{row['y']:.0e}", f"{row['gradients']:.0e}", f"{eager:.2f}",
-                f"{inductor:.2f}", f"{eager / inductor:.2f}", f"{row['first']:.0f}",
+                f"{peer_ms:.2f}", f"{eager / peer_ms:.2f}", f"{row['first']:.0f}",
             ]  # fmt: skip
         sys.stdout.write(f"| {' | '.join(cells)} |\n")
         sys.stdout.flush()
@@ -699,15 +705,15 @@ def main() -> int:
     add("--only", nargs="*", choices=[*PROGRAMS])
     add("--seconds", type=float, default=1.0, help="measuring time of each way")
     add("--first", action="store_true", help="where the time of first results goes")
-    add("--inductor", action="store_true", help="times of PyTorch's own compiler")
+    add("--peer", choices=PEERS, default="", help="times of a backend of PyTorch")
     add("--here", choices=[*PROGRAMS], help="print the figures of one program as JSON")
     options = parser.parse_args()
     if options.here:
-        measure = _measure_inductor if options.inductor else _measure_program
+        measure = partial(_measure_peer, peer=options.peer) if options.peer else _measure_program
         sys.stdout.write(json.dumps(measure(options.here, options.seconds)) + "\n")
         return 0
     machine, torch = describe(), import_module("torch")
-    option = " --first" if options.first else " --inductor" if options.inductor else ""
+    option = " --first" if options.first else f" --peer {options.peer}" if options.peer else ""
     sys.stdout.write(
         "# Programs of PyTorch packages\n\n`python -m benchmarks torch_programs`"
         f"{option}: {machine.processor}, {machine.cores} cores, one thread,"
@@ -716,8 +722,8 @@ def main() -> int:
     if options.first:
         _print_first(options.only or [*OF_FIRST])
         return 0
-    if options.inductor:
-        _print_inductor(options.only or [*PROGRAMS], options.seconds)
+    if options.peer:
+        _print_peer(options.peer, options.only or [*PROGRAMS], options.seconds)
         return 0
     columns = [
         "program", "package", "y", "gradients (float64: ours / eager)", "losses of step",

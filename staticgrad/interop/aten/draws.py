@@ -2,7 +2,8 @@
 
 What most operators draw depends on the sizes of their operands, not on their numbers. A graph takes
 what they draw as further arguments, which PyTorch draws in the order of the graph: the numbers are
-those of eager PyTorch, and the graph is one program.
+those of eager PyTorch, and the graph is one program. Where chances are computed, as those of
+``torch.bernoulli(p)``, what is drawn are the uniform numbers that PyTorch compares with them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ _BY_SIZES: Final = frozenset((
     "randint.default", "randint.low", "randint_like.default", "randint_like.low_dtype",
     "randn.default", "randn_like.default", "randperm.default", "uniform.default",
 ))  # fmt: skip
+
+#: Operators that compare uniform numbers with chances -> which operand has the chances.
+_BY_CHANCES: Final = {"bernoulli.default": 0, "bernoulli.Tensor": 1}
 
 
 class DrawnGraph(NamedTuple):
@@ -49,13 +53,17 @@ def take_draws(graph: Any) -> DrawnGraph:
     first = inputs[-1].next if inputs else next(iter(graph.graph.nodes))
     example = []
     for place, node in enumerate(nodes):
-        drops = _is_dropout(node)
+        drops, chances = _is_dropout(node), _find_chances(node)
         with graph.graph.inserting_before(first):
             drawn = graph.graph.placeholder(f"drawn_{place}")
         drawn.meta["val"] = node.meta["val"][1] if drops else node.meta["val"]
+        if chances is not None:
+            drawn.meta["val"] = drawn.meta["val"].to(_type_of_uniform(chances))
         example.append(drawn.meta["val"])
         if drops:
             _drop_by_mask(graph.graph, node, drawn)
+        elif chances is not None:
+            _compare_with_chances(graph.graph, node, drawn, chances)
         else:
             node.replace_all_uses_with(drawn)
             graph.graph.erase_node(node)
@@ -77,12 +85,32 @@ def _is_dropout(node: Any) -> bool:
     return bool(node.target is torch.ops.aten.native_dropout.default)
 
 
+def _name_of(node: Any) -> str:
+    return str(node.target).removeprefix("aten.")
+
+
+def _find_chances(node: Any) -> Any:
+    """Return the operand of a node that has chances; None if the node compares none."""
+    place = _BY_CHANCES.get(_name_of(node))
+    return None if place is None else node.args[place]
+
+
+def _type_of_uniform(chances: Any) -> Any:
+    """Return the element type of the numbers that PyTorch compares with chances."""
+    is_double = chances.meta["val"].dtype is torch.float64
+    return torch.float64 if is_double else torch.float32
+
+
 def _read_draw(node: Any) -> Callable[[], Any] | None:
     """Return a function that draws the numbers of a node; None if they depend on more than sizes.
 
     An operand is empty memory of its sizes and strides: numbers are drawn in the order of memory.
     """
-    if str(node.target).removeprefix("aten.") not in _BY_SIZES:
+    if (chances := _find_chances(node)) is not None:
+        memory = _describe(node)
+        is_drawn = isinstance(memory, _Memory) and node.kwargs.get("generator") is None
+        return partial(_draw_uniform, memory, _type_of_uniform(chances)) if is_drawn else None
+    if _name_of(node) not in _BY_SIZES:
         return None
     arguments = torch.utils._pytree.tree_map(_describe, (node.args, dict(node.kwargs)))
     leaves = torch.utils._pytree.tree_leaves(arguments)
@@ -129,6 +157,27 @@ def _draw(target: Any, args: Any, options: Mapping[str, Any]) -> Any:
 
 def _draw_mask(memory: _Memory, chance: float) -> Any:
     return memory.allocate(torch.bool).bernoulli_(chance)
+
+
+def _draw_uniform(memory: _Memory, dtype: Any) -> Any:
+    return memory.allocate(dtype).uniform_()
+
+
+def _compare_with_chances(graph: Any, node: Any, drawn: Any, chances: Any) -> None:
+    """Replace a draw by whether uniform numbers are below the chances.
+
+    PyTorch's check that chances are from 0 to 1 is left out.
+    """
+    value = node.meta["val"]
+    with graph.inserting_before(node):
+        is_below = graph.call_function(torch.ops.aten.lt.Tensor, (drawn, chances))
+        result = graph.call_function(
+            torch.ops.aten._to_copy.default, (is_below,), {"dtype": value.dtype}
+        )
+    is_below.meta = {**node.meta, "val": value.to(torch.bool)}
+    result.meta = dict(node.meta)
+    node.replace_all_uses_with(result)
+    graph.erase_node(node)
 
 
 def _drop_by_mask(graph: Any, node: Any, mask: Any) -> None:
