@@ -621,7 +621,7 @@ def _lower_scatter(low: _ScatterLowering) -> LoweredStep:
     return low.finish([*stages, stage], axes, serial)
 
 
-def _copy_base(low: Lowering, node: Node, axis: int) -> Map:
+def _copy_base(low: Lowering, node: Node, axis: int) -> Stage:
     """Copy the array into which a scatter stores, for each iteration of the axes before its own."""
     shape, base = node.types[0].shape, low.groups.source(node.args[2])
     of_result = replace(low.group, domain=shape)
@@ -629,11 +629,13 @@ def _copy_base(low: Lowering, node: Node, axis: int) -> Map:
     walks = [target] if base.inline else [walk_of(of_result, base), target]
     group, low.group = low.group, of_result
     low.loops = loops_over(shape, [range(axis), range(axis, len(shape))], walks, [False, True])
-    *rows, (name, last) = low.loops.segments[1]
-    low.rename = {name: VECTOR}
+    loops = low.loops.segments[1]
+    low.rename = {loops[-1][0]: VECTOR} if loops else {}
     access = low.access(target, node.types[0].dtype, "out")
     body = (Store(access, low.value(base)),)
-    stage = Map(Axis(VECTOR, low.extent(last)), body, tuple(low.as_axes(rows)))
+    stage: Stage = Scalar(body)  # of one element
+    if loops:
+        stage = Map(Axis(VECTOR, low.extent(loops[-1][1])), body, tuple(low.as_axes(loops[:-1])))
     low.group, low.rename, low.loads = group, {}, {}
     return stage
 
