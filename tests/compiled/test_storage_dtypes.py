@@ -223,9 +223,11 @@ def test_every_optimizer_trains_and_keeps_the_dtype(dtype, optimizer, options):
     loss = sg.mean((x @ w - y) ** 2)
     updates = optimizer(**options).updates(loss, [w])
     f = sg.compile(sg.Graph({"loss": loss}, updates=updates))
-    losses = [float(f.run(feeds)["loss"]) for _ in range(40)]
+    for _ in range(40):
+        f.run(feeds)
     assert w.value.dtype == dtype.numpy
-    assert losses[-1] < losses[0]
+    left = wide(feeds["y"]) - wide(feeds["x"]) @ wide(w.value)  # eight bits show no small step
+    assert np.mean(left**2) < np.mean(wide(feeds["y"]) ** 2)
     state = {p.dtype for p in updates if p is not w and p.ndim and p.dtype.is_float}
     assert state <= {dtype.compute}, "moments have the dtype of the step"
 

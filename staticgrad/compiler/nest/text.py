@@ -90,17 +90,17 @@ def _print_operation(op: Apply) -> str:
         return f"{yes} if {a} {_SIGNS[name[7:]]} {b} else {no}"
     if len(args) > 1 and type(args[1]) is Offset:
         pointer, place = args[0], args[1]
-        terms = [*place.terms]
+        terms, constant = [*place.terms], place.constant
         while pointer.at is not None:
             pointer, outer = pointer.at
-            terms[:0] = outer.terms
-        where = " + ".join([*(_term(*term) for term in terms), *_constant(place, terms)])
+            terms[:0], constant = outer.terms, constant + outer.constant
+        where = " + ".join([*(_term(*term) for term in terms), *_constant(constant, terms)])
         return f"{name}({', '.join([pointer.text, where, *map(_text, args[2:])])})"
     return f"{name}({', '.join(map(_text, args))})"
 
 
-def _constant(place: Offset, terms: list[Any]) -> list[str]:
-    return [str(place.constant)] if place.constant or not terms else []
+def _constant(constant: int, terms: list[Any]) -> list[str]:
+    return [str(constant)] if constant or not terms else []
 
 
 def _term(a: Name, b: Name | int) -> str:

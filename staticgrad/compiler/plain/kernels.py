@@ -270,12 +270,37 @@ class KernelWriter:
                 )
             case Search():
                 (sought,) = scalars.values([s.value])
-                call = self.functions.helper("search")
-                array = self._array(s.operand)
-                name = self._ref(s.name)
-                self._lines.add(
-                    f"{name} = {call}({array}, {s.stride}, {s.extent}, {unwrap(sought)}, {s.right})"
-                )
+                self._search(s, unwrap(sought))
+
+    def _search(self, s: Search, sought: str) -> None:
+        """Write a search by a helper, or line by line where elements are widened as they are read.
+
+        See the helper; ``sought`` is what is looked for.
+        """
+        array, name = self._array(s.operand), self._ref(s.name)
+        dtype, lines = self.kernel.operand(s.operand).dtype, self._lines
+        if not dtype.is_storage:
+            call = self.functions.helper("search")
+            lines.add(f"{name} = {call}({array}, {s.stride}, {s.extent}, {sought}, {s.right})")
+            return
+        count, half, element = f"{name}_count", f"{name}_half", f"{name}_element"
+        value = f"{name}_value"
+        lines.add(f"{value} = {widen_element(sought, dtype, self.functions)}")
+        lines.add(f"{name}, {count} = 0, {s.extent}")
+        lines.open_block(f"while {count} > 0:")
+        lines.add(f"{half} = {count} // 2")
+        read = f"{array}[at(({name} + {half}) * {s.stride})]"
+        lines.add(f"{element} = {widen_element(read, dtype, self.functions)}")
+        above = f"{element} <= {value} or {value} != {value}"
+        if not s.right:
+            above = f"{element} < {value} or ({value} != {value} and {element} == {element})"
+        lines.open_block(f"if {above}:")
+        lines.add(f"{name} += {half} + 1")
+        lines.add(f"{count} -= {half} + 1")
+        self._close(1)
+        lines.open_block("else:")
+        lines.add(f"{count} = {half}")
+        self._close(2)
 
     def _ref(self, name: str) -> str:
         """Return the variable of a result."""
