@@ -1,5 +1,6 @@
 """A fifth front end is a table: a library of ten operators, defined here, on the engine."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -207,6 +208,12 @@ def test_what_a_row_refuses_names_the_operator_the_line_and_the_operands(node, t
     assert error.value.place == 0
     assert "toy.txt:4" in str(error.value)
     assert "operands: f64[3]" in str(error.value)
+
+
+def test_operators_without_attributes_pickle():
+    operator = ForeignOperator("exp")
+    assert pickle.loads(pickle.dumps(operator)) == operator
+    assert copy.deepcopy(operator) == operator
 
 
 def test_programs_pickle_and_pages_list_the_table():

@@ -54,6 +54,10 @@ class ForeignOperator(NamedTuple):
     bases: tuple[str, ...] = ()
     is_scalar: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the attributes as a dict: a read-only view of one is not pickled."""
+        return type(self), (self.name, dict(self.attributes), self.bases, self.is_scalar)
+
     def __str__(self) -> str:
         """Return the name, and that of the operator which it applies."""
         inner = [part for part in self.attributes.values() if isinstance(part, ForeignOperator)]
