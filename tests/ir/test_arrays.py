@@ -76,7 +76,7 @@ DOORS = {
     "operand of a Tensor": lambda data: (Tensor(OTHER * 0) + data).data,
     "Batches": lambda data: Batches(data).arrays[0],
     "result of host_call": lambda data: sg.compile(
-        sg.host_call(lambda _: data, np.float32(0), types=((3, 2), "float32"))
+        sg.host_call(lambda _: data, sg.constant(np.float32(0)), types=((3, 2), "float32"))
     ).run(),
 }
 

@@ -36,7 +36,7 @@ def site(tmp_path):
         about = tmp_path / f"sg_{name}-1.0.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: sg-{name}\nVersion: 1.0\n")
-        (about / "entry_points.txt").write_text(f"[staticgrad.language.ops]\n{name} = {name}_ops\n")
+        (about / "entry_points.txt").write_text(f"[staticgrad.ops]\n{name} = {name}_ops\n")
     return tmp_path
 
 
