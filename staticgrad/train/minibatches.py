@@ -158,8 +158,9 @@ class Batches(Generic[B]):
 
 def is_data_set(data: Any) -> bool:
     """Return whether something, neither an array nor a list, gives examples by their number."""
-    other_kinds = Mapping | list | tuple | str | bytes | memoryview | type
-    if isinstance(data, other_kinds) or is_array_like(data):
+    if isinstance(data, Mapping | list | tuple | str | bytes | memoryview | type):
+        return False
+    if is_array_like(data):
         return False
     is_array = hasattr(data, "shape") and hasattr(data, "dtype")
     has_number = hasattr(type(data), "__getitem__") and hasattr(type(data), "__len__")

@@ -25,6 +25,15 @@ REAL = RNG.normal(size=(3, 4))
 ROWS = np.array([2, 0, 1, 1])
 IMAGE, FILTER = numbers(2, 3, 8), numbers(4, 3, 3)
 
+
+def write_rows(z, w):
+    """Rows of a copy are replaced, one after the other."""
+    written = z.copy()
+    for row in ROWS:
+        written[row] = w[row] * 2
+    return written
+
+
 #: Functions of one operand and of two, by NumPy's names.
 ONE = """absolute angle arccos arccosh arcsin arcsinh arctan arctanh conj cos cosh cov cumprod
     cumsum diagonal exp exp2 expm1 imag isfinite log log10 log1p log2 mean negative
@@ -60,6 +69,7 @@ CASES = {
     "reshape": (lambda z: sg.reshape(z, (2, 6)), lambda z: np.reshape(z, (2, 6)), (Z,)),
     "slice": (lambda z: z[1:, ::-2], lambda z: z[1:, ::-2], (Z,)),
     "take": (lambda z: z[ROWS], lambda z: z[ROWS], (Z,)),
+    "entries": (lambda z, w: z.at[ROWS].set(w[ROWS] * 2), write_rows, (Z, W)),
     "roll": (lambda z: sg.roll(z, 2, 1), lambda z: np.roll(z, 2, 1), (Z,)),
     "tile": (lambda z: sg.tile(z, (2, 1)), lambda z: np.tile(z, (2, 1)), (Z,)),
     "take along": (lambda z: sg.take_along_axis(z, np.tile(ROWS, (3, 1)), 1),

@@ -196,3 +196,18 @@ def test_zeros_keep_their_sign_where_nothing_is_added():
     carry = sg.fori_loop(0, 3, lambda i, c: c.at[i].add(1.0), x)
     out = sg.compile(carry).run({"x": np.full(40, -0.0)})
     assert np.signbit(out[3:]).all()
+
+
+def test_complex_entries_are_written_by_parts():
+    x, u = sg.input("x", (40,), "complex128"), sg.input("u", (2,), "complex128")
+    places = np.array([3, -1])
+    written = x.at[places].set(u).at[0].set(2.0)
+    carry = sg.fori_loop(0, 4, lambda i, c: c.at[i].set(c[i + 1] * 1j), written)
+    random = np.random.default_rng(0)
+    array, entries = (random.normal(size=(2, n)).T @ [1, 1j] for n in (40, 2))
+    expected = array.copy()
+    expected[places], expected[0] = entries, 2.0
+    for i in range(4):
+        expected[i] = expected[i + 1] * 1j
+    out = sg.compile({"y": carry}).run({"x": array, "u": entries})
+    np.testing.assert_array_equal(out["y"], expected)

@@ -46,7 +46,7 @@ from staticgrad.language.ops.arithmetic import (
 )
 from staticgrad.language.ops.basic import full_like
 from staticgrad.language.ops.convert import Cast, astype
-from staticgrad.language.ops.indexing import Concat, Take, concatenate
+from staticgrad.language.ops.indexing import Concat, IndexCopy, Take, concatenate
 from staticgrad.language.ops.logic import Eq, Ne, logical_xor
 from staticgrad.language.ops.marks import FirstOperand, Mark
 from staticgrad.language.ops.movement import broadcast_to, moveaxis, reshape
@@ -420,6 +420,12 @@ def _concat(op: Op, *operands: Any) -> Any:
     return pair(re, None if is_absent[1] else op(*[x.imag for x in operands]))
 
 
+def _write_entries(op: IndexCopy, x: Any, indices: Any, base: Any) -> Any:
+    (a, b), (c, d) = parts_of(x), parts_of(base)
+    re = None if a is None and c is None else op(x.real, indices, base.real)
+    return pair(re, None if b is None and d is None else op(x.imag, indices, base.imag))
+
+
 def _where(op: Op, condition: Any, x: Any, y: Any) -> Any:
     (a, b), (c, d) = parts_of(x), parts_of(y)
     re = None if a is None and c is None else op(condition, x.real, y.real)
@@ -489,6 +495,7 @@ _TABLE: Final[dict[type[Op], Reading]] = {
     Ne: _equal,
     Cast: _cast,
     Concat: _concat,
+    IndexCopy: _write_entries,
     Where: _where,
     CumProd: _cumulative_product,
     LinearScan: _recurrence,
