@@ -461,8 +461,15 @@ def test_a_variant_that_a_row_lacks_names_the_operator():
     program = program_of(
         trace_graph(lambda x: x[x > 0].sum() if False else x[x > 0], random_tensor(3))
     )
-    with pytest.raises(ExportError, match=r"aten\.index.*mask"):
+    with pytest.raises(ExportError, match=r"aten\.index.*mask[\s\S]*backend='staticgrad'"):
         program.run([sg.input("x", (3,), "float64")])
+
+
+def test_the_backend_runs_a_selection_by_a_mask():
+    """As the hint of the refusal says: PyTorch runs that line, between two programs."""
+    x = random_tensor(7)
+    actual = torch.compile(lambda x: x[x.sin() > 0].cos().sum(), backend=sg.torch.backend)(x)
+    torch.testing.assert_close(actual, x[x.sin() > 0].cos().sum())
 
 
 def test_module_takes_modules_of_pytorch():

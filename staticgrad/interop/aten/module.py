@@ -16,6 +16,7 @@ from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import torch
 from staticgrad.extend.parameters import stored_of
 from staticgrad.extend.trees import is_named_tuple
+from staticgrad.interop.aten.operators import USE_BACKEND
 from staticgrad.interop.aten.program import AtenProgram
 from staticgrad.interop.aten.reading import drop_lossy_decompositions, program_of
 from staticgrad.interop.torch_arrays import array_of, tensor_of
@@ -313,10 +314,7 @@ def _explain_export(net: Any, error: Exception) -> ExportError:
     return ExportError(
         f"torch.export.export of {type(net).__name__} ends with {type(error).__name__}: {reason}",
         details=details,
-        hint="torch.compile(net, backend='staticgrad') ends its program at that line, where PyTorch"
-        " runs it, and begins another one"
-        if depends_on_data
-        else "torch.export.export(net, example) says more",
+        hint=USE_BACKEND if depends_on_data else "torch.export.export(net, example) says more",
     )
 
 

@@ -33,6 +33,7 @@ from staticgrad.interop.programs import find_programs
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.index_arrays import row_numbers
 from staticgrad.language.functions.linalg.structured import order_of
+from staticgrad.support.errors import ExportError
 
 AtenType: TypeAlias = ForeignType
 
@@ -943,13 +944,21 @@ def _as_strided_scatter(
 # -- gather and scatter ---------------------------------------------------------------------------
 
 
+#: What to do where a size or a branch depends on data.
+USE_BACKEND: Final = (
+    "torch.compile(net, backend='staticgrad') ends its program at that line, where PyTorch"
+    " runs it, and begins another one"
+)
+
+
 def _make_index_key(x: Any, indices: Sequence[Any]) -> tuple[Any, ...]:
     """Convert the indices of ATen's index operators to a NumPy key; refuse masks."""
     key: list[Any] = []
     for index in indices:
         if index is not None and index.dtype.name in ("bool", "uint8"):
-            raise unsupported_variant(
-                "an index that is a mask: the size of the result depends on it"
+            raise ExportError(
+                "an index that is a mask is not supported: the size of the result depends on it",
+                hint=USE_BACKEND,
             )
         key.append(slice(None) if index is None else index)
     return tuple(key)
