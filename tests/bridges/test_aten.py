@@ -466,7 +466,7 @@ def test_a_variant_that_a_row_lacks_names_the_operator():
 
 
 def test_the_backend_runs_a_selection_by_a_mask():
-    """As the hint of the refusal says: PyTorch runs that line, between two programs."""
+    """PyTorch runs that line between two programs, as the hint of the refusal says."""
     x = random_tensor(7)
     actual = torch.compile(lambda x: x[x.sin() > 0].cos().sum(), backend=sg.torch.backend)(x)
     torch.testing.assert_close(actual, x[x.sin() > 0].cos().sum())

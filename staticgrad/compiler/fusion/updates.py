@@ -115,7 +115,8 @@ def separate_updates(
     early_updates = {node for node in only_updates - needed if phases[node] < last}
     late: set[Node] = set()
     for node in graph.nodes:
-        if node in early_updates and any(a.node in needed or a.node in late for a in node.args):
+        computed = [arg.node for arg in node.args if arg.node.args]  # a counter's is a parameter
+        if node in early_updates and any(arg in needed or arg in late for arg in computed):
             late.add(node)
     for node in reversed(graph.nodes):  # and what these alone read
         if node in early_updates and node.args and readers[node] and late.issuperset(readers[node]):
