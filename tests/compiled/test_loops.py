@@ -630,8 +630,8 @@ def _far(v):
 
 
 #: Of the bodies below, those whose rows stay vectors in one kernel, and those of the driver.
-IN_ONE = ["flipped", "summed", "shifted", "column of a table"]
-APART = ["looked up", "sorted", "looked up in a case", "long cases"]
+IN_ONE = ["flipped", "summed", "shifted", "column of a table", "looked up"]
+APART = ["sorted", "looked up in a case", "long cases"]
 
 
 def _mixing_program(kind):
