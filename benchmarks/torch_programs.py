@@ -495,14 +495,20 @@ def _in_float64(case: Case) -> Case:
     return Case(case.package, copy.deepcopy(case.net).double(), trees[0], case.loss, trees[1])
 
 
-def _measure_program(name: str, seconds: float) -> dict[str, Any]:
-    """Return the figures of one program, in this process."""
+def _prepare_case(name: str) -> tuple[Any, Case]:
+    """Return PyTorch, set to one thread, and a program in training mode, of the first seed."""
     torch = import_module("torch")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     case = PROGRAMS[name]()
     case.net.train()
+    return torch, case
+
+
+def _measure_program(name: str, seconds: float) -> dict[str, Any]:
+    """Return the figures of one program, in this process."""
+    torch, case = _prepare_case(name)
     row: dict[str, Any] = {"name": name, "package": case.package}
     eager = copy.deepcopy(case.net)
     torch.manual_seed(1)
@@ -562,12 +568,7 @@ def _measure_program(name: str, seconds: float) -> dict[str, Any]:
 
 def _measure_peer(name: str, seconds: float, peer: str) -> dict[str, Any]:
     """Return the figures of one program by eager PyTorch and a backend, in this process."""
-    torch = import_module("torch")
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    torch.manual_seed(0)
-    case = PROGRAMS[name]()
-    case.net.train()
+    torch, case = _prepare_case(name)
     eager, net = copy.deepcopy(case.net), copy.deepcopy(case.net)
     torch.manual_seed(1)
     expected = _gradients(eager, eager, case)
