@@ -89,52 +89,44 @@ def add_in_place(graph: Graph) -> Graph:
     """Rewrite sums with single scattered entries in bodies of loops: only these are added."""
     if not graph.has(ScatterIntoAxis) or not any(is_body_input(v.node) for v in graph.inputs):
         return graph
-    sums = _ScatteredSums(graph)
+    sums = _find_scattered_sums(graph)
+    operands: dict[Node, tuple[Symbolic, ...]] = {}  # of nodes, in the new graph
 
-    def rewrite(node: Node, op: Add, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         """Rewrite an addition of scattered entries to another array, one write after the other."""
-        if node in sums.entries or _is_small(node.values[0]):
+        operands[node] = args
+        if not isinstance(node.op, Add) or node in sums or _is_small(node.values[0]):
             return None
         for scattered, (old, base) in zip(node.args, (args, args[::-1]), strict=True):
-            scatters = sums.entries.get(scattered.node)
-            if scatters is None or base.type != old.type:
+            if scattered.node not in sums or base.type != old.type:
                 continue
-            for scatter in scatters:
-                x, indices = sums.rewritten[scatter]
+            for scatter in sums[scattered.node]:
+                x, indices = operands[scatter]
                 assert isinstance(scatter.op, ScatterIntoAxis)
                 axis, inside = scatter.op.axis, scatter.op.inside
-                total = op(Take(axis, inside)(base, indices), x)
+                total = node.op(Take(axis, inside)(base, indices), x)
                 write = IndexCopy(axis, inside, distinct=True)
                 base = cast(Symbolic, write(total, indices, base))
             return (base,)
         return None
 
-    def rebuild(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        sums.rewritten[node] = args
-        return rewrite(node, node.op, args) if isinstance(node.op, Add) else None
-
-    return graph.replace_nodes(rebuild).without_dead_nodes()
+    return graph.replace_nodes(rewrite).without_dead_nodes()
 
 
-class _ScatteredSums:
-    """The values of a body that are sums of single scattered entries, each read once.
-
-    ``entries``: their scatters. ``rewritten``: the operands of nodes in the new graph.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        self.entries: dict[Node, tuple[Node, ...]] = {}
-        self.rewritten: dict[Node, tuple[Symbolic, ...]] = {}
-        users, roots = users_of(graph), {value.key for value in graph.roots}
-        for node in graph.nodes:
-            (value, *others), op = node.values, node.op
-            if others or value.key in roots or len(users[value.key]) != 1:
-                continue
-            if isinstance(op, ScatterIntoAxis) and op.parts == 1 and node.args[1].size == 1:
-                self.entries[node] = (node,)
-            elif isinstance(op, Add) and all(arg.node in self.entries for arg in node.args):
-                first, second = (self.entries[arg.node] for arg in node.args)
-                self.entries[node] = (*first, *second)
+def _find_scattered_sums(graph: Graph) -> dict[Node, tuple[Node, ...]]:
+    """Find the sums of single scattered entries that are read once, each with its scatters."""
+    users, roots = users_of(graph), {value.key for value in graph.roots}
+    sums: dict[Node, tuple[Node, ...]] = {}
+    for node in graph.nodes:
+        (value, *others), op = node.values, node.op
+        if others or value.key in roots or len(users[value.key]) != 1:
+            continue
+        if isinstance(op, ScatterIntoAxis) and op.parts == 1 and node.args[1].size == 1:
+            sums[node] = (node,)
+        elif isinstance(op, Add) and all(arg.node in sums for arg in node.args):
+            first, second = (sums[arg.node] for arg in node.args)
+            sums[node] = (*first, *second)
+    return sums
 
 
 @late_pass("short-writes")

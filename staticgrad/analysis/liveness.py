@@ -24,8 +24,9 @@ from collections.abc import (
     Set as AbstractSet,
 )
 from dataclasses import field, replace
+from heapq import heapify, heappop, heappush
 from operator import itemgetter
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from staticgrad.language.ir.forms import Form, Identity, Pointwise, WindowReduce
 from staticgrad.language.ir.graph import Graph, Node
@@ -299,6 +300,33 @@ def collective_steps(schedule: Schedule) -> tuple[int, ...]:
         for number, step in enumerate(schedule.steps)
         if isinstance(step, CallStep) and step.routine.is_collective
     )
+
+
+def sort_topologically(
+    earlier: Sequence[Iterable[int]], priority: Callable[[int], Any] = lambda step: step
+) -> list[int]:
+    """Sort steps so that all ``earlier`` ones of each come before it.
+
+    Of the steps that are ready the one of the lowest priority comes next. Those that are in a
+    cycle, or depend on one, are left out.
+    """
+    predecessors = [{*steps} for steps in earlier]
+    successors: list[list[int]] = [[] for _ in predecessors]
+    for step, needed in enumerate(predecessors):
+        for predecessor in needed:
+            successors[predecessor].append(step)
+    left = [*map(len, predecessors)]
+    ready = [(priority(step), step) for step, count in enumerate(left) if not count]
+    heapify(ready)
+    order = []
+    while ready:
+        step = heappop(ready)[1]
+        order.append(step)
+        for successor in successors[step]:
+            left[successor] -= 1
+            if not left[successor]:
+                heappush(ready, (priority(successor), successor))
+    return order
 
 
 def _dependences(

@@ -11,7 +11,8 @@ Each of two updates reads the parameter that the other one writes; one goes thro
 
 An update that is fused with a value which has to exist before the parameter may be written would be
 such a copy, too: the running variance of a batch, with its variance, before the labels are checked.
-``separate_updates`` keeps such updates apart from these values before anything is fused.
+``separate_updates`` keeps such updates apart from these values before anything is fused. Those of
+counters, which read parameters alone, stay with the draws that read them.
 
 A run may be cancelled until the first parameter is written, and a loop takes long. So a new value
 that a loop depends on, or computes, is a temporary: the loop can run before anything is written.

@@ -9,9 +9,9 @@ updates may start; or steps that free the most bytes. The planner chooses one at
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set as AbstractSet
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
-from staticgrad.analysis.liveness import Flow
+from staticgrad.analysis.liveness import Flow, sort_topologically
 from staticgrad.support.errors import VerifyError
 
 Order = tuple[int, ...]
@@ -141,17 +141,8 @@ class _Edges:
 
 def _sort_topologically(edges: _Edges, priority: Priority) -> Order:
     """Sort steps topologically: next the ready step with the lowest priority value."""
-    open_predecessors = [len(earlier) for earlier in edges.predecessors]
     keys = [priority(step) if step < edges.steps else (-1,) for step in range(edges.steps + 1)]
-    ready = [(keys[step], step) for step, count in enumerate(open_predecessors) if not count]
-    heapify(ready)
-    order = []
-    while ready:
-        step = heappop(ready)[1]
-        order.append(step)
-        for later in edges.release(step, open_predecessors):
-            heappush(ready, (keys[later], later))
-    return _complete(edges, order)
+    return _complete(edges, sort_topologically(edges.predecessors, keys.__getitem__))
 
 
 def _complete(edges: _Edges, order: Sequence[int]) -> Order:

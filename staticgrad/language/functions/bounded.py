@@ -434,15 +434,10 @@ def _check_axes(value: Value, entries: Sequence[Any], what: str) -> None:
 
 def _window(value: Any, start: Any, size: Size, count: Size) -> Any:
     """Return ``count`` places of an axis of ``size`` from ``start``, which is brought inside."""
-    return _window_start(value, start, size, count) + iota((count,), like=value)
-
-
-def _window_start(value: Any, start: Any, size: Size, count: Size) -> Any:
-    """Return where a window of ``count`` places of an axis of ``size`` begins, brought inside."""
     first = astype(as_value(start, type(value)), I64)
     length, extent = size_value(size, I64), size_value(count, I64)
     first = where(first < 0, first + length, first)
-    return maximum(minimum(first, length - extent), 0)
+    return maximum(minimum(first, length - extent), 0) + iota((count,), like=value)
 
 
 def segment_sum(

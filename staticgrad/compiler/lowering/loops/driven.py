@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from heapq import heappop, heappush
 from typing import Final
 
-from staticgrad.analysis.liveness import Flow, TakingOver
+from staticgrad.analysis.liveness import Flow, TakingOver, sort_topologically
 from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer
 from staticgrad.language.ir.bodies import BodyBuffer, BodyOperand, body_buffers
 from staticgrad.language.ir.forms import BodyForm
@@ -78,7 +77,7 @@ def lower_bodies(
             body = _write_in_place(body, number)
     schedules = [*tests, body]
     for number, carry_type in enumerate(node.types[: form.carries]):
-        if number in form.logged or _has_one_place(schedules[-1], number):
+        if number in form.logged or has_one_place(schedules[-1], number):
             continue
         double_buffer = Buffer(
             "s", "scratch", carry_type.dtype, carry_type.size, origin=node.origin
@@ -169,27 +168,15 @@ def _listed_after_reads(body: Schedule, last: int, name: str) -> Schedule | None
     readers = {n for n, step in enumerate(body.steps) if name in step.reads()} - {last}
     if max(readers, default=-1) < last:
         return body
-    earlier = [*map(set, Flow(body).earlier_steps)]
-    earlier[last] |= readers
-    later: list[list[int]] = [[] for _ in body.steps]
-    for step, predecessors in enumerate(earlier):
-        for predecessor in predecessors:
-            later[predecessor].append(step)
-    left, order = [*map(len, earlier)], list[int]()
-    ready = [step for step, count in enumerate(left) if not count]
-    while ready:
-        step = heappop(ready)
-        order.append(step)
-        for successor in later[step]:
-            left[successor] -= 1
-            if not left[successor]:
-                heappush(ready, successor)
+    earlier = [*Flow(body).earlier_steps]
+    earlier[last] = (*earlier[last], *readers)
+    order = sort_topologically(earlier)
     if len(order) < len(body.steps):
         return None
     return replace(body, steps=tuple(body.steps[n] for n in order))
 
 
-def _has_one_place(body: Schedule, number: int) -> bool:
+def has_one_place(body: Schedule, number: int) -> bool:
     """Return whether the next value of a carry needs no place of its own."""
     target = body.by_name[f"out.c{number}"]
     return bool(target.over) or f"in.c{number}" not in body.by_name

@@ -18,7 +18,7 @@ from math import isnan
 from typing import Any, ClassVar, Final
 
 from staticgrad.compiler.fusion.groups import CheckBuffer, Key, ScratchBuffer
-from staticgrad.compiler.lowering.loops.driven import LoweredBodies
+from staticgrad.compiler.lowering.loops.driven import LoweredBodies, has_one_place
 from staticgrad.compiler.lowering.loops.refusals import LoopRefusal, LoopRefusedError
 from staticgrad.compiler.lowering.loops.written_out import (
     StepKernel,
@@ -449,7 +449,7 @@ class JoinedIterations(LoopBuilder):
         self._is_tested = bodies.form.kind == "while"
         carries = range(bodies.form.carries)
         self._carries = [self._body.by_name[BodyBuffer("next", n).name] for n in carries]
-        self._double_buffered = [n for n in range(bodies.form.carries) if not self._is_in_place(n)]
+        self._double_buffered = [n for n in carries if not has_one_place(self._body, n)]
         #: Carries of which an iteration looks up elements: they lie in the loop's result.
         self._looked_up = {
             n for n in carries if n not in self._double_buffered and self._is_looked_up(n)
@@ -550,27 +550,6 @@ class JoinedIterations(LoopBuilder):
         return Map(axis, (Store(Access(to, along), value),))
 
     # -- buffers of rows --------------------------------------------------------------------------
-
-    def _is_in_place(self, number: int) -> bool:
-        """Return True if an iteration of a joined loop may write a carry in place."""
-        old, new = BodyBuffer("carry", number).name, BodyBuffer("next", number).name
-        if self._body.by_name[new].over:
-            return True
-        steps = self._body.steps
-        writers = [n for n, step in enumerate(steps) if new in step.writes()]
-        readers = [n for n, step in enumerate(steps) if old in step.reads()]
-        if len(writers) != 1 or any(n > writers[0] for n in readers):
-            return False
-        kernels = steps[writers[0]].kernels()
-        if writers[0] not in readers:
-            return True
-        bound = bound_places(steps[writers[0]])
-        results = [name for name, element in bound.items() if element[0] == new]
-        return len(kernels) == 1 and all(
-            element == (old, 0) and all((out, name) in kernels[0].in_place for out in results)
-            for name, element in bound.items()
-            if element[0] == old
-        )
 
     def _is_looked_up(self, number: int) -> bool:
         """Return whether a body reads or writes a carry at computed indices."""

@@ -10,11 +10,11 @@ their buffers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
-from heapq import heappop, heappush
 from itertools import groupby
 from typing import ClassVar, Final
 
 from staticgrad.analysis.cost import ROWS, step_seconds
+from staticgrad.analysis.liveness import Flow, sort_topologically
 from staticgrad.compiler.lowering.loops.joined import JoinedMemory, JoinedNames, JoinedStages
 from staticgrad.compiler.lowering.loops.refusals import LoopRefusedError
 from staticgrad.language.ir import expr as ex
@@ -48,7 +48,11 @@ def join_small_steps(schedule: Schedule) -> Schedule:
     candidates = [_Candidate(step, schedule) for step in schedule.steps]
     if sum(candidate.is_small for candidate in candidates) < 2:
         return schedule
-    ordered = [candidates[place] for place in _order_small_first(candidates)]
+    # small steps come as early as what they read allows, others as late, each in their order
+    order = sort_topologically(
+        Flow(schedule).earlier_steps, lambda place: (not candidates[place].is_small, place)
+    )
+    ordered = [candidates[place] for place in order]
     steps: list[Step] = []
     for is_small, run in groupby(ordered, lambda candidate: candidate.is_small):
         if is_small:
@@ -103,51 +107,6 @@ class _Candidate:
 
 def _is_few(buffer: Buffer) -> bool:
     return isinstance(buffer.size, int) and buffer.size * buffer.dtype.itemsize <= _MOST_BYTES
-
-
-def _order_small_first(candidates: Sequence[_Candidate]) -> Iterator[int]:
-    """Yield the numbers of steps in an order in which small ones stand together.
-
-    They come as early as what they read allows, others as late, each in their order.
-    """
-    waits, followers = _dependences(candidates)
-    ready: tuple[list[int], list[int]] = [], []  # others, and small ones
-    for place, count in enumerate(waits):
-        if not count:
-            heappush(ready[candidates[place].is_small], place)
-    while ready[0] or ready[1]:
-        place = heappop(ready[1] or ready[0])
-        yield place
-        for follower in followers[place]:
-            waits[follower] -= 1
-            if not waits[follower]:
-                heappush(ready[candidates[follower].is_small], follower)
-
-
-def _dependences(candidates: Sequence[_Candidate]) -> tuple[list[int], list[set[int]]]:
-    """Return on how many steps each one depends, and which depend on it.
-
-    Two steps that touch a buffer keep their order if one of them writes it.
-    """
-    followers: list[set[int]] = [set() for _ in candidates]
-    writer: dict[str, int] = {}
-    readers: dict[str, list[int]] = {}
-    for place, candidate in enumerate(candidates):
-        writes = {*candidate.step.writes()}
-        for name in {*candidate.step.reads()} | writes:
-            if name in writer:
-                followers[writer[name]].add(place)
-            if name in writes:
-                for reader in readers.pop(name, ()):
-                    followers[reader].add(place)
-                writer[name] = place
-            else:
-                readers.setdefault(name, []).append(place)
-    waits = [0] * len(candidates)
-    for places in followers:
-        for place in places:
-            waits[place] += 1
-    return waits, followers
 
 
 def _cut_run(run: Iterable[_Candidate]) -> Iterator[list[KernelStep]]:
