@@ -109,24 +109,26 @@ def timed_rows(report: Report) -> list[Row]:
     return [row for row in report.rows if row.status == "ok"]
 
 
-def best_peer(rows: Iterable[Row], workload: str, threads: int) -> Row | None:
+def best_peer(rows: Iterable[Row], workload: str, threads: int, keep: bool = False) -> Row | None:
     """The fastest peer at up to these threads that passed its gate."""
     candidates = [
         row
         for row in rows
         if row.status == "ok" and row.peer and row.workload == workload and row.threads <= threads
     ]
-    return min(candidates, key=seconds) if candidates else None
+    return min(candidates, key=lambda row: seconds(row, keep), default=None)
 
 
-def ratio(report: Report, row: Row, threads: int | None = None) -> float | None:
+def ratio(report: Report, row: Row, threads: int | None = None, keep: bool = False) -> float | None:
     """Seconds over those of the best peer at up to these threads (the row's by default).
+
+    With ``keep`` both are times of a caller that holds results.
 
     The divisor is the same for all rows of a workload and number of threads, so a column of ratios
     can be compared; the best peer itself has 1.
     """
-    best = best_peer(report.rows, row.workload, threads or row.threads)
-    return None if best is None else seconds(row) / seconds(best)
+    best = best_peer(report.rows, row.workload, threads or row.threads, keep)
+    return None if best is None else seconds(row, keep) / seconds(best, keep)
 
 
 def duration(value: float | None) -> str:

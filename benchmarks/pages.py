@@ -51,9 +51,10 @@ def speed_lines(settings: Mapping[str, Any]) -> Iterator[str]:
     peers = f"JAX {versions['jax']['jax']}, PyTorch {versions['torch']['torch'].partition('+')[0]}"
     yield (
         f"Median time of a training step or gradient on {suite['machine']}, best of one and two"
-        f" threads for each library ({peers},\n{written_day(suite['date'])}). Results are checked"
-        f" against float64 before anything is timed. All {workloads} workloads, and other machines,"
-        " are in `benchmarks/results/`; `python -m benchmarks` repeats them."
+        f" threads for each library ({peers},\n{written_day(suite['date'])}). The caller holds the"
+        " latest eight results, which are checked against float64 before anything is timed. All"
+        f" {workloads} workloads, and other machines, are in `benchmarks/results/`; `python -m"
+        " benchmarks` repeats them."
     )
     yield ""
     yield f"| workload | {' | '.join(COLUMNS)} | time / best peer |"
@@ -61,7 +62,11 @@ def speed_lines(settings: Mapping[str, Any]) -> Iterator[str]:
     for workload in suite["workloads"]:
         rows = [row for row in report.rows if row.workload == workload and row.status == "ok"]
         times = [
-            min(figures.seconds(row) for row in rows if row.implementation == implementation)
+            min(
+                figures.seconds(row, keep=True)
+                for row in rows
+                if row.implementation == implementation
+            )
             for implementation in COLUMNS.values()
         ]
         yield table_row(f"`{workload}`", times, figures.duration)

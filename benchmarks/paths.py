@@ -529,5 +529,6 @@ PATHS: Final = (
         _NEST + "products.direct:DirectProduct.serves_few_terms",
         _returns(False),
         row="small:update of 3 rows",
+        bits=512,
     ),
 )

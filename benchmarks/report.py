@@ -114,14 +114,15 @@ def to_markdown(report: Report) -> str:
         f"Measured on {machine_text(report.machine)}: median time per call over {report.rounds}"
         " processes each, results checked against a float64 truth first. Times are those of"
         f" {threads}; 'one thread' is staticgrad's. Below a ratio of 1 staticgrad is faster than"
-        " the best peer. 'of limit': what staticgrad reaches of this machine's rate of products"
+        " the best peer; 'kept' is the ratio for a caller that holds the latest eight results."
+        " 'of limit': what staticgrad reaches of this machine's rate of products"
         " or copies, the larger share.",
         *report.notes,
         *quietness(report),
         *threads_text(report),
         "",
-        "| workload | one thread | " + " | ".join(names) + " | ratio | of limit |",
-        "|---|" + "--:|" * (len(names) + 3),
+        "| workload | one thread | " + " | ".join(names) + " | ratio | kept | of limit |",
+        "|---|" + "--:|" * (len(names) + 4),
     ]
     lines += [_markdown_line(report, name, names, most) for name in _workloads(report)]
     lines += ["", *_first_results(report, names)]
@@ -144,11 +145,19 @@ def _markdown_line(report: Report, workload: str, names: list[str], most: int) -
             texts.append(candidates[0].status if candidates else "-")
     ours = [r for r in rows if r.implementation == figures.OWN and r.status == "ok"]
     alone = figures.duration(next((figures.seconds(r) for r in ours if r.threads == 1), None))
-    fastest = min(ours, key=figures.seconds, default=None)
-    ratio = None if fastest is None else figures.ratio(report, fastest, most)
-    share = "-" if fastest is None else f"{figures.share(report, fastest):.0%}"
-    texts = [workload, alone, *texts, "-" if ratio is None else f"{ratio:.2f}", share]
+    share = "-"
+    if ours:
+        share = f"{figures.share(report, min(ours, key=figures.seconds)):.0%}"
+    ratios = [_ratio(report, ours, most, keep) for keep in (False, True)]
+    texts = [workload, alone, *texts, *ratios, share]
     return f"| {' | '.join(texts)} |"
+
+
+def _ratio(report: Report, ours: list[Row], threads: int, keep: bool) -> str:
+    """Our fastest row's ratio to the best peer at up to these threads."""
+    fastest = min(ours, key=lambda row: figures.seconds(row, keep), default=None)
+    ratio = None if fastest is None else figures.ratio(report, fastest, threads, keep)
+    return "-" if ratio is None else f"{ratio:.2f}"
 
 
 def _soonest(rows: list[Row], cold: bool) -> float | None:

@@ -77,6 +77,11 @@ def _astype(arrays: Arrays, dtype: str) -> Arrays:
     }
 
 
+def open_axes(batch: int, **axes: int) -> dict[str, int]:
+    """The open axis of each feed; none in a batch of one, which users do not leave open."""
+    return axes if batch > 1 else {}
+
+
 Make = Callable[[np.random.Generator], Data]
 
 

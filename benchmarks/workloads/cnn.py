@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload
+from benchmarks.workload import Data, Make, Workload, open_axes
 
 
 def network(channels: tuple[int, int, int], side: int, batch: int) -> Make:
@@ -29,7 +29,7 @@ def network(channels: tuple[int, int, int], side: int, batch: int) -> Make:
             "y": random.integers(0, 10, batch),
         }
         sizes = {"first": first, "second": second, "third": third, "side": side}
-        return Data(variables, feeds, batch={"x": 0, "y": 0}, sizes=sizes)
+        return Data(variables, feeds, batch=open_axes(batch, x=0, y=0), sizes=sizes)
 
     return make
 
@@ -46,9 +46,11 @@ def loss(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Any,
     return ops.cross_entropy(ops.linear(flat, v["w"], v["b"]), v["y"]), {}
 
 
-WORKLOADS = (
-    Workload(
-        "cnn", "sgd", loss, network((1, 16, 32), 28, 32), network((1, 2, 3), 8, 2), 1e-4,
-        "1-16-32 channels 3x3 and pooling on 28x28, batch 32, SGD step", rate=0.001,
-    ),
-)  # fmt: skip
+def _workload(name: str, batch: int) -> Workload:
+    return Workload(
+        name, "sgd", loss, network((1, 16, 32), 28, batch), network((1, 2, 3), 8, 2), 1e-4,
+        f"1-16-32 channels 3x3 and pooling on 28x28, batch {batch}, SGD step", rate=0.001,
+    )  # fmt: skip
+
+
+WORKLOADS = (_workload("cnn", 32), _workload("cnn_b1", 1))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload
+from benchmarks.workload import Data, Make, Workload, open_axes
 
 
 def transformer(layers: int, width: int, context: int, batch: int, vocabulary: int) -> Make:
@@ -34,7 +34,7 @@ def transformer(layers: int, width: int, context: int, batch: int, vocabulary: i
         tokens = random.integers(0, vocabulary, (batch, context + 1))
         feeds = {"x": tokens[:, :-1], "y": tokens[:, 1:]}
         sizes = {"layers": layers, "width": width, "context": context, "vocabulary": vocabulary}
-        return Data(variables, feeds, batch={"x": 0, "y": 0}, sizes=sizes)
+        return Data(variables, feeds, batch=open_axes(batch, x=0, y=0), sizes=sizes)
 
     return make
 
@@ -81,9 +81,11 @@ def _attend(ops: Any, v: Mapping[str, Any], i: int, sizes: Mapping[str, int], h:
     return ops.linear(joined, v[f"out{i}"], v[f"out_bias{i}"])
 
 
-WORKLOADS = (
-    Workload(
-        "gpt", "sgd", loss, transformer(2, 128, 64, 8, 65), transformer(1, 8, 4, 2, 5), 1e-4,
-        "GPT, 2 layers of 128, 4 heads, context 64, batch 8, SGD step",
-    ),
-)  # fmt: skip
+def _workload(name: str, batch: int) -> Workload:
+    return Workload(
+        name, "sgd", loss, transformer(2, 128, 64, batch, 65), transformer(1, 8, 4, 2, 5), 1e-4,
+        f"GPT, 2 layers of 128, 4 heads, context 64, batch {batch}, SGD step",
+    )  # fmt: skip
+
+
+WORKLOADS = (_workload("gpt", 8), _workload("gpt_b1", 1))

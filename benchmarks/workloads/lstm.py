@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload
+from benchmarks.workload import Data, Make, Workload, open_axes
 
 
 def sequence(time: int, batch: int, inputs: int, hidden: int) -> Make:
@@ -25,7 +25,7 @@ def sequence(time: int, batch: int, inputs: int, hidden: int) -> Make:
             "y": random.uniform(-1, 1, (batch, hidden)),
         }
         sizes = {"time": time, "hidden": hidden}
-        return Data(variables, feeds, batch={"x": 1, "y": 0}, sizes=sizes)
+        return Data(variables, feeds, batch=open_axes(batch, x=1, y=0), sizes=sizes)
 
     return make
 
@@ -37,9 +37,11 @@ def loss(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Any,
     return 0.5 * ops.mean(ops.sum(away * away, axis=1)), {}
 
 
-WORKLOADS = (
-    Workload(
-        "lstm", "sgd", loss, sequence(32, 32, 64, 128), sequence(3, 2, 3, 2), 1e-4,
-        "LSTM, 32 steps, batch 32, 64 to 128, SGD step",
-    ),
-)  # fmt: skip
+def _workload(name: str, batch: int) -> Workload:
+    return Workload(
+        name, "sgd", loss, sequence(32, batch, 64, 128), sequence(3, 2, 3, 2), 1e-4,
+        f"LSTM, 32 steps, batch {batch}, 64 to 128, SGD step",
+    )  # fmt: skip
+
+
+WORKLOADS = (_workload("lstm", 32), _workload("lstm_b1", 1))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload
+from benchmarks.workload import Data, Make, Workload, open_axes
 
 
 def perceptron(sizes: Sequence[int], batch: int) -> Make:
@@ -24,7 +24,7 @@ def perceptron(sizes: Sequence[int], batch: int) -> Make:
             "y": random.integers(0, sizes[-1], batch),
         }
         layers = {"layers": len(sizes) - 1}
-        return Data(variables, feeds, batch={"x": 0, "y": 0}, sizes=layers)
+        return Data(variables, feeds, batch=open_axes(batch, x=0, y=0), sizes=layers)
 
     return make
 
