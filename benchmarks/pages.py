@@ -52,7 +52,7 @@ def speed_lines(settings: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Median time of a training step or gradient on {suite['machine']}, best of one and two"
         f" threads for each library ({peers},\n{written_day(suite['date'])}). The caller holds the"
-        " latest eight results, which are checked against float64 before anything is timed. All"
+        " latest eight results. Results are checked against float64 before anything is timed. All"
         f" {workloads} workloads, and other machines, are in `benchmarks/results/`; `python -m"
         " benchmarks` repeats them."
     )
