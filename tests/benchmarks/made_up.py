@@ -31,7 +31,7 @@ def row(name, medians, width=0.02, **changes):
         "overhead": 2e-5,
         "peer": name != "staticgrad",
     }
-    return Row("mlp", name, 1, "ok", rounds=rounds, **{**fields, **changes})
+    return Row("mlp", name, status="ok", rounds=rounds, **{"threads": 1, **fields, **changes})
 
 
 def report(*rows):
