@@ -324,12 +324,59 @@ class ClonedGraph:
         return {node for (node, _), count in reads.items() if count > 1}
 
 
+#: The least part of a graph that fusion leaves out, if it only updates parameters: the kernels of a
+#: whole graph are used again where no later pass changes it.
+_LEAST_UPDATES: Final = 1 / 4
+
+
+def find_updates(graph: Graph) -> Set[Node]:
+    """Return the elementwise nodes of the last phase that lead to updates alone.
+
+    These formulas of optimizers read parameters and values of their phase, never a residual.
+    """
+    phases, users = phases_of(graph), users_of(graph)
+    last = max(phases.values(), default=0)
+    outputs = {value.node for value in graph.outputs.values()}
+    updates: set[Node] = set()
+    for node in reversed(graph.nodes):
+        if (
+            phases[node] == last
+            and isinstance(node.form, Pointwise)
+            and node not in outputs
+            and updates.issuperset(users[node, 0])
+            and all(arg.node.is_leaf or phases[arg.node] == last for arg in node.args)
+        ):
+            updates.add(node)
+    return updates
+
+
+def cut_updates(graph: Graph) -> Graph:
+    """Return the graph without ``find_updates``; its outputs are also what these nodes read.
+
+    The same graph if they are few.
+    """
+    cut = find_updates(graph)
+    if len(cut) < _LEAST_UPDATES * len(graph.nodes):
+        return graph
+    read = {arg.key: arg for node in graph.nodes if node in cut for arg in node.args}
+    ends = [v for v in read.values() if not v.node.is_leaf and v.node not in cut]
+    return Graph.of_parts(
+        nodes=[node for node in graph.nodes if node not in cut],
+        inputs=graph.inputs,
+        parameters=graph.parameters,
+        outputs={**graph.outputs, **{f"{graph.name}.{k}": value for k, value in enumerate(ends)}},
+        updates=[(p, value) for p, value in graph.updates if value.node not in cut],
+        name=graph.name,
+    )
+
+
 class _Kernels:
-    """The kernels that fusion makes of a graph, which it reads without marks."""
+    """The kernels that fusion makes of a graph, which it reads without marks and updates."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.seen, self._new = strip_marks(graph)
+        self.graph, shorter = graph, cut_updates(graph)
+        self.is_whole = shorter is graph
+        self.seen, self._new = strip_marks(shorter)
         self.groups: Any = up("staticgrad.compiler.fusion.merging").fuse_graph(self.seen)
 
     def __len__(self) -> int:
@@ -348,9 +395,10 @@ class _Kernels:
         return self.groups.home(self._place(key))
 
     def leave(self) -> None:
-        """Store the groups with the graph, so that fusion need not run again."""
-        attach_stripped(self.graph, self.seen)
-        up("staticgrad.compiler.fusion.merging").attach_groups(self.seen, self.groups)
+        """Store the groups of a whole graph with it, so that fusion need not run again."""
+        if self.is_whole:
+            attach_stripped(self.graph, self.seen)
+            up("staticgrad.compiler.fusion.merging").attach_groups(self.seen, self.groups)
 
 
 class Border:

@@ -114,3 +114,37 @@ def test_a_recurrence_is_not_unrolled_for_each_of_its_readers():
     clones = border.make_clones(chosen, set(chosen)).clones
     assert len(clones) < 6 * len(chosen)
     assert len(clones) > 4 * len(chosen)  # more than are tried
+
+
+@pytest.mark.parametrize("name", ["gelu", "gated", "mish"])
+def test_choices_do_not_depend_on_the_updates_that_fusion_leaves_out(monkeypatch, name):
+    """The formulas of an optimizer read no residual: with them in the kernels, the same clones."""
+    x = sg.input("x", ("n", 16), "float32")
+    h, weights = x, []
+    for k in range(3):
+        weights.append(sg.parameter(f"w{k}", np.eye(16, dtype="float32")))
+        h = ACTIVATIONS[name](h @ weights[-1])
+    settled = pipeline(SETTLED)(sg.optim.AdamW(0.1).minimize(sg.square(h).mean(), weights))
+    updates = residuals.find_updates(settled)
+    names = {w.name for w in weights}
+    assert {value.node for p, value in settled.updates if p.name in names} <= updates
+    shorter = residuals.cut_updates(settled)
+    verify_graph(shorter)
+    assert len(shorter.nodes) == len(settled.nodes) - len(updates)
+    assert names.isdisjoint(p.name for p, _ in shorter.updates)
+    without = pipeline("residuals")(settled)
+    monkeypatch.setattr(residuals, "_LEAST_UPDATES", 1.0)
+    assert residuals.cut_updates(settled) is settled
+    assert str(pipeline("residuals")(settled)) == str(without) != str(settled)
+
+
+def test_what_reads_a_value_of_the_forward_pass_stays():
+    x, w = sg.input("x", ("n", 4), "float32"), sg.parameter("w", np.ones(4, "float32"))
+    hidden = sg.tanh(x * w)
+    slope = sg.grad(hidden.sum(), w)
+    step = sg.Graph({"loss": hidden.sum()}, {w: w - 0.1 * slope + 0.01 * hidden.sum(axis=0)})
+    updates = residuals.find_updates(step)
+    read = {arg.node.op.name for node in updates for arg in node.args if arg.node not in updates}
+    assert len(updates) == 3  # the step along the slope, and the sum with what reads the total
+    assert "sum" in read and "tanh" not in read
+    assert all(arg.node.order for node in updates for arg in node.args if arg.node.op.name == "sum")
