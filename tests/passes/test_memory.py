@@ -407,7 +407,7 @@ def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers):
         assert planner.repeats
         for n in (1, 2, 3):
             planner.front({"n": n, "m": 3})
-        fronts = [front for front, *_ in planner._fronts._found.values()]
+        fronts = [front for front, *_ in planner._fronts._entries.values()]
         bytes_before = tracemalloc.get_traced_memory()[0]
         copies = [copy.deepcopy(front) for front in fronts]
         real = tracemalloc.get_traced_memory()[0] - bytes_before
