@@ -69,6 +69,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "checks-before-writes": "passes.late.writes",
         "sums-in-place": "passes.late.writes",
         "short-writes": "passes.late.writes",
+        "overlapping-pads": "passes.late.regions",
         "if-conversion": "passes.late.loops",
         "strip-mining": "passes.late.loops",
         "transposed-factors": "passes.late.loops",

@@ -1,4 +1,4 @@
-"""Rewrite sums of pads with disjoint regions as concatenations.
+"""Rewrite sums of pads: overlapping ones as sums of disjoint ones, and these as concatenations.
 
 The gradient of an array that is read slice by slice is a sum of pads, one for each slice: most
 terms are zeros. If the slices are disjoint along one axis, each element of the sum is an element
@@ -12,11 +12,17 @@ The gradient of ``x[:k]`` and ``x[k:]``, for cotangents ``a`` and ``b``::
 Slices of every k-th element are disjoint, too, along a new axis of size k, of which each slice has
 one element. Slices that are parts of several axes are concatenated along one axis after the other:
 slices with the same region along the first axis are concatenated along the others first.
+
+**Overlapping slices.** Of the frames of a signal each element belongs to a few, but a sum of 200
+pads visits each element 200 times. The frames are classes of disjoint ones: with a step of a
+quarter of their length, four. So the terms are added class by class, and each class is a
+concatenation: time, memory and nodes are linear in the slices. Only the order of the terms changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import pairwise, permutations
 from typing import Final, cast
 
@@ -59,6 +65,14 @@ Regions = Mapping[_Line, tuple[Size, Size]]
 MOST_STEP: Final = 16
 
 
+#: Pads of a sum, at least, that are added by classes of disjoint ones, and pads of a class, on
+#: average. Fewer are operands of one kernel, which tests the borders of each. Microseconds of one
+#: kernel and of classes (Zen 3): 12 frames of 512 elements with a step of 128 take 10.9 and 6.8, 64
+#: frames 146 and 7.0; 24 frames of 16 elements with a step of 1 take 1.5 and 2.0, 64 frames 2.9 and
+#: 1.9.
+_LEAST_PADS: Final = 12
+_LEAST_OF_CLASS: Final = 3
+
 #: The key under which a graph stores itself with joined pads.
 _NOTE: Final = "joined pads"
 
@@ -67,6 +81,80 @@ def attach_joined(graph: Graph, joined: Graph) -> None:
     """Store the result of ``join_disjoint_pads`` with the graph for its next call."""
     if joined is not graph:
         graph.analyses[_NOTE] = joined
+
+
+@late_pass("overlapping-pads", keeps="close")
+def order_overlapping_pads(graph: Graph) -> Graph:
+    """Rewrite sums of many overlapping pads as sums of classes of disjoint ones."""
+    if not graph.has(Pad):
+        return graph
+    spines = {spine[-1]: spine for spine in _find_spines(graph) if len(spine) + 1 >= _LEAST_PADS}
+    classes = {root: _classes(_terms(spine)) for root, spine in spines.items()}
+    classes = {root: indices for root, indices in classes.items() if indices}
+    rebuilt: dict[Node, tuple[Symbolic, ...]] = {}
+
+    def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        rebuilt[node] = args
+        if node not in classes:
+            return None
+        spine = spines[node]
+        terms = [rebuilt[spine[0]][0], *(rebuilt[addition][1] for addition in spine)]
+        with within(node.origin, node.order):
+            sums = [_add_terms([terms[index] for index in indices]) for indices in classes[node]]
+            return (_add_terms(sums),)
+
+    return graph.replace_nodes(rewrite).without_dead_nodes() if classes else graph
+
+
+def _classes(terms: Sequence[Symbolic]) -> list[Sequence[int]]:
+    """Return the terms of a sum as classes of disjoint pads and single others; [] for few pads."""
+    pads: dict[tuple[_Line, ...], list[int]] = {}
+    classes: list[Sequence[int]] = []
+    for index, term in enumerate(terms):
+        if lines := _padded_axes(term):
+            pads.setdefault(lines, []).append(index)
+        else:
+            classes.append((index,))
+    gains = False
+    for lines, indices in pads.items():
+        regions = {index: _regions(terms[index], lines) for index in indices}
+        of_lines = _disjoint_classes(indices, lines, regions)
+        pays = len(indices) >= max(_LEAST_PADS, _LEAST_OF_CLASS * len(of_lines))
+        classes += of_lines if pays else [(index,) for index in indices]
+        gains |= pays
+    return classes if gains else []
+
+
+def _disjoint_classes(
+    indices: Sequence[int], lines: Sequence[_Line], regions: Mapping[int, Regions]
+) -> list[list[int]]:
+    """Return pads as classes of disjoint ones; of one line as few as there are pads at an element.
+
+    Pads with the same region along the first line are classes along the other lines first.
+    """
+    if not lines:
+        return [[index] for index in indices]
+    line, *other_lines = lines
+    groups: dict[tuple[Size, Size], list[int]] = {}
+    for index in indices:
+        groups.setdefault(regions[index][line], []).append(index)
+    ends: list[tuple[Size, Size]] = []  # the last region of each color
+    colors: list[list[list[int]]] = []  # and its classes
+    for region in sorted(groups, key=lambda region: tuple(map(hint_value, region))):
+        color = next((k for k, last in enumerate(ends) if _is_before(last, region)), len(ends))
+        ends[color : color + 1] = [region]
+        colors[color:] = colors[color:] or [[]]
+        of_region = _disjoint_classes(groups[region], other_lines, regions)
+        classes = colors[color]
+        classes += [[] for _ in of_region[len(classes) :]]
+        for class_indices, more in zip(classes, of_region, strict=False):
+            class_indices += more
+    return [indices for classes in colors for indices in classes]
+
+
+def _add_terms(terms: Sequence[Symbolic]) -> Symbolic:
+    """Build the sum of terms in their order."""
+    return reduce(lambda total, term: cast(Symbolic, Add()(total, term)), terms)
 
 
 @late_pass("disjoint-pads")
@@ -92,8 +180,16 @@ def _join_disjoint_pads(graph: Graph) -> Graph:
 
 def _find_sums(graph: Graph) -> dict[Node, tuple[list[Node], list[_DisjointPads]]]:
     """Find the graph's sums with disjoint pads: all additions of each, and its runs of pads."""
-    users, roots = users_of(graph), {value.key for value in graph.roots}
     sums: dict[Node, tuple[list[Node], list[_DisjointPads]]] = {}
+    for spine in _find_spines(graph):
+        if runs := [*_disjoint_runs(_terms(spine))]:
+            sums[spine[-1]] = spine, runs
+    return sums
+
+
+def _find_spines(graph: Graph) -> Iterator[list[Node]]:
+    """Yield the additions of each sum of a graph, from its first terms to its last one."""
+    users, roots = users_of(graph), {value.key for value in graph.roots}
     inside: set[Node] = set()
 
     def continues(node: Node) -> bool:
@@ -107,10 +203,7 @@ def _find_sums(graph: Graph) -> dict[Node, tuple[list[Node], list[_DisjointPads]
             while continues(spine[-1]):
                 spine.append(spine[-1].args[0].node)
             inside.update(spine)
-            spine.reverse()
-            if runs := [*_disjoint_runs(_terms(spine))]:
-                sums[node] = spine, runs
-    return sums
+            yield spine[::-1]
 
 
 def _terms(spine: Sequence[Node]) -> list[Symbolic]:
@@ -236,10 +329,7 @@ def _rebuild_sum(
             in_memory = is_float and all(isinstance(p.node.args[0].node.op, Slice) for p in pads)
             joined = _build_tree(terms, run.tree, run.lines, is_float and not in_memory)
             terms[run.first : run.last] = [cast(Symbolic, joined + 0.0) if in_memory else joined]
-        total = terms[0]
-        for term in terms[1:]:
-            total = cast(Symbolic, Add()(total, term))
-    return total
+        return _add_terms(terms)
 
 
 def _build_tree(

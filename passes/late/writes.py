@@ -12,8 +12,8 @@ x)``: it is fused with what it reads and with its readers.
 
 **Sums in place.** The cotangent of a carry of which an iteration reads ``x[i]`` is the sum of two
 arrays, and one of these is zero everywhere but at i. An iteration that adds it to one entry takes
-the same time for an array of any size. An entry that is -0.0 where nothing is added stays so, and
-is 0.0 in the sum.
+the same time for an array of any size; so does one that reads a slice, ``x[i + arange(k)]``. An
+entry that is -0.0 where nothing is added stays so, and is 0.0 in the sum.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from staticgrad.language.ops.arithmetic import Add
 from staticgrad.language.ops.indexing import IndexCopy, ScatterIntoAxis, Take, concatenate
 from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.movement import reshape
-from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.positions import Iota, iota
 from staticgrad.language.ops.selection import where
 from staticgrad.language.types.arrays import product
+from staticgrad.language.types.dim import Size, is_at_least
 from staticgrad.support.records import replace
 
 #: Elements up to which a write is a comparison: some vectors take as long as one kernel more.
@@ -86,7 +87,7 @@ def check_before_writes(graph: Graph) -> Graph:
 
 @late_pass("sums-in-place", keeps="close")
 def add_in_place(graph: Graph) -> Graph:
-    """Rewrite sums with single scattered entries in bodies of loops: only these are added."""
+    """Rewrite sums with scattered entries or slices in bodies of loops: only these are added."""
     if not graph.has(ScatterIntoAxis) or not any(is_body_input(v.node) for v in graph.inputs):
         return graph
     sums = _find_scattered_sums(graph)
@@ -114,19 +115,32 @@ def add_in_place(graph: Graph) -> Graph:
 
 
 def _find_scattered_sums(graph: Graph) -> dict[Node, tuple[Node, ...]]:
-    """Find the sums of single scattered entries that are read once, each with its scatters."""
+    """Find the sums of scattered entries or slices that are read once, each with its scatters."""
     users, roots = users_of(graph), {value.key for value in graph.roots}
     sums: dict[Node, tuple[Node, ...]] = {}
     for node in graph.nodes:
         (value, *others), op = node.values, node.op
         if others or value.key in roots or len(users[value.key]) != 1:
             continue
-        if isinstance(op, ScatterIntoAxis) and op.parts == 1 and node.args[1].size == 1:
-            sums[node] = (node,)
+        if isinstance(op, ScatterIntoAxis):
+            if op.parts == 1 and _are_distinct(node.args[1], op.size):
+                sums[node] = (node,)
         elif isinstance(op, Add) and all(arg.node in sums for arg in node.args):
             first, second = (sums[arg.node] for arg in node.args)
             sums[node] = (*first, *second)
     return sums
+
+
+def _are_distinct(indices: Symbolic, size: Size) -> bool:
+    """Return whether indices are different entries of an axis: one, or a number plus positions."""
+    if indices.size == 1:
+        return True
+    args = indices.node.args
+    if isinstance(indices.node.op, Add) and any(arg.ndim == 0 for arg in args):
+        indices = max(args, key=lambda arg: arg.ndim)
+    # Narrow integers would overflow inside of a long axis.
+    is_range = isinstance(indices.node.op, Iota) and indices.ndim == 1 and indices.dtype.bits >= 32
+    return is_range and is_at_least(size, indices.size)
 
 
 @late_pass("short-writes")

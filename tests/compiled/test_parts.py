@@ -337,7 +337,7 @@ def stencil(x, taps, scale=1.0):
 
 
 @pytest.mark.thinned(3)
-@pytest.mark.parametrize("taps", [[(1, 2)], [(0, 2), (3, 2), (1, 0)], [*np.ndindex(4, 4)]])
+@pytest.mark.parametrize("taps", [[(1, 2)], [(0, 2), (3, 2), (1, 0)], [*np.ndindex(4, 4)][5:]])
 @pytest.mark.parametrize("shape", [(21, 133), (1, 40), (3, 2), ("n", 40), ("n", "m")])
 def test_slices_of_a_padded_array_and_their_gradient(shape, taps):
     x = sg.input("x", shape, "float32")

@@ -211,3 +211,33 @@ def test_complex_entries_are_written_by_parts():
         expected[i] = expected[i + 1] * 1j
     out = sg.compile({"y": carry}).run({"x": array, "u": entries})
     np.testing.assert_array_equal(out["y"], expected)
+
+
+@pytest.mark.parametrize("read", ["arange", "dynamic_slice", "int8"])
+def test_gradients_of_windows_in_a_loop(read):
+    """An iteration adds to its window alone: the sum is one array, which it overwrites."""
+    size = 2000 if read != "int8" else 60
+    x, w = sg.input("x", (size,), "float64"), sg.input("w", (12, 8), "float64")
+
+    def iterate(total, of):
+        start, weights = of
+        if read == "dynamic_slice":
+            window = sg.dynamic_slice(x, [start], [8])
+        else:
+            places = (start + sg.arange(8)).astype("int8" if read == "int8" else "int64")
+            window = x[places]
+        return total + (window * window * weights).sum(), None
+
+    total, _ = sg.scan(iterate, sg.zeros((), "float64"), (sg.arange(12) * 3 - 2, w))
+    graph = sg.Graph(sg.grad(total, x))
+    random = np.random.default_rng(0)
+    feeds = {"x": random.normal(size=size), "w": random.normal(size=(12, 8))}
+    expected = np.zeros(size)
+    for k, weights in enumerate(feeds["w"]):
+        start = 3 * k - 2  # the first begins before the end; a dynamic slice is brought inside
+        places = np.arange(start, start + 8) if k or read != "dynamic_slice" else np.arange(-8, 0)
+        expected[places] += 2 * feeds["x"][places] * weights
+    run = sg.compile(graph)
+    for program in (run, sg.compile(graph, fuse=False), sg.compile(graph, threads=2)):
+        np.testing.assert_allclose(program.run(feeds)["output"], expected, rtol=1e-14, atol=1e-14)
+    assert read == "int8" or run.peak_bytes < 1.5 * 8 * size
