@@ -89,14 +89,11 @@ class Precedence:
         """Change predecessors and priorities of groups in the order, and remove some groups.
 
         The order is the one that a new ``Precedence`` would have. It is sorted again from the first
-        index at which one of these numbers is ready, in the old or the new graph, until the rest of
-        both orders is equal.
+        index at which one of these numbers stands, in the old or the new order, until both orders
+        are equal, and again from where another one stands.
         """
-        # Before this index both orders are the same: none of these numbers is ready in either of
-        # them.
-        start = min(self._ready[number] for number in (*predecessors, *removed))
-        start = min(start, *[self._ready_at(earlier) for earlier in predecessors.values()])
-        for number in (*predecessors, *removed):
+        pending = {*predecessors, *removed}
+        for number in pending:
             for neighbour in self._predecessors[number]:
                 self._successors[neighbour].discard(number)
         for number, earlier in predecessors.items():
@@ -105,29 +102,50 @@ class Precedence:
                 self._successors[neighbour].add(number)
         for number in removed:
             del self._predecessors[number], self._successors[number]
-        reordered, end = self._sort_from(start, {*predecessors}, {*removed}, priority)
-        removed_entries = [None] * (end - start - len(reordered))
-        self._order[start:end] = [*reordered, *removed_entries]
+        while pending:
+            # Before this index both orders are the same: none of these numbers is in either.
+            changed = pending.difference(removed)
+            start = min(self._indices[number] for number in pending)
+            start = min([start, *(self._find_index(n, pending, priority) for n in changed)])
+            reordered, end = self._sort_from(start, pending, changed, priority)
+            removed_entries = [None] * (end - start - len(reordered))
+            self._order[start:end] = [*reordered, *removed_entries]
+            self._indices.update({number: start + k for k, number in enumerate(reordered)})
+            for number in {
+                *reordered,
+                *(later for earlier in reordered for later in self._successors[earlier]),
+            }:
+                self._ready[number] = self._ready_at(self._predecessors[number])
         for number in removed:
             del self._indices[number], self._ready[number]
-        self._indices.update({number: start + k for k, number in enumerate(reordered)})
-        for number in {
-            *reordered,
-            *(later for earlier in reordered for later in self._successors[earlier]),
-        }:
-            self._ready[number] = self._ready_at(self._predecessors[number])
+
+    def _find_index(self, number: int, pending: set[int], priority: Callable[[int], int]) -> int:
+        """Return the index of a changed number in the new order, or a pending one before it."""
+        entry = priority(number), number
+        for index in range(self._ready_at(self._predecessors[number]), self._indices[number]):
+            other = self._order[index]
+            if other is not None and (other in pending or entry < (priority(other), other)):
+                return index
+        return self._indices[number]
 
     def _sort_from(
-        self, start: int, changed: set[int], removed: set[int], priority: Callable[[int], int]
+        self,
+        start: int,
+        pending: set[int],
+        changed: set[int],
+        priority: Callable[[int], int],
     ) -> tuple[list[int], int]:
-        """Sort the groups again from an index on, until the old order is valid."""
-        index, ready_at = self._indices, self._ready
+        """Sort the groups again from an index on, until the old order is valid for some numbers.
+
+        ``pending``: the changed and the removed numbers that are not sorted; those that are sorted
+        now are taken out of it.
+        """
+        index, ready_at, removed = self._indices, self._ready, pending - changed
         ready = [
             (priority(number), number)
             for number in self._order[start:]
-            if number is not None and number not in removed and number not in changed
-            and ready_at[number] <= start
-        ]  # fmt: skip
+            if number is not None and number not in pending and ready_at[number] <= start
+        ]
         waits: dict[int, int] = {}
         for changed_number in changed:
             waits[changed_number] = sum(
@@ -138,10 +156,10 @@ class Precedence:
         heapify(ready)
         order: list[int] = []
         done: set[int] = set()
-        # Both orders are followed in step. Once they have the same numbers, and no changed one is
-        # open, what follows is the same in both.
+        # Both orders are followed in step. Once they have the same numbers, and no pending one is
+        # next in either, what follows is the same in both until one is.
         only_in_one: set[int] = set()  # in one of both orders so far
-        open_numbers, end = {*changed, *removed}, start
+        end = start
         while ready:
             _, number = heappop(ready)
             order.append(number)
@@ -151,7 +169,7 @@ class Precedence:
                 old = self._order[end]
                 end += 1
                 if old is not None and old in removed:
-                    open_numbers.discard(old)
+                    pending.discard(old)
                 elif old is not None:
                     only_in_one ^= {old}
                     break
@@ -163,10 +181,28 @@ class Precedence:
                     waits[later] = sum(index[e] >= start and e not in done for e in predecessors)
                 if not waits[later]:
                     heappush(ready, (priority(later), later))
-            open_numbers.discard(number)
-            if not only_in_one and not open_numbers:
+            pending.discard(number)
+            if not only_in_one and not self._is_next(end, pending, waits, priority):
                 return order, end
+        pending.clear()
         return order, len(self._order)
+
+    def _is_next(
+        self,
+        index: int,
+        pending: set[int],
+        waits: Mapping[int, int],
+        priority: Callable[[int], int],
+    ) -> bool:
+        """Return whether a pending number is next at an index of the old or of the new order."""
+        if not pending:
+            return False
+        tail = map(self._order.__getitem__, range(index, len(self._order)))
+        following = next((number for number in tail if number is not None), None)
+        if following is None or following in pending:
+            return True
+        entry = priority(following), following
+        return any((priority(n), n) < entry for n in pending if waits.get(n) == 0)
 
     def index_of(self, number: int) -> int:
         """Return the index of a number in the order."""
