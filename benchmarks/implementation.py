@@ -66,6 +66,17 @@ class Program(ABC):
     def parameters(self) -> Arrays:
         """The present values of the parameters; empty but for steps that train."""
 
+    def moments(self) -> dict[str, tuple[Array, ...]]:
+        """Means of the gradients after a step by parameter, where the workload has moments.
+
+        AdamW's are those of gradients and squares, momentum's the sum of gradients.
+        """
+        return {}
+
+    def copies(self) -> int | None:
+        """Return the number of parameters that a step writes by a copy; None if unknown."""
+        return None
+
     def planned_bytes(self) -> int | None:
         """Working memory of a step as the library predicts it, or None."""
         return None

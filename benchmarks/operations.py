@@ -18,6 +18,14 @@ import numpy as np
 GATES: Final = {"lstm": 4, "gru": 3}
 
 
+def borders_of(
+    taps: Sequence[int], dilation: int, padding: int | None
+) -> tuple[tuple[int, int], ...]:
+    """Return the zeros on both sides of each axis of an image; None keeps sizes of odd taps."""
+    widths = (dilation * (k // 2) if padding is None else padding for k in taps)
+    return tuple((width, width) for width in widths)
+
+
 class NotYetError(Exception):
     """The implementation has no such operation; the row says so and shows no time."""
 
@@ -74,6 +82,14 @@ class Operations:
         """max(x, 0), with derivative 0 at 0."""
         return self.maximum(x, 0.0)
 
+    def relu6(self, x: Any) -> Any:
+        """min(max(x, 0), 6)."""
+        return self.clip(x, 0.0, 6.0)
+
+    def silu(self, x: Any) -> Any:
+        """x / (1 + exp(-x))."""
+        return x * self.sigmoid(x)
+
     def sigmoid(self, x: Any) -> Any:
         """1 / (1 + exp(-x))."""
         return 0.5 * self.tanh(0.5 * x) + 0.5
@@ -106,6 +122,15 @@ class Operations:
         away = x - self.mean(x, axis=-1, keepdims=True)
         variance = self.mean(away * away, axis=-1, keepdims=True)
         return away / self.sqrt(variance + eps) * gain + bias
+
+    def rms_norm(self, x: Any, gain: Any, eps: float) -> Any:
+        """x over the root of its mean square along the last axis."""
+        return x / self.sqrt(self.mean(x * x, axis=-1, keepdims=True) + eps) * gain
+
+    def biased_attention(self, q: Any, k: Any, v: Any, bias: Any, scale: float) -> Any:
+        """softmax(q @ k^T * scale + bias) @ v for [batch, heads, time, size]."""
+        scores = self.matmul(q, self.transpose(k, (0, 1, 3, 2))) * scale
+        return self.matmul(self.softmax(scores + bias), v)
 
     def attention(self, q: Any, k: Any, v: Any, size: int) -> Any:
         """softmax(q @ k^T / sqrt(size)) @ v for [batch, heads, time, size]."""
@@ -144,29 +169,56 @@ class Operations:
         return self.max(self.max(blocks, axis=5), axis=3)
 
     def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
-             stride: int = 1, dilation: int = 1) -> Any:  # fmt: skip
-        """A convolution of [n, c, ...] with [o, c / groups, ...] that keeps the image's size.
+             stride: int = 1, dilation: int = 1, padding: int | None = None,
+             bias: Any = None) -> Any:  # fmt: skip
+        """A convolution of [n, c, ...] with [o, c / groups, ...].
 
-        With a stride it divides the size, which is a multiple of it. ``sizes`` has the
-        image, the (odd) taps and the channels (c, o); groups are 1 or c, which is o then. Here
-        as one product for each tap.
+        By default it keeps the image's size if the taps are odd, but for the stride. ``sizes`` has
+        the image, the taps and the channels (c, o). Here as one product for each tap.
         """
         image, taps, (inputs, outputs) = sizes["image"], sizes["taps"], sizes["channels"]
-        border = ((0, 0), (0, 0), *((dilation * (k // 2),) * 2 for k in taps))
-        padded, total = self.pad_border(x, border), None
-        smaller = [n // stride for n in image]
+        border = [borders[0] for borders in borders_of(taps, dilation, padding)]
+        padded = self.pad_border(x, ((0, 0), (0, 0), *((n, n) for n in border)))
+        total = None
+        smaller = [
+            (n + 2 * edge - dilation * (k - 1) - 1) // stride + 1
+            for n, edge, k in zip(image, border, taps, strict=True)
+        ]
         for tap in product(*map(range, taps)):
-            offsets = [dilation * k for k in tap]
-            cut = tuple(slice(k, k + n, stride) for k, n in zip(offsets, image, strict=True))
+            cut = tuple(
+                slice(dilation * k, dilation * k + (n - 1) * stride + 1, stride)
+                for k, n in zip(tap, smaller, strict=True)
+            )
             seen = padded[(slice(None), slice(None), *cut)]
             weight = w[(slice(None), slice(None), *tap)]
-            if groups == 1:
+            if groups == inputs == outputs:
+                term = seen * self.reshape(weight, (outputs, *(1 for _ in image)))
+            elif groups == 1:
                 flat = self.reshape(seen, (x.shape[0], inputs, prod(smaller)))
                 term = self.reshape(self.matmul(weight, flat), (x.shape[0], outputs, *smaller))
             else:
-                term = seen * self.reshape(weight, (outputs, *(1 for _ in image)))
+                flat = self.reshape(seen, (x.shape[0], groups, inputs // groups, prod(smaller)))
+                apart = self.reshape(weight, (groups, outputs // groups, inputs // groups))
+                term = self.reshape(self.matmul(apart, flat), (x.shape[0], outputs, *smaller))
             total = term if total is None else total + term
-        return total
+        return total if bias is None else total + self.reshape(bias, (-1, *(1 for _ in image)))
+
+    def max_pool_of(self, x: Any, taps: int, stride: int, padding: int) -> Any:
+        """The largest of each window of ``taps`` by ``taps`` of [n, c, h, w]."""
+        pad, border = self.namespace.pad, ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2)
+        padded, best = pad(x, border, mode="constant", constant_values=-np.inf), None
+        height, width = ((n + 2 * padding - taps) // stride + 1 for n in x.shape[2:])
+        for i, j in product(range(taps), range(taps)):
+            rows = slice(i, i + (height - 1) * stride + 1, stride)
+            seen = padded[:, :, rows, j : j + (width - 1) * stride + 1 : stride]
+            best = seen if best is None else self.maximum(best, seen)
+        return best
+
+    def mean_pool(self, x: Any) -> Any:
+        """The mean of each 2 x 2 window of [n, c, h, w], which do not overlap."""
+        n, channels, height, width = x.shape
+        cut = self.reshape(x, (n, channels, height // 2, 2, width // 2, 2))
+        return self.mean(self.mean(cut, axis=5), axis=3)
 
     def double_image(self, x: Any, channels: int, side: int) -> Any:
         """Each pixel of [n, c, side, side] four times: an image of twice the side."""
@@ -180,14 +232,16 @@ class Operations:
         return self.pad(x, width, mode="constant")
 
     def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
-        """(x - mean) / sqrt(variance + 1e-5) of each channel of [n, c, h, w], times gain plus bias.
+        """(x - mean) / sqrt(variance + 1e-5) of each channel of [n, c, ...], times gain plus bias.
 
         ``count`` elements of each are there.
         """
-        centred = x - self.sum(x, axis=(0, 2, 3), keepdims=True) / count
-        variance = self.sum(centred * centred, axis=(0, 2, 3), keepdims=True) / count
-        scaled = centred / self.sqrt(variance + 1e-5)
-        return scaled * self.reshape(gain, (-1, 1, 1)) + self.reshape(bias, (-1, 1, 1))
+        image = len(x.shape) - 2
+        axes = 0, *range(2, 2 + image)
+        centred = x - self.sum(x, axis=axes, keepdims=True) / count
+        variance = self.sum(centred * centred, axis=axes, keepdims=True) / count
+        scaled, shape = centred / self.sqrt(variance + 1e-5), (-1, *(1 for _ in range(image)))
+        return scaled * self.reshape(gain, shape) + self.reshape(bias, shape)
 
     # -- matrices ---------------------------------------------------------------------------------
 
@@ -245,10 +299,12 @@ class Operations:
         c = fresh if c is None else self.sigmoid(f) * c + fresh
         return self.sigmoid(o) * self.tanh(c), c
 
-    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
+    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int,
+                  every: bool = False) -> Any:  # fmt: skip
         """The last state over x [time, batch, inputs] of "lstm" or "gru" layers, one upon another.
 
-        ``weights`` are (w, u, b) of each, from the right. Unrolled here.
+        ``weights`` are (w, u, b) of each, from the right; ``every`` asks for all states of the last
+        layer [time, batch, hidden]. Unrolled here.
         """
         cell, below = self.recurrent_cell(kind, hidden), [x[t] for t in range(time)]
         for w, u, b in weights:
@@ -258,7 +314,7 @@ class Operations:
                 state = cell(at @ w + b, state, u)
                 outputs.append(state[0])
             below = outputs
-        return below[-1]
+        return self.stack(below) if every else below[-1]
 
     def zero_state(self, x: Any, hidden: int) -> Any:
         """Zeros [batch, hidden], in the dtype of x [time, batch, inputs]."""

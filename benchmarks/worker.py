@@ -103,7 +103,8 @@ def _measure(
     start = time.perf_counter()
     returned = program.step()
     phases = Phases(imported, build, compiling, time.perf_counter() - start)
-    verdict = judge(workload, data, truth, program.results(returned), program.parameters())
+    results, updated = program.results(returned), program.parameters()
+    verdict = judge(workload, data, truth, results, updated, program.moments())
     del returned
     if verdict.is_correct and workload.trains:
         verdict = judge_second(workload, truth, verdict, _loss(program))

@@ -18,8 +18,9 @@ Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 #: "sgd": loss, and one SGD step of the parameters. "gradient": values, and the gradient of the loss
 #: by each variable. "hvp": those and the Hessian of the loss times a vector. "adam": loss, and one
-#: Adam step of the parameters by gradients that are fed, from moments that are given.
-Kind = Literal["sgd", "gradient", "hvp", "adam"]
+#: Adam step of the parameters by gradients that are fed, from moments that are given. "adamw" and
+#: "momentum": loss, and the first step of these optimizers.
+Kind = Literal["sgd", "gradient", "hvp", "adam", "adamw", "momentum"]
 Loss = Callable[[Any, Mapping[str, Any], Mapping[str, int]], tuple[Any, dict[str, Any]]]
 
 
@@ -29,6 +30,13 @@ class Adam:
     BETAS: Final = (0.9, 0.999)
     EPSILON: Final = 1e-8
     STEPS_BEFORE: Final = 10
+
+
+class Decoupled:
+    """Constants of AdamW (arXiv 1711.05101) beside Adam's, and of SGD with momentum."""
+
+    DECAY: Final = 1e-2
+    MOMENTUM: Final = 0.9
 
 
 @dataclass(frozen=True)
@@ -98,8 +106,8 @@ class Workload:
         tolerance: largest error of a result, relative to the largest magnitude in its truth.
         about: one line for tables.
         dtype: "float32" or "float64".
-        rate: the learning rate, for "sgd" and "adam".
-        group: "suite", or "models" for those of ``python -m benchmarks models``.
+        rate: the learning rate, of kinds that train.
+        group: "suite", or the name of the benchmark, as "models" or "zoo".
     """
 
     name: str
@@ -116,7 +124,12 @@ class Workload:
     @property
     def trains(self) -> bool:
         """Return whether a step changes parameters."""
-        return self.kind in ("sgd", "adam")
+        return self.kind not in ("gradient", "hvp")
+
+    @property
+    def has_moments(self) -> bool:
+        """Return whether a step starts from moments of zero, which the gate reads."""
+        return self.kind in ("adamw", "momentum")
 
     def make(self, small: bool = False) -> Data:
         """The arrays of a run, always the same ones."""

@@ -39,7 +39,7 @@ class AutogradProgram(Program):
     """See ``Program``."""
 
     def build(self) -> None:
-        if self.workload.kind == "adam":
+        if self.workload.kind == "adam" or self.workload.has_moments:
             raise UnsupportedError("it has no Adam that updates arrays in place")
         autograd = import_module("autograd")
         ops, workload, data = Autograd(), self.workload, self.data

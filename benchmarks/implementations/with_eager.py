@@ -36,7 +36,7 @@ class EagerProgram(Program):
     """See ``Program``."""
 
     def build(self) -> None:
-        if self.workload.kind == "adam":
+        if self.workload.kind == "adam" or self.workload.has_moments:
             raise UnsupportedError("its Adam starts from moments of 0")
         self.eager = eager = import_module("staticgrad.eager")
         ops, workload, data = Eager(eager), self.workload, self.data

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.implementation import Implementation, Program, Settings
-from benchmarks.operations import GATES, Operations
-from benchmarks.workload import Adam, Array, Arrays, Data, Workload
+from benchmarks.operations import GATES, Operations, borders_of
+from benchmarks.workload import Adam, Array, Arrays, Data, Decoupled, Workload
 
 
 class Jax(Operations):
@@ -25,7 +25,8 @@ class Jax(Operations):
         super().__init__(jax.numpy)
         self.jax = jax
         self.erf = jax.scipy.special.erf
-        self.replace(jax.nn, "relu", "softplus", "softmax", "sigmoid", "logsumexp")
+        self.replace(jax.nn, "relu", "relu6", "silu", "softplus", "softmax", "sigmoid")
+        self.replace(jax.nn, "logsumexp")
 
     def gelu(self, x: Any) -> Any:
         return self.jax.nn.gelu(x, approximate=False)
@@ -45,13 +46,20 @@ class Jax(Operations):
         return lax.reduce_window(x, -np.inf, lax.max, window, window, "VALID")
 
     def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
-             stride: int = 1, dilation: int = 1) -> Any:  # fmt: skip
+             stride: int = 1, dilation: int = 1, padding: int | None = None,
+             bias: Any = None) -> Any:  # fmt: skip
         lax, rank = self.jax.lax, x.ndim - 2
-        border = [(dilation * (k // 2),) * 2 for k in sizes["taps"]]
-        return lax.conv_general_dilated(
+        border = borders_of(sizes["taps"], dilation, padding)
+        out = lax.conv_general_dilated(
             x, w, (stride,) * rank, border, rhs_dilation=(dilation,) * rank,
             feature_group_count=groups,
         )  # fmt: skip
+        return out if bias is None else out + bias.reshape(-1, *(1,) * rank)
+
+    def max_pool_of(self, x: Any, taps: int, stride: int, padding: int) -> Any:
+        lax, border = self.jax.lax, ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2)
+        window, steps = (1, 1, taps, taps), (1, 1, stride, stride)
+        return lax.reduce_window(x, -np.inf, lax.max, window, steps, border)
 
     def conv_transpose(self, x: Any, w: Any, stride: int) -> Any:
         axes = tuple(range(2, x.ndim))
@@ -86,7 +94,8 @@ class Jax(Operations):
 
         return self.jax.lax.scan(cell, (zeros, zeros), x)[0][0]
 
-    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
+    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int,
+                  every: bool = False) -> Any:  # fmt: skip
         cell = self.recurrent_cell(kind, hidden)
         for w, u, b in weights:
             first = (self.zero_state(x, hidden),) * (GATES[kind] - 2)
@@ -96,7 +105,7 @@ class Jax(Operations):
                 return state, state[0]
 
             last, x = self.jax.lax.scan(iteration, first, x)
-        return last[0]
+        return x if every else last[0]
 
 
 class JaxProgram(Program):
@@ -108,6 +117,12 @@ class JaxProgram(Program):
         if self.workload.kind == "adam":
             count = np.asarray(Adam.STEPS_BEFORE)
             self.state = jax.device_put((self.data.variables, self.data.moments, count))
+        elif self.workload.has_moments:
+            zeros = {name: np.zeros_like(array) for name, array in self.data.variables.items()}
+            count = np.zeros((), self.workload.dtype)
+            self.state = jax.device_put((self.data.variables, zeros, zeros, count))
+            if self.workload.kind == "momentum":
+                self.state = jax.device_put((self.data.variables, zeros))
         self.feeds = jax.device_put(self.data.feeds)
         self.along = jax.device_put(self.data.along)
         function = getattr(self, f"_{self.workload.kind}")()
@@ -135,8 +150,16 @@ class JaxProgram(Program):
     def parameters(self) -> Arrays:
         if not self.workload.trains:
             return {}
-        variables = self.state[0] if self.workload.kind == "adam" else self.state
+        with_moments = self.workload.kind != "sgd"
+        variables = self.state[0] if with_moments else self.state
         return {name: np.array(value) for name, value in variables.items()}
+
+    def moments(self) -> dict[str, tuple[Array, ...]]:
+        count = {"adamw": 2, "momentum": 1}.get(self.workload.kind, 0)
+        return {
+            name: tuple(np.array(moments[name]) for moments in self.state[1 : 1 + count])
+            for name in (self.data.variables if count else ())
+        }
 
     def planned_bytes(self) -> int | None:
         analysis = self.executable.memory_analysis()
@@ -177,6 +200,44 @@ class JaxProgram(Program):
                 spread = sqrt(square / unbiased_squares) + Adam.EPSILON
                 updated[name] = value - rate * (mean / unbiased) / spread
             return (updated, new, count), {"loss": loss, **outputs}
+
+        return step
+
+    def _adamw(self) -> Callable[[Any, Any, Any], Any]:
+        value_and_grad = self.jax.value_and_grad(self._loss(), has_aux=True)
+        rate, sqrt, map_tree = self.workload.rate, self.jax.numpy.sqrt, self.jax.tree.map
+        decay, decay_of_squares = Adam.BETAS
+
+        def step(state: Any, feeds: Any, _: Any) -> Any:
+            variables, means, squares, count = state
+            (loss, outputs), gradients = value_and_grad(variables, feeds)
+            count = count + 1
+            first, second = 1 - decay**count, 1 - decay_of_squares**count
+            means = map_tree(lambda m, g: decay * m + (1 - decay) * g, means, gradients)
+            squares = map_tree(
+                lambda s, g: decay_of_squares * s + (1 - decay_of_squares) * g * g,
+                squares, gradients,
+            )  # fmt: skip
+
+            def change(w: Any, m: Any, s: Any) -> Any:
+                size = sqrt(s / second) + Adam.EPSILON
+                return w - rate * (m / first / size + Decoupled.DECAY * w)
+
+            new = map_tree(change, variables, means, squares)
+            return (new, means, squares, count), {"loss": loss, **outputs}
+
+        return step
+
+    def _momentum(self) -> Callable[[Any, Any, Any], Any]:
+        value_and_grad = self.jax.value_and_grad(self._loss(), has_aux=True)
+        rate, map_tree = self.workload.rate, self.jax.tree.map
+
+        def step(state: Any, feeds: Any, _: Any) -> Any:
+            variables, sums = state
+            (loss, outputs), gradients = value_and_grad(variables, feeds)
+            sums = map_tree(lambda s, g: Decoupled.MOMENTUM * s + g, sums, gradients)
+            new = map_tree(lambda w, s: w - rate * s, variables, sums)
+            return (new, sums), {"loss": loss, **outputs}
 
         return step
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.implementation import Implementation, Program, Settings
+from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
 from benchmarks.operations import GATES, Operations
 from benchmarks.workload import Adam, Array, Arrays, Data, Workload
 
@@ -73,7 +73,8 @@ class PyTensor(Operations):
         )  # fmt: skip
         return states[-1]
 
-    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
+    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int,
+                  every: bool = False) -> Any:  # fmt: skip
         cell = self.recurrent_cell(kind, hidden)
         for w, u, b in weights:
             outputs = self.pytensor.scan(
@@ -83,7 +84,7 @@ class PyTensor(Operations):
                 non_sequences=[u], return_updates=False,
             )  # fmt: skip
             x = outputs[0] if isinstance(outputs, list | tuple) else outputs
-        return x[-1]
+        return x if every else x[-1]
 
 
 class PyTensorProgram(Program):
@@ -103,6 +104,8 @@ class PyTensorProgram(Program):
         variables = [values[name] for name in self.data.variables]
         self.outputs = {"loss": loss, **outputs}
         self.updates = []
+        if self.workload.has_moments:
+            raise UnsupportedError("it has no optimizers with moments")
         if self.workload.kind == "adam":
             self.updates = self._adam(values)
             self.inputs = [v for n, v in values.items() if n not in self.shared]

@@ -9,8 +9,8 @@ import numpy as np
 
 import staticgrad as sg
 from benchmarks.implementation import Implementation, Program, Settings
-from benchmarks.operations import Operations
-from benchmarks.workload import Adam, Array, Arrays, Data, Workload
+from benchmarks.operations import Operations, borders_of
+from benchmarks.workload import Adam, Array, Arrays, Data, Decoupled, Workload
 
 
 class Staticgrad(Operations):
@@ -19,7 +19,8 @@ class Staticgrad(Operations):
     def __init__(self) -> None:
         super().__init__(sg)
         self.replace(sg.nn, "relu", "softplus", "gelu", "softmax", "logsumexp")
-        self.replace(sg.nn, "cross_entropy", "layer_norm", "embedding")
+        self.replace(sg.nn, "cross_entropy", "layer_norm", "rms_norm", "embedding")
+        self.replace(sg.nn, "relu6", "silu")
 
     def constant(self, array: Any) -> Any:
         return sg.constant(array)
@@ -52,9 +53,18 @@ class Staticgrad(Operations):
         return sg.nn.attention(q, k, v)
 
     def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
-             stride: int = 1, dilation: int = 1) -> Any:  # fmt: skip
-        padding = tuple(dilation * (k // 2) for k in sizes["taps"])
-        return sg.nn.conv(x, w, padding=padding, groups=groups, stride=stride, dilation=dilation)
+             stride: int = 1, dilation: int = 1, padding: int | None = None,
+             bias: Any = None) -> Any:  # fmt: skip
+        border = borders_of(sizes["taps"], dilation, padding)
+        return sg.nn.conv(
+            x, w, bias, padding=border, groups=groups, stride=stride, dilation=dilation
+        )
+
+    def max_pool_of(self, x: Any, taps: int, stride: int, padding: int) -> Any:
+        return sg.nn.max_pool(x, taps, stride=stride, padding=padding)
+
+    def mean_pool(self, x: Any) -> Any:
+        return sg.nn.avg_pool(x, 2)
 
     def conv_transpose(self, x: Any, w: Any, stride: int) -> Any:
         return sg.nn.conv_transpose(x, w, stride=stride, padding=1)
@@ -78,8 +88,12 @@ class Staticgrad(Operations):
              constants: Sequence[Any]) -> Any:  # fmt: skip
         return sg.fori_loop(0, times, lambda _, value: body(value, constants), start)
 
-    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
-        state = sg.nn.stacked(getattr(sg.nn, kind), x, weights)[1][-1]
+    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int,
+                  every: bool = False) -> Any:  # fmt: skip
+        outputs, states = sg.nn.stacked(getattr(sg.nn, kind), x, weights)
+        if every:
+            return outputs
+        state = states[-1]
         return state[0] if kind == "lstm" else state
 
 
@@ -101,6 +115,9 @@ def graph_of(workload: Workload, data: Data, ops: Operations) -> sg.Graph:
     variables = [values[name] for name in data.variables]
     if workload.kind == "adam":
         return _adam(workload, data, values, {"loss": loss, **outputs})
+    if workload.has_moments:
+        updates = _optimizer(workload).updates(loss, variables)
+        return sg.Graph({"loss": loss, **outputs}, updates=updates, name=workload.name)
     gradients = sg.grad(loss, variables)
     if workload.kind == "sgd":
         updates = {w: w - workload.rate * g for w, g in zip(variables, gradients, strict=True)}
@@ -112,6 +129,12 @@ def graph_of(workload: Workload, data: Data, ops: Operations) -> sg.Graph:
         products = sg.hvp(loss, variables, along)
         outputs |= {f"hvp:{n}": p for n, p in zip(data.variables, products, strict=True)}
     return sg.Graph(outputs, name=workload.name)
+
+
+def _optimizer(workload: Workload) -> Any:
+    if workload.kind == "momentum":
+        return sg.optim.SGD(workload.rate, Decoupled.MOMENTUM)
+    return sg.optim.AdamW(workload.rate, *Adam.BETAS, Adam.EPSILON, Decoupled.DECAY)
 
 
 def _adam(workload: Workload, data: Data, values: Mapping[str, Any], outputs: Any) -> sg.Graph:
@@ -161,6 +184,19 @@ class StaticgradProgram(Program):
 
     def parameters(self) -> Arrays:
         return {p.name: p.value for p in self.graph.parameters}
+
+    def moments(self) -> dict[str, tuple[Array, ...]]:
+        endings = {"adamw": ("first_moment", "second_moment"), "momentum": ("momentum",)}
+        keys = endings.get(self.workload.kind, ())
+        state = {p.name: p for p in self.graph.parameters}
+        return {
+            name: tuple(np.array(state[f"{name}.{key}"].value) for key in keys)
+            for name in (self.data.variables if keys else ())
+        }
+
+    def copies(self) -> int | None:
+        lines = self.compiled.explain().splitlines() if self.workload.trains else []
+        return sum("is written by a copy" in line for line in lines)
 
     def planned_bytes(self) -> int | None:
         return self.compiled.plan(**open_sizes(self.data)).peak_bytes

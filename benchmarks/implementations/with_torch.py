@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
-from benchmarks.operations import Operations
-from benchmarks.workload import Adam, Array, Arrays, Data, Workload
+from benchmarks.operations import Operations, borders_of
+from benchmarks.workload import Adam, Array, Arrays, Data, Decoupled, Workload
 
 
 class Torch(Operations):
@@ -27,7 +27,8 @@ class Torch(Operations):
     def __init__(self, torch: Any) -> None:
         super().__init__(torch)
         self.functional = torch.nn.functional
-        self.replace(self.functional, "relu", "softplus", "cross_entropy", "gelu")
+        self.replace(self.functional, "relu", "relu6", "silu", "softplus")
+        self.replace(self.functional, "cross_entropy", "gelu")
         self.replace(torch, "sigmoid")
 
     def constant(self, array: Any) -> Any:
@@ -77,10 +78,27 @@ class Torch(Operations):
         return self.functional.interpolate(x, scale_factor=2)
 
     def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
-             stride: int = 1, dilation: int = 1) -> Any:  # fmt: skip
+             stride: int = 1, dilation: int = 1, padding: int | None = None,
+             bias: Any = None) -> Any:  # fmt: skip
         convolution = getattr(self.functional, f"conv{x.ndim - 2}d")
-        padding = tuple(dilation * (k // 2) for k in sizes["taps"])
-        return convolution(x, w, None, stride, padding, dilation, groups)
+        border = tuple(width for width, _ in borders_of(sizes["taps"], dilation, padding))
+        return convolution(x, w, bias, stride, border, dilation, groups)
+
+    def max_pool_of(self, x: Any, taps: int, stride: int, padding: int) -> Any:
+        return self.functional.max_pool2d(x, taps, stride, padding)
+
+    def mean_pool(self, x: Any) -> Any:
+        return self.functional.avg_pool2d(x, 2)
+
+    def rms_norm(self, x: Any, gain: Any, eps: float) -> Any:
+        return self.functional.rms_norm(x, x.shape[-1:], gain, eps)
+
+    def softmax(self, x: Any) -> Any:
+        return self.namespace.softmax(x, -1)
+
+    def biased_attention(self, q: Any, k: Any, v: Any, bias: Any, scale: float) -> Any:
+        attend = self.functional.scaled_dot_product_attention
+        return attend(q, k, v, attn_mask=bias.to(q.dtype), scale=scale)
 
     def conv_transpose(self, x: Any, w: Any, stride: int) -> Any:
         return getattr(self.functional, f"conv_transpose{x.ndim - 2}d")(x, w, None, stride, 1)
@@ -113,14 +131,16 @@ class Torch(Operations):
             x, (zeros, zeros), weights, True, 1, 0.0, True, False, False
         )[0][-1]  # fmt: skip
 
-    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
+    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int,
+                  every: bool = False) -> Any:  # fmt: skip
         states = (x.new_zeros(len(weights), x.shape[1], hidden),) * (2 if kind == "lstm" else 1)
         flat = []
         for w, u, b in weights:
             flat += [w.t(), u.t(), b, self.namespace.zeros_like(b)]
         layers = getattr(self.namespace, kind)
         first = states if kind == "lstm" else states[0]
-        return layers(x, first, flat, True, len(weights), 0.0, True, False, False)[1][-1]
+        out, last, *_ = layers(x, first, flat, True, len(weights), 0.0, True, False, False)
+        return out if every else last[-1]
 
 
 class TorchLoops(Torch):
@@ -184,6 +204,16 @@ class TorchProgram(Program):
             return {}
         return {name: t.detach().numpy().copy() for name, t in self.variables.items()}
 
+    def moments(self) -> dict[str, tuple[Array, ...]]:
+        names = {"adamw": ("exp_avg", "exp_avg_sq"), "momentum": ("momentum_buffer",)}
+        keys = names.get(self.workload.kind, ())
+        states = (
+            {name: self.optimizer.state[t] for name, t in self.variables.items()} if keys else {}
+        )
+        return {
+            name: tuple(state[key].numpy().copy() for key in keys) for name, state in states.items()
+        }
+
     def _tensors(self, arrays: Arrays) -> dict[str, Any]:
         return {name: self.torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
@@ -191,9 +221,7 @@ class TorchProgram(Program):
         options = {"foreach": loop == "foreach", "fused": loop == "fused"} if loop else {}
         if self.workload.kind == "adam":
             return self._adam(options)
-        optimizer = self.torch.optim.SGD(
-            list(self.variables.values()), lr=self.workload.rate, **options
-        )
+        optimizer = self.optimizer = self._optimizer(options)
         loss_of, variables, feeds = self.loss, self.variables, self.feeds
 
         def step() -> Any:
@@ -204,6 +232,14 @@ class TorchProgram(Program):
             return {"loss": loss.detach(), **outputs}
 
         return step
+
+    def _optimizer(self, options: dict[str, bool]) -> Any:
+        optim, rate, variables = self.torch.optim, self.workload.rate, self.variables.values()
+        if self.workload.kind == "adamw":
+            decay = {"weight_decay": Decoupled.DECAY}
+            return optim.AdamW([*variables], rate, Adam.BETAS, Adam.EPSILON, **decay, **options)
+        momentum = Decoupled.MOMENTUM if self.workload.kind == "momentum" else 0.0
+        return optim.SGD([*variables], lr=rate, momentum=momentum, **options)
 
     def _adam(self, options: dict[str, bool]) -> Callable[[], Any]:
         torch, loss_of, variables, feeds = self.torch, self.loss, self.variables, self.feeds

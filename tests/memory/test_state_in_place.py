@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from benchmarks.families import zoo
 from benchmarks.implementation import Settings
 from benchmarks.implementations.with_staticgrad import StaticgradProgram
 from benchmarks.workloads import all_workloads
 from passes.pipelines import pipeline
 from staticgrad.compiler.lowering.fuse import fusion
 
-MODELS = sorted(name for name, work in all_workloads("").items() if work.group == "models")
+MODELS = all_workloads("models") | zoo()
 
 
 def reasons_of_copies(graph):
@@ -213,9 +214,9 @@ def test_no_state_is_copied(name):
 
 
 @pytest.mark.thinned(4)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", sorted(MODELS))
 def test_no_state_of_a_benchmark_is_copied(name):
-    workload = all_workloads("")[name]
+    workload = MODELS[name]
     program = StaticgradProgram(workload, workload.make(small=True), Settings(1, ""))
     program.build()
     assert reasons_of_copies(program.graph) == []
