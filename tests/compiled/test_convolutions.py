@@ -88,6 +88,22 @@ GEOMETRIES = {
         f"a channel of {rows} rows": ((1, 1, rows, 6), (1, 1, 3, 3), {"padding": 1})
         for rows in (1, 2, 5, 8, 15)
     },
+    "strided channels apart": (
+        (2, 3, 17, 16), (3, 1, 3, 3), {"stride": 2, "padding": 1, "groups": 3},
+    ),
+    "channels apart with gaps": (
+        (2, 4, 15, 14), (4, 1, 3, 2),
+        {"stride": (2, 1), "dilation": (1, 2), "padding": (1, 2), "groups": 4},
+    ),
+    "channels apart of one axis": (
+        (3, 5, 40), (5, 1, 7), {"stride": 3, "padding": ((3, 2),), "groups": 5},
+    ),
+    "channels apart of a cube": (
+        (1, 2, 5, 6, 7), (2, 1, 2, 3, 2), {"stride": 2, "padding": 1, "groups": 2},
+    ),
+    "channels apart in a wide border": (
+        (2, 3, 7, 9), (3, 1, 3, 2), {"stride": 2, "padding": 4, "groups": 3},
+    ),
     "channels apart": ((2, 3, 16, 16), (3, 1, 3, 3), {"padding": 1, "groups": 3}),
     # one image, cut further than by images
     "one small image": ((1, 6, 6, 6), (128, 3, 3, 3), {"padding": 1, "groups": 2}),

@@ -75,11 +75,11 @@ class WindowChannels(WindowMaps):
         assert isinstance(form, WindowProduct)
         self.axes, self.dtype = form.axes, self.anchor.types[0].dtype
         self.over_windows = form.result != "image"
+        self.spread = not self.over_windows and any(axis.step > 1 for axis in self.axes)
         self.strips = [StripAxis(axis, self.over_windows) for axis in self.axes]
         if form.result == "filter":
             return self._lower_filter()
-        steps = all(axis.step == 1 for axis in self.axes)
-        if (self.over_windows or steps) and self._pays_to_copy(1):
+        if self._pays_to_spread() if self.spread else self._pays_to_copy(1):
             return self._lower_chain()
         return self.lower_map(self._chain) if self.over_windows else self.lower_spread("product")
 
@@ -112,6 +112,10 @@ class WindowChannels(WindowMaps):
         is_static = len(self.axes) == 2 and all(isinstance(number, int) for number in numbers)
         vector = isinstance(extents[-1], int) and extents[-1] <= self.dtype.lanes
         in_place = is_static and vector and interleaved == rows > 1 and self.axes[-1].step == 1
+        in_place = in_place and not self.spread
+        if self.spread and len(self.axes) > 1:  # the taps of each row are known when lowering
+            interleaved = -(-interleaved // self.axes[-2].step) * self.axes[-2].step
+            iterations = -(-rows // interleaved)
         if interleaved > 1:
             step = self.axes[-2].step if self.over_windows else 1
             self.wide[-2] = self.wide[-2] + step * (interleaved * iterations - rows)
@@ -131,6 +135,8 @@ class WindowChannels(WindowMaps):
             self.move_to((*leading, *indices))
             total = ex.literal(0, self.dtype)
             for tap in taps:
+                if self.spread and interleaved > 1 and self._reads_zeros(row, tap[-2]):
+                    continue
                 if in_place:
                     # without a bordered copy: 0 above, below, left and right of the image
                     loop = loops[-1]
@@ -153,6 +159,12 @@ class WindowChannels(WindowMaps):
                 total = self._add_tap(total, self._weight(leading, tap), value)
             stores += self.stores(total)
         return self.finish([*copied, map_over(loops, stores)], outer)
+
+    def _reads_zeros(self, row: int, tap: int) -> bool:
+        """Return True if a tap reads none of the windows for this row of an image gradient."""
+        axis = self.axes[-2]
+        at = row + axis.before - axis.dilation * tap
+        return isinstance(at, int) and at % axis.step != 0
 
     def accumulate_taps(
         self, kind: str, leading: Sequence[AffineIndex], loops: Sequence[Axis], residue: Residue
@@ -222,6 +234,21 @@ class WindowChannels(WindowMaps):
         )
         return many and size <= _COPIED and bordered
 
+    def _pays_to_spread(self) -> bool:
+        """Return True if windows are copied with zeros between them, as far as their steps.
+
+        Then an image gradient reads neighbours: a map over the remainders of the steps stores
+        every ``step``-th element, which takes an instruction for each.
+        """
+        self._pays_to_copy(1)
+        size = prod(hint_value(extent) for extent in self.wide)
+        inside = all(
+            is_at_least(axis.reach, axis.before)
+            and is_at_least(axis.image - 1 + axis.before, axis.step * (axis.windows - 1))
+            for axis in self.axes
+        )
+        return inside and size <= _COPIED
+
     def _copy_access(
         self,
         n: Axis | None,
@@ -237,7 +264,7 @@ class WindowChannels(WindowMaps):
         start: Size = 0
         axis_loops = zip(self.axes, loops, strides, tap, strict=True)
         for number, (axis, loop, by, k) in enumerate(axis_loops, 2 - len(loops)):
-            step = axis.step * by
+            step = axis.step * by if self.over_windows else by
             if number == 0:
                 start, step = start + row * step, interleaved * step
             moves.append((loop, step))
@@ -252,6 +279,8 @@ class WindowChannels(WindowMaps):
         """Return the maps that copy an image with a border of zeros to scratch."""
         # If the size of the border is static, zeros are stored first and overwritten by the image.
         plane, *strides = c_strides((1, *self.wide))
+        if self.spread:
+            return self._copy_spread(leading)
         ranges: list[tuple[int, Size]] = []
         for strip, wide in zip(self.strips, self.wide, strict=True):
             start, past = strip.start, strip.start + wide - strip.source_extent
@@ -272,9 +301,26 @@ class WindowChannels(WindowMaps):
         copied = map_over([*n, *rows], [store])
         if [count for _, count in ranges] == self.wide:
             return (copied,)
-        flat = self.loop((self.first.type.shape[0] if n else 1) * plane, VECTOR)
+        return self._zeros((self.first.type.shape[0] if n else 1) * plane), copied
+
+    def _copy_spread(self, leading: Sequence[AffineIndex]) -> Sequence[Map]:
+        """Return the maps that copy windows to scratch with zeros between and around them."""
+        plane, *strides = c_strides((1, *self.wide))
+        rows = self.nest(*(axis.windows for axis in self.axes))
+        value = self.element(self.first, (*leading, *loop_indices(*rows)))
+        at: Size = 0
+        moves: list[tuple[Axis | None, Size]] = []
+        for axis, row, by in zip(self.axes, rows, strides, strict=True):
+            at = at + (axis.reach - axis.before) * by
+            moves.append((row, axis.step * by))
+        store = Store(self.scratch_access(_COPY, moves, at), value)
+        return self._zeros(plane), map_over(rows, [store])
+
+    def _zeros(self, count: Size) -> Map:
+        """Return the map that stores zeros to the copy."""
+        flat = self.loop(count, VECTOR)
         zero = Store(self.scratch_access(_COPY, [(flat, 1)]), ex.literal(0, self.dtype))
-        return map_over([flat], [zero]), copied
+        return map_over([flat], [zero])
 
 
 def _count_interleaved_rows(extents: Sequence[Size], taps: int) -> int:
