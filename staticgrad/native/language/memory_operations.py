@@ -15,6 +15,7 @@ other stores before ``settle``.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final
 
 from staticgrad.native.constants import OUTLINED
@@ -414,7 +415,7 @@ def _define_transpose(lanes: int) -> None:
     """Define ``transposeN(p, i, s, m, n, q, k, t)``: q[k + c*t + r] = p[i + r*s + c], else 0.
 
     All N by N elements of the target are written. Rows become columns by exchanging one bit of the
-    row's number with one of the lane's at a time.
+    row's number with one of the lane's at a time, in squares whose rows are registers.
     """
 
     def result(*kinds: Kind) -> Kind | None:
@@ -425,24 +426,35 @@ def _define_transpose(lanes: int) -> None:
     def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
         """Emit the transpose of a square tile in registers: masked loads, shuffles, stores."""
         source, at, stride, rows, columns, target, to, step = values
-        kind = vector(element_of(kinds[0]), lanes)
-        mask = FUNCTIONS[f"mask{lanes}"].emit(out, (WORD,), (columns,))
-        bits, loaded = f"<{lanes} x i1>", []
-        for row in range(lanes):
-            displacement = out.do(f"mul i64 {text.word(stride)}, {row}")
-            place = out.do(f"add i64 {text.word(at)}, {displacement}")
-            address, row_mask = address_of(out, kinds[0], source, place), mask
-            if not isinstance(rows, int) or rows <= row:
-                exists = out.do(f"icmp sgt i64 {text.word(rows)}, {row}")
-                row_mask = out.combine(f"select i1 {exists}, {bits} {mask}, {bits} zeroinitializer")
-                # where nothing is mapped, a load that is off costs hundreds of cycles
-                address = out.do(f"select i1 {exists}, ptr {address}, ptr {target}")
-            loaded.append(masked_load(out, kind, address, row_mask))
-        for column, value in enumerate(_transpose_square(out, kind, loaded)):
-            displacement = out.do(f"mul i64 {text.word(step)}, {column}")
-            place = out.do(f"add i64 {text.word(to)}, {displacement}")
-            address = address_of(out, kinds[5], target, place)
-            out.effect(f"store {kind.llvm} {value}, ptr {address}, align 1")
+        element = element_of(kinds[0])
+        # Rows of several registers would be more than there are: the rest would be spilled.
+        side = min(lanes, max(out.target.vector_bits // element.bits, 2))
+        kind, bits = vector(element, side), f"<{side} x i1>"
+        for left, top in product(range(0, lanes, side), repeat=2):
+            present = columns - left if isinstance(columns, int) else columns
+            if left and not isinstance(columns, int):
+                present = out.do(f"sub i64 {columns}, {left}")
+            mask = FUNCTIONS[f"mask{side}"].emit(out, (WORD,), (present,))
+            loaded = []
+            for row in range(top, top + side):
+                displacement = out.do(f"mul i64 {text.word(stride)}, {row}")
+                place = out.do(f"add i64 {text.word(at)}, {displacement}")
+                place = out.do(f"add i64 {place}, {left}") if left else place
+                address, row_mask = address_of(out, kinds[0], source, place), mask
+                if not isinstance(rows, int) or rows <= row:
+                    exists = out.do(f"icmp sgt i64 {text.word(rows)}, {row}")
+                    row_mask = out.combine(
+                        f"select i1 {exists}, {bits} {mask}, {bits} zeroinitializer"
+                    )
+                    # where nothing is mapped, a load that is off costs hundreds of cycles
+                    address = out.do(f"select i1 {exists}, ptr {address}, ptr {target}")
+                loaded.append(masked_load(out, kind, address, row_mask))
+            for column, value in enumerate(_transpose_square(out, kind, loaded), left):
+                displacement = out.do(f"mul i64 {text.word(step)}, {column}")
+                place = out.do(f"add i64 {text.word(to)}, {displacement}")
+                place = out.do(f"add i64 {place}, {top}") if top else place
+                address = address_of(out, kinds[5], target, place)
+                out.effect(f"store {kind.llvm} {value}, ptr {address}, align 1")
         return ""
 
     define(f"transpose{lanes}", result, emit)

@@ -107,9 +107,13 @@ def _panel_function(packing: Packing, name: str, columns: int, layout: str) -> F
         halves = b.op("choose_gt", p["wide"], lanes, columns, lanes) if columns > lanes else columns
         with b.loop(0, halves, lanes) as half, b.loop(0, p["steps"], lanes, prefix="k") as k:
             place = place_at((p["at"] + k + half * p["across"], 1))
-            size = p["across"], p["wide"] - half, p["steps"] - k
+            wide, steps = p["wide"] - half, p["steps"] - k
+            source = p["b"], place, p["across"]
             to = p["panel"], p["to"] + k * columns + half, columns
-            b.do(f"transpose{lanes}", p["b"], place, *size, *to, stores="panel")
+            with b.branch("ge", b.least(wide, steps), lanes):  # no masks
+                b.do(f"transpose{lanes}", *source, lanes, lanes, *to, stores="panel")
+            with b.otherwise():
+                b.do(f"transpose{lanes}", *source, wide, steps, *to, stores="panel")
 
     def write(b: Builder, *parameters: Name) -> None:
         """Write the body of the function that packs a panel."""
