@@ -85,6 +85,20 @@ kernel(p0: in f32, p1: scratch i64, p2: out f32, p3: out i64; n0, n1, n2) over i
   }
 }
 """
+PICK = (
+    SORT.replace("; n0, n1", ", p4: in i64; n0, n1")
+    .replace(
+        "    kept",
+        """\
+    picked j: n2 {
+      %2: i64 = load p4[i0*n2 + j]
+      pick %2
+    }
+    kept""",
+    )
+    .replace("%2: f32", "%3: f32")
+    .replace("= %2\n", "= %3\n")
+)
 SEARCH = """\
 kernel(p0: in f64, p1: in f64, p2: out i64; n0, n1) {
   map j: n0 {
@@ -96,4 +110,4 @@ kernel(p0: in f64, p1: in f64, p2: out i64; n0, n1) {
   }
 }
 """
-KERNELS = [EVERYTHING, COLUMNS, GEMM, SCATTER, INDICES, SORT, SEARCH]
+KERNELS = [EVERYTHING, COLUMNS, GEMM, SCATTER, INDICES, SORT, PICK, SEARCH]

@@ -482,6 +482,12 @@ CHOSEN = (
     ((2, 90), 1, 3), ((300,), 0, 1), ((2, 200), 1, 40), ((180, 2), 0, 7), ((0, 3), 1, 2),
 )  # fmt: skip
 
+#: Shape, axis, k; a kernel sorts 256 elements, and takes a sample of more.
+PICKED = (
+    ((5,), 0, 2), ((5,), 0, 0), ((1,), 0, 3), ((1, 3), 0, 1), ((3, 4), 1, 2), ((3, 4), 0, 5),
+    ((2, 90), 1, 3), ((600,), 0, 4), ((2, 700), 1, 2), ((300, 2), 0, 3), ((0, 3), 1, 2),
+)  # fmt: skip
+
 
 def draw_mixed(rng, shape, dtype):
     """Many equal elements; the ends of the range; of floats also what is special."""
@@ -501,11 +507,11 @@ def ascending(array):
     return array[np.argsort(widen_array(array), kind="stable")]
 
 
-def orders(op, shape, rng):
+def orders(op, shape, rng, *places):
     for dtype in ALL_DTYPES:
-        yield Sample(op, (draw_mixed(rng, shape, dtype),))
-    yield Sample(op, (rng.normal(size=shape).astype(np.float32),))
-    yield Sample(op, (apart(rng, shape),), smooth=True)
+        yield Sample(op, (draw_mixed(rng, shape, dtype), *places))
+    yield Sample(op, (rng.normal(size=shape).astype(np.float32), *places))
+    yield Sample(op, (apart(rng, shape), *places), smooth=True)
 
 
 @provides("sort")
@@ -520,6 +526,13 @@ def _topk(rng):
     for shape, axis, k in CHOSEN:
         yield from orders(op_class("topk")(axis, k), shape, rng)
         yield from orders(op_class("topk")(axis, k, True), shape, rng)
+
+
+@provides("order_statistic")
+def _order_statistic(rng):
+    for shape, axis, k in PICKED:
+        places = rng.integers(-1, shape[axis] + 1, (*shape[:axis], k, *shape[axis + 1 :]))
+        yield from orders(op_class("order_statistic")(axis), shape, rng, places)
 
 
 @provides("searchsorted")

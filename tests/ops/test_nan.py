@@ -172,6 +172,9 @@ AT_KINKS = {
         (lambda x, y: (sg.sort(sg.stack([x, y])) * [1.0, 3.0]).sum(), [0.0, -0.0], [1.0, 3.0]),
     ],
     "topk": [(lambda x, y: sg.topk(sg.stack([x, y, x]), 1)[0].sum(), [2.0, 2.0], [1.0, 0.0])],
+    "order_statistic": [
+        (lambda x, y: sg.median(sg.stack([x, y, x])).sum(), [2.0, 2.0], [0.0, 1.0])
+    ],
     "scatter_extreme": [(sent, [3.0, 3.0], [0.0, 1.0]), (sent, [3.0, 2.0], [1.0, 0.0])],
     "loop": [
         (lambda x: sg.scan(lambda c, _: (sg.nn.relu(c), None), x, length=2)[0], [0.0], [0.0]),
@@ -256,6 +259,7 @@ AT_NAN = {
     "branch": [(lambda x: sg.cond(x > 0.0, lambda: x * x, lambda: x * 3.0), [NAN], [3.0])],
     "sort": [(of_stack(lambda x: (sg.sort(x) * [1.0, 2.0, 4.0]).sum()), ROW, [2.0, 4.0, 1.0])],
     "topk": [(of_stack(lambda x: sg.topk(x, 1)[0].sum()), ROW, [0.0, 1.0, 0.0])],
+    "order_statistic": [(of_stack(sg.median), ROW, [0.0, 1.0, 0.0])],
     "scatter_extreme": [(sent, [NAN, 3.0], [1.0, 0.0]), (sent, [NAN, NAN], [0.0, 1.0])],
     "nn.elu": [(sg.nn.elu, [NAN], [NAN])],
     "nn.leaky_relu": [(lambda x: sg.nn.leaky_relu(x, 0.25), [NAN], [0.25])],

@@ -162,3 +162,65 @@ def test_medians_of_few_elements(size):
             np.testing.assert_allclose(array, reference, rtol=1e-15)
         assert actual[2].shape == a.shape
         assert not size or actual[2].sum() == pytest.approx(1.0)
+
+
+#: Rows for a selection that takes a sample of every 8th or 16th element and of no others.
+ROWS = {
+    "equal": lambda rng, n: np.full(n, 3.0),
+    "few": lambda rng, n: np.floor(rng.normal(size=n)),
+    "ascending": lambda rng, n: np.arange(float(n)),
+    "organ pipe": lambda rng, n: np.abs(np.arange(n) - n / 2),
+    "misleading": lambda rng, n: np.where(np.arange(n) % 8 == 0, 1e9, rng.normal(size=n)),
+    "tight": lambda rng, n: 1.0 + np.finfo("float32").eps * rng.integers(0, 9, n),
+    "special": lambda rng, n: rng.choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0], n),
+    "random": lambda rng, n: rng.normal(size=n),
+}
+SELECTED = {}
+
+
+def selection_program(dtype):
+    """Medians and quantiles of rows of named sizes along both axes, with gradients."""
+    if dtype not in SELECTED:
+        x = sg.input("x", ("m", "n"), dtype)
+        outputs = {f"nanmedian{axis}": sg.nanmedian(x, axis) for axis in (0, 1)}
+        outputs["quantiles"] = sg.quantile(x, [0.0, 0.25, 1.0], 1, method="lower")
+        outputs["slope"] = sg.grad((sg.median(x, 1) * [[1.0], [2.0]]).sum(), x)
+        graph = sg.Graph(outputs)
+        SELECTED[dtype] = graph, sg.compile(graph)
+    return SELECTED[dtype]
+
+
+@given(st.sampled_from(sorted(ROWS)), st.integers(1, 3000), st.sampled_from(["float32", "float64"]))
+def test_selection_is_sorting(kind, n, dtype):
+    rng = np.random.default_rng(n)
+    x = np.stack([ROWS[kind](rng, n), rng.permutation(ROWS[kind](rng, n))]).astype(dtype)
+    graph, f = selection_program(dtype)
+    actual = f.run({"x": x})
+    assert_same(actual, sg.evaluate(graph, {"x": x}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        np.testing.assert_array_equal(actual["nanmedian1"], np.nanmedian(x, 1))
+    ordered = np.sort(x, 1)
+    places = np.floor(np.array([0.0, 0.25, 1.0]) * (n - 1)).astype(int)
+    expected = np.where(np.isnan(x).any(1), np.nan, ordered[:, places].T)
+    np.testing.assert_array_equal(actual["quantiles"], expected)
+
+
+@pytest.mark.parametrize("n", [1, 255, 257, 2000])
+def test_selection_in_every_mode(n):
+    x = sg.input("x", (2, n), "float32")
+    graph = sg.Graph({"q": sg.quantile(x, [0.1, 0.5], 1), "dx": sg.grad(sg.median(x), x)})
+    feeds = {"x": np.random.default_rng(n).normal(size=(2, n)).round(2).astype("float32")}
+    expected = sg.evaluate(graph, feeds)
+    assert_same(sg.compile(graph, threads=2).run(feeds), expected)
+    assert_same(sg.compile(graph, backend="numba").run(feeds), expected)
+    with sg.options(jit=False):
+        assert_same(sg.compile(graph).run(feeds), expected)
+
+
+def test_many_quantiles_are_sorted_once():
+    x = sg.input("x", (50, 3), "float64")
+    q = np.linspace(0, 1, 40)
+    feeds = {"x": np.random.default_rng(0).normal(size=(50, 3))}
+    actual = sg.compile(sg.quantile(x, q, 0)).run(feeds)
+    np.testing.assert_allclose(actual, np.quantile(feeds["x"], q, axis=0), rtol=1e-15)

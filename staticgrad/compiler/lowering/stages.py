@@ -75,6 +75,7 @@ from staticgrad.language.ir.kernels.stages import (
     Map,
     Mode,
     Order,
+    Pick,
     Scalar,
     Search,
     Sort,
@@ -692,12 +693,18 @@ def _lower_sort(low: Lowering) -> LoweredStep:
     assert isinstance(form, forms.SortForm)
     others = [axis for axis in range(len(domain)) if axis != form.axis]
     row = low.walk(low.groups.source(node.args[0]))
+    if form.picks and domain[form.axis] == 1:  # one element, which has no loop, at each index
+        domain = (*domain[: form.axis], form.keep, *domain[form.axis + 1 :])
+        still = tuple(0 if k == form.axis else step for k, step in enumerate(row.strides))
+        row = Walk(row.base, row.offset, still)
     strides = tuple(0 if k == form.axis else step for k, step in enumerate(row.strides))
     chosen = Walk(row.base, row.offset, strides)
     shape = node.types[0].shape
     stored = [key for key in low.group.stored if isinstance(key, ResultBuffer)]
     results = {key: low.store_walk(key, shape) for key in stored}
-    low.loops = loops_over(domain, [others, [form.axis]], [row, chosen, *results.values()], True)
+    asked = [low.walk(low.groups.source(node.args[1]))] if form.picks else []
+    walks = [row, chosen, *results.values(), *asked]
+    low.loops = loops_over(domain, [others, [form.axis]], walks, True)
     axes, along = vector_axis(low, 1)
     key = form.key(ex.load(low.access(row, node.args[0].type.dtype), node.args[0].type.dtype))
     order = Order("at", key, low.scratch_operand(node))
@@ -714,7 +721,11 @@ def _lower_sort(low: Lowering) -> LoweredStep:
     )
     single = along.extent == 1  # an axis of size 1 has no loop
     result_axis = Axis(VECTOR, low.argument(form.keep) if single else low.extent(form.keep))
-    return low.finish([Sort(along, result_axis, order, stores)], axes)
+    places = [ex.load(low.access(walk, I64), I64) for walk in asked]
+    if asked and node.args[0].shape[form.axis] == 1:
+        places = [ex.literal(0, I64)]
+    picks = tuple([Pick(place) for place in places])
+    return low.finish([Sort(along, result_axis, order, stores, picks)], axes)
 
 
 def _lower_scan(low: Lowering) -> LoweredStep:

@@ -564,7 +564,12 @@ class KernelWriter:
         lines.add(f'order_{order.name} = np.argsort({name}, kind="mergesort")')
         scalars = self._scalars(stage.stores)
         self._open_loop(stage.sorted_axis)
-        self._refs[order.name] = f"order_{order.name}[{stage.sorted_axis.name}]"
+        place = stage.sorted_axis.name
+        if stage.picks:
+            (pick,) = self._scalars(stage.picks).values([stage.picks[0].place])
+            lines.add(f"place = min(max({unwrap(pick)}, 0), {stage.axis.extent} - 1)")
+            place = "place"
+        self._refs[order.name] = f"order_{order.name}[{place}]"
         for store in stage.stores:
             self._statement(store, scalars)
         self._close(1)

@@ -324,6 +324,13 @@ def _topk(op: Any, x: Any) -> Any:
     return jax.numpy.take_along_axis(x, places, op.axis), places
 
 
+@row("order_statistic")
+def _order_statistic(op: Any, x: Any, places: Any) -> Any:
+    inside = jax.numpy.clip(places, 0, x.shape[op.axis] - 1)
+    chosen = jax.numpy.take_along_axis(_order(op, x, False), inside, op.axis)
+    return jax.numpy.take_along_axis(x, chosen, op.axis), chosen
+
+
 def _order(op: Any, x: Any, descending: bool) -> Any:
     """Return the positions along the axis in order; descending, NaN comes first."""
     if descending:

@@ -412,6 +412,14 @@ def _largest(w: Writer, node: Any, x: str, count: Size, largest: bool) -> Any:
     return w("TopK", x, w.size(count), count=2, axis=node.op.axis, largest=int(largest))
 
 
+def _write_order_statistic(w: Writer, node: Any, x: str, places: str) -> Any:
+    axis, count = node.op.axis, node.args[0].shape[node.op.axis]
+    results = _largest(w, node, x, count, False)
+    last = w("Sub", w.size(count), w.constant(np.array([1], np.int64)))
+    inside = w("Min", w("Max", places, w.constant(np.array([0], np.int64))), last)
+    return tuple(w("GatherElements", result, inside, axis=axis) for result in results)
+
+
 def _window_attributes(node: Any, taps: Sequence[Size], sizes: Sequence[Size]) -> dict[str, Any]:
     """Return ONNX's attributes of windows; padding at the ends is what gives these sizes."""
     op, pads = node.op, [*node.op.before]
@@ -522,6 +530,7 @@ _WRITERS: Final[dict[str, Callable[..., Any]]] = {
     "matmul": _matmul,
     "max": _reduction("ReduceMax"),
     "min": _reduction("ReduceMin"),
+    "order_statistic": _write_order_statistic,
     "pad": _pad,
     "remainder": _remainder,
     "reshape": lambda w, node, x: w.write_reshape(x, node.op.shape),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Generic, Literal, overload
 
 import numpy as np
@@ -66,7 +66,13 @@ from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.rounding import rounded_as_first, rounded_once
 from staticgrad.language.ops.scans import CumProd
 from staticgrad.language.ops.selection import clip, minimum, where
-from staticgrad.language.ops.sorting import argsort, searchsorted, sort, sorted_along
+from staticgrad.language.ops.sorting import (
+    OrderStatistic,
+    argsort,
+    searchsorted,
+    sort,
+    sorted_along,
+)
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.arrays import Shape, array_of
 from staticgrad.language.types.dim import Dim, Size, bounds, floordiv, maximum
@@ -627,7 +633,7 @@ def median(x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = False)
     """
     rows = _Rows(x, axis, keepdims, nan_if_empty=True)
     count = rows.count
-    left, right = rows.part(floordiv(count - 1, 2)), rows.part(floordiv(count, 2))
+    left, right = rows.select([floordiv(count - 1, 2), floordiv(count, 2)])
     return rows.result(_middle(left, right, count - 2 * floordiv(count, 2)))
 
 
@@ -638,10 +644,10 @@ def nanmedian(x: ArrayLike[AnyValue], axis: Axes = None, *, keepdims: bool = Fal
     >>> sg.nanmedian([3.0, float("nan"), 5.0])
     np.float64(4.0)
     """
-    rows = _Rows(x, axis, keepdims, nan_if_empty=True)
+    rows = _Rows(x, axis, keepdims, nan_if_empty=True, overlook=True)
     count = rows.numbers()
-    left, right = rows.at((count - 1) // 2), rows.at(count // 2)
-    return rows.result(_middle(left, right, count % 2), overlook=True)
+    left, right = rows.select([(count - 1) // 2, count // 2])
+    return rows.result(_middle(left, right, count % 2))
 
 
 def quantile(
@@ -674,7 +680,7 @@ def quantile(
     >>> sg.evaluate(sg.quantile([1.0, 2.0, 4.0], 0.5))
     array(2.)
     """
-    return _quantiles(_interpolate_quantile, 1.0, x, q, axis, method=method, keepdims=keepdims)
+    return _quantiles(False, 1.0, x, q, axis, method=method, keepdims=keepdims)
 
 
 @variant(quantile)
@@ -684,7 +690,7 @@ def nanquantile(*args: Any, **options: Any) -> Any:
     >>> sg.nanquantile([3.0, float("nan"), 5.0], 0.5)
     np.float64(4.0)
     """
-    return _quantiles(_nanquantile, 1.0, *args, **options)
+    return _quantiles(True, 1.0, *args, **options)
 
 
 @variant(quantile)
@@ -697,7 +703,7 @@ def percentile(*args: Any, **options: Any) -> Any:
     >>> sg.percentile([1.0, 2.0, 3.0, 4.0], 25)
     np.float64(1.75)
     """
-    return _quantiles(_interpolate_quantile, 100.0, *args, **options)
+    return _quantiles(False, 100.0, *args, **options)
 
 
 @variant(percentile)
@@ -707,11 +713,18 @@ def nanpercentile(*args: Any, **options: Any) -> Any:
     >>> sg.nanpercentile([3.0, float("nan"), 5.0], 50)
     np.float64(4.0)
     """
-    return _quantiles(_nanquantile, 100.0, *args, **options)
+    return _quantiles(True, 100.0, *args, **options)
+
+
+#: Elements of a row that are selected, at most: each takes a pass over the row. More are sorted.
+_MOST_SELECTED: Final = 16
 
 
 class _Rows(Generic[AnyValue]):
-    """Floating elements in order along one axis, and how a result gets its shape."""
+    """Floating elements along one axis, selected by their indices in order; the result's shape.
+
+    ``overlook`` says that NaN does not make a result NaN.
+    """
 
     def __init__(
         self,
@@ -719,12 +732,14 @@ class _Rows(Generic[AnyValue]):
         axis: Axes,
         keepdims: bool,
         nan_if_empty: bool = False,
+        overlook: bool = False,
     ) -> None:
         value = floating(x)
         axes = axes_of(axis, value)
         remaining = tuple(size for k, size in enumerate(value.shape) if k not in axes)
         ones = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
         self.shape: Shape = ones if keepdims else remaining
+        self.overlook: bool = overlook
         if len(axes) != 1:
             last = tuple(range(value.ndim - len(axes), value.ndim))
             count = math.prod(value.shape[k] for k in axes)
@@ -736,28 +751,70 @@ class _Rows(Generic[AnyValue]):
             raise EmptyReductionError(
                 f"{called_name()}: no elements in {value.type}", related=describe_operands(value)
             )
-        self.sorted: AnyValue = sort(value, self.axis)
         if nan_if_empty and not bounds(self.count)[0]:  # a NaN behind what may be no elements
-            shape = [1 if k == self.axis else size for k, size in enumerate(value.shape)]
+            shape = self._with_size(value.shape, 1)
             nan = full(shape, np.array(math.nan, value.dtype.numpy), like=value)
-            self.sorted = concatenate([self.sorted, nan], self.axis)
+            value = concatenate([value, nan], self.axis)
+        self.value: AnyValue = value
+        self.last: AnyValue | None = None
 
-    def part(self, place: Size) -> AnyValue:
-        return part(self.sorted, self.axis, maximum(place, 0), 1)
+    def _with_size(self, shape: Shape, size: Size, fill: Size | None = None) -> Shape:
+        """Return a shape with another size along the axis, and ``fill`` along the others."""
+        return tuple(
+            size if k == self.axis else old if fill is None else fill for k, old in enumerate(shape)
+        )
 
-    def at(self, places: AnyValue) -> AnyValue:
-        if places.ndim == 0:
-            return take(self.sorted, reshape(places, (1,)), self.axis)
-        return TakeAlong(self.axis)(self.sorted, places)
+    def select(self, places: Sequence[Any]) -> list[AnyValue]:
+        """Return the elements at indices of the sorted rows: sizes, or values of the run."""
+        keys: list[Any] = [*places]
+        if not self.overlook:
+            keys.append(self.count - 1)
+        clamped: list[Any] = [key if isinstance(key, Value) else maximum(key, 0) for key in keys]
+        distinct = list(dict.fromkeys(clamped))
+        if len(distinct) > _MOST_SELECTED:
+            ordered = sort(self.value, self.axis)
+            elements = [self._at(ordered, place) for place in distinct]
+        else:
+            shape = self._with_size(self.value.shape, len(distinct))
+            if all(isinstance(place, int) for place in distinct):
+                column = self._with_size(self.value.shape, len(distinct), fill=1)
+                numbers = np.array(distinct, np.int64)
+                indices = broadcast_to(reshape(as_values(self.value, numbers)[1], column), shape)
+            else:
+                single = self._with_size(self.value.shape, 1)
+                indices = concatenate(
+                    [broadcast_to(self._index(place), single) for place in distinct], self.axis
+                )
+            chosen: Any = OrderStatistic(self.axis)(self.value, indices)
+            elements = [part(chosen[0], self.axis, k, 1) for k in range(len(distinct))]
+        found = dict(zip(distinct, elements, strict=True))
+        if not self.overlook:
+            self.last = found[clamped[-1]]
+        return [found[key] for key in clamped[: len(places)]]
+
+    def _index(self, place: Size | AnyValue) -> AnyValue:
+        """Return an index of sorted rows as a value with all axes."""
+        value = place if isinstance(place, Value) else size_value(place, I64)
+        ones = self._with_size(self.value.shape, 1, fill=1)
+        return value if value.ndim else reshape(value, ones)
+
+    def _at(self, ordered: AnyValue, place: Size | AnyValue) -> AnyValue:
+        """Return the elements of sorted rows at an index."""
+        if not isinstance(place, Value):
+            return part(ordered, self.axis, place, 1)
+        if place.ndim == 0:
+            return take(ordered, reshape(place, (1,)), self.axis)
+        return TakeAlong(self.axis)(ordered, place)
 
     def numbers(self) -> AnyValue:
-        is_number = equal(self.sorted, self.sorted)
+        """Count the elements that are not NaN; 1 if there are none."""
+        is_number = equal(self.value, self.value)
         return selection.maximum(of.sum(is_number, self.axis, keepdims=True), 1)
 
-    def result(self, value: AnyValue, overlook: bool = False) -> AnyValue:
-        if not overlook:
-            last = self.part(self.count - 1)
-            value = where(last != last, last, value)
+    def result(self, value: AnyValue) -> AnyValue:
+        """Give a result its shape; NaN if a row has one that is not overlooked."""
+        if self.last is not None:
+            value = where(self.last != self.last, self.last, value)
         return reshape(value, self.shape)
 
 
@@ -771,7 +828,7 @@ def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
 
 
 def _quantiles(
-    quantile_of: Callable[[_Rows[AnyValue], float, str], AnyValue],
+    overlook: bool,
     scale: float,
     x: ArrayLike[AnyValue],
     q: Any,
@@ -781,7 +838,7 @@ def _quantiles(
     keepdims: bool = False,
 ) -> AnyValue:
     """Compute quantiles for every number of q, stacked unless q is a single number."""
-    rows = _Rows(x, axis, keepdims)
+    rows = _Rows(x, axis, keepdims, overlook=overlook)
     parts = None if isinstance(q, Value) else array_of(q, f"{called_name()}: q")
     if parts is None or parts.dtype.kind not in "iuf":
         raise ArgumentError(
@@ -789,47 +846,60 @@ def _quantiles(
         )
     if not np.all((parts >= 0) & (parts <= scale)):
         raise ArgumentError(f"{called_name()}: q={quote(q)} reaches outside [0, {scale:g}]")
-    results = [quantile_of(rows, float(number) / scale, method) for number in parts.ravel()]
+    last: Any = None
+    if overlook:
+        last = astype(rows.numbers() - 1, F64)
+    elif isinstance(rows.count, Dim):
+        last = size_value(rows.count - 1, F64)
+    neighbours = [
+        _places_around(rows.count, last, float(number) / scale, method) for number in parts.ravel()
+    ]
+    if not neighbours:
+        nothing = np.zeros((), rows.value.dtype.numpy)
+        shape = (*parts.shape, *rows.shape)
+        return full(shape, nothing, like=rows.value)
+    elements = iter(rows.select([place for places, _ in neighbours for place in places]))
+    results = []
+    for places, weight in neighbours:
+        left, *others = [next(elements) for _ in places]
+        value = left if not others else _between(left, others[0], weight, method)
+        results.append(rows.result(value))
     if parts.ndim == 0:
         return results[0]
-    if not results:
-        nothing = np.zeros((), rows.sorted.dtype.numpy)
-        shape = (*parts.shape, *rows.shape)
-        return full(shape, nothing, like=rows.sorted)
     return reshape(stack(results), (*parts.shape, *rows.shape))
 
 
-def _interpolate_quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
-    """Compute one quantile of sorted rows by an interpolation method."""
-    if isinstance(rows.count, Dim):
-        last = size_value(rows.count - 1, F64)
-        return rows.result(_between_places(rows, last * q, method))
-    place = q * (rows.count - 1)
-    if method == "nearest":
-        below = round(place)
-    else:
-        below = math.ceil(place) if method == "higher" else math.floor(place)
-    left = rows.part(below)
-    weight = 0.5 if method == "midpoint" and place != below else place - below
-    if method not in ("linear", "midpoint") or weight == 0.0:
-        return rows.result(left)
-    return rows.result(_interpolate(left, rows.part(below + 1), weight))
+def _places_around(
+    count: Size, last: AnyValue | None, q: float, method: str
+) -> tuple[tuple[Any, ...], Any]:
+    """Return the indices in sorted rows of one or two neighbours of a quantile, and its weight.
 
-
-def _nanquantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
-    last = astype(rows.numbers() - 1, F64)
-    return rows.result(_between_places(rows, last * q, method), overlook=True)
-
-
-def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyValue:
-    """Interpolate sorted rows at a position that the run computes."""
+    ``last`` is the last index of a row where only a run determines it.
+    """
+    if last is None:
+        assert isinstance(count, int)
+        place: Any = q * (count - 1)
+        if method == "nearest":
+            below = round(place)
+        else:
+            below = math.ceil(place) if method == "higher" else math.floor(place)
+        weight = 0.5 if method == "midpoint" and place != below else place - below
+        if method not in ("linear", "midpoint") or weight == 0.0:
+            return (below,), None
+        return (below, below + 1), weight
+    place = last * q
     rounding = {"nearest": rint, "higher": ceil}.get(method, floor)
-    below = rounding(place)
-    left = rows.at(astype(below, I64))
+    floored = rounding(place)
     if method not in ("linear", "midpoint"):
-        return left
-    right = rows.at(astype(ceil(place), I64))
-    weight = astype(place - below, rows.sorted.dtype.compute)
+        return (astype(floored, I64),), None
+    return (astype(floored, I64), astype(ceil(place), I64)), place - floored
+
+
+def _between(left: AnyValue, right: AnyValue, weight: Any, method: str) -> AnyValue:
+    """Interpolate between neighbours by a weight, which may be a value of the run."""
+    if isinstance(weight, float):
+        return _interpolate(left, right, weight)
+    weight = astype(weight, left.dtype.compute)
     half = 0.5 if method == "midpoint" else weight
     return where(weight == 0.0, left, _interpolate(left, right, half))
 

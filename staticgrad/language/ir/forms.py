@@ -265,12 +265,14 @@ class SortForm:
     """Two results: the elements along ``axis`` in the order of their keys, and their positions.
 
     ``key`` gives the i32 or i64 Expr of an element; the smallest comes first, of equal ones the one
-    that stands first. The results hold the first ``keep`` along the axis.
+    that stands first. The results hold the first ``keep`` along the axis; with ``picks`` those at
+    the indices in the order that a second operand of the results' shape holds.
     """
 
     axis: int
     keep: Size
     key: Callable[[Expr], Expr]
+    picks: bool = False
 
 
 @dataclass(frozen=True)

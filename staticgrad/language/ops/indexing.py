@@ -272,7 +272,7 @@ class TakeAlong(LinearOp, name="take_along"):
     inside: bool = False
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        _check_along(x, indices, self.axis)
+        check_along(x, indices, self.axis)
         return x.with_shape(indices.shape)
 
     def reference(self, x: Array, indices: Array) -> Any:
@@ -303,7 +303,7 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         _check_addends(x)
-        _check_along(x, indices, self.axis, every_axis=True)
+        check_along(x, indices, self.axis, every_axis=True)
         return x.with_shape((*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 :]))
 
     def reference(self, x: Array, indices: Array) -> Any:
@@ -429,7 +429,7 @@ def _check_addends(x: TensorType) -> None:
         )
 
 
-def _check_along(x: TensorType, indices: TensorType, axis: int, every_axis: bool = False) -> None:
+def check_along(x: TensorType, indices: TensorType, axis: int, every_axis: bool = False) -> None:
     """Check the operands of a gather or scatter with one index per element along an axis."""
     _check_indices(x, indices, axis)
     if x.rank != indices.rank:

@@ -18,10 +18,11 @@ from staticgrad.language.ir.expr import Expr, literal, select
 from staticgrad.language.ir.forms import Form, SearchForm, SortForm
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ops.batch_axis import in_front
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import ZERO
 from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.indexing import ScatterIntoAlong, TakeAlong, take
+from staticgrad.language.ops.indexing import ScatterIntoAlong, TakeAlong, check_along, take
 from staticgrad.language.ops.movement import ravel
 from staticgrad.language.ops.operands import (
     as_value,
@@ -92,17 +93,18 @@ class _Ordered(Op):
         keep = types[0].shape[self.axis]
         return SortForm(self.axis, keep, self.sort_key())
 
-    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+    def vjp(self, ct: Any, out: Any, x: Any, *picked: Any) -> tuple[Any, ...]:
         """Differentiate a sort: scatter each value's cotangent to the position it came from."""
         _, places = out
         share, _ = ct
+        rest = (None,) * len(picked)
         if not x.dtype.is_float:
-            return (None,)
+            return (None, *rest)
         if isinstance(share, float):
-            return (ZERO,)
-        return (ScatterIntoAlong(self.axis, x.shape[self.axis])(share, places),)
+            return (ZERO, *rest)
+        return (ScatterIntoAlong(self.axis, x.shape[self.axis])(share, places), *rest)
 
-    def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> tuple[Any, ...]:
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any, *picked: Any) -> tuple[Any, ...]:
         """The tangent, read at the positions."""
         if tangents[0] is None or not x.dtype.is_float:
             return None, None
@@ -153,6 +155,37 @@ class TopK(_Ordered, name="topk"):
         if self.smallest:
             return np.argsort(x, self.axis, kind="stable")
         return _descending_order(x, self.axis)
+
+
+class OrderStatistic(_Ordered, name="order_statistic"):
+    """The elements that a sort along ``axis`` puts at ``places``, and where each stood.
+
+    ``places`` (int64) has the shape of the results: that of x but for the axis. A place outside of
+    the axis is the first or the last one. No row is sorted for a few places (selection).
+    """
+
+    def infer(  # type: ignore[override]
+        self, x: TensorType, places: TensorType
+    ) -> tuple[TensorType, TensorType]:
+        check_along(x, places, self.axis)
+        types = super().infer(x)
+        text = f"{self.name}: axis {self.axis} of {x} is empty"
+        if not dims.at_least(x.shape[self.axis], 1, text):
+            raise ShapeError(text)
+        return types[0].with_shape(places.shape), TensorType(I64, places.shape)
+
+    def reference(self, x: Array, places: Array) -> tuple[Array, Array]:  # type: ignore[override]
+        order = np.argsort(x, self.axis, kind="stable").astype(np.int64)
+        places = np.clip(places, 0, x.shape[self.axis] - 1)
+        chosen = np.take_along_axis(order, places, self.axis)
+        return np.take_along_axis(x, chosen, self.axis), chosen
+
+    def form(self, *types: TensorType) -> Form:
+        keep = types[0].shape[self.axis]
+        return SortForm(self.axis, keep, ascending_key, picks=True)
+
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
 
 class SearchSorted(Op, name="searchsorted"):

@@ -286,7 +286,8 @@ class Kernel(KernelParts):
                 elif isinstance(statement, Order):
                     assert isinstance(stage, Sort)
                     extents = (_extent(stage.axis, values), _extent(stage.sorted_axis, values))
-                    needed[statement.scratch] = order_words(statement.key.dtype, *extents)
+                    dtype, picks = statement.key.dtype, bool(stage.picks)
+                    needed[statement.scratch] = order_words(dtype, *extents, picks)
         moves: dict[tuple[Extent, Stride], Size] = {}
 
         def extent_along(axis: Axis, stride: Stride) -> Size:

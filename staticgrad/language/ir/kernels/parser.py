@@ -51,6 +51,7 @@ from staticgrad.language.ir.kernels.stages import (
     Map,
     Operand,
     Order,
+    Pick,
     Scalar,
     Search,
     Sort,
@@ -455,9 +456,12 @@ class KernelReader(DocumentReader):
         axis, body = self._block("keys", (Order,))
         if len(body) != 1:
             self.fail("keys are put in order once", self.at - 1)
+        picks: tuple[Pick, ...] = ()
+        if self.texts[self.at] == "picked":
+            _, picks = self._block("picked", (Pick,))
         sorted_axis, stores = self._block("kept", (Store,))
         self.expect("}", "the stores")
-        return Sort(axis, sorted_axis, body[0], stores)
+        return Sort(axis, sorted_axis, body[0], stores, picks)
 
     def _block(self, word: str, kinds: tuple[type[Statement], ...]) -> tuple[Axis, Any]:
         """``word j: n0 { ... }``: the loop and its statements."""
@@ -545,6 +549,8 @@ class KernelReader(DocumentReader):
             if kind != "sum":
                 self.expect("=", "the place to store to")
             return Store(access, self._expression(), indices, kind)
+        if self.accept("pick"):
+            return Pick(self._expression())
         if self.accept("column"):
             kind = self._word(COMBINERS, "an accumulation")
             value = self._expression()

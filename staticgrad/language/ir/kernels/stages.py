@@ -42,6 +42,13 @@ FEW: Final = 16
 #: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
 #: them in order. The results do not depend on it.
 ORDER_ROOM: Final = 32
+#: Elements that a Sort with picks samples of a row, at most.
+SAMPLE: Final = 4096
+#: Elements of a row up to which a Sort with picks collects all of them: fewer are not worth a
+#: sample.
+COLLECTED: Final = 256
+#: Room of a Sort with picks beyond the elements that it may collect: a vector that is stored whole.
+PICK_SLACK: Final = 64
 
 
 def is_own(mode: Mode) -> bool:
@@ -190,6 +197,13 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Pick:
+    """The index in the order (i64) of the element that a Sort keeps at j, clamped to the row."""
+
+    place: Expr
+
+
+@dataclass(frozen=True)
 class Carry:
     """A value that a Loop carries: name = value, before the first iteration or after one."""
 
@@ -197,7 +211,7 @@ class Carry:
     value: Expr
 
 
-Statement = Store | Accumulate | ColumnAccumulate | Keep | Check | Search | Order | Carry
+Statement = Store | Accumulate | ColumnAccumulate | Keep | Check | Search | Order | Pick | Carry
 
 
 @dataclass(frozen=True)
@@ -291,18 +305,20 @@ class Sort:
     """for j in axis: the order of the keys; then, for j in sorted_axis: the stores, in that order.
 
     ``sorted_axis`` has the same extent, or a smaller one: then only that many keys are put in
-    order.
+    order. With ``picks`` (one Pick, over ``sorted_axis``) those are kept which the order has at the
+    picked indices, and nothing else is put in order (selection).
     """
 
     axis: Axis
     sorted_axis: Axis
     order: Order
     stores: tuple[Store, ...]
+    picks: tuple[Pick, ...] = ()
 
     @property
     def sorts_all(self) -> bool:
-        """True if all elements are kept."""
-        return self.axis.extent == self.sorted_axis.extent
+        """True if all elements are put in order."""
+        return self.axis.extent == self.sorted_axis.extent and not self.picks
 
 
 @dataclass(frozen=True)
@@ -343,7 +359,8 @@ def parts(stage: Stage) -> tuple[tuple[tuple[Statement, ...], tuple[Axis, ...]],
         case Gemm():
             return ((stage.stores, (*stage.i, *stage.j)),)
         case Sort():
-            return ((stage.order,), (stage.axis,)), (stage.stores, (stage.sorted_axis,))
+            picks = ((stage.picks, (stage.sorted_axis,)),) if stage.picks else ()
+            return ((stage.order,), (stage.axis,)), *picks, (stage.stores, (stage.sorted_axis,))
         case Loop():
             return (stage.first, ()), (stage.following, (stage.axis,))
 
@@ -391,6 +408,8 @@ def roots(statement: Statement) -> tuple[Expr, ...]:
         return (*statement.indices, statement.value)
     if isinstance(statement, Order):
         return (statement.key,)
+    if isinstance(statement, Pick):
+        return (statement.place,)
     if isinstance(statement, Check):
         return (statement.index, statement.position)
     return (statement.value,)
@@ -418,13 +437,29 @@ def operands_read(stages: Iterable[Stage]) -> set[str]:
     return names
 
 
-def order_words(key: DType, extent: Size, sorted_extent: Size) -> Size:
+def order_words(key: DType, extent: Size, sorted_extent: Size, picks: bool = False) -> Size:
     """Elements of the scratch of an Order: twice its room, a word each, or two for wide keys.
 
-    The room is the whole axis, or (where fewer are kept) what is kept, twice, and some more.
+    The room is the whole axis, or (where fewer are kept) what is kept, twice, and some more. With
+    picks it is room for a sample (twice) and for a part of the row (thrice), and there is a word
+    for each pick.
     """
+    words = 2 * (2 if keys_apart(key) else 1)
+    if picks:
+        sample: Size
+        part: Size
+        sample, part = pick_rooms(extent, minimum)
+        return sorted_extent + 2 * sample + PICK_SLACK + words // 2 * 3 * part
     room = extent if sorted_extent == extent else 2 * sorted_extent + ORDER_ROOM
-    return 2 * room * (2 if keys_apart(key) else 1)
+    return words * room
+
+
+def pick_rooms(extent: Any, least: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
+    """Return the elements that a Sort with picks has room for: of a sample, and of a part of a row.
+
+    ``least`` gives the smaller one of two sizes, or of two words of a nest.
+    """
+    return least(extent, SAMPLE), least(extent, extent // 8 + 2 * COLLECTED) + PICK_SLACK
 
 
 def keys_apart(key: DType) -> bool:

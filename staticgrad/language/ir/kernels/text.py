@@ -26,7 +26,8 @@ stage holds its accumulations in an inner ``rows i0: n0 { ... }``, or ``lanes i0
 they follow the lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``, which goes on
 from what is there with ``sum p0[...] * p1[...] onto p2[...]``, or before
 that with ``fed { maps }``, which run at each position of its first k. A Sort is
-``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
+``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``, between them
+``picked j: n1 { ... pick %4 }`` if the indices in the order are computed. Rows that are
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
 ``column sum %3 to p5 in p6``. A scalar stage may keep a number: ``@r1: f32 = keep %4``.
 ``over i0: n0 from p0 (p1, n1)`` takes memory and sizes of each iteration from the table ``p0``.
@@ -64,6 +65,7 @@ from staticgrad.language.ir.kernels.stages import (
     Map,
     Operand,
     Order,
+    Pick,
     Search,
     Sort,
     Stage,
@@ -189,6 +191,9 @@ def _stage_lines(kernel: KernelParts, stage: Stage, numbers: Iterator[int]) -> I
             yield from _block(head, _statement_lines(body, numbers))
         case Sort(axis=axis, sorted_axis=sorted_axis, order=order):
             yield from _block(f"keys {_axis(axis)}", _statement_lines((order,), numbers))
+            if stage.picks:
+                head = f"picked {_axis(sorted_axis)}"
+                yield from _block(head, _statement_lines(stage.picks, numbers))
             yield from _block(f"kept {_axis(sorted_axis)}", _statement_lines(stage.stores, numbers))
             return
         case Loop(first=first, following=following):
@@ -248,6 +253,8 @@ def statement_text(statement: Statement, values: Sequence[str]) -> str:
         case Store(access=access, combine=kind):
             assign = {"": "=", "sum": "+="}.get(kind, f"{kind} =")
             return f"store {access_text(access, values[:-1])} {assign} {values[-1]}"
+        case Pick():
+            return f"pick {values[0]}"
         case ColumnAccumulate(kind=kind, partials=partials, scratch=scratch):
             return f"column {kind} {values[0]} to {_name(partials)} in {_name(scratch)}"
         case Accumulate(kind=kind, value=value, blocks=blocks):

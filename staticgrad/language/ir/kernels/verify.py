@@ -46,6 +46,7 @@ from staticgrad.language.ir.kernels.stages import (
     Loop,
     Map,
     Order,
+    Pick,
     Scalar,
     Search,
     Sort,
@@ -192,7 +193,7 @@ def _statements_fit_stages(kernel: Kernel) -> None:
         inner = isinstance(stage, Columns) and body.statements is stage.body
         kinds = (Accumulate,) if inner else allowed.get(type(stage), (Store,))
         if isinstance(stage, Sort) and body.statements is not stage.stores:
-            kinds = (Order,)
+            kinds = (Order,) if isinstance(body.statements[0], Order) else (Pick,)
         if isinstance(stage, Map) and stage.rows:
             kinds = (Store, Check, Search)  # an accumulation runs over one loop
         for statement in body.statements:
@@ -435,6 +436,8 @@ def _mistyped_statement(
         case Order(key=key, scratch=scratch):
             if key.dtype not in (I32, I64) or dtypes.get(scratch) is not I64:
                 return "keys are i32 or i64, their scratch is i64"
+        case Pick(place=place) if place.dtype is not I64:
+            return "a pick takes an i64 only"
         case Check(index=index, position=position, operand=operand):
             if (index.dtype, position.dtype, dtypes.get(operand)) != (I64, I64, I64):
                 return "a check takes and notes i64 only"
@@ -485,7 +488,7 @@ def _results_of(kernel: Kernel, stages: Sequence[Stage], ready: dict[str, DType]
             results = {s.name: s.value.dtype for s in body.statements if isinstance(s, Accumulate)}
             results |= {s.name: I64 for s in body.statements if isinstance(s, Order)}
             if isinstance(stage, Columns | Sort):
-                vectors = results  # the stores after them give none
+                vectors |= results  # the stores after them give none
             else:
                 ready |= results | (scalars if isinstance(stage, Scalar) else {})
 
