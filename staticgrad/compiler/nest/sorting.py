@@ -452,8 +452,13 @@ class Selection:
             more = (self.apart,) if self.wide else ()
             at = b.variable("s", "add", self.sorted_at, place)
             with b.branch("gt", self.extent, COLLECTED):
-                found = (SELECTIONS[self.wide], self.region(self.part_at), self.count, self.room)
-                b.assign(at, *found, place - self.base, *more)
+                selection = (
+                    SELECTIONS[self.wide],
+                    self.region(self.part_at),
+                    self.count,
+                    self.room,
+                )
+                b.assign(at, *selection, place - self.base, *more)
             at = self.sorting.at(self.part_at, at, *more)
             word = b.variable("x", "load1", *at)
             b.do("store1", *self.sorting.at(pick), word)
@@ -489,7 +494,7 @@ class Selection:
     def search(self, place: Any, missing: Any) -> None:
         """Write passes until what one collects contains the element at an index in the order.
 
-        All keys below ``least`` and above ``most`` come before and after it; ``before`` and
+        All keys below ``least`` and above ``most`` come before and after it; ``first_index`` and
         ``until`` are the indices in the order at which they end and begin. A pass counts the keys
         below ``low``, and collects those up to ``high`` but for the first ``skipped``.
         """
@@ -498,7 +503,7 @@ class Selection:
         least, most = (
             b.variable("s", "copy", limit) for limit in (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
         )
-        before, until = b.variable("s", "copy", 0), b.variable("s", "copy", self.extent)
+        first_index, until = b.variable("s", "copy", 0), b.variable("s", "copy", self.extent)
         low, high = b.variable("s", "copy", least), b.variable("s", "copy", most)
         centre = b.op("floordiv", place * self.sampled, self.extent)
         middle = b.variable("s", "copy", self.sampled_key(centre))
@@ -518,12 +523,12 @@ class Selection:
 
             def larger() -> None:
                 b.assign(least, "add", high, 1)
-                b.assign(before, "add", below, between)
+                b.assign(first_index, "add", below, between)
 
             def inside() -> None:
                 b.assign(least, "copy", low)
                 b.assign(most, "copy", high)
-                b.assign(before, "copy", below)
+                b.assign(first_index, "copy", below)
                 b.assign(until, "add", below, between)
                 # equal keys are in order as they are collected, others only if all of them are
                 needed = b.op("choose_eq", low, high, place - below + 1, between)
@@ -537,9 +542,9 @@ class Selection:
             with b.branch("eq", missing, 1):
                 b.assign(low, "copy", least)
                 b.assign(high, "copy", most)
-                with b.branch("gt", until - before, room):
+                with b.branch("gt", until - first_index, room):
                     with b.branch("eq", least, most):
-                        b.assign(skipped, "sub", place, before)
+                        b.assign(skipped, "sub", place, first_index)
                     with b.otherwise():
                         self.halve(low, high, middle)
 

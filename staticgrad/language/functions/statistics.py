@@ -787,10 +787,10 @@ class _Rows(Generic[AnyValue]):
                 )
             chosen: Any = OrderStatistic(self.axis)(self.value, indices)
             elements = [part(chosen[0], self.axis, k, 1) for k in range(len(distinct))]
-        found = dict(zip(distinct, elements, strict=True))
+        by_place = dict(zip(distinct, elements, strict=True))
         if not self.overlook:
-            self.last = found[clamped[-1]]
-        return [found[key] for key in clamped[: len(places)]]
+            self.last = by_place[clamped[-1]]
+        return [by_place[key] for key in clamped[: len(places)]]
 
     def _index(self, place: Size | AnyValue) -> AnyValue:
         """Return an index of sorted rows as a value with all axes."""
@@ -862,7 +862,7 @@ def _quantiles(
     results = []
     for places, weight in neighbours:
         left, *others = [next(elements) for _ in places]
-        value = left if not others else _between(left, others[0], weight, method)
+        value = left if not others else _interpolate_neighbours(left, others[0], weight, method)
         results.append(rows.result(value))
     if parts.ndim == 0:
         return results[0]
@@ -895,7 +895,7 @@ def _places_around(
     return (astype(floored, I64), astype(ceil(place), I64)), place - floored
 
 
-def _between(left: AnyValue, right: AnyValue, weight: Any, method: str) -> AnyValue:
+def _interpolate_neighbours(left: AnyValue, right: AnyValue, weight: Any, method: str) -> AnyValue:
     """Interpolate between neighbours by a weight, which may be a value of the run."""
     if isinstance(weight, float):
         return _interpolate(left, right, weight)

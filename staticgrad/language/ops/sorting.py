@@ -1,4 +1,5 @@
-"""Putting elements in order: sort, argsort, the k largest; each gives values and positions at once.
+"""Putting elements in order: sort, argsort, the k largest, and those at given indices in the order;
+each gives values and positions at once.
 
 An element's place is decided by an integer key: a float's bits with those below its sign flipped
 where it is negative, so that kernels compare integers only and every NaN has one place, the last.
@@ -97,12 +98,12 @@ class _Ordered(Op):
         """Differentiate a sort: scatter each value's cotangent to the position it came from."""
         _, places = out
         share, _ = ct
-        rest = (None,) * len(picked)
+        no_shares = (None,) * len(picked)
         if not x.dtype.is_float:
-            return (None, *rest)
+            return (None, *no_shares)
         if isinstance(share, float):
-            return (ZERO, *rest)
-        return (ScatterIntoAlong(self.axis, x.shape[self.axis])(share, places), *rest)
+            return (ZERO, *no_shares)
+        return (ScatterIntoAlong(self.axis, x.shape[self.axis])(share, places), *no_shares)
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any, *picked: Any) -> tuple[Any, ...]:
         """The tangent, read at the positions."""
