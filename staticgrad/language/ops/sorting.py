@@ -1,5 +1,4 @@
-"""Putting elements in order: sort, argsort, the k largest, and those at given indices in the order;
-each gives values and positions at once.
+"""Putting elements in order: sorts, the k largest, order statistics; values and positions at once.
 
 An element's place is decided by an integer key: a float's bits with those below its sign flipped
 where it is negative, so that kernels compare integers only and every NaN has one place, the last.
