@@ -69,8 +69,8 @@ def test_markdown_shows_losses_too():
     assert "| workload | one thread | staticgrad | jax | torch | ratio | kept | of limit |" in lines
     assert "| mlp | 1 ms | 1 ms | 2 ms | crashed | 0.50 | 0.50 | 100% |" in lines
     faster = row("staticgrad", [6e-4], threads=2)
-    held = [replace(r, kept=replace(r.kept, median=8.8e-4)) for r in faster.rounds]
-    faster = replace(faster, rounds=tuple(held))
+    slow_rounds = [replace(r, kept=replace(r.kept, median=8.8e-4)) for r in faster.rounds]
+    faster = replace(faster, rounds=tuple(slow_rounds))
     two_threads = to_markdown(report(FAST, faster, SLOW))
     assert "| mlp | 1 ms | 600 us | 2 ms | 0.30 | 0.40 | 83% |" in two_threads
     slower = to_markdown(report(row("staticgrad", [4e-3]), SLOW))
