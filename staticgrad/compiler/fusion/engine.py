@@ -123,8 +123,8 @@ class Precedence:
         """Return the index of a changed number in the new order, or a pending one before it."""
         entry = priority(number), number
         for index in range(self._ready_at(self._predecessors[number]), self._indices[number]):
-            other = self._order[index]
-            if other is not None and (other in pending or entry < (priority(other), other)):
+            earlier = self._order[index]
+            if earlier is not None and (earlier in pending or entry < (priority(earlier), earlier)):
                 return index
         return self._indices[number]
 
