@@ -335,6 +335,12 @@ def _topk(n, dtype):
     return [Sample(op_class("topk")(1, k), (_rows(n, dtype),)) for k in ks]
 
 
+def _picked(n, dtype):
+    x = _rows(max(n, 1), dtype)
+    indices = np.arange(3 * len(x)).reshape(-1, 3) % (n + 2) - 1
+    return [Sample(op_class("order_statistic")(1), (x, indices))]
+
+
 def _sought(n, dtype):
     row, asked = ascending(_rows(n, dtype, 1)[0]), _rows(9, dtype)
     cls = op_class("searchsorted")
@@ -347,5 +353,6 @@ def _sought(n, dtype):
 
 declare("sort", "sort_elements(x, op)", (ALL,), _for_floats(_sorts))
 declare("topk", "sort_elements(x, op)", (ALL,), _for_floats(_topk))
+declare("order_statistic", "pick_elements(x, y, op)", (ALL,), _for_floats(_picked))
 _SEARCH = "np.searchsorted(x, y, 'right' if op.right else 'left')"
 declare("searchsorted", _SEARCH, (NUMBERS, NUMBERS), _for_floats(_sought))

@@ -198,6 +198,14 @@ def sort_elements(x, op):
     return np.moveaxis(elements, -1, op.axis), np.moveaxis(places, -1, op.axis)
 
 
+def pick_elements(x, indices, op):
+    """Elements at indices in the order along the axis, with their places."""
+    places = np.argsort(x, op.axis, kind="stable")
+    inside = np.minimum(np.maximum(indices, 0), x.shape[op.axis] - 1)
+    places = np.take_along_axis(places, inside, op.axis)
+    return np.take_along_axis(x, places, op.axis), places
+
+
 def _where(op, taps, windows):
     """A border that is wide enough, and [taps, windows] of indices for each axis, inside of it."""
     indices = [
@@ -343,7 +351,7 @@ HELPERS = {
         for f in (
             raise_to_power, flat, inverse, scan_linear, align_axes, keys, pad_zeros, transpose,
             scatter_by_numpy, scattered_along, write_entries, extremes, count_up, betainc, betaln,
-            cap_operand, gammaln, halve_tiny, sort_elements, polygamma, zeta,
+            cap_operand, gammaln, halve_tiny, pick_elements, sort_elements, polygamma, zeta,
             recurrence_arrays, while_arrays, branch_arrays,
         )
     },

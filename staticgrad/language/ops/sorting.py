@@ -168,6 +168,8 @@ class OrderStatistic(_Ordered, name="order_statistic"):
         self, x: TensorType, places: TensorType
     ) -> tuple[TensorType, TensorType]:
         check_along(x, places, self.axis)
+        if places.dtype is not I64:
+            raise DTypeError(f"{self.name}: places are int64, not {places}")
         types = super().infer(x)
         text = f"{self.name}: axis {self.axis} of {x} is empty"
         if not dims.at_least(x.shape[self.axis], 1, text):
