@@ -53,6 +53,7 @@ BENCHMARKS: Final = {
     "jax_programs": "programs of JAX packages, values and gradients, beside jax.jit",
     "torch_programs": "programs of PyTorch packages: values, gradients, breaks, first results",
     "torch_models": "models of PyTorch packages in a training step, beside eager and Inductor",
+    "vocabularies": "losses of wide products, beside PyTorch and JAX: bytes and time",
     "tuning": "the measured choice of directives, kernel by kernel",
     "zoo": "training steps of twenty whole models of published families, beside PyTorch and JAX",
     "tape": "define-by-run peak and time, beside PyTorch",

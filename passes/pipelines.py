@@ -88,7 +88,11 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
 _FIRST_OF_FUSED: Final = "if-conversion"
 #: Passes that a memory budget or a policy tries before the late ones -> the module.
 OF_BUDGETS: Final[Mapping[str, str]] = MappingProxyType(
-    {"products-in-loops": "passes.loops.rows_inside", "segments": "passes.loops.segments"}
+    {
+        "recomputed-products": "passes.late.chunks",
+        "products-in-loops": "passes.loops.rows_inside",
+        "segments": "passes.loops.segments",
+    }
 )
 #: What fusion does to the graph once groups are chosen: some products read narrow floats. It may be
 #: disabled like a pass.

@@ -8,68 +8,168 @@ row of them depends on no other row, so a loop over chunks of rows stores the lo
     p = softmax(s)               ->          s = rows @ w.T; p = softmax(s); d = ...
     loss, dh, dw = ...                       dh[rows] = d @ w; dw += d.T @ rows
 
-Nothing is computed twice, for the forward and the backward pass are one graph. The sums over rows
-(``dw``) are added up chunk by chunk, in the order of the rows. Compare the chunked losses of
-Liger-Kernel (Hsu et al., 2024), and AutoChunk (Zhao et al., 2024).
+Nothing is computed twice, for the forward and the backward pass are one graph. The reductions over
+rows (``dw``) are accumulated chunk by chunk, in the order of the rows. Compare the chunked losses
+of Liger-Kernel (Hsu et al., 2024), and AutoChunk (Zhao et al., 2024).
+
+Rows that read a reduction over all rows need a loop of their own. A symmetric contrastive loss
+normalizes the columns of a product, too. Its first loop finds the maximum of each column, a second
+one the sums, a third one the gradients, and each computes the product again, as far as this takes
+no longer than storing it::
+
+    s = a @ b.T                          for rows of each chunk of a:
+    m = max(s, axis=0)           ->          m = maximum(m, max(rows @ b.T, axis=0))
+    t = sum(exp(s - m), axis=0)          for rows of each chunk of a:
+                                             t += sum(exp(rows @ b.T - m), axis=0)
 
 A *row axis* is the axis of a value that has the rows. The region of a product is every value with
 a row axis that is computed from the product and on a way to a wide value, and the wide operands of
-these. Its results are values that have a row axis, and are not wide, and sums over it.
+these. Its results are values that have a row axis, and are not wide, and reductions over it. The
+*level* of a value is the number of loops that are complete before its own begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import field
 from typing import Any, Final, cast
 
 from passes.late.base import late_pass
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.bodies import body_input, body_of
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import (
+    COMBINERS,
     Contract,
     GatherAlong,
     Identity,
     Pointwise,
     Reduce,
+    Scan,
     ScatterAlong,
+    SortForm,
 )
 from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic, ancestors
 from staticgrad.language.ir.op import Op
-from staticgrad.language.ops.arithmetic import Add
+from staticgrad.language.ops.arithmetic import Add, Sub
+from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.cotangent import zeros_like_type
-from staticgrad.language.ops.indexing import Concat, Slice
+from staticgrad.language.ops.indexing import Concat, ScatterIntoAlong, Slice, Take, TakeAlong
+from staticgrad.language.ops.logic import BitAnd, BitOr, BitXor, equal
 from staticgrad.language.ops.loops import NUMBER, Loop
-from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose, moveaxis
+from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose, broadcast_to, moveaxis
 from staticgrad.language.ops.positions import Iota
-from staticgrad.language.types.arrays import TensorType, hint_bytes, product
+from staticgrad.language.ops.reduce import Extreme, Sum
+from staticgrad.language.ops.selection import Maximum, Minimum, where
+from staticgrad.language.types.arrays import TensorType, hint_value, product
+from staticgrad.language.types.dim import Size, divide_exactly
+from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import within
-from staticgrad.support.records import NamedTuple, replace
+from staticgrad.support.records import NamedTuple, dataclass, replace
 
 #: Bytes from which a product is wide. Less may stay in the caches that all cores share.
 WIDE: Final = 1 << 26
 #: Rows of a chunk at least. Fewer read the factors, and add to the sums over rows, too often: with
 #: 256 rows this takes about a twentieth of the time of the products.
 FEWEST_ROWS: Final = 256
+#: A named size without a hint, where the bytes of a product are estimated.
+OPEN_SIZE: Final = 1024
+#: Operations of a product that are worth a byte of its result: as long as ``Residuals.flops`` take.
+FLOPS_OF_BYTE: Final = 36
 
 
 class RowAxis(NamedTuple):
     """The axis of a value that has the rows, and how many of its elements belong to each row."""
 
     axis: int
-    elements: int = 1
+    elements: Size = 1
+
+
+#: A node as a loop computes it: of the rows of one axis; a reduction over rows has none.
+Item = tuple[Node, RowAxis | None]
+#: A value outside as a loop reads it: the rows of one axis, or all of it.
+Operand = tuple[ValueKey, RowAxis | None]
+
+
+def has_wide_products(graph: Graph) -> bool:
+    """Return whether a graph has products that one of the passes below could divide."""
+    return any(map(_is_wide_product, graph.nodes))
 
 
 @late_pass("row-chunks", keeps="close")
 def compute_in_chunks(graph: Graph) -> Graph:
     """Rewrite wide products, and what is computed of them row by row, as loops over chunks."""
+    return _rewrite_regions(graph, lambda region: region.is_cheap)
+
+
+@late_pass("recomputed-products", keeps="close")
+def compute_products_again(graph: Graph) -> Graph:
+    """Do the same for those that need products to be computed again, at any price.
+
+    A memory budget tries it.
+    """
+    return _rewrite_regions(graph, lambda region: not region.is_cheap)
+
+
+def _rewrite_regions(graph: Graph, is_chosen: Callable[[_Region], bool]) -> Graph:
     for seed in [node for node in graph.nodes if _is_wide_product(node)]:
         if seed not in graph.nodes:
             continue  # a region that was found before has it
-        regions = (_Region.find(graph, seed, rows) for rows in _find_rows(graph, seed))
-        region = next(filter(None, regions), None)
-        if region is not None:
+        region = _find_region(graph, seed)
+        if region is None and (distributed := _distribute_products(graph)) is not graph:
+            region = _find_region(distributed, seed)
+            if region is not None:
+                region.is_distributed = True
+        if region is not None and is_chosen(region):
             graph = region.rewrite()
     return graph
+
+
+def _distribute_products(graph: Graph) -> Graph:
+    """Rewrite products and sums of ``x + y.T``, both wide, as those of each.
+
+    The gradient of a product of a matrix with itself is one. Its rows need rows and columns of what
+    is computed from the product; without the sum, rows do.
+    """
+    users = users_of(graph)
+    sums = {
+        node
+        for node in graph.nodes
+        if isinstance(node.op, Add | Sub)
+        and _bytes(node.types[0]) >= WIDE
+        and all(arg.type == node.types[0] for arg in node.args)
+        and len({isinstance(arg.node.op, Transpose) for arg in node.args}) > 1
+        and all(map(_is_linear, users[node, 0]))
+    }
+
+    def distribute(node: Node, args: tuple[Symbolic, ...]) -> Symbolic | None:
+        for place, arg in enumerate(args):
+            if arg.node in sums and _is_linear(node):
+                op: Any = node.op
+                with within(node.origin, node.order):
+                    terms = [op(*args[:place], term, *args[place + 1 :]) for term in arg.node.args]
+                    return cast(Symbolic, arg.node.op(*terms))
+        return None
+
+    return graph.replace_nodes(distribute).without_dead_nodes() if sums else graph
+
+
+def _is_linear(node: Node) -> bool:
+    """Return whether a node is a product, or a sum over axes."""
+    form = node.form
+    return isinstance(form, Contract) or (isinstance(form, Reduce) and form.kind == "sum")
+
+
+def _find_region(graph: Graph, seed: Node) -> _Region | None:
+    """Return the region of a product that computes least twice; None if none pays."""
+    best: _Region | None = None
+    for rows in _find_rows(graph, seed):
+        region = _Region.find(graph, seed, rows)
+        if region is not None and (best is None or region.flops_again < best.flops_again):
+            best = region
+        if best is not None and not best.flops_again:
+            break
+    return best
 
 
 def _find_rows(graph: Graph, seed: Node) -> Iterator[RowAxis]:
@@ -78,19 +178,22 @@ def _find_rows(graph: Graph, seed: Node) -> Iterator[RowAxis]:
     Where a reshape divides an axis, the rows of a chunk fill one of the axes that it makes.
     """
     sizes = {size for node in graph.nodes if isinstance(node.op, Reshape) for size in node.op.shape}
-    for axis, size in enumerate(_literal_sizes(seed.types[0])[:-1]):
-        counts = [n for n in sizes if isinstance(n, int) and 1 < n < size and size % n == 0]
-        for count in (size, *sorted(counts, reverse=True)):
-            yield RowAxis(axis, size // count)
+    for axis, size in enumerate(seed.types[0].shape):
+        yield RowAxis(axis)
+        if isinstance(size, int):
+            counts = [n for n in sizes if isinstance(n, int) and 1 < n < size and size % n == 0]
+            yield from (RowAxis(axis, size // count) for count in sorted(counts, reverse=True))
 
 
-def _is_wide(kind: TensorType) -> bool:
-    return hint_bytes(kind) >= WIDE and all(isinstance(size, int) for size in kind.shape)
+def _elements(kind: TensorType) -> int:
+    elements = 1
+    for size in kind.shape:
+        elements *= hint_value(size, OPEN_SIZE)
+    return elements
 
 
-def _literal_sizes(kind: TensorType) -> tuple[int, ...]:
-    """Return the sizes of a wide array, which are literal."""
-    return cast(tuple[int, ...], kind.shape)
+def _bytes(kind: TensorType) -> int:
+    return _elements(kind) * kind.dtype.itemsize
 
 
 def _is_wide_product(node: Node) -> bool:
@@ -101,23 +204,31 @@ def _is_wide_product(node: Node) -> bool:
     form = node.form
     if not isinstance(form, Contract) or form.panels or node.args[1].ndim != 2:
         return False
-    nbytes = hint_bytes(node.types[0])
-    return _is_wide(node.types[0]) and nbytes > sum(hint_bytes(arg.type) for arg in node.args) // 2
+    nbytes = _bytes(node.types[0])
+    return nbytes >= WIDE and nbytes > sum(_bytes(arg.type) for arg in node.args) // 2
+
+
+def _count_flops(product: Node) -> int:
+    inner = product.args[0].shape[
+        _terms_axis(cast(Contract, product.form), 0, product.args[0].ndim)
+    ]
+    return 2 * hint_value(inner, OPEN_SIZE) * _elements(product.types[0])
 
 
 # -- how rows go through an op ---------------------------------------------------------------------
 
 
 def _find_reshaped_rows(
-    rows: RowAxis, shape: Sequence[Any], new_shape: Sequence[Any]
+    rows: RowAxis, shape: Sequence[Size], new_shape: Sequence[Size]
 ) -> RowAxis | None:
     """Return where the rows are in the other shape of an array; None if no axis has them alone."""
-    if not all(isinstance(size, int) for size in (*shape, *new_shape)):
+    prefix, count = product(shape[: rows.axis]), divide_exactly(shape[rows.axis], rows.elements)
+    if count is None or count == 0:
         return None
-    prefix, count = product(shape[: rows.axis]), shape[rows.axis] // rows.elements
     for axis, size in enumerate(new_shape):
-        if product(new_shape[:axis]) == prefix and size % count == 0 and size:
-            return RowAxis(axis, size // count)
+        elements = divide_exactly(size, count)
+        if product(new_shape[:axis]) == prefix and elements is not None and size != 0:
+            return RowAxis(axis, elements)
     return None
 
 
@@ -132,7 +243,9 @@ def _kept_axes(node: Node, place: int) -> Mapping[int, int]:
         case Reduce(axes=axes):
             left = [axis for axis in range(len(shape)) if axis not in axes]
             pairs = {axis: number for number, axis in enumerate(left)}
-        case GatherAlong(axis=along) | ScatterAlong(axis=along):
+        case GatherAlong(axis=along) | ScatterAlong(axis=along) | Scan(axis=along):
+            pairs = {axis: axis for axis in range(len(shape)) if axis != along}
+        case SortForm(axis=along):
             pairs = {axis: axis for axis in range(len(shape)) if axis != along}
         case Contract():
             pairs = {axis: axis + offset for axis in range(len(shape) - 2)}
@@ -175,34 +288,47 @@ def _rows_before(node: Node, place: int, rows: RowAxis) -> RowAxis | None:
 def _may_compute_rows(node: Node, rows: RowAxis) -> bool:
     """Return whether a node over the rows of its operands computes the same rows of its result.
 
-    Not those of an index along the rows, of a slice that begins behind the first row, or of a
-    reshape that mixes them.
+    Not those of a slice that begins behind the first row, or of a reshape that mixes them.
     """
-    match node.op:
-        case Iota(axis=axis):
-            return axis != rows.axis
-        case Broadcast():
-            return True
+    if isinstance(node.op, Iota | Broadcast) or _scatters_one_row(node, rows):
+        return True
     if isinstance(node.form, Pointwise) and not node.form.sizes and not node.form.indexed:
         return True
     return any(_rows_before(node, place, rows) is not None for place in range(len(node.args)))
 
 
-def _summed_rows(node: Node, place: int, rows: RowAxis) -> tuple[RowAxis, ...]:
-    """Return the rows of all operands if the node sums over those of one of them; else nothing."""
+def _scatters_one_row(node: Node, rows: RowAxis | None) -> bool:
+    """Return whether a node writes an element along the rows, at one row for each other index."""
+    op = node.op
+    if not isinstance(op, ScatterIntoAlong) or rows is None:
+        return False
+    return op.axis == rows.axis and node.args[0].shape[op.axis] == 1
+
+
+def _takes_one_row(node: Node, rows: RowAxis | None) -> bool:
+    """Return whether a node reads an element along the rows, of one row for each other index."""
+    op = node.op
+    if not isinstance(op, TakeAlong) or rows is None:
+        return False
+    return op.axis == rows.axis and node.types[0].shape[op.axis] == 1
+
+
+def _reduced_rows(node: Node, place: int, rows: RowAxis) -> tuple[RowAxis | None, ...]:
+    """Return the rows of all operands if the node reduces over those of one; else nothing."""
     form = node.form
-    if node.types[0].dtype.is_storage:
-        return ()
-    if isinstance(form, Reduce) and form.kind == "sum" and rows.axis in form.axes:
-        return (rows,)
-    if isinstance(form, Contract) and not form.panels:
+    if place == 0 and _takes_one_row(node, rows):
+        return (rows, None)
+    if isinstance(form, Reduce) and rows.axis in form.axes:
+        is_rounded = form.kind == "sum" and node.types[0].dtype.is_storage
+        return () if is_rounded else (rows,)
+    if isinstance(form, Contract) and not form.panels and not node.types[0].dtype.is_storage:
         axes = [_terms_axis(form, number, arg.ndim) for number, arg in enumerate(node.args)]
         if axes[place] == rows.axis:
             return tuple(RowAxis(axis, rows.elements) for axis in axes)
     return ()
 
 
-def _with_rows(op: Op, rows: RowAxis, count: int) -> Op:
+def _with_rows(op: Op, rows: RowAxis, count: Size) -> Op:
     """Return an op whose result has so many rows."""
     match op:
         case Reshape(shape=shape) | Broadcast(shape=shape) | Iota(shape=shape):
@@ -212,22 +338,49 @@ def _with_rows(op: Op, rows: RowAxis, count: int) -> Op:
     return op
 
 
-def _resize(shape: Sequence[Any], rows: RowAxis, count: int) -> tuple[Any, ...]:
+def _resize(shape: Sequence[Size], rows: RowAxis, count: Size) -> tuple[Size, ...]:
     return (*shape[: rows.axis], rows.elements * count, *shape[rows.axis + 1 :])
 
 
-_COMPUTED: Final = Pointwise | Identity | Reduce | GatherAlong | ScatterAlong | Contract
+_COMPUTED: Final = (
+    Pointwise | Identity | Reduce | GatherAlong | ScatterAlong | Contract | Scan | SortForm
+)
 
 
 def _goes_by_rows(node: Node) -> bool:
     form = node.form
     if isinstance(node.op, Iota):
         return True
-    if len(node.types) != 1 or not node.args or getattr(form, "panels", False):
+    if not node.args or getattr(form, "panels", False):
         return False
     return isinstance(form, _COMPUTED) or isinstance(
         node.op, Reshape | Broadcast | Transpose | Slice
     )
+
+
+#: Kind of reduction -> the op that combines the results of two chunks.
+_COMBINING: Final[Mapping[str, Callable[..., Any]]] = {
+    "sum": Add(), "max": Maximum(), "min": Minimum(), "and": BitAnd(), "or": BitOr(),
+    "xor": BitXor(),
+}  # fmt: skip
+
+
+def _kind_of_reduction(node: Node) -> str:
+    return node.form.kind if isinstance(node.form, Reduce) else "sum"
+
+
+def _combine(node: Node, first: Symbolic, second: Symbolic) -> Symbolic:
+    """Combine the results of a reduction over two chunks of rows."""
+    return cast(Symbolic, _COMBINING[_kind_of_reduction(node)](first, second))
+
+
+def _neutral(node: Node) -> Symbolic:
+    """Return the result of a reduction over no rows."""
+    kind = node.types[0]
+    if (name := _kind_of_reduction(node)) == "sum":
+        return cast(Symbolic, zeros_like_type(kind))
+    number = Symbolic.lift(COMBINERS[name].identity(kind.dtype), kind.dtype)
+    return cast(Symbolic, broadcast_to(number, kind.shape))
 
 
 # -- the region of a product -----------------------------------------------------------------------
@@ -237,22 +390,36 @@ class _NoRegionError(Exception):
     """A value is read in another way than row by row."""
 
 
+@dataclass(frozen=True)
+class _LoopOfChunks:
+    """What one loop computes of each chunk, and reads; all are ordered sets.
+
+    ``reductions``: those over rows, which are complete behind the loop; ``by_rows``: nodes that
+    are read outside of it, chunks of which it stacks.
+    """
+
+    reductions: list[Node] = field(default_factory=list)
+    by_rows: list[Node] = field(default_factory=list)
+    items: dict[Item, None] = field(default_factory=dict)
+    operands: dict[Operand, Symbolic] = field(default_factory=dict)
+
+
 class _Region:
     """The nodes that are computed chunk by chunk, and where their values have ``rows``."""
 
     def __init__(self, graph: Graph, seeds: Mapping[Node, RowAxis]) -> None:
         self.graph = graph
         self.users = users_of(graph)
-        self.origin = next(iter(seeds)).origin
-        self.rows: dict[ValueKey, RowAxis] = {(seed, 0): rows for seed, rows in seeds.items()}
-        seed = next(iter(seeds))
-        self.count = _literal_sizes(seed.types[0])[seeds[seed].axis] // seeds[seed].elements
-        self.sums: dict[Node, tuple[RowAxis, ...]] = {}
+        self.seed = next(iter(seeds))
+        self.is_distributed = False
+        self.rows: dict[Node, RowAxis] = {**seeds}
+        self.count = cast(Size, divide_exactly(*_sizes_of_rows(self.seed, seeds[self.seed])))
+        self.reduced: dict[Node, tuple[RowAxis | None, ...]] = {}
+        self.levels: dict[Node, int] = dict.fromkeys(seeds, 0)
         self.beside = self._find_nodes_of_wide_values(seeds)
         self._follow_rows()
-        self.nodes = self._find_nodes(seeds)
-        self.slices: dict[ValueKey, RowAxis] = {}
-        self._find_slices()
+        self.inside = self._find_nodes()
+        self.loops = self._find_loops()
 
     @classmethod
     def find(cls, graph: Graph, seed: Node, rows: RowAxis) -> _Region | None:
@@ -262,15 +429,21 @@ class _Region:
             while True:
                 region = cls(graph, seeds)
                 others = {
-                    value.node: region.slices[value.key]
-                    for value in region.operands()
-                    if _is_wide_product(value.node)
+                    value.node: rows_of_value
+                    for loop in region.loops
+                    for (_, rows_of_value), value in loop.operands.items()
+                    if rows_of_value is not None and _is_wide_product(value.node)
                 }
                 if not others:
                     return region if region.pays() else None
                 seeds |= others
         except _NoRegionError:
             return None
+
+    def _is_wide(self, node: Node) -> bool:
+        """Return whether a value has as many elements as the product, or bytes."""
+        elements = _elements(self.seed.types[0])
+        return any(_elements(kind) >= elements or _bytes(kind) >= WIDE for kind in node.types)
 
     def _find_nodes_of_wide_values(self, seeds: Mapping[Node, RowAxis]) -> set[Node]:
         """Find nodes whose values are wide, or follow row by row from such, without products.
@@ -280,233 +453,369 @@ class _Region:
         seed_ancestors = set(ancestors([seed.values[0] for seed in seeds]))
         followers: set[Node] = set()
         for node in self.graph.nodes:
-            goes_by_rows = _goes_by_rows(node) and not isinstance(node.form, Contract)
-            if goes_by_rows and node not in seed_ancestors:
-                is_wide = _is_wide(node.types[0])
-                if is_wide or any(arg.node in followers for arg in node.args):
-                    followers.add(node)
+            if not _goes_by_rows(node) or isinstance(node.form, Contract):
+                continue
+            follows = self._is_wide(node) or any(arg.node in followers for arg in node.args)
+            if follows and node not in seed_ancestors:
+                followers.add(node)
         return followers
 
     def _follow_rows(self) -> None:
-        """Find the values that are computed row by row from the seeds, and the sums over rows."""
-        for node in self.graph.nodes:
-            if (node, 0) in self.rows or not any(arg.key in self.rows for arg in node.args):
-                continue
-            if not _goes_by_rows(node):
-                continue
-            result_rows = {
-                _rows_after(node, place, self.rows[arg.key])
-                for place, arg in enumerate(node.args)
-                if arg.key in self.rows
-            }
-            if len(result_rows) == 1 and (rows := result_rows.pop()) is not None:
-                self.rows[node, 0] = rows
-                continue
-            summed = {
-                _summed_rows(node, place, self.rows[arg.key])
-                for place, arg in enumerate(node.args)
-                if arg.key in self.rows
-            }
-            if len(summed) == 1 and (operands := summed.pop()):
-                self.sums[node] = operands
+        """Find the values that are computed row by row from the seeds, and reductions over rows.
 
-    def _find_nodes(self, seeds: Mapping[Node, RowAxis]) -> dict[Node, None]:
+        Other nodes that depend on them are outside. What reads a reduction or one of these has a
+        higher level.
+        """
+        for node in self.graph.nodes:
+            if node in self.levels or not any(arg.node in self.levels for arg in node.args):
+                continue
+            ways = [
+                (place, self.rows[arg.node])
+                for place, arg in enumerate(node.args)
+                if arg.node in self.rows
+            ]
+            is_row_by_row = False
+            if ways and _goes_by_rows(node):
+                results = {_rows_after(node, *way) for way in ways}
+                reduced = {_reduced_rows(node, *way) for way in ways}
+                if len(results) == 1 and (rows := results.pop()) is not None:
+                    self.rows[node] = rows
+                    is_row_by_row = True
+                elif len(reduced) == 1 and (operands := reduced.pop()):
+                    self.reduced[node] = operands
+                    is_row_by_row = True
+            self.levels[node] = max(
+                self.levels[arg.node] + (is_row_by_row and arg.node not in self.rows)
+                for arg in node.args
+                if arg.node in self.levels
+            )
+
+    def _find_nodes(self) -> dict[Node, None]:
         """Find the nodes on the ways from the seeds to wide values and to their readers."""
-        wide = {node for node in self.graph.nodes if self._is_wide_row_value(node)}
-        roots = {value.key for value in self.graph.roots}
-        touching: set[Node] = {*wide}
-        for node in wide:
-            if (node, 0) in roots:
-                raise _NoRegionError
-            touching.update(self.users[node, 0])
-        descendants: set[Node] = set()
-        for node in self.graph.nodes:
-            if node in seeds or any(arg.node in descendants for arg in node.args):
-                descendants.add(node)
-        needed: set[Node] = {*touching}
-        read: set[Node] = set()  # by nodes of the region
-        for node in reversed(self.graph.nodes):
-            if node in needed and node in descendants:
-                operands = [arg.node for arg in node.args if arg.node in descendants]
-                needed.update(operands)
-                read.update(operands)
-        self.descendants = descendants
-        needed &= descendants
-        inside = {node: None for node in self.graph.nodes if node in needed}
-        for node in inside:
-            is_sum = node in self.sums and node not in read
-            if (node, 0) not in self.rows and not is_sum:
-                raise _NoRegionError
-        return inside
-
-    def _is_wide_row_value(self, node: Node) -> bool:
-        return (node, 0) in self.rows and _is_wide(node.types[0])
-
-    def _rows_of_operand(self, node: Node, place: int) -> RowAxis | None:
-        if node in self.sums:
-            return self.sums[node][place]
-        return _rows_before(node, place, self.rows[node, 0])
-
-    def _find_slices(self) -> None:
-        """Find the operands that are read slice by slice; compute wide ones in the region."""
-        waiting = [*reversed(self.nodes)]
-        while waiting:
-            node = waiting.pop()
-            for place, arg in enumerate(node.args):
-                rows = self._rows_of_operand(node, place)
-                if arg.node in self.nodes:
-                    if self.rows.get(arg.key) != rows:
-                        raise _NoRegionError
-                    continue
-                if rows is None:
-                    continue
-                if self.slices.setdefault(arg.key, rows) != rows:
+        roots = {value.node for value in self.graph.roots}
+        needed: set[Node] = set()
+        for node in self.rows:
+            if self._is_wide(node):
+                readers = self._readers(node)
+                if node in roots or not all(n in self.rows or n in self.reduced for n in readers):
                     raise _NoRegionError
-                if arg.node in self.beside and _may_compute_rows(arg.node, rows):
-                    del self.slices[arg.key]
-                    self.rows[arg.key] = rows
-                    self.nodes[arg.node] = None
-                    waiting.append(arg.node)
-
-    def operands(self) -> Iterator[Symbolic]:
-        """Yield the values outside of which the region reads slices."""
-        seen = set()
-        for node in self.nodes:
-            for arg in node.args:
-                if arg.key in self.slices and arg.key not in seen:
-                    seen.add(arg.key)
-                    yield arg
-
-    def invariants(self) -> Iterator[Symbolic]:
-        """Yield the values outside that each chunk reads whole, without constants."""
-        seen = set()
-        for node in self.nodes:
-            for arg in node.args:
-                inside = arg.node in self.nodes or arg.key in self.slices
-                if not inside and not isinstance(arg.node.op, Constant) and arg.key not in seen:
-                    seen.add(arg.key)
-                    yield arg
-
-    def results(self) -> tuple[list[Node], list[Node]]:
-        """Return the nodes that are read outside: sums over rows, and values with rows."""
-        roots = {value.key for value in self.graph.roots}
-        read = [
-            node
+                needed.update((node, *readers))
+        for node in reversed(self.graph.nodes):
+            if node in needed:
+                needed.update(arg.node for arg in node.args if arg.node in self.levels)
+        return {
+            node: None
             for node in self.graph.nodes
-            if node in self.descendants
-            and node in self.nodes
-            and ((node, 0) in roots or any(n not in self.nodes for n in self.users[node, 0]))
-        ]
-        return (
-            [node for node in read if node in self.sums],
-            [node for node in read if node not in self.sums],
-        )
+            if node in needed and (node in self.rows or node in self.reduced)
+        }
+
+    def _readers(self, node: Node) -> list[Node]:
+        return [user for index in range(len(node.types)) for user in self.users[node, index]]
+
+    def _rows_of_operand(self, item: Item, place: int) -> RowAxis | None:
+        node, rows = item
+        if rows is None:
+            return self.reduced[node][place]
+        if _scatters_one_row(node, rows):
+            return None
+        return _rows_before(node, place, rows)
+
+    def _find_loops(self) -> list[_LoopOfChunks]:
+        """Find what each loop computes, the last loop first."""
+        roots = {value.node for value in self.graph.roots}
+        stacked = {
+            node
+            for node in self.inside
+            if node in self.rows
+            and (node in roots or any(n not in self.inside for n in self._readers(node)))
+        }
+        loops = []
+        for level in range(max(self.levels[node] for node in self.inside), -1, -1):
+            loop = _LoopOfChunks()
+            nodes = [node for node in self.inside if self.levels[node] == level]
+            loop.reductions.extend(node for node in nodes if node in self.reduced)
+            loop.by_rows.extend(node for node in nodes if node in stacked)
+            self._close(loop, level, stacked)
+            loops.append(loop)
+        loops.reverse()
+        return loops
+
+    def _close(self, loop: _LoopOfChunks, level: int, stacked: set[Node]) -> None:
+        """Add what the results of a loop are computed from.
+
+        Narrow values of earlier loops are read, and ``stacked`` there.
+        """
+        waiting: list[Item] = [(node, None) for node in loop.reductions]
+        waiting += [(node, self.rows[node]) for node in loop.by_rows]
+        while waiting:
+            item = waiting.pop()
+            if item in loop.items:
+                continue
+            loop.items[item] = None
+            for place, arg in enumerate(item[0].args):
+                if isinstance(arg.node.op, Constant):
+                    continue
+                rows = self._rows_of_operand(item, place)
+                inside = arg.node in self.inside and arg.node in self.rows
+                if inside and (self.levels[arg.node] == level or self._is_wide(arg.node)):
+                    if self.rows[arg.node] != rows:
+                        raise _NoRegionError
+                    waiting.append((arg.node, rows))
+                    continue
+                if inside:
+                    stacked.add(arg.node)
+                elif arg.node in self.beside and rows and _may_compute_rows(arg.node, rows):
+                    waiting.append((arg.node, rows))
+                    continue
+                loop.operands[arg.key, rows] = arg
+
+    def _products_again(self) -> Iterator[Node]:
+        """Yield the products that are computed again, once for each time."""
+        for level, loop in enumerate(self.loops):
+            for node, _ in loop.items:
+                if isinstance(node.form, Contract) and self.levels[node] < level:
+                    yield node
+        if self.is_distributed:
+            yield self.seed  # instead of one product of a sum there are two
+
+    @property
+    def flops_again(self) -> int:
+        """The operations of products that are computed again."""
+        return sum(map(_count_flops, self._products_again()))
+
+    @property
+    def is_cheap(self) -> bool:
+        """Return whether computing products again is worth their bytes without a budget."""
+        nbytes = sum(_bytes(node.types[0]) for node in self._products_again())
+        return self.flops_again <= FLOPS_OF_BYTE * nbytes
 
     def chunk_rows(self) -> int:
         """Return the rows of a chunk."""
-        least = -(-FEWEST_ROWS // max(rows.elements for rows in self.rows.values()))
+        least = -(-FEWEST_ROWS // max(hint_value(rows.elements) for rows in self.rows.values()))
+        if not isinstance(self.count, int):
+            return least
         divisors = [n for n in range(least, 2 * least + 1) if self.count % n == 0]
         return min(divisors, default=least)
 
     def pays(self) -> bool:
-        """Return whether chunks take fewer bytes, and all slices and results go by rows."""
-        _, by_rows = self.results()
-        return self.count >= 2 * self.chunk_rows() and not any(
-            _is_wide(node.types[0]) for node in by_rows
-        )
+        """Return whether chunks take fewer bytes."""
+        results = [node for loop in self.loops for node in loop.by_rows]
+        has_chunks = hint_value(self.count, OPEN_SIZE) >= 2 * self.chunk_rows()
+        return has_chunks and not any(map(self._is_wide, results))
 
-    # -- the loop ----------------------------------------------------------------------------------
+    # -- the loops ---------------------------------------------------------------------------------
 
     def rewrite(self) -> Graph:
-        """Return the graph with a loop over chunks in the place of the region."""
-        sums, by_rows = self.results()
-        order = max(node.order for node in self.nodes)
-        with within(self.origin, order):
-            values = self._loop(sums, by_rows, order)
-        replaced = dict(zip((*sums, *by_rows), values, strict=True))
-        changed = self.graph.replace_nodes(lambda node, _: replaced.get(node))
+        """Return the graph with loops over chunks in the place of the region."""
+        new: dict[ValueKey, Symbolic] = {}
+        for level, loop in enumerate(self.loops):
+            order = max(node.order for node, _ in loop.items)
+            with within(self.seed.origin, order):
+                new |= _LoopWriter(self, loop, new).results()
+            for node in self.graph.nodes:
+                if self.levels.get(node) == level and node not in self.inside:
+                    self._rebuild(node, new)
+        changed = self.graph.replace_nodes(
+            lambda node, _: [new[value.key] for value in node.values] if (node, 0) in new else None
+        )
         return changed.without_dead_nodes()
 
-    def _loop(self, sums: list[Node], by_rows: list[Node], order: int) -> list[Symbolic]:
-        length = self.chunk_rows()
-        parts, remainder = divmod(self.count, length)
-        arrays, invariants = [*self.operands()], [*self.invariants()]
-        origin = self.origin
+    @staticmethod
+    def _rebuild(node: Node, new: dict[ValueKey, Symbolic]) -> None:
+        """Rebuild a node outside, which depends on results of loops."""
+        args = tuple(new.get(arg.key, arg) for arg in node.args)
+        rebuilt = rebuild(node, args)
+        new |= {value.key: rebuilt.values[value.index] for value in node.values}
+
+
+def _sizes_of_rows(node: Node, rows: RowAxis) -> tuple[Size, Size]:
+    return node.types[0].shape[rows.axis], rows.elements
+
+
+class _LoopWriter:
+    """Builds one loop over chunks. The rows that fill no chunk are computed before, as the first.
+
+    ``new``: values of the graph that earlier loops have changed.
+    """
+
+    def __init__(
+        self, region: _Region, loop: _LoopOfChunks, new: Mapping[ValueKey, Symbolic]
+    ) -> None:
+        self.region, self.loop, self.new = region, loop, new
+        self.nodes = [node for node in region.graph.nodes if any(n is node for n, _ in loop.items)]
+        self.length = region.chunk_rows()
+        self.parts: Size = region.count // self.length
+        self.remainder: Size = region.count - self.parts * self.length
+        self.order = max(node.order for node, _ in loop.items)
+        self.values = {
+            operand: new.get(value.key, value) for operand, value in loop.operands.items()
+        }
+        self._check_indices()
+
+    def _check_indices(self) -> None:
+        """Replace the indices along the rows by positions that are checked before the loop."""
+        for node, rows in self.loop.items:
+            if _takes_one_row(node, self.region.reduced.get(node, (None,))[0]):
+                size = node.args[0].shape[cast(TakeAlong, node.op).axis]
+            elif _scatters_one_row(node, rows):
+                size = node.types[0].shape[cast(ScatterIntoAlong, node.op).axis]
+            else:
+                continue
+            key = node.args[1].key, None
+            if key in self.values:
+                self.values[key] = _check_positions(self.values[key], size, node.op)
+
+    def results(self) -> dict[ValueKey, Symbolic]:
+        """Build the loop; return its results by what they replace."""
+        origin, order = self.region.seed.origin, self.order
+        sliced = [operand for operand in self.values if operand[1] is not None]
+        stay = [operand for operand in self.values if operand[1] is None]
         number = body_input("i", NUMBER, origin, order)
-        totals = [body_input(f"c{n}", node.types[0], origin, order) for n, node in enumerate(sums)]
-        rows = [
-            body_input(f"x{n}", self._chunk_type(value, length), origin, order)
-            for n, value in enumerate(arrays)
+        totals = [
+            body_input(f"c{n}", node.types[0], origin, order)
+            for n, node in enumerate(self.loop.reductions)
         ]
-        stay = [
-            body_input(f"p{n}", value.type, origin, order) for n, value in enumerate(invariants)
-        ]
-        inputs = dict(zip([v.key for v in (*arrays, *invariants)], (*rows, *stay), strict=True))
-        new = self._compute(length, inputs, order)
-        outputs = {f"c{n}": _add(totals[n], new[node, 0]) for n, node in enumerate(sums)}
-        outputs |= {f"y{n}": new[node, 0] for n, node in enumerate(by_rows)}
-        body = body_of([number, *totals, *rows, *stay], outputs)
-        starts = [cast(Symbolic, zeros_like_type(node.types[0])) for node in sums]
-        stacks = [self._divide(value, length, parts) for value in arrays]
-        results: Any = Loop(body, parts, len(sums), len(arrays))(*starts, *stacks, *invariants)
+        inputs = {
+            operand: body_input(f"x{n}", self._chunk_type(operand), origin, order)
+            for n, operand in enumerate(sliced)
+        }
+        inputs |= {
+            operand: body_input(f"p{n}", self.values[operand].type, origin, order)
+            for n, operand in enumerate(stay)
+        }
+        computed = self._compute(self.length, inputs, self._position(number))
+        outputs = {
+            f"c{n}": _combine(node, totals[n], computed[node, 0])
+            for n, node in enumerate(self.loop.reductions)
+        }
+        by_rows = [value for node in self.loop.by_rows for value in node.values]
+        outputs |= {f"y{n}": computed[value.key] for n, value in enumerate(by_rows)}
+        body = body_of([number, *totals, *inputs.values()], outputs)
+        first = self._compute_first()
+        starts = [first[node, 0] if first else _neutral(node) for node in self.loop.reductions]
+        stacks = [self._divide(operand) for operand in sliced]
+        invariants = [self.values[operand] for operand in stay]
+        results: Any = Loop(body, self.parts, len(starts), len(stacks))(
+            *starts, *stacks, *invariants
+        )
         results = [*results] if isinstance(results, tuple) else [results]
-        joined = [
-            self._join(node, stack, length, parts)
-            for node, stack in zip(by_rows, results[len(sums) :], strict=True)
-        ]
-        if not remainder:
-            return [*results[: len(sums)], *joined]
-        outside = {value.key: self._part(value, length * parts, remainder) for value in arrays}
-        outside |= {value.key: value for value in invariants}
-        new = self._compute(remainder, outside, order)
-        totals = [_add(total, new[node, 0]) for total, node in zip(results, sums, strict=False)]
-        return [
-            *totals,
-            *(
-                cast(Symbolic, Concat(self.rows[node, 0].axis)(rows_before, new[node, 0]))
-                for node, rows_before in zip(by_rows, joined, strict=True)
-            ),
-        ]
+        found = {(node, 0): results[n] for n, node in enumerate(self.loop.reductions)}
+        for value, stack in zip(by_rows, results[len(starts) :], strict=True):
+            joined = self._join(value, stack)
+            if first:
+                axis = self.region.rows[value.node].axis
+                joined = cast(Symbolic, Concat(axis)(first[value.key], joined))
+            found[value.key] = joined
+        return found
+
+    def _compute_first(self) -> Mapping[ValueKey, Symbolic]:
+        """Compute the rows that fill no chunk, which are the first ones; nothing if none are."""
+        if self.remainder == 0:
+            return {}
+        inputs = {
+            operand: value if operand[1] is None else self._part(operand, 0, self.remainder)
+            for operand, value in self.values.items()
+        }
+        return self._compute(self.remainder, inputs, None)
+
+    def _position(self, number: Symbolic) -> Symbolic:
+        """Return the number of the first row of a chunk."""
+        return cast(Symbolic, number * self.length + _number(self.remainder))
 
     def _compute(
-        self, count: int, inputs: Mapping[ValueKey, Symbolic], order: int
+        self, count: Size, inputs: Mapping[Operand, Symbolic], position: Symbolic | None
     ) -> Mapping[ValueKey, Symbolic]:
-        """Build the nodes of the region for so many rows."""
-        new = dict(inputs)
-        for node in self.graph.nodes:
-            if node not in self.nodes:
-                continue
-            args = tuple(new.get(arg.key, arg) for arg in node.args)
-            op = node.op if node in self.sums else _with_rows(node.op, self.rows[node, 0], count)
-            with within(node.origin, order):
-                new[node, 0] = cast(Symbolic, op(*args))
-        return new
+        """Build the nodes of the loop for so many rows, from the row at ``position`` on."""
+        by_item: dict[tuple[Item, int], Symbolic] = {}
+        for node in self.nodes:
+            for item in [item for item in self.loop.items if item[0] is node]:
+                args = []
+                for place, arg in enumerate(node.args):
+                    rows = self.region._rows_of_operand(item, place)
+                    outside = inputs.get((arg.key, rows), arg)
+                    args.append(by_item.get(((arg.node, rows), arg.index), outside))
+                with within(node.origin, self.order):
+                    results = self._compute_item(item, args, count, position)
+                by_item |= {(item, n): result for n, result in enumerate(results)}
+        return {(item[0], n): value for (item, n), value in by_item.items()}
 
-    def _chunk_type(self, value: Symbolic, count: int) -> TensorType:
-        return value.type.with_shape(_resize(value.shape, self.slices[value.key], count))
+    def _compute_item(
+        self, item: Item, args: Sequence[Any], count: Size, position: Symbolic | None
+    ) -> Sequence[Symbolic]:
+        node, rows = item
+        op: Any = node.op
+        if rows is None:
+            reduced = self.region.reduced[node][0]
+            if reduced is not None and _takes_one_row(node, reduced):
+                chosen = _equals_position(args[1], reduced, args[0].shape, position)
+                return [cast(Symbolic, _sum_along(where(chosen, args[0], -0.0), reduced.axis))]
+            if isinstance(op, Extreme) and not isinstance(count, int):
+                op = replace(op, neutral=True)  # the rows may be none
+        elif isinstance(op, Iota) and op.axis == rows.axis and position is not None:
+            integers = replace(op, shape=_resize(op.shape, rows, count), dtype=I64)
+            shifted = integers() + position * _number(rows.elements)
+            return [cast(Symbolic, astype(shifted, op.dtype))]
+        elif _scatters_one_row(node, rows):
+            shape = _resize(node.types[0].shape, rows, count)
+            chosen = _equals_position(args[1], rows, shape, position)
+            return [cast(Symbolic, where(chosen, args[0], 0.0))]
+        else:
+            op = _with_rows(op, rows, count)
+        results = op(*args)
+        return [*results] if isinstance(results, tuple) else [results]
 
-    def _divide(self, value: Symbolic, length: int, parts: int) -> Symbolic:
+    def _chunk_type(self, operand: Operand) -> TensorType:
+        rows = cast(RowAxis, operand[1])
+        kind = self.values[operand].type
+        return kind.with_shape(_resize(kind.shape, rows, self.length))
+
+    def _divide(self, operand: Operand) -> Symbolic:
         """Return an array as a stack of chunks."""
-        axis, elements = self.slices[value.key]
-        rows = self._part(value, 0, length * parts)
-        shape = (*value.shape[:axis], parts, elements * length, *value.shape[axis + 1 :])
+        axis, elements = cast(RowAxis, operand[1])
+        rows = self._part(operand, self.remainder, self.parts * self.length)
+        shape = (*rows.shape[:axis], self.parts, elements * self.length, *rows.shape[axis + 1 :])
         return cast(Symbolic, moveaxis(Reshape(shape)(rows), axis, 0))
 
-    def _part(self, value: Symbolic, begin: int, count: int) -> Symbolic:
+    def _part(self, operand: Operand, begin: Size, count: Size) -> Symbolic:
         """Return so many rows of an array."""
-        rows = self.slices[value.key]
+        value, rows = self.values[operand], cast(RowAxis, operand[1])
         shape = _resize(value.shape, rows, count)
         if shape == value.shape:
             return value
         starts = tuple(begin * rows.elements if n == rows.axis else 0 for n in range(value.ndim))
         return cast(Symbolic, Slice(starts, shape, (1,) * value.ndim)(value))
 
-    def _join(self, node: Node, stack: Symbolic, length: int, parts: int) -> Symbolic:
+    def _join(self, value: Symbolic, stack: Symbolic) -> Symbolic:
         """Return the chunks of a stack one after the other."""
-        rows = self.rows[node, 0]
-        shape = _resize(node.types[0].shape, rows, length * parts)
+        rows = self.region.rows[value.node]
+        shape = _resize(value.shape, rows, self.parts * self.length)
         return cast(Symbolic, Reshape(shape)(moveaxis(stack, 0, rows.axis)))
 
 
-def _add(a: Symbolic, b: Symbolic) -> Symbolic:
-    return cast(Symbolic, Add()(a, b))
+def _number(size: Size) -> Any:
+    return size if isinstance(size, int) else size_value(size, I64)
+
+
+def _check_positions(indices: Symbolic, size: Size, op: Any) -> Symbolic:
+    """Return indices as positions from 0 on; those outside of an axis of this size raise."""
+    if op.inside:
+        return cast(Symbolic, astype(indices, I64))
+    positions = Iota((size,), 0, I64)()
+    if op.wrap:
+        return cast(Symbolic, Take(0)(positions, indices))
+    flat = Reshape((product(indices.shape),))(indices)
+    return cast(Symbolic, Reshape(indices.shape)(TakeAlong(0, wrap=False)(positions, flat)))
+
+
+def _equals_position(
+    indices: Symbolic, rows: RowAxis, shape: Sequence[Size], position: Symbolic | None
+) -> Any:
+    """Return where an index along the rows is that of the row."""
+    if position is not None:
+        indices = cast(Symbolic, indices - position * _number(rows.elements))
+    return equal(indices, Iota(tuple(shape), rows.axis, I64)())
+
+
+def _sum_along(x: Any, axis: int) -> Any:
+    shape = tuple(1 if n == axis else size for n, size in enumerate(x.shape))
+    return Reshape(shape)(Sum((axis,))(x))

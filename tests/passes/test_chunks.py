@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis.strategies import integers
 
 import staticgrad as sg
+from passes.late import chunks
+from passes.pipelines import pipeline
+from staticgrad.language.ops.loops import Loop
 
 WIDTH = 4
 COLUMNS = 33_000  # 512 rows of these are wide
@@ -147,21 +152,195 @@ def test_wide_operands_are_read_at_the_rows_of_the_chunk(way):
     assert in_chunks(program)
 
 
-@pytest.mark.parametrize("way", ["stored", "by columns", "total"])
-def test_products_that_something_reads_whole_are_not_divided(way):
+def test_products_that_are_results_are_not_divided():
     hidden, matrix = rows(512), columns()
     h, w = sg.input("h", (512, WIDTH), "float32"), sg.input("w", (WIDTH, COLUMNS), "float32")
-    logits = h @ w
-    wide = hidden.astype(np.float64) @ matrix
-    if way == "stored":
-        results, expected = {"y": logits}, {"y": wide}
-    elif way == "by columns":
-        results, expected = {"y": sg.nn.softmax(logits, 0).sum(1)}, {}
-        expected["y"] = softmax(wide.T).T.sum(1)
-    else:
-        scale = sg.nn.softmax(logits).max()
-        results = {"y": (sg.nn.softmax(logits) * scale).max(1)}
-        expected = {"y": (softmax(wide) * softmax(wide).max()).max(1)}
-    program = sg.compile(sg.Graph(results))
-    check(program, {"h": hidden, "w": matrix}, expected)
+    program = sg.compile(sg.Graph({"y": h @ w}))
+    check(program, {"h": hidden, "w": matrix}, {"y": hidden.astype(np.float64) @ matrix})
     assert not in_chunks(program)
+
+
+# -- small programs, as the pass rewrites them; NumPy evaluates both graphs ------------------------
+
+
+def squared_distances(x, y):
+    return (x * x).sum(1, keepdims=True) + (y * y).sum(1) - 2.0 * (x @ y.T)
+
+
+def contrastive(x, y, labels):
+    scores = x @ y.T / 0.5
+    diagonal = sg.arange(min(x.shape[0], y.shape[0]))
+    by_rows = sg.nn.cross_entropy(scores[: diagonal.shape[0]], diagonal)
+    return by_rows + sg.nn.cross_entropy(scores.T[: diagonal.shape[0]], diagonal)
+
+
+def without_itself(x, y, labels):
+    scores = sg.where(sg.eye(x.shape[0], dtype="bool"), -1e9, x @ x.T)
+    return sg.nn.logsumexp(scores, 1).sum()
+
+
+def chamfer(x, y, labels):
+    distances = squared_distances(x, y)
+    return distances.min(1).sum() + distances.min(0).sum()
+
+
+def column_means(x, y, labels):
+    means = sg.nn.softmax(x @ y.T).mean(0)
+    return (means * sg.log(means)).sum()
+
+
+def normalized(x, y, labels):
+    scores = sg.nn.softmax(x @ y.T)
+    return ((scores * scores.max()) ** 2).sum()
+
+
+def centered(x, y, labels):
+    scores = x @ y.T
+    scores = (scores - scores.mean(0)) / sg.sqrt(scores.var(0) + 0.1)
+    return (sg.tanh(scores) @ y).sum()
+
+
+#: Name -> a loss of points (n, 2), points (m, 2) and a label for each of the first.
+LOSSES = {
+    "cross entropy": lambda x, y, labels: sg.nn.cross_entropy(x @ y.T, labels),
+    "focal": lambda x, y, labels: (
+        (1.0 - sg.take_along_axis(sg.nn.softmax(x @ y.T), labels[:, None], 1)) ** 2
+    ).sum(),
+    "squared normalizer": lambda x, y, labels: (sg.nn.logsumexp(x @ y.T, 1) ** 2).sum(),
+    "kernel of both": lambda x, y, labels: sg.exp(-squared_distances(x, y)).mean(),
+    "kernel of one": lambda x, y, labels: (sg.exp(-squared_distances(x, x)) @ x).var(),
+    "soft minimum": lambda x, y, labels: sg.nn.logsumexp(-squared_distances(x, y), 1).sum(),
+    "softmax of columns": lambda x, y, labels: (sg.nn.softmax(x @ y.T, 0) ** 2).sum(),
+    "two products in a row": lambda x, y, labels: sg.nn.cross_entropy(
+        sg.tanh(sg.nn.softmax(x @ y.T) @ y) @ y.T, labels
+    ),
+    "largest ones": lambda x, y, labels: sg.topk(x @ y.T, 1)[0].sum(),
+    "running sums": lambda x, y, labels: sg.cumsum(sg.tanh(x @ y.T), 1).mean(),
+    "positions": lambda x, y, labels: (
+        sg.tanh(x @ y.T) * (sg.arange(x.shape[0])[:, None] > sg.arange(y.shape[0]))
+    ).sum(),
+    "contrastive": contrastive,
+    "without itself": without_itself,
+    "chamfer": chamfer,
+    "column means": column_means,
+    "normalized by all": normalized,
+    "normalized columns": centered,
+}
+
+
+#: Losses of the first points alone, and those that take literal sizes.
+OF_ONE = ("kernel of one", "without itself")
+LITERAL = ("contrastive", "without itself", "positions")
+
+
+def losses_and_gradients(name, count, width, named):
+    sizes = (sg.dim("n", hint=count), sg.dim("m", hint=width)) if named else (count, width)
+    x, y = (sg.input(of, (size, 2), "float64") for of, size in zip("xy", sizes, strict=True))
+    labels = sg.input("labels", (sizes[0],), "int64")
+    loss = LOSSES[name](x, y, labels)
+    results = {"loss": loss, "dx": sg.grad(loss, x)}
+    if name not in OF_ONE:
+        results["dy"] = sg.grad(loss, y)
+    return sg.Graph(results)
+
+
+def divide(graph, elements):
+    """Return the graph with products of so many elements and more in chunks of four rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "WIDE", elements * 8)
+        patch.setattr(chunks, "FEWEST_ROWS", 4)
+        patch.setattr(chunks, "FLOPS_OF_BYTE", 1000)
+        return pipeline("O1,marks,row-chunks").run(graph)[0]
+
+
+def check_small(name, count, width, named, other_count):
+    graph = losses_and_gradients(name, count, width, named)
+    changed = divide(graph, count * (count if name in OF_ONE else width))
+    if count >= 8 and width >= 8:
+        assert any(isinstance(node.op, Loop) for node in changed.nodes)
+    for number in (count, other_count) if named else (count,):
+        draw = np.random.default_rng(number)
+        feeds = {"x": draw.standard_normal((number, 2)), "y": draw.standard_normal((width, 2))}
+        feeds["labels"] = draw.integers(0, width, number)
+        feeds = {name: feeds[name] for name in (value.node.label for value in graph.inputs)}
+        wanted, results = sg.evaluate(graph, feeds), sg.evaluate(changed, feeds)
+        for key, array in wanted.items():
+            np.testing.assert_allclose(results[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@given(count=integers(1, 30), width=integers(1, 30))
+@example(count=24, width=9)
+@example(count=9, width=9)
+@settings(max_examples=4, deadline=None)
+def test_loops_over_chunks_compute_what_the_graph_computes(name, count, width):
+    check_small(name, count, count if name == "contrastive" else width, False, count)
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in LITERAL])
+def test_rows_of_a_named_size_fill_any_number_of_chunks(name):
+    for other_count in (1, 3, 4, 21):
+        check_small(name, 24, 9, True, other_count)
+
+
+def test_an_index_along_the_rows_is_checked():
+    x, y = sg.input("x", (16, 2), "float64"), sg.input("y", (9, 2), "float64")
+    index = sg.input("index", (9,), "int64")
+    scores = x @ y.T
+    taken = sg.take_along_axis(scores, index[None], 0).sum() + sg.exp(scores).sum(1).mean()
+    graph = sg.Graph({"loss": taken, "dx": sg.grad(taken, x)})
+    changed = divide(graph, scores.size)
+    assert any(isinstance(node.op, Loop) for node in changed.nodes)
+    draw = np.random.default_rng(0)
+    feeds = {"x": draw.standard_normal((16, 2)), "y": draw.standard_normal((9, 2))}
+    feeds["index"] = draw.integers(-16, 16, 9)
+    wanted, results = sg.evaluate(graph, feeds), sg.evaluate(changed, feeds)
+    for key, array in wanted.items():
+        np.testing.assert_allclose(results[key], array, rtol=1e-9, err_msg=key)
+    feeds["index"][3] = 16
+    for program in (graph, changed):
+        with pytest.raises(sg.errors.IndexOutOfRange):
+            sg.evaluate(program, feeds)
+
+
+# -- compiled --------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_named_size_are_compiled_once_for_all():
+    h, w = sg.input("h", ("n", WIDTH), "float32"), sg.input("w", (WIDTH, COLUMNS), "float32")
+    y = sg.input("y", ("n",), "int64")
+    loss = sg.nn.cross_entropy(h @ w, y)
+    program = sg.compile(sg.Graph({"loss": loss, "dh": sg.grad(loss, h), "dw": sg.grad(loss, w)}))
+    matrix = columns()
+    for count in (1, 200, 600):
+        hidden, labels = rows(count), GENERATOR.integers(0, COLUMNS, count)
+        logits = hidden.astype(np.float64) @ matrix
+        error = softmax(logits)
+        picked = np.log(error[np.arange(count), labels])
+        error[np.arange(count), labels] -= 1.0
+        expected = {
+            "loss": -picked.mean(),
+            "dh": error @ matrix.T.astype(np.float64) / count,
+            "dw": hidden.T.astype(np.float64) @ error / count,
+        }
+        check(program, {"h": hidden, "w": matrix, "y": labels}, expected)
+    assert program.plan(n=4096).peak_bytes == program.plan(n=1024).peak_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [8, 512])
+def test_products_are_computed_again_where_it_is_cheap_or_a_budget_asks(width):
+    count = 4100
+    a, b = (sg.input(name, (count, width), "float32") for name in "ab")
+    labels = sg.arange(count)
+    scores = a @ b.T / width
+    loss = sg.nn.cross_entropy(scores, labels) + sg.nn.cross_entropy(scores.T, labels)
+    graph = sg.Graph({"loss": loss, "da": sg.grad(loss, a), "db": sg.grad(loss, b)})
+    free = sg.compile(graph)
+    assert in_chunks(free) == (width == 8)
+    small = sg.compile(graph, memory_budget="48MB")
+    assert arena(small) <= 48_000_000 < scores.size * 4
+    feeds = {name: rows(count * width // WIDTH).reshape(count, width) for name in "ab"}
+    wanted, results = free.run(feeds), small.run(feeds)
+    for name, array in wanted.items():
+        np.testing.assert_allclose(results[name], array, rtol=2e-4, atol=2e-6, err_msg=name)

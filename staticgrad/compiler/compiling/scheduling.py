@@ -375,13 +375,13 @@ class Scheduling:
 
     def division_reports(self, schedule: Schedule) -> tuple[Report, ...]:
         """Return what a budget or policy had done to the loops of the graph of a schedule."""
-        if not self._has_bodies:
+        if not self._is_divisible:
             return ()
         reports = self.result[1].reports(schedule)
         return self._new_schedule[0].reports if reports is None else reports
 
     def _divisions(self) -> Iterator[Divided]:
-        if not self._has_bodies:
+        if not self._is_divisible:
             return iter(())
         return all_divisions(self._folding_output[0], self.make, self._limits, self.disable)
 
@@ -390,12 +390,17 @@ class Scheduling:
         """The limits that decide on the schedule: how many workers there are does where a policy
         or a budget has loops to divide."""
         policy, budget, *workers = self.limits
-        divides = self._has_bodies and (budget is not None or policy != StoreAll())
+        divides = (budget is not None or policy != StoreAll()) and self._is_divisible
         return (budget, *workers) if divides else (budget,)
 
-    @property
-    def _has_bodies(self) -> bool:
-        return self.program.has(BodyOp)
+    @cached_property
+    def _is_divisible(self) -> bool:
+        """Whether a budget may have schedules of several graphs to choose from."""
+        if self.program.has(BodyOp):
+            return True
+        from passes.late.chunks import has_wide_products
+
+        return has_wide_products(self.program)
 
     @cached_property
     def _limits(self) -> tuple[Policy, int | Limit | None, int, float]:
@@ -410,7 +415,7 @@ class Scheduling:
     def _everything(self) -> Planner:
         """Plans that store everything, of loops as they are."""
         schedule = (
-            self.make(self._folding_output[0]) if self._has_bodies else self.result[0].schedule
+            self.make(self._folding_output[0]) if self._is_divisible else self.result[0].schedule
         )
         return Planner(schedule, StoreAll(), None, *self.limits[2:])
 

@@ -2,8 +2,9 @@
 
 The schedules are tried in this order: the loops unchanged, values stacked for sums over time in
 segments, recomputed segments, segments of segments; then the same with products moved into the
-loops (``rows_inside``). A budget takes the fastest that meets it; the search ends at the first that
-meets it without recomputed kernels besides its segments. Each level runs loops once more, so for as
+loops (``rows_inside``), and with wide products that several loops over their rows compute again
+(``passes.late.chunks``). A budget takes the fastest that meets it; the search ends at the first
+that meets it without recomputed kernels besides its segments. Each level runs loops once more, so for as
 many iterations as the budget allows, segments are a level less deep. A policy, whose purpose is to
 save bytes, takes segments if they need fewer. Symbolic sizes have their hints; if the plan for
 other sizes exceeds the budget, ``Divisions`` tries all.
@@ -136,7 +137,8 @@ def all_divisions(
     First those of full levels, then those of one level that do not recompute a part of the
     iterations: with few segments, one of these may need the fewest bytes of all.
     """
-    if "segments" in disable or not _has_pairs(graph):
+    wholes = _undivided_graphs(graph, disable)
+    if not _has_choice(graph, wholes, disable):
         return
     from fractions import Fraction
 
@@ -144,18 +146,17 @@ def all_divisions(
 
     def make_division(divided_graph: Graph, undivided: Graph) -> Divided:
         scheduled = schedule(divided_graph)
-        reports = _report_division(graph, undivided, divided_graph)
+        reports = _report_division(graph, wholes[undivided], undivided, divided_graph)
         return Divided(divided_graph, scheduled, Planner(scheduled, *limits), reports)
 
-    wholes = [*_undivided_graphs(graph, disable)]
     for undivided in wholes:
         segmented = undivided
         yield make_division(undivided, undivided)
-        for levels in range(MOST_LEVELS + 1):
+        for levels in range(MOST_LEVELS + 1) if "segments" not in disable else ():
             last, segmented = segmented, run_in_segments(undivided, levels)
             if segmented is not last:
                 yield make_division(segmented, undivided)
-    for undivided in wholes:
+    for undivided in wholes if "segments" not in disable else ():
         segments = run_in_segments(undivided, 1)
         for percent in KEPT:
             segmented = run_in_segments(undivided, 1, Fraction(percent, 100))
@@ -163,22 +164,34 @@ def all_divisions(
                 yield make_division(segmented, undivided)
 
 
-def _report_division(graph: Graph, undivided: Graph, divided: Graph) -> tuple[Report, ...]:
-    """Return what the passes did; ``undivided``: the graph that was divided into segments."""
-    stages = (("products-in-loops", graph, undivided), ("segments", undivided, divided))
+def _report_division(
+    graph: Graph, name: str, undivided: Graph, divided: Graph
+) -> tuple[Report, ...]:
+    """Return what the passes did; ``undivided``: what ``name`` made, and was divided."""
+    stages = ((name, graph, undivided), ("segments", undivided, divided))
     return tuple([Report(*stage) for stage in stages if stage[1] is not stage[2]])
 
 
-def _undivided_graphs(graph: Graph, disable: Collection[str]) -> Iterator[Graph]:
-    """Yield the graph itself, and the graph with products inside its loops if it has any."""
-    yield graph
-    if "products-in-loops" in disable:
-        return
-    from passes.loops.rows_inside import move_products_into_loops
+def _undivided_graphs(graph: Graph, disable: Collection[str]) -> dict[Graph, str]:
+    """Return the graph itself, and what passes make of it -> the name of the pass.
 
-    inside = move_products_into_loops(graph)
-    if inside is not graph:
-        yield inside
+    They move products into its loops, and compute products again that are stored otherwise.
+    """
+    graphs = {graph: ""}
+    if "products-in-loops" not in disable and _has_pairs(graph):
+        from passes.loops.rows_inside import move_products_into_loops
+
+        graphs.setdefault(move_products_into_loops(graph), "products-in-loops")
+    if "recomputed-products" not in disable:
+        from passes.late.chunks import compute_products_again
+
+        graphs.setdefault(compute_products_again(graph), "recomputed-products")
+    return graphs
+
+
+def _has_choice(graph: Graph, wholes: Mapping[Graph, str], disable: Collection[str]) -> bool:
+    """Return whether there is more than the graph itself to plan."""
+    return len(wholes) > 1 or ("segments" not in disable and _has_pairs(graph))
 
 
 class _DivisionCost(NamedTuple):
@@ -210,28 +223,35 @@ def choose_division(
 
     def make_division(divided_graph: Graph, undivided: Graph) -> Divided:
         scheduled = schedule(divided_graph)
-        reports = _report_division(graph, undivided, divided_graph)
+        reports = _report_division(graph, wholes[undivided], undivided, divided_graph)
         return Divided(divided_graph, scheduled, Planner(scheduled, *limits), reports)
 
+    wholes = {graph: ""}
     first = make_division(graph, graph)
-    is_unlimited = budget_option is None and policy == StoreAll()
-    if is_unlimited or "segments" in disable or not _has_pairs(graph):
+    if budget_option is None and policy == StoreAll():
+        return first
+    wholes = _undivided_graphs(graph, disable)
+    if not _has_choice(graph, wholes, disable):
         return first
     from passes.loops.segments import run_in_segments
 
+    may_divide = "segments" not in disable
     budget = first.planner.budget_at(at)
     if budget is None:
-        segments = make_division(run_in_segments(graph), graph)
-        return min(
-            _try_division(first, at), _try_division(segments, at), key=lambda tried: tried.peak
-        ).divided
+        candidates = [first]
+        if may_divide:
+            candidates.append(make_division(run_in_segments(graph), graph))
+        again = [undivided for undivided, name in wholes.items() if name == "recomputed-products"]
+        candidates += [make_division(undivided, undivided) for undivided in again]
+        tried_all = [_try_division(candidate, at) for candidate in candidates]
+        return min(tried_all, key=lambda tried: tried.peak).divided
     best = _try_division(first, at)
-    for undivided in _undivided_graphs(graph, disable):
+    for undivided in wholes:
         above = (
             best if undivided is graph else _try_division(make_division(undivided, undivided), at)
         )
         best = min(best, above, key=lambda tried: _rank(tried, budget))
-        for levels in range(MOST_LEVELS + 1):
+        for levels in range(MOST_LEVELS + 1) if may_divide else ():
             if best.stored <= budget:
                 break
             segmented = run_in_segments(undivided, levels)

@@ -156,9 +156,8 @@ def _looks_of_loop(step: Step) -> Iterator[Look | None]:
                 walk = None
             begin = divide_exactly(access.begin, access.dtype.itemsize)
             shifted_walk = walk if begin is not None else None
-            yield look._replace(
-                buffer=access.buffer, begin=look.begin + (begin or 0), walk=shifted_walk
-            )
+            offset = 0 if begin is None else begin
+            yield look._replace(buffer=access.buffer, begin=look.begin + offset, walk=shifted_walk)
 
 
 class _Reading:
