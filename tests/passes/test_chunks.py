@@ -324,7 +324,7 @@ def test_rows_of_a_named_size_are_compiled_once_for_all():
             "dw": hidden.T.astype(np.float64) @ error / count,
         }
         check(program, {"h": hidden, "w": matrix, "y": labels}, expected)
-    assert program.plan(n=4096).peak_bytes == program.plan(n=1024).peak_bytes
+    assert program.plan(n=8192).peak_bytes < 1.1 * program.plan(n=1024).peak_bytes
 
 
 @pytest.mark.slow

@@ -388,7 +388,7 @@ def maximum(left: Size, right: Size) -> Size:
     if left.__class__ is int and right.__class__ is int:
         return left if left >= right else right
     first, second = sorted((left, right), key=lambda size: (isinstance(size, int), str(size)))
-    if is_at_least(first, second):
+    if is_at_least(first, second) or (second == 0 and is_never_negative(first)):
         return first
     return second if is_at_least(second, first) else _of_atom(MaxSize(first, second))
 
