@@ -49,7 +49,7 @@ COLUMNS: Final = ("staticgrad", "stored", "torch", "chunks", "jax", "map")
 
 @dataclass(frozen=True)
 class Functions:
-    """What NumPy, PyTorch, JAX and staticgrad spell differently."""
+    """The functions that NumPy, PyTorch, JAX and staticgrad spell differently."""
 
     library: Any
     logsumexp: Callable[[Any, int], Any]
@@ -238,9 +238,9 @@ def _jax(row: Row, arrays: Arrays, threads: int, chunk: int = 0) -> tuple[Call, 
         values = others | {"h": h, "w": w}
         if not chunk:
             return LOSSES[row.loss](of, values).mean()
-        whole = {n: a for n, a in values.items() if n not in BY_ROWS}
+        shared = {n: a for n, a in values.items() if n not in BY_ROWS}
         parts = {n: a.reshape(-1, chunk, *a.shape[1:]) for n, a in values.items() if n in BY_ROWS}
-        of_part = jax.checkpoint(lambda part: LOSSES[row.loss](of, whole | part).sum())
+        of_part = jax.checkpoint(lambda part: LOSSES[row.loss](of, shared | part).sum())
         return jax.lax.map(of_part, parts).sum() / row.rows
 
     others = {n: jax.numpy.asarray(a) for n, a in arrays.items() if n not in "hw"}
@@ -286,23 +286,23 @@ def measure(row: Row, threads: int, seconds: float) -> dict[str, Any]:
         makers |= {"chunks": partial(_torch, chunk=CHUNK)}
         if row.rows % CHUNK == 0:
             makers |= {"map": partial(_jax, chunk=CHUNK)}
-    made = {name: make(row, arrays, threads) for name, make in makers.items()}
-    calls = {name: call for name, (call, _) in made.items()}
+    prepared = {name: make(row, arrays, threads) for name, make in makers.items()}
+    calls = {name: call for name, (call, _) in prepared.items()}
     check(row, arrays, calls)
     times = least_times(calls, seconds, time.process_time)
-    return {"bytes": {name: nbytes for name, (_, nbytes) in made.items()}, "times": times}
+    return {"bytes": {name: nbytes for name, (_, nbytes) in prepared.items()}, "times": times}
 
 
 def report(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield the tables of a page."""
-    for threads, found in document.items():
+    for threads, figures in document.items():
         if threads == "machine":
             continue
         for what, unit, size in (("bytes", "MB", 1e-6), ("times", "ms", 1e3)):
             yield f"\n## Threads: {threads}, {what} in {unit}\n"
             yield "| loss | sizes | " + " | ".join(COLUMNS) + " |"
             yield f"|---|---|{'--:|' * len(COLUMNS)}"
-            for name, row in found.items():
+            for name, row in figures.items():
                 cells = [row[what].get(column) for column in COLUMNS]
                 texts = ["" if cell is None else f"{cell * size:,.0f}" for cell in cells]
                 yield f"| {name} | {' | '.join(texts)} |"
@@ -330,10 +330,10 @@ def main() -> int:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # JAX has no other setting
     document = json.loads(options.into.read_text()) if options.into.exists() else {}
     document["machine"] = asdict(describe())
-    found = document.setdefault(str(options.threads), {})
+    figures = document.setdefault(str(options.threads), {})
     for row in rows():
         if any(text in str(row) for text in options.only):
-            found[str(row)] = measure(row, options.threads, options.seconds)
-            print(row, found[str(row)], flush=True)
+            figures[str(row)] = measure(row, options.threads, options.seconds)
+            print(row, figures[str(row)], flush=True)
             options.into.write_text(json.dumps(document, indent=1) + "\n")
     return 0

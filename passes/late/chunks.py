@@ -392,7 +392,7 @@ class _NoRegionError(Exception):
 
 @dataclass(frozen=True)
 class _LoopOfChunks:
-    """What one loop computes of each chunk, and reads; all are ordered sets.
+    """One loop: what it computes of each chunk, and reads; all are ordered sets.
 
     ``reductions``: those over rows, which are complete behind the loop; ``by_rows``: nodes that
     are read outside of it, chunks of which it stacks.
@@ -699,14 +699,14 @@ class _LoopWriter:
             *starts, *stacks, *invariants
         )
         results = [*results] if isinstance(results, tuple) else [results]
-        found = {(node, 0): results[n] for n, node in enumerate(self.loop.reductions)}
+        values = {(node, 0): results[n] for n, node in enumerate(self.loop.reductions)}
         for value, stack in zip(by_rows, results[len(starts) :], strict=True):
             joined = self._join(value, stack)
             if first:
                 axis = self.region.rows[value.node].axis
                 joined = cast(Symbolic, Concat(axis)(first[value.key], joined))
-            found[value.key] = joined
-        return found
+            values[value.key] = joined
+        return values
 
     def _compute_first(self) -> Mapping[ValueKey, Symbolic]:
         """Compute the rows that fill no chunk, which are the first ones; nothing if none are."""

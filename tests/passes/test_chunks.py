@@ -189,12 +189,12 @@ def column_means(x, y, labels):
     return (means * sg.log(means)).sum()
 
 
-def normalized(x, y, labels):
+def normalize_by_all(x, y, labels):
     scores = sg.nn.softmax(x @ y.T)
     return ((scores * scores.max()) ** 2).sum()
 
 
-def centered(x, y, labels):
+def normalize_columns(x, y, labels):
     scores = x @ y.T
     scores = (scores - scores.mean(0)) / sg.sqrt(scores.var(0) + 0.1)
     return (sg.tanh(scores) @ y).sum()
@@ -223,8 +223,8 @@ LOSSES = {
     "without itself": without_itself,
     "chamfer": chamfer,
     "column means": column_means,
-    "normalized by all": normalized,
-    "normalized columns": centered,
+    "normalized by all": normalize_by_all,
+    "normalized columns": normalize_columns,
 }
 
 
@@ -263,8 +263,8 @@ def check_small(name, count, width, named, other_count):
         feeds = {"x": draw.standard_normal((number, 2)), "y": draw.standard_normal((width, 2))}
         feeds["labels"] = draw.integers(0, width, number)
         feeds = {name: feeds[name] for name in (value.node.label for value in graph.inputs)}
-        wanted, results = sg.evaluate(graph, feeds), sg.evaluate(changed, feeds)
-        for key, array in wanted.items():
+        expected, results = sg.evaluate(graph, feeds), sg.evaluate(changed, feeds)
+        for key, array in expected.items():
             np.testing.assert_allclose(results[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
@@ -287,15 +287,15 @@ def test_an_index_along_the_rows_is_checked():
     x, y = sg.input("x", (16, 2), "float64"), sg.input("y", (9, 2), "float64")
     index = sg.input("index", (9,), "int64")
     scores = x @ y.T
-    taken = sg.take_along_axis(scores, index[None], 0).sum() + sg.exp(scores).sum(1).mean()
-    graph = sg.Graph({"loss": taken, "dx": sg.grad(taken, x)})
+    loss = sg.take_along_axis(scores, index[None], 0).sum() + sg.exp(scores).sum(1).mean()
+    graph = sg.Graph({"loss": loss, "dx": sg.grad(loss, x)})
     changed = divide(graph, scores.size)
     assert any(isinstance(node.op, Loop) for node in changed.nodes)
     draw = np.random.default_rng(0)
     feeds = {"x": draw.standard_normal((16, 2)), "y": draw.standard_normal((9, 2))}
     feeds["index"] = draw.integers(-16, 16, 9)
-    wanted, results = sg.evaluate(graph, feeds), sg.evaluate(changed, feeds)
-    for key, array in wanted.items():
+    expected, results = sg.evaluate(graph, feeds), sg.evaluate(changed, feeds)
+    for key, array in expected.items():
         np.testing.assert_allclose(results[key], array, rtol=1e-9, err_msg=key)
     feeds["index"][3] = 16
     for program in (graph, changed):
@@ -341,6 +341,6 @@ def test_products_are_computed_again_where_it_is_cheap_or_a_budget_asks(width):
     small = sg.compile(graph, memory_budget="48MB")
     assert arena(small) <= 48_000_000 < scores.size * 4
     feeds = {name: rows(count * width // WIDTH).reshape(count, width) for name in "ab"}
-    wanted, results = free.run(feeds), small.run(feeds)
-    for name, array in wanted.items():
+    expected, results = free.run(feeds), small.run(feeds)
+    for name, array in expected.items():
         np.testing.assert_allclose(results[name], array, rtol=2e-4, atol=2e-6, err_msg=name)

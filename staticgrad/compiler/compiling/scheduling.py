@@ -395,7 +395,7 @@ class Scheduling:
 
     @cached_property
     def _is_divisible(self) -> bool:
-        """Whether a budget may have schedules of several graphs to choose from."""
+        """True if a budget may have schedules of several graphs to choose from."""
         if self.program.has(BodyOp):
             return True
         from passes.late.chunks import has_wide_products

@@ -4,10 +4,10 @@ The schedules are tried in this order: the loops unchanged, values stacked for s
 segments, recomputed segments, segments of segments; then the same with products moved into the
 loops (``rows_inside``), and with wide products that several loops over their rows compute again
 (``passes.late.chunks``). A budget takes the fastest that meets it; the search ends at the first
-that meets it without recomputed kernels besides its segments. Each level runs loops once more, so for as
-many iterations as the budget allows, segments are a level less deep. A policy, whose purpose is to
-save bytes, takes segments if they need fewer. Symbolic sizes have their hints; if the plan for
-other sizes exceeds the budget, ``Divisions`` tries all.
+that meets it without recomputed kernels besides its segments. Each level runs loops once more, so
+for as many iterations as the budget allows, segments are a level less deep. A policy, whose purpose
+is to save bytes, takes segments if they need fewer. Symbolic sizes have their hints; if the plan
+for other sizes exceeds the budget, ``Divisions`` tries all.
 """
 
 from __future__ import annotations
