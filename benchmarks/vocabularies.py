@@ -120,7 +120,10 @@ class Row:
         """Return the arrays: two factors, and what the loss reads besides."""
         random = np.random.default_rng(0)
         scale = self.terms**-0.25
-        draw = lambda *shape: (random.normal(size=shape) * scale).astype("float32")  # noqa: E731
+
+        def draw(*shape: int) -> Any:
+            return (random.normal(size=shape) * scale).astype("float32")
+
         arrays = {"h": draw(self.rows, self.terms), "w": draw(self.columns, self.terms)}
         if self.loss == "distillation":
             arrays |= {"t": draw(self.rows, self.terms), "u": draw(self.columns, self.terms)}
