@@ -335,7 +335,7 @@ def _topk(n, dtype):
     return [Sample(op_class("topk")(1, k), (_rows(n, dtype),)) for k in ks]
 
 
-def _picked(n, dtype):
+def _pick_places(n, dtype):
     x = _rows(max(n, 1), dtype)
     indices = np.arange(3 * len(x)).reshape(-1, 3) % (n + 2) - 1
     return [Sample(op_class("order_statistic")(1), (x, indices))]
@@ -353,6 +353,6 @@ def _sought(n, dtype):
 
 declare("sort", "sort_elements(x, op)", (ALL,), _for_floats(_sorts))
 declare("topk", "sort_elements(x, op)", (ALL,), _for_floats(_topk))
-declare("order_statistic", "pick_elements(x, y, op)", (ALL,), _for_floats(_picked))
+declare("order_statistic", "pick_elements(x, y, op)", (ALL,), _for_floats(_pick_places))
 _SEARCH = "np.searchsorted(x, y, 'right' if op.right else 'left')"
 declare("searchsorted", _SEARCH, (NUMBERS, NUMBERS), _for_floats(_sought))

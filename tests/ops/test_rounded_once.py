@@ -339,8 +339,8 @@ def test_tensors_round_once(name, dtype):
 # -- every public function ------------------------------------------------------------------------
 
 #: Ops whose results have the elements of their operands, or those with another sign.
-EXACT = {"abs", "at_least", "at_most", "max", "maximum", "min", "minimum", "neg", "relu", "sort",
-         "topk", "where", "window_max"}  # fmt: skip
+EXACT = {"abs", "at_least", "at_most", "max", "maximum", "min", "minimum", "neg",
+         "order_statistic", "relu", "sort", "topk", "where", "window_max"}  # fmt: skip
 
 
 def rounds(node):

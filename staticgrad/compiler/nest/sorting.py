@@ -279,7 +279,7 @@ class Sorting:
     def write(self) -> None:
         """Write a sort stage: collect keys, sort them, and store the results in order."""
         if self.stage.picks:
-            Selection(self).write()
+            Quickselect(self).write()
             return
         sorted_at = self.b.variable("f", "copy", 0)
         if self.stage.sorts_all:
@@ -406,7 +406,7 @@ class Sorting:
         self.vectors(seen, self.extent, body)
 
 
-class Selection:
+class Quickselect:
     """The positions of a row's picks: a word each, in front of the other words of the scratch.
 
     Behind them is the sorted sample, then what a pass has collected: ``count`` words, of the
