@@ -80,5 +80,4 @@ def subject(name, case, fuse=True):
     """A model trained in some way."""
     model = MODELS[name]()
     graph = case.step(model.loss, model.params, model.outputs)
-    updates = {**dict(graph.updates), **model.updates}
-    return Subject(sg.Graph(graph.outputs, updates, name=f"{name}-{case}"), model, fuse)
+    return Subject(sg.Graph(graph.outputs, graph.updates, name=f"{name}-{case}"), model, fuse)

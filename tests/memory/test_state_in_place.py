@@ -251,3 +251,17 @@ def test_statistics_are_as_those_of_numpy_and_kept_when_a_label_is_wrong():
     f.run({"x": array, "y": np.zeros(16, np.int64)})
     variance = next(np.array(p.value) for name, p in state.items() if name.endswith("var"))
     np.testing.assert_allclose(variance, 0.9 + 0.1 * array.var(0, ddof=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm1d", "Dropout"])
+def test_layers_with_state_are_recomputed(kind):
+    """Statistics and counters are written behind the forward part's second run."""
+    layers = []
+    for _ in range(8):
+        between = sg.nn.BatchNorm1d(64) if kind == "BatchNorm1d" else sg.nn.Dropout(0.25)
+        layers += [sg.nn.Linear(64, 64), between, sg.nn.ReLU()]
+    net = sg.nn.Sequential(*layers)
+    loss = sg.square(net(sg.input("x", (40, 64), "float32"))).mean()
+    graph = sg.optim.SGD(0.1).minimize(loss, [*net.parameters()])
+    stored, recomputed = sg.compile(graph), sg.compile(graph, checkpoint="sqrt")
+    assert recomputed.plan().peak_bytes < 0.7 * stored.plan().peak_bytes

@@ -31,7 +31,7 @@ def problem_of(name, staged=False):
     """A step of SGD of one model, under fusion, at its batch."""
     model = MODELS[name]()
     updates = sg.optim.SGD(0.1).updates(model.loss, model.params)
-    graph = sg.Graph({"loss": model.loss, **model.outputs}, {**dict(updates), **model.updates})
+    graph = sg.Graph({"loss": model.loss, **model.outputs}, updates)
     planner = Planner(fuse(pipeline("O1")(graph)))
     inputs = (i for i, b in enumerate(planner.schedule.buffers) if b.role == "input")
     numbers = planner.extents.at({"batch": BATCH})

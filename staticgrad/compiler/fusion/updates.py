@@ -113,7 +113,11 @@ def separate_updates(
             or (reads_old and node not in only_updates)
         ):
             needed.add(node)
-    early_updates = {node for node in only_updates - needed if phases[node] < last}
+    early_updates: set[Node] = set()  # and what no gradient reads
+    for node in reversed(graph.nodes):
+        is_early = phases[node] < last and node in only_updates and node not in needed
+        if is_early and early_updates.issuperset(readers[node]):
+            early_updates.add(node)
     late: set[Node] = set()
     for node in graph.nodes:
         computed = [arg.node for arg in node.args if arg.node.args]  # a counter's is a parameter

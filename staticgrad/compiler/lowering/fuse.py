@@ -31,6 +31,7 @@ from passes.base import Pipeline, Report, disable_passes
 from passes.late.loops import StripMining
 from passes.late.products import is_wide_copy, narrowest
 from passes.pipelines import NARROW_FACTORS, pipeline
+from staticgrad.analysis.liveness import phases_of
 from staticgrad.compiler.fusion.copies import GroupsWithCopies, add_copies, add_late_copies
 from staticgrad.compiler.fusion.groups import (
     CheckBuffer,
@@ -376,9 +377,9 @@ class _Builder:
             if self.groups.fused and bodies.form.kind != "branch":
                 from staticgrad.compiler.lowering.loops.time_loops import lower_time_loop
 
-                time_loop = lower_time_loop(bodies, _describe_group(group))
+                time_loop = lower_time_loop(bodies, _describe_group(groups, group))
             if isinstance(time_loop, LoweredStep):
-                lowered, step = time_loop, self._step(group, time_loop)
+                lowered, step = time_loop, self._step(groups, group, time_loop)
             else:
                 reason = "" if time_loop is None or isinstance(time_loop, tuple) else str(time_loop)
                 if isinstance(time_loop, tuple):  # a kernel of several iterations
@@ -406,15 +407,15 @@ class _Builder:
                     form.slices,
                     form.reverse,
                     form.logged,
-                    *_describe_group(group),
+                    *_describe_group(groups, group),
                     reason,
                 )
         else:
             lowered = self._lowerings.lower(groups, group)
-            step = self._step(group, lowered)
+            step = self._step(groups, group, lowered)
         return PendingStep(group.number, step, lowered.reads, lowered.writes, position, group.level)
 
-    def _step(self, group: Group, lowered: LoweredStep) -> KernelStep:
+    def _step(self, groups: Groups, group: Group, lowered: LoweredStep) -> KernelStep:
         """Return the kernel step of a lowered group, with its operands bound to buffers."""
         scratch = {key: (dtype, size) for key, dtype, size in lowered.scratch}
         names = {
@@ -424,7 +425,9 @@ class _Builder:
             for key, _ in lowered.touched
         }
         bound = [Binding(names[key], offset) for key, offset in lowered.operands]
-        return KernelStep.of(lowered.kernel, bound, lowered.arguments, *_describe_group(group))
+        return KernelStep.of(
+            lowered.kernel, bound, lowered.arguments, *_describe_group(groups, group)
+        )
 
     def _call_step(self, groups: Groups, group: Group) -> tuple[CallStep, tuple[Key, ...]]:
         """Return the step that calls a library routine, and the values that it reads."""
@@ -444,17 +447,22 @@ class _Builder:
             bound.append(Binding(self._buffer_of(CheckBuffer(node))))
         routine = Routine(name, tuple(modes), form.alone)
         sizes = form.sizes, form.total, form.flops
-        step = CallStep(routine, tuple(bound), *sizes, *_describe_group(group))
+        step = CallStep(routine, tuple(bound), *sizes, *_describe_group(groups, group))
         return step, tuple(dict.fromkeys(key for key, _ in read))
 
 
-def _describe_group(group: Group) -> tuple[int, str, tuple[Location, ...]]:
-    """Return the phase of a step, its label (its ops, or what it copies), and its source lines."""
+def _describe_group(groups: Groups, group: Group) -> tuple[int, str, tuple[Location, ...]]:
+    """Return the phase of a step, its label (its ops, or what it copies), and its source lines.
+
+    Updates that fusion keeps apart have a phase of their own there, behind the last one. Their
+    steps are of the last one.
+    """
     nodes = group.members
     names = ", ".join(dict.fromkeys([node.op.name for node in nodes]))
     copies = any(isinstance(transfer.target, CopyBuffer) for transfer in group.transfers)
     locations = dict.fromkeys([location for node in nodes for location in node.origin.places])
-    return group.phase, f"copy of {names}" if copies else names, tuple(locations)
+    last = max(phases_of(groups.graph).values(), default=0)
+    return min(group.phase, last), f"copy of {names}" if copies else names, tuple(locations)
 
 
 def _rename_buffers(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
