@@ -158,7 +158,7 @@ def _direction(random: np.random.Generator, gradients: Arrays) -> Arrays:
     for name, gradient in gradients.items():
         draw = random.normal(size=gradient.shape)
         norm = float(np.linalg.norm(gradient))
-        direction[name] = draw / norm if norm > 1e-12 * largest else draw * 0
+        direction[name] = draw / norm if norm > 1e-9 * largest else draw * 0
     return direction
 
 

@@ -34,7 +34,8 @@ def cases():
 @pytest.mark.parametrize(("number", "case"), [*cases()])
 def test_every_case_recomputes_to_the_byte(number, case):
     problem = subject(SMALL[number % 2], case, fuse=number % 5 > 0)
-    assert case.waits or problem.smallest < 0.75 * problem.peak
+    share = 0.9 if case.cls is sg.optim.Muon else 0.75  # its own steps need most of the bytes
+    assert case.waits or problem.smallest < share * problem.peak
     assert problem.check(True, memory_budget=problem.smallest) or case.waits
     assert problem.check("nan" if number % 8 == 0 else False, checkpoint="sqrt") or case.waits
 
