@@ -255,6 +255,7 @@ class _Builder:
         self._names: dict[Key, str] = {}
         self._lowerings = Lowerings()
         self._inner: dict[Computation, Schedule] = {}  # of the body
+        self._last_phase = max(phases_of(copied.groups.graph).values(), default=0)
         self._position = {node: k for k, node in enumerate(copied.groups.graph.nodes)}
         pairs = copied.outputs.items()
         self.outputs = tuple([(name, self._add_output(name, key)) for name, key in pairs])
@@ -377,9 +378,9 @@ class _Builder:
             if self.groups.fused and bodies.form.kind != "branch":
                 from staticgrad.compiler.lowering.loops.time_loops import lower_time_loop
 
-                time_loop = lower_time_loop(bodies, _describe_group(groups, group))
+                time_loop = lower_time_loop(bodies, _describe_group(group, self._last_phase))
             if isinstance(time_loop, LoweredStep):
-                lowered, step = time_loop, self._step(groups, group, time_loop)
+                lowered, step = time_loop, self._step(group, time_loop)
             else:
                 reason = "" if time_loop is None or isinstance(time_loop, tuple) else str(time_loop)
                 if isinstance(time_loop, tuple):  # a kernel of several iterations
@@ -407,15 +408,15 @@ class _Builder:
                     form.slices,
                     form.reverse,
                     form.logged,
-                    *_describe_group(groups, group),
+                    *_describe_group(group, self._last_phase),
                     reason,
                 )
         else:
             lowered = self._lowerings.lower(groups, group)
-            step = self._step(groups, group, lowered)
+            step = self._step(group, lowered)
         return PendingStep(group.number, step, lowered.reads, lowered.writes, position, group.level)
 
-    def _step(self, groups: Groups, group: Group, lowered: LoweredStep) -> KernelStep:
+    def _step(self, group: Group, lowered: LoweredStep) -> KernelStep:
         """Return the kernel step of a lowered group, with its operands bound to buffers."""
         scratch = {key: (dtype, size) for key, dtype, size in lowered.scratch}
         names = {
@@ -426,7 +427,7 @@ class _Builder:
         }
         bound = [Binding(names[key], offset) for key, offset in lowered.operands]
         return KernelStep.of(
-            lowered.kernel, bound, lowered.arguments, *_describe_group(groups, group)
+            lowered.kernel, bound, lowered.arguments, *_describe_group(group, self._last_phase)
         )
 
     def _call_step(self, groups: Groups, group: Group) -> tuple[CallStep, tuple[Key, ...]]:
@@ -447,11 +448,11 @@ class _Builder:
             bound.append(Binding(self._buffer_of(CheckBuffer(node))))
         routine = Routine(name, tuple(modes), form.alone)
         sizes = form.sizes, form.total, form.flops
-        step = CallStep(routine, tuple(bound), *sizes, *_describe_group(groups, group))
+        step = CallStep(routine, tuple(bound), *sizes, *_describe_group(group, self._last_phase))
         return step, tuple(dict.fromkeys(key for key, _ in read))
 
 
-def _describe_group(groups: Groups, group: Group) -> tuple[int, str, tuple[Location, ...]]:
+def _describe_group(group: Group, last_phase: int) -> tuple[int, str, tuple[Location, ...]]:
     """Return the phase of a step, its label (its ops, or what it copies), and its source lines.
 
     Updates that fusion keeps apart have a phase of their own there, behind the last one. Their
@@ -461,8 +462,7 @@ def _describe_group(groups: Groups, group: Group) -> tuple[int, str, tuple[Locat
     names = ", ".join(dict.fromkeys([node.op.name for node in nodes]))
     copies = any(isinstance(transfer.target, CopyBuffer) for transfer in group.transfers)
     locations = dict.fromkeys([location for node in nodes for location in node.origin.places])
-    last = max(phases_of(groups.graph).values(), default=0)
-    return min(group.phase, last), f"copy of {names}" if copies else names, tuple(locations)
+    return min(group.phase, last_phase), f"copy of {names}" if copies else names, tuple(locations)
 
 
 def _rename_buffers(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
