@@ -388,16 +388,20 @@ def _wider(value: Any) -> Any:
 
 
 def _hunt_shape(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
-    """Measure the search for a planted shape error, one column too many; None if nothing fails."""
-    failing = [
-        (place, error)
-        for place in places
-        if isinstance(error := _run_planted(chosen, _run, place, _wider)[1], StaticgradError)
-    ]
-    if not failing:
+    """Measure the search for a planted shape error, one column too many.
+
+    None if no place has an error both ways: a line in a loop may have other numbers in the graph.
+    """
+
+    def fails(way: Way, place: PlantedAt) -> StaticgradError | None:
+        error = _run_planted(chosen, way, place, _wider)[1]
+        return error if isinstance(error, StaticgradError) else None
+
+    failing = [(place, error) for place in places if (error := fails(_run, place))]
+    failing.sort(key=lambda pair: _points_at(pair[1], pair[0]))  # errors elsewhere first
+    place = next((place for place, _ in failing if fails(_build, place)), None)
+    if place is None:
         return None
-    elsewhere = [place for place, error in failing if not _points_at(error, place)]
-    place = elsewhere[0] if elsewhere else failing[0][0]
     searches = [
         _trace_shape(chosen, place, name, what, way)
         for name, what, way in (
