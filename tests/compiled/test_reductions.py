@@ -91,7 +91,7 @@ EIGHT_ROWS = re.compile(r"for r\d+ in range\(k\d+, v\d+, 8\):")
 @pytest.mark.parametrize("kind", ["sum", "max"])
 def test_whole_rows_side_by_side(kind):
     """One reduction of what is only read: chunks of columns, rows that are not eight, a rest."""
-    for columns in (7, 48, 1041):
+    for columns in (200, 1041):
         x = sg.input("x", ("rows", columns), "float64")
         graph = sg.Graph({kind: getattr(x, kind)(axis=0)})
         f = sg.compile(graph)
@@ -99,3 +99,20 @@ def test_whole_rows_side_by_side(kind):
         for rows in (1, 9, 41, 1100):
             feeds = {"x": RNG.normal(size=(rows, columns))}
             assert_same(f.run(feeds)[kind], sg.evaluate(graph, feeds)[kind], f"{rows}, {columns}")
+
+
+@pytest.mark.thinned
+@diagonals(2, ("columns", [1, 3, 8, 37, 48, 96]), ("dtype", ["float32", "float64", "float16"]))
+def test_rows_whose_accumulators_are_registers(columns, dtype):
+    """Narrow rows: all columns go down together, also in an update that overwrites its operand."""
+    x = sg.input("x", ("rows", columns), dtype)
+    w = sg.parameter("w", np.arange(columns).astype(dtype))
+    for kind in ("sum", "max"):
+        down = getattr(x, kind)(axis=0)
+        graph = sg.Graph({kind: down}, updates={w: w - down})
+        f = sg.compile(graph, threads=2)
+        for rows in (1, 7, 33, 2100):
+            feeds = {"x": (8 * RNG.normal(size=(rows, columns))).astype(dtype)}
+            expected, before = sg.evaluate(graph, feeds), np.array(w.value)
+            assert_same(f.run(feeds)[kind], expected[kind], f"{kind} of {rows} rows")
+            assert_same(np.array(w.value), before - expected[kind], f"update by {rows} rows")

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.compiler.nest.block_functions import element
-from staticgrad.compiler.nest.directives import HELD, work
+from staticgrad.compiler.nest.directives import ACROSS, HELD, work
 from staticgrad.compiler.nest.records import (
     Name,
     Offset,
@@ -78,6 +78,8 @@ _ROWS_TOGETHER: Final = 8
 _WAITING: Final = 16
 _FEW: Final = 10
 _COLUMN_LEVELS: Final = 24
+#: Bits of the narrowest vector of columns.
+_NARROWEST_BITS: Final = 128
 
 
 class ColumnSums:
@@ -219,7 +221,8 @@ class ColumnSums:
         """Write a reduction over rows: vectors of columns, each down all rows, then the stores."""
         if self.nest.copies > 1:
             raise UnsupportedError("columns of rows side by side")
-        if stage.in_lanes or self.is_read_by_rows(stage):
+        held = self.held_vectors(stage)
+        if stage.in_lanes or (not held and self.is_read_by_rows(stage)):
             self.by_rows(stage, start, stop)
             return
         b, stop = (
@@ -247,17 +250,46 @@ class ColumnSums:
                 store_values = Values(self.nest, values.lanes, True, values.offsets, values.mask)
                 store_values.store(store)
 
+        def all_in_one_pass(index: Word, lanes: int, vectors: int, columns: Word) -> None:
+            """Write vectors of columns that go down all rows together; none follows them."""
+            self.nest.at[LANES] = index
+            offsets = tuple(range(0, vectors * lanes, lanes))
+            left = [columns - offset for offset in offsets]
+            left = [min(count, lanes) if type(count) is int else count for count in left]
+            masks = PerCopy(b.op(f"mask{lanes}", count) for count in left)
+            body(Values(self.nest, lanes, True, offsets, masks))
+
         facts = self.nest.facts_of(stage.axis.extent)
+        if held:
+            with b.branch("eq", stop - start, facts.most):
+                all_in_one_pass(start, *held, facts.most)
+            with b.otherwise():
+                self.nest.vectors(start, stop, lanes, 1, Known(""), True, written, body)
+            return
         vectors = -(-facts.most // lanes)
         if not (facts.fixed and 1 < vectors <= count and facts.most < count * lanes):
             self.nest.vectors(start, stop, lanes, count, Known(""), False, written, body)
             return
-        offsets = tuple(range(0, vectors * lanes, lanes))
-        with b.loop(start, stop, vectors * lanes, written, "j") as index:  # all in one pass
-            self.nest.at[LANES] = index
-            left = [stop - index - offset for offset in offsets]
-            masks = PerCopy(b.op(f"mask{lanes}", remaining) for remaining in left)
-            body(Values(self.nest, lanes, True, offsets, masks))
+        with b.loop(start, stop, vectors * lanes, written, "j") as index:
+            all_in_one_pass(index, lanes, vectors, stop - index)
+
+    def held_vectors(self, stage: Columns) -> tuple[int, int] | None:
+        """Return the lanes and the count of the vectors of all columns, if they are read by rows
+        and their accumulators stay in registers.
+
+        A row that is narrower than a vector has as few lanes as hold it: memory gives no more.
+        """
+        facts, machine = self.nest.facts_of(stage.axis.extent), self.nest.machine
+        if stage.in_lanes or not (facts.fixed and facts.most and self.is_read_by_rows(stage)):
+            return None
+        registers = HELD if machine.has_mask_registers else HELD // 2
+        lanes, bits = self.nest.kernel.lanes, key_dtype(stage.body[0]).bits
+        vectors = -(-facts.most // lanes)
+        if vectors > ACROSS[0] or vectors * lanes * bits > registers * machine.vector_bits:
+            return None
+        while lanes // 2 >= facts.most and lanes * bits > _NARROWEST_BITS:
+            lanes //= 2
+        return lanes, vectors
 
     def passes(self, stage: Columns) -> list[Sequence[Accumulate]]:
         """Yield the column reductions that share a pass over rows: as many as registers hold."""
