@@ -25,6 +25,10 @@ its taps, each of which is a sum over channels. A few windows are the rows of th
 its columns. The costs of both ways are estimated from the sizes of the node, named ones at their
 hints.
 
+Windows with strides, and those of one axis, are columns of such a product also if there are many,
+where the filter has so many channels that copies cost a tenth of the product, and the patches have
+at most 16 MB of float32 and three times the elements of the image.
+
 **Taps in the border.** A tap that no window has inside of the image adds zeros alone: of 3x3 taps
 over an image of one element only the middle one counts. Such taps at the ends of an axis are cut
 off, unless the filter is large and few windows read it, for which memory is read whole.
@@ -355,6 +359,11 @@ _FEW_ROWS: Final = {"windows": 4, "image": 8}
 #: (``lowering.windows.strips``).
 _STRIPS: Final = 4
 _STRIP_COPIES: Final = 3 << 16
+#: Of more windows than channels: the share of multiplications that copies may cost; elements of the
+#: patches, for one of the image, and in all.
+_COPIES_OF_MANY: Final = 0.1
+_MORE_ELEMENTS: Final = 3
+_MOST_PATCHES: Final = 1 << 22
 #: Elements of a filter from which on it counts what reads it.
 _LEAST_FILTER: Final = 1 << 10
 
@@ -378,14 +387,30 @@ def _has_few_windows(node: Node) -> bool:
     out, elements = int(shape[0]), prod(map(int, shape))
     windows = prod(int(axis.windows) for axis in form.axes)
     columns = hint_value(node.args[0].type.shape[0]) * windows
-    if not 0 < columns <= out or elements < _LEAST_FILTER:
+    if columns < 1 or elements < _LEAST_FILTER:
         return False
+    if columns > out:
+        return not _is_dense(node) and _pays_for_many(form.axes, taps, columns, out, elements)
     product_cost = _cost_of_product(form.result, columns, out, elements)
     if _is_dense(node):
         return product_cost < _COMBINED + _IN_TILES * columns
     if form.result != "windows":
         return True
     return product_cost < _cost_of_strips(columns, windows, taps, elements // out, elements)
+
+
+def _pays_for_many(
+    axes: Sequence[WindowAxis], taps: int, columns: int, out: int, elements: int
+) -> bool:
+    """Return True if a product pays for more windows than channels, by what its copies cost.
+
+    Kernels over windows gather panels with strides, or read a filter of one axis across memory.
+    """
+    steps = prod(axis.step for axis in axes)
+    in_place = steps == 1 and (taps == 1 or len(axes) > 1)
+    copied = _COPIED * (1 / out + out / elements)
+    few = taps <= _MORE_ELEMENTS * steps and columns * elements <= _MOST_PATCHES * out
+    return not in_place and few and copied <= _COPIES_OF_MANY
 
 
 def _cost_of_product(result: str, columns: int, out: int, elements: int) -> float:

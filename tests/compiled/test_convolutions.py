@@ -76,6 +76,11 @@ GEOMETRIES = {
     "few elements": ((5, 48, 3, 1), (64, 48, 1, 1), {}),
     "few elements as rows": ((2, 48, 1, 2), (64, 48, 1, 1), {}),
     "few elements in strides": ((5, 48, 5, 4), (64, 48, 1, 1), {"stride": (2, 3)}),
+    # more windows than channels, of which there are many
+    "many windows of an axis": ((3, 110, 225), (320, 110, 3), {"stride": 2, "padding": ((2, 0),)}),
+    "many windows of two taps": ((2, 160, 170), (330, 160, 2), {"padding": 1}),
+    "many elements in strides": ((7, 310, 13, 15), (320, 310, 1, 1), {"stride": 2}),
+    "many windows in strides": ((9, 48, 13, 11), (310, 48, 4, 2), {"stride": (2, 1), "padding": 1}),
     "few windows instead of tiles": ((1, 66, 8, 8), (70, 66, 3, 3), {"padding": 1}),
     "two blocks of terms": ((1, 600, 2, 2), (20, 600, 3, 3), {"padding": 1}),
     # taps that are in the border for all windows
@@ -228,6 +233,13 @@ FEW = [
     ((8, 512, 2, 2), (512, 256, 3, 3), {"padding": 1, "groups": 2}, {*CONVOLUTIONS}),
     ((2, 512, 4, 4), (512, 512, 3, 3), {"padding": 2, "dilation": 2}, {*CONVOLUTIONS}),
     ((4, 64, 4, 4), (64, 64, 3, 3), {"padding": 1}, {Conv}),  # strips have as many columns
+    # more windows than channels
+    ((2, 512, 1599), (512, 512, 3), {"stride": 2}, set()),
+    ((8, 256, 28, 28), (512, 256, 1, 1), {"stride": 2}, set()),
+    ((8, 256, 28, 28), (512, 256, 1, 1), {}, {*CONVOLUTIONS}),  # are read in place
+    ((2, 64, 1599), (512, 64, 3), {"stride": 2}, {*CONVOLUTIONS}),  # few terms for the copies
+    ((2, 512, 1599), (512, 512, 7), {"stride": 2}, {*CONVOLUTIONS}),  # 3.5 times the image
+    ((8, 512, 1599), (512, 512, 3), {"stride": 2}, {*CONVOLUTIONS}),  # 39 MB
 ]
 
 
