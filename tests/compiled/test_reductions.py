@@ -113,6 +113,6 @@ def test_rows_whose_accumulators_are_registers(columns, dtype):
         f = sg.compile(graph, threads=2)
         for rows in (1, 7, 33, 2100):
             feeds = {"x": (8 * RNG.normal(size=(rows, columns))).astype(dtype)}
-            expected, before = sg.evaluate(graph, feeds), np.array(w.value)
+            expected, old = sg.evaluate(graph, feeds), np.array(w.value)
             assert_same(f.run(feeds)[kind], expected[kind], f"{kind} of {rows} rows")
-            assert_same(np.array(w.value), before - expected[kind], f"update by {rows} rows")
+            assert_same(np.array(w.value), old - expected[kind], f"update by {rows} rows")

@@ -221,8 +221,8 @@ class ColumnSums:
         """Write a reduction over rows: vectors of columns, each down all rows, then the stores."""
         if self.nest.copies > 1:
             raise UnsupportedError("columns of rows side by side")
-        held = self.held_vectors(stage)
-        if stage.in_lanes or (not held and self.is_read_by_rows(stage)):
+        in_registers = self.held_vectors(stage)
+        if stage.in_lanes or (not in_registers and self.is_read_by_rows(stage)):
             self.by_rows(stage, start, stop)
             return
         b, stop = (
@@ -260,9 +260,9 @@ class ColumnSums:
             body(Values(self.nest, lanes, True, offsets, masks))
 
         facts = self.nest.facts_of(stage.axis.extent)
-        if held:
+        if in_registers:
             with b.branch("eq", stop - start, facts.most):
-                all_in_one_pass(start, *held, facts.most)
+                all_in_one_pass(start, *in_registers, facts.most)
             with b.otherwise():
                 self.nest.vectors(start, stop, lanes, 1, Known(""), True, written, body)
             return
