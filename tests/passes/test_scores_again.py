@@ -42,8 +42,9 @@ def test_no_square_of_the_context_is_stored(causal):
 @pytest.mark.parametrize("heads", [2, 4])
 def test_bytes_are_linear_in_the_context(causal, heads):
     """Sums over queries go on from tile to tile, and a large mask is computed where it is read."""
-    least, *more = (peak(gradients(context, causal, heads)) for context in (512, 1024, 2048))
-    for factor, nbytes in zip((2, 4), more, strict=True):
+    contexts = (512, 1024, 2048, 8192)
+    least, *more = (peak(gradients(context, causal, heads)) for context in contexts)
+    for factor, nbytes in zip((2, 4, 16), more, strict=True):
         assert nbytes < 1.2 * factor * least
 
 
@@ -79,6 +80,24 @@ def test_a_dense_layer_is_not_computed_again():
         for text in ("O1", WITHOUT)
     }
     assert steps["O1"] == steps[WITHOUT]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("context", [1000, 1024, 1056])
+def test_gradients_need_two_tiles_of_scratch_with_padded_rows(causal, context):
+    """Weights take the scratch of exponentials. Rows are an odd number of cache lines apart."""
+    f = sg.compile(gradients(context, causal), threads=1)
+    backward = next(
+        step for step in f.schedule.steps if "exp" in step.label and "neg" in step.label
+    )
+    size_of = {buffer.name: buffer.size for buffer in f.schedule.buffers}
+    sizes = [size_of[scratch.buffer] for scratch in backward.scratch()]
+    tiles = [size for size in sizes if size > 12 * context]
+    assert len(tiles) == 2
+    rows = 16 if causal else 32
+    for size in tiles:
+        pitch, remainder = divmod(size - context, rows - 1)
+        assert (remainder, pitch % 32) == (0, 16)
 
 
 def test_no_exponential_is_computed_inside_a_product():

@@ -4,8 +4,8 @@ Attention has queries times keys scores, far more elements than its operands and
 computes them for one matrix of each operand at a time: the products whose results are over queries
 and keys, everything over these and their rows, and the products that read the results. A block is
 built if a value over queries and keys then need not be stored, if the block is convex (no path
-leaves it and comes back), and if its scratch for one matrix fits into the cache. Compare
-FlashAttention (T. Dao et al., 2022).
+leaves it and comes back), and if its scratch is not too large. Compare FlashAttention (T. Dao et
+al., 2022).
 
 ::
 
@@ -45,6 +45,9 @@ from staticgrad.support.records import replace
 
 #: Operations per element up to which a value is recomputed in a later stage that reads it.
 _CHEAP: Final = 1
+#: Operations per element up to which an operand of a product is recomputed in a later stage, where
+#: it takes the scratch of what it is made of.
+_CHEAP_CHAIN: Final = 8
 
 
 def roles_of(groups: Groups, group: Group) -> Roles:
@@ -67,6 +70,7 @@ class _RolesReader:
         for node in self.position:
             self._add_role(node)
         self.saved: list[Key] = []
+        self.saved_in: dict[Key, int] = {}  # the stage that saves each
         choices = {
             key: choice
             for key in map(ResultBuffer, self.elementwise)
@@ -180,7 +184,7 @@ class _RolesReader:
             epilogues,
             stages,
             tuple([node for node in self.elementwise if ResultBuffer(node) in self.per_row]),
-            self._assign_slots(first, stages, carried=False),
+            self._assign_slots(first, stages, inside_products, carried=False),
             self.reach,
             frozenset(short),
             {
@@ -194,7 +198,11 @@ class _RolesReader:
         )
         if not self.over_columns or _bytes(self.groups, self.group, roles) <= _MOST_MATRIX_SCRATCH:
             return roles
-        return replace(roles, slots=self._assign_slots(first, stages, carried=True), carried=True)
+        return replace(
+            roles,
+            slots=self._assign_slots(first, stages, inside_products, carried=True),
+            carried=True,
+        )
 
     def _epilogue(self, product: Node) -> tuple[Node, ...]:
         """Return the elementwise nodes that follow a product of a block and may be its epilogue."""
@@ -242,7 +250,7 @@ class _RolesReader:
         stages = []
         for level in range(last + 1):
             reductions = tuple([key for key, at in reduced.items() if at == level])
-            live_out = [k for k in self.saved if self.wide[k] == level and k.node not in done]
+            live_out = [k for k in self.saved if self.saved_in[k] == level and k.node not in done]
             live_out = [k for k in live_out if not isinstance(k.node.form, Contract)]
             bases = [self.group.reductions[key].source.base for key in reductions]
             sources = [base for base in bases if self._computes(base)]
@@ -272,6 +280,32 @@ class _RolesReader:
             later = last.get(key, 0) > self.wide[key] and not self._is_cheap(key)
             if key in self.stored or key in product_operands or later:
                 self.saved.append(key)
+        self.saved_in = {key: self.wide[key] for key in self.saved}
+        for key in self.saved:
+            # A product's operand is recomputed in the last stage that reads what it is made of, if
+            # that is cheap: then it takes their scratch.
+            later = last.get(key, 0) > self.wide[key]
+            if key in product_operands and key not in self.stored and not later:
+                read = self._cheap_operands(key)
+                self.saved_in[key] = max(
+                    self.wide[key], min([last.get(base, 0) for base in read], default=0)
+                )
+
+    def _cheap_operands(self, key: Key) -> list[Key]:
+        """Return the saved values from which a value is cheap to recompute; none if it is not."""
+        operands: list[Key] = []
+        flops, pending = 0, [key.node]
+        while pending:
+            node = pending.pop()
+            flops += node.op.flops
+            if isinstance(node.form, Contract) or flops > _CHEAP_CHAIN:
+                return []
+            for base in self._operands_of(node):
+                if base in self.saved:
+                    operands.append(base)
+                elif base in self.wide:
+                    pending.append(base.node)
+        return operands
 
     def _is_cheap(self, key: Key) -> bool:
         """Return whether recomputing a value costs no more than reading it."""
@@ -288,7 +322,7 @@ class _RolesReader:
         while pending:
             node = pending.pop()
             key = ResultBuffer(node)
-            is_saved = key in saved and (self.wide[key] < level or node in done)
+            is_saved = key in saved and (self.saved_in[key] < level or node in done)
             if node in needed or is_saved or isinstance(node.form, Contract):
                 continue
             if key in self.group.reductions:
@@ -300,7 +334,11 @@ class _RolesReader:
     # -- scratch -----------------------------------------------------------------------------------
 
     def _assign_slots(
-        self, first: Sequence[Key], stages: Sequence[RowStage], carried: bool
+        self,
+        first: Sequence[Key],
+        stages: Sequence[RowStage],
+        done: set[Node],
+        carried: bool,
     ) -> dict[Key, Slot]:
         """Assign scratch slots to a block's saved values, one slot to disjoint live ranges."""
         summed = [] if carried else self.over_columns
@@ -319,8 +357,14 @@ class _RolesReader:
             for key in live_out:
                 if key in self.stored:
                     continue
+                # A value replaces one that it, or a value stored before it, is the last to read.
+                computed = self._find_needed([key], self.saved_in[key], done) if number else ()
+                loaded = {base for node in computed for base in self._operands_of(node)}
                 ends = [
-                    k for k in alive if last[k] < number or (last[k], key) == (number, live_out[-1])
+                    k
+                    for k in alive
+                    if last[k] < number
+                    or (last[k] == number and (k in loaded or key == live_out[-1]))
                 ]
                 for old in ends:
                     alive.remove(old)
@@ -347,11 +391,12 @@ _LEAST_SIZE: Final = 16
 #: Nodes that a block recomputes, at most, and operations per element of one of them.
 _MOST_RECOMPUTED: Final = 4
 _MOST_FLOPS: Final = 8
-#: Bytes of scratch at most. With half of it in an L2 of 512 KiB, attention took 1.23 of the time.
-_MOST_SCRATCH: Final = 3 << 18
-#: The same with whole matrices. If they need more, sums over columns continue from tile to tile,
-#: which takes 0.97 to 1.04 of the time of a step where both fit (GPT, widths 64 to 512, contexts 64
-#: to 256).
+#: Bytes of scratch at most. Scratch of 3 MB, for rows of 8,192 scores, takes the time of stored
+#: scores, and 1/500 of their memory (Zen 3 with an L2 of 512 KiB).
+_MOST_SCRATCH: Final = 1 << 24
+#: Bytes of scratch for whole matrices, at most. If they need more, sums over columns continue from
+#: tile to tile, which takes 0.97 to 1.04 of the time of a step where both fit (GPT, widths 64 to
+#: 512, contexts 64 to 256).
 _MOST_MATRIX_SCRATCH: Final = 3 << 18
 
 

@@ -42,6 +42,8 @@ from staticgrad.support.records import replace
 
 #: Rows of a tile that are interleaved.
 _JAMMED: Final = 4
+#: Bytes of a cache line.
+LINE: Final = 64
 #: Numbers of the scratch buffers: sums carried from tile to tile, and sums of earlier blocks.
 CHAINS: Final = 1
 BLOCKS: Final = 2
@@ -250,12 +252,20 @@ class BlockLowering(Lowering):
     def _scratch_access(self, key: Key, columns: str) -> Access:
         """Return the access to a value in scratch memory: a tile's row, or a row of all tiles."""
         slot = self.roles.slots[key]
-        dtype, wide = self.groups.value_type(key).dtype, self.domain[-1]
-        name = self.scratch_operand(slot.node, dtype)
+        dtype = self.groups.value_type(key).dtype
+        name, pitch = self.scratch_operand(slot.node, dtype), self._pitch(dtype)
         moves = ((columns, 1),)
         if slot.all_tiles:
-            return Access(name, moves, (), self._tile_position(wide))
-        return Access(name, ((self.row, self.argument(wide)), *moves))
+            return Access(name, moves, (), self._tile_position(pitch))
+        return Access(name, ((self.row, self.argument(pitch)), *moves))
+
+    def _pitch(self, dtype: DType) -> Size:
+        """Return the elements from a row of scratch memory to the next: an odd number of lines.
+
+        Rows a power of two apart would lie in the same few sets of the L1 and L2 caches.
+        """
+        line = LINE // dtype.itemsize
+        return (self.domain[-1] + (line - 1)) // (2 * line) * (2 * line) + line
 
     def _value_access(self, key: Key, columns: str) -> Access:
         if key in self.group.stored:
@@ -315,11 +325,12 @@ class BlockLowering(Lowering):
         first = self.groups.source(node.args[0])
         self._begin_stage("i")
         target, dtype = self._result_access(node), first.type.dtype
-        wide, short = self.argument(self.domain[-1]), node in self.roles.short
+        short, is_stored = node in self.roles.short, first.base in self.group.stored
+        pitch = self.argument(self.domain[-1] if is_stored else self._pitch(dtype))
         base = (
-            Access(self._scratch_access(first.base, "i").operand)
-            if (first.base not in self.group.stored)
-            else self.access(self._target_walk(first.base), dtype, "out")
+            self.access(self._target_walk(first.base), dtype, "out")
+            if is_stored
+            else Access(self._scratch_access(first.base, "i").operand)
         )
         depth, columns = node.types[0].shape[-1], self.extent(self.domain[-1])
         moves: list[tuple[tuple[str, Extent], ...]] = [(("i", 1),), (("i", self.argument(depth)),)]
@@ -334,7 +345,7 @@ class BlockLowering(Lowering):
             moves = [(), ()]
             left, begin = self._new_name(), self._new_name()
             i, k = Axis("i", self.height, left), Axis("k", k.extent, "", begin)
-        a = Access(base.operand, (*base.strides, ("k", wide), *moves[0]), (), positions[0])
+        a = Access(base.operand, (*base.strides, ("k", pitch), *moves[0]), (), positions[0])
         store = Access(target.operand, (*target.strides, *moves[1], (VECTOR, 1)), (), positions[1])
         product = self._product(node, a, store, i, k, -1 - self.roles.reach)
         if not short:
