@@ -25,6 +25,7 @@ from staticgrad.analysis.pass_report import Report as Report
 from staticgrad.language.ir.bodies import map_bodies
 from staticgrad.language.ir.graph import Graph, Parameter, Symbolic
 from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size, named_sizes
 from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
@@ -124,23 +125,25 @@ def _parameters(graph: Graph) -> list[Parameter]:
 def _new_sizes(original: Graph, transformed: Graph) -> Iterator[tuple[str, Symbolic | None]]:
     """Yield named sizes that a pass has introduced, which no feed determines."""
     old = set(original.nodes)
-    seen: dict[int, Size] = {}  # by identity: few dims are shared by many types
+    seen: dict[int, Size | TensorType] = {}  # by identity: few are shared by many nodes
     declared = [extent for value in original.inputs for extent in value.shape]
     declared_sizes = {named.name: named for extent in declared for named in named_sizes(extent)}
     for node in transformed.nodes:
         if node in old:
             continue
-        for kind in node.types:
-            for extent in (*kind.shape, *node.op.sizes()):
-                if isinstance(extent, int) or id(extent) in seen:
-                    continue
-                seen[id(extent)] = extent
-                for named in named_sizes(extent):
-                    if (
-                        declared_sizes.get(named.name) != named
-                        and original.sizes.get(named.name) != named
-                    ):
-                        yield f"size {named.name!r} is new", Symbolic(node)
+        kinds = [kind for kind in node.types if id(kind) not in seen]
+        seen.update([(id(kind), kind) for kind in kinds])
+        extents = [extent for kind in kinds for extent in kind.shape]
+        for extent in (*extents, *node.op.sizes()):
+            if isinstance(extent, int) or id(extent) in seen:
+                continue
+            seen[id(extent)] = extent
+            for named in named_sizes(extent):
+                if (
+                    declared_sizes.get(named.name) != named
+                    and original.sizes.get(named.name) != named
+                ):
+                    yield f"size {named.name!r} is new", Symbolic(node)
 
 
 #: Is called with each change as it happens; the argument prints as a line.

@@ -21,13 +21,12 @@ from operator import attrgetter
 from types import MappingProxyType
 
 from staticgrad.language.ir.plan import Placement, Plan
-from staticgrad.support.records import dataclass
+from staticgrad.support.records import NamedTuple
 
 ARENA = ""
 
 
-@dataclass(frozen=True)
-class ByteRange:
+class ByteRange(NamedTuple):
     """Bytes [start, stop) of a memory: the arena (``ARENA``), or a buffer outside it by name."""
 
     memory: str
@@ -42,8 +41,7 @@ class ByteRange:
         return ByteRange(self.memory, max(first, self.start), min(last, self.stop))
 
 
-@dataclass(frozen=True)
-class StepBytes:
+class StepBytes(NamedTuple):
     """The bytes that one step reads and writes: of each access from the first to the last."""
 
     reads: tuple[ByteRange, ...]

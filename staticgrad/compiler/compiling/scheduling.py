@@ -45,6 +45,7 @@ from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.printer import op_text, signature
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.ir.text import size_lines
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.native import cache, loader, machine
 from staticgrad.native.jit import ObjectCode
 from staticgrad.support import config
@@ -191,7 +192,7 @@ def _describe_nodes(graph: Graph, operations: _Operations, files: dict[str, None
     instructions: dict[tuple[int, int], str] = {}
     for node in graph.nodes:
         numbers[node] = len(numbers)
-        args = [f"{numbers[arg.node]}.{arg.index}" for arg in node.args]
+        args = [number for arg in node.args for number in (numbers[arg.node], arg.index)]
         place = _describe_origin(node.origin, instructions, files)
         yield f"{operations.text(node.op)} {args} {operations.types(node)} {node.order} {place}"
         for body in bodies_of(node):
@@ -203,21 +204,25 @@ def _describe_nodes(graph: Graph, operations: _Operations, files: dict[str, None
 
 
 class _Operations:
-    """Ops and types as text, each written once; constants are counted."""
+    """Ops and types as text, each written once; constants are counted.
+
+    Types are known by identity, which is why they are held.
+    """
 
     def __init__(self) -> None:
         self._ops: dict[tuple[object, ...], str] = {}
-        self._types: dict[tuple[object, ...], str] = {}
+        self._types: dict[int, tuple[TensorType, str]] = {}
         self._room = _MOST_CONSTANTS
         self.call_lapack = False
 
     def text(self, op: Op) -> str:
         """Return the text of an op in a cache key, without its bodies."""
         if isinstance(op, Constant):
-            self._room -= op.data.array.nbytes
+            array = op.data.array
+            self._room -= array.nbytes
             if self._room < 0:
                 raise _NotKeptError
-            return op_text(op)
+            return f"{op.name} {array.tobytes().hex()}"  # of the node's type
         if isinstance(op, Input | ParameterLeaf):
             return f"{op.name} {op.label!r}"
         text = self._ops.get(op.key)
@@ -230,10 +235,13 @@ class _Operations:
 
     def types(self, node: Node) -> str:
         """The types of a node's results."""
-        text = self._types.get(node.types)
-        if text is None:
-            text = self._types[node.types] = str(node.types)
-        return text
+        texts = []
+        for kind in node.types:
+            known = self._types.get(id(kind))
+            if known is None:
+                known = self._types[id(kind)] = (kind, str(kind))
+            texts.append(known[1])
+        return " ".join(texts)
 
 
 def _describe_origin(

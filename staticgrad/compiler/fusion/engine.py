@@ -361,19 +361,22 @@ class Engine:
         was changed is looked at again by this move and by later ones.
         """
         first = sorted((self._last_position(number), number) for number in self.groups)
-        waiting = [[*first] for _ in moves]
-        for move, heap in enumerate(waiting):
+        again: list[tuple[int, int]] = []  # what earlier moves have changed
+        for move in moves:
+            waiting = sorted([*first, *again], reverse=True)
+            heap: list[tuple[int, int]] = []  # what this move has changed
             seen: dict[int, Group] = {}
-            while heap:
-                _, number = heappop(heap)
+            while waiting or heap:
+                is_again = heap and not (waiting and waiting[-1] <= heap[0])
+                _, number = heappop(heap) if is_again else waiting.pop()
                 group = self.groups.get(number)
                 if group is None or seen.get(number) is group:
                     continue
                 seen[number] = group
-                for changed in moves[move](self, group):
+                for changed in move(self, group):
                     entry = self._last_position(changed), changed
-                    for later in waiting[move:]:
-                        heappush(later, entry)
+                    again.append(entry)
+                    heappush(heap, entry)
         return self.result()
 
     def result(self) -> Groups:
