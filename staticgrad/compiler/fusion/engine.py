@@ -141,11 +141,25 @@ class Precedence:
         now are taken out of it.
         """
         index, ready_at, removed = self._indices, self._ready, pending - changed
-        ready = [
-            (priority(number), number)
-            for number in self._order[start:]
-            if number is not None and number not in pending and ready_at[number] <= start
-        ]
+        moving, unread = frozenset(pending), start
+        ready: list[tuple[int, int]] = []
+
+        def add_ready() -> None:
+            """Add what was ready at the start, as far as it may be next.
+
+            It stands in the old order behind all that had a lower priority, so that none behind a
+            number of a higher one is next.
+            """
+            nonlocal unread
+            for number in islice(self._order, unread, None):
+                if number is not None and number not in moving:
+                    entry = priority(number), number
+                    if ready and ready[0] < entry:
+                        break
+                    if ready_at[number] <= start:
+                        heappush(ready, entry)
+                unread += 1
+
         waits: dict[int, int] = {}
         for changed_number in changed:
             waits[changed_number] = sum(
@@ -154,6 +168,7 @@ class Precedence:
             if not waits[changed_number]:
                 ready.append((priority(changed_number), changed_number))
         heapify(ready)
+        add_ready()
         order: list[int] = []
         done: set[int] = set()
         # Both orders are followed in step. Once they have the same numbers, and no pending one is
@@ -181,6 +196,7 @@ class Precedence:
                     waits[later] = sum(index[e] >= start and e not in done for e in predecessors)
                 if not waits[later]:
                     heappush(ready, (priority(later), later))
+            add_ready()
             pending.discard(number)
             if not only_in_one and not self._is_next(end, pending, waits, priority):
                 return order, end
