@@ -235,12 +235,18 @@ class Renumbered:
         make = _RENUMBER.get(type(value))
         return value if make is None else make(self, value)
 
-    def _fields(self, record: Any) -> Any:
-        fields = {name: field and self._renumber(field) for name, field in vars(record).items()}
-        return replace(record, **fields)
+    def _members(self, members: Any) -> Any:
+        made = [(member, _RENUMBER.get(type(member))) for member in members]
+        return type(members)([m if make is None else make(self, m) for m, make in made])
+
+    def _fields(self, record: Any, **changes: Any) -> Any:
+        """Return a record with renumbered fields, except for those of ``changes``."""
+        fields = [(name, field) for name, field in vars(record).items() if field]
+        renumbered = {n: self._renumber(field) for n, field in fields if n not in changes}
+        return replace(record, **renumbered, **changes)
 
     def _group(self, group: Group) -> Group:
-        renumbered: Group = self._fields(replace(group, number=0, level=0, phase=0, cut=None))
+        renumbered: Group = self._fields(group, number=0, level=0, phase=0, cut=None)
         return renumbered
 
     def _walk(self, walk: Walk) -> Walk:
@@ -269,9 +275,7 @@ _RENUMBER: Final[dict[type, _Make]] = {
     **dict.fromkeys(
         (RowStage, Slot), lambda self, record: type(record)(*map(self._renumber, record))
     ),
-    **dict.fromkeys(
-        (tuple, frozenset), lambda self, members: type(members)(map(self._renumber, members))
-    ),
+    **dict.fromkeys((tuple, frozenset), Renumbered._members),
     dict: lambda self, mapping: {
         self._renumber(key): self._renumber(value) for key, value in mapping.items()
     },
