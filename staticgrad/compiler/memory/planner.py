@@ -64,7 +64,6 @@ def plan(
 class Planner:
     """Plans of one schedule; the same sizes always give the same plan."""
 
-    @collection_paused()
     def __init__(
         self,
         schedule: Schedule,
@@ -73,7 +72,7 @@ class Planner:
         workers: int = 1,
         least_shared: float = 0.0,
     ) -> None:
-        """Derive what does not depend on sizes. Each of ``workers`` has its own scratch.
+        """Each of ``workers`` has its own scratch.
 
         Plans are for one worker if fewer than ``least_shared`` seconds are predicted, or if only
         such a plan meets the budget.
@@ -82,8 +81,6 @@ class Planner:
             raise ValueError(f"{workers} workers")
         self.schedule, self.policy, self.budget = schedule, policy, budget
         self.workers, self._least_shared = workers, least_shared
-        self.flow = Flow(schedule)
-        self.extents = Extents(schedule)
         self._inputs = frozenset(b.name for b in schedule.buffers if b.role == "input")
         self._retained = frozenset(i for i, b in enumerate(schedule.buffers) if b.retained)
         self._bodies = {
@@ -98,6 +95,16 @@ class Planner:
         self._fronts: BoundedCache[_FrontKey, Front] = BoundedCache(_FRONTS)
         self._sequences: BoundedCache[_SequencesKey, Sequences] = BoundedCache(_SEQUENCES)
         self._arena = tuple(buffer.in_arena for buffer in schedule.buffers)
+
+    @cached_property
+    def flow(self) -> Flow:
+        """What no size changes; a plan that was stored needs it no more."""
+        return Flow(self.schedule)
+
+    @cached_property
+    def extents(self) -> Extents:
+        """The sizes of its buffers, as functions of named sizes."""
+        return Extents(self.schedule)
 
     @cached_property
     def orders(self) -> tuple[Order, ...]:
