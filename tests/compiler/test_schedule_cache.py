@@ -361,21 +361,21 @@ CONSTANTS = [
 
 
 def test_each_constant_has_an_entry_of_its_own():
-    """Of another dtype, shape or bit, whatever they have in common."""
+    """Constants differ in dtype, shape or bits, whatever they have in common."""
 
-    def names():
+    def entries():
         return [entry_of(sg.constant(array)) for array in CONSTANTS]
 
-    first = names()
-    assert first == names()
+    first = entries()
+    assert first == entries()
     assert None not in first
     assert len({*first}) == len(CONSTANTS)
 
 
 def test_each_choice_of_operands_has_an_entry_of_its_own():
-    """Which values a node reads, in which order, and which of their results."""
+    """Nodes differ in the values that they read, in their order, and in the results read."""
 
-    def names():
+    def entries():
         x, y = (sg.input(name, (4, 4), "float64") for name in "xy")
         (a, b), (c, d) = sg.linalg.eigh(x), sg.linalg.eigh(y)
         pairs = [(x, y), (y, x), (x, x), (y, y), (b, x), (d, x), (b, y), (b, d)]
@@ -385,7 +385,7 @@ def test_each_choice_of_operands_has_an_entry_of_its_own():
             for p, q in (*pairs, *along)
         ]
 
-    first = names()
-    assert first == names()
+    first = entries()
+    assert first == entries()
     assert None not in first
     assert len({*first}) == len(first)

@@ -237,10 +237,10 @@ class _Operations:
         """The types of a node's results."""
         texts = []
         for kind in node.types:
-            known = self._types.get(id(kind))
-            if known is None:
-                known = self._types[id(kind)] = (kind, str(kind))
-            texts.append(known[1])
+            entry = self._types.get(id(kind))
+            if entry is None:
+                entry = self._types[id(kind)] = (kind, str(kind))
+            texts.append(entry[1])
         return " ".join(texts)
 
 

@@ -236,8 +236,8 @@ class Renumbered:
         return value if make is None else make(self, value)
 
     def _members(self, members: Any) -> Any:
-        made = [(member, _RENUMBER.get(type(member))) for member in members]
-        return type(members)([m if make is None else make(self, m) for m, make in made])
+        rules = [(member, _RENUMBER.get(type(member))) for member in members]
+        return type(members)([m if make is None else make(self, m) for m, make in rules])
 
     def _fields(self, record: Any, **changes: Any) -> Any:
         """Return a record with renumbered fields, except for those of ``changes``."""

@@ -98,7 +98,7 @@ class Planner:
 
     @cached_property
     def flow(self) -> Flow:
-        """What no size changes; a plan that was stored needs it no more."""
+        """The accesses of the steps, which no size changes; a stored plan needs no flow."""
         return Flow(self.schedule)
 
     @cached_property
