@@ -235,7 +235,7 @@ class MatrixProduct(PlainProduct):
 
     def _pack_panels(self) -> None:
         """Pack the panels of b for a part of k, unless a GEMM reads them in place."""
-        start, columns = self.first_column, self.columns
+        b, start, columns = self.b, self.first_column, self.columns
         if self.in_panels:
             return
         if self.reads_in_place:
@@ -251,10 +251,13 @@ class MatrixProduct(PlainProduct):
                 + self.depth_at * self.b_down
                 + j0 * self.b_across
             )
-            name = self.panels.panel(self.nest.functions, columns, self.panel_layout)
-            at = self.pointer(self.stage.b), self.panel, place, self.b_down, self.b_across
-            size = self.past - self.depth_at, self.columns_of_c - j0, self.slot(j0)
-            self.b.do(name, *at, *size, stores="panel")
+            name = self.panels.panel(self.nest.functions, self.strip, self.panel_layout)
+            wide, steps = self.columns_of_c - j0, self.past - self.depth_at
+            for strip in range(0, columns, self.strip):
+                at = place + strip * self.b_across, self.b_down, self.b_across
+                size = steps, wide - strip, self.slot(j0) + strip * self.depth
+                with b.branch("gt", wide, strip) if strip else nullcontext():
+                    b.do(name, self.pointer(self.stage.b), self.panel, *at, *size, stores="panel")
 
     def _pack_squares(self, j0: Name) -> None:
         """Pack a panel of a transposed b by squares, transposed in registers and then widened."""
@@ -267,7 +270,8 @@ class MatrixProduct(PlainProduct):
             at = self.pointer(self.stage.b), self.nest.place_of(place)
             b.do(f"transpose{lanes}", *at, *size, self.square, 0, lanes, stores="square")
             with self.loop(0, lanes, 1, "row") as row:
-                to = self.slot(j0) + (k - self.depth_at + row) * columns + half
+                to = self.slot(j0) + (k - self.depth_at + row) * self.strip
+                to = to + half * (1 if self.strip == columns else self.depth)
                 value = self.local_load("square", self.square, row * lanes)
                 self.local_store("panel", self.panel, to, self.panels.cast_to_element(b, value))
 
@@ -322,6 +326,11 @@ class MatrixProduct(PlainProduct):
         first = base + self.first_row * row + self.past * inner
         self.line = self.choose("eq", self.under, self.count, first, at + self.tile_height * row)
         if self.rows == "across":  # the line of the last row: others begin in the line before
+            if self.packs_rows and self.low_tiles > 1:  # the same tile of those packed next
+                together = self.low_tiles * self.height
+                line = first + self.top % together
+                line = self.choose("lt", self.top + together, self.count, at + together, line)
+                self.line = self.choose("eq", self.packs, 1, line, self.line)
             self.line = self.line + (self.height - 1)
         self.tile_rows: dict[str, Any] = {"a": a, "at": at, "row": row, "inner": inner}
         if not self.packs_rows:
@@ -331,24 +340,34 @@ class MatrixProduct(PlainProduct):
         steps = self.past - self.depth_at
         with b.branch("eq", self.packs, 1):
             packed, functions = self.packed_rows, self.nest.functions
+            place: Word = 0
             if self.rows == "across":
-                name, row, inner = self.packing.rows(functions, self.height), 1, self._pitch
-                left = self.rows_of_c - self.first_row - self.top
-                b.do(name, a, packed, at, self.a_inner, steps, left, stores="packed")
+                place, row, inner = self._pack_rows(at), 1, self.packing.pitch(self.height)
             else:
                 name, row = self.packing.lines(functions, inner == 1), self.depth + self.lanes
                 size = self.under - self.top, steps, row
                 b.do(name, a, packed, at, self.a_row, inner, *size, stores="packed")
                 inner = 1
-            packed_values = {"a": b.op("address", packed), "at": 0, "row": row, "inner": inner}
+            packed_values = {"a": b.op("address", packed), "at": place, "row": row, "inner": inner}
             for key, value in packed_values.items():
                 b.assign(variables[key], "copy", value)
         self.tile_rows = {key: b.op("copy", variable) for key, variable in variables.items()}
         self.tile_rows["a"] = b.op(f"ptr_{self.element}", self.tile_rows["a"])
 
-    @property
-    def _pitch(self) -> int:
-        return self.packing.pitch(self.height)
+    def _pack_rows(self, at: Word) -> Word:
+        """Pack the rows of a tile, or of several, across memory; return where the tile begins."""
+        b, height, tiles, functions = self.b, self.height, self.low_tiles, self.nest.functions
+        left = self.rows_of_c - self.first_row - self.top
+        source = self.pointer(self.stage.a), self.packed_rows, at, self.a_inner
+        rows = self.past - self.depth_at, left
+        if tiles == 1:
+            b.do(self.packing.rows(functions, height), *source, *rows, stores="packed")
+            return 0
+        number = self.top // height % tiles
+        with b.branch("eq", number, 0):
+            name = self.packing.tiles(functions, height, tiles)
+            b.do(name, *source, *rows, self.tile_room, stores="packed")
+        return number * self.tile_room
 
     def _write_panel(self, j0: Word) -> None:
         """Write a tile of rows times a panel, and the epilogue after the last k."""
@@ -371,12 +390,12 @@ class MatrixProduct(PlainProduct):
             c, place, width = self._begin_last_panel(wide, c, place, width)
         memory = "tile" if to is None else to.operand
         self._prefetch_operands(j0)
-        vectors = max(self.tiles.heights)
-        name = self.tiles.function(self.nest.functions, vectors)
-        for part in range(0, self.columns, vectors * self.lanes):
+        name = self.tiles.function(self.nest.functions, self.strip // self.lanes)
+        for strip in range(0, self.columns, self.strip):
             arguments = common | {"c": c, "width": width}
-            arguments |= {"to": place + part, "down": common["down"] + part}
-            with b.branch("gt", wide, part) if part else nullcontext():
+            down = common["down"] + common["next"] * (strip // self.strip)
+            arguments |= {"to": place + strip, "down": down}
+            with b.branch("gt", wide, strip) if strip else nullcontext():
                 b.do(name, *(arguments[name] for name in self.tiles.arguments), stores=memory)
         if to is None and not self.finishes_rows:
             end = b.least(j0 + self.columns, self.last_column)
@@ -399,10 +418,11 @@ class MatrixProduct(PlainProduct):
             values |= {
                 "b": b.op("address", self.panel),
                 "down": self.slot(j0),
-                "step": self.columns,
+                "step": self.strip,
+                "next": self.strip * self.depth,
             }
         down = self.base_of(self.stage.b, MATRIX) + self.depth_at * self.b_down + j0
-        lying = {"b": address, "down": down, "step": self.b_down}
+        lying = {"b": address, "down": down, "step": self.b_down, "next": self.strip}
         ahead = {"near": address, "hop": self.b_down, "leap": self.b_down * self.lanes}
         first = ahead | {"ahead": down + self.b_down * AHEAD + (self.lanes - 1)}
         if self.in_panels:
@@ -494,8 +514,6 @@ class MatrixProduct(PlainProduct):
         """
         nest, b, straight = self.nest, self.b, self.straight is not None
         lines = [*self.epilogue_operands.items()]
-        if self.finishes_rows:
-            return
         l2_elements = nest.machine.l2 // self.dtype.itemsize
         if not lines or (straight and 0 < self.most_rows * self.most_columns <= l2_elements):
             return

@@ -29,6 +29,8 @@ PANEL: Final = ("b", "panel", "at", "step", "across", "steps", "wide", "to")
 #: Arguments of what packs a tile of rows across memory: a from ``at`` on, where an inner index is
 #: ``inner`` further; ``left`` rows to the matrix's end.
 ROWS: Final = ("a", "packed", "at", "inner", "steps", "left")
+#: Arguments of what packs several tiles of such rows, each of which is ``room`` further.
+TILES: Final = (*ROWS, "room")
 #: Arguments of what packs rows as they lie: a from ``at`` on, ``rows`` of ``steps`` inner indices,
 #: a row ``row`` and an inner index ``inner`` further; packed, a row is ``depth`` further.
 LINES: Final = ("a", "packed", "at", "row", "inner", "rows", "steps", "depth")
@@ -96,6 +98,18 @@ class Packing:
             functions[name] = _rows(self, name, height)
         return name
 
+    def tiles(self, functions: dict[str, Any], height: int, count: int) -> str:
+        """Return the name of the function that packs ``count`` tiles of rows of a transposed a.
+
+        Lines of memory have elements of several low tiles. Each line is read once, however far
+        the next one is: those of an inner index may evict each other from the first cache. A tile
+        needs room for a vector more than it has.
+        """
+        name = f"shared_rows{height}x{count}_{self._suffix}"
+        if name not in functions:
+            functions[name] = _tiles(self, name, height, count)
+        return name
+
 
 @cache
 def _panel_function(packing: Packing, name: str, columns: int, layout: str) -> Function:
@@ -136,6 +150,32 @@ def _rows(packing: Packing, name: str, height: int) -> Function:
         stepped.write(packing, b, p["left"], p["steps"], height)
 
     return function(name, ROWS, write)
+
+
+@cache
+def _tiles(packing: Packing, name: str, height: int, count: int) -> Function:
+    lanes, pitch = packing.lanes, packing.pitch(height)
+
+    def write(b: Builder, *parameters: Name) -> None:
+        """Write the loop that packs all tiles at once, and the one for those at the end."""
+        p = dict(zip(TILES, parameters, strict=True))
+        whole = b.branch("ge", p["left"], (count - 1) * height + lanes)
+        with whole, b.loop(0, p["steps"], prefix="k") as k:
+            for tile in range(count):
+                place = place_at((p["at"], 1), (k, p["inner"]), constant=tile * height)
+                value = b.load("", f"load{lanes}", *b.pointer(p["a"], place))
+                to = place_at((p["room"], tile), (k, pitch))
+                value = packing.cast_to_element(b, value)
+                b.do(f"store{lanes}", *b.pointer(p["packed"], to), value)
+        with (
+            b.otherwise(),
+            b.loop(0, b.least(p["left"], count * height), height, prefix="r") as row,
+        ):
+            source = p["a"], p["at"] + row, p["inner"], 1
+            stepped = Stepped(source, p["packed"], row // height * p["room"], pitch)
+            stepped.write(packing, b, p["left"] - row, p["steps"], height)
+
+    return function(name, TILES, write)
 
 
 class Stepped(NamedTuple):

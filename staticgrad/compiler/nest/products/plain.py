@@ -26,6 +26,8 @@ PANEL_BYTES: Final = 1 << 18
 KEPT_BYTES: Final = 7 << 15
 #: Rows from which on those across memory are packed; fewer ones take a tenth less where they lie.
 TALL_ROWS: Final = 112
+#: Low tiles whose rows have lines of memory in common: 6 rows eight times are three lines.
+LOW_TILES: Final = 8
 #: Arrays as large as the result that an epilogue reads, at least, so that it goes along rows.
 _STREAMS: Final = 2
 #: The loops of a product.
@@ -58,6 +60,8 @@ class PlainProduct(ProductLoops):
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
         self.transposed = self.down == 1 != self.across
         self.height = self.tiles.highest
+        #: Columns of a tile: a panel is packed in strips of so many, one behind the other.
+        self.strip = min(max(self.tiles.heights) * self.lanes, self.columns)
         m, n, k = (nest.facts_of(extent) for extent in (self.m, self.n, self.k))
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
         #: Rows up to which b is read as it lies; whether there are always, or never, so few.
@@ -80,7 +84,8 @@ class PlainProduct(ProductLoops):
         self.depth = DEPTH_BYTES[self.rows == "across"] // (self.lanes * size)
         self.one_part = self.one_block and 0 < k.most <= self.depth
         keeps = self.straight is None and not self.one_part
-        panels = PANEL_BYTES // (self.depth * self.columns * size)
+        most = min(PANEL_BYTES, nest.machine.l2 // 4)
+        panels = max(most // (self.depth * self.columns * size), 1)
         if keeps:
             panels = min(panels, KEPT_BYTES // (CHUNK * self.columns * size))
         panels = min(panels, -(-n.most // self.columns) or panels)
@@ -96,7 +101,10 @@ class PlainProduct(ProductLoops):
             tile_elements, (WIDEST + self.streamed * self.columns) * self.streams
         )
         self.room = self.result_elements * (1 if self.one_block else 2)
-        #: Whether rows may be packed, tile by tile.
+        #: Tiles of rows across memory that are packed together, and the room of each.
+        self.low_tiles = 1 if self.tiles.wide else LOW_TILES
+        self.tile_room = self.packing.pitch(self.height) * self.depth + self.lanes
+        #: Whether rows may be packed.
         self.packs_rows = (
             (self.rows == "across" and not 0 < m.most <= TALL_ROWS)
             or self.a_stored.is_storage
@@ -169,6 +177,6 @@ class PlainProduct(ProductLoops):
 
     @property
     def packed_elements(self) -> int:
-        """Room for the rows of a tile."""
-        pitch = self.packing.pitch(self.height)
-        return max(pitch * self.depth, self.height * (self.depth + self.lanes)) + self.lanes
+        """Room for the rows of a tile, or of several that are packed together."""
+        lines = self.height * (self.depth + self.lanes) + self.lanes
+        return max(self.tile_room * self.low_tiles, lines)
