@@ -1312,7 +1312,7 @@ MUTANTS = (
          "if self.fills_vectors:", "if self.fills_vectors and self.is_narrow:",
          "whole vectors behind a product have masks", "tests/nest -k whole_vectors"),
         ("epilogue-not-near", "staticgrad/compiler/nest/products/gemm.py",
-         "        self._prefetch_operands(j0)\n        vectors = max", "        pass\n        vectors = max",
+         "        self._prefetch_operands(j0)\n        name = self", "        pass\n        name = self",
          "what follows a product waits for memory", "tests/nest -k whole_vectors"),
         ("cse-border", "passes/equals.py", "node.order if border else None", "None",
          "forward and backward nodes merge across the border", "tests/passes/test_cse.py"),

@@ -363,7 +363,7 @@ class MatrixProduct(PlainProduct):
         if tiles == 1:
             b.do(self.packing.rows(functions, height), *source, *rows, stores="packed")
             return 0
-        number = self.top // height % tiles
+        number: Name = self.top // height % tiles
         with b.branch("eq", number, 0):
             name = self.packing.tiles(functions, height, tiles)
             b.do(name, *source, *rows, self.tile_room, stores="packed")

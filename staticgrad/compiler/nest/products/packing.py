@@ -159,8 +159,8 @@ def _tiles(packing: Packing, name: str, height: int, count: int) -> Function:
     def write(b: Builder, *parameters: Name) -> None:
         """Write the loop that packs all tiles at once, and the one for those at the end."""
         p = dict(zip(TILES, parameters, strict=True))
-        whole = b.branch("ge", p["left"], (count - 1) * height + lanes)
-        with whole, b.loop(0, p["steps"], prefix="k") as k:
+        most = (count - 1) * height + lanes
+        with b.branch("ge", p["left"], most), b.loop(0, p["steps"], prefix="k") as k:
             for tile in range(count):
                 place = place_at((p["at"], 1), (k, p["inner"]), constant=tile * height)
                 value = b.load("", f"load{lanes}", *b.pointer(p["a"], place))
@@ -182,12 +182,12 @@ class Stepped(NamedTuple):
     """Vectors at each inner index, from memory (pointer, place, step of an inner index, stride of
     the lanes) to ``to`` and ``pitch`` further each."""
 
-    source: tuple[Name, Name, Name, Word]
+    source: tuple[Name, Word, Name, Word]
     target: Name
     to: Word
     pitch: int
 
-    def write(self, packing: Packing, b: Builder, present: Name, steps: Name, columns: int) -> None:
+    def write(self, packing: Packing, b: Builder, present: Word, steps: Name, columns: int) -> None:
         """Write the copy of ``columns`` columns, of which ``present`` exist, for all k.
 
         The processor brings nothing near for masked loads, so whole vectors run apart.
