@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -34,7 +33,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.convolutions import PARTS, Kind, calls as convolution_calls, check
-from benchmarks.machine import describe
+from benchmarks.machine import describe, use_one_core
 from benchmarks.peers import least_times
 from staticgrad.support.records import dataclass
 
@@ -405,8 +404,8 @@ def main() -> int:
         return 0
     if not options.into:
         parser.error("--into or --report says what to do")
-    if options.threads == 1 and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # JAX has no other setting
+    if options.threads == 1:
+        use_one_core()
     cells: list[tuple[str, Callable[[int], dict[str, Part]]]]
     if options.grid == "convolutions":
         cells = [(str(kind), partial(convolution, kind)) for kind in kinds()]

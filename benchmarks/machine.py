@@ -47,6 +47,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def use_one_core() -> None:
+    """Let this process run on one core, where systems can: JAX has no other setting of threads."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def describe() -> Machine:
     """Describe this machine."""
     return Machine(

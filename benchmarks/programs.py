@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 import traceback
@@ -34,7 +33,7 @@ from benchmarks.gate import judge
 from benchmarks.implementation import Implementation, Program, Settings
 from benchmarks.implementations import all_implementations
 from benchmarks.kinds import programs
-from benchmarks.machine import describe
+from benchmarks.machine import describe, use_one_core
 from benchmarks.peers import least_times
 from benchmarks.truth import Truth
 from benchmarks.workload import Data, Workload
@@ -212,9 +211,9 @@ def page(
 
 
 def load_libraries(names: Iterable[str], threads: int) -> dict[str, Implementation]:
-    """Return loaded libraries by name, JAX with float64, and bound to one thread if that is all."""
+    """Return loaded libraries by name, JAX with float64, and bound to one core if that is all."""
     if threads == 1:
-        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+        use_one_core()
     import_module("jax").config.update("jax_enable_x64", True)
     implementations = all_implementations()
     libraries = {name: implementations[name]() for name in names}

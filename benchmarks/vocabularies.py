@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -30,7 +29,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.machine import describe
+from benchmarks.machine import describe, use_one_core
 from benchmarks.peak_bytes import profiled_bytes
 from benchmarks.peers import least_times
 from staticgrad.support.records import dataclass
@@ -329,8 +328,8 @@ def main() -> int:
         return 0
     if not options.into:
         parser.error("--into or --report says what to do")
-    if options.threads == 1 and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # JAX has no other setting
+    if options.threads == 1:
+        use_one_core()
     document = json.loads(options.into.read_text()) if options.into.exists() else {}
     document["machine"] = asdict(describe())
     figures = document.setdefault(str(options.threads), {})

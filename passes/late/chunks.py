@@ -9,8 +9,10 @@ row of them depends on no other row, so a loop over chunks of rows stores the lo
     loss, dh, dw = ...                       dh[rows] = d @ w; dw += d.T @ rows
 
 Nothing is computed twice, for the forward and the backward pass are one graph. The reductions over
-rows (``dw``) are accumulated chunk by chunk, in the order of the rows. Compare the chunked losses
-of Liger-Kernel (Hsu et al., 2024), and AutoChunk (Zhao et al., 2024).
+rows (``dw``) are accumulated chunk by chunk, in the order of the rows. Where these sums and a chunk
+take nearly the memory of the product, as of a few hundred tokens, only a memory budget tries the
+loop. Compare the chunked losses of Liger-Kernel (Hsu et al., 2024), and AutoChunk (Zhao et al.,
+2024).
 
 Rows that read a reduction over all rows need a loop of their own. A symmetric contrastive loss
 normalizes the columns of a product, too. Its first loop finds the maximum of each column, a second
@@ -76,6 +78,8 @@ FEWEST_ROWS: Final = 256
 OPEN_SIZE: Final = 1024
 #: Operations of a product that are worth a byte of its result: as long as ``Residuals.flops`` take.
 FLOPS_OF_BYTE: Final = 36
+#: The share of a product's bytes that a chunk of it, and the sums over rows, may take.
+MOST_KEPT: Final = 0.75
 
 
 class RowAxis(NamedTuple):
@@ -585,9 +589,20 @@ class _Region:
 
     @property
     def is_cheap(self) -> bool:
-        """Return whether computing products again is worth their bytes without a budget."""
+        """Return whether loops are worth their time without a budget.
+
+        Products that are computed again take no longer than storing them, and chunks with the sums
+        over rows, which each chunk reads and writes, at most a share of its memory.
+        """
         nbytes = sum(_bytes(node.types[0]) for node in self._products_again())
-        return self.flops_again <= FLOPS_OF_BYTE * nbytes
+        return self.flops_again <= FLOPS_OF_BYTE * nbytes and self._saves_memory
+
+    @property
+    def _saves_memory(self) -> bool:
+        wide, rows = _bytes(self.seed.types[0]), hint_value(self.count, OPEN_SIZE)
+        sums = {node for loop in self.loops for node in loop.reductions}
+        chunk = wide * self.chunk_rows() // rows
+        return chunk + sum(_bytes(node.types[0]) for node in sums) <= MOST_KEPT * wide
 
     def chunk_rows(self) -> int:
         """Return the rows of a chunk."""

@@ -250,6 +250,7 @@ def divide(graph, elements):
         patch.setattr(chunks, "WIDE", elements * 8)
         patch.setattr(chunks, "FEWEST_ROWS", 4)
         patch.setattr(chunks, "FLOPS_OF_BYTE", 1000)
+        patch.setattr(chunks, "MOST_KEPT", 1000)
         return pipeline("O1,marks,row-chunks").run(graph)[0]
 
 
@@ -325,6 +326,15 @@ def test_rows_of_a_named_size_are_compiled_once_for_all():
         }
         check(program, {"h": hidden, "w": matrix, "y": labels}, expected)
     assert program.plan(n=8192).peak_bytes < 1.1 * program.plan(n=1024).peak_bytes
+
+
+@pytest.mark.parametrize("width", [WIDTH, 512])
+def test_sums_over_rows_may_take_more_memory_than_the_product(width):
+    """The gradient of a matrix of 512 x 33,000 is as large as the logits of 512 rows."""
+    h, w = sg.input("h", (512, width), "float32"), sg.input("w", (width, COLUMNS), "float32")
+    loss = sg.nn.cross_entropy(h @ w, sg.input("y", (512,), "int64"))
+    graph = sg.Graph({"loss": loss, "dh": sg.grad(loss, h), "dw": sg.grad(loss, w)})
+    assert in_chunks(sg.compile(graph)) == (width == WIDTH)
 
 
 @pytest.mark.slow
