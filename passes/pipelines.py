@@ -54,6 +54,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "marks": "passes.late.marks",
         "unmarked-loops": "passes.late.marks",
+        "few-of-a-sort": "passes.late.orders",
         "row-chunks": "passes.late.chunks",
         "border-taps": "passes.late.windows",
         "im2col": "passes.late.windows",

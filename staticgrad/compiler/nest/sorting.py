@@ -31,11 +31,11 @@ from staticgrad.compiler.nest.values import Values, stored_operands
 from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import (
-    COLLECTED,
     ORDER_ROOM,
     PICK_SLACK,
     SAMPLE,
     Sort,
+    collected_for,
     keys_apart,
     pick_rooms,
 )
@@ -417,7 +417,8 @@ class Quickselect:
         self.sorting, self.nest, self.b = sorting, sorting.nest, sorting.b
         self.stage, self.wide, self.extent = sorting.stage, sorting.wide, sorting.extent
         self.scratch = sorting.order.scratch
-        self.sample_room, self.room = pick_rooms(self.extent, self.b.least)
+        self.collected = collected_for(sorting.sorted_count, self.b.most)
+        self.sample_room, self.room = pick_rooms(self.extent, self.collected, self.b.least)
         self.sample_at = sorting.sorted_count
         self.part_at = self.sample_at + self.sample_room * 2 + PICK_SLACK
         self.apart = self.room * 3
@@ -431,7 +432,7 @@ class Quickselect:
     def write(self) -> None:
         """Write the selection of every pick, then the stores."""
         b, stored = self.b, stored_operands([self.stage])
-        with b.branch("le", self.extent, COLLECTED):
+        with b.branch("le", self.extent, self.collected):
             self.sorting.collect(self.extent, self.part_at, self.apart)
             b.assign(self.count, "copy", self.extent)
             sorted_part = NAMES[self.wide], self.region(self.part_at), self.extent, self.room
@@ -451,7 +452,7 @@ class Quickselect:
                 self.search(place, missing)
             more = (self.apart,) if self.wide else ()
             at = b.variable("s", "add", self.sorted_at, place)
-            with b.branch("gt", self.extent, COLLECTED):
+            with b.branch("gt", self.extent, self.collected):
                 selection = (
                     SELECTIONS[self.wide],
                     self.region(self.part_at),

@@ -67,9 +67,10 @@ from staticgrad.language.ops.rounding import rounded_as_first, rounded_once
 from staticgrad.language.ops.scans import CumProd
 from staticgrad.language.ops.selection import clip, minimum, where
 from staticgrad.language.ops.sorting import (
-    OrderStatistic,
+    MOST_SELECTED,
     argsort,
     searchsorted,
+    select_in_order,
     sort,
     sorted_along,
 )
@@ -327,6 +328,9 @@ def digitize(x: ArrayLike[AnyValue], bins: ArrayLike[AnyValue], right: bool = Fa
 
 def partition(x: ArrayLike[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
     """Sort x along ``axis``: one of the orders that NumPy's ``partition`` may give.
+
+    Where a compiled program reads a few of its elements, as ``[..., k]`` or ``[..., :k]``, no row
+    is sorted.
 
     Args:
         kth: not looked at: every position holds what a sort puts there.
@@ -716,10 +720,6 @@ def nanpercentile(*args: Any, **options: Any) -> Any:
     return _quantiles(True, 100.0, *args, **options)
 
 
-#: Elements of a row that are selected, at most: each takes a pass over the row. More are sorted.
-_MOST_SELECTED: Final = 16
-
-
 class _Rows(Generic[AnyValue]):
     """Floating elements along one axis, selected by their indices in order; the result's shape.
 
@@ -758,11 +758,9 @@ class _Rows(Generic[AnyValue]):
         self.value: AnyValue = value
         self.last: AnyValue | None = None
 
-    def _with_size(self, shape: Shape, size: Size, fill: Size | None = None) -> Shape:
-        """Return a shape with another size along the axis, and ``fill`` along the others."""
-        return tuple(
-            size if k == self.axis else old if fill is None else fill for k, old in enumerate(shape)
-        )
+    def _with_size(self, shape: Shape, size: Size) -> Shape:
+        """Return a shape with another size along the axis."""
+        return (*shape[: self.axis], size, *shape[self.axis + 1 :])
 
     def select(self, places: Sequence[Any]) -> list[AnyValue]:
         """Return the elements at indices of the sorted rows: sizes, or values of the run."""
@@ -771,32 +769,16 @@ class _Rows(Generic[AnyValue]):
             keys.append(self.count - 1)
         clamped: list[Any] = [key if isinstance(key, Value) else maximum(key, 0) for key in keys]
         distinct = list(dict.fromkeys(clamped))
-        if len(distinct) > _MOST_SELECTED:
+        if len(distinct) > MOST_SELECTED:
             ordered = sort(self.value, self.axis)
             elements = [self._at(ordered, place) for place in distinct]
         else:
-            shape = self._with_size(self.value.shape, len(distinct))
-            if all(isinstance(place, int) for place in distinct):
-                column = self._with_size(self.value.shape, len(distinct), fill=1)
-                numbers = np.array(distinct, np.int64)
-                indices = broadcast_to(reshape(as_values(self.value, numbers)[1], column), shape)
-            else:
-                single = self._with_size(self.value.shape, 1)
-                indices = concatenate(
-                    [broadcast_to(self._index(place), single) for place in distinct], self.axis
-                )
-            chosen: Any = OrderStatistic(self.axis)(self.value, indices)
-            elements = [part(chosen[0], self.axis, k, 1) for k in range(len(distinct))]
+            chosen, _ = select_in_order(self.value, self.axis, distinct)
+            elements = [part(chosen, self.axis, k, 1) for k in range(len(distinct))]
         by_place = dict(zip(distinct, elements, strict=True))
         if not self.overlook:
             self.last = by_place[clamped[-1]]
         return [by_place[key] for key in clamped[: len(places)]]
-
-    def _index(self, place: Size | AnyValue) -> AnyValue:
-        """Return an index of sorted rows as a value with all axes."""
-        value = place if isinstance(place, Value) else size_value(place, I64)
-        ones = self._with_size(self.value.shape, 1, fill=1)
-        return value if value.ndim else reshape(value, ones)
 
     def _at(self, ordered: AnyValue, place: Size | AnyValue) -> AnyValue:
         """Return the elements of sorted rows at an index."""

@@ -18,14 +18,22 @@ from staticgrad.language.ir.expr import Expr, literal, select
 from staticgrad.language.ir.forms import Form, SearchForm, SortForm
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
+from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.batch_axis import in_front
-from staticgrad.language.ops.convert import astype
+from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.cotangent import ZERO
 from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.indexing import ScatterIntoAlong, TakeAlong, check_along, take
-from staticgrad.language.ops.movement import ravel
+from staticgrad.language.ops.indexing import (
+    ScatterIntoAlong,
+    TakeAlong,
+    check_along,
+    concatenate,
+    take,
+)
+from staticgrad.language.ops.movement import broadcast_to, ravel, reshape
 from staticgrad.language.ops.operands import (
     as_value,
+    as_values,
     axis_of,
     describe_operands,
     integer,
@@ -34,7 +42,7 @@ from staticgrad.language.ops.operands import (
     size_of,
 )
 from staticgrad.language.types import dim as dims
-from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I8, I32, I64, DType
 from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
@@ -42,6 +50,9 @@ from staticgrad.support.errors.tracebacks import called_name
 
 #: Longer rows are refused: a position shares a word with a key of 32 bits.
 _LONGEST: Final = 2**32 - 1
+#: Elements of a row that are selected, at most: each takes a pass over the row. More are sorted.
+#: Elements of a row that are selected, at most; for more of them it is sorted.
+MOST_SELECTED: Final = 16
 #: NumPy's names of algorithms. There is one here, which is stable.
 Algorithm = Literal["quicksort", "mergesort", "heapsort", "stable"]
 
@@ -377,6 +388,36 @@ def searchsorted(
     if row.dtype.is_bool:
         row, values = (astype(x, I8) for x in (row, values))
     return SearchSorted(side == "right")(row, values)
+
+
+def select_in_order(
+    x: AnyValue, axis: int, indices: Sequence[Size | AnyValue]
+) -> tuple[AnyValue, AnyValue]:
+    """Return the elements at indices of x sorted along ``axis``, and their positions (int64).
+
+    An index is a size, or an int64 value: a number, or of size 1 along ``axis``.
+    """
+
+    def shape_with(count: int, fill: int | None = None) -> Shape:
+        """Return the shape of x with another size along the axis, and ``fill`` along the others."""
+        return tuple(
+            count if k == axis else size if fill is None else fill for k, size in enumerate(x.shape)
+        )
+
+    if all(isinstance(index, int) for index in indices):
+        numbers = as_values(x, np.array(indices, np.int64))[1]
+        places = broadcast_to(
+            reshape(numbers, shape_with(len(indices), 1)), shape_with(len(indices))
+        )
+    else:
+        columns: list[Any] = []
+        for index in indices:
+            value: Any = index if isinstance(index, Value) else size_value(index, I64)
+            value = value if value.ndim else reshape(value, shape_with(1, 1))
+            columns.append(broadcast_to(value, shape_with(1)))
+        places = concatenate(columns, axis)
+    chosen: Any = OrderStatistic(axis)(x, places)
+    return chosen[0], chosen[1]
 
 
 def sorted_along(
