@@ -22,6 +22,7 @@ from staticgrad.language.ir.graph import Node
 from staticgrad.language.ir.kernels.directives import Interleave, Prefetch
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.stages import (
+    HALF_LINE,
     Accumulate,
     Axis,
     Extent,
@@ -42,8 +43,6 @@ from staticgrad.support.records import replace
 
 #: Rows of a tile that are interleaved.
 _JAMMED: Final = 4
-#: Bytes of a cache line.
-LINE: Final = 64
 #: Numbers of the scratch buffers: sums carried from tile to tile, and sums of earlier blocks.
 CHAINS: Final = 1
 BLOCKS: Final = 2
@@ -264,7 +263,7 @@ class BlockLowering(Lowering):
 
         Rows a power of two apart would lie in the same few sets of the L1 and L2 caches.
         """
-        line = LINE // dtype.itemsize
+        line = 2 * HALF_LINE // dtype.itemsize
         return (self.domain[-1] + (line - 1)) // (2 * line) * (2 * line) + line
 
     def _value_access(self, key: Key, columns: str) -> Access:

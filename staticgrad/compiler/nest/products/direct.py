@@ -228,8 +228,8 @@ class DirectProduct:
     def pack_rows(self, top: Name) -> None:
         """Pack the rows of a tile by k: unpacked, they may evict each other from the cache."""
         p, a = self.p, self.p.stage.a
-        name = p.packing.rows(p.nest.functions, self.heights[0])
-        size = p.base_of(a, MATRIX) + top, p.a_inner, p.terms, p.rows_of_c - top
+        name = p.packing.rows(p.nest.functions, self.heights[0], tiles=1)
+        size = p.base_of(a, MATRIX) + top, p.a_inner, p.terms, p.rows_of_c - top, 0
         p.b.do(name, p.pointer(a), self.packed, *size, stores="packed")
 
     def tile(self, values: Values, rows: Sequence[Word], lines: Sequence[Word], j0: Word) -> None:

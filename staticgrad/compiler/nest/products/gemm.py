@@ -326,7 +326,7 @@ class MatrixProduct(PlainProduct):
         first = base + self.first_row * row + self.past * inner
         self.line = self.choose("eq", self.under, self.count, first, at + self.tile_height * row)
         if self.rows == "across":  # the line of the last row: others begin in the line before
-            if self.packs_rows and self.low_tiles > 1:  # the same tile of those packed next
+            if self.low_tiles > 1:  # the same tile of those packed next
                 together = self.low_tiles * self.height
                 line = first + self.top % together
                 line = self.choose("lt", self.top + together, self.count, at + together, line)
@@ -356,17 +356,14 @@ class MatrixProduct(PlainProduct):
 
     def _pack_rows(self, at: Word) -> Word:
         """Pack the rows of a tile, or of several, across memory; return where the tile begins."""
-        b, height, tiles, functions = self.b, self.height, self.low_tiles, self.nest.functions
-        left = self.rows_of_c - self.first_row - self.top
-        source = self.pointer(self.stage.a), self.packed_rows, at, self.a_inner
-        rows = self.past - self.depth_at, left
-        if tiles == 1:
-            b.do(self.packing.rows(functions, height), *source, *rows, stores="packed")
-            return 0
-        number: Name = self.top // height % tiles
-        with b.branch("eq", number, 0):
-            name = self.packing.tiles(functions, height, tiles)
-            b.do(name, *source, *rows, self.tile_room, stores="packed")
+        b, height, tiles = self.b, self.height, self.low_tiles
+        number: Word = self.top // height % tiles if tiles > 1 else 0
+        with b.branch("eq", number, 0) if tiles > 1 else nullcontext():
+            left = self.rows_of_c - self.first_row - self.top
+            source = self.pointer(self.stage.a), self.packed_rows, at, self.a_inner
+            size = self.past - self.depth_at, left, self.tile_room
+            name = self.packing.rows(self.nest.functions, height, tiles)
+            b.do(name, *source, *size, stores="packed")
         return number * self.tile_room
 
     def _write_panel(self, j0: Word) -> None:

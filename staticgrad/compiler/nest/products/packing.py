@@ -26,11 +26,9 @@ from staticgrad.support.records import NamedTuple, dataclass
 #: Arguments of what packs a panel, from ``to`` on: b from ``at``, an inner index is ``step``
 #: and a column ``across`` further; ``steps`` inner indices, ``wide`` columns to the matrix's end.
 PANEL: Final = ("b", "panel", "at", "step", "across", "steps", "wide", "to")
-#: Arguments of what packs a tile of rows across memory: a from ``at`` on, where an inner index is
-#: ``inner`` further; ``left`` rows to the matrix's end.
-ROWS: Final = ("a", "packed", "at", "inner", "steps", "left")
-#: Arguments of what packs several tiles of such rows, each of which is ``room`` further.
-TILES: Final = (*ROWS, "room")
+#: Arguments of what packs tiles of rows across memory: a from ``at`` on, where an inner index is
+#: ``inner`` further; ``left`` rows to the matrix's end. Each packed tile is ``room`` further.
+ROWS: Final = ("a", "packed", "at", "inner", "steps", "left", "room")
 #: Arguments of what packs rows as they lie: a from ``at`` on, ``rows`` of ``steps`` inner indices,
 #: a row ``row`` and an inner index ``inner`` further; packed, a row is ``depth`` further.
 LINES: Final = ("a", "packed", "at", "row", "inner", "rows", "steps", "depth")
@@ -88,26 +86,17 @@ class Packing:
         width = -(-height // self.lanes) * self.lanes
         return width if (width - height) * 8 <= width else height
 
-    def rows(self, functions: dict[str, Any], height: int) -> str:
-        """Return the name of the function that packs a tile of rows of a transposed a.
-
-        What a store has too much, the next one overwrites, or nobody reads.
-        """
-        name = f"shared_rows{height}_{self._suffix}"
-        if name not in functions:
-            functions[name] = _rows(self, name, height)
-        return name
-
-    def tiles(self, functions: dict[str, Any], height: int, count: int) -> str:
-        """Return the name of the function that packs ``count`` tiles of rows of a transposed a.
+    def rows(self, functions: dict[str, Any], height: int, tiles: int) -> str:
+        """Return the name of the function that packs so many tiles of rows of a transposed a.
 
         Lines of memory have elements of several low tiles. Each line is read once, however far
-        the next one is: those of an inner index may evict each other from the first cache. A tile
-        needs room for a vector more than it has.
+        the next one is: those of an inner index may evict each other from the first cache. What a
+        store has too much, the next one overwrites, or nobody reads: a tile needs room for a vector
+        more than it has.
         """
-        name = f"shared_rows{height}x{count}_{self._suffix}"
+        name = f"shared_rows{height}x{tiles}_{self._suffix}"
         if name not in functions:
-            functions[name] = _tiles(self, name, height, count)
+            functions[name] = _rows(self, name, height, tiles)
         return name
 
 
@@ -143,39 +132,37 @@ def _panel_function(packing: Packing, name: str, columns: int, layout: str) -> F
 
 
 @cache
-def _rows(packing: Packing, name: str, height: int) -> Function:
-    def write(b: Builder, *parameters: Name) -> None:
-        p = dict(zip(ROWS, parameters, strict=True))
-        stepped = Stepped((p["a"], p["at"], p["inner"], 1), p["packed"], 0, packing.pitch(height))
-        stepped.write(packing, b, p["left"], p["steps"], height)
-
-    return function(name, ROWS, write)
-
-
-@cache
-def _tiles(packing: Packing, name: str, height: int, count: int) -> Function:
+def _rows(packing: Packing, name: str, height: int, tiles: int) -> Function:
     lanes, pitch = packing.lanes, packing.pitch(height)
 
-    def write(b: Builder, *parameters: Name) -> None:
-        """Write the loop that packs all tiles at once, and the one for those at the end."""
-        p = dict(zip(TILES, parameters, strict=True))
-        most = (count - 1) * height + lanes
-        with b.branch("ge", p["left"], most), b.loop(0, p["steps"], prefix="k") as k:
-            for tile in range(count):
+    def side_by_side(b: Builder, p: Mapping[str, Name]) -> None:
+        """Write the loop that packs all tiles at once: a vector of each at each inner index."""
+        assert height <= lanes
+        with b.loop(0, p["steps"], prefix="k") as k:
+            for tile in range(tiles):
                 place = place_at((p["at"], 1), (k, p["inner"]), constant=tile * height)
                 value = b.load("", f"load{lanes}", *b.pointer(p["a"], place))
                 to = place_at((p["room"], tile), (k, pitch))
                 value = packing.cast_to_element(b, value)
                 b.do(f"store{lanes}", *b.pointer(p["packed"], to), value)
-        with (
-            b.otherwise(),
-            b.loop(0, b.least(p["left"], count * height), height, prefix="r") as row,
-        ):
+
+    def tile_by_tile(b: Builder, p: Mapping[str, Name]) -> None:
+        with b.loop(0, b.least(p["left"], tiles * height), height, prefix="r") as row:
             source = p["a"], p["at"] + row, p["inner"], 1
             stepped = Stepped(source, p["packed"], row // height * p["room"], pitch)
             stepped.write(packing, b, p["left"] - row, p["steps"], height)
 
-    return function(name, TILES, write)
+    def write(b: Builder, *parameters: Name) -> None:
+        p = dict(zip(ROWS, parameters, strict=True))
+        if tiles == 1:
+            tile_by_tile(b, p)
+            return
+        with b.branch("ge", p["left"], (tiles - 1) * height + lanes):
+            side_by_side(b, p)
+        with b.otherwise():
+            tile_by_tile(b, p)
+
+    return function(name, ROWS, write)
 
 
 class Stepped(NamedTuple):

@@ -101,9 +101,6 @@ class PlainProduct(ProductLoops):
             tile_elements, (WIDEST + self.streamed * self.columns) * self.streams
         )
         self.room = self.result_elements * (1 if self.one_block else 2)
-        #: Tiles of rows across memory that are packed together, and the room of each.
-        self.low_tiles = 1 if self.tiles.wide else LOW_TILES
-        self.tile_room = self.packing.pitch(self.height) * self.depth + self.lanes
         #: Whether rows may be packed.
         self.packs_rows = (
             (self.rows == "across" and not 0 < m.most <= TALL_ROWS)
@@ -114,6 +111,11 @@ class PlainProduct(ProductLoops):
                 and may_collide(nest, self.row, self.dtype.itemsize)
             )
         )
+
+        #: Tiles of rows across memory that are packed together, and the room of each.
+        low = self.packs_rows and self.rows == "across" and not self.tiles.wide
+        self.low_tiles = LOW_TILES if low else 1
+        self.tile_room = self.packing.pitch(self.height) * self.depth + self.lanes
 
     @property
     def epilogue_operands(self) -> dict[Access, str]:
