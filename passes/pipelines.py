@@ -59,6 +59,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "border-taps": "passes.late.windows",
         "im2col": "passes.late.windows",
         "space-to-depth": "passes.late.windows",
+        "sums-of-exponentials": "passes.late.exponentials",
         "vector-products": "passes.late.products",
         "wide-totals": "passes.late.products",
         "broadcast-windows": "passes.late.windows",
@@ -81,6 +82,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "recomputed-formulas": "passes.late.columns",
         "shared-stacks": "passes.late.loops",
         "panels": "passes.late.products",
+        "selected-elements": "passes.late.indices",
         "known-indices": "passes.late.indices",
     }
 )

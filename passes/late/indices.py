@@ -1,5 +1,10 @@
-"""Mark the gathers and scatters whose indices are constants inside of their axis.
+"""Rewrite gathers and scatters by what is known of their indices and operands.
 
+**Selected elements.** ``take_along(x - c, i)`` with one index for each row computes one element of
+a row. If rows are too long for the kernel of the difference, it is ``take_along(x, i) - c``: no
+array of differences is stored. Class labels select so in a cross entropy.
+
+**Known indices.** Mark the gathers and scatters whose indices are constants inside of their axis.
 Kernels check each index in each run: it may be outside of the axis, and a negative one counts from
 the end. A constant is looked at once, here, and its negative elements are counted from the end.
 """
@@ -7,6 +12,7 @@ the end. A constant is looked at once, here, and its negative elements are count
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import or_
 from typing import Final, cast
 
 import numpy as np
@@ -15,6 +21,7 @@ from passes.late.base import late_pass
 from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.ranges import skip_moves
+from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.indexing import (
     IndexCopy,
     ScatterIntoAlong,
@@ -22,11 +29,49 @@ from staticgrad.language.ops.indexing import (
     Take,
     TakeAlong,
 )
-from staticgrad.language.types.arrays import ArrayData
+from staticgrad.language.types.arrays import ArrayData, hint_value
 from staticgrad.language.types.dim import Size
 from staticgrad.support.records import replace
 
+#: Elements of a row from which on it may not fit into the kernel of its elementwise operands.
+_LONG_ROW: Final = 1 << 14
+#: Nodes that are recomputed for a selected element, at most.
+_MOST_RECOMPUTED: Final = 8
 _LOOKUPS: Final = (Take, TakeAlong, ScatterIntoAxis, ScatterIntoAlong, IndexCopy)
+
+
+@late_pass("selected-elements")
+def select_before_arithmetic(graph: Graph) -> Graph:
+    """Rewrite gathers of one element of each long row so that arithmetic follows the gather."""
+
+    def rewrite(node: Node, op: TakeAlong, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        x, indices = args
+        is_long = hint_value(x.shape[op.axis]) >= _LONG_ROW
+        if indices.shape[op.axis] != 1 or not is_long or not isinstance(x.node.op, Elementwise):
+            return None
+        return (_gather(op, x, indices, [_MOST_RECOMPUTED]),)
+
+    return graph.replace_ops(TakeAlong, rewrite).without_dead_nodes()
+
+
+def _gather(op: TakeAlong, x: Symbolic, indices: Symbolic, left: list[int]) -> Symbolic:
+    """Gather from the operands of elementwise nodes; ``left`` has how many may be recomputed."""
+    node = x.node
+    has_rows = [arg.shape == x.shape for arg in node.args]
+    has_columns = [arg.ndim == 0 or _is_column_of(arg, x, op.axis) for arg in node.args]
+    one_result = isinstance(node.op, Elementwise) and len(node.types) == 1
+    if not (one_result and left[0] and any(has_rows) and all(map(or_, has_rows, has_columns))):
+        return cast(Symbolic, op(x, indices))
+    left[0] -= 1
+    args = [
+        _gather(op, arg, indices, left) if is_row else arg
+        for arg, is_row in zip(node.args, has_rows, strict=True)
+    ]
+    return cast(Symbolic, node.op(*args))
+
+
+def _is_column_of(value: Symbolic, x: Symbolic, axis: int) -> bool:
+    return value.shape == (*x.shape[:axis], 1, *x.shape[axis + 1 :])
 
 
 @late_pass("known-indices")

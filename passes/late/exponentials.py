@@ -1,0 +1,162 @@
+"""Sum exponentials of long rows in parts, each beside its own maximum: rows are read once.
+
+The statistics of a softmax, ``m = max(x)`` and ``sum(exp(x - m))``, read each row twice, and a row
+that is longer than a cache comes from memory twice. A part of a row stays in L1
+between its maximum ``m_p`` and its sum ``s_p``, and the row's sum is made of these::
+
+    sum(exp(x - m))     ->     sum(s_p * exp(m_p - m))
+
+Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), with parts in the place
+of single elements, so that there is one more exponential for each part. The maximum keeps its
+bits; the sum differs in the last digits. Rows with infinities or NaN have the values that they had:
+the shift of a part is 0 where its maximum is not finite, and a part of -inf alone is one element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any, Final, cast
+
+from passes.late.base import late_pass
+from staticgrad.analysis.liveness import ValueKey, users_of
+from staticgrad.language.ir.forms import Contract
+from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.language.ops.arithmetic import Sub, absolute
+from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.ops.indexing import TakeAlong, concatenate, part
+from staticgrad.language.ops.movement import reshape
+from staticgrad.language.ops.reduce import Max, Sum
+from staticgrad.language.ops.selection import where
+from staticgrad.language.ops.transcendental import Exp, exp
+from staticgrad.language.types.arrays import hint_bytes, hint_value
+
+#: Elements of a part: 8 KB of float32, 16 of float64, which stay in L1.
+_PART: Final = 2048
+#: Elements of a row, and bytes of all rows, from which on they are summed in parts: the rows of a
+#: smaller array are in a cache.
+_LEAST_ROW: Final = 8 * _PART
+_LEAST_BYTES: Final = 1 << 20
+#: The same for bytes of a row that is read once more, as by gradients: shorter rows are in a cache
+#: when one kernel reads them three times.
+_LEAST_BYTES_AGAIN: Final = 4 << 20
+#: Nodes between a maximum and the shift that is made of it, at most.
+_MOST_STEPS: Final = 8
+
+
+@late_pass("sums-of-exponentials", keeps="close")
+def sum_in_parts(graph: Graph) -> Graph:
+    """Rewrite long sums of exponentials less their maximum as sums of parts."""
+    if not graph.has(Exp) or not graph.has(Max):
+        return graph
+    users = users_of(graph)
+    parts_of: dict[tuple[Node, int], tuple[Symbolic, Symbolic]] = {}
+    maxima: dict[Node, Node] = {}
+    for node in graph.nodes:
+        maximum = _find_maximum(node)
+        if maximum is not None and _pays(node, users):
+            maxima[node] = maximum
+    if not maxima:
+        return graph
+    maximum_nodes = {*maxima.values()}
+
+    def statistics(x: Symbolic) -> tuple[Symbolic, Symbolic]:
+        """Return the maximum and the shifted sum of each part of the rows of x."""
+        if x.key not in parts_of:
+            parts_of[x.key] = _part_statistics(x)
+        return parts_of[x.key]
+
+    def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if node in maximum_nodes:
+            return (cast(Symbolic, Max((args[0].ndim - 1,))(statistics(args[0])[0])),)
+        if node not in maxima:
+            return None
+        x, shift = args[0].node.args[0].node.args
+        largest, sums = statistics(x)
+        less = largest - shift
+        terms = where(largest == -inf, exp(less), sums * exp(_finite(largest) - shift))
+        return (cast(Symbolic, Sum((x.ndim - 1,))(terms)),)
+
+    return graph.replace_nodes(rewrite).without_dead_nodes()
+
+
+def _find_maximum(total: Node) -> Node | None:
+    """Return the maximum of the rows whose exponentials a node sums, less that maximum, or None."""
+    if not isinstance(total.op, Sum) or not isinstance(total.args[0].node.op, Exp):
+        return None
+    shifted = total.args[0].node.args[0].node
+    if not isinstance(shifted.op, Sub) or total.types[0].dtype.is_storage:
+        return None
+    x, shift = shifted.args
+    last = x.ndim - 1
+    size = x.shape[last] if x.ndim else 0
+    is_long = isinstance(size, int) and size >= _LEAST_ROW and hint_bytes(x.type) >= _LEAST_BYTES
+    is_of_rows = shift.shape == (*x.shape[:-1], 1) or x.ndim == 1 > shift.ndim
+    if not is_long or total.op.axes != (last,) or not is_of_rows:
+        return None
+    seen, values = {shift.key}, [shift]
+    while values and len(seen) <= _MOST_STEPS:
+        node = values.pop().node
+        if isinstance(node.op, Max):
+            is_of_rows = node.args[0].key == x.key and node.op.axes == (last,)
+            return node if is_of_rows and not _is_of_product(x) else None
+        if isinstance(node.op, Elementwise) or node.op.name == "reshape":
+            fresh = [a for a in node.args if a.key not in seen and not _is_constant(a)]
+            seen |= {arg.key for arg in fresh}
+            values += fresh
+    return None
+
+
+def _pays(total: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
+    """Return whether the rows of a sum of exponentials are read only there, or are very long."""
+    powers = total.args[0]
+    shifted = powers.node.args[0]
+    x = shifted.node.args[0]
+    if hint_value(x.shape[-1]) * x.dtype.itemsize >= _LEAST_BYTES_AGAIN:
+        return True
+    readers = [*users[powers.key], *users[shifted.key], *users[x.key]]
+    return all(
+        isinstance(reader.op, Max | TakeAlong) or reader in (total, powers.node, shifted.node)
+        for reader in readers
+    )
+
+
+def _is_constant(value: Symbolic) -> bool:
+    return isinstance(value.node.op, Constant)
+
+
+def _is_of_product(x: Symbolic) -> bool:
+    """Return whether x is elementwise of a product, whose rows are made block by block."""
+    seen, values = {x.key}, [x]
+    while values:
+        node = values.pop().node
+        if isinstance(node.form, Contract):
+            return True
+        if isinstance(node.op, Elementwise) or node.op.name == "reshape":
+            fresh = [arg for arg in node.args if arg.key not in seen]
+            seen |= {arg.key for arg in fresh}
+            values += fresh
+    return False
+
+
+def _part_statistics(x: Symbolic) -> tuple[Symbolic, Symbolic]:
+    """Return the maximum of each part of the rows of x, and the sum of exponentials less it."""
+    last, size = x.ndim - 1, x.shape[-1]
+    assert isinstance(size, int)
+    count = size // _PART
+    pieces = [(part(x, last, 0, count * _PART), count)]
+    if size % _PART:
+        pieces.append((part(x, last, count * _PART, size % _PART), 1))
+    largest, sums = [], []
+    for piece, parts in pieces:
+        rows = reshape(piece, (*x.shape[:-1], parts, piece.shape[-1] // parts))
+        maximum = Max((last + 1,))(rows)
+        shift = reshape(_finite(maximum), (*maximum.shape, 1))
+        largest.append(maximum)
+        sums.append(Sum((last + 1,))(exp(rows - shift)))
+    return cast("tuple[Symbolic, Symbolic]", (concatenate(largest, last), concatenate(sums, last)))
+
+
+def _finite(maximum: Any) -> Symbolic:
+    """Return a maximum, or 0 where it is infinite or not a number."""
+    return cast(Symbolic, where(absolute(maximum) < inf, maximum, 0.0))
