@@ -126,11 +126,14 @@ def _new_sizes(original: Graph, transformed: Graph) -> Iterator[tuple[str, Symbo
     """Yield named sizes that a pass has introduced, which no feed determines."""
     old = set(original.nodes)
     seen: dict[int, Size | TensorType] = {}  # by identity: few are shared by many nodes
+    seen_parts: set[tuple[int, int]] = set()  # types and ops by identity: copies share both
     declared = [extent for value in original.inputs for extent in value.shape]
     declared_sizes = {named.name: named for extent in declared for named in named_sizes(extent)}
     for node in transformed.nodes:
-        if node in old:
+        parts = id(node.types), id(node.op)
+        if node in old or parts in seen_parts:
             continue
+        seen_parts.add(parts)
         kinds = [kind for kind in node.types if id(kind) not in seen]
         seen.update([(id(kind), kind) for kind in kinds])
         extents = [extent for kind in kinds for extent in kind.shape]

@@ -809,7 +809,7 @@ parts.register(Compiled, lambda program: parts_by_name(lambda: program.program_g
 
 def _make_schedule(graph: Graph, *, linalg: str, **options: Any) -> Schedule:
     """Make a schedule whose routines of linear algebra are those of the setting."""
-    with options_block(linalg=linalg):
+    with options_block(linalg=linalg), config.read_once():
         return make_schedule(graph, **options)
 
 

@@ -169,19 +169,14 @@ def _large_operands(groups: Groups, group: Group) -> set[Key]:
 
 def _find_numbers_per_row(engine: Engine, rows: Group, columns: list[Group]) -> set[int]:
     """Return the groups of one number per row between a row group and its totals."""
-    groups, chain = engine.state, {rows.number}
-    dependents = _numbers_that_follow(engine, rows)
-    for group in groups.all if dependents else ():
-        if group.number in dependents:
-            homes = {groups.owners.get(read.source.base) for read in groups.reads(group)}
-            if homes & chain:
-                chain.add(group.number)
+    owners, chain = engine.owners, _numbers_that_follow(engine, rows)
+    inside = {rows.number, *chain}
     last = {
         group.number
         for group in columns
-        if any(groups.owners.get(read.source.base) in chain for read in groups.reads(group))
+        if any(owners.get(read.source.base) in inside for read in engine.state.reads(group))
     }
-    return chain - {rows.number} | last if last else set()
+    return chain | last if last else set()
 
 
 def _numbers_that_follow(engine: Engine, rows: Group) -> set[int]:
