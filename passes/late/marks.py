@@ -36,8 +36,11 @@ def remove_marks(graph: Graph) -> Graph:
     operand, and values that only the rule of a marker would read are not computed.
     """
 
-    stored_graph = graph.analyses.get(_NOTE)
-    return stored_graph if isinstance(stored_graph, Graph) else strip_marks(graph)[0]
+    without = graph.analyses.get(_NOTE)
+    if not isinstance(without, Graph):
+        without = strip_marks(graph)[0]
+        attach_stripped(graph, without)
+    return without
 
 
 def attach_stripped(graph: Graph, without: Graph) -> None:

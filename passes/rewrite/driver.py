@@ -170,6 +170,8 @@ class _Driver:
         #: Nodes in their final form, and the numbers of patterns that they are throughout.
         self._done: dict[Node, None] = {}
         self._numbers: dict[Node, int] = {}
+        #: By identity, types with the conditions of rules that they meet.
+        self._conditions: dict[int, tuple[TensorType, int]] = {}
         self._reads = _Reads()
         self._patience = 0
         self._recent: list[str] = []
@@ -266,13 +268,19 @@ class _Driver:
 
     def _candidates(self, node: Node) -> tuple[Rule, ...]:
         """Return the rules that may apply to a node, given the numbers of its operands."""
+        conditions = 0
         for arg in node.args:
+            kind = arg.node.types[arg.index]
+            met = self._conditions.get(id(kind))
+            if met is None:
+                met = self._conditions[id(kind)] = kind, self._index.conditions(kind)
+            conditions |= met[1]
             if arg.node not in self._done:
                 self._done[arg.node] = None
                 numbers = self._index.numbers(arg)
                 if numbers:
                     self._numbers[arg.node] = numbers
-        return self._index.candidates(node, self._numbers)
+        return self._index.candidates(node, self._numbers, conditions)
 
     def _rewrite_node(self, node: Node) -> Rewriting | None:
         """Apply the first rule that matches a node; mark the node if none can ever match."""

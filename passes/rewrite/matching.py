@@ -26,6 +26,7 @@ from passes.rewrite.rule import (
 from staticgrad.language.ir.forms import Identity, ReshapeForm, View
 from staticgrad.language.ir.graph import Constant, Node, Symbolic, new_mark
 from staticgrad.language.ops.elementwise import Elementwise
+from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import kind_of_elements
 from staticgrad.support.errors import OpDefinitionError, PipelineError
 from staticgrad.support.errors.wording import kind_of
@@ -47,6 +48,7 @@ class Index:
         numbers = {repr(term.number): term.number for term in read if isinstance(term, Number)}
         self._numbers = tuple(numbers.values())
         self._any_number = frozenset(self._numbers)
+        self._reads = tuple(dict.fromkeys(rule.reads for rule in self._rules if rule.reads))
         self._candidates: dict[tuple[Any, ...], tuple[Rule, ...]] = {}
         self._of_op: dict[type[Any], tuple[Rule, ...]] = {}
 
@@ -59,11 +61,20 @@ class Index:
             1 << bit for bit, number in enumerate(self._numbers) if _equals_bitwise(scalar, number)
         )
 
-    def candidates(self, node: Node, numbers: Mapping[Node, int]) -> tuple[Rule, ...]:
-        """Return the rewrite rules that may match a node, in order, given operands' numbers."""
+    def conditions(self, kind: TensorType) -> int:
+        """Return the conditions of rules on a type that they read, as bits, which one meets."""
+        return sum(1 << bit for bit, is_read in enumerate(self._reads) if is_read(kind))
+
+    def candidates(
+        self, node: Node, numbers: Mapping[Node, int], conditions: int
+    ) -> tuple[Rule, ...]:
+        """Return the rewrite rules that may match a node, in order, given what it reads.
+
+        ``conditions``: those that some type of an operand meets, as bits.
+        """
         if len(node.types) != 1:
             return ()
-        seen: list[Any] = [type(node.op), node.types[0].dtype.kind]
+        seen: list[Any] = [type(node.op), node.types[0].dtype.kind, conditions]
         for arg in node.args:
             seen.append(type(arg.node.op))
             if arg.node in numbers:
@@ -76,14 +87,20 @@ class Index:
             if rules is None:
                 fitting = [rule for rule in self._rules if issubclass(kind, rule.pattern.op_class)]
                 rules = self._of_op[kind] = tuple(fitting)
-            matching = tuple([rule for rule in rules if self._may_match(rule, node, numbers)])
+            matching = tuple(
+                [rule for rule in rules if self._may_match(rule, node, numbers, conditions)]
+            )
             self._candidates[key] = matching
         return matching
 
-    def _may_match(self, rule: Rule, node: Node, numbers: Mapping[Node, int]) -> bool:
+    def _may_match(
+        self, rule: Rule, node: Node, numbers: Mapping[Node, int], conditions: int
+    ) -> bool:
         """Return True if a rule's root and operand ops may match a node."""
         pattern = rule.pattern
         if node.types[0].dtype.kind not in rule.dtypes:
+            return False
+        if rule.reads and not conditions >> self._reads.index(rule.reads) & 1:
             return False
         if pattern.open:
             over = pattern.over

@@ -295,6 +295,7 @@ class Rule:
             gives a value, or None where the rule does not apply after all.
         kind: ``exact``, ``stable`` or ``value``.
         where: a further condition on the Match.
+        reads: a condition on types, which one operand at least of the pattern's op has to meet.
         dtypes: letters of ``DType.kind`` that the result may have.
         error: for a ``value`` rule, how far the result may move.
         examples: functions of values, called with float arrays as ``(x, y, ...)``, that build what
@@ -306,6 +307,7 @@ class Rule:
     replacement: Replacement
     kind: RuleClass = "exact"
     where: Callable[[Match], bool] | None = None
+    reads: Callable[[TensorType], bool] | None = None
     dtypes: str = "biuf"
     error: str = ""
     examples: tuple[Callable[..., Any], ...] = ()

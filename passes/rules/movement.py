@@ -21,7 +21,7 @@ from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.indexing import Concat, Pad, Slice
 from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.language.ops.reduce import Reduction, Sum
-from staticgrad.language.types.arrays import product as sizes_product
+from staticgrad.language.types.arrays import TensorType, product as sizes_product
 from staticgrad.language.types.dim import Size, is_at_least
 
 x, y = holes("x y")
@@ -92,15 +92,14 @@ def _over_numbers(match: Match) -> Any:
     Numbers are operands of other ops without a view, so that all work on them is one kernel.
     """
     root, args = match.root, match.root.node.args
-    if all(arg.ndim == 0 or not _has_one_element(arg) for arg in args):
-        return None
-    numbers = [Reshape(())(arg) if arg.ndim and _has_one_element(arg) else arg for arg in args]
+    numbers = [Reshape(())(arg) if _is_of_one_element(arg.type) else arg for arg in args]
     result = root.node.op(*numbers)
     return Reshape(root.shape)(result) if result.ndim != root.ndim else result
 
 
-def _has_one_element(value: Symbolic) -> bool:
-    return all(extent == 1 for extent in value.shape)
+def _is_of_one_element(kind: TensorType) -> bool:
+    """Return whether arrays of a type have one element, and axes."""
+    return bool(kind.shape) and all(extent == 1 for extent in kind.shape)
 
 
 def _reduced_below(match: Match) -> Any:
@@ -362,6 +361,7 @@ RULES: Final[tuple[Rule, ...]] = (
          examples=(lambda x: -Broadcast((3, *x.shape), tuple(range(1, x.ndim + 1)))(x),
                    lambda x, y: _spread(x + y) * _spread(x - y) + 1.0)),
     rule("elementwise-of-numbers", some(Elementwise, ...), _over_numbers,
+         reads=_is_of_one_element,
          examples=(lambda x: Reshape((1, 1))(x.sum()) * Reshape((1,))(x.max()) + 1.0,
                    lambda x: x.reshape(-1) - Reshape((1,))(x.max()))),
     rule("reduction-below-broadcast", some(Reduction, some(Broadcast, x, name="inner")),

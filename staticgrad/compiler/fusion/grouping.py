@@ -122,6 +122,8 @@ class _GroupBuilder:
         self._retained: set[Key] = set()
         #: Copies of values in C order, by the buffer, shape and layout that they are copied from.
         self._copies: dict[tuple[Key, Shape, Strided], ResultBuffer] = {}
+        #: C order of the shape of each type of the graph, by its identity.
+        self._contiguous: dict[int, Strided] = {}
         phases = phases_of(graph)
         self._last_phase = max(phases.values(), default=0)
         self._phases = separate_updates(graph, phases, self._users)
@@ -221,7 +223,10 @@ class _GroupBuilder:
     ) -> None:
         """Record how a node's results are read: contiguous, from a cluster or inline."""
         for index, kind in enumerate(node.types):
-            key, layout = ResultBuffer(node, index), Strided.contiguous(kind.shape)
+            layout = self._contiguous.get(id(kind))
+            if layout is None:
+                layout = self._contiguous[id(kind)] = Strided.contiguous(kind.shape)
+            key = ResultBuffer(node, index)
             self._sources[key] = Source(key, kind, layout, True, depth, uniform)
             if cluster is not None:
                 self._homes[key] = cluster

@@ -98,6 +98,17 @@ def separate_updates(
     }
     updating = {node for node, _ in new_values}
     returned = {node for node, _ in outputs}
+    early: dict[Node, None] = {}  # what leads to updates of earlier phases alone, readers first
+    for node in reversed(graph.nodes):
+        is_early = phases[node] < last and node not in returned
+        if (
+            is_early
+            and (readers[node] or node in updating)
+            and all(reader in early for reader in readers[node])
+        ):
+            early[node] = None
+    if not any(arg.node.args for node in early for arg in node.args):
+        return phases  # a counter's operands are leaves: nothing has to come before it
     only_updates: set[Node] = set()
     for node in reversed(graph.nodes):
         is_read = bool(readers[node]) or node in updating
@@ -113,17 +124,16 @@ def separate_updates(
             or (reads_old and node not in only_updates)
         ):
             needed.add(node)
-    early_updates: set[Node] = set()  # and what no gradient reads
-    for node in reversed(graph.nodes):
-        is_early = phases[node] < last and node in only_updates and node not in needed
-        if is_early and early_updates.issuperset(readers[node]):
+    early_updates: set[Node] = set()
+    for node in early:
+        if node not in needed and early_updates.issuperset(readers[node]):
             early_updates.add(node)
     late: set[Node] = set()
-    for node in graph.nodes:
+    for node in reversed(early):
         computed = [arg.node for arg in node.args if arg.node.args]  # a counter's is a parameter
         if node in early_updates and any(arg in needed or arg in late for arg in computed):
             late.add(node)
-    for node in reversed(graph.nodes):  # and what these alone read
+    for node in early:  # and what these alone read
         if node in early_updates and node.args and readers[node] and late.issuperset(readers[node]):
             late.add(node)
     return {node: last + 1 if node in late else phase for node, phase in phases.items()}
