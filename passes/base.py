@@ -25,7 +25,6 @@ from staticgrad.analysis.pass_report import Report as Report
 from staticgrad.language.ir.bodies import map_bodies
 from staticgrad.language.ir.graph import Graph, Parameter, Symbolic
 from staticgrad.language.ir.verify import verify_graph
-from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size, named_sizes
 from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
@@ -125,19 +124,21 @@ def _parameters(graph: Graph) -> list[Parameter]:
 def _new_sizes(original: Graph, transformed: Graph) -> Iterator[tuple[str, Symbolic | None]]:
     """Yield named sizes that a pass has introduced, which no feed determines."""
     old = set(original.nodes)
-    seen: dict[int, Size | TensorType] = {}  # by identity: few are shared by many nodes
-    seen_parts: set[tuple[int, int]] = set()  # types and ops by identity: copies share both
+    seen: dict[int, object] = {}  # by identity: few are shared by many nodes
     declared = [extent for value in original.inputs for extent in value.shape]
     declared_sizes = {named.name: named for extent in declared for named in named_sizes(extent)}
     for node in transformed.nodes:
-        parts = id(node.types), id(node.op)
-        if node in old or parts in seen_parts:
+        if node in old:
             continue
-        seen_parts.add(parts)
-        kinds = [kind for kind in node.types if id(kind) not in seen]
-        seen.update([(id(kind), kind) for kind in kinds])
-        extents = [extent for kind in kinds for extent in kind.shape]
-        for extent in (*extents, *node.op.sizes()):
+        extents: list[Size] = []
+        for kind in node.types:
+            if id(kind) not in seen:
+                seen[id(kind)] = kind
+                extents += kind.shape
+        if id(node.op) not in seen:
+            seen[id(node.op)] = node.op
+            extents += node.op.sizes()
+        for extent in extents:
             if isinstance(extent, int) or id(extent) in seen:
                 continue
             seen[id(extent)] = extent
