@@ -129,6 +129,18 @@ def blocks(count: int) -> sg.Graph:
     return _with_update(sg.mean(value * value), weights)
 
 
+def transformers(count: int) -> sg.Graph:
+    """A training step of transformer layers by AdamW, each with weights of its own."""
+    x = sg.input("x", ("batch", 16, 32), "float32")
+    layers = [sg.nn.TransformerBlock(32, 2) for _ in range(count)]
+    value: sg.Value = x
+    for layer in layers:
+        value = layer(value)
+    weights = [weight for layer in layers for weight in layer.parameters()]
+    step: sg.Graph = sg.optim.AdamW(1e-3).minimize(sg.mean(value * value), weights)
+    return step
+
+
 def recurrence(count: int) -> sg.Graph:
     """A training step of an LSTM, unrolled ``count`` times; each time reads another offset."""
     x = sg.input("x", (count, "batch", 8), "float32")
@@ -211,6 +223,7 @@ def _one(make: Callable[[int], sg.Graph]) -> Callable[[int], list[sg.Graph]]:
 COMPILED: dict[str, tuple[tuple[int, ...], Callable[[int], list[sg.Graph]]]] = {
     "nodes": ((1_000, 10_000, 50_000, 100_000), _one(_of_nodes)),
     "layers": ((10, 50, 100, 200), _one(blocks)),
+    "transformer layers": ((10, 50, 100, 200), _one(transformers)),
     "parameters": ((10, 100, 500, 1_000), _one(many_parameters)),
     "outputs": ((10, 100, 500, 1_000), _one(many_outputs)),
     "steps of a loop": ((10, 100, 1_000, 10_000), _one(long_loop)),

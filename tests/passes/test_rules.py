@@ -368,6 +368,17 @@ def test_a_number_is_matched_bit_for_bit_wherever_it_is_repeated():
         assert not rewrite(sg.Graph(a - operand), [RULES["subtract-zero"]])[1]
 
 
+def test_a_rule_may_ask_for_the_type_of_an_operand():
+    x, y = holes("x y")
+    of_three = rule("of-three", x + y, x * y, reads=lambda kind: kind.shape == (3,))
+    a, b, c = sg.input("a", (3,)), sg.input("b", (2, 1)), sg.input("c", (2, 3))
+    graph = sg.Graph({"read": a + b, "read by the other": b + a, "not read": b + c})
+    rewritten, hits = rewrite(graph, [of_three])
+    assert hits == {"of-three": 2}
+    ops = {name: value.node.op.name for name, value in rewritten.outputs.items()}
+    assert ops == {"read": "mul", "read by the other": "mul", "not read": "add"}
+
+
 def test_the_limit_stops_between_two_rewrites():
     value = sg.input("a", (3,))
     for _ in range(4):
