@@ -271,10 +271,10 @@ class _Driver:
         conditions = 0
         for arg in node.args:
             kind = arg.node.types[arg.index]
-            met = self._conditions.get(id(kind))
-            if met is None:
-                met = self._conditions[id(kind)] = kind, self._index.conditions(kind)
-            conditions |= met[1]
+            entry = self._conditions.get(id(kind))
+            if entry is None:
+                entry = self._conditions[id(kind)] = kind, self._index.conditions(kind)
+            conditions |= entry[1]
             if arg.node not in self._done:
                 self._done[arg.node] = None
                 numbers = self._index.numbers(arg)
