@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from staticgrad.compiler.nest.block_functions import element
-from staticgrad.compiler.nest.products.packing import FEW_WAYS, WAY
+from staticgrad.compiler.nest.products.packing import WAY
 from staticgrad.compiler.nest.products.plain import MATRIX, TALL_ROWS, PlainProduct
 from staticgrad.compiler.nest.products.tiles import EVEN_TILE, MOST_EVEN
 from staticgrad.compiler.nest.records import Apply, Name, Word, copies_of
@@ -161,8 +161,7 @@ class MatrixProduct(PlainProduct):
         """Return the condition under which a GEMM packs its rows, as a word.
 
         Rows across memory are packed if many panels read them, rows along it if they evict each
-        other from L1: even fewer rows than a set has lines map to the same set if pages lie
-        between them. Packing rows of neighbouring pages takes longer than it saves.
+        other from L1: those of a tile and those that it prefetches are more than a set has lines.
         """
         choose, panels = self.choose, self.panels_of_c
         if self.a_stored.is_storage:
@@ -174,8 +173,7 @@ class MatrixProduct(PlainProduct):
         # Rows a multiple of a way apart have their lines in the same set of L1, which has as many
         # lines as the cache has ways.
         way = WAY // self.dtype.itemsize
-        least = way if self.height > FEW_WAYS else 2 * way
-        far = choose("ge", self.a_row, least, 1, 0)
+        far = choose("ge", self.a_row, way, 1, 0)
         return choose("eq", self.a_row % way, 0, far, 0)  # type: ignore[no-any-return]
 
     def blocks(self) -> None:
