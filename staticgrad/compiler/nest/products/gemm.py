@@ -41,8 +41,11 @@ from staticgrad.language.ir.kernels.stages import (
 #: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
 #: takes 5 to 7 ns, a line from beyond the second-level cache 70 to 130.
 AHEAD: Final = 24
-#: Rows of c up to which a panel is read where it lies.
+#: Rows of c up to which a panel is read where it lies: by high tiles, by low ones, and by these
+#: where its rows are a multiple of a quarter of a way apart (four sets of L1 hold 32 lines).
 FEW_ROWS: Final = 32
+FEW_LOW_ROWS: Final = 24
+FEW_COLLIDING_ROWS: Final = 10
 #: Fewer rows go through each panel before the next is packed, in the first cache, if the second one
 #: holds all of them.
 FEWER: Final = 240
@@ -238,7 +241,11 @@ class MatrixProduct(PlainProduct):
             return
         if self.reads_in_place:
             full_columns = (self.last_column - self.first_column) // columns * columns
-            full_columns = self.choose("le", self.count, FEW_ROWS, full_columns, 0)
+            few: Word = FEW_ROWS
+            if not self.tiles.wide:
+                part = WAY // 4 // self.dtype.itemsize
+                few = self.choose("eq", self.b_down % part, 0, FEW_COLLIDING_ROWS, FEW_LOW_ROWS)
+            full_columns = self.choose("le", self.count, few, full_columns, 0)
             start = self.packed_from = self.first_column + full_columns
         with self.loop(start, self.last_column, columns, "j") as j0:
             if self.widens_squares:
