@@ -14,7 +14,8 @@ the shift of a part is 0 where its maximum is not finite, and a part of -inf alo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from math import inf
 from typing import Any, Final, cast
 
@@ -40,7 +41,7 @@ _LEAST_BYTES: Final = 1 << 20
 #: The same for bytes of a row that is read once more, as by gradients: shorter rows are in a cache
 #: when one kernel reads them three times.
 _LEAST_BYTES_AGAIN: Final = 4 << 20
-#: Nodes between a maximum and the shift that is made of it, at most.
+#: Nodes from the shift to the maximum that it is made of, at most.
 _MOST_STEPS: Final = 8
 
 
@@ -94,16 +95,10 @@ def _find_maximum(total: Node) -> Node | None:
     is_of_rows = shift.shape == (*x.shape[:-1], 1) or x.ndim == 1 > shift.ndim
     if not is_long or total.op.axes != (last,) or not is_of_rows:
         return None
-    seen, values = {shift.key}, [shift]
-    while values and len(seen) <= _MOST_STEPS:
-        node = values.pop().node
+    for node in islice(_elementwise_sources(shift), _MOST_STEPS):
         if isinstance(node.op, Max):
             is_of_rows = node.args[0].key == x.key and node.op.axes == (last,)
             return node if is_of_rows and not _is_of_product(x) else None
-        if isinstance(node.op, Elementwise) or node.op.name == "reshape":
-            fresh = [a for a in node.args if a.key not in seen and not _is_constant(a)]
-            seen |= {arg.key for arg in fresh}
-            values += fresh
     return None
 
 
@@ -121,22 +116,22 @@ def _pays(total: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
     )
 
 
-def _is_constant(value: Symbolic) -> bool:
-    return isinstance(value.node.op, Constant)
-
-
 def _is_of_product(x: Symbolic) -> bool:
     """Return whether x is elementwise of a product, whose rows are made block by block."""
-    seen, values = {x.key}, [x]
+    return any(isinstance(node.form, Contract) for node in _elementwise_sources(x))
+
+
+def _elementwise_sources(value: Symbolic) -> Iterator[Node]:
+    """Yield the nodes that a value is elementwise of, with its own and reshapes, no constants."""
+    seen, values = {value.key}, [value]
     while values:
         node = values.pop().node
-        if isinstance(node.form, Contract):
-            return True
+        yield node
         if isinstance(node.op, Elementwise) or node.op.name == "reshape":
-            fresh = [arg for arg in node.args if arg.key not in seen]
+            operands = (arg for arg in node.args if not isinstance(arg.node.op, Constant))
+            fresh = [arg for arg in operands if arg.key not in seen]
             seen |= {arg.key for arg in fresh}
             values += fresh
-    return False
 
 
 def _part_statistics(x: Symbolic) -> tuple[Symbolic, Symbolic]:

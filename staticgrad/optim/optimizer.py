@@ -422,7 +422,7 @@ class Optimizer(Settings):
         >>> x = sg.input("x", (3,), "float64")
         >>> f = sg.compile(opt.minimize(((w - x) ** 2).sum(), [w]))
         >>> f.run({"x": np.full(3, 2.0)})["loss"], w.value
-        (np.float64(12.0), array([2., 2., 2.]))
+        (array(12.), array([2., 2., 2.]))
         """
         params = self._own_parameters if params is None else params
         if isinstance(loss, Value) and loss.computes:

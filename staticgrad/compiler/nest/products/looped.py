@@ -89,15 +89,11 @@ class LoopedProduct(ProductLoops):
         )
         self.rows = self.unpacked_tiles.highest
         packed = PANEL_BYTES // (self.columns * self.dtype.itemsize)
-        self.depth = (
-            FED_DEPTH
-            if self.first
-            else max(self.lanes, packed)
-            if not self.reads_panels_in_place
-            else DEPTH
-            if places
-            else STRIDED_DEPTH
-        )
+        self.depth = max(self.lanes, packed)
+        if self.first:
+            self.depth = FED_DEPTH
+        elif self.reads_panels_in_place:
+            self.depth = DEPTH if places else STRIDED_DEPTH
         #: The loops of k that are a run of rows, with those around.
         count = next(n for n in range(len(self.remaining_axes)) if self._step(n) is not None)
         self.around, self.along = self.remaining_axes[:count], self.remaining_axes[count:]

@@ -111,7 +111,6 @@ class PlainProduct(ProductLoops):
                 and may_collide(nest, self.row, self.dtype.itemsize)
             )
         )
-
         #: Tiles of rows across memory that are packed together, and the room of each.
         low = self.packs_rows and self.rows == "across" and not self.tiles.wide
         self.low_tiles = LOW_TILES if low else 1

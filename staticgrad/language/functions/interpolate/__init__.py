@@ -36,4 +36,4 @@ _INSTEAD: Final = {
     "BPoly": "sg.interpolate.PPoly(c, x), in powers of the distance from a breakpoint",
     "pchip": "sg.interpolate.PchipInterpolator(x, y)",
 }
-namespace(globals(), operands=None, instead=_INSTEAD)
+namespace(globals(), instead=_INSTEAD)
