@@ -34,6 +34,9 @@ _FINE: Final = 0.005
 _FURTHER: Final = 0.02
 #: Steps up to which offsets of a list are sought further.
 _SHORT: Final = 200
+#: Steps of all sequences that the search is given by bounds on segments, and bounds at least.
+_PROPOSED: Final = 120_000
+_LEAST_TRIES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -297,7 +300,8 @@ def _search_sequences(problem: Problem, bound: int) -> list[Candidate]:
     search = BudgetSearch(abstract.net, bound)
     for order in problem.orders:
         search.begin_with(abstract.ops(order))
-    for sequence in propose_sequences(Recompute(), problem):
+    tries = min(Recompute.tries, max(_LEAST_TRIES, _PROPOSED // len(problem.order)))
+    for sequence in Recompute(tries).sequences(problem):
         search.add(abstract.ops(sequence))
     candidates = [
         replace(candidate, ops=tuple(abstract.steps(candidate.ops))) for candidate in search.run()

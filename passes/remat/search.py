@@ -189,7 +189,7 @@ _PARTS: Final = 2  # of the way from one level to the next, in a long schedule
 _LOWER: Final = 0.87  # ratio of levels where those would be further apart
 #: Effort of a search, in about five nanoseconds: for each op, and at most; but for each op of the
 #: longest at least.
-EFFORT = (900_000, 400_000_000, 80_000)
+EFFORT = (900_000, 250_000_000, 20_000)
 _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
 _FURTHER: Final = 450_000  # effort of such a search for each op beyond those that are improved

@@ -58,6 +58,7 @@ class Repeats:
         self._overwrites = [
             tuple(filter(self._lost.__contains__, versions)) for versions in self._writes
         ]
+        self._concerns_updates = [*map(any, zip(self._old, self._overwrites, strict=True))]
         self.unit = _steps_recomputed_together(len(flow.writes), writers)
         self.writer = {b: steps[0] for b, steps in writers.items() if b in self._temp}
         # No update, collective or partial write is run twice.
@@ -181,8 +182,8 @@ class Repeats:
     def _updates_wait(self, sequence: Sequence[int]) -> bool:
         """Return True if no step reads a parameter that an update has overwritten."""
         gone: set[Version] = set()
-        for step in sequence:
-            if gone and not gone.isdisjoint(self._reads[step]):
+        for step in filter(self._concerns_updates.__getitem__, sequence):
+            if not gone.isdisjoint(self._old[step]):
                 return False
             gone.update(self._overwrites[step])
         return True

@@ -241,6 +241,36 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share,
         assert arrays.event[begin:end].tolist() == events
 
 
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.3])
+def test_a_long_sequence_is_trimmed_to_runs_that_the_goal_needs(share):
+    """Runs leave a long sequence in groups; none that is left could leave by itself.
+
+    The sequence keeps one value in ten, and computes the others again before they are read.
+    """
+    layers, kept = 1_500, 10
+    net = Net.of(chain(layers))
+    first, last = [*range(layers)], [*range(layers, 2 * layers)]
+    segments = [(at, min(at + kept, layers)) for at in range(0, layers, kept)]
+    sequence = [*first]
+    for begin, end in reversed(segments):
+        sequence += [*first[begin:end], *last[layers - end : layers - begin]]
+    stored = Runs(net, range(2 * layers)).peak
+    assert is_valid(net, sequence)
+    assert Runs(net, sequence).peak < 0.2 * stored
+    descents, goal = Descents(net), int(share * stored)
+    actual = descents.trim(sequence, goal, random.Random(1), 0.0, 10**9)
+    assert is_valid(net, actual)
+    assert descents.peak == Runs(net, actual).peak <= goal
+    repeated = [t for t, step in enumerate(actual) if actual.index(step) < t]
+    if share == 1.0:
+        assert repeated == []
+    # A chain of values of one byte: a run again for each value that is not kept, but for the last
+    # segment's, which are still there.
+    assert len(repeated) <= stored - goal + kept
+    for t in random.Random(2).sample(repeated, min(20, len(repeated))):
+        assert Runs(net, actual[:t] + actual[t + 1 :]).peak > goal
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=seeds, share=st.sampled_from([0.9, 0.7]), price=st.sampled_from([5_000, 50_000]))
 def test_a_flat_walk_pays_for_bytes_near_a_limit_and_never_exceeds_it(seed, share, price):

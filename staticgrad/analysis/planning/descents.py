@@ -192,14 +192,20 @@ def _is_refused(s: SequenceArrays, value: int, t: int) -> int:
     return 0
 
 
+#: Runs from which on a sequence is changed at several places at a time.
+_LONG: Final = 2048
+
+
 def trim(s: SequenceArrays) -> int:
     """Remove recomputations that the memory goal does not need; return how many.
 
-    Steps in the order of ``dear``.
+    Steps in the order of ``dear``; of a long sequence first in groups, as far as these may go.
     """
     if lay_out(s) == 0:
         return 0
     gone = 0
+    if s.length >= _LONG:
+        gone = _take_groups_out(s)
     fresh = 1
     while fresh == 1 and s.effort > 0:
         fresh = 0
@@ -219,6 +225,53 @@ def trim(s: SequenceArrays) -> int:
                         i = s.count[step]
                 i = i - 1
     return gone
+
+
+def _take_groups_out(s: SequenceArrays) -> int:
+    """Remove recomputations of several steps at a time; return how many.
+
+    Each change of a long sequence is expensive. Of a group that the goal needs, half is tried.
+    """
+    gone = 0
+    most = MOST_GROUPS
+    first = 0
+    find_events(s)
+    _find_runs(s)
+    while first < s.steps and s.effort > 0:
+        for t in range(0, s.length):
+            s.leaves[t] = 0
+        count = 0
+        end = first
+        while end < s.steps and count < most:
+            step = s.dear[end]
+            for i in range(1, s.count[step]):
+                t = s.run[s.run_at[step] + i]
+                if _may_go(s, step, t) == 1:
+                    s.leaves[t] = 1
+                    count = count + 1
+            end = end + 1
+        if count == 0 or _are_taken_out(s) == 1:
+            gone = gone + count
+            first = end
+            most = MOST_GROUPS
+            find_events(s)
+            _find_runs(s)
+        elif most > 1:
+            most = most // 2
+        else:
+            first = end
+    return gone
+
+
+def _are_taken_out(s: SequenceArrays) -> int:
+    """Adopt the sequence without the runs that leave if it meets the goal; return 1 if so."""
+    count = 0
+    for t in range(0, s.length):
+        if s.leaves[t] == 0:
+            s.trial[count] = s.sequence[t]
+            count = count + 1
+    s.trial_length = count
+    return _adopt_within_goal(s)
 
 
 def _find_runs(s: SequenceArrays) -> int:
@@ -296,6 +349,11 @@ def _taken_out(s: SequenceArrays, t: int) -> int:
     for i in range(t + 1, length):
         s.trial[i - 1] = s.sequence[i]
     s.trial_length = length - 1
+    return _adopt_within_goal(s)
+
+
+def _adopt_within_goal(s: SequenceArrays) -> int:
+    """Adopt the trial without idle runs if it meets the goal; return 1 if so."""
     drop_idle(s)
     find_loads(s)
     if s.trial_excess > 0:

@@ -85,6 +85,7 @@ class SequenceArrays:
     window_load: array[int]
     window_alive: array[int]
     walked: array[int]
+    leaves: array[int]  # of each run, whether it is to be taken out
     steps: int = 0
     values: int = 0
     goal: int = 0  # bytes that the load is to keep
