@@ -255,6 +255,40 @@ def test_recurrent_operators_are_onnxruntimes(kind, gates, direction):
         np.testing.assert_allclose(actual[name], expected, atol=1e-6)
 
 
+INTEGERS = {
+    "slice": (lambda n: n[:, 1:], lambda n: n[:, 1:]),
+    "order": (lambda n: sg.argsort(n)[:, :2], lambda n: np.argsort(n)[:, :2]),
+    "product": (lambda n: sg.prod(n, axis=1), lambda n: np.prod(n, axis=1)),
+    "product kept": (
+        lambda n: sg.prod(n, axis=0, keepdims=True), lambda n: np.prod(n, axis=0, keepdims=True),
+    ),
+    "product of all": (sg.prod, np.prod),
+    "quotient": (lambda n: n // 2, lambda n: n // 2),
+    "bytes": (lambda n: sg.astype(n, "uint8"), lambda n: n.astype("uint8")),
+    "narrow": (lambda n: sg.astype(n, "int32"), lambda n: n.astype("int32")),
+    "columns": (lambda n: sg.take(n, np.array([2, 0]), axis=1), lambda n: n[:, [2, 0]]),
+    "beside": (
+        lambda n: sg.concatenate([n, n], axis=1), lambda n: np.concatenate([n, n], axis=1),
+    ),
+    "chosen": (lambda n: sg.where(n == 2, n, n * n), lambda n: np.where(n == 2, n, n * n)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_known_integers_are_no_sizes(name, tmp_path):
+    """A model that is called with an array of integers computes what it computes of a value."""
+    build, truth = INTEGERS[name]
+    n = sg.input("n", (2, 3), "int64")
+    export_model(sg.Graph({"y": build(n)}), tmp_path / "m.onnx")
+    called = sg.onnx.load(tmp_path / "m.onnx")
+    array = np.array([[7, -3, 300], [-8, 2, 5]])
+    expected = truth(array)
+    run = sg.compile(sg.Graph({"y": called(n)})).run({"n": array})["y"]
+    for actual in (np.asarray(called(array)), run):
+        assert actual.dtype == expected.dtype
+        assert np.array_equal(actual, expected)
+
+
 # -- whole models ---------------------------------------------------------------------------------
 
 

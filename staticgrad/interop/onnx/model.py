@@ -447,7 +447,8 @@ def _apply_row(
     arrays = [operand for operand in operands if operand is not None]
     is_known = bool(arrays) and all(isinstance(array, np.ndarray) for array in arrays)
     is_known = is_known and not any(map(callable, attributes.values()))  # graphs see values around
-    if is_known and node.op_type in OF_SIZES:
+    is_number = is_known and all(array.dtype != object for array in arrays)
+    if is_known and not is_number and node.op_type in OF_SIZES:
         compute = partial(OF_SIZES[node.op_type], **options)
         integers = compute_known(compute, operands)
         if integers is not None:
@@ -455,7 +456,6 @@ def _apply_row(
     facts = {"opset": opset, "outputs": len([*filter(None, node.output)])}
     op = ForeignOperator(node.op_type, options)
     results = OPERATORS.apply(op, operands, (None,) * len(node.output), facts)
-    is_number = is_known and all(array.dtype != object for array in arrays)
     return _fold_constants(results) if is_number else results
 
 

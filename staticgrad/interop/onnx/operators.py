@@ -935,20 +935,24 @@ def _equal_sizes(x: Any, y: Any) -> Any:
     return np.vectorize(same, otypes=[bool])(x, y)
 
 
+def _multiply_sizes(x: Any, axes: Any = None, keepdims: int = 1) -> Any:
+    """Return the product of the sizes of a row; None for several rows."""
+    return np.full((1,) * keepdims, prod(x.flat)) if x.ndim == 1 else None
+
+
 # -- arithmetic of shapes -------------------------------------------------------------------------
 
-#: Operator -> the same of arrays of integers, which have sizes among their elements.
+#: Operator -> the same of arrays of sizes, of which some are named; None where these do not decide
+#: it. Arrays of numbers alone are computed by the rows of their operators.
 OF_SIZES: Final[dict[str, Callable[..., Any]]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.floor_divide,
     "Equal": _equal_sizes, "Where": np.where, "Identity": lambda x: x,
     "Cast": lambda x, to, **_: x if np.dtype(to).kind in "iu" else None,
     "Concat": lambda *x, axis: np.concatenate(x, axis),
     "Gather": lambda x, i, axis=0: np.asarray(np.take(x, i.astype(int), axis)),
-    "ReduceProd": lambda x, axes=None, keepdims=1: np.full((1,) * keepdims, prod(x.flat)),
+    "ReduceProd": _multiply_sizes,
     "Reshape": lambda x, shape, allowzero=0: x.reshape(sizes_of(shape)),
-    "Slice": lambda x, starts, ends, axes=None, steps=None: x[
-        slice(_near(starts.item()), _near(ends.item()), None if steps is None else steps.item())
-    ],
+    "Slice": _slice,
     "Squeeze": lambda x, axes=None: np.squeeze(x, None if axes is None else sizes_of(axes)),
     "Unsqueeze": lambda x, axes: np.expand_dims(x, sizes_of(axes)),
 }  # fmt: skip
