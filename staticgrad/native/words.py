@@ -90,29 +90,27 @@ class _Words(ConstantNames):
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:  # noqa: N802 - ast's name
         """Rewrite ``s.base``, ``s.height``: a field read becomes a variable."""
         if node.attr in self.numbers:
-            values = f"ptr_i64({self.record}[{len(self.arrays)}])"
-            text = f"word(load1({values}, {self.numbers.index(node.attr)}))"
-        else:
-            text = f"ptr_i64({self.record}[{self.arrays.index(node.attr)}])"
-        return ast.parse(text, mode="eval").body
+            place = ast.Constant(self.numbers.index(node.attr))
+            return _call("word", _call("load1", self._pointer(len(self.arrays)), place))
+        return self._pointer(self.arrays.index(node.attr))
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:  # noqa: N802 - ast's name
         """Rewrite ``base[b] = top``, ``s.height = top`` as stores of the kernel language."""
         (target,) = node.targets
         value = self.visit(node.value)
-        call = ast.parse("store1(a, i, i64x1(v))").body[0]
-        assert isinstance(call, ast.Expr)
-        assert isinstance(call.value, ast.Call)
         if isinstance(target, ast.Attribute):
-            values = f"ptr_i64({self.record}[{len(self.arrays)}])"
-            call.value.args[0] = ast.parse(values, mode="eval").body
-            call.value.args[1] = ast.Constant(self.numbers.index(target.attr))
+            place = self._pointer(len(self.arrays)), ast.Constant(self.numbers.index(target.attr))
         elif isinstance(target, ast.Subscript):
-            call.value.args[0] = self.visit(target.value)
-            call.value.args[1] = self.visit(target.slice)
+            place = self.visit(target.value), self.visit(target.slice)
         else:
             return ast.Assign(node.targets, value)
-        inner = call.value.args[2]
-        assert isinstance(inner, ast.Call)
-        inner.args[0] = value
-        return call
+        return ast.Expr(_call("store1", *place, _call("i64x1", value)))
+
+    def _pointer(self, number: int) -> ast.expr:
+        """Return the pointer that is a word of the record."""
+        record = ast.Name(self.record, ast.Load())
+        return _call("ptr_i64", ast.Subscript(record, ast.Constant(number), ast.Load()))
+
+
+def _call(function: str, *operands: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(function, ast.Load()), [*operands], [])
