@@ -9,6 +9,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ExportError, SavedFileError
 from staticgrad.interop.onnx.operators import KNOWN, OPERATORS, STATIC
+from staticgrad.language.ops.windows import WindowSum
 from tests.exchange.models import MODELS, model
 from tests.exchange.node_tests import cases, gradient_error, outcome
 
@@ -287,6 +288,52 @@ def test_known_integers_are_no_sizes(name, tmp_path):
     for actual in (np.asarray(called(array)), run):
         assert actual.dtype == expected.dtype
         assert np.array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
+def test_floor_division_is_written_to_the_last_integer(dtype, tmp_path):
+    """By the standard's own evaluator, too, which rounds a quotient of integers down."""
+    limits = np.iinfo(dtype)
+    every = np.unique(
+        np.clip([limits.min, -64, -3, -1, 0, 1, 2, 7, 63, limits.max], limits.min, limits.max)
+    )
+    x, y = (array.ravel() for array in np.meshgrid(every, every[every != 0]))
+    fits = ~((x == limits.min) & (y == -1)) | (limits.min == 0)
+    x, y = x[fits].astype(dtype), y[fits].astype(dtype)
+    a, b = sg.input("a", x.shape, dtype), sg.input("b", y.shape, dtype)
+    proto = export_model(sg.Graph({"q": a // b}), tmp_path / "m.onnx")
+    called = sg.onnx.load(tmp_path / "m.onnx")
+    expected = [int(m) // int(n) for m, n in zip(x, y, strict=True)]
+    for actual in (reference(proto, {"a": x, "b": y})[0], np.asarray(called(x, y))):
+        assert actual.dtype == dtype
+        assert actual.tolist() == expected
+
+
+def test_sums_of_integers_keep_their_element_type(tmp_path):
+    """A sum of int32 is one of int32 in ONNX, and one of int64 in NumPy."""
+    proto = parse_model("""
+        <ir_version: 8, opset_import: ["": 17]>
+        sums (int32[n, 2] x) => (int32[n, 1] y, int32[n] z)
+        {
+          axes = Constant <value = int64[1] {1}> ()
+          y = ReduceSum (x, axes)
+          z = ReduceMax <axes = [1], keepdims = 0> (x)
+        }
+    """)
+    onnx.save(proto, tmp_path / "m.onnx")
+    array = np.array([[1, 5], [-7, 2]], "int32")
+    expected = [array.sum(1, keepdims=True), array.max(1)]
+    for actual, truth in zip(sg.onnx.load(tmp_path / "m.onnx")(array), expected, strict=True):
+        assert np.asarray(actual).dtype == "int32"
+        assert np.asarray(actual).tolist() == truth.tolist()
+
+
+def test_a_sum_of_windows_of_integers_is_refused(tmp_path):
+    """The standard's AveragePool is for floats."""
+    x = sg.input("x", (4, 7), "int32")
+    summed = WindowSum(taps=(3,), strides=(1,), dilation=(1,), before=(1,), extents=(7,))(x)
+    with pytest.raises(ExportError, match="a sum of windows of integers has no operator"):
+        sg.onnx.export(sg.Graph({"y": summed}), tmp_path / "m.onnx")
 
 
 # -- whole models ---------------------------------------------------------------------------------

@@ -219,12 +219,15 @@ _REDUCTIONS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = {
 def _reduce(
     x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0, operator: str
 ) -> Any:
-    """Reduce over axes by ONNX's ReduceSum, ReduceMax, ...; no axes may mean none."""
+    """Reduce over axes by ONNX's ReduceSum, ReduceMax, ...; no axes may mean none.
+
+    Results have the element type of x, where sums of NumPy have a wider one.
+    """
     function, elementwise = _REDUCTIONS[operator]
     chosen = None if axes is None or not np.size(axes) else sizes_of(axes)
     if chosen is None and noop_with_empty_axes:
         return elementwise(x)
-    return function(x, chosen, keepdims=bool(keepdims))
+    return sg.astype(function(x, chosen, keepdims=bool(keepdims)), x.dtype)
 
 
 @operator("ArgMax", "ArgMin")

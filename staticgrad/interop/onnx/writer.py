@@ -336,9 +336,19 @@ def _remainder(w: Writer, node: Any, x: str, y: str) -> Any:
 
 
 def _floor_divide(w: Writer, node: Any, x: str, y: str) -> Any:
-    if node.types[0].dtype.is_float:
+    """Write a floor division: of integers an exact one, less 1 where it left a rest of a sign that
+    is not y's. No difference on the way exceeds the operands."""
+    dtype = node.types[0].dtype
+    if dtype.is_float:
         return w("Floor", w("Div", x, y))
-    return w("Div", w("Sub", x, w("Mod", x, y)), y)
+    rest = w("Mod", x, y, fmod=1)
+    quotient = w("Div", w("Sub", x, rest), y)
+    if dtype.kind == "u":
+        return quotient
+    zero = w.constant(0, dtype.numpy)
+    differs = w("Xor", w("Less", rest, zero), w("Less", y, zero))
+    is_below = w("And", differs, w("Not", w("Equal", rest, zero)))
+    return w("Sub", quotient, w("Cast", is_below, to=_element(node.types[0])))
 
 
 def _broadcast(w: Writer, node: Any, x: str) -> Any:
@@ -465,6 +475,8 @@ def _write_window(w: Writer, node: Any, x: str) -> Any:
     op, (value,) = node.op, node.args
     first = value.ndim - len(op.taps)
     spatial, source = value.shape[first:], x
+    if op.name == "window_sum" and not value.dtype.is_float:
+        raise ExportError("a sum of windows of integers has no operator", at=node.origin)
     words = _window_attributes(node, op.taps, spatial)
     if first != 2:
         x = w.write_reshape(x, (prod(value.shape[:first]), 1, *spatial))
