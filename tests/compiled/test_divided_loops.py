@@ -12,6 +12,7 @@ from passes.loops.divisions import segment_length
 from passes.loops.loop_pairs import pairs_of
 from passes.loops.segments import run_in_segments
 from passes.pipelines import pipeline
+from passes.remat import search
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.lowering.fuse import fuse
@@ -160,6 +161,7 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(iterations, re
 def test_budgets_are_met_at_sizes_far_from_the_hints(monkeypatch):
     """Loops were divided for 400 iterations: of 5, the undivided ones need less."""
     monkeypatch.setattr(sums, "BLOCK_ROWS", 20)
+    monkeypatch.setattr(search, "EFFORT", (900_000, *search.EFFORT[1:]))  # that of users
     graph, _ = layers(40, False, sg.dim("times", hint=400))
     plain, times = sg.compile(graph), 5
     undivided = plain.plan(times=times, n=5).peak_bytes

@@ -161,8 +161,8 @@ def test_a_kernel_that_a_backend_refuses_is_an_error_at_its_line():
 
 ANNOUNCED = """
 from staticgrad.compiler import backends
-from tests.compiler.test_backends import interpreted
-mine = backends.Backend("mine", interpreted)
+from tests.compiler.test_backends import run_in_python
+mine = backends.Backend("mine", run_in_python)
 """
 USE = """
 import staticgrad as sg
@@ -182,7 +182,7 @@ def test_a_package_may_announce_one(tmp_path):
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
-        "[staticgrad.backends]\nmine = own:mine\nnone_of_them = own:interpreted\n"
+        "[staticgrad.backends]\nmine = own:mine\nnone_of_them = own:run_in_python\n"
     )
     paths = f"{tmp_path}{os.pathsep}{Path.cwd()}"
     run = python("-c", USE, env={"STATICGRAD_BACKEND": "mine", "PYTHONPATH": paths})

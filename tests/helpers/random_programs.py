@@ -462,6 +462,12 @@ ROUGH_PAIRS = (
     (lambda x, y: sg.clip(x, y, 1.0), lambda b, c: max(b, c) + 1),
     (lambda x, y: sg.remainder(x, y * y + 0.5), lambda b, c: c * c + 1),
 )
+WHOLE_PAIRS = (
+    (lambda x, y: x & y, lambda b, c: 255.0 + min(b, c)),
+    (lambda x, y: x | y, lambda b, c: 255.0 + b + c),
+    (lambda x, y: x ^ y, lambda b, c: 255.0 + b + c),
+    (lambda x, y: (x & 3) ** (y & 3), lambda b, c: 27.0),
+)
 COMPARISONS = (sg.less, sg.less_equal, sg.greater, sg.greater_equal, sg.equal, sg.not_equal)
 
 
@@ -514,6 +520,14 @@ def narrow(b):
     floats = ("float32", "float64", "bool") if b.kind == "whole" else ()
     entry = b.any_of(lambda value: bool(floats) or not value.dtype.is_float)
     return Entry(entry.value.astype(b.chooser.choice((*INTEGERS, *floats))), 255.0 + entry.bound)
+
+
+@step("p", 2)
+def whole_pairs(b):
+    left = b.any_of(is_integer)
+    right = b.partner(left.value.shape, lambda value: value.dtype == left.value.dtype)
+    function, bound = b.chooser.choice(WHOLE_PAIRS)
+    return Entry(function(left.value, right.value), bound(left.bound, right.bound))
 
 
 @step("pwi", 2)

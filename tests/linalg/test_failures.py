@@ -158,7 +158,7 @@ import sys
 import numpy as np
 import scipy.linalg, scipy.linalg.cython_blas
 from scipy.linalg import cython_lapack
-assert scipy.linalg.cython_lapack is cython_lapack is scipy_library._module("cython_lapack")
+assert scipy.linalg.cython_lapack is cython_lapack is scipy_library._load_module("cython_lapack")
 assert scipy_library._pointer_of(cython_lapack.__pyx_capi__["dpotrf"]) == where
 assert scipy.linalg.cython_blas.__pyx_capi__.keys() >= {"dgemm"}
 np.testing.assert_allclose(scipy.linalg.inv(2 * np.eye(2)), np.eye(2) / 2)

@@ -92,11 +92,11 @@ def run_on_ones(constant):
 SEVERAL = """
 import numpy as np
 from staticgrad import native
-from tests.native.test_shared import made, source
+from tests.native.test_shared import run_on_ones, source
 constants = (1.0, 2.0, 3.0, 4.0)
 native.begin([source(constant) for constant in constants])()
 for constant in constants:
-    assert (made(constant) == 2 * (1 + constant) ** 2 + 1).all()
+    assert (run_on_ones(constant) == 2 * (1 + constant) ** 2 + 1).all()
 found = native.statistics()
 print(found.compiled, found.disk)
 """

@@ -33,4 +33,4 @@ def test_the_programs_of_the_page_run_and_print_what_it_says(capsys):
             count += 1
         else:
             assert capsys.readouterr().out == text
-    assert count == 7
+    assert count == 8
