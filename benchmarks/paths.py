@@ -435,7 +435,7 @@ PATHS: Final = (
         "filter_columns",
         _LOWERED + "windows.filters:channels_by_columns",
         _returns(0),
-        row="conv:3x3/2 | 8, 128 to 256 at 14x14:filter",
+        row="conv:transposed 4x4/2 | 16, 256 to 128 at 8x8:filter",
     ),
     Path(
         "columns",

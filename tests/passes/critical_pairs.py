@@ -9,7 +9,7 @@ that patterns leave open, and rewritten by either rule first.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import count, islice, product
 
 import numpy as np
 
@@ -166,11 +166,14 @@ def _unify_all(a, b, bound):
 # -- programs ------------------------------------------------------------------------------------
 
 
+_PROGRAMS = 40  # of a pair: a log-sum-exp within another has 60,000 choices of attributes
+
+
 def _pairs(outer, inner, term, bound, path):
     conditional = outer.where is not None or inner.where is not None
     shapes = ((6, 3), (6,)) if _is_open(term, bound) else ((6, 3),)
     for shape, leaf in product(shapes, LEAVES if conditional else LEAVES[:1]):
-        for value, at in _Builder(bound, shape, leaf).values(term, path):
+        for value, at in islice(_Builder(bound, shape, leaf).values(term, path), _PROGRAMS):
             if not isinstance(value, Symbolic) or not isinstance(at, Symbolic):
                 continue
             graph = Graph(value)

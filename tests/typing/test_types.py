@@ -78,10 +78,10 @@ def test_pyright_sees_the_class_of_what_a_public_class_makes(tmp_path):
         f"sg.{module}": getattr(sg, module) for module in MODULES if module != "passes"
     }
     calls = {
-        f"{path}.{name}(*args, **kwargs)": name
+        f"{path}.{name}(*args, **kwargs)": getattr(room, name).__name__  # of two, the first
         for path, room in rooms.items()
         for name in room.__all__
-        if isinstance(getattr(room, name), type)
+        if isinstance(getattr(room, name), type) and name != "NamedTuple"  # it takes fields
     }
     calls |= {
         f"sg.xp.{call}": "Tensor" for call in ("exp([1.0])", "zeros(3)", "linalg.inv([[1.0]])")
