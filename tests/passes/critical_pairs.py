@@ -166,7 +166,9 @@ def _unify_all(a, b, bound):
 # -- programs ------------------------------------------------------------------------------------
 
 
-_PROGRAMS = 40  # of a pair: a log-sum-exp within another has 60,000 choices of attributes
+#: Programs of a pair, and values of a term: a log-sum-exp within another has 60,000.
+_PROGRAMS = 300
+_CHOICES = 60
 
 
 def _pairs(outer, inner, term, bound, path):
@@ -240,8 +242,9 @@ class _Builder:
 
     def values_of_op(self, term, path):
         """Each value of an op over terms."""
+        paths = [path[1:] if path and path[0] == k else None for k in range(len(term.args))]
         below = [
-            list(self.values(arg, path[1:] if path and path[0] == k else None, term.op_class, k))
+            list(islice(self.values(arg, paths[k], term.op_class, k), _CHOICES))
             for k, arg in enumerate(term.args)
         ]
         for chosen in product(*below):

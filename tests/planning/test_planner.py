@@ -247,10 +247,10 @@ def test_a_long_sequence_is_trimmed_to_runs_that_the_goal_needs(share):
 
     The sequence keeps one value in ten, and computes the others again before they are read.
     """
-    layers, kept = 1_500, 10
+    layers, length = 1_500, 10
     net = Net.of(chain(layers))
     first, last = [*range(layers)], [*range(layers, 2 * layers)]
-    segments = [(at, min(at + kept, layers)) for at in range(0, layers, kept)]
+    segments = [(at, min(at + length, layers)) for at in range(0, layers, length)]
     sequence = [*first]
     for begin, end in reversed(segments):
         sequence += [*first[begin:end], *last[layers - end : layers - begin]]
@@ -264,9 +264,9 @@ def test_a_long_sequence_is_trimmed_to_runs_that_the_goal_needs(share):
     repeated = [t for t, step in enumerate(actual) if actual.index(step) < t]
     if share == 1.0:
         assert repeated == []
-    # A chain of values of one byte: a run again for each value that is not kept, but for the last
+    # A chain of values of one byte: a run again for each value that is not stored, but for the last
     # segment's, which are still there.
-    assert len(repeated) <= stored - goal + kept
+    assert len(repeated) <= stored - goal + length
     for t in random.Random(2).sample(repeated, min(20, len(repeated))):
         assert Runs(net, actual[:t] + actual[t + 1 :]).peak > goal
 

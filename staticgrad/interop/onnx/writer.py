@@ -336,18 +336,18 @@ def _remainder(w: Writer, node: Any, x: str, y: str) -> Any:
 
 
 def _floor_divide(w: Writer, node: Any, x: str, y: str) -> Any:
-    """Write a floor division: of integers an exact one, less 1 where it left a rest of a sign that
-    is not y's. No difference on the way exceeds the operands."""
+    """Write a floor division: of integers an exact one, less 1 where it left a remainder of a sign
+    that is not y's. No difference on the way exceeds the operands."""
     dtype = node.types[0].dtype
     if dtype.is_float:
         return w("Floor", w("Div", x, y))
-    rest = w("Mod", x, y, fmod=1)
-    quotient = w("Div", w("Sub", x, rest), y)
+    remainder = w("Mod", x, y, fmod=1)
+    quotient = w("Div", w("Sub", x, remainder), y)
     if dtype.kind == "u":
         return quotient
     zero = w.constant(0, dtype.numpy)
-    differs = w("Xor", w("Less", rest, zero), w("Less", y, zero))
-    is_below = w("And", differs, w("Not", w("Equal", rest, zero)))
+    differs = w("Xor", w("Less", remainder, zero), w("Less", y, zero))
+    is_below = w("And", differs, w("Not", w("Equal", remainder, zero)))
     return w("Sub", quotient, w("Cast", is_below, to=_element(node.types[0])))
 
 
