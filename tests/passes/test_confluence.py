@@ -22,6 +22,9 @@ APART = {
     ("multiply-negatives", "negate-twice"),
     ("divide-negatives", "negate-twice"),
 }
+#: Stable rules that end in different forms, of equal bytes: the logarithm of a ratio guards that of
+#: a sum which is 0, and that of a softmax, whose sum is 1 or more, does not.
+GUARDED = {("log-of-ratio", "softmax-by-hand"), ("log-of-ratio", "softmax-by-hand-kept")}
 
 
 def apart(rules, text):
@@ -41,7 +44,9 @@ def apart(rules, text):
 @pytest.mark.slow
 def test_stable_rules_meet_in_one_form():
     actual, seen = apart(STABILIZING, f"stabilize,dce,{SETTLE}")
-    assert not actual, "\n".join(f"{names}: {graphs[0]}" for names, graphs in actual.items())
+    assert actual.keys() == GUARDED
+    for _, first, second in actual.values():
+        assert mismatch(first, second, "exact") is None
     assert seen["log-one-minus", "one-minus-sigmoid"]
     assert seen["log-of-ratio", "softmax-by-hand-kept"]
 
