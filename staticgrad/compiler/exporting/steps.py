@@ -388,7 +388,7 @@ class LoopWriter:
         self.arrays = []
         for access in step.accesses():
             begin = steps.size(access.begin)
-            part = "" if begin == "0" else f"[{begin} // {access.dtype.itemsize} :]"
+            part = "" if begin == "0" else f"[({begin}) // {access.dtype.itemsize} :]"
             self.arrays.append(scope.get(access.buffer, "") + part)
         self.carries: dict[int, tuple[str, str]] = {}
         self.number = self.iterations_done = ""
