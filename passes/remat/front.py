@@ -16,7 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from passes.remat.base import Policy, Problem, Steps, propose_sequences
-from passes.remat.recompute import Recompute
+from passes.remat.recompute import MOST_POSITIONS, Recompute
 from staticgrad.analysis.plan_report import ArenaLayout, Placed
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.support.records import NamedTuple, dataclass
@@ -34,8 +34,7 @@ _FINE: Final = 0.005
 _FURTHER: Final = 0.02
 #: Steps up to which offsets of a list are sought further.
 _SHORT: Final = 200
-#: Steps of all sequences that the search is given by bounds on segments, and bounds at least.
-_PROPOSED: Final = 120_000
+#: Bounds on segments by which the search of a long schedule is given sequences, at least.
 _LEAST_TRIES: Final = 8
 
 
@@ -300,7 +299,7 @@ def _search_sequences(problem: Problem, bound: int) -> list[Candidate]:
     search = BudgetSearch(abstract.net, bound)
     for order in problem.orders:
         search.begin_with(abstract.ops(order))
-    tries = min(Recompute.tries, max(_LEAST_TRIES, _PROPOSED // len(problem.order)))
+    tries = min(Recompute.tries, max(_LEAST_TRIES, MOST_POSITIONS // len(problem.order)))
     for sequence in Recompute(tries).sequences(problem):
         search.add(abstract.ops(sequence))
     candidates = [

@@ -63,7 +63,8 @@ class Sqrt(Policy, name="sqrt"):
 
 
 _FINEST: Final = 64  # the smallest bound tried is this fraction of what store_all keeps
-_MOST: Final = 120_000  # positions of sequences after which no further order is tried
+#: Positions of all sequences of a problem, after which no further order is tried.
+MOST_POSITIONS: Final = 120_000
 
 
 class Recompute(Policy, name="recompute"):
@@ -92,7 +93,7 @@ class Recompute(Policy, name="recompute"):
             for sequence in self._over(Forward.of(problem, order)):
                 positions += len(sequence)
                 yield sequence
-            if positions > _MOST:
+            if positions > MOST_POSITIONS:
                 break
 
     def _over(self, forward: Forward) -> Iterator[Steps]:

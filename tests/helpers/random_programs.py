@@ -530,6 +530,13 @@ def whole_pairs(b):
     return Entry(function(left.value, right.value), bound(left.bound, right.bound))
 
 
+@step("p")
+def whole_rows(b):
+    entry, axis = b.elements(is_integer)
+    kind = b.chooser.choice((sg.reduce_and, sg.reduce_or, sg.reduce_xor))
+    return Entry(kind(entry.value, axis), 255.0 + entry.bound * b.count(entry, axis))
+
+
 @step("pwi", 2)
 def truth(b):
     left = b.any_of()

@@ -116,9 +116,9 @@ def add_at(c, at):
     return c
 
 
-def set_to_one(c, at):
+def add_one(c, at):
     c = c.copy()
-    c[at[0]] = 1.0
+    c[at[0]] += 1.0
     return c
 
 
@@ -284,7 +284,7 @@ DRIVEN = {
     ),
     LoopRefusal.Lookups: Driven(two_lookups, two_lookups_of_arrays, 1e-3),
     LoopRefusal.Scatter: Driven(
-        lambda: looked_up(lambda c, at: c.at[at[0]].set(1.0), FEW), each_index(set_to_one)
+        lambda: looked_up(lambda c, at: c.at[at[0]].add(1.0), FEW), each_index(add_one)
     ),
     LoopRefusal.EmptyLookup: Driven(
         lambda: looked_up(lambda c, at: c + TABLE[at[0] % 2][:1], ONE),
