@@ -73,7 +73,12 @@ def function_of(name):
 
 def slow_cases(items, commit, seconds):
     """Return the items that are not quick for a commit, of those that no marker makes slow."""
-    candidates = [item for item in items if not {"slow", "exhaustive"} & {*item.keywords}]
+    # ``keywords`` has the names of folders, too: a checkout in a folder "slow" would be slow.
+    candidates = [
+        item
+        for item in items
+        if not {"slow", "exhaustive"} & {mark.name for mark in item.iter_markers()}
+    ]
     names = cases_of_mutants([item.nodeid for item in candidates])
     families, slow = defaultdict(list), []
     for item in candidates:

@@ -28,7 +28,8 @@ def family(*divisor, marked=True, **parameters):
     return [
         SimpleNamespace(
             nodeid=f"test_it[{case}]",
-            keywords={},
+            keywords={"slow": True},  # a folder above the tests has that name
+            iter_markers=lambda: iter(()),
             callspec=SimpleNamespace(params=case),
             get_closest_marker=lambda name: mark,
         )
