@@ -531,3 +531,19 @@ def test_second_derivatives_are_those_of_the_first(name):
     second = sg.evaluate(sg.grad(first.sum(), x), {"x": points})
     steps = [sg.evaluate(first, {"x": points + step}) for step in (1e-5, -1e-5)]
     np.testing.assert_allclose(second, (steps[0] - steps[1]) / 2e-5, rtol=1e-7)
+
+
+#: Formulas of several cases, of two operands.
+CASES = [
+    *("agm", "boxcox", "boxcox1p", "chdtr", "chdtrc", "huber", "inv_boxcox", "inv_boxcox1p"),
+    *("kl_div", "owens_t", "pdtr", "pdtrc", "poch", "pseudo_huber", "rel_entr", "xlog1py", "xlogy"),
+]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nan_gives_nan_where_another_operand_decides(name):
+    values = np.array([-1.0, 0.0, 0.5, 1.0, 2.0])
+    for operands in [(values, np.nan), (np.nan, values)]:
+        expected = getattr(scipy.special, name)(*operands)
+        actual = getattr(sg.special, name)(*operands)
+        assert np.isnan(actual[np.isnan(expected)]).all()

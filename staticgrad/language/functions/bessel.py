@@ -331,7 +331,7 @@ def hankel2(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def hankel1e(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
-    """exp(-1j * z) * hankel1(v, z), which does not oscillate.
+    """exp(-1j * z) * hankel1(v, z), which does not oscillate; NaN below 0.
 
     >>> sg.special.hankel1e(1.5, [0.5, 2.0]).round(3)
     array([-1.128-2.257j, -0.564-0.282j])
@@ -340,7 +340,7 @@ def hankel1e(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def hankel2e(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
-    """exp(1j * z) * hankel2(v, z), which does not oscillate.
+    """exp(1j * z) * hankel2(v, z), which does not oscillate; NaN below 0.
 
     >>> sg.special.hankel2e(1.5, [0.5, 2.0]).round(3)
     array([-1.128+2.257j, -0.564+0.282j])
@@ -403,7 +403,7 @@ def kvp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyVa
 
 
 def h1vp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyValue:
-    """Derivative of order n of ``hankel1`` by z, complex.
+    """Derivative of order n of ``hankel1`` by z, complex; NaN below 0.
 
     >>> sg.special.h1vp(1.5, [0.5, 2.0]).round(3)
     array([0.266+6.574j, 0.145+0.532j])
@@ -412,7 +412,7 @@ def h1vp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyV
 
 
 def h2vp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyValue:
-    """Derivative of order n of ``hankel2`` by z, complex.
+    """Derivative of order n of ``hankel2`` by z, complex; NaN below 0.
 
     >>> sg.special.h2vp(1.5, [0.5, 2.0]).round(3)
     array([0.266-6.574j, 0.145-0.532j])

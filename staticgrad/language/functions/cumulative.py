@@ -242,7 +242,8 @@ def chdtrc(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """
 
     def formula(v: Any, x: Any) -> Any:
-        return where(x < 0.0, 1.0, GammaIncC()(v * 0.5, maximum(x, 0.0) * 0.5))
+        is_below = (x < 0.0) & (v == v)  # NaN for a v of NaN
+        return where(is_below, 1.0, GammaIncC()(v * 0.5, maximum(x, 0.0) * 0.5))
 
     return in_float64("chdtrc", formula, v, x)
 

@@ -451,11 +451,15 @@ def boxcox(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
 
     def transform(x: Any, lmbda: Any) -> Any:
         logs = np.log(where(x > 0.0, x, 1.0))
-        at_zero = where(lmbda > 0.0, -1.0 / where(lmbda > 0.0, lmbda, 1.0), -math.inf)
-        outside = where(x == 0.0, at_zero, math.nan)
+        outside = where(x == 0.0, _boxcox_at_zero(lmbda), math.nan)
         return where(x > 0.0, logs * call("exprel", logs * lmbda), outside)
 
     return in_float64("boxcox", transform, x, lmbda)
+
+
+def _boxcox_at_zero(lmbda: Any) -> Any:
+    """Return boxcox(0, lmbda): NaN for NaN."""
+    return where(lmbda <= 0.0, -math.inf, -1.0 / where(lmbda <= 0.0, 1.0, lmbda))
 
 
 def boxcox1p(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
@@ -467,8 +471,7 @@ def boxcox1p(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
 
     def transform(x: Any, lmbda: Any) -> Any:
         logs = np.log1p(where(x > -1.0, x, 0.0))
-        at_end = where(lmbda > 0.0, -1.0 / where(lmbda > 0.0, lmbda, 1.0), -math.inf)
-        outside = where(x == -1.0, at_end, math.nan)
+        outside = where(x == -1.0, _boxcox_at_zero(lmbda), math.nan)
         return where(x > -1.0, logs * call("exprel", logs * lmbda), outside)
 
     return in_float64("boxcox1p", transform, x, lmbda)
