@@ -1,6 +1,7 @@
 """Exported files: run in a process without the package, to the bits of ``f.run``; and errors."""
 
 import importlib
+import operator
 import os
 import pickle
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 import staticgrad as sg
 from benchmarks.implementation import Settings
@@ -17,6 +19,8 @@ from benchmarks.implementations.with_staticgrad import StaticgradProgram, feeds_
 from benchmarks.workloads import all_workloads
 from staticgrad import errors
 from staticgrad.analysis.binding import check_sizes, typical_sizes
+from staticgrad.compiler.exporting.steps import StepsWriter, unique_variables
+from staticgrad.language.types.dim import evaluate
 from tests.exporting.printed import load_exported
 
 #: Runs an exported file on its feeds, in a process in which no package of this project is found.
@@ -236,6 +240,92 @@ def test_a_file_gives_the_bits_of_the_program(program, tmp_path):
             same(result, expected[name])
     for parameter in f.program_graph.parameters:
         same(parameters[parameter.node.label], parameter.value)
+
+
+# -- sizes as text --------------------------------------------------------------------------------
+
+#: Names that a file cannot use: keywords, builtins, its own, and what these become.
+AWKWARD = ["n", "n x", "a.b", "b", "lambda", "lambda_", "max", "at", "at_", "steps", "x"]
+
+
+@st.composite
+def sizes_and_values(draw):
+    """A size, arithmetic of two free names and one that is fixed; and the value of each name."""
+    names = draw(st.lists(st.sampled_from(AWKWARD), min_size=3, max_size=3, unique=True))
+    values = {name: draw(st.integers(1, 9)) for name in names}
+    size = draw(
+        st.recursive(
+            st.sampled_from([sg.dim(name) for name in names]) | st.integers(1, 5),
+            lambda part: st.one_of(
+                st.builds(operator.add, part, part),
+                st.builds(operator.sub, part, part),
+                st.builds(operator.mul, part, part),
+                st.builds(operator.floordiv, part, st.integers(2, 4)),
+                st.builds(operator.mod, part, st.integers(2, 4)),
+            ),
+            max_leaves=6,
+        )
+    )
+    return size, names, values
+
+
+@given(sizes_and_values())
+def test_a_size_is_an_operand_wherever_it_stands(drawn):
+    size, (*free, fixed), values = drawn
+    variables = unique_variables(free)
+    writer = StepsWriter(variables, {fixed: values[fixed]})
+    text, alone = writer.size(size), writer.argument(size)
+    space = {variables[name]: values[name] for name in free}
+    number = evaluate(size, values)
+    assert len(space) == len(free)
+    assert not {*space} & {"max", "min", "range", "at", "steps", "lambda"}
+    for context in ("{}", "7 - {}", "-{} // 3", "{} // 4 * 2", "5 * {} % 3", "{0} - {0} * 3"):
+        actual = eval(context.format(text), space | {"max": max, "min": min})
+        assert actual == eval(context.format(f"({number})")), (context, text)
+    assert eval(alone, space | {"max": max, "min": min}) == number
+
+
+@pytest.mark.slow
+def test_names_of_sizes_and_feeds_are_no_names_of_the_file(tmp_path):
+    x, y = sg.input("max", ("step",), "float64"), sg.input("len", ("step_",), "float64")
+    chosen = sg.cond(x.sum() > 0, lambda: x * 2.0, lambda: x - 1.0)
+    feeds = [{"max": normal(n, dtype="float64"), "len": normal(3, dtype="float64")} for n in (2, 5)]
+    check_file({"chosen": chosen, "y": y + 1.0}, feeds, tmp_path / "program.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", range(3))
+def test_parts_of_arrays_begin_at_sums_of_sizes(case, tmp_path):
+    """Loops over parts, a reversed one over both, and systems with more columns than inputs."""
+    n, m = sg.dim("n", min=2), sg.dim("m", min=2)
+    first, second = [
+        (n + 1, m - 1), ((n - 1) // 2, (m + n - 2) % 3 + 1), (n * m - n - m + 1, (n + 3) // 2),
+    ][case]  # fmt: skip
+    x, y = sg.input("x", (n,), "float64"), sg.input("y", (m,), "float64")
+    z, a = sg.input("z", (first + second, 2), "float64"), sg.input("a", (3, 3), "float64")
+    head, tail, zeros = z[:first], z[first:], sg.zeros((2,), "float64")
+    last, sums = sg.scan(lambda c, row: (c * 0.5 + row, c + 1.0), zeros, tail * 2.0)
+    joined = sg.concatenate([tail, head])
+    end, others = sg.scan(lambda c, row: (c * 0.5 + row, c + 1.0), last, joined, reverse=True)
+    loss = (end**2).sum() + (others**2).sum() + (sums[1:] * 2.0).sum()
+    columns = sg.concatenate([head, tail[:1]])[:, 0]
+    lower = sg.broadcast_to(sg.tril(a) + 4.0 * sg.eye(3, dtype="float64"), (2, 3, 3))
+    sides = sg.broadcast_to(columns, (2, 3, first + 1))
+    results = {
+        "last": last, "both": sg.concatenate([sums, others]), "slope": sg.grad(loss, z),
+        "solved": sg.linalg.solve_triangular(lower, sides, lower=True), "xy": x.sum() + y.sum(),
+    }  # fmt: skip
+    f = sg.compile(sg.Graph(results))
+    file = load_exported(f.export(tmp_path / "program.py"))
+    for of_n, of_m in [(2, 3), (5, 2), (7, 7)]:
+        rows = evaluate(first + second, {"n": of_n, "m": of_m})
+        feeds = {
+            "x": normal(of_n, dtype="float64"), "y": normal(of_m, dtype="float64"),
+            "z": normal(rows, 2, dtype="float64"), "a": normal(3, 3, dtype="float64"),
+        }  # fmt: skip
+        actual, expected = file["run"](feeds), sg.evaluate(f.program_graph, feeds)
+        for name, result in actual.items():
+            np.testing.assert_allclose(result, expected[name], 1e-12, 1e-12)
 
 
 # -- in this process, with helpers that are compiled already --------------------------------------

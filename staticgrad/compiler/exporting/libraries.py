@@ -55,7 +55,7 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
     numbers = dict(zip(recipe.sizes.split(), step.sizes, strict=True))
     name, total = name.removeprefix("complex_"), size(step.total)
     if "each" in numbers:
-        total = f"({total}) // max(-(-{size(numbers['k'])} // {numbers['each']}), 1)"
+        total = f"{total} // max(-(-{size(numbers['k'])} // {numbers['each']}), 1)"
     if name == "triangular_solve":
         return [
             name, *arrays, "<check>", total, size(numbers["n"]),

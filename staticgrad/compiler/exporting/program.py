@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.compiler.exporting.running import HEAD, RUN
-from staticgrad.compiler.exporting.steps import RESERVED, StepsWriter, variable
+from staticgrad.compiler.exporting.steps import StepsWriter, unique_variables
 from staticgrad.compiler.plain.prelude import IMPORTS, prelude_of
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pairs import whole_type
@@ -25,7 +25,7 @@ class ProgramWriter:
 
     def __init__(self, graph: Graph, plan: Plan, fixed: Mapping[str, int], single: bool) -> None:
         self.graph, self.plan, self.single = graph, plan, single
-        self.free = {n: variable(n, RESERVED) for n in graph.sizes if n not in fixed}
+        self.free = unique_variables(name for name in graph.sizes if name not in fixed)
         self.steps = StepsWriter(self.free, fixed)
         self.buffers = {
             role: [b for b in plan.schedule.buffers if b.role == role]
@@ -99,7 +99,7 @@ class ProgramWriter:
         numbers = {b.name: n for n, b in enumerate(self.buffers["output"])}
         for name, buffer in self.plan.schedule.outputs:
             result_type = self.graph.output_types[name]
-            shape = "".join(f"{self.steps.size(s)}, " for s in result_type.shape)
+            shape = "".join(f"{self.steps.argument(s)}, " for s in result_type.shape)
             dtype = _numpy_name(f"result {name!r}", result_type.dtype)
             yield f'    {name!r}: ({numbers[buffer]}, "{dtype}", "({shape.rstrip()})"),'
         yield "}"
@@ -127,7 +127,7 @@ class ProgramWriter:
         for value in sorted(self.graph.inputs, key=lambda v: order.get(v.node.label, len(order))):
             leaf: Any = value.node.op
             feed_type = whole_type(value.type) if leaf.is_complex else value.type
-            sizes = [self.steps.size(size) for size in feed_type.shape]
+            sizes = [self.steps.argument(size) for size in feed_type.shape]
             size_texts |= {*sizes}
             shape = "".join(f"{s}, " if s.isdigit() else f"{s!r}, " for s in sizes).rstrip()
             name = value.node.label
@@ -154,7 +154,7 @@ class ProgramWriter:
         for guard, node in self.graph.guards:
             left, right = (self.steps.size(side) for side in (guard.left, guard.right))
             line = node.origin.resolve().label
-            yield f"({left}) {guard.relation} ({right})", f"{guard.text} ({line})"
+            yield f"{left} {guard.relation} {right}", f"{guard.text} ({line})"
 
 
 def _numpy_name(name: str, dtype: DType) -> str:

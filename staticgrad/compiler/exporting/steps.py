@@ -10,6 +10,8 @@ The plan of a program with one kernel, and one input ``x`` of ``n`` elements::
 
 from __future__ import annotations
 
+import ast
+import builtins
 import keyword
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,7 +35,7 @@ from staticgrad.support.errors import ExportError
 from staticgrad.support.records import NamedTuple, dataclass
 
 #: Names that the file itself uses.
-RESERVED: Final = PRELUDE.keys() | set(
+RESERVED: Final = {*PRELUDE, *dir(builtins)} | set(
     re.findall(
         r"\w+",
         "acc arena at begin checks column0 columns failed first flat group groups height inner ir"
@@ -53,6 +55,14 @@ def variable(name: str, used: Iterable[str], reserved: Collection[str] = keyword
     while identifier in reserved or identifier in used:
         identifier += "_"
     return identifier
+
+
+def unique_variables(names: Iterable[str]) -> dict[str, str]:
+    """Return a variable for each name, which the file does not use otherwise."""
+    variables: dict[str, str] = {}
+    for name in names:
+        variables[name] = variable(name, {*RESERVED, *variables.values()})
+    return variables
 
 
 def lines_of(step: Step) -> str:
@@ -170,15 +180,19 @@ class StepsWriter:
         return identifier
 
     def size(self, size: Size) -> str:
-        """Return a size as an exported Python expression."""
-        names = {} if isinstance(size, int) else {n.name: str(n) for n in named_sizes(size)}
-        if not any(name in self.free for name in names):
+        """Return a size as exported Python that may be an operand: a sum is in parentheses."""
+        text = self.argument(size)
+        is_sum = isinstance(ast.parse(text, mode="eval").body, ast.BinOp | ast.UnaryOp)
+        return f"({text})" if is_sum else text
+
+    def argument(self, size: Size) -> str:
+        """Return a size as exported Python that stands alone: between commas or brackets."""
+        names = [] if isinstance(size, int) else [*named_sizes(size)]
+        if not any(named.name in self.free for named in names):
             return str(size if isinstance(size, int) else evaluate(size, self.fixed))
-        text = str(size)
-        for name, shown in names.items():
-            new = self.free.get(name) or str(self.fixed[name])
-            text = re.sub(rf"(?<!\w){re.escape(shown)}(?!\w)", new, text)
-        return text
+        new = {str(n): self.free.get(n.name) or str(self.fixed[n.name]) for n in names}
+        shown = "|".join(map(re.escape, new))
+        return re.sub(rf"(?<!\w)({shown})(?!\w)", lambda match: new[match[0]], str(size))
 
     def write(self, plan: Plan, scope: dict[str, str], base: int = 0, outer: bool = True) -> None:
         """Write the exported Python lines of a plan's steps, whose arena begins at ``base``.
@@ -218,7 +232,7 @@ class StepsWriter:
                     begin = base + placement.offset
                     offsets[buffer.name] = begin, begin + placement.nbytes
                     self._view(buffer, scope, begin, buffer.name in arenas)
-                    nbytes = f"({self.size(buffer.size)}) * {buffer.dtype.itemsize}"
+                    nbytes = f"{self.size(buffer.size)} * {buffer.dtype.itemsize}"
                     life = BufferLife(buffer.name, nbytes, self._clock, self._clock)
                     self.lives.append(life)
                     ending.setdefault(placement.last, []).append(life)
@@ -242,7 +256,7 @@ class StepsWriter:
             kind = storable(buffer.dtype)
             self.views.add(kind)
             start = f"o[{len(self.lives)}]" if self.free else str(offset)
-            count = self.size(buffer.size)
+            count = self.argument(buffer.size)
             self.lines.add(f"{scope[buffer.name]} = view_{kind}(arena, {start}, {count})")
 
     def _step(
@@ -269,7 +283,7 @@ class StepsWriter:
             elif isinstance(step, CallStep) and step.routine.name.startswith("limit:"):
                 operands = ", ".join(self._text(binding, scope) for binding in step.operands)
                 name = self.helpers.helper("reached_end")
-                self.lines.add(f"{name}({operands}, {self.size(step.total)})")
+                self.lines.add(f"{name}({operands}, {self.argument(step.total)})")
             elif isinstance(step, CallStep):
                 self._call_numpy(step, scope)
             else:
@@ -317,7 +331,7 @@ class StepsWriter:
         arguments = [
             text for text, o in zip(bases, operands, strict=True) if o.name in parameter_names
         ]
-        arguments += [self.size(size) for size in step.arguments]
+        arguments += [self.argument(size) for size in step.arguments]
         self.lines.add(f"{function.name}({', '.join(arguments)})")
 
     def _call_sparse_product(self, step: CallStep, scope: Mapping[str, str]) -> None:
@@ -326,7 +340,7 @@ class StepsWriter:
         first, second, starts, columns, rows, starts_t, places_t, order, out = (
             self._text(binding, scope) for binding in step.operands
         )
-        *lengths, _, grain = (self.size(size) for size in step.sizes)
+        *lengths, _, grain = (self.argument(size) for size in step.sizes)
         sizes, steps = ", ".join([*lengths[:4], grain]), ", ".join(lengths[4:7])
         lanes = f", {64 // step.routine.operands[0][1].itemsize}" if kind == "sampled" else ""
         name = "sampled_product" if kind == "sampled" else "sparse_product"
@@ -336,7 +350,7 @@ class StepsWriter:
             "sampled": [rows, columns],
         }[kind]
         operands = ", ".join([first, second, *pattern, out])
-        shapes = f"({sizes}), ({steps}), {self.size(step.total)}"
+        shapes = f"({sizes}), ({steps}), {self.argument(step.total)}"
         self.lines.add(f"{self.helpers.helper(name)}({operands}, {shapes}{lanes})")
 
     def _call_numpy(self, step: CallStep, scope: Mapping[str, str]) -> None:
@@ -360,7 +374,7 @@ class StepsWriter:
         self.lines.add(f"{self.helpers.helper(name)}({', '.join(arguments)})")
 
     def _text(self, binding: Binding, scope: Mapping[str, str]) -> str:
-        offset = self.size(binding.offset)
+        offset = self.argument(binding.offset)
         return scope[binding.buffer] + ("" if offset == "0" else f"[{offset}:]")
 
 
@@ -388,7 +402,7 @@ class LoopWriter:
         self.arrays = []
         for access in step.accesses():
             begin = steps.size(access.begin)
-            part = "" if begin == "0" else f"[({begin}) // {access.dtype.itemsize} :]"
+            part = "" if begin == "0" else f"[{begin} // {access.dtype.itemsize} :]"
             self.arrays.append(scope.get(access.buffer, "") + part)
         self.carries: dict[int, tuple[str, str]] = {}
         self.number = self.iterations_done = ""
@@ -402,7 +416,7 @@ class LoopWriter:
                 case flow.Copy(target, source, elements):
                     arrays = f"{self._array(target)}, {self._array(source)}"
                     copy = self.steps.helpers.helper("copy")
-                    self.lines.add(f"{copy}({arrays}, {self.steps.size(elements)})")
+                    self.lines.add(f"{copy}({arrays}, {self.steps.argument(elements)})")
                 case flow.Branch():
                     self._branch(instruction)
                 case flow.Loop():
@@ -412,9 +426,9 @@ class LoopWriter:
         """Return the exported NumPy array that begins at a place."""
         match location:
             case flow.StepAddress(access, offset, stride):
-                parts = [] if offset == 0 else [self.steps.size(offset)]
+                parts = [] if offset == 0 else [self.steps.argument(offset)]
                 if stride is not None:
-                    parts.append(f"{self.number} * ({self.steps.size(stride)})")
+                    parts.append(f"{self.number} * {self.steps.size(stride)}")
                 return self.arrays[access] + (f"[{' + '.join(parts)} :]" if parts else "")
             case flow.CarryAddress(carry, written):
                 return self.carries[carry][written]
@@ -461,7 +475,7 @@ class LoopWriter:
             lines.add(f"{read} = {self._array(buffers.first)}")
             new_buffer, spare_buffer = map(self._array, buffers.write_addresses(1))
             lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
-            lines.open_block(f"if ({iterations}) % 2 == 0:")
+            lines.open_block(f"if {iterations} % 2 == 0:")
             new_buffer, spare_buffer = map(self._array, buffers.write_addresses(2))
             lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
             lines.depth -= 1
