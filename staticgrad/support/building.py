@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from staticgrad.support.contexts import Decorator
 from staticgrad.support.records import NamedTuple
-from staticgrad.support.source import Location, Origin
+from staticgrad.support.source import NO_LINE, Location, Origin
 
 _ROOT: Final = __file__.rpartition(f"{os.sep}staticgrad{os.sep}")[0]
 _LIBRARY_FOLDERS: Final = tuple(
@@ -127,8 +127,8 @@ def capture(skip: int = 0) -> Location:
         return origin
     try:
         frame = sys._getframe(1 + skip)
-    except ValueError:  # compiled code that no frame stands for raises an error, as Numba's does
-        frame = sys._getframe()
+    except ValueError:  # an error of Numba's code, which Python makes when all frames have ended
+        return NO_LINE
     return _running_line(frame, scope)
 
 

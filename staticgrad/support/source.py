@@ -129,6 +129,10 @@ class SourceLine:
         return self.short
 
 
+#: The line of what has none: messages do not show it.
+NO_LINE: Final = SourceLine("", 0)
+
+
 def _itself(line: SourceLine) -> SourceLine:
     """Return the line that replaces a location in pickles, which hold no code objects."""
     return line

@@ -1,7 +1,9 @@
 """The line of the user's program that is reported, and its text."""
 
+import _thread
 import copy
 import dataclasses
+import itertools
 import json
 import linecache
 import pickle
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from staticgrad.errors import IndexOutOfRange
 from staticgrad.language.scopes import scope
 from staticgrad.support import building, source
 from staticgrad.support.source import Origin, SourceLine
@@ -68,6 +71,16 @@ def test_library_frames_are_passed_over():
 def test_a_folder_of_the_user_named_passes_is_the_users(tmp_path):
     file = tmp_path / "passes" / "mine.py"
     assert library("made = capture()", file)["made"].short == "mine.py:1"
+
+
+def test_an_error_that_no_frame_raises_shows_no_line():
+    """Python makes errors of Numba's code late, when the caller's frame may have ended."""
+    errors, ended = [], _thread.allocate_lock()
+    ended.acquire()
+    steps = itertools.chain(map(IndexOutOfRange, ["beyond"]), (ended.release() for _ in [0]))
+    _thread.start_new_thread(list.extend, (errors, steps))
+    assert ended.acquire(timeout=60)
+    assert str(errors[0]) == str(pickle.loads(pickle.dumps(errors[0]))) == "[SG407] beyond"
 
 
 def test_frames_of_numpy_and_of_generated_code_are_passed_over():

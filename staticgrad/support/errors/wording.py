@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 from staticgrad.support.building import user_frame
-from staticgrad.support.source import Location
+from staticgrad.support.source import NO_LINE, Location
 
 _MAX_LINES: Final = 12
 _MAX_OPERAND: Final = 60  # characters of an operand's name, type or source text
@@ -117,7 +117,8 @@ def did_you_mean(wrong: object, candidates: Iterable[str]) -> str:
 
 
 def _place(at: Location) -> list[str]:
-    return ["  " + line for line in at.resolve().long.split("\n")]
+    line = at.resolve()
+    return [] if line == NO_LINE else ["  " + text for text in line.long.split("\n")]
 
 
 def _operands(related: Iterable[Related]) -> list[str]:
