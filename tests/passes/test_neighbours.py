@@ -155,7 +155,7 @@ MADE = {
     ReasonKind.FewRows(1, (sg.dim("n"),)): lambda: reasons(sg.nn.softmax(x_of("n"))),
     ReasonKind.FewTerms(40, 1600): lambda: columns_of(40),
     ReasonKind.RowsInLanes(7): lambda: columns_of(7),
-    ReasonKind.LongRow(2_400_000, 1 << 19): lambda: reasons(sg.nn.softmax(x_of(20, 100_000))),
+    ReasonKind.LongRow(24_000_000, 1 << 24): lambda: reasons(sg.nn.softmax(x_of(20, 1_000_000))),
     ReasonKind.BrokenRow(2): lambda: reasons(
         sg.nn.softmax(x_of(7, 4, 3), (1, 2)) * sg.input("y", (3,))
     ),
