@@ -5,9 +5,11 @@
 
 A row is a loss of logits (tokens x vocabulary) or of a matrix of similarities or distances (points
 x points). The columns: staticgrad, staticgrad without the passes that compute such a product in
-chunks of rows (``stored``), PyTorch as users write it, PyTorch in a loop over chunks of rows that
-calls ``backward`` for each as Liger-Kernel's losses do (``chunks``), ``jax.jit``, and JAX with
-``lax.map`` over chunks of rows that ``jax.checkpoint`` computes again (``map``).
+chunks of rows (``stored``), staticgrad within a memory budget of a sixteenth of the bytes of one
+product, or the nearest to it that has a plan (``budget``), PyTorch as users write it, PyTorch in a
+loop over chunks of rows that calls ``backward`` for each as Liger-Kernel's losses do (``chunks``),
+``jax.jit``, and JAX with ``lax.map`` over chunks of rows that ``jax.checkpoint`` computes again
+(``map``).
 
 The loss is compared with NumPy in float64, and the gradients with a central difference of it. Bytes
 are those of the arena, of the tensors that PyTorch's profiler sees, and of the temporaries that XLA
@@ -40,7 +42,9 @@ NEAR: Final = 1e-4
 NEAR_GRADIENT: Final = 2e-3
 CHUNK: Final = 256  # rows
 TEMPERATURE: Final = 2.0
-COLUMNS: Final = ("staticgrad", "stored", "torch", "chunks", "jax", "map")
+#: The part of the bytes of a product that the column ``budget`` has; if none has, the fewest.
+BUDGET: Final = 16
+COLUMNS: Final = ("staticgrad", "stored", "budget", "torch", "chunks", "jax", "map")
 
 
 # -- the losses, by the functions of each library -------------------------------------------------
@@ -184,7 +188,9 @@ def _pick(z: Any, y: Any) -> Any:
     return np.take_along_axis(z, y[:, None], 1)[:, 0]
 
 
-def _own(row: Row, arrays: Arrays, threads: int, disable: tuple[str, ...] = ()) -> tuple[Call, int]:
+def _own(
+    row: Row, arrays: Arrays, threads: int, disable: tuple[str, ...] = (), budget: int | None = None
+) -> tuple[Call, int]:
     import staticgrad as sg
 
     of = Functions(
@@ -195,7 +201,11 @@ def _own(row: Row, arrays: Arrays, threads: int, disable: tuple[str, ...] = ()) 
     loss = LOSSES[row.loss](of, values).mean()
     dh, dw = sg.grad(loss, [values["h"], values["w"]])
     graph = sg.Graph({"loss": loss, "dh": dh, "dw": dw})
-    program = sg.compile(graph, threads=threads, disable=disable)
+    compile_within = partial(sg.compile, graph, threads=threads, disable=disable)
+    try:
+        program = compile_within(memory_budget=budget)
+    except sg.errors.BudgetInfeasible as error:
+        program = compile_within(memory_budget=error.smallest_peak)
 
     def call() -> tuple[Any, Any, Any]:
         results = program.run(arrays)
@@ -282,7 +292,9 @@ def measure(row: Row, threads: int, seconds: float) -> dict[str, Any]:
     arrays = row.operands()
     off = ("row-chunks", "recomputed-products")
     makers: dict[str, Callable[..., tuple[Call, int]]] = {
-        "staticgrad": _own, "stored": partial(_own, disable=off), "torch": _torch, "jax": _jax,
+        "staticgrad": _own, "stored": partial(_own, disable=off),
+        "budget": partial(_own, budget=row.rows * row.columns * 4 // BUDGET),
+        "torch": _torch, "jax": _jax,
     }  # fmt: skip
     if row.loss != "InfoNCE, both axes":  # its rows need all others: no loop over rows does it
         makers |= {"chunks": partial(_torch, chunk=CHUNK)}

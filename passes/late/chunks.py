@@ -14,15 +14,19 @@ take nearly the memory of the product, as of a few hundred tokens, only a memory
 loop. Compare the chunked losses of Liger-Kernel (Hsu et al., 2024), and AutoChunk (Zhao et al.,
 2024).
 
-Rows that read a reduction over all rows need a loop of their own. A symmetric contrastive loss
-normalizes the columns of a product, too. Its first loop finds the maximum of each column, a second
-one the sums, a third one the gradients, and each computes the product again, as far as this takes
-no longer than storing it::
+Rows that read a reduction over all rows need a loop of their own. To normalize the columns of a
+product, a first loop finds their means, a second one their variances, a third one the gradients,
+and each computes the product again, as far as this takes no longer than storing it::
 
     s = a @ b.T                          for rows of each chunk of a:
-    m = max(s, axis=0)           ->          m = maximum(m, max(rows @ b.T, axis=0))
-    t = sum(exp(s - m), axis=0)          for rows of each chunk of a:
-                                             t += sum(exp(rows @ b.T - m), axis=0)
+    m = mean(s, axis=0)          ->          m += sum(rows @ b.T, axis=0) / n
+    v = sum((s - m) ** 2, axis=0)        for rows of each chunk of a:
+                                             v += sum((rows @ b.T - m) ** 2, axis=0)
+
+A sum of exponentials less their maximum needs no loop behind that of the maximum: a chunk's sum is
+less the maximum of the chunk, and both sums are shifted to the larger maximum where they are added
+(``passes.late.exponentials``). So loops over chunks of *columns* of logits compute that product
+twice, and store neither logits nor a sum of the size of the matrix; a memory budget may ask for it.
 
 A *row axis* is the axis of a value that has the rows. The region of a product is every value with
 a row axis that is computed from the product and on a way to a wide value, and the wide operands of
@@ -32,11 +36,17 @@ these. Its results are values that have a row axis, and are not wide, and reduct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import field
 from typing import Any, Final, cast
 
 from passes.late.base import late_pass
+from passes.late.exponentials import (
+    ShiftedSum,
+    find_shifted_sum,
+    finite_or_zero,
+    shift_again,
+)
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.bodies import body_input, body_of
 from staticgrad.language.ir.copies import rebuild
@@ -59,10 +69,18 @@ from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.indexing import Concat, ScatterIntoAlong, Slice, Take, TakeAlong
 from staticgrad.language.ops.logic import BitAnd, BitOr, BitXor, equal
 from staticgrad.language.ops.loops import NUMBER, Loop
-from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose, broadcast_to, moveaxis
+from staticgrad.language.ops.movement import (
+    Broadcast,
+    Reshape,
+    Transpose,
+    broadcast_to,
+    moveaxis,
+    reshape,
+)
 from staticgrad.language.ops.positions import Iota
 from staticgrad.language.ops.reduce import Extreme, Sum
 from staticgrad.language.ops.selection import Maximum, Minimum, where
+from staticgrad.language.ops.transcendental import exp
 from staticgrad.language.types.arrays import TensorType, hint_value, product
 from staticgrad.language.types.dim import Size, divide_exactly
 from staticgrad.language.types.dtype import I64
@@ -78,6 +96,8 @@ FEWEST_ROWS: Final = 256
 OPEN_SIZE: Final = 1024
 #: Operations of a product that are worth a byte of its result: as long as ``Residuals.flops`` take.
 FLOPS_OF_BYTE: Final = 36
+#: The chunks of a product, at least, where they have more than twice the fewest rows.
+LEAST_CHUNKS: Final = 8
 #: The share of a product's bytes that a chunk of it, and the sums over rows, may take.
 MOST_KEPT: Final = 0.75
 
@@ -103,30 +123,47 @@ def has_wide_products(graph: Graph) -> bool:
 @late_pass("row-chunks", keeps="close")
 def compute_in_chunks(graph: Graph) -> Graph:
     """Rewrite wide products, and what is computed of them row by row, as loops over chunks."""
-    return _rewrite_regions(graph, lambda region: region.is_cheap)
+    return _rewrite_regions(
+        graph, lambda region: region.is_cheap, lambda region: region.flops_again
+    )
 
 
 @late_pass("recomputed-products", keeps="close")
 def compute_products_again(graph: Graph) -> Graph:
-    """Do the same for those that need products to be computed again, at any price.
+    """Do the same at any price in products that are computed again, for the fewest bytes.
 
     A memory budget tries it.
     """
-    return _rewrite_regions(graph, lambda region: not region.is_cheap)
+    return _rewrite_regions(
+        graph, lambda region: region.saves_memory, lambda region: region.bytes_stored
+    )
 
 
-def _rewrite_regions(graph: Graph, is_chosen: Callable[[_Region], bool]) -> Graph:
+def _rewrite_regions(
+    graph: Graph, is_chosen: Callable[[_Region], bool], price: Callable[[_Region], float]
+) -> Graph:
+    """Rewrite each wide product by the region of least price of those that are chosen."""
     for seed in [node for node in graph.nodes if _is_wide_product(node)]:
         if seed not in graph.nodes:
             continue  # a region that was found before has it
-        region = _find_region(graph, seed)
+        regions = filter(is_chosen, _find_regions(graph, seed))
+        region = _cheapest(regions, price)
         if region is None and (distributed := _distribute_products(graph)) is not graph:
-            region = _find_region(distributed, seed)
-            if region is not None:
-                region.is_distributed = True
-        if region is not None and is_chosen(region):
+            regions = filter(is_chosen, _find_regions(distributed, seed, is_distributed=True))
+            region = _cheapest(regions, price)
+        if region is not None:
             graph = region.rewrite()
     return graph
+
+
+def _cheapest(regions: Iterable[_Region], price: Callable[[_Region], float]) -> _Region | None:
+    best: _Region | None = None
+    for region in regions:
+        if best is None or price(region) < price(best):
+            best = region
+        if not price(best):
+            break
+    return best
 
 
 def _distribute_products(graph: Graph) -> Graph:
@@ -164,16 +201,13 @@ def _is_linear(node: Node) -> bool:
     return isinstance(form, Contract) or (isinstance(form, Reduce) and form.kind == "sum")
 
 
-def _find_region(graph: Graph, seed: Node) -> _Region | None:
-    """Return the region of a product that computes least twice; None if none pays."""
-    best: _Region | None = None
+def _find_regions(graph: Graph, seed: Node, *, is_distributed: bool = False) -> Iterator[_Region]:
+    """Yield the regions of a product, one for what may be its rows, that have chunks."""
     for rows in _find_rows(graph, seed):
         region = _Region.find(graph, seed, rows)
-        if region is not None and (best is None or region.flops_again < best.flops_again):
-            best = region
-        if best is not None and not best.flops_again:
-            break
-    return best
+        if region is not None:
+            region.is_distributed = is_distributed
+            yield region
 
 
 def _find_rows(graph: Graph, seed: Node) -> Iterator[RowAxis]:
@@ -373,9 +407,23 @@ def _kind_of_reduction(node: Node) -> str:
     return node.form.kind if isinstance(node.form, Reduce) else "sum"
 
 
-def _combine(node: Node, first: Symbolic, second: Symbolic) -> Symbolic:
-    """Combine the results of a reduction over two chunks of rows."""
-    return cast(Symbolic, _COMBINING[_kind_of_reduction(node)](first, second))
+def _combine(
+    first: Mapping[Node, Symbolic],
+    second: Mapping[Node, Symbolic],
+    shifted: Mapping[Node, ShiftedSum],
+) -> dict[Node, Symbolic]:
+    """Combine the results of reductions over two chunks of rows."""
+    combined = {
+        node: cast(Symbolic, _COMBINING[_kind_of_reduction(node)](first[node], second[node]))
+        for node in first
+        if node not in shifted
+    }
+    for node in [node for node in first if node in shifted]:
+        largest = shifted[node].maximum
+        shift = finite_or_zero(combined[largest])
+        terms = [shift_again(chunk[largest], chunk[node], shift) for chunk in (first, second)]
+        combined[node] = cast(Symbolic, Add()(*terms))
+    return combined
 
 
 def _neutral(node: Node) -> Symbolic:
@@ -392,6 +440,13 @@ def _neutral(node: Node) -> Symbolic:
 
 class _NoRegionError(Exception):
     """A value is read in another way than row by row."""
+
+
+class _WideResultsError(Exception):
+    """Products of wide values have to be stored, since more than a loop reads them."""
+
+    def __init__(self, nodes: set[Node]) -> None:
+        self.nodes = nodes
 
 
 @dataclass(frozen=True)
@@ -411,27 +466,39 @@ class _LoopOfChunks:
 class _Region:
     """The nodes that are computed chunk by chunk, and where their values have ``rows``."""
 
-    def __init__(self, graph: Graph, seeds: Mapping[Node, RowAxis]) -> None:
+    def __init__(
+        self, graph: Graph, seeds: Mapping[Node, RowAxis], results: AbstractSet[Node]
+    ) -> None:
+        """``results``: products of wide values that are stored though they may be wide."""
         self.graph = graph
         self.users = users_of(graph)
         self.seed = next(iter(seeds))
         self.is_distributed = False
+        self.seeds, self.wide_results = seeds, results
         self.rows: dict[Node, RowAxis] = {**seeds}
         self.count = cast(Size, divide_exactly(*_sizes_of_rows(self.seed, seeds[self.seed])))
         self.reduced: dict[Node, tuple[RowAxis | None, ...]] = {}
+        #: Reductions that are sums of exponentials, each computed with the maximum it is less.
+        self.shifted: dict[Node, ShiftedSum] = {}
         self.levels: dict[Node, int] = dict.fromkeys(seeds, 0)
         self.beside = self._find_nodes_of_wide_values(seeds)
         self._follow_rows()
+        if self.shifted:
+            self.users = self._find_users()
         self.inside = self._find_nodes()
         self.loops = self._find_loops()
 
     @classmethod
     def find(cls, graph: Graph, seed: Node, rows: RowAxis) -> _Region | None:
         """Return the region of a product, and of the wide products that are read beside it."""
-        seeds = {seed: rows}
+        seeds, results = {seed: rows}, set[Node]()
         try:
             while True:
-                region = cls(graph, seeds)
+                try:
+                    region = cls(graph, seeds, results)
+                except _WideResultsError as error:
+                    results |= error.nodes
+                    continue
                 others = {
                     value.node: rows_of_value
                     for loop in region.loops
@@ -445,7 +512,9 @@ class _Region:
             return None
 
     def _is_wide(self, node: Node) -> bool:
-        """Return whether a value has as many elements as the product, or bytes."""
+        """Return whether a value has as many elements as the product, or bytes; no result has."""
+        if node in self.wide_results:
+            return False
         elements = _elements(self.seed.types[0])
         return any(_elements(kind) >= elements or _bytes(kind) >= WIDE for kind in node.types)
 
@@ -476,7 +545,7 @@ class _Region:
             ways = [
                 (place, self.rows[arg.node])
                 for place, arg in enumerate(node.args)
-                if arg.node in self.rows
+                if arg.node in self.rows and arg.node not in self.wide_results
             ]
             is_row_by_row = False
             if ways and _goes_by_rows(node):
@@ -488,30 +557,89 @@ class _Region:
                 elif len(reduced) == 1 and (operands := reduced.pop()):
                     self.reduced[node] = operands
                     is_row_by_row = True
+                    if (level := self._find_level_of_maximum(node)) is not None:
+                        self.levels[node] = level
+                        continue
             self.levels[node] = max(
                 self.levels[arg.node] + (is_row_by_row and arg.node not in self.rows)
                 for arg in node.args
                 if arg.node in self.levels
             )
 
+    def _find_level_of_maximum(self, total: Node) -> int | None:
+        """Return the level of the maximum that a sum of exponentials is computed with, or None."""
+        found = find_shifted_sum(total)
+        if found is None or found.maximum not in self.reduced:
+            return None
+        level = self.levels[found.maximum]
+        if self.levels[found.shift.node] != level:
+            return None  # the shift reads more than the maximum
+        self.shifted[total] = found
+        self.reduced[total] = (self.rows[found.x.node],)
+        return level
+
+    def _operands_of(self, node: Node) -> Sequence[Symbolic]:
+        """Return what a node reads, as the loops compute it."""
+        return (self.shifted[node].x,) if node in self.shifted else node.args
+
+    def _find_users(self) -> dict[ValueKey, list[Node]]:
+        """Return the nodes that read each value, as the loops compute them, and are needed."""
+        values = [value for node in self.graph.nodes for value in node.values]
+        users: dict[ValueKey, list[Node]] = {value.key: [] for value in values}
+        needed = {value.node for value in self.graph.roots}
+        for node in reversed(self.graph.nodes):
+            if node not in needed:
+                continue
+            operands = self._operands_of(node)
+            for value in operands:
+                users[value.key].append(node)
+            needed.update(value.node for value in operands)
+            if node in self.shifted:
+                needed.update((self.shifted[node].maximum, self.shifted[node].shift.node))
+        return users
+
     def _find_nodes(self) -> dict[Node, None]:
         """Find the nodes on the ways from the seeds to wide values and to their readers."""
         roots = {value.node for value in self.graph.roots}
         needed: set[Node] = set()
         for node in self.rows:
-            if self._is_wide(node):
-                readers = self._readers(node)
+            readers = self._readers(node)
+            if self._is_wide(node) and (readers or node in roots):
                 if node in roots or not all(n in self.rows or n in self.reduced for n in readers):
-                    raise _NoRegionError
+                    raise _WideResultsError(self._find_results(node))
                 needed.update((node, *readers))
         for node in reversed(self.graph.nodes):
             if node in needed:
-                needed.update(arg.node for arg in node.args if arg.node in self.levels)
+                needed.update(n.node for n in self._operands_of(node) if n.node in self.levels)
+        for node in self.rows:
+            source = node.args[0].node if isinstance(node.op, Transpose) else None
+            if source in needed and len(self._readers(source)) == 1 and not self._is_wide(node):
+                needed.add(node)  # chunks of it are stacked in the place of what it transposes
         return {
             node: None
             for node in self.graph.nodes
             if node in needed and (node in self.rows or node in self.reduced)
         }
+
+    def _find_results(self, node: Node) -> set[Node]:
+        """Return products of wide values that a wide node is computed from, all but the seeds.
+
+        They are taken behind a transpose that alone reads them. There is no region if the node is
+        computed from a seed without such a product.
+        """
+        results: set[Node] = set()
+        waiting = [node]
+        while waiting:
+            node = waiting.pop()
+            if node in self.seeds:
+                raise _NoRegionError
+            if not isinstance(node.form, Contract):
+                waiting += [arg.node for arg in node.args if arg.node in self.rows]
+                continue
+            while len(readers := self._readers(node)) == 1 and isinstance(readers[0].op, Transpose):
+                (node,) = readers
+            results.add(node)
+        return results
 
     def _readers(self, node: Node) -> list[Node]:
         return [user for index in range(len(node.types)) for user in self.users[node, index]]
@@ -556,7 +684,7 @@ class _Region:
             if item in loop.items:
                 continue
             loop.items[item] = None
-            for place, arg in enumerate(item[0].args):
+            for place, arg in enumerate(self._operands_of(item[0])):
                 if isinstance(arg.node.op, Constant):
                     continue
                 rows = self._rows_of_operand(item, place)
@@ -595,22 +723,38 @@ class _Region:
         over rows, which each chunk reads and writes, at most a share of its memory.
         """
         nbytes = sum(_bytes(node.types[0]) for node in self._products_again())
-        return self.flops_again <= FLOPS_OF_BYTE * nbytes and self._saves_memory
+        return self.flops_again <= FLOPS_OF_BYTE * nbytes and self.saves_memory
 
     @property
-    def _saves_memory(self) -> bool:
+    def saves_memory(self) -> bool:
+        """Return whether what is stored takes at most a share of the bytes of the product."""
+        return self.bytes_stored <= MOST_KEPT * _bytes(self.seed.types[0])
+
+    @property
+    def bytes_stored(self) -> int:
+        """The bytes of a chunk of the product, and of results that would not be there otherwise.
+
+        These are reductions over rows, stacks of chunks that are read, and those to which the rows
+        that fill no chunk are joined.
+        """
         wide, rows = _bytes(self.seed.types[0]), hint_value(self.count, OPEN_SIZE)
-        sums = {node for loop in self.loops for node in loop.reductions}
-        chunk = wide * self.chunk_rows() // rows
-        return chunk + sum(_bytes(node.types[0]) for node in sums) <= MOST_KEPT * wide
+        results = {node for loop in self.loops for node in loop.by_rows}
+        if divide_exactly(self.count, self.chunk_rows()) is not None:
+            results -= {value.node for value in self.graph.roots}
+        results.update(node for loop in self.loops for node in loop.reductions)
+        return wide * self.chunk_rows() // rows + sum(_bytes(node.types[0]) for node in results)
 
     def chunk_rows(self) -> int:
-        """Return the rows of a chunk."""
+        """Return the rows of a chunk: of those that fill it to the last one, the fewest.
+
+        A chunk of more than twice the fewest rows is a small part of a wide product.
+        """
         least = -(-FEWEST_ROWS // max(hint_value(rows.elements) for rows in self.rows.values()))
         if not isinstance(self.count, int):
             return least
-        divisors = [n for n in range(least, 2 * least + 1) if self.count % n == 0]
-        return min(divisors, default=least)
+        row = max(_bytes(self.seed.types[0]) // max(self.count, 1), 1)
+        most = min(max(2 * least, WIDE // LEAST_CHUNKS // row), self.count // 2)
+        return next((n for n in range(least, most + 1) if self.count % n == 0), least)
 
     def pays(self) -> bool:
         """Return whether chunks take fewer bytes."""
@@ -628,12 +772,23 @@ class _Region:
             with within(self.seed.origin, order):
                 new |= _LoopWriter(self, loop, new).results()
             for node in self.graph.nodes:
-                if self.levels.get(node) == level and node not in self.inside:
+                if self.levels.get(node) != level:
+                    continue
+                if node not in self.inside:
                     self._rebuild(node, new)
+                elif node in self.shifted:
+                    with within(node.origin, node.order):
+                        new[node, 0] = self._shift_total(node, new)
         changed = self.graph.replace_nodes(
             lambda node, _: [new[value.key] for value in node.values] if (node, 0) in new else None
         )
         return changed.without_dead_nodes()
+
+    def _shift_total(self, total: Node, new: Mapping[ValueKey, Symbolic]) -> Symbolic:
+        """Return a sum of exponentials by its own shift, of that which a loop has computed."""
+        found = self.shifted[total]
+        shift = reshape(new.get(found.shift.key, found.shift), total.types[0].shape)
+        return shift_again(new[found.maximum, 0], new[total, 0], shift)
 
     @staticmethod
     def _rebuild(node: Node, new: dict[ValueKey, Symbolic]) -> None:
@@ -699,10 +854,12 @@ class _LoopWriter:
             for n, operand in enumerate(stay)
         }
         computed = self._compute(self.length, inputs, self._position(number))
-        outputs = {
-            f"c{n}": _combine(node, totals[n], computed[node, 0])
-            for n, node in enumerate(self.loop.reductions)
-        }
+        combined = _combine(
+            dict(zip(self.loop.reductions, totals, strict=True)),
+            {node: computed[node, 0] for node in self.loop.reductions},
+            self.region.shifted,
+        )
+        outputs = {f"c{n}": combined[node] for n, node in enumerate(self.loop.reductions)}
         by_rows = [value for node in self.loop.by_rows for value in node.values]
         outputs |= {f"y{n}": computed[value.key] for n, value in enumerate(by_rows)}
         body = body_of([number, *totals, *inputs.values()], outputs)
@@ -745,10 +902,12 @@ class _LoopWriter:
         for node in self.nodes:
             for item in [item for item in self.loop.items if item[0] is node]:
                 args = []
-                for place, arg in enumerate(node.args):
+                for place, arg in enumerate(self.region._operands_of(node)):
                     rows = self.region._rows_of_operand(item, place)
                     outside = inputs.get((arg.key, rows), arg)
                     args.append(by_item.get(((arg.node, rows), arg.index), outside))
+                if node in self.region.shifted:
+                    args.append(by_item[(self.region.shifted[node].maximum, None), 0])
                 with within(node.origin, self.order):
                     results = self._compute_item(item, args, count, position)
                 by_item |= {(item, n): result for n, result in enumerate(results)}
@@ -759,6 +918,10 @@ class _LoopWriter:
     ) -> Sequence[Symbolic]:
         node, rows = item
         op: Any = node.op
+        if node in self.region.shifted:
+            x, largest = args
+            shift = reshape(finite_or_zero(largest), _shape_of_ones(x.shape, op.axes))
+            return [cast(Symbolic, op(exp(x - shift)))]
         if rows is None:
             reduced = self.region.reduced[node][0]
             if reduced is not None and _takes_one_row(node, reduced):
@@ -807,6 +970,10 @@ class _LoopWriter:
         return cast(Symbolic, Reshape(shape)(moveaxis(stack, 0, rows.axis)))
 
 
+def _shape_of_ones(shape: Sequence[Size], axes: Sequence[int]) -> tuple[Size, ...]:
+    return tuple([1 if axis in axes else size for axis, size in enumerate(shape)])
+
+
 def _number(size: Size) -> Any:
     return size if isinstance(size, int) else size_value(size, I64)
 
@@ -832,5 +999,4 @@ def _equals_position(
 
 
 def _sum_along(x: Any, axis: int) -> Any:
-    shape = tuple(1 if n == axis else size for n, size in enumerate(x.shape))
-    return Reshape(shape)(Sum((axis,))(x))
+    return Reshape(_shape_of_ones(x.shape, (axis,)))(Sum((axis,))(x))

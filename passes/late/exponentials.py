@@ -31,6 +31,7 @@ from staticgrad.language.ops.reduce import Max, Sum
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import Exp, exp
 from staticgrad.language.types.arrays import hint_bytes, hint_value
+from staticgrad.support.records import NamedTuple
 
 #: Elements of a part: 8 KB of float32, 16 of float64, which stay in L1.
 _PART: Final = 2048
@@ -52,14 +53,14 @@ def sum_in_parts(graph: Graph) -> Graph:
         return graph
     users = users_of(graph)
     parts_of: dict[tuple[Node, int], tuple[Symbolic, Symbolic]] = {}
-    maxima: dict[Node, Node] = {}
+    long_sums: dict[Node, ShiftedSum] = {}
     for node in graph.nodes:
-        maximum = _find_maximum(node)
-        if maximum is not None and _pays(node, users):
-            maxima[node] = maximum
-    if not maxima:
+        found = _find_long_sum(node)
+        if found is not None and _pays(node, users):
+            long_sums[node] = found
+    if not long_sums:
         return graph
-    maximum_nodes = {*maxima.values()}
+    maxima = {found.maximum for found in long_sums.values()}
 
     def statistics(x: Symbolic) -> tuple[Symbolic, Symbolic]:
         """Return the maximum and the shifted sum of each part of the rows of x."""
@@ -68,38 +69,65 @@ def sum_in_parts(graph: Graph) -> Graph:
         return parts_of[x.key]
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if node in maximum_nodes:
+        if node in maxima:
             return (cast(Symbolic, Max((args[0].ndim - 1,))(statistics(args[0])[0])),)
-        if node not in maxima:
+        if node not in long_sums:
             return None
         x, shift = args[0].node.args[0].node.args
-        largest, sums = statistics(x)
-        less = largest - shift
-        terms = where(largest == -inf, exp(less), sums * exp(_finite(largest) - shift))
+        terms = shift_again(*statistics(x), shift)
         return (cast(Symbolic, Sum((x.ndim - 1,))(terms)),)
 
     return graph.replace_nodes(rewrite).without_dead_nodes()
 
 
-def _find_maximum(total: Node) -> Node | None:
-    """Return the maximum of the rows whose exponentials a node sums, less that maximum, or None."""
+class ShiftedSum(NamedTuple):
+    """A sum of ``exp(x - shift)``, where the shift is made of the maximum over the same axes."""
+
+    x: Symbolic
+    shift: Symbolic
+    maximum: Node
+
+
+def find_shifted_sum(total: Node) -> ShiftedSum | None:
+    """Return of what a node is a sum of exponentials less their maximum; None if it is not one."""
     if not isinstance(total.op, Sum) or not isinstance(total.args[0].node.op, Exp):
         return None
     shifted = total.args[0].node.args[0].node
     if not isinstance(shifted.op, Sub) or total.types[0].dtype.is_storage:
         return None
     x, shift = shifted.args
-    last = x.ndim - 1
-    size = x.shape[last] if x.ndim else 0
-    is_long = isinstance(size, int) and size >= _LEAST_ROW and hint_bytes(x.type) >= _LEAST_BYTES
-    is_of_rows = shift.shape == (*x.shape[:-1], 1) or x.ndim == 1 > shift.ndim
-    if not is_long or total.op.axes != (last,) or not is_of_rows:
+    axes = total.op.axes
+    sizes = (*[1] * (x.ndim - shift.ndim), *shift.shape)
+    if x.shape != shifted.types[0].shape or any(sizes[axis] != 1 for axis in axes):
         return None
     for node in islice(_elementwise_sources(shift), _MOST_STEPS):
         if isinstance(node.op, Max):
-            is_of_rows = node.args[0].key == x.key and node.op.axes == (last,)
-            return node if is_of_rows and not _is_of_product(x) else None
+            is_of_x = node.args[0].key == x.key and node.op.axes == axes
+            return ShiftedSum(x, shift, node) if is_of_x else None
     return None
+
+
+def shift_again(largest: Any, sums: Any, shift: Any) -> Symbolic:
+    """Return sums of exponentials less a shift, of those less the (finite) largest."""
+    others = sums * exp(finite_or_zero(largest) - shift)
+    return cast(Symbolic, where(largest == -inf, exp(largest - shift), others))
+
+
+def finite_or_zero(maximum: Any) -> Symbolic:
+    """Return a maximum, or 0 where it is infinite or not a number."""
+    return cast(Symbolic, where(absolute(maximum) < inf, maximum, 0.0))
+
+
+def _find_long_sum(total: Node) -> ShiftedSum | None:
+    """Return a sum along long rows that are no product; None of another node."""
+    found = find_shifted_sum(total)
+    if found is None or cast(Sum, total.op).axes != (found.x.ndim - 1,):
+        return None
+    x = found.x
+    size = x.shape[-1]
+    is_long = isinstance(size, int) and size >= _LEAST_ROW and hint_bytes(x.type) >= _LEAST_BYTES
+    is_of_rows = found.shift.shape == (*x.shape[:-1], 1) or x.ndim == 1 > found.shift.ndim
+    return found if is_long and is_of_rows and not _is_of_product(x) else None
 
 
 def _pays(total: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
@@ -146,12 +174,7 @@ def _part_statistics(x: Symbolic) -> tuple[Symbolic, Symbolic]:
     for piece, parts in pieces:
         rows = reshape(piece, (*x.shape[:-1], parts, piece.shape[-1] // parts))
         maximum = Max((last + 1,))(rows)
-        shift = reshape(_finite(maximum), (*maximum.shape, 1))
+        shift = reshape(finite_or_zero(maximum), (*maximum.shape, 1))
         largest.append(maximum)
         sums.append(Sum((last + 1,))(exp(rows - shift)))
     return cast("tuple[Symbolic, Symbolic]", (concatenate(largest, last), concatenate(sums, last)))
-
-
-def _finite(maximum: Any) -> Symbolic:
-    """Return a maximum, or 0 where it is infinite or not a number."""
-    return cast(Symbolic, where(absolute(maximum) < inf, maximum, 0.0))

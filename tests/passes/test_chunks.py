@@ -200,6 +200,13 @@ def normalize_columns(x, y, labels):
     return (sg.tanh(scores) @ y).sum()
 
 
+def mask(scores, least=0.2):
+    """Return scores that are -inf in whole columns but the last, and below a number."""
+    columns = sg.arange(scores.shape[1])
+    hidden = (columns < scores.shape[1] - 1) & ((columns < 5) | (scores < least))
+    return sg.where(hidden, -np.inf, scores)
+
+
 #: Name -> a loss of points (n, 2), points (m, 2) and a label for each of the first.
 LOSSES = {
     "cross entropy": lambda x, y, labels: sg.nn.cross_entropy(x @ y.T, labels),
@@ -225,6 +232,8 @@ LOSSES = {
     "column means": column_means,
     "normalized by all": normalize_by_all,
     "normalized columns": normalize_columns,
+    "masked": lambda x, y, labels: sg.nn.cross_entropy(mask(x @ y.T), labels),
+    "nothing to sum": lambda x, y, labels: sg.exp(sg.nn.logsumexp(mask(x @ y.T, 0.0), 1)).sum(),
 }
 
 
@@ -244,19 +253,19 @@ def losses_and_gradients(name, count, width, named):
     return sg.Graph(results)
 
 
-def divide(graph, elements):
+def divide(graph, elements, name="row-chunks"):
     """Return the graph with products of so many elements and more in chunks of four rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "WIDE", elements * 8)
         patch.setattr(chunks, "FEWEST_ROWS", 4)
         patch.setattr(chunks, "FLOPS_OF_BYTE", 1000)
         patch.setattr(chunks, "MOST_KEPT", 1000)
-        return pipeline("O1,marks,row-chunks").run(graph)[0]
+        return pipeline(f"O1,marks,{name}").run(graph)[0]
 
 
-def check_small(name, count, width, named, other_count):
+def check_small(name, count, width, named, other_count, by="row-chunks"):
     graph = losses_and_gradients(name, count, width, named)
-    changed = divide(graph, count * (count if name in OF_ONE else width))
+    changed = divide(graph, count * (count if name in OF_ONE else width), by)
     if count >= 8 and width >= 8:
         assert any(isinstance(node.op, Loop) for node in changed.nodes)
     for number in (count, other_count) if named else (count,):
@@ -275,13 +284,15 @@ def check_small(name, count, width, named, other_count):
 @example(count=9, width=9)
 @settings(max_examples=4, deadline=None)
 def test_loops_over_chunks_compute_what_the_graph_computes(name, count, width):
-    check_small(name, count, count if name == "contrastive" else width, False, count)
+    for by in ("row-chunks", "recomputed-products"):
+        check_small(name, count, count if name == "contrastive" else width, False, count, by)
 
 
+@pytest.mark.parametrize("by", ["row-chunks", "recomputed-products"])
 @pytest.mark.parametrize("name", [name for name in LOSSES if name not in LITERAL])
-def test_rows_of_a_named_size_fill_any_number_of_chunks(name):
+def test_rows_of_a_named_size_fill_any_number_of_chunks(name, by):
     for other_count in (1, 3, 4, 21):
-        check_small(name, 24, 9, True, other_count)
+        check_small(name, 24, 9, True, other_count, by)
 
 
 def test_an_index_along_the_rows_is_checked():
@@ -335,6 +346,32 @@ def test_sums_over_rows_may_take_more_memory_than_the_product(width):
     loss = sg.nn.cross_entropy(h @ w, sg.input("y", (512,), "int64"))
     graph = sg.Graph({"loss": loss, "dh": sg.grad(loss, h), "dw": sg.grad(loss, w)})
     assert in_chunks(sg.compile(graph)) == (width == WIDTH)
+
+
+@pytest.mark.parametrize("columns_count", [COLUMNS, 33_013])  # no number divides a prime one
+def test_a_budget_computes_logits_in_chunks_of_columns(columns_count):
+    """Neither logits nor a second gradient of the matrix, as large as they are, is stored."""
+    draw = np.random.default_rng(3)
+    hidden = draw.standard_normal((512, 96)).astype(np.float32)
+    matrix = draw.standard_normal((columns_count, 96)).astype(np.float32)
+    matrix[: columns_count // 2] *= 3.0  # the first chunks have the larger maxima, of most rows
+    labels = draw.integers(0, columns_count, 512)
+    h, w = sg.input("h", hidden.shape, "float32"), sg.input("w", matrix.shape, "float32")
+    loss = sg.nn.cross_entropy(h @ w.T, sg.input("y", (512,), "int64"))
+    graph = sg.Graph({"loss": loss, "dh": sg.grad(loss, h), "dw": sg.grad(loss, w)})
+    budget = 4_000_000 + (matrix.nbytes if columns_count % 2 else 0)
+    program = sg.compile(graph, memory_budget=budget)
+    logits = hidden.astype(np.float64) @ matrix.T
+    assert arena(program) <= budget < logits.size * 4 // 4
+    error = softmax(logits)
+    log_likelihood = np.log(error[np.arange(512), labels])
+    error[np.arange(512), labels] -= 1.0
+    expected = {
+        "loss": -log_likelihood.mean(),
+        "dh": error @ matrix.astype(np.float64) / 512,
+        "dw": error.T @ hidden.astype(np.float64) / 512,
+    }
+    check(program, {"h": hidden, "w": matrix, "y": labels}, expected)
 
 
 @pytest.mark.slow

@@ -120,9 +120,9 @@ def reduced_axes(group: Cluster | Group) -> tuple[int, ...]:
 
 #: Instructions of a group of rows, at most: its stages are interleaved over several rows.
 LARGEST_ROWS: Final = 640
-#: Bytes that one row of all operands takes, at most. Later stages find it in the last cache: on Zen
-#: 3 (512 KB of L2, 32 MB of L3) one kernel takes .5 to .75 of the time of several for rows of 200 KB
-#: to 8 MB of softmax, cross entropy, layer norms and their gradients, and .7 to 1.1 for 16 MB.
+#: Bytes that one row of all operands takes, at most. Later stages find it in the last cache. On Zen
+#: 3 (512 KB of L2, 32 MB of L3) one kernel of rows of 200 KB to 8 MB takes .5 to .75 of the time of
+#: several (softmax, cross entropy, layer norms and their gradients), and .7 to 1.1 for 16 MB.
 LONGEST_ROW: Final = 1 << 24
 #: Bytes of the widest element.
 _WIDEST: Final = max(dtype.itemsize for dtype in ALL_DTYPES)
