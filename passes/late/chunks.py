@@ -568,14 +568,14 @@ class _Region:
 
     def _find_level_of_maximum(self, total: Node) -> int | None:
         """Return the level of the maximum that a sum of exponentials is computed with, or None."""
-        found = find_shifted_sum(total)
-        if found is None or found.maximum not in self.reduced:
+        shifted = find_shifted_sum(total)
+        if shifted is None or shifted.maximum not in self.reduced:
             return None
-        level = self.levels[found.maximum]
-        if self.levels[found.shift.node] != level:
+        level = self.levels[shifted.maximum]
+        if self.levels[shifted.shift.node] != level:
             return None  # the shift reads more than the maximum
-        self.shifted[total] = found
-        self.reduced[total] = (self.rows[found.x.node],)
+        self.shifted[total] = shifted
+        self.reduced[total] = (self.rows[shifted.x.node],)
         return level
 
     def _operands_of(self, node: Node) -> Sequence[Symbolic]:
@@ -786,9 +786,9 @@ class _Region:
 
     def _shift_total(self, total: Node, new: Mapping[ValueKey, Symbolic]) -> Symbolic:
         """Return a sum of exponentials by its own shift, of that which a loop has computed."""
-        found = self.shifted[total]
-        shift = reshape(new.get(found.shift.key, found.shift), total.types[0].shape)
-        return shift_again(new[found.maximum, 0], new[total, 0], shift)
+        shifted = self.shifted[total]
+        shift = reshape(new.get(shifted.shift.key, shifted.shift), total.types[0].shape)
+        return shift_again(new[shifted.maximum, 0], new[total, 0], shift)
 
     @staticmethod
     def _rebuild(node: Node, new: dict[ValueKey, Symbolic]) -> None:

@@ -55,12 +55,12 @@ def sum_in_parts(graph: Graph) -> Graph:
     parts_of: dict[tuple[Node, int], tuple[Symbolic, Symbolic]] = {}
     long_sums: dict[Node, ShiftedSum] = {}
     for node in graph.nodes:
-        found = _find_long_sum(node)
-        if found is not None and _pays(node, users):
-            long_sums[node] = found
+        long_sum = _find_long_sum(node)
+        if long_sum is not None and _pays(node, users):
+            long_sums[node] = long_sum
     if not long_sums:
         return graph
-    maxima = {found.maximum for found in long_sums.values()}
+    maxima = {long_sum.maximum for long_sum in long_sums.values()}
 
     def statistics(x: Symbolic) -> tuple[Symbolic, Symbolic]:
         """Return the maximum and the shifted sum of each part of the rows of x."""
@@ -120,14 +120,14 @@ def finite_or_zero(maximum: Any) -> Symbolic:
 
 def _find_long_sum(total: Node) -> ShiftedSum | None:
     """Return a sum along long rows that are no product; None of another node."""
-    found = find_shifted_sum(total)
-    if found is None or cast(Sum, total.op).axes != (found.x.ndim - 1,):
+    shifted = find_shifted_sum(total)
+    if shifted is None or cast(Sum, total.op).axes != (shifted.x.ndim - 1,):
         return None
-    x = found.x
+    x = shifted.x
     size = x.shape[-1]
     is_long = isinstance(size, int) and size >= _LEAST_ROW and hint_bytes(x.type) >= _LEAST_BYTES
-    is_of_rows = found.shift.shape == (*x.shape[:-1], 1) or x.ndim == 1 > found.shift.ndim
-    return found if is_long and is_of_rows and not _is_of_product(x) else None
+    is_of_rows = shifted.shift.shape == (*x.shape[:-1], 1) or x.ndim == 1 > shifted.shift.ndim
+    return shifted if is_long and is_of_rows and not _is_of_product(x) else None
 
 
 def _pays(total: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
