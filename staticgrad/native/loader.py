@@ -492,7 +492,8 @@ def begin(
             if not is_quick:
                 cancel()
         if is_quick:
-            tiers.later(full.close_all())
+            modules = full.close_all()
+            tiers.later(modules, sum(module.lines for module in modules))
         return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
 
     return end

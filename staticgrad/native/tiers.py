@@ -124,9 +124,13 @@ class BackgroundWork(Protocol):
         """Do the rest, in order."""
 
 
-#: Seconds until the background begins where no run has ended before (``begin``): it should take no
-#: time from a first run, unless that is long.
+#: Seconds until the background begins where no run has ended before (``begin``), at least: it
+#: should take no time from a first run, unless that is long.
 DELAY: Final = 0.5
+#: Seconds in which LLVM compiles a line of its text to full code (Zen 3, 2026-11: 80 to 90 us). The
+#: background begins once a run has taken as long as full code of all lines: a run that ends earlier
+#: shares its processors with nobody, and a longer one takes at most about twice its shortest time.
+LINE: Final = 8e-5
 #: Seconds after which a thread that has not ended is looked at again.
 PATIENCE: Final = 0.1
 _waiting: Final[list[BackgroundWork]] = []
@@ -150,8 +154,8 @@ def is_waiting() -> bool:
     return any(background.thread.is_alive() for background in [*_running])
 
 
-def later(works: Iterable[BackgroundWork]) -> None:
-    """Queue optimized-code compilations for the background thread, in order."""
+def later(works: Iterable[BackgroundWork], lines: int = 0) -> None:
+    """Queue optimized-code compilations of so many lines for the background thread, in order."""
     with _guard.mutex:
         _waiting.extend(works)
         if is_waiting() or not _waiting:
@@ -159,7 +163,10 @@ def later(works: Iterable[BackgroundWork]) -> None:
         ended, delay = _thread.allocate_lock(), _thread.allocate_lock()
         ended.acquire()
         delay.acquire()
-        thread = threading.Thread(target=_work, args=(ended, delay), name="full code", daemon=True)
+        locks_and_seconds = ended, delay, max(DELAY, lines * LINE)
+        thread = threading.Thread(
+            target=_work, args=locks_and_seconds, name="full code", daemon=True
+        )
         _running[:] = [_Background(thread, ended, delay)]
         try:
             thread.start()
@@ -167,10 +174,10 @@ def later(works: Iterable[BackgroundWork]) -> None:
             _forget()
 
 
-def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
+def _work(ended: _thread.LockType, delay: _thread.LockType, seconds: float) -> None:
     """Compile queued optimized code in the background; after an error baseline code stays."""
     try:
-        delay.acquire(timeout=DELAY)
+        delay.acquire(timeout=seconds)
         while True:
             with _guard.mutex:
                 if not _waiting:

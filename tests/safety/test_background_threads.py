@@ -107,6 +107,26 @@ def test_a_thread_that_is_stopped_anywhere_leaves_nobody_waiting(idle_background
     assert n > 5
 
 
+@pytest.mark.parametrize(("lines", "seconds"), [(0, 60.0), (1, 60.0), (3, 90.0)])
+def test_the_background_is_delayed_by_the_time_that_its_code_takes(
+    idle_background, monkeypatch, lines, seconds
+):
+    run, work, limits = tiers._work, Work(), []
+
+    def record_limit(ended, delay, limit):
+        limits.append(limit)
+        run(ended, delay, limit)
+
+    monkeypatch.setattr(tiers, "LINE", 30.0)
+    monkeypatch.setattr(tiers, "_work", record_limit)
+    tiers.later([work], lines)
+    assert not work.is_done
+    tiers.begin()  # as when a run has ended
+    within_limit(tiers.wait)
+    assert work.is_done
+    assert limits == [seconds]
+
+
 @pytest.mark.parametrize(
     "error", [OSError("the folder is a file"), KeyError("x"), SystemExit(), Stop()], ids=repr
 )
