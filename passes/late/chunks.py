@@ -46,6 +46,7 @@ from passes.late.exponentials import (
     find_shifted_sum,
     finite_or_zero,
     shift_again,
+    sum_less_maximum,
 )
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.bodies import body_input, body_of
@@ -74,13 +75,13 @@ from staticgrad.language.ops.movement import (
     Reshape,
     Transpose,
     broadcast_to,
+    expand_dims,
     moveaxis,
     reshape,
 )
 from staticgrad.language.ops.positions import Iota
 from staticgrad.language.ops.reduce import Extreme, Sum
 from staticgrad.language.ops.selection import Maximum, Minimum, where
-from staticgrad.language.ops.transcendental import exp
 from staticgrad.language.types.arrays import TensorType, hint_value, product
 from staticgrad.language.types.dim import Size, divide_exactly
 from staticgrad.language.types.dtype import I64
@@ -920,8 +921,7 @@ class _LoopWriter:
         op: Any = node.op
         if node in self.region.shifted:
             x, largest = args
-            shift = reshape(finite_or_zero(largest), _shape_of_ones(x.shape, op.axes))
-            return [cast(Symbolic, op(exp(x - shift)))]
+            return [sum_less_maximum(x, largest, op.axes)]
         if rows is None:
             reduced = self.region.reduced[node][0]
             if reduced is not None and _takes_one_row(node, reduced):
@@ -970,10 +970,6 @@ class _LoopWriter:
         return cast(Symbolic, Reshape(shape)(moveaxis(stack, 0, rows.axis)))
 
 
-def _shape_of_ones(shape: Sequence[Size], axes: Sequence[int]) -> tuple[Size, ...]:
-    return tuple([1 if axis in axes else size for axis, size in enumerate(shape)])
-
-
 def _number(size: Size) -> Any:
     return size if isinstance(size, int) else size_value(size, I64)
 
@@ -999,4 +995,4 @@ def _equals_position(
 
 
 def _sum_along(x: Any, axis: int) -> Any:
-    return Reshape(_shape_of_ones(x.shape, (axis,)))(Sum((axis,))(x))
+    return expand_dims(Sum((axis,))(x), axis)

@@ -26,7 +26,7 @@ from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.language.ops.arithmetic import Sub, absolute
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.indexing import TakeAlong, concatenate, part
-from staticgrad.language.ops.movement import reshape
+from staticgrad.language.ops.movement import expand_dims, reshape
 from staticgrad.language.ops.reduce import Max, Sum
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import Exp, exp
@@ -113,6 +113,11 @@ def shift_again(largest: Any, sums: Any, shift: Any) -> Symbolic:
     return cast(Symbolic, where(largest == -inf, exp(largest - shift), others))
 
 
+def sum_less_maximum(x: Any, largest: Any, axes: tuple[int, ...]) -> Symbolic:
+    """Return the sums of exponentials over some axes, less the (finite) largest over these."""
+    return cast(Symbolic, Sum(axes)(exp(x - expand_dims(finite_or_zero(largest), axes))))
+
+
 def finite_or_zero(maximum: Any) -> Symbolic:
     """Return a maximum, or 0 where it is infinite or not a number."""
     return cast(Symbolic, where(absolute(maximum) < inf, maximum, 0.0))
@@ -174,7 +179,6 @@ def _part_statistics(x: Symbolic) -> tuple[Symbolic, Symbolic]:
     for piece, parts in pieces:
         rows = reshape(piece, (*x.shape[:-1], parts, piece.shape[-1] // parts))
         maximum = Max((last + 1,))(rows)
-        shift = reshape(finite_or_zero(maximum), (*maximum.shape, 1))
         largest.append(maximum)
-        sums.append(Sum((last + 1,))(exp(rows - shift)))
+        sums.append(sum_less_maximum(rows, maximum, (last + 1,)))
     return cast("tuple[Symbolic, Symbolic]", (concatenate(largest, last), concatenate(sums, last)))
