@@ -330,6 +330,53 @@ def test_functions_of_matrices_of_extraordinary_size(dtype, power):
     np.testing.assert_allclose(sign, np.eye(2), atol=tolerance["rtol"])
 
 
+def matrices_of_eigenvalues(values, dtype):
+    """Return a full matrix for each row of eigenvalues, and its eigenvectors: orthonormal ones."""
+    vectors = RNG.normal(size=(*values.shape, values.shape[-1])).astype(dtype)
+    if vectors.dtype.kind == "c":
+        vectors = vectors + 1j * RNG.normal(size=vectors.shape)
+    vectors = np.linalg.qr(vectors.astype(np.promote_types(dtype, "float64")))[0]
+    return of_eigenvalues(vectors, values).astype(dtype), vectors
+
+
+def of_eigenvalues(vectors, values):
+    return vectors * values[..., None, :] @ np.conj(np.swapaxes(vectors, -1, -2))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+def test_logarithms_of_matrices_with_eigenvalues_far_from_each_other(dtype):
+    ratios = np.array([1.5, 1e2, 1e4] + [1e6, 1e8] * (dtype != "float32"))[:, None, None]
+    sizes = np.array([0.01, 1.0, 1e5])[:, None]
+    values = sizes * ratios ** np.linspace(0.0, 1.0, 4)
+    a, vectors = matrices_of_eigenvalues(values, dtype)
+    difference = np.abs(sg.linalg.logm(a) - of_eigenvalues(vectors, np.log(values)))
+    assert (difference <= 200.0 * ratios[..., None] * np.finfo(dtype).eps).all()
+
+
+def test_derivatives_of_a_logarithm_are_linear_in_the_direction():
+    ratios = np.array([1.5, 1e2, 1e5])[:, None, None]
+    sizes = np.array([1e-250, 1e-8, 1.0, 1e8, 1e250])[:, None]
+    values = ratios ** np.linspace(0.0, 1.0, 4) + 0.0 * sizes
+    a, vectors = matrices_of_eigenvalues(values, "float64")
+    direction = A * sizes[..., None]
+    # Divided differences of the logarithm (Higham, Functions of Matrices, 2008, theorem 3.11).
+    row, column = values[..., :, None], values[..., None, :]
+    slopes = (np.log(row) - np.log(column) + np.eye(4)) / (row - column + row * np.eye(4))
+    transposed = np.swapaxes(vectors, -1, -2)
+    expected = vectors @ (slopes * (transposed @ A @ vectors)) @ transposed
+    gradient = sg.grad(lambda x: (sg.linalg.logm(x) * direction).sum())(a) / sizes[..., None]
+    assert (np.abs(gradient - expected) <= 1e-14 * ratios[..., None]).all()
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-300, 1e-8, 1e8, 1e300])
+def test_the_derivative_of_an_exponential_is_linear_in_the_direction(size):
+    for a in (A, 0.0 * A):
+        expected = scipy.linalg.expm_frechet(a, SYMMETRIC, compute_expm=False)
+        actual = sg.linalg.expm_frechet(a, SYMMETRIC * size, compute_expm=False)
+        scale = np.abs(expected).max() * size
+        np.testing.assert_allclose(actual, expected * size, rtol=0, atol=1e-14 * scale)
+
+
 @pytest.mark.parametrize("x", [1e-200, 1e-300, 3.0, 1e200])
 def test_derivatives_of_functions_of_a_tiny_or_huge_number(x):
     for function, slope in (

@@ -70,6 +70,11 @@ _STEPS: Final = 40
 #: Square roots before the series of a logarithm, and its steps of Halley's after it.
 _ROOTS: Final = 6
 _REFINED: Final = 3
+#: Halley's steps refine logarithms of at most this norm: eigenvalues of the root differ by factors
+#: of at most e^(2 * 0.5), and each step makes an error that does not commute with it smaller.
+_NEAR: Final = 0.5
+#: Base 2 logarithm of a direction's size in the size of the matrix at which a function is derived.
+_SMALL: Final = -20.0
 #: A residual beyond this part of the matrix means that there is no real result.
 _WRONG: Final = {"float32": 1e-2, "complex64": 1e-2, "float64": 1e-6, "complex128": 1e-6}
 
@@ -280,9 +285,14 @@ def solve_discrete_are(
 
 def _mask_inaccurate(value: Any, recomputed: Any, a: Any) -> Any:
     """Return ``value``, NaN where ``recomputed``, which should be a, is far from it."""
-    error = sqrt(aggregate.sum(abs_square(recomputed - a), (-2, -1), keepdims=True))
-    size = sqrt(aggregate.sum(abs_square(a), (-2, -1), keepdims=True))
+    error = matrix_norm(recomputed - a, keepdims=True)
+    size = matrix_norm(a, keepdims=True)
     return where(error <= _WRONG[a.dtype.numpy.name] * size, value, math.nan)
+
+
+def _largest(a: Any) -> Any:
+    """Return the largest magnitude of each matrix, as a matrix of one element."""
+    return aggregate.max(absolute(a), (-2, -1), keepdims=True, initial=0.0)
 
 
 def _scale_into_range(a: Any) -> Any:
@@ -290,7 +300,7 @@ def _scale_into_range(a: Any) -> Any:
 
     Squares of these elements, or of those of the inverse, would be out of range.
     """
-    largest = aggregate.max(absolute(a), (-2, -1), keepdims=True, initial=0.0)
+    largest = _largest(a)
     exponent = np.finfo(largest.dtype.numpy).maxexp  # 128 or 1024
     limit = 2.0 ** (exponent * 25 // 64)
     power = clip(-2.0 * rint(0.5 * log2(largest)), 2.0 - exponent, exponent - 2.0)
@@ -315,11 +325,18 @@ def _function_of_matrices(name: str, compute: Callable[[Any], Any]) -> CustomFun
 
 
 def _block(function: Callable[..., Any], a: Any, e: Any) -> Any:
-    """Return the upper right block of a function of [[a, e], [0, a]]: its derivative along e."""
+    """Return the upper right block of a function of [[a, e], [0, a]]: its derivative along e.
+
+    It is linear in e, and computed of a multiple of e that is small beside a: norms of the whole
+    matrix are then those of a, by which functions choose their steps.
+    """
     n, last = a.shape[-1], a.ndim - 1
-    above = concatenate([a, e], last)
+    size, along = (where(x > 0.0, x, 1.0) for x in (_largest(stop_gradient(m)) for m in (a, e)))
+    limit = np.finfo(size.dtype.numpy).maxexp - 2.0
+    scale = exp2(clip(rint(log2(size) - log2(along)) + _SMALL, -limit, limit))
+    above = concatenate([a, e * scale], last)
     blocks = function(concatenate([above, concatenate([zeros_like(a), a], last)], last - 1))
-    return part(part(blocks, last - 1, 0, n), last, n, n)
+    return part(part(blocks, last - 1, 0, n), last, n, n) / scale
 
 
 def _scaled_root(a: Any) -> Any:
@@ -374,17 +391,25 @@ def _logarithm(a: Any) -> Any:
     unit = identity_like(a)
     scale = _scale_into_range(a)
     a = a * scale
-    root = a
+    roots = [a]
     for _ in range(_ROOTS):
-        root = _scaled_root(root)
+        roots.append(_scaled_root(roots[-1]))
     # log(root) = 2 atanh((root - I) (root + I)^-1), of which the first terms are a start.
-    small = (root - unit) @ inv(root + unit, errors="nan")
+    small = (roots[-1] - unit) @ inv(roots[-1] + unit, errors="nan")
     squared = small @ small
     series = unit + squared @ (unit / 3.0 + squared @ (unit / 5.0 + squared / 7.0))
     logarithm = small @ series * (2.0 * 2.0**_ROOTS)
+    # Halley's steps let errors grow if eigenvalues of the root are far from each other.
+    root, factor = a, 1.0
+    for following in roots[1:]:
+        is_far = matrix_norm(logarithm, keepdims=True) > _NEAR
+        root = where(is_far, following, root)
+        logarithm = where(is_far, 0.5 * logarithm, logarithm)
+        factor = where(is_far, 2.0 * factor, factor)
     for _ in range(_REFINED):
         power = expm(logarithm, errors="nan")
-        logarithm = logarithm + 2.0 * solve(power + a, a - power, errors="nan")
+        logarithm = logarithm + 2.0 * solve(power + root, root - power, errors="nan")
+    logarithm = factor * logarithm
     logarithm = _mask_inaccurate(logarithm, expm(logarithm, errors="nan"), a)
     return logarithm - log(scale) * unit
 
