@@ -492,8 +492,7 @@ def begin(
             if not is_quick:
                 cancel()
         if is_quick:
-            modules = full.close_all()
-            tiers.later(modules, sum(module.lines for module in modules))
+            tiers.later(full.close_all())
         return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
 
     return end

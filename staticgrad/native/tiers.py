@@ -22,6 +22,7 @@ import ctypes
 import math
 import re
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
@@ -117,6 +118,10 @@ def _disable_inlining(part: ModulePart) -> ModulePart:
 class BackgroundWork(Protocol):
     """Work that the background does: ``begin`` may be called early and twice."""
 
+    @property
+    def lines(self) -> int:
+        """The lines of text that LLVM compiles for it."""
+
     def begin(self) -> None:
         """Begin what other threads do of it."""
 
@@ -154,8 +159,8 @@ def is_waiting() -> bool:
     return any(background.thread.is_alive() for background in [*_running])
 
 
-def later(works: Iterable[BackgroundWork], lines: int = 0) -> None:
-    """Queue optimized-code compilations of so many lines for the background thread, in order."""
+def later(works: Iterable[BackgroundWork]) -> None:
+    """Queue optimized-code compilations for the background thread, in order."""
     with _guard.mutex:
         _waiting.extend(works)
         if is_waiting() or not _waiting:
@@ -163,10 +168,7 @@ def later(works: Iterable[BackgroundWork], lines: int = 0) -> None:
         ended, delay = _thread.allocate_lock(), _thread.allocate_lock()
         ended.acquire()
         delay.acquire()
-        locks_and_seconds = ended, delay, max(DELAY, lines * LINE)
-        thread = threading.Thread(
-            target=_work, args=locks_and_seconds, name="full code", daemon=True
-        )
+        thread = threading.Thread(target=_work, args=(ended, delay), name="full code", daemon=True)
         _running[:] = [_Background(thread, ended, delay)]
         try:
             thread.start()
@@ -174,10 +176,20 @@ def later(works: Iterable[BackgroundWork], lines: int = 0) -> None:
             _forget()
 
 
-def _work(ended: _thread.LockType, delay: _thread.LockType, seconds: float) -> None:
+def _seconds_of_delay() -> float:
+    """Return how long the background waits for a run to end."""
+    with _guard.mutex:
+        return max(DELAY, LINE * sum(work.lines for work in _waiting))
+
+
+def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
     """Compile queued optimized code in the background; after an error baseline code stays."""
+    started = time.monotonic()
     try:
-        delay.acquire(timeout=seconds)
+        # What is queued meanwhile makes the delay longer.
+        while (seconds := started + _seconds_of_delay() - time.monotonic()) > 0:
+            if delay.acquire(timeout=seconds):
+                break
         while True:
             with _guard.mutex:
                 if not _waiting:

@@ -61,8 +61,8 @@ def stopped_at(n, function, reached):
 class Work:
     """Work for the background."""
 
-    def __init__(self, error=None):
-        self.error, self.is_done = error, False
+    def __init__(self, error=None, lines=0):
+        self.error, self.lines, self.is_done = error, lines, False
 
     def begin(self):
         if self.error is not None:
@@ -107,24 +107,33 @@ def test_a_thread_that_is_stopped_anywhere_leaves_nobody_waiting(idle_background
     assert n > 5
 
 
-@pytest.mark.parametrize(("lines", "seconds"), [(0, 60.0), (1, 60.0), (3, 90.0)])
+@pytest.mark.parametrize(
+    ("lines", "seconds"), [([0], 60.0), ([1], 60.0), ([3], 90.0), ([0, 3], 90.0), ([1, 1, 2], 120.0)]
+)
 def test_the_background_is_delayed_by_the_time_that_its_code_takes(
     idle_background, monkeypatch, lines, seconds
 ):
-    run, work, limits = tiers._work, Work(), []
-
-    def record_limit(ended, delay, limit):
-        limits.append(limit)
-        run(ended, delay, limit)
-
     monkeypatch.setattr(tiers, "LINE", 30.0)
-    monkeypatch.setattr(tiers, "_work", record_limit)
-    tiers.later([work], lines)
-    assert not work.is_done
+    works = [Work(lines=number) for number in lines]
+    for work in works:
+        tiers.later([work])
+    assert tiers._seconds_of_delay() == seconds
+    assert not any(work.is_done for work in works)
     tiers.begin()  # as when a run has ended
     within_limit(tiers.wait)
-    assert work.is_done
-    assert limits == [seconds]
+    assert all(work.is_done for work in works)
+
+
+def test_work_that_comes_during_the_delay_makes_it_longer(idle_background, monkeypatch):
+    monkeypatch.setattr(tiers, "DELAY", 0.05)
+    monkeypatch.setattr(tiers, "LINE", 60.0)
+    works = [Work(), Work(lines=1)]
+    for work in works:
+        tiers.later([work])
+    time.sleep(0.3)
+    assert not any(work.is_done for work in works)
+    within_limit(tiers.wait)
+    assert all(work.is_done for work in works)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +226,8 @@ import time
 from staticgrad.native import tiers
 
 class Slow:
+    lines = 0
+
     def begin(self):
         pass
 
@@ -236,10 +247,10 @@ def test_an_interrupt_at_exit_ends_the_process_without_a_traceback():
     try:
         assert child.stdout.readline() == "slow\n"
         time.sleep(0.5)  # the main thread has come to its end by then, or ends with a traceback
-        for _ in range(100):
-            child.send_signal(signal.SIGINT)
+        for _ in range(10):
+            child.send_signal(signal.SIGINT)  # a second one would end what the first one has begun
             try:
-                child.wait(0.2)
+                child.wait(5)
                 break
             except subprocess.TimeoutExpired:
                 continue

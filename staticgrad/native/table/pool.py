@@ -132,7 +132,9 @@ def pool(threads: int) -> Pool | None:
 
 
 class _Code:
-    """The code of a pool, compiled in the background."""
+    """The code of a pool, compiled in the background; its few lines are not counted before."""
+
+    lines: Final = 0
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
