@@ -108,7 +108,8 @@ def test_a_thread_that_is_stopped_anywhere_leaves_nobody_waiting(idle_background
 
 
 @pytest.mark.parametrize(
-    ("lines", "seconds"), [([0], 60.0), ([1], 60.0), ([3], 90.0), ([0, 3], 90.0), ([1, 1, 2], 120.0)]
+    ("lines", "seconds"),
+    [([0], 60.0), ([1], 60.0), ([3], 90.0), ([0, 3], 90.0), ([1, 1, 2], 120.0)],
 )
 def test_the_background_is_delayed_by_the_time_that_its_code_takes(
     idle_background, monkeypatch, lines, seconds
