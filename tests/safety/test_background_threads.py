@@ -126,12 +126,22 @@ def test_the_background_is_delayed_by_the_time_that_its_code_takes(
 
 
 def test_work_that_comes_during_the_delay_makes_it_longer(idle_background, monkeypatch):
-    monkeypatch.setattr(tiers, "DELAY", 0.05)
+    monkeypatch.setattr(tiers, "DELAY", 0.5)
     monkeypatch.setattr(tiers, "LINE", 60.0)
+    compute_seconds, calls, has_asked_again = tiers._seconds_of_delay, count(1), threading.Event()
     works = [Work(), Work(lines=1)]
-    for work in works:
-        tiers.later([work])
-    time.sleep(0.3)
+
+    def ask():
+        seconds = compute_seconds()
+        if next(calls) == 1:
+            tiers.later(works[1:])
+        else:
+            has_asked_again.set()
+        return seconds
+
+    monkeypatch.setattr(tiers, "_seconds_of_delay", ask)
+    tiers.later(works[:1])
+    assert has_asked_again.wait(LIMIT)
     assert not any(work.is_done for work in works)
     within_limit(tiers.wait)
     assert all(work.is_done for work in works)
