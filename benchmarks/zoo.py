@@ -2,7 +2,7 @@
 
     python -m benchmarks zoo --into two.json --markdown > zoo.md
     python -m benchmarks zoo --threads 1 --into one.json --only resnet50 bert_base
-    python -m benchmarks zoo --impl torch.compile --into two.json
+    python -m benchmarks zoo --impl staticgrad torch torch.compile --into inductor.json
     python -m benchmarks zoo --rounds 0 --into two.json --markdown
 
 A step is the loss, its gradients, and AdamW or SGD with momentum, with which the family was
