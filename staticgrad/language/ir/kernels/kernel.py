@@ -288,26 +288,28 @@ class Kernel(KernelParts):
                     extents = (_extent(stage.axis, values), _extent(stage.sorted_axis, values))
                     dtype, picks = statement.key.dtype, bool(stage.picks)
                     needed[statement.scratch] = order_words(dtype, *extents, picks)
-        moves: dict[tuple[Extent, Stride], Size] = {}
+        reaches: dict[tuple[Extent, Stride], Size] = {}
 
-        def extent_along(axis: Axis, stride: Stride) -> Size:
+        def reach(axis: Axis, stride: Stride) -> Size:
+            """Return the farthest move along an axis: 0 where a loop runs backwards."""
             key = axis.extent, stride
-            if key not in moves:
-                moves[key] = (_extent(axis, values) - 1) * number_of(stride, values)
-            return moves[key]
+            if key not in reaches:
+                move = (_extent(axis, values) - 1) * number_of(stride, values)
+                reaches[key] = maximum(0, move)
+            return reaches[key]
 
         for operand, places in self._scratch_places().items():
             count = self.interleaved_rows if operand in self.own_rows else 1
             rooms = {needed.get(operand, 0): None}  # many stores have equal ones
             for axes, access in places:
                 terms: list[tuple[int, Size]] = [(1, 1)]
-                terms += [(1, extent_along(axes[name], stride)) for name, stride in access.strides]
+                terms += [(1, reach(axes[name], stride)) for name, stride in access.strides]
                 for place in access.positions:
                     if place.extent is not None:
                         far = number_of(place.extent, values) - 1
                     else:
                         start = number_of(place.start, values)
-                        steps = [(1, extent_along(axes[name], step)) for name, step in place.terms]
+                        steps = [(1, reach(axes[name], step)) for name, step in place.terms]
                         far = sum_of([(1, start), *steps])
                     terms.append((1, far * number_of(place.stride, values)))
                 rooms[count * sum_of(terms)] = None
