@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -71,6 +72,15 @@ def torch_state(layouts: Iterable[Matching]) -> dict[str, Array]:
     return state
 
 
+def _shapes_of(layouts: Iterable[Matching]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of ``torch_state``, whose arrays are made for one row at a time."""
+    shapes = {}
+    for matching in layouts:
+        arrays = matching.write(tuple([parameter.value for parameter in matching.parameters]))
+        shapes |= {n: array.shape for n, array in zip(matching.names, arrays, strict=True)}
+    return shapes
+
+
 def torch_mapping(layouts: Iterable[Matching], paths: Mapping[Node, str]) -> str:
     """Format the mapping of PyTorch's weight names to a module's parameters."""
     rows = []
@@ -88,7 +98,7 @@ def torch_mapping(layouts: Iterable[Matching], paths: Mapping[Node, str]) -> str
 def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: str) -> Incomplete:
     """Load PyTorch's weights into a module's parameters, all or none."""
     state = _state_of(source)
-    shapes = {name: array.shape for name, array in torch_state(layouts).items()}
+    shapes = _shapes_of(layouts)
     arrays, problems = {}, []
     for name in shapes.keys() & state.keys():
         try:
@@ -114,7 +124,7 @@ def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: st
                     problems.append(f"{matching.names[0]}: {error.headline}")
                     continue
                 old = loaded.setdefault(stored_of(parameter).node, new)
-                if old[2].tobytes() != new[2].tobytes():
+                if old is not new and old[2].tobytes() != new[2].tobytes():
                     problems.append(f"{old[0]}, {new[0]}: two arrays for one parameter")
     # The state may name an array once that several modules share.
     absent = [
@@ -157,10 +167,12 @@ def _state_of(source: Any) -> Mapping[str, Any]:
     if isinstance(source, str | Path):
         from staticgrad.saving import load  # few models are read from files
 
-        is_ours = Path(source).suffix in (".safetensors", ".npz")
-        state = (
-            load(source) if is_ours else torch.load(source, map_location="cpu", weights_only=True)
-        )
+        if Path(source).suffix in (".safetensors", ".npz"):
+            state = load(source)
+        else:  # tensors of a mapped file are read when they are copied; older files are no archives
+            state = torch.load(
+                source, map_location="cpu", weights_only=True, mmap=is_zipfile(source)
+            )
     else:
         state = source.state_dict() if hasattr(source, "state_dict") else source
     if not isinstance(state, Mapping):
@@ -188,7 +200,8 @@ def is_torch(data: Any) -> bool:
 
 def is_torch_state(layouts: Iterable[Matching], state: Mapping[str, Any]) -> bool:
     """Return whether a state of this module has the names or the tensors of PyTorch."""
-    return any(map(is_torch, state.values())) or state.keys() == torch_state(layouts).keys()
+    names = {name for matching in layouts for name in matching.names}
+    return any(map(is_torch, state.values())) or state.keys() == names
 
 
 def is_converted(layouts: Iterable[Matching]) -> bool:

@@ -226,31 +226,28 @@ def _write_safetensors(path: Path, arrays: Arrays, note: str) -> None:
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
-#: Names of element types in the format -> NumPy's.
-_KINDS: Final = {
-    **{f"{letter}{bits}": f"{word}{bits}" for letter, word in (("I", "int"), ("U", "uint"))
-       for bits in (8, 16, 32, 64)},
-    **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
-    "BOOL": "bool",
-}  # fmt: skip
-
-
 def _read_safetensors(path: Path) -> tuple[Arrays, str | None]:
     """Read arrays and note of a safetensors file."""
-    data = path.read_bytes()
+    path.open("rb").close()  # the system's own error of a file that cannot be read
+    # By default the whole file is mapped while it is open, which counts as memory of the process.
+    major, minor, *_ = safetensors().__version__.split(".")
+    options = {"backend": "pread"} if (int(major), int(minor)) >= (0, 8) else {}
     try:
-        arrays = {name: _array(path, name, view) for name, view in safetensors.deserialize(data)}
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (safetensors.SafetensorError, ValueError) as error:
-        if isinstance(error, SavedFileError):
-            raise
+        with safetensors.safe_open(str(path), "np", **options) as file:
+            arrays = {name: _read_tensor(path, file, name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except safetensors.SafetensorError as error:
         raise _refuse_damaged(path, str(error)) from None
-    return arrays, header.get("__metadata__", {}).get(_NOTE)
+    return arrays, metadata.get(_NOTE)
 
 
-def _array(path: Path, name: str, view: Mapping[str, Any]) -> Any:
-    kind = view["dtype"]
-    if kind != "BF16" and kind not in _KINDS:
-        raise SavedFileError(f"{path} holds {name!r} of {kind}, which has no element type here")
-    dtype = BF16.numpy if kind == "BF16" else np.dtype(_KINDS[kind])
-    return np.frombuffer(bytearray(view["data"]), dtype).reshape(view["shape"])
+def _read_tensor(path: Path, file: Any, name: str) -> Any:
+    """Return one array of an open safetensors file."""
+    kind = file.get_slice(name).get_dtype()
+    if kind == "BF16":
+        _ = BF16.numpy  # the reader asks NumPy for the type by its name, which ml_dtypes registers
+    try:
+        return file.get_tensor(name)
+    except (AttributeError, TypeError):
+        message = f"{path} holds {name!r} of {kind}, which has no element type here"
+        raise SavedFileError(message) from None

@@ -1,6 +1,7 @@
 """Weights of PyTorch in modules: by its documented formulas, by its own outputs, and back."""
 
 import inspect
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -112,13 +113,37 @@ def test_shared_modules_take_one_array():
     np.testing.assert_array_equal(module.first.weight.value, state["second.weight"].T)
 
 
-@pytest.mark.parametrize("ending", ["npz", "safetensors", "pt"])
+class Stack(nn.Module):
+    def __init__(self):
+        self.scales = [sg.parameter(f"s{i}", np.zeros(100_000)) for i in range(10)]
+
+
+def test_weights_are_copied_once(tmp_path):
+    module = Stack()
+    state = {f"scales.{i}": np.full(100_000, float(i)) for i in range(10)}
+    sg.save(tmp_path / "w.safetensors", state)
+    peaks = []
+    for source in (state, str(tmp_path / "w.safetensors")):
+        tracemalloc.start()
+        try:
+            module.load_torch(source)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert [p.value[-1] for p in module.scales] == list(range(10))
+    # of arrays in memory one parameter at a time is looked at; of a file its content
+    assert peaks[0] < 0.3 * 8e6
+    assert peaks[1] < 1.3 * 8e6
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors", "pt", "older.pt"])
 def test_files(ending, tmp_path):
     module, path = net(), tmp_path / f"weights.{ending}"
     state = fill_state(module)
-    if ending == "pt":
+    if ending.endswith("pt"):
         torch = pytest.importorskip("torch")
-        torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        torch.save(tensors, path, _use_new_zipfile_serialization=ending == "pt")
     elif ending == "safetensors":
         pytest.importorskip("safetensors.numpy").save_file(state, path)
     else:

@@ -3,8 +3,10 @@
 import copy
 import dataclasses
 import functools
+import json
 import os
 import pickle
+import tracemalloc
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -568,6 +570,49 @@ def test_files_of_others_are_arrays_by_name(tmp_path):
     sg.save(tmp_path / "d.safetensors", into)
     theirs = safetensors.numpy.load_file(tmp_path / "d.safetensors")
     assert {k: v.tolist() for k, v in theirs.items()} == {k: v.tolist() for k, v in arrays.items()}
+
+
+def write_safetensors_by_hand(path, dtype, shape, data):
+    """A file by the format's description: 8 bytes of the header's length, JSON, the bytes."""
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}
+    header = json.dumps({"x": entry}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+
+
+def test_element_types_of_safetensors_by_the_format_s_description(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_safetensors_by_hand(path, "BF16", [2], bytes([0x80, 0x3F, 0x20, 0xC1]))
+    actual = sg.load(path)["x"]
+    assert (actual.dtype, actual.astype(float).tolist()) == (ml_dtypes.bfloat16, [1.0, -10.0])
+    write_safetensors_by_hand(path, "U16", [1, 2], bytes([1, 0, 0, 2]))
+    assert sg.load(path)["x"].tolist() == [[1, 512]]
+    write_safetensors_by_hand(path, "F8_E4M3", [2], bytes(2))
+    with pytest.raises(SavedFileError, match="holds 'x' of F8_E4M3, which has no element type"):
+        sg.load(path)
+    for damaged in (b"", b"\1", path.read_bytes()[:-1], path.read_bytes() + b"\0"):
+        path.write_bytes(damaged)
+        with pytest.raises(SavedFileError, match="is damaged"):
+            sg.load(path)
+
+
+@every_format
+def test_a_file_is_read_into_its_arrays_without_a_copy(suffix, tmp_path):
+    arrays = {f"w{i}": np.full(100_000, float(i)) for i in range(10)}
+    sg.save(tmp_path / f"ours{suffix}", arrays)
+    write = (
+        safetensors.numpy.save_file if suffix == ".safetensors" else lambda a, p: np.savez(p, **a)
+    )
+    write(arrays, tmp_path / f"theirs{suffix}")
+    size = sum(array.nbytes for array in arrays.values())
+    for path in (tmp_path / f"ours{suffix}", tmp_path / f"theirs{suffix}"):
+        tracemalloc.start()
+        try:
+            loaded = sg.load(path)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert {name: loaded[name][-1] for name in arrays} == {f"w{i}": i for i in range(10)}
+        assert size <= peak < 1.3 * size
 
 
 def test_graphs_and_compiled_programs_are_their_parameters(tmp_path):
