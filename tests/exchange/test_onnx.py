@@ -526,6 +526,166 @@ def test_what_must_be_known_is_given_as_an_array():
         loaded(x)
 
 
+# -- numbers whose sign only a run decides --------------------------------------------------------
+
+SLICES = [
+    slice(start, stop, step)
+    for start in (None, 0, 1, 4, -1, -2, -9)
+    for stop in (None, 0, 2, -1, -3, -9)
+    for step in (1, 3, -1, -2, -5)
+]
+
+
+def test_slices_of_named_sizes_are_those_of_numpy(tmp_path):
+    """ONNX counts bounds below 0 from the back, and a reversed slice ends before its axis."""
+    x = sg.input("x", ("b", "n"), "float32")
+    outputs = {f"y{number}": x[:, part] for number, part in enumerate(SLICES)}
+    run = evaluator(export_model(sg.Graph(outputs), tmp_path / "slices.onnx"))
+    for n in range(10):
+        array = np.arange(2.0 * n, dtype="float32").reshape(2, n)
+        for part, result in zip(SLICES, run({"x": array}), strict=True):
+            np.testing.assert_array_equal(result, array[:, part], str(part))
+
+
+def evaluator(proto):
+    """Return the reference's function of feeds."""
+    from onnx.reference import ReferenceEvaluator
+
+    session = ReferenceEvaluator(proto)
+    return lambda feeds: session.run(None, feeds)
+
+
+def clipped(start, stop, step, n):
+    """Return the places of a slice whose bounds are sizes: they are clipped, not wrapped."""
+    first, end = (0, n) if step > 0 else (n - 1, -1)
+    first = first if start is None else max(start, 0) if step > 0 else min(start, n - 1)
+    end = end if stop is None else min(stop, n) if step > 0 else max(stop, -1)
+    return np.array(range(first, end, step), int)
+
+
+def test_bounds_of_slices_that_are_sizes_are_clipped(tmp_path):
+    x, other = sg.input("x", ("n",), "float32"), sg.input("other", ("m",), "float32")
+    n, m = sg.dim("n"), sg.dim("m")
+    bounds = {"None": None, "m": m, "m - 2": m - 2, "n - m": n - m, "(m - 3) // 2": (m - 3) // 2}
+    parts = [(a, b, step) for a in bounds for b in bounds for step in (2, -1, -2)]
+    results = {f"y{k}": x[bounds[a] : bounds[b] : s] for k, (a, b, s) in enumerate(parts)}
+    guards = [sg.Graph({"y": value}).guards for value in results.values()]
+    graph = sg.Graph({**results, "total": other.sum()})
+    run = evaluator(export_model(graph, tmp_path / "bounds.onnx"))
+    checked = 0
+    for sizes in ({"n": k, "m": j} for k in range(5) for j in (0, 1, 4)):
+        array = np.arange(float(sizes["n"]), dtype="float32")
+        actual = run({"x": array, "other": np.ones(sizes["m"], "float32")})
+        for (a, b, step), result, needed in zip(parts, actual, guards, strict=False):
+            if all(guard.holds(sizes) for guard, _ in needed):
+                places = clipped(eval(a, {}, sizes), eval(b, {}, sizes), step, sizes["n"])
+                np.testing.assert_array_equal(result, array[places], str((a, b, step, sizes)))
+                checked += 1
+    assert checked > 1000
+
+
+QUOTIENTS = [
+    "(n - 5) // 2", "(n - m) // 3", "7 // n", "(n - 3) // m", "n // (m - 2)", "(m - n) // (m - 2)",
+    "n % m", "3 % n", "(n - 7) % m", "-n // m", "((n - 5) // 2 - 1) // (m + 1)", "n * m - 3 * n",
+]  # fmt: skip
+
+
+def test_quotients_of_sizes_are_rounded_down(tmp_path):
+    """ONNX rounds them towards 0, and refuses to divide by 0, where a size is 0."""
+    x, space = sg.input("x", ("n", "m"), "float32"), {"n": sg.dim("n"), "m": sg.dim("m")}
+    outputs = {f"y{k}": sg.size_value(eval(t, {}, space)) for k, t in enumerate(QUOTIENTS)}
+    proto = export_model(sg.Graph({**outputs, "total": x.sum()}), tmp_path / "quotients.onnx")
+    run = evaluator(proto)
+    for n in range(7):
+        for m in range(5):
+            actual = run({"x": np.ones((n, m), "float32")})
+            for text, number in zip(QUOTIENTS, actual, strict=False):
+                assert number == eval(text, {}, {"n": Whole(n), "m": Whole(m)}).value, (text, n, m)
+
+
+class Whole:
+    """An integer whose quotient by 0 is 0."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def _with(self, number):
+        return number.value if isinstance(number, Whole) else number
+
+    def __add__(self, number):
+        return Whole(self.value + self._with(number))
+
+    def __sub__(self, number):
+        return Whole(self.value - self._with(number))
+
+    def __mul__(self, number):
+        return Whole(self.value * self._with(number))
+
+    __rmul__ = __mul__
+
+    def __neg__(self):
+        return Whole(-self.value)
+
+    def __floordiv__(self, number):
+        divisor = self._with(number)
+        return Whole(self.value // divisor if divisor else 0)
+
+    def __rfloordiv__(self, number):
+        return Whole(number) // self
+
+    def __mod__(self, number):
+        return self - self // number * number
+
+    def __rmod__(self, number):
+        return Whole(number) % self
+
+
+RESHAPED = {
+    "turned": lambda x, n, m: (x.reshape((m, n)), lambda a: a.reshape(a.shape[::-1])),
+    "between": lambda x, n, m: (
+        sg.reshape(sg.zeros((4, n, m), "float32") + x, (n, 4, m)),
+        lambda a: (np.zeros((4, 1, 1), "f4") + a).reshape(len(a), 4, -1 if a.size else a.shape[1]),
+    ),
+    "empty": lambda x, n, m: (
+        sg.reshape(sg.zeros((0, 4), "float32"), (4, 0)) + x.sum(), lambda a: np.zeros((4, 0), "f4"),
+    ),
+    "in front": lambda x, n, m: (sg.expand_dims(x, 0), lambda a: a[None]),
+    "spread": lambda x, n, m: (sg.broadcast_to(x[:, None], (n, 3, m)),
+                               lambda a: np.broadcast_to(a[:, None], (len(a), 3, a.shape[1]))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESHAPED)
+def test_sizes_of_0_are_sizes_in_reshapes(name, tmp_path):
+    """ONNX reads a 0 in a shape as the operand's size unless it is told otherwise."""
+    n, m = sg.dim("n"), sg.dim("m")
+    x = sg.input("x", (n, m), "float32")
+    y, compute = RESHAPED[name](x, n, m)
+    path = tmp_path / "reshape.onnx"
+    run = evaluator(export_model(sg.Graph({"y": y}), path))
+    loaded = sg.onnx.load(path).graph()
+    for k in (0, 1, 2, 3):
+        for j in (0, 1, 3):
+            array = np.arange(float(k * j), dtype="float32").reshape(k, j)
+            expected = compute(array)
+            for actual in (run({"x": array})[0], sg.evaluate(loaded, {"x": array})["y"]):
+                assert actual.shape == expected.shape
+                np.testing.assert_array_equal(actual, expected)
+
+
+def test_slices_of_named_sizes_are_read_back(tmp_path):
+    x = sg.input("x", ("n",), "float32")
+    parts = [slice(2, None), slice(None, -2), slice(-3, None), slice(None, None, -2)]
+    graph = sg.Graph({f"y{k}": x[part] for k, part in enumerate(parts)})
+    path = tmp_path / "slices.onnx"
+    export_model(graph, path)
+    loaded = sg.onnx.load(path).graph()
+    for n in range(6):
+        array = np.arange(float(n), dtype="float32")
+        for part, result in zip(parts, sg.evaluate(loaded, {"x": array}).values(), strict=True):
+            np.testing.assert_array_equal(result, array[part], str((n, part)))
+
+
 def test_what_cannot_be_exported_says_so(tmp_path):
     x, path = sg.input("x", ("n",)), tmp_path / "model.onnx"
     w = sg.parameter("w", np.ones(1, "float32"))

@@ -1,5 +1,7 @@
 """Sizes and the types made of them: arithmetic of integers, equal objects, sound bounds."""
 
+import operator
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -17,6 +19,7 @@ from staticgrad.language.types.dim import (
     maximum,
 )
 from staticgrad.language.types.lexis import Tokens
+from staticgrad.support.errors import SymbolicValueError
 
 A, B = dim("a"), dim("b")
 BOUNDED = dim("c", min=2, max=9)
@@ -64,6 +67,45 @@ def test_arithmetic_is_that_of_integers(left, right, values):
     assert evaluate(maximum(left, right), values) == max(x, y)
     if y:
         assert evaluate(floordiv(left, right), values) == x // y
+
+
+OPERATORS = [operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, divmod]
+
+
+@pytest.mark.parametrize("apply", OPERATORS, ids=lambda apply: apply.__name__)
+@given(SIZES, SIZES, VALUES)
+def test_operators_of_python_are_those_of_integers(apply, left, right, values):
+    """Sizes stand on either side, and NumPy's integers beside them."""
+    x, y = evaluate(left, values), evaluate(right, values)
+    if y == 0 and apply not in (operator.add, operator.sub, operator.mul):
+        return
+    sides = [(left, right)]
+    sides += [(np.int64(left), right)] if isinstance(left, int) else []
+    sides += [(left, np.int64(right))] if isinstance(right, int) else []
+    for first, second in sides:
+        result = apply(first, second)
+        parts = result if apply is divmod else (result,)
+        expected = apply(x, y) if apply is divmod else (apply(x, y),)
+        assert tuple(evaluate(index(part), values) for part in parts) == expected
+
+
+def index(size):
+    """Return a size with NumPy's integers as Python's."""
+    return int(size) if isinstance(size, np.integer) else size
+
+
+@given(SIZES, VALUES)
+def test_signs_and_absolute_values(size, values):
+    number = evaluate(size, values)
+    assert [evaluate(part, values) for part in (-size, +size, abs(size))] == [
+        -number, number, abs(number),
+    ]  # fmt: skip
+
+
+def test_a_power_with_a_size_is_refused_in_words():
+    for power in (lambda: 2**A, lambda: A**2):
+        with pytest.raises(SymbolicValueError, match="before feeds are bound"):
+            power()
 
 
 @given(SIZES, SIZES, SIZES)

@@ -27,7 +27,7 @@ import numpy as np
 import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import Dim, op_class
-from staticgrad.extend.sizes import collecting_guards, equal, maximum
+from staticgrad.extend.sizes import collecting_guards, equal, maximum, minimum
 from staticgrad.interop.engine.operands import as_operand, sizes
 from staticgrad.interop.engine.sizes import size_array
 from staticgrad.interop.engine.tables import OperatorRow, OperatorTable, unsupported_variant
@@ -950,6 +950,8 @@ def _multiply_sizes(x: Any, axes: Any = None, keepdims: int = 1) -> Any:
 OF_SIZES: Final[dict[str, Callable[..., Any]]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.floor_divide,
     "Equal": _equal_sizes, "Where": np.where, "Identity": lambda x: x,
+    "Max": lambda *x: reduce(np.frompyfunc(maximum, 2, 1), x),
+    "Min": lambda *x: reduce(np.frompyfunc(minimum, 2, 1), x),
     "Cast": lambda x, to, **_: x if np.dtype(to).kind in "iu" else None,
     "Concat": lambda *x, axis: np.concatenate(x, axis),
     "Gather": lambda x, i, axis=0: np.asarray(np.take(x, i.astype(int), axis)),

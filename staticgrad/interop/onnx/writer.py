@@ -27,7 +27,7 @@ from staticgrad.extend import (
     TensorType,
 )
 from staticgrad.extend.optional import onnx
-from staticgrad.extend.sizes import FloorDiv, Named
+from staticgrad.extend.sizes import FloorDiv, Named, is_at_least, maximum, minimum
 from staticgrad.interop.onnx.operators import SAME, STATISTICS
 from staticgrad.language.ops.marks import FirstOperand, Mark, StopGradient
 from staticgrad.support.errors import ExportError
@@ -121,9 +121,24 @@ class Writer:
                     f"the size {atom} is not the size of an axis of an input",
                     hint="a model of ONNX computes sizes of the shapes of its inputs",
                 )
-            operator = "Div" if isinstance(atom, FloorDiv) else "Max"
-            self.sizes[atom] = self(operator, *map(self.size, atom.parts))
+            if isinstance(atom, FloorDiv):
+                self.sizes[atom] = self.quotient(*atom.parts)
+            else:
+                self.sizes[atom] = self("Max", *map(self.size, atom.parts))
         return self.sizes[atom]
+
+    def quotient(self, numerator: Size, denominator: Size) -> str:
+        """Write a floor division of sizes; a quotient by 0 is 0 (``evaluate``).
+
+        ONNX rounds quotients of integers towards 0, so that only numbers from 0 on are divided.
+        """
+        if is_at_least(numerator, 0) and is_at_least(denominator, 1):
+            return str(self("Div", self.size(numerator), self.size(denominator)))
+        sign = minimum(maximum(denominator, -1), 1)
+        numerator, denominator = numerator * sign, maximum(denominator * sign, 1)
+        parts = maximum(numerator, 0), maximum(-numerator, 0) + denominator - 1
+        divisor = self.size(denominator)
+        return str(self("Sub", *(self("Div", self.size(part), divisor) for part in parts)))
 
     def scalar(self, size: Size) -> str:
         """The name of a size without an axis."""
@@ -138,16 +153,22 @@ class Writer:
         return str(self.root("Concat", *map(self.size, sizes), axis=0))
 
     def write_reshape(self, x: str, shape: Sequence[Size]) -> str:
-        """Write a reshape; a single size that is not literal is computed of the others."""
-        literal = [size if isinstance(size, int) else -1 for size in shape]
-        alone = literal.count(-1) == 1 and 0 not in literal
-        asked = self.constant(literal, np.int64) if alone else self.shape(shape)
-        return str(self("Reshape", x, asked))
+        """Write a reshape; a single size that is not literal is computed of the others.
 
-    def write_flip(self, x: str) -> str:
-        """Write ``x`` from its last slice to its first."""
-        last, lowest, axis, step = (self.constant([k], np.int64) for k in (-1, _LOWEST, 0, -1))
-        return str(self("Slice", x, last, lowest, axis, step))
+        ONNX reads a 0 as the operand's size of that axis unless ``allowzero`` is set.
+        """
+        literal = [size if isinstance(size, int) else -1 for size in shape]
+        if literal.count(-1) == 1 and 0 not in literal:
+            return str(self("Reshape", x, self.constant(literal, np.int64)))
+        may_be_zero = not all(is_at_least(size, 1) for size in shape)
+        options = {"allowzero": 1} if may_be_zero else {}
+        return str(self("Reshape", x, self.shape(shape), **options))
+
+    def write_flip(self, x: str, *axes: int) -> str:
+        """Write ``x`` with axes from their last slice to their first."""
+        first, end, steps = ([k] * len(axes) for k in (-1, _LOWEST, -1))
+        rows = (self.constant(row, np.int64) for row in (first, end, axes, steps))
+        return str(self("Slice", x, *rows))
 
     # -- graphs -----------------------------------------------------------------------------------
 
@@ -360,20 +381,31 @@ def _broadcast(w: Writer, node: Any, x: str) -> Any:
 
 
 def _write_slice(w: Writer, node: Any, x: str) -> Any:
-    """Write a slice as an ONNX Slice node, with rows for the axes that it cuts."""
+    """Write a slice as an ONNX Slice node, with rows for the axes that it cuts.
+
+    ONNX counts bounds below 0 from the back. Where a bound of a slice that runs backwards may be
+    below 0 in some runs only, the axis is reversed first: then all bounds count from 0.
+    """
     op, (value,) = node.op, node.args
-    rows = [
-        (start, start + length * step, axis, step)
-        for axis, (start, length, step) in enumerate(
-            zip(op.starts, op.lengths, op.steps, strict=True)
-        )
-        if (start, length, step) != (0, value.shape[axis], 1)
-    ]
-    if not rows:
-        return x
-    starts, ends, axes, steps = zip(*rows, strict=True)
-    ends = tuple(_LOWEST if isinstance(end, int) and end < 0 else end for end in ends)
-    return w("Slice", x, *map(w.shape, (starts, ends, axes, steps)))
+    rows: list[tuple[Size, Size, int, int]] = []
+    reversed_axes: list[int] = []
+    parts = zip(value.shape, op.starts, op.lengths, op.steps, strict=True)
+    for axis, (size, start, length, step) in enumerate(parts):
+        if (start, length, step) == (0, size, 1):
+            continue
+        end = start + length * step
+        if step < 0:
+            is_inside = start == size - 1 or is_at_least(start, 0)
+            if is_inside and isinstance(end, int):
+                end = _LOWEST if end < 0 else end
+            elif not (is_inside and is_at_least(end, 0)):
+                reversed_axes.append(axis)
+                start, step = size - 1 - start, -step
+                end = start + length * step
+        rows.append((start, end, axis, step))
+    if reversed_axes:
+        x = w.write_flip(x, *reversed_axes)
+    return w("Slice", x, *map(w.shape, zip(*rows, strict=True))) if rows else x
 
 
 def _pad(w: Writer, node: Any, x: str) -> Any:
@@ -500,7 +532,7 @@ def _write_loop(w: Writer, node: Any, *operands: str) -> Any:
     zero, unit = w.constant(0, np.int64), w.constant(1, np.int64)
     numbers = w("Range", zero, w.scalar(op.iterations), unit)
     # ONNX's own evaluator does not scan backwards: what is read and written is turned instead.
-    flip = w.write_flip if op.reverse else lambda name: name
+    flip = (lambda name: w.write_flip(name, 0)) if op.reverse else lambda name: name
     sliced = [flip(name) for name in (numbers, *operands[first:last])]
     results = w(
         "Scan", *operands[:first], *sliced, count=len(node.types), body=body,

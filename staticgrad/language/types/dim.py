@@ -260,6 +260,24 @@ class Dim(UnknownNumber):
     def __mod__(self, other: Size) -> Size:
         return self - floordiv(self, other) * other
 
+    @over_sizes
+    def __rmod__(self, other: int) -> Size:
+        return other - floordiv(other, self) * self
+
+    @over_sizes
+    def __divmod__(self, other: Size) -> tuple[Size, Size]:
+        return self // other, self % other
+
+    @over_sizes
+    def __rdivmod__(self, other: int) -> tuple[Size, Size]:
+        return other // self, other % self
+
+    def __pos__(self) -> Size:
+        return self
+
+    def __abs__(self) -> Size:
+        return maximum(self, -self)
+
     def __str__(self) -> str:
         if self._text:
             return self._text

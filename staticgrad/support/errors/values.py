@@ -463,6 +463,7 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "multiply": operator.mul,
     "floor_divide": operator.floordiv,
     "remainder": operator.mod,
+    "divmod": divmod,
     "equal": operator.eq,
     "not_equal": operator.ne,
 }
@@ -512,6 +513,11 @@ class UnknownNumber:
         if _takes_over(other):
             return NotImplemented
         raise self._refuse("**", "as a number inside the graph: sg.size_value(size) ** 2")
+
+    def __rpow__(self, other: object) -> Any:
+        if _takes_over(other):
+            return NotImplemented
+        raise self._refuse("**", "as a number inside the graph: 2 ** sg.size_value(size)")
 
     def __lt__(self, other: object) -> Any:
         return self._refuse_comparison("<", other)
