@@ -145,13 +145,14 @@ def _find_intervals(reader: Node, sort: Node, axis: int) -> tuple[Interval, ...]
 
 
 def _pads(value: Symbolic) -> list[Symbolic] | None:
-    """Return the terms of a sum of pads, added from the left; None for other values."""
-    terms = []
+    """Return the terms of a sum of pads of its shape, added from the left; None for others."""
+    terms, shape = [], value.shape
     while isinstance(value.node.op, Add):
         value, term = value.node.args
         terms.append(term)
     terms.append(value)
-    return terms[::-1] if all(isinstance(term.node.op, Pad) for term in terms) else None
+    are_pads = all(isinstance(term.node.op, Pad) and term.shape == shape for term in terms)
+    return terms[::-1] if are_pads else None
 
 
 def _interval(node: Node, axis: int) -> Interval | None:

@@ -342,8 +342,13 @@ def _reads_own_elements(node: Node, flat_shapes: Container[ValueKey]) -> bool:
         return False
     return all(
         not arg.ndim
-        or arg.key in flat_shapes
-        or (arg.shape == shape and not isinstance(arg.node.form, View | ReshapeForm | Identity))
+        or (
+            arg.shape == shape  # others are repeated along an axis
+            and (
+                arg.key in flat_shapes
+                or not isinstance(arg.node.form, View | ReshapeForm | Identity)
+            )
+        )
         for arg in node.args
     )
 

@@ -33,7 +33,7 @@ from staticgrad.language.ops.arithmetic import Add
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.indexing import Concat, Pad, Slice
 from staticgrad.language.ops.movement import Reshape
-from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.arrays import Shape, hint_value
 from staticgrad.language.types.dim import Size, is_at_least
 from staticgrad.support.building import within
 from staticgrad.support.records import NamedTuple
@@ -108,15 +108,15 @@ def order_overlapping_pads(graph: Graph) -> Graph:
 
 def _classes(terms: Sequence[Symbolic]) -> list[Sequence[int]]:
     """Return the terms of a sum as classes of disjoint pads and single others; [] for few pads."""
-    pads: dict[tuple[_Line, ...], list[int]] = {}
+    pads: dict[tuple[tuple[_Line, ...], Shape], list[int]] = {}
     classes: list[Sequence[int]] = []
     for index, term in enumerate(terms):
         if lines := _padded_axes(term):
-            pads.setdefault(lines, []).append(index)
+            pads.setdefault((lines, term.shape), []).append(index)
         else:
             classes.append((index,))
     gains = False
-    for lines, indices in pads.items():
+    for (lines, _), indices in pads.items():
         regions = {index: _regions(terms[index], lines) for index in indices}
         of_lines = _disjoint_classes(indices, lines, regions)
         pays = len(indices) >= max(_LEAST_PADS, _LEAST_OF_CLASS * len(of_lines))
@@ -211,16 +211,26 @@ def _terms(spine: Sequence[Node]) -> list[Symbolic]:
 
 
 def _disjoint_runs(terms: Sequence[Symbolic]) -> Iterator[_DisjointPads]:
-    """Yield the runs of adjacent terms of a sum that are disjoint pads along the same axes."""
+    """Yield the runs of adjacent terms of a sum that are disjoint pads along the same axes.
+
+    Pads of other shapes are repeated along an axis, and are no part of a run.
+    """
     first: int | None = None
     for index in range(len(terms) + 1):
         lines = _padded_axes(terms[index]) if index < len(terms) else ()
-        if lines and (first is None or lines == _padded_axes(terms[first])):
-            first = index if first is None else first
+        if lines and first is None:
+            first = index
+            continue
+        if lines and first is not None and _pad_the_same_axes(terms[first], terms[index]):
             continue
         if first is not None and index - first > 1:
             yield from _find_disjoint_runs(terms, first, index)
         first = index if lines else None
+
+
+def _pad_the_same_axes(first: Symbolic, second: Symbolic) -> bool:
+    """Return whether two pads have the same shape, and are padded along the same axes."""
+    return first.shape == second.shape and _padded_axes(first) == _padded_axes(second)
 
 
 def _padded_axes(value: Symbolic) -> tuple[_Line, ...]:

@@ -216,10 +216,11 @@ def _concatenate_below(concat: Concat, parts: Sequence[Symbolic], below: int = 0
 
 
 def _is_cheap(node: Node) -> bool:
-    """Return whether a node is cheap to recompute: of one array and numbers."""
+    """Return whether a node is cheap to recompute: of one array, of its shape, and numbers."""
     if node.is_leaf or not isinstance(node.op, _CHEAP):
         return False
-    return sum(not _is_number(arg) for arg in node.args) == 1
+    shapes = [arg.shape for arg in node.args if not _is_number(arg)]
+    return shapes == [node.types[0].shape]
 
 
 def _is_number(value: Symbolic) -> bool:

@@ -263,6 +263,27 @@ def divide(graph, elements, name="row-chunks"):
         return pipeline(f"O1,marks,{name}").run(graph)[0]
 
 
+@pytest.mark.parametrize("by", ["row-chunks", "recomputed-products"])
+@pytest.mark.parametrize("shape", [(), (16,), (12, 1), (1, 16), (1, 1), (2, 12, 16), (2, 1, 1)])
+def test_chunks_of_products_whose_readers_broadcast(shape, by):
+    """Operands of fewer axes, of axes of one element, and of more axes beside rows of a product."""
+    x, y = (sg.input(name, (size, 3), "float64") for name, size in (("x", 12), ("y", 16)))
+    factor = sg.input("factor", shape, "float64")
+    rows = sg.sin((x @ y.T) * factor + 0.5)
+    loss = (rows * sg.nn.softmax(rows, -1)).sum() + (factor * (x @ y.T)).sum(-1).sum()
+    outputs = {"loss": loss}
+    for value in (x, y) if len(shape) > 2 else (x, y, factor):  # its gradient is as wide
+        outputs[f"d{value.name}"] = sg.grad(loss, value)
+    graph = sg.Graph(outputs)
+    changed = divide(graph, 12 * 16, by)
+    assert any(isinstance(node.op, Loop) for node in changed.nodes)
+    draw = np.random.default_rng(len(shape))
+    feeds = {value.name: draw.standard_normal(value.shape) for value in (x, y, factor)}
+    expected, results = sg.evaluate(graph, feeds), sg.evaluate(changed, feeds)
+    for key, array in expected.items():
+        np.testing.assert_allclose(results[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
+
+
 def check_small(name, count, width, named, other_count, by="row-chunks"):
     graph = losses_and_gradients(name, count, width, named)
     changed = divide(graph, count * (count if name in OF_ONE else width), by)
