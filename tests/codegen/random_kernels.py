@@ -456,6 +456,24 @@ class _OfSquares(_Maker):
         return super().access(name, loops)
 
 
+class _OfChoices(_Maker):
+    """Elements chosen by conditions, many of which are elements with ends."""
+
+    def condition(self, loops):
+        """A bool between the ends of one axis, or its opposite."""
+        place = self.position((self.random.choice(loops),), 1)
+        condition = load(Access(self.operand(BOOL, "in"), (), (), (place,)), BOOL)
+        return Expr("not", BOOL, (condition,)) if self.random.random() < 0.3 else condition
+
+    def _grow_expression(self, pool, loops):
+        if self.random.random() < 0.5:
+            return super()._grow_expression(pool, loops)
+        chosen, other = (self.random.choice([*pool, self.load(loops)]) for _ in range(2))
+        condition = self.condition(loops)
+        expression = Expr("select", chosen.dtype, (condition, chosen, other.cast(chosen.dtype)))
+        return chosen if describe_type_error(expression) else expression
+
+
 def random_lanes(seed):
     """A kernel whose rows are lanes."""
 
@@ -484,6 +502,17 @@ def random_squares(seed):
     return _first_of_kind("squares", seed, make)
 
 
+def random_choices(seed):
+    """A kernel of maps of elements that conditions choose."""
+
+    def make(random):
+        maker = _OfChoices(random)
+        stages = [maker.map(("i0",)) for _ in range(random.choice((1, 2)))]
+        return maker, (Axis("i0", ROWS),), stages
+
+    return _first_of_kind("", seed, make)
+
+
 def _first_of_kind(kind, seed, make):
     """The first kernel of a kind that is sound, of those that ``make`` draws for a number."""
     sizes = (ROWS, COLUMNS, DEEP, APART, FAR, WIDE)
@@ -492,7 +521,7 @@ def _first_of_kind(kind, seed, make):
         _without_idle(Kernel(tuple(maker.operands), sizes, axes, tuple(stages)))
         for maker, axes, stages in drawn
     )
-    return next(kernel for kernel in kernels if _is_sound(kernel) and kernel.outer == kind)
+    return next(kernel for kernel in kernels if _is_sound(kernel) and kind in ("", kernel.outer))
 
 
 def _is_sound(kernel):
@@ -536,7 +565,10 @@ def random_kernel(seed):
 
 
 #: Kind of kernels -> the kernel of a number.
-KINDS = {"rows": random_kernel, "lanes": random_lanes, "squares": random_squares}
+KINDS = {
+    "rows": random_kernel, "lanes": random_lanes, "squares": random_squares,
+    "choices": random_choices,
+}  # fmt: skip
 
 
 def _without_idle(kernel):

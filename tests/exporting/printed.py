@@ -1,5 +1,6 @@
 """Kernels as exported files have them: plain loops, compiled by Numba, run over NumPy arrays."""
 
+import ast
 import hashlib
 import importlib.util
 import os
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from staticgrad.compiler import plain
 from staticgrad.compiler.plain.expressions import Functions
 from staticgrad.compiler.plain.kernels import KernelWriter
 from staticgrad.compiler.plain.prelude import IMPORTS, PRELUDE
+from staticgrad.errors import ExportError
 
 
 @cache
@@ -56,6 +59,19 @@ def print_function(kernel):
     assert functions.helpers <= PRELUDE.keys()
     exec("\n".join([*functions.blocks.values(), text]), space)
     return space["function"], writer.operands
+
+
+def parse_plain_texts(kernel):
+    """Parse a kernel's text for Numba, and its function in an exported file if it has one."""
+    names = {operand.name: operand.name for operand in kernel.operands}
+    ast.parse(plain.source(kernel))
+    functions = Functions()
+    writer = KernelWriter(kernel, "function", names, dict.fromkeys(names, 0), functions)
+    try:
+        text = writer.text()
+    except ExportError:
+        return
+    ast.parse("\n".join([*functions.blocks.values(), text]))
 
 
 def run_printed(kernel, memory, sizes):

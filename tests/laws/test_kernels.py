@@ -34,7 +34,7 @@ from staticgrad.native.machine import current
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import KINDS
 from tests.codegen.test_random_kernels import memory_of, sizes_of, with_facts
-from tests.exporting.printed import run_printed
+from tests.exporting.printed import parse_plain_texts, run_printed
 from tests.laws.table import Laws
 from tests.native.support import MODES, READERS, assert_same, call, source_for
 
@@ -101,6 +101,13 @@ def text_reads_back(sample):
     kernel, _, _ = meant(sample)
     verify_kernel(kernel)
     assert parse_kernel(str(kernel)) == kernel
+
+
+@LAWS.law()
+def texts_of_plain_loops_parse(sample):
+    """The text for Numba, and the function of an exported file."""
+    kernel, _, _ = meant(sample)
+    parse_plain_texts(kernel)
 
 
 @LAWS.law()

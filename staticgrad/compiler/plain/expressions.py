@@ -8,6 +8,17 @@ from typing import Final
 
 import numpy as np
 
+from staticgrad.compiler.plain.text import (
+    ATOM,
+    NAME,
+    Text,
+    add,
+    call,
+    choose,
+    multiply,
+    operate,
+    sign,
+)
 from staticgrad.language.ir.expr import BLOCKS, COMPARE, SIGNS, Expr, postorder, ref, words_of
 from staticgrad.language.ir.scalar_loop import Iterated, ScalarLoop
 from staticgrad.language.types.arrays import convert_array
@@ -73,9 +84,9 @@ class Functions:
         name = f"{op}_{NAMES[dtype.code]}"
         if name not in self.blocks:
             parameters = [f"x{n}" for n in range(BLOCKS[op].operands)]
-            body = Scalars(Indented(), self, lambda expr, _: str(expr.attribute))
+            body = Scalars(Indented(), self, lambda expr, _: Text(str(expr.attribute)))
             (value,) = body.values([expand(op, *(ref(x, dtype) for x in parameters))])
-            body.lines.add(f"return {value}")
+            body.lines.add(f"return {value.alone}")
             head = f"@jit(forceinline=True)\ndef {name}({', '.join(parameters)}):"
             self.blocks[name] = "\n".join([head, *body.lines.text])
         return name
@@ -86,48 +97,49 @@ def storable(dtype: DType) -> str:
     return NAMES[dtype.code]
 
 
-def literal(value: object, dtype: DType) -> str:
+def literal(value: object, dtype: DType) -> Text:
     """Return the Python source of a constant of a dtype."""
     name = storable(dtype)
     if dtype.is_bool:
-        return str(bool(value))
+        return Text(str(bool(value)))
     if dtype.is_storage:
-        return f"{name}({convert_array(np.asarray(value), dtype).view(np.uint16)})"
+        return Text(f"{name}({convert_array(np.asarray(value), dtype).view(np.uint16)})")
     if not dtype.is_float:
-        return str(value) if name == "int64" else f"{name}({value})"
+        return Text(str(value) if name == "int64" else f"{name}({value})")
     number = float(value)  # type: ignore[arg-type]
-    text = repr(number)
+    digits = repr(number)
     if name == "f32":
         short = str(np.float32(number))
-        text = short if np.float32(float(short)) == np.float32(number) else text
-    text = text if np.isfinite(number) else text.replace("nan", "np.nan").replace("inf", "np.inf")
-    return f"f32({text})" if name == "f32" else text
+        digits = short if np.float32(float(short)) == np.float32(number) else digits
+    if not np.isfinite(number):
+        digits = digits.replace("nan", "np.nan").replace("inf", "np.inf")
+    return Text(f"f32({digits})" if name == "f32" else digits)
 
 
 class Scalars:
     """A writer of expressions into ``lines``; an expression with several readers gets a variable.
 
-    ``leaf`` returns the text of a load, index, size or ref, given the texts of its indices.
+    ``leaf`` returns the source of a load, index, size or ref, given that of its indices.
     """
 
     def __init__(
         self,
         lines: Indented,
         functions: Functions,
-        leaf: Callable[[Expr, Sequence[str]], str],
+        leaf: Callable[[Expr, Sequence[Text]], Text],
         count: list[int] | None = None,
     ) -> None:
         self.lines, self.functions, self._leaf = lines, functions, leaf
         self._count = [0] if count is None else count
-        self._texts: dict[int, str] = {}
+        self._texts: dict[int, Text] = {}
         self._readers: Counter[int] = Counter()
-        self._loop_results: dict[ScalarLoop, list[str]] = {}
+        self._loop_results: dict[ScalarLoop, list[Text]] = {}
         self._alive: list[Expr] = []  # keeps expressions alive, so that their ids stay valid
 
-    def new_name(self) -> str:
+    def new_name(self) -> Text:
         """Return a new variable."""
         self._count[0] += 1
-        return f"v{self._count[0] - 1}"
+        return Text(f"v{self._count[0] - 1}")
 
     def announce(self, roots: Iterable[Expr]) -> None:
         """Count the readers of each expression under ``roots``."""
@@ -137,24 +149,24 @@ class Scalars:
             self._readers.update(id(arg) for arg in expr.args)
         self._readers.update(id(root) for root in roots)
 
-    def values(self, roots: Sequence[Expr]) -> list[str]:
-        """Return the texts of expressions, and write the lines that they need."""
+    def values(self, roots: Sequence[Expr]) -> list[Text]:
+        """Return the source of expressions, and write the lines that they need."""
         if any(id(root) not in self._readers for root in roots):
             self.announce(roots)
         self._write(roots)
         return [self._texts[id(root)] for root in roots]
 
-    def name(self, expr: Expr) -> str:
-        """Return the text of an expression as a variable or a number."""
+    def name(self, expr: Expr) -> Text:
+        """Return the source of an expression as a variable or a number."""
         (text,) = self.values([expr])
         self._texts[id(expr)] = text = self._assign_name(text)
         return text
 
-    def _assign_name(self, text: str) -> str:
-        if is_simple(text):
+    def _assign_name(self, text: Text) -> Text:
+        if text.is_simple:
             return text
         name = self.new_name()
-        self.lines.add(f"{name} = {unwrap(text)}")
+        self.lines.add(f"{name} = {text.alone}")
         return name
 
     def _write(self, roots: Iterable[Expr]) -> None:
@@ -171,8 +183,8 @@ class Scalars:
                 self._texts[id(expr)] = self._loop_results[expr.loop][expr.place]
             else:
                 text = self._source_of(expr)
-                is_shared = self._readers[id(expr)] != 1 and not is_simple(text)
-                if is_shared or len(text) > _LONG or expr.op == "select":
+                is_shared = self._readers[id(expr)] != 1 and not text.is_simple
+                if is_shared or len(str(text)) > _LONG or expr.op == "select":
                     text = self._assign_name(text)
                 self._texts[id(expr)] = text
 
@@ -188,7 +200,7 @@ class Scalars:
             values = [choice.args[1 if unusual else 2] for choice in choices]
             self._write(values)
             for name, value in zip(names.values(), values, strict=True):
-                self.lines.add(f"{name} = {unwrap(self._texts[id(value)])}")
+                self.lines.add(f"{name} = {self._texts[id(value)].alone}")
         self.lines.depth -= 1
         self._texts = texts_before | names
 
@@ -199,19 +211,19 @@ class Scalars:
         texts_before = dict(self._texts)
         self._loop_results[loop] = names = [self.new_name() for _ in loop.carried]
         for name, first in zip(names, expr.args, strict=False):
-            self.lines.add(f"{name} = {unwrap(self._texts[id(first)])}")
+            self.lines.add(f"{name} = {self._texts[id(first)].alone}")
         self.lines.open_block(f"for _ in range({loop.iterations}):")
         self._texts |= {id(e): name for e, name in zip(loop.carried, names, strict=True)}
         self.announce(loop.roots)
         self.lines.open_block(f"if not {self.name(loop.going)}:")
         self.lines.add("break")
         self.lines.depth -= 1
-        next_values = self.values(loop.following)
-        self.lines.add(f"{', '.join(names)} = {', '.join(map(unwrap, next_values))}")
+        next_values = [value.alone for value in self.values(loop.following)]
+        self.lines.add(f"{', '.join(map(str, names))} = {', '.join(next_values)}")
         self.lines.depth -= 1
         self._texts = texts_before
 
-    def _source_of(self, expr: Expr) -> str:
+    def _source_of(self, expr: Expr) -> Text:
         """Return the Python source of one scalar expression, given its operands' texts."""
         args = [self._texts[id(arg)] for arg in expr.args]
         dtype, op = expr.dtype, expr.op
@@ -220,37 +232,37 @@ class Scalars:
         if op in ("load", "index", "size", "ref"):
             return self._leaf(expr, args)
         if op in BLOCKS:
-            return f"{self.functions.block(op, dtype)}({', '.join(map(unwrap, args))})"
+            return call(self.functions.block(op, dtype), *args)
         if op == "select":
-            if_true, if_false = (self._assign_name(arg) for arg in args[1:])
-            return f"({if_true} if {unwrap(args[0])} else {if_false})"
+            return choose(args[0], *(self._assign_name(arg) for arg in args[1:]))
         if op == "cast":
             return _cast_source(args[0], expr.args[0].dtype, dtype, self.functions)
         if op == "bitcast":
-            return f"{self.functions.helper(f'as_{storable(dtype)}')}({unwrap(args[0])})"
+            return call(self.functions.helper(f"as_{storable(dtype)}"), args[0])
         if op == "scale":
-            steps = scaled_in_steps(*(ref(self._assign_name(a), dtype) for a in args))
-            within = Scalars(self.lines, self.functions, lambda e, _: str(e.attribute), self._count)
+            steps = scaled_in_steps(*(ref(self._assign_name(a).alone, dtype) for a in args))
+            within = Scalars(
+                self.lines, self.functions, lambda e, _: Text(str(e.attribute)), self._count
+            )
             return within.values([steps])[0]
         if op == "window":
             words = ", ".join(f"u64({word})" for word in words_of(str(expr.attribute)))
-            return f"{self.functions.helper('window')}({unwrap(args[0])}, ({words}))"
+            return call(self.functions.helper("window"), args[0], f"({words})")
         if op in ("shl", "shr"):
             return self._shift_source(expr, args)
         return operation(op, args, dtype, self.functions)
 
-    def _shift_source(self, expr: Expr, args: Sequence[str]) -> str:
+    def _shift_source(self, expr: Expr, args: Sequence[Text]) -> Text:
         """Return the Python source of a bit shift; a count beyond the width gives 0 or the sign."""
         count, dtype = expr.args[1], expr.dtype
-        sign = SIGNS[expr.op]
         number = count.attribute
         if count.op == "literal" and isinstance(number, int) and 0 <= number < dtype.bits:
-            return _wrap(f"({args[0]} {sign} {args[1]})", dtype)
+            return _wrap(operate(SIGNS[expr.op], *args), dtype)
         name = self.functions.helper("shift_left" if expr.op == "shl" else "shift_right")
-        return _wrap(f"{name}({args[0]}, {args[1]}, {dtype.bits})", dtype)
+        return _wrap(call(name, *args, dtype.bits), dtype)
 
 
-def _common_expressions(roots: Iterable[Expr], texts: Mapping[int, str]) -> Iterable[Expr]:
+def _common_expressions(roots: Iterable[Expr], texts: Mapping[int, Text]) -> Iterable[Expr]:
     """Yield expressions, operands first, except those that only a rare branch needs."""
     visited = set(texts)
     stack = [*reversed([*roots])]
@@ -269,26 +281,21 @@ def _common_expressions(roots: Iterable[Expr], texts: Mapping[int, str]) -> Iter
         yield expr
 
 
-def operation(op: str, args: Sequence[str], dtype: DType, functions: Functions) -> str:
+def operation(op: str, args: Sequence[Text], dtype: DType, functions: Functions) -> Text:
     """Return the Python source of a primitive: an operator or a helper of the file."""
     function = _FUNCTIONS.get(op) if dtype.is_float else _INTEGER_FUNCTIONS.get(op)
     if function is not None:
-        return _wrap(f"{functions.helper(function)}({', '.join(map(unwrap, args))})", dtype)
-    if op in ("neg", "not", "abs"):
-        sign = {"neg": "-", "not": "not " if dtype.is_bool else "~", "abs": "abs"}[op]
-        return _wrap(f"({sign}{args[0]})" if op != "abs" else f"abs({unwrap(args[0])})", dtype)
-    if dtype.is_integer and (simplified := _simplify_neutral(op, args)) is not None:
-        return simplified
-    text = f"({args[0]} {SIGNS[op]} {args[1]})"
+        return _wrap(call(functions.helper(function), *args), dtype)
+    if op == "abs":
+        return _wrap(call("abs", *args), dtype)
+    if op in ("neg", "not"):
+        return _wrap(sign("-" if op == "neg" else "not" if dtype.is_bool else "~", *args), dtype)
+    if dtype.is_integer and op in ("add", "mul"):
+        combined = add(*args) if op == "add" else multiply(*args)
+        if combined.alone == "0" or combined in args:  # a sum with 0, a product with 0 or 1
+            return combined
+    text = operate(SIGNS[op], *args)
     return text if op in COMPARE else _wrap(text, dtype)
-
-
-def _simplify_neutral(op: str, args: Sequence[str]) -> str | None:
-    """Simplify an integer sum with 0 or a product with 0 or 1; None: others."""
-    neutral = {"add": "0", "mul": "1"}.get(op)
-    if op == "mul" and "0" in args:
-        return "0"
-    return next((args[1 - n] for n, arg in enumerate(args) if arg == neutral), None)
 
 
 #: Integers that Numba does not promote.
@@ -301,62 +308,48 @@ _CONVERSIONS: Final = (
 )
 
 
-def _wrap(text: str, dtype: DType) -> str:
+def _wrap(text: Text, dtype: DType) -> Text:
     """Convert an integer to its element type if Numba computes it with 64 bits."""
     if dtype.is_integer and dtype.code not in WORDS:
-        return f"{NAMES[dtype.code]}({unwrap(text)})"
+        return _convert(NAMES[dtype.code], text)
     return text
 
 
-def _cast_source(text: str, source: DType, dtype: DType, functions: Functions) -> str:
+def _convert(name: str, text: Text) -> Text:
+    """Return the source of a conversion; that of a variable is as simple as the variable."""
+    is_simple = text.is_simple and "(" not in text.alone
+    return Text(f"{name}({text.alone})", NAME if is_simple else ATOM)
+
+
+def _cast_source(text: Text, source: DType, dtype: DType, functions: Functions) -> Text:
     """Return the source of a conversion; a float out of range becomes the smallest integer."""
     if source.is_storage:
         text, source = widen_element(text, source, functions), source.compute
         if source is dtype:
             return text
     if dtype.is_bool:
-        return f"({text} != 0)"
-    name, text = storable(dtype), unwrap(text)
+        return operate("!=", text, 0)
+    name = storable(dtype)
     if dtype.is_storage:
-        return (
-            f"{functions.helper(f'narrow_{dtype.code}')}({_round_to_odd(text, source, functions)})"
-        )
+        rounded = _round_to_odd(text, source, functions)
+        return call(functions.helper(f"narrow_{dtype.code}"), rounded)
     if source.is_float and dtype.is_integer:
         helper = _CONVERSIONS[dtype.code]
-        text = f"{functions.helper(helper)}({text})"
-        return text if helper == f"to_{dtype.code}" else f"{name}({text})"
-    return f"{name}({text})"
+        text = call(functions.helper(helper), text)
+        return text if helper == f"to_{dtype.code}" else _convert(name, text)
+    return _convert(name, text)
 
 
-def widen_element(text: str, dtype: DType, functions: Functions) -> str:
+def widen_element(text: Text | str, dtype: DType, functions: Functions) -> Text:
     """Return an element of a storage dtype widened to float32."""
-    return f"{functions.helper(f'widen_{dtype.code}')}({unwrap(text)})"
+    return call(functions.helper(f"widen_{dtype.code}"), text)
 
 
-def _round_to_odd(text: str, source: DType, functions: Functions) -> str:
+def _round_to_odd(text: Text, source: DType, functions: Functions) -> Text:
     """Return the source that rounds to odd in float32, which avoids double rounding."""
     if source.digits <= F32.digits:
-        return text if source is F32 else f"f32({text})"
+        return text if source is F32 else _convert("f32", text)
     if source.code in WORDS:
         name = NAMES[source.code]
-        text = f"{functions.helper('odd_f64')}({text}, {name}(2047), {name}(2048))"
-    return f"{functions.helper('odd_f32')}(f64({text}))"
-
-
-def is_simple(text: str) -> bool:
-    """Return True if a text is a variable or a number."""
-    if text.endswith(")") and text.split("(", 1)[0] in NAMES.values():
-        text = text.split("(", 1)[1][:-1]
-    return text.replace("_", "").replace(".", "").replace("-", "").replace("+", "").isalnum()
-
-
-def unwrap(text: str) -> str:
-    """Return a source text without its outer parentheses."""
-    if not (text.startswith("(") and text.endswith(")")):
-        return text
-    depth = 0
-    for index, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if depth == 0:
-            return text[1:-1] if index == len(text) - 1 else text
-    return text
+        text = call(functions.helper("odd_f64"), text, f"{name}(2047)", f"{name}(2048)")
+    return call(functions.helper("odd_f32"), call("f64", text))

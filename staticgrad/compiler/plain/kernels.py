@@ -6,9 +6,9 @@
     def kernel(record, own, begin, end):              def k0_mul_add(x, y, n0):
         p0 = array(record[0], f32)                        restrict()
         p1 = array(record[1], f32)                        for j in range(n0):
-        n0 = record[2]                                        y[j] = (x[j] * f32(2.0)) + f32(1.0)
+        n0 = record[2]                                        y[j] = x[j] * f32(2.0) + f32(1.0)
         for j in range(begin, end):
-            p1[at(j)] = (p0[at(j)] * f32(2.0)) + f32(1.0)
+            p1[at(j)] = p0[at(j)] * f32(2.0) + f32(1.0)
 """
 
 from __future__ import annotations
@@ -24,8 +24,19 @@ from staticgrad.compiler.plain.expressions import (
     literal,
     operation,
     storable,
-    unwrap,
     widen_element,
+)
+from staticgrad.compiler.plain.text import (
+    Text,
+    add,
+    between,
+    call,
+    choose,
+    element,
+    every,
+    multiply,
+    operate,
+    text as text_of,
 )
 from staticgrad.language.ir.expr import Access, Expr, Position, factors, postorder
 from staticgrad.language.ir.forms import COMBINERS, Combiner
@@ -62,7 +73,6 @@ from staticgrad.language.ir.kernels.stages import (
 )
 from staticgrad.language.ir.summation import BLOCK
 from staticgrad.language.types.dtype import DType
-from staticgrad.support.records import dataclass
 
 #: Columns of a panel, and rows of a tile, of a product; columns that are summed together. They
 #: fit in L1 together with the row that is read.
@@ -99,7 +109,7 @@ class KernelWriter:
         self._lines, self._first = Indented(), Indented()
         if no_alias:
             self._first.add(f"{functions.helper('restrict')}()")
-        self._refs: dict[str, str] = {}
+        self._refs: dict[str, Text] = {}
         self._from_zero: set[str] = set()  # loops whose index Numba can prove to be >= 0
         self._tables: dict[str, str] = {}
         self._rooms = 0
@@ -146,21 +156,20 @@ class KernelWriter:
 
     # -- loops ------------------------------------------------------------------------------------
 
-    def _span(self, axis: Axis) -> tuple[str, str]:
+    def _span(self, axis: Axis) -> tuple[Text, Text]:
         """Return a Python loop's range as source: first iteration and end (exclusive)."""
-        first, past = "0", str(axis.extent)
+        first, past = Text("0"), Text(str(axis.extent))
         if axis.first:
-            first = f"max(0, {self._refs[axis.first]})"
+            first = call("max", 0, self._refs[axis.first])
         if axis.past:
-            past = f"min({past}, {self._refs[axis.past]})"
+            past = call("min", past, self._refs[axis.past])
         return first, past
 
     def _open_loop(self, axis: Axis) -> None:
         first, past = self._span(axis)
-        self._lines.open_block(
-            f"for {axis.name} in range({past if first == '0' else f'{first}, {past}'}):"
-        )
-        if first == "0":
+        iterations = call("range", past) if first.is_zero else call("range", first, past)
+        self._lines.open_block(f"for {axis.name} in {iterations}:")
+        if first.is_zero:
             self._from_zero.add(axis.name)
 
     def _outer(self, axes: Sequence[Axis]) -> None:
@@ -168,13 +177,18 @@ class KernelWriter:
         for axis in axes:
             self._open_loop(axis)
 
-    def _outer_groups(self, outer: Sequence[Axis], count: str) -> str:
+    def _outer_groups(self, outer: Sequence[Axis], count: Text) -> Text:
         """Open the loops over groups of ``count`` rows; return the index of a group among all."""
         self._outer(outer)
-        length = self.functions.helper("group_length")
-        self._lines.add(f"length = {length}({count})", f"groups = ({count} + length - 1) // length")
+        self._count_groups(count)
         self._lines.open_block("for group in range(groups):")
-        return f"({flat(outer)}) * groups + group" if outer else "group"
+        return flat(outer) * "groups" + "group" if outer else Text("group")
+
+    def _count_groups(self, count: Text) -> None:
+        """Write how long groups of ``count`` rows are, and how many there are."""
+        length = call(self.functions.helper("group_length"), count)
+        groups = operate("-", count + "length", 1) // "length"
+        self._lines.add(f"length = {length}", f"groups = {groups.alone}")
 
     def _close(self, count: int) -> None:
         self._lines.depth -= count
@@ -183,7 +197,7 @@ class KernelWriter:
         """Write a Python loop over groups of rows; column sums are stored after each group."""
         lines, count = self._lines, product(axis.extent for axis in rows)
         number = self._outer_groups(outer, count)
-        lines.add("first = group * length", f"past = min({count}, first + length)")
+        lines.add("first = group * length", f"past = {call('min', count, 'first + length')}")
         lines.open_block("for row in range(first, past):")
         self._decode("row", rows)
         self._stages(self.kernel.stages)
@@ -191,7 +205,7 @@ class KernelWriter:
         self._close(1)
         for result, partials, extent, start in self._after_group:
             lines.open_block(f"for j in range({extent}):")
-            lines.add(f"{partials}[at(({number}) * {extent} + j)] = {result}")
+            lines.add(f"{element_at(partials, number * extent + 'j')} = {result}")
             if start:
                 lines.add(f"{result} = {start}")
             self._close(1)
@@ -201,49 +215,52 @@ class KernelWriter:
         """Write the lines that compute loop indices from the index of a flattened loop."""
         if not axes or [axis.name for axis in axes] == [flat_name]:
             return
-        quotient = flat_name
+        quotient = Text(flat_name)
         for number, axis in enumerate(reversed(axes)):
             if number == len(axes) - 1:
-                self._lines.add(f"{axis.name} = {quotient}")
+                self._lines.add(f"{axis.name} = {quotient.alone}")
             else:
-                self._lines.add(f"{axis.name} = {quotient} % {axis.extent}")
+                self._lines.add(f"{axis.name} = {(quotient % axis.extent).alone}")
                 inner = product(a.extent for a in axes[len(axes) - 1 - number :])
-                quotient = (
-                    f"{flat_name} // ({inner})" if " " in inner else f"{flat_name} // {inner}"
-                )
+                quotient = operate("//", flat_name, inner)
 
     # -- memory -----------------------------------------------------------------------------------
 
-    def _index_text(self, access: Access, indices: Sequence[str]) -> str:
+    def _index(self, access: Access, indices: Sequence[Text]) -> Text:
         """Return the index of an element in its array."""
-        terms = [scale(axis, stride) for axis, stride in access.strides]
-        terms += [scale(i, stride) for i, stride in zip(indices, access.gather, strict=True)]
-        terms += [scale(_position_text(position), position.stride) for position in access.positions]
-        index = total(*terms, str(self._shifts[access.operand]))
-        return index if index.isdigit() or index in self._from_zero else f"at({unwrap(index)})"
+        terms = [multiply(axis, stride) for axis, stride in access.strides]
+        terms += [i * stride for i, stride in zip(indices, access.gather, strict=True)]
+        terms += [_position(position) * position.stride for position in access.positions]
+        index = add(*terms, self._shifts[access.operand])
+        if index.alone.isdigit() or index.alone in self._from_zero:
+            return index
+        return call("at", index)
 
-    def _array(self, operand: str, offset: str = "0") -> str:
+    def _element(self, access: Access, indices: Sequence[Text] = ()) -> Text:
+        """Return an element of an operand's array."""
+        return element(self._names[access.operand], self._index(access, indices))
+
+    def _array(self, operand: str, offset: Text | int = 0) -> str:
         """Return the array of an operand, starting at an offset."""
-        offset = total(offset, str(self._shifts[operand]))
-        return self._names[operand] + ("" if offset == "0" else f"[{offset} :]")
+        offset = add(offset, self._shifts[operand])
+        return self._names[operand] + ("" if offset.is_zero else f"[{offset.alone} :]")
 
-    def _bounds_test(self, access: Access) -> str:
+    def _bounds_test(self, access: Access) -> Text | None:
         """Return the condition that all bounded positions are in bounds."""
-        return " and ".join(
-            f"0 <= {_position_text(p)} < {p.extent}" for p in access.bounded_positions
-        )
+        return every(between(_position(p), p.extent or 0) for p in access.bounded_positions)
 
-    def _leaf(self, expr: Expr, args: Sequence[str]) -> str:
+    def _leaf(self, expr: Expr, args: Sequence[Text]) -> Text:
         """Return the Python source of a load, index or variable; outside of bounds its fill."""
         access = expr.attribute
         if not isinstance(access, Access):
-            return self._refs[str(access)] if expr.op == "ref" else str(access)
+            return self._refs[str(access)] if expr.op == "ref" else Text(str(access))
         index_count = len(access.gather)
-        text = f"{self._names[access.operand]}[{self._index_text(access, args[:index_count])}]"
-        if not access.bounded_positions:
-            return text
+        load = self._element(access, args[:index_count])
+        is_inside = self._bounds_test(access)
+        if is_inside is None:
+            return load
         fill = args[index_count] if len(args) > index_count else literal(0, expr.dtype)
-        return f"({text} if {self._bounds_test(access)} else {fill})"
+        return choose(is_inside, load, fill)
 
     # -- statements -------------------------------------------------------------------------------
 
@@ -259,20 +276,19 @@ class KernelWriter:
                 self._store(s, scalars)
             case Keep(name=name, value=value):
                 (text,) = scalars.values([value])
-                self._lines.add(f"{self._ref(name)} = {unwrap(text)}")
+                self._lines.add(f"{self._ref(name)} = {text.alone}")
             case Check():
                 index, position = scalars.name(s.index), scalars.values([s.position])[0]
-                call = self.functions.helper("check_index")
+                check = self.functions.helper("check_index")
                 words = self._names[s.operand]
                 name = self._ref(s.name)
-                self._lines.add(
-                    f"{name} = {call}({index}, {s.extent}, {s.wrap}, {unwrap(position)}, {words})"
-                )
+                checked = call(check, index, s.extent, str(s.wrap), position, words)
+                self._lines.add(f"{name} = {checked}")
             case Search():
                 (sought,) = scalars.values([s.value])
-                self._search(s, unwrap(sought))
+                self._search(s, sought)
 
-    def _search(self, s: Search, sought: str) -> None:
+    def _search(self, s: Search, sought: Text) -> None:
         """Write a search by a helper, or line by line where elements are widened as they are read.
 
         See the helper; ``sought`` is what is looked for.
@@ -280,20 +296,21 @@ class KernelWriter:
         array, name = self._array(s.operand), self._ref(s.name)
         dtype, lines = self.kernel.operand(s.operand).dtype, self._lines
         if not dtype.is_storage:
-            call = self.functions.helper("search")
-            lines.add(f"{name} = {call}({array}, {s.stride}, {s.extent}, {sought}, {s.right})")
+            search = self.functions.helper("search")
+            found = call(search, array, s.stride, s.extent, sought, str(s.right))
+            lines.add(f"{name} = {found}")
             return
-        count, half, element = f"{name}_count", f"{name}_half", f"{name}_element"
+        count, half, middle = f"{name}_count", f"{name}_half", f"{name}_element"
         value = f"{name}_value"
         lines.add(f"{value} = {widen_element(sought, dtype, self.functions)}")
         lines.add(f"{name}, {count} = 0, {s.extent}")
         lines.open_block(f"while {count} > 0:")
         lines.add(f"{half} = {count} // 2")
-        read = f"{array}[at(({name} + {half}) * {s.stride})]"
-        lines.add(f"{element} = {widen_element(read, dtype, self.functions)}")
-        above = f"{element} <= {value} or {value} != {value}"
+        read = element_at(array, add(name, half) * s.stride)
+        lines.add(f"{middle} = {widen_element(read, dtype, self.functions)}")
+        above = f"{middle} <= {value} or {value} != {value}"
         if not s.right:
-            above = f"{element} < {value} or ({value} != {value} and {element} == {element})"
+            above = f"{middle} < {value} or ({value} != {value} and {middle} == {middle})"
         lines.open_block(f"if {above}:")
         lines.add(f"{name} += {half} + 1")
         lines.add(f"{count} -= {half} + 1")
@@ -304,24 +321,24 @@ class KernelWriter:
 
     def _ref(self, name: str) -> str:
         """Return the variable of a result."""
-        self._refs[name] = name
+        self._refs[name] = Text(name)
         return name
 
     def _store(self, s: Store, scalars: Scalars) -> None:
         """Write the Python lines of a store, within a bounds test if it needs one."""
         *indices, value = scalars.values(roots(s))
-        array = f"{self._names[s.access.operand]}[{self._index_text(s.access, indices)}]"
-        bounds_test = self._bounds_test(s.access)
-        if bounds_test:
-            self._lines.open_block(f"if {bounds_test}:")
+        target = self._element(s.access, indices)
+        is_inside = self._bounds_test(s.access)
+        if is_inside is not None:
+            self._lines.open_block(f"if {is_inside.alone}:")
         if s.combine:
-            value = self._combine(COMBINERS[s.combine], array, value, s.value.dtype)
-        self._lines.add(f"{array} = {unwrap(value)}")
-        self._close(bool(bounds_test))
+            value = self._combine(COMBINERS[s.combine], target, value, s.value.dtype)
+        self._lines.add(f"{target} = {value.alone}")
+        self._close(is_inside is not None)
 
-    def _combine(self, combiner: Combiner, a: str, b: str, dtype: DType) -> str:
+    def _combine(self, combiner: Combiner, a: Text, b: Text, dtype: DType) -> Text:
         """Return the combination of two elements."""
-        return unwrap(operation(combiner.combine, (a, b), dtype, self.functions))
+        return operation(combiner.combine, (a, b), dtype, self.functions)
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -403,10 +420,9 @@ class KernelWriter:
         else:
             start = f"{stage.axis.name}0"
             self._from_zero.discard(stage.axis.name)
-            lines.open_block(f"for {start} in range(0, {past}, {BLOCK}):")
-            lines.open_block(
-                f"for {stage.axis.name} in range({start}, min({start} + {BLOCK}, {past})):"
-            )
+            lines.open_block(f"for {start} in {call('range', 0, past, BLOCK)}:")
+            block_end = call("min", Text(start) + BLOCK, past)
+            lines.open_block(f"for {stage.axis.name} in range({start}, {block_end}):")
         for statement in body:
             if isinstance(statement, Accumulate):
                 self._accumulate(statement, stage.axis.name, one_block, scalars)
@@ -416,27 +432,26 @@ class KernelWriter:
                 self._statement(statement, scalars)
         self._close(1)
         for s in terms:
-            count = past if one_block else f"min({BLOCK}, {past} - {start})"
-            total_text = f"{self.functions.helper('lane_sum')}(terms_{s.name}, {count})"
+            count = past if one_block else call("min", BLOCK, past - start)
+            total = call(self.functions.helper("lane_sum"), f"terms_{s.name}", count)
             if one_block:
-                lines.add(f"{s.name} = {total_text}")
+                lines.add(f"{s.name} = {total}")
             else:
-                block = f"{start} // {BLOCK}"
-                lines.add(
-                    f"{self.functions.helper('add_block')}(levels_{s.name}, {block}, {total_text})"
-                )
+                add_block = self.functions.helper("add_block")
+                lines.add(f"{call(add_block, f'levels_{s.name}', f'{start} // {BLOCK}', total)}")
         if not one_block:
             self._close(1)
         for s in reductions:
             if s.blocks and self._is_ordered(s):
-                lines.add(f"{s.name} = {self.functions.helper('fold')}(levels_{s.name}, {past})")
+                fold = self.functions.helper("fold")
+                lines.add(f"{s.name} = {call(fold, f'levels_{s.name}', past)}")
             elif s in terms and not one_block:
-                blocks = f"({past} + {BLOCK - 1}) // {BLOCK}"
-                lines.add(f"{s.name} = {self.functions.helper('fold')}(levels_{s.name}, {blocks})")
+                fold, blocks = self.functions.helper("fold"), (past + (BLOCK - 1)) // BLOCK
+                lines.add(f"{s.name} = {call(fold, f'levels_{s.name}', blocks)}")
             elif not self._is_ordered(s):
                 combiner, dtype = COMBINERS[s.kind], s.value.dtype
                 if combiner.empty(dtype) != combiner.identity(dtype):
-                    self._lines.open_block(f"if {past} <= 0:")
+                    self._lines.open_block(f"if {operate('<=', past, 0).alone}:")
                     self._lines.add(f"{s.name} = {literal(combiner.empty(dtype), dtype)}")
                     self._close(1)
         self._close(len(stage.rows))
@@ -464,14 +479,14 @@ class KernelWriter:
         """Write the line that adds a term to a reduction: directly, or to an ordered block."""
         (value,) = scalars.values([s.value])
         if not self._is_ordered(s):
-            combined_text = self._combine(COMBINERS[s.kind], s.name, value, s.value.dtype)
-            self._lines.add(f"{s.name} = {combined_text}")
+            combined = self._combine(COMBINERS[s.kind], Text(s.name), value, s.value.dtype)
+            self._lines.add(f"{s.name} = {combined.alone}")
         elif s.blocks:
-            call = self.functions.helper("add_block")
-            self._lines.add(f"{call}(levels_{s.name}, {along}, {unwrap(value)})")
+            add_block = self.functions.helper("add_block")
+            self._lines.add(f"{call(add_block, f'levels_{s.name}', along, value)}")
         else:
             index = along if one_block else f"at({along} - {along}0)"
-            self._lines.add(f"terms_{s.name}[{index}] = {unwrap(value)}")
+            self._lines.add(f"terms_{s.name}[{index}] = {value.alone}")
 
     def _accumulate_column(self, s: ColumnAccumulate, axis: Axis, scalars: Scalars) -> None:
         """Write the lines that add a row to column sums, and store them after a group."""
@@ -480,17 +495,17 @@ class KernelWriter:
         sums, extent, kind = f"sums_{s.partials}", str(axis.extent), storable(dtype)
         partials = self._array(s.partials)
         if self._is_ordered(s):
-            call = self.functions.helper("end_row")
+            end_row = self.functions.helper("end_row")
             self._first.add(f"{sums} = np.empty(({LEVELS}, {extent}), {kind})")
             self._first.add(f"{sums}[0] = {literal(-0.0, dtype)}")
-            self._lines.add(f"{sums}[0, {axis.name}] += {unwrap(value)}")
-            self._after_row.append(f"{call}({sums}, {extent}, row - first, past - first)")
+            self._lines.add(f"{sums}[0, {axis.name}] += {value.alone}")
+            self._after_row.append(f"{end_row}({sums}, {extent}, row - first, past - first)")
             self._after_group.append((f"{sums}[1, j]", partials, extent, ""))
         else:
-            start = literal(combiner.identity(dtype), dtype)
+            start = literal(combiner.identity(dtype), dtype).alone
             self._first.add(f"{sums} = np.full({extent}, {kind}({start}))")
-            element = f"{sums}[{axis.name}]"
-            self._lines.add(f"{element} = {self._combine(combiner, element, value, dtype)}")
+            column = element(sums, axis.name)
+            self._lines.add(f"{column} = {self._combine(combiner, column, value, dtype).alone}")
             self._after_group.append((f"{sums}[j]", partials, extent, start))
 
     def _columns(self, stage: Columns) -> None:
@@ -499,8 +514,8 @@ class KernelWriter:
         helper = self.functions.helper
         count = product(axis.extent for axis in stage.rows)
         begin, end = self._span(stage.axis)
-        lines.open_block(f"for {j}0 in range({begin}, {end}, {STRIP}):")
-        lines.add(f"width = min({STRIP}, {end} - {j}0)")
+        lines.open_block(f"for {j}0 in {call('range', begin, end, STRIP)}:")
+        lines.add(f"width = {call('min', STRIP, end - f'{j}0')}")
         for s in stage.body:
             dtype = s.value.dtype
             lanes = dtype.lanes if self._is_ordered(s) and stage.in_lanes else 1
@@ -521,27 +536,26 @@ class KernelWriter:
             lane = "0"
             if self._is_ordered(s) and stage.in_lanes:
                 lane = f"at(term % {s.value.dtype.lanes})"
-            element = f"sums_{s.name}[{lane}, at({j} - {j}0)]"
+            column = element(f"sums_{s.name}", lane, f"at({j} - {j}0)")
             if self._is_ordered(s):
-                lines.add(f"{element} += {unwrap(value)}")
+                lines.add(f"{column} += {value.alone}")
             else:
-                lines.add(
-                    f"{element} = {self._combine(COMBINERS[s.kind], element, value, s.value.dtype)}"
-                )
+                combined = self._combine(COMBINERS[s.kind], column, value, s.value.dtype)
+                lines.add(f"{column} = {combined.alone}")
         self._close(1)
         for s in stage.body:
             if self._is_ordered(s):
-                call = helper("end_row_of_lanes" if stage.in_lanes else "end_row_of_groups")
-                lines.add(f"{call}(sums_{s.name}, width, term, {count})")
+                end_row = helper("end_row_of_lanes" if stage.in_lanes else "end_row_of_groups")
+                lines.add(f"{call(end_row, f'sums_{s.name}', 'width', 'term', count)}")
         lines.add("term += 1")
         self._close(len(stage.rows))
         scalars = self._scalars(stage.stores)
         for s in stage.body:
             result = 1 if self._is_ordered(s) and not stage.in_lanes else 0
-            self._refs[s.name] = f"sums_{s.name}[{result}, at({j} - {j}0)]"
+            self._refs[s.name] = element(f"sums_{s.name}", result, f"at({j} - {j}0)")
             empty, dtype = COMBINERS[s.kind].empty(s.value.dtype), s.value.dtype
             if str(empty) != str(COMBINERS[s.kind].identity(dtype)):
-                lines.open_block(f"if {count} == 0:")
+                lines.open_block(f"if {operate('==', count, 0).alone}:")
                 lines.add(f"sums_{s.name}[{result}, :width] = {literal(empty, dtype)}")
                 self._close(1)
         self._hoist(stage.stores, {j}, scalars, [s.name for s in stage.body])
@@ -559,7 +573,7 @@ class KernelWriter:
         self._hoist([order], {stage.axis.name}, scalars)
         self._open_loop(stage.axis)
         (key,) = scalars.values([order.key])
-        lines.add(f"{name}[{stage.axis.name}] = {unwrap(key)}")
+        lines.add(f"{name}[{stage.axis.name}] = {key.alone}")
         self._close(1)
         lines.add(f'order_{order.name} = np.argsort({name}, kind="mergesort")')
         scalars = self._scalars(stage.stores)
@@ -567,9 +581,10 @@ class KernelWriter:
         place = stage.sorted_axis.name
         if stage.picks:
             (pick,) = self._scalars(stage.picks).values([stage.picks[0].place])
-            lines.add(f"place = min(max({unwrap(pick)}, 0), {stage.axis.extent} - 1)")
+            inside = call("min", call("max", pick, 0), f"{stage.axis.extent} - 1")
+            lines.add(f"place = {inside}")
             place = "place"
-        self._refs[order.name] = f"order_{order.name}[{place}]"
+        self._refs[order.name] = element(f"order_{order.name}", place)
         for store in stage.stores:
             self._statement(store, scalars)
         self._close(1)
@@ -592,14 +607,14 @@ class KernelWriter:
             return
         texts = self._scalars(carries).values([carry.value for carry in carries])
         names = ", ".join(carry.name for carry in carries)
-        self._refs |= {carry.name: carry.name for carry in carries}
-        self._lines.add(f"{names} = {', '.join(map(unwrap, texts))}")
+        self._refs |= {carry.name: Text(carry.name) for carry in carries}
+        self._lines.add(f"{names} = {', '.join(text.alone for text in texts)}")
 
     # -- products ---------------------------------------------------------------------------------
 
     def _gemm(self, stage: Gemm) -> None:
         """Write a matrix product as Python: panels of columns, tiles of rows, helper functions."""
-        lines, add, fed = self._lines, self.functions.helper, stage.fed
+        lines, helper, fed = self._lines, self.functions.helper, stage.fed
         dtype = self.kernel.operand(stage.a.operand).dtype.compute
         (row0, rows), (column0, columns) = self._bounds(stage)
         inner = stage.k[1:] if fed else stage.k
@@ -617,11 +632,13 @@ class KernelWriter:
         self._rooms += 1
         start, (begin, end) = first, self._flat_span(inner)
         all_rows, all_columns = (  # of the longest iteration
-            f"({product(axis.extent for axis in axes)} + {n - 1}) // {n}"
+            (product(axis.extent for axis in axes) + (n - 1)) // n
             for axes, n in ((stage.i, TILE), (stage.j, PANEL))
         )
-        tile_count = f" * ({all_rows}) * ({all_columns})" if fed else ""
-        self._first.add(f"{sums} = np.empty({2 * TILE * PANEL}{tile_count}, {kind})")
+        numbers = Text(str(2 * TILE * PANEL))
+        if fed:
+            numbers = operate("*", operate("*", numbers, all_rows), all_columns)
+        self._first.add(f"{sums} = {call('np.empty', numbers, kind)}")
         copies_a, copies_b = self._is_copied(stage.a), self._is_copied(stage.b)
         if dtype.is_float or copies_b:
             self._first.add(f"{room} = np.empty({PANEL} * len({terms}), {kind})")
@@ -630,64 +647,73 @@ class KernelWriter:
             lines.add(f"{sums}[:] = 0")
             self._open_loop(stage.k[0])
             self._stages(fed)
-            start, begin = f"{stage.k[0].name} * {past}", "0"
+            start, begin = stage.k[0].name * past, Text("0")
             end = product([self._span(stage.k[0])[1], past])
-            number = f"column0 // {PANEL} * ({all_rows}) + row0 // {TILE}"
-            tile_text = f"{sums}[({number}) * {2 * TILE * PANEL} :]"
-        last_row, last_column = f"min(row0 + {TILE}, {rows})", f"min(column0 + {PANEL}, {columns})"
-        lines.open_block(f"for column0 in range({column0}, {columns}, {PANEL}):")
-        limits = f"[{first}:{past}]" if part or inner[0].limits else ""
+            number = operate("*", Text("column0") // PANEL, all_rows) + Text("row0") // TILE
+            tile_text = f"{sums}[{(number * (2 * TILE * PANEL)).alone} :]"
+        last_row = call("min", Text("row0") + TILE, rows)
+        last_column = call("min", Text("column0") + PANEL, columns)
+        lines.open_block(f"for column0 in {call('range', column0, columns, PANEL)}:")
+        limits = f"[{first.alone}:{past.alone}]" if part or inner[0].limits else ""
         if copies_b:
             self._copy(
-                stage.b, (inner, first, past), (stage.j, "column0", last_column), room, PANEL
+                stage.b, (inner, first, past), (stage.j, Text("column0"), last_column), room, PANEL
             )
             b, b_k, b_j = room, self._table([f"len({terms})"], [PANEL]), self._table([PANEL], [1])
             lines.add(f"columns = {b_j}[: {last_column} - column0]", f"panel = {room}, {PANEL}")
-            limits = f"[: {past} - {first}]" if limits else ""
+            limits = f"[: {(past - first).alone}]" if limits else ""
         else:
             lines.add(f"columns = {b_j}[column0 : {last_column}]")
             if dtype.is_float:
-                count = rows if row0 == "0" else f"{rows} - {row0}"
-                lines.add(f"panel = {add('pack')}({b}, {b_k}{limits}, columns, {room}, {count})")
+                packed = call(helper("pack"), b, f"{b_k}{limits}", "columns", room, rows - row0)
+                lines.add(f"panel = {packed}")
         b_k += limits
-        lines.open_block(f"for row0 in range({row0}, {rows}, {TILE}):")
+        lines.open_block(f"for row0 in {call('range', row0, rows, TILE)}:")
         panel = "panel"
         if copies_a:
             room_a = f"room{self._rooms}"
             self._rooms += 1
             self._first.add(f"{room_a} = np.empty({TILE * DEPTH}, {kind})")
-            lines.open_block(f"for term0 in range({first}, max({past}, {first} + 1), {DEPTH}):")
-            lines.add(f"term1 = max(term0, min(term0 + {DEPTH}, {past}))")
-            span = (stage.i, "row0", last_row), (inner, "term0", "term1")
+            all_terms = call("range", first, call("max", past, operate("+", first, 1)), DEPTH)
+            lines.open_block(f"for term0 in {all_terms}:")
+            last_term = call("min", Text("term0") + DEPTH, past)
+            lines.add(f"term1 = max(term0, {last_term})")
+            span = (stage.i, Text("row0"), last_row), (inner, Text("term0"), Text("term1"))
             self._copy(stage.a, *span, room_a, DEPTH)
             a, a_i = room_a, f"{self._table([TILE], [DEPTH])}[: {last_row} - row0]"
             a_k = f"{self._table([DEPTH], [1])}[: term1 - term0]"
-            passed = "term0" if first == "0" else f"(term0 - {first})"
-            b_k = f"{b_k}[{passed} :][: term1 - term0]"
+            passed = Text("term0") - first
+            b_k = f"{b_k}[{passed.alone} :][: term1 - term0]"
             panel = f"(panel[0][{passed} * panel[1] :], panel[1])"
-            start = total(start, passed)
+            start = add(start, passed)
         else:
-            a_i, a_k = f"{a_i}[row0 : {last_row}]", f"{a_k}[{first}:{past}]" if limits else a_k
-        tile = (stage.i, f"row0, {last_row}"), (stage.j, f"column0, {last_column}")
+            a_i = f"{a_i}[row0 : {last_row}]"
+            a_k = f"{a_k}[{first.alone}:{past.alone}]" if limits else a_k
+        tile = (
+            (stage.i, call("range", "row0", last_row)),
+            (
+                stage.j,
+                call("range", "column0", last_column),
+            ),
+        )
         if part:
             self._move_chains(stage, tile, sums, is_back=True)
         if stage.onto is not None:
             self._load_sums(stage.onto, tile, sums)
             # There are so few terms that they are one block; they follow its first term.
-            start, end = f"{start} + 1", f"{end} + 1"
-        factors = f"{a}, {a_i}, {a_k}, {b}, {b_k}, columns"
+            start, end = operate("+", start, 1), operate("+", end, 1)
+        operands: tuple[Text | str, ...] = a, a_i, a_k, b, b_k, "columns"
         if dtype.is_float:
-            lines.add(
-                f"{add('multiply')}({factors}, {panel}, {tile_text}, {start}, {begin}, {end})"
-            )
+            operands += panel, tile_text, start, begin, end
         else:
-            passed = f"{start} - {begin}" if begin != "0" else start
-            lines.add(f"{add('multiply_integers')}({factors}, {tile_text}, {passed})")
+            operands += tile_text, start - begin
+        multiply_tile = helper("multiply" if dtype.is_float else "multiply_integers")
+        lines.add(f"{call(multiply_tile, *operands)}")
         self._close(int(copies_a))
         if fed:
             self._close(3)
-            lines.open_block(f"for column0 in range({column0}, {columns}, {PANEL}):")
-            lines.open_block(f"for row0 in range({row0}, {rows}, {TILE}):")
+            lines.open_block(f"for column0 in {call('range', column0, columns, PANEL)}:")
+            lines.open_block(f"for row0 in {call('range', row0, rows, TILE)}:")
             lines.add(f"tile = {tile_text}")
         else:
             lines.add(f"tile = {sums}")
@@ -697,30 +723,30 @@ class KernelWriter:
         self._close(2)
 
     def _store_tile(
-        self, stage: Gemm, rows: tuple[Sequence[Axis], str], columns: tuple[Sequence[Axis], str]
+        self, stage: Gemm, rows: tuple[Sequence[Axis], Text], columns: tuple[Sequence[Axis], Text]
     ) -> None:
         """Write Python loops over a tile's sums, with the stores and epilogue of a product."""
         self._from_zero -= {axis.name for axis in stage.i + stage.j}
         row = self._flat_loop("r", *rows)
         scalars = self._scalars(stage.stores)
-        self._refs["acc"] = f"tile[at(({row} - row0) * {PANEL} + (c - column0))]"
+        self._refs["acc"] = _tile_element("tile", row, "c")
         self._hoist(stage.stores, {axis.name for axis in stage.j}, scalars, ["acc"])
         column = self._flat_loop("c", *columns)
-        self._refs["acc"] = f"tile[at(({row} - row0) * {PANEL} + ({column} - column0))]"
+        self._refs["acc"] = _tile_element("tile", row, column)
         for store in stage.stores:
             self._statement(store, scalars)
         self._close(2)
 
-    def _term_range(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[str, str]:
+    def _term_range(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[Text, Text]:
         """Return the range of terms of a product's sums that are computed."""
         return self._flat_span(inner)
 
-    def _bounds(self, stage: Gemm) -> tuple[tuple[str, str], tuple[str, str]]:
+    def _bounds(self, stage: Gemm) -> tuple[tuple[Text, Text], tuple[Text, Text]]:
         """Return the ranges of rows and columns of a product that are computed."""
         return self._flat_span(stage.i), self._flat_span(stage.j)
 
     def _move_chains(
-        self, stage: Gemm, tile: tuple[tuple[Sequence[Axis], str], ...], sums: str, is_back: bool
+        self, stage: Gemm, tile: tuple[tuple[Sequence[Axis], Text], ...], sums: str, is_back: bool
     ) -> None:
         """Write Python loops that move a split product's partial sums to memory, or back."""
         left, lines = left_in(self.kernel), self._lines
@@ -730,24 +756,22 @@ class KernelWriter:
         )
         row, column = (self._flat_loop("", axes, span) for axes, span in tile)
         self._from_zero -= {row, column}
-        element = f"{sums}[at(({row} - row0) * {PANEL} + ({column} - column0))]"
-        result = f"{self._names[left.operand]}[{self._index_text(left, ())}]"
-        lines.add(f"{element} = {result}" if is_back else f"{result} = {element}")
+        partial, result = _tile_element(sums, row, column), self._element(left)
+        lines.add(f"{partial} = {result}" if is_back else f"{result} = {partial}")
         self._close(2)
         if not is_back:
             lines.add("continue")
         self._close(1)
 
     def _load_sums(
-        self, onto: Access, tile: tuple[tuple[Sequence[Axis], str], ...], sums: str
+        self, onto: Access, tile: tuple[tuple[Sequence[Axis], Text], ...], sums: str
     ) -> None:
         """Write Python loops that initialize a tile's sums with the elements of an access."""
         row, column = (
             self._flat_loop(name, *loops) for name, loops in zip("rc", tile, strict=True)
         )
         self._from_zero -= {row, column}
-        element = f"{sums}[at(({row} - row0) * {PANEL} + ({column} - column0))]"
-        self._lines.add(f"{element} = {self._names[onto.operand]}[{self._index_text(onto, ())}]")
+        self._lines.add(f"{_tile_element(sums, row, column)} = {self._element(onto)}")
         self._close(2)
 
     def _is_copied(self, factor: Access) -> bool:
@@ -759,8 +783,8 @@ class KernelWriter:
     def _copy(
         self,
         factor: Access,
-        rows: tuple[Sequence[Axis], str, str],
-        columns: tuple[Sequence[Axis], str, str],
+        rows: tuple[Sequence[Axis], Text, Text],
+        columns: tuple[Sequence[Axis], Text, Text],
         room: str,
         step: int,
     ) -> None:
@@ -771,43 +795,44 @@ class KernelWriter:
         lines, dtype = self._lines, self.kernel.operand(factor.operand).dtype
         (row_axes, row0, row1), (column_axes, column0, column1) = rows, columns
         inner_loops = {axis.name for axis in (*row_axes, *column_axes)}
-        base = total(self._base(factor, inner_loops), str(self._shifts[factor.operand]))
-        starts = [(base, *(self._offsets(factor, axes) for axes in (row_axes, column_axes)))]
+        base = add(self._base(factor, inner_loops), self._shifts[factor.operand])
+        starts = [(base, self._offsets(factor, row_axes), self._offsets(factor, column_axes))]
         for position in factor.bounded_positions:
             steps = tuple(term for term in position.terms if term[0] not in inner_loops)
-            tables = (
+            by_row, by_column = (
                 self._table([a.extent for a in axes], [position.step(a.name) for a in axes])
                 for axes in (row_axes, column_axes)
             )
-            starts.append((_position_text(replace(position, terms=steps)), *tables))
-        lines.open_block(f"for r in range({row0}, {row1}):")
-        indices = []
+            starts.append((_position(replace(position, terms=steps)), by_row, by_column))
+        lines.open_block(f"for r in {call('range', row0, row1)}:")
+        indices = list[Text]()
         for start, by_row, by_column in starts:
             self._count[0] += 1
             name = f"v{self._count[0] - 1}"
-            lines.add(f"{name} = {total(f'{by_row}[at(r)]', start)}")
-            indices.append(f"{name} + {by_column}[at(c)]")
-        lines.open_block(f"for c in range({column0}, {column1}):")
-        value = f"{self._names[factor.operand]}[at({indices[0]})]"
+            lines.add(f"{name} = {add(element_at(by_row, Text('r')), start).alone}")
+            indices.append(Text(name) + element_at(by_column, Text("c")))
+        lines.open_block(f"for c in {call('range', column0, column1)}:")
+        value = element_at(self._names[factor.operand], indices[0])
         value = widen_element(value, dtype, self.functions) if dtype.is_storage else value
-        if factor.bounded_positions:
-            ends = zip(indices[1:], factor.bounded_positions, strict=True)
-            condition = " and ".join(f"0 <= {index} < {p.extent}" for index, p in ends)
-            value = f"{value} if {condition} else {literal(0, dtype.compute)}"
-        lines.add(f"{room}[at((r - {row0}) * {step} + (c - {column0}))] = {value}")
+        ends = zip(indices[1:], factor.bounded_positions, strict=True)
+        is_inside = every(between(index, p.extent or 0) for index, p in ends)
+        if is_inside is not None:
+            value = choose(is_inside, value, literal(0, dtype.compute))
+        index = (Text("r") - row0) * step + (Text("c") - column0)
+        lines.add(f"{element_at(room, index)} = {value.alone}")
         self._close(2)
 
-    def _flat_span(self, axes: Sequence[Axis]) -> tuple[str, str]:
+    def _flat_span(self, axes: Sequence[Axis]) -> tuple[Text, Text]:
         """Return the range of iterations of several loops flattened to one."""
         first, past = self._span(axes[0])
         inner = [axis.extent for axis in axes[1:]]
-        return ("0" if first == "0" else product([first, *inner])), product([past, *inner])
+        return (first if first.is_zero else product([first, *inner])), product([past, *inner])
 
-    def _flat_loop(self, name: str, axes: Sequence[Axis], span: str) -> str:
+    def _flat_loop(self, name: str, axes: Sequence[Axis], span: Text) -> str:
         """Open a flattened loop over several axes; return its variable."""
         if len(axes) == 1:
             name = axes[0].name
-        self._lines.open_block(f"for {name} in range({span}):")
+        self._lines.open_block(f"for {name} in {span}:")
         self._decode(name, axes)
         return name
 
@@ -815,13 +840,14 @@ class KernelWriter:
         """Return the variable of the table of a factor's offsets along loops."""
         return self._table(
             [axis.extent for axis in axes],
-            [" * ".join(map(str, factors(access.stride(axis.name)))) for axis in axes],
+            [product(factors(access.stride(axis.name))) for axis in axes],
         )
 
-    def _table(self, extents: Iterable[Extent], strides: Iterable[Extent]) -> str:
+    def _table(self, extents: Iterable[Extent], strides: Iterable[Extent | Text]) -> str:
         """Return the variable of a table of offsets for all iterations of several loops."""
         sizes, steps = (
-            "".join(f"{value}, " for value in values).rstrip() for values in (extents, strides)
+            "".join(f"{text_of(value).alone}, " for value in values).rstrip()
+            for values in (extents, strides)
         )
         text = f"{self.functions.helper('offsets')}(({sizes}), ({steps}))"
         if text not in self._tables:
@@ -829,13 +855,14 @@ class KernelWriter:
             self._first.add(f"{self._tables[text]} = {text}")
         return self._tables[text]
 
-    def _base(self, access: Access, inner_loops: Collection[str]) -> str:
+    def _base(self, access: Access, inner_loops: Collection[str]) -> Text:
         """Return the offset of an access at the first iteration of ``inner_loops``."""
-        terms = [scale(axis, stride) for axis, stride in access.strides if axis not in inner_loops]
+        outer = (step for step in access.strides if step[0] not in inner_loops)
+        terms = [multiply(axis, stride) for axis, stride in outer]
         for position in access.positions:
             steps = tuple(term for term in position.terms if term[0] not in inner_loops)
-            terms.append(scale(_position_text(replace(position, terms=steps)), position.stride))
-        return total(*terms)
+            terms.append(_position(replace(position, terms=steps)) * position.stride)
+        return add(*terms)
 
     def _rebase(self, access: Access, loops: Sequence[Axis], offsets: str) -> tuple[str, str]:
         """Return a product factor's array from its first element on, and its offsets from there.
@@ -844,7 +871,7 @@ class KernelWriter:
         sliced.
         """
         base = self._base(access, {axis.name for axis in loops})
-        if base != "0" and any(axis.first for axis in loops):
+        if not base.is_zero and any(axis.first for axis in loops):
             return self._array(access.operand), f"({offsets} + {base})"
         return self._array(access.operand, base), offsets
 
@@ -889,7 +916,7 @@ class EntryWriter(KernelWriter):
     def _array_at(self, word: str, dtype: DType) -> str:
         return f"{self.functions.helper('array')}({word}, {storable(dtype)})"
 
-    def _span(self, axis: Axis) -> tuple[str, str]:
+    def _span(self, axis: Axis) -> tuple[Text, Text]:
         """Return a loop's range; the flattened outer loop runs over the entry's arguments."""
         first = self.kernel.stages[0]
         if (
@@ -897,7 +924,7 @@ class EntryWriter(KernelWriter):
             and isinstance(first, Map | Columns)
             and axis == first.axis
         ):
-            return "begin", "end"
+            return Text("begin"), Text("end")
         return super()._span(axis)
 
     def _outer(self, axes: Sequence[Axis]) -> None:
@@ -906,55 +933,66 @@ class EntryWriter(KernelWriter):
         if self.kernel.outer != "tiles":
             self._decode("iteration", axes)
 
-    def _outer_groups(self, outer: Sequence[Axis], count: str) -> str:
+    def _outer_groups(self, outer: Sequence[Axis], count: Text) -> Text:
         """Write the entry's loop over groups of rows, and decode the outer indices."""
-        lines, length = self._lines, self.functions.helper("group_length")
-        lines.add(f"length = {length}({count})", f"groups = ({count} + length - 1) // length")
+        lines = self._lines
+        self._count_groups(count)
         lines.open_block("for iteration in range(begin, end):")
         lines.add("group = iteration % groups")
         if outer:
             lines.add("outer = iteration // groups")
             self._decode("outer", outer)
-        return "iteration"
+        return Text("iteration")
 
-    def _term_range(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[str, str]:
+    def _term_range(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[Text, Text]:
         """Return the range of k of a call, which may compute part of the sums (``chain_parts``)."""
         if left_in(self.kernel) is None:
             return super()._term_range(stage, inner)
         first, past = self._flat_span(inner)
         words = record_words(self.kernel) + 1  # after the word for failures
-        self._first.add(f"first_term, past_term = {first}, {past}")
+        self._first.add(f"first_term, past_term = {first.alone}, {past.alone}")
         self._first.open_block(f"if end == {PART}:")
         part = ", ".join(f"record[{words + n}]" for n in range(len(ChainPart._fields)))
         self._first.add(f"first_term, past_term, begin, end = {part}")
         self._first.depth -= 1
-        return "first_term", "past_term"
+        return Text("first_term"), Text("past_term")
 
-    def _bounds(self, stage: Gemm) -> tuple[tuple[str, str], tuple[str, str]]:
+    def _bounds(self, stage: Gemm) -> tuple[tuple[Text, Text], tuple[Text, Text]]:
         """Return the chunk of rows and the columns that an iteration of a product computes."""
         if self.kernel.outer != "tiles":
             return super()._bounds(stage)
         lines, dtype = self._lines, self.kernel.operand(stage.a.operand).dtype.compute
         rows, columns = (product(axis.extent for axis in axes) for axes in (stage.i, stage.j))
-        chunk, panels, down = str(gemm_chunk(stage)), Text("panels"), Text("down")
-        lines.add(f"panels = {unwrap(str(panel_count(Text(columns), dtype)))}")
+        panels, down, across = Text("panels"), Text("down"), Text("across")
+        lines.add(f"panels = {panel_count(columns, dtype).alone}")
         if stage.plain:
-            extremes = Text.minimum, Text.maximum
-            chunks = chunk_count(Text(rows), panels, high_from(stage), *extremes)
+            chunks = chunk_count(rows, panels, high_from(stage), _least, _most)
             streamed = streamed_rows(stage)
-            group = group_panels(Text(rows), panels, down, dtype, streamed, *extremes)
-            lines.add(f"down = {chunks}", f"group = {group}")
+            group = group_panels(rows, panels, down, dtype, streamed, _least, _most)
+            lines.add(f"down = {chunks.alone}", f"group = {group.alone}")
             lines.add("across = (panels + group - 1) // group")
-            chunk = f"(({rows} + down - 1) // down)"
+            chunk = operate("-", rows + down, 1) // down
         else:
-            lines.add(f"across, down = panels, ({rows} + {gemm_chunk(stage) - 1}) // {chunk}")
+            chunk = Text(str(gemm_chunk(stage)))
+            lines.add(f"across, down = panels, {((rows + (gemm_chunk(stage) - 1)) // chunk).alone}")
         lines.add("part, outer = iteration % (across * down), iteration // (across * down)")
         self._decode("outer", self.kernel.axes)
-        lines.add(f"width = ({columns} + {PANEL} * across - 1) // ({PANEL} * across) * {PANEL}")
-        lines.add(f"first_row, first_column = part // across * {chunk}, part % across * width")
-        lines.add(f"past_row = min({rows}, first_row + {chunk})")
-        lines.add(f"past_column = min({columns}, first_column + width)")
-        return ("first_row", "past_row"), ("first_column", "past_column")
+        width = operate("-", columns + PANEL * across, 1) // (PANEL * across)
+        lines.add(f"width = {operate('*', width, PANEL).alone}")
+        first_row = operate("*", Text("part") // across, chunk)
+        lines.add(f"first_row, first_column = {first_row.alone}, part % across * width")
+        lines.add(f"past_row = {call('min', rows, operate('+', 'first_row', chunk))}")
+        lines.add(f"past_column = {call('min', columns, Text('first_column') + 'width')}")
+        rows_computed = Text("first_row"), Text("past_row")
+        return rows_computed, (Text("first_column"), Text("past_column"))
+
+
+def _least(a: Text | int, b: Text | int) -> Text:
+    return call("min", a, b)
+
+
+def _most(a: Text | int, b: Text | int) -> Text:
+    return call("max", a, b)
 
 
 def may_fail(source: str) -> bool:
@@ -989,71 +1027,34 @@ def _access_varies(access: Access, loops: Iterable[str]) -> bool:
     )
 
 
-def scale(position: str, stride: str | int) -> str:
-    """Return the source of position * stride."""
-    return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
+def element_at(array: str, index: Text) -> Text:
+    """Return the source of an element whose index is not negative."""
+    return element(array, call("at", index))
 
 
-def total(*terms: str) -> str:
-    """Return the source of a sum of int64 terms."""
-    return " + ".join(term for term in terms if term != "0") or "0"
+def _tile_element(sums: str, row: str, column: str) -> Text:
+    """Return the source of a sum in a tile."""
+    return element_at(sums, (Text(row) - "row0") * PANEL + (Text(column) - "column0"))
 
 
-def _position_text(position: Position) -> str:
-    text = total(*(scale(*term) for term in position.terms), str(position.start))
-    return text if text.isalnum() else f"({text})"
+def _position(position: Position) -> Text:
+    return add(*(multiply(*term) for term in position.terms), position.start)
 
 
-@dataclass(frozen=True)
-class Text:
-    """The source of an integer expression, with arithmetic."""
-
-    source: str
-
-    def __str__(self) -> str:
-        return self.source
-
-    def __add__(self, other: Text | int) -> Text:
-        return Text(f"({self} + {other})")
-
-    def __rsub__(self, other: int) -> Text:
-        return Text(f"({other} - {self})")
-
-    def __mul__(self, other: Text | int) -> Text:
-        return Text(f"({self} * {other})")
-
-    __rmul__ = __mul__
-
-    def __floordiv__(self, other: Text | int) -> Text:
-        return Text(f"({self} // {other})")
-
-    def minimum(self, other: Text | int) -> Text:
-        """Return the minimum of two numbers."""
-        return Text(f"min({unwrap(str(self))}, {unwrap(str(other))})")
-
-    def maximum(self, other: Text | int) -> Text:
-        """Return the maximum of two numbers."""
-        return Text(f"max({unwrap(str(self))}, {unwrap(str(other))})")
-
-
-def product(extents: Iterable[Extent | str]) -> str:
-    """Return the source text of a product of extents; literal ones are multiplied."""
-    number, names = 1, []
-    for extent in extents:
-        if isinstance(extent, int) or extent.isdigit():
-            number *= int(extent)
+def product(extents: Iterable[Extent | Text]) -> Text:
+    """Return the source of a product of extents; literal ones are multiplied."""
+    number, names = 1, list[Text]()
+    for extent in map(text_of, extents):
+        if extent.alone.isdigit():
+            number *= int(extent.alone)
         else:
             names.append(extent)
-    return " * ".join([*names, *([str(number)] if number != 1 or not names else [])])
+    return multiply(*names, number) if number else Text("0")
 
 
-def flat(axes: Sequence[Axis]) -> str:
-    """Return the source text of the flattened index of several loops, in C order."""
-    text = axes[0].name
+def flat(axes: Sequence[Axis]) -> Text:
+    """Return the source of the flattened index of several loops, in C order."""
+    index = Text(axes[0].name)
     for axis in axes[1:]:
-        text = (
-            f"({text}) * {axis.extent} + {axis.name}"
-            if " " in text
-            else f"{text} * {axis.extent} + {axis.name}"
-        )
-    return text
+        index = index * axis.extent + axis.name
+    return index
