@@ -106,15 +106,27 @@ def repeated_steps(plan: Plan) -> list[Repeated]:
 
 
 def stored_buffers(plan: Plan) -> list[Buffer]:
-    """Return the temporaries that a plan stores from forward to backward, largest first."""
-    phases = [plan.schedule.steps[planned.step].phase for planned in plan.steps]
-    last = max(phases, default=0)
-    border = phases.index(last) if last else 0
+    """Return the temporaries that a plan stores from forward to backward, largest first.
+
+    A later order of differentiation reads them than the one that computes them. A value that is
+    computed again for that is not stored.
+    """
+    steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
+    first_runs = {planned.step: at for at, planned in reversed([*enumerate(plan.steps)])}
+    readers: dict[str, list[int]] = {}
+    for at, step in enumerate(steps):
+        for name in step.reads():
+            readers.setdefault(name, []).append(at)
     by_name, nbytes = plan.schedule.by_name, dict(plan.buffer_bytes)
     stored = [
         by_name[place.buffer]
         for place in plan.placements
-        if place.first < border <= place.last and by_name[place.buffer].role == "temp"
+        if by_name[place.buffer].role == "temp"
+        and first_runs[plan.steps[place.first].step] == place.first
+        and any(
+            place.first < at <= place.last and steps[at].phase > steps[place.first].phase
+            for at in readers.get(place.buffer, ())
+        )
     ]
     return sorted(stored, key=lambda buffer: (-nbytes[buffer.name], buffer.name))
 

@@ -39,7 +39,7 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import TensorType, product
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BOOL, I64
-from staticgrad.support.building import current, here
+from staticgrad.support.building import current, here, within
 from staticgrad.support.errors import (
     DTypeError,
     GradientError,
@@ -96,13 +96,19 @@ class _ControlFlow(BodyOp):
         needs_cotangent = [
             need and arg.dtype.is_float for need, arg in zip(needed, args, strict=True)
         ]
-        return self.pulled_back(result_cotangents, args, needs_cotangent)
+        results = out if isinstance(out, tuple) else (out,)
+        order = min((r.node.order for r in results if isinstance(r, Symbolic)), default=0)
+        return self.pulled_back(result_cotangents, args, needs_cotangent, order)
 
     @abstractmethod
     def pulled_back(
-        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
+        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool], order: int
     ) -> tuple[Derivative, ...]:
-        """Return the cotangents of the operands, given those of the results."""
+        """Return the cotangents of the operands, given those of the results.
+
+        ``order``: the order of differentiation of the loop or branch, and so of what runs it again
+        for values that its derivative reads.
+        """
 
     def jvp(self, tangents: Sequence[Derivative], out: Any, *args: Any) -> Any:
         """Return the tangents, computed together with the results of the bodies."""
@@ -190,10 +196,10 @@ class Loop(_ControlFlow, name="loop"):
         return kind.with_shape(kind.shape[1:])
 
     def pulled_back(
-        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
+        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool], order: int
     ) -> tuple[Derivative, ...]:
         """By a loop that runs the other way."""
-        return BackwardIteration(self, cts, needed).cotangents(args)
+        return BackwardIteration(self, cts, needed).cotangents(args, order)
 
     def pushed_forward(
         self, tangents: Sequence[Derivative], args: Sequence[Any]
@@ -266,12 +272,12 @@ class While(_ControlFlow, name="while"):
         return single((*outputs, NUMBER))
 
     def pulled_back(
-        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
+        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool], order: int
     ) -> tuple[Derivative, ...]:
         """Return the cotangents of the loop of ``most`` iterations."""
         loop, first = as_bounded_loop(self), zeros_like_type(NUMBER, args[0])
         cts = [None, *cts[: self.carries]]
-        return loop.pulled_back(cts, [first, *args], [False, *needed])[1:]
+        return loop.pulled_back(cts, [first, *args], [False, *needed], order)[1:]
 
     def pushed_forward(
         self, tangents: Sequence[Derivative], args: Sequence[Any]
@@ -324,7 +330,7 @@ class Branch(_ControlFlow, name="branch"):
         return single(tuple(output_types(self.cases[0])))
 
     def pulled_back(
-        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
+        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool], order: int
     ) -> tuple[Derivative, ...]:
         """By a branch of the derivatives of the cases."""
         return branch_cotangents(self, cts, args, needed)
@@ -535,8 +541,11 @@ class BackwardIteration:
         self.sliced = [k for k in with_cotangent if self.ends[0] <= k < self.ends[1]]
         self.summed = [k for k in with_cotangent if k >= self.ends[1]]
 
-    def cotangents(self, args: Sequence[Any]) -> tuple[Derivative, ...]:
-        """Return the operands' cotangents by building the backward loop."""
+    def cotangents(self, args: Sequence[Any], order: int) -> tuple[Derivative, ...]:
+        """Return the operands' cotangents by building the backward loop.
+
+        ``order``: that of the loop itself, which also stacks what the backward loop reads.
+        """
         if not (self.active_carries or self.sliced or self.summed):
             return (None,) * len(args)
         sums = _SumsOfInvariants(
@@ -573,7 +582,8 @@ class BackwardIteration:
         first += sums.zeros(args)
         # The carries with which iterations began, stacked, then the slices.
         begun = [k for k in per_iteration if k < op.carries]
-        stacked = apply(with_stacked_carries(op, begun), args) if begun else []
+        with within(order=order):
+            stacked = apply(with_stacked_carries(op, begun), args) if begun else []
         stacks = stacked[len(op.body.outputs) :] + [
             args[k] for k in per_iteration if k >= self.ends[0]
         ]
