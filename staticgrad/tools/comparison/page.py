@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import linecache
 import re
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
@@ -283,8 +282,9 @@ def _head(comparison: Comparison) -> str:
     if state in comparison.break_even:
         paid = table.paid(comparison, state)
         paid = f"step {paid}" if paid[0].isdigit() else paid
-        what = "from here on compiling has paid for itself; the range is that among repeats"
-        figures.insert(1, (paid, f"{what} ({state})"))
+        what = "from here on compiling has paid for itself, by the clock from the start on with"
+        what = f"{what} imports, as drawn below; the range is that among repeats ({state})"
+        figures.insert(1, (paid, what))
     alarms = [*([] if comparison.holds else [table.verdict(comparison)]), *comparison.warnings]
     more = (
         " Both ways run the same rules on the same data from the same values, each on"
@@ -462,7 +462,7 @@ def _first_results(comparison: Comparison) -> str:
         "<h3>First result, and when compiling has paid for itself</h3>"
         '<p class="sub">A tape can start at once. The compiler builds the gradient, runs its passes'
         " and makes native code first; a second process finds the code on disk. In fresh"
-        " processes, by the clock; CPU is processor time, as in the last column.</p>"
+        " processes, by the clock; CPU is processor time without imports.</p>"
         f"{table.first_results(comparison).html()}"
     )
 
@@ -487,16 +487,18 @@ def _tradeoff(comparison: Comparison) -> str:
     states = [state for state in best if state != TAPE]
     far = float(count)
     if comparison.changes is None:
-        ends = [step for s in states for step in vars(comparison.break_even[s]).values() if step]
+        intervals = [comparison.break_even[s] for s in states]
+        ends = [step for interval in intervals for step in (interval.low, interval.high) if step]
         far = max(_FAR, *(min(3 * step, 1e6) for step in ends)) if ends else float(_FAR)
     series = []
     for state, course in best.items():
         kind, dashes = (_BY, "") if state == TAPE else (_THEN, _DASHES.get(state, ""))
-        series += _course_lines(state, course, count, far, kind, dashes)
+        later_step = comparison.later_step(state)
+        series += _course_lines(state, course, count, far, later_step, kind, dashes)
     for peer in comparison.peers:
         if peer.pair is not None and comparison.changes is None:
             kind = _BY if peer.name == TORCH else _THEN
-            start, step = peer.imports + peer.first, peer.pair.by_run.cpu
+            start, step = peer.imports + peer.first, peer.pair.by_run.clock
             points = [(_BEFORE["import"], peer.imports), (1.0, start)]
             points += [(n, start + (n - 1) * step) for n in (10.0, 100.0, far)]
             series.append(Line(peer.name, points, f"{kind} later", _DASHES.get(peer.name, "")))
@@ -509,7 +511,7 @@ def _tradeoff(comparison: Comparison) -> str:
             break_even.low, break_even.high or far,
             f"compiling has paid for itself: {table.paid(comparison, state)}",
         )
-        for state, break_even in comparison.break_even.items() if break_even.low
+        for state, break_even in comparison.break_even.items() if break_even.low is not None
     ]  # fmt: skip
     time = pages.lines(
         series, "steps", "seconds until then", show_y=seconds, ticks=ticks, marks=marks,
@@ -518,9 +520,9 @@ def _tradeoff(comparison: Comparison) -> str:
     break_even_texts = [f"{state}: {table.paid(comparison, state)}" for state in states]
     words = (
         f"Compiling has paid for itself at step: {'; '.join(break_even_texts)}"
-        f" (shaded: from the first to the last of repeats)."
-        f" The first {count} steps were run, by the clock"
-        + ("; pale lines go on with the median step" if comparison.changes is None else "")
+        f" (shaded: from the first to the last of repeats), by the clock from the start of the"
+        f" process, imports included, as are the lines. The first {count} steps were run"
+        + ("; pale lines go on with the step of the headline" if comparison.changes is None else "")
         + ". Bytes are the most of a step until then, beside parameters, optimizer state and batch."
     )
     starts = _starts(comparison) if comparison.first else ""
@@ -529,22 +531,26 @@ def _tradeoff(comparison: Comparison) -> str:
 
 
 def _course_lines(
-    name: str, course: Course, count: int, far: float, kind: str, dashes: str
+    name: str,
+    course: Course,
+    count: int,
+    far: float,
+    later_step: float,
+    kind: str,
+    dashes: str,
 ) -> list[Line]:
-    """Return the chart line of a training course, and its extrapolation."""
+    """Return the chart line of a training course, and its extrapolation by a later step."""
     points = []
     if course.imports:
         times = accumulate((course.imports, course.build, course.compile))
         points = [*zip(_BEFORE.values(), times, strict=True)]
     ends = course.ends()[:count]
     points += [(float(k), end) for k, end in enumerate(ends, 1)]
-    new = {k for k, _ in course.events}
-    usual = statistics.median(t for k, t in enumerate(course.steps[1:], 2) if k not in new)
     shown = [Line(name if far <= count else "", points, kind, dashes)]
     if far > count:
         last, edges = ends[-1], [n for n in (10.0, 30.0, 100.0, 300.0, 1e3, 1e4, 1e5) if n > count]
         later = [n for n in edges if n < far]
-        further = [(n, last + (n - count) * usual) for n in (float(count), *later, far)]
+        further = [(n, last + (n - count) * later_step) for n in (float(count), *later, far)]
         shown.append(Line(name, further, f"{kind} later", dashes))
     return shown
 

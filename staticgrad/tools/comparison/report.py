@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ class Timing:
 
     cpu: float
     waiting: float
+
+    @property
+    def clock(self) -> float:
+        """The seconds of a step by the clock."""
+        return self.cpu * self.waiting
 
 
 @dataclass(frozen=True)
@@ -667,34 +672,34 @@ class Comparison(_Report):
 
     @property
     def break_even(self) -> Mapping[str, Interval]:
-        """Return the step after which compiling has paid for itself, with empty and full cache.
+        """Return the step from which on compiling has paid for itself, by state of the cache.
 
-        The least and the largest by repeats of the first result and parts of the measurement, of
-        processor time. Of a program whose sizes change the step of a course, by the clock, from
-        which on the compiled way is ahead. None: never, or not within the course.
+        By the clock from the start of the process, imports included, as the steps of courses are
+        drawn: the least and the largest by repeats of the courses and, beyond them, by parts of the
+        measurement of a step. None: never, or of changing sizes not within the course.
         """
-        if self.changes is not None:
-            return {state: self._ahead(state) for state in self.courses if state != TAPE}
-        low, high = (self.usual.then_run.cpu * (ratio - 1) for ratio in self.usual.ratios)
-        intervals = {}
-        for state, late in self._late.items():
-            least = max(min(late) / high, 0.0) if high > 0 else None
-            intervals[state] = Interval(least, max(max(late) / low, 0.0) if low > 0 else None)
-        return intervals
+        return {state: self._ahead(state) for state in self.courses if state != TAPE}
+
+    def later_step(self, state: str) -> float:
+        """Return the seconds by the clock of each step after a course of unchanged sizes."""
+        return (self.usual.by_run if state == TAPE else self.usual.then_run).clock
 
     def _ahead(self, state: str) -> Interval:
-        """Return the step of a training course from which on the compiled way is ahead."""
+        """Return the step from which on the compiled way is ahead."""
+        gains = [0.0]
+        if self.changes is None:
+            gains = [self.later_step(state) * (ratio - 1) for ratio in self.usual.ratios]
         crossings = []
-        for tape in self.courses[TAPE]:
-            for compiled in self.courses[state]:
-                pairs = [*zip(tape.ends(), compiled.ends(), strict=False)]
-                late_steps = [
-                    k
-                    for k, (tape_end, compiled_end) in enumerate(pairs, 1)
-                    if compiled_end > tape_end
-                ]
-                last = late_steps[-1] if late_steps else 0
-                crossings.append(math.inf if last == len(pairs) else float(last + 1))
+        for tape, compiled, gain in product(self.courses[TAPE], self.courses[state], gains):
+            ends = [*zip(tape.ends(), compiled.ends(), strict=False)][: self.course_steps]
+            late = [k for k, (of_tape, of_graph) in enumerate(ends, 1) if of_graph > of_tape]
+            step = late[-1] + 1 if late else 1
+            if self.changes is None and gain <= 0:
+                step = math.inf
+            elif step > len(ends):
+                of_tape, of_graph = ends[-1]
+                step = len(ends) + math.ceil((of_graph - of_tape) / gain) if gain else math.inf
+            crossings.append(float(step))
         low, high = (
             None if step == math.inf else step for step in (min(crossings), max(crossings))
         )
@@ -706,7 +711,7 @@ class Comparison(_Report):
         states = [state for state in self.courses if state != TAPE]
         return {
             state: [
-                compiled.cpu - tape.cpu
+                compiled.total - tape.total
                 for compiled in self.courses[state]
                 for tape in self.courses[TAPE]
             ]

@@ -246,14 +246,12 @@ def paid(comparison: Comparison, state: str) -> str:
     break_even = comparison.break_even[state]
     if break_even.low is None:
         return "never" if comparison.changes is None else f"not in {comparison.course_steps} steps"
-    low, high = (
-        step if step is None or step >= 0.5 else 0.0 for step in (break_even.low, break_even.high)
-    )
-    first = f"{low:,.0f}" if low else "at once"
+    low, high = break_even.low, break_even.high
+    first = f"{low:,.0f}" if low > 1 else "at once"
     if high is None:
         return f"{first} or later"
-    last = f"{high:,.0f}" if high else "at once"
-    return first if first == last else f"{first} to {last}" if low else f"{last} or earlier"
+    last = f"{high:,.0f}" if high > 1 else "at once"
+    return first if first == last else f"{first} to {last}" if low > 1 else f"{last} or earlier"
 
 
 def memory(comparison: Comparison) -> FigureTable:

@@ -108,7 +108,7 @@ def test_a_first_result_that_comes_earlier_is_no_disadvantage():
         batch_size=8, batches=(pair,), memories=(arena_bytes,), peers=(), changes=None
     )
     seconds = {TAPE: 1.0, EMPTY: 1.5, WARM: 0.86}
-    courses = {state: (Course(0.0, 0.0, 0.0, 0.0, cpu),) for state, cpu in seconds.items()}
+    courses = {state: (Course(0.5, 0.2, 0.0, t - 0.7, 0.0),) for state, t in seconds.items()}
     vars(comparison)["courses"] = courses
     assert comparison.against == (
         "The first result, compiled, empty cache, comes 0.50 s later than on the tape.",

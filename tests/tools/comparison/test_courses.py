@@ -86,15 +86,42 @@ def test_the_compiled_way_is_ahead_from_a_step_on() -> None:
 
 
 def test_break_even_is_an_interval() -> None:
-    """By hand: 9 to 19 s later, and 1 to 4 s gained per step."""
-    tape = [course(0.0, [1.0], 1.0)]
-    compiled = [course(0.0, [1.0], 10.0), course(0.0, [1.0], 20.0)]
+    """By hand: 8.5 or 18.5 s later after two steps, and 1 to 4 s gained by each further one."""
+    tape = [course(0.0, [1.0, 1.0])]
+    compiled = [course(9.0, [1.0, 0.5]), course(19.0, [1.0, 0.5])]
     actual = make_comparison(tape, compiled, (2.0, 5.0), changing=False)
-    assert actual.break_even[EMPTY] == Interval(9 / 4, 19.0)
-    assert table.paid(actual, EMPTY) == "2 to 19"
+    assert actual.break_even[EMPTY] == Interval(2 + 3, 2 + 19)
+    assert table.paid(actual, EMPTY) == "5 to 21"
     actual = make_comparison(tape, compiled, (0.9, 5.0), changing=False)
-    assert actual.break_even[EMPTY] == Interval(9 / 4, None)
-    assert make_comparison(tape, compiled, (0.8, 0.9), changing=False).break_even[EMPTY].low is None
+    assert actual.break_even[EMPTY] == Interval(5.0, None)
+    never = make_comparison(tape, compiled, (0.8, 0.9), changing=False)
+    assert never.break_even[EMPTY] == Interval(None, None)
+    assert table.paid(never, EMPTY) == "never"
+    at_once = make_comparison(tape, [course(0.0, [0.5, 0.5])], (2.0, 2.0), changing=False)
+    assert table.paid(at_once, EMPTY) == "at once"
+
+
+def test_break_even_is_where_the_lines_of_the_clock_cross() -> None:
+    """Seconds are added up step by step: imports, the steps that were run, then later ones."""
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        count, waiting = int(draw.integers(2, 9)), float(draw.uniform(1, 3))
+        imports, builds = draw.uniform(0, 4, 2), draw.uniform(0, 9, 2)
+        steps = [draw.uniform(0, 2, count) * slow for slow in (1.0, 0.7)]
+        ways = [
+            Course(imports[k], builds[k] * k, 0.0, steps[k][0], 1.0, tuple(steps[k].tolist()))
+            for k in (0, 1)
+        ]
+        actual = make_comparison(*[[way] for way in ways], (3.0, 3.0), changing=False)
+        usual = Pair(8, Timing(3.0, waiting), Timing(1.0, waiting), (3.0, 3.0))
+        vars(actual).update(batches=(usual,))
+        later = [3.0 * waiting, 1.0 * waiting]
+        spent, ahead = [imports[k] + builds[k] * k for k in (0, 1)], []
+        for n in range(100):
+            spent = [t + (steps[k][n] if n < count else later[k]) for k, t in enumerate(spent)]
+            ahead.append(spent[1] <= spent[0])
+        crossing = max([n for n, is_ahead in enumerate(ahead, 1) if not is_ahead], default=0) + 1
+        assert actual.break_even[EMPTY] == Interval(crossing, crossing)
 
 
 def test_steps_of_a_course_draw_new_batches_and_one_of_another_size() -> None:
