@@ -16,6 +16,7 @@ from staticgrad.autodiff.cone import cone_between, value_name
 from staticgrad.language.functions import creation
 from staticgrad.language.ir.graph import Symbolic, constant
 from staticgrad.language.ir.pairs import SymbolicComplex
+from staticgrad.language.ir.substitution import suggest_least_sizes
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.indexing import stack
@@ -176,6 +177,7 @@ def fit_to_type(value: Symbolic, derivative: Any, role: str) -> Symbolic:
         raise GradientError(
             f"the {role} is {symbolic.type}, "
             f"{value_name(value)} is {value.type}: they must be equal",
+            hint=suggest_least_sizes(symbolic.shape, value.shape),
             related=[*related, ("of", str(value.type), value.node.origin)],
         )
     return symbolic

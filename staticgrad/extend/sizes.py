@@ -1,5 +1,6 @@
 """Sizes of axes: numbers, named sizes, and arithmetic that holds for both."""
 
+from staticgrad.language.ir.substitution import suggest_least_sizes
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import (
     Dim,
@@ -22,5 +23,6 @@ from staticgrad.language.types.dim import (
 __all__ = [
     "collecting_guards", "Dim", "dim", "equal", "evaluate", "FloorDiv", "floordiv", "Guard",
     "hint_value", "is_at_least", "maximum", "minimum", "Named", "named_sizes", "Size",
+    "suggest_least_sizes",
 ]
 # fmt: on

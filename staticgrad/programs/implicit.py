@@ -36,6 +36,7 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.extend.parameters import check_real
+from staticgrad.extend.sizes import suggest_least_sizes
 from staticgrad.language.functions import aggregate, linalg
 from staticgrad.language.functions.creation import eye
 from staticgrad.language.functions.loops.loops import while_loop
@@ -283,7 +284,11 @@ def _linearize(f: Function, x: Any, operands: tuple[Any, ...]) -> tuple[Any, Any
         check_real(result, of="implicit")
         if not isinstance(result, Value) or result.shape != x.shape:
             what = result.type if isinstance(result, Value) else kind_of(result)
-            raise ArgumentError(f"implicit: f gives {what} for x of type {x.type}, not its shape")
+            shape = getattr(result, "shape", ())
+            raise ArgumentError(
+                f"implicit: f gives {what} for x of type {x.type}, not its shape",
+                hint=suggest_least_sizes(shape, x.shape),
+            )
         if x.computes:
             flat = ravel(result)
             rows = [ravel(grad(flat[k], at)) for k in range(x.size)]

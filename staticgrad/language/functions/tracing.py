@@ -31,6 +31,7 @@ from staticgrad.language.ir.forms import (
 from staticgrad.language.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
 from staticgrad.language.ir.kinds import two_kinds
 from staticgrad.language.ir.nodes import body_of_a
+from staticgrad.language.ir.substitution import suggest_least_sizes
 from staticgrad.language.ir.text import INLINE_ELEMENTS
 from staticgrad.language.ops.elementwise import is_weak
 from staticgrad.language.ops.operands import as_value
@@ -256,6 +257,7 @@ def check_carries(
             hint = "an iteration returns the carry in the shape in which it got it"
             if not old.shape:
                 hint += f"\nlet it begin in the other: sg.zeros({new.shape}, {new.dtype.name!r})"
+            hint = suggest_least_sizes(old.shape, new.shape) or hint
         raise CarryError(
             f"{called_name()}: {path} is {old.type} when an iteration begins,"
             f" and {new.type} when it ends",
@@ -274,7 +276,8 @@ def check_cases(tree: Tree, first: Sequence[Symbolic], second: Sequence[Symbolic
         if old.type != new.type:
             raise CarryError(
                 f"{called_name()}: {path} is {old.type} of one function, and {new.type} of another",
-                hint="whichever is taken, what follows needs one type",
+                hint=suggest_least_sizes(old.shape, new.shape)
+                or "whichever is taken, what follows needs one type",
                 related=[
                     ("one", str(old.type), old.node.origin),
                     ("another", str(new.type), new.node.origin),
