@@ -3159,8 +3159,8 @@ MUTANTS = (
         (
             "ahead-for-one-step",
             "staticgrad/tools/comparison/report.py",
-            "last = late_steps[-1] if late_steps else 0",
-            "last = late_steps[0] if late_steps else 0",
+            "step = 1.0 + (late[-1] if late else 0)",
+            "step = 1.0 + (late[0] if late else 0)",
             "compiling has paid for itself though it falls behind again",
             "tests/tools/comparison/test_courses.py -k from_a_step_on",
         ),

@@ -16,12 +16,12 @@ from staticgrad.autodiff.cone import cone_between, value_name
 from staticgrad.language.functions import creation
 from staticgrad.language.ir.graph import Symbolic, constant
 from staticgrad.language.ir.pairs import SymbolicComplex
-from staticgrad.language.ir.substitution import suggest_least_sizes
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.indexing import stack
 from staticgrad.language.trees import flatten, has_parameters, unflatten
 from staticgrad.language.types.arrays import array_of
+from staticgrad.language.types.dim import suggest_least_sizes
 from staticgrad.language.types.dtype import kind_of_elements
 from staticgrad.support.building import within
 from staticgrad.support.errors import GradientError, StaticgradError

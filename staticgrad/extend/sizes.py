@@ -1,6 +1,5 @@
 """Sizes of axes: numbers, named sizes, and arithmetic that holds for both."""
 
-from staticgrad.language.ir.substitution import suggest_least_sizes
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import (
     Dim,
@@ -17,6 +16,7 @@ from staticgrad.language.types.dim import (
     maximum,
     minimum,
     named_sizes,
+    suggest_least_sizes,
 )
 
 # fmt: off

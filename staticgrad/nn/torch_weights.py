@@ -74,7 +74,7 @@ def torch_state(layouts: Iterable[Matching]) -> dict[str, Array]:
 
 def _shapes_of(layouts: Iterable[Matching]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of ``torch_state``, whose arrays are made for one row at a time."""
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for matching in layouts:
         arrays = matching.write(tuple([parameter.value for parameter in matching.parameters]))
         shapes |= {n: array.shape for n, array in zip(matching.names, arrays, strict=True)}

@@ -38,7 +38,6 @@ from staticgrad.language.ir.substitution import (
     check_guards,
     inputs_behind,
     substitute_op,
-    substitute_size,
     substitute_type,
 )
 from staticgrad.language.ir.value import Value
@@ -49,7 +48,7 @@ from staticgrad.language.ops.movement import with_size
 from staticgrad.language.ops.operands import as_value, check_equal, describe_operands
 from staticgrad.language.trees import flatten, unflatten
 from staticgrad.language.types.arrays import TensorType
-from staticgrad.language.types.dim import Named, Size, equal, named_sizes
+from staticgrad.language.types.dim import Named, Size, equal, named_sizes, substitute_size
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import capture, current, running_program
 from staticgrad.support.errors import (

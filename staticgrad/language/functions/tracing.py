@@ -31,12 +31,12 @@ from staticgrad.language.ir.forms import (
 from staticgrad.language.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
 from staticgrad.language.ir.kinds import two_kinds
 from staticgrad.language.ir.nodes import body_of_a
-from staticgrad.language.ir.substitution import suggest_least_sizes
 from staticgrad.language.ir.text import INLINE_ELEMENTS
 from staticgrad.language.ops.elementwise import is_weak
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.trees import Tree, flatten, paths, with_complex_values
 from staticgrad.language.types.arrays import TensorType
+from staticgrad.language.types.dim import suggest_least_sizes
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import capture
 from staticgrad.support.errors import CarryError, GraphError, StaticgradError

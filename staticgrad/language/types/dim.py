@@ -23,11 +23,11 @@ such caches compare hints, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field
 from functools import lru_cache, wraps
-from math import gcd, inf
+from math import gcd, inf, prod
 from operator import index
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -585,6 +585,77 @@ def named_sizes(size: Size) -> Iterator[Named]:
             else:
                 for part in atom.parts:
                     yield from named_sizes(part)
+
+
+#: Named size -> the size that takes its place.
+Sizes = Mapping[Named, Size]
+
+
+def substitute_size(size: Size, sizes: Sizes) -> Size:
+    """Return a size with other sizes in place of named ones."""
+    if isinstance(size, int) or not any(named in sizes for named in named_sizes(size)):
+        return size
+    total: Size = 0
+    for monomial, factor in size.terms:
+        term: Size = factor
+        for atom in monomial:
+            term = term * _substitute_atom(atom, sizes)
+        total = total + term
+    return total
+
+
+def _substitute_atom(atom: Any, sizes: Sizes) -> Size:
+    if isinstance(atom, Named):
+        return sizes.get(atom, _of_atom(atom))
+    first, second = (substitute_size(part, sizes) for part in atom.parts)
+    if not isinstance(atom, FloorDiv):
+        return maximum(first, second)
+    return 0 if second == 0 else floordiv(first, second)
+
+
+def suggest_least_sizes(left: Sequence[Size], right: Sequence[Size]) -> str:
+    """Return a hint if two shapes are equal once named sizes are promised a minimum; else empty.
+
+    ``concatenate([x[:1], x[1:]])`` has ``max(n - 1, 0) + 1`` rows: ``n`` for all ``n`` but 0.
+    """
+    pairs = [*zip(left, right, strict=False)]
+    names = dict.fromkeys(named for pair in pairs for size in pair for named in named_sizes(size))
+
+    def are_equal(least: Mapping[Named, int]) -> bool:
+        sizes = {named: _promise_least(named, number) for named, number in least.items()}
+        return all(substitute_size(a, sizes) == substitute_size(b, sizes) for a, b in pairs)
+
+    # A maximum is decided beyond its numbers, so beyond the product of all of them.
+    most = prod(1 + number for pair in pairs for size in pair for number in _numbers_of(size))
+    if len(left) != len(right) or not names or not are_equal(dict.fromkeys(names, most)):
+        return ""
+    least = next(k for k in range(most + 1) if are_equal(dict.fromkeys(names, k)))
+    needed: Mapping[Named, int] = dict.fromkeys(names, least)
+    for named in names:
+        fewer = {size: number for size, number in needed.items() if size is not named}
+        needed = fewer if are_equal(fewer) else needed
+    if any(named.max is not None and named.max < least for named in needed):
+        return ""
+    text = ", ".join(f'sg.dim("{named.name}", min={least})' for named in needed)
+    return f"the shapes are equal if sizes are promised to be no smaller than {least}: {text}"
+
+
+def _promise_least(named: Named, least: int) -> Dim:
+    """Return a named size with a minimum that is at least ``least``."""
+    most = named.max if named.max is None else max(named.max, least)
+    return _of_atom(Named(named.name, max(named.min, least), most, named.multiple_of, named.hint))
+
+
+def _numbers_of(size: Size) -> Iterator[int]:
+    """Yield the absolute values of all numbers in a size."""
+    if isinstance(size, int):
+        yield abs(size)
+        return
+    for monomial, factor in size.terms:
+        yield abs(factor)
+        for atom in monomial:
+            for part in () if isinstance(atom, Named) else atom.parts:
+                yield from _numbers_of(part)
 
 
 @dataclass(frozen=True)

@@ -693,13 +693,13 @@ class Comparison(_Report):
         for tape, compiled, gain in product(self.courses[TAPE], self.courses[state], gains):
             ends = [*zip(tape.ends(), compiled.ends(), strict=False)][: self.course_steps]
             late = [k for k, (of_tape, of_graph) in enumerate(ends, 1) if of_graph > of_tape]
-            step = late[-1] + 1 if late else 1
+            step = 1.0 + (late[-1] if late else 0)
             if self.changes is None and gain <= 0:
                 step = math.inf
             elif step > len(ends):
                 of_tape, of_graph = ends[-1]
                 step = len(ends) + math.ceil((of_graph - of_tape) / gain) if gain else math.inf
-            crossings.append(float(step))
+            crossings.append(step)
         low, high = (
             None if step == math.inf else step for step in (min(crossings), max(crossings))
         )
