@@ -71,6 +71,7 @@ def pytest_configure(config):
     if folder is None:
         folder = config.stash[_OWN_CACHE] = tempfile.mkdtemp(prefix="staticgrad-tests-")
     os.environ[f"{_PREFIX}CACHE_DIR"] = str(Path(folder).resolve())
+    os.environ[f"{_PREFIX}VERIFY"] = "1"  # every plan of every test has its accesses proved
     os.environ[f"{_PREFIX}TIER"] = "full"  # kernels are compiled once; test_tiers.py has the others
 
 

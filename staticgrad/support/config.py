@@ -199,6 +199,8 @@ class Config:
         debug: how programs run that are compiled without ``debug=``: True watches what each kernel
             reads and writes, "nan" stops at the first NaN or infinity; see ``sg.compile``.
         check: compare what the graph computes before and after each pass.
+        verify: prove the memory accesses of programs that are compiled without ``verify=`` a second
+            time; see ``sg.compile``.
         threads: how many threads a program may use, the calling one included; "auto": as many as
             the process may use processors, by its affinity and its container's quota. Results are
             equal. ``sg.compile(..., threads=)`` says it for one program.
@@ -227,6 +229,7 @@ class Config:
     dump: Path | None = None
     debug: bool | Literal["nan"] = False
     check: bool = False
+    verify: bool = False
     threads: int | Literal["auto"] = "auto"
     target: Literal["host", "x86-64-v3"] = "host"
     tier: Literal["auto", "full"] = "auto"
@@ -245,6 +248,7 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "dump": (_folder, "folder that takes the text after each pass"),
     "debug": (_debug, "on: watch what kernels touch; nan: stop at the first NaN or infinity"),
     "check": (_flag, "compare the graph before and after each pass"),
+    "verify": (_flag, "prove the memory accesses of each plan a second time"),
     "threads": (_threads, "threads that a program may use; auto: the processors of this process"),
     "target": (_target, "processor that kernels are compiled for: host, or x86-64-v3 (AVX2)"),
     "tier": (_tier, "code of the first runs: auto, quick code until full code is there; or full"),

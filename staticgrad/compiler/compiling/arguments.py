@@ -50,6 +50,7 @@ class Options:
     debug: bool | Literal["nan"] = False
     backend: str | None = None
     threads: int | str | None = None
+    verify: bool = False
     tune: bool = False
     linalg: str = "fast"
     disable: tuple[str, ...] = ()

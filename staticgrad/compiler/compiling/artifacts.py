@@ -254,8 +254,9 @@ class Make(Protocol):
 class Plans:
     """Plans by sizes and copied feeds; safe from several threads."""
 
-    def __init__(self, make: Make, counts: Counts) -> None:
+    def __init__(self, make: Make, counts: Counts, proves_accesses: bool = False) -> None:
         self._make, self._counts = make, counts
+        self._proves_accesses = proves_accesses
         self._lock = ProcessLock()
         self._plans_by_key: BoundedCache[object, Plan] = BoundedCache(SEEN_SIZES)
         #: By the hash of a kind, which has the identity of the schedule: it must not go away.
@@ -274,13 +275,22 @@ class Plans:
                 if self._verified.get(kind) is None or config.current().check:
                     verify_plan(plan)
                     self._verified.store(kind, plan.schedule, 200)
+                self._prove_accesses(plan)
                 self._store(key, plan)
         return plan
 
     def add(self, sizes: Mapping[str, int], plan: Plan) -> None:
         """Add the verified plan at these sizes, without a copied feed, that was on disk."""
+        self._prove_accesses(plan)
         with self._lock.mutex:
             self._store((tuple(sorted(sizes.items())), frozenset()), plan)
+
+    def _prove_accesses(self, plan: Plan) -> None:
+        """Prove the memory accesses of a plan, if the program is compiled with ``verify=True``."""
+        if self._proves_accesses:
+            from staticgrad.analysis.access_proof import prove_plan  # not by default
+
+            prove_plan(plan)
 
     def _store(self, key: object, plan: Plan) -> None:
         self._counts.add_plan(plan)

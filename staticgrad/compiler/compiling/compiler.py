@@ -101,6 +101,7 @@ def compile(
     debug: bool | Literal["nan"] | None = None,
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
+    verify: bool | None = None,
     tune: bool | None = None,
     linalg: Literal["fast", "portable"] | None = None,
     disable: Iterable[str] = (),
@@ -117,6 +118,7 @@ def compile(
     debug: bool | Literal["nan"] | None = None,
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
+    verify: bool | None = None,
     tune: bool | None = None,
     linalg: Literal["fast", "portable"] | None = None,
     disable: Iterable[str] = (),
@@ -133,6 +135,7 @@ def compile(
     debug: bool | Literal["nan"] | None = None,
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
+    verify: bool | None = None,
     tune: bool | None = None,
     linalg: Literal["fast", "portable"] | None = None,
     disable: Iterable[str] = (),
@@ -159,6 +162,10 @@ def compile(
             ``staticgrad.backends``. None: the setting, also where a pickle is loaded.
         threads: the number of threads that may run it, the calling one included. ``"auto"``: as
             many as there are processors for them. None: the setting.
+        verify: True: every memory access of each plan is proved once more, by a checker that reads
+            kernels as their text says and shares no code with what made them: it is inside its
+            buffer, reads what was written before, and writes apart from all that runs at the same
+            time. It costs about as much as planning; nothing runs. None: the setting.
         tune: True: each kernel is timed with a few schedules at its sizes (named sizes that
             ``sizes`` lacks: at their hints), and the fastest is used from then on. Choices are
             stored in the kernel cache. None: the setting.
@@ -170,13 +177,15 @@ def compile(
 
     Returns:
         The program: ``run`` it with feeds, ask for its ``plan``. Its results are bitwise identical
-        for every budget, policy, backend, number of threads, ``fuse``, ``debug`` and ``tune``.
+        for every budget, policy, backend, number of threads, ``fuse``, ``debug``, ``verify`` and
+        ``tune``.
 
     Raises:
         ArgumentError, ConfigError: an option of the wrong kind; an unknown policy or backend.
         PipelineError: ``disable`` names no pass of the program, or one that kernels need.
         BudgetInfeasible: all sizes are known, and the step needs more than the budget.
         CompileError, CPUError: a kernel does not compile; this processor is not supported.
+        VerifyError: ``verify=True``, all sizes are known, and an access is not as it must be.
 
     >>> import staticgrad as sg
     >>> compile(sg.input("x", ("n",), "float64") * 2.0).run({"x": [1.0, 2.0]})
@@ -184,7 +193,7 @@ def compile(
     """
     read_checkpoint(Pipeline(()), checkpoint)
     settings = config.current(
-        debug=debug, backend=backend, threads=threads, tune=tune, linalg=linalg
+        debug=debug, backend=backend, threads=threads, verify=verify, tune=tune, linalg=linalg
     )
     options = Options(
         memory_budget=read_budget(memory_budget),
@@ -195,6 +204,7 @@ def compile(
         debug=settings.debug,
         backend=backend,
         threads=None if threads is None else settings.threads,
+        verify=settings.verify,
         tune=settings.tune,
         linalg=settings.linalg,
         disable=read_names(disable),
@@ -288,7 +298,7 @@ class Compiled(Generic[Results]):
 
                 graph = self._scheduling.graph_of(self.schedule)
                 write_late_graphs(graph, options.fuse, options.disable, folder / "late")
-            self._plans = Plans(planner.plan, self._counts)
+            self._plans = Plans(planner.plan, self._counts, options.verify)
             line.stage = f"machine code of {len(self.schedule.steps)} steps"
             end = self._kernels.begin(self.schedule, self.program_graph.parameters)
             fixed = dict(options.sizes)
