@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import staticgrad as sg
 from staticgrad import native
 from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.memory.planner import plan
@@ -176,3 +177,11 @@ def test_nothing_is_written_when_a_later_step_is_at_fault():
     assert store.read().tolist() == [0.0] * 8
     results, _ = run(schedule, memory_plan, {x: ones(8)}, w=store)
     assert (store.read().tolist(), results[y].tolist()) == ([1.0] * 8, [-1.0] * 8)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_lanes_without_a_row_may_compute_from_scratch(rows):
+    x = sg.input("x", (rows, 24), "float64")
+    feed = np.random.default_rng(rows).normal(size=(rows, 24))
+    spectrum = sg.compile(sg.fft.rfft(x), debug=True).run({"x": feed})
+    np.testing.assert_allclose(spectrum, np.fft.rfft(feed), atol=1e-12)

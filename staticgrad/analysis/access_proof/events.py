@@ -2,8 +2,8 @@
 
 A kernel is walked as its text reads, at concrete sizes. Each access is one ``AccessEvent`` over all
 positions of the loops around it at once: the elements that it touches, the row that touches them,
-and when. This walk calls no
-function by which lowering or the verifier of kernels computes places or sizes.
+and when. This walk calls no function by which lowering or the verifier of kernels computes places
+or sizes.
 
 *Rows* are what workers may run at the same time, so that two rows have no order. Within a row the
 *time* of an access is a list of digits, compared one after the other: the stage's number, the
