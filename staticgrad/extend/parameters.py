@@ -12,12 +12,12 @@ from staticgrad.language.ir.pairs import (
     stored_of,
 )
 from staticgrad.language.storage.parameter import ALIGNMENT, ParameterStore, Shard, write_all
-from staticgrad.language.types.arrays import ArrayData, as_parts, of_parts
+from staticgrad.language.types.arrays import ArrayData, as_parts, have_same_elements, of_parts
 
 # fmt: off
 __all__ = [
     "ALIGNMENT", "ArrayData", "as_parts", "check_real", "Complex", "ComplexParameter",
-    "has_parts", "join_parts", "of_parts", "pair", "ParameterStore", "real_gradients", "Shard",
-    "stored_array", "stored_of", "write_all",
+    "has_parts", "have_same_elements", "join_parts", "of_parts", "pair", "ParameterStore",
+    "real_gradients", "Shard", "stored_array", "stored_of", "write_all",
 ]
 # fmt: on

@@ -1,50 +1,95 @@
-"""The outside state of a traced function: names that it reads or writes, and random numbers.
+"""The values around a traced function that it can reach by the names in its code.
 
 A function is traced once. The globals, closures and attributes that it reads become part of its
-graph, so a graph is valid as long as they are unchanged; what it writes there is written once. The
-bytecode says which names these are: those of the function, of the functions that it names and of
-the methods of objects that it names, as far as they are the user's.
-
-Numbers that Python draws, or reads from a clock, while a function is traced are frozen in the
-graph. If random states have moved, or a clock may have been read, the function is traced once more;
-constants that differ between the two graphs are such numbers.
+graph, so a graph is valid as long as they are unchanged. The bytecode of the function, of the
+functions that it names and of the methods of objects that it names, as far as they are the user's,
+mentions names. All objects that can be reached by these names are followed, however deep, and of
+an object those attributes count that any of this code mentions: also those that the object does not
+have yet, and those of its class that it may come to hide.
 """
 
 from __future__ import annotations
 
-import dis
-import functools
-import pickle
-import re
+import builtins
+import gc
+import os
 import sys
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
+from contextvars import ContextVar
 from enum import Enum
-from inspect import getattr_static, unwrap
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from functools import cached_property, lru_cache, partial, partialmethod
+from operator import attrgetter, methodcaller
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+)
 from typing import Any, Final
+from weakref import ProxyType, ReferenceType
 
 import numpy as np
 
-from staticgrad.language.ir.graph import Constant, Graph
+from staticgrad.language.ir.value import Value
+from staticgrad.language.types.arrays import is_array_like
+from staticgrad.programs.bytecode import Load, names_of
 from staticgrad.support.building import is_user_file
-from staticgrad.support.records import dataclass
+from staticgrad.support.records import NamedTuple, dataclass
 
-_MISSING: Final = object()
+MISSING: Final = object()
+#: Bounds of what is followed; a warning names what lies beyond. 4096 elements are compared in 60
+#: microseconds (Zen 4, 2026-11).
 _MOST_FUNCTIONS: Final = 500
-_PLAIN: Final = (int, float, complex, bool, str, bytes, type(None), Enum, np.generic)
-_CONTAINERS: Final = (list, dict, set, deque)
-#: Containers of at most so many values are compared by what they hold.
-_FEW: Final = 64
+_MOST_OBJECTS: Final = 2000
+_MOST_ELEMENTS: Final = 4096
+#: Numbers and strings: they are compared by value.
+PLAIN: Final = (int, float, complex, bool, str, bytes, type(None), Enum, np.generic)
+_PLAIN_TYPES: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
+CONTAINERS: Final = (list, dict, set, deque, MappingProxyType)
+_FIXED: Final = (tuple, frozenset)
+_VIEWS: Final = (Mapping, Sequence, AbstractSet)
 #: Modules that give something else each time.
 _CLOCKS: Final = frozenset({"time", "datetime", "uuid", "secrets"})
-#: Instructions that neither take the value on top nor put another there.
-_IDLE: Final = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "RESUME", "PUSH_NULL", "PRECALL"})
-
-#: Instructions that put a local variable on top.
-_LOCAL: Final = frozenset({"LOAD_FAST", "LOAD_DEREF", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"})
-#: The names of double instructions that load a local variable at last.
-_LOADS_LAST: Final = re.compile(r"_LOAD_FAST(_BORROW)?$")
+#: Methods that no instruction calls on an object which is there already.
+_NOT_CALLED: Final = frozenset(
+    {
+        "__init__",
+        "__new__",
+        "__post_init__",
+        "__init_subclass__",
+        "__class_getitem__",
+        "__set_name__",
+        "__del__",
+        "__repr__",
+        "__getstate__",
+        "__setstate__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__copy__",
+        "__deepcopy__",
+        "__setattr__",
+        "__delattr__",
+        "__dir__",
+    }
+)
+_PACKAGE: Final = __name__.partition(".")[0]
+#: Memory that is compared at each call; more of it takes longer than short programs run.
+MOST_BYTES: Final = 1 << 16
+_NO_HASH: Final[tuple[Any, ...]] = (None, object.__hash__)
+_WRAPPERS: Final = (property, staticmethod, classmethod, cached_property)
+#: A method of objects of this package that read values of other libraries at each call. It returns
+#: numbers by which their graph depends on these values.
+_OUTSIDE: Final = "__staticgrad_outside__"
+_Cache: Final = type(lru_cache(len))
+_MAKES: Final = ("__new__", "__init__", "__post_init__")
 
 
 @dataclass(frozen=True)
@@ -65,161 +110,622 @@ class OuterName:
             try:
                 return self.holder.cell_contents
             except ValueError:
-                return _MISSING
-        return self.holder.get(self.name, _MISSING)
+                return MISSING
+        return self.holder.get(self.name, MISSING)
+
+
+class OuterReading(NamedTuple):
+    """A value outside of a function that a call gives: of a slot, or of a context variable."""
+
+    read: Any
+    label: str
+
+    @property
+    def value(self) -> Any:
+        """The current value."""
+        return self.read()
+
+
+class OuterContainer(NamedTuple):
+    """A container outside of a function; ``is_users`` is False inside objects of libraries."""
+
+    container: Any
+    label: str
+    is_users: bool
+    is_watched: bool
+
+
+class AttributeOwner:
+    """An object whose attributes are read by name: an instance, a class, a module, a function.
+
+    Attributes:
+        value: the object. attributes: its dict.
+        label: how the user writes it.
+        seen: how many of the mentioned names have been looked up.
+        hidden: names of attributes that code of a library reads.
+        is_whole: every attribute counts.
+        is_users: it is not inside an object of a library.
+    """
+
+    __slots__ = ("attributes", "hidden", "is_users", "is_whole", "label", "seen", "value")
+
+    def __init__(self, value: Any, attributes: Any, label: str, is_users: bool) -> None:
+        self.value, self.attributes, self.label, self.is_users = value, attributes, label, is_users
+        self.seen, self.is_whole = 0, False
+        self.hidden: dict[str, None] = {}
 
 
 class Captured:
-    """The places that a function reads and writes.
+    """Everything outside of a function that it reads or writes, as far as names reach.
 
     Attributes:
-        reads, writes: the places, each once.
+        places: names, slots and context variables, each once.
+        contents: containers by identity.
+        objects: objects whose attributes are read.
+        names: the attributes that count; of every object.
+        arrays: arrays and where they are reached.
         sources: random generators of NumPy and Python that it reads.
+        iterators: the labels of iterators, whose elements a trace takes.
+        unwatched: labels of what lies beyond a bound, with what it is.
         asks_time: it names something of a module that gives another answer each time.
+        is_open: a trace adds to it: it imports modules, or fills a cache of results.
     """
 
     def __init__(self, function: Any, objects: Mapping[str, Any]) -> None:
         """Analyse a function, some of whose arguments are known objects."""
-        self.reads: dict[tuple[int, str], OuterName] = {}
-        self.writes: dict[tuple[int, str], OuterName] = {}
+        self.places: dict[tuple[int, str], OuterName | OuterReading] = {}
+        self.contents: dict[int, OuterContainer] = {}
+        self.objects: list[AttributeOwner] = []
+        self.names: dict[str, None] = {}
+        self.arrays: list[tuple[Any, str]] = []
+        self.elements: set[str] = set()
         self.sources: list[Any] = []
-        self.asks_time = False
-        self._waiting: list[tuple[FunctionType, Mapping[str, Any]]] = []
-        self._seen: set[tuple[Any, ...]] = set()
-        self._modules: set[int] = set()
-        self._follow(function, objects)
-        while self._waiting and len(self._seen) < _MOST_FUNCTIONS:
-            callee, bound = self._waiting.pop()
-            cells = dict(zip(callee.__code__.co_freevars, callee.__closure__ or (), strict=True))
-            self._scan(callee.__code__, callee.__globals__, cells, bound)
+        self.iterators: list[str] = []
+        self.unwatched: dict[str, str] = {}
+        self.asks_time = self.is_open = False
+        self._order: list[str] = []  # of the names, as they come up
+        self._asked: dict[str, None] = {}
+        self._stored_names: dict[tuple[int, str], OuterName] = {}
+        self._stored: dict[str, None] = {}
+        self._reads_all = False
+        self._whole_modules: dict[int, ModuleType] = {}
+        self._tables: dict[type, _ClassTable] = {}
+        self._classes: dict[int, type] = {}
+        self._waiting: deque[tuple[Any, str, bool]] = deque()
+        self._visited: dict[int, Any] = {}
+        self._function_count = 0
+        self._room = _MOST_ELEMENTS
+        self._reach(function, getattr(function, "__name__", "function"))
+        for name, value in objects.items():
+            self._reach(value, name)
+        while self._waiting or self._look_up_names():
+            while self._waiting:
+                self._visit(*self._waiting.popleft())
 
-    # -- walking ----------------------------------------------------------------------------------
+    @property
+    def writes(self) -> list[OuterName]:
+        """The names that the code writes, of the objects that it can reach."""
+        attributes = [
+            OuterName(owner.attributes, name, f"{owner.label}.{name}")
+            for owner in self.objects
+            if owner.is_users
+            for name in self._stored
+        ]
+        return [*self._stored_names.values(), *attributes]
 
-    def _follow(self, callee: Any, objects: Mapping[str, Any] | None = None) -> None:
-        """Scan the code of a user's function, or object with ``__call__``, for outside names."""
-        while isinstance(callee, functools.partial):
-            callee = callee.func
-        owner = [callee.__self__] if isinstance(callee, MethodType) else []
-        if _is_module(callee) or (owner and _is_module(owner[0])):
-            self._follow_module(owner[0] if owner else callee)
-            if not owner:
-                return
-        callee = unwrap(callee.__func__ if owner else callee)
-        if not isinstance(callee, FunctionType):
-            call = getattr_static(type(callee), "__call__", None)
-            if not isinstance(call, FunctionType) or not _is_users(type(callee)):
-                return
-            callee, owner = call, [callee]
-        code = callee.__code__
-        bound = dict(zip(code.co_varnames[: code.co_argcount], owner, strict=False))
-        bound.update(objects or {})
-        key = (code, *map(id, callee.__closure__ or ()), *map(id, bound.values()))
-        if key not in self._seen and is_user_file(code.co_filename):
-            self._seen.add(key)
-            self._waiting.append((callee, bound))
+    def reads_elements(self, label: str) -> bool:
+        """Return whether code reads more of what is reached there than the metadata of an array."""
+        return label.partition("[")[0].rpartition(".")[2] in self.elements
 
-    def _follow_module(self, module: Any) -> None:
-        """Record all attributes of a module as read, and scan ``forward`` of its submodules."""
-        if id(module) in self._modules:
-            return
-        for path, submodule in module.named_modules():
-            self._modules.add(id(submodule))
-            label = ".".join([type(module).__name__, *[path] * bool(path)])
-            for name in {"training": True, **vars(submodule)}:
-                place = OuterName(vars(submodule), name, f"{label}.{name}")
-                self.reads[id(place.holder), name] = place
-                self._follow_values(place.value)
-            self._follow(MethodType(type(submodule).forward, submodule))
+    # -- names ------------------------------------------------------------------------------------
 
-    def _scan(
-        self,
-        code: CodeType,
-        names: dict[str, Any],
-        cells: Mapping[str, CellType],
-        bound: Mapping[str, Any],
-    ) -> None:
-        """Scan bytecode for outside names that are read or written, following attributes."""
-        top, label = _MISSING, ""
-        for step in dis.get_instructions(code):
-            kind, name = step.opname, step.argval
-            if kind in _IDLE:
-                continue
-            if "FAST" in kind and isinstance(name, tuple):
-                # Two instructions in one, from Python 3.13 on: the second decides what is on top.
-                kind = "LOAD_FAST" if _LOADS_LAST.search(kind) else "STORE_FAST"
-                name = name[-1]
-            if kind == "LOAD_GLOBAL" or (kind == "LOAD_DEREF" and name in cells):
-                holder = cells[name] if kind == "LOAD_DEREF" else names
-                top, label = self._read(OuterName(holder, name, name)), name
-            elif kind in _LOCAL:
-                top, label = bound.get(name, _MISSING), name
-            elif kind in ("LOAD_ATTR", "LOAD_METHOD"):
-                top = self._attribute(top, name, f"{label}.{name}")
-                label = f"{label}.{name}"
-            else:
-                if kind == "STORE_ATTR" and isinstance(getattr(top, "__dict__", None), dict):
-                    self._write(OuterName(vars(top), name, f"{label}.{name}"))
-                elif kind == "STORE_GLOBAL" or (kind == "STORE_DEREF" and name in cells):
-                    holder = names if kind == "STORE_GLOBAL" else cells[name]
-                    self._write(OuterName(holder, name, name))
-                elif isinstance(name, CodeType):
-                    self._scan(name, names, cells, bound)
-                top = _MISSING
+    def _look_up_names(self) -> bool:
+        """Look up new names in all objects; return whether there are new values."""
+        names = [*self._order]
+        for owner in self.objects:
+            is_whole = id(owner.value) in self._whole_modules or (
+                self._reads_all and not isinstance(owner.value, ModuleType | FunctionType)
+            )
+            if is_whole and not owner.is_whole:
+                owner.is_whole = True
+                self._look_up(owner, [n for n in owner.attributes if not _is_special(n)])
+            if owner.seen < len(names):
+                new, owner.seen = names[owner.seen :], len(names)
+                self._look_up(owner, new)
+        return bool(self._waiting)
 
-    def _read(self, place: OuterName) -> Any:
-        """Record an outside name that a traced function reads; note generators and clocks."""
+    def _look_up(self, owner: AttributeOwner, names: Iterable[str]) -> None:
+        """Record the attributes of an object that have one of these names, and their absence."""
+        value, attributes = owner.value, owner.attributes
+        is_instance = not isinstance(value, type | ModuleType | FunctionType)
+        table = self._table_of(type(value)) if is_instance else _NO_CLASS
+        for name in names:
+            if name in table.slots:
+                self._read_slot(value, table.slots[name], f"{owner.label}.{name}")
+            elif name in attributes:
+                self._read(owner, name)
+            elif name in table.defaults or name in self._asked:
+                self._place(value, OuterName(attributes, name, f"{owner.label}.{name}"))
+            self._read_hidden(owner, table.hidden.get(name, ()))
+
+    def _read_hidden(self, owner: AttributeOwner, names: Iterable[str]) -> None:
+        """Record attributes that code of a library reads."""
+        for name in names:
+            if name not in owner.hidden:
+                owner.hidden[name] = None
+                if name in owner.attributes:
+                    self._read(owner, name, is_users=False)
+
+    def _read(self, owner: AttributeOwner, name: str, is_users: bool = True) -> None:
+        """Record an attribute that an object has, and follow its value."""
+        place = OuterName(owner.attributes, name, f"{owner.label}.{name}")
         value = place.value
-        if value is _MISSING:
-            return value
-        self.reads[id(place.holder), place.name] = place
-        module = type(value).__module__
-        of_python = module == "random" and hasattr(value, "getstate")
-        if of_python or module.startswith("numpy.random"):
+        if not (isinstance(value, ModuleType) and _is_library(value)):
+            self._place(owner.value, place)
+        self._reach(value, place.label, owner.is_users and is_users)
+
+    def _read_slot(self, owner: Any, descriptor: Any, label: str) -> None:
+        """Record an attribute that a descriptor of C gives, unless it makes another one each time.
+
+        Such attributes have no dict: those of ``__slots__``, and of classes written in C.
+        """
+
+        def read() -> Any:
+            try:
+                return descriptor.__get__(owner, type(owner))
+            except Exception:  # nothing is assigned, or C refuses
+                return MISSING
+
+        value = read()
+        if is_same(read(), value):
+            self._place(owner, OuterReading(read, label))
+            self._reach(value, label)
+
+    def _place(self, owner: Any, place: OuterName | OuterReading) -> None:
+        self._visited.setdefault(id(owner), owner)  # its id stands for it
+        self.places.setdefault((id(owner), place.label.rpartition(".")[2]), place)
+
+    def _table_of(self, kind: type) -> _ClassTable:
+        table = self._tables.get(kind)
+        if table is None:
+            table = self._tables[kind] = _table_of(kind)
+        return table
+
+    # -- values -----------------------------------------------------------------------------------
+
+    def _reach(self, value: Any, label: str, is_users: bool = True) -> None:
+        """Follow a value, once."""
+        if type(value) in _PLAIN_TYPES or value is MISSING or id(value) in self._visited:
+            return
+        self._visited[id(value)] = value
+        self._waiting.append((value, label, is_users))
+
+    def _visit(self, value: Any, label: str, is_users: bool) -> None:
+        """Record what can change of a value, and reach what it refers to."""
+        kind = type(value)
+        if isinstance(value, Enum):
+            self._reach(value.value, f"{label}.value", is_users)
+        elif isinstance(value, (*PLAIN, Value)):
+            return
+        if callable(value) and getattr(value, "__module__", None) in _CLOCKS:
+            self.asks_time = True
+        if kind is FunctionType:
+            self._visit_function(value, label, is_users)
+        elif isinstance(value, ModuleType):
+            if not _is_library(value):
+                self._add_object(value, vars(value), label, is_users)
+                self._reach(vars(value).get("__getattr__"), f"{label}.__getattr__")
+        elif isinstance(value, type):
+            self._visit_class(value)
+            for name in _MAKES:
+                self._reach_method(_class_attribute(value, name), f"{value.__name__}.{name}")
+        elif isinstance(value, np.ndarray):
+            self._visit_array(value, label, is_users)
+        elif isinstance(value, (*CONTAINERS, *_FIXED)):
+            self._visit_container(value, label, is_users)
+            if kind.__module__ not in ("builtins", "collections"):
+                self._visit_instance(value, label, is_users)
+            if isinstance(value, defaultdict):
+                self._reach(value.default_factory, f"{label}.default_factory")
+        elif not self._visit_reference(value, label, is_users):
+            self._visit_instance(value, label, is_users)
+
+    def _visit_reference(self, value: Any, label: str, is_users: bool) -> bool:
+        """Reach what an object of the standard library refers to; False for other objects."""
+        if isinstance(value, MethodType):
+            self._reach(value.__self__, label.rpartition(".")[0] or label, is_users)
+            self._reach(value.__func__, label, is_users)
+        elif isinstance(value, partial | partialmethod):
+            self._reach(value.func, label, is_users)
+            self._reach(value.args, f"{label}.args", is_users)
+            self._reach(value.keywords, f"{label}.keywords", is_users)
+        elif isinstance(value, _WRAPPERS):
+            self._reach_method(value, label)
+        elif isinstance(value, ReferenceType):
+            self._place(value, OuterReading(value, f"{label}()"))
+            self._reach(value(), f"{label}()", is_users)
+        elif isinstance(value, ProxyType):
+            self._reach(value.__repr__.__self__, label, is_users)  # type: ignore[attr-defined]
+        elif isinstance(value, ContextVar):
+            self._place(value, OuterReading(partial(value.get, MISSING), f"{label}.get()"))
+            self._reach(value.get(MISSING), f"{label}.get()", is_users)
+        elif isinstance(value, _Cache):
+            self.is_open = True
+            self._reach(value.__wrapped__, label, is_users)
+            for result in _cached_results(value):
+                self._reach(result, f"{label}()", is_users)
+        elif isinstance(value, attrgetter | methodcaller):
+            arguments = value.__reduce__()[1]
+            self._ask(
+                part for name in arguments if isinstance(name, str) for part in name.split(".")
+            )
+        elif isinstance(value, BuiltinFunctionType | MethodWrapperType):
+            owner = value.__self__
+            if value is os.getenv:
+                self._reach(os.environ, "os.environ")
+            elif not isinstance(owner, ModuleType | type):
+                self._reach(owner, label.rpartition(".")[0] or label, is_users)
+        else:
+            return False
+        return True
+
+    def _visit_function(self, function: FunctionType, label: str, is_users: bool) -> None:
+        """Scan the code of a user's function; of another one follow the functions inside."""
+        code, cells = function.__code__, function.__closure__ or ()
+        self._reach(vars(function).get("__wrapped__"), label, is_users)
+        if function is os.getenv:
+            self._reach(os.environ, "os.environ")
+        if not is_user_file(code.co_filename):
+            inner = [_value_of_cell(cell) for cell in cells]
+            self._reach_functions(inner, label, is_users)
+            for value in inner:  # methods of this package close over objects that hold functions
+                if _is_package(type(value)):
+                    self._reach(value, label, is_users)
+            return
+        if self._function_count >= _MOST_FUNCTIONS:
+            self._note_unwatched("its functions", f"more than {_MOST_FUNCTIONS}")
+            return
+        self._function_count += 1
+        if vars(function):
+            self._add_object(function, vars(function), label, is_users)
+        for default in (function.__defaults__, function.__kwdefaults__):
+            self._reach(default, f"{label}.__defaults__", is_users)
+        self._scan(code, function.__globals__, dict(zip(code.co_freevars, cells, strict=True)))
+
+    def _scan(self, code: CodeType, names: dict[str, Any], cells: Mapping[str, CellType]) -> None:
+        """Reach the outside names that code reads, and note the attributes that it mentions."""
+        mentioned = names_of(code)
+        for load in mentioned.loads:
+            if load.is_cell and load.name not in cells:
+                continue  # of the function around it
+            holder: Any = cells[load.name] if load.is_cell else names
+            place = OuterName(holder, load.name, load.name)
+            value = place.value
+            if isinstance(value, ModuleType) and _is_library(value):
+                self._follow_library(value, load)
+            elif value is not MISSING or not hasattr(builtins, load.name):
+                self._place(holder, place)
+                self._reach(value, load.name)
+        for name in sorted(mentioned.attributes - self.names.keys()):
+            self._mention(name)
+        self._ask(sorted(mentioned.asked))
+        self.elements |= mentioned.elements
+        for owner in mentioned.computed:
+            self._note_computed(owner, names, cells)
+        for name, is_cell in mentioned.stored_names:
+            if not is_cell or name in cells:
+                holder = cells[name] if is_cell else names
+                self._stored_names[id(holder), name] = OuterName(holder, name, name)
+        self._stored |= dict.fromkeys(sorted(mentioned.stored_attributes))
+        for name in mentioned.modules:
+            self._follow_import(name, names.get("__package__") or "")
+        for inner in mentioned.inner:
+            self._scan(inner, names, cells)
+
+    def _ask(self, names: Iterable[str]) -> None:
+        """Note names of attributes that objects may not have."""
+        for name in names:
+            if name not in self._asked:
+                self._asked[name] = None
+                self._mention(name)
+
+    def _mention(self, name: str) -> None:
+        self.names[name] = None
+        self._order.append(name)
+
+    def _note_computed(
+        self, load: Load | None, names: dict[str, Any], cells: Mapping[str, CellType]
+    ) -> None:
+        """Let all attributes count where code reads attributes by names that it computes."""
+        owner: Any = None
+        if load is not None:
+            holder: Any = cells.get(load.name) if load.is_cell else names
+            owner = None if holder is None else OuterName(holder, load.name, load.name).value
+        if not isinstance(owner, ModuleType):
+            self._reads_all = True
+        elif not _is_library(owner):
+            self._whole_modules[id(owner)] = owner
+
+    def _follow_library(self, module: ModuleType, load: Load) -> None:
+        """Follow the attributes that code reads of a module of a library, ``os.environ``."""
+        label = load.name
+        for name in load.attributes:
+            self.asks_time |= module.__name__ in _CLOCKS
+            label = f"{label}.{name}"
+            value = vars(module).get(name, MISSING)
+            if isinstance(value, ModuleType) and _is_library(value):
+                module = value
+                continue
+            is_data = value is os.environ or isinstance(value, ModuleType)
+            if is_data or value is os.getenv or not (callable(value) or _is_package(type(value))):
+                self._reach(value, label, is_data)
+            return
+
+    def _follow_import(self, name: str, package: str) -> None:
+        """Follow a module that code imports where it runs."""
+        names = name, f"{package}.{name}".rstrip("."), name.partition(".")[0]
+        loaded = {
+            full_name: sys.modules[full_name] for full_name in names if full_name in sys.modules
+        }
+        self.is_open |= not loaded
+        for full_name, module in loaded.items():
+            if not _is_library(module):
+                self._reach(module, full_name)
+
+    def _visit_array(self, array: Any, label: str, is_users: bool) -> None:
+        if array.dtype.hasobject and array.size <= self._room:
+            self._room -= array.size
+            for place, element in enumerate(array.flat):
+                self._reach(element, f"{label}[{place}]", is_users)
+        if is_users:
+            self.arrays.append((array, label))
+
+    def _visit_container(self, container: Any, label: str, is_users: bool) -> None:
+        """Record what a container holds, and reach its elements."""
+        is_fixed = isinstance(container, _FIXED)
+        is_dict = isinstance(container, dict | MappingProxyType)
+        elements = elements_of(container)
+        has_plain = _PLAIN_TYPES.issuperset(map(type, elements))
+        is_watched = len(elements) <= self._room
+        if not is_watched and not (is_fixed and has_plain) and is_users:
+            self._note_unwatched(
+                label, f"a {type(container).__name__} of {len(container)} elements"
+            )
+        if not is_fixed:
+            self.contents[id(container)] = OuterContainer(container, label, is_users, is_watched)
+        if is_watched and not (is_fixed and has_plain):
+            self._room -= len(elements)
+        if is_watched and not has_plain:
+            keys = [*container] if is_dict else range(len(elements))
+            for key, element in zip(keys, elements[-len(keys) :], strict=True):
+                self._reach(element, f"{label}[{key!r}]", is_users)
+                self._reach(key, label, is_users)
+
+    def _visit_instance(self, value: Any, label: str, is_users: bool) -> None:
+        """Reach the class of an object, and let its attributes be looked up by name."""
+        kind = type(value)
+        attributes = _dict_of(value)
+        if _is_module(value):
+            self._add_object(value, attributes, label, is_users).is_whole = True
+            self._visit_class(kind)
+            for name, attribute in attributes.items():
+                self._place(value, OuterName(attributes, name, f"{label}.{name}"))
+                self._reach(attribute, f"{label}.{name}", is_users)
+            self._place(value, OuterName(attributes, "training", f"{label}.training"))
+            return
+        if _is_package(kind):
+            read = getattr(kind, _OUTSIDE, None)
+            if read is not None:
+                self._place(value, OuterReading(partial(read, value), f"what {label} reads"))
+            self._reach_functions(attributes.values(), label, is_users)
+            return
+        is_library = not _is_users(kind)
+        module = kind.__module__
+        if (module == "random" and hasattr(value, "getstate")) or module.startswith("numpy.random"):
             self.sources.append(value)
-        self.asks_time |= getattr(value, "__module__", None) in _CLOCKS
-        self._follow_values(value)
-        return value
+        elif is_library and is_array_like(value):
+            if is_users:
+                self.arrays.append((value, label))
+        elif is_library and hasattr(kind, "__next__"):
+            if is_users:
+                self.iterators.append(label)
+        elif isinstance(value, threading.local):
+            self._add_object(value, _AttributesOfThread(value), label, is_users)
+            self._visit_class(kind)
+        elif (content := _buffer_of(value)) is not None:
+            if len(content()) <= MOST_BYTES:
+                self._place(value, OuterReading(content, label))
+            elif is_users:
+                self._note_unwatched(label, f"{len(content())} bytes")
+        elif len(self.objects) >= _MOST_OBJECTS:
+            self._note_unwatched("its objects", f"more than {_MOST_OBJECTS}")
+        else:
+            table = self._table_of(kind)
+            if is_library:
+                self._reach_functions(attributes.values(), label, is_users)
+            if attributes or table.slots or hasattr(value, "__dict__"):
+                owner = self._add_object(value, attributes, label, is_users)
+                if issubclass(kind, _VIEWS):
+                    for names in (*table.hidden.values(), table.of_views):
+                        self._read_hidden(owner, names)
+            elif is_library and hasattr(kind, "__getitem__") and kind.__hash__ in _NO_HASH:
+                self._note_unwatched(label, f"a {kind.__name__}")
+            self._visit_class(kind)
 
-    def _follow_values(self, value: Any) -> None:
-        is_container = isinstance(value, (tuple, *_CONTAINERS)) and len(value) <= _FEW
-        for member in _contents(value) if is_container else (value,):
-            if callable(member) and not isinstance(member, type):
-                self._follow(member)
+    def _visit_class(self, kind: type) -> None:
+        """Let the attributes of a user's class and its bases be looked up, and scan its operators.
 
-    def _write(self, place: OuterName) -> None:
-        self.writes[id(place.holder), place.name] = place
+        So are methods that a library may call: those that override one of a library's class.
+        """
+        libraries = [base for base in kind.__mro__ if base is not object and not _is_users(base)]
+        for base in kind.__mro__:
+            if id(base) in self._classes or not _is_users(base):
+                continue
+            self._classes[id(base)] = base
+            self._add_object(base, vars(base), base.__name__, True)
+            for name, attribute in list(vars(base).items()):
+                is_operator = _is_special(name) and name not in _NOT_CALLED
+                overrides = any(name in vars(library) for library in libraries)
+                if (is_operator or (overrides and not _is_special(name))) and not _is_generated(
+                    attribute
+                ):
+                    self._reach_method(attribute, f"{base.__name__}.{name}")
+            if type(base) is not type:
+                self._visit_class(type(base))
 
-    def _attribute(self, owner: Any, name: str, label: str) -> Any:
-        """Resolve an attribute in scanned bytecode: record an instance's value, scan a method."""
-        if isinstance(owner, ModuleType):
-            self.asks_time |= owner.__name__ in _CLOCKS
-            if is_user_file(getattr(owner, "__file__", None) or "<user>"):
-                return self._read(OuterName(vars(owner), name, label))
-            return vars(owner).get(name, _MISSING)
-        if owner is _MISSING or not _is_users(owner if isinstance(owner, type) else type(owner)):
-            return _MISSING
-        if name in (getattr(owner, "__dict__", None) or ()) and not isinstance(owner, type):
-            return self._read(OuterName(vars(owner), name, label))
-        kind = owner if isinstance(owner, type) else type(owner)
-        attribute = getattr_static(kind, name, None)
+    def _reach_method(self, attribute: Any, label: str) -> None:
+        """Follow the function of a method, property, class method or cached property."""
         if isinstance(attribute, property):
             attribute = attribute.fget
         elif isinstance(attribute, staticmethod | classmethod):
             attribute = attribute.__func__
-        if isinstance(attribute, FunctionType):
-            self._follow(attribute if isinstance(owner, type) else MethodType(attribute, owner))
-            return _MISSING
-        where = next((base for base in kind.__mro__ if name in vars(base)), None)
-        if where is None or not _is_users(where) or hasattr(attribute, "__get__"):
-            return _MISSING
-        return self._read(OuterName(vars(where), name, label))
+        elif isinstance(attribute, cached_property):
+            attribute = attribute.func
+        self._reach(attribute, label)
+
+    def _reach_functions(self, values: Iterable[Any], label: str, is_users: bool) -> None:
+        """Follow those of a library's values that are functions, which it may call."""
+        for value in values:
+            kind = type(value)
+            if isinstance(value, FunctionType | MethodType | partial) or (
+                callable(value) and (_is_users(kind) or _is_package(kind))
+            ):
+                self._reach(value, label, is_users)
+
+    def _add_object(
+        self, value: Any, attributes: Any, label: str, is_users: bool
+    ) -> AttributeOwner:
+        owner = AttributeOwner(value, attributes, label, is_users)
+        self.objects.append(owner)
+        return owner
+
+    def _note_unwatched(self, label: str, what: str) -> None:
+        self.unwatched.setdefault(label, what)
+
+
+class _ClassTable(NamedTuple):
+    """The attributes that instances of a class read beside their dicts.
+
+    Attributes:
+        defaults: names that a user's class has values for, which an instance may hide.
+        slots: descriptors of C.
+        hidden: property of a library's class -> the names that it mentions.
+        of_views: the names that operators of a library's class mention.
+    """
+
+    defaults: frozenset[str]
+    slots: Mapping[str, Any]
+    hidden: Mapping[str, tuple[str, ...]]
+    of_views: tuple[str, ...]
+
+
+_NO_CLASS: Final = _ClassTable(frozenset(), {}, {}, ())
+
+
+def _table_of(kind: type) -> _ClassTable:
+    defaults: set[str] = set()
+    slots: dict[str, Any] = {}
+    hidden: dict[str, tuple[str, ...]] = {}
+    of_views: dict[str, None] = {}
+    for base in kind.__mro__:
+        is_users = _is_users(base)
+        for name, attribute in vars(base).items():
+            if isinstance(attribute, MemberDescriptorType | GetSetDescriptorType):
+                if not _is_special(name):
+                    slots.setdefault(name, attribute)
+            elif is_users:
+                if not (_is_special(name) or hasattr(type(attribute), "__get__")):
+                    defaults.add(name)
+            elif isinstance(attribute, property):
+                hidden[name] = getattr(getattr(attribute.fget, "__code__", None), "co_names", ())
+            elif _is_special(name) or name in ("get", "items", "keys", "values"):
+                of_views |= dict.fromkeys(
+                    getattr(getattr(attribute, "__code__", None), "co_names", ())
+                )
+    return _ClassTable(frozenset(defaults), slots, hidden, tuple(of_views))
+
+
+class _AttributesOfThread(Mapping[str, Any]):
+    """The attributes of a ``threading.local`` in the running thread."""
+
+    def __init__(self, owner: threading.local) -> None:
+        self._owner = owner
+
+    def __getitem__(self, name: str) -> Any:
+        return self._owner.__dict__[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._owner.__dict__)
+
+    def __len__(self) -> int:
+        return len(self._owner.__dict__)
+
+
+def _dict_of(value: Any) -> dict[str, Any]:
+    """Return the dict of an object's attributes, empty if it has none."""
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def _cached_results(cache: Any) -> Iterator[Any]:
+    """Yield the results that ``functools.cache`` or ``lru_cache`` has."""
+    for referent in gc.get_referents(cache):  # results and keys of lru_cache, the dict of cache
+        yield from referent.values() if type(referent) is dict else (referent,)
+
+
+def _value_of_cell(cell: CellType) -> Any:
+    return OuterName(cell, "", "").value
+
+
+def _buffer_of(value: Any) -> Callable[[], bytes] | None:
+    """Return a function that copies the memory of an object, if this can be written."""
+    try:
+        with memoryview(value) as view:
+            if view.readonly:
+                return None
+    except (TypeError, ValueError, BufferError):
+        return None
+    return lambda: memoryview(value).tobytes()
+
+
+def _class_attribute(kind: type, name: str) -> Any:
+    """Return an attribute of a user's class or of its bases, as the class has it."""
+    where = next((base for base in kind.__mro__ if name in vars(base)), None)
+    return vars(where)[name] if where is not None and _is_users(where) else None
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _is_generated(attribute: Any) -> bool:
+    """Return whether a method was written by ``dataclass`` or attrs: it mentions all fields."""
+    code = getattr(attribute, "__code__", None)
+    return code is not None and (
+        code.co_qualname.startswith("__create_fn__") or code.co_filename.startswith("<attrs ")
+    )
+
+
+def _is_library(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    if file is None and module.__name__ in sys.builtin_module_names:
+        return True
+    return not is_user_file(file or "<user>")
 
 
 def _is_users(kind: type) -> bool:
+    if kind.__module__ == "builtins":
+        return False
     module = sys.modules.get(kind.__module__)
-    return kind.__module__ != "builtins" and is_user_file(
-        getattr(module, "__file__", None) or "<user>"
-    )
+    return not (isinstance(module, ModuleType) and _is_library(module))
+
+
+def _is_package(kind: type) -> bool:
+    """Return whether a class is of this package."""
+    return kind.__module__.partition(".")[0] == _PACKAGE
 
 
 def _is_module(value: Any) -> bool:
@@ -227,132 +733,21 @@ def _is_module(value: Any) -> bool:
     return loaded is not None and isinstance(value, loaded.Module)
 
 
-# -- before and after -----------------------------------------------------------------------------
-
-
-class Snapshot:
-    """The values around a function before it was traced."""
-
-    def __init__(self, around: Captured) -> None:
-        self._around = around
-        self._written = {key: place.value for key, place in around.writes.items()}
-        self._containers = {
-            key: (place.value, _contents(place.value))
-            for key, place in around.reads.items()
-            if isinstance(place.value, _CONTAINERS)
-        }
-
-    def changes(self) -> Iterator[tuple[str, str]]:
-        """Yield the changed names: their spelling in the user's code, and the kind of change."""
-        for key, place in self._around.writes.items():
-            if place.value is not self._written[key]:
-                yield place.label, "assigns"
-        for key, (container, contents) in self._containers.items():
-            if list(map(id, _contents(container))) != list(map(id, contents)):
-                yield self._around.reads[key].label, "changes"
-
-
-def _contents(container: Any) -> list[Any]:
-    if isinstance(container, dict):
-        return [*container, *container.values()]
-    return sorted(container, key=id) if isinstance(container, set) else list(container)
-
-
-def _inner(container: Any, depth: int = 3) -> list[Any]:
-    """Return the contents of a container and of nested ones, up to ``depth`` levels."""
-    contents = _contents(container)
-    inner = [part for part in contents if depth and isinstance(part, (tuple, *_CONTAINERS))]
-    return contents + [
-        element for part in inner if len(part) <= _FEW for element in _inner(part, depth - 1)
-    ]
-
-
-class Frozen:
-    """The values around a function when it was traced, by which another call finds its graph."""
-
-    def __init__(self, around: Captured) -> None:
-        places = [(place, place.value) for place in around.reads.values()]
-        places = [(p, v) for p, v in places if not isinstance(v, _NEVER_BOUND_ANEW)]
-        self._names = [
-            (p.holder, p.name, v, p) for p, v in places if type(p.holder) is not CellType
-        ]
-        self._cells = [(p, v) for p, v in places if type(p.holder) is CellType]
-        self._containers = [
-            (p, v, _inner(v)) for p, v in places if isinstance(v, _CONTAINERS) and len(v) <= _FEW
-        ]
-
-    @property
-    def is_empty(self) -> bool:
-        """Return whether nothing around the function was read."""
-        return not (self._names or self._cells or self._containers)
-
-    def find_change(self) -> OuterName | None:
-        """Return a name whose value has changed since tracing, or None."""
-        for holder, name, value, place in self._names:
-            now = holder.get(name, _MISSING)
-            if now is not value and not _equal(now, value):
-                return place
-        for place, value in self._cells:
-            if place.value is not value and not _equal(place.value, value):
-                return place
-        for place, container, contents in self._containers:
-            now = _inner(container)
-            pairs = zip(now, contents, strict=False)
-            if len(now) != len(contents) or not all(a is b or _equal(a, b) for a, b in pairs):
-                return place
-        return None
-
-
-#: Values of names that programs do not bind anew, or only when they are defined again.
-_NEVER_BOUND_ANEW: Final = (ModuleType, type, BuiltinFunctionType)
-
-
-def _equal(first: Any, second: Any) -> bool:
-    """Return whether two plain values are equal; other values have to be identical."""
+def is_same(first: Any, second: Any) -> bool:
+    """Return whether two values are identical, or equal numbers or strings."""
+    if first is second:
+        return True
     if type(first) is not type(second):
         return False
     if isinstance(first, tuple):
-        return len(first) == len(second) and all(map(_equal, first, second))
-    return isinstance(first, _PLAIN) and bool(
+        return len(first) == len(second) and all(map(is_same, first, second))
+    return isinstance(first, PLAIN) and bool(
         first == second or (first != first and second != second)
     )
 
 
-def random_states(around: Captured) -> list[bytes]:
-    """Return the states of the generators of NumPy and Python that a function may draw from."""
-    numpy_random, python_random = sys.modules.get("numpy.random"), sys.modules.get("random")
-    states: list[Any] = []
-    for source in around.sources:
-        if hasattr(source, "bit_generator"):
-            states.append(source.bit_generator.state)
-        else:
-            get = getattr(source, "get_state", None) or getattr(source, "getstate", None)
-            states.append(None if get is None else get())
-    if numpy_random is not None:
-        states.append(numpy_random.get_state())
-    if python_random is not None:
-        states.append(python_random.getstate())
-    return [pickle.dumps(state) for state in states]
-
-
-def differences(
-    first_graph: Graph | None, second_graph: Graph | None, constants: Sequence[tuple[Any, Any]]
-) -> Iterator[str]:
-    """Yield the differences between two traces of one function, to report impure code.
-
-    ``constants`` has the constant parts of the results, of both.
-    """
-    nodes = [() if graph is None else graph.nodes for graph in (first_graph, second_graph)]
-    if len(nodes[0]) != len(nodes[1]):
-        yield f"the program has {len(nodes[0])} operations, and another time {len(nodes[1])}"
-        return
-    for first, second in zip(*nodes, strict=True):
-        if first.is_leaf and not isinstance(first.op, Constant):
-            continue
-        if first.op != second.op:
-            what = "a constant" if isinstance(first.op, Constant) else first.op.name
-            line = first.origin.places[0].resolve()
-            yield f"{what} of {line.short}, {line.text.strip()}"
-    for first_value, second_value in constants:
-        if type(first_value) is not type(second_value) or repr(first_value) != repr(second_value):
-            yield f"the result {first_value!r}"
+def elements_of(container: Any) -> list[Any]:
+    """Return what a container holds: keys and values of a dict, the elements of a set by id."""
+    if isinstance(container, dict | MappingProxyType):
+        return [*container, *container.values()]
+    return sorted(container, key=id) if isinstance(container, set) else list(container)

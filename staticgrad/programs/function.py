@@ -578,13 +578,16 @@ def function(
     results keep their dtypes. One that Python needs (``if``, ``range``, an axis), and an exponent
     of an array, stay static.
 
-    What it reads around it: parameters and generators at their values of each run; a generator
-    goes one step further with each call. Numbers, arrays and functions of globals, closures and
+    What it reads around it: parameters and generators at their values of each run; a generator goes
+    one step further with each call. Numbers, arrays and functions of globals, closures and
     attributes are constants, and where one of these names has another value later, it is traced
-    again. What it does: ``p.update(value)`` and ``opt.minimize(loss)`` happen at each call, after
-    all has been read. Side effects of Python happen when it is traced, and numbers that Python
-    draws then are frozen; both are warned of where they can be seen. With values of a graph or
-    tensors for arguments it is the plain function, so that one may call another and be
+    again. So it is for what containers and objects hold, however deep, for attributes that are set
+    later, and for arrays that are written in place. What is too long to be compared at each call
+    (4096 elements of containers, 64 KiB of arrays of which only Python reads elements), and
+    iterators, are warned of. What it does: ``p.update(value)`` and ``opt.minimize(loss)`` happen at
+    each call, after all has been read. Side effects of Python happen when it is traced, and numbers
+    that Python draws then are frozen; both are warned of where they can be seen. With values of a
+    graph or tensors for arguments it is the plain function, so that one may call another and be
     differentiated.
 
     Args:

@@ -18,7 +18,6 @@ from collections.abc import (
 )
 from math import inf
 from typing import Any, Final
-from weakref import ref
 
 import numpy as np
 
@@ -30,15 +29,24 @@ from staticgrad.language.ir.advances import next_steps
 from staticgrad.language.ir.bodies import is_body_input
 from staticgrad.language.ir.graph import Graph, Input, Parameter, Symbolic, ancestors
 from staticgrad.language.ir.nodes import Session, traced_in
+from staticgrad.language.ir.op import as_array
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.elementwise import number_array
 from staticgrad.language.trees import Tree, flatten, paths, unflatten
-from staticgrad.language.types.arrays import ArrayData, convert_array, is_constant
+from staticgrad.language.types.arrays import (
+    ArrayData,
+    convert_array,
+    have_same_elements,
+    is_constant,
+    reference_to,
+)
 from staticgrad.language.types.dim import named_sizes
 from staticgrad.programs.arguments import CallArguments, Spec, shapes_of
-from staticgrad.programs.captured import Captured, Frozen, Snapshot, differences, random_states
+from staticgrad.programs.captured import MOST_BYTES, Captured
+from staticgrad.programs.effects import Snapshot, differences, random_states
+from staticgrad.programs.watched import Frozen
 from staticgrad.support.config import in_blocks
 from staticgrad.support.errors import (
     ArgumentError,
@@ -52,7 +60,7 @@ from staticgrad.support.errors import (
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import NamedTuple
 
-#: Bytes from which on arrays are compared in place.
+#: Bytes of small arrays, which are copied to be compared.
 _LARGE: Final = 1 << 13
 _STATIC_HINT: Final = (
     "in a traced function arrays have no numbers yet; an argument that is a Python number, bool or"
@@ -89,12 +97,18 @@ class TracedProgram:
         self._is_single = tree.kind is object and type(leaves[0]) is Out
         self._compiled: dict[Any, Compiled] = {}  # by the settings of ``options`` blocks
         self._frozen: Frozen | None = None
-        self._arrays: list[_ReadArray] = []
+        self._arrays: list[_ReadArray] = []  # that became constants
+        #: Arrays that Python may have read: what gives them, shape, dtype, bytes, label.
+        self._elements: list[tuple[Any, tuple[int, ...], np.dtype[Any], bytes, str]] = []
 
-    def freeze(self, around: Captured, noted: Session) -> None:
-        """Record the outside names and arrays that a trace depends on, to detect changes."""
-        frozen = Frozen(around)
+    def freeze(self, frozen: Frozen, around: Captured, noted: Session) -> list[str]:
+        """Record the outside values that a trace depends on, to detect changes.
+
+        Return the labels of arrays of which Python may have read elements, and that are too large
+        to be compared; those that became constants are compared whatever their size.
+        """
         self._frozen = None if frozen.is_empty else frozen
+        constants = [source() for source, _ in noted.arrays]
         self._arrays = [
             _ReadArray(
                 source,
@@ -102,20 +116,33 @@ class TracedProgram:
                 data.array.dtype,
                 data.array.tobytes() if data.array.nbytes < _LARGE else None,
             )
-            for source, data in noted.arrays
-            if (array := source()) is not None and not is_constant(array)
+            for (source, data), array in zip(noted.arrays, constants, strict=True)
+            if array is not None and not is_constant(array)
         ]
+        self._elements, large = [], list[str]()
+        for owner, label in around.arrays:
+            array = _numbers_of(owner)
+            if array is None or is_constant(array) or any(array is c for c in constants):
+                continue
+            if array.nbytes <= MOST_BYTES:
+                source = reference_to(owner, _numbers_of)
+                self._elements.append((source, array.shape, array.dtype, array.tobytes(), label))
+            elif around.reads_elements(label) and not any(
+                c is not None and np.may_share_memory(array, c) for c in constants
+            ):
+                large.append(f"{label!r}, an array of {array.nbytes} bytes")
+        return large
 
     @property
     def never_changes(self) -> bool:
         """Return whether it depends on nothing around the function."""
-        return not self._arrays and self._frozen is None
+        return not self._arrays and not self._elements and self._frozen is None
 
     def describe_change(self) -> str:
         """Describe what has changed outside since tracing; empty if the trace is still valid."""
-        place = None if self._frozen is None else self._frozen.find_change()
-        if place is not None:
-            return f"{place.label} is another"
+        changed = None if self._frozen is None else self._frozen.find_change()
+        if changed is not None:
+            return f"{changed} is another"
         for source, constant, dtype, numbers in self._arrays:
             array = source()
             if array is None:
@@ -126,6 +153,12 @@ class TracedProgram:
                 is_same = array.tobytes() == numbers
             if not is_same:
                 return "an array that it reads was written to"
+        for source, shape, dtype, elements, label in self._elements:
+            array = source()
+            if array is not None and (
+                array.dtype != dtype or array.shape != shape or array.tobytes() != elements
+            ):
+                return f"{label} was written to"
         return ""
 
     def program(self, options: Mapping[str, Any]) -> Compiled:
@@ -220,17 +253,33 @@ class Tracer:
     ) -> TracedProgram:
         """Trace a function over inputs of these sizes and these Python ``numbers``."""
         around = Captured(self._function, arguments.objects)
-        snapshot, states = Snapshot(around), random_states(around)
+        snapshot, states, frozen = Snapshot(around), random_states(around), Frozen(around)
         noted = Session()
         traced = self._once(arguments, spec, noted, numbers)
-        traced.freeze(around, noted)
+        changes = [*snapshot.changes()]
+        if around.is_open or frozen.find_change() is not None:  # by the trace
+            around = Captured(self._function, arguments.objects)
+            frozen = Frozen(around)
+        unwatched = [f"{label!r}, {what}" for label, what in around.unwatched.items()]
+        for what in [*unwatched, *traced.freeze(frozen, around, noted)]:
+            self._warn(
+                f"reads {what}",
+                "a later change of it is not seen, because that takes too long at each call: pass"
+                " what it reads as an argument, or keep it in a parameter",
+            )
+        for label in around.iterators:
+            self._warn(
+                f"reads the iterator {label!r}",
+                "its elements are taken when it is traced, not at each call: pass"
+                f" next({label}) as an argument",
+            )
         if noted.drawn:
             self._warn(
                 "makes parameters when it is traced",
                 f"each trace draws other first values, of {noted.drawn[0].name!r} for one:"
                 " make the module outside of the function",
             )
-        for label, done in snapshot.changes():
+        for label, done in changes:
             self._warn(
                 f"{done} {label!r}",
                 "this happens when it is traced, not at each call: return what it makes, or keep"
@@ -388,7 +437,7 @@ class _ReadArray(NamedTuple):
     ``numbers`` are the bytes of a small one.
     """
 
-    array: ref[Any]
+    array: Callable[[], Any]
     constant: ArrayData
     dtype: np.dtype[Any]
     numbers: bytes | None
@@ -398,15 +447,17 @@ def _same_numbers(source: Any, constant: ArrayData) -> bool:
     """Return whether a constant still equals its array, in the dtype that it took."""
     if source.dtype != constant.array.dtype:
         source = convert_array(source.astype(source.dtype.newbyteorder("=")), constant.dtype)
-    array = constant.array
-    # Large arrays are compared in place, without copies.
-    if source.nbytes != array.nbytes or source.nbytes < _LARGE:
-        return bool(source.tobytes() == array.tobytes())
-    bytes_of = [np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (source, array)]
-    words = source.nbytes // 8 * 8
-    first, second = (view[:words].view(np.uint64) for view in bytes_of)
-    tail, other_tail = (view[words:] for view in bytes_of)
-    return bool((first == second).all() and (tail == other_tail).all())
+    return have_same_elements(source, constant.array)
+
+
+def _numbers_of(value: Any) -> Any:
+    """Return the elements of an array, also of another library; None if these are no numbers."""
+    if not isinstance(value, np.ndarray):
+        try:
+            value = as_array(value)
+        except (StaticgradError, TypeError, ValueError):
+            return None
+    return value
 
 
 def _real_input(value: Any) -> Any:

@@ -65,6 +65,26 @@ def test_the_log_density_is_that_of_pytensor_and_of_the_formula(schools):
         np.testing.assert_allclose(slopes["centre"], difference, rtol=1e-4, atol=1e-4)
 
 
+def test_densities_read_the_data_that_a_model_has_now():
+    """Also of another number of rows; by hand, the density of a normal distribution."""
+    with pm.Model() as model:
+        y = pm.Data("y", np.zeros(3))
+        centre = pm.Normal("centre")
+        pm.Normal("o", centre, 1.0, observed=y)
+    density = sg.pytensor.logp(model)
+    gradient = sg.value_and_grad(density)
+    point = {"centre": np.array(0.25)}
+    for rows in (np.zeros(3), np.full(3, 2.0), np.arange(5.0), np.ones(3)):
+        with model:
+            pm.set_data({"y": rows})
+        squares = 0.25**2 + ((rows - 0.25) ** 2).sum()
+        expected = -0.5 * squares - 0.5 * (rows.size + 1) * np.log(2 * np.pi)
+        np.testing.assert_allclose(density(point), expected, rtol=1e-6)
+        value, slopes = gradient(point)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+        np.testing.assert_allclose(slopes["centre"], (rows - 0.25).sum() - 0.25, rtol=1e-6)
+
+
 @pytest.fixture(scope="module")
 def counties():
     """Levels in 12 counties, with named axes, a deterministic and data that may be replaced."""

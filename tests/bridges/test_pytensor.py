@@ -277,6 +277,58 @@ def test_shared_variables_are_parameters_that_updates_change():
     np.testing.assert_array_equal(total.get_value(), np.full(2, 2.0))
 
 
+def test_shared_variables_have_the_values_of_each_call():
+    """Compare values of another shape, written in place, and gradients with PyTensor's."""
+    scale = pytensor.shared(2.0, name="scale")
+    data = pytensor.shared(np.zeros(3), name="data")
+    output = ((x.sum() * scale - data) ** 2).sum()
+    f = sg.pytensor.function(output, [x])
+    around, gradient = sg.function(lambda x: f(x) + 1.0), sg.grad(f)
+    reference = pytensor.function([x], [output, pytensor.grad(output, x)], mode=REFERENCE)
+    point = np.array([0.5, -0.25, 2.0])
+
+    def check():
+        expected, slope = reference(point)
+        np.testing.assert_allclose(f(point), expected, rtol=1e-14)
+        np.testing.assert_allclose(around(point), expected + 1.0, rtol=1e-14)
+        np.testing.assert_allclose(gradient(point), slope, rtol=1e-14)
+        np.testing.assert_allclose(f.eagerly(point), expected, rtol=1e-14)
+
+    check()
+    scale.set_value(7.0)
+    check()
+    data.set_value(np.full(3, 2.0))
+    check()
+    data.get_value(borrow=True)[1] = 5.0
+    check()
+    assert f.stats.traces == 1
+    data.set_value(np.arange(5.0))
+    check()
+    data.set_value(np.full(3, np.nan))
+    check()
+    data.set_value(np.zeros(3))
+    check()
+    assert f.stats.traces == 2  # one for each shape
+    travelled = pickle.loads(pickle.dumps(f))
+    scale.set_value(1.0)
+    check()
+    np.testing.assert_allclose(travelled(point), 3 * (2.25 * 7.0) ** 2, rtol=1e-14)
+
+
+def test_parameters_of_shared_variables_may_be_trained():
+    """An optimizer's update stays until the shared variable has another value."""
+    scale = pytensor.shared(np.array(1.0), name="scale")
+    f = sg.pytensor.function((x.sum() * scale - 6.0) ** 2, [x])
+    (parameter,) = f.graph(np.ones(3)).parameters
+    step = sg.function(lambda x: sg.optim.SGD(0.05).minimize(f(x), [parameter]))
+    for _ in range(60):
+        step(np.ones(3))
+    np.testing.assert_allclose(parameter.value, 2.0, rtol=1e-6)
+    assert f(np.ones(3)) < 1e-9
+    scale.set_value(3.0)
+    assert f(np.ones(3)) == 9.0
+
+
 def test_outputs_that_read_more_than_the_inputs_are_refused():
     with pytest.raises(ArgumentError, match="the outputs read y, and the inputs have no") as error:
         sg.pytensor.function(x + y, [x])

@@ -65,7 +65,9 @@ def run_python(program, *arguments):
 
 
 def test_the_environment_is_read_by_the_settings_alone():
-    """``terminal.py`` reads CI and TERM, which are no settings."""
+    """``terminal.py`` reads CI and TERM, which are no settings; ``captured.py`` compares what a
+    user's function reads there.
+    """
     reads = re.compile(r"\b(?:environ|getenv)\b|__import__\(|\bbreakpoint\(")
     actual = {
         path.relative_to(ROOT).as_posix()
@@ -73,6 +75,7 @@ def test_the_environment_is_read_by_the_settings_alone():
         if reads.search(path.read_text("utf-8"))
     }
     assert actual == {
+        "staticgrad/programs/captured.py",
         "staticgrad/support/config.py",
         "staticgrad/tools/comparison/measure.py",
         "staticgrad/tools/comparison/peers.py",

@@ -64,7 +64,9 @@ def function(
 
     It is what ``sg.function`` gives: ``sg.grad`` differentiates it, ``f.compile(*arrays)`` is a
     program that can be exported, and it pickles without PyTensor. Shared variables that the outputs
-    read become parameters with the values that they have now.
+    read become parameters. Those without updates have at each call the values that ``set_value``
+    gave them; another shape is compiled anew. The others begin with the values that they have now.
+    An exported program, and a pickled function, keep the values that they have then.
 
     Args:
         outputs: a variable, or several in dicts, lists and tuples, as the results are.
@@ -96,7 +98,8 @@ def logp(model: Any, *, jacobian: bool = True, **options: Any) -> Function[..., 
 
     Its argument is a dict: the values of the model's free variables by name, on the scale that PyMC
     samples (``model.initial_point()`` is one). Where a parameter of a distribution has no valid
-    value the density is -inf.
+    value the density is -inf. Each call reads the model's data, as ``pm.set_data`` sets it; another
+    number of rows is compiled anew.
 
     Args:
         model: of PyMC.
@@ -219,7 +222,7 @@ def _function_of(
         program,
         names[: len(inputs)],
         tree,
-        {name: v.get_value() for name, v in zip(names[len(inputs) :], shared, strict=True)},
+        dict(zip(names[len(inputs) :], shared, strict=True)),
         [names[len(inputs) + shared.index(v)] for v in updates],
     )
 

@@ -7,8 +7,11 @@ from copy import copy
 from inspect import Parameter as Argument, Signature
 from typing import Any
 
+import numpy as np
+
 from staticgrad.extend.building import capture, within
 from staticgrad.extend.functions import parameter
+from staticgrad.extend.parameters import have_same_elements
 from staticgrad.extend.trees import Tree, flatten, unflatten
 from staticgrad.interop.engine.operands import ForeignType, fit_argument
 from staticgrad.interop.pytensor.program import PyTensorProgram
@@ -17,6 +20,9 @@ from staticgrad.support.errors import ArgumentError
 
 class PyTensorFunction:
     """A graph of PyTensor as a function of values; it needs no PyTensor.
+
+    Shared variables are parameters. One that the function does not update has the value that the
+    shared variable has at each call; another shape or dtype makes another parameter.
 
     Attributes:
         program: its inputs are the arguments, then the parameters; its results are the function's,
@@ -35,7 +41,17 @@ class PyTensorFunction:
     ) -> None:
         self._caller, self.program, self._names = caller, program, tuple(names)
         self._tree, self._updated = tree, updated
-        self.parameters = {name: parameter(name, array) for name, array in shared.items()}
+        self._read = {
+            name: _SharedValue(name, variable)
+            for name, variable in shared.items()
+            if name not in updated
+        }
+        self.parameters = {
+            name: self._read[name].parameter
+            if name in self._read
+            else parameter(name, variable.get_value())
+            for name, variable in shared.items()
+        }
         self._constants: list[Any] = []
         self._line = capture().resolve()
         self.__name__ = self.__qualname__ = "pytensor_function"
@@ -49,6 +65,7 @@ class PyTensorFunction:
         Raises:
             ArgumentError: an argument has another rank, size or kind of element than the input.
         """
+        self.__staticgrad_outside__()
         arguments = self.__signature__.bind(*args, **kwargs).arguments
         operands = [
             fit_argument(
@@ -63,15 +80,53 @@ class PyTensorFunction:
             self.parameters[name].update(new)
         return unflatten(self._tree, results[:count])
 
+    def __staticgrad_outside__(self) -> tuple[int, ...]:
+        """Give the parameters the values of shared variables; return which parameters these are.
+
+        Each call of a program that reads them begins with it.
+        """
+        for name, shared in self._read.items():
+            if shared.has_changed():
+                self.parameters[name] = shared.parameter
+        return tuple([id(shared.parameter) for shared in self._read.values()])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_read": {}}  # without PyTensor
+
     def freeze(self) -> PyTensorFunction:
         """Return the function with the parameters as constants, with the values they have now.
 
         A function without updates has no other use of parameters.
         """
+        self.__staticgrad_outside__()
         frozen = copy(self)
-        frozen.parameters = {}
+        frozen.parameters, frozen._read = {}, {}
         frozen._constants = [shared.value.copy() for shared in self.parameters.values()]
         return frozen
+
+
+class _SharedValue:
+    """The parameter of a shared variable, one for each shape and dtype that it has had."""
+
+    def __init__(self, name: str, variable: Any) -> None:
+        self._name, self._variable = name, variable
+        self._parameters: dict[Any, Any] = {}
+        self._latest: Any = None
+        self.has_changed()
+
+    def has_changed(self) -> bool:
+        """Write the variable's value to its parameter if it is another than at the last call."""
+        value = np.asarray(self._variable.get_value(borrow=True))
+        if self._latest is not None and have_same_elements(value, self._latest):
+            return False
+        self._latest = value.copy()
+        key = value.shape, value.dtype
+        if key in self._parameters:
+            self._parameters[key].value = value
+        else:
+            self._parameters[key] = parameter(self._name, value)
+        self.parameter = self._parameters[key]
+        return True
 
 
 class PyTensorDensity:

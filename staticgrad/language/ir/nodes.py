@@ -14,10 +14,10 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import copysign
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
-from weakref import WeakSet, ref
+from weakref import WeakSet
 
 import numpy as np
 
@@ -45,7 +45,7 @@ from staticgrad.language.ir.op import (
 from staticgrad.language.ir.pairs import SymbolicComplex, is_complex_data
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore, ParameterValue
-from staticgrad.language.types.arrays import ArrayData, Shape, TensorType
+from staticgrad.language.types.arrays import ArrayData, Shape, TensorType, reference_to
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import here
 from staticgrad.support.contexts import Block, Nested
@@ -554,7 +554,7 @@ class Session:
         self.steppers: dict[Node, list[object]] = {}
         self.settle: Callable[[], None] | None = None
         self.read_stores: dict[Any, None] = {}
-        self.arrays: list[tuple[ref[Array], ArrayData]] = []
+        self.arrays: list[tuple[Callable[[], Array | None], ArrayData]] = []
         self.graph_calls: dict[str, list[WeakSet[Node]]] = {}
         self.inside: list[str] = []
         self.present: dict[object, Any] = {}
@@ -613,7 +613,8 @@ class Session:
 
     def note_array(self, source: Any, data: ArrayData) -> None:
         """Remember where a constant comes from, as long as it is there."""
-        self.arrays.append((ref(source), data))
+        with suppress(TypeError):  # a list, or another object that cannot be referred to
+            self.arrays.append((reference_to(source, as_array), data))
 
 
 _running: Final = Nested[Session | None]("staticgrad_session", None)
@@ -660,13 +661,13 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
         return Symbolic(Node(number, (), types, *here(skip=1)))
     if (dtype is not None and dtype.is_complex) or is_complex_data(data):
         noted = running_session()
-        if noted is not None and type(data) is np.ndarray:
-            noted.note_array(data, ArrayData(data))
+        if noted is not None and not isinstance(data, np.generic):
+            noted.note_array(data, ArrayData(as_array(data)))
         return SymbolicComplex.constant(data, dtype, constant)  # type: ignore[return-value]
     array = as_array(data)
     op = Constant(ArrayData(array, dtype))
     noted = running_session()
-    if noted is not None and type(data) is np.ndarray:
+    if noted is not None and not isinstance(data, np.generic):
         noted.note_array(data, op.data)
     if op.data.array.nbytes > _LARGE_CONSTANT and not is_at_once():
         warn(

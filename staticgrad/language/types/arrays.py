@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any, Final
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -223,6 +224,55 @@ def is_constant(array: Any) -> bool:
     if isinstance(array, memoryview):
         return array.readonly and type(array.obj).__module__.startswith("jaxlib")
     return type(array) is bytes
+
+
+#: Bytes from which on arrays are compared in place.
+_LARGE: Final = 1 << 13
+
+
+def have_same_elements(first: Array, second: Array) -> bool:
+    """Return whether two arrays have the same dtype, shape and bytes; NaN equals NaN."""
+    if first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    if first.nbytes < _LARGE:
+        return first.tobytes() == second.tobytes()
+    views = [np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in (first, second)]
+    words = first.nbytes // 8 * 8
+    first_words, second_words = (view[:words].view(np.uint64) for view in views)
+    tails_agree = (views[0][words:] == views[1][words:]).all()
+    return bool(tails_agree and (first_words == second_words).all())
+
+
+def reference_to(
+    data: Any, read: Callable[[Any], Array | None] = lambda data: data
+) -> Callable[[], Array | None]:
+    """Return a function that gives an array as it is now; None once its memory is gone.
+
+    A view goes on for as long as the array that has its memory. ``read`` views or copies the array
+    of another object.
+
+    Raises:
+        TypeError: the object cannot be referred to weakly.
+    """
+    if not isinstance(data, np.ndarray):
+        source = ref(data)
+        return lambda: None if (present := source()) is None else read(present)
+    owner = data
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    order = np.argsort([-stride for stride in owner.strides], kind="stable")
+    if owner is data or data.dtype.hasobject or not owner.transpose(order).flags.c_contiguous:
+        return ref(data)
+    memory, shape, dtype, strides = ref(owner), data.shape, data.dtype, data.strides
+    offset = data.ctypes.data - owner.ctypes.data
+
+    def view() -> Array | None:
+        buffer = memory()
+        if buffer is None:
+            return None
+        return np.ndarray(shape, dtype, buffer.transpose(order), offset, strides)
+
+    return view
 
 
 #: Class of arrays of another library -> what views one in NumPy; None of other classes.
