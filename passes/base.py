@@ -9,17 +9,22 @@ No pass may change the inputs, the outputs or the updated parameters of a graph.
 against the graph that the user wrote, but kernels are made from the graph after the passes. If the
 two differ, a kernel reads or writes beyond an array. So the interface is compared after every pass
 that changed something. This is linear in the nodes, and no option turns it off.
+
+A pass that fails is a defect of the pass, not of the program. One without which a program means the
+same (``may_fail``) is left out with a warning, and the program is compiled from the graph before
+it. Errors of other passes, as those that users write, are raised and name the pass.
 """
 
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, dataclass_transform
+from typing import Any, ClassVar, Final, Literal, TypeVar, dataclass_transform
 
 from staticgrad.analysis.pass_report import Report as Report
 from staticgrad.language.ir.bodies import map_bodies
@@ -29,9 +34,17 @@ from staticgrad.language.types.dim import Size, named_sizes
 from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
-from staticgrad.support.errors import PassInterfaceError, PipelineError
+from staticgrad.support.errors import (
+    PassError,
+    PassInterfaceError,
+    PassWarning,
+    PipelineError,
+    StaticgradError,
+    warn,
+)
 from staticgrad.support.errors.wording import did_you_mean, kind_of
 from staticgrad.support.records import Immutable, dataclass
+from staticgrad.support.source import NO_LINE
 
 
 def check_kind(name: str, level: str, program: object) -> None:
@@ -174,6 +187,8 @@ class Pass(Immutable):
             first. A pass that does not return a graph must handle bodies itself.
         required: why no program compiles without the pass, so that it cannot be disabled; empty
             by default.
+        may_fail: if true, an error in the pass is a warning, and the program is compiled without
+            the pass; by default the error is raised.
     """
 
     name: ClassVar[str] = ""
@@ -182,6 +197,7 @@ class Pass(Immutable):
     gives: ClassVar[str] = "graph"
     inside: ClassVar[bool] = True
     required: ClassVar[str] = ""
+    may_fail: ClassVar[bool] = False
 
     traced = deprecated_attribute("0.2", "apply")
     unrounded = deprecated_attribute("0.2", "without_rounding")
@@ -316,6 +332,8 @@ class Pipeline(Pass, name="pipeline"):
             VerifyError: an invariant does not hold after a pass, which is named.
             PassInterfaceError: a pass changed inputs, outputs, updates or their types, or did not
                 return a graph; checked regardless of ``verify`` and ``check``.
+            PassError: a pass failed without which no program compiles. A pass that may fail is
+                left out with a ``PassWarning`` instead, unless ``watch`` is given.
             PassMismatchError: with ``check``, a pass changed a result; with a minimal graph.
             PipelineError: a disabled name does not occur, or neighbours no longer fit without it.
         """
@@ -331,15 +349,13 @@ class Pipeline(Pass, name="pipeline"):
         reports = []
         for position, pass_ in enumerate(enabled.passes, 1):
             start = time.perf_counter()
-            transformed, hits = _run_pass(pass_, program, watch)
+            transformed, hits = _attempt_pass(pass_, program, watch, verify)
             seconds = time.perf_counter() - start
             misses = pass_.describe_misses(transformed, hits)
             report = Report(pass_.name, program, transformed, hits, seconds, misses=misses)
             original, program = program, report.after
             reports.append(report)
             config.log("passes", "%s, %.2f ms", report, report.seconds * 1e3)  # counted if shown
-            if verify and report.changed:
-                _verify_program(program, pass_.gives, f"pass {pass_}")
             if settings.check and report.changed and isinstance(original, Graph):
                 _validate_pass(pass_, original, program)
             if folder is not None:
@@ -387,7 +403,7 @@ class Fixpoint(Pass, name="fixpoint"):
         for _ in range(self.limit):
             previous = program
             for pass_ in self.passes:
-                program, counts = _run_pass(pass_, program, watch)
+                program, counts = _attempt_pass(pass_, program, watch)
                 hits.update(counts)
             if program is previous:
                 break
@@ -470,6 +486,95 @@ def _enabled_passes(pipeline: Pipeline | Fixpoint, names: Collection[str]) -> It
 def _misses_of(passes: Iterable[Pass], program: Any, hits: Mapping[str, int]) -> tuple[str, ...]:
     """Return the lines of several passes about rules that never applied."""
     return tuple([line for pass_ in passes for line in pass_.describe_misses(program, hits)])
+
+
+#: What a report counts of a pass that failed, in the place of rules.
+LEFT_OUT: Final = "failed, left out"
+T = TypeVar("T")
+
+
+def _attempt_pass(
+    pass_: Pass, program: Any, watch: Watch | None, verify: bool = False
+) -> tuple[Any, Mapping[str, int]]:
+    """Run one pass and check its result; return the program itself if the pass fails and may.
+
+    Errors are raised while each rewrite is watched.
+    """
+    try:
+        transformed, hits = _run_pass(pass_, program, watch)
+        if verify and transformed is not program:
+            _verify_program(transformed, pass_.gives, f"pass {pass_}")
+    except MemoryError:
+        raise
+    except Exception as error:
+        if watch is not None or not may_fail(pass_):
+            _name_pass(pass_, error)
+            raise
+        if pass_.required:
+            raise PassError(
+                f"pass {pass_} failed: {_describe_failure(error)}",
+                details=[f"no program compiles without it: {pass_.required}"],
+                hint="this is a defect of staticgrad; please report it with the program",
+                at=getattr(error, "at", None),
+            ) from error
+        warn_of_failure(str(pass_), error)
+        return program, {LEFT_OUT: 1}
+    return transformed, hits
+
+
+def attempt(name: str, rewrite: Callable[[], T], otherwise: T) -> T:
+    """Return the result of a rewrite that no program needs; ``otherwise`` if it fails, and warn.
+
+    For a pass that no pipeline runs.
+    """
+    try:
+        return rewrite()
+    except MemoryError:
+        raise
+    except Exception as error:
+        warn_of_failure(name, error)
+        return otherwise
+
+
+def may_fail(pass_: Pass) -> bool:
+    """Return whether a program is compiled without a pass that fails, or any pass inside of it."""
+    inner = getattr(pass_, "passes", ())
+    return all(map(may_fail, inner)) if inner else pass_.may_fail
+
+
+#: Passes that have been warned of, each with the class of its error.
+_warned: Final[set[tuple[str, type[Exception]]]] = set()
+
+
+def warn_of_failure(name: str, error: Exception) -> None:
+    """Warn that a pass failed and was left out, once for each pass and class of error."""
+    if (name, type(error)) in _warned:
+        return
+    warn(
+        PassWarning,
+        f"pass {name} failed and was left out, a defect of staticgrad: {_describe_failure(error)};"
+        " results are right without it. Please report it with the program",
+    )
+    _warned.add((name, type(error)))  # not where the warning is an error
+
+
+def _describe_failure(error: Exception) -> str:
+    """Return the class and first line of an error, its place in the code, and the user's line."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    place = f"in {frame.name} ({Path(frame.filename).name}:{frame.lineno})"
+    text = f"{type(error).__name__} {place}: {str(error).partition(chr(10))[0]}"
+    if isinstance(error, StaticgradError) and (line := error.at.resolve()) != NO_LINE:
+        text += f", at {line.short}"
+    return text
+
+
+def _name_pass(pass_: Pass, error: Exception) -> None:
+    """Add the name of the pass to an error that does not have it; inner passes have names."""
+    if getattr(pass_, "passes", ()):
+        return
+    texts = (str(error), *getattr(error, "__notes__", ()))
+    if not any(f"pass {pass_.name}" in text for text in texts):
+        error.add_note(f"in pass {pass_}")
 
 
 def _run_pass(

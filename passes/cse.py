@@ -22,6 +22,7 @@ class CommonSubexpressions(Pass, name="cse"):
     residual, which is a memory decision.
     """
 
+    may_fail = True
     border: bool = False
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
@@ -54,6 +55,7 @@ class PartsOfOthers(Pass, name="parts"):
     that the pass is in every level, and before those that find more equal operands.
     """
 
+    may_fail = True
     keeps = "close"
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:

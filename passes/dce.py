@@ -13,6 +13,8 @@ class DeadNodes(Pass, name="dce"):
     costs nothing: ``lowering.fuse`` gives it no buffer, so that it is not copied, bound or locked.
     """
 
+    may_fail = True
+
     def __call__(self, graph: Graph) -> Graph:
         """Return the graph without its dead nodes, in the same order."""
         return graph.without_dead_nodes()

@@ -28,6 +28,7 @@ class Fold(Pass, name="fold"):
     array in memory. An op that raises on its constants is left to raise when it runs.
     """
 
+    may_fail = True
     limit: int = 65536
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:

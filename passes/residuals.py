@@ -202,6 +202,7 @@ class Residuals(Pass, name="residuals"):
     would merge a clone with what it is a clone of.
     """
 
+    may_fail = True
     inside = False
     flops: int = 48
     join_pads: bool = True

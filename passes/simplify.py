@@ -17,6 +17,7 @@ class Simplify(Rewrite, name="simplify"):
     Options as of ``Rewrite``: ``simplify{without=('where-same',)}``, ``simplify{limit=12}``.
     """
 
+    may_fail = True
     rules = EXACT
     later = LATER
 
@@ -27,6 +28,7 @@ class Algebra(Rewrite, name="algebra"):
     Results move by what the rules state; a policy, a budget or fusion still changes no bit.
     """
 
+    may_fail = True
     keeps = "close"
     rules = VALUE
 
@@ -39,5 +41,6 @@ class Stabilize(Rewrite, name="stabilize"):
     Derivatives are always those of the stable formula; ``staticgrad.autodiff.reverse``.
     """
 
+    may_fail = True
     keeps = "close"
     rules = STABILIZING

@@ -27,18 +27,19 @@ if TYPE_CHECKING:
         MissingFeedError, MissingPackageError as MissingPackageError, NameConflictError as
         NameConflictError, NonFiniteError as NonFiniteError, OpDefinitionError as OpDefinitionError,
         OutOfMemory as OutOfMemory, OutputArrayError as OutputArrayError, ParameterValueError as
-        ParameterValueError, ParseError as ParseError, PassInterfaceError as PassInterfaceError,
-        PassMismatchError as PassMismatchError, PipelineError as PipelineError, PluginWarning as
-        PluginWarning, PolicyError as PolicyError, ProgramError as ProgramError, RankError as
-        RankError, ReentryError as ReentryError, SavedFileError as SavedFileError, SelfTestError as
-        SelfTestError, SettingWarning as SettingWarning, ShadowedPackageError as
-        ShadowedPackageError, ShapeAsValueWarning as ShapeAsValueWarning, ShapeError as ShapeError,
-        SizeGuardError as SizeGuardError, StaticgradError as StaticgradError, StaticgradWarning as
-        StaticgradWarning, SymbolicValueError as SymbolicValueError, TapeError as TapeError,
-        TracingWarning as TracingWarning, UnknownArgumentError as UnknownArgumentError,
-        UnknownAttributeError as UnknownAttributeError, UnknownFeedError as UnknownFeedError,
-        UnknownNameError as UnknownNameError, UnknownSettingError as UnknownSettingError,
-        UnrunDrawWarning as UnrunDrawWarning, VerifyError as VerifyError
+        ParameterValueError, ParseError as ParseError, PassError as PassError, PassInterfaceError as
+        PassInterfaceError, PassMismatchError as PassMismatchError, PassWarning as PassWarning,
+        PipelineError as PipelineError, PluginWarning as PluginWarning, PolicyError as PolicyError,
+        ProgramError as ProgramError, RankError as RankError, ReentryError as ReentryError,
+        SavedFileError as SavedFileError, SelfTestError as SelfTestError, SettingWarning as
+        SettingWarning, ShadowedPackageError as ShadowedPackageError, ShapeAsValueWarning as
+        ShapeAsValueWarning, ShapeError as ShapeError, SizeGuardError as SizeGuardError,
+        StaticgradError as StaticgradError, StaticgradWarning as StaticgradWarning,
+        SymbolicValueError as SymbolicValueError, TapeError as TapeError, TracingWarning as
+        TracingWarning, UnknownArgumentError as UnknownArgumentError, UnknownAttributeError as
+        UnknownAttributeError, UnknownFeedError as UnknownFeedError, UnknownNameError as
+        UnknownNameError, UnknownSettingError as UnknownSettingError, UnrunDrawWarning as
+        UnrunDrawWarning, VerifyError as VerifyError
     )
 
 sys.modules[__name__] = _module

@@ -20,6 +20,7 @@ class LatePass(Pass):
     """
 
     inside = False
+    may_fail = True
 
 
 def late_pass(

@@ -20,6 +20,8 @@ class MergedLoops(Pass, name="loops"):
     bitwise identical.
     """
 
+    may_fail = True
+
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Optimize loops and branches: return the graph, and counts of changes by each step."""
         if not program.has(BodyOp):

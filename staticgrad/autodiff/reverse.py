@@ -33,15 +33,24 @@ from them the inner one computes what its gradient reads. Regions nest as recurs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
+from passes.base import attempt
 from passes.clones import Clones
 from passes.equals import duplicates
-from passes.rewrite import Rewritten, rewrite_nodes
+from passes.rewrite import Rewritten, Rule, rewrite_nodes
 from passes.rules import STABILIZING, STABLE, below_derivatives
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected_error, value_name
 from staticgrad.autodiff.structure import (
@@ -213,11 +222,8 @@ def stable_formulas(
     for key, target in target_by_key.items():
         if key not in surviving:  # something in the middle: there it stays what it is
             target_cone, single = cone_between(outputs, [target]), {key: target}
-            rewritten = rewrite_nodes(
-                target_cone.nodes,
-                below_derivatives(target_cone.nodes),
-                (target.node,),
-                target_cone.beside,
+            rewritten = _rewrite_cone(
+                target_cone, below_derivatives(target_cone.nodes), (target.node,)
             )
             plain = Formula(target_cone, tuple(outputs), single)
             formulas.append(plain if rewritten is None else _formula(outputs, single, rewritten))
@@ -231,17 +237,26 @@ def _stabilize_cone(cone: Cone, targets: Sequence[Symbolic]) -> Rewritten | None
     gradients shall depend on it when they are differentiated by it again.
     """
     rules = below_derivatives(cone.nodes)
-    rewritten = rewrite_nodes(cone.nodes, rules, beside=cone.beside)
+    rewritten = _rewrite_cone(cone, rules)
     if rewritten is None:
         return None
     merged = {t.node for t in targets if t.node.op.copies and not rewritten.keeps(t)}
     if not merged:
         return rewritten
-    again = rewrite_nodes(cone.nodes, rules, merged, cone.beside)
+    again = _rewrite_cone(cone, rules, merged)
     hits = {} if again is None else again.hits
     chosen = [r.name for r in rules if r in STABLE or r not in STABILIZING]
     return (
         again if all(rewritten.hits.get(name) == hits.get(name) for name in chosen) else rewritten
+    )
+
+
+def _rewrite_cone(
+    cone: Cone, rules: Sequence[Rule], protected: Collection[Node] = ()
+) -> Rewritten | None:
+    """Rewrite the formulas of a cone except at nodes ``protected``; None if nothing changes."""
+    return attempt(
+        "stabilize", lambda: rewrite_nodes(cone.nodes, rules, protected, cone.beside), None
     )
 
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set as AbstractSet
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from passes.base import attempt
 from passes.remat.base import Policy
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import Limit
@@ -142,8 +143,6 @@ def all_divisions(
         return
     from fractions import Fraction
 
-    from passes.loops.segments import run_in_segments
-
     def make_division(divided_graph: Graph, undivided: Graph) -> Divided:
         scheduled = schedule(divided_graph)
         reports = _report_division(graph, wholes[undivided], undivided, divided_graph)
@@ -153,13 +152,13 @@ def all_divisions(
         segmented = undivided
         yield make_division(undivided, undivided)
         for levels in range(MOST_LEVELS + 1) if "segments" not in disable else ():
-            last, segmented = segmented, run_in_segments(undivided, levels)
+            last, segmented = segmented, _divide_loops(undivided, levels)
             if segmented is not last:
                 yield make_division(segmented, undivided)
     for undivided in wholes if "segments" not in disable else ():
-        segments = run_in_segments(undivided, 1)
+        segments = _divide_loops(undivided, 1)
         for percent in KEPT:
-            segmented = run_in_segments(undivided, 1, Fraction(percent, 100))
+            segmented = _divide_loops(undivided, 1, Fraction(percent, 100))
             if segmented is not undivided and segmented is not segments:
                 yield make_division(segmented, undivided)
 
@@ -172,6 +171,13 @@ def _report_division(
     return tuple([Report(*stage) for stage in stages if stage[1] is not stage[2]])
 
 
+def _divide_loops(graph: Graph, *options: Any) -> Graph:
+    """Return a graph whose loops run in segments (``run_in_segments``), or the graph itself."""
+    from passes.loops.segments import run_in_segments
+
+    return attempt("segments", lambda: run_in_segments(graph, *options), graph)
+
+
 def _undivided_graphs(graph: Graph, disable: Collection[str]) -> dict[Graph, str]:
     """Return the graph itself, and what passes make of it -> the name of the pass.
 
@@ -181,11 +187,13 @@ def _undivided_graphs(graph: Graph, disable: Collection[str]) -> dict[Graph, str
     if "products-in-loops" not in disable and _has_pairs(graph):
         from passes.loops.rows_inside import move_products_into_loops
 
-        graphs.setdefault(move_products_into_loops(graph), "products-in-loops")
+        name = "products-in-loops"
+        graphs.setdefault(attempt(name, lambda: move_products_into_loops(graph), graph), name)
     if "recomputed-products" not in disable:
         from passes.late.chunks import compute_products_again
 
-        graphs.setdefault(compute_products_again(graph), "recomputed-products")
+        name = "recomputed-products"
+        graphs.setdefault(attempt(name, lambda: compute_products_again(graph), graph), name)
     return graphs
 
 
@@ -233,14 +241,12 @@ def choose_division(
     wholes = _undivided_graphs(graph, disable)
     if not _has_choice(graph, wholes, disable):
         return first
-    from passes.loops.segments import run_in_segments
-
     may_divide = "segments" not in disable
     budget = first.planner.budget_at(at)
     if budget is None:
         candidates = [first]
         if may_divide:
-            candidates.append(make_division(run_in_segments(graph), graph))
+            candidates.append(make_division(_divide_loops(graph), graph))
         again = [undivided for undivided, name in wholes.items() if name == "recomputed-products"]
         candidates += [make_division(undivided, undivided) for undivided in again]
         tried_all = [_try_division(candidate, at) for candidate in candidates]
@@ -254,7 +260,7 @@ def choose_division(
         for levels in range(MOST_LEVELS + 1) if may_divide else ():
             if best.stored <= budget:
                 break
-            segmented = run_in_segments(undivided, levels)
+            segmented = _divide_loops(undivided, levels)
             if segmented is above.divided.graph:
                 continue
             tried = _try_division(
@@ -266,7 +272,7 @@ def choose_division(
                     part: Fraction, undivided: Graph = undivided, levels: int = levels
                 ) -> _DivisionCost:
                     return _try_division(
-                        make_division(run_in_segments(undivided, levels, part), undivided), at
+                        make_division(_divide_loops(undivided, levels, part), undivided), at
                     )
 
                 filled = _search_part(tried, above.stored, budget, _kept_parts(undivided), try_part)

@@ -21,6 +21,7 @@ from staticgrad.support.errors.wording import (
     DeprecatedNameWarning as DeprecatedNameWarning,
     KernelCacheWarning as KernelCacheWarning,
     LargeConstantWarning as LargeConstantWarning,
+    PassWarning as PassWarning,
     PluginWarning as PluginWarning,
     Related as Related,
     SettingWarning as SettingWarning,
@@ -265,6 +266,12 @@ class PassInterfaceError(StaticgradError):
     """A pass that changed inputs, outputs, updates or their types, or that gave no graph."""
 
     code = "SG208"
+
+
+class PassError(StaticgradError):
+    """A pass of staticgrad that failed, and without which no program compiles."""
+
+    code = "SG210"
 
 
 class PolicyError(StaticgradError, ValueError):

@@ -203,6 +203,12 @@ class UnrunDrawWarning(StaticgradWarning):
     code = "SG912"
 
 
+class PassWarning(StaticgradWarning):
+    """A pass of staticgrad that failed, without which a program was compiled."""
+
+    code = "SG913"
+
+
 def warn(category: type[StaticgradWarning], text: str) -> None:
     """Warn at the user's running line, with the category's code before the text."""
     frame = user_frame()
