@@ -52,7 +52,7 @@ class _Product:
         self.results: list[int] = []
         self.factors: list[Any] = []
         #: What the factors depend on, beside the eigenvalues.
-        self.scalars: list[Symbolic] = []
+        self.scalars: dict[Any, Symbolic] = {}  # by the key of the value
         #: What is looked through, the product left out.
         self.nodes: list[Node] = []
 
@@ -119,25 +119,31 @@ class _Product:
         wide = (*batch, n, 1) if transposed else (*batch, 1, n)
         if factor.shape != wide and (transposed or batch or factor.shape != (n,)):
             return None
-        new: dict[Any, Any] = {values.key: values}
         (x,) = values.node.args
+        equal_values = {values.key}
+        functions: dict[Any, Node] = {}  # by the key of their result, operands before readers
         above = ancestors([factor], oldest=x.node.serial)
         for node in sorted(above, key=lambda node: node.serial):
             if type(node.op) is _VALUES[type(values.node.op)] and node.args[0].key == x.key:
                 self.nodes.append(node)
-                new[Symbolic(node).key] = values
-            if not any(arg.key in new for arg in node.args):
-                continue
-            args = [new[arg.key] if arg.key in new else self._scalar(arg) for arg in node.args]
-            if any(arg is None for arg in args):
-                return None
-            self.nodes.append(node)
-            if isinstance(node.op, Reshape):
-                new[Symbolic(node).key] = args[0]
-            elif isinstance(node.op, Elementwise):
-                new[Symbolic(node).key] = node.op(*args)
-            else:
-                return None
+                equal_values.add(Symbolic(node).key)
+            elif isinstance(node.op, Reshape | Elementwise):
+                of_values = [arg.key in equal_values or arg.key in functions for arg in node.args]
+                pairs = zip(node.args, of_values, strict=True)
+                if any(of_values) and all(is_one or _is_scalar(arg) for arg, is_one in pairs):
+                    functions[Symbolic(node).key] = node
+        return self._rebuild(factor, functions, dict.fromkeys(equal_values, values))
+
+    def _rebuild(self, factor: Symbolic, functions: dict[Any, Node], new: dict[Any, Any]) -> Any:
+        """Build a function of the eigenvalues anew, of these and of scalars."""
+        needed = {factor.key}
+        for key, node in reversed(functions.items()):
+            needed |= {arg.key for arg in node.args} if key in needed else set()
+        for key, node in functions.items():
+            if key in needed:
+                args = [new[arg.key] if arg.key in new else self._scalar(arg) for arg in node.args]
+                self.nodes.append(node)
+                new[key] = args[0] if isinstance(node.op, Reshape) else node.op(*args)
         return new.get(factor.key)
 
     def _scalar(self, value: Symbolic) -> Any:
@@ -145,13 +151,25 @@ class _Product:
         number = number_of(value)
         if number is not None:
             return number
-        while any(size != 1 for size in value.shape) and repeats_first(value.node):
-            value = value.node.args[0]
-        if any(size != 1 for size in value.shape) or not value.dtype.is_float:
+        if not _is_scalar(value):
             return None
-        scalar: Any = sg.reshape(value, ())
-        self.scalars.append(scalar)
-        return scalar
+        scalar: Any = sg.reshape(_source(value), ())
+        return self.scalars.setdefault(_source(value).key, scalar)
+
+
+def _is_scalar(value: Symbolic) -> bool:
+    """Return whether all elements of a value equal one number, known or not."""
+    if number_of(value) is not None:
+        return True
+    source = _source(value)
+    return all(size == 1 for size in source.shape) and source.dtype.is_float
+
+
+def _source(value: Symbolic) -> Symbolic:
+    """Return the value of one element that a value repeats, or else the value."""
+    while any(size != 1 for size in value.shape) and repeats_first(value.node):
+        value = value.node.args[0]
+    return value
 
 
 def _position(value: Symbolic) -> int | None:
@@ -194,13 +212,13 @@ def _function(match: Match) -> Any:
     if type(parts.source.op) is Eigh:
         if not isinstance(factor, Symbolic):
             return product  # a multiple of the identity
-        return spectral(product, x, values, parts.source.values[1], factor, *parts.scalars)
+        return spectral(product, x, values, parts.source.values[1], factor, *parts.scalars.values())
     if not isinstance(factor, Symbolic) or not factor.ndim:
         factor = factor + 0.0 * values
     left, _, right = parts.source.values
     mirrored = parts.results == [2, 0]
     product = sg.matrix_transpose(product) if mirrored else product
-    value = odd_function(product, x, values, left, right, factor, *parts.scalars)
+    value = odd_function(product, x, values, left, right, factor, *parts.scalars.values())
     return sg.matrix_transpose(value) if mirrored else value
 
 

@@ -13,7 +13,8 @@ computation of divided differences of the exponential function, 1984.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -29,11 +30,13 @@ from staticgrad.extend.ops import (
     logical_or,
     maximum,
     part,
+    reshape,
     stop_gradient,
     where,
 )
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import ones_like, zeros_like
+from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.linalg import adjoint, as_columns, as_rows, of_lower, reciprocal
 from staticgrad.language.ops.movement import Broadcast, Reshape
 from staticgrad.support.upward import up
@@ -74,14 +77,13 @@ def _(
     ct, unbatched = _symmetric(ct), [*map(_remove_batch, scalars)]
 
     def by_scalar(scalar: Any) -> Any:
-        slopes = _slope_by(_remove_batch(scalar), function_values, values)
+        slopes, read = _slope_by(_remove_batch(scalar), function_values, values, unbatched)
         columns = as_columns(slopes)
         product = stop_gradient((adjoint(rows) * columns) @ rows)
-        changed = spectral(product, x, values, rows, slopes, *unbatched)
-        return _total(ct * changed, scalar)
+        return _total(ct * spectral(product, x, values, rows, slopes, *read), scalar)
 
     by_x = of_lower(_spectral_change(x, values, rows, function_values, ct, *unbatched))
-    return None, by_x, None, None, None, *map(by_scalar, scalars)
+    return None, by_x, None, None, None, *_of_distinct(by_scalar, scalars)
 
 
 @custom_vjp(name="staticgrad.spectral_change")
@@ -89,7 +91,7 @@ def _spectral_change(
     x: Any, values: Any, rows: Any, function_values: Any, change: Any, *scalars: Any
 ) -> Any:
     """The change of the function as x changes by a symmetric ``change``."""
-    factors = _factors(function_of(function_values, values), values)
+    factors = _factors(function_of(function_values, values, scalars), values)
     return adjoint(rows) @ (factors * _change_basis(rows, change)) @ rows
 
 
@@ -108,18 +110,17 @@ def _(
     ct, unbatched = _symmetric(ct), [*map(_remove_batch, scalars)]
 
     def by_scalar(scalar: Any) -> Any:
-        slopes = _slope_by(_remove_batch(scalar), function_values, values)
-        changed = _spectral_change(x, values, rows, slopes, change, *unbatched)
-        return _total(ct * changed, scalar)
+        slopes, read = _slope_by(_remove_batch(scalar), function_values, values, unbatched)
+        return _total(ct * _spectral_change(x, values, rows, slopes, change, *read), scalar)
 
     change_in_basis, ct_in_basis = _change_basis(rows, change), _change_basis(rows, ct)
     pairs = _expand_last(change_in_basis) * _expand_middle(ct_in_basis) + _expand_last(
         ct_in_basis
     ) * _expand_middle(change_in_basis)
-    curved = _curvatures(function_of(function_values, values), values)
+    curved = _curvatures(function_of(function_values, values, unbatched), values)
     by_x = of_lower(adjoint(rows) @ aggregate.sum(curved * pairs, -2) @ rows)
     by_change = _spectral_change(x, values, rows, function_values, ct, *unbatched)
-    return by_x, None, None, None, by_change, *map(by_scalar, scalars)
+    return by_x, None, None, None, by_change, *_of_distinct(by_scalar, scalars)
 
 
 def odd_function(
@@ -142,7 +143,7 @@ def odd_function(
     columns = adjoint(left)
     rows = [concatenate([right, side], -1) for side in (columns, -columns)]
     size = where(all_values < 0.0, -all_values, all_values)
-    of_size = function_of(function_values, values)(size)
+    of_size = function_of(function_values, values, scalars)(size)
     # Of a function that is not 0 at 0, or is infinitely steep there, nothing is known.
     steep = absolute(of_size) > _STEEP * least
     undefined = logical_and(all_values == -least, steep)
@@ -191,27 +192,37 @@ def _expand_middle(x: Any) -> Any:
 # -- the function of the eigenvalues ---------------------------------------------------------------
 
 
-def function_of(function_values: Any, values: Any) -> Function:
+def function_of(
+    function_values: Any,
+    values: Any,
+    scalars: Sequence[Any],
+    copies: Mapping[Any, Any] = MappingProxyType({}),
+) -> Function:
     """Return the elementwise function that computes ``function_values`` from ``values``.
 
-    It gives NaN if no elementwise ops lead from one to the other.
+    It reads the ``scalars``, also those that are computed from ``values``, as they are, or
+    ``copies`` of them, by their keys. It gives NaN if no elementwise ops lead from one to the
+    other.
     """
     source, starts = values, {values.key}
     while _is_repeated(source):
         source = source.node.args[0]
         starts.add(source.key)
-    reached, between = {*starts}, []
-    for node in sorted(ancestors([function_values], oldest=source.node.serial), key=_serial):
+    reached, between = {*starts, *copies}, []
+    ends = dict.fromkeys(_remove_batch(scalar).node for scalar in scalars)
+    nodes = ancestors([function_values], ends, source.node.serial)
+    for node in sorted(nodes, key=_serial):
         if any(arg.key in reached for arg in node.args) and Symbolic(node).key not in starts:
             between.append(node)
             reached.add(Symbolic(node).key)
-    if function_values.key not in reached and function_values.ndim:
+    is_elementwise = all(isinstance(node.op, (Elementwise, *MOVING)) for node in between)
+    if not is_elementwise or (function_values.key not in reached and function_values.ndim):
         return lambda points: points * math.nan
 
     def function(points: Any) -> Any:
         """Evaluate the traced scalar function at points with more axes."""
         extra_axes = points.ndim - values.ndim
-        new = dict.fromkeys(starts, points)
+        new = {**copies, **dict.fromkeys(starts, points)}
 
         def operand(value: Any) -> Any:
             """A value of the function, or what it is of a batch of scalars."""
@@ -227,6 +238,13 @@ def function_of(function_values: Any, values: Any) -> Function:
         return operand(function_values)
 
     return function
+
+
+def _of_distinct(by_scalar: Callable[[Any], Any], scalars: Sequence[Any]) -> list[Any]:
+    """Return the derivatives by scalars; by one that is among them twice, the first has it all."""
+    keys = [_remove_batch(scalar).key for scalar in scalars]
+    is_first = [key not in keys[:place] for place, key in enumerate(keys)]
+    return [by_scalar(s) if first else None for s, first in zip(scalars, is_first, strict=True)]
 
 
 def _remove_batch(scalar: Any) -> Any:
@@ -254,12 +272,22 @@ def _serial(node: Node) -> int:
     return node.serial
 
 
-def _slope_by(scalar: Any, function_values: Any, values: Any) -> Any:
-    """Return the derivative of the function by one of its scalars, for each of the values."""
-    function = function_of(function_values, values)(values)
-    if scalar.node not in ancestors([function]):
-        return values * math.nan
-    return _push_tangent(function, scalar) + 0.0 * values
+def _slope_by(
+    scalar: Any, function_values: Any, values: Any, scalars: Sequence[Any]
+) -> tuple[Any, Sequence[Any]]:
+    """Return the derivative of the function by one of its scalars, for each of the values.
+
+    With it, return the scalars that it reads. They are copies: one scalar may be computed from
+    another, as the sum of a softmax from the maximum, and stays while that one moves.
+    """
+    copies = {s.key: reshape(expand_dims(s, 0), s.shape) for s in scalars}
+    function = function_of(function_values, values, scalars, copies)(values)
+    moved = copies[scalar.key]
+    if moved.node not in ancestors([function]):
+        return values * math.nan, scalars
+    slopes = _push_tangent(function, moved) + 0.0 * values
+    nodes = {*ancestors([slopes])}
+    return slopes, [copy for copy in copies.values() if copy.node in nodes]
 
 
 def _push_tangent(function_values: Any, variable: Any) -> Any:
