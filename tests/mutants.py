@@ -1683,7 +1683,7 @@ MUTANTS = (
          "joined rows have a number between them",
          "tests/codegen/test_joined_rows.py"),
         ("products-stay-in-front-of-loops", "staticgrad/compiler/memory/divided.py",
-         'graphs.setdefault(move_products_into_loops(graph), "products-in-loops")', "pass",
+         "graphs.setdefault(attempt(name, lambda: move_products_into_loops(graph), graph), name)", "pass",
          "no budget moves the product of a recurrent layer into its loop",
          "tests/memory/test_rows_inside.py -k fewer_bytes"),
         ("products-that-others-read-move-too", "passes/loops/rows_inside.py",

@@ -47,7 +47,6 @@ from typing import Any
 
 import numpy as np
 
-from passes.base import attempt
 from passes.clones import Clones
 from passes.equals import duplicates
 from passes.rewrite import Rewritten, Rule, rewrite_nodes
@@ -255,9 +254,15 @@ def _rewrite_cone(
     cone: Cone, rules: Sequence[Rule], protected: Collection[Node] = ()
 ) -> Rewritten | None:
     """Rewrite the formulas of a cone except at nodes ``protected``; None if nothing changes."""
-    return attempt(
-        "stabilize", lambda: rewrite_nodes(cone.nodes, rules, protected, cone.beside), None
-    )
+    try:
+        return rewrite_nodes(cone.nodes, rules, protected, cone.beside)
+    except MemoryError:
+        raise
+    except Exception as error:
+        from passes.base import warn_of_failure  # no derivative needs it
+
+        warn_of_failure("stabilize", error)
+        return None
 
 
 def _formula(

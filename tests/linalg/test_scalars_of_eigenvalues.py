@@ -128,7 +128,7 @@ def test_a_number_that_a_function_reads_twice_counts_once():
         return sg.evaluate(value, {"x": array, "s": 0.7 + step})
 
     def squared_norm(step):
-        """Return the squared gradient by divided differences (Daleckii and Krein), of the lower half."""
+        """Return the squared gradient of the lower half, by divided differences."""
         values, vectors = np.linalg.eigh(array)
         function = np.exp((0.7 + step) * values) + (0.7 + step) * values**2
         slopes = (0.7 + step) * np.exp((0.7 + step) * values) + 2 * (0.7 + step) * values

@@ -282,10 +282,10 @@ def _slope_by(
     """
     copies = {s.key: reshape(expand_dims(s, 0), s.shape) for s in scalars}
     function = function_of(function_values, values, scalars, copies)(values)
-    moved = copies[scalar.key]
-    if moved.node not in ancestors([function]):
+    variable = copies[scalar.key]
+    if variable.node not in ancestors([function]):
         return values * math.nan, scalars
-    slopes = _push_tangent(function, moved) + 0.0 * values
+    slopes = _push_tangent(function, variable) + 0.0 * values
     nodes = {*ancestors([slopes])}
     return slopes, [copy for copy in copies.values() if copy.node in nodes]
 
