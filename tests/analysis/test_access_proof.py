@@ -244,3 +244,24 @@ def test_plans_whose_steps_are_damaged():
     smaller = tuple((name, 8 if name == "in.x" else n) for name, n in plan.buffer_bytes)
     with pytest.raises(sg.errors.VerifyError, match="there are 1"):
         prove_plan(replace(plan, buffer_bytes=smaller))
+
+
+SELECTED = """
+kernel(p0: scratch f64, p1: in bool, p2: out f64; n0) {{
+  map j: 2 {{
+    store p0[j] = f64(1.0)
+  }}
+  map j: n0 {{
+    %0: bool = load p1[j]
+    %1: f64 = load p0[j]
+    %2: f64 = select %0, %1, f64(0.0){}
+  }}
+}}
+"""
+
+
+def test_what_a_selection_may_leave_out_is_not_proved():
+    proof = prove(SELECTED.format("\n    store p2[j] = %2"), (4, 4, 4), 4)
+    assert proof.unproved == ("p0[j]: a selection leaves out what is not written",)
+    with pytest.raises(AccessFaultError, match="has not written before"):
+        prove(SELECTED.format("\n    %3: f64 = add %2, %1\n    store p2[j] = %3"), (4, 4, 4), 4)

@@ -123,6 +123,7 @@ class AccessEvent:
     ``elements`` are those of the operand. ``lane`` is the position in the loop whose positions run
     at the same time, as lanes of vectors do, where the digits of ``unit`` are equal; None: there
     is no such loop, or the access comes before all of it. ``stage`` tells the stages apart.
+    ``is_selected``: what is read is one side of selections alone, which may leave it out.
     """
 
     operand: str
@@ -137,6 +138,7 @@ class AccessEvent:
     stage: int
     combine: str
     text: str
+    is_selected: bool = False
 
 
 @dataclass
@@ -363,11 +365,14 @@ class KernelWalk:
         """Add the events of statements in their order; ``is_kept``: later stages see results."""
         outer, self._frame, self._ranges = dict(self._results), frame, {}
         visited: set[int] = set()
+        used = find_used_values(body)
         for number, statement in enumerate(body):
             for expr in distinct_expressions(roots_of(statement), visited):
                 if isinstance(expr.attribute, Access):
                     count = len(expr.attribute.gather)
-                    self._add(frame.at(2 * number), expr.attribute, expr.args[:count])
+                    indices, is_selected = expr.args[:count], id(expr) not in used
+                    place = frame.at(2 * number)
+                    self._add(place, expr.attribute, indices, is_selected=is_selected)
             self._run_statement(statement, frame.at(2 * number + 1))
         results, self._results = self._results, outer
         if is_kept:
@@ -425,11 +430,12 @@ class KernelWalk:
         indices: Sequence[Expr],
         is_write: bool = False,
         combine: str = "",
+        is_selected: bool = False,
     ) -> None:
         self._frame = frame
         elements, mask = self._find_elements(access, indices)
         text = access_text(access)
-        self._emit(frame, access.operand, elements, mask, text, is_write, combine)
+        self._emit(frame, access.operand, elements, mask, text, is_write, combine, is_selected)
 
     def _emit(
         self,
@@ -440,13 +446,14 @@ class KernelWalk:
         text: str,
         is_write: bool = False,
         combine: str = "",
+        is_selected: bool = False,
     ) -> None:
         if frame.mask is not None:
             loop_mask = pad(frame.mask, frame.rank)
             mask = loop_mask if mask is None else mask & loop_mask
         event = AccessEvent(
             operand, is_write, elements, mask, frame.shape, frame.prefix, self._row, self._lane,
-            self._unit, self._stages, combine, text,
+            self._unit, self._stages, combine, text, is_selected,
         )  # fmt: skip
         self.events.append(event)
 
@@ -534,6 +541,16 @@ def roots_of(statement: Statement) -> tuple[Expr, ...]:
             return (key,)
         case _:
             return (statement.place,) if hasattr(statement, "place") else (statement.value,)
+
+
+def find_used_values(body: Sequence[Statement]) -> set[int]:
+    """Return the expressions of statements whose value is used, and not one side of selections."""
+    roots = [root for statement in body for root in roots_of(statement)]
+    used = set(map(id, roots))
+    for expr in distinct_expressions(roots, set()):
+        sides = expr.args[1:] if expr.op in ("select", "rarely") else ()
+        used.update(id(arg) for arg in expr.args if not any(arg is side for side in sides))
+    return used
 
 
 def every_stage(stages: Sequence[Stage]) -> Iterator[Stage]:
