@@ -16,7 +16,6 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.language.ir.printer import graph_constants
 from tests.composed.check import Case, WrongError
 from tests.exporting.printed import load_exported
 
@@ -108,7 +107,7 @@ def _(case):
     case.reset()
     graph = case.graph
     parameters = {p.name: p for p in graph.parameters}
-    again = sg.parse(str(graph), parameters=parameters, constants=graph_constants(graph))
+    again = sg.parse(str(graph), parameters=parameters, constants=graph.constants)
     if not sg.same_graph(graph, again):
         raise WrongError("text", "the graph that is read back differs")
     return case.results(compile_plain(again))

@@ -23,7 +23,6 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.language.ir.discovery import load_ops
 from staticgrad.language.ir.graph import Input, Node, Parameter, ParameterLeaf, Symbolic
-from staticgrad.language.ir.printer import graph_constants
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Dim, evaluate
@@ -1360,7 +1359,7 @@ class Program:
         """A program that needs no tests: the graph as text, and its feeds."""
         lines = ["import numpy as np", "import staticgrad as sg", "from numpy import *", ""]
         lines += [f'text = """{self.graph}"""']
-        constants = graph_constants(self.graph)
+        constants = self.graph.constants
         with np.printoptions(threshold=10**9, floatmode="unique"):
             lines += [f"constants = {constants!r}"]
             values = dict(zip((p.name for p in self.parameters), self.start, strict=True))

@@ -35,7 +35,7 @@ from staticgrad.language.ir.kernels.stages import (
 )
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.language.ir.plan import Placement, PlannedStep
-from staticgrad.language.ir.schedule import Binding, Buffer, Schedule, schedule_constants
+from staticgrad.language.ir.schedule import Binding, Buffer, Schedule
 from staticgrad.language.ir.schedule_text import parse_plan, parse_schedule
 from staticgrad.language.ir.verify_schedule import verify_schedule
 from staticgrad.language.types.arrays import ArrayData
@@ -388,7 +388,7 @@ def test_broken_kernels_are_refused():
 
 
 def again(schedule):
-    return parse_schedule(str(schedule), constants=schedule_constants(schedule))
+    return parse_schedule(str(schedule), constants=schedule.constants)
 
 
 def test_canonical_text_is_a_fixed_point():
@@ -445,7 +445,7 @@ def test_constants_are_inline_or_named_by_their_digest():
     assert f'f64[40] constant = f64[40] "{large.digest}"' in str(schedule)
     assert "f32[1] constant = f32[] 0.1\n" in str(schedule)
     assert "f32[0] constant = f32[0, 3] []\n" in str(schedule)
-    constants = schedule_constants(schedule)
+    constants = schedule.constants
     assert list(constants) == [large.digest]
     assert [b.data for b in again(schedule).buffers] == [large, small, empty]
     with pytest.raises(ParseError, match="no array is bound"):
@@ -455,7 +455,7 @@ def test_constants_are_inline_or_named_by_their_digest():
 
 
 def plan_again(plan):
-    return parse_plan(str(plan), constants=schedule_constants(plan.schedule))
+    return parse_plan(str(plan), constants=plan.schedule.constants)
 
 
 @pytest.mark.slow

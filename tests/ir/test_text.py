@@ -15,7 +15,6 @@ from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.parser import parse
 from staticgrad.language.ir.printer import (
     first_difference,
-    graph_constants,
     print_graph,
     same_graph,
 )
@@ -38,7 +37,7 @@ def vector(name="x", extent=3):
 
 
 def again(graph):
-    return parse(str(graph), constants=graph_constants(graph))
+    return parse(str(graph), constants=graph.constants)
 
 
 # -- the laws -------------------------------------------------------------------------------------
@@ -190,7 +189,7 @@ def test_inline_constants_keep_every_bit(dtype, data):
     array = np.frombuffer(raw, f"u{dtype.itemsize}").reshape(shape)
     array = array % 2 == 1 if dtype.is_bool else array.view(dtype.numpy)
     graph = Graph(constant(array))
-    assert not graph_constants(graph)
+    assert not graph.constants
     read = again(graph).nodes[0].op.data.array
     assert read.dtype == array.dtype
     assert read.shape == array.shape
@@ -205,7 +204,7 @@ def test_inline_constants_keep_every_bit(dtype, data):
 def test_large_constants_are_bound_by_digest():
     small, large = np.arange(16.0), np.arange(17.0)
     graph = Graph(constant(large) + constant(np.append(small, 0)) + constant(large))
-    arrays = graph_constants(graph)
+    arrays = graph.constants
     assert len(arrays) == 2
     digest = ArrayData(large).digest
     assert f'constant{{digest="{digest}"}}' in str(graph)
@@ -213,7 +212,7 @@ def test_large_constants_are_bound_by_digest():
     assert np.array_equal(again(graph).nodes[0].op.data.array, large)
     with pytest.raises(sg.errors.ParseError, match="no array is bound") as caught:
         parse(str(graph))
-    assert "graph_constants" in caught.value.hint
+    assert "constants=graph.constants" in caught.value.hint
     with pytest.raises(sg.errors.ArgumentError, match="digest"):
         parse(str(graph), constants=dict.fromkeys(arrays, large + 1))
     with pytest.raises(sg.errors.ParseError, match=r"the bound array is f64\[17\]"):
@@ -573,3 +572,37 @@ def test_endless_nesting_is_refused(open_):
 def test_wrong_bindings_are_refused(bound, error, message):
     with pytest.raises(error, match=message):
         parse(STEP, parameters=bound)
+
+
+def test_parse_reads_every_text_that_a_compiled_program_prints():
+    """A loop that the driver runs, a constant of 40 elements, a routine of LAPACK, named sizes."""
+    x = sg.input("x", ("n", "n"))
+    scale = sg.constant(np.arange(40.0, dtype="float32"))
+    y = sg.linalg.solve(x, sg.ones((x.shape[0],))).sum() * sg.sort(scale)
+    carry, _ = sg.scan(
+        lambda c, t: (sg.sin(c) * scale + t, None), y, sg.arange(5.0, dtype="float32")
+    )
+    f = sg.compile(carry)
+    values = [f.program_graph, f.graph, f.schedule, f.plan(n=3), *f.schedule.kernels]
+    assert len(values) > 5
+    for value in values:
+        constants = getattr(value, "constants", {})
+        for text in (str(value), f"# a comment\n  \n{value}"):
+            read = sg.parse(text, constants=constants)
+            assert type(read) is type(value)
+            assert str(read) == str(value)
+    assert sg.parse(str(f.schedule), constants=f.schedule.constants) == f.schedule
+    assert f.plan(n=3).constants.keys() == f.schedule.constants.keys() != set()
+    with pytest.raises(ParseError, match="no array is bound") as caught:
+        sg.parse(str(f.schedule))
+    assert "constants=graph.constants gives it" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "form"), [(SCHEDULE, "schedule"), (PLAN, "plan"), (KERNELS[0], "kernel")]
+)
+def test_parse_refuses_leaves_of_graphs_for_other_texts(text, form):
+    with pytest.raises(sg.errors.ArgumentError, match=f"this is the text of a {form}"):
+        sg.parse(text, parameters={"w": np.ones(3)})
+    with pytest.raises(ParseError, match="<text>:"):
+        sg.parse(text.partition("{")[0])

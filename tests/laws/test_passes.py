@@ -16,7 +16,6 @@ from passes.base import keeps
 from passes.pipelines import LEVELS, PASSES, RARE, pipeline
 from passes.validation import mismatch
 from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.printer import graph_constants
 from staticgrad.language.ir.verify import verify_graph
 from tests.helpers.processes import python
 from tests.helpers.random_programs import random_graph
@@ -175,7 +174,7 @@ def a_second_run_changes_nothing(sample):
 def text_reads_back(sample):
     assert pipeline(str(sample.passes)) == sample.passes
     parameters = {p.name: p for p in sample.graph.parameters}
-    arrays = graph_constants(sample.optimized)
+    arrays = sample.optimized.constants
     again = sg.parse(str(sample.optimized), parameters=parameters, constants=arrays)
     assert sg.same_graph(again, sample.optimized)
 

@@ -20,7 +20,6 @@ from staticgrad.errors import (
     SizeGuardError,
     UnknownArgumentError,
 )
-from staticgrad.language.ir.printer import graph_constants
 from staticgrad.language.ir.verify import verify_graph
 
 
@@ -36,7 +35,7 @@ def run(values, **feeds):
     """Evaluate values by a graph that is verified, reads back and pickles."""
     graph = sg.Graph(values if isinstance(values, dict) else {"output": values})
     verify_graph(graph)
-    assert str(sg.parse(str(graph), constants=graph_constants(graph))) == str(graph)
+    assert str(sg.parse(str(graph), constants=graph.constants)) == str(graph)
     assert sg.same_graph(pickle.loads(pickle.dumps(graph)), graph)
     results = sg.evaluate(graph, feeds)
     return results if isinstance(values, dict) else results["output"]

@@ -156,11 +156,9 @@ FOR_TESTS = {
     "staticgrad.analysis.planning.checking": "checks plans with nothing of the planner",
     "staticgrad.extend.distributions": "what distributions outside derive from",
     "passes.rules.tables": "all rules by name, for their tests and the guide",
-    "staticgrad.language.ir.schedule_text": "reads schedules and plans, steps from outside",
 }
 #: Functions that nothing in the package names.
 UNNAMED = {
-    *("parse_kernel", "parse_plan"),  # only tests call them: they read what the package prints
     "walk_bodies",  # only tests call it
     *("widen_f16", "widen_bf16", "narrow_f16", "narrow_bf16"),  # named by an f-string
 }

@@ -172,7 +172,7 @@ def all_sizes(graph: Graph, fixed: Mapping[str, int], sizes: Mapping[str, Any]) 
             raise unknown_size(name, graph)
     for name in declared:
         if name not in sizes_by_name:
-            hint = f"its sizes are {', '.join(declared)}"
+            hint = f"its sizes are {', '.join(declared)}: give each a value, {name}=..."
             raise UnknownNameError(f"size {name!r} is missing", hint=hint)
     return {name: sizes_by_name[name] for name in declared}
 

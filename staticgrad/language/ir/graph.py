@@ -36,7 +36,7 @@ from staticgrad.language.ir.op import (
     result_types,
 )
 from staticgrad.language.ir.pairs import SymbolicComplex, whole_type
-from staticgrad.language.ir.printer import GraphParts, graph_constants, print_outline
+from staticgrad.language.ir.printer import GraphParts, print_outline
 from staticgrad.language.ir.roots import (
     check_from_outside,
     check_graph_name,
@@ -429,7 +429,7 @@ class Graph(GraphParts):
     def __reduce__(self) -> tuple[object, ...]:
         inputs = {value.node.label: value.node for value in self.inputs}
         parameters = {value.node.label: value.node for value in self.parameters}
-        arguments = (WRITER, str(self), inputs, parameters, graph_constants(self))
+        arguments = (WRITER, str(self), inputs, parameters, self.constants)
         if is_pickled_by_value():
             definitions = [node.op.definition() for node in _all_nodes(self)]
             return restore_graph, (
@@ -521,13 +521,14 @@ def restore_graph(
     """Rebuild a graph from its pickle: text, leaves by name, constants by digest."""
     for define, *arguments in definitions:
         define(*arguments)
-    return staticgrad.parse(
+    graph: Graph = staticgrad.parse(
         text,
         inputs={name: Symbolic(node) for name, node in inputs.items()},
         parameters={name: Parameter(node) for name, node in parameters.items()},
         constants=constants,
         file="<pickle>",
     )
+    return graph
 
 
 class Computation:

@@ -1,4 +1,5 @@
-"""Text of graphs read back: a recursive descent whose depth does not grow with the graph.
+"""Text read back: graphs here, by a recursive descent whose depth does not grow with the graph;
+schedules, plans and kernels by ``schedule_text`` and ``kernels.parser``.
 
 Types in the text are checked against those that inference gives, so a text cannot lie. Arrays and
 parameter values are bound from outside, by digest and by name. Every mistake in the text is a
@@ -7,6 +8,7 @@ ParseError with its line, column and caret. See ``printer`` for the form.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from inspect import signature
 from typing import Any, Final
@@ -47,23 +49,24 @@ def parse(
     constants: Mapping[str, npt.ArrayLike] | None = None,
     inputs: Mapping[str, Symbolic] | None = None,
     file: str = "<text>",
-) -> Graph:
-    """Parse the text of a graph; parameters, constants and inputs may be bound from outside.
+) -> Any:
+    """Parse the text of a graph, schedule, memory plan or kernel; its first line says which.
 
     Args:
-        text: what ``print(graph)`` wrote, or what somebody wrote like it.
+        text: what ``print(graph)``, ``print(f.schedule)``, ``print(f.plan())`` or
+            ``print(f.schedule.kernels[0])`` wrote, or what somebody wrote like it.
         parameters: name -> the Parameter to use, or the initial value of a new one. A parameter
-            that is not named here starts at zero.
-        constants: digest -> array, for the constants of more than 16 elements; ``graph_constants``
-            gives them.
-        inputs: name -> the input to use instead of a new one.
+            that is not named here starts at zero. Graphs only.
+        constants: digest -> array, for the constants of more than 16 elements: ``constants`` of
+            what was printed.
+        inputs: name -> the input to use instead of a new one. Graphs only.
         file: what messages call the text.
 
     Returns:
-        The graph, which prints as this text.
+        The value that prints as this text.
 
     Raises:
-        ParseError: the text is not a graph; with the line, the column and the reason.
+        ParseError: the text is none of these; with the line, the column and the reason.
         UnknownNameError: a name bound here that the text does not have.
         ArgumentError: no text; an array whose content is not that of its digest.
 
@@ -72,14 +75,54 @@ def parse(
     >>> graph = sg.Graph({"y": sg.tanh(x)})
     >>> sg.same_graph(parse(str(graph)), graph)
     True
+    >>> f = sg.compile(graph)
+    >>> parse(str(f.schedule)) == f.schedule
+    True
     """
     if not isinstance(text, str):
         raise ArgumentError(
             f"parse takes a text, not {kind_of(text)}",
             hint="what print(graph) writes: sg.parse(str(graph)); bytes are decoded first",
         )
+    form = _find_form(text)
+    if form == "ir":
+        return _parse_graph(text, constants, parameters or {}, inputs or {}, file)
+    if parameters or inputs:
+        raise ArgumentError(
+            f"parameters and inputs are those of a graph; this is the text of a {form}",
+            hint="leave them out: a schedule names buffers, which are bound in each run",
+        )
+    if form == "kernel":
+        from staticgrad.language.ir.kernels.parser import parse_kernel
+
+        return parse_kernel(text, file=file)
+    from staticgrad.language.ir import schedule_text  # readers of kernels, which few texts need
+
+    read = schedule_text.parse_plan if form == "plan" else schedule_text.parse_schedule
+    return read(text, constants=constants, file=file)
+
+
+#: What the first words of a text say that it is. Any other text is read as a graph, and refused.
+_FORM: Final = re.compile(
+    r"(?:\s|#[^\n]*\n)*(?:staticgrad-(schedule|plan)\b|(?:serial\s+)?(kernel)\b)"
+)
+
+
+def _find_form(text: str) -> str:
+    """Return ``schedule``, ``plan`` or ``kernel`` if the text begins as one, else ``ir``."""
+    found = _FORM.match(text)
+    return "ir" if found is None else found[1] or found[2]
+
+
+def _parse_graph(
+    text: str,
+    constants: Mapping[str, npt.ArrayLike] | None,
+    parameters: Mapping[str, Parameter | npt.ArrayLike],
+    inputs: Mapping[str, Symbolic],
+    file: str,
+) -> Graph:
     bound = bound_constants(constants)
-    reader = _GraphReader(Tokens(text, file), bound, parameters or {}, inputs or {})
+    reader = _GraphReader(Tokens(text, file), bound, parameters, inputs)
     reader.header("ir", "graph")
     reader.size_declarations()
     graph = reader.graph()

@@ -28,7 +28,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.text import INDENT
@@ -143,6 +145,11 @@ class Plan:
             + 108 * len(self.placements)
             + 64 * len(self.buffer_bytes)
         )
+
+    @property
+    def constants(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays that the text names by digest: ``sg.parse(text, constants=...)``."""
+        return self.schedule.constants
 
     def placement(self, buffer: str) -> Placement:
         """The first placement of an arena buffer."""

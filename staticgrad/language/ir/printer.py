@@ -79,6 +79,17 @@ class GraphParts:
             self._digest = digest_of(self)
         return self._digest
 
+    @property
+    def constants(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays that the text names by digest: ``sg.parse(text, constants=...)``."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for node in self.nodes:
+            for _, value in node.op.attributes():
+                for data in _arrays_in(value):
+                    if data.array.size > INLINE_ELEMENTS:
+                        arrays.setdefault(data.digest, data.array)
+        return arrays
+
     def __str__(self) -> str:
         return print_graph(self)
 
@@ -305,17 +316,6 @@ def summary(graph: GraphParts) -> str:
         f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count
     ]
     return f"<graph {name_text(graph.name)}: {', '.join(parts)}>"
-
-
-def graph_constants(graph: GraphParts) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays that a graph's text names by digest: ``parse(text, constants=...)``."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for node in graph.nodes:
-        for _, value in node.op.attributes():
-            for data in _arrays_in(value):
-                if data.array.size > INLINE_ELEMENTS:
-                    arrays.setdefault(data.digest, data.array)
-    return arrays
 
 
 def _arrays_in(value: object) -> Iterator[ArrayData]:

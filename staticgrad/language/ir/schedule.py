@@ -453,6 +453,12 @@ class Schedule:
                 yield from body.schedule.sizes()
 
     @property
+    def constants(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays that the text names by digest: ``sg.parse(text, constants=...)``."""
+        data = (buffer.data for buffer in self.buffers)
+        return {d.digest: d.array for d in data if d is not None and d.array.size > INLINE_ELEMENTS}
+
+    @property
     def kernels(self) -> tuple[Kernel, ...]:
         """Distinct kernels in order of first use."""
         return tuple(dict.fromkeys(kernel for step in self.steps for kernel in step.kernels()))
@@ -583,9 +589,3 @@ def binding_text(binding: Binding) -> str:
     if binding.offset != 0:
         name += f" - {offset[1:]}" if offset[0] == "-" else f" + {offset}"
     return f"{name} updated" if binding.updated else name
-
-
-def schedule_constants(schedule: Schedule) -> dict[str, npt.NDArray[Any]]:
-    """The arrays that the text names by digest: ``parse_schedule(text, constants=...)``."""
-    data = (buffer.data for buffer in schedule.buffers)
-    return {d.digest: d.array for d in data if d is not None and d.array.size > INLINE_ELEMENTS}

@@ -438,7 +438,7 @@ class Reader:
             self.fail(
                 f"no array is bound for the constant {quote(digest)}",
                 at,
-                hint="constants=graph_constants(graph), or schedule_constants, gives it",
+                hint="constants=graph.constants gives it (of what was printed)",
             )
         if data.type != declared:
             self.fail(f"the bound array is {data.type}, the text says {declared}", at)
@@ -531,7 +531,7 @@ def bound_constants(constants: Mapping[str, npt.ArrayLike] | None) -> dict[str, 
     if not isinstance(constants, Mapping | None):
         raise ArgumentError(
             f"constants are arrays by digest, not {kind_of(constants)}",
-            hint="constants=graph_constants(graph), or schedule_constants, gives them",
+            hint="constants=graph.constants gives them (of what was printed)",
         )
     data_by_digest = {digest: ArrayData(array) for digest, array in (constants or {}).items()}
     for digest, data in data_by_digest.items():

@@ -20,7 +20,7 @@ import staticgrad as sg
 from staticgrad.analysis.planning.planner import Effort, plan_abstract
 from staticgrad.analysis.planning.problem import problem_document
 from staticgrad.compiler.reports.memory_page import memory_page
-from staticgrad.support.errors import BudgetInfeasible, StaticgradError
+from staticgrad.support.errors import ArgumentError, BudgetInfeasible, StaticgradError
 
 _FILE = click.Path(dir_okay=False)
 
@@ -110,7 +110,14 @@ def tradeoff(
 
 def read_graph(file: IO[str]) -> sg.Graph:
     """The graph whose text a file has."""
-    return sg.parse(file.read(), file=getattr(file, "name", "<stdin>"))
+    name = getattr(file, "name", "<stdin>")
+    program = sg.parse(file.read(), file=name)
+    if not isinstance(program, sg.Graph):
+        raise ArgumentError(
+            f"{name} is the text of a {type(program).__name__.lower()}; this command takes a graph",
+            hint="print(graph) writes one",
+        )
+    return program
 
 
 def _bytes(budget: str | None) -> int | str | None:
