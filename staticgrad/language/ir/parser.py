@@ -110,8 +110,8 @@ _FORM: Final = re.compile(
 
 def _find_form(text: str) -> str:
     """Return ``schedule``, ``plan`` or ``kernel`` if the text begins as one, else ``ir``."""
-    found = _FORM.match(text)
-    return "ir" if found is None else found[1] or found[2]
+    match = _FORM.match(text)
+    return "ir" if match is None else match[1] or match[2]
 
 
 def _parse_graph(
