@@ -143,7 +143,7 @@ def _describe(key: str, compiled: Compiled[Any]) -> NumbaProgram:
 
     inputs = [operand(name, kind) for name, kind in compiled.inputs.items()]
     results = [operand(name, kind) for name, kind in compiled.outputs.items()]
-    used: set[str] = {"out", "inputs", "extents", "values", "make"}
+    used = {"out"}
     arguments = tuple(
         [operand._replace(name=_identifier(operand.name, used)) for operand in inputs]
     )

@@ -468,9 +468,9 @@ class _OfChoices(_Maker):
     def _grow_expression(self, pool, loops):
         if self.random.random() < 0.5:
             return super()._grow_expression(pool, loops)
-        chosen, other = (self.random.choice([*pool, self.load(loops)]) for _ in range(2))
+        chosen, instead = (self.random.choice([*pool, self.load(loops)]) for _ in range(2))
         condition = self.condition(loops)
-        expression = Expr("select", chosen.dtype, (condition, chosen, other.cast(chosen.dtype)))
+        expression = Expr("select", chosen.dtype, (condition, chosen, instead.cast(chosen.dtype)))
         return chosen if describe_type_error(expression) else expression
 
 

@@ -555,7 +555,7 @@ def evaluator(proto):
     return lambda feeds: session.run(None, feeds)
 
 
-def clipped(start, stop, step, n):
+def clip_places(start, stop, step, n):
     """Return the places of a slice whose bounds are sizes: they are clipped, not wrapped."""
     first, end = (0, n) if step > 0 else (n - 1, -1)
     first = first if start is None else max(start, 0) if step > 0 else min(start, n - 1)
@@ -564,21 +564,21 @@ def clipped(start, stop, step, n):
 
 
 def test_bounds_of_slices_that_are_sizes_are_clipped(tmp_path):
-    x, other = sg.input("x", ("n",), "float32"), sg.input("other", ("m",), "float32")
+    x, lengths = sg.input("x", ("n",), "float32"), sg.input("lengths", ("m",), "float32")
     n, m = sg.dim("n"), sg.dim("m")
     bounds = {"None": None, "m": m, "m - 2": m - 2, "n - m": n - m, "(m - 3) // 2": (m - 3) // 2}
     parts = [(a, b, step) for a in bounds for b in bounds for step in (2, -1, -2)]
     results = {f"y{k}": x[bounds[a] : bounds[b] : s] for k, (a, b, s) in enumerate(parts)}
     guards = [sg.Graph({"y": value}).guards for value in results.values()]
-    graph = sg.Graph({**results, "total": other.sum()})
+    graph = sg.Graph({**results, "total": lengths.sum()})
     run = evaluator(export_model(graph, tmp_path / "bounds.onnx"))
     checked = 0
     for sizes in ({"n": k, "m": j} for k in range(5) for j in (0, 1, 4)):
         array = np.arange(float(sizes["n"]), dtype="float32")
-        actual = run({"x": array, "other": np.ones(sizes["m"], "float32")})
+        actual = run({"x": array, "lengths": np.ones(sizes["m"], "float32")})
         for (a, b, step), result, needed in zip(parts, actual, guards, strict=False):
             if all(guard.holds(sizes) for guard, _ in needed):
-                places = clipped(eval(a, {}, sizes), eval(b, {}, sizes), step, sizes["n"])
+                places = clip_places(eval(a, {}, sizes), eval(b, {}, sizes), step, sizes["n"])
                 np.testing.assert_array_equal(result, array[places], str((a, b, step, sizes)))
                 checked += 1
     assert checked > 1000

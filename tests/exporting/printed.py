@@ -61,17 +61,17 @@ def print_function(kernel):
     return space["function"], writer.operands
 
 
-def parse_plain_texts(kernel):
+def plain_texts_parse(kernel):
     """Parse a kernel's text for Numba, and its function in an exported file if it has one."""
     names = {operand.name: operand.name for operand in kernel.operands}
-    ast.parse(plain.source(kernel))
-    functions = Functions()
+    texts, functions = [plain.source(kernel)], Functions()
     writer = KernelWriter(kernel, "function", names, dict.fromkeys(names, 0), functions)
     try:
         text = writer.text()
+        texts.append("\n".join([*functions.blocks.values(), text]))
     except ExportError:
-        return
-    ast.parse("\n".join([*functions.blocks.values(), text]))
+        pass
+    return all(ast.parse(text).body for text in texts)
 
 
 def run_printed(kernel, memory, sizes):

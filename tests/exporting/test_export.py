@@ -19,8 +19,9 @@ from benchmarks.implementations.with_staticgrad import StaticgradProgram, feeds_
 from benchmarks.workloads import all_workloads
 from staticgrad import errors
 from staticgrad.analysis.binding import check_sizes, typical_sizes
-from staticgrad.compiler.exporting.steps import StepsWriter, unique_variables
+from staticgrad.compiler.exporting.steps import StepsWriter
 from staticgrad.language.types.dim import evaluate
+from staticgrad.support.identifiers import PYTHON, fill
 from tests.exporting.printed import load_exported
 
 #: Runs an exported file on its feeds, in a process in which no package of this project is found.
@@ -244,7 +245,7 @@ def test_a_file_gives_the_bits_of_the_program(program, tmp_path):
 
 # -- sizes as text --------------------------------------------------------------------------------
 
-#: Names that a file cannot use: keywords, builtins, its own, and what these become.
+#: NameMarks that a file cannot use: keywords, builtins, its own, and what these become.
 AWKWARD = ["n", "n x", "a.b", "b", "lambda", "lambda_", "max", "at", "at_", "steps", "x"]
 
 
@@ -272,10 +273,11 @@ def sizes_and_values(draw):
 @given(sizes_and_values())
 def test_a_size_is_an_operand_wherever_it_stands(drawn):
     size, (*free, fixed), values = drawn
-    variables = unique_variables(free)
-    writer = StepsWriter(variables, {fixed: values[fixed]})
-    text, alone = writer.size(size), writer.argument(size)
-    space = {variables[name]: values[name] for name in free}
+    writer = StepsWriter(free, {fixed: values[fixed]})
+    piece, marks = writer.size(size), " ".join(writer.free.values())
+    chosen = writer.names.choose(f"max min range at steps {marks}", PYTHON)
+    text, alone = fill(str(piece), chosen), fill(piece.alone, chosen)
+    space = {chosen[mark]: values[name] for name, mark in writer.free.items()}
     number = evaluate(size, values)
     assert len(space) == len(free)
     assert not {*space} & {"max", "min", "range", "at", "steps", "lambda"}

@@ -11,18 +11,18 @@ import staticgrad as sg
 from staticgrad.compiler.plain.text import (
     Text,
     add,
-    between,
     call,
     choose,
     element,
     every,
+    is_between,
     multiply,
     operate,
     sign,
 )
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from tests.codegen.golden import ON_FILE
-from tests.exporting.printed import load_exported, parse_plain_texts
+from tests.exporting.printed import load_exported, plain_texts_parse
 from tests.ir.kernel_samples import KERNELS
 
 BINARY = [
@@ -64,7 +64,7 @@ def pieces(parts):
             )
         ),
         pair.map(lambda p: (every([p[0][0], p[1][0]]), f"({p[0][1]} and {p[1][1]})")),
-        pair.map(lambda p: (between(p[0][0], p[1][0]), f"(0 <= {p[0][1]} < {p[1][1]})")),
+        pair.map(lambda p: (is_between(p[0][0], p[1][0]), f"(0 <= {p[0][1]} < {p[1][1]})")),
         pair.map(lambda p: (call("f", p[0][0], p[1][0]), f"f({p[0][1]}, {p[1][1]})")),
         pair.map(lambda p: (element("x", p[0][0], p[1][0]), f"x[{p[0][1]}, {p[1][1]}]")),
     )
@@ -127,12 +127,12 @@ def test_a_string_that_is_no_name_is_put_in_parentheses():
 
 @pytest.mark.parametrize("name", ON_FILE)
 def test_texts_of_kernels_on_file_parse(name):
-    parse_plain_texts(parse_kernel(ON_FILE[name]))
+    assert plain_texts_parse(parse_kernel(ON_FILE[name]))
 
 
 def test_texts_of_sample_kernels_parse():
     for text in KERNELS:
-        parse_plain_texts(parse_kernel(text))
+        assert plain_texts_parse(parse_kernel(text))
 
 
 #: A mask that ends before its axis, read as a condition: of programs and what NumPy makes of them.

@@ -34,7 +34,7 @@ from staticgrad.native.machine import current
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.random_kernels import KINDS
 from tests.codegen.test_random_kernels import memory_of, sizes_of, with_facts
-from tests.exporting.printed import parse_plain_texts, run_printed
+from tests.exporting.printed import plain_texts_parse, run_printed
 from tests.laws.table import Laws
 from tests.native.support import MODES, READERS, assert_same, call, source_for
 
@@ -107,7 +107,7 @@ def text_reads_back(sample):
 def texts_of_plain_loops_parse(sample):
     """The text for Numba, and the function of an exported file."""
     kernel, _, _ = meant(sample)
-    parse_plain_texts(kernel)
+    assert plain_texts_parse(kernel)
 
 
 @LAWS.law()

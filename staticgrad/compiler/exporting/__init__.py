@@ -7,10 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from staticgrad.analysis.plan_report import copied_feeds
 from staticgrad.compiler.exporting.program import ProgramWriter
+from staticgrad.compiler.exporting.running import write_arrays
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.storage.parameter import ParameterStore
@@ -90,7 +89,6 @@ def export(
     stored: dict[str, Any] = dict(writer.constants)
     for name, store in stores.items():
         stored[name] = store.numbers(store.read())
-    with arrays.open("wb") as archive:
-        np.savez(archive, **stored)
+    write_arrays(arrays, stored)
     file.write_text(text, "utf-8")
     return file

@@ -154,11 +154,11 @@ static const int64_t *places$number($sizes) {
 
 SOURCE: Final = Template("""\
 #define _GNU_SOURCE
+#include "$header"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "$header"
 
 #define WORD(pointer) ((int64_t)(intptr_t)(pointer))
 typedef void kernel(const int64_t *t, const int64_t *own, int64_t begin, int64_t end);

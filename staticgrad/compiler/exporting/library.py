@@ -30,8 +30,8 @@ from staticgrad.compiler import backends
 from staticgrad.compiler.exporting import c_fourier, c_source
 from staticgrad.compiler.exporting.libraries import NOT_EXPORTED
 from staticgrad.compiler.exporting.sizes_in_c import FreePlaces, LiveRanges, Number, SizesInC
-from staticgrad.compiler.exporting.steps import lines_of, variable
-from staticgrad.compiler.exporting.table import C_KEYWORDS, ArrayRow, rows_of, rows_of_struct
+from staticgrad.compiler.exporting.steps import lines_of
+from staticgrad.compiler.exporting.table import ArrayRow, rows_of, rows_of_struct
 from staticgrad.compiler.exporting.wrappers import WRAPPERS, Interface, check_wrappers
 from staticgrad.compiler.plain.expressions import Indented
 from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, MovingPlace, Place, Where
@@ -48,6 +48,7 @@ from staticgrad.native import KernelSource, SourceText, jit, loader
 from staticgrad.native.language import parts
 from staticgrad.native.libraries import routines
 from staticgrad.support.errors import ArgumentError, CompileError, ExportError
+from staticgrad.support.identifiers import C, NameMarks, fill
 from staticgrad.support.records import dataclass
 
 #: Kinds of libraries: the command that links each one. Objects follow.
@@ -63,11 +64,9 @@ _INTERFACE: Final = 1
 #: The largest value of a free size.
 _LARGEST: Final = 2**31 - 1
 
-#: Names of the other parameters and variables in the functions of a library.
-_OF_RUNS: Final = frozenset({
-    "inputs", "params", "outputs", "arena", "pool", "array", "shape", "number", "floor_div",
-    "larger", "shared", "fail",
-})  # fmt: skip
+#: Where the version stands in the source, until the digest of the rest is known. (Strings of C are
+#: written in ASCII.)
+_VERSION: Final = "\ue002"
 
 Places = BufferPlaces | FreePlaces
 
@@ -120,9 +119,10 @@ def export_library(
             Path(folder) / name for name in names
         )
         version = f"staticgrad {sys.modules['staticgrad'].__version__} for {loader.host().cpu}"
-        text = writer.source(header.name, str(data), f"{version}, build <build>")
-        build = sha256(text.replace(str(data), "").encode() + writer.data).hexdigest()[:12]
-        glue.write_text(text.replace("<build>", build), "utf-8")
+        text = writer.source(header.name, str(data))
+        digest = sha256(text.replace(str(data), version).encode() + writer.data).hexdigest()
+        version = f"{version}, build {digest[:12]}"
+        glue.write_text(text.replace(_VERSION, quote(version)), "utf-8")
         data.write_bytes(writer.data)
         header_file.write_text(writer.header(), "utf-8")
         # One object has the code of all kernels, and each function that they share once.
@@ -139,7 +139,7 @@ def export_library(
         _call(*command, str(kernels), str(plan_object), *linked_libraries.arguments)
         _replace_file(library_file, path)
         _replace_file(header_file, header)
-    interface = Interface(header.stem, path.name, writer.rows, writer.variables, writer.digest)
+    interface = Interface(header.stem, path.name, writer.rows, [*writer.variables], writer.digest)
     for language in languages:
         write, end = WRAPPERS[language]
         (path.parent / f"{header.stem}{end}").write_text(write(interface), "utf-8")
@@ -234,12 +234,12 @@ class LibraryWriter:
         self.linked = linked_libraries
         self.name, self.graph, self.plans, self.stores = name, graph, plans, stores
         self.listed, self.opened = planned_sizes, free_sizes
-        self.variables: dict[str, str] = {}
-        for size in (*planned_sizes, *free_sizes):
-            reserved = {*self.variables.values(), *_OF_RUNS}
-            self.variables[size] = variable(size, reserved, C_KEYWORDS)
+        #: The variable of each size in the source, which has no names of users.
+        self.variables = {
+            size: f"size{number}_" for number, size in enumerate((*planned_sizes, *free_sizes))
+        }
         self.sizes = self._sizes_of(plans[0])
-        self.rows = rows_of(graph, stores)
+        self.rows = rows_of(graph, stores, (self._guard, f"{name}_INTERFACE"))
         self.sources: dict[Kernel | Routine, KernelSource] = {}
         self.functions: dict[str, None] = {}  # of LAPACK
         self.fourier: dict[str, int] = {}  # the numbers of routines
@@ -249,8 +249,8 @@ class LibraryWriter:
         self.lines = Indented()
         self.ranges = LiveRanges()
         self._counter = 0
-        self._fields = {
-            struct: {row.name: row.field for row in rows_of_struct(self.rows, struct)}
+        self._places = {
+            struct: {row.name: n for n, row in enumerate(rows_of_struct(self.rows, struct))}
             for struct in ("inputs", "params", "outputs")
         }
 
@@ -271,23 +271,29 @@ class LibraryWriter:
 
     def header(self) -> str:
         """Return the text of the C header."""
-        return c_source.HEADER.substitute(
-            self._arguments(),
+        names = NameMarks()
+        text = c_source.HEADER.substitute(
+            self._arguments([*map(names.mark, self.variables)]),
             name=self.name,
             about=self._describe_sizes() or "of literal sizes",
             unplanned=", 0 for other sizes" if self.variables else "",
             lapack=self._declare_lapack(),
             target=loader.host().cpu,
-            guard=f"{self.name.upper()}_H",
+            guard=self._guard,
             structs="\n".join(map(self._declare_struct, ("inputs", "params", "outputs"))),
             digest=f"0x{self.digest:016x}",
         )
+        return fill(text, names.choose(text, C))
+
+    @property
+    def _guard(self) -> str:
+        return f"{self.name.upper()}_H"
 
     @property
     def digest(self) -> int:
         """A digest of the structs and functions of the library."""
         rows = [(r.name, r.kind, r.c_type, self._shape_text(r)) for r in self.rows]
-        text = repr((_INTERFACE, self.name, [*self.variables.values()], rows))
+        text = repr((_INTERFACE, self.name, [*self.variables], rows))
         return int.from_bytes(sha256(text.encode()).digest()[:8], "big")
 
     def _describe_sizes(self) -> str:
@@ -299,14 +305,15 @@ class LibraryWriter:
         )
         return ", ".join(filter(None, [free, planned]))
 
-    def _arguments(self) -> dict[str, Any]:
+    def _arguments(self, variables: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the free sizes as parameters of C functions, alone and before others."""
-        parameters = [f"int64_t {name}" for name in self.variables.values()]
-        counts = {s: len(fields) for s, fields in self._fields.items()}
+        variables = [*self.variables.values()] if variables is None else variables
+        parameters = [f"int64_t {name}" for name in variables]
+        counts = {struct: len(places) for struct, places in self._places.items()}
         return {
             "only_sizes": ", ".join(parameters) or "void",
             "sizes": "".join(f"{s}, " for s in parameters),
-            "names": ", ".join(self.variables.values()),
+            "names": ", ".join(variables),
             "rows": len(self.rows),
             "some_rows": max(1, len(self.rows)),
             **counts,
@@ -323,14 +330,14 @@ class LibraryWriter:
         ) * bool(functions)
 
     def _field(self, struct: str, name: str) -> str:
-        return f"((char *){struct}->{self._fields[struct][name]})"
+        return f"((char *)pointer({struct}, {self._places[struct][name]}))"
 
     def _declare_struct(self, struct: str) -> str:
         """Return the C struct of inputs, parameters or outputs, an array pointer a line."""
         const = "const " if struct == "inputs" else ""
         lines = [
             f"    {const}{row.c_type} *{row.field}; "
-            f"/* {row.dtype}[{self._shape_text(row).replace('*/', '* /')}] */"
+            f"/* {row.dtype}[{_in_comment(self._shape_text(row))}] */"
             for row in rows_of_struct(self.rows, struct)
         ]
         lines = lines or ["    char unused;"]
@@ -345,7 +352,7 @@ class LibraryWriter:
         """Return True if runs may have different values of a size."""
         return any(named.name in self.variables for named in named_sizes(size))
 
-    def source(self, header: str, data: str, version: str) -> str:
+    def source(self, header: str, data: str) -> str:
         """Return the C source of the plans, given the header's name and the path of the data."""
         plans = [self._plan(number, plan) for number, plan in enumerate(self.plans)]
         initial = [self._initial(name, store) for name, store in self.stores.items()]
@@ -363,7 +370,7 @@ class LibraryWriter:
             header=header,
             kernels="\n".join(kernels),
             data=data.replace("\\", "\\\\"),
-            version=quote(version),
+            version=_VERSION,
             shapes="\n".join(self._shapes()),
             table="\n".join(map(self._array_initializer, range(len(self.rows)))) or "    {0}",
             checks=", ".join(map(quote, checks)),
@@ -587,8 +594,7 @@ class LibraryWriter:
     def _step(self, places: Places, position: int) -> None:
         """Write the C lines of one step after a comment about what it computes."""
         step = places.plan.schedule.steps[places.plan.steps[position].step]
-        comment = f"{step.label}: {lines_of(step)}".replace("*/", "* /").replace("/*", "/ *")
-        self.lines.add(f"/* {comment} */")
+        self.lines.add(f"/* {_in_comment(f'{step.label}: {lines_of(step)}')} */")
         if step.bodies():
             BodyLines(self, places, position, step).write()
         else:
@@ -779,6 +785,11 @@ class BodyLines:
         lines.add(*swaps)
         lines.depth -= 1
         lines.add("}")
+
+
+def _in_comment(text: str) -> str:
+    """Return a text as a part of a comment in C."""
+    return text.replace("*/", "* /").replace("/*", "/ *")
 
 
 def _address(location: Place) -> str:

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from staticgrad.compiler.exporting.running import HEAD, RUN
-from staticgrad.compiler.exporting.steps import StepsWriter, unique_variables
+from staticgrad.compiler.exporting.steps import StepsWriter
 from staticgrad.compiler.plain.prelude import IMPORTS, prelude_of
+from staticgrad.compiler.plain.text import operate
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pairs import whole_type
 from staticgrad.language.ir.plan import Plan
+from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BF16, DType
 from staticgrad.support.errors import ExportError
+from staticgrad.support.identifiers import PYTHON, fill
 
 
 class ProgramWriter:
@@ -25,25 +28,36 @@ class ProgramWriter:
 
     def __init__(self, graph: Graph, plan: Plan, fixed: Mapping[str, int], single: bool) -> None:
         self.graph, self.plan, self.single = graph, plan, single
-        self.free = unique_variables(name for name in graph.sizes if name not in fixed)
-        self.steps = StepsWriter(self.free, fixed)
+        self.steps = StepsWriter([name for name in graph.sizes if name not in fixed], fixed)
+        self.free = self.steps.free
         self.buffers = {
             role: [b for b in plan.schedule.buffers if b.role == role]
             for role in ("input", "parameter", "output")
         }
+        #: The identifiers of the variables of steps, which are those of sizes everywhere.
+        self._chosen: dict[str, str] = {}
 
     @property
     def constants(self) -> dict[str, np.ndarray[Any, Any]]:
         """The arrays in addition to parameters, by name."""
-        return {f"constant.{name}": array for name, array in self.steps.constants.items()}
+        arrays = self.steps.constants
+        array_names = {mark: f"constant.{self.steps.names.name_of(mark)}" for mark in arrays}
+        used, names = {b.label for b in self.buffers["parameter"]}, dict[str, str]()
+        for mark, name in array_names.items():
+            while name in used:
+                name += "_"
+            used.add(name)
+            names[mark] = name
+        return {names[mark]: array for mark, array in arrays.items()}
 
     def text(self, arrays_file: str) -> str:
         """Return the exported Python file's text; its arrays are in ``arrays_file``."""
         steps, scope = self.steps, dict[str, str]()
+        read = {b.label for role in ("input", "parameter") for b in self.buffers[role]}
         for role, buffers in self.buffers.items():
             for buffer in buffers:
-                end = "_out" if role == "output" and buffer.label in steps.used_names else ""
-                scope[buffer.name] = steps.new_variable((buffer.label or buffer.name) + end)
+                end = "_out" if role == "output" and buffer.label in read else ""
+                scope[buffer.name] = steps.names.mark((buffer.label or buffer.name) + end)
         arrays = [*scope.values()]
         input_count = len(arrays) - len(self.buffers["output"])
         steps.write(self.plan, scope)
@@ -54,14 +68,23 @@ class ProgramWriter:
             *self.free.values(),
         ]
         kernels = [function.text(steps.helpers) for function in steps.functions.values()]
-        head = HEAD.replace("<name>", self.graph.name).replace("<arrays>", arrays_file)
-        head = head.replace("<imports>", IMPORTS)
         body = "\n".join(steps.lines.text)
         # Only with loops: Numba would compile every kernel again, and it lacks parts of NumPy.
         jit = "@jit\n" if steps.has_loops and not steps.calls_numpy else ""
+        plan = (
+            f"{jit}def steps(arena, o, checks, {', '.join(parameters)}):\n"
+            f'    """Every kernel in the order of the plan; 1 where a check has failed."""\n'
+            f"{body}\n    return 0"
+        )
+        lives = "\n".join(self._lives())
+        self._chosen = steps.names.choose("\n".join([plan, lives]), PYTHON, ["max"])
         parts = [
-            head.replace("<sizes>", self._describe_sizes()),
+            HEAD.format_map({
+                "name": _in_docstring(self.graph.name), "arrays": arrays_file,
+                "sizes": _in_docstring(self._describe_sizes()), "imports": IMPORTS,
+            }),
             "\n".join(self._tables(arrays_file)),
+            *([self._fill(lives)] if lives else []),
             _title("helpers"),
             *prelude_of(steps.helpers.helpers),
             _title("mathematical functions"),
@@ -70,13 +93,18 @@ class ProgramWriter:
             *kernels,
             _title("the plan"),
             *(_view(kind, jit) for kind in sorted(steps.views)),
-            f"{jit}def steps(arena, o, checks, {', '.join(parameters)}):\n"
-            f'    """Every kernel in the order of the plan; 1 where a check has failed."""\n'
-            f"{body}\n    return 0",
+            self._fill(plan),
             _title("runs"),
             RUN.replace("<single>", '["output"]' if self.single else ""),
-        ]
+        ]  # fmt: skip
         return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+    def _fill(self, text: str) -> str:
+        return fill(text, self._chosen)
+
+    def _size(self, size: Size) -> str:
+        """Return a size as Python, as it stands in the tables of the file."""
+        return self._fill(self.steps.size(size).alone)
 
     def _describe_sizes(self) -> str:
         values = ", ".join(f"{n} = {v}" for n, v in self.plan.sizes)
@@ -99,7 +127,7 @@ class ProgramWriter:
         numbers = {b.name: n for n, b in enumerate(self.buffers["output"])}
         for name, buffer in self.plan.schedule.outputs:
             result_type = self.graph.output_types[name]
-            shape = "".join(f"{self.steps.argument(s)}, " for s in result_type.shape)
+            shape = "".join(f"{self._size(s)}, " for s in result_type.shape)
             dtype = _numpy_name(f"result {name!r}", result_type.dtype)
             yield f'    {name!r}: ({numbers[buffer]}, "{dtype}", "({shape.rstrip()})"),'
         yield "}"
@@ -107,13 +135,17 @@ class ProgramWriter:
             _numpy_name(f"parameter {parameter.label!r}", parameter.dtype)
         yield from _list_lines("PARAMETERS", [b.label for b in self.buffers["parameter"]])
         yield from _list_lines("CONSTANTS", self.constants)
-        yield f"SIZES = {[*self.free.values()]}"
+        yield f"SIZES = {[self._fill(mark) for mark in self.free.values()]}"
         yield "#: The checks of steps: what has failed, lines of the program, and the ops there."
         yield from _list_lines("CHECKS", self.steps.checks)
         if not self.free:
             yield f"ARENA = {self.plan.peak_bytes}  # bytes of the memory in which all steps work"
+
+    def _lives(self) -> Iterator[str]:
+        """Yield the lines of the function that lays out the arena of a program with free sizes."""
+        if not self.free:
             return
-        yield f"\n\ndef lives({', '.join(self.free.values())}):"
+        yield f"def lives({', '.join(self.free.values())}):"
         yield '    """The bytes of each buffer of the arena, its first and its last step."""'
         yield "    return ["
         for life in self.steps.lives:
@@ -127,13 +159,13 @@ class ProgramWriter:
         for value in sorted(self.graph.inputs, key=lambda v: order.get(v.node.label, len(order))):
             leaf: Any = value.node.op
             feed_type = whole_type(value.type) if leaf.is_complex else value.type
-            sizes = [self.steps.argument(size) for size in feed_type.shape]
+            sizes = [self._size(size) for size in feed_type.shape]
             size_texts |= {*sizes}
             shape = "".join(f"{s}, " if s.isdigit() else f"{s!r}, " for s in sizes).rstrip()
             name = value.node.label
             dtype = _numpy_name(f"feed {name!r}", feed_type.dtype)
             yield f'    {name!r}: ("{dtype}", ({shape}), {name in order}),'
-        missing = [name for name, shown in self.free.items() if shown not in size_texts]
+        missing = [n for n, mark in self.free.items() if self._fill(mark) not in size_texts]
         if missing:
             raise ExportError(
                 f"no feed has an axis of the size {', '.join(missing)} alone",
@@ -143,7 +175,7 @@ class ProgramWriter:
     def _guards(self) -> Iterator[tuple[str, str]]:
         """Yield the guards on free sizes, as exported Python conditions and as messages."""
         for named in self.graph.sizes.values():
-            name = self.free.get(named.name)
+            name = self._fill(self.free.get(named.name, ""))
             if name and named.min:
                 yield f"{name} >= {named.min}", f"{name} is at least {named.min}"
             if name and named.max is not None:
@@ -152,9 +184,14 @@ class ProgramWriter:
                 multiple = named.multiple_of
                 yield f"{name} % {multiple} == 0", f"{name} is a multiple of {multiple}"
         for guard, node in self.graph.guards:
-            left, right = (self.steps.size(side) for side in (guard.left, guard.right))
+            condition = operate(guard.relation, *map(self.steps.size, (guard.left, guard.right)))
             line = node.origin.resolve().label
-            yield f"{left} {guard.relation} {right}", f"{guard.text} ({line})"
+            yield self._fill(condition.alone), f"{guard.text} ({line})"
+
+
+def _in_docstring(text: str) -> str:
+    """Return a text as a part of a docstring between triple quotes."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _numpy_name(name: str, dtype: DType) -> str:

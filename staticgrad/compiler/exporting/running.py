@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+import zipfile
+from pathlib import Path
 from typing import Final
 
+import numpy as np
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays into an .npz file, by any name: ``np.savez`` takes none that is ``file``."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array)
+
+
 HEAD: Final = '''
-"""The program <name>, exported by staticgrad: Python that needs NumPy and Numba alone.
+"""The program {name}, exported by staticgrad: Python that needs NumPy and Numba alone.
 
 ``run(feeds)`` gives the results by name and updates ``parameters``, which are read from
-<arrays> beside this file; ``save()`` writes them back. <sizes>
+{arrays} beside this file; ``save()`` writes them back. {sizes}
 
 From top to bottom: what goes in and out, the functions that kernels call, the kernels (each with
 the operations and the lines of the program that it computes), the plan (in which order kernels run,
@@ -19,11 +33,12 @@ that its number of terms fixes, so that results are the same whatever compiles t
 linear algebra and Fourier transforms are NumPy's.
 """
 
+import zipfile
 from pathlib import Path
-<imports>
+{imports}
 '''
 
-RUN: Final = '''
+RUN: Final = '''\
 def aligned(array):
     """Return a copy whose address is a multiple of 64: no vector of it crosses a cache line."""
     raw = np.empty(array.nbytes + 64, np.uint8)
@@ -48,11 +63,10 @@ def flat(array):
     return array.view(array.real.dtype) if array.dtype.kind == "c" else array
 
 
+<write>
 def save(path=ARRAYS):
     """Write the parameters, and the constants, into a file that this one reads when it starts."""
-    constants = dict(zip(CONSTANTS, _constants))
-    with open(path, "wb") as file:
-        np.savez(file, **parameters, **constants)
+    write_arrays(path, parameters | dict(zip(CONSTANTS, _constants)))
 
 
 def place(buffers):
@@ -178,4 +192,4 @@ def run(feeds):
         if places[place] != name:
             results[name][...] = results[places[place]]
     return results<single>
-'''
+'''.replace("<write>", inspect.getsource(write_arrays) + "\n")

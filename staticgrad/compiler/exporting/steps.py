@@ -10,11 +10,8 @@ The plan of a program with one kernel, and one input ``x`` of ``n`` elements::
 
 from __future__ import annotations
 
-import ast
-import builtins
-import keyword
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final
 
@@ -23,51 +20,33 @@ import numpy as np
 from staticgrad.compiler.exporting.libraries import NOT_EXPORTED, call_of, error_of
 from staticgrad.compiler.plain.expressions import Functions, Indented, storable
 from staticgrad.compiler.plain.kernels import KernelWriter
-from staticgrad.compiler.plain.prelude import PRELUDE
+from staticgrad.compiler.plain.text import Text, add, call, choose, multiply, operate
 from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import Operand
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.schedule import Binding, Buffer, CallStep, KernelStep, Step
-from staticgrad.language.types.dim import Size, evaluate, named_sizes
+from staticgrad.language.types.dim import (
+    Atom,
+    FloorDiv,
+    MaxSize,
+    Named,
+    Size,
+    evaluate,
+    named_sizes,
+)
 from staticgrad.support.errors import ExportError
+from staticgrad.support.identifiers import PYTHON, NameMarks, fill
 from staticgrad.support.records import NamedTuple, dataclass
 
-#: Names that the file itself uses.
-RESERVED: Final = {*PRELUDE, *dir(builtins)} | set(
-    re.findall(
-        r"\w+",
-        "acc arena at begin checks column0 columns failed first flat group groups height inner ir"
-        " jit length levels math np numba o panel past place right row row0 rows run start step"
-        " steps term term0 term1 tile width",
-    )
-)
 _OUT_OF_RANGE: Final = "index {} is out of range"
-#: Names that kernels give to loops, sizes, results and values.
-_OF_KERNELS: Final = re.compile(r"([cijknprv]|places|room|sums)\d*")
-
-
-def variable(name: str, used: Iterable[str], reserved: Collection[str] = keyword.kwlist) -> str:
-    """Return a name as an identifier that is neither in ``taken`` nor ``reserved``."""
-    identifier = re.sub(r"\W", "_", name, flags=re.ASCII)
-    identifier = f"_{identifier}" if not identifier or identifier[0].isdigit() else identifier
-    while identifier in reserved or identifier in used:
-        identifier += "_"
-    return identifier
-
-
-def unique_variables(names: Iterable[str]) -> dict[str, str]:
-    """Return a variable for each name, which the file does not use otherwise."""
-    variables: dict[str, str] = {}
-    for name in names:
-        variables[name] = variable(name, {*RESERVED, *variables.values()})
-    return variables
 
 
 def lines_of(step: Step) -> str:
-    """Return the lines of the user's program that a step computes."""
-    return ", ".join(dict.fromkeys(location.resolve().label for location in step.origins))
+    """Return the lines of the user's program that a step computes, on one line."""
+    labels = dict.fromkeys(location.resolve().label for location in step.origins)
+    return " ".join(", ".join(labels).splitlines())
 
 
 @dataclass
@@ -121,8 +100,8 @@ class Function:
     """A function of the file: a kernel, some of whose operands share an array.
 
     ``shared``: for each operand the one whose array it shares, and its offset there; ``no_alias``:
-    other arrays do not overlap; ``uses``: the arrays of each step that calls it; ``comments``: the
-    ops of those steps.
+    other arrays do not overlap; ``uses``: the names of the arrays of each step that calls it;
+    ``comments``: the ops of those steps.
     """
 
     kernel: Kernel
@@ -132,36 +111,39 @@ class Function:
     uses: list[list[str]] = field(default_factory=list)
     comments: dict[str, None] = field(default_factory=dict)
 
-    def writer(self, functions: Functions) -> KernelWriter:
-        """Return the exported kernel's writer; arrays are named as in the steps if these agree."""
-        operands, used_names = self.kernel.operands, {*self.kernel.arguments, *RESERVED}
-        names: dict[str, str] = {}
+    def writer(self, functions: Functions, names: NameMarks) -> KernelWriter:
+        """Return the exported kernel's writer; arrays are called as in the steps if these agree."""
+        operands = self.kernel.operands
+        marks: dict[str, str] = {}
         for number, (base, _) in enumerate(self.shared):
             operand = operands[base]
-            if operand.name not in names:
-                array_names = {use[base].split("[")[0] for use in self.uses}
-                name = min(array_names) if len(array_names) == 1 else operand.name
-                name = operand.name if _OF_KERNELS.fullmatch(name) else name
-                names[operand.name] = variable(name, used_names)
-                used_names.add(names[operand.name])
-            names[operands[number].name] = names[operand.name]
+            if operand.name not in marks:
+                array_names = {use[base] for use in self.uses}
+                is_one = len(array_names) == 1
+                marks[operand.name] = names.mark(min(array_names) if is_one else operand.name)
+            marks[operands[number].name] = marks[operand.name]
         shifts = {o.name: shift for o, (_, shift) in zip(operands, self.shared, strict=True)}
-        return KernelWriter(self.kernel, self.name, names, shifts, functions, self.no_alias)
+        return KernelWriter(self.kernel, self.name, marks, shifts, functions, self.no_alias)
 
     def text(self, functions: Functions) -> str:
         """Return the function, after comments about what it computes."""
-        return "\n".join([*(f"# {c}" for c in self.comments), self.writer(functions).text()])
+        names = NameMarks()
+        text = self.writer(functions, names).text()
+        text = fill(text, names.choose(text, PYTHON))
+        return "\n".join([*(f"# {c}" for c in self.comments), text])
 
 
 class StepsWriter:
     """A writer of the steps of a plan that collects the functions and helpers they need.
 
-    ``free``: the variables of free sizes, ``fixed``: the values of the others. With free sizes the
-    arena is laid out when the file runs, from the live ranges in ``lives``.
+    ``free``: the names of free sizes, ``fixed``: the values of the others. With free sizes the
+    arena is laid out when the file runs, from the live ranges in ``lives``. All variables are marks
+    of ``names``, ``free`` those of sizes.
     """
 
-    def __init__(self, free: Mapping[str, str], fixed: Mapping[str, int]) -> None:
-        self.free, self.fixed = free, fixed
+    def __init__(self, free: Iterable[str], fixed: Mapping[str, int]) -> None:
+        self.names = NameMarks()
+        self.free, self.fixed = {name: self.names.mark(name) for name in free}, fixed
         self.functions: dict[tuple[Kernel, tuple[tuple[int, int], ...], bool], Function] = {}
         self.has_loops = self.calls_numpy = False
         self.helpers = Functions()
@@ -170,29 +152,34 @@ class StepsWriter:
         self.checks: list[tuple[str, str, str]] = []
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.views: set[str] = set()
-        self.used_names = {*RESERVED, *free.values()}
         self._clock = 0
 
-    def new_variable(self, name: str) -> str:
-        """Return a new variable."""
-        identifier = variable(name, self.used_names)
-        self.used_names.add(identifier)
-        return identifier
+    def size(self, size: Size) -> Text:
+        """Return a size as exported Python."""
+        if isinstance(size, int) or not any(n.name in self.free for n in named_sizes(size)):
+            return Text(str(evaluate(size, self.fixed)))
+        total: Text | None = None
+        for atoms, factor in size.terms:
+            names = map(self._atom, atoms)
+            if total is None:
+                total = multiply(factor, *names) if atoms else Text(str(factor))
+            elif factor < 0:
+                total = operate("-", total, multiply(*names, -factor))
+            else:
+                total = add(total, multiply(*names, factor))
+        return total or Text("0")
 
-    def size(self, size: Size) -> str:
-        """Return a size as exported Python that may be an operand: a sum is in parentheses."""
-        text = self.argument(size)
-        is_sum = isinstance(ast.parse(text, mode="eval").body, ast.BinOp | ast.UnaryOp)
-        return f"({text})" if is_sum else text
-
-    def argument(self, size: Size) -> str:
-        """Return a size as exported Python that stands alone: between commas or brackets."""
-        names = [] if isinstance(size, int) else [*named_sizes(size)]
-        if not any(named.name in self.free for named in names):
-            return str(size if isinstance(size, int) else evaluate(size, self.fixed))
-        new = {str(n): self.free.get(n.name) or str(self.fixed[n.name]) for n in names}
-        shown = "|".join(map(re.escape, new))
-        return re.sub(rf"(?<!\w)({shown})(?!\w)", lambda match: new[match[0]], str(size))
+    def _atom(self, atom: Atom) -> Text:
+        """Return a named size, quotient or maximum as exported Python; a quotient by 0 is 0."""
+        match atom:
+            case Named(name=name):
+                return Text(self.free.get(name) or str(self.fixed[name]))
+            case FloorDiv(numerator=numerator, denominator=denominator):
+                divisor = self.size(denominator)
+                quotient = operate("//", self.size(numerator), divisor)
+                return quotient if divisor.alone.isdigit() else choose(divisor, quotient, Text("0"))
+            case MaxSize(left=left, right=right):
+                return call("max", self.size(left), self.size(right))
 
     def write(self, plan: Plan, scope: dict[str, str], base: int = 0, outer: bool = True) -> None:
         """Write the exported Python lines of a plan's steps, whose arena begins at ``base``.
@@ -217,7 +204,7 @@ class StepsWriter:
                 error = error_of(step) if isinstance(step, CallStep) else _OUT_OF_RANGE
                 self.checks.append((error, lines_of(step), step.label))
             elif buffer.name not in scope and buffer.data is not None:
-                scope[buffer.name] = name = self.new_variable(buffer.name)
+                scope[buffer.name] = name = self.names.mark(buffer.name)
                 array = np.asarray(buffer.data.array)
                 self.constants[name] = array.view(np.uint16) if buffer.dtype.is_storage else array
         offsets: dict[str, tuple[int, int]] = {}
@@ -251,13 +238,13 @@ class StepsWriter:
     def _view(self, buffer: Buffer, scope: dict[str, str], offset: int, is_arena: bool) -> None:
         """Add the exported variable of a buffer of the arena; an arena of bodies gets no view."""
         if buffer.name not in scope:
-            scope[buffer.name] = self.new_variable(buffer.name)
+            scope[buffer.name] = self.names.mark(buffer.name)
         if not is_arena:
             kind = storable(buffer.dtype)
             self.views.add(kind)
             start = f"o[{len(self.lives)}]" if self.free else str(offset)
-            count = self.argument(buffer.size)
-            self.lines.add(f"{scope[buffer.name]} = view_{kind}(arena, {start}, {count})")
+            view = call(f"view_{kind}", "arena", start, self.size(buffer.size))
+            self.lines.add(f"{scope[buffer.name]} = {view}")
 
     def _step(
         self,
@@ -281,9 +268,9 @@ class StepsWriter:
             elif isinstance(step, CallStep) and step.routine.name.startswith("sparse:"):
                 self._call_sparse_product(step, scope)
             elif isinstance(step, CallStep) and step.routine.name.startswith("limit:"):
-                operands = ", ".join(self._text(binding, scope) for binding in step.operands)
+                operands = [self._text(binding, scope) for binding in step.operands]
                 name = self.helpers.helper("reached_end")
-                self.lines.add(f"{name}({operands}, {self.argument(step.total)})")
+                self.lines.add(f"{call(name, *operands, self.size(step.total))}")
             elif isinstance(step, CallStep):
                 self._call_numpy(step, scope)
             else:
@@ -307,7 +294,7 @@ class StepsWriter:
         for binding, text in zip(step.operands, texts, strict=True):
             span = (0, 0) if self.free else offsets.get(binding.buffer, (0, 0))
             memory = "arena" if any(span) else text.split("[")[0]
-            spans.append(OperandSpan(memory, *span, self.size(binding.offset)))
+            spans.append(OperandSpan(memory, *span, self.size(binding.offset).alone))
         shared = _share_arrays(spans, operands)
         written = {base for o, (base, _) in zip(operands, shared, strict=True) if o.mode != "in"}
         no_alias = not any(
@@ -317,22 +304,23 @@ class StepsWriter:
         )
         key = step.kernel, shared, no_alias
         function = self.functions.get(key)
+        array_names = [self.names.name_of(text.split("[")[0]) for text in texts]
         if function is None:
             words = re.findall(r"\w+", step.label)[:3]
-            name = self.new_variable("_".join([f"k{len(self.functions)}", *words]))
-            function = Function(step.kernel, shared, no_alias, name, [texts])
+            name = "_".join([f"k{len(self.functions)}", *words])
+            function = Function(step.kernel, shared, no_alias, name, [array_names])
             function.text(Functions())  # raises if the kernel cannot be exported
             self.functions[key] = function
         else:
-            function.uses.append(texts)
+            function.uses.append(array_names)
         function.comments[comment] = None
-        parameter_names = function.writer(self.helpers).operands
+        parameter_names = function.writer(self.helpers, NameMarks()).operands
         bases = [texts[base] for base, _ in shared]
         arguments = [
             text for text, o in zip(bases, operands, strict=True) if o.name in parameter_names
         ]
-        arguments += [self.argument(size) for size in step.arguments]
-        self.lines.add(f"{function.name}({', '.join(arguments)})")
+        sizes = map(self.size, step.arguments)
+        self.lines.add(f"{call(function.name, *arguments, *sizes)}")
 
     def _call_sparse_product(self, step: CallStep, scope: Mapping[str, str]) -> None:
         """Write a product with a sparse matrix (``ops/sparse.py``) as a call of a Python helper."""
@@ -340,7 +328,7 @@ class StepsWriter:
         first, second, starts, columns, rows, starts_t, places_t, order, out = (
             self._text(binding, scope) for binding in step.operands
         )
-        *lengths, _, grain = (self.argument(size) for size in step.sizes)
+        *lengths, _, grain = (self.size(size).alone for size in step.sizes)
         sizes, steps = ", ".join([*lengths[:4], grain]), ", ".join(lengths[4:7])
         lanes = f", {64 // step.routine.operands[0][1].itemsize}" if kind == "sampled" else ""
         name = "sampled_product" if kind == "sampled" else "sparse_product"
@@ -350,7 +338,7 @@ class StepsWriter:
             "sampled": [rows, columns],
         }[kind]
         operands = ", ".join([first, second, *pattern, out])
-        shapes = f"({sizes}), ({steps}), {self.argument(step.total)}"
+        shapes = f"({sizes}), ({steps}), {self.size(step.total).alone}"
         self.lines.add(f"{self.helpers.helper(name)}({operands}, {shapes}{lanes})")
 
     def _call_numpy(self, step: CallStep, scope: Mapping[str, str]) -> None:
@@ -361,21 +349,21 @@ class StepsWriter:
             for mode, bs in _bindings_by_mode(bound).items()
         }
         operands = [*names.get("in", []), *names.get("out", [])]
-        call = call_of(step, operands, self.size)
-        if not call:
+        words = call_of(step, operands, lambda size: str(self.size(size)))
+        if not words:
             reason = NOT_EXPORTED.get(step.routine.name.partition(":")[0])
             subject = reason or "a call of a user's function or of other ranks"
             raise ExportError(f"{subject} cannot be exported")
         (check,) = names.get("check") or ["()"]
         self.calls_numpy = True
-        name, *arguments = (check if word == "<check>" else word for word in call)
+        name, *arguments = (check if word == "<check>" else word for word in words)
         if any("as_complex(" in word for word in arguments):
             self.helpers.helper("as_complex")
         self.lines.add(f"{self.helpers.helper(name)}({', '.join(arguments)})")
 
     def _text(self, binding: Binding, scope: Mapping[str, str]) -> str:
-        offset = self.argument(binding.offset)
-        return scope[binding.buffer] + ("" if offset == "0" else f"[{offset}:]")
+        offset = self.size(binding.offset)
+        return scope[binding.buffer] + ("" if offset.is_zero else f"[{offset.alone}:]")
 
 
 def _bindings_by_mode(bound: Iterable[tuple[Binding, str]]) -> dict[str, list[Binding]]:
@@ -402,7 +390,7 @@ class LoopWriter:
         self.arrays = []
         for access in step.accesses():
             begin = steps.size(access.begin)
-            part = "" if begin == "0" else f"[{begin} // {access.dtype.itemsize} :]"
+            part = "" if begin.is_zero else f"[{begin} // {access.dtype.itemsize} :]"
             self.arrays.append(scope.get(access.buffer, "") + part)
         self.carries: dict[int, tuple[str, str]] = {}
         self.number = self.iterations_done = ""
@@ -416,7 +404,7 @@ class LoopWriter:
                 case flow.Copy(target, source, elements):
                     arrays = f"{self._array(target)}, {self._array(source)}"
                     copy = self.steps.helpers.helper("copy")
-                    self.lines.add(f"{copy}({arrays}, {self.steps.argument(elements)})")
+                    self.lines.add(f"{copy}({arrays}, {self.steps.size(elements).alone})")
                 case flow.Branch():
                     self._branch(instruction)
                 case flow.Loop():
@@ -426,10 +414,10 @@ class LoopWriter:
         """Return the exported NumPy array that begins at a place."""
         match location:
             case flow.StepAddress(access, offset, stride):
-                parts = [] if offset == 0 else [self.steps.argument(offset)]
+                start = self.steps.size(offset)
                 if stride is not None:
-                    parts.append(f"{self.number} * {self.steps.size(stride)}")
-                return self.arrays[access] + (f"[{' + '.join(parts)} :]" if parts else "")
+                    start = add(start, multiply(self.number, self.steps.size(stride)))
+                return self.arrays[access] + ("" if start.is_zero else f"[{start.alone} :]")
             case flow.CarryAddress(carry, written):
                 return self.carries[carry][written]
         return f"np.full(1, {self.number})"
@@ -440,7 +428,7 @@ class LoopWriter:
         for name, location in run.bound.items():
             is_row = isinstance(location, flow.StepAddress) and location.stride is not None
             if location == "index" or is_row:
-                array, scope[name] = scope[name], self.steps.new_variable(name)
+                array, scope[name] = scope[name], self.steps.names.mark(name)
                 self.lines.add(f"{scope[name]} = {array}")
         self.lines.add(f"# {self.plans[run.body].schedule.name}")
         line_count = len(self.lines.text)
@@ -450,7 +438,7 @@ class LoopWriter:
 
     def _branch(self, branch: flow.Branch) -> None:
         """Write a branch as exported Python: if, elif over its cases."""
-        lines, case = self.lines, self.steps.new_variable("case")
+        lines, case = self.lines, self.steps.names.mark("case")
         chosen = f"{self._array(branch.selector)}[0]"
         lines.add(f"{case} = max(0, min({chosen}, {len(branch.cases) - 1}))")
         for number, run in enumerate(branch.cases):
@@ -460,18 +448,14 @@ class LoopWriter:
 
     def _loop(self, loop: flow.Loop) -> None:
         """Write a loop as exported Python, with its carries' arrays swapped each iteration."""
-        lines, new_variable, iterations = (
+        lines, mark, iterations = (
             self.lines,
-            self.steps.new_variable,
+            self.steps.names.mark,
             self.steps.size(loop.iterations),
         )
         swaps = []
         for n, buffers in loop.carries.items():
-            read, written, spare = (
-                new_variable(f"old{n}"),
-                new_variable(f"new{n}"),
-                new_variable(f"spare{n}"),
-            )
+            read, written, spare = mark(f"old{n}"), mark(f"new{n}"), mark(f"spare{n}")
             lines.add(f"{read} = {self._array(buffers.first)}")
             new_buffer, spare_buffer = map(self._array, buffers.write_addresses(1))
             lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
@@ -481,12 +465,12 @@ class LoopWriter:
             lines.depth -= 1
             swaps.append(f"{read}, {written}, {spare} = {written}, {spare}, {written}")
             self.carries[n] = read, written
-        t, self.number = new_variable("t"), new_variable("number")
+        t, self.number = mark("t"), mark("number")
         tests = any(isinstance(instruction, flow.BreakUnless) for instruction in loop.instructions)
         if tests:
-            self.iterations_done = new_variable("done")
+            self.iterations_done = mark("done")
             lines.add(f"{self.iterations_done} = 0")
-        lines.open_block(f"for {t} in range({iterations}):")
+        lines.open_block(f"for {t} in range({iterations.alone}):")
         lines.add(
             f"{self.number} = {iterations} - 1 - {t}" if loop.backwards else f"{self.number} = {t}"
         )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Literal
 
-from staticgrad.compiler.exporting.steps import variable
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
+from staticgrad.support.identifiers import C, identifiers
 from staticgrad.support.records import dataclass
 
 Kind = Literal["input", "parameter", "state", "output"]
@@ -18,14 +17,6 @@ Kind = Literal["input", "parameter", "state", "output"]
 STRUCTS: Final[Mapping[Kind, str]] = {
     "input": "inputs", "parameter": "params", "state": "params", "output": "outputs",
 }  # fmt: skip
-C_KEYWORDS: Final = frozenset(
-    re.findall(
-        r"\w+",
-        """auto break case char const continue default do double else enum extern float for goto if
-        inline int long register restrict return short signed sizeof static struct switch typedef
-        union unsigned void volatile while class new delete template this private public""",
-    )
-)
 _C_TYPES: Final = {"float32": "float", "float64": "double", "bool": "uint8_t"}
 #: Element types without a name in C, declared as integers with the same bits.
 _AS_BITS: Final = frozenset({"float16", "bfloat16"})
@@ -61,8 +52,12 @@ class ArrayRow:
         return count
 
 
-def rows_of(graph: Graph, stores: Mapping[str, ParameterStore]) -> tuple[ArrayRow, ...]:
+def rows_of(
+    graph: Graph, stores: Mapping[str, ParameterStore], macros: Collection[str] = ()
+) -> tuple[ArrayRow, ...]:
     """Return the arrays of an exported C program: inputs, parameters, outputs, in struct order.
+
+    No field is one of the header's ``macros``.
 
     A parameter is ``state`` if it belongs to another one, like the moments of an optimizer, or is
     not floating, like a number of steps.
@@ -74,7 +69,7 @@ def rows_of(graph: Graph, stores: Mapping[str, ParameterStore]) -> tuple[ArrayRo
     outputs = [(name, value.dtype, value.shape) for name, value in graph.outputs.items()]
     rows: list[ArrayRow] = []
     for kind, arrays in (("input", inputs), ("parameter", params), ("output", outputs)):
-        fields = _field_names(name for name, _, _ in arrays)
+        fields = identifiers((name for name, _, _ in arrays), C, macros)
         for name, dtype, shape in arrays:
             is_state = kind == "parameter" and (
                 not dtype.is_float or id(stores.get(name)) in states
@@ -88,11 +83,3 @@ def rows_of(graph: Graph, stores: Mapping[str, ParameterStore]) -> tuple[ArrayRo
 def rows_of_struct(rows: Sequence[ArrayRow], struct: str) -> list[ArrayRow]:
     """Return the rows whose pointers a struct contains, in its order."""
     return [row for row in rows if STRUCTS[row.kind] == struct]
-
-
-def _field_names(names: Iterable[str]) -> dict[str, str]:
-    """Return the field of each name in a struct."""
-    fields: dict[str, str] = {}
-    for name in names:
-        fields[name] = variable(name, fields.values(), C_KEYWORDS)
-    return fields

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from string import Template
 from typing import Final
 
-from staticgrad.compiler.exporting.steps import variable
 from staticgrad.compiler.exporting.table import ArrayRow, rows_of_struct
 from staticgrad.language.types.dim import Named
 from staticgrad.support.errors import ArgumentError
+from staticgrad.support.identifiers import JULIA, RUST, Language, NameMarks, as_identifier, fill
 from staticgrad.support.records import dataclass
 
 
@@ -18,13 +17,13 @@ from staticgrad.support.records import dataclass
 class Interface:
     """The interface of a library: its name and file, its rows, and the sizes that are arguments.
 
-    ``sizes``: the variable of each size by name, ``digest``: the value that ``interface`` returns.
+    ``sizes``: the names of sizes, ``digest``: the value that ``interface`` returns.
     """
 
     name: str
     file: str
     rows: Sequence[ArrayRow]
-    sizes: Mapping[str, str]
+    sizes: Sequence[str]
     digest: int
 
     def fields(self, struct: str) -> list[ArrayRow]:
@@ -255,17 +254,6 @@ def _python_module(interface: Interface) -> str:
 # -- Rust -----------------------------------------------------------------------------------------
 
 _RUST_TYPES: Final = {"float": "f32", "double": "f64"}
-_RUST_WORDS: Final = frozenset(
-    re.findall(
-        r"\w+",
-        """as async await break const continue crate dyn else enum extern false fn for gen
-        if impl in let loop match mod move mut pub ref return self Self static struct super trait
-        true type unsafe use where while abstract become box do final macro override priv try
-        typeof unsized virtual yield results arena bytes aligned start inputs outputs params wrong
-        count checked""",
-    )
-)
-
 _RUST: Final = Template("""\
 //! The program $name for Rust, written by staticgrad: the library $file. Link with it, as by
 //! `rustc main.rs -C link-arg=./$file`.
@@ -429,12 +417,13 @@ def _rust_type(row: ArrayRow) -> str:
 
 def _rust_module(interface: Interface) -> str:
     """Return the Rust module that wraps an exported C library."""
-    sizes = [variable(name, (), _RUST_WORDS) for name in interface.sizes.values()]
-    fields = _Fields(interface, _RUST_WORDS, {*sizes}, _rust_type)
+    names = NameMarks()
+    sizes = [*map(names.mark, interface.sizes)]
+    fields = _Fields(interface, RUST, names, _rust_type)
     head_sizes, unused = "".join(f"{name}, " for name in sizes), "\n    pub unused: u8,\n"
     slices = [f"{field.argument}: &[{field.type}]" for field in fields.of("inputs")]
     declared = ", ".join(f"{name}: i64" for name in sizes)
-    return _RUST.substitute(
+    text = _RUST.substitute(
         name=interface.name,
         file=interface.file,
         rows=len(interface.rows),
@@ -465,20 +454,12 @@ def _rust_module(interface: Interface) -> str:
         names=", ".join(sizes),
         names_=head_sizes,
     )  # fmt: skip
+    return fill(text, names.choose(text, RUST))
 
 
 # -- Julia ----------------------------------------------------------------------------------------
 
 _JULIA_TYPES: Final = {"float": "Float32", "double": "Float64"}
-_JULIA_WORDS: Final = frozenset(
-    re.findall(
-        r"\w+",
-        """baremodule begin break catch const continue do else elseif end export false
-        finally for function global if import let local macro module quote return struct true try
-        using while program params arena start code bytes shape checked size zeros pointer""",
-    )
-)
-
 _JULIA: Final = Template("""\
 # The program $name for Julia, written by staticgrad: the library $file.
 #
@@ -593,12 +574,13 @@ def _julia_type(row: ArrayRow) -> str:
 
 def _julia_module(interface: Interface) -> str:
     """Return the Julia module that wraps an exported C library."""
-    sizes = [variable(name, (), _JULIA_WORDS) for name in interface.sizes.values()]
-    fields = _Fields(interface, _JULIA_WORDS, {*sizes}, _julia_type)
+    names = NameMarks()
+    sizes = [*map(names.mark, interface.sizes)]
+    fields = _Fields(interface, JULIA, names, _julia_type)
     tail_sizes, unused = "".join(f", {name}" for name in sizes), "\n    unused::UInt8"
     inputs, outputs = fields.of("inputs"), fields.of("outputs")
     arrays = [f", {field.argument}::Array{{{field.type},{field.rank}}}" for field in inputs]
-    return _JULIA.substitute(
+    text = _JULIA.substitute(
         name=interface.name,
         file=interface.file,
         module=interface.name[0].upper() + interface.name[1:],
@@ -629,13 +611,14 @@ def _julia_module(interface: Interface) -> str:
         names_="".join(f"{name}, " for name in sizes),
         types="Int64, " * len(sizes),
     )  # fmt: skip
+    return fill(text, names.choose(text, JULIA))
 
 
 @dataclass(frozen=True)
 class _Field:
     """A field of a struct in another language: its name, its type, its number in the table.
 
-    ``argument``: the variable of a run for its array.
+    ``argument``: the variable of a run for its array; ``result``: that of a result.
     """
 
     row: ArrayRow
@@ -643,11 +626,7 @@ class _Field:
     type: str
     number: int
     argument: str
-
-    @property
-    def result(self) -> str:
-        """The variable of a result, different from all arguments."""
-        return f"{self.name}_out"
+    result: str
 
     @property
     def rank(self) -> int:
@@ -666,26 +645,26 @@ class _Field:
 
 
 class _Fields:
-    """The fields of all structs in another language."""
+    """The fields of all structs in another language. Variables are marks of ``names``."""
 
     def __init__(
         self,
         interface: Interface,
-        reserved: frozenset[str],
-        sizes: set[str],
+        language: Language,
+        names: NameMarks,
         type_of: Callable[[ArrayRow], str],
     ) -> None:
         self._fields: dict[str, list[_Field]] = {}
         number = 0
         for struct in ("inputs", "params", "outputs"):
-            names, arguments = set[str](), set(sizes)
+            used = {"arena", "unused"}  # other fields of programs and of empty structs
             self._fields[struct] = []
             for row in interface.fields(struct):
-                name = variable(row.field, names, reserved)
-                argument = variable(row.field, arguments, reserved)
-                names.add(name)
-                arguments.add(argument)
-                self._fields[struct].append(_Field(row, name, type_of(row), number, argument))
+                name = as_identifier(row.field, used, language)
+                used.add(name)
+                argument, result = names.mark(row.field), names.mark(f"{row.field}_out")
+                field = _Field(row, name, type_of(row), number, argument, result)
+                self._fields[struct].append(field)
                 number += 1
 
     def of(self, struct: str) -> list[_Field]:

@@ -29,11 +29,11 @@ from staticgrad.compiler.plain.expressions import (
 from staticgrad.compiler.plain.text import (
     Text,
     add,
-    between,
     call,
     choose,
     element,
     every,
+    is_between,
     multiply,
     operate,
     text as text_of,
@@ -247,7 +247,7 @@ class KernelWriter:
 
     def _bounds_test(self, access: Access) -> Text | None:
         """Return the condition that all bounded positions are in bounds."""
-        return every(between(_position(p), p.extent or 0) for p in access.bounded_positions)
+        return every(is_between(_position(p), p.extent or 0) for p in access.bounded_positions)
 
     def _leaf(self, expr: Expr, args: Sequence[Text]) -> Text:
         """Return the Python source of a load, index or variable; outside of bounds its fill."""
@@ -297,8 +297,8 @@ class KernelWriter:
         dtype, lines = self.kernel.operand(s.operand).dtype, self._lines
         if not dtype.is_storage:
             search = self.functions.helper("search")
-            found = call(search, array, s.stride, s.extent, sought, str(s.right))
-            lines.add(f"{name} = {found}")
+            position = call(search, array, s.stride, s.extent, sought, str(s.right))
+            lines.add(f"{name} = {position}")
             return
         count, half, middle = f"{name}_count", f"{name}_half", f"{name}_element"
         value = f"{name}_value"
@@ -815,7 +815,7 @@ class KernelWriter:
         value = element_at(self._names[factor.operand], indices[0])
         value = widen_element(value, dtype, self.functions) if dtype.is_storage else value
         ends = zip(indices[1:], factor.bounded_positions, strict=True)
-        is_inside = every(between(index, p.extent or 0) for index, p in ends)
+        is_inside = every(is_between(index, p.extent or 0) for index, p in ends)
         if is_inside is not None:
             value = choose(is_inside, value, literal(0, dtype.compute))
         index = (Text("r") - row0) * step + (Text("c") - column0)

@@ -29,7 +29,7 @@ _LEVELS: Final = {
     "==": COMPARISON, "!=": COMPARISON, "<": COMPARISON, "<=": COMPARISON, ">": COMPARISON,
     ">=": COMPARISON,
 }  # fmt: skip
-_SIMPLE: Final = re.compile(r"-?[\w.]+")
+_SIMPLE: Final = re.compile("-?[\\w.\ue000\ue001]+")  # marks of names, too (``NameMarks``)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def every(conditions: Iterable[Text]) -> Text | None:
     return Text(" and ".join(texts), AND if len(texts) > 1 else COMPARISON) if texts else None
 
 
-def between(position: Text, extent: Text | str | int) -> Text:
+def is_between(position: Text, extent: Text | str | int) -> Text:
     """Return the condition that a position is from 0 on and below an extent."""
     return Text(
         f"0 <= {position.within(DIFFERENCE)} < {text(extent).within(DIFFERENCE)}", COMPARISON

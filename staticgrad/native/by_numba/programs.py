@@ -37,6 +37,7 @@ from staticgrad.support.errors import (
     OutputArrayError,
     ProgramError,
 )
+from staticgrad.support.identifiers import PYTHON, NameMarks, fill
 from staticgrad.support.records import NamedTuple
 
 _WORD: Final = ir.IntType(64)
@@ -106,33 +107,41 @@ def define(program: NumbaProgram, make: Callable[[Sequence[Any]], Any] | None = 
     """
     _programs[program.key] = program
     key, names = repr(program.key), [operand.name for operand in program.inputs]
-    arrays = [f"r{number}" for number in range(len(program.results))]
+    words = NameMarks()
+    inputs, extents, values = words.mark("inputs"), words.mark("extents"), words.mark("values")
+    arrays = [words.mark(f"r{number}") for number in range(len(program.results))]
+    functions = {
+        "make": make, "result_extents": result_extents, "result_array": result_array,
+        "run_program": run_program, "raise_failure": raise_failure,
+    }  # fmt: skip
+    marks = {name: words.mark(name) for name in functions}
     scalars = [number for number, result in enumerate(program.results) if not result.rank]
     lines = [f"def {program.name}({', '.join([*names, 'out=None'])}):"]
-    lines.append(f"    inputs = ({''.join(f'{name}, ' for name in names)})")
-    lines.append(f"    extents = result_extents({key}, inputs)")
-    lines.append("    if extents[0] != 0:")
-    lines.append("        raise_failure(extents[0])")
+    lines.append(f"    {inputs} = ({''.join(f'{name}, ' for name in names)})")
+    lines.append(f"    {extents} = {marks['result_extents']}({key}, {inputs})")
+    lines.append(f"    if {extents}[0] != 0:")
+    lines.append(f"        {marks['raise_failure']}({extents}[0])")
     for number, array in enumerate(arrays):
-        lines.append(f"    {array} = result_array({key}, {number}, out, extents)")
-    lines.append(f"    values = run_program({key}, inputs, ({''.join(f'{a}, ' for a in arrays)}))")
-    lines.append("    if values[0] != 0:")
-    lines.append("        raise_failure(values[0])")
+        call = f"{marks['result_array']}({key}, {number}, out, {extents})"
+        lines.append(f"    {array} = {call}")
+    call = f"{marks['run_program']}({key}, {inputs}, ({''.join(f'{a}, ' for a in arrays)}))"
+    lines.append(f"    {values} = {call}")
+    lines.append(f"    if {values}[0] != 0:")
+    lines.append(f"        {marks['raise_failure']}({values}[0])")
     results = [
-        f"values[{1 + scalars.index(number)}]" if number in scalars else array
+        f"{values}[{1 + scalars.index(number)}]" if number in scalars else array
         for number, array in enumerate(arrays)
     ]
     if len(results) == 1:
         lines.append(f"    return {results[0]}")
     else:
-        kind = "" if make is None else "make"
-        inside = ", ".join(results)
-        lines.append(f"    return {kind}({inside})")
-    space = {
-        "make": make, "result_extents": result_extents, "result_array": result_array,
-        "run_program": run_program, "raise_failure": raise_failure,
-    }  # fmt: skip
-    exec(compile("\n".join(lines), f"<staticgrad {program.name}>", "exec"), space)
+        kind = "" if make is None else marks["make"]
+        lines.append(f"    return {kind}({', '.join(results)})")
+    # The names of the user are the function's; those of its text are others.
+    text = "\n".join(lines)
+    chosen = words.choose(text, PYTHON)
+    space = {chosen[mark]: functions[name] for name, mark in marks.items() if mark in chosen}
+    exec(compile(fill(text, chosen), f"<staticgrad {program.name}>", "exec"), space)
     return njit(space[program.name])
 
 
