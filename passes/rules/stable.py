@@ -48,7 +48,7 @@ _CARRYING: Final = (Reshape, Broadcast, StopGradient)
 _MOVING: Final = (Reshape, Transpose, Slice, Take, TakeAlong)
 #: Forms of which a kernel computes each element from elements of the operands.
 _PER_ELEMENT: Final = (Pointwise, View, Identity, ReshapeForm)
-#: Two ways to write what cannot overflow exp: -abs(x).
+#: Two ways to write -abs(x), which neither overflows exp nor makes 1 - sigmoid cancel.
 _BELOW_ZERO: Final[tuple[Any, ...]] = (-abs(x), sg.where(x > 0.0, -x, x))
 _LOG_OF_TWO: Final = math.log(2.0)
 
@@ -68,8 +68,8 @@ def positive(value: Symbolic) -> bool:
     return False
 
 
-def _may_overflow(match: Match) -> bool:
-    """Return whether exp(x) may be infinite; -abs(x) is excluded."""
+def _may_be_positive(match: Match) -> bool:
+    """Return whether x may be positive; -abs(x) is excluded."""
     return not any(holds(pattern, match.x) for pattern in _BELOW_ZERO)
 
 
@@ -80,9 +80,12 @@ def _stores_nothing(match: Match) -> bool:
     formula sigmoid(-x) would have ``x`` stored beside it, unless ``x`` is computed element by
     element from inputs or parameters. The error of either is below an ulp of 1; the relative error
     of 1 - s is eps / 4 * (1 + exp(x)), and 1 - s is 0 from x = 17 on in float32, 37 in float64.
-    What the user writes in one order of differentiation stays stable.
+    What the user writes in one order of differentiation stays stable. Of -abs(x) the difference
+    has all digits, and so has its derivative.
     """
     root = match.root.node
+    if not _may_be_positive(match):
+        return False
     return root.order == root.args[1].node.order or _is_elementwise_of_leaves(match.x)
 
 
@@ -318,7 +321,7 @@ RULES: Final[tuple[Rule, ...]] = (
     stable("log-one-minus", sg.log(1.0 - x), sg.log1p(-x),
            where=lambda m: not isinstance(m.x.node.op, Erf)),  # one-minus-erf sees to that
     stable("log1p-of-exp", sg.log1p(sg.exp(x)), lambda m: sg.nn.softplus(m.x),
-           where=_may_overflow, examples=(lambda x: sg.log1p(sg.exp(x)),)),
+           where=_may_be_positive, examples=(lambda x: sg.log1p(sg.exp(x)),)),
     stable("exp-minus-one", sg.exp(x) - 1.0, sg.expm1(x)),
     stable("one-minus-exp", 1.0 - sg.exp(x), -sg.expm1(x)),
     stable("one-minus-erf", 1.0 - sg.erf(x), sg.erfc(x)),
@@ -329,11 +332,11 @@ RULES: Final[tuple[Rule, ...]] = (
     stable("one-minus-sigmoid", 1.0 - sg.sigmoid(x), lambda m: sg.sigmoid(_minus(m.x)),
            where=_stores_nothing, examples=(lambda x: 1.0 - sg.sigmoid(x),)),
     stable("sigmoid-by-hand", 1.0 / (1.0 + sg.exp(x)), lambda m: sg.sigmoid(_minus(m.x)),
-           where=_may_overflow, examples=(lambda x: 1.0 / (1.0 + sg.exp(x)),)),
+           where=_may_be_positive, examples=(lambda x: 1.0 / (1.0 + sg.exp(x)),)),
     stable("sigmoid-by-power", (1.0 + sg.exp(x)) ** -1, lambda m: sg.sigmoid(_minus(m.x)),
-           where=_may_overflow, examples=(lambda x: (1.0 + sg.exp(x)) ** -1,)),
+           where=_may_be_positive, examples=(lambda x: (1.0 + sg.exp(x)) ** -1,)),
     stable("over-one-plus-exp", c / (1.0 + sg.exp(x)), lambda m: m.c * sg.sigmoid(_minus(m.x)),
-           where=_may_overflow, examples=(lambda x, y: y / (1.0 + sg.exp(x)),)),
+           where=_may_be_positive, examples=(lambda x, y: y / (1.0 + sg.exp(x)),)),
     stable("exp-times-sigmoid", sg.exp(x) * sg.sigmoid(-x), sg.sigmoid(x)),
     stable("exp-of-minus-times-sigmoid", sg.exp(-x) * sg.sigmoid(x), sg.sigmoid(-x)),
     stable("multiple-of-exp-times-sigmoid", (c * sg.exp(x)) * sg.sigmoid(-x), c * sg.sigmoid(x)),

@@ -17,7 +17,7 @@ from passes.rules.tables import RULES
 from staticgrad.autodiff.reverse import pull_back
 from tests.helpers.limits import finfo
 from tests.passes.test_rules import STEEP, _pattern_builder, attempts
-from tests.passes.true_values import true_values
+from tests.helpers.true_values import true_values
 
 KEEPING = [name for name, rule in RULES.items() if rule.kind != "stable"]
 

@@ -28,7 +28,7 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.dtype import as_dtype
 from tests.helpers.diagonals import diagonals
 from tests.helpers.limits import finfo
-from tests.passes.true_values import true_values
+from tests.helpers.true_values import true_values
 
 FLOATS = [0.0, -0.0, 1.0, -1.0, 2.5, -0.5, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 1e-40,
           1.7e308, -3.4e38, 1.0 + 2**-52, 0.1, 3.0, 3.0]  # fmt: skip

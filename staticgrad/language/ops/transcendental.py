@@ -22,7 +22,7 @@ from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import FlatPower, isinf
 from staticgrad.language.ops.cotangent import ZERO, Partial
 from staticgrad.language.ops.elementwise import ArrayLike, Floating, binary, scipy_special, unary
-from staticgrad.language.ops.logic import logical_and
+from staticgrad.language.ops.logic import logical_and, logical_or
 from staticgrad.language.ops.selection import minimum
 from staticgrad.language.types.dtype import F32, F64, DType
 from staticgrad.language.vecmath.layout import flip_sign, sign_bit
@@ -48,7 +48,7 @@ class Exp(Floating, name="exp"):
 
 
 class Expm1(Floating, name="expm1"):
-    """e ** x - 1, accurate near 0. Derivative: exp(x) = expm1(x) + 1."""
+    """e ** x - 1, accurate near 0. Derivative: exp(x)."""
 
     has_poles = True
     keeps_sign = True
@@ -57,7 +57,8 @@ class Expm1(Floating, name="expm1"):
     flops = 24
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (out + 1.0,)
+        # out + 1.0 would have no digits left where exp(x) is small
+        return (Exp()(x),)
 
 
 class _Logarithm(Floating):
@@ -516,11 +517,13 @@ class LogAddExp(Floating, name="logaddexp"):
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         same = logical_and(x == y, isinf(x))  # x - y is NaN there
-        at_infinity = minimum(x, ZERO)
-        return tuple(
-            Sigmoid()(selection.where(same, at_infinity, difference))
-            for difference in (x - y, y - x)
-        )
+        difference = selection.where(same, minimum(x, ZERO), x - y)
+        above = difference > 0.0
+        # 1 - smaller is not sigmoid of a positive number, whose derivative s * (1 - s) cancels
+        smaller = Sigmoid()(selection.where(above, -difference, difference))
+        larger = 1.0 - smaller
+        by_x = selection.where(above, larger, smaller)
+        return by_x, selection.where(logical_or(above, same), smaller, larger)
 
 
 class XLogY(Floating, name="xlogy"):
