@@ -1,5 +1,7 @@
 """A graph evaluated with 800 digits and unlimited exponents: the true values of its formulas."""
 
+from functools import lru_cache
+
 import mpmath
 import numpy as np
 
@@ -13,6 +15,7 @@ _ROOT_TWO = context.sqrt(2)
 def _each(function):
     """Return the function of arrays of numbers; NaN outside of its domain and at its poles."""
 
+    @lru_cache(2048)  # differences move few of the elements
     def of_numbers(*numbers):
         try:
             value = function(*numbers)
@@ -175,4 +178,4 @@ def _assemble_elements(op, args):
 
 def exact(array):
     """The numbers of an array with all digits."""
-    return _each(context.convert)(np.asarray(array, object))
+    return np.vectorize(context.convert, otypes=[object])(np.asarray(array, object))

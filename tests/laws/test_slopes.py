@@ -32,7 +32,7 @@ PAIRS = (1e-9, 1e-3, 0.3, 0.9, 4.0, 17.0, 40.0, 700.0)
 
 @dataclass(frozen=True)
 class Loss:
-    """Where the slopes of an op lose digits, and why that is accepted.
+    """A region where the slopes of an op lose digits, and why that is accepted.
 
     ``orders`` and ``doors`` are those of the slopes: 1 or 2, "graph" or "tape". ``at`` is a
     function of the operands.
@@ -123,8 +123,8 @@ def cases(name):
         has_condition = sample.arrays[0].dtype == bool
         moves = tuple(
             k
-            for k, moved in enumerate(sample.moves)
-            if moved and (declared is None or k not in declared.fixed)
+            for k, is_moved in enumerate(sample.moves)
+            if is_moved and (declared is None or k not in declared.fixed)
         )
         count = len(sample.arrays) - has_condition
         line = np.float32(LINE if count == 1 else PAIRS)
@@ -162,7 +162,8 @@ class TrueSlopes:
         ends = self.at((k, 1), *others) + self.at((k, -1), *others)
         return (ends - 2 * self.at(*others)) / self.steps[k] ** 2
 
-    def mixed(self, k, j):
+    def cross(self, k, j):
+        """The derivative by two different operands."""
         return (self.slope(k, (j, 1)) - self.slope(k, (j, -1))) / (2 * self.steps[j])
 
     def bend(self, k, j):
@@ -174,7 +175,7 @@ class TrueSlopes:
 
     def second(self, k, j):
         """The second derivative by two operands."""
-        return self.curve(k) if j == k else self.mixed(k, j)
+        return self.curve(k) if j == k else self.cross(k, j)
 
     def is_smooth(self):
         """Return where the slopes of both sides are equal, and the function is finite."""
@@ -186,8 +187,8 @@ class TrueSlopes:
             smooth &= (abs(above - below) <= larger * context.mpf(10) ** -20).astype(bool)
         return smooth
 
-    def changed(self, order):
-        """What a slope changes by if operands are rounded: by the ops of ``order``'s operands."""
+    def sensitivity(self, order):
+        """The change of a slope per relative change of the operands."""
         moves = self.case.moves
         if len(order) == 1:
             (k,) = order
@@ -205,7 +206,7 @@ class TrueSlopes:
         pairs = [(k, j) for k in moves for j in moves if j >= k]
         for order in (*((k,) for k in moves), *pairs):
             true = self.slope(*order) if len(order) == 1 else self.second(*order)
-            yield order, true, abs(true) + self.changed(order)
+            yield order, true, abs(true) + self.sensitivity(order)
 
 
 def slopes_of_graph(case, dtype):

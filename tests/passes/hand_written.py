@@ -21,6 +21,8 @@ exp, log = context.exp, context.log
 #: Logits: overflow, underflow, cancellation, ties.
 POINTS = ([1000.0, -1000.0, 0.0], [800.0, -800.0, 800.0], [30.0, -30.0, 30.0], [0.0, 0.0, 0.0],
           [-1000.0, -1000.0, -800.0], [1000.0, 800.0, 30.0], [0.5, -1.25, 2.0])  # fmt: skip
+#: Exponents of what is taken off 1: its slope is as small as the exponential.
+BELOW = ([-0.25, -5.0, -10.0], [-15.0, -17.0, -20.0], [-30.0, -36.0, -40.0], [-0.5, -2.5, -80.0])
 WEIGHTS = (0.75, -2.0, 1.5)
 TARGETS = (0.25, 1.0, 0.0)
 LABEL = 1
@@ -33,13 +35,19 @@ class Formula:
     """One function of a row of three numbers.
 
     ``true`` maps the elements of a row to those of the result. ``relative``: every digit counts,
-    however small the result is; else an error is measured beside 1.
+    however small the result is; else an error is measured beside 1. ``points`` are the rows.
     """
 
     name: str
     spellings: tuple[Spelling, ...]
     true: Callable[[Any], Any]
     relative: bool = False
+    points: tuple[list[float], ...] = POINTS
+
+
+def of_exponents(name, true, *spellings):
+    """A formula of each element alone, at exponents below 0."""
+    return Formula(name, spellings, lambda row: [true(x) for x in row], True, BELOW)
 
 
 def sigmoid(x):
@@ -168,6 +176,53 @@ FORMULAS = (
             lambda x: sg.nn.cross_entropy(rows(x), np.array([LABEL])),
         ),
         lambda row: [log(total(row)) - row[LABEL]],
+    ),
+    of_exponents(
+        "expm1",
+        lambda x: exp(x) - 1,
+        lambda x: sg.exp(x) - 1,
+        lambda x: -(1.0 - sg.exp(x)),
+        lambda x: 3.0 * sg.exp(x) - 2.0 * sg.exp(x) - 1.0,
+        sg.expm1,
+        sg.nn.elu,
+        sg.nn.celu,
+        lambda x: sg.where(x > 0, x, sg.exp(x) - 1),
+    ),
+    of_exponents(
+        "selu",
+        lambda x: context.mpf(1.0507009873554805) * context.mpf(1.6732632423543772) * (exp(x) - 1),
+        sg.nn.selu,
+    ),
+    of_exponents(
+        "square of 1 - exp",
+        lambda x: (1 - exp(x)) ** 2,
+        lambda x: (1 - sg.exp(x)) ** 2,
+        lambda x: (sg.exp(x) - 1) * (sg.exp(x) - 1),
+    ),
+    of_exponents(
+        "reciprocal of 1 - exp",
+        lambda x: 1 / (1 - exp(x)),
+        lambda x: 1 / (1 - sg.exp(x)),
+        lambda x: (1 - sg.exp(x)) ** -1,
+        lambda x: sg.reciprocal(-sg.expm1(x)),
+    ),
+    of_exponents(
+        "root of 1 - exp",
+        lambda x: context.sqrt(1 - exp(x)),
+        lambda x: sg.sqrt(1 - sg.exp(x)),
+        lambda x: (1 - sg.exp(x)) ** 0.5,
+    ),
+    of_exponents(
+        "complementary log-log",
+        lambda x: 1 - exp(-exp(x)),
+        lambda x: 1 - sg.exp(-sg.exp(x)),
+        lambda x: -sg.expm1(-sg.exp(x)),
+    ),
+    of_exponents(
+        "exp of 1 - exp",
+        lambda x: exp(exp(x) - 1),
+        lambda x: sg.exp(-(1 - sg.exp(x))),
+        lambda x: sg.exp(sg.expm1(x)),
     ),
 )
 

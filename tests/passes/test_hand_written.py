@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from tests.passes.hand_written import FORMULAS, POINTS, REDUCTIONS, errors, program, true_values
+from tests.passes.hand_written import FORMULAS, REDUCTIONS, errors, program, true_values
 
 #: Largest errors, in units of the last place of the true value, or of 1 where that is larger.
 MOST = 32.0
@@ -26,8 +26,8 @@ def test_every_spelling_is_right_to_second_order(formula):
 
     The first spelling under every reduction, others under one of them in turn."""
     for number, spelling in enumerate(formula.spellings):
-        some = POINTS[number % 2 :: 2]
-        points = {"float64": some if number else POINTS, "float32": some}
+        some = formula.points[number % 2 :: 2]
+        points = {"float64": some if number else formula.points, "float32": some}
         for reduction in KINDS[number % len(KINDS) :][:1] if number else KINDS:
             for dtype in points:
                 graph = pipeline("O0")(program(spelling, reduction, dtype))
@@ -40,7 +40,7 @@ def test_every_spelling_is_right_to_second_order(formula):
 @pytest.mark.parametrize("formula", FORMULAS, ids=lambda formula: formula.name)
 def test_kernels_are_right_to_second_order(formula):
     f = sg.compile(program(formula.spellings[0], "mean", "float32"))
-    for point in POINTS:
+    for point in formula.points:
         assert_true(formula, "mean", point, f.run({"x": np.array(point, "float32")}))
 
 
@@ -51,7 +51,7 @@ def test_forward_mode_takes_the_same_formula(formula):
     for spelling in formula.spellings:
         loss = sg.ravel(spelling(x)).sum()
         tangent = sg.jvp(loss, x, np.ones(3))
-        for point in POINTS:
+        for point in formula.points:
             slope = true_values(formula.name, "sum", tuple(point))[1]
             actual = sg.evaluate(tangent, {"x": np.array(point)})
             assert abs(actual - slope.sum()) <= 1e-12, point

@@ -14,11 +14,14 @@ from passes.cse import CommonSubexpressions
 from passes.pipelines import pipeline
 from passes.rewrite import holes, rule
 from passes.rules.tables import RULES
-from staticgrad.autodiff.reverse import pull_back
+from staticgrad.eager import Tensor, grad as grad_of_tensors
+from tests.helpers.diagonals import diagonals
 from tests.helpers.limits import finfo
+from tests.helpers.true_values import context, exact, exact_values
 from tests.passes.test_rules import STEEP, _pattern_builder, attempts
-from tests.helpers.true_values import true_values
 
+#: Units in the last place of the true slope that an error may have, and how many times the tape's.
+MOST, FARTHER = 64.0, 8.0
 KEEPING = [name for name, rule in RULES.items() if rule.kind != "stable"]
 
 
@@ -86,37 +89,106 @@ def not_differentiable(rule):
     return not rule.pattern.op_class.differentiable
 
 
-def gradient_as_written(graph, leaf):
-    """The gradient of the formula as it stands, by no stable one: what has to be computed."""
-    value = graph["output"]
-    seed = sg.broadcast_to(sg.constant(1.0, value.dtype), value.shape)
-    (gradient,) = pull_back([(value, seed)], [leaf])
-    return gradient
+_STEP = context.mpf(10) ** -40  # of the differences
 
 
-@pytest.mark.thinned(5)
-@pytest.mark.parametrize("name", [n for n, rule in RULES.items() if rule.kind == "stable"])
-def test_what_a_stable_rule_applies_to_has_true_derivatives(name):
-    """Against the gradient of the formula as written, with 800 digits."""
-    rule = RULES[name]
+class SumsOfFormula:
+    """A weighted sum of a formula's elements, with 800 digits, and its differences."""
+
+    def __init__(self, graph, feeds, weights):
+        self.graph, self.weights = graph, exact(weights)
+        self.feeds = {name: exact(array) for name, array in feeds.items()}
+
+    def at(self, name, all_elements, one_element, place):
+        """The elements of the result, of an input whose elements are moved by some steps."""
+        shifted = self.feeds[name] + all_elements * _STEP
+        shifted[place] += one_element * _STEP
+        return exact_values(self.graph, self.feeds | {name: shifted}) * self.weights
+
+    def differences(self, name, place):
+        """The slope by one element of an input, and that of the sum of all its slopes.
+
+        NaN at a kink, and where the result is not finite.
+        """
+        middle = self.at(name, 0, 0, place)
+        finite = (abs(middle) < context.inf).astype(bool)
+        is_inside = finite.shape != self.feeds[name].shape or finite[place]
+        above, below = (self.at(name, 0, side, place) - middle for side in (1, -1))
+        above, below = above[finite], below[finite]
+        larger = np.maximum(abs(above), abs(below)).sum()
+        if not is_inside or not abs((above + below).sum()) <= larger * context.mpf(10) ** -20:
+            return context.nan, context.nan
+        ends = [self.at(name, side, 1, place) - self.at(name, side, -1, place) for side in (1, -1)]
+        curve = (ends[0] - ends[1])[finite].sum() / (4 * _STEP**2)
+        return (above - below).sum() / (2 * _STEP), curve
+
+
+def slopes_to_second_order(value, leaves, label):
+    """The gradient of a value by a leaf, and that of the sum of this gradient."""
+    first = sg.grad(value, leaves[label])
+    second = sg.grad(first.sum(), leaves[label], allow_disconnected=True)
+    return sg.Graph({"first": first, "second": second}, inputs=[*leaves.values()])
+
+
+def slopes_of_tape(value, tensor):
+    """The same of tensors: of the formula as it stands, for no rule applies to a tape."""
+    with np.errstate(all="ignore"):
+        (first,) = grad_of_tensors([value], [tensor], create_graph=True)
+        if not first.requires_grad:
+            return first.data, np.zeros_like(first.data)
+        (second,) = grad_of_tensors([first.sum()], [tensor], allow_disconnected=True)
+    return first.data, second.data
+
+
+@pytest.mark.thinned(8)
+@diagonals(
+    2,
+    ("dtype", ["float32", "float64"]),
+    ("name", [n for n, rule in RULES.items() if rule.kind == "stable"]),
+)
+def test_slopes_of_stable_rules_are_no_farther_from_the_truth(name, dtype):
+    """First and second derivatives beside those of the tape, and differences of 800 digits.
+
+    ``MOST`` units of the last place are granted, or ``FARTHER`` times the error of the tape.
+    """
+    rule, limits = RULES[name], finfo(dtype)
+    scale = 1.0 if dtype == "float32" else 8.0
     for build in rule.examples or (_pattern_builder(rule),):
         names = list(inspect.signature(build).parameters)
-        inputs = [sg.input(n, (6, 3), "float64") for n in names]
-        graph = CommonSubexpressions()(sg.Graph(build(*inputs), inputs=inputs))
-        feeds = {n: np.roll(STEEP, 7 * k).reshape(6, 3) * 8.0 for k, n in enumerate(names)}
-        for leaf in graph.inputs:
-            raw = gradient_as_written(graph, leaf)
-            if raw is None:
-                continue
-            truth = true_values(sg.Graph(raw, inputs=graph.inputs), feeds)
-            slope = sg.grad(graph["output"].sum(), leaf)
-            optimized = pipeline("O0")(sg.Graph(slope, inputs=graph.inputs))
-            actual = sg.evaluate(optimized, feeds)["output"]
-            finite = np.isfinite(truth)
-            if graph["output"].shape == leaf.shape:
-                finite &= np.isfinite(true_values(graph, feeds))  # inside the domain
-            assert finite.any()
-            np.testing.assert_allclose(actual[finite], truth[finite], rtol=1e-13, atol=1e-14)
+        leaves = {n: sg.input(n, (6, 3), dtype) for n in names}
+        feeds = {
+            n: (np.roll(STEEP, 7 * k).reshape(6, 3) * scale).astype(dtype)
+            for k, n in enumerate(names)
+        }
+        formula = build(*leaves.values())
+        weights = np.cos(np.arange(formula.size)).reshape(formula.shape).astype(dtype) + 1.5
+        graph = CommonSubexpressions()(sg.Graph(formula))
+        sums, compared = SumsOfFormula(graph, feeds, weights), 0
+        for label in (leaf.node.op.label for leaf in graph.inputs):
+            slopes = slopes_to_second_order((formula * weights).sum(), leaves, label)
+            actual = sg.evaluate(pipeline("O0")(slopes), feeds).values()
+            tensors = {n: Tensor(array, True) for n, array in feeds.items()}
+            with np.errstate(all="ignore"):
+                on_tape = (build(*tensors.values()) * weights).sum()
+            pairs = list(zip(actual, slopes_of_tape(on_tape, tensors[label]), strict=True))
+            for place, point in np.ndenumerate(feeds[label]):
+                for true, (slope, eager) in zip(sums.differences(label, place), pairs, strict=True):
+                    if abs(true) < float(limits.max):
+                        compared += 1
+                        assert is_no_farther(slope[place], eager[place], true, limits), (
+                            f"by {label} at {point}: {slope[place]}, on the tape {eager[place]},"
+                            f" in truth {float(true)}"
+                        )
+        assert compared
+
+
+def is_no_farther(slope, eager, true, limits):
+    """Return whether a slope is near the true one, or as near as that of the tape."""
+    ours, theirs = (abs(context.convert(float(number)) - true) for number in (slope, eager))
+    if not theirs < context.inf:
+        theirs = float(limits.eps)  # the slope is still a number, near 0 where the true one is
+    near = MOST * float(limits.eps) * abs(true) + float(limits.tiny)
+    return ours <= near or ours <= FARTHER * theirs
 
 
 x, y = holes("x y")
