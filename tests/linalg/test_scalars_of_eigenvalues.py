@@ -115,12 +115,13 @@ def test_one_row_without_a_batch_is_one_row_of_a_batch():
     np.testing.assert_allclose(second_derivative((1, 1, 1)), by_hand, rtol=1e-12)
 
 
-def test_a_number_that_a_function_reads_twice_counts_once():
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_number_that_a_function_reads_twice_counts_once(shape):
     """The derivative by s of a squared gradient: beside divided differences by NumPy."""
     array, weights = WEIGHTS + WEIGHTS.T, np.arange(9.0).reshape(3, 3)
     x, s = sg.input("x", (3, 3), "float64"), sg.input("s", (), "float64")
     values, vectors = sg.linalg.eigh(x)
-    matrix = (vectors * (sg.exp(s * values) + s * values**2)) @ vectors.T
+    matrix = (vectors * (sg.exp(s * values) + s.reshape(shape) * values**2)) @ vectors.T
     squared = (sg.grad((matrix * weights).sum(), x) ** 2).sum()
     slope = sg.grad(squared, s)
 

@@ -241,3 +241,70 @@ def test_gradients_of_windows_in_a_loop(read):
     for program in (run, sg.compile(graph, fuse=False), sg.compile(graph, threads=2)):
         np.testing.assert_allclose(program.run(feeds)["output"], expected, rtol=1e-14, atol=1e-14)
     assert read == "int8" or run.peak_bytes < 1.5 * 8 * size
+
+
+def test_of_two_writes_to_one_entry_the_last_counts():
+    """By indices of a run, which are equal or not; 50 elements are too many for comparisons."""
+    x, i = sg.input("x", (50,), "float64"), sg.input("i", (2,), "int64")
+
+    def write(c, step=0):
+        return c.at[i[0]].set(c[i[1]] + 1.0 + step).at[i[1]].set(c[i[0]] - 2.0)
+
+    rows = sg.input("rows", (50, 3), "float64")
+    of_rows = rows.at[i[0]].set(rows[0] + 1.0).at[i[1]].set(rows[1] * 2.0)
+    programs = {
+        "outside": write(x),
+        "in a loop": sg.fori_loop(0, 3, lambda k, c: write(c, k), x),
+        "rows": of_rows,
+        "three": x.at[i[0]].set(1.0).at[i[1]].set(2.0).at[i[0]].set(3.0),
+    }
+    f = sg.compile(programs)
+    array, matrix = np.arange(50.0), np.arange(150.0).reshape(50, 3)
+    for first, second in ((3, 3), (3, -47), (3, 7), (-1, 49)):
+        expected = {name: array.copy() for name in programs} | {"rows": matrix.copy()}
+
+        def write_both(c, step, first=first, second=second):
+            old = c.copy()
+            c[first] = old[second] + 1.0 + step
+            c[second] = old[first] - 2.0
+
+        write_both(expected["outside"], 0)
+        for k in range(3):
+            write_both(expected["in a loop"], k)
+        expected["rows"][first], expected["rows"][second] = matrix[0] + 1.0, matrix[1] * 2.0
+        for index, value in ((first, 1.0), (second, 2.0), (first, 3.0)):
+            expected["three"][index] = value
+        results = f.run({"x": array, "rows": matrix, "i": np.array([first, second])})
+        for name, result in results.items():
+            np.testing.assert_array_equal(
+                result, expected[name], err_msg=f"{name} {first} {second}"
+            )
+
+
+@pytest.mark.parametrize("size", [33, 50])
+def test_gradients_of_repeated_indices_in_a_loop_that_writes(size):
+    """A loop writes one entry and reads entries, some twice: beside differences of NumPy's loop."""
+    x, indices = sg.input("x", (size,), "float64"), sg.input("indices", (3, 3), "int64")
+    weights = np.array([1.0, 10.0, 100.0])
+
+    def iterate(carry, j):
+        c, total = carry
+        total = total + (sg.sin(c[j]) * weights).sum()
+        return (c.at[j[0]].set(c[j[0]] * 2.0), total), None
+
+    (_, total), _ = sg.scan(iterate, (x, 0.0), indices)
+    slope = sg.compile(sg.grad(total, x))
+
+    def loss(array, rows):
+        array, total = array.copy(), 0.0
+        for row in rows:
+            total += (np.sin(array[row]) * weights).sum()
+            array[row[0]] *= 2.0
+        return total
+
+    for rows in ([[7, 7, 9], [7, 9, 9], [1, 7, 7]], [[0, 0, 0], [32, 32, 0], [-1, 5, -1]]):
+        array = np.linspace(0.1, 1.2, size)
+        steps = 1e-6 * np.eye(size)
+        expected = [(loss(array + h, rows) - loss(array - h, rows)) / 2e-6 for h in steps]
+        result = slope.run({"x": array, "indices": np.array(rows)})
+        np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-7)

@@ -243,3 +243,25 @@ def test_carries_that_only_a_rule_reads_go_when_kernels_are_made():
     assert report.changed
     array = np.array([1.0, 2.0, 3.0])
     np.testing.assert_array_equal(compiled.run({"x": array})["y"], array * 8.0)
+
+
+NUMBERED = {
+    "sort": lambda k, a, i: k.sort(k.sin(a[0] * i)),
+    "cumsum": lambda k, a, i: k.cumsum(a[0] * i + 1.0),
+    "product": lambda k, a, i: ((a * i) @ (a + i))[0],
+    "solve": lambda k, a, i: k.linalg.solve(a + i * 5.0, a[:, 1]),
+    "of the number alone": lambda k, a, i: a[0] + k.cumsum(k.sin(k.arange(4.0) * i)),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_what_depends_on_the_number_of_the_iteration_stays_in_the_loop(name):
+    """An expensive value of invariants and the number is another in each iteration."""
+    formula = NUMBERED[name]
+    a, c = sg.input("a", (4, 4), "float64"), sg.input("c", (4,), "float64")
+    last = sg.fori_loop(0, 5, lambda i, s: 0.5 * s + formula(sg, a, i * 1.0), c)
+    matrix, expected = np.random.default_rng(0).normal(size=(4, 4)), np.ones(4)
+    for i in range(5):
+        expected = 0.5 * expected + formula(np, matrix, float(i))
+    result = sg.compile(last).run({"a": matrix, "c": np.ones(4)})
+    np.testing.assert_allclose(result, expected, rtol=1e-10)

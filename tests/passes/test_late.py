@@ -209,6 +209,16 @@ def test_a_constant_index_outside_of_the_axis_raises_in_the_run():
         program.run({"x": np.arange(5.0)})
 
 
+@pytest.mark.parametrize("labels", [[1, -1], [0, 3], [-3, 0]])
+def test_constant_labels_outside_of_the_classes_raise_in_the_run(labels):
+    """Labels do not count from the end, unlike indices of NumPy."""
+    logits = sg.input("logits", (2, 3), "float64")
+    loss = sg.nn.cross_entropy(logits, sg.constant(np.array(labels)))
+    for value in (loss, sg.grad(loss, logits)):
+        with pytest.raises(IndexOutOfRange):
+            sg.compile(value).run({"logits": np.eye(2, 3)})
+
+
 def test_scatters_by_one_constant_index_are_one_kernel():
     random = np.random.default_rng(0)
     groups = np.array([2, 2, -6, 0, 5, 2, 0])
@@ -242,3 +252,25 @@ def test_numbers_of_any_rank_are_one_kernel():
     for k, feed in enumerate(feeds.values()):
         assert results[f"y{k}"].shape == feed.shape
         np.testing.assert_allclose(results[f"y{k}"], np.exp(feed) * 2.0 + k, rtol=1e-15)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_sum_beside_its_gradient_has_the_sign_of_its_zero(n):
+    """A sum of differences adds -0.0 behind its last term; without terms it is 0.0, as NumPy's."""
+    x = sg.input("x", ("n",), "float64")
+    rows = sg.input("rows", (3, "n"), "float64")
+    steps, columns = x[1:] - x[:-1], rows[:, 1:] - rows[:, :-1]
+    squared = (steps**2).sum()
+    by_row = (columns**2).sum(1)
+    outputs = {"squared": squared, "by row": by_row, "d squared": sg.grad(squared, x)}
+    outputs["d by row"] = sg.grad(by_row.sum(), rows)
+    array, matrix = np.ones(n), np.ones((3, n))
+    results = sg.compile(outputs).run({"x": array, "rows": matrix})
+    expected = {
+        "squared": (np.diff(array) ** 2).sum(),
+        "by row": (np.diff(matrix) ** 2).sum(1),
+    }
+    for name, value in expected.items():
+        np.testing.assert_array_equal(results[name], value)
+        np.testing.assert_array_equal(np.signbit(results[name]), np.signbit(value), err_msg=name)
+        assert not np.any(results[f"d {name}"])
