@@ -198,8 +198,7 @@ def _row_steps_from_stack(
     while readers[value.key] == 1:
         node = value.node
         if isinstance(node.op, Loop):
-            is_stack = value.index >= node.op.carries and not node.op.logged
-            return (value, steps[::-1]) if is_stack else None
+            return (value, steps[::-1]) if value.index >= node.op.carries else None
         if len(node.args) != 1 or _row_step(node) is None:
             return None
         steps.append(node)

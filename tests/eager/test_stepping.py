@@ -314,3 +314,17 @@ def test_both_ways_of_training_give_the_same_losses(dtype, tolerance):
     for step, (ours, theirs) in enumerate(zip(actual, expected, strict=True)):
         assert abs(ours - theirs) <= tolerance * (step + 1) * abs(theirs), step
     assert np.mean(actual[-5:]) < 0.8 * np.mean(actual[:5])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_gradient_that_lies_over_its_tensor_is_read_before_it_is_written(momentum):
+    """The gradient is the tensor's own array from the end; blocks would read what they wrote."""
+    tensor = Tensor(np.arange(10_000.0), requires_grad=True)
+    steps = sg.optim.SGD(0.1, momentum=momentum).on([tensor])
+    expected, velocity = np.arange(10_000.0), np.zeros(10_000)
+    for _ in range(3):
+        tensor.grad = tensor.data[::-1]
+        steps.step()
+        velocity = momentum * velocity + expected[::-1]
+        expected = expected - 0.1 * velocity
+    np.testing.assert_allclose(tensor.data, expected, rtol=1e-12)

@@ -114,3 +114,20 @@ def test_an_index_out_of_range_is_an_error_of_the_first_iteration_that_has_it():
         compiled.run(feeds())
     with pytest.raises(IndexOutOfRange, match="index 7"):
         compiled.run({**feeds(), "count": np.array(7)})
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_an_index_of_rows_without_elements_reads_nothing(fuse):
+    """A loop's kernel checks an index once for all elements of a row, but not for none."""
+    table, start = sg.input("table", (5, "n"), "float64"), sg.input("start", ("n",), "float64")
+    index = sg.input("index", (), "int64")
+    last = sg.while_loop(
+        lambda s: s[1] < 3, lambda s: (s[0] * 0.5 + table[index], s[1] + 1), (start, 0)
+    )[0]
+    f = sg.compile(last, fuse=fuse)
+    for n, row in ((0, 7), (3, 2), (0, 2)):
+        feeds = {"table": np.ones((5, n)), "start": np.zeros(n), "index": np.array(row)}
+        np.testing.assert_array_equal(f.run(feeds), np.full(n, 1.75))
+    feeds = {"table": np.ones((5, 3)), "start": np.zeros(3), "index": np.array(7)}
+    with pytest.raises(sg.errors.IndexOutOfRange):
+        f.run(feeds)

@@ -224,3 +224,15 @@ def test_many_quantiles_are_sorted_once():
     feeds = {"x": np.random.default_rng(0).normal(size=(50, 3))}
     actual = sg.compile(sg.quantile(x, q, 0)).run(feeds)
     np.testing.assert_allclose(actual, np.quantile(feeds["x"], q, axis=0), rtol=1e-15)
+
+
+@pytest.mark.parametrize("size", [3, 40])
+def test_a_quantile_that_is_an_element_is_that_beside_infinities(size):
+    """By hand: NumPy gives NaN where it subtracts infinities of the same sign."""
+    x = sg.input("x", (size,), "float64")
+    array = np.arange(float(size))
+    array[0], array[-1] = -np.inf, np.inf
+    f = sg.compile({name: sg.quantile(x, q) for name, q in (("low", 0.0), ("high", 1.0))})
+    assert f.run({"x": array}) == {"low": -np.inf, "high": np.inf}
+    middle = sg.compile(sg.median(x)).run({"x": array})
+    assert middle == (size - 1) / 2

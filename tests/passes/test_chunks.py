@@ -284,6 +284,27 @@ def test_chunks_of_products_whose_readers_broadcast(shape, by):
         np.testing.assert_allclose(results[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
+@pytest.mark.parametrize("by", ["row-chunks", "recomputed-products"])
+def test_a_shift_that_reads_more_than_the_maximum_has_a_loop_of_its_own(by):
+    """A sum of exponentials less the maximum and a variance, which a second loop finds."""
+    x, y = sg.input("x", (40, 3), "float64"), sg.input("y", (6, 3), "float64")
+    scores = x @ y.T
+    largest = scores.max(0)
+    variance = ((scores - largest) ** 2).sum(0)
+    loss = (sg.exp(scores - (largest + 0.01 * variance)).sum(0) ** 1.5).sum()
+    graph = sg.Graph({"loss": loss, "dx": sg.grad(loss, x)})
+    changed = divide(graph, 40 * 6, by)
+    assert not any(kind.shape == (40, 6) for node in changed.nodes for kind in node.types)
+    draw = np.random.default_rng(0)
+    feeds = {value.name: draw.standard_normal(value.shape) for value in (x, y)}
+    products = feeds["x"] @ feeds["y"].T
+    shift = products.max(0) + 0.01 * ((products - products.max(0)) ** 2).sum(0)
+    by_hand = (np.exp(products - shift).sum(0) ** 1.5).sum()
+    results, expected = sg.evaluate(changed, feeds), sg.evaluate(graph, feeds)
+    np.testing.assert_allclose(results["loss"], by_hand, rtol=1e-12)
+    np.testing.assert_allclose(results["dx"], expected["dx"], rtol=1e-9)
+
+
 def check_small(name, count, width, named, other_count, by="row-chunks"):
     graph = losses_and_gradients(name, count, width, named)
     changed = divide(graph, count * (count if name in OF_ONE else width), by)

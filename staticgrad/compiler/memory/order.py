@@ -96,11 +96,7 @@ def _find_free_steps(flow: Flow) -> set[int]:
     for step, (reads, writes) in enumerate(zip(flow.reads, flow.writes, strict=True)):
         reads_only_these = all(b in written or roles[b] in ("parameter", "constant") for b in reads)
         begins = step in commits or not written.isdisjoint(reads)
-        writes_everything = set(writes) <= {
-            *flow.begins[step],
-            *(b for b in writes if roles[b] != "temp"),
-        }
-        if reads_only_these and begins and writes_everything and step not in checks:
+        if reads_only_these and begins and step not in checks:
             free.add(step)
             written.update(writes)
     return free

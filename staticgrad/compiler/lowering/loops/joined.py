@@ -198,13 +198,15 @@ class JoinedStages(StepKernel):
             yield converted
 
     def _keeps_place(self, stage: Stage) -> bool:
-        """Return whether a stage copies the elements of a carry to where they are."""
+        """Return whether a stage copies the elements of a carry to where they are.
+
+        A step writes over a value only from the same element on (``TakingOver``).
+        """
         pair = self.kernel.copied_pair(stage)
         if pair is None:
             return False
-        (out, begin), (into, base_begin) = (self.bound[name] for name in pair)
-        memories = [self._memory(self._schedule.by_name[name]) for name in (out, into)]
-        return memories[0] == memories[1] and begin == base_begin
+        out, base = (self._schedule.by_name[self.bound[name][0]] for name in pair)
+        return self._memory(out) == self._memory(base)
 
     def _directives_of(self, stage: Stage) -> Iterator[Directive]:
         for number, (nested_stage, _) in enumerate(nested_stages(self.kernel.stages)):
