@@ -38,6 +38,52 @@ from pathlib import Path
 {imports}
 '''
 
+#: Parameters of exported files and of modules of libraries.
+PARAMETERS: Final = '''\
+class Parameters(dict):
+    """Parameters by name. Steps read and update the arrays that are here from the first on: setting
+    one writes its elements into its array, converted as a step of the program converts them."""
+
+    def _fit(self, name, value):
+        if name not in self:
+            raise KeyError(f"there is no parameter {name!r}; there are {[*self]}")
+        own, array = self[name], np.asarray(value)
+        if array.shape != own.shape:
+            raise ValueError(f"parameter {name!r} has shape {own.shape}, got {array.shape}")
+        if array.dtype.kind not in "biufc" or not np.can_cast(array.dtype, own.dtype, "same_kind"):
+            raise TypeError(f"parameter {name!r} is {own.dtype}, got {array.dtype}")
+        return array
+
+    def __setitem__(self, name, value):
+        array = self._fit(name, value)
+        self[name][...] = array
+
+    def update(self, *others, **more):
+        """Set several parameters, all of them or none."""
+        arrays = {name: self._fit(name, value) for name, value in dict(*others, **more).items()}
+        for name, array in arrays.items():
+            self[name][...] = array
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def _refuse(self, *_, **__):
+        raise TypeError("a step reads all of its parameters: none is added or removed")
+
+    __delitem__ = clear = pop = popitem = setdefault = _refuse
+
+    def __reduce__(self):
+        return dict, (dict(self),)
+
+
+def apart(array, parameters):
+    """Return an array, or a copy of one that may be in the memory of parameters: a step writes
+    them while it reads its feeds."""
+    is_shared = any(np.may_share_memory(array, value) for value in parameters.values())
+    return array.copy() if is_shared else array
+'''
+
 RUN: Final = '''\
 def aligned(array):
     """Return a copy whose address is a multiple of 64: no vector of it crosses a cache line."""
@@ -48,8 +94,9 @@ def aligned(array):
     return copy
 
 
+<parameters>
 with np.load(ARRAYS) as _file:
-    parameters = {name: aligned(_file[name]) for name in PARAMETERS}
+    parameters = _parameters = Parameters({name: aligned(_file[name]) for name in PARAMETERS})
     _constants = [aligned(_file[name]).reshape(-1) for name in CONSTANTS]
 _bound = {}  # by the types and shapes of feeds: the sizes, and the memory for them
 _results = {}  # arrays of former results, by name
@@ -64,9 +111,18 @@ def flat(array):
 
 
 <write>
+def current_parameters():
+    """Return the parameters; a dict that was set in their place is read into them."""
+    global parameters
+    if parameters is not _parameters:
+        _parameters.update(parameters)
+        parameters = _parameters
+    return parameters
+
+
 def save(path=ARRAYS):
     """Write the parameters, and the constants, into a file that this one reads when it starts."""
-    write_arrays(path, parameters | dict(zip(CONSTANTS, _constants)))
+    write_arrays(path, {**current_parameters(), **dict(zip(CONSTANTS, _constants))})
 
 
 def place(buffers):
@@ -134,7 +190,7 @@ def bind(feeds):
         _bound.clear()
         _bound[key] = numbers, np.array([*offsets, 0]), aligned(np.zeros(peak, np.uint8)), shapes
     bound = [
-        flat(np.ascontiguousarray(arrays[name], dtype))
+        flat(apart(np.ascontiguousarray(arrays[name], dtype), _parameters))
         for name, (dtype, _, is_read) in INPUTS.items()
         if is_read
     ]
@@ -167,6 +223,7 @@ def result_of(name, shape, dtype):
 def run(feeds):
     """Run the program: return its results by name, and update the parameters. One run at a time.
 
+    Feeds are read as they are, and copied only to convert them or if they are parameters.
     Raises IndexError where an index is out of range, LinAlgError where a matrix is singular or not
     positive definite, RuntimeError where a solver needs more steps than it may take, before any
     parameter is written.
@@ -177,7 +234,7 @@ def run(feeds):
         results[name] = result_of(name, shape, dtype)
         places.setdefault(place, name)
     outputs = [flat(results[places[n]]) for n in sorted(places)]
-    values = [flat(parameters[name]) for name in PARAMETERS]
+    values = [flat(array) for array in current_parameters().values()]
     checks = np.full(2 * len(CHECKS) + 2, -1)
     if steps(arena, offsets, checks, *arrays, *values, *_constants, *outputs, *numbers):
         number = next(n for n in range(len(CHECKS)) if checks[2 * n] >= 0)
@@ -192,4 +249,6 @@ def run(feeds):
         if places[place] != name:
             results[name][...] = results[places[place]]
     return results<single>
-'''.replace("<write>", inspect.getsource(write_arrays) + "\n")
+'''.replace("<write>", inspect.getsource(write_arrays) + "\n").replace(
+    "<parameters>", PARAMETERS + "\n"
+)

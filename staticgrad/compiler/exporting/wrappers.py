@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from string import Template
 from typing import Final
 
+from staticgrad.compiler.exporting.running import PARAMETERS
 from staticgrad.compiler.exporting.table import ArrayRow, rows_of_struct
 from staticgrad.language.types.dim import Named
 from staticgrad.support.errors import ArgumentError
@@ -170,6 +171,8 @@ def shape_of(number, *sizes):
     return tuple(found[: ARRAYS[number].rank])
 
 
+$parameters
+
 class Program:
     """The program with parameters of its own, which begin as they were when it was exported.
 
@@ -178,12 +181,21 @@ class Program:
 
     def __init__(self):
         rows = arrays("parameter", "state")
-        self.parameters = {
+        self._parameters = Parameters({
             name: np.zeros(row.shape[: row.rank], dtype_of(row)) for name, (_, row) in rows.items()
-        }
-        self._params = _pointers(self.parameters.values())
+        })
+        self._params = _pointers(self._parameters.values())
         self._memory = {}
         _initial(self._params)
+
+    @property
+    def parameters(self):
+        """The parameters by name; those of a dict that is set are read into them."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, arrays):
+        self._parameters.update(arrays)
 
     def sizes(self, feeds, **sizes):
         """The values of the sizes: those given, others by the shapes of feeds."""
@@ -211,7 +223,7 @@ class Program:
                 raise TypeError(f"feed {name!r} is {array.dtype}, the input {row.dtype.decode()}")
             if array.shape != (wanted := shape_of(number, *numbers)):
                 raise ValueError(f"feed {name!r} has shape {array.shape}, the input {wanted}")
-            given.append(np.ascontiguousarray(array, dtype_of(row)))
+            given.append(apart(np.ascontiguousarray(array, dtype_of(row)), self.parameters))
         results = {
             name: np.empty(shape_of(number, *numbers), dtype_of(row))
             for name, (number, row) in arrays("output").items()
@@ -247,7 +259,7 @@ def _python_module(interface: Interface) -> str:
     return _PYTHON.substitute(
         name=interface.name, file=interface.file, sizes=repr(sizes),
         digest=f"0x{interface.digest:016x}",
-        rows=len(interface.rows),
+        rows=len(interface.rows), parameters=PARAMETERS,
     )  # fmt: skip
 
 
@@ -469,6 +481,7 @@ _JULIA: Final = Template("""\
 #     $module.save(program, "weights.safetensors")
 #
 # Arrays are in Julia's order: their axes are those of the program from the last to the first.
+# An input is no array of the program, which a run writes: give a copy.
 module $module
 
 const LIBRARY = joinpath(@__DIR__, "$file")
