@@ -20,10 +20,13 @@ _LOADS_ATTRIBUTE: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATT
 _IDLE: Final = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "RESUME"})
 #: Functions that read an attribute by its name in a string, their second argument.
 _READS_BY_STRING: Final = frozenset({"getattr", "hasattr"})
-#: Functions that take names of attributes and return a function that reads them.
-_MAKES_READERS: Final = frozenset({"attrgetter", "methodcaller"})
+#: Functions and methods that read attributes, or make functions that do, by names in strings.
+_TAKES_NAMES: Final = frozenset({
+    "attrgetter", "methodcaller", "getattr_static", "__getattribute__", "__getattr__",
+})  # fmt: skip
 #: Names by which code reads all attributes of an object.
 _READS_ALL: Final = frozenset({"vars", "__dict__", "asdict", "astuple", "dir", "getmembers"})
+_WRITES: Final = frozenset({"STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR"})
 #: What an array says of itself without its elements.
 _METADATA: Final = frozenset({"shape", "ndim", "size", "dtype", "itemsize", "nbytes", "strides"})
 
@@ -49,6 +52,7 @@ class MentionedNames:
         computed: the objects of which it reads attributes by computed names or all of them, as
             loads; None is an object that has no name.
         stored_names, stored_attributes: what it writes; a name with whether it is a cell.
+        is_writing: it writes attributes or elements of something.
         modules: modules that it imports.
         inner: code objects of functions and classes inside.
     """
@@ -60,6 +64,7 @@ class MentionedNames:
     computed: tuple[Load | None, ...]
     stored_names: tuple[tuple[str, bool], ...]
     stored_attributes: frozenset[str]
+    is_writing: bool
     modules: tuple[str, ...]
     inner: tuple[CodeType, ...]
 
@@ -87,6 +92,10 @@ def names_of(code: CodeType) -> MentionedNames:
                     computed[owner] = None
                 else:
                     asked.add(attribute)
+            elif name == "globals":
+                loads |= {
+                    Load(string, False, ()): None for string in strings if string.isidentifier()
+                }
             elif name in _READS_ALL:
                 computed[_arguments_at(steps, place + 1, free)[0]] = None
         elif kind in _LOADS_ATTRIBUTE:
@@ -104,7 +113,7 @@ def names_of(code: CodeType) -> MentionedNames:
             elif kind == "MATCH_CLASS":
                 attributes.update(strings)
             continue
-        if read_last in _MAKES_READERS:
+        if read_last in _TAKES_NAMES:
             asked.update(part for string in strings for part in string.split("."))
         if not _reads_metadata(steps, place):
             elements.add(read_last)
@@ -116,6 +125,7 @@ def names_of(code: CodeType) -> MentionedNames:
         tuple(computed),
         tuple(stored_names),
         frozenset(stored),
+        any(step.opname in _WRITES for step in steps),
         tuple(modules),
         tuple(constant for constant in code.co_consts if isinstance(constant, CodeType)),
     )

@@ -162,6 +162,7 @@ class Captured:
         places: names, slots and context variables, each once.
         contents: containers by identity.
         objects: objects whose attributes are read.
+        functions: the user's functions that it may call, with their labels.
         names: the attributes that count; of every object.
         arrays: arrays and where they are reached.
         sources: random generators of NumPy and Python that it reads.
@@ -176,6 +177,7 @@ class Captured:
         self.places: dict[tuple[int, str], OuterName | OuterReading] = {}
         self.contents: dict[int, OuterContainer] = {}
         self.objects: list[AttributeOwner] = []
+        self.functions: list[tuple[FunctionType, str]] = []
         self.names: dict[str, None] = {}
         self.arrays: list[tuple[Any, str]] = []
         self.elements: set[str] = set()
@@ -193,7 +195,6 @@ class Captured:
         self._classes: dict[int, type] = {}
         self._waiting: deque[tuple[Any, str, bool]] = deque()
         self._visited: dict[int, Any] = {}
-        self._function_count = 0
         self._room = _MOST_ELEMENTS
         self._reach(function, getattr(function, "__name__", "function"))
         for name, value in objects.items():
@@ -224,7 +225,7 @@ class Captured:
         names = [*self._order]
         for owner in self.objects:
             is_whole = id(owner.value) in self._whole_modules or (
-                self._reads_all and not isinstance(owner.value, ModuleType | FunctionType)
+                self._reads_all and not issubclass(type(owner.value), ModuleType | FunctionType)
             )
             if is_whole and not owner.is_whole:
                 owner.is_whole = True
@@ -237,7 +238,7 @@ class Captured:
     def _look_up(self, owner: AttributeOwner, names: Iterable[str]) -> None:
         """Record the attributes of an object that have one of these names, and their absence."""
         value, attributes = owner.value, owner.attributes
-        is_instance = not isinstance(value, type | ModuleType | FunctionType)
+        is_instance = not issubclass(type(value), type | ModuleType | FunctionType)
         table = self._table_of(type(value)) if is_instance else _NO_CLASS
         for name in names:
             if name in table.slots:
@@ -255,12 +256,13 @@ class Captured:
                 owner.hidden[name] = None
                 if name in owner.attributes:
                     self._read(owner, name, is_users=False)
+                self._read_hidden(owner, self._table_of(type(owner.value)).hidden.get(name, ()))
 
     def _read(self, owner: AttributeOwner, name: str, is_users: bool = True) -> None:
         """Record an attribute that an object has, and follow its value."""
         place = OuterName(owner.attributes, name, f"{owner.label}.{name}")
         value = place.value
-        if not (isinstance(value, ModuleType) and _is_library(value)):
+        if not (issubclass(type(value), ModuleType) and _is_library(value)):
             self._place(owner.value, place)
         self._reach(value, place.label, owner.is_users and is_users)
 
@@ -301,70 +303,69 @@ class Captured:
         self._waiting.append((value, label, is_users))
 
     def _visit(self, value: Any, label: str, is_users: bool) -> None:
-        """Record what can change of a value, and reach what it refers to."""
+        """Record what can change of a value, and reach what it refers to.
+
+        Its class is asked what it is, for ``isinstance`` may run code of the user's.
+        """
         kind = type(value)
-        if isinstance(value, Enum):
+        if issubclass(kind, Enum):
             self._reach(value.value, f"{label}.value", is_users)
-        elif isinstance(value, (*PLAIN, Value)):
+        elif issubclass(kind, Value) or (issubclass(kind, PLAIN) and not _is_users(kind)):
             return
-        if callable(value) and getattr(value, "__module__", None) in _CLOCKS:
+        if hasattr(kind, "__call__") and _module_of(value) in _CLOCKS:  # noqa: B004
             self.asks_time = True
         if kind is FunctionType:
             self._visit_function(value, label, is_users)
-        elif isinstance(value, ModuleType):
+        elif issubclass(kind, ModuleType):
             if not _is_library(value):
                 self._add_object(value, vars(value), label, is_users)
                 self._reach(vars(value).get("__getattr__"), f"{label}.__getattr__")
-        elif isinstance(value, type):
+        elif issubclass(kind, type):
             self._visit_class(value)
             for name in _MAKES:
                 self._reach_method(_class_attribute(value, name), f"{value.__name__}.{name}")
-        elif isinstance(value, np.ndarray):
+        elif issubclass(kind, np.ndarray):
             self._visit_array(value, label, is_users)
-        elif isinstance(value, (*CONTAINERS, *_FIXED)):
+        elif issubclass(kind, (*CONTAINERS, *_FIXED)):
             self._visit_container(value, label, is_users)
             if kind.__module__ not in ("builtins", "collections"):
                 self._visit_instance(value, label, is_users)
-            if isinstance(value, defaultdict):
+            if issubclass(kind, defaultdict):
                 self._reach(value.default_factory, f"{label}.default_factory")
         elif not self._visit_reference(value, label, is_users):
             self._visit_instance(value, label, is_users)
 
     def _visit_reference(self, value: Any, label: str, is_users: bool) -> bool:
         """Reach what an object of the standard library refers to; False for other objects."""
-        if isinstance(value, MethodType):
+        kind = type(value)
+        if kind is MethodType:
             self._reach(value.__self__, label.rpartition(".")[0] or label, is_users)
             self._reach(value.__func__, label, is_users)
-        elif isinstance(value, partial | partialmethod):
+        elif issubclass(kind, partial | partialmethod):
             self._reach(value.func, label, is_users)
             self._reach(value.args, f"{label}.args", is_users)
             self._reach(value.keywords, f"{label}.keywords", is_users)
-        elif isinstance(value, _WRAPPERS):
+        elif issubclass(kind, _WRAPPERS):
             self._reach_method(value, label)
-        elif isinstance(value, ReferenceType):
+        elif issubclass(kind, ReferenceType):
             self._place(value, OuterReading(value, f"{label}()"))
             self._reach(value(), f"{label}()", is_users)
-        elif isinstance(value, ProxyType):
-            self._reach(value.__repr__.__self__, label, is_users)  # type: ignore[attr-defined]
-        elif isinstance(value, ContextVar):
+        elif kind is ProxyType:
+            self._reach(value.__repr__.__self__, label, is_users)
+        elif kind is ContextVar:
             self._place(value, OuterReading(partial(value.get, MISSING), f"{label}.get()"))
             self._reach(value.get(MISSING), f"{label}.get()", is_users)
-        elif isinstance(value, _Cache):
+        elif kind is _Cache:
             self.is_open = True
             self._reach(value.__wrapped__, label, is_users)
             for result in _cached_results(value):
                 self._reach(result, f"{label}()", is_users)
-        elif isinstance(value, attrgetter | methodcaller):
-            arguments = value.__reduce__()[1]
-            self._ask(
-                part for name in arguments if isinstance(name, str) for part in name.split(".")
-            )
-        elif isinstance(value, BuiltinFunctionType | MethodWrapperType):
-            owner = value.__self__
-            if value is os.getenv:
-                self._reach(os.environ, "os.environ")
-            elif not isinstance(owner, ModuleType | type):
-                self._reach(owner, label.rpartition(".")[0] or label, is_users)
+        elif kind is attrgetter or kind is methodcaller:
+            names = [name for name in value.__reduce__()[1] if issubclass(type(name), str)]
+            self._ask(part for name in names for part in name.split("."))
+        elif issubclass(kind, BuiltinFunctionType | MethodWrapperType):
+            if not issubclass(type(value.__self__), ModuleType | type):
+                self._reach(value.__self__, label.rpartition(".")[0] or label, is_users)
         else:
             return False
         return True
@@ -381,11 +382,13 @@ class Captured:
             for value in inner:  # methods of this package close over objects that hold functions
                 if _is_package(type(value)):
                     self._reach(value, label, is_users)
+                elif type(value) is dict or type(value) is MappingProxyType:  # singledispatch
+                    self._reach_functions(value.values(), label, is_users)
             return
-        if self._function_count >= _MOST_FUNCTIONS:
+        if len(self.functions) >= _MOST_FUNCTIONS:
             self._note_unwatched("its functions", f"more than {_MOST_FUNCTIONS}")
             return
-        self._function_count += 1
+        self.functions.append((function, label))
         if vars(function):
             self._add_object(function, vars(function), label, is_users)
         for default in (function.__defaults__, function.__kwdefaults__):
@@ -401,7 +404,7 @@ class Captured:
             holder: Any = cells[load.name] if load.is_cell else names
             place = OuterName(holder, load.name, load.name)
             value = place.value
-            if isinstance(value, ModuleType) and _is_library(value):
+            if issubclass(type(value), ModuleType) and _is_library(value):
                 self._follow_library(value, load)
             elif value is not MISSING or not hasattr(builtins, load.name):
                 self._place(holder, place)
@@ -441,7 +444,7 @@ class Captured:
         if load is not None:
             holder: Any = cells.get(load.name) if load.is_cell else names
             owner = None if holder is None else OuterName(holder, load.name, load.name).value
-        if not isinstance(owner, ModuleType):
+        if not issubclass(type(owner), ModuleType):
             self._reads_all = True
         elif not _is_library(owner):
             self._whole_modules[id(owner)] = owner
@@ -453,10 +456,10 @@ class Captured:
             self.asks_time |= module.__name__ in _CLOCKS
             label = f"{label}.{name}"
             value = vars(module).get(name, MISSING)
-            if isinstance(value, ModuleType) and _is_library(value):
+            if issubclass(type(value), ModuleType) and _is_library(value):
                 module = value
                 continue
-            is_data = value is os.environ or isinstance(value, ModuleType)
+            is_data = value is os.environ or issubclass(type(value), ModuleType)
             if is_data or value is os.getenv or not (callable(value) or _is_package(type(value))):
                 self._reach(value, label, is_data)
             return
@@ -482,8 +485,8 @@ class Captured:
 
     def _visit_container(self, container: Any, label: str, is_users: bool) -> None:
         """Record what a container holds, and reach its elements."""
-        is_fixed = isinstance(container, _FIXED)
-        is_dict = isinstance(container, dict | MappingProxyType)
+        is_fixed = issubclass(type(container), _FIXED)
+        is_dict = issubclass(type(container), dict | MappingProxyType)
         elements = elements_of(container)
         has_plain = _PLAIN_TYPES.issuperset(map(type, elements))
         is_watched = len(elements) <= self._room
@@ -521,15 +524,15 @@ class Captured:
             return
         is_library = not _is_users(kind)
         module = kind.__module__
-        if (module == "random" and hasattr(value, "getstate")) or module.startswith("numpy.random"):
+        if (module == "random" and hasattr(kind, "getstate")) or module.startswith("numpy.random"):
             self.sources.append(value)
         elif is_library and is_array_like(value):
             if is_users:
                 self.arrays.append((value, label))
         elif is_library and hasattr(kind, "__next__"):
-            if is_users:
+            if is_users and (not hasattr(kind, "readable") or value.readable()):
                 self.iterators.append(label)
-        elif isinstance(value, threading.local):
+        elif issubclass(kind, threading.local):
             self._add_object(value, _AttributesOfThread(value), label, is_users)
             self._visit_class(kind)
         elif (content := _buffer_of(value)) is not None:
@@ -543,7 +546,7 @@ class Captured:
             table = self._table_of(kind)
             if is_library:
                 self._reach_functions(attributes.values(), label, is_users)
-            if attributes or table.slots or hasattr(value, "__dict__"):
+            if attributes or table.slots or kind.__dictoffset__:
                 owner = self._add_object(value, attributes, label, is_users)
                 if issubclass(kind, _VIEWS):
                     for names in (*table.hidden.values(), table.of_views):
@@ -575,11 +578,11 @@ class Captured:
 
     def _reach_method(self, attribute: Any, label: str) -> None:
         """Follow the function of a method, property, class method or cached property."""
-        if isinstance(attribute, property):
+        if issubclass(type(attribute), property):
             attribute = attribute.fget
-        elif isinstance(attribute, staticmethod | classmethod):
+        elif issubclass(type(attribute), staticmethod | classmethod):
             attribute = attribute.__func__
-        elif isinstance(attribute, cached_property):
+        elif issubclass(type(attribute), cached_property):
             attribute = attribute.func
         self._reach(attribute, label)
 
@@ -587,7 +590,7 @@ class Captured:
         """Follow those of a library's values that are functions, which it may call."""
         for value in values:
             kind = type(value)
-            if isinstance(value, FunctionType | MethodType | partial) or (
+            if issubclass(type(value), FunctionType | MethodType | partial) or (
                 callable(value) and (_is_users(kind) or _is_package(kind))
             ):
                 self._reach(value, label, is_users)
@@ -609,7 +612,8 @@ class _ClassTable(NamedTuple):
     Attributes:
         defaults: names that a user's class has values for, which an instance may hide.
         slots: descriptors of C.
-        hidden: property of a library's class -> the names that it mentions.
+        hidden: property or method of a library's class that only reads -> the names that it
+            mentions.
         of_views: the names that operators of a library's class mention.
     """
 
@@ -630,18 +634,19 @@ def _table_of(kind: type) -> _ClassTable:
     for base in kind.__mro__:
         is_users = _is_users(base)
         for name, attribute in vars(base).items():
-            if isinstance(attribute, MemberDescriptorType | GetSetDescriptorType):
+            if issubclass(type(attribute), MemberDescriptorType | GetSetDescriptorType):
                 if not _is_special(name):
                     slots.setdefault(name, attribute)
             elif is_users:
                 if not (_is_special(name) or hasattr(type(attribute), "__get__")):
                     defaults.add(name)
-            elif isinstance(attribute, property):
-                hidden[name] = getattr(getattr(attribute.fget, "__code__", None), "co_names", ())
-            elif _is_special(name) or name in ("get", "items", "keys", "values"):
-                of_views |= dict.fromkeys(
-                    getattr(getattr(attribute, "__code__", None), "co_names", ())
-                )
+                continue
+            code = getattr(getattr(attribute, "fget", attribute), "__code__", None)
+            if isinstance(code, CodeType):
+                if _is_special(name) or name in ("get", "items", "keys", "values"):
+                    of_views |= dict.fromkeys(code.co_names)
+                elif not names_of(code).is_writing:
+                    hidden.setdefault(name, code.co_names)
     return _ClassTable(frozenset(defaults), slots, hidden, tuple(of_views))
 
 
@@ -667,13 +672,21 @@ def _dict_of(value: Any) -> dict[str, Any]:
         attributes = object.__getattribute__(value, "__dict__")
     except AttributeError:
         return {}
-    return attributes if isinstance(attributes, dict) else {}
+    return attributes if issubclass(type(attributes), dict) else {}
 
 
 def _cached_results(cache: Any) -> Iterator[Any]:
     """Yield the results that ``functools.cache`` or ``lru_cache`` has."""
     for referent in gc.get_referents(cache):  # results and keys of lru_cache, the dict of cache
         yield from referent.values() if type(referent) is dict else (referent,)
+
+
+def _module_of(value: Any) -> Any:
+    """Return the module that a function or class says it is of."""
+    try:
+        return getattr(value, "__module__", None)
+    except Exception:  # code of the user's, which has no such attribute
+        return None
 
 
 def _value_of_cell(cell: CellType) -> Any:
@@ -711,9 +724,9 @@ def _is_generated(attribute: Any) -> bool:
 
 def _is_library(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
-    if file is None and module.__name__ in sys.builtin_module_names:
-        return True
-    return not is_user_file(file or "<user>")
+    if file is None:
+        return getattr(getattr(module, "__spec__", None), "origin", None) in ("built-in", "frozen")
+    return not is_user_file(file)
 
 
 def _is_users(kind: type) -> bool:
@@ -730,24 +743,25 @@ def _is_package(kind: type) -> bool:
 
 def _is_module(value: Any) -> bool:
     loaded = sys.modules.get("staticgrad.nn.module")  # by whoever has modules
-    return loaded is not None and isinstance(value, loaded.Module)
+    return loaded is not None and issubclass(type(value), loaded.Module)
 
 
 def is_same(first: Any, second: Any) -> bool:
     """Return whether two values are identical, or equal numbers or strings."""
     if first is second:
         return True
-    if type(first) is not type(second):
+    kind = type(first)
+    if kind is not type(second):
         return False
-    if isinstance(first, tuple):
+    if issubclass(kind, tuple):
         return len(first) == len(second) and all(map(is_same, first, second))
-    return isinstance(first, PLAIN) and bool(
+    return issubclass(kind, PLAIN) and bool(
         first == second or (first != first and second != second)
     )
 
 
 def elements_of(container: Any) -> list[Any]:
     """Return what a container holds: keys and values of a dict, the elements of a set by id."""
-    if isinstance(container, dict | MappingProxyType):
+    if issubclass(type(container), dict | MappingProxyType):
         return [*container, *container.values()]
-    return sorted(container, key=id) if isinstance(container, set) else list(container)
+    return sorted(container, key=id) if issubclass(type(container), set) else list(container)

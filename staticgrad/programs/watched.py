@@ -7,23 +7,34 @@ attributes says that it has no new ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set as AbstractSet
+from collections.abc import Callable, Iterable, Set as AbstractSet
+from contextlib import suppress
 from operator import is_
-from types import CellType, MappingProxyType
+from types import CellType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 from staticgrad.programs.captured import MISSING, Captured, OuterReading, is_same
 from staticgrad.support.records import NamedTuple
 
 
-class _Attributes(NamedTuple):
-    """The attributes that an object had, of those whose names count."""
+class _Names(NamedTuple):
+    """The names of attributes that an object had.
 
-    attributes: Any
-    size: int
-    names: AbstractSet[str] | None  # None: all
+    Attributes:
+        countable: the names that count, None if all do. present: those of them that it had.
+        label: how the user writes the object.
+    """
+
+    countable: AbstractSet[str] | None
     present: frozenset[str]
     label: str
+
+    def new_name(self, attributes: Iterable[str]) -> str | None:
+        """Return the name of an attribute that counts and was not there."""
+        for name in list(attributes):
+            if name not in self.present and (self.countable is None or name in self.countable):
+                return f"{self.label}.{name}"
+        return None
 
 
 class Frozen:
@@ -41,19 +52,26 @@ class Frozen:
             else:
                 self._names.append((place.holder.get, place.name, place.value, place.label))
         names = around.names.keys()
-        self._attributes = []
+        #: Dicts of attributes with their sizes, of which those of instances are compared, too.
+        self._sizes: list[tuple[Any, int, _Names]] = []
+        self._instances: list[tuple[Any, type, Any, str]] = []
+        self._classes: list[tuple[type, tuple[type, ...], str]] = []
         for owner in around.objects:
+            value, attributes, label = owner.value, owner.attributes, owner.label
             countable = names | owner.hidden.keys() if owner.hidden else names
-            present = frozenset(countable & owner.attributes.keys())
-            self._attributes.append(
-                _Attributes(
-                    owner.attributes,
-                    len(owner.attributes),
-                    None if owner.is_whole else countable,
-                    frozenset(owner.attributes) if owner.is_whole else present,
-                    owner.label,
-                )
-            )
+            present = frozenset(attributes if owner.is_whole else countable & attributes.keys())
+            record = _Names(None if owner.is_whole else countable, present, label)
+            self._sizes.append((attributes, len(attributes), record))
+            if issubclass(type(value), type):
+                self._classes.append((value, value.__mro__, label))
+            elif not issubclass(type(value), ModuleType | FunctionType):
+                with suppress(Exception):  # it has no dict, or code of the user's refuses
+                    if value.__dict__ is attributes:
+                        self._instances.append((value, type(value), attributes, label))
+        self._functions = [
+            (function, function.__code__, function.__defaults__, label)
+            for function, label in around.functions
+        ]
         self._contents: list[tuple[Any, int, tuple[Any, ...], str]] = []
         for contents in around.contents.values():
             container = contents.container
@@ -66,8 +84,7 @@ class Frozen:
     @property
     def is_empty(self) -> bool:
         """Return whether nothing around the function was read."""
-        watched = self._names, self._cells, self._readings, self._attributes, self._contents
-        return not any(watched)
+        return not (self._names or self._cells or self._readings or self._contents)
 
     def find_change(self) -> str | None:
         """Return a name whose value has changed since tracing, or None."""
@@ -86,11 +103,20 @@ class Frozen:
             now = read()
             if now is not value and not is_same(now, value):
                 return label
-        for attributes in self._attributes:
-            if len(attributes.attributes) != attributes.size:
-                new_name = _new_attribute(attributes)
+        for attributes, size, record in self._sizes:
+            if len(attributes) != size:
+                new_name = record.new_name(attributes)
                 if new_name is not None:
-                    return f"{attributes.label}.{new_name}"
+                    return new_name
+        for owner, kind, attributes, label in self._instances:
+            if type(owner) is not kind or owner.__dict__ is not attributes:
+                return label
+        for cls, mro, label in self._classes:
+            if cls.__mro__ is not mro:
+                return label
+        for function, code, defaults, label in self._functions:
+            if function.__code__ is not code or function.__defaults__ is not defaults:
+                return label
         for view, count, elements, label in self._contents:
             try:
                 if len(view) != count or (
@@ -100,14 +126,3 @@ class Frozen:
             except RuntimeError:  # another thread changes it
                 return label
         return None
-
-
-def _new_attribute(attributes: _Attributes) -> str | None:
-    """Return the name of an attribute that counts and was not there."""
-    names: list[str] = list(attributes.attributes)
-    for name in names:
-        if name not in attributes.present and (
-            attributes.names is None or name in attributes.names
-        ):
-            return name
-    return None

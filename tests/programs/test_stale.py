@@ -877,6 +877,99 @@ def nested_function():
     return read, lambda: setattr(c, "scale", AFTER)
 
 
+def dict_of_an_object_replaced():
+    c = Own()
+    return lambda: c.scale, lambda: setattr(c, "__dict__", {"scale": AFTER})
+
+
+def class_of_an_object_replaced():
+    class First:
+        def read(self):
+            return BEFORE
+
+    class Second:
+        def read(self):
+            return AFTER
+
+    c = First()
+    return lambda: c.read(), lambda: setattr(c, "__class__", Second)
+
+
+def bases_of_a_class_replaced():
+    class C(Small):
+        pass
+
+    return lambda: C.scale, lambda: setattr(C, "__bases__", (Large,))
+
+
+def code_of_a_function_replaced():
+    def inner():
+        return 2.0
+
+    def later():
+        return 7.0
+
+    return lambda: inner(), lambda: setattr(inner, "__code__", later.__code__)
+
+
+def defaults_of_a_function_replaced():
+    def inner(scale=BEFORE):
+        return scale
+
+    return lambda: inner(), lambda: setattr(inner, "__defaults__", (AFTER,))
+
+
+def global_by_a_string():
+    globals()["rate"] = BEFORE
+    return lambda: globals()["rate"], lambda: globals().__setitem__("rate", AFTER)
+
+
+def attribute_by_an_operator_of_the_class():
+    class C:
+        def __getattribute__(self, name):
+            return object.__getattribute__(self, "numbers")[name]
+
+    c, numbers = C(), {"scale": BEFORE}
+    object.__setattr__(c, "numbers", numbers)
+    return lambda: c.scale, lambda: numbers.update(scale=AFTER)
+
+
+def function_by_the_type_of_an_argument():
+    numbers = {"scale": BEFORE}
+
+    @functools.singledispatch
+    def read(argument):
+        return 0.0
+
+    @read.register
+    def read_int(argument: int):
+        return numbers["scale"]
+
+    return lambda: read(1), lambda: numbers.update(scale=AFTER)
+
+
+def event_of_a_thread():
+    event = threading.Event()
+    return lambda: AFTER if event.is_set() else BEFORE, event.set
+
+
+def attribute_of_a_string():
+    class Text(str):
+        pass
+
+    text = Text("scale")
+    text.scale = BEFORE
+    return lambda: text.scale, lambda: setattr(text, "scale", AFTER)
+
+
+def parsed_settings():
+    import configparser
+
+    settings = configparser.ConfigParser()
+    settings["a"] = {"scale": str(BEFORE)}
+    return lambda: settings.getfloat("a", "scale"), lambda: settings.set("a", "scale", str(AFTER))
+
+
 def module_of_staticgrad():
     class Net(sg.nn.Module):
         scale = BEFORE
