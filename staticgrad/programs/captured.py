@@ -48,7 +48,7 @@ MISSING: Final = object()
 #: Bounds of what is followed; a warning names what lies beyond. 4096 elements are compared in 60
 #: microseconds (Zen 4, 2026-11).
 _MOST_FUNCTIONS: Final = 500
-_MOST_OBJECTS: Final = 2000
+_MOST_OBJECTS: Final = 1000
 _MOST_ELEMENTS: Final = 4096
 #: Numbers and strings: they are compared by value.
 PLAIN: Final = (int, float, complex, bool, str, bytes, type(None), Enum, np.generic)
@@ -167,7 +167,7 @@ class Captured:
         arrays: arrays and where they are reached.
         sources: random generators of NumPy and Python that it reads.
         iterators: the labels of iterators, whose elements a trace takes.
-        unwatched: labels of what lies beyond a bound, with what it is.
+        unwatched: descriptions of what lies beyond a bound.
         asks_time: it names something of a module that gives another answer each time.
         is_open: a trace adds to it: it imports modules, or fills a cache of results.
     """
@@ -183,7 +183,7 @@ class Captured:
         self.elements: set[str] = set()
         self.sources: list[Any] = []
         self.iterators: list[str] = []
-        self.unwatched: dict[str, str] = {}
+        self.unwatched: dict[str, None] = {}
         self.asks_time = self.is_open = False
         self._order: list[str] = []  # of the names, as they come up
         self._asked: dict[str, None] = {}
@@ -386,7 +386,7 @@ class Captured:
                     self._reach_functions(value.values(), label, is_users)
             return
         if len(self.functions) >= _MOST_FUNCTIONS:
-            self._note_unwatched("its functions", f"more than {_MOST_FUNCTIONS}")
+            self.unwatched[f"more than {_MOST_FUNCTIONS} functions"] = None
             return
         self.functions.append((function, label))
         if vars(function):
@@ -485,22 +485,20 @@ class Captured:
 
     def _visit_container(self, container: Any, label: str, is_users: bool) -> None:
         """Record what a container holds, and reach its elements."""
-        is_fixed = issubclass(type(container), _FIXED)
-        is_dict = issubclass(type(container), dict | MappingProxyType)
-        elements = elements_of(container)
-        has_plain = _PLAIN_TYPES.issuperset(map(type, elements))
-        is_watched = len(elements) <= self._room
-        if not is_watched and not (is_fixed and has_plain) and is_users:
-            self._note_unwatched(
-                label, f"a {type(container).__name__} of {len(container)} elements"
-            )
+        views = views_of(container)
+        size, is_fixed = len(views[0]), issubclass(type(container), _FIXED)
+        has_plain = all(_PLAIN_TYPES.issuperset(map(type, view)) for view in views)
+        is_watched = size <= self._room
+        if not (is_fixed and has_plain):
+            if is_watched:
+                self._room -= size
+            elif is_users:
+                self._note_unwatched(label, f"a {type(container).__name__} of {size} elements")
         if not is_fixed:
             self.contents[id(container)] = OuterContainer(container, label, is_users, is_watched)
-        if is_watched and not (is_fixed and has_plain):
-            self._room -= len(elements)
         if is_watched and not has_plain:
-            keys = [*container] if is_dict else range(len(elements))
-            for key, element in zip(keys, elements[-len(keys) :], strict=True):
+            keys = list(views[0]) if len(views) > 1 else range(size)
+            for key, element in zip(keys, views[-1], strict=False):
                 self._reach(element, f"{label}[{key!r}]", is_users)
                 self._reach(key, label, is_users)
 
@@ -529,8 +527,8 @@ class Captured:
         elif is_library and is_array_like(value):
             if is_users:
                 self.arrays.append((value, label))
-        elif is_library and hasattr(kind, "__next__"):
-            if is_users and (not hasattr(kind, "readable") or value.readable()):
+        elif is_library and _is_iterator(value):
+            if is_users:
                 self.iterators.append(label)
         elif issubclass(kind, threading.local):
             self._add_object(value, _AttributesOfThread(value), label, is_users)
@@ -541,7 +539,7 @@ class Captured:
             elif is_users:
                 self._note_unwatched(label, f"{len(content())} bytes")
         elif len(self.objects) >= _MOST_OBJECTS:
-            self._note_unwatched("its objects", f"more than {_MOST_OBJECTS}")
+            self.unwatched[f"more than {_MOST_OBJECTS} objects"] = None
         else:
             table = self._table_of(kind)
             if is_library:
@@ -603,7 +601,7 @@ class Captured:
         return owner
 
     def _note_unwatched(self, label: str, what: str) -> None:
-        self.unwatched.setdefault(label, what)
+        self.unwatched[f"{label!r}, {what}"] = None
 
 
 class _ClassTable(NamedTuple):
@@ -679,6 +677,17 @@ def _cached_results(cache: Any) -> Iterator[Any]:
     """Yield the results that ``functools.cache`` or ``lru_cache`` has."""
     for referent in gc.get_referents(cache):  # results and keys of lru_cache, the dict of cache
         yield from referent.values() if type(referent) is dict else (referent,)
+
+
+def _is_iterator(value: Any) -> bool:
+    """Return whether an object of a library is an iterator, and no file that is written to."""
+    kind = type(value)
+    if not hasattr(kind, "__next__") or (hasattr(kind, "readable") and not value.readable()):
+        return False
+    try:
+        return iter(value) is value
+    except Exception:  # an imitation
+        return False
 
 
 def _module_of(value: Any) -> Any:
@@ -760,8 +769,37 @@ def is_same(first: Any, second: Any) -> bool:
     )
 
 
+def views_of(container: Any) -> list[Any]:
+    """Return iterables over what a container holds, as its class of Python gives it.
+
+    Of a dict these are its keys and its values. A user's class may have methods of its own.
+    """
+    kind = type(container)
+    if kind is MappingProxyType:
+        return [container.keys(), container.values()]
+    base = next(base for base in (*CONTAINERS, *_FIXED) if issubclass(kind, base))
+    if base is dict:
+        return [dict.keys(container), dict.values(container)]
+    is_plain = kind.__iter__ is base.__iter__ and kind.__len__ is base.__len__
+    return [container if is_plain else _BaseView(container, base)]
+
+
+class _BaseView:
+    """The elements of a container whose class has its own ``__iter__`` or ``__len__``."""
+
+    def __init__(self, container: Any, base: Any) -> None:
+        self._container, self._base = container, base
+
+    def __iter__(self) -> Iterator[Any]:
+        iterator: Iterator[Any] = self._base.__iter__(self._container)
+        return iterator
+
+    def __len__(self) -> int:
+        size: int = self._base.__len__(self._container)
+        return size
+
+
 def elements_of(container: Any) -> list[Any]:
     """Return what a container holds: keys and values of a dict, the elements of a set by id."""
-    if issubclass(type(container), dict | MappingProxyType):
-        return [*container, *container.values()]
-    return sorted(container, key=id) if issubclass(type(container), set) else list(container)
+    elements = [element for view in views_of(container) for element in view]
+    return sorted(elements, key=id) if issubclass(type(container), set) else elements

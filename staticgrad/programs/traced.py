@@ -260,8 +260,7 @@ class Tracer:
         if around.is_open or frozen.find_change() is not None:  # by the trace
             around = Captured(self._function, arguments.objects)
             frozen = Frozen(around)
-        unwatched = [f"{label!r}, {what}" for label, what in around.unwatched.items()]
-        for what in [*unwatched, *traced.freeze(frozen, around, noted)]:
+        for what in [*around.unwatched, *traced.freeze(frozen, around, noted)]:
             self._warn(
                 f"reads {what}",
                 "a later change of it is not seen, because that takes too long at each call: pass"

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Set as AbstractSet
 from contextlib import suppress
 from operator import is_
-from types import CellType, FunctionType, MappingProxyType, ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
-from staticgrad.programs.captured import MISSING, Captured, OuterReading, is_same
+from staticgrad.programs.captured import MISSING, Captured, OuterReading, is_same, views_of
 from staticgrad.support.records import NamedTuple
 
 
@@ -74,12 +74,9 @@ class Frozen:
         ]
         self._contents: list[tuple[Any, int, tuple[Any, ...], str]] = []
         for contents in around.contents.values():
-            container = contents.container
-            if contents.is_watched:
-                is_dict = isinstance(container, dict | MappingProxyType)
-                for view in (container.keys(), container.values()) if is_dict else (container,):
-                    elements = tuple(view)
-                    self._contents.append((view, len(elements), elements, contents.label))
+            for view in views_of(contents.container) if contents.is_watched else ():
+                elements = tuple(view)
+                self._contents.append((view, len(elements), elements, contents.label))
 
     @property
     def is_empty(self) -> bool:

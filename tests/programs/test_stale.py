@@ -962,6 +962,15 @@ def attribute_of_a_string():
     return lambda: text.scale, lambda: setattr(text, "scale", AFTER)
 
 
+def list_with_its_own_iteration():
+    class Doubled(list):
+        def __iter__(self):
+            return (2.0 * number for number in list.__iter__(self))
+
+    numbers = Doubled([BEFORE / 2.0])
+    return lambda: sum(numbers), lambda: numbers.__setitem__(0, AFTER / 2.0)
+
+
 def parsed_settings():
     import configparser
 
