@@ -176,9 +176,12 @@ def _reads_metadata(steps: Sequence[dis.Instruction], place: int) -> bool:
         return False
     if following.opname in _LOADS_ATTRIBUTE:
         return following.argval in _METADATA
-    previous = next((s for s in reversed(steps[:place]) if s.opname != "PUSH_NULL"), None)
-    is_length = previous is not None and previous.opname in _LOADS_NAME and previous.argval == "len"
-    return is_length and following.opname in ("CALL", "PRECALL")
+    if following.opname not in ("CALL", "PRECALL"):
+        return False
+    while place and steps[place].opname in _LOADS_ATTRIBUTE:
+        place -= 1  # len(self.data): from data to self
+    function = next((s for s in reversed(steps[:place]) if s.opname != "PUSH_NULL"), None)
+    return function is not None and function.opname in _LOADS_NAME and function.argval == "len"
 
 
 def _constants(code: CodeType) -> Iterator[object]:

@@ -710,7 +710,14 @@ def _buffer_of(value: Any) -> Callable[[], bytes] | None:
                 return None
     except (TypeError, ValueError, BufferError):
         return None
-    return lambda: memoryview(value).tobytes()
+
+    def copy() -> bytes:
+        try:
+            return memoryview(value).tobytes()
+        except (TypeError, ValueError, BufferError):  # it has been closed
+            return b""
+
+    return copy
 
 
 def _class_attribute(kind: type, name: str) -> Any:

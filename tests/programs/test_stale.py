@@ -1230,8 +1230,9 @@ def test_what_a_function_does_not_read_is_not_watched():
         trainer.fit()
     assert Trainer.run.stats.traces == traces + 1
     args = argparse.Namespace(rate=0.5, epoch=0)
-    large, names = np.ones(100_000), dict.fromkeys(map(str, range(9000)))
-    f = sg.function(lambda x: (x * args.rate).sum() * large.shape[0] / len(large))
+    data = SimpleNamespace(large=np.ones(100_000))
+    large, names = data.large, dict.fromkeys(map(str, range(9000)))
+    f = sg.function(lambda x: (x * args.rate).sum() * large.shape[0] / len(data.large))
     g = sg.function(lambda x: (x * getattr(np, "sin")(args.rate)).sum())  # noqa: B009
     for epoch in range(4):
         args.epoch, names["a"] = epoch, epoch
