@@ -609,6 +609,9 @@ def test_what_cannot_be_exported_is_named_with_its_line(tmp_path):
     with pytest.raises(errors.ExportError, match=r"call\.host.*cannot be exported") as caught:
         sg.compile(sg.host_call(np.cumsum, x + 1.0, types=[x.type])).export(tmp_path / "program.py")
     assert "test_export.py" in str(caught.value)
+    with pytest.raises(errors.ExportError, match=r"the routine ldl cannot be exported") as caught:
+        sg.compile(sg.linalg.ldl(sg.input("a", (3, 3), "float64"))[0]).export(tmp_path / "p.py")
+    assert "test_export.py" in str(caught.value)
     with pytest.raises(errors.ExportError, match=r"feed .h. cannot.*no bfloat16"):
         sg.compile(sg.input("h", (3,), "bfloat16") + 1.0).export(tmp_path / "program.py")
     with pytest.raises(errors.ExportError, match=r"result .y. cannot.*no bfloat16"):

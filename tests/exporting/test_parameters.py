@@ -145,9 +145,9 @@ def test_a_dict_in_the_place_of_parameters_is_read_into_them(tmp_path):
     assert program.run({"x": np.zeros(3)})["y"].tolist() == [1.0, 2.0, 3.0]
     assert program.parameters["w"].tolist() == [2.0, 3.0, 4.0]
     file = load_exported(f.export(tmp_path / "step.py"))
-    before = file["parameters"]
+    parameters = file["parameters"]
     file["parameters"] = {"w": np.arange(6.0)[::2]}
     for first in (0.0, 1.0):
         assert file["run"]({"x": np.zeros(3)})["y"].tolist() == [first, first + 2.0, first + 4.0]
-    assert file["parameters"] is before
-    assert before["w"].tolist() == [2.0, 4.0, 6.0]
+    assert file["parameters"] is parameters
+    assert parameters["w"].tolist() == [2.0, 4.0, 6.0]

@@ -20,10 +20,15 @@ from staticgrad.compiler.plain.text import (
     operate,
     sign,
 )
+from staticgrad.errors import ExportError
 from staticgrad.language.ir.kernels.parser import parse_kernel
+from staticgrad.language.ops.convert import Bitcast
+from staticgrad.language.types.dtype import as_dtype
 from tests.codegen.golden import ON_FILE
 from tests.exporting.printed import load_exported, plain_texts_parse
 from tests.ir.kernel_samples import KERNELS
+from tests.laws.samples import as_tuple, op_names, samples_of
+from tests.laws.test_ops import variable_like
 
 BINARY = [
     "+",
@@ -180,3 +185,41 @@ def test_padded_masks_are_conditions_in_plain_loops(name, tmp_path):
     np.testing.assert_array_equal(sg.compile(graph, backend="numba").run(feeds)["y"], expected)
     file = load_exported(sg.compile(graph).export(tmp_path / "program.py"))
     np.testing.assert_array_equal(file["run"](feeds)["y"], expected)
+
+
+PAIRS = [("int8", "uint8"), ("uint8", "int8"), ("int16", "uint16"), ("uint16", "int16")]
+PAIRS += [("float32", "int32"), ("uint64", "float64"), ("int64", "uint64")]
+
+
+@pytest.mark.slow
+def test_bits_read_as_other_numbers_are_numpys(tmp_path):
+    random = np.random.default_rng(0)
+    feeds = {
+        f"x{k}": random.integers(0, 256, 9 * np.dtype(source).itemsize).astype("u1").view(source)
+        for k, (source, _) in enumerate(PAIRS)
+    }
+    inputs = [sg.input(name, (9,), str(array.dtype)) for name, array in feeds.items()]
+    views = [Bitcast(as_dtype(kind))(x) for x, (_, kind) in zip(inputs, PAIRS, strict=True)]
+    graph = sg.Graph({f"x{k}": view for k, view in enumerate(views)})
+    file = load_exported(sg.compile(graph).export(tmp_path / "program.py"))
+    for run in (file["run"], sg.compile(graph, backend="numba").run):
+        for (name, result), (_, kind) in zip(run(feeds).items(), PAIRS, strict=True):
+            assert result.tobytes() == feeds[name].view(kind).tobytes()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", op_names())
+def test_exported_texts_of_every_op_parse(name, tmp_path):
+    """A routine without loops in files is refused in words."""
+    refused = []
+    for sample in samples_of(name)[:4]:
+        inputs = [variable_like(f"x{k}", array) for k, array in enumerate(sample.arrays)]
+        outputs = as_tuple(sample.op(*inputs))
+        compiled = sg.compile({f"y{k}": output for k, output in enumerate(outputs)})
+        try:
+            text = compiled.export(tmp_path / "program.py").read_text("utf-8")
+        except ExportError as error:
+            text = repr(error.headline)
+            refused.append(text)
+        assert ast.parse(text).body
+    assert all("cannot be exported" in text for text in refused)

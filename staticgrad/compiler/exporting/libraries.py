@@ -17,6 +17,7 @@ from staticgrad.language.types.dim import Size
 from staticgrad.native.libraries import limits
 from staticgrad.native.libraries.fourier_kernels import FourierCall
 from staticgrad.native.libraries.recipes import recipe_of
+from staticgrad.support.errors import ExportError
 
 #: Family of routines that no exported file can call -> what they compute.
 NOT_EXPORTED: Final = {
@@ -62,6 +63,8 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
             size(numbers["k"]), str(numbers["uplo"] == ord("U")),
             str(numbers["trans"] != ord("N")), str(bool(numbers["unit"])),
         ]  # fmt: skip
+    if name not in PRELUDE:
+        raise ExportError(f"the routine {name} cannot be exported: files have no loops for it")
     if name == "lu_solve":
         numbers["trans"] = bool(numbers["trans"])  # of complex matrices the conjugate transpose
     parameters = re.findall(r"\w+", PRELUDE[name].partition(", total")[2].partition(")")[0])

@@ -238,7 +238,10 @@ class Scalars:
         if op == "cast":
             return _cast_source(args[0], expr.args[0].dtype, dtype, self.functions)
         if op == "bitcast":
-            return call(self.functions.helper(f"as_{storable(dtype)}"), args[0])
+            kinds = storable(expr.args[0].dtype), storable(dtype)
+            if not {"f32", "f64"}.intersection(kinds):  # integers of as many bits
+                return _convert(kinds[1], args[0])
+            return call(self.functions.helper(f"as_{kinds[1]}"), args[0])
         if op == "scale":
             steps = scaled_in_steps(*(ref(self._assign_name(a).alone, dtype) for a in args))
             within = Scalars(
