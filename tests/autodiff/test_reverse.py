@@ -484,3 +484,23 @@ def test_a_graph_is_differentiated_by_an_output_or_by_a_function_that_calls_it(d
     assert refusal.value.hint.startswith("one of its outputs: graph['loss'];")
     f = eval(refusal.value.hint.split("function: ")[1], {"graph": graph})
     np.testing.assert_allclose(sg.grad(f)(np.ones(3)), 2.0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64"])
+@pytest.mark.parametrize("shape", [(), (1,), (3,), ("n", 2), (0, 4)])
+def test_a_gradient_has_the_type_of_what_it_belongs_to(dtype, shape):
+    """Also where the loss is wider, a broadcast stretched the operand, or nothing is connected."""
+    x = sg.input("x", shape, dtype)
+    wide = sg.input("wide", (5, *shape), "float64")
+    loss = sg.abs(x * wide).sum() + (sg.abs(x) ** 2).mean()
+    gradients = [
+        sg.grad(loss, x),
+        sg.value_and_grad(loss, x)[1],
+        sg.grad(wide.sum(), x, allow_disconnected=True),
+    ]
+    gradients += [sg.vjp(sg.abs(x) * wide, x, wide), sg.grad(sg.abs(gradients[0]).sum() + loss, x)]
+    gradients += [sg.grad(loss, [x, wide])[0], *(() if dtype[0] == "c" else [sg.hvp(loss, x, x)])]
+    for gradient in gradients:
+        assert (gradient.shape, gradient.dtype) == (x.shape, x.dtype)
+    tangent = sg.jvp(x * wide, x, x)
+    assert (tangent.shape, tangent.dtype) == ((x * wide).shape, (x * wide).dtype)

@@ -583,3 +583,20 @@ def test_what_is_repeated_along_an_image_of_remainders(axes, taps, stride, paddi
     y = sg.nn.conv_transpose(x, filters, bias, stride=stride, padding=padding) * factor
     graph = sg.Graph({"y": y, "slope": sg.grad((y * y).sum(), factor)})
     check(graph, drawn(graph), ways=())
+
+
+@pytest.mark.parametrize(("channels", "size"), [(16, 16), (64, 8)])
+def test_winograds_tiles_are_as_exact_as_patches(channels, size, rng):
+    """Largest errors of float32 beside the sum in float64, by NumPy."""
+    x = rng.normal(size=(2, channels, size, size)).astype("f4")
+    w = rng.normal(size=(channels, channels, 3, 3)).astype("f4")
+    padded = np.pad(x.astype("f8"), [(0, 0), (0, 0), (1, 1), (1, 1)])
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+    exact = np.einsum("ncijkl,ockl->noij", seen, w.astype("f8"), optimize=True)
+    y = sg.nn.conv(sg.input("x", x.shape), sg.input("w", w.shape), padding=1)
+    tiles, patches = (
+        sg.compile(y, disable=names).run({"x": x, "w": w}) for names in ((), ("winograd",))
+    )
+    assert (tiles != patches).any(), "another way was taken"
+    errors = [abs(result - exact).max() for result in (tiles, patches)]
+    assert errors[0] <= 2 * errors[1]

@@ -1,5 +1,6 @@
 """Graphs and ops: what they collect and refuse, how they are rewritten, compared and die."""
 
+import copy
 import gc
 import warnings
 import weakref
@@ -274,3 +275,51 @@ def test_up_to_a_megabyte_is_quiet(build):
         sg.parameter("w", np.zeros(2 * LIMIT))
     with pytest.warns(LargeConstantWarning):
         build(np.zeros(LIMIT + 1, "int8"))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: sg.input("x", (3,)), lambda: sg.eager.Tensor([1.0, 2.0, 3.0])]
+)
+def test_values_and_tensors_take_no_assignment(make):
+    """Their elements; no operator writes into an operand, and ``y += 1`` gives a new one."""
+    x = make()
+    with pytest.raises(sg.errors.ImmutableError, match=r"at\["):
+        x[0] = 1.0
+    y = x
+    y += 1.0
+    y *= 2.0
+    new = x.at[0].set(7.0)
+    outs = [
+        v.numpy() if isinstance(v, sg.eager.Tensor) else sg.evaluate(v, {"x": [1, 2, 3]})
+        for v in (x, y, new)
+    ]
+    assert [out.tolist() for out in outs] == [[1, 2, 3], [4, 6, 8], [7, 2, 3]]
+
+
+def test_graphs_schedules_and_plans_take_no_attribute():
+    x = sg.input("x", (3,))
+    f = sg.compile(sg.tanh(x))
+    texts = [str(value) for value in (f.graph, f.schedule, f.plan())]
+    outputs = f.graph.outputs
+    for name in ("name", "outputs", "updates", "nodes", "inputs", "parameters"):
+        with pytest.raises(sg.errors.ImmutableError, match="a graph never changes"):
+            setattr(f.graph, name, getattr(f.graph, name))
+    for write in (
+        lambda: outputs.update(y=x),
+        lambda: outputs.__setitem__("y", x),
+        lambda: outputs.__delitem__("output"),
+        lambda: outputs.__ior__({"y": x}),
+        lambda: outputs.setdefault("y", x),
+        lambda: outputs.pop("output"),
+        outputs.popitem,
+        outputs.clear,
+    ):
+        with pytest.raises(sg.errors.ImmutableError):
+            write()
+    for value in (f.schedule, f.plan()):
+        with pytest.raises(AttributeError):
+            value.steps = ()
+    assert [str(value) for value in (f.graph, f.schedule, f.plan())] == texts
+    more = {**outputs, "y": sg.exp(x)}
+    assert list(sg.Graph(more).outputs) == ["output", "y"]
+    assert type(outputs | {}) is type(copy.copy(outputs)) is dict

@@ -544,3 +544,27 @@ def test_exponentials_of_one_batch_do_not_depend_on_each_other():
     for k in range(2):  # the derivative of a sum is that of the transposed matrix along ones
         expected = scipy.linalg.expm_frechet(x[k].T, np.ones((5, 5)), compute_expm=False)
         np.testing.assert_allclose(actual["g"][k], expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 3), (3, 4)])
+@pytest.mark.parametrize("full", [False, True])
+def test_full_bases_have_gradients_where_sides_are_equal_and_singular_values_anywhere(shape, full):
+    """Beside differences of NumPy's; squares of a basis do not depend on its signs."""
+    at = np.random.default_rng(3).normal(size=shape)
+    a = sg.input("a", shape, "float64")
+    for k, value in enumerate(sg.linalg.svd(a, full_matrices=full)):
+        weights = np.arange(1.0, 1 + np.prod(value.shape)).reshape(value.shape)
+        loss = (value**2 * weights).sum()
+        if full and shape[0] != shape[1] and k != 1:
+            with pytest.raises(sg.errors.GradientError):
+                sg.grad(loss, a)
+            continue
+        slope = sg.compile(sg.grad(loss, a)).run({"a": at})
+        for index in np.ndindex(shape):
+            step = np.zeros(shape)
+            step[index] = 1e-6
+            ends = [
+                (np.linalg.svd(at + s, full_matrices=full)[k] ** 2 * weights).sum()
+                for s in (step, -step)
+            ]
+            assert abs(slope[index] - (ends[0] - ends[1]) / 2e-6) < 1e-4

@@ -70,10 +70,17 @@ def test_numpy_float64_is_strong_and_scalars_alone_take_defaults():
     assert call("where", variable("c", BOOL, (3,)), 1, 0).dtype == I64
 
 
-@pytest.mark.parametrize("name", ["exp", "sin", "sqrt", "sigmoid", "erf"])
+FLOATING = {
+    1: ("exp", "sin", "sqrt", "sigmoid", "erf", "reciprocal", "fabs"),
+    2: ("arctan2", "copysign", "divide", "heaviside", "logaddexp2"),
+}
+
+
+@pytest.mark.parametrize(("count", "name"), [(n, name) for n in FLOATING for name in FLOATING[n]])
 @pytest.mark.parametrize("dtype", [d for d in ALL_DTYPES if not d.is_float], ids=str)
-def test_floating_functions_of_integers_are_float64(name, dtype):
-    assert call(name, variable("x", dtype, (2,))).type == TensorType(F64, (2,))
+def test_floating_functions_of_integers_are_float64(count, name, dtype):
+    operands = [variable("xy"[k], dtype, (2,)) for k in range(count)]
+    assert call(name, *operands).type == TensorType(F64, (2,))
 
 
 @pytest.mark.parametrize("name", ["add", "multiply", "maximum", "equal", "bitwise_and"])

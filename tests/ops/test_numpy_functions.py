@@ -319,3 +319,21 @@ def test_running_sums_of_a_number_have_one_element_as_numpys(name, axis):
     np.testing.assert_array_equal(actual, getattr(np, name)(np.float64(3.0), axis=axis))
     with pytest.raises(sg.errors.AxisError, match="no axis 1"):
         getattr(sg, name)(np.float64(3.0), axis=1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_linspace_ends_at_stop_and_sinc_is_zero_at_whole_numbers(dtype, rng):
+    """Exactly: of steps that are rounded, and of whole numbers up to the largest."""
+    a, b = sg.input("a", (), dtype), sg.input("b", (), dtype)
+    for count in (2, 3, 7, 10, 49):
+        f = sg.compile(sg.linspace(a, b, count))
+        for first, last in (rng.normal(size=(20, 2)) * 10.0 ** rng.integers(-6, 6, (20, 2))).astype(
+            dtype
+        ):
+            row = f.run({"a": first, "b": last})
+            assert (row[0], row[-1]) == (first, last)
+    largest = 2.0 ** np.finfo(dtype).nmant
+    whole = np.array([1, 2, 3, 7, 100, 12345, largest - 1, largest, 2 * largest, 1e30], dtype)
+    x = sg.input("x", (len(whole) * 2,), dtype)
+    assert not sg.compile(sg.sinc(x)).run({"x": np.r_[whole, -whole]}).any()
+    assert sg.compile(sg.sinc(a)).run({"a": 0.0}) == 1.0

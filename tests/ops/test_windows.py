@@ -351,3 +351,14 @@ def test_groups_of_named_channels(transposed, rng):
         named.run(
             {"x": np.ones((2, 3 if transposed else 4, 5)), "w": np.ones(odd), "b": np.ones(4)}
         )
+
+
+def test_padding_of_pools_is_neither_the_largest_nor_counted():
+    """Negative elements stay the largest; ceil_mode adds elements behind the border to no count."""
+    x = -np.arange(1.0, 7.0).reshape(1, 1, 6)
+    largest = value_of(lambda x: sg.nn.max_pool(x, 3, stride=2, padding=1), x=x)
+    assert largest.tolist() == [[[-1.0, -2.0, -4.0]]]
+    module = sg.nn.MaxPool1d(3, stride=2, padding=1)
+    assert value_of(module, x=x).tolist() == largest.tolist()
+    mean = value_of(lambda x: sg.nn.avg_pool(x, 4, stride=4, ceil_mode=True), x=x)
+    assert mean.tolist() == [[[-2.5, -5.5]]]

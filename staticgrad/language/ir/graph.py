@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 import staticgrad
 from staticgrad.language.calls.arguments import public
@@ -53,7 +53,7 @@ from staticgrad.language.types.dim import Dim, Guard, Named, collecting_guards
 from staticgrad.support.building import within
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors import ArgumentError, UnknownNameError
+from staticgrad.support.errors import ArgumentError, ImmutableError, UnknownNameError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.values import no_graph_attribute
 from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names
@@ -70,6 +70,30 @@ Results = Sequence[Symbolic] | Symbolic | None
 def register_call(call: Callable[[Graph, tuple[Any, ...], dict[str, Any]], Any]) -> None:
     """Let ``call(graph, args, kwargs)`` give the results of ``graph(*args, **kwargs)``."""
     _CALL[:] = [call]
+
+
+#: What a graph has from its making on; other attributes are results that are computed once.
+_FIXED: Final = frozenset(
+    ("complex_outputs", "inputs", "name", "nodes", "outputs", "parameters", "updates")
+)
+
+
+@boundary
+def _refuse_write(*_: object, **__: object) -> NoReturn:
+    raise ImmutableError(
+        "a graph never changes",
+        hint="sg.Graph(outputs, updates, name=...) makes another one: {**graph.outputs, 'y': y}",
+    )
+
+
+class _Outputs(dict[str, Symbolic]):
+    """The outputs of a graph by name: a dict to read."""
+
+    __setitem__ = __delitem__ = __ior__ = _refuse_write
+    clear = pop = popitem = setdefault = update = _refuse_write
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
 
 class Graph(GraphParts):
@@ -157,7 +181,7 @@ class Graph(GraphParts):
         self.nodes, self.inputs, self.parameters = tuple(nodes), tuple(inputs), tuple(parameters)
         for parameter in self.parameters:
             parameter.store.in_graph = True
-        self.outputs, self.updates, self.name = dict(outputs), tuple(updates), name
+        self.outputs, self.updates, self.name = _Outputs(outputs), tuple(updates), name
         self.complex_outputs = frozenset(complex_outputs)
         self.analyses = {}
         self._guards: tuple[tuple[Guard, Node], ...] | None = None
@@ -165,6 +189,11 @@ class Graph(GraphParts):
         self._sizes: dict[str, Named] | None = None
         self._digest = None
         self._computation: Computation | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _FIXED and hasattr(self, name):
+            _refuse_write()
+        super().__setattr__(name, value)
 
     @classmethod
     def of_parts(

@@ -837,7 +837,7 @@ def numba_call(
 
     Args:
         function: jitted (``numba.njit``) or not. It takes read-only arrays in C order, numbers for
-            operands without axes, and gives arrays of exactly the shapes that ``types`` says, or
+            operands without axes, and gives arrays of the shapes that ``types`` says, or
             numbers.
     """
     if isinstance(function, np.ufunc):

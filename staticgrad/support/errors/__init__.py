@@ -39,9 +39,9 @@ class StaticgradError(Exception):
     """Any mistake that staticgrad reports.
 
     ``headline`` says what is wrong in one line; ``details`` are further lines; ``hint`` says what
-    to do: text, or a function that finds it when it is read (``hasattr`` never reads it); ``at`` is
-    the place to blame, by default the user's line that is running now; ``related`` are operands as
-    (name, type text, where made). ``str`` gives the whole message.
+    to do: text, or a function that finds it when it is read (``hasattr`` does not read it); ``at``
+    is the place to blame, by default the user's line that is running now; ``related`` are operands
+    as (name, type text, where made). ``str`` gives the whole message.
     """
 
     __module__ = "staticgrad.errors"  # the name that users import, and that tracebacks show

@@ -175,7 +175,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "run-or-define", "complex-numbers", "dead-nodes", "numba", "read-a-kernel", "security",
     ),
     "Reference": (
-        "conventions", "what-works", "accuracy", "errors", "glossary", "numpy", "names",
+        "conventions", "promises", "what-works", "accuracy", "errors", "glossary", "numpy", "names",
         "array-api", "other-names", "torch-operators", "jax-primitives", "pytensor-ops",
         "extend-names",
     ),
