@@ -101,7 +101,7 @@ def read_sentences(text):
 
 
 def read_texts():
-    """Where a text stands, and the text: pages, then docstrings of public names."""
+    """Yield the place of a text and the text: pages, then docstrings of public names."""
     for page in ("README", "ARCHITECTURE"):
         yield page, (ROOT / f"{page}.md").read_text("utf-8")
     for path in sorted(GUIDE.glob("*.md")):
@@ -125,12 +125,12 @@ def read_docstrings(value):
 @cache
 def find_strong_sentences():
     """Each strong sentence of a place, once; a docstring that two names share is the first's."""
-    found = {}
+    places = {}
     for place, text in read_texts():
-        for sentence in read_sentences(text):
-            if STRONG.search(sentence) and not (place[:3] == "sg." and sentence in found.values()):
-                found[place, sentence] = sentence
-    return [*found]
+        for sentence in filter(STRONG.search, read_sentences(text)):
+            if place[:3] != "sg." or sentence not in places:
+                places.setdefault(sentence, {})[place] = None
+    return [(place, sentence) for sentence in places for place in places[sentence]]
 
 
 def read_fragments(table):
