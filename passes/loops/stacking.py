@@ -44,7 +44,7 @@ def _stack_for_first_pair(
             ahead = arg.node
             if not isinstance(ahead.op, Loop) or arg.index < ahead.op.carries:
                 continue
-            if ahead.op.iterations != back.op.iterations or (ahead.op.key, back.op.key) in done:
+            if (ahead.op.key, back.op.key) in done:
                 continue
             done.add((ahead.op.key, back.op.key))
             chosen = _choose_values(ahead, back)

@@ -106,6 +106,24 @@ def test_eigenvalues_of_symmetric_matrices(n, kind, dtype):
     assert abs(w - np.linalg.eigvalsh(x)).max() <= slack
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [12, 32, 48])
+def test_eigenvalues_as_small_as_the_rows_allow(n, dtype):
+    """The least one is minus a sum over a row: shifted by that sum, a matrix is singular."""
+    ones, unit = np.ones((n, n), dtype), np.eye(n, dtype=dtype)
+    for x, values in (
+        (-unit, -np.ones(n)),
+        (-ones, np.r_[-float(n), np.zeros(n - 1)]),
+        (-2 * unit - ones, np.r_[-2.0 - n, np.full(n - 1, -2.0)]),
+    ):
+        with sg.options(linalg="portable"):
+            w, v = L.eigh(x)
+        slack = 8 * n * np.finfo(dtype).eps
+        assert abs(w - values).max() <= slack * abs(values).max()
+        assert abs(v.T @ v - np.eye(n)).max() <= slack
+        assert abs((v * w) @ v.T - x).max() <= slack * abs(values).max()
+
+
 @pytest.mark.parametrize("n", [3, 12, 30])
 def test_symmetric_matrices_that_are_not_finite_are_named(n):
     x = symmetric("random", n, "float64")

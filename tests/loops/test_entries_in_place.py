@@ -308,3 +308,27 @@ def test_gradients_of_repeated_indices_in_a_loop_that_writes(size):
         expected = [(loss(array + h, rows) - loss(array - h, rows)) / 2e-6 for h in steps]
         result = slope.run({"x": array, "indices": np.array(rows)})
         np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_gradients_of_a_window_that_is_longer_than_its_axis():
+    """Positions from the end come again from the front: entries 34 to 36 are read twice."""
+    x, begin = sg.input("x", (37,), "float64"), sg.input("begin", (4,), "int64")
+
+    def iterate(carry, i):
+        c, total = carry
+        total = total + (sg.sin(c[i + sg.arange(40)]) * np.arange(40.0)).sum()
+        return (c.at[0].set(c[1] * 2.0), total), None
+
+    (_, total), _ = sg.scan(iterate, (x, 0.0), begin)
+    array = np.linspace(0.1, 1.2, 37)
+
+    def loss(values):
+        values, total = values.copy(), 0.0
+        for _ in range(4):
+            total += (np.sin(values[np.arange(40) - 3]) * np.arange(40.0)).sum()
+            values[0] = values[1] * 2.0
+        return total
+
+    expected = [(loss(array + h) - loss(array - h)) / 2e-6 for h in 1e-6 * np.eye(37)]
+    result = sg.compile(sg.grad(total, x)).run({"x": array, "begin": np.full(4, -3)})
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-5)

@@ -1,9 +1,12 @@
 """Loops as wholes: merged, pruned, residuals stacked, sums over time; every byte stays."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.loops.segments import run_in_segments
 from passes.loops.whole import MergedLoops
 from passes.pipelines import pipeline
 from staticgrad.compiler.lowering.fuse import fuse
@@ -265,3 +268,43 @@ def test_what_depends_on_the_number_of_the_iteration_stays_in_the_loop(name):
         expected = 0.5 * expected + formula(np, matrix, float(i))
     result = sg.compile(last).run({"a": matrix, "c": np.ones(4)})
     np.testing.assert_allclose(result, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("part", ["1/4", "1/2", "3/4"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_segments_beside_stored_iterations_read_their_rows(reverse, part):
+    """Segments, a remainder, and iterations that are stored; the second loop runs either way."""
+    w, start = (sg.input(name, (5,), "float64") for name in ("w", "start"))
+    rows = sg.input("rows", (13,), "float64")
+    last, _ = sg.scan(lambda c, k: (sg.tanh(c * w + k), None), start, rows, reverse=reverse)
+    graph = pipeline("O1")(sg.Graph({"slope": sg.grad((last**2).sum(), start)}))
+    divided = run_in_segments(graph, 1, Fraction(part))
+    assert divided is not graph
+    weights, terms = np.linspace(0.5, 1.5, 5), np.linspace(-1, 1, 13)
+
+    def losses(c):
+        for k in terms[::-1] if reverse else terms:
+            c = np.tanh(c * weights + k)
+        return c**2
+
+    expected = (losses(np.ones(5) + 1e-5) - losses(np.ones(5) - 1e-5)) / 2e-5
+    feeds = {"w": weights, "rows": terms, "start": np.ones(5)}
+    result = sg.evaluate(divided, feeds)["slope"]
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_loop_that_may_have_no_iterations_keeps_what_may_fail(count):
+    """Without iterations no matrix is factored, so that a singular one is no error."""
+    rows = sg.input("rows", ("n", 3), "float64")
+    matrix = sg.input("matrix", (3, 3), "float64")
+    last, _ = sg.scan(lambda s, r: (s + sg.linalg.inv(matrix) @ r, None), np.zeros(3), rows)
+    f = sg.compile(last)
+    feeds = {"rows": np.ones((count, 3)), "matrix": 2.0 * np.eye(3)}
+    np.testing.assert_array_equal(f.run(feeds), np.full(3, count / 2))
+    feeds["matrix"] = np.zeros((3, 3))
+    if count:
+        with pytest.raises(sg.errors.LinearAlgebraError):
+            f.run(feeds)
+    else:
+        np.testing.assert_array_equal(f.run(feeds), np.zeros(3))

@@ -131,3 +131,32 @@ def test_an_index_of_rows_without_elements_reads_nothing(fuse):
     feeds = {"table": np.ones((5, 3)), "start": np.zeros(3), "index": np.array(7)}
     with pytest.raises(sg.errors.IndexOutOfRange):
         f.run(feeds)
+
+
+@pytest.mark.parametrize("size", [40, "n"])
+def test_a_padded_number_in_a_loop_is_zero_in_its_border(size):
+    x = sg.input("x", (size,), "float64")
+    number = sg.constant(np.array([2.5]))
+    first = np.r_[2.5, np.zeros(39)]
+
+    def front():
+        return sg.pad(number, (0, x.shape[0] - 1))
+
+    steps = {
+        "sum": (lambda c, i: c * 0.5 + front(), lambda c, i: c * 0.5 + first),
+        "times a sum": (
+            lambda c, i: c * 0.5 + front() * c.sum(),
+            lambda c, i: c * 0.5 + first * c.sum(),
+        ),
+        "rolled": (
+            lambda c, i: sg.roll(c, 1) * 0.5 + front() * (1.0 * i),
+            lambda c, i: np.roll(c, 1) * 0.5 + first * i,
+        ),
+    }
+    for name, (step, of_numpy) in steps.items():
+        expected = array = np.linspace(0, 1, 40)
+        for i in range(4):
+            expected = of_numpy(expected, i)
+        last = sg.fori_loop(0, 4, lambda i, c, step=step: step(c, i), x)
+        result = sg.compile(last).run({"x": array})
+        np.testing.assert_allclose(result, expected, rtol=1e-13, err_msg=name)

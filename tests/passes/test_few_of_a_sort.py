@@ -116,3 +116,20 @@ def test_the_middle_of_rows_of_an_open_length():
             slope[row, order[row, (size - 1) // 2]] += 0.5
             slope[row, order[row, size // 2]] += 0.5
         np.testing.assert_array_equal(actual["slope"], slope)
+
+
+@pytest.mark.parametrize(
+    "key", [slice(0, 9, 4), slice(1, 8, 3), slice(9, 0, -4), slice(150, 160, 9)]
+)
+def test_elements_of_a_sort_with_steps_between_them(key):
+    """Beside NumPy, values and gradients: the elements are not the adjacent ones."""
+    x = sg.input("x", (3, 160), "float64")
+    elements = sg.sort(x)[:, key]
+    weights = np.arange(1.0, 1.0 + elements.shape[1])
+    slope = sg.grad((elements * weights).sum(), x)
+    array = np.random.default_rng(0).normal(size=(3, 160))
+    results = sg.compile({"elements": elements, "slope": slope}).run({"x": array})
+    np.testing.assert_array_equal(results["elements"], np.sort(array)[:, key])
+    expected = np.zeros((3, 160))
+    np.put_along_axis(expected, np.argsort(array)[:, key], weights, 1)
+    np.testing.assert_array_equal(results["slope"], expected)

@@ -274,3 +274,27 @@ def test_a_sum_beside_its_gradient_has_the_sign_of_its_zero(n):
         np.testing.assert_array_equal(results[name], value)
         np.testing.assert_array_equal(np.signbit(results[name]), np.signbit(value), err_msg=name)
         assert not np.any(results[f"d {name}"])
+
+
+@pytest.mark.parametrize("low", [0, 1, 3])
+def test_a_padded_formula_is_zero_in_the_border(low):
+    """Its operands are padded in its place, and the formula of zeros is not zero."""
+    x, array = sg.input("x", (40,), "float64"), np.linspace(-1, 1, 40)
+
+    def padded(of, values):
+        formula = 2.0 * values[3:] * values[:-3] + 1.0
+        return of.pad(formula, (low, 3 - low)) - of.pad(2.0 * values[3:] + 1.0, (3 - low, low))
+
+    program = sg.compile(sg.Graph({"y": padded(sg, x)}))
+    assert "shifted-formulas" in changes(program)
+    np.testing.assert_array_equal(program.run({"x": array})["y"], padded(np, array))
+
+
+def test_joined_slices_have_the_sign_of_a_sum_with_zeros():
+    """-0.0 + 0.0 is 0.0, also where a sum of pads is a concatenation of slices."""
+    x = sg.input("x", (64,), "float64")
+    value = sg.pad(x[:30], (0, 34)) + sg.pad(x[30:], (30, 0))
+    array = np.where(np.arange(64) % 2, -0.0, -1.0)
+    result = sg.compile(value).run({"x": array})
+    np.testing.assert_array_equal(result, array)
+    np.testing.assert_array_equal(np.signbit(result), array < 0)
