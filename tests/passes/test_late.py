@@ -281,13 +281,13 @@ def test_a_padded_formula_is_zero_in_the_border(low):
     """Its operands are padded in its place, and the formula of zeros is not zero."""
     x, array = sg.input("x", (40,), "float64"), np.linspace(-1, 1, 40)
 
-    def padded(of, values):
+    def difference_of_pads(of, values):
         formula = 2.0 * values[3:] * values[:-3] + 1.0
         return of.pad(formula, (low, 3 - low)) - of.pad(2.0 * values[3:] + 1.0, (3 - low, low))
 
-    program = sg.compile(sg.Graph({"y": padded(sg, x)}))
+    program = sg.compile(sg.Graph({"y": difference_of_pads(sg, x)}))
     assert "shifted-formulas" in changes(program)
-    np.testing.assert_array_equal(program.run({"x": array})["y"], padded(np, array))
+    np.testing.assert_array_equal(program.run({"x": array})["y"], difference_of_pads(np, array))
 
 
 def test_joined_slices_have_the_sign_of_a_sum_with_zeros():
