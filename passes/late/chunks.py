@@ -86,21 +86,13 @@ from staticgrad.language.types.arrays import TensorType, hint_value, product
 from staticgrad.language.types.dim import Size, divide_exactly
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import within
+from staticgrad.support.config import limits
 from staticgrad.support.records import NamedTuple, dataclass, replace
 
-#: Bytes from which a product is wide. Less may stay in the caches that all cores share.
-WIDE: Final = 1 << 26
-#: Rows of a chunk at least. Fewer read the factors, and add to the sums over rows, too often: with
-#: 256 rows this takes about a twentieth of the time of the products.
-FEWEST_ROWS: Final = 256
 #: A named size without a hint, where the bytes of a product are estimated.
 OPEN_SIZE: Final = 1024
-#: Operations of a product that are worth a byte of its result: as long as ``Residuals.flops`` take.
-FLOPS_OF_BYTE: Final = 36
 #: The chunks of a product, at least, where they have more than twice the fewest rows.
 LEAST_CHUNKS: Final = 8
-#: The share of a product's bytes that a chunk of it, and the sums over rows, may take.
-MOST_KEPT: Final = 0.75
 
 
 class RowAxis(NamedTuple):
@@ -149,9 +141,11 @@ def _rewrite_regions(
             continue  # a region that was found before has it
         regions = filter(is_chosen, _find_regions(graph, seed))
         region = _cheapest(regions, price)
-        if region is None and (distributed := _distribute_products(graph)) is not graph:
-            regions = filter(is_chosen, _find_regions(distributed, seed, is_distributed=True))
-            region = _cheapest(regions, price)
+        if region is None:
+            distributed = _distribute_products(graph)
+            if distributed is not graph and seed in distributed.nodes:
+                regions = filter(is_chosen, _find_regions(distributed, seed, is_distributed=True))
+                region = _cheapest(regions, price)
         if region is not None:
             graph = region.rewrite()
     return graph
@@ -178,7 +172,7 @@ def _distribute_products(graph: Graph) -> Graph:
         node
         for node in graph.nodes
         if isinstance(node.op, Add | Sub)
-        and _bytes(node.types[0]) >= WIDE
+        and _bytes(node.types[0]) >= limits().wide_product
         and all(arg.type == node.types[0] for arg in node.args)
         and len({isinstance(arg.node.op, Transpose) for arg in node.args}) > 1
         and all(map(_is_linear, users[node, 0]))
@@ -244,7 +238,9 @@ def _is_wide_product(node: Node) -> bool:
     if not isinstance(form, Contract) or form.panels or node.args[1].ndim != 2:
         return False
     nbytes = _bytes(node.types[0])
-    return nbytes >= WIDE and nbytes > sum(_bytes(arg.type) for arg in node.args) // 2
+    return (
+        nbytes >= limits().wide_product and nbytes > sum(_bytes(arg.type) for arg in node.args) // 2
+    )
 
 
 def _count_flops(product: Node) -> int:
@@ -517,7 +513,10 @@ class _Region:
         if node in self.wide_results:
             return False
         elements = _elements(self.seed.types[0])
-        return any(_elements(kind) >= elements or _bytes(kind) >= WIDE for kind in node.types)
+        return any(
+            _elements(kind) >= elements or _bytes(kind) >= limits().wide_product
+            for kind in node.types
+        )
 
     def _find_nodes_of_wide_values(self, seeds: Mapping[Node, RowAxis]) -> set[Node]:
         """Find nodes whose values are wide, or follow row by row from such, without products.
@@ -724,12 +723,12 @@ class _Region:
         over rows, which each chunk reads and writes, at most a share of its memory.
         """
         nbytes = sum(_bytes(node.types[0]) for node in self._products_again())
-        return self.flops_again <= FLOPS_OF_BYTE * nbytes and self.saves_memory
+        return self.flops_again <= limits().byte_flops * nbytes and self.saves_memory
 
     @property
     def saves_memory(self) -> bool:
         """Return whether what is stored takes at most a share of the bytes of the product."""
-        return self.bytes_stored <= MOST_KEPT * _bytes(self.seed.types[0])
+        return self.bytes_stored <= limits().chunk_share * _bytes(self.seed.types[0])
 
     @property
     def bytes_stored(self) -> int:
@@ -750,11 +749,13 @@ class _Region:
 
         A chunk of more than twice the fewest rows is a small part of a wide product.
         """
-        least = -(-FEWEST_ROWS // max(hint_value(rows.elements) for rows in self.rows.values()))
+        least = -(
+            -limits().chunk_rows // max(hint_value(rows.elements) for rows in self.rows.values())
+        )
         if not isinstance(self.count, int):
             return least
         row = max(_bytes(self.seed.types[0]) // max(self.count, 1), 1)
-        most = min(max(2 * least, WIDE // LEAST_CHUNKS // row), self.count // 2)
+        most = min(max(2 * least, limits().wide_product // LEAST_CHUNKS // row), self.count // 2)
         return next((n for n in range(least, most + 1) if self.count % n == 0), least)
 
     def pays(self) -> bool:

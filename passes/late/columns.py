@@ -41,13 +41,12 @@ from staticgrad.language.types.arrays import Shape, hint_product, product
 from staticgrad.language.types.dim import Size, bounds
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import within
+from staticgrad.support.config import limits
 
 #: Most instructions that a sum recomputes.
 _MOST_INSTRUCTIONS: Final = 12
 #: Most arrays that it reads for them: storing and reading the formula moves the bytes of three.
 _MOST_ARRAYS: Final = 2
-#: Elements from which storing an array takes noticeable time.
-_LEAST_ELEMENTS: Final = 1 << 13
 
 
 @late_pass("recomputed-formulas")
@@ -101,7 +100,7 @@ class _Formulas:
         """Find the nodes of a cheap formula that this pass may copy for a sum, or None."""
         (value,) = node.args
         first = value.node
-        large = hint_product(value.shape) >= _LEAST_ELEMENTS
+        large = hint_product(value.shape) >= limits().stored_formula
         if not large or not self._may_be_copied(first, node):
             return None
         formula: dict[Node, None] = {first: None}
@@ -145,12 +144,6 @@ def _base_of_views(value: Symbolic) -> Symbolic:
 #: through memory takes about as long.
 MOST_FLOPS: Final = 24
 MOST_NODES: Final = 16
-#: Operations per element for all pads that the formula would be recomputed for, at most: otherwise
-#: it is stored once and read by all of them.
-MOST_TOGETHER: Final = 80
-#: Operands that are read from memory for all these pads, at most: each read has borders of its own.
-#: The gradient of a stencil of five points would read 25, in five times the time.
-MOST_READ: Final = 12
 
 
 @late_pass("shifted-formulas", keeps="close")
@@ -301,7 +294,7 @@ class _FormulaShifter:
         if not formula or not self._is_read_by_elements(value):
             return None
         pads = len(self._pads.get(value.shape, ()))
-        if flops * pads > MOST_TOGETHER or len(read) * pads > MOST_READ:
+        if flops * pads > limits().formula_flops or len(read) * pads > limits().formula_reads:
             return None
         return sorted(formula, key=self._order.__getitem__)
 

@@ -31,17 +31,9 @@ from staticgrad.language.ops.reduce import Max, Sum
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import Exp, exp
 from staticgrad.language.types.arrays import hint_bytes, hint_value
+from staticgrad.support.config import limits
 from staticgrad.support.records import NamedTuple
 
-#: Elements of a part: 8 KB of float32, 16 of float64, which stay in L1.
-_PART: Final = 2048
-#: Elements of a row, and bytes of all rows, from which on they are summed in parts: the rows of a
-#: smaller array are in a cache.
-_LEAST_ROW: Final = 8 * _PART
-_LEAST_BYTES: Final = 1 << 20
-#: The same for bytes of a row that is read once more, as by gradients: shorter rows are in a cache
-#: when one kernel reads them three times.
-_LEAST_BYTES_AGAIN: Final = 4 << 20
 #: Nodes from the shift to the maximum that it is made of, at most.
 _MOST_STEPS: Final = 8
 
@@ -130,7 +122,8 @@ def _find_long_sum(total: Node) -> ShiftedSum | None:
         return None
     x = shifted.x
     size = x.shape[-1]
-    is_long = isinstance(size, int) and size >= _LEAST_ROW and hint_bytes(x.type) >= _LEAST_BYTES
+    is_long = isinstance(size, int) and size >= limits().long_exponentials
+    is_long = is_long and hint_bytes(x.type) >= limits().exponential_bytes
     is_of_rows = shifted.shift.shape == (*x.shape[:-1], 1) or x.ndim == 1 > shifted.shift.ndim
     return shifted if is_long and is_of_rows and not _is_of_product(x) else None
 
@@ -140,7 +133,7 @@ def _pays(total: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
     powers = total.args[0]
     shifted = powers.node.args[0]
     x = shifted.node.args[0]
-    if hint_value(x.shape[-1]) * x.dtype.itemsize >= _LEAST_BYTES_AGAIN:
+    if hint_value(x.shape[-1]) * x.dtype.itemsize >= limits().exponential_row_bytes:
         return True
     readers = [*users[powers.key], *users[shifted.key], *users[x.key]]
     return all(
@@ -171,10 +164,11 @@ def _part_statistics(x: Symbolic) -> tuple[Symbolic, Symbolic]:
     """Return the maximum of each part of the rows of x, and the sum of exponentials less it."""
     last, size = x.ndim - 1, x.shape[-1]
     assert isinstance(size, int)
-    count = size // _PART
-    pieces = [(part(x, last, 0, count * _PART), count)]
-    if size % _PART:
-        pieces.append((part(x, last, count * _PART, size % _PART), 1))
+    length = min(limits().exponential_part, size)
+    count = size // length
+    pieces = [(part(x, last, 0, count * length), count)]
+    if size % length:
+        pieces.append((part(x, last, count * length, size % length), 1))
     largest, sums = [], []
     for piece, parts in pieces:
         rows = reshape(piece, (*x.shape[:-1], parts, piece.shape[-1] // parts))

@@ -31,10 +31,9 @@ from staticgrad.language.ops.indexing import (
 )
 from staticgrad.language.types.arrays import ArrayData, hint_value
 from staticgrad.language.types.dim import Size
+from staticgrad.support.config import limits
 from staticgrad.support.records import replace
 
-#: Elements of a row from which on it may not fit into the kernel of its elementwise operands.
-_LONG_ROW: Final = 1 << 14
 #: Nodes that are recomputed for a selected element, at most.
 _MOST_RECOMPUTED: Final = 8
 _LOOKUPS: Final = (Take, TakeAlong, ScatterIntoAxis, ScatterIntoAlong, IndexCopy)
@@ -46,7 +45,7 @@ def select_before_arithmetic(graph: Graph) -> Graph:
 
     def rewrite(node: Node, op: TakeAlong, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         x, indices = args
-        is_long = hint_value(x.shape[op.axis]) >= _LONG_ROW
+        is_long = hint_value(x.shape[op.axis]) >= limits().selected_row
         if indices.shape[op.axis] != 1 or not is_long or not isinstance(x.node.op, Elementwise):
             return None
         return (_gather(op, x, indices, [_MOST_RECOMPUTED]),)

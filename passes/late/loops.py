@@ -53,6 +53,7 @@ from staticgrad.language.types.arrays import TensorType, hint_value
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import here
+from staticgrad.support.config import limits
 from staticgrad.support.records import dataclass, replace
 
 #: Least iterations for which transposing pays: it takes as long as packing in some of them.
@@ -207,8 +208,6 @@ def select_branches(graph: Graph) -> Graph:
     return graph.replace_ops((Loop, While), select_in_bodies)
 
 
-#: Iterations of a chunk, at most; a loop of no more iterations is not split.
-_MOST_ITERATIONS: Final = 4096
 #: And at least: between chunks the carries are stored.
 _LEAST_ITERATIONS: Final = 16
 #: Predicted seconds of a chunk, at most: then programs can begin and end in native code
@@ -236,14 +235,17 @@ class StripMining(LatePass, name="strip-mining"):
         assert self.schedule is not None
         if _is_short(op):
             return None
-        length = _MOST_ITERATIONS
+        length = limits().chunk_iterations
         chunk = self.schedule(_build_chunk(node, length))
         kernels = [step for step in chunk.steps if not step.bodies()]
         if len(kernels) != len(chunk.steps):
             return None
         arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
         seconds = sum(all_seconds(kernels, arguments, ROWS, in_place=True))
-        while length > _LEAST_ITERATIONS and seconds * length > _MOST_SECONDS * _MOST_ITERATIONS:
+        while (
+            length > _LEAST_ITERATIONS
+            and seconds * length > _MOST_SECONDS * limits().chunk_iterations
+        ):
             length //= 2
         return _build_outer_loop(node, args, _build_chunk(node, length))
 
@@ -253,7 +255,7 @@ class StripMining(LatePass, name="strip-mining"):
 
 
 def _is_short(op: While) -> bool:
-    return isinstance(op.most, int) and op.most <= _MOST_ITERATIONS
+    return isinstance(op.most, int) and op.most <= limits().chunk_iterations
 
 
 class _ChunkInputs:

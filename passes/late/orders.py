@@ -15,7 +15,7 @@ For a row of ``x``, and k up to a quarter of its size::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import cast
 
 from passes.late.base import late_pass
 from staticgrad.analysis.liveness import users_of
@@ -25,11 +25,9 @@ from staticgrad.language.ops.indexing import Pad, ScatterIntoAlong, Slice, conca
 from staticgrad.language.ops.sorting import MOST_SELECTED, Sort, TopK, select_in_order
 from staticgrad.language.types.dim import Size
 from staticgrad.support.building import within
+from staticgrad.support.config import limits
 from staticgrad.support.records import dataclass, replace
 
-#: Elements of a row from which on its smallest ones are selected, up to a quarter of it: a row of
-#: 64 is sorted in 0.47 us, and its 10 smallest elements are selected in 0.8 (Zen 3).
-_LEAST_SIZE: Final = 128
 #: Where elements lie along an axis: the first of them, and how many.
 Interval = tuple[Size, int]
 
@@ -124,7 +122,7 @@ def _find_selection(sort: Node, readers: Sequence[Node]) -> _Selection | None:
         return None
     most = max(count for _, count in distinct)
     is_prefix = all(first == 0 for first, _ in distinct)
-    if is_prefix and isinstance(size, int) and size >= max(_LEAST_SIZE, 4 * most):
+    if is_prefix and isinstance(size, int) and size >= max(limits().partly_sorted_row, 4 * most):
         return _Selection(distinct, intervals_of, most)
     if sum(count for _, count in distinct) <= MOST_SELECTED:
         return _Selection(distinct, intervals_of, None)

@@ -36,6 +36,7 @@ from staticgrad.language.ops.movement import Reshape
 from staticgrad.language.types.arrays import Shape, hint_value
 from staticgrad.language.types.dim import Size, is_at_least
 from staticgrad.support.building import within
+from staticgrad.support.config import limits
 from staticgrad.support.records import NamedTuple
 
 
@@ -65,12 +66,10 @@ Regions = Mapping[_Line, tuple[Size, Size]]
 MOST_STEP: Final = 16
 
 
-#: Pads of a sum, at least, that are added by classes of disjoint ones, and pads of a class, on
-#: average. Fewer are operands of one kernel, which tests the borders of each. Microseconds of one
-#: kernel and of classes (Zen 3): 12 frames of 512 elements with a step of 128 take 10.9 and 6.8, 64
-#: frames 146 and 7.0; 24 frames of 16 elements with a step of 1 take 1.5 and 2.0, 64 frames 2.9 and
-#: 1.9.
-_LEAST_PADS: Final = 12
+#: Pads of a class of disjoint ones, on average, at least, as ``limits().summed_pads`` of a sum.
+#: Fewer are operands of one kernel, which tests the borders of each. Microseconds of one kernel and
+#: of classes (Zen 3): 12 frames of 512 elements with a step of 128 take 10.9 and 6.8, 64 frames 146
+#: and 7.0; 24 frames of 16 elements with a step of 1 take 1.5 and 2.0, 64 frames 2.9 and 1.9.
 _LEAST_OF_CLASS: Final = 3
 
 #: The key under which a graph stores itself with joined pads.
@@ -88,7 +87,9 @@ def order_overlapping_pads(graph: Graph) -> Graph:
     """Rewrite sums of many overlapping pads as sums of classes of disjoint ones."""
     if not graph.has(Pad):
         return graph
-    spines = {spine[-1]: spine for spine in _find_spines(graph) if len(spine) + 1 >= _LEAST_PADS}
+    spines = {
+        spine[-1]: spine for spine in _find_spines(graph) if len(spine) + 1 >= limits().summed_pads
+    }
     classes = {root: _classes(_terms(spine)) for root, spine in spines.items()}
     classes = {root: indices for root, indices in classes.items() if indices}
     rebuilt: dict[Node, tuple[Symbolic, ...]] = {}
@@ -119,7 +120,7 @@ def _classes(terms: Sequence[Symbolic]) -> list[Sequence[int]]:
     for (lines, _), indices in pads.items():
         regions = {index: _regions(terms[index], lines) for index in indices}
         of_lines = _disjoint_classes(indices, lines, regions)
-        pays = len(indices) >= max(_LEAST_PADS, _LEAST_OF_CLASS * len(of_lines))
+        pays = len(indices) >= max(limits().summed_pads, _LEAST_OF_CLASS * len(of_lines))
         classes += of_lines if pays else [(index,) for index in indices]
         gains |= pays
     return classes if gains else []

@@ -19,7 +19,7 @@ entry that is -0.0 where nothing is added stays so, and is 0.0 in the sum.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import cast
 
 from passes.late.base import late_pass
 from staticgrad.analysis.liveness import users_of
@@ -34,10 +34,8 @@ from staticgrad.language.ops.positions import Iota, iota
 from staticgrad.language.ops.selection import where
 from staticgrad.language.types.arrays import product
 from staticgrad.language.types.dim import Size, is_at_least
+from staticgrad.support.config import limits
 from staticgrad.support.records import replace
-
-#: Elements up to which a write is a comparison: some vectors take as long as one kernel more.
-_FEW: Final = 32
 
 
 @late_pass("joined-writes")
@@ -164,4 +162,4 @@ def write_by_comparison(graph: Graph) -> Graph:
 
 def _is_small(value: Symbolic) -> bool:
     count = product(value.shape)
-    return isinstance(count, int) and count <= _FEW
+    return isinstance(count, int) and count <= limits().compared_write

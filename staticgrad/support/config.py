@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import fields
 from numbers import Integral, Real
 from operator import index
 from pathlib import Path
@@ -30,6 +31,7 @@ from typing import Any, Final, Literal
 from staticgrad.support.contexts import Nested
 from staticgrad.support.errors import ConfigError, SettingWarning, UnknownSettingError, warn
 from staticgrad.support.errors.wording import did_you_mean
+from staticgrad.support.limits import Limits, read_limits
 from staticgrad.support.records import dataclass
 
 logger: Final = logging.getLogger("staticgrad")
@@ -170,6 +172,15 @@ def _traceback(raw: object) -> str:
     return str(raw)
 
 
+def _limits(raw: object) -> Limits:
+    try:
+        return read_limits(raw)
+    except (TypeError, ValueError, OverflowError) as error:
+        names = ", ".join(field.name for field in fields(Limits))
+        hint = f"{error}; the limits are {names}"
+        raise _UnfitError('positive numbers by name, "long_row=64,chunk_rows=8"', hint) from None
+
+
 _TOPICS: Final = ("passes", "recompiles", "memory", "cache")
 
 
@@ -217,6 +228,9 @@ class Config:
         linalg: what factors matrices: "fast", loops of our own up to the size where LAPACK is
             faster, and LAPACK beyond; "portable", our own at every size, whose results are bitwise
             identical on every machine. ``sg.compile(..., linalg=)`` says it for one program.
+        limits: sizes from which on special paths of the compiler pay, those that are named:
+            "long_row=64,chunk_rows=8" or a dict (``staticgrad/support/limits.py``). They hold for
+            what is compiled, and run the first time, inside a block.
         log: topics that are logged to standard error.
         traceback: what errors show of the calls that led to them: "user", the lines of the user's
             files; "full", also those of staticgrad itself.
@@ -235,6 +249,7 @@ class Config:
     tier: Literal["auto", "full"] = "auto"
     tune: bool = False
     linalg: Literal["fast", "portable"] = "fast"
+    limits: Limits = Limits()
     log: tuple[str, ...] = ()
     traceback: Literal["user", "full"] = "user"
 
@@ -254,6 +269,7 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "tier": (_tier, "code of the first runs: auto, quick code until full code is there; or full"),
     "tune": (_flag, "measure a few schedules of each kernel, and keep the fastest"),
     "linalg": (_linalg, "factors of matrices: fast, also LAPACK's; portable, always our own"),
+    "limits": (_limits, "sizes from which on special paths pay, by name: long_row=64"),
     "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
     "traceback": (_traceback, "lines of calls that errors show: user, or full"),
 }
@@ -331,6 +347,11 @@ def current(**arguments: object) -> Config:
     if reading.settings is None:
         reading.settings = Config(**{s.name: s.value for s in settings()})  # type: ignore[arg-type]
     return reading.settings
+
+
+def limits() -> Limits:
+    """Return the limits of the compiler that are in force."""
+    return current().limits
 
 
 def settings(**arguments: object) -> tuple[Setting, ...]:

@@ -61,6 +61,43 @@ def compile_with(settings=None, **options):
     return push
 
 
+#: Limits so low that small programs take the paths of large ones; what is a maximum, so high.
+LOWERED = {
+    "wide_product": 64,
+    "chunk_rows": 1,
+    "byte_flops": 1000,
+    "chunk_share": 1000,
+    "long_exponentials": 3,
+    "exponential_part": 2,
+    "exponential_bytes": 1,
+    "exponential_row_bytes": 1,
+    "partly_sorted_row": 2,
+    "selected_row": 2,
+    "stored_formula": 2,
+    "formula_flops": 10_000,
+    "formula_reads": 1000,
+    "cut_scatter": 2,
+    "compared_write": 1,
+    "chunk_iterations": 2,
+    "summed_pads": 2,
+    "long_row": 3,
+    "totalled_row": 2,
+    "large_array": 2,
+    "sunk_elements": 2,
+    "sunk_window_elements": 2,
+    "spared_bytes": 1,
+    "square_rows": 2,
+    "cut_nodes": 2,
+    "copied_rows": 2,
+    "copied_row": 2,
+    "mask_elements": 2,
+    "folded_elements": 2,
+    "section_seconds": 1e-12,
+    "group_seconds": 1e-12,
+    "waking_seconds": 1e-12,
+    "chain_seconds": 1e-12,
+    "chain_rows": 1,
+}
 #: Settings under which kernels run as plain Python, which takes no time to compile.
 PLAIN = {"jit": False}
 
@@ -75,6 +112,8 @@ door("recompute", every=20)(compile_with(PLAIN, checkpoint="recompute"))
 door("sqrt", every=20)(compile_with(PLAIN, checkpoint="sqrt"))
 door("checked passes", every=30)(compile_with({**PLAIN, "check": True}))
 door("O2", bits=False, every=20)(compile_with(PLAIN, pipeline="O2"))
+door("lowered limits", bits=False, every=5)(compile_with({**PLAIN, "limits": LOWERED}))
+door("threads, lowered", bits=False, every=30)(compile_with({"limits": LOWERED}, threads=2))
 door("numba", every=0)(compile_with({"backend": "numba"}))
 
 

@@ -636,6 +636,8 @@ def difference(b):
 def index_of(b, size, like=None):
     """Return a value of indices below a size, in range."""
     i = b.find("int64", accepts=lambda s: len(s) <= 1 if like is None else s == like)
+    if b.bound[i] < least(size) and b.chance(0.5):
+        return i  # inside as it is, also from the end
     text = f"np.remainder($0, {size})"
     if b.chance(0.3):
         text += f" - ({size})"  # from the end
@@ -702,8 +704,29 @@ def largest(b):
     x = b.find(accepts=lambda s: len(s) and least(s[-1]) > 2)
     k = b.number(1, 2)
     kind = Kind("float", (*b.shape(x)[:-1], literal_size(k)))
+    if b.chance(0.5):
+        return b.add("smallest", kind, [x], f"np.sort($0, axis=-1)[..., :{k}]", None, b.bound[x])
     text = f"-np.sort(-$0, axis=-1)[..., :{k}]"
     return b.add("largest", kind, [x], text, f"sg.topk($0, {k})[0]", b.bound[x])
+
+
+@row("same", 2)
+def write_twice(b):
+    """Two entries written one after the other, at numbers that only a run knows: equal or not."""
+    x = b.find(accepts=lambda s: len(s) == 1 and least(s[0]) > 1)
+    size = b.shape(x)[0]
+    numbers = []
+    for _ in range(2):
+        i = b.find("int64")
+        text = f"np.remainder(np.sum($0), {size})"
+        numbers.append(b.add("index", Kind("int64"), [i], text, None, size.at(7)))
+    y, z = (b.find(accepts=lambda s: s == ()) for _ in range(2))
+    first, second = (b.choice(("set", "add", "set")) for _ in range(2))
+    inner = f'by.write($0, $1, $3, "{first}")'
+    sg = f"$0.at[$1].{first}($3).at[$2].{second}($4)"
+    bound = b.bound[x] + b.bound[y] + b.bound[z]
+    text = f'by.write({inner}, $2, $4, "{second}")'
+    return b.same("write_twice", x, text, sg, bound, [*numbers, y, z])
 
 
 WRITES = ("set", "add", "multiply", "min", "max")
@@ -937,6 +960,32 @@ def pool_windows(b):
     return b.add(
         "pool_windows", kind, [x], f"by.{name}($0, 2, {stride})",
         f"sg.nn.{name}($0, 2, stride={stride})", b.bound[x],
+    )  # fmt: skip
+
+
+@row("", 2)
+def image_net(b):
+    """A convolution, a bias, an activation and a pool, over the last axes of a matrix."""
+    x = b.find(accepts=lambda s: len(s) == 2 and all(t.fixed > 3 and not t.named for t in s))
+    y = b.find(accepts=lambda s: s == ())
+    shape = b.shape(x)
+    image = Kind("float", (literal_size(1), literal_size(1), *shape))
+    z = b.add("image", image, [x], "$0[None, None]", None, b.bound[x])
+    numbers = "np.cos(np.arange({}) * 0.9).astype(F).reshape({})"
+    filters = Kind("float", tuple(map(literal_size, (2, 1, 2, 2))))
+    w = b.add("constant", filters, [], numbers.format(8, "(2, 1, 2, 2)"), None, 1)
+    inner = tuple(literal_size(t.fixed - 1) for t in shape)
+    kind = Kind("float", (literal_size(1), literal_size(2), *inner))
+    z = b.add(
+        "convolution", kind, [z, w], "by.conv($0, $1, 1, 0)", "sg.nn.conv($0, $1)", 4 * b.bound[x]
+    )
+    z = b.same("epilogue", z, "np.maximum($0 + $1, 0.0)", None, b.bound[z] + b.bound[y], [y])
+    name, stride = b.choice(("max_pool", "avg_pool")), b.number(1, 2)
+    extents = tuple(literal_size((t.fixed - 2) // stride + 1) for t in inner)
+    kind = Kind("float", (literal_size(1), literal_size(2), *extents))
+    return b.add(
+        "pool_windows", kind, [z], f"by.{name}($0, 2, {stride})",
+        f"sg.nn.{name}($0, 2, stride={stride})", b.bound[z],
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ from hypothesis import example, given, settings
 from hypothesis.strategies import integers
 
 import staticgrad as sg
-from passes.late import chunks
 from passes.pipelines import pipeline
 from staticgrad.language.ops.loops import Loop
 
@@ -255,11 +254,8 @@ def losses_and_gradients(name, count, width, named):
 
 def divide(graph, elements, name="row-chunks"):
     """Return the graph with products of so many elements and more in chunks of four rows."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "WIDE", elements * 8)
-        patch.setattr(chunks, "FEWEST_ROWS", 4)
-        patch.setattr(chunks, "FLOPS_OF_BYTE", 1000)
-        patch.setattr(chunks, "MOST_KEPT", 1000)
+    lower = {"wide_product": elements * 8, "chunk_rows": 4, "byte_flops": 1000, "chunk_share": 1000}
+    with sg.options(limits=lower):
         return pipeline(f"O1,marks,{name}").run(graph)[0]
 
 

@@ -7,7 +7,6 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.analysis.barriers import ByteRange, StepBytes
-from staticgrad.compiler.runtime import cuts
 from staticgrad.compiler.runtime.cuts import RowsApart, chains
 from tests.helpers.diagonals import diagonals
 from tests.runtime.several_workers import ChainedClaims, check_equal_bytes, with_workers
@@ -18,8 +17,7 @@ WIDE = 64
 @pytest.fixture(autouse=True, scope="module")
 def short_chains():
     """Chains that take no time are run through, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuts, "LEAST_SECONDS", 0.0)
+    with sg.options(limits="chain_seconds=1e-12"):
         yield
 
 

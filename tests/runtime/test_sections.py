@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from staticgrad.compiler.runtime.sections import (
-    LEAST_SECTION,
     PlannedRow,
     SoloReason,
     divide_into_sections,
 )
 from staticgrad.native import Row
+from staticgrad.support.limits import Limits
 
 ROWS = st.lists(
     st.builds(
@@ -23,7 +23,7 @@ ROWS = st.lists(
         st.integers(1, 500),
         st.integers(0, 16),
         st.booleans(),
-        st.floats(0.0, 50 * LEAST_SECTION),
+        st.floats(0.0, 50 * Limits.section_seconds),
         st.sampled_from([True, False, False, False]),
         st.booleans(),
     ),

@@ -11,7 +11,6 @@ import pytest
 
 import staticgrad as sg
 import staticgrad.language.ir.kernels.kernel
-from staticgrad.compiler.runtime import sections
 from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
 from staticgrad.native.system import workers
 from tests.helpers.processes import in_threads
@@ -24,9 +23,8 @@ pytestmark = pytest.mark.skipif(not workers.are_possible(), reason="no pool on t
 def everything_is_shared(monkeypatch):
     """Rows are cut as finely as they can be, however short they are."""
     monkeypatch.setattr(staticgrad.language.ir.kernels.kernel, "GRAIN_ELEMENTS", 16)
-    for name in ("LEAST_SECTION", "LEAST_AWAKE"):
-        monkeypatch.setattr(sections, name, 0.0)
-    monkeypatch.setattr(sections, "LEAST_GROUP", 1e-12)
+    with sg.options(limits="section_seconds=1e-12,waking_seconds=1e-12,group_seconds=1e-12"):
+        yield
 
 
 def outcome(graph, feeds, **options):

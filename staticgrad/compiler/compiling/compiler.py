@@ -45,7 +45,6 @@ from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.reports.stats import Counts, Stats
 from staticgrad.compiler.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.compiler.runtime.feeds import views_of
-from staticgrad.compiler.runtime.sections import LEAST_SECTION
 from staticgrad.compiler.runtime.step import Table
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
@@ -272,7 +271,7 @@ class Compiled(Generic[Results]):
                 policy,
                 room_here(options.memory_budget),
                 self.threads,
-                LEAST_SECTION,
+                config.limits().section_seconds,
             ),
             partial(
                 _make_schedule,

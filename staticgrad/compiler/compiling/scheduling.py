@@ -99,7 +99,7 @@ def entry_name(graph: Graph, passes: Pipeline, policy: object, options: object) 
         return None
     try:
         text = "\n".join([sources, str(passes), repr((policy, options)), *_describe_graph(graph)])
-        text += f"\n{machine.current()}"
+        text += f"\n{machine.current()}\n{settings.limits}"
     except (OpDefinitionError, _NotKeptError):
         return None
     return cache.key(text, loader.host())

@@ -31,7 +31,6 @@ from staticgrad.compiler.compiling.constant_part import constant_part
 from staticgrad.compiler.compiling.scheduling import Scheduling, make_schedule
 from staticgrad.compiler.memory.divided import all_divisions
 from staticgrad.compiler.memory.planner import Planner
-from staticgrad.compiler.runtime.sections import LEAST_SECTION
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
@@ -272,7 +271,7 @@ def tradeoff(
         passed = passed if part is None else part.fill_zeros()
         make = partial(make_schedule, fuse=read_fuse(fuse))
         workers = processors.threads(config.current(threads=threads).threads)
-        limits = (StoreAll(), None, workers, LEAST_SECTION)
+        limits = (StoreAll(), None, workers, config.limits().section_seconds)
         planners = [division.planner for division in all_divisions(passed, make, limits)]
         planners = planners or [Planner(make(passed), *limits)]
     at = all_sizes(graph, fixed_sizes, dict(read_sizes(sizes)))

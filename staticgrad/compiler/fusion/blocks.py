@@ -41,6 +41,7 @@ from staticgrad.compiler.fusion.windows import find_mask
 from staticgrad.language.ir.forms import Contract, Pointwise, Reduce
 from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.types.arrays import Shape, c_strides, hint_value
+from staticgrad.support.config import limits
 from staticgrad.support.records import replace
 
 #: Operations per element up to which a value is recomputed in a later stage that reads it.
@@ -385,9 +386,6 @@ def _is_zero(number: float) -> bool:
     return number == 0 and copysign(1.0, number) > 0
 
 
-#: Least rows and columns of a square, by hints of sizes: smaller ones do not fill a tile.
-_LEAST_SIZE: Final = 16
-
 #: Nodes that a block recomputes, at most, and operations per element of one of them.
 _MOST_RECOMPUTED: Final = 4
 _MOST_FLOPS: Final = 8
@@ -414,7 +412,7 @@ def build_block(engine: Engine, seed: Group) -> tuple[int, ...]:
 
 
 def _starts(groups: Groups, group: Group) -> bool:
-    large = all(hint_value(size) >= _LEAST_SIZE for size in group.domain[-2:])
+    large = all(hint_value(size) >= limits().square_rows for size in group.domain[-2:])
     if group.kind != "gemm" or len(group.domain) < 3 or group.cut is not None or not large:
         return False
     second = groups.source(_product(group).args[1])

@@ -33,12 +33,11 @@ from staticgrad.language.ir.forms import Contract, Gather, GatherAlong, SearchFo
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.native.machine import current
+from staticgrad.support.config import limits
 from staticgrad.support.records import replace
 
 #: A group is cut if that takes less than this part of its time: estimates are rough.
 _WORTH_IT: Final = 0.75
-#: Least operations of a run: a kernel takes 5 ms to compile, however short it is.
-_LEAST_NODES: Final = 12
 #: Operations of a run whose body is short enough to be compiled without masks, which takes half the
 #: time: runs that would balance at up to six times this length are cut at it.
 _UNMASKED: Final = 20
@@ -58,7 +57,7 @@ def cut_group(engine: Engine, group: Group) -> tuple[int, ...]:
 def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] | None:
     """Find where to cut a latency-bound fusion group, if the estimated cycles are fewer."""
     nodes = group.nodes
-    if len(nodes) <= _LEAST_NODES:
+    if len(nodes) <= limits().cut_nodes:
         return None
     work = [instructions(node) for node in nodes]
     # The window holds eight iterations of such a loop: the processor overlaps them by itself.
@@ -117,7 +116,7 @@ def _choose_cuts(
     chain = _critical_path(group.nodes) / total_work
     balanced = sqrt(cut_cycles(max(1, usual_live), kind) * window / chain)
     average = total_work / len(work)
-    operations = max(_LEAST_NODES, balanced / average)
+    operations = max(limits().cut_nodes, balanced / average)
     if operations <= 6 * _UNMASKED:
         operations = min(operations, _UNMASKED)
     length = operations * average

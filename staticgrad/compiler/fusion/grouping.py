@@ -56,19 +56,19 @@ from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.language.ir.kernels.width import SHORT_STRIDE
 from staticgrad.language.ir.summation import decompose
 from staticgrad.language.types.arrays import Shape, TensorType, hint_product
+from staticgrad.support.config import limits
 
 #: Parts that one kernel copies, at most: each is a loop.
 _MOST_PARTS: Final = 8
-#: Least number of rows for which one kernel is worth it, and of elements of a part (one vector).
-_LEAST_ROWS: Final = 16
-_LEAST_ELEMENTS: Final = 16
 
 
 def _fills_rows(part: Source, axis: int) -> bool:
     """Return True if a part of a concatenation is copied in rows that are long and contiguous."""
     # There are many rows outside the axis, and each is contiguous in memory or one number.
     shape = part.type.shape
-    if hint_product(shape[:axis]) < _LEAST_ROWS or hint_product(shape[axis:]) < _LEAST_ELEMENTS:
+    if hint_product(shape[:axis]) < limits().copied_rows:
+        return False
+    if hint_product(shape[axis:]) < limits().copied_row:
         return False
     if part.inline:
         return part.uniform
@@ -90,11 +90,6 @@ def _is_of_product(node: Node) -> bool:
             return False
         (node,) = operands
     return isinstance(node.form, forms.Contract)
-
-
-#: Elements of a mask from which on its readers recompute it: a smaller one is a small part of what
-#: they read.
-LEAST_MASK: Final = 1 << 18
 
 
 def group(graph: Graph, fuse: bool = True) -> Groups:
@@ -406,7 +401,11 @@ class _GroupBuilder:
         Each reader recomputes it: stored, its size is the square of the context length.
         """
         kind, users = node.types[0], self._users[node, 0]
-        if not kind.dtype.is_bool or kind.rank != 2 or hint_product(kind.shape) < LEAST_MASK:
+        if (
+            not kind.dtype.is_bool
+            or kind.rank != 2
+            or hint_product(kind.shape) < limits().mask_elements
+        ):
             return False
         inside = all(isinstance(u.form, forms.Pointwise) and u.types[0].rank > 2 for u in users)
         inside &= (node, 0) not in self._roots and all(arg.inline for arg in args)
@@ -524,7 +523,11 @@ class _GroupBuilder:
 
     def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
         """Start a cluster for a sequential node: a scan, or a scatter (into a filled buffer)."""
-        kind, form, reads = node.types[0], node.form, self._operands_in_memory(args, 1)
+        kind, form = node.types[0], node.form
+        if isinstance(form, forms.Scan):  # it computes what follows from positions alone
+            reads = [arg if arg.inline else self._in_memory(arg) for arg in args]
+        else:
+            reads = self._operands_in_memory(args, 1)
         if self._fuse and is_one_hot(node, self._users[node, 0]):
             cluster = self._start_cluster("map", node, kind.shape, reads)
             cluster.indexed = cluster.checked = True
@@ -536,6 +539,7 @@ class _GroupBuilder:
             self._homes[ResultBuffer(node)] = cleared
             reads.append(Source(ResultBuffer(node), kind, Strided.contiguous(kind.shape)))
         cluster = self._start_cluster(step, node, args[0].type.shape, reads)
+        cluster.indexed = any(arg.inline and not arg.uniform for arg in reads)
         cluster.stored[ResultBuffer(node)] = None
 
     def _place_assemble(self, node: Node, form: forms.Assemble, args: Sequence[Source]) -> None:

@@ -9,7 +9,7 @@ stored, saved or recomputed. The gradient of a sum of squares is such a case::
     backward   d = 2 * r                         ->     loss += r * r; store d = 2 * r
 
 **Split reductions.** A kernel that reduces rows runs each row in one worker, so a single row keeps
-one worker busy. A row of ``LONG_ROW`` elements or more is therefore reduced in two kernels::
+one worker busy. A row of ``limits().long_row`` elements is therefore reduced in two kernels::
 
     s = sum(x)       ->     partial[i] = sum of chunk i of x   (all workers)
                             s = sum(partial)
@@ -62,12 +62,11 @@ from staticgrad.compiler.fusion.walks import has_short_rows, is_per_row, sums_ac
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.summation import BLOCK
 from staticgrad.language.types.arrays import TensorType, hint_product, hint_value
+from staticgrad.support.config import limits
 from staticgrad.support.records import replace
 
 #: Elements of a chunk.
 CHUNK: Final = 4 * BLOCK
-#: Elements of a row from which on chunks are worth a second kernel.
-LONG_ROW: Final = 1 << 17
 #: Rows from which on each worker has some; only fewer rows are split.
 _FEW_ROWS: Final = 8
 
@@ -77,7 +76,7 @@ def has_long_row(group: Group) -> bool:
     if group.kind != "map" or group.row != 1 or not group.reductions:
         return False
     rows = hint_product(group.domain[:-1])
-    return rows < _FEW_ROWS and hint_value(group.domain[-1]) >= LONG_ROW
+    return rows < _FEW_ROWS and hint_value(group.domain[-1]) >= limits().long_row
 
 
 def split_long_rows(engine: Engine, group: Group) -> tuple[int, ...]:
@@ -104,10 +103,6 @@ def split_long_rows(engine: Engine, group: Group) -> tuple[int, ...]:
         group, number=engine.new_number(), domain=shape, reductions=combined, cut=cut
     )
     return engine.change([group], [first, last])
-
-
-#: Least elements of a row for which storing one number per row is cheap in comparison.
-_LEAST_ROW: Final = 32
 
 
 def split_totals(engine: Engine, rows: Group) -> tuple[int, ...]:
@@ -150,7 +145,7 @@ def split_totals(engine: Engine, rows: Group) -> tuple[int, ...]:
 def _reduces_rows(groups: Groups, group: Group) -> bool:
     if group.kind != "map" or group.row != 1 or not group.reductions or len(group.domain) < 2:
         return False
-    if hint_value(group.domain[-1]) < _LEAST_ROW or not is_large(group.domain):
+    if hint_value(group.domain[-1]) < limits().totalled_row or not is_large(group.domain):
         return False
     return not (sums_across(groups, group) or has_short_rows(groups, group) or group.keeps_axes)
 

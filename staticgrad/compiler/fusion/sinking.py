@@ -45,10 +45,9 @@ from staticgrad.compiler.fusion.walks import MOST_ACROSS, has_short_rows, operan
 from staticgrad.language.ir.forms import Pointwise, ScatterOnto
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import Shape, hint_product
+from staticgrad.support.config import limits
 from staticgrad.support.records import replace
 
-#: Elements of an array from which on a reduction is bound by reading it.
-LARGE: Final = 1 << 16
 #: Least elements read per element stored: the results, which are alive for longer, are small.
 _READ_PER_STORED: Final = 16
 #: Instructions of both, at most: with more, reading is a small part of the time.
@@ -140,8 +139,9 @@ def _full_walks(groups: Groups, group: Group) -> frozenset[Walk]:
     return walks if large >= _SHARED else frozenset()
 
 
-def is_large(domain: Shape, least: int = LARGE) -> bool:
+def is_large(domain: Shape, least: int | None = None) -> bool:
     """Return whether a domain has many elements; True if its size is not known."""
+    least = limits().large_array if least is None else least
     return not all(isinstance(n, int) for n in domain) or hint_product(domain) >= least
 
 
@@ -200,11 +200,6 @@ _INTO_OF: Final[Mapping[str, Sequence[str]]] = {
 }
 #: Instructions that are moved into a reader, at most.
 _MOST_MOVED: Final = 12
-#: Bytes that this spares, at least, and least elements of an array: less is not measurable. The
-#: limit is lower for windows: otherwise three arrays of a batch norm's gradient are alive together
-#: with a convolution's gradient, often at the peak of a step.
-_LEAST_SPARED: Final = 1 << 15
-_LEAST_ELEMENTS: Final = {"map": 1 << 15, "gemm": 1 << 15, "windows": 1 << 13}
 
 
 def sink_values(engine: Engine, group: Group) -> tuple[int, ...]:
@@ -333,10 +328,12 @@ def _choose_count(engine: Engine, group: Group, reader: Group, nodes: Sequence[N
     if sinks_all and reader.kind in _ELEMENTS and find_form_conflict(group, reader) is None:
         return len(nodes)
     kinds = (*_INTO, "rows") if group.kind == "map" else _INTO_OF[group.kind]
-    if reader.kind not in kinds or not is_large(group.domain, _LEAST_ELEMENTS[group.kind]):
+    bounds = limits()
+    least = bounds.sunk_window_elements if group.kind == "windows" else bounds.sunk_elements
+    if reader.kind not in kinds or not is_large(group.domain, least):
         return 0
     bytes_before = _count_traffic(engine.state, group) + _count_traffic(engine.state, reader)
-    best, fewest = 0, bytes_before - _LEAST_SPARED
+    best, fewest = 0, bytes_before - bounds.spared_bytes
     budget = min(_MOST_MOVED, most_instructions(reader) - reader.instructions)
     for count in range(1, len(nodes) + 1):
         budget -= instructions(nodes[count - 1])

@@ -92,11 +92,14 @@ def _lower_unrolled(low: Lowering) -> LoweredStep:
     """Lower a scan of short rows: a row in each lane, its elements unrolled."""
     scan = _ScanParts(low)
     others = [k for k in range(len(low.group.domain)) if k != scan.axis]
-    low.loops = loops_over(low.group.domain, [others, [scan.axis]], scan.walks, merge=True)
+    low.loops = loops_over(
+        low.group.domain, [others, [scan.axis]], scan.walks, merge=not low.group.indexed
+    )
     axes, vector = choose_vector_loop(low)
     total, body = scan.identity, list[Store]()
     for number, iteration in enumerate(low.loops.iterations(1)):
         low.unrolled = iteration
+        low.memo.clear()  # positions differ
         total = scan.accumulate(total, first=number == 0)
         body.append(scan.store(total))
     low.unrolled = {}
@@ -107,7 +110,9 @@ def _lower_across_rows(low: Lowering) -> LoweredStep:
     """Lower a scan along an outer axis: a loop over rows that adds each to the one before it."""
     scan, domain = _ScanParts(low), low.group.domain
     outer, inner = range(scan.axis), range(scan.axis + 1, len(domain))
-    low.loops = loops_over(domain, [outer, [scan.axis], inner], scan.walks, merge=True)
+    low.loops = loops_over(
+        domain, [outer, [scan.axis], inner], scan.walks, merge=not low.group.indexed
+    )
     axes = low.as_axes(low.loops.segments[0])
     along = low.loops.segments[2]
     low.rename[along[-1][0]] = VECTOR
@@ -129,7 +134,7 @@ def _lower_interleaved(low: Lowering) -> LoweredStep:
     """Lower a scan along the last axis element by element, with several rows interleaved."""
     scan, domain = _ScanParts(low), low.group.domain
     others = [k for k in range(len(domain)) if k != scan.axis]
-    low.loops = loops_over(domain, [others, [scan.axis]], scan.walks, merge=True)
+    low.loops = loops_over(domain, [others, [scan.axis]], scan.walks, merge=not low.group.indexed)
     axes, iterations = low.as_axes(low.loops.segments[0]), _iterations(low)
     total = scan.accumulate(ex.ref("s0", scan.dtype), ex.index(iterations.name).eq(0))
     total_register = ex.ref("r0", scan.dtype)

@@ -27,7 +27,7 @@ from staticgrad.compiler.fusion.groups import (
     Source,
     Walk,
 )
-from staticgrad.compiler.fusion.sinking import LARGE, is_large
+from staticgrad.compiler.fusion.sinking import is_large
 from staticgrad.compiler.fusion.walks import (
     collapse_batch_rows,
     gather_walks,
@@ -88,6 +88,7 @@ from staticgrad.language.types.arrays import Shape, c_strides, hint_product, hin
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64, DType
 from staticgrad.native.machine import current
+from staticgrad.support.config import limits
 from staticgrad.support.records import replace
 
 #: Rows of an iteration, at most, and of an inner loop: as many as a vector has lanes.
@@ -105,8 +106,6 @@ _WAITING: Final = 40
 _LONGEST_WAITING: Final = 3
 #: The minimum gain, as a part of a row's time.
 _LEAST_GAIN: Final = 0.05
-#: Elements, at least, so that folding pays.
-_FEWEST: Final = 1 << 10
 
 
 def lower_folded(groups: GroupValues, group: Group) -> LoweredStep | None:
@@ -177,7 +176,7 @@ class _Folding(Lowering):
         lanes = self.lanes
         expanded = [walk for walk in walks if self._is_expanded(walk)]
         rows = hint_value(self.rows)
-        few = rows < 2 * _RUN_ROWS or rows * self.length < _FEWEST
+        few = rows < 2 * _RUN_ROWS or rows * self.length < limits().folded_elements
         # full vectors gain nothing, and runs have to be whole vectors
         if few or len(expanded) > MOST_SPREAD or _RUN_ROWS % lanes or self.length % lanes == 0:
             return False
@@ -466,7 +465,7 @@ def _interleaves_rows(group: Group, shared: bool) -> bool:
         return False
     length = hint_product(group.domain[len(group.domain) - group.row :])
     return _FEWEST_ELEMENTS <= length <= BLOCK and is_large(
-        group.domain, _FEWEST_SHARED if shared else LARGE
+        group.domain, _FEWEST_SHARED if shared else None
     )
 
 

@@ -37,6 +37,7 @@ from staticgrad.language.ir.kernels.stages import LANES, Gemm, Map, streamed_row
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.schedule import Call, Control, Step, StepBody
 from staticgrad.language.types.dim import evaluate
+from staticgrad.support.config import limits
 from staticgrad.support.records import NamedTuple
 
 #: What rows of a table have: steps ``together`` where that is faster, all that workers do of each
@@ -45,12 +46,8 @@ Rows = Literal["together", "apart", "single"]
 TOGETHER: Final[Rows] = "together"
 #: Predicted seconds of what returns at its end alone: signals wait for that.
 LONGEST: Final = 0.01
-#: Predicted seconds of a chain, at least.
-LEAST_SECONDS: Final = 15e-6
 #: Products of a chain, at least: nothing is reused between two parts of a single one.
 FEWEST_PRODUCTS: Final = 2
-#: Rows of a part, at least: of fewer ones, tiles of a product compute many that are not there.
-FEWEST_ROWS: Final = 12
 #: Bytes of a factor that every worker reads as a whole, at most: its L2 cache holds it.
 NEAR: Final = 1 << 19
 #: The loop over rows of a product.
@@ -181,7 +178,7 @@ def ranges_of(kernel: Kernel, arguments: tuple[int, ...], parts: int) -> tuple[R
         return ()
     rows = arguments[number]
     share = 2 * max(1, -(-rows // (2 * parts)))  # whole tiles
-    if min(share, rows - (parts - 1) * share) < FEWEST_ROWS:
+    if min(share, rows - (parts - 1) * share) < limits().chain_rows:
         return ()
     (stage,) = kernel.stages
     assert isinstance(stage, Gemm)
@@ -297,7 +294,7 @@ def chains(plan: Plan) -> dict[int, StepCut]:
             end = _end_of_independent(plan, links, spans, (first, last), ranges)
             span = [link for link in links[first:end] if link]
             seconds = sum(link.seconds for link in span)
-            if _products(span) >= FEWEST_PRODUCTS and seconds >= LEAST_SECONDS:
+            if _products(span) >= FEWEST_PRODUCTS and seconds >= limits().chain_seconds:
                 chains_by_position[first] = StepCut(end, True, False, ranges, seconds)
             first = max(end, first + 1)
     return chains_by_position

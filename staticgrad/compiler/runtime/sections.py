@@ -14,20 +14,14 @@ from typing import Final
 
 from staticgrad.native import Row
 from staticgrad.native.table import pool_code
+from staticgrad.support.config import limits
+from staticgrad.support.limits import Limits
 from staticgrad.support.records import NamedTuple
 
-#: Predicted seconds of rows that are worth sharing: handing over takes a third of a microsecond,
-#: and on processors that are slow at it some two.
-LEAST_SECTION: Final = 3e-6
-#: Predicted seconds of a group: a claim takes a fiftieth of it.
-LEAST_GROUP: Final = 1e-6
 #: Groups of a row for each worker, at most: who is late loses a part of one.
 MOST_GROUPS: Final = 16
 #: Groups of a product for each worker, at least, where their number divides by that of workers.
 FEW_OF_PRODUCT: Final = 4
-#: Predicted seconds that are worth waking workers which sleep, at once: that takes some fifty
-#: microseconds. In sections that follow each other within ``SPIN`` they are awake all the time.
-LEAST_AWAKE: Final = 45e-6
 
 
 class SoloReason(Enum):
@@ -36,7 +30,9 @@ class SoloReason(Enum):
     ONE_WORKER = "there is one thread"
     BODIES = "they run steps of their own"
     CALL = "they call code that has its own threads, or Python"
-    SHORT = f"they are predicted to take less than {1e6 * LEAST_SECTION:.0f} us between waits"
+    SHORT = (
+        f"they are predicted to take less than {1e6 * Limits.section_seconds:.0f} us between waits"
+    )
     WHOLE = "they are a single group of iterations"
 
 
@@ -70,11 +66,11 @@ def divide_into_sections(rows: Sequence[PlannedRow], workers: int) -> list[Plann
     for first, last in reversed([*zip(starts, [*starts[1:], len(rows)], strict=True)]):
         span, section = rows[first:last], None
         seconds, why = sum(row.seconds for row in span), span[0].alone
-        if why is None and seconds < LEAST_SECTION and not span[0].keeps:
+        if why is None and seconds < limits().section_seconds and not span[0].keeps:
             why = SoloReason.SHORT
         if why is None:
             remaining += seconds * span[0].times
-            section = _make_section(span, workers, remaining >= LEAST_AWAKE)
+            section = _make_section(span, workers, remaining >= limits().waking_seconds)
             why = SoloReason.WHOLE
         spans.append(section or [row._replace(alone=why) for row in span])
     return [row for span in reversed(spans) for row in span]
@@ -101,7 +97,9 @@ def _choose_grain(planned: PlannedRow, workers: int) -> int:
     if row.grain == 0:
         return 0
     groups = -(-row.total // row.grain)
-    wanted_groups = min(max(1, int(planned.seconds / LEAST_GROUP)), MOST_GROUPS * workers)
+    wanted_groups = min(
+        max(1, int(planned.seconds / limits().group_seconds)), MOST_GROUPS * workers
+    )
     if wanted_groups == 1 or groups <= 1:
         return 0
     least = -(-groups // wanted_groups)

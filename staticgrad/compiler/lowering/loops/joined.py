@@ -157,9 +157,12 @@ class JoinedStages(StepKernel):
     def stages(self) -> Sequence[Stage]:
         """Return a body's stages for the joined kernel, in loops over the rows of the kernel."""
         stages = tuple(self._convert_stages(self.kernel.stages))
+        # Interleaved rows have scratch of their own each; iterations of a loop share theirs.
+        has_scratch = any(operand.mode == "scratch" for operand in self.kernel.operands)
+        is_interleaved = self.kernel.interleaved_rows > 1 and not has_scratch
         for axis in reversed(self.kernel.axes):
             stages = (Loop(self._axis(axis), (), stages, ()),)
-            if axis is self.kernel.axes[-1] and self.kernel.interleaved_rows > 1:
+            if axis is self.kernel.axes[-1] and is_interleaved:
                 rows = Interleave(self._rename_loop(axis.name), self.kernel.interleaved_rows)
                 self._names.directives.append((stages[0], rows))
         for directive in self.kernel.directives:
