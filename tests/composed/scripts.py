@@ -39,8 +39,9 @@ outputs["slope"] = sum((s * d).sum() for s, d in zip(slopes, along.values()))
 _BENDS = """bends = sg.grad(outputs["slope"], leaves, allow_disconnected=True)
 outputs["bend"] = sum((s * d).sum() for s, d in zip(bends, along.values()))
 """
-_RUN = """f = sg.compile(sg.Graph(outputs, updates))
-results = f.run({name: arrays[name] for name in arrays if name not in %r})
+_RUN = """feeds = {name: arrays[name] for name in arrays if name not in %r}
+graph = sg.Graph(outputs, updates, inputs=[values[name] for name in feeds])
+results = sg.compile(graph).run(feeds)
 draws = {name: results[name] for name in %r}
 
 
