@@ -98,7 +98,7 @@ class Transformed:
             ran = self.program.repeat(args, kwargs)
             if ran is not None:
                 return ran[0]
-        if runs_directly(args, kwargs):
+        if runs_directly(args, kwargs) or (self._name == "vmap" and are_parameters(args, kwargs)):
             return called_as(self._name, self._rule, args, kwargs, False)
         arguments = [
             map_leaves(as_array, argument) if place in self._places else argument
@@ -140,6 +140,15 @@ def runs_directly(*arguments: Any) -> bool:
     if running_session() is not None or computing_kind() is not None:
         return True
     return any(map(is_value, flatten(arguments)[0]))
+
+
+def are_parameters(*arguments: Any) -> bool:
+    """Return whether all arguments are parameters: what is mapped over them is of their graph.
+
+    Beside arrays they count as closed over, and have their present values.
+    """
+    leaves = flatten(arguments)[0]
+    return bool(leaves) and all(isinstance(leaf, Parameter) for leaf in leaves)
 
 
 def as_array(leaf: Any) -> Any:
@@ -657,8 +666,9 @@ def vmap(f: Any, in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None) 
             size.
 
     Returns:
-        The function over batches: values of a graph give values of a graph, tensors tensors, and
-        arrays arrays, by a program that is traced and compiled as under ``sg.function``.
+        The function over batches: values of a graph give values of a graph, as parameters alone do,
+        tensors tensors, and arrays arrays, by a program that is traced and compiled as under
+        ``sg.function``.
 
     Raises:
         ArgumentError: no argument has an axis of elements; ``in_axes`` or ``out_axes`` do not fit

@@ -31,7 +31,7 @@ from typing import Any, Final, Literal
 from staticgrad.support.contexts import Nested
 from staticgrad.support.errors import ConfigError, SettingWarning, UnknownSettingError, warn
 from staticgrad.support.errors.wording import did_you_mean
-from staticgrad.support.limits import Limits, read_limits
+from staticgrad.support.limits import CompilerLimits, read_limits
 from staticgrad.support.records import dataclass
 
 logger: Final = logging.getLogger("staticgrad")
@@ -172,11 +172,11 @@ def _traceback(raw: object) -> str:
     return str(raw)
 
 
-def _limits(raw: object) -> Limits:
+def _limits(raw: object) -> CompilerLimits:
     try:
         return read_limits(raw)
     except (TypeError, ValueError, OverflowError) as error:
-        names = ", ".join(field.name for field in fields(Limits))
+        names = ", ".join(field.name for field in fields(CompilerLimits))
         hint = f"{error}; the limits are {names}"
         raise _UnfitError('positive numbers by name, "long_row=64,chunk_rows=8"', hint) from None
 
@@ -249,7 +249,7 @@ class Config:
     tier: Literal["auto", "full"] = "auto"
     tune: bool = False
     linalg: Literal["fast", "portable"] = "fast"
-    limits: Limits = Limits()
+    limits: CompilerLimits = CompilerLimits()
     log: tuple[str, ...] = ()
     traceback: Literal["user", "full"] = "user"
 
@@ -349,7 +349,7 @@ def current(**arguments: object) -> Config:
     return reading.settings
 
 
-def limits() -> Limits:
+def limits() -> CompilerLimits:
     """Return the limits of the compiler that are in force."""
     return current().limits
 

@@ -22,7 +22,7 @@ from staticgrad.support.records import dataclass
 
 
 @dataclass(frozen=True)
-class Limits:
+class CompilerLimits:
     """All limits, by name.
 
     Attributes:
@@ -56,8 +56,6 @@ class Limits:
         formula_reads: operands that are read from memory for all these pads, at most: each read has
             borders of its own. The gradient of a stencil of five points would read 25, in five
             times the time.
-        cut_scatter: elements from which on a scatter takes long enough to be cut, some 10 us. Order
-            of sums (``language/ops/indexing.py``).
         compared_write: elements up to which a write is a comparison: some vectors take as long as
             one kernel more (``passes/late/writes.py``).
         chunk_iterations: iterations of a chunk of a loop, at most; a loop of no more iterations is
@@ -112,7 +110,6 @@ class Limits:
     stored_formula: int = 1 << 13
     formula_flops: int = 80
     formula_reads: int = 12
-    cut_scatter: int = 1 << 14
     compared_write: int = 32
     chunk_iterations: int = 4096
     summed_pads: int = 12
@@ -139,20 +136,22 @@ class Limits:
         return ",".join(f"{f.name}={getattr(self, f.name)}" for f in changed) or "default"
 
 
-def read_limits(raw: Any) -> Limits:
+def read_limits(raw: Any) -> CompilerLimits:
     """Read limits from a dict or from text, ``wide_product=4096,long_row=64``; the rest is default.
 
     Raises:
         ValueError: text that is no such list, an unknown name, or no positive number.
     """
-    if isinstance(raw, Limits):
+    if isinstance(raw, CompilerLimits):
         return raw
     pairs: Any = raw
     if isinstance(raw, str):
         pairs = dict(pair.split("=") for pair in raw.replace(" ", "").split(",") if pair)
     if not isinstance(pairs, Mapping):
         raise ValueError(f"{raw!r} is no mapping")
-    kinds: dict[str, type[Any]] = {field.name: type(field.default) for field in fields(Limits)}
+    kinds: dict[str, type[Any]] = {
+        field.name: type(field.default) for field in fields(CompilerLimits)
+    }
     values = {}
     for name, value in pairs.items():
         if name not in kinds:
@@ -160,4 +159,4 @@ def read_limits(raw: Any) -> Limits:
         values[name] = kinds[name](value)
         if isinstance(value, bool) or not values[name] > 0:
             raise ValueError(f"{name} is {value!r}")
-    return Limits(**values)
+    return CompilerLimits(**values)

@@ -20,11 +20,11 @@ import staticgrad as sg
 from staticgrad.compiler.fusion.merging import CHUNK
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.types.arrays import hint_value
-from staticgrad.support.limits import Limits
+from staticgrad.support.limits import CompilerLimits
 from tests.compiled.ways import check, drawn, schedule_of
 
 FLOATS = ("float16", "float32", "float64")
-LONG_ROW = Limits.long_row
+LONG_ROW = CompilerLimits.long_row
 LENGTH = sg.dim("length", hint=LONG_ROW)
 
 

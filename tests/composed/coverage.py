@@ -211,7 +211,7 @@ def write_page(programs, count, corpus, corpus_count):
         f" {current().vector_bits}-bit registers.",
     ]
     for group in dict.fromkeys(group for group, _ in decisions()):
-        names = [name for other, name in decisions() if other == group]
+        names = [name for kind, name in decisions() if kind == group]
         lines += [
             "",
             f"## {group}",

@@ -76,7 +76,6 @@ LOWERED = {
     "stored_formula": 2,
     "formula_flops": 10_000,
     "formula_reads": 1000,
-    "cut_scatter": 2,
     "compared_write": 1,
     "chunk_iterations": 2,
     "summed_pads": 2,

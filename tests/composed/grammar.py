@@ -1422,7 +1422,7 @@ def map_slices(b):
         texts = ("sg.map($f, $0)", "by.vmap($f)($0)")
     else:
         call = f"vmap($f, {axis}, {place})"
-        texts = (f"sg.{call}($0 + 0.0)", f"by.{call}($0)")  # of a parameter it computes at once
+        texts = (f"sg.{call}($0)", f"by.{call}($0)")
     name = texts[0].partition("(")[0].removeprefix("sg.")
     kinds = [Kind("float", tuple(shape))]
     return loop_results(b, name, [], kinds, [b.bound[out]], [x], texts, (block,))

@@ -74,3 +74,39 @@ def test_a_wide_product_of_a_matrix_with_itself(shape):
     slope = at @ (np.cos(at.T @ at) + np.cos(at.T @ at).T)
     np.testing.assert_allclose(actual["loss"], np.sin(at.T @ at).sum(), 1e-9)
     np.testing.assert_allclose(actual["slope"], slope, 1e-9)
+
+
+@pytest.mark.parametrize("captures", [False, True])
+def test_what_is_mapped_over_a_parameter_is_of_its_graph(captures):
+    """It was computed at once, as an array that gradients do not see."""
+    start = np.linspace(-1, 1, 6).reshape(3, 2)
+    w, x = sg.parameter("w", start), sg.input("x", (2,), "float64")
+
+    def iteration(i, c):
+        rows = sg.vmap(lambda row: sg.sin(row) * c if captures else sg.sin(row))(w)
+        return c + rows.sum(0)
+
+    at = np.array([0.5, -0.25])
+    loss = sg.fori_loop(0, 2, iteration, x).sum() + (w * w).sum()
+    actual = run({"loss": loss, "slope": sg.grad(loss, w)}, {"x": at})
+
+    def value(w):
+        c = at
+        for _ in range(2):
+            c = c + (np.sin(w) * c if captures else np.sin(w)).sum(0)
+        return c.sum() + (w * w).sum()
+
+    np.testing.assert_allclose(actual["loss"], value(start))
+    along, h = np.random.default_rng(0).normal(size=start.shape), 1e-5
+    difference = (value(start + h * along) - value(start - h * along)) / (2 * h)
+    np.testing.assert_allclose((actual["slope"] * along).sum(), difference, 1e-7)
+
+
+def test_what_is_mapped_over_parameters_and_arrays_computes():
+    w = sg.parameter("w", np.array([2.0, 3.0]))
+    rows = np.arange(6.0).reshape(3, 2)
+    actual = sg.vmap(lambda w, row: w @ row, in_axes=(None, 0))(w, rows)
+    np.testing.assert_allclose(actual, rows @ [2.0, 3.0])
+    by_dict = sg.vmap(lambda tree: tree["a"] * 2.0)({"a": w})
+    assert isinstance(by_dict, sg.Value)
+    np.testing.assert_allclose(sg.evaluate(by_dict), [4.0, 6.0])

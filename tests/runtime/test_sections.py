@@ -9,7 +9,7 @@ from staticgrad.compiler.runtime.sections import (
     divide_into_sections,
 )
 from staticgrad.native import Row
-from staticgrad.support.limits import Limits
+from staticgrad.support.limits import CompilerLimits
 
 ROWS = st.lists(
     st.builds(
@@ -23,7 +23,7 @@ ROWS = st.lists(
         st.integers(1, 500),
         st.integers(0, 16),
         st.booleans(),
-        st.floats(0.0, 50 * Limits.section_seconds),
+        st.floats(0.0, 50 * CompilerLimits.section_seconds),
         st.sampled_from([True, False, False, False]),
         st.booleans(),
     ),

@@ -1,4 +1,4 @@
-"""Limits of the compiler: each is described, read, and set by options."""
+"""CompilerLimits of the compiler: each is described, read, and set by options."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -9,11 +9,11 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import ConfigError
 from staticgrad.support import config
-from staticgrad.support.limits import Limits
+from staticgrad.support.limits import CompilerLimits
 from tests.helpers.processes import python
 
 ROOT = Path(__file__).parents[2]
-NAMES = [field.name for field in fields(Limits)]
+NAMES = [field.name for field in fields(CompilerLimits)]
 
 
 def test_each_limit_is_described_with_its_unit_and_read():
@@ -26,7 +26,7 @@ def test_each_limit_is_described_with_its_unit_and_read():
     text = "\n".join(sources)
     unread = [name for name in NAMES if f"limits().{name}" not in text]
     assert [name for name in unread if f"bounds.{name}" not in text] == []
-    assert [name for name in NAMES if f"        {name}: " not in Limits.__doc__] == []
+    assert [name for name in NAMES if f"        {name}: " not in CompilerLimits.__doc__] == []
 
 
 def steps(total):
@@ -43,7 +43,7 @@ def test_a_limit_holds_inside_a_block(limits):
         with sg.options(limits=""):
             assert steps(total) == 1
     assert steps(total) == 1
-    assert config.limits() == Limits()
+    assert config.limits() == CompilerLimits()
 
 
 def test_a_function_is_compiled_anew_for_other_limits():

@@ -15,7 +15,7 @@ from typing import Final
 from staticgrad.native import Row
 from staticgrad.native.table import pool_code
 from staticgrad.support.config import limits
-from staticgrad.support.limits import Limits
+from staticgrad.support.limits import CompilerLimits
 from staticgrad.support.records import NamedTuple
 
 #: Groups of a row for each worker, at most: who is late loses a part of one.
@@ -31,7 +31,8 @@ class SoloReason(Enum):
     BODIES = "they run steps of their own"
     CALL = "they call code that has its own threads, or Python"
     SHORT = (
-        f"they are predicted to take less than {1e6 * Limits.section_seconds:.0f} us between waits"
+        "they are predicted to take less than"
+        f" {1e6 * CompilerLimits.section_seconds:.0f} us between waits"
     )
     WHOLE = "they are a single group of iterations"
 

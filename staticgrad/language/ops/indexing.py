@@ -69,7 +69,6 @@ from staticgrad.language.types.arrays import (
 )
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import I64, DType, as_dtype
-from staticgrad.support.config import limits
 from staticgrad.support.errors import (
     ArgumentError,
     AxisError,
@@ -89,6 +88,8 @@ _PARTS: Final = 16
 #: Elements that each place of a part gets on average, at least: then clearing and adding places
 #: takes about a tenth of the time.
 _PER_PLACE: Final = 8
+#: Elements from which on a scatter takes long enough to be cut, some 10 us.
+_LEAST_CUT: Final = 1 << 14
 
 
 class Take(LinearOp, name="take"):
@@ -175,7 +176,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         """
         if self.axis or not all(isinstance(length, int) for length in (*x, *indices, size)):
             return 1
-        if hint_product(x) < limits().cut_scatter:
+        if hint_product(x) < _LEAST_CUT:
             return 1
         parts, most = 1, hint_product(indices) // (_PER_PLACE * max(1, hint_value(size)))
         while 2 * parts <= min(most, _PARTS):
