@@ -56,6 +56,22 @@ def convolutions():
     return with_gradients(sg.nn.max_pool2d(sg.nn.relu(y), 2).sum(), x, w)
 
 
+def wide_convolutions():
+    x, w = value("x", 1, 16, 7, 8, dtype="float32"), value("w", 24, 16, 3, 3, dtype="float32")
+    b = value("b", 24, dtype="float32")
+    y = sg.nn.relu(sg.nn.conv2d(x, w, b, padding=1))
+    return with_gradients((y * y).sum(), x, w, b)
+
+
+def separable_convolutions():
+    x, d, p = (
+        value(name, *shape, dtype="float32")
+        for name, shape in (("x", (2, 8, 6, 9)), ("d", (8, 1, 3, 3)), ("p", (12, 8, 1, 1)))
+    )
+    y = sg.nn.conv2d(sg.nn.conv2d(x, d, groups=8, stride=(1, 2)), p)
+    return with_gradients((y * y).sum(), x, d, p)
+
+
 def convolutions_of_rows():
     x, w = value("x", 2, 4, 30), value("w", 6, 4, 5)
     return with_gradients((sg.nn.conv1d(x, w, dilation=2) ** 2).sum(), x, w)
@@ -266,7 +282,7 @@ PROGRAMS = {
     program.__name__.replace("_", " "): program
     for program in (
         elementwise, transposes, rows, columns, grouped_columns, products, thin_products,
-        convolutions, convolutions_of_rows, pads_and_slices, rolls, windows, gathers, scatters,
+        convolutions, wide_convolutions, separable_convolutions, convolutions_of_rows, pads_and_slices, rolls, windows, gathers, scatters,
         entries, sorts, sorted_gradients, prefix_sums, searches, losses, small_matrices, solutions,
         fourier, complex_numbers, draws, masks, attention, narrow_numbers, integers, scan,
         scan_in_scan, rows_of_scans, recurrent, long_scan, while_loop, fori_loop, branches,
