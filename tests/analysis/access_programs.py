@@ -282,7 +282,9 @@ PROGRAMS = {
     program.__name__.replace("_", " "): program
     for program in (
         elementwise, transposes, rows, columns, grouped_columns, products, thin_products,
-        convolutions, wide_convolutions, separable_convolutions, convolutions_of_rows, pads_and_slices, rolls, windows, gathers, scatters,
+        convolutions, wide_convolutions,
+        separable_convolutions, convolutions_of_rows, pads_and_slices, rolls, windows, gathers,
+        scatters,
         entries, sorts, sorted_gradients, prefix_sums, searches, losses, small_matrices, solutions,
         fourier, complex_numbers, draws, masks, attention, narrow_numbers, integers, scan,
         scan_in_scan, rows_of_scans, recurrent, long_scan, while_loop, fori_loop, branches,

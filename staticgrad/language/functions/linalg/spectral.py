@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend import Node, Symbolic, ancestors
+from staticgrad.extend import Elementwise, Node, Symbolic, ancestors
 from staticgrad.extend.derivatives import OF_BATCHES, custom_vjp
 from staticgrad.extend.ops import (
     absolute,
@@ -36,7 +36,6 @@ from staticgrad.extend.ops import (
 )
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import ones_like, zeros_like
-from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.linalg import adjoint, as_columns, as_rows, of_lower, reciprocal
 from staticgrad.language.ops.movement import Broadcast, Reshape
 from staticgrad.support.upward import up
