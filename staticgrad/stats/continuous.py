@@ -570,10 +570,13 @@ class Logistic(Continuous):
         return -softplus(z) - softplus(-z)
 
     def below(self, z: Any) -> Any:
-        return sigmoid(z)
+        # 1 - smaller has a slope with digits: that of sigmoid, s * (1 - s), is 0 far above
+        is_above = z > 0.0
+        smaller = sigmoid(where(is_above, -z, z))
+        return where(is_above, 1.0 - smaller, smaller)
 
     def above(self, z: Any) -> Any:
-        return sigmoid(-z)
+        return self.below(-z)
 
     def log_below(self, z: Any) -> Any:
         return -softplus(-z)

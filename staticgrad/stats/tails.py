@@ -173,7 +173,8 @@ def log_student(df: Any, t: Any) -> Any:
         square = far * far
         a, half = some * 0.5, some * 0.0 + 0.5
         x = some / (some + square)
-        tail = _log_beta(a, half, x, square / (some + square)) + math.log(0.5)
+        # square / (some + square) is a quotient whose derivative cancels far out
+        tail = _log_beta(a, half, x, 1.0 / (1.0 + some / square)) + math.log(0.5)
         near = student_below(some, where(low, 0.0, t))
         upper = student_below(some, where(low, 0.0, -t))
         middle = where(t > 0.0, log1p(-upper), log(near))
