@@ -63,8 +63,16 @@ def read_tests(path):
 
 
 def find_marks(node):
-    """Names of the marks of a decorator or of an assigned ``pytestmark``."""
-    return {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
+    """Names of the marks of a test's decorators or of an assigned ``pytestmark``."""
+    roots = getattr(node, "decorator_list", [node])
+    parts = [part for root in roots for part in ast.walk(root)]
+    return {part.attr for part in parts if isinstance(part, ast.Attribute)}
+
+
+def find_test(address):
+    """The definition of a test, which has its decorators."""
+    path, _, name = address.partition("::")
+    return read_tests(path)[0][name]
 
 
 def test_promises_have_a_name_a_place_and_tests():
@@ -80,12 +88,13 @@ def test_tests_of_a_promise_exist_and_run(row):
         tests, fails, assigned = read_tests(path)
         assert name in tests, address
         assert name.startswith("test_"), address
-        for decorator in tests[name].decorator_list:
-            assert not find_marks(decorator) & MARKS, f"{address} is not run or may fail"
+        assert not find_marks(find_test(address)) & MARKS, f"{address} is not run or may fail"
         for node in assigned:
             if "pytestmark" in [getattr(target, "id", "") for target in node.targets]:
                 assert not find_marks(node) & MARKS, f"{address}: its file is not run or may fail"
         assert row.exceptions or not fails, f"{address} expects failures, which the row leaves out"
+    marks = [find_marks(node) for node in map(find_test, row.tests)]
+    assert [m for m in marks if "exhaustive" not in m], "one of them runs with the others"
 
 
 # -- sentences -------------------------------------------------------------------------------------
