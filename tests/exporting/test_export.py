@@ -20,7 +20,7 @@ from benchmarks.workloads import all_workloads
 from staticgrad import errors
 from staticgrad.analysis.binding import check_sizes, typical_sizes
 from staticgrad.compiler.exporting.steps import StepsWriter
-from staticgrad.language.types.dim import evaluate
+from staticgrad.language.types.dim import evaluate, maximum
 from staticgrad.support.identifiers import PYTHON, fill
 from tests.exporting.printed import load_exported
 
@@ -253,16 +253,18 @@ AWKWARD = ["n", "n x", "a.b", "b", "lambda", "lambda_", "max", "at", "at_", "ste
 def sizes_and_values(draw):
     """A size, arithmetic of two free names and one that is fixed; and the value of each name."""
     names = draw(st.lists(st.sampled_from(AWKWARD), min_size=3, max_size=3, unique=True))
-    values = {name: draw(st.integers(1, 9)) for name in names}
+    values = {name: draw(st.integers(0, 9)) for name in names}
+    named = st.sampled_from([sg.dim(name) for name in names])
     size = draw(
         st.recursive(
-            st.sampled_from([sg.dim(name) for name in names]) | st.integers(1, 5),
+            named | st.integers(1, 5),
             lambda part: st.one_of(
                 st.builds(operator.add, part, part),
                 st.builds(operator.sub, part, part),
                 st.builds(operator.mul, part, part),
-                st.builds(operator.floordiv, part, st.integers(2, 4)),
-                st.builds(operator.mod, part, st.integers(2, 4)),
+                st.builds(operator.floordiv, part, st.integers(2, 4) | named),
+                st.builds(operator.mod, part, st.integers(2, 4) | named),
+                st.builds(maximum, part, part),
             ),
             max_leaves=6,
         )
