@@ -3,6 +3,7 @@ plans are budgets in bytes; of bytes over time, the placements counted one by on
 
 import dataclasses
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -178,9 +179,11 @@ def test_the_page_says_what_is_held_by_scope_line_and_tensor(tmp_path):
     empty = small.read_text("utf-8")
     assert "the arena is empty" in read_page(empty)
     assert "<svg" not in empty
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(UnknownNameError, match="size 'n' is missing") as caught:
         f.report(tmp_path / "other.html")
     assert not (tmp_path / "other.html").exists()
+    (name,) = re.findall(r"(\w+)=\.\.\.", caught.value.hint)  # what the hint says is what works
+    assert f.report(tmp_path / "other.html", **{name: 200}).exists()
 
 
 def chain():
