@@ -15,7 +15,6 @@ operations take 8.2 ms, one kernel takes 11.5 ms with four vectors interleaved a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from math import prod
 from typing import Final
 
@@ -44,6 +43,7 @@ from staticgrad.language.ir.schedule import Call, OperandPlace, Step
 from staticgrad.language.types.arrays import TensorType, hint_value
 from staticgrad.language.vecmath.blocks import DEFINITIONS, expand
 from staticgrad.native.machine import current
+from staticgrad.support.caches import cached_on_first
 from staticgrad.support.records import dataclass
 
 #: Operations that a division of whole numbers takes as long as: processors have none of vectors.
@@ -100,7 +100,7 @@ class Work:
     touched: tuple[tuple[str, bool], ...]
 
 
-@lru_cache(maxsize=1024)
+@cached_on_first(2)
 def work_of(kernel: Kernel, in_place: bool = False) -> Work:
     """Count the work of a kernel (multiply-adds, operations, bytes) from its stages.
 
@@ -226,7 +226,7 @@ def plan_seconds(plan: Plan, machine: Rates = DEFAULT) -> float:
     return sum(all_seconds(steps, [planned.arguments for planned in plan.steps], machine))
 
 
-@lru_cache(maxsize=1024)
+@cached_on_first(2)
 def _count_work(kernel: Kernel, in_place: bool) -> tuple[tuple[_Count, ...], ...]:
     """Return a kernel's multiply-adds, operations and bytes as products of its arguments."""
     work = work_of(kernel, in_place)

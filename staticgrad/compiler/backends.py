@@ -35,7 +35,6 @@ from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
-    from staticgrad.compiler.nest.records import Nest
     from staticgrad.language.ir.kernels.directives import Directives
     from staticgrad.native.language.frontend import Function
 
@@ -108,23 +107,17 @@ class _NestSource(native.KernelSource):
         self._made_of = kernel, host, directives
 
     @cached_property
-    def _nest(self) -> Nest:
-        from staticgrad.compiler import nest  # not where the code is on disk
-
-        return nest.lower(*self._made_of)
-
-    @cached_property
     def text(self) -> str:
         """The nest as readable Python."""
-        from staticgrad.compiler import nest
+        from staticgrad.compiler import nest  # not where the code is on disk
 
-        return nest.print_nest(self._nest)
+        return nest.print_nest(nest.lower(*self._made_of))
 
     def functions(self) -> Mapping[str, Function]:
-        """Return the nest's functions by name."""
+        """Return the nest's functions by name; code is generated once, so no nest stays."""
         from staticgrad.compiler import nest
 
-        return nest.functions_of(self._nest)
+        return nest.functions_of(nest.lower(*self._made_of))
 
 
 def source_of(

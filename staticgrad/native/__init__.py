@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from weakref import WeakValueDictionary
 
 from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.native.lock import LOCK
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from staticgrad.native.cache import CacheInfo
     from staticgrad.native.jit import ObjectCode
     from staticgrad.native.language.parts import Module
+    from staticgrad.native.objects import LoadedFunction
     from staticgrad.native.table.rows import Driver
     from staticgrad.native.target import Target
 
@@ -71,7 +73,7 @@ class Code:
     the token of ``python``, the source's function over NumPy lanes. ``source`` is what was
     compiled, and ``compiler`` the backend that did it: never ``auto``, and ``python`` with the jit
     off. ``origin`` says where this call found it; ``compile_seconds`` is the time the call spent.
-    Another backend's code says in ``keep`` what must live as long as the address is called.
+    ``keep`` must live as long as the address is called. Code of a text, as of the runtime, stays.
     ``fails``: it allocates memory while it runs. Its records have one word more, the address of a
     word that it sets to 1 where there is none; the run raises OutOfMemory.
     """
@@ -106,7 +108,10 @@ class _Process:
     """The kernels and drivers of one process; a forked child keeps the loaded code."""
 
     def __init__(self) -> None:
-        self.kernels: dict[tuple[str, str, str], Code] = {}  # by mode, key, target
+        #: Code of Numba and Python, which stays, by mode, key and target.
+        self.kernels: dict[tuple[str, str, str], Code] = {}
+        #: The objects of kernels by LLVM IR, as long as programs have them, by symbol and target.
+        self.loaded: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
         self.drivers: dict[bool, Driver] = {}
         self.control: int | None = None
         self.counts = Statistics()
@@ -178,23 +183,39 @@ def _coded_memory_errors() -> Iterator[None]:
 def _find_kernel(source: KernelSource, mode: Mode, settings: config.Config) -> Code:
     """Return a kernel's machine code from memory, from disk, or newly compiled."""
     key = (mode, source.key, settings.target)
-    cached = _process.kernels.get(key)
+    cached = _process.kernels.get(key) if mode != "vector" else _in_memory(source, settings)
     if cached is not None:
         _process.count("memory", 0.0)
         return replace(cached, origin="memory", compile_seconds=0.0)
     start = time.perf_counter()
-    if mode == "python":
-        code = _load_python(source, start)
-    elif mode == "numba":
-        code = _load_by_numba(source, settings, start)
-    else:
-        code = _load_by_llvm(source, settings, start)
-    return _store_code(code, key, settings)
+    if mode == "vector":
+        return _store_code(_load_by_llvm(source, settings, start), settings)
+    load = _load_python if mode == "python" else _load_by_numba
+    code = _process.kernels[key] = _store_code(load(source, settings, start), settings)
+    return code
 
 
-def _store_code(code: Code, key: tuple[str, str, str], settings: config.Config) -> Code:
-    """Store and count a kernel that was not in memory."""
-    _process.kernels[key] = code
+def _in_memory(source: KernelSource, settings: config.Config) -> Code | None:
+    """Return a kernel by LLVM IR that a program of this process has."""
+    if not _process.loaded:
+        return None
+    from staticgrad.native import jit, loader
+
+    symbol = jit.symbol_of(source.key)
+    function = loader.find(symbol, loader.host())
+    if function is None or (symbol, settings.target) not in _process.loaded:
+        return None
+    return Code(symbol, function.address, source, "vector", "memory", keep=function.code)
+
+
+def _store_code(code: Code, settings: config.Config) -> Code:
+    """Note and count a kernel that was not in memory."""
+    if code.compiler == "vector":
+        from staticgrad.native import loader
+
+        _process.loaded[code.symbol, settings.target] = code.keep
+        if source_of(code.source).stays:
+            loader.hold(code.keep)
     _process.count(code.origin, code.compile_seconds)
     if "cache" in settings.log or config.logger.isEnabledFor(logging.INFO):
         spent = code.compile_seconds * 1e3
@@ -218,8 +239,8 @@ def _load_by_llvm(source: KernelSource, settings: config.Config, start: float) -
         return jit.compile_ir(text_of(written.kernel), symbol, host)
 
     symbol = jit.symbol_of(source.key)
-    address, origin = object_code(f"vector\0{source.key}", symbol, compile_for, settings)
-    return Code(symbol, address, source, "vector", origin, time.perf_counter() - start)
+    (address, code), origin = object_code(f"vector\0{source.key}", symbol, compile_for, settings)
+    return Code(symbol, address, source, "vector", origin, time.perf_counter() - start, code)
 
 
 def _load_by_numba(source: KernelSource, settings: config.Config, start: float) -> Code:
@@ -266,22 +287,19 @@ def begin(
     with LOCK, _coded_memory_errors():
         missing = []
         for source in dict.fromkeys(map(source_of, sources)):
-            key = ("vector", source.key, settings.target)
-            if key not in _process.kernels:
+            if _in_memory(source, settings) is None:
                 stored = _on_disk(source, settings)
                 if stored is None:
                     missing.append(source)
                 else:
-                    codes[source.key] = _store_code(stored, key, settings)
+                    codes[source.key] = _store_code(stored, settings)
         if len(missing) > (settings.tier == "full"):
             end = _begin_together(missing, settings, loops, is_long())
 
     def store_codes() -> dict[str, Code]:
         with LOCK, _coded_memory_errors():
             for code in end():
-                source = source_of(code.source)
-                key = ("vector", source.key, settings.target)
-                codes[source.key] = _store_code(code, key, settings)
+                codes[source_of(code.source).key] = _store_code(code, settings)
         return codes
 
     return store_codes
@@ -292,10 +310,11 @@ def _on_disk(source: KernelSource, settings: config.Config) -> Code | None:
     from staticgrad.native import jit, loader
 
     start, symbol = time.perf_counter(), jit.symbol_of(source.key)
-    address = loader.from_disk(f"vector\0{source.key}", symbol, loader.host(), settings)
-    if address is None:
+    function = loader.from_disk(f"vector\0{source.key}", symbol, loader.host(), settings)
+    if function is None:
         return None
-    return Code(symbol, address, source, "vector", "disk", time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Code(symbol, function.address, source, "vector", "disk", seconds, function.code)
 
 
 def _begin_together(
@@ -317,11 +336,11 @@ def _begin_together(
     def collect_codes() -> list[Code]:
         """End the compilation of several kernels; return the code of each with its address."""
         start = time.perf_counter()
-        symbols = end()
-        seconds = (begun + time.perf_counter() - start) / max(len(symbols), 1)
+        functions = end()
+        seconds = (begun + time.perf_counter() - start) / max(len(functions), 1)
         return [
-            Code(symbol, loader.address(symbol, host), source, "vector", "compiled", seconds)
-            for source, symbol in symbols.items()
+            Code(symbol, function.address, source, "vector", "compiled", seconds, function.code)
+            for source, (symbol, function) in functions.items()
         ]
 
     return collect_codes
@@ -332,23 +351,24 @@ def object_code(
     symbol: str,
     compile_for: Callable[[Target], ObjectCode],
     settings: config.Config,
-) -> tuple[int, Origin]:
-    """Return the address of a text's machine code, from the disk cache or compiled and stored.
+) -> tuple[LoadedFunction, Origin]:
+    """Return a text's machine code, from the disk cache or compiled and stored.
 
     ``symbol`` is its entry; ``compile_for`` makes the code for a target.
     """
     from staticgrad.native import cache, loader
 
     host = loader.host()
-    address = loader.from_disk(text, symbol, host, settings)
-    if address is not None:
-        return address, "disk"
+    function = loader.from_disk(text, symbol, host, settings)
+    if function is not None:
+        return function, "disk"
     code = compile_for(host)
     cache.write(cache.key(text, host), code, settings)
-    return loader.load(code.elf, symbol, host), "compiled"
+    return loader.load_for_now(code.elf, symbol, host), "compiled"
 
 
-def _load_python(source: KernelSource, start: float) -> Code:
+def _load_python(source: KernelSource, settings: config.Config, start: float) -> Code:
+    """Let a kernel's text run as plain Python."""
     from staticgrad.native.plain import control as plain
 
     address, function = plain.register(source.text)
@@ -470,7 +490,10 @@ def has_shared_runs() -> bool:
         code = pool_code.code(host.triple)
         if loader.is_loaded(code.symbol, host):
             return True
-        return loader.from_disk(code.key, code.symbol, host, config.current()) is not None
+        function = loader.from_disk(code.key, code.symbol, host, config.current())
+        if function is not None:
+            loader.hold(function.code)
+        return function is not None
 
 
 def address_of(code: RuntimeCode) -> int:
@@ -487,7 +510,9 @@ def address_of(code: RuntimeCode) -> int:
 
         return compile_ir(text_of(system.module(code, host)), code.symbol, host)
 
-    return object_code(code.key, code.symbol, compile_for, config.current())[0]
+    function, _ = object_code(code.key, code.symbol, compile_for, config.current())
+    loader.hold(function.code)
+    return function.address
 
 
 def note_run() -> None:

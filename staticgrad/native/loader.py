@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
+from weakref import finalize, ref
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +35,7 @@ from staticgrad.native.constants import SHARED
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.language.parts import Module, merge_modules, text_of
 from staticgrad.native.lock import LOCK
-from staticgrad.native.objects import Symbols, symbols
+from staticgrad.native.objects import LoadedFunction, LoadedObject, Symbols, symbols
 from staticgrad.native.source import KernelSource, SourceText
 from staticgrad.native.system.pages import function_address
 from staticgrad.native.target import Target
@@ -58,9 +60,15 @@ MATH_SYMBOLS: Final = frozenset(
 """The symbols that a user's own scalar code may use too, if loaded: the C math library's."""
 
 _engines: dict[str, Any] = {}
-_addresses: dict[str, int] = {}
-#: The functions whose code is quick code, as ``_addresses`` names them.
+#: By target and symbol the address of a function, and the object that contains it while that is
+#: loaded; changed under the lock.
+_functions: dict[str, tuple[int, ref[LoadedObject]]] = {}
+#: The functions whose code is quick code, as ``_functions`` names them.
 _quick: dict[str, tiers.Quick] = {}
+#: The objects that stay loaded as long as the process lives, and the names of objects that are
+#: gone. An object goes whenever the last program that uses it goes, in any thread.
+_held: Final[dict[int, object]] = {}
+_gone: Final[deque[str]] = deque()
 
 
 def _engine(target: Target) -> Any:
@@ -77,15 +85,45 @@ def _engine(target: Target) -> Any:
     return engine
 
 
+def find(symbol: str, target: Target) -> LoadedFunction | None:
+    """Return the loaded function of that name, which stays while something refers to its code."""
+    return _find_function(f"{target.key}|{symbol}")
+
+
+def _find_function(name: str) -> LoadedFunction | None:
+    address, reference = _functions.get(name, (0, None))
+    code = None if reference is None else reference()
+    return None if code is None else LoadedFunction(address, code)
+
+
 def is_loaded(symbol: str, target: Target) -> bool:
-    """Return whether an object with that entry has been loaded."""
-    return f"{target.key}|{symbol}" in _addresses
+    """Return whether an object with that entry is loaded."""
+    return find(symbol, target) is not None
 
 
 def has_full_code(symbol: str, target: Target) -> bool:
-    """Return whether an object with that entry has been loaded that is not quick code."""
-    name = f"{target.key}|{symbol}"
-    return name in _addresses and name not in _quick
+    """Return whether an object with that entry is loaded that is not quick code."""
+    return is_loaded(symbol, target) and f"{target.key}|{symbol}" not in _quick
+
+
+def hold(code: object) -> None:
+    """Let an object stay loaded as long as the process lives."""
+    _held[id(code)] = code
+
+
+def _register(name: str, address: int, code: LoadedObject) -> None:
+    """Let a name be a function of an object, until that is gone."""
+    _functions[name] = address, ref(code)
+    finalize(code, _gone.append, name).atexit = False
+
+
+def _forget_gone() -> None:
+    """Forget the names of objects that are gone; under the lock."""
+    while _gone:
+        name = _gone.popleft()
+        if _find_function(name) is None:  # else it has been loaded again
+            _functions.pop(name, None)
+            _quick.pop(name, None)
 
 
 def missing(code: bytes, target: Target) -> list[str]:
@@ -123,75 +161,111 @@ def _present(name: str) -> bool:
     return function_address(name) != 0
 
 
-def _link(code: bytes, names: Iterable[str], target: Target) -> dict[str, int]:
-    """Link a checked object into the process; return the addresses of names."""
+def _link(code: bytes, names: Iterable[str], target: Target) -> LoadedObject:
+    """Link a checked object into the process."""
     if target.is_x86:
-        addresses = objects.load_object(code, lambda name: _address_in_process(name, target))
-        return {name: addresses[name] for name in names}
+        callees: list[object] = []
 
-    def link_in_engine() -> dict[str, int]:
+        def address_in_process(name: str) -> int:
+            """Return the address of another object's function, or of a library's."""
+            callee = find(name, target)
+            if callee is None:
+                return function_address(name)
+            callees.append(callee.code)
+            return callee.address
+
+        loaded = objects.load_object(code, address_in_process)
+        loaded.needs += callees
+        return loaded
+
+    def link_in_engine() -> LoadedObject:
         engine = _engine(target)
         engine.add_object_file(targets.binding().ObjectFileRef.from_data(code))
         engine.finalize_object()
-        return {name: int(engine.get_function_address(name)) for name in names}
+        loaded = LoadedObject({name: int(engine.get_function_address(name)) for name in names})
+        hold(loaded)  # as the engine does
+        return loaded
 
     return run_uninterrupted(link_in_engine)
 
 
-def _address_in_process(name: str, target: Target) -> int:
-    """The address of what an object calls: another object's function, or a library's."""
-    loaded_address = _addresses.get(f"{target.key}|{name}")
-    return function_address(name) if loaded_address is None else loaded_address
-
-
 def address(symbol: str, target: Target) -> int:
-    """The address of an entry that has been loaded."""
-    return _addresses[f"{target.key}|{symbol}"]
+    """Return the address of an entry that is loaded; it stays loaded."""
+    function = find(symbol, target)
+    if function is None:
+        raise KeyError(symbol)
+    hold(function.code)
+    return function.address
 
 
 def load(code: bytes, symbol: str, target: Target) -> int:
-    """Load an ELF object, once per symbol and target; return the address of ``symbol``.
+    """Load an ELF object that stays loaded; return the address of ``symbol``.
 
-    All that the object defines for others is loaded with it. It takes the place of quick code.
+    Raises as ``load_for_now`` does.
+    """
+    function = load_for_now(code, symbol, target)
+    hold(function.code)
+    return function.address
+
+
+def load_for_now(code: bytes, symbol: str, target: Target) -> LoadedFunction:
+    """Load an ELF object, if none with that entry is loaded; return the function ``symbol``.
+
+    It stays loaded as long as something refers to it; functions that kernels share stay. All that
+    it defines for others is loaded with it. It takes the place of quick code.
 
     Raises CompileError for an object without the entry or with unknown external symbols.
     """
     with LOCK:
-        if has_full_code(symbol, target):
-            return address(symbol, target)
+        _forget_gone()
+        function = find(symbol, target)
+        if function is not None and has_full_code(symbol, target):
+            return function
         entries = sorted(check(code, symbol, target).entries)
         headroom.require(headroom.LOAD, "loading a kernel")
         headroom.require_stack()
-        addresses = _link(code, entries, target)
-        if not addresses.get(symbol):
+        loaded = _link(code, entries, target)
+        if not loaded.functions.get(symbol):
             raise CompileError(f"{symbol} could not be loaded")
-        for name, place in addresses.items():
-            key = f"{target.key}|{name}"
-            quick = _quick.pop(key, None)
-            if quick is None:
-                _addresses.setdefault(key, place)
-            else:
+        if any(name.startswith(SHARED) for name in entries):
+            hold(loaded)
+        for name in entries:
+            key, place = f"{target.key}|{name}", loaded.functions[name]
+            quick, earlier = _quick.pop(key, None), _find_function(key)
+            if quick is not None and earlier is not None:
+                earlier.code.needs.append(loaded)  # where its jumps lead from now on
                 quick.direct(name, place)
-                _addresses[key] = place
-        return address(symbol, target)
+            if quick is not None or earlier is None:
+                _register(key, place, loaded)
+        return LoadedFunction(_functions[f"{target.key}|{symbol}"][0], loaded)
 
 
-def load_quick(code: bytes, symbols: Iterable[str], target: Target, quick: tiers.Quick) -> None:
+def load_quick(
+    code: bytes, symbols: Iterable[str], target: Target, quick: tiers.Quick
+) -> list[LoadedObject]:
     """Load baseline code of functions; callers get the address of a jump to the current tier.
 
-    A function that another batch has loaded in the meantime keeps its address.
+    A function that another batch has loaded in the meantime keeps its address. Return the objects,
+    which stay as long as something refers to them.
 
-    Raises as ``load`` does.
+    Raises as ``load_for_now`` does.
     """
     with LOCK:
+        used = []
         for symbol in symbols:
-            load(code, quick.name(symbol), target)
-            quick.direct(symbol, address(quick.name(symbol), target))
+            address, loaded = load_for_now(code, quick.name(symbol), target)
+            quick.direct(symbol, address)
             # full code calls shared functions by their name
-            if not (symbol.startswith(SHARED) or is_loaded(symbol, target)):
+            earlier = None if symbol.startswith(SHARED) else find(symbol, target)
+            if earlier is not None:
+                loaded = earlier.code
+            elif not symbol.startswith(SHARED):
                 key = f"{target.key}|{symbol}"
-                _addresses[key] = address(quick.entry(symbol), target)
+                _register(key, loaded.functions[quick.entry(symbol)], loaded)
                 _quick[key] = quick
+                loaded.needs.append(quick)  # whose words its jumps read
+            used.append(loaded)
+        return used
 
 
 Entry = Callable[[int, int, int, int], None]
@@ -397,8 +471,10 @@ def _of_bundle(entry: ObjectCode, settings: config.Config) -> ObjectCode | None:
     return None if bundle is None else ObjectCode(bundle.elf, entry.symbol)
 
 
-def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> int | None:
-    """Return the address of a text's machine code from the disk cache, or None.
+def from_disk(
+    text: str, symbol: str, host: Target, settings: config.Config
+) -> LoadedFunction | None:
+    """Load a text's machine code from the disk cache, for now; None if it is not there.
 
     So must be the functions that it shares with others.
     """
@@ -407,8 +483,9 @@ def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> 
     if stored is None or stored.symbol != symbol:
         return None
     if stored.elf.startswith(_NAMES):
-        if has_full_code(symbol, host):
-            return address(symbol, host)  # with another function of its bundle
+        function = find(symbol, host)
+        if function is not None and has_full_code(symbol, host):
+            return function  # with another function of its bundle
         stored = _of_bundle(stored, settings)
         if stored is None:
             return None
@@ -417,7 +494,7 @@ def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> 
     ):
         return None
     try:
-        return load(stored.elf, symbol, host)
+        return load_for_now(stored.elf, symbol, host)
     except CompileError as error:
         config.logger.warning("a cached kernel does not load, compiled anew: %s", error)
         cache.discard(name)
@@ -430,10 +507,10 @@ def begin(
     settings: config.Config,
     beside: Mapping[str, tuple[str, Module]],
     is_long: bool = False,
-) -> Callable[[], dict[KernelSource, str]]:
+) -> Callable[[], dict[KernelSource, tuple[str, LoadedFunction]]]:
     """Begin to compile kernels by ``vector``, several to a module; return a function that ends it.
 
-    That loads them and returns their symbols by source. Those that this cannot do are left out.
+    That loads them and returns symbol and function by source. What this cannot do is left out.
     ``beside``: by their entries, further modules that programs need as well, each with the key by
     which disks keep it. What has quick code then gets its full code in the background (``tiers``).
     ``is_long``: functions that kernels share have no quick code, as most of the time of a long run
@@ -481,7 +558,7 @@ def begin(
         cancel()
         raise
 
-    def end() -> dict[KernelSource, str]:
+    def end() -> dict[KernelSource, tuple[str, LoadedFunction]]:
         """End the compilations: load baseline code where there is some, else optimized code."""
         is_quick = False
         try:
@@ -491,9 +568,10 @@ def begin(
         finally:
             if not is_quick:
                 cancel()
+        functions = {s: (symbol, find(symbol, host)) for s, symbol in symbols.items()}
         if is_quick:
-            tiers.later(full.close_all())
-        return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
+            tiers.later(full.close_all(replacing=True))
+        return {s: (symbol, loaded) for s, (symbol, loaded) in functions.items() if loaded}
 
     return end
 
@@ -507,6 +585,9 @@ class _Bundle:
         self.level = 1
         self._host, self._keys, self._settings = host, keys, settings
         self._code: LibraryCall[ObjectCode] | None = None
+        #: Whether it takes the place of quick code, and what it has loaded.
+        self.replaces_quick = False
+        self.loaded: list[LoadedObject] = []
 
     def add(self, symbol: str, module: Module, level: int) -> None:
         self.modules[symbol] = module
@@ -534,7 +615,7 @@ class _Bundle:
     def load_quick(self, quick: tiers.Quick) -> None:
         """Load the quick code; raise CompileError where that cannot be done."""
         assert self._code is not None
-        load_quick(self._code.result().elf, self.modules, self._host, quick)
+        self.loaded += load_quick(self._code.result().elf, self.modules, self._host, quick)
 
     def end(self) -> None:
         """Wait for the compilation, load its object and store it; raise CompileError on failure."""
@@ -544,7 +625,8 @@ class _Bundle:
         host, keys, settings = self._host, self._keys, self._settings
         code, symbols = self._code.result(), [*self.modules]
         for symbol in symbols:  # the first loads all, unless another batch has loaded it
-            load(code.elf, symbol, host)
+            if not self.replaces_quick or symbol.startswith(SHARED) or is_loaded(symbol, host):
+                self.loaded.append(load_for_now(code.elf, symbol, host).code)
         if len(symbols) == 1:
             cache.write(keys[code.symbol], code, settings)
             return
@@ -596,11 +678,17 @@ class _Bundles:
         elif not self._is_later:
             bundle.begin()
 
-    def close_all(self) -> list[_Bundle]:
-        """Return all modules in the order of calls, begun where this is not the background's."""
+    def close_all(self, replacing: bool = False) -> list[_Bundle]:
+        """Return all modules in the order of calls, begun where this is not the background's.
+
+        ``replacing``: they take the place of quick code, if that is still used.
+        """
         for kind in sorted(self._open, key=lambda kind: self._open[kind].lines, reverse=True):
             self._close(*kind)
-        return [*self._closed[True], *self._closed[False]]  # those call what is shared
+        bundles = [*self._closed[True], *self._closed[False]]  # those call what is shared
+        for bundle in bundles:
+            bundle.replaces_quick = replacing
+        return bundles
 
     def load(self) -> bool:
         """Load and store all compiled modules; return whether none failed.

@@ -4,7 +4,7 @@ Only 64-bit little-endian relocatable ELF is read, which is what the compiler wr
 placed as a linker would place it: its sections in new pages, the addresses of what it calls in a
 table behind its constants, its relocations applied; calls of what is more than 2 GiB away go by a
 jump behind its code. Pages are writable until the code is complete,
-then executable or read-only. Code stays loaded as long as the process lives.
+then executable or read-only. They are freed when nothing refers to the object any more.
 
 Relocations are those of x86-64. Objects of other processors are loaded by LLVM (``loader``).
 """
@@ -14,10 +14,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
+from weakref import finalize
 
-from staticgrad.native.system.pages import allocate_pages, protect_pages
+from staticgrad.native.system.pages import allocate_pages, free_pages, protect_pages
 from staticgrad.support.errors import CompileError
 from staticgrad.support.records import NamedTuple, dataclass
 
@@ -121,8 +122,31 @@ def _symbols(elf: bytes, sections: list[_Section]) -> Iterator[_Symbol]:
             yield _Symbol(name, info, home, value)
 
 
-def load_object(elf: bytes, address_of: Callable[[str], int]) -> dict[str, int]:
-    """Place an ELF object of x86-64 in memory, relocated; return the addresses of its functions.
+class LoadedObject:
+    """A loaded object, whose code may run as long as something refers to this.
+
+    Attributes:
+        functions: the addresses of its functions by name.
+        needs: what its code calls, jumps through or reads.
+    """
+
+    def __init__(self, functions: Mapping[str, int], pages: tuple[int, int] | None = None) -> None:
+        """``pages``: the address and bytes of its own pages."""
+        self.functions = functions
+        self.needs: list[object] = []
+        if pages is not None:
+            finalize(self, free_pages, *pages).atexit = False
+
+
+class LoadedFunction(NamedTuple):
+    """The address of a function, and the object that has to be referred to while it may run."""
+
+    address: int
+    code: LoadedObject
+
+
+def load_object(elf: bytes, address_of: Callable[[str], int]) -> LoadedObject:
+    """Place an ELF object of x86-64 in memory, relocated.
 
     ``address_of`` returns the address of a symbol that the object does not define.
 
@@ -142,17 +166,18 @@ def load_object(elf: bytes, address_of: Callable[[str], int]) -> dict[str, int]:
             for offset, info, addend in struct.iter_unpack("<QQq", table):
                 image.relocate(section.info, offset, info, addend)
     base = image.protect_pages()
-    return {
+    functions = {
         symbol.name: base + image.offsets[symbol.section] + symbol.value
         for symbol in names
         if symbol.info == _GLOBAL << 4 | _FUNCTION and symbol.section in image.offsets
     }
+    return LoadedObject(functions, (base, image.nbytes))
 
 
 class _Image:
     """The pages of an object: code and jumps, constants and the table of addresses, then data.
 
-    ``offsets`` has the place of each section by its number.
+    ``offsets`` has the place of each section by its number, ``nbytes`` are those of all pages.
     """
 
     def __init__(
@@ -186,6 +211,7 @@ class _Image:
                 end += 8 * len(names)  # an entry for each symbol at most
             end = -(-end // mmap.PAGESIZE) * mmap.PAGESIZE
             self._borders.append((end, protection))
+        self.nbytes = end
         self._base = allocate_pages(end)
         self._bytes = (ctypes.c_char * end).from_address(self._base)
         for number, offset in self.offsets.items():

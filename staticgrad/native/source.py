@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from staticgrad.support.records import NamedTuple
 
@@ -20,8 +20,10 @@ class KernelSource:
     """A kernel to compile. Two sources with one key are equal.
 
     ``key`` must determine the machine code, together with the target and the code of this package
-    (``cache.environment``).
+    (``cache.environment``). ``stays``: the code is loaded as long as the process lives.
     """
+
+    stays: ClassVar[bool] = False
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -46,7 +48,9 @@ class KernelSource:
 
 
 class SourceText(KernelSource):
-    """A kernel that was written as text: its key is the text."""
+    """A kernel that was written as text, as the runtime does: its key is the text."""
+
+    stays = True
 
     @property
     def text(self) -> str:

@@ -41,12 +41,10 @@ LEVEL: Final = 0
 LONG: Final = 16
 _NAME: Final = re.compile(r"@(\w+)")
 _numbers: Final = count()
-#: The words that code jumps through; the code lives as long as the process.
-_words: Final[list[ctypes.c_void_p]] = []
 
 
 class Quick:
-    """The quick code of one batch of modules.
+    """The quick code of one batch of modules, with the words that it jumps through.
 
     Its names begin with a number, as the full code of the same functions has theirs.
     """
@@ -87,7 +85,6 @@ class Quick:
     def _jump(self, part: ModulePart) -> str:
         """Write a function that jumps to the current tier's address, in the word of ``part``."""
         word = self._words[part.name] = ctypes.c_void_p()
-        _words.append(word)
         result, _, signature = part.head.partition(" @")
         arguments = signature[signature.index("(") :]
         returned = "ret void" if result == "void" else f"ret {result} %result"

@@ -1,11 +1,12 @@
-"""Caches of a process: results within a number of bytes, properties that are computed once."""
+"""Caches of a process: results within a number of bytes, or computed once for an object."""
 
 from __future__ import annotations
 
 import gc
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import wraps
 from itertools import count
 from math import inf
 from typing import Any, Final, Generic, TypeVar, overload
@@ -165,6 +166,34 @@ class BoundedCache(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def cached_on_first(most: int) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Cache a function's results in its first argument, so that they go when that goes.
+
+    For each first argument the ``most`` that were computed last. Two threads may compute the same,
+    as with ``cached_property``. No argument is given by name.
+    """
+
+    def decorate(function: Callable[..., T]) -> Callable[..., T]:
+        name = f"{function.__module__}.{function.__qualname__}"
+
+        @wraps(function)
+        def lookup(owner: Any, *arguments: Hashable) -> T:
+            results: dict[Any, T] = owner.__dict__.setdefault(name, {})
+            try:
+                return results[arguments]
+            except KeyError:
+                result = function(owner, *arguments)
+            if len(results) >= most:
+                with suppress(StopIteration, RuntimeError):  # another thread removes one
+                    results.pop(next(iter(results)), None)
+            results[arguments] = result
+            return result
+
+        return lookup
+
+    return decorate
 
 
 class cached_property(Generic[T]):  # noqa: N801 - it stands in for the one of that name

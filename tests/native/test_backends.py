@@ -165,7 +165,9 @@ def test_a_kernel_without_memory_for_its_scratch_notes_it():
     words = [0] * (len(kernel.operands) - sum(o.is_own for o in kernel.operands))
     absurd = [1 << 60] * len(kernel.arguments)
     record = np.array([*words, *absurd, failures.ctypes.data])
-    entry = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(f._executor.program.addresses[kernel])
+    entry = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(
+        f._executor.program.kernels[kernel].address
+    )
     entry(record.ctypes.data, np.zeros(9, np.int64).ctypes.data, 0, 1)
     assert failures.tolist() == [1, -1]
 

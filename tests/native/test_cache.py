@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -90,7 +91,7 @@ def damage(path, how):
 def fresh(tmp_path, monkeypatch):
     """An empty cache directory, and a process that remembers no kernel."""
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(native._process, "kernels", {})
+    monkeypatch.setattr(native._process, "loaded", WeakValueDictionary())
     return tmp_path / "kernels"
 
 
@@ -102,12 +103,12 @@ def test_a_damaged_entry_is_compiled_anew(how, fresh, monkeypatch, caplog):
     path = cache.path_of(fresh, cache.key(f"vector\0{source}", loader.host()))
     sound = path.read_bytes()
     damage(path, how)
-    monkeypatch.setattr(native._process, "kernels", {})
+    monkeypatch.setattr(native._process, "loaded", WeakValueDictionary())
     again = native.kernel(source)
     assert again.origin == "compiled"
     assert "damaged" in caplog.text
     assert path.read_bytes() == sound
-    monkeypatch.setattr(native._process, "kernels", {})
+    monkeypatch.setattr(native._process, "loaded", WeakValueDictionary())
     assert native.kernel(source).origin == "disk"
 
 

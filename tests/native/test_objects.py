@@ -122,7 +122,8 @@ def test_functions_at_any_distance_are_called(far):
         "  %c = fadd double %b, 1.0\n  ret double %c\n}\n"
     )
     elf = jit.compile_ir(text, "sg_near", loader.host()).elf
-    near = objects.load_object(elf, {"sg_far": address}.__getitem__)["sg_near"]
+    loaded = objects.load_object(elf, {"sg_far": address}.__getitem__)
+    near = loaded.functions["sg_near"]
     assert far == 0 or abs(near - address) > 1 << 31
     assert ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(near)(1.5) == 7.0
 

@@ -50,14 +50,14 @@ def test_full_code_takes_the_place_of_quick_code(in_tiers):
     assert tiers.is_waiting()
     name = f"{loader.host().key}|{first.symbol}"
     quick = loader._quick[name]
-    assert loader._addresses[name] == first.address
+    assert loader._functions[name][0] == first.address
     quick_address = quick._words[first.symbol].value
     assert quick_address == loader.address(quick.name(first.symbol), loader.host())
     bits = ran(first, 17.25), ran(second, 17.5)
     tiers.wait()
     assert not tiers.is_waiting()
     assert name not in loader._quick
-    full = loader._addresses[name]
+    full = loader._functions[name][0]
     assert full not in (quick_address, first.address)
     assert quick._words[first.symbol].value == full
     assert (ran(first, 17.25), ran(second, 17.5)) == bits
@@ -190,7 +190,7 @@ from staticgrad.native.libraries.routines import code
 
 a = sg.input("a", (3, 3), "float64")
 f = sg.compile(sg.Graph({"root": sg.linalg.cholesky(a)}))
-quick = {loader._addresses[name] for name in loader._quick}
+quick = {loader._functions[name][0] for name in loader._quick}
 print(*(code(each.name).address in quick for each in routines(f.schedule)))
 feeds = {"a": np.array([[4.0, 2.0, 0.6], [2.0, 5.0, 1.0], [0.6, 1.0, 3.0]])}
 first = f.run(feeds)["root"]

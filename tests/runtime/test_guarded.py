@@ -32,11 +32,9 @@ def kernel(t, own, begin, end):
 def run(schedule, memory_plan, feeds, sources=None, **stores):
     """One watched run, some kernels with a source of the test's own; results by buffer name."""
     source_of_kernel = sources or {}
-    addresses = {
-        k: native.kernel(source_of_kernel.get(k, source_of(k))).address for k in schedule.kernels
-    }
+    kernels = {k: native.kernel(source_of_kernel.get(k, source_of(k))) for k in schedule.kernels}
     names = {kernel: f"k{n}" for n, kernel in enumerate(schedule.kernels)}
-    table = GuardedTable(Program(schedule, addresses, stores, native.driver(), names), memory_plan)
+    table = GuardedTable(Program(schedule, kernels, stores, native.driver(), names), memory_plan)
     arena = Arena()
     arena.reserve(memory_plan.peak_bytes)
     nbytes = dict(memory_plan.buffer_bytes)

@@ -20,8 +20,8 @@ from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
 
 
 def program(schedule, **stores):
-    addresses = {k: native.kernel(source_of(k)).address for k in schedule.kernels}
-    return Program(schedule, addresses, stores, native.driver())
+    kernels = {k: native.kernel(source_of(k)) for k in schedule.kernels}
+    return Program(schedule, kernels, stores, native.driver())
 
 
 def run(schedule, memory_plan, feeds, **stores):

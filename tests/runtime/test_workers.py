@@ -177,7 +177,7 @@ def test_a_chain_in_parts_has_the_bytes_of_one(product_options, rows, lengths, m
     def call(to, *more):
         tail = [0] * (product_options[1] == "numba")  # where it would note that it has no memory
         record = np.array([*(p.ctypes.data for p in (a, b, to)), *words.values(), *tail, *more])
-        ENTRY(code)(record.ctypes.data, 0, 0, PART if more else total)
+        ENTRY(code.address)(record.ctypes.data, 0, 0, PART if more else total)
 
     call(expected)
     middle = min(middle, total)
@@ -191,12 +191,12 @@ def test_a_chain_in_parts_has_the_bytes_of_one(product_options, rows, lengths, m
 
 @cache
 def _product(dtype, backend):
-    """The kernel of a product of matrices, and the address of its code."""
+    """The kernel of a product of matrices, and its code."""
     a, b = sg.input("a", ("m", "k"), dtype), sg.input("b", ("k", "n"), dtype)
     f = sg.compile(sg.Graph({"y": a @ b}), threads=1, backend=backend)
-    ((kernel, address),) = f._executor.program.addresses.items()
+    ((kernel, code),) = f._executor.program.kernels.items()
     assert [argument_of(kernel, name) for name in "kmn"] == [*kernel.arguments]
-    return kernel, address
+    return kernel, code
 
 
 def argument_of(kernel, loop):

@@ -68,9 +68,9 @@ def failing(owner, name, n, error, fails_late):
 def forget(folder):
     """An empty cache in ``folder``, and a process that remembers nothing of what it compiled."""
     os.environ["STATICGRAD_CACHE_DIR"] = str(folder)
-    native._process.kernels.clear()
+    native._process.loaded.clear()
     native._process.drivers.clear()
-    loader._addresses.clear()
+    loader._functions.clear()
     loader._chosen.clear()
 
 

@@ -49,8 +49,8 @@ class CompiledKernel:
     """One distinct kernel: its generated source, what it computes, where its code came from.
 
     ``code`` is what was compiled, a text or what gives one on request. ``compiler`` is the backend
-    that compiled it, which ``auto`` leaves open; ``python`` where the jit is off. ``fails`` is that
-    of ``native.Code``.
+    that compiled it, which ``auto`` leaves open; ``python`` where the jit is off. ``fails`` and
+    ``keep`` are those of ``native.Code``.
     """
 
     name: str
@@ -60,6 +60,7 @@ class CompiledKernel:
     address: int
     compiler: str
     fails: bool = False
+    keep: object = field(default=None, repr=False, compare=False)
 
     @property
     def source(self) -> str:
@@ -156,7 +157,7 @@ class Kernels:
                 native.through()
         return Program(
             schedule,
-            {kernel: code.address for kernel, code in kernels.items()},
+            kernels,
             {parameter.name: parameter.store for parameter in parameters if parameter.name in used},
             native.driver(),
             {kernel: code.name for kernel, code in kernels.items()},
@@ -203,8 +204,9 @@ class Kernels:
             label = f"{step.label} at {lines}" if lines else step.label
             name = f"k{len(self._kernels_by_source)}"
             compiled_kernel = CompiledKernel(
-                name, code.source, label, code.origin, code.address, code.compiler, code.fails
-            )
+                name, code.source, label, code.origin, code.address, code.compiler, code.fails,
+                code.keep,
+            )  # fmt: skip
             self._kernels_by_source[code.source] = compiled_kernel
             self._counts.add_kernel(name, label, code)
         return self._kernels_by_source[code.source]

@@ -220,17 +220,17 @@ class TimedOperands:
 
 
 def measure(
-    addresses: Mapping[Directives, int], operands: TimedOperands
+    codes: Mapping[Directives, native.Code], operands: TimedOperands
 ) -> dict[Directives, list[int]]:
     """Time the candidates of a kernel in interleaved rounds; return nanoseconds of each."""
     native.wait()
-    first = {directives: operands.time_once(address) for directives, address in addresses.items()}
+    first = {directives: operands.time_once(code.address) for directives, code in codes.items()}
     least, most = ROUNDS
     rounds = min(max(BUDGET // max(*first.values(), 1), least), most)
-    times: dict[Directives, list[int]] = {directives: [] for directives in addresses}
+    times: dict[Directives, list[int]] = {directives: [] for directives in codes}
     for _ in range(rounds):
-        for directives, address in addresses.items():
-            times[directives].append(operands.time_once(address))
+        for directives, code in codes.items():
+            times[directives].append(operands.time_once(code.address))
     return times
 
 
@@ -247,7 +247,7 @@ def find_fastest(
     codes = {}
     for directives, kernel in sets.items():
         try:
-            codes[directives] = native.kernel(source_of(kernel)).address
+            codes[directives] = native.kernel(source_of(kernel))
         except CompileError:  # of a set that this machine does not take
             continue
     default, operands = next(iter(sets)), TimedOperands([*sets.values()], arguments, elements)

@@ -22,7 +22,6 @@ worker is at the first block, the first one is at the second. All workers wait b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from math import prod
 from typing import Final, Literal
@@ -37,6 +36,7 @@ from staticgrad.language.ir.kernels.stages import LANES, Gemm, Map, streamed_row
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.schedule import Call, Control, Step, StepBody
 from staticgrad.language.types.dim import evaluate
+from staticgrad.support.caches import cached_on_first
 from staticgrad.support.config import limits
 from staticgrad.support.records import NamedTuple
 
@@ -123,7 +123,7 @@ def call_of(step: Step, planned: PlannedStep) -> tuple[Kernel, Call] | None:
     return (call.kernel, call) if isinstance(call.kernel, Kernel) else None
 
 
-@lru_cache(maxsize=1024)
+@cached_on_first(1)
 def row_loop(kernel: Kernel) -> tuple[str | None, int | str]:
     """Return the loop by which workers divide a kernel's rows, and its extent; or None.
 
@@ -170,7 +170,7 @@ def part_of(call: Call, planned: PlannedStep, rows: RowRange | None) -> RowPart:
     return RowPart(tuple(arguments), byte_offsets, 0, evaluate(kernel.iterations(arguments), {}))
 
 
-@lru_cache(maxsize=4096)
+@cached_on_first(64)
 def ranges_of(kernel: Kernel, arguments: tuple[int, ...], parts: int) -> tuple[RowRange, ...]:
     """Return the rows of a matrix product for each worker; () if rows are few or a factor large."""
     number = rows_of(kernel)
@@ -210,7 +210,7 @@ def _row_bytes(kernel: Kernel, arguments: tuple[int, ...]) -> list[int] | None:
     return None if row_bytes.get(stage.b.operand, 0) != 0 else steps
 
 
-@lru_cache(maxsize=1024)
+@cached_on_first(1)
 def rows_of(kernel: Kernel) -> int | None:
     """Return the number of a product's argument that is only its number of rows.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from inspect import isfunction
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,19 +41,28 @@ Driver = Callable[[int, int, int], object]
 _FUEL: Final = int(PIECE * 1e9)
 
 
+class LoadedKernel(Protocol):
+    """The code of a kernel, which stays loaded as long as this is referred to."""
+
+    @property
+    def address(self) -> int:
+        """The address of its function."""
+
+
 @dataclass(frozen=True)
 class Program:
-    """A schedule with its code: kernels by address, parameters by their stores.
+    """A schedule with its code: kernels and parameters' stores.
 
-    ``addresses`` holds one address per kernel object of the schedule; ``stores`` maps the labels
-    of parameter buffers to their storage. Tables made from it live as long as the stores do.
-    ``names`` are what messages call the kernels, ``routines`` the code of what else is called.
-    ``make`` gives other schedules of the same parameters their code. ``failing`` are the kernels
-    that note where they get no memory (``native.Code.fails``).
+    ``kernels`` holds the code of each kernel object of the schedule, which is loaded as long as the
+    program lives; ``stores`` maps the labels of parameter buffers to their storage. Tables made
+    from it live as long as the stores do. ``names`` are what messages call the kernels,
+    ``routines`` the code of what else is called. ``make`` gives other schedules of the same
+    parameters their code. ``failing`` are the kernels that note where they get no memory
+    (``native.Code.fails``).
     """
 
     schedule: Schedule
-    addresses: Mapping[Kernel, int]
+    kernels: Mapping[Kernel, LoadedKernel]
     stores: Mapping[str, ParameterStore]
     driver: Driver
     names: Mapping[Kernel, str] = field(default_factory=dict)
@@ -69,7 +78,7 @@ class Program:
 
     def codes(self, failures: int) -> Codes:
         """The code that rows of a table call; kernels note at ``failures`` that they failed."""
-        addresses: dict[Kernel | Routine, int] = dict(self.addresses.items())
+        addresses: dict[Kernel | Routine, int] = {k: c.address for k, c in self.kernels.items()}
         tails: dict[Kernel | Routine, tuple[int, ...]] = dict.fromkeys(self.failing, (failures,))
         for routine, code in self.routines.items():
             addresses[routine], tails[routine] = code.address, code.words
@@ -148,7 +157,7 @@ class Table:
 
     def __init__(self, program: Program, plan: Plan) -> None:
         self.plan = plan
-        self._driver = program.driver
+        self._driver, self._kernels = program.driver, program.kernels
         self._schedule = program.schedule
         self._shadows = self._make_shadows(program)
         #: A pair of words as those of checks, of which kernels without memory set the first.

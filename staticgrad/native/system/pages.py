@@ -19,6 +19,11 @@ def allocate_pages(nbytes: int) -> int:
     return int(address)
 
 
+def free_pages(address: int, nbytes: int) -> None:
+    """Give pages back to the system; nothing may read or run them from now on."""
+    library().munmap(address, nbytes)
+
+
 def load_code(code: bytes) -> int:
     """Return the address of machine code of x86-64 in new pages.
 
@@ -41,11 +46,12 @@ def protect_pages(address: int, nbytes: int, protection: int) -> None:
 
 @functools.cache
 def library() -> Any:
-    """Return the C library with the types of mmap and mprotect."""
+    """Return the C library with the types of mmap, munmap and mprotect."""
     library = ctypes.CDLL(None, use_errno=True)
     address, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
     library.mmap.argtypes = (address, size, number, number, number, ctypes.c_long)
     library.mmap.restype = address
+    library.munmap.argtypes = (address, size)
     library.mprotect.argtypes = (address, size, number)
     return library
 

@@ -31,7 +31,7 @@ from staticgrad.language.ir.kernels.stages import (
 )
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import Size, is_at_least
-from staticgrad.support.caches import cached_property
+from staticgrad.support.caches import cached_on_first, cached_property
 from staticgrad.support.records import NamedTuple, dataclass
 
 
@@ -152,7 +152,7 @@ class LoopPart(NamedTuple):
     end: int
 
 
-@lru_cache(maxsize=4096)
+@cached_on_first(64)
 def reaches(
     kernel: Kernel, arguments: tuple[int, ...], part: LoopPart | None = None
 ) -> tuple[Reach, ...]:
@@ -165,7 +165,7 @@ def reaches(
     )
 
 
-@lru_cache(maxsize=1024)
+@cached_on_first(1)
 def _paths(kernel: Kernel) -> dict[str, Sequence[tuple[Access, tuple[Axis, ...]]] | None]:
     """Return a kernel's accesses and their loops by operand; None where they are not exact."""
     paths: dict[str, list[tuple[Access, tuple[Axis, ...]]]] = {}

@@ -9,13 +9,13 @@ A call with ``end`` = ``PART`` computes a part: behind its record's other words 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 from staticgrad.language.ir.expr import Access
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import LANES, Gemm, streamed_rows
+from staticgrad.support.caches import cached_on_first
 from staticgrad.support.records import NamedTuple
 
 #: What ``end`` is in a call of a part.
@@ -36,7 +36,7 @@ def record_words(kernel: Kernel) -> int:
     return sum(not operand.is_own for operand in kernel.operands) + len(kernel.arguments)
 
 
-@lru_cache(maxsize=1024)
+@cached_on_first(1)
 def left_in(kernel: Kernel) -> Access | None:
     """Return the access where a split GEMM keeps partial sums between parts of k; None if not
     split.
