@@ -27,6 +27,7 @@ class Report:
     bytes are counted at first use, bytes at ``sizes`` or, without any, at the hints of the
     named sizes. ``inside``: the part of the program that the pass changed, if not all of it.
     ``misses``: a line for each rule from outside that never applied, with the reason.
+    ``note``: what a reader of results has to know.
     Reports of equal counts are equal.
     """
 
@@ -38,6 +39,7 @@ class Report:
     sizes: Mapping[str, int] = field(default_factory=dict)
     inside: str = ""
     misses: tuple[str, ...] = ()
+    note: str = ""
 
     def at(self, sizes: Mapping[str, int]) -> Report:
         """The report with its bytes at these values of the named sizes."""
@@ -97,6 +99,7 @@ class Report:
             "changed": self.changed,
             "rules": dict(self.hits),
             "misses": [*self.misses],
+            "note": self.note,
         }
 
 

@@ -177,7 +177,8 @@ def compile(
     Returns:
         The program: ``run`` it with feeds, ask for its ``plan``. Its results are bitwise identical
         for every budget, policy, backend, number of threads, ``fuse``, ``debug``, ``verify`` and
-        ``tune``.
+        ``tune``; but where ``explain`` names ``recomputed-products``, a budget or policy changes
+        last digits.
 
     Raises:
         ArgumentError, ConfigError: an option of the wrong kind; an unknown policy or backend.

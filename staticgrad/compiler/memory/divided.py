@@ -34,6 +34,11 @@ from staticgrad.support.records import NamedTuple
 if TYPE_CHECKING:
     from fractions import Fraction
 
+#: The only pass here that changes bits: it adds the rows of each chunk to sums over all rows.
+AGAIN: Final = "recomputed-products"
+_OTHER_DIGITS: Final = f"""\
+results differ in the last digits from those without memory_budget= and checkpoint=;
+disable=[{AGAIN!r}] keeps their bits, and may need more bytes"""
 #: Levels of nested segments, at most: each further level spares less.
 MOST_LEVELS: Final = 3
 #: Percentages of a loop's iterations that are not recomputed, besides all and none, in lists of
@@ -168,7 +173,13 @@ def _report_division(
 ) -> tuple[Report, ...]:
     """Return what the passes did; ``undivided``: what ``name`` made, and was divided."""
     stages = ((name, graph, undivided), ("segments", undivided, divided))
-    return tuple([Report(*stage) for stage in stages if stage[1] is not stage[2]])
+    return tuple(
+        [
+            Report(*stage, note=_OTHER_DIGITS if stage[0] == AGAIN else "")
+            for stage in stages
+            if stage[1] is not stage[2]
+        ]
+    )
 
 
 def _divide_loops(graph: Graph, *options: Any) -> Graph:
@@ -189,11 +200,10 @@ def _undivided_graphs(graph: Graph, disable: Collection[str]) -> dict[Graph, str
 
         name = "products-in-loops"
         graphs.setdefault(attempt(name, lambda: move_products_into_loops(graph), graph), name)
-    if "recomputed-products" not in disable:
+    if AGAIN not in disable:
         from passes.late.chunks import compute_products_again
 
-        name = "recomputed-products"
-        graphs.setdefault(attempt(name, lambda: compute_products_again(graph), graph), name)
+        graphs.setdefault(attempt(AGAIN, lambda: compute_products_again(graph), graph), AGAIN)
     return graphs
 
 
@@ -247,7 +257,7 @@ def choose_division(
         candidates = [first]
         if may_divide:
             candidates.append(make_division(_divide_loops(graph), graph))
-        again = [undivided for undivided, name in wholes.items() if name == "recomputed-products"]
+        again = [undivided for undivided, name in wholes.items() if name == AGAIN]
         candidates += [make_division(undivided, undivided) for undivided in again]
         tried_all = [_try_division(candidate, at) for candidate in candidates]
         return min(tried_all, key=lambda tried: tried.peak).divided

@@ -447,9 +447,11 @@ class Explanation:
             yield f"  {report.summary}"
             yield from (f"      {count:4}x {name}" for name, count in report.hits.items())
             yield from (f"      {line}" for line in report.misses)
-        if changes := [str(report) for report in self.late if report.changed or report.hits]:
+        if changes := [report for report in self.late if report.changed or report.hits]:
             yield "late passes, for kernels:"
-            yield from (f"  {change}" for change in changes)
+        for report in changes:
+            yield f"  {report}"
+            yield from (f"      {line}" for line in report.note.splitlines())
         if self.computed_once:
             yield "computed once, of constants:"
             yield from (f"      {step}" for step in self.computed_once)
