@@ -20,9 +20,18 @@ from staticgrad.extend import (
     describe_operands,
     like,
     public,
+    ranks,
 )
 from staticgrad.extend.sizes import equal
-from staticgrad.language.functions import astype, constant, maximum, size_value, stop_gradient
+from staticgrad.language.functions import (
+    astype,
+    constant,
+    expand_dims,
+    maximum,
+    mean as reduced_mean,
+    size_value,
+    stop_gradient,
+)
 from staticgrad.language.functions.normalization import (
     batch_norm,
     batch_statistics,
@@ -232,11 +241,16 @@ class BatchNorm1d(SpatialLayer):
     leave them as they are. Several batches in one step move them one after the other. After
     ``eval()`` the running ones are used, and nothing moves.
 
+    Of several ranks (``sg.distributed``) the batch is that of all ranks, as one process would have
+    it (PyTorch's ``SyncBatchNorm``): each layer exchanges its statistics in a training step.
+
     Args:
         eps: added to the variance.
         momentum: in [0, 1].
         affine: whether there are a weight and a bias, a number per channel.
         track_running_stats: keep running statistics; False always uses those of the batch.
+        across_ranks: False takes the statistics of each rank's own rows, which the result then
+            depends on, and exchanges nothing.
         dtype: of parameters and statistics.
 
     >>> layer = sg.nn.BatchNorm1d(3).eval()
@@ -260,9 +274,11 @@ class BatchNorm1d(SpatialLayer):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
+        across_ranks: bool = True,
         dtype: Any = "float32",
     ) -> None:
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.across_ranks = across_ranks
         scale_and_shift(self, "batchnorm", num_features, affine, affine, dtype)
         self.running_mean = self.running_var = None
         if track_running_stats:
@@ -275,22 +291,28 @@ class BatchNorm1d(SpatialLayer):
         x = as_value(x)
         self.require_rank(x)
         mean, var = self.running_mean, self.running_var
-        if mean is None or var is None:
-            return batch_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
-        if not self.training:
+        if not self.training and mean is not None and var is not None:
             running_moments = stop_gradient(mean), stop_gradient(var)
             return batch_norm(
                 x, weight=self.weight, bias=self.bias, statistics=running_moments, eps=self.eps
             )
+        job = ranks.running() if self.training and self.across_ranks else None
+        count = 1 if job is None else job.ranks
+        if count == 1 and (mean is None or var is None):
+            return batch_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         wide = astype(x, x.dtype.compute)
-        batch_moments = batch_statistics(wide)
-        self._move(mean, batch_moments[0], 1.0)
-        self._move(var, batch_moments[1], _unbias_factor(wide))
-        # Narrow floats: only the result is rounded, so the moments of the compute type go unused.
-        reused_moments = batch_moments if wide is x else None
-        return batch_norm(
-            x, weight=self.weight, bias=self.bias, statistics=reused_moments, eps=self.eps
-        )
+        moments = batch_statistics(wide) if count == 1 else _statistics_of_ranks(wide, count)
+        if mean is not None and var is not None:
+            self._move(mean, moments[0], 1.0)
+            self._move(var, moments[1], _unbias_factor(wide, count))
+        if count == 1:
+            # Narrow floats: only the result is rounded, so moments of the compute type go unused.
+            reused_moments = moments if wide is x else None
+            return batch_norm(
+                x, weight=self.weight, bias=self.bias, statistics=reused_moments, eps=self.eps
+            )
+        out = batch_norm(wide, weight=self.weight, bias=self.bias, statistics=moments, eps=self.eps)
+        return astype(out, x.dtype)
 
     def _torch_layouts(self) -> Iterator[Matching]:
         if self.running_mean is not None:
@@ -303,9 +325,24 @@ class BatchNorm1d(SpatialLayer):
         running.update(astype(old + self.momentum * (new - old), running.dtype))
 
 
-def _unbias_factor(x: Any) -> Any:
+def _statistics_of_ranks(x: Any, count: int) -> tuple[Any, Any]:
+    """Compute mean and variance per channel over the rows of all ranks, by two exchanges."""
+    rows, others = ranks.rows_of("BatchNorm", x), tuple(k for k in range(x.ndim) if k != 1)
+    (average,) = ranks.means(count, [reduced_mean(x, others)], rows)
+    deviation = x - expand_dims(average, (0, *range(2, x.ndim)))
+    (variance,) = ranks.means(count, [reduced_mean(deviation * deviation, others)], rows)
+    return average, variance
+
+
+def _unbias_factor(x: Any, ranks_count: int = 1) -> Any:
     """Return n / (n - 1), which makes the batch variance unbiased for the running one."""
     sizes = [size for axis, size in enumerate(x.shape) if axis != 1]
+    if ranks_count > 1:
+        many = constant(1.0, x.dtype)
+        for size in sizes:
+            many = many * size_value(size, x.dtype)
+        (average,) = ranks.means(ranks_count, [many])
+        return average * ranks_count / maximum(average * ranks_count - 1.0, 1.0)
     if all(isinstance(size, int) for size in sizes):
         count = prod(sizes)
         return count / max(count - 1, 1)

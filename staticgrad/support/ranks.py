@@ -16,6 +16,7 @@ from functools import partial, wraps
 from io import StringIO
 from math import inf, isclose
 from struct import pack
+from types import FrameType
 from typing import Any, Final, NoReturn
 from zlib import crc32
 
@@ -84,6 +85,7 @@ class Job:
             self._departures = self._duplicate()
             sys.excepthook = self._wrap_excepthook(sys.excepthook)
             sys.exit = self._wrap_exit(sys.exit)
+            os._exit = self._wrap_immediate_exit(os._exit, os.getpid())
             at_exit(partial(self._leave, os.getpid()))
             machine = mpi.Get_processor_name()
             if self.gather(machine).count(machine) <= (os.cpu_count() or 1):
@@ -274,14 +276,36 @@ class Job:
 
         @wraps(original)
         def leave(status: Any = None, /) -> NoReturn:
-            caller = sys._getframe(1)
-            line = f"{caller.f_code.co_filename}:{caller.f_lineno}, in {caller.f_code.co_name}"
             code = status & 255 if isinstance(status, int) else 1
             text = "" if status is None else repr(status)
-            self._departure = Departure(self.rank, f"sys.exit({text})", line, code or 1, 0)
+            self._note_departure(f"sys.exit({text})", sys._getframe(1), code or 1)
             raise SystemExit(status)
 
         return leave
+
+    def _wrap_immediate_exit(
+        self, original: Callable[[int], NoReturn], process: int
+    ) -> Callable[[int], NoReturn]:
+        """Return an ``os._exit`` that ends MPI first where it would say that all went well.
+
+        That waits for the other ranks, which are told; a rank that waits for this one fails.
+        """
+
+        @wraps(original)
+        def leave(status: int) -> NoReturn:
+            is_rank = os.getpid() == process  # no child that it has forked
+            if status == 0 and is_rank and not self._mpi.Is_finalized():
+                self._note_departure("os._exit(0)", sys._getframe(1), 1)
+                self._leave(process)
+                self._mpi.Finalize()
+            original(status)
+
+        return leave
+
+    def _note_departure(self, call: str, caller: FrameType, code: int) -> None:
+        """Note how this rank leaves, and the line that calls it, for the other ranks."""
+        line = f"{caller.f_code.co_filename}:{caller.f_lineno}, in {caller.f_code.co_name}"
+        self._departure = Departure(self.rank, call, line, code, 0)
 
     def _wrap_excepthook(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return an excepthook that shows an uncaught error and ends all MPI ranks."""

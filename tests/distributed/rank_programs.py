@@ -394,12 +394,61 @@ def failing(job, mode):
                 return
             if mode == "exits":
                 sys.exit(3)
+            if mode == "leaves":
+                os._exit(0)
             if mode == "says":
                 sys.exit("data missing")
             if mode == "hangs":
                 time.sleep(100)
             if mode == "another":
                 another(np.ones(5))
+
+
+def normalize(job, path):
+    """Train models with batch normalization on equal, unequal and empty shares of 52 rows."""
+    x = np.random.default_rng(0).normal(size=(52, 5))
+    y = np.sin(x.sum(1))
+    ends = {"equal": [0, 26, 52], "unequal": [0, 32, 52], "empty": [0, 52, 52]}
+    results = {}
+    for kind, borders in ends.items():
+        begin, end = borders[job.rank : job.rank + 2] if job.ranks > 1 else (0, 52)
+        for options in ({}, {"track_running_stats": False}, {"across_ranks": False}):
+            sg.nn.manual_seed(6)
+            norm = sg.nn.BatchNorm1d(7, dtype="float64", **options)
+            layers = [sg.nn.Linear(5, 7, dtype="float64"), norm, sg.nn.Tanh()]
+            model = sg.nn.Sequential(*layers, sg.nn.Linear(7, 1, dtype="float64"))
+            opt = sg.optim.SGD(0.1)
+
+            @sg.function
+            def step(x, y, model=model, opt=opt):
+                loss = ((model(x)[:, 0] - y) ** 2).mean()
+                opt.minimize(loss, data_parallel=True)
+                return sg.distributed.mean(loss)
+
+            name = "-".join([kind, *options])
+            losses = [float(step(x[begin:end], y[begin:end])) for _ in range(4)]
+            results[f"{name}.losses"] = np.array(losses)
+            arrays = {f"{k}": p.value for k, p in enumerate(model.parameters())}
+            if norm.running_mean is not None:
+                arrays |= {"mean": norm.running_mean.value, "var": norm.running_var.value}
+            results |= {f"{name}.{part}": np.array(array) for part, array in arrays.items()}
+            if "across_ranks" not in options:
+                sg.distributed.check_equal(model)
+    np.savez(f"{path}-{job.rank}.npz", **results)
+
+
+def leave_together(job, path):
+    """All ranks have done their work, fork a child that leaves, and leave without cleaning up."""
+    sg.function(sg.distributed.mean)(np.ones(3))
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    if job.rank == 1:
+        time.sleep(0.3)
+    sys.stdout.write(f"rank {job.rank} is done\n")
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -466,6 +466,10 @@ def test_trees_and_files_are_those_of_rank_0(tmp_path):
             "exits",
             r"rank 1 of 3 has left: sys.exit\(3\)\n(.|\n)*rank_programs.py:\d+, in failing\n",
         ),
+        (
+            "leaves",
+            r"rank 1 of 3 has left: os._exit\(0\)\n(.|\n)*rank_programs.py:\d+, in failing\n",
+        ),
         ("says", r"data missing\n(.|\n)*has left: sys.exit\('data missing'\)\n"),
         ("hangs", r"has waited 2 s for another rank"),
         (
@@ -478,6 +482,28 @@ def test_one_rank_that_fails_ends_all_with_a_message(mode, message):
     done = run(3, "failing", mode, check=False)
     assert done.returncode == 3 if mode == "exits" else done.returncode
     assert re.search(message, done.stderr), done.stderr
+
+
+@needs_mpi
+def test_batch_normalization_is_that_of_one_process(tmp_path):
+    run(1, "normalize", tmp_path / "one")
+    run(2, "normalize", tmp_path / "two")
+    one, own = load_arrays(tmp_path / "one-0.npz"), []
+    for rank in range(2):
+        two = load_arrays(tmp_path / f"two-{rank}.npz")
+        assert one.keys() == two.keys()
+        for name, array in one.items():
+            if "across_ranks" in name:
+                own.append(np.allclose(two[name], array, rtol=1e-3, atol=1e-3, equal_nan=True))
+            else:
+                np.testing.assert_allclose(two[name], array, rtol=0, atol=1e-12, err_msg=name)
+    assert not all(own), "statistics of each rank train another model"
+
+
+@needs_mpi
+def test_ranks_that_leave_when_all_is_done_have_not_failed(tmp_path):
+    done = run(3, "leave_together", tmp_path)
+    assert sorted(done.stdout.splitlines()) == [f"rank {k} is done" for k in range(3)]
 
 
 @needs_mpi
