@@ -35,7 +35,7 @@ def empty_cache(tmp_path, monkeypatch):
 
 
 def executable_pages():
-    """How many maps of the process are code of no file; 0 where the system does not say."""
+    """Count the maps of the process that are code of no file; 0 where the system does not say."""
     maps = Path("/proc/self/maps")
     return maps.read_text().count(" r-xp 00000000 00:00 0") if maps.exists() else 0
 
