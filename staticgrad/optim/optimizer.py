@@ -48,7 +48,7 @@ from staticgrad.extend.gradients import grad, gradients_of_free_parameters, leav
 from staticgrad.extend.hints import OF_OPTIMIZERS, discards_result, no_such_attribute
 from staticgrad.extend.ops import astype, clip, equal, where
 from staticgrad.extend.parameters import real_gradients
-from staticgrad.extend.ranks import Rows, rows_of
+from staticgrad.extend.ranks import Rows, check_mean, rows_of
 from staticgrad.extend.trees import ObjectParts, has_parameters, parts
 from staticgrad.optim.data_parallel import average_gradients, step_shards
 from staticgrad.optim.gradients import (
@@ -230,6 +230,8 @@ class RankOptions(NamedTuple):
                     f"{name} is of steps of several ranks",
                     hint=f"minimize(loss, data_parallel=True, {name}=...)",
                 )
+        if data_parallel and rows is None:
+            check_mean(loss)
         batch_rows = rows_of("minimize", loss, rows) if data_parallel else Rows()
         return cls(data_parallel, shard_state, batch_rows)
 

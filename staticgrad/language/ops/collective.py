@@ -196,6 +196,16 @@ class Rows(NamedTuple):
     attribute: str = ""
 
 
+def arrays_behind(value: Any) -> Sequence[Any]:
+    """Return the arguments of the traced function, or the inputs of a graph that a value reads."""
+    session = running_session()
+    if session is not None and session.inputs is not None:
+        return session.inputs
+    nodes = [] if getattr(value, "computes", True) else ancestors([value])
+    inputs = [node for node in nodes if isinstance(node.op, Input) and not is_body_input(node)]
+    return [Symbolic(node) for node in sorted(inputs, key=lambda node: node.serial)]
+
+
 def rows_of(name: str, value: Any, rows: Any = None) -> Rows:
     """Return this rank's number of rows: the size of axis 0 of the arrays that ``value`` reads.
 
@@ -203,11 +213,8 @@ def rows_of(name: str, value: Any, rows: Any = None) -> Rows:
     function has none. ``rows``: the number itself, if the caller has one.
     """
     session = running_session()
-    inputs: Sequence[Any] | None = None if session is None else session.inputs
     nodes = [] if getattr(value, "computes", True) else ancestors([value])
-    if inputs is None:
-        nodes_of_inputs = [n for n in nodes if isinstance(n.op, Input) and not is_body_input(n)]
-        inputs = [Symbolic(node) for node in sorted(nodes_of_inputs, key=lambda node: node.serial)]
+    inputs = arrays_behind(value)
     pairs = [isinstance(x, Symbolic) and has_parts(x.node.op) for x in inputs]
     shapes = [x.shape[:-1] if pair else x.shape for x, pair in zip(inputs, pairs, strict=True)]
     sizes = [shape[0] for shape in shapes if shape]
