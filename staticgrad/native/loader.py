@@ -67,7 +67,7 @@ _functions: dict[str, tuple[int, ref[LoadedObject]]] = {}
 _quick: dict[str, tiers.Quick] = {}
 #: The objects that stay loaded as long as the process lives, and the names of objects that are
 #: gone. An object goes whenever the last program that uses it goes, in any thread.
-_held: Final[dict[int, object]] = {}
+_permanent: Final[dict[int, object]] = {}
 _gone: Final[deque[str]] = deque()
 
 
@@ -108,7 +108,7 @@ def has_full_code(symbol: str, target: Target) -> bool:
 
 def hold(code: object) -> None:
     """Let an object stay loaded as long as the process lives."""
-    _held[id(code)] = code
+    _permanent[id(code)] = code
 
 
 def _register(name: str, address: int, code: LoadedObject) -> None:

@@ -488,16 +488,18 @@ def test_one_rank_that_fails_ends_all_with_a_message(mode, message):
 def test_batch_normalization_is_that_of_one_process(tmp_path):
     run(1, "normalize", tmp_path / "one")
     run(2, "normalize", tmp_path / "two")
-    one, own = load_arrays(tmp_path / "one-0.npz"), []
+    expected, is_close = load_arrays(tmp_path / "one-0.npz"), []
     for rank in range(2):
-        two = load_arrays(tmp_path / f"two-{rank}.npz")
-        assert one.keys() == two.keys()
-        for name, array in one.items():
+        actual = load_arrays(tmp_path / f"two-{rank}.npz")
+        assert expected.keys() == actual.keys()
+        for name, array in expected.items():
             if "across_ranks" in name:
-                own.append(np.allclose(two[name], array, rtol=1e-3, atol=1e-3, equal_nan=True))
+                is_close.append(
+                    np.allclose(actual[name], array, rtol=1e-3, atol=1e-3, equal_nan=True)
+                )
             else:
-                np.testing.assert_allclose(two[name], array, rtol=0, atol=1e-12, err_msg=name)
-    assert not all(own), "statistics of each rank train another model"
+                np.testing.assert_allclose(actual[name], array, rtol=0, atol=1e-12, err_msg=name)
+    assert not all(is_close), "statistics of each rank train another model"
 
 
 @needs_mpi

@@ -98,6 +98,13 @@ def test_means_over_rows_are_taken(name, rows):
     assert minimize(MEANS[name](v), v) is not None
 
 
+@pytest.mark.parametrize("rows", [0, 1, 2])
+@pytest.mark.parametrize("name", ["mean", "cross entropy", "over rows of sums"])
+def test_means_over_few_rows_are_taken(name, rows):
+    v = values(rows)
+    assert minimize(MEANS[name](v), v) is not None
+
+
 def test_a_sum_times_the_reciprocal_of_the_rows_is_taken():
     v = values(ROWS)
     assert minimize(v.e.sum() * (1.0 / ROWS), v) is not None

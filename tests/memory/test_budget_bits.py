@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.late import chunks
 
 ROWS, WIDTH, COLUMNS = 64, 4, 600
 SAYS = "differ in the last digits from those without memory_budget= and checkpoint="
@@ -13,10 +12,10 @@ OPTIONS = [*QUICK, {"memory_budget": 0.9}, {"memory_budget": 0.25}, {"checkpoint
 
 
 @pytest.fixture(autouse=True)
-def low_limits(monkeypatch):
+def low_limits():
     """Products of 128 KB are wide, and chunks have 16 rows and more."""
-    monkeypatch.setattr(chunks, "WIDE", 1 << 17)
-    monkeypatch.setattr(chunks, "FEWEST_ROWS", 16)
+    with sg.options(limits={"wide_product": 1 << 17, "chunk_rows": 16}):
+        yield
 
 
 def inputs(dtype, rows=ROWS):

@@ -51,13 +51,13 @@ def test_deleted_programs_leave_no_code(tier, empty_cache):
     with sg.options(tier=tier):
         for number in range(3):
             check(make_program(number + 0.125), number + 0.125)
-        before, pages = count_entries(), executable_pages()
+        entries, pages = count_entries(), executable_pages()
         for number in range(30):
             check(make_program(number + 0.375, 2), number + 0.375, 2)
-        after, pages_after = count_entries(), executable_pages()
-    assert all(b - a <= 4 for a, b in zip(before, after, strict=True)), (before, after)
+        later_entries, later_pages = count_entries(), executable_pages()
+    assert all(b - a <= 4 for a, b in zip(entries, later_entries, strict=True)), later_entries
     if pages:
-        assert pages_after - pages <= 4
+        assert later_pages - pages <= 4
 
 
 def test_programs_with_a_kernel_in_common_share_its_code(empty_cache):

@@ -50,6 +50,8 @@ def check_mean(loss: Any) -> None:
     if len(sizes) != 1:
         return
     (rows,) = sizes
+    if isinstance(rows, int) and rows < 2:  # of no row or one the sum shows no division
+        return
     for row_sum in _find_row_sums(loss, rows, batch):
         related = [("sums", str(row_sum.value.type), row_sum.value.node.origin)]
         if any(_is_computed(divisor, batch) for divisor in row_sum.divisors):
