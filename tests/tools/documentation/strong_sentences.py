@@ -94,6 +94,9 @@ PROMISED = {
         more-than-one-machine: **The order of sums.**
         sg.distributed.mean: in the order of the ranks, bitwise the same
     """,
+    "ranks": """
+        more-than-one-machine: **The same as one process.**
+    """,
     "one rank": """
         more-than-one-machine: One rank computes bitwise
     """,
@@ -144,6 +147,10 @@ PROMISED = {
     "all or nothing": """
         run-a-program: updates are always completed
     """,
+    "no silent zeros": """
+        README: There are no silent zeros.
+        ARCHITECTURE: There are no silent zeros.
+    """,
     "feeds": """
         conventions: never from a higher kind to a lower
     """,
@@ -186,6 +193,9 @@ PROMISED = {
     """,
     "stable sorts": """
         sg.sort: Always stable
+    """,
+    "narrow gradients": """
+        mixed-precision: exact to the last bit
     """,
     "stable rules": """
         passes: never farther from the true value

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 #: Words that promise. Names of operations (bitwise and) are none.
 STRONG = re.compile(
     r"\b(never|always|identical(ly)?|bitwise(?! (and|or|exclusive))|(same|equal) (bits|bytes)"
-    r"|exactly|no other|every (byte|bit))\b|check_estimator",
+    r"|exactly|no other|no silent|last bit|same as one process|every (byte|bit))\b|check_estimator",
     re.IGNORECASE,
 )
 MARKS = {"skip", "xfail"}
