@@ -10,7 +10,7 @@ PROMISED = {
         README: bitwise identical for every memory plan
         conventions: bitwise identical for every plan
         fit-into-memory: The gradients are bitwise the same.
-        fit-into-memory: Results stay bitwise identical.
+        fit-into-memory: Results stay bitwise identical
         policies: So policies differ in memory and time, never in results.
         policies: Results stay bitwise identical.
         random-numbers: **Budgets.**
