@@ -333,7 +333,7 @@ def test_linspace_ends_at_stop_and_sinc_is_zero_at_whole_numbers(dtype, rng):
             row = f.run({"a": first, "b": last})
             assert (row[0], row[-1]) == (first, last)
     largest = 2.0 ** np.finfo(dtype).nmant
-    whole = np.array([1, 2, 3, 7, 100, 12345, largest - 1, largest, 2 * largest, 1e30], dtype)
-    x = sg.input("x", (len(whole) * 2,), dtype)
-    assert not sg.compile(sg.sinc(x)).run({"x": np.r_[whole, -whole]}).any()
+    integers = np.array([1, 2, 3, 7, 100, 12345, largest - 1, largest, 2 * largest, 1e30], dtype)
+    x = sg.input("x", (len(integers) * 2,), dtype)
+    assert not sg.compile(sg.sinc(x)).run({"x": np.r_[integers, -integers]}).any()
     assert sg.compile(sg.sinc(a)).run({"a": 0.0}) == 1.0
