@@ -337,19 +337,16 @@ def _statistics_of_ranks(x: Any, count: int) -> tuple[Any, Any]:
 def _unbias_factor(x: Any, ranks_count: int = 1) -> Any:
     """Return n / (n - 1), which makes the batch variance unbiased for the running one."""
     sizes = [size for axis, size in enumerate(x.shape) if axis != 1]
-    if ranks_count > 1:
-        many = constant(1.0, x.dtype)
-        for size in sizes:
-            many = many * size_value(size, x.dtype)
-        (average,) = ranks.means(ranks_count, [many])
-        return average * ranks_count / maximum(average * ranks_count - 1.0, 1.0)
-    if all(isinstance(size, int) for size in sizes):
+    if ranks_count == 1 and all(isinstance(size, int) for size in sizes):
         count = prod(sizes)
         return count / max(count - 1, 1)
-    many: Any = constant(1.0, x.dtype)
+    elements: Any = constant(1.0, x.dtype)
     for size in sizes:
-        many = many * size_value(size, x.dtype)
-    return many / maximum(many - 1.0, 1.0)
+        elements = elements * size_value(size, x.dtype)
+    if ranks_count > 1:
+        (average,) = ranks.means(ranks_count, [elements])
+        elements = average * ranks_count
+    return elements / maximum(elements - 1.0, 1.0)
 
 
 class BatchNorm2d(BatchNorm1d, axes=2):

@@ -85,7 +85,8 @@ class Job:
             self._departures = self._duplicate()
             sys.excepthook = self._wrap_excepthook(sys.excepthook)
             sys.exit = self._wrap_exit(sys.exit)
-            os._exit = self._wrap_immediate_exit(os._exit, os.getpid())
+            immediate_exit: Any = self._wrap_immediate_exit(os._exit, os.getpid())
+            os._exit = immediate_exit
             at_exit(partial(self._leave, os.getpid()))
             machine = mpi.Get_processor_name()
             if self.gather(machine).count(machine) <= (os.cpu_count() or 1):
