@@ -93,6 +93,18 @@ def test_zeros_of_both_signs_are_two_elements():
             np.testing.assert_array_equal(array, np.where(X > 1, X / np.float32(a), below))
 
 
+def test_numbers_of_two_element_types_stay_literals():
+    x = sg.input("x", X.shape, "float32")
+    numbers = [(0.1 + k, 0.3 + 2 * k) for k in range(FEWEST + 1)]
+    values = {
+        f"y{k}": (x[::-1] * a).astype("float64") * b for k, (a, b) in enumerate(numbers)
+    }
+    actual = sg.compile(sg.Graph(values)).run({"x": X})
+    for array, (a, b) in zip(actual.values(), numbers, strict=True):
+        expected = (X[::-1] * np.float32(a)).astype("float64") * b
+        np.testing.assert_array_equal(array, expected)
+
+
 def test_exponents_stay_literals():
     x = sg.input("x", X.shape, "float64")
     value = x

@@ -182,6 +182,31 @@ def test_a_parameter_is_written_in_place():
     np.testing.assert_array_equal(cache.value, expected)
 
 
+@pytest.mark.parametrize("order", ["block first", "entry first"])
+def test_an_entry_beside_a_block_that_is_inside_is_still_checked(order):
+    """A dynamic slice is brought inside, an entry is not: both writes together are checked."""
+    x, u = sg.input("x", (50,), "float64"), sg.input("u", (3,), "float64")
+    i, j = sg.input("i", (), "int64"), sg.input("j", (), "int64")
+    if order == "block first":
+        written = sg.dynamic_update_slice(x, u, [i]).at[j].set(-1.0)
+    else:
+        written = sg.dynamic_update_slice(x.at[j].set(-1.0), u, [i])
+    run, block = sg.compile(written), np.array([0.5, 1.5, 2.5])
+    for begin, entry in ((4, 7), (4, -1), (60, 48), (4, 5), (-3, -50)):
+        expected = np.arange(50.0)
+        start = min(max(begin + 50 * (begin < 0), 0), 47)
+        if order == "entry first":
+            expected[entry] = -1.0
+        expected[start : start + 3] = block
+        if order == "block first":
+            expected[entry] = -1.0
+        out = run.run({"x": np.arange(50.0), "u": block, "i": begin, "j": entry})
+        np.testing.assert_array_equal(out, expected)
+    for entry in (50, -51, 1000):
+        with pytest.raises(sg.errors.IndexOutOfRange):
+            run.run({"x": np.arange(50.0), "u": block, "i": 4, "j": entry})
+
+
 def test_an_entry_outside_of_a_carry_is_an_error():
     x, n = sg.input("x", (40,), "float64"), sg.input("n", (), "int64")
     carry = sg.fori_loop(0, 5, lambda i, c: c.at[i + n].set(c[0]), x)
@@ -189,6 +214,25 @@ def test_an_entry_outside_of_a_carry_is_an_error():
     np.testing.assert_array_equal(run.run({"x": np.ones(40), "n": 35}), np.ones(40))
     with pytest.raises(sg.errors.IndexOutOfRange):
         run.run({"x": np.ones(40), "n": 36})
+
+
+def test_a_label_of_an_iteration_does_not_count_from_the_end():
+    """Other indices do: -1 is the last entry. The whole loop is one kernel."""
+    scores, labels = sg.input("scores", (3, 8), "float64"), sg.input("labels", (6, 3), "int64")
+    _, losses = sg.scan(lambda c, k: (c * 0.5, sg.nn.cross_entropy(c, k)), scores, labels)
+    run, random = sg.compile(losses), np.random.default_rng(0)
+    array, numbers = random.normal(size=(3, 8)), random.integers(0, 8, (6, 3))
+    expected = []
+    for k, row in enumerate(numbers):
+        logits = array * 0.5**k
+        chosen = logits[np.arange(3), row]
+        expected.append((np.log(np.exp(logits).sum(1)) - chosen).mean())
+    out = run.run({"scores": array, "labels": numbers})
+    np.testing.assert_allclose(out, expected, rtol=1e-13)
+    for wrong in (-1, 8):
+        numbers[4, 1] = wrong
+        with pytest.raises(sg.errors.IndexOutOfRange):
+            run.run({"scores": array, "labels": numbers})
 
 
 def test_zeros_keep_their_sign_where_nothing_is_added():

@@ -155,6 +155,52 @@ def whiles(graph):
     return [node for node in graph.nodes if node.op.name == "while"]
 
 
+def scan_by_numpy(step, carry, rows):
+    stacks = []
+    for row in rows:
+        carry, out = step(carry, row)
+        stacks.append(out)
+    return carry, [np.stack(parts) for parts in zip(*stacks, strict=True)]
+
+
+def differences_both_ways(xp, scan, x, c, w):
+    ahead = scan(lambda c, row: (xp.tanh(c) * row, (c - row,)), c, x)[1]
+    return [*ahead, *scan(lambda c, row: (xp.tanh(c) * row, (row - c,)), c, x)[1]]
+
+
+def rows_and_the_whole_of_one_array(xp, scan, x, c, w):
+    return scan(lambda c, row: (xp.tanh(c @ x + row), (c * row,)), c, x)[1]
+
+
+def rows_in_one_loop_and_the_whole_in_another(xp, scan, x, c, w):
+    by_rows = scan(lambda c, row: (xp.tanh(c), (c * row,)), c, x)[1]
+    return [*by_rows, *scan(lambda c, row: (xp.tanh(c), ((c @ x) * row,)), c, w)[1]]
+
+
+def stacks_one_behind_the_other(xp, scan, x, c, w):
+    return [xp.concatenate(scan(lambda c, row: (xp.tanh(c), (c + row, c * row)), c, x)[1], 0)]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        differences_both_ways,
+        rows_and_the_whole_of_one_array,
+        rows_in_one_loop_and_the_whole_in_another,
+        stacks_one_behind_the_other,
+    ],
+)
+def test_loops_over_one_array_have_the_values_of_numpy(program):
+    rng = np.random.default_rng(0)
+    arrays = rng.normal(size=(5, 5)), rng.normal(size=5), rng.normal(size=(5, 5))
+    values = [sg.input(name, a.shape, "float64") for name, a in zip("xcw", arrays, strict=True)]
+    outputs = {f"y{k}": value for k, value in enumerate(program(sg, sg.scan, *values))}
+    run = sg.compile(sg.Graph(outputs, inputs=values))
+    actual = run.run(dict(zip("xcw", arrays, strict=True)))
+    for number, expected in enumerate(program(np, scan_by_numpy, *arrays)):
+        np.testing.assert_allclose(actual[f"y{number}"], expected, rtol=1e-13, atol=1e-13)
+
+
 def test_carries_of_a_while_loop_that_nobody_reads_go():
     x = variable("x", sg.float64, (4,))
 

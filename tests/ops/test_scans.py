@@ -11,6 +11,7 @@ LAYOUTS = {
     "lanes": ((40, 6), 1),
     "interleaved": ((5, 300), 1),
     "across": ((7, 64), 0),
+    "across, between axes": ((3, 5, 4, 20), 1),
     "vector": ((9,), 0),
 }
 

@@ -216,6 +216,34 @@ def test_the_first_of_equal_maxima_has_the_gradient():
         assert sg.compile(sg.Graph({"dx": dx})).run(feeds)["dx"].tolist() == [[expected]]
 
 
+@pytest.mark.parametrize(("taps", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (2, 1, 1)])
+def test_maxima_of_two_axes_are_those_of_a_loop_over_the_windows(taps, stride, padding):
+    """Borders never count, NaN wins, and the first of equal elements has the gradient."""
+    array = np.random.default_rng(0).integers(-4, 0, (3, 7, 7)).astype("float64")
+    array[0, 3, 4] = array[0, 3, 5] = array[1, 0, 1] = np.nan
+    array[1, 4, 6] = array[2] = -np.inf
+    array[2, 2, 2] = 1.0
+    count = (7 + 2 * padding - taps) // stride + 1
+    maxima, slopes = np.empty((3, count, count)), np.zeros_like(array)
+    for channel, row, column in np.ndindex(*maxima.shape):
+        starts = row * stride - padding, column * stride - padding
+        best = None
+        for i, j in np.ndindex(taps, taps):
+            place = channel, starts[0] + i, starts[1] + j
+            if not all(0 <= k < 7 for k in place[1:]):
+                continue
+            is_new_nan = best and np.isnan(array[place]) and not np.isnan(array[best])
+            if best is None or array[place] > array[best] or is_new_nan:
+                best = place
+        maxima[channel, row, column] = array[best]
+        slopes[best] += 1.0
+    x = sg.input("x", (1, 3, 7, 7), "float64")
+    y = sg.nn.max_pool(x, taps, stride=stride, padding=padding)
+    actual = sg.compile({"y": y, "dx": sg.grad(y.sum(), x)}).run({"x": array[None]})
+    np.testing.assert_array_equal(actual["y"][0], maxima)
+    np.testing.assert_array_equal(actual["dx"][0], slopes)
+
+
 def image(*sizes):
     return sg.input("x", sizes or (2, 3, 8, 8), "float32")
 

@@ -98,6 +98,24 @@ def test_other_reads_keep_the_sort(read):
     assert select_few(graph) is graph
 
 
+def test_parts_of_a_long_row_of_which_only_one_begins_it():
+    """The smallest elements are a prefix of the row; others that are read beside them are not."""
+    array = np.random.default_rng(0).normal(size=(3, 400))
+    order = np.argsort(array, 1)
+    x = sg.input("x", (3, 400), "float64")
+    parts = (slice(0, 3), slice(10, 12), slice(-1, None), slice(0, 1))
+    values = [sg.sort(x)[:, part] for part in parts]
+    loss = sum((value * value).sum() for value in values)
+    graph = sg.Graph({"slope": sg.grad(loss, x), **{f"y{k}": y for k, y in enumerate(values)}})
+    out, slope = sg.compile(graph).run({"x": array}), np.zeros((3, 400))
+    for number, part in enumerate(parts):
+        elements = np.sort(array)[:, part]
+        np.testing.assert_array_equal(out[f"y{number}"], elements)
+        for row in range(3):
+            slope[row, order[row, part]] += 2.0 * elements[row]
+    np.testing.assert_allclose(out["slope"], slope, rtol=1e-15)
+
+
 def test_the_middle_of_rows_of_an_open_length():
     """Both indices of the middle are equal in odd rows: an element gets two cotangents."""
     n = sg.dim("n")
