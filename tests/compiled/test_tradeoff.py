@@ -33,6 +33,50 @@ def network():
     return sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, weights), name="net<1>")
 
 
+@pytest.mark.parametrize("policy", ["sqrt", "recompute"])
+def test_a_large_budget_keeps_what_a_policy_saves(policy):
+    """A budget is a bound, no permission to store what the policy recomputes."""
+    h, weights = sg.input("x", (64, 32), "float32"), []
+    for k in range(12):
+        weights.append(sg.input(f"w{k}", (32, 32), "float32"))
+        h = sg.tanh(h @ weights[-1])
+    graph = sg.Graph({f"g{k}": g for k, g in enumerate(sg.grad((h * h).sum(), weights))})
+    stored = sg.compile(graph).peak_bytes
+    recomputed = sg.compile(graph, checkpoint=policy).peak_bytes
+    assert recomputed < 0.7 * stored
+    for budget in (1 << 40, stored, recomputed):
+        assert sg.compile(graph, checkpoint=policy, memory_budget=budget).peak_bytes <= recomputed
+
+
+def test_a_loop_runs_before_the_first_write_of_a_parameter():
+    """A run can be cancelled until then, so the loop comes first, at the price of some bytes: the
+    update would end the life of the sorted array."""
+    x, rows = sg.input("x", (4000,), "float64"), sg.input("rows", ("n", 4000), "float64")
+    p = sg.parameter("p", np.zeros(4000))
+    ordered = sg.sort(x)
+    _, stack = sg.scan(lambda c, row: (0.5 * c + sg.sort(row)[7], c * row), ordered[0], rows)
+    program = sg.compile(sg.Graph({"y": (stack * stack).sum()}, updates={p: p - ordered}))
+    plan = program.plan(n=50)
+    loops = [n for n, s in enumerate(plan.steps) if plan.schedule.steps[s.step].runs_loop]
+    assert loops
+    assert max(loops) < plan.commit < len(plan.steps)
+
+
+def test_steps_run_in_the_order_in_which_values_die_early():
+    """Of independent chains one runs after the other: more of them take no more memory."""
+
+    def peak_of(chains):
+        rows = []
+        for k in range(chains):
+            x, w = sg.input(f"x{k}", (64,), "float64"), sg.input(f"w{k}", (64, 2048), "float64")
+            rows.append(sg.sort(x @ w))
+        factors = [sg.input(f"v{k}", (2048, 8), "float64") for k in range(chains)]
+        pairs = zip(rows, factors, strict=True)
+        return sg.compile({f"y{k}": sg.tanh(row) @ v for k, (row, v) in enumerate(pairs)}).peak_bytes
+
+    assert peak_of(9) <= peak_of(2) + 1024
+
+
 @pytest.mark.slow
 def test_each_choice_is_what_its_budget_plans(monkeypatch):
     graph = network()

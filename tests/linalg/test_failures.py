@@ -51,6 +51,37 @@ FAILING = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("size", [3, 5, SMALL + 6])
+def test_an_error_names_the_first_pivot_and_the_first_minor_that_fail(size):
+    """Of many matrices, small ones in lanes, two fail, each at two places and more."""
+    x = sg.input("x", (20, size, size), "float64")
+    matrices = np.stack([np.eye(size)] * 20)
+    for number in (9, 17):
+        matrices[number, [1, 2], [1, 2]] = 0.0
+    b = np.ones((20, size, 2))
+    programs = {
+        "matrix 9 is singular: a pivot is 0, number 2 ": L.solve_triangular(x, b, lower=False),
+        "matrix 9 is not positive definite: its leading minor of order 2 ": L.cholesky(x),
+    }
+    for text, value in programs.items():
+        with pytest.raises(LinearAlgebraError, match=text):
+            sg.compile(value).run({"x": matrices})
+        nothing = sg.compile(L.cholesky(x, errors="nan")).run({"x": matrices})
+        assert np.isnan(nothing[[9, 17]]).any((1, 2)).all()
+        np.testing.assert_array_equal(nothing[[0, 8, 10, 19]], matrices[[0, 8, 10, 19]])
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_of_equal_pivots_the_first_row_is_taken_as_in_lapack(size):
+    random = np.random.default_rng(size)
+    matrices = random.choice([-1.0, 1.0], (20, size, size))
+    x = sg.input("x", matrices.shape, "float64")
+    actual = sg.compile(dict(zip("plu", L.lu(x), strict=True))).run({"x": matrices})
+    for number, matrix in enumerate(matrices):
+        for name, expected in zip("plu", scipy.linalg.lu(matrix), strict=True):
+            np.testing.assert_allclose(actual[name][number], expected, atol=1e-12)
+
+
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", FAILING)
 def test_an_error_names_the_matrix_and_the_line_and_changes_nothing(name):
