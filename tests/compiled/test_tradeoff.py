@@ -72,7 +72,9 @@ def test_steps_run_in_the_order_in_which_values_die_early():
             rows.append(sg.sort(x @ w))
         factors = [sg.input(f"v{k}", (2048, 8), "float64") for k in range(chains)]
         pairs = zip(rows, factors, strict=True)
-        return sg.compile({f"y{k}": sg.tanh(row) @ v for k, (row, v) in enumerate(pairs)}).peak_bytes
+        return sg.compile(
+            {f"y{k}": sg.tanh(row) @ v for k, (row, v) in enumerate(pairs)}
+        ).peak_bytes
 
     assert peak_of(9) <= peak_of(2) + 1024
 

@@ -96,9 +96,7 @@ def test_zeros_of_both_signs_are_two_elements():
 def test_numbers_of_two_element_types_stay_literals():
     x = sg.input("x", X.shape, "float32")
     numbers = [(0.1 + k, 0.3 + 2 * k) for k in range(FEWEST + 1)]
-    values = {
-        f"y{k}": (x[::-1] * a).astype("float64") * b for k, (a, b) in enumerate(numbers)
-    }
+    values = {f"y{k}": (x[::-1] * a).astype("float64") * b for k, (a, b) in enumerate(numbers)}
     actual = sg.compile(sg.Graph(values)).run({"x": X})
     for array, (a, b) in zip(actual.values(), numbers, strict=True):
         expected = (X[::-1] * np.float32(a)).astype("float64") * b

@@ -64,8 +64,9 @@ def test_an_error_names_the_first_pivot_and_the_first_minor_that_fail(size):
         "matrix 9 is not positive definite: its leading minor of order 2 ": L.cholesky(x),
     }
     for text, value in programs.items():
-        with pytest.raises(LinearAlgebraError, match=text):
+        with pytest.raises(LinearAlgebraError) as caught:
             sg.compile(value).run({"x": matrices})
+        assert caught.value.headline.startswith(text)
         nothing = sg.compile(L.cholesky(x, errors="nan")).run({"x": matrices})
         assert np.isnan(nothing[[9, 17]]).any((1, 2)).all()
         np.testing.assert_array_equal(nothing[[0, 8, 10, 19]], matrices[[0, 8, 10, 19]])
