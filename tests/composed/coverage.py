@@ -94,8 +94,10 @@ def watching():
             counts["move", name_move(move)] += 1
 
     def on_pass(frame, result):
-        if result is not None and result[0] is not frame.f_locals["program"]:
-            counts["pass", frame.f_locals["pass_"].name] += 1
+        pass_ = frame.f_locals["pass_"]
+        is_changed = result is not None and result[0] is not frame.f_locals["program"]
+        if is_changed and not isinstance(pass_, base.Pipeline | base.Fixpoint):
+            counts["pass", pass_.name] += 1
 
     def on_group(frame, result):
         counts["group", frame.f_locals["group"].kind] += result is not None

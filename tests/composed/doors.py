@@ -111,7 +111,7 @@ door("recompute", every=20)(compile_with(PLAIN, checkpoint="recompute"))
 door("sqrt", every=20)(compile_with(PLAIN, checkpoint="sqrt"))
 door("checked passes", every=30)(compile_with({**PLAIN, "check": True}))
 door("O2", bits=False, every=20)(compile_with(PLAIN, pipeline="O2"))
-door("lowered limits", bits=False, every=5)(compile_with({**PLAIN, "limits": LOWERED}))
+door("lowered limits", bits=False, every=8)(compile_with({**PLAIN, "limits": LOWERED}))
 door("threads, lowered", bits=False, every=30)(compile_with({"limits": LOWERED}, threads=2))
 door("numba", every=0)(compile_with({"backend": "numba"}))
 
@@ -131,7 +131,7 @@ def _(case):
             return case.results(sg.compile(case.graph, memory_budget=error.smallest_peak))
 
 
-@door("evaluate", bits=False, every=3)
+@door("evaluate", bits=False, every=4)
 def _(case):
     case.reset()
     outputs, updates = sg.evaluate(case.graph, case.feeds, updates=True)

@@ -21,7 +21,7 @@ CHUNK = 10
 TRIES = 60  # programs that are tried to shrink a failure; the command tries more
 
 
-@pytest.mark.thinned(10)
+@pytest.mark.thinned(10, budgeted=True)  # some 40 s of two cores
 @pytest.mark.parametrize("first", range(0, 3000, CHUNK))
 def test_programs_by_the_doors_whose_turn_it_is(first):
     run = Run()

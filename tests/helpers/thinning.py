@@ -5,6 +5,8 @@ n quick, ``thinned()`` one of each value that several cases share: each dtype, l
 And those that ``tests/seconds.txt`` lists with the processor time of a case: one case in
 ``seconds / QUICK`` is quick, at least one. A function without cases, and each case of ``LONG``
 seconds or more, is quick for one commit in ``seconds / QUICK``, at least for one in ``RAREST``.
+A family that is marked ``thinned(n, budgeted=True)`` leaves one case in n quick whatever the
+seconds: what its quick cases take together was decided.
 Always quick are tests of the repository itself, and the cases that a planted mistake of
 ``tests/mutants.py`` names, if these are ``FEW``.
 
@@ -85,14 +87,21 @@ def slow_cases(items, commit, seconds):
         name = item.nodeid
         if name in names or name.startswith(ALWAYS):
             continue
-        if function_of(name) != name and seconds.get(name, 0.0) >= LONG:
+        if not has_budget(item) and function_of(name) != name and seconds.get(name, 0.0) >= LONG:
             slow += [item] * (not is_chosen(name, commit, seconds[name]))
         else:
             families[function_of(name)].append(item)
     for function, family in families.items():
-        quick = quick_cases(family, commit, seconds.get(function, 0.0))
+        duration = 0.0 if has_budget(family[0]) else seconds.get(function, 0.0)
+        quick = quick_cases(family, commit, duration)
         slow += [item for number, item in enumerate(family) if number not in quick]
     return slow
+
+
+def has_budget(item):
+    """Return whether a marker decides alone how many cases of a family are quick."""
+    marker = item.get_closest_marker("thinned")
+    return marker is not None and marker.kwargs.get("budgeted", False)
 
 
 def quick_cases(family, commit, seconds=0.0):

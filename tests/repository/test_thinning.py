@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[2]
 COMMITS = [f"commit {number}" for number in range(60)]
 
 
-def family(*divisor, marked=True, **parameters):
+def family(*divisor, marked=True, budgeted=False, **parameters):
     cases = [{}]
     for name, values in parameters.items():
         cases = [{**case, name: value} for case in cases for value in values]
-    mark = SimpleNamespace(args=divisor) if marked else None
+    mark = SimpleNamespace(args=divisor, kwargs={"budgeted": budgeted}) if marked else None
     return [
         SimpleNamespace(
             nodeid=f"test_it[{case}]",
@@ -47,6 +47,13 @@ def test_one_case_in_n_is_quick_at_least_one(divisor):
         quick = quick_cases(cases, commit)
         assert len(quick) == -(-10 // divisor)
         assert quick == quick_cases(cases, commit)
+
+
+@pytest.mark.parametrize("seconds", [{"test_it": 0.3}, {"test_it[{'a': 3}]": 9.0}])
+def test_a_family_with_a_budget_has_as_many_quick_cases_whatever_they_take(seconds):
+    cases = family(4, a=range(12), budgeted=True)
+    for commit in COMMITS:
+        assert len(thinning.slow_cases(cases, commit, seconds)) == 12 - 3
 
 
 def test_each_value_that_cases_share_is_quick_for_every_commit():
