@@ -100,7 +100,7 @@ class Path:
 
 
 @contextmanager
-def _replace_path(path: Path, make: Callable[[Any], Any]) -> Iterator[None]:
+def replace_path(path: Path, make: Callable[[Any], Any]) -> Iterator[None]:
     """Replace a path by what is made of it, everywhere it is known."""
     owner, name = path.place
     original = vars(owner)[name]
@@ -160,9 +160,9 @@ def without(*names: str) -> Iterator[None]:
     with ExitStack() as stack:
         for path in (by_name[name] for name in names):
             if not path.is_pass:
-                stack.enter_context(_replace_path(path, functools.partial(_off, path)))
+                stack.enter_context(replace_path(path, functools.partial(_off, path)))
         passes = [name for name in names if by_name[name].is_pass]
-        stack.enter_context(_replace_path(_DISABLED, functools.partial(_read_more_names, passes)))
+        stack.enter_context(replace_path(_DISABLED, functools.partial(_read_more_names, passes)))
         stack.enter_context(_sources(" ".join(names)))
         yield
 
@@ -225,10 +225,10 @@ def counting() -> Iterator[Counter[str]]:
         return run
 
     with ExitStack() as stack:
-        stack.enter_context(_replace_path(_RUN, count_passes))
+        stack.enter_context(replace_path(_RUN, count_passes))
         for path in PATHS:
             if callable(path.off):
-                stack.enter_context(_replace_path(path, functools.partial(count_calls, path)))
+                stack.enter_context(replace_path(path, functools.partial(count_calls, path)))
         stack.enter_context(_sources())
         yield counts
 

@@ -5,9 +5,10 @@ where it differs from the general one, a kind of group, step or stage, a directi
 reason for which a loop is no kernel. ``python -m tests.composed.coverage`` writes the page.
 """
 
-import sys
+import inspect
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import get_args
 
@@ -17,12 +18,9 @@ import staticgrad as sg
 from benchmarks import ablation, paths
 from passes import base
 from passes.pipelines import LATE, NARROW_FACTORS, OF_BUDGETS, PASSES, RARE
+from staticgrad.compiler.fusion import merging
 from staticgrad.compiler.fusion.groups import GroupKind
-from staticgrad.compiler.fusion.merging import MOVES
-from staticgrad.compiler.lowering import fuse
-from staticgrad.compiler.lowering.loops import time_loops
 from staticgrad.compiler.lowering.loops.refusals import LoopRefusal
-from staticgrad.compiler.nest import directives
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.kernels.directives import Interleave, Prefetch, Vector
 from staticgrad.language.ir.kernels.stages import Stage, nested_stages
@@ -32,14 +30,98 @@ from tests.composed.check import Case
 from tests.composed.doors import LOWERED
 from tests.composed.grammar import random_program
 
-#: Decision -> why no composed program takes it.
-REASONS = {}
+_WINDOWS = "of convolutions of many channels or long strides: tests/compiled/test_convolutions.py"
+_NARROW = "of 16-bit floats, whose rounding differences do not follow: test_storage_dtypes.py"
+_LOOP = "of a body that few programs have: tests/loops/test_driven.py"
+_RARE = "of a program that is rare at these sizes"
+#: Decision -> why no composed program takes it; a larger count may.
+REASONS = {
+    ("pass", "parts"): "of a value that holds another one as a part: tests/passes/test_parts.py",
+    ("pass", "dce"): f"{_RARE}: what no output needs, left by a pass",
+    ("pass", "residuals"): "of values that are stored from forward to backward: " + _RARE,
+    ("pass", "narrow"): "it narrows parameters of products",
+    ("pass", "few-of-a-sort"): _RARE,
+    ("pass", "row-chunks"): _RARE,
+    ("pass", "border-taps"): _WINDOWS,
+    ("pass", "im2col"): _WINDOWS,
+    ("pass", "space-to-depth"): _WINDOWS,
+    ("pass", "broadcast-windows"): _WINDOWS,
+    ("pass", "winograd"): _WINDOWS,
+    ("pass", "split-filter-gradients"): _WINDOWS,
+    ("pass", "wide-totals"): _NARROW,
+    ("pass", "narrow-factors"): _NARROW,
+    ("pass", "split-k"): "of products of two blocks of terms (GEMM_BLOCK) and more",
+    ("pass", "split-scatters"): "of 16 elements and more for each target",
+    ("pass", "sums-of-exponentials"): _RARE,
+    ("pass", "joined-writes"): _RARE,
+    (
+        "pass",
+        "checks-before-writes",
+    ): "of indices that are checked and a parameter written in place",
+    ("pass", "sums-in-place"): _RARE,
+    ("pass", "short-writes"): _RARE,
+    ("pass", "overlapping-pads"): _RARE,
+    ("pass", "strip-mining"): _RARE,
+    ("pass", "transposed-factors"): "of factors in loops of 8 iterations and more",
+    ("pass", "panels"): "of factors in loops of 16 iterations and more",
+    ("pass", "shifted-formulas"): _RARE,
+    ("pass", "recomputed-formulas"): _RARE,
+    ("pass", "shared-stacks"): _RARE,
+    ("pass", "recomputed-products"): "of budgets below what all other plans need: test_chunks.py",
+    (
+        "pass",
+        "products-in-loops",
+    ): "of loops of 256 rows and more: tests/memory/test_rows_inside.py",
+    ("pass", "segments"): "of budgets: tests/compiled/test_divided_loops.py",
+    ("move", "merge shared reads"): _RARE,
+    ("move", "build block"): "of attention over a batch",
+    ("move", "join sibling of two phases"): _RARE,
+    ("move", "cut group"): _RARE,
+    ("move", "fuse pools"): "of a pool behind an image that nothing else reads",
+    ("move", "merge scatters"): _RARE,
+    ("path", "siblings"): _RARE,
+    ("path", "blocks"): "of attention over a batch",
+    ("path", "diagonals"): "of causal attention over a batch",
+    ("path", "cutting"): "of chains that are bound by latency, over many elements",
+    ("path", "copies_apart"): _RARE,
+    ("path", "recomputed_weights"): "of gradients of attention over a batch",
+    ("path", "parts_of_rows"): _RARE,
+    ("path", "late_numbers"): _RARE,
+    ("path", "transposed_outputs"): _RARE,
+    ("path", "narrow_factors"): _NARROW,
+    ("path", "pools"): "of a pool behind an image that nothing else reads",
+    ("path", "streams"): "of results of several times the L3 cache",
+    ("path", "sums_across"): _RARE,
+    ("path", "short_rows"): _RARE,
+    ("path", "written_copies"): _RARE,
+    ("path", "loop_stretches"): "of loops over more pages than the TLB holds",
+    ("path", "folded"): "of 32 short rows and more",
+    ("path", "short_map"): _RARE,
+    ("path", "rows_jammed"): _RARE,
+    ("path", "row_strips"): "of rows that fill a part of L2",
+    ("path", "channels"): _WINDOWS,
+    ("path", "filter_columns"): _WINDOWS,
+    ("path", "columns"): _WINDOWS,
+    ("path", "phases"): _WINDOWS,
+    ("path", "rows_for_lanes"): "of products of more rows than lanes and few columns",
+    ("path", "kept_panels"): "of attention over a batch",
+    ("path", "in_place"): "of attention over a batch",
+    ("path", "in_panels"): "of factors in loops of 16 iterations and more",
+    ("path", "few_terms"): _RARE,
+    ("group", "block"): "of attention over a batch",
+    ("step", "branch of the driver"): _RARE,
+    ("directive", "vectors, peel"): "it is the default where registers have no masks",
+    ("directive", "interleave a loop"): _RARE,
+    ("directive", "stream"): "of results of several times the L3 cache",
+    ("directive", "strips"): "of rows that fill a part of L2",
+    **{("loop that is no kernel", reason.name): _LOOP for reason in LoopRefusal},
+}
 PAGE = Path(__file__).parents[2] / "benchmarks" / "results" / "decisions.md"
 
 
 def name_move(move):
     """Return the name of a move, with what it is bound to."""
-    function = getattr(move, "func", move)
+    function = inspect.unwrap(getattr(move, "func", move))
     bound = getattr(move, "keywords", {})
     name = function.__name__.lstrip("_").replace("_", " ")
     return f"{name} of two phases" if bound.get("across") else name
@@ -68,7 +150,7 @@ def decisions():
     """Return (group, name) of every decision, in the order of the page."""
     groups = {
         "pass": [*(p.name for p in PASSES), *RARE, *LATE, *OF_BUDGETS, NARROW_FACTORS],
-        "move": dict.fromkeys(map(name_move, MOVES)),
+        "move": dict.fromkeys(map(name_move, merging.MOVES)),
         "path": [path.name for path in paths.PATHS if not path.is_pass],
         "group": get_args(GroupKind),
         "step": STEPS,
@@ -79,66 +161,77 @@ def decisions():
     return [(group, name) for group, names in groups.items() for name in names]
 
 
+def count_results(count):
+    """Return a maker of functions that call another one, and count its result and arguments."""
+
+    def make(function):
+        @wraps(function)
+        def call(*args, **more):
+            result = function(*args, **more)
+            count(result, *args)
+            return result
+
+        return call
+
+    return make
+
+
 @contextmanager
 def watching():
-    """Count the decisions that are counts in this block."""
+    """Count the decisions that are taken in this block."""
     counts = Counter()
-    moves = {getattr(move, "func", move).__code__: move for move in MOVES}
 
-    def on_move(frame, result):
-        if result:
-            move = moves[frame.f_code]
-            if "across" in frame.f_locals:
-                move = next(m for m in MOVES if getattr(m, "func", m).__code__ is frame.f_code
-                            and m.keywords["across"] == frame.f_locals["across"])  # fmt: skip
-            counts["move", name_move(move)] += 1
+    def count_move(move):
+        def call(engine, group):
+            changed = move(engine, group)
+            counts["move", name_move(move)] += bool(changed)
+            return changed
 
-    def on_pass(frame, result):
-        pass_ = frame.f_locals["pass_"]
-        is_changed = result is not None and result[0] is not frame.f_locals["program"]
-        if is_changed and not isinstance(pass_, base.Pipeline | base.Fixpoint):
+        return call
+
+    def count_pass(result, pass_, program, *_):
+        if result[0] is not program and not isinstance(pass_, base.Pipeline | base.Fixpoint):
             counts["pass", pass_.name] += 1
 
-    def on_group(frame, result):
-        counts["group", frame.f_locals["group"].kind] += result is not None
+    def count_group(_, builder, groups, group):
+        counts["group", group.kind] += 1
 
-    def on_loop(_, result):
+    def count_loop(result, *_):
         if isinstance(result, LoopRefusal):
             counts["loop that is no kernel", result.name] += 1
 
-    def on_directives(_, result):
-        counts.update(("directive", name_directive(d)) for d in result or ())
+    def count_directives(result, *_):
+        counts.update(("directive", name_directive(directive)) for directive in result)
 
-    def on_schedule(_, result):
-        if result is not None:
-            count_steps(result.schedule, counts)
+    def count_schedule(result, *_):
+        count_steps(result.schedule, counts)
 
-    def on_narrow(frame, result):
-        if result is not None and result is not frame.f_locals["groups"].graph:
+    def count_narrow(result, groups):
+        if result is not groups.graph:
             counts["pass", NARROW_FACTORS] += 1
 
-    watched = dict.fromkeys(moves, on_move) | {
-        base._run_pass.__code__: on_pass,
-        fuse._Builder.lower_group.__code__: on_group,
-        time_loops.lower_time_loop.__code__: on_loop,
-        directives.defaults.__code__: on_directives,
-        fuse.lower_groups.__code__: on_schedule,
-        fuse._with_narrow_factors.__code__: on_narrow,
+    watched = {
+        "passes.base:_run_pass": count_pass,
+        "staticgrad.compiler.lowering.fuse:_Builder.lower_group": count_group,
+        "staticgrad.compiler.lowering.loops.time_loops:lower_time_loop": count_loop,
+        "staticgrad.compiler.nest.directives:defaults": count_directives,
+        "staticgrad.compiler.lowering.fuse:lower_groups": count_schedule,
+        "staticgrad.compiler.lowering.fuse:_with_narrow_factors": count_narrow,
     }
-
-    def profile(frame, event, result):
-        if event == "return" and frame.f_code in watched:
-            watched[frame.f_code](frame, result)
-
-    with paths.counting() as hits:
-        sys.setprofile(profile)
+    moves = merging.MOVES
+    with ExitStack() as stack:
+        hits = stack.enter_context(paths.counting())
+        for where, count in watched.items():
+            path = paths.Path("", where)
+            stack.enter_context(paths.replace_path(path, count_results(count)))
+        # Of ``paths.counting``, which has put its own functions into the table.
+        merging.MOVES = tuple(map(count_move, merging.MOVES))
         try:
             yield counts
         finally:
-            sys.setprofile(None)
-            for path in paths.PATHS:
-                if not path.is_pass and hits[path.name]:
-                    counts["path", path.name] += hits[path.name]
+            merging.MOVES = moves
+            names = {path.name for path in paths.PATHS if not path.is_pass}
+            counts.update({("path", name): n for name, n in hits.items() if name in names})
 
 
 def count_steps(schedule, counts):
