@@ -185,8 +185,8 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "integers": partial(_F, lambda at: (at * 3 + 1) // 5 % 7, {"at": (1 << 18,)}),
     "streamed": partial(_F, lambda x, y: x + y, {"x": (1 << 23,), "y": (1 << 23,)}),
     "streamed rows": partial(_F, lambda x: sg.nn.softmax(x, axis=1), {"x": (8192, 1024)}),
-    "shared late elements": partial(_F, _late_elements, {"x": (512, 64, 32), "other": (512, 32, 64)}),
-    "shared late product": partial(_F, _late_product, {"x": (512, 64), "other": (512, 64), "w": (64, 64)}),
+    "shared late elements": partial(_F, _late_elements, {"x": (512, 64, 32), "base": (512, 32, 64)}),
+    "shared late product": partial(_F, _late_product, {"x": (512, 64), "base": (512, 64), "w": (64, 64)}),
     # short rows and parts
     "rows of 3": partial(_F, lambda x, y: x * y[:, None], {"x": (1 << 16, 3), "y": (1 << 16,)}),
     "rows of 5 by elements": partial(_F, lambda x, y: x * y + 1.0, {"x": (1 << 15, 5), "y": (5,)}),
