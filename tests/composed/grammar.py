@@ -1373,7 +1373,7 @@ def repeat_while(b):
     )  # fmt: skip
     kinds = [b.kinds[init]]
     call = "{}.while_loop($g, $f, ({}, $0), max_steps={})[1]"
-    texts = (call.format("sg", 0, most), call.format("by", "np.int64(0)", most))
+    texts = (call.format("sg", "sg.constant(0)", most), call.format("by", "np.int64(0)", most))
     return loop_results(b, "while_loop", [init], kinds, [carry[2]], [init], texts, (block, test))
 
 
