@@ -179,3 +179,15 @@ def test_what_is_refused():
         sg.scipy.ravel({"a": "b"})
     with pytest.raises(ArgumentError, match="jac='full' is not one of"):
         sg.scipy.least_squares(lambda x: x, np.zeros(2), jac="full")
+
+
+def test_one_function_is_minimized_from_starts_of_other_shapes_and_dtypes():
+    """What was compiled for one start is used again for starts of the same kind alone."""
+
+    def distance(p):
+        return (abs(p["a"] - 1.0) ** 2).sum()
+
+    for start in (np.zeros(4), np.zeros(3), np.zeros((2, 2)), np.zeros(2, complex), np.zeros(4)):
+        x = sg.scipy.minimize(distance, {"a": start}).x["a"]
+        assert (x.shape, x.dtype) == (start.shape, start.dtype)
+        np.testing.assert_allclose(x, 1.0, atol=1e-6)

@@ -300,3 +300,28 @@ def test_clip_grad_norm():
     with pytest.raises(ValueError, match="max_norm"):
         clip_grad_norm([a], 0.0)
     assert clip_grad_norm([c], 1.0) == 0.0
+
+
+def test_one_nan_among_gradients_makes_all_of_them_nan():
+    a, b = leaf(1.0), leaf(1.0, 1.0)
+    a.grad, b.grad = np.array([np.nan], np.float32), np.array([0.5, 0.25], np.float32)
+    assert np.isnan(clip_grad_norm([a, b], 1.0))
+    assert np.isnan(a.grad).all()
+    assert np.isnan(b.grad).all()
+
+
+def test_hooks_get_the_numbers_of_one_element_after_the_other():
+    """Also where the gradients of all elements could be computed together."""
+    x = Tensor(np.arange(1.0, 10.0), requires_grad=True)
+    squares = x * x
+    largest = []
+
+    def scale(ct):
+        largest.append(float(np.abs(ct.data).max()))
+        return ct * largest[-1]
+
+    squares.register_hook(scale)
+    actual = sg.jacobian(squares * np.arange(1.0, 10.0), x)
+    assert largest == [float(k) for k in range(1, 10)]
+    expected = np.diag(2.0 * np.arange(1.0, 10.0) ** 3)
+    np.testing.assert_allclose(actual.data, expected, rtol=1e-14)

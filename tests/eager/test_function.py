@@ -21,6 +21,7 @@ from staticgrad.errors import (
     GradientError,
     MaskedArrayError,
     OpDefinitionError,
+    TapeError,
 )
 from tests.ops.messages import assert_each_raises
 
@@ -152,6 +153,21 @@ def test_checkpoints_nest_and_take_layers():
     assert (first + second).item() == 3.0
     with pytest.raises(ArgumentError):
         checkpoint(lambda v: 3.0, x)
+
+
+def test_a_checkpoint_that_runs_with_other_types_the_second_time_is_refused():
+    """What a policy saved has the type of the first run."""
+    sizes = iter((3, 2))
+
+    def block(x):
+        return sg.checkpoint_name(sg.sin(x[: next(sizes)]), "h").sum()
+
+    x = Tensor(np.ones(4), requires_grad=True)
+    policy = sg.checkpoint_policies.save_only_these_names("h")
+    with sg.eager_mode():
+        y = sg.checkpoint(block, policy=policy)(x)
+    with pytest.raises(TapeError, match="it must compute the same both times"):
+        y.backward()
 
 
 def test_random_numbers_come_out_the_same_in_a_checkpoint():

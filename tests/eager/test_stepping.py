@@ -328,3 +328,10 @@ def test_a_gradient_that_lies_over_its_tensor_is_read_before_it_is_written(momen
         velocity = momentum * velocity + expected[::-1]
         expected = expected - 0.1 * velocity
     np.testing.assert_allclose(tensor.data, expected, rtol=1e-12)
+
+
+def test_a_loss_that_is_a_parameter_alone_is_minimized():
+    p = sg.parameter("p", np.array(2.0))
+    with sg.eager_mode():
+        sg.optim.SGD(0.25).minimize(Tensor.lift(p))
+    assert float(p.value) == 1.75

@@ -129,6 +129,16 @@ NODES = {
     ),
     "lengths": (17, "y = ReduceL2 <axes = [1], keepdims = 0> (x)"),
     "last index": (17, "i = ArgMax <axis = 2, select_last_index = 1> (s)\n y = Cast <to = 1> (i)"),
+    "padded along two axes": (
+        18,
+        "p = Constant <value_ints = [1, 2, 0, 1]> ()\n v = Constant <value_float = 7.0> ()\n"
+        " a = Constant <value_ints = [2, 0]> ()\n y = Pad (x, p, v, a)",
+    ),
+    "reversed lengths": (
+        17,
+        "k = Constant <value_ints = [1, 3]> ()\n"
+        " y = ReverseSequence <batch_axis = 0, time_axis = 1> (x, k)",
+    ),
     "leaky": (17, "y = LeakyRelu <alpha = 0.3> (x)"),
     "scaled": (17, "y = Selu <alpha = 1.5, gamma = 2.0> (x)"),
     "normalized": (17, "y = LpNormalization <axis = 1, p = 1> (x)"),

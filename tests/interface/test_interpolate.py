@@ -196,6 +196,14 @@ def test_grids(method, axes, is_descending, more, options, seed):
     np.testing.assert_allclose(compiled(values, places), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_the_first_place_outside_of_a_grid_is_named():
+    values, places = sg.input("values", (4,), "float64"), sg.input("places", (5, 1), "float64")
+    value = sg.interpolate.interpn((np.arange(4.0),), values, places, bounds_error=True)
+    feed = np.array([[0.5], [7.0], [1.0], [-3.0], [9.0]])
+    with pytest.raises(sg.errors.ArgumentError, match="7 lies outside of the points of axis 0"):
+        sg.compile(value).run({"values": np.arange(4.0), "places": feed})
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_derivatives_of_grids(method):
     points, values, places = grid_of(2, False, (), 4)

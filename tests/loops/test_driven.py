@@ -403,3 +403,27 @@ def test_sums_over_rows_of_a_constant_read_twice_follow_the_loop(rng):
     steps = np.eye(2) * 1e-6
     expected = [(total(c + step) - total(c - step)) / 2e-6 for step in steps]
     np.testing.assert_allclose(f.run({"c": c, "x": first})["slope"], expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_stacks_shared_with_carries_have_the_gradient_of_either_direction(reverse):
+    """Backpropagation through time by hand, with a product that the driver runs."""
+    n, m, random = 5, 160, np.random.default_rng(0)
+    shapes = {"w": (m, m), "x": (n, m), "c": (m,)}
+    w, x, c = (sg.input(name, shape, "float64") for name, shape in shapes.items())
+    last, _ = sg.scan(lambda c, row: (sg.tanh(c @ w + row), None), c, x, reverse=reverse)
+    slopes = sg.grad((last * last).sum(), [w, x, c])
+    feeds = {name: random.normal(size=shape) for name, shape in shapes.items()}
+    feeds["w"] /= 20
+    order = range(n)[::-1] if reverse else range(n)
+    carries = [feeds["c"]]
+    for k in order:
+        carries.append(np.tanh(carries[-1] @ feeds["w"] + feeds["x"][k]))
+    ct, dw, dx = 2 * carries[-1], np.zeros((m, m)), np.zeros((n, m))
+    for step, k in reversed([*enumerate(order)]):
+        dx[k] = ct * (1 - carries[step + 1] ** 2)
+        dw += np.outer(carries[step], dx[k])
+        ct = feeds["w"] @ dx[k]
+    actual = sg.compile(dict(zip("wxc", slopes, strict=True))).run(feeds)
+    for name, expected in (("w", dw), ("x", dx), ("c", ct)):
+        np.testing.assert_allclose(actual[name], expected, rtol=1e-10, atol=1e-11)

@@ -302,3 +302,12 @@ def test_misuse_is_one_error_at_the_line(case):
         build()
     assert words in str(caught.value)
     assert "test_solving.py" in str(caught.value)
+
+
+def test_equal_data_at_other_places_are_another_matrix():
+    """Factors of the matrix before are used again for the same matrix alone."""
+    data, b, rows = np.array([2.0, 3.0, 4.0, 5.0]), RNG.normal(size=4), np.arange(4)
+    for columns in ([0, 1, 2, 3], [1, 0, 3, 2], [3, 2, 1, 0], [1, 0, 3, 2]):
+        a = sp.coo_array((data, (rows, columns)), shape=(4, 4)).tocsr()
+        expected = np.linalg.solve(a.toarray(), b)
+        np.testing.assert_allclose(sg.sparse.spsolve(a, b), expected, rtol=1e-14)
