@@ -193,6 +193,14 @@ def test_functions_and_their_gradients_are_those_of_pytorch(name):
         np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("function", [torch.cummax, torch.cummin])
+def test_running_extremes_of_rows_with_nan_are_those_of_pytorch(function):
+    x = torch.tensor([[1.0, torch.nan, 3.0, 0.5, torch.nan], [2.0, 2.0, 1.0, 5.0, 5.0]])
+    actual = torch.compile(lambda x: function(x, 1), backend="staticgrad", fullgraph=True)(x)
+    for ours, theirs in zip(actual, function(x, 1), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_places_of_dilated_maxima_are_those_of_pytorch():
     def pool_with_indices(x):
         return F.max_pool2d(x, (2, 3), 2, 1, dilation=(3, 2), return_indices=True)
