@@ -63,7 +63,7 @@ def test_a_loop_runs_before_the_first_write_of_a_parameter():
 
 
 def test_steps_run_in_the_order_in_which_values_die_early():
-    """Of independent chains one runs after the other: more of them take no more memory."""
+    """Run independent chains one after the other: more of them take no more memory."""
 
     def peak_of(chains):
         rows = []

@@ -53,7 +53,7 @@ FAILING = {
 
 @pytest.mark.parametrize("size", [3, 5, SMALL + 6])
 def test_an_error_names_the_first_pivot_and_the_first_minor_that_fail(size):
-    """Of many matrices, small ones in lanes, two fail, each at two places and more."""
+    """Two of many matrices fail, small ones in lanes, each at two places and more."""
     x = sg.input("x", (20, size, size), "float64")
     matrices = np.stack([np.eye(size)] * 20)
     for number in (9, 17):

@@ -235,16 +235,16 @@ class KernelWalk:
         """Return a frame with more loops inside, without the positions that limits leave out."""
         for axis in axes:
             extent = max(0, self._number(axis.extent))
-            positions = np.arange(extent, dtype=np.int64)
-            if self.ends_only and extent > _ENDS.size:
-                positions = _ENDS % extent
+            is_cut = self.ends_only and extent > _ENDS.size
+            count = _ENDS.size if is_cut else extent
+            if prod(frame.shape) * count > self.most_positions:
+                raise TooManyPositionsError
+            positions = _ENDS % extent if is_cut else np.arange(extent, dtype=np.int64)
             frame = Frame(
                 (*frame.names, axis.name), (*frame.extents, extent), (*frame.positions, positions),
                 None if frame.mask is None else pad(frame.mask, frame.rank + 1), frame.prefix,
             )  # fmt: skip
             mask = frame.mask
-            if prod(frame.shape) > self.most_positions:
-                raise TooManyPositionsError
             index = frame.index(axis.name)
             for name, is_first in ((axis.first, True), (axis.past, False)):
                 if name:
