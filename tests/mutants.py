@@ -2474,7 +2474,7 @@ MUTANTS = (
          "no gradient flows through the statistics of a batch",
          "tests/laws/test_modules.py -k 'differences and BatchNorm1d'"),
         ("variance-of-one-row", "staticgrad/nn/normalization.py",
-         "many / maximum(many - 1.0, 1.0)", "many / (many - 1.0)",
+         "elements / maximum(elements - 1.0, 1.0)", "elements / (elements - 1.0)",
          "a last batch of one row makes the running variance NaN",
          "tests/laws/test_modules.py -k 'named and BatchNorm1d'"),
         ("flatten-to-any-size", "staticgrad/nn/layers.py",
