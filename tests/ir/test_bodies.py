@@ -72,8 +72,8 @@ def program(iterations=ITERATIONS, wide=False):
 
 def run(plan, table_class=Table, *arguments):
     schedule = plan.schedule
-    addresses = {k: native.kernel(source_of(k)).address for k in schedule.kernels}
-    table = table_class(Program(schedule, addresses, {}, native.driver()), plan, *arguments)
+    kernels = {k: native.kernel(source_of(k)) for k in schedule.kernels}
+    table = table_class(Program(schedule, kernels, {}, native.driver()), plan, *arguments)
     x, y = np.arange(1, 41, dtype="f4"), np.full(40, np.nan, "f4")
     arena = Arena()
     arena.reserve(plan.peak_bytes)

@@ -21,9 +21,9 @@ def run_schedule(schedule, graph, feeds, sizes):
     """
     verify_schedule(schedule)
     stores = {p.name: ParameterStore(p.name, p.value) for p in graph.parameters}
-    addresses = {kernel: native.kernel(source_of(kernel)).address for kernel in schedule.kernels}
+    kernels = {kernel: native.kernel(source_of(kernel)) for kernel in schedule.kernels}
     table = GuardedTable(
-        Program(schedule, addresses, stores, native.driver()), plan(schedule, sizes)
+        Program(schedule, kernels, stores, native.driver()), plan(schedule, sizes)
     )
     arrays_fed = {}
     for buffer in schedule.buffers:
