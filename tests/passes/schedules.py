@@ -22,9 +22,7 @@ def run_schedule(schedule, graph, feeds, sizes):
     verify_schedule(schedule)
     stores = {p.name: ParameterStore(p.name, p.value) for p in graph.parameters}
     kernels = {kernel: native.kernel(source_of(kernel)) for kernel in schedule.kernels}
-    table = GuardedTable(
-        Program(schedule, kernels, stores, native.driver()), plan(schedule, sizes)
-    )
+    table = GuardedTable(Program(schedule, kernels, stores, native.driver()), plan(schedule, sizes))
     arrays_fed = {}
     for buffer in schedule.buffers:
         if buffer.role == "input":

@@ -221,19 +221,26 @@ def function_of(
     def function(points: Any) -> Any:
         """Evaluate the traced scalar function at points with more axes."""
         extra_axes = points.ndim - values.ndim
-        new = {**copies, **dict.fromkeys(starts, points)}
+        at_points = dict.fromkeys(starts, points)
+        of_scalars = dict(copies)  # and what is computed from them alone
 
         def operand(value: Any) -> Any:
             """A value of the function, or what it is of a batch of scalars."""
-            for _ in range(extra_axes if value.key not in new and value.ndim else 0):
+            if value.key in at_points:
+                return at_points[value.key]
+            value = of_scalars.get(value.key, value)
+            for _ in range(extra_axes if value.ndim else 0):
                 value = expand_dims(value, -1)
-            return new.get(value.key, value)
+            return value
 
         for node in between:
-            if not isinstance(node.op, MOVING):
-                new[Symbolic(node).key] = node.op(*map(operand, node.args))
+            key = Symbolic(node).key
+            if not any(arg.key in at_points for arg in node.args):
+                of_scalars[key] = node.op(*(of_scalars.get(arg.key, arg) for arg in node.args))
+            elif isinstance(node.op, MOVING):
+                at_points[key] = operand(node.args[0])
             else:
-                new[Symbolic(node).key] = operand(node.args[0])
+                at_points[key] = node.op(*map(operand, node.args))
         return operand(function_values)
 
     return function
