@@ -237,7 +237,7 @@ class KernelWalk:
             extent = max(0, self._number(axis.extent))
             is_cut = self.ends_only and extent > _ENDS.size
             count = _ENDS.size if is_cut else extent
-            if prod(frame.shape) * count > self.most_positions:
+            if prod(max(1, n) for n in (*frame.shape, count)) > self.most_positions:
                 raise TooManyPositionsError
             positions = _ENDS % extent if is_cut else np.arange(extent, dtype=np.int64)
             frame = Frame(
