@@ -6,7 +6,7 @@ from scipy import optimize
 from scipy.sparse.linalg import LinearOperator, cg
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, TracingWarning
 
 START = {"a": np.array([-1.2, 1.0]), "b": [np.array([[0.5]]), 2.0]}
 
@@ -93,7 +93,8 @@ def test_bounds_and_float32_are_passed_on():
         seen.append(p["x"].dtype)
         return ((p["x"] + 1.0) ** 2).sum()
 
-    actual = sg.scipy.minimize(f, start, bounds=[(0.5, None)] * 3)
+    with pytest.warns(TracingWarning, match="changes 'seen'"):
+        actual = sg.scipy.minimize(f, start, bounds=[(0.5, None)] * 3)
     assert actual.x["x"].dtype == np.float32
     np.testing.assert_array_equal(actual.x["x"], 0.5)
     assert {str(dtype) for dtype in seen} == {"float32"}
@@ -106,9 +107,10 @@ def test_a_function_is_traced_once_for_several_solves():
         traced.append(1)
         return ((x - shift) ** 2).sum()
 
-    for shift in (1.0, 2.0, 3.0):
-        actual = sg.scipy.minimize(f, np.zeros(2), (np.array([shift, 0.0]),))
-        np.testing.assert_allclose(actual.x, [shift, 0.0], atol=1e-6)
+    targets = [np.array([shift, 0.0]) for shift in (1.0, 2.0, 3.0)]
+    with pytest.warns(TracingWarning, match="changes 'traced'"):
+        solutions = [sg.scipy.minimize(f, np.zeros(2), (target,)).x for target in targets]
+    np.testing.assert_allclose(solutions, targets, atol=1e-6)
     assert len(traced) == 1
 
 
@@ -182,7 +184,7 @@ def test_what_is_refused():
 
 
 def test_one_function_is_minimized_from_starts_of_other_shapes_and_dtypes():
-    """What was compiled for one start is used again for starts of the same kind alone."""
+    """Use what was compiled for one start again for starts of the same kind alone."""
 
     def distance(p):
         return (abs(p["a"] - 1.0) ** 2).sum()

@@ -156,7 +156,7 @@ def test_checkpoints_nest_and_take_layers():
 
 
 def test_a_checkpoint_that_runs_with_other_types_the_second_time_is_refused():
-    """What a policy saved has the type of the first run."""
+    """Refuse what a policy saved in a run of other types."""
     sizes = iter((3, 2))
 
     def block(x):
