@@ -33,6 +33,8 @@ from staticgrad.support.errors import VerifyError
 Array = NDArray[Any]
 #: Positions of the loops around an access, at most; a kernel with more is not walked.
 MOST_POSITIONS: Final = 1 << 16
+#: Elements of a buffer, at most, of which each has a note whether it was written.
+MOST_ELEMENTS: Final = 1 << 26
 #: Bytes of proofs that a process keeps: programs repeat kernels at the same sizes.
 _PROOF_BYTES: Final = 1 << 24
 
@@ -94,6 +96,9 @@ class _PlanWalk:
 
     def _begin(self, buffer: Buffer) -> _Contents:
         size = self._sizes[buffer.name]
+        if size > MOST_ELEMENTS:
+            self.unproved.append(f"{buffer.name}: a buffer of {size} elements is not followed")
+            size = 0
         is_given = buffer.role in ("input", "parameter", "constant", "check")
         return _Contents(np.full(size, is_given), np.zeros(size, bool))
 
@@ -197,6 +202,8 @@ class _PlanWalk:
         self, step: Step, name: str, buffer: str, elements: Array, updated: bool
     ) -> None:
         contents = self._contents[buffer]
+        if self._sizes[buffer] > MOST_ELEMENTS:
+            return
         is_there = contents.is_updated if updated else contents.is_written
         missing = elements[~is_there[elements]]
         if missing.size:
@@ -224,6 +231,8 @@ class _PlanWalk:
     def _mark(self, name: str, elements: Array) -> None:
         """Note that elements of a buffer were written."""
         buffer, contents = self._schedule.by_name[name], self._contents[name]
+        if self._sizes[name] > MOST_ELEMENTS:
+            return
         if buffer.role == "parameter":
             contents.is_updated[elements] = True
             contents.is_written[elements] = False
@@ -233,7 +242,7 @@ class _PlanWalk:
             self._contents[buffer.over].is_written[elements] = False
 
     def _mark_whole(self, name: str, mode: str) -> None:
-        if mode in ("out", "inout"):
+        if mode in ("out", "inout") and self._sizes[name] <= MOST_ELEMENTS:
             self._mark(name, np.arange(self._sizes[name]))
 
     # -- other steps ------------------------------------------------------------------------------
@@ -242,7 +251,9 @@ class _PlanWalk:
         """Check that all that a routine reads is there: no record says which elements it reads."""
         self.unproved.append(f"{step.label}: {step.routine.name} is a routine of a library")
         for access in step.accesses():
-            if access.mode == "in" and self._schedule.by_name[access.buffer].role == "temp":
+            is_temp = self._schedule.by_name[access.buffer].role == "temp"
+            is_followed = self._sizes[access.buffer] <= MOST_ELEMENTS
+            if access.mode == "in" and is_temp and is_followed:
                 everything = np.arange(self._sizes[access.buffer])
                 self._check_needed(step, access.name, access.buffer, everything, access.updated)
         for access in step.accesses():
