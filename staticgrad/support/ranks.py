@@ -6,6 +6,7 @@ signals are seen and the timeout holds.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import sys
@@ -289,7 +290,9 @@ class Job:
     ) -> Callable[[int], NoReturn]:
         """Return an ``os._exit`` that ends MPI first where it would say that all went well.
 
-        That waits for the other ranks, which are told; a rank that waits for this one fails.
+        That waits for the other ranks, which are told; a rank that waits for this one fails. MPICH
+        tells its launcher that a rank is done in C's ``exit`` alone: a rank that leaves past it has
+        failed, and all others are killed.
         """
 
         @wraps(original)
@@ -299,6 +302,7 @@ class Job:
                 self._note_departure("os._exit(0)", sys._getframe(1), 1)
                 self._leave(process)
                 self._mpi.Finalize()
+                ctypes.CDLL(None).exit(status)
             original(status)
 
         return leave
