@@ -3,7 +3,7 @@
     python -m benchmarks tape [--repeats 5] [--seconds 1] [NAME ...]
 
 Models of ``staticgrad compare`` and modules under three optimizers, each compared as that command
-does it (``staticgrad.tools.comparison.torch_peer`` trains it by PyTorch). The peak of PyTorch is
+does it (``staticgrad.comparison.torch_peer`` trains it by PyTorch). The peak of PyTorch is
 the running sum of its profiler's allocation events, that of the tape what ``tracemalloc`` sees;
 parameters, state and batch stand before in both. All run on one thread, in turns; times are the
 least processor time of a step. PyTorch comes with the extra ``bench-torch``.
@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.tools.comparison import Comparison, compare
+from staticgrad.comparison import Comparison, compare
 
 _RULES: Final[dict[str, Callable[[], Any]]] = {
     "SGD": lambda: sg.optim.SGD(0.05),

@@ -40,8 +40,8 @@ from benchmarks.machine import describe
 from benchmarks.peers import least_times
 from benchmarks.torch_models import MODELS, Case, difference
 from staticgrad.compiler.compiling.artifacts import Kernels
-from staticgrad.interop.aten import backend
-from staticgrad.interop.aten.report import count_breaks
+from staticgrad.torch.aten import backend
+from staticgrad.torch.aten.report import count_breaks
 
 #: Backends of PyTorch.
 PEERS: Final = ("inductor", "eager", "aot_eager")

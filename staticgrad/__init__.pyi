@@ -5,14 +5,14 @@ import staticgrad.compiler.backends as backends
 import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
 import staticgrad.extend as extend
-import staticgrad.interop.distributed as distributed
-import staticgrad.interop.jax as jax
-import staticgrad.interop.numba as numba
-import staticgrad.interop.onnx as onnx
-import staticgrad.interop.pytensor as pytensor
-import staticgrad.interop.scipy as scipy
-import staticgrad.interop.sklearn as sklearn
-import staticgrad.interop.torch as torch
+import staticgrad.distributed as distributed
+import staticgrad.jax as jax
+import staticgrad.numba as numba
+import staticgrad.onnx as onnx
+import staticgrad.pytensor as pytensor
+import staticgrad.scipy as scipy
+import staticgrad.sklearn as sklearn
+import staticgrad.torch as torch
 import staticgrad.language.functions.checkpoints.policies as checkpoint_policies
 import staticgrad.language.functions.fft as fft
 import staticgrad.language.functions.interpolate as interpolate
@@ -28,8 +28,8 @@ import staticgrad.optim as optim
 import staticgrad.programs.implicit as implicit
 import staticgrad.stats as stats
 import staticgrad.support.errors as errors
-import staticgrad.tools.comparison as comparison
-import staticgrad.tools.testing as testing
+import staticgrad.comparison as comparison
+import staticgrad.testing as testing
 import staticgrad.train as train
 from staticgrad.analysis.evaluate import (
     evaluate

@@ -2,7 +2,7 @@
 
 import torch
 
-from staticgrad.interop.aten.reading import drop_lossy_decompositions
+from staticgrad.torch.aten.reading import drop_lossy_decompositions
 
 
 def trace_graph(f, *tensors):

@@ -9,17 +9,17 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ExportError
 from staticgrad.extend.building import SourceLine
-from staticgrad.interop.engine.coverage import list_reasons, list_rows
-from staticgrad.interop.engine.fallback import SplitProgram, warn_of_fallback
-from staticgrad.interop.engine.operands import ForeignType, fit_argument, size, value
-from staticgrad.interop.engine.programs import (
+from staticgrad.bridges.coverage import list_reasons, list_rows
+from staticgrad.bridges.fallback import SplitProgram, warn_of_fallback
+from staticgrad.bridges.operands import ForeignType, fit_argument, size, value
+from staticgrad.bridges.programs import (
     ForeignCall,
     ForeignProgram,
     RefusedCallError,
     ResultOf,
 )
-from staticgrad.interop.engine.sizes import arithmetic, compute_elements, compute_known
-from staticgrad.interop.engine.tables import (
+from staticgrad.bridges.sizes import arithmetic, compute_elements, compute_known
+from staticgrad.bridges.tables import (
     ForeignOperator,
     OperatorRow,
     OperatorTable,

@@ -14,7 +14,7 @@ import staticgrad as sg
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
-from staticgrad.interop import jax_ffi  # noqa: E402 - it reads JAX's classes
+from staticgrad.jax import ffi as jax_ffi  # noqa: E402 - it reads JAX's classes
 from staticgrad.native.entry.words import XlaWord  # noqa: E402
 
 
@@ -207,7 +207,7 @@ def test_the_versions_of_the_interface():
 
 
 def test_without_an_entry_calls_are_callbacks(monkeypatch):
-    monkeypatch.setattr("staticgrad.interop.jax_calls.target_name", lambda: None)
+    monkeypatch.setattr("staticgrad.jax.calls.target_name", lambda: None)
     (x,) = arrays((3,))
 
     def by_callback(x):

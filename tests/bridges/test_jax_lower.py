@@ -14,8 +14,8 @@ from staticgrad.errors import ArgumentError, ExportError, StaticgradError
 
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 
-from staticgrad.interop.lax.accuracy import OF_LARGEST, OF_ONE, UNITS, bound_of  # noqa: E402
-from staticgrad.interop.lax.lowering import REFUSED, ROWS, RULED  # noqa: E402
+from staticgrad.jax.lax.accuracy import OF_LARGEST, OF_ONE, UNITS, bound_of  # noqa: E402
+from staticgrad.jax.lax.lowering import REFUSED, ROWS, RULED  # noqa: E402
 from staticgrad.language.ir.op import op_class, registered_ops  # noqa: E402
 from staticgrad.language.ops.linalg import LinearAlgebra  # noqa: E402
 from staticgrad.language.ops.sparse import PatternOp  # noqa: E402

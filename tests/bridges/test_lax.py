@@ -17,8 +17,8 @@ from staticgrad.errors import ArgumentError, ExportError
 
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 
-from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS  # noqa: E402
-from staticgrad.interop.lax.program import CALLS  # noqa: E402
+from staticgrad.jax.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS  # noqa: E402
+from staticgrad.jax.lax.program import CALLS  # noqa: E402
 
 jnp, lax, scipy = jax.numpy, jax.lax, jax.scipy
 

@@ -19,7 +19,7 @@ pytensor = pytest.importorskip("pytensor", reason="PyTensor is not installed")
 import pytensor.tensor as pt  # noqa: E402
 
 import staticgrad.pytensor  # noqa: E402
-from staticgrad.interop.engine import fallback  # noqa: E402
+from staticgrad.bridges import fallback  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
 REFERENCE = "FAST_COMPILE"

@@ -12,11 +12,11 @@ from scipy.sparse import csr_matrix
 
 import staticgrad as sg
 from staticgrad.errors import ExportError
-from staticgrad.interop.engine.operands import ForeignType
-from staticgrad.interop.engine.tables import ForeignOperator
-from staticgrad.interop.pytensor.operators import OPERATORS, SCALARS
-from staticgrad.interop.pytensor.operators.refused import ABSTRACT, REFUSED
-from staticgrad.interop.pytensor.operators.registry import apply_row
+from staticgrad.bridges.operands import ForeignType
+from staticgrad.bridges.tables import ForeignOperator
+from staticgrad.pytensor.operators import OPERATORS, SCALARS
+from staticgrad.pytensor.operators.refused import ABSTRACT, REFUSED
+from staticgrad.pytensor.operators.registry import apply_row
 
 pytensor = pytest.importorskip("pytensor", reason="PyTensor is not installed")
 
@@ -32,7 +32,7 @@ from pytensor.tensor.math import MulWithoutZeros, ProdWithoutZeros  # noqa: E402
 from pytensor.tensor.signal import convolve1d, convolve2d  # noqa: E402
 
 import staticgrad.pytensor  # noqa: E402
-from staticgrad.interop.pytensor.reading import name_class  # noqa: E402
+from staticgrad.pytensor.reading import name_class  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
 #: Packages of PyTensor that have Ops. ``link`` has those of other linkers.

@@ -369,7 +369,7 @@ def test_vmap_maps_functions_and_their_gradients():
 
 
 def test_a_graph_calls_functions_of_this_process():
-    from staticgrad.interop.programs import find_programs
+    from staticgrad.bridges.foreign_programs import find_programs
 
     with pytest.raises(ArgumentError, match="f: a graph of another process calls this function"):
         find_programs("f:99999")

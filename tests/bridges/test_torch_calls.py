@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.interop.aten import backend
+from staticgrad.torch.aten import backend
 
 torch = pytest.importorskip("torch")
 
-from staticgrad.interop.torch_calls import TensorCall, TensorFeed  # noqa: E402
+from staticgrad.torch.calls import TensorCall, TensorFeed  # noqa: E402
 
 FIRST_RUNS = 5  # more than those after which a program has a native entry
 

@@ -26,7 +26,7 @@ from staticgrad.language.ops.marks import Mark
 from staticgrad.language.ops.special_functions import SpecialFunction
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath.blocks import LONG, ULP
-from staticgrad.tools.testing.variants import LAYOUTS, views
+from staticgrad.testing.variants import LAYOUTS, views
 from tests.compiled.agreement import (
     assert_near,
     assert_same,

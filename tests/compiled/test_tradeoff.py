@@ -18,8 +18,8 @@ from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 from staticgrad.language.ir.plan import columns_with_repeats
 from staticgrad.language.ops import loop_sums as sums
-from staticgrad.tools.comparison.loading import subject
-from staticgrad.tools.comparison.ways import DefineThenRun
+from staticgrad.comparison.loading import subject
+from staticgrad.comparison.ways import DefineThenRun
 
 
 def network():

@@ -1289,7 +1289,7 @@ def _(case):
 
 @door("compare", "sg.comparison.compare", words="compare", slow=True)
 def _(case):
-    from staticgrad.tools.comparison import compare
+    from staticgrad.comparison import compare
 
     actual = compare(lambda x, w: case.loss(x, w), case.x, case.w, batches=[], seconds=0.0)
     actual.as_json()

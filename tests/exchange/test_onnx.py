@@ -8,7 +8,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ExportError, SavedFileError
-from staticgrad.interop.onnx.operators import KNOWN, OPERATORS, STATIC
+from staticgrad.onnx.operators import KNOWN, OPERATORS, STATIC
 from staticgrad.language.ops.windows import WindowSum
 from tests.exchange.models import MODELS, model
 from tests.exchange.node_tests import cases, gradient_error, outcome

@@ -16,7 +16,7 @@ import staticgrad as sg
 from staticgrad.native import loader
 from staticgrad.native.target import ladder
 from staticgrad.support import config
-from staticgrad.tools.testing.bits import digest
+from staticgrad.testing.bits import digest
 from tests.golden_bits.programs import programs, read, write as write_digests
 
 

@@ -1,6 +1,6 @@
 """Programs whose results have the same bits on every machine, and digests of these.
 
-The programs are those that ship (``staticgrad.tools.testing.bits``: a program of every family of
+The programs are those that ship (``staticgrad.testing.bits``: a program of every family of
 kernels), and those of the registries of ``tests/laws``: every op, every public function of values,
 every module, every optimizer, every draw, with first derivatives. Each is compiled, and runs over
 inputs that are exact on every machine. ``digests.txt`` has what is expected.
@@ -17,8 +17,8 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.language.ops.linalg import LinearAlgebra
-from staticgrad.tools.testing import bits
-from staticgrad.tools.testing.bits import ProgramRun
+from staticgrad.testing import bits
+from staticgrad.testing.bits import ProgramRun
 from tests.laws import modules, optimizers
 from tests.laws.recipes import recipes
 from tests.laws.samples import as_tuple, op_names, samples_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from staticgrad.tools.testing.bits import digest
+from staticgrad.testing.bits import digest
 from tests.golden_bits.programs import WITHOUT, programs, read
 from tests.laws.recipes import recipes
 

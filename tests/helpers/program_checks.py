@@ -20,7 +20,7 @@ from staticgrad.language.ir.forms import Contract, Pointwise, WindowProduct
 from staticgrad.language.ir.graph import BodyOp, Node, bodies_of
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F64
-from staticgrad.tools.testing.variants import LAYOUTS
+from staticgrad.testing.variants import LAYOUTS
 from tests.compiled.agreement import differing
 from tests.helpers.limits import finfo
 from tests.helpers.random_programs import input_value, label

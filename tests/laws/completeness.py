@@ -13,7 +13,7 @@ from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.types.dtype import ALL_DTYPES
-from staticgrad.tools.testing.gradients import CORNERS, grid, kinks
+from staticgrad.testing.gradients import CORNERS, grid, kinks
 from tests.helpers.limits import finfo
 from tests.laws.samples import Sample, declaration_of, samples_of, types_of
 

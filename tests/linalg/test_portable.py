@@ -13,7 +13,7 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F64
 from staticgrad.native.libraries import lapack
 from staticgrad.native.libraries.recipes import NAMES, SMALL, WHOLE, recipe_of
-from staticgrad.tools.testing.bits import routines_of
+from staticgrad.testing.bits import routines_of
 
 PORTABLE = sorted(name for name in NAMES if recipe_of(name).loops)
 L = sg.linalg

@@ -77,8 +77,8 @@ def test_the_environment_is_read_by_the_settings_alone():
     assert actual == {
         "staticgrad/programs/captured.py",
         "staticgrad/support/config.py",
-        "staticgrad/tools/comparison/measure.py",
-        "staticgrad/tools/comparison/peers.py",
+        "staticgrad/comparison/measure.py",
+        "staticgrad/comparison/peers.py",
         "staticgrad/support/terminal.py",
     }
 
@@ -311,7 +311,7 @@ def test_what_type_checkers_read_is_written_from_the_tables(path):
 
 
 PUBLIC_MODULES = sorted(
-    {"staticgrad", "staticgrad.tools.comparison", "staticgrad.tools.lints"}
+    {"staticgrad", "staticgrad.comparison", "staticgrad.tools.lints"}
     | {*exports.MODULES.values()} - {"passes"}
 )
 

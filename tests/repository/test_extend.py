@@ -55,7 +55,7 @@ PARTS = {
     "stats": (("staticgrad.stats",), ()),
     "train": (("staticgrad.train",), ()),
     "bridges": (("staticgrad.interop",), ()),
-    "comparison": (("staticgrad.tools.comparison",), ()),
+    "comparison": (("staticgrad.comparison",), ()),
     "documentation": (("staticgrad.tools.documentation",), ()),
     "lints": (("staticgrad.tools.lints",), ()),
 }
@@ -95,7 +95,7 @@ PRIVATE = {
     },
     "comparison": {
         "staticgrad.nn.module": "names of the modules of a program",
-        "staticgrad.interop.aten.module": "a module of PyTorch with its loss, as of a step",
+        "staticgrad.torch.aten.module": "a module of PyTorch with its loss, as of a step",
     },
     "documentation": {
         "passes.pipelines": "pipelines of the examples",

@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.syntax import name_of, nodes_of, syntax_tree
 
 LAZY = {
-    "staticgrad.interop.numba": "Numba, which few programs import",
+    "staticgrad.numba": "Numba, which few programs import",
     "passes.base": "only check=True compares graphs",
     "staticgrad.autodiff.reverse": "the warning of a rule that fails",
     "staticgrad.compiler.memory.divided": "few programs have loops that a budget divides",
@@ -73,8 +73,8 @@ LAZY = {
     "staticgrad.language.ops.linalg": "building loads nothing native",
     "staticgrad.language.ops.sparse": "building loads nothing native",
     "staticgrad.compiler.runtime.executor": "a program of one run or two needs no native entry",
-    "staticgrad.tools.comparison.imported": "the table of PyTorch's operators is for its modules",
-    "staticgrad.tools.comparison.peers": "programs of PyTorch and JAX where these are installed",
+    "staticgrad.comparison.imported": "the table of PyTorch's operators is for its modules",
+    "staticgrad.comparison.peers": "programs of PyTorch and JAX where these are installed",
 }
 
 #: Imports that go up -> why. Without them there is no circle, whatever is counted: imports inside

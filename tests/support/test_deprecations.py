@@ -35,7 +35,7 @@ from staticgrad.support.deprecations import (
     deprecated_attribute,
     deprecated_members,
 )
-from staticgrad.tools.comparison.report import Comparison
+from staticgrad.comparison.report import Comparison
 from staticgrad.tools.documentation.reference import entry
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ INSTANCES = {
     ),
     "staticgrad.compiler.reports.profiling:StepProfile": lambda: profile().steps[0],
     "staticgrad.compiler.reports.profiling:ProfileRow": lambda: profile().rows()[0],
-    "staticgrad.tools.comparison.report:Comparison": lambda: bare(
+    "staticgrad.comparison.report:Comparison": lambda: bare(
         Comparison, work=(types.SimpleNamespace(name="built"),)
     ),
     "staticgrad.compiler.reports.explain:Explanation": explanation,

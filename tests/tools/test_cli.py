@@ -15,7 +15,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.native import loader
 from staticgrad.tools.commands import cli
-from staticgrad.tools.testing import bits
+from staticgrad.testing import bits
 from tests.helpers.processes import python
 
 ROOT = Path(__file__).parents[2]

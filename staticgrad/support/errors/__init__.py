@@ -257,7 +257,7 @@ class OpDefinitionError(StaticgradError, TypeError):
 
 
 class CheckError(StaticgradError, AssertionError):
-    """A check of a derivative, an op or a graph that fails; see ``staticgrad.tools.testing``."""
+    """A check of a derivative, an op or a graph that fails; see ``staticgrad.testing``."""
 
     code = "SG207"
 

@@ -186,7 +186,8 @@ def compare(
     Exit code 1 if the two ways do not agree: other losses, a loss that is not a finite number, or
     one that differs from call to call.
     """
-    from staticgrad.tools.comparison import compare as run, page as pages, table
+    from staticgrad.comparison import compare as run
+    from staticgrad.comparison import page as pages, table
 
     as_json = click.get_current_context().params["as_json"]
     if folder is None and (names or small):
@@ -198,7 +199,7 @@ def compare(
 
     if mistakes:
         from staticgrad.extend.pages import document
-        from staticgrad.tools.comparison import find_mistakes
+        from staticgrad.comparison import find_mistakes
 
         hunted = find_mistakes(spec)
         if page is not None:
@@ -207,7 +208,7 @@ def compare(
             click.echo(f"written: {page}", err=True)
         return Answer(hunted.as_json(), str(hunted), True)
     if folder is not None:
-        from staticgrad.tools.comparison import suite
+        from staticgrad.comparison import suite
 
         every = suite.run(
             Path(folder or suite.FOLDER), names, seconds=seconds, small=small, watch=watch
@@ -265,7 +266,7 @@ def doctor(bits: bool) -> Answer:
 
 def _compare_bits() -> Answer:
     """Compare digests of results with those that ship: every machine computes the same bits."""
-    from staticgrad.tools.testing import bits
+    from staticgrad.testing import bits
 
     facts = bits.machine()
     rows = [

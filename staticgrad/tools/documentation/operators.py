@@ -5,15 +5,15 @@ from __future__ import annotations
 from inspect import getsource
 
 from staticgrad.extend import registered_ops
-from staticgrad.interop.aten import operators as aten
-from staticgrad.interop.aten.operators import OPERATORS
-from staticgrad.interop.aten.program import draws_of
-from staticgrad.interop.engine.coverage import list_reasons, list_rows, quote_names as quote
-from staticgrad.interop.lax import accuracy, lowering, primitives
-from staticgrad.interop.lax.calls import CALLS
-from staticgrad.interop.lax.primitives import PRIMITIVES
-from staticgrad.interop.onnx import operators as onnx
-from staticgrad.interop.pytensor import operators as pytensor
+from staticgrad.torch.aten import operators as aten
+from staticgrad.torch.aten.operators import OPERATORS
+from staticgrad.torch.aten.program import draws_of
+from staticgrad.bridges.coverage import list_reasons, list_rows, quote_names as quote
+from staticgrad.jax.lax import accuracy, lowering, primitives
+from staticgrad.jax.lax.calls import CALLS
+from staticgrad.jax.lax.primitives import PRIMITIVES
+from staticgrad.onnx import operators as onnx
+from staticgrad.pytensor import operators as pytensor
 
 
 def page() -> str:

@@ -9,11 +9,11 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.plan_check import largest_at_peak
-from staticgrad.tools.comparison.causes import of_events, of_plan
-from staticgrad.tools.comparison.memory import tape_memory, tape_peak
-from staticgrad.tools.comparison.peers import torch_memory
-from staticgrad.tools.comparison.programs import program, restore_afterwards
-from staticgrad.tools.comparison.report import (
+from staticgrad.comparison.causes import of_events, of_plan
+from staticgrad.comparison.memory import tape_memory, tape_peak
+from staticgrad.comparison.peers import torch_memory
+from staticgrad.comparison.programs import program, restore_afterwards
+from staticgrad.comparison.report import (
     BACKWARD,
     FORWARD,
     NARROW,
@@ -25,7 +25,7 @@ from staticgrad.tools.comparison.report import (
     why_more,
     why_other,
 )
-from staticgrad.tools.comparison.ways import DefineThenRun
+from staticgrad.comparison.ways import DefineThenRun
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(32, 40)).astype("float32")
@@ -73,7 +73,7 @@ def test_the_compiled_step_stores_no_gradient_of_the_weight() -> None:
 @pytest.mark.slow
 def test_the_tape_and_pytorch_by_cause() -> None:
     pytest.importorskip("torch")
-    from staticgrad.tools.comparison import torch_peer
+    from staticgrad.comparison import torch_peer
 
     chosen = make_program()
     batch = chosen.draw(32, RANDOM)

@@ -13,14 +13,14 @@ from click.testing import CliRunner
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 from staticgrad.tools.commands.cli import main
-from staticgrad.tools.comparison import Comparison, compare
-from staticgrad.tools.comparison.loading import subject
-from staticgrad.tools.comparison.measure import work
-from staticgrad.tools.comparison.memory import budgets
-from staticgrad.tools.comparison.models import MODELS
-from staticgrad.tools.comparison.report import EMPTY, TAPE, WARM, Bytes, Course, Pair, Timing
-from staticgrad.tools.comparison.timing import Race
-from staticgrad.tools.comparison.ways import DefineThenRun, agreement
+from staticgrad.comparison import Comparison, compare
+from staticgrad.comparison.loading import subject
+from staticgrad.comparison.measure import work
+from staticgrad.comparison.memory import budgets
+from staticgrad.comparison.models import MODELS
+from staticgrad.comparison.report import EMPTY, TAPE, WARM, Bytes, Course, Pair, Timing
+from staticgrad.comparison.timing import Race
+from staticgrad.comparison.ways import DefineThenRun, agreement
 
 OWN = """
 import numpy as np

@@ -11,10 +11,11 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ProgramError
-from staticgrad.tools.comparison import compare, courses, limits, table
-from staticgrad.tools.comparison.page import page
-from staticgrad.tools.comparison.programs import program
-from staticgrad.tools.comparison.report import (
+from staticgrad.comparison import compare
+from staticgrad.comparison import courses, limits, table
+from staticgrad.comparison.page import page
+from staticgrad.comparison.programs import program
+from staticgrad.comparison.report import (
     EMPTY,
     TAPE,
     Changes,

@@ -9,11 +9,11 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ProgramError
-from staticgrad.tools.comparison.axes import ADDS, ANY_ORDER
-from staticgrad.tools.comparison.peers import measure_peers
-from staticgrad.tools.comparison.programs import ComparedProgram, program
-from staticgrad.tools.comparison.report import JAX, TORCH, Peer
-from staticgrad.tools.comparison.ways import DefineThenRun, agreement
+from staticgrad.comparison.axes import ADDS, ANY_ORDER
+from staticgrad.comparison.peers import measure_peers
+from staticgrad.comparison.programs import ComparedProgram, program
+from staticgrad.comparison.report import JAX, TORCH, Peer
+from staticgrad.comparison.ways import DefineThenRun, agreement
 
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(8, 4)).astype("float32")

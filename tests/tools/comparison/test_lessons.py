@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 import staticgrad as sg
 from staticgrad.tools.commands.cli import main
-from staticgrad.tools.comparison import compare
-from staticgrad.tools.comparison.page import page
-from staticgrad.tools.comparison.report import Comparison, TapeAlone
+from staticgrad.comparison import compare
+from staticgrad.comparison.page import page
+from staticgrad.comparison.report import Comparison, TapeAlone
 
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(24, 3)).astype("float32")

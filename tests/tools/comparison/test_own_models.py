@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from staticgrad.errors import ArgumentError
 from staticgrad.tools.commands.cli import main
-from staticgrad.tools.comparison.loading import subject
-from staticgrad.tools.comparison.ways import DefineThenRun, agreement
+from staticgrad.comparison.loading import subject
+from staticgrad.comparison.ways import DefineThenRun, agreement
 
 FILE = """
 from __future__ import annotations

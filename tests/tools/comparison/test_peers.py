@@ -9,13 +9,14 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, UnknownNameError
-from staticgrad.tools.comparison import compare, peers, table
-from staticgrad.tools.comparison.loading import load_peer, subject
-from staticgrad.tools.comparison.page import page
-from staticgrad.tools.comparison.peers import measure_peers
-from staticgrad.tools.comparison.programs import program
-from staticgrad.tools.comparison.report import COMPILED_TORCH, JAX, TORCH, Peer, TapeAlone
-from staticgrad.tools.comparison.ways import DefineByRun
+from staticgrad.comparison import compare
+from staticgrad.comparison import peers, table
+from staticgrad.comparison.loading import load_peer, subject
+from staticgrad.comparison.page import page
+from staticgrad.comparison.peers import measure_peers
+from staticgrad.comparison.programs import program
+from staticgrad.comparison.report import COMPILED_TORCH, JAX, TORCH, Peer, TapeAlone
+from staticgrad.comparison.ways import DefineByRun
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(16, 6)).astype("float32")
@@ -223,7 +224,7 @@ def test_without_a_program_for_jax_there_is_none() -> None:
 
 def test_the_character_model_is_the_same_program_in_pytorch() -> None:
     pytest.importorskip("torch")
-    from staticgrad.tools.comparison import torch_peer
+    from staticgrad.comparison import torch_peer
 
     chosen = subject("chars")
     way, batch = torch_peer.training(chosen), chosen.draw(2, RANDOM)

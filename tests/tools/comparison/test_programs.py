@@ -11,11 +11,11 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ProgramError, StaticgradError
-from staticgrad.tools.comparison.acts import _error_text
-from staticgrad.tools.comparison.loading import subject
-from staticgrad.tools.comparison.page import _lines_of
-from staticgrad.tools.comparison.programs import ComparedProgram, program
-from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreement
+from staticgrad.comparison.acts import _error_text
+from staticgrad.comparison.loading import subject
+from staticgrad.comparison.page import _lines_of
+from staticgrad.comparison.programs import ComparedProgram, program
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
 
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(8, 4)).astype("float32")

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from staticgrad.errors import UnknownNameError
 from staticgrad.tools.commands.cli import main
-from staticgrad.tools.comparison import peers, suite
-from staticgrad.tools.comparison.loading import load_peer, subject
-from staticgrad.tools.comparison.table import FigureTable
-from staticgrad.tools.comparison.ways import DefineThenRun, agreement
+from staticgrad.comparison import peers, suite
+from staticgrad.comparison.loading import load_peer, subject
+from staticgrad.comparison.table import FigureTable
+from staticgrad.comparison.ways import DefineThenRun, agreement
 
 PROGRAMS = sorted(suite.FOLDER.glob("*.py"))
 GOOD = """

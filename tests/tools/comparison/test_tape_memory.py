@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.tools.comparison.memory import tape_memory, tape_peak
-from staticgrad.tools.comparison.programs import program, restore_afterwards
+from staticgrad.comparison.memory import tape_memory, tape_peak
+from staticgrad.comparison.programs import program, restore_afterwards
 
 RULES: dict[str, Callable[[], Any]] = {
     "sgd": lambda: sg.optim.SGD(0.01),
@@ -50,7 +50,7 @@ def gathers() -> tuple[Any, list[Any]]:
 @pytest.mark.parametrize("rule", RULES)
 def test_the_tape_holds_what_pytorch_holds(make: Any, rule: str) -> None:
     pytest.importorskip("torch")
-    from staticgrad.tools.comparison import torch_peer
+    from staticgrad.comparison import torch_peer
 
     net, arrays = make()
     chosen = program(net, arrays, optimizer=RULES[rule]())
