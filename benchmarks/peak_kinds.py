@@ -19,13 +19,13 @@ import numpy as np
 
 from benchmarks.rows import arguments, print_rows
 from staticgrad.analysis.plan_check import largest_at_peak
-from staticgrad.errors import UnknownNameError
 from staticgrad.comparison import causes, memory, peers, suite
 from staticgrad.comparison.loading import load_peer, subject
 from staticgrad.comparison.programs import restore_afterwards
 from staticgrad.comparison.report import why_more, why_other
 from staticgrad.comparison.timing import one_thread
 from staticgrad.comparison.ways import DefineThenRun
+from staticgrad.errors import UnknownNameError
 
 _FOLDERS: Final = (suite.FOLDER, Path(__file__).parent / "varying")
 _HEADS: Final = (

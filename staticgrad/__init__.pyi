@@ -1,18 +1,13 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
 import passes as passes
+import staticgrad.comparison as comparison
 import staticgrad.compiler.backends as backends
+import staticgrad.distributed as distributed
 import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
 import staticgrad.extend as extend
-import staticgrad.distributed as distributed
 import staticgrad.jax as jax
-import staticgrad.numba as numba
-import staticgrad.onnx as onnx
-import staticgrad.pytensor as pytensor
-import staticgrad.scipy as scipy
-import staticgrad.sklearn as sklearn
-import staticgrad.torch as torch
 import staticgrad.language.functions.checkpoints.policies as checkpoint_policies
 import staticgrad.language.functions.fft as fft
 import staticgrad.language.functions.interpolate as interpolate
@@ -24,12 +19,17 @@ import staticgrad.language.functions.sparse as sparse
 import staticgrad.language.functions.special as special
 import staticgrad.language.functions.tree as tree
 import staticgrad.nn as nn
+import staticgrad.numba as numba
+import staticgrad.onnx as onnx
 import staticgrad.optim as optim
 import staticgrad.programs.implicit as implicit
+import staticgrad.pytensor as pytensor
+import staticgrad.scipy as scipy
+import staticgrad.sklearn as sklearn
 import staticgrad.stats as stats
 import staticgrad.support.errors as errors
-import staticgrad.comparison as comparison
 import staticgrad.testing as testing
+import staticgrad.torch as torch
 import staticgrad.train as train
 from staticgrad.analysis.evaluate import (
     evaluate

@@ -15,9 +15,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from staticgrad.extend import Graph, Size, Value, warn
-from staticgrad.extend.functions import constant, input as graph_input
-from staticgrad.extend.programs import Compiled, compile
 from staticgrad.bridges.operands import (
     ForeignType,
     UncountedResultError,
@@ -33,6 +30,9 @@ from staticgrad.bridges.programs import (
     make_refusal,
     read_operands,
 )
+from staticgrad.extend import Graph, Size, Value, warn
+from staticgrad.extend.functions import constant, input as graph_input
+from staticgrad.extend.programs import Compiled, compile
 from staticgrad.support.errors import ExportError, StaticgradWarning
 
 #: Computes the results of a call, an array each, of the arrays of its operands.

@@ -25,6 +25,7 @@ from inspect import Parameter as Argument, Signature
 from types import MappingProxyType, MethodType
 from typing import Any, Final, NamedTuple
 
+from staticgrad.bridges.operands import value_of_argument
 from staticgrad.extend import Size, Symbolic, ancestors, gradients, kind_of, quote
 from staticgrad.extend.building import Session, in_graphs, running_session, traced_in
 from staticgrad.extend.functions import input as graph_input
@@ -33,7 +34,6 @@ from staticgrad.extend.parameters import Complex, join_parts
 from staticgrad.extend.programs import Function
 from staticgrad.extend.sizes import Guard, collecting_guards
 from staticgrad.extend.trees import Tree, flatten, paths, unflatten
-from staticgrad.bridges.operands import value_of_argument
 from staticgrad.language.calls.pickling import reduce_wrapper
 from staticgrad.language.ir.advances import next_steps
 from staticgrad.language.ir.copies import NodeCopies

@@ -14,8 +14,6 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import Value, cached_property
-from staticgrad.extend.building import SourceLine, within
 from staticgrad.bridges.operands import (
     ForeignType,
     cast,
@@ -25,6 +23,8 @@ from staticgrad.bridges.operands import (
     value,
 )
 from staticgrad.bridges.tables import ForeignOperator, OperatorTable
+from staticgrad.extend import Value, cached_property
+from staticgrad.extend.building import SourceLine, within
 from staticgrad.support.errors import ExportError, StaticgradError
 
 #: Further arguments of rows.

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.bridges.operands import SizeComparison, is_known
 from staticgrad.extend import Dim, Size
 from staticgrad.extend.sizes import is_at_least, maximum, minimum
-from staticgrad.bridges.operands import SizeComparison, is_known
 from staticgrad.support.errors import ExportError
 
 

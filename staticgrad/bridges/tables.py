@@ -28,8 +28,8 @@ from inspect import Parameter as Argument, signature
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
-from staticgrad.extend import Value
 from staticgrad.bridges.operands import as_operand, cast, common_dtype
+from staticgrad.extend import Value
 from staticgrad.support.errors import ExportError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -5,10 +5,10 @@
 ``table`` show it.
 """
 
-from staticgrad.extend import namespace
 from staticgrad.comparison.debugging import find_mistakes
 from staticgrad.comparison.measure import compare
 from staticgrad.comparison.report import Comparison
+from staticgrad.extend import namespace
 
 __all__ = ["Comparison", "compare", "find_mistakes"]
 

@@ -15,8 +15,6 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.extend.pages import seconds
-from staticgrad.support.errors import StaticgradError, TracingWarning
 from staticgrad.comparison import training
 from staticgrad.comparison.programs import (
     BATCH,
@@ -26,6 +24,8 @@ from staticgrad.comparison.programs import (
 )
 from staticgrad.comparison.report import Act
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
+from staticgrad.extend.pages import seconds
+from staticgrad.support.errors import StaticgradError, TracingWarning
 
 _TIMES: Final = 3
 

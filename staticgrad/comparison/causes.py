@@ -15,8 +15,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.eager.tape import TapeSweep
-from staticgrad.extend.reports import Plan, columns_of_steps, live_bytes
 from staticgrad.comparison.report import (
     BACKWARD,
     FORWARD,
@@ -28,6 +26,8 @@ from staticgrad.comparison.report import (
     UPDATES,
     Causes,
 )
+from staticgrad.eager.tape import TapeSweep
+from staticgrad.extend.reports import Plan, columns_of_steps, live_bytes
 
 #: Files of the package whose arrays are temporaries of one kind.
 _MAKERS: Final = {

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend import NamedTuple
 from staticgrad.comparison.programs import Batch, ComparedProgram
 from staticgrad.comparison.report import Course
+from staticgrad.extend import NamedTuple
 
 _LEAST: Final = 12  # steps of a course; twice as many of a program whose sizes change
 _MOST: Final = 40  # the same

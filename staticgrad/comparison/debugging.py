@@ -21,6 +21,10 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from staticgrad.comparison import training
+from staticgrad.comparison.loading import Spec, subject
+from staticgrad.comparison.mistakes import Action, Debugging, Hunt, Trail
+from staticgrad.comparison.programs import Batch, ComparedProgram
 from staticgrad.eager import Tensor, detect_anomaly
 from staticgrad.eager.tape import recording
 from staticgrad.extend import NamedTuple, Symbolic, building
@@ -28,10 +32,6 @@ from staticgrad.extend.building import capture
 from staticgrad.extend.trees import first_part
 from staticgrad.optim import Optimizer
 from staticgrad.support.errors import ArgumentError, DisconnectedError, StaticgradError
-from staticgrad.comparison import training
-from staticgrad.comparison.loading import Spec, subject
-from staticgrad.comparison.mistakes import Action, Debugging, Hunt, Trail
-from staticgrad.comparison.programs import Batch, ComparedProgram
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"

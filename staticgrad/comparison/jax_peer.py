@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from staticgrad import optim
-from staticgrad.extend.optional import jax
-from staticgrad.extend.trees import first_part
 from staticgrad.comparison.programs import Batch, ComparedProgram
 from staticgrad.comparison.report import NoPeer
+from staticgrad.extend.optional import jax
+from staticgrad.extend.trees import first_part
 
 
 class JaxTraining:

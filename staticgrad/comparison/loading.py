@@ -12,11 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend import Graph, did_you_mean, list_names
-from staticgrad.extend.programs import Function
-from staticgrad.nn import Module
-from staticgrad.optim import Optimizer
-from staticgrad.support.errors import ArgumentError, UnknownNameError
 from staticgrad.comparison.axes import Asked, BatchAxes
 from staticgrad.comparison.models import MODELS
 from staticgrad.comparison.programs import (
@@ -25,6 +20,11 @@ from staticgrad.comparison.programs import (
     function_line,
     program,
 )
+from staticgrad.extend import Graph, did_you_mean, list_names
+from staticgrad.extend.programs import Function
+from staticgrad.nn import Module
+from staticgrad.optim import Optimizer
+from staticgrad.support.errors import ArgumentError, UnknownNameError
 
 #: A name, ``path.py:name``, a function that makes a program, or the thing itself.
 Spec = str | Callable[..., Any] | tuple[Any, ...]

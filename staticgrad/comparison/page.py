@@ -18,10 +18,6 @@ from string import Template
 from typing import Any, Final
 
 import staticgrad as sg
-from staticgrad.extend import Graph, pages
-from staticgrad.extend.building import Origin, is_package_file
-from staticgrad.extend.pages import Line, details, ladder, nbytes, ratio, seconds, text_block
-from staticgrad.extend.reports import GraphDrawing, Report, passes_table, plan_svg
 from staticgrad.comparison import table, training
 from staticgrad.comparison.report import (
     COMPILED_TORCH,
@@ -37,6 +33,10 @@ from staticgrad.comparison.report import (
     Refusal,
     TapeAlone,
 )
+from staticgrad.extend import Graph, pages
+from staticgrad.extend.building import Origin, is_package_file
+from staticgrad.extend.pages import Line, details, ladder, nbytes, ratio, seconds, text_block
+from staticgrad.extend.reports import GraphDrawing, Report, passes_table, plan_svg
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"

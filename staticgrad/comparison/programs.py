@@ -25,23 +25,6 @@ import numpy as np
 import numpy.typing as npt
 
 import staticgrad as sg
-from staticgrad.eager import Tensor
-from staticgrad.eager.at_once import at_once
-from staticgrad.extend import Constant, Graph, Parameter, kind_of, quote
-from staticgrad.extend.building import Location, Origin, capture, is_user_file, within
-from staticgrad.extend.parameters import write_all
-from staticgrad.extend.programs import CallArguments, Function
-from staticgrad.extend.trees import first_part, flatten, is_named_tuple, map_leaves
-from staticgrad.nn import Module
-from staticgrad.nn.module import as_scopes
-from staticgrad.optim import SGD, Optimizer
-from staticgrad.support.errors import (
-    ArgumentError,
-    GradientError,
-    ProgramError,
-    StaticgradError,
-    TracingWarning,
-)
 from staticgrad.comparison import training
 from staticgrad.comparison.axes import (
     CHANGING,
@@ -62,6 +45,23 @@ from staticgrad.comparison.imported import (
 )
 from staticgrad.comparison.limits import limit_time
 from staticgrad.comparison.report import Refusal, refusal_of
+from staticgrad.eager import Tensor
+from staticgrad.eager.at_once import at_once
+from staticgrad.extend import Constant, Graph, Parameter, kind_of, quote
+from staticgrad.extend.building import Location, Origin, capture, is_user_file, within
+from staticgrad.extend.parameters import write_all
+from staticgrad.extend.programs import CallArguments, Function
+from staticgrad.extend.trees import first_part, flatten, is_named_tuple, map_leaves
+from staticgrad.nn import Module
+from staticgrad.nn.module import as_scopes
+from staticgrad.optim import SGD, Optimizer
+from staticgrad.support.errors import (
+    ArgumentError,
+    GradientError,
+    ProgramError,
+    StaticgradError,
+    TracingWarning,
+)
 
 Array = npt.NDArray[Any]
 Batch = Mapping[str, Array]

@@ -9,12 +9,12 @@ from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
 
+from staticgrad.comparison.mistakes import Debugging
 from staticgrad.extend import Graph, dataclass, deprecated_attribute
 from staticgrad.extend.building import Location
 from staticgrad.extend.pages import nbytes, seconds
 from staticgrad.extend.reports import CompiledKernel, Plan, Report, Runner, largest_at_peak
 from staticgrad.support.errors import ProgramError, StaticgradError
-from staticgrad.comparison.mistakes import Debugging
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 9

@@ -20,9 +20,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.extend import dataclass, did_you_mean, pages
-from staticgrad.extend.pages import nbytes, ratio, seconds
-from staticgrad.support.errors import StaticgradError, UnknownNameError
 from staticgrad.comparison import courses, memory, peers
 from staticgrad.comparison.limits import limit_time
 from staticgrad.comparison.loading import load_peer, subject
@@ -43,6 +40,9 @@ from staticgrad.comparison.report import (
 from staticgrad.comparison.table import FigureTable, format_range
 from staticgrad.comparison.timing import PARTS, Race, Run, one_thread
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
+from staticgrad.extend import dataclass, did_you_mean, pages
+from staticgrad.extend.pages import nbytes, ratio, seconds
+from staticgrad.support.errors import StaticgradError, UnknownNameError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

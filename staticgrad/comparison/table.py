@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.extend import NamedTuple, pages
-from staticgrad.extend.pages import nbytes, number, ratio, seconds
 from staticgrad.comparison.report import (
     EMPTY,
     GRADIENTS,
@@ -21,6 +19,8 @@ from staticgrad.comparison.report import (
     Refusal,
     TapeAlone,
 )
+from staticgrad.extend import NamedTuple, pages
+from staticgrad.extend.pages import nbytes, number, ratio, seconds
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult

@@ -19,13 +19,13 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import nn, optim
-from staticgrad.extend.optional import torch
-from staticgrad.extend.trees import first_part
 from staticgrad.comparison.causes import of_events
 from staticgrad.comparison.models import CharacterTransformer
 from staticgrad.comparison.programs import Batch, ComparedProgram
 from staticgrad.comparison.report import TORCH, Causes, NoPeer
 from staticgrad.comparison.torch_models import characters, usual_loss
+from staticgrad.extend.optional import torch
+from staticgrad.extend.trees import first_part
 
 #: Layers that are of one name, and have the same options, in both libraries.
 _LAYERS: Final = frozenset({

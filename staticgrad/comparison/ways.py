@@ -20,11 +20,6 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.eager import no_grad
-from staticgrad.extend.programs import bind_sizes
-from staticgrad.extend.reports import Plan
-from staticgrad.nn import Module, Sequential
-from staticgrad.support.errors import ArgumentError, ProgramError, StaticgradError
 from staticgrad.comparison import training
 from staticgrad.comparison.limits import limit_time
 from staticgrad.comparison.programs import (
@@ -36,6 +31,11 @@ from staticgrad.comparison.programs import (
     module_arguments,
 )
 from staticgrad.comparison.report import Agreement
+from staticgrad.eager import no_grad
+from staticgrad.extend.programs import bind_sizes
+from staticgrad.extend.reports import Plan
+from staticgrad.nn import Module, Sequential
+from staticgrad.support.errors import ArgumentError, ProgramError, StaticgradError
 
 
 class DefineByRun:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from staticgrad.bridges.foreign_programs import Bridged, caller
 from staticgrad.extend import Graph, kind_of, namespace
 from staticgrad.extend.optional import jax
 from staticgrad.extend.programs import Compiled, Function
@@ -17,7 +18,6 @@ from staticgrad.jax.calls import call_programs
 from staticgrad.jax.lax.lowering import is_array, lower_graph, lowered_function
 from staticgrad.jax.lax.reading import program_of
 from staticgrad.jax.lax.traced import JaxProgram, plain_tree
-from staticgrad.bridges.foreign_programs import Bridged, caller
 from staticgrad.support.errors import ArgumentError
 
 __all__ = ["function", "lower", "trace"]

@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.bridges.foreign_programs import Programs
 from staticgrad.extend.optional import jax
 from staticgrad.extend.trees import flatten, unflatten
 from staticgrad.jax.ffi import call_of, target_name
 from staticgrad.jax.lax.lowering import lowered_function
 from staticgrad.jax.lax.reading import literal_shape
-from staticgrad.bridges.foreign_programs import Programs
 
 #: Calls outside of ``jit`` with the same kinds of arrays, from which on XLA runs them: its compiler
 #: takes some milliseconds.

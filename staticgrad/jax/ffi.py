@@ -17,11 +17,11 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import native
+from staticgrad.bridges.foreign_programs import Programs
 from staticgrad.compiler.runtime.arena import address_of
 from staticgrad.extend.optional import jax
 from staticgrad.extend.programs import Out, TracedProgram, traced_call
 from staticgrad.extend.trees import flatten
-from staticgrad.bridges.foreign_programs import Programs
 from staticgrad.native.entry import callables, xla
 from staticgrad.native.entry.words import BufferWord, FrameWord, XlaWord
 

@@ -12,9 +12,9 @@ from typing import Any
 from staticgrad.extend import Graph, kind_of, namespace
 from staticgrad.extend.optional import onnx
 from staticgrad.extend.trees import flatten
+from staticgrad.nn import Module
 from staticgrad.onnx.model import OnnxModel, model_from
 from staticgrad.onnx.writer import model_of
-from staticgrad.nn import Module
 from staticgrad.support.errors import ArgumentError
 
 __all__ = ["OnnxModel", "export", "load"]

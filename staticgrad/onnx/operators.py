@@ -26,11 +26,11 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
-from staticgrad.extend import Dim, op_class
-from staticgrad.extend.sizes import collecting_guards, equal, maximum, minimum
 from staticgrad.bridges.operands import as_operand, sizes
 from staticgrad.bridges.sizes import size_array
 from staticgrad.bridges.tables import OperatorRow, OperatorTable, unsupported_variant
+from staticgrad.extend import Dim, op_class
+from staticgrad.extend.sizes import collecting_guards, equal, maximum, minimum
 from staticgrad.language.functions import linalg
 from staticgrad.support.errors import ExportError
 

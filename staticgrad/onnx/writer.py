@@ -28,8 +28,8 @@ from staticgrad.extend import (
 )
 from staticgrad.extend.optional import onnx
 from staticgrad.extend.sizes import FloorDiv, Named, is_at_least, maximum, minimum
-from staticgrad.onnx.operators import SAME, STATISTICS
 from staticgrad.language.ops.marks import FirstOperand, Mark, StopGradient
+from staticgrad.onnx.operators import SAME, STATISTICS
 from staticgrad.support.errors import ExportError
 
 #: The version of the operators that is written, and of the file format that goes with it.

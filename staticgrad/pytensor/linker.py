@@ -12,8 +12,8 @@ from copy import copy
 from time import process_time
 from typing import Any, Final
 
-from staticgrad.extend.optional import pytensor
 from staticgrad.bridges.fallback import RunCall, SplitProgram, warn_of_fallback
+from staticgrad.extend.optional import pytensor
 from staticgrad.pytensor.reading import is_number, program_between
 
 #: The names of the mode; PyTensor looks names up in upper case.

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend.building import SourceLine, capture, is_user_file
-from staticgrad.extend.optional import pytensor
 from staticgrad.bridges.operands import ForeignType
 from staticgrad.bridges.programs import ForeignCall, ResultOf
 from staticgrad.bridges.tables import ForeignOperator
+from staticgrad.extend.building import SourceLine, capture, is_user_file
+from staticgrad.extend.optional import pytensor
 from staticgrad.pytensor.program import PyTensorProgram
 
 #: Attributes that are not among ``__props__`` and that rows read.

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend import Dim
 from staticgrad.bridges.operands import ForeignType
 from staticgrad.bridges.sizes import arithmetic, compute_elements, compute_known
 from staticgrad.bridges.tables import ForeignOperator
+from staticgrad.extend import Dim
 from staticgrad.pytensor.operators.indexing import read_key
 
 #: The name of a scalar Op -> what computes it of integers and sizes.

@@ -16,9 +16,9 @@ import numpy as np
 
 from staticgrad.compiler.runtime.arena import address_of
 from staticgrad.extend.optional import torch
-from staticgrad.torch.arrays import array_of
 from staticgrad.native.entry import callables
 from staticgrad.native.entry.words import TensorCallWord
+from staticgrad.torch.arrays import array_of
 
 #: DLPack's codes of element types, by NumPy's kinds.
 _CODES: Final = {"i": 0, "u": 1, "f": 2, "b": 6}

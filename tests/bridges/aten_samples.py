@@ -35,9 +35,9 @@ if importlib.util.find_spec("expecttest") is None:  # which PyTorch's samples im
     sys.modules["expecttest"].TestCase = unittest.TestCase
 
 import staticgrad as sg
+from staticgrad.torch.arrays import array_of
 from staticgrad.torch.aten import backend
 from staticgrad.torch.aten.reading import program_of
-from staticgrad.torch.arrays import array_of
 from tests.bridges.aten_graphs import trace_graph
 
 #: Samples with results or gradients that PyTorch does not define, by the reason: operators, or

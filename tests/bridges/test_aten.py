@@ -16,12 +16,12 @@ from staticgrad.errors import ArgumentError, ExportError
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from staticgrad.bridges.programs import ForeignCall, ResultOf  # noqa: E402
 from staticgrad.torch.aten import backend  # noqa: E402
 from staticgrad.torch.aten.operators import OPERATORS, REFUSED, AtenType  # noqa: E402
 from staticgrad.torch.aten.program import AtenProgram, aten_operator  # noqa: E402
 from staticgrad.torch.aten.promotion import common  # noqa: E402
 from staticgrad.torch.aten.reading import program_of  # noqa: E402
-from staticgrad.bridges.programs import ForeignCall, ResultOf  # noqa: E402
 from tests.bridges import torch_models  # noqa: E402
 from tests.bridges.aten_graphs import trace_graph  # noqa: E402
 

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, ExportError
-from staticgrad.extend.building import SourceLine
 from staticgrad.bridges.coverage import list_reasons, list_rows
 from staticgrad.bridges.fallback import SplitProgram, warn_of_fallback
 from staticgrad.bridges.operands import ForeignType, fit_argument, size, value
@@ -25,6 +23,8 @@ from staticgrad.bridges.tables import (
     OperatorTable,
     unsupported_variant,
 )
+from staticgrad.errors import ArgumentError, ExportError
+from staticgrad.extend.building import SourceLine
 
 
 class Toy:

@@ -11,9 +11,9 @@ from scipy import special
 from scipy.sparse import csr_matrix
 
 import staticgrad as sg
-from staticgrad.errors import ExportError
 from staticgrad.bridges.operands import ForeignType
 from staticgrad.bridges.tables import ForeignOperator
+from staticgrad.errors import ExportError
 from staticgrad.pytensor.operators import OPERATORS, SCALARS
 from staticgrad.pytensor.operators.refused import ABSTRACT, REFUSED
 from staticgrad.pytensor.operators.registry import apply_row

@@ -12,14 +12,14 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.cost import plan_seconds
+from staticgrad.comparison.loading import subject
+from staticgrad.comparison.ways import DefineThenRun
 from staticgrad.compiler import backends
 from staticgrad.compiler.reports.memory_page import held_bands
 from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 from staticgrad.language.ir.plan import columns_with_repeats
 from staticgrad.language.ops import loop_sums as sums
-from staticgrad.comparison.loading import subject
-from staticgrad.comparison.ways import DefineThenRun
 
 
 def network():

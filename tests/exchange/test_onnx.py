@@ -8,8 +8,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ExportError, SavedFileError
-from staticgrad.onnx.operators import KNOWN, OPERATORS, STATIC
 from staticgrad.language.ops.windows import WindowSum
+from staticgrad.onnx.operators import KNOWN, OPERATORS, STATIC
 from tests.exchange.models import MODELS, model
 from tests.exchange.node_tests import cases, gradient_error, outcome
 

@@ -26,7 +26,10 @@ ROUNDED = """
 """
 #: Folders whose numbers are no constants of programs.
 FOLDERS = (
-    "staticgrad/interop/", "staticgrad/tools/", "staticgrad/support/pictures/",
+    "staticgrad/bridges/", "staticgrad/comparison/", "staticgrad/distributed.py",
+    "staticgrad/jax/", "staticgrad/numba.py", "staticgrad/onnx/", "staticgrad/pytensor/",
+    "staticgrad/scipy.py", "staticgrad/sklearn.py", "staticgrad/testing/", "staticgrad/torch/",
+    "staticgrad/tools/", "staticgrad/support/pictures/",
     "staticgrad/native/by_numba/", "staticgrad/compiler/exporting/",
 )  # fmt: skip
 #: Functions, and attributes of classes, that define what an op should compute. Compiled programs

@@ -21,6 +21,18 @@ from tests.helpers.syntax import syntax_tree
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = "staticgrad.language.functions"
 OPS = "staticgrad.language.ops"
+#: Folders of programs of other libraries, with what they share.
+BRIDGES = (
+    "staticgrad.bridges", "staticgrad.distributed", "staticgrad.jax", "staticgrad.numba",
+    "staticgrad.onnx", "staticgrad.pytensor", "staticgrad.scipy", "staticgrad.sklearn",
+    "staticgrad.torch",
+)  # fmt: skip
+
+#: Those of them that have tables of operators.
+TABLES = (
+    "staticgrad.bridges", "staticgrad.jax", "staticgrad.onnx", "staticgrad.pytensor",
+    "staticgrad.torch",
+)  # fmt: skip
 
 
 def of_functions(names):
@@ -54,7 +66,7 @@ PARTS = {
     "saving": (("staticgrad.saving",), ()),
     "stats": (("staticgrad.stats",), ()),
     "train": (("staticgrad.train",), ()),
-    "bridges": (("staticgrad.interop",), ()),
+    "bridges": (BRIDGES, ()),
     "comparison": (("staticgrad.comparison",), ()),
     "documentation": (("staticgrad.tools.documentation",), ()),
     "lints": (("staticgrad.tools.lints",), ()),
@@ -99,7 +111,7 @@ PRIVATE = {
     },
     "documentation": {
         "passes.pipelines": "pipelines of the examples",
-        "staticgrad.interop.*": "pages are written from the tables of the bridges",
+        **{f"{bridge}.*": "pages are written from the tables of bridges" for bridge in TABLES},
     },
     "lints": {"passes.pipelines": "lints read a graph that is simplified"},
 }

@@ -55,7 +55,7 @@ OURS_LATER = (
     *(
         "staticgrad.train",
         "staticgrad.onnx",
-        "staticgrad.interop",
+        "staticgrad.bridges",
         "staticgrad.language.ops.custom",
         "staticgrad.language.functions.loops.loops",
     ),

@@ -19,6 +19,7 @@ from passes.narrow import Narrow
 from passes.rewrite.driver import rewrite
 from passes.rules.identities import IDENTITIES
 from staticgrad.analysis.planning.problem import MemoryProblem
+from staticgrad.comparison.report import Comparison
 from staticgrad.compiler.compiling.mixed_precision import Precision
 from staticgrad.eager import Tensor
 from staticgrad.errors import DeprecatedNameWarning, UnknownArgumentError
@@ -35,7 +36,6 @@ from staticgrad.support.deprecations import (
     deprecated_attribute,
     deprecated_members,
 )
-from staticgrad.comparison.report import Comparison
 from staticgrad.tools.documentation.reference import entry
 
 ROOT = Path(__file__).parents[2]

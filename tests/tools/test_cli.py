@@ -14,8 +14,8 @@ from click.testing import CliRunner
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.native import loader
-from staticgrad.tools.commands import cli
 from staticgrad.testing import bits
+from staticgrad.tools.commands import cli
 from tests.helpers.processes import python
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import gradients
 from staticgrad.bridges.operands import ForeignType
 from staticgrad.bridges.programs import ForeignProgram, programs_in
 from staticgrad.bridges.tables import ForeignOperator, unsupported_variant
+from staticgrad.extend import gradients
 from staticgrad.jax.lax.primitives import make_table
 from staticgrad.programs.transformed import vmap
 from staticgrad.support.errors import ExportError

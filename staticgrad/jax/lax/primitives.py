@@ -21,10 +21,10 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
-from staticgrad.extend import as_dtype
 from staticgrad.bridges.elements import COMPARISONS, ELEMENTS, make_rows
 from staticgrad.bridges.operands import ForeignType, cast
 from staticgrad.bridges.tables import OperatorRow, OperatorTable, unsupported_variant
+from staticgrad.extend import as_dtype
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.linalg.decompositions import reflect_column
 from staticgrad.language.functions.linalg.structured import order_of

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.extend import over_bytes
-from staticgrad.extend.building import SourceLine
-from staticgrad.extend.optional import jax
 from staticgrad.bridges.operands import ForeignType
 from staticgrad.bridges.programs import ForeignCall, ResultOf
 from staticgrad.bridges.tables import ForeignOperator
+from staticgrad.extend import over_bytes
+from staticgrad.extend.building import SourceLine
+from staticgrad.extend.optional import jax
 from staticgrad.jax.lax.calls import CALLS, DerivativeRule
 from staticgrad.jax.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS
 from staticgrad.jax.lax.program import LaxProgram

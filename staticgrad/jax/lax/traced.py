@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from staticgrad.bridges.operands import ForeignType, fit_argument
 from staticgrad.extend import kind_of
 from staticgrad.extend.trees import (
     fill_container,
@@ -13,7 +14,6 @@ from staticgrad.extend.trees import (
     parts_in,
     registered_parts,
 )
-from staticgrad.bridges.operands import ForeignType, fit_argument
 from staticgrad.jax.lax.program import LaxProgram
 from staticgrad.support.errors import ArgumentError
 

@@ -3,7 +3,20 @@
 ``registry`` says what a row is, and has the functions that rows are written with.
 """
 
-from staticgrad.pytensor.operators import cotangents, elements, factors, indexing, matrices, positions, reductions, scans, shapes, signals, sparse_products, subgraphs
+from staticgrad.pytensor.operators import (
+    cotangents,
+    elements,
+    factors,
+    indexing,
+    matrices,
+    positions,
+    reductions,
+    scans,
+    shapes,
+    signals,
+    sparse_products,
+    subgraphs,
+)
 from staticgrad.pytensor.operators.registry import OPERATORS, SCALARS, operator, scalar
 
 #: The modules that have rows.

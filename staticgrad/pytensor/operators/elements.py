@@ -12,9 +12,10 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
-from staticgrad.extend import broadcast_shapes
 from staticgrad.bridges.elements import COMPARISONS, ELEMENTS, make_rows
 from staticgrad.bridges.tables import OperatorRow
+from staticgrad.extend import broadcast_shapes
+from staticgrad.language.functions import special
 from staticgrad.pytensor.operators.registry import (
     SCALARS,
     PyTensorOp,
@@ -26,7 +27,6 @@ from staticgrad.pytensor.operators.registry import (
     size,
     value,
 )
-from staticgrad.language.functions import special
 
 
 def _reduce_pairs(f: Callable[[Any, Any], Any]) -> Callable[..., Any]:

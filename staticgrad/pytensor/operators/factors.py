@@ -7,12 +7,12 @@ from typing import Any
 
 import staticgrad.language.functions as sg
 from staticgrad.bridges.tables import unsupported_variant
+from staticgrad.language.functions import linalg
 from staticgrad.pytensor.operators.registry import (
     PyTensorType,
     operator,
     value,
 )
-from staticgrad.language.functions import linalg
 
 
 @operator("LU", batched=True)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import staticgrad.language.functions as sg
+from staticgrad.bridges.tables import unsupported_variant
 from staticgrad.extend import Dim, Size
 from staticgrad.extend.sizes import maximum, minimum
-from staticgrad.bridges.tables import unsupported_variant
 from staticgrad.pytensor.operators.registry import (
     PyTensorType,
     is_known,

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import staticgrad.language.functions as sg
+from staticgrad.language.functions import linalg
 from staticgrad.pytensor.operators.registry import (
     PyTensorType,
     operator,
     value,
 )
-from staticgrad.language.functions import linalg
 
 
 def _adjoint(a: Any) -> Any:

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import Size
-from staticgrad.extend.sizes import maximum, minimum
 from staticgrad.bridges.operands import UncountedResultError
 from staticgrad.bridges.tables import unsupported_variant
+from staticgrad.extend import Size
+from staticgrad.extend.sizes import maximum, minimum
 from staticgrad.pytensor.operators.registry import (
     cast,
     operator,

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import Dim, Size
-from staticgrad.extend.sizes import maximum
 from staticgrad.bridges.operands import UncountedResultError
 from staticgrad.bridges.tables import unsupported_variant
+from staticgrad.extend import Dim, Size
+from staticgrad.extend.sizes import maximum
 from staticgrad.pytensor.operators.registry import (
     PyTensorType,
     dtype_of,

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
-from staticgrad.extend import Size
 from staticgrad.bridges.tables import unsupported_variant
+from staticgrad.extend import Size
+from staticgrad.language.functions import fft
 from staticgrad.pytensor.operators.registry import (
     PyTensorType,
     is_known,
@@ -17,7 +18,6 @@ from staticgrad.pytensor.operators.registry import (
     sizes,
     value,
 )
-from staticgrad.language.functions import fft
 
 
 def _read_mode(is_full: Any) -> Literal["full", "valid"]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import is_sparse
 from staticgrad.bridges.tables import unsupported_variant
+from staticgrad.extend import is_sparse
 from staticgrad.pytensor.operators.registry import PyTensorType, operator, value
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import staticgrad.language.functions as sg
 from staticgrad.extend import broadcast_shapes
 from staticgrad.extend.building import within
+from staticgrad.programs.transformed import vmap
 from staticgrad.pytensor.operators.registry import (
     PyTensorOp,
     PyTensorType,
@@ -21,7 +22,6 @@ from staticgrad.pytensor.operators.registry import (
     shape_of,
     value,
 )
-from staticgrad.programs.transformed import vmap
 
 
 @operator("Blockwise")

@@ -186,8 +186,7 @@ def compare(
     Exit code 1 if the two ways do not agree: other losses, a loss that is not a finite number, or
     one that differs from call to call.
     """
-    from staticgrad.comparison import compare as run
-    from staticgrad.comparison import page as pages, table
+    from staticgrad.comparison import compare as run, page as pages, table
 
     as_json = click.get_current_context().params["as_json"]
     if folder is None and (names or small):
@@ -198,8 +197,8 @@ def compare(
             click.echo(f"measuring {what}", err=True)
 
     if mistakes:
-        from staticgrad.extend.pages import document
         from staticgrad.comparison import find_mistakes
+        from staticgrad.extend.pages import document
 
         hunted = find_mistakes(spec)
         if page is not None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from inspect import getsource
 
-from staticgrad.extend import registered_ops
-from staticgrad.torch.aten import operators as aten
-from staticgrad.torch.aten.operators import OPERATORS
-from staticgrad.torch.aten.program import draws_of
 from staticgrad.bridges.coverage import list_reasons, list_rows, quote_names as quote
+from staticgrad.extend import registered_ops
 from staticgrad.jax.lax import accuracy, lowering, primitives
 from staticgrad.jax.lax.calls import CALLS
 from staticgrad.jax.lax.primitives import PRIMITIVES
 from staticgrad.onnx import operators as onnx
 from staticgrad.pytensor import operators as pytensor
+from staticgrad.torch.aten import operators as aten
+from staticgrad.torch.aten.operators import OPERATORS
+from staticgrad.torch.aten.program import draws_of
 
 
 def page() -> str:

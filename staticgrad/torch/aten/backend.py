@@ -15,16 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from staticgrad.extend import Dim, Graph, Value
-from staticgrad.extend.optional import torch
-from staticgrad.extend.programs import bind_sizes, compile as compile_graph
-from staticgrad.extend.sizes import evaluate, named_sizes
-from staticgrad.torch.aten.draws import take_draws
-from staticgrad.torch.aten.operators import OPERATORS
-from staticgrad.torch.aten.partition import partition
-from staticgrad.torch.aten.program import AtenProgram, draws, has_row
-from staticgrad.torch.aten.reading import drop_lossy_decompositions, dtype_name, program_of
-from staticgrad.torch.aten.views import find_views, replay_view
 from staticgrad.bridges.fallback import (
     find_fallbacks,
     levels_of,
@@ -32,11 +22,21 @@ from staticgrad.bridges.fallback import (
     with_picks,
 )
 from staticgrad.bridges.programs import ForeignCall, RefusedCallError, ResultOf
-from staticgrad.torch.arrays import tensor_of
-from staticgrad.torch.calls import TensorCall, TensorFeed
-from staticgrad.torch.sizes import UnnamedSizeError, is_open, name_size, typical
+from staticgrad.extend import Dim, Graph, Value
+from staticgrad.extend.optional import torch
+from staticgrad.extend.programs import bind_sizes, compile as compile_graph
+from staticgrad.extend.sizes import evaluate, named_sizes
 from staticgrad.language.functions import input as graph_input, transpose
 from staticgrad.support.errors import StaticgradError
+from staticgrad.torch.arrays import tensor_of
+from staticgrad.torch.aten.draws import take_draws
+from staticgrad.torch.aten.operators import OPERATORS
+from staticgrad.torch.aten.partition import partition
+from staticgrad.torch.aten.program import AtenProgram, draws, has_row
+from staticgrad.torch.aten.reading import drop_lossy_decompositions, dtype_name, program_of
+from staticgrad.torch.aten.views import find_views, replay_view
+from staticgrad.torch.calls import TensorCall, TensorFeed
+from staticgrad.torch.sizes import UnnamedSizeError, is_open, name_size, typical
 
 
 class Note(NamedTuple):

@@ -16,15 +16,15 @@ from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import torch
 from staticgrad.extend.parameters import stored_of
 from staticgrad.extend.trees import is_named_tuple
-from staticgrad.torch.aten.operators import USE_BACKEND
-from staticgrad.torch.aten.program import AtenProgram
-from staticgrad.torch.aten.reading import drop_lossy_decompositions, program_of
-from staticgrad.torch.arrays import array_of, tensor_of
 from staticgrad.language.functions import parameter, stop_gradient
 from staticgrad.language.functions.random import Generator
 from staticgrad.nn import Module
 from staticgrad.nn.initial import source
 from staticgrad.support.errors import ArgumentError, ExportError
+from staticgrad.torch.arrays import array_of, tensor_of
+from staticgrad.torch.aten.operators import USE_BACKEND
+from staticgrad.torch.aten.program import AtenProgram
+from staticgrad.torch.aten.reading import drop_lossy_decompositions, program_of
 
 
 class TensorAt(NamedTuple):

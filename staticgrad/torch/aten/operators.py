@@ -23,17 +23,17 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
-from staticgrad.extend import Dim, Value, gradients
-from staticgrad.extend.trees import flatten
-from staticgrad.torch.aten.promotion import cast_operand, common
 from staticgrad.bridges.elements import COMPARISONS, ELEMENTS, make_rows
+from staticgrad.bridges.foreign_programs import find_programs
 from staticgrad.bridges.operands import ForeignType, cast
 from staticgrad.bridges.tables import OperatorRow, OperatorTable, unsupported_variant
-from staticgrad.bridges.foreign_programs import find_programs
+from staticgrad.extend import Dim, Value, gradients
+from staticgrad.extend.trees import flatten
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.index_arrays import row_numbers
 from staticgrad.language.functions.linalg.structured import order_of
 from staticgrad.support.errors import ExportError
+from staticgrad.torch.aten.promotion import cast_operand, common
 
 AtenType: TypeAlias = ForeignType
 

@@ -10,8 +10,6 @@ import operator as python
 from collections.abc import Callable
 from typing import Any, Final
 
-from staticgrad.extend import Dim
-from staticgrad.torch.aten.operators import OPERATORS
 from staticgrad.bridges.programs import ForeignCall, ForeignProgram
 from staticgrad.bridges.sizes import arithmetic
 from staticgrad.bridges.tables import (
@@ -20,6 +18,8 @@ from staticgrad.bridges.tables import (
     OperatorTable,
     unsupported_variant,
 )
+from staticgrad.extend import Dim
+from staticgrad.torch.aten.operators import OPERATORS
 
 
 class AtenProgram(ForeignProgram):

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend import Dim, Value
 from staticgrad.bridges.operands import cast
+from staticgrad.extend import Dim, Value
 
 
 def cast_operand(x: Any, dtype: str) -> Any:

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend.building import SourceLine
-from staticgrad.extend.optional import torch
-from staticgrad.torch.aten.program import AtenProgram, aten_operator
 from staticgrad.bridges.operands import ForeignType
 from staticgrad.bridges.programs import ForeignCall, ResultOf
 from staticgrad.bridges.tables import ForeignOperator
-from staticgrad.torch.arrays import array_of
+from staticgrad.extend.building import SourceLine
+from staticgrad.extend.optional import torch
 from staticgrad.support.errors import ExportError
+from staticgrad.torch.arrays import array_of
+from staticgrad.torch.aten.program import AtenProgram, aten_operator
 
 #: Arguments that say where and how a result is stored.
 _STORAGE: Final = frozenset((

@@ -19,14 +19,6 @@ from staticgrad.extend.gradients import gradients_of_free_parameters
 from staticgrad.extend.optional import torch
 from staticgrad.extend.parameters import ALIGNMENT, stored_of
 from staticgrad.extend.programs import Function
-from staticgrad.torch.aten.module import (
-    ExportedModule,
-    TorchModule,
-    check_local,
-    exported_of,
-    net_with_loss,
-)
-from staticgrad.torch.arrays import array_of, tensor_of
 from staticgrad.language.functions import parameter
 from staticgrad.language.functions.random import Generator
 from staticgrad.nn.initial import source
@@ -35,6 +27,14 @@ from staticgrad.optim.rules import SGD, Adagrad, Adam, AdamW, RMSProp
 from staticgrad.optim.state import states_kept_by
 from staticgrad.optim.variants import Adadelta, Adamax, RAdam
 from staticgrad.support.errors import ArgumentError
+from staticgrad.torch.arrays import array_of, tensor_of
+from staticgrad.torch.aten.module import (
+    ExportedModule,
+    TorchModule,
+    check_local,
+    exported_of,
+    net_with_loss,
+)
 
 
 class _Rule(NamedTuple):

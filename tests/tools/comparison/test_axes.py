@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError
-from staticgrad.tools.commands.cli import main
 from staticgrad.comparison import compare
 from staticgrad.comparison.axes import ADDS, ANY_ORDER, ASKED, ASSUMED, BatchAxes
 from staticgrad.comparison.loading import subject
 from staticgrad.comparison.programs import ComparedProgram, program
+from staticgrad.errors import ArgumentError
+from staticgrad.tools.commands.cli import main
 
 DRAW = np.random.default_rng(0)
 TIME, COUNT, WIDTH = 6, 10, 3

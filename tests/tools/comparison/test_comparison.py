@@ -11,8 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
-from staticgrad.tools.commands.cli import main
 from staticgrad.comparison import Comparison, compare
 from staticgrad.comparison.loading import subject
 from staticgrad.comparison.measure import work
@@ -21,6 +19,8 @@ from staticgrad.comparison.models import MODELS
 from staticgrad.comparison.report import EMPTY, TAPE, WARM, Bytes, Course, Pair, Timing
 from staticgrad.comparison.timing import Race
 from staticgrad.comparison.ways import DefineThenRun, agreement
+from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
+from staticgrad.tools.commands.cli import main
 
 OWN = """
 import numpy as np

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ProgramError
-from staticgrad.comparison import compare
-from staticgrad.comparison import courses, limits, table
+from staticgrad.comparison import compare, courses, limits, table
 from staticgrad.comparison.page import page
 from staticgrad.comparison.programs import program
 from staticgrad.comparison.report import (
@@ -26,6 +24,7 @@ from staticgrad.comparison.report import (
     TapeAlone,
     Timing,
 )
+from staticgrad.errors import ProgramError
 
 W = sg.parameter("w", np.full(3, 0.3, "float32"))
 SGD = sg.optim.SGD(0.05)

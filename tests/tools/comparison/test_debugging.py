@@ -14,11 +14,11 @@ from click.testing import CliRunner
 
 import staticgrad as sg
 from staticgrad.comparison import find_mistakes
+from staticgrad.comparison.mistakes import Debugging, Hunt
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.language.ir.nodes import Symbolic
 from staticgrad.tools.commands.cli import main
-from staticgrad.comparison.mistakes import Debugging, Hunt
 
 DRAW = np.random.default_rng(0)
 X, Y = DRAW.normal(size=(8, 3)), DRAW.normal(size=(8, 2))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, ProgramError
 from staticgrad.comparison.axes import ADDS, ANY_ORDER
 from staticgrad.comparison.peers import measure_peers
 from staticgrad.comparison.programs import ComparedProgram, program
 from staticgrad.comparison.report import JAX, TORCH, Peer
 from staticgrad.comparison.ways import DefineThenRun, agreement
+from staticgrad.errors import ArgumentError, ProgramError
 
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(8, 4)).astype("float32")

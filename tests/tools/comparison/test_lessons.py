@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.tools.commands.cli import main
 from staticgrad.comparison import compare
 from staticgrad.comparison.page import page
 from staticgrad.comparison.report import Comparison, TapeAlone
+from staticgrad.tools.commands.cli import main
 
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(24, 3)).astype("float32")

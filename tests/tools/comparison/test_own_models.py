@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from staticgrad.errors import ArgumentError
-from staticgrad.tools.commands.cli import main
 from staticgrad.comparison.loading import subject
 from staticgrad.comparison.ways import DefineThenRun, agreement
+from staticgrad.errors import ArgumentError
+from staticgrad.tools.commands.cli import main
 
 FILE = """
 from __future__ import annotations

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.comparison import Comparison, compare
+from staticgrad.comparison.page import page
 from staticgrad.support.pictures.charts import Line, bars, lines
 from staticgrad.support.pictures.ladder import Band, Box, ladder
 from staticgrad.support.pictures.markup import STYLE, document
-from staticgrad.comparison import Comparison, compare
-from staticgrad.comparison.page import page
 
 X = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
 CLASSES = np.arange(12) % 3

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, UnknownNameError
-from staticgrad.comparison import compare
-from staticgrad.comparison import peers, table
+from staticgrad.comparison import compare, peers, table
 from staticgrad.comparison.loading import load_peer, subject
 from staticgrad.comparison.page import page
 from staticgrad.comparison.peers import measure_peers
 from staticgrad.comparison.programs import program
 from staticgrad.comparison.report import COMPILED_TORCH, JAX, TORCH, Peer, TapeAlone
 from staticgrad.comparison.ways import DefineByRun
+from staticgrad.errors import ArgumentError, UnknownNameError
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(16, 6)).astype("float32")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, ProgramError, StaticgradError
 from staticgrad.comparison.acts import _error_text
 from staticgrad.comparison.loading import subject
 from staticgrad.comparison.page import _lines_of
 from staticgrad.comparison.programs import ComparedProgram, program
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
+from staticgrad.errors import ArgumentError, ProgramError, StaticgradError
 
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(8, 4)).astype("float32")

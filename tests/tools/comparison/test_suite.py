@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from staticgrad.errors import UnknownNameError
-from staticgrad.tools.commands.cli import main
 from staticgrad.comparison import peers, suite
 from staticgrad.comparison.loading import load_peer, subject
 from staticgrad.comparison.table import FigureTable
 from staticgrad.comparison.ways import DefineThenRun, agreement
+from staticgrad.errors import UnknownNameError
+from staticgrad.tools.commands.cli import main
 
 PROGRAMS = sorted(suite.FOLDER.glob("*.py"))
 GOOD = """

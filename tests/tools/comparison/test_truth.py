@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.errors import ProgramError
-from staticgrad.tools.commands.cli import main
 from staticgrad.comparison import measure, ways
 from staticgrad.comparison.programs import program
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement as agree
+from staticgrad.errors import ProgramError
+from staticgrad.tools.commands.cli import main
 
 RANDOM = np.random.default_rng(0)
 W = sg.parameter("w", RANDOM.normal(size=(3, 4)).astype("float32"))
