@@ -551,7 +551,8 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
                 f"Regressor: y has shape {y.shape}, and training goes on from rows of"
                 f" {self._shape or 'one target'}"
             )
-        self._shape, self._is_flat = y.shape[1:], y.ndim == 1
+        self._shape: tuple[int, ...] = y.shape[1:]
+        self._is_flat = y.ndim == 1
         targets = y.reshape(len(y), -1).astype(self.dtype)
         self._train(X, targets, weights, targets.shape[1], nn.mse, is_part)
         return self
