@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-from benchmarks.implementation import Implementation
-from benchmarks.registry import read_lists
+from benchmarks.harness.implementation import Implementation
+from benchmarks.harness.registry import read_lists
 
 
 def all_implementations() -> dict[str, type[Implementation]]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
-from benchmarks.operations import Operations
-from benchmarks.workload import Array, Arrays, Data, Workload
+from benchmarks.harness.implementation import Implementation, Program, Settings, UnsupportedError
+from benchmarks.harness.operations import Operations
+from benchmarks.harness.workload import Array, Arrays, Data, Workload
 
 
 class Autograd(Operations):

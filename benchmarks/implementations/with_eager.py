@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
-from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
+from benchmarks.harness.implementation import Implementation, Program, Settings, UnsupportedError
+from benchmarks.harness.operations import Operations
+from benchmarks.harness.workload import Array, Arrays, Data, Workload
 from benchmarks.implementations.with_staticgrad import Staticgrad
-from benchmarks.operations import Operations
-from benchmarks.workload import Array, Arrays, Data, Workload
 
 
 class Eager(Staticgrad):

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.implementation import Implementation, Program, Settings
-from benchmarks.operations import GATES, Operations, borders_of
-from benchmarks.workload import Adam, Array, Arrays, Data, Decoupled, Workload
+from benchmarks.harness.implementation import Implementation, Program, Settings
+from benchmarks.harness.operations import GATES, Operations, borders_of
+from benchmarks.harness.workload import Adam, Array, Arrays, Data, Decoupled, Workload
 
 
 class Jax(Operations):

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
-from benchmarks.operations import GATES, Operations
-from benchmarks.workload import Adam, Array, Arrays, Data, Workload
+from benchmarks.harness.implementation import Implementation, Program, Settings, UnsupportedError
+from benchmarks.harness.operations import GATES, Operations
+from benchmarks.harness.workload import Adam, Array, Arrays, Data, Workload
 
 
 class PyTensor(Operations):

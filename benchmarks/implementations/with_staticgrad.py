@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
-from benchmarks.implementation import Implementation, Program, Settings
-from benchmarks.operations import Operations, borders_of
-from benchmarks.workload import Adam, Array, Arrays, Data, Decoupled, Workload
+from benchmarks.harness.implementation import Implementation, Program, Settings
+from benchmarks.harness.operations import Operations, borders_of
+from benchmarks.harness.workload import Adam, Array, Arrays, Data, Decoupled, Workload
 
 
 class Staticgrad(Operations):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.registry import read_lists
-from benchmarks.workload import Workload
+from benchmarks.harness.registry import read_lists
+from benchmarks.harness.workload import Workload
 
 
 def all_workloads(group: str = "suite") -> dict[str, Workload]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload
+from benchmarks.harness.workload import Data, Make, Workload
 
 _RATE = 0.03  # of interest
 

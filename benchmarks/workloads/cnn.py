@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload, open_axes
+from benchmarks.harness.workload import Data, Make, Workload, open_axes
 
 
 def network(channels: tuple[int, int, int], side: int, batch: int) -> Make:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Loss, Make, Workload
+from benchmarks.harness.workload import Data, Loss, Make, Workload
 
 Shapes = Mapping[str, tuple[int, ...]]
 

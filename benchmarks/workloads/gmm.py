@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload
+from benchmarks.harness.workload import Data, Make, Workload
 
 _GAMMA, _M = 1.0, 0  # of the prior, as in ADBench's data
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload
+from benchmarks.harness.workload import Data, Make, Workload
 
 
 def readings(points: int, axes: int) -> Make:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload, open_axes
+from benchmarks.harness.workload import Data, Make, Workload, open_axes
 
 
 def transformer(layers: int, width: int, context: int, batch: int, vocabulary: int) -> Make:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload
+from benchmarks.harness.workload import Data, Make, Workload
 
 
 def polynomial(points: int, coefficients: int) -> Make:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload, open_axes
+from benchmarks.harness.workload import Data, Make, Workload, open_axes
 
 
 def sequence(time: int, batch: int, inputs: int, hidden: int) -> Make:

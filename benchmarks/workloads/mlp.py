@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload, open_axes
+from benchmarks.harness.workload import Data, Make, Workload, open_axes
 
 
 def perceptron(sizes: Sequence[int], batch: int) -> Make:

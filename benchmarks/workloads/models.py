@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.workload import Data, Kind, Loss, Make, Workload
+from benchmarks.harness.workload import Data, Kind, Loss, Make, Workload
 from benchmarks.workloads import gpt, recurrent
 
 Sizes = Mapping[str, Any]

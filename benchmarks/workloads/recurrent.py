@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.operations import GATES
-from benchmarks.workload import Data, Make, Workload
+from benchmarks.harness.operations import GATES
+from benchmarks.harness.workload import Data, Make, Workload
 
 
 def sequence(kind: str, layers: int, time: int, batch: int, inputs: int, hidden: int) -> Make:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workload import Data, Make, Workload
+from benchmarks.harness.workload import Data, Make, Workload
 
 
 def logits(count: int, classes: int) -> Make:

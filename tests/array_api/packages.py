@@ -18,7 +18,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, ImmutableError, SymbolicValueError
 
-PAGE = Path(__file__).parents[2] / "benchmarks" / "results" / "array_packages.md"
+PAGE = Path(__file__).parents[2] / "benchmarks" / "results" / "packages" / "array_packages.md"
 #: Calls of SciPy by modules, between semicolons: x, y, few, grid and p (between 0 and 1) are
 #: vectors, X, m, s (positive definite) and image matrices, xp is the namespace of the arrays.
 SCIPY = {

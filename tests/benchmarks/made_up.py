@@ -5,9 +5,9 @@ import time
 
 import numpy as np
 
-from benchmarks.implementation import Implementation, Program, UnsupportedError
+from benchmarks.harness.implementation import Implementation, Program, UnsupportedError
+from benchmarks.harness.schema import Limits, Machine, Memory, Phases, Report, Round, Row, Steady
 from benchmarks.implementations.with_staticgrad import StaticgradProgram
-from benchmarks.schema import Limits, Machine, Memory, Phases, Report, Round, Row, Steady
 
 
 def row(name, medians, width=0.02, **changes):

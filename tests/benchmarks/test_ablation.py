@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from benchmarks import ablation, paths
+from benchmarks.compiler import ablation, paths
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.native import machine
 

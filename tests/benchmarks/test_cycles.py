@@ -2,7 +2,13 @@
 
 import pytest
 
-from benchmarks.cycles import count_cycles, find_hot_loop, innermost_loops, read_assembly, table
+from benchmarks.machine.cycles import (
+    count_cycles,
+    find_hot_loop,
+    innermost_loops,
+    read_assembly,
+    table,
+)
 
 ASSEMBLY = """
 kernel:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from benchmarks.peak_bytes import _longer
-from benchmarks.peak_steps import STEPS
+from benchmarks.memory.peak_bytes import _longer
+from benchmarks.memory.peak_steps import STEPS
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.peak_kinds import _FOLDERS, line, measure_row
+from benchmarks.memory.peak_kinds import _FOLDERS, line, measure_row
 
 VARYING = sorted(_FOLDERS[1].glob("*.py"))
 

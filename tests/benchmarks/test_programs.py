@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from benchmarks import programs as command
 from benchmarks.__main__ import main
-from benchmarks.gate import judge
+from benchmarks.harness.gate import judge
+from benchmarks.harness.truth import Truth
 from benchmarks.implementations.with_staticgrad import (
     Staticgrad,
     StaticgradImplementation,
     feeds_of,
     graph_of,
 )
-from benchmarks.kinds import normal, program, programs
-from benchmarks.programs import (
+from benchmarks.peers import programs as command
+from benchmarks.peers.kinds import normal, program, programs
+from benchmarks.peers.programs import (
     DifferentError,
     check_program,
     lesser,
@@ -23,7 +24,6 @@ from benchmarks.programs import (
     start_program,
     summary,
 )
-from benchmarks.truth import Truth
 
 PROGRAMS = programs()
 #: Those that take little time at their own sizes.

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import __main__ as command, figures, schema
-from benchmarks.__main__ import BENCHMARKS
-from benchmarks.compare import compare, text
-from benchmarks.measure import summary
-from benchmarks.report import show, to_markdown
-from benchmarks.schema import Limits, Memory
+from benchmarks import __main__ as command
+from benchmarks.commands import BENCHMARKS, CATEGORIES
+from benchmarks.harness import figures, schema
+from benchmarks.harness.measure import summary
+from benchmarks.harness.schema import Limits, Memory
+from benchmarks.suite.compare import compare, text
+from benchmarks.suite.report import show, to_markdown
 from tests.benchmarks.made_up import report, row
 
 FAST, SLOW = row("staticgrad", [1e-3, 1.1e-3, 1e-3]), row("jax", [2e-3, 2e-3, 2e-3])
@@ -94,23 +95,25 @@ def test_the_command_lists_and_refuses_unknown_names(capsys):
     assert "staticgrad" in listed
     with pytest.raises(SystemExit, match="no workload is named 'nothing'"):
         command.main(["--workload", "nothing"])
-    with pytest.raises(SystemExit, match="no benchmark is named 'nothing': ablation, bridges, "):
+    with pytest.raises(SystemExit, match="no benchmark is named 'nothing': suite, models, "):
         command.main(["nothing"])
 
 
-def test_each_module_with_a_command_is_a_benchmark_by_name():
-    folder = Path(command.__file__).parent
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_each_module_with_a_command_is_a_benchmark_by_name(category):
+    folder = Path(command.__file__).parent / category
     commands = {
         path.stem for path in folder.glob("*.py") if "\ndef main(" in path.read_text("utf-8")
     }
-    assert commands - {"__main__", "suite", "worker"} == command.BENCHMARKS.keys() - {"every_op"}
+    assert commands - {"worker"} == CATEGORIES[category].commands.keys() - {"every_op"}
 
 
-@pytest.mark.parametrize("name", command.BENCHMARKS)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_each_benchmark_shows_its_options(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         command.main([name, "--help"])
-    assert f"usage: python -m benchmarks {name}" in capsys.readouterr().out
+    shown = "[NAME]" if name == "suite" else name
+    assert f"usage: python -m benchmarks {shown}" in capsys.readouterr().out
 
 
 # -- schema ----------------------------------------------------------------------------------------
@@ -157,14 +160,16 @@ def test_what_is_no_json_object_is_refused(text):
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
-PAGES = sorted(RESULTS.glob("*.md"))
+PAGES = sorted(RESULTS.rglob("*.md"))
 
 
 def test_each_file_stands_in_the_table():
     page = (RESULTS / "README.md").read_text("utf-8")
-    named = set(re.findall(r"^\| `([\w.-]+)`", page, re.MULTILINE))
-    assert named == {path.name for path in RESULTS.iterdir()} - {"README.md"}
-    assert sum(path.stat().st_size for path in RESULTS.iterdir()) < 2e6
+    named = set(re.findall(r"^\| `([\w./-]+)`", page, re.MULTILINE))
+    files = [path for path in RESULTS.rglob("*") if path.is_file()]
+    assert named == {str(path.relative_to(RESULTS)) for path in files} - {"README.md"}
+    assert {name.partition("/")[0] for name in named} <= CATEGORIES.keys()
+    assert sum(path.stat().st_size for path in files) < 2e6
 
 
 def test_benchmarks_that_the_pages_name_exist():

@@ -5,15 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks import machine, runner
-from benchmarks.certificate import UncertifiedError, certify, truth_of
-from benchmarks.gate import judge, judge_second
+from benchmarks.harness import machine
+from benchmarks.harness.certificate import UncertifiedError, certify, truth_of
+from benchmarks.harness.gate import judge, judge_second
+from benchmarks.harness.measure import SHORTEST, steady
+from benchmarks.harness.schema import Limits, dump, load
+from benchmarks.harness.truth import Truth
 from benchmarks.implementations.with_staticgrad import StaticgradImplementation
-from benchmarks.measure import SHORTEST, steady
-from benchmarks.runner import Run, execute
-from benchmarks.schema import Limits, dump, load
-from benchmarks.truth import Truth
-from benchmarks.worker import Job
+from benchmarks.suite import runner
+from benchmarks.suite.runner import Run, execute
+from benchmarks.suite.worker import Job
 from benchmarks.workloads import all_workloads
 from tests.benchmarks import made_up
 

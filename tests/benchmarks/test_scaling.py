@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from benchmarks import gemm_map, scaling
-from benchmarks.compile_programs import CELLS, of_cells, programs
-from benchmarks.convolutions import PARTS, Kind, calls, check
-from benchmarks.implementation import Settings
+from benchmarks.compile_time import scaling
+from benchmarks.compile_time.compile_programs import CELLS, of_cells, programs
+from benchmarks.compile_time.stages import STAGES, owner_of
+from benchmarks.harness.implementation import Settings
 from benchmarks.implementations.with_staticgrad import (
     Staticgrad,
     StaticgradImplementation,
     feeds_of,
     graph_of,
 )
-from benchmarks.stages import STAGES, owner_of
+from benchmarks.peers import gemm_map
+from benchmarks.peers.convolutions import PARTS, Kind, calls, check
 
 
 @pytest.mark.slow

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks.certificate import truth_of
-from benchmarks.gate import judge, judge_second
-from benchmarks.implementation import Settings
+from benchmarks.harness.certificate import truth_of
+from benchmarks.harness.gate import judge, judge_second
+from benchmarks.harness.implementation import Settings
 from benchmarks.implementations.with_eager import EagerProgram
 from benchmarks.implementations.with_staticgrad import StaticgradProgram
 from benchmarks.workloads import all_workloads

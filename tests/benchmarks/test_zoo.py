@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.certificate import NumPy, certify
-from benchmarks.families import zoo
-from benchmarks.gate import judge
-from benchmarks.implementation import Settings
+from benchmarks.harness.certificate import NumPy, certify
+from benchmarks.harness.gate import judge
+from benchmarks.harness.implementation import Settings
+from benchmarks.harness.truth import Truth
 from benchmarks.implementations.with_staticgrad import StaticgradProgram
-from benchmarks.programs import page, summary
-from benchmarks.truth import Truth
-from benchmarks.zoo import ZOO
+from benchmarks.peers.families import zoo
+from benchmarks.peers.programs import page, summary
+from benchmarks.peers.zoo import ZOO
 
 MODELS = zoo()
 SETTINGS = Settings(1, "")

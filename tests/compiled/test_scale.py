@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.scaling import deep, everything, fan, wide
+from benchmarks.compile_time.scaling import deep, everything, fan, wide
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 """Count the decisions of the compiler that composed programs and the corpus take.
 
-A decision is a pass that changes a graph, a move that changes groups, a path of `benchmarks.paths`
-where it differs from the general one, a kind of group, step or stage, a directive of a kernel, or a
-reason for which a loop is no kernel. ``python -m tests.composed.coverage`` writes the page.
+A decision is a pass that changes a graph, a move that changes groups, a path of
+`benchmarks.compiler.paths` where it differs from the general one, a kind of group, step or stage, a
+directive of a kernel, or a reason for which a loop is no kernel. ``python -m
+tests.composed.coverage`` writes the page.
 """
 
 import inspect
@@ -15,7 +16,7 @@ from typing import get_args
 import click
 
 import staticgrad as sg
-from benchmarks import ablation, paths
+from benchmarks.compiler import ablation, paths
 from passes import base
 from passes.pipelines import LATE, NARROW_FACTORS, OF_BUDGETS, PASSES, RARE
 from staticgrad.compiler.fusion import merging
@@ -75,7 +76,7 @@ REASONS = {
         for reason in LoopRefusal
     },
 }
-PAGE = Path(__file__).parents[2] / "benchmarks" / "results" / "decisions.md"
+PAGE = Path(__file__).parents[2] / "benchmarks" / "results" / "compiler" / "decisions.md"
 
 
 def name_move(move):
@@ -258,7 +259,8 @@ def write_page(programs, count, corpus, corpus_count):
         "# Decisions of the compiler",
         "",
         f"Of {count} composed programs (`tests/composed`) and the {corpus_count} programs of the"
-        " ablation's corpus (`benchmarks/ablation.py`), so many take each decision. A composed",
+        " ablation's corpus (`benchmarks/compiler/ablation.py`), so many take each decision. A"
+        " composed",
         "program is compiled as users do, with lowered limits (`staticgrad/support/limits.py`), and"
         " one other way in turn:",
         f"{', '.join([*WAYS][2:])}. Written by `python -m tests.composed.coverage`, with"

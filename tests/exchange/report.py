@@ -1,4 +1,4 @@
-"""Write ``benchmarks/results/onnx.md``: ``python -m tests.exchange.report``.
+"""Write ``benchmarks/results/packages/onnx.md``: ``python -m tests.exchange.report``.
 
 It needs onnx, onnxruntime, torch and onnxscript, and takes four minutes.
 """
@@ -19,7 +19,7 @@ from tests.exchange import pytorch_models
 from tests.exchange.models import MODELS, model
 from tests.exchange.node_tests import cases, gradient_error, outcome
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "onnx.md"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "packages" / "onnx.md"
 LIGHT = sorted(Path(onnx.__file__).parent.glob("backend/test/data/light/*.onnx"))
 KINDS = {
     "node": "operators",

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import staticgrad as sg
-from benchmarks.implementation import Settings
+from benchmarks.harness.implementation import Settings
 from benchmarks.implementations.with_staticgrad import StaticgradProgram, feeds_of
 from benchmarks.workloads import all_workloads
 from staticgrad import errors

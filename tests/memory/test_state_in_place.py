@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from benchmarks.families import zoo
-from benchmarks.implementation import Settings
+from benchmarks.harness.implementation import Settings
 from benchmarks.implementations.with_staticgrad import StaticgradProgram
+from benchmarks.peers.families import zoo
 from benchmarks.workloads import all_workloads
 from passes.pipelines import pipeline
 from staticgrad.compiler.lowering.fuse import fusion

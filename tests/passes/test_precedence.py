@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import scaling
+from benchmarks.compile_time import scaling
 from passes.pipelines import pipeline
 from staticgrad.compiler.fusion import engine
 from staticgrad.compiler.fusion.engine import Precedence

@@ -73,9 +73,9 @@ EXCEPTIONS = {
     "staticgrad/comparison/report.py kept": "a key of its JSON",
     "staticgrad/comparison/ways.py compiled": "an adjective: the compiled graph",
     "staticgrad/testing/gradients.py found": "a keyword of assert_same_graph",
-    "benchmarks/paths.py without": "reads as a sentence: with without(path)",
-    "benchmarks/schema.py before": "a key of its JSON",
-    "benchmarks/schema.py kept": "a key of its JSON",
+    "benchmarks/compiler/paths.py without": "reads as a sentence: with without(path)",
+    "benchmarks/harness/schema.py before": "a key of its JSON",
+    "benchmarks/harness/schema.py kept": "a key of its JSON",
     **dict.fromkeys(
         (
             "tests/compiler/test_debug.py chosen",

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from benchmarks import pages
+from benchmarks.suite import pages
 from passes.pipelines import LEVELS, PASSES, pipeline
 from passes.rules.tables import TABLES
 from staticgrad.eager import xp
@@ -244,7 +244,7 @@ def test_the_page_of_doors_has_each_cell_of_the_grid():
 
 def test_the_readme_has_the_times_of_the_run_that_it_names():
     """Read from the data as they are: the least median of one and two threads, results held."""
-    data = json.loads((ROOT / "benchmarks/results/two-core-zen3.json").read_text("utf-8"))
+    data = json.loads((ROOT / "benchmarks/results/suite/two-core-zen3.json").read_text("utf-8"))
     times = {}
     for row in data["rows"]:
         medians = [round_["kept"]["median"] for round_ in row["rounds"]]
