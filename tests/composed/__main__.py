@@ -6,15 +6,18 @@ tests. A failure prints its seed and the smallest program that fails alike, as a
 too; ``--shard 2/5`` takes the second of five parts of these hundreds.
 """
 
+import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import click
 
-from tests.composed.runs import Run, shrink_failure
+from tests.composed.runs import Run, shrink_failure, summarize
 from tests.composed.scripts import write_script
 
 CHUNK = 100  # seeds of a process
@@ -27,18 +30,20 @@ CHUNK = 100  # seeds of a process
 @click.option("--tries", default=300, help="programs that are tried to shrink a failure")
 @click.option("--jobs", default=0, help="processes that run at once; 0: this one")
 @click.option("--shard", default="1/1", help="which part of the seeds, of how many")
-def main(first, last, few, tries, jobs, shard):
+@click.option("--counts", type=click.Path(path_type=Path), help="a file for the counts, as JSON")
+def main(first, last, few, tries, jobs, shard, counts):
     """Check the programs of some seeds, here or in processes of their own."""
     begin = time.perf_counter()
-    failures = (
-        run_jobs(first, last, few, jobs, shard) if jobs else run_here(first, last, few, tries)
-    )
+    if jobs:
+        failures = run_jobs(first, last, few, jobs, shard)
+    else:
+        failures = run_here(first, last, few, tries, counts)
     seconds = time.perf_counter() - begin
     click.echo(f"seeds {first} to {last}, {shard}: {failures} failures, {seconds:.0f} s")
     sys.exit(bool(failures))
 
 
-def run_here(first, last, few, tries):
+def run_here(first, last, few, tries, file=None):
     """Check these seeds, print failures and counts, and return how many failed."""
     run = Run()
     for seed in range(first, last):
@@ -50,6 +55,8 @@ def run_here(first, last, few, tries):
             click.echo(f"# seed {seed}, {error.door}\n{write_script(smallest)}")
             sys.stdout.flush()
     click.echo(run.summary())
+    if file is not None:
+        file.write_text(json.dumps({"failures": len(run.programs), "counts": run.counts()}))
     return len(run.programs)
 
 
@@ -59,16 +66,20 @@ def run_jobs(first, last, few, jobs, shard):
     chunks = range(first + (place - 1) * CHUNK, last, CHUNK * shards)
     with ThreadPoolExecutor(jobs) as pool:
         outcomes = pool.map(lambda start: run_chunk(start, min(start + CHUNK, last), few), chunks)
-        totals, failures = Counter(), 0
+        totals, failures = {}, 0
         for count, text, counts in outcomes:
             failures += count
-            totals.update(counts)
+            add_counts(totals, counts)
             if text:
                 click.echo(text)
-    for line in sorted({line for line, _ in totals}):
-        pairs = ", ".join(f"{n} {c}" for (group, n), c in sorted(totals.items()) if group == line)
-        click.echo(f"{line}: {pairs}")
+    click.echo(summarize(totals))
     return failures
+
+
+def add_counts(totals, counts):
+    """Add the counts of a run to those of others, group by group."""
+    for group, numbers in counts.items():
+        totals.setdefault(group, Counter()).update(numbers)
 
 
 def run_chunk(first, last, few):
@@ -78,23 +89,23 @@ def run_chunk(first, last, few):
         How many failed, the text of the failures, and the counts of the summary.
     """
     command = [sys.executable, "-W", "error", "-m", "tests.composed", str(first), str(last)]
-    ran = subprocess.run([*command, *["--few"] * few], capture_output=True, text=True, check=False)
-    if ran.returncode not in (0, 1) and last - first > 1:
-        parts = [run_chunk(seed, seed + 1, few) for seed in range(first, last)]
-        texts, counts = (text for _, text, _ in parts), Counter()
-        for _, _, part in parts:
-            counts.update(part)
-        return sum(count for count, _, _ in parts), "".join(filter(None, texts)), counts
-    if ran.returncode not in (0, 1):
-        return 1, f"seed {first}: the process ends with {ran.returncode}\n{ran.stderr}", Counter()
-    lines, counts = ran.stdout.splitlines(), Counter()
-    lines = lines[:-1]  # how long it took
-    for line in (lines.pop(), lines.pop()):
-        name, _, pairs = line.partition(": ")
-        for pair in filter(None, pairs.split(", ")):
-            what, _, count = pair.rpartition(" ")
-            counts[name, what] += int(count)
-    return sum(line.startswith("seed ") for line in lines), "\n".join(lines), counts
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "counts.json"
+        command += [*["--few"] * few, "--counts", str(file)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        outcome = json.loads(file.read_text()) if file.exists() else None
+    if outcome is not None:
+        lines = ran.stdout.splitlines()[: -len(outcome["counts"]) - 1]  # without the summary
+        return outcome["failures"], "\n".join(lines), outcome["counts"]
+    if last - first == 1:
+        return 1, f"seed {first}: the process ends with {ran.returncode}\n{ran.stderr}", {}
+    failures, texts, totals = 0, [], {}
+    for seed in range(first, last):
+        count, text, counts = run_chunk(seed, seed + 1, few)
+        failures += count
+        texts += [text] if text else []
+        add_counts(totals, counts)
+    return failures, "\n".join(texts), totals
 
 
 if __name__ == "__main__":

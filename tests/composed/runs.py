@@ -84,8 +84,21 @@ class Run:
         self.doors.update(f"{door} {state}" for door, state in outcomes.items())
         return None
 
+    def counts(self):
+        """Return the counts by what is counted."""
+        return {
+            "programs by depth of loops": {str(depth): n for depth, n in self.depths.items()},
+            "doors": {**self.doors},
+        }
+
     def summary(self):
         """Return the counts as lines."""
-        depths = ", ".join(f"{depth} {count}" for depth, count in sorted(self.depths.items()))
-        doors = ", ".join(f"{door} {count}" for door, count in sorted(self.doors.items()))
-        return f"programs by depth of loops: {depths}\ndoors: {doors}"
+        return summarize(self.counts())
+
+
+def summarize(counts):
+    """Return counts as lines, one for each group."""
+    lines = []
+    for group, numbers in counts.items():
+        lines.append(f"{group}: " + ", ".join(f"{what} {n}" for what, n in sorted(numbers.items())))
+    return "\n".join(lines)

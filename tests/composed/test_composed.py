@@ -9,11 +9,12 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.language.ir.op import registered_ops
+from tests.composed import __main__ as command
 from tests.composed import by_numpy
 from tests.composed.check import WrongError
 from tests.composed.doors import DOORS
 from tests.composed.grammar import ROWS, random_program
-from tests.composed.runs import Run, check_program, shrink_failure
+from tests.composed.runs import Run, check_program, doors_of, shrink_failure
 from tests.composed.scripts import write_script
 from tests.helpers.processes import python
 
@@ -30,6 +31,16 @@ def test_programs_by_the_doors_whose_turn_it_is(first):
         if error is not None:
             smallest = shrink_failure(run.programs[seed], error, tries=TRIES)
             pytest.fail(f"seed {seed}: {error}\n{write_script(smallest)}")
+
+
+def test_processes_count_what_they_check(capsys):
+    """The nightly's run by processes says the same of its seeds, whatever doors are called."""
+    seed = next(seed for seed in range(1, 500) if any(", " in door.name for door in doors_of(seed)))
+    run = Run()
+    assert run.check(seed) is None
+    assert command.run_jobs(seed, seed + 1, True, 1, "1/1") == 0
+    assert capsys.readouterr().out.strip() == run.summary()
+    assert sum(n for name, n in run.counts()["doors"].items() if ", " in name) > 0
 
 
 def test_a_seed_has_one_program():
