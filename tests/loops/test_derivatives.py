@@ -229,7 +229,8 @@ def test_an_iteration_that_fails_where_no_iteration_is_made_is_not_missed():
     _, last = sg.while_loop(lambda c: c[0] < 4, iteration, (9, x), max_steps=5)
     (slope,) = grad((last * 3.0).sum(), [x])
     assert slope.data.tolist() == [3.0] * 3
-    assert len(ran) == 1  # whose draws are counted, as a graph's are
+    # whose draws are counted, as a graph's are; a trace beside it finds the dtypes of numbers
+    assert sum(isinstance(y, Tensor) for y in ran) == 1
 
 
 @pytest.mark.slow

@@ -106,8 +106,7 @@ class _Batches:
         args, kwargs = unflatten(self.tree, leaves)
         holder = _CapturedTensors(trace)
         with holding(holder) if self.is_eager else nullcontext():
-            results, tree = call_traced(functools.partial(f, *args, **kwargs))
-        leaves = [holder(leaf) if getattr(leaf, "computes", False) else leaf for leaf in results]
+            leaves, tree = call_traced(functools.partial(f, *args, **kwargs))
         body_inputs = (trace.first, *inputs.values(), *holder.inputs)
         trace.parts.append(Traced(body_inputs, tuple(as_results(leaves))))
         (part,), captured = trace.close(once=not self.is_eager, folds=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
-from staticgrad.language.calls.execution import in_graphs
+from staticgrad.language.calls.execution import as_graph_value, in_graphs
 from staticgrad.language.functions.streams import FoldedKeys
 from staticgrad.language.ir.bodies import body_input, is_body_input
 from staticgrad.language.ir.forms import (
@@ -195,7 +195,8 @@ def call_traced(function: Callable[..., Any], *arguments: Any) -> tuple[list[Any
     name = called_name()
     try:
         with in_graphs(), body_of_a(name):
-            return flatten(with_complex_values(function(*arguments)))
+            leaves, tree = flatten(with_complex_values(function(*arguments)))
+            return [as_graph_value(leaf) for leaf in leaves], tree
     except StaticgradError:
         raise
     except Exception as error:
@@ -215,12 +216,13 @@ def as_results(leaves: Sequence[Any]) -> list[Symbolic]:
 def as_carries(leaves: Sequence[Any], like: Sequence[TensorType]) -> list[Symbolic]:
     """Return next carries as values: a number takes the dtype of its carry."""
     return [
-        constant(leaf, kind.dtype) if _becomes(leaf, kind) else as_results([leaf])[0]
+        constant(leaf, kind.dtype) if becomes(leaf, kind) else as_results([leaf])[0]
         for leaf, kind in zip(leaves, like, strict=True)
     ]
 
 
-def _becomes(leaf: Any, kind: TensorType) -> bool:
+def becomes(leaf: Any, kind: TensorType) -> bool:
+    """Return whether a Python number that an iteration gives takes the dtype of its carry."""
     if not is_weak(leaf) or kind.shape:
         return False
     if isinstance(leaf, bool) or kind.dtype.is_float:

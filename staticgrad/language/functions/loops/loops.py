@@ -4,7 +4,9 @@ Each calls its functions once, with symbolic values for those of an iteration, a
 one node from the result (``ops/loops.py``), so a program of a thousand iterations is as
 large as a program of one. Values and parameters that a function closes over become operands:
 gradients with respect to them work as usual. Carries, slices and results are trees: dicts, lists,
-tuples, named tuples and None. With eager tensors the functions run in Python, once per iteration.
+tuples, named tuples and None. With eager tensors the functions run in Python, once per iteration;
+if carries or operands are Python numbers, a trace beside that finds the dtypes that they have in a
+graph.
 
 A body that reads ``x[i]`` with the loop index i gets the row as a slice, as of ``scan``: a slice
 needs no lookup, and its cotangent is stacked row by row. The cotangent of an array that all
@@ -19,6 +21,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+from staticgrad.language.calls.execution import holding, in_graphs
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.call_types import R, T
 from staticgrad.language.functions.creation import zeros_like
@@ -29,6 +32,7 @@ from staticgrad.language.functions.tracing import (
     Traced,
     as_carries,
     as_results,
+    becomes,
     call_traced,
     check_carries,
     check_cases,
@@ -39,7 +43,7 @@ from staticgrad.language.functions.tracing import (
 )
 from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.language.ir.forms import Gather
-from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
+from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, constant
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.nodes import body_of_a
 from staticgrad.language.ir.op import Op
@@ -195,14 +199,14 @@ def run_loop(
     zeros gives."""
     first, tree = flatten(with_complex_values(init))
     kind = binding_kind((*first, *slices))
-    # Python numbers are unchanged: they take the dtype of the other operand.
     carry = unflatten(tree, [leaf if is_weak(leaf) else _lift_leaf(kind, leaf) for leaf in first])
     stacks: list[list[Any]] = []
     shape = None
     draws = Draws()
     for i in reversed(range(iterations)) if reverse else range(iterations):
         with draws.iteration(i), body_of_a("a loop"):
-            carry, output = iteration(kind.lift(i), carry, [x[i] for x in slices])
+            next_carry, output = iteration(kind.lift(i), carry, [x[i] for x in slices])
+        carry = _follow_carry(kind, carry, next_carry)
         leaves, shape = flatten(output)
         stacks.append(leaves)
     carry = unflatten(flatten(carry)[1], [_lift_leaf(kind, leaf) for leaf in flatten(carry)[0]])
@@ -219,6 +223,25 @@ def run_loop(
         stacks.reverse()
     rows = [[_lift_leaf(kind, leaf) for leaf in column] for column in zip(*stacks, strict=True)]
     return carry, unflatten(shape, [stack(row, 0) for row in rows])
+
+
+def _follow_carry(kind: type[Any], carry: Any, next_carry: Any) -> Any:
+    """Return an eager loop's next carry, Python numbers with the dtypes of the carry before."""
+    leaves, tree = flatten(next_carry)
+    if not any(map(is_weak, leaves)):
+        return next_carry
+    before, shape = flatten(carry)
+    if shape != tree:
+        return next_carry
+    return unflatten(
+        tree,
+        [
+            kind.lift(leaf, old.dtype)
+            if isinstance(old, Value) and becomes(leaf, old.type)
+            else leaf
+            for leaf, old in zip(leaves, before, strict=True)
+        ],
+    )
 
 
 def _row_of_zeros(x: Any) -> Any:
@@ -264,7 +287,7 @@ def run_while(
         with draws.iteration(done), body_of_a("a loop"):
             if not bool(_number(test(carry))):
                 break
-            carry, done = body(carry), done + 1
+            carry, done = _follow_carry(kind, carry, body(carry)), done + 1
             reached = Draws()
     if done:
         reached.advance()  # the test of the iteration that was not made began again
@@ -301,11 +324,31 @@ def _link_reads(
     return unflatten(tree, results)
 
 
-def run_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
-    """Run one case, chosen as by ``if``."""
+def run_branch(
+    index: Any, cases: Sequence[Callable[..., Any]], leaves: Sequence[Any], tree: Tree
+) -> Any:
+    """Run one case, chosen as by ``if``; Python numbers have the dtypes that they have in a graph.
+
+    If a graph refuses the functions, they stay Python numbers.
+    """
+    kind = binding_kind((index, *leaves))
+
+    def trace() -> list[Symbolic]:
+        """Trace all cases; the operands follow the results."""
+        values = [as_value(leaf) for leaf in map(_stand_in, leaves)]
+        return [*_trace_branch(cases, unflatten(tree, values))[2][0], *values]
+
     place = min(max(int(_number(index)), 0), len(cases) - 1)
+    dtypes = None
+    if any(map(is_weak, leaves)):
+        dtypes = _find_dtypes(trace)
+        leaves = _lift_numbers(kind, leaves, dtypes and dtypes[-len(leaves) :])
     with body_of_a("a branch"):
-        return cases[place](*operands)
+        results, shape = flatten(cases[place](*unflatten(tree, leaves)))
+    if any(map(is_weak, results)):
+        dtypes = dtypes or _find_dtypes(trace)
+        results = _lift_numbers(kind, results, dtypes and dtypes[: len(results)])
+    return unflatten(shape, results)
 
 
 def _lift_leaf(kind: type[Any], leaf: Any) -> Any:
@@ -605,8 +648,6 @@ def while_loop(
     check_function("body_fun", body_fun, "carry")
     bound = None if max_steps is None else bounded_iterations(max_steps)
     leaves, tree = flatten(with_complex_values(init_val))
-    if is_eager(leaves):
-        return run_while(cond_fun, body_fun, init_val, bound)
 
     def build(trace: Trace, carries: list[Symbolic], kinds: Sequence[TensorType]) -> Any:
         """Trace the test and body of a while loop."""
@@ -627,6 +668,9 @@ def while_loop(
         trace.parts += [Traced(inputs, tuple(test)), Traced(inputs, tuple(following))]
         return following
 
+    if is_eager(leaves):
+        first = unflatten(tree, _type_numbers(leaves, tree, build))
+        return run_while(cond_fun, body_fun, first, bound)
     ((test, step), captured), carries = _trace_loop(leaves, tree, build)
     op = While(
         body_of(test.inputs, {"go": test.results[0]}),
@@ -721,8 +765,6 @@ def _build_loop(
 ) -> tuple[Any, Any]:
     """Build a loop over an iteration function: last carry, stacked outputs."""
     leaves, tree = flatten(with_complex_values(init))
-    if is_eager([*leaves, *slices]):
-        return run_loop(iteration, init, slices, iterations, reverse)
     shapes: list[Tree] = []
     outputs: list[Symbolic] = []
     row_inputs: list[Symbolic] = []
@@ -741,6 +783,9 @@ def _build_loop(
         trace.parts.append(Traced((trace.first, *carries, *row_inputs), (*following, *outputs)))
         return following
 
+    if is_eager([*leaves, *slices]):
+        first = unflatten(tree, _type_numbers(leaves, tree, build, slices))
+        return run_loop(iteration, first, slices, iterations, reverse)
     ((part,), captured), carries = _trace_loop(leaves, tree, build, slices)
     count = len(carries)
     if not count and not outputs:
@@ -786,16 +831,83 @@ def _trace_loop(
             return closed, first.values
 
 
+def _type_numbers(
+    leaves: Sequence[Any],
+    tree: Tree,
+    build: Callable[[Trace, list[Symbolic], Sequence[TensorType]], list[Symbolic]],
+    slices: Sequence[Value] = (),
+) -> list[Any]:
+    """Return the first carries of an eager loop, Python numbers as tensors of the graph's dtypes.
+
+    If the functions take tensors alone, because an ``if`` or ``float`` reads an element, numbers
+    stay Python numbers in the first iteration, and the other operands decide their dtypes.
+    """
+    if not any(map(is_weak, leaves)):
+        return [*leaves]
+    values = map(_stand_in, leaves)
+    rows = map(_stand_in, slices)
+    dtypes = _find_dtypes(lambda: _trace_loop([*values], tree, build, [*rows])[1])
+    return _lift_numbers(binding_kind((*leaves, *slices)), leaves, dtypes)
+
+
+def _find_dtypes(trace: Callable[[], Sequence[Symbolic]]) -> list[DType] | None:
+    """Return the dtypes of what a trace builds, for a program that runs at once.
+
+    Values of a graph stand for the tensors that the traced functions read. None where the functions
+    do not take them.
+    """
+    draws = Draws()
+    try:
+        with in_graphs(), holding(_stand_in):
+            return [value.dtype for value in trace()]
+    except Exception:  # of the user's functions, which run at once, too
+        return None
+    finally:
+        draws.restore()
+
+
+def _stand_in(leaf: Any) -> Any:
+    """Return an input of a graph of a tensor's type; return anything else unchanged."""
+    if not isinstance(leaf, Value) or not leaf.computes:
+        return leaf
+    return Symbolic.bind(Input("tensor", leaf.type), ())
+
+
+def _lift_numbers(
+    kind: type[Any], leaves: Sequence[Any], dtypes: Sequence[DType] | None
+) -> list[Any]:
+    """Return leaves with their Python numbers as values of the dtypes, if there are any."""
+    if dtypes is None:
+        return [*leaves]
+    return [
+        kind.lift(leaf, dtype) if is_weak(leaf) else leaf
+        for leaf, dtype in zip(leaves, dtypes, strict=True)
+    ]
+
+
 def _build_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
     """Build a branch that runs one of several functions by index."""
-    leaves, _ = flatten(list(operands))
+    leaves, tree = flatten(list(operands))
     if is_eager([index, *leaves]):
-        return run_branch(index, cases, operands)
-    arguments = map_leaves(lambda leaf: as_value(leaf), list(operands))
+        return run_branch(index, cases, leaves, tree)
+    trace, shape, results = _trace_branch(cases, list(operands))
+    if not results[0]:
+        return unflatten(shape, [])
+    closed, captured = trace.close(once=False)
+    op = Branch(tuple(body_of(part.inputs, label_values("y", part.results)) for part in closed))
+    return unflatten(shape, _apply(op, [index], captured))
+
+
+def _trace_branch(
+    cases: Sequence[Callable[..., Any]], operands: list[Any]
+) -> tuple[Trace, Tree, list[list[Symbolic]]]:
+    """Trace the functions of a branch: the trace, their containers, and the results of each."""
+    arguments = map_leaves(lambda leaf: as_value(leaf), operands)
     trace = Trace()
     case_results = [call_traced(case, *arguments) for case in cases]
+    tree = case_results[0][1]
     for _, shape in case_results:
-        check_structure(shape, case_results[0][1])
+        check_structure(shape, tree)
     kinds: list[TensorType | None] = [
         next((value.type for value in alternatives if isinstance(value, Symbolic)), None)
         for alternatives in zip(*(case_leaves for case_leaves, _ in case_results), strict=True)
@@ -806,14 +918,10 @@ def _build_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Seq
             as_results([leaf])[0] if kind is None else as_carries([leaf], [kind])[0]
             for leaf, kind in zip(case_leaves, kinds, strict=True)
         ]
-        check_cases(case_results[0][1], results[0] if results else values, values)
+        check_cases(tree, results[0] if results else values, values)
         results.append(values)
         trace.parts.append(Traced((), tuple(values)))
-    if not results[0]:
-        return unflatten(case_results[0][1], [])
-    closed, captured = trace.close(once=False)
-    op = Branch(tuple(body_of(part.inputs, label_values("y", part.results)) for part in closed))
-    return unflatten(case_results[0][1], _apply(op, [index], captured))
+    return trace, tree, results
 
 
 def _apply(op: Op, operands: Sequence[Any], captured: Sequence[Symbolic]) -> list[Any]:
