@@ -18,14 +18,14 @@ it. Errors of other passes, as those that users write, are raised and name the p
 from __future__ import annotations
 
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Final, Literal, dataclass_transform
 
+from passes.failures import attempt, describe_failure
 from staticgrad.analysis.pass_report import Report as Report
 from staticgrad.language.ir.bodies import map_bodies
 from staticgrad.language.ir.graph import Graph, Parameter, Symbolic
@@ -37,14 +37,10 @@ from staticgrad.support.deprecations import adopt_overrides, deprecated_attribut
 from staticgrad.support.errors import (
     PassError,
     PassInterfaceError,
-    PassWarning,
     PipelineError,
-    StaticgradError,
-    warn,
 )
 from staticgrad.support.errors.wording import did_you_mean, kind_of
 from staticgrad.support.records import Immutable, dataclass
-from staticgrad.support.source import NO_LINE
 
 
 def check_kind(name: str, level: str, program: object) -> None:
@@ -490,7 +486,6 @@ def _misses_of(passes: Iterable[Pass], program: Any, hits: Mapping[str, int]) ->
 
 #: What a report counts of a pass that failed, in the place of rules.
 LEFT_OUT: Final = "failed, left out"
-T = TypeVar("T")
 
 
 def _attempt_pass(
@@ -500,72 +495,34 @@ def _attempt_pass(
 
     Errors are raised while each rewrite is watched.
     """
-    try:
+
+    def run() -> tuple[Any, Mapping[str, int]]:
+        """Run the pass and check its result."""
         transformed, hits = _run_pass(pass_, program, watch)
         if verify and transformed is not program:
             _verify_program(transformed, pass_.gives, f"pass {pass_}")
-    except MemoryError:
-        raise
-    except Exception as error:
+        return transformed, hits
+
+    def refuse(error: Exception) -> None:
+        """Raise the errors of passes that cannot be left out."""
         if watch is not None or not may_fail(pass_):
             _name_pass(pass_, error)
-            raise
+            raise error
         if pass_.required:
             raise PassError(
-                f"pass {pass_} failed: {_describe_failure(error)}",
+                f"pass {pass_} failed: {describe_failure(error)}",
                 details=[f"no program compiles without it: {pass_.required}"],
                 hint="this is a defect of staticgrad; please report it with the program",
                 at=getattr(error, "at", None),
             ) from error
-        warn_of_failure(str(pass_), error)
-        return program, {LEFT_OUT: 1}
-    return transformed, hits
 
-
-def attempt(name: str, rewrite: Callable[[], T], otherwise: T) -> T:
-    """Return the result of a rewrite that no program needs; ``otherwise`` if it fails, and warn.
-
-    For a pass that no pipeline runs.
-    """
-    try:
-        return rewrite()
-    except MemoryError:
-        raise
-    except Exception as error:
-        warn_of_failure(name, error)
-        return otherwise
+    return attempt(str(pass_), run, (program, {LEFT_OUT: 1}), refuse)
 
 
 def may_fail(pass_: Pass) -> bool:
     """Return whether a program is compiled without a pass that fails, or any pass inside of it."""
     inner = getattr(pass_, "passes", ())
     return all(map(may_fail, inner)) if inner else pass_.may_fail
-
-
-#: Passes that have been warned of, each with the class of its error.
-_warned: Final[set[tuple[str, type[Exception]]]] = set()
-
-
-def warn_of_failure(name: str, error: Exception) -> None:
-    """Warn that a pass failed and was left out, once for each pass and class of error."""
-    if (name, type(error)) in _warned:
-        return
-    warn(
-        PassWarning,
-        f"pass {name} failed and was left out, a defect of staticgrad: {_describe_failure(error)};"
-        " results are right without it. Please report it with the program",
-    )
-    _warned.add((name, type(error)))  # not where the warning is an error
-
-
-def _describe_failure(error: Exception) -> str:
-    """Return the class and first line of an error, its place in the code, and the user's line."""
-    *_, frame = traceback.extract_tb(error.__traceback__)
-    place = f"in {frame.name} ({Path(frame.filename).name}:{frame.lineno})"
-    text = f"{type(error).__name__} {place}: {str(error).partition(chr(10))[0]}"
-    if isinstance(error, StaticgradError) and (line := error.at.resolve()) != NO_LINE:
-        text += f", at {line.short}"
-    return text
 
 
 def _name_pass(pass_: Pass, error: Exception) -> None:

@@ -49,6 +49,7 @@ import numpy as np
 
 from passes.clones import Clones
 from passes.equals import duplicates
+from passes.failures import attempt
 from passes.rewrite import Rewritten, Rule, rewrite_nodes
 from passes.rules import STABILIZING, STABLE, below_derivatives
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected_error, value_name
@@ -254,15 +255,9 @@ def _rewrite_cone(
     cone: Cone, rules: Sequence[Rule], protected: Collection[Node] = ()
 ) -> Rewritten | None:
     """Rewrite the formulas of a cone except at nodes ``protected``; None if nothing changes."""
-    try:
-        return rewrite_nodes(cone.nodes, rules, protected, cone.beside)
-    except MemoryError:
-        raise
-    except Exception as error:
-        from passes.base import warn_of_failure  # no derivative needs it
-
-        warn_of_failure("stabilize", error)
-        return None
+    return attempt(
+        "stabilize", lambda: rewrite_nodes(cone.nodes, rules, protected, cone.beside), None
+    )
 
 
 def _formula(

@@ -52,12 +52,45 @@ class PlanProof:
     unproved: tuple[str, ...]
 
 
-@dataclass
 class _Contents:
-    """Elements of a buffer that hold a value: the old one of a parameter, and the new one."""
+    """Elements of a buffer that hold a value: the old one of a parameter, and the new one.
 
-    is_written: Array
-    is_updated: Array
+    A buffer of more than ``MOST_ELEMENTS`` elements is not followed: nothing is noted of it, and
+    none of its elements is missing.
+    """
+
+    def __init__(self, size: int, is_given: bool) -> None:
+        """Begin with all elements written, or none."""
+        self.is_followed = size <= MOST_ELEMENTS
+        followed = size if self.is_followed else 0
+        self._is_written = np.full(followed, is_given)
+        self._is_updated = np.zeros(followed, bool)
+
+    def flags(self, updated: bool) -> Array:
+        """Return for each followed element whether it has a value, or its new one."""
+        return self._is_updated if updated else self._is_written
+
+    def everything(self) -> Array:
+        """Return all elements that are followed."""
+        return np.arange(self._is_written.size)
+
+    def missing(self, elements: Array, updated: bool = False) -> Array:
+        """Return those of the elements that have no value, or no new one."""
+        followed = self._followed(elements)
+        return followed[~self.flags(updated)[followed]]
+
+    def write(self, elements: Array, *, updates: bool) -> None:
+        """Note that elements were written, those of a parameter with their new values."""
+        followed = self._followed(elements)
+        self._is_updated[followed] = updates
+        self._is_written[followed] = not updates
+
+    def overwrite(self, elements: Array) -> None:
+        """Note that elements were lost, since another buffer is in their place."""
+        self._is_written[self._followed(elements)] = False
+
+    def _followed(self, elements: Array) -> Array:
+        return elements if self.is_followed else elements[:0]
 
 
 def prove_plan(plan: Plan, *, most_positions: int = MOST_POSITIONS) -> PlanProof:
@@ -96,11 +129,10 @@ class _PlanWalk:
 
     def _begin(self, buffer: Buffer) -> _Contents:
         size = self._sizes[buffer.name]
-        if size > MOST_ELEMENTS:
+        contents = _Contents(size, buffer.role in ("input", "parameter", "constant", "check"))
+        if not contents.is_followed:
             self.unproved.append(f"{buffer.name}: a buffer of {size} elements is not followed")
-            size = 0
-        is_given = buffer.role in ("input", "parameter", "constant", "check")
-        return _Contents(np.full(size, is_given), np.zeros(size, bool))
+        return contents
 
     def run(self) -> None:
         """Prove each step, and that every output is written whole."""
@@ -115,9 +147,11 @@ class _PlanWalk:
             elif isinstance(step, CallStep):
                 self._prove_call(step)
         for buffer in self._schedule.buffers:
-            if buffer.role == "output" and not self._contents[buffer.name].is_written.all():
-                element = int(np.flatnonzero(~self._contents[buffer.name].is_written)[0])
-                self._fail(f"no step writes element {element} of output {buffer.name!r}")
+            if buffer.role == "output":
+                contents = self._contents[buffer.name]
+                missing = contents.missing(contents.everything())
+                if missing.size:
+                    self._fail(f"no step writes element {missing[0]} of output {buffer.name!r}")
 
     def _fail(self, headline: str, step: Step | None = None) -> NoReturn:
         where = f"plan of {self._schedule.name!r}"
@@ -201,11 +235,7 @@ class _PlanWalk:
     def _check_needed(
         self, step: Step, name: str, buffer: str, elements: Array, updated: bool
     ) -> None:
-        contents = self._contents[buffer]
-        if self._sizes[buffer] > MOST_ELEMENTS:
-            return
-        is_there = contents.is_updated if updated else contents.is_written
-        missing = elements[~is_there[elements]]
+        missing = self._contents[buffer].missing(elements, updated)
         if missing.size:
             value = "new value" if updated else "value"
             text = f"it reads element {missing[0]} of {buffer!r} ({name})"
@@ -230,20 +260,14 @@ class _PlanWalk:
 
     def _mark(self, name: str, elements: Array) -> None:
         """Note that elements of a buffer were written."""
-        buffer, contents = self._schedule.by_name[name], self._contents[name]
-        if self._sizes[name] > MOST_ELEMENTS:
-            return
-        if buffer.role == "parameter":
-            contents.is_updated[elements] = True
-            contents.is_written[elements] = False
-        else:
-            contents.is_written[elements] = True
+        buffer = self._schedule.by_name[name]
+        self._contents[name].write(elements, updates=buffer.role == "parameter")
         if buffer.over:
-            self._contents[buffer.over].is_written[elements] = False
+            self._contents[buffer.over].overwrite(elements)
 
     def _mark_whole(self, name: str, mode: str) -> None:
-        if mode in ("out", "inout") and self._sizes[name] <= MOST_ELEMENTS:
-            self._mark(name, np.arange(self._sizes[name]))
+        if mode in ("out", "inout"):
+            self._mark(name, self._contents[name].everything())
 
     # -- other steps ------------------------------------------------------------------------------
 
@@ -252,9 +276,8 @@ class _PlanWalk:
         self.unproved.append(f"{step.label}: {step.routine.name} is a routine of a library")
         for access in step.accesses():
             is_temp = self._schedule.by_name[access.buffer].role == "temp"
-            is_followed = self._sizes[access.buffer] <= MOST_ELEMENTS
-            if access.mode == "in" and is_temp and is_followed:
-                everything = np.arange(self._sizes[access.buffer])
+            if access.mode == "in" and is_temp:
+                everything = self._contents[access.buffer].everything()
                 self._check_needed(step, access.name, access.buffer, everything, access.updated)
         for access in step.accesses():
             self._mark_whole(access.buffer, access.mode)
@@ -264,17 +287,16 @@ class _PlanWalk:
         accesses = step.accesses()
         iterations = planned.arguments[0] if step.control.kind != "branch" else 1
         for body, plan in zip(step.bodies(), planned.bodies, strict=True):
-            for iteration in dict.fromkeys([0, iterations - 1] if body.number else [0]):
-                if iteration < iterations:
-                    outside = self._find_outside(step, planned, body, plan, iteration)
-                    numbers = {body.number: iteration} if body.number else {}
-                    walk = _PlanWalk(plan, self._most_positions, outside, numbers)
-                    walk.run()
-                    self.kernels += walk.kernels
-                    self.accesses += walk.accesses
-                    self.unproved += walk.unproved
-            if iterations:
-                self._find_outside(step, planned, body, plan, iterations - 1)
+            for iteration in dict.fromkeys([0, iterations - 1] if iterations else []):
+                outside = self._find_outside(step, planned, body, plan, iteration)
+                if iteration and not body.number:
+                    continue  # it does what the first one does, with buffers as large
+                numbers = {body.number: iteration} if body.number else {}
+                walk = _PlanWalk(plan, self._most_positions, outside, numbers)
+                walk.run()
+                self.kernels += walk.kernels
+                self.accesses += walk.accesses
+                self.unproved += walk.unproved
         for number, access in enumerate(accesses):
             if access.mode == "in" and iterations:
                 self._check_whole(step, number)
@@ -285,7 +307,7 @@ class _PlanWalk:
         """Check that a value which goes into a loop or a branch was written."""
         access = step.accesses()[number]
         contents = self._contents[access.buffer]
-        is_there = contents.is_updated if access.updated else contents.is_written
+        is_there = contents.flags(access.updated)
         first = access.begin if isinstance(access.begin, int) else 0
         if not is_there[first // access.dtype.itemsize :].any() and is_there.size:
             self._fail(f"it reads {access.buffer!r}, which nothing has written", step)

@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final
 
-from passes.base import attempt
+from passes.failures import attempt
 from passes.remat.base import Policy
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import Limit
