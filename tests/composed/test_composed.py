@@ -9,8 +9,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.language.ir.op import registered_ops
-from tests.composed import __main__ as command
-from tests.composed import by_numpy
+from tests.composed import __main__ as command, by_numpy
 from tests.composed.check import WrongError
 from tests.composed.doors import DOORS
 from tests.composed.grammar import ROWS, random_program
