@@ -516,7 +516,8 @@ def _attempt_pass(
                 at=getattr(error, "at", None),
             ) from error
 
-    return attempt(str(pass_), run, (program, {LEFT_OUT: 1}), refuse)
+    left_out: tuple[Any, Mapping[str, int]] = program, {LEFT_OUT: 1}
+    return attempt(str(pass_), run, left_out, refuse)
 
 
 def may_fail(pass_: Pass) -> bool:
