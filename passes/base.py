@@ -27,6 +27,12 @@ from typing import Any, ClassVar, Final, Literal, dataclass_transform
 
 from passes.failures import attempt, describe_failure
 from staticgrad.analysis.pass_report import Report as Report
+from staticgrad.errors import (
+    PassError,
+    PassInterfaceError,
+    PipelineError,
+)
+from staticgrad.errors.wording import did_you_mean, kind_of
 from staticgrad.language.ir.bodies import map_bodies
 from staticgrad.language.ir.graph import Graph, Parameter, Symbolic
 from staticgrad.language.ir.verify import verify_graph
@@ -34,12 +40,6 @@ from staticgrad.language.types.dim import Size, named_sizes
 from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
-from staticgrad.support.errors import (
-    PassError,
-    PassInterfaceError,
-    PipelineError,
-)
-from staticgrad.support.errors.wording import did_you_mean, kind_of
 from staticgrad.support.records import Immutable, dataclass
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from staticgrad.support.errors import PassWarning, StaticgradError, warn
+from staticgrad.errors import PassWarning, StaticgradError, warn
 from staticgrad.support.source import NO_LINE
 
 T = TypeVar("T")

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from passes.base import Pass, Watch
+from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.support.building import within
-from staticgrad.support.errors import StaticgradError
 
 
 class Fold(Pass, name="fold"):

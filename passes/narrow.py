@@ -16,14 +16,14 @@ from typing import Final
 from passes.base import Pass, Watch
 from passes.loops.rounded_slices import is_slice, is_stack, round_stacks, widen_slices
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
+from staticgrad.errors import PipelineError
+from staticgrad.errors.wording import did_you_mean, list_names
 from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ops.convert import Cast
 from staticgrad.language.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
-from staticgrad.support.errors import PipelineError
-from staticgrad.support.errors.wording import did_you_mean, list_names
 from staticgrad.support.optional import ml_dtypes
 from staticgrad.support.source import scope_names
 

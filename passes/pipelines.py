@@ -26,10 +26,10 @@ from passes.loops.whole import MergedLoops
 from passes.narrow import Narrow
 from passes.residuals import Residuals
 from passes.simplify import Algebra, Simplify, Stabilize
+from staticgrad.errors import ParseError, PipelineError, PluginWarning, warn
+from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.wording import did_you_mean, kind_of
 from staticgrad.language.ir.discovery import load_entry_points, package_of
-from staticgrad.support.errors import ParseError, PipelineError, PluginWarning, warn
-from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import did_you_mean, kind_of
 
 #: Every built-in pass, in the order a pipeline usually has them.
 PASSES: Final[tuple[type[Pass], ...]] = (

@@ -16,12 +16,12 @@ from passes.remat import Policy, as_policy
 from passes.remat.recompute import StoreAll
 from passes.residuals import Residuals, bases
 from staticgrad.analysis.liveness import phases_of
-from staticgrad.language.functions.checkpoints.marks import kept_values, policy_named, text_of
-from staticgrad.language.functions.checkpoints.saveable import Saveable, parts_of
+from staticgrad.errors import PipelineError
+from staticgrad.functions.checkpoints.marks import kept_values, policy_named, text_of
+from staticgrad.functions.checkpoints.saveable import Saveable, parts_of
 from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Identity
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
-from staticgrad.support.errors import PipelineError
 
 
 class SavedValues(Pass, name="saved"):

@@ -16,6 +16,7 @@ import numpy as np
 
 from staticgrad.analysis.binding import check_sizes, concrete_shape, input_label
 from staticgrad.analysis.evaluate import evaluate, same_bytes
+from staticgrad.errors import PassMismatchError, StaticgradError
 from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.language.ir.op import Array
@@ -23,7 +24,6 @@ from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dim import Named
 from staticgrad.language.types.dtype import F32, F64, DType, kind_of_elements
 from staticgrad.support.building import capture
-from staticgrad.support.errors import PassMismatchError, StaticgradError
 
 #: How a result may differ: not at all; or as ``numpy.isclose`` has it where the old one is finite,
 #: and so is all that it was computed from (a pass that heals a NaN may change what hid it).

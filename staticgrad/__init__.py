@@ -34,7 +34,7 @@ def __getattr__(name: str) -> object:
 
     home, attribute = PUBLIC[name]
     if home == "passes":
-        from staticgrad.support.errors.tracebacks import refuse_shadowed_passes
+        from staticgrad.errors.tracebacks import refuse_shadowed_passes
 
         refuse_shadowed_passes()
     with collection_paused():  # what modules make stays
@@ -48,7 +48,7 @@ def _no_such_name(name: str) -> Exception:
     file = f"{__path__[0]}/{name}"
     if name.startswith("_") or isdir(file) or isfile(f"{file}.py"):  # noqa: PTH112, PTH113
         return AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from staticgrad.support.errors.hints import as_imported, no_such_name
+    from staticgrad.errors.hints import as_imported, no_such_name
 
     return as_imported(no_such_name("sg", name, tuple(__all__)))
 
@@ -66,7 +66,7 @@ class _AbsentModules:
         package, _, module = name.rpartition(".")
         if package.partition(".")[0] != __name__ or module.startswith("_"):
             return
-        from staticgrad.support.errors.hints import no_such_module
+        from staticgrad.errors.hints import no_such_module
 
         error = no_such_module(package, module)
         if error is not None:

@@ -1,36 +1,36 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
 import passes as passes
+import staticgrad.backends as backends
+import staticgrad.checkpoint_policies as checkpoint_policies
 import staticgrad.comparison as comparison
-import staticgrad.compiler.backends as backends
 import staticgrad.distributed as distributed
 import staticgrad.eager as eager
-import staticgrad.eager.xp as xp
+import staticgrad.errors as errors
 import staticgrad.extend as extend
+import staticgrad.fft as fft
+import staticgrad.implicit as implicit
+import staticgrad.interpolate as interpolate
 import staticgrad.jax as jax
-import staticgrad.language.functions.checkpoints.policies as checkpoint_policies
-import staticgrad.language.functions.fft as fft
-import staticgrad.language.functions.interpolate as interpolate
-import staticgrad.language.functions.linalg as linalg
-import staticgrad.language.functions.loops.ode as ode
-import staticgrad.language.functions.ndimage as ndimage
-import staticgrad.language.functions.random as random
-import staticgrad.language.functions.sparse as sparse
-import staticgrad.language.functions.special as special
-import staticgrad.language.functions.tree as tree
+import staticgrad.linalg as linalg
+import staticgrad.ndimage as ndimage
 import staticgrad.nn as nn
 import staticgrad.numba as numba
+import staticgrad.ode as ode
 import staticgrad.onnx as onnx
 import staticgrad.optim as optim
-import staticgrad.programs.implicit as implicit
 import staticgrad.pytensor as pytensor
+import staticgrad.random as random
 import staticgrad.scipy as scipy
 import staticgrad.sklearn as sklearn
+import staticgrad.sparse as sparse
+import staticgrad.special as special
 import staticgrad.stats as stats
-import staticgrad.support.errors as errors
 import staticgrad.testing as testing
 import staticgrad.torch as torch
 import staticgrad.train as train
+import staticgrad.tree as tree
+import staticgrad.xp as xp
 from staticgrad.analysis.evaluate import (
     evaluate
 )
@@ -49,88 +49,94 @@ from staticgrad.compiler.compiling.tradeoffs import (
 from staticgrad.eager.at_once import (
     eager_mode
 )
-from staticgrad.language.functions import (
+from staticgrad.errors import (
+    BudgetInfeasible, StaticgradError
+)
+from staticgrad.errors.wording import (
+    StaticgradWarning
+)
+from staticgrad.functions import (
     arccos as acos, arccosh as acosh, arcsin as asin, arcsinh as asinh, arctan2 as atan2, arctan
     as atan, round as around, arctanh as atanh, invert as bitwise_invert, left_shift as
     bitwise_left_shift, invert as bitwise_not, right_shift as bitwise_right_shift, zeros as
     empty, zeros_like as empty_like, transpose as permute_dims, vstack as row_stack, divide as
     true_divide
 )
-from staticgrad.language.functions.aggregate import (
+from staticgrad.functions.aggregate import (
     all, max as amax, min as amin, any, argmax, argmin, max, mean, min, reduce_and, reduce_or,
     reduce_xor, std, sum, var
 )
-from staticgrad.language.functions.arrange import (
+from staticgrad.functions.arrange import (
     array_split, diag, diagflat, dsplit, hsplit, meshgrid, pad, repeat, roll, rot90, split,
     tile, trace, vsplit
 )
-from staticgrad.language.functions.bounded import (
+from staticgrad.functions.bounded import (
     argwhere, compress, dynamic_slice, dynamic_update_slice, extract, flatnonzero, intersect1d,
     nonzero, segment_max, segment_min, segment_prod, segment_sum, setdiff1d, setxor1d, union1d,
     unique
 )
-from staticgrad.language.functions.checkpoints.marks import (
+from staticgrad.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
 )
-from staticgrad.language.functions.coefficients import (
+from staticgrad.functions.coefficients import (
     poly, polyadd, polyder, polyfit, polyint, polymul, polysub, roots
 )
-from staticgrad.language.functions.complex_numbers import (
+from staticgrad.functions.complex_numbers import (
     abs_square, angle, complex, imag, iscomplex, isreal, real
 )
-from staticgrad.language.functions.creation import (
+from staticgrad.functions.creation import (
     arange, constant, eye, full, full_like, geomspace, identity, input, linspace, logspace,
     one_hot, ones, ones_like, parameter, tri, tril, triu, vander, zeros, zeros_like
 )
-from staticgrad.language.functions.curves import (
+from staticgrad.functions.curves import (
     cumlogsumexp, cummax, cummin, cumulative_prod, cumulative_sum, diff, ediff1d, gradient,
     cumlogsumexp as logcumsumexp, trapezoid, unwrap
 )
-from staticgrad.language.functions.elementwise import (
+from staticgrad.functions.elementwise import (
     allclose, array_equal, array_equiv, choose, copy, deg2rad, rad2deg as degrees, divmod, fabs,
     float_power, fmax, fmin, heaviside, isclose, isneginf, isposinf, logaddexp2, nan_to_num,
     piecewise, rad2deg, deg2rad as radians, round, select, sinc
 )
-from staticgrad.language.functions.filters import (
+from staticgrad.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
 )
-from staticgrad.language.functions.index_arrays import (
+from staticgrad.functions.index_arrays import (
     diag_indices, fromfunction, indices, ix_, mask_indices, ravel_multi_index, tril_indices,
     tril_indices_from, triu_indices, triu_indices_from, unravel_index
 )
-from staticgrad.language.functions.indexing import (
+from staticgrad.functions.indexing import (
     append, at, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dstack, fliplr, flipud,
     delete, getitem, hstack, insert, matrix_transpose, rollaxis, unstack, vstack
 )
-from staticgrad.language.functions.kinks import (
+from staticgrad.functions.kinks import (
     conventions
 )
-from staticgrad.language.functions.loops.loops import (
+from staticgrad.functions.loops import (
     associative_scan, cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
-from staticgrad.language.functions.missing_values import (
+from staticgrad.functions.missing_values import (
     nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
     nansum, nanvar
 )
-from staticgrad.language.functions.products import (
+from staticgrad.functions.products import (
     cross, dot, einsum, inner, kron, matvec, outer, tensordot, vdot, vecdot, vecmat
 )
-from staticgrad.language.functions.standard import (
+from staticgrad.functions.standard import (
     asarray as array, asarray, can_cast, e, finfo, iinfo, inf, isdtype, nan, ndim, newaxis, pi,
     result_type, shape, size
 )
-from staticgrad.language.functions.statistics import (
+from staticgrad.functions.statistics import (
     argpartition, average, bincount, corrcoef, count_nonzero, cov, digitize, histogram,
     histogram2d, histogram_bin_edges, histogramdd, isin, lexsort, median, nanmedian,
     nanpercentile, nanquantile, norm, partition, percentile, prod, ptp, quantile
 )
-from staticgrad.language.functions.substitution import (
+from staticgrad.functions.substitution import (
     replace, vectorize
 )
-from staticgrad.language.functions.tapers import (
+from staticgrad.functions.tapers import (
     bartlett, blackman, hamming, hanning, kaiser
 )
-from staticgrad.language.functions.whole_numbers import (
+from staticgrad.functions.whole_numbers import (
     bitwise_count, frexp, gcd, lcm, ldexp, modf, nextafter, spacing
 )
 from staticgrad.language.ir.graph import (
@@ -229,12 +235,6 @@ from staticgrad.programs.transformed import (
 )
 from staticgrad.saving import (
     load, save
-)
-from staticgrad.support.errors import (
-    BudgetInfeasible, StaticgradError
-)
-from staticgrad.support.errors.wording import (
-    StaticgradWarning
 )
 from staticgrad.support.options import (
     options, show_config

@@ -1,21 +1,69 @@
-"""``sg.checkpoint_policies``: the module ``staticgrad.language.functions.checkpoints.policies``.
+"""Policies of ``sg.checkpoint(f, policy=...)``: predicates over ops, under the names of JAX.
 
-Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``.
+A policy is called with an op and the types of its operands, and says whether the result is kept
+from forward to backward: ``policy(op, *types)``. Everything else that the function computes runs
+again. Any function of that form will do; these are the usual ones. Public as
+``sg.checkpoint_policies``.
 """
 
-# ruff: noqa: I001
-# fmt: off
-import sys
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
-from staticgrad.language.functions.checkpoints import policies as _module
+from typing import Final
 
-if TYPE_CHECKING:
-    from staticgrad.language.functions.checkpoints.policies import (
-        dots_saveable as dots_saveable, dots_with_no_batch_dims_saveable as
-        dots_with_no_batch_dims_saveable, everything_saveable as everything_saveable,
-        nothing_saveable as nothing_saveable, save_from_both_policies as save_from_both_policies,
-        save_only_these_names as save_only_these_names
-    )
+from staticgrad.functions.checkpoints.saveable import (
+    EitherRule,
+    OnlyNames,
+    Saveable,
+    maker,
+    names_given,
+    parts_of,
+)
+from staticgrad.language.calls.arguments import namespace
+from staticgrad.language.ir.op import Op
+from staticgrad.language.types.arrays import TensorType
 
-sys.modules[__name__] = _module
+__all__ = [
+    "dots_saveable", "dots_with_no_batch_dims_saveable", "everything_saveable", "nothing_saveable",
+    "save_from_both_policies", "save_only_these_names",
+]  # fmt: skip
+
+_DOTS: Final = ("matmul", "conv", "conv_filter", "conv_image")
+
+
+def everything_saveable(op: Op, *types: TensorType) -> bool:
+    """Save everything; nothing is recomputed."""
+    return True
+
+
+def nothing_saveable(op: Op, *types: TensorType) -> bool:
+    """Save only the arguments of the function."""
+    return False
+
+
+def dots_saveable(op: Op, *types: TensorType) -> bool:
+    """Products of matrices and convolutions are kept: they take the longest to run again."""
+    return op.name in _DOTS
+
+
+def dots_with_no_batch_dims_saveable(op: Op, *types: TensorType) -> bool:
+    """Products of two matrices are kept, those of stacks of matrices run again.
+
+    Of a transformer that keeps its linear layers, and not the scores of its attention. A stack
+    times one matrix is one product of two matrices.
+    """
+    return op.name == "matmul" and all(len(operand.shape) == 2 for operand in types)
+
+
+@maker
+def save_only_these_names(*names: str) -> Saveable:
+    """Values with one of these names (``sg.checkpoint_name``) are kept, and nothing else."""
+    return OnlyNames(names_given("save_only_these_names", names))
+
+
+@maker
+def save_from_both_policies(*policies: Saveable) -> Saveable:
+    """Save what at least one of the policies saves."""
+    return EitherRule(tuple(part for policy in policies for part in parts_of(policy)))
+
+
+namespace(globals(), operands=None)

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from staticgrad.errors import ArgumentError, DistributedError, DTypeError
 from staticgrad.extend import as_value, namespace, ranks
 from staticgrad.extend.parameters import Complex
 from staticgrad.extend.ranks import Job, means, rows_of
 from staticgrad.saving import restore_tree
 from staticgrad.saving.trees import content_of
-from staticgrad.support.errors import ArgumentError, DistributedError, DTypeError
 
 __all__ = ["Job", "broadcast", "check_equal", "mean", "start"]
 

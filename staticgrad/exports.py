@@ -1,7 +1,7 @@
 """Every public name of ``staticgrad``, once: the module that defines it.
 
 The facade (``staticgrad/__init__.py``), the package of functions
-(``staticgrad/language/functions``), what type checkers read of both (their ``.pyi``) and the
+(``staticgrad/functions``), what type checkers read of both (their ``.pyi``) and the
 reference (``staticgrad docs``) are derived from these tables. To add a public function, write it
 and name it here; ``python -m tests.exports`` writes the stubs, which a test compares with the
 tables. Arguments, types and overloads stand with the definition alone. Nothing is imported here.
@@ -18,72 +18,70 @@ __all__ = [
     "homes",
 ]
 
-#: Module -> what it gives to ``staticgrad.language.functions``, which publishes functions of
+#: Module -> what it gives to ``staticgrad.functions``, which publishes functions of
 #: values: there, and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
 FUNCTIONS = {
-    "staticgrad.language.functions.aggregate": (
+    "staticgrad.functions.aggregate": (
         "all amax=max amin=min any argmax argmin max mean min reduce_and reduce_or reduce_xor std"
         " sum var"
     ),
-    "staticgrad.language.functions.arrange": (
+    "staticgrad.functions.arrange": (
         "array_split diag diagflat dsplit hsplit meshgrid pad repeat"
         " roll rot90 split tile trace vsplit"
     ),
-    "staticgrad.language.functions.loops.loops": (
+    "staticgrad.functions.loops": (
         "associative_scan cond fori_loop map=map_slices scan switch while_loop"
     ),
-    "staticgrad.language.functions.indexing": (
+    "staticgrad.functions.indexing": (
         "append at atleast_1d atleast_2d atleast_3d block column_stack dstack fliplr flipud"
         " delete getitem hstack insert matrix_transpose rollaxis unstack vstack"
     ),
-    "staticgrad.language.functions.bounded": (
+    "staticgrad.functions.bounded": (
         "argwhere compress dynamic_slice dynamic_update_slice extract flatnonzero intersect1d"
         " nonzero segment_max segment_min segment_prod segment_sum setdiff1d setxor1d union1d"
         " unique"
     ),
-    "staticgrad.language.functions.statistics": (
+    "staticgrad.functions.statistics": (
         "argpartition average bincount corrcoef count_nonzero cov digitize histogram"
         " histogram2d histogram_bin_edges histogramdd isin lexsort median nanmedian nanpercentile"
         " nanquantile norm partition percentile prod ptp quantile"
     ),
-    "staticgrad.language.functions.elementwise": (
+    "staticgrad.functions.elementwise": (
         "allclose array_equal array_equiv choose copy deg2rad degrees=rad2deg divmod"
         " fabs float_power fmax fmin heaviside isclose isneginf isposinf"
         " logaddexp2 nan_to_num piecewise rad2deg radians=deg2rad round select sinc"
     ),
-    "staticgrad.language.functions.complex_numbers": (
-        "abs_square angle complex imag iscomplex isreal real"
-    ),
-    "staticgrad.language.functions.creation": (
+    "staticgrad.functions.complex_numbers": ("abs_square angle complex imag iscomplex isreal real"),
+    "staticgrad.functions.creation": (
         "arange constant eye full full_like geomspace identity input linspace logspace one_hot"
         " ones ones_like parameter tri tril triu vander zeros zeros_like"
     ),
-    "staticgrad.language.functions.curves": (
+    "staticgrad.functions.curves": (
         "cumlogsumexp cummax cummin cumulative_prod cumulative_sum diff ediff1d gradient"
         " logcumsumexp=cumlogsumexp"
         " trapezoid unwrap"
     ),
-    "staticgrad.language.functions.products": (
+    "staticgrad.functions.products": (
         "cross dot einsum inner kron matvec outer tensordot vdot vecdot vecmat"
     ),
-    "staticgrad.language.functions.coefficients": (
+    "staticgrad.functions.coefficients": (
         "poly polyadd polyder polyfit polyint polymul polysub roots"
     ),
-    "staticgrad.language.functions.index_arrays": (
+    "staticgrad.functions.index_arrays": (
         "diag_indices fromfunction indices ix_ mask_indices ravel_multi_index tril_indices"
         " tril_indices_from triu_indices triu_indices_from unravel_index"
     ),
-    "staticgrad.language.functions.substitution": "replace vectorize",
-    "staticgrad.language.functions.tapers": "bartlett blackman hamming hanning kaiser",
-    "staticgrad.language.functions.whole_numbers": (
+    "staticgrad.functions.substitution": "replace vectorize",
+    "staticgrad.functions.tapers": "bartlett blackman hamming hanning kaiser",
+    "staticgrad.functions.whole_numbers": (
         "bitwise_count frexp gcd lcm ldexp modf nextafter spacing"
     ),
-    "staticgrad.language.functions.filters": (
+    "staticgrad.functions.filters": (
         "convolve correlate interp polyval resize sliding_window_view"
     ),
-    "staticgrad.language.functions.kinks": "conventions",
-    "staticgrad.language.functions.checkpoints.marks": "checkpoint checkpoint_name",
-    "staticgrad.language.functions.missing_values": (
+    "staticgrad.functions.kinks": "conventions",
+    "staticgrad.functions.checkpoints.marks": "checkpoint checkpoint_name",
+    "staticgrad.functions.missing_values": (
         "nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum"
         " nanvar"
     ),
@@ -123,15 +121,15 @@ FUNCTIONS = {
     "staticgrad.programs.along_axes": "apply_along_axis apply_over_axes",
     "staticgrad.programs.transformed": "vmap",
 }
-#: Module -> what the facade takes from it; of ``staticgrad.language.functions`` the standard's
+#: Module -> what the facade takes from it; of ``staticgrad.functions`` the standard's
 #: other names.
 OTHERS = {
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.compiler.compiling.compiler": "Compiled compile",
     "staticgrad.support.options": "options show_config",
     "staticgrad.eager.at_once": "eager_mode",
-    "staticgrad.support.errors": "BudgetInfeasible StaticgradError",
-    "staticgrad.support.errors.wording": "StaticgradWarning",
+    "staticgrad.errors": "BudgetInfeasible StaticgradError",
+    "staticgrad.errors.wording": "StaticgradWarning",
     "staticgrad.language.ir.printer": "same_graph",
     "staticgrad.language.types.dim": "dim",
     "staticgrad.language.types.dtype": (
@@ -141,13 +139,13 @@ OTHERS = {
     ),
     "staticgrad.language.ir.parser": "parse",
     "staticgrad.tools.lints": "lint",
-    "staticgrad.language.functions": (
+    "staticgrad.functions": (
         "acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan2=arctan2 atan=arctan"
         " around=round atanh=arctanh bitwise_invert=invert bitwise_left_shift=left_shift"
         " bitwise_not=invert bitwise_right_shift=right_shift empty=zeros empty_like=zeros_like"
         " permute_dims=transpose row_stack=vstack true_divide=divide"
     ),
-    "staticgrad.language.functions.standard": (
+    "staticgrad.functions.standard": (
         "array=asarray asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type"
         " shape size"
     ),
@@ -163,25 +161,33 @@ OTHERS = {
     "staticgrad.language.scopes": "scope",
     "staticgrad.compiler.compiling.tradeoffs": "tradeoff",
 }
-#: Modules of ``staticgrad.language.functions`` that are namespaces of their own.
-NAMESPACES = ("fft", "linalg", "nn", "random", "sparse", "special", "standard")
+#: Namespace -> the module whose functions stand for NumPy's, SciPy's and methods of values.
+NAMESPACES = {
+    "fft": "staticgrad.fft",
+    "linalg": "staticgrad.linalg",
+    "nn": "staticgrad.nn.functional.basics",
+    "random": "staticgrad.random",
+    "sparse": "staticgrad.sparse",
+    "special": "staticgrad.special",
+    "standard": "staticgrad.functions.standard",
+}
 #: Module -> what it gives to ``staticgrad.nn``: functions, and modules that call them.
 LAYERS = {
-    "staticgrad.language.functions": "one_hot sigmoid tanh",
-    "staticgrad.language.functions.nn": (
+    "staticgrad.functions": "one_hot sigmoid tanh",
+    "staticgrad.nn.functional.basics": (
         "binary_cross_entropy_with_logits elu gelu leaky_relu linear log_softmax logsumexp relu"
         " silu softmax softplus"
     ),
-    "staticgrad.language.functions.activations": (
+    "staticgrad.nn.functional.activations": (
         "celu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh log_sigmoid"
         " logsigmoid=log_sigmoid mish prelu relu6 selu softmin softshrink softsign tanhshrink"
         " threshold"
     ),
-    "staticgrad.language.functions.attention": "attention embedding rotary",
-    "staticgrad.language.functions.images.resizing": (
+    "staticgrad.nn.functional.attention": "attention embedding rotary",
+    "staticgrad.nn.functional.images.resizing": (
         "affine_grid grid_sample pixel_shuffle pixel_unshuffle resize"
     ),
-    "staticgrad.language.functions.images.windows": (
+    "staticgrad.nn.functional.images.windows": (
         "adaptive_avg_pool adaptive_avg_pool1d=adaptive_avg_pool"
         " adaptive_avg_pool2d=adaptive_avg_pool adaptive_avg_pool3d=adaptive_avg_pool"
         " adaptive_max_pool adaptive_max_pool1d=adaptive_max_pool"
@@ -192,21 +198,21 @@ LAYERS = {
         " conv_transpose3d=conv_transpose fold lp_pool max_pool max_pool1d=max_pool"
         " max_pool2d=max_pool max_pool3d=max_pool unfold"
     ),
-    "staticgrad.language.functions.normalization": (
+    "staticgrad.nn.functional.normalization": (
         "batch_norm batch_statistics group_norm instance_norm layer_norm local_response_norm"
         " rms_norm"
     ),
-    "staticgrad.language.functions.recurrent": (
+    "staticgrad.nn.functional.recurrent": (
         "bidirectional gru gru_cell lstm lstm_cell rnn rnn_cell stacked"
     ),
-    "staticgrad.language.functions.losses.basic": (
+    "staticgrad.nn.functional.losses.basic": (
         "cross_entropy huber huber_loss=huber mse mse_loss=mse"
     ),
-    "staticgrad.language.functions.losses.further": (
+    "staticgrad.nn.functional.losses.further": (
         "binary_cross_entropy cosine_similarity ctc_loss"
         " kl_div l1_loss nll_loss normalize pairwise_distance smooth_l1_loss triplet_margin_loss"
     ),
-    "staticgrad.language.functions.losses.margins": (
+    "staticgrad.nn.functional.losses.margins": (
         "cosine_embedding_loss gaussian_nll_loss hinge_embedding_loss margin_ranking_loss"
         " multi_margin_loss multilabel_soft_margin_loss poisson_nll_loss soft_margin_loss"
     ),
@@ -258,37 +264,37 @@ MAKES_VALUES = frozenset(_MAKERS.split())
 
 #: Public name of a module -> where it stands.
 MODULES = {
-    "backends": "staticgrad.compiler.backends",
-    "checkpoint_policies": "staticgrad.language.functions.checkpoints.policies",
+    "backends": "staticgrad.backends",
+    "checkpoint_policies": "staticgrad.checkpoint_policies",
     "comparison": "staticgrad.comparison",
     "distributed": "staticgrad.distributed",
     "eager": "staticgrad.eager",
-    "errors": "staticgrad.support.errors",
+    "errors": "staticgrad.errors",
     "extend": "staticgrad.extend",
-    "fft": "staticgrad.language.functions.fft",
-    "implicit": "staticgrad.programs.implicit",
-    "interpolate": "staticgrad.language.functions.interpolate",
-    "linalg": "staticgrad.language.functions.linalg",
+    "fft": "staticgrad.fft",
+    "implicit": "staticgrad.implicit",
+    "interpolate": "staticgrad.interpolate",
+    "linalg": "staticgrad.linalg",
     "jax": "staticgrad.jax",
-    "ndimage": "staticgrad.language.functions.ndimage",
+    "ndimage": "staticgrad.ndimage",
     "nn": "staticgrad.nn",
     "numba": "staticgrad.numba",
-    "ode": "staticgrad.language.functions.loops.ode",
+    "ode": "staticgrad.ode",
     "onnx": "staticgrad.onnx",
     "optim": "staticgrad.optim",
     "passes": "passes",
     "pytensor": "staticgrad.pytensor",
-    "random": "staticgrad.language.functions.random",
+    "random": "staticgrad.random",
     "scipy": "staticgrad.scipy",
     "sklearn": "staticgrad.sklearn",
-    "sparse": "staticgrad.language.functions.sparse",
-    "special": "staticgrad.language.functions.special",
+    "sparse": "staticgrad.sparse",
+    "special": "staticgrad.special",
     "stats": "staticgrad.stats",
     "testing": "staticgrad.testing",
     "torch": "staticgrad.torch",
     "train": "staticgrad.train",
-    "tree": "staticgrad.language.functions.tree",
-    "xp": "staticgrad.eager.xp",
+    "tree": "staticgrad.tree",
+    "xp": "staticgrad.xp",
 }
 
 
@@ -304,7 +310,7 @@ def homes(table: dict[str, str]) -> dict[str, tuple[str, str]]:
 #: Public name of ``sg`` -> (home, the attribute there; empty for a module). Functions of values
 #: have one home, which makes them read NumPy's arguments.
 PUBLIC = {
-    **{name: ("staticgrad.language.functions", name) for name in homes(FUNCTIONS)},
+    **{name: ("staticgrad.functions", name) for name in homes(FUNCTIONS)},
     **homes(OTHERS),
     **{name: (home, "") for name, home in MODULES.items()},
 }

@@ -14,9 +14,9 @@ from collections import namedtuple
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import Graph, Size, kind_of, namespace
 from staticgrad.extend.programs import Compiled, Function, compile as compile_graph
-from staticgrad.support.errors import ArgumentError
 
 if TYPE_CHECKING:
     from staticgrad.native.by_numba.programs import CallOperand, NumbaProgram

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import kind_of, namespace
 from staticgrad.extend.ops import astype, concatenate, stack
 from staticgrad.extend.programs import Function, made_once
@@ -19,7 +20,6 @@ from staticgrad.extend.trees import flatten, paths, unflatten
 from staticgrad.programs.derivatives import jvp, value_and_grad, vjp
 from staticgrad.programs.function import function
 from staticgrad.programs.sparse import hessian, hvp, jacobian, sparse_jacobian
-from staticgrad.support.errors import ArgumentError
 
 __all__ = [
     "hessian_operator", "jacobian_operator", "least_squares", "minimize", "ravel", "root",

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticgrad import nn, optim
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.extend import functions, kind_of, namespace, optional, quote
 from staticgrad.extend.programs import Function
 from staticgrad.nn.initial import seed_first_values
 from staticgrad.programs.function import function
 from staticgrad.programs.transformed import vmap
-from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.train import Batches, Epoch, fit
 
 __all__ = ["Classifier", "Regressor"]

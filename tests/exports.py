@@ -6,13 +6,11 @@
 import inspect
 import re
 import textwrap
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from staticgrad.eager import xp
+from staticgrad import special as special_functions, xp
 from staticgrad.exports import FUNCTIONS, LAYERS, MODULES, OTHERS
-from staticgrad.language.functions import special as special_functions
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = "Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."
@@ -25,14 +23,12 @@ def package_stub():
 
 
 def functions():
-    """``staticgrad/language/functions/__init__.pyi``."""
-    rooms = ("fft", "linalg", "nn", "random", "sparse", "special")
-    modules = {f"staticgrad.language.functions.{name}": name for name in rooms}
-    return stub(FUNCTIONS, modules)
+    """``staticgrad/functions/__init__.pyi``."""
+    return stub(FUNCTIONS, {})
 
 
 def special():
-    """``staticgrad/language/functions/special.pyi``."""
+    """``staticgrad/special/__init__.pyi``."""
     table = {}
     for name, (home, attribute) in special_functions.NAMES.items():
         table.setdefault(home, []).append(f"{name}={attribute}")
@@ -45,8 +41,8 @@ def layers():
 
 
 def functional():
-    """``staticgrad/nn/functional.py``: the functions of ``sg.nn``, without its modules."""
-    names_of_functions = [name for module, entries in LAYERS.items() if ".functions" in module
+    """``staticgrad/nn/functional/__init__.py``: the functions of ``sg.nn``, without its modules."""
+    names_of_functions = [name for module, entries in LAYERS.items() if ".function" in module
                           for name in re.findall(r"(\w+)(?:=\w+)?", entries)]  # fmt: skip
     names = ", ".join(f'"{name}"' for name in sorted(names_of_functions))
     return "\n".join([
@@ -88,11 +84,11 @@ from typing_extensions import TypeVar
 from staticgrad.eager.tensor import Tensor
 from staticgrad.language.ir.kinds import ArrayLike
 from staticgrad.language.ir.value import Value
-from staticgrad.language.functions.fft.fourier import Norm, Sizes
-from staticgrad.language.functions.linalg.matrices import (
+from staticgrad.fft.fourier import Norm, Sizes
+from staticgrad.linalg.matrices import (
     EighResult, EigResult, Errors, SlogdetResult, Structure, Triangle
 )
-from staticgrad.language.functions.masking import Mask
+from staticgrad.functions.masking import Mask
 from staticgrad.language.ops.indexing import OutOfBounds
 from staticgrad.language.ops.operands import Axes, Integer, NonNegativeInt
 from staticgrad.language.ops.sorting import Algorithm
@@ -104,7 +100,7 @@ AnyValue = TypeVar("AnyValue", Tensor, Value, default=Tensor)
 
 
 def standard():
-    """``staticgrad/eager/xp.pyi``: functions are made when they are first used."""
+    """``staticgrad/xp.pyi``: functions are made when they are first used."""
     lines = [f'"""{WRITTEN}"""', _STANDARD]
     lines += [_declaration(name, getattr(xp, name)) for name in xp.__all__]
     for extension in ("fft", "linalg"):
@@ -126,34 +122,6 @@ def _declaration(name, public):
     signature = plain.sub(lambda text: (text[1] or "").replace("'", '"'), signature)
     signature = re.sub(r"= ?(sg\.\w+|[^,)\s]+)", "= ...", signature)
     return f"def {name}{signature}: ...".replace("bool", "builtins.bool")
-
-
-def namespace(name, home):
-    """``staticgrad/special.py``: what ``import staticgrad.special`` finds, the module ``home``."""
-    package, _, module_name = home.rpartition(".")
-    public = sorted(import_module(home).__all__)
-    names = ", ".join(f"{public_name} as {public_name}" for public_name in public)
-    lines = wrap_lines(f"from {home} import (", names, ")")
-    if home == "staticgrad.eager.xp":  # it makes its functions when they are used
-        lines = [f"from {home} import *  # noqa: F403"]
-    return "\n".join([
-        f'"""``sg.{name}``: the module ``{home}``.',
-        "",
-        WRITTEN,
-        '"""',
-        "",
-        *["# ruff: noqa: I001"] * (len(lines) > 1),
-        "# fmt: off",
-        "import sys",
-        "from typing import TYPE_CHECKING",
-        "",
-        f"from {package} import {module_name} as _module",
-        "",
-        "if TYPE_CHECKING:",
-        *(f"    {line}" for line in lines),
-        "",
-        "sys.modules[__name__] = _module",
-    ]) + "\n"  # fmt: skip
 
 
 def stub(table, modules, appendix=""):
@@ -180,17 +148,11 @@ def wrap_lines(start, text, end):
 
 STUBS = {
     ROOT / "staticgrad" / "__init__.pyi": package_stub,
-    Path(import_module("staticgrad.language.functions").__file__).with_suffix(".pyi"): functions,
+    Path(import_module("staticgrad.functions").__file__).with_suffix(".pyi"): functions,
     Path(special_functions.__file__).with_suffix(".pyi"): special,
     ROOT / "staticgrad" / "nn" / "__init__.pyi": layers,
-    ROOT / "staticgrad" / "nn" / "functional.py": functional,
-    ROOT / "staticgrad" / "eager" / "xp.pyi": standard,
-}
-#: Namespaces whose modules have other names: each is a file that leads to its module.
-STUBS |= {
-    ROOT / "staticgrad" / f"{name}.py": partial(namespace, name, home)
-    for name, home in MODULES.items()
-    if home not in ("passes", f"staticgrad.{name}")
+    ROOT / "staticgrad" / "nn" / "functional" / "__init__.py": functional,
+    ROOT / "staticgrad" / "xp.pyi": standard,
 }
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
 
 import numpy as np
 
-import staticgrad.language.functions
+import staticgrad.functions
+from staticgrad.errors.hints import MISSING, REASONS
 from staticgrad.language.calls.functional import FACTS, NUMPY_NAMES, numpy_function
-from staticgrad.support.errors.hints import MISSING, REASONS
 from staticgrad.tools.documentation.site import GUIDE
 from tests.ops import keyword_calls
 
@@ -120,5 +120,5 @@ def wrap_names(names):
 
 
 if __name__ == "__main__":
-    assert staticgrad.language.functions
+    assert staticgrad.functions
     PAGE.write_text(page(), "utf-8")

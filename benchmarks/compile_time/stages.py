@@ -21,7 +21,7 @@ STAGES: Final = {
     ),
     "lower": ("staticgrad.compiler.lowering.fuse:lower_groups",),
     "verify": ("staticgrad.language.ir.verify_schedule:verify_schedule",),
-    "nest": ("staticgrad.compiler.backends:_NestSource.functions",),
+    "nest": ("staticgrad.backends:_NestSource.functions",),
     "to IR": ("staticgrad.native.language.frontend:modules",),
     "LLVM": ("staticgrad.native.jit:Compiler.emit",),
     "link": ("staticgrad.native.loader:load",),

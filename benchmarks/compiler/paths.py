@@ -24,8 +24,7 @@ from typing import Any, Final
 
 from passes.base import Pass
 from passes.pipelines import pipeline
-from staticgrad import native
-from staticgrad.compiler import backends
+from staticgrad import backends, native
 from staticgrad.compiler.lowering.loops.refusals import LoopRefusal
 from staticgrad.support.records import dataclass
 

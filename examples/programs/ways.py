@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import staticgrad as sg
-from staticgrad.language.functions.call_types import OfArrays
+from staticgrad.functions.call_types import OfArrays
 
 Array = npt.NDArray[Any]
 Found = dict[str, Array]

@@ -28,7 +28,7 @@ from typing import Any, Final, cast
 
 from passes.late.base import LatePass, late_pass
 from staticgrad.analysis.cost import ROWS, all_seconds
-from staticgrad.language.functions.creation import constant
+from staticgrad.functions.creation import constant
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body, rebuilt
 from staticgrad.language.ir.forms import (
     Assemble,

@@ -81,7 +81,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from passes.late.base import late_pass
-from staticgrad.language.functions import aggregate
+from staticgrad.functions import aggregate
 from staticgrad.language.ir.forms import (
     WINDOWED,
     Identity,

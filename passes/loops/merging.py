@@ -21,11 +21,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from passes.residuals import CHEAP
+from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.bodies import body_input, body_of
 from staticgrad.language.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors, bodies_of
 from staticgrad.language.ops.loops import Loop
-from staticgrad.support.errors import StaticgradError
 from staticgrad.support.source import merge_locations as merged_lines
 
 ValueKey = tuple[Node, int]

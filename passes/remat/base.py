@@ -23,11 +23,11 @@ from typing import Any, ClassVar, Final, dataclass_transform
 from staticgrad.analysis.liveness import Flow, SizeNumbers
 from staticgrad.analysis.plan_report import ArenaLayout, Timeline
 from staticgrad.analysis.repeats import Repeats
+from staticgrad.errors import ArgumentError, PolicyError
+from staticgrad.errors.wording import did_you_mean, kind_of, quote
 from staticgrad.language.ir.value import Value
 from staticgrad.support.caches import cached_property
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors import ArgumentError, PolicyError
-from staticgrad.support.errors.wording import did_you_mean, kind_of, quote
 from staticgrad.support.records import Immutable, dataclass
 
 Steps = Sequence[int]

@@ -34,7 +34,7 @@ from passes.rewrite.rule import (
     rule as rule,
     some as some,
 )
-from staticgrad.support.errors.tracebacks import boundary
+from staticgrad.errors.tracebacks import boundary
 
 if TYPE_CHECKING:
     from passes.rewrite.base import Rewrite as Rewrite

@@ -10,8 +10,8 @@ from passes.rewrite.driver import rewrite
 from passes.rewrite.misses import describe_misses
 from passes.rewrite.rule import Rule, rules_of, table
 from passes.rewrite.spelling import spellings
+from staticgrad.errors import PipelineError
 from staticgrad.language.ir.graph import Graph
-from staticgrad.support.errors import PipelineError
 
 
 class Rewrite(Pass):

@@ -21,6 +21,8 @@ import numpy as np
 
 from passes.rewrite.matching import Index, matches, repeats_first
 from passes.rewrite.rule import Match, Rule, Term, substitute
+from staticgrad.errors import PipelineError, StaticgradError
+from staticgrad.errors.wording import kind_of, quote
 from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.graph import (
     Constant,
@@ -35,8 +37,6 @@ from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.types.arrays import TensorType, convert_array
 from staticgrad.support.building import within
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors import PipelineError, StaticgradError
-from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location, merge_locations
 

@@ -23,13 +23,13 @@ from passes.rewrite.rule import (
     Term,
     equal_nodes,
 )
+from staticgrad.errors import OpDefinitionError, PipelineError
+from staticgrad.errors.wording import kind_of
 from staticgrad.language.ir.forms import Identity, ReshapeForm, View
 from staticgrad.language.ir.graph import Constant, Node, Symbolic, new_mark
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import kind_of_elements
-from staticgrad.support.errors import OpDefinitionError, PipelineError
-from staticgrad.support.errors.wording import kind_of
 
 #: Larger constants are not searched for being one number throughout.
 _SEARCHED: Final = 4096

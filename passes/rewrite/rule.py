@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, ClassVar, Final, Literal, Self
 
+from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.language.ir.graph import Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import BOOL, F64, I64, DType, as_dtype
 from staticgrad.support.caches import cached_property
-from staticgrad.support.errors import PipelineError, StaticgradError
 from staticgrad.support.records import dataclass
 
 #: What a term passes for where its type cannot be inferred.

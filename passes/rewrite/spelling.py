@@ -18,11 +18,11 @@ from typing import Any, Final
 from passes.rewrite.driver import rewrite
 from passes.rewrite.matching import holds, number_of
 from passes.rewrite.rule import Applied, Hole, Match, Number, Rule, Term, substitute, subterms
+from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors
 from staticgrad.language.ops.arithmetic import multiply, square
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.building import capture
-from staticgrad.support.errors import StaticgradError
 
 #: Most spellings of one rule: those of four squares.
 _MOST: Final = 16

@@ -14,7 +14,7 @@ import numpy as np
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rules.identities import inverse_of
-from staticgrad.language import functions as sg
+from staticgrad import functions as sg
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ops.arithmetic import Div, Mul
 from staticgrad.language.ops.contract import MatMul

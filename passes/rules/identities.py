@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from passes.rewrite import Match, Rule, hole, holes, number_of, rule, some
-from staticgrad.language import functions as sg
+from staticgrad import functions as sg
 from staticgrad.language.ops.convert import Cast
 from staticgrad.language.ops.marks import StopGradient
 from staticgrad.language.types.dtype import DType, as_dtype, holds_float

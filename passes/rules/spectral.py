@@ -1,6 +1,6 @@
 """Functions of matrices as they are written: V f(w) V' of ``eigh``, U f(s) V' of ``svd``.
 
-Derivatives are taken of the function of the matrix (``functions/linalg/spectral.py``), which has
+Derivatives are taken of the function of the matrix (``functions/spectral.py``), which has
 them where eigenvalues are equal and eigenvectors have none. Of some of the eigenvectors, as the one
 of the largest eigenvalue, it does not matter whether others have equal ones. Values are those that
 were written, so these rules are of use below derivatives alone.
@@ -15,8 +15,9 @@ import numpy as np
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rewrite.matching import repeats_first
-from staticgrad.language import functions as sg
-from staticgrad.language.functions.linalg.spectral import odd_function, some_vectors, spectral
+from staticgrad import functions as sg
+from staticgrad.functions.spectral import odd_function, some_vectors, spectral
+from staticgrad.language.calls.functional import namespace_of
 from staticgrad.language.ir.graph import Node, Symbolic, ancestors
 from staticgrad.language.ops.arithmetic import Add, Div, Mul
 from staticgrad.language.ops.contract import MatMul
@@ -269,7 +270,7 @@ def _rewrite_part(match: Match) -> Any:
 
 def _decompose(x: Any) -> Any:
     row = sg.concatenate([sg.tanh(x).reshape(-1), sg.full((1,), 0.5, x.dtype, like=x)])
-    return sg.linalg.eigh(sg.outer(row, row), errors="nan")
+    return namespace_of("linalg").eigh(sg.outer(row, row), errors="nan")
 
 
 def _example(x: Any) -> Any:
@@ -279,7 +280,9 @@ def _example(x: Any) -> Any:
 
 def _svd_example(x: Any) -> Any:
     row = sg.concatenate([sg.tanh(x).reshape(-1), sg.full((1,), 0.5, x.dtype, like=x)])
-    left, values, right = sg.linalg.svd(sg.outer(row, row), full_matrices=False, errors="nan")
+    left, values, right = namespace_of("linalg").svd(
+        sg.outer(row, row), full_matrices=False, errors="nan"
+    )
     return (left * sg.tanh(values)) @ right
 
 

@@ -25,8 +25,14 @@ import numpy as np
 
 from passes.rewrite import Match, Rule, holds, holes, number_of, rule, some
 from passes.rewrite.rule import name_term
-from staticgrad.language import functions as sg
-from staticgrad.language.functions.normalization import finite_or_zero, log_sum_exp, shares
+from staticgrad import functions as sg
+from staticgrad.functions.exponential_sums import (
+    constant_shift,
+    finite_or_zero,
+    log_one_plus_exp,
+    log_sum_exp,
+    shares,
+)
 from staticgrad.language.ir.forms import Identity, Pointwise, ReshapeForm, View
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.ranges import ANY, Range
@@ -215,6 +221,14 @@ def _less_log_sum_exp(match: Match) -> Any:
     return (match.x - match.y) - match.logs
 
 
+def _logsumexp(x: Any, axes: tuple[int, ...]) -> Any:
+    return log_sum_exp(x, constant_shift(x, axes), axes)
+
+
+def _less_all(x: Any) -> Any:
+    return x - sg.reshape(_logsumexp(x, (*range(x.ndim),)), ())
+
+
 def _less(x: Any, axis: int | None) -> Any:
     """An example: x less the logarithm of the sum of its exponentials, without ``logsumexp``."""
     top = sg.max(x, axis, keepdims=True)
@@ -315,12 +329,12 @@ _LOGSUMEXP = name_term(sg.where(_RAISED == 0.0, -math.inf, sg.log(_RAISED)), "lo
 
 RULES: Final[tuple[Rule, ...]] = (
     stable("log-of-exp", sg.log(sg.exp(x)), x),
-    stable("log-one-plus-exp", sg.log(1.0 + sg.exp(x)), lambda m: sg.nn.softplus(m.x),
+    stable("log-one-plus-exp", sg.log(1.0 + sg.exp(x)), lambda m: log_one_plus_exp(m.x),
            examples=(lambda x: sg.log(1.0 + sg.exp(x)),)),
     stable("log-one-plus", sg.log(1.0 + x), sg.log1p(x)),
     stable("log-one-minus", sg.log(1.0 - x), sg.log1p(-x),
            where=lambda m: not isinstance(m.x.node.op, Erf)),  # one-minus-erf sees to that
-    stable("log1p-of-exp", sg.log1p(sg.exp(x)), lambda m: sg.nn.softplus(m.x),
+    stable("log1p-of-exp", sg.log1p(sg.exp(x)), lambda m: log_one_plus_exp(m.x),
            where=_may_be_positive, examples=(lambda x: sg.log1p(sg.exp(x)),)),
     stable("exp-minus-one", sg.exp(x) - 1.0, sg.expm1(x)),
     stable("one-minus-exp", 1.0 - sg.exp(x), -sg.expm1(x)),
@@ -342,9 +356,9 @@ RULES: Final[tuple[Rule, ...]] = (
     stable("multiple-of-exp-times-sigmoid", (c * sg.exp(x)) * sg.sigmoid(-x), c * sg.sigmoid(x)),
     stable("multiple-of-exp-of-minus-times-sigmoid", (c * sg.exp(-x)) * sg.sigmoid(x),
            c * sg.sigmoid(-x)),
-    stable("log-sigmoid", sg.log(sg.sigmoid(x)), lambda m: -sg.nn.softplus(_minus(m.x)),
+    stable("log-sigmoid", sg.log(sg.sigmoid(x)), lambda m: -log_one_plus_exp(_minus(m.x)),
            examples=(lambda x: sg.log(sg.sigmoid(x)),)),
-    stable("log1p-minus-sigmoid", sg.log1p(-sg.sigmoid(x)), lambda m: -sg.nn.softplus(m.x),
+    stable("log1p-minus-sigmoid", sg.log1p(-sg.sigmoid(x)), lambda m: -log_one_plus_exp(m.x),
            examples=(lambda x: sg.log1p(-sg.sigmoid(x)),)),
     stable("log-of-ratio", sg.log(sg.exp(x) / y), x - sg.log(y),
            where=lambda m: positive(m.y),
@@ -358,11 +372,11 @@ RULES: Final[tuple[Rule, ...]] = (
     stable("less-log-sum-exp", x - (_LOGS + y), _less_log_sum_exp,
            examples=(lambda x: _less(x, -1),)),
     stable("less-logsumexp", x - (_LOGSUMEXP + y), _less_log_sum_exp,
-           examples=(lambda x: x - sg.nn.logsumexp(x, -1, keepdims=True),)),
+           examples=(lambda x: x - _logsumexp(x, (x.ndim - 1,)),)),
     stable("less-log-sum-exp-of-all", x - some(Reshape, _LOGS + y, name="outer"),
            _less_log_sum_exp, examples=(lambda x: _less(x, None),)),
     stable("less-logsumexp-of-all", x - some(Reshape, _LOGSUMEXP + y, name="outer"),
-           _less_log_sum_exp, examples=(lambda x: x - sg.nn.logsumexp(x, None),)),
+           _less_log_sum_exp, examples=(_less_all,)),
     stable("softmax-by-hand", sg.exp(x) / _SUM, _softmax, where=_is_softmax,
            examples=(lambda x: sg.exp(x) / sg.exp(x).sum(),)),
     stable("softmax-by-hand-kept", sg.exp(x) / _KEPT, _softmax, where=_is_softmax,

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from passes.rewrite import Match, Rule, holes, rule, some
-from staticgrad.language import functions as sg
+from staticgrad import functions as sg
+from staticgrad.language.ops.selection import Relu
 from staticgrad.language.ops.windows import WindowMax, WindowPlace, WindowPut
 from staticgrad.language.types.dim import is_at_least
 
 x, y = holes("x y")
-_POSITIVE: Final = sg.nn.relu(x)
+_POSITIVE: Final = Relu()(x)
 
 
 def _lies_inside(match: Match) -> bool:
@@ -35,7 +36,7 @@ def _is_gradient(match: Match) -> bool:
 
 def _positive_behind(match: Match) -> Any:
     largest = match.op("pool")(match.x)
-    return sg.nn.relu(largest)
+    return Relu()(largest)
 
 
 def _gradient_behind(match: Match) -> Any:
@@ -52,13 +53,13 @@ def _windows(x: Any, step: int = 2) -> tuple[Any, WindowMax]:
 
 def _pool_example(x: Any) -> Any:
     row, pool = _windows(x)
-    return pool(sg.nn.relu(row))
+    return pool(Relu()(row))
 
 
 def _gradient(x: Any, y: Any) -> Any:
     """Windows overlap here."""
     row, pool = _windows(x, 1)
-    positive = sg.nn.relu(row)
+    positive = Relu()(row)
     place = pool.place(positive)
     cotangents = sg.reshape(y, (x.size,))[1:]
     return sg.where(positive <= 0, 0, pool.same_windows(WindowPut, row.shape)(cotangents, place))

@@ -11,6 +11,19 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import (
+    ArgumentError,
+    FeedDTypeError,
+    FeedError,
+    FeedShapeError,
+    MissingFeedError,
+    Related,
+    SizeGuardError,
+    StaticgradError,
+    SymbolicValueError,
+    UnknownFeedError,
+)
+from staticgrad.errors.wording import did_you_mean, kind_of, quote, why_no_array
 from staticgrad.language.ir.graph import Graph, Input, Symbolic
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import SymbolicComplex, whole_type
@@ -33,19 +46,6 @@ from staticgrad.language.types.dim import (
     named_sizes,
 )
 from staticgrad.language.types.dtype import DType, complex_of, kind_of_elements
-from staticgrad.support.errors import (
-    ArgumentError,
-    FeedDTypeError,
-    FeedError,
-    FeedShapeError,
-    MissingFeedError,
-    Related,
-    SizeGuardError,
-    StaticgradError,
-    SymbolicValueError,
-    UnknownFeedError,
-)
-from staticgrad.support.errors.wording import did_you_mean, kind_of, quote, why_no_array
 from staticgrad.support.records import dataclass
 
 Feeds = Mapping[Any, Any]

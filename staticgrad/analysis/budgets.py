@@ -21,9 +21,9 @@ from staticgrad.analysis.plan_check import (
     peak_buffers,
 )
 from staticgrad.analysis.plan_report import at_sizes, copied_feeds, step_line
+from staticgrad.errors import BudgetInfeasible
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Step
-from staticgrad.support.errors import BudgetInfeasible
 from staticgrad.support.records import dataclass
 
 

@@ -22,8 +22,10 @@ import numpy as np
 
 from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
 from staticgrad.analysis.liveness import last_uses
+from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
+from staticgrad.errors.wording import Related, quote
+from staticgrad.functions.creation import constant
 from staticgrad.language.calls.arguments import public
-from staticgrad.language.functions.creation import constant
 from staticgrad.language.ir.bodies import is_body_input, role_of
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.ir.op import Array, Op, map_attributes
@@ -37,8 +39,6 @@ from staticgrad.language.types.dtype import F64, DType, as_dtype, kind_of_elemen
 from staticgrad.support import config
 from staticgrad.support.building import within
 from staticgrad.support.containers import fill_container
-from staticgrad.support.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
-from staticgrad.support.errors.wording import Related, quote
 
 
 @overload

@@ -28,6 +28,7 @@ from heapq import heapify, heappop, heappush
 from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
+from staticgrad.errors import VerifyError
 from staticgrad.language.ir.forms import Form, Identity, Pointwise, WindowReduce
 from staticgrad.language.ir.graph import Graph, Node
 from staticgrad.language.ir.index_checks import first_checks
@@ -37,7 +38,6 @@ from staticgrad.language.storage.parameter import ALIGNMENT
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import Dim, Size, evaluate
 from staticgrad.support.caches import cached_property
-from staticgrad.support.errors import VerifyError
 from staticgrad.support.records import NamedTuple, dataclass
 
 K = TypeVar("K", bound=Hashable)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set as AbstractSet
 
+from staticgrad.errors import IndexOutOfRange
+from staticgrad.errors.wording import Related
 from staticgrad.language.ir.bodies import role_of
 from staticgrad.language.ir.expr import Access, Expr, postorder
 from staticgrad.language.ir.kernels.kernel import Kernel
@@ -17,8 +19,6 @@ from staticgrad.language.ir.plan import PlannedStep
 from staticgrad.language.ir.schedule import Call, Schedule, Step
 from staticgrad.language.ops.indexing import out_of_range
 from staticgrad.support.building import capture
-from staticgrad.support.errors import IndexOutOfRange
-from staticgrad.support.errors.wording import Related
 from staticgrad.support.records import NamedTuple
 from staticgrad.support.source import Location
 

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.language.functions.aggregate import sum as total
+from staticgrad.errors import NonFiniteError, Related
+from staticgrad.functions.aggregate import sum as total
 from staticgrad.language.ir.graph import (
     Constant,
     Graph,
@@ -32,7 +33,6 @@ from staticgrad.language.ops.arithmetic import isfinite, isnan
 from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import as_dtype
-from staticgrad.support.errors import NonFiniteError, Related
 from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.support.source import Location
 

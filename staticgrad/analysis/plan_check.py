@@ -14,12 +14,12 @@ from itertools import groupby, pairwise
 from typing import NoReturn
 
 from staticgrad.analysis.lookups import failing_checks
+from staticgrad.errors import VerifyError
 from staticgrad.language.ir.index_checks import first_checks
 from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.language.ir.schedule import Buffer, CallStep, Step, Touch
 from staticgrad.language.storage.parameter import ALIGNMENT
 from staticgrad.language.types.dim import Size, evaluate
-from staticgrad.support.errors import VerifyError
 
 #: Reads or writes of one buffer by one step: (position in the plan, step of the schedule, access)
 _Use = tuple[int, int, int]

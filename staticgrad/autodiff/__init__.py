@@ -3,6 +3,6 @@
 Start reading at ``reverse``. Derivatives are built from the rules of the ops.
 """
 
-from staticgrad.support.errors.tracebacks import refuse_shadowed_passes
+from staticgrad.errors.tracebacks import refuse_shadowed_passes
 
 refuse_shadowed_passes()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from staticgrad.errors import DisconnectedError, Related
 from staticgrad.language.ir.graph import Node, Symbolic, ancestors, reads_any
-from staticgrad.support.errors import DisconnectedError, Related
 from staticgrad.support.records import dataclass
 
 ValueKey = tuple[Node, int]

@@ -28,6 +28,8 @@ from staticgrad.autodiff.structure import (
     leaves,
     pair_leaves,
 )
+from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
+from staticgrad.errors.wording import quote
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Node, Symbolic
@@ -42,8 +44,6 @@ from staticgrad.language.ops.cotangent import (
 )
 from staticgrad.language.trees import check_whole, flatten, unflatten
 from staticgrad.support.building import within
-from staticgrad.support.errors import DisconnectedError, GradientError, OpDefinitionError
-from staticgrad.support.errors.wording import quote
 
 _GIVES = "jvp gives a tangent {} for a result {}"
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import check_floating, leaves, not_a_value
+from staticgrad.errors import DisconnectedError
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.bodies import body_input
@@ -26,7 +27,6 @@ from staticgrad.language.ops.movement import moveaxis, reshape
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.trees import check_real, check_whole, map_leaves
 from staticgrad.support.building import within
-from staticgrad.support.errors import DisconnectedError
 
 #: Which products give the elements of a Jacobian.
 Direction = Literal["forward", "reverse"]

@@ -61,6 +61,8 @@ from staticgrad.autodiff.structure import (
     not_a_value,
     pair_leaves,
 )
+from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
+from staticgrad.errors.tracebacks import called_name
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import BodyOp, Node, Parameter, ParameterLeaf, Symbolic, ancestors
@@ -86,8 +88,6 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import equal
 from staticgrad.support.building import current, within
 from staticgrad.support.caches import collection_paused
-from staticgrad.support.errors import ArgumentError, GradientError, OpDefinitionError
-from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.records import dataclass
 
 _Key = tuple[Node, int]

@@ -13,7 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from staticgrad.autodiff.cone import cone_between, value_name
-from staticgrad.language.functions import creation
+from staticgrad.errors import GradientError, StaticgradError
+from staticgrad.errors.tracebacks import called_name
+from staticgrad.errors.wording import kind_of, quote
+from staticgrad.functions import creation
 from staticgrad.language.ir.graph import Symbolic, constant
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.value import Value
@@ -24,9 +27,6 @@ from staticgrad.language.types.arrays import array_of
 from staticgrad.language.types.dim import suggest_least_sizes
 from staticgrad.language.types.dtype import kind_of_elements
 from staticgrad.support.building import within
-from staticgrad.support.errors import GradientError, StaticgradError
-from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import kind_of, quote
 
 Key = TypeVar("Key")
 Leaf = TypeVar("Leaf", bound=Value)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import staticgrad.language.functions as sg
-from staticgrad.language.functions import special
+import staticgrad.functions as sg
+from staticgrad import special
 
 
 def make_rows(home: Any, unary: str = "", binary: str = "") -> dict[str, Callable[..., Any]]:

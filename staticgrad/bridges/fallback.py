@@ -30,10 +30,10 @@ from staticgrad.bridges.programs import (
     make_refusal,
     read_operands,
 )
+from staticgrad.errors import ExportError, StaticgradWarning
 from staticgrad.extend import Graph, Size, Value, warn
 from staticgrad.extend.functions import constant, input as graph_input
 from staticgrad.extend.programs import Compiled, compile
-from staticgrad.support.errors import ExportError, StaticgradWarning
 
 #: Computes the results of a call, an array each, of the arrays of its operands.
 RunCall: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]

@@ -26,21 +26,26 @@ from types import MappingProxyType, MethodType
 from typing import Any, Final, NamedTuple
 
 from staticgrad.bridges.operands import value_of_argument
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import Size, Symbolic, ancestors, gradients, kind_of, quote
 from staticgrad.extend.building import Session, in_graphs, running_session, traced_in
 from staticgrad.extend.functions import input as graph_input
 from staticgrad.extend.ops import astype, conj
 from staticgrad.extend.parameters import Complex, join_parts
-from staticgrad.extend.programs import Function
+from staticgrad.extend.programs import (
+    Arithmetic,
+    Function,
+    NodeCopies,
+    Number,
+    is_number,
+    next_steps,
+    reduce_wrapper,
+    signature_of,
+    static_key,
+)
 from staticgrad.extend.sizes import Guard, collecting_guards
 from staticgrad.extend.trees import Tree, flatten, paths, unflatten
-from staticgrad.language.calls.pickling import reduce_wrapper
-from staticgrad.language.ir.advances import next_steps
-from staticgrad.language.ir.copies import NodeCopies
-from staticgrad.language.ir.python_numbers import Arithmetic, Number
-from staticgrad.programs.arguments import is_number, signature_of, static_key
 from staticgrad.programs.transformed import vmap
-from staticgrad.support.errors import ArgumentError
 
 
 class ResultTypes(NamedTuple):

@@ -11,11 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import staticgrad.language.functions as sg
-from staticgrad.extend import Dim, Size, Value, as_value, names_messages
+import staticgrad.functions as sg
+from staticgrad.errors import ArgumentError, ExportError
+from staticgrad.extend import (
+    Dim,
+    PythonNumber,
+    Size,
+    Value,
+    as_value,
+    names_messages,
+)
 from staticgrad.extend.dtypes import F64, I64
-from staticgrad.language.ir.python_numbers import PythonNumber
-from staticgrad.support.errors import ArgumentError, ExportError
 
 
 class ForeignType(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad.bridges.operands import (
     ForeignType,
     cast,
@@ -23,9 +23,9 @@ from staticgrad.bridges.operands import (
     value,
 )
 from staticgrad.bridges.tables import ForeignOperator, OperatorTable
+from staticgrad.errors import ExportError, StaticgradError
 from staticgrad.extend import Value, cached_property
 from staticgrad.extend.building import SourceLine, within
-from staticgrad.support.errors import ExportError, StaticgradError
 
 #: Further arguments of rows.
 Facts: TypeAlias = Mapping[str, Any]

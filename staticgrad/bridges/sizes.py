@@ -15,9 +15,9 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.bridges.operands import SizeComparison, is_known
+from staticgrad.errors import ExportError
 from staticgrad.extend import Dim, Size
 from staticgrad.extend.sizes import is_at_least, maximum, minimum
-from staticgrad.support.errors import ExportError
 
 
 class UndecidedError(Exception):

@@ -29,8 +29,8 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from staticgrad.bridges.operands import as_operand, cast, common_dtype
+from staticgrad.errors import ExportError
 from staticgrad.extend import Value
-from staticgrad.support.errors import ExportError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -24,8 +24,8 @@ from staticgrad.comparison.programs import (
 )
 from staticgrad.comparison.report import Act
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
+from staticgrad.errors import StaticgradError, TracingWarning
 from staticgrad.extend.pages import seconds
-from staticgrad.support.errors import StaticgradError, TracingWarning
 
 _TIMES: Final = 3
 

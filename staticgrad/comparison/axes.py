@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import NamedTuple, did_you_mean, kind_of, list_names
-from staticgrad.support.errors import ArgumentError
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]

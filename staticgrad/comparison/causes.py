@@ -26,8 +26,10 @@ from staticgrad.comparison.report import (
     UPDATES,
     Causes,
 )
-from staticgrad.eager.tape import TapeSweep
 from staticgrad.extend.reports import Plan, columns_of_steps, live_bytes
+from staticgrad.extend.tapes import (
+    TapeSweep,
+)
 
 #: Files of the package whose arrays are temporaries of one kind.
 _MAKERS: Final = {

@@ -26,12 +26,14 @@ from staticgrad.comparison.loading import Spec, subject
 from staticgrad.comparison.mistakes import Action, Debugging, Hunt, Trail
 from staticgrad.comparison.programs import Batch, ComparedProgram
 from staticgrad.eager import Tensor, detect_anomaly
-from staticgrad.eager.tape import recording
+from staticgrad.errors import ArgumentError, DisconnectedError, StaticgradError
 from staticgrad.extend import NamedTuple, Symbolic, building
 from staticgrad.extend.building import capture
+from staticgrad.extend.tapes import (
+    recording,
+)
 from staticgrad.extend.trees import first_part
 from staticgrad.optim import Optimizer
-from staticgrad.support.errors import ArgumentError, DisconnectedError, StaticgradError
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"

@@ -18,9 +18,9 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.comparison.torch_models import usual_loss
+from staticgrad.errors import ArgumentError, ExportError
 from staticgrad.extend import NamedTuple
 from staticgrad.extend.trees import first_part, flatten, map_leaves, unflatten
-from staticgrad.support.errors import ArgumentError, ExportError
 
 _HAS_NAME: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 

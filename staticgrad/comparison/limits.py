@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import staticgrad as sg
+from staticgrad.errors import ProgramError
 from staticgrad.extend.building import Location, SourceLine
-from staticgrad.support.errors import ProgramError
 
 #: Seconds that a step may take on the tape: a comparison runs at least twenty.
 LIMIT: Final = 30.0

@@ -20,11 +20,11 @@ from staticgrad.comparison.programs import (
     function_line,
     program,
 )
+from staticgrad.errors import ArgumentError, UnknownNameError
 from staticgrad.extend import Graph, did_you_mean, list_names
 from staticgrad.extend.programs import Function
 from staticgrad.nn import Module
 from staticgrad.optim import Optimizer
-from staticgrad.support.errors import ArgumentError, UnknownNameError
 
 #: A name, ``path.py:name``, a function that makes a program, or the thing itself.
 Spec = str | Callable[..., Any] | tuple[Any, ...]

@@ -56,13 +56,15 @@ from staticgrad.comparison.report import (
 )
 from staticgrad.comparison.timing import PARTS, Race, one_thread, pools
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
-from staticgrad.eager.tape import serials
+from staticgrad.errors import ArgumentError, MeasurementError, StaticgradError
 from staticgrad.extend import Graph, list_names
 from staticgrad.extend.pages import nbytes, number
 from staticgrad.extend.programs import bind_sizes
 from staticgrad.extend.reports import dead_nodes, runners, work_of
+from staticgrad.extend.tapes import (
+    serials,
+)
 from staticgrad.optim import Optimizer
-from staticgrad.support.errors import ArgumentError, MeasurementError, StaticgradError
 
 _STEPS: Final = 20  # of a program that the tape runs alone
 _REPEATS: Final = 2  # of a course

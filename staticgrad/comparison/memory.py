@@ -15,9 +15,9 @@ from staticgrad.comparison.programs import Batch, ComparedProgram
 from staticgrad.comparison.report import Budgeted, Bytes, Causes, HeldBytes
 from staticgrad.comparison.timing import PARTS, Race
 from staticgrad.comparison.ways import Checkpointed, DefineByRun, DefineThenRun
+from staticgrad.errors import StaticgradError
 from staticgrad.extend import dataclass
 from staticgrad.extend.reports import Plan, columns_of_steps, live_bytes, plan_seconds, tradeoff
-from staticgrad.support.errors import StaticgradError
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")
 #: The budgets that are shown.

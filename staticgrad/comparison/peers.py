@@ -26,8 +26,8 @@ from staticgrad.comparison.programs import Batch, ComparedProgram
 from staticgrad.comparison.report import COMPILED_TORCH, JAX, TORCH, Causes, NoPeer, Peer
 from staticgrad.comparison.timing import PARTS, Race
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import kind_of
-from staticgrad.support.errors import ArgumentError
 
 _TOLERANCE: Final = 1e-3  # relative: the libraries add up in other orders
 _STEPS: Final = 5  # of which losses are compared

@@ -46,22 +46,24 @@ from staticgrad.comparison.imported import (
 from staticgrad.comparison.limits import limit_time
 from staticgrad.comparison.report import Refusal, refusal_of
 from staticgrad.eager import Tensor
-from staticgrad.eager.at_once import at_once
-from staticgrad.extend import Constant, Graph, Parameter, kind_of, quote
-from staticgrad.extend.building import Location, Origin, capture, is_user_file, within
-from staticgrad.extend.parameters import write_all
-from staticgrad.extend.programs import CallArguments, Function
-from staticgrad.extend.trees import first_part, flatten, is_named_tuple, map_leaves
-from staticgrad.nn import Module
-from staticgrad.nn.module import as_scopes
-from staticgrad.optim import SGD, Optimizer
-from staticgrad.support.errors import (
+from staticgrad.errors import (
     ArgumentError,
     GradientError,
     ProgramError,
     StaticgradError,
     TracingWarning,
 )
+from staticgrad.extend import Constant, Graph, Parameter, kind_of, quote
+from staticgrad.extend.building import Location, Origin, capture, is_user_file, within
+from staticgrad.extend.parameters import write_all
+from staticgrad.extend.programs import CallArguments, Function
+from staticgrad.extend.tensors import (
+    at_once,
+)
+from staticgrad.extend.trees import first_part, flatten, is_named_tuple, map_leaves
+from staticgrad.nn import Module
+from staticgrad.nn.module import as_scopes
+from staticgrad.optim import SGD, Optimizer
 
 Array = npt.NDArray[Any]
 Batch = Mapping[str, Array]

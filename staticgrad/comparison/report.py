@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from itertools import accumulate, product
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.comparison.mistakes import Debugging
+from staticgrad.errors import ProgramError, StaticgradError
 from staticgrad.extend import Graph, dataclass, deprecated_attribute
 from staticgrad.extend.building import Location
 from staticgrad.extend.pages import nbytes, seconds
 from staticgrad.extend.reports import CompiledKernel, Plan, Report, Runner, largest_at_peak
-from staticgrad.support.errors import ProgramError, StaticgradError
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 9
@@ -281,7 +281,7 @@ class Refusal:
     cure: str
 
 
-_PACKAGE = str(Path(__file__).parents[2])
+_PACKAGE: Final = str(Path(__file__).parents[1])
 #: The cure of a refusal whose error names none.
 _OTHERWISE = "choices and loops on values: sg.where, sg.cond, sg.while_loop, sg.scan"
 

@@ -40,9 +40,9 @@ from staticgrad.comparison.report import (
 from staticgrad.comparison.table import FigureTable, format_range
 from staticgrad.comparison.timing import PARTS, Race, Run, one_thread
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, agreement
+from staticgrad.errors import StaticgradError, UnknownNameError
 from staticgrad.extend import dataclass, did_you_mean, pages
 from staticgrad.extend.pages import nbytes, ratio, seconds
-from staticgrad.support.errors import StaticgradError, UnknownNameError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from staticgrad import native
 from staticgrad.comparison.report import Pair, Timing
+from staticgrad.extend.programs import wait
 
 _MOST: Final = 100  # turns of one part
 #: Seconds of one measurement: shorter steps are repeated within it. It is far below the time slice
@@ -50,7 +50,7 @@ class Race:
         self._repeats, longest = [], 0.0
         for run in runs:
             self._sample(run, 1)
-            native.wait()  # for full code
+            wait()  # for full code
             once = self._sample(run, 1)[1]
             if once < _SHORT:  # one run may be interrupted
                 once = min(once, *(self._sample(run, 1)[1] for _ in range(_BURST)))

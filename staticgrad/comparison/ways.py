@@ -32,10 +32,10 @@ from staticgrad.comparison.programs import (
 )
 from staticgrad.comparison.report import Agreement
 from staticgrad.eager import no_grad
+from staticgrad.errors import ArgumentError, ProgramError, StaticgradError
 from staticgrad.extend.programs import bind_sizes
 from staticgrad.extend.reports import Plan
 from staticgrad.nn import Module, Sequential
-from staticgrad.support.errors import ArgumentError, ProgramError, StaticgradError
 
 
 class DefineByRun:

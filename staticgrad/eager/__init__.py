@@ -14,7 +14,7 @@ Start reading with ``tensor.py`` and ``tape.py``; the rest is built on these two
 import staticgrad.eager.complex_tensor
 import staticgrad.eager.rowwise
 import staticgrad.eager.shortcuts
-import staticgrad.language.functions  # noqa: F401 - operators and methods find their functions
+import staticgrad.functions  # noqa: F401 - operators and methods find their functions
 from staticgrad.eager.checkpoint import checkpoint
 from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function

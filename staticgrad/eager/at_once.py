@@ -21,8 +21,10 @@ from staticgrad.eager import tape
 from staticgrad.eager.differentiate import check_connected, grad
 from staticgrad.eager.stepping import prepare_step
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.tracebacks import make_boundaries
+from staticgrad.functions.streams import GENERATORS
 from staticgrad.language.calls.execution import computing, holding, in_graphs
-from staticgrad.language.functions.streams import GENERATORS
 from staticgrad.language.ir.graph import ancestors
 from staticgrad.language.ir.nodes import (
     Node,
@@ -39,8 +41,6 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore, change_together
 from staticgrad.language.trees import flatten, unflatten
 from staticgrad.language.types.arrays import TensorType
-from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import make_boundaries
 from staticgrad.support.records import dataclass
 
 

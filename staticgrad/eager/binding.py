@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 
 from staticgrad.eager.tape import OpNode, named_node
+from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.op import Array, Op, as_array, result_types
 from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ir.rounded import round_results
@@ -28,7 +29,6 @@ from staticgrad.language.ops.cotangent import Masked, PartCotangent, shares_of
 from staticgrad.language.ops.elementwise import quiet
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import DType, as_dtype
-from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import NamedTuple
 
 _MOST_KEPT: Final = 10_000

@@ -21,20 +21,20 @@ from staticgrad.eager import tape
 from staticgrad.eager.binding import Application, silent
 from staticgrad.eager.tape import enable_grad, recording, watch_runner
 from staticgrad.eager.tensor import Tensor
-from staticgrad.language.functions.checkpoints.marks import (
+from staticgrad.errors import ArgumentError, TapeError
+from staticgrad.errors.wording import quote
+from staticgrad.functions.checkpoints.marks import (
     SAME_BYTES,
     check_names,
     is_saved,
 )
-from staticgrad.language.functions.checkpoints.saveable import Saveable, parts_of
-from staticgrad.language.functions.streams import GENERATORS
+from staticgrad.functions.checkpoints.saveable import Saveable, parts_of
+from staticgrad.functions.streams import GENERATORS
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ops.marks import name_of
 from staticgrad.language.trees import flatten, unflatten
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.contexts import Block
-from staticgrad.support.errors import ArgumentError, TapeError
-from staticgrad.support.errors.wording import quote
 from staticgrad.support.records import NamedTuple
 
 

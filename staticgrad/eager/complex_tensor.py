@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from staticgrad.eager.tensor import Tensor, WithArray, refuse_to_lose_gradient
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import Array
-from staticgrad.support.errors.tracebacks import boundary
 
 
 class ComplexTensor(WithArray, Complex):

@@ -17,8 +17,8 @@ from staticgrad.eager import tape
 from staticgrad.eager.complex_tensor import ComplexTensor
 from staticgrad.eager.tape import enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor, copy_if_shared
+from staticgrad.errors import ArgumentError, CheckError, DisconnectedError, GradientError
 from staticgrad.language.ops.cotangent import TRANSPOSES, ZERO
-from staticgrad.support.errors import ArgumentError, CheckError, DisconnectedError, GradientError
 
 
 def grad(

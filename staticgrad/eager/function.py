@@ -24,11 +24,11 @@ from typing import Any
 from staticgrad.eager import tape
 from staticgrad.eager.tape import no_grad, recording
 from staticgrad.eager.tensor import Tensor
+from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.language.ops.cotangent import ZERO, resolve
 from staticgrad.language.ops.elementwise import real_dtype
 from staticgrad.language.types.arrays import TensorType
-from staticgrad.support.errors import GradientError, OpDefinitionError
-from staticgrad.support.errors.tracebacks import boundary
 
 
 class Context:

@@ -18,6 +18,9 @@ from staticgrad.eager.differentiate import grad
 from staticgrad.eager.rowwise import stacked_rows
 from staticgrad.eager.tape import enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
+from staticgrad.errors import DisconnectedError, GradientError
+from staticgrad.errors.tracebacks import called_name
+from staticgrad.errors.wording import quote
 from staticgrad.language.ops.movement import moveaxis, reshape
 from staticgrad.language.trees import (
     Tree,
@@ -30,9 +33,6 @@ from staticgrad.language.trees import (
     unflatten,
 )
 from staticgrad.language.types.arrays import TensorType
-from staticgrad.support.errors import DisconnectedError, GradientError
-from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import quote
 
 Tensors = Sequence[Tensor]
 _ZEROS: Final = "allow_disconnected=True gives zeros there"

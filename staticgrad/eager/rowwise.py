@@ -19,12 +19,12 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.tape import checking, enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor
-from staticgrad.language.functions.rowwise import Rowwise
+from staticgrad.errors import SymbolicValueError
+from staticgrad.functions.rowwise import Rowwise
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ops.indexing import concatenate, stack
 from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dtype import DType
-from staticgrad.support.errors import SymbolicValueError
 
 #: Bytes of the first operand in one block: small enough for a cache, large beside a call.
 _BLOCK: Final = 1 << 16
@@ -170,7 +170,7 @@ def stacked_rows(y: Tensor, by: Sequence[Tensor], walk_one: Walk, absent: Absent
     symbols = all(node.takes_symbols for node in nodes) and not any(edge.hooks for edge in seen)
     if count >= FEWEST and None not in edges and symbols:
         # Few tensors are differentiated by their elements.
-        from staticgrad.language.functions.batching import over_elements
+        from staticgrad.functions.batching import over_elements
 
         sizes: list[Any] = [edge.type.size for edge in (*result_edges, *edges) if edge]
         rows_at_once = max(1, MOST // max(sizes))

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from staticgrad.eager.tensor import Tensor
+from staticgrad.errors.tracebacks import cut_frames
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import Add, Div, Mul, Sub
 from staticgrad.language.ops.logic import Ge, Gt, Le, Lt
-from staticgrad.support.errors.tracebacks import cut_frames
 
 Operator = Callable[[Any, Any], Any]
 

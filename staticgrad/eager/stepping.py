@@ -20,13 +20,13 @@ import numpy as np
 
 from staticgrad.eager.tape import no_grad
 from staticgrad.eager.tensor import Tensor
+from staticgrad.errors import ImmutableError, ShapeError
 from staticgrad.language.ir.graph import ancestors
 from staticgrad.language.ir.nodes import Node, Symbolic
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ops.arithmetic import Abs, Add, Div, Mul, Neg, Sign, Sub
 from staticgrad.language.ops.selection import Where
 from staticgrad.language.ops.transcendental import Sqrt
-from staticgrad.support.errors import ImmutableError, ShapeError
 
 #: Ops that NumPy computes in place, and for a block as for the whole array.
 _UFUNCS: Final[Mapping[type[Op], Any]] = {

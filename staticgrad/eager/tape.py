@@ -40,6 +40,8 @@ from weakref import ref
 
 import numpy as np
 
+from staticgrad.errors import TapeError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.language.calls.execution import is_holding, present
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ops.cotangent import Masked, PartCotangent, in_dtype_of, resolve, shares_of
@@ -50,8 +52,6 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import capture
 from staticgrad.support.contexts import Block, Nested
-from staticgrad.support.errors import TapeError
-from staticgrad.support.errors.tracebacks import boundary
 
 #: True if operations are recorded.
 recording: Final = Nested("staticgrad_recording", True)
@@ -107,7 +107,7 @@ class detect_mutation(Block[Any]):  # noqa: N801
     every array.
 
     >>> from staticgrad.eager import Tensor
-    >>> from staticgrad.support.errors import TapeError
+    >>> from staticgrad.errors import TapeError
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> with detect_mutation():
     ...     y = (x * x).sum()

@@ -34,6 +34,18 @@ from staticgrad.eager.tape import (
     selection,
     shared_with,
 )
+from staticgrad.errors import (
+    DTypeError,
+    GradientError,
+    OpDefinitionError,
+    ShapeError,
+    TapeError,
+    UnknownAttributeError,
+)
+from staticgrad.errors.hints import instead_of_method
+from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.values import as_object, is_scipy_product, library_call, no_write
+from staticgrad.errors.wording import did_you_mean
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.ir.nodes import Parameter, running_session
 from staticgrad.language.ir.op import Array, Op, as_array
@@ -48,18 +60,6 @@ from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.arrays import Shape, TensorType, convert_array
 from staticgrad.language.types.dtype import F32, DType, whole_bools
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors import (
-    DTypeError,
-    GradientError,
-    OpDefinitionError,
-    ShapeError,
-    TapeError,
-    UnknownAttributeError,
-)
-from staticgrad.support.errors.hints import instead_of_method
-from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.values import as_object, is_scipy_product, library_call, no_write
-from staticgrad.support.errors.wording import did_you_mean
 
 _array: Final = attrgetter("array")
 _NUMBERS: Final = (bool, int, float)

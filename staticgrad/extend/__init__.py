@@ -24,17 +24,40 @@ array([-0. , -0.5])
 
 Further names are in modules of their own:
 
-- ``ops``, ``functions``, ``activations``, ``loops``, ``derivatives``: functions of ``sg``, in the
-  form that functions call;
+- ``ops``, ``functions``, ``windows``, ``loops``, ``derivatives``: functions of ``sg``, in the form
+  that functions call;
 - ``sizes``, ``dtypes``, ``parameters``: arithmetic of named sizes, element types, stored arrays;
 - ``trees``: values in dicts, lists, dataclasses and modules;
-- ``building``: traces, and the user's line; ``gradients``: differentiation of values;
-- ``programs``, ``reports``: traced functions; analyses of graphs, plans and compiled programs;
+- ``building``: traces, and the user's line; ``gradients``, ``linear_systems``: differentiation of
+  values; ``tensors``, ``tapes``: eager mode;
+- ``programs``, ``reports``, ``entries``: traced functions; analyses of graphs, plans and compiled
+  programs; their machine code for foreign callers;
 - ``distributions``: bases of distributions;
 - ``hints``, ``pages``: errors of unknown names; tables and charts of a page;
 - ``optional``, ``ranks``: packages that may be missing; several processes.
 """
 
+from staticgrad.errors.calls import (
+    check_arguments,
+    check_call,
+    check_takes_nothing,
+    raised_inside,
+)
+from staticgrad.errors.tracebacks import (
+    boundary,
+    called_name,
+    cut_frames,
+    make_boundaries,
+    names_messages,
+)
+from staticgrad.errors.wording import (
+    did_you_mean,
+    kind_of,
+    list_names,
+    message,
+    quote,
+    warn,
+)
 from staticgrad.language.calls.arguments import (
     Argument,
     check_fields,
@@ -44,7 +67,7 @@ from staticgrad.language.calls.arguments import (
     public_form,
     without_synonyms,
 )
-from staticgrad.language.calls.execution import are_plain, present
+from staticgrad.language.calls.execution import are_plain, as_graph_value, present
 from staticgrad.language.calls.functional import register_functions
 from staticgrad.language.ir.forms import COMBINERS, Combiner
 from staticgrad.language.ir.graph import BodyOp, Graph
@@ -59,8 +82,16 @@ from staticgrad.language.ir.op import (
     op_class,
     registered_ops,
 )
+from staticgrad.language.ir.python_numbers import PythonNumber
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.elementwise import Elementwise, Floating, common_dtype, lift_operand
+from staticgrad.language.ops.elementwise import (
+    Elementwise,
+    Floating,
+    array_dtype,
+    broadcast,
+    common_dtype,
+    lift_operand,
+)
 from staticgrad.language.ops.operands import (
     Axes,
     Fraction,
@@ -71,29 +102,33 @@ from staticgrad.language.ops.operands import (
     OpenFraction,
     PositiveFloat,
     PositiveInt,
+    PositiveOperand,
     UnitFloat,
     as_value,
     as_values,
     axes_of,
     axis_of,
     check_equal,
+    check_vector,
     describe_operands,
     distinct_axes,
     dtype_of,
     floating,
     integer,
     is_number,
+    is_only_axis_of_scalar,
     known_integer,
     leaf_array,
     non_negative,
     positive,
     promoted_values,
     reduction_axes,
+    shape_of,
     shape_text,
     size_of,
 )
 from staticgrad.language.ops.reduce import Reduction
-from staticgrad.language.ops.rounding import rounded_once
+from staticgrad.language.ops.rounding import rounded_as_first, rounded_once
 from staticgrad.language.types.arrays import (
     BroadcastError,
     Shape,
@@ -111,27 +146,6 @@ from staticgrad.language.types.dtype import DType, as_dtype
 from staticgrad.support.caches import cached_property
 from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
 from staticgrad.support.docstrings import like
-from staticgrad.support.errors.calls import (
-    check_arguments,
-    check_call,
-    check_takes_nothing,
-    raised_inside,
-)
-from staticgrad.support.errors.tracebacks import (
-    boundary,
-    called_name,
-    cut_frames,
-    make_boundaries,
-    names_messages,
-)
-from staticgrad.support.errors.wording import (
-    did_you_mean,
-    kind_of,
-    list_names,
-    message,
-    quote,
-    warn,
-)
 from staticgrad.support.records import NamedTuple, Settings, brief, dataclass
 
 # fmt: off
@@ -161,6 +175,9 @@ __all__ = [
     # Messages
     "brief", "called_name", "describe_operands", "did_you_mean", "kind_of", "list_names",
     "message", "quote", "raised_inside", "shape_text", "warn",
+    # Further parts that families share
+    "array_dtype", "as_graph_value", "broadcast", "check_vector", "is_only_axis_of_scalar",
+    "PositiveOperand", "PythonNumber", "rounded_as_first", "shape_of",
 ]
 # fmt: on
 

@@ -1,5 +1,7 @@
 """The state while a program is built: traces, the user's line, updates of modules."""
 
+from staticgrad.functions.streams import GENERATORS, Stream
+from staticgrad.functions.unrun_draws import note_draw
 from staticgrad.language.calls.execution import computing, computing_kind, in_graphs
 from staticgrad.language.ir.nodes import (
     ModuleCall,
@@ -23,8 +25,8 @@ from staticgrad.support.source import Location, Origin, SourceLine
 # fmt: off
 __all__ = [
     "capture", "check_updates", "collect_updates", "computing", "computing_kind",
-    "count_as_user", "current", "in_graphs", "is_package_file", "is_user_file", "Location",
-    "ModuleCall", "next_serial", "Origin", "running_session", "Session", "SourceLine",
-    "traced_in", "within",
+    "count_as_user", "current", "GENERATORS", "in_graphs", "is_package_file", "is_user_file",
+    "Location", "ModuleCall", "next_serial", "note_draw", "Origin", "running_session",
+    "Session", "SourceLine", "Stream", "traced_in", "within",
 ]
 # fmt: on

@@ -1,8 +1,8 @@
 """Functions composed of ops, in the form that other functions call."""
 
-from staticgrad.language.functions.aggregate import all, any, max, mean, min, std, sum, var
-from staticgrad.language.functions.complex_numbers import abs_square, imag, real
-from staticgrad.language.functions.creation import (
+from staticgrad.functions.aggregate import all, any, max, mean, min, std, sum, var
+from staticgrad.functions.complex_numbers import abs_square, imag, real
+from staticgrad.functions.creation import (
     arange,
     constant,
     eye,
@@ -15,11 +15,23 @@ from staticgrad.language.functions.creation import (
     zeros,
     zeros_like,
 )
+from staticgrad.functions.exponential_sums import (
+    constant_shift,
+    largest,
+    log_of_sum,
+    log_one_plus_exp,
+    log_sum_exp,
+    shares,
+)
+from staticgrad.functions.operand_kinds import by_all_operands
+from staticgrad.functions.rowwise import rowwise
+from staticgrad.functions.variants import name_function
 
 # fmt: off
 __all__ = [
-    "abs_square", "all", "any", "arange", "constant", "eye", "full", "full_like", "imag",
-    "input", "max", "mean", "min", "ones", "ones_like", "parameter", "real", "std", "sum",
-    "var", "zeros", "zeros_like",
+    "abs_square", "all", "any", "arange", "by_all_operands", "constant", "constant_shift",
+    "eye", "full", "full_like", "imag", "input", "largest", "log_of_sum", "log_one_plus_exp",
+    "log_sum_exp", "max", "mean", "min", "name_function", "ones", "ones_like", "parameter",
+    "real", "rowwise", "shares", "std", "sum", "var", "zeros", "zeros_like",
 ]
 # fmt: on

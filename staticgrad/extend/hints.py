@@ -1,6 +1,6 @@
 """Errors that explain a name that does not exist, with the words of other libraries."""
 
-from staticgrad.support.errors.hints import (
+from staticgrad.errors.hints import (
     OF_MODULES,
     OF_OPTIMIZERS,
     as_imported,

@@ -11,6 +11,7 @@ from staticgrad.language.ops.arithmetic import (
     ceil,
     conj,
     divide,
+    flat_root,
     floor,
     floor_divide,
     fmod,
@@ -32,6 +33,7 @@ from staticgrad.language.ops.arithmetic import (
     subtract,
     trunc,
 )
+from staticgrad.language.ops.complex_readings import abs_squared
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.indexing import (
@@ -126,6 +128,6 @@ __all__ = [
     "subtract", "swapaxes", "take", "take_along_axis", "tan", "tanh", "topk", "transpose",
     "trunc", "where", "xlogy",
     # Parts that functions share
-    "part", "reached_end", "with_zeros",
+    "abs_squared", "flat_root", "part", "reached_end", "with_zeros",
 ]
 # fmt: on

@@ -4,15 +4,21 @@ from staticgrad.analysis.binding import bind_sizes, input_label, name_feeds
 from staticgrad.analysis.evaluate import at_sizes, evaluate
 from staticgrad.compiler.compiling.compiler import Compiled, compile
 from staticgrad.compiler.runtime.c_functions import pair_functions
-from staticgrad.programs.arguments import CallArguments
+from staticgrad.language.calls.pickling import reduce_wrapper
+from staticgrad.language.ir.advances import next_steps
+from staticgrad.language.ir.copies import NodeCopies
+from staticgrad.language.ir.python_numbers import Arithmetic, Number
+from staticgrad.native import wait
+from staticgrad.programs.arguments import CallArguments, is_number, signature_of, static_key
 from staticgrad.programs.function import Function, traced_call
 from staticgrad.programs.traced import Out, TracedProgram
 from staticgrad.programs.transformed import made_once
 
 # fmt: off
 __all__ = [
-    "at_sizes", "bind_sizes", "CallArguments", "compile", "Compiled", "evaluate", "Function",
-    "input_label", "made_once", "name_feeds", "Out", "pair_functions", "traced_call",
-    "TracedProgram",
+    "Arithmetic", "at_sizes", "bind_sizes", "CallArguments", "compile", "Compiled", "evaluate",
+    "Function", "input_label", "is_number", "made_once", "name_feeds", "next_steps",
+    "NodeCopies", "Number", "Out", "pair_functions", "reduce_wrapper", "signature_of",
+    "static_key", "traced_call", "TracedProgram", "wait",
 ]
 # fmt: on

@@ -7,8 +7,10 @@ from staticgrad.language.types.dim import (
     Guard,
     Named,
     Size,
+    at_least,
     collecting_guards,
     dim,
+    divide_exactly,
     equal,
     evaluate,
     floordiv,
@@ -21,8 +23,8 @@ from staticgrad.language.types.dim import (
 
 # fmt: off
 __all__ = [
-    "collecting_guards", "Dim", "dim", "equal", "evaluate", "FloorDiv", "floordiv", "Guard",
-    "hint_value", "is_at_least", "maximum", "minimum", "Named", "named_sizes", "Size",
-    "suggest_least_sizes",
+    "at_least", "collecting_guards", "dim", "Dim", "divide_exactly", "equal", "evaluate",
+    "floordiv", "FloorDiv", "Guard", "hint_value", "is_at_least", "maximum", "minimum", "Named",
+    "named_sizes", "Size", "suggest_least_sizes",
 ]
 # fmt: on

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from staticgrad.bridges.foreign_programs import Bridged, caller
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import Graph, kind_of, namespace
 from staticgrad.extend.optional import jax
 from staticgrad.extend.programs import Compiled, Function
@@ -18,7 +19,6 @@ from staticgrad.jax.calls import call_programs
 from staticgrad.jax.lax.lowering import is_array, lower_graph, lowered_function
 from staticgrad.jax.lax.reading import program_of
 from staticgrad.jax.lax.traced import JaxProgram, plain_tree
-from staticgrad.support.errors import ArgumentError
 
 __all__ = ["function", "lower", "trace"]
 

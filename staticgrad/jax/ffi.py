@@ -18,12 +18,18 @@ import numpy as np
 
 from staticgrad import native
 from staticgrad.bridges.foreign_programs import Programs
-from staticgrad.compiler.runtime.arena import address_of
+from staticgrad.extend.entries import (
+    BufferWord,
+    FrameWord,
+    XlaWord,
+    address_of,
+    calls,
+    unused_references,
+)
 from staticgrad.extend.optional import jax
 from staticgrad.extend.programs import Out, TracedProgram, traced_call
 from staticgrad.extend.trees import flatten
-from staticgrad.native.entry import callables, xla
-from staticgrad.native.entry.words import BufferWord, FrameWord, XlaWord
+from staticgrad.native.entry import xla
 
 #: Those made. XLA's programs have their addresses, and nothing says when the last of them is gone.
 _calls: Final[dict[Any, XlaCall]] = {}
@@ -38,7 +44,7 @@ def target_name() -> str | None:
 
     A program that another process has stored names another: addresses in it are never used.
     """
-    if callables.unused_references() is None or not hasattr(jax, "ffi"):
+    if unused_references() is None or not hasattr(jax, "ffi"):
         return None
     name = f"staticgrad_{os.urandom(8).hex()}"
     try:
@@ -75,7 +81,7 @@ class XlaCall:
         self._tries = 0
         self._referenced: tuple[Any, ...] = ()  # what the words point to
         for word, value in (
-            (XlaWord.CALLS_AT, address_of(callables.calls())),
+            (XlaWord.CALLS_AT, address_of(calls())),
             (XlaWord.IN_PYTHON, id(self._in_python)),
             (XlaWord.INTERRUPTED, ctypes.addressof(_INTERRUPTED)),
         ):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.support.building import within
-from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import boundary
 
 
 @boundary

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors import GradientError, RankError
+from staticgrad.errors.tracebacks import called_name
 from staticgrad.language.calls.execution import as_graph_value
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import binding_kind
@@ -25,8 +27,6 @@ from staticgrad.language.ir.pairs import Complex, ComplexParameter, is_complex_d
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import of_parts
 from staticgrad.support.containers import is_named_tuple, items_of
-from staticgrad.support.errors import GradientError, RankError
-from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.optional import jax
 from staticgrad.support.records import NamedTuple, Settings, dataclass
 

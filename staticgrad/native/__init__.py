@@ -21,11 +21,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from weakref import WeakValueDictionary
 
+from staticgrad.errors import ArgumentError, OutOfMemory, ReentryError
 from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.native.lock import LOCK
 from staticgrad.native.source import KernelSource, RuntimeCode, SourceText, source_of
 from staticgrad.support import config
-from staticgrad.support.errors import ArgumentError, OutOfMemory, ReentryError
 from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:

@@ -38,10 +38,10 @@ from typing import Final
 
 import numpy as np
 
+from staticgrad.errors import KernelCacheWarning, warn
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.target import Target
 from staticgrad.support import config
-from staticgrad.support.errors import KernelCacheWarning, warn
 from staticgrad.support.records import dataclass
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH

@@ -18,9 +18,9 @@ from enum import IntEnum
 from types import CodeType
 from typing import Any
 
+from staticgrad.errors import CompileError
 from staticgrad.native.constants import ENTRY
 from staticgrad.native.language.frontend import Function, FunctionText
-from staticgrad.support.errors import CompileError
 
 Rewrite = Callable[[ast.FunctionDef, Mapping[str, Any]], ast.AST]
 """What becomes of a function, of its tree and the names of its module."""

@@ -13,7 +13,7 @@ import resource
 import threading
 from typing import Final
 
-from staticgrad.support.errors import OutOfMemory
+from staticgrad.errors import OutOfMemory
 
 MIB: Final = 1 << 20
 #: What it takes, with a margin of several times, to compile a kernel, for which LLVM asks for some

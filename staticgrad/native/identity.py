@@ -13,8 +13,8 @@ import platform
 import struct
 from typing import Final
 
+from staticgrad.errors import OutOfMemory
 from staticgrad.native.system.pages import library, load_code
-from staticgrad.support.errors import OutOfMemory
 
 #: ``void f(uint32 leaf, uint32 part, uint32 results[4])`` by the instruction ``cpuid``.
 _CPUID: Final = bytes.fromhex("53 89f8 89f1 4989d0 0fa2 418900 41895804 41894808 4189500c 5b c3")

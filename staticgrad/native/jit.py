@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from staticgrad.errors import CompileError
 from staticgrad.native import headroom, target as targets
 from staticgrad.native.language.parts import SELDOM, merge_modules, text_of
 from staticgrad.native.source import KernelSource
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import LibraryCall, begin, run_uninterrupted
-from staticgrad.support.errors import CompileError
 from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ from weakref import finalize, ref
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.errors import CompileError, CPUError, SelfTestError
 from staticgrad.native import cache, headroom, identity, jit, objects, target as targets, tiers
 from staticgrad.native.constants import SHARED
 from staticgrad.native.jit import ObjectCode
@@ -41,7 +42,6 @@ from staticgrad.native.system.pages import function_address
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import LibraryCall, run_uninterrupted
 from staticgrad.support import config
-from staticgrad.support.errors import CompileError, CPUError, SelfTestError
 
 LIBRARY_SYMBOLS: Final = frozenset(
     {"memset", "memcpy", "memmove", "fmod", "fmodf", "_GLOBAL_OFFSET_TABLE_"}

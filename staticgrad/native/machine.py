@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from staticgrad import native
+from staticgrad.errors import CPUError
 from staticgrad.native.system.caches import read_caches
 from staticgrad.support import config
-from staticgrad.support.errors import CPUError
 from staticgrad.support.records import dataclass, replace
 
 

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 from weakref import finalize
 
+from staticgrad.errors import CompileError
 from staticgrad.native.system.pages import allocate_pages, free_pages, protect_pages
-from staticgrad.support.errors import CompileError
 from staticgrad.support.records import NamedTuple, dataclass
 
 # The ELF format: System V Application Binary Interface, chapters 4 and 5, and its AMD64 supplement.

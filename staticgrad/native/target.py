@@ -13,8 +13,8 @@ import functools
 import sys
 from typing import Any, Final
 
+from staticgrad.errors import CompileError, CPUError
 from staticgrad.native.headroom import LLVM, require
-from staticgrad.support.errors import CompileError, CPUError
 from staticgrad.support.records import dataclass
 
 _REQUIRED_X86: Final = ("avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt")

@@ -1,9 +1,8 @@
 """Networks: functions of values, and modules, which hold their parameters. Public as ``sg.nn``.
 
-Functions (``relu``, ``conv``, ``cross_entropy``) stand in ``staticgrad/language/functions``.
-Modules of one subject are one file here, loaded when it is asked for; ``module.py`` and
-``layers.py`` come first. Names and the order of arguments are those of ``torch.nn``, axes those of
-NumPy.
+Functions (``relu``, ``conv``, ``cross_entropy``) stand in ``functional``. Modules of one subject
+are one file here, loaded when it is asked for; ``module.py`` and ``layers.py`` come first. Names
+and the order of arguments are those of ``torch.nn``, axes those of NumPy.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def __getattr__(name: str) -> Any:
         raise as_imported(no_such_name("sg.nn", name))
     home, attribute = _FILES[name]
     attribute_value = getattr(import_module(home), attribute)
-    if home.startswith("staticgrad.language"):
+    if home.startswith(("staticgrad.functions", "staticgrad.nn.functional")):
         attribute_value = public_form(attribute_value, __name__)
     globals()[name] = attribute_value
     return attribute_value

@@ -1,51 +1,8 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
 import staticgrad.nn.functional as functional
-from staticgrad.language.functions import (
+from staticgrad.functions import (
     one_hot, sigmoid, tanh
-)
-from staticgrad.language.functions.activations import (
-    celu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, log_sigmoid,
-    log_sigmoid as logsigmoid, mish, prelu, relu6, selu, softmin, softshrink, softsign,
-    tanhshrink, threshold
-)
-from staticgrad.language.functions.attention import (
-    attention, embedding, rotary
-)
-from staticgrad.language.functions.images.resizing import (
-    affine_grid, grid_sample, pixel_shuffle, pixel_unshuffle, resize
-)
-from staticgrad.language.functions.images.windows import (
-    adaptive_avg_pool, adaptive_avg_pool as adaptive_avg_pool1d, adaptive_avg_pool as
-    adaptive_avg_pool2d, adaptive_avg_pool as adaptive_avg_pool3d, adaptive_max_pool,
-    adaptive_max_pool as adaptive_max_pool1d, adaptive_max_pool as adaptive_max_pool2d,
-    adaptive_max_pool as adaptive_max_pool3d, avg_pool, avg_pool as avg_pool1d, avg_pool as
-    avg_pool2d, avg_pool as avg_pool3d, conv, conv as conv1d, conv as conv2d, conv as conv3d,
-    conv_transpose, conv_transpose as conv_transpose1d, conv_transpose as conv_transpose2d,
-    conv_transpose as conv_transpose3d, fold, lp_pool, max_pool, max_pool as max_pool1d,
-    max_pool as max_pool2d, max_pool as max_pool3d, unfold
-)
-from staticgrad.language.functions.losses.basic import (
-    cross_entropy, huber, huber as huber_loss, mse, mse as mse_loss
-)
-from staticgrad.language.functions.losses.further import (
-    binary_cross_entropy, cosine_similarity, ctc_loss, kl_div, l1_loss, nll_loss, normalize,
-    pairwise_distance, smooth_l1_loss, triplet_margin_loss
-)
-from staticgrad.language.functions.losses.margins import (
-    cosine_embedding_loss, gaussian_nll_loss, hinge_embedding_loss, margin_ranking_loss,
-    multi_margin_loss, multilabel_soft_margin_loss, poisson_nll_loss, soft_margin_loss
-)
-from staticgrad.language.functions.nn import (
-    binary_cross_entropy_with_logits, elu, gelu, leaky_relu, linear, log_softmax, logsumexp,
-    relu, silu, softmax, softplus
-)
-from staticgrad.language.functions.normalization import (
-    batch_norm, batch_statistics, group_norm, instance_norm, layer_norm, local_response_norm,
-    rms_norm
-)
-from staticgrad.language.functions.recurrent import (
-    bidirectional, gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell, stacked
 )
 from staticgrad.nn.activations import (
     CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, LeakyReLU,
@@ -56,6 +13,49 @@ from staticgrad.nn.convolutions import (
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d,
     AvgPool2d, AvgPool3d, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d,
     ConvTranspose3d, MaxPool1d, MaxPool2d, MaxPool3d
+)
+from staticgrad.nn.functional.activations import (
+    celu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, log_sigmoid,
+    log_sigmoid as logsigmoid, mish, prelu, relu6, selu, softmin, softshrink, softsign,
+    tanhshrink, threshold
+)
+from staticgrad.nn.functional.attention import (
+    attention, embedding, rotary
+)
+from staticgrad.nn.functional.basics import (
+    binary_cross_entropy_with_logits, elu, gelu, leaky_relu, linear, log_softmax, logsumexp,
+    relu, silu, softmax, softplus
+)
+from staticgrad.nn.functional.images.resizing import (
+    affine_grid, grid_sample, pixel_shuffle, pixel_unshuffle, resize
+)
+from staticgrad.nn.functional.images.windows import (
+    adaptive_avg_pool, adaptive_avg_pool as adaptive_avg_pool1d, adaptive_avg_pool as
+    adaptive_avg_pool2d, adaptive_avg_pool as adaptive_avg_pool3d, adaptive_max_pool,
+    adaptive_max_pool as adaptive_max_pool1d, adaptive_max_pool as adaptive_max_pool2d,
+    adaptive_max_pool as adaptive_max_pool3d, avg_pool, avg_pool as avg_pool1d, avg_pool as
+    avg_pool2d, avg_pool as avg_pool3d, conv, conv as conv1d, conv as conv2d, conv as conv3d,
+    conv_transpose, conv_transpose as conv_transpose1d, conv_transpose as conv_transpose2d,
+    conv_transpose as conv_transpose3d, fold, lp_pool, max_pool, max_pool as max_pool1d,
+    max_pool as max_pool2d, max_pool as max_pool3d, unfold
+)
+from staticgrad.nn.functional.losses.basic import (
+    cross_entropy, huber, huber as huber_loss, mse, mse as mse_loss
+)
+from staticgrad.nn.functional.losses.further import (
+    binary_cross_entropy, cosine_similarity, ctc_loss, kl_div, l1_loss, nll_loss, normalize,
+    pairwise_distance, smooth_l1_loss, triplet_margin_loss
+)
+from staticgrad.nn.functional.losses.margins import (
+    cosine_embedding_loss, gaussian_nll_loss, hinge_embedding_loss, margin_ranking_loss,
+    multi_margin_loss, multilabel_soft_margin_loss, poisson_nll_loss, soft_margin_loss
+)
+from staticgrad.nn.functional.normalization import (
+    batch_norm, batch_statistics, group_norm, instance_norm, layer_norm, local_response_norm,
+    rms_norm
+)
+from staticgrad.nn.functional.recurrent import (
+    bidirectional, gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell, stacked
 )
 from staticgrad.nn.graphs import (
     GraphConv

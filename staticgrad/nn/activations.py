@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from staticgrad.extend import Number, PositiveInt, public
-from staticgrad.extend.activations import log_softmax, relu, softmax, softplus
 from staticgrad.extend.functions import parameter
-from staticgrad.language.functions import sigmoid, tanh
-from staticgrad.language.functions.activations import (
+from staticgrad.functions import sigmoid, tanh
+from staticgrad.nn.functional.activations import (
     celu,
     glu,
     hardshrink,
@@ -28,7 +27,16 @@ from staticgrad.language.functions.activations import (
     tanhshrink,
     threshold,
 )
-from staticgrad.language.functions.nn import elu, gelu, leaky_relu, silu
+from staticgrad.nn.functional.basics import (
+    elu,
+    gelu,
+    leaky_relu,
+    log_softmax,
+    relu,
+    silu,
+    softmax,
+    softplus,
+)
 from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
 
 

@@ -10,6 +10,7 @@ from dataclasses import field
 from math import prod
 from typing import Any, ClassVar
 
+from staticgrad.errors import ArgumentError, RankError
 from staticgrad.extend import (
     Integer,
     PositiveInt,
@@ -19,20 +20,21 @@ from staticgrad.extend import (
     like,
     public,
 )
-from staticgrad.language.functions.images.windows import (
+from staticgrad.extend.windows import (
     Padding,
     PerAxis,
+    per_axis,
+)
+from staticgrad.nn.functional.images.windows import (
     adaptive_avg_pool,
     adaptive_max_pool,
     avg_pool,
     conv,
     conv_transpose,
     max_pool,
-    per_axis,
 )
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
-from staticgrad.support.errors import ArgumentError, RankError
 
 
 class SpatialLayer(Layer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from staticgrad.extend import public
-from staticgrad.language.functions import matmul
+from staticgrad.functions import matmul
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import Layer, new_layer_name
 

@@ -23,10 +23,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import Array, Parameter, did_you_mean, integer, public, quote, raised_inside
 from staticgrad.extend.building import running_session
 from staticgrad.extend.functions import parameter
-from staticgrad.support.errors import ArgumentError
 
 #: A name, or a function of a shape and a generator of NumPy that gives an array.
 Initial = str | Callable[..., Any]

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, IndexOutOfRange
 from staticgrad.extend import (
     Fraction,
     as_value,
@@ -19,16 +20,15 @@ from staticgrad.extend import (
     public,
     quote,
 )
-from staticgrad.language.functions import einsum, matmul, ones, reshape, where
-from staticgrad.language.functions.attention import embedding
-from staticgrad.language.functions.images.resizing import pixel_shuffle, pixel_unshuffle
-from staticgrad.language.functions.normalization import local_response_norm
-from staticgrad.language.functions.random import Generator
+from staticgrad.functions import einsum, matmul, ones, reshape, where
 from staticgrad.nn.convolutions import SpatialLayer
+from staticgrad.nn.functional.attention import embedding
+from staticgrad.nn.functional.images.resizing import pixel_shuffle, pixel_unshuffle
+from staticgrad.nn.functional.normalization import local_response_norm
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
 from staticgrad.nn.torch_weights import Matching, transpose_matrices
-from staticgrad.support.errors import ArgumentError, IndexOutOfRange
+from staticgrad.random import Generator
 
 
 class Linear(Layer):

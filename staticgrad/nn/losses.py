@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from staticgrad.language.functions.losses import further, margins
-from staticgrad.language.functions.losses.basic import Reduction, cross_entropy, huber, mse
-from staticgrad.language.functions.nn import binary_cross_entropy_with_logits
+from staticgrad.nn.functional.basics import binary_cross_entropy_with_logits
+from staticgrad.nn.functional.losses import further, margins
+from staticgrad.nn.functional.losses.basic import Reduction, cross_entropy, huber, mse
 from staticgrad.nn.module import FunctionLayer
 
 

@@ -40,6 +40,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, ParameterValueError, UnknownNameError
 from staticgrad.extend import (
     AnyValue,
     Array,
@@ -64,6 +65,7 @@ from staticgrad.extend import (
     raised_inside,
 )
 from staticgrad.extend.building import (
+    GENERATORS,
     ModuleCall,
     Session,
     check_updates,
@@ -88,9 +90,7 @@ from staticgrad.extend.trees import (
     parts,
     parts_in,
 )
-from staticgrad.language.functions.call_types import P, R
-from staticgrad.language.functions.random import Generator
-from staticgrad.language.functions.streams import GENERATORS
+from staticgrad.functions.call_types import P, R
 from staticgrad.nn import torch_weights
 from staticgrad.nn.torch_weights import (
     Incomplete,
@@ -100,7 +100,7 @@ from staticgrad.nn.torch_weights import (
     is_torch_state,
     same,
 )
-from staticgrad.support.errors import ArgumentError, ParameterValueError, UnknownNameError
+from staticgrad.random import Generator
 
 M = TypeVar("M")
 

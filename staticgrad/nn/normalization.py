@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.extend import (
     Integer,
     Parameter,
@@ -23,7 +24,7 @@ from staticgrad.extend import (
     ranks,
 )
 from staticgrad.extend.sizes import equal
-from staticgrad.language.functions import (
+from staticgrad.functions import (
     astype,
     constant,
     expand_dims,
@@ -32,7 +33,8 @@ from staticgrad.language.functions import (
     size_value,
     stop_gradient,
 )
-from staticgrad.language.functions.normalization import (
+from staticgrad.nn.convolutions import SpatialLayer
+from staticgrad.nn.functional.normalization import (
     batch_norm,
     batch_statistics,
     group_norm,
@@ -40,11 +42,9 @@ from staticgrad.language.functions.normalization import (
     layer_norm,
     rms_norm,
 )
-from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import first_value, source
 from staticgrad.nn.module import Layer, new_layer_name
 from staticgrad.nn.torch_weights import Matching
-from staticgrad.support.errors import ArgumentError, ShapeError
 
 
 def scale_and_shift(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import public, quote
-from staticgrad.language.functions.arrange import PadMode, pad
+from staticgrad.functions.arrange import (
+    PadMode,
+    pad,
+)
 from staticgrad.nn.convolutions import SpatialLayer
-from staticgrad.support.errors import ArgumentError
 
 
 class ZeroPad1d(SpatialLayer):

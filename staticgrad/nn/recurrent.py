@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from staticgrad.extend import AnyValue, ArrayLike, Integer, PositiveInt, as_value, like, public
-from staticgrad.language.functions import concatenate, stack, swapaxes, zeros
-from staticgrad.language.functions.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from staticgrad.functions import concatenate, stack, swapaxes, zeros
+from staticgrad.nn.functional.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.layers import Dropout
 from staticgrad.nn.module import Module, new_layer_name

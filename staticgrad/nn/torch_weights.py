@@ -23,10 +23,10 @@ from zipfile import is_zipfile
 
 import numpy as np
 
+from staticgrad.errors import ParameterValueError, StaticgradError
 from staticgrad.extend import Array, NamedTuple, Node, Parameter, array_of, kind_of, quote
 from staticgrad.extend.optional import torch
 from staticgrad.extend.parameters import stored_array, stored_of, write_all
-from staticgrad.support.errors import ParameterValueError, StaticgradError
 
 Arrays = tuple[Array, ...]
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.extend import AnyValue, ArrayLike, Integer, NamedTuple, PositiveInt, public
-from staticgrad.language.functions import (
+from staticgrad.functions import (
     arange,
     at,
     logical_and,
@@ -16,14 +17,13 @@ from staticgrad.language.functions import (
     reshape,
     swapaxes,
 )
-from staticgrad.language.functions.attention import attention, rotary
-from staticgrad.language.functions.nn import gelu
+from staticgrad.nn.functional.attention import attention, rotary
+from staticgrad.nn.functional.basics import gelu
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
 from staticgrad.nn.normalization import LayerNorm, RMSNorm
 from staticgrad.nn.torch_weights import Arrays, Matching, transpose_matrices
-from staticgrad.support.errors import ArgumentError, DTypeError
 
 
 class Cache(NamedTuple):

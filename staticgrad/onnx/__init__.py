@@ -9,13 +9,13 @@ from __future__ import annotations
 from os import PathLike, fspath
 from typing import Any
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import Graph, kind_of, namespace
 from staticgrad.extend.optional import onnx
 from staticgrad.extend.trees import flatten
 from staticgrad.nn import Module
 from staticgrad.onnx.model import OnnxModel, model_from
 from staticgrad.onnx.writer import model_of
-from staticgrad.support.errors import ArgumentError
 
 __all__ = ["OnnxModel", "export", "load"]
 

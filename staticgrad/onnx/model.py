@@ -19,24 +19,24 @@ from staticgrad.bridges.operands import as_operand
 from staticgrad.bridges.programs import ForeignCall, explain_refusal
 from staticgrad.bridges.sizes import compute_known
 from staticgrad.bridges.tables import ForeignOperator, OperatorRow
+from staticgrad.errors import (
+    ArgumentError,
+    ExportError,
+    MissingPackageError,
+    SavedFileError,
+    StaticgradError,
+)
 from staticgrad.extend import Graph, Value, list_names
 from staticgrad.extend.optional import onnx
 from staticgrad.extend.parameters import stored_of
 from staticgrad.extend.programs import evaluate
-from staticgrad.language.functions import input as new_input, parameter, reshape, stop_gradient
+from staticgrad.functions import input as new_input, parameter, reshape, stop_gradient
 from staticgrad.nn import Module
 from staticgrad.onnx.operators import (
     OF_SIZES,
     OPERATORS,
     STATIC,
     STATISTICS,
-)
-from staticgrad.support.errors import (
-    ArgumentError,
-    ExportError,
-    MissingPackageError,
-    SavedFileError,
-    StaticgradError,
 )
 
 #: The names of the operators of ONNX itself.

@@ -24,15 +24,14 @@ from typing import Any, Final
 
 import numpy as np
 
-import staticgrad.language.functions as sg
-from staticgrad import nn
+import staticgrad.functions as sg
+from staticgrad import linalg, nn
 from staticgrad.bridges.operands import as_operand, sizes
 from staticgrad.bridges.sizes import size_array
 from staticgrad.bridges.tables import OperatorRow, OperatorTable, unsupported_variant
+from staticgrad.errors import ExportError
 from staticgrad.extend import Dim, op_class
 from staticgrad.extend.sizes import collecting_guards, equal, maximum, minimum
-from staticgrad.language.functions import linalg
-from staticgrad.support.errors import ExportError
 
 STATIC: Final = frozenset((
     "axes", "axis", "block_shape", "delta", "depth", "elements", "ends", "image_shape", "k",

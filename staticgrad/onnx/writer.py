@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
+from staticgrad.errors import ExportError
 from staticgrad.extend import (
     BodyOp,
     Constant,
@@ -30,7 +31,6 @@ from staticgrad.extend.optional import onnx
 from staticgrad.extend.sizes import FloorDiv, Named, is_at_least, maximum, minimum
 from staticgrad.language.ops.marks import FirstOperand, Mark, StopGradient
 from staticgrad.onnx.operators import SAME, STATISTICS
-from staticgrad.support.errors import ExportError
 
 #: The version of the operators that is written, and of the file format that goes with it.
 OPSET, IR_VERSION = 18, 8

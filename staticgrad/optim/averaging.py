@@ -18,7 +18,7 @@ from staticgrad.extend import (
 )
 from staticgrad.extend.building import running_session
 from staticgrad.extend.ops import astype, minimum
-from staticgrad.language.functions import parameter
+from staticgrad.functions import parameter
 from staticgrad.optim.optimizer import in_compute_dtype, listed_parameters
 from staticgrad.optim.schedules import tensor_of
 
@@ -83,7 +83,9 @@ class Average:
         """
         noted = running_session()
         if noted is not None:
-            from staticgrad.eager.at_once import next_values  # graphs do without the tape
+            from staticgrad.extend.tensors import (
+                next_values,
+            )
 
             new = {p.node: value for p, value in noted.updates}
             new_values = {p: new.get(p.node, p) for p in self.averages}

@@ -9,10 +9,11 @@ from math import prod
 from typing import Any, Final
 from weakref import WeakSet
 
+from staticgrad.errors import ArgumentError, DistributedError
 from staticgrad.extend import ancestors, ranks
 from staticgrad.extend.parameters import ParameterStore, Shard, write_all
 from staticgrad.extend.ranks import Job, Rows, gather, means, parts, parts_of_means
-from staticgrad.language.functions import input as graph_input
+from staticgrad.functions import input as graph_input
 from staticgrad.optim.gradients import of_parts
 from staticgrad.optim.state import (
     Stepping,
@@ -21,7 +22,6 @@ from staticgrad.optim.state import (
     states_expected_of,
     states_made_by,
 )
-from staticgrad.support.errors import ArgumentError, DistributedError
 
 #: Parameters that all ranks have had equal.
 _synchronized: Final[WeakSet[ParameterStore]] = WeakSet()

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import (
     PositiveFloat,
     PositiveInt,
@@ -34,7 +35,6 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.extend.trees import map_leaves
-from staticgrad.support.errors import ArgumentError
 
 
 def require(holds: bool, name: str, what: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, Final
 
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.extend import (
     NamedTuple,
     Parameter,
@@ -41,7 +42,6 @@ from staticgrad.extend.ops import (
 )
 from staticgrad.extend.parameters import ComplexParameter
 from staticgrad.extend.trees import flatten, unflatten, with_complex_values
-from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
 
 #: Required decrease of the loss, and of the slope, to accept a step: c1 and c2 (Wolfe).
 _FALL: Final = 1e-4
@@ -208,7 +208,9 @@ class _Space:
             value = self._value(variable)
             return _Evaluation(x, value, grad(value, [variable])[0])
         from staticgrad.eager import Tensor, enable_grad
-        from staticgrad.eager.differentiate import grad as of_tape  # loaded if there are tensors
+        from staticgrad.extend.tapes import (
+            grad as of_tape,
+        )
 
         with enable_grad():
             leaf = Tensor(x.array, requires_grad=True)

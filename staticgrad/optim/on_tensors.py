@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from staticgrad.eager import Tensor
-from staticgrad.eager.at_once import rule_input, standing_in
-from staticgrad.eager.stepping import prepare_step
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import ParameterLeaf, Symbolic, ancestors, quote
+from staticgrad.extend.tapes import (
+    prepare_step,
+)
+from staticgrad.extend.tensors import (
+    rule_input,
+    standing_in,
+)
 from staticgrad.optim.state import asked_of, states_made_by
-from staticgrad.support.errors import ArgumentError
 
 
 class TensorSteps:

@@ -19,6 +19,14 @@ from typing import (
 
 import numpy as np
 
+from staticgrad.errors import (
+    ArgumentError,
+    GradientError,
+    GraphError,
+    ImmutableError,
+    ShapeError,
+    UnknownArgumentError,
+)
 from staticgrad.extend import (
     Argument,
     Graph,
@@ -69,14 +77,6 @@ from staticgrad.optim.state import (
     states_kept_by,
     states_made_once,
     states_noted_by,
-)
-from staticgrad.support.errors import (
-    ArgumentError,
-    GradientError,
-    GraphError,
-    ImmutableError,
-    ShapeError,
-    UnknownArgumentError,
 )
 
 if TYPE_CHECKING:
@@ -428,7 +428,7 @@ class Optimizer(Settings):
         """
         params = self._own_parameters if params is None else params
         if isinstance(loss, Value) and loss.computes:
-            from staticgrad.eager.at_once import (  # who has tensors has most of it
+            from staticgrad.extend.tensors import (
                 eager_mode,
                 minimize,
             )
@@ -490,7 +490,9 @@ class Optimizer(Settings):
             if of_graph:
                 what = f"{type(self).__name__}.apply_gradients: no function is traced"
                 raise GraphError(what, hint=_APPLY, related=describe_operands(of_graph[0]))
-            from staticgrad.eager.at_once import step_now
+            from staticgrad.extend.tensors import (
+                step_now,
+            )
 
             with states_kept_by(self):
                 step_now(grads, self, self.advance)

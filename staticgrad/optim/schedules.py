@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import (
     Argument,
     NonNegativeFloat,
@@ -39,8 +40,7 @@ from staticgrad.extend import (
 )
 from staticgrad.extend.building import running_session
 from staticgrad.extend.ops import astype, clip, cos, floor, log, maximum, power, where
-from staticgrad.language.functions import parameter
-from staticgrad.support.errors import ArgumentError
+from staticgrad.functions import parameter
 
 T = TypeVar("T")
 

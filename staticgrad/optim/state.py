@@ -19,11 +19,11 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
+from staticgrad.errors import SavedFileError
 from staticgrad.extend import Parameter, list_names
 from staticgrad.extend.building import running_session
 from staticgrad.extend.parameters import ParameterStore, Shard, write_all
-from staticgrad.language.functions import parameter
-from staticgrad.support.errors import SavedFileError
+from staticgrad.functions import parameter
 
 #: The state in which gradients of several runs are added up.
 ACCUMULATOR: Final = "accumulator"

@@ -7,7 +7,7 @@ from typing import Any
 
 from staticgrad.extend import Fraction, NonNegativeFloat, Parameter, like
 from staticgrad.extend.ops import absolute, exp, log, maximum, power, sqrt, where
-from staticgrad.language.functions import norm
+from staticgrad.functions import norm
 from staticgrad.optim.optimizer import Optimizer, Updates, rule
 from staticgrad.optim.rules import Adam, moving_average, with_decay
 from staticgrad.optim.schedules import Rate, rate_for

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
+from staticgrad.errors import ShapeError
+from staticgrad.errors.tracebacks import called_name
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape
 from staticgrad.language.ops.operands import as_value, axis_of, describe_operands
 from staticgrad.programs.transformed import vmap
-from staticgrad.support.errors import ShapeError
-from staticgrad.support.errors.tracebacks import called_name
 
 
 def apply_along_axis(

@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import kind_of, quote
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.op import as_array
 from staticgrad.language.ir.python_numbers import Number
@@ -26,8 +28,6 @@ from staticgrad.language.ops.operands import dtype_of
 from staticgrad.language.trees import Tree, flatten, unflatten
 from staticgrad.language.types.arrays import is_array_like
 from staticgrad.language.types.dtype import DType, as_dtype
-from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of, quote
 
 #: The size of each axis of all arguments, one after the other: a number or a name.
 Spec = tuple[int | str, ...]

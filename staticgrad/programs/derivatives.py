@@ -14,18 +14,18 @@ from typing import Any, Literal, TypeAlias, overload
 
 from staticgrad.autodiff import reverse
 from staticgrad.autodiff.structure import Key, Leaf, Structure, not_a_value
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.calls import check_arguments
+from staticgrad.errors.tracebacks import called_name, names_messages
+from staticgrad.errors.wording import quote
+from staticgrad.functions.call_types import Fed, Gradient, OfArrays, P, R, ValueAndGradient
 from staticgrad.language.calls.arguments import public
-from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, P, R, ValueAndGradient
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
 from staticgrad.support.containers import first_part
 from staticgrad.support.docstrings import like
-from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.calls import check_arguments
-from staticgrad.support.errors.tracebacks import called_name, names_messages
-from staticgrad.support.errors.wording import quote
 
 AnyFunction = Callable[..., Any]
 #: By what a function is differentiated: places of arguments, or parameters that it reads.

@@ -14,9 +14,18 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, overload
 
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_program
-from staticgrad.language.calls.execution import computing
-from staticgrad.language.calls.pickling import reduce_wrapper
-from staticgrad.language.functions.call_types import (
+from staticgrad.errors import (
+    ArgumentError,
+    GraphError,
+    StaticgradWarning,
+    SymbolicValueError,
+    UnknownAttributeError,
+    warn,
+)
+from staticgrad.errors.calls import check_keywords
+from staticgrad.errors.tracebacks import boundary, cut_frames
+from staticgrad.errors.wording import kind_of, quote
+from staticgrad.functions.call_types import (
     Gradient,
     OfArrays,
     OfValue,
@@ -25,8 +34,10 @@ from staticgrad.language.functions.call_types import (
     T,
     ValueAndGradient,
 )
-from staticgrad.language.functions.streams import draws_from_0
-from staticgrad.language.functions.unrun_draws import warn_of_steps
+from staticgrad.functions.streams import draws_from_0
+from staticgrad.functions.unrun_draws import warn_of_steps
+from staticgrad.language.calls.execution import computing
+from staticgrad.language.calls.pickling import reduce_wrapper
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.nodes import Symbolic, running_session
 from staticgrad.language.ir.python_numbers import Number
@@ -46,17 +57,6 @@ from staticgrad.programs.arguments import (
 )
 from staticgrad.programs.repeated import PlainArguments, RepeatedCalls
 from staticgrad.programs.traced import TracedProgram, Tracer, as_result
-from staticgrad.support.errors import (
-    ArgumentError,
-    GraphError,
-    StaticgradWarning,
-    SymbolicValueError,
-    UnknownAttributeError,
-    warn,
-)
-from staticgrad.support.errors.calls import check_keywords
-from staticgrad.support.errors.tracebacks import boundary, cut_frames
-from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import dataclass
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from staticgrad.extend.derivatives import custom_vjp
+from staticgrad.language.ops.custom import custom_vjp
 from staticgrad.programs.derivatives import grad, vjp
 
 _numbers: Final = itertools.count()
@@ -33,7 +33,7 @@ def linear(operator: Any, solve: Function, b: Any, x0: Any) -> tuple[Any, Any]:
     """Solve a linear system by ``solve``, differentiated by the transposed system.
 
     Args:
-        operator: the system (``functions/linalg/iterative.py``).
+        operator: the system (``sg.linalg, iterative.py``).
         solve: gives the solution and a number for whether the system is transposed, a right-hand
             side, a first guess and the operands of the operator.
         b, x0: the right-hand side, and the first guess.

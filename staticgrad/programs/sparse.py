@@ -25,12 +25,21 @@ from staticgrad.autodiff.sparsity import (
     units,
 )
 from staticgrad.autodiff.structure import Key, Leaf, Structure
+from staticgrad.errors import (
+    ArgumentError,
+    GradientError,
+    ShapeError,
+    StaticgradWarning,
+    warn,
+)
+from staticgrad.errors.tracebacks import called_as, called_name
+from staticgrad.errors.wording import kind_of, quote
+from staticgrad.functions.batching import over_elements
+from staticgrad.functions.call_types import Fed, Gradient, OfArrays, OfValue, P
+from staticgrad.functions.creation import input as graph_input
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.calls.pickling import reduce_wrapper
-from staticgrad.language.functions.batching import over_elements
-from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, OfValue, P
-from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.nodes import running_session
@@ -50,15 +59,6 @@ from staticgrad.programs.derivatives import (
     rules_of_tensors,
 )
 from staticgrad.programs.function import Function
-from staticgrad.support.errors import (
-    ArgumentError,
-    GradientError,
-    ShapeError,
-    StaticgradWarning,
-    warn,
-)
-from staticgrad.support.errors.tracebacks import called_as, called_name
-from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import NamedTuple
 

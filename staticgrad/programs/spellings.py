@@ -7,16 +7,16 @@ from collections.abc import Callable
 from inspect import BoundArguments
 from typing import Any
 
+from staticgrad.errors import ArgumentError
+from staticgrad.functions import aggregate
+from staticgrad.functions.creation import input
 from staticgrad.language.calls.arguments import public
-from staticgrad.language.functions import aggregate
-from staticgrad.language.functions.creation import input
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.trees import flatten, map_leaves, unflatten
 from staticgrad.programs.arguments import signature_of
 from staticgrad.programs.derivatives import grad
 from staticgrad.programs.sparse import hvp, jacobian
-from staticgrad.support.errors import ArgumentError
 
 
 @public

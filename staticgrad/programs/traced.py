@@ -22,9 +22,19 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
+from staticgrad.errors import (
+    ArgumentError,
+    GraphError,
+    SizeGuardError,
+    StaticgradError,
+    SymbolicValueError,
+    TracingWarning,
+    warn,
+)
+from staticgrad.errors.wording import kind_of
+from staticgrad.functions.creation import input as graph_input
+from staticgrad.functions.streams import draws_from_0
 from staticgrad.language.calls.execution import in_graphs
-from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.functions.streams import draws_from_0
 from staticgrad.language.ir.advances import next_steps
 from staticgrad.language.ir.bodies import is_body_input
 from staticgrad.language.ir.graph import Graph, Input, Parameter, Symbolic, ancestors
@@ -48,16 +58,6 @@ from staticgrad.programs.captured import MOST_BYTES, Captured
 from staticgrad.programs.effects import Snapshot, differences, random_states
 from staticgrad.programs.watched import Frozen
 from staticgrad.support.config import in_blocks
-from staticgrad.support.errors import (
-    ArgumentError,
-    GraphError,
-    SizeGuardError,
-    StaticgradError,
-    SymbolicValueError,
-    TracingWarning,
-    warn,
-)
-from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import NamedTuple
 
 #: Bytes of small arrays, which are copied to be compared.

@@ -22,15 +22,11 @@ import numpy as np
 
 from staticgrad.autodiff import forward, jacobian as of_values, reverse
 from staticgrad.autodiff.jacobian import Direction
-from staticgrad.language.calls.execution import (
-    as_graph_value,
-    computing,
-    computing_kind,
-    is_holding,
-)
-from staticgrad.language.calls.pickling import reduce_wrapper
-from staticgrad.language.functions.batching import over_elements
-from staticgrad.language.functions.call_types import (
+from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.errors.tracebacks import boundary, called_as, called_name
+from staticgrad.errors.wording import kind_of, quote
+from staticgrad.functions.batching import over_elements
+from staticgrad.functions.call_types import (
     Gradient,
     OfArrays,
     OfValue,
@@ -38,7 +34,14 @@ from staticgrad.language.functions.call_types import (
     R,
     ValueAndGradient,
 )
-from staticgrad.language.functions.operand_kinds import TensorMet, by_all_operands, tensors_met
+from staticgrad.functions.operand_kinds import TensorMet, by_all_operands, tensors_met
+from staticgrad.language.calls.execution import (
+    as_graph_value,
+    computing,
+    computing_kind,
+    is_holding,
+)
+from staticgrad.language.calls.pickling import reduce_wrapper
 from staticgrad.language.ir.graph import Parameter, Symbolic
 from staticgrad.language.ir.kinds import binding_kind, of_kind
 from staticgrad.language.ir.nodes import running_session
@@ -66,9 +69,6 @@ from staticgrad.programs.arguments import (
     without_defaults,
 )
 from staticgrad.programs.function import Function, function
-from staticgrad.support.errors import ArgumentError, GradientError
-from staticgrad.support.errors.tracebacks import boundary, called_as, called_name
-from staticgrad.support.errors.wording import kind_of, quote
 
 AnyFunction = Callable[..., Any]
 #: A rule: what a function gives at arguments; True: these are inputs that nothing else reads.

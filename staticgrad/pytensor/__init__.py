@@ -17,6 +17,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
+from staticgrad.errors import ArgumentError, MissingPackageError
 from staticgrad.extend import kind_of, namespace
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import nutpie as nutpie_package, pytensor
@@ -25,7 +26,6 @@ from staticgrad.pytensor.function import PyTensorDensity, PyTensorFunction, tree
 from staticgrad.pytensor.linker import make_mode, register
 from staticgrad.pytensor.reading import lines_of_terms, program_of, set_line
 from staticgrad.pytensor.sampling import sampled_model
-from staticgrad.support.errors import ArgumentError, MissingPackageError
 
 __all__ = ["function", "logp", "mode", "nutpie"]
 

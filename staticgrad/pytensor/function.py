@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from staticgrad.bridges.operands import ForeignType, fit_argument
+from staticgrad.errors import ArgumentError
 from staticgrad.extend.building import capture, within
 from staticgrad.extend.functions import parameter
 from staticgrad.extend.parameters import have_same_elements
 from staticgrad.extend.trees import Tree, flatten, unflatten
 from staticgrad.pytensor.program import PyTensorProgram
-from staticgrad.support.errors import ArgumentError
 
 
 class PyTensorFunction:

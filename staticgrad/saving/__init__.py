@@ -6,10 +6,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import kind_of, public, ranks
 from staticgrad.saving.files import Content, read_file, write_file
 from staticgrad.saving.trees import Restoring, content_of, endless, names_of, renamed_in, tree_of
-from staticgrad.support.errors import ArgumentError
 
 __all__ = ["load", "save"]
 

@@ -23,10 +23,10 @@ from zlib import crc32, error as zlib_error
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, SavedFileError
 from staticgrad.extend import dataclass, quote
 from staticgrad.extend.dtypes import BF16
 from staticgrad.extend.optional import safetensors
-from staticgrad.support.errors import ArgumentError, SavedFileError
 
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 _NOTE: Final = "__staticgrad__"

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, SavedFileError, StaticgradError
 from staticgrad.extend import Parameter, Value, array_of, kind_of, quote
 from staticgrad.extend.dtypes import BF16, COMPLEX_DTYPES
 from staticgrad.extend.parameters import Complex, as_parts, of_parts, stored_of, write_all
 from staticgrad.extend.trees import items_of, parts, parts_in
 from staticgrad.saving.files import Arrays, Content
-from staticgrad.support.errors import ArgumentError, SavedFileError, StaticgradError
 
 _MOST_SHOWN: Final = 8
 #: Levels of containers. The text has three for each, and Python reads about 1,000 in some versions:

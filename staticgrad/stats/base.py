@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.eager import no_grad
-from staticgrad.eager.at_once import eager_mode
+from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.extend import (
     Dim,
     DType,
@@ -51,9 +51,11 @@ from staticgrad.extend.ops import (
     stop_gradient,
     where,
 )
-from staticgrad.language.functions.draws import drawn_shape, met_shape
-from staticgrad.language.functions.random import Generator
-from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
+from staticgrad.extend.tensors import (
+    eager_mode,
+)
+from staticgrad.random import Generator
+from staticgrad.random.draws import drawn_shape, met_shape
 
 LOG_2: Final = 0.6931471805599453
 #: log(sqrt(2 pi)).

@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad import special
 from staticgrad.eager import no_grad
-from staticgrad.eager.at_once import eager_mode
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import make_boundaries, public, quote
-from staticgrad.extend.activations import log_softmax
 from staticgrad.extend.building import computing_kind
 from staticgrad.extend.dtypes import F64, I64
 from staticgrad.extend.functions import sum as total
 from staticgrad.extend.ops import astype, exp, log, log1p, logaddexp, minimum, sqrt, stack, where
-from staticgrad.language.functions import special
-from staticgrad.language.functions.draws import drawn_shape
-from staticgrad.language.functions.random import Generator
+from staticgrad.extend.tensors import (
+    eager_mode,
+)
+from staticgrad.nn.functional.basics import log_softmax
+from staticgrad.random import Generator
+from staticgrad.random.draws import drawn_shape
 from staticgrad.stats.base import (
     Discrete,
     FrozenDistribution,
@@ -32,7 +35,6 @@ from staticgrad.stats.base import (
     log1mexp,
 )
 from staticgrad.stats.continuous import norm, truncnorm
-from staticgrad.support.errors import ArgumentError
 
 
 def is_discrete(law: Any) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from staticgrad import special
 from staticgrad.extend import DType
-from staticgrad.extend.activations import softplus
 from staticgrad.extend.dtypes import F64
 from staticgrad.extend.ops import (
     absolute,
@@ -33,7 +33,7 @@ from staticgrad.extend.ops import (
     tan,
     where,
 )
-from staticgrad.language.functions import special
+from staticgrad.nn.functional.basics import softplus
 from staticgrad.stats.base import (
     EULER,
     LOG_2,

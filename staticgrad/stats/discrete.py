@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+from staticgrad import special
 from staticgrad.extend import DType
-from staticgrad.extend.activations import softplus
 from staticgrad.extend.dtypes import F32, F64
 from staticgrad.extend.ops import (
     astype,
@@ -25,7 +25,7 @@ from staticgrad.extend.ops import (
     sqrt,
     where,
 )
-from staticgrad.language.functions import special
+from staticgrad.nn.functional.basics import softplus
 from staticgrad.stats.base import Discrete
 from staticgrad.stats.tails import (
     log_lower_beta,

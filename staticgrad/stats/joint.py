@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from staticgrad import special
+from staticgrad.errors import RankError
 from staticgrad.extend import DType
-from staticgrad.extend.activations import log_softmax
 from staticgrad.extend.dtypes import F64, I64
 from staticgrad.extend.functions import all as every, eye, sum as total
 from staticgrad.extend.ops import (
@@ -38,12 +39,11 @@ from staticgrad.extend.ops import (
     take_along_axis,
     where,
 )
-from staticgrad.language.functions import special
-from staticgrad.language.functions.draws import drawn_shape
-from staticgrad.language.functions.linalg import cholesky, inv, solve_triangular
+from staticgrad.linalg import cholesky, inv, solve_triangular
+from staticgrad.nn.functional.basics import log_softmax
+from staticgrad.random.draws import drawn_shape
 from staticgrad.stats.base import LOG_2, LOG_ROOT_TAU, Distribution
 from staticgrad.stats.discrete import binom
-from staticgrad.support.errors import RankError
 
 #: By how much shares may miss a sum of 1.
 NEARLY: Final = 1e-4

@@ -17,17 +17,17 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import make_boundaries, public, quote
 from staticgrad.extend.functions import any as some, sum as total, zeros
 from staticgrad.extend.loops import fori_loop, scan, while_loop
 from staticgrad.extend.ops import exp, isfinite, log, logaddexp, minimum, reshape, sqrt, take, where
 from staticgrad.extend.trees import flatten, unflatten
-from staticgrad.language.functions.random import Generator
 from staticgrad.programs.derivatives import value_and_grad
 from staticgrad.programs.function import function
+from staticgrad.random import Generator
 from staticgrad.stats.continuous import norm
 from staticgrad.stats.transforms import Transform
-from staticgrad.support.errors import ArgumentError
 
 #: By how much the energy may grow before a trajectory counts as divergent (Stan's).
 DIVERGENT: Final = 1000.0

@@ -10,18 +10,18 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from staticgrad import special
 from staticgrad.extend import functions
 from staticgrad.extend.derivatives import custom_jvp
 from staticgrad.extend.loops import while_loop
 from staticgrad.extend.ops import absolute, exp, log, log1p, where
-from staticgrad.language.functions import special
-from staticgrad.language.functions.quantiles import is_by_lower, student_below
-from staticgrad.language.functions.special_values import in_float64
 from staticgrad.language.ops.special import (
     beta_density,
     beta_slope,
     log_quantile_slope,
 )
+from staticgrad.special.quantiles import is_by_lower, student_below
+from staticgrad.special.values import in_float64
 from staticgrad.stats.base import log_of
 
 #: Below it tails are summed.

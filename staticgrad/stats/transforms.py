@@ -21,8 +21,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from staticgrad import special
+from staticgrad.errors import ShapeError
 from staticgrad.extend import make_boundaries, public
-from staticgrad.extend.activations import softplus
 from staticgrad.extend.functions import sum as total
 from staticgrad.extend.ops import (
     arctanh,
@@ -39,10 +40,9 @@ from staticgrad.extend.ops import (
     tanh,
     where,
 )
-from staticgrad.language.functions import special
-from staticgrad.language.functions.linalg import cholesky
+from staticgrad.linalg import cholesky
+from staticgrad.nn.functional.basics import softplus
 from staticgrad.stats.base import LOG_2, compute_formula
-from staticgrad.support.errors import ShapeError
 
 __all__ = [
     "cholesky_corr", "interval", "lower_bounded", "ordered", "positive", "positive_definite",

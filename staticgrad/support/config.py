@@ -28,9 +28,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
+from staticgrad.errors.wording import did_you_mean
 from staticgrad.support.contexts import Nested
-from staticgrad.support.errors import ConfigError, SettingWarning, UnknownSettingError, warn
-from staticgrad.support.errors.wording import did_you_mean
 from staticgrad.support.limits import CompilerLimits, read_limits
 from staticgrad.support.records import dataclass
 

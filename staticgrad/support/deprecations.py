@@ -24,7 +24,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
-from staticgrad.support.errors import DeprecatedNameWarning, UnknownArgumentError, warn
+from staticgrad.errors import DeprecatedNameWarning, UnknownArgumentError, warn
 from staticgrad.support.records import NamedTuple
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-from staticgrad.support.errors import MissingPackageError
+from staticgrad.errors import MissingPackageError
 
 
 class Package:

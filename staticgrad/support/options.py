@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.support.config import BLOCKS, Config, current, read_setting, settings
 from staticgrad.support.contexts import Block
-from staticgrad.support.errors.tracebacks import boundary
 
 
 @boundary

@@ -24,7 +24,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.support.errors import DistributedError
+from staticgrad.errors import DistributedError
 from staticgrad.support.exits import at_exit
 from staticgrad.support.optional import mpi4py
 from staticgrad.support.records import NamedTuple

@@ -16,10 +16,8 @@ UPWARD: Final = {
     "staticgrad.support.config": "how much of a traceback is shown is a setting",
     "staticgrad.language.pictures": "a graph draws itself",
     "staticgrad.analysis.known": "functions of arrays alone are computed when they are called",
-    "staticgrad.programs.linear_systems": "solutions of linear systems have derivatives",
     "staticgrad.autodiff.forward": "tangents of loops, and of functions of eigenvalues",
-    "staticgrad.autodiff.jacobian": "implicit steps solve systems with Jacobians",
-    "staticgrad.autodiff.reverse": "the derivative of a loop is one of its body; adjoints of ODEs",
+    "staticgrad.autodiff.reverse": "the derivative of a loop is one of its body",
     "staticgrad.compiler.fusion.merging": "what a backward pass reads depends on what fuses",
     "staticgrad.compiler.fusion.groups": "what a backward pass reads depends on what fuses",
 }

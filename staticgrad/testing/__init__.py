@@ -9,8 +9,8 @@ framework. Public as ``sg.testing``.
     True
 """
 
+from staticgrad.errors import CheckError
 from staticgrad.extend import namespace
-from staticgrad.support.errors import CheckError
 from staticgrad.testing.gradients import assert_same_graph, check_gradients, check_grads
 from staticgrad.testing.ops import check_op
 

@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 import staticgrad as sg
+from staticgrad.errors import StaticgradError
 from staticgrad.extend import NamedTuple
 from staticgrad.native import loader
 from staticgrad.native.libraries import lapack
 from staticgrad.native.libraries.fourier_kernels import FourierCall
 from staticgrad.support import config
-from staticgrad.support.errors import StaticgradError
 
 #: Lines ``program | digest``, written by ``python -m tests.golden_bits --write``.
 DIGESTS: Final = Path(__file__).with_name("bits.txt")

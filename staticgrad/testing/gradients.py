@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.extend import (
     Array,
     Graph,
@@ -44,7 +45,6 @@ from staticgrad.extend.trees import flatten, unflatten
 from staticgrad.language.ir.pairs import takes_real, whole_type
 from staticgrad.language.ir.printer import first_difference
 from staticgrad.programs.derivatives import is_function
-from staticgrad.support.errors import ArgumentError, CheckError
 
 
 def assert_same_graph(found: Graph | Value, expected: Graph | Value) -> None:

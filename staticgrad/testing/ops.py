@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.interpret import interpret
+from staticgrad.errors import ArgumentError, CheckError, StaticgradError
 from staticgrad.extend import (
     Array,
     Graph,
@@ -40,7 +41,6 @@ from staticgrad.language.ir.forms import Pointwise
 from staticgrad.language.ir.graph import constant
 from staticgrad.language.ir.parser import parse
 from staticgrad.language.ir.printer import same_graph
-from staticgrad.support.errors import ArgumentError, CheckError, StaticgradError
 from staticgrad.testing.gradients import array_text, check_gradients, is_smooth, kinks
 from staticgrad.testing.variants import (
     FLOATS,

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from staticgrad.bridges.foreign_programs import Bridged, Programs, caller
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import namespace
 from staticgrad.extend.optional import torch
 from staticgrad.extend.trees import flatten, unflatten
-from staticgrad.support.errors import ArgumentError
 from staticgrad.torch.aten.backend import compile_dynamo_graph
 from staticgrad.torch.aten.module import TorchModule, module_of
 from staticgrad.torch.aten.report import TorchReport, explain_compilation

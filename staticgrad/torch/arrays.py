@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend.optional import ml_dtypes, torch
-from staticgrad.support.errors import ArgumentError
 
 
 def array_of(tensor: Any) -> Any:

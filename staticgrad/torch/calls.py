@@ -14,10 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from staticgrad.compiler.runtime.arena import address_of
+from staticgrad.extend.entries import TensorCallWord, address_of, unused_references, with_tensors
 from staticgrad.extend.optional import torch
-from staticgrad.native.entry import callables
-from staticgrad.native.entry.words import TensorCallWord
 from staticgrad.torch.arrays import array_of
 
 #: DLPack's codes of element types, by NumPy's kinds.
@@ -46,7 +44,7 @@ class _ExchangeApi(ctypes.Structure):
 def _find_reader() -> int:
     """Return the address of PyTorch's function that describes a tensor; 0 if there is none."""
     capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-    if capsule is None or callables.unused_references() is None:
+    if capsule is None or unused_references() is None:
         return 0
     get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
         ("PyCapsule_GetPointer", ctypes.pythonapi)
@@ -160,7 +158,7 @@ class TensorCall:
             floats = [name for name, (_, dtype) in kinds.items() if dtype.kind == "f"]
             self._floats = [feeds[name].place for name in floats]
         self._referenced = entry, order_words, feed_words
-        self._enter = callables.with_tensors(words)
+        self._enter = with_tensors(words)
 
 
 def _code_of(dtype: np.dtype[Any]) -> int | None:

@@ -16,11 +16,11 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from staticgrad.bridges.foreign_programs import Programs, find_programs
+from staticgrad.errors import StaticgradError
 from staticgrad.extend import Dim
 from staticgrad.extend.optional import torch
 from staticgrad.extend.sizes import evaluate
 from staticgrad.extend.trees import Tree, flatten
-from staticgrad.support.errors import StaticgradError
 from staticgrad.torch.arrays import array_of, tensor_of
 from staticgrad.torch.sizes import UnnamedSizeError, name_size, open_sizes
 

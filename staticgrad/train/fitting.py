@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import (
     NonNegativeInt,
     PositiveInt,
@@ -30,7 +31,6 @@ from staticgrad.extend import (
 from staticgrad.extend.trees import is_named_tuple, parts_in
 from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
-from staticgrad.support.errors import ArgumentError
 from staticgrad.train.minibatches import Batches, is_data_set, prefetch
 from staticgrad.train.reporting import Display, reporter
 

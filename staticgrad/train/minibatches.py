@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.extend import (
     Array,
     NonNegativeInt,
@@ -20,7 +21,6 @@ from staticgrad.extend import (
     public,
     quote,
 )
-from staticgrad.support.errors import ArgumentError, ShapeError
 
 Item = TypeVar("Item")
 B = TypeVar("B")

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from staticgrad.errors import ArgumentError, MissingPackageError
 from staticgrad.extend import kind_of, make_boundaries, optional, quote
 from staticgrad.support import terminal
-from staticgrad.support.errors import ArgumentError, MissingPackageError
 
 
 class Display:

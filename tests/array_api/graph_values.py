@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.eager import xp
+from staticgrad import xp
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.nodes import Session, traced_in
 from staticgrad.language.ir.value import Value

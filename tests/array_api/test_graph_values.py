@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from staticgrad.eager import xp
+from staticgrad import xp
 from tests.array_api import graph_values
 
 #: A line, and the functions that it calls as ``F``.

@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 EXAMPLES = 10
 #: The namespaces that the suite runs on, by the arrays that they have.
-NAMESPACES = {"tensors": "staticgrad.eager.xp", "values": "tests.array_api.graph_values"}
+NAMESPACES = {"tensors": "staticgrad.xp", "values": "tests.array_api.graph_values"}
 VERSIONS = ("2025.12", "2024.12")
 
 

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from staticgrad import native
-from staticgrad.compiler.backends import source_of
+from staticgrad.backends import source_of
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from staticgrad import native
-from staticgrad.compiler.backends import source_of
+from staticgrad.backends import source_of
 from staticgrad.language.ir.kernels.stages import Stage
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.codegen.golden import ON_FILE, on_file

@@ -6,7 +6,7 @@ What is refused, and why it has to be: a run in one buffer would give other byte
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import source_of
+from staticgrad.backends import source_of
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_meaning import Meaning

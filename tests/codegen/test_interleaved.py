@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import source_of
+from staticgrad.backends import source_of
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_runs import run

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiler.backends import render
+from staticgrad.backends import render
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.native.machine import Machine
 from tests.exporting.printed import run_exported

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad import backends
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.comparison.loading import subject
 from staticgrad.comparison.ways import DefineThenRun
-from staticgrad.compiler import backends
 from staticgrad.compiler.reports.memory_page import held_bands
 from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError

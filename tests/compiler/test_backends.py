@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import native
-from staticgrad.compiler import backends
-from staticgrad.compiler.backends import render
+from staticgrad import backends, native
+from staticgrad.backends import render
 from staticgrad.errors import ConfigError, NameConflictError
 from tests.helpers.processes import python
 from tests.native.support import assert_same

@@ -9,7 +9,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.compiler.compiling import arguments
 from staticgrad.compiler.compiling.compiler import compile
-from staticgrad.language.functions import take
+from staticgrad.functions import take
 from staticgrad.native import tiers
 from staticgrad.native.lock import LIBRARY
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import native
-from staticgrad.compiler import backends
+from staticgrad import backends, native
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiler import backends
+from staticgrad import backends
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.native import cache, jit, loader, machine
 from staticgrad.native.language.parts import text_of

@@ -19,8 +19,8 @@ BESIDE = "a part of a door that the table has"
 
 #: Modules of whose names each is a door or has a reason of its own: they take functions or arrays.
 DOOR_MODULES = {
-    "staticgrad.language.functions.loops.loops",
-    "staticgrad.language.functions.checkpoints.marks",
+    "staticgrad.functions.loops",
+    "staticgrad.functions.checkpoints.marks",
     "staticgrad.language.ops.custom",
     "staticgrad.language.ops.marks",
     "staticgrad.programs.transformed",
@@ -77,9 +77,9 @@ NO_DOOR = {
 #: Pattern of modules -> why their names are no doors, where no pattern of names fits.
 NO_DOORS_IN = {
     "staticgrad.language.ops.*": OF_VALUES,
-    "staticgrad.language.functions": OF_VALUES,
-    "staticgrad.language.functions.standard": "a number, or a question about types",
-    "staticgrad.language.functions.*": OF_VALUES,
+    "staticgrad.functions": OF_VALUES,
+    "staticgrad.functions.standard": "a number, or a question about types",
+    "staticgrad.functions.*": OF_VALUES,
     "staticgrad.language.types.dtype": "an element type: each is a column",
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-import staticgrad.language.functions
+import staticgrad.functions
 from staticgrad.eager import Tensor
 from staticgrad.language.calls.functional import FUNCTIONS
 from tests.eager import oracle
@@ -182,7 +182,7 @@ def test_calls(name, refuse_nodes):
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", OF_VALUES)
 def test_functions_of_simple_operands(name, refuse_nodes):
-    function = getattr(staticgrad.language.functions, name)
+    function = getattr(staticgrad.functions, name)
     for operands in OPERANDS:
 
         def call(*inputs, operands=operands):
@@ -211,7 +211,7 @@ OF_SIZES = {
 @pytest.mark.parametrize("name", sorted({*MADE_OF_NOTHING, "constant"} - {"size_value"}))
 def test_what_is_made_of_nothing_is_a_tensor_in_eager_mode(name):
     def call():
-        return getattr(staticgrad.language.functions, name)(*OF_SIZES[name])
+        return getattr(staticgrad.functions, name)(*OF_SIZES[name])
 
     expected = oracle.values(call, ())
     with sg.eager_mode():

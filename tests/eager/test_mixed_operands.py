@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-import staticgrad.language.functions
+import staticgrad.functions
 from staticgrad.eager import Tensor
 from staticgrad.errors import DTypeError, StaticgradError
 from staticgrad.language.calls.functional import FUNCTIONS
@@ -19,7 +19,7 @@ def _operands(tensors):
 
 
 def _public(name):
-    return getattr(staticgrad.language.functions, name, FUNCTIONS[name])
+    return getattr(staticgrad.functions, name, FUNCTIONS[name])
 
 
 def _same(actual, expected):

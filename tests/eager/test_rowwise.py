@@ -7,8 +7,8 @@ import staticgrad as sg
 from staticgrad import nn
 from staticgrad.eager import Tensor, grad
 from staticgrad.eager.rowwise import RowsNode
-from staticgrad.language.functions.losses import basic as basic_losses
-from staticgrad.language.functions.rowwise import Rowwise
+from staticgrad.functions.rowwise import Rowwise
+from staticgrad.nn.functional.losses import basic as basic_losses
 
 #: More bytes than one block has, in float32 and in float64; rows that blocks do not divide.
 ROWS, WIDTH = 1_001, 24

@@ -13,7 +13,7 @@ from staticgrad.analysis.budgets import marked_bound
 from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.compiler.backends import source_of
+from staticgrad.backends import source_of
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime.arena import Arena
 from staticgrad.compiler.runtime.guard import GuardedTable

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from staticgrad.errors import SymbolicValueError
 from staticgrad.language.ir.kernels.stages import column_words, group_rows
 from staticgrad.language.ir.text import Reader
 from staticgrad.language.types import arrays, dim as dims
@@ -19,7 +20,6 @@ from staticgrad.language.types.dim import (
     maximum,
 )
 from staticgrad.language.types.lexis import Tokens
-from staticgrad.support.errors import SymbolicValueError
 
 A, B = dim("a"), dim("b")
 BOUNDED = dim("c", min=2, max=9)

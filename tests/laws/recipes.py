@@ -16,7 +16,7 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.exports import FUNCTIONS, homes
-from staticgrad.language.functions import quadratures, special_constants
+from staticgrad.special import constants as special_constants, quadratures
 
 ROOMS = {"": sg, "linalg": sg.linalg, "special": sg.special, "fft": sg.fft, "nn": sg.nn}
 FLOATING = "fpusch"

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-import staticgrad.language.functions  # noqa: F401 - fills the registry
+import staticgrad.functions  # noqa: F401 - fills the registry
 from staticgrad.language.ir.op import Op, registered_ops
 from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.types.arrays import TensorType

@@ -14,7 +14,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from staticgrad.compiler.backends import source_of
+from staticgrad.backends import source_of
 from staticgrad.compiler.nest.directives import defaults
 from staticgrad.language.ir.kernels.directives import (
     Directive,

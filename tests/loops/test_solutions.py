@@ -9,8 +9,8 @@ from scipy.integrate import solve_ivp
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, DTypeError, RankError
-from staticgrad.language.functions.loops.ode import METHODS
-from staticgrad.language.functions.loops.solutions import OdeSolution
+from staticgrad.ode import METHODS
+from staticgrad.ode.solutions import OdeSolution
 from tests.ops.graphs import variable
 from tests.ops.messages import assert_each_raises
 

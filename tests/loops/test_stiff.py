@@ -7,7 +7,7 @@ from scipy.integrate import odeint, solve_ivp
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.language.functions.loops.ode import METHODS
+from staticgrad.ode import METHODS
 from tests.ops.messages import assert_refused
 
 RATES = np.array([0.04, 1e4, 3e7])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from staticgrad import native
+from staticgrad.backends import source_of
 from staticgrad.compiler import plain
-from staticgrad.compiler.backends import source_of
 from staticgrad.native import jit, loader
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.undisturbed import run_uninterrupted

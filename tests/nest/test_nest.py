@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiler.backends import source_of
+from staticgrad.backends import source_of
 from staticgrad.compiler.nest.directives import defaults
 from staticgrad.compiler.nest.records import Builder, Name, Offset, function
 from staticgrad.language.ir.kernels.directives import (

@@ -204,7 +204,7 @@ def check(call, oracle, arrays):
 
 def functions_of(home):
     """The names of functions in a module of the table; further names of one function left out."""
-    entries = LAYERS[f"staticgrad.language.functions.{home}"].split()
+    entries = LAYERS[f"staticgrad.nn.functional.{home}"].split()
     return {entry.rpartition("=")[2] for entry in entries}
 
 

@@ -323,7 +323,7 @@ ACTIVATIONS = ["elu", "gelu", "leaky_relu", "relu", "silu", "softplus"]
 def test_every_activation_is_tried():
     unary = {
         name
-        for name in LAYERS["staticgrad.language.functions.nn"].split()
+        for name in LAYERS["staticgrad.nn.functional.basics"].split()
         if next(iter(inspect.signature(getattr(sg.nn, name)).parameters)) == "x"
     }
     over_axes = {"softmax", "log_softmax", "logsumexp"}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad import functions as ops
 from staticgrad.autodiff.reverse import grad
 from staticgrad.eager import Tensor
 from staticgrad.errors import (
@@ -19,7 +20,6 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.language import functions as ops
 from staticgrad.language.calls.functional import FUNCTIONS, functions, load_functions
 from tests.helpers.processes import python
 from tests.ops.graphs import op_names, run, run_all

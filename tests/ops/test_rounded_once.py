@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-import staticgrad.language.functions
+import staticgrad.functions
 from staticgrad import exports
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
 from staticgrad.language.calls.functional import load_functions
-from staticgrad.language.functions import quadratures, special_constants
 from staticgrad.language.ir.forms import MOVES
 from staticgrad.language.ir.graph import BodyOp, Symbolic, ancestors
 from staticgrad.language.trees import flatten
 from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dtype import ALL_DTYPES
+from staticgrad.special import constants as special_constants, quadratures
 from tests.eager.test_functions import (
     CALLS as OTHER_CALLS,
     MADE_OF_NOTHING,
@@ -448,7 +448,7 @@ def public_names():
     for name in exports.homes(exports.FUNCTIONS):
         yield name, getattr(sg, name)
     for home, names in exports.LAYERS.items():
-        if home.startswith("staticgrad.language.functions"):
+        if home.startswith("staticgrad.functions"):
             for name in sorted({entry.rpartition("=")[2] for entry in names.split()}):
                 yield f"nn.{name}", getattr(nn, name)
     for name in special.__all__:

@@ -10,11 +10,11 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, DTypeError, GradientError
-from staticgrad.language.functions import quadratures, special_constants
 from staticgrad.language.ir.expr import ref
 from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath.blocks import LONG, ULP, expand
+from staticgrad.special import constants as special_constants, quadratures
 from tests.compiled.agreement import differing
 from tests.exporting.printed import run_exported
 from tests.helpers.limits import finfo

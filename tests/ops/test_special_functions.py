@@ -11,8 +11,8 @@ import scipy.special
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, DTypeError, ExportError, GradientError
-from staticgrad.language.functions import quadratures, special_constants
 from staticgrad.language.ops.special_functions import RULES, call
+from staticgrad.special import constants as special_constants, quadratures
 from staticgrad.tools import documentation
 from tests.ops.messages import assert_refused
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from staticgrad import native
-from staticgrad.compiler.backends import source_of
+from staticgrad.backends import source_of
 from staticgrad.compiler.memory.planner import plan
 from staticgrad.compiler.runtime.arena import Arena
 from staticgrad.compiler.runtime.guard import GuardedTable

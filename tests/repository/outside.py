@@ -21,9 +21,8 @@ from passes.remat.base import Policy
 from passes.remat.segments import Forward
 from passes.rewrite import holes, rule
 from passes.rewrite.base import Rewrite
-from staticgrad import native
-from staticgrad.compiler import backends
-from staticgrad.compiler.backends import render
+from staticgrad import backends, native
+from staticgrad.backends import render
 from staticgrad.eager import Tensor
 from staticgrad.extend import (
     COMBINERS,

@@ -19,7 +19,7 @@ from staticgrad.tools.documentation import extensions
 from tests.helpers.syntax import syntax_tree
 
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = "staticgrad.language.functions"
+FUNCTIONS = "staticgrad.functions"
 OPS = "staticgrad.language.ops"
 #: Folders of programs of other libraries, with what they share.
 BRIDGES = (
@@ -39,29 +39,28 @@ def of_functions(names):
     return tuple(f"{FUNCTIONS}.{name}" for name in names.split())
 
 
+#: Families of functions that others call.
+FAMILIES = (
+    "staticgrad.linalg", "staticgrad.nn", "staticgrad.random", "staticgrad.sparse",
+    "staticgrad.special",
+)  # fmt: skip
 #: Part -> its modules; the first are read, the others have what only it uses.
 PARTS = {
-    "fft": (of_functions("fft"), (f"{OPS}.fourier",)),
-    "linalg": (of_functions("linalg"), (f"{OPS}.linalg", f"{OPS}.complex_linalg", f"{OPS}.schur")),
-    "sparse": (of_functions("sparse"), (f"{OPS}.sparse",)),
-    "special": (
-        of_functions(
-            "bessel combinatorics cumulative elliptic gamma_functions integrals kelvin noncentral"
-            " polynomials quadratures quantiles special special_constants special_values waves"
-        ),
-        (
-            f"{OPS}.special",
-            f"{OPS}.special_functions",
-        ),
+    "fft": (("staticgrad.fft",), (f"{OPS}.fourier",)),
+    "linalg": (
+        ("staticgrad.linalg",),
+        (f"{OPS}.linalg", f"{OPS}.complex_linalg", f"{OPS}.schur"),
     ),
+    "sparse": (("staticgrad.sparse",), (f"{OPS}.sparse",)),
+    "special": (("staticgrad.special",), (f"{OPS}.special", f"{OPS}.special_functions")),
     "ode": (
-        (*of_functions("loops.adjoint loops.ode loops.solutions"), "staticgrad.programs.implicit"),
-        (*of_functions("loops.loops tracing"), "staticgrad.programs.linear_systems"),
+        ("staticgrad.ode", "staticgrad.implicit"),
+        (*of_functions("loops tracing"), "staticgrad.programs.linear_systems"),
     ),
-    "nn": (
-        ("staticgrad.nn",),
-        of_functions("activations attention images losses nn normalization recurrent"),
-    ),
+    "ndimage": (("staticgrad.ndimage",), ()),
+    "interpolate": (("staticgrad.interpolate",), ()),
+    "random": (("staticgrad.random",), ()),
+    "nn": (("staticgrad.nn",), ()),
     "optim": (("staticgrad.optim",), ()),
     "saving": (("staticgrad.saving",), ()),
     "stats": (("staticgrad.stats",), ()),
@@ -73,35 +72,33 @@ PARTS = {
 }
 #: What parts import of others that is not public, where no row of the contract has the reason.
 PRIVATE = {
-    "fft": {f"{FUNCTIONS}.variants": "names of functions that differ in an option"},
     "linalg": {
         f"{FUNCTIONS}.bounded": "sizes of results that depend on values",
         f"{FUNCTIONS}.statistics": "norms, of vectors there and of matrices here",
     },
-    "special": {f"{FUNCTIONS}.normalization": "sums of exponentials, shifted alike"},
     "ode": {
         f"{FUNCTIONS}.call_types": "types of functions of values and of arrays",
-        f"{FUNCTIONS}.linalg.matrices": "an identity of the kind of a value",
-        f"{FUNCTIONS}.operand_kinds": "functions whose operands stand in containers",
+        "staticgrad.linalg.matrices": "an identity of the kind of a value",
     },
+    "ndimage": {f"{FUNCTIONS}.arrange": "the modes of pad"},
     "nn": {
         f"{FUNCTIONS}.arrange": "the modes of pad",
         f"{FUNCTIONS}.call_types": "types of functions of values and of arrays",
-        f"{FUNCTIONS}.streams": "generators advance with the module that draws",
+        f"{FUNCTIONS}.statistics": "norms of vectors",
     },
+    "special": {"staticgrad.support.buffer_bounds": "how many numbers routines of SciPy write"},
     "stats": {
-        f"{FUNCTIONS}.draws": "shapes of draws",
-        f"{FUNCTIONS}.quantiles": "tails that are exact where special functions stop",
-        f"{FUNCTIONS}.special_values": "tails in float64",
+        "staticgrad.random.draws": "shapes of draws",
+        "staticgrad.special.quantiles": "tails that are exact where special functions stop",
+        "staticgrad.special.values": "tails in float64",
     },
     "train": {"staticgrad.saving.files": "a place that cannot be written is found before training"},
     "bridges": {
         f"{FUNCTIONS}.index_arrays": "gathers of whole rows",
-        f"{FUNCTIONS}.linalg.decompositions": "reflections as LAPACK has them",
-        f"{FUNCTIONS}.linalg.structured": "the permutation of pivots",
+        "staticgrad.linalg.decompositions": "reflections as LAPACK has them",
+        "staticgrad.linalg.structured": "the permutation of pivots",
         "staticgrad.nn.initial": "the generator of first values",
         "staticgrad.optim.state": "states that PyTorch keeps",
-        "staticgrad.programs.arguments": "static arguments of traced functions",
         "staticgrad.saving": "states that ranks send",
         "staticgrad.saving.trees": "states that ranks send",
     },
@@ -131,7 +128,7 @@ def public_names():
     """(module, name) of each public name, where it is defined."""
     tables = (exports.FUNCTIONS, exports.OTHERS, exports.LAYERS)
     names = {home for table in tables for home in exports.homes(table).values()}
-    names |= {*importlib.import_module(f"{FUNCTIONS}.special").NAMES.values()}
+    names |= {*importlib.import_module("staticgrad.special").NAMES.values()}
     for module in (*exports.MODULES.values(), FUNCTIONS):
         names |= {
             (module, name) for name in getattr(importlib.import_module(module), "__all__", ())
@@ -139,7 +136,11 @@ def public_names():
     names |= {tuple(module.rpartition(".")[::2]) for module in exports.MODULES.values()}
     optimizers = importlib.import_module("staticgrad.optim")
     classes = [getattr(optimizers, name) for name in optimizers.__all__]
-    return names | {(c.__module__, c.__name__) for c in classes if isinstance(c, type)}
+    names |= {(c.__module__, c.__name__) for c in classes if isinstance(c, type)}
+    for family in FAMILIES:  # the form that functions call, by the file that has it
+        functions = importlib.import_module(family).__all__
+        names |= {(module_of(path), name) for path in files_of(family) for name in functions}
+    return names
 
 
 def is_public(module, name):
@@ -161,7 +162,7 @@ def imported_names(path):
         ):
             for alias in node.names:
                 full_name = f"{node.module}.{alias.name}"
-                if full_name in exports.FUNCTIONS or full_name == FUNCTIONS:
+                if full_name in {*exports.FUNCTIONS, *exports.LAYERS, FUNCTIONS}:
                     modules[alias.asname or alias.name] = full_name
                 else:
                     yield node.module, alias.name

@@ -6,7 +6,7 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
-import staticgrad.language.functions  # noqa: F401 - fills the registry
+import staticgrad.functions  # noqa: F401 - fills the registry
 from staticgrad.language.ir.op import registered_ops
 from tests.helpers.syntax import nodes_of, syntax_tree
 
@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
 #: Where ops may be named: ops and what is composed of them, and formulas in place of others, which
 #: are written with ops as users write them.
 NAMING = (
-    *("staticgrad/language/ops/", "staticgrad/language/functions/", "staticgrad/tools/lints/"),
+    *("staticgrad/language/ops/", "staticgrad/functions/", "staticgrad/tools/lints/"),
+    *("staticgrad/fft/", "staticgrad/linalg/", "staticgrad/nn/functional/", "staticgrad/ode/"),
+    *("staticgrad/random/", "staticgrad/sparse/", "staticgrad/special/"),
     *("passes/rules/", "passes/late/"),
 )
 #: Files beyond these that name ops, each with the reason.
@@ -31,6 +33,7 @@ EXCEPTIONS = {
     "staticgrad/jax/lax/primitives.py": "no function of the package gives the bits of a number",
     "staticgrad/onnx/writer.py": "ops are written as operators of ONNX",
     "passes/loops/loop_pairs.py": "loops over what others stack, or blocks of rows",
+    "staticgrad/checkpoint_policies.py": "policies save the results of products",
     "staticgrad/eager/stepping.py": "ops that NumPy computes in place",
     "passes/narrow.py": "values between two conversions",
     "passes/loops/segments.py": "loops as nested ones, their arrays as rows of rows",

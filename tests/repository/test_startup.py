@@ -57,13 +57,13 @@ OURS_LATER = (
         "staticgrad.onnx",
         "staticgrad.bridges",
         "staticgrad.language.ops.custom",
-        "staticgrad.language.functions.loops.loops",
+        "staticgrad.functions.loops",
     ),
-    *("staticgrad.language.functions.images.windows", "staticgrad.language.ops.windows"),
-    *("staticgrad.language.functions.linalg", "staticgrad.language.functions.special"),
-    *("staticgrad.language.functions.random", "staticgrad.language.functions.standard"),
+    *("staticgrad.nn.functional.images.windows", "staticgrad.language.ops.windows"),
+    *("staticgrad.linalg", "staticgrad.special"),
+    *("staticgrad.random", "staticgrad.functions.standard"),
     *(
-        "staticgrad.language.functions.missing_values",
+        "staticgrad.functions.missing_values",
         "staticgrad.language.ops.linalg",
         "passes.base",
     ),
@@ -107,7 +107,7 @@ update = sg.optim.Adam(0.1).apply({w: sg.grad(w.sum(), w)})
 
 
 def test_functions_of_numpy_load_the_module_that_has_them():
-    others = [f"staticgrad.language.functions.{name}" for name in ("linalg", "fft", "special")]
+    others = [f"staticgrad.functions.{name}" for name in ("linalg", "fft", "special")]
     assert not {*others, "staticgrad.native", "passes.base"} & {*loaded_modules(BY_NUMPY)}
 
 
@@ -138,11 +138,11 @@ BY_NAME = {
     "import pickle, staticgrad as sg; print(pickle.loads(pickle.dumps(sg.nanmax)) is sg.nanmax)": (
         "True"
     ),
-    "from staticgrad.language.functions import getitem, at; print(getitem.__name__, at.__name__)": (
+    "from staticgrad.functions import getitem, at; print(getitem.__name__, at.__name__)": (
         "getitem at"
     ),
-    "from staticgrad.language.functions import absolute, abs; print(abs is absolute)": "True",
-    "from staticgrad.language import functions; print(functions.linalg.det.__name__)": "det",
+    "from staticgrad.functions import absolute, abs; print(abs is absolute)": "True",
+    "from staticgrad.linalg import det; print(det.__name__)": "det",
     "import staticgrad as sg; print(sg.nn.max_pool.__name__)": "max_pool",
     "from staticgrad.language.ir.op import registered_ops; print('svd' in registered_ops())": (
         "True"

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.compiler.backends import source_of
+from staticgrad.backends import source_of
 from staticgrad.compiler.memory.planner import plan
 from staticgrad.compiler.runtime.arena import Arena
 from staticgrad.compiler.runtime.step import ParameterLocks, Program, Table, nothing

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from staticgrad.language.functions.sparse import SparsityPattern
+from staticgrad.sparse import SparsityPattern
 
 
 def pattern_of(indices, indptr, shape):

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 import staticgrad as sg
 from staticgrad import stats as ours
 from staticgrad.eager import Tensor
-from staticgrad.support.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, RankError, ShapeError
 from tests.ops.messages import assert_refused
 
 RNG = np.random.default_rng(0)

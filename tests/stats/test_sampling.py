@@ -6,8 +6,8 @@ import scipy.stats as theirs
 
 import staticgrad as sg
 from staticgrad import stats as ours
+from staticgrad.errors import ArgumentError
 from staticgrad.stats import sampling
-from staticgrad.support.errors import ArgumentError
 from tests.ops.messages import assert_refused
 
 COV = np.array([[0.04, 0.3], [0.3, 4.0]])

@@ -13,8 +13,7 @@ import scipy.stats as theirs
 import staticgrad as sg
 from staticgrad import stats as ours
 from staticgrad.eager import Tensor
-from staticgrad.stats.base import Distribution
-from staticgrad.support.errors import (
+from staticgrad.errors import (
     ArgumentError,
     DTypeError,
     RankError,
@@ -23,6 +22,7 @@ from staticgrad.support.errors import (
     UnknownArgumentError,
     UnknownAttributeError,
 )
+from staticgrad.stats.base import Distribution
 from tests.ops.messages import assert_refused
 from tests.stats import accuracy
 from tests.stats.samples import CONTINUOUS, COUNTS, DISCRETE, POINTS, SHARES

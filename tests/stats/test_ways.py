@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.support.errors import StaticgradError
+from staticgrad.errors import StaticgradError
 from tests.exporting.printed import run_exported
 
 ours = sg.stats

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad import random
 from staticgrad.compiler.compiling import compiler
 from staticgrad.eager import Tensor, tensor
 from staticgrad.errors import (
@@ -24,10 +25,9 @@ from staticgrad.errors import (
     values,
     wording,
 )
+from staticgrad.errors.hints import _ROOMS
 from staticgrad.language.calls.functional import numpy_function
-from staticgrad.language.functions import random
 from staticgrad.support import config
-from staticgrad.support.errors.hints import _ROOMS
 
 
 def exists(name):
@@ -553,8 +553,8 @@ GIVEN = {
     "BudgetInfeasible", "CheckError", "Compiled", "Epoch", "History", "Module", "Parameter",
     "Samples", "Sequential", "StaticgradError", "StaticgradWarning", "Value", "function",
 }  # fmt: skip
-ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.language.functions.loops.ode",
-         "sg.implicit": "staticgrad.programs.implicit", **_ROOMS}  # fmt: skip
+ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.ode",
+         "sg.implicit": "staticgrad.implicit", **_ROOMS}  # fmt: skip
 
 
 def callables():

@@ -16,6 +16,7 @@ from staticgrad.analysis.access_proof.kernels import (
     KernelProof,
     prove_kernel,
 )
+from staticgrad.errors import VerifyError
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.schedule import (
@@ -28,7 +29,6 @@ from staticgrad.language.ir.schedule import (
     step_text,
 )
 from staticgrad.support.caches import BoundedCache
-from staticgrad.support.errors import VerifyError
 
 Array = NDArray[Any]
 #: Positions of the loops around an access, at most; a kernel with more is not walked.

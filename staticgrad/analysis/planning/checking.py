@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from staticgrad.analysis.planning.problem import Identifier, MemoryOp, MemoryProblem
-from staticgrad.support.errors import VerifyError
+from staticgrad.errors import VerifyError
 from staticgrad.support.records import dataclass
 
 

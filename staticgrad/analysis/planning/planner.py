@@ -36,10 +36,10 @@ from staticgrad.analysis.planning.problem import (
     read_problem,
     refuse,
 )
+from staticgrad.errors import ArgumentError, BudgetInfeasible
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.ops.operands import PositiveInt
 from staticgrad.support.config import read_bytes, read_share
-from staticgrad.support.errors import ArgumentError, BudgetInfeasible
 
 
 def lower_bound(net: Net) -> int:

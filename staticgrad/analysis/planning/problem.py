@@ -21,11 +21,11 @@ from math import fsum
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
+from staticgrad.errors import StaticgradError, VerifyError
+from staticgrad.errors.wording import did_you_mean
 from staticgrad.support import config
 from staticgrad.support.caches import cached_property
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors import StaticgradError, VerifyError
-from staticgrad.support.errors.wording import did_you_mean
 from staticgrad.support.records import NamedTuple, dataclass
 
 Identifier = int | str

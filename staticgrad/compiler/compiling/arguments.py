@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from passes.base import Pass
 from staticgrad.analysis.budgets import BudgetFit, BudgetShare
+from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
+from staticgrad.errors.wording import did_you_mean, kind_of, list_names, quote
 from staticgrad.language.ir.advances import check_without_updates
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.pairs import SymbolicComplex
@@ -18,14 +20,12 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Dim
 from staticgrad.native.system import processors
 from staticgrad.support.config import SHARES, SPELLING, read_bytes, read_share
-from staticgrad.support.errors import ArgumentError, UnknownFeedError, UnknownNameError
-from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names, quote
 from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
     from passes.base import Pipeline
     from passes.remat import Policy
-    from staticgrad.language.functions.checkpoints.saveable import Saveable
+    from staticgrad.functions.checkpoints.saveable import Saveable
 
 #: What is compiled.
 Compilable = Graph | Value | Mapping[str, Value]

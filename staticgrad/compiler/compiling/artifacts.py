@@ -13,12 +13,12 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
-from staticgrad import native
+from staticgrad import backends, native
 from staticgrad.analysis.cost import counted_work
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.compiler import backends
 from staticgrad.compiler.reports.stats import Counts
 from staticgrad.compiler.runtime.step import Program
+from staticgrad.errors import CompileError
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.kernels.kernel import Kernel
@@ -29,7 +29,6 @@ from staticgrad.native import Code
 from staticgrad.native.libraries import routines as native_routines
 from staticgrad.support import config
 from staticgrad.support.caches import SEEN_SIZES, BoundedCache, collection_paused
-from staticgrad.support.errors import CompileError
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import lines_of

@@ -46,6 +46,9 @@ from staticgrad.compiler.reports.stats import Counts, Stats
 from staticgrad.compiler.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.compiler.runtime.feeds import views_of
 from staticgrad.compiler.runtime.step import Table
+from staticgrad.errors import GraphError, ParseError, SizeGuardError, UnknownAttributeError, hints
+from staticgrad.errors.tracebacks import boundary, cut_frames
+from staticgrad.errors.wording import did_you_mean
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
@@ -60,15 +63,6 @@ from staticgrad.native.system.floating_point import default_environment
 from staticgrad.support import config, terminal
 from staticgrad.support.building import capture
 from staticgrad.support.caches import cached_property, collection_paused
-from staticgrad.support.errors import (
-    GraphError,
-    ParseError,
-    SizeGuardError,
-    UnknownAttributeError,
-    hints,
-)
-from staticgrad.support.errors.tracebacks import boundary, cut_frames
-from staticgrad.support.errors.wording import did_you_mean
 from staticgrad.support.options import options as options_block
 
 if TYPE_CHECKING:
@@ -78,7 +72,7 @@ if TYPE_CHECKING:
     from staticgrad.compiler.reports.profiling import Profile
     from staticgrad.compiler.runtime.arena import BoundRun
     from staticgrad.compiler.runtime.c_functions import CFunction, CProgram
-    from staticgrad.language.functions.checkpoints.saveable import Saveable
+    from staticgrad.functions.checkpoints.saveable import Saveable
 
     #: What a run gives: an array or a dict of them.
     Results = WithDefault("Results", default=Any)

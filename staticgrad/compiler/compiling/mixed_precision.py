@@ -21,6 +21,7 @@ from passes.pipelines import pipeline as read_pipeline
 from staticgrad.analysis.binding import bind_feeds, bind_sizes
 from staticgrad.compiler.compiling.arguments import read_passes, read_program
 from staticgrad.compiler.compiling.compiler import Compiled, compile
+from staticgrad.errors import ArgumentError
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
@@ -28,7 +29,6 @@ from staticgrad.language.ir.op import Array
 from staticgrad.language.ops.operands import dtype_of
 from staticgrad.language.types.dtype import as_dtype, kind_of_elements
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors import ArgumentError
 from staticgrad.support.pictures.markup import (
     details,
     fragment,

@@ -30,6 +30,13 @@ from staticgrad.compiler.memory.divided import Divided, Divisions, all_divisions
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime.executor import Executor, MakeTable
 from staticgrad.compiler.runtime.step import LoopLimitError, Program, Table
+from staticgrad.errors import (
+    BudgetInfeasible,
+    CallError,
+    IndexOutOfRange,
+    OpDefinitionError,
+    OutOfMemory,
+)
 from staticgrad.language.ir.expr import Expr, postorder
 from staticgrad.language.ir.graph import (
     BodyOp,
@@ -50,13 +57,6 @@ from staticgrad.native import cache, loader, machine
 from staticgrad.native.jit import ObjectCode
 from staticgrad.support import config
 from staticgrad.support.caches import cached_property
-from staticgrad.support.errors import (
-    BudgetInfeasible,
-    CallError,
-    IndexOutOfRange,
-    OpDefinitionError,
-    OutOfMemory,
-)
 from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.support.source import Location, Origin, position
 

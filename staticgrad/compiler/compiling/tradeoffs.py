@@ -31,6 +31,7 @@ from staticgrad.compiler.compiling.constant_part import constant_part
 from staticgrad.compiler.compiling.scheduling import Scheduling, make_schedule
 from staticgrad.compiler.memory.divided import all_divisions
 from staticgrad.compiler.memory.planner import Planner
+from staticgrad.errors import ArgumentError
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
@@ -39,7 +40,6 @@ from staticgrad.native.system import processors
 from staticgrad.native.system.floating_point import default_environment
 from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
-from staticgrad.support.errors import ArgumentError
 from staticgrad.support.pictures import charts
 from staticgrad.support.pictures.charts import Line
 from staticgrad.support.pictures.markup import (

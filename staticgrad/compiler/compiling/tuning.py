@@ -18,8 +18,9 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import native
-from staticgrad.compiler.backends import source_of
+from staticgrad.backends import source_of
 from staticgrad.compiler.nest.directives import describe
+from staticgrad.errors import CompileError
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.kernels.directives import (
     Directives,
@@ -36,7 +37,6 @@ from staticgrad.language.types.arrays import convert_array, hint_value, typical_
 from staticgrad.language.types.dim import Size, evaluate, named_sizes
 from staticgrad.native import cache, loader
 from staticgrad.support import config
-from staticgrad.support.errors import CompileError
 from staticgrad.support.records import dataclass, replace
 
 #: A choice must take less than this part of the default's time.

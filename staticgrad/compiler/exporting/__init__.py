@@ -10,11 +10,11 @@ from typing import Any, Final
 from staticgrad.analysis.plan_report import copied_feeds
 from staticgrad.compiler.exporting.program import ProgramWriter
 from staticgrad.compiler.exporting.running import write_arrays
+from staticgrad.errors import ArgumentError, VerifyError
+from staticgrad.errors.wording import kind_of
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.storage.parameter import ParameterStore
-from staticgrad.support.errors import ArgumentError, VerifyError
-from staticgrad.support.errors.wording import kind_of
 
 __all__ = ["export"]
 

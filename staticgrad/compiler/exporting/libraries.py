@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from staticgrad.compiler.plain.prelude import PRELUDE
+from staticgrad.errors import ExportError
 from staticgrad.language.ir.schedule import CallStep
 from staticgrad.language.types.dim import Size
 from staticgrad.native.libraries import limits
 from staticgrad.native.libraries.fourier_kernels import FourierCall
 from staticgrad.native.libraries.recipes import recipe_of
-from staticgrad.support.errors import ExportError
 
 #: Family of routines that no exported file can call -> what they compute.
 NOT_EXPORTED: Final = {

@@ -25,8 +25,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad import backends
 from staticgrad.analysis.lookups import lookups_of
-from staticgrad.compiler import backends
 from staticgrad.compiler.exporting import c_fourier, c_source
 from staticgrad.compiler.exporting.libraries import NOT_EXPORTED
 from staticgrad.compiler.exporting.sizes_in_c import FreePlaces, LiveRanges, Number, SizesInC
@@ -35,6 +35,7 @@ from staticgrad.compiler.exporting.table import ArrayRow, rows_of, rows_of_struc
 from staticgrad.compiler.exporting.wrappers import WRAPPERS, Interface, check_wrappers
 from staticgrad.compiler.plain.expressions import Indented
 from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, MovingPlace, Place, Where
+from staticgrad.errors import ArgumentError, CompileError, ExportError
 from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.graph import Graph
@@ -47,7 +48,6 @@ from staticgrad.language.types.dim import Size, named_sizes
 from staticgrad.native import KernelSource, SourceText, jit, loader
 from staticgrad.native.language import parts
 from staticgrad.native.libraries import routines
-from staticgrad.support.errors import ArgumentError, CompileError, ExportError
 from staticgrad.support.identifiers import C, NameMarks, fill
 from staticgrad.support.records import dataclass
 

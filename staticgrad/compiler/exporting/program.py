@@ -11,12 +11,12 @@ from staticgrad.compiler.exporting.running import HEAD, RUN
 from staticgrad.compiler.exporting.steps import StepsWriter
 from staticgrad.compiler.plain.prelude import IMPORTS, prelude_of
 from staticgrad.compiler.plain.text import operate
+from staticgrad.errors import ExportError
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pairs import whole_type
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BF16, DType
-from staticgrad.support.errors import ExportError
 from staticgrad.support.identifiers import PYTHON, fill
 
 

@@ -21,6 +21,7 @@ from staticgrad.compiler.exporting.libraries import NOT_EXPORTED, call_of, error
 from staticgrad.compiler.plain.expressions import Functions, Indented, storable
 from staticgrad.compiler.plain.kernels import KernelWriter
 from staticgrad.compiler.plain.text import Text, add, call, choose, multiply, operate
+from staticgrad.errors import ExportError
 from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.kernels.kernel import Kernel
@@ -36,7 +37,6 @@ from staticgrad.language.types.dim import (
     evaluate,
     named_sizes,
 )
-from staticgrad.support.errors import ExportError
 from staticgrad.support.identifiers import PYTHON, NameMarks, fill
 from staticgrad.support.records import NamedTuple, dataclass
 

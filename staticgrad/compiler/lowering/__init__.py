@@ -1,5 +1,5 @@
 """From one fusion group to one kernel: its operands and loops, then the stages of its kind."""
 
-from staticgrad.support.errors.tracebacks import refuse_shadowed_passes
+from staticgrad.errors.tracebacks import refuse_shadowed_passes
 
 refuse_shadowed_passes()

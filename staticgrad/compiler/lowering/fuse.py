@@ -46,6 +46,7 @@ from staticgrad.compiler.fusion.reasons import Reason
 from staticgrad.compiler.fusion.updates import PendingStep, Update, find_copied_updates, order_steps
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.signatures import Lowerings
+from staticgrad.errors import GraphError
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.expr import Stride
 from staticgrad.language.ir.forms import CallForm, Contract
@@ -88,7 +89,6 @@ from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64, DType
 from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
-from staticgrad.support.errors import GraphError
 from staticgrad.support.records import dataclass, replace
 from staticgrad.support.source import Location
 

@@ -4,6 +4,6 @@
 follows to meet a budget.
 """
 
-from staticgrad.support.errors.tracebacks import refuse_shadowed_passes
+from staticgrad.errors.tracebacks import refuse_shadowed_passes
 
 refuse_shadowed_passes()

@@ -24,11 +24,11 @@ from staticgrad.analysis.budgets import Limit
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.pass_report import Report
 from staticgrad.compiler.memory.planner import Planner
+from staticgrad.errors import BudgetInfeasible
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.types.arrays import hint_value, typical_value
-from staticgrad.support.errors import BudgetInfeasible
 from staticgrad.support.records import NamedTuple
 
 if TYPE_CHECKING:

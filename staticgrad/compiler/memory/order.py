@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence, Set as AbstractSet
 from heapq import heappop, heappush
 
 from staticgrad.analysis.liveness import Flow, sort_topologically
-from staticgrad.support.errors import VerifyError
+from staticgrad.errors import VerifyError
 
 Order = tuple[int, ...]
 Priority = Callable[[int], tuple[int, ...]]

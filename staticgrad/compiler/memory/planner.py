@@ -25,11 +25,11 @@ from staticgrad.analysis.plan_report import ArenaLayout, Placed, Timeline
 from staticgrad.analysis.planning.offsets import MOST_BYTES
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.compiler.memory.order import Order, candidate_orders
+from staticgrad.errors import BudgetInfeasible, SizeGuardError, UnknownNameError
 from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.types.arrays import MOST_SIZE
 from staticgrad.support.caches import BoundedCache, cached_property, collection_paused
-from staticgrad.support.errors import BudgetInfeasible, SizeGuardError, UnknownNameError
 
 if TYPE_CHECKING:
     from staticgrad.analysis.planning.problem import MemoryProblem

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
+from staticgrad.errors import CompileError
 from staticgrad.native.language import frontend
 from staticgrad.native.language.reader import Procedure
 from staticgrad.native.language.records import (
@@ -38,7 +39,6 @@ from staticgrad.native.language.records import (
     Word,
 )
 from staticgrad.support.caches import cached_property
-from staticgrad.support.errors import CompileError
 from staticgrad.support.records import NamedTuple, dataclass
 
 __all__ = [

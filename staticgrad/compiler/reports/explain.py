@@ -24,11 +24,11 @@ from staticgrad.compiler.runtime.cuts import TOGETHER, cuts
 from staticgrad.compiler.runtime.places import BufferPlaces
 from staticgrad.compiler.runtime.sections import SoloReason, divide_into_sections
 from staticgrad.compiler.runtime.words import Codes, RowWriter
+from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import common_call, fold_labels
 

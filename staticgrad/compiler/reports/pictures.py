@@ -7,12 +7,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import kind_of
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan, plan_svg
 from staticgrad.language.ir.schedule import Step
 from staticgrad.language.pictures import Runner, graph_svg
-from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.pictures.markup import (
     details,
     fragment,

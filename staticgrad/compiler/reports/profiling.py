@@ -23,7 +23,7 @@ from staticgrad.analysis.cost import counted_work
 from staticgrad.compiler.reports.explain import StepSection
 from staticgrad.compiler.reports.pictures import write_report
 from staticgrad.compiler.runtime.probed import TimedTable
-from staticgrad.language.functions.creation import input as symbolic
+from staticgrad.functions.creation import input as symbolic
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.value import Value
 from staticgrad.support.deprecations import deprecated_attribute

@@ -15,10 +15,10 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.errors import FeedError, OutOfMemory
 from staticgrad.language.storage.parameter import ALIGNMENT, aligned_bytes
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import BoundWord
-from staticgrad.support.errors import FeedError, OutOfMemory
 
 #: NumPy's C interface: the pointer to the data is the first field after the object's header.
 _DATA: Final = object.__basicsize__

@@ -22,6 +22,15 @@ from staticgrad.analysis.binding import concrete_shape, fed_type
 from staticgrad.compiler.runtime.arena import address_of
 from staticgrad.compiler.runtime.executor import Executor
 from staticgrad.compiler.runtime.feeds import Port
+from staticgrad.errors import (
+    ArgumentError,
+    BudgetInfeasible,
+    FeedError,
+    IndexOutOfRange,
+    LinearAlgebraError,
+    OutOfMemory,
+    OutputArrayError,
+)
 from staticgrad.language.ir.graph import Graph
 from staticgrad.native.entry import c_calls, callables
 from staticgrad.native.entry.failures import note_error, take_error
@@ -30,15 +39,6 @@ from staticgrad.native.entry.words import (
     ProgramWord,
     Request,
     Status,
-)
-from staticgrad.support.errors import (
-    ArgumentError,
-    BudgetInfeasible,
-    FeedError,
-    IndexOutOfRange,
-    LinearAlgebraError,
-    OutOfMemory,
-    OutputArrayError,
 )
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import NamedTuple

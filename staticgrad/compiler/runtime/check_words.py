@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from staticgrad.analysis.lookups import index_failure
 from staticgrad.compiler.runtime.places import BufferPlaces
+from staticgrad.errors import IndexOutOfRange, StaticgradError
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.schedule import CallStep, Step
 from staticgrad.native.libraries import routines
-from staticgrad.support.errors import IndexOutOfRange, StaticgradError
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location
 

@@ -30,13 +30,13 @@ from staticgrad.compiler.runtime.feeds import (
     output_ports,
 )
 from staticgrad.compiler.runtime.step import ParameterLocks, Program, Table
+from staticgrad.errors import BudgetInfeasible, ReentryError
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.storage.locks import is_inside_another
 from staticgrad.native.lock import LOCK
 from staticgrad.native.system.floating_point import default_environment
 from staticgrad.support.caches import SEEN_SIZES, BoundedCache
-from staticgrad.support.errors import BudgetInfeasible, ReentryError
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import dataclass
 

@@ -25,6 +25,8 @@ import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, fed_type, feed_array, name_feeds
 from staticgrad.compiler.runtime.arena import address_of
+from staticgrad.errors import OutOfMemory, OutputArrayError
+from staticgrad.errors.wording import kind_of
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.storage.parameter import aligned_bytes
@@ -32,8 +34,6 @@ from staticgrad.language.types.arrays import array_of, convert_array, viewer_of
 from staticgrad.language.types.dtype import as_dtype
 from staticgrad.native.entry.words import ResultPoolWord
 from staticgrad.native.system.floating_point import default_environment
-from staticgrad.support.errors import OutOfMemory, OutputArrayError
-from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import NamedTuple
 
 Array = npt.NDArray[Any]

@@ -24,10 +24,10 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.runtime.arena import Arena, address_of
 from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, MovingPlace
 from staticgrad.compiler.runtime.step import Program, Table, fixed_addresses, nothing
+from staticgrad.errors import KernelAccessError
 from staticgrad.language.ir.plan import Placement, Plan
 from staticgrad.language.ir.schedule import CallStep
 from staticgrad.language.storage.parameter import ALIGNMENT, aligned_bytes, write_together
-from staticgrad.support.errors import KernelAccessError
 from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.support.source import lines_of
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Final
 
+from staticgrad.errors import VerifyError
 from staticgrad.language.ir.plan import Plan, own_stride
 from staticgrad.language.types.dim import evaluate
-from staticgrad.support.errors import VerifyError
 from staticgrad.support.records import NamedTuple
 
 #: So many bytes behind the start of a memory. That is the arena (``ARENA``), a buffer outside it by

@@ -25,6 +25,8 @@ from staticgrad.compiler.runtime.arena import Arena, address_of
 from staticgrad.compiler.runtime.executor import Executor
 from staticgrad.compiler.runtime.side_run import Compile, SideRun
 from staticgrad.compiler.runtime.step import ParameterLocks, Program, Table, nothing
+from staticgrad.errors import ArgumentError, IndexOutOfRange
+from staticgrad.errors.wording import quote
 from staticgrad.language.ir.bodies import inline_body
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, Symbolic, bodies_of
 from staticgrad.language.ir.op import Array
@@ -33,8 +35,6 @@ from staticgrad.language.storage.parameter import write_together
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.native.constants import ENDLESS
 from staticgrad.support.caches import cached_property
-from staticgrad.support.errors import ArgumentError, IndexOutOfRange
-from staticgrad.support.errors.wording import quote
 
 #: What messages call the inputs of a body, by the first letter of their labels.
 _ROLES = {"i": "iteration", "c": "carry", "x": "slice", "p": "operand"}

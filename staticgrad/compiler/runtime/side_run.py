@@ -9,10 +9,10 @@ import numpy as np
 from staticgrad.analysis.binding import concrete_shape
 from staticgrad.compiler.runtime.arena import Arena, address_of
 from staticgrad.compiler.runtime.step import Program, Table
+from staticgrad.errors import IndexOutOfRange
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.plan import Plan
-from staticgrad.support.errors import IndexOutOfRange
 from staticgrad.support.records import dataclass
 
 

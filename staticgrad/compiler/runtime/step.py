@@ -22,6 +22,7 @@ from staticgrad.compiler.runtime.cuts import TOGETHER, Rows
 from staticgrad.compiler.runtime.pace import PIECE, Pace
 from staticgrad.compiler.runtime.places import BufferPlaces
 from staticgrad.compiler.runtime.words import Codes, Words
+from staticgrad.errors import OutOfMemory
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.routines import Routine
@@ -31,7 +32,6 @@ from staticgrad.language.storage.reservation import LockSet
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.libraries.routines import RoutineCode
 from staticgrad.native.table import pool
-from staticgrad.support.errors import OutOfMemory
 from staticgrad.support.records import dataclass
 
 Array = npt.NDArray[Any]

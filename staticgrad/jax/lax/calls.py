@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad.bridges.operands import ForeignType
 from staticgrad.bridges.programs import ForeignProgram, programs_in
 from staticgrad.bridges.tables import ForeignOperator, unsupported_variant
+from staticgrad.errors import ExportError
 from staticgrad.extend import gradients
 from staticgrad.jax.lax.primitives import make_table
 from staticgrad.programs.transformed import vmap
-from staticgrad.support.errors import ExportError
 
 #: Primitive that calls programs -> its row.
 CALLS: Final = make_table({})

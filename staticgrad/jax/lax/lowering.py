@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ExportError, StaticgradError
 from staticgrad.extend import (
     COMBINERS,
     Elementwise,
@@ -48,7 +49,6 @@ from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.ops.linalg import LinearAlgebra
 from staticgrad.language.ops.philox import encrypt
 from staticgrad.language.ops.windows import each_tap, last, place_dtype
-from staticgrad.support.errors import ExportError, StaticgradError
 
 #: Ops that NumPy computes by several functions, or by one of another name -> ``jax.numpy``'s.
 _NAMES: Final = """

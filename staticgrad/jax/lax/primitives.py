@@ -19,16 +19,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-import staticgrad.language.functions as sg
-from staticgrad import nn
+import staticgrad.functions as sg
+from staticgrad import fft, linalg, nn, special
 from staticgrad.bridges.elements import COMPARISONS, ELEMENTS, make_rows
 from staticgrad.bridges.operands import ForeignType, cast
 from staticgrad.bridges.tables import OperatorRow, OperatorTable, unsupported_variant
 from staticgrad.extend import as_dtype
-from staticgrad.language.functions import fft, linalg, special
-from staticgrad.language.functions.linalg.decompositions import reflect_column
-from staticgrad.language.functions.linalg.structured import order_of
 from staticgrad.language.ops.convert import Bitcast
+from staticgrad.linalg.decompositions import reflect_column
+from staticgrad.linalg.structured import order_of
 from staticgrad.programs.derivatives import vjp
 
 LaxType: TypeAlias = ForeignType

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad.bridges.operands import ForeignType
 from staticgrad.bridges.programs import NO_FACTS, Facts, ForeignProgram
 from staticgrad.bridges.tables import ForeignOperator, OperatorTable

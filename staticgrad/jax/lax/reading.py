@@ -13,13 +13,13 @@ import numpy as np
 from staticgrad.bridges.operands import ForeignType
 from staticgrad.bridges.programs import ForeignCall, ResultOf
 from staticgrad.bridges.tables import ForeignOperator
+from staticgrad.errors import ExportError
 from staticgrad.extend import over_bytes
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import jax
 from staticgrad.jax.lax.calls import CALLS, DerivativeRule
 from staticgrad.jax.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS
 from staticgrad.jax.lax.program import LaxProgram
-from staticgrad.support.errors import ExportError
 
 #: Where frames are not the user's.
 _INSIDE = re.compile(r"[/\\](?:site|dist)-packages[/\\](?:jax|jaxlib)[/\\]|[/\\]staticgrad[/\\]")

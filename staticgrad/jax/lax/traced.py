@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from staticgrad.bridges.operands import ForeignType, fit_argument
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import kind_of
 from staticgrad.extend.trees import (
     fill_container,
@@ -15,7 +16,6 @@ from staticgrad.extend.trees import (
     registered_parts,
 )
 from staticgrad.jax.lax.program import LaxProgram
-from staticgrad.support.errors import ArgumentError
 
 
 def plain_tree(tree: Any) -> Any:

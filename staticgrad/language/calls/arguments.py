@@ -20,6 +20,21 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, Union, get_args, get
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
+from staticgrad.errors.calls import (
+    check_arguments,
+    raised_inside,
+    unknown_argument,
+    what_it_takes,
+)
+from staticgrad.errors.hints import attributes
+from staticgrad.errors.tracebacks import (
+    boundary,
+    called_name,
+    is_boundary,
+    names_messages,
+)
+from staticgrad.errors.wording import OF_CHOICES, ON_CPU, kind_of, quote
 from staticgrad.exports import MAKES_VALUES, MODULES
 from staticgrad.language.calls.execution import (
     SETTLED,
@@ -31,21 +46,6 @@ from staticgrad.language.calls.execution import (
 from staticgrad.language.calls.functional import functions
 from staticgrad.language.types.dtype import as_dtype
 from staticgrad.support.docstrings import with_shared_arguments
-from staticgrad.support.errors import ArgumentError, DTypeError, UnknownArgumentError
-from staticgrad.support.errors.calls import (
-    check_arguments,
-    raised_inside,
-    unknown_argument,
-    what_it_takes,
-)
-from staticgrad.support.errors.hints import attributes
-from staticgrad.support.errors.tracebacks import (
-    boundary,
-    called_name,
-    is_boundary,
-    names_messages,
-)
-from staticgrad.support.errors.wording import OF_CHOICES, ON_CPU, kind_of, quote
 from staticgrad.support.records import NamedTuple
 
 P = ParamSpec("P")

@@ -15,7 +15,8 @@ from staticgrad import exports
 from staticgrad.support.caches import collection_paused
 
 _HOMES: Final = exports.homes(exports.FUNCTIONS)
-_PACKAGE: Final = "staticgrad.language.functions"
+_PACKAGE: Final = "staticgrad.functions"
+_OF_NETWORKS: Final = "staticgrad.nn.functional"
 
 
 class _Functions(SimpleNamespace):
@@ -75,7 +76,7 @@ def as_sparse(matrix: Any) -> Any:
 
 def namespace_of(name: str) -> Any:
     """Return the module of functions of a public namespace, as ``sg.nn``."""
-    return import_module(f"{_PACKAGE}.{name}")
+    return import_module(exports.NAMESPACES[name])
 
 
 def load_functions() -> None:
@@ -87,9 +88,9 @@ def load_functions() -> None:
     if _all_loaded:
         return
     with collection_paused():
-        rooms = [import_module(f"{_PACKAGE}.{name}") for name in exports.NAMESPACES]
+        rooms = [import_module(module) for module in exports.NAMESPACES.values()]
         for home in exports.LAYERS:
-            if home.startswith(_PACKAGE):
+            if home.startswith(_OF_NETWORKS):
                 import_module(home)
         for room in rooms:
             for name in getattr(room, "__all__", ()):

@@ -18,7 +18,7 @@ import sys
 from typing import Any, Final
 
 from staticgrad import __version__
-from staticgrad.support.errors import GraphError
+from staticgrad.errors import GraphError
 
 Reduced = tuple[object, tuple[Any, ...]]
 

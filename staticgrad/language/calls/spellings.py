@@ -1,7 +1,7 @@
 """Methods of values by PyTorch's names: each is one of ours under the name that people type.
 
 Only names whose meaning is the same are here. ``x.split``, ``x.sort`` and ``x.size`` are NumPy's
-or ours; the hints of ``support/errors/hints.py`` say what to write for the others.
+or ours; the hints of ``errors/hints.py`` say what to write for the others.
 """
 
 # mypy: disable-error-code=no-any-return
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, Self, TypeVar
 
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import quote
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.functional import functions, namespace_of
 from staticgrad.language.types.dim import Dim
-from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import quote
 
 S = TypeVar("S")
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,6 +12,7 @@ from typing import cast
 
 import numpy as np
 
+from staticgrad.errors import GraphError
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.copies import NodeCopies
 from staticgrad.language.ir.nodes import (
@@ -24,7 +25,6 @@ from staticgrad.language.ir.nodes import (
 )
 from staticgrad.language.ir.op import ParameterLeaf
 from staticgrad.support.building import within
-from staticgrad.support.errors import GraphError
 
 
 def next_steps(nodes: Iterable[Node]) -> list[tuple[Parameter, Symbolic]]:

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+from staticgrad.errors import PluginWarning, warn
+from staticgrad.errors.wording import shorten_text
 from staticgrad.language.calls.functional import load_functions
 from staticgrad.language.ir.op import Op, op_class
 from staticgrad.language.ir.text import suggestion
-from staticgrad.support.errors import PluginWarning, warn
-from staticgrad.support.errors.wording import shorten_text
 
 BUILT_IN = "staticgrad.language.ops"
 ENTRY_POINTS = "staticgrad.ops"  # other packages announce modules that define ops here

@@ -24,9 +24,9 @@ from typing import Final, NoReturn
 
 import numpy as np
 
+from staticgrad.errors import OpDefinitionError
 from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dtype import BOOL, I64, U64, DType
-from staticgrad.support.errors import OpDefinitionError
 from staticgrad.support.records import dataclass
 
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from math import gcd
 from typing import Final, Literal
 
+from staticgrad.errors import OpDefinitionError
 from staticgrad.language.ir.expr import Expr
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
-from staticgrad.support.errors import OpDefinitionError
 from staticgrad.support.records import dataclass
 
 Number = bool | int | float

@@ -12,6 +12,10 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 import staticgrad
+from staticgrad.errors import ArgumentError, ImmutableError, UnknownNameError
+from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.values import no_graph_attribute
+from staticgrad.errors.wording import did_you_mean, kind_of, list_names
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.functional import load
 from staticgrad.language.calls.pickling import WRITER, WriterVersion, is_pickled_by_value
@@ -53,10 +57,6 @@ from staticgrad.language.types.dim import Dim, Guard, Named, collecting_guards
 from staticgrad.support.building import within
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors import ArgumentError, ImmutableError, UnknownNameError
-from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.values import no_graph_attribute
-from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names
 from staticgrad.support.source import Origin
 from staticgrad.support.upward import up
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
+from staticgrad.errors import DTypeError
 from staticgrad.language.calls.execution import as_graph_value, computing_kind, is_holding
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Dim
-from staticgrad.support.errors import DTypeError
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault

@@ -21,6 +21,19 @@ from weakref import WeakSet
 
 import numpy as np
 
+from staticgrad.errors import (
+    ArgumentError,
+    GradientError,
+    GraphError,
+    LargeConstantWarning,
+    OpDefinitionError,
+    Related,
+    StaticgradError,
+    warn,
+)
+from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.values import NoNumbers, never_set
+from staticgrad.errors.wording import quote
 from staticgrad.language.calls.execution import (
     computing_kind,
     is_at_once,
@@ -49,19 +62,6 @@ from staticgrad.language.types.arrays import ArrayData, Shape, TensorType, refer
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import here
 from staticgrad.support.contexts import Block, Nested
-from staticgrad.support.errors import (
-    ArgumentError,
-    GradientError,
-    GraphError,
-    LargeConstantWarning,
-    OpDefinitionError,
-    Related,
-    StaticgradError,
-    warn,
-)
-from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.values import NoNumbers, never_set
-from staticgrad.support.errors.wording import quote
 from staticgrad.support.source import Location
 
 _serial = itertools.count()

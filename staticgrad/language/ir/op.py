@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Final, Literal, dataclass_transform
 
 import numpy.typing as npt
 
+from staticgrad.errors import NameConflictError, OpDefinitionError, ShapeError
+from staticgrad.errors.wording import quote
 from staticgrad.language.calls.execution import (
     GRAPH_VALUES,
     SETTLED,
@@ -31,8 +33,6 @@ from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, ArrayData, Tenso
 from staticgrad.language.types.dim import Dim, Size, at_least, is_never_negative
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
-from staticgrad.support.errors import NameConflictError, OpDefinitionError, ShapeError
-from staticgrad.support.errors.wording import quote
 from staticgrad.support.records import Immutable, dataclass
 
 #: An array of NumPy of any element type.

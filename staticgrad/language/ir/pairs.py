@@ -14,6 +14,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from staticgrad.errors import DTypeError, ParameterValueError, Related
+from staticgrad.errors.tracebacks import boundary, called_name
+from staticgrad.errors.values import NoNumbers
 from staticgrad.language.calls.execution import computing_kind, register_parameters
 from staticgrad.language.calls.functional import functions
 from staticgrad.language.ir.kinds import of_kind
@@ -22,9 +25,6 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterValue
 from staticgrad.language.types.arrays import Array, TensorType, as_parts, of_parts
 from staticgrad.language.types.dtype import DType, as_dtype, complex_of
-from staticgrad.support.errors import DTypeError, ParameterValueError, Related
-from staticgrad.support.errors.tracebacks import boundary, called_name
-from staticgrad.support.errors.values import NoNumbers
 
 #: What an op means of operands of which one at least is a pair.
 Reading = Callable[..., Any]

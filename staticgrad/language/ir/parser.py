@@ -15,6 +15,9 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
+from staticgrad.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
+from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.wording import kind_of
 from staticgrad.language.ir.discovery import AttributeMistake, broken, build_op, find_op
 from staticgrad.language.ir.graph import (
     Constant,
@@ -32,9 +35,6 @@ from staticgrad.language.types.arrays import ArrayData, TensorType, as_parts
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.types.lexis import Tokens, name_text
 from staticgrad.support.caches import collection_paused
-from staticgrad.support.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
-from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.source import Location, SourceLine
 
 _LEAVES: Final = ("input", "parameter")

@@ -29,6 +29,9 @@ from typing import Any
 
 import numpy.typing as npt
 
+from staticgrad.errors import ArgumentError, OpDefinitionError
+from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.wording import kind_of
 from staticgrad.language.ir.nodes import Node, Parameter, Symbolic
 from staticgrad.language.ir.op import Constant, Input, Op, ParameterLeaf
 from staticgrad.language.ir.text import (
@@ -43,9 +46,6 @@ from staticgrad.language.ir.text import (
 from staticgrad.language.types.arrays import ArrayData, TensorType
 from staticgrad.language.types.dim import Dim, Named, named_sizes
 from staticgrad.language.types.lexis import name_text, quote
-from staticgrad.support.errors import ArgumentError, OpDefinitionError
-from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.source import common_call, fold_labels
 
 Names = Mapping[tuple[Node, int], str]

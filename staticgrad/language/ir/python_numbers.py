@@ -12,12 +12,13 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
+from staticgrad.errors import SymbolicValueError
 from staticgrad.language.ir.graph import Input, Symbolic
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import DType
-from staticgrad.support.errors import SymbolicValueError
 
+#: A number of Python, which is what arithmetic of Python makes of it.
 Number = int | float
 _NUMBERS: Final = (int, float)
 

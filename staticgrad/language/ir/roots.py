@@ -12,6 +12,8 @@ from itertools import islice
 from typing import Any, Final
 from weakref import WeakSet
 
+from staticgrad.errors import GraphError, NameConflictError, Related
+from staticgrad.errors.wording import kind_of, quote
 from staticgrad.language.ir.nodes import (
     Node,
     Parameter,
@@ -26,8 +28,6 @@ from staticgrad.language.ir.pairs import Complex, ComplexParameter, next_parts
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Named, named_sizes
 from staticgrad.support import ranks
-from staticgrad.support.errors import GraphError, NameConflictError, Related
-from staticgrad.support.errors.wording import kind_of, quote
 
 _PAIRS = (
     "updates map parameters to their next values: {w: w - 0.1 * dw}, or pairs of them; of two"

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.expr import Expr
 from staticgrad.language.ir.forms import MOVES
 from staticgrad.language.ir.op import Op
 from staticgrad.language.types.arrays import TensorType, convert_array
 from staticgrad.language.types.dtype import DType, as_dtype
-from staticgrad.support.errors import StaticgradError
 
 Run = Callable[..., Any]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from staticgrad.errors import SizeGuardError, StaticgradError
 from staticgrad.language.ir.bodies import body_input, body_of
 from staticgrad.language.ir.copies import Key, NodeCopies, same_values
 from staticgrad.language.ir.graph import (
@@ -39,7 +40,6 @@ from staticgrad.language.types.dim import (
     substitute_size,
 )
 from staticgrad.support.building import within
-from staticgrad.support.errors import SizeGuardError, StaticgradError
 from staticgrad.support.source import Location
 
 

@@ -21,6 +21,8 @@ from typing import Any, Final, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.errors import ArgumentError, ParseError
+from staticgrad.errors.wording import kind_of
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import ArrayData, TensorType, convert_array
 from staticgrad.language.types.dim import (
@@ -34,8 +36,6 @@ from staticgrad.language.types.dim import (
 )
 from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, DType
 from staticgrad.language.types.lexis import Tokens, quote, unquote
-from staticgrad.support.errors import ArgumentError, ParseError
-from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.source import Location, SourceLine
 
 INLINE_ELEMENTS: Final = 16  # larger arrays are named by their digest and bound from outside

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar
 import numpy as np
 
 import staticgrad
+from staticgrad.errors import ArgumentError, AxisError, RankError
+from staticgrad.errors.tracebacks import boundary, cut_frames
+from staticgrad.errors.values import no_function, no_operand, no_ufunc
+from staticgrad.errors.wording import quote
 from staticgrad.language.calls import functional
 from staticgrad.language.calls.arguments import as_numpy, public
 from staticgrad.language.calls.spellings import TorchSpellings
 from staticgrad.language.types.arrays import Shape, TensorType, is_pandas, is_sparse
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import DType
-from staticgrad.support.errors import ArgumentError, AxisError, RankError
-from staticgrad.support.errors.tracebacks import boundary, cut_frames
-from staticgrad.support.errors.values import no_function, no_operand, no_ufunc
-from staticgrad.support.errors.wording import quote
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)

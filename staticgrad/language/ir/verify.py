@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
+from staticgrad.errors import StaticgradError, VerifyError
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, ParameterLeaf, bodies_of
 from staticgrad.language.ir.printer import node_text, value_names
 from staticgrad.language.types.arrays import TensorType
@@ -21,7 +22,6 @@ from staticgrad.language.types.dim import (
     bounds,
     named_sizes,
 )
-from staticgrad.support.errors import StaticgradError, VerifyError
 
 
 def verify_graph(graph: Graph) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from staticgrad.errors import VerifyError
 from staticgrad.language.ir.index_checks import first_checks
 from staticgrad.language.ir.kernels.bodies import stores_apart
 from staticgrad.language.ir.kernels.kernel import Kernel
@@ -27,7 +28,6 @@ from staticgrad.language.ir.schedule import (
     step_text,
 )
 from staticgrad.language.types.dim import Named, Size, bounds, is_at_least, named_sizes
-from staticgrad.support.errors import VerifyError
 
 _LABELLED: Final = ("input", "parameter", "output")
 #: What a kernel may do, by mode, with a buffer of each role.

@@ -1,6 +1,6 @@
 """The ops: one class each, by family, with the public functions that apply one op to its operands.
 
-Functions that are composed of several ops stand in ``staticgrad/language/functions``, which
+Functions that are composed of several ops stand in ``staticgrad/functions``, which
 publishes all.
 """
 

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from staticgrad.errors import DTypeError
+from staticgrad.errors.wording import quote
 from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.ir.expr import Expr, apply, literal, select
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
@@ -41,8 +43,6 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import BOOL, DType
 from staticgrad.language.vecmath.layout import sign_bit
-from staticgrad.support.errors import DTypeError
-from staticgrad.support.errors.wording import quote
 
 
 class Add(Elementwise, name="add"):

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import OpDefinitionError
+from staticgrad.errors.wording import quote
 from staticgrad.language.ir.bodies import body_input, body_of
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, Symbolic, ancestors
 from staticgrad.language.ir.kinds import binding_kind
@@ -34,8 +36,6 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size, bounds
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.building import here, within
-from staticgrad.support.errors import OpDefinitionError
-from staticgrad.support.errors.wording import quote
 
 #: Ops that never raise; of finite operands, derivatives of every order are finite, overflow apart.
 _NAMES: Final = """

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from staticgrad.errors import DTypeError, ShapeError
 from staticgrad.language.ir.bodies import is_body_input
 from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.graph import Input, Symbolic, ancestors
@@ -25,7 +26,6 @@ from staticgrad.language.ops.operands import as_value, as_values, known_integer
 from staticgrad.language.types.arrays import TensorType, product
 from staticgrad.language.types.dtype import F64, U8, as_dtype
 from staticgrad.support import ranks
-from staticgrad.support.errors import DTypeError, ShapeError
 
 
 class RankExchange(Op):

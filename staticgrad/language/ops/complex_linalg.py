@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from staticgrad.errors import DTypeError
 from staticgrad.language.ir.forms import Form
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.pairs import Complex, join_parts, pair
@@ -49,7 +50,6 @@ from staticgrad.language.ops.sorting import argsort
 from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
-from staticgrad.support.errors import DTypeError
 
 
 def as_complex(value: Any) -> Any:

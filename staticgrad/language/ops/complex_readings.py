@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import DTypeError
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.pairs import (
     Complex,
@@ -92,7 +93,6 @@ from staticgrad.language.ops.transcendental import (
 )
 from staticgrad.language.types.arrays import broadcast_shapes
 from staticgrad.language.types.dtype import DType
-from staticgrad.support.errors import DTypeError
 
 _LN2: Final = 0.6931471805599453
 _LOG2_E, _LOG10_E = 1.4426950408889634, 0.4342944819032518

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.language.calls.functional import as_sparse
 from staticgrad.language.ir.forms import Contract, Form
 from staticgrad.language.ir.kinds import AnyValue
@@ -33,7 +34,6 @@ from staticgrad.language.types.arrays import (
     is_sparse,
 )
 from staticgrad.language.types.dim import Size
-from staticgrad.support.errors import DTypeError, RankError, ShapeError
 
 #: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
 LONGEST_DOWN: Final = 1 << 15

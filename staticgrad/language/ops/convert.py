@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.errors.wording import quote
 from staticgrad.language.ir.expr import Expr
 from staticgrad.language.ir.forms import Form, Pointwise
 from staticgrad.language.ir.kinds import AnyValue
@@ -19,8 +21,6 @@ from staticgrad.language.ops.operands import as_value, dtype_of
 from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, TensorType, convert_array
 from staticgrad.language.types.dim import Dim, Size, bounds
 from staticgrad.language.types.dtype import F64, DType
-from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.wording import quote
 
 
 class Cast(Elementwise, name="cast"):

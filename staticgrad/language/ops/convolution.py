@@ -44,6 +44,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
+from staticgrad.errors import RankError, ShapeError
 from staticgrad.language.ir.forms import Form, WindowAxis, WindowProduct
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf
@@ -62,7 +63,6 @@ from staticgrad.language.ops.windows import (
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dim import Dim, Size
-from staticgrad.support.errors import RankError, ShapeError
 from staticgrad.support.records import NamedTuple
 
 #: Channels on each side of a filter whose sums are taken together.

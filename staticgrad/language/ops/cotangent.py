@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.errors.wording import kind_of, quote
 from staticgrad.language.calls.execution import is_holding
 from staticgrad.language.ir.graph import BodyOp, Symbolic
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
@@ -35,8 +37,6 @@ from staticgrad.language.ops.basic import (
 from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dtype import F32
 from staticgrad.support.caches import cached_property
-from staticgrad.support.errors import GradientError, OpDefinitionError
-from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import dataclass
 
 #: Partial derivatives that cost nothing: recognised by ``times``, never multiplied.

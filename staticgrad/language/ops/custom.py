@@ -19,6 +19,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, overl
 
 import numpy as np
 
+from staticgrad.errors import (
+    ArgumentError,
+    CallError,
+    GradientError,
+    OpDefinitionError,
+    UnknownAttributeError,
+)
+from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.wording import kind_of, quote
 from staticgrad.language.calls.execution import computing
 from staticgrad.language.calls.functional import functions
 from staticgrad.language.calls.pickling import module_of, reduce_wrapper
@@ -52,15 +61,6 @@ from staticgrad.language.types.arrays import TensorType, array_of, as_parts, of_
 from staticgrad.language.types.dim import Size, dim
 from staticgrad.language.types.dtype import F64
 from staticgrad.support.docstrings import like
-from staticgrad.support.errors import (
-    ArgumentError,
-    CallError,
-    GradientError,
-    OpDefinitionError,
-    UnknownAttributeError,
-)
-from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import NamedTuple
 
 Rule = Callable[..., Any]

@@ -21,6 +21,16 @@ from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 
+from staticgrad.errors import (
+    ArgumentError,
+    DTypeError,
+    OpDefinitionError,
+    ShapeError,
+    SymbolicValueError,
+)
+from staticgrad.errors.tracebacks import called_name
+from staticgrad.errors.values import no_operand
+from staticgrad.errors.wording import TRANSPOSED_WEIGHT, did_you_mean, kind_of, quote
 from staticgrad.language.ir.expr import PRIMITIVES, Expr, apply
 from staticgrad.language.ir.forms import Form, Pointwise
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike as ArrayLike, binding_kind, of_kind
@@ -60,16 +70,6 @@ from staticgrad.language.types.dtype import (
     promote,
     promote_weak,
 )
-from staticgrad.support.errors import (
-    ArgumentError,
-    DTypeError,
-    OpDefinitionError,
-    ShapeError,
-    SymbolicValueError,
-)
-from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.values import no_operand
-from staticgrad.support.errors.wording import TRANSPOSED_WEIGHT, did_you_mean, kind_of, quote
 
 #: Decorator of references: NumPy's warnings about overflow, NaN and division stay silent.
 quiet: np.errstate = np.errstate(all="ignore")

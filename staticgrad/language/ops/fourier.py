@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.ranges import Range, RangeOf
@@ -31,7 +32,6 @@ from staticgrad.native.libraries.fourier_kernels import (
     complex_size,
     layout_of,
 )
-from staticgrad.support.errors import ArgumentError, DTypeError
 
 #: Of a kernel, for each element and binary digit of the size: 5, at a fifth of the limit.
 _FLOPS: Final = 25

@@ -17,6 +17,16 @@ from typing import Any, Final, Literal, overload
 
 import numpy as np
 
+from staticgrad.errors import (
+    ArgumentError,
+    AxisError,
+    DTypeError,
+    IndexOutOfRange,
+    RankError,
+    ShapeError,
+)
+from staticgrad.errors.tracebacks import called_name
+from staticgrad.errors.wording import Related
 from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.ir.forms import (
     COMBINERS,
@@ -69,16 +79,6 @@ from staticgrad.language.types.arrays import (
 )
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import I64, DType, as_dtype
-from staticgrad.support.errors import (
-    ArgumentError,
-    AxisError,
-    DTypeError,
-    IndexOutOfRange,
-    RankError,
-    ShapeError,
-)
-from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import Related
 from staticgrad.support.source import Location
 
 #: Elements that are added at a time on tensors, at least.

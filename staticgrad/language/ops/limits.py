@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors import DTypeError, ShapeError
 from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ops.batch_axis import in_front
@@ -16,7 +17,6 @@ from staticgrad.language.ops.operands import as_value
 from staticgrad.language.types.arrays import TensorType, product
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BOOL, F64
-from staticgrad.support.errors import DTypeError, ShapeError
 
 
 class ReachedEnd(Op, name="reached_end"):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from staticgrad.errors import DTypeError, GradientError, RankError, ShapeError
 from staticgrad.language.ir.forms import CallForm, Form, Scratch
 from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ir.routines import choose_routine
@@ -36,7 +37,6 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType, product
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import F32, F64, I32, I64, DType, as_dtype
-from staticgrad.support.errors import DTypeError, GradientError, RankError, ShapeError
 
 _ELEMENTS: Final = {F32: "f32", F64: "f64"}
 _ALSO_TAKES: Final = "x.astype('float32') for elements of 16 bits, 'float64' for integers"

@@ -2,7 +2,7 @@
 
 A body is a closed graph (``ir/bodies.py``). What a user's function closed over are operands of the
 op like any other: a loop hands the same *invariants* to every iteration. The functions that make
-bodies of Python functions stand in ``functions/loops/loops.py``; rules over batches in
+bodies of Python functions stand in ``functions/loops.py``; rules over batches in
 ``batching.py``.
 
 Derivatives are made of the derivatives of the bodies. A loop backwards is a loop that runs the
@@ -25,6 +25,13 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from staticgrad.errors import (
+    DTypeError,
+    GradientError,
+    OpDefinitionError,
+    RankError,
+    ShapeError,
+)
 from staticgrad.language.ir.bodies import body_input, body_of, closed_under, inline_body
 from staticgrad.language.ir.forms import BodyForm, Form, ReshapeForm
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, Symbolic, ancestors
@@ -40,13 +47,6 @@ from staticgrad.language.types.arrays import TensorType, product
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.building import current, here, within
-from staticgrad.support.errors import (
-    DTypeError,
-    GradientError,
-    OpDefinitionError,
-    RankError,
-    ShapeError,
-)
 from staticgrad.support.upward import up
 
 NUMBER = TensorType(I64, ())

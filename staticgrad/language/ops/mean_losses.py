@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from math import isclose
 from typing import Any, NamedTuple
 
+from staticgrad.errors import ArgumentError
 from staticgrad.language.ir.forms import Contract, Reduce
 from staticgrad.language.ir.graph import Constant, Symbolic, ancestors
 from staticgrad.language.ops.collective import arrays_behind
@@ -22,7 +23,6 @@ from staticgrad.language.ops.movement import Transpose
 from staticgrad.language.types.arrays import product
 from staticgrad.language.types.dim import Size
 from staticgrad.support import ranks
-from staticgrad.support.errors import ArgumentError
 
 #: Ops of one element whose result has the rows of each operand.
 _TERMS = frozenset({"add", "sub", "neg", "reshape", "cast"})

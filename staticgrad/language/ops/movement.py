@@ -12,6 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, AxisError, ShapeError
+from staticgrad.errors.tracebacks import called_name
+from staticgrad.errors.wording import quote
 from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.ir.forms import AxisMap, Form, ReshapeForm, View
 from staticgrad.language.ir.kinds import AnyValue
@@ -37,9 +40,6 @@ from staticgrad.language.ops.operands import (
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType, product
 from staticgrad.language.types.dim import Dim, Size
-from staticgrad.support.errors import ArgumentError, AxisError, ShapeError
-from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import quote
 
 
 class Reshape(LinearOp, name="reshape"):

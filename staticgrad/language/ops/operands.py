@@ -14,6 +14,9 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
+from staticgrad.errors.tracebacks import called_name
+from staticgrad.errors.wording import quote
 from staticgrad.language.calls.arguments import Argument
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.kinds import AnyValue, binding_kind, of_kind
@@ -44,9 +47,6 @@ from staticgrad.language.types.arrays import (
 from staticgrad.language.types.dim import Dim, Size, equal
 from staticgrad.language.types.dtype import F64, I64, U64, DType, as_dtype
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
-from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import quote
 
 #: An axis, several, or None for all.
 Axes = int | Sequence[int] | None

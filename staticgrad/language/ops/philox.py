@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.language.ir.expr import Expr, literal
 from staticgrad.language.ir.forms import Form, Pointwise
 from staticgrad.language.ir.op import Array, Op
@@ -22,7 +23,6 @@ from staticgrad.language.ops.operands import as_values
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import U32, U64, DType
-from staticgrad.support.errors import ArgumentError, DTypeError
 
 # Philox-4x32-10: J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, Parallel random numbers: as
 # easy as 1, 2, 3 (2011)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors import RankError
 from staticgrad.language.ir.expr import Expr
 from staticgrad.language.ir.forms import Form, Pointwise
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
@@ -18,7 +19,6 @@ from staticgrad.language.ops.operands import (
 from staticgrad.language.types.arrays import Shape, TensorType, convert_array
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64, DType
-from staticgrad.support.errors import RankError
 
 
 class Iota(Op, name="iota"):

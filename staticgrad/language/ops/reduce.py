@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from staticgrad.errors import AxisError, DTypeError, EmptyReductionError
 from staticgrad.language.ir.forms import COMBINERS, Form, Reduce
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
@@ -29,7 +30,6 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import as_dtype
-from staticgrad.support.errors import AxisError, DTypeError, EmptyReductionError
 
 
 class Reduction(Op):

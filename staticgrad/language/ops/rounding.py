@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
+from staticgrad.errors import StaticgradError
 from staticgrad.language.calls.execution import present
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
@@ -22,7 +23,6 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.types.dtype import F32, DType, as_dtype
 from staticgrad.support.containers import fill_container
-from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import dataclass
 
 F = TypeVar("F", bound=Callable[..., Any])

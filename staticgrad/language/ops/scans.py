@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
+from staticgrad.errors import AxisError, DTypeError, RankError, ShapeError
 from staticgrad.language.ir.forms import Form, Scan
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
@@ -32,7 +33,6 @@ from staticgrad.language.ops.operands import (
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size
-from staticgrad.support.errors import AxisError, DTypeError, RankError, ShapeError
 
 Kind = Literal["sum", "prod", "linear"]
 _UFUNCS: Final = {"sum": np.add, "prod": np.multiply}

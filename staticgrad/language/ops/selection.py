@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.language.ir.expr import Expr, literal, select
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.nodes import Symbolic
@@ -46,7 +47,6 @@ from staticgrad.language.ops.operands import as_value, floating, promoted_values
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import BOOL, DType
 from staticgrad.support.building import within
-from staticgrad.support.errors import ArgumentError, DTypeError
 
 #: From how many elements on, and for which item sizes, a choice is made on bits.
 _FEW: Final = 1024

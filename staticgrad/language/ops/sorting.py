@@ -14,6 +14,8 @@ from typing import Any, Final, Literal, cast
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
+from staticgrad.errors.tracebacks import called_name
 from staticgrad.language.ir.expr import Expr, literal, select
 from staticgrad.language.ir.forms import Form, SearchForm, SortForm
 from staticgrad.language.ir.kinds import AnyValue
@@ -45,8 +47,6 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I8, I32, I64, DType
-from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
-from staticgrad.support.errors.tracebacks import called_name
 
 #: Longer rows are refused: a position shares a word with a key of 32 bits.
 _LONGEST: Final = 2**32 - 1

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ir.pairs import Complex, join_parts, pair
@@ -32,7 +33,6 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType, as_parts, of_parts, product
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import F32, F64, I32, I64, DType, complex_of
-from staticgrad.support.errors import DTypeError, RankError, ShapeError
 
 _REALS: Final = {F32: "f32", F64: "f64"}
 _WHOLES: Final = {I32: "i32", I64: "i64"}

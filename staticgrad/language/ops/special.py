@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from staticgrad.errors import GradientError
 from staticgrad.language.ir.expr import Expr, apply, literal, select
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, Zero
@@ -43,7 +44,6 @@ from staticgrad.language.ops.transcendental import (
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath import bessel
 from staticgrad.language.vecmath.gamma_function import GAMMALN
-from staticgrad.support.errors import GradientError
 from staticgrad.support.tables import gauss_legendre
 
 

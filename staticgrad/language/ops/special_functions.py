@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.language.calls.functional import load_functions
 from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.op import Array
@@ -27,7 +28,6 @@ from staticgrad.language.ops.elementwise import Elementwise, broadcast
 from staticgrad.language.ops.special import refuse_by
 from staticgrad.language.types.arrays import TensorType, product
 from staticgrad.language.types.dtype import F64, DType
-from staticgrad.support.errors import ArgumentError, GradientError
 from staticgrad.support.records import NamedTuple
 
 #: From the result and the operands, the partial derivative by each operand that has one: a tuple,

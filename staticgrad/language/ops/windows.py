@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.errors.tracebacks import called_name
 from staticgrad.language.ir.forms import COMBINERS, Form, WindowAxis, WindowReduce, WindowSpread
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.ranges import EMPTY, Range, RangeOf
@@ -21,8 +23,6 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import I8, I16, I32, DType, as_dtype
-from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
-from staticgrad.support.errors.tracebacks import called_name
 
 #: A tap, the slices of the image that it reads, and of the windows that read them.
 Tap = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]

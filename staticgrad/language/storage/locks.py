@@ -34,8 +34,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
+from staticgrad.errors import ReentryError
 from staticgrad.support import forks
-from staticgrad.support.errors import ReentryError
 
 #: Seconds after which who waits looks again: nobody wakes it if the one who would was interrupted.
 POLL: Final = 0.05

@@ -21,18 +21,18 @@ from weakref import ref
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.language.storage.locks import Holder, ReadWriteLock, acquire_all, release_all
-from staticgrad.language.types.arrays import TensorType, array_of, as_parts, convert_array, of_parts
-from staticgrad.language.types.dtype import as_dtype, kind_of_elements, whole_bools
-from staticgrad.support import ranks
-from staticgrad.support.errors import (
+from staticgrad.errors import (
     ImmutableError,
     OutOfMemory,
     ParameterValueError,
     SymbolicValueError,
 )
-from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import TRANSPOSED_WEIGHT, kind_of, quote
+from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.wording import TRANSPOSED_WEIGHT, kind_of, quote
+from staticgrad.language.storage.locks import Holder, ReadWriteLock, acquire_all, release_all
+from staticgrad.language.types.arrays import TensorType, array_of, as_parts, convert_array, of_parts
+from staticgrad.language.types.dtype import as_dtype, kind_of_elements, whole_bools
+from staticgrad.support import ranks
 from staticgrad.support.records import NamedTuple
 
 #: Bytes to which the array of a parameter is aligned: a cache line, and the widest vector.

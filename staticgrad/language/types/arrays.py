@@ -22,13 +22,13 @@ from weakref import ref
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.errors import DTypeError, Related, StaticgradError
+from staticgrad.errors.values import OF_SPARSE, masked_array
+from staticgrad.errors.wording import kind_of, why_no_array
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.dim import Dim, Named, Size, evaluate, kept_by_sizes, named_sizes
 from staticgrad.language.types.dtype import DType, as_dtype, complex_of, whole_bools
 from staticgrad.support.caches import cached_property
-from staticgrad.support.errors import DTypeError, Related, StaticgradError
-from staticgrad.support.errors.values import OF_SPARSE, masked_array
-from staticgrad.support.errors.wording import kind_of, why_no_array
 from staticgrad.support.narrow_floats import narrow_numbers
 from staticgrad.support.records import dataclass
 
@@ -470,7 +470,7 @@ def is_pandas(data: Any) -> bool:
 def is_sparse(data: Any) -> bool:
     """Return whether something is a sparse matrix, of SciPy or of ``sg.sparse``."""
     home = type(data).__module__
-    ours_or_theirs = home.startswith(("scipy.sparse.", "staticgrad.language.functions.sparse"))
+    ours_or_theirs = home.startswith(("scipy.sparse.", "staticgrad.sparse"))
     return ours_or_theirs and hasattr(type(data), "tocsr")
 
 

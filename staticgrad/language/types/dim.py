@@ -31,12 +31,12 @@ from math import gcd, inf, prod
 from operator import index
 from typing import Any, Final, ParamSpec, TypeVar
 
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.tracebacks import boundary
+from staticgrad.errors.values import UnknownNumber, check_size, over_sizes
 from staticgrad.language.types.dtype import ALL_DTYPES
 from staticgrad.language.types.lexis import name_text
 from staticgrad.support.building import current, within
-from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.values import UnknownNumber, check_size, over_sizes
 from staticgrad.support.records import dataclass
 
 Bounds = tuple[int | None, int | None]  # lowest and highest value; None: unbounded

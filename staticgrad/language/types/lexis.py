@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Collection
 from typing import Final, NoReturn
 
-from staticgrad.support.errors import ParseError
+from staticgrad.errors import ParseError
 
 _BARE: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*", re.ASCII)
 #: What a quoted name writes as \u{...}: controls, line breaks, surrogates, marks without a shape.

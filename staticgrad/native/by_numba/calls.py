@@ -15,9 +15,9 @@ import numpy as np
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
+from staticgrad.errors import CompileError
 from staticgrad.native.by_numba.loops import ENTRY_TYPE, carray, pointer
 from staticgrad.native.lock import LOCK
-from staticgrad.support.errors import CompileError
 
 _NAMES: Final = {"bool": "bool_"}
 

@@ -22,9 +22,9 @@ import numba
 from numba.core import types
 from numba.extending import intrinsic
 
+from staticgrad.errors import CompileError
 from staticgrad.native import by_numba, cache
 from staticgrad.support import config
-from staticgrad.support.errors import CompileError
 
 _WORDS: Final = types.CPointer(types.int64)
 #: Of an entry: the record, the words of a worker, the first iteration, and the one behind the last.

@@ -24,9 +24,7 @@ from numba import njit, objmode, types
 from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic, overload
 
-from staticgrad.native.entry.failures import note_error, take_text
-from staticgrad.native.entry.words import ProgramWord, Status
-from staticgrad.support.errors import (
+from staticgrad.errors import (
     CallError,
     FeedDTypeError,
     FeedError,
@@ -37,6 +35,8 @@ from staticgrad.support.errors import (
     OutputArrayError,
     ProgramError,
 )
+from staticgrad.native.entry.failures import note_error, take_text
+from staticgrad.native.entry.words import ProgramWord, Status
 from staticgrad.support.identifiers import PYTHON, NameMarks, fill
 from staticgrad.support.records import NamedTuple
 

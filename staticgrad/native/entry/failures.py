@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 from typing import Final
 
+from staticgrad.errors import StaticgradError
 from staticgrad.native.entry.words import Status
-from staticgrad.support.errors import StaticgradError
 
 #: What a status says where no error was noted.
 TEXTS: Final = {

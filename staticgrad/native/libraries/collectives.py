@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from staticgrad.errors import DistributedError
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import (
     Kind,
@@ -13,7 +14,6 @@ from staticgrad.native.libraries.user_calls import (
     take_error,
 )
 from staticgrad.support import ranks
-from staticgrad.support.errors import DistributedError
 from staticgrad.support.ranks import Array
 
 

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from staticgrad.errors import ArgumentError, ConvergenceError, StaticgradError
 from staticgrad.native.libraries.routines import register
-from staticgrad.support.errors import ArgumentError, ConvergenceError, StaticgradError
 
 #: out = reached; the first element that is false is noted, with the bits of its value.
 SOURCE: Final = """

@@ -41,8 +41,8 @@ from functools import cache
 from textwrap import indent
 from typing import Final
 
+from staticgrad.errors import LinearAlgebraError
 from staticgrad.native.libraries import complex_text, jacobi, reflections
-from staticgrad.support.errors import LinearAlgebraError
 from staticgrad.support.records import dataclass, replace
 
 #: Rows and columns of the largest matrices that loops take, and of those whose columns are

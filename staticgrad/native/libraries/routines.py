@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Final
 
+from staticgrad.errors import CallError, NameConflictError, UnknownNameError
 from staticgrad.native.lock import LOCK
 from staticgrad.support import config
-from staticgrad.support.errors import CallError, NameConflictError, UnknownNameError
 from staticgrad.support.records import dataclass
 
 #: ``(record, own, begin, end)``, addresses as integers.

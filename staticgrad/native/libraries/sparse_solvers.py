@@ -21,11 +21,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from staticgrad.errors import LinearAlgebraError
 from staticgrad.native.libraries import scipy_library
 from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import Kind, prepared_once, take_error
 from staticgrad.support.caches import BoundedCache
-from staticgrad.support.errors import LinearAlgebraError
 from staticgrad.support.records import NamedTuple
 
 Array = NDArray[Any]

@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from staticgrad.errors import CallError
 from staticgrad.native.libraries.routines import PythonRoutine, RoutineCode, register
-from staticgrad.support.errors import CallError
 from staticgrad.support.records import dataclass
 
 #: Element type by its name in NumPy, and the number of axes.

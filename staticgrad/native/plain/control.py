@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.errors import CompileError
 from staticgrad.native.constants import CONSTANTS, ENTRY, ROW_WORDS, Row
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 from staticgrad.native.plain.lanes import VOCABULARY, Address
 from staticgrad.native.system.floating_point import default_environment
 from staticgrad.native.table import control_code
-from staticgrad.support.errors import CompileError
 
 PythonKernel = Callable[[int, int, int, int], None]
 

@@ -7,7 +7,7 @@ import functools
 import mmap
 from typing import Any
 
-from staticgrad.support.errors import OutOfMemory
+from staticgrad.errors import OutOfMemory
 
 
 def allocate_pages(nbytes: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad.extend.derivatives import custom_vjp
 from staticgrad.pytensor.operators.registry import operator, value
 

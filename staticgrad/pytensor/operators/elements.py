@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-import staticgrad.language.functions as sg
-from staticgrad import nn
+import staticgrad.functions as sg
+from staticgrad import nn, special
 from staticgrad.bridges.elements import COMPARISONS, ELEMENTS, make_rows
 from staticgrad.bridges.tables import OperatorRow
 from staticgrad.extend import broadcast_shapes
-from staticgrad.language.functions import special
 from staticgrad.pytensor.operators.registry import (
     SCALARS,
     PyTensorOp,

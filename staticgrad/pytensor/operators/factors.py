@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import nan
 from typing import Any
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
+from staticgrad import linalg
 from staticgrad.bridges.tables import unsupported_variant
-from staticgrad.language.functions import linalg
 from staticgrad.pytensor.operators.registry import (
     PyTensorType,
     operator,

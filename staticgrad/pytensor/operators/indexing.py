@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad.bridges.tables import unsupported_variant
 from staticgrad.extend import Dim, Size
 from staticgrad.extend.sizes import maximum, minimum

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-import staticgrad.language.functions as sg
-from staticgrad.language.functions import linalg
+import staticgrad.functions as sg
+from staticgrad import linalg
 from staticgrad.pytensor.operators.registry import (
     PyTensorType,
     operator,

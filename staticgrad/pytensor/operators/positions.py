@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad.extend import broadcast_shapes
 from staticgrad.pytensor.operators.registry import (
     PyTensorType,

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad import nn
 from staticgrad.bridges.tables import unsupported_variant
 from staticgrad.pytensor.operators.registry import (

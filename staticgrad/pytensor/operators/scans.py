@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad.bridges.operands import UncountedResultError
 from staticgrad.bridges.tables import unsupported_variant
 from staticgrad.extend import Size

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad.bridges.operands import UncountedResultError
 from staticgrad.bridges.tables import unsupported_variant
+from staticgrad.errors import ShapeError
 from staticgrad.extend import Dim, Size
 from staticgrad.extend.sizes import maximum
 from staticgrad.pytensor.operators.registry import (
@@ -23,7 +24,6 @@ from staticgrad.pytensor.operators.registry import (
     sizes,
     value,
 )
-from staticgrad.support.errors import ShapeError
 
 #: Parts of 1 in which the steps of arange up to a named size are counted; a quotient of sizes of
 #: arrays by more parts is rounded by NumPy.

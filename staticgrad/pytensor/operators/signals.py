@@ -5,11 +5,10 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Literal
 
-import staticgrad.language.functions as sg
-from staticgrad import nn
+import staticgrad.functions as sg
+from staticgrad import fft, nn
 from staticgrad.bridges.tables import unsupported_variant
 from staticgrad.extend import Size
-from staticgrad.language.functions import fft
 from staticgrad.pytensor.operators.registry import (
     PyTensorType,
     is_known,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad.bridges.tables import unsupported_variant
 from staticgrad.extend import is_sparse
 from staticgrad.pytensor.operators.registry import PyTensorType, operator, value

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
 from staticgrad.extend import broadcast_shapes
 from staticgrad.extend.building import within
 from staticgrad.programs.transformed import vmap

@@ -1,5 +1,5 @@
 """The command line: its commands, the demo, and what an installation is asked."""
 
-from staticgrad.support.errors.tracebacks import refuse_shadowed_passes
+from staticgrad.errors.tracebacks import refuse_shadowed_passes
 
 refuse_shadowed_passes()

@@ -19,11 +19,11 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 import staticgrad as sg
+from staticgrad.errors import ParseError, StaticgradError
 from staticgrad.extend import dataclass
 from staticgrad.extend.building import capture
 from staticgrad.support import terminal
 from staticgrad.support.config import SPELLING, read_bytes
-from staticgrad.support.errors import ParseError, StaticgradError
 from staticgrad.tools.commands import plans
 from staticgrad.tools.commands.plans import GRAPH, SIZES, read_graph
 

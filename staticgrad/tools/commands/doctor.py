@@ -16,12 +16,12 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad import native
+from staticgrad.errors import SelfTestError, StaticgradError
 from staticgrad.extend import dataclass
 from staticgrad.native import cache, loader
 from staticgrad.native.libraries import scipy_library
 from staticgrad.native.system import processors, workers
 from staticgrad.support import config
-from staticgrad.support.errors import SelfTestError, StaticgradError
 
 _REQUIRED: Final = (
     "numpy", "scipy", "numba", "llvmlite", "opt_einsum", "platformdirs", "rich", "click",

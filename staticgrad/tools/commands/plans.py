@@ -20,7 +20,7 @@ import staticgrad as sg
 from staticgrad.analysis.planning.planner import Effort, plan_abstract
 from staticgrad.analysis.planning.problem import problem_document
 from staticgrad.compiler.reports.memory_page import memory_page
-from staticgrad.support.errors import ArgumentError, BudgetInfeasible, StaticgradError
+from staticgrad.errors import ArgumentError, BudgetInfeasible, StaticgradError
 
 _FILE = click.Path(dir_okay=False)
 

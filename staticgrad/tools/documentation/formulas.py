@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import staticgrad as sg
 from passes.pipelines import pipeline
+from staticgrad.errors import StaticgradError
 from staticgrad.extend import Constant
-from staticgrad.support.errors import StaticgradError
 
 #: Ops that formulas write as signs: the sign, and how strongly it binds.
 _SIGNS: Final = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}

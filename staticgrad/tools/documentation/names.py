@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from staticgrad.support.errors import calls, hints
+from staticgrad.errors import calls, hints
 
 _TABLES: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
     ("Functions and classes", "Under `sg`, `sg.nn` or `sg.optim`:", hints.INSTEAD),

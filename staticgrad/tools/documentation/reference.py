@@ -20,10 +20,10 @@ from types import FunctionType
 from typing import Any, Final
 
 import staticgrad as sg
+from staticgrad.errors import CODES, StaticgradError
 from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
 from staticgrad.extend import DType, Op
 from staticgrad.extend.dtypes import BOOL, F16, F32, F64, I8, I32, I64, U8
-from staticgrad.support.errors import CODES, StaticgradError
 from staticgrad.tools.documentation.formulas import derivatives
 
 #: The sections, in the order in which a page shows them.
@@ -133,7 +133,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             " programs.transformed functions.substitution"
             " ops.custom ops.marks functions.checkpoints.marks functions.kinks",
         ),
-        "loops": ("Loops and branches", "functions.loops.loops"),
+        "loops": ("Loops and branches", "functions.loops"),
         "creation": ("Inputs, parameters, new arrays", "functions.creation ops.positions"),
         "dtypes": ("Element types and constants", "types.dtype functions.standard ops.convert"),
         "arithmetic": (
@@ -170,31 +170,31 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "sg.nn": {
         "module": (
             "Modules, linear layers, embeddings",
-            "nn.module nn.layers nn.graphs nn.initial functions.layers",
+            "nn.module nn.layers nn.graphs nn.initial functional.layers",
         ),
         "convolutions": (
             "Convolutions and pools",
-            "nn.convolutions functions.images.windows",
+            "nn.convolutions functional.images.windows",
         ),
-        "resizing": ("Resizing, grids of images", "functions.images.resizing"),
+        "resizing": ("Resizing, grids of images", "functional.images.resizing"),
         "normalization": (
             "Normalization",
-            "nn.normalization functions.normalization",
+            "nn.normalization functional.normalization",
         ),
         "padding": ("Layers that pad", "nn.padding"),
         "activation-layers": ("Activations as layers", "nn.activations"),
         "activations": (
             "Activations",
-            "functions.activations functions.creation ops.transcendental functions.nn",
+            "functional.activations functions.creation ops.transcendental functional.basics",
         ),
-        "recurrent": ("Recurrent networks", "nn.recurrent functions.recurrent"),
+        "recurrent": ("Recurrent networks", "nn.recurrent functional.recurrent"),
         "attention": (
             "Attention, transformers and graphs",
-            "nn.transformers nn.graphs functions.attention",
+            "nn.transformers nn.graphs functional.attention",
         ),
         "losses": (
             "Losses",
-            "nn.losses losses.margins functions.losses.basic functions.losses.further",
+            "nn.losses losses.margins functional.losses.basic functional.losses.further",
         ),
     },
     "sg.optim": {
@@ -232,28 +232,28 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "others": (
             "Beta, zeta, softmax, quantiles and other functions",
-            "functions.gamma_functions functions.quantiles functions.elementwise functions.nn",
+            "special.gamma_functions special.quantiles functions.elementwise functional.basics",
         ),
-        "bessel": ("Bessel and Struve functions", "functions.bessel"),
+        "bessel": ("Bessel and Struve functions", "special.bessel"),
         "integrals": (
             "Integrals, hypergeometric and further functions",
-            "functions.integrals",
+            "special.integrals",
         ),
-        "elliptic": ("Elliptic integrals and functions", "functions.elliptic"),
-        "combinatorics": ("Factorials and binomial coefficients", "functions.combinatorics"),
+        "elliptic": ("Elliptic integrals and functions", "special.elliptic"),
+        "combinatorics": ("Factorials and binomial coefficients", "special.combinatorics"),
         "kelvin": (
             "Kelvin and Wright functions, integrals of Bessel functions",
-            "functions.kelvin",
+            "special.kelvin",
         ),
-        "polynomials": ("Orthogonal polynomials", "functions.polynomials"),
-        "cumulative": ("Distribution functions and their inverses", "functions.cumulative"),
-        "noncentral": ("Noncentral distribution functions", "functions.noncentral"),
+        "polynomials": ("Orthogonal polynomials", "special.polynomials"),
+        "cumulative": ("Distribution functions and their inverses", "special.cumulative"),
+        "noncentral": ("Noncentral distribution functions", "special.noncentral"),
         "waves": (
             "Parabolic cylinder, Mathieu and spheroidal wave functions",
-            "functions.waves",
+            "special.waves",
         ),
-        "quadratures": ("Nodes and weights of quadratures", "functions.quadratures"),
-        "constants": ("Zeros and numbers", "functions.special_constants"),
+        "quadratures": ("Nodes and weights of quadratures", "special.quadratures"),
+        "constants": ("Zeros and numbers", "special.constants"),
     },
 }
 _ROOT: Final = Path(sg.__file__).parents[1]
@@ -497,7 +497,7 @@ def _try_dtype(value: Callable[..., Any], count: int, dtype: DType) -> str | Non
 def codes() -> str:
     """Return the documentation page of error codes and their classes."""
     kinds_by_code: dict[str, list[type]] = {}
-    everything: Any = import_module("staticgrad.support.errors")
+    everything: Any = import_module("staticgrad.errors")
     for name in everything.__all__:
         kind = getattr(everything, name)
         if isinstance(kind, type) and "code" in vars(kind):

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from staticgrad.errors import UnknownNameError
 from staticgrad.extend import did_you_mean
 from staticgrad.extend.optional import material
-from staticgrad.support.errors import UnknownNameError
 from staticgrad.tools.documentation import extensions, names, operators, reference
 
 #: The site reads without a network and from a folder: no fonts from elsewhere, links to .html.

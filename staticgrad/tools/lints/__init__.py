@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import Graph, Value, did_you_mean, list_names, public
-from staticgrad.support.errors import ArgumentError
 from staticgrad.tools.lints import (
     broadcasting,
     derivatives,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from staticgrad import functions as sg
 from staticgrad.extend import Elementwise, Node, Shape, Symbolic, registered_ops, shape_text
-from staticgrad.language import functions as sg
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard
 

@@ -10,10 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad import nn
+from staticgrad import functions as sg, nn
 from staticgrad.extend import Node, Symbolic
 from staticgrad.extend.reports import Zero, skip_moves
-from staticgrad.language import functions as sg
 from staticgrad.tools.lints.program import LintedGraph, Shield
 from staticgrad.tools.lints.table import Seen, hazard
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from staticgrad import functions as sg
 from staticgrad.extend import Graph, Node, ParameterLeaf, Value
-from staticgrad.language import functions as sg
-from staticgrad.language.functions.random import Generator
 from staticgrad.nn import Dropout
+from staticgrad.random import Generator
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard
 

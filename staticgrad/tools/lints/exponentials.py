@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad import nn
+from staticgrad import functions as sg, nn
 from staticgrad.extend import Node, Symbolic
 from staticgrad.extend.reports import skip_moves
-from staticgrad.language import functions as sg
 from staticgrad.tools.lints.program import LintedGraph, Shield
 from staticgrad.tools.lints.table import Seen, hazard
 

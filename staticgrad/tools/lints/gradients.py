@@ -10,10 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from staticgrad import nn
+from staticgrad import functions as sg, nn
 from staticgrad.extend import Node, Value
 from staticgrad.extend.gradients import grad
-from staticgrad.language import functions as sg
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad import functions as sg
 from staticgrad.extend import Constant, Node, Shape, Symbolic
 from staticgrad.extend.dtypes import F32, F64
 from staticgrad.extend.reports import skip_moves
 from staticgrad.extend.sizes import dim, hint_value
-from staticgrad.language import functions as sg
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
+from staticgrad.errors import OpDefinitionError
 from staticgrad.extend import Node, brief, dataclass, message
 from staticgrad.extend.building import Location
 from staticgrad.extend.pages import fragment, paragraph, table
-from staticgrad.support.errors import OpDefinitionError
 from staticgrad.tools.lints.program import LintedGraph
 
 #: What a lint sees at a node, or None.

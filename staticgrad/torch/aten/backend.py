@@ -22,12 +22,12 @@ from staticgrad.bridges.fallback import (
     with_picks,
 )
 from staticgrad.bridges.programs import ForeignCall, RefusedCallError, ResultOf
+from staticgrad.errors import StaticgradError
 from staticgrad.extend import Dim, Graph, Value
 from staticgrad.extend.optional import torch
 from staticgrad.extend.programs import bind_sizes, compile as compile_graph
 from staticgrad.extend.sizes import evaluate, named_sizes
-from staticgrad.language.functions import input as graph_input, transpose
-from staticgrad.support.errors import StaticgradError
+from staticgrad.functions import input as graph_input, transpose
 from staticgrad.torch.arrays import tensor_of
 from staticgrad.torch.aten.draws import take_draws
 from staticgrad.torch.aten.operators import OPERATORS

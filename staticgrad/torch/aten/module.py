@@ -11,16 +11,16 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError, ExportError
 from staticgrad.extend import as_value, kind_of
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import torch
 from staticgrad.extend.parameters import stored_of
 from staticgrad.extend.trees import is_named_tuple
-from staticgrad.language.functions import parameter, stop_gradient
-from staticgrad.language.functions.random import Generator
+from staticgrad.functions import parameter, stop_gradient
 from staticgrad.nn import Module
 from staticgrad.nn.initial import source
-from staticgrad.support.errors import ArgumentError, ExportError
+from staticgrad.random import Generator
 from staticgrad.torch.arrays import array_of, tensor_of
 from staticgrad.torch.aten.operators import USE_BACKEND
 from staticgrad.torch.aten.program import AtenProgram

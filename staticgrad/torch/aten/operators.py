@@ -21,18 +21,17 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-import staticgrad.language.functions as sg
-from staticgrad import nn
+import staticgrad.functions as sg
+from staticgrad import fft, linalg, nn, special
 from staticgrad.bridges.elements import COMPARISONS, ELEMENTS, make_rows
 from staticgrad.bridges.foreign_programs import find_programs
 from staticgrad.bridges.operands import ForeignType, cast
 from staticgrad.bridges.tables import OperatorRow, OperatorTable, unsupported_variant
+from staticgrad.errors import ExportError
 from staticgrad.extend import Dim, Value, gradients
 from staticgrad.extend.trees import flatten
-from staticgrad.language.functions import fft, linalg, special
-from staticgrad.language.functions.index_arrays import row_numbers
-from staticgrad.language.functions.linalg.structured import order_of
-from staticgrad.support.errors import ExportError
+from staticgrad.functions.index_arrays import row_numbers
+from staticgrad.linalg.structured import order_of
 from staticgrad.torch.aten.promotion import cast_operand, common
 
 AtenType: TypeAlias = ForeignType

@@ -12,9 +12,9 @@ import numpy as np
 from staticgrad.bridges.operands import ForeignType
 from staticgrad.bridges.programs import ForeignCall, ResultOf
 from staticgrad.bridges.tables import ForeignOperator
+from staticgrad.errors import ExportError
 from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import torch
-from staticgrad.support.errors import ExportError
 from staticgrad.torch.arrays import array_of
 from staticgrad.torch.aten.program import AtenProgram, aten_operator
 

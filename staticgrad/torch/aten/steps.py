@@ -13,20 +13,20 @@ from weakref import ref
 
 import numpy as np
 
-import staticgrad.language.functions as sg
+import staticgrad.functions as sg
+from staticgrad.errors import ArgumentError
 from staticgrad.extend import kind_of
 from staticgrad.extend.gradients import gradients_of_free_parameters
 from staticgrad.extend.optional import torch
 from staticgrad.extend.parameters import ALIGNMENT, stored_of
 from staticgrad.extend.programs import Function
-from staticgrad.language.functions import parameter
-from staticgrad.language.functions.random import Generator
+from staticgrad.functions import parameter
 from staticgrad.nn.initial import source
 from staticgrad.optim import global_norm, slot
 from staticgrad.optim.rules import SGD, Adagrad, Adam, AdamW, RMSProp
 from staticgrad.optim.state import states_kept_by
 from staticgrad.optim.variants import Adadelta, Adamax, RAdam
-from staticgrad.support.errors import ArgumentError
+from staticgrad.random import Generator
 from staticgrad.torch.arrays import array_of, tensor_of
 from staticgrad.torch.aten.module import (
     ExportedModule,

@@ -8,8 +8,8 @@ import pytest
 import staticgrad as sg
 from passes.remat import search
 from staticgrad import errors
+from staticgrad.errors import calls, hints
 from staticgrad.exports import MODULES
-from staticgrad.support.errors import calls, hints
 from staticgrad.tools import documentation
 from staticgrad.tools.documentation import reference
 from staticgrad.tools.documentation.site import GUIDE

@@ -20,9 +20,9 @@ import staticgrad as sg
 from benchmarks.suite import pages
 from passes.pipelines import LEVELS, PASSES, pipeline
 from passes.rules.tables import TABLES
-from staticgrad.eager import xp
+from staticgrad import xp
+from staticgrad.errors import calls, hints
 from staticgrad.exports import MODULES
-from staticgrad.support.errors import calls, hints
 from staticgrad.tools.documentation import names as other_names
 from staticgrad.tools.documentation.site import GUIDE
 from staticgrad.tools.lints import LINTS
@@ -47,7 +47,7 @@ def rows(text):
 # -- stubs -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("home", ["staticgrad", "staticgrad.language.functions", "staticgrad.nn"])
+@pytest.mark.parametrize("home", ["staticgrad", "staticgrad.functions", "staticgrad.nn"])
 def test_a_stub_names_the_objects_that_the_module_has(home):
     module = importlib.import_module(home)
     tree = ast.parse(Path(module.__file__).with_suffix(".pyi").read_text("utf-8"))
@@ -72,7 +72,7 @@ def test_a_stub_names_the_objects_that_the_module_has(home):
 def test_files_of_namespaces_name_what_the_namespaces_have():
     for name, home in MODULES.items():
         path = ROOT / "staticgrad" / f"{name}.py"
-        if home in ("passes", f"staticgrad.{name}", "staticgrad.eager.xp"):
+        if home in ("passes", f"staticgrad.{name}", "staticgrad.xp"):
             continue
         nodes = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if
                  isinstance(n, ast.ImportFrom) and n.module == home]  # fmt: skip

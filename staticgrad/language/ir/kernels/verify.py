@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from keyword import iskeyword
 from typing import Final, NoReturn
 
+from staticgrad.errors import VerifyError
 from staticgrad.language.ir.expr import (
     Access,
     Expr,
@@ -65,7 +66,6 @@ from staticgrad.language.ir.kernels.text import (
     statement_text,
 )
 from staticgrad.language.types.dtype import BOOL, I32, I64, DType
-from staticgrad.support.errors import VerifyError
 
 _NUMBERED: Final = re.compile("([a-z])(0|[1-9][0-9]*)")
 #: Role -> the letter of its names, before a number.
