@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from pathlib import Path
+from os.path import basename  # pathlib is not loaded for this
 from typing import Final, TypeVar
 
 from staticgrad.errors import PassWarning, StaticgradError, warn
@@ -56,7 +56,7 @@ def _warn_of_failure(name: str, error: Exception) -> None:
 def describe_failure(error: Exception) -> str:
     """Return the class and first line of an error, its place in the code, and the user's line."""
     *_, frame = traceback.extract_tb(error.__traceback__)
-    place = f"in {frame.name} ({Path(frame.filename).name}:{frame.lineno})"
+    place = f"in {frame.name} ({basename(frame.filename)}:{frame.lineno})"  # noqa: PTH119
     text = f"{type(error).__name__} {place}: {str(error).partition(chr(10))[0]}"
     if isinstance(error, StaticgradError) and (line := error.at.resolve()) != NO_LINE:
         text += f", at {line.short}"

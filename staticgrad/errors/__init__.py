@@ -12,6 +12,7 @@ then what to do, in at most twelve lines (``wording.py``). ``CODES`` lists the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from types import MappingProxyType
 from typing import ClassVar, Self
 
@@ -498,9 +499,8 @@ __all__ = ["CODES", *sorted(_CLASSES)]
 
 
 def __getattr__(name: str) -> object:
-    from staticgrad.errors.hints import as_imported, no_such_name  # when a name is wrong
-
-    raise as_imported(no_such_name("sg.errors", name, __all__))
+    hints = import_module(f"{__name__}.hints")  # which imports this module
+    raise hints.as_imported(hints.no_such_name("sg.errors", name, __all__))
 
 
 def __dir__() -> list[str]:

@@ -230,7 +230,7 @@ def _follow_carry(kind: type[Any], carry: Any, next_carry: Any) -> Any:
     leaves, tree = flatten(next_carry)
     if not any(map(is_weak, leaves)):
         return next_carry
-    before, shape = flatten(carry)
+    old_leaves, shape = flatten(carry)
     if shape != tree:
         return next_carry
     return unflatten(
@@ -239,7 +239,7 @@ def _follow_carry(kind: type[Any], carry: Any, next_carry: Any) -> Any:
             kind.lift(leaf, old.dtype)
             if isinstance(old, Value) and becomes(leaf, old.type)
             else leaf
-            for leaf, old in zip(leaves, before, strict=True)
+            for leaf, old in zip(leaves, old_leaves, strict=True)
         ],
     )
 

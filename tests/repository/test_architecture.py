@@ -198,6 +198,7 @@ def test_every_module_stands_in_a_layer():
         "staticgrad",
         "staticgrad.errors",
         "staticgrad.language",
+        "staticgrad.support",
         "staticgrad.tools",
     }  # their modules have layers
     assert {m for m in modules - packages if not f"{m}.".startswith((*layers,))} == set()

@@ -76,20 +76,20 @@ class _Contents:
 
     def missing(self, elements: Array, updated: bool = False) -> Array:
         """Return those of the elements that have no value, or no new one."""
-        followed = self._followed(elements)
+        followed = self._select_followed(elements)
         return followed[~self.flags(updated)[followed]]
 
     def write(self, elements: Array, *, updates: bool) -> None:
         """Note that elements were written, those of a parameter with their new values."""
-        followed = self._followed(elements)
+        followed = self._select_followed(elements)
         self._is_updated[followed] = updates
         self._is_written[followed] = not updates
 
     def overwrite(self, elements: Array) -> None:
         """Note that elements were lost, since another buffer is in their place."""
-        self._is_written[self._followed(elements)] = False
+        self._is_written[self._select_followed(elements)] = False
 
-    def _followed(self, elements: Array) -> Array:
+    def _select_followed(self, elements: Array) -> Array:
         return elements if self.is_followed else elements[:0]
 
 
