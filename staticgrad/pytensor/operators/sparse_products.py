@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import staticgrad.functions as sg
+from staticgrad import sparse
 from staticgrad.bridges.tables import unsupported_variant
 from staticgrad.extend import is_sparse
 from staticgrad.pytensor.operators.registry import PyTensorType, operator, value
@@ -16,8 +17,8 @@ def _multiply(a: Any, b: Any, *, out: PyTensorType | None, **_: Any) -> Any:
     if out is None or is_sparse(a) == is_sparse(b):
         raise unsupported_variant("a product of two sparse matrices")
     if is_sparse(a):
-        return sg.sparse.csr(a.astype(out.dtype)) @ value(b, out.dtype)
-    matrix, dense = sg.sparse.csr(b.T.astype(out.dtype)), value(a, out.dtype)
+        return sparse.csr(a.astype(out.dtype)) @ value(b, out.dtype)
+    matrix, dense = sparse.csr(b.T.astype(out.dtype)), value(a, out.dtype)
     return matrix @ dense if dense.ndim == 1 else sg.matrix_transpose(matrix @ dense.T)
 
 
