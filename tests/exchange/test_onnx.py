@@ -171,6 +171,53 @@ def test_options_of_operators_are_those_of_the_reference(name):
     np.testing.assert_allclose(actual["y"], expected, rtol=1e-5, atol=1e-6)
 
 
+#: Operators with the defaults of their options, and with the variants that the rows above lack.
+DEFAULTS = {
+    "LpNormalization <axis = 1> (x)": lambda x: x / np.sqrt((x * x).sum(1, keepdims=True)),
+    "Selu (x)": None,
+    "LeakyRelu (x)": None,
+    "Elu (x)": None,
+    "Celu <alpha = 2.0> (x)": None,
+    "HardSigmoid (x)": None,
+    "HardSwish (x)": None,
+    "ThresholdedRelu (x)": None,
+    "Shrink <bias = 0.2, lambd = 0.3> (x)": None,
+    "Gelu (x)": None,
+    'Gelu <approximate = "tanh"> (x)': None,
+    "Softmax (x)": None,
+    "LogSoftmax <axis = 0> (x)": None,
+    "AveragePool <kernel_shape = [2], pads = [1, 0]> (x)": None,
+    "LpPool <kernel_shape = [2], p = 1> (x)": None,
+    "CumSum (x, one)": None,
+    "CumSum <reverse = 1> (x, one)": None,
+    "ArgMin <axis = 1, keepdims = 0> (x)": None,
+    "ReduceL2 (x, k)": None,
+    "ReduceLogSumExp <keepdims = 0> (x, k)": None,
+    "ReduceSumSquare (x)": None,
+    "ReverseSequence (x, r)": lambda x: np.concatenate(
+        [np.stack([x[1, :1], x[0, :1]]), x[:, 1:]], 1
+    ),
+    "Mod <fmod = 1> (x, half)": None,
+    "Trilu <upper = 0> (x)": None,
+    "Transpose (x)": None,
+    "Flatten (x)": None,
+}
+
+
+def test_defaults_of_operators_are_those_of_the_reference():
+    x = np.random.default_rng(3).normal(size=(2, 3, 4)).astype("float32")
+    for body, specified in DEFAULTS.items():
+        proto = parse_model(
+            '<ir_version: 8, opset_import: ["": 20]> g (float[2, 3, 4] x) => (y)'
+            " <int64[1] k = {1}, int64 one = {1}, int64[3] r = {2, 1, 1}, float half = {0.5}>"
+            f" {{ y = {body} }}"
+        )
+        expected = reference(proto, {"x": x})[0] if specified is None else specified(x)
+        (actual,) = sg.evaluate([*sg.onnx.load(proto).graph().outputs.values()], {"x": x})
+        assert actual.shape == expected.shape, body
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6, err_msg=body)
+
+
 def test_operators_follow_sizes_that_have_names():
     text = """
     <ir_version: 8, opset_import: ["": 17]> g (float[n, 2, 3] x) => (float[n, k] y)
