@@ -17,7 +17,7 @@ from benchmarks.compiler.paths import as_told
 
 #: Those that measure first results; the others measure full code.
 _OF_FIRST_RESULTS: Final = (
-    "suite", "models", "compile_times", "first_models", "startup", "torch_programs",
+    "suite", "models", "compile_times", "first_models", "torch_programs",
 )  # fmt: skip
 
 

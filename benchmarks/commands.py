@@ -51,14 +51,11 @@ CATEGORIES: Final[Mapping[str, Category]] = {
     "memory": Category(
         "How many bytes does a program hold, and what does a budget cost?",
         {
-            "budgets": "predicted cost of plans under memory budgets",
             "optima": "plans under budgets, beside an integer program",
             "peak_bytes": "arena of a training step of twenty-five programs, with the cost of"
             " budgets, beside PyTorch's tensors and the tape; `--into` writes JSON",
             "peak_kinds": "the same for the programs of `examples/suite` and three whose graph"
             " differs from step to step (`varying`), with reasons of figures above PyTorch's",
-            "plans": "plans of abstract problems under budgets",
-            "tape": "define-by-run peak and time of a training step, beside PyTorch",
             "time_budgets": "measured memory and cost of budgets, a long scan among them, beside"
             " JAX's and PyTorch's checkpoints",
             "vocabularies": "bytes and time of losses of wide products (logits, similarities,"
@@ -78,8 +75,6 @@ CATEGORIES: Final[Mapping[str, Category]] = {
             "scaling": "time and calls per node of each stage, at 64,000 nodes against 4,000; exit"
             " code 1 beyond linear; `--compile`: compile time and memory against nodes, layers,"
             " parameters, outputs, steps and shapes",
-            "startup": "interpreter start to first result and to exit; `--beside FOLDER` alternates"
-            " with another checkout",
         },
     ),
     "packages": Category(

@@ -14,25 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 import staticgrad as sg
 from benchmarks.harness.machine import describe
-from benchmarks.memory.budgets import (
-    MODELS as LARGER,
-    Loss,
-    Weight,
-    blocks,
-    gates,
-    perceptron,
-    recurrence,
-    step,
-)
 from passes.pipelines import pipeline
 from passes.remat.abstract import translate_problem
 from passes.remat.base import Problem
@@ -44,6 +36,87 @@ from staticgrad.language.ir.plan import Plan
 BATCH = 256
 BUDGETS = 20
 Row = dict[str, Any]
+Weight = Callable[..., Any]
+Loss = Callable[[Any, Weight], Any]
+
+
+def perceptron(layers: int, width: int) -> Loss:
+    """Layers of tanh."""
+
+    def loss(x: Any, weight: Weight) -> Any:
+        h = x
+        for i in range(layers):
+            h = sg.tanh((h if i else x[:, :width]) @ weight(width, width) + weight(width))
+        return sg.square(h).mean()
+
+    return loss
+
+
+def blocks(layers: int, context: int, width: int, tokens: bool = False) -> Loss:
+    """Transformer blocks before a projection, on a batch of sequences."""
+
+    def loss(x: Any, weight: Weight) -> Any:
+        size = context * width
+        h = x[:, :size].reshape((x.shape[0], context, width))
+        for _ in range(layers):
+            n = sg.nn.layer_norm(h, weight(width), weight(width))
+            query, key, value = (n @ weight(width, width) for _ in range(3))
+            h = h + sg.nn.attention(query, key, value, causal=True) @ weight(width, width)
+            n = sg.nn.layer_norm(h, weight(width), weight(width))
+            h = h + sg.nn.gelu(n @ weight(width, 4 * width)) @ weight(4 * width, width)
+        if not tokens:
+            return sg.square(h).mean()
+        logits = (h @ weight(width, 65)).reshape((x.shape[0] * context, 65))
+        places = sg.astype(sg.clip(x[:, :context] * 10.0 + 30.0, 0.0, 64.0), "int64")
+        return sg.nn.cross_entropy(logits, sg.ravel(places))
+
+    return loss
+
+
+def u_shape(x: Any, weight: Weight) -> Any:
+    """Down and up again, with skips between equal widths."""
+    h, skips = x, []
+    for width in (256, 128, 64, 32):
+        skips.append(h)
+        h = sg.tanh(h @ weight(h.shape[1], width))
+    for skip in reversed(skips):
+        h = sg.concat([h @ weight(h.shape[1], skip.shape[1]), skip], 1)
+        h = sg.tanh(h @ weight(2 * skip.shape[1], skip.shape[1]))
+    return sg.nn.mse(h, x)
+
+
+def recurrence(x: Any, weight: Weight, iterations: int = 40, width: int = 64) -> Any:
+    """One matrix through many points in time."""
+    w, u, h = weight(width, width), weight(8, width), sg.tanh(x[:, :8] @ weight(8, width))
+    for t in range(1, iterations):
+        h = sg.tanh(h @ w + x[:, 8 * t : 8 * t + 8] @ u)
+    return sg.square(h).mean()
+
+
+def gates(x: Any, weight: Weight, iterations: int = 24, width: int = 64) -> Any:
+    """An LSTM, step by step."""
+    w, u, b = weight(width, 4 * width), weight(8, 4 * width), weight(4 * width)
+    h = c = x[:, :1] * sg.constant(np.zeros(width, "float32"))
+    for t in range(iterations):
+        linear = h @ w + x[:, 8 * t : 8 * t + 8] @ u + b
+        keep, new, out, what = (linear[:, width * k : width * (k + 1)] for k in range(4))
+        c = sg.sigmoid(keep) * c + sg.sigmoid(new) * sg.tanh(what)
+        h = sg.sigmoid(out) * sg.tanh(c)
+    return sg.square(h - 0.5).mean()
+
+
+def second_order(x: Any, weight: Weight) -> Any:
+    """A penalty on the slope of the loss by its input."""
+    h = x
+    for _ in range(4):
+        h = sg.tanh(h @ weight(x.shape[1], x.shape[1]))
+    loss = sg.square(h).mean()
+    return loss + sg.square(sg.grad(loss, x)).sum()
+
+
+def hessian_vector(x: Any, weight: Weight) -> Any:
+    """Four layers whose Hessian is applied to a vector; see ``step``."""
+    return perceptron(4, 64)(x, weight)
 
 
 def hourglass(x: Any, weight: Weight) -> Any:
@@ -63,20 +136,39 @@ def residual(x: Any, weight: Weight) -> Any:
     return sg.square(h).mean()
 
 
+#: Loss, columns of the input.
 MODELS: Mapping[str, tuple[Loss, int]] = {
-    "second order": LARGER["second order"],
-    "hessian-vector": LARGER["hessian-vector"],
+    "second order": (second_order, 64),
+    "hessian-vector": (hessian_vector, 64),
     "hourglass": (hourglass, 64),
-    "transformer block": LARGER["transformer block"],
+    "transformer block": (blocks(1, 32, 64), 32 * 64),
     "deep mlp, 8 layers": (perceptron(8, 64), 64),
-    "u-shape": LARGER["u-shape"],
+    "u-shape": (u_shape, 256),
     "recurrence, 8 steps": (partial(recurrence, iterations=8), 64),
     "lstm, 4 steps": (partial(gates, iterations=4), 32),
     "residual": (residual, 64),
     "deep mlp, 16 layers": (perceptron(16, 64), 64),
     "transformer, 2 blocks": (blocks(2, 32, 64), 32 * 64),
-    "gpt, 2 blocks": LARGER["gpt, 2 blocks"],
+    "gpt, 2 blocks": (blocks(2, 32, 64, tokens=True), 32 * 64),
 }
+
+
+def step(name: str, loss: Loss, columns: int) -> sg.Graph:
+    """One step of SGD; of the Hessian's model, its product with a vector as well."""
+    parameters: list[Any] = []
+    numbers = np.random.default_rng(0)
+
+    def weight(*shape: int) -> Any:
+        start = numbers.standard_normal(shape).astype("float32") / np.float32(shape[0] ** 0.5)
+        parameters.append(sg.parameter(f"w{len(parameters)}", start))
+        return parameters[-1]
+
+    value = loss(sg.input("x", ("batch", columns), "float32"), weight)
+    outputs = {"loss": value}
+    if name == "hessian-vector":
+        vector = sg.constant(numbers.standard_normal(parameters[0].shape).astype("float32"))
+        outputs["product"] = sg.hvp(value, parameters[0], vector)
+    return sg.Graph(outputs, sg.optim.SGD(0.01).updates(value, parameters))
 
 
 def plan_model(name: str) -> tuple[Problem, tuple[tuple[Plan, float], ...]]:

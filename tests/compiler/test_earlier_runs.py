@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from benchmarks.memory.budgets import MODELS, step
+from benchmarks.memory.optima import MODELS, step
 from staticgrad.compiler.exporting import export
 from staticgrad.errors import VerifyError
 from tests.exporting.libraries import module_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from benchmarks.memory.budgets import MODELS as BUDGETED, step
+from benchmarks.memory.optima import MODELS as BUDGETED, step
 from passes.pipelines import pipeline
 from passes.remat import search
 from passes.remat.abstract import translate_problem
