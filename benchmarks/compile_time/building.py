@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 
 SHAPE: Final = (4, 8, 8)
@@ -78,11 +80,21 @@ def repeat(function: Callable[..., object], values: Sequence[Any]) -> Callable[[
 Row = tuple[float, int]
 
 
+def our_values() -> list[sg.Value]:
+    """Return x, y, m and i."""
+    x, y = (sg.input(name, SHAPE, "float32") for name in "xy")
+    return [x, y, sg.input("m", SHAPE, "bool"), sg.input("i", (5,), "int64")]
+
+
+def builders() -> Builders:
+    """Return what builds the nodes of each line."""
+    values = our_values()
+    return {name: partial(call, *values) for name, call in compile_lines(sg, [], 0).items()}
+
+
 def measure_ours(only: Sequence[str], turns: int) -> dict[str, Row]:
     """Return name -> microseconds of a call and the nodes that it builds."""
-    x, y = (sg.input(name, SHAPE, "float32") for name in "xy")
-    values = [x, y, sg.input("m", SHAPE, "bool"), sg.input("i", (5,), "int64")]
-    rows = {}
+    values, rows = our_values(), {}
     for name, function in compile_lines(sg, only, 0).items():
         nodes = sg.Graph({"result": function(*values)}).nodes
         count = sum(not node.is_leaf or node.op.name == "constant" for node in nodes)

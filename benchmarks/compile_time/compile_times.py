@@ -41,6 +41,7 @@ import numpy as np
 from benchmarks.compile_time.compile_programs import CELLS, FIRST, OF_A_CELL, programs
 from benchmarks.compile_time.first_result import LIBRARIES, Row
 from benchmarks.harness import machine
+from benchmarks.harness.builders import Builders, of_workloads
 from benchmarks.harness.implementation import Settings, implementation_at
 
 ROOT: Final = Path(__file__).parents[2]
@@ -214,6 +215,11 @@ def first_results(bytecode: str, options: argparse.Namespace) -> int:
         print(f"\nJAX / ours, cold, geometric mean: {np.exp(np.mean(logs)):.2f}")
     print("\n".join(wrong))
     return int(bool(wrong))
+
+
+def builders() -> Builders:
+    """Return what builds the programs."""
+    return of_workloads(programs())
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ import numpy as np
 
 import staticgrad as sg
 from benchmarks.compile_time.stages import STAGES, Stages
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from staticgrad import nn
 
@@ -269,6 +271,22 @@ MODELS: Final[dict[str, Callable[[], Model]]] = {
 }  # fmt: skip
 
 
+def _build_step(net: Any, loss_of: Callable[[Any], Any], feeds: dict[str, Any]) -> sg.Graph:
+    """Return the graph of a training step."""
+    loss = loss_of(_make_inputs(feeds))
+    graph: sg.Graph = sg.optim.AdamW(1e-3).minimize(loss, net.parameters())
+    return graph
+
+
+def builders() -> Builders:
+    """Return what builds a training step of each model."""
+
+    def build(make: Callable[[], Model]) -> sg.Graph:
+        return _build_step(*make())
+
+    return {name: partial(build, make) for name, make in MODELS.items()}
+
+
 def _measure_model(name: str, by_stage: bool) -> dict[str, Any]:
     """Return the seconds of one first result, in this process."""
     loaded = time.process_time()  # from the start of the interpreter
@@ -281,12 +299,7 @@ def _measure_model(name: str, by_stage: bool) -> dict[str, Any]:
     net, loss_of, feeds = MODELS[name]()
     start = time.process_time()
 
-    def build() -> sg.Graph:
-        loss = loss_of(_make_inputs(feeds))
-        graph: sg.Graph = sg.optim.AdamW(1e-3).minimize(loss, net.parameters())
-        return graph
-
-    graph = stages.time_stage("trace", build)()
+    graph = stages.time_stage("trace", _build_step)(net, loss_of, feeds)
     built = time.process_time()
     step = stages.time_stage("others", sg.compile)(graph, threads=2)
     compiled = time.process_time()

@@ -31,11 +31,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.lowering.fuse import fuse
@@ -230,6 +232,14 @@ COMPILED: dict[str, tuple[tuple[int, ...], Callable[[int], list[sg.Graph]]]] = {
     "steps written out": ((10, 50, 100, 200), _one(recurrence)),
     "shapes": ((1, 25, 50, 100), lambda count: [_shape(k) for k in range(2, 2 + count)]),
 }
+
+
+def builders() -> Builders:
+    """Return what builds the smallest program of each table."""
+    return {
+        **{name: partial(make, 8) for name, make in PROGRAMS.items()},
+        **{what: partial(make, 4) for what, (_, make) in COMPILED.items()},
+    }
 
 
 def point(name: str, count: int) -> dict[str, float]:

@@ -29,6 +29,7 @@ import numpy as np
 import staticgrad as sg
 from benchmarks.compiler import paths
 from benchmarks.compiler.ablation_programs import OTHERS
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.implementation import Settings
 from benchmarks.harness.workload import Workload
 from benchmarks.implementations.with_staticgrad import StaticgradProgram, feeds_of
@@ -69,6 +70,12 @@ def corpus() -> dict[str, Make]:
     return programs | {f"small:{name}": make for name, make in OTHERS.items()}
 
 
+def builders() -> Builders:
+    """Return what builds the products and small programs; others are those of other commands."""
+    others = ("suite:", "conv:")
+    return {name: make for name, make in corpus().items() if not name.startswith(others)}
+
+
 def _of_suite(workload: Workload) -> tuple[sg.Graph, dict[str, Any]]:
     data = workload.make()
     program = StaticgradProgram(workload, data, Settings(1, "", workload.dtype))
@@ -77,11 +84,7 @@ def _of_suite(workload: Workload) -> tuple[sg.Graph, dict[str, Any]]:
 
 
 def _convolution(kind: convolutions.Kind, part: str) -> tuple[sg.Graph, dict[str, Any]]:
-    random = np.random.default_rng(0)
-    feeds = {
-        "x": random.normal(size=(kind.batch, kind.channels[0], *kind.image)).astype("float32"),
-        "w": (random.normal(size=kind.filters) * 0.05).astype("float32"),
-    }
+    feeds = convolutions.draw_operands(kind)
     value, more = convolutions.parts(kind, feeds)[part]
     needs = {"result": "xw", "image": "wg", "filter": "xg"}[part]
     feeds = {name: array for name, array in ({**feeds, "g": more}).items() if name in needs}

@@ -27,6 +27,7 @@ import staticgrad as sg
 from benchmarks.harness.machine import describe
 from benchmarks.harness.workload import Workload
 from benchmarks.implementations.with_staticgrad import Staticgrad, feeds_of, graph_of
+from benchmarks.suite.suite import builders as builders
 from benchmarks.workloads import all_workloads
 from staticgrad.errors import ExportError
 

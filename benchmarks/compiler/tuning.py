@@ -18,7 +18,7 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.compiler.ablation import compile_program, corpus
+from benchmarks.compiler.ablation import builders as builders, compile_program, corpus
 from staticgrad.compiler.compiling import tuning
 from staticgrad.compiler.nest.directives import describe
 from staticgrad.language.ir.schedule import KernelStep, Schedule

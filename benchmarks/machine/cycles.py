@@ -24,6 +24,7 @@ from typing import Final
 from unittest import mock
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from staticgrad.native import loader
 from staticgrad.native.target import Target, binding
 from staticgrad.support.records import dataclass
@@ -72,6 +73,11 @@ def graphs() -> Iterator[tuple[str, sg.Graph]]:
     yield "layer norm", sg.Graph({"y": sg.nn.layer_norm(x)})
     yield "transpose", sg.Graph({"y": x.T + 1.0})
     yield "sum of columns", sg.Graph({"y": x.sum(axis=0)})
+
+
+def builders() -> Builders:
+    """Return what builds all of them."""
+    return {"graphs": lambda: dict(graphs())}
 
 
 def write_assembly(processor: str) -> dict[str, list[str]]:

@@ -32,8 +32,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe, use_one_core
 from benchmarks.harness.turns import least_times
+from benchmarks.peers import convolutions
 from benchmarks.peers.convolutions import PARTS, Kind, calls as convolution_calls, check
 from staticgrad.support.records import dataclass
 
@@ -115,14 +117,23 @@ def _steps(
     return step
 
 
+def _step_graph(kind: Kind, first: Any) -> tuple[Any, Any]:
+    """Return the graph of a step of AdamW of a filter, and the filter."""
+    import staticgrad as sg
+
+    x = sg.input("x", (kind.batch, kind.channels[0], *kind.image), "float32")
+    w = sg.parameter("w", first)
+    y = sg.nn.conv(x, w, stride=kind.stride, padding=kind.padding)
+    g = sg.input("g", y.shape, "float32")
+    optimizer = sg.optim.AdamW(RATE, weight_decay=DECAY)
+    return sg.Graph(updates=optimizer.updates((y * g).sum(), [w])), w
+
+
 def _own_step(kind: Kind, operands: Arrays, threads: int) -> tuple[Call, Call]:
     import staticgrad as sg
 
-    x, g = (sg.input(name, operands[name].shape, "float32") for name in "xg")
-    w = sg.parameter("w", operands["w"])
-    y = sg.nn.conv(x, w, stride=kind.stride, padding=kind.padding)
-    optimizer = sg.optim.AdamW(RATE, weight_decay=DECAY)
-    program = sg.compile(sg.Graph(updates=optimizer.updates((y * g).sum(), [w])), threads=threads)
+    graph, w = _step_graph(kind, operands["w"])
+    program = sg.compile(graph, threads=threads)
     feeds = {name: operands[name] for name in "xg"}
     return partial(program.run, feeds), lambda: np.array(w.value)
 
@@ -258,11 +269,32 @@ def formula(cell: Formula, threads: int) -> dict[str, Part]:
     return {cell.part: Part(calls, cell.operations, cell.elements)}
 
 
+def _formula_graph(cell: Formula) -> Any:
+    """Return the graph of a formula."""
+    import staticgrad as sg
+
+    inputs = [sg.input(f"x{n}", shape, "float32") for n, shape in enumerate(cell.shapes)]
+    return sg.Graph({"o": cell.value(sg, *inputs)})
+
+
+def builders() -> Builders:
+    """Return what builds the convolutions of the fewest channels, with a step, and all formulas."""
+
+    def build_kind(kind: Kind) -> object:
+        first = np.zeros(kind.filters, "float32")
+        return convolutions.build_kind(kind), _step_graph(kind, first)
+
+    few = [kind for kind in kinds() if kind.channels[0] == CHANNELS[0]]
+    return {
+        **{str(kind): partial(build_kind, kind) for kind in few},
+        **{f"{cell}, {cell.part}": partial(_formula_graph, cell) for cell in formulas()},
+    }
+
+
 def _own_call(cell: Formula, operands: list[Any], threads: int) -> Call:
     import staticgrad as sg
 
-    inputs = [sg.input(f"x{n}", array.shape, "float32") for n, array in enumerate(operands)]
-    program = sg.compile(sg.Graph({"o": cell.value(sg, *inputs)}), threads=threads)
+    program = sg.compile(_formula_graph(cell), threads=threads)
     feeds = {f"x{n}": array for n, array in enumerate(operands)}
     feeds = {name: array for name, array in feeds.items() if name in program.inputs}
     return lambda: program.run(feeds)["o"]

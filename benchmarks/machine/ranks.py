@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from staticgrad.support import ranks
 
 SIZES: Final = (1_000, 30_000, 1_000_000, 4_000_000)
@@ -56,6 +58,16 @@ def gpt(width: int = 128, layers: int = 4, times: int = 64, letters: int = 96) -
         return sg.nn.cross_entropy(logits.reshape(-1, letters), y.reshape(-1))
 
     return [table, places, head], loss, (data[:, :-1].copy(), data[:, 1:].copy())
+
+
+def builders() -> Builders:
+    """Return what builds the loss of each model."""
+
+    def build(make: Callable[[], tuple[Any, Any, Any]]) -> object:
+        _, loss_of, batch = make()
+        return sg.function(loss_of).graph(*batch)
+
+    return {make.__name__: partial(build, make) for make in (digits, gpt)}
 
 
 def training(make: Callable[[], tuple[Any, Any, Any]], **options: bool) -> tuple[Step, int, int]:

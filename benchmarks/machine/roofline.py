@@ -23,10 +23,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from benchmarks.harness.builders import Builders
 
 ROOT: Final = Path(__file__).parents[2]
 PROGRAMS: Final = ("mlp", "gpt", "cnn", "lstm", "heat", "gp")
@@ -127,18 +131,28 @@ def heat() -> tuple[Any, dict[str, Any]]:
     return graph, {"u": random.normal(size=(128, 128))}
 
 
-def steps_of(name: str, runs: int) -> Rows:
-    """Profile a program in this process; its steps as plain data."""
-    import staticgrad as sg
+def build_program(name: str) -> tuple[Any, Mapping[str, Any]]:
+    """Return the graph of a program and its feeds."""
     from benchmarks.implementations.with_staticgrad import Staticgrad, feeds_of, graph_of
     from benchmarks.workloads import all_workloads
 
     if name == "heat":
-        graph, feeds = heat()
-    else:
-        workload = all_workloads()[name]
-        data = workload.make()
-        graph, feeds = graph_of(workload, data, Staticgrad()), feeds_of(workload, data)
+        return heat()
+    workload = all_workloads()[name]
+    data = workload.make()
+    return graph_of(workload, data, Staticgrad()), feeds_of(workload, data)
+
+
+def builders() -> Builders:
+    """Return what builds the programs."""
+    return {name: partial(build_program, name) for name in PROGRAMS}
+
+
+def steps_of(name: str, runs: int) -> Rows:
+    """Profile a program in this process; its steps as plain data."""
+    import staticgrad as sg
+
+    graph, feeds = build_program(name)
     compiled = sg.compile(graph, threads=1)
     compiled.run(feeds)
     keys = ("kernel", "computes", "fastest", "nbytes", "flops", "products", "iterations")

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from passes.pipelines import pipeline
 from passes.remat.abstract import translate_problem
@@ -169,6 +170,11 @@ def step(name: str, loss: Loss, columns: int) -> sg.Graph:
         vector = sg.constant(numbers.standard_normal(parameters[0].shape).astype("float32"))
         outputs["product"] = sg.hvp(value, parameters[0], vector)
     return sg.Graph(outputs, sg.optim.SGD(0.01).updates(value, parameters))
+
+
+def builders() -> Builders:
+    """Return what builds the training steps."""
+    return {name: partial(step, name, *model) for name, model in MODELS.items()}
 
 
 def plan_model(name: str) -> tuple[Problem, tuple[tuple[Plan, float], ...]]:

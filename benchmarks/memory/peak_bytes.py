@@ -27,6 +27,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.implementation import Settings
 from benchmarks.harness.operations import Operations
 from benchmarks.harness.rows import arguments, print_rows
@@ -273,6 +274,21 @@ def _longer(choices: Sequence[Any], arena: int, share: int) -> float | None:
 def fix_sizes(workload: Workload, data: Data) -> sg.Graph:
     """The graph of a program at its sizes."""
     return graph_of(workload, replace(data, batch={}), Staticgrad())
+
+
+def builders() -> Builders:
+    """Return what builds the steps, at their sizes."""
+
+    def build_program(name: str) -> sg.Graph:
+        workload = workload_of(name)
+        return fix_sizes(workload, workload.make())
+
+    def build_step(name: str) -> sg.Graph:
+        arrays, make, _ = STEPS[name]
+        return make(arrays())
+
+    by_workload = {name: partial(build_program, name) for name in PROGRAMS}
+    return by_workload | {name: partial(build_step, name) for name in STEPS}
 
 
 def line(row: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:

@@ -12,11 +12,13 @@ by its reason, which is that of the page. ``--beside`` shows the arenas of an ea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.rows import arguments, print_rows
 from staticgrad.analysis.plan_check import largest_at_peak
 from staticgrad.comparison import causes, memory, peers, suite
@@ -32,6 +34,16 @@ _HEADS: Final = (
     "program", "arena, B", "before, B", "PyTorch, B", "tape, B", "arena / PyTorch",
     "tape / PyTorch",
 )  # fmt: skip
+
+
+def files_by_name() -> dict[str, Path]:
+    """Return the files of the programs."""
+    return {file.stem: file for folder in _FOLDERS for file in sorted(folder.glob("*.py"))}
+
+
+def builders() -> Builders:
+    """Return what loads the programs, with their graphs."""
+    return {name: partial(subject, f"{file}:example") for name, file in files_by_name().items()}
 
 
 def measure_row(file: Path) -> dict[str, Any]:
@@ -77,7 +89,7 @@ def line(row: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Print a table and reasons; with ``--into`` write a file of JSON."""
-    files = {file.stem: file for folder in _FOLDERS for file in sorted(folder.glob("*.py"))}
+    files = files_by_name()
     asked = arguments("Bytes of a step of many kinds of programs.", files).parse_args()
     rows = print_rows(asked, _HEADS, lambda name: measure_row(files[name]), line)
     for row in rows:

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -33,6 +34,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.implementations.with_staticgrad import Staticgrad
 from benchmarks.memory import budget_peers
@@ -65,6 +67,16 @@ def graph_of(model: str, policy: Any = None) -> tuple[sg.Graph, Mapping[str, np.
         value, [*parameters.values()]
     )
     return sg.Graph({"loss": value}, updates), feeds
+
+
+def builders() -> Builders:
+    """Return what builds a step of each model, plain and with each policy."""
+    policies = {"plain": None, **POLICIES}
+    return {
+        f"{model}, {name}": partial(graph_of, model, policy)
+        for model in budget_peers.BUILT
+        for name, policy in policies.items()
+    }
 
 
 def prepare_row(model: str, share: str) -> budget_peers.Prepared:

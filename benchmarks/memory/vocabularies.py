@@ -31,6 +31,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe, use_one_core
 from benchmarks.harness.turns import least_times
 from benchmarks.memory.peak_bytes import profiled_bytes
@@ -188,9 +189,8 @@ def _pick(z: Any, y: Any) -> Any:
     return np.take_along_axis(z, y[:, None], 1)[:, 0]
 
 
-def _own(
-    row: Row, arrays: Arrays, threads: int, disable: tuple[str, ...] = (), budget: int | None = None
-) -> tuple[Call, int]:
+def _own_graph(row: Row, arrays: Arrays) -> Any:
+    """Return the graph of a loss with its gradients."""
     import staticgrad as sg
 
     of = Functions(
@@ -200,8 +200,25 @@ def _own(
     values = {name: sg.input(name, a.shape, a.dtype.name) for name, a in arrays.items()}
     loss = LOSSES[row.loss](of, values).mean()
     dh, dw = sg.grad(loss, [values["h"], values["w"]])
-    graph = sg.Graph({"loss": loss, "dh": dh, "dw": dw})
-    compile_within = partial(sg.compile, graph, threads=threads, disable=disable)
+    return sg.Graph({"loss": loss, "dh": dh, "dw": dw})
+
+
+def builders() -> Builders:
+    """Return what builds the losses, of few rows and columns."""
+
+    def build(loss: str) -> object:
+        row = Row(loss, 4, 4, 2)
+        return _own_graph(row, row.operands())
+
+    return {loss: partial(build, loss) for loss in LOSSES}
+
+
+def _own(
+    row: Row, arrays: Arrays, threads: int, disable: tuple[str, ...] = (), budget: int | None = None
+) -> tuple[Call, int]:
+    import staticgrad as sg
+
+    compile_within = partial(sg.compile, _own_graph(row, arrays), threads=threads, disable=disable)
     try:
         program = compile_within(memory_budget=budget)
     except sg.errors.BudgetInfeasible as error:

@@ -21,12 +21,15 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 import staticgrad as sg
 from benchmarks.harness.turns import least_times, start_page
+
+if TYPE_CHECKING:
+    from benchmarks.harness.builders import Builders
 
 #: Rows and columns of x.
 SIZES: Final = ((4, 8), (64, 256), (512, 1024))
@@ -88,6 +91,12 @@ def calls(make: Callable[[Any], Any], arrays: list[Any]) -> dict[str, Callable[[
         "sg.jax": by_jax(sg.jax.function(make(sg))),
         "JAX": by_jax(make(jax.numpy)),
     }
+
+
+def builders() -> Builders:
+    """Return what makes the calls of both functions, of few rows and columns."""
+    arrays = [np.ones((2, 2), "float32")] * 3
+    return {make.__name__: partial(calls, make, arrays) for make in (loss, layer)}
 
 
 def check_columns(measured: dict[str, Callable[[], Any]]) -> None:

@@ -18,12 +18,14 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.harness.turns import least_times
 from benchmarks.packages.jax_packages import PACKAGES, Case, normal
@@ -351,6 +353,16 @@ PROGRAMS: Final[dict[str, Callable[[], Case]]] = {
     "random bits": _bits,
     **PACKAGES,
 }
+
+
+def builders() -> Builders:
+    """Return what traces the programs."""
+
+    def build(make: Callable[[], Case]) -> object:
+        case = make()
+        return sg.jax.trace(case.f, *case.args)
+
+    return {name: partial(build, make) for name, make in PROGRAMS.items()}
 
 
 def difference(actual: Any, expected: Any) -> float:

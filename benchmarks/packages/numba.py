@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,7 @@ import numba
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 
 #: Largest relative difference of the ends of two loops.
@@ -117,6 +119,11 @@ def our_loops(problem: Problem) -> dict[str, Loop]:
         "f.run from Python": from_python,
         "sg.fori_loop": as_a_program,
     }
+
+
+def builders() -> Builders:
+    """Return what compiles the gradient of each problem, and makes the loops that call it."""
+    return {problem.name: partial(our_loops, problem) for problem in PROBLEMS}
 
 
 def other_loops(problem: Problem) -> dict[str, Loop]:

@@ -32,6 +32,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +40,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.peers.calls import Call, drop, hold
 
@@ -69,6 +71,12 @@ def build(name: str) -> Any:
     """Build a model, and register our mode."""
     import_module("staticgrad.pytensor")
     return import_module("benchmarks.packages.pymc_models").MODELS[name]()
+
+
+def builders() -> Builders:
+    """Return what builds the models."""
+    models = import_module("benchmarks.packages.pymc_models").MODELS
+    return {name: partial(build, name) for name in models}
 
 
 def start_of(model: Any) -> Any:

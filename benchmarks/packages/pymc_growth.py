@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.packages.pymc import (
     OURS,
@@ -58,6 +60,11 @@ def build(groups: int) -> Any:
             mean, deviation = pm.Normal(f"mean{k}", center, spread), pm.HalfNormal(f"error{k}", 2)
             pm.Normal(f"y{k}", mean, deviation, observed=random.normal(k % 5, 1, ROWS))
     return model
+
+
+def builders() -> Builders:
+    """Return what builds the model of one group."""
+    return {"1": partial(build, 1)}
 
 
 def trace_density(model: Any) -> Call:

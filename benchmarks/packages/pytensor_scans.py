@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -31,6 +32,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.harness.memory import Growth
 from benchmarks.packages.pymc import PEERS, quiet, run_process
@@ -168,6 +170,15 @@ def variables_of(problem: Problem) -> tuple[list[Any], Any]:
     arrays = {"y": series, **parameters}
     variables = [pt.tensor(name, shape=x.shape, dtype="float64") for name, x in arrays.items()]
     return variables, problem.symbolic(*variables)
+
+
+def builders() -> Builders:
+    """Return what builds the loss of each problem, over few steps."""
+
+    def build(make: Callable[[int], Problem]) -> object:
+        return variables_of(make(4))
+
+    return {name: partial(build, make) for name, make in PROBLEMS.items()}
 
 
 def compile_in_mode(problem: Problem, mode: str) -> tuple[Callable[[], Any], Any]:

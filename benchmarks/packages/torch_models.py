@@ -28,6 +28,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.harness.turns import least_times
 from benchmarks.memory.peak_bytes import profiled_bytes
@@ -153,6 +154,11 @@ MODELS: Final[dict[str, Callable[[], Case]]] = {
     "gnn": _gnn,
     "vae": _vae,
 }  # fmt: skip
+
+
+def builders() -> Builders:
+    """Return what makes the models."""
+    return MODELS
 
 
 class Trained:

@@ -36,6 +36,7 @@ from typing import Any, Final
 from unittest import mock
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.harness.turns import least_times
 from benchmarks.packages.torch_models import MODELS, Case, difference
@@ -425,6 +426,11 @@ PROGRAMS: Final[dict[str, Callable[[], Case]]] = {
     "plain_cnn": _cnn,
     "lstm_cell": lambda: _own("Cells", "torch", (10, 4, 8)),
 }  # fmt: skip
+
+
+def builders() -> Builders:
+    """Return what makes the programs."""
+    return PROGRAMS
 
 
 class Watch:

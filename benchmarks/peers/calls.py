@@ -15,12 +15,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.harness.turns import start_page
 
@@ -59,10 +61,20 @@ class BoundCall:
         return self._call()
 
 
+def graph_of(count: int) -> sg.Graph:
+    """Return the graph of the products."""
+    value = sg.input("x", ("n",), "float32")
+    return sg.Graph({str(k): x for k, x in enumerate(products(count)(value))})
+
+
+def builders() -> Builders:
+    """Return what builds the products."""
+    return {str(count): partial(graph_of, count) for count in (1, len(FACTORS))}
+
+
 def our_calls(count: int, x: Any) -> dict[str, tuple[Call, Any]]:
     """Return our ways to call the program, and NumPy's, each with its argument."""
-    value = sg.input("x", ("n",), "float32")
-    f = sg.compile({str(k): value * factor for k, factor in enumerate(FACTORS[:count])})
+    f = sg.compile(graph_of(count))
     bound = BoundCall(f, x)
     return {
         "run": (lambda x: f.run({"x": x}), x),

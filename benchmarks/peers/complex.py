@@ -10,12 +10,14 @@ those of all columns in turns. Gradients are compared first: PyTorch's are conju
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.turns import least_times, start_page
 
 COLUMNS: Final = ("staticgrad", "JAX", "PyTorch")
@@ -209,15 +211,33 @@ class Library:
         return getattr(self._namespace, name)
 
 
+def our_function(program: Program) -> Any:
+    """Return the loss and its gradients as a function of the arrays."""
+    loss, arrays = program
+    places = tuple(range(len(arrays)))
+    return sg.function(
+        sg.value_and_grad(lambda *xs: loss(Library(sg, np.asarray), *xs), argnums=places)
+    )
+
+
+def builders() -> Builders:
+    """Return what builds the programs."""
+
+    def build(make: Callable[[], Program]) -> sg.Graph:
+        program = make()
+        graph: sg.Graph = our_function(program).graph(*program[1])
+        return graph
+
+    return {make.__name__: partial(build, make) for make in PROGRAMS}
+
+
 def calls(make: Callable[[], Program]) -> dict[str, Callable[[], Any]]:
     """Calls that give the loss and its gradients, which are checked against each other."""
     loss, arrays = make()
     places = tuple(range(len(arrays)))
     torch, jax = map(import_module, ("torch", "jax"))
 
-    ours: Any = sg.function(
-        sg.value_and_grad(lambda *xs: loss(Library(sg, np.asarray), *xs), argnums=places)
-    )
+    ours = our_function((loss, arrays))
     program = ours.compile(*arrays)
     feeds = dict(zip([v.node.label for v in program.graph.inputs], arrays, strict=True))
 

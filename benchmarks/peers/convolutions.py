@@ -27,6 +27,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.harness.builders import Builders
 from staticgrad.support.records import dataclass
 
 LIBRARIES: Final = ("staticgrad", "torch", "jax")
@@ -112,13 +113,18 @@ KINDS: Final = (
 Call = Callable[[], Any]
 
 
-def calls(library: str, kind: Kind, threads: int) -> tuple[dict[str, Any], dict[str, Call]]:
-    """The operands ``x``, ``w`` and the cotangent ``g``, and a call for each of ``PARTS``."""
+def draw_operands(kind: Kind) -> dict[str, Any]:
+    """Return the image ``x`` and the filter ``w``."""
     random = np.random.default_rng(0)
-    operands = {
+    return {
         "x": random.normal(size=(kind.batch, kind.channels[0], *kind.image)).astype("float32"),
         "w": (random.normal(size=kind.filters) * 0.05).astype("float32"),
     }
+
+
+def calls(library: str, kind: Kind, threads: int) -> tuple[dict[str, Any], dict[str, Call]]:
+    """The operands ``x``, ``w`` and the cotangent ``g``, and a call for each of ``PARTS``."""
+    operands = draw_operands(kind)
     make = {"staticgrad": _staticgrad, "torch": _torch, "jax": _jax}[library]
     return make(kind, operands, threads)
 
@@ -134,6 +140,17 @@ def parts(kind: Kind, operands: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]
     cotangent = np.random.default_rng(1).normal(size=y.shape).astype("float32")
     dx, dw = sg.grad((y * sg.input("g", y.shape, "float32")).sum(), [x, w])
     return {part: (value, cotangent) for part, value in zip(PARTS, (y, dx, dw), strict=True)}
+
+
+def build_kind(kind: Kind) -> object:
+    """Return the values of the parts of a convolution, of operands without contents."""
+    shapes = {"x": (kind.batch, kind.channels[0], *kind.image), "w": kind.filters}
+    return parts(kind, {name: np.broadcast_to(np.float32(0), s) for name, s in shapes.items()})
+
+
+def builders() -> Builders:
+    """Return what builds the convolutions with their gradients."""
+    return {str(kind): partial(build_kind, kind) for kind in KINDS}
 
 
 def _staticgrad(

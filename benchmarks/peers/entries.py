@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +22,7 @@ import numba
 import numpy as np
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.harness.turns import least_times
 
@@ -97,16 +99,29 @@ PROGRAMS: Final = {
 }
 
 
-def make_ours(program: EntryLoop, size: int) -> dict[str, Callable[[Any], Any]]:
-    """Compile the loop and its gradient."""
+def graphs_of(program: EntryLoop, size: int) -> dict[str, sg.Graph]:
+    """Return the graphs of the loop and of its gradient."""
     x = sg.input("x", (size,), program.dtype)
     last, _ = sg.scan(lambda c, i: (program.step(sg, c, i), None), x, sg.arange(size))
-    value = sg.compile({"y": last})
-    calls = {"value": lambda array: value.run({"x": array})["y"]}
+    graphs = {"value": sg.Graph({"y": last})}
     if program.is_smooth:
-        gradient = sg.compile({"y": sg.grad((last * last).sum(), x)})
-        calls["gradient"] = lambda array: gradient.run({"x": array})["y"]
-    return calls
+        graphs["gradient"] = sg.Graph({"y": sg.grad((last * last).sum(), x)})
+    return graphs
+
+
+def builders() -> Builders:
+    """Return what builds the loops."""
+    return {name: partial(graphs_of, program, 8) for name, program in PROGRAMS.items()}
+
+
+def make_ours(program: EntryLoop, size: int) -> dict[str, Callable[[Any], Any]]:
+    """Compile the loop and its gradient."""
+
+    def compile_graph(graph: sg.Graph) -> Callable[[Any], Any]:
+        compiled = sg.compile(graph)
+        return lambda array: compiled.run({"x": array})["y"]
+
+    return {kind: compile_graph(graph) for kind, graph in graphs_of(program, size).items()}
 
 
 def make_jax(program: EntryLoop, size: int) -> dict[str, Callable[[Any], Any]]:

@@ -23,12 +23,14 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from itertools import product
 from math import exp, log
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import AVX2
 
 SIZES: Final = (1, 8, 64, 256, 1024, 4096)
@@ -102,14 +104,30 @@ def _name(key: Key, threads: int) -> str:
     return " ".join(map(str, (*key, threads)))
 
 
+def _graph(form: str, a: tuple[int, ...], b: tuple[int, ...], dtype: str) -> Any:
+    """Return the graph of a product of operands of these shapes."""
+    import staticgrad as sg
+
+    left, right = sg.input("a", a, dtype), sg.input("b", b, dtype)
+    c = (left if form[0] == "n" else left.T) @ (right if form[1] == "n" else right.T)
+    return sg.Graph({"c": c})
+
+
+def builders() -> Builders:
+    """Return what builds each form and dtype."""
+    forms = product(FORMS, DTYPES)
+    return {
+        f"{form} {dtype}": partial(_graph, form, (2, 2), (2, 2), dtype) for form, dtype in forms
+    }
+
+
 def _own(threads: int) -> Callable[..., Callable[[], object]]:
     """Calls of compiled programs."""
     import staticgrad as sg
 
     def make(form: str, a: Any, b: Any, out: Any) -> Callable[[], object]:
-        left, right = (sg.input(n, x.shape, str(x.dtype)) for n, x in (("a", a), ("b", b)))
-        c = (left if form[0] == "n" else left.T) @ (right if form[1] == "n" else right.T)
-        return sg.compile({"c": c}, threads=threads).bind({"a": a, "b": b}, out={"c": out})
+        graph = _graph(form, a.shape, b.shape, str(a.dtype))
+        return sg.compile(graph, threads=threads).bind({"a": a, "b": b}, out={"c": out})
 
     return make
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +22,7 @@ import numpy.typing as npt
 import scipy.linalg
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.harness.turns import least_times
 
@@ -172,15 +175,29 @@ def by_jax(name: str, arguments: Sequence[Array]) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(compiled(*values))
 
 
-def by_ours(name: str, arguments: Sequence[Array], threads: int, **settings: Any) -> Any:
-    """Return the call of a compiled program."""
-    labels = [f"x{k}" for k in range(len(arguments))]
-    values = [sg.input(k, a.shape, a.dtype) for k, a in zip(labels, arguments, strict=True)]
+def graph_of(name: str, arguments: Sequence[Array]) -> sg.Graph:
+    """Return the graph of a factorization or a solution."""
+    values = [sg.input(f"x{k}", a.shape, a.dtype) for k, a in enumerate(arguments)]
     results = OURS[name](*values)
     results = results if isinstance(results, tuple) else (results,)
-    graph = {f"y{k}": value for k, value in enumerate(results)}
-    program = sg.compile(sg.Graph(graph), threads=threads, **settings)
-    feeds = dict(zip(labels, arguments, strict=True))
+    return sg.Graph({f"y{k}": value for k, value in enumerate(results)})
+
+
+def builders() -> Builders:
+    """Return what builds the smallest of each factorization, dtype and batch."""
+
+    def build(name: str, dtype: str, batch: int) -> sg.Graph:
+        return graph_of(name, operands(name, SIZES[0], batch, dtype))
+
+    cells = product(OURS, DTYPES, BATCHES)
+    return {" ".join(map(str, cell)): partial(build, *cell) for cell in cells}
+
+
+def by_ours(name: str, arguments: Sequence[Array], threads: int, **settings: Any) -> Any:
+    """Return the call of a compiled program."""
+    graph = graph_of(name, arguments)
+    program = sg.compile(graph, threads=threads, **settings)
+    feeds = {f"x{k}": array for k, array in enumerate(arguments)}
     return lambda: tuple(program.run(feeds).values())
 
 

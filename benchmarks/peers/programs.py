@@ -29,6 +29,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.harness.builders import Builders, of_workloads
 from benchmarks.harness.gate import judge
 from benchmarks.harness.implementation import Implementation, Program, Settings
 from benchmarks.harness.machine import describe, use_one_core
@@ -220,6 +221,11 @@ def load_libraries(names: Iterable[str], threads: int) -> dict[str, Implementati
     for library in libraries.values():
         library.load(Settings(threads, ""))
     return libraries
+
+
+def builders() -> Builders:
+    """Return what builds the programs."""
+    return of_workloads(programs())
 
 
 def main(of: Collection = PROGRAMS) -> int:

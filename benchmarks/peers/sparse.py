@@ -13,6 +13,7 @@ calls, those of all columns in turns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as scipy_solvers
 
 import staticgrad as sg
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.turns import least_times, start_page
 
 NODES: Final = 100_000
@@ -35,18 +37,18 @@ COLUMNS: Final = ("staticgrad", "SciPy", "PyTorch", "JAX")
 Calls = dict[str, Callable[[], Any]]
 
 
-def graph() -> Any:
+def graph(nodes: int = NODES) -> Any:
     """The normalized adjacency of a random graph, float32."""
     rng = np.random.default_rng(0)
-    ends = rng.integers(0, NODES, (2, NODES * NEIGHBOURS // 2))
-    edges = sp.coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(NODES, NODES))
+    ends = rng.integers(0, nodes, (2, nodes * NEIGHBOURS // 2))
+    edges = sp.coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(nodes, nodes))
     return sg.sparse.normalized_adjacency((edges + edges.T).tocsr()).astype("float32").tocsr()
 
 
-def poisson() -> Any:
+def poisson(side: int = SIDE) -> Any:
     """The five-point stencil on a square, float64."""
-    line = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(SIDE, SIDE))
-    unit = sp.eye_array(SIDE)
+    line = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(side, side))
+    unit = sp.eye_array(side)
     return (sp.kron(unit, line) + sp.kron(line, unit)).tocsr()
 
 
@@ -80,8 +82,9 @@ def products(matrix: Any, columns: int) -> Calls:
 def network(matrix: Any) -> Calls:
     """Calls that take a step of training, and give the loss."""
     rng = np.random.default_rng(2)
-    x = rng.normal(size=(NODES, FEATURES)).astype("float32")
-    labels = rng.integers(0, CLASSES, NODES)
+    nodes = matrix.shape[0]
+    x = rng.normal(size=(nodes, FEATURES)).astype("float32")
+    labels = rng.integers(0, CLASSES, nodes)
     shapes = ((FEATURES, FEATURES), (FEATURES, CLASSES))
     first = [rng.normal(size=s).astype("float32") / np.float32(s[0] ** 0.5) for s in shapes]
     torch, jax = map(import_module, ("torch", "jax"))
@@ -136,7 +139,7 @@ def network(matrix: Any) -> Calls:
 
 def solutions(matrix: Any) -> Calls:
     """Calls that give x with ``A @ x = b``, and the gradient of the sum of squares of x by b."""
-    b = np.random.default_rng(3).normal(size=SIDE * SIDE)
+    b = np.random.default_rng(3).normal(size=matrix.shape[0])
     torch, jax = map(import_module, ("torch", "jax"))
     edges = sg.sparse.csr(matrix)
 
@@ -192,19 +195,19 @@ def solutions(matrix: Any) -> Calls:
     }
 
 
-def diffusion() -> Calls:
+def diffusion(side: int = CELLS) -> Calls:
     """Calls that solve -div(c grad u) = f, and give u, and the gradient of the sum of u squared.
 
     ``c`` is given in cells, and on a face between two cells it is their mean. SciPy's column is the
     adjoint method by hand: one factorization, and the transposed system by the same factors.
     """
     rng = np.random.default_rng(4)
-    line = sp.diags_array([1.0, -1.0], offsets=[0, -1], shape=(CELLS + 1, CELLS))
-    unit = sp.eye_array(CELLS)
+    line = sp.diags_array([1.0, -1.0], offsets=[0, -1], shape=(side + 1, side))
+    unit = sp.eye_array(side)
     slopes = sp.vstack([sp.kron(line, unit), sp.kron(unit, line)]).tocsr()
     beside = abs(slopes)
     mean = (sp.diags_array(1.0 / beside.sum(1)) @ beside).tocsr()
-    c, f = np.exp(0.5 * rng.normal(size=CELLS**2)), rng.normal(size=CELLS**2)
+    c, f = np.exp(0.5 * rng.normal(size=side**2)), rng.normal(size=side**2)
     differences = sg.sparse.csr(slopes)
 
     @sg.function
@@ -228,6 +231,22 @@ def diffusion() -> Calls:
         return ours(c, f)
 
     return {"staticgrad": solve_anew, "SciPy": by_scipy}
+
+
+def builders() -> Builders:
+    """Return what makes a call of ours of each row, on few nodes, and calls it once."""
+
+    def call_once(make: Callable[[], Calls]) -> object:
+        return make()["staticgrad"]()
+
+    makers: dict[str, Callable[[], Calls]] = {
+        "vector": lambda: products(poisson(4), 0),
+        "matrix": lambda: products(graph(20), 3),
+        "network": lambda: network(graph(20)),
+        "solutions": lambda: solutions(poisson(4)),
+        "diffusion": lambda: diffusion(4),
+    }
+    return {name: partial(call_once, make) for name, make in makers.items()}
 
 
 def check_results(calls: Calls, rtol: float) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from benchmarks.harness.builders import Builders, of_workloads
 from benchmarks.peers import programs
 from benchmarks.peers.families import zoo
 
@@ -23,6 +24,11 @@ ZOO: Final = programs.Collection(
     "zoo", "Whole models of published families", "a training step", __doc__, zoo,
     reference="torch", rounds=1, seconds=1.5,
 )  # fmt: skip
+
+
+def builders() -> Builders:
+    """Return what builds the models."""
+    return of_workloads(zoo())
 
 
 def main() -> int:

@@ -5,7 +5,14 @@ They are rows like those of the suite, with its options; ``workloads/models.py``
 
 from __future__ import annotations
 
+from benchmarks.harness.builders import Builders, of_workloads
 from benchmarks.suite import suite
+from benchmarks.workloads import all_workloads
+
+
+def builders() -> Builders:
+    """Return what builds the models."""
+    return of_workloads(all_workloads("models"))
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from benchmarks.commands import BENCHMARKS
 from benchmarks.harness import machine, schema
+from benchmarks.harness.builders import Builders, of_workloads
 from benchmarks.implementations import all_implementations, is_installed
 from benchmarks.suite import compare, report
 from benchmarks.suite.runner import Run, execute
@@ -46,6 +47,11 @@ def parser(group: str) -> argparse.ArgumentParser:
     add("--compare", type=Path, nargs=2, metavar=("OLD", "NEW"),
         help="what got worse beyond noise; exit code 1 if anything did")  # fmt: skip
     return reader
+
+
+def builders() -> Builders:
+    """Return what builds the workloads of the suite."""
+    return of_workloads(all_workloads())
 
 
 def main(group: str = "suite") -> int:

@@ -4,4 +4,4 @@ An op at a time, forward and backward, in four layouts and at sizes from 10 to 1
 is called stands in ``cases``, by whom in ``libraries``; ``measure`` times, ``report`` shows.
 """
 
-from benchmarks.peers.every_op.command import main as main
+from benchmarks.peers.every_op.command import builders as builders, main as main

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import astuple
 from pathlib import Path
 
+from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import AVX2
 from benchmarks.peers.every_op.cases import LAYOUTS
 from benchmarks.peers.every_op.parts import describe_points, measured_points, merge, part
@@ -40,6 +41,13 @@ def parser() -> argparse.ArgumentParser:
     add("--show", type=Path, metavar="FILE", help="print the table of results, and stop")
     add("--plot", type=Path, metavar="SVG", help="with --show: draw it, too")
     return reader
+
+
+def builders() -> Builders:
+    """Return what builds the ops."""
+    from benchmarks.peers.every_op import measure
+
+    return measure.builders()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,11 +10,13 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import isqrt
 from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.harness.builders import Builders
 from benchmarks.peers.every_op.cases import CASES, LAYOUTS, Array, Case, Layout
 from benchmarks.peers.every_op.libraries import (
     AGAIN,
@@ -108,6 +110,18 @@ def _laid_out(array: Array, layout: Layout) -> Array:
     if layout == "strided":
         return np.repeat(array, 2, axis=1)
     return array[:1].copy() if layout == "broadcast" else array
+
+
+def builders() -> Builders:
+    """Return what builds each op by our library, forward and backward, in each layout."""
+    ours = Own(threads=1)
+
+    def build(case: Case, point: Point) -> object:
+        fed, rows = operands(case, point)
+        ct = _cotangent(ours, case, point, fed, rows) if point.backward else None
+        return ours.graph(case, fed, point.layout, rows, ct)
+
+    return {str(point): partial(build, case, point) for case, point in points(sizes=SIZES[:1])}
 
 
 def measure(
