@@ -8,6 +8,7 @@ tables. Arguments, types and overloads stand with the definition alone. Nothing 
 """
 
 __all__ = [
+    "EXPORTING",
     "FUNCTIONS",
     "LAYERS",
     "MAKES_VALUES",
@@ -261,6 +262,9 @@ _MAKERS = (
 #: Functions that make values of numbers: leaves of graphs, and constants in them. Any other
 #: function of values computes at once where no operand is a value.
 MAKES_VALUES = frozenset(_MAKERS.split())
+
+#: What writes a compiled program as a file: a part that nothing else needs.
+EXPORTING = "staticgrad.exporting"
 
 #: Public name of a module -> where it stands.
 MODULES = {

@@ -9,7 +9,6 @@ import pytest
 
 import staticgrad as sg
 from benchmarks.memory.optima import MODELS, step
-from staticgrad.compiler.exporting import export
 from staticgrad.errors import VerifyError
 from tests.exporting.libraries import module_of
 from tests.exporting.printed import load_exported
@@ -210,9 +209,10 @@ def test_a_library_that_is_exported_after_a_run_has_its_results(size, tmp_path):
 
 
 def test_an_export_refuses_a_plan_with_a_copied_feed(tmp_path):
+    exporting = pytest.importorskip("staticgrad.exporting")
     f = with_named_size().compile()
     plan = f.plan(staged=["x"], n=ROWS)
     for name in ("step.py", "step.so"):
         with pytest.raises(VerifyError, match="reads 'x' in the arena"):
-            export(tmp_path / name, f.program_graph, [plan], {}, {}, False, opened=["n"])
+            exporting.export(tmp_path / name, f.program_graph, [plan], {}, {}, False, opened=["n"])
     assert not [*tmp_path.iterdir()]

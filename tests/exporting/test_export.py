@@ -19,7 +19,7 @@ from benchmarks.implementations.with_staticgrad import StaticgradProgram, feeds_
 from benchmarks.workloads import all_workloads
 from staticgrad import errors
 from staticgrad.analysis.binding import check_sizes, typical_sizes
-from staticgrad.compiler.exporting.steps import StepsWriter
+from staticgrad.exporting.steps import StepsWriter
 from staticgrad.language.types.dim import evaluate, maximum
 from staticgrad.support.identifiers import PYTHON, fill
 from tests.exporting.printed import load_exported

@@ -14,7 +14,7 @@ import scipy
 
 import staticgrad as sg
 from staticgrad import errors
-from staticgrad.compiler.exporting import library as libraries
+from staticgrad.exporting import library as libraries
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 RNG = np.random.default_rng(11)

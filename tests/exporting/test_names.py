@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import staticgrad as sg
-from staticgrad.compiler.exporting import c_source
+from staticgrad.exporting import c_source
 from staticgrad.support.identifiers import JULIA, PYTHON, RUST, C, NameMarks, fill
 from tests.exporting.libraries import module_of
 from tests.exporting.printed import load_exported

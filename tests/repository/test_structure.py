@@ -44,7 +44,7 @@ LAZY = {
     "staticgrad.functions.indexing": "loops are loaded by products at equal indices",
     "staticgrad.nn.functional.normalization": "padding is loaded by norms across channels",
     "staticgrad.errors.tracebacks": "a call that failed is looked at again",
-    "staticgrad.compiler.exporting": "a program becomes a module, seldom a library",
+    "staticgrad.exporting": "a program becomes a module, seldom a library",
     "staticgrad.language.ir.plan": "pictures are loaded by who looks at them",
     "staticgrad.language.ir.parser": "graphs are read without the readers of kernels, 60 ms",
     "staticgrad.native": "LLVM and the interpreter of kernels are loaded by the first kernel",

@@ -13,7 +13,7 @@ from contextvars import copy_context
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, TypeVar, overload
 
 import numpy.typing as npt
 
@@ -49,6 +49,7 @@ from staticgrad.compiler.runtime.step import Table
 from staticgrad.errors import GraphError, ParseError, SizeGuardError, UnknownAttributeError, hints
 from staticgrad.errors.tracebacks import boundary, cut_frames
 from staticgrad.errors.wording import did_you_mean
+from staticgrad.exports import EXPORTING
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
@@ -63,6 +64,7 @@ from staticgrad.native.system.floating_point import default_environment
 from staticgrad.support import config, terminal
 from staticgrad.support.building import capture
 from staticgrad.support.caches import cached_property, collection_paused
+from staticgrad.support.optional import Package
 from staticgrad.support.options import options as options_block
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ else:
     Results = TypeVar("Results")
 
 Array = npt.NDArray[Any]
+_EXPORTING: Final[Any] = Package(EXPORTING, "programs are exported by a part", "staticgrad")
 
 
 @overload
@@ -749,8 +752,6 @@ class Compiled(Generic[Results]):
             ArgumentError: ``path`` is not a path of such a file; no such wrapper or library.
             OSError: a file cannot be written.
         """
-        from staticgrad.compiler.exporting import export
-
         fixed = dict(self.options.sizes)
         free = [name for name, values in sizes.items() if isinstance(values, Sequence)]
         opened = [n for n in self.program_graph.sizes if n not in fixed and n not in sizes]
@@ -772,7 +773,7 @@ class Compiled(Generic[Results]):
                 error.hint = "\n".join(filter(None, [sized, error.hint]))
             raise
         stores, graph = self._executor.program.stores, self.program_graph
-        return export(
+        file: Path = _EXPORTING.export(
             path,
             graph,
             plans,
@@ -785,6 +786,7 @@ class Compiled(Generic[Results]):
             libraries,
             wrappers,
         )
+        return file
 
     def __repr__(self) -> str:
         outputs = ", ".join(self.program_graph.outputs) or "none"

@@ -1,7 +1,7 @@
 """The control flow of a loop or branch step as a few instructions over addresses.
 
 Three writers print them: the driver's table (``compiler/runtime/words.py``), exported files of
-Python and libraries for C (``compiler/exporting``). A loop of 4 iterations that carries ``c`` (3
+Python and libraries for C (``staticgrad.exporting``). A loop of 4 iterations that carries ``c`` (3
 elements), reads rows ``x[t]`` (2 elements) and stores rows ``y[t]`` (5 elements)::
 
     loop (in c, in x, out c', out y) iterations 4 carries 1 slices 1

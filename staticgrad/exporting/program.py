@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.compiler.exporting.running import HEAD, RUN
-from staticgrad.compiler.exporting.steps import StepsWriter
 from staticgrad.compiler.plain.prelude import IMPORTS, prelude_of
 from staticgrad.compiler.plain.text import operate
 from staticgrad.errors import ExportError
+from staticgrad.exporting.running import HEAD, RUN
+from staticgrad.exporting.steps import StepsWriter
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pairs import whole_type
 from staticgrad.language.ir.plan import Plan

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from staticgrad.analysis.plan_report import copied_feeds
-from staticgrad.compiler.exporting.program import ProgramWriter
-from staticgrad.compiler.exporting.running import write_arrays
 from staticgrad.errors import ArgumentError, VerifyError
 from staticgrad.errors.wording import kind_of
+from staticgrad.exporting.program import ProgramWriter
+from staticgrad.exporting.running import write_arrays
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.storage.parameter import ParameterStore
@@ -64,7 +64,7 @@ def export(
         raise ArgumentError(f"the path of a file comes first, got {kind_of(path)}")
     file = Path(path)
     if file.suffix in LIBRARIES:
-        from staticgrad.compiler.exporting.library import export_library  # by far the rarer
+        from staticgrad.exporting.library import export_library  # by far the rarer
 
         header_path = file.with_suffix(".h") if header is None else Path(header)
         export_library(file, header_path, graph, plans, stores, free, opened, libraries, wrappers)

@@ -27,15 +27,15 @@ import numpy as np
 
 from staticgrad import backends
 from staticgrad.analysis.lookups import lookups_of
-from staticgrad.compiler.exporting import c_fourier, c_source
-from staticgrad.compiler.exporting.libraries import NOT_EXPORTED
-from staticgrad.compiler.exporting.sizes_in_c import FreePlaces, LiveRanges, Number, SizesInC
-from staticgrad.compiler.exporting.steps import lines_of
-from staticgrad.compiler.exporting.table import ArrayRow, rows_of, rows_of_struct
-from staticgrad.compiler.exporting.wrappers import WRAPPERS, Interface, check_wrappers
 from staticgrad.compiler.plain.expressions import Indented
 from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, MovingPlace, Place, Where
 from staticgrad.errors import ArgumentError, CompileError, ExportError
+from staticgrad.exporting import c_fourier, c_source
+from staticgrad.exporting.libraries import NOT_EXPORTED
+from staticgrad.exporting.sizes_in_c import FreePlaces, LiveRanges, Number, SizesInC
+from staticgrad.exporting.steps import lines_of
+from staticgrad.exporting.table import ArrayRow, rows_of, rows_of_struct
+from staticgrad.exporting.wrappers import WRAPPERS, Interface, check_wrappers
 from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.graph import Graph

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.compiler.exporting.libraries import NOT_EXPORTED, call_of, error_of
 from staticgrad.compiler.plain.expressions import Functions, Indented, storable
 from staticgrad.compiler.plain.kernels import KernelWriter
 from staticgrad.compiler.plain.text import Text, add, call, choose, multiply, operate
 from staticgrad.errors import ExportError
+from staticgrad.exporting.libraries import NOT_EXPORTED, call_of, error_of
 from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.kernels.kernel import Kernel

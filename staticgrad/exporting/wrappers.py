@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from string import Template
 from typing import Final
 
-from staticgrad.compiler.exporting.running import PARAMETERS
-from staticgrad.compiler.exporting.table import ArrayRow, rows_of_struct
 from staticgrad.errors import ArgumentError
+from staticgrad.exporting.running import PARAMETERS
+from staticgrad.exporting.table import ArrayRow, rows_of_struct
 from staticgrad.language.types.dim import Named
 from staticgrad.support.identifiers import JULIA, RUST, Language, NameMarks, as_identifier, fill
 from staticgrad.support.records import dataclass
