@@ -1,7 +1,6 @@
 """Functions with derivatives that you write, and calls of Python functions at run time."""
 
 from staticgrad.language.ops.custom import (
-    OF_BATCHES,
     CustomFunction,
     custom_jvp,
     custom_vjp,
@@ -11,6 +10,6 @@ from staticgrad.language.ops.custom import (
 
 # fmt: off
 __all__ = [
-    "custom_jvp", "custom_vjp", "CustomFunction", "host_call", "numba_call", "OF_BATCHES",
+    "custom_jvp", "custom_vjp", "CustomFunction", "host_call", "numba_call",
 ]
 # fmt: on

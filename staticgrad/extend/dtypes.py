@@ -17,15 +17,13 @@ from staticgrad.language.types.dtype import (
     U16,
     U32,
     U64,
-    DType,
-    as_dtype,
     complex_of,
     promote,
 )
 
 # fmt: off
 __all__ = [
-    "as_dtype", "BF16", "BOOL", "C128", "C64", "COMPLEX_DTYPES", "complex_of", "DType", "F16",
+    "BF16", "BOOL", "C128", "C64", "COMPLEX_DTYPES", "complex_of", "F16",
     "F32", "F64", "I16", "I32", "I64", "I8", "promote", "U16", "U32", "U64", "U8",
 ]
 # fmt: on

@@ -2,11 +2,9 @@
 
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import (
-    Dim,
     FloorDiv,
     Guard,
     Named,
-    Size,
     at_least,
     collecting_guards,
     dim,
@@ -23,8 +21,8 @@ from staticgrad.language.types.dim import (
 
 # fmt: off
 __all__ = [
-    "at_least", "collecting_guards", "dim", "Dim", "divide_exactly", "equal", "evaluate",
+    "at_least", "collecting_guards", "dim", "divide_exactly", "equal", "evaluate",
     "floordiv", "FloorDiv", "Guard", "hint_value", "is_at_least", "maximum", "minimum", "Named",
-    "named_sizes", "Size", "suggest_least_sizes",
+    "named_sizes", "suggest_least_sizes",
 ]
 # fmt: on

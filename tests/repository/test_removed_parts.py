@@ -36,7 +36,7 @@ def test_the_core_names_no_part(part):
 
 
 @pytest.fixture(params=PARTS)
-def checkout(request, tmp_path):
+def copy_without_part(request, tmp_path):
     """Copy what the tests of the core read, but the folder of the part."""
     for name in ("staticgrad", "passes", "tests", "benchmarks"):
         ignored = shutil.ignore_patterns("__pycache__", *[request.param] * (name == "staticgrad"))
@@ -46,8 +46,8 @@ def checkout(request, tmp_path):
     return request.param, tmp_path
 
 
-def run(checkout, *arguments):
-    part, folder = checkout
+def run(copied, *arguments):
+    part, folder = copied
     environment = {
         **os.environ, "REMOVED_PART": f"staticgrad.{part}", "PYTHONPATH": str(folder),
     }  # fmt: skip
@@ -69,22 +69,22 @@ print(f.explain() != "", f.run({"x": np.ones((5, 3))})["loss"])
 """
 
 
-def test_programs_run_without_the_part(checkout):
-    done = run(checkout, "-c", PROGRAM)
+def test_programs_run_without_the_part(copy_without_part):
+    done = run(copy_without_part, "-c", PROGRAM)
     assert done.stdout == "True 90.0\n", done.stderr
 
 
-def test_export_without_its_part_says_what_is_missing(checkout):
-    done = run(checkout, "-c", f"{PROGRAM}\nf.export('step.py')")
-    assert ("SG506" in done.stderr) == (checkout[0] == "exporting"), done.stderr
+def test_export_without_its_part_says_what_is_missing(copy_without_part):
+    done = run(copy_without_part, "-c", f"{PROGRAM}\nf.export('step.py')")
+    assert ("SG506" in done.stderr) == (copy_without_part[0] == "exporting"), done.stderr
 
 
 @pytest.mark.slow
-def test_the_core_passes_without_the_part(checkout):
+def test_the_core_passes_without_the_part(copy_without_part):
     options = ("-p", "tests.helpers.removed", "-p", "no:cacheprovider", "-q", "-n2")
-    done = run(checkout, "-m", "pytest", *options, *(f"tests/{folder}" for folder in CORE))
+    done = run(copy_without_part, "-m", "pytest", *options, *(f"tests/{folder}" for folder in CORE))
     summary = done.stdout.splitlines()[-1]
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|skipped)", summary)}
     assert done.returncode == 0, done.stdout[-5000:]
     assert counts["passed"] > 3000
-    assert counts.get("skipped", 0) < PARTS[checkout[0]] + 40
+    assert counts.get("skipped", 0) < PARTS[copy_without_part[0]] + 40
