@@ -1496,7 +1496,7 @@ MUTANTS = (
          "a kernel for other caches is taken for this machine's",
          "tests/compiler/test_same_code.py -k another_one"),
         ("kernel-key-environment", "staticgrad/native/cache.py",
-         '"compiler/nest", "language/ir"', '"language/ir"',
+         '"compiler/nest", "errors"', '"errors"',
          "kernels on disk outlive a change of the code that makes them",
          "tests/compiler/test_same_code.py -k environment"),
         ("helpers-by-name", "staticgrad/native/language/frontend.py",

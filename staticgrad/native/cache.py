@@ -236,7 +236,8 @@ _numbers: Final = itertools.count()
 PACKAGES: Final = ("staticgrad", "passes")
 #: The folders of staticgrad whose code makes machine code of kernels, and code of the runtime.
 SOURCES: Final = (
-    "compiler/nest", "language/ir", "language/types", "language/vecmath", "native", "support",
+    "compiler/nest", "errors", "language/ir", "language/types", "language/vecmath", "native",
+    "support",
 )  # fmt: skip
 
 

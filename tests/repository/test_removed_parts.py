@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-#: Part -> how many tests of the core may need it, and are skipped.
-PARTS = {"exporting": 60, "comparison": 20}
+PARTS = ("exporting", "comparison")
 #: The folders of tests of what compiles and runs programs.
 CORE = (
     "analysis", "autodiff", "codegen", "compiled", "compiler", "eager", "ir", "loops", "memory",
@@ -80,11 +79,11 @@ def test_export_without_its_part_says_what_is_missing(copy_without_part):
 
 
 @pytest.mark.slow
-def test_the_core_passes_without_the_part(copy_without_part):
+@pytest.mark.parametrize("folder", CORE)
+def test_the_core_passes_without_the_part(copy_without_part, folder):
     options = ("-p", "tests.helpers.removed", "-p", "no:cacheprovider", "-q", "-n2")
-    done = run(copy_without_part, "-m", "pytest", *options, *(f"tests/{folder}" for folder in CORE))
+    done = run(copy_without_part, "-m", "pytest", *options, f"tests/{folder}")
+    assert done.returncode == 0, done.stdout[-5000:]
     summary = done.stdout.splitlines()[-1]
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|skipped)", summary)}
-    assert done.returncode == 0, done.stdout[-5000:]
-    assert counts["passed"] > 3000
-    assert counts.get("skipped", 0) < PARTS[copy_without_part[0]] + 40
+    assert counts["passed"] > 5 * counts.get("skipped", 0), summary
