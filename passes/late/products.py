@@ -61,6 +61,7 @@ from staticgrad.language.ops.convert import Cast, astype
 from staticgrad.language.ops.movement import Reshape, Transpose, reshape, swapaxes, transpose
 from staticgrad.language.ops.reduce import Sum
 from staticgrad.language.types.arrays import Shape, TensorType, hint_value
+from staticgrad.language.types.dtype import BF16, F32
 from staticgrad.support.building import within
 
 _IN_MEMORY = Scan | Scatter | ScatterAlong
@@ -119,6 +120,32 @@ def narrowest(value: Symbolic) -> Symbolic:
     if isinstance(node.op, Cast):
         return copied
     return rebuild(node, (narrowest(copied),)).values[0]
+
+
+def multiplies_bfloat16(node: Node) -> bool:
+    """Return True if both factors of a product are bfloat16 numbers, or wide copies of them.
+
+    Such factors are multiplied in pairs. It depends on the graph alone, not on its groups.
+    """
+    return all(narrowest(arg).dtype is BF16 for arg in node.args)
+
+
+def read_unrounded(value: Symbolic) -> Symbolic:
+    """Return the input or parameter of which a bfloat16 value is a rounded copy, or itself.
+
+    Products round it while they pack it. The copy of a computed value is stored in its place.
+    """
+    node, views = value.node, list[Node]()
+    while isinstance(node.form, View | ReshapeForm | Identity) and len(node.args) == 1:
+        views.append(node)
+        node = node.args[0].node
+    is_rounded = isinstance(node.op, Cast) and node.types[0].dtype is BF16
+    if not (is_rounded and node.args[0].dtype is F32 and node.args[0].node.is_leaf):
+        return value
+    (result,) = node.args
+    for view in reversed(views):
+        (result,) = rebuild(view, (result,)).values
+    return result
 
 
 #: Least blocks of a product, and most bytes of a column of the result: with more, blocks are slower

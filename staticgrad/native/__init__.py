@@ -410,6 +410,17 @@ def vector_bits() -> int:
         return loader.host().vector_bits
 
 
+def has_dot2_bf16() -> bool:
+    """Return whether the target of kernels multiplies pairs of bfloat16 by one instruction.
+
+    Raises as ``vector_bits`` does.
+    """
+    from staticgrad.native import loader
+
+    with LOCK, _coded_memory_errors():
+        return loader.host().has_dot2_bf16
+
+
 def driver() -> Driver:
     """Return the driver ``(block address, first, last)``, which runs rows of a step's table.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from staticgrad import native
 from staticgrad.errors import CPUError
@@ -30,6 +31,7 @@ class Machine:
         vector_bits: width of a register.
         window: instructions that it looks ahead.
         per_cycle: instructions that it completes in a cycle.
+        has_dot2_bf16: whether an instruction multiplies pairs of bfloat16.
     """
 
     l1: int = 32 << 10
@@ -40,6 +42,7 @@ class Machine:
     vector_bits: int = 512
     window: int = 320
     per_cycle: float = 2.0
+    has_dot2_bf16: bool = False
 
     @property
     def has_mask_registers(self) -> bool:
@@ -48,22 +51,23 @@ class Machine:
 
 
 _assumed: list[Machine] = []
-#: The widths that have been found, by the setting ``target``.
-_widths: dict[str, int] = {}
+#: The width of registers, and whether pairs of bfloat16 are multiplied, by the setting ``target``.
+_facts: dict[str, tuple[int, bool]] = {}
 
 
 def current() -> Machine:
     """Return the machine that code is made for: this one, or that of ``assume_machine``.
 
-    The width of its registers is that of the target that kernels are compiled for.
+    The width of its registers, and its instructions, are those of the target that kernels are
+    compiled for.
     """
-    return _of_width(_assumed[-1] if _assumed else _read(), _vector_bits())
+    return _with_target(_assumed[-1] if _assumed else _read(), *_target_facts())
 
 
 @functools.lru_cache(maxsize=16)
-def _of_width(machine: Machine, bits: int) -> Machine:
-    """The machine with vector registers of a width."""
-    return replace(machine, vector_bits=bits)
+def _with_target(machine: Machine, bits: int, has_dot2_bf16: bool) -> Machine:
+    """Return the machine with the registers and instructions of a target."""
+    return replace(machine, vector_bits=bits, has_dot2_bf16=has_dot2_bf16)
 
 
 @contextmanager
@@ -76,18 +80,20 @@ def assume_machine(machine: Machine) -> Iterator[None]:
         _assumed.remove(machine)
 
 
-def _vector_bits() -> int:
-    """The width of a register; the default where nothing can be compiled, and Python runs."""
+def _target_facts() -> tuple[int, bool]:
+    """Return the width of a register, and whether pairs of bfloat16 are multiplied; the defaults
+    where nothing can be compiled, and Python runs."""
     setting = config.current().target
-    if setting not in _widths:
+    if setting not in _facts:
         try:
-            _widths[setting] = native.vector_bits()
+            _facts[setting] = native.vector_bits(), native.has_dot2_bf16()
         except CPUError:
-            return Machine.vector_bits
-    return _widths[setting]
+            return Machine.vector_bits, Machine.has_dot2_bf16
+    return _facts[setting]
 
 
 @functools.cache
 def _read() -> Machine:
     """Read the processor's caches, with defaults."""
-    return Machine(**read_caches())
+    caches: dict[str, Any] = read_caches()
+    return Machine(**caches)

@@ -51,6 +51,11 @@ class Target:
         return self.vector_bits >= 512
 
     @property
+    def has_dot2_bf16(self) -> bool:
+        """True if one instruction multiplies and adds pairs of bfloat16 (AVX512-BF16)."""
+        return self.vector_bits >= 512 and "+avx512bf16" in self.features.split(",")
+
+    @property
     def stores_masked_words(self) -> bool:
         """True if masked stores of 32 and 64 bits are as fast as others."""
         return self.has_mask_registers or self.cpu.startswith(_MASKED_WORDS)

@@ -42,7 +42,8 @@ from staticgrad.language.ir.summation import (
     group_length,
     lane_sum,
 )
-from staticgrad.language.types.dtype import as_dtype
+from staticgrad.language.types.dtype import F32, as_dtype
+from tests.native.test_flushing import multiply_add
 
 Array = np.ndarray[Any, Any]
 
@@ -210,7 +211,7 @@ class Meaning:
                 (stage.j, lambda place: place[None, :]),
             )
         )
-        dtype = self.kernel.operand(stage.a.operand).dtype
+        dtype = self.kernel.operand(stage.a.operand).dtype.compute
         a, b, acc = ref("a", dtype), ref("b", dtype), ref("acc", dtype)
         step = a.fma(b, acc) if dtype.is_float else acc + a * b
         shape = tuple(prod(len(self.span(a)) for a in axes) for axes in (stage.i, stage.j))
@@ -227,6 +228,12 @@ class Meaning:
             if number > begin and number % GEMM_BLOCK == 0:
                 totals.append(chain)
                 chain = np.zeros(shape, dtype.numpy)
+            if stage.factors is not None:
+                a_value = self._round_factor(stage, stage.a, {**at, **rows, **inner})
+                b_value = self._round_factor(stage, stage.b, {**at, **inner, **columns})
+                with np.errstate(all="ignore"):
+                    chain = multiply_add(a_value, b_value, chain.astype("f8")).astype("f4")
+                continue
             values = {
                 "a": self.value(load(stage.a, dtype), {**at, **rows, **inner}),
                 "b": self.value(load(stage.b, dtype), {**at, **inner, **columns}),
@@ -238,6 +245,12 @@ class Meaning:
         self.results["acc"] = reduce(np.add, [*totals, chain])
         for store in stage.stores:
             self._store(store, {**at, **rows, **columns})
+
+    def _round_factor(self, stage, access, at):
+        """A factor rounded to what is multiplied, in float64."""
+        dtype = self.kernel.operand(access.operand).dtype
+        rounded = self.value(load(access, dtype).cast(stage.factors).cast(F32), at)
+        return rounded.astype(np.float64)
 
     def flat(self, axes):
         """The positions along flattened loops."""

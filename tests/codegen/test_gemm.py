@@ -1,5 +1,6 @@
 """Products of matrices: every layout, tile and register width gives the same bytes."""
 
+from functools import reduce
 from itertools import pairwise, product as product_of
 
 import numpy as np
@@ -7,13 +8,18 @@ import pytest
 
 from staticgrad.compiler.nest.products import direct, gemm
 from staticgrad.compiler.nest.products.streams import WIDEST
+from staticgrad.errors import VerifyError
+from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.stages import CHUNK, LONE, STREAMED
+from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine
 from staticgrad.support.narrow_floats import STORED, narrow_numbers
 from tests.codegen.kernel_runs import assert_close
 from tests.exporting.printed import run_printed
 from tests.native.support import LONG_BY_NUMBA, assert_same, call, source_for
+from tests.native.test_flushing import multiply_add
+from tests.native.test_masks import target_of
 
 RNG = np.random.default_rng(0)
 #: How a factor may lie: strides over its rows and columns, from its own sizes.
@@ -27,11 +33,13 @@ LAYOUTS = {
 ELEMENTS = {"f": "f32", "d": "f64", "e": "f16", "H": "bf16", "l": "i64", "h": "i16", "b": "i8"}
 
 
-def product(a, b, element, update, literal=None, stored=()):
+def product(a, b, element, update, literal=None, stored=(), factors=""):
     """A batch of products, one stride of each factor literal where its layout says so.
 
     ``literal``: its sizes m, n and k, where they are no arguments. ``stored``: how factors lie.
+    ``factors``: to what they are rounded.
     """
+    rounded = f" in {factors}" if factors else ""
     first, second = stored or (element, element)
     m, n, depth = literal or ("n0", "n1", "n2")
     i, k = ("*n4", "") if a == "along" else ("", "*n5") if a == "across" else ("*n4", "*n5")
@@ -42,7 +50,7 @@ def product(a, b, element, update, literal=None, stored=()):
         f"kernel(p0: in {first}, p1: in {second}, p2: {head} {element}; "
         "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10) over i0: n3 {",
         f"  gemm i: {m}, j: {n}, k: {depth} {{",
-        f"    @acc: {element} = sum p0[i0*n8 + i{i} + k{k}] * p1[i0*n9 + k{down} + j{j}]",
+        f"    @acc: {element} = sum p0[i0*n8 + i{i} + k{k}] * p1[i0*n9 + k{down} + j{j}]{rounded}",
     ]
     if update:
         lines.append(f"    %0: {element} = load p2[i0*n10 + i*n1 + j]")
@@ -64,16 +72,20 @@ def laid(matrices, layout):
     return memory, strides, size
 
 
-def run_product(a, b, layouts, mode, bits, start=None, literal=False, step=3):
+def run_product(
+    a, b, layouts, mode, bits, start=None, literal=False, step=3, factors="", pairs=False
+):
     """The products by a kernel for registers of ``bits``, subtracted from ``start`` if given.
 
-    ``step``: how many iterations a call takes, but for the first one.
+    ``step``: how many iterations a call takes, but for the first one. ``factors``: to what they are
+    rounded; ``pairs``: whether pairs of them are multiplied by one instruction.
     """
     (count, m, k), n = a.shape, b.shape[2]
     stored = tuple(ELEMENTS[factor.dtype.char] for factor in (a, b))
     narrow = not {"f16", "bf16"}.isdisjoint(stored)
     element, dtype = ("f32", np.dtype("f4")) if narrow else (stored[0], a.dtype)
-    kernel = product(*layouts, element, start is not None, (m, n, k) if literal else None, stored)
+    sizes = (m, n, k) if literal else None
+    kernel = product(*layouts, element, start is not None, sizes, stored, factors)
     (p0, at, size_a), (p1, bt, size_b) = laid(a, layouts[0]), laid(b, layouts[1])
     sentinel = np.full((1, m, n), 77, dtype)
     actual = np.concatenate(
@@ -82,7 +94,7 @@ def run_product(a, b, layouts, mode, bits, start=None, literal=False, step=3):
     sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
     total = kernel.iterations(sizes)
     assert isinstance(total, int)
-    source = source_for(kernel, mode, Machine(vector_bits=bits))
+    source = source_for(kernel, mode, Machine(vector_bits=bits, has_dot2_bf16=pairs))
     cuts = sorted({0, *range(1, total, step), total})  # a call may go through several as one
     if mode == "file":
         memory = {"p0": p0, "p1": p1, "p2": actual}
@@ -266,3 +278,76 @@ def test_narrow_factors_have_the_bytes_of_wide_copies(letters, layouts, bits, li
         usual = run_product(*wide, ("along", "along"), "vector", 512)
         actual = run_product(*lying, layouts, "vector", bits, literal=literal)
         assert_same(actual, usual, f"{m}x{n}x{k}")
+
+
+def rounded_product(a, b):
+    """The sums of products of bfloat16 numbers, a chain of each block of terms."""
+    a, b = (STORED["bf16"].widen(narrow_numbers("bf16", x)).astype("f8") for x in (a, b))
+    blocks, terms = [], a.shape[-1]
+    with np.errstate(all="ignore"):
+        for first in range(0, terms, GEMM_BLOCK):
+            chain = np.zeros((a.shape[0], a.shape[1], b.shape[2]))
+            for k in range(first, min(first + GEMM_BLOCK, terms)):
+                chain = multiply_add(a[:, :, k : k + 1], b[:, k : k + 1], chain)
+            blocks.append(chain.astype("f4"))
+        return reduce(np.add, blocks) if blocks else np.zeros_like(a @ b, "f4")
+
+
+#: Shapes with odd numbers of terms, several parts of k, several blocks, and none.
+ROUNDED = [
+    (1, 3, 3, 3), (1, 14, 32, 5), (2, 15, 33, 17), (1, 29, 70, 200), (1, 1, 5, 1), (1, 3, 0, 4),
+    (2, 6, 17, 0), (1, CHUNK + 6, 65, 31), (1, 5, 40, 1025), (1, 3, 20, 4099), (1, 40, 97, 37),
+]  # fmt: skip
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("layouts", EVERY)
+@pytest.mark.parametrize("way", ["pairs", "512", "256", "x86-64-v3"])
+def test_factors_that_are_rounded(layouts, way):
+    """Products of bfloat16, which lie in either dtype: by every instruction, in every layout.
+
+    Half of the numbers are so small that products and sums are subnormal.
+    """
+    bits = {"256": 256, "x86-64-v3": 256}.get(way, 512)
+    options = {"factors": "bf16", "pairs": way == "pairs"}
+    with target_of("x86-64-v3" if way == "x86-64-v3" else "host"):
+        for turn, (count, m, n, k) in enumerate(ROUNDED):
+            a, b = (
+                (RNG.normal(size=size) * 10.0 ** RNG.uniform(-25 * (turn % 2), 0, size)).astype(
+                    "f4"
+                )
+                for size in ((count, m, k), (count, k, n))
+            )
+            expected = rounded_product(a, b)
+            lying = [
+                narrow_numbers("bf16", x) if turn >> place & 1 else x
+                for place, x in enumerate((a, b), 1)
+            ]
+            literal = turn % 3 == 0
+            actual = run_product(*lying, layouts, "vector", bits, literal=literal, **options)
+            assert_same(actual, expected, f"{layouts} {way} {count} {m}x{n}x{k}")
+
+
+@pytest.mark.thinned(2)
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("mode", [*LONG_BY_NUMBA, pytest.param("file", marks=pytest.mark.slow)])
+def test_every_reader_rounds_factors(mode, pairs):
+    for count, m, n, k in [(1, 3, 5, 9), (2, 15, 33, 6)]:
+        a, b = (
+            (RNG.normal(size=size) * 10.0 ** RNG.uniform(-25, 0, size)).astype("f4")
+            for size in ((count, m, k), (count, k, n))
+        )
+        actual = run_product(a, b, ("apart", "across"), mode, 512, factors="bf16", pairs=pairs)
+        assert_same(actual, rounded_product(a, b), f"{m}x{n}x{k} {mode}")
+
+
+def test_rounded_factors_are_printed_and_checked():
+    text = str(product("along", "along", "f32", False, None, ("f32", "bf16"), "bf16"))
+    assert "] in bf16\n" in text
+    assert str(parse_kernel(text)) == text
+    for wrong, message in (
+        (text.replace("in bf16", "in f16"), "factors are rounded to bf16, not to f16"),
+        (text.replace("p1: in bf16", "p1: in f16"), "p1 is f16, which is not rounded to bf16"),
+    ):
+        with pytest.raises(VerifyError, match=message):
+            verify_kernel(parse_kernel(wrong))

@@ -307,6 +307,7 @@ class BlockLowering(Lowering):
             a,
             b,
             (self._store_value(last, self.memo[last]),),
+            factors=_factors_of(node),
         )
 
     def _product_over_rows(self, node: Node) -> Gemm:
@@ -406,7 +407,8 @@ class BlockLowering(Lowering):
         i = replace(rows, past=self.end) if short else rows
         k = Axis("k", self.height, self.last)
         store = Store(sums, ex.ref("acc", dtype))
-        return Gemm((i,), (columns,), (k,), a, self._factor(node, of_tile=True), (store,), (), sums)
+        b, stores, factors = self._factor(node, of_tile=True), (store,), _factors_of(node)
+        return Gemm((i,), (columns,), (k,), a, b, stores, (), sums, factors)
 
     def _store_carried(self, node: Node) -> Stage:
         """Return the stage that stores a block's product whose sums are in scratch."""
@@ -437,7 +439,7 @@ class BlockLowering(Lowering):
         b = self._factor(node)
         j = Axis(VECTOR, self.extent(node.types[0].shape[-1]))
         value = self._with_zeros(node, ex.ref("acc", dtype.compute), start).cast(dtype)
-        return Gemm((i,), (j,), (k,), a, b, (Store(store, value),))
+        return Gemm((i,), (j,), (k,), a, b, (Store(store, value),), factors=_factors_of(node))
 
     # -- rows -------------------------------------------------------------------------------------
 
@@ -529,3 +531,9 @@ def _fuse_loops(loops: Iterable[Loop]) -> list[Loop]:
         stages = (*earlier.stages, *loop.stages) if earlier else loop.stages
         fused[loop.axis] = replace(loop, stages=stages)
     return [*fused.values()]
+
+
+def _factors_of(node: Node) -> DType | None:
+    """Return the dtype to which the factors of a product are rounded, if they are."""
+    assert isinstance(node.form, Contract)
+    return node.form.factors

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from passes.base import Pipeline, Report, disable_passes
 from passes.late.loops import StripMining
-from passes.late.products import is_wide_copy, narrowest
+from passes.late.products import is_wide_copy, multiplies_bfloat16, narrowest, read_unrounded
 from passes.pipelines import NARROW_FACTORS, pipeline
 from staticgrad.analysis.liveness import phases_of
 from staticgrad.compiler.fusion.copies import GroupsWithCopies, add_copies, add_late_copies
@@ -85,8 +85,9 @@ from staticgrad.language.ir.schedule import (
     Role,
     Schedule,
 )
+from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.types.dim import Size
-from staticgrad.language.types.dtype import I64, DType
+from staticgrad.language.types.dtype import BF16, I64, DType
 from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.records import dataclass, replace
@@ -140,13 +141,12 @@ def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> F
     """Return the schedule of ``fuse`` with its fusion groups; equal graphs give equal results."""
     computed, reports = run_late_passes(graph, merge, disable)
     groups = groups_of(computed, merge)
-    if merge and NARROW_FACTORS not in disable:
-        start = perf_counter()
-        narrow = _with_narrow_factors(groups)
-        if narrow is not computed:
-            seconds = perf_counter() - start
-            reports += (Report(NARROW_FACTORS, computed, narrow, {}, seconds),)
-            groups = groups_of(narrow, merge)
+    start = perf_counter()
+    narrow = _with_narrow_factors(groups, merge and NARROW_FACTORS not in disable)
+    if narrow is not computed:
+        seconds = perf_counter() - start
+        reports += (Report(NARROW_FACTORS, computed, narrow, {}, seconds),)
+        groups = groups_of(narrow, merge)
     return lower_groups(add_copies(groups), disable, reports)
 
 
@@ -178,21 +178,22 @@ def write_late_graphs(graph: Graph, merge: bool, disable: tuple[str, ...], folde
         write_late_graphs(body, merge, disable, folder / f"body{number}")
 
 
-def _with_narrow_factors(groups: Groups) -> Graph:
-    """Let products in separate kernels read narrow floats without a wide copy.
+def _with_narrow_factors(groups: Groups, reads_narrow: bool) -> Graph:
+    """Let products in separate kernels read narrow floats without a wide copy (``reads_narrow``).
 
     The kernel of a product widens its factors while it packs them, so the sums equal those of a
     wide copy. A product that is part of another kernel keeps its operands: it reads them from
     registers, or in vectors from unpacked memory. The factors may then have two dtypes, which no
-    op that users write has; only kernels are made of the result.
+    op that users write has; only kernels are made of the result. A product of two wide copies of
+    bfloat16 numbers is one of these numbers in any kernel. Rounded copies of inputs and parameters
+    are not needed either: kernels round while they pack.
     """
     products = {
-        node
+        node: reads_narrow and group.kind == "gemm"
         for group in groups.all
         for node in group.nodes
-        if group.kind == "gemm"
-        and isinstance(node.form, Contract)
-        and any(map(is_wide_copy, node.args))
+        if isinstance(node.form, Contract)
+        and (any(map(is_wide_copy, node.args)) or node.args[0].dtype is BF16)
     }
     if not products:
         return groups.graph
@@ -200,8 +201,15 @@ def _with_narrow_factors(groups: Groups) -> Graph:
     def narrow(node: Node, args: tuple[Symbolic, ...]) -> tuple[Symbolic, ...] | None:
         if node not in products:
             return None
-        factors = tuple(map(narrowest, args))
-        return Node(node.op, factors, node.types, node.origin, node.order).values
+        op = node.op
+        if isinstance(op, MatMul) and multiplies_bfloat16(node):
+            op = replace(op, pairs=True)
+        elif not products[node]:
+            return None
+        factors = tuple(map(narrowest, args)) if products[node] else args
+        if products[node] and isinstance(op, MatMul) and op.pairs:
+            factors = tuple(map(read_unrounded, factors))
+        return Node(op, factors, node.types, node.origin, node.order).values
 
     return groups.graph.replace_nodes(narrow).without_dead_nodes()
 

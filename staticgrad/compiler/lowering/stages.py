@@ -559,7 +559,8 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     low.memo[ResultBuffer(anchor)] = ex.ref("acc", dtype.compute).cast(dtype)
     _evaluate_nodes(low)
     body = tuple([low.store_value(key, walk) for key, walk in stores])
-    return low.finish([Gemm((i,), (j,), (k,), a_access, b_access, body)], axes)
+    product = Gemm((i,), (j,), (k,), a_access, b_access, body, factors=form.factors)
+    return low.finish([product], axes)
 
 
 def _lower_scatter(low: _ScatterLowering) -> LoweredStep:

@@ -639,7 +639,7 @@ class KernelWriter:
         if fed:
             numbers = operate("*", operate("*", numbers, all_rows), all_columns)
         self._first.add(f"{sums} = {call('np.empty', numbers, kind)}")
-        copies_a, copies_b = self._is_copied(stage.a), self._is_copied(stage.b)
+        copies_a, copies_b = (self._is_copied(access, stage) for access in (stage.a, stage.b))
         if dtype.is_float or copies_b:
             self._first.add(f"{room} = np.empty({PANEL} * len({terms}), {kind})")
         tile_text = sums
@@ -657,7 +657,12 @@ class KernelWriter:
         limits = f"[{first.alone}:{past.alone}]" if part or inner[0].limits else ""
         if copies_b:
             self._copy(
-                stage.b, (inner, first, past), (stage.j, Text("column0"), last_column), room, PANEL
+                stage.b,
+                (inner, first, past),
+                (stage.j, Text("column0"), last_column),
+                room,
+                PANEL,
+                stage.factors,
             )
             b, b_k, b_j = room, self._table([f"len({terms})"], [PANEL]), self._table([PANEL], [1])
             lines.add(f"columns = {b_j}[: {last_column} - column0]", f"panel = {room}, {PANEL}")
@@ -679,7 +684,7 @@ class KernelWriter:
             last_term = call("min", Text("term0") + DEPTH, past)
             lines.add(f"term1 = max(term0, {last_term})")
             span = (stage.i, Text("row0"), last_row), (inner, Text("term0"), Text("term1"))
-            self._copy(stage.a, *span, room_a, DEPTH)
+            self._copy(stage.a, *span, room_a, DEPTH, stage.factors)
             a, a_i = room_a, f"{self._table([TILE], [DEPTH])}[: {last_row} - row0]"
             a_k = f"{self._table([DEPTH], [1])}[: term1 - term0]"
             passed = Text("term0") - first
@@ -708,6 +713,8 @@ class KernelWriter:
         else:
             operands += tile_text, start - begin
         multiply_tile = helper("multiply" if dtype.is_float else "multiply_integers")
+        if stage.factors is not None:
+            multiply_tile = helper("multiply_flushed")
         lines.add(f"{call(multiply_tile, *operands)}")
         self._close(int(copies_a))
         if fed:
@@ -774,11 +781,10 @@ class KernelWriter:
         self._lines.add(f"{_tile_element(sums, row, column)} = {self._element(onto)}")
         self._close(2)
 
-    def _is_copied(self, factor: Access) -> bool:
-        """Return True if a factor must be copied: it is bounded or has a storage dtype."""
-        return (
-            bool(factor.bounded_positions) or self.kernel.operand(factor.operand).dtype.is_storage
-        )
+    def _is_copied(self, factor: Access, stage: Gemm) -> bool:
+        """Return True if a factor must be copied: it is bounded, rounded or has a storage dtype."""
+        is_converted = stage.factors or self.kernel.operand(factor.operand).dtype.is_storage
+        return bool(factor.bounded_positions or is_converted)
 
     def _copy(
         self,
@@ -787,10 +793,12 @@ class KernelWriter:
         columns: tuple[Sequence[Axis], Text, Text],
         room: str,
         step: int,
+        rounds_to: DType | None,
     ) -> None:
         """Write Python loops that copy and widen a factor's part into rows of ``step`` elements.
 
-        ``rows`` and ``columns``: flattened loops with their range of iterations.
+        ``rows`` and ``columns``: flattened loops with their range of iterations. ``rounds_to``: the
+        dtype to which elements are rounded first.
         """
         lines, dtype = self._lines, self.kernel.operand(factor.operand).dtype
         (row_axes, row0, row1), (column_axes, column0, column1) = rows, columns
@@ -813,6 +821,8 @@ class KernelWriter:
             indices.append(Text(name) + element_at(by_column, Text("c")))
         lines.open_block(f"for c in {call('range', column0, column1)}:")
         value = element_at(self._names[factor.operand], indices[0])
+        if rounds_to is not None and not dtype.is_storage:
+            value, dtype = call(self.functions.helper(f"narrow_{rounds_to.code}"), value), rounds_to
         value = widen_element(value, dtype, self.functions) if dtype.is_storage else value
         ends = zip(indices[1:], factor.bounded_positions, strict=True)
         is_inside = every(is_between(index, p.extent or 0) for index, p in ends)

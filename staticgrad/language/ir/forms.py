@@ -160,12 +160,14 @@ class Contract:
     """out[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]; batch axes broadcast.
 
     With ``transpose_a`` the operand is stored [..., k, i], with ``transpose_b`` [..., j, k]; with
-    ``panels`` b is [p, k, c] for j = p * c columns, and there are no batch axes.
+    ``panels`` b is [p, k, c] for j = p * c columns, and there are no batch axes. ``factors``: the
+    dtype to which both are rounded before they are multiplied (``Gemm.factors``).
     """
 
     transpose_a: bool
     transpose_b: bool
     panels: bool = False
+    factors: DType | None = None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from staticgrad.language.types.arrays import (
     is_sparse,
 )
 from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import BF16
 
 #: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
 LONGEST_DOWN: Final = 1 << 15
@@ -47,13 +48,15 @@ class MatMul(BilinearOp, name="matmul"):
     With ``transpose_a`` the operand is read as if its last two axes were exchanged, and so for b.
     ``down``: of a product with a vector the terms follow each other down the rows of the matrix, as
     in a sum over its first axis; no matrix-matrix product depends on it. It stays what it was as
-    rules move transposes, since the order of a sum may not depend on them.
+    rules move transposes, since the order of a sum may not depend on them. ``pairs``: the operands
+    are wide copies of bfloat16 numbers, which are multiplied as such; set when kernels are made.
     """
 
     flops: ClassVar[int] = 2  # per element and inner index
     transpose_a: bool = False
     transpose_b: bool = False
     down: bool = False
+    pairs: bool = False
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
         """Infer a matrix product's type: broadcast batch axes, a guard for inner sizes."""
@@ -147,7 +150,8 @@ class MatMul(BilinearOp, name="matmul"):
         return self(*lined_up(args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return Contract(self.transpose_a, self.transpose_b)
+        are_narrow = self.pairs or all(kind.dtype is BF16 for kind in types)
+        return Contract(self.transpose_a, self.transpose_b, factors=BF16 if are_narrow else None)
 
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
         return (of(a) * of(b)).sum() if skip_moves(a).node is not skip_moves(b).node else None

@@ -737,6 +737,51 @@ def add_rows(a, a_i, a_k, b, b_k, b_j, sums):
             k += 1
 
 
+@jit(forceinline=True)
+def zero_if(condition, x):
+    """Zero of the sign of x if a condition holds, else x."""
+    return as_f32(u32(as_u32(x) & u32(0x80000000))) if condition else x
+
+
+@jit(forceinline=True)
+def fma_flushed(a, b, c):
+    """a * b + c rounded once to 24 digits; operands and results below 2**-126 are zero."""
+    least, large = f32(1.1754944e-38), f32(4294967296.0)
+    a, b = zero_if(absolute(a) < least, a), zero_if(absolute(b) < least, b)
+    c = zero_if(absolute(c) < least, c)
+    result = fma(a, b, c)
+    if absolute(result) > least or result != result:
+        return result
+    enlarged = fma(a * large, b * large, c * large * large)
+    return zero_if(absolute(enlarged) < least * large * large, result)
+
+
+@jit
+def multiply_flushed(a, a_i, a_k, b, b_k, b_j, packed, sums, start, begin, end):
+    """Compute what ``multiply`` does by ``fma_flushed``: subnormal factors and sums are zero."""
+    height, k, inner = len(a_i), 0, len(a_k)
+    if inner == 0 and start == begin:
+        sums[: height * 64] = 0
+    while k < inner:
+        stop = min(inner, (start + k) // 4096 * 4096 + 4096 - start)
+        if start + k == begin or (start + k) % 4096 == 0:
+            sums[: height * 64] = 0
+        for i in range(height):
+            for n in range(k, stop):
+                x, q = a[at(a_i[i] + a_k[n])], b_k[n]
+                for j in range(len(b_j)):
+                    place = at(i * 64 + j)
+                    sums[place] = fma_flushed(x, b[at(q + b_j[j])], sums[place])
+        has_blocks = end > begin // 4096 * 4096 + 4096
+        for n in range(height * 64 if start + stop == end and has_blocks else 0):
+            sums[n] = sums[n + 6144] + sums[n]
+        if (start + stop) % 4096 == 0 and not (start + stop == end and has_blocks):
+            first = start + stop <= begin // 4096 * 4096 + 4096
+            for n in range(height * 64):
+                sums[n + 6144] = sums[n] if first else sums[n + 6144] + sums[n]
+        k = stop
+
+
 @jit
 def multiply_integers(a, a_i, a_k, b, b_k, b_j, sums, start):
     """sums[i, j] = the sum over k of a[a_i[i] + a_k[k]] * b[b_k[k] + b_j[j]], modulo 2**bits, after

@@ -72,6 +72,8 @@ class Emitter:
         self._names_by_instruction: dict[str, str] = {}
         self._order: list[str] = []
         self.scratch: list[str] = []
+        self.flushes = False
+        """True where the environment makes subnormal numbers zero."""
         self.externals: dict[str, External] = {}
         self.parts: dict[str, ModulePart] = {}
         """Functions and variables that are used, and all that these use, before their users."""

@@ -73,7 +73,7 @@ _LETTERS: Final = {32: "s", 64: "d"}
 _LEAST_EXPONENT: Final = {"f32": -150.0, "f64": -1075.0}
 
 
-def _in_registers(
+def in_registers(
     out: Emitter,
     kind: Vector,
     values: Sequence[str],
@@ -84,7 +84,7 @@ def _in_registers(
     if kind.lanes * bits > 512:
         narrow = vector(kind.element, kind.lanes // 2)
         parts = [[half(out, kind, v, at) for v in values] for at in (0, kind.lanes // 2)]
-        halves = [_in_registers(out, narrow, part, emit) for part in parts]
+        halves = [in_registers(out, narrow, part, emit) for part in parts]
         return _beside(out, narrow, halves, kind.lanes)
     least = max(kind.lanes, 128 // bits)
     register = vector(kind.element, least)
@@ -140,7 +140,7 @@ def _of_registers(emit: Callable[[Emitter, Vector, Sequence[str]], str]) -> Emit
         kind = kinds[0]
         if not isinstance(kind, Vector):
             raise TypeError(f"registers of {kind.name}")
-        return _in_registers(out, kind, [str(value) for value in values], emit)
+        return in_registers(out, kind, [str(value) for value in values], emit)
 
     return emit_all
 

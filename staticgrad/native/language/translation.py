@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.native.language import lane_operations, memory_operations, operations
+from staticgrad.native.language import flushing, lane_operations, memory_operations, operations
 from staticgrad.native.language.emitter import Emitter, word
 from staticgrad.native.language.kinds import (
     Kind,
@@ -22,7 +22,7 @@ from staticgrad.support.records import NamedTuple, dataclass
 if TYPE_CHECKING:
     from staticgrad.native.target import Target
 
-REGISTERED = (operations, lane_operations, memory_operations)
+REGISTERED = (operations, lane_operations, memory_operations, flushing)
 """The modules whose import fills FUNCTIONS."""
 
 

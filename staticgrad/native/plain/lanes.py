@@ -68,6 +68,33 @@ def fma(a: Array, b: Array, c: Array) -> Array:
     return rounded
 
 
+def fma_flushed(a: Array, b: Array, c: Array) -> Array:
+    """a * b + c for vectors of float32, rounded once to 24 digits; what is below 2**-126 is zero.
+
+    Subnormal operands are zero, too. A result of at most 2**-126 is computed again from larger
+    operands, whose result has all digits.
+    """
+    a, b, c = (_zero_where(abs(operand) < _LEAST_NORMAL, operand) for operand in (a, b, c))
+    large = np.float32(2.0**32)
+    with np.errstate(all="ignore"):
+        result = fma(a, b, c)
+        enlarged = fma(a * large, b * large, c * large * large)
+    is_tiny = (abs(result) <= _LEAST_NORMAL) & (abs(enlarged) < _LEAST_NORMAL * 2.0**64)
+    return _zero_where(is_tiny, result)
+
+
+def _zero_where(condition: Array, numbers: Array) -> Array:
+    """Return numbers, or zeros of their sign where a condition holds."""
+    return np.where(condition, np.copysign(np.float32(0), numbers), numbers)
+
+
+def _dot2_bf16(acc: Array, a: Array, b: Array) -> Array:
+    """Two products of bfloat16 numbers, which are the halves of words, the high ones first."""
+    high, low = np.uint32(0xFFFF0000), np.uint32(16)
+    acc = fma_flushed((a & high).view(np.float32), (b & high).view(np.float32), acc)
+    return fma_flushed((a << low).view(np.float32), (b << low).view(np.float32), acc)
+
+
 def _by_c(a: Array, b: Array, c: Array) -> Array:
     values = map(_function(a.dtype.char), a.tolist(), b.tolist(), c.tolist())
     return np.fromiter(values, a.dtype, len(a))
@@ -458,6 +485,10 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "trunc": _of_floats(np.trunc),
         "rint": _of_floats(np.rint),
         "fma": _lanewise(fma),
+        "fma_flushed": _lanewise(fma_flushed),
+        "dot2_bf16": _lanewise(_dot2_bf16),
+        "flush_subnormals": lambda _: 0,
+        "restore_subnormals": lambda *_: None,
         "fmod": _lanewise(np.fmod),
         "scale": _lanewise(_scale),
         "estimated_inverse_root": _lanewise(_estimated_inverse_root),

@@ -403,7 +403,8 @@ class _StepRun(StepKernel):
         """Unroll a matrix product: a chain of fused multiply-adds for each element."""
         elements, dtype = self.elements, self.kernel.operand(stage.a.operand).dtype
         chain = [*self._iterate(stage.k, reduces=True)]
-        if dtype.is_storage or self.kernel.operand(stage.b.operand).dtype.is_storage:
+        is_narrow = dtype.is_storage or self.kernel.operand(stage.b.operand).dtype.is_storage
+        if is_narrow or stage.factors is not None:
             raise LoopRefusedError(LoopRefusal.NarrowProduct)
         if len(chain) > GEMM_BLOCK:
             raise LoopRefusedError(LoopRefusal.LongSum)

@@ -58,6 +58,8 @@ def is_direct(product: PlainProduct) -> bool:
     """
     if any(store.combine for store in product.stage.stores):
         return False
+    if product.stage.factors is not None:  # they are rounded while they are packed
+        return False
     if product.b_stored.is_storage and product.transposed:  # squares are widened apart
         return False
     if product.finishes_rows and product.most_terms > FEW_TERMS:
@@ -143,7 +145,8 @@ class DirectProduct:
     @property
     def serves_few_terms(self) -> bool:
         """True if products that may have few terms, too, are simple enough for these tiles."""
-        return self.p.flat and self.in_registers and not self.packs
+        is_simple = self.p.flat and self.p.stage.factors is None
+        return is_simple and self.in_registers and not self.packs
 
     def declare(self) -> None:
         """Declare the local memory of an unpacked matrix product."""

@@ -70,7 +70,7 @@ class MatrixProduct(PlainProduct):
         self.rows_of_c, self.columns_of_c, self.terms = map(nest.number, (self.m, self.n, self.k))
         self.a_row, self.a_inner = nest.number_of(self.row), nest.number_of(self.inner)
         self.b_down, self.b_across = nest.number_of(self.down), nest.number_of(self.across)
-        self.local = f"local_{self.element}"
+        self.local, self.local_factor = f"local_{self.element}", f"local_{self.tiles.factor}"
 
     # the iterations, as ``gemm_iterations`` counts them
 
@@ -147,14 +147,14 @@ class MatrixProduct(PlainProduct):
     def declare(self, tile: int, panel: int) -> None:
         """Local memory for results, and for panels."""
         self.tile = self.b.define("tile", self.local, tile) if tile else None
-        self.panel = self.b.define("panel", self.local, panel) if panel else None
+        self.panel = self.b.define("panel", self.local_factor, panel) if panel else None
 
     def _declare_packed(self) -> None:
         """Declare the local memory for packed rows and panels of a GEMM."""
         b = self.b
         self.packs: Word = 0
         if self.packs_rows:
-            self.packed_rows = b.define("packed", self.local, self.packed_elements)
+            self.packed_rows = b.define("packed", self.local_factor, self.packed_elements)
             self.packs = self._packs()
         if self.widens_squares:
             stored = f"local_{element(self.b_stored)}"
@@ -167,7 +167,7 @@ class MatrixProduct(PlainProduct):
         other from L1: those of a tile and those that it prefetches are more than a set has lines.
         """
         choose, panels = self.choose, self.panels_of_c
-        if self.a_stored.is_storage:
+        if self.converts_a:
             return 1
         if self.rows == "across":
             readers = panels if self.most_terms else self.chunks * panels
@@ -232,7 +232,7 @@ class MatrixProduct(PlainProduct):
 
     def slot(self, j0: Word) -> Word:
         """The start of a panel among the packed ones."""
-        return 0 if self.is_one_panel else (j0 - self.first_column) * self.depth
+        return 0 if self.is_one_panel else (j0 - self.first_column) * self.words
 
     def _pack_panels(self) -> None:
         """Pack the panels of b for a part of k, unless a GEMM reads them in place."""
@@ -260,7 +260,7 @@ class MatrixProduct(PlainProduct):
             wide, steps = self.columns_of_c - j0, self.past - self.depth_at
             for strip in range(0, columns, self.strip):
                 at = place + strip * self.b_across, self.b_down, self.b_across
-                size = steps, wide - strip, self.slot(j0) + strip * self.depth
+                size = steps, wide - strip, self.slot(j0) + strip * self.words
                 with b.branch("gt", wide, strip) if strip else nullcontext():
                     b.do(name, self.pointer(self.stage.b), self.panel, *at, *size, stores="panel")
 
@@ -349,7 +349,7 @@ class MatrixProduct(PlainProduct):
             if self.rows == "across":
                 place, row, inner = self._pack_rows(at), 1, self.packing.pitch(self.height)
             else:
-                name, row = self.packing.lines(functions, inner == 1), self.depth + self.lanes
+                name, row = self.packing.lines(functions, inner == 1), self.words + self.lanes
                 size = self.under - self.top, steps, row
                 b.do(name, a, packed, at, self.a_row, inner, *size, stores="packed")
                 inner = 1
@@ -357,7 +357,7 @@ class MatrixProduct(PlainProduct):
             for key, value in packed_values.items():
                 b.assign(variables[key], "copy", value)
         self.tile_rows = {key: b.op("copy", variable) for key, variable in variables.items()}
-        self.tile_rows["a"] = b.op(f"ptr_{self.element}", self.tile_rows["a"])
+        self.tile_rows["a"] = b.op(f"ptr_{self.tiles.factor}", self.tile_rows["a"])
 
     def _pack_rows(self, at: Word) -> Word:
         """Pack the rows of a tile, or of several, across memory; return where the tile begins."""
@@ -376,7 +376,8 @@ class MatrixProduct(PlainProduct):
         b = self.b
         wide = self.columns_of_c - j0
         common = {**self.tile_rows, **self._panel_place(j0)}
-        common |= {"last": self.under - self.top - 1, "depth": self.past - self.depth_at}
+        depth = self.packing.words(self.past - self.depth_at)
+        common |= {"last": self.under - self.top - 1, "depth": depth}
         common |= {"fresh": self.fresh, "wide": wide}
         to, c = self.straight, self.tile
         place, width = self.into, self.width
@@ -409,7 +410,7 @@ class MatrixProduct(PlainProduct):
     def _panel_place(self, j0: Word) -> dict[str, Any]:
         """Return the address of a GEMM's panel, and what the tile prefetches."""
         b, near = self.b, self.rows != "across"
-        pointer, address = f"ptr_{self.element}", b.op("address", self.pointer(self.stage.b))
+        pointer, address = f"ptr_{self.tiles.factor}", b.op("address", self.pointer(self.stage.b))
         values: dict[str, Any] = {
             "near": b.op("address", self.pointer(self.stage.a)),
             "ahead": self.line,
@@ -421,7 +422,7 @@ class MatrixProduct(PlainProduct):
                 "b": b.op("address", self.panel),
                 "down": self.slot(j0),
                 "step": self.strip,
-                "next": self.strip * self.depth,
+                "next": self.strip * self.words,
             }
         down = self.base_of(self.stage.b, MATRIX) + self.depth_at * self.b_down + j0
         lying = {"b": address, "down": down, "step": self.b_down, "next": self.strip}
@@ -452,7 +453,7 @@ class MatrixProduct(PlainProduct):
         One tile would bring more lines than arrive from beyond L2 meanwhile. Those of
         a transposed vector are neighbours.
         """
-        b, steps = self.b, self.past - self.depth_at
+        b, steps = self.b, self.packing.words(self.past - self.depth_at)
         span = self.choose("gt", j0, self.first_column, self.columns, self.span)
         with b.branch("eq", span, self.columns):
             b.assign(variables["near"], "address", self.pointer(self.stage.b))

@@ -78,11 +78,16 @@ class LoopedProduct(ProductLoops):
         self.first = stage.k[0] if stage.by_first else None
         self.remaining_axes = stage.k[1:] if self.first else stage.k
         self.inner = frozenset(axis.name for axis in stage.k)
-        self.packs_rows = bool(a.bounded_positions) or self.a_stored.is_storage
+        self.packs_rows = bool(a.bounded_positions) or self.converts_a
         places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
         self.down = flat_step(self._steps(b), self.remaining_axes)
         self.tiles = Tiles(
-            self.element, self.lanes, self.dtype.is_float, self.registers, indexed=places
+            self.element,
+            self.lanes,
+            self.dtype.is_float,
+            self.registers,
+            indexed=places,
+            arithmetic=self.arithmetic,
         )
         self.unpacked_tiles = replace(
             self.tiles, looked=self.reads_panels_in_place and self.down is None
@@ -118,7 +123,7 @@ class LoopedProduct(ProductLoops):
     @cached_property
     def reads_panels_in_place(self) -> bool:
         """True if whole panels of b are read in place."""
-        b, packs = self.stage.b, self.packs_rows or self.b_stored.is_storage
+        b, packs = self.stage.b, self.packs_rows or self.converts_b
         is_contiguous = (
             len(self.stage.j) == 1 and b.stride(LANES) == 1 and self.kernel.outer != "tiles"
         )
@@ -191,7 +196,7 @@ class LoopedProduct(ProductLoops):
         """True if b is stored transposed: its panels are packed by squares."""
         b = self.stage.b
         transposed = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(LANES)
-        return transposed and not b.bounded_positions and not self.b_stored.is_storage
+        return transposed and not b.bounded_positions and not self.converts_b
 
     def most(self, axes: Iterable[Axis]) -> float:
         """The positions of loops, at most."""
@@ -432,7 +437,7 @@ class LoopedProduct(ProductLoops):
         if self.packed_b is None:
             self._pack_squares()
             return
-        value = load(self.packed_b, self.b_stored).cast(self.dtype)
+        value = self.factor(self.packed_b, self.b_stored)
 
         def pack(v: Name, mask: Name) -> None:
             """Pack a vector of columns of a panel for all inner indices of a part."""
@@ -492,7 +497,7 @@ class LoopedProduct(ProductLoops):
     def _pack_rows(self) -> None:
         """Pack the rows of a windowed product's tile, run by run of the innermost k."""
         b, nest, lanes = self.b, self.nest, self.lanes
-        value = load(along_vectors(self.stage.a), self.a_stored).cast(self.dtype)
+        value = self.factor(along_vectors(self.stage.a), self.a_stored)
 
         def rows(at: Word, run: Word) -> None:
             """Pack a run of k of all rows of a tile, by masked vectors."""

@@ -9,12 +9,14 @@ from typing import Any
 
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.products.packing import Packing
+from staticgrad.compiler.nest.products.tiles import Arithmetic
 from staticgrad.compiler.nest.records import Apply, Let, Name, Word
 from staticgrad.compiler.nest.values import Values, stored_operands
 from staticgrad.compiler.nest.writer import NestWriter
-from staticgrad.language.ir.expr import Access, Expr
+from staticgrad.language.ir.expr import Access, Expr, load
 from staticgrad.language.ir.kernels.stages import Gemm, panel_columns, roots
 from staticgrad.language.ir.kernels.text import PRODUCT
+from staticgrad.language.types.dtype import DType
 
 
 class ProductLoops:
@@ -31,14 +33,23 @@ class ProductLoops:
         self.a_stored, self.b_stored = (
             nest.kernel.operand(f.operand).dtype for f in (stage.a, stage.b)
         )
-        self.is_narrow = self.a_stored.is_storage or self.b_stored.is_storage
+        #: Whether a factor is converted while it is packed.
+        self.converts_a, self.converts_b = (
+            dtype.is_storage or stage.factors is not None
+            for dtype in (self.a_stored, self.b_stored)
+        )
+        self.is_narrow = self.converts_a or self.converts_b
         self.dtype = self.a_stored.compute
         self.lanes, self.element = self.dtype.lanes, element(self.dtype)
         self.columns = panel_columns(self.dtype)
         #: Registers of a vector.
         self.registers = max(1, self.lanes * self.dtype.bits // nest.machine.vector_bits)
+        self.arithmetic: Arithmetic = "plain" if stage.factors is None else "flushing"
+        is_plain = nest.kernel.outer == "tiles" and stage.plain
+        if stage.factors is not None and is_plain and nest.machine.has_dot2_bf16:
+            self.arithmetic = "pairs"
         self.packing, self.panels = (
-            Packing(self.element, self.lanes, element(dtype))
+            Packing(self.element, self.lanes, element(dtype), self.arithmetic)
             for dtype in (self.a_stored, self.b_stored)
         )
         self.written = stored_operands([stage]) | {"tile", "panel", "packed", "square"}
@@ -48,6 +59,10 @@ class ProductLoops:
         if isinstance(a, int) and isinstance(b, int):
             return yes if getattr(operator, test)(a, b) else no
         return self.b.op(f"choose_{test}", a, b, yes, no)
+
+    def factor(self, access: Access, stored: DType) -> Expr:
+        """Return an element of a factor as it is multiplied."""
+        return load(access, stored).cast(self.stage.factors or stored).cast(self.dtype)
 
     def pointer(self, access: Access) -> Name:
         """The memory of an operand."""

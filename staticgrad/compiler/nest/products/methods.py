@@ -29,7 +29,7 @@ def write_gemm(nest: NestWriter, stage: Gemm, begin: Name, end: Name) -> None:
 def _some_rows(p: MatrixProduct) -> None:
     """Write rows and columns of a matrix product by the method that suits their number."""
     choose, few = p.choose, DirectProduct(p)
-    p.declare(p.room, p.packed * p.depth + p.lanes * p.columns)
+    p.declare(p.room, p.packed * p.words + p.lanes * p.columns)
     cases: list[tuple[tuple[Any, ...], Callable[[], None]]] = []
     if p.streams:
         rows = choose("gt", p.terms, 1, p.rows_of_c, p.streamed + 1)

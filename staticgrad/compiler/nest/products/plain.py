@@ -56,7 +56,10 @@ class PlainProduct(ProductLoops):
         self.m, self.n, self.k = (axes[0].extent for axes in (stage.i, stage.j, stage.k))
         self.row, self.inner = stage.a.stride("i"), stage.a.stride("k")
         self.down, self.across = stage.b.stride("k"), stage.b.stride(LANES)
-        self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, self.registers)
+        floating, arithmetic = self.dtype.is_float, self.arithmetic
+        self.tiles = Tiles(
+            self.element, self.lanes, floating, self.registers, arithmetic=arithmetic
+        )
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
         self.transposed = self.down == 1 != self.across
         self.height = self.tiles.highest
@@ -81,11 +84,13 @@ class PlainProduct(ProductLoops):
         #: Where tiles store their results themselves, if nothing follows them.
         self.straight = stored_as_is(nest.kernel, stage) if self.one_block else None
         size = self.dtype.itemsize
-        self.depth = DEPTH_BYTES[self.rows == "across"] // (self.lanes * size)
+        #: Elements of a packed row or column in a part of k, and its inner indices.
+        self.words = DEPTH_BYTES[self.rows == "across"] // (self.lanes * size)
+        self.depth = self.words * 2 if self.packing.is_paired else self.words
         self.one_part = self.one_block and 0 < k.most <= self.depth
         keeps = self.straight is None and not self.one_part
         most = min(PANEL_BYTES, nest.machine.l2 // 4)
-        panels = max(most // (self.depth * self.columns * size), 1)
+        panels = max(most // (self.words * self.columns * size), 1)
         if keeps:
             panels = min(panels, KEPT_BYTES // (CHUNK * self.columns * size))
         panels = min(panels, -(-n.most // self.columns) or panels)
@@ -104,7 +109,7 @@ class PlainProduct(ProductLoops):
         #: Whether rows may be packed.
         self.packs_rows = (
             (self.rows == "across" and not 0 < m.most <= TALL_ROWS)
-            or self.a_stored.is_storage
+            or self.converts_a
             or (
                 nest.machine.ways <= FEW_WAYS
                 and self.rows == "along"
@@ -114,7 +119,7 @@ class PlainProduct(ProductLoops):
         #: Tiles of rows across memory that are packed together, and the room of each.
         low = self.packs_rows and self.rows == "across" and not self.tiles.wide
         self.low_tiles = LOW_TILES if low else 1
-        self.tile_room = self.packing.pitch(self.height) * self.depth + self.lanes
+        self.tile_room = self.packing.pitch(self.height) * self.words + self.lanes
 
     @property
     def epilogue_operands(self) -> dict[Access, str]:
@@ -159,7 +164,7 @@ class PlainProduct(ProductLoops):
     @property
     def reads_in_place(self) -> bool:
         """True if tiles of few rows may read panels in place."""
-        return self.across == 1 and not self.b_stored.is_storage
+        return self.across == 1 and not self.converts_b
 
     @property
     def panel_layout(self) -> str:
@@ -174,10 +179,10 @@ class PlainProduct(ProductLoops):
     @property
     def widens_squares(self) -> bool:
         """True if square blocks of b are transposed in their storage type, then widened."""
-        return self.transposed and self.b_stored.is_storage
+        return self.transposed and self.converts_b and not self.panels.is_paired
 
     @property
     def packed_elements(self) -> int:
         """Room for the rows of a tile, or of several that are packed together."""
-        lines = self.height * (self.depth + self.lanes) + self.lanes
+        lines = self.height * (self.words + self.lanes) + self.lanes
         return max(self.tile_room * self.low_tiles, lines)

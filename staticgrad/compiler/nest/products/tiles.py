@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from staticgrad.compiler.nest.records import (
     Apply,
@@ -64,6 +64,10 @@ BASED_OF_FOUR: Final = 6
 STRIDES: Final = ("row", "inner")
 
 
+#: How elements of the factors are multiplied and added.
+Arithmetic = Literal["plain", "flushing", "pairs"]
+
+
 @dataclass(frozen=True)
 class Tiles:
     """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
@@ -72,6 +76,9 @@ class Tiles:
     runs of k, are words, ``looked`` that those of b are. Rows of a along memory
     and across it are one function, and so are results in a block and where they belong: two would
     take twice as long to compile, and run within 1 % of it.
+
+    ``arithmetic``: of bfloat16 factors, ``flushing`` multiplies float32 numbers, of which subnormal
+    ones are zero, and ``pairs`` elements of two such factors each, with the same results.
     """
 
     element: str
@@ -80,6 +87,12 @@ class Tiles:
     registers: int
     indexed: bool = False
     looked: bool = False
+    arithmetic: Arithmetic = "plain"
+
+    @property
+    def factor(self) -> str:
+        """The element of both factors in memory."""
+        return "u32" if self.arithmetic == "pairs" else self.element
 
     @property
     def wide(self) -> bool:
@@ -158,6 +171,8 @@ class Tiles:
         It computes the rows up to the ``last``.
         """
         kind = f"{'_placed' if self.indexed else ''}{'_looked' if self.looked else ''}"
+        if self.arithmetic != "plain":
+            kind += f"_{self.arithmetic}"
         name = f"shared_tiles{vectors}_{self.element}{kind}"
         if name not in functions:
             functions[name] = _tile_function(self, name, vectors)
@@ -165,6 +180,10 @@ class Tiles:
 
     def fma(self, b: Builder, x: Name, y: Name, to: Name) -> tuple[Any, ...]:
         """x * y + to, as an operation; of floats rounded once."""
+        if self.arithmetic == "pairs":
+            return "dot2_bf16", to, x, y
+        if self.arithmetic == "flushing":
+            return "fma_flushed", x, y, to
         return ("fma", x, y, to) if self.floating else ("add", to, b.op("mul", x, y))
 
     @property
@@ -206,9 +225,13 @@ def _tile_function(tiles: Tiles, name: str, vectors: int) -> Function:
 
     def write(b: Builder, *parameters: Name) -> None:
         tile = _Tile(tiles, b, dict(zip(tiles.arguments, parameters, strict=True)))
+        flushes = tiles.arithmetic != "plain"
+        modes = b.variable("modes", "flush_subnormals") if flushes else None
         (tile.exact if tiles.is_exact else tile.covering)(
             [v for v in tiles.heights if v <= vectors]
         )
+        if modes is not None:
+            b.do("restore_subnormals", modes)
 
     return function(name, tiles.arguments, write)
 
@@ -218,7 +241,7 @@ class _Tile:
 
     def __init__(self, tiles: Tiles, b: Builder, p: Mapping[str, Name]) -> None:
         self.tiles, self.b, self.p = tiles, b, p
-        self.lanes, self.size, self.pointer = tiles.lanes, tiles.size, f"ptr_{tiles.element}"
+        self.lanes, self.size, self.pointer = tiles.lanes, tiles.size, f"ptr_{tiles.factor}"
 
     def address(self, pointer: str, elements: Word) -> Word:
         """Return the address of an element of a parameter, in bytes."""

@@ -48,6 +48,8 @@ def left_in(kernel: Kernel) -> Access | None:
     (stage,) = kernel.stages
     if not isinstance(stage, Gemm) or not stage.plain or stage.b.stride(LANES) != 1:
         return None
+    if stage.factors is not None:
+        return None
     extents = [axes[0].extent for axes in (stage.i, stage.j, stage.k)]
     facts = {fact.name: fact for fact in kernel.facts}
     rows, *others = (facts.get(str(extent), Known("")) for extent in extents)

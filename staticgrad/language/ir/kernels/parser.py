@@ -501,6 +501,7 @@ class KernelReader(DocumentReader):
         self.expect("*", "the first factor")
         with self._inside(*i):
             b = self._factor_access()
+        factors = self.dtype() if self.accept("in") else None
         onto = None
         if self.accept("onto"):
             with self._inside(*k):
@@ -511,7 +512,7 @@ class KernelReader(DocumentReader):
         self._results[PRODUCT] = dtype
         self._leaves.pop(f"@{PRODUCT}", None)
         with self._inside(*k):
-            return Gemm(i, j, k, a, b, self._body((Store,)), tuple(fed), onto)
+            return Gemm(i, j, k, a, b, self._body((Store,)), tuple(fed), onto, factors)
 
     def _factor_access(self) -> Access:
         at = self.at

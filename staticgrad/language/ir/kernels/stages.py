@@ -270,6 +270,9 @@ class Gemm:
 
     ``onto``: an access at (i, j), from whose elements the chains go on instead of from zero. A sum
     over the iterations of a Loop is so one chain. There are fewer k than ``GEMM_BLOCK`` then.
+
+    ``factors``: bfloat16, to which both factors are rounded before they are multiplied. Subnormal
+    numbers are zero then: those of the factors, and those that a chain comes to.
     """
 
     i: tuple[Axis, ...]
@@ -280,6 +283,7 @@ class Gemm:
     stores: tuple[Store, ...]
     fed: tuple[Map, ...] = ()
     onto: Access | None = None
+    factors: DType | None = None
 
     @property
     def by_first(self) -> bool:

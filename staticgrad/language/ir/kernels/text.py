@@ -208,7 +208,10 @@ def _stage_lines(kernel: KernelParts, stage: Stage, numbers: Iterator[int]) -> I
                 yield from _block("fed", _stages(kernel, fed, numbers))
             codes = (o.dtype.compute.code for o in kernel.operands if o.name == a.operand)
             onto = f" onto {access_text(stage.onto)}" if stage.onto else ""
-            yield f"@acc: {next(codes, '?')} = sum {access_text(a)} * {access_text(b)}{onto}"
+            factors = f" in {stage.factors.code}" if stage.factors else ""
+            yield (
+                f"@acc: {next(codes, '?')} = sum {access_text(a)} * {access_text(b)}{factors}{onto}"
+            )
     last, _ = parts(stage)[-1]
     yield from _statement_lines(last, numbers)
 

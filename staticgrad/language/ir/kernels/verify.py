@@ -65,7 +65,7 @@ from staticgrad.language.ir.kernels.text import (
     signature,
     statement_text,
 )
-from staticgrad.language.types.dtype import BOOL, I32, I64, DType
+from staticgrad.language.types.dtype import BF16, BOOL, F32, I32, I64, DType
 
 _NUMBERED: Final = re.compile("([a-z])(0|[1-9][0-9]*)")
 #: Role -> the letter of its names, before a number.
@@ -412,6 +412,18 @@ def _memory_is_typed(kernel: Kernel) -> None:
                     _fail(kernel, "only a part of a block of terms goes on", stage.onto)
             if dtype.is_bool:
                 _fail(kernel, "there is no product of bools", stage.a)
+            if stage.factors is not None:
+                _check_rounded_factors(kernel, stage, dtypes)
+
+
+def _check_rounded_factors(kernel: Kernel, stage: Gemm, dtypes: Mapping[str, DType]) -> None:
+    """Fail unless the factors of a product are rounded to bfloat16, from this or from float32."""
+    if stage.factors is not BF16:
+        _fail(kernel, f"factors are rounded to bf16, not to {stage.factors.code}", stage.a)
+    for access in (stage.a, stage.b):
+        dtype = dtypes[access.operand]
+        if dtype not in (F32, BF16):
+            _fail(kernel, f"{access.operand} is {dtype.code}, which is not rounded to bf16", access)
 
 
 def _mistyped_statement(
