@@ -22,6 +22,7 @@ from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ir.op import registered_ops
+from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.convert import Cast
 from staticgrad.language.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
 from staticgrad.support.optional import ml_dtypes
@@ -46,10 +47,13 @@ class Narrow(Pass, name="narrow"):
         readers: ``backward``: gradients alone read what was rounded, so that every value of the
             forward part is exact and residuals take fewer bytes; ``all``: so does everybody who
             needs the value in memory, or in a later derivative.
+        products: whether factors of matrix products are rounded, too, as autocast does it: inputs
+            and parameters while they are packed. With ``bfloat16`` alone, which processors multiply
+            faster; sums and results of products are float32.
 
-    Never rounded are feeds, parameters, constants, results of reductions (they are small, and
-    exponentials of them are not), values of one element, what ranks exchange (parts of parameters
-    and gradients), and what the program returns or writes.
+    Never rounded otherwise are feeds, parameters, constants, results of reductions (they are small,
+    and exponentials of them are not), values of one element, what ranks exchange (parts of
+    parameters and gradients), and what the program returns or writes.
     What a loop stacks for its gradient is stacked narrow. Run it last: ``cse`` would have all
     readers share one wide copy.
     """
@@ -60,6 +64,7 @@ class Narrow(Pass, name="narrow"):
     ops: str = "*"
     scopes: str = "*"
     readers: str = "backward"
+    products: bool = False
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -69,6 +74,11 @@ class Narrow(Pass, name="narrow"):
         ):
             if value not in choices:
                 raise PipelineError(f"narrow: {name}={value!r} is not one of {list_names(choices)}")
+        if self.products and self.dtype == "float16":
+            raise PipelineError(
+                "narrow: products of float16 are not faster, so their factors are not rounded",
+                hint="narrow{products=True}, of bfloat16",
+            )
         names = [*registered_ops()]
         for pattern in self.ops.split():
             plain = pattern.removeprefix("!")
@@ -87,10 +97,10 @@ class Narrow(Pass, name="narrow"):
         if self.dtype == "bfloat16" and not HAS_BFLOAT16:
             raise ml_dtypes.missing("narrow{dtype='float16'} does not")
         chosen = _Selection(program, self)
-        if not chosen.bases:
-            return program, {}
-        graph = _Rewriter(program, chosen, as_dtype(self.dtype)).result()
-        return graph, {self.name: len(chosen.bases)}
+        rewriter = _Rewriter(program, chosen, as_dtype(self.dtype))
+        graph = rewriter.result()
+        rounded = len(chosen.bases) + len(rewriter.factors)
+        return (graph, {self.name: rounded}) if rounded else (program, {})
 
     def takes_op(self, node: Node) -> bool:
         """Return whether this pass rounds results of a node, by its op and its scope."""
@@ -160,6 +170,11 @@ class _Selection:
             return False
         return self.options.readers == "all" or self.phases[node] > self.phases[base.node]
 
+    def multiplies(self, node: Node) -> bool:
+        """Return whether the factors of a product are rounded."""
+        is_product = isinstance(node.op, MatMul) and node.types[0].dtype is self._wide
+        return is_product and self.options.products and self.options.takes_op(node)
+
     def all_read_narrow(self, key: ValueKey) -> bool:
         """Return True if the pass may let all readers of a value and its views read it rounded."""
         waiting = [key]
@@ -200,6 +215,7 @@ class _Rewriter:
         self.exact: dict[ValueKey, Symbolic] = {}  # of what is another node now
         self.narrow: dict[ValueKey, Symbolic] = {}
         self.shared: dict[ValueKey, Symbolic] = {}  # widened for readers of the value's own phase
+        self.factors: dict[ValueKey, Symbolic] = {}  # values that products alone read rounded
 
     def result(self) -> Graph:
         """Return the graph."""
@@ -215,8 +231,9 @@ class _Rewriter:
             for place, arg in enumerate(node.args)
             if is_slice(node, place) and self.chosen.reads(node, arg)
         ]
+        read = self._read_factor if self.chosen.multiplies(node) else self._read
         args = tuple(
-            self._narrow_of(arg) if place in slices else self._read(node, arg, widened)
+            self._narrow_of(arg) if place in slices else read(node, arg, widened)
             for place, arg in enumerate(node.args)
         )
         stacks = [
@@ -251,6 +268,19 @@ class _Rewriter:
         if value.key not in casts:
             casts[value.key] = self._cast(self._narrow_of(value), F32, node, phase)
         return casts[value.key]
+
+    def _read_factor(
+        self, node: Node, value: Symbolic, widened: dict[ValueKey, Symbolic]
+    ) -> Symbolic:
+        """Return an operand of a product, rounded."""
+        if self.chosen.reads(node, value):
+            return self._read(node, value, widened)
+        phase, exact = self.chosen.phases[node], self.exact.get(value.key, value)
+        if base_of(value).key in self.chosen.bases:
+            return self._cast(self._narrow_of(value), F32, node, phase)
+        if value.key not in self.factors:
+            self.factors[value.key] = self._cast(exact, self.dtype, node, phase)
+        return self._cast(self.factors[value.key], F32, node, phase)
 
     def _narrow_of(self, value: Symbolic) -> Symbolic:
         """Return a value's narrow float, or the same view of a narrow one."""

@@ -13,6 +13,7 @@ from staticgrad.errors import PassMismatchError
 from staticgrad.language.ir.bodies import walk_bodies
 from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.types.dtype import as_dtype
+from staticgrad.native.target import ladder
 from tests.compiled.agreement import assert_same
 from tests.helpers.diagonals import diagonals
 
@@ -191,3 +192,80 @@ def test_training_in_half_the_bytes_with_a_loss_scale():
     exact, narrow = np.array(losses)
     assert exact[-1] < 0.9 * exact[0]
     assert 0 < np.abs(narrow - exact).max() < 0.01 * abs(exact[0])
+
+
+def round_numbers(array):
+    """Return an array rounded to bfloat16, in float64."""
+    return np.asarray(array, "f4").astype(as_dtype("bfloat16").numpy).astype("f8")
+
+
+def product_with_slopes():
+    """Two products with a scalar loss, their gradients and updates, and arrays."""
+    random = np.random.default_rng(3)
+    x = sg.input("x", (37, 45), "float32")
+    arrays = [random.normal(size=size).astype("f4") / 4 for size in ((45, 33), (33, 29))]
+    v, w = (sg.parameter(name, a) for name, a in zip("vw", arrays, strict=True))
+    c = random.normal(size=(37, 29)).astype("f4")
+    y = (x @ v) @ w
+    loss = (y * c).sum()
+    slopes = sg.grad(loss, [v, w])
+    outputs = {"y": y, "dv": slopes[0], "dw": slopes[1]}
+    return sg.Graph(outputs), {"x": random.normal(size=(37, 45)).astype("f4")}, (*arrays, c)
+
+
+def test_products_multiply_rounded_factors():
+    graph, feeds, (v, w, c) = product_with_slopes()
+    results = sg.compile(graph, pipeline="O1,narrow{products=True}").run(feeds)
+    x = feeds["x"]
+    h = round_numbers(x) @ round_numbers(v)
+    expected = {
+        "y": round_numbers(h) @ round_numbers(w),
+        "dv": round_numbers(x).T @ round_numbers(round_numbers(c) @ round_numbers(w).T),
+        "dw": round_numbers(h).T @ round_numbers(c),
+    }
+    for name, exact in expected.items():
+        # a sum in float32 may lie on the other side of the middle between two bfloat16 numbers
+        np.testing.assert_allclose(results[name], exact, rtol=0, atol=2e-3 * np.abs(exact).max())
+    np.testing.assert_allclose(results["dw"], expected["dw"], rtol=0, atol=2e-3)
+    inexact = sg.compile(graph).run(feeds)
+    assert np.abs(inexact["y"] - expected["y"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("readers", ["all", "backward"])
+def test_products_of_rounded_factors_have_the_same_bytes_everywhere(readers):
+    graph, feeds, _ = product_with_slopes()
+    passes = f"O1,narrow{{products=True, readers='{readers}'}}"
+    usual = sg.compile(graph, pipeline=passes).run(feeds)
+    for settings in ({"target": "x86-64-v3"}, {"jit": False}):
+        if "target" in settings and ladder()[-1].cpu != "x86-64-v3":
+            continue
+        with sg.options(**settings):
+            results = sg.compile(graph, pipeline=passes).run(feeds)
+        assert_same(results, usual, f"{settings}")
+    results = sg.compile(graph, pipeline=passes, fuse=False).run(feeds)
+    assert_same(results, usual, "unfused")
+
+
+def test_no_copy_of_a_parameter_is_stored():
+    random = np.random.default_rng(4)
+    h = sg.input("x", (8, 64), "float32")
+    weights = [
+        sg.parameter(f"w{k}", random.normal(size=(64, 64)).astype("f4") / 8) for k in range(4)
+    ]
+    for w in weights:
+        h = sg.nn.relu(h @ w)
+    loss = (h * h).sum()
+    updates = {w: w - 0.1 * g for w, g in zip(weights, sg.grad(loss, weights), strict=True)}
+    graph = sg.Graph({"loss": loss}, updates)
+    exact = sg.compile(graph)
+    narrow = sg.compile(graph, pipeline="O1,narrow{products=True, readers='all'}", verify=True)
+    assert narrow.plan().peak_bytes < exact.plan().peak_bytes
+    lines = str(narrow.schedule).splitlines()
+    products = [line for line in lines if "@acc: f32 = sum" in line]
+    assert products
+    assert all(" in bf16" in line for line in products)
+
+
+def test_products_of_float16_are_not_rounded():
+    with pytest.raises(sg.errors.PipelineError, match="products of float16 are not faster"):
+        Narrow("float16", products=True)

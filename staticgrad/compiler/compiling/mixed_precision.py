@@ -174,6 +174,7 @@ def precision(
     ops: str = "*",
     scopes: str = "*",
     readers: str = "backward",
+    products: bool = False,
     pipeline: str | Pass = "O1",
     memory_budget: float | str | None = None,
     runs: int = 5,
@@ -194,6 +195,7 @@ def precision(
             modules build, their paths: ``"decoder.*"``.
         readers: ``"backward"``: gradients alone read what was rounded, ``"all"``: everybody does
             who reads it from memory.
+        products: whether the factors of matrix products are rounded, too (``"bfloat16"`` alone).
         pipeline: the passes before it, as ``compile`` takes them.
         memory_budget: of both programs, as ``compile`` takes it.
         runs: how often each is run for its time; the least counts.
@@ -216,7 +218,8 @@ def precision(
     (0.0, True)
     >>> f = sg.compile(program, pipeline=found.pipeline)
     """
-    narrow = Narrow(dtype if isinstance(dtype, str) else dtype_of(dtype).name, ops, scopes, readers)
+    stored = dtype if isinstance(dtype, str) else dtype_of(dtype).name
+    narrow = Narrow(stored, ops, scopes, readers, products)
     if callable(getattr(program, "graph", None)) and not isinstance(program, Compiled):
         raise ArgumentError(
             "precision takes a graph, not a function", hint="sg.precision(f.graph(x, y), feeds)"
