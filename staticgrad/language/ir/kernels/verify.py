@@ -413,13 +413,15 @@ def _memory_is_typed(kernel: Kernel) -> None:
             if dtype.is_bool:
                 _fail(kernel, "there is no product of bools", stage.a)
             if stage.factors is not None:
-                _check_rounded_factors(kernel, stage, dtypes)
+                _check_rounded_factors(kernel, stage, stage.factors, dtypes)
 
 
-def _check_rounded_factors(kernel: Kernel, stage: Gemm, dtypes: Mapping[str, DType]) -> None:
+def _check_rounded_factors(
+    kernel: Kernel, stage: Gemm, factors: DType, dtypes: Mapping[str, DType]
+) -> None:
     """Fail unless the factors of a product are rounded to bfloat16, from this or from float32."""
-    if stage.factors is not BF16:
-        _fail(kernel, f"factors are rounded to bf16, not to {stage.factors.code}", stage.a)
+    if factors is not BF16:
+        _fail(kernel, f"factors are rounded to bf16, not to {factors.code}", stage.a)
     for access in (stage.a, stage.b):
         dtype = dtypes[access.operand]
         if dtype not in (F32, BF16):
