@@ -394,7 +394,8 @@ class Function(OfArrays[P, R]):
                 warn(
                     StaticgradWarning,
                     f"{self._name} compiles for each value of {', '.join(needed)}, since {why}:"
-                    " a number that only arithmetic uses is an input from its second value on;"
+                    " a number that only arithmetic and functions of sg use is an input from its"
+                    " second value on;"
                     f" static={(*needed,)!r} says that it is meant",
                 )
         return traced
@@ -574,9 +575,9 @@ def function(
     functions) is static: another value is another program. NumPy scalars are arrays. Sizes are
     literal at first; an axis that comes with a second size is named from then on, together with
     those that changed with it, so that further sizes compile nothing. Python floats and ints that
-    only arithmetic uses do alike: one that comes with a second value is an input from then on, and
-    results keep their dtypes. One that Python needs (``if``, ``range``, an axis), and an exponent
-    of an array, stay static.
+    only arithmetic and functions of ``sg`` use do alike: one that comes with a second value is an
+    input from then on, and results keep their dtypes. One that Python needs (``if``, ``range``, an
+    axis), and an exponent of an array, stay static.
 
     What it reads around it: parameters and generators at their values of each run; a generator goes
     one step further with each call. Numbers, arrays and functions of globals, closures and

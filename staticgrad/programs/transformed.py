@@ -46,6 +46,7 @@ from staticgrad.language.ir.graph import Parameter, Symbolic
 from staticgrad.language.ir.kinds import binding_kind, of_kind
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.pairs import Complex
+from staticgrad.language.ir.python_numbers import PythonNumber
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import apart
 from staticgrad.language.ops.operands import as_value
@@ -259,8 +260,9 @@ class DerivativePoint:
     def _stand(self, label: str, leaf: Any, direct: bool) -> Any:
         """Return the leaf that stands for an argument of a derivative, apart from others."""
         if not isinstance(leaf, Value):
+            plain = leaf if type(leaf) is PythonNumber else np.asarray(leaf)
             try:
-                leaf = as_value(np.asarray(leaf), self.kind)
+                leaf = as_value(plain, self.kind)
             except (TypeError, ValueError):
                 raise GradientError(
                     f"{called_name()}: {label} is {quote(leaf)}, no array"

@@ -126,6 +126,43 @@ def test_ints_that_steer_python_stay_static(formula, values):
     assert "static: n, for" in over.stats.reasons[1]
 
 
+def cube(v):
+    return v * v * sg.sin(v)
+
+
+#: What derivatives and loops take: a number by itself becomes an input, too.
+TAKEN = {
+    "grad": lambda x, c: sg.grad(cube)(c) * x,
+    "alone": lambda x, c: (sg.grad(cube)(c), sg.exp(c), x),
+    "value and grad": lambda x, c: sg.value_and_grad(lambda v: (v * x).sum())(c),
+    "grad of grad": lambda x, c: sg.grad(sg.grad(cube))(c) + x,
+    "jvp": lambda x, c: (*sg.jvp(cube, (c,), (1.0,)), x),
+    "jvp along it": lambda x, c: sg.jvp(cube, (x,), (sg.full((3,), c, x.dtype),)),
+    "hessian": lambda x, c: sg.hessian(cube)(c) - x,
+    "jacobian": lambda x, c: sg.jacobian(lambda v: v * x)(c),
+    "scan": lambda x, c: sg.scan(lambda s, row: (s * 0.5 + row, s), c, x),
+    "fori_loop": lambda x, c: sg.fori_loop(0, 2, lambda i, s: s * x[0], c),
+    "while_loop": lambda x, c: sg.while_loop(lambda s: s < 50.0, lambda s: s * 2.0 + x[0], c),
+    "cond": lambda x, c: sg.cond(x[0] > 0, lambda v: v * 2.0, lambda v: -v, c),
+    "vmap": lambda x, c: sg.vmap(lambda row, n: row * sg.cos(n), in_axes=(0, None))(x, c),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_numbers_that_derivatives_and_loops_take_are_inputs(name):
+    x = np.array([0.5, 1.25, 2.0])
+    f = same_as_static(TAKEN[name], x, (0.3, 0.7, 1.5, 0.4))
+    assert f.stats.traces == 2
+
+
+def test_a_whole_number_has_no_derivative_as_in_a_static_trace():
+    f = sg.function(lambda c: sg.grad(cube)(c))
+    np.testing.assert_allclose([f(0.3), f(0.7)], [sg.grad(cube)(c) for c in (0.3, 0.7)], 1e-12)
+    for number in (2, 3, 5):
+        with pytest.raises(sg.errors.GradientError, match="no derivative by it"):
+            f(number)
+
+
 @pytest.mark.parametrize(
     ("formula", "why"),
     [
@@ -133,7 +170,7 @@ def test_ints_that_steer_python_stay_static(formula, values):
         (lambda x, c: x * math.exp(-c), r"float\(\)"),
         (lambda x, c: x * np.exp(-c), "a NumPy function"),
         (lambda x, c: x**c, "an exponent of an array"),
-        (lambda x, c: sg.fori_loop(0, 2, lambda i, s: s * x[0], c), "fori_loop"),
+        (lambda x, c: x * round(c), r"round\(\)"),
     ],
 )
 def test_floats_that_python_needs_are_static_and_warned_of_once(formula, why):

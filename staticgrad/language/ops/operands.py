@@ -22,6 +22,7 @@ from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.kinds import AnyValue, binding_kind, of_kind
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.python_numbers import PythonNumber
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.basic import astype, size_value
@@ -118,6 +119,9 @@ def as_value(
         size: Any = size_value(data, I64)
         return size
     plain = type(data)  # not ``__class__``: a number of a trace says that it is a float
+    if plain is PythonNumber:
+        dtype = F64 if isinstance(data, float) else I64
+        return lift_operand(of or called_name(), kind or binding_kind(()), data, dtype)
     if plain is not float and not (plain is int and 0 <= data <= MOST_SIZE):
         strong_dtype(of or called_name(), data)  # which refuses what has none
     return (kind or binding_kind(())).lift(data)
