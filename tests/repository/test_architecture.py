@@ -130,7 +130,7 @@ def tracked_files(*options):
 
 def test_the_repository_has_what_its_guide_names():
     beside = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "docs", "pyproject.toml"}
-    beside |= {"LICENSE", "conftest.py"}  # names that doctests share
+    beside |= {"CITATION.cff", "LICENSE", "conftest.py"}  # names that doctests share
     pages = {"ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"}
     first = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
     assert first <= {*FOLDERS, *beside, *pages}

@@ -32,6 +32,18 @@ def hooks():
     return {hook["id"]: hook for hook in repo["hooks"]}
 
 
+def test_the_citation_says_what_the_project_says():
+    """Format: https://github.com/citation-file-format/citation-file-format, version 1.2.0."""
+    citation, project = read(ROOT / "CITATION.cff"), PROJECT["project"]
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert (citation["title"], citation["license"]) == (project["name"], project["license"])
+    assert (citation["abstract"], citation["keywords"]) == (
+        project["description"],
+        project["keywords"],
+    )
+    assert "version" not in citation  # it stands in staticgrad/__init__.py alone
+
+
 def test_hooks_run_the_commands_of_ci_with_the_tools_of_the_environment():
     stages = dict(re.findall(r'stage "(\w+)" (.*)', (ROOT / ".ci/run").read_text("utf-8")))
     stages["types"] = "mypy"  # begun before it is a stage
