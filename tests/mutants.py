@@ -954,8 +954,8 @@ MUTANTS = (
     ),
     *_row(
         "exported files",
-        ("exported-ends", "staticgrad/compiler/plain", "bool(factor.bounded_positions) or self.kernel",
-         "self.kernel", "factors of products are read beyond the ends of their arrays",
+        ("exported-ends", "staticgrad/compiler/plain", "bool(factor.bounded_positions or is_converted)",
+         "is_converted", "factors of products are read beyond the ends of their arrays",
          "tests/exporting/test_export.py -k looks_where"),
         ("loops-of-guarded-bools", "staticgrad/compiler/plain/expressions.py",
          'return operate("!=", text, 0)', 'return Text(f"{text.alone} != 0")', "a guarded number becomes a bool only outside its bounds",

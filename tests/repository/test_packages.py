@@ -33,6 +33,7 @@ EXCEPTIONS = {
     "staticgrad/jax/lax/primitives.py": "no function of the package gives the bits of a number",
     "staticgrad/onnx/writer.py": "ops are written as operators of ONNX",
     "passes/loops/loop_pairs.py": "loops over what others stack, or blocks of rows",
+    "staticgrad/compiler/lowering/fuse.py": "products of bfloat16 take two terms at once",
     "staticgrad/checkpoint_policies.py": "policies save the results of products",
     "staticgrad/eager/stepping.py": "ops that NumPy computes in place",
     "passes/narrow.py": "values between two conversions",

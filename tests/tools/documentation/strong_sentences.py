@@ -38,6 +38,7 @@ PROMISED = {
         README: on aarch64, which has the same bits
         conventions: Kernels have the same bits.
         run-a-program: Results have the same bits on all of them
+        mixed-precision: several times as long, with the same bits.
     """,
     "caches": """
         run-a-program: and the disk stores full code only
