@@ -7,11 +7,12 @@ computed first, and those of one order are merged among themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.ir.op import Constant
 from staticgrad.language.ops.marks import is_for_regions, read_again
+from staticgrad.support.traversal import operands_first
 
 
 class Clones:
@@ -35,20 +36,17 @@ class Clones:
         value = self.behind_marks(value)
         if not self.runs_again(value):
             return self.outside(value)
-        waiting = [value.node]
-        while waiting:
-            node = waiting[-1]
-            below = [self.behind_marks(arg) for arg in node.args]
-            missing = [
-                arg.node for arg in below if self.runs_again(arg) and arg.node not in self.nodes
-            ]
-            if node not in self.nodes and missing:
-                waiting += missing
-                continue
-            if node not in self.nodes:
-                args = tuple(map(self._operand, below))
-                self.nodes[node] = Node(node.op, args, node.types, node.origin, self.order)
-            waiting.pop()
+
+        def missing(values: Iterable[Symbolic]) -> list[Node]:
+            repeated = [value.node for value in values if self.runs_again(value)]
+            return [node for node in repeated if node not in self.nodes]
+
+        def operands(node: Node) -> list[Symbolic]:
+            return [self.behind_marks(arg) for arg in node.args]
+
+        for node in operands_first(missing([value]), lambda node: missing(operands(node)[::-1])):
+            args = tuple(map(self._operand, operands(node)))
+            self.nodes[node] = Node(node.op, args, node.types, node.origin, self.order)
         return Symbolic(self.nodes[value.node], value.index)
 
     def behind_marks(self, value: Symbolic) -> Symbolic:

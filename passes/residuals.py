@@ -33,6 +33,7 @@ from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic
 from staticgrad.language.types.arrays import hint_bytes, hint_product
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass, replace
+from staticgrad.support.traversal import reach
 from staticgrad.support.upward import up
 
 #: Bytes that are worth ``flops`` operations.
@@ -60,15 +61,11 @@ def below(
 
     Nothing below one of ``ends`` counts.
     """
-    reached: set[Node] = set()
-    waiting = [arg.node for arg in args]
-    while waiting:
-        node = waiting.pop()
-        if node in nodes and node not in reached:
-            reached.add(node)
-            if node not in ends:
-                waiting += [arg.node for arg in node.args]
-    return reached
+
+    def inside(values: Iterable[Symbolic]) -> list[Node]:
+        return [value.node for value in values if value.node in nodes]
+
+    return {*reach(inside(args), lambda node: () if node in ends else inside(node.args))}
 
 
 def reads_elements(reader: Node, arg: Symbolic) -> bool:
@@ -112,18 +109,17 @@ class CrossingRegions:
         self.crossing = [key for key in border.crossing if key not in border.stored]
         self.operands: dict[ValueKey, list[ValueKey]] = {}  # of what may run again
         self.readers: dict[ValueKey, list[ValueKey]] = {}
-        waiting = [key for key in self.crossing if self._may_run_again(key[0])]
-        while waiting:
-            key = waiting.pop()
-            if key in self.operands:
-                continue
-            node = key[0]
-            operands = [arg for arg in node.args if border.weight(arg.key)]
-            self.operands[key] = [arg.key for arg in operands]
-            for arg in operands:
-                self.readers.setdefault(arg.key, []).append(key)
-                if arg.shape == node.types[0].shape and self._may_run_again(arg.node):
-                    waiting.append(arg.key)
+        repeatable = [key for key in self.crossing if self._may_run_again(key[0])]
+        for key in reach(repeatable, self._repeatable_operands):
+            self.operands[key] = [arg.key for arg in key[0].args if border.weight(arg.key)]
+            for operand in self.operands[key]:
+                self.readers.setdefault(operand, []).append(key)
+
+    def _repeatable_operands(self, key: ValueKey) -> list[ValueKey]:
+        """Return the operands of a value that have its shape and may run again."""
+        shape = key[0].types[0].shape
+        operands = [Symbolic(*operand) for operand in self.operands[key]]
+        return [o.key for o in operands if o.shape == shape and self._may_run_again(o.node)]
 
     def _may_run_again(self, node: Node) -> bool:
         return node not in self.refused and self.border.may_run_again(node)
@@ -168,14 +164,11 @@ class CrossingRegions:
 
     def nodes(self, offer: Offer) -> Iterator[Node]:
         """Yield the nodes to clone into the backward pass."""
-        waiting = list(offer.recomputed)
-        seen = set(waiting)
-        while waiting:
-            key = waiting.pop()
-            yield key[0]
-            below = [x for x in self.operands[key] if x not in offer.stored and x not in seen]
-            waiting += dict.fromkeys(below)
-            seen.update(below)
+
+        def operands(key: ValueKey) -> list[ValueKey]:
+            return [operand for operand in self.operands[key] if operand not in offer.stored]
+
+        return (node for node, _ in reach(offer.recomputed, operands))
 
 
 #: A choice that saves less than this part of the stored bytes is not made.

@@ -88,6 +88,7 @@ from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import within
 from staticgrad.support.config import limits
 from staticgrad.support.records import NamedTuple, dataclass, replace
+from staticgrad.support.traversal import reach
 
 #: A named size without a hint, where the bytes of a product are estimated.
 OPEN_SIZE: Final = 1024
@@ -628,17 +629,19 @@ class _Region:
         computed from a seed without such a product.
         """
         results: set[Node] = set()
-        waiting = [node]
-        while waiting:
-            node = waiting.pop()
-            if node in self.seeds:
+
+        def rows_of(node: Node) -> list[Node]:
+            is_product = isinstance(node.form, Contract)
+            return [] if is_product else [a.node for a in node.args if a.node in self.rows]
+
+        for source in reach([node], rows_of):
+            if source in self.seeds:
                 raise _NoRegionError
-            if not isinstance(node.form, Contract):
-                waiting += [arg.node for arg in node.args if arg.node in self.rows]
-                continue
-            while len(readers := self._readers(node)) == 1 and isinstance(readers[0].op, Transpose):
-                (node,) = readers
-            results.add(node)
+            if isinstance(source.form, Contract):
+                result, readers = source, self._readers(source)
+                while len(readers) == 1 and isinstance(readers[0].op, Transpose):
+                    result, readers = readers[0], self._readers(readers[0])
+                results.add(result)
         return results
 
     def _readers(self, node: Node) -> list[Node]:

@@ -42,6 +42,7 @@ from staticgrad.language.types.dim import Size, bounds
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import within
 from staticgrad.support.config import limits
+from staticgrad.support.traversal import reach
 
 #: Most instructions that a sum recomputes.
 _MOST_INSTRUCTIONS: Final = 12
@@ -103,17 +104,16 @@ class _Formulas:
         large = hint_product(value.shape) >= limits().stored_formula
         if not large or not self._may_be_copied(first, node):
             return None
-        formula: dict[Node, None] = {first: None}
-        arrays: dict[ValueKey, None] = {}
-        pending = [first]
-        while pending:
-            for arg in pending.pop().args:
-                if arg.shape == value.shape and self._may_be_copied(arg.node, node):
-                    if arg.node not in formula:
-                        formula[arg.node] = None
-                        pending.append(arg.node)
-                elif product(_base_of_views(arg).shape) == product(value.shape):
-                    arrays[_base_of_views(arg).key] = None
+
+        def is_inside(arg: Symbolic) -> bool:
+            return arg.shape == value.shape and self._may_be_copied(arg.node, node)
+
+        formula: dict[Node, None] = {}
+        arrays: set[ValueKey] = set()
+        for member in reach([first], lambda n: [a.node for a in n.args if is_inside(a)]):
+            formula[member] = None
+            bases = [_base_of_views(arg) for arg in member.args if not is_inside(arg)]
+            arrays |= {base.key for base in bases if product(base.shape) == product(value.shape)}
             if sum(map(instructions, formula)) > _MOST_INSTRUCTIONS or len(arrays) > _MOST_ARRAYS:
                 return None
         has_one_reader = tuple(self._users[first, 0]) == (node,)
@@ -250,19 +250,11 @@ class _FormulaShifter:
     def _dependents_of(self, node: Node) -> set[Node]:
         """Return all nodes that depend on a node, cached."""
         if node not in self._dependents:
-            dependents: set[Node] = set()
-            pending = [node]
-            while pending:
-                dependency = pending.pop()
-                users = {
-                    user
-                    for index in range(len(dependency.types))
-                    for user in self._users[dependency, index]
-                }
-                pending += users - dependents
-                dependents |= users
-            self._dependents[node] = dependents
+            self._dependents[node] = {*reach(self._readers_of(node), self._readers_of)}
         return self._dependents[node]
+
+    def _readers_of(self, node: Node) -> list[Node]:
+        return [user for index in range(len(node.types)) for user in self._users[node, index]]
 
     def _find_shiftable(self, value: Symbolic) -> Sequence[Node] | None:
         """Find the nodes of a cheap formula that this pass may shift, or None."""

@@ -33,6 +33,7 @@ from staticgrad.language.ops.transcendental import Exp, exp
 from staticgrad.language.types.arrays import hint_bytes, hint_value
 from staticgrad.support.config import limits
 from staticgrad.support.records import NamedTuple
+from staticgrad.support.traversal import reach
 
 #: Nodes from the shift to the maximum that it is made of, at most.
 _MOST_STEPS: Final = 8
@@ -149,15 +150,13 @@ def _is_of_product(x: Symbolic) -> bool:
 
 def _elementwise_sources(value: Symbolic) -> Iterator[Node]:
     """Yield the nodes that a value is elementwise of, with its own and reshapes, no constants."""
-    seen, values = {value.key}, [value]
-    while values:
-        node = values.pop().node
-        yield node
-        if isinstance(node.op, Elementwise) or node.op.name == "reshape":
-            operands = (arg for arg in node.args if not isinstance(arg.node.op, Constant))
-            fresh = [arg for arg in operands if arg.key not in seen]
-            seen |= {arg.key for arg in fresh}
-            values += fresh
+
+    def operands(node: Node) -> list[Node]:
+        if not isinstance(node.op, Elementwise) and node.op.name != "reshape":
+            return []
+        return [arg.node for arg in node.args if not isinstance(arg.node.op, Constant)]
+
+    return reach([value.node], operands)
 
 
 def _part_statistics(x: Symbolic) -> tuple[Symbolic, Symbolic]:

@@ -17,6 +17,7 @@ from staticgrad.language.ops.loops import Loop
 from staticgrad.language.ops.movement import Reshape
 from staticgrad.language.types.dim import Size
 from staticgrad.support.records import NamedTuple
+from staticgrad.support.traversal import reach
 
 
 class Follower(NamedTuple):
@@ -184,17 +185,13 @@ class _Readers:
     def _feeds(self, node: Node, followers: Collection[Follower]) -> bool:
         """Return True if only followers of a loop pair read the results of a node."""
         nodes = {follower.node for follower in followers}
-        pending = [node]
-        while pending:
-            node = pending.pop()
-            if node in nodes:
-                continue
-            if not isinstance(node.op, Reshape | Slice) or node.values[0].key in self.roots:
-                return False
-            if not self.users[node, 0]:
-                return False
-            pending += self.users[node, 0]
-        return True
+        return all(
+            isinstance(view.op, Reshape | Slice)
+            and view.values[0].key not in self.roots
+            and self.users[view, 0]
+            for view in reach([node], lambda view: self.users[view, 0] if view not in nodes else ())
+            if view not in nodes
+        )
 
     def _is_end(self, node: Node, followers: Iterable[Follower], second: Node) -> bool:
         """Return True if a node slices a stack's rows that fill no block of the followers."""

@@ -27,6 +27,7 @@ from staticgrad.language.ir.forms import Assemble, Identity, Pointwise, ReshapeF
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors, bodies_of
 from staticgrad.language.ops.loops import Loop
 from staticgrad.support.source import merge_locations as merged_lines
+from staticgrad.support.traversal import reach
 
 ValueKey = tuple[Node, int]
 
@@ -94,14 +95,11 @@ class Copier:
 
     def _missing(self, values: Sequence[Symbolic], numbers: dict[ValueKey, int]) -> set[Node]:
         """Return the nodes of a loop's body that are still to be copied for these values."""
-        waiting = [v.node for v in values if numbers[v.key] not in self._copies]
-        missing = set(waiting)
-        while waiting:
-            for arg in waiting.pop().args:
-                if numbers[arg.key] not in self._copies and arg.node not in missing:
-                    missing.add(arg.node)
-                    waiting.append(arg.node)
-        return missing
+
+        def not_copied(values: Sequence[Symbolic]) -> list[Node]:
+            return [v.node for v in values if numbers[v.key] not in self._copies]
+
+        return {*reach(not_copied(values), lambda node: not_copied(node.args))}
 
 
 Place = tuple[Node, int]

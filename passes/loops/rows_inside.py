@@ -27,6 +27,7 @@ from staticgrad.language.ops.movement import reshape
 from staticgrad.language.types.arrays import TensorType, hint_bytes
 from staticgrad.support.building import here, within
 from staticgrad.support.records import NamedTuple
+from staticgrad.support.traversal import reach
 
 
 class _ProductRows(NamedTuple):
@@ -104,21 +105,22 @@ def _find_products_behind(
 
     Besides these products, only loops and views read the stack.
     """
+
+    def is_unread_view(node: Node) -> bool:
+        return isinstance(node.form, ReshapeForm) and node.values[0].key not in read
+
+    def readers_of_view(node: Node) -> Sequence[Node]:
+        return users[node, 0] if is_unread_view(node) else ()
+
     place_of_product: dict[Node, int] = {}
     for place in range(loop_of(loop).carries, len(loop.types)):
         stack = Symbolic(loop, place)
         if stack.ndim != 3 or stack.key in read:
             continue
-        products, pending = list[Node](), [*users[stack.key]]
-        while pending:
-            node = pending.pop()
-            if _is_product_of_rows(node, stack):
-                products.append(node)
-            elif isinstance(node.form, ReshapeForm) and node.values[0].key not in read:
-                pending += users[node, 0]
-            elif not isinstance(node.form, BodyForm | View):
-                break
-        else:
+        readers = [*reach(users[stack.key], readers_of_view)]
+        products = [node for node in readers if _is_product_of_rows(node, stack)]
+        others = {*readers}.difference(products)
+        if all(isinstance(n.form, BodyForm | View) or is_unread_view(n) for n in others):
             place_of_product |= dict.fromkeys(products, place)
     return place_of_product
 

@@ -39,6 +39,7 @@ from staticgrad.support.building import within
 from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location, merge_locations
+from staticgrad.support.traversal import reach
 
 #: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.
 _PATIENCE: Final = 500
@@ -257,14 +258,13 @@ class _Driver:
     def _fresh(self, rewriting: Rewriting) -> list[Node]:
         """Return the nodes that a rewrite built, operands first: those newer than the match."""
         newest = rewriting.original.node.serial
-        seen: set[Node] = set()
-        stack = [rewriting.replacement.node]
-        while stack:
-            node = stack.pop()
-            if node.serial > newest and node not in seen and node not in self._done:
-                seen.add(node)
-                stack.extend(arg.node for arg in node.args)
-        return sorted(seen, key=lambda node: node.serial)
+
+        def fresh(values: Iterable[Symbolic]) -> list[Node]:
+            nodes = [value.node for value in values]
+            return [n for n in nodes if n.serial > newest and n not in self._done]
+
+        reached = reach(fresh([rewriting.replacement]), lambda node: fresh(node.args))
+        return sorted(reached, key=lambda node: node.serial)
 
     def _candidates(self, node: Node) -> tuple[Rule, ...]:
         """Return the rules that may apply to a node, given the numbers of its operands."""

@@ -25,6 +25,7 @@ from staticgrad.errors import BudgetInfeasible
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Step
 from staticgrad.support.records import dataclass
+from staticgrad.support.traversal import reach
 
 
 @dataclass(frozen=True)
@@ -209,11 +210,4 @@ def _steps_reached(
     start: Iterable[int], edges: list[tuple[int, ...]] | list[list[int]]
 ) -> set[int]:
     """Return all steps reachable over edges, the start included."""
-    visited: set[int] = set()
-    stack = list(start)
-    while stack:
-        step = stack.pop()
-        if step not in visited:
-            visited.add(step)
-            stack.extend(edges[step])
-    return visited
+    return {*reach(start, edges.__getitem__)}

@@ -24,9 +24,8 @@ from collections.abc import (
     Set as AbstractSet,
 )
 from dataclasses import field, replace
-from heapq import heapify, heappop, heappush
 from operator import itemgetter
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from staticgrad.errors import VerifyError
 from staticgrad.language.ir.forms import Form, Identity, Pointwise, WindowReduce
@@ -39,6 +38,7 @@ from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import Dim, Size, evaluate
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.traversal import reach
 
 K = TypeVar("K", bound=Hashable)
 Getter = Callable[[Sequence[int]], tuple[int, ...]]
@@ -161,13 +161,7 @@ class Flow:
 
     def find_ancestors(self, step: int) -> set[int]:
         """Return the steps that come before a step in every order."""
-        ancestors: set[int] = set()
-        waiting = [step]
-        while waiting:
-            earlier = set(self.earlier_steps[waiting.pop()]) - ancestors
-            ancestors |= earlier
-            waiting += earlier
-        return ancestors
+        return {*reach(self.earlier_steps[step], self.earlier_steps.__getitem__)}
 
     def lives(self, sequence: Sequence[int], staged: Iterable[int] = ()) -> list[Life]:
         """Return the live range of each arena buffer for a sequence of steps.
@@ -300,33 +294,6 @@ def collective_steps(schedule: Schedule) -> tuple[int, ...]:
         for number, step in enumerate(schedule.steps)
         if isinstance(step, CallStep) and step.routine.is_collective
     )
-
-
-def sort_topologically(
-    earlier: Sequence[Iterable[int]], priority: Callable[[int], Any] = lambda step: step
-) -> list[int]:
-    """Sort steps so that all ``earlier`` ones of each come before it.
-
-    Of the steps that are ready the one of the lowest priority comes next. Those that are in a
-    cycle, or depend on one, are left out.
-    """
-    predecessors = [{*steps} for steps in earlier]
-    successors: list[list[int]] = [[] for _ in predecessors]
-    for step, needed in enumerate(predecessors):
-        for predecessor in needed:
-            successors[predecessor].append(step)
-    left = [*map(len, predecessors)]
-    ready = [(priority(step), step) for step, count in enumerate(left) if not count]
-    heapify(ready)
-    order = []
-    while ready:
-        step = heappop(ready)[1]
-        order.append(step)
-        for successor in successors[step]:
-            left[successor] -= 1
-            if not left[successor]:
-                heappush(ready, (priority(successor), successor))
-    return order
 
 
 def _dependences(

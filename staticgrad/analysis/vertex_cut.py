@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import count
 
+from staticgrad.support.traversal import reach
+
 
 def vertex_cut(
     weights: Sequence[int],
@@ -134,12 +136,8 @@ class _Network:
 
     def reaching(self, end: int) -> set[int]:
         """Return the vertices from which unsaturated edges lead to ``end``."""
-        reached, waiting = {end}, [end]
-        while waiting:
-            for edge in self._edges[waiting.pop()]:
-                tail = self._heads[edge]
-                # edge ^ 1 leads from there to here
-                if self._room[edge ^ 1] and tail not in reached:
-                    reached.add(tail)
-                    waiting.append(tail)
-        return reached
+        return {*reach([end], self._unsaturated_tails)}
+
+    def _unsaturated_tails(self, head: int) -> list[int]:
+        # edge ^ 1 leads from there to here
+        return [self._heads[edge] for edge in self._edges[head] if self._room[edge ^ 1]]

@@ -89,6 +89,7 @@ from staticgrad.language.types.dim import equal
 from staticgrad.support.building import current, within
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.records import dataclass
+from staticgrad.support.traversal import reach
 
 _Key = tuple[Node, int]
 #: Where a region begins, and what is saved of it.
@@ -108,13 +109,12 @@ class _Region:
         """Add the nodes that a result depends on to a checkpoint region, up to where the region
         begins.
         """
-        waiting = [result]
-        while waiting:
-            value = waiting.pop()
-            node = value.node
-            if node not in self.nodes and not node.is_leaf and value.key not in self.begins:
-                self.nodes.add(node)
-                waiting += node.args
+
+        def missing(values: Iterable[Symbolic]) -> list[Node]:
+            nodes = [value.node for value in values if value.key not in self.begins]
+            return [node for node in nodes if node not in self.nodes and not node.is_leaf]
+
+        self.nodes |= {*reach(missing([result]), lambda node: missing(node.args))}
 
     def leave_begins(self) -> None:
         """Remove from a recomputed region the nodes that its starting values are computed from.

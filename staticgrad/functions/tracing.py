@@ -33,7 +33,7 @@ from staticgrad.language.ir.forms import (
 )
 from staticgrad.language.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
 from staticgrad.language.ir.kinds import two_kinds
-from staticgrad.language.ir.nodes import body_of_a
+from staticgrad.language.ir.nodes import ancestors, body_of_a
 from staticgrad.language.ir.text import INLINE_ELEMENTS
 from staticgrad.language.ops.elementwise import is_weak
 from staticgrad.language.ops.operands import as_value
@@ -113,25 +113,18 @@ class _Cut:
 
     def _new_nodes(self) -> list[Node]:
         """Return the nodes that the traced function built, in order, without leaves."""
-        seen: dict[Node, None] = {}
-        waiting = [value.node for value in self.part.results]
-        while waiting:
-            node = waiting.pop()
-            if node in seen or node.serial < self.oldest or node in self.input_nodes:
-                continue
+        nodes: list[Node] = []
+        for node in ancestors(self.part.results, self.input_nodes, self.oldest):
             if is_body_input(node):
                 raise GraphError(
                     f"a value inside of another loop ({node.types[0]}) is used here",
                     hint="an iteration hands values on by what its function returns",
                     related=[("made for", str(node.types[0]), node.origin)],
                 )
-            if isinstance(node.op, Input | ParameterLeaf) or (
-                isinstance(node.op, Constant) and not _is_small(node)
-            ):
-                continue
-            seen[node] = None
-            waiting.extend(arg.node for arg in node.args)
-        return sorted(seen, key=lambda node: node.serial)
+            is_constant = isinstance(node.op, Constant) and not _is_small(node)
+            if not is_constant and not isinstance(node.op, Input | ParameterLeaf):
+                nodes.append(node)
+        return sorted(nodes, key=lambda node: node.serial)
 
     def _needed_nodes(self, varying: set[Node]) -> set[Node]:
         """Return a traced body's nodes: varying ones, and constants that they need."""

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import staticgrad as sg
 from staticgrad.errors import StaticgradError
 from staticgrad.extend import NamedTuple
+from staticgrad.language.ir.schedule import CallStep, steps_of
 from staticgrad.native import loader
 from staticgrad.native.libraries import lapack
 from staticgrad.native.libraries.fourier_kernels import FourierCall
@@ -88,14 +89,9 @@ def canonical(array: npt.ArrayLike) -> bytes:
 
 def routines_of(compiled: Any) -> list[str]:
     """Return the names of routines of other libraries that a compiled program calls."""
-    names: set[str] = set()
-    stack = [compiled.schedule]
-    while stack:
-        for step in stack.pop().steps:
-            if hasattr(step, "routine") and not _is_ours(step):
-                names.add(step.routine.name.removesuffix(".portable"))
-            stack += [body.schedule for body in step.bodies()]
-    return sorted(names)
+    calls = [step for step in steps_of(compiled.schedule) if isinstance(step, CallStep)]
+    names = {step.routine.name for step in calls if not _is_ours(step)}
+    return sorted({name.removesuffix(".portable") for name in names})
 
 
 def _is_ours(step: Any) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.extend.optional import ml_dtypes, torch
+from staticgrad.support.traversal import reach
 
 
 def array_of(tensor: Any) -> Any:
@@ -47,3 +49,9 @@ def tensor_of(array: Any) -> Any:
     if array.dtype.kind == "V":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
+
+
+def autograd_nodes(tensors: Iterable[Any]) -> Iterator[Any]:
+    """Yield the nodes of autograd's graph that tensors are computed by, each once."""
+    last = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
+    return reach(last, lambda node: [f for f, _ in node.next_functions if f is not None])

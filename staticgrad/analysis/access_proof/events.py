@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 
 from staticgrad.analysis.access_proof.ranges import (
     IntegerRange,
-    distinct_expressions,
     exact,
     range_of,
 )
-from staticgrad.language.ir.expr import Access, Expr, Position
+from staticgrad.language.ir.expr import Access, Expr, Position, postorder, unvisited_postorder
 from staticgrad.language.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -367,7 +366,7 @@ class KernelWalk:
         visited: set[int] = set()
         used = find_used_values(body)
         for number, statement in enumerate(body):
-            for expr in distinct_expressions(roots_of(statement), visited):
+            for expr in unvisited_postorder(roots_of(statement), visited):
                 if isinstance(expr.attribute, Access):
                     count = len(expr.attribute.gather)
                     indices, is_selected = expr.args[:count], id(expr) not in used
@@ -547,7 +546,7 @@ def find_used_values(body: Sequence[Statement]) -> set[int]:
     """Return the expressions of statements whose value is used, and not one side of selections."""
     roots = [root for statement in body for root in roots_of(statement)]
     used = set(map(id, roots))
-    for expr in distinct_expressions(roots, set()):
+    for expr in postorder(roots):
         sides = expr.args[1:] if expr.op in ("select", "rarely") else ()
         used.update(id(arg) for arg in expr.args if not any(arg is side for side in sides))
     return used

@@ -7,13 +7,13 @@ any value of its element type, unless the memory is a constant of the program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.language.ir.expr import Expr
+from staticgrad.language.ir.expr import Expr, postorder
 from staticgrad.language.types.dtype import DType
 
 Array = NDArray[Any]
@@ -64,22 +64,9 @@ def dtype_range(dtype: DType) -> IntegerRange:
     return IntegerRange(np.asarray(low), np.asarray(1 << bits))
 
 
-def distinct_expressions(roots: Sequence[Expr], visited: set[int]) -> Iterator[Expr]:
-    """Yield each expression below ``roots`` that is not in ``visited``, operands first."""
-    waiting = [(root, False) for root in reversed(roots)]
-    while waiting:
-        expr, is_ready = waiting.pop()
-        if is_ready:
-            yield expr
-        elif id(expr) not in visited:
-            visited.add(id(expr))
-            waiting.append((expr, True))
-            waiting += [(arg, False) for arg in reversed(expr.args)]
-
-
 def range_of(root: Expr, leaves: Leaves, ranges: dict[int, IntegerRange | None]) -> IntegerRange:
     """Return the range of an integer or bool expression; ``ranges`` holds those of its parts."""
-    for expr in distinct_expressions([root], set(ranges)):
+    for expr in postorder([root], ranges):
         ranges[id(expr)] = _compute_range(expr, leaves, ranges) if _is_integer(expr) else None
     computed = ranges[id(root)]
     return dtype_range(root.dtype) if computed is None else computed

@@ -7,7 +7,7 @@ their first reader after each run of the base is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from staticgrad.analysis.planning.offset_search import place_tightly
@@ -15,6 +15,7 @@ from staticgrad.analysis.planning.offsets import Spans
 from staticgrad.analysis.planning.problem import PLAN_FORMAT, Document, Identifier, Net
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
+from staticgrad.support.traversal import operands_first
 
 
 def laid_out(net: Net, sequence: Sequence[int]) -> tuple[list[int], list[set[int]]]:
@@ -210,19 +211,12 @@ class _PlanSteps:
 
     def _show(self, name: Identifier) -> None:
         """Add the ops of a free view and of those it reads to a plan's document, if missing."""
-        free, waiting = self.net.free, [name]
-        while waiting:
-            op = free.get(waiting[-1])
-            if op is None or waiting[-1] in self.shown:
-                waiting.pop()
-                continue
-            first = [
-                value_name
-                for value_name in op.inputs
-                if value_name in free and value_name not in self.shown
-            ]
-            if first:
-                waiting += reversed(first)
-                continue
-            self.steps.append(("c", op.id))
-            self.shown.update(op.outputs)
+        free = self.net.free
+
+        def missing(names: Iterable[Identifier]) -> list[Identifier]:
+            return [name for name in names if name in free and name not in self.shown]
+
+        for view in operands_first(missing([name]), lambda view: missing(free[view].inputs)):
+            if view not in self.shown:  # its op may have shown it with an earlier result
+                self.steps.append(("c", free[view].id))
+                self.shown.update(free[view].outputs)

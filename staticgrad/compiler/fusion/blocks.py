@@ -35,6 +35,7 @@ from staticgrad.compiler.fusion.groups import (
     Roles,
     RowStage,
     Slot,
+    Source,
     meets_elements,
 )
 from staticgrad.compiler.fusion.windows import find_mask
@@ -43,6 +44,7 @@ from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.types.arrays import Shape, c_strides, hint_value
 from staticgrad.support.config import limits
 from staticgrad.support.records import replace
+from staticgrad.support.traversal import operands_first, reach
 
 #: Operations per element up to which a value is recomputed in a later stage that reads it.
 _CHEAP: Final = 1
@@ -88,18 +90,11 @@ class _RolesReader:
     def _sort_nodes(self) -> list[Node]:
         """Sort the nodes of a block (attention) topologically, its reductions with them."""
         nodes = dict.fromkeys([*self.group.nodes, *(k.node for k in self.group.reductions)])
-        ordered: dict[Node, None] = {}
-        pending = [*reversed(nodes)]
-        while pending:
-            node = pending[-1]
-            bases = self._operands_of(node)
-            predecessors = [b.node for b in bases if b.node in nodes and b.node not in ordered]
-            if predecessors and node not in ordered:
-                pending += predecessors
-                continue
-            pending.pop()
-            ordered[node] = None
-        return [*ordered]
+
+        def operands(node: Node) -> list[Node]:
+            return [b.node for b in reversed(self._operands_of(node)) if b.node in nodes]
+
+        return [*operands_first(nodes, operands)]
 
     # -- masks -------------------------------------------------------------------------------------
 
@@ -317,19 +312,18 @@ class _RolesReader:
 
     def _find_needed(self, targets: Sequence[Key], level: int, done: set[Node]) -> tuple[Node, ...]:
         """Return the nodes that a block's row stage computes for its targets, in order."""
-        needed: set[Node] = set()
-        pending = [key.node for key in targets]
         saved = {*self.saved}
-        while pending:
-            node = pending.pop()
+
+        def is_computed(node: Node) -> bool:
             key = ResultBuffer(node)
             is_saved = key in saved and (self.saved_in[key] < level or node in done)
-            if node in needed or is_saved or isinstance(node.form, Contract):
-                continue
-            if key in self.group.reductions:
-                continue
-            needed.add(node)
-            pending += [b.node for b in self._operands_of(node) if self._computes(b)]
+            return not (is_saved or isinstance(node.form, Contract) or key in self.group.reductions)
+
+        def operands(node: Node) -> Iterator[Node]:
+            keys = filter(self._computes, self._operands_of(node))
+            return filter(is_computed, [key.node for key in keys])
+
+        needed = reach(filter(is_computed, [key.node for key in targets]), operands)
         return tuple(sorted(needed, key=self.position.__getitem__))
 
     # -- scratch -----------------------------------------------------------------------------------
@@ -587,25 +581,22 @@ class _Square:
 
     def find_cone(self, key: Key, available: Container[Key]) -> list[Node] | None:
         """Return the pointwise nodes that recompute a value for a block; None if too many."""
-        cone: dict[Node, None] = {}
-        pending = [key.node]
-        while pending:
-            node = pending.pop()
-            if node in cone:
-                continue
-            cone[node] = None
+
+        def computed_sources(node: Node) -> list[Source]:
+            sources = map(self.groups.source, node.args)
+            return [s for s in sources if not s.inline and s.base not in available]
+
+        cone: list[Node] = []
+        for node in reach([key.node], lambda n: [s.base.node for s in computed_sources(n)]):
+            cone.append(node)
             form = node.form
             if not isinstance(form, Pointwise) or form.indexed or len(cone) > _MOST_RECOMPUTED:
                 return None
             if node.types[0].shape != self.domain or node.op.flops > _MOST_FLOPS:
                 return None
-            for source in map(self.groups.source, node.args):
-                if source.inline or source.base in available:
-                    continue
-                if not meets_elements(source, self.domain):
-                    return None
-                pending.append(source.base.node)
-        return [*cone]
+            if not all(meets_elements(source, self.domain) for source in computed_sources(node)):
+                return None
+        return cone
 
     def _is_per_row(self, shape: Shape) -> bool:
         return shape in (self.rows, (*self.rows, 1))

@@ -32,7 +32,7 @@ from staticgrad.compiler.fusion.groups import (
     needs_home,
 )
 from staticgrad.compiler.fusion.walks import broken_rows, lies_in_order, may_fold
-from staticgrad.language.ir.graph import Parameter, Symbolic
+from staticgrad.language.ir.graph import Node, Parameter, Symbolic
 from staticgrad.language.ir.kernels.stages import HALF_LINE
 from staticgrad.language.types.arrays import (
     Shape,
@@ -45,6 +45,7 @@ from staticgrad.language.types.arrays import (
 )
 from staticgrad.native.machine import current
 from staticgrad.support.records import dataclass, replace
+from staticgrad.support.traversal import reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,16 +278,15 @@ def _is_between(groups: Groups, key: Key) -> bool:
 
 def _is_read_last(groups: Groups, group: Group, base: Key) -> bool:
     """Return True if no group after this one reads a value, directly or through views."""
-    waiting = [base.node]
-    while waiting:
-        node = waiting.pop()
-        for user in [user for n in range(len(node.types)) for user in groups.users[node, n]]:
-            reader = groups.home(ResultBuffer(user))
-            if reader is None:
-                waiting.append(user)
-            elif reader.level > group.level:
-                return False
-    return True
+
+    def users(node: Node) -> list[Node]:
+        return [user for n in range(len(node.types)) for user in groups.users[node, n]]
+
+    def home(node: Node) -> Group | None:
+        return groups.home(ResultBuffer(node))
+
+    readers = reach(users(base.node), lambda user: users(user) if home(user) is None else ())
+    return not any(reader.level > group.level for reader in map(home, readers) if reader)
 
 
 #: Bytes that a kernel moves, and bytes of a result, at least, for streaming stores; as multiples of

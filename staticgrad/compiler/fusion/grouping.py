@@ -57,6 +57,7 @@ from staticgrad.language.ir.kernels.width import SHORT_STRIDE
 from staticgrad.language.ir.summation import decompose
 from staticgrad.language.types.arrays import Shape, TensorType, hint_product
 from staticgrad.support.config import limits
+from staticgrad.support.traversal import reach
 
 #: Parts that one kernel copies, at most: each is a loop.
 _MOST_PARTS: Final = 8
@@ -435,21 +436,17 @@ class _GroupBuilder:
 
     def _is_summed(self, node: Node) -> bool:
         """Return True if only reductions read a value, or elements that only they read."""
-        pending, seen = [node], {node}
-        while pending:
-            value = pending.pop()
-            users = self._users[value, 0]
-            if (value, 0) in self._roots or not users:
+        shape = node.types[0].shape
+
+        def mapped_users(value: Node) -> list[Node]:
+            return [u for u in self._users[value, 0] if not isinstance(u.form, forms.Reduce)]
+
+        for count, value in enumerate(reach([node], mapped_users)):
+            maps = isinstance(value.form, forms.Pointwise) and value.types[0].shape == shape
+            if value is not node and not maps:
                 return False
-            for user in users:
-                if isinstance(user.form, forms.Reduce) or user in seen:
-                    continue
-                same_shape = user.types[0].shape == value.types[0].shape
-                maps = isinstance(user.form, forms.Pointwise) and same_shape
-                if not maps or len(seen) > _CHAIN:
-                    return False
-                seen.add(user)
-                pending.append(user)
+            if count > _CHAIN or (value, 0) in self._roots or not self._users[value, 0]:
+                return False
         return True
 
     def _aligned_home(self, source: Source, domain: Shape) -> Cluster | None:

@@ -64,6 +64,7 @@ from staticgrad.language.ir.summation import BLOCK
 from staticgrad.language.types.arrays import TensorType, hint_product, hint_value
 from staticgrad.support.config import limits
 from staticgrad.support.records import replace
+from staticgrad.support.traversal import reach
 
 #: Elements of a chunk.
 CHUNK: Final = 4 * BLOCK
@@ -176,19 +177,13 @@ def _find_numbers_per_row(engine: Engine, rows: Group, columns: list[Group]) -> 
 
 def _numbers_that_follow(engine: Engine, rows: Group) -> set[int]:
     """Return the groups of one number per row that depend on a row group by such groups alone."""
-    dependents: set[int] = set()
-    waiting = [rows]
-    while waiting:
-        group = waiting.pop()
-        for key in keys_of(group):
-            if engine.owners.get(key) != group.number:
-                continue
-            for number in engine.readers.get(key, ()):
-                reader = engine.groups[number]
-                if number not in dependents and _is_number_per_row(reader, rows):
-                    dependents.add(number)
-                    waiting.append(reader)
-    return dependents - {rows.number}
+
+    def readers(number: int) -> list[int]:
+        stored = [k for k in keys_of(engine.groups[number]) if engine.owners.get(k) == number]
+        numbers = [reader for key in stored for reader in engine.readers.get(key, ())]
+        return [reader for reader in numbers if _is_number_per_row(engine.groups[reader], rows)]
+
+    return {*reach([rows.number], readers)} - {rows.number}
 
 
 def _is_number_per_row(group: Group, rows: Group) -> bool:

@@ -32,6 +32,7 @@ from staticgrad.language.ir.forms import INDEXED, BodyForm, CallForm
 from staticgrad.language.ir.graph import Graph, Node
 from staticgrad.language.ir.schedule import BoundStep
 from staticgrad.support.records import dataclass
+from staticgrad.support.traversal import reach
 
 
 @dataclass(frozen=True)
@@ -169,13 +170,9 @@ def find_copied_updates(
     writers = _find_writers(steps)
     # What loops, and the steps that they depend on, compute: it runs before the first write of a
     # parameter, as long as a run can be cancelled.
-    waiting = [number for number, pending in enumerate(steps) if pending.step.runs_loop]
-    visited = set(waiting)
-    while waiting:
-        earlier = {n for key in steps[waiting.pop()].reads for n in writers.get(key, ())} - visited
-        visited |= earlier
-        waiting += earlier
-    before_loops = {key for number in visited for key in steps[number].writes}
+    loops = [number for number, pending in enumerate(steps) if pending.step.runs_loop]
+    earlier = reach(loops, lambda n: [w for key in steps[n].reads for w in writers.get(key, ())])
+    before_loops = {key for number in earlier for key in steps[number].writes}
     taking_over = cache(lambda number: TakingOver(steps[number].step))
 
     def find_conflict(update: Update) -> Reason | None:

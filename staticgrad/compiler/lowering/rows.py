@@ -70,6 +70,7 @@ from staticgrad.language.types.arrays import hint_product
 from staticgrad.language.types.dtype import DType
 from staticgrad.native.machine import current
 from staticgrad.support.records import NamedTuple
+from staticgrad.support.traversal import reach
 
 #: Instructions of an element, at least, so that loading it is quicker than computing it again.
 _WORTH_KEEPING: Final = 5
@@ -315,16 +316,12 @@ class RowPlan:
 
     def _depends_on(self, reader: Node, node: Node, inside: set[Node]) -> bool:
         """Return True if a node of a row kernel reads another, directly or through ``inside``."""
-        to_visit, visited = [reader], {reader}
-        while to_visit:
-            for arg in to_visit.pop().args:
-                operand = self._groups.source(arg).base.node
-                if operand is node:
-                    return True
-                if operand in inside and operand not in visited:
-                    visited.add(operand)
-                    to_visit.append(operand)
-        return False
+
+        def operands(reader: Node) -> list[Node]:
+            return [self._groups.source(arg).base.node for arg in reader.args]
+
+        readers = reach([reader], lambda member: [o for o in operands(member) if o in inside])
+        return any(node in operands(member) for member in readers)
 
 
 #: Interleaved rows if some stage has a long operation, and if none has.

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set as AbstractSet
 from heapq import heappop, heappush
 
-from staticgrad.analysis.liveness import Flow, sort_topologically
+from staticgrad.analysis.liveness import Flow
 from staticgrad.errors import VerifyError
+from staticgrad.support.traversal import operands_first, reach, sort_topologically
 
 Order = tuple[int, ...]
 Priority = Callable[[int], tuple[int, ...]]
@@ -25,13 +26,8 @@ def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
     """
     edges = _Edges(flow)
     commits = set(flow.commits)
-    early: set[int] = set()  # the index checks, and the steps that they depend on
-    stack = list(flow.checks)
-    while stack:
-        step = stack.pop()
-        if step not in early:
-            early.add(step)
-            stack.extend(edges.predecessors[step])
+    # the index checks, and the steps that they depend on
+    early = {*reach(flow.checks, edges.predecessors.__getitem__)}
     arena = {i: nbytes[i] for i, b in enumerate(flow.schedule.buffers) if b.in_arena}
     backwards = edges.reverse()
     free = _find_free_steps(flow)
@@ -67,22 +63,9 @@ def _delay_free_steps(flow: Flow, order: Order, free: AbstractSet[int]) -> Order
 
     A run may be cancelled until the first parameter is written, so that should happen late.
     """
-    done: set[int] = set()
-    late_order: list[int] = []
-    for last in (*(step for step in order if step not in free), *filter(free.__contains__, order)):
-        stack = [last]
-        while stack:
-            open_predecessors = [
-                s for s in flow.earlier_steps[stack[-1]] if s in free and s not in done
-            ]
-            if open_predecessors:
-                stack += open_predecessors
-                continue
-            step = stack.pop()
-            if step not in done:
-                done.add(step)
-                late_order.append(step)
-    return tuple(late_order)
+    last = [*(step for step in order if step not in free), *filter(free.__contains__, order)]
+    needed = [[*filter(free.__contains__, reversed(steps))] for steps in flow.earlier_steps]
+    return tuple(operands_first(last, needed.__getitem__))
 
 
 def _find_free_steps(flow: Flow) -> set[int]:

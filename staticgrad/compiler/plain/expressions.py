@@ -25,6 +25,7 @@ from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dtype import F32, DType
 from staticgrad.language.vecmath.blocks import expand
 from staticgrad.language.vecmath.layout import scaled_in_steps
+from staticgrad.support.traversal import operands_first
 
 #: The name of each dtype in a file, by its code. (Loops may be named i8, so i8 is int8.) Storage
 #: dtypes are unsigned integers with the same bits, because Numba does not have them.
@@ -267,21 +268,14 @@ class Scalars:
 
 def _common_expressions(roots: Iterable[Expr], texts: Mapping[int, Text]) -> Iterable[Expr]:
     """Yield expressions, operands first, except those that only a rare branch needs."""
-    visited = set(texts)
-    stack = [*reversed([*roots])]
-    while stack:
-        expr = stack[-1]
-        if id(expr) in visited:
-            stack.pop()
-            continue
-        args = (expr.args[0], expr.args[2]) if expr.op == "rarely" else expr.args
-        pending = [arg for arg in args if id(arg) not in visited]
-        if pending:
-            stack += reversed(pending)
-            continue
-        visited.add(id(expr))
-        stack.pop()
-        yield expr
+
+    def unwritten(exprs: Iterable[Expr]) -> list[Expr]:
+        return [expr for expr in exprs if id(expr) not in texts]
+
+    def operands(expr: Expr) -> list[Expr]:
+        return unwritten((expr.args[0], expr.args[2]) if expr.op == "rarely" else expr.args)
+
+    return operands_first(unwritten(roots), operands)
 
 
 def operation(op: str, args: Sequence[Text], dtype: DType, functions: Functions) -> Text:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from staticgrad.native import by_numba
+from staticgrad.support.traversal import reach
 
 _FOLDER: Final = Path(by_numba.__file__).parent
 
@@ -53,10 +54,9 @@ PRELUDE: Final = _KERNELS | _MATRICES
 
 def prelude_of(names: Collection[str]) -> list[str]:
     """Return the source of helper functions for an exported file, and of those they call."""
-    needed, to_visit = set[str](), [*names]
-    while to_visit:
-        name = to_visit.pop()
-        if name not in needed:
-            needed.add(name)
-            to_visit += [o for o in PRELUDE if o != name and re.search(rf"\b{o}\b", PRELUDE[name])]
+
+    def called(name: str) -> list[str]:
+        return [o for o in PRELUDE if o != name and re.search(rf"\b{o}\b", PRELUDE[name])]
+
+    needed = {*reach(names, called)}
     return [text for name, text in PRELUDE.items() if name in needed]

@@ -7,11 +7,12 @@ original, so a random draw keeps its key and its numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from staticgrad.language.ir.nodes import Node, Symbolic
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.source import Location
+from staticgrad.support.traversal import reach
 
 #: A value: its node, and which of the node's results it is.
 Key = tuple[Node, int]
@@ -36,15 +37,12 @@ class NodeCopies:
 
     def _collect_nodes(self, roots: Sequence[Symbolic]) -> list[Node]:
         """Return the nodes behind values, up to replaced ones, operands first."""
-        waiting, seen = [*roots], dict[Node, None]()
-        while waiting:
-            value = waiting.pop()
-            if value.key in self._new or value.node in seen:
-                continue
-            seen[value.node] = None
-            waiting += value.node.args
-            waiting += self._further_roots(value.node)
-        return sorted(seen, key=lambda node: node.serial)
+
+        def copied(values: Iterable[Symbolic]) -> list[Node]:
+            return [value.node for value in values if value.key not in self._new]
+
+        nodes = reach(copied(roots), lambda n: copied((*n.args, *self._further_roots(n))))
+        return sorted(nodes, key=lambda node: node.serial)
 
     def _further_roots(self, node: Node) -> Sequence[Symbolic]:
         """Return values that are copied with a node, and that it does not read."""

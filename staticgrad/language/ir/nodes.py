@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import copysign
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -63,6 +63,7 @@ from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import here
 from staticgrad.support.contexts import Block, Nested
 from staticgrad.support.source import Location
+from staticgrad.support.traversal import reach
 
 _serial = itertools.count()
 _LARGE_CONSTANT: Final = 10**6  # bytes
@@ -688,21 +689,18 @@ def _share_number(
 
 
 def ancestors(
-    values: Iterable[Symbolic], stop: Mapping[Node, object] | None = None, oldest: int = 0
+    values: Iterable[Symbolic], stop: Container[Node] = (), oldest: int = 0
 ) -> list[Node]:
     """Return all ancestors of graph values, themselves included, each node once; iterative.
 
     Those in ``stop``, and those older than serial ``oldest``, are left out.
     """
-    seen: dict[Node, None] = {}
-    stack = [value.node for value in values]
-    while stack:
-        node = stack.pop()
-        if node in seen or node.serial < oldest or (stop is not None and node in stop):
-            continue
-        seen[node] = None
-        stack += [arg.node for arg in node.args]
-    return list(seen)
+
+    def newer(values: Iterable[Symbolic]) -> list[Node]:
+        nodes = [value.node for value in values]
+        return [node for node in nodes if node.serial >= oldest and node not in stop]
+
+    return [*reach(newer(values), lambda node: newer(node.args))]
 
 
 def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) -> None:

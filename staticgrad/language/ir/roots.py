@@ -28,6 +28,7 @@ from staticgrad.language.ir.pairs import Complex, ComplexParameter, next_parts
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Named, named_sizes
 from staticgrad.support import ranks
+from staticgrad.support.traversal import reach
 
 _PAIRS = (
     "updates map parameters to their next values: {w: w - 0.1 * dw}, or pairs of them; of two"
@@ -117,26 +118,23 @@ def check_graph_name(name: Any) -> None:
         raise GraphError(f"a graph's name is {quote(name)}, not a text", hint='name="step"')
 
 
+def _operands_on_rank(node: Node) -> list[Node]:
+    return [] if node.op.exchanges else [arg.node for arg in node.args]
+
+
+def _draws_by_rank(node: Node) -> bool:
+    return node.op.draws_by_rank and not node.op.exchanges
+
+
 def _check_equal_on_ranks(updates: Sequence[tuple[Any, Any]]) -> None:
     """Refuse updates that mix values exchanged between ranks with random draws of each rank.
 
     Parameters that begin equal on all ranks would no longer be equal.
     """
     for parameter, value in updates:
-        seen: set[Any] = set()
-        stack = [value.node]
-        draws, exchanged = None, False
-        while stack:
-            node = stack.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            if node.op.exchanges:
-                exchanged = True
-                continue
-            if node.op.draws_by_rank:
-                draws = node
-            stack += [arg.node for arg in node.args]
+        nodes = [*reach([value.node], _operands_on_rank)]
+        exchanged = any(node.op.exchanges for node in nodes)
+        draws = next((n for n in reversed(nodes) if _draws_by_rank(n)), None)
         if draws is not None and exchanged:
             raise GraphError(
                 f"the next value of {parameter.name!r} adds random numbers, which differ between"

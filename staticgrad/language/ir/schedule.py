@@ -508,16 +508,18 @@ class CallStep(BoundStep):
         return (Call(self.routine, tuple(sizes), 1, float(total * operations)),)
 
 
+def steps_of(schedule: Schedule) -> Iterator[Step]:
+    """Yield the steps of a schedule, and after each those of the bodies that it runs."""
+    for step in schedule.steps:
+        yield step
+        for body in step.bodies():
+            yield from steps_of(body.schedule)
+
+
 def routines(schedule: Schedule) -> tuple[Routine, ...]:
     """Return the distinct library routines that a schedule calls, those of bodies too."""
-    distinct: dict[Routine, None] = {}
-    waiting = [schedule]
-    while waiting:
-        for step in waiting.pop().steps:
-            if isinstance(step, CallStep):
-                distinct[step.routine] = None
-            waiting += [body.schedule for body in step.bodies()]
-    return tuple(distinct)
+    calls = [step for step in steps_of(schedule) if isinstance(step, CallStep)]
+    return tuple(dict.fromkeys(step.routine for step in calls))
 
 
 # -- text -----------------------------------------------------------------------------------------

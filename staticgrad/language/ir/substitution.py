@@ -41,6 +41,7 @@ from staticgrad.language.types.dim import (
 )
 from staticgrad.support.building import within
 from staticgrad.support.source import Location
+from staticgrad.support.traversal import reach
 
 
 def substitute_type(kind: TensorType, sizes: Sizes) -> TensorType:
@@ -305,12 +306,10 @@ def check_guards(nodes: Iterable[Node], sizes: Sizes) -> None:
 
 def inputs_behind(roots: Sequence[Symbolic], replaced: Iterable[Key]) -> list[Node]:
     """Return the inputs that values read otherwise than through replaced values."""
-    stop, seen = {*replaced}, dict[Node, None]()
-    waiting = [*roots]
-    while waiting:
-        value = waiting.pop()
-        if value.key in stop or value.node in seen:
-            continue
-        seen[value.node] = None
-        waiting += value.node.args
-    return [node for node in seen if isinstance(node.op, Input)]
+    stop = {*replaced}
+
+    def other(values: Iterable[Symbolic]) -> list[Node]:
+        return [value.node for value in values if value.key not in stop]
+
+    nodes = reach(other(roots), lambda node: other(node.args))
+    return [node for node in nodes if isinstance(node.op, Input)]

@@ -38,6 +38,7 @@ from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dtype import F32
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
+from staticgrad.support.traversal import operands_first
 
 #: Partial derivatives that cost nothing: recognised by ``times``, never multiplied.
 ONE: Final = 1.0
@@ -92,15 +93,13 @@ class Support:
     @property
     def mask(self) -> Any:
         """Return the mask of elements where the cotangent counts, combined with outer ones."""
-        waiting = [self]  # of a long recurrence thousands stand below each other
-        while waiting:
-            last = waiting[-1]
-            missing = [] if last._mask is not None else [s for s in last._below if s._mask is None]
-            waiting += missing
-            if not missing:
-                if last._mask is None:
-                    last._mask = last._make()
-                waiting.pop()
+
+        def unmade(supports: Sequence[Support]) -> list[Support]:
+            return [support for support in supports if support._mask is None]
+
+        # of a long recurrence thousands stand below each other
+        for support in operands_first(unmade([self]), lambda s: unmade(s._below[::-1])):
+            support._mask = support._make()
         return self._mask
 
 

@@ -9,7 +9,7 @@ constants may be made when the program is compiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
@@ -62,6 +62,7 @@ from staticgrad.language.types.dim import Size, dim
 from staticgrad.language.types.dtype import F64
 from staticgrad.support.docstrings import like
 from staticgrad.support.records import NamedTuple
+from staticgrad.support.traversal import reach
 
 Rule = Callable[..., Any]
 _rules: Final[dict[str, Rule]] = {}
@@ -334,16 +335,14 @@ class CustomFunction:
 def _find_captured(body: Value, values: list[Value]) -> Iterator[Symbolic]:
     """Return floating inputs and parameters that ``body`` captures beside its arguments."""
     operands = {value.key for value in _parts(values) if isinstance(value, Symbolic)}
-    stack = [value for value in _parts([body]) if isinstance(value, Symbolic)]
-    seen: set[tuple[Node, int]] = set()
-    while stack:
-        value = stack.pop()
-        if value.key in seen or value.key in operands or not _carries_gradient(value):
-            continue
-        seen.add(value.key)
-        if value.node.is_leaf:
-            yield value
-        stack.extend(value.node.args)
+
+    def carriers(values: Iterable[Any]) -> list[tuple[Node, int]]:
+        symbolic = [value for value in values if isinstance(value, Symbolic)]
+        return [v.key for v in symbolic if v.key not in operands and _carries_gradient(v)]
+
+    for node, index in reach(carriers(_parts([body])), lambda key: carriers(key[0].args)):
+        if node.is_leaf:
+            yield Symbolic(node, index)
 
 
 def _parts(values: Sequence[Any]) -> Iterator[Any]:

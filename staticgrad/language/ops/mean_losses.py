@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 from staticgrad.errors import ArgumentError
 from staticgrad.language.ir.forms import Contract, Reduce
-from staticgrad.language.ir.graph import Constant, Symbolic, ancestors
+from staticgrad.language.ir.graph import Constant, Node, Symbolic, ancestors
 from staticgrad.language.ops.collective import arrays_behind
 from staticgrad.language.ops.convert import SizeValue
 from staticgrad.language.ops.movement import Transpose
 from staticgrad.language.types.arrays import product
 from staticgrad.language.types.dim import Size
 from staticgrad.support import ranks
+from staticgrad.support.traversal import reach
 
 #: Ops of one element whose result has the rows of each operand.
 _TERMS = frozenset({"add", "sub", "neg", "reshape", "cast"})
@@ -99,21 +100,16 @@ def _find_row_sums(loss: Symbolic, rows: Size, batch: set[Any]) -> Iterator[_Row
 
 def _has_rows(value: Symbolic, rows: Size, batch: set[Any]) -> bool:
     """Return whether axis 0 of a value has the rows of the batch: on the way all values have."""
-    pending, visited = [value], set()
-    while pending:
-        node = pending.pop().node
-        if node in batch:
-            return True
-        if node in visited:
-            continue
-        visited.add(node)
+
+    def operands_with_rows(node: Node) -> list[Node]:
         operands = node.args
         if isinstance(node.form, Contract):
             operands = () if node.form.transpose_a else operands[:1]
         if isinstance(node.op, Transpose) and node.op.perm[0] != 0:
-            continue
-        pending += [operand for operand in operands if operand.shape[:1] == (rows,)]
-    return False
+            return []
+        return [operand.node for operand in operands if operand.shape[:1] == (rows,)]
+
+    return any(node in batch for node in reach([value.node], operands_with_rows))
 
 
 def _number_of(value: Symbolic) -> float | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from staticgrad.support.records import NamedTuple
+from staticgrad.support.traversal import reach
 
 Kind = Literal["declaration", "variable", "function"]
 #: The metadata of a branch that is seldom taken: LLVM does not compute ahead what is behind it.
@@ -63,12 +64,7 @@ def external(name: str, result: str, arguments: Iterable[str]) -> ModulePart:
 
 def module_with_uses(parts: Mapping[str, ModulePart], entry: ModulePart) -> Module:
     """Return the LLVM module text of a function and the parts it uses, in order."""
-    waiting, reached = [*entry.uses], {entry.name}
-    while waiting:
-        name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
-            waiting += parts[name].uses
+    reached = {*reach(entry.uses, lambda name: parts[name].uses if name != entry.name else ())}
     chosen = [part for name, part in parts.items() if name in reached and name != entry.name]
     declared = sorted(part for part in chosen if part.kind == "declaration")
     return (*declared, *(part for part in chosen if part.kind != "declaration"), entry)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from staticgrad.support.pictures.arena import Allocation, arena
 from staticgrad.support.pictures.ladder import Column
 from staticgrad.support.pictures.markup import STYLE, fragment
+from staticgrad.support.traversal import operands_first
 
 #: A variable of the style with its value; a theme's own one, with what else holds; a rule.
 _VARIABLE: Final = re.compile(r"(--\w+): ([^;]+);")
@@ -137,13 +138,4 @@ def boxes(buffers: Sequence[tuple[str, int, int, int, int]], peak: int) -> Pictu
 
 def _order_nodes(last: Iterable[Any], operands: Callable[[Any], Iterable[Any]]) -> list[Any]:
     """Return the nodes that ``last`` depends on in topological order."""
-    nodes, seen, waiting = [], set[int](), [(node, False) for node in last]
-    while waiting:
-        node, is_done = waiting.pop()
-        if is_done:
-            nodes.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            waiting.append((node, True))
-            waiting += [(operand, False) for operand in operands(node)]
-    return nodes
+    return [*operands_first([*last][::-1], lambda node: [*operands(node)][::-1])]

@@ -21,7 +21,7 @@ from staticgrad.functions import parameter, stop_gradient
 from staticgrad.nn import Module
 from staticgrad.nn.initial import source
 from staticgrad.random import Generator
-from staticgrad.torch.arrays import array_of, tensor_of
+from staticgrad.torch.arrays import array_of, autograd_nodes, tensor_of
 from staticgrad.torch.aten.operators import USE_BACKEND
 from staticgrad.torch.aten.program import AtenProgram
 from staticgrad.torch.aten.reading import drop_lossy_decompositions, program_of
@@ -385,17 +385,11 @@ def _watch_call(net: Any) -> Iterator[_Watch]:
             for leaf in torch.utils._pytree.tree_leaves(results)
             if isinstance(leaf, torch.Tensor)
         ]
-        stack, visited = [tensor.grad_fn for tensor in tensors], set[Any]()
-        while stack:
-            node = stack.pop()
-            if node is None or node in visited:
-                continue
-            visited.add(node)
+        for node in autograd_nodes(tensors):
             name = type(node).__name__.removesuffix("Backward")
             is_function = isinstance(node, torch.autograd.function.BackwardCFunction)
             if is_function and not name.startswith(_OF_OPERATORS):
                 watch.functions.append(name)
-            stack += [operand for operand, _ in node.next_functions]
         watch.written_arguments.extend(
             index for index, (copy, version) in versions.items() if copy._version != version
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from staticgrad.extend.optional import torch
+from staticgrad.torch.arrays import autograd_nodes
 from staticgrad.torch.aten.backend import Note, compile_dynamo_graph
 
 
@@ -112,14 +113,4 @@ def _report_graph(note: Note) -> TorchGraph:
 
 def _find_gradient_leaves(results: Any) -> list[Any]:
     """Collect the leaf tensors in which autograd accumulates gradients of torch results."""
-    leaves, seen = [], set()
-    pending = [result.grad_fn for result in results]
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.append(node.variable)
-        pending += [function for function, _ in node.next_functions]
-    return leaves
+    return [node.variable for node in autograd_nodes(results) if hasattr(node, "variable")]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from staticgrad.analysis.liveness import Flow, TakingOver, sort_topologically
+from staticgrad.analysis.liveness import Flow, TakingOver
 from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer
 from staticgrad.language.ir.bodies import BodyBuffer, BodyOperand, body_buffers
 from staticgrad.language.ir.forms import BodyForm
@@ -15,6 +15,7 @@ from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
+from staticgrad.support.traversal import sort_topologically
 
 #: Iterations of a loop that only its test ends.
 ENDLESS: Final = 2**62

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import ClassVar, Final
 
 from staticgrad.analysis.cost import ROWS, step_seconds
-from staticgrad.analysis.liveness import Flow, sort_topologically
+from staticgrad.analysis.liveness import Flow
 from staticgrad.compiler.lowering.loops.joined import JoinedMemory, JoinedNames, JoinedStages
 from staticgrad.compiler.lowering.loops.refusals import LoopRefusedError
 from staticgrad.language.ir import expr as ex
@@ -34,6 +34,7 @@ from staticgrad.language.ir.schedule import Binding, Buffer, KernelStep, Schedul
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64, DType
 from staticgrad.support.records import replace
+from staticgrad.support.traversal import sort_topologically
 
 #: Predicted seconds of a small kernel beside its row, at most: a row takes about a tenth of it.
 _MOST_SECONDS: Final = 1e-7

@@ -26,6 +26,7 @@ from staticgrad.language.ir.expr import (
     mistyped_indices,
     postorder,
     ref,
+    unvisited_postorder,
 )
 from staticgrad.language.ir.forms import COMBINERS, Combiner
 from staticgrad.language.ir.kernels.bodies import Body, accesses, bodies, bodies_of
@@ -106,19 +107,8 @@ def _kind(stage: Stage | Statement) -> str:
     return type(stage).__name__.lower()
 
 
-def _unseen_exprs(statement: Statement, seen: set[int]) -> Iterator[Expr]:
-    """Yield the expressions of a kernel statement that no earlier one of its body evaluates."""
-    stack: list[Expr] = list(roots(statement))
-    while stack:
-        expr = stack.pop()
-        if id(expr) not in seen:
-            seen.add(id(expr))
-            yield expr
-            stack += expr.args
-
-
 def _accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
-    for expr in _unseen_exprs(statement, seen):
+    for expr in unvisited_postorder(roots(statement), seen):
         if isinstance(expr.attribute, Access):
             yield expr.attribute
     if isinstance(statement, Search):
@@ -534,7 +524,7 @@ def _check_refs(
     results: dict[str, DType] = {}
     seen: set[int] = set()
     for statement in statements:
-        for expr in _unseen_exprs(statement, seen):
+        for expr in unvisited_postorder(roots(statement), seen):
             if expr.op == "ref":
                 _check_ref(kernel, expr, results if expr.attribute in results else visible)
         if isinstance(statement, Check | Search | Keep):
