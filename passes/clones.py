@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.ir.op import Constant
 from staticgrad.language.ops.marks import is_for_regions, read_again
@@ -46,7 +47,7 @@ class Clones:
 
         for node in operands_first(missing([value]), lambda node: missing(operands(node)[::-1])):
             args = tuple(map(self._operand, operands(node)))
-            self.nodes[node] = Node(node.op, args, node.types, node.origin, self.order)
+            self.nodes[node] = rebuild(node, args, order=self.order)
         return Symbolic(self.nodes[value.node], value.index)
 
     def behind_marks(self, value: Symbolic) -> Symbolic:

@@ -40,7 +40,7 @@ class CommonSubexpressions(Pass, name="cse"):
                 continue
             if node in origins or reads_any(node, new):
                 args = [Symbolic(new.get(arg.node, arg.node), arg.index) for arg in node.args]
-                new[node] = rebuild(node, tuple(args), origins.get(node))
+                new[node] = rebuild(node, tuple(args), origin=origins.get(node))
             nodes.append(new.get(node, node))
         # nodes are in topological order: operands have been replaced before their readers
         roots = {v.key: Symbolic(new[v.node], v.index) for v in program.roots if v.node in new}

@@ -15,6 +15,7 @@ import numpy as np
 from passes.base import Pass, Watch
 from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.support.building import within
@@ -79,5 +80,4 @@ def _evaluate(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:
 
 def _constant(node: Node, array: Any) -> Symbolic:
     """Return a constant at the line and order of the node that it replaces."""
-    data = ArrayData(array)
-    return Symbolic(Node(Constant(data), (), (data.type,), node.origin, node.order))
+    return Symbolic(leaf_node(Constant(ArrayData(array)), node.origin, node.order))

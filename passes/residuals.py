@@ -606,7 +606,7 @@ class Border:
                     clones[node] = shared[node]
                     continue
                 operands = through(clones, node.args)
-                clones[node] = Node(node.op, operands, node.types, node.origin, self.phase)
+                clones[node] = rebuild(node, operands, order=self.phase)
                 pairs.append((node, clones[node]))
                 if node not in separate:
                     shared[node] = clones[node]

@@ -17,8 +17,9 @@ import numpy as np
 from staticgrad.analysis.binding import check_sizes, concrete_shape, input_label
 from staticgrad.analysis.evaluate import evaluate, same_bytes
 from staticgrad.errors import PassMismatchError, StaticgradError
-from staticgrad.language.ir.copies import rebuild
+from staticgrad.language.ir.copies import NodeCopies
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.ir.op import Array
 from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dim import Named
@@ -204,11 +205,6 @@ def _with_input(graph: Graph, root: Symbolic, cut: Node) -> Graph:
     names = (f"x{k}" for k in itertools.count() if f"x{k}" not in used_names)
     new: dict[tuple[Node, int], Symbolic] = {}
     for index, kind in enumerate(cut.types):
-        leaf = Node(Input(next(names), kind), (), (kind,), capture())
-        new[(cut, index)] = Symbolic(leaf)
-    for node in graph.nodes:
-        args = tuple(new.get(arg.key, arg) for arg in node.args)
-        if node is not cut and any(a.key != b.key for a, b in zip(args, node.args, strict=True)):
-            for index, value in enumerate(rebuild(node, args).values):
-                new[(node, index)] = value
-    return Graph({"output": new.get(root.key, root)}, name=graph.name)
+        new[(cut, index)] = Symbolic(leaf_node(Input(next(names), kind), capture()))
+    (output,) = NodeCopies(new).apply([root])
+    return Graph({"output": output}, name=graph.name)

@@ -50,7 +50,7 @@ from passes.late.exponentials import (
 )
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.bodies import body_input, body_of
-from staticgrad.language.ir.copies import rebuild
+from staticgrad.language.ir.copies import rebuild_all
 from staticgrad.language.ir.forms import (
     COMBINERS,
     Contract,
@@ -780,7 +780,7 @@ class _Region:
                 if self.levels.get(node) != level:
                     continue
                 if node not in self.inside:
-                    self._rebuild(node, new)
+                    rebuild_all([node], new)
                 elif node in self.shifted:
                     with within(node.origin, node.order):
                         new[node, 0] = self._shift_total(node, new)
@@ -794,13 +794,6 @@ class _Region:
         shifted = self.shifted[total]
         shift = reshape(new.get(shifted.shift.key, shifted.shift), total.types[0].shape)
         return shift_again(new[shifted.maximum, 0], new[total, 0], shift)
-
-    @staticmethod
-    def _rebuild(node: Node, new: dict[ValueKey, Symbolic]) -> None:
-        """Rebuild a node outside, which depends on results of loops."""
-        args = tuple(new.get(arg.key, arg) for arg in node.args)
-        rebuilt = rebuild(node, args)
-        new |= {value.key: rebuilt.values[value.index] for value in node.values}
 
 
 def _sizes_of_rows(node: Node, rows: RowAxis) -> tuple[Size, Size]:

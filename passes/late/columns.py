@@ -26,6 +26,7 @@ from typing import Final, cast
 from passes.late.base import late_pass
 from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.liveness import ValueKey, users_of
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Pointwise, Reduce, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ir.summation import decompose
@@ -63,7 +64,7 @@ def copy_formulas_of_sums(graph: Graph) -> Graph:
             return None
         copies: dict[Node, Node] = {}
         copied = _copy_nodes(node.args[0], args[0], formula, copies)
-        return Node(node.op, (copied,), node.types, node.origin, node.order).values
+        return rebuild(node, (copied,)).values
 
     rewritten_graph = graph.replace_nodes(copy_formula)
     return graph if rewritten_graph is graph else rewritten_graph.without_dead_nodes()
@@ -88,7 +89,7 @@ def _copy_nodes(
         node = new.node
         pairs = zip(old.node.args, node.args, strict=True)
         args = tuple([_copy_nodes(old_arg, new_arg, formula, copies) for old_arg, new_arg in pairs])
-        copies[old.node] = Node(node.op, args, node.types, node.origin, node.order)
+        copies[old.node] = rebuild(node, args)
     return copies[old.node].values[old.index]
 
 

@@ -30,6 +30,7 @@ from passes.late.base import LatePass, late_pass
 from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.functions.creation import constant
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body, rebuilt
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import (
     Assemble,
     CallForm,
@@ -98,7 +99,7 @@ def arrange_invariants(graph: Graph, order: Arrangement) -> Graph:
         for place in places:
             operands[place] = order.arrange(args[place])
         arranged = replace(op, body=_arrange_body(op.body, {1 + place for place in places}, order))
-        return Node(arranged, tuple(operands), node.types, node.origin, node.order).values
+        return rebuild(node, tuple(operands), op=arranged).values
 
     return graph.replace_ops(Loop, arrange_operands)
 
@@ -202,8 +203,7 @@ def select_branches(graph: Graph) -> Graph:
         bodies = [body.replace_ops(Branch, select_case) for body in op.bodies]
         if all(new is old for new, old in zip(bodies, op.bodies, strict=True)):
             return None
-        loop = Node(op.with_bodies(bodies), args, node.types, node.origin, node.order)
-        return loop.values
+        return rebuild(node, args, op=op.with_bodies(bodies)).values
 
     return graph.replace_ops((Loop, While), select_in_bodies)
 
@@ -407,7 +407,7 @@ def _build_logged_loop(
     types = loop.infer(*[arg.type for arg in args])
     assert isinstance(types, tuple) or len(named) == 1
     types = types if isinstance(types, tuple) else (types,)
-    values = Node(loop, args, types, node.origin, node.order).values
+    values = rebuild(node, args, op=loop, types=types).values
     results: list[Any] = [*values[: op.carries], *[values[0]] * (len(outputs) - op.carries)]
     for n, place in enumerate(unshared, op.carries):
         results[place] = values[n]

@@ -82,6 +82,7 @@ import numpy as np
 
 from passes.late.base import late_pass
 from staticgrad.functions import aggregate
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import (
     WINDOWED,
     Identity,
@@ -569,7 +570,7 @@ def sum_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = 
     assert isinstance(node.op, ConvFilter)
     op = replace(node.op, parts=parts, tiles=tiles)
     partial = op.infer(*(arg.type for arg in args))
-    (value,) = Node(op, args, (partial,), node.origin, node.order).values
+    (value,) = rebuild(node, args, op=op, types=(partial,)).values
     total: Any = reshape(value, value.type.shape[1:]) if parts == 1 else aggregate.sum(value, 0)
     result: Symbolic = total
     return result
@@ -667,7 +668,7 @@ def use_winograd_tiles(graph: Graph) -> Graph:
         assert isinstance(node.form, WindowProduct)
         taps = [tile_taps(axis, not backwards) for axis in node.form.axes[-2:]]
         filters = _combine_filters(args[1], [tap for tap in taps if tap], backwards)
-        return Node(tiled, (args[0], filters), node.types, node.origin, node.order).values
+        return rebuild(node, (args[0], filters), op=tiled).values
 
     return graph.replace_ops(Convolution, use_tiles)
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from passes.loops.merging import is_cheap
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body, map_bodies, rebuilt
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.language.ops.loops import Loop
 
@@ -45,7 +46,7 @@ def hoist_invariants(graph: Graph) -> tuple[Graph, int]:
         replacements |= {value.key: new for value, new in zip(values, inputs, strict=True)}
         body = body_of([*old_inputs, *inputs], rebuilt(op.body, replacements))
         operands = (*args, *inline_body(ahead, [old_inputs[0], *args]))
-        return [*Node(replace(op, body=body), operands, node.types, node.origin, node.order).values]
+        return [*rebuild(node, operands, op=replace(op, body=body)).values]
 
     graph = map_bodies(graph, lambda body: body.replace_nodes(rewrite_node))
     return graph.replace_nodes(rewrite_node), count

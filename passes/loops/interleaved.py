@@ -14,6 +14,7 @@ from typing import cast
 
 from passes.loops.merging import is_cheap
 from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Pointwise
 from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic
 from staticgrad.language.ir.op import Op
@@ -48,7 +49,7 @@ def take_rows(graph: Graph) -> tuple[Graph, int]:
         if not any(changes for _, changes in pairs):
             return None
         op = node.op.with_bodies([body for body, _ in pairs])
-        return Node(op, args, node.types, node.origin, node.order).values
+        return rebuild(node, args, op=op).values
 
     if not graph.has(BodyOp):
         return graph, 0
@@ -152,7 +153,7 @@ def _read_whole_arrays(
     operands = (*args[: ends[0]], *slices, *args[ends[1] :])
     body = body_of(listed, rebuilt(op.body, replacements))
     changed = replace(op, body=body, slices=len(slices))
-    return Node(changed, operands, node.types, node.origin, node.order)
+    return rebuild(node, operands, op=changed)
 
 
 def _like(value: Symbolic, label: str) -> Symbolic:
@@ -237,9 +238,8 @@ def _join_in_loop(graph: Graph, join: Node, chains: Sequence[tuple[Symbolic, lis
     def replace_node(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         """Replace the loop, the concatenation and the steps between them."""
         if node is loop:
-            new_results[:] = Node(
-                replace(op, body=body), args, types, node.origin, node.order
-            ).values
+            joined = rebuild(node, args, op=replace(op, body=body), types=types)
+            new_results[:] = joined.values
             return [
                 new_results[remaining.index(k)] if k in remaining else new_results[-1]
                 for k in range(len(values))

@@ -23,6 +23,7 @@ from typing import Any
 from passes.residuals import CHEAP
 from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.bodies import body_input, body_of
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors, bodies_of
 from staticgrad.language.ops.loops import Loop
@@ -87,9 +88,7 @@ class Copier:
             if node not in missing:
                 continue
             args = tuple([self._copies[numbers[arg.key]] for arg in node.args])
-            copy = Node(node.op, args, node.types, node.origin, node.order)
-            copy.verified = node.verified
-            for value in copy.values:
+            for value in rebuild(node, args).values:
                 self._copies[numbers[node, value.index]] = value
         return [self._copies[numbers[value.key]] for value in values]
 

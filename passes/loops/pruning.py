@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from dataclasses import replace
 
 from staticgrad.language.ir.bodies import body_input, body_of, closed_under, inline_body
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ops.loops import Branch, Loop, While
 
@@ -29,7 +30,7 @@ def prune_bodies(graph: Graph) -> tuple[Graph, int]:
         if node not in read:
             continue  # the whole node is dead
         operands: Iterable[Symbolic] = node.args
-        replacements = _prune_node(node, read[node])
+        replacements = _prune_node(node, node.args, read[node])
         if replacements is not None:
             pruned.add(node)
             operands = _operands_of(node, replacements.values())
@@ -44,12 +45,10 @@ def prune_bodies(graph: Graph) -> tuple[Graph, int]:
             return node.values
         if node not in pruned:
             return None
-        rebuilt = Node(node.op, args, node.types, node.origin, node.order)
-        replacements = _prune_node(rebuilt, read[node])
-        if replacements is None:
-            return rebuilt.values
-        some = next(iter(replacements.values()))
-        return [replacements.get(index, some) for index in range(len(node.types))]
+        replacements = _prune_node(node, args, read[node])
+        assert replacements is not None
+        # no node that is left reads the other results
+        return [replacements.get(value.index, value) for value in node.values]
 
     live = graph.without_dead_nodes()  # dead nodes may read the other results
     return live.replace_nodes(prune).without_dead_nodes(), len(pruned)
@@ -65,28 +64,36 @@ def _operands_of(node: Node, replacements: Iterable[Symbolic]) -> Iterator[Symbo
             yield from value.node.args
 
 
-def _prune_node(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | None:
-    """Return the replacements of the read results; None if nothing can be dropped, or no body."""
+def _prune_node(
+    node: Node, args: tuple[Symbolic, ...], read: Collection[int]
+) -> Mapping[int, Symbolic] | None:
+    """Return the replacements of the read results over operands ``args``.
+
+    None if nothing can be dropped, or the node has no body. Operands that no read result needs may
+    be any values.
+    """
     if isinstance(node.op, Loop):
-        return _prune_loop(node, node.op, read)
+        return _prune_loop(node, node.op, args, read)
     if isinstance(node.op, While):
-        return _prune_while(node, node.op, read)
+        return _prune_while(node, node.op, args, read)
     if isinstance(node.op, Branch):
-        return _prune_branch(node, node.op, read)
+        return _prune_branch(node, node.op, args, read)
     return None
 
 
-def _prune_loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+def _prune_loop(
+    node: Node, op: Loop, args: tuple[Symbolic, ...], read: Collection[int]
+) -> Mapping[int, Symbolic] | None:
     """Rebuild a loop without unread results; None if nothing can be removed."""
     old_inputs, outs = op.body.inputs, [*op.body.outputs.values()]
     still = {k for k in range(op.carries) if outs[k].key == old_inputs[1 + k].key}
     carries, stacked = _read_of_iterations(op, read, still)
     results = [*carries, *stacked]
-    slices, invariants, same = _read_operands(node, op, results, carries)
+    slices, invariants, same = _read_operands(op, args, results, carries)
     order = [*carries, *slices, *invariants]
-    if len(results) == len(outs) and len(order) == len(node.args):
+    if len(results) == len(outs) and len(order) == len(args):
         return None
-    replacements = {k: node.args[k] for k in read if k in still}
+    replacements = {k: args[k] for k in read if k in still}
     if not results:
         return replacements
     roles = {"c": carries, "x": slices, "p": invariants}
@@ -100,13 +107,15 @@ def _prune_loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Sym
         carries=len(carries),
         slices=len(slices),
     )
-    args = tuple([node.args[k] for k in order])
+    operands = tuple([args[k] for k in order])
     types = tuple([node.types[k] for k in results])
-    new_results = Node(smaller, args, types, node.origin, node.order).values
+    new_results = rebuild(node, operands, op=smaller, types=types).values
     return replacements | dict(zip(results, new_results, strict=True))
 
 
-def _prune_while(node: Node, op: While, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+def _prune_while(
+    node: Node, op: While, args: tuple[Symbolic, ...], read: Collection[int]
+) -> Mapping[int, Symbolic] | None:
     """Rebuild a loop that ends by a test without unread carries; None if nothing can be removed."""
     outs, tests = [*op.body.outputs.values()], [*op.test.outputs.values()]
     still = {k for k in range(op.carries) if outs[k].key == op.body.inputs[1 + k].key}
@@ -116,7 +125,7 @@ def _prune_while(node: Node, op: While, read: Collection[int]) -> Mapping[int, S
         past = {*ancestors(tests), *ancestors([outs[k] for k in sorted(carries)])}
         return {
             k
-            for k in range(len(node.args))
+            for k in range(len(args))
             if op.body.inputs[1 + k].node in past or op.test.inputs[1 + k].node in past
         }
 
@@ -129,10 +138,10 @@ def _prune_while(node: Node, op: While, read: Collection[int]) -> Mapping[int, S
         return None
     first: dict[tuple[Node, int], int] = {}
     places = [k for k in sorted(read_by({*carries})) if k not in carries]
-    same = {k: first.setdefault(node.args[k].key, k) for k in places}
+    same = {k: first.setdefault(args[k].key, k) for k in places}
     invariants = [k for k in places if same[k] == k]
     order = [*carries, *invariants]
-    if len(order) == len(node.args):
+    if len(order) == len(args):
         return None
     roles = {"c": carries, "p": invariants}
     places_of = [("i", 0), *((prefix, 1 + k) for prefix, part in roles.items() for k in part)]
@@ -147,9 +156,9 @@ def _prune_while(node: Node, op: While, read: Collection[int]) -> Mapping[int, S
     smaller = replace(op.with_bodies(bodies), carries=len(carries))
     result_indices = [*carries, op.carries]  # and the number of iterations
     types = tuple([node.types[k] for k in result_indices])
-    args = tuple([node.args[k] for k in order])
-    new_results = Node(smaller, args, types, node.origin, node.order).values
-    unchanged = {k: node.args[k] for k in read if k in still}
+    operands = tuple([args[k] for k in order])
+    new_results = rebuild(node, operands, op=smaller, types=types).values
+    unchanged = {k: args[k] for k in read if k in still}
     return unchanged | dict(zip(result_indices, new_results, strict=True))
 
 
@@ -168,7 +177,7 @@ def _read_of_iterations(
 
 
 def _read_operands(
-    node: Node, op: Loop, results: Sequence[int], carries: Sequence[int]
+    op: Loop, args: Sequence[Symbolic], results: Sequence[int], carries: Sequence[int]
 ) -> tuple[list[int], list[int], dict[int, int]]:
     """Return the slices and invariants that a pruned loop reads, with their operands.
 
@@ -176,10 +185,10 @@ def _read_operands(
     """
     inputs, outs = op.body.inputs, [*op.body.outputs.values()]
     past = set(ancestors([outs[k] for k in results]))
-    places = [k for k in range(len(node.args)) if inputs[1 + k].node in past and k not in carries]
+    places = [k for k in range(len(args)) if inputs[1 + k].node in past and k not in carries]
     sliced = range(op.carries, op.carries + op.slices)
     first: dict[tuple[bool, tuple[Node, int]], int] = {}
-    same = {k: first.setdefault((k in sliced, node.args[k].key), k) for k in places}
+    same = {k: first.setdefault((k in sliced, args[k].key), k) for k in places}
     distinct = [k for k in places if same[k] == k]
     return [k for k in distinct if k in sliced], [k for k in distinct if k not in sliced], same
 
@@ -207,26 +216,28 @@ def _labels(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{place}" for place in range(count)]
 
 
-def _prune_branch(node: Node, op: Branch, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+def _prune_branch(
+    node: Node, op: Branch, args: tuple[Symbolic, ...], read: Collection[int]
+) -> Mapping[int, Symbolic] | None:
     """Rebuild a branch without unread results and operands; None if it has none."""
     indices = sorted(read)
     outs = [[case.outputs[f"y{k}"] for k in indices] for case in op.cases]
     past = [set(ancestors(values)) for values in outs]
     places = [
         place
-        for place in range(len(node.args) - 1)
+        for place in range(len(args) - 1)
         if any(
             case.inputs[place].node in reachable
             for case, reachable in zip(op.cases, past, strict=True)
         )
     ]
-    if len(indices) == len(node.types) and len(places) == len(node.args) - 1:
+    if len(indices) == len(node.types) and len(places) == len(args) - 1:
         return None
     cases = []
     for case, values in zip(op.cases, outs, strict=True):
         inputs, results = _rebuild_body(case, [("p", place) for place in places], values, {})
         cases.append(body_of(inputs, dict(zip(_labels("y", len(indices)), results, strict=True))))
-    args = (node.args[0], *(node.args[1 + place] for place in places))
+    operands = (args[0], *(args[1 + place] for place in places))
     types = tuple([node.types[k] for k in indices])
-    new_results = Node(Branch(tuple(cases)), args, types, node.origin, node.order).values
+    new_results = rebuild(node, operands, op=Branch(tuple(cases)), types=types).values
     return dict(zip(indices, new_results, strict=True))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import cast
 
 from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ops.convert import Cast
 from staticgrad.language.ops.loops import Loop
@@ -39,7 +40,7 @@ def widen_slices(node: Node, args: tuple[Symbolic, ...], narrow: Collection[int]
         inputs.append(new)
         replacements[old.key] = _cast(new, F32) if place in narrow else new
     body = body_of(inputs, rebuilt(loop.body, replacements)) if narrow else loop.body
-    return Node(replace(loop, body=body), args, node.types, node.origin, node.order)
+    return rebuild(node, args, op=replace(loop, body=body), types=node.types)
 
 
 def round_stacks(node: Node, narrow: Collection[int], dtype: DType) -> Node:
@@ -52,7 +53,7 @@ def round_stacks(node: Node, narrow: Collection[int], dtype: DType) -> Node:
     outputs = {name: _cast(v, dtype) if k in narrow else v for k, (name, v) in named}
     body: Graph = body_of(loop.body.inputs, outputs)
     kinds = tuple(t.with_dtype(dtype) if k in narrow else t for k, t in enumerate(node.types))
-    return Node(replace(loop, body=body), node.args, kinds, node.origin, node.order)
+    return rebuild(node, node.args, op=replace(loop, body=body), types=kinds)
 
 
 def _cast(value: Symbolic, dtype: DType) -> Symbolic:

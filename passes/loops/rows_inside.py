@@ -21,6 +21,7 @@ from passes.late.base import late_pass
 from passes.loops.loop_pairs import loop_of, pairs_of
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import BodyForm, Contract, Pointwise, ReshapeForm, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ops.movement import reshape
@@ -259,7 +260,7 @@ def _with_body(
 ) -> list[Symbolic]:
     """Return the results of a loop with another body."""
     op = replace(loop_of(node), body=body)
-    return [*Node(op, tuple(args), tuple(types), node.origin, node.order).values]
+    return [*rebuild(node, tuple(args), op=op, types=tuple(types)).values]
 
 
 def _split_iterations(rows: _ProductRows) -> Symbolic:

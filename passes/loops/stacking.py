@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from passes.loops.merging import Numbering, ValueKey, is_cheap
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.language.ir.bodies import body_input, body_of
+from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import View
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, Symbolic, bodies_of
 from staticgrad.language.ops.loops import Loop
@@ -136,7 +137,7 @@ def _stack_values(
     wider = replace(forward, body=body_of(forward.body.inputs, outs))
     added = [*outs.values()][old_count:]
     types = [value.type.with_shape((forward.iterations, *value.shape)) for value in added]
-    node = Node(wider, ahead.args, (*ahead.types, *types), ahead.origin, ahead.order)
+    node = rebuild(ahead, ahead.args, op=wider, types=(*ahead.types, *types))
 
     def rewrite_node(loop: Node, args: tuple[Symbolic, ...]) -> list[Symbolic] | None:
         if loop is ahead:
@@ -150,17 +151,13 @@ def _stack_values(
             inputs = [_like(value, value.node.label) for value in op.body.inputs]
             slices = [_like(value, f"x{op.slices + k}") for k, value in enumerate(values)]
             replacements = {value.key: new for value, new in zip(values, slices, strict=True)}
-            results = _inline_body(op.body, inputs, replacements)
+            old_inputs = {v.key: new for v, new in zip(op.body.inputs, inputs, strict=True)}
             body = body_of(
-                [*inputs[:at], *slices, *inputs[at:]],
-                dict(zip(op.body.outputs, results, strict=True)),
+                [*inputs[:at], *slices, *inputs[at:]], rebuilt(op.body, old_inputs | replacements)
             )
             operands = (*args[: at - 1], *more, *args[at - 1 :])
-            reader = Node(
-                replace(op, body=body, slices=op.slices + len(more)),
-                operands, loop.types, loop.origin, loop.order,
-            )  # fmt: skip
-            return [*reader.values]
+            wider_reader = replace(op, body=body, slices=op.slices + len(more))
+            return [*rebuild(loop, operands, op=wider_reader).values]
         return None
 
     return graph.replace_nodes(rewrite_node)
@@ -168,19 +165,3 @@ def _stack_values(
 
 def _like(value: Symbolic, label: str) -> Symbolic:
     return body_input(label, value.type, value.node.origin, value.node.order)
-
-
-def _inline_body(
-    body: Graph, inputs: list[Symbolic], replacements: dict[ValueKey, Symbolic]
-) -> list[Symbolic]:
-    """Inline a loop's body graph over new inputs; values in ``replacements`` are not copied."""
-    new = {
-        value.key: operand for value, operand in zip(body.inputs, inputs, strict=True)
-    } | replacements
-    for node in body.nodes:
-        if isinstance(node.op, Input) or (node, 0) in replacements:
-            continue
-        args = tuple([new.get(arg.key, arg) for arg in node.args])
-        copy = Node(node.op, args, node.types, node.origin, node.order)
-        new.update(((node, v.index), Symbolic(copy, v.index)) for v in node.values)
-    return [new[value.key] for value in body.outputs.values()]

@@ -19,7 +19,8 @@ from passes.rewrite.driver import rewrite
 from passes.rewrite.matching import holds, number_of
 from passes.rewrite.rule import Applied, Hole, Match, Number, Rule, Term, substitute, subterms
 from staticgrad.errors import StaticgradError
-from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors
+from staticgrad.language.ir.graph import Graph, Input, Symbolic, ancestors
+from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.ops.arithmetic import multiply, square
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.building import capture
@@ -99,7 +100,7 @@ def canonical_form(pattern: Applied) -> Applied | None:
     values = {}
     for name, hole in holes.items():
         kind = TensorType(hole.dtype, _SHAPE)
-        values[name] = Symbolic(Node(Input(name, kind), (), (kind,), capture()))
+        values[name] = Symbolic(leaf_node(Input(name, kind), capture()))
     try:
         graph = Graph({"y": substitute(pattern, values)})
         rewritten, _ = rewrite(graph, _EXACT[0])

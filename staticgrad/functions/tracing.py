@@ -18,6 +18,7 @@ from staticgrad.errors.wording import quote
 from staticgrad.functions.streams import FoldedKeys
 from staticgrad.language.calls.execution import as_graph_value, in_graphs
 from staticgrad.language.ir.bodies import body_input, is_body_input
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import (
     Assemble,
     Contract,
@@ -154,9 +155,8 @@ class _Cut:
             if node not in self.inside or node in self.input_nodes:
                 continue
             args = self.keys.fold_keys(node, [new.get(arg.key, arg) for arg in node.args])
-            copy = Node(node.op, args, node.types, node.origin, node.order)
-            copy.verified = node.verified
-            new.update(((node, v.index), Symbolic(copy, v.index)) for v in node.values)
+            copy = rebuild(node, args)
+            new.update(((node, v.index), v) for v in copy.values)
         results = tuple([new.get(value.key, value) for value in self.part.results])
         return Traced((*self.part.inputs, *added), results)
 

@@ -42,6 +42,7 @@ from staticgrad.extend.gradients import grad, jvp
 from staticgrad.extend.parameters import Complex, check_real, has_parts
 from staticgrad.extend.programs import evaluate
 from staticgrad.extend.trees import flatten, unflatten
+from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.ir.pairs import takes_real, whole_type
 from staticgrad.language.ir.printer import first_difference
 from staticgrad.programs.derivatives import is_function
@@ -306,7 +307,7 @@ def _graph(target: Any) -> Graph:
 
 
 def _variable(name: str, tensor_type: TensorType) -> Symbolic:
-    return Symbolic(Node(Input(name, tensor_type), (), (tensor_type,), capture()))
+    return Symbolic(leaf_node(Input(name, tensor_type), capture()))
 
 
 @dataclass

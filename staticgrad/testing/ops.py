@@ -23,7 +23,6 @@ from staticgrad.extend import (
     Array,
     Graph,
     Input,
-    Node,
     Op,
     Symbolic,
     TensorType,
@@ -39,6 +38,7 @@ from staticgrad.extend.programs import Compiled, compile as compile_graph, evalu
 from staticgrad.language.ir.expr import ref
 from staticgrad.language.ir.forms import Pointwise
 from staticgrad.language.ir.graph import constant
+from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.ir.parser import parse
 from staticgrad.language.ir.printer import same_graph
 from staticgrad.testing.gradients import array_text, check_gradients, is_smooth, kinks
@@ -469,7 +469,7 @@ def variables(arrays: Iterable[Array]) -> list[Symbolic]:
     """An input x0, x1, ... of the type of each array."""
     types = types_of(arrays)
     leaves = [Input(f"x{i}", tensor_type) for i, tensor_type in enumerate(types)]
-    return [Symbolic(Node(leaf, (), (leaf.type,), capture())) for leaf in leaves]
+    return [Symbolic(leaf_node(leaf, capture())) for leaf in leaves]
 
 
 def view_operands(

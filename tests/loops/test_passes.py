@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.loops.pruning import prune_bodies
 from passes.loops.segments import run_in_segments
 from passes.loops.whole import MergedLoops
 from passes.pipelines import pipeline
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import plan
-from staticgrad.language.ir.graph import Graph, bodies_of
+from staticgrad.language.ir.graph import Graph, Node, bodies_of
 from staticgrad.language.ir.verify import verify_graph
 from tests.ops.graphs import variable
 
@@ -253,6 +254,59 @@ def test_what_only_a_removed_carry_reads_goes_with_it():
     expected = np.sin(np.sin(np.sin(array.sum()))) + 3.0
     actual = sg.evaluate(pruned, {"x": array})["last"]
     np.testing.assert_allclose(actual, expected, rtol=1e-14)
+
+
+def pruned_scans(x):
+    """Return the last sum of a scan over a wide stack, whose other readers are not read."""
+    wide = sg.scan(lambda c, row: (c + row.sum(), row[:, None] * row), 0.0, x)
+    sums = sg.scan(
+        lambda c, pair: (c + pair[0].sum(), pair[1].sum(0)), wide[0], (x, wide[1])
+    )  # fmt: skip
+    return sg.scan(lambda c, pair: (c * 0.5 + pair[0].sum(), pair[1]), sums[0], (x, sums[1]))[0]
+
+
+def pruned_whiles(x):
+    total, wide = sg.while_loop(lambda s: s[0] < 3.0, lambda s: (s[0] + 1.0, s[1] * 2.0), (0.0, x))
+    return sg.while_loop(lambda s: s[0] < 9.0, lambda s: (s[0] + 2.0, s[1] + s[0]), (total, wide))[
+        0
+    ]
+
+
+def pruned_branches(x):
+    def choose(*values):
+        return sg.cond(
+            x.sum() > 0.0,
+            lambda *v: tuple(k + 1.0 for k in v),
+            lambda *v: tuple(k - 1.0 for k in v),
+            *values,
+        )
+
+    total, wide = choose(x.sum(), x)
+    return choose(total, wide)[0]
+
+
+@pytest.mark.parametrize("build", [pruned_scans, pruned_whiles, pruned_branches])
+def test_pruning_builds_no_node_of_a_wrong_type(build, monkeypatch):
+    """Also where an operand that nothing needs was a result that is not computed any more."""
+    x = variable("x", sg.float64, (4, 3))
+    graph = Graph({"last": build(x)}, inputs=[x])
+    nodes, construct = [], Node.__init__
+
+    def record(node, *args, **options):
+        construct(node, *args, **options)
+        nodes.append(node)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "__init__", record)
+        pruned, changes = prune_bodies(graph)
+    assert changes == {pruned_scans: 3}.get(build, 2)
+    for node in nodes:
+        inferred = node.op.infer(*[arg.type for arg in node.args])
+        assert node.types == (inferred if isinstance(inferred, tuple) else (inferred,))
+    verify_graph(pruned)
+    array = np.random.default_rng(0).normal(size=(4, 3)) + 1.0
+    expected = sg.evaluate(graph, {"x": array})["last"]
+    np.testing.assert_array_equal(sg.evaluate(pruned, {"x": array})["last"], expected)
 
 
 def test_a_while_loop_keeps_the_number_of_its_iterations():

@@ -15,6 +15,7 @@ import numpy as np
 from passes.late.marks import remove_marks
 from staticgrad.language.ir.forms import Identity, ReshapeForm, View
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.support.records import dataclass
 
@@ -83,8 +84,8 @@ def constant_part(graph: Graph) -> ConstantPart | None:
 
 
 def _constant(value: Symbolic, array: Any) -> Symbolic:
-    data = ArrayData(array, value.dtype)
-    return Symbolic(Node(Constant(data), (), (data.type,), value.node.origin, value.node.order))
+    op = Constant(ArrayData(array, value.dtype))
+    return Symbolic(leaf_node(op, value.node.origin, value.node.order))
 
 
 def _find_foldable(graph: Graph) -> set[Node]:

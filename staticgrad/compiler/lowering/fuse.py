@@ -48,6 +48,7 @@ from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.signatures import Lowerings
 from staticgrad.errors import GraphError
 from staticgrad.language.ir.bodies import BodyStep
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.expr import Stride
 from staticgrad.language.ir.forms import CallForm, Contract
 from staticgrad.language.ir.graph import (
@@ -209,7 +210,7 @@ def _with_narrow_factors(groups: Groups, reads_narrow: bool) -> Graph:
         factors = tuple(map(narrowest, args)) if products[node] else args
         if products[node] and isinstance(op, MatMul) and op.pairs:
             factors = tuple(map(read_unrounded, factors))
-        return Node(op, factors, node.types, node.origin, node.order).values
+        return rebuild(node, factors, op=op, types=node.types).values
 
     return groups.graph.replace_nodes(narrow).without_dead_nodes()
 

@@ -29,6 +29,7 @@ from staticgrad.errors import ArgumentError, IndexOutOfRange
 from staticgrad.errors.wording import quote
 from staticgrad.language.ir.bodies import inline_body
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, Symbolic, bodies_of
+from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.storage.parameter import write_together
@@ -134,8 +135,7 @@ def _name_input(value: Symbolic) -> Symbolic:
     """An input of a graph like one of a body, with a name for messages."""
     label = value.node.label
     name = " ".join(filter(None, (_ROLES[label[0]], label[1:])))
-    node = Node(Input(name, value.type), (), (value.type,), value.node.origin, value.node.order)
-    return Symbolic(node)
+    return Symbolic(leaf_node(Input(name, value.type), value.node.origin, value.node.order))
 
 
 class _Search:

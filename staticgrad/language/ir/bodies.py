@@ -16,6 +16,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, Literal
 
+from staticgrad.language.ir.copies import rebuild, rebuild_all
 from staticgrad.language.ir.graph import (
     BodyOp,
     Constant,
@@ -28,6 +29,7 @@ from staticgrad.language.ir.graph import (
 )
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import Loop, Mode, nested_stages
+from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.roots import BODY_INPUTS
 from staticgrad.language.ir.schedule import (
@@ -78,7 +80,7 @@ def map_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
         new_bodies = [change_body(body) for body in op.bodies]
         if all(old is new for old, new in zip(op.bodies, new_bodies, strict=True)):
             return None
-        return Node(op.with_bodies(new_bodies), args, node.types, node.origin, node.order).values
+        return rebuild(node, args, op=op.with_bodies(new_bodies)).values
 
     if not graph.has(BodyOp):
         return graph
@@ -98,7 +100,7 @@ def closed_under(more: Callable[[set[int]], Set[int]], start: Set[int]) -> set[i
 
 def body_input(label: str, type: TensorType, origin: Location, order: int = 0) -> Symbolic:
     """A new input of a body that is being made."""
-    node = Node(Input(label, type), (), (type,), origin, order)
+    node = leaf_node(Input(label, type), origin, order)
     node.verified = True
     BODY_INPUTS.add(node)
     return Symbolic(node)
@@ -141,18 +143,11 @@ def rebuilt(
     changed: Mapping[Node, Op] = MappingProxyType({}),
 ) -> dict[str, Symbolic]:
     """Rebuild the outputs of a body graph by name, as new nodes over substituted values."""
-    new = dict(replacements)
-    for node in body.nodes:
-        if isinstance(node.op, Input) or (node, 0) in replacements:
-            continue
-        if isinstance(node.op, Constant) and (order is None or order == node.order):
-            new[node, 0] = Symbolic(node)
-            continue
-        args = tuple([new[arg.key] for arg in node.args])
-        op = changed.get(node, node.op)
-        copy = Node(op, args, node.types, node.origin, node.order if order is None else order)
-        copy.verified = node.verified and op is node.op
-        new.update(((node, value.index), Symbolic(copy, value.index)) for value in node.values)
+    constants = [node for node in body.nodes if isinstance(node.op, Constant)]
+    shared = {(n, 0): Symbolic(n) for n in constants if order is None or order == n.order}
+    new = {**shared, **replacements}
+    nodes = [n for n in body.nodes if not isinstance(n.op, Input) and (n, 0) not in new]
+    rebuild_all(nodes, new, changed, order)
     return {name: new[value.key] for name, value in body.outputs.items()}
 
 

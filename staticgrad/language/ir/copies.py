@@ -8,8 +8,10 @@ original, so a random draw keeps its key and its numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from staticgrad.language.ir.nodes import Node, Symbolic
+from staticgrad.language.ir.op import Op
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.source import Location
 from staticgrad.support.traversal import reach
@@ -64,21 +66,60 @@ class NodeCopies:
             self._new.setdefault((node, value.index), value)
 
 
-def rebuild(node: Node, args: tuple[Symbolic, ...], origin: Location | None = None) -> Node:
-    """Copy a node: the same op over other operands, at the same user's line unless given."""
-    place = origin or node.origin
-    for new, old in zip(args, node.args, strict=True):
-        new_type, old_type = new.node.types[new.index], old.node.types[old.index]
-        if new_type is not old_type and new_type != old_type:
-            inferred = node.op.infer(*[arg.type for arg in args])
-            types = (inferred,) if isinstance(inferred, TensorType) else inferred
-            rebuilt = Node(node.op, args, types, place, node.order)
-            rebuilt.verified = bool(types)
-            return rebuilt
-    rebuilt = Node(node.op, args, node.types, place, node.order)
-    rebuilt.verified = node.verified
-    rebuilt.share_form(node)
-    return rebuilt
+def rebuild(
+    node: Node,
+    args: tuple[Symbolic, ...],
+    *,
+    op: Op | None = None,
+    types: tuple[TensorType, ...] | None = None,
+    origin: Location | None = None,
+    order: int | None = None,
+) -> Node:
+    """Copy a node over other operands, at its line and in its derivative order unless given.
+
+    A copy of the same op keeps that it is verified, and its form. Its types are inferred if the
+    types of its operands differ. With another ``op`` or with ``types`` nothing is inferred, and
+    the copy is to be verified.
+    """
+    origin = origin or node.origin
+    order = node.order if order is None else order
+    if op is not None or types is not None:
+        return Node(op or node.op, args, node.types if types is None else types, origin, order)
+    if not same_types(args, node.args):
+        inferred = node.op.infer(*[arg.type for arg in args])
+        types = (inferred,) if isinstance(inferred, TensorType) else inferred
+        copy = Node(node.op, args, types, origin, order)
+        copy.verified = bool(types)
+        return copy
+    copy = Node(node.op, args, node.types, origin, order)
+    copy.verified = node.verified
+    copy.share_form(node)
+    return copy
+
+
+def rebuild_all(
+    nodes: Iterable[Node],
+    new: dict[Key, Symbolic],
+    ops: Mapping[Node, Op] = MappingProxyType({}),
+    order: int | None = None,
+) -> None:
+    """Copy nodes, operands first, over the values in ``new``, and add the copies to it.
+
+    ``ops`` replaces the ops of some nodes, ``order`` the derivative order of all.
+    """
+    for node in nodes:
+        args = tuple([new.get(arg.key, arg) for arg in node.args])
+        copy = rebuild(node, args, op=ops.get(node), order=order)
+        new.update(((node, value.index), value) for value in copy.values)
+
+
+def same_types(left: Sequence[Symbolic], right: Sequence[Symbolic]) -> bool:
+    """Return whether the values of two sequences have the same types."""
+    for a, b in zip(left, right, strict=True):
+        kind, other = a.node.types[a.index], b.node.types[b.index]
+        if kind is not other and kind != other:
+            return False
+    return True
 
 
 def same_values(left: Sequence[Symbolic], right: Sequence[Symbolic]) -> bool:

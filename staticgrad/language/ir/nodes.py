@@ -63,7 +63,6 @@ from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import here
 from staticgrad.support.contexts import Block, Nested
 from staticgrad.support.source import Location
-from staticgrad.support.traversal import reach
 
 _serial = itertools.count()
 _LARGE_CONSTANT: Final = 10**6  # bytes
@@ -158,11 +157,17 @@ class Node:
         return f"<node {self.op.name} {', '.join(map(str, self.types))} at {self.origin}>"
 
 
-def restored_leaf(writer: WriterVersion, op: Op, origin: Location, order: int) -> Node:
+def restored_leaf(
+    writer: WriterVersion, op: Input | ParameterLeaf, origin: Location, order: int
+) -> Node:
     """The input or parameter that a pickle took apart."""
     load_ops()  # whoever unpickles a value may use its operators next
-    inferred: Any = op.infer()
-    return Node(op, (), (inferred,), origin, order)
+    return leaf_node(op, origin, order)
+
+
+def leaf_node(op: Input | ParameterLeaf | Constant, origin: Location, order: int = 0) -> Node:
+    """Return a new node without operands."""
+    return Node(op, (), (op.infer(),), origin, order)
 
 
 _marks = itertools.count()
@@ -676,7 +681,7 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
             f"{op.data.type}, {op.data.array.nbytes / 1e6:.1f} MB, is copied into the graph as a"
             " constant: an input or a parameter is not",
         )
-    return Symbolic(Node(op, (), (op.data.type,), *here(skip=1)))
+    return Symbolic(leaf_node(op, *here(skip=1)))
 
 
 @functools.lru_cache(1024, typed=True)
@@ -695,12 +700,15 @@ def ancestors(
 
     Those in ``stop``, and those older than serial ``oldest``, are left out.
     """
-
-    def newer(values: Iterable[Symbolic]) -> list[Node]:
-        nodes = [value.node for value in values]
-        return [node for node in nodes if node.serial >= oldest and node not in stop]
-
-    return [*reach(newer(values), lambda node: newer(node.args))]
+    visited: dict[Node, None] = {}
+    pending = [value.node for value in values]
+    while pending:  # not by ``reach``: its calls for each node double the time
+        node = pending.pop()
+        if node in visited or node.serial < oldest or node in stop:
+            continue
+        visited[node] = None
+        pending += [arg.node for arg in node.args]
+    return list(visited)
 
 
 def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) -> None:

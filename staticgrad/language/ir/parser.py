@@ -28,6 +28,7 @@ from staticgrad.language.ir.graph import (
     ParameterLeaf,
     Symbolic,
 )
+from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.ir.op import Op, as_array, registered_ops, result_types
 from staticgrad.language.ir.text import NO_FILE, DocumentReader, bound_constants, suggestion
 from staticgrad.language.storage.parameter import ParameterStore
@@ -221,7 +222,7 @@ class _GraphReader(DocumentReader):
         value = self.bound_inputs.get(label)
         value = getattr(value, "stored", value)
         if value is None:
-            value = Symbolic(Node(op, (), (declared,), self._origin(start)))
+            value = Symbolic(leaf_node(op, self._origin(start)))
         self._check_bound(value, label, declared, start)
         self.inputs.append(value)
         self._define(start, value)
@@ -260,8 +261,7 @@ class _GraphReader(DocumentReader):
             except OutOfMemory as error:
                 self.fail(error.headline, start, error.hint)
             store.is_complex = is_complex
-            op = ParameterLeaf(store)
-            value = Parameter(Node(op, (), (op.infer(),), self._origin(start)))
+            value = Parameter(leaf_node(ParameterLeaf(store), self._origin(start)))
         self._check_bound(value, label, declared, start)
         self.parameters.append(value)
         self._define(start, value)

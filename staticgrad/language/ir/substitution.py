@@ -15,7 +15,7 @@ from typing import Any
 
 from staticgrad.errors import SizeGuardError, StaticgradError
 from staticgrad.language.ir.bodies import body_input, body_of
-from staticgrad.language.ir.copies import Key, NodeCopies, same_values
+from staticgrad.language.ir.copies import Key, NodeCopies, rebuild, same_values
 from staticgrad.language.ir.graph import (
     Graph,
     Input,
@@ -214,11 +214,9 @@ class Substitution(NodeCopies):
         if same and not always and self._relocate is None:
             return
         origin = self._relocate(node.origin) if self._relocate else node.origin
-        types, verified = node.types, node.verified and op is node.op
-        if self._sizes:
-            types, verified = _infer(op, args, origin, node.order), True
-        copy = Node(op, args, types, origin, node.order)
-        copy.verified = verified
+        types = _infer(op, args, origin, node.order) if self._sizes else node.types
+        copy = rebuild(node, args, op=op, types=types, origin=origin)
+        copy.verified = bool(self._sizes) or (node.verified and op is node.op)
         copy.calls = tuple([self._calls.setdefault(call, ModuleCall()) for call in node.calls])
         self._add_copy(node, copy)
 

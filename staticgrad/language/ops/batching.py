@@ -18,6 +18,7 @@ import numpy as np
 from staticgrad.errors import OpDefinitionError
 from staticgrad.errors.wording import quote
 from staticgrad.language.ir.bodies import body_input, body_of
+from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, Symbolic, ancestors
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Op
@@ -159,9 +160,7 @@ def _copy_unbatched(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]
         return _tuple(node.op(*args) if args else kind.bind(node.op, ()))
     if isinstance(node.op, Constant):
         return node.values
-    copy = Node(node.op, tuple(args), node.types, node.origin, node.order)
-    copy.verified = node.verified
-    return copy.values
+    return rebuild(node, tuple(args)).values
 
 
 def _batch_by_rule(
@@ -192,7 +191,7 @@ def one_by_one(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size
         role, label = (slices, "x") if has else (invariants, "p")
         inputs.append(body_input(f"{label}{len(role)}", arg.type, *here()))
         role.append(inputs[-1])
-    copy = Node(node.op, tuple(inputs), node.types, node.origin, node.order)
+    copy = rebuild(node, tuple(inputs))
     outputs = {f"y{place}": value for place, value in enumerate(copy.values)}
     loop = Loop(body_of([number, *slices, *invariants], outputs), size, 0, len(slices))
     sliced = [arg for arg, has in zip(args, over, strict=True) if has]
