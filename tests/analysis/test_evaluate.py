@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import staticgrad as sg
-from staticgrad.analysis.interpret import fma, interpret
+from staticgrad.analysis.interpret import interpret
 from staticgrad.errors import IndexOutOfRange, OpDefinitionError, OutOfMemory
 from staticgrad.language.ir.expr import apply, literal, ref
 from staticgrad.language.ir.op import Op
@@ -16,6 +16,7 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F32, F64, I8, I32, U32, U64
 from staticgrad.native.plain.lanes import fma as fma_of_lanes
 from staticgrad.support import config
+from staticgrad.support.primitives import fma
 from tests.helpers.chains import sum_chain
 from tests.helpers.limits import finfo
 from tests.native.support import assert_same

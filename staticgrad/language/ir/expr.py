@@ -32,7 +32,7 @@ from staticgrad.support.records import dataclass
 
 @dataclass(frozen=True)
 class Primitive:
-    """The operands and the result of a scalar primitive. Its meaning: ``analysis.interpret``.
+    """The operands and the result of a scalar primitive. Its meaning: ``support.primitives``.
 
     Attributes:
         operands: their number. They share one dtype, which is the result's, unless noted.

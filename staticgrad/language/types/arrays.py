@@ -30,6 +30,7 @@ from staticgrad.language.types.dim import Dim, Named, Size, evaluate, kept_by_si
 from staticgrad.language.types.dtype import DType, as_dtype, complex_of, whole_bools
 from staticgrad.support.caches import cached_property
 from staticgrad.support.narrow_floats import narrow_numbers
+from staticgrad.support.primitives import float_to_integer
 from staticgrad.support.records import dataclass
 
 #: The sizes of all axes.
@@ -533,9 +534,8 @@ class ArrayData:
 def convert_array(x: Array, dtype: DType) -> Array:
     """Convert an array-like to an array of ``dtype``.
 
-    Float to integer truncates. NaN and what does not fit becomes the smallest int64 (for int64,
-    uint32 and uint64) or int32 (for the others), narrowed; uint64 takes floats up to 2**64 and
-    wraps above. To bool: x != 0. To a storage dtype rounded once, from whatever dtype.
+    Float to integer truncates (``float_to_integer``). To bool: x != 0. To a storage dtype rounded
+    once, from whatever dtype.
     """
     if x.dtype == dtype.numpy:
         return x.astype(dtype.numpy)
@@ -545,18 +545,4 @@ def convert_array(x: Array, dtype: DType) -> Array:
         return narrow_numbers(dtype.code, x).view(dtype.numpy)
     if x.dtype.kind != "f" or not dtype.is_integer:
         return x.astype(dtype.numpy)
-    if dtype.code == "u64":
-        # x86-64 converts floats to signed integers alone before AVX-512: the upper half of the
-        # range is converted less 2**63, and the top bit is set again.
-        large = x >= 2.0**63
-        low = _truncate(np.where(large, x - x.dtype.type(2.0**63), x), 64)
-        return np.where(large, low ^ np.int64(-(2**63)), low).astype(dtype.numpy)
-    return _truncate(x, 64 if dtype.code in ("i64", "u32") else 32).astype(dtype.numpy)
-
-
-def _truncate(x: Array, bits: int) -> Array:
-    """x without its fraction as a signed integer; the smallest one where it does not fit."""
-    truncated = np.trunc(x)
-    fits = (truncated >= -(2.0 ** (bits - 1))) & (truncated < 2.0 ** (bits - 1))
-    inside = np.where(fits, truncated, 0).astype(f"int{bits}")
-    return np.where(fits, inside, inside.dtype.type(-(2 ** (bits - 1))))
+    return float_to_integer(x, dtype.numpy)

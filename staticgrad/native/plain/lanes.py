@@ -3,7 +3,7 @@
 The same source that is compiled runs on these classes when the jit is off, and gives the same
 bytes (any NaN equals any NaN). Which kinds a function takes, and the kind that it gives, is asked
 from the definition that the compiler has (``language.operations``), so that what would not compile
-is an error here too; how its elements are computed is written once more, with NumPy.
+is an error here too; how elements are computed is said in ``support.primitives``, with NumPy.
 
 Memory is raw addresses through ctypes. Only lanes that are on touch memory, one element at a time
 unless the mask is a full prefix.
@@ -37,35 +37,37 @@ from staticgrad.native.language.kinds import (
 from staticgrad.native.language.operations import FUNCTIONS, OPERATORS, Operation
 from staticgrad.native.language.translation import REGISTERED as REGISTERED
 from staticgrad.support.narrow_floats import STORED, narrow_numbers
+from staticgrad.support.primitives import (
+    MEANING,
+    float_to_integer,
+    fma_float32,
+    scale,
+    window,
+)
 
 Array = NDArray[Any]
-#: The C library's name and type for each floating dtype.
-_NAMES: Final = {"f": ("fmaf", ctypes.c_float), "d": ("fma", ctypes.c_double)}
-#: The bits that float64 has and float32 has not, and those of what is midway between two of these.
-_FURTHER, _MIDWAY = np.uint64((1 << 29) - 1), np.uint64(1 << 28)
+#: The least normal number of float32.
 _LEAST_NORMAL: Final = 2.0**-126
 
 
 def fma(a: Array, b: Array, c: Array) -> Array:
-    """a * b + c for vectors of float32 or of float64, rounded once.
+    """Return a * b + c for vectors of float32 or of float64, rounded once.
 
-    The product of two float32 numbers is exact in float64. Their sum with a third is rounded there,
-    and to float32 after that: as if it were rounded once, unless the first rounding gives what is
-    midway between two float32 numbers. There the C library decides, which takes a call for each
-    element; and where results are denormal, whose middles lie elsewhere.
+    For the few lanes of a vector of float64, calls of the C library take a fourth of the time of
+    the formulas over arrays of any length (``primitives.fma``).
     """
-    if a.dtype.char == "d":
-        return _by_c(a, b, c)
-    total = a.astype(np.float64)
-    total *= b
-    total += c
-    size = abs(total)
-    open_to_doubt = (total.view(np.uint64) & _FURTHER) == _MIDWAY
-    open_to_doubt |= (size < _LEAST_NORMAL) & (size > 0)
-    rounded = total.astype(np.float32)
-    if np.count_nonzero(open_to_doubt):
-        rounded[open_to_doubt] = _by_c(a[open_to_doubt], b[open_to_doubt], c[open_to_doubt])
-    return rounded
+    if a.dtype == np.float32:
+        return fma_float32(a, b, c)
+    values = map(_c_fma(), a.tolist(), b.tolist(), c.tolist())
+    return np.fromiter(values, a.dtype, len(a))
+
+
+@functools.cache
+def _c_fma() -> Any:
+    function = ctypes.CDLL(None).fma
+    function.restype = ctypes.c_double
+    function.argtypes = (ctypes.c_double,) * 3
+    return function
 
 
 def fma_flushed(a: Array, b: Array, c: Array) -> Array:
@@ -93,20 +95,6 @@ def _dot2_bf16(acc: Array, a: Array, b: Array) -> Array:
     high, low = np.uint32(0xFFFF0000), np.uint32(16)
     acc = fma_flushed((a & high).view(np.float32), (b & high).view(np.float32), acc)
     return fma_flushed((a << low).view(np.float32), (b << low).view(np.float32), acc)
-
-
-def _by_c(a: Array, b: Array, c: Array) -> Array:
-    values = map(_function(a.dtype.char), a.tolist(), b.tolist(), c.tolist())
-    return np.fromiter(values, a.dtype, len(a))
-
-
-@functools.cache
-def _function(code: str) -> Any:
-    name, real = _NAMES[code]
-    function = getattr(ctypes.CDLL(None), name)
-    function.restype = real
-    function.argtypes = (real, real, real)
-    return function
 
 
 #: Bytes of the smallest vector that is streamed; where it begins is a multiple of them.
@@ -216,58 +204,14 @@ def _of_floats(function: Callable[[Array], Any]) -> Callable[..., Lanes]:
     return _lanewise(lambda a: function(a) if a.dtype.kind == "f" else a)
 
 
-def _amount(a: Array, b: Array) -> tuple[Array, Array]:
-    bits = a.dtype.itemsize * 8
-    inside = b.view(f"u{a.dtype.itemsize}") < bits
-    return inside, np.where(inside, b, np.zeros_like(b))
-
-
-def _shift_left(a: Array, b: Array) -> Array:
-    inside, amount = _amount(a, b)
-    return np.where(inside, np.left_shift(a, amount), np.zeros_like(a))
-
-
-def _shift_right(a: Array, b: Array) -> Array:
-    inside, amount = _amount(a, b)
-    fill = np.where(a < 0, np.full_like(a, -1), np.zeros_like(a)) if a.dtype.kind == "i" else 0
-    return np.where(inside, np.right_shift(a, amount), fill).astype(a.dtype)
-
-
 def _invert(result: Vector, v: Lanes) -> Lanes:
     return Lanes(result, v.data ^ 1 if result.element.kind == "b" else np.invert(v.data))
-
-
-def _maximum(a: Array, b: Array) -> Array:
-    if a.dtype.kind != "f":
-        return np.asarray(np.maximum(a, b))
-    zeros = np.where(a == 0, a + b, a)
-    larger = np.where(a > b, a, np.where(b > a, b, zeros))
-    return np.where((a != a) | (b != b), a + b, larger)
-
-
-def _minimum(a: Array, b: Array) -> Array:
-    if a.dtype.kind != "f":
-        return np.asarray(np.minimum(a, b))
-    return -_maximum(-a, -b)
-
-
-def _scale(a: Array, n: Array) -> Array:
-    """a * 2**n; a NaN of n comes with one of a."""
-    return np.asarray(np.ldexp(a, np.nan_to_num(n).astype(np.int32)))
 
 
 def _estimated_inverse_root(a: Array) -> Array:
     """1 / sqrt(a), here as near as the format allows."""
     with np.errstate(all="ignore"):
         return np.asarray(1.0 / np.sqrt(a), a.dtype)
-
-
-def _floor_divide(a: Array, b: Array) -> Array:
-    return np.asarray(np.where(b == 0, 0, np.floor_divide(a, b))).astype(a.dtype)
-
-
-def _remainder(a: Array, b: Array) -> Array:
-    return np.asarray(np.where(b == 0, 0, np.remainder(a, b))).astype(a.dtype)
 
 
 def _select(result: Vector, condition: Lanes | LaneMask, a: Any, b: Any) -> Lanes:
@@ -304,15 +248,6 @@ def _horizontal(combine: Callable[[Array, Array], Array]) -> Callable[[Vector, L
     return run
 
 
-def _float_to_signed(data: Array, bits: int) -> Array:
-    """Truncation; NaN and out of range give the smallest integer."""
-    integers = np.trunc(data)
-    edge = 2.0 ** (bits - 1)
-    inside = (integers >= -edge) & (integers < edge)
-    truncated = np.where(inside, integers, np.zeros_like(integers)).astype(f"i{bits // 8}")
-    return np.where(inside, truncated, np.iinfo(truncated.dtype).min)
-
-
 def _convert(result: Vector, v: Lanes) -> Lanes:
     """Convert lanes to another element type in plain Python, as ``astype`` does on x86-64."""
     source, element, data = v.kind.element, result.element, v.data
@@ -323,13 +258,7 @@ def _convert(result: Vector, v: Lanes) -> Lanes:
     if element.kind == "b":
         return Lanes(result, (data != 0).view(np.uint8))
     if source.kind == "f" and element.kind != "f":
-        if element.name == "u64":
-            edge = data.dtype.type(2.0**63)
-            large = data >= edge
-            integers = _float_to_signed(np.where(large, data - edge, data), 64).view(np.uint64)
-            data = np.where(large, integers ^ np.uint64(1 << 63), integers)
-        else:
-            data = _float_to_signed(data, 64 if element.name in ("i64", "u32") else 32)
+        data = float_to_integer(data, element.numpy)
     return Lanes(result, data.astype(element.numpy))
 
 
@@ -341,17 +270,6 @@ def _mask_bits(_: Kind, mask: LaneMask) -> int:
 def _counting(result: Vector, start: int) -> Lanes:
     steps = np.arange(result.lanes, dtype=np.int64)
     return Lanes(result, np.full(result.lanes, start, np.int64) + steps)
-
-
-def _window(result: Vector, position: Lanes, *words: int) -> Lanes:
-    """Extract 52 bits of constant words in plain Python, high bits first, from a position."""
-    content = b"".join(word.to_bytes(8, "big") for word in words)
-    bits = np.zeros_like(position.data)
-    for lane, at in enumerate(position.data.tolist()):
-        start = min(at >> 3, len(content) - 8)
-        chunk = int.from_bytes(content[start : start + 8], "big") << (at & 7)
-        bits[lane] = (chunk & (2**64 - 1)) >> 12
-    return Lanes(result, bits)
 
 
 # -- memory ---------------------------------------------------------------------------------------
@@ -455,47 +373,47 @@ def _prototype(count: int) -> Any:
 
 #: Operators by Python's names.
 _OPERATORS: Final[dict[str, Callable[..., Any]]] = {
-    "add": _lanewise(np.add),
-    "sub": _lanewise(np.subtract),
-    "mul": _lanewise(np.multiply),
-    "truediv": _lanewise(np.divide),
-    "neg": _lanewise(np.negative),
-    "and_": _lanewise(np.bitwise_and),
-    "or_": _lanewise(np.bitwise_or),
-    "xor": _lanewise(np.bitwise_xor),
+    "add": _lanewise(MEANING["add"]),
+    "sub": _lanewise(MEANING["sub"]),
+    "mul": _lanewise(MEANING["mul"]),
+    "truediv": _lanewise(MEANING["div"]),
+    "neg": _lanewise(MEANING["neg"]),
+    "and_": _lanewise(MEANING["and"]),
+    "or_": _lanewise(MEANING["or"]),
+    "xor": _lanewise(MEANING["xor"]),
     "invert": _invert,
-    "lshift": _lanewise(_shift_left),
-    "rshift": _lanewise(_shift_right),
-    "eq": _lanewise(np.equal),
-    "ne": _lanewise(np.not_equal),
-    "lt": _lanewise(np.less),
-    "le": _lanewise(np.less_equal),
-    "gt": _lanewise(np.greater),
-    "ge": _lanewise(np.greater_equal),
+    "lshift": _lanewise(MEANING["shl"]),
+    "rshift": _lanewise(MEANING["shr"]),
+    "eq": _lanewise(MEANING["eq"]),
+    "ne": _lanewise(MEANING["ne"]),
+    "lt": _lanewise(MEANING["lt"]),
+    "le": _lanewise(MEANING["le"]),
+    "gt": _lanewise(MEANING["gt"]),
+    "ge": _lanewise(MEANING["ge"]),
 }
 
 
 def _functions() -> dict[str, Callable[..., Any]]:
     """Return the plain-Python function of each operation of the kernel language."""
     functions: dict[str, Callable[..., Any]] = {
-        "absolute": _lanewise(np.absolute),
-        "sqrt": _lanewise(np.sqrt),
-        "floor": _of_floats(np.floor),
-        "ceil": _of_floats(np.ceil),
-        "trunc": _of_floats(np.trunc),
-        "rint": _of_floats(np.rint),
+        "absolute": _lanewise(MEANING["abs"]),
+        "sqrt": _lanewise(MEANING["sqrt"]),
+        "floor": _of_floats(MEANING["floor"]),
+        "ceil": _of_floats(MEANING["ceil"]),
+        "trunc": _of_floats(MEANING["trunc"]),
+        "rint": _of_floats(MEANING["rint"]),
         "fma": _lanewise(fma),
         "fma_flushed": _lanewise(fma_flushed),
         "dot2_bf16": _lanewise(_dot2_bf16),
         "flush_subnormals": lambda _: 0,
         "restore_subnormals": lambda *_: None,
-        "fmod": _lanewise(np.fmod),
-        "scale": _lanewise(_scale),
+        "fmod": _lanewise(MEANING["c_fmod"]),
+        "scale": _lanewise(scale),
         "estimated_inverse_root": _lanewise(_estimated_inverse_root),
-        "maximum": _lanewise(_maximum),
-        "minimum": _lanewise(_minimum),
-        "floor_divide": _lanewise(_floor_divide),
-        "remainder": _lanewise(_remainder),
+        "maximum": _lanewise(MEANING["maximum"]),
+        "minimum": _lanewise(MEANING["minimum"]),
+        "floor_divide": _lanewise(MEANING["floor_divide"]),
+        "remainder": _lanewise(MEANING["remainder"]),
         "select": _select,
         "select_mask": _select,
         "low": lambda kind, v: Lanes(kind, v.data[: kind.lanes]),
@@ -505,14 +423,14 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "real": lambda _, v: float(v.data[0]),
         "some": lambda _, v: bool(v.data.any()),
         "bool": lambda _, value: bool(value),
-        "window": _window,
-        "hsum": _horizontal(np.add),
-        "hprod": _horizontal(np.multiply),
-        "hmax": _horizontal(_maximum),
-        "hmin": _horizontal(_minimum),
-        "hor": _horizontal(np.bitwise_or),
-        "hand": _horizontal(np.bitwise_and),
-        "hxor": _horizontal(np.bitwise_xor),
+        "window": lambda kind, position, *words: Lanes(kind, window(position.data, words)),
+        "hsum": _horizontal(MEANING["add"]),
+        "hprod": _horizontal(MEANING["mul"]),
+        "hmax": _horizontal(MEANING["maximum"]),
+        "hmin": _horizontal(MEANING["minimum"]),
+        "hor": _horizontal(MEANING["or"]),
+        "hand": _horizontal(MEANING["and"]),
+        "hxor": _horizontal(MEANING["xor"]),
         "mask_of": lambda _, v: LaneMask(v.data != 0),
         "mask_bits": _mask_bits,
         "load": _load,
