@@ -38,14 +38,16 @@ class Clones:
         if not self.runs_again(value):
             return self.outside(value)
 
-        def missing(values: Iterable[Symbolic]) -> list[Node]:
+        def select_missing(values: Iterable[Symbolic]) -> list[Node]:
             repeated = [value.node for value in values if self.runs_again(value)]
             return [node for node in repeated if node not in self.nodes]
 
         def operands(node: Node) -> list[Symbolic]:
             return [self.behind_marks(arg) for arg in node.args]
 
-        for node in operands_first(missing([value]), lambda node: missing(operands(node)[::-1])):
+        for node in operands_first(
+            select_missing([value]), lambda node: select_missing(operands(node)[::-1])
+        ):
             args = tuple(map(self._operand, operands(node)))
             self.nodes[node] = rebuild(node, args, order=self.order)
         return Symbolic(self.nodes[value.node], value.index)

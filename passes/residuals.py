@@ -62,10 +62,12 @@ def below(
     Nothing below one of ``ends`` counts.
     """
 
-    def inside(values: Iterable[Symbolic]) -> list[Node]:
+    def select_inside(values: Iterable[Symbolic]) -> list[Node]:
         return [value.node for value in values if value.node in nodes]
 
-    return {*reach(inside(args), lambda node: () if node in ends else inside(node.args))}
+    return {
+        *reach(select_inside(args), lambda node: () if node in ends else select_inside(node.args))
+    }
 
 
 def reads_elements(reader: Node, arg: Symbolic) -> bool:
@@ -487,7 +489,7 @@ class Border:
         return sum(hint_bytes(kind) for kind in kinds)
 
     @cached_property
-    def inside(self) -> set[ValueKey]:
+    def select_inside(self) -> set[ValueKey]:
         """Residuals that one fused kernel of both phases computes and reads, never stored."""
         return {
             key

@@ -95,10 +95,10 @@ class Copier:
     def _missing(self, values: Sequence[Symbolic], numbers: dict[ValueKey, int]) -> set[Node]:
         """Return the nodes of a loop's body that are still to be copied for these values."""
 
-        def not_copied(values: Sequence[Symbolic]) -> list[Node]:
+        def select_missing(values: Sequence[Symbolic]) -> list[Node]:
             return [v.node for v in values if numbers[v.key] not in self._copies]
 
-        return {*reach(not_copied(values), lambda node: not_copied(node.args))}
+        return {*reach(select_missing(values), lambda node: select_missing(node.args))}
 
 
 Place = tuple[Node, int]

@@ -259,11 +259,11 @@ class _Driver:
         """Return the nodes that a rewrite built, operands first: those newer than the match."""
         newest = rewriting.original.node.serial
 
-        def fresh(values: Iterable[Symbolic]) -> list[Node]:
+        def select_fresh(values: Iterable[Symbolic]) -> list[Node]:
             nodes = [value.node for value in values]
             return [n for n in nodes if n.serial > newest and n not in self._done]
 
-        reached = reach(fresh([rewriting.replacement]), lambda node: fresh(node.args))
+        reached = reach(select_fresh([rewriting.replacement]), lambda node: select_fresh(node.args))
         return sorted(reached, key=lambda node: node.serial)
 
     def _candidates(self, node: Node) -> tuple[Rule, ...]:

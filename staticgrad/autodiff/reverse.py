@@ -110,11 +110,11 @@ class _Region:
         begins.
         """
 
-        def missing(values: Iterable[Symbolic]) -> list[Node]:
+        def select_missing(values: Iterable[Symbolic]) -> list[Node]:
             nodes = [value.node for value in values if value.key not in self.begins]
             return [node for node in nodes if node not in self.nodes and not node.is_leaf]
 
-        self.nodes |= {*reach(missing([result]), lambda node: missing(node.args))}
+        self.nodes |= {*reach(select_missing([result]), lambda node: select_missing(node.args))}
 
     def leave_begins(self) -> None:
         """Remove from a recomputed region the nodes that its starting values are computed from.

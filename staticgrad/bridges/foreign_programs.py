@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter as Argument, Signature
 from types import MappingProxyType, MethodType
 from typing import Any, Final, NamedTuple
@@ -46,7 +46,6 @@ from staticgrad.extend.programs import (
 from staticgrad.extend.sizes import Guard, collecting_guards
 from staticgrad.extend.trees import Tree, flatten, paths, unflatten
 from staticgrad.programs.transformed import vmap
-from staticgrad.support.traversal import reach
 
 
 class ResultTypes(NamedTuple):
@@ -487,14 +486,15 @@ def _saved_values(
             downstream.add(node)
     pending = [value for node in nodes if node in downstream for value in node.args]
     pending += slopes
+    saved: dict[Any, Symbolic] = {}
     seen = {value.key for value in (*flatten(arrays)[0], *map(join_parts, arrays))}
-
-    def is_free(node: Any) -> bool:
-        return bool(node.op.elementwise or node.op.copies)
-
-    def unsaved(values: Iterable[Any]) -> list[Any]:
-        fresh = [value for value in values if value.node not in downstream]
-        return [value.key for value in fresh if value.key not in seen]
-
-    keys = reach(unsaved(pending), lambda key: unsaved(key[0].args) if is_free(key[0]) else ())
-    return [Symbolic(*key) for key in keys if key[0].args and not is_free(key[0])]
+    while pending:
+        value = pending.pop()
+        if value.node in downstream or value.key in seen:
+            continue
+        seen.add(value.key)
+        if value.node.op.elementwise or value.node.op.copies:
+            pending += value.node.args
+        elif value.node.args:
+            saved[value.key] = value
+    return list(saved.values())

@@ -26,7 +26,6 @@ from staticgrad.comparison.report import TORCH, Causes, NoPeer
 from staticgrad.comparison.torch_models import characters, usual_loss
 from staticgrad.extend.optional import torch
 from staticgrad.extend.trees import first_part
-from staticgrad.support.traversal import reach
 
 #: Layers that are of one name, and have the same options, in both libraries.
 _LAYERS: Final = frozenset({
@@ -101,8 +100,11 @@ class TorchWay(ABC):
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
             self.step(batch)
         recorded: Any = seen.profiler
-        roots = recorded.kineto_results.experimental_event_tree()
-        events = [*reach(roots, lambda event: event.children)]
+        events, ahead = [], [*recorded.kineto_results.experimental_event_tree()]
+        while ahead:
+            event = ahead.pop()
+            ahead += event.children
+            events.append(event)
         engine = [e for e in events if e.name.startswith("autograd::engine::evaluate_function")]
         first = min((e.start_time_ns for e in engine), default=0)
         last = max((e.end_time_ns for e in engine), default=0)
@@ -232,13 +234,17 @@ class TorchTraining(TorchWay):
 
 def _leaves(loss: Any) -> list[Any]:
     """Collect the leaf tensors that a torch loss depends on."""
-
-    def functions(node: Any) -> list[Any]:
-        return [function for function, _ in node.next_functions if function is not None]
-
-    last = getattr(loss, "grad_fn", None)
-    variables = [getattr(n, "variable", None) for n in reach([last] if last else [], functions)]
-    return [*{id(leaf): leaf for leaf in variables if leaf is not None}.values()]
+    leaves: dict[int, Any] = {}
+    seen, ahead = set(), [getattr(loss, "grad_fn", None)]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves[id(node.variable)] = node.variable
+        ahead += [function for function, _ in node.next_functions]
+    return [*leaves.values()]
 
 
 class _Snapshot:

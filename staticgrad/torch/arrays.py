@@ -9,7 +9,6 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.extend.optional import ml_dtypes, torch
-from staticgrad.support.traversal import reach
 
 
 def array_of(tensor: Any) -> Any:
@@ -53,5 +52,10 @@ def tensor_of(array: Any) -> Any:
 
 def autograd_nodes(tensors: Iterable[Any]) -> Iterator[Any]:
     """Yield the nodes of autograd's graph that tensors are computed by, each once."""
-    last = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
-    return reach(last, lambda node: [f for f, _ in node.next_functions if f is not None])
+    pending, visited = [tensor.grad_fn for tensor in tensors], {None}
+    while pending:
+        node = pending.pop()
+        if node not in visited:
+            visited.add(node)
+            yield node
+            pending += [function for function, _ in node.next_functions]

@@ -213,10 +213,12 @@ class _PlanSteps:
         """Add the ops of a free view and of those it reads to a plan's document, if missing."""
         free = self.net.free
 
-        def missing(names: Iterable[Identifier]) -> list[Identifier]:
+        def select_missing(names: Iterable[Identifier]) -> list[Identifier]:
             return [name for name in names if name in free and name not in self.shown]
 
-        for view in operands_first(missing([name]), lambda view: missing(free[view].inputs)):
+        for view in operands_first(
+            select_missing([name]), lambda view: select_missing(free[view].inputs)
+        ):
             if view not in self.shown:  # its op may have shown it with an earlier result
                 self.steps.append(("c", free[view].id))
                 self.shown.update(free[view].outputs)

@@ -438,10 +438,10 @@ class _GroupBuilder:
         """Return True if only reductions read a value, or elements that only they read."""
         shape = node.types[0].shape
 
-        def mapped_users(value: Node) -> list[Node]:
+        def list_users(value: Node) -> list[Node]:
             return [u for u in self._users[value, 0] if not isinstance(u.form, forms.Reduce)]
 
-        for count, value in enumerate(reach([node], mapped_users)):
+        for count, value in enumerate(reach([node], list_users)):
             maps = isinstance(value.form, forms.Pointwise) and value.types[0].shape == shape
             if value is not node and not maps:
                 return False

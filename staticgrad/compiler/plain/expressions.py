@@ -269,13 +269,13 @@ class Scalars:
 def _common_expressions(roots: Iterable[Expr], texts: Mapping[int, Text]) -> Iterable[Expr]:
     """Yield expressions, operands first, except those that only a rare branch needs."""
 
-    def unwritten(exprs: Iterable[Expr]) -> list[Expr]:
+    def select_unwritten(exprs: Iterable[Expr]) -> list[Expr]:
         return [expr for expr in exprs if id(expr) not in texts]
 
     def operands(expr: Expr) -> list[Expr]:
-        return unwritten((expr.args[0], expr.args[2]) if expr.op == "rarely" else expr.args)
+        return select_unwritten((expr.args[0], expr.args[2]) if expr.op == "rarely" else expr.args)
 
-    return operands_first(unwritten(roots), operands)
+    return operands_first(select_unwritten(roots), operands)
 
 
 def operation(op: str, args: Sequence[Text], dtype: DType, functions: Functions) -> Text:

@@ -55,8 +55,8 @@ PRELUDE: Final = _KERNELS | _MATRICES
 def prelude_of(names: Collection[str]) -> list[str]:
     """Return the source of helper functions for an exported file, and of those they call."""
 
-    def called(name: str) -> list[str]:
+    def find_called(name: str) -> list[str]:
         return [o for o in PRELUDE if o != name and re.search(rf"\b{o}\b", PRELUDE[name])]
 
-    needed = {*reach(names, called)}
+    needed = {*reach(names, find_called)}
     return [text for name, text in PRELUDE.items() if name in needed]

@@ -40,10 +40,12 @@ class NodeCopies:
     def _collect_nodes(self, roots: Sequence[Symbolic]) -> list[Node]:
         """Return the nodes behind values, up to replaced ones, operands first."""
 
-        def copied(values: Iterable[Symbolic]) -> list[Node]:
+        def select_copied(values: Iterable[Symbolic]) -> list[Node]:
             return [value.node for value in values if value.key not in self._new]
 
-        nodes = reach(copied(roots), lambda n: copied((*n.args, *self._further_roots(n))))
+        nodes = reach(
+            select_copied(roots), lambda n: select_copied((*n.args, *self._further_roots(n)))
+        )
         return sorted(nodes, key=lambda node: node.serial)
 
     def _further_roots(self, node: Node) -> Sequence[Symbolic]:
@@ -116,8 +118,8 @@ def rebuild_all(
 def same_types(left: Sequence[Symbolic], right: Sequence[Symbolic]) -> bool:
     """Return whether the values of two sequences have the same types."""
     for a, b in zip(left, right, strict=True):
-        kind, other = a.node.types[a.index], b.node.types[b.index]
-        if kind is not other and kind != other:
+        kind, old_kind = a.node.types[a.index], b.node.types[b.index]
+        if kind is not old_kind and kind != old_kind:
             return False
     return True
 

@@ -306,8 +306,8 @@ def inputs_behind(roots: Sequence[Symbolic], replaced: Iterable[Key]) -> list[No
     """Return the inputs that values read otherwise than through replaced values."""
     stop = {*replaced}
 
-    def other(values: Iterable[Symbolic]) -> list[Node]:
+    def select_unreplaced(values: Iterable[Symbolic]) -> list[Node]:
         return [value.node for value in values if value.key not in stop]
 
-    nodes = reach(other(roots), lambda node: other(node.args))
+    nodes = reach(select_unreplaced(roots), lambda node: select_unreplaced(node.args))
     return [node for node in nodes if isinstance(node.op, Input)]

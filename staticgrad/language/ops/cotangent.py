@@ -94,11 +94,13 @@ class Support:
     def mask(self) -> Any:
         """Return the mask of elements where the cotangent counts, combined with outer ones."""
 
-        def unmade(supports: Sequence[Support]) -> list[Support]:
+        def select_unmade(supports: Sequence[Support]) -> list[Support]:
             return [support for support in supports if support._mask is None]
 
         # of a long recurrence thousands stand below each other
-        for support in operands_first(unmade([self]), lambda s: unmade(s._below[::-1])):
+        for support in operands_first(
+            select_unmade([self]), lambda s: select_unmade(s._below[::-1])
+        ):
             support._mask = support._make()
         return self._mask
 

@@ -336,11 +336,13 @@ def _find_captured(body: Value, values: list[Value]) -> Iterator[Symbolic]:
     """Return floating inputs and parameters that ``body`` captures beside its arguments."""
     operands = {value.key for value in _parts(values) if isinstance(value, Symbolic)}
 
-    def carriers(values: Iterable[Any]) -> list[tuple[Node, int]]:
+    def select_carriers(values: Iterable[Any]) -> list[tuple[Node, int]]:
         symbolic = [value for value in values if isinstance(value, Symbolic)]
         return [v.key for v in symbolic if v.key not in operands and _carries_gradient(v)]
 
-    for node, index in reach(carriers(_parts([body])), lambda key: carriers(key[0].args)):
+    for node, index in reach(
+        select_carriers(_parts([body])), lambda key: select_carriers(key[0].args)
+    ):
         if node.is_leaf:
             yield Symbolic(node, index)
 

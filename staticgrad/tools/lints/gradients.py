@@ -13,7 +13,6 @@ import numpy as np
 from staticgrad import functions as sg, nn
 from staticgrad.extend import Node, Value
 from staticgrad.extend.gradients import grad
-from staticgrad.support.traversal import reach
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard
 
@@ -126,21 +125,23 @@ def _where_paths_end(program: LintedGraph, leaf: Node) -> Node | None:
     None too where the user stopped it on purpose.
     """
     outputs = {value.key for value in program.graph.outputs.values()}
-
-    def passes_on(node: Node) -> bool:
-        return node is leaf or (
-            node.op.differentiable and any(kind.dtype.is_float for kind in node.types)
-        )
-
-    ends: list[Node] = []
-    for node in reach([leaf], lambda n: program.readers(n) if passes_on(n) else ()):
-        if node is not leaf and node.op.name == "stop_gradient":
+    ends: Node | None = None
+    pending, seen = [leaf], {leaf}
+    while pending:
+        node = pending.pop()
+        if any(value.key in outputs and value.dtype.is_float for value in node.values):
             return None
-        if not passes_on(node):
-            ends.append(node)
-        elif any(value.key in outputs and value.dtype.is_float for value in node.values):
-            return None
-    return min(ends, key=lambda node: node.serial, default=None)
+        for reader in program.readers(node):
+            if reader in seen:
+                continue
+            seen.add(reader)
+            if reader.op.name == "stop_gradient":
+                return None
+            if reader.op.differentiable and any(t.dtype.is_float for t in reader.types):
+                pending.append(reader)
+            elif ends is None or reader.serial < ends.serial:
+                ends = reader
+    return ends
 
 
 def _with_weight(way: Callable[[Value, Value], Value]) -> Value:
