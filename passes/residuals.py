@@ -65,9 +65,10 @@ def below(
     def select_inside(values: Iterable[Symbolic]) -> list[Node]:
         return [value.node for value in values if value.node in nodes]
 
-    return {
-        *reach(select_inside(args), lambda node: () if node in ends else select_inside(node.args))
-    }
+    def operands(node: Node) -> list[Node]:
+        return [] if node in ends else select_inside(node.args)
+
+    return {*reach(select_inside(args), operands)}
 
 
 def reads_elements(reader: Node, arg: Symbolic) -> bool:
@@ -489,7 +490,7 @@ class Border:
         return sum(hint_bytes(kind) for kind in kinds)
 
     @cached_property
-    def select_inside(self) -> set[ValueKey]:
+    def inside(self) -> set[ValueKey]:
         """Residuals that one fused kernel of both phases computes and reads, never stored."""
         return {
             key

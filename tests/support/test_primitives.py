@@ -25,7 +25,7 @@ def quotient(a, b):
     return a / b
 
 
-def rounded(function):
+def apply_rounding(function):
     """Apply a rounding to a whole number; zeros keep the sign, infinities and NaN stay."""
     return lambda a: math.copysign(function(a), a) if math.isfinite(a) else a
 
@@ -52,8 +52,9 @@ ORACLES = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": quotient,
     "neg": operator.neg, "abs": abs,
     "sqrt": lambda a: math.sqrt(a) if a >= 0 else math.copysign(0, a) if a == 0 else math.nan,
-    "floor": rounded(math.floor), "ceil": rounded(math.ceil), "trunc": rounded(math.trunc),
-    "rint": rounded(round),
+    "floor": apply_rounding(math.floor), "ceil": apply_rounding(math.ceil),
+    "trunc": apply_rounding(math.trunc),
+    "rint": apply_rounding(round),
     "fma": exact_fma,
     "c_fmod": lambda a, b: math.fmod(a, b) if math.isfinite(a) and b and b == b else math.nan,
     "floor_divide": lambda a, b: a // b if b else 0, "remainder": lambda a, b: a % b if b else 0,
@@ -65,7 +66,7 @@ ORACLES = {
 }  # fmt: skip
 
 
-def shifted(name, a, count, bits):
+def shift(name, a, count, bits):
     """Return a shift by any count, as if numbers had all bits."""
     count = count if 0 <= count < bits else bits
     return a << count if name == "shl" else a >> count
@@ -115,7 +116,7 @@ def test_primitives_equal_python(name, dtype):
     ]
     if name in ("shl", "shr"):
         bits = 8 * np.dtype(dtype).itemsize
-        expected = [shifted(name, a, by, bits) for a, by in cases]
+        expected = [shift(name, a, by, bits) for a, by in cases]
     elif name == "not" and dtype == "bool":
         expected = [not a for (a,) in cases]
     else:
