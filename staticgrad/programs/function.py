@@ -56,12 +56,16 @@ from staticgrad.programs.arguments import (
     with_names,
 )
 from staticgrad.programs.repeated import PlainArguments, RepeatedCalls
+from staticgrad.programs.retraces import CallOutline, describe_change
 from staticgrad.programs.traced import TracedProgram, Tracer, as_result
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import dataclass
 
 #: Traces that differ in static arguments alone, from which on a warning says so.
 _MANY: Final = 8
+#: Calls of which each was traced, from which on a warning says what changes. Two are often meant: a
+#: flag, both floating types.
+_IN_A_ROW: Final = 3
 _UNROLLED: Final = 16  # calls of results of calls that a program unrolls; more are taken for a loop
 #: What a traced function takes beside the options of ``sg.compile``.
 _OWN_OPTIONS: Final = ("static",)
@@ -139,6 +143,8 @@ class Function(OfArrays[P, R]):
         self._tracer = Tracer(function, self._name)
         self._static_objects: list[Any] = []  # static arguments that are compared by identity
         self._reasons: list[str] = []
+        #: What of the latest traced call is compiled in.
+        self._latest: CallOutline | None = None
         #: Nodes that the latest call on values returned, by serial number.
         self._results_of_values: set[int] = set()
         #: How many calls on values took a result of the call before; -1 once a warning was due.
@@ -420,7 +426,11 @@ class Function(OfArrays[P, R]):
         seen = [*self._seen.get(arrays, ()), arguments.sizes]
         labels, user_names = self._labels(arguments)
         spec = spec_of(seen[-1:] if signature.is_literal else seen, labels, user_names)
-        why = first_change or self._reason(spec, cached is not None, numbers)
+        outline = CallOutline.of(arguments, numbers)
+        change, cure = "", ""
+        if cached is None and self._latest is not None and not numbers:
+            change, cure = describe_change(self._latest, outline)
+        why = first_change or change or self._reason(spec, cached is not None, numbers)
         kinds = zip(arguments.arrays, arguments.dtypes, arguments.shapes, strict=True)
         shapes = ", ".join(f"{n}: {d.name}[{', '.join(map(str, s))}]" for n, d, s in kinds)
         reason = f"{shapes}: {why}"
@@ -438,6 +448,13 @@ class Function(OfArrays[P, R]):
         self._signatures[key] = signature
         self._static_objects.extend(arguments.statics.values())
         self._reasons.append(reason)
+        self._latest = outline
+        if (
+            change
+            and len(self._reasons) == self._calls == _IN_A_ROW
+            and not self._is_meant(change, arguments.numbers)
+        ):
+            self._warn_of_change(change, cure)
         statics = {name: value for name, value in arguments.statics.items() if name not in numbers}
         if len(signature.graphs) == _MANY and first_change:
             self._warn(f"because {first_change}")
@@ -477,7 +494,19 @@ class Function(OfArrays[P, R]):
             return f"other sizes, now named {', '.join(names)}"
         if numbers:
             return f"another {', another '.join(sorted(numbers))}, from now on an input"
-        return "other types or static arguments" if self._signatures else "the first call"
+        return "the first call"
+
+    def _is_meant(self, change: str, numbers: Mapping[str, Number]) -> bool:
+        """Return whether what changed is named as static, or a number, which other words name."""
+        name = change.partition(" ")[0]
+        return name.partition(".")[0] in self._static or name in numbers
+
+    def _warn_of_change(self, change: str, cure: str) -> None:
+        warn(
+            StaticgradWarning,
+            f"{self._name} was traced, and compiled, at each of its first {_IN_A_ROW} calls, the"
+            f" latest time because {change}: {cure}",
+        )
 
     def _warn(self, why: str) -> None:
         warn(

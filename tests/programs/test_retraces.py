@@ -1,0 +1,79 @@
+"""Calls that are traced again and again: what changed is said at the third one in a row."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+
+
+def total(x):
+    return sum(leaf.sum() for leaf in sg.tree.leaves(x))
+
+
+def rows(count):
+    return [np.ones(3)] * count
+
+
+CHANGING = {
+    "lists of other lengths": (
+        [rows(1), rows(2), rows(3), rows(4)],
+        r"x has 3 arrays, after 2: one array, np.stack\(...\), may have any number of rows",
+    ),
+    "other keys": (
+        [{"a": np.ones(2)}, {"b": np.ones(2)}, {"c": np.ones(2)}],
+        r"x has other keys: the same keys at each call keep the program",
+    ),
+    "other ranks": (
+        [np.ones(2), np.ones((2, 2)), np.ones((2, 2, 2))],
+        r"x has 3 axes, after 2: the same axes at each call keep the program",
+    ),
+    "other dtypes": (
+        [np.ones(2, dtype) for dtype in ("float32", "float64", "int32")],
+        r"x is int32, after float64: x.astype\('float64'\) keeps the program",
+    ),
+    "other patterns": (
+        [sg.sparse.csr(np.eye(3, k=k)) for k in (0, 1, -1)],
+        "because of other containers or other places of nonzero elements",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_the_third_trace_in_a_row_says_what_changes(name):
+    calls, words = CHANGING[name]
+    f = sg.function(lambda x: x @ np.ones(3) if name == "other patterns" else total(x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f(calls[0])
+        f(calls[1])  # twice is often meant
+    with pytest.warns(sg.errors.StaticgradWarning, match=words):
+        f(calls[2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for call in calls:  # once is enough
+            f(call)
+    assert f.stats.traces == len(calls)
+
+
+def test_static_arguments_that_change_are_named_and_meant_ones_are_not():
+    def scale_by_length(x, kind):
+        return x * len(kind)
+
+    f, meant = sg.function(scale_by_length), sg.function(scale_by_length, static="kind")
+    f(np.ones(2), "a"), f(np.ones(2), "bb")
+    with pytest.warns(
+        sg.errors.StaticgradWarning, match=r"kind is 'ccc', after 'bb': static='kind'"
+    ):
+        f(np.ones(2), "ccc")
+    for kind in ("a", "bb", "ccc", "dddd"):
+        np.testing.assert_array_equal(meant(np.ones(2), kind), len(kind))
+
+
+def test_a_function_that_was_called_again_between_is_not_named():
+    f = sg.function(total)
+    for count in (1, 1, 2, 2, 3, 3, 4):
+        f(rows(count))
+    assert f.stats.traces == 4
+    assert "x has 4 arrays, after 3" in f.stats.reasons[-1]
