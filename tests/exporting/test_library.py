@@ -118,6 +118,14 @@ def mix_dtypes():
     }
 
 
+def round_factors():
+    """Products of bfloat16 whose factors lie in either dtype, with an epilogue and slopes."""
+    x, w = sg.input("x", (19, 37)), sg.input("w", (37, 33))
+    h = sg.tanh((x.astype("bfloat16") @ w.astype("bfloat16")).astype("float32"))
+    y = (h.astype("bfloat16") @ w.T.astype("bfloat16")).astype("float32")
+    return {"h": h, "y": y, "dw": sg.grad((y * y).sum(), w)}
+
+
 def sparse():
     data, x = sg.input("data", (7,)), sg.input("x", (4, 19))
     y = sg.sparse.csr(data, [0, 3, 1, 1, 2, 0, 3], [0, 2, 2, 5, 7], (4, 4)) @ x
@@ -139,6 +147,7 @@ PROGRAMS = {
     "branched": switch_branches,
     "convolved": convolve_and_pool,
     "mixed": mix_dtypes,
+    "rounded": round_factors,
     "sparse": sparse,
 }
 
