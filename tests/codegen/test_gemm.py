@@ -341,6 +341,15 @@ def test_every_reader_rounds_factors(mode, pairs):
         assert_same(actual, rounded_product(a, b), f"{m}x{n}x{k} {mode}")
 
 
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("terms", [1, 2, 3])
+def test_a_last_pair_keeps_the_sign_of_zero(terms, pairs):
+    """The products are too small for float32: negative ones give -0, and so does their sum."""
+    a, b = np.full((1, 3, terms), 2.0**-80, "f4"), np.full((1, terms, 5), -(2.0**-80), "f4")
+    sums = run_product(a, b, ALONG, "vector", 512, factors="bf16", pairs=pairs)
+    assert_same(sums, np.full((1, 3, 5), -0.0, "f4"), f"{terms}")
+
+
 def test_rounded_factors_are_printed_and_checked():
     text = str(product("along", "along", "f32", False, None, ("f32", "bf16"), "bf16"))
     assert "] in bf16\n" in text
