@@ -33,7 +33,7 @@ def random_tensor(*shape, dtype="float64", seed=0):
     return torch.tensor(random.normal(size=shape)).to(getattr(torch, dtype))
 
 
-def through(f, *tensors):
+def through(f, *tensors, gradients=True):
     """The results, and the gradients of their sum with weights, here and in PyTorch."""
     program = program_of(trace_graph(f, *tensors))
     inputs = [
@@ -42,7 +42,7 @@ def through(f, *tensors):
     ]
     free = [None] * (len(program.inputs) - len(inputs))
     results = program.run([*inputs, *free])
-    leaves = [tensor.clone().requires_grad_(tensor.is_floating_point()) for tensor in tensors]
+    leaves = [t.clone().requires_grad_(gradients and t.is_floating_point()) for t in tensors]
     expected = f(*leaves)
     expected = [*expected] if isinstance(expected, tuple | list) else [expected]
     total, ours = 0, 0
@@ -56,7 +56,10 @@ def through(f, *tensors):
     if slopes and not isinstance(ours, int):
         gradients = torch.autograd.grad(total, slopes)
         by = [x for x, leaf in zip(inputs, leaves, strict=True) if leaf.requires_grad]
-        values |= {f"g{k}": gradient for k, gradient in enumerate(sg.grad(ours, by))}
+        values |= {
+            f"g{k}": gradient
+            for k, gradient in enumerate(sg.grad(ours, by, allow_disconnected=True))
+        }
         expected = [*expected, *gradients]
     feeds = {f"x{k}": tensor.numpy() for k, tensor in enumerate(tensors)}
     actual = sg.evaluate(sg.Graph(values, inputs=inputs), feeds)
@@ -191,6 +194,84 @@ def test_functions_and_their_gradients_are_those_of_pytorch(name):
     for actual, expected in through(f, *(random_tensor(*s, seed=k) for k, s in enumerate(shapes))):
         assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
         np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-11)
+
+
+#: Operators of elements that PyTorch does not differentiate, and one that has no slope here.
+WITHOUT_GRADIENTS = {"igamma", "igammac", "special_zeta", "floor_divide", "nextafter"}
+
+
+def call_with_elements(name):
+    """Return an operator and the first of some operands that it takes; None if there are none."""
+    operator = getattr(torch.ops.aten, name, None)
+    draw = np.random.default_rng(0).uniform
+    x, y = (torch.tensor(draw(0.1, 0.9, (2, 3))) for _ in range(2))
+    i, j = torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([[2, 1, 2], [2, 4, 3]])
+    for operands in ((x,), (x, y), (i, j), (i,)):
+        try:
+            result = operator(*operands)
+        except (RuntimeError, TypeError):
+            continue
+        of_elements = isinstance(result, torch.Tensor) and result.shape == x.shape
+        return (operator, operands) if of_elements and not result.is_complex() else None
+    return None
+
+
+def test_operators_of_elements_are_those_of_pytorch():
+    """Each row of one or two arrays of an element type: none waits for a commit that draws it."""
+    names = []
+    for name, row in OPERATORS.items():
+        call = call_with_elements(name) if row.operands and "." not in name else None
+        if call is None:
+            continue
+        names.append(name)
+        operator, operands = call
+        pairs = through(operator, *operands, gradients=name not in WITHOUT_GRADIENTS)
+        for actual, expected in pairs:
+            np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-11, err_msg=name)
+    assert len(names) > 70
+
+
+def normalize(x, w, b, mean, variance):
+    return torch.ops.aten._native_batch_norm_legit_functional(
+        x, w, b, mean, variance.abs(), True, 0.3, 1e-3
+    )
+
+
+#: Variants of operators that the families above draw for some commits alone.
+VARIANTS = {
+    "normalized by an operator": (normalize, (4, 3, 5), (3,), (3,), (3,), (3,)),
+    "corners": (
+        lambda x: F.interpolate(x, size=(4, 5), mode="bilinear", align_corners=True), (1, 2, 3, 4)
+    ),
+    "areas": (
+        lambda x: F.interpolate(x, size=(4, 5), mode="bilinear", align_corners=False), (1, 2, 3, 4)
+    ),
+    "antialiased": (
+        lambda x: F.interpolate(x, size=(3, 2), mode="bilinear", antialias=True), (1, 2, 7, 6)
+    ),
+    "cubes": (lambda x: F.interpolate(x, scale_factor=1.5, mode="bicubic"), (1, 2, 4, 4)),
+    "maxima with a stride": (lambda x: F.max_pool2d(x, 2, 1), (2, 3, 5, 4)),
+    "means without the border": (
+        lambda x: F.avg_pool2d(x, 2, 2, 1, count_include_pad=False), (2, 3, 5, 4)
+    ),
+    "powers of two": (lambda x: torch.ldexp(x, torch.tensor([1, 2, 3, 0])), (3, 4)),
+    "a norm of one axis": (lambda x: (x.norm(1, 0), x.norm(float("inf"), 1)), (3, 4)),
+    "deviations": (lambda x: (x.std(0, correction=0), x.var(1)), (3, 4)),
+    "weighted losses": (
+        lambda x: F.cross_entropy(
+            x, torch.tensor([2, 0, -100]), weight=torch.tensor([0.2, 1.0, 3.0, 0.5]).double()
+        ),
+        (3, 4),
+    ),
+}  # fmt: skip
+
+
+def test_variants_that_the_functions_above_lack():
+    for name, (f, *shapes) in VARIANTS.items():
+        tensors = [random_tensor(*shape, seed=k) for k, shape in enumerate(shapes)]
+        pairs = through(f, *tensors, gradients=name != "normalized by an operator")
+        for actual, expected in pairs:
+            np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-11, err_msg=name)
 
 
 @pytest.mark.parametrize("function", [torch.cummax, torch.cummin])

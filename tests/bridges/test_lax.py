@@ -269,6 +269,9 @@ VARIANTS = {
     "groups of two channels": (jax.grad(squares), normal(3, 2, 2, 6), normal(2, 6, 5, 4)),
     "systems from the right": (jax.grad(lambda a: jnp.linalg.cholesky(a).sum()), A),
     "halves": (lambda x: (lax.round(x), jnp.round(x)), np.arange(-2.5, 3.0, dtype="float32")),
+    "extremes of numbers and of bools": (
+        lambda x: (x.max(1), x.min(), (x > 0).max(1), (x > 0).all(0), jnp.argmax(x, 1)), X,
+    ),
     "keys in another order": (lambda x: lax.sort((jnp.round(x), -x), num_keys=2, dimension=1), X),
 }  # fmt: skip
 

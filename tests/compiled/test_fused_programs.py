@@ -899,3 +899,16 @@ def test_policies_change_no_byte(name):
     policies = [{"checkpoint": "recompute"}, {"checkpoint": "sqrt"}]
     f = check(graph, drawn(graph), ways=({"fuse": False}, *policies))
     assert f.peak_bytes == f.plan().peak_bytes
+
+
+def test_an_element_of_a_row_that_depends_on_positions_is_computed_at_its_index():
+    """The row is not stored: what its label selects is computed again, at the label's position."""
+    x, labels = sg.input("x", (5, 37), "float64"), sg.input("labels", (5,), "int64")
+    bias = sg.arange(5)[:, None] * sg.arange(37) * 0.01
+    program = sg.compile({"loss": sg.nn.cross_entropy(x + bias, labels)})
+    random = np.random.default_rng(0)
+    logits, places = random.normal(size=(5, 37)), random.integers(0, 37, 5)
+    z = logits + np.arange(5)[:, None] * np.arange(37) * 0.01
+    expected = np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(5), places])
+    loss = program.run({"x": logits, "labels": places})["loss"]
+    np.testing.assert_allclose(loss, expected, rtol=1e-13)

@@ -260,3 +260,13 @@ def test_shapes():
     np.testing.assert_array_equal(x[..., -1].data, a[..., -1])
     np.testing.assert_array_equal(x[[1, 0]].data, a[[1, 0]])
     np.testing.assert_array_equal(x[np.array([0, 1]), [2, 0]].data, a[[0, 1], [2, 0]])
+
+
+def test_a_notebook_shows_what_a_tensor_is_and_its_gradient():
+    x = Tensor([1.5, 2.0], requires_grad=True)
+    assert ">grad<" not in x._repr_html_()
+    (x * x).sum().backward()
+    html = x._repr_html_()
+    assert ">grad<" in html
+    assert "[3., 4.]" in html
+    assert ">grad_fn<" in (x * x)._repr_html_()

@@ -117,3 +117,11 @@ def test_one_element_of_a_long_row_is_selected_before_arithmetic(axis, dtype):
     assert_same(program.run(feeds), expected)
     with pytest.raises(sg.errors.IndexOutOfRange):
         program.run(feeds | {"i": np.full(column, 20000)})
+
+
+def test_the_maximum_and_the_sum_of_long_rows_share_the_maxima_of_their_parts():
+    x = sg.input("x", (3, 200_000), "float32")
+    graph = sum_in_parts(sg.Graph({"y": sg.nn.logsumexp(x, -1)}))
+    operands = [node.args[0] for node in graph.nodes if type(node.op).__name__ in ("Max", "Exp")]
+    parts = [int(np.prod(operand.shape)) for operand in operands if operand.ndim == 3]
+    assert sum(parts) == 2 * 3 * 200_000  # each element is compared once, and raised once

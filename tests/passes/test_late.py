@@ -298,3 +298,16 @@ def test_joined_slices_have_the_sign_of_a_sum_with_zeros():
     result = sg.compile(value).run({"x": array})
     np.testing.assert_array_equal(result, array)
     np.testing.assert_array_equal(np.signbit(result), array < 0)
+
+
+def test_parts_of_products_with_one_number_for_all_elements():
+    """Parts that are joined read the product below, with a number as wide as all of them."""
+    s, z = sg.input("s", (), "float64"), sg.input("z", (6, 4), "float64")
+    product = z * sg.broadcast_to(s, (6, 4))
+    graph = sg.Graph({"y": sg.concatenate([product[4:], product[:3]]) + z[:5]})
+    moved = pipeline("slices-of-pads")(graph)
+    assert moved is not graph
+    array = np.random.default_rng(0).normal(size=(6, 4))
+    result = sg.evaluate(moved, {"s": 3.0, "z": array})["y"]
+    expected = np.concatenate([array[4:] * 3.0, array[:3] * 3.0]) + array[:5]
+    np.testing.assert_allclose(result, expected, rtol=1e-15)
