@@ -3432,6 +3432,10 @@ MUTANTS = (
         ("onnx-reversed-from-behind", "staticgrad/onnx/operators.py", "ends - 1 - time, time)", "ends - time, time)", "ReverseSequence begins one behind the end", "tests/exchange/test_onnx.py -k options_of_operators"),
         ("solvers-of-other-starts", "staticgrad/scipy.py", "f, (\"scipy\", tree, kinds), lambda", "f, (\"scipy\", tree), lambda", "a start of another kind uses the programs of the first", "tests/bridges/test_scipy.py -k other_shapes"),
         ("torch-running-maxima-skip-nan", "staticgrad/torch/aten/operators.py", "is_best = sg.equal(x, values) | sg.isnan(x)", "is_best = sg.equal(x, values)", "the place of NaN is not that of a maximum", "tests/bridges/test_aten.py -k running_extremes"),
+        ("wide-numbers-of-parts", "passes/late/slices.py", "    if value.ndim == 0:\n        return value", "    if True:\n        return value", "a number as wide as a part stands beside all parts", "tests/passes/test_late.py -k parts_of_products_with_one_number"),
+        ("maxima-of-parts-twice", "passes/late/exponentials.py", "if x.key not in parts_of:", "if True:", "the maximum and the sum of a long row each compare its parts", "tests/passes/test_exponentials.py -k share_the_maxima"),
+        ("recomputed-without-positions", "staticgrad/compiler/lowering/rows.py", "self.positions(shape) if form.indexed else []", "[]", "an element of a row that depends on its position is computed without it", "tests/compiled/test_fused_programs.py -k depends_on_positions"),
+        ("norms-of-order-one-alone", "staticgrad/onnx/operators.py", "norm = norm if p == 1 else sg.sqrt(norm)", "norm = norm if p else sg.sqrt(norm)", "LpNormalization divides by the sum of squares", "tests/exchange/test_onnx.py -k defaults_of"),
     ),
 )  # fmt: skip
 
