@@ -305,9 +305,9 @@ def test_parts_of_products_with_one_number_for_all_elements():
     s, z = sg.input("s", (), "float64"), sg.input("z", (6, 4), "float64")
     product = z * sg.broadcast_to(s, (6, 4))
     graph = sg.Graph({"y": sg.concatenate([product[4:], product[:3]]) + z[:5]})
-    moved = pipeline("slices-of-pads")(graph)
-    assert moved is not graph
+    rewritten = pipeline("slices-of-pads")(graph)
+    assert rewritten is not graph
     array = np.random.default_rng(0).normal(size=(6, 4))
-    result = sg.evaluate(moved, {"s": 3.0, "z": array})["y"]
+    result = sg.evaluate(rewritten, {"s": 3.0, "z": array})["y"]
     expected = np.concatenate([array[4:] * 3.0, array[:3] * 3.0]) + array[:5]
     np.testing.assert_allclose(result, expected, rtol=1e-15)
