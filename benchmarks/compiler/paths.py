@@ -322,7 +322,7 @@ PATHS: Final = (
     Path(
         "narrow_factors",
         _LOWERED + "fuse:_with_narrow_factors",
-        lambda groups: groups.graph,
+        lambda groups, _: groups.graph,
         row="small:narrow product",
     ),
     Path("streams", _FUSION + "copies:_find_streamed", _returns([]), row="small:streamed"),

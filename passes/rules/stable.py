@@ -225,6 +225,10 @@ def _logsumexp(x: Any, axes: tuple[int, ...]) -> Any:
     return log_sum_exp(x, constant_shift(x, axes), axes)
 
 
+def _less_rows(x: Any) -> Any:
+    return x - (_logsumexp(x, (x.ndim - 1,)) if x.ndim else x)
+
+
 def _less_all(x: Any) -> Any:
     return x - sg.reshape(_logsumexp(x, (*range(x.ndim),)), ())
 
@@ -372,7 +376,7 @@ RULES: Final[tuple[Rule, ...]] = (
     stable("less-log-sum-exp", x - (_LOGS + y), _less_log_sum_exp,
            examples=(lambda x: _less(x, -1),)),
     stable("less-logsumexp", x - (_LOGSUMEXP + y), _less_log_sum_exp,
-           examples=(lambda x: x - _logsumexp(x, (x.ndim - 1,)),)),
+           examples=(_less_rows,)),
     stable("less-log-sum-exp-of-all", x - some(Reshape, _LOGS + y, name="outer"),
            _less_log_sum_exp, examples=(lambda x: _less(x, None),)),
     stable("less-logsumexp-of-all", x - some(Reshape, _LOGSUMEXP + y, name="outer"),

@@ -166,7 +166,7 @@ def watching():
     def count_schedule(result, *_):
         count_steps(result.schedule, counts)
 
-    def count_narrow(result, groups):
+    def count_narrow(result, groups, _):
         if result is not groups.graph:
             counts["pass", NARROW_FACTORS] += 1
 

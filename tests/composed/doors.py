@@ -17,6 +17,7 @@ import numpy as np
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.language.ir.bodies import walk_bodies
+from staticgrad.language.ops.fourier import FourierTransform
 from staticgrad.language.ops.linalg import LinearAlgebra
 from tests.composed.check import Case, WrongError
 from tests.exporting.printed import load_exported
@@ -30,7 +31,8 @@ class Door:
 
     Attributes:
         every: one program in so many goes through it in the quick suite; 0: none.
-        lapack: it calls another LAPACK, whose factors have other last bits.
+        routines: it has others in the place of LAPACK and of Fourier transforms, with other last
+            bits.
         refuses: codes of errors by which it refuses programs.
         needs: modules without which it is left out.
     """
@@ -39,7 +41,7 @@ class Door:
     push: object
     bits: bool = True
     every: int = 10
-    lapack: bool = False
+    routines: bool = False
     refuses: tuple = ()
     needs: tuple = ()
 
@@ -224,7 +226,7 @@ def _(case):
     return
 
 
-@door("run .py", every=0, lapack=True)
+@door("run .py", every=0, routines=True)
 def _(case):
     case.reset()
     with tempfile.TemporaryDirectory() as folder:
@@ -237,7 +239,7 @@ def _(case):
         return results | {f"new {n}": np.array(a) for n, a in new.items() if n in names}
 
 
-@door("export .so", every=60, lapack=True)
+@door("export .so", every=60, routines=True)
 def _(case):
     """A library for C, called by ctypes: inputs, parameters and results by their addresses."""
     case.reset()
@@ -310,10 +312,10 @@ def _(case):
         return {name: np.asarray(a) for name, a in results.items()}
 
 
-def calls_lapack(graph):
-    """Return whether a node of the graph, or of a loop or branch in it, is a routine of LAPACK."""
+def calls_routines(graph):
+    """Return whether a node of the graph, or of its loops, is of LAPACK or a Fourier transform."""
     nodes = [node for part in (graph, *walk_bodies(graph)) for node in part.nodes]
-    return any(isinstance(node.op, LinearAlgebra) for node in nodes)
+    return any(isinstance(node.op, LinearAlgebra | FourierTransform) for node in nodes)
 
 
 def check_door(case: Case, door: Door):
@@ -331,7 +333,7 @@ def check_door(case: Case, door: Door):
     if results is None:
         return "nothing"
     results = {name: np.asarray(array) for name, array in results.items()}
-    if door.bits and case.first and not (door.lapack and calls_lapack(case.graph)):
+    if door.bits and case.first and not (door.routines and calls_routines(case.graph)):
         for name, array in case.first.items():
             if not same_bytes(results[name], array):
                 raise WrongError(

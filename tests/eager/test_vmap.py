@@ -249,3 +249,25 @@ def test_rows_of_a_batch_are_those_of_single_walks(name, monkeypatch):
         for left, right in zip(batched, runs[-1], strict=True):
             assert isinstance(left, Tensor)
             np.testing.assert_allclose(left.data, right.data, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("policy", [None, sg.checkpoint_policies.nothing_saveable])
+def test_a_checkpoint_inside_of_vmap_reads_tensors_around_it(policy, rng):
+    x, w = rng.normal(size=(3, 4)), rng.normal(size=3)
+    tensors = Tensor(x, requires_grad=True), Tensor(w, requires_grad=True)
+
+    def scale(column):
+        region = sg.checkpoint(lambda v: sg.sin(v * column.sum()) + column.mean(), policy=policy)
+        return region(tensors[1]).sum() * column
+
+    def loss_of(x, w):
+        columns = [(np.sin(w * c.sum()) + c.mean()).sum() * c for c in x.T]
+        return (np.stack(columns, 1) ** 2).sum()
+
+    loss = (sg.vmap(scale, 1, 1)(tensors[0]) ** 2).sum()
+    np.testing.assert_allclose(float(loss.detach()), loss_of(x, w), 1e-12)
+    loss.backward()
+    step, direction = 1e-6, rng.normal(size=3)
+    ends = [loss_of(x, w + sign * step * direction) for sign in (1, -1)]
+    slope = (np.asarray(tensors[1].grad) * direction).sum()
+    np.testing.assert_allclose(slope, (ends[0] - ends[1]) / (2 * step), 1e-5)

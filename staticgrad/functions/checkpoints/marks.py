@@ -20,8 +20,9 @@ from staticgrad.functions.checkpoints.saveable import (
     names_given,
     parts_of,
 )
+from staticgrad.language.calls.execution import is_holding
 from staticgrad.language.ir.graph import Input, Node, Symbolic, ancestors, bodies_of, next_serial
-from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
+from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind, of_kind
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.marks import Checkpoint, CheckpointName, Mark, Recomputed, name_of
@@ -196,7 +197,10 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
         """Call the function with its operands marked as the begin of a checkpoint."""
         leaves, tree = flatten((args, kwargs))
         kind: Any = binding_kind(tuple(leaves))
-        if kind is not Symbolic.kind:
+        if is_holding():  # what is mapped over tensors may be read without being an argument
+            leaves = [of_kind(x, Symbolic) if isinstance(x, Value) else x for x in leaves]
+            args, kwargs = unflatten(tree, leaves)
+        elif kind is not Symbolic.kind:
             return kind.run_checkpointed(functools.partial(f, **kwargs), args, policy)
         if policy is not None:
             return _mark_region(f, policy, args, kwargs)
