@@ -9,6 +9,7 @@ were written, so these rules are of use below derivatives alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -25,9 +26,10 @@ from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.indexing import Slice, Take
 from staticgrad.language.ops.linalg import SVD, Eigh, EigvalsH, SVDVals
 from staticgrad.language.ops.logic import Eq
-from staticgrad.language.ops.movement import Reshape, Transpose
+from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.language.ops.positions import Iota
 from staticgrad.language.ops.selection import Where
+from staticgrad.language.types.dim import Size
 
 x, y = holes("x y")
 #: What gives vectors with the values -> what gives the values alone, the same ones.
@@ -97,7 +99,8 @@ class _Product:
             return None
         condition = node.args[0].node
         places = [*map(_position, condition.args)] if isinstance(condition.op, Eq) else []
-        if sorted(map(str, places)) != [str(value.ndim - 2), str(value.ndim - 1)]:
+        rank = node.args[0].ndim  # a condition may lack the axes of a batch
+        if sorted(map(str, places)) != [str(rank - 2), str(rank - 1)]:
             return None
         self.nodes.append(node)
         return node.args[1]
@@ -131,39 +134,83 @@ class _Product:
             elif isinstance(node.op, Reshape | Elementwise):
                 of_values = [arg.key in equal_values or arg.key in functions for arg in node.args]
                 pairs = zip(node.args, of_values, strict=True)
-                if any(of_values) and all(is_one or _is_scalar(arg) for arg, is_one in pairs):
+                if any(of_values) and all(
+                    is_one or _is_scalar(arg, batch) for arg, is_one in pairs
+                ):
                     functions[Symbolic(node).key] = node
-        return self._rebuild(factor, functions, dict.fromkeys(equal_values, values))
+        return self._rebuild(factor, functions, dict.fromkeys(equal_values, values), batch)
 
-    def _rebuild(self, factor: Symbolic, functions: dict[Any, Node], new: dict[Any, Any]) -> Any:
+    def _rebuild(
+        self,
+        factor: Symbolic,
+        functions: dict[Any, Node],
+        new: dict[Any, Any],
+        batch: Sequence[Size],
+    ) -> Any:
         """Build a function of the eigenvalues anew, of these and of scalars."""
         needed = {factor.key}
         for key, node in reversed(functions.items()):
             needed |= {arg.key for arg in node.args} if key in needed else set()
         for key, node in functions.items():
             if key in needed:
-                args = [new[arg.key] if arg.key in new else self._scalar(arg) for arg in node.args]
+                args = [
+                    new[arg.key] if arg.key in new else self._scalar(arg, batch)
+                    for arg in node.args
+                ]
                 self.nodes.append(node)
                 new[key] = args[0] if isinstance(node.op, Reshape) else node.op(*args)
         return new.get(factor.key)
 
-    def _scalar(self, value: Symbolic) -> Any:
-        """Return the number that all elements of a value equal, now or at run time, or None."""
+    def _scalar(self, value: Symbolic, batch: Sequence[Size] = ()) -> Any:
+        """Return the number that all elements of a value equal, now or at run time, or None.
+
+        Of a batch of matrices also the number of each, with an axis behind those of the batch.
+        """
         number = number_of(value)
         if number is not None:
             return number
-        if not _is_scalar(value):
+        source = _source(value)
+        if _has_one_element(source):
+            is_float = source.dtype.is_float
+            scalar: Any = sg.reshape(source, ())
+            return self.scalars.setdefault(source.key, scalar) if is_float else None
+        of_matrices = _number_of_each(value, batch)
+        if of_matrices is None:
             return None
-        scalar: Any = sg.reshape(_source(value), ())
-        return self.scalars.setdefault(_source(value).key, scalar)
+        # A sum, over axes of one element, since a reshape of a reshape would be the source again.
+        last_axes = (*range(len(batch), of_matrices.ndim),)
+        numbers: Any = sg.sum(of_matrices, last_axes) if last_axes else of_matrices
+        return sg.reshape(self.scalars.setdefault(of_matrices.key, numbers), (*batch, 1))
 
 
-def _is_scalar(value: Symbolic) -> bool:
-    """Return whether all elements of a value equal one number, known or not."""
+def _is_scalar(value: Symbolic, batch: Sequence[Size] = ()) -> bool:
+    """Return whether all elements of a value equal one number, of each matrix of a batch one."""
     if number_of(value) is not None:
         return True
     source = _source(value)
-    return all(size == 1 for size in source.shape) and source.dtype.is_float
+    is_one = _has_one_element(source) and source.dtype.is_float
+    return is_one or _number_of_each(value, batch) is not None
+
+
+def _number_of_each(value: Symbolic, batch: Sequence[Size]) -> Symbolic | None:
+    """Return the value that has the numbers which ``value`` has for all elements of each matrix.
+
+    Its axes behind those of the batch have one element.
+    """
+    rank = len(batch)
+    if not rank or not value.dtype.is_float or value.shape[:rank] != (*batch,):
+        return None
+    while isinstance(value.node.op, Reshape | Broadcast):
+        (of,), op = value.node.args, value.node.op
+        moves = isinstance(op, Broadcast) and op.axes[:rank] != (*range(rank),)
+        if moves or of.shape[:rank] != (*batch,) or any(n != 1 for n in of.shape[rank:]):
+            break
+        value = of
+    return value if all(n == 1 for n in value.shape[rank:]) else None
+
+
+def _has_one_element(value: Symbolic) -> bool:
+    return all(size == 1 for size in value.shape)
 
 
 def _source(value: Symbolic) -> Symbolic:
