@@ -1109,7 +1109,7 @@ MUTANTS = (
         (
             "spectral-scalar",
             "passes/rules/spectral.py",
-            "return self.scalars.setdefault(_source(value).key, scalar)",
+            "return self.scalars.setdefault(source.key, scalar) if is_float else None",
             "return scalar",
             "what a function of eigenvalues depends on beside them has no gradient",
             "tests/autodiff/test_two_roads.py -k 'matrix and number'",
