@@ -125,33 +125,35 @@ class _Product:
             return None
         (x,) = values.node.args
         equal_values = {values.key}
-        functions: dict[Any, Node] = {}  # by the key of their result, operands before readers
+        nodes_of_values: dict[Any, Node] = {}  # by the key of their result, operands before readers
         above = ancestors([factor], oldest=x.node.serial)
         for node in sorted(above, key=lambda node: node.serial):
             if type(node.op) is _VALUES[type(values.node.op)] and node.args[0].key == x.key:
                 self.nodes.append(node)
                 equal_values.add(Symbolic(node).key)
             elif isinstance(node.op, Reshape | Elementwise):
-                of_values = [arg.key in equal_values or arg.key in functions for arg in node.args]
+                of_values = [
+                    arg.key in equal_values or arg.key in nodes_of_values for arg in node.args
+                ]
                 pairs = zip(node.args, of_values, strict=True)
                 if any(of_values) and all(
                     is_one or _is_scalar(arg, batch) for arg, is_one in pairs
                 ):
-                    functions[Symbolic(node).key] = node
-        return self._rebuild(factor, functions, dict.fromkeys(equal_values, values), batch)
+                    nodes_of_values[Symbolic(node).key] = node
+        return self._rebuild(factor, nodes_of_values, dict.fromkeys(equal_values, values), batch)
 
     def _rebuild(
         self,
         factor: Symbolic,
-        functions: dict[Any, Node],
+        nodes_of_values: dict[Any, Node],
         new: dict[Any, Any],
         batch: Sequence[Size],
     ) -> Any:
         """Build a function of the eigenvalues anew, of these and of scalars."""
         needed = {factor.key}
-        for key, node in reversed(functions.items()):
+        for key, node in reversed(nodes_of_values.items()):
             needed |= {arg.key for arg in node.args} if key in needed else set()
-        for key, node in functions.items():
+        for key, node in nodes_of_values.items():
             if key in needed:
                 args = [
                     new[arg.key] if arg.key in new else self._scalar(arg, batch)
