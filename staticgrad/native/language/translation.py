@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.native.language import flushing, lane_operations, memory_operations, operations
 from staticgrad.native.language.emitter import Emitter, word
-from staticgrad.native.language.kinds import (
-    Kind,
-)
+from staticgrad.native.language.kinds import Kind
 from staticgrad.native.language.parts import ModulePart
 from staticgrad.support.records import NamedTuple, dataclass
 
