@@ -64,6 +64,62 @@ class Fold(Pass, name="fold"):
         return all(isinstance(t.size, int) and t.size <= room for t in node.types)
 
 
+class Constants:
+    """Constants equal to values that depend on constants alone, each computed once.
+
+    They are computed by references of exact ops, and of ops over integers, whose sums are exact.
+    """
+
+    def __init__(self) -> None:
+        self._results: dict[Node, Sequence[Symbolic] | None] = {}
+
+    def of(self, value: Symbolic) -> Symbolic | None:
+        """Return the constant equal to a value, or None."""
+        results, waiting = self._results, [value.node]
+        while waiting:
+            node = waiting[-1]
+            operands = None if node in results else self._operands(node)
+            if operands is None:
+                results.setdefault(node, None)
+            elif node not in results:
+                unknown = next((arg.node for arg in operands if arg.node not in results), None)
+                if unknown is not None:
+                    waiting.append(unknown)
+                    continue
+                results[node] = self._compute(node)
+            waiting.pop()
+        constants = results[value.node]
+        return None if constants is None else constants[value.index]
+
+    def _operands(self, node: Node) -> Sequence[Symbolic] | None:
+        """Return what a node is computed of, or None if it is not computed here."""
+        if isinstance(node.op, Constant):
+            return ()
+        if node.is_leaf or node.op.rule_is_foreign or [*node.op.sizes()]:
+            return None
+        types = [*node.types, *(arg.type for arg in node.args)]
+        if not (node.op.exact or all(kind.dtype.is_integer for kind in types)):
+            return None
+        if not all(isinstance(kind.size, int) for kind in node.types):
+            return None
+        refused = (
+            arg.node in self._results and self._results[arg.node] is None for arg in node.args
+        )
+        return None if any(refused) else node.args
+
+    def _compute(self, node: Node) -> Sequence[Symbolic] | None:
+        if isinstance(node.op, Constant):
+            return node.values
+        args = []
+        for arg in node.args:
+            constants = self._results[arg.node]
+            if constants is None:
+                return None
+            args.append(constants[arg.index])
+        arrays = _evaluate(node, tuple(args))
+        return None if arrays is None else [_constant(node, array) for array in arrays]
+
+
 def _evaluate(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:
     """Evaluate a constant node by its op's reference; None on errors or open sizes."""
     arrays = [arg.node.op.data.array for arg in args if isinstance(arg.node.op, Constant)]

@@ -56,6 +56,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "unmarked-loops": "passes.late.marks",
         "few-of-a-sort": "passes.late.orders",
         "row-chunks": "passes.late.chunks",
+        "byte-products": "passes.late.byte_products",
         "border-taps": "passes.late.windows",
         "im2col": "passes.late.windows",
         "space-to-depth": "passes.late.windows",

@@ -240,7 +240,7 @@ class _ProductExpander:
         """Rewrite a product with one row, column or term as a multiplication and a sum."""
         if isinstance(node.op, Transpose):
             return self._compute_transposed(node, args[0])
-        if not isinstance(node.op, MatMul):
+        if not isinstance(node.op, MatMul) or node.op.factors is not None:
             return None
         product = node.op
         *_, rows, columns = node.types[0].shape
@@ -280,7 +280,12 @@ class _ProductExpander:
             if product.node in self._outer:
                 transposed = [swapaxes(factor, -1, -2) for factor in self._outer[product.node]]
                 transposed_product = _round_to(_multiply_wide(*transposed), node)
-            elif isinstance(op, MatMul) and (op.transpose_a or op.transpose_b) and _is_wide(read):
+            elif (
+                isinstance(op, MatMul)
+                and op.factors is None
+                and (op.transpose_a or op.transpose_b)
+                and _is_wide(read)
+            ):
                 product_of = MatMul(not op.transpose_b, not op.transpose_a, op.down)
                 transposed_product = cast(Symbolic, product_of(*product.node.args[::-1]))
         self.removes_reads |= transposed_product is not None
@@ -435,6 +440,8 @@ def _is_product(value: Symbolic, node: Node, iterations: int) -> bool:
     """Return True if a node multiplies by a matrix with enough rows to pay for its packing."""
     op = node.op
     if not isinstance(op, MatMul) or op.transpose_a or op.transpose_b or node.args[0].ndim != 2:
+        return False
+    if op.factors is not None:
         return False
     rows = hint_value(node.types[0].shape[0])
     has_rows = (

@@ -56,6 +56,12 @@ class Target:
         return self.vector_bits >= 512 and "+avx512bf16" in self.features.split(",")
 
     @property
+    def has_dot4_i8(self) -> bool:
+        """True if one instruction multiplies and adds words of bytes (AVX512-VNNI, AVX-VNNI)."""
+        features = self.features.split(",")
+        return "+avxvnni" in features or (self.vector_bits >= 512 and "+avx512vnni" in features)
+
+    @property
     def stores_masked_words(self) -> bool:
         """True if masked stores of 32 and 64 bits are as fast as others."""
         return self.has_mask_registers or self.cpu.startswith(_MASKED_WORDS)

@@ -42,10 +42,16 @@ from staticgrad.language.ir.summation import (
     group_length,
     lane_sum,
 )
-from staticgrad.language.types.dtype import F32, as_dtype
+from staticgrad.language.types.dtype import F32, I8, U8, as_dtype
 from tests.native.test_flushing import multiply_add
 
 Array = np.ndarray[Any, Any]
+
+
+def each_byte(words, dtype):
+    """The integers of 8 bits of words of int32, along a new last axis."""
+    parts = np.asarray(words, "i8")[..., None] >> np.arange(0, 32, 8) & 255
+    return parts.astype("u1").view(dtype.numpy).astype("i8")
 
 
 @dataclass
@@ -228,6 +234,15 @@ class Meaning:
             if number > begin and number % GEMM_BLOCK == 0:
                 totals.append(chain)
                 chain = np.zeros(shape, dtype.numpy)
+            if stage.factors in (U8, I8):
+                words = (
+                    self.value(load(access, dtype), {**at, **inner, **loops})
+                    for access, loops in ((stage.a, rows), (stage.b, columns))
+                )
+                signs = (stage.factors, I8 if stage.factors is U8 else U8)
+                a_value, b_value = (each_byte(*pair) for pair in zip(words, signs, strict=True))
+                chain = (chain + (a_value * b_value).sum(-1)).astype("i4")
+                continue
             if stage.factors is not None:
                 a_value = self._round_factor(stage, stage.a, {**at, **rows, **inner})
                 b_value = self._round_factor(stage, stage.b, {**at, **inner, **columns})

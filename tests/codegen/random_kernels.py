@@ -57,7 +57,18 @@ from staticgrad.language.ir.kernels.stages import (
     nested_stages,
 )
 from staticgrad.language.ir.kernels.verify import verify_kernel
-from staticgrad.language.types.dtype import ALL_DTYPES, BF16, BOOL, F32, F64, I32, I64, U8, DType
+from staticgrad.language.types.dtype import (
+    ALL_DTYPES,
+    BF16,
+    BOOL,
+    F32,
+    F64,
+    I8,
+    I32,
+    I64,
+    U8,
+    DType,
+)
 
 #: n0 rows of n1 columns; each row of a column's rows is one of n2.
 ROWS, COLUMNS, DEEP = "n0", "n1", "n2"
@@ -348,7 +359,8 @@ class _Maker:
             onto = Access(name, tuple((axis, strides[axis]) for axis in loops))
             if is_updated:
                 stores = [*stores[: len(stores) % 2], Store(onto, ref("acc", dtype))]
-        factors = BF16 if dtype is F32 and len(self.operands) % 4 == 1 else None
+        converted = {F32: BF16, I32: (U8, I8)[len(self.operands) // 4 % 2]}
+        factors = converted.get(dtype) if len(self.operands) % 4 == 1 else None
         return Gemm(i, j, k, a, b, tuple(stores), (), onto, factors)
 
     def loop(self, outer):

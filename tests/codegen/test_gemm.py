@@ -30,7 +30,16 @@ LAYOUTS = {
     "transposed and apart": lambda rows, columns: (3, 3 * rows),
 }
 #: Elements by the letters of NumPy; those of bfloat16 are given by their bits.
-ELEMENTS = {"f": "f32", "d": "f64", "e": "f16", "H": "bf16", "l": "i64", "h": "i16", "b": "i8"}
+ELEMENTS = {
+    "f": "f32",
+    "d": "f64",
+    "e": "f16",
+    "H": "bf16",
+    "l": "i64",
+    "i": "i32",
+    "h": "i16",
+    "b": "i8",
+}
 
 
 def product(a, b, element, update, literal=None, stored=(), factors=""):
@@ -348,6 +357,63 @@ def test_a_last_pair_keeps_the_sign_of_zero(terms, pairs):
     a, b = np.full((1, 3, terms), 2.0**-80, "f4"), np.full((1, terms, 5), -(2.0**-80), "f4")
     sums = run_product(a, b, ALONG, "vector", 512, factors="bf16", pairs=pairs)
     assert_same(sums, np.full((1, 3, 5), -0.0, "f4"), f"{terms}")
+
+
+#: Shapes of words: few rows, few terms, panels that are read where they lie and others, and parts.
+WORDS = [
+    (1, 1, 37, 5), (1, 3, 70, 200), (2, 15, 33, 17), (1, 29, 70, 3), (1, CHUNK + 6, 65, 31),
+    (1, 40, 97, 1025), (2, 6, 17, 0), (1, CHUNK + 7, 5, 40),
+]  # fmt: skip
+
+
+def words_of(size):
+    """Words of four bytes, many of which are the largest and the least."""
+    values = RNG.choice([*range(256), *[0, 127, 128, 255] * 64], (*size, 4))
+    return values.astype("u1").view("i4")[..., 0]
+
+
+def product_of_words(a, b, factors):
+    """The sums of products of bytes, modulo 2**32."""
+    signs = ("u1", "i1") if factors == "u8" else ("i1", "u1")
+    (count, m, k), n = a.shape, b.shape[2]
+    left = a[..., None].view(signs[0]).reshape(count, m, 4 * k).astype("i8")
+    right = b[..., None].view(signs[1]).reshape(count, k, n, 4).swapaxes(2, 3)
+    return (left @ right.reshape(count, 4 * k, n).astype("i8")).astype("i4")
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("layouts", EVERY)
+@pytest.mark.parametrize("factors", ["u8", "i8"])
+@pytest.mark.parametrize("way", ["512", "256", "x86-64-v3"])
+def test_words_of_bytes(layouts, factors, way):
+    """Products of words of four 8-bit integers, in every layout, with either sign first."""
+    bits = 512 if way == "512" else 256
+    with target_of("x86-64-v3" if way == "x86-64-v3" else "host"):
+        for turn, (count, m, n, k) in enumerate(WORDS):
+            a, b = words_of((count, m, k)), words_of((count, k, n))
+            options = {"literal": turn % 3 == 0, "factors": factors}
+            start = RNG.integers(0, 9, (count, m, n)).astype("i4") if turn % 2 else None
+            actual = run_product(a, b, layouts, "vector", bits, start, **options)
+            expected = product_of_words(a, b, factors)
+            expected = expected if start is None else start - expected
+            assert_same(actual, expected, f"{layouts} {way} {count} {m}x{n}x{k}")
+
+
+@pytest.mark.parametrize("factors", ["u8", "i8"])
+@pytest.mark.parametrize("mode", [*LONG_BY_NUMBA, pytest.param("file", marks=pytest.mark.slow)])
+def test_every_reader_multiplies_bytes(mode, factors):
+    for count, m, n, k in [(1, 3, 5, 9), (2, 15, 33, 6)]:
+        a, b = words_of((count, m, k)), words_of((count, k, n))
+        actual = run_product(a, b, ("apart", "across"), mode, 512, factors=factors)
+        assert_same(actual, product_of_words(a, b, factors), f"{m}x{n}x{k} {mode}")
+
+
+def test_words_of_bytes_are_checked():
+    text = str(product("along", "along", "i32", False, None, (), "u8"))
+    assert "] in u8\n" in text
+    assert str(parse_kernel(text)) == text
+    with pytest.raises(VerifyError, match="p0 is i64; words of bytes are i32"):
+        verify_kernel(product("along", "along", "i64", False, None, (), "u8"))
 
 
 def test_rounded_factors_are_printed_and_checked():

@@ -204,11 +204,11 @@ def _with_narrow_factors(groups: Groups, reads_narrow: bool) -> Graph:
             return None
         op = node.op
         if isinstance(op, MatMul) and multiplies_bfloat16(node):
-            op = replace(op, pairs=True)
+            op = replace(op, factors=BF16)
         elif not products[node]:
             return None
         factors = tuple(map(narrowest, args)) if products[node] else args
-        if products[node] and isinstance(op, MatMul) and op.pairs:
+        if products[node] and isinstance(op, MatMul) and op.factors is BF16:
             factors = tuple(map(read_unrounded, factors))
         return rebuild(node, factors, op=op, types=node.types).values
 

@@ -161,7 +161,7 @@ class Contract:
 
     With ``transpose_a`` the operand is stored [..., k, i], with ``transpose_b`` [..., j, k]; with
     ``panels`` b is [p, k, c] for j = p * c columns, and there are no batch axes. ``factors``: the
-    dtype to which both are rounded before they are multiplied (``Gemm.factors``).
+    dtype in which both are multiplied (``Gemm.factors``).
     """
 
     transpose_a: bool
@@ -391,6 +391,7 @@ class WindowProduct:
     Operands stand in the order x, y, w, but that w comes before y where both are there: (x, w)
     gives y, (y, w) x, and (x, y) w. ``tiles``: w are the combined taps of tiles of two by two.
     ``parts``: so many w are added up later, each of as many images after each other.
+    ``factors``: the dtype in which filters (a) and images (b) are multiplied (``Gemm.factors``).
     """
 
     result: Literal["windows", "image", "filter"]
@@ -398,6 +399,7 @@ class WindowProduct:
     axes: tuple[WindowAxis, ...]
     tiles: bool = False
     parts: int = 0
+    factors: DType | None = None
 
     @property
     def is_pointwise(self) -> bool:

@@ -34,7 +34,7 @@ from staticgrad.language.types.arrays import (
     is_sparse,
 )
 from staticgrad.language.types.dim import Size
-from staticgrad.language.types.dtype import BF16
+from staticgrad.language.types.dtype import BF16, I8, U8, DType
 
 #: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
 LONGEST_DOWN: Final = 1 << 15
@@ -48,15 +48,17 @@ class MatMul(BilinearOp, name="matmul"):
     With ``transpose_a`` the operand is read as if its last two axes were exchanged, and so for b.
     ``down``: of a product with a vector the terms follow each other down the rows of the matrix, as
     in a sum over its first axis; no matrix-matrix product depends on it. It stays what it was as
-    rules move transposes, since the order of a sum may not depend on them. ``pairs``: the operands
-    are wide copies of bfloat16 numbers, which are multiplied as such; set when kernels are made.
+    rules move transposes, since the order of a sum may not depend on them. ``factors``: ``bf16``,
+    if the operands are wide copies of bfloat16 numbers, which are multiplied as such; ``u8`` or
+    ``i8`` if they are words of four 8-bit integers, those of a of this dtype, those of b of the
+    other one. It is set when kernels are made.
     """
 
     flops: ClassVar[int] = 2  # per element and inner index
     transpose_a: bool = False
     transpose_b: bool = False
     down: bool = False
-    pairs: bool = False
+    factors: DType | None = None
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
         """Infer a matrix product's type: broadcast batch axes, a guard for inner sizes."""
@@ -75,6 +77,9 @@ class MatMul(BilinearOp, name="matmul"):
 
     def reference(self, a: Array, b: Array) -> Any:
         """Compute a matrix product by NumPy, of contiguous operands."""
+        if self.factors in (U8, I8):
+            a = bytes_of(a, self.factors, -2 if self.transpose_a else -1)
+            b = bytes_of(b, other_sign(self.factors), -1 if self.transpose_b else -2)
         left = a.swapaxes(-1, -2) if self.transpose_a else a
         right = b.swapaxes(-1, -2) if self.transpose_b else b
         left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
@@ -150,11 +155,25 @@ class MatMul(BilinearOp, name="matmul"):
         return self(*lined_up(args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        are_narrow = self.pairs or all(kind.dtype is BF16 for kind in types)
-        return Contract(self.transpose_a, self.transpose_b, factors=BF16 if are_narrow else None)
+        are_narrow = all(kind.dtype is BF16 for kind in types)
+        factors = self.factors or (BF16 if are_narrow else None)
+        return Contract(self.transpose_a, self.transpose_b, factors=factors)
 
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
         return (of(a) * of(b)).sum() if skip_moves(a).node is not skip_moves(b).node else None
+
+
+def bytes_of(words: Array, dtype: DType, axis: int) -> Array:
+    """Return the four 8-bit integers of each word of int32, as int32, along an axis."""
+    split = np.ascontiguousarray(words)[..., None].view(dtype.numpy).astype(np.int32)
+    axis %= words.ndim
+    shape = [4 * size if k == axis else size for k, size in enumerate(words.shape)]
+    return np.moveaxis(split, -1, axis).reshape(shape)
+
+
+def other_sign(dtype: DType) -> DType:
+    """Return the 8-bit integer of the other sign."""
+    return U8 if dtype is I8 else I8
 
 
 def _matrix(shape: Shape, transposed: bool) -> tuple[Size, Size]:

@@ -48,6 +48,7 @@ from staticgrad.errors import RankError, ShapeError
 from staticgrad.language.ir.forms import Form, WindowAxis, WindowProduct
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf
+from staticgrad.language.ops.contract import bytes_of, other_sign
 from staticgrad.language.ops.elementwise import quiet
 from staticgrad.language.ops.operands import BilinearOp
 from staticgrad.language.ops.tiles import combined_taps, tile_taps
@@ -63,6 +64,7 @@ from staticgrad.language.ops.windows import (
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dim import Dim, Size
+from staticgrad.language.types.dtype import DType
 from staticgrad.support.records import NamedTuple
 
 #: Channels on each side of a filter whose sums are taken together.
@@ -76,7 +78,9 @@ class Convolution(BilinearOp):
 
     ``extents`` are the last sizes of the result.
     ``tiles``: the last two axes of the filter have combined taps, of which tiles are computed
-    (``staticgrad/language/ops/tiles.py``). No derivative is taken of what is put so.
+    (``staticgrad/language/ops/tiles.py``). ``factors``: ``u8`` or ``i8`` if filters and images are
+    words of four channels, as those of ``MatMul``, of which filters are the first factor. No
+    derivative is taken of what is put so.
     """
 
     flops: ClassVar[int] = 2  # per term
@@ -87,6 +91,7 @@ class Convolution(BilinearOp):
     extents: tuple[Size, ...]
     groups: int = 1
     tiles: bool = False
+    factors: DType | None = None
 
     def check(self, *types: TensorType) -> None:
         """Check that a convolution's operands are batches of images, or filters, of one dtype."""
@@ -255,6 +260,8 @@ class Conv(Convolution, name="conv"):
     def reference(self, x: Array, w: Array) -> Any:
         """Compute a convolution by NumPy in the compute dtype, tap by tap."""
         w = self.taps_of(w)
+        if self.factors is not None:
+            x, w = bytes_of(x, other_sign(self.factors), 1), bytes_of(w, self.factors, 1)
         wide_x, wide_w = _wide(x, w)
         images, filters = (
             _split_groups(wide_x, self.groups, 1),
@@ -283,7 +290,7 @@ class Conv(Convolution, name="conv"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         x, w = types
         axes = self.axes(x.shape[2:], w.shape[2:], out.shape[2:])
-        return WindowProduct(self.result, self.groups, axes, self.tiles)
+        return WindowProduct(self.result, self.groups, axes, self.tiles, factors=self.factors)
 
 
 class ConvImage(Convolution, name="conv_image"):

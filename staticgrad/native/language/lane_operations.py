@@ -78,13 +78,17 @@ def in_registers(
     kind: Vector,
     values: Sequence[str],
     emit: Callable[[Emitter, Vector, Sequence[str]], str],
+    widest: int = 512,
 ) -> str:
-    """Emit an AVX-512 instruction register by register, for vectors of any length."""
+    """Emit an instruction register by register, for vectors of any length.
+
+    ``widest``: the bits of a register.
+    """
     bits = kind.element.bits
-    if kind.lanes * bits > 512:
+    if kind.lanes * bits > widest:
         narrow = vector(kind.element, kind.lanes // 2)
         parts = [[half(out, kind, v, at) for v in values] for at in (0, kind.lanes // 2)]
-        halves = [in_registers(out, narrow, part, emit) for part in parts]
+        halves = [in_registers(out, narrow, part, emit, widest) for part in parts]
         return _beside(out, narrow, halves, kind.lanes)
     least = max(kind.lanes, 128 // bits)
     register = vector(kind.element, least)

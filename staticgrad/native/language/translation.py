@@ -11,16 +11,24 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from staticgrad.native.language import flushing, lane_operations, memory_operations, operations
+from staticgrad.native.language import (
+    byte_products,
+    flushing,
+    lane_operations,
+    memory_operations,
+    operations,
+)
 from staticgrad.native.language.emitter import Emitter, word
-from staticgrad.native.language.kinds import Kind
+from staticgrad.native.language.kinds import (
+    Kind,
+)
 from staticgrad.native.language.parts import ModulePart
 from staticgrad.support.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from staticgrad.native.target import Target
 
-REGISTERED = (operations, lane_operations, memory_operations, flushing)
+REGISTERED = (operations, lane_operations, memory_operations, flushing, byte_products)
 """The modules whose import fills FUNCTIONS."""
 
 

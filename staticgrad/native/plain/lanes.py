@@ -188,6 +188,16 @@ def coerce(kind: Vector, value: Lanes | Number) -> Array:
     return np.full(kind.lanes, literal_value(kind.element, value))
 
 
+def _dot4_u8_i8(acc: Array, a: Array, b: Array) -> Array:
+    """The sum of products of the bytes of words: unsigned ones of a, signed ones of b."""
+    unsigned, signed = (
+        np.ascontiguousarray(words)[:, None].view(kind).astype(np.int32)
+        for words, kind in ((a, np.uint8), (b, np.int8))
+    )
+    with np.errstate(over="ignore"):
+        return acc + (unsigned * signed).sum(1, dtype=np.int32)
+
+
 def _lanewise(function: Callable[..., Any]) -> Callable[..., Lanes]:
     """Make a NumPy function a lane-by-lane operation of the kernel language in plain Python."""
 
@@ -405,6 +415,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "fma": _lanewise(fma),
         "fma_flushed": _lanewise(fma_flushed),
         "dot2_bf16": _lanewise(_dot2_bf16),
+        "dot4_u8_i8": _lanewise(_dot4_u8_i8),
         "flush_subnormals": lambda _: 0,
         "restore_subnormals": lambda *_: None,
         "fmod": _lanewise(MEANING["c_fmod"]),

@@ -57,7 +57,7 @@ _ROWS, _COPY = 0, 1
 def is_by_channels(node: Node) -> bool:
     """Return True for a depthwise convolution: one channel on each side of a group and few taps."""
     form = node.form
-    if not isinstance(form, WindowProduct) or node.types[0].dtype.is_storage:
+    if not isinstance(form, WindowProduct) or node.types[0].dtype.is_storage or form.factors:
         return False
     filters = node.types[0] if form.result == "filter" else node.args[1].type
     taps = prod((axis.taps for axis in form.axes), start=1)

@@ -164,4 +164,5 @@ class WindowProducts(WindowLowering):
         dtype = self.first.type.dtype
         stores = tuple(self.stores(ex.ref("acc", dtype.compute).cast(dtype)))
         i, k = (tuple(loop for loop in loops if loop) for loops in (rows, inner))
-        return self.finish([Gemm(i, tuple(columns), k, a, b, stores)], self.outer)
+        gemm = Gemm(i, tuple(columns), k, a, b, stores, factors=self.form.factors)
+        return self.finish([gemm], self.outer)

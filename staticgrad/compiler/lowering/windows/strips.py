@@ -386,7 +386,8 @@ class WindowStrips(WindowProducts):
         dtype = self.dtype.compute
         to = self.scratch_access(result, [(i, self.panels), (j, 1)], dtype=dtype)
         k = tuple(loop for loop in (c, *taps) if loop)
-        return Gemm((i,), (j,), k, a, b, (Store(to, ex.ref("acc", dtype)),))
+        store = Store(to, ex.ref("acc", dtype))
+        return Gemm((i,), (j,), k, a, b, (store,), factors=self.form.factors)
 
     def _epilogue_stage(self, phases: Sequence[int], has_taps: Sequence[bool]) -> Map:
         """Return the epilogue over a strip's valid columns; phases without taps are 0."""

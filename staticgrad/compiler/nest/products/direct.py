@@ -58,7 +58,7 @@ def is_direct(product: PlainProduct) -> bool:
     """
     if any(store.combine for store in product.stage.stores):
         return False
-    if product.stage.factors is not None:  # they are rounded while they are packed
+    if product.stage.rounds:  # while they are packed
         return False
     if product.b_stored.is_storage and product.transposed:  # squares are widened apart
         return False
@@ -145,7 +145,7 @@ class DirectProduct:
     @property
     def serves_few_terms(self) -> bool:
         """True if products that may have few terms, too, are simple enough for these tiles."""
-        is_simple = self.p.flat and self.p.stage.factors is None
+        is_simple = self.p.flat and not self.p.stage.rounds
         return is_simple and self.in_registers and not self.packs
 
     def declare(self) -> None:

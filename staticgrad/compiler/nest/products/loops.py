@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.products.packing import Packing
@@ -16,7 +16,15 @@ from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import Access, Expr, load
 from staticgrad.language.ir.kernels.stages import Gemm, panel_columns, roots
 from staticgrad.language.ir.kernels.text import PRODUCT
-from staticgrad.language.types.dtype import DType
+from staticgrad.language.types.dtype import BF16, I8, U8, DType
+
+#: The arithmetic of factors, by ``Gemm.factors``.
+_ARITHMETIC: Final[dict[DType | None, Arithmetic]] = {
+    None: "plain",
+    BF16: "flushing",
+    U8: "bytes",
+    I8: "signed bytes",
+}
 
 
 class ProductLoops:
@@ -35,8 +43,7 @@ class ProductLoops:
         )
         #: Whether a factor is converted while it is packed.
         self.converts_a, self.converts_b = (
-            dtype.is_storage or stage.factors is not None
-            for dtype in (self.a_stored, self.b_stored)
+            dtype.is_storage or stage.rounds for dtype in (self.a_stored, self.b_stored)
         )
         self.is_narrow = self.converts_a or self.converts_b
         self.dtype = self.a_stored.compute
@@ -44,9 +51,9 @@ class ProductLoops:
         self.columns = panel_columns(self.dtype)
         #: Registers of a vector.
         self.registers = max(1, self.lanes * self.dtype.bits // nest.machine.vector_bits)
-        self.arithmetic: Arithmetic = "plain" if stage.factors is None else "flushing"
+        self.arithmetic: Arithmetic = _ARITHMETIC[stage.factors]
         is_plain = nest.kernel.outer == "tiles" and stage.plain
-        if stage.factors is not None and is_plain and nest.machine.has_dot2_bf16:
+        if stage.rounds and is_plain and nest.machine.has_dot2_bf16:
             self.arithmetic = "pairs"
         self.packing, self.panels = (
             Packing(self.element, self.lanes, element(dtype), self.arithmetic)
@@ -62,7 +69,8 @@ class ProductLoops:
 
     def factor(self, access: Access, stored: DType) -> Expr:
         """Return an element of a factor as it is multiplied."""
-        return load(access, stored).cast(self.stage.factors or stored).cast(self.dtype)
+        value = load(access, stored)
+        return (value.cast(BF16) if self.stage.rounds else value).cast(self.dtype)
 
     def pointer(self, access: Access) -> Name:
         """The memory of an operand."""

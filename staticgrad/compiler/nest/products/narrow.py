@@ -26,7 +26,9 @@ def has_rows_for_lanes(product: PlainProduct) -> bool:
 
     The results are transposed then, otherwise the columns if they lie across memory.
     """
-    plain = not product.is_narrow and not any(store.combine for store in product.stage.stores)
+    stage = product.stage
+    plain = not product.is_narrow and not any(store.combine for store in stage.stores)
+    plain = plain and stage.factors is None  # the tiles' factors are exchanged
     few = 0 < product.most_columns <= product.lanes
     if not (product.rows == "across" and product.tall and few and product.one_block and plain):
         return False

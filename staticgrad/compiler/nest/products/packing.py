@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from staticgrad.compiler.nest.products.tiles import Arithmetic
+from staticgrad.compiler.nest.products.tiles import ROUNDED, Arithmetic
 from staticgrad.compiler.nest.records import (
     Builder,
     Function,
@@ -53,7 +53,7 @@ FEW_WAYS: Final = 8
 class Packing:
     """Functions that pack factors of dtype ``stored`` as vectors of ``lanes`` of ``element``.
 
-    ``arithmetic``: of ``Tiles``. If it is not plain, elements are rounded to bfloat16, and of
+    ``arithmetic``: of ``Tiles``. That of bfloat16 factors rounds elements to bfloat16, and of
     ``pairs`` an element is two of them: the first one is its upper half, and so it is multiplied
     first. Where the second one does not exist, the product of both factors is -0.
     """
@@ -66,7 +66,7 @@ class Packing:
     @property
     def _suffix(self) -> str:
         kinds = dict.fromkeys((self.element, self.stored))
-        return "_".join([*kinds, *([] if self.arithmetic == "plain" else [self.arithmetic])])
+        return "_".join([*kinds, *([self.arithmetic] if self.arithmetic in ROUNDED else [])])
 
     @property
     def is_paired(self) -> bool:
@@ -80,7 +80,7 @@ class Packing:
     def cast_to_element(self, b: Builder, value: Name) -> Name:
         """Stored elements as those that are multiplied."""
         if self.stored == self.element:
-            if self.arithmetic == "plain":
+            if self.arithmetic not in ROUNDED:
                 return value
             value = b.op("cast_bf16", value)
         widened: Name = b.op(f"cast_{self.element}", value)

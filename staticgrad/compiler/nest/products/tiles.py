@@ -65,7 +65,9 @@ STRIDES: Final = ("row", "inner")
 
 
 #: How elements of the factors are multiplied and added.
-Arithmetic = Literal["plain", "flushing", "pairs"]
+Arithmetic = Literal["plain", "flushing", "pairs", "bytes", "signed bytes"]
+#: Arithmetic of bfloat16 factors.
+ROUNDED: Final = ("flushing", "pairs")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class Tiles:
     take twice as long to compile, and run within 1 % of it.
 
     ``arithmetic``: of bfloat16 factors, ``flushing`` multiplies float32 numbers, of which subnormal
-    ones are zero, and ``pairs`` elements of two such factors each, with the same results.
+    ones are zero, and ``pairs`` elements of two such factors each, with the same results. Of 8-bit
+    integers, elements are words of four: those of a are unsigned and those of b signed (``bytes``),
+    or the other way around (``signed bytes``).
     """
 
     element: str
@@ -136,6 +140,11 @@ class Tiles:
         return vector
 
     @property
+    def _suffix(self) -> str:
+        """The end of the names of functions, by the arithmetic."""
+        return "" if self.arithmetic == "plain" else f"_{self.arithmetic.replace(' ', '_')}"
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         """Names of a register tile's arguments, which are words but for the first four.
 
@@ -171,19 +180,21 @@ class Tiles:
         It computes the rows up to the ``last``.
         """
         kind = f"{'_placed' if self.indexed else ''}{'_looked' if self.looked else ''}"
-        if self.arithmetic != "plain":
-            kind += f"_{self.arithmetic}"
-        name = f"shared_tiles{vectors}_{self.element}{kind}"
+        name = f"shared_tiles{vectors}_{self.element}{kind}{self._suffix}"
         if name not in functions:
             functions[name] = _tile_function(self, name, vectors)
         return name
 
     def fma(self, b: Builder, x: Name, y: Name, to: Name) -> tuple[Any, ...]:
-        """x * y + to, as an operation; of floats rounded once."""
+        """x * y + to, as an operation; of floats rounded once. x is of a, and y of b."""
         if self.arithmetic == "pairs":
             return "dot2_bf16", to, x, y
         if self.arithmetic == "flushing":
             return "fma_flushed", x, y, to
+        if self.arithmetic == "bytes":
+            return "dot4_u8_i8", to, x, y
+        if self.arithmetic == "signed bytes":
+            return "dot4_u8_i8", to, y, x
         return ("fma", x, y, to) if self.floating else ("add", to, b.op("mul", x, y))
 
     @property
@@ -201,7 +212,7 @@ class Tiles:
         loaded of it stays in registers while all rows are multiplied. However a lies, it is one
         function; ``width`` is a multiple of a panel's.
         """
-        name = f"shared_streams_{self.element}"
+        name = f"shared_streams_{self.element}{self._suffix}"
         if name not in functions:
             functions[name] = _few_rows(self, name, l2)
         return name
@@ -213,7 +224,7 @@ class Tiles:
 
         A line of b is read once, and what is packed for one row of results is not a whole panel.
         """
-        name = f"shared_streams_{self.element}_transposed"
+        name = f"shared_streams_{self.element}{self._suffix}_transposed"
         if name not in functions:
             functions[name] = _few_transposed_rows(self, name)
         return name
@@ -225,7 +236,7 @@ def _tile_function(tiles: Tiles, name: str, vectors: int) -> Function:
 
     def write(b: Builder, *parameters: Name) -> None:
         tile = _Tile(tiles, b, dict(zip(tiles.arguments, parameters, strict=True)))
-        flushes = tiles.arithmetic != "plain"
+        flushes = tiles.arithmetic in ROUNDED
         modes = b.variable("modes", "flush_subnormals") if flushes else None
         (tile.exact if tiles.is_exact else tile.covering)(
             [v for v in tiles.heights if v <= vectors]

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from staticgrad.language.ir.expr import Access, Expr, postorder
 from staticgrad.language.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 from staticgrad.language.types.dim import Size, kept_by_sizes, maximum, minimum
-from staticgrad.language.types.dtype import I64, DType
+from staticgrad.language.types.dtype import BF16, I64, DType
 from staticgrad.support.records import dataclass
 
 Extent = str | int  # an integer argument's name, or a literal
@@ -272,7 +272,9 @@ class Gemm:
     over the iterations of a Loop is so one chain. There are fewer k than ``GEMM_BLOCK`` then.
 
     ``factors``: bfloat16, to which both factors are rounded before they are multiplied. Subnormal
-    numbers are zero then: those of the factors, and those that a chain comes to.
+    numbers are zero then: those of the factors, and those that a chain comes to. ``u8`` or ``i8``:
+    both factors are int32 words of four integers of 8 bits, whose products are added: those of a
+    are of this dtype, those of b of the other one.
     """
 
     i: tuple[Axis, ...]
@@ -284,6 +286,11 @@ class Gemm:
     fed: tuple[Map, ...] = ()
     onto: Access | None = None
     factors: DType | None = None
+
+    @property
+    def rounds(self) -> bool:
+        """True if both factors are rounded before they are multiplied."""
+        return self.factors is BF16
 
     @property
     def by_first(self) -> bool:

@@ -1,0 +1,1 @@
+"""Kernels of plain loops, and functions of users, compiled by Numba."""
