@@ -1,8 +1,8 @@
 """The part of a graph that depends on constants alone, as a graph of its own.
 
-``fold`` computes exact ops by their references; whatever else is constant has bytes that only the
-compiled kernels give. So that part becomes a program, which whoever compiles runs once, and its
-results stand in the rest as constants. Nothing is compiled or run here.
+``fold`` computes small results of exact ops by their references; whatever else is constant, and
+not computed where it is read, becomes a program, which whoever compiles runs once, and its results
+stand in the rest as constants. Nothing is compiled or run here.
 """
 
 from __future__ import annotations
@@ -13,10 +13,18 @@ from typing import Any, Final
 import numpy as np
 
 from passes.late.marks import remove_marks
-from staticgrad.language.ir.forms import Identity, ReshapeForm, View
+from staticgrad.language.ir.forms import (
+    Contract,
+    Identity,
+    Pointwise,
+    ReshapeForm,
+    View,
+    WindowProduct,
+)
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.types.arrays import ArrayData
+from staticgrad.language.types.dtype import F32
 from staticgrad.support.records import dataclass
 
 #: Bytes of results that are held beyond those of the constants that the program has itself, and
@@ -59,15 +67,16 @@ class ConstantPart:
 def constant_part(graph: Graph) -> ConstantPart | None:
     """Return the subgraph of constants alone that ``fold`` cannot compute, or None.
 
-    A result is left out where storing it gains nothing: exact ops are as quick where they
-    are read, views cost nothing, and all results together take no more bytes than the graph's own
-    constants, and ``ROOM``.
+    A result is left out where storing it gains nothing: exact elementwise ops are as quick where
+    they are read, unless a product reads them, and views cost nothing. All results together take
+    no more bytes than the graph's own constants with at least four bytes an element, and ``ROOM``.
     """
     graph = remove_marks(graph)
     worth = _find_foldable(graph)
     if not worth:
         return None
-    room = ROOM + sum(n.op.data.array.nbytes for n in graph.nodes if isinstance(n.op, Constant))
+    arrays = (node.op.data.array for node in graph.nodes if isinstance(node.op, Constant))
+    room = ROOM + sum(array.size * max(array.itemsize, F32.itemsize) for array in arrays)
     live = {value.key: value for value in graph.roots}
     results: list[Symbolic] = []
     for node in reversed(graph.nodes):
@@ -97,10 +106,20 @@ def _find_foldable(graph: Graph) -> set[Node]:
             continue
         if all(arg.node in constant for arg in node.args) and _is_literal(node):
             constant.add(node)
-            inexact = not (node.op.exact or node.is_leaf or _is_free(node))
-            if inexact or any(arg.node in worth for arg in node.args):
+            computes = not (node.is_leaf or _is_free(node))
+            is_repeated = node.op.exact and isinstance(node.form, Pointwise)
+            if (computes and not is_repeated) or any(arg.node in worth for arg in node.args):
                 worth.add(node)
+        elif isinstance(node.form, Contract | WindowProduct):
+            factors = (_skip_views(arg).node for arg in node.args if arg.dtype.is_float)
+            worth.update(factor for factor in factors if factor in constant and not factor.is_leaf)
     return worth
+
+
+def _skip_views(value: Symbolic) -> Symbolic:
+    while _is_free(value.node) and len(value.node.args) == 1:
+        (value,) = value.node.args
+    return value
 
 
 def _is_literal(node: Node) -> bool:
