@@ -20,7 +20,9 @@ from staticgrad.extend import (
     namespace,
     trees,
 )
-from staticgrad.extend.trees import Tree
+from staticgrad.extend.trees import (
+    Tree,
+)
 
 _TreeOf = TypeVar("_TreeOf")
 

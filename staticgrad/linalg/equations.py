@@ -24,7 +24,9 @@ from staticgrad.extend.functions import (
     real,
     zeros_like,
 )
-from staticgrad.extend.loops import fori_loop
+from staticgrad.extend.loops import (
+    fori_loop,
+)
 from staticgrad.extend.ops import (
     absolute,
     arccos,

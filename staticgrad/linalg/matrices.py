@@ -44,7 +44,9 @@ from staticgrad.extend.functions import (
     zeros,
     zeros_like,
 )
-from staticgrad.extend.loops import while_loop
+from staticgrad.extend.loops import (
+    while_loop,
+)
 from staticgrad.extend.ops import (
     absolute,
     argsort,

@@ -38,6 +38,7 @@ from staticgrad.onnx.operators import (
     STATIC,
     STATISTICS,
 )
+from staticgrad.onnx.quantized import DEQUANTIZE
 
 #: The names of the operators of ONNX itself.
 _STANDARD: Final = ("", "ai.onnx")
@@ -45,6 +46,11 @@ _STANDARD: Final = ("", "ai.onnx")
 _STATISTICS: Final = {"BatchNormalization": (3, 4)}
 #: Operator that ONNX defines for each type apart -> its inputs that must be known.
 _STATIC: Final = {"CenterCropPad": (1,)}
+
+
+def _row_name(node: Any) -> str:
+    """Return the name of the row of an ONNX node: with its domain, unless that is ONNX itself."""
+    return node.op_type if node.domain in _STANDARD else f"{node.domain}.{node.op_type}"
 
 
 class OnnxModel(Module):
@@ -300,9 +306,9 @@ class _Program:
         return [n for k, n in enumerate(node.input) if k in _STATIC.get(node.op_type, ())]
 
     def _row_of(self, node: Any) -> OperatorRow | None:
-        if node.domain not in _STANDARD or (node.domain, node.op_type) in self.functions:
+        if (node.domain, node.op_type) in self.functions:
             return None
-        return OPERATORS.get(node.op_type)
+        return OPERATORS.get(_row_name(node))
 
     def _function_of(self, node: Any, opsets: Mapping[str, int]) -> Any:
         """The function that the model or ONNX defines an operator by, for all types."""
@@ -454,9 +460,11 @@ def _apply_row(
         if integers is not None:
             return (integers,)
     facts = {"opset": opset, "outputs": len([*filter(None, node.output)])}
-    op = ForeignOperator(node.op_type, options)
+    op = ForeignOperator(_row_name(node), options)
     results = OPERATORS.apply(op, operands, (None,) * len(node.output), facts)
-    return _fold_constants(results) if is_number else results
+    # A dequantized constant stays one of integers, until it is multiplied or computed once.
+    keeps_integers = _row_name(node) in DEQUANTIZE
+    return _fold_constants(results) if is_number and not keeps_integers else results
 
 
 def _broadcast(x: Any, y: Any, broadcast: int = 1, axis: int | None = None) -> list[Any]:

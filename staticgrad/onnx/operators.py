@@ -92,7 +92,6 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     ),
     "IsNaN": sg.isnan,
     "LeakyRelu": lambda x, *, alpha=0.01: nn.leaky_relu(x, alpha),
-    "MatMul": lambda a, b: sg.matmul(a, b),
     "Max": lambda *values: reduce(sg.maximum, values),
     "Mean": lambda *values: reduce(sg.add, values) / float(len(values)),
     "Min": lambda *values: reduce(sg.minimum, values),
@@ -441,21 +440,6 @@ def _space_to_depth(x: Any, *, blocksize: int, mode: str = "DCR") -> Any:
 # -- products, windows, normalization -------------------------------------------------------------
 
 
-@operator("Gemm")
-def _gemm(
-    a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0, trans_a: int = 0,
-    trans_b: int = 0, broadcast: int = 1,
-) -> Any:  # fmt: skip
-    """Compute ONNX's Gemm: alpha A B + beta C, with optional transposes."""
-
-    def scale_by(x: Any, factor: float) -> Any:
-        return x if factor == 1.0 else sg.astype(x * factor, x.dtype)
-
-    out = sg.matmul(sg.transpose(a) if trans_a else a, sg.transpose(b) if trans_b else b)
-    out = scale_by(out, alpha)
-    return out if c is None else out + scale_by(c, beta)
-
-
 def _spatial(x: Any) -> tuple[int, ...]:
     return tuple(range(2, x.ndim))
 
@@ -477,11 +461,11 @@ def _read_windows(
     return {"stride": steps, "dilation": dilation, "padding": borders}
 
 
-@operator("Conv")
-def _conv(
+def conv(
     x: Any, w: Any, b: Any = None, *, auto_pad: str = "NOTSET", dilations: Any = None,
     group: int = 1, kernel_shape: Any = None, pads: Any = None, strides: Any = None,
 ) -> Any:  # fmt: skip
+    """Convolve as ONNX's Conv."""
     options = _read_windows(x, w.shape[2:], strides, dilations, auto_pad, pads)
     return nn.conv(x, w, b, groups=group, **options)
 
@@ -511,8 +495,7 @@ def _conv_transpose(
     return nn.conv_transpose(x, w, b, groups=group, output_padding=tuple(more), **options)
 
 
-@operator("MaxPool", "AveragePool", "LpPool")
-def _pool(
+def pool(
     x: Any, *, kernel_shape: Any, auto_pad: str = "NOTSET", ceil_mode: int = 0,
     count_include_pad: int = 0, dilations: Any = None, p: int = 2, pads: Any = None,
     storage_order: int = 0, strides: Any = None, operator: str, outputs: int,
@@ -646,91 +629,6 @@ def _grid_sample(
     if method not in ("bilinear", "nearest") or x.ndim != 4:
         raise unsupported_variant(f"mode {mode!r} of {x.ndim - 2} axes")
     return nn.grid_sample(x, grid, method, padding_mode, bool(align_corners))
-
-
-# -- quantized numbers ----------------------------------------------------------------------------
-
-
-def _broadcast_along_axis(x: Any, scale_or_zero: Any, axis: int, block_size: int) -> Any:
-    """Broadcast ONNX's quantization scale or zero point along its axis, or over blocks."""
-    if (
-        scale_or_zero is None
-        or not scale_or_zero.ndim
-        or (scale_or_zero.shape == (1,) and x.ndim != 1)
-    ):
-        return (
-            scale_or_zero if scale_or_zero is None or not scale_or_zero.ndim else scale_or_zero[0]
-        )
-    if block_size:
-        return sg.repeat(scale_or_zero, block_size, axis)
-    if scale_or_zero.ndim > 1:  # of the rows of a product
-        return scale_or_zero
-    return sg.reshape(scale_or_zero, tuple(-1 if k == axis % x.ndim else 1 for k in range(x.ndim)))
-
-
-@operator("DequantizeLinear")
-def _dequantize_linear(
-    x: Any, scale: Any, zero: Any = None, *, axis: int = 1, block_size: int = 0,
-    output_dtype: Any = None,
-) -> Any:  # fmt: skip
-    """Compute ONNX's DequantizeLinear: (x - zero) scale."""
-    scale, zero = (
-        _broadcast_along_axis(x, scale_or_zero, axis, block_size) for scale_or_zero in (scale, zero)
-    )
-    integers = sg.astype(x, "int32")
-    integers = integers if zero is None else integers - sg.astype(zero, "int32")
-    return sg.astype(integers, scale.dtype) * scale
-
-
-@operator("QuantizeLinear")
-def _quantize_linear(
-    x: Any, scale: Any, zero: Any = None, *, axis: int = 1, block_size: int = 0,
-    output_dtype: Any = None, precision: int = 0, saturate: int = 1,
-) -> Any:  # fmt: skip
-    """Compute ONNX's QuantizeLinear: round x / scale + zero, and clip to the integer type."""
-    target = np.dtype((output_dtype or "uint8") if zero is None else zero.dtype.name)
-    scale, zero = (
-        _broadcast_along_axis(x, scale_or_zero, axis, block_size) for scale_or_zero in (scale, zero)
-    )
-    rounded = sg.rint(sg.astype(x, "float32") / sg.astype(scale, "float32"))
-    rounded = rounded if zero is None else rounded + sg.astype(zero, "float32")
-    ends = np.iinfo(target)
-    return sg.astype(sg.clip(rounded, float(ends.min), float(ends.max)), target)
-
-
-@operator("MatMulInteger")
-def _mat_mul_integer(a: Any, b: Any, zero_a: Any = None, zero_b: Any = None) -> Any:
-    left = _dequantize_linear(a, sg.constant(1, "int32"), zero_a, axis=-2)
-    return sg.matmul(left, _dequantize_linear(b, sg.constant(1, "int32"), zero_b, axis=-1))
-
-
-@operator("ConvInteger")
-def _conv_integer(x: Any, w: Any, zero_x: Any = None, zero_w: Any = None, **attributes: Any) -> Any:
-    image = _dequantize_linear(x, sg.constant(1, "int32"), zero_x)
-    return _conv(
-        image, _dequantize_linear(w, sg.constant(1, "int32"), zero_w, axis=0), **attributes
-    )
-
-
-@operator("QLinearMatMul")
-def _q_linear_mat_mul(
-    a: Any, scale_a: Any, zero_a: Any, b: Any, scale_b: Any, zero_b: Any, scale: Any, zero: Any
-) -> Any:
-    left = _dequantize_linear(a, scale_a, zero_a, axis=-2)
-    right = _dequantize_linear(b, scale_b, zero_b, axis=-1)
-    return _quantize_linear(sg.matmul(left, right), scale, zero, axis=-2)
-
-
-@operator("QLinearConv")
-def _q_linear_conv(
-    x: Any, scale_x: Any, zero_x: Any, w: Any, scale_w: Any, zero_w: Any, scale: Any, zero: Any,
-    bias: Any = None, **attributes: Any,
-) -> Any:  # fmt: skip
-    """Compute ONNX's QLinearConv: dequantize, convolve, quantize."""
-    image = _dequantize_linear(x, scale_x, zero_x)
-    filters = _dequantize_linear(w, scale_w, zero_w, axis=0)
-    bias = None if bias is None else sg.astype(bias, scale_x.dtype) * scale_x * scale_w
-    return _quantize_linear(_conv(image, filters, bias, **attributes), scale, zero)
 
 
 # -- recurrent layers -----------------------------------------------------------------------------

@@ -31,6 +31,7 @@ EXCEPTIONS = {
         "what loops and branches hold and carry is known to passes over them",
     ),
     "staticgrad/jax/lax/primitives.py": "no function of the package gives the bits of a number",
+    "staticgrad/onnx/quantized.py": "what was dequantized is found in the graph by its formula",
     "staticgrad/onnx/writer.py": "ops are written as operators of ONNX",
     "passes/loops/loop_pairs.py": "loops over what others stack, or blocks of rows",
     "staticgrad/compiler/lowering/fuse.py": "products of bfloat16 take two terms at once",

@@ -22,7 +22,9 @@ from staticgrad.extend import (
     promoted_values,
     rounded_once,
 )
-from staticgrad.extend.dtypes import I64
+from staticgrad.extend.dtypes import (
+    I64,
+)
 from staticgrad.extend.functions import (
     arange,
     largest,
@@ -42,7 +44,9 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.language.ops import transcendental
-from staticgrad.language.ops.contract import MatMul
+from staticgrad.language.ops.contract import (
+    MatMul,
+)
 from staticgrad.language.ops.elementwise import ArrayLike
 
 

@@ -32,7 +32,9 @@ from staticgrad.extend import (
     shape_text,
     sizes as dims,
 )
-from staticgrad.extend.functions import mean
+from staticgrad.extend.functions import (
+    mean,
+)
 from staticgrad.extend.ops import (
     absolute,
     broadcast_to,
