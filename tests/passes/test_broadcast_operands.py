@@ -132,6 +132,13 @@ CASES = {
     "border-taps": Case(
         lambda x: sg.nn.conv2d(x, weight(5, 4, 3, 3), padding=1), (3, 4, 1, 1), False
     ),
+    "byte-products": Case(
+        lambda x: (
+            sg.rint(x * 9).astype("int8").astype("int32")
+            @ sg.rint(weight(8, 5) * 9).astype("int32")
+        ).astype("float64"),
+        (3, 8),
+    ),
     "im2col": Case(lambda x: sg.nn.conv2d(x, weight(5, 4, 2, 2), stride=2), (3, 4, 4, 4), False),
     "space-to-depth": Case(
         lambda x: sg.nn.conv2d(x, weight(5, 3, 4, 4), stride=2), (3, 3, 10, 10), False
