@@ -74,6 +74,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "short-writes": "passes.late.writes",
         "overlapping-pads": "passes.late.regions",
         "if-conversion": "passes.late.loops",
+        "scalarization": "passes.late.scalarization",
         "strip-mining": "passes.late.loops",
         "transposed-factors": "passes.late.loops",
         "reshaped-products": "passes.late.products",
@@ -90,6 +91,8 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
 #: The first late pass that runs only if nodes are fused. Those before it decide the bits of
 #: results; the others save memory traffic, and each node's kernel has the same bits without them.
 _FIRST_OF_FUSED: Final = "if-conversion"
+#: The late pass whose result stays only if kernels of it are predicted to take less time.
+PRICED: Final = "scalarization"
 #: Passes that a memory budget or a policy tries before the late ones -> the module.
 OF_BUDGETS: Final[Mapping[str, str]] = MappingProxyType(
     {

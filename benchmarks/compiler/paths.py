@@ -346,6 +346,7 @@ PATHS: Final = (
     Path("shared-stacks", row="suite:lstm_scan"),
     Path("vector-products", row="small:matrix vector loop"),
     Path("if-conversion", row="small:branch of rows"),
+    Path("scalarization", row="small:normals gradient"),
     Path("strip-mining", row="small:endless loop"),
     # kernels
     Path(

@@ -25,12 +25,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from passes.base import Pipeline, Report, disable_passes
 from passes.late.loops import StripMining
 from passes.late.products import is_wide_copy, multiplies_bfloat16, narrowest, read_unrounded
-from passes.pipelines import NARROW_FACTORS, pipeline
+from passes.pipelines import NARROW_FACTORS, PRICED, pipeline
+from staticgrad.analysis.cost import all_seconds
 from staticgrad.analysis.liveness import phases_of
 from staticgrad.compiler.fusion.copies import GroupsWithCopies, add_copies, add_late_copies
 from staticgrad.compiler.fusion.groups import (
@@ -87,6 +88,7 @@ from staticgrad.language.ir.schedule import (
     Schedule,
 )
 from staticgrad.language.ops.contract import MatMul
+from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BF16, I64, DType
 from staticgrad.support import config
@@ -139,7 +141,32 @@ class Fusion:
 
 
 def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> Fusion:
-    """Return the schedule of ``fuse`` with its fusion groups; equal graphs give equal results."""
+    """Return the schedule of ``fuse`` with its fusion groups; equal graphs give equal results.
+
+    Components of small axes stay, here and in the bodies of loops, only if the schedule is
+    predicted to take less time than without them: what they save is known when their nodes are in
+    kernels, and not before.
+    """
+    best = _fuse_by(graph, merge, disable)
+    if any(report.name == PRICED and report.changed for report in best.reports):
+        other = _fuse_by(graph, merge, (*disable, PRICED))
+        if _LESS * _predicted_seconds(other.schedule) <= _predicted_seconds(best.schedule):
+            return other
+    return best
+
+
+#: A schedule that is predicted to take less than this part of another one's time is faster.
+_LESS: Final = 0.97
+
+
+def _predicted_seconds(schedule: Schedule) -> float:
+    """Predict the seconds of one run of a schedule, at the hints of its sizes."""
+    arguments = [tuple(map(hint_value, step.arguments)) for step in schedule.steps]
+    return sum(all_seconds(schedule.steps, arguments, in_place=True))
+
+
+def _fuse_by(graph: Graph, merge: bool, disable: tuple[str, ...]) -> Fusion:
+    """Return the schedule of a graph without the passes in ``disable``, and its groups."""
     computed, reports = run_late_passes(graph, merge, disable)
     groups = groups_of(computed, merge)
     start = perf_counter()
@@ -375,7 +402,7 @@ class _Builder:
             (node,) = group.nodes
             for body in bodies_of(node):
                 if body.computation not in self._inner:
-                    fused = fusion(body, self.groups.fused, self.disable)
+                    fused = _fuse_by(body, self.groups.fused, self.disable)
                     self._inner[body.computation] = fused.schedule
                     self.body_reports += [
                         replace(r, inside=r.inside or f"the body of {node.op.name}")

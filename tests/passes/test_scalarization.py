@@ -1,0 +1,186 @@
+"""Small axes as values of their own: the same bits, one kernel, and only where that pays."""
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.pipelines import PRICED, pipeline
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.ops.indexing import Concat, Pad
+
+ROWS = 7
+
+
+def cross(a, b):
+    return np.stack(
+        [
+            a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
+            a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2],
+            a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0],
+        ],
+        axis=-1,
+    )
+
+
+def normalize(x):
+    return x / np.sqrt((x * x).sum(axis=-1, keepdims=True))
+
+
+def normals(a, b):
+    return (cross(normalize(cross(a, b)), a) * b).sum()
+
+
+def rotated(q, x):
+    twice = 2.0 * cross(q[:, :3], x)
+    return np.sin(x + q[:, 3:] * twice + cross(q[:, :3], twice)).sum()
+
+
+def projected(x, t):
+    camera = np.stack([x[:, 0] - t[:, 0], x[:, 1] - t[:, 1], x[:, 2] ** 2 + 1.0], axis=1)
+    uv = camera[:, :2] / camera[:, 2:]
+    return (uv * (1.0 + 0.1 * (uv**2).sum(axis=1, keepdims=True))).sum()
+
+
+def colours(x, y):
+    matrix = np.array([[0.4, 0.4, 0.2], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]])
+    linear = np.tanh((x[:, None, :] * matrix).sum(axis=-1))
+    other = np.stack([linear[:, 1], linear[:, 0] - linear[:, 1], linear[:, 2]], axis=-1)
+    return ((other - y) ** 2).max(axis=-1).sum()
+
+
+def inverses(x, y):
+    rows = [x + np.array([3.0, 0.0, 0.0]), y + np.array([0.0, 3.0, 0.0]), np.ones_like(x)]
+    m = np.stack(rows, axis=1)
+    cofactors = np.stack([cross(m[:, i - 2], m[:, i - 1]) for i in range(3)], axis=2)
+    return np.sin(cofactors / (m[:, 0] * cofactors[:, :, 0]).sum(axis=-1)[:, None, None]).sum()
+
+
+def in_front(x, y):
+    """Vectors along the first axis, which the sum of a column adds one after the other."""
+    a, b = x.T, y.T
+    s = np.stack([a[0] * b[1], a[1] + b[2], a[2] * a[0]])[::-1]
+    return np.tanh(s.sum(axis=0) * s[1:].max(axis=0)).sum()
+
+
+def corners(x, y):
+    """Triangles of points that indices name."""
+    faces = np.array([[0, 1, 2], [3, 5, 4], [6, 0, 3], [2, 4, 6]])
+    corner = np.take(x * y, faces, axis=0)
+    return np.sqrt(((cross(corner[:, 1] - corner[:, 0], corner[:, 2])) ** 2).sum(-1) + 0.1).sum()
+
+
+PROGRAMS = {
+    "normals": (normals, 3),
+    "quaternions": (rotated, 4),
+    "cameras": (projected, 3),
+    "colours": (colours, 3),
+    "inverses": (inverses, 3),
+    "vectors in front": (in_front, 3),
+    "corners of triangles": (corners, 3),
+}
+
+
+def arguments(width, dtype=np.float64):
+    random = np.random.default_rng(0)
+    return [random.normal(size=(ROWS, n)).astype(dtype) for n in (width, 3)]
+
+
+def joint_graph(function, arrays, rows="n"):
+    """Return value and gradients of a function over matrices of a named number of rows."""
+    values = [
+        sg.input(name, (rows, array.shape[1]), array.dtype)
+        for name, array in zip("ab", arrays, strict=True)
+    ]
+    value = function(*values)
+    return sg.Graph({"value": value, **dict(zip(("da", "db"), sg.grad(value, values), strict=True))})
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_of_vectors_have_the_bits_that_they_have_by_arrays(name, dtype):
+    function, width = PROGRAMS[name]
+    arrays = arguments(width, dtype)
+    graph = joint_graph(function, arrays, ROWS if name == "corners of triangles" else "n")
+    feeds = dict(zip("ab", arrays, strict=True))
+    program, plain = sg.compile(graph), sg.compile(graph, disable=[PRICED])
+    assert PRICED in {r.name for r in program.explanation().late if r.changed}
+    results, expected = program.run(feeds), plain.run(feeds)
+    for output, array in expected.items():
+        assert same_bytes(results[output], array), output
+    assert len(program.schedule.steps) < len(plain.schedule.steps)
+
+
+def differences(function, arrays, place, step=1e-5):
+    """Return the slopes of a function of arrays by one of them, from central differences."""
+    slopes = np.empty_like(arrays[place])
+    for index in np.ndindex(slopes.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = [array.copy() for array in arrays]
+            moved[place][index] += sign * step
+            ends.append(function(*moved))
+        slopes[index] = (ends[0] - ends[1]) / (2 * step)
+    return slopes
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_values_and_gradients_are_those_of_numpy(name):
+    function, width = PROGRAMS[name]
+    arrays = arguments(width)
+    value = sg.function(function)
+    np.testing.assert_allclose(value(*arrays), function(*arrays), rtol=1e-12)
+    for place, slopes in enumerate(sg.function(sg.grad(function, (0, 1)))(*arrays)):
+        expected = differences(function, arrays, place)
+        np.testing.assert_allclose(slopes, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["normals", "quaternions", "inverses"])
+def test_second_derivatives_are_differences_of_the_first(name):
+    function, width = PROGRAMS[name]
+    arrays = arguments(width)
+    gradient = sg.function(sg.grad(function))
+
+    def along(a, b):
+        return (sg.grad(function)(a, b) * sg.cos(a)).sum()
+
+    for place, slopes in enumerate(sg.function(sg.grad(along, (0, 1)))(*arrays)):
+        expected = differences(
+            lambda a, b: (gradient(a, b) * np.cos(a)).sum(), arrays, place
+        )
+        np.testing.assert_allclose(slopes, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_jacobian_of_each_row_is_that_by_hand():
+    def polar(p):
+        return np.stack([p[0] * np.sin(p[1]), p[0] * np.cos(p[1])])
+
+    points = arguments(2)[0]
+    r, t = points.T
+    expected = [[np.sin(t), r * np.cos(t)], [np.cos(t), -r * np.sin(t)]]
+    program = sg.function(sg.vmap(sg.jacobian(polar)))
+    np.testing.assert_allclose(program(points), np.moveaxis(expected, -1, 0), rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["normals", "quaternions", "colours", "inverses"])
+def test_a_gradient_by_vectors_is_one_kernel(name):
+    function, width = PROGRAMS[name]
+    arrays = arguments(width)
+    graph = joint_graph(function, arrays)
+    gradients = sg.Graph({name: graph.outputs[name] for name in ("da", "db")})
+    assert len(sg.compile(gradients).schedule.steps) == 1
+
+
+def test_neither_stacks_nor_pads_are_left_between_vectors():
+    graph = pipeline("O1")(joint_graph(normals, arguments(3)))
+    rewritten = pipeline("scalarization")(graph)
+    verify_graph(rewritten)
+    joins = [node for node in rewritten.nodes if isinstance(node.op, Concat | Pad)]
+    assert [node.types[0].shape for node in joins] == [graph.outputs["da"].shape] * 2
+
+
+def test_components_that_cost_more_than_they_save_are_left_out():
+    """Of 16 elements of a row only a few are together: the array is read and written anyway."""
+    x = sg.input("x", (4096, 4, 4), "float32")
+    y = sg.concatenate([sg.sin(x[:, :2]), sg.cos(x[:, 2:])], axis=1) @ np.ones((4, 64), "f4")
+    assert PRICED not in {r.name for r in sg.compile(y).explanation().late if r.changed}
