@@ -55,7 +55,7 @@ def _late_product(x: Any, base: Any, w: Any) -> Any:
     return _share_tanh(base, sg.sin(x) @ w)
 
 
-def _turned(x: Any, axis: Any) -> Any:
+def _turn_vectors(x: Any, axis: Any) -> Any:
     """Vectors turned by a right angle around the direction of others."""
     unit = axis / sg.sqrt((axis * axis).sum(-1, keepdims=True) + 1.0)
     return sg.cross(unit, x) + unit * (unit * x).sum(-1, keepdims=True)
@@ -217,7 +217,7 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "transposed operands": partial(_F, lambda x, y, z: x.T + y.T + z.T, dict.fromkeys("xyz", (256, 256))),
     "pairs": partial(_F, lambda x: x[:, 0] * x[:, 1], {"x": (1 << 16, 2)}),
     "rotation gradient": partial(_F, lambda x: sg.tanh(x[:, ::2]) * x[:, 1::2], {"x": (4096, 256)}, "float32", "x"),
-    "normals gradient": partial(_F, lambda a, b: _turned(a, sg.cross(a, b)) * b, dict.fromkeys("ab", (1 << 15, 3)), "float32", "a b"),
+    "normals gradient": partial(_F, lambda a, b: _turn_vectors(a, sg.cross(a, b)) * b, dict.fromkeys("ab", (1 << 15, 3)), "float32", "a b"),
     "pixel shuffle": partial(_F, lambda x: x.reshape((8, 2, 2, 16, 32, 32)).transpose((0, 3, 4, 1, 5, 2)).reshape(
         (8, 16, 64, 64)), {"x": (8, 64, 32, 32)}),
     "depth first": partial(_F, lambda x: (x * 2.0).transpose((0, 2, 3, 1)).sum(axis=(1, 2)), {"x": (8, 32, 28, 28)}),

@@ -50,6 +50,7 @@ from staticgrad.language.ops.reduce import Max, Min, Reduction, Sum
 from staticgrad.language.ops.selection import Maximum, Minimum
 from staticgrad.language.types.arrays import ArrayData, Shape
 from staticgrad.language.types.dim import Size
+from staticgrad.language.types.dtype import F32
 from staticgrad.support.building import within
 from staticgrad.support.records import NamedTuple
 
@@ -116,7 +117,7 @@ class _Scalarization:
             build = self._build_of(node)
             if build is not None:
                 self._builds[node] = build
-        self._whole: dict[tuple[Node, int], Symbolic] = {}
+        self._arrays: dict[tuple[Node, int], Symbolic] = {}
         self._parts: dict[Node, dict[_Index, Symbolic]] = {}
         self._reads: dict[tuple[Any, ...], Symbolic] = {}
 
@@ -124,14 +125,14 @@ class _Scalarization:
 
     def rewrite(self) -> Graph:
         """Return the graph of components, or the graph itself where no stack or slice vanishes."""
-        kept = self._gaining_regions()
-        if not kept:
+        builds = self._gaining_regions()
+        if not builds:
             return self._graph
         for node in self._graph.nodes:
             with within(node.origin, node.order):
-                if node in kept:
+                if node in builds:
                     self._parts[node] = {
-                        index: kept[node](index)
+                        index: builds[node](index)
                         for index in _positions(
                             node.types[0].shape, _small_axes(node.types[0].shape)
                         )
@@ -162,9 +163,7 @@ class _Scalarization:
                     if _vanishes(arg.node, node):
                         gains.append(node)
         gaining = {leader(node) for node in gains}
-        return {
-            node: build for node, build in self._builds.items() if leader(node) in gaining
-        }
+        return {node: build for node, build in self._builds.items() if leader(node) in gaining}
 
     def _rebuild(self, node: Node) -> None:
         """Copy a node that reads what has components, over the stacks of these."""
@@ -172,17 +171,17 @@ class _Scalarization:
             return
         args = tuple([self._read_whole(arg) for arg in node.args])
         if not same_values(args, node.args):
-            self._whole.update(
+            self._arrays.update(
                 {(node, value.index): value for value in rebuild(node, args).values}
             )
 
     def _read_whole(self, value: Symbolic) -> Symbolic:
         """Return a value as one array: a stack of its components if it has any."""
-        if value.key not in self._whole and value.node in self._parts:
+        if value.key not in self._arrays and value.node in self._parts:
             node = value.node
             with within(node.origin, node.order):
-                self._whole[value.key] = _stack(self._parts[node], value.shape)
-        return self._whole.get(value.key, value)
+                self._arrays[value.key] = _stack(self._parts[node], value.shape)
+        return self._arrays.get(value.key, value)
 
     def _read(self, value: Symbolic, index: Mapping[int, int]) -> Symbolic:
         """Return the elements of a value at a position along some axes, which are dropped."""
@@ -248,7 +247,9 @@ class _Scalarization:
         def build(index: _Index) -> Symbolic:
             at = dict(zip(small, index, strict=True))
             args = [
-                self._read(arg, {a: at[axis] if arg.shape[a] != 1 else 0 for a, axis in place.items()})
+                self._read(
+                    arg, {a: at[axis] if arg.shape[a] != 1 else 0 for a, axis in place.items()}
+                )
                 for arg, place in zip(node.args, places, strict=True)
             ]
             if isinstance(node.op, Add) and node.types[0].dtype.is_float:
@@ -262,7 +263,7 @@ class _Scalarization:
         shape = op.shape
         small, large = _small_axes(shape), _large_axes(shape)
         places = {a: axis for a, axis in enumerate(op.axes) if axis in small}
-        kept = tuple(large.index(axis) for axis in op.axes if axis in large)
+        axes = tuple(large.index(axis) for axis in op.axes if axis in large)
         if not all(x.shape[a] in (1, shape[axis]) for a, axis in places.items()):
             return None
         if any(_is_wide(x.shape[a]) for a in range(x.ndim) if a not in places):
@@ -274,7 +275,7 @@ class _Scalarization:
                 x, {a: at[axis] if x.shape[a] != 1 else 0 for a, axis in places.items()}
             )
             target = _sizes(shape, large)
-            return part if part.shape == target else cast(Symbolic, Broadcast(target, kept)(part))
+            return part if part.shape == target else cast(Symbolic, Broadcast(target, axes)(part))
 
         return build
 
@@ -284,7 +285,10 @@ class _Scalarization:
         old, new = _runs(x.shape), _runs(shape)
         if _sizes(x.shape, _large_axes(x.shape)) != _sizes(shape, _large_axes(shape)):
             return None
-        lengths = [tuple(prod(cast(Any, _sizes(s, run))) for run in runs) for s, runs in ((x.shape, old), (shape, new))]
+        lengths = [
+            tuple(prod(cast(Any, _sizes(s, run))) for run in runs)
+            for s, runs in ((x.shape, old), (shape, new))
+        ]
         if lengths[0] != lengths[1]:
             return None
         small = _small_axes(shape)
@@ -292,11 +296,11 @@ class _Scalarization:
         def build(index: _Index) -> Symbolic:
             at = dict(zip(small, index, strict=True))
             place: dict[int, int] = {}
-            for before, after in zip(old, new, strict=True):
+            for old_axes, new_axes in zip(old, new, strict=True):
                 flat = 0
-                for axis in after:
+                for axis in new_axes:
                     flat = flat * cast(int, shape[axis]) + at[axis]
-                for axis in reversed(before):
+                for axis in reversed(old_axes):
                     flat, place[axis] = divmod(flat, cast(int, x.shape[axis]))
             return self._read(x, place)
 
@@ -311,15 +315,17 @@ class _Scalarization:
 
         def build(index: _Index) -> Symbolic:
             part = self._read(x, {op.perm[axis]: i for axis, i in zip(small, index, strict=True)})
-            moved = order != tuple(range(len(order)))
-            return cast(Symbolic, Transpose(order)(part)) if moved else part
+            in_order = order == tuple(range(len(order)))
+            return part if in_order else cast(Symbolic, Transpose(order)(part))
 
         return build
 
     def _slice(self, node: Node, op: Slice) -> _Build | None:
         (x,) = node.args
         small, large = _small_axes(op.lengths), _large_axes(op.lengths)
-        if not all(isinstance(op.starts[axis], int) and isinstance(x.shape[axis], int) for axis in small):
+        if not all(
+            isinstance(op.starts[axis], int) and isinstance(x.shape[axis], int) for axis in small
+        ):
             return None
 
         def build(index: _Index) -> Symbolic:
@@ -330,15 +336,17 @@ class _Scalarization:
             part = self._read(x, place)
             starts, lengths = _sizes(op.starts, large), _sizes(op.lengths, large)
             steps = tuple(op.steps[axis] for axis in large)
-            whole = lengths == part.shape and all(step == 1 for step in steps)
-            return part if whole else cast(Symbolic, Slice(starts, lengths, steps)(part))
+            is_whole = lengths == part.shape and all(step == 1 for step in steps)
+            return part if is_whole else cast(Symbolic, Slice(starts, lengths, steps)(part))
 
         return build
 
     def _pad(self, node: Node, op: Pad) -> _Build | None:
         (x,) = node.args
         small, large = _small_axes(op.shape), _large_axes(op.shape)
-        if not all(isinstance(op.starts[axis], int) and isinstance(x.shape[axis], int) for axis in small):
+        if not all(
+            isinstance(op.starts[axis], int) and isinstance(x.shape[axis], int) for axis in small
+        ):
             return None
         if any(_is_wide(x.shape[axis]) for axis in large):
             return None
@@ -352,8 +360,8 @@ class _Scalarization:
                     return cast(Symbolic, zeros_like_type(x.type.with_shape(target), x))
             part = self._read(x, place)
             starts, steps = _sizes(op.starts, large), tuple(op.steps[axis] for axis in large)
-            whole = part.shape == target and all(step == 1 for step in steps)
-            return part if whole else cast(Symbolic, Pad(target, starts, steps)(part))
+            is_whole = part.shape == target and all(step == 1 for step in steps)
+            return part if is_whole else cast(Symbolic, Pad(target, starts, steps)(part))
 
         return build
 
@@ -386,25 +394,28 @@ class _Scalarization:
         small = _small_axes(shape)
         of_indices = range(op.axis, op.axis + indices.ndim)
         added = indices.ndim - 1
-        known = indices.node.op.data.array if isinstance(indices.node.op, Constant) else None
-        if known is None and _is_wide(x.shape[op.axis]):
+        numbers = indices.node.op.data.array if isinstance(indices.node.op, Constant) else None
+        if numbers is None and _is_wide(x.shape[op.axis]):
             return None
-        if known is not None and not (
-            isinstance(x.shape[op.axis], int) and all(axis in small for axis in of_indices)
-            and (known >= -x.shape[op.axis]).all() and (known < x.shape[op.axis]).all()
+        if numbers is not None and not (
+            isinstance(x.shape[op.axis], int)
+            and all(axis in small for axis in of_indices)
+            and (numbers >= -x.shape[op.axis]).all()
+            and (numbers < x.shape[op.axis]).all()
         ):
             return None
 
         def build(index: _Index) -> Symbolic:
             at = dict(zip(small, index, strict=True))
-            place = {a if a < op.axis else a - added: i for a, i in at.items() if a not in of_indices}
-            if known is not None:
-                chosen = int(known[tuple(at[axis] for axis in of_indices)])
-                return self._read(x, {**place, op.axis: chosen % cast(int, x.shape[op.axis])})
+            place = {
+                a if a < op.axis else a - added: i for a, i in at.items() if a not in of_indices
+            }
+            if numbers is not None:
+                number = int(numbers[tuple(at[axis] for axis in of_indices)])
+                return self._read(x, {**place, op.axis: number % cast(int, x.shape[op.axis])})
             axis = op.axis - sum(a < op.axis for a in place)
             where = self._read(indices, {a - op.axis: i for a, i in at.items() if a in of_indices})
-            taken = Take(axis, op.inside)(self._read(x, place), where)
-            return cast(Symbolic, taken)
+            return cast(Symbolic, Take(axis, op.inside)(self._read(x, place), where))
 
         return build
 
@@ -429,14 +440,14 @@ class _Scalarization:
         joins, last = order
         join: Any = {"sum": Add, "max": Maximum, "min": Minimum}[op.kind]()
         width = lanes(x.dtype)
-        kept = [axis for axis in _small_axes(x.shape) if axis not in op.axes]
+        small = [axis for axis in _small_axes(x.shape) if axis not in op.axes]
 
-        def combined(place: dict[int, int], left: Sequence[_Join]) -> Symbolic:
-            if not left:
+        def combine(place: dict[int, int], joins_left: Sequence[_Join]) -> Symbolic:
+            if not joins_left:
                 return self._read(x, place)
-            (axes, by_lanes), *others = left
+            (axes, by_lanes), *inner_joins = joins_left
             terms = [
-                combined({**place, **dict(zip(axes, at, strict=True))}, others)
+                combine({**place, **dict(zip(axes, at, strict=True))}, inner_joins)
                 for at in _positions(x.shape, axes)
             ]
             if by_lanes:
@@ -444,7 +455,7 @@ class _Scalarization:
             return reduce(lambda a, b: cast(Symbolic, join(a, b)), terms)
 
         def build(index: _Index) -> Symbolic:
-            part = combined(dict(zip(kept, index, strict=True)), joins)
+            part = combine(dict(zip(small, index, strict=True)), joins)
             return cast(Symbolic, last(part)) if last is not None else part
 
         return build
@@ -456,28 +467,32 @@ def _order_of(op: Reduction, x: Symbolic) -> tuple[list[_Join], Op | None] | Non
     What is joined first stands last. None if the order of a sum is another one.
     """
     large = _large_axes(x.shape)
-    rest = tuple(large.index(axis) for axis in op.axes if axis in large)
-    last = type(op)(rest) if rest else None
+    large_axes = tuple(large.index(axis) for axis in op.axes if axis in large)
+    last = type(op)(large_axes) if large_axes else None
     if not (isinstance(op, Sum) and x.dtype.is_float):
         return [_Join(tuple(axis for axis in op.axes if axis not in large), False)], last
+    if x.dtype.itemsize < F32.itemsize:
+        return None  # a sum of 16-bit floats is rounded once
     rows, columns = decompose(x.ndim, op.axes)
     stages = [
         _Join(tuple(axis for axis in axes if x.shape[axis] != 1), by_lanes)
         for axes, by_lanes in ((columns, bool(rows)), (rows, True))
     ]
-    joins = [stage for stage in stages if stage.axes and not {*large}.intersection(stage.axes)]
-    others = [stage for stage in stages if stage.axes and stage not in joins]
-    ones = tuple(axis for axis in op.axes if x.shape[axis] == 1)
-    if not others:
-        return [_Join(ones, False), *joins], None
-    # What stands first is added up last, so the others may not stand behind.
-    if len(others) > 1 or (joins and others[0] is not stages[0]):
+    stages = [stage for stage in stages if stage.axes]
+    ones = _Join(tuple(axis for axis in op.axes if x.shape[axis] == 1), False)
+    reduced_last = [stage for stage in stages if {*large}.intersection(stage.axes)]
+    if not reduced_last:
+        return [ones, *stages], None
+    # What is added up first stands last: components are joined before the rest is reduced.
+    if reduced_last != stages[:1]:
         return None
-    (other,) = others
-    order = decompose(len(large), rest)
-    if len(rest) != len(other.axes) or order != ((rest, ()) if other.by_lanes else ((), rest)):
+    (stage,) = reduced_last
+    order = decompose(len(large), large_axes)
+    if len(large_axes) != len(stage.axes):
         return None
-    return [_Join(ones, False), *joins], last
+    if order != ((large_axes, ()) if stage.by_lanes else ((), large_axes)):
+        return None
+    return [ones, *stages[1:]], last
 
 
 class _Join(NamedTuple):
@@ -487,7 +502,7 @@ class _Join(NamedTuple):
     by_lanes: bool
 
 
-# -- values -----------------------------------------------------------------------------------------
+# -- values -------------------------------------------------------------------------------------
 
 
 def _add(node: Node, a: Symbolic, b: Symbolic) -> Symbolic:
@@ -495,12 +510,12 @@ def _add(node: Node, a: Symbolic, b: Symbolic) -> Symbolic:
 
     x + 0.0 is x but for -0.0, so (x + 0.0) + y is (x + y) + 0.0.
     """
-    for term, other in ((a, b), (b, a)):
-        if _is_zero(term) and isinstance(other.node.op, Add) and _is_zero(other.node.args[1]):
-            return other
-        if isinstance(term.node.op, Add) and _is_zero(term.node.args[1]) and not _is_zero(other):
-            inner, zero = term.node.args
-            return rebuild(node, (_add(node, inner, other), zero)).values[0]
+    for x, y in ((a, b), (b, a)):
+        if isinstance(x.node.op, Add) and _is_zero(x.node.args[1]):
+            if _is_zero(y):
+                return x
+            inner, zero = x.node.args
+            return rebuild(node, (_add(node, inner, y), zero)).values[0]
     return rebuild(node, (b, a) if _is_zero(a) else (a, b)).values[0]
 
 
@@ -538,7 +553,9 @@ def _element(value: Symbolic, index: Mapping[int, int]) -> Symbolic:
     shape = _sizes(value.shape, left)
     node = value.node
     if isinstance(node.op, Constant):
-        array = node.op.data.array[tuple(index.get(axis, slice(None)) for axis in range(value.ndim))]
+        array = node.op.data.array[
+            tuple(index.get(axis, slice(None)) for axis in range(value.ndim))
+        ]
         if array.size <= _MOST_COMPONENTS:
             return Symbolic(leaf_node(Constant(ArrayData(array)), node.origin, node.order))
     if isinstance(node.op, Broadcast) and not any(axis in index for axis in node.op.axes):
@@ -554,21 +571,21 @@ def _element(value: Symbolic, index: Mapping[int, int]) -> Symbolic:
 def _stack(parts: Mapping[_Index, Symbolic], shape: Shape) -> Symbolic:
     """Return the array of all components, which are stacked along their axes."""
     runs = [run for run in _runs(shape) if run]
-    found = dict(parts)
+    arrays = dict(parts)
     done = _large_axes(shape)
     for run in reversed(runs):
         joined: dict[_Index, list[Symbolic]] = {}
-        for index, part in found.items():
+        for index, part in arrays.items():
             joined.setdefault(index[: len(index) - len(run)], []).append(part)
         done = tuple(sorted((*done, run[0])))
         place = done.index(run[0])
-        found = {}
+        arrays = {}
         for index, terms in joined.items():
             (sizes,) = {term.shape for term in terms}
             thin = (*sizes[:place], 1, *sizes[place:])
             rows = [_reshape(term, thin) for term in terms]
-            found[index] = rows[0] if len(rows) == 1 else cast(Symbolic, Concat(place)(*rows))
-    return _reshape(found[()], shape)
+            arrays[index] = rows[0] if len(rows) == 1 else cast(Symbolic, Concat(place)(*rows))
+    return _reshape(arrays[()], shape)
 
 
 def _runs(shape: Shape) -> list[tuple[int, ...]]:
@@ -593,7 +610,7 @@ def _vanishes(computed: Node, read: Node) -> bool:
 
 def _cuts(shape: Shape, part: Shape) -> bool:
     """Return whether a part is smaller along a small axis."""
-    return any(_is_small(size) and size != other for size, other in zip(shape, part, strict=True))
+    return any(_is_small(size) and size != cut for size, cut in zip(shape, part, strict=True))
 
 
 def _is_view(node: Node) -> bool:

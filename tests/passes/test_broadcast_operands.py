@@ -97,7 +97,7 @@ def deviations(x):
     return centered / sg.sqrt(sg.mean(centered**2, 0) + 0.1)
 
 
-def turned(x):
+def turn(x):
     """Return vectors that are stacked of slices of slices of stacks."""
     y = sg.stack([x[..., 1], sg.sin(x[..., 0]), x[..., 2]], -1) * x
     return sg.stack([y[..., 2], y[..., 0] * y[..., 1], y.sum(-1)], -1)
@@ -175,7 +175,7 @@ CASES = {
     "short-writes": Case(lambda x: x.at[..., sg.argmax(x) % 4].set(sg.sin(x[..., 0])), (3, 4)),
     "overlapping-pads": Case(many_pads, (3, 8)),
     "if-conversion": Case(scan_of(step_with_cases), (3, 4)),
-    "scalarization": Case(turned, (3, 3)),
+    "scalarization": Case(turn, (3, 3)),
     "transposed-factors": Case(stacked, (3, 60), False),
     "reshaped-products": Case(lambda x: (x @ weight(4, 6)).reshape(*x.shape[:-1], 2, 3), (3, 4)),
     "disjoint-pads": Case(pads, (3, 4), passes="late"),

@@ -31,12 +31,12 @@ def normals(a, b):
     return (cross(normalize(cross(a, b)), a) * b).sum()
 
 
-def rotated(q, x):
+def rotate(q, x):
     twice = 2.0 * cross(q[:, :3], x)
     return np.sin(x + q[:, 3:] * twice + cross(q[:, :3], twice)).sum()
 
 
-def projected(x, t):
+def project(x, t):
     camera = np.stack([x[:, 0] - t[:, 0], x[:, 1] - t[:, 1], x[:, 2] ** 2 + 1.0], axis=1)
     uv = camera[:, :2] / camera[:, 2:]
     return (uv * (1.0 + 0.1 * (uv**2).sum(axis=1, keepdims=True))).sum()
@@ -45,8 +45,8 @@ def projected(x, t):
 def colours(x, y):
     matrix = np.array([[0.4, 0.4, 0.2], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]])
     linear = np.tanh((x[:, None, :] * matrix).sum(axis=-1))
-    other = np.stack([linear[:, 1], linear[:, 0] - linear[:, 1], linear[:, 2]], axis=-1)
-    return ((other - y) ** 2).max(axis=-1).sum()
+    lab = np.stack([linear[:, 1], linear[:, 0] - linear[:, 1], linear[:, 2]], axis=-1)
+    return ((lab - y) ** 2).max(axis=-1).sum()
 
 
 def inverses(x, y):
@@ -72,8 +72,8 @@ def corners(x, y):
 
 PROGRAMS = {
     "normals": (normals, 3),
-    "quaternions": (rotated, 4),
-    "cameras": (projected, 3),
+    "quaternions": (rotate, 4),
+    "cameras": (project, 3),
     "colours": (colours, 3),
     "inverses": (inverses, 3),
     "vectors in front": (in_front, 3),
@@ -93,7 +93,9 @@ def joint_graph(function, arrays, rows="n"):
         for name, array in zip("ab", arrays, strict=True)
     ]
     value = function(*values)
-    return sg.Graph({"value": value, **dict(zip(("da", "db"), sg.grad(value, values), strict=True))})
+    return sg.Graph(
+        {"value": value, **dict(zip(("da", "db"), sg.grad(value, values), strict=True))}
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -117,9 +119,9 @@ def differences(function, arrays, place, step=1e-5):
     for index in np.ndindex(slopes.shape):
         ends = []
         for sign in (1, -1):
-            moved = [array.copy() for array in arrays]
-            moved[place][index] += sign * step
-            ends.append(function(*moved))
+            copies = [array.copy() for array in arrays]
+            copies[place][index] += sign * step
+            ends.append(function(*copies))
         slopes[index] = (ends[0] - ends[1]) / (2 * step)
     return slopes
 
@@ -145,9 +147,7 @@ def test_second_derivatives_are_differences_of_the_first(name):
         return (sg.grad(function)(a, b) * sg.cos(a)).sum()
 
     for place, slopes in enumerate(sg.function(sg.grad(along, (0, 1)))(*arrays)):
-        expected = differences(
-            lambda a, b: (gradient(a, b) * np.cos(a)).sum(), arrays, place
-        )
+        expected = differences(lambda a, b: (gradient(a, b) * np.cos(a)).sum(), arrays, place)
         np.testing.assert_allclose(slopes, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -180,7 +180,6 @@ def test_neither_stacks_nor_pads_are_left_between_vectors():
 
 
 def test_components_that_cost_more_than_they_save_are_left_out():
-    """Of 16 elements of a row only a few are together: the array is read and written anyway."""
     x = sg.input("x", (4096, 4, 4), "float32")
     y = sg.concatenate([sg.sin(x[:, :2]), sg.cos(x[:, 2:])], axis=1) @ np.ones((4, 64), "f4")
     assert PRICED not in {r.name for r in sg.compile(y).explanation().late if r.changed}

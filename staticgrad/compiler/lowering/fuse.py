@@ -149,9 +149,9 @@ def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> F
     """
     best = _fuse_by(graph, merge, disable)
     if any(report.name == PRICED and report.changed for report in best.reports):
-        other = _fuse_by(graph, merge, (*disable, PRICED))
-        if _LESS * _predicted_seconds(other.schedule) <= _predicted_seconds(best.schedule):
-            return other
+        without = _fuse_by(graph, merge, (*disable, PRICED))
+        if _LESS * _predicted_seconds(without.schedule) <= _predicted_seconds(best.schedule):
+            return without
     return best
 
 
