@@ -1109,8 +1109,8 @@ MUTANTS = (
         (
             "spectral-scalar",
             "passes/rules/spectral.py",
-            "return self.scalars.setdefault(source.key, scalar) if is_float else None",
-            "return scalar",
+            "parts.source.values[1], factor, *parts.scalars.values())",
+            "parts.source.values[1], factor)",
             "what a function of eigenvalues depends on beside them has no gradient",
             "tests/autodiff/test_two_roads.py -k 'matrix and number'",
         ),

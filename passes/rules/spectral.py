@@ -27,6 +27,7 @@ from staticgrad.language.ops.indexing import Slice, Take
 from staticgrad.language.ops.linalg import SVD, Eigh, EigvalsH, SVDVals
 from staticgrad.language.ops.logic import Eq
 from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose
+from staticgrad.language.ops.operands import as_value
 from staticgrad.language.ops.positions import Iota
 from staticgrad.language.ops.selection import Where
 from staticgrad.language.types.dim import Size
@@ -112,7 +113,7 @@ class _Product:
         number = number_of(factor)
         scale = number if number is not None else self._function(factor, values, transposed)
         if scale is None:
-            scale = self._scalar(factor)
+            scale = self._scalar(factor, values.shape[:-1])
         if scale is not None:
             self.factors.append(1.0 / scale if divides else scale)
         return scale is not None
@@ -125,42 +126,51 @@ class _Product:
             return None
         (x,) = values.node.args
         equal_values = {values.key}
-        nodes_of_values: dict[Any, Node] = {}  # by the key of their result, operands before readers
+        computed: dict[Any, Node] = {}  # by the key of their result, operands before readers
+        numbers: set[Any] = set()  # keys of those that repeat one number
         above = ancestors([factor], oldest=x.node.serial)
         for node in sorted(above, key=lambda node: node.serial):
             if type(node.op) is _VALUES[type(values.node.op)] and node.args[0].key == x.key:
                 self.nodes.append(node)
                 equal_values.add(Symbolic(node).key)
-            elif isinstance(node.op, Reshape | Elementwise):
-                of_values = [
-                    arg.key in equal_values or arg.key in nodes_of_values for arg in node.args
-                ]
-                pairs = zip(node.args, of_values, strict=True)
-                if any(of_values) and all(
-                    is_one or _is_scalar(arg, batch) for arg, is_one in pairs
+            elif isinstance(node.op, Reshape | Broadcast | Elementwise):
+                result = Symbolic(node)
+                if _is_scalar(result, batch):
+                    continue  # it is read, not computed again
+                repeat = [arg.key in numbers or _is_scalar(arg, batch) for arg in node.args]
+                pairs = zip(node.args, repeat, strict=True)
+                if all(repeat):
+                    numbers.add(result.key)
+                elif isinstance(node.op, Broadcast) or not all(
+                    is_one or arg.key in equal_values or arg.key in computed
+                    for arg, is_one in pairs
                 ):
-                    nodes_of_values[Symbolic(node).key] = node
-        return self._rebuild(factor, nodes_of_values, dict.fromkeys(equal_values, values), batch)
+                    continue
+                computed[result.key] = node
+        return self._rebuild(factor, computed, dict.fromkeys(equal_values, values), batch)
 
     def _rebuild(
         self,
         factor: Symbolic,
-        nodes_of_values: dict[Any, Node],
+        computed: dict[Any, Node],
         new: dict[Any, Any],
         batch: Sequence[Size],
     ) -> Any:
         """Build a function of the eigenvalues anew, of these and of scalars."""
         needed = {factor.key}
-        for key, node in reversed(nodes_of_values.items()):
+        for key, node in reversed(computed.items()):
             needed |= {arg.key for arg in node.args} if key in needed else set()
-        for key, node in nodes_of_values.items():
+        for key, node in computed.items():
             if key in needed:
                 args = [
                     new[arg.key] if arg.key in new else self._scalar(arg, batch)
                     for arg in node.args
                 ]
                 self.nodes.append(node)
-                new[key] = args[0] if isinstance(node.op, Reshape) else node.op(*args)
+                moves = isinstance(node.op, Reshape | Broadcast)
+                if not any(isinstance(arg, Symbolic) for arg in args):
+                    args = [*map(as_value, args)]
+                new[key] = args[0] if moves else node.op(*args)
         return new.get(factor.key)
 
     def _scalar(self, value: Symbolic, batch: Sequence[Size] = ()) -> Any:
@@ -171,27 +181,32 @@ class _Product:
         number = number_of(value)
         if number is not None:
             return number
-        source = _source(value)
-        if _has_one_element(source):
-            is_float = source.dtype.is_float
-            scalar: Any = sg.reshape(source, ())
-            return self.scalars.setdefault(source.key, scalar) if is_float else None
-        of_matrices = _number_of_each(value, batch)
-        if of_matrices is None:
+        source = _scalar_source(value, batch)
+        if source is None:
             return None
-        # A sum, over axes of one element, since a reshape of a reshape would be the source again.
-        last_axes = (*range(len(batch), of_matrices.ndim),)
-        numbers: Any = sg.sum(of_matrices, last_axes) if last_axes else of_matrices
-        return sg.reshape(self.scalars.setdefault(of_matrices.key, numbers), (*batch, 1))
+        if source.key not in self.scalars:
+            if _has_one_element(source):
+                number_value: Any = sg.reshape(source, ())
+            else:
+                # A sum, over axes of one element: a reshape of a reshape would be the source again.
+                last_axes = (*range(len(batch), source.ndim),)
+                number_value = sg.sum(source, last_axes) if last_axes else source
+            self.scalars[source.key] = number_value
+        scalar: Any = self.scalars[source.key]
+        return sg.reshape(scalar, (*batch, 1)) if scalar.ndim else scalar
 
 
-def _is_scalar(value: Symbolic, batch: Sequence[Size] = ()) -> bool:
+def _is_scalar(value: Symbolic, batch: Sequence[Size]) -> bool:
     """Return whether all elements of a value equal one number, of each matrix of a batch one."""
-    if number_of(value) is not None:
-        return True
+    return number_of(value) is not None or _scalar_source(value, batch) is not None
+
+
+def _scalar_source(value: Symbolic, batch: Sequence[Size]) -> Symbolic | None:
+    """Return the value of one number, or one for each matrix of a batch, that a value repeats."""
     source = _source(value)
-    is_one = _has_one_element(source) and source.dtype.is_float
-    return is_one or _number_of_each(value, batch) is not None
+    if _has_one_element(source) and source.dtype.is_float:
+        return source
+    return _number_of_each(value, batch)
 
 
 def _number_of_each(value: Symbolic, batch: Sequence[Size]) -> Symbolic | None:
@@ -262,6 +277,8 @@ def _function(match: Match) -> Any:
     if type(parts.source.op) is Eigh:
         if not isinstance(factor, Symbolic):
             return product  # a multiple of the identity
+        if factor.ndim and factor.shape != values.shape:
+            factor = factor + 0.0 * values  # a number of each matrix alone
         return spectral(product, x, values, parts.source.values[1], factor, *parts.scalars.values())
     if not isinstance(factor, Symbolic) or not factor.ndim:
         factor = factor + 0.0 * values
