@@ -56,7 +56,7 @@ from staticgrad.programs.arguments import (
     with_names,
 )
 from staticgrad.programs.repeated import PlainArguments, RepeatedCalls
-from staticgrad.programs.retraces import CallOutline, describe_change
+from staticgrad.programs.retraces import CallOutline, Change, find_change
 from staticgrad.programs.traced import TracedProgram, Tracer, as_result
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import dataclass
@@ -427,9 +427,9 @@ class Function(OfArrays[P, R]):
         labels, user_names = self._labels(arguments)
         spec = spec_of(seen[-1:] if signature.is_literal else seen, labels, user_names)
         outline = CallOutline.of(arguments, numbers)
-        change, cure = "", ""
+        change = None
         if cached is None and self._latest is not None and not numbers:
-            change, cure = describe_change(self._latest, outline)
+            change = find_change(self._latest, outline)
         why = first_change or change or self._reason(spec, cached is not None, numbers)
         kinds = zip(arguments.arrays, arguments.dtypes, arguments.shapes, strict=True)
         shapes = ", ".join(f"{n}: {d.name}[{', '.join(map(str, s))}]" for n, d, s in kinds)
@@ -454,7 +454,7 @@ class Function(OfArrays[P, R]):
             and len(self._reasons) == self._calls == _IN_A_ROW
             and not self._is_meant(change, arguments.numbers)
         ):
-            self._warn_of_change(change, cure)
+            self._warn_of_change(change)
         statics = {name: value for name, value in arguments.statics.items() if name not in numbers}
         if len(signature.graphs) == _MANY and first_change:
             self._warn(f"because {first_change}")
@@ -496,16 +496,15 @@ class Function(OfArrays[P, R]):
             return f"another {', another '.join(sorted(numbers))}, from now on an input"
         return "the first call"
 
-    def _is_meant(self, change: str, numbers: Mapping[str, Number]) -> bool:
+    def _is_meant(self, change: Change, numbers: Mapping[str, Number]) -> bool:
         """Return whether what changed is named as static, or a number, which other words name."""
-        name = change.partition(" ")[0]
-        return name.partition(".")[0] in self._static or name in numbers
+        return change.name.partition(".")[0] in self._static or change.name in numbers
 
-    def _warn_of_change(self, change: str, cure: str) -> None:
+    def _warn_of_change(self, change: Change) -> None:
         warn(
             StaticgradWarning,
             f"{self._name} was traced, and compiled, at each of its first {_IN_A_ROW} calls, the"
-            f" latest time because {change}: {cure}",
+            f" latest time because {change}: {change.cure}",
         )
 
     def _warn(self, why: str) -> None:

@@ -29,38 +29,61 @@ class CallOutline(NamedTuple):
         )
 
 
-def describe_change(old: CallOutline, new: CallOutline) -> tuple[str, str]:
-    """Return what differs in a call from the one before, and what to write to trace once."""
+class Change(NamedTuple):
+    """What differs in a call from the one before.
+
+    Attributes:
+        name: of the argument, with the place in it; empty if it is not one alone.
+        what: differs, in words.
+        cure: what to write to trace once.
+    """
+
+    name: str
+    what: str
+    cure: str
+
+    def __str__(self) -> str:
+        """Say what changed."""
+        return f"{self.name} {self.what}" if self.name else self.what
+
+
+def find_change(old: CallOutline, new: CallOutline) -> Change:
+    """Return what differs in a call from the one before."""
     added, missing = new.dtypes.keys() - old.dtypes.keys(), old.dtypes.keys() - new.dtypes.keys()
     if added or missing:
         owner = min(added or missing).partition(".")[0]
         counts = [sum(n.partition(".")[0] == owner for n in call.dtypes) for call in (new, old)]
         if counts[0] == counts[1]:
-            return f"{owner} has other keys", "the same keys at each call keep the program"
-        return (
-            f"{owner} has {counts[0]} arrays, after {counts[1]}",
+            return Change(owner, "has other keys", "the same keys at each call keep the program")
+        return Change(
+            owner,
+            f"has {counts[0]} arrays, after {counts[1]}",
             "one array, np.stack(...), may have any number of rows",
         )
     for name, dtype in new.dtypes.items():
         if dtype != old.dtypes[name]:
-            return (
-                f"{name} is {dtype}, after {old.dtypes[name]}",
+            return Change(
+                name,
+                f"is {dtype}, after {old.dtypes[name]}",
                 f"{name}.astype({old.dtypes[name]!r}) keeps the program",
             )
     for name, rank in new.ranks.items():
         if rank != old.ranks[name]:
-            return (
-                f"{name} has {rank} axes, after {old.ranks[name]}",
+            return Change(
+                name,
+                f"has {rank} axes, after {old.ranks[name]}",
                 "the same axes at each call keep the program, of size 1 where there is one element",
             )
     for name, text in new.statics.items():
         if text != old.statics.get(name):
             owner = name.partition(".")[0]
-            return (
-                f"{name} is {text}, after {old.statics.get(name, 'none')}",
+            return Change(
+                name,
+                f"is {text}, after {old.statics.get(name, 'none')}",
                 f"static={owner!r} says that a program for each value is meant",
             )
-    return (
+    return Change(
+        "",
         "of other containers or other places of nonzero elements",
         "the same ones at each call keep the program",
     )
