@@ -17,9 +17,12 @@ from staticgrad.errors import (
 pytensor = pytest.importorskip("pytensor", reason="PyTensor is not installed")
 
 import pytensor.tensor as pt  # noqa: E402
+from pytensor.graph.traversal import ancestors  # noqa: E402
 
 import staticgrad.pytensor  # noqa: E402
 from staticgrad.bridges import fallback  # noqa: E402
+from staticgrad.extend.building import SourceLine  # noqa: E402
+from staticgrad.pytensor.reading import lines_of_terms, set_line  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
 REFERENCE = "FAST_COMPILE"
@@ -446,3 +449,24 @@ def test_formulas_of_large_arguments_have_the_digits_of_pytensors_own_mode(formu
     theirs = pytensor.function([x], outputs, mode="FAST_RUN")(numbers)
     for result, reference in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(result, reference, rtol=1e-12, atol=1e-12)
+
+
+def test_what_one_term_of_a_density_reads_has_the_line_of_the_term():
+    """Of one term, of two with a part that both read, and of a sum that is added up otherwise."""
+    lines = [SourceLine("model.py", 3), SourceLine("model.py", 7)]
+    terms = [pt.scalar("scale"), pt.scalar("level")]
+    for term, line in zip(terms, lines, strict=True):
+        set_line(term, line)
+    shared = pt.exp(x)
+    parts = [(shared * terms[0]).sum(), (shared - terms[1]).sum()]
+    density = parts[0] + parts[1]
+    for variable in ancestors([density]):
+        if variable not in terms:
+            variable.tag.trace = []  # a library made it
+    alone = lines_of_terms(parts[0], terms[:1])
+    assert {*alone.values()} == {lines[0]}
+    assert {parts[0], shared} <= {*alone}
+    both = lines_of_terms(density, terms)
+    assert [both[part] for part in parts] == lines
+    assert {shared, density}.isdisjoint(both)
+    assert lines_of_terms(density, [*terms, terms[0]]) == {}

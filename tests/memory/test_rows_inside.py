@@ -1,11 +1,14 @@
 """Budgets move products over all steps of time into the loops that read their rows."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from passes.loops.loop_pairs import pairs_of
 from passes.loops.rows_inside import move_products_into_loops
+from passes.loops.segments import run_in_segments
 from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.language.ir.verify import verify_graph
@@ -143,3 +146,53 @@ def test_budgets_and_threads_keep_every_bit(kind, layers, blocks_of_four):
         actual = small.run(feeds_of())
         for name, array in expected.items():
             assert np.asarray(actual[name]).tobytes() == np.asarray(array).tobytes(), name
+
+
+TIMES = (3, 5, 13, 16, 18)  # none, or all, or not all of them fill blocks of four, or of three
+
+
+def arrays_of_a_network(times):
+    random = np.random.default_rng(times)
+    shapes = {"x": (times, 2, 2), "w": (2, 3), "u": (3, 3), "b": (3,)}
+    return {name: random.normal(size=shape) * 0.7 for name, shape in shapes.items()}
+
+
+def slopes_by_hand(x, w, u, b):
+    """The gradients of half the squares of the last state of a network, by its formulas."""
+    states = [np.zeros((2, 3))]
+    for row in x:
+        states.append(np.tanh(row @ w + states[-1] @ u + b))
+    slopes = {name: np.zeros_like(array) for name, array in zip("wub", (w, u, b), strict=True)}
+    slope = states[-1]
+    for k in reversed(range(len(x))):
+        gate = slope * (1 - states[k + 1] ** 2)
+        slopes["w"] += x[k].T @ gate
+        slopes["u"] += states[k].T @ gate
+        slopes["b"] += gate.sum(0)
+        slope = gate @ u.T
+    return slopes
+
+
+@pytest.mark.thinned(1, budgeted=True)
+@pytest.mark.parametrize("times", TIMES)
+def test_sums_over_blocks_follow_loops_in_segments(times, monkeypatch):
+    """Where all times fill blocks and where they do not, with and without recomputation."""
+    monkeypatch.setattr(loop_sums, "BLOCK_ROWS", 8)  # four times of two rows
+    feeds = arrays_of_a_network(times)
+    inputs = {name: sg.input(name, array.shape, "float64") for name, array in feeds.items()}
+    _, state = sg.nn.rnn(*inputs.values())
+    slopes = sg.grad(0.5 * (state * state).sum(), [inputs[name] for name in "wub"])
+    graph = pipeline("O1")(sg.Graph(dict(zip("wub", slopes, strict=True))))
+    inside = move_products_into_loops(graph)
+    (pair,) = pairs_of(inside)
+    lengths = {3: [], 5: [4, 4, 4], 13: [4, 4, 4], 16: [4, 4, 4], 18: [3, 3, 3]}[times]
+    assert [follower.length for follower in pair.followers] == lengths
+    assert len(pair.ends) == 2 * (times in (5, 13))
+    expected = slopes_by_hand(**feeds)
+    cases = ((0, 0), (1, 0), (2, 0), (1, Fraction(1, 2)))
+    divided = [run_in_segments(inside, levels, Fraction(stored)) for levels, stored in cases]
+    assert all((each is inside) == (times < 6) for each in divided)
+    for graph in divided:
+        verify_graph(graph)
+        for name, array in sg.evaluate(graph, feeds).items():
+            np.testing.assert_allclose(array, expected[name], rtol=1e-12, atol=1e-14)
