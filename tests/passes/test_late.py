@@ -7,11 +7,15 @@ import pytest
 
 import staticgrad as sg
 from passes.base import REGISTRY
+from passes.late import loops
 from passes.late.base import LatePass, late_pass
 from passes.pipelines import LATE, OF_BUDGETS, pipeline
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.compiler.lowering.fuse import run_late_passes
 from staticgrad.errors import ArgumentError, IndexOutOfRange, PipelineError
+from staticgrad.language.ops.arithmetic import Mul
 from staticgrad.language.ops.indexing import Concat
+from staticgrad.language.ops.loops import While
 
 TAPS, IMAGES = (64, 16, 3, 3), (2, 16, 32, 32)
 
@@ -311,3 +315,29 @@ def test_parts_of_products_with_one_number_for_all_elements():
     result = sg.evaluate(rewritten, {"s": 3.0, "z": array})["y"]
     expected = np.concatenate([array[4:] * 3.0, array[:3] * 3.0]) + array[:5]
     np.testing.assert_allclose(result, expected, rtol=1e-15)
+
+
+def test_a_joined_slice_moves_below_two_cheap_nodes_alone():
+    """Further ones are computed once, not again for each concatenation that reads them."""
+    x = sg.input("x", (6,), "float64")
+    value = (((x * 2.0) * 3.0) * 4.0) * 5.0
+    graph = sg.Graph({"y": sg.concatenate([value[4:], value[:2]]) + 1.0})
+    rewritten = pipeline("slices-of-pads")(graph)
+    sizes = [node.types[0].shape for node in rewritten.nodes if isinstance(node.op, Mul)]
+    assert sizes == [(6,), (6,), (4,), (4,)]
+    result = sg.evaluate(rewritten, {"x": np.arange(6.0)})["y"]
+    np.testing.assert_array_equal(result, [481.0, 601.0, 1.0, 121.0])
+
+
+@pytest.mark.parametrize(("seconds", "length"), [(0.0, 16), (1e9, 4096)])
+def test_chunks_of_slow_iterations_are_short_but_no_shorter_than_sixteen(
+    seconds, length, monkeypatch
+):
+    monkeypatch.setattr(loops, "_MOST_SECONDS", seconds)
+    x = sg.input("x", (4,), "float64")
+    value = sg.while_loop(lambda c: c.sum() < 1000.0, lambda c: c + 1.0, x)
+    graph, _ = run_late_passes(sg.Graph({"y": value}), True)
+    (outer,) = [node.op for node in graph.nodes if isinstance(node.op, While)]
+    chunks = [node.op for body in outer.bodies for node in body.nodes]
+    assert [op.most for op in chunks if isinstance(op, While)] == [length]
+    np.testing.assert_array_equal(sg.evaluate(graph, {"x": np.zeros(4)})["y"], np.full(4, 250.0))
