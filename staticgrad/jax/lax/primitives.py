@@ -219,7 +219,8 @@ def _round_to_integer(x: Any, *, rounding_method: int) -> Any:
 
 @primitive("clamp")
 def _clamp(low: Any, x: Any, high: Any) -> Any:
-    return sg.where(x < low, low, sg.where(x > high, high, x))
+    raised = sg.where(x < low, low, x)
+    return sg.where(raised > high, high, raised)
 
 
 @primitive("select_n")
