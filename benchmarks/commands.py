@@ -38,6 +38,8 @@ CATEGORIES: Final[Mapping[str, Category]] = {
             "every_op": "each op forward and backward, beside NumPy, JAX and PyTorch",
             "gemm_map": "matrix products M by N by K from 1 to 4096 in four forms, beside OpenBLAS"
             " and MKL",
+            "gradbench": "the evals of a checkout of GradBench, beside its tools that run here:"
+            " derivatives written by hand in C++, Tapenade, ADOL-C, JAX, PyTorch",
             "linalg": "small factors, systems, eigenvalues and singular values, beside LAPACK,"
             " PyTorch and JAX, with scaled residuals",
             "programs": "programs of many kinds, values and gradients, beside JAX and PyTorch;"

@@ -13,6 +13,7 @@ from inspect import signature
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, overload
 
+from staticgrad import native
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_program
 from staticgrad.errors import (
     ArgumentError,
@@ -60,6 +61,9 @@ from staticgrad.programs.retraces import CallOutline, Change, find_change
 from staticgrad.programs.traced import TracedProgram, Tracer, as_result
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import dataclass
+
+if TYPE_CHECKING:
+    from staticgrad.compiler.reports.profiling import Profile
 
 #: Traces that differ in static arguments alone, from which on a warning says so.
 _MANY: Final = 8
@@ -315,6 +319,26 @@ class Function(OfArrays[P, R]):
             GraphError: as ``graph``.
         """
         return self.compile(*args, **kwargs).schedule
+
+    @boundary
+    def profile(self, *args: Any, **kwargs: Any) -> Profile:
+        """Measure each step of a call with these arguments, as ``sg.compile(graph).profile`` does.
+
+        Ten runs are measured; parameters are then as they were before.
+
+        Raises:
+            GraphError: as ``graph``.
+        """
+        traced, arguments = traced_call(self, args, kwargs)
+        feeds, _ = traced.feeds(arguments.arrays, arguments.numbers)
+        return traced.program(self._options).profile(feeds)
+
+    def wait(self) -> None:
+        """Return when all programs that were called have their full code, before calls are timed.
+
+        First calls use code that was compiled quickly, as those of ``sg.compile(graph).wait`` do.
+        """
+        native.wait()
 
     @property
     def stats(self) -> TraceStats:

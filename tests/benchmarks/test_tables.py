@@ -8,8 +8,8 @@ import pytest
 from benchmarks.commands import BENCHMARKS, module_of
 from staticgrad.errors import MissingPackageError
 
-#: Commands whose tables have no programs.
-WITHOUT = {"lines", "pages"}
+#: Commands whose tables have no programs, or programs that ``test_adapters`` runs, each.
+WITHOUT = {"gradbench", "lines", "pages"}
 #: Commands whose programs take seconds: graphs of 50,000 nodes, 124 million parameters, examples.
 SLOW = {"compile_times", "first_models", "peak_kinds"}
 #: Commands with the programs of another one.

@@ -120,3 +120,26 @@ def test_explain_says_why_a_step_is_not_shared(why):
     assert number not in sharing.steps
     text = f"the calling one alone, since {why.value}: {number}"
     assert (text in f.explain()) is (why is not SoloReason.ONE_WORKER)
+
+
+def test_a_function_waits_for_its_code_and_is_profiled_by_its_arguments():
+    w = sg.parameter("w", np.ones((3, 2)))
+
+    @sg.function
+    def step(batch, rate, *, runs):
+        loss = ((batch["x"] @ w) ** 2).mean() * runs
+        w.update(w - rate * sg.grad(loss, w))
+        return loss
+
+    batch = {"x": np.linspace(-1, 1, 12).reshape(4, 3)}
+    with sg.options(tier="auto"):
+        first = step(batch, 0.125, runs=2)
+        step.wait()
+    weights = w.value.copy()
+    profile = step.profile(batch, 0.25, runs=2)
+    assert any("matmul" in step.computes for step in profile.steps)
+    np.testing.assert_array_equal(w.value, weights)
+    assert step.stats.traces == 1 + ("rate" in step.stats.reasons[-1])
+    assert step(batch, 0.0, runs=2) < first
+    with pytest.raises(sg.errors.ArgumentError, match="of values or tensors"):
+        step.profile({"x": sg.input("x", (4, 3))}, 0.25, runs=2)
