@@ -42,8 +42,8 @@ from staticgrad.language.ir.summation import (
     group_length,
     lane_sum,
 )
-from staticgrad.language.types.dtype import F32, I8, U8, as_dtype
-from tests.native.test_flushing import multiply_add
+from staticgrad.language.types.dtype import F32, I8, U8, U32, as_dtype
+from tests.native.test_flushing import half, multiply_add
 
 Array = np.ndarray[Any, Any]
 
@@ -242,6 +242,16 @@ class Meaning:
                 signs = (stage.factors, I8 if stage.factors is U8 else U8)
                 a_value, b_value = (each_byte(*pair) for pair in zip(words, signs, strict=True))
                 chain = (chain + (a_value * b_value).sum(-1)).astype("i4")
+                continue
+            if stage.factors is U32:
+                x, y = (
+                    np.asarray(self.value(load(access, dtype), {**at, **inner, **loops}), "f4")
+                    for access, loops in ((stage.a, rows), (stage.b, columns))
+                )
+                with np.errstate(all="ignore"):
+                    for shift in (16, 0):
+                        parts = half(x.view("u4"), shift), half(y.view("u4"), shift)
+                        chain = multiply_add(*parts, chain.astype("f8")).astype("f4")
                 continue
             if stage.factors is not None:
                 a_value = self._round_factor(stage, stage.a, {**at, **rows, **inner})

@@ -67,6 +67,7 @@ from staticgrad.language.types.dtype import (
     I32,
     I64,
     U8,
+    U32,
     DType,
 )
 
@@ -359,7 +360,10 @@ class _Maker:
             onto = Access(name, tuple((axis, strides[axis]) for axis in loops))
             if is_updated:
                 stores = [*stores[: len(stores) % 2], Store(onto, ref("acc", dtype))]
-        converted = {F32: BF16, I32: (U8, I8)[len(self.operands) // 4 % 2]}
+        converted = {
+            F32: (BF16, U32)[len(self.operands) // 4 % 2],
+            I32: (U8, I8)[len(self.operands) // 4 % 2],
+        }
         factors = converted.get(dtype) if len(self.operands) % 4 == 1 else None
         return Gemm(i, j, k, a, b, tuple(stores), (), onto, factors)
 

@@ -18,7 +18,7 @@ from staticgrad.support.narrow_floats import STORED, narrow_numbers
 from tests.codegen.kernel_runs import assert_close
 from tests.exporting.printed import run_printed
 from tests.native.support import LONG_BY_NUMBA, assert_same, call, source_for
-from tests.native.test_flushing import multiply_add
+from tests.native.test_flushing import half, multiply_add
 from tests.native.test_masks import target_of
 
 RNG = np.random.default_rng(0)
@@ -381,15 +381,42 @@ def product_of_words(a, b, factors):
     return (left @ right.reshape(count, 4 * k, n).astype("i8")).astype("i4")
 
 
+def pairs_of(size):
+    """Float32 numbers whose bits are two of bfloat16, of which some have subnormal products."""
+    halves = RNG.normal(size=(*size, 2)) * 10.0 ** RNG.uniform(-22, 0, (*size, 2))
+    return narrow_numbers("bf16", halves.astype("f4")).view("f4")[..., 0]
+
+
+def product_of_pairs(a, b):
+    """The sums of products of both halves, the upper ones first, a chain of each block."""
+    blocks = []
+    for first in range(0, max(a.shape[-1], 1), GEMM_BLOCK):
+        chain = np.zeros((a.shape[0], a.shape[1], b.shape[2]))
+        for k in range(first, min(first + GEMM_BLOCK, a.shape[-1])):
+            for shift in (16, 0):
+                x = half(np.ascontiguousarray(a[:, :, k : k + 1]).view("u4"), shift)
+                y = half(np.ascontiguousarray(b[:, k : k + 1]).view("u4"), shift)
+                chain = multiply_add(x, y, chain)
+        blocks.append(chain.astype("f4"))
+    return reduce(np.add, blocks)
+
+
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("layouts", EVERY)
-@pytest.mark.parametrize("factors", ["u8", "i8"])
+@pytest.mark.parametrize("factors", ["u8", "i8", "u32"])
 @pytest.mark.parametrize("way", ["512", "256", "x86-64-v3"])
 def test_words_of_bytes(layouts, factors, way):
     """Products of words of four 8-bit integers, in every layout, with either sign first."""
     bits = 512 if way == "512" else 256
     with target_of("x86-64-v3" if way == "x86-64-v3" else "host"):
         for turn, (count, m, n, k) in enumerate(WORDS):
+            if factors == "u32":
+                a, b = pairs_of((count, m, k)), pairs_of((count, k, n))
+                actual = run_product(
+                    a, b, layouts, "vector", bits, literal=turn % 3 == 0, factors=factors
+                )
+                assert_same(actual, product_of_pairs(a, b), f"{layouts} {way} {count} {m}x{n}x{k}")
+                continue
             a, b = words_of((count, m, k)), words_of((count, k, n))
             options = {"literal": turn % 3 == 0, "factors": factors}
             start = RNG.integers(0, 9, (count, m, n)).astype("i4") if turn % 2 else None

@@ -72,7 +72,7 @@ from staticgrad.language.ir.kernels.stages import (
     streamed_rows,
 )
 from staticgrad.language.ir.summation import BLOCK
-from staticgrad.language.types.dtype import I8, DType
+from staticgrad.language.types.dtype import I8, U32, DType
 
 #: Columns of a panel, and rows of a tile, of a product; columns that are summed together. They
 #: fit in L1 together with the row that is read.
@@ -713,8 +713,9 @@ class KernelWriter:
         else:
             operands += tile_text, start - begin
         multiply_tile = helper("multiply" if dtype.is_float else "multiply_integers")
-        if stage.rounds:
+        if stage.rounds or stage.factors is U32:
             multiply_tile = helper("multiply_flushed")
+            operands += (str(stage.factors is U32),)
         elif stage.factors is not None:
             multiply_tile = helper("multiply_words")
             operands += (str(stage.factors is I8),)

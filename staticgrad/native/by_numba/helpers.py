@@ -756,9 +756,24 @@ def fma_flushed(a, b, c):
     return zero_if(absolute(enlarged) < least * large * large, result)
 
 
+@jit(forceinline=True)
+def upper(word):
+    """The bfloat16 number in the upper half of the bits of a float32 number."""
+    return as_f32(u32(as_u32(word) & u32(0xFFFF0000)))
+
+
+@jit(forceinline=True)
+def lower(word):
+    """The bfloat16 number in the lower half of the bits of a float32 number."""
+    return as_f32(u32(as_u32(word) << u32(16)))
+
+
 @jit
-def multiply_flushed(a, a_i, a_k, b, b_k, b_j, packed, sums, start, begin, end):
-    """Compute what ``multiply`` does by ``fma_flushed``: subnormal factors and sums are zero."""
+def multiply_flushed(a, a_i, a_k, b, b_k, b_j, packed, sums, start, begin, end, in_pairs):
+    """Compute what ``multiply`` does by ``fma_flushed``: subnormal factors and sums are zero.
+
+    ``in_pairs``: elements are words of two factors each.
+    """
     height, k, inner = len(a_i), 0, len(a_k)
     if inner == 0 and start == begin:
         sums[: height * 64] = 0
@@ -770,8 +785,12 @@ def multiply_flushed(a, a_i, a_k, b, b_k, b_j, packed, sums, start, begin, end):
             for n in range(k, stop):
                 x, q = a[at(a_i[i] + a_k[n])], b_k[n]
                 for j in range(len(b_j)):
-                    place = at(i * 64 + j)
-                    sums[place] = fma_flushed(x, b[at(q + b_j[j])], sums[place])
+                    place, y = at(i * 64 + j), b[at(q + b_j[j])]
+                    if in_pairs:
+                        sums[place] = fma_flushed(upper(x), upper(y), sums[place])
+                        sums[place] = fma_flushed(lower(x), lower(y), sums[place])
+                    else:
+                        sums[place] = fma_flushed(x, y, sums[place])
         has_blocks = end > begin // 4096 * 4096 + 4096
         for n in range(height * 64 if start + stop == end and has_blocks else 0):
             sums[n] = sums[n + 6144] + sums[n]

@@ -16,12 +16,13 @@ from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import Access, Expr, load
 from staticgrad.language.ir.kernels.stages import Gemm, panel_columns, roots
 from staticgrad.language.ir.kernels.text import PRODUCT
-from staticgrad.language.types.dtype import BF16, I8, U8, DType
+from staticgrad.language.types.dtype import BF16, I8, U8, U32, DType
 
 #: The arithmetic of factors, by ``Gemm.factors``.
 _ARITHMETIC: Final[dict[DType | None, Arithmetic]] = {
     None: "plain",
     BF16: "flushing",
+    U32: "words",
     U8: "bytes",
     I8: "signed bytes",
 }

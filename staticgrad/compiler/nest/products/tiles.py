@@ -65,9 +65,11 @@ STRIDES: Final = ("row", "inner")
 
 
 #: How elements of the factors are multiplied and added.
-Arithmetic = Literal["plain", "flushing", "pairs", "bytes", "signed bytes"]
-#: Arithmetic of bfloat16 factors.
+Arithmetic = Literal["plain", "flushing", "pairs", "words", "bytes", "signed bytes"]
+#: Arithmetic of factors that are rounded to bfloat16 while they are packed.
 ROUNDED: Final = ("flushing", "pairs")
+#: Arithmetic for which subnormal numbers are zero.
+FLUSHED: Final = (*ROUNDED, "words")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class Tiles:
     take twice as long to compile, and run within 1 % of it.
 
     ``arithmetic``: of bfloat16 factors, ``flushing`` multiplies float32 numbers, of which subnormal
-    ones are zero, and ``pairs`` elements of two such factors each, with the same results. Of 8-bit
+    ones are zero, and ``pairs`` elements of two such factors each, with the same results; ``words``
+    are float32 numbers whose bits are two such factors. Of 8-bit
     integers, elements are words of four: those of a are unsigned and those of b signed (``bytes``),
     or the other way around (``signed bytes``).
     """
@@ -189,6 +192,8 @@ class Tiles:
         """x * y + to, as an operation; of floats rounded once. x is of a, and y of b."""
         if self.arithmetic == "pairs":
             return "dot2_bf16", to, x, y
+        if self.arithmetic == "words":
+            return "dot2_bf16", to, b.op("bitcast_u32", x), b.op("bitcast_u32", y)
         if self.arithmetic == "flushing":
             return "fma_flushed", x, y, to
         if self.arithmetic == "bytes":
@@ -236,7 +241,7 @@ def _tile_function(tiles: Tiles, name: str, vectors: int) -> Function:
 
     def write(b: Builder, *parameters: Name) -> None:
         tile = _Tile(tiles, b, dict(zip(tiles.arguments, parameters, strict=True)))
-        flushes = tiles.arithmetic in ROUNDED
+        flushes = tiles.arithmetic in FLUSHED
         modes = b.variable("modes", "flush_subnormals") if flushes else None
         (tile.exact if tiles.is_exact else tile.covering)(
             [v for v in tiles.heights if v <= vectors]

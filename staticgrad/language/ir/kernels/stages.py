@@ -274,7 +274,8 @@ class Gemm:
     ``factors``: bfloat16, to which both factors are rounded before they are multiplied. Subnormal
     numbers are zero then: those of the factors, and those that a chain comes to. ``u8`` or ``i8``:
     both factors are int32 words of four integers of 8 bits, whose products are added: those of a
-    are of this dtype, those of b of the other one.
+    are of this dtype, those of b of the other one. ``u32``: both are float32 numbers whose bits are
+    two bfloat16 factors, of which that in the upper half is multiplied first.
     """
 
     i: tuple[Axis, ...]

@@ -66,7 +66,7 @@ from staticgrad.language.ir.kernels.text import (
     signature,
     statement_text,
 )
-from staticgrad.language.types.dtype import BF16, BOOL, F32, I8, I32, I64, U8, DType
+from staticgrad.language.types.dtype import BF16, BOOL, F32, I8, I32, I64, U8, U32, DType
 
 _NUMBERED: Final = re.compile("([a-z])(0|[1-9][0-9]*)")
 #: Role -> the letter of its names, before a number.
@@ -410,12 +410,15 @@ def _check_converted_factors(
     kernel: Kernel, stage: Gemm, factors: DType, dtypes: Mapping[str, DType]
 ) -> None:
     """Fail unless the factors of a product are rounded to bfloat16, from this or from float32, or
-    are words of 8-bit integers."""
+    are words of 8-bit integers, or of two bfloat16 numbers."""
     for access in (stage.a, stage.b):
         dtype = dtypes[access.operand]
         if factors in (U8, I8):
             if dtype is not I32:
                 _fail(kernel, f"{access.operand} is {dtype.code}; words of bytes are i32", access)
+        elif factors is U32:
+            if dtype is not F32:
+                _fail(kernel, f"{access.operand} is {dtype.code}; words of bf16 are f32", access)
         elif factors is not BF16:
             _fail(kernel, f"factors are rounded to bf16, not to {factors.code}", access)
         elif dtype not in (F32, BF16):
