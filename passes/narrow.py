@@ -24,6 +24,7 @@ from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.convert import Cast
+from staticgrad.language.ops.convolution import Convolution
 from staticgrad.language.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
 from staticgrad.support.optional import ml_dtypes
 from staticgrad.support.source import scope_names
@@ -49,7 +50,8 @@ class Narrow(Pass, name="narrow"):
             needs the value in memory, or in a later derivative.
         products: whether factors of matrix products are rounded, too, as autocast does it: inputs
             and parameters while they are packed. With ``bfloat16`` alone, which processors multiply
-            faster; sums and results of products are float32.
+            faster; sums and results of products are float32. So are images, filters and results of
+            convolutions, or their combinations in tiles.
 
     Never rounded otherwise are feeds, parameters, constants, results of reductions (they are small,
     and exponentials of them are not), values of one element, what ranks exchange (parts of
@@ -99,7 +101,7 @@ class Narrow(Pass, name="narrow"):
         chosen = _Selection(program, self)
         rewriter = _Rewriter(program, chosen, as_dtype(self.dtype))
         graph = rewriter.result()
-        rounded = len(chosen.bases) + len(rewriter.factors)
+        rounded = len(chosen.bases) + len(rewriter.factors) + rewriter.convolutions
         return (graph, {self.name: rounded}) if rounded else (program, {})
 
     def takes_op(self, node: Node) -> bool:
@@ -175,6 +177,11 @@ class _Selection:
         is_product = isinstance(node.op, MatMul) and node.types[0].dtype is self._wide
         return is_product and self.options.products and self.options.takes_op(node)
 
+    def convolves(self, node: Node) -> bool:
+        """Return whether a convolution may multiply bfloat16 numbers."""
+        is_wide = node.types[0].dtype is self._wide
+        return is_wide and self.options.products and self.options.takes_op(node)
+
     def all_read_narrow(self, key: ValueKey) -> bool:
         """Return True if the pass may let all readers of a value and its views read it rounded."""
         waiting = [key]
@@ -216,6 +223,7 @@ class _Rewriter:
         self.narrow: dict[ValueKey, Symbolic] = {}
         self.shared: dict[ValueKey, Symbolic] = {}  # widened for readers of the value's own phase
         self.factors: dict[ValueKey, Symbolic] = {}  # values that products alone read rounded
+        self.convolutions = 0
 
     def result(self) -> Graph:
         """Return the graph."""
@@ -246,6 +254,9 @@ class _Rewriter:
         new = node
         if slices or stacks:
             new = round_stacks(widen_slices(node, args, slices), stacks, self.dtype)
+        elif isinstance(node.op, Convolution) and self.chosen.convolves(node):
+            new = rebuild(node, args, op=replace(node.op, factors=self.dtype))
+            self.convolutions += 1
         elif any(a.key != b.key for a, b in zip(args, node.args, strict=True)):
             new = rebuild(node, args)
         self.nodes.append(new)

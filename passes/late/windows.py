@@ -95,6 +95,7 @@ from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.language.ir.kernels.stages import FED_ROWS, panel_columns
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.contract import MatMul, matmul
+from staticgrad.language.ops.convert import Bitcast
 from staticgrad.language.ops.convolution import (
     CHANNELS_TOGETHER,
     Conv,
@@ -103,12 +104,14 @@ from staticgrad.language.ops.convolution import (
     Convolution,
 )
 from staticgrad.language.ops.indexing import Pad, slice_value
+from staticgrad.language.ops.logic import Eq
 from staticgrad.language.ops.movement import moveaxis, reshape, swapaxes, transpose
+from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.tiles import TileTaps, tile_taps
 from staticgrad.language.ops.windows import FoldWindows, UnfoldWindows
 from staticgrad.language.types.arrays import Shape, hint_product, hint_value, product
 from staticgrad.language.types.dim import Size, floordiv, is_at_least
-from staticgrad.language.types.dtype import DType
+from staticgrad.language.types.dtype import BF16, F32, U32, DType
 from staticgrad.support.building import within
 
 
@@ -256,6 +259,11 @@ def _ends_inside(axis: WindowAxis) -> bool:
     return axis.before == 0 and (covered or axis.windows == floordiv(axis.image, axis.taps))
 
 
+def _multiply(factors: DType | None, a: Any, b: Any, **transposed: bool) -> Any:
+    """Return a product of matrices whose factors may be rounded."""
+    return MatMul(**transposed, factors=factors)(a, b)
+
+
 class _PatchProduct:
     """The nodes that replace a convolution, or one of its transposes: a product of matrices."""
 
@@ -263,6 +271,7 @@ class _PatchProduct:
         form = node.form
         assert isinstance(form, WindowProduct)
         self.kind, self.result_of = node.types[0], form.result
+        self.factors = form.factors
         self.windows = tuple([axis.windows for axis in form.axes])
         self.taps = tuple([axis.taps for axis in form.axes])
         by_pieces = form.axes[-1].step * 2 < self.kind.dtype.compute.lanes
@@ -279,8 +288,8 @@ class _PatchProduct:
     def _windows(self, x: Any, w: Any) -> Any:
         filters = self._flat(w)
         if self.as_columns:
-            return reshape(matmul(filters, self._matrix(x)), self.kind.shape)
-        rows = matmul(self._matrix(x), swapaxes(filters, 0, 1))
+            return reshape(_multiply(self.factors, filters, self._matrix(x)), self.kind.shape)
+        rows = _multiply(self.factors, self._matrix(x), swapaxes(filters, 0, 1))
         batch, channels = self.kind.shape[:2]
         return moveaxis(reshape(rows, (batch, *self.windows, channels)), -1, 1)
 
@@ -288,11 +297,11 @@ class _PatchProduct:
         filters = self._flat(w)
         if self.as_columns:
             columns = reshape(y, (*y.shape[:2], product(self.windows)))
-            return self._from_matrix(matmul(swapaxes(filters, 0, 1), columns))
-        return self._from_matrix(matmul(self._to_rows(y), filters))
+            return self._from_matrix(_multiply(self.factors, swapaxes(filters, 0, 1), columns))
+        return self._from_matrix(_multiply(self.factors, self._to_rows(y), filters))
 
     def _filter(self, x: Any, y: Any) -> Any:
-        matrix = matmul(swapaxes(self._to_rows(y), 0, 1), self._matrix(x))
+        matrix = _multiply(self.factors, swapaxes(self._to_rows(y), 0, 1), self._matrix(x))
         return reshape(matrix, self.kind.shape)
 
     @staticmethod
@@ -444,6 +453,7 @@ class _WindowMatrix:
         form = node.form
         assert isinstance(form, WindowProduct)
         self.kind, self.form, self.axes = node.types[0], form, form.axes
+        self.factors = form.factors
         self.batch = node.args[0].type.shape[0]
         self.windows = tuple([axis.windows for axis in form.axes])
         self.taps = tuple([axis.taps for axis in form.axes])
@@ -462,26 +472,26 @@ class _WindowMatrix:
             unfolded = self._unfold_image(x, ())
             order = (0, *range(2 + count, 2 + 2 * count), *range(1, 2 + count))
             patches = reshape(transpose(unfolded, order), (self._window_count, terms))
-            rows = MatMul(transpose_b=True)(patches, filters)
+            rows = _multiply(self.factors, patches, filters, transpose_b=True)
             return moveaxis(reshape(rows, (self.batch, *self.windows, out)), -1, 1)
-        result = matmul(filters, self._columns(x))
+        result = _multiply(self.factors, filters, self._columns(x))
         return swapaxes(reshape(result, (out, self.batch, *self.windows)), 0, 1)
 
     def _image(self, y: Any, w: Any) -> Any:
         filters, channels = self._flat(w), w.shape[1]
         if self.as_rows:
             rows = reshape(moveaxis(y, 1, -1), (self._window_count, y.shape[1]))
-            terms = matmul(rows, filters)
+            terms = _multiply(self.factors, rows, filters)
             split = reshape(terms, (self.batch, *self.windows, channels, *self.taps))
             count = len(self.axes)
             order = (0, *range(1 + count, 2 + 2 * count), *range(1, 1 + count))
             return self._fold_terms(transpose(split, order), ())
-        terms = MatMul(transpose_a=True)(filters, self._results(y))
+        terms = _multiply(self.factors, filters, self._results(y), transpose_a=True)
         split = reshape(terms, (channels, 1, *self.taps, self.batch, *self.windows))
         return swapaxes(self._fold_terms(split, (self.batch,)), 0, 1)
 
     def _filter(self, x: Any, y: Any) -> Any:
-        matrix = MatMul(transpose_b=True)(self._results(y), self._columns(x))
+        matrix = _multiply(self.factors, self._results(y), self._columns(x), transpose_b=True)
         return reshape(matrix, self.kind.shape)
 
     @staticmethod
@@ -659,18 +669,49 @@ def use_winograd_tiles(graph: Graph) -> Graph:
     ) -> Sequence[Symbolic] | None:
         """Rewrite a convolution or its gradient to Winograd tiles, or return None."""
         if not _is_dense(node):
-            return None
+            return _multiply_in_pairs(node, op, args) if op.factors is BF16 else None
         tiled = replace(op, tiles=True)
         if isinstance(op, ConvFilter):
             parts = count_tile_parts(node.types[0].shape[:2])
+            node = rebuild(node, node.args, op=replace(op, factors=None))
             return (sum_parts(node, args, parts, tiles=True),)
         backwards = isinstance(op, ConvImage)
         assert isinstance(node.form, WindowProduct)
         taps = [tile_taps(axis, not backwards) for axis in node.form.axes[-2:]]
-        filters = _combine_filters(args[1], [tap for tap in taps if tap], backwards)
+        is_paired = op.factors is BF16 and _has_pairs(node)
+        tiled = replace(tiled, factors=BF16 if is_paired else None)
+        filters = _combine_filters(args[1], [tap for tap in taps if tap], backwards, is_paired)
         return rebuild(node, (args[0], filters), op=tiled).values
 
     return graph.replace_ops(Convolution, use_tiles)
+
+
+def _multiply_in_pairs(
+    node: Node, op: Convolution, args: tuple[Symbolic, ...]
+) -> Sequence[Symbolic]:
+    """Rewrite a convolution without tiles to multiply bfloat16 numbers in pairs.
+
+    They are pairs of images in the gradient of a filter, and of channels in others with as many
+    channels as tiles have. What is left multiplies float32 numbers.
+    """
+    axes = (0, 0) if isinstance(op, ConvFilter) else (1, 1 if isinstance(op, Conv) else 0)
+    summed, channels = args[0].type.shape[axes[0]], args[1].type.shape[:2]
+    has_many = isinstance(op, ConvFilter) or (
+        op.groups == 1 and all(isinstance(n, int) and n >= _CHANNELS for n in channels)
+    )
+    if not (has_many and isinstance(summed, int) and summed % 2 == 0):
+        return rebuild(node, args, op=replace(op, factors=None)).values
+    paired = tuple([_pair_elements(arg, axis) for arg, axis in zip(args, axes, strict=True)])
+    return rebuild(node, paired, op=replace(op, factors=U32)).values
+
+
+def _has_pairs(node: Node) -> bool:
+    """Return True if the channels of a convolution in tiles are multiplied in pairs."""
+    form = node.form
+    assert isinstance(form, WindowProduct)
+    inner = node.args[0].type.shape[1]
+    plain = len(form.axes) == 2 and all(axis.step == 1 for axis in form.axes)
+    return plain and isinstance(inner, int) and inner % 2 == 0
 
 
 def _is_dense(node: Node) -> bool:
@@ -722,14 +763,16 @@ def _is_long(axis: WindowAxis, extent: int) -> bool:
     return all(not isinstance(n, int) or n >= least for n in (axis.image, axis.windows))
 
 
-def _combine_filters(filters: Symbolic, axes: Sequence[TileTaps], transposed: bool) -> Symbolic:
+def _combine_filters(
+    filters: Symbolic, axes: Sequence[TileTaps], transposed: bool, is_paired: bool
+) -> Symbolic:
     """Build the nodes of Winograd's filter transform: filters [..., combination, combination].
 
     Combinations are the outermost axes in memory, and with many channels the summed channels are
-    the innermost one.
+    the innermost one. ``is_paired``: combinations of two of them are one float32 number.
     """
     down, across = axes
-    channels = filters.type.shape[:2]
+    channels, summed = filters.type.shape[:2], int(not transposed)
     transposed = transposed and hint_value(channels[0] * channels[1]) >= _PAIRS
     ordered_filters: Any = swapaxes(filters, 0, 1) if transposed else filters
     lead = ordered_filters.type.shape[:-2]
@@ -742,9 +785,28 @@ def _combine_filters(filters: Symbolic, axes: Sequence[TileTaps], transposed: bo
         numbers = constant(factor.astype(filters.dtype.numpy))
         combined = matmul(numbers, swapaxes(flat, 0, 1))
     split_axes: Any = reshape(combined, (down.combined_taps, across.combined_taps, *lead))
+    if is_paired:
+        split_axes = _pair_elements(split_axes, 2 + (1 - summed if transposed else summed))
     deep = range(4, 2 + len(lead))
     result: Symbolic = transpose(split_axes, (*((3, 2) if transposed else (2, 3)), *deep, 0, 1))
     return result
+
+
+def _pair_elements(values: Any, axis: int) -> Any:
+    """Return float32 numbers whose bits are two, half of an axis apart, rounded to bfloat16.
+
+    Ties are rounded away from zero, as kernels do it.
+    """
+    half = values.shape[axis] // 2
+    shape = (*values.shape[:axis], half, *values.shape[axis + 1 :])
+    ones, rounded = (1,) * values.ndim, []
+    for start in (0, half):
+        starts = tuple(start if k == axis else 0 for k in range(values.ndim))
+        part: Any = slice_value(values, starts, shape, ones)
+        bits: Any = Bitcast(U32)(part)
+        rounded.append(where(Eq()(part, part), bits + np.uint32(0x8000), bits))
+    upper, lower = rounded
+    return Bitcast(F32)((upper & np.uint32(0xFFFF0000)) | (lower >> np.uint32(16)))
 
 
 #: Taps of a filter up to which one product combines both axes.

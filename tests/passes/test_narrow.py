@@ -1,5 +1,7 @@
 """Mixed precision: who reads rounded values, what they cost, and with what they combine."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from staticgrad.errors import PassMismatchError
 from staticgrad.language.ir.bodies import walk_bodies
 from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.types.dtype import as_dtype
+from staticgrad.native import loader
 from staticgrad.native.target import ladder
 from tests.compiled.agreement import assert_same
 from tests.helpers.diagonals import diagonals
@@ -269,3 +272,151 @@ def test_no_copy_of_a_parameter_is_stored():
 def test_products_of_float16_are_not_rounded():
     with pytest.raises(sg.errors.PipelineError, match="products of float16 are not faster"):
         Narrow("float16", products=True)
+
+
+def round_away(array):
+    """Return float32 numbers rounded to bfloat16, ties away from zero, in float64."""
+    bits = np.asarray(array, "f4").view("u4").astype("u8") + 0x8000 & 0xFFFF0000
+    return bits.astype("u4").view("f4").astype("f8")
+
+
+def convolve_in_tiles(x, w):
+    """A convolution of 3x3 taps with a border of 1 by F(2x2, 3x3), combinations in bfloat16."""
+    image = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+    taps = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    result = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+    filters = round_away(np.einsum("ai,ocij,bj->ocab", taps, w.astype("f8"), taps))
+    high, wide = x.shape[2:]
+    x = np.pad(x.astype("f8"), ((0, 0), (0, 0), (1, 3), (1, 3)))
+    y = np.zeros((len(x), len(w), high + 2, wide + 2))
+    for i in range(0, high, 2):
+        for j in range(0, wide, 2):
+            tile = np.einsum("ai,ncij,bj->ncab", image, x[:, :, i : i + 4, j : j + 4], image)
+            products = np.einsum("ncab,ocab->noab", round_away(tile), filters)
+            y[:, :, i : i + 2, j : j + 2] = np.einsum("ia,noab,jb->noij", result, products, result)
+    return y[:, :, :high, :wide]
+
+
+def convolution_with_slope(shape=(2, 32, 15, 14), filters=32):
+    random = np.random.default_rng(7)
+    feeds = {"x": random.normal(size=shape).astype("f4")}
+    feeds["w"] = (random.normal(size=(filters, shape[1], 3, 3)) / 17).astype("f4")
+    x, w = (sg.input(name, array.shape, "float32") for name, array in feeds.items())
+    c = random.normal(size=(shape[0], filters, *shape[2:])).astype("f4")
+    y = sg.nn.conv(x, w, padding=1)
+    return sg.Graph({"y": y, "dx": sg.grad((y * c).sum(), x)}), feeds, c
+
+
+CONVOLUTIONS = "O1,narrow{products=True, readers='all'}"
+
+
+def test_convolutions_in_tiles_multiply_rounded_combinations():
+    graph, feeds, c = convolution_with_slope()
+    f = sg.compile(graph, pipeline=CONVOLUTIONS)
+    assert sum("in u32" in line for line in str(f.schedule).splitlines()) >= 2
+    results, (x, w) = f.run(feeds), feeds.values()
+    expected = {
+        "y": convolve_in_tiles(x, w),
+        "dx": convolve_in_tiles(c, w.swapaxes(0, 1)[:, :, ::-1, ::-1]),
+    }
+    exact = sg.compile(graph).run(feeds)
+    for name, array in expected.items():
+        # a combination in float32 may lie on the other side of the middle of two bfloat16 numbers
+        atol = 1e-3 * np.abs(array).max()
+        np.testing.assert_allclose(results[name], array, rtol=0, atol=atol)
+        errors = np.abs(results[name] - exact[name]).max() / np.abs(exact[name]).max()
+        assert 1e-3 < errors < 1e-2
+
+
+@pytest.mark.parametrize("way", ["x86-64-v3", "no instruction", "jit=False", "numba", "unfused"])
+def test_convolutions_of_rounded_combinations_have_the_same_bytes(way, monkeypatch):
+    graph, feeds, _ = convolution_with_slope((1, 16, 15, 14), 16)
+    usual = sg.compile(graph, pipeline=CONVOLUTIONS).run(feeds)
+    options = {
+        "x86-64-v3": {"target": "x86-64-v3"},
+        "jit=False": {"jit": False},
+    }.get(way, {})
+    if way == "x86-64-v3" and ladder()[-1].cpu != "x86-64-v3":
+        pytest.skip("no such target")
+    if way == "no instruction":
+        host = ladder()[0]
+        plain = replace(host, features=host.features.replace("+avx512bf16", "-avx512bf16"))
+        monkeypatch.setattr(loader, "host", lambda: plain)
+    arguments = {"numba": {"backend": "numba"}, "unfused": {"fuse": False}}.get(way, {})
+    with sg.options(**options):
+        results = sg.compile(graph, pipeline=CONVOLUTIONS, **arguments).run(feeds)
+    assert_same(results, usual, way)
+
+
+def test_convolutions_without_tiles_are_not_rounded():
+    """Three channels, strides that no tile has, and a channel in each group."""
+    random = np.random.default_rng(8)
+    for shape, filters, options in (
+        ((1, 3, 16, 16), (8, 3, 3, 3), {"padding": 1}),
+        ((1, 32, 16, 16), (32, 1, 3, 3), {"groups": 32}),
+    ):
+        x, w = sg.input("x", shape, "float32"), sg.input("w", filters, "float32")
+        feeds = {"x": random.normal(size=shape), "w": random.normal(size=filters)}
+        feeds = {name: array.astype("f4") for name, array in feeds.items()}
+        graph = sg.Graph({"y": sg.nn.conv(x, w, **options)})
+        narrow = sg.compile(graph, pipeline="O1,narrow{products=True}").run(feeds)
+        assert_same(narrow, sg.compile(graph).run(feeds), str(options))
+
+
+def correlate(x, w, stride, padding):
+    """A convolution by loops over its results, in float64."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    size = w.shape[2]
+    counts = [(extent - size) // stride + 1 for extent in x.shape[2:]]
+    y = np.zeros((len(x), len(w), *counts))
+    for i, j in np.ndindex(*counts):
+        at = x[:, :, i * stride : i * stride + size, j * stride : j * stride + size]
+        y[:, :, i, j] = np.tensordot(at, w, ((1, 2, 3), (1, 2, 3)))
+    return y
+
+
+def odd_numbers(random, shape):
+    """Float32 numbers whose last bit is set: none is in the middle of two of bfloat16."""
+    bits = (random.normal(size=shape) / 9).astype("f4").view("u4") | 1
+    return bits.view("f4")
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters", "stride", "padding"),
+    [
+        ((4, 32, 9, 10), (16, 32, 1, 1), 1, 0),
+        ((2, 16, 12, 12), (32, 16, 3, 3), 2, 1),
+        ((2, 16, 5, 5), (16, 16, 3, 3), 1, 1),
+        ((4, 128, 3, 3), (128, 128, 3, 3), 1, 1),
+        ((2, 16, 8, 8), (32, 16, 4, 4), 4, 0),
+    ],
+)
+def test_other_convolutions_multiply_rounded_elements(shape, filters, stride, padding):
+    """Pointwise ones, those with strides, few windows, and adjacent ones."""
+    random = np.random.default_rng(9)
+    feeds = {"x": odd_numbers(random, shape), "w": odd_numbers(random, filters)}
+    x, w = (sg.input(name, array.shape, "float32") for name, array in feeds.items())
+    y = sg.nn.conv(x, w, stride=stride, padding=padding)
+    c = odd_numbers(random, y.shape)
+    dx, dw = sg.grad((y * c).sum(), [x, w])
+    f = sg.compile(sg.Graph({"y": y, "dx": dx, "dw": dw}), pipeline=CONVOLUTIONS)
+    results = f.run(feeds)
+    exact_x, exact_w, exact_c = (round_away(a) for a in (feeds["x"], feeds["w"], c))
+    expected = correlate(exact_x, exact_w, stride, padding)
+    np.testing.assert_allclose(results["y"], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    for name, factor in (("dx", exact_w), ("dw", exact_x)):
+        # the slope of the sum of c y along a direction is c times the convolution by it
+        direction = random.normal(size=results[name].shape)
+        pair = (direction, factor) if name == "dx" else (factor, direction)
+        slope = (exact_c * correlate(*pair, stride, padding)).sum()
+        size = np.linalg.norm(direction) * np.linalg.norm(results[name])
+        assert abs((results[name] * direction).sum() - slope) < 1e-5 * size
+
+
+def test_gradients_of_an_odd_batch_are_not_rounded():
+    _, feeds, c = convolution_with_slope((3, 16, 5, 5), 16)
+    x, w = (sg.input(name, array.shape, "float32") for name, array in feeds.items())
+    graph = sg.Graph({"dw": sg.grad((sg.nn.conv(x, w, padding=1) * c).sum(), w)})
+    del feeds["w"]
+    narrow = sg.compile(graph, pipeline=CONVOLUTIONS).run(feeds)
+    assert_same(narrow, sg.compile(graph).run(feeds), "an odd batch")

@@ -64,7 +64,7 @@ from staticgrad.language.ops.windows import (
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dim import Dim, Size
-from staticgrad.language.types.dtype import DType
+from staticgrad.language.types.dtype import I8, U8, U32, DType
 from staticgrad.support.records import NamedTuple
 
 #: Channels on each side of a filter whose sums are taken together.
@@ -79,8 +79,11 @@ class Convolution(BilinearOp):
     ``extents`` are the last sizes of the result.
     ``tiles``: the last two axes of the filter have combined taps, of which tiles are computed
     (``staticgrad/language/ops/tiles.py``). ``factors``: ``u8`` or ``i8`` if filters and images are
-    words of four channels, as those of ``MatMul``, of which filters are the first factor. No
-    derivative is taken of what is put so.
+    words of four channels, as those of ``MatMul``, of which filters are the first factor; ``bf16``
+    if it may multiply bfloat16 numbers. In tiles it does: combined taps are float32 numbers whose
+    bits are those of two channels (``pair_numbers``), half of all channels apart. ``u32``: both
+    operands are float32 numbers whose bits are those of two channels, or of two images in the
+    gradient of a filter. No derivative is taken of what is put so.
     """
 
     flops: ClassVar[int] = 2  # per term
@@ -117,6 +120,11 @@ class Convolution(BilinearOp):
         if not dims.equal(left, right, f"{self.name}: {text}, {left} != {right}"):
             raise ShapeError(f"{self.name}: {text}, {left} != {right}")
 
+    @property
+    def is_paired(self) -> bool:
+        """True if elements of the filter are two numbers each."""
+        return self.tiles and self.factors is not None
+
     def axes(self, image: Shape, taps: Shape, windows: Shape) -> tuple[WindowAxis, ...]:
         """The axes of the windows."""
         if self.tiles and self.result != "filter":
@@ -128,6 +136,8 @@ class Convolution(BilinearOp):
         """Return the taps of a convolution's filter operand."""
         if not self.tiles:
             return w
+        if self.is_paired:
+            w = join_pairs(w, int(self.result == "windows"))
         axes = self.axes(self.extents, w.shape[2:], self.extents)[-2:]
         down, across = (tile_taps(axis, self.result == "windows") for axis in axes)
         assert down
@@ -150,6 +160,16 @@ class Convolution(BilinearOp):
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
         total = (of(a) * of(b)).sum()
         return total | Range(0.0, 0.0)  # of no terms
+
+
+def join_pairs(words: Array, axis: int) -> Array:
+    """Return the two bfloat16 numbers in the bits of each float32 number, as float32.
+
+    Those in upper halves are the first half of the axis.
+    """
+    bits = np.ascontiguousarray(words).view(np.uint32)
+    halves = bits & np.uint32(0xFFFF0000), bits << np.uint32(16)
+    return np.concatenate([half.view(np.float32) for half in halves], axis)
 
 
 def _divide(size: Size, by: int) -> Size | None:
@@ -238,7 +258,8 @@ class Conv(Convolution, name="conv"):
     def infer(self, x: TensorType, w: TensorType) -> TensorType:
         self.check(x, w)
         self.part(w.shape[0], "output")
-        self.same(x.shape[1], self.groups * w.shape[1], "channels of image and filter differ")
+        channels = w.shape[1] * (2 if self.is_paired else 1)
+        self.same(x.shape[1], self.groups * channels, "channels of image and filter differ")
         check_windows(self.axes(x.shape[2:], w.shape[2:], self.extents), 2)
         return x.with_shape((x.shape[0], w.shape[0], *self.extents))
 
@@ -260,7 +281,9 @@ class Conv(Convolution, name="conv"):
     def reference(self, x: Array, w: Array) -> Any:
         """Compute a convolution by NumPy in the compute dtype, tap by tap."""
         w = self.taps_of(w)
-        if self.factors is not None:
+        if self.factors is U32:
+            x, w = join_pairs(x, 1), join_pairs(w, 1)
+        if self.factors in (U8, I8):
             x, w = bytes_of(x, other_sign(self.factors), 1), bytes_of(w, self.factors, 1)
         wide_x, wide_w = _wide(x, w)
         images, filters = (
@@ -304,7 +327,8 @@ class ConvImage(Convolution, name="conv_image"):
     def infer(self, y: TensorType, w: TensorType) -> TensorType:
         self.check(y, w)
         self.part(w.shape[0], "input")
-        self.same(y.shape[1], w.shape[0], "channels of operand and filter differ")
+        channels = w.shape[0] * (2 if self.is_paired else 1)
+        self.same(y.shape[1], channels, "channels of operand and filter differ")
         return y.with_shape((y.shape[0], self.groups * w.shape[1], *self.extents))
 
     def eager(self, y: Array, w: Array) -> Any:
@@ -331,6 +355,8 @@ class ConvImage(Convolution, name="conv_image"):
     def reference(self, y: Array, w: Array) -> Any:
         """Compute a convolution's image gradient by NumPy, tap by tap."""
         w = self.taps_of(w)
+        if self.factors is U32:
+            y, w = join_pairs(y, 1), join_pairs(w, 0)
         wide_y, wide_w = _wide(y, w)
         results, filters = (
             _split_groups(wide_y, self.groups, 1),
@@ -359,7 +385,7 @@ class ConvImage(Convolution, name="conv_image"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         y, w = types
         axes = self.axes(out.shape[2:], w.shape[2:], y.shape[2:])
-        return WindowProduct(self.result, self.groups, axes, self.tiles)
+        return WindowProduct(self.result, self.groups, axes, self.tiles, factors=self.factors)
 
 
 class ConvFilter(Convolution, name="conv_filter"):
@@ -400,6 +426,8 @@ class ConvFilter(Convolution, name="conv_filter"):
             unsplit, chunk = replace(self, tiles=False, parts=0), -(-len(x) // self.parts)
             cuts = [slice(n * chunk, (n + 1) * chunk) for n in range(self.parts)]
             return np.stack([unsplit.reference(x[cut], y[cut]) for cut in cuts])
+        if self.factors is U32:
+            x, y = join_pairs(x, 0), join_pairs(y, 0)
         wide_x, wide_y = _wide(x, y)
         images, results = (
             _split_groups(wide_x, self.groups, 1),
@@ -430,4 +458,4 @@ class ConvFilter(Convolution, name="conv_filter"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         x, y = types
         axes = self.axes(x.shape[2:], self.extents, y.shape[2:])
-        return WindowProduct(self.result, self.groups, axes, self.tiles, self.parts)
+        return WindowProduct(self.result, self.groups, axes, self.tiles, self.parts, self.factors)

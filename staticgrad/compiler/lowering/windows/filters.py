@@ -94,6 +94,7 @@ class WindowFilters(WindowProducts):
             b,
             tuple(self.stores(ex.ref("acc", self.first.type.dtype))),
             (self._copy_image(c),),
+            factors=self.form.factors,
         )
 
     # -- sizes ------------------------------------------------------------------------------------
@@ -189,7 +190,8 @@ class WindowPoints(WindowFilters):
             for source, at, steps in zip(sources, (channel, index), strides, strict=True)
         )
         result = ex.ref("acc", self.first.type.dtype)
-        return Gemm((c,), (column,), (images, *points), a, b, tuple(self.stores(result)))
+        stores, factors = tuple(self.stores(result)), self.form.factors
+        return Gemm((c,), (column,), (images, *points), a, b, stores, factors=factors)
 
 
 def _window_loops(
@@ -275,4 +277,5 @@ class WindowFilterColumns(WindowProducts):
         b = self.scratch_access(0, [*moves, *zip(points, c_strides(extents), strict=True)])
         self.domain_index = (*loop_indices(i), self.affine_index((chunk, columns), (j, 1)))
         stores = tuple(self.stores(ex.ref("acc", dtype)))
-        return self.finish([copied, Gemm((i,), (j,), (image, *points), a, b, stores)], self.outer)
+        product = Gemm((i,), (j,), (image, *points), a, b, stores, factors=self.form.factors)
+        return self.finish([copied, product], self.outer)

@@ -62,7 +62,7 @@ from staticgrad.language.ops.convolution import CHANNELS_TOGETHER
 from staticgrad.language.ops.tiles import SIDE, TileTaps, tile_taps
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import Size, minimum
-from staticgrad.language.types.dtype import DType
+from staticgrad.language.types.dtype import BF16, F32, U32, DType
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass, replace
 
@@ -183,6 +183,7 @@ def best_cut(node: Node) -> Cut:
     depths = max(1, hint_value(deep[0].result_extent)) if deep else batch
     reach = hint_value(deep[0].reach) if deep else 0
     taps = int(deep[0].axis.taps) if deep else 1
+    paired = 1 if form.factors is None else 2
     most = _PRODUCT_BYTES // ((out * spread + inner * planes) * SIDE**2 * dtype.itemsize)
     most = max(_FEWEST_TILES, min(most, _MOST_TILES))
 
@@ -203,7 +204,9 @@ def best_cut(node: Node) -> Cut:
         # depths that neighbouring cuts read as well are copied by each of them
         copies = (cut.images + reach) / cut.images
         rows = cut.rows + more
-        image_cost = inner * planes * (combination_cost(rows, wide + along) + (rows + 1) * row)
+        image_cost = (
+            inner * paired * planes * (combination_cost(rows, wide + along) + (rows + 1) * row)
+        )
         result_cost = out * spread * (combination_cost(cut.rows, wide) + cut.rows * row)
         combination_costs = copies * cut.parts * image_cost + result_cost
         # With fewer iterations than wanted some workers have nothing to do.
@@ -330,7 +333,18 @@ class WindowTiles(WindowProducts):
     @cached_property
     def planes(self) -> Size:
         """The channels that are read, each with the remainders of strides: [remainders, c]."""
-        return self.axes[0].stride * self.axes[1].stride * self.inner
+        inner = self.inner * 2 if self.is_paired else self.inner
+        return self.axes[0].stride * self.axes[1].stride * inner
+
+    @cached_property
+    def terms(self) -> Size:
+        """The rows of a combination: planes, or pairs of them."""
+        return self.planes // 2 if self.is_paired else self.planes
+
+    @property
+    def is_paired(self) -> bool:
+        """True if combinations are rounded to bfloat16, and multiplied in pairs of channels."""
+        return self.form.factors is BF16
 
     @cached_property
     def sums(self) -> Size:
@@ -374,10 +388,10 @@ class WindowTiles(WindowProducts):
             zeros.append(map_over([pair], [Store(padding, zero)]))
         start = self.read * self.phases * self.run + self.extra_elements
         if self.source_tiles - start != 0:
-            c, tile = self.loop(self.planes), self.loop(self.source_tiles - start, VECTOR)
+            c, tile = self.loop(self.terms), self.loop(self.source_tiles - start, VECTOR)
             moves = [(c, self.source_tiles), (tile, 1)]
             starts = (
-                n * self.combination_stride(self.planes * self.source_tiles) + start
+                n * self.combination_stride(self.terms * self.source_tiles) + start
                 for n in range(SIDE)
             )
             stores = [Store(self.scratch_access(COMBINED, moves, at), zero) for at in starts]
@@ -387,7 +401,10 @@ class WindowTiles(WindowProducts):
     def _copy_strip(self) -> Map:
         """Return the map that copies a strip for Winograd tiles, even and odd rows separately."""
         loops = c, image, row, column = self.nest(
-            self.inner, self.read, self.rows + self.more + 1, self.row_of_plane
+            self.inner * 2 if self.is_paired else self.inner,
+            self.read,
+            self.rows + self.more + 1,
+            self.row_of_plane,
         )
         (high, wide), leading = (
             self.axes,
@@ -457,17 +474,26 @@ class WindowTiles(WindowProducts):
         ``moves``: further loops that move all elements. ``first``: a factor of the elements of row
         1.
         """
-        loops = c, image, row, column = self._for_tiles(self.planes, self.read, of_image=True)
+        loops = c, image, row, column = self._for_tiles(self.terms, self.read, of_image=True)
         strides = (*self._in_plane(c, image, row), *moves)
 
-        def load_element(a: int, b: int) -> Expr:
-            start = a % RESULTS * self.planes * self._plane_size + a // RESULTS * self.row_of_plane
-            value = self._load_every_second(PLANE, strides, start, b, column)
-            return value * first if first is not None and a == 1 else value
+        def combine(further: Size) -> list[Expr]:
+            """Return the combinations of a channel, or of the one so far behind it."""
 
-        values = transform_tile(rows, IMAGE[: len(self.axes[1].active)], load_element)
+            def load_element(a: int, b: int) -> Expr:
+                start = a % RESULTS * self.planes * self._plane_size
+                start = start + a // RESULTS * self.row_of_plane + further
+                value = self._load_every_second(PLANE, strides, start, b, column)
+                return value * first if first is not None and a == 1 else value
+
+            return transform_tile(rows, IMAGE[: len(self.axes[1].active)], load_element)
+
+        values = combine(0)
+        if self.is_paired:
+            lower = combine(self.terms * self._plane_size)
+            values = [pair_numbers(*pair) for pair in zip(values, lower, strict=True)]
         return map_over(
-            loops, self._store_combinations(COMBINED, self.planes, self.source_tiles, loops, values)
+            loops, self._store_combinations(COMBINED, self.terms, self.source_tiles, loops, values)
         )
 
     def _store_combinations(
@@ -501,7 +527,7 @@ class WindowTiles(WindowProducts):
         """Return the GEMM of a run of Winograd combinations: filters by tiles over channels."""
         t = self.loop(len(columns), taps=True) if len(columns) > 1 else None
         combined_stride, to_stride = (
-            self.combination_stride(self.planes * self.source_tiles),
+            self.combination_stride(self.terms * self.source_tiles),
             self.combination_stride(self.sums * self.tiles),
         )
         by = columns[-1] - columns[0] if len(columns) == 2 else 1
@@ -550,7 +576,13 @@ class WindowTiles(WindowProducts):
         inner = tuple(loop for loop in (*terms, k, *taps) if loop)
         outer_rows = (*[loop for loop in out if loop], i)
         product = Gemm(
-            outer_rows, (j,), inner, filters, b, (Store(store, ex.ref("acc", self.dtype)),)
+            outer_rows,
+            (j,),
+            inner,
+            filters,
+            b,
+            (Store(store, ex.ref("acc", self.dtype)),),
+            factors=U32 if self.is_paired else None,
         )
         return Loop(t, (), (product,), ()) if t else product
 
@@ -669,6 +701,16 @@ class WindowTiles(WindowProducts):
     ) -> Expr:
         at = Position(((column.name, RESULTS),), index)
         return ex.load(self.scratch_access(number, moves, start, at), self.dtype)
+
+
+def pair_numbers(upper: Expr, lower: Expr) -> Expr:
+    """Return a float32 number whose bits are two, rounded to bfloat16; ties away from zero."""
+    high, low = (
+        ex.apply("select", number.eq(number), bits + ex.literal(0x8000, U32), bits)
+        for number, bits in ((x, x.bitcast(U32)) for x in (upper, lower))
+    )
+    word = (high & ex.literal(0xFFFF0000, U32)) | (low >> ex.literal(16, U32))
+    return word.bitcast(F32)
 
 
 def _merge_moves(*moves: tuple[Axis | None, Size]) -> list[tuple[Axis, Size]]:
