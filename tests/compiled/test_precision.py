@@ -83,3 +83,32 @@ def test_what_cannot_be_compared_is_told():
         sg.precision(y, {"x": np.zeros(3)}, dtype="int8")
     with pytest.raises(FeedError):
         sg.precision(y)
+
+
+def test_what_products_multiply_is_listed():
+    """A product and a convolution in bfloat16, and a convolution of three channels in float32."""
+    random = np.random.default_rng(0)
+    x = sg.input("x", (2, 3, 14, 14), "float32")
+    sizes = {"first": (16, 3, 3, 3), "second": (16, 16, 3, 3), "last": (16, 5)}
+    first, second, last = (
+        sg.parameter(name, random.normal(size=size).astype("f4") / 9)
+        for name, size in sizes.items()
+    )
+    h = sg.nn.conv(sg.nn.relu(sg.nn.conv(x, first, padding=1)), second, padding=1)
+    program = {"y": sg.mean(sg.nn.relu(h), (2, 3)) @ last}
+    feeds = {"x": random.normal(size=(2, 3, 14, 14)).astype("f4")}
+    actual = sg.precision(program, feeds, products=True, readers="all", runs=1)
+    multiplied = {
+        (product.ops.split(",")[0], product.dtype)
+        for product in actual.products
+        if "conv" in product.ops or product.ops.startswith("matmul")
+    }
+    assert {("conv", "float32"), ("conv", "bfloat16"), ("matmul", "bfloat16")} <= multiplied
+    assert all("test_precision.py" in product.line for product in actual.products)
+    assert "kernels with products: " in str(actual)
+    assert " in bfloat16" in str(actual)
+    document = json.loads(json.dumps(actual.as_json()))
+    assert len(document["products"]) == len(actual.products)
+    plain = sg.precision(program, feeds, runs=1)
+    assert {product.dtype for product in plain.products} == {"float32"}
+    assert "kernels with products" not in str(plain)

@@ -8,7 +8,8 @@ relative to the root mean square of the exact result, so that elements near zero
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
@@ -25,9 +26,19 @@ from staticgrad.errors import ArgumentError
 from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import Gemm, nested_stages
 from staticgrad.language.ir.op import Array
+from staticgrad.language.ir.schedule import KernelStep
 from staticgrad.language.ops.operands import dtype_of
-from staticgrad.language.types.dtype import as_dtype, kind_of_elements
+from staticgrad.language.types.dtype import (
+    BF16,
+    F32,
+    U32,
+    DType,
+    as_dtype,
+    kind_of_elements,
+)
 from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.pictures.markup import (
     details,
@@ -73,11 +84,25 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class ProductPrecision:
+    """A kernel with products, or convolutions, of the narrow program, and what it multiplies.
+
+    ``ops``: the names of its ops. ``line``: where the first one was written. ``dtype``: that of the
+    factors, of several the narrowest one.
+    """
+
+    ops: str
+    line: str
+    dtype: str
+
+
+@dataclass(frozen=True)
 class Precision:
     """A program with narrow values beside itself: ``errors`` by result, what each of both takes.
 
     ``pipeline`` is the text that ``sg.compile`` and ``sg.function`` take; ``ulp`` the distance from
-    1 to the next number of ``dtype``. Prints as a table; notebooks draw it.
+    1 to the next number of ``dtype``. ``products`` says of each product what it multiplies. Prints
+    as a table; notebooks draw it.
     """
 
     graph: str
@@ -88,6 +113,7 @@ class Precision:
     errors: tuple[ResultError, ...]
     exact: Cost
     narrow: Cost
+    products: tuple[ProductPrecision, ...] = ()
 
     rounded = deprecated_attribute("0.2", "rounded_values")
 
@@ -97,6 +123,7 @@ class Precision:
         return {
             "schema": SCHEMA, "graph": self.graph, "dtype": self.dtype, "pipeline": self.pipeline,
             "rounded": self.rounded_values, "ulp": self.ulp,
+            "products": [{"ops": p.ops, "line": p.line, "dtype": p.dtype} for p in self.products],
             "errors": [
                 {
                     "result": e.name, "largest": e.largest, "mean": e.mean,
@@ -154,6 +181,10 @@ class Precision:
             f"{what}: {exact_text} exact, {narrow_text} narrow"
             for what, exact_text, narrow_text in pairs
         ]
+        multiplied = Counter(product.dtype for product in self.products)
+        if multiplied.keys() - {F32.name}:
+            counts = ", ".join(f"{count} in {dtype}" for dtype, count in multiplied.most_common())
+            lines.append(f"kernels with products: {counts}")
         if not self.rounded_values:
             lines.append("nothing is rounded: there is no value to choose that is stored")
         elif narrow.peak_bytes > 0.95 * exact.peak_bytes:
@@ -251,9 +282,30 @@ def precision(
     errors = tuple(
         _measure_error(name, array, narrow_results[name]) for name, array in exact_results.items()
     )
+    multiplied = tuple(_read_products(programs[1]))
+    passes = str(narrow_pipeline)
     return Precision(
-        graph.name, narrow.dtype, str(narrow_pipeline), rounded, ulp, errors, exact, narrowed
+        graph.name, narrow.dtype, passes, rounded, ulp, errors, exact, narrowed, multiplied
     )
+
+
+def _read_products(program: Compiled) -> Iterator[ProductPrecision]:
+    """Yield what the kernels with products of a program multiply."""
+    for step in program.schedule.steps:
+        if not isinstance(step, KernelStep):
+            continue
+        stages = [stage for stage, _ in nested_stages(step.kernel.stages)]
+        dtypes = [_factor_dtype(step.kernel, stage) for stage in stages if isinstance(stage, Gemm)]
+        if dtypes:
+            line = str(step.origins[0]) if step.origins else ""
+            yield ProductPrecision(step.label, line, min(dtypes, key=lambda d: d.bits).name)
+
+
+def _factor_dtype(kernel: Kernel, stage: Gemm) -> DType:
+    """Return the dtype of the numbers that a product multiplies."""
+    if stage.factors is None:
+        return kernel.operand(stage.a.operand).dtype.compute
+    return BF16 if stage.factors is U32 else stage.factors
 
 
 def _run_in_turns(
