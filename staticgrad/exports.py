@@ -223,9 +223,7 @@ LAYERS = {
         " Softsign Tanh Tanhshrink Threshold"
     ),
     "staticgrad.nn.graphs": "GraphConv",
-    "staticgrad.nn.transformers": (
-        "MultiHeadAttention MultiheadAttention=MultiHeadAttention TransformerBlock"
-    ),
+    "staticgrad.nn.transformers": ("MultiHeadAttention MultiheadAttention TransformerBlock"),
     "staticgrad.nn.normalization": (
         "BatchNorm1d BatchNorm2d BatchNorm3d GroupNorm InstanceNorm1d InstanceNorm2d"
         " InstanceNorm3d LayerNorm RMSNorm"

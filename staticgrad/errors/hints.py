@@ -165,7 +165,10 @@ INSTEAD: Final = {
     ),
     "init": 'layers take initialisers by name: sg.nn.Linear(8, 4, init="xavier_uniform", seed=0)',
     **each_of("data DataLoader", _DATA),
-    "utils": f"{_DATA}\nsg.optim.Adam(1e-3, max_norm=1.0) clips gradients",
+    "utils": f"{_DATA}\nsg.optim.Adam(1e-3, max_norm=1.0) clips gradients by norm, max_value= by"
+    " value\nsg.tree.ravel_pytree(parameters) is parameters_to_vector"
+    "\nsg.stack([sg.pad(row, (0, n - len(row))) for row in rows]) is pad_sequence"
+    "\nweight_norm: g * v / sg.linalg.norm(v, axis=0) as the weight of sg.nn.linear",
     **each_of("tree_map tree_util", "sg.tree.map(f, tree)"),
     **each_of(
         "state_dict load_state_dict", 'sg.save("run.npz", tree), sg.load("run.npz", into=tree)'
@@ -622,6 +625,25 @@ INSTEAD: Final = {
     "clip_grad_norm_": "max_norm= of an optimizer",
     "ASGD": "sg.optim.SGD, and sg.optim.Average of its parameters",
     **each_of("Rprop SparseAdam Lamb", "sg.optim.Adam, AdamW, NAdam, LAMB, RMSProp, Adagrad"),
+    **each_of(
+        "swa_utils AveragedModel get_ema_avg_fn get_ema_multi_avg_fn get_swa_avg_fn"
+        " get_swa_multi_avg_fn",
+        "average = sg.optim.Average(model, decay=0.999), and average.update() after each step",
+    ),
+    "SWALR": "sg.optim.linear(rate, end, steps)" + _AS_RATE,
+    "multinomial": "rng = sg.random.Generator(seed), then rng.categorical(sg.log(p), shape=shape);"
+    " the distribution is sg.stats.multinomial",
+    **each_of("rrelu RReLU", "sg.nn.leaky_relu(x, slope), with slope of rng.uniform in training"),
+    **each_of(
+        "max_unpool1d max_unpool2d max_unpool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d",
+        "y.at[places].set(x), of places by sg.argmax over sg.sliding_window_view",
+    ),
+    "Softmax2d": "sg.nn.Softmax(axis=-3)",
+    **each_of("lp_pool1d lp_pool2d lp_pool3d", "sg.nn.lp_pool(x, 2, 3)"),
+    **each_of(
+        "TripletMarginWithDistanceLoss triplet_margin_with_distance_loss",
+        "sg.nn.relu(distance(a, p) - distance(a, n) + margin).mean()",
+    ),
     "GradScaler": "sg.optim.LossScale, as loss_scale= of an optimizer",
 }
 
@@ -747,7 +769,26 @@ OF_MODULES: Final = {
     "fit": "sg.train.fit(step, data), of a step with opt.minimize(loss) in it",
     "predict": "predict = sg.function(lambda x: model(x))",
     "summary": "print(model)",
-    "requires_grad_": "name what trains: opt.minimize(loss, [head]); the rest is frozen",
+    **each_of(
+        "requires_grad_ freeze unfreeze",
+        "name what trains: opt.minimize(loss, [head]); the rest is frozen",
+    ),
+    **each_of("bfloat16 type to_empty", 'layers take a dtype: sg.nn.Linear(3, 2, dtype="float32")'),
+    **each_of("xpu ipu mtia share_memory", "kernels run on the CPU; p.value is an array"),
+    **each_of(
+        "register_forward_hook register_forward_pre_hook register_state_dict_pre_hook"
+        " register_state_dict_post_hook register_load_state_dict_pre_hook"
+        " register_load_state_dict_post_hook",
+        "write it where the module is called: y = hook(layer(x))",
+    ),
+    **each_of(
+        "register_backward_hook register_full_backward_hook register_full_backward_pre_hook",
+        "a gradient is a value: y = layer(x), then sg.grad(loss, y)",
+    ),
+    **each_of("get_parameter get_buffer", "dict(model.named_parameters())[path]"),
+    **each_of("get_extra_state set_extra_state", "assign a parameter, and name it in states"),
+    "set_submodule": "assign it: model.layer = layer",
+    "extra_repr": "define __repr__; print(model) shows its attributes",
     **each_of("buffers named_buffers register_buffer", "assign a parameter, and name it in states"),
     **each_of("add_module register_module register_parameter", "assign it: self.layer = layer"),
     "save": "sg.save(path, model)",

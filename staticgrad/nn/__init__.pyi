@@ -90,7 +90,7 @@ from staticgrad.nn.recurrent import (
     GRU, GRUCell, LSTM, LSTMCell, RNN, RNNCell
 )
 from staticgrad.nn.transformers import (
-    MultiHeadAttention, MultiHeadAttention as MultiheadAttention, TransformerBlock
+    MultiHeadAttention, MultiheadAttention, TransformerBlock
 )
 
 __all__ = [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
 from operator import index as integer
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, IndexOutOfRange
+from staticgrad.errors import ArgumentError, IndexOutOfRange, RankError
 from staticgrad.extend import (
     Fraction,
     as_value,
@@ -20,7 +20,7 @@ from staticgrad.extend import (
     public,
     quote,
 )
-from staticgrad.functions import einsum, matmul, ones, reshape, where
+from staticgrad.functions import einsum, matmul, ones, reshape, stop_gradient, where
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.functional.attention import embedding
 from staticgrad.nn.functional.images.resizing import pixel_shuffle, pixel_unshuffle
@@ -264,10 +264,13 @@ class Embedding(Layer):
     Args:
         num_embeddings, embedding_dim: how many vectors, and their size: weight is
             [num_embeddings, embedding_dim].
+        padding_idx: a row that stands for places without an entry: it is 0 at first, and its
+            gradient is 0.
         init, dtype, seed: as ``Linear``; "normal" by default.
 
     Raises:
-        ArgumentError: as ``Linear``. An id that there is none of raises in the run.
+        ArgumentError: as ``Linear``; ``padding_idx`` is no row. An id that there is none of raises
+            in the run.
 
     >>> layer = sg.nn.Embedding(10, 3)
     >>> layer(sg.input("ids", ("batch", 5), "int64")).shape
@@ -279,18 +282,54 @@ class Embedding(Layer):
         self,
         num_embeddings: int,
         embedding_dim: int,
+        padding_idx: int | None = None,
         *,
         init: Initial = "normal",
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = padding_idx
         shape, name = (num_embeddings, embedding_dim), new_layer_name("embedding")
         self.weight = first_value(f"{name}.weight", shape, init, shape, source(seed), dtype)
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                raise ArgumentError(
+                    f"Embedding: padding_idx={padding_idx} is no row of {num_embeddings}"
+                )
+            rows = self.weight.value.copy()
+            rows[padding_idx] = 0
+            self.weight.value = rows
+
+    @classmethod
+    @public
+    def from_pretrained(
+        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
+    ) -> Self:
+        """Return a layer whose rows are an array's, [num_embeddings, embedding_dim].
+
+        Args:
+            embeddings: the rows.
+            freeze: train the rows no further, as in PyTorch.
+            padding_idx: a row whose gradient is 0; it keeps its numbers.
+
+        Raises:
+            RankError: the array is not a matrix.
+        """
+        rows = np.asarray(embeddings)
+        if rows.ndim != 2:
+            raise RankError(f"from_pretrained: {rows.dtype}{list(rows.shape)} is not a matrix")
+        layer = cls(*rows.shape, init="zeros", dtype=rows.dtype)
+        layer.weight.value = rows
+        layer.padding_idx = padding_idx
+        if freeze:
+            layer.states = ("weight",)  # type: ignore[misc]  # of this layer alone
+        return layer
 
     def forward(self, ids: Any) -> Any:
         """[..., embedding_dim]."""
-        return embedding(ids, self.weight)
+        rows = stop_gradient(self.weight) if "weight" in self.states else self.weight
+        return embedding(ids, rows, self.padding_idx)
 
 
 class ModuleList(list[Any]):

@@ -566,6 +566,35 @@ class Module:
                 seen.add(id(module))
                 yield path, module
 
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules in its attributes, and in lists and dicts there, with their paths."""
+        for name, attribute in contents(self):
+            yield from _outermost(str(name), attribute)
+
+    def children(self) -> Iterator[Module]:
+        """The modules in its attributes, and in lists and dicts there."""
+        return (child for _, child in self.named_children())
+
+    def get_submodule(self, path: str) -> Module:
+        """Return the module of a path, as ``named_modules`` gives it: ``blocks.1.attention``.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        modules = dict(self.named_modules())
+        if path not in modules:
+            raise UnknownNameError(
+                f"{type(self).__name__} has no module {quote(path)}:"
+                f" they are {list_names([name for name in modules if name])}"
+            )
+        return modules[path]
+
+    def apply(self, fn: Callable[[Module], object]) -> Self:
+        """Call a function with each module inside, then with this one, as PyTorch does."""
+        for module in reversed([*self.modules()]):
+            fn(module)
+        return self
+
     def scopes(self) -> AbstractContextManager[None]:
         """Name the nodes built inside by their paths from this module: ``decoder/layers.0``.
 
@@ -812,6 +841,15 @@ def _inside(path: str, container: Any) -> Iterator[tuple[str, Any]]:
         yield path, container
     for name, child in contents(container):
         yield from _inside(f"{path}.{name}" if path else str(name), child)
+
+
+def _outermost(path: str, container: Any) -> Iterator[tuple[str, Module]]:
+    """Yield the modules in a container that are in no other module there, with their paths."""
+    if isinstance(container, Module):
+        yield path, container
+        return
+    for name, child in contents(container):
+        yield from _outermost(f"{path}.{name}", child)
 
 
 def walk_parameters(module: Module) -> Iterator[tuple[str, Parameter, bool]]:

@@ -14,11 +14,13 @@ from staticgrad.functions import (
     at,
     logical_and,
     logical_not,
+    mean,
     reshape,
     swapaxes,
+    where,
 )
 from staticgrad.nn.functional.attention import attention, rotary
-from staticgrad.nn.functional.basics import gelu
+from staticgrad.nn.functional.basics import gelu, softmax
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
@@ -142,10 +144,11 @@ class MultiHeadAttention(Module):
         *,
         attn_mask: Any = None,
         key_padding_mask: Any = None,
-        need_weights: Any = None,
         is_causal: Any = False,
     ) -> Any:
         """Return [batch, t, embed_dim]; with a cache, a pair of that and the updated cache.
+
+        ``sg.nn.MultiheadAttention``, as PyTorch writes it, returns a pair with the weights.
 
         Args:
             query: [batch, t, embed_dim].
@@ -155,17 +158,24 @@ class MultiHeadAttention(Module):
                 are put behind those that are there, and queries see all of them.
             attn_mask: PyTorch's mask, bools [t, s] or [batch * heads, t, s]: True forbids.
             key_padding_mask: PyTorch's mask of keys, bools [batch, s]: True forbids.
-            need_weights: PyTorch's: False gives the pair (result, None), as there.
             is_causal: as ``causal``, for this call.
         """
-        if need_weights:
-            raise ArgumentError(
-                "MultiHeadAttention: the weights are not returned",
-                hint="need_weights=False gives the pair (result, None)",
-            )
+        mask = self._merge_all_masks(mask, attn_mask, key_padding_mask)
+        q, k, v, cache, mask = self._project(query, key, value, mask, cache)
+        out = self._attend(q, k, v, mask, (self.causal or is_causal) and cache is None)
+        return out if cache is None else (out, cache)
+
+    def _merge_all_masks(self, mask: Any, attn_mask: Any, key_padding_mask: Any) -> Any:
+        """Return the mask of allowed keys that a mask and both of PyTorch's say."""
         for theirs in (attn_mask, key_padding_mask):
             if theirs is not None:
                 mask = self._merge_masks(theirs, theirs is attn_mask, mask)
+        return mask
+
+    def _project(
+        self, query: Any, key: Any, value: Any, mask: Any, cache: Any
+    ) -> tuple[Any, Any, Any, Any, Any]:
+        """Return queries, keys and values of each head, the updated cache, and the mask with it."""
         key = query if key is None else key
         q, k = self._heads(self.query(query)), self._heads(self.key(key))
         v = self._heads(self.value(key if value is None else value))
@@ -175,14 +185,13 @@ class MultiHeadAttention(Module):
         if cache is not None:
             cache, mask = self._extend_cache(cache, k, v, mask)
             k, v = cache.keys, cache.values
-        heads = attention(q, k, v, mask, causal=(self.causal or is_causal) and cache is None)
-        rows = swapaxes(heads, 1, 2)
+        return q, k, v, cache, mask
+
+    def _attend(self, q: Any, k: Any, v: Any, mask: Any, causal: bool) -> Any:
+        """Return what the heads see, joined: [batch, t, embed_dim]."""
+        rows = swapaxes(attention(q, k, v, mask, causal=causal), 1, 2)
         out = self.out(reshape(rows, (*rows.shape[:2], self.embed_dim)))
-        if self.dropout is not None:
-            out = self.dropout(out)
-        if need_weights is not None:
-            return out, None
-        return out if cache is None else (out, cache)
+        return out if self.dropout is None else self.dropout(out)
 
     def _merge_masks(self, forbidden: Any, by_query: bool, mask: Any) -> Any:
         """Combine an attention mask with one of PyTorch's, in which True forbids."""
@@ -219,6 +228,56 @@ class MultiHeadAttention(Module):
         last = places[:, None] if self.causal else cache.length + time - 1
         seen = arange(most, like=k) <= last
         return Cache(keys, values, cache.length + time), seen if mask is None else seen & mask
+
+
+class MultiheadAttention(MultiHeadAttention):
+    """PyTorch's layer of that name: a call returns a pair, the result and the weights.
+
+    The arguments are those of ``MultiHeadAttention``; ``batch_first`` is True. Weights that nobody
+    reads are not computed in a compiled program.
+
+    >>> layer = sg.nn.MultiheadAttention(8, 2)
+    >>> x = sg.input("x", ("batch", "time", 8), "float32")
+    >>> out, weights = layer(x, x, x)
+    >>> out.shape, weights.shape
+    ((batch, time, 8), (batch, time, time))
+    """
+
+    if TYPE_CHECKING:
+
+        def __call__(self, query: Any, *args: Any, **kwargs: Any) -> Any: ...
+
+    def forward(  # type: ignore[override]  # the order of PyTorch's arguments
+        self,
+        query: Any,
+        key: Any = None,
+        value: Any = None,
+        key_padding_mask: Any = None,
+        need_weights: Any = True,
+        attn_mask: Any = None,
+        average_attn_weights: Any = True,
+        is_causal: Any = False,
+    ) -> tuple[Any, Any]:
+        """Return [batch, t, embed_dim], and the weights [batch, t, s] of the keys.
+
+        Args:
+            query, key, value, key_padding_mask, attn_mask, is_causal: as ``MultiHeadAttention``.
+            need_weights: False: None stands in the place of the weights.
+            average_attn_weights: the mean over the heads; False: [batch, heads, t, s].
+        """
+        mask = self._merge_all_masks(None, attn_mask, key_padding_mask)
+        q, k, v, _, mask = self._project(query, key, value, mask, None)
+        causal = bool(self.causal or is_causal)
+        out = self._attend(q, k, v, mask, causal)
+        if not need_weights:
+            return out, None
+        if causal:
+            seen = arange(k.shape[2], like=q) <= arange(q.shape[2], like=q)[:, None]
+            mask = seen if mask is None else logical_and(mask, seen)
+        scores = (q @ swapaxes(k, -1, -2)) * (q.shape[-1] ** -0.5)
+        scores = scores if mask is None else where(mask, scores, -np.inf)
+        weights = softmax(scores, axis=-1)
+        return out, mean(weights, axis=1) if average_attn_weights else weights
 
 
 def _apart(arrays: Arrays) -> Arrays:

@@ -390,8 +390,9 @@ class Optimizer(Settings):
         Args:
             loss: a 0-d floating value.
             params: as in ``updates``. By default those that the optimizer was made with; else all
-                that the loss depends on through differentiable operations, but those that the
-                function has updated before in this call otherwise than by this optimizer.
+                that the loss depends on through differentiable operations, those of a teacher or a
+                frozen part too, but those that the function has updated before in this call
+                otherwise than by this optimizer.
             data_parallel: the processes of an MPI job step together, by the mean of their
                 gradients over the rows of all; before the first step they take the parameters of
                 rank 0, and in eager mode must have them (``sg.distributed``). A process by itself

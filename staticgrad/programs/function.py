@@ -149,6 +149,8 @@ class Function(OfArrays[P, R]):
         self._reasons: list[str] = []
         #: What of the latest traced call is compiled in.
         self._latest: CallOutline | None = None
+        #: What the latest trace was for, if the calls differ in more than sizes and numbers.
+        self._latest_change: Change | None = None
         #: Nodes that the latest call on values returned, by serial number.
         self._results_of_values: set[int] = set()
         #: How many calls on values took a result of the call before; -1 once a warning was due.
@@ -473,8 +475,11 @@ class Function(OfArrays[P, R]):
         self._static_objects.extend(arguments.statics.values())
         self._reasons.append(reason)
         self._latest = outline
+        previous_change, self._latest_change = self._latest_change, change
         if (
             change
+            and previous_change
+            and previous_change.name == change.name
             and len(self._reasons) == self._calls == _IN_A_ROW
             and not self._is_meant(change, arguments.numbers)
         ):

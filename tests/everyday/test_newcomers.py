@@ -210,14 +210,144 @@ def test_masks_of_pytorch_forbid():
         ({"attn_mask": later, "key_padding_mask": padding}, ~later & ~padding[:, None, None]),
         ({"is_causal": True}, ~later[None, None]),
     ):
-        run = sg.function(lambda x, words=words: layer(x, x, x, need_weights=False, **words)[0])
-        np.testing.assert_allclose(run(x), attend(allowed, x, layer), rtol=1e-4, atol=1e-4)
+        run = sg.function(lambda x, words=words: layer(x, x, x, **words))
+        actual, weights = run(x)
+        np.testing.assert_allclose(actual, attend(allowed, x, layer), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(weights.sum(axis=-1), 1.0, rtol=1e-5)
+        assert not weights[np.broadcast_to(~allowed.any(axis=1), weights.shape)].any()
     pair = layer(Tensor(x), need_weights=False)
     assert len(pair) == 2
     assert pair[1] is None
     with pytest.raises(DTypeError, match="attn_mask is float32, not bool"):
         layer(x, x, x, attn_mask=np.zeros((5, 5), "float32"))
-    with pytest.raises(ArgumentError, match="weights are not returned"):
-        layer(x, x, x, need_weights=True)
+    head_weights = sg.function(lambda x: layer(x, x, x, average_attn_weights=False)[1])(x)
+    assert head_weights.shape == (3, 2, 5, 5)
+    v = (x @ layer.value.weight.value + layer.value.bias.value).reshape(3, 5, 2, 4)
+    seen = np.einsum("bhts,bshd->bthd", head_weights, v).reshape(3, 5, 8)
+    actual = seen @ layer.out.weight.value + layer.out.bias.value
+    run = sg.function(lambda x: layer(x, x, x)[0])
+    np.testing.assert_allclose(run(x), actual, rtol=1e-4, atol=1e-4)
     with pytest.raises(ArgumentError, match="batch_first=False"):
         sg.nn.MultiheadAttention(8, 2, batch_first=False)
+
+
+# -- modules in PyTorch's words --------------------------------------------------------------------
+
+
+def test_a_padding_row_is_zero_and_stays():
+    ids = np.array([[1, 3, 0], [0, 2, 1]])
+    for padding, row in ((0, 0), (-1, 3), (3, 3)):
+        layer = sg.nn.Embedding(4, 2, padding_idx=padding, seed=0, dtype="float64")
+        first_values = layer.weight.value.copy()
+        assert not first_values[row].any()
+        slopes = sg.grad(lambda layer: (layer(ids) ** 2).sum())(layer)
+        counts = np.bincount(ids.ravel(), minlength=4)[:, None]
+        np.testing.assert_allclose(slopes.weight, 2 * counts * first_values)
+        slopes = sg.grad(lambda layer: (layer(ids - 4) + 1.0).sum())(layer)
+        expected = np.where(np.arange(4)[:, None] == row, 0, counts) + np.zeros((4, 2))
+        np.testing.assert_array_equal(slopes.weight, expected)
+    for make in (
+        lambda: sg.nn.Embedding(4, 2, padding_idx=4),
+        lambda: sg.nn.embedding(ids, np.ones((4, 2)), -5),
+    ):
+        with pytest.raises(ArgumentError, match="is no row of 4"):
+            make()
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_rows_of_an_array_train_if_they_are_not_frozen(freeze):
+    rows = np.arange(8.0).reshape(4, 2)
+    table = sg.nn.Embedding.from_pretrained(rows, freeze=freeze, padding_idx=1)
+    head = sg.nn.Linear(2, 1, dtype="float64", seed=0)
+    opt, x = sg.optim.SGD(0.001), np.array([0, 1, 3])
+
+    @sg.function
+    def step(x):
+        loss = (head(table(x)) ** 2).sum()
+        opt.minimize(loss)
+        return loss
+
+    assert step(x) > step(x)
+    unchanged = (table.weight.value == rows).all(axis=1)
+    assert unchanged.tolist() == ([True] * 4 if freeze else [False, True, True, False])
+    assert len(table.parameters()) == 1 - freeze
+    assert list(table.state_dict()) == ["weight"]
+    with pytest.raises(sg.errors.RankError, match="is not a matrix"):
+        sg.nn.Embedding.from_pretrained(np.ones(3))
+
+
+def test_modules_are_walked_as_pytorch_does_it():
+    net = sg.nn.Sequential(sg.nn.Linear(2, 3), sg.nn.Sequential(sg.nn.Linear(3, 1), sg.nn.ReLU()))
+    first, inner = net[0], net[1]
+    assert [*net.children()] == [first, inner]
+    assert [child for _, child in inner.named_children()] == [inner[0], inner[1]]
+    path = next(path for path, module in net.named_modules() if module is inner[0])
+    assert net.get_submodule(path) is inner[0]
+    assert net.get_submodule("") is net
+    with pytest.raises(sg.errors.UnknownNameError, match=r"no module .layers\.7."):
+        net.get_submodule("layers.7")
+    called = []
+    assert net.apply(called.append) is net
+    assert called[-1] is net
+    assert len(called) == 5
+    assert called.index(inner[0]) < called.index(inner)
+
+
+@pytest.mark.parametrize(
+    "name", ["freeze", "register_forward_hook", "get_parameter", "share_memory", "extra_repr"]
+)
+def test_a_method_of_modules_that_is_missing_says_what_to_write(name):
+    with pytest.raises(sg.errors.UnknownAttributeError) as caught:
+        getattr(sg.nn.Linear(2, 2), name)
+    assert caught.value.hint
+
+
+def test_what_hints_say_for_utilities_of_pytorch_does_it():
+    rows = [sg.constant(np.arange(1.0, n + 1)) for n in (3, 1, 2)]
+    n = 3
+    padded = sg.stack([sg.pad(row, (0, n - len(row))) for row in rows])
+    np.testing.assert_array_equal(sg.evaluate(padded), [[1, 2, 3], [1, 0, 0], [1, 2, 0]])
+    v, g = np.array([[3.0, 1.0], [4.0, 0.0]]), np.array([10.0, 2.0])
+    weight = sg.evaluate(g * sg.constant(v) / sg.linalg.norm(v, axis=0))
+    np.testing.assert_allclose(weight, [[6.0, 2.0], [8.0, 0.0]])
+    net = sg.nn.Linear(2, 2, seed=0)
+    average = sg.optim.Average(net, decay=0.5)
+    first_values = net.weight.value.copy()
+    net.weight.value = first_values + 2.0
+    average.update()
+    np.testing.assert_allclose(average.averages[net.weight].value, first_values + 1.0, rtol=1e-6)
+    rng = sg.random.Generator(0)
+    p = np.array([0.25, 0.0, 0.75])
+    drawn = sg.evaluate(rng.categorical(sg.log(sg.constant(p)), shape=(400,)))
+    counts = np.bincount(drawn, minlength=3)
+    assert counts[1] == 0
+    assert 60 < counts[0] < 140
+
+
+def test_a_complex_step_by_hand_descends_along_the_conjugate():
+    loss = lambda z: sg.abs(z - (1 + 2j)) ** 2
+    z = np.complex128(0)
+    for _ in range(60):
+        z = z - 0.1 * np.conj(sg.grad(loss)(z))
+    np.testing.assert_allclose(z, 1 + 2j, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["all", "named", "made with", "stopped"])
+def test_a_loss_trains_the_teacher_unless_something_says_what_trains(how):
+    teacher, student = (sg.nn.Linear(2, 1, seed=k, dtype="float64") for k in (0, 1))
+    opt = sg.optim.SGD(student.parameters(), lr=0.1) if how == "made with" else sg.optim.SGD(0.1)
+
+    @sg.function
+    def step(x):
+        seen = sg.stop_gradient(teacher(x)) if how == "stopped" else teacher(x)
+        loss = ((student(x) - seen) ** 2).mean()
+        opt.minimize(loss, student) if how == "named" else opt.minimize(loss)
+        return loss
+
+    first_values = [layer.weight.value.copy() for layer in (teacher, student)]
+    step(np.array([[1.0, 2.0], [0.5, -1.0]]))
+    changed = [
+        (w != layer.weight.value).any()
+        for w, layer in zip(first_values, (teacher, student), strict=True)
+    ]
+    assert changed == [how == "all", True]

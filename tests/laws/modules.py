@@ -193,6 +193,11 @@ CASES = {
         ((2, 5, 8),),
         lambda s, x: of.attention(s, x, 2, True, True),
     ),
+    "MultiheadAttention": Case(
+        lambda: nn.MultiheadAttention(8, 2, causal=True, **D),
+        ((2, 5, 8),),
+        lambda s, x: of.attention_and_weights(s, x, 2, True, False),
+    ),
     "MultiHeadAttention of others": Case(
         lambda: nn.MultiHeadAttention(4, 2, kdim=3, vdim=3, **D),
         ((2, 3, 4), (2, 5, 3)),

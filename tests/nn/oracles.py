@@ -154,9 +154,14 @@ def rotate_positions(x, start=0):
 
 
 def attention(s, x, heads, causal, rotary, context=None):
+    return attention_and_weights(s, x, heads, causal, rotary, context)[0]
+
+
+def attention_and_weights(s, x, heads, causal, rotary, context=None):
+    """The result, and the mean of the weights of all heads."""
     seen = x if context is None else context
     q, k, v = (linear(part(s, n), y) for n, y in (("query", x), ("key", seen), ("value", seen)))
-    size, outs = q.shape[-1] // heads, []
+    size, outs, weights = q.shape[-1] // heads, [], []
     for head in range(heads):
         a, b, c = (y[..., head * size : (head + 1) * size] for y in (q, k, v))
         a, b = (rotate_positions(a), rotate_positions(b)) if rotary else (a, b)
@@ -164,8 +169,9 @@ def attention(s, x, heads, causal, rotary, context=None):
         if causal:
             scores = np.where(np.tri(scores.shape[-2], scores.shape[-1]) > 0, scores, -np.inf)
         shares = np.exp(scores - scores.max(-1, keepdims=True))
-        outs.append(shares / shares.sum(-1, keepdims=True) @ c)
-    return linear(part(s, "out"), np.concatenate(outs, -1))
+        weights.append(shares / shares.sum(-1, keepdims=True))
+        outs.append(weights[-1] @ c)
+    return linear(part(s, "out"), np.concatenate(outs, -1)), np.mean(weights, axis=0)
 
 
 def gelu(x):

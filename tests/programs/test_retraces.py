@@ -57,6 +57,17 @@ def test_the_third_trace_in_a_row_says_what_changes(name):
     assert f.stats.traces == len(calls)
 
 
+def test_traces_for_reasons_that_differ_are_no_pattern():
+    """A first state that is missing, sequences of other lengths, then a state: all are meant."""
+    f = sg.function(lambda x, state=None: total(x) if state is None else total(x) + state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f(np.ones((6, 3)))
+        f(np.ones((4, 3)))
+        f(np.ones((2, 3)), np.float64(1.0))
+    assert f.stats.traces == 3
+
+
 def test_static_arguments_that_change_are_named_and_meant_ones_are_not():
     def scale_by_length(x, kind):
         return x * len(kind)

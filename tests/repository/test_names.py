@@ -64,6 +64,7 @@ EXCEPTIONS = {
     "staticgrad/language/ir/forms.py before": "as the attribute of convolutions",
     "staticgrad/language/ops/convolution.py before": "an attribute in the text of graphs",
     "staticgrad/language/ops/selection.py Where": "NumPy's name",
+    "staticgrad/nn/module.py children": "PyTorch's name",
     "staticgrad/language/ops/windows.py before": "an attribute in the text of graphs",
     "staticgrad/stats/compound.py truncated": "a function of sg.stats",
     "staticgrad/support/deprecations.py deprecated": "the name in Python's warnings",

@@ -49,9 +49,8 @@ def errors(cameras: Any, points: Any, weights: Any, features: Any, seen: Any) ->
 
 def jacobian(cameras: Any, points: Any, weights: Any, features: Any, seen: Any) -> dict[str, Any]:
     """Derivatives of the errors in rows: where each row begins, columns and numbers."""
-    slopes = sg.vmap(sg.jacobian(errors_of, argnums=(0, 1, 2)))(
-        *observations(cameras, points, weights, features, seen)
-    )
+    differentiate: Any = sg.vmap(sg.jacobian(errors_of, argnums=(0, 1, 2)))
+    slopes = differentiate(*observations(cameras, points, weights, features, seen))
     by_camera, by_point, by_weight = slopes
     count, where = len(weights), np.arange(len(weights))
     blocks = np.concatenate([by_camera, by_point, by_weight[:, :, None]], axis=2)

@@ -94,7 +94,7 @@ def height(x: Any, y: Any) -> Any:
 
 def saddle(modes: str) -> Callable[[Any], Any]:
     """The least of the greatest values by y, over x; modes of the outer and the inner descent."""
-    outer, inner = modes
+    outer, inner = modes[0], modes[1]
 
     def find(start: Any) -> Any:
         def highest(x: Any) -> Any:

@@ -13,7 +13,7 @@ import staticgrad as sg
 def determinant(a: Any) -> Any:
     """The determinant by expansion along the first row; each minor is computed once."""
     size = a.shape[0]
-    sets = [(column,) for column in range(size)]
+    sets: list[tuple[int, ...]] = [(column,) for column in range(size)]
     minors = a[size - 1]
     for row in reversed(range(size - 1)):
         places = {columns: place for place, columns in enumerate(sets)}

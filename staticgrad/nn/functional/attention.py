@@ -6,10 +6,11 @@ Public as ``sg.nn``.
 
 from __future__ import annotations
 
+import operator
 from math import sqrt
 from typing import Any
 
-from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.extend import (
     AnyValue,
     Dim,
@@ -33,9 +34,12 @@ from staticgrad.extend.functions import (
 )
 from staticgrad.extend.ops import (
     concatenate,
+    equal,
     exp,
+    expand_dims,
     iota,
     logical_and,
+    logical_or,
     matmul,
     power,
     size_value,
@@ -50,7 +54,9 @@ from staticgrad.language.ops.contract import (
 from staticgrad.language.ops.elementwise import ArrayLike
 
 
-def embedding(input: ArrayLike[AnyValue], weight: ArrayLike[AnyValue]) -> AnyValue:
+def embedding(
+    input: ArrayLike[AnyValue], weight: ArrayLike[AnyValue], padding_idx: int | None = None
+) -> AnyValue:
     """The rows of ``weight`` [n, d] that ``input`` [...] name: [..., d].
 
     An id outside raises, in the run; negative ones count from the end. The gradient adds up the
@@ -59,6 +65,7 @@ def embedding(input: ArrayLike[AnyValue], weight: ArrayLike[AnyValue]) -> AnyVal
     Args:
         input: integers of any shape.
         weight: rows [entries, features].
+        padding_idx: a row whose gradient is 0, as it stands for places without an entry.
 
     >>> sg.evaluate(sg.nn.embedding([1, 1, 0], [[1.0, 2.0], [3.0, 4.0]]))
     array([[3., 4.],
@@ -72,7 +79,16 @@ def embedding(input: ArrayLike[AnyValue], weight: ArrayLike[AnyValue]) -> AnyVal
             hint="sg.nn.embedding(ids, table), as in torch",
             related=describe_operands(rows),
         )
-    return take(rows, ids, 0)
+    vectors = take(rows, ids, 0)
+    if padding_idx is None:
+        return vectors
+    row = operator.index(padding_idx)
+    entries = rows.shape[0]
+    if isinstance(entries, int) and not -entries <= row < entries:
+        raise ArgumentError(f"embedding: padding_idx={row} is no row of {entries}")
+    from_end = row - entries if row >= 0 else row + entries  # ids may count from the end
+    is_padding = expand_dims(logical_or(equal(ids, row), equal(ids, from_end)), -1)
+    return where(is_padding, stop_gradient(vectors), vectors)
 
 
 @rowwise(2, 2, 2, fixed={"mask": None})
