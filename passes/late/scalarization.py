@@ -40,7 +40,8 @@ from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.language.ir.nodes import ancestors, leaf_node
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.summation import decompose, in_lanes, lanes
-from staticgrad.language.ops.arithmetic import Add
+from staticgrad.language.ops.arithmetic import Add, MultiplyAdd
+from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.indexing import Concat, Pad, Slice, Take
@@ -71,7 +72,9 @@ _Build = Callable[[_Index], Symbolic]
 @late_pass("scalarization")
 def scalarize(graph: Graph) -> Graph:
     """Rewrite values with small axes as one value for each element along them."""
-    if not graph.has((Concat, Pad, Slice, Take)) or not any(map(_has_components, graph.nodes)):
+    if not graph.has((Concat, Pad, Slice, Take, MatMul)) or not any(
+        map(_has_components, graph.nodes)
+    ):
         return graph
     components = _Scalarization(graph).rewrite()
     return graph if components is graph else _SIMPLIFICATION(components).without_dead_nodes()
@@ -230,6 +233,8 @@ class _Scalarization:
                 return self._take(node, node.op)
             case Iota():
                 return self._iota(node, node.op)
+            case MatMul():
+                return self._product(node, node.op)
             case Sum() | Max() | Min():
                 return self._reduction(node, node.op)
         return None
@@ -241,7 +246,7 @@ class _Scalarization:
         for arg in node.args:
             offset = len(shape) - arg.ndim
             places.append({axis - offset: axis for axis in small if axis >= offset})
-            if not all(arg.shape[a] in (1, shape[axis]) for a, axis in places[-1].items()):
+            if not _broadcasts(shape, arg.shape):
                 return None
 
         def build(index: _Index) -> Symbolic:
@@ -432,6 +437,50 @@ class _Scalarization:
 
         return build
 
+    def _product(self, node: Node, op: MatMul) -> _Build | None:
+        """Build the elements of a small matrix, or of small rows: each is a chain of terms."""
+        a, b = node.args
+        shape = node.types[0].shape
+        row, inner = (-1, -2) if op.transpose_a else (-2, -1)
+        inner_b, column = (-1, -2) if op.transpose_b else (-2, -1)
+        terms, small = a.shape[inner], _small_axes(shape)
+        sides = (a.shape[row], b.shape[column])
+        if not (_is_wide(terms) and terms == b.shape[inner_b] and any(map(_is_wide, sides))):
+            return None  # one of a row or a column is a vector, whose terms have another order
+        if 1 in sides or op.factors is not None or a.dtype.itemsize < F32.itemsize:
+            return None
+        batch = shape[:-2]
+        if not (_broadcasts(batch, a.shape[:-2]) and _broadcasts(batch, b.shape[:-2])):
+            return None
+
+        def read_factor(x: Symbolic, at: Mapping[int, int], place: Mapping[int, int]) -> Symbolic:
+            """Read a factor at a position of the batch, and of its last two axes."""
+            offset = len(shape) - x.ndim
+            index = {
+                axis - offset: i if x.shape[axis - offset] != 1 else 0
+                for axis, i in at.items()
+                if offset <= axis < len(batch)
+            }
+            part = self._read(x, index | {x.ndim + axis: i for axis, i in place.items()})
+            is_one = len(place) == 2 and part.ndim > 0 and not all(map(_is_wide, sides))
+            return _reshape(part, (*part.shape, 1)) if is_one else part
+
+        def build(index: _Index) -> Symbolic:
+            at = dict(zip(small, index, strict=True))
+            of_row = {row: at[len(batch)]} if len(batch) in at else {}
+            of_column = {column: at[len(batch) + 1]} if len(batch) + 1 in at else {}
+            total = cast(Symbolic, zeros_like_type(a.type.with_shape(()), a))
+            for k in range(cast(int, terms)):
+                left = read_factor(a, at, {inner: k, **of_row})
+                right = read_factor(b, at, {inner_b: k, **of_column})
+                if a.dtype.is_float:
+                    total = cast(Symbolic, MultiplyAdd()(left, right, total))
+                else:
+                    total = cast(Symbolic, total + left * right)
+            return total
+
+        return build
+
     def _reduction(self, node: Node, op: Reduction) -> _Build | None:
         (x,) = node.args
         order = _order_of(op, x)
@@ -535,6 +584,15 @@ def _is_wide(size: Size) -> bool:
     return _is_small(size) and size != 1
 
 
+def _broadcasts(shape: Shape, operand: Shape) -> bool:
+    """Return whether the sizes of an operand are those of the result where these are small."""
+    sizes = shape[len(shape) - len(operand) :]
+    return all(
+        not _is_small(size) or own_size in (1, size)
+        for size, own_size in zip(sizes, operand, strict=True)
+    )
+
+
 def _others(ndim: int, index: Mapping[int, int]) -> tuple[int, ...]:
     return tuple(axis for axis in range(ndim) if axis not in index)
 
@@ -600,9 +658,11 @@ def _runs(shape: Shape) -> list[tuple[int, ...]]:
 
 
 def _vanishes(computed: Node, read: Node) -> bool:
-    """Return whether a stack or a slice of computed elements is no array between two nodes."""
+    """Return whether a stack, slice or product of components is no array between two nodes."""
     if isinstance(computed.op, Concat | Pad):
         return _cuts(computed.types[0].shape, computed.args[0].shape)
+    if isinstance(computed.op, MatMul) or isinstance(read.op, MatMul):
+        return True
     if isinstance(read.op, Slice):
         return _cuts(read.args[0].shape, read.types[0].shape) and not _is_view(computed)
     return False

@@ -97,6 +97,7 @@ for _name in ("again", "checkpoint_name"):
 declare("cast", "x.astype(op.dtype.numpy)")
 declare("bitcast", "x.view(op.dtype.numpy)")
 declare("where", "np.where(x, y, z)", kinds=("b", ALL, ALL))
+declare("multiply_add", "no function of NumPy rounds a product and a sum once", kinds=("f",) * 3)
 
 
 def _rows(n, dtype, rows=3):

@@ -219,6 +219,18 @@ def _where(rng):
         yield Sample(op, (chosen, x, y), smooth=True)
 
 
+@provides("multiply_add")
+def _multiply_add(rng):
+    op = op_class("multiply_add")()
+    for dtype in FLOATS:
+        values = special(dtype)
+        yield Sample(op, (values[:, None], values, values[::-1]))
+        yield Sample(op, (values[0], values[-1], values[1]))
+        yield Sample(op, (np.ones((0, 2), dtype.numpy), values[:1], values[:1, None]))
+    for shapes in (((3, 4), (3, 4), (3, 4)), ((4,), (3, 4), (3, 1)), ((), (2,), (2,))):
+        yield Sample(op, tuple(smooth(rng, shape, -2.0, 2.0) for shape in shapes), smooth=True)
+
+
 @provides("cast")
 def _cast(rng):
     for source in ALL_DTYPES:

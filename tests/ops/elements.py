@@ -5,6 +5,8 @@ independent of the references it is compared with.
 """
 
 import math
+from fractions import Fraction
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -90,6 +92,33 @@ def _i1e(x):
     return halve_tiny(x, special.i1e(x))
 
 
+def _multiply_add(x, y, z):
+    """x * y + z of finite numbers as a fraction, which is rounded once."""
+    terms = np.broadcast_arrays(x, y, z)
+    rounded = [_round_once(*numbers) for numbers in zip(*map(np.ravel, terms), strict=True)]
+    return np.array(rounded, x.dtype).reshape(terms[0].shape)
+
+
+def _round_once(x, y, z):
+    if not np.isfinite([x, y, z]).all():
+        return x * y + z
+    exact = Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
+    if exact == 0:
+        return x * y + z  # with the sign that rules give it
+    try:
+        near = x.dtype.type(float(exact))
+    except OverflowError:
+        near = x.dtype.type(inf if exact > 0 else -inf)
+    below, above = (np.nextafter(near, x.dtype.type(end)) for end in (-inf, inf))
+
+    def miss(number):
+        is_odd = int(number.view(f"u{number.itemsize}")) % 2  # of two as near, the even one
+        return abs(Fraction(float(number)) - exact), is_odd
+
+    finite = [number for number in (near, below, above) if np.isfinite(number)]
+    return min(finite, key=miss) if np.isfinite(near) else near
+
+
 _PRIMITIVES = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide,
     "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil,
@@ -103,6 +132,7 @@ _PRIMITIVES = {
     "exp2": np.exp2, "log2": np.log2, "log10": np.log10, "cbrt": np.cbrt, "atan": np.arctan,
     "atan2": np.arctan2, "logit": special.logit,
     "asin": np.arcsin, "acos": np.arccos, "erfc": special.erfc, "fmod": np.fmod,
+    "fma": _multiply_add,
     "tan": np.tan, "floor_quotient": np.floor_divide, "ndtri": special.ndtri,
     "erfinv": special.erfinv, "erfcx": special.erfcx, "ndtr": special.ndtr,
     "gamma": lambda x: special.gamma(x.astype(float)).astype(x.dtype),

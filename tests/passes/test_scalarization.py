@@ -7,6 +7,7 @@ import staticgrad as sg
 from passes.pipelines import PRICED, pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.language.ir.verify import verify_graph
+from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.indexing import Concat, Pad
 
 ROWS = 7
@@ -70,12 +71,26 @@ def corners(x, y):
     return np.sqrt(((cross(corner[:, 1] - corner[:, 0], corner[:, 2])) ** 2).sum(-1) + 0.1).sum()
 
 
+def turn(x, y):
+    """Points turned by matrices that are made of vectors and multiplied."""
+    zero = np.zeros_like(x[:, 0])
+    rows = [
+        np.stack([zero, -x[:, 2], x[:, 1]], axis=1),
+        np.stack([x[:, 2], zero, -x[:, 0]], axis=1),
+        np.stack([-x[:, 1], x[:, 0], zero], axis=1),
+    ]
+    k = np.stack(rows, axis=1)
+    m = np.eye(3) + 0.3 * k + 0.1 * (k @ k) @ np.swapaxes(k, 1, 2)
+    return np.tanh((m @ y[:, :, None])[:, :, 0]).sum()
+
+
 PROGRAMS = {
     "normals": (normals, 3),
     "quaternions": (rotate, 4),
     "cameras": (project, 3),
     "colours": (colours, 3),
     "inverses": (inverses, 3),
+    "products of matrices": (turn, 3),
     "vectors in front": (in_front, 3),
     "corners of triangles": (corners, 3),
 }
@@ -177,6 +192,34 @@ def test_neither_stacks_nor_pads_are_left_between_vectors():
     verify_graph(rewritten)
     joins = [node for node in rewritten.nodes if isinstance(node.op, Concat | Pad)]
     assert [node.types[0].shape for node in joins] == [graph.outputs["da"].shape] * 2
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int32"])
+@pytest.mark.parametrize("sizes", [(2, 2, 2), (3, 3, 3), (2, 4, 3), (4, 3, 4)])
+def test_small_products_have_the_bits_of_matrix_products(sizes, dtype):
+    """Rounding errors of a sum of products show in which order, and how often, it was rounded."""
+    rows, inner, columns = sizes
+    random = np.random.default_rng(1)
+    feeds = {
+        "a": (8 * random.normal(size=(50, inner, rows))).astype(dtype),
+        "b": (8 * random.normal(size=(50, columns, inner))).astype(dtype),
+        "c": (8 * random.normal(size=(columns, rows))).astype(dtype),
+    }
+    feeds["a"][0], feeds["b"][0] = 0, -1
+    a, b, c = (sg.input(name, array.shape, dtype) for name, array in feeds.items())
+    product = sg.swapaxes(a, 1, 2) @ sg.swapaxes(b, 1, 2)
+    graph = sg.Graph({"product": product, "chain": sg.abs(product @ c + 1)})
+    rewritten = pipeline("O1,scalarization")(graph)
+    assert not rewritten.has(MatMul)
+    results = sg.compile(rewritten, disable=[PRICED]).run(feeds)
+    for plain in (sg.compile(graph, disable=[PRICED]), sg.compile(graph, fuse=False)):
+        for name, array in plain.run(feeds).items():
+            assert same_bytes(results[name], array), name
+
+
+def test_a_product_alone_stays_a_product():
+    a, b = (sg.input(name, (50, 3, 3), "float64") for name in "ab")
+    assert PRICED not in {r.name for r in sg.compile(a @ b + 1).explanation().late if r.changed}
 
 
 def test_components_that_cost_more_than_they_save_are_left_out():

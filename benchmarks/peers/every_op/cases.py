@@ -36,7 +36,8 @@ IN_WORKLOADS: Final = frozenset(
         *("window_max", "window_place", "window_put", "window_sum", "window_take"),
         *("cholesky", "eigh", "eigvalsh", "lu", "lu_solve", "qr", "svd", "svdvals"),
         *("triangular_solve", "tridiagonal_solve"),
-        *("branch", "loop", "panel_matmul", "while", "call.host", "call.numba", "rank_mean"),
+        *("branch", "loop", "multiply_add", "panel_matmul", "while"),
+        *("call.host", "call.numba", "rank_mean"),
     )
 )
 

@@ -122,7 +122,7 @@ _RANKS: Final = ("rank_gather", "rank_mean", "rank_part", "rank_scatter")
 #: Op that has no row -> why.
 REFUSED: Final[dict[str, str]] = dict.fromkeys(
     _RANKS, "exchanges arrays between processes: shard_map and jax.lax.pmean do that in JAX"
-)
+) | {"multiply_add": "is an op of kernels alone, which rounds a product and a sum once"}
 #: Ops with a row whose derivative is our rule.
 RULED: Final = frozenset(["custom_jvp", "flat_power"])
 

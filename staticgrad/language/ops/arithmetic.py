@@ -43,6 +43,7 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import BOOL, DType
 from staticgrad.language.vecmath.layout import sign_bit
+from staticgrad.support.primitives import fma
 
 
 class Add(Elementwise, name="add"):
@@ -119,6 +120,22 @@ class Mul(Elementwise, name="mul"):
 
     def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
         return of(x).square() if x.key == y.key else of(x) * of(y)
+
+
+class MultiplyAdd(Elementwise, name="multiply_add"):
+    """x * y + z, rounded once: a step of the sum of a matrix product's element."""
+
+    kinds = "f"
+    hint = "convert other numbers with astype('float64')"
+    primitive = "fma"
+    exact = True
+    flops = 2
+
+    def reference(self, x: Any, y: Any, z: Any) -> Any:
+        return fma(x, y, z)
+
+    def partials(self, out: Any, x: Any, y: Any, z: Any) -> tuple[Partial, ...]:
+        return y, x, ONE
 
 
 class Div(Floating, name="div"):
