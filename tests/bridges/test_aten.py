@@ -1158,7 +1158,6 @@ def test_explain_counts_operators_programs_and_kernels_and_names_the_rest():
     assert "PyTorch runs aten.segment_reduce.default: aten.segment_reduce has" in str(report)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::staticgrad.StaticgradWarning")
 def test_explain_names_operators_that_pytorch_runs_between_others():
     report = sg.torch.explain(lambda x: torch.geqrf(x.sin())[0].cos(), random_tensor(3, 3))

@@ -272,6 +272,13 @@ VARIANTS = {
     "extremes of numbers and of bools": (
         lambda x: (x.max(1), x.min(), (x > 0).max(1), (x > 0).all(0), jnp.argmax(x, 1)), X,
     ),
+    "the tangent of maxima": (
+        lambda x, t: jax.jvp(pool_windows, (x,), (t,))[1], IMAGE, normal(*IMAGE.shape, seed=3),
+    ),
+    "the tangent of minima": (
+        lambda x, t: jax.jvp(lambda x: pool_windows(x, lax.min, np.inf), (x,), (t,))[1],
+        IMAGE, normal(*IMAGE.shape, seed=3),
+    ),
     "keys in another order": (lambda x: lax.sort((jnp.round(x), -x), num_keys=2, dimension=1), X),
 }  # fmt: skip
 

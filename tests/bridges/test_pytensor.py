@@ -470,3 +470,10 @@ def test_what_one_term_of_a_density_reads_has_the_line_of_the_term():
     assert [both[part] for part in parts] == lines
     assert {shared, density}.isdisjoint(both)
     assert lines_of_terms(density, [*terms, terms[0]]) == {}
+
+
+def test_ranges_of_integers_that_no_double_holds_are_counted_in_integers():
+    start, stop = pt.lscalar("start"), pt.lscalar("stop")
+    f = pytensor.function([start, stop], pt.arange(start, stop), mode="STATICGRAD")
+    for first in (2**62, 2**53, -(2**62)):
+        np.testing.assert_array_equal(f(first, first + 3), first + np.arange(3))

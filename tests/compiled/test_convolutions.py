@@ -157,6 +157,20 @@ def test_every_form_is_exact(name, dtype):
     check_exact(*GEOMETRIES[name], dtype)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_image_of_one_element_is_a_product_of_channels(batch):
+    rng = np.random.default_rng(batch)
+    x, w = rng.normal(size=(batch, 3)), rng.normal(size=(4, 3))
+    image, taps = sg.input("x", (batch, 3, 1, 1), "float64"), sg.input("w", (4, 3, 1, 1), "float64")
+    y = sg.nn.conv2d(image, taps)
+    slopes = sg.grad(0.5 * (y * y).sum(), [image, taps])
+    program = sg.compile({"y": y, "dx": slopes[0], "dw": slopes[1]})
+    actual = program.run({"x": x[:, :, None, None], "w": w[:, :, None, None]})
+    expected = {"y": x @ w.T, "dx": x @ w.T @ w, "dw": (x @ w.T).T @ x}
+    for name, array in expected.items():
+        np.testing.assert_allclose(actual[name][:, :, 0, 0], array, rtol=1e-13)
+
+
 def test_empty_batches():
     check_exact((0, 4, 4, 4), (128, 4, 3, 3), {"padding": 1}, "float32")
 

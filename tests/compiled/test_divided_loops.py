@@ -16,7 +16,7 @@ from passes.remat import search
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.lowering.fuse import fuse
-from staticgrad.compiler.memory.divided import Divisions, all_divisions
+from staticgrad.compiler.memory.divided import Divided, Divisions, all_divisions
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.language.ir.bodies import BodyStep, body_input, body_of, walk_bodies
@@ -379,3 +379,25 @@ def test_logs_change_no_byte(reverse, dtype, monkeypatch):
         assert logging_steps(variant.schedule)
         assert bytes_of(variant, feeds_of(6, dtype)) == expected[6], options
         assert variant.highest_touched in (None, variant.peak_bytes)
+
+
+@pytest.mark.thinned(1, budgeted=True)
+def test_a_division_with_other_buffers_inside_is_one_of_the_same_program():
+    """Budgets choose among divisions that read and write the same arrays of the caller."""
+    graph = pipeline("O1")(recurrent(12)[0])
+    undivided, divided = (Planner(fuse(each)) for each in (graph, run_in_segments(graph)))
+    written = [
+        {name for step in planner.schedule.steps for name in step.writes()}
+        for planner in (undivided, divided)
+    ]
+    assert written[0] != written[1]
+    others = [Divided(graph, divided.schedule, divided)]
+    assert [*Divisions(undivided, lambda: iter(others))._other_divisions()] == others
+    unlike = Planner(fuse(sg.Graph({"loss": graph.outputs["loss"]})))
+    assert [*Divisions(unlike, lambda: iter(others))._other_divisions()] == []
+
+
+def test_plans_are_for_one_worker_at_least():
+    x = sg.input("x", (4,), "float32")
+    with pytest.raises(ValueError, match="0 workers"):
+        Planner(fuse(sg.Graph({"y": sg.sin(x)})), workers=0)

@@ -174,3 +174,15 @@ def test_draws_in_a_body_are_those_of_the_iterations():
             last = sg.fori_loop(0, 3, lambda i, c: c + rng.normal(), init)  # noqa: B023
             draws.append([last.item(), rng.normal().item()])
     assert draws[0] == draws[1]
+
+
+@pytest.mark.parametrize("number", [3.5e38, -5e38, 1e300, 10**39])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_a_number_beyond_the_dtype_is_infinite_without_a_warning(dtype, number):
+    """As beside a value of a graph, where warnings of NumPy are off."""
+    x = Tensor(np.ones(2, "float32")).astype(dtype)
+    infinite = np.full(2, np.copysign(np.inf, number))
+    for result in (x * number, number + x, number * x):
+        assert result.dtype == x.dtype
+        np.testing.assert_array_equal(np.asarray(result.astype("float64").data), infinite)
+    assert np.asarray((x < number).data).tolist() == [number > 0] * 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.eager import Tensor, checkpoint, rowwise
+from staticgrad.eager import Tensor, checkpoint, rowwise, tape
 from staticgrad.errors import DTypeError
 
 random = np.random.default_rng(0)
@@ -249,6 +249,18 @@ def test_rows_of_a_batch_are_those_of_single_walks(name, monkeypatch):
         for left, right in zip(batched, runs[-1], strict=True):
             assert isinstance(left, Tensor)
             np.testing.assert_allclose(left.data, right.data, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(("fewest", "most", "count"), [(2, 1 << 20, 1), (2, 1, 12), (13, 1, 12)])
+def test_rows_of_a_batch_are_one_walk_where_they_are_many_and_fit(fewest, most, count, monkeypatch):
+    monkeypatch.setattr(rowwise, "FEWEST", fewest)
+    monkeypatch.setattr(rowwise, "MOST", most)
+    walks, run = [], tape.TapeSweep.run
+    monkeypatch.setattr(tape.TapeSweep, "run", lambda *args: walks.append(1) or run(*args))
+    x = Tensor(np.arange(12.0), requires_grad=True)
+    matrix = sg.jacobian(sg.sin(x) * 2.0, x)
+    assert len(walks) == count
+    np.testing.assert_allclose(matrix.data, np.diag(2.0 * np.cos(np.arange(12.0))), rtol=1e-15)
 
 
 @pytest.mark.parametrize("policy", [None, sg.checkpoint_policies.nothing_saveable])
