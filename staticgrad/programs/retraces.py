@@ -30,7 +30,7 @@ class CallOutline(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What differs in a call from the one before.
+    """Change of a call from the one before.
 
     Attributes:
         name: of the argument, with the place in it; empty if it is not one alone.

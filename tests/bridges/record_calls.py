@@ -122,12 +122,12 @@ def trace_lines():
             lines.add((frame.f_code.co_filename, frame.f_lineno))
         return trace
 
-    before = sys.gettrace()
+    tracer = sys.gettrace()
     sys.settrace(trace)
     try:
         yield lines
     finally:
-        sys.settrace(before)
+        sys.settrace(tracer)
 
 
 def record_aten(calls):
@@ -156,31 +156,31 @@ def record_aten(calls):
 
         def run_node(self, node):
             result = super().run_node(node)
-            self.kept[node] = wrap(result)
+            self.arrays[node] = wrap(result)
             return result
 
     def compile_graph(graph, example):
         def run(args):
             interpreter = Interpreter(graph)
-            interpreter.kept = {}
+            interpreter.arrays = {}
             results = interpreter.run(*args)
             with contextlib.suppress(Exception):
-                record(graph, interpreter.kept)
+                record(graph, interpreter.arrays)
             return results
 
         run._boxed_call = True
         return run
 
-    def record(graph, kept):
+    def record(graph, arrays):
         program = program_of(graph)
         nodes = [*graph.graph.nodes]
         leaves = [n for n in nodes if n.op == "placeholder"] + [
             n for n in nodes if n.op == "get_attr"
         ]
         inner = [n for n in nodes if n.op not in ("placeholder", "get_attr", "output")]
-        env = [kept.get(node) for node in leaves]
+        env = [arrays.get(node) for node in leaves]
         for node, call in zip(inner, program.calls, strict=True):
-            result = kept[node]
+            result = arrays[node]
             calls.add(call, read_operands(call.operands, env), unwrap(result))
             env.append(result)
 
@@ -203,7 +203,7 @@ def record_aten(calls):
             )
             torch.autograd.grad(total, [x for x in leaves if x.requires_grad], allow_unused=True)
 
-    def shorten(t):
+    def round_to_cents(t):
         return torch.round(t, decimals=2) if t.is_floating_point() else t
 
     def attempt(f, tensors, derive=True):
@@ -219,15 +219,19 @@ def record_aten(calls):
 
     tables = (test_aten.FUNCTIONS, test_aten.VARIANTS, test_aten.BACKWARD)
     for f, *shapes in [entry for table_ in tables for entry in table_.values()]:
-        tensors = [shorten(test_aten.random_tensor(*s, seed=k)) for k, s in enumerate(shapes)]
+        tensors = [
+            round_to_cents(test_aten.random_tensor(*s, seed=k)) for k, s in enumerate(shapes)
+        ]
         attempt(f, tensors)
     for name in test_aten.OPERATORS:
         call = None
         with contextlib.suppress(Exception):
             call = test_aten.call_with_elements(name) if "." not in name else None
         if call is not None:
-            attempt(call[0], [*map(shorten, call[1])], name not in test_aten.WITHOUT_GRADIENTS)
-            attempt(call[0], [*map(shorten, call[1])], False)
+            attempt(
+                call[0], [*map(round_to_cents, call[1])], name not in test_aten.WITHOUT_GRADIENTS
+            )
+            attempt(call[0], [*map(round_to_cents, call[1])], False)
     from torch.testing._internal.common_methods_invocations import op_db
 
     for op in op_db:
@@ -248,7 +252,7 @@ def record_aten(calls):
                     sample = Sample(op.op, op.name, sample_input)
                 except Exception:
                     continue
-                tensors = [*map(shorten, sample.tensors)]
+                tensors = [*map(round_to_cents, sample.tensors)]
                 if sum(t.numel() for t in tensors) < 80:
                     attempt(sample, tensors, dtype is torch.float64 and op.supports_autograd)
 
@@ -425,20 +429,20 @@ def record_pytensor(calls):
 
     def call_node(graph, number, node, *thunks):
         thunk = thunks[0]
-        before = [copy_of(x[0]) for x in thunk.inputs]
+        arrays = [copy_of(x[0]) for x in thunk.inputs]
         thunk()
-        after = [copy_of(x[0]) for x in thunk.outputs]
+        results = [copy_of(x[0]) for x in thunk.outputs]
         with contextlib.suppress(Exception):
             (call,) = program_between(node.inputs, [node], node.outputs).calls
             operands = []
-            for variable, array in zip(node.inputs, before, strict=True):
+            for variable, array in zip(node.inputs, arrays, strict=True):
                 is_known = hasattr(variable, "data") or not isinstance(
                     array, np.ndarray | np.generic
                 )
                 operands.append(array if is_known else Computed(np.asarray(array)))
-            calls.add(call, operands, after)
+            calls.add(call, operands, results)
             # Integers may be sizes, which are known while a program is built.
-            calls.add(call, [*map(make_known, operands)], after)
+            calls.add(call, [*map(make_known, operands)], results)
 
     def make_known(x):
         is_integer = isinstance(x, Computed) and x.array.dtype.kind == "i" and x.array.ndim < 2
@@ -472,7 +476,7 @@ def record_pytensor(calls):
             )
         result = original(inputs, outputs, mode=mode, **options)
 
-        class Both:
+        class RecordedFunction:
             """A function whose calls are recorded."""
 
             def __call__(self, *args, **kwargs):
@@ -483,7 +487,7 @@ def record_pytensor(calls):
             def __getattr__(self, name):
                 return getattr(result, name)
 
-        return Both()
+        return RecordedFunction()
 
     pytensor.function = function
     for module in (pytensor.scalar.basic, pytensor.scalar.math):

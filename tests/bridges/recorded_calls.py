@@ -113,10 +113,10 @@ def _encode_array(array):
         raise TypeError(f"an array of {array.dtype}")
     flat = array.ravel()
     numbers = flat.view(flat.real.dtype) if array.dtype.kind == "c" else flat
-    return [array.dtype.name, [*array.shape], [*map(_shorten, numbers)]]
+    return [array.dtype.name, [*array.shape], [*map(_convert_number, numbers)]]
 
 
-def _shorten(number):
+def _convert_number(number):
     """Return a number of Python with the fewest digits that have the bits of one of NumPy."""
     if number.dtype.kind != "f":
         return int(number)

@@ -452,7 +452,7 @@ def test_formulas_of_large_arguments_have_the_digits_of_pytensors_own_mode(formu
 
 
 def test_what_one_term_of_a_density_reads_has_the_line_of_the_term():
-    """Of one term, of two with a part that both read, and of a sum that is added up otherwise."""
+    """One term, two with a part that both read, and a sum that is added up otherwise."""
     lines = [SourceLine("model.py", 3), SourceLine("model.py", 7)]
     terms = [pt.scalar("scale"), pt.scalar("level")]
     for term, line in zip(terms, lines, strict=True):
@@ -466,9 +466,9 @@ def test_what_one_term_of_a_density_reads_has_the_line_of_the_term():
     alone = lines_of_terms(parts[0], terms[:1])
     assert {*alone.values()} == {lines[0]}
     assert {parts[0], shared} <= {*alone}
-    both = lines_of_terms(density, terms)
-    assert [both[part] for part in parts] == lines
-    assert {shared, density}.isdisjoint(both)
+    by_variable = lines_of_terms(density, terms)
+    assert [by_variable[part] for part in parts] == lines
+    assert {shared, density}.isdisjoint(by_variable)
     assert lines_of_terms(density, [*terms, terms[0]]) == {}
 
 

@@ -385,7 +385,7 @@ def test_logs_change_no_byte(reverse, dtype, monkeypatch):
 def test_a_division_with_other_buffers_inside_is_one_of_the_same_program():
     """Budgets choose among divisions that read and write the same arrays of the caller."""
     graph = pipeline("O1")(recurrent(12)[0])
-    undivided, divided = (Planner(fuse(each)) for each in (graph, run_in_segments(graph)))
+    undivided, divided = (Planner(fuse(part)) for part in (graph, run_in_segments(graph)))
     written = [
         {name for step in planner.schedule.steps for name in step.writes()}
         for planner in (undivided, divided)

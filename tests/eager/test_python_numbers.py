@@ -179,7 +179,7 @@ def test_draws_in_a_body_are_those_of_the_iterations():
 @pytest.mark.parametrize("number", [3.5e38, -5e38, 1e300, 10**39])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_a_number_beyond_the_dtype_is_infinite_without_a_warning(dtype, number):
-    """As beside a value of a graph, where warnings of NumPy are off."""
+    """Graphs do the same: they have no warnings of NumPy."""
     x = Tensor(np.ones(2, "float32")).astype(dtype)
     infinite = np.full(2, np.copysign(np.inf, number))
     for result in (x * number, number + x, number * x):

@@ -176,7 +176,7 @@ def slopes_by_hand(x, w, u, b):
 @pytest.mark.thinned(1, budgeted=True)
 @pytest.mark.parametrize("times", TIMES)
 def test_sums_over_blocks_follow_loops_in_segments(times, monkeypatch):
-    """Where all times fill blocks and where they do not, with and without recomputation."""
+    """All times fill blocks or not, with and without recomputation."""
     monkeypatch.setattr(loop_sums, "BLOCK_ROWS", 8)  # four times of two rows
     feeds = arrays_of_a_network(times)
     inputs = {name: sg.input(name, array.shape, "float64") for name, array in feeds.items()}
@@ -191,7 +191,7 @@ def test_sums_over_blocks_follow_loops_in_segments(times, monkeypatch):
     expected = slopes_by_hand(**feeds)
     cases = ((0, 0), (1, 0), (2, 0), (1, Fraction(1, 2)))
     divided = [run_in_segments(inside, levels, Fraction(stored)) for levels, stored in cases]
-    assert all((each is inside) == (times < 6) for each in divided)
+    assert all((rewritten is inside) == (times < 6) for rewritten in divided)
     for graph in divided:
         verify_graph(graph)
         for name, array in sg.evaluate(graph, feeds).items():
