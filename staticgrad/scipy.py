@@ -99,8 +99,22 @@ class _VectorFunctions:
         """The results of the function, of values of a graph."""
         return _concatenate_leaves(self._f(self._unravel(v), *args))
 
+    def number(self, x: Any, *args: Any) -> Any:
+        """The one number that the function gives.
+
+        Raises:
+            ArgumentError: it gives several, as a value with its derivatives.
+        """
+        result = self._f(x, *args)
+        if isinstance(result, tuple):
+            raise ArgumentError(
+                f"f gives {len(result)} results, not one number",
+                hint="derivatives are computed: return the value alone, without jac=True",
+            )
+        return result
+
     def slope(self, v: Any, *args: Any) -> Any:
-        value, slopes = value_and_grad(self._f)(self._unravel(v), *args)
+        value, slopes = value_and_grad(self.number)(self._unravel(v), *args)
         return astype(value, "float64"), _concatenate_leaves(slopes)
 
     def product(self, v: Any, way: Any, *args: Any) -> Any:
@@ -115,7 +129,7 @@ class _VectorFunctions:
         return vjp(lambda v: self.values(v, *args), v, ct, True)[1]
 
     def value(self, v: Any, *args: Any) -> Any:
-        return astype(self._f(self._unravel(v), *args), "float64")
+        return astype(self.number(self._unravel(v), *args), "float64")
 
     def matrix(self, v: Any, *args: Any) -> Any:
         return jacobian(lambda v: self.values(v, *args), allow_disconnected=True)(v)
@@ -144,6 +158,8 @@ def _of_vectors(name: str, f: Any, x0: Any) -> tuple[_VectorFunctions, Any, Call
     """Return a function of a tree as compiled functions of SciPy's vectors, made once."""
     if not callable(f):
         raise ArgumentError(f"{name}: f is {kind_of(f)}, not a function")
+    if isinstance(x0, list) and all(isinstance(n, int | float | np.generic) for n in x0):
+        x0 = np.array(x0)  # as SciPy reads it
     vector, unravel = _ravel_tree(name, x0)
     if not vector.size:
         raise ArgumentError(f"{name}: x0 has no numbers")
@@ -167,7 +183,7 @@ def minimize(
 
     Args:
         f: of ``x`` and ``args``, gives one number.
-        x0: where to begin: arrays in containers, also complex ones.
+        x0: where to begin: arrays in containers, also complex ones. A list of numbers is a vector.
         args: further arguments of f: arrays in containers; numbers and strings are static.
         method: as SciPy's.
         options: those of SciPy's function, ``bounds``, ``tol``, ...; constraints, bounds and

@@ -120,7 +120,10 @@ def _no_conversion(value: Symbolic, data: Any, array: Array) -> FeedDTypeError:
         what = kind_of(data)
     hint = f"convert it: feed.astype({input_dtype!r})"
     if array.dtype.kind == "O":
-        hint = "an array of numbers: no None, no nested objects, no integers above 2**64"
+        hint = (
+            "an array of numbers: no None, no nested objects, no integers above 2**64\n"
+            "of a generator np.array(list(x)), of Decimal np.array(x, 'float64')"
+        )
     elif array.dtype.kind in "US":
         hint = "texts are not read as numbers, nor as names of files"
     elif array.dtype.kind == "c":

@@ -424,6 +424,8 @@ def no_operand(function: str, operand: object) -> DTypeError:
     hints = {
         "NoneType": "a function without return gives None",
         "str": "a value by name: the input itself, graph[name] for an output",
+        "generator": "np.array(list(x)), of a generator of numbers",
+        **dict.fromkeys(("Decimal", "Fraction"), "float(x); of a list np.array(x, 'float64')"),
         "Dim": "",
     }
     kind = type(operand).__module__

@@ -476,7 +476,10 @@ def _index_array(x: Value, item: Any) -> Any:
 
 def _hint_for_index(item: Any) -> str:
     if isinstance(item, str):
-        return "parts are named by position: x[0], x[1:3], x[..., None]"
+        return (
+            "parts are named by position: x[0], x[1:3], x[..., None]\n"
+            "of a data frame, pass its columns by name: {name: frame[name] for name in frame}"
+        )
     if isinstance(item, float):
         return f"whole numbers: {int(item)}" if item.is_integer() else "whole numbers: k // 2"
     return "convert it: astype('int64')"

@@ -1,15 +1,15 @@
 """Values in the user's containers: flattened to a list, and put back.
 
 A tree is a value, or a dict, list, tuple, named tuple, dataclass or module of trees, an object of a
-class that is registered with JAX, or None, which holds none. A dataclass is put back
-with its fields as they are: neither ``__init__`` nor ``__post_init__`` runs, for what they do has
-been done; so is a module with its attributes.
+class of attrs or one that is registered with JAX, or None, which holds none. A dataclass is put
+back with its fields as they are: neither ``__init__`` nor ``__post_init__`` runs, for what they do
+has been done; so is a module with its attributes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from functools import cache, singledispatch
 from itertools import islice
 from operator import is_
@@ -83,7 +83,7 @@ class Tree:
     @property
     def is_record(self) -> bool:
         """Return whether its parts are the fields of a dataclass, or the attributes of a module."""
-        return is_dataclass(self.kind) or (self.static is not None and self.kind is not None)
+        return _has_fields(self.kind) or (self.static is not None and self.kind is not None)
 
     def __str__(self) -> str:
         if self.kind is object:
@@ -311,13 +311,19 @@ def is_module(tree: Any) -> bool:
 
 def is_record(tree: Any) -> bool:
     """Return whether ``tree`` is a user's dataclass. Settings (an optimizer) are no containers."""
-    kind = type(tree)
-    return hasattr(kind, "__dataclass_fields__") and not isinstance(tree, Value | Settings | type)
+    return _has_fields(type(tree)) and not isinstance(tree, Value | Settings | type)
+
+
+def _has_fields(kind: Any) -> bool:
+    """Return whether a class is a dataclass or one of attrs."""
+    return hasattr(kind, "__dataclass_fields__") or hasattr(kind, "__attrs_attrs__")
 
 
 def fields_of(record: Any) -> tuple[str, ...]:
-    """The names of the fields that a dataclass has."""
-    return tuple([field.name for field in fields(record) if hasattr(record, field.name)])
+    """The names of the fields that a dataclass, or an object of a class of attrs, has."""
+    of_attrs = getattr(type(record), "__attrs_attrs__", None)
+    declared = fields(record) if of_attrs is None else of_attrs
+    return tuple([field.name for field in declared if hasattr(record, field.name)])
 
 
 class ObjectParts(NamedTuple):

@@ -247,7 +247,7 @@ class MultiheadAttention(MultiHeadAttention):
 
         def __call__(self, query: Any, *args: Any, **kwargs: Any) -> Any: ...
 
-    def forward(  # type: ignore[override]  # the order of PyTorch's arguments
+    def forward(  # the order of PyTorch's arguments
         self,
         query: Any,
         key: Any = None,

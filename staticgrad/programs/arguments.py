@@ -251,7 +251,8 @@ def _hashable(name: str, leaf: Any) -> Any:
             if is_array(leaf)
             else f"f(sg.sparse.csr({name}), ...): its elements are then the input; or close over it"
             if hasattr(leaf, "tocsr")
-            else "arrays in dicts, lists and tuples are inputs; what is static is compared by hash",
+            else "arrays in dicts, lists and tuples are inputs; what is static is compared by hash"
+            + ("\nlist(x) or dict(x) of another container" if isinstance(leaf, Iterable) else ""),
         ) from None
 
 

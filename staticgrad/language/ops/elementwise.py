@@ -398,7 +398,10 @@ def dtype_hint(spec: object) -> str:
     if isinstance(spec, int):
         return "a shape is one argument, a tuple of its sizes: sg.zeros((3, 4))"
     if isinstance(spec, np.dtype) and spec.kind in "OUS":
-        return "arrays of numbers; object arrays come from None or lists of unequal lengths"
+        return (
+            "arrays of numbers; object arrays come from None or lists of unequal lengths\n"
+            "of Decimal and Fraction: np.array(x, 'float64')"
+        )
     names = [d.numpy.name for d in ALL_DTYPES]
     last = name.rpartition(".")[2]
     return f"write {last!r}" if last in names else did_you_mean(name, names)

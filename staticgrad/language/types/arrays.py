@@ -188,7 +188,14 @@ _NUMBERS: Final = (
 
 def is_array_like(data: Any) -> bool:
     """Return whether an object, not its class, has a protocol of arrays or of tables."""
-    return not isinstance(data, type) and any(hasattr(data, protocol) for protocol in PROTOCOLS)
+    if isinstance(data, type):
+        return False
+    return any(hasattr(data, protocol) for protocol in PROTOCOLS) or _is_buffer(data)
+
+
+def _is_buffer(data: Any) -> bool:
+    """Return whether an object is one of Python's own arrays, which NumPy reads as buffers."""
+    return isinstance(data, memoryview | ctypes.Array) or type(data).__module__ == "array"
 
 
 def columns_of(data: Any) -> dict[str, Any] | None:
