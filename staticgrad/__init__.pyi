@@ -43,6 +43,9 @@ from staticgrad.compiler.compiling.compiler import (
 from staticgrad.compiler.compiling.mixed_precision import (
     precision
 )
+from staticgrad.compiler.compiling.quantization import (
+    quantize
+)
 from staticgrad.compiler.compiling.tradeoffs import (
     tradeoff
 )
@@ -286,11 +289,11 @@ __all__ = [
     "ones_like", "onnx", "optim", "options", "outer", "pad", "parameter", "parse", "partition",
     "passes", "percentile", "permute_dims", "pi", "piecewise", "plan_abstract", "poly",
     "polyadd", "polyder", "polyfit", "polyint", "polymul", "polysub", "polyval", "positive",
-    "pow", "power", "precision", "prod", "ptp", "pytensor", "quantile", "rad2deg", "radians",
-    "random", "ravel", "ravel_multi_index", "real", "reciprocal", "reduce_and", "reduce_or",
-    "reduce_xor", "remainder", "repeat", "replace", "reshape", "resize", "result_type",
-    "right_shift", "rint", "roll", "rollaxis", "roots", "rot90", "round", "row_stack",
-    "same_graph", "save", "scan", "scatter_add", "scipy", "scope", "searchsorted",
+    "pow", "power", "precision", "prod", "ptp", "pytensor", "quantile", "quantize", "rad2deg",
+    "radians", "random", "ravel", "ravel_multi_index", "real", "reciprocal", "reduce_and",
+    "reduce_or", "reduce_xor", "remainder", "repeat", "replace", "reshape", "resize",
+    "result_type", "right_shift", "rint", "roll", "rollaxis", "roots", "rot90", "round",
+    "row_stack", "same_graph", "save", "scan", "scatter_add", "scipy", "scope", "searchsorted",
     "segment_max", "segment_min", "segment_prod", "segment_sum", "select", "setdiff1d",
     "setxor1d", "shape", "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh",
     "size", "size_value", "sklearn", "sliding_window_view", "sort", "spacing", "sparse",

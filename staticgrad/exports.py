@@ -151,6 +151,7 @@ OTHERS = {
         " shape size"
     ),
     "staticgrad.compiler.compiling.mixed_precision": "precision",
+    "staticgrad.compiler.compiling.quantization": "quantize",
     "staticgrad.analysis.planning.planner": "plan_abstract",
     "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",

@@ -13,6 +13,7 @@ dequantized operands.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,6 +22,12 @@ import staticgrad.functions as sg
 from staticgrad import nn
 from staticgrad.bridges.operands import as_operand
 from staticgrad.bridges.tables import unsupported_variant
+from staticgrad.functions.quantized import (
+    convolve_integers,
+    multiply_integers,
+    quantize_by_range,
+    round_to_integers,
+)
 from staticgrad.onnx.operators import conv, operator, pool
 
 #: The domain of the operators that onnxruntime defines.
@@ -153,15 +160,7 @@ def _quantize_linear(
         and _are_same(read.zero, zero)
     ):
         return read.integers  # rounding removes the error of a product and a quotient
-    return _quantize(sg.astype(x, "float32") / sg.astype(scale, "float32"), zero, target)
-
-
-def _quantize(x: Any, zero: Any, target: Any) -> Any:
-    """Round numbers to integers behind a zero point, and clip them to their type."""
-    rounded = sg.rint(x)
-    rounded = rounded if zero is None else rounded + sg.astype(zero, "float32")
-    ends = np.iinfo(np.dtype(target))
-    return sg.astype(sg.clip(rounded, float(ends.min), float(ends.max)), target)
+    return round_to_integers(sg.astype(x, "float32") / sg.astype(scale, "float32"), zero, target)
 
 
 # -- sums of products, in int32 -------------------------------------------------------------------
@@ -175,34 +174,26 @@ def _less_zero(x: Any, zero: Any) -> Any:
     return _wide(x) if _is_zero(zero) else _wide(x) - _wide(zero)
 
 
-def multiply(a: Any, zero_a: Any, b: Any, zero_b: Any) -> Any:
-    """Return (a - zero_a) @ (b - zero_b) in int32; zero points are along rows and columns."""
-    right = _less_zero(b, zero_b) if _is_constant(b) else _wide(b)
-    left = _less_zero(a, zero_a) if _is_constant(a) else _wide(a)
-    total = sg.matmul(left, right)
-    by_row = not (_is_zero(zero_a) or _is_constant(a))
-    if by_row:
-        total = total - _wide(zero_a) * sg.sum(right, -2, keepdims=True, dtype="int32")
-    if not (_is_zero(zero_b) or _is_constant(b)):
-        rows = sg.sum(left, -1, keepdims=True, dtype="int32")
-        rows = rows - _wide(zero_a) * a.shape[-1] if by_row else rows
-        total = total - rows * _wide(zero_b)
-    return total
+def _multiply(a: Any, zero_a: Any, b: Any, zero_b: Any) -> Any:
+    """Return (a - zero_a) @ (b - zero_b) in int32; of constants the difference is computed once."""
+    (a, zero_a), (b, zero_b) = _take_out(a, zero_a), _take_out(b, zero_b)
+    return multiply_integers(a, zero_a, b, zero_b)
 
 
-def convolve(x: Any, zero_x: Any, w: Any, zero_w: Any, **attributes: Any) -> Any:
+def _take_out(x: Any, zero: Any) -> tuple[Any, Any]:
+    """Return integers and their zero point: None if it is 0, or was subtracted from a constant."""
+    is_done = _is_zero(zero) or _is_constant(x)
+    return (_less_zero(x, zero), None) if is_done else (x, zero)
+
+
+def _convolve(x: Any, zero_x: Any, w: Any, zero_w: Any, **attributes: Any) -> Any:
     """Return the convolution of x - zero_x by w - zero_w in int32."""
-    filters = _less_zero(w, zero_w)
-    total = conv(_wide(x), filters, **attributes)
-    if _is_zero(zero_x):
-        return total
     is_padded = attributes.get("auto_pad", "NOTSET").startswith("SAME")
     has_border = is_padded or any(attributes.get("pads") or ())
-    if has_border:  # fewer elements of a filter count there
-        inside = sg.ones((1, *x.shape[1:]), "int32", like=x)
-        return total - _wide(zero_x) * conv(inside, filters, **attributes)
-    sums = sg.sum(filters, tuple(range(1, w.ndim)), dtype="int32")
-    return total - _wide(zero_x) * sg.reshape(sums, (-1, *(1,) * (w.ndim - 2)))
+    zero_x = None if _is_zero(zero_x) else zero_x
+    return convolve_integers(
+        partial(conv, **attributes), x, zero_x, _less_zero(w, zero_w), has_border
+    )
 
 
 @operator("MatMul")
@@ -234,7 +225,7 @@ def _multiply_dequantized(a: Any, b: Any) -> Any:
         return None
     if not (_fits(right.zero, -1) and _fits(left.zero, -2)) or min(a.ndim, b.ndim) < 2:
         return None
-    total = multiply(left.integers, left.zero, right.integers, right.zero)
+    total = _multiply(left.integers, left.zero, right.integers, right.zero)
     return sg.astype(total, "float32") * (left.scale * right.scale)
 
 
@@ -267,7 +258,7 @@ def _convolve_dequantized(x: Any, w: Any, **attributes: Any) -> Any:
         return None
     if not (_fits(right.scale, 0, w.ndim) and _fits(right.zero, 0, w.ndim)):
         return None
-    total = convolve(left.integers, left.zero, right.integers, right.zero, **attributes)
+    total = _convolve(left.integers, left.zero, right.integers, right.zero, **attributes)
     scale = left.scale * _of_channels(right.scale, w.ndim)
     return sg.astype(total, "float32") * scale
 
@@ -293,13 +284,13 @@ def _of_channels(numbers: Any, rank: int) -> Any:
 
 @operator("MatMulInteger")
 def _mat_mul_integer(a: Any, b: Any, zero_a: Any = None, zero_b: Any = None) -> Any:
-    return multiply(a, _along_axis(a, zero_a, -2), b, _along_axis(b, zero_b, -1))
+    return _multiply(a, _along_axis(a, zero_a, -2), b, _along_axis(b, zero_b, -1))
 
 
 @operator("ConvInteger")
 def _conv_integer(x: Any, w: Any, zero_x: Any = None, zero_w: Any = None, **attributes: Any) -> Any:
     zero_x = _along_axis(x, zero_x, 1)
-    return convolve(x, zero_x, w, _along_axis(w, zero_w, 0), **attributes)
+    return _convolve(x, zero_x, w, _along_axis(w, zero_w, 0), **attributes)
 
 
 @operator("QLinearMatMul")
@@ -307,9 +298,9 @@ def _q_linear_mat_mul(
     a: Any, scale_a: Any, zero_a: Any, b: Any, scale_b: Any, zero_b: Any, scale: Any, zero: Any
 ) -> Any:
     left, right = _read(a, scale_a, zero_a, -2), _read(b, scale_b, zero_b, -1)
-    total = sg.astype(multiply(a, left.zero, b, right.zero), "float32")
+    total = sg.astype(_multiply(a, left.zero, b, right.zero), "float32")
     scale = _along_axis(total, scale, -2)
-    return _quantize(total * (left.scale * right.scale / scale), zero, zero.dtype.name)
+    return round_to_integers(total * (left.scale * right.scale / scale), zero, zero.dtype.name)
 
 
 @operator("QLinearConv")
@@ -319,10 +310,10 @@ def _q_linear_conv(
 ) -> Any:  # fmt: skip
     """Compute ONNX's QLinearConv: convolve integers, scale once, and quantize."""
     left, right = _read(x, scale_x, zero_x, 1), _read(w, scale_w, zero_w, 0)
-    total = convolve(x, left.zero, w, right.zero, **attributes)
+    total = _convolve(x, left.zero, w, right.zero, **attributes)
     total = total if bias is None else total + _of_channels(bias, w.ndim)
     factor = left.scale * _of_channels(right.scale, w.ndim) / _along_axis(total, scale, 1)
-    return _quantize(sg.astype(total, "float32") * factor, zero, zero.dtype.name)
+    return round_to_integers(sg.astype(total, "float32") * factor, zero, zero.dtype.name)
 
 
 # -- of com.microsoft -----------------------------------------------------------------------------
@@ -337,12 +328,12 @@ def _q_gemm(
     """Compute alpha A B + C of quantized matrices, where C has the scale of the product."""
     a, b = (sg.transpose(x) if turned else x for x, turned in ((a, trans_a), (b, trans_b)))
     left, right = _read(a, scale_a, zero_a, -2), _read(b, scale_b, zero_b, -1)
-    total = multiply(a, left.zero, b, right.zero)
+    total = _multiply(a, left.zero, b, right.zero)
     total = sg.astype(total if c is None else total + c, "float32")
     factor = sg.astype(left.scale * right.scale * alpha, "float32")
     if scale is None:
         return total * factor
-    return _quantize(total * (factor / scale), zero, zero.dtype.name)
+    return round_to_integers(total * (factor / scale), zero, zero.dtype.name)
 
 
 @operator(f"{MICROSOFT}.MatMulIntegerToFloat")
@@ -351,7 +342,9 @@ def _to_float(
     bias: Any = None,
 ) -> Any:  # fmt: skip
     left, right = _read(a, scale_a, zero_a, -2), _read(b, scale_b, zero_b, -1)
-    total = sg.astype(multiply(a, left.zero, b, right.zero), "float32") * (left.scale * right.scale)
+    total = sg.astype(_multiply(a, left.zero, b, right.zero), "float32") * (
+        left.scale * right.scale
+    )
     return total if bias is None else total + bias
 
 
@@ -360,18 +353,6 @@ def _dynamic(a: Any, b: Any, scale_b: Any, zero_b: Any = None, bias: Any = None)
     """Quantize a float matrix by its range, and multiply it by a quantized left."""
     integers, scale, zero = quantize_by_range(a)
     return _to_float(integers, b, scale, scale_b, zero, zero_b, bias)
-
-
-def quantize_by_range(x: Any) -> tuple[Any, Any, Any]:
-    """Return the unsigned integers of float numbers, their scale and their zero point.
-
-    The range of the numbers, and 0, decide: DynamicQuantizeLinear of ONNX.
-    """
-    least, most = sg.minimum(sg.min(x), 0.0), sg.maximum(sg.max(x), 0.0)
-    scale = (most - least) / 255.0
-    scale = sg.where(scale == 0.0, 1.0, scale)
-    zero = sg.astype(sg.rint(sg.clip(-least / scale, 0.0, 255.0)), "uint8")
-    return _quantize(x / scale, zero, "uint8"), scale, zero
 
 
 #: An operator of one quantized operand -> what it computes of its float numbers.
@@ -393,7 +374,7 @@ def _unary(
 ) -> Any:  # fmt: skip
     function = _UNARY[operator]
     result = function(_read(x, scale_x, zero_x, 1).value(), **attributes)
-    return _quantize(result / scale, zero, x.dtype.name)
+    return round_to_integers(result / scale, zero, x.dtype.name)
 
 
 @operator(*_BINARY)
@@ -403,7 +384,7 @@ def _binary(
 ) -> Any:  # fmt: skip
     left, right = _read(a, scale_a, zero_a, 1).value(), _read(b, scale_b, zero_b, 1).value()
     result = _BINARY[operator](left, right)
-    return _quantize(result / scale, zero, a.dtype.name)
+    return round_to_integers(result / scale, zero, a.dtype.name)
 
 
 @operator(f"{MICROSOFT}.QLinearGlobalAveragePool")
@@ -413,7 +394,9 @@ def _global_average(
     axes = tuple(range(1, x.ndim - 1) if channels_last else range(2, x.ndim))
     total = sg.sum(_less_zero(x, zero_x), axes, keepdims=True, dtype="int32")
     count = float(np.prod([x.shape[axis] for axis in axes]))
-    return _quantize(sg.astype(total, "float32") * (scale_x / (scale * count)), zero, x.dtype.name)
+    return round_to_integers(
+        sg.astype(total, "float32") * (scale_x / (scale * count)), zero, x.dtype.name
+    )
 
 
 @operator(f"{MICROSOFT}.QLinearAveragePool")
@@ -425,7 +408,7 @@ def _average(
         raise unsupported_variant("channels_last")
     numbers = _read(x, scale_x, zero_x, 1).value()
     result = pool(numbers, operator="AveragePool", outputs=1, **attributes)
-    return _quantize(result / scale, zero, x.dtype.name)
+    return round_to_integers(result / scale, zero, x.dtype.name)
 
 
 @operator(f"{MICROSOFT}.QLinearConcat")
@@ -444,7 +427,7 @@ def _softmax(
 ) -> Any:
     """Compute the softmax along an axis, as from version 13 on, which ``opset`` names."""
     result = nn.softmax(_read(x, scale_x, zero_x, 1).value(), axis)
-    return _quantize(result / scale, zero, x.dtype.name)
+    return round_to_integers(result / scale, zero, x.dtype.name)
 
 
 @operator(f"{MICROSOFT}.QLinearWhere")
@@ -466,4 +449,4 @@ def _reduce_mean(
 ) -> Any:  # fmt: skip
     numbers = _read(x, scale_x, zero_x, 1).value()
     result = sg.mean(numbers, tuple(axes), keepdims=bool(keepdims))
-    return _quantize(result / scale, zero, x.dtype.name)
+    return round_to_integers(result / scale, zero, x.dtype.name)

@@ -123,8 +123,8 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "sg": {
         "programs": (
             "Graphs and compiled programs",
-            "compiling.compiler compiling.mixed_precision compiling.tradeoffs programs.function"
-            " analysis.evaluate ir.graph ir.value ir.nodes ir.parser ir.printer lints saving scopes"
+            "compiling.compiler compiling.mixed_precision compiling.quantization"
+            " compiling.tradeoffs programs.function analysis.evaluate ir.graph ir.value ir.nodes ir.parser ir.printer lints saving scopes"
             " planning.planner options eager.at_once errors errors.wording types.dim",
         ),
         "derivatives": (
