@@ -22,7 +22,7 @@ import staticgrad.functions as sg
 from staticgrad import nn
 from staticgrad.bridges.operands import as_operand
 from staticgrad.bridges.tables import unsupported_variant
-from staticgrad.functions.quantized import (
+from staticgrad.extend.functions import (
     convolve_integers,
     multiply_integers,
     quantize_by_range,

@@ -38,7 +38,7 @@ def dense(sizes=(48, 40, 24)):
     for k, (w, b) in enumerate(zip(weights, biases, strict=True)):
         h = sg.nn.relu(h @ sg.parameter(f"w{k}", w) + sg.parameter(f"b{k}", b))
 
-    def expected(array, ranges=None):
+    def compute(array, ranges=None):
         h = array
         for k, (w, b) in enumerate(zip(weights, biases, strict=True)):
             ends = (h.min(), h.max()) if ranges is None else ranges[k]
@@ -48,18 +48,18 @@ def dense(sizes=(48, 40, 24)):
             h = np.maximum(total * (scale * scales) + b, 0)
         return h
 
-    return {"y": h}, expected, weights, biases
+    return {"y": h}, compute, weights, biases
 
 
 def test_ranges_of_each_run():
-    program, expected, *_ = dense()
+    program, compute, *_ = dense()
     graph = sg.quantize(program)
     f = sg.compile(graph)
     assert multiplies_words(f)
     for rows in (1, 9):
         x = RANDOM.normal(size=(rows, 48)).astype("f4")
         y = f.run({"x": x})["y"]
-        np.testing.assert_allclose(y, expected(x), rtol=0, atol=2e-6 * np.abs(y).max())
+        np.testing.assert_allclose(y, compute(x), rtol=0, atol=2e-6 * np.abs(y).max())
         exact = sg.compile(program).run({"x": x})["y"]
         assert 0 < np.abs(y - exact).max() < 0.03 * np.abs(exact).max()
     assert {parameter.name for parameter in graph.parameters} == {"b0", "b1"}
@@ -67,7 +67,7 @@ def test_ranges_of_each_run():
 
 def test_ranges_of_samples():
     """The ranges of all samples together, also for numbers beyond them."""
-    program, expected, weights, biases = dense()
+    program, compute, weights, biases = dense()
     samples = [{"x": RANDOM.normal(size=(5, 48)).astype("f4")} for _ in range(3)]
     f = sg.compile(sg.quantize(program, samples))
     stacked = np.concatenate([feeds["x"] for feeds in samples])
@@ -75,10 +75,10 @@ def test_ranges_of_samples():
     ranges = [(stacked.min(), stacked.max()), (hidden.min(), hidden.max())]
     x = 2 * RANDOM.normal(size=(7, 48)).astype("f4")
     y = f.run({"x": x})["y"]
-    np.testing.assert_allclose(y, expected(x, ranges), rtol=0, atol=2e-3 * np.abs(y).max())
+    np.testing.assert_allclose(y, compute(x, ranges), rtol=0, atol=2e-3 * np.abs(y).max())
     assert not any("min" in str(kernel).split(" at ")[0] for kernel in f.kernels)
-    one = sg.compile(sg.quantize(program, samples[0])).run({"x": x})["y"]
-    assert np.abs(one - y).max() > 0
+    by_first = sg.compile(sg.quantize(program, samples[0])).run({"x": x})["y"]
+    assert np.abs(by_first - y).max() > 0
 
 
 @pytest.mark.parametrize("samples", [False, True])
@@ -92,8 +92,8 @@ def test_convolutions(options, samples):
     f = sg.compile(sg.quantize(program, {"x": array} if samples else None))
     assert multiplies_words(f)
     integers, scale = quantize_range(array, array.min(), array.max())
-    whole, scales = quantize_columns(filters, (1, 2, 3))
-    exact = sg.nn.conv(integers * float(scale), whole * scales.astype("f8"), **options)
+    rounded, scales = quantize_columns(filters, (1, 2, 3))
+    exact = sg.nn.conv(integers * float(scale), rounded * scales.astype("f8"), **options)
     y = f.run({"x": array})["y"]
     np.testing.assert_allclose(y, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
 

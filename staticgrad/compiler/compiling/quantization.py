@@ -170,12 +170,12 @@ def _multiply(node: Node, quantized: tuple[Any, Any, Any]) -> Any:
     weights = evaluate(node.args[1])
     if isinstance(op, MatMul):
         matrix = weights.T if op.transpose_b else weights
-        whole, scales = _round_columns(matrix, 0)
-        total = multiply_integers(integers, zero, constant(whole), None)
+        rounded, scales = _round_columns(matrix, 0)
+        total = multiply_integers(integers, zero, constant(rounded), None)
         return astype(total, F32) * (scale * constant(scales))
     assert isinstance(op, Conv)
-    whole, scales = _round_columns(weights, tuple(range(1, weights.ndim)))
-    filters = astype(constant(whole), "int32")
+    rounded, scales = _round_columns(weights, tuple(range(1, weights.ndim)))
+    filters = astype(constant(rounded), "int32")
     total = convolve_integers(replace(op), integers, zero, filters, has_border=True)
     return astype(total, F32) * (scale * constant(scales.reshape(-1, *(1,) * (weights.ndim - 2))))
 

@@ -124,7 +124,8 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "programs": (
             "Graphs and compiled programs",
             "compiling.compiler compiling.mixed_precision compiling.quantization"
-            " compiling.tradeoffs programs.function analysis.evaluate ir.graph ir.value ir.nodes ir.parser ir.printer lints saving scopes"
+            " compiling.tradeoffs programs.function"
+            " analysis.evaluate ir.graph ir.value ir.nodes ir.parser ir.printer lints saving scopes"
             " planning.planner options eager.at_once errors errors.wording types.dim",
         ),
         "derivatives": (

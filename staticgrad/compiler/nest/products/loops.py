@@ -56,6 +56,8 @@ class ProductLoops:
         is_plain = nest.kernel.outer == "tiles" and stage.plain
         if stage.rounds and is_plain and nest.machine.has_dot2_bf16:
             self.arithmetic = "pairs"
+        elif self.arithmetic == "words" and not nest.machine.has_dot2_bf16:
+            self.arithmetic = "halves"
         self.packing, self.panels = (
             Packing(self.element, self.lanes, element(dtype), self.arithmetic)
             for dtype in (self.a_stored, self.b_stored)

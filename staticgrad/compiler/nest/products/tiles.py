@@ -65,11 +65,11 @@ STRIDES: Final = ("row", "inner")
 
 
 #: How elements of the factors are multiplied and added.
-Arithmetic = Literal["plain", "flushing", "pairs", "words", "bytes", "signed bytes"]
+Arithmetic = Literal["plain", "flushing", "pairs", "words", "halves", "bytes", "signed bytes"]
 #: Arithmetic of factors that are rounded to bfloat16 while they are packed.
 ROUNDED: Final = ("flushing", "pairs")
 #: Arithmetic for which subnormal numbers are zero.
-FLUSHED: Final = (*ROUNDED, "words")
+FLUSHED: Final = (*ROUNDED, "words", "halves")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class Tiles:
 
     ``arithmetic``: of bfloat16 factors, ``flushing`` multiplies float32 numbers, of which subnormal
     ones are zero, and ``pairs`` elements of two such factors each, with the same results; ``words``
-    are float32 numbers whose bits are two such factors. Of 8-bit
+    are float32 numbers whose bits are two such factors, and ``halves``, too, which are multiplied
+    one after the other: where no instruction takes both, registers hold one of them. Of 8-bit
     integers, elements are words of four: those of a are unsigned and those of b signed (``bytes``),
     or the other way around (``signed bytes``).
     """
@@ -192,7 +193,7 @@ class Tiles:
         """x * y + to, as an operation; of floats rounded once. x is of a, and y of b."""
         if self.arithmetic == "pairs":
             return "dot2_bf16", to, x, y
-        if self.arithmetic == "words":
+        if self.arithmetic in ("words", "halves"):
             return "dot2_bf16", to, b.op("bitcast_u32", x), b.op("bitcast_u32", y)
         if self.arithmetic == "flushing":
             return "fma_flushed", x, y, to
@@ -201,6 +202,26 @@ class Tiles:
         if self.arithmetic == "signed bytes":
             return "dot4_u8_i8", to, y, x
         return ("fma", x, y, to) if self.floating else ("add", to, b.op("mul", x, y))
+
+    def multiply_half(
+        self, b: Builder, x: Name, y: Name, to: Name, half: int | None
+    ) -> tuple[Any, ...]:
+        """x * y + to of a half of both, the first one or the second one, or of all of both."""
+        return self.fma(b, x, y, to) if half is None else ("fma_flushed", x, y, to)
+
+    @property
+    def halves(self) -> tuple[int | None, ...]:
+        """The halves of elements that are multiplied one after the other; None: whole elements."""
+        return (0, 1) if self.arithmetic == "halves" else (None,)
+
+    def read_half(self, b: Builder, value: Name, half: int | None) -> Name:
+        """Return a half of each element as a float32 number, or whole elements."""
+        if half is None:
+            return value
+        bits = b.op("bitcast_u32", value)
+        part = b.op("lshift", bits, 16) if half else b.op("and_", bits, 0xFFFF0000)
+        number: Name = b.op("bitcast_f32", part)
+        return number
 
     @property
     def stream_arguments(self) -> tuple[str, ...]:
@@ -347,7 +368,8 @@ class _Tile:
         b, p, height = self.b, self.p, self.tiles.highest
         # A load that moves its address on behind it fills all lanes by a vector unit (ld1r);
         # one from an address that was moved before is multiplied by lane.
-        moves_first = self.tiles.registers == 4
+        # Halves are read twice.
+        moves_first = self.tiles.registers == 4 and self.tiles.arithmetic != "halves"
         based = BASED_OF_FOUR if moves_first else BASED
         base = self.address("a", p["at"] - p["inner"] if moves_first else p["at"])
         bases: list[Name] = []
@@ -431,10 +453,15 @@ class _Tile:
             if lead is not None:
                 terms += ((b.op("getitem", p["reads"], lead), 1),)
             places = [Offset(terms, v * lanes) for v in range(vectors)]
-            columns = [b.load("b", f"load{lanes}", pointer, place) for place in places]
-            for x, row in zip(rows(), cells, strict=True):
-                for y, cell in zip(columns, row, strict=True):
-                    b.assign(cell, *self.tiles.fma(b, x, y, cell))
+            for half in self.tiles.halves:
+                columns = [
+                    self.tiles.read_half(b, b.load("b", f"load{lanes}", pointer, place), half)
+                    for place in places
+                ]
+                for element, row in zip(rows(), cells, strict=True):
+                    x = self.tiles.read_half(b, element, half)
+                    for y, cell in zip(columns, row, strict=True):
+                        b.assign(cell, *self.tiles.multiply_half(b, x, y, cell, half))
             on()
             if lead is not None:
                 b.assign(lead, "add", lead, 1)
