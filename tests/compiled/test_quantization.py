@@ -138,3 +138,12 @@ def test_mistakes():
     ):
         with pytest.raises(error, match=message):
             sg.quantize(*arguments)
+
+
+def test_ranges_contain_zero():
+    """Numbers from 5 to 6 are integers from 213 to 255; a border of zeros has one, too."""
+    array = RANDOM.uniform(5, 6, (4, 16)).astype("f4")
+    x, w = sg.input("x", (4, 16), "float32"), sg.parameter("w", np.eye(16, dtype="f4"))
+    for samples in (None, {"x": array}):
+        y = sg.compile(sg.quantize({"y": x @ w}, samples)).run({"x": array})["y"]
+        np.testing.assert_allclose(y, array, rtol=0, atol=0.02)
