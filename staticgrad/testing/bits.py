@@ -36,12 +36,16 @@ DIGESTS: Final = Path(__file__).with_name("bits.txt")
 
 
 class ProgramRun(NamedTuple):
-    """Values to compute, by name, and the arrays that are fed in each of its ``runs``."""
+    """Values to compute, by name, and the arrays that are fed in each of its ``runs``.
+
+    ``pipeline``: the passes that it is compiled with, unless the check of bits names others.
+    """
 
     outputs: dict[str, Any]
     feeds: dict[str, Any]
     updates: Any = ()
     runs: int = 1
+    pipeline: str = "O1"
 
 
 # -- digests ---------------------------------------------------------------------------------------
@@ -57,6 +61,7 @@ def digest(build: Callable[[], ProgramRun], **options: Any) -> str:
         warnings.simplefilter("ignore")
         program = build()
         graph = sg.Graph(program.outputs, updates=dict(program.updates))
+        options = {"pipeline": program.pipeline, **options}
         compiled = sg.compile(graph, **options)
         routines = routines_of(compiled)
         if routines:
@@ -170,7 +175,9 @@ def classes(*shape: int, below: int) -> npt.NDArray[Any]:
 Builder = Callable[[], ProgramRun]
 
 
-def _of(function: Callable[..., Any], *arrays: npt.NDArray[Any], runs: int = 1) -> Builder:
+def _of(
+    function: Callable[..., Any], *arrays: npt.NDArray[Any], runs: int = 1, pipeline: str = "O1"
+) -> Builder:
     """Return a builder of a function's results over arrays, and of the gradients of their sum."""
 
     def build() -> ProgramRun:
@@ -188,7 +195,8 @@ def _of(function: Callable[..., Any], *arrays: npt.NDArray[Any], runs: int = 1) 
         if terms and variables:
             gradients = sg.grad(sum(terms[1:], terms[0]), variables)
             outputs |= {f"g{k}": gradient for k, gradient in enumerate(gradients)}
-        return ProgramRun(outputs, {f"x{k}": a for k, a in enumerate(arrays)}, runs=runs)
+        feeds = {f"x{k}": a for k, a in enumerate(arrays)}
+        return ProgramRun(outputs, feeds, runs=runs, pipeline=pipeline)
 
     return build
 
@@ -306,6 +314,16 @@ PROGRAMS: Final[Mapping[str, Builder]] = {
         lambda a, b: a @ b, numbers(33, 70, dtype=_F64), numbers(70, 41, dtype=_F64)
     ),
     "long product": _of(lambda a, b: a @ b, numbers(3, 9000), numbers(9000, 5)),
+    "product of bfloat16": _of(
+        lambda a, b: (a.astype("bfloat16") @ b.astype("bfloat16")).astype("float32"),
+        numbers(37, 45),
+        numbers(45, 50) / 3,
+    ),
+    "product of 8-bit integers": _of(
+        lambda a, b: a.astype("int8").astype("int32") @ b.astype("uint8").astype("int32"),
+        classes(37, 90, below=251),
+        classes(90, 50, below=255),
+    ),
     "transposed product": _of(
         lambda a, b: sg.nn.relu(a.T @ b.T + 1.0), numbers(60, 40), numbers(30, 60)
     ),
@@ -324,6 +342,19 @@ PROGRAMS: Final[Mapping[str, Builder]] = {
     # images and sequences
     "convolution 3 x 3": _of(
         lambda x, w: sg.nn.conv2d(x, w, padding=1), numbers(2, 8, 18, 18), numbers(16, 8, 3, 3)
+    ),
+    "convolution of bfloat16": _of(
+        lambda x, w: sg.nn.conv(x, w, padding=1),
+        numbers(2, 16, 14, 15) / 3,
+        numbers(16, 16, 3, 3, seed=1) / 7,
+        pipeline="O1,narrow{products=True}",
+    ),
+    "convolution of 8-bit integers": _of(
+        lambda x, w: sg.nn.conv(
+            x.astype("uint8").astype("int32"), w.astype("int8").astype("int32"), padding=1
+        ),
+        classes(2, 6, 9, 10, below=255),
+        classes(8, 6, 3, 3, below=253),
     ),
     "convolution 5 x 5 by 2": _of(
         lambda x, w: sg.nn.conv2d(x, w, stride=2), numbers(2, 3, 21, 21), numbers(7, 3, 5, 5)

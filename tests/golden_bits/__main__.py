@@ -21,11 +21,16 @@ from tests.golden_bits.programs import programs, read, write as write_digests
 
 
 def rungs():
-    """Return targets by name: the ladder's of this machine, and vectors of 128 bits."""
+    """Return targets by name: the ladder's of this machine, vectors of 128 bits, and the first one
+    without instructions that multiply bfloat16 numbers or bytes."""
     targets = {f"{target.cpu}-{target.level}": target for target in ladder()}
     last = ladder()[-1]
     narrow = replace(last, features=f"{last.features},+prefer-128-bit", vector_bits=128)
-    return targets | ({"128-bits": narrow} if last.vector_bits > 128 else {})
+    targets |= {"128-bits": narrow} if last.vector_bits > 128 else {}
+    first, features = ladder()[0], ladder()[0].features
+    for feature in ("avx512bf16", "avx512vnni", "avxvnni"):
+        features = features.replace(f"+{feature}", f"-{feature}")
+    return targets | {"without-narrow-products": replace(first, features=features)}
 
 
 def least_budget(build):
