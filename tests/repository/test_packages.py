@@ -32,6 +32,7 @@ EXCEPTIONS = {
     ),
     "staticgrad/jax/lax/primitives.py": "no function of the package gives the bits of a number",
     "staticgrad/onnx/quantized.py": "what was dequantized is found in the graph by its formula",
+    "staticgrad/compiler/compiling/quantization.py": "products by parameters become others",
     "staticgrad/onnx/writer.py": "ops are written as operators of ONNX",
     "passes/loops/loop_pairs.py": "loops over what others stack, or blocks of rows",
     "staticgrad/compiler/lowering/fuse.py": "products of bfloat16 take two terms at once",
