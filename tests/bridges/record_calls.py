@@ -14,7 +14,6 @@ import warnings
 from collections import defaultdict
 from pathlib import Path
 
-import click
 import numpy as np
 
 from tests.bridges.recorded_calls import (
@@ -37,6 +36,11 @@ OURS = tuple(
 )
 #: Operators whose results are not defined, or random.
 UNDEFINED = ("empty", "AllocEmpty", "bernoulli", "dropout", "rng_", "as_strided")
+
+
+def report(text):
+    """Write a line to the standard error stream."""
+    sys.stderr.write(f"{text}\n")
 
 
 class Calls:
@@ -81,7 +85,7 @@ class Calls:
                     wrong = find_difference(self.library, call)
                 if wrong:
                     if (row, wrong[:60]) not in printed:
-                        click.echo(f"{row}: {wrong}\n    {line[:200]}", err=True)
+                        report(f"{row}: {wrong}\n    {line[:200]}")
                     printed.add((row, wrong[:60]))
                     continue
                 if new <= reached and (variant in variants or count >= MOST_VARIANTS):
@@ -91,7 +95,7 @@ class Calls:
                 lines.append(line)
                 count += 1
             if not count:
-                click.echo(f"{row}: no call", err=True)
+                report(f"{row}: no call")
         return lines
 
 
@@ -215,7 +219,7 @@ def record_aten(calls):
                     run(f, tensors, derive, decompositions)
             except Exception as error:
                 reason = f"{type(error).__name__} {str(error).splitlines()[:1]}"
-                click.echo(f"left out: {reason}", err=True)
+                report(f"left out: {reason}")
 
     tables = (test_aten.FUNCTIONS, test_aten.VARIANTS, test_aten.BACKWARD)
     for f, *shapes in [entry for table_ in tables for entry in table_.values()]:
@@ -292,9 +296,7 @@ def record_lax(calls):
                     try:
                         record(inner, getattr(value, "consts", ()), operands)
                     except Exception as error:
-                        click.echo(
-                            f"left out: inside of {equation.primitive}: {error!r:.100}", err=True
-                        )
+                        report(f"left out: inside of {equation.primitive}: {error!r:.100}")
 
     def run(f, args):
         leaves, structure = jax.tree.flatten(args)
@@ -325,7 +327,7 @@ def record_lax(calls):
                 warnings.simplefilter("ignore")
                 run(f, args)
         except Exception as error:
-            click.echo(f"left out: {type(error).__name__} {str(error).splitlines()[:1]}", err=True)
+            report(f"left out: {type(error).__name__} {str(error).splitlines()[:1]}")
 
 
 def further_programs_of_lax(jax):
@@ -524,7 +526,7 @@ def main():
     lines = calls.choose()
     (FOLDER / f"{library}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     rows = {json.loads(line)[0] for line in lines}
-    click.echo(f"{len(lines)} calls of {len(rows)} rows")
+    report(f"{len(lines)} calls of {len(rows)} rows")
 
 
 if __name__ == "__main__":
