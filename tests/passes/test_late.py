@@ -341,3 +341,15 @@ def test_chunks_of_slow_iterations_are_short_but_no_shorter_than_sixteen(
     chunks = [node.op for body in outer.bodies for node in body.nodes]
     assert [op.most for op in chunks if isinstance(op, While)] == [length]
     np.testing.assert_array_equal(sg.evaluate(graph, {"x": np.zeros(4)})["y"], np.full(4, 250.0))
+
+
+@pytest.mark.parametrize("shape", [(3,), (6, 1), (1, 3), (6, 3)])
+def test_slices_of_pads_times_an_array_that_broadcasts(shape):
+    x, v = sg.input("x", (4, 3), "float64"), sg.input("v", shape, "float64")
+    graph = sg.Graph({"y": (sg.pad(x, ((1, 1), (0, 0))) * v)[:4] * 2.0})
+    rewritten = pipeline("slices-of-pads")(pipeline("O1")(graph))
+    array, factors = np.arange(12.0).reshape(4, 3), np.arange(1.0, 1.0 + np.prod(shape))
+    factors = factors.reshape(shape)
+    expected = (np.pad(array, ((1, 1), (0, 0))) * factors)[:4] * 2.0
+    result = sg.evaluate(rewritten, {"x": array, "v": factors})["y"]
+    np.testing.assert_array_equal(result, expected)
