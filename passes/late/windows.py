@@ -94,7 +94,7 @@ from staticgrad.language.ir.forms import (
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.language.ir.kernels.stages import FED_ROWS, panel_columns
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.contract import MatMul, matmul
+from staticgrad.language.ops.contract import MatMul, matmul, other_sign
 from staticgrad.language.ops.convert import Bitcast
 from staticgrad.language.ops.convolution import (
     CHANNELS_TOGETHER,
@@ -111,7 +111,7 @@ from staticgrad.language.ops.tiles import TileTaps, tile_taps
 from staticgrad.language.ops.windows import FoldWindows, UnfoldWindows
 from staticgrad.language.types.arrays import Shape, hint_product, hint_value, product
 from staticgrad.language.types.dim import Size, floordiv, is_at_least
-from staticgrad.language.types.dtype import BF16, F32, U32, DType
+from staticgrad.language.types.dtype import BF16, F32, I8, U8, U32, DType
 from staticgrad.support.building import within
 
 
@@ -381,7 +381,9 @@ _LEAST_FILTER: Final = 1 << 10
 def _has_few_windows(node: Node) -> bool:
     """Return True if a product of the filter and a matrix of all windows pays."""
     form, dtype = node.form, node.types[0].dtype
-    if not isinstance(form, WindowProduct) or form.groups != 1 or not dtype.is_float:
+    if not isinstance(form, WindowProduct) or form.groups != 1:
+        return False
+    if not (dtype.is_float or form.factors is not None):
         return False
     sizes = [n for axis in form.axes for n in (axis.image, axis.windows, axis.taps, axis.before)]
     if form.tiles or form.parts or not all(isinstance(size, int) for size in sizes):
@@ -472,7 +474,10 @@ class _WindowMatrix:
             unfolded = self._unfold_image(x, ())
             order = (0, *range(2 + count, 2 + 2 * count), *range(1, 2 + count))
             patches = reshape(transpose(unfolded, order), (self._window_count, terms))
-            rows = _multiply(self.factors, patches, filters, transpose_b=True)
+            # Of words of bytes ``factors`` says what the first factor of a product has.
+            are_bytes = self.factors in (U8, I8)
+            factors = other_sign(self.factors) if self.factors and are_bytes else self.factors
+            rows = _multiply(factors, patches, filters, transpose_b=True)
             return moveaxis(reshape(rows, (self.batch, *self.windows, out)), -1, 1)
         result = _multiply(self.factors, filters, self._columns(x))
         return swapaxes(reshape(result, (out, self.batch, *self.windows)), 0, 1)

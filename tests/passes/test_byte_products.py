@@ -74,6 +74,8 @@ def convolve(x, w, stride, padding):
         ((1, 3, 12, 12), (8, 3, 3, 3), 2, 1),
         ((2, 16, 7, 7), (5, 16, 1, 1), 1, 0),
         ((1, 6, 10, 10), (5, 6, 5, 5), 2, 2),
+        ((1, 256, 2, 2), (160, 256, 3, 3), 1, 1),  # whose windows are rows, or columns
+        ((9, 256, 2, 2), (160, 256, 3, 3), 1, 1),
     ],
 )
 def test_convolutions_equal_loops(shape, filters, stride, padding, signs, constant):
