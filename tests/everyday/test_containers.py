@@ -1,4 +1,4 @@
-"""What people pass as numbers and as containers: computed, or one error with the cure."""
+"""Numbers and containers as people pass them: computed, or one error with the cure."""
 
 import array
 import collections
@@ -32,8 +32,8 @@ def test_a_buffer_is_an_array(name):
     assert f(BUFFERS[name]()) == f(np.array(NUMBERS)) == 21.0
     assert f.stats.traces == 1
     np.testing.assert_array_equal(sg.grad(sum_of_squares)(BUFFERS[name]()), [2.0, 4.0, 8.0])
-    both = sg.function(lambda parts: parts["a"].sum() + parts["b"][0])
-    assert both({"a": BUFFERS[name](), "b": np.ones(2)}) == 8.0
+    product = sg.function(lambda parts: parts["a"].sum() + parts["b"][0])
+    assert product({"a": BUFFERS[name](), "b": np.ones(2)}) == 8.0
 
 
 def test_a_list_of_numbers_is_a_vector_to_scipys_solvers():
