@@ -409,12 +409,55 @@ def _write_slice(w: Writer, node: Any, x: str) -> Any:
 
 
 def _pad(w: Writer, node: Any, x: str) -> Any:
+    """Write a pad; zeros between elements are those of a further axis behind theirs."""
     op, (value,) = node.op, node.args
-    if set(op.steps) != {1}:
-        raise ExportError("pad with steps between elements has no operator", at=node.origin)
-    sizes = zip(op.shape, op.starts, value.shape, strict=True)
-    end_padding = [extent - start - size for extent, start, size in sizes]
-    return w("Pad", x, w.shape((*op.starts, *end_padding)))
+    starts, sizes, steps = [*op.starts], [*value.shape], [*op.steps]
+    if backwards := [axis for axis, step in enumerate(steps) if step < 0]:
+        x = w.write_flip(x, *backwards)
+        for axis in backwards:
+            starts[axis] += steps[axis] * (sizes[axis] - 1)
+            steps[axis] = -steps[axis]
+    if apart := [axis for axis, step in enumerate(steps) if step > 1]:
+        pairs = [size for axis in range(len(sizes)) for size in (sizes[axis], 1)]
+        behind = [zeros for step in steps for zeros in (0, step - 1)]
+        x = w.write_reshape(x, pairs)
+        x = w("Pad", x, w.shape([0] * len(pairs) + behind))
+        x = w.write_reshape(x, [size * step for size, step in zip(sizes, steps, strict=True)])
+        for axis in apart:
+            sizes[axis] = maximum((sizes[axis] - 1) * steps[axis] + 1, 0)
+        none, ends = [0] * len(apart), [sizes[axis] for axis in apart]
+        x = w("Slice", x, *map(w.shape, (none, ends, apart)))
+    end_padding = [
+        extent - start - size for extent, start, size in zip(op.shape, starts, sizes, strict=True)
+    ]
+    return w("Pad", x, w.shape((*starts, *end_padding)))
+
+
+def _write_zeros(w: Writer, node: Any, shape: Sequence[Size]) -> str:
+    zero = w.constant(np.zeros((), node.types[0].dtype.numpy))
+    return str(w("Expand", zero, w.shape(shape)))
+
+
+def _write_scatter(w: Writer, node: Any, x: str, places: str) -> Any:
+    """Write a sum by places onto zeros as ScatterND, whose axis is the first one."""
+    op, (addends, indices) = node.op, node.args
+    if op.parts != 1:
+        raise ExportError("sums by places in parts have no operator", at=node.origin)
+    axis, count = op.axis, prod(indices.shape)
+    leading, trailing = addends.shape[:axis], addends.shape[axis + indices.ndim :]
+    x = w.write_reshape(x, [*leading, count, *trailing])
+    to_front = [axis, *(k for k in range(len(leading) + 1 + len(trailing)) if k != axis)]
+    x = w("Transpose", x, perm=to_front) if axis else x
+    base = _write_zeros(w, node, [op.size, *leading, *trailing])
+    places = w("Cast", places, to=onnx.TensorProto.INT64)
+    out = w("ScatterND", base, w.write_reshape(places, [count, 1]), x, reduction="add")
+    back = [to_front.index(k) for k in range(len(to_front))]
+    return w("Transpose", out, perm=back) if axis else out
+
+
+def _write_scatter_along(w: Writer, node: Any, x: str, places: str) -> Any:
+    base = _write_zeros(w, node, node.types[0].shape)
+    return w("ScatterElements", base, places, x, axis=node.op.axis, reduction="add")
 
 
 def _iota(w: Writer, node: Any) -> Any:
@@ -578,6 +621,8 @@ _WRITERS: Final[dict[str, Callable[..., Any]]] = {
     "pad": _pad,
     "remainder": _remainder,
     "reshape": lambda w, node, x: w.write_reshape(x, node.op.shape),
+    "scatter_add": _write_scatter,
+    "scatter_along": _write_scatter_along,
     "size": lambda w, node: w("Cast", w.scalar(node.op.dim), to=_element(node.types[0])),
     "slice": _write_slice,
     "sort": lambda w, node, x: _largest(

@@ -13,8 +13,6 @@ import pytest
 import staticgrad as sg
 from staticgrad import backends
 from staticgrad.analysis.cost import plan_seconds
-from staticgrad.comparison.loading import subject
-from staticgrad.comparison.ways import DefineThenRun
 from staticgrad.compiler.reports.memory_page import held_bands
 from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
@@ -136,6 +134,9 @@ def test_loops_give_the_plans_of_all_their_divisions(monkeypatch):
 def test_the_smallest_plan_of_few_segments_is_what_its_budget_compiles():
     """It keeps part of the iterations, which a whole level of segments has no bytes for."""
     path = Path(__file__).parents[2] / "examples" / "suite" / "lstm_scan.py"
+    from staticgrad.comparison.loading import subject
+    from staticgrad.comparison.ways import DefineThenRun
+
     program = subject(str(path))
     way = DefineThenRun(program)
     sizes = way.sizes(program.batch_size)

@@ -604,6 +604,64 @@ def test_slices_of_named_sizes_are_those_of_numpy(tmp_path):
             np.testing.assert_array_equal(result, array[:, part], str(part))
 
 
+#: Name -> a value of x [n, 4] and i, positions of rows with repeats, and what NumPy writes for it.
+SCATTERED = {
+    "rows": (
+        lambda x, i: sg.grad((sg.take(x, i, 0) ** 2).sum() + 0.0 * x.sum(), x),
+        lambda x, i: 2 * x * np.bincount(i, minlength=len(x))[:, None],
+    ),
+    "columns": (
+        lambda x, i: sg.grad((x[:, i] ** 2).sum(), x),
+        lambda x, i: 2 * x * np.bincount(i, minlength=4),
+    ),
+    "added": (
+        lambda x, i: x.at[:, i].add(1.0),
+        lambda x, i: x + np.bincount(i, minlength=4),
+    ),
+    "matrices of positions": (
+        lambda x, i: sg.grad((x[:, sg.stack([i, i[::-1]])] * 3.0).sum(), x),
+        lambda x, i: 6.0 * np.bincount(i, minlength=4) + 0 * x,
+    ),
+    "along": (
+        lambda x, i: sg.grad((sg.sort(x, 1) * np.arange(4, dtype="float32")).sum(), x),
+        lambda x, i: np.argsort(np.argsort(x, 1), 1).astype("float32"),
+    ),
+    "every second": (
+        lambda x, i: sg.grad((x[:, ::2] * 3.0).sum(), x),
+        lambda x, i: np.tile(np.float32([3, 0, 3, 0]), (len(x), 1)),
+    ),
+    "every third from the end": (
+        lambda x, i: sg.grad((x[:, ::-3] ** 2).sum(), x),
+        lambda x, i: 2 * x * np.float32([1, 0, 0, 1]),
+    ),
+    "every second row, backwards": (
+        lambda x, i: sg.grad((x[::-2] ** 2).sum(), x),
+        lambda x, i: 2 * x * (np.arange(len(x))[::-1, None] % 2 == 0),
+    ),
+    "rows from the second on": (
+        lambda x, i: sg.grad((x[1::3] ** 2).sum(), x),
+        lambda x, i: 2 * x * (np.arange(len(x))[:, None] % 3 == 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCATTERED)
+def test_gradients_of_what_is_read_are_written(name, tmp_path):
+    x, i = sg.input("x", ("n", 4), "float32"), sg.input("i", (3,), "int64")
+    written, by_numpy = SCATTERED[name]
+    graph = sg.Graph({"y": written(x, i)}, inputs=[x, i])
+    run = evaluator(export_model(graph, tmp_path / "scattered.onnx"))
+    random = np.random.default_rng(0)
+    for n in (3, 4, 7):
+        array = random.normal(size=(n, 4)).astype("float32")
+        for positions in ([2, 0, 2], [1, 1, 1]):
+            places = np.array(positions)
+            (actual,) = run({"x": array, "i": places})
+            np.testing.assert_allclose(actual, by_numpy(array, places), rtol=1e-6)
+            loaded = sg.function(sg.onnx.load(tmp_path / "scattered.onnx"))
+            np.testing.assert_allclose(loaded(array, places), actual, rtol=1e-6)
+
+
 def evaluator(proto):
     """Return the reference's function of feeds."""
     from onnx.reference import ReferenceEvaluator
