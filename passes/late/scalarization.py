@@ -394,33 +394,23 @@ class _Scalarization:
         return build
 
     def _take(self, node: Node, op: Take) -> _Build | None:
+        """Select components by constant indices; a gather of rows reads all of a row at once."""
         x, indices = node.args
-        shape = node.types[0].shape
-        small = _small_axes(shape)
+        size = x.shape[op.axis]
+        small = _small_axes(node.types[0].shape)
         of_indices = range(op.axis, op.axis + indices.ndim)
-        added = indices.ndim - 1
-        numbers = indices.node.op.data.array if isinstance(indices.node.op, Constant) else None
-        if numbers is None and _is_wide(x.shape[op.axis]):
+        if not isinstance(indices.node.op, Constant) or not isinstance(size, int):
             return None
-        if numbers is not None and not (
-            isinstance(x.shape[op.axis], int)
-            and all(axis in small for axis in of_indices)
-            and (numbers >= -x.shape[op.axis]).all()
-            and (numbers < x.shape[op.axis]).all()
-        ):
+        numbers = indices.node.op.data.array
+        if not ({*of_indices} <= {*small} and ((-size <= numbers) & (numbers < size)).all()):
             return None
 
         def build(index: _Index) -> Symbolic:
             at = dict(zip(small, index, strict=True))
-            place = {
-                a if a < op.axis else a - added: i for a, i in at.items() if a not in of_indices
-            }
-            if numbers is not None:
-                number = int(numbers[tuple(at[axis] for axis in of_indices)])
-                return self._read(x, {**place, op.axis: number % cast(int, x.shape[op.axis])})
-            axis = op.axis - sum(a < op.axis for a in place)
-            where = self._read(indices, {a - op.axis: i for a, i in at.items() if a in of_indices})
-            return cast(Symbolic, Take(axis, op.inside)(self._read(x, place), where))
+            number = int(numbers[tuple(at[axis] for axis in of_indices)])
+            place = {a: i for a, i in at.items() if a < op.axis}
+            place |= {a - indices.ndim + 1: i for a, i in at.items() if a >= of_indices.stop}
+            return self._read(x, {**place, op.axis: number % size})
 
         return build
 
