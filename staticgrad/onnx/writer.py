@@ -545,6 +545,32 @@ def _write_conv_image(w: Writer, node: Any, x: str, filters: str) -> Any:
     )  # fmt: skip
 
 
+def _write_conv_filter(w: Writer, node: Any, x: str, y: str) -> Any:
+    """Write the gradient of a convolution by its filter as a Conv of images by results.
+
+    Batches take the place of channels, and steps of windows that of the distances of taps.
+    """
+    op, (image, result) = node.op, node.args
+    if op.groups != 1 or op.parts:
+        raise ExportError("the gradient of a filter in groups has no operator", at=node.origin)
+    sizes = (*image.shape[2:], *result.shape[2:], *op.before)
+    if not all(isinstance(size, int) for size in sizes):
+        raise ExportError("conv_filter: the border depends on sizes", at=node.origin)
+    ends = []
+    for k, extent in enumerate(op.extents):
+        reach = (result.shape[2 + k] - 1) * op.strides[k] + (extent - 1) * op.dilation[k] + 1
+        ends.append(max(reach - image.shape[2 + k] - op.before[k], 0))
+    by_channel = [1, 0, *range(2, image.ndim)]
+    x, y = (w("Transpose", name, perm=by_channel) for name in (x, y))
+    filters = w(
+        "Conv", x, y, kernel_shape=[*result.shape[2:]], strides=[*op.dilation],
+        dilations=[*op.strides], pads=[*op.before, *ends],
+    )  # fmt: skip
+    axes = [*range(2, image.ndim)]
+    filters = w("Slice", filters, *map(w.shape, ([0] * len(axes), op.extents, axes)))
+    return w("Transpose", filters, perm=by_channel)
+
+
 def _write_window(w: Writer, node: Any, x: str) -> Any:
     """Write windows as an ONNX MaxPool, or as AveragePool times the number of taps."""
     op, (value,) = node.op, node.args
@@ -604,6 +630,7 @@ _WRITERS: Final[dict[str, Callable[..., Any]]] = {
     "cast": lambda w, node, x: w("Cast", x, to=_element(node.types[0])),
     "concat": lambda w, node, *x: w("Concat", *x, axis=node.op.axis),
     "conv": _conv,
+    "conv_filter": _write_conv_filter,
     "conv_image": _write_conv_image,
     "cumsum": lambda w, node, x: w("CumSum", x, w.constant(node.op.axis, np.int64)),
     "floor_divide": _floor_divide,

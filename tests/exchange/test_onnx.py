@@ -662,6 +662,29 @@ def test_gradients_of_what_is_read_are_written(name, tmp_path):
             np.testing.assert_allclose(loaded(array, places), actual, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), (3, 0, 1), (1, 2, 2), (2, 3, 3)]
+)
+def test_gradients_of_filters_are_written(stride, padding, dilation, tmp_path):
+    """Compare with sums over windows, tap by tap."""
+    random = np.random.default_rng(0)
+    image = random.normal(size=(3, 2, 9, 8)).astype("float32")
+    filters = random.normal(size=(4, 2, 2, 3)).astype("float32")
+    x, f = sg.input("x", ("n", 2, 9, 8), "float32"), sg.input("f", filters.shape, "float32")
+    y = sg.nn.conv2d(x, f, stride=stride, padding=padding, dilation=dilation)
+    graph = sg.Graph({"slope": sg.grad((y**2).sum(), f), "y": y}, inputs=[x, f])
+    run = evaluator(export_model(graph, tmp_path / "filters.onnx"))
+    slope, result = run({"x": image, "f": filters})
+    padded = np.pad(image.astype("float64"), ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
+    expected = np.zeros(filters.shape)
+    for i, j in np.ndindex(2, 3):
+        rows = slice(i * dilation, i * dilation + (result.shape[2] - 1) * stride + 1, stride)
+        columns = slice(j * dilation, j * dilation + (result.shape[3] - 1) * stride + 1, stride)
+        seen = padded[:, :, rows, columns]
+        expected[:, :, i, j] = np.einsum("ncab,noab->oc", seen, 2 * result.astype("float64"))
+    np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-4)
+
+
 def evaluator(proto):
     """Return the reference's function of feeds."""
     from onnx.reference import ReferenceEvaluator
