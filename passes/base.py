@@ -163,6 +163,16 @@ def _new_sizes(original: Graph, transformed: Graph) -> Iterator[tuple[str, Symbo
 Watch = Callable[[object], object]
 
 
+class Hits(dict[str, int]):
+    """How often each rule of a pass applied; ``note``: what its report says besides."""
+
+    __slots__ = ("note",)
+
+    def __init__(self, counts: Mapping[str, int] | None = None, note: str = "") -> None:
+        super().__init__(counts or {})
+        self.note = note
+
+
 #: Name in pipeline text -> the pass.
 REGISTRY: Final[dict[str, type[Pass]]] = {}
 
@@ -348,7 +358,10 @@ class Pipeline(Pass, name="pipeline"):
             transformed, hits = _attempt_pass(pass_, program, watch, verify)
             seconds = time.perf_counter() - start
             misses = pass_.describe_misses(transformed, hits)
-            report = Report(pass_.name, program, transformed, hits, seconds, misses=misses)
+            note = hits.note if isinstance(hits, Hits) else ""
+            report = Report(
+                pass_.name, program, transformed, hits, seconds, misses=misses, note=note
+            )
             original, program = program, report.after
             reports.append(report)
             config.log("passes", "%s, %.2f ms", report, report.seconds * 1e3)  # counted if shown

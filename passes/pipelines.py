@@ -104,6 +104,9 @@ OF_BUDGETS: Final[Mapping[str, str]] = MappingProxyType(
 #: What fusion does to the graph once groups are chosen: some products read narrow floats. It may be
 #: disabled like a pass.
 NARROW_FACTORS: Final = "narrow-factors"
+#: The comparison of predicted times by which late passes that save memory traffic are kept or not.
+#: It may be disabled like a pass: then each of them is kept.
+PRICES: Final = "prices"
 #: Every pass that is imported when it is named.
 _LOADED: Final[Mapping[str, str]] = MappingProxyType({**RARE, **LATE, **OF_BUDGETS})
 

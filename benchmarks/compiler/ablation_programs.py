@@ -47,6 +47,11 @@ def _share_tanh(base: Any, x: Any) -> Any:
     return x * (sg.tanh(base) + 1.0) * sg.exp(-(sg.tanh(base) * sg.tanh(base)))
 
 
+def _padded_stencil(x: Any) -> Any:
+    p = sg.pad(x, 1)
+    return p[2:, 1:-1] + p[:-2, 1:-1] + p[1:-1, 2:] + p[1:-1, :-2] - 4.0 * x
+
+
 def _late_elements(x: Any, base: Any) -> Any:
     return _share_tanh(base, sg.cumsum(x, axis=1).transpose((0, 2, 1)))
 
@@ -270,6 +275,8 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     # windows and stencils
     "stencil": partial(_F, _stencil, {"x": (1024, 1024)}),
     "stencil gradient": partial(_F, lambda x: _stencil(x) ** 2, {"x": (512, 512)}, "float32", "x"),
+    "padded stencil": partial(_F, _padded_stencil, {"x": (1024, 1024)}),
+    "padded stencil gradient": partial(_F, lambda x: sg.tanh(_padded_stencil(x)), {"x": (512, 512)}, "float32", "x"),
     "rosenbrock 64k": partial(_F, _rosenbrock, {"x": (1 << 16,)}, "float32", "x"),
     "rosenbrock 4k f64": partial(_F, _rosenbrock, {"x": (1 << 12,)}, "float64", "x"),
     "shifted rows": partial(_F, lambda x: sg.pad(x[:, 1:], ((0, 0), (0, 1))) - sg.pad(x[:, :-1], ((0, 0), (1, 0))), {"x": (1024, 1000)}),

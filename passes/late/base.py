@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from passes.base import Pass
+from passes.base import Hits, Pass, Watch
+from staticgrad.analysis.changes import changed_parts
+from staticgrad.analysis.cost import compare_seconds, seconds_at_scales
 from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.schedule import Schedule
 
 #: A rewrite of a graph; the graph itself if nothing changes.
 Rewrite = Callable[[Graph], Graph]
+#: The part of a predicted time by which two predictions differ without meaning.
+TOLERANCE: Final = 0.03
+#: Makes the schedule of a graph.
+MakeSchedule = Callable[[Graph], Schedule]
 
 
 class LatePass(Pass):
@@ -23,8 +31,49 @@ class LatePass(Pass):
     may_fail = True
 
 
+class PricedPass(LatePass):
+    """A late pass that is kept only where kernels are predicted to take no longer with it.
+
+    ``schedule`` makes the schedule of a graph; the compiler passes its own. Without one, as in
+    ``staticgrad opt -p late``, whatever the pass changes is kept.
+    """
+
+    schedule: MakeSchedule | None = None
+
+    def rewrite(self, graph: Graph) -> Graph:
+        """Return the graph that the pass makes; the graph itself if nothing changes."""
+        raise NotImplementedError
+
+    def apply(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
+        """Run the pass, and return the graph with it or without it, whichever is cheaper."""
+        rewritten = self.rewrite(program)
+        if rewritten is program or self.schedule is None:
+            return rewritten, {}
+        return choose_cheaper(program, rewritten, self.schedule)
+
+    def options(self) -> dict[str, Any]:
+        """Return no option: text names no function."""
+        return {}
+
+
+def choose_cheaper(before: Graph, after: Graph, schedule: MakeSchedule) -> tuple[Graph, Hits]:
+    """Return the graph whose kernels are predicted to take less time, with a note of both prices.
+
+    The changed part of each graph is fused by itself (``staticgrad.analysis.changes``), and priced
+    at several values of its named sizes. Of equal prices, that behind the pass is taken.
+    """
+    without, with_pass = [
+        seconds_at_scales(schedule(part).steps) for part in changed_parts(before, after)
+    ]
+    keeps = compare_seconds(with_pass, without) <= 1.0 + TOLERANCE
+    prices = [" / ".join(f"{s * 1e6:.3g}" for s in seconds) for seconds in (with_pass, without)]
+    decision = "kept" if keeps else "left out"
+    note = f"{decision}: predicted {prices[0]} us with it, {prices[1]} without"
+    return (after if keeps else before), Hits(note=note)
+
+
 def late_pass(
-    name: str, *, keeps: str = "exact", required: str = ""
+    name: str, *, keeps: str = "exact", required: str = "", priced: bool = False
 ) -> Callable[[Rewrite], Rewrite]:
     """Register a function as the late pass of this name; the function itself does not change.
 
@@ -32,6 +81,7 @@ def late_pass(
         name: the name in pipeline text, in reports, and for ``disable=`` of ``sg.compile``.
         keeps: ``exact`` if results stay bitwise identical, else ``close``.
         required: why no program compiles without the pass; empty if it may be disabled.
+        priced: keep what the pass does only where kernels are predicted to take no longer with it.
     """
 
     def register(rewrite: Rewrite) -> Rewrite:
@@ -40,7 +90,7 @@ def late_pass(
             return rewrite(graph)
 
         attributes = {
-            "__call__": call,
+            ("rewrite" if priced else "__call__"): call,
             "__doc__": rewrite.__doc__,
             "__module__": rewrite.__module__,
             # Where pickle looks for the class: the function has its name in the module.
@@ -48,7 +98,9 @@ def late_pass(
             "keeps": keeps,
             "required": required,
         }
-        pass_class = type(rewrite.__name__, (LatePass,), attributes, name=name)
+        pass_class = type(
+            rewrite.__name__, (PricedPass if priced else LatePass,), attributes, name=name
+        )
         vars(rewrite)["late_pass"] = pass_class
         return rewrite
 

@@ -51,7 +51,7 @@ _MOST_INSTRUCTIONS: Final = 12
 _MOST_ARRAYS: Final = 2
 
 
-@late_pass("recomputed-formulas")
+@late_pass("recomputed-formulas", priced=True)
 def copy_formulas_of_sums(graph: Graph) -> Graph:
     """Rewrite each sum across rows to read a copy of its cheap formula's nodes."""
     if not any(_sums_across(node) for node in graph.nodes):

@@ -158,7 +158,7 @@ def _add_terms(terms: Sequence[Symbolic]) -> Symbolic:
     return reduce(lambda total, term: cast(Symbolic, Add()(total, term)), terms)
 
 
-@late_pass("disjoint-pads")
+@late_pass("disjoint-pads", priced=True)
 def join_disjoint_pads(graph: Graph) -> Graph:
     """Rewrite sums of pads that are disjoint along one axis as concatenations."""
     attached = graph.analyses.pop(_NOTE, None)

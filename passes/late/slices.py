@@ -43,7 +43,7 @@ _CHEAP: Final = (Add, Sub, Mul, Neg)
 _MOST_CHEAP: Final = 2
 
 
-@late_pass("slices-of-pads")
+@late_pass("slices-of-pads", priced=True)
 def slice_pads(graph: Graph) -> Graph:
     """Rewrite slices of padded arrays as pads of slices, which no kernel stores."""
     if not graph.has((Pad, Concat)):

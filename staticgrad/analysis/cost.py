@@ -15,7 +15,7 @@ operations take 8.2 ms, one kernel takes 11.5 ms with four vectors interleaved a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import prod
+from math import exp, log, prod
 from typing import Final
 
 from staticgrad.language.ir.expr import DIVISION, LEAVES, Access, Expr, postorder, ref
@@ -40,11 +40,12 @@ from staticgrad.language.ir.kernels.stages import (
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.scalar_loop import operations
 from staticgrad.language.ir.schedule import Call, OperandPlace, Step
-from staticgrad.language.types.arrays import TensorType, hint_value
+from staticgrad.language.types.arrays import TensorType, hint_value, typical_value
+from staticgrad.language.types.dim import Named, evaluate, named_sizes
 from staticgrad.language.vecmath.blocks import DEFINITIONS, expand
 from staticgrad.native.machine import current
 from staticgrad.support.caches import cached_on_first
-from staticgrad.support.records import dataclass
+from staticgrad.support.records import dataclass, replace
 
 #: Operations that a division of whole numbers takes as long as: processors have none of vectors.
 WHOLE_DIVISION: Final = 40
@@ -78,6 +79,10 @@ DEFAULT: Final = Rates()
 FASTEST: Final = Rates(200e9, 60e9, bandwidth=40e9, launch=0.0, cached=200e9, again=0.0)
 #: A round figure of what rows take whose launch is a jump, as the driver's is.
 ROWS: Final = Rates(launch=5e-9, again=5e-9)
+#: Parts of the typical values of named sizes at which schedules are compared.
+SCALES: Final = (0.125, 1.0, 8.0)
+#: Seconds that any prediction is taken for at least, so that ratios are numbers.
+_LEAST: Final = 1e-12
 #: Bytes of an operand in all iterations of a loop that stay in a processor's cache, at most.
 NEAR: Final = 1 << 20
 #: What it takes to put an element in its place, in a row of about a thousand; and to pass it over
@@ -218,6 +223,34 @@ def all_seconds(
     return tuple(
         sum(map(seconds, step.calls(values))) for step, values in zip(steps, arguments, strict=True)
     )
+
+
+def seconds_at_scales(
+    steps: Sequence[Step], machine: Rates = DEFAULT, scales: Sequence[float] = SCALES
+) -> tuple[float, ...]:
+    """Predict the seconds of a schedule's steps at several values of its named sizes.
+
+    One prediction if no size has a name. A copy of what a result may be written over has no work.
+    """
+    names = {n.name: n for s in steps for size in s.arguments for n in named_sizes(size)}
+    predictions = []
+    for scale in scales if names else (1.0,):
+        sizes = {name: _scale_size(named, scale) for name, named in names.items()}
+        arguments = [tuple([evaluate(size, sizes) for size in s.arguments]) for s in steps]
+        predictions.append(sum(all_seconds(steps, arguments, machine, in_place=True)))
+    return tuple(predictions)
+
+
+def _scale_size(named: Named, scale: float) -> int:
+    """Return the typical value of a named size times ``scale``, within its bounds."""
+    scaled = round(typical_value(named) * scale)
+    return typical_value(replace(named, hint=None), max(1, scaled))
+
+
+def compare_seconds(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the mean ratio of two predictions at the same scales: below 1 if the first is less."""
+    pairs = zip(first, second, strict=True)
+    return exp(sum(log(max(a, _LEAST) / max(b, _LEAST)) for a, b in pairs) / len(first))
 
 
 def plan_seconds(plan: Plan, machine: Rates = DEFAULT) -> float:

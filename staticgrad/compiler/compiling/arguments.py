@@ -116,9 +116,9 @@ def disable_early_passes(passes: Pipeline, names: tuple[str, ...]) -> Pipeline:
     if not names:
         return passes
     from passes.base import disable_passes
-    from passes.pipelines import LATE, NARROW_FACTORS, OF_BUDGETS, pipeline
+    from passes.pipelines import LATE, NARROW_FACTORS, OF_BUDGETS, PRICES, pipeline
 
-    enabled = disable_passes(passes, names, (*LATE, *OF_BUDGETS, NARROW_FACTORS))
+    enabled = disable_passes(passes, names, (*LATE, *OF_BUDGETS, NARROW_FACTORS, PRICES))
     disable_passes(pipeline("late"), [name for name in names if name in LATE])  # any required?
     return enabled
 

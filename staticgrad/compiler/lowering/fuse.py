@@ -27,10 +27,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from passes.base import Pipeline, Report, disable_passes
+from passes.base import Pass, Pipeline, Report, disable_passes
+from passes.late.base import PricedPass
 from passes.late.loops import StripMining
 from passes.late.products import is_wide_copy, multiplies_bfloat16, narrowest, read_unrounded
-from passes.pipelines import NARROW_FACTORS, PRICED, pipeline
+from passes.pipelines import NARROW_FACTORS, PRICED, PRICES, pipeline
 from staticgrad.analysis.cost import all_seconds
 from staticgrad.analysis.liveness import phases_of
 from staticgrad.compiler.fusion.copies import GroupsWithCopies, add_copies, add_late_copies
@@ -192,10 +193,21 @@ def run_late_passes(
 @cache
 def _late_pipeline(merge: bool, disable: tuple[str, ...]) -> Pipeline:
     every = pipeline("late" if merge else "late-unfused")
-    schedule = partial(fuse, disable=disable)
-    passes = [StripMining(schedule) if isinstance(p, StripMining) else p for p in every.passes]
-    names = {pass_.name for pass_ in passes}
-    return disable_passes(Pipeline(tuple(passes)), names.intersection(disable))
+    names = {pass_.name for pass_ in every.passes}
+    enabled = disable_passes(every, names.intersection(disable)).passes
+    priced = PRICES not in disable
+    done = [*disable] if PRICES in disable else [*disable, PRICES]
+    passes: list[Pass] = []
+    for pass_ in enabled:
+        if isinstance(pass_, PricedPass) and priced:
+            # Both graphs are fused by the passes behind this one.
+            pass_ = type(pass_)(partial(fuse, disable=(*done, pass_.name)))
+        elif isinstance(pass_, StripMining):
+            pass_ = StripMining(partial(fuse, disable=(*disable, PRICES)))
+        if not pass_.required:
+            done.append(pass_.name)
+        passes.append(pass_)
+    return Pipeline(tuple(passes))
 
 
 def write_late_graphs(graph: Graph, merge: bool, disable: tuple[str, ...], folder: Path) -> None:

@@ -447,7 +447,7 @@ class Explanation:
             yield f"  {report.summary}"
             yield from (f"      {count:4}x {name}" for name, count in report.hits.items())
             yield from (f"      {line}" for line in report.misses)
-        if changes := [report for report in self.late if report.changed or report.hits]:
+        if changes := [r for r in self.late if r.changed or r.hits or r.note]:
             yield "late passes, for kernels:"
         for report in changes:
             yield f"  {report}"

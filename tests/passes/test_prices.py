@@ -1,0 +1,193 @@
+"""A late pass that saves memory traffic is kept only where kernels take no longer with it."""
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.late.base import PricedPass, choose_cheaper, late_pass
+from passes.pipelines import LATE, pipeline
+from staticgrad.analysis.changes import changed_parts
+from staticgrad.analysis.cost import Rates, compare_seconds, seconds_at_scales
+from staticgrad.analysis.evaluate import evaluate
+from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.language.ops.contract import MatMul
+
+BYTES = Rates(product_flops=1e30, map_flops=1e30, bandwidth=1.0, launch=0.0)
+
+
+def laplacian(u):
+    padded, inner = sg.pad(u, 1), slice(1, -1)
+    sums = -2.0 * u.ndim * u
+    for axis in range(u.ndim):
+        for part in (slice(None, -2), slice(2, None)):
+            sums = sums + padded[tuple(part if k == axis else inner for k in range(u.ndim))]
+    return sums
+
+
+def laplacian_by_hand(u):
+    return (
+        sum(np.roll(np.pad(u, 1), s, k) for k in range(u.ndim) for s in (1, -1))[
+            (slice(1, -1),) * u.ndim
+        ]
+        - 2 * u.ndim * u
+    )
+
+
+def steps(u):
+    for _ in range(2):
+        u = u + 0.1 * laplacian(u)
+    return u
+
+
+def report_of(program, name):
+    (report,) = [r for r in program.explanation().late if r.name == name]
+    return report
+
+
+def of_pads(value):
+    return report_of(sg.compile(value), "slices-of-pads")
+
+
+@pytest.mark.parametrize("shape", [(1 << 16,), (256, 256), (32, 32, 32)])
+@pytest.mark.parametrize("loss", [lambda y: (y * y).sum(), lambda y: sg.tanh(y).sum()])
+def test_gradients_of_stencils_read_their_pads(shape, loss):
+    u = sg.input("u", shape, "float32")
+    graph = sg.Graph({"g": sg.grad(loss(laplacian(u)), u)})
+    report = report_of(sg.compile(graph), "slices-of-pads")
+    assert not report.changed
+    assert report.note.startswith("left out: predicted ")
+    kept = sg.compile(graph, disable=["prices"])
+    priced = sg.compile(graph)
+    assert report_of(kept, "slices-of-pads").changed
+    if u.ndim > 1:
+        assert priced.plan().peak_bytes < kept.plan().peak_bytes
+    feed = {"u": np.random.default_rng(0).normal(size=shape).astype("float32")}
+    np.testing.assert_array_equal(priced.run(feed)["g"], kept.run(feed)["g"])
+
+
+@pytest.mark.parametrize("shape", [(1 << 16,), (256, 256), (32, 32, 32)])
+def test_a_stencil_stores_no_pad(shape):
+    u = sg.input("u", shape, "float64")
+    program = sg.compile(laplacian(u))
+    report = report_of(program, "slices-of-pads")
+    assert report.changed
+    assert report.note.startswith("kept: predicted ")
+    assert len(program.kernels) == 1
+    array = np.random.default_rng(1).normal(size=shape)
+    np.testing.assert_allclose(program.run({"u": array}), laplacian_by_hand(array), atol=1e-12)
+
+
+def test_explain_has_both_prices():
+    u = sg.input("u", (256, 256), "float32")
+    text = str(sg.compile(sg.grad(sg.sin(laplacian(u)).sum(), u)).explanation())
+    line = next(line for line in text.splitlines() if "left out: predicted" in line)
+    with_pass, without = (float(word) for word in line.split() if word[0].isdigit())
+    assert with_pass > without
+
+
+def test_named_sizes_are_priced_at_several_values():
+    u = sg.input("u", ("n", 300), "float32")
+    padded = sg.pad(u, ((0, 0), (1, 1)))
+    difference = padded[:, 2:] - 2.0 * u + padded[:, :-2]
+    for value in (difference, sg.grad(sg.tanh(difference).sum(), u)):
+        assert of_pads(value).note.count(" / ") == 4
+    x = sg.input("x", (sg.dim("k", hint=800, max=4000, multiple_of=8),), "float32")
+    seconds = seconds_at_scales(fuse(sg.Graph({"y": -x})).steps, BYTES)
+    assert seconds == (8 * 104, 8 * 800, 8 * 4000)  # bytes that are read and written
+    assert seconds_at_scales(fuse(sg.Graph({"y": -u[0, :5]})).steps, BYTES) == (40,)
+
+
+def test_predictions_are_compared_by_their_mean_ratio():
+    assert compare_seconds((2.0, 8.0), (4.0, 4.0)) == pytest.approx(1.0)
+    assert compare_seconds((1.0, 1.0, 1.0), (2.0, 2.0, 2.0)) == pytest.approx(0.5)
+
+
+def test_bodies_of_loops_are_priced_by_themselves():
+    u = sg.input("u", (64, 64), "float32")
+    last, _ = sg.scan(lambda c, _: (c + 0.1 * laplacian(c), None), u, length=5)
+    program = sg.compile(sg.grad((last**2).sum(), u))
+    notes = [(r.inside, r.note) for r in program.explanation().late if r.note]
+    assert any(inside and note for inside, note in notes)
+
+
+# -- the changed part -----------------------------------------------------------------------------
+
+
+def values_of(graph, seed=0):
+    random = np.random.default_rng(seed)
+    feeds = {i.node.label: random.normal(size=i.shape) for i in graph.inputs}
+    return evaluate(graph, feeds)
+
+
+def parts_around_products():
+    x, w = sg.input("x", (24, 24), "float64"), sg.input("w", (24, 24), "float64")
+    left = sg.tanh(sg.exp(x @ w) @ w)
+    right = sg.exp(laplacian(left) * 2.0) @ w
+    graph = sg.Graph({"y": sg.cos(sg.sin(right) @ w), "left": left})
+    return graph, pipeline("slices-of-pads")(graph)
+
+
+def test_the_changed_part_ends_at_products():
+    before, after = parts_around_products()
+    old, new = changed_parts(before, after)
+    for part in (old, new):
+        assert sum(isinstance(node.op, MatMul) for node in part.nodes) == 2
+        assert {node.op.name for node in part.nodes}.isdisjoint({"cos", "sin"})
+    first, second = values_of(old), values_of(new)
+    assert [*first] == [*second]
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
+
+
+def test_equal_graphs_have_no_changed_part():
+    before, _ = parts_around_products()
+    for part in changed_parts(before, before):
+        assert not part.nodes
+        assert not part.outputs
+
+
+@pytest.mark.parametrize(("factor", "kept"), [(0.5, True), (1.0, True), (2.0, False)])
+def test_the_cheaper_graph_is_taken(factor, kept):
+    x = sg.input("x", (1000,), "float64")
+    before, after = sg.Graph({"y": x * 2.0}), sg.Graph({"y": x + x})
+    schedules = []
+
+    def schedule(part):
+        long = sg.input("long", (round(10_000_000 * (factor if schedules else 1.0)),), "float64")
+        schedules.append(part)
+        return fuse(sg.Graph({"y": -long}))
+
+    chosen, hits = choose_cheaper(before, after, schedule)
+    assert chosen is (after if kept else before)
+    assert hits.note.startswith("kept" if kept else "left out")
+    assert len(schedules) == 2
+
+
+def test_a_priced_pass_without_prices_is_like_any_other():
+    @late_pass("tests-priced", priced=True)
+    def turn(graph):
+        return graph.without_dead_nodes()
+
+    (pass_,) = pipeline("tests-priced").passes
+    assert isinstance(pass_, PricedPass)
+    assert str(pass_) == "tests-priced"
+    graph = sg.Graph({"y": sg.input("x", (3,), "float64") * 2.0})
+    assert pass_(graph) is graph
+    assert [name for name in LATE if isinstance(pipeline(name).passes[0], PricedPass)] == [
+        "disjoint-pads", "slices-of-pads", "recomputed-formulas",
+    ]  # fmt: skip
+
+
+def test_the_changed_part_has_what_a_formula_that_is_computed_again_saves():
+    """One node becomes one for each reader: its readers are in both parts."""
+    x = sg.input("x", (2000, 300), "float64")
+    normed = (x - x.mean(axis=0)) * 0.5
+    graph = sg.Graph({"a": (normed * normed).sum(axis=0), "b": normed.sum(axis=1)})
+    rewritten = pipeline("recomputed-formulas")(graph)
+    assert rewritten is not graph
+    old, new = changed_parts(graph, rewritten)
+    assert len(new.nodes) > len(old.nodes) > 2
+    first, second = values_of(old), values_of(new)
+    assert [*first] == [*second]
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
