@@ -168,5 +168,5 @@ def _outputs(
 
 
 def _is_border(node: Node) -> bool:
-    """Return whether what is computed of a node's result is never in one kernel with its operands."""
+    """Return whether no kernel reaches from the operands of a node to the readers of its result."""
     return bool(bodies_of(node)) or isinstance(node.form, CallForm | Contract)
