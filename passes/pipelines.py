@@ -54,6 +54,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "marks": "passes.late.marks",
         "unmarked-loops": "passes.late.marks",
+        "chosen-first": "passes.late.chosen",
         "few-of-a-sort": "passes.late.orders",
         "row-chunks": "passes.late.chunks",
         "byte-products": "passes.late.byte_products",

@@ -342,6 +342,7 @@ PATHS: Final = (
     Path("split-k", row="small:long products"),
     Path("disjoint-pads", row="small:rotation gradient"),
     Path("space-to-depth", row="conv:11x11/4 | 8, 3 to 64 at 112x112:result"),
+    Path("chosen-first", row="small:rows of a product"),
     Path("slices-of-pads", row="small:padded stencil"),
     Path(
         "prices",

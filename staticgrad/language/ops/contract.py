@@ -193,6 +193,14 @@ def _is_row(size: Size) -> bool:
     return not isinstance(size, int) or 1 < size <= LONGEST_DOWN
 
 
+def sums_down(matrix: Any, transposed: bool, columns: Size) -> bool:
+    """Return whether a product of a row and a matrix adds up the rows of the matrix.
+
+    ``transposed``: the matrix is read as if its last two axes were exchanged.
+    """
+    return transposed == _is_transposed(matrix) and _is_row(columns)
+
+
 def _is_transposed(x: Any) -> bool:
     """Return whether a value is the transpose of another (last two axes exchanged)."""
     transposed = False
