@@ -164,7 +164,7 @@ Watch = Callable[[object], object]
 
 
 class Hits(dict[str, int]):
-    """How often each rule of a pass applied; ``note``: what its report says besides."""
+    """Counts of how often each rule of a pass applied; ``note``: a line of its report."""
 
     __slots__ = ("note",)
 

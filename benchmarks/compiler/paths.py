@@ -347,7 +347,7 @@ PATHS: Final = (
     Path(
         "prices",
         "passes.late.base:choose_cheaper",
-        lambda before, after, schedule: (after, {}),
+        lambda original, changed_graph, schedule: (changed_graph, {}),
         row="small:padded stencil gradient",
     ),
     Path("shifted-formulas", row="small:rosenbrock 64k"),

@@ -56,20 +56,22 @@ class PricedPass(LatePass):
         return {}
 
 
-def choose_cheaper(before: Graph, after: Graph, schedule: MakeSchedule) -> tuple[Graph, Hits]:
+def choose_cheaper(
+    original: Graph, changed_graph: Graph, schedule: MakeSchedule
+) -> tuple[Graph, Hits]:
     """Return the graph whose kernels are predicted to take less time, with a note of both prices.
 
     The changed part of each graph is fused by itself (``staticgrad.analysis.changes``), and priced
     at several values of its named sizes. Of equal prices, that behind the pass is taken.
     """
     without, with_pass = [
-        seconds_at_scales(schedule(part).steps) for part in changed_parts(before, after)
+        seconds_at_scales(schedule(part).steps) for part in changed_parts(original, changed_graph)
     ]
     keeps = compare_seconds(with_pass, without) <= 1.0 + TOLERANCE
     prices = [" / ".join(f"{s * 1e6:.3g}" for s in seconds) for seconds in (with_pass, without)]
     decision = "kept" if keeps else "left out"
     note = f"{decision}: predicted {prices[0]} us with it, {prices[1]} without"
-    return (after if keeps else before), Hits(note=note)
+    return (changed_graph if keeps else original), Hits(note=note)
 
 
 def late_pass(

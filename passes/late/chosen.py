@@ -73,14 +73,16 @@ class _Range:
 
     def select(self, x: Symbolic, axis: int) -> Symbolic:
         """Return the part of ``x`` along an axis."""
-        starts, lengths, steps = [0] * x.ndim, [*x.shape], [1] * x.ndim
-        starts[axis], lengths[axis], steps[axis] = self.start, self.length, self.step  # type: ignore[call-overload]
+        starts: list[Size] = [0] * x.ndim
+        lengths, steps = [*x.shape], [1] * x.ndim
+        starts[axis], lengths[axis], steps[axis] = self.start, self.length, self.step
         return cast(Symbolic, Slice(tuple(starts), tuple(lengths), tuple(steps))(x))
 
     def put_back(self, x: Symbolic, axis: int, size: Size) -> Symbolic:
         """Return zeros with ``x`` in its place along an axis."""
-        shape, starts, steps = [*x.shape], [0] * x.ndim, [1] * x.ndim
-        shape[axis], starts[axis], steps[axis] = size, self.start, self.step  # type: ignore[call-overload]
+        starts: list[Size] = [0] * x.ndim
+        shape, steps = [*x.shape], [1] * x.ndim
+        shape[axis], starts[axis], steps[axis] = size, self.start, self.step
         return cast(Symbolic, Pad(tuple(shape), tuple(starts), tuple(steps))(x))
 
 
@@ -131,17 +133,19 @@ class _Merged:
 
     def select(self, x: Symbolic, axis: int) -> Symbolic:
         """Return the part of ``x`` along an axis."""
-        before, behind = x.shape[:axis], x.shape[axis + 1 :]
-        selected = self.part.select(_reshape(x, (*before, *self.sizes, *behind)), axis + self.place)
-        return _reshape(selected, (*before, self.length, *behind))
+        leading, trailing = x.shape[:axis], x.shape[axis + 1 :]
+        selected = self.part.select(
+            _reshape(x, (*leading, *self.sizes, *trailing)), axis + self.place
+        )
+        return _reshape(selected, (*leading, self.length, *trailing))
 
     def put_back(self, x: Symbolic, axis: int, size: Size) -> Symbolic:
         """Return zeros with ``x`` in its place along an axis."""
-        before, behind = x.shape[:axis], x.shape[axis + 1 :]
+        leading, trailing = x.shape[:axis], x.shape[axis + 1 :]
         sizes = _replace(self.sizes, self.place, self.part.length)
-        parts = _reshape(x, (*before, *sizes, *behind))
-        whole = self.part.put_back(parts, axis + self.place, self.sizes[self.place])
-        return _reshape(whole, (*before, size, *behind))
+        parts = _reshape(x, (*leading, *sizes, *trailing))
+        with_zeros = self.part.put_back(parts, axis + self.place, self.sizes[self.place])
+        return _reshape(with_zeros, (*leading, size, *trailing))
 
 
 _Part = _Range | _Indices | _Merged
@@ -177,7 +181,7 @@ def _parts_of_selection(node: Node) -> dict[int, _Part]:
     }
 
 
-def _flatten(indices: Symbolic) -> Symbolic:
+def _flatten_indices(indices: Symbolic) -> Symbolic:
     return indices if indices.ndim == 1 else _reshape(indices, (sizes_product(indices.shape),))
 
 
@@ -226,9 +230,9 @@ class _Demand:
 
     def is_smaller(self, shape: Shape) -> bool:
         """Return whether the parts have fewer elements than a value of this shape."""
-        whole = self.shape or shape
+        sizes = self.shape or shape
         return bool(self.parts) and all(
-            hint_value(part.length) < hint_value(whole[axis]) for axis, part in self.parts.items()
+            hint_value(part.length) < hint_value(sizes[axis]) for axis, part in self.parts.items()
         )
 
     def select(self, x: Symbolic) -> Symbolic:
@@ -295,7 +299,7 @@ class _Mover:
         indices: dict[object, Symbolic] = {}
         with within(node.origin, node.order):
             if isinstance(node.op, Take):
-                indices[node.args[1].key] = _flatten(args[1])
+                indices[node.args[1].key] = _flatten_indices(args[1])
             selected = self._select_below(node.args[0].node, indices, node.order)
             return (_reshape(selected, node.types[0].shape),)
 
@@ -356,10 +360,9 @@ def _computing_chains(graph: Graph) -> set[Node]:
             form = node.form
             if isinstance(form, Pointwise) and not form.indexed and not form.sizes:
                 nodes.add(node)
-        elif isinstance(node.op, Reduction | MatMul):
-            nodes.add(node)
-        elif isinstance(node.op, Concat | Broadcast | Transpose | Reshape) and any(
-            arg.node in nodes for arg in node.args
+        elif isinstance(node.op, Reduction | MatMul) or (
+            isinstance(node.op, Concat | Broadcast | Transpose | Reshape)
+            and any(arg.node in nodes for arg in node.args)
         ):
             nodes.add(node)
     return nodes
@@ -388,13 +391,13 @@ def _demands_of_operands(node: Node, demand: _Demand) -> list[_Demand] | None:
 
 def _gathers_less(node: Node, demand: _Demand, below: Sequence[_Demand]) -> bool:
     """Return whether no more elements are gathered of the operands than the result has."""
-    whole = demand.shape or node.types[0].shape
+    sizes = demand.shape or node.types[0].shape
     for axis, part in demand.parts.items():
         if isinstance(part, _Range):
             continue
         gathered = sum(any(p.key == part.key for p in d.parts.values()) for d in below)
         if isinstance(node.op, Elementwise) and (
-            gathered * hint_value(part.length) > hint_value(whole[axis])
+            gathered * hint_value(part.length) > hint_value(sizes[axis])
         ):
             return False
         if isinstance(node.op, Reduction) and node.args[0].ndim - 1 in below[0].parts:
@@ -437,27 +440,27 @@ def _parts_of_operand(arg: Symbolic, rank: int, parts: _Parts) -> _Parts:
     }
 
 
-def _parts_before_reshape(before: Shape, shape: Shape, parts: _Parts) -> list[_Parts] | None:
+def _parts_before_reshape(source_shape: Shape, shape: Shape, parts: _Parts) -> list[_Parts] | None:
     """Return the parts of a reshape's operand, of axes that it keeps or splits."""
     below: dict[int, _Part] = {}
-    if 0 in (*before, *shape):
+    if 0 in (*source_shape, *shape):
         return None
     for axis, part in parts.items():
-        found = None
-        for place, size in enumerate(before):
-            leading = sizes_product(before[:place])
+        group = None
+        for place, size in enumerate(source_shape):
+            leading = sizes_product(source_shape[:place])
             for first in range(axis + 1):
                 if sizes_product(shape[:first]) != leading:
                     continue
                 for end in range(axis + 1, len(shape) + 1):
                     if sizes_product(shape[first:end]) == size:
-                        found = place, first, end
+                        group = place, first, end
                         break
-            if found:
+            if group:
                 break
-        if found is None or found[0] in below:
+        if group is None or group[0] in below:
             return None
-        place, first, end = found
+        place, first, end = group
         sizes = shape[first:end]
         others = [size for k, size in enumerate(sizes) if first + k != axis]
         is_axis = all(map(_is_one, others))
@@ -533,7 +536,7 @@ def _rows_between_zeros(value: Symbolic) -> tuple[Symbolic, dict[int, _Part]] | 
     parts: dict[int, _Part] = {}
     rows = node.args[0] if node.args else value
     if isinstance(op, ScatterIntoAxis) and op.parts == 1:
-        indices = _flatten(node.args[1])
+        indices = _flatten_indices(node.args[1])
         parts = {op.axis: _Indices(indices, indices.shape[0], op.inside)}
         rows = _reshape(rows, _replace(value.shape, op.axis, indices.shape[0]))
     elif isinstance(op, Pad):
@@ -544,17 +547,17 @@ def _rows_between_zeros(value: Symbolic) -> tuple[Symbolic, dict[int, _Part]] | 
             if length != size
         }
     left = prod(hint_value(part.length) for part in parts.values())
-    whole = prod(hint_value(value.shape[axis]) for axis in parts)
-    return (rows, parts) if parts and left <= _MOSTLY_ZEROS * whole else None
+    count = prod(hint_value(value.shape[axis]) for axis in parts)
+    return (rows, parts) if parts and left <= _MOSTLY_ZEROS * count else None
 
 
 def _reshaped_rows(
-    rows: Symbolic, parts: _Parts, before: Shape, shape: Shape
+    rows: Symbolic, parts: _Parts, source_shape: Shape, shape: Shape
 ) -> tuple[Symbolic, dict[int, _Part]] | None:
     """Return rows between zeros of an array that is reshaped: its axes are merged or kept."""
     merged: dict[int, _Part] = {}
     for axis, part in parts.items():
-        below = _parts_before_reshape(shape, before, {axis: part})
+        below = _parts_before_reshape(shape, source_shape, {axis: part})
         if below is None or merged.keys() & below[0].keys():
             return None
         merged.update(below[0])
@@ -574,9 +577,9 @@ def _leave_out_zeros(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symboli
     for position, arg in enumerate(args[:1] if isinstance(op, Div) else args):
         if isinstance(arg.node.op, ScatterIntoAxis | Pad | Reshape):
             with within(node.origin, node.order):
-                found = _rows_between_zeros(arg)
-                if found is not None:
-                    result = _of_rows(op, args, position, *found, node.types[0].shape)
+                some_rows = _rows_between_zeros(arg)
+                if some_rows is not None:
+                    result = _of_rows(op, args, position, *some_rows, node.types[0].shape)
                     return None if result is None else (result,)
                 result = _of_reshaped_rows(node, args, position)
                 if result is not None:
@@ -584,12 +587,12 @@ def _leave_out_zeros(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symboli
     return None
 
 
-def _is_zero_outside(mask: Symbolic, value: Symbolic, other: Symbolic) -> bool:
+def _is_zero_outside(mask: Symbolic, value: Symbolic, second: Symbolic) -> bool:
     """Return whether a mask of the places of some rows chooses between them and zeros.
 
     Gradients choose so: ``where(scatter_add(1, i) != 0, scatter_add(x, i), 0)``.
     """
-    if number_of(other) != 0 or value.shape != mask.shape:
+    if number_of(second) != 0 or value.shape != mask.shape:
         return False
     while isinstance(mask.node.op, Reshape | Cast) or (
         isinstance(mask.node.op, Ne) and is_number(mask.node.args[1], 0.0)
@@ -611,13 +614,13 @@ def _of_reshaped_rows(node: Node, args: tuple[Symbolic, ...], position: int) -> 
     if isinstance(node.op, MatMul | Sum) or not isinstance(arg.node.op, Reshape):
         return None
     (source,) = arg.node.args
-    found = _rows_between_zeros(source)
-    if found is None or not all(other.ndim == 0 or other.shape == shape for other in args):
+    some_rows = _rows_between_zeros(source)
+    if some_rows is None or not all(second.ndim == 0 or second.shape == shape for second in args):
         return None
     operands = tuple(
-        [other if other.ndim == 0 else _reshape(other, source.shape) for other in args]
+        [second if second.ndim == 0 else _reshape(second, source.shape) for second in args]
     )
-    result = _of_rows(node.op, operands, position, *found, source.shape)
+    result = _of_rows(node.op, operands, position, *some_rows, source.shape)
     return None if result is None else _reshape(result, shape)
 
 
@@ -652,10 +655,10 @@ def _product_of_rows(
     shape: Shape,
 ) -> Symbolic:
     """Multiply the rows of one factor with those of the other one that meet them."""
-    factor, other = args[position], args[1 - position]
+    factor, second = args[position], args[1 - position]
     transposed = (op.transpose_a, op.transpose_b)
     inner = factor.ndim - (1 if transposed[position] == (position == 1) else 2)
-    inner_of_other = other.ndim - (1 if transposed[1 - position] == (position == 0) else 2)
+    inner_of_other = second.ndim - (1 if transposed[1 - position] == (position == 0) else 2)
     rank = len(shape)
     of_other: dict[int, _Part] = {}
     of_result: dict[int, _Part] = {}
@@ -667,7 +670,7 @@ def _product_of_rows(
         else:
             in_result = axis + rank - factor.ndim
             of_result[in_result] = part
-            of_other.update(_parts_of_operand(other, rank, {in_result: part}))
-    factors = [rows, _select(other, of_other)]
+            of_other.update(_parts_of_operand(second, rank, {in_result: part}))
+    factors = [rows, _select(second, of_other)]
     product = multiply(op, *(factors if position == 0 else factors[::-1]))
     return _put_back(product, of_result, shape)

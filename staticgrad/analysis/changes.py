@@ -17,28 +17,28 @@ from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic, bodies
 from staticgrad.support.traversal import reach
 
 
-def changed_parts(before: Graph, after: Graph) -> tuple[Graph, Graph]:
+def changed_parts(original: Graph, rewritten: Graph) -> tuple[Graph, Graph]:
     """Return the changed part of a graph before a pass and after it, over the same inputs.
 
     Both graphs have the outputs in common that the rest of the program reads.
     """
-    shared = {*before.nodes} & {*after.nodes}
-    twins, changed = _pair_nodes(before, after, shared)
+    shared = {*original.nodes} & {*rewritten.nodes}
+    counterparts, changed = _pair_nodes(original, rewritten, shared)
     parts = (_Part(shared), _Part(shared))
     for values in changed:
         for part, value in zip(parts, values, strict=True):
             part.add_changed(value.node)
-    _add_missing_twins(twins, parts)
+    _add_missing_counterparts(counterparts, parts)
     old, new = parts
-    for node in _readers(before, old, new, twins):
+    for node in _readers(original, old, new, counterparts):
         old.add(node)
-        new.add(twins[node])
+        new.add(counterparts[node])
     for part in parts:
         part.add_producers()
     common = old.producers | new.producers
     for part in parts:
         part.nodes |= common
-    pairs = _outputs(before, after, twins, old, new)
+    pairs = _outputs(original, rewritten, counterparts, old, new)
     outputs = {(first.key, second.key): (first, second) for first, second in pairs}.values()
     return (
         old.build([value for value, _ in outputs if value.node in old.nodes]),
@@ -47,16 +47,16 @@ def changed_parts(before: Graph, after: Graph) -> tuple[Graph, Graph]:
 
 
 def _pair_nodes(
-    before: Graph, after: Graph, shared: set[Node]
+    original: Graph, rewritten: Graph, shared: set[Node]
 ) -> tuple[dict[Node, Node], list[tuple[Symbolic, Symbolic]]]:
     """Pair the nodes of two graphs that are equal but for what they read, from the roots down.
 
     The second result is the pairs of values whose nodes differ, or of which one is a further copy
     of a node that both graphs have.
     """
-    twins: dict[Node, Node] = {}
+    counterparts: dict[Node, Node] = {}
     changed = []
-    pending = [*zip(before.roots, after.roots, strict=True)]
+    pending = [*zip(original.roots, rewritten.roots, strict=True)]
     visited = set()
     while pending:
         old, new = pending.pop()
@@ -64,13 +64,18 @@ def _pair_nodes(
             continue
         visited.add((old.key, new.key))
         a, b = old.node, new.node
-        is_twin = old.index == new.index and a.op == b.op and a.types == b.types
+        is_equal = old.index == new.index and a.op == b.op and a.types == b.types
         is_copy = a in shared or b in shared
-        if is_twin and not is_copy and len(a.args) == len(b.args) and twins.setdefault(a, b) is b:
+        if (
+            is_equal
+            and not is_copy
+            and len(a.args) == len(b.args)
+            and counterparts.setdefault(a, b) is b
+        ):
             pending += zip(a.args, b.args, strict=True)
         else:
             changed.append((old, new))
-    return twins, changed
+    return counterparts, changed
 
 
 class _Part:
@@ -98,9 +103,9 @@ class _Part:
 
         def select(node: Node) -> list[Node]:
             args = [] if node in self.producers and _is_border(node) else node.args
-            found = [a.node for a in args if a.node in self.shared and not a.node.is_leaf]
-            self.producers.update(found)
-            return found
+            shared_nodes = [a.node for a in args if a.node in self.shared and not a.node.is_leaf]
+            self.producers.update(shared_nodes)
+            return shared_nodes
 
         for _ in reach([*self.nodes], select):
             pass
@@ -123,12 +128,12 @@ class _Part:
         return body_of(inputs, {f"y{number}": value for number, value in enumerate(copied)})
 
 
-def _add_missing_twins(twins: dict[Node, Node], parts: tuple[_Part, _Part]) -> None:
-    """Add the twin of each node that is in one of the parts alone, with what it is computed by."""
+def _add_missing_counterparts(counterparts: dict[Node, Node], parts: tuple[_Part, _Part]) -> None:
+    """Add the counterpart of each node that is in one part alone, with its operands."""
     pending = True
     while pending:
         pending = False
-        for pair in twins.items():
+        for pair in counterparts.items():
             inside = [node in part.nodes for node, part in zip(pair, parts, strict=True)]
             if any(inside) and not all(inside):
                 pending = True
@@ -136,31 +141,31 @@ def _add_missing_twins(twins: dict[Node, Node], parts: tuple[_Part, _Part]) -> N
                     part.add_changed(node)
 
 
-def _readers(before: Graph, old: _Part, new: _Part, twins: dict[Node, Node]) -> list[Node]:
+def _readers(original: Graph, old: _Part, new: _Part, counterparts: dict[Node, Node]) -> list[Node]:
     """Return the nodes behind the changed ones that may be in one kernel with them."""
     spreading = old.nodes | new.nodes
     readers = []
-    for node in before.nodes:
-        if node in old.nodes or node not in twins:
+    for node in original.nodes:
+        if node in old.nodes or node not in counterparts:
             continue
-        twin = twins[node]
-        if any(arg.node in spreading for arg in (*node.args, *twin.args)):
+        counterpart = counterparts[node]
+        if any(arg.node in spreading for arg in (*node.args, *counterpart.args)):
             readers.append(node)
             if not _is_border(node):
-                spreading |= {node, twin}
+                spreading |= {node, counterpart}
     return readers
 
 
 def _outputs(
-    before: Graph, after: Graph, twins: dict[Node, Node], old: _Part, new: _Part
+    original: Graph, rewritten: Graph, counterparts: dict[Node, Node], old: _Part, new: _Part
 ) -> Iterable[tuple[Symbolic, Symbolic]]:
     """Yield the values of the parts that nodes outside of them, or roots, read, in pairs."""
-    pairs = [*zip(before.roots, after.roots, strict=True)]
-    for node in before.nodes:
+    pairs = [*zip(original.roots, rewritten.roots, strict=True)]
+    for node in original.nodes:
         if node not in old.nodes:
-            other = node if node in old.shared else twins.get(node)
-            if other is not None:
-                pairs += zip(node.args, other.args, strict=True)
+            partner = node if node in old.shared else counterparts.get(node)
+            if partner is not None:
+                pairs += zip(node.args, partner.args, strict=True)
     for pair in pairs:
         is_read = pair[0].node in old.nodes or pair[1].node in new.nodes
         if is_read and not isinstance(pair[0].node.op, Constant):

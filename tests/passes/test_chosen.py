@@ -13,26 +13,26 @@ RANDOM = np.random.default_rng(0)
 A = RANDOM.normal(size=(N, K))
 B = RANDOM.normal(size=(K, C))
 H = RANDOM.normal(size=(3, N, K))
-I = np.array([3, 39, 3, -1, 0, 17, -40])
+INDICES = np.array([3, 39, 3, -1, 0, 17, -40])
 PAIR = np.array([[1, -2], [30, 1]])
 
 #: Programs over arrays, of NumPy's functions; the rows that are computed are fewer than N.
 PROGRAMS = {
-    "rows of a product": lambda np: np.take(A @ np.B, I, axis=0),
+    "rows of a product": lambda np: np.take(A @ np.B, INDICES, axis=0),
     "rows of a product, two axes": lambda np: np.take(A @ np.B, PAIR, axis=0),
     "one row": lambda np: (A @ np.B)[7],
     "first rows": lambda np: (A @ np.B)[:9],
     "every third row, from behind": lambda np: (A @ np.B)[::-3],
     "columns": lambda np: (np.B.T @ A.T)[:, 4:9],
-    "columns by index": lambda np: np.take(np.B.T @ A.T, I, axis=1),
+    "columns by index": lambda np: np.take(np.B.T @ A.T, INDICES, axis=1),
     "rows and columns": lambda np: (A @ np.B)[2:11, 1:3],
     "a matrix of a batch": lambda np: (H @ np.B)[1:2, 5:9],
     "last tokens": lambda np: (np.tanh(H @ np.B) @ np.B.T)[:, -1],
     "last tokens of rows": lambda np: ((H.reshape(-1, K) @ np.B).reshape(3, N, C) * 2.0)[:, -1],
-    "elements": lambda np: np.take(np.exp((A @ np.B) * 0.1) * 2.0, I, axis=0),
-    "elements with a row": lambda np: np.take(A * np.B[:, 0] + 1.0, I, axis=0),
+    "elements": lambda np: np.take(np.exp((A @ np.B) * 0.1) * 2.0, INDICES, axis=0),
+    "elements with a row": lambda np: np.take(A * np.B[:, 0] + 1.0, INDICES, axis=0),
     "elements with a column": lambda np: ((A @ np.B) - (A @ np.B[:, :1]))[30:],
-    "row sums": lambda np: np.take((A * np.B[:, 1]).sum(axis=1), I),
+    "row sums": lambda np: np.take((A * np.B[:, 1]).sum(axis=1), INDICES),
     "row maxima": lambda np: (A @ np.B).max(axis=1)[:5],
     "column sums": lambda np: (A @ np.B).sum(axis=0)[1:3],
     "joined": lambda np: np.concatenate([A @ np.B, np.sin(A @ np.B)], axis=1)[3:8],
@@ -144,7 +144,7 @@ def test_rows_and_elements_have_the_same_bits():
     a, b = sg.input("a", (600, 88), "float32"), sg.input("b", (88, 24), "float32")
     feeds = {"a": RANDOM.normal(size=a.shape), "b": RANDOM.normal(size=b.shape)}
     feeds = {name: array.astype("float32") for name, array in feeds.items()}
-    outputs = {"few": (a @ b)[5:14], "taken": sg.take(sg.exp(a) @ b, I, axis=0),
+    outputs = {"few": (a @ b)[5:14], "taken": sg.take(sg.exp(a) @ b, INDICES, axis=0),
                "sums": sg.exp(a).sum(axis=1)[7:90]}  # fmt: skip
     chosen = sg.compile(sg.Graph(outputs)).run(feeds)
     computed = sg.compile(sg.Graph(outputs), disable=["chosen-first"]).run(feeds)
@@ -155,7 +155,7 @@ def test_rows_and_elements_have_the_same_bits():
 STAYING = {
     "another reader": lambda a, b: {"y": (a @ b)[:5], "s": (a @ b).sum()},
     "an output": lambda a, b: {"y": (a @ b)[:5], "p": a @ b},
-    "other rows of one product": lambda a, b: {"y": (a @ b)[:5], "z": (a @ b)[5:12]},
+    "second rows of one product": lambda a, b: {"y": (a @ b)[:5], "z": (a @ b)[5:12]},
     "gates": lambda a, b: {"y": sg.exp((a @ b)[:, :2]) * (a @ b)[:, 2:4]},
     "all rows": lambda a, b: {"y": (a @ b)[::-1]},
     "as many rows": lambda a, b: {"y": sg.take(a @ b, np.arange(N)[::-1], axis=0)},
@@ -191,24 +191,24 @@ def test_products_with_zeros(transposed, side, axis):
     ]
     factors = [RANDOM.normal(size=shape) for shape in shapes]
     size = shapes[side][axis]
-    kept, where = size // 2 - 1, np.array([size - 1, 0, 2, 1])[: size // 2 - 1]
-    rows = np.take(factors[side], range(kept), axis)
+    count, where = size // 2 - 1, np.array([size - 1, 0, 2, 1])[: size // 2 - 1]
+    rows = np.take(factors[side], range(count), axis)
     x = sg.input("x", rows.shape, "float64")
-    other = sg.input("other", shapes[1 - side], "float64")
-    padded = sg.pad(x, [(1, size - kept - 1) if k == axis else (0, 0) for k in range(3)])
+    second = sg.input("second", shapes[1 - side], "float64")
+    padded = sg.pad(x, [(1, size - count - 1) if k == axis else (0, 0) for k in range(3)])
     scattered = sg.scatter_add(x, where, size, axis)
     for name, zeros in {"padded": padded, "scattered": scattered}.items():
-        pair = (zeros, other) if side == 0 else (other, zeros)
+        pair = (zeros, second) if side == 0 else (second, zeros)
         a, b = (sg.matrix_transpose(f) if t else f for f, t in zip(pair, transposed, strict=True))
-        whole = np.zeros(shapes[side])
-        places = range(1, kept + 1) if name == "padded" else where
-        np.moveaxis(whole, axis, 0)[list(places)] = np.moveaxis(rows, axis, 0)
-        operands = (whole, factors[1]) if side == 0 else (factors[0], whole)
+        full = np.zeros(shapes[side])
+        places = range(1, count + 1) if name == "padded" else where
+        np.moveaxis(full, axis, 0)[list(places)] = np.moveaxis(rows, axis, 0)
+        operands = (full, factors[1]) if side == 0 else (factors[0], full)
         left, right = (np.swapaxes(f, 1, 2) if t else f
                        for f, t in zip(operands, transposed, strict=True))  # fmt: skip
         graph = sg.compile(sg.Graph({"y": a @ b})).graph
         rewritten = late(graph)
         (product,) = [n for n in rewritten.nodes if isinstance(n.op, MatMul)]
-        assert kept in {size for arg in product.args for size in arg.shape}
-        result = sg.compile(graph).run({"x": rows, "other": factors[1 - side]})["y"]
+        assert count in {size for arg in product.args for size in arg.shape}
+        result = sg.compile(graph).run({"x": rows, "second": factors[1 - side]})["y"]
         np.testing.assert_allclose(result, left @ right, rtol=1e-13, atol=1e-13)

@@ -56,13 +56,13 @@ def test_gradients_of_stencils_read_their_pads(shape, loss):
     report = report_of(sg.compile(graph), "slices-of-pads")
     assert not report.changed
     assert report.note.startswith("left out: predicted ")
-    kept = sg.compile(graph, disable=["prices"])
+    always = sg.compile(graph, disable=["prices"])
     priced = sg.compile(graph)
-    assert report_of(kept, "slices-of-pads").changed
+    assert report_of(always, "slices-of-pads").changed
     if u.ndim > 1:
-        assert priced.plan().peak_bytes < kept.plan().peak_bytes
+        assert priced.plan().peak_bytes < always.plan().peak_bytes
     feed = {"u": np.random.default_rng(0).normal(size=shape).astype("float32")}
-    np.testing.assert_array_equal(priced.run(feed)["g"], kept.run(feed)["g"])
+    np.testing.assert_array_equal(priced.run(feed)["g"], always.run(feed)["g"])
 
 
 @pytest.mark.parametrize("shape", [(1 << 16,), (256, 256), (32, 32, 32)])
@@ -128,8 +128,8 @@ def parts_around_products():
 
 
 def test_the_changed_part_ends_at_products():
-    before, after = parts_around_products()
-    old, new = changed_parts(before, after)
+    original, rewritten = parts_around_products()
+    old, new = changed_parts(original, rewritten)
     for part in (old, new):
         assert sum(isinstance(node.op, MatMul) for node in part.nodes) == 2
         assert {node.op.name for node in part.nodes}.isdisjoint({"cos", "sin"})
@@ -140,16 +140,16 @@ def test_the_changed_part_ends_at_products():
 
 
 def test_equal_graphs_have_no_changed_part():
-    before, _ = parts_around_products()
-    for part in changed_parts(before, before):
+    original, _ = parts_around_products()
+    for part in changed_parts(original, original):
         assert not part.nodes
         assert not part.outputs
 
 
-@pytest.mark.parametrize(("factor", "kept"), [(0.5, True), (1.0, True), (2.0, False)])
-def test_the_cheaper_graph_is_taken(factor, kept):
+@pytest.mark.parametrize(("factor", "is_taken"), [(0.5, True), (1.0, True), (2.0, False)])
+def test_the_cheaper_graph_is_taken(factor, is_taken):
     x = sg.input("x", (1000,), "float64")
-    before, after = sg.Graph({"y": x * 2.0}), sg.Graph({"y": x + x})
+    original, rewritten = sg.Graph({"y": x * 2.0}), sg.Graph({"y": x + x})
     schedules = []
 
     def schedule(part):
@@ -157,9 +157,9 @@ def test_the_cheaper_graph_is_taken(factor, kept):
         schedules.append(part)
         return fuse(sg.Graph({"y": -long}))
 
-    chosen, hits = choose_cheaper(before, after, schedule)
-    assert chosen is (after if kept else before)
-    assert hits.note.startswith("kept" if kept else "left out")
+    chosen, hits = choose_cheaper(original, rewritten, schedule)
+    assert chosen is (rewritten if is_taken else original)
+    assert hits.note.startswith("kept" if is_taken else "left out")
     assert len(schedules) == 2
 
 
