@@ -7,9 +7,9 @@
 
 A selection (``take`` or ``slice``) moves below elementwise work, reductions of other axes, matrix
 products (rows of the left factor, columns of the right one, batches) and joins, where nothing else
-reads what is not selected, and where fewer elements are left. The gradient of a selection is an
-array of zeros with some rows in it (``scatter_add`` or ``pad``). Products with it, sums of it and
-multiplications by it are computed of the rows that are there::
+reads what is not selected, and where at most half of the elements are left. The gradient of a
+selection is an array of zeros with some rows in it (``scatter_add`` or ``pad``). Products with it,
+sums of it and multiplications by it are computed of the rows that are there::
 
     %1 = scatter_add{size=n}(%g, %i)          %1 = take{axis=0}(%a, %i)
     %2 = matmul{transpose_a=True}(%a, %1) ->  %2 = matmul{transpose_a=True}(%1, %g)
@@ -47,9 +47,9 @@ from staticgrad.support.building import within
 from staticgrad.support.records import dataclass, replace
 from staticgrad.support.traversal import operands_first
 
-#: An array is mostly zeros if its rows are at most this part of it. Of more, as of the border of an
-#: image, leaving out the zeros saves less than putting them back costs.
-_MOSTLY_ZEROS: Final = 0.5
+#: Rows are few if they are at most this part of an array. Of more, as of all but the border of an
+#: image, choosing them first saves less than the kernels that they are computed in may cost.
+_FEW: Final = 0.5
 
 
 # -- parts of an axis -----------------------------------------------------------------------------
@@ -228,12 +228,10 @@ class _Demand:
     def key(self) -> object:
         return self.shape, *[(axis, type(p), p.key) for axis, p in sorted(self.parts.items())]
 
-    def is_smaller(self, shape: Shape) -> bool:
-        """Return whether the parts have fewer elements than a value of this shape."""
+    def is_few(self, shape: Shape) -> bool:
+        """Return whether the parts are a small part of a value of this shape."""
         sizes = self.shape or shape
-        return bool(self.parts) and all(
-            hint_value(part.length) < hint_value(sizes[axis]) for axis, part in self.parts.items()
-        )
+        return bool(self.parts) and _are_few(self.parts, sizes)
 
     def select(self, x: Symbolic) -> Symbolic:
         """Return the parts of ``x``; regular ones first, which are free."""
@@ -284,7 +282,7 @@ class _Mover:
                 else:
                     return None
                 demands[demand.key] = demand
-                if len(demands) > 1 or not demand.is_smaller(node.types[0].shape):
+                if len(demands) > 1 or not demand.is_few(node.types[0].shape):
                     return None
         return next(iter(demands.values()), None)
 
@@ -546,9 +544,13 @@ def _rows_between_zeros(value: Symbolic) -> tuple[Symbolic, dict[int, _Part]] | 
             for axis, (start, length, step, size) in enumerate(places)
             if length != size
         }
-    left = prod(hint_value(part.length) for part in parts.values())
-    count = prod(hint_value(value.shape[axis]) for axis in parts)
-    return (rows, parts) if parts and left <= _MOSTLY_ZEROS * count else None
+    return (rows, parts) if parts and _are_few(parts, value.shape) else None
+
+
+def _are_few(parts: _Parts, shape: Shape) -> bool:
+    """Return whether parts of some axes are a small part of an array."""
+    count = prod(hint_value(part.length) for part in parts.values())
+    return count <= _FEW * prod(hint_value(shape[axis]) for axis in parts)
 
 
 def _reshaped_rows(

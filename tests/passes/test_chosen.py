@@ -160,6 +160,7 @@ STAYING = {
     "all rows": lambda a, b: {"y": (a @ b)[::-1]},
     "as many rows": lambda a, b: {"y": sg.take(a @ b, np.arange(N)[::-1], axis=0)},
     "elements of long rows": lambda a, b: {"y": sg.take(a.sum(axis=0), [1, 2])},
+    "all but the border": lambda a, b: {"y": sg.exp(a)[1:-1] * 2.0, "g": sg.pad(b, 1) * 3.0},
     "an input": lambda a, b: {"y": a[:5] + 1.0, "b": sg.exp(b)},
 }
 
