@@ -149,7 +149,8 @@ def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> F
     kernels, and not before.
     """
     best = _fuse_by(graph, merge, disable)
-    if any(report.name == PRICED and report.changed for report in best.reports):
+    is_priced = PRICES not in disable
+    if is_priced and any(report.name == PRICED and report.changed for report in best.reports):
         without = _fuse_by(graph, merge, (*disable, PRICED))
         if _LESS * _predicted_seconds(without.schedule) <= _predicted_seconds(best.schedule):
             return without
