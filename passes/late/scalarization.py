@@ -33,7 +33,7 @@ import numpy as np
 from passes.base import Fixpoint
 from passes.cse import CommonSubexpressions
 from passes.fold import Fold
-from passes.late.base import late_pass
+from passes.late.base import LatePass
 from passes.simplify import Simplify
 from staticgrad.language.ir.copies import rebuild, same_values
 from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
@@ -55,10 +55,12 @@ from staticgrad.language.types.dtype import F32
 from staticgrad.support.building import within
 from staticgrad.support.records import NamedTuple
 
-#: The largest axis whose elements become values of their own.
+#: The largest axis whose elements become values of their own, but for parts of rows.
 _LARGEST_AXIS: Final = 4
-#: Components of a value, at most: those of a matrix of 4 x 4.
-_MOST_COMPONENTS: Final = _LARGEST_AXIS**2
+#: The largest axis of rows of parameters, of which gradients of parts are pads.
+_MOST_PARTS: Final = 16
+#: Components of a value, at most: those of two such rows.
+_MOST_COMPONENTS: Final = 2 * _MOST_PARTS
 
 #: What is known of single components: products with 1, masks that are true everywhere.
 _SIMPLIFICATION: Final = Fixpoint((Simplify(), CommonSubexpressions(border=True), Fold()))
@@ -69,36 +71,42 @@ _Index = tuple[int, ...]
 _Build = Callable[[_Index], Symbolic]
 
 
-@late_pass("scalarization")
-def scalarize(graph: Graph) -> Graph:
-    """Rewrite values with small axes as one value for each element along them."""
-    if not graph.has((Concat, Pad, Slice, Take, MatMul)) or not any(
-        map(_has_components, graph.nodes)
-    ):
-        return graph
-    components = _Scalarization(graph).rewrite()
-    return graph if components is graph else _SIMPLIFICATION(components).without_dead_nodes()
+class Scalarization(LatePass, name="scalarization"):
+    """Rewrite values with small axes as one value for each element along them.
+
+    Options:
+        largest: the largest axis whose elements become values of their own.
+    """
+
+    largest: int = _LARGEST_AXIS
+
+    def __call__(self, program: Graph) -> Graph:
+        if not program.has((Concat, Pad, Slice, Take, MatMul)):
+            return program
+        axes = _Axes(self.largest)
+        if not any(map(axes.has_components, program.nodes)):
+            return program
+        components = _Scalarization(program, axes).rewrite()
+        if components is program:
+            return program
+        return cast(Graph, _SIMPLIFICATION(components).without_dead_nodes())
 
 
-def _is_small(size: Size) -> bool:
-    return isinstance(size, int) and 1 <= size <= _LARGEST_AXIS
+def find_larger_axes(graph: Graph) -> int:
+    """Return the largest axis of which pads have a few elements, if components may be so many.
 
-
-def _small_axes(shape: Shape) -> tuple[int, ...]:
-    return tuple(axis for axis, size in enumerate(shape) if _is_small(size))
-
-
-def _large_axes(shape: Shape) -> tuple[int, ...]:
-    return tuple(axis for axis, size in enumerate(shape) if not _is_small(size))
-
-
-def _count(shape: Shape) -> int:
-    """Return the number of components of a value."""
-    return prod(cast(int, shape[axis]) for axis in _small_axes(shape))
-
-
-def _has_components(node: Node) -> bool:
-    return len(node.types) == 1 and 1 < _count(node.types[0].shape) <= _MOST_COMPONENTS
+    The gradient of a row of eleven parameters, of which formulas read parts, is a sum of such pads.
+    0 if all axes of pads are small or large.
+    """
+    axes = [
+        size
+        for node in graph.nodes
+        if isinstance(node.op, Pad)
+        for size, part in zip(node.op.shape, node.args[0].shape, strict=True)
+        if isinstance(size, int) and _LARGEST_AXIS < size <= _MOST_PARTS and part != size
+        if isinstance(part, int) and part <= _LARGEST_AXIS
+    ]
+    return max(axes, default=0)
 
 
 def _positions(shape: Shape, axes: Sequence[int]) -> Iterator[_Index]:
@@ -110,11 +118,124 @@ def _sizes(shape: Shape, axes: Sequence[int]) -> Shape:
     return tuple(shape[axis] for axis in axes)
 
 
+class _Axes:
+    """The axes of shapes: small ones, of a constant size up to the largest, and large ones."""
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+
+    def is_small(self, size: Size) -> bool:
+        return isinstance(size, int) and 1 <= size <= self._largest
+
+    def small_axes(self, shape: Shape) -> tuple[int, ...]:
+        return tuple(axis for axis, size in enumerate(shape) if self.is_small(size))
+
+    def large_axes(self, shape: Shape) -> tuple[int, ...]:
+        return tuple(axis for axis, size in enumerate(shape) if not self.is_small(size))
+
+    def count(self, shape: Shape) -> int:
+        """Return the number of components of a value."""
+        return prod(cast(int, shape[axis]) for axis in self.small_axes(shape))
+
+    def is_wide(self, size: Size) -> bool:
+        """Return whether an axis has several elements, each in a component of its own."""
+        return self.is_small(size) and size != 1
+
+    def runs(self, shape: Shape) -> list[tuple[int, ...]]:
+        """Return the small axes in front of, between and behind large ones."""
+        runs: list[tuple[int, ...]] = [()]
+        for axis, size in enumerate(shape):
+            if self.is_small(size):
+                runs[-1] += (axis,)
+            else:
+                runs.append(())
+        return runs
+
+    def vanishes(self, computed: Node, read: Node) -> bool:
+        """Return whether a stack, slice or product of components is no array between two nodes."""
+        if isinstance(computed.op, Concat | Pad):
+            return self.cuts(computed.types[0].shape, computed.args[0].shape)
+        if isinstance(computed.op, MatMul) or isinstance(read.op, MatMul):
+            return True
+        if isinstance(read.op, Slice):
+            return self.cuts(read.args[0].shape, read.types[0].shape) and not _is_view(computed)
+        return False
+
+    def cuts(self, shape: Shape, part: Shape) -> bool:
+        """Return whether a part is smaller along a small axis."""
+        return any(
+            self.is_small(size) and size != cut for size, cut in zip(shape, part, strict=True)
+        )
+
+    def broadcasts(self, shape: Shape, operand: Shape) -> bool:
+        """Return whether the sizes of an operand are those of the result where these are small."""
+        sizes = shape[len(shape) - len(operand) :]
+        return all(
+            not self.is_small(size) or own_size in (1, size)
+            for size, own_size in zip(sizes, operand, strict=True)
+        )
+
+    def stack(self, parts: Mapping[_Index, Symbolic], shape: Shape) -> Symbolic:
+        """Return the array of all components, which are stacked along their axes."""
+        runs = [run for run in self.runs(shape) if run]
+        arrays = dict(parts)
+        done = self.large_axes(shape)
+        for run in reversed(runs):
+            joined: dict[_Index, list[Symbolic]] = {}
+            for index, part in arrays.items():
+                joined.setdefault(index[: len(index) - len(run)], []).append(part)
+            done = tuple(sorted((*done, run[0])))
+            place = done.index(run[0])
+            arrays = {}
+            for index, terms in joined.items():
+                (sizes,) = {term.shape for term in terms}
+                thin = (*sizes[:place], 1, *sizes[place:])
+                rows = [_reshape(term, thin) for term in terms]
+                arrays[index] = rows[0] if len(rows) == 1 else cast(Symbolic, Concat(place)(*rows))
+        return _reshape(arrays[()], shape)
+
+    def order_of(self, op: Reduction, x: Symbolic) -> tuple[list[_Join], Op | None] | None:
+        """Return along which small axes components are joined, and what reduces the others.
+
+        What is joined first stands last. None if the order of a sum is another one.
+        """
+        large = self.large_axes(x.shape)
+        large_axes = tuple(large.index(axis) for axis in op.axes if axis in large)
+        last = type(op)(large_axes) if large_axes else None
+        if not (isinstance(op, Sum) and x.dtype.is_float):
+            return [_Join(tuple(axis for axis in op.axes if axis not in large), False)], last
+        if x.dtype.itemsize < F32.itemsize:
+            return None  # a sum of 16-bit floats is rounded once
+        rows, columns = decompose(x.ndim, op.axes)
+        stages = [
+            _Join(tuple(axis for axis in axes if x.shape[axis] != 1), by_lanes)
+            for axes, by_lanes in ((columns, bool(rows)), (rows, True))
+        ]
+        stages = [stage for stage in stages if stage.axes]
+        ones = _Join(tuple(axis for axis in op.axes if x.shape[axis] == 1), False)
+        reduced_last = [stage for stage in stages if {*large}.intersection(stage.axes)]
+        if not reduced_last:
+            return [ones, *stages], None
+        # What is added up first stands last: components are joined before the rest is reduced.
+        if reduced_last != stages[:1]:
+            return None
+        (stage,) = reduced_last
+        order = decompose(len(large), large_axes)
+        if len(large_axes) != len(stage.axes):
+            return None
+        if order != ((large_axes, ()) if stage.by_lanes else ((), large_axes)):
+            return None
+        return [ones, *stages[1:]], last
+
+    def has_components(self, node: Node) -> bool:
+        return len(node.types) == 1 and 1 < self.count(node.types[0].shape) <= _MOST_COMPONENTS
+
+
 class _Scalarization:
     """A rewrite of the nodes of a graph whose results have components."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, axes: _Axes) -> None:
+        self._graph, self._axes = graph, axes
         self._builds: dict[Node, _Build] = {}
         for node in graph.nodes:
             build = self._build_of(node)
@@ -137,7 +258,7 @@ class _Scalarization:
                     self._parts[node] = {
                         index: builds[node](index)
                         for index in _positions(
-                            node.types[0].shape, _small_axes(node.types[0].shape)
+                            node.types[0].shape, self._axes.small_axes(node.types[0].shape)
                         )
                     }
                 else:
@@ -163,7 +284,7 @@ class _Scalarization:
             for arg in node.args:
                 if arg.node in self._builds:
                     region[leader(arg.node)] = leader(node)
-                    if _vanishes(arg.node, node):
+                    if self._axes.vanishes(arg.node, node):
                         gains.append(node)
         gaining = {leader(node) for node in gains}
         return {node: build for node, build in self._builds.items() if leader(node) in gaining}
@@ -183,7 +304,7 @@ class _Scalarization:
         if value.key not in self._arrays and value.node in self._parts:
             node = value.node
             with within(node.origin, node.order):
-                self._arrays[value.key] = _stack(self._parts[node], value.shape)
+                self._arrays[value.key] = self._axes.stack(self._parts[node], value.shape)
         return self._arrays.get(value.key, value)
 
     def _read(self, value: Symbolic, index: Mapping[int, int]) -> Symbolic:
@@ -197,9 +318,9 @@ class _Scalarization:
         parts = self._parts.get(value.node)
         if parts is None:
             return _element(self._read_whole(value), index)
-        small = _small_axes(value.shape)
+        small = self._axes.small_axes(value.shape)
         component = parts[tuple(index.get(axis, 0) for axis in small)]
-        place = {axis: k for k, axis in enumerate(_large_axes(value.shape))}
+        place = {axis: k for k, axis in enumerate(self._axes.large_axes(value.shape))}
         component = _element(component, {place[a]: i for a, i in index.items() if a in place})
         return _reshape(component, _sizes(value.shape, _others(value.ndim, index)))
 
@@ -210,9 +331,9 @@ class _Scalarization:
         if node.is_leaf or len(node.types) != 1:
             return None
         shape = node.types[0].shape
-        if not any(map(_small_axes, (shape, *[arg.shape for arg in node.args]))):
+        if not any(map(self._axes.small_axes, (shape, *[arg.shape for arg in node.args]))):
             return None
-        if _count(shape) > _MOST_COMPONENTS:
+        if self._axes.count(shape) > _MOST_COMPONENTS:
             return None
         match node.op:
             case Elementwise():
@@ -241,12 +362,12 @@ class _Scalarization:
 
     def _elementwise(self, node: Node) -> _Build | None:
         shape = node.types[0].shape
-        small = _small_axes(shape)
+        small = self._axes.small_axes(shape)
         places: list[dict[int, int]] = []  # for each operand: its axis -> the axis of the result
         for arg in node.args:
             offset = len(shape) - arg.ndim
             places.append({axis - offset: axis for axis in small if axis >= offset})
-            if not _broadcasts(shape, arg.shape):
+            if not self._axes.broadcasts(shape, arg.shape):
                 return None
 
         def build(index: _Index) -> Symbolic:
@@ -266,12 +387,12 @@ class _Scalarization:
     def _broadcast(self, node: Node, op: Broadcast) -> _Build | None:
         (x,) = node.args
         shape = op.shape
-        small, large = _small_axes(shape), _large_axes(shape)
+        small, large = self._axes.small_axes(shape), self._axes.large_axes(shape)
         places = {a: axis for a, axis in enumerate(op.axes) if axis in small}
         axes = tuple(large.index(axis) for axis in op.axes if axis in large)
         if not all(x.shape[a] in (1, shape[axis]) for a, axis in places.items()):
             return None
-        if any(_is_wide(x.shape[a]) for a in range(x.ndim) if a not in places):
+        if any(self._axes.is_wide(x.shape[a]) for a in range(x.ndim) if a not in places):
             return None
 
         def build(index: _Index) -> Symbolic:
@@ -287,8 +408,10 @@ class _Scalarization:
     def _reshape(self, node: Node) -> _Build | None:
         (x,) = node.args
         shape = node.types[0].shape
-        old, new = _runs(x.shape), _runs(shape)
-        if _sizes(x.shape, _large_axes(x.shape)) != _sizes(shape, _large_axes(shape)):
+        old, new = self._axes.runs(x.shape), self._axes.runs(shape)
+        if _sizes(x.shape, self._axes.large_axes(x.shape)) != _sizes(
+            shape, self._axes.large_axes(shape)
+        ):
             return None
         lengths = [
             tuple(prod(cast(Any, _sizes(s, run))) for run in runs)
@@ -296,7 +419,7 @@ class _Scalarization:
         ]
         if lengths[0] != lengths[1]:
             return None
-        small = _small_axes(shape)
+        small = self._axes.small_axes(shape)
 
         def build(index: _Index) -> Symbolic:
             at = dict(zip(small, index, strict=True))
@@ -314,8 +437,8 @@ class _Scalarization:
     def _transpose(self, node: Node, op: Transpose) -> _Build:
         (x,) = node.args
         shape = node.types[0].shape
-        small = _small_axes(shape)
-        large = [op.perm[axis] for axis in _large_axes(shape)]
+        small = self._axes.small_axes(shape)
+        large = [op.perm[axis] for axis in self._axes.large_axes(shape)]
         order = tuple(sorted(large).index(axis) for axis in large)
 
         def build(index: _Index) -> Symbolic:
@@ -327,7 +450,7 @@ class _Scalarization:
 
     def _slice(self, node: Node, op: Slice) -> _Build | None:
         (x,) = node.args
-        small, large = _small_axes(op.lengths), _large_axes(op.lengths)
+        small, large = self._axes.small_axes(op.lengths), self._axes.large_axes(op.lengths)
         if not all(
             isinstance(op.starts[axis], int) and isinstance(x.shape[axis], int) for axis in small
         ):
@@ -348,12 +471,12 @@ class _Scalarization:
 
     def _pad(self, node: Node, op: Pad) -> _Build | None:
         (x,) = node.args
-        small, large = _small_axes(op.shape), _large_axes(op.shape)
+        small, large = self._axes.small_axes(op.shape), self._axes.large_axes(op.shape)
         if not all(
             isinstance(op.starts[axis], int) and isinstance(x.shape[axis], int) for axis in small
         ):
             return None
-        if any(_is_wide(x.shape[axis]) for axis in large):
+        if any(self._axes.is_wide(x.shape[axis]) for axis in large):
             return None
         target = _sizes(op.shape, large)
 
@@ -372,11 +495,11 @@ class _Scalarization:
 
     def _concat(self, node: Node, op: Concat) -> _Build | None:
         shape = node.types[0].shape
-        small, large = _small_axes(shape), _large_axes(shape)
+        small, large = self._axes.small_axes(shape), self._axes.large_axes(shape)
         if not all(isinstance(arg.shape[axis], int) for arg in node.args for axis in small):
             return None
         if op.axis in large:
-            if any(_is_wide(arg.shape[op.axis]) for arg in node.args):
+            if any(self._axes.is_wide(arg.shape[op.axis]) for arg in node.args):
                 return None
             inner = Concat(large.index(op.axis))
         sizes = [arg.shape[op.axis] for arg in node.args]
@@ -397,7 +520,7 @@ class _Scalarization:
         """Select components by constant indices; a gather of rows reads all of a row at once."""
         x, indices = node.args
         size = x.shape[op.axis]
-        small = _small_axes(node.types[0].shape)
+        small = self._axes.small_axes(node.types[0].shape)
         of_indices = range(op.axis, op.axis + indices.ndim)
         if not isinstance(indices.node.op, Constant) or not isinstance(size, int):
             return None
@@ -415,7 +538,7 @@ class _Scalarization:
         return build
 
     def _iota(self, node: Node, op: Iota) -> _Build:
-        small, large = _small_axes(op.shape), _large_axes(op.shape)
+        small, large = self._axes.small_axes(op.shape), self._axes.large_axes(op.shape)
         target = _sizes(op.shape, large)
 
         def build(index: _Index) -> Symbolic:
@@ -433,14 +556,21 @@ class _Scalarization:
         shape = node.types[0].shape
         row, inner = (-1, -2) if op.transpose_a else (-2, -1)
         inner_b, column = (-1, -2) if op.transpose_b else (-2, -1)
-        terms, small = a.shape[inner], _small_axes(shape)
+        terms, small = a.shape[inner], self._axes.small_axes(shape)
         sides = (a.shape[row], b.shape[column])
-        if not (_is_wide(terms) and terms == b.shape[inner_b] and any(map(_is_wide, sides))):
+        if not (
+            self._axes.is_wide(terms)
+            and terms == b.shape[inner_b]
+            and any(map(self._axes.is_wide, sides))
+        ):
             return None  # one of a row or a column is a vector, whose terms have another order
         if 1 in sides or op.factors is not None or a.dtype.itemsize < F32.itemsize:
             return None
         batch = shape[:-2]
-        if not (_broadcasts(batch, a.shape[:-2]) and _broadcasts(batch, b.shape[:-2])):
+        if not (
+            self._axes.broadcasts(batch, a.shape[:-2])
+            and self._axes.broadcasts(batch, b.shape[:-2])
+        ):
             return None
 
         def read_factor(x: Symbolic, at: Mapping[int, int], place: Mapping[int, int]) -> Symbolic:
@@ -452,7 +582,7 @@ class _Scalarization:
                 if offset <= axis < len(batch)
             }
             part = self._read(x, index | {x.ndim + axis: i for axis, i in place.items()})
-            is_one = len(place) == 2 and part.ndim > 0 and not all(map(_is_wide, sides))
+            is_one = len(place) == 2 and part.ndim > 0 and not all(map(self._axes.is_wide, sides))
             return _reshape(part, (*part.shape, 1)) if is_one else part
 
         def build(index: _Index) -> Symbolic:
@@ -473,13 +603,13 @@ class _Scalarization:
 
     def _reduction(self, node: Node, op: Reduction) -> _Build | None:
         (x,) = node.args
-        order = _order_of(op, x)
+        order = self._axes.order_of(op, x)
         if order is None or x.dtype.is_bool:
             return None
         joins, last = order
         join: Any = {"sum": Add, "max": Maximum, "min": Minimum}[op.kind]()
         width = lanes(x.dtype)
-        small = [axis for axis in _small_axes(x.shape) if axis not in op.axes]
+        small = [axis for axis in self._axes.small_axes(x.shape) if axis not in op.axes]
 
         def combine(place: dict[int, int], joins_left: Sequence[_Join]) -> Symbolic:
             if not joins_left:
@@ -498,40 +628,6 @@ class _Scalarization:
             return cast(Symbolic, last(part)) if last is not None else part
 
         return build
-
-
-def _order_of(op: Reduction, x: Symbolic) -> tuple[list[_Join], Op | None] | None:
-    """Return along which small axes components are joined, and what reduces the rest of the axes.
-
-    What is joined first stands last. None if the order of a sum is another one.
-    """
-    large = _large_axes(x.shape)
-    large_axes = tuple(large.index(axis) for axis in op.axes if axis in large)
-    last = type(op)(large_axes) if large_axes else None
-    if not (isinstance(op, Sum) and x.dtype.is_float):
-        return [_Join(tuple(axis for axis in op.axes if axis not in large), False)], last
-    if x.dtype.itemsize < F32.itemsize:
-        return None  # a sum of 16-bit floats is rounded once
-    rows, columns = decompose(x.ndim, op.axes)
-    stages = [
-        _Join(tuple(axis for axis in axes if x.shape[axis] != 1), by_lanes)
-        for axes, by_lanes in ((columns, bool(rows)), (rows, True))
-    ]
-    stages = [stage for stage in stages if stage.axes]
-    ones = _Join(tuple(axis for axis in op.axes if x.shape[axis] == 1), False)
-    reduced_last = [stage for stage in stages if {*large}.intersection(stage.axes)]
-    if not reduced_last:
-        return [ones, *stages], None
-    # What is added up first stands last: components are joined before the rest is reduced.
-    if reduced_last != stages[:1]:
-        return None
-    (stage,) = reduced_last
-    order = decompose(len(large), large_axes)
-    if len(large_axes) != len(stage.axes):
-        return None
-    if order != ((large_axes, ()) if stage.by_lanes else ((), large_axes)):
-        return None
-    return [ones, *stages[1:]], last
 
 
 class _Join(NamedTuple):
@@ -569,20 +665,6 @@ def _is_zero(value: Symbolic) -> bool:
     return bool(number == 0 and not np.signbit(number))
 
 
-def _is_wide(size: Size) -> bool:
-    """Return whether an axis has several elements, each in a component of its own."""
-    return _is_small(size) and size != 1
-
-
-def _broadcasts(shape: Shape, operand: Shape) -> bool:
-    """Return whether the sizes of an operand are those of the result where these are small."""
-    sizes = shape[len(shape) - len(operand) :]
-    return all(
-        not _is_small(size) or own_size in (1, size)
-        for size, own_size in zip(sizes, operand, strict=True)
-    )
-
-
 def _others(ndim: int, index: Mapping[int, int]) -> tuple[int, ...]:
     return tuple(axis for axis in range(ndim) if axis not in index)
 
@@ -614,53 +696,6 @@ def _element(value: Symbolic, index: Mapping[int, int]) -> Symbolic:
     lengths = tuple(1 if axis in index else size for axis, size in enumerate(value.shape))
     part = value if lengths == value.shape else Slice(starts, lengths, (1,) * value.ndim)(value)
     return _reshape(cast(Symbolic, part), shape)
-
-
-def _stack(parts: Mapping[_Index, Symbolic], shape: Shape) -> Symbolic:
-    """Return the array of all components, which are stacked along their axes."""
-    runs = [run for run in _runs(shape) if run]
-    arrays = dict(parts)
-    done = _large_axes(shape)
-    for run in reversed(runs):
-        joined: dict[_Index, list[Symbolic]] = {}
-        for index, part in arrays.items():
-            joined.setdefault(index[: len(index) - len(run)], []).append(part)
-        done = tuple(sorted((*done, run[0])))
-        place = done.index(run[0])
-        arrays = {}
-        for index, terms in joined.items():
-            (sizes,) = {term.shape for term in terms}
-            thin = (*sizes[:place], 1, *sizes[place:])
-            rows = [_reshape(term, thin) for term in terms]
-            arrays[index] = rows[0] if len(rows) == 1 else cast(Symbolic, Concat(place)(*rows))
-    return _reshape(arrays[()], shape)
-
-
-def _runs(shape: Shape) -> list[tuple[int, ...]]:
-    """Return the small axes in front of, between and behind large ones."""
-    runs: list[tuple[int, ...]] = [()]
-    for axis, size in enumerate(shape):
-        if _is_small(size):
-            runs[-1] += (axis,)
-        else:
-            runs.append(())
-    return runs
-
-
-def _vanishes(computed: Node, read: Node) -> bool:
-    """Return whether a stack, slice or product of components is no array between two nodes."""
-    if isinstance(computed.op, Concat | Pad):
-        return _cuts(computed.types[0].shape, computed.args[0].shape)
-    if isinstance(computed.op, MatMul) or isinstance(read.op, MatMul):
-        return True
-    if isinstance(read.op, Slice):
-        return _cuts(read.args[0].shape, read.types[0].shape) and not _is_view(computed)
-    return False
-
-
-def _cuts(shape: Shape, part: Shape) -> bool:
-    """Return whether a part is smaller along a small axis."""
-    return any(_is_small(size) and size != cut for size, cut in zip(shape, part, strict=True))
 
 
 def _is_view(node: Node) -> bool:

@@ -217,6 +217,28 @@ def test_small_products_have_the_bits_of_matrix_products(sizes, dtype):
             assert same_bytes(results[name], array), name
 
 
+def test_gradients_of_parts_of_a_row_of_parameters_are_one_kernel():
+    """Eleven parameters of a camera: each formula reads some, and its gradient is a pad."""
+
+    def image(c, x):
+        y = cross(c[:, :3], x - c[:, 3:6])
+        uv = y[:, :2] / (y[:, 2:] ** 2 + 1.0)
+        near = 1.0 + c[:, 9:10] * (uv * uv).sum(axis=1, keepdims=True)
+        return (np.tanh(uv * near * c[:, 6:7] + c[:, 7:9])).sum()
+
+    random = np.random.default_rng(2)
+    arrays = [random.normal(size=(ROWS, 11)), random.normal(size=(ROWS, 3))]
+    graph = joint_graph(image, arrays)
+    gradients = sg.Graph({name: graph.outputs[name] for name in ("da", "db")})
+    program = sg.compile(gradients)
+    assert max(len(step.label.split()) for step in program.schedule.steps) > 3
+    assert len(program.schedule.steps) <= 3
+    results = program.run(dict(zip("ab", arrays, strict=True)))
+    for place, name in enumerate(gradients.outputs):
+        expected = differences(image, arrays, place)
+        np.testing.assert_allclose(results[name], expected, rtol=1e-6, atol=1e-7)
+
+
 def test_a_product_alone_stays_a_product():
     a, b = (sg.input(name, (50, 3, 3), "float64") for name in "ab")
     assert PRICED not in {r.name for r in sg.compile(a @ b + 1).explanation().late if r.changed}

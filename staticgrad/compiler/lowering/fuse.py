@@ -31,6 +31,7 @@ from passes.base import Pass, Pipeline, Report, disable_passes
 from passes.late.base import PricedPass
 from passes.late.loops import StripMining
 from passes.late.products import is_wide_copy, multiplies_bfloat16, narrowest, read_unrounded
+from passes.late.scalarization import Scalarization, find_larger_axes
 from passes.pipelines import NARROW_FACTORS, PRICED, PRICES, pipeline
 from staticgrad.analysis.cost import all_seconds
 from staticgrad.analysis.liveness import phases_of
@@ -149,11 +150,16 @@ def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> F
     kernels, and not before.
     """
     best = _fuse_by(graph, merge, disable)
-    is_priced = PRICES not in disable
-    if is_priced and any(report.name == PRICED and report.changed for report in best.reports):
-        without = _fuse_by(graph, merge, (*disable, PRICED))
-        if _LESS * _predicted_seconds(without.schedule) <= _predicted_seconds(best.schedule):
-            return without
+    is_changed = any(report.name == PRICED and report.changed for report in best.reports)
+    if PRICES in disable or not is_changed:
+        return best
+    candidates = [_fuse_by(graph, merge, (*disable, PRICED)), best]
+    if largest := find_larger_axes(graph):
+        candidates.append(_fuse_by(graph, merge, disable, largest))
+    best, *others = candidates
+    for candidate in others:
+        if _predicted_seconds(candidate.schedule) < _LESS * _predicted_seconds(best.schedule):
+            best = candidate
     return best
 
 
@@ -167,9 +173,12 @@ def _predicted_seconds(schedule: Schedule) -> float:
     return sum(all_seconds(schedule.steps, arguments, in_place=True))
 
 
-def _fuse_by(graph: Graph, merge: bool, disable: tuple[str, ...]) -> Fusion:
-    """Return the schedule of a graph without the passes in ``disable``, and its groups."""
-    computed, reports = run_late_passes(graph, merge, disable)
+def _fuse_by(graph: Graph, merge: bool, disable: tuple[str, ...], largest: int = 0) -> Fusion:
+    """Return the schedule of a graph without the passes in ``disable``, and its groups.
+
+    ``largest``: the largest axis that has components; that of the pass by default.
+    """
+    computed, reports = run_late_passes(graph, merge, disable, largest=largest)
     groups = groups_of(computed, merge)
     start = perf_counter()
     narrow = _with_narrow_factors(groups, merge and NARROW_FACTORS not in disable)
@@ -181,18 +190,22 @@ def _fuse_by(graph: Graph, merge: bool, disable: tuple[str, ...]) -> Fusion:
 
 
 def run_late_passes(
-    graph: Graph, merge: bool, disable: tuple[str, ...] = (), dump: Path | None = None
+    graph: Graph,
+    merge: bool,
+    disable: tuple[str, ...] = (),
+    dump: Path | None = None,
+    largest: int = 0,
 ) -> tuple[Graph, tuple[Report, ...]]:
     """Run the late passes, which make the graph that kernels are made of; return their reports.
 
     With ``dump`` the graph after each pass is written to this folder.
     """
     checks = config.current().check
-    return _late_pipeline(merge, disable).run(graph, verify=checks, dump=dump or False)
+    return _late_pipeline(merge, disable, largest).run(graph, verify=checks, dump=dump or False)
 
 
 @cache
-def _late_pipeline(merge: bool, disable: tuple[str, ...]) -> Pipeline:
+def _late_pipeline(merge: bool, disable: tuple[str, ...], largest: int) -> Pipeline:
     every = pipeline("late" if merge else "late-unfused")
     names = {pass_.name for pass_ in every.passes}
     enabled = disable_passes(every, names.intersection(disable)).passes
@@ -205,6 +218,8 @@ def _late_pipeline(merge: bool, disable: tuple[str, ...]) -> Pipeline:
             pass_ = type(pass_)(partial(fuse, disable=(*done, pass_.name)))
         elif isinstance(pass_, StripMining):
             pass_ = StripMining(partial(fuse, disable=(*disable, PRICES)))
+        elif isinstance(pass_, Scalarization) and largest:
+            pass_ = Scalarization(largest)
         if not pass_.required:
             done.append(pass_.name)
         passes.append(pass_)
