@@ -837,11 +837,11 @@ MISSING: Final = {
 REASONS: Final = {name: reason for reason, names in MISSING.items() for name in names.split()}
 
 
-_NO_QUANTIZED: Final = "there are no quantized numbers: float16 and bfloat16 store half of float32"
-#: How names of a family of PyTorch's begin -> why they are missing.
+_QUANTIZED: Final = "sg.quantize(program) makes products of 8-bit integers; sg.onnx.load reads them"
+#: How names of a family of PyTorch's begin -> why they are missing, or what to write.
 FAMILIES: Final = {
     **each_of("cudnn_ miopen_ mkldnn_", ON_CPU),
-    **each_of("fbgemm_ quantized_ quantize_ fake_quantize_ q_per_ q_zero", _NO_QUANTIZED),
+    **each_of("fbgemm_ quantized_ quantize_ fake_quantize_ q_per_ q_zero", _QUANTIZED),
     "sym_": "sizes are integers or names: sg.dim(name)",
 }
 
