@@ -419,9 +419,9 @@ def _pad(w: Writer, node: Any, x: str) -> Any:
             steps[axis] = -steps[axis]
     if apart := [axis for axis, step in enumerate(steps) if step > 1]:
         pairs = [size for axis in range(len(sizes)) for size in (sizes[axis], 1)]
-        behind = [zeros for step in steps for zeros in (0, step - 1)]
+        zeros = [count for step in steps for count in (0, step - 1)]
         x = w.write_reshape(x, pairs)
-        x = w("Pad", x, w.shape([0] * len(pairs) + behind))
+        x = w("Pad", x, w.shape([0] * len(pairs) + zeros))
         x = w.write_reshape(x, [size * step for size, step in zip(sizes, steps, strict=True)])
         for axis in apart:
             sizes[axis] = maximum((sizes[axis] - 1) * steps[axis] + 1, 0)

@@ -123,7 +123,7 @@ def test_explain_says_why_a_step_is_not_shared(why):
 
 
 def test_a_function_waits_for_its_code_and_is_profiled_by_its_arguments():
-    w = sg.parameter("w", np.ones((3, 2)))
+    w = sg.parameter("w", np.ones((20, 24)))
 
     @sg.function
     def step(batch, rate, *, runs):
@@ -131,7 +131,7 @@ def test_a_function_waits_for_its_code_and_is_profiled_by_its_arguments():
         w.update(w - rate * sg.grad(loss, w))
         return loss
 
-    batch = {"x": np.linspace(-1, 1, 12).reshape(4, 3)}
+    batch = {"x": np.linspace(-1, 1, 80).reshape(4, 20)}
     with sg.options(tier="auto"):
         first = step(batch, 0.125, runs=2)
         step.wait()
@@ -142,4 +142,4 @@ def test_a_function_waits_for_its_code_and_is_profiled_by_its_arguments():
     assert step.stats.traces == 1 + ("rate" in step.stats.reasons[-1])
     assert step(batch, 0.0, runs=2) < first
     with pytest.raises(sg.errors.ArgumentError, match="of values or tensors"):
-        step.profile({"x": sg.input("x", (4, 3))}, 0.25, runs=2)
+        step.profile({"x": sg.input("x", (4, 20))}, 0.25, runs=2)

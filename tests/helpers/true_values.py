@@ -58,6 +58,7 @@ FUNCTIONS = {
     "acos": context.acos,
     "atan": context.atan,
     "atan2": context.atan2,
+    "multiply_add": lambda x, y, z: x * y + z,
     "sinh": context.sinh,
     "cosh": context.cosh,
     "tanh": context.tanh,

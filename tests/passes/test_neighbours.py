@@ -128,10 +128,10 @@ def update_that_a_loop_reads():
 
 def of_two_arrays():
     """Gradients over a forward kernel that stores one array; they would be two."""
-    x = x_of("n", 4)
+    x = x_of("n", 20)
     e = sg.exp(x)
     slope = sg.grad(e.sum(), x) * e
-    a, b = sg.sin(slope) @ w_of(4, 3), sg.cos(slope) @ w_of(4, 2, "v")
+    a, b = sg.sin(slope) @ w_of(20, 3), sg.cos(slope) @ w_of(20, 2, "v")
     return reasons({"sum": e.sum(), "a": a, "b": b})
 
 
@@ -169,7 +169,7 @@ MADE = {
     ReasonKind.KernelOfItsOwn("copy"): lambda: reasons(sg.exp(x_of("n", 4)).T.reshape(-1)),
     ReasonKind.KernelOfItsOwn("scan"): lambda: reasons(sg.cumsum(sg.exp(x_of("n")), 0)),
     ReasonKind.PhaseBorder(0, 1): behind_the_border,
-    ReasonKind.StoresMore(4096, 2048): of_two_arrays,
+    ReasonKind.StoresMore(20480, 10240): of_two_arrays,
     ReasonKind.UpdateOrder("w"): update_by_gradient,
     ReasonKind.UpdateHeldBack("a", "mul"): swap,
     ReasonKind.UpdateElsewhere("a"): lambda: update_of(lambda a: a[::-1] * 2.0),

@@ -430,9 +430,9 @@ def test_a_graph_of_complex_and_real_tensors_has_results_of_its_types(kinds):
 
 
 def test_a_call_is_a_scope_that_reports_fold(tmp_path):
-    x, w = value("x", "n", 3), sg.parameter("w", random(3, 3))
+    x, w = value("x", "n", 20), sg.parameter("w", random(20, 20))
     block = sg.Graph(sg.tanh(x @ w) @ w, name="block")
-    y = value("y", 4, 3)
+    y = value("y", 4, 20)
     with sg.scope("net"):
         first = block(y)
         second = block(first * 2.0)
@@ -453,7 +453,7 @@ def test_a_call_is_a_scope_that_reports_fold(tmp_path):
     assert "block() test_sub" not in text
     assert "[net/block() test_sub" in full
     assert "k0 " in full
-    profile = step.profile({"y": random(4, 3)})
+    profile = step.profile({"y": random(4, 20)})
     rows = [row for row in profile.text().splitlines() if "[net/block()]" in row]
     assert any("steps of" in row for row in rows)
     assert len(profile.rows()) < len(profile.rows(full=True))
@@ -473,9 +473,9 @@ def scopes_of(graph):
 
 
 def test_each_call_of_a_line_is_a_scope_of_its_own():
-    x, w = value("x", "n", 3), sg.parameter("w", random(3, 3))
+    x, w = value("x", "n", 20), sg.parameter("w", random(20, 20))
     block = sg.Graph(sg.tanh(sg.exp(x @ w) @ w), name="block")
-    y = value("y", 4, 3)
+    y = value("y", 4, 20)
 
     def build():
         z = block(y) - block(y + 1.0)  # on one line
@@ -507,7 +507,7 @@ def test_each_call_of_a_line_is_a_scope_of_its_own():
     assert scopes_of(build())[0] == "block() #3"  # while the first graph lives
     del graph, explanation
     gc.collect()
-    assert scopes_of(sg.function(lambda y: block(block(y))).graph(random(4, 3))) == calls[:2]
+    assert scopes_of(sg.function(lambda y: block(block(y))).graph(random(4, 20))) == calls[:2]
 
 
 def test_a_mapped_graph_has_the_sizes_of_its_elements():
