@@ -32,6 +32,8 @@ NO_DOOR = {
     "sg.StaticgradError": "an error",
     "sg.StaticgradWarning": "a warning",
     "sg.show_config": REPORT,
+    "sg.quantize": "rounds to 256 numbers: tests/compiled/test_quantization.py",
+    "compile.verify": "computes nothing: tests/analysis proves accesses",
     "sg.options": "its settings are doors",
     "sg.dim": "the column of named sizes",
     "sg.apply_along_axis": "a vmap and a reshape: sg.vmap is a door",

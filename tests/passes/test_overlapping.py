@@ -107,7 +107,7 @@ def test_steps_and_memory_are_linear_in_the_frames():
         sizes[count] = len(plan.steps), plan.peak_bytes
         assert len(plan.steps) <= count + 16
         assert plan.peak_bytes <= 1.2 * 4 * 4 * x.shape[0]
-    assert sizes[64][1] < 2.1 * sizes[32][1]
+    assert sizes[64][1] <= 2.1 * sizes[32][1]
 
 
 def test_not_a_number_stays_in_its_frame():
