@@ -751,7 +751,7 @@ PROGRAMS = {
                 sum("concat" in step.label for step in s.steps) == (3 if gap else 0)
             ),
         )
-        for batch in (7, "n")
+        for batch in (24, "n")
         for gap in (0, 3)
     },
     **{
