@@ -1,11 +1,10 @@
 """Backends: named generators of the machine code of kernels.
 
 A backend takes a ``Kernel`` and gives ``Code``, the address of a function that runs it. ``numba``
-prints a kernel as plain loops (``plain``) and gives them to Numba. ``vector`` writes LLVM IR of the
-records of a ``nest``, the vectorized form of the same kernel, whose source is known by its kernel,
-so that code on disk is found without a nest. ``auto`` is ``vector``, because it takes a fraction of
-the time and imports no Numba, and ``numba`` for a kernel that ``vector`` refuses. Results are
-bitwise identical.
+(``compiler/by_numba``) prints a kernel as plain loops and gives them to Numba. ``vector`` writes
+LLVM IR of the records of a ``nest``, the vectorized form of the same kernel, whose source is known
+by its kernel, so that code on disk is found without a nest. ``auto`` is ``vector``, because it
+takes a fraction of the time and imports no Numba. Results are bitwise identical.
 
 Another one is registered by whoever has it, or announced as an entry point of the group
 ``staticgrad.backends``:
@@ -21,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from staticgrad import native
 from staticgrad.errors import ArgumentError, CompileError, ConfigError, NameConflictError
@@ -30,6 +29,7 @@ from staticgrad.language.calls.arguments import namespace
 from staticgrad.language.ir.discovery import load_entry_points
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.native import Code, machine
+from staticgrad.native.libraries import routines
 from staticgrad.support import config
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
@@ -37,10 +37,13 @@ from staticgrad.support.records import dataclass
 if TYPE_CHECKING:
     from staticgrad.language.ir.kernels.directives import Directives
     from staticgrad.native.language.frontend import Function
+    from staticgrad.native.libraries.routines import RoutineCode
 
 __all__ = [
+    "BUILT_IN",
     "Backend",
     "Code",
+    "as_text",
     "backend_names",
     "begin",
     "compiled",
@@ -60,10 +63,13 @@ class Backend:
 
     ``compile`` gives the code of a kernel, and raises CompileError for one that it does not take.
     It is asked once for equal kernels; the code is kept as long as the process lives.
+    ``as_text`` gives the LLVM IR or the assembly (``"llvm"``, ``"asm"``) of a source that it has
+    compiled (``Code.source``); None: it shows neither.
     """
 
     name: str
     compile: Callable[[Kernel], Code]
+    as_text: Callable[[Any, Literal["llvm", "asm"]], str] | None = None
 
 
 _registered: Final[dict[str, Backend]] = {}
@@ -150,12 +156,26 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
     if not settings.jit:
         return native.kernel(source_of(kernel, machine.Machine()))  # lanes of Python: any number
     backend = _find_backend(settings.backend)
-    if backend.name in native.BUILT_IN:
-        return backend.compile(kernel)  # which keeps what it made, by its key
+    if backend.compile is _by_vector:
+        return backend.compile(kernel)  # which counts and keeps what it made, by its key
     code = _codes.get((backend, kernel))
     if code is not None:
-        return replace(code, origin="memory", compile_seconds=0.0)
-    return _codes.setdefault((backend, kernel), backend.compile(kernel))
+        return native.count(replace(code, origin="memory", compile_seconds=0.0))
+    return _codes.setdefault((backend, kernel), native.count(backend.compile(kernel), settings))
+
+
+def as_text(compiler: str, source: str | native.KernelSource, form: Literal["llvm", "asm"]) -> str:
+    """Return the LLVM IR or the assembly of a source that the backend of that name compiled.
+
+    Raises ArgumentError where that shows neither, and for ``python``, which makes none.
+    """
+    backend = _registered.get(compiler)
+    if backend is None or backend.as_text is None:
+        raise ArgumentError(
+            f"{form} is of kernels that vector or numba compiled, and this one ran by {compiler!r}",
+            hint='sg.options(jit=True), or backend="auto"',
+        )
+    return backend.as_text(source, form)
 
 
 def begin(
@@ -221,34 +241,51 @@ def _find_backend(name: str) -> Backend:
 
 
 def _by_vector(kernel: Kernel) -> Code:
-    return native.kernel(source_of(kernel))
+    """Compile a kernel as vector code; an error names the backend that has another form of it."""
+    try:
+        return native.kernel(source_of(kernel))
+    except CompileError as error:
+        error.hint = error.hint or 'backend="numba" compiles kernels as plain loops'
+        raise
 
 
 def _by_numba(kernel: Kernel) -> Code:
-    from staticgrad.compiler import plain
+    from staticgrad.compiler import by_numba
 
-    source = plain.source(kernel)
-    return replace(native.plain_kernel(source), fails=plain.may_fail(source))
-
-
-def _automatic(kernel: Kernel) -> Code:
-    """Compile a kernel as vector code, or by Numba if its vector code is refused."""
-    try:
-        return _by_vector(kernel)
-    except CompileError as error:
-        refused = error
-    try:
-        return _by_numba(kernel)
-    except CompileError as error:
-        refused.add_note(f"nor does Numba take the kernel: {error}")
-        raise refused from None
+    return by_numba.compile_kernel(kernel)
 
 
-_BUILT_IN: Final[dict[native.BuiltIn, Callable[[Kernel], Code]]] = {
-    "auto": _automatic, "vector": _by_vector, "numba": _by_numba,
-}  # fmt: skip
-for _name, _compile in _BUILT_IN.items():
-    register(Backend(_name, _compile))
+def _text_by_numba(source: str, form: Literal["llvm", "asm"]) -> str:
+    from staticgrad.compiler import by_numba
+
+    return by_numba.as_text(source, form)
+
+
+#: The names of the backends that come with the package.
+BUILT_IN: Final = tuple(
+    register(backend).name
+    for backend in (
+        Backend("auto", _by_vector, native.as_text),
+        Backend("vector", _by_vector, native.as_text),
+        Backend("numba", _by_numba, _text_by_numba),
+    )
+)
+
+
+def _make_call_of_numba(name: str) -> RoutineCode:
+    from staticgrad.compiler.by_numba import calls
+
+    return calls.make_routine(name)
+
+
+def _failure_of_numba(name: str, iteration: int, how: int) -> BaseException:
+    from staticgrad.compiler.by_numba import calls
+
+    return calls.failure(name, iteration, how)
+
+
+# Functions of users that Numba compiles, which steps call.
+routines.register("numba", _make_call_of_numba, _failure_of_numba)
 
 
 namespace(globals(), operands=None)

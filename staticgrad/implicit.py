@@ -25,13 +25,9 @@ from staticgrad.extend import (
 )
 from staticgrad.extend.derivatives import custom_vjp
 from staticgrad.extend.dtypes import F32, F64
-from staticgrad.extend.functions import (
-    eye,
-)
+from staticgrad.extend.functions import eye
 from staticgrad.extend.linear_systems import leaf, recording
-from staticgrad.extend.loops import (
-    while_loop,
-)
+from staticgrad.extend.loops import while_loop
 from staticgrad.extend.ops import (
     absolute,
     astype,

@@ -19,7 +19,7 @@ from staticgrad.extend import Graph, Size, kind_of, namespace
 from staticgrad.extend.programs import Compiled, Function, compile as compile_graph
 
 if TYPE_CHECKING:
-    from staticgrad.native.by_numba.programs import CallOperand, NumbaProgram
+    from staticgrad.compiler.by_numba.programs import CallOperand, NumbaProgram
 
 __all__ = ["function"]
 
@@ -78,7 +78,7 @@ def function(
         >>> descend(np.zeros(2), 100).round(3)
         array([3., 3.])
     """
-    from staticgrad.native.by_numba.programs import define
+    from staticgrad.compiler.by_numba.programs import define
 
     compiled = _compile(f, example, named)
     graph = compiled.program_graph
@@ -125,7 +125,7 @@ def _key(graph: Graph, compiled: Compiled[Any]) -> str:
 
 def _describe(key: str, compiled: Compiled[Any]) -> NumbaProgram:
     """Return a program as the plain data by which Numba's code calls it."""
-    from staticgrad.native.by_numba.programs import CallOperand, NumbaProgram
+    from staticgrad.compiler.by_numba.programs import CallOperand, NumbaProgram
 
     where: dict[str, tuple[int, int]] = {}
     for number, kind in enumerate(compiled.inputs.values()):

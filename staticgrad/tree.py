@@ -20,9 +20,7 @@ from staticgrad.extend import (
     namespace,
     trees,
 )
-from staticgrad.extend.trees import (
-    Tree,
-)
+from staticgrad.extend.trees import Tree
 
 _TreeOf = TypeVar("_TreeOf")
 

@@ -27,9 +27,7 @@ from staticgrad.comparison.report import (
     Causes,
 )
 from staticgrad.extend.reports import Plan, columns_of_steps, live_bytes
-from staticgrad.extend.tapes import (
-    TapeSweep,
-)
+from staticgrad.extend.tapes import TapeSweep
 
 #: Files of the package whose arrays are temporaries of one kind.
 _MAKERS: Final = {

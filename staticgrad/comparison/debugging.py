@@ -29,9 +29,7 @@ from staticgrad.eager import Tensor, detect_anomaly
 from staticgrad.errors import ArgumentError, DisconnectedError, StaticgradError
 from staticgrad.extend import NamedTuple, Symbolic, building
 from staticgrad.extend.building import capture
-from staticgrad.extend.tapes import (
-    recording,
-)
+from staticgrad.extend.tapes import recording
 from staticgrad.extend.trees import first_part
 from staticgrad.optim import Optimizer
 

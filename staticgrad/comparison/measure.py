@@ -61,9 +61,7 @@ from staticgrad.extend import Graph, list_names
 from staticgrad.extend.pages import nbytes, number
 from staticgrad.extend.programs import bind_sizes
 from staticgrad.extend.reports import dead_nodes, runners, work_of
-from staticgrad.extend.tapes import (
-    serials,
-)
+from staticgrad.extend.tapes import serials
 from staticgrad.optim import Optimizer
 
 _STEPS: Final = 20  # of a program that the tape runs alone

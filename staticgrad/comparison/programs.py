@@ -57,9 +57,7 @@ from staticgrad.extend import Constant, Graph, Parameter, kind_of, quote
 from staticgrad.extend.building import Location, Origin, capture, is_user_file, within
 from staticgrad.extend.parameters import write_all
 from staticgrad.extend.programs import CallArguments, Function
-from staticgrad.extend.tensors import (
-    at_once,
-)
+from staticgrad.extend.tensors import at_once
 from staticgrad.extend.trees import first_part, flatten, is_named_tuple, map_leaves
 from staticgrad.nn import Module
 from staticgrad.nn.module import as_scopes

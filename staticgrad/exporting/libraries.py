@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from staticgrad.compiler.plain.prelude import PRELUDE
+from staticgrad.compiler.by_numba.prelude import PRELUDE
 from staticgrad.errors import ExportError
 from staticgrad.language.ir.schedule import CallStep
 from staticgrad.language.types.dim import Size

@@ -27,7 +27,7 @@ import numpy as np
 
 from staticgrad import backends
 from staticgrad.analysis.lookups import lookups_of
-from staticgrad.compiler.plain.expressions import Indented
+from staticgrad.compiler.by_numba.expressions import Indented
 from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, MovingPlace, Place, Where
 from staticgrad.errors import ArgumentError, CompileError, ExportError
 from staticgrad.exporting import c_fourier, c_source

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.compiler.plain.prelude import IMPORTS, prelude_of
-from staticgrad.compiler.plain.text import operate
+from staticgrad.compiler.by_numba.prelude import IMPORTS, prelude_of
+from staticgrad.compiler.by_numba.text import operate
 from staticgrad.errors import ExportError
 from staticgrad.exporting.running import HEAD, RUN
 from staticgrad.exporting.steps import StepsWriter

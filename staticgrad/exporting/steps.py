@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.compiler.plain.expressions import Functions, Indented, storable
-from staticgrad.compiler.plain.kernels import KernelWriter
-from staticgrad.compiler.plain.text import Text, add, call, choose, multiply, operate
+from staticgrad.compiler.by_numba.expressions import Functions, Indented, storable
+from staticgrad.compiler.by_numba.kernels import KernelWriter
+from staticgrad.compiler.by_numba.text import Text, add, call, choose, multiply, operate
 from staticgrad.errors import ExportError
 from staticgrad.exporting.libraries import NOT_EXPORTED, call_of, error_of
 from staticgrad.language.ir import control_flow as flow

@@ -22,10 +22,7 @@ from staticgrad.extend import (
     size_of,
 )
 from staticgrad.extend.dtypes import F64, I64, complex_of
-from staticgrad.extend.functions import (
-    arange,
-    name_function,
-)
+from staticgrad.extend.functions import arange, name_function
 from staticgrad.extend.ops import (
     astype,
     concatenate,

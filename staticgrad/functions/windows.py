@@ -16,9 +16,7 @@ from staticgrad.language.ops.operands import (
     shape_text,
     size_of,
 )
-from staticgrad.language.ops.windows import (
-    has_windows,
-)
+from staticgrad.language.ops.windows import has_windows
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape
 from staticgrad.language.types.dim import Size

@@ -25,10 +25,7 @@ from staticgrad.extend import (
     promoted_values,
     quote,
 )
-from staticgrad.extend.functions import (
-    ones_like,
-    zeros_like,
-)
+from staticgrad.extend.functions import ones_like, zeros_like
 from staticgrad.extend.ops import (
     absolute,
     astype,

@@ -6,13 +6,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from staticgrad.errors import ArgumentError, RankError
 from staticgrad.extend import AnyValue, ArrayLike, called_name, floating, promoted_values
-from staticgrad.extend.functions import (
-    abs_square,
-    real,
-)
-from staticgrad.extend.loops import (
-    fori_loop,
-)
+from staticgrad.extend.functions import abs_square, real
+from staticgrad.extend.loops import fori_loop
 from staticgrad.extend.ops import (
     argsort,
     broadcast_to,

@@ -24,9 +24,7 @@ from staticgrad.extend.functions import (
     real,
     zeros_like,
 )
-from staticgrad.extend.loops import (
-    fori_loop,
-)
+from staticgrad.extend.loops import fori_loop
 from staticgrad.extend.ops import (
     absolute,
     arccos,

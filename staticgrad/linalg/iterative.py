@@ -38,10 +38,7 @@ from staticgrad.extend.functions import (
     zeros,
     zeros_like,
 )
-from staticgrad.extend.loops import (
-    fori_loop,
-    while_loop,
-)
+from staticgrad.extend.loops import fori_loop, while_loop
 from staticgrad.extend.ops import astype, conj, logical_and, maximum, sqrt, stop_gradient, where
 from staticgrad.functions import aggregate
 from staticgrad.linalg.matrices import lstsq

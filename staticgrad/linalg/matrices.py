@@ -44,9 +44,7 @@ from staticgrad.extend.functions import (
     zeros,
     zeros_like,
 )
-from staticgrad.extend.loops import (
-    while_loop,
-)
+from staticgrad.extend.loops import while_loop
 from staticgrad.extend.ops import (
     absolute,
     argsort,

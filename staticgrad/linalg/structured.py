@@ -22,12 +22,8 @@ from staticgrad.extend import (
     promoted_values,
     sizes as dims,
 )
-from staticgrad.extend.functions import (
-    zeros_like,
-)
-from staticgrad.extend.loops import (
-    fori_loop,
-)
+from staticgrad.extend.functions import zeros_like
+from staticgrad.extend.loops import fori_loop
 from staticgrad.extend.ops import (
     absolute,
     astype,

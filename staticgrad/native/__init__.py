@@ -1,12 +1,11 @@
-"""The only door to Numba and llvmlite: kernels from source text, and the driver that runs them.
+"""The only door to llvmlite: kernels from source text, and the driver that runs them.
 
     add = native.kernel(source)          # compiled, or found in memory or on disk, by its key
     native.driver()(block.ctypes.data, 0, 3)  # its head names a table of ``native.Row`` words
 
 ``kernel`` writes LLVM IR for sources in the kernel language; with ``STATICGRAD_JIT=0`` their text
-runs as plain Python over NumPy lanes, with bitwise identical results. ``plain_kernel`` takes plain
-loops, which Numba compiles. This package imports neither Numba nor llvmlite by itself; kernels by
-LLVM IR, and those found on disk, need llvmlite only. Safe to call from threads and after a fork.
+runs as plain Python over NumPy lanes, with bitwise identical results. Importing this package does
+not import llvmlite. Safe to call from threads and after a fork.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakValueDictionary
 
-from staticgrad.errors import ArgumentError, OutOfMemory, ReentryError
+from staticgrad.errors import OutOfMemory, ReentryError
 from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.native.lock import LOCK
 from staticgrad.native.source import KernelSource, RuntimeCode, SourceText, source_of
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from staticgrad.native.target import Target
 
 __all__ = [
-    "BUILT_IN",
-    "BuiltIn",
     "Code",
     "HEAD_WORDS",
     "Head",
@@ -50,18 +47,17 @@ __all__ = [
     "begin",
     "cache_info",
     "clear_cache",
+    "compiling",
     "control",
+    "count",
     "driver",
     "kernel",
-    "plain_kernel",
     "statistics",
     "vector_bits",
     "wait",
 ]
 
-BuiltIn = Literal["auto", "vector", "numba"]
-BUILT_IN: Final = get_args(BuiltIn)
-Mode = Literal["numba", "vector", "python"]
+Mode = Literal["vector", "python"]
 Origin = Literal["memory", "disk", "compiled"]
 
 
@@ -108,8 +104,8 @@ class _Process:
     """The kernels and drivers of one process; a forked child keeps the loaded code."""
 
     def __init__(self) -> None:
-        #: Code of Numba and Python, which stays, by mode, key and target.
-        self.kernels: dict[tuple[str, str, str], Code] = {}
+        #: Kernels as plain Python, which stay, by key.
+        self.kernels: dict[str, Code] = {}
         #: The objects of kernels by LLVM IR, as long as programs have them, by symbol and target.
         self.loaded: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
         self.drivers: dict[bool, Driver] = {}
@@ -139,25 +135,18 @@ def kernel(source: str | KernelSource) -> Code:
     not supported, SelfTestError when generated code is wrong on this machine, OutOfMemory where
     there is too little memory to compile it.
     """
-    _refuse_finalizers()
     settings = config.current()
-    with LOCK, _coded_memory_errors():
+    with compiling():
         return _find_kernel(source_of(source), "vector" if settings.jit else "python", settings)
 
 
-def plain_kernel(text: str) -> Code:
-    """Return the kernel of a text in plain loops (``compiler/plain``), compiled by Numba.
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Compile while no other thread does, in a block that raises OutOfMemory for MemoryError.
 
-    Raises CompileError when Numba does not take it, OutOfMemory where there is too little memory to
-    compile it.
+    Raises ReentryError in a finalizer that runs amid another compilation, where it would wait for
+    ever.
     """
-    _refuse_finalizers()
-    with LOCK, _coded_memory_errors():
-        return _find_kernel(source_of(text), "numba", config.current())
-
-
-def _refuse_finalizers() -> None:
-    """Refuse to compile in a finalizer during a compilation, which would deadlock."""
     from staticgrad.native.undisturbed import is_undisturbed
 
     if is_undisturbed():
@@ -165,6 +154,8 @@ def _refuse_finalizers() -> None:
             "a finalizer compiles in the middle of another compilation",
             hint="let it set a flag that the program's loop looks at, and compile there",
         )
+    with LOCK, _coded_memory_errors():
+        yield
 
 
 @contextmanager
@@ -182,16 +173,14 @@ def _coded_memory_errors() -> Iterator[None]:
 
 def _find_kernel(source: KernelSource, mode: Mode, settings: config.Config) -> Code:
     """Return a kernel's machine code from memory, from disk, or newly compiled."""
-    key = (mode, source.key, settings.target)
-    cached = _process.kernels.get(key) if mode != "vector" else _in_memory(source, settings)
+    is_python = mode == "python"
+    cached = _process.kernels.get(source.key) if is_python else _in_memory(source, settings)
     if cached is not None:
-        _process.count("memory", 0.0)
-        return replace(cached, origin="memory", compile_seconds=0.0)
+        return count(replace(cached, origin="memory", compile_seconds=0.0))
     start = time.perf_counter()
-    if mode == "vector":
+    if not is_python:
         return _store_code(_load_by_llvm(source, settings, start), settings)
-    load = _load_python if mode == "python" else _load_by_numba
-    code = _process.kernels[key] = _store_code(load(source, settings, start), settings)
+    code = _process.kernels[source.key] = count(_load_python(source, start), settings)
     return code
 
 
@@ -209,15 +198,21 @@ def _in_memory(source: KernelSource, settings: config.Config) -> Code | None:
 
 
 def _store_code(code: Code, settings: config.Config) -> Code:
-    """Note and count a kernel that was not in memory."""
-    if code.compiler == "vector":
-        from staticgrad.native import loader
+    """Note and count a kernel by LLVM IR that was not in memory."""
+    from staticgrad.native import loader
 
-        _process.loaded[code.symbol, settings.target] = code.keep
-        if source_of(code.source).stays:
-            loader.hold(code.keep)
+    _process.loaded[code.symbol, settings.target] = code.keep
+    if source_of(code.source).stays:
+        loader.hold(code.keep)
+    return count(code, settings)
+
+
+def count(code: Code, settings: config.Config | None = None) -> Code:
+    """Count a kernel among those of this process, by its origin; log one that was not in memory."""
     _process.count(code.origin, code.compile_seconds)
-    if "cache" in settings.log or config.logger.isEnabledFor(logging.INFO):
+    if code.origin == "memory":
+        return code
+    if "cache" in (settings or config.current()).log or config.logger.isEnabledFor(logging.INFO):
         spent = code.compile_seconds * 1e3
         config.log("cache", "%s %s in %.1f ms", code.symbol, code.origin, spent)
     return code
@@ -243,24 +238,6 @@ def _load_by_llvm(source: KernelSource, settings: config.Config, start: float) -
     return Code(symbol, address, source, "vector", origin, time.perf_counter() - start, code)
 
 
-def _load_by_numba(source: KernelSource, settings: config.Config, start: float) -> Code:
-    """Compile a kernel's plain loops by Numba, or load what Numba cached."""
-    from staticgrad.native import headroom
-    from staticgrad.native.undisturbed import run_uninterrupted
-
-    if "numba" not in sys.modules:
-        headroom.require(headroom.NUMBA, "loading Numba")
-    headroom.require(headroom.COMPILE, "compiling a kernel")
-    from staticgrad.native.by_numba import loops
-
-    numba_code = run_uninterrupted(lambda: loops.compile_kernel(source.text, settings))
-    origin: Origin = "disk" if numba_code.cache_hits else "compiled"
-    seconds = time.perf_counter() - start
-    return Code(
-        numba_code.native_name, numba_code.address, source, "numba", origin, seconds, numba_code
-    )
-
-
 def begin(
     sources: Iterable[str | KernelSource],
     loops: bool = False,
@@ -278,13 +255,12 @@ def begin(
 
     Both raise CPUError, SelfTestError and OutOfMemory as ``kernel`` does.
     """
-    _refuse_finalizers()
     settings = config.current()
     if not settings.jit:
         return dict
     codes: dict[str, Code] = {}
     end: Callable[[], list[Code]] = list
-    with LOCK, _coded_memory_errors():
+    with compiling():
         missing = []
         for source in dict.fromkeys(map(source_of, sources)):
             if _in_memory(source, settings) is None:
@@ -367,7 +343,7 @@ def object_code(
     return loader.load_for_now(code.elf, symbol, host), "compiled"
 
 
-def _load_python(source: KernelSource, settings: config.Config, start: float) -> Code:
+def _load_python(source: KernelSource, start: float) -> Code:
     """Let a kernel's text run as plain Python."""
     from staticgrad.native.plain import control as plain
 
@@ -377,26 +353,12 @@ def _load_python(source: KernelSource, settings: config.Config, start: float) ->
     return Code(symbol, address, source, "python", "compiled", seconds, python=function)
 
 
-def as_text(source: str | KernelSource, compiler: str, form: Literal["llvm", "asm"]) -> str:
-    """Return the LLVM IR or the assembly of a kernel's source for this machine.
+def as_text(source: str | KernelSource, form: Literal["llvm", "asm"]) -> str:
+    """Return the LLVM IR or the assembly of a kernel's source for this machine."""
+    from staticgrad.native import jit, loader
 
-    Raises ArgumentError where ``compiler`` made neither: Python, and backends from outside.
-    """
-    if compiler not in ("vector", "numba"):
-        raise ArgumentError(
-            f"{form} is of kernels that vector or numba compiled, and this one ran by {compiler!r}",
-            hint='sg.options(jit=True), or backend="auto"',
-        )
-    with LOCK, _coded_memory_errors():
-        if compiler == "vector":
-            from staticgrad.native import jit, loader
-
-            return jit.as_text(source_of(source), form, loader.host())
-        from staticgrad.native.by_numba import loops
-        from staticgrad.native.undisturbed import run_uninterrupted
-
-        text = source_of(source).text
-        return run_uninterrupted(lambda: loops.as_text(text, config.current(), form))
+    with compiling():
+        return jit.as_text(source_of(source), form, loader.host())
 
 
 def vector_bits() -> int:

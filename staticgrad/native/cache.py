@@ -190,8 +190,6 @@ MAGIC: Final = b"staticgrad-kernel-2\n"
 SUFFIX: Final = ".kernel"
 #: How files end that contain the digest of an installation's sources, one for each installation.
 _NOTE: Final = ".sources"
-#: Where Numba keeps machine code, in a folder for each installation.
-_NUMBA: Final = "numba"
 _DIGEST_BYTES: Final = 32
 _UNFINISHED: Final = ".new-"
 _ABANDONED: Final = 3600.0  # seconds after which an unfinished file has no writer
@@ -236,8 +234,8 @@ _numbers: Final = itertools.count()
 PACKAGES: Final = ("staticgrad", "passes")
 #: The folders of staticgrad whose code makes machine code of kernels, and code of the runtime.
 SOURCES: Final = (
-    "compiler/nest", "errors", "language/ir", "language/types", "language/vecmath", "native",
-    "support",
+    "compiler/by_numba", "compiler/nest", "errors", "language/ir", "language/types",
+    "language/vecmath", "native", "support",
 )  # fmt: skip
 
 
@@ -468,7 +466,7 @@ def prune(limit: int | None = None) -> int:
     folder = directory(settings)
     if folder is None:
         return 0
-    _remove_by_numba(folder, others=True)
+    _remove_folders(folder, others=True)
     return _trim_folder(folder, settings.cache_size if limit is None else limit, 0.0)[0]
 
 
@@ -527,8 +525,8 @@ def _remove(path: Path) -> bool:
     return False
 
 
-def numba_folder(settings: config.Config | None = None) -> Path | None:
-    """Return the folder where Numba caches the machine code of its kernels.
+def folder_for(compiler: str, settings: config.Config | None = None) -> Path | None:
+    """Return the folder where another compiler keeps its files, one for each installation.
 
     None without a safe, writable one. The setting ``cache_size`` does not count its files.
     """
@@ -536,20 +534,20 @@ def numba_folder(settings: config.Config | None = None) -> Path | None:
     if folder is None:
         return None
     try:
-        folder_of_installation = private_folder(folder / _NUMBA / _installation())
+        folder_of_installation = private_folder(folder / compiler / _installation())
         private_folder(folder_of_installation / "__pycache__")
     except (NotPrivateError, OSError) as error:
-        config.log("cache", "no folder for kernels by Numba: %s", error)
+        config.log("cache", "no folder for kernels by %s: %s", compiler, error)
         return None
     return folder_of_installation
 
 
-def _remove_by_numba(folder: Path, others: bool) -> None:
-    """Remove kernels that Numba cached: all, or those of other installations."""
+def _remove_folders(folder: Path, others: bool) -> None:
+    """Remove the folders of other compilers: all, or those of other installations."""
     import shutil
 
     with contextlib.suppress(OSError):
-        for installation in (folder / _NUMBA).iterdir():
+        for installation in folder.glob("*/*/"):
             if not (others and installation.name == _installation()):
                 shutil.rmtree(installation, ignore_errors=True)
 
@@ -589,7 +587,7 @@ def clear() -> int:
     folder = directory()
     paths = [] if folder is None else [path for path, _ in _files(folder)]
     if folder is not None:
-        _remove_by_numba(folder, others=False)
+        _remove_folders(folder, others=False)
     return sum([_remove(path) and path.suffix == SUFFIX for path in paths])
 
 

@@ -19,8 +19,8 @@ MIB: Final = 1 << 20
 #: What it takes, with a margin of several times, to compile a kernel, for which LLVM asks for some
 #: 6 MiB, and to load one that is compiled.
 COMPILE, LOAD = 64 * MIB, 32 * MIB
-#: What loading takes: llvmlite's library is 160 MiB, Numba's modules 60, and both then compile.
-LLVM, NUMBA = 192 * MIB + COMPILE, 96 * MIB + COMPILE
+#: What loading llvmlite takes, whose library is 160 MiB, and which then compiles.
+LLVM = 192 * MIB + COMPILE
 #: What a thread that runs kernels may need: each product keeps up to 256 KiB of panels.
 STACK = MIB
 

@@ -21,10 +21,7 @@ from staticgrad.extend import (
     integer,
 )
 from staticgrad.extend.dtypes import BF16, BOOL, C64, F16, F32, F64, I64, U64
-from staticgrad.extend.functions import (
-    imag,
-    real,
-)
+from staticgrad.extend.functions import imag, real
 from staticgrad.extend.ops import astype, clip, floor, trunc, where
 from staticgrad.functions import complex_numbers
 from staticgrad.functions.arrange import PadMode

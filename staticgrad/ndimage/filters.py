@@ -26,10 +26,7 @@ from staticgrad.extend import (
     is_number,
     product,
 )
-from staticgrad.extend.functions import (
-    imag,
-    real,
-)
+from staticgrad.extend.functions import imag, real
 from staticgrad.extend.ops import astype, exp, flip, moveaxis, reshape
 from staticgrad.functions import complex_numbers
 from staticgrad.functions.arrange import pad

@@ -6,10 +6,7 @@ from typing import Any, ClassVar
 
 from staticgrad.errors import ArgumentError
 from staticgrad.extend import public, quote
-from staticgrad.functions.arrange import (
-    PadMode,
-    pad,
-)
+from staticgrad.functions.arrange import PadMode, pad
 from staticgrad.nn.convolutions import SpatialLayer
 
 

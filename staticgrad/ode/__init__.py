@@ -31,10 +31,7 @@ from staticgrad.extend import (
     quote,
 )
 from staticgrad.extend.dtypes import F64, promote
-from staticgrad.extend.functions import (
-    by_all_operands,
-    zeros_like,
-)
+from staticgrad.extend.functions import by_all_operands, zeros_like
 from staticgrad.extend.loops import (
     check_function,
     check_structure,

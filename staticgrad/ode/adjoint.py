@@ -13,9 +13,7 @@ from typing import Any
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.extend import DType, Graph, Symbolic, TensorType, as_value, called_name
 from staticgrad.extend.derivatives import CustomFunction
-from staticgrad.extend.functions import (
-    zeros_like,
-)
+from staticgrad.extend.functions import zeros_like
 from staticgrad.extend.loops import (
     Trace,
     Traced,

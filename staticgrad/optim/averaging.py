@@ -83,9 +83,7 @@ class Average:
         """
         noted = running_session()
         if noted is not None:
-            from staticgrad.extend.tensors import (
-                next_values,
-            )
+            from staticgrad.extend.tensors import next_values
 
             new = {p.node: value for p, value in noted.updates}
             new_values = {p: new.get(p.node, p) for p in self.averages}

@@ -208,9 +208,7 @@ class _Space:
             value = self._value(variable)
             return _Evaluation(x, value, grad(value, [variable])[0])
         from staticgrad.eager import Tensor, enable_grad
-        from staticgrad.extend.tapes import (
-            grad as of_tape,
-        )
+        from staticgrad.extend.tapes import grad as of_tape
 
         with enable_grad():
             leaf = Tensor(x.array, requires_grad=True)

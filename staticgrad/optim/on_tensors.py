@@ -10,13 +10,8 @@ import numpy as np
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.extend import ParameterLeaf, Symbolic, ancestors, quote
-from staticgrad.extend.tapes import (
-    prepare_step,
-)
-from staticgrad.extend.tensors import (
-    rule_input,
-    standing_in,
-)
+from staticgrad.extend.tapes import prepare_step
+from staticgrad.extend.tensors import rule_input, standing_in
 from staticgrad.optim.state import asked_of, states_made_by
 
 

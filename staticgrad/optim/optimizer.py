@@ -429,10 +429,7 @@ class Optimizer(Settings):
         """
         params = self._own_parameters if params is None else params
         if isinstance(loss, Value) and loss.computes:
-            from staticgrad.extend.tensors import (
-                eager_mode,
-                minimize,
-            )
+            from staticgrad.extend.tensors import eager_mode, minimize
 
             with states_kept_by(self):
                 with eager_mode():
@@ -491,9 +488,7 @@ class Optimizer(Settings):
             if of_graph:
                 what = f"{type(self).__name__}.apply_gradients: no function is traced"
                 raise GraphError(what, hint=_APPLY, related=describe_operands(of_graph[0]))
-            from staticgrad.extend.tensors import (
-                step_now,
-            )
+            from staticgrad.extend.tensors import step_now
 
             with states_kept_by(self):
                 step_now(grads, self, self.advance)

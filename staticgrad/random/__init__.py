@@ -70,22 +70,15 @@ from staticgrad.extend.dtypes import (
     I64,
     U64,
 )
-from staticgrad.extend.functions import (
-    parameter,
-)
+from staticgrad.extend.functions import parameter
 from staticgrad.extend.ops import (
     astype,
     log1p,
     subtract,
     where,
 )
-from staticgrad.extend.trees import (
-    ObjectParts,
-    parts,
-)
-from staticgrad.language.ops.elementwise import (
-    ArrayLike,
-)
+from staticgrad.extend.trees import ObjectParts, parts
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.philox import FOLD, FOLDED, RandomBits
 from staticgrad.language.ops.special import Ndtri
 from staticgrad.random.draws import (

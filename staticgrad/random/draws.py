@@ -26,12 +26,8 @@ from staticgrad.extend import (
     quote,
     shape_of,
 )
-from staticgrad.extend.building import (
-    Stream,
-)
-from staticgrad.extend.derivatives import (
-    custom_jvp,
-)
+from staticgrad.extend.building import Stream
+from staticgrad.extend.derivatives import custom_jvp
 from staticgrad.extend.dtypes import (
     F32,
     F64,
@@ -68,14 +64,10 @@ from staticgrad.extend.ops import (
     topk,
     where,
 )
-from staticgrad.extend.sizes import (
-    dim,
-)
+from staticgrad.extend.sizes import dim
 from staticgrad.functions import aggregate
 from staticgrad.functions.aggregate import argmax
-from staticgrad.language.ops.elementwise import (
-    ArrayLike,
-)
+from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.special import GammaLn, Ndtr, Ndtri, log_quantile_slope
 
 P = ParamSpec("P")
@@ -368,9 +360,7 @@ class Distributions:
 
     def _invert_cdf(self, first: Any, ratio: Callable[[Any], Any], sizes: Shape) -> Any:
         """Draw a count by inverting its distribution function, term by term; P(0) is ``first``."""
-        from staticgrad.extend.loops import (
-            while_loop,
-        )
+        from staticgrad.extend.loops import while_loop
 
         u, _ = self._open_unit(sizes, F64)
 
@@ -398,9 +388,7 @@ class Distributions:
 
         ``surplus`` is the logarithm of their probability, but for what the hat has.
         """
-        from staticgrad.extend.loops import (
-            while_loop,
-        )
+        from staticgrad.extend.loops import while_loop
 
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
             """Propose a count by the ratio of uniforms, and accept or keep the last."""
@@ -485,9 +473,7 @@ class Distributions:
 
     def _sample_log_gamma(self, a: Any, sizes: Shape, kind: DType) -> Any:
         """Draw logarithms of gamma variates by Marsaglia's and Tsang's rejection."""
-        from staticgrad.extend.loops import (
-            while_loop,
-        )
+        from staticgrad.extend.loops import while_loop
 
         a = stop_gradient(broadcast_to(a, sizes))
         small = a < 1.0

@@ -35,10 +35,7 @@ from staticgrad.extend import (
     shape_text,
 )
 from staticgrad.extend.dtypes import F64
-from staticgrad.extend.functions import (
-    imag,
-    real,
-)
+from staticgrad.extend.functions import imag, real
 from staticgrad.extend.ops import (
     absolute,
     add,

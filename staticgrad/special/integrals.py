@@ -15,10 +15,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.extend import AnyValue, ArrayLike, Integer, as_value
-from staticgrad.extend.functions import (
-    imag,
-    real,
-)
+from staticgrad.extend.functions import imag, real
 from staticgrad.extend.ops import (
     absolute,
     cos,
@@ -34,9 +31,7 @@ from staticgrad.extend.ops import (
     square,
     where,
 )
-from staticgrad.functions.complex_numbers import (
-    complex,
-)
+from staticgrad.functions.complex_numbers import complex
 from staticgrad.language.ops.special import Digamma, Gamma, Zeta, gammaln
 from staticgrad.language.ops.special_functions import Rule, call, declare
 from staticgrad.special.values import in_float64, scipy_function, special_value

@@ -54,9 +54,7 @@ def newton(u: Any, p: Any, q: Any, lower: Any, tail_at: Callable[..., Any]) -> A
     ``tail_at(u, lower)`` gives F or 1 - F, the logarithm of the density and its slope; where the
     tail underflows it is about the density over the slope.
     """
-    from staticgrad.extend.loops import (
-        fori_loop,
-    )
+    from staticgrad.extend.loops import fori_loop
 
     log_target = log(where(lower, p, q))
 

@@ -51,9 +51,7 @@ from staticgrad.extend.ops import (
     stop_gradient,
     where,
 )
-from staticgrad.extend.tensors import (
-    eager_mode,
-)
+from staticgrad.extend.tensors import eager_mode
 from staticgrad.random import Generator
 from staticgrad.random.draws import drawn_shape, met_shape
 

@@ -19,9 +19,7 @@ from staticgrad.extend.building import computing_kind
 from staticgrad.extend.dtypes import F64, I64
 from staticgrad.extend.functions import sum as total
 from staticgrad.extend.ops import astype, exp, log, log1p, logaddexp, minimum, sqrt, stack, where
-from staticgrad.extend.tensors import (
-    eager_mode,
-)
+from staticgrad.extend.tensors import eager_mode
 from staticgrad.nn.functional.basics import log_softmax
 from staticgrad.random import Generator
 from staticgrad.random.draws import drawn_shape

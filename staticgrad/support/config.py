@@ -199,9 +199,8 @@ class Config:
     Attributes:
         jit: compile kernels; off: their source runs as plain Python.
         backend: who compiles kernels: vector (LLVM IR of our own), numba (Numba, plain loops), auto
-            (vector, and numba for a kernel that vector does not take), or one that is registered
-            (``staticgrad.backends``). The results are equal. ``sg.compile(..., backend=)`` says it
-            for one program.
+            (vector), or one that is registered (``staticgrad.backends``). The results are equal.
+            ``sg.compile(..., backend=)`` says it for one program.
         cache_dir: folder of compiled kernels; None: the cache folder of the user. It must be the
             user's own, writable by nobody else; see staticgrad docs security.
         cache_size: bytes of compiled kernels on disk beyond which those go that were not used for

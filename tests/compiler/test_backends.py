@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def compilers(compiled):
 @pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True, "nan"])
 def test_every_backend_gives_the_same_bytes(debug):
-    actual = [sg.compile(program(), backend=b, debug=debug).run(FEEDS) for b in native.BUILT_IN]
+    actual = [sg.compile(program(), backend=b, debug=debug).run(FEEDS) for b in backends.BUILT_IN]
     for results in actual[1:]:
         assert_same(results["slope"], actual[0]["slope"], "slope")
         assert_same(results["loss"], actual[0]["loss"], "loss")
@@ -156,6 +157,38 @@ def test_a_kernel_that_a_backend_refuses_is_an_error_at_its_line():
         sg.compile(sg.exp(sg.input("x", (3,))), backend="tests.refusing")
     assert Path(of.value.at.resolve().file).name == "test_backends.py"
     assert "def kernel(" in "".join(of.value.__notes__)
+
+
+def test_a_kernel_that_llvm_refuses_is_an_error_that_names_numba(monkeypatch):
+    """No kernel is known that it refuses, so LLVM fails here; the hint is followed."""
+
+    def fail(*_):
+        raise sg.errors.CompileError("LLVM refused a kernel")
+
+    y = sg.tanh(sg.input("x", (4,), "float64")) * 1.625
+    monkeypatch.setattr(native, "kernel", fail)
+    with sg.options(tier="full"), pytest.raises(sg.errors.CompileError, match="refused") as of:
+        sg.compile(y)
+    assert of.value.hint == 'backend="numba" compiles kernels as plain loops'
+    by_numba = sg.compile(y, backend="numba")
+    monkeypatch.undo()
+    feeds = {"x": np.linspace(-2, 2, 4)}
+    assert_same(by_numba.run(feeds), sg.compile(y).run(feeds), "y")
+
+
+def test_a_backend_may_show_its_machine_code():
+    def compile_shown(kernel):
+        return replace(run_in_python(kernel), compiler="tests.shown")
+
+    backends.register(
+        backends.Backend("tests.shown", compile_shown, lambda source, form: f"{form} of {source}")
+    )
+    y = sg.exp(sg.input("x", (3,), "float64")) - 2.5
+    (shown,) = sg.compile(y, backend="tests.shown").kernels
+    assert shown.asm == f"asm of {shown.source}"
+    (interpreted,) = sg.compile(y, backend="tests.interpreted").kernels
+    with pytest.raises(sg.errors.ArgumentError, match=r"ran by 'tests\.interpreted'"):
+        _ = interpreted.llvm
 
 
 ANNOUNCED = """

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from staticgrad.compiler import plain
-from staticgrad.compiler.plain.expressions import Functions
-from staticgrad.compiler.plain.kernels import KernelWriter
-from staticgrad.compiler.plain.prelude import IMPORTS, PRELUDE
+from staticgrad.compiler import by_numba
+from staticgrad.compiler.by_numba.expressions import Functions
+from staticgrad.compiler.by_numba.kernels import KernelWriter
+from staticgrad.compiler.by_numba.prelude import IMPORTS, PRELUDE
 from staticgrad.errors import ExportError
 
 
@@ -64,7 +64,7 @@ def print_function(kernel):
 def plain_texts_parse(kernel):
     """Parse a kernel's text for Numba, and its function in an exported file if it has one."""
     names = {operand.name: operand.name for operand in kernel.operands}
-    texts, functions = [plain.source(kernel)], Functions()
+    texts, functions = [by_numba.source(kernel)], Functions()
     writer = KernelWriter(kernel, "function", names, dict.fromkeys(names, 0), functions)
     try:
         text = writer.text()

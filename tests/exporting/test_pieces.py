@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import staticgrad as sg
-from staticgrad.compiler.plain.text import (
+from staticgrad.compiler.by_numba.text import (
     Text,
     add,
     call,

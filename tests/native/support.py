@@ -8,7 +8,7 @@ import pytest
 
 from staticgrad import native
 from staticgrad.backends import source_of
-from staticgrad.compiler import plain
+from staticgrad.compiler import by_numba
 from staticgrad.native import jit, loader
 from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.undisturbed import run_uninterrupted
@@ -43,7 +43,7 @@ def call(source, arrays, words, begin, end, *, private=(), mode="vector"):
     """
     with options(jit=mode != "python"):
         record = np.array([*(a.ctypes.data for a in arrays), *words], np.int64)
-        code = (native.plain_kernel if mode == "numba" else native.kernel)(source)
+        code = (by_numba.compile_text if mode == "numba" else native.kernel)(source)
         entry = code.python or ENTRY(code.address)
         block = np.array([a.ctypes.data for a in private], np.int64)
         entry(record.ctypes.data, block.ctypes.data, begin, end)
@@ -51,7 +51,7 @@ def call(source, arrays, words, begin, end, *, private=(), mode="vector"):
 
 def source_for(kernel, mode, host=None, directives=None):
     """Return the source of a kernel that a mode runs."""
-    return plain.source(kernel) if mode == "numba" else source_of(kernel, host, directives)
+    return by_numba.source(kernel) if mode == "numba" else source_of(kernel, host, directives)
 
 
 def run_table(table, first, last):

@@ -309,7 +309,7 @@ def _imports_of(*places):
 
 def test_what_a_run_hands_to_kernels_is_described():
     """Numbers of rows and records that the runtime writes, and compilers read, are in the entry."""
-    read = _imports_of("compiler/plain", "compiler/nest")
+    read = _imports_of("compiler/by_numba", "compiler/nest")
     rows = {
         n for n, value in _imports_of("compiler/runtime/words.py").items() if type(value) is int
     }

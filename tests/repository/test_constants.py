@@ -30,7 +30,7 @@ FOLDERS = (
     "staticgrad/jax/", "staticgrad/numba.py", "staticgrad/onnx/", "staticgrad/pytensor/",
     "staticgrad/scipy.py", "staticgrad/sklearn.py", "staticgrad/testing/", "staticgrad/torch/",
     "staticgrad/tools/", "staticgrad/support/pictures/",
-    "staticgrad/native/by_numba/", "staticgrad/exporting/",
+    "staticgrad/compiler/by_numba/", "staticgrad/exporting/",
 )  # fmt: skip
 #: Functions, and attributes of classes, that define what an op should compute. Compiled programs
 #: call none of them; eager mode does.

@@ -145,11 +145,11 @@ def test_a_function_that_unary_or_binary_makes_is_public():
     assert [key for key, f in actual.items() if id(inspect.unwrap(f)) not in public] == []
 
 
-#: Folders whose files are imported by a walk over the folder, or read as text by ``plain/prelude``.
+#: Folders whose files are imported by a walk over the folder, or read as text (``prelude``).
 WALKED = (
     "staticgrad.language.ops.",
     "staticgrad.language.vecmath.",
-    "staticgrad.native.by_numba.",
+    "staticgrad.compiler.by_numba.",
 )
 #: Files that only tests and commands of the repository import.
 FOR_TESTS = {

@@ -71,9 +71,9 @@ class CompiledKernel:
         """The LLVM IR of its machine code, generated on request.
 
         Raises:
-            ArgumentError: another backend than ``vector`` and ``numba`` compiled it, or none.
+            ArgumentError: its backend shows none (``Backend.as_text``), or the jit is off.
         """
-        return native.as_text(self.code, self.compiler, "llvm")
+        return backends.as_text(self.compiler, self.code, "llvm")
 
     @property
     def asm(self) -> str:
@@ -82,7 +82,7 @@ class CompiledKernel:
         Raises:
             ArgumentError: as ``llvm``.
         """
-        return native.as_text(self.code, self.compiler, "asm")
+        return backends.as_text(self.compiler, self.code, "asm")
 
     def _title(self) -> str:
         how = {"memory": "from memory", "disk": "from disk"}.get(self.origin, "compiled")

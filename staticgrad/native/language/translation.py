@@ -19,9 +19,7 @@ from staticgrad.native.language import (
     operations,
 )
 from staticgrad.native.language.emitter import Emitter, word
-from staticgrad.native.language.kinds import (
-    Kind,
-)
+from staticgrad.native.language.kinds import Kind
 from staticgrad.native.language.parts import ModulePart
 from staticgrad.support.records import NamedTuple, dataclass
 

@@ -58,7 +58,6 @@ _BUILT_IN: Final = {
     "host": "staticgrad.native.libraries.user_calls",
     "limit": "staticgrad.native.libraries.limits",
     "linalg": "staticgrad.native.libraries.lapack",
-    "numba": "staticgrad.native.libraries.user_calls",
     "ranks": "staticgrad.native.libraries.collectives",
     "sparse": "staticgrad.native.libraries.sparse_rows",
     "special": "staticgrad.native.libraries.special_functions",

@@ -1,8 +1,7 @@
-"""Routines that call functions of users: Python's inside of a step, or compiled ones by Numba.
+"""Routines that call functions of users: Python's, inside of a step.
 
 A function of Python's gets copies of its operands and runs with the interpreter's lock; what it
-raises is kept, and raised by the run. A function that Numba compiles is called as machine code, by
-any worker, without the lock; its operands are read-only to it, as arrays or, without axes, numbers.
+raises is kept, and raised by the run. Those that Numba compiles are in ``compiler/by_numba/calls``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from staticgrad.support.records import dataclass
 
 #: Element type by its name in NumPy, and the number of axes.
 Kind = tuple[str, int]
-_OTHER_SHAPE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,8 @@ def memory_at(address: int, nbytes: int) -> NDArray[Any]:
     return np.frombuffer(memory, np.uint8)
 
 
-_functions: Final[dict[str, UserFunction]] = {}
+#: The functions that routines call, by the routine's name without its family.
+user_functions: Final[dict[str, UserFunction]] = {}
 _raised: Final[dict[int, BaseException]] = {}
 _numbers: Final = itertools.count(1)
 
@@ -73,7 +72,7 @@ def routine(family: str, name: str, function: UserFunction) -> str:
     """The name of the routine that calls a function, ``host`` or ``numba``; ``name`` is its own."""
     kinds = "_".join(f"{dtype}.{rank}" for dtype, rank in (*function.operands, *function.results))
     spec = f"{name}.{kinds}"
-    _functions[spec] = function
+    user_functions[spec] = function
     return f"{family}:{spec}"
 
 
@@ -123,6 +122,11 @@ def recording(call: Callable[[int, int], None], checks: int = 0) -> PythonRoutin
     return routine
 
 
+def has_error(number: int) -> bool:
+    """Return whether a routine noted an error under that number."""
+    return number in _raised
+
+
 def take_error(spec: str, iteration: int, number: int) -> BaseException:
     """Return an error that a routine noted, once."""
     return _raised.pop(number)
@@ -161,7 +165,7 @@ def code_of(call: PythonRoutine) -> RoutineCode:
     return RoutineCode(ctypes.cast(callback, ctypes.c_void_p).value or 0, (), call, callback)
 
 
-def _make_python(spec: UserFunction) -> PythonRoutine:
+def routine_in_python(spec: UserFunction) -> PythonRoutine:
     """Make the routine that calls a user's Python function on arrays."""
 
     def call(record: int, _scratch: int) -> None:
@@ -174,43 +178,15 @@ def _make_python(spec: UserFunction) -> PythonRoutine:
 
 
 def _make_host(spec: str) -> RoutineCode:
-    return code_of(_make_python(_functions[spec]))
+    return code_of(routine_in_python(user_functions[spec]))
 
 
-def _make_numba(name: str) -> RoutineCode:
-    """Make the routine of a user's Numba function, compiled to a C function."""
-    from staticgrad.native.by_numba import calls as numba_calls
-
-    spec = _functions[name]
-    compiled = numba_calls.compile_call(spec.label, spec.function, spec.operands, spec.results)
-    plain = getattr(spec.function, "py_func", spec.function)
-
-    def on_numbers(*operands: NDArray[Any]) -> Any:
-        return plain(*(a if a.ndim else a[()] for a in operands))
-
-    python = UserFunction(spec.label, on_numbers, spec.operands, spec.results)
-    return RoutineCode(compiled.address, (), _make_python(python), compiled)
-
-
-def _failure(name: str, iteration: int, how: int) -> BaseException:
+def failure(name: str, iteration: int, how: int) -> BaseException:
+    """Return the error that a user's function raised, with the name of the function."""
     error = take_error(name, iteration, how)
     if not isinstance(error, CallError):
-        error.add_note(f"in {_functions[name].label}, called by a compiled step")
+        error.add_note(f"in {user_functions[name].label}, called by a compiled step")
     return error
 
 
-def _numba_failure(name: str, iteration: int, how: int) -> BaseException:
-    """Return the error of a user's Numba function: it raised, or its result has another shape."""
-    if how in _raised:
-        return _failure(name, iteration, how)
-    label = _functions[name].label
-    if how == -_OTHER_SHAPE:
-        return CallError(f"{label} gives a result of another shape than types= says")
-    return CallError(
-        f"{label} raised an exception in compiled code, where it has no message",
-        hint="STATICGRAD_JIT=0 calls it as plain Python, and shows what it raises",
-    )
-
-
-register("host", _make_host, _failure)
-register("numba", _make_numba, _numba_failure)
+register("host", _make_host, failure)

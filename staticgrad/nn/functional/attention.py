@@ -23,9 +23,7 @@ from staticgrad.extend import (
     promoted_values,
     rounded_once,
 )
-from staticgrad.extend.dtypes import (
-    I64,
-)
+from staticgrad.extend.dtypes import I64
 from staticgrad.extend.functions import (
     arange,
     largest,
@@ -48,9 +46,7 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.language.ops import transcendental
-from staticgrad.language.ops.contract import (
-    MatMul,
-)
+from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.elementwise import ArrayLike
 
 

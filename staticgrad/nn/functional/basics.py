@@ -45,9 +45,7 @@ from staticgrad.extend.ops import (
 from staticgrad.language.ops import transcendental as of
 from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.selection import (
-    Relu,
-)
+from staticgrad.language.ops.selection import Relu
 from staticgrad.nn.functional.attention import attention as attention, embedding as embedding
 from staticgrad.nn.functional.losses.basic import (
     Reduction,

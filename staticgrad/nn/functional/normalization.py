@@ -25,10 +25,7 @@ from staticgrad.extend import (
     shape_text,
     sizes as dims,
 )
-from staticgrad.extend.functions import (
-    mean,
-    rowwise,
-)
+from staticgrad.extend.functions import mean, rowwise
 from staticgrad.extend.ops import (
     abs_squared,
     reshape,

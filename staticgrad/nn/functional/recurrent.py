@@ -23,13 +23,8 @@ from staticgrad.extend import (
     like,
     rounded_once,
 )
-from staticgrad.extend.functions import (
-    arange,
-    zeros,
-)
-from staticgrad.extend.loops import (
-    scan,
-)
+from staticgrad.extend.functions import arange, zeros
+from staticgrad.extend.loops import scan
 from staticgrad.extend.ops import (
     concatenate,
     matmul,
@@ -38,9 +33,7 @@ from staticgrad.extend.ops import (
     tanh,
     where,
 )
-from staticgrad.extend.trees import (
-    map_leaves,
-)
+from staticgrad.extend.trees import map_leaves
 from staticgrad.functions.arrange import split
 
 #: From the inputs' part of the gates, the state and u to the next state; the first part of a state

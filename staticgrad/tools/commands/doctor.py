@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad import native
+from staticgrad import backends
 from staticgrad.errors import SelfTestError, StaticgradError
 from staticgrad.extend import dataclass
 from staticgrad.native import cache, loader
@@ -126,7 +126,7 @@ def _check_backends() -> str:
     x = sg.input("x", ("rows", 5), "float32")
     program = sg.tanh(x).sum(axis=0)
     feeds = {"x": np.linspace(-2.0, 2.0, 35, dtype=np.float32).reshape(7, 5)}
-    results = {name: sg.compile(program, backend=name).run(feeds) for name in native.BUILT_IN}
+    results = {name: sg.compile(program, backend=name).run(feeds) for name in backends.BUILT_IN}
     wrong = [
         name for name, value in results.items() if value.tobytes() != results["auto"].tobytes()
     ]
@@ -138,7 +138,7 @@ def _check_backends() -> str:
     ran = sorted({kernel.compiler for kernel in sg.compile(program).kernels})
     return (
         f"the backend {asked!r} compiled by {', '.join(ran)};"
-        f" {', '.join(native.BUILT_IN)} give bitwise identical results"
+        f" {', '.join(backends.BUILT_IN)} give bitwise identical results"
     )
 
 

@@ -20,10 +20,7 @@ from typing import Any, ClassVar, Final
 from staticgrad.compiler.fusion.groups import CheckBuffer, Key, ScratchBuffer
 from staticgrad.compiler.lowering.loops.driven import LoweredBodies, has_one_place
 from staticgrad.compiler.lowering.loops.refusals import LoopRefusal, LoopRefusedError
-from staticgrad.compiler.lowering.loops.written_out import (
-    StepKernel,
-    bound_places,
-)
+from staticgrad.compiler.lowering.loops.written_out import StepKernel, bound_places
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.bodies import GOING, NUMBER, BodyBuffer

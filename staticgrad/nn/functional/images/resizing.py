@@ -30,9 +30,7 @@ from staticgrad.extend import (
     rounded_once,
     shape_of,
 )
-from staticgrad.extend.dtypes import (
-    I64,
-)
+from staticgrad.extend.dtypes import I64
 from staticgrad.extend.ops import (
     absolute,
     clip,
@@ -52,9 +50,7 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.functions import aggregate
-from staticgrad.language.ops.elementwise import (
-    ArrayLike,
-)
+from staticgrad.language.ops.elementwise import ArrayLike
 
 Border = Literal["zeros", "border", "reflection"]
 

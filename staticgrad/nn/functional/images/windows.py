@@ -32,9 +32,7 @@ from staticgrad.extend import (
     shape_text,
     sizes as dims,
 )
-from staticgrad.extend.functions import (
-    mean,
-)
+from staticgrad.extend.functions import mean
 from staticgrad.extend.ops import (
     absolute,
     broadcast_to,

@@ -48,9 +48,7 @@ from staticgrad.extend.ops import (
 )
 from staticgrad.language.ops import transcendental as of
 from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.indexing import (
-    TakeAlong,
-)
+from staticgrad.language.ops.indexing import TakeAlong
 
 Reduction = Literal["mean", "sum", "none"]
 

@@ -30,9 +30,7 @@ from staticgrad.extend.functions import (
     full_like,
     sum as total,
 )
-from staticgrad.extend.loops import (
-    scan,
-)
+from staticgrad.extend.loops import scan
 from staticgrad.extend.ops import (
     abs_squared,
     absolute,

@@ -21,10 +21,7 @@ from staticgrad.extend import (
     rounded_as_first,
     rounded_once,
 )
-from staticgrad.extend.functions import (
-    arange,
-    mean,
-)
+from staticgrad.extend.functions import arange, mean
 from staticgrad.extend.ops import (
     abs_squared,
     exp,

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.compiler.plain.text import (
+from staticgrad.compiler.by_numba.text import (
     ATOM,
     NAME,
     Text,

@@ -1,4 +1,4 @@
-"""Kernels of plain loops (``compiler/plain``), compiled by Numba. Importing imports Numba.
+"""Kernels of plain loops (``compiler/by_numba``), compiled by Numba. Importing imports Numba.
 
 The text of a kernel is a file in the folder of the kernel cache that belongs to this installation,
 as is a copy of ``helpers``: Numba keeps machine code beside the file of a function. Numba compiles
@@ -23,7 +23,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from staticgrad.errors import CompileError
-from staticgrad.native import by_numba, cache
+from staticgrad.native import cache
 from staticgrad.support import config
 
 _WORDS: Final = types.CPointer(types.int64)
@@ -33,7 +33,7 @@ ENTRY_TYPE: Final = types.void(_WORDS, _WORDS, types.int64, types.int64)
 _MANY: Final = 1 << 48
 #: ``numba.carray``, which has types in some releases alone.
 carray: Final = cast(Any, numba).carray
-_HELPERS: Final = Path(by_numba.__file__).with_name("helpers.py")
+_HELPERS: Final = Path(__file__).with_name("helpers.py")
 
 
 @cast(Any, intrinsic)
@@ -52,7 +52,7 @@ def array(word: Any, kind: Any) -> Any:
     return carray(pointer(word), (_MANY,), kind)
 
 
-def compile_kernel(text: str, settings: config.Config, is_cached: bool = True) -> Any:
+def compile_entry(text: str, settings: config.Config, is_cached: bool = True) -> Any:
     """Compile a kernel's plain loops by Numba; return its C function.
 
     ``is_cached``: its machine code is read from the kernel cache and written there.
@@ -60,7 +60,7 @@ def compile_kernel(text: str, settings: config.Config, is_cached: bool = True) -
     Raises:
         CompileError: Numba does not compile it.
     """
-    folder = cache.numba_folder(settings) if is_cached else None
+    folder = cache.folder_for("numba", settings) if is_cached else None
     name = f"staticgrad_kernel_{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}"
     path = _write_module(folder, f"{name}.py", text) if folder else None
     module = ModuleType(name)
@@ -104,7 +104,7 @@ def helpers(folder: Path | None) -> dict[str, Any]:
 
 def as_text(text: str, settings: config.Config, form: Literal["llvm", "asm"]) -> str:
     """Return the LLVM IR or the assembly that Numba makes of a kernel."""
-    library = compile_kernel(text, settings, is_cached=False)._library
+    library = compile_entry(text, settings, is_cached=False)._library
     return str(library.get_llvm_str() if form == "llvm" else library.get_asm_str())
 
 

@@ -7,7 +7,7 @@ which products are NumPy's. Exported files contain the functions that they need.
 # ruff: noqa: E741, B905
 import numpy as np
 
-from staticgrad.native.by_numba.helpers import f32, jit
+from staticgrad.compiler.by_numba.helpers import f32, jit
 
 
 def as_complex(array):

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from staticgrad.compiler.plain.expressions import (
+from staticgrad.compiler.by_numba.expressions import (
     Functions,
     Indented,
     Scalars,
@@ -26,7 +26,7 @@ from staticgrad.compiler.plain.expressions import (
     storable,
     widen_element,
 )
-from staticgrad.compiler.plain.text import (
+from staticgrad.compiler.by_numba.text import (
     Text,
     add,
     call,

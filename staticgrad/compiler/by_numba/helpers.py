@@ -1,7 +1,7 @@
 """Functions that kernels of plain loops call, compiled by Numba.
 
 The backend ``numba`` calls them here. Exported files contain the head of this module, from its
-imports on, and of its functions those that they need (``compiler/plain/prelude.py`` reads the
+imports on, and of its functions those that they need (``compiler/by_numba/prelude.py`` reads the
 text). So what is used here must be defined here.
 """
 

@@ -1,6 +1,6 @@
 """The helper functions that exported files define before their kernels, if they need them.
 
-Their source is in modules of this package (``native/by_numba/helpers.py`` and ``matrices.py``),
+Their source is in modules of this package (``helpers.py`` and ``matrices.py``),
 which are read as text, so that writing a file does not import Numba.
 """
 
@@ -12,10 +12,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from staticgrad.native import by_numba
 from staticgrad.support.traversal import reach
 
-_FOLDER: Final = Path(by_numba.__file__).parent
+_FOLDER: Final = Path(__file__).parent
 
 
 def _texts(module: str) -> tuple[str, dict[str, str]]:

@@ -12,7 +12,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import native
-from staticgrad.compiler.plain import source
+from staticgrad.compiler import by_numba
+from staticgrad.compiler.by_numba import source
 from staticgrad.errors import CompileError, ConfigError
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.native import cache
@@ -35,7 +36,7 @@ def test_a_name_that_is_no_backend_is_refused():
 def test_a_text_that_numba_does_not_take_is_refused():
     text = "@entry\ndef kernel(record, own, begin, end):\n    unknown(begin)\n"
     with pytest.raises(CompileError, match="Numba does not compile a kernel"):
-        native.plain_kernel(text)
+        by_numba.compile_text(text)
 
 
 def test_a_kernel_is_what_one_reads(tmp_path):
@@ -56,7 +57,8 @@ def test_a_kernel_is_what_one_reads(tmp_path):
 def test_machine_code_is_on_disk_beside_the_text_of_a_kernel(tmp_path):
     text = source(sg.compile(sg.input("x", ("n",), "float32") + 7.25).schedule.kernels[0])
     script = (
-        "import sys; from staticgrad import native; print(native.plain_kernel(sys.argv[1]).origin)"
+        "import sys; from staticgrad.compiler import by_numba\n"
+        "print(by_numba.compile_text(sys.argv[1]).origin)"
     )
     for origin in ("compiled", "disk"):
         run = subprocess.run(
@@ -71,7 +73,7 @@ def test_machine_code_is_on_disk_beside_the_text_of_a_kernel(tmp_path):
 
 def test_clearing_the_cache_removes_what_numba_made(tmp_path):
     with options(cache_dir=tmp_path):
-        folder = cache.numba_folder()
+        folder = cache.folder_for("numba")
         assert folder is not None
         (folder / "kernel.py").write_text("")
         others = folder.with_name("another")
@@ -94,7 +96,7 @@ kernel(p0: in f32, p1: out f32; n0, n1) over {loops} {{
   }}
 }}
 """
-    code = native.plain_kernel(source(parse_kernel(text)))
+    code = by_numba.compile_text(source(parse_kernel(text)))
     x, actual = np.arange(15, dtype="f4"), np.zeros(15, "f4")
     record = np.array([x.ctypes.data, actual.ctypes.data, 3, 5], np.int64)
     ENTRY(code.address)(record.ctypes.data, record.ctypes.data, 4, 11)
@@ -117,7 +119,7 @@ before = {k: getattr(config, k) for k in dir(config) if k.isupper()}
 magic = cpu_target.target_context.codegen().magic_tuple()
 
 import staticgrad as sg
-from tests.native.test_backends import program
+from tests.compiler.test_by_numba import program
 g = sg.compile(program(), backend="numba")
 x = np.linspace(-2, 2, 500, dtype="float32").reshape(100, 5)
 assert {k.compiler for k in g.kernels} == {"numba"}

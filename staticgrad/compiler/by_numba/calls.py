@@ -2,7 +2,8 @@
 
 The function keeps Numba's own settings, where it has been jitted; otherwise it is, with
 ``numba.njit``. A wrapper around it reads operands from the record, catches what it raises, and
-looks at the shapes of results before it copies them.
+looks at the shapes of results before it copies them. It is called as machine code, by any worker,
+without the interpreter's lock; its operands are read-only, arrays or, without axes, numbers.
 """
 
 from __future__ import annotations
@@ -15,11 +16,41 @@ import numpy as np
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
-from staticgrad.errors import CompileError
-from staticgrad.native.by_numba.loops import ENTRY_TYPE, carray, pointer
+from staticgrad.compiler.by_numba.loops import ENTRY_TYPE, carray, pointer
+from staticgrad.errors import CallError, CompileError
+from staticgrad.native.libraries import user_calls
+from staticgrad.native.libraries.routines import RoutineCode
 from staticgrad.native.lock import LOCK
 
 _NAMES: Final = {"bool": "bool_"}
+#: What a wrapper notes, negated, where the function raises, and where a result has another shape.
+_RAISED, _OTHER_SHAPE = 1, 2
+
+
+def make_routine(name: str) -> RoutineCode:
+    """Make the routine of a user's function, compiled to a C function."""
+    spec = user_calls.user_functions[name]
+    compiled = compile_call(spec.label, spec.function, spec.operands, spec.results)
+    plain = getattr(spec.function, "py_func", spec.function)
+
+    def on_numbers(*operands: Any) -> Any:
+        return plain(*(a if a.ndim else a[()] for a in operands))
+
+    python = user_calls.UserFunction(spec.label, on_numbers, spec.operands, spec.results)
+    return RoutineCode(compiled.address, (), user_calls.routine_in_python(python), compiled)
+
+
+def failure(name: str, iteration: int, how: int) -> BaseException:
+    """Return the error of a user's function: it raised, or its result has another shape."""
+    if user_calls.has_error(how):
+        return user_calls.failure(name, iteration, how)
+    label = user_calls.user_functions[name].label
+    if how == -_OTHER_SHAPE:
+        return CallError(f"{label} gives a result of another shape than types= says")
+    return CallError(
+        f"{label} raised an exception in compiled code, where it has no message",
+        hint="STATICGRAD_JIT=0 calls it as plain Python, and shows what it raises",
+    )
 
 
 @intrinsic
@@ -76,15 +107,15 @@ def _write_wrapper(
         lines.append(f"    {name} = {view}")
     arguments = ", ".join(names[: len(operands)])
     outputs = [f"r{n}" for n in range(len(results))]
-    lines += ["    state = 1", "    try:"]
+    lines += [f"    state = {_RAISED}", "    try:"]
     lines.append(f"        {', '.join(outputs)} = function({arguments})")
     checks = [
         f"r{n}.shape != {shapes[len(operands) + n]}" for n, (_, rank) in enumerate(results) if rank
     ]
     lines.append(f"        if {' or '.join(checks) or 'False'}:")
-    lines += ["            state = 2", "        else:"]
+    lines += [f"            state = {_OTHER_SHAPE}", "        else:"]
     for n, (_, rank) in enumerate(results):
         lines.append(f"            y{n}[:] = r{n}" if rank else f"            y{n}[0] = r{n}")
-    lines += ["            state = 0", "    except Exception:", "        state = 1"]
+    lines += ["            state = 0", "    except Exception:", f"        state = {_RAISED}"]
     lines += ["    if state != 0:", "        noted[0] = 0", "        noted[1] = -state"]
     return "\n".join(lines) + "\n"

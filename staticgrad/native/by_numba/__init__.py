@@ -1,1 +1,0 @@
-"""Kernels of plain loops, and functions of users, compiled by Numba."""
