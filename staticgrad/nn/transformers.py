@@ -17,10 +17,9 @@ from staticgrad.functions import (
     mean,
     reshape,
     swapaxes,
-    where,
 )
-from staticgrad.nn.functional.attention import attention, rotary
-from staticgrad.nn.functional.basics import gelu, softmax
+from staticgrad.nn.functional.attention import attention, rotary, weigh_keys
+from staticgrad.nn.functional.basics import gelu
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
@@ -271,12 +270,7 @@ class MultiheadAttention(MultiHeadAttention):
         out = self._attend(q, k, v, mask, causal)
         if not need_weights:
             return out, None
-        if causal:
-            seen = arange(k.shape[2], like=q) <= arange(q.shape[2], like=q)[:, None]
-            mask = seen if mask is None else logical_and(mask, seen)
-        scores = (q @ swapaxes(k, -1, -2)) * (q.shape[-1] ** -0.5)
-        scores = scores if mask is None else where(mask, scores, -np.inf)
-        weights = softmax(scores, axis=-1)
+        weights = weigh_keys(q, k, mask, causal=causal)
         return out, mean(weights, axis=1) if average_attn_weights else weights
 
 

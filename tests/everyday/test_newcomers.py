@@ -193,6 +193,20 @@ def attend(allowed, q, layer):
     return out @ layer.out.weight.value + layer.out.bias.value
 
 
+def assert_weights_give_the_result(layer, x, others):
+    """Compare with the weights' sums of a sequence of another length, later keys forbidden."""
+
+    def attend_to(x, y):
+        return layer(x, y, y, is_causal=True, average_attn_weights=False)
+
+    values = others @ layer.value.weight.value + layer.value.bias.value
+    on_tape = [result.detach().numpy() for result in attend_to(Tensor(x), Tensor(others))]
+    for out, weights in (sg.function(attend_to)(x, others), on_tape):
+        seen = np.einsum("bhts,bshd->bthd", weights, values.reshape(3, 7, 2, 4)).reshape(3, 5, 8)
+        by_hand = seen @ layer.out.weight.value + layer.out.bias.value
+        np.testing.assert_allclose(out, by_hand, rtol=1e-4, atol=1e-4)
+
+
 def test_masks_of_pytorch_forbid():
     layer = sg.nn.MultiheadAttention(8, 2, batch_first=True, seed=0)
     for p in layer.parameters():
@@ -217,6 +231,7 @@ def test_masks_of_pytorch_forbid():
         assert not weights[np.broadcast_to(~allowed.any(axis=1), weights.shape)].any()
     pair = layer(Tensor(x), need_weights=False)
     assert len(pair) == 2
+    assert_weights_give_the_result(layer, x, RNG.normal(size=(3, 7, 8)).astype("float32"))
     assert pair[1] is None
     with pytest.raises(DTypeError, match="attn_mask is float32, not bool"):
         layer(x, x, x, attn_mask=np.zeros((5, 5), "float32"))

@@ -120,6 +120,24 @@ def attention(
             raise RankError(
                 f"attention: {operand.type} has no two axes", related=describe_operands(q, k, v)
             )
+    return matmul(_weigh(q, k, mask, causal, scale), v)
+
+
+@rowwise(2, 2, fixed={"mask": None})
+def weigh_keys(
+    query: ArrayLike[AnyValue],
+    key: ArrayLike[AnyValue],
+    mask: ArrayLike[AnyValue] | None = None,
+    *,
+    causal: bool = False,
+) -> AnyValue:
+    """Return the weights of ``attention`` [..., t, s], by which values are added up."""
+    q, k = (floating(x) for x in promoted_values((query, key)))
+    return _weigh(q, k, mask, causal, None)
+
+
+def _weigh(q: Any, k: Any, mask: Any, causal: bool, scale: float | None) -> Any:
+    """Return the weight of each key for each query; 0 where a key is forbidden."""
     scores: Any = MatMul(False, True)(q, k) * _scale(q, scale)
     # Return where a query may look, or None: everywhere.
     allowed = None
@@ -144,7 +162,7 @@ def attention(
     weights = raised / total(raised, -1, keepdims=True)
     if allowed is not None:
         weights = where(allowed, weights, 0.0)
-    return matmul(weights, v)
+    return weights
 
 
 def _scale(query: Value, scale: float | None) -> Any:
