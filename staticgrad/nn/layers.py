@@ -22,7 +22,7 @@ from staticgrad.extend import (
 )
 from staticgrad.functions import einsum, matmul, ones, reshape, stop_gradient, where
 from staticgrad.nn.convolutions import SpatialLayer
-from staticgrad.nn.functional.attention import embedding
+from staticgrad.nn.functional.attention import check_padding, embedding
 from staticgrad.nn.functional.images.resizing import pixel_shuffle, pixel_unshuffle
 from staticgrad.nn.functional.normalization import local_response_norm
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
@@ -293,12 +293,8 @@ class Embedding(Layer):
         shape, name = (num_embeddings, embedding_dim), new_layer_name("embedding")
         self.weight = first_value(f"{name}.weight", shape, init, shape, source(seed), dtype)
         if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ArgumentError(
-                    f"Embedding: padding_idx={padding_idx} is no row of {num_embeddings}"
-                )
             rows = self.weight.value.copy()
-            rows[padding_idx] = 0
+            rows[check_padding("Embedding", padding_idx, num_embeddings)] = 0
             self.weight.value = rows
 
     @classmethod

@@ -14,6 +14,7 @@ from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.extend import (
     AnyValue,
     Dim,
+    Size,
     Value,
     as_value,
     as_values,
@@ -78,13 +79,23 @@ def embedding(
     vectors = take(rows, ids, 0)
     if padding_idx is None:
         return vectors
-    row = operator.index(padding_idx)
     entries = rows.shape[0]
-    if isinstance(entries, int) and not -entries <= row < entries:
-        raise ArgumentError(f"embedding: padding_idx={row} is no row of {entries}")
+    row = check_padding("embedding", padding_idx, entries)
     from_end = row - entries if row >= 0 else row + entries  # ids may count from the end
     is_padding = expand_dims(logical_or(equal(ids, row), equal(ids, from_end)), -1)
     return where(is_padding, stop_gradient(vectors), vectors)
+
+
+def check_padding(function: str, padding_idx: int, entries: Size) -> int:
+    """Return the row of padding as an integer.
+
+    Raises:
+        ArgumentError: there is no such row.
+    """
+    row = operator.index(padding_idx)
+    if isinstance(entries, int) and not -entries <= row < entries:
+        raise ArgumentError(f"{function}: padding_idx={row} is no row of {entries}")
+    return row
 
 
 @rowwise(2, 2, 2, fixed={"mask": None})
