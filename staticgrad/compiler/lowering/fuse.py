@@ -25,15 +25,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from passes.base import Pass, Pipeline, Report, disable_passes
-from passes.late.base import PricedPass
+from passes.late.base import TOLERANCE, PricedPass
 from passes.late.loops import StripMining
 from passes.late.products import is_wide_copy, multiplies_bfloat16, narrowest, read_unrounded
 from passes.late.scalarization import Scalarization, find_larger_axes
 from passes.pipelines import NARROW_FACTORS, PRICED, PRICES, pipeline
-from staticgrad.analysis.cost import all_seconds
+from staticgrad.analysis.cost import compare_seconds, seconds_at_scales
 from staticgrad.analysis.liveness import phases_of
 from staticgrad.compiler.fusion.copies import GroupsWithCopies, add_copies, add_late_copies
 from staticgrad.compiler.fusion.groups import (
@@ -90,7 +90,6 @@ from staticgrad.language.ir.schedule import (
     Schedule,
 )
 from staticgrad.language.ops.contract import MatMul
-from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import BF16, I64, DType
 from staticgrad.support import config
@@ -158,19 +157,10 @@ def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> F
         candidates.append(_fuse_by(graph, merge, disable, largest))
     best, *others = candidates
     for candidate in others:
-        if _predicted_seconds(candidate.schedule) < _LESS * _predicted_seconds(best.schedule):
+        seconds = [seconds_at_scales(f.schedule.steps, scales=(1.0,)) for f in (candidate, best)]
+        if compare_seconds(*seconds) < 1.0 - TOLERANCE:
             best = candidate
     return best
-
-
-#: A schedule that is predicted to take less than this part of another one's time is faster.
-_LESS: Final = 0.97
-
-
-def _predicted_seconds(schedule: Schedule) -> float:
-    """Predict the seconds of one run of a schedule, at the hints of its sizes."""
-    arguments = [tuple(map(hint_value, step.arguments)) for step in schedule.steps]
-    return sum(all_seconds(schedule.steps, arguments, in_place=True))
 
 
 def _fuse_by(graph: Graph, merge: bool, disable: tuple[str, ...], largest: int = 0) -> Fusion:
