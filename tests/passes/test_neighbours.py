@@ -98,8 +98,8 @@ def with_log_of_sum():
 
 
 def behind_the_border():
-    x = x_of("n", 4)
-    product = sg.tanh(x) @ w_of(4, 3)
+    x = x_of("n", 20)
+    product = sg.tanh(x) @ w_of(20, 3)
     return reasons({"y": product, "dx": sg.grad((product * product).sum(), x)})
 
 
