@@ -9,7 +9,8 @@ A selection (``take`` or ``slice``) moves below elementwise work, reductions of 
 products (rows of the left factor, columns of the right one, batches) and joins, where nothing else
 reads what is not selected, and where at most half of the elements are left. The gradient of a
 selection is an array of zeros with some rows in it (``scatter_add`` or ``pad``). Products with it,
-sums of it and multiplications by it are computed of the rows that are there::
+sums of it and multiplications by it are computed of the rows that are there (in derivatives alone:
+zeros that a user writes are numbers, and 0 * inf is NaN)::
 
     %1 = scatter_add{size=n}(%g, %i)          %1 = take{axis=0}(%a, %i)
     %2 = matmul{transpose_a=True}(%a, %1) ->  %2 = matmul{transpose_a=True}(%1, %g)
@@ -574,7 +575,7 @@ def _leave_out_zeros(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symboli
         return None
     if isinstance(op, Where):
         return (args[1],) if _is_zero_outside(*args) else None
-    if not isinstance(op, MatMul | Mul | Div | Neg | Sum):
+    if not isinstance(op, Sum if node.order == 0 else MatMul | Mul | Div | Neg | Sum):
         return None
     for position, arg in enumerate(args[:1] if isinstance(op, Div) else args):
         if isinstance(arg.node.op, ScatterIntoAxis | Pad | Reshape):

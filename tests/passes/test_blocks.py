@@ -100,7 +100,18 @@ def test_the_bytes_are_those_of_single_kernels(name):
     assert (products_that_go_on(f) > 0) == name.startswith(("sums", "the same", "more queries"))
 
 
+def sums_over_rows_and_batches():
+    """What a head's attention comes to over all queries, in two steps, beside the attention."""
+    q, k, v, _ = sources_of((3,), 40, 56, 24, 16)
+    scores = q @ sg.swapaxes(k, -1, -2)
+    weights = sg.nn.softmax(scores)
+    out, sums = weights @ v, {"w": weights.sum((0, 2)), "s": (scores * scores).sum((0, 2))}
+    loss = (out * out).sum() + sums["s"].max()
+    return {"o": out, **sums, "q": sg.grad(loss, q)}
+
+
 FORMS = {
+    "sums in two steps": sums_over_rows_and_batches,
     "array code": lambda: with_gradients(
         by_hand(*(s := sources_of((2, 1), 40, 40, 16, 24))[:3]), s
     ),

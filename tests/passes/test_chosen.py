@@ -7,6 +7,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.language.ops.contract import MatMul
+from staticgrad.support.building import within
 
 N, K, C = 40, 6, 5
 RANDOM = np.random.default_rng(0)
@@ -181,6 +182,25 @@ def test_rows_that_are_not_chosen_may_be_infinite():
     np.testing.assert_allclose(sg.compile(slope).run({"a": array}), expected, rtol=1e-15)
 
 
+def test_zeros_that_a_user_writes_are_numbers():
+    """Of a gradient they say that nothing depends on an element; 0 * inf is NaN elsewhere."""
+    a, b = sg.input("a", (N, K), "float64"), sg.input("b", (3, K), "float64")
+    padded = sg.pad(b, [(4, N - 7), (0, 0)])
+    outputs = {"times": padded * a, "over": padded / a, "minus": -padded, "product": padded @ a.T}
+    array, rows = np.where(np.arange(N)[:, None] % 2, np.inf, -(A**2)), B.T[:3]
+    got = sg.compile(outputs).run({"a": array, "b": rows})
+    with np.errstate(all="ignore"):
+        zeros = np.pad(rows, [(4, N - 7), (0, 0)])
+        expected = {"times": zeros * array, "over": zeros / array, "minus": -zeros}
+        np.testing.assert_allclose(got["product"], zeros @ array.T, rtol=1e-13)
+    for name, numbers in expected.items():
+        numbered = ~np.isnan(numbers)
+        np.testing.assert_array_equal(got[name], numbers)
+        np.testing.assert_array_equal(
+            np.signbit(got[name])[numbered], np.signbit(numbers)[numbered]
+        )
+
+
 @pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -207,7 +227,9 @@ def test_products_with_zeros(transposed, side, axis):
         operands = (full, factors[1]) if side == 0 else (factors[0], full)
         left, right = (np.swapaxes(f, 1, 2) if t else f
                        for f, t in zip(operands, transposed, strict=True))  # fmt: skip
-        graph = sg.compile(sg.Graph({"y": a @ b})).graph
+        with within(a.node.origin, 1):  # as the gradient of a selection has them
+            product = a @ b
+        graph = sg.compile(sg.Graph({"y": product})).graph
         rewritten = late(graph)
         (product,) = [n for n in rewritten.nodes if isinstance(n.op, MatMul)]
         assert count in {size for arg in product.args for size in arg.shape}

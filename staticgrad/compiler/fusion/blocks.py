@@ -30,6 +30,7 @@ from staticgrad.compiler.fusion.groups import (
     Group,
     Groups,
     Key,
+    PartialBuffer,
     Read,
     ResultBuffer,
     Roles,
@@ -566,7 +567,8 @@ class _Square:
         if group.kind not in ("map", "rows") or group.transfers:
             return False
         if group.domain == self.domain:
-            return group.row <= 1
+            in_one_step = not any(isinstance(key, PartialBuffer) for key in group.reductions)
+            return group.row <= 1 and in_one_step
         return self._is_per_row(group.domain) and not group.reductions
 
     def _has_row_indices_only(self, group: Group) -> bool:
