@@ -101,7 +101,7 @@ def test_the_bytes_are_those_of_single_kernels(name):
 
 
 def sums_over_rows_and_batches():
-    """What a head's attention comes to over all queries, in two steps, beside the attention."""
+    """Sum attention over queries and batches, which takes two steps, beside the attention."""
     q, k, v, _ = sources_of((3,), 40, 56, 24, 16)
     scores = q @ sg.swapaxes(k, -1, -2)
     weights = sg.nn.softmax(scores)
