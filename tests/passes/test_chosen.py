@@ -181,8 +181,7 @@ def test_rows_that_are_not_chosen_may_be_infinite():
     expected[0], expected[9] = 1 / array[0], 2 / array[9]
     np.testing.assert_allclose(sg.compile(slope).run({"a": array}), expected, rtol=1e-15)
 
-
-def test_zeros_that_a_user_writes_are_numbers():
+    """0 * inf is NaN: only in a derivative a zero says that nothing depends on an element."""
     """Of a gradient they say that nothing depends on an element; 0 * inf is NaN elsewhere."""
     a, b = sg.input("a", (N, K), "float64"), sg.input("b", (3, K), "float64")
     padded = sg.pad(b, [(4, N - 7), (0, 0)])
