@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -75,8 +76,13 @@ def native(array):
     return np.array(array, array.dtype.newbyteorder("="), order="C")
 
 
+@cache
+def _root():
+    return tempfile.TemporaryDirectory(prefix="doors-")  # removed when the process ends
+
+
 def folder():
-    return Path(tempfile.mkdtemp(prefix="doors-"))
+    return Path(tempfile.mkdtemp(dir=_root().name))
 
 
 # -- ways to run a graph -------------------------------------------------------------------------
