@@ -35,8 +35,8 @@ from staticgrad.comparison.report import (
 )
 from staticgrad.extend import Graph, pages
 from staticgrad.extend.building import Origin, is_package_file
-from staticgrad.extend.pages import Line, details, ladder, nbytes, ratio, seconds, text_block
-from staticgrad.extend.reports import GraphDrawing, Report, passes_table, plan_svg
+from staticgrad.extend.pages import Line, details, nbytes, ratio, seconds, text_block
+from staticgrad.extend.reports import GraphDrawing, Report, passes_table, plan_picture
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"
@@ -80,7 +80,9 @@ def page(comparison: Comparison | TapeAlone) -> str:
         main = _in_sections(Template(text).substitute(_values(comparison)))
         main = _without_harness(main, comparison.anatomy.graph)
         script = f"<script>{_text('page.js')}</script>"
-        body = f'<div class="sg linked">{style}<nav>{links}</nav><main>{main}</main>{script}</div>'
+        note = '<p class="note" role="status"></p>'
+        links = f'<nav class="scroll">{links}</nav>'
+        body = f'<div class="sg linked">{style}{links}<main>{main}</main>{note}{script}</div>'
     return pages.document(f"{comparison.model}: define by run, define then run", body)
 
 
@@ -157,7 +159,22 @@ def _describe_refusal(refusal: Refusal) -> str:
 
 
 def _plain_lines(series: Sequence[Line], x: str, y: str, **options: Any) -> str:
-    return pages.lines(series, x, y, log_x=False, log_y=False, **options)
+    return _lines(series, x, y, log_x=False, log_y=False, **options)
+
+
+def _lines(series: Sequence[Line], x: str, y: str, width: int = pages.CHART, **options: Any) -> str:
+    return pages.on_screens(
+        lambda pixels: pages.lines(series, x, y, width=pixels, **options), width
+    )
+
+
+def _stack_bars(
+    rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], show: Any, title: str,
+    classes: Sequence[str],
+) -> str:  # fmt: skip
+    return pages.on_screens(
+        lambda pixels: pages.stack_bars(rows, parts, show, title, classes, pixels)
+    )
 
 
 def _draw_memory(timelines: Iterable[HeldBytes]) -> str:
@@ -204,7 +221,6 @@ def _values(comparison: Comparison) -> dict[str, str]:
     """Return the values of the placeholders in the page's template ``both.html``."""
     anatomy, agreement = comparison.anatomy, comparison.agreement
     drawn = GraphDrawing(anatomy.graph, anatomy.runners)
-    picture = ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, "the graph of one step")
     source, is_library = _source(anatomy, drawn)
     factors, split = _split(comparison)
     idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
@@ -224,7 +240,7 @@ def _values(comparison: Comparison) -> dict[str, str]:
         if comparison.module else "",
         "source": source,
         "nodes": f"{sum(not node.is_leaf for node in anatomy.graph.nodes):,}",
-        "picture": picture,
+        "picture": drawn.html(),
         "text": details(
             f"as text, {len(comparison.program.splitlines()):,} lines",
             text_block(comparison.program),
@@ -442,7 +458,7 @@ def _split(comparison: Comparison) -> tuple[str, str]:
         *(["not divided"] if comparison.forward is None else []),
     ]
     title = "time of a step by part"
-    return factors, pages.stack_bars(rows, names, seconds, title, ("f", "b", _BY))
+    return factors, _stack_bars(rows, names, seconds, title, ("f", "b", _BY))
 
 
 def _time_chart(pairs: Sequence[Pair]) -> str:
@@ -453,7 +469,7 @@ def _time_chart(pairs: Sequence[Pair]) -> str:
     ):  # fmt: skip
         points = [(float(p.at), t.cpu) for p, t in zip(pairs, times, strict=True)]
         series.append(Line(name, points, _BY if name == BY_RUN else _THEN))
-    return pages.lines(series, "batch size", "time of a step", show_y=seconds)
+    return _lines(series, "batch size", "time of a step", show_y=seconds)
 
 
 def _first_results(comparison: Comparison) -> str:
@@ -475,7 +491,7 @@ def _starts(comparison: Comparison) -> str:
     ]
     rows += [(f"{p.name}", [p.imports, 0.0, 0.0, p.first]) for p in comparison.peers if p.pair]
     names = ["import", "build", "compile", "first step"]
-    return pages.stack_bars(rows, names, seconds, "first result by part", _STARTS)
+    return _stack_bars(rows, names, seconds, "first result by part", _STARTS)
 
 
 def _tradeoff(comparison: Comparison) -> str:
@@ -513,7 +529,7 @@ def _tradeoff(comparison: Comparison) -> str:
         )
         for state, break_even in comparison.break_even.items() if break_even.low is not None
     ]  # fmt: skip
-    time = pages.lines(
+    time = _lines(
         series, "steps", "seconds until then", show_y=seconds, ticks=ticks, marks=marks,
         spans=spans, width=_WIDE_CHART,
     )  # fmt: skip
@@ -630,7 +646,9 @@ def _memory_charts(comparison: Comparison) -> str:
         timeline for timeline in comparison.timelines if timeline in different.values()
     )
     chart += _by_cause(comparison) + _frontier(comparison)
-    return chart + pages.bars(values, nbytes, "bytes of a step", kinds)
+    return chart + pages.on_screens(
+        lambda pixels: pages.bars(values, nbytes, "bytes of a step", kinds, pixels)
+    )
 
 
 def _others(comparison: Comparison | TapeAlone) -> str:
@@ -651,7 +669,7 @@ def _by_cause(comparison: Comparison) -> str:
         return ""
     rows = [(causes.name, [*map(float, causes.parts.values())]) for causes in comparison.by_cause]
     title = "bytes at the peak of a step by cause"
-    return pages.stack_bars(rows, [*comparison.by_cause[0].parts], nbytes, title, _CAUSES)
+    return _stack_bars(rows, [*comparison.by_cause[0].parts], nbytes, title, _CAUSES)
 
 
 def _memory(comparison: Comparison) -> str:
@@ -661,7 +679,7 @@ def _memory(comparison: Comparison) -> str:
         "<h3>The arena, as it was planned</h3>"
         '<p class="sub">A box is a buffer: as high as its bytes, as wide as the kernels that run'
         " while it is used, in the colour of the part of the step that writes it.</p>"
-        f'<div class="scroll arena">{plan_svg(plan)}</div>'
+        f"{plan_picture(plan)}"
     )
     about = (
         *comparison.about_memory,

@@ -282,7 +282,7 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
     def _repr_html_(self) -> str:
         """Show the profile as HTML: a chart of the memory over operations, and the table."""
         from staticgrad.support.pictures import charts
-        from staticgrad.support.pictures.markup import details, fragment, nbytes, table
+        from staticgrad.support.pictures.markup import details, fragment, nbytes, on_screens, table
 
         points = [(float(k), float(nbytes_held)) for k, nbytes_held in enumerate(self.timeline, 1)]
         switch = sum(ran.phase == FORWARD for ran in self.operations)
@@ -290,10 +290,14 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         series = [
             charts.Line(name, points_of_phase) for name, points_of_phase in parts if points_of_phase
         ]
-        chart = charts.lines(
-            series, "operation", "bytes of arrays", show_y=nbytes, log_x=False, log_y=False,
-            class_of="ea",
-        ) if series else ""  # fmt: skip
+
+        def draw(width: int) -> str:
+            return charts.lines(
+                series, "operation", "bytes of arrays", show_y=nbytes, log_x=False, log_y=False,
+                class_of="ea", width=width,
+            )  # fmt: skip
+
+        chart = on_screens(draw) if series else ""
         rows = details("table", table(_HEADS, self.rows(), range(3)), opened=True)
         return fragment(f"<p>{self._title()}</p>", f'<div class="chart">{chart}</div>', rows)
 

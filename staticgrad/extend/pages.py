@@ -1,8 +1,8 @@
 """Parts of a page: tables, text, numbers with units, charts."""
 
 from staticgrad.support.pictures.charts import Line, bars, lines, stack_bars
-from staticgrad.support.pictures.ladder import ladder
 from staticgrad.support.pictures.markup import (
+    CHART,
     STYLE,
     details,
     document,
@@ -10,6 +10,7 @@ from staticgrad.support.pictures.markup import (
     fragment,
     nbytes,
     number,
+    on_screens,
     paragraph,
     ratio,
     seconds,
@@ -17,11 +18,12 @@ from staticgrad.support.pictures.markup import (
     text_block,
     text_table,
 )
+from staticgrad.support.pictures.shown import PrintedText
 
 # fmt: off
 __all__ = [
-    "bars", "details", "document", "figure_boxes", "fragment", "ladder", "Line", "lines",
-    "nbytes", "number", "paragraph", "ratio", "seconds", "stack_bars", "STYLE", "table",
-    "text_block", "text_table",
+    "bars", "CHART", "details", "document", "figure_boxes", "fragment", "Line", "lines",
+    "nbytes", "number", "on_screens", "paragraph", "ratio", "seconds", "stack_bars", "STYLE",
+    "table", "PrintedText", "text_block", "text_table",
 ]
 # fmt: on

@@ -10,14 +10,14 @@ from staticgrad.compiler.compiling.tradeoffs import tradeoff
 from staticgrad.compiler.reports.explain import dead_nodes
 from staticgrad.compiler.reports.pictures import passes_table, runners
 from staticgrad.compiler.reports.profiling import live_bytes
-from staticgrad.language.ir.plan import Plan, columns_of_steps, plan_svg
+from staticgrad.language.ir.plan import Plan, columns_of_steps, plan_picture
 from staticgrad.language.ir.ranges import ANY, Range, Zero, skip_moves
 from staticgrad.language.pictures import GraphDrawing, Runner
 
 # fmt: off
 __all__ = [
     "ANY", "columns_of_steps", "CompiledKernel", "dead_nodes", "GraphDrawing",
-    "largest_at_peak", "live_bytes", "passes_table", "Plan", "plan_seconds", "plan_svg",
+    "largest_at_peak", "live_bytes", "passes_table", "Plan", "plan_picture", "plan_seconds",
     "Range", "Report", "Runner", "runners", "skip_moves", "tradeoff", "users_of", "ValueKey",
     "work_of", "Zero",
 ]

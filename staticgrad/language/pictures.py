@@ -13,9 +13,9 @@ from typing import Final
 from staticgrad.language.ir.nodes import Node, ancestors
 from staticgrad.language.ir.op import Constant, Input, ParameterLeaf
 from staticgrad.language.ir.printer import GraphParts, op_text, print_graph
-from staticgrad.support.pictures.ladder import Band, Box, Chip, Column, ladder
-from staticgrad.support.pictures.markup import details, fragment, paragraph, text_block
-from staticgrad.support.pictures.shown import standalone
+from staticgrad.support.pictures.ladder import WIDTH, Band, Box, Chip, Column, ladder
+from staticgrad.support.pictures.markup import details, fragment, on_screens, paragraph, text_block
+from staticgrad.support.pictures.shown import PrintedText, standalone
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location, SourceLine, common_call, fold_call
 
@@ -52,15 +52,14 @@ def columns_of(graph: GraphParts) -> dict[Node, Column]:
     return columns
 
 
-def graph_svg(graph: GraphParts, runners: Sequence[Runner] = ()) -> str:
-    """The picture; ``runners`` are the kernels that compute it, shown behind their lines."""
-    drawn = GraphDrawing(graph, runners)
-    return ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, f"graph {graph.name}")
+def graph_picture(graph: GraphParts, runners: Sequence[Runner] = ()) -> str:
+    """Draw a graph in a box of a page; ``runners`` are the kernels that compute it."""
+    return f'<div class="scroll">{GraphDrawing(graph, runners).html()}</div>'
 
 
 def svg_file(graph: GraphParts) -> str:
     """The picture as a file of its own: with its colours, those of a light page."""
-    return standalone(graph_svg(graph))
+    return standalone(GraphDrawing(graph).svg())
 
 
 def dot(graph: GraphParts) -> str:
@@ -93,7 +92,7 @@ def dot(graph: GraphParts) -> str:
     for k, (label, value) in enumerate(ends):
         lines.append(f"  out{k} [label={_quote(label)}, shape=plaintext];")
         lines.append(f"  {number[value.node]} -> out{k};")
-    return "\n".join([*lines, "}"])
+    return PrintedText("\n".join([*lines, "}"]))
 
 
 def _quote(text: str) -> str:
@@ -110,7 +109,7 @@ def graph_html(graph: GraphParts) -> str:
     )
     return fragment(
         paragraph(summary),
-        f'<div class="scroll">{graph_svg(graph)}</div>' if nodes else "",
+        graph_picture(graph) if nodes else "",
         details("text", text_block(print_graph(graph))),
     )
 
@@ -143,6 +142,15 @@ class GraphDrawing:
         self._fill(shown)
         self.edges = self._edges()
         self.chips = [chip for chip, _, _ in self._chips()]
+
+    def svg(self, width: int = WIDTH) -> str:
+        """Draw the graph as SVG, at most ``width`` pixels wide."""
+        title = f"graph {self._graph.name}"
+        return ladder(self.bands, self.boxes, self.edges, self.chips, title, width)
+
+    def html(self) -> str:
+        """Draw the graph as HTML, for wide screens and phones."""
+        return on_screens(self.svg, WIDTH)
 
     def _line(self, node: Node) -> SourceLine:
         """Return the line of a node; for a leaf, that of its first reader, where it is drawn."""

@@ -79,7 +79,7 @@ from staticgrad.extend.building import (
     within,
 )
 from staticgrad.extend.hints import OF_MODULES, no_such_attribute
-from staticgrad.extend.pages import details, fragment, paragraph, table, text_block
+from staticgrad.extend.pages import PrintedText, details, fragment, paragraph, table, text_block
 from staticgrad.extend.parameters import ComplexParameter, ParameterStore, stored_of, write_all
 from staticgrad.extend.trees import (
     Contents,
@@ -714,7 +714,7 @@ class Module:
         1.running_var (2,)       -> layers.1.running_var (2,)
         """
         paths = {p.node: path for path, p, _ in walk_parameters(self)}
-        return torch_weights.torch_mapping(layouts(self), paths)
+        return PrintedText(torch_weights.torch_mapping(layouts(self), paths))
 
     #: Parts of a path here -> PyTorch's; "" leaves the part out.
     _torch_names: ClassVar[Mapping[str, str]] = {}

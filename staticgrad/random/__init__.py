@@ -185,6 +185,9 @@ class Generator(Distributions):
                 hint=lambda: _ELSEWHERE.get(name) or did_you_mean(name, names),
             )
 
+    def __repr__(self) -> str:
+        return f"Generator(seed={int(self.key.value)}, step={int(self.step.value)})"
+
     @property
     def updates(self) -> dict[Parameter, Value]:
         """The step, one further: for ``sg.Graph(..., updates=...)`` that has no other updates."""

@@ -106,7 +106,11 @@ class History:
             for name, values in self._columns().items()
             if all(map(isfinite, values))
         ]
-        chart = pages.lines(series, "epoch", "", log_x=False, log_y=False) if series else ""
+
+        def draw(width: int) -> str:
+            return pages.lines(series, "epoch", "", log_x=False, log_y=False, width=width)
+
+        chart = pages.on_screens(draw) if series else ""
         return pages.fragment(
             pages.paragraph(self._title()),
             f'<div class="chart">{chart}</div>',

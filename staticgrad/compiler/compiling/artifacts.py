@@ -30,6 +30,7 @@ from staticgrad.native.libraries import routines as native_routines
 from staticgrad.support import config
 from staticgrad.support.caches import SEEN_SIZES, BoundedCache, collection_paused
 from staticgrad.support.forks import ProcessLock
+from staticgrad.support.pictures.shown import PrintedText
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import lines_of
 
@@ -64,7 +65,7 @@ class CompiledKernel:
     @property
     def source(self) -> str:
         """The generated source, as text."""
-        return self.code if isinstance(self.code, str) else self.code.text
+        return PrintedText(self.code if isinstance(self.code, str) else self.code.text)
 
     @property
     def llvm(self) -> str:
@@ -73,7 +74,7 @@ class CompiledKernel:
         Raises:
             ArgumentError: its backend shows none (``Backend.as_text``), or the jit is off.
         """
-        return backends.as_text(self.compiler, self.code, "llvm")
+        return PrintedText(backends.as_text(self.compiler, self.code, "llvm"))
 
     @property
     def asm(self) -> str:
@@ -82,7 +83,7 @@ class CompiledKernel:
         Raises:
             ArgumentError: as ``llvm``.
         """
-        return backends.as_text(self.compiler, self.code, "asm")
+        return PrintedText(backends.as_text(self.compiler, self.code, "asm"))
 
     def _title(self) -> str:
         how = {"memory": "from memory", "disk": "from disk"}.get(self.origin, "compiled")

@@ -66,6 +66,7 @@ from staticgrad.support.building import capture
 from staticgrad.support.caches import cached_property, collection_paused
 from staticgrad.support.optional import Package
 from staticgrad.support.options import options as options_block
+from staticgrad.support.pictures.shown import PrintedText
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
@@ -561,9 +562,8 @@ class Compiled(Generic[Results]):
     @property
     def source(self) -> str:
         """The source of every distinct kernel, each under a line that says what it is."""
-        return (
-            "\n\n".join(f"# {k.name}: {k.label}\n{k.source.rstrip()}" for k in self.kernels) + "\n"
-        )
+        sources = [f"# {k.name}: {k.label}\n{k.source.rstrip()}" for k in self.kernels]
+        return PrintedText("\n\n".join(sources) + "\n")
 
     # -- debug modes ------------------------------------------------------------------------------
 
@@ -601,7 +601,7 @@ class Compiled(Generic[Results]):
         user's lines. It is left out if sizes are open; earlier runs do not matter. Nodes that
         nothing needs are counted. With ``before=True`` the graph before the passes comes last.
         """
-        return str(self.explanation(staged=staged, before=before, **sizes))
+        return self.explanation(staged=staged, before=before, **sizes).text()
 
     @public
     def explanation(

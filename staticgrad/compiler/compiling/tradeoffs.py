@@ -43,14 +43,17 @@ from staticgrad.support.caches import collection_paused
 from staticgrad.support.pictures import charts
 from staticgrad.support.pictures.charts import Line
 from staticgrad.support.pictures.markup import (
+    CHART,
     byte_unit,
     details,
     fragment,
+    on_screens,
     paragraph,
     seconds,
     table,
     text_table,
 )
+from staticgrad.support.pictures.shown import Picture
 from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
@@ -156,7 +159,7 @@ class Tradeoff:
         bound = f"no plan of these kernels needs fewer than {self.lower_bound:,} bytes"
         return "\n".join([self._title(), *lines, bound])
 
-    def svg(self, chosen: Plan | None = None) -> str:
+    def svg(self, chosen: Plan | None = None, width: int = CHART) -> Picture:
         """Return predicted time against memory as SVG text; ``chosen`` is marked."""
         top = self.everything.peak_bytes
         unit, size = byte_unit(top)
@@ -166,16 +169,21 @@ class Tradeoff:
         series = [Line("plans", points), Line("bound", [(bound, t) for t in (max(times), 0.0)])]
         if chosen is not None:
             series.append(Line("this one", [(chosen.peak_bytes / size, plan_seconds(chosen))]))
-        drawn = charts.lines(
-            series, f"{unit} of the arena", "predicted time of a run",
-            show_y=seconds, log_x=False, log_y=False, class_of="eac",
+        return Picture(
+            charts.lines(
+                series, f"{unit} of the arena", "predicted time of a run", show_y=seconds,
+                log_x=False, log_y=False, class_of="eac", width=width,
+            )
         )  # fmt: skip
-        return f'<div class="chart">{drawn}</div>'
+
+    def html_chart(self, chosen: Plan | None = None) -> str:
+        """Return predicted time against memory as HTML; ``chosen`` is marked."""
+        return f'<div class="chart">{on_screens(partial(self.svg, chosen))}</div>'
 
     def _repr_html_(self) -> str:
         return fragment(
             paragraph(self._title()),
-            self.svg(),
+            self.html_chart(),
             self.html_table(),
             paragraph(f"no plan of these kernels needs fewer than {self.lower_bound:,} bytes"),
         )

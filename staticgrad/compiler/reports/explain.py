@@ -29,6 +29,7 @@ from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.support.deprecations import deprecated_attribute
+from staticgrad.support.pictures.shown import PrintedText
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import common_call, fold_labels
 
@@ -414,12 +415,12 @@ class Explanation:
 
     def text(self, full: bool = False) -> str:
         """Return all sections as text; ``full``: steps of called graphs one by one."""
-        return "\n".join(self._lines(full))
+        return PrintedText("\n".join(self._lines(full)))
 
     def _repr_html_(self) -> str:
         """Return the explanation as HTML: passes, steps and arena."""
         from staticgrad.compiler.reports.pictures import passes_table
-        from staticgrad.language.ir.plan import plan_svg
+        from staticgrad.language.ir.plan import plan_picture
         from staticgrad.support.pictures.markup import (
             details,
             fragment,
@@ -433,7 +434,7 @@ class Explanation:
             paragraph(f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels"),
             passes_table(self.passes),
             table(("step", "kernel", "order", "computes", "lines"), _rows(self.steps)),
-            "" if plan is None else f'<div class="scroll">{plan_svg(plan)}</div>',
+            "" if plan is None else plan_picture(plan),
             details("text", text_block(self.text(full=True))),
         )
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from html import escape
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_report import repeated_steps
-from staticgrad.language.ir.plan import Placement, Plan, columns_with_repeats, plan_svg
+from staticgrad.language.ir.plan import Placement, Plan, columns_with_repeats, plan_picture
 from staticgrad.language.ir.schedule import Buffer
-from staticgrad.support.pictures.arena import HeldBand, stack_bands
+from staticgrad.support.pictures.arena import WIDTH, HeldBand, stack_bands
 from staticgrad.support.pictures.ladder import Column
 from staticgrad.support.pictures.markup import (
     STYLE,
     document,
     figure_boxes,
     nbytes,
+    on_screens,
     paragraph,
     seconds,
     table,
@@ -37,7 +39,7 @@ body { margin: 0; }
 main { max-width: 60rem; margin: 0 auto; padding: 1.2rem 1.2rem 5rem; }
 h1 { font-size: 1.7rem; margin: .8rem 0 .2rem; } h2 { font-size: 1.25rem; margin: 2.4rem 0 .4rem; }
 h3 { font-size: 1.02rem; margin: 1.3rem 0 .3rem; overflow-wrap: anywhere; }
-.sg .scroll > svg { min-width: 34rem; } .sg .chart svg { max-width: 40rem; }
+.sg .chart svg { max-width: 40rem; }
 .phases i, .bands i { display: inline-block; width: .8em; height: .8em; border-radius: 3px;
   margin-right: .4em; } .phases span { white-space: nowrap; margin-right: .7em; }
 .bands { list-style: none; padding: 0; margin: .3rem 0 0; font-size: .9em; columns: 2 18rem; }
@@ -69,7 +71,7 @@ def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
         parts += [
             "<h2>What less memory costs</h2>",
             paragraph("A budget takes the quickest plan that it has room for.", "soft"),
-            f"{front.svg(plan)}{front.html_table()}",
+            f"{front.html_chart(plan)}{front.html_table()}",
             f'<h2>What is held when</h2><p class="phases soft">{phases}</p>',
         ]
         different = str(plan) != str(stored_plan)
@@ -103,11 +105,11 @@ def _bands_over_time(called: str, plan: Plan, top: int, stored_plan: Plan) -> st
         if way == "by scope" and len(ordered) + len(bands) < 2:
             continue
         caption = f"{called}: bytes held at each kernel, {way}"
-        picture = stack_bands([*ordered, *bands.values()], columns, top, caption)
-        drawn.append(f'<h4 class="soft">{way}</h4><div class="scroll">{picture}</div>')
+        draw = partial(stack_bands, [*ordered, *bands.values()], columns, top, caption)
+        drawn.append(f'<h4 class="soft">{way}</h4>{on_screens(draw, WIDTH)}')
     if plan.placements:
         boxes = "by tensor, where it lies in the arena, coloured by what writes it"
-        drawn.append(f'<h4 class="soft">{boxes}</h4><div class="scroll">{plan_svg(plan)}</div>')
+        drawn.append(f'<h4 class="soft">{boxes}</h4>{plan_picture(plan)}')
     return f"<h3>{escape(called)}: {nbytes(plan.peak_bytes)}</h3>{''.join(drawn)}"
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of
 from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.plan import Plan, plan_svg
+from staticgrad.language.ir.plan import Plan, plan_picture
 from staticgrad.language.ir.schedule import Step
-from staticgrad.language.pictures import Runner, graph_svg
+from staticgrad.language.pictures import Runner, graph_picture
 from staticgrad.support.pictures.markup import (
     details,
     fragment,
@@ -59,10 +59,10 @@ def compiled_html(
     sources = "".join(
         details(f"{k.name}: {k.label}", text_block(k.source, _MOST_SOURCE)) for k in kernels
     )
-    memory = "" if plan is None else f'<div class="scroll">{plan_svg(plan)}</div>'
+    memory = "" if plan is None else plan_picture(plan)
     return fragment(
         paragraph(title.strip("<>")),
-        f'<div class="scroll">{graph_svg(graph, runners(steps))}</div>',
+        graph_picture(graph, runners(steps)),
         memory,
         f"<details><summary>kernels</summary>{sources}</details>",
     )

@@ -29,6 +29,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.pictures import charts
 from staticgrad.support.pictures.markup import details, fragment, paragraph, seconds, table
+from staticgrad.support.pictures.shown import PrintedText
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import common_call, fold_labels
 
@@ -231,7 +232,7 @@ class Profile:
                 f"{spent:>9}  {part:>5}  {threads:>7}  {bandwidth:>5}  {flops:>7}  {share:>10}"
                 f"  {description}  # {at}"
             )
-        return "\n".join(lines)
+        return PrintedText("\n".join(lines))
 
     def __str__(self) -> str:
         return self.text()

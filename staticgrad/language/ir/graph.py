@@ -57,6 +57,7 @@ from staticgrad.language.types.dim import Dim, Guard, Named, collecting_guards
 from staticgrad.support.building import within
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.deprecations import deprecated_attribute
+from staticgrad.support.pictures.shown import PrintedText
 from staticgrad.support.source import Origin
 from staticgrad.support.upward import up
 
@@ -436,7 +437,7 @@ class Graph(GraphParts):
         graph g(%y: f32[3]) {
           %2: f32[] = norm(%y)
         """
-        return print_outline(self)
+        return PrintedText(print_outline(self))
 
     def dot(self) -> str:
         """Return the graph in Graphviz's DOT language: a box per operation, with its result's type.

@@ -206,7 +206,15 @@ def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) 
 # -- the picture: its arena over time -------------------------------------------------------------
 
 
-def plan_svg(plan: Plan) -> str:
+def plan_picture(plan: Plan) -> str:
+    """Draw the arena of a memory plan as HTML, for wide screens and phones."""
+    from staticgrad.support.pictures.arena import WIDTH
+    from staticgrad.support.pictures.markup import on_screens
+
+    return f'<div class="scroll">{on_screens(lambda width: plan_svg(plan, width), WIDTH)}</div>'
+
+
+def plan_svg(plan: Plan, width: int = 760) -> str:
     """Draw the arena of a memory plan as SVG: offsets over time, coloured by the writing step."""
     from staticgrad.support.pictures.arena import Allocation, arena
 
@@ -219,7 +227,7 @@ def plan_svg(plan: Plan) -> str:
         for p in plan.placements
         if p.nbytes
     ]  # fmt: skip
-    return arena(boxes, len(plan.steps), plan.peak_bytes, columns)
+    return arena(boxes, len(plan.steps), plan.peak_bytes, columns, width)
 
 
 def columns_of_steps(plan: Plan) -> list[Column]:
@@ -247,7 +255,7 @@ def plan_html(plan: Plan) -> str:
     """Render a memory plan as HTML for a notebook."""
     from staticgrad.support.pictures.markup import details, fragment, paragraph, text_block
 
-    drawn = f'<div class="scroll">{plan_svg(plan)}</div>' if plan.placements else ""
+    drawn = plan_picture(plan) if plan.placements else ""
     return fragment(
         paragraph(repr(plan).strip("<>")), drawn, details("text", text_block(str(plan)))
     )

@@ -10,7 +10,8 @@ from staticgrad.support.pictures.ladder import Column
 from staticgrad.support.pictures.markup import nbytes
 from staticgrad.support.records import dataclass
 
-_WIDTH, _LEFT, _RIGHT, _BOTTOM, _TOP = 760, 74, 10, 34, 14  # pixels
+WIDTH: Final = 760  # pixels
+_LEFT, _RIGHT, _BOTTOM, _TOP = 74, 10, 34, 14
 _ARENA_HEIGHT, _BANDS_HEIGHT = 300, 260
 #: Pixels from the bottom of the arena to its top.
 _ROWS: Final = _ARENA_HEIGHT - _BOTTOM - _TOP
@@ -45,14 +46,15 @@ class HeldBand:
 
 
 def arena(
-    buffers: Sequence[Allocation], positions: int, peak: int, columns: Sequence[Column]
-) -> str:
+    buffers: Sequence[Allocation], positions: int, peak: int, columns: Sequence[Column],
+    width: int = WIDTH,
+) -> str:  # fmt: skip
     """Draw buffers as boxes in SVG, offset over time; ``columns`` labels each position.
 
     Of many boxes those below a pixel are drawn by rows of that height: those of a row that follow
     each other without a gap as one.
     """
-    across = (_WIDTH - _LEFT - _RIGHT) / max(positions, 1)
+    across = (width - _LEFT - _RIGHT) / max(positions, 1)
     up = _ROWS / max(peak, 1)
     shown = list(buffers) if len(buffers) < _MANY else _merge_small_boxes(buffers, peak)
     boxes = "".join(
@@ -65,7 +67,7 @@ def arena(
         for buffer in shown
     )
     title = f"what the arena of {nbytes(peak)} holds at each of {positions} positions"
-    return _draw_frame(title, _ARENA_HEIGHT, peak, positions, boxes, columns)
+    return _draw_frame(title, _ARENA_HEIGHT, peak, positions, boxes, columns, width)
 
 
 def _label(box: Allocation, peak: int, across: float, up: float) -> str:
@@ -104,7 +106,9 @@ def _merge_small_boxes(buffers: Sequence[Allocation], peak: int) -> list[Allocat
     return [*(buffer for buffer in buffers if buffer.nbytes >= high), *merged]
 
 
-def stack_bands(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, title: str) -> str:
+def stack_bands(
+    bands: Sequence[HeldBand], columns: Sequence[Column], top: int, title: str, width: int = WIDTH
+) -> str:
     """Draw stacked bands of bytes over time as SVG, with a legend; ``top`` in bytes.
 
     Bands lie in their order, those beyond the first ones as one. ``columns`` has the label of each
@@ -122,7 +126,7 @@ def stack_bands(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, 
         max(range(first, min(first + stride, count)), key=totals.__getitem__)
         for first in range(0, count, stride)
     ]
-    across = (_WIDTH - _LEFT - _RIGHT) / max(len(chosen), 1)
+    across = (width - _LEFT - _RIGHT) / max(len(chosen), 1)
     base, up = _BANDS_HEIGHT - _BOTTOM, (_BANDS_HEIGHT - _BOTTOM - _TOP) / max(top, 1)
 
     def steps(heights: Sequence[int]) -> list[str]:
@@ -146,28 +150,28 @@ def stack_bands(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, 
         )
         below = above
     marks = [columns[p] for p in chosen]
-    picture = _draw_frame(title, _BANDS_HEIGHT, top, count, "".join(areas), marks)
+    picture = _draw_frame(title, _BANDS_HEIGHT, top, count, "".join(areas), marks, width)
     return f'{picture}<ul class="bands">{"".join(entries)}</ul>'
 
 
 def _draw_frame(
-    title: str, height: int, top: int, positions: int, drawn: str, columns: Sequence[Column]
-) -> str:
+    title: str, height: int, top: int, positions: int, drawn: str, columns: Sequence[Column],
+    width: int,
+) -> str:  # fmt: skip
     """Draw a chart's title, axes and position marks around what is drawn."""
     base, title = height - _BOTTOM, escape(title)
-    across = (_WIDTH - _LEFT - _RIGHT) / max(len(columns), 1)
-    width = max(0.9 * across, 0.3)
+    across = (width - _LEFT - _RIGHT) / max(len(columns), 1)
     marks = "".join(
         f'<g class="pill {column}"><rect x="{_LEFT + k * across:.1f}" y="{base + 3}" height="5"'
-        f' width="{width:.1f}"/></g>'
+        f' width="{max(0.9 * across, 0.3):.1f}"/></g>'
         for k, column in enumerate(columns)
     )
     kernels = "1 kernel" if positions == 1 else f"{positions} kernels, one after the other"
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img" aria-label="{title}">'
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{title}">'
         f"<title>{title}</title>"
-        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{base}" y2="{base}"/>'
-        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_TOP}" y2="{_TOP}"/>'
+        f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{base}" y2="{base}"/>'
+        f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{_TOP}" y2="{_TOP}"/>'
         f'<text class="axis end" x="{_LEFT - 8}" y="{_TOP + 4}">{nbytes(top)}</text>'
         f'<text class="axis end" x="{_LEFT - 8}" y="{base + 4}">0 B</text>{drawn}{marks}'
         f'<text class="axis" x="{_LEFT}" y="{height - 6}">{kernels}</text></svg>'

@@ -14,14 +14,15 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.support.pictures.markup import nbytes
+from staticgrad.support.pictures.markup import CHART, flow, nbytes
 from staticgrad.support.records import dataclass
 
-_WIDTH: Final = 560
 _HEIGHT: Final = 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 130, 28, 46
 _NAME_HEIGHT: Final = 14  # of the names of lines, and the width of a letter of theirs
 _LETTER: Final = 7
+_ROW: Final = 16  # height of a row of a legend
+_LEAST_BAR: Final = 160  # width of the longest bar, at least: else its name is above it
 _CLASSES: Final = "aecd"
 Format = Callable[[float], str]
 
@@ -87,54 +88,77 @@ def lines(
     ticks: Mapping[float, str] | None = None,
     marks: Sequence[tuple[float, str]] = (),
     spans: Sequence[tuple[float, float, str]] = (),
-    width: int = _WIDTH,
+    width: int = CHART,
 ) -> str:
     """Draw a line chart as SVG; ``x`` and ``y`` name the axes, ``show_x``, ``show_y`` write ticks.
 
     A linear axis of y begins at 0, unless ``from_zero`` is off. ``class_of``: of each line without
     a class. Ticks that are written as bytes stand at round numbers of KiB or MiB. ``ticks``: those
     of x, with their texts. ``marks``: vertical lines with a text; ``spans``: shaded ranges of x.
-    ``width``: in pixels, names at the ends of lines included.
+    ``width``: in pixels, names at the ends of lines included; they are a legend above the chart
+    where they would take more than a third of it.
     """
     xs = [a for line in series for a, _ in line.points]
     ys = [b for line in series for _, b in line.points]
+    kinds = iter(class_of)
+    series = [replace(line, kind=line.kind or next(kinds, _CLASSES[-1])) for line in series]
     right = max(_RIGHT, 16 + _LETTER * max((len(line.name) for line in series), default=0))
+    legend, top = "", _TOP
+    if 3 * right > width:
+        legend, rows = _draw_legend([line for line in series if line.name], width)
+        right, top = 24, _TOP + rows * _ROW
+    base = top + _HEIGHT - _TOP - _BOTTOM
     across = _scale(xs, _LEFT, width - right, log_x, 0.0)
     across = replace(across, binary=show_x is nbytes)
-    up = _scale(ys, _HEIGHT - _BOTTOM, _TOP, log_y, 0.06, from_zero)
+    up = _scale(ys, base, top, log_y, 0.06, from_zero)
     up = replace(up, binary=show_y is nbytes)
     at = dict.fromkeys(sorted(set(xs)) if log_x else across.ticks())
     shown = ticks if ticks is not None else {value: show_x(value) for value in at}
-    parts = [_draw_grid(across, up, x, y, shown, show_y)]
+    grid, height = _draw_grid(across, up, x, y, shown, show_y)
+    parts = [legend, grid]
     for begin, end, text in spans:
         begin_x, end_x = across(max(begin, across.low)), across(min(end, across.high))
         parts.append(
-            f'<rect class="span" x="{begin_x:.1f}" y="{_TOP}" width="{max(end_x - begin_x, 2):.1f}"'
-            f' height="{_HEIGHT - _BOTTOM - _TOP}"><title>{escape(text)}</title></rect>'
+            f'<rect class="span" x="{begin_x:.1f}" y="{top}" width="{max(end_x - begin_x, 2):.1f}"'
+            f' height="{base - top}"><title>{escape(text)}</title></rect>'
         )
     for k, (where, text) in enumerate(marks):
-        left = across(where)
+        left, level = across(where), top + 13 * (k % 3)
+        is_inside = left + 3 + _LETTER * len(text) < width
+        kind, side = ("axis", left + 3) if is_inside else ("axis end", left - 3)
         parts.append(
-            f'<line class="mark" x1="{left:.1f}" x2="{left:.1f}" y1="{_TOP + 13 * (k % 3)}"'
-            f' y2="{_HEIGHT - _BOTTOM}" stroke-dasharray="2 3"/>'
-            f'<text class="axis" x="{left + 3:.1f}" y="{_TOP + 10 + 13 * (k % 3)}">{escape(text)}'
-            "</text>"
+            f'<line class="mark" x1="{left:.1f}" x2="{left:.1f}" y1="{level}"'
+            f' y2="{base}" stroke-dasharray="2 3"/>'
+            f'<text class="{kind}" x="{side:.1f}" y="{level + 10}">{escape(text)}</text>'
         )
     drawn = [[(across(a), up(b)) for a, b in line.points] for line in series]
     names: list[Pixels] = []
-    kinds = iter(class_of)
     for line, pixels in zip(series, drawn, strict=True):
-        kind = line.kind or next(kinds, _CLASSES[-1])
-        parts.append(_draw_series(kind, line, across, up))
-        if not line.name:
+        parts.append(_draw_series(line.kind, line, across, up))
+        if not line.name or legend:
             continue
         name = _place_name(line.name, pixels[-1], [*names, *drawn])
         names.append(name)
         left, middle = name[0]
         parts.append(
-            f'<text class="{kind}" x="{left:.1f}" y="{middle + 4:.1f}">{escape(line.name)}</text>'
+            f'<text class="{line.kind}" x="{left:.1f}" y="{middle + 4:.1f}">{escape(line.name)}'
+            "</text>"
         )
-    return _svg(f"{y} against {x}", _HEIGHT, parts, width)
+    return _svg(f"{y} against {x}", height, parts, width)
+
+
+def _draw_legend(series: Sequence[Line], width: int) -> tuple[str, int]:
+    """Draw the names of lines with a piece of each, in rows; return SVG and the rows."""
+    parts, row = [], -1
+    widths = [40 + _LETTER * len(line.name) for line in series]
+    for line, (offset, row) in zip(series, flow(widths, width - 8, 0), strict=True):
+        x, y, kind = 4 + offset, _TOP - 8 + row * _ROW, line.kind
+        dashes = f' stroke-dasharray="{line.dashes}"' if line.dashes else ""
+        parts.append(
+            f'<polyline class="{kind}"{dashes} points="{x:.0f},{y + 4} {x + 26:.0f},{y + 4}"/>'
+            f'<text class="{kind}" x="{x + 31:.0f}" y="{y + 8}">{escape(line.name)}</text>'
+        )
+    return "".join(parts), row + 1
 
 
 Pixels = Sequence[tuple[float, float]]  # the corners of a line, from left to right
@@ -173,60 +197,87 @@ def _draw_series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:
 
 def bars(
     values: Sequence[tuple[str, float]], show: Format, title: str,
-    classes: Sequence[str] = _CLASSES,
+    classes: Sequence[str] = _CLASSES, width: int = CHART,
 ) -> str:  # fmt: skip
-    """Draw horizontal bars as SVG, one per name, with its number."""
+    """Draw horizontal bars as SVG, one per name, with its number; ``width`` in pixels."""
     top = max((value for _, value in values), default=1.0) or 1.0
-    widest = max((len(name) for name, _ in values), default=0)
-    left = min(16 + 7 * widest, 250)
-    room = _WIDTH - left - 100
+    rows = _BarRows([name for name, _ in values], 8, width)
     parts = []
     for row, (name, value) in enumerate(values):
-        y = 8 + row * 30
-        width = max(value / top * room, 1.0)
+        y = rows.level(row)
+        length = max(value / top * rows.room, 1.0)
         kind = classes[min(row, len(classes) - 1)]
         parts.append(
-            f'<text class="label" x="{left - 8}" y="{y + 15}">{escape(name)}</text>'
-            f'<rect class="{kind}" x="{left}" y="{y}" width="{width:.1f}" height="20" rx="2"/>'
-            f'<text class="axis" x="{left + width + 6:.1f}" y="{y + 15}">'
+            f"{rows.draw_name(row, name)}"
+            f'<rect class="{kind}" x="{rows.left}" y="{y}" width="{length:.1f}" height="20"'
+            f' rx="2"/><text class="axis" x="{rows.left + length + 6:.1f}" y="{y + 15}">'
             f"{escape(show(value))}</text>"
         )
-    return _svg(title, 16 + 30 * len(values), parts)
+    return _svg(title, rows.height, parts, width)
 
 
 def stack_bars(
     rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], show: Format, title: str,
-    classes: Sequence[str] = _CLASSES,
+    classes: Sequence[str] = _CLASSES, width: int = CHART,
 ) -> str:  # fmt: skip
     """Draw horizontal stacked bars as SVG, one colour per part; the legend is above."""
     top = max((sum(sizes) for _, sizes in rows), default=1.0) or 1.0
-    left = min(16 + _LETTER * max((len(name) for name, _ in rows), default=0), 250)
-    room, drawn, across = _WIDTH - left - 100, [], 8.0
-    for kind, name in zip(classes, parts, strict=False):
+    drawn, legend_row = [], 0
+    widths = [32 + _LETTER * len(name) for name in parts]
+    for kind, name, (offset, legend_row) in zip(
+        classes, parts, flow(widths, width - 8, 0), strict=False
+    ):
+        x, y = 8 + offset, 4 + legend_row * _ROW
         drawn.append(
-            f'<rect class="{kind}" x="{across:.0f}" y="4" width="12" height="12" rx="2"/>'
-            f'<text class="axis" x="{across + 17:.0f}" y="14">{escape(name)}</text>'
+            f'<rect class="{kind}" x="{x:.0f}" y="{y}" width="12" height="12" rx="2"/>'
+            f'<text class="axis" x="{x + 17:.0f}" y="{y + 10}">{escape(name)}</text>'
         )
-        across += 32 + _LETTER * len(name)
+    bar_rows = _BarRows([name for name, _ in rows], 30 + legend_row * _ROW, width)
     for row, (name, sizes) in enumerate(rows):
-        y, x = 30 + row * 30, float(left)
-        drawn.append(f'<text class="label" x="{left - 8}" y="{y + 15}">{escape(name)}</text>')
+        y, x = bar_rows.level(row), float(bar_rows.left)
+        drawn.append(bar_rows.draw_name(row, name))
         for kind, size in zip(classes, sizes, strict=False):
-            width = size / top * room
+            length = size / top * bar_rows.room
             drawn.append(
-                f'<rect class="{kind}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="20"/>'
+                f'<rect class="{kind}" x="{x:.1f}" y="{y}" width="{length:.1f}" height="20"/>'
             )
-            x += width
+            x += length
         text = escape(show(sum(sizes)))
         drawn.append(f'<text class="axis" x="{x + 6:.1f}" y="{y + 15}">{text}</text>')
-    return _svg(title, 38 + 30 * len(rows), drawn)
+    return _svg(title, bar_rows.height, drawn, width)
+
+
+class _BarRows:
+    """The rows of horizontal bars: where each is, and its name before it or above it."""
+
+    def __init__(self, names: Sequence[str], top: int, width: int) -> None:
+        beside = min(16 + _LETTER * max(map(len, names), default=0), 250)
+        self._above = width - beside - 100 < _LEAST_BAR
+        self.left = 8 if self._above else beside
+        self.room = width - self.left - 100
+        self._top, self._step = (top + 16, 46) if self._above else (top, 30)
+        self.height = self.level(len(names) - 1) + 38
+
+    def level(self, row: int) -> int:
+        """Return the upper edge of a bar."""
+        return self._top + row * self._step
+
+    def draw_name(self, row: int, name: str) -> str:
+        """Draw the name of a bar as SVG."""
+        y = self.level(row)
+        if self._above:
+            return f'<text x="{self.left}" y="{y - 4}">{escape(name)}</text>'
+        return f'<text class="label" x="{self.left - 8}" y="{y + 15}">{escape(name)}</text>'
 
 
 def _draw_grid(
     across: _Scale, up: _Scale, x: str, y: str, ticks: Mapping[float, str], show_y: Format
-) -> str:  # fmt: skip
-    """Draw the grid, ticks and axis names of a chart as SVG."""
-    parts = []
+) -> tuple[str, int]:  # fmt: skip
+    """Draw the grid, ticks and axis names of a chart; return SVG and the height of the chart.
+
+    Ticks of x whose texts would overlap stand in two rows, or have no text.
+    """
+    parts: list[str] = []
     for value in up.ticks():
         at = up(value)
         parts.append(
@@ -236,15 +287,22 @@ def _draw_grid(
             f'<text class="axis end" x="{_LEFT - 8}" y="{at + 4:.1f}">'
             f"{escape(show_y(value))}</text>"
         )
-    parts += [
-        f'<text class="axis middle" x="{across(value):.1f}" y="{_HEIGHT - _BOTTOM + 18}">'
-        f"{escape(text)}</text>"
-        for value, text in ticks.items()
-    ]
+    ends = [-math.inf]  # of the texts of each row
+    for value, text in ticks.items():
+        half, at = _LETTER * len(text) / 2, across(value)
+        row = next((k for k, end in enumerate(ends) if at - half > end), len(ends))
+        if row > 1:
+            continue
+        ends[row : row + 1] = [at + half]
+        parts.append(
+            f'<text class="axis middle" x="{at:.1f}" y="{up.start + 18 + 13 * row:g}">'
+            f"{escape(text)}</text>"
+        )
+    height = int(up.start) + _BOTTOM + 13 * (len(ends) - 1)
     middle = (_LEFT + across.end) / 2
-    parts.append(f'<text class="axis middle" x="{middle}" y="{_HEIGHT - 8}">{escape(x)}</text>')
+    parts.append(f'<text class="axis middle" x="{middle}" y="{height - 8}">{escape(x)}</text>')
     parts.append(f'<text class="axis" x="4" y="12">{escape(y)}</text>')
-    return "".join(parts)
+    return "".join(parts), height
 
 
 def _scale(
@@ -270,7 +328,7 @@ def _round_step(size: float, binary: bool) -> float:
     return next(m * unit for m in (1, 2, 5, 10) if m * unit >= size * 0.999)
 
 
-def _svg(title: str, height: int, parts: Sequence[str], width: int = _WIDTH) -> str:
+def _svg(title: str, height: int, parts: Sequence[str], width: int = CHART) -> str:
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title, quote=True)}">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"

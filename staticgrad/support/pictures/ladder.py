@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final, Literal
 
+from staticgrad.support.pictures.markup import flow
 from staticgrad.support.records import dataclass
 
 #: ``k``: kernels and others; ``q``: what is computed again.
 Column = Literal["f", "b", "u", "k", "q"]
 COLUMNS: Final[dict[Column, str]] = {"f": "forward", "b": "backward", "u": "update"}
-_CODE, _CELL, _CHIPS, _GAP = 380, 350, 170, 14
+WIDTH: Final = 1120  # pixels of a picture, at most
+_CODE, _CELL, _CHIPS, _GAP = 380, 350, 170, 14  # the most of each column
 _ROW, _PILL, _PAD, _TOP = 44, 34, 8, 30
-_LETTER, _SMALL = 7.0, 6.6  # about the width of a letter
-_MOST_CODE: Final = 50  # characters of a line that are shown
+_LEAST_CELL: Final = 120  # of columns beside each other: narrower ones are below each other
+_LETTER, _SMALL, _MONO = 7.0, 6.6, 7.3  # about the width of a letter, also of code
 _MOST_EDGES: Final = 900
 _FAR: Final = 260  # from here on an edge is faint
 
@@ -75,33 +77,45 @@ def ladder(
     edges: Sequence[tuple[int, int]],
     chips: Sequence[Chip] = (),
     title: str = "the graph",
+    width: int = WIDTH,
 ) -> str:
-    """Draw a program beside its source lines as SVG: bands, boxes, edges, kernels."""
+    """Draw a program beside its source lines as SVG: bands, boxes, edges, kernels.
+
+    ``width`` in pixels is a bound; where columns do not fit into it beside each other, each band
+    has its line above, and its columns and kernels below each other.
+    """
     used = [column for column in COLUMNS if any(box.column == column for box in boxes)] or ["f"]
-    left = {column: _CODE + k * (_CELL + _GAP) for k, column in enumerate(used)}
-    right = _CODE + len(used) * (_CELL + _GAP)
-    width = right + (_CHIPS if chips else 0)
+    layout = _Layout(bands, boxes, chips, used, width)
     places: dict[int, _Place] = {}
     parts: list[str] = []
-    y = float(_TOP)
+    y = float(layout.top)
     for number, band in enumerate(bands):
         rows = 1
         for column in used:
             numbers = [
                 k for k, box in enumerate(boxes) if (box.band, box.column) == (number, column)
             ]
-            widths = [_width(boxes[k]) for k in numbers]
-            for k, wide, (x, row) in zip(numbers, widths, _flow(widths, _CELL, 10), strict=True):
-                top = y + _PAD / 2 + row * _ROW + (_ROW - _PILL) / 2
-                places[k] = _Place(left[column] + x, top, wide)
-                rows = max(rows, row + 1)
-        drawn, chip_rows = _draw_chips([c for c in chips if c.band == number], right, y)
-        height = max(rows, chip_rows) * _ROW + _PAD
-        parts.append(_draw_band(number, band, y, width, height) + drawn)
+            widths = [min(_width(boxes[k]), layout.cell[column]) for k in numbers]
+            first = rows if layout.is_stacked else 0
+            cells = flow(widths, layout.cell[column], 10)
+            for k, wide, (x, row) in zip(numbers, widths, cells, strict=True):
+                top = y + _PAD / 2 + (first + row) * _ROW + (_ROW - _PILL) / 2
+                places[k] = _Place(layout.left[column] + x, top, wide)
+                rows = max(rows, first + row + 1)
+        first = rows if layout.is_stacked else 0
+        drawn, chip_rows = _draw_chips(
+            [c for c in chips if c.band == number], layout.right, y + first * _ROW, layout.chips
+        )
+        height = max(rows, first + chip_rows) * _ROW + _PAD
+        parts.append(_draw_band(number, band, y, layout.width, layout.code, height) + drawn)
         y += height
-    heads = "".join(
-        f'<text class="axis" x="{left[c]}" y="18">{COLUMNS[c]}</text>' for c in used
-    ) + (f'<text class="axis" x="{right}" y="18">kernels</text>' if chips else "")
+    heads = ""
+    if not layout.is_stacked:
+        texts = {8.0: "your line", **{layout.left[c]: COLUMNS[c] for c in used}}
+        texts |= {layout.right: "kernels"} if chips else {}
+        heads = "".join(
+            f'<text class="axis" x="{x:.0f}" y="18">{text}</text>' for x, text in texts.items()
+        )
     lines = "".join(
         _draw_edge(
             f"n{a} n{b}", places[a], places[b], (boxes[a].column, boxes[b].column) == ("f", "b")
@@ -111,22 +125,52 @@ def ladder(
     )
     pills = "".join(_draw_box(k, box, places[k]) for k, box in enumerate(boxes))
     return (
-        f'<svg class="ladder" viewBox="0 0 {width:.0f} {y:.0f}" width="{width:.0f}" role="img"'
-        f' aria-label="{escape(title, quote=True)}"><title>{escape(title)}</title>'
-        f'<text class="axis" x="8" y="18">your line</text>{heads}{"".join(parts)}{lines}{pills}'
-        "</svg>"
+        f'<svg class="ladder" viewBox="0 0 {layout.width:.0f} {y:.0f}" width="{layout.width:.0f}"'
+        f' role="img" aria-label="{escape(title, quote=True)}"><title>{escape(title)}</title>'
+        f"{heads}{''.join(parts)}{lines}{pills}</svg>"
     )
 
 
-def _flow(widths: Sequence[float], room: float, gap: float) -> list[tuple[float, int]]:
-    """Lay out boxes of these widths row by row; return an offset and row for each."""
-    x, row, offsets = 0.0, 0, []
-    for width in widths:
-        if x > 0 and x + width > room:
-            x, row = 0.0, row + 1
-        offsets.append((x, row))
-        x += width + gap
-    return offsets
+class _Layout:
+    """Positions and widths of the columns of a picture of at most ``width`` pixels.
+
+    Columns that need less than their most get what they need. Where what is left for columns of
+    boxes is too narrow, the picture is stacked: all columns are as wide as it.
+    """
+
+    def __init__(
+        self, bands: Sequence[Band], boxes: Sequence[Box], chips: Sequence[Chip],
+        used: Sequence[Column], width: int,
+    ) -> None:  # fmt: skip
+        texts = [_MONO * len(b.text) for b in bands] + [_SMALL * len(b.label) for b in bands]
+        self.code = min(_CODE, 16 + max(texts, default=0))
+        self.chips = _CHIPS if chips else 0
+        rows: dict[tuple[int, Column], float] = {}
+        for box in boxes:
+            key = box.band, box.column
+            rows[key] = rows.get(key, -10) + _width(box) + 10
+        needed = {
+            c: min(max((w for (_, column), w in rows.items() if column == c), default=_CELL), _CELL)
+            for c in used
+        }
+        free = width - self.code - self.chips - len(used) * _GAP
+        # columns that need less than an equal part leave the rest to the others
+        self.cell: dict[Column, float] = {}
+        for k, c in enumerate(sorted(needed, key=needed.__getitem__)):
+            self.cell[c] = min(needed[c], free / (len(needed) - k))
+            free -= self.cell[c]
+        self.is_stacked = any(self.cell[c] < min(_LEAST_CELL, needed[c]) for c in used)
+        if self.is_stacked:
+            self.code, self.width = float(width), float(width)
+            self.cell = dict.fromkeys(used, width - 16.0)
+            self.left = dict.fromkeys(used, 8.0)
+            self.right, self.chips, self.top = 8.0, width - 16, 0
+            return
+        self.left, x = {}, self.code
+        for c in used:
+            self.left[c] = x
+            x += self.cell[c] + _GAP
+        self.right, self.width, self.top = x, x + self.chips, _TOP
 
 
 def _width(box: Box) -> float:
@@ -137,12 +181,10 @@ def _name(box: Box) -> str:
     return f"{box.name} ×{box.count}" if box.count > 1 else box.name
 
 
-def _draw_band(number: int, band: Band, y: float, width: float, height: float) -> str:
-    """Draw a source line's band of a program picture as SVG."""
-    text, label = (
-        _cut_middle(band.text, _MOST_CODE),
-        _cut_middle(band.label, int((_CODE - 16) / _SMALL)),
-    )
+def _draw_band(number: int, band: Band, y: float, width: float, code: float, height: float) -> str:
+    """Draw a source line's band of a program picture as SVG; ``code``: width of its column."""
+    text = _cut_middle(band.text, int((code - 16) / _MONO))
+    label = _cut_middle(band.label, int((code - 16) / _SMALL))
     even = f'<rect class="even" x="0" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}"/>'
     return (
         f'<g class="line" data-id="{band.token}">{even if number % 2 else ""}'
@@ -160,20 +202,22 @@ def _cut_middle(text: str, most: int) -> str:
 def _draw_box(number: int, box: Box, at: _Place) -> str:
     """Draw a node's box of a program picture as SVG."""
     kind = f"pill {box.column}{' leaf' if box.is_leaf else ''}"
+    name = _cut_middle(_name(box), int((at.width - 14) / _LETTER))
+    note = _cut_middle(box.note, int((at.width - 14) / _SMALL))
     return (
         f'<g class="{kind}" data-id="n{number}" data-to="{escape(" ".join(box.links))}">'
         f"<title>{escape(box.title or box.name)}</title>"
         f'<rect x="{at.x:.0f}" y="{at.y:.0f}" width="{at.width:.0f}" height="{_PILL}" rx="7"/>'
-        f'<text x="{at.x + 8:.0f}" y="{at.y + 15:.0f}">{escape(_name(box))}</text>'
-        f'<text class="small" x="{at.x + 8:.0f}" y="{at.y + 28:.0f}">{escape(box.note)}</text></g>'
+        f'<text x="{at.x + 8:.0f}" y="{at.y + 15:.0f}">{escape(name)}</text>'
+        f'<text class="small" x="{at.x + 8:.0f}" y="{at.y + 28:.0f}">{escape(note)}</text></g>'
     )
 
 
-def _draw_chips(chips: Sequence[Chip], left: float, top: float) -> tuple[str, int]:
+def _draw_chips(chips: Sequence[Chip], left: float, top: float, room: float) -> tuple[str, int]:
     """Draw the kernel labels of a band; return SVG and the rows they take."""
     parts, row = [], -1
     widths = [_LETTER * len(chip.name) + 14 for chip in chips]
-    for chip, wide, (offset, row) in zip(chips, widths, _flow(widths, _CHIPS, 6), strict=True):
+    for chip, wide, (offset, row) in zip(chips, widths, flow(widths, room, 6), strict=True):
         x, y = left + offset, top + _PAD / 2 + row * 26 + 5
         parts.append(
             f'<g class="pill k" data-id="{chip.token}"><title>{escape(chip.title)}</title>'

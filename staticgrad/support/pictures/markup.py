@@ -6,7 +6,7 @@ notebook's theme if it states one, else the reader's system.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Final
 
@@ -16,26 +16,40 @@ from typing import Final
 #: bars of other charts are ``a``, ``c``, ``d`` and ``e``.
 STYLE: Final = """
 .sg { color-scheme: light dark; --ink: var(--jp-content-font-color1, #1c1f23);
-  --soft: var(--jp-content-font-color2, #5b6270); --rule: #d9dce3; --page: transparent;
+  --soft: var(--jp-content-font-color2, #5b6270); --rule: #d9dce3; --shade: #1c1f2340;
+  --paper: var(--jp-layout-color0, var(--vscode-editor-background, #fff));
   --wash: #7f8ea01a; --f: #1f6fb5; --b: #c2571a; --u: #2e7d4f; --k: #7a4fb5; --w: #c2571a;
   --q: #c05299; --r: #454c58; --t: #0593a3; --h: #b8183f; --g: #94760a; --m: #9aa5b5;
   --s1: #c9cfda; --s2: #9fa9ba; --s3: #707c92; --s4: #4a5468;
   color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 @media (prefers-color-scheme: dark) { .sg { --ink: var(--jp-content-font-color1, #e6e6ea);
-  --soft: var(--jp-content-font-color2, #a3abb8); --rule: #3a404b; --f: #6db3f2; --b: #f0935a;
+  --soft: var(--jp-content-font-color2, #a3abb8); --rule: #3a404b; --shade: #000c;
+  --paper: var(--jp-layout-color0, var(--vscode-editor-background, #15171b));
+  --f: #6db3f2; --b: #f0935a;
   --u: #7fca90; --k: #c3a1f0; --w: #f0935a; --q: #f0a0d0; --r: #c5cbd6; --t: #33cfdf;
   --h: #ff7a93; --g: #d9bd4a; --m: #77839a; --s1: #475063; --s2: #6a758b; --s3: #97a2b7;
   --s4: #cdd4e0; } }
-.sg .scroll { overflow-x: auto; } .sg .text { overflow-wrap: anywhere; }
+.sg .scroll, .sg pre { overflow: auto; --cover: var(--paper); scrollbar-width: thin;
+  background: linear-gradient(to right, var(--cover) 40%, transparent) left / 2rem 100% local,
+    linear-gradient(to left, var(--cover) 40%, transparent) right / 2rem 100% local,
+    linear-gradient(to right, var(--shade), transparent) left / .8rem 100% scroll,
+    linear-gradient(to left, var(--shade), transparent) right / .8rem 100% scroll,
+    linear-gradient(var(--cover) 40%, transparent) top / 100% 2rem local,
+    linear-gradient(to top, var(--cover) 40%, transparent) bottom / 100% 2rem local,
+    linear-gradient(var(--shade), transparent) top / 100% .8rem scroll,
+    linear-gradient(to top, var(--shade), transparent) bottom / 100% .8rem scroll, var(--cover);
+  background-repeat: no-repeat; } .sg .text { overflow-wrap: anywhere; }
+.sg .phone { display: none; } @media (max-width: 40rem) { .sg .broad { display: none; }
+  .sg .phone { display: block; } .sg .phone svg { width: 100%; } }
 .sg table { border-collapse: collapse; font-size: .92em; background: none; color: inherit; }
 .sg th, .sg td { text-align: left; padding: .28em .8em .28em 0; vertical-align: top;
   border-bottom: 1px solid var(--rule); background: none; }
 .sg .n { text-align: right; font-variant-numeric: tabular-nums; }
 .sg td.n { white-space: nowrap; } .sg th { vertical-align: bottom; }
 .sg code, .sg pre { font: 12.5px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
-  background: none; color: inherit; }
-.sg pre { overflow: auto; max-height: 32em; margin: .4em 0; padding: .6em .8em;
-  background: var(--wash); border-radius: 6px; }
+  color: inherit; }
+.sg code { background: none; } .sg pre { max-height: 32em; margin: .4em 0; padding: .6em .8em;
+  --cover: color-mix(in srgb, var(--paper), #7f8ea0 10%); border-radius: 6px; }
 .sg summary { cursor: pointer; } .sg .soft { color: var(--soft); }
 .sg svg { display: block; max-width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 .sg svg text { fill: var(--ink); } .sg svg .axis { fill: var(--soft); }
@@ -82,6 +96,8 @@ STYLE: Final = """
 .sg .figure span { color: var(--soft); font-size: .9rem; }
 """
 
+#: Width in pixels of a chart, and of a picture on a phone of 390 pixels.
+CHART, _PHONE = 560, 364
 
 #: The colour behind a page: light text on white is what a reader of dark pages would see else.
 _PAPER: Final = (
@@ -102,6 +118,25 @@ def document(title: str, body: str) -> str:
 def fragment(*parts: str) -> str:
     """Return the parts below each other, with their style, for a notebook."""
     return f'<div class="sg"><style>{STYLE}</style>{"".join(parts)}</div>'
+
+
+def flow(widths: Sequence[float], room: float, gap: float) -> list[tuple[float, int]]:
+    """Lay out boxes of these widths row by row; return an offset and row for each."""
+    x, row, offsets = 0.0, 0, []
+    for width in widths:
+        if x > 0 and x + width > room:
+            x, row = 0.0, row + 1
+        offsets.append((x, row))
+        x += width + gap
+    return offsets
+
+
+def on_screens(draw: Callable[[int], str], width: int = CHART) -> str:
+    """Return a picture drawn twice, ``width`` pixels wide and for a phone; the style shows one.
+
+    ``draw`` takes a width in pixels.
+    """
+    return f'<div class="broad">{draw(width)}</div><div class="phone">{draw(_PHONE)}</div>'
 
 
 def details(title: str, body: str, *, opened: bool = False) -> str:

@@ -1,7 +1,8 @@
 """Pictures that notebooks show: SVG text with its style, and a network of boxes and arrows.
 
 A `Picture` is what a program of one's own returns to be seen. ``network`` draws whatever has
-operands: the tape of a value, a graph of nodes, a class of a course.
+operands: the tape of a value, a graph of nodes, a class of a course. A `PrintedText`
+has several lines.
 """
 
 from __future__ import annotations
@@ -41,20 +42,38 @@ class Picture(str):
         return standalone(self)
 
 
-def standalone(picture: str) -> str:
+class PictureFile(str):
+    """The text of a self-contained SVG file, which a notebook shows as a picture."""
+
+    __slots__ = ()
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
+class PrintedText(str):
+    """A text of several lines, which a notebook and IPython show as ``print`` does."""
+
+    __slots__ = ()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
+
+def standalone(picture: str) -> PictureFile:
     """Return an SVG picture as a self-contained file, in the colours of a light page."""
-    text, colours = STYLE, dict(_VARIABLE.findall(STYLE.partition("@media")[0]))
+    colours = dict(_VARIABLE.findall(STYLE.partition("@media")[0]))
     colours = {name: _THEME.sub(r"\1", colour) for name, colour in colours.items()}
-    text = re.sub(r"var\((--\w+)\)", lambda match: colours[match[1]], text)
-    rules = [(names.replace(".sg .chart", ".sg svg"), body) for names, body in _RULE.findall(text)]
+    rules = [(names.replace(".sg .chart", ".sg svg"), body) for names, body in _RULE.findall(STYLE)]
     style = "".join(
         f"{names.replace('.sg svg svg', 'svg').replace('.sg svg', 'svg')} {{{body}}}\n"
         for names, body in rules
         if names.startswith(".sg svg") and names != ".sg svg svg"
     )
+    style = re.sub(r"var\((--\w+)\)", lambda match: colours[match[1]], style)
     head, _, inner = picture.partition(">")
     named = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    return f"{named}><style>\n{style}svg {{background: #fff}}\n</style>{inner}\n"
+    return PictureFile(f"{named}><style>\n{style}svg {{background: #fff}}\n</style>{inner}\n")
 
 
 def network(

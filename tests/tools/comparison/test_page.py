@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
-from html import escape
+from base64 import b64encode
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,7 +19,7 @@ import staticgrad as sg
 from staticgrad.comparison import Comparison, compare
 from staticgrad.comparison.page import page
 from staticgrad.support.pictures.charts import Line, bars, lines
-from staticgrad.support.pictures.ladder import Band, Box, ladder
+from staticgrad.support.pictures.ladder import Band, Box, Chip, ladder
 from staticgrad.support.pictures.markup import STYLE, document
 
 X = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
@@ -150,26 +152,99 @@ def test_the_page_stands_alone(comparison: Comparison) -> None:
         ElementTree.fromstring(svg)
 
 
+#: What a browser of some width says of the page: the widest that is cut, letters outside of their
+#: picture, and what lights where it is pointed at or tapped.
+PROBE = """<script>
+  const box = document.createElement("iframe");
+  box.style.cssText = "border:0;height:3000px;width:%dpx";
+  box.srcdoc = decodeURIComponent(escape(atob("%s")));
+  box.onload = () => {
+    const page = box.contentDocument, shown = e => e.getClientRects().length > 0;
+    const pictures = [...page.querySelectorAll("svg")].filter(shown);
+    const outside = pictures.flatMap(svg => [...svg.querySelectorAll("text")].filter(text => {
+      const a = text.getBoundingClientRect(), b = svg.getBoundingClientRect();
+      return a.right > b.right + 1 || a.left < b.left - 1;
+    }).map(text => text.textContent));
+    const wide = pictures.map(svg => svg.getBoundingClientRect().width);
+    const pill = [...page.querySelectorAll(".pill.k")].find(shown);
+    const lit = () => page.querySelectorAll(".lit").length;
+    pill.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+    const pointed = lit();
+    const line = page.querySelector(".source [data-id]");
+    line.click();
+    const told = page.querySelector(".note").textContent, kept = lit();
+    pill.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+    const still = lit() === kept;
+    line.click();
+    document.title = JSON.stringify({
+      page: page.documentElement.scrollWidth, wide: Math.max(...wide), outside, pointed, told,
+      still, after: lit(), pictures: pictures.length});
+  };
+  document.body.append(box);
+</script>"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium")
-def test_the_page_in_a_browser(comparison: Comparison, tmp_path: Path) -> None:
-    """Its script runs: pointing at a kernel lights its boxes."""
-    probe = """<script>
-      const k = document.querySelector(".pill.k");
-      k.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
-      document.title = [...document.querySelectorAll(".lit")].length + " lit";
-    </script>"""
-    text = page(comparison).replace("</body>", probe + "</body>")
-    (tmp_path / "page.html").write_text(text, encoding="utf-8")
-    shot = tmp_path / "page.png"
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_in_a_browser(comparison: Comparison, tmp_path: Path, width: int) -> None:
+    """Nothing of a picture is cut, on a phone neither; pointing and tapping light what belongs."""
+    text = b64encode(page(comparison).encode()).decode()
+    probe = document("waits", PROBE % (width, text))
+    (tmp_path / "page.html").write_text(probe, encoding="utf-8")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     done = subprocess.run(
-        [*command, f"--screenshot={shot}", "--window-size=1000,2000", f"file://{tmp_path}/page.html"],
+        [*command, f"--user-data-dir={tmp_path}", "--virtual-time-budget=5000",
+         "--window-size=1400,3200", f"file://{tmp_path}/page.html"],
         check=True, capture_output=True, timeout=120, text=True,
     )  # fmt: skip
-    lit = re.search(r"<title>(\d+) lit</title>", done.stdout)
-    assert lit is not None
-    assert int(lit[1]) > 3
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title is not None
+    probed = json.loads(unescape(title[1]))
+    assert probed["page"] <= width
+    assert probed["wide"] <= width
+    assert probed["outside"] == []
+    assert probed["pictures"] > 6
+    assert probed["pointed"] > 3
+    assert "hidden = sg.tanh(self.up(x))" in probed["told"]
+    assert "tanh" in probed["told"].replace("sg.tanh", "")
+    assert probed["still"], "what is tapped stays lit"
+    assert probed["after"] == 0
+
+
+def test_names_of_lines_that_are_long_are_above_the_chart():
+    """Beside the lines of a wide chart, and of a phone's above them; all are inside."""
+    series = [Line(f"a line of a long name {k}", [(1.0, 2.0), (300.0, 3.0)]) for k in range(3)]
+    for width, is_beside in ((1000, True), (364, False)):
+        texts = [
+            (float(e.get("x") or 0), float(e.get("y") or 0), e.text or "")
+            for e in ElementTree.fromstring(lines(series, "x", "y", width=width)).iter()
+            if e.tag.endswith("text")
+        ]
+        names = [text for text in texts if text[2].startswith("a line")]
+        assert len(names) == 3
+        assert all(x > width / 2 for x, _, _ in names) == is_beside
+        assert all(x + 6 * len(text) <= width for x, _, text in names)
+        assert is_beside or max(y for _, y, _ in names) < 80
+
+
+def test_columns_of_a_narrow_graph_are_below_each_other():
+    """Whatever the width is, boxes are inside of it, and do not overlap."""
+    columns = ("f", "b", "u")
+    cells = [Box(k % 4, columns[k % 3], f"operation {k}", "f32[64, 256]") for k in range(36)]
+    bands = [Band(f"l{k}", f"train.py:{k}", "x = linear(x)") for k in range(4)]
+    chips = [Chip(k % 4, f"k{k}", f"k{k}") for k in range(12)]
+    for width in (320, 364, 700, 1120):
+        root = ElementTree.fromstring(ladder(bands, cells, [], chips, width=width))
+        boxes = [
+            [float(e.get(name) or 0) for name in ("x", "y", "width", "height")]
+            for e in root.iter() if e.tag.endswith("rect") and e.get("rx")
+        ]  # fmt: skip
+        assert len(boxes) == 48
+        assert all(x >= 0 and x + w <= width for x, _, w, _ in boxes)
+        for k, (x, y, w, h) in enumerate(boxes):
+            for x2, y2, w2, h2 in boxes[k + 1 :]:
+                assert x + w <= x2 or x2 + w2 <= x or y + h <= y2 or y2 + h2 <= y
 
 
 def test_every_page_is_dark_where_its_reader_is() -> None:
