@@ -74,6 +74,7 @@ class Precedence:
                 waits[later] -= 1
                 if not waits[later]:
                     heappush(ready, (priority(later), later))
+        assert len(order) == len(waits), "groups wait for each other"
         return tuple(order)
 
     def _ready_at(self, predecessors: Collection[int]) -> int:
@@ -367,8 +368,13 @@ class Engine:
         self._visited: dict[object, dict[int, None]] = {}
         self._next_number = max(groups.by_number, default=-1) + 1
         self._changed = False
-        #: Groups that write buffers with several writers.
-        self._shared_writers: set[int] = set()
+        #: The groups that write each buffer with several writers, in the order in which they run.
+        self._writers_of: dict[Key, list[int]] = self._find_writers()
+        #: The buffers with several writers that each group writes.
+        self._written: dict[int, set[Key]] = {}
+        for key, numbers in self._writers_of.items():
+            for number in numbers:
+                self._written.setdefault(number, set()).add(key)
 
     def run(self, moves: Sequence[Move]) -> Groups:
         """Apply fusion moves until none applies, and return the groups.
@@ -539,6 +545,7 @@ class Engine:
         for group in new:
             for read in self.state.reads(group):
                 readers.setdefault(read.source.base, set()).add(group.number)
+        self._replace_writers(old, new)
         order: Precedence | None = self.__dict__.get("order")
         if order is not None and ordered:
             order.is_sorted = False
@@ -573,7 +580,7 @@ class Engine:
         changed = {group.number for group in new}
         changed.update(*[self.readers.get(key, ()) for key in moved_keys])
         has_targets = any(group.targets for group in (*old, *new))
-        if not order.is_sorted or has_targets or changed & self._shared_writers:
+        if not order.is_sorted or has_targets or not self._written.keys().isdisjoint(changed):
             return False
         if not {group.number for group in new} <= {group.number for group in old}:
             return False
@@ -593,24 +600,44 @@ class Engine:
         for number in self.groups:
             for writer in self._writers(number):
                 yield writer, number
-        yield from self._write_order_edges()
+        for numbers in self._writers_of.values():
+            yield from pairwise(numbers)
 
-    def _write_order_edges(self) -> Iterator[tuple[int, int]]:
-        """Yield pairs of groups that write the same buffer, in the order they must run."""
-        # The second of two overwrites a part of what the first has written. A reader of a buffer
+    def _find_writers(self) -> dict[Key, list[int]]:
+        """Return the groups that write each buffer with several writers, in their order."""
+        # The second of two may overwrite a part of what the first has written. A reader of a buffer
         # depends on its owner alone, so the owner writes last among the groups of its level.
-        writers: dict[Key, dict[int, Group]] = {}
-        self._shared_writers.clear()
+        writers: dict[Key, set[int]] = {}
         for number, group in self.groups.items():
             for key in group.targets:
-                writers.setdefault(key, {})[number] = group
-        for key, groups in writers.items():
-            last = self.owners.get(key)
-            if last is not None:
-                groups[last] = self.groups[last]
-            order = sorted(groups, key=lambda n: (groups[n].level, n == last, n))
-            self._shared_writers.update(order)
-            yield from pairwise(order)
+                writers.setdefault(key, set()).add(number)
+        ordered = {}
+        for key, numbers in writers.items():
+            owner = self.owners.get(key)
+            if owner is not None:
+                numbers.add(owner)
+            order = [(self.groups[n].level, n == owner, n) for n in numbers]
+            ordered[key] = [number for *_, number in sorted(order)]
+        return ordered
+
+    def _replace_writers(self, old: Sequence[Group], new: Sequence[Group]) -> None:
+        """Put new groups in the places of old ones among the writers of buffers.
+
+        A group that is merged with a later one still writes where it did: the level of a group says
+        nothing of the order any more.
+        """
+        keys = {key for group in old for key in self._written.pop(group.number, ())}
+        numbers = {group.number for group in old}
+        for key in keys:
+            writers = self._writers_of[key]
+            place = max(k for k, number in enumerate(writers) if number in numbers)
+            following = writers[place + 1 :]
+            before = [number for number in writers[:place] if number not in numbers]
+            owner = self.owners.get(key)
+            writing = [g.number for g in new if key in g.targets or g.number == owner]
+            self._writers_of[key] = [*before, *writing, *following]
+            for number in writing:
+                self._written.setdefault(number, set()).add(key)
 
 
 #: A move changes a group, and perhaps others: it returns the numbers of those that it changed.
