@@ -688,11 +688,30 @@ MUTANTS = (
         ),
     ),
     *_row(
+        "Patterns of sparse arguments",
+        (
+            "patterns-are-never-inputs",
+            "staticgrad/programs/function.py",
+            "if is_new and arguments.has_patterns:",
+            "if False and arguments.has_patterns:",
+            "each batch of sparse rows compiles a program",
+            "tests/sparse/test_patterns_of_runs.py -k all_patterns",
+        ),
+        (
+            "starts-without-an-end",
+            "staticgrad/sparse/matrices.py",
+            "starts = concatenate([opened.row_starts, opened.end])",
+            "starts = concatenate([opened.row_starts, opened.row_starts[-1:]])",
+            "the last row of a matrix of any pattern is empty",
+            "tests/sparse/test_patterns_of_runs.py -k all_patterns",
+        ),
+    ),
+    *_row(
         "Python numbers as arguments",
         (
             "numbers-are-never-inputs",
             "staticgrad/programs/function.py",
-            "if arguments.numbers and arguments.key not in self._signatures:",
+            "if is_new and arguments.numbers:",
             "if False and arguments.numbers:",
             "each learning rate compiles a program",
             "tests/programs/test_numbers.py -k learning_rates",

@@ -18,7 +18,7 @@ from staticgrad.support.pictures.markup import (
     text_block,
     text_table,
 )
-from staticgrad.support.pictures.shown import PrintedText
+from staticgrad.support.pictures.texts import PrintedText
 
 # fmt: off
 __all__ = [

@@ -15,7 +15,8 @@ from staticgrad.language.ir.op import Constant, Input, ParameterLeaf
 from staticgrad.language.ir.printer import GraphParts, op_text, print_graph
 from staticgrad.support.pictures.ladder import WIDTH, Band, Box, Chip, Column, ladder
 from staticgrad.support.pictures.markup import details, fragment, on_screens, paragraph, text_block
-from staticgrad.support.pictures.shown import PrintedText, standalone
+from staticgrad.support.pictures.shown import standalone
+from staticgrad.support.pictures.texts import PrintedText
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location, SourceLine, common_call, fold_call
 

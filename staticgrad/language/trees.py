@@ -409,6 +409,36 @@ def _build_tree(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
     return tree.kind(*parts) if is_named_tuple(tree.kind) else tuple(parts)
 
 
+def has_patterns(tree: Tree) -> bool:
+    """Return whether a part of the tree is a sparse matrix, whose pattern is static."""
+    return hasattr(tree.kind, "open_pattern") or any(map(has_patterns, tree.parts))
+
+
+def opened_tree(tree: Tree, leaves: Sequence[Any]) -> tuple[list[Any], Tree]:
+    """Return leaves and containers with the patterns of sparse matrices as leaves, too."""
+    if hasattr(tree.kind, "open_pattern"):
+        opened = unflatten(tree, leaves).open_pattern()
+        opened_leaves, inner = flatten(opened)
+        return opened_leaves, Tree(inner.kind, opened._fields, inner.parts)
+    if tree.kind is object:
+        return [*leaves], tree
+    parts, all_leaves, first = [], list[Any](), 0
+    for part in tree.parts:
+        part_leaves, opened_part = opened_tree(part, leaves[first : first + part.count])
+        first += part.count
+        parts.append(opened_part)
+        all_leaves += part_leaves
+    return all_leaves, Tree(tree.kind, tree.keys, tuple(parts), tree.static)
+
+
+def statics_of(tree: Tree) -> Iterator[Any]:
+    """Yield the static parts of the modules in a tree."""
+    if tree.static is not None:
+        yield from tree.static.static.values()
+    for part in tree.parts:
+        yield from statics_of(part)
+
+
 def paths(tree: Tree, name: str) -> list[str]:
     """Return how to write each leaf of ``name``: ``carry[0]``, ``carry['h']``."""
     if tree.kind is object:

@@ -25,7 +25,7 @@ from staticgrad.language.ir.op import as_array
 from staticgrad.language.ir.python_numbers import Number
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.operands import dtype_of
-from staticgrad.language.trees import Tree, flatten, unflatten
+from staticgrad.language.trees import Tree, flatten, has_patterns, opened_tree, unflatten
 from staticgrad.language.types.arrays import is_array_like
 from staticgrad.language.types.dtype import DType, as_dtype
 
@@ -59,21 +59,26 @@ class CallArguments:
         statics: the numbers, strings and so on by name.
         numbers: those of them that may be inputs: ints and floats of Python, by name.
         objects: the arguments that are static as a whole.
+        is_open: patterns of sparse matrices are arrays of it, and not static.
         has_values: there is a value or a tensor among them; nothing else is known then, but
             ``kind``: that of the tensor, None of a value of a graph.
     """
 
     def __init__(
-        self, bound: BoundArguments, static: Sequence[str], by_name: Sequence[str] = ()
-    ) -> None:
+        self, bound: BoundArguments, static: Sequence[str], by_name: Sequence[str] = (),
+        is_open: bool = False,
+    ) -> None:  # fmt: skip
         """Store the arguments of a call; some mean something else when given by name."""
-        self._takes = bound.signature
+        self._takes, self.is_open = bound.signature, is_open
+        self._made_of = bound, static, by_name
         static_arguments = {
             name: argument for name, argument in bound.arguments.items() if name in static
         }
         free = {name: argument for name, argument in bound.arguments.items() if name not in static}
         self._order, self._static_arguments = tuple(bound.arguments), static_arguments
         self.leaves, self._tree = flatten(free)
+        if is_open:
+            self.leaves, self._tree = opened_tree(self._tree, self.leaves)
         self.arrays: dict[str, Any] = {}
         self.statics: dict[str, Any] = dict(static_arguments)
         self.dtypes: list[DType] = []
@@ -115,6 +120,20 @@ class CallArguments:
         self.objects = {n: argument for n, argument in bound.arguments.items() if n in self.statics}
         self.sizes = tuple(size for shape in self.shapes for size in shape)
 
+    @property
+    def ranks(self) -> tuple[tuple[str, int], ...]:
+        """Return the number of axes of each array, by name."""
+        return tuple((n, len(s)) for n, s in zip(self.arrays, self.shapes, strict=True))
+
+    @property
+    def has_patterns(self) -> bool:
+        """Return whether there are sparse matrices whose patterns are static."""
+        return has_patterns(self._tree)
+
+    def open_patterns(self) -> CallArguments:
+        """Return the arguments with the patterns of sparse matrices as arrays."""
+        return CallArguments(*self._made_of, is_open=True)
+
     def key_with(self, inputs: Collection[str]) -> tuple[Any, ...]:
         """Return the key of calls with any values of these numbers."""
         key = list(self.key)
@@ -139,13 +158,12 @@ class CallArguments:
             leaves[self._places[name][0]] = number
         free = {**unflatten(self._tree, leaves), **self._static_arguments}
         bound = BoundArguments(self._takes, {name: free[name] for name in self._order})
+        flat_arguments = {name: flatten(free[name], keep_complex=True) for name in self._tree.keys}
         result = function(*bound.args, **bound.kwargs)
-        first, changed = 0, []
-        for name, part in zip(self._tree.keys, self._tree.parts, strict=True):
-            leaves_before = leaves[first : first + part.count]
-            first += part.count
+        changed = []
+        for name, (leaves_before, tree_before) in flat_arguments.items():
             again, tree = flatten(free[name], keep_complex=True)
-            if tree != part or not all(map(is_, again, leaves_before)):
+            if tree != tree_before or not all(map(is_, again, leaves_before)):
                 changed.append(name)
         return result, changed
 

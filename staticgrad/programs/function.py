@@ -147,6 +147,8 @@ class Function(OfArrays[P, R]):
         self._tracer = Tracer(function, self._name)
         self._static_objects: list[Any] = []  # static arguments that are compared by identity
         self._reasons: list[str] = []
+        #: Whether the patterns of sparse matrices may be inputs, by the key of calls with them.
+        self._opened: dict[Any, bool] = {}
         #: What of the latest traced call is compiled in.
         self._latest: CallOutline | None = None
         #: What the latest trace was for, if the calls differ in more than sizes and numbers.
@@ -209,7 +211,7 @@ class Function(OfArrays[P, R]):
                 return self._call_on_values(arguments, args, kwargs)
             with self._lock.mutex:
                 self._calls += 1
-                traced = self._find_or_trace(arguments)
+                traced, arguments = self._find_or_trace(arguments)
             self._repeated.note(call, arguments, traced, kwargs)
             return traced.run(*traced.feeds(arguments.arrays, arguments.numbers), self._options)
         except Exception as error:
@@ -386,13 +388,51 @@ class Function(OfArrays[P, R]):
             hint="pass arrays as in a call; their numbers do not matter",
         )
 
-    def _find_or_trace(self, arguments: CallArguments) -> TracedProgram:
-        """A graph that takes these arguments: one that is known, or a new one."""
-        if arguments.numbers and arguments.key not in self._signatures:
+    def _find_or_trace(self, arguments: CallArguments) -> tuple[TracedProgram, CallArguments]:
+        """Return a graph that takes these arguments, known or new, and the arguments it takes."""
+        is_new = arguments.key not in self._signatures
+        if is_new and arguments.has_patterns:
+            traced_and_opened = self._of_any_patterns(arguments)
+            if traced_and_opened is not None:
+                return traced_and_opened
+        if is_new and arguments.numbers:
             traced = self._of_any_numbers(arguments)
             if traced is not None:
-                return traced
-        return self._of_key(arguments)
+                return traced, arguments
+        return self._of_key(arguments), arguments
+
+    def _of_any_patterns(
+        self, arguments: CallArguments
+    ) -> tuple[TracedProgram, CallArguments] | None:
+        """Trace with patterns of sparse matrices that changed as inputs.
+
+        Return None for the first patterns, which are static, and where the function needs them.
+        """
+        opened = arguments.open_patterns()
+        key = opened.key_with(opened.numbers)
+        can_open = self._opened.get(key)
+        if can_open is None:
+            self._opened[key] = True
+            self._numbers.setdefault(key, _Numbers(opened.numbers))
+            self._seen[opened.ranks] = [*self._seen.get(opened.ranks, ()), opened.sizes]
+        if not can_open:
+            return None
+        try:
+            traced, opened = self._find_or_trace(opened)
+            if not traced.gives_patterns:
+                return traced, opened
+            why = "a result has the pattern of an argument"
+        except Exception as error:
+            why = getattr(error, "headline", None) or f"{type(error).__name__}: {error}"
+        self._opened[key] = False
+        traced = self._of_key(arguments)  # an error of the user's is that of a plain trace
+        warn(
+            StaticgradWarning,
+            f"{self._name} compiles for each pattern of a sparse matrix, since {why}: a matrix of"
+            " which only products, sums and functions of stored elements are taken has any"
+            " pattern from its second one on",
+        )
+        return traced, arguments
 
     def _of_any_numbers(self, arguments: CallArguments) -> TracedProgram | None:
         """Trace with Python numbers that changed as inputs; None if Python needs the values.
@@ -446,17 +486,16 @@ class Function(OfArrays[P, R]):
                 if not changed:
                     return candidate
                 first_change = first_change or changed
-        arrays = tuple(
-            (name, len(s)) for name, s in zip(arguments.arrays, arguments.shapes, strict=True)
-        )
-        seen = [*self._seen.get(arrays, ()), arguments.sizes]
+        seen = [*self._seen.get(arguments.ranks, ()), arguments.sizes]
         labels, user_names = self._labels(arguments)
         spec = spec_of(seen[-1:] if signature.is_literal else seen, labels, user_names)
         outline = CallOutline.of(arguments, numbers)
         change = None
-        if cached is None and self._latest is not None and not numbers:
+        if cached is None and self._latest is not None and not numbers and not arguments.is_open:
             change = find_change(self._latest, outline)
         why = first_change or change or self._reason(spec, cached is not None, numbers)
+        if arguments.is_open and cached is None:
+            why = "other places of nonzero elements, from now on inputs"
         kinds = zip(arguments.arrays, arguments.dtypes, arguments.shapes, strict=True)
         shapes = ", ".join(f"{n}: {d.name}[{', '.join(map(str, s))}]" for n, d, s in kinds)
         reason = f"{shapes}: {why}"
@@ -470,7 +509,7 @@ class Function(OfArrays[P, R]):
             reason += f", which it refuses: {getattr(error, 'headline', error)}"
             signature.is_literal = True
         signature.graphs.append(traced)
-        self._seen[arrays] = seen
+        self._seen[arguments.ranks] = seen
         self._signatures[key] = signature
         self._static_objects.extend(arguments.statics.values())
         self._reasons.append(reason)
@@ -482,6 +521,7 @@ class Function(OfArrays[P, R]):
             and previous_change.name == change.name
             and len(self._reasons) == self._calls == _IN_A_ROW
             and not self._is_meant(change, arguments.numbers)
+            and not (arguments.has_patterns and False in self._opened.values())  # warned of
         ):
             self._warn_of_change(change)
         statics = {name: value for name, value in arguments.statics.items() if name not in numbers}
@@ -565,7 +605,7 @@ def traced_call(
     if arguments.has_values:
         raise f._without_graph()
     with f._lock.mutex:
-        return f._find_or_trace(arguments), arguments
+        return f._find_or_trace(arguments)
 
 
 @overload

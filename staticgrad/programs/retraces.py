@@ -84,6 +84,6 @@ def find_change(old: CallOutline, new: CallOutline) -> Change:
             )
     return Change(
         "",
-        "of other containers or other places of nonzero elements",
+        "of other containers",
         "the same ones at each call keep the program",
     )

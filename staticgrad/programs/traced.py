@@ -44,7 +44,7 @@ from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.elementwise import number_array
-from staticgrad.language.trees import Tree, flatten, paths, unflatten
+from staticgrad.language.trees import Tree, flatten, paths, statics_of, unflatten
 from staticgrad.language.types.arrays import (
     ArrayData,
     convert_array,
@@ -132,6 +132,11 @@ class TracedProgram:
             ):
                 large.append(f"{label!r}, an array of {array.nbytes} bytes")
         return large
+
+    @property
+    def gives_patterns(self) -> bool:
+        """Return whether a result is a sparse matrix whose pattern is an input."""
+        return any(getattr(part, "is_of_run", False) for part in statics_of(self._tree))
 
     @property
     def never_changes(self) -> bool:

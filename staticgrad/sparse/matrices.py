@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property, wraps
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from staticgrad.errors import (
     IndexOutOfRange,
     RankError,
     ShapeError,
+    SymbolicValueError,
 )
 from staticgrad.extend import (
     Array,
@@ -166,6 +167,11 @@ class SparsityPattern:
         """The row-major index of each element in the matrix."""
         return self.rows.astype(np.int64) * self.shape[1] + self.places.array
 
+    @property
+    def is_sorted(self) -> bool:
+        """Return whether the columns of each row ascend, each once."""
+        return bool((np.diff(self.flat) > 0).all())
+
     @cached_property
     def has_duplicates(self) -> bool:
         """Return whether an index pair is stored several times."""
@@ -190,6 +196,68 @@ class SparsityPattern:
 
     def __repr__(self) -> str:
         return f"SparsityPattern({self.shape[0]} x {self.shape[1]}, {self.nnz} elements)"
+
+
+class RunPattern:
+    """The pattern of a sparse matrix that each run gives: vectors of integers that are values.
+
+    Products and sums need no more; what needs the places now is refused.
+    """
+
+    is_of_run = True
+
+    def __init__(self, opened: OpenMatrix) -> None:
+        starts = concatenate([opened.row_starts, opened.end])
+        starts_t = concatenate([opened.column_starts, opened.end])
+        self.shape = opened.row_starts.shape[0], opened.column_starts.shape[0]
+        self.nnz, self.has_duplicates = opened.columns.shape[0], opened.has_duplicates
+        self._values = (
+            starts, opened.columns, opened.row_of_each, starts_t, opened.rows, opened.order,
+        )  # fmt: skip
+
+    def values(self, kind: type[Any]) -> tuple[Any, ...]:
+        """The vectors as the ops of ``ops/sparse.py`` take them."""
+        return self._values
+
+    def _refuse(self) -> Any:
+        raise SymbolicValueError(
+            "sparse: the places of the elements are known only in a run",
+            hint="A @ x, x @ A, A.T, A * number, A.sum(axis), A.apply(f) need no places",
+        )
+
+    starts = places = rows = flat = vectors = property(_refuse)
+
+    def __repr__(self) -> str:
+        return f"RunPattern({self.shape[0]} x {self.shape[1]}, {self.nnz} elements)"
+
+
+class _MatrixParts(NamedTuple):
+    data: Any
+    row_starts: Any
+    columns: Any
+    row_of_each: Any
+    column_starts: Any
+    rows: Any
+    order: Any
+    end: Any
+    is_transposed: bool
+    has_duplicates: bool
+
+
+class OpenMatrix(_MatrixParts):
+    """The parts of a sparse matrix with its pattern, as inputs of a traced function.
+
+    Rows, columns and elements are the sizes of its vectors: both vectors of starts are without
+    their last number, ``end``. Made of values it is the matrix.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *parts: Any) -> Any:
+        opened = super().__new__(cls, *parts)
+        if not isinstance(opened.columns, Value):
+            return opened
+        return Sparse.of_run(opened.data, RunPattern(opened), opened.is_transposed)
 
 
 def pair_of(name: str, shape: Any) -> tuple[int, int]:
@@ -272,6 +340,25 @@ class Sparse:
         """The data as the only leaf."""
         static = {"pattern": self.pattern, "_transposed": self._transposed}
         return Contents({"data": self.data}, static)
+
+    def open_pattern(self) -> Any:
+        """Return its parts with those of its pattern, for functions of matrices of any pattern."""
+        starts, columns, row_of_each, starts_t, rows, order = (
+            vector.array for vector in self.pattern.vectors
+        )
+        has_duplicates = not self.pattern.is_sorted and self.pattern.has_duplicates
+        return OpenMatrix(
+            self.data, starts[:-1], columns, row_of_each, starts_t[:-1], rows, order, starts[-1:],
+            self._transposed, has_duplicates,
+        )  # fmt: skip
+
+    @staticmethod
+    def of_run(data: Any, pattern: RunPattern, transposed: bool) -> Sparse:
+        """Return a matrix whose pattern a run gives."""
+        matrix = Sparse.__new__(Sparse)
+        as_pattern: Any = pattern
+        matrix.data, matrix.pattern, matrix._transposed = data, as_pattern, transposed
+        return matrix
 
     # -- what it is -------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from staticgrad.native.libraries import routines as native_routines
 from staticgrad.support import config
 from staticgrad.support.caches import SEEN_SIZES, BoundedCache, collection_paused
 from staticgrad.support.forks import ProcessLock
-from staticgrad.support.pictures.shown import PrintedText
+from staticgrad.support.pictures.texts import PrintedText
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import lines_of
 

@@ -66,7 +66,7 @@ from staticgrad.support.building import capture
 from staticgrad.support.caches import cached_property, collection_paused
 from staticgrad.support.optional import Package
 from staticgrad.support.options import options as options_block
-from staticgrad.support.pictures.shown import PrintedText
+from staticgrad.support.pictures.texts import PrintedText
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault

@@ -29,7 +29,7 @@ from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.pictures.shown import PrintedText
+from staticgrad.support.pictures.texts import PrintedText
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import common_call, fold_labels
 

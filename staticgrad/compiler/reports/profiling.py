@@ -29,7 +29,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.pictures import charts
 from staticgrad.support.pictures.markup import details, fragment, paragraph, seconds, table
-from staticgrad.support.pictures.shown import PrintedText
+from staticgrad.support.pictures.texts import PrintedText
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import common_call, fold_labels
 

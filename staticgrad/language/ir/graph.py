@@ -57,7 +57,7 @@ from staticgrad.language.types.dim import Dim, Guard, Named, collecting_guards
 from staticgrad.support.building import within
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.pictures.shown import PrintedText
+from staticgrad.support.pictures.texts import PrintedText
 from staticgrad.support.source import Origin
 from staticgrad.support.upward import up
 

@@ -1,8 +1,7 @@
 """Pictures that notebooks show: SVG text with its style, and a network of boxes and arrows.
 
 A `Picture` is what a program of one's own returns to be seen. ``network`` draws whatever has
-operands: the tape of a value, a graph of nodes, a class of a course. A `PrintedText`
-has several lines.
+operands: the tape of a value, a graph of nodes, a class of a course.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any, Final
 from staticgrad.support.pictures.arena import Allocation, arena
 from staticgrad.support.pictures.ladder import Column
 from staticgrad.support.pictures.markup import STYLE, fragment
+from staticgrad.support.pictures.texts import PictureFile
 from staticgrad.support.traversal import operands_first
 
 #: A variable of the style with its value; a theme's own one, with what else holds; a rule.
@@ -40,24 +40,6 @@ class Picture(str):
     def file(self) -> str:
         """Return the text of an SVG file of its own, with the colours of a light page."""
         return standalone(self)
-
-
-class PictureFile(str):
-    """The text of a self-contained SVG file, which a notebook shows as a picture."""
-
-    __slots__ = ()
-
-    def _repr_svg_(self) -> str:
-        return str(self)
-
-
-class PrintedText(str):
-    """A text of several lines, which a notebook and IPython show as ``print`` does."""
-
-    __slots__ = ()
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(str(self))
 
 
 def standalone(picture: str) -> PictureFile:
