@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from passes.base import Hits, Pass, Watch
@@ -68,10 +68,15 @@ def choose_cheaper(
         seconds_at_scales(schedule(part).steps) for part in changed_parts(original, changed_graph)
     ]
     keeps = compare_seconds(with_pass, without) <= 1.0 + TOLERANCE
+    note = describe_prices(keeps, with_pass, without)
+    return (changed_graph if keeps else original), Hits(note=note)
+
+
+def describe_prices(keeps: bool, with_pass: Sequence[float], without: Sequence[float]) -> str:
+    """Return the line of a report that says whether a pass is kept, and both predictions."""
     prices = [" / ".join(f"{s * 1e6:.3g}" for s in seconds) for seconds in (with_pass, without)]
     decision = "kept" if keeps else "left out"
-    note = f"{decision}: predicted {prices[0]} us with it, {prices[1]} without"
-    return (changed_graph if keeps else original), Hits(note=note)
+    return f"{decision}: predicted {prices[0]} us with it, {prices[1]} without"
 
 
 def late_pass(

@@ -1,5 +1,7 @@
 """Small axes as values of their own: the same bits, one kernel, and only where that pays."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -248,3 +250,26 @@ def test_components_that_cost_more_than_they_save_are_left_out():
     x = sg.input("x", (4096, 4, 4), "float32")
     y = sg.concatenate([sg.sin(x[:, :2]), sg.cos(x[:, 2:])], axis=1) @ np.ones((4, 64), "f4")
     assert PRICED not in {r.name for r in sg.compile(y).explanation().late if r.changed}
+
+
+def unit_normals(p, q):
+    normals = sg.cross(p, q)
+    return normals / sg.sqrt((normals**2).sum(1, keepdims=True))
+
+
+def products_of_pairs(p, q):
+    pairs = sg.stack([p[:, 0] * q[:, 1], p[:, 1] - q[:, 0]], 1)
+    return pairs @ sg.constant(np.ones((2, 40), "float32"))
+
+
+@pytest.mark.parametrize(
+    ("program", "rows", "decision"),
+    [(unit_normals, 20000, "kept"), (products_of_pairs, 400, "left out")],
+)
+def test_explanations_say_both_prices(program, rows, decision):
+    p, q = sg.input("p", (rows, 3)), sg.input("q", (rows, 3))
+    y = program(p, q)
+    text = str(sg.compile({"y": y, "slope": sg.grad((y * y).sum(), p)}).explain())
+    note = re.search(r"scalarization: .*\n +(.*): predicted (\S+) us with it, (\S+) without", text)
+    assert note[1] == decision
+    assert (float(note[2]) < float(note[3])) == (decision == "kept")

@@ -28,7 +28,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from passes.base import Pass, Pipeline, Report, disable_passes
-from passes.late.base import TOLERANCE, PricedPass
+from passes.late.base import TOLERANCE, PricedPass, describe_prices
 from passes.late.loops import StripMining
 from passes.late.products import is_wide_copy, multiplies_bfloat16, narrowest, read_unrounded
 from passes.late.scalarization import Scalarization, find_larger_axes
@@ -155,12 +155,26 @@ def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> F
     candidates = [_fuse_by(graph, merge, (*disable, PRICED)), best]
     if largest := find_larger_axes(graph):
         candidates.append(_fuse_by(graph, merge, disable, largest))
-    best, *others = candidates
-    for candidate in others:
-        seconds = [seconds_at_scales(f.schedule.steps, scales=(1.0,)) for f in (candidate, best)]
-        if compare_seconds(*seconds) < 1.0 - TOLERANCE:
-            best = candidate
-    return best
+    seconds = [seconds_at_scales(f.schedule.steps, scales=(1.0,)) for f in candidates]
+    chosen = 0
+    for index in range(1, len(candidates)):
+        if compare_seconds(seconds[index], seconds[chosen]) < 1.0 - TOLERANCE:
+            chosen = index
+    note = describe_prices(chosen > 0, seconds[chosen or 1], seconds[0])
+    return _with_note(candidates[chosen], note)
+
+
+def _with_note(scheduled: Fusion, note: str) -> Fusion:
+    """Add both prices to the report of the pass that is priced by whole schedules."""
+    names = [report.name for report in scheduled.reports]
+    reports = [*scheduled.reports]
+    if PRICED in names:
+        place = names.index(PRICED)
+        reports[place] = replace(reports[place], note=note)
+    else:
+        graph = scheduled.groups.graph
+        reports.append(Report(PRICED, graph, graph, note=note))
+    return replace(scheduled, reports=tuple(reports))
 
 
 def _fuse_by(graph: Graph, merge: bool, disable: tuple[str, ...], largest: int = 0) -> Fusion:
