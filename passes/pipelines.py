@@ -55,6 +55,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "marks": "passes.late.marks",
         "unmarked-loops": "passes.late.marks",
         "chosen-first": "passes.late.chosen",
+        "one-hot-products": "passes.late.one_hot",
         "few-of-a-sort": "passes.late.orders",
         "row-chunks": "passes.late.chunks",
         "byte-products": "passes.late.byte_products",

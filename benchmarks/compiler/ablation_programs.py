@@ -47,6 +47,11 @@ def _share_tanh(base: Any, x: Any) -> Any:
     return x * (sg.tanh(base) + 1.0) * sg.exp(-(sg.tanh(base) * sg.tanh(base)))
 
 
+def _nearest_centroid(x: Any, c: Any) -> Any:
+    """Return the squared distance of each row of ``x`` to the nearest row of ``c``."""
+    return ((x * x).sum(1)[:, None] + (c * c).sum(1) - 2.0 * x @ c.T).min(1)
+
+
 def _padded_stencil(x: Any) -> Any:
     p = sg.pad(x, 1)
     return p[2:, 1:-1] + p[:-2, 1:-1] + p[1:-1, 2:] + p[1:-1, :-2] - 4.0 * x
@@ -276,6 +281,7 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "stencil": partial(_F, _stencil, {"x": (1024, 1024)}),
     "stencil gradient": partial(_F, lambda x: _stencil(x) ** 2, {"x": (512, 512)}, "float32", "x"),
     "rows of a product": partial(_F, lambda a, b: (sg.tanh(a @ b) * 2.0)[:1200] ** 2, {"a": (10000, 88), "b": (88, 24)}, "float32", "b"),
+    "nearest centroid": partial(_F, _nearest_centroid, {"x": (4096, 16), "c": (100, 16)}, "float32", "c"),
     "padded stencil": partial(_F, _padded_stencil, {"x": (1024, 1024)}),
     "padded stencil gradient": partial(_F, lambda x: sg.tanh(_padded_stencil(x)), {"x": (512, 512)}, "float32", "x"),
     "rosenbrock 64k": partial(_F, _rosenbrock, {"x": (1 << 16,)}, "float32", "x"),
