@@ -196,7 +196,7 @@ class _Entries:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the axes of an array of entries are, each of one or several axes that are merged.
+    """The axes of an array of entries, each of one or several axes that are merged.
 
     The role of an axis is the axis of the elements that it is, or ``_LABEL``.
     """
@@ -587,15 +587,15 @@ class _Rewriter:
             result = self._result_by_label(node)
             first = index.node.serial
             computed = _nodes_since(result.node, first)
-            before = self._nodes_before(node)
+            dense_nodes = self._find_dense_nodes(node)
             reads = [arg for n in computed for arg in n.args if arg.node.serial <= first]
-            for n in before:
+            for n in dense_nodes:
                 new_args = zip(n.args, self._args[n], strict=True)
-                reads += [new for old, new in new_args if old.node not in before]
+                reads += [new for old, new in new_args if old.node not in dense_nodes]
             operands = {arg.key: arg for arg in reads if not isinstance(arg.node.op, Constant)}
             cases = (
                 _build_body(computed, result, operands),
-                self._build_dense_body(node, before, operands),
+                self._build_dense_body(node, dense_nodes, operands),
             )
             return (cast(Symbolic, Branch(cases)(index, *operands.values())),)
 
@@ -616,8 +616,8 @@ class _Rewriter:
                 entries = replace(entries, layout=entries.layout.choose(remaining))
             results.append(entries.to_dense())
         total: Any = results[0]
-        for other in results[1:]:
-            total = total + other
+        for result in results[1:]:
+            total = total + result
         return cast(Symbolic, total)
 
     def _find_entries(self, top: Node, stored: Set[object]) -> list[_Entries]:
@@ -670,7 +670,7 @@ class _Rewriter:
         layout = entries.layout.of_operand(dense.shape)
         return entries.select(_reshape(dense, layout.sizes), layout.roles, stored)
 
-    def _nodes_before(self, node: Node) -> dict[Node, None]:
+    def _find_dense_nodes(self, node: Node) -> dict[Node, None]:
         """Return what computes a product or sum as before, but for what is in memory."""
         terms = self._terms[node.args[self.consumers[node]].node]
         sources = [term.choice.node.args[0] for term in terms]
@@ -697,16 +697,16 @@ class _Rewriter:
         return dict.fromkeys(nodes)
 
     def _build_dense_body(
-        self, node: Node, before: Mapping[Node, None], operands: Mapping[Any, Symbolic]
+        self, node: Node, dense_nodes: Mapping[Node, None], operands: Mapping[Any, Symbolic]
     ) -> Graph:
         """Build the body that computes a product or sum as before."""
         inputs = _new_inputs(operands)
         new: dict[Any, Symbolic] = {}
-        for inner in before:
+        for inner in dense_nodes:
             for old, arg in zip(inner.args, self._args[inner], strict=True):
-                if old.node not in before:
+                if old.node not in dense_nodes:
                     new[old.key] = inputs.get(arg.key, arg)
-        rebuild_all(before, new, order=node.order)
+        rebuild_all(dense_nodes, new, order=node.order)
         return body_of(inputs.values(), {"y0": new[node, 0]})
 
 

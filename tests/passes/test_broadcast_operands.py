@@ -207,6 +207,7 @@ TILED = {"winograd"}
 #: Late passes without a row, and why.
 OTHERS = {
     "chosen-first": "tests/passes/test_chosen.py",
+    "one-hot-products": "of gradients: tests/passes/test_one_hot.py",
     "row-chunks": "test_chunks_of_products_whose_readers_broadcast",
     "checks-before-writes": "of parameters, which have one shape",
     "strip-mining": "of loops without an end, which have no elementwise neighbour",

@@ -16,39 +16,39 @@ TIED_POINTS, TIED = np.round(POINTS), np.round(CENTROIDS)
 TIED[7] = TIED[31]
 
 
-def squared(xp, p, c):
+def square_distances(xp, p, c):
     return (p * p).sum(axis=1)[:, None] + (c * c).sum(axis=1)[None, :] - 2.0 * (p @ c.T)
 
 
-def differences_of(xp, p, c):
+def subtract_rows(xp, p, c):
     return p[:, None, :] - c[None, :, :]
 
 
 def chamfer(xp, p, c):
-    d = squared(xp, p, c)
+    d = square_distances(xp, p, c)
     return (d.min(axis=1) * 0.3).sum() + xp.sin(d.min(axis=0)).sum()
 
 
 #: Losses over NumPy's functions or ours, of two arrays.
 LOSSES = {
-    "k-means": (lambda xp, p, c: squared(xp, p, c).min(axis=1).sum(), POINTS, CENTROIDS),
+    "k-means": (lambda xp, p, c: square_distances(xp, p, c).min(axis=1).sum(), POINTS, CENTROIDS),
     "k-means by differences": (
-        lambda xp, p, c: xp.sin((differences_of(xp, p, c) ** 2).sum(axis=2).min(axis=1)).sum(),
+        lambda xp, p, c: xp.sin((subtract_rows(xp, p, c) ** 2).sum(axis=2).min(axis=1)).sum(),
         POINTS,
         CENTROIDS,
     ),
     "nearest, of distances": (
-        lambda xp, p, c: xp.sqrt((differences_of(xp, p, c) ** 2).sum(axis=2)).min(axis=1).sum(),
+        lambda xp, p, c: xp.sqrt((subtract_rows(xp, p, c) ** 2).sum(axis=2)).min(axis=1).sum(),
         POINTS,
         CENTROIDS,
     ),
     "nearest, of absolute values": (
-        lambda xp, p, c: xp.abs(differences_of(xp, p, c)).sum(axis=2).min(axis=1).sum(),
+        lambda xp, p, c: xp.abs(subtract_rows(xp, p, c)).sum(axis=2).min(axis=1).sum(),
         POINTS,
         CENTROIDS,
     ),
     "Chamfer": (chamfer, POINTS, CENTROIDS),
-    "Hausdorff": (lambda xp, p, c: squared(xp, p, c).min(axis=1).max(), POINTS, CENTROIDS),
+    "Hausdorff": (lambda xp, p, c: square_distances(xp, p, c).min(axis=1).max(), POINTS, CENTROIDS),
     "largest of a row": (lambda xp, x, w: ((x @ w).max(axis=1) ** 2).sum(), POINTS, WEIGHTS),
     "largest of a column": (lambda xp, x, w: ((x @ w).max(axis=0) ** 2).sum(), POINTS, WEIGHTS),
     "largest of rows in front": (
@@ -125,7 +125,7 @@ def test_products_are_left_to_ties(name):
 
 def shared_gradient(p, c):
     """The gradient of k-means by the centroids; equally near ones share a point."""
-    nearest = squared(np, p, c)
+    nearest = square_distances(np, p, c)
     chosen = nearest == nearest.min(axis=1, keepdims=True)
     shares = chosen / chosen.sum(axis=1, keepdims=True)
     return 2.0 * (shares.sum(axis=0)[:, None] * c - shares.T @ p)
@@ -139,11 +139,11 @@ def test_ties_share_the_gradient(points, centroids):
     loss = LOSSES["k-means"][0]
     compiled = compiled_gradient(loss, 1, points, centroids)
     assert takes_labels(compiled)
-    got = compiled.run({"x": points, "y": centroids})
-    np.testing.assert_allclose(got, shared_gradient(points, centroids), rtol=1e-12, atol=1e-12)
+    result = compiled.run({"x": points, "y": centroids})
+    np.testing.assert_allclose(result, shared_gradient(points, centroids), rtol=1e-12, atol=1e-12)
     # The same program takes either way, in either order of calls.
-    got = compiled.run({"x": POINTS, "y": CENTROIDS})
-    np.testing.assert_allclose(got, shared_gradient(POINTS, CENTROIDS), rtol=1e-12, atol=1e-12)
+    result = compiled.run({"x": POINTS, "y": CENTROIDS})
+    np.testing.assert_allclose(result, shared_gradient(POINTS, CENTROIDS), rtol=1e-12, atol=1e-12)
 
 
 def test_a_nan_makes_its_row_nan():
@@ -171,8 +171,8 @@ def test_second_derivatives(name):
         ("by_y", b, lambda m: {"x": a, "y": m}),
     ):
         u = RANDOM.normal(size=point.shape)
-        moved = differences(lambda m: only_slope.run(feeds(m))["slope"], point, u)  # noqa: B023
-        expected = (moved * v).sum()
+        change = differences(lambda m: only_slope.run(feeds(m))["slope"], point, u)  # noqa: B023
+        expected = (change * v).sum()
         np.testing.assert_allclose((curves[key] * u).sum(), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -185,10 +185,10 @@ def test_named_sizes(dtype):
     assert takes_labels(compiled)
     for points, centroids in ((300, 50), (1, 3), (0, 2), (7, 1)):
         p, c = POINTS[:points].astype(dtype), CENTROIDS[:centroids].astype(dtype)
-        got = compiled.run({"x": p, "y": c})
-        assert got.dtype == dtype
+        result = compiled.run({"x": p, "y": c})
+        assert result.dtype == dtype
         tolerance = 1e-12 if dtype == "float64" else 2e-5
-        np.testing.assert_allclose(got, shared_gradient(p, c), rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(result, shared_gradient(p, c), rtol=tolerance, atol=tolerance)
 
 
 def test_a_gradient_that_is_returned_is_not_labels():
@@ -216,11 +216,11 @@ def test_in_a_loop():
     x, y = sg.input("x", POINTS.shape, "float64"), sg.input("y", CENTROIDS.shape, "float64")
 
     def step(c, _):
-        loss = squared(sg, x, c).min(axis=1).sum()
+        loss = square_distances(sg, x, c).min(axis=1).sum()
         return c - 1e-3 * sg.grad(loss, c), None
 
-    got = sg.compile(sg.scan(step, y, length=5)[0]).run({"x": POINTS, "y": CENTROIDS})
+    result = sg.compile(sg.scan(step, y, length=5)[0]).run({"x": POINTS, "y": CENTROIDS})
     expected = CENTROIDS
     for _ in range(5):
         expected = expected - 1e-3 * shared_gradient(POINTS, expected)
-    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
