@@ -269,6 +269,69 @@ def test_no_copy_of_a_parameter_is_stored():
     assert all(" in bf16" in line for line in products)
 
 
+def softmax_of_products(rows, columns, terms):
+    """Softmax of a product, whose rows are reduced in its kernel."""
+    random = np.random.default_rng(rows + terms)
+    q, k = (random.normal(size=(2, n, terms)).astype("f4") for n in (rows, columns))
+    given = [sg.input(name, a.shape, "float32") for name, a in (("q", q), ("k", k))]
+    scores = given[0] @ sg.swapaxes(given[1], -1, -2)
+    return sg.Graph({"y": sg.nn.softmax(scores, axis=-1)}), {"q": q, "k": k}
+
+
+@pytest.mark.parametrize("sizes", [(64, 64, 32), (37, 70, 33), (130, 50, 300), (5, 7, 3)])
+def test_products_among_other_stages_multiply_rounded_factors(sizes):
+    graph, feeds = softmax_of_products(*sizes)
+    compiled = sg.compile(graph, pipeline="O1,narrow{products=True}")
+    scores = round_numbers(feeds["q"]) @ round_numbers(feeds["k"]).swapaxes(-1, -2)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    exact = weights / weights.sum(-1, keepdims=True)
+    np.testing.assert_allclose(compiled.run(feeds)["y"], exact, rtol=2e-4, atol=1e-7)
+    if min(sizes) > 5:
+        assert len(compiled.kernels) == 1  # which rounds both factors itself
+
+
+def attention_with_slopes(queries, keys, size, causal):
+    """Attention of two heads and its gradients, of values that a program computes."""
+    random = np.random.default_rng(queries + size)
+    counts = {"q": queries, "k": keys, "v": keys, "ct": queries}
+    feeds = {
+        name: random.normal(size=(1, 2, count, size)).astype("f4") for name, count in counts.items()
+    }
+    *given, ct = (sg.input(name, a.shape, "float32") for name, a in feeds.items())
+    y = sg.nn.attention(*(sg.tanh(x) for x in given), causal=causal)
+    slopes = sg.grad((y * ct).sum(), given)
+    return sg.Graph({"y": y, **dict(zip(["dq", "dk", "dv"], slopes, strict=True))}), feeds
+
+
+@pytest.mark.parametrize(
+    "sizes", [(64, 64, 32, False), (37, 37, 17, True), (20, 300, 48, False), (129, 129, 130, True)]
+)
+def test_products_of_attention_have_the_same_bytes_everywhere(sizes):
+    graph, feeds = attention_with_slopes(*sizes)
+    passes = "O1,narrow{products=True, readers='all'}"
+    compiled = sg.compile(graph, pipeline=passes, verify=True)
+    usual = compiled.run(feeds)
+    exact = sg.compile(graph).run(feeds)
+    for name, array in exact.items():
+        scale = np.abs(array).max()
+        np.testing.assert_allclose(usual[name], array, rtol=0, atol=2e-2 * scale)
+    settings = [{"jit": False}] if sizes[0] * sizes[1] < 3000 else []
+    settings += [{"target": "x86-64-v3"}] * (ladder()[-1].cpu == "x86-64-v3")
+    for given in settings:
+        with sg.options(**given):
+            assert_same(sg.compile(graph, pipeline=passes).run(feeds), usual, f"{given}")
+    assert_same(sg.compile(graph, pipeline=passes, fuse=False).run(feeds), usual, "unfused")
+
+
+def test_attention_reads_no_wide_copies_of_rounded_values():
+    graph, _ = attention_with_slopes(64, 64, 32, False)
+    compiled = sg.compile(graph, pipeline="O1,narrow{products=True, readers='all'}")
+    casts = [step.kernel for step in compiled.schedule.steps if step.label == "tanh, cast"]
+    stored = [x.dtype.name for kernel in casts for x in kernel.operands if x.mode == "out"]
+    assert stored
+    assert set(stored) == {"bfloat16"}
+
+
 def test_products_of_float16_are_not_rounded():
     with pytest.raises(sg.errors.PipelineError, match="products of float16 are not faster"):
         Narrow("float16", products=True)

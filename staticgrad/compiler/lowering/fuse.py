@@ -239,22 +239,29 @@ def write_late_graphs(graph: Graph, merge: bool, disable: tuple[str, ...], folde
 
 
 def _with_narrow_factors(groups: Groups, reads_narrow: bool) -> Graph:
-    """Let products in separate kernels read narrow floats without a wide copy (``reads_narrow``).
+    """Let products read narrow floats without a wide copy (``reads_narrow``).
 
     The kernel of a product widens its factors while it packs them, so the sums equal those of a
-    wide copy. A product that is part of another kernel keeps its operands: it reads them from
-    registers, or in vectors from unpacked memory. The factors may then have two dtypes, which no
-    op that users write has; only kernels are made of the result. A product of two wide copies of
-    bfloat16 numbers is one of these numbers in any kernel. Rounded copies of inputs and parameters
-    are not needed either: kernels round while they pack.
+    wide copy. A product of two wide copies of bfloat16 numbers is one of these numbers in any
+    kernel. Another product that is part of a larger kernel keeps its operands: it reads them from
+    registers, or in vectors from unpacked memory; so do factors that its kernel computes. The
+    factors may then have two dtypes, which no op that users write has; only kernels are made of the
+    result. Rounded copies of inputs and parameters are not needed either: kernels round while they
+    pack.
     """
-    products = {
-        node: reads_narrow and group.kind == "gemm"
-        for group in groups.all
-        for node in group.nodes
-        if isinstance(node.form, Contract)
-        and (any(map(is_wide_copy, node.args)) or node.args[0].dtype is BF16)
-    }
+    products: dict[Node, list[Symbolic]] = {}  # the factors that each one reads narrow
+    for group in groups.all:
+        inside = set(group.nodes)
+        for node in group.nodes:
+            if not isinstance(node.form, Contract):
+                continue
+            if not (any(map(is_wide_copy, node.args)) or node.args[0].dtype is BF16):
+                continue
+            factors = [*node.args] if reads_narrow else []
+            if group.kind != "gemm":
+                rounds = isinstance(node.op, MatMul) and multiplies_bfloat16(node)
+                factors = [x for x in factors if rounds and narrowest(x).node not in inside]
+            products[node] = factors
     if not products:
         return groups.graph
 
@@ -266,10 +273,14 @@ def _with_narrow_factors(groups: Groups, reads_narrow: bool) -> Graph:
             op = replace(op, factors=BF16)
         elif not products[node]:
             return None
-        factors = tuple(map(narrowest, args)) if products[node] else args
-        if products[node] and isinstance(op, MatMul) and op.factors is BF16:
-            factors = tuple(map(read_unrounded, factors))
-        return rebuild(node, factors, op=op, types=node.types).values
+        keys = {factor.key for factor in products[node]}
+        factors = list(args)
+        for place, old in enumerate(node.args):
+            if old.key in keys:
+                factors[place] = narrowest(args[place])
+                if isinstance(op, MatMul) and op.factors is BF16:
+                    factors[place] = read_unrounded(factors[place])
+        return rebuild(node, tuple(factors), op=op, types=node.types).values
 
     return groups.graph.replace_nodes(narrow).without_dead_nodes()
 

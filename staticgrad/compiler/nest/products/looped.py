@@ -70,13 +70,14 @@ class LoopedProduct(ProductLoops):
     """
 
     def __init__(self, nest: NestWriter, stage: Gemm) -> None:
+        #: The loop of k whose positions are multiplied one after the other, and the others.
+        self.first = stage.k[0] if stage.by_first else None
+        self.remaining_axes = stage.k[1:] if self.first else stage.k
         super().__init__(nest, stage)
         self.name = nest.b.name("w", 0).text
         a, b = stage.a, stage.b
         self.chunk = gemm_chunk(stage)
-        #: The loop of k whose positions are multiplied one after the other, and the others.
-        self.first = stage.k[0] if stage.by_first else None
-        self.remaining_axes = stage.k[1:] if self.first else stage.k
+        self.in_pairs = self.packing.is_paired
         self.inner = frozenset(axis.name for axis in stage.k)
         self.packs_rows = bool(a.bounded_positions) or self.converts_a
         places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
@@ -93,12 +94,14 @@ class LoopedProduct(ProductLoops):
             self.tiles, looked=self.reads_panels_in_place and self.down is None
         )
         self.rows = self.unpacked_tiles.highest
-        packed = PANEL_BYTES // (self.columns * self.dtype.itemsize)
+        packed = PANEL_BYTES // (self.columns * self.dtype.itemsize) * (1 + self.in_pairs)
         self.depth = max(self.lanes, packed)
         if self.first:
             self.depth = FED_DEPTH
         elif self.reads_panels_in_place:
             self.depth = DEPTH if places else STRIDED_DEPTH
+        #: Elements of a packed row or column in a part of k.
+        self.packed_depth = self.depth // 2 if self.in_pairs else self.depth
         #: The loops of k that are a run of rows, with those around.
         count = next(n for n in range(len(self.remaining_axes)) if self._step(n) is not None)
         self.around, self.along = self.remaining_axes[:count], self.remaining_axes[count:]
@@ -109,7 +112,8 @@ class LoopedProduct(ProductLoops):
         #: Offsets of b by words: the steps along k of each table, and its memory.
         self.tables: dict[str, Mapping[str, Stride]] = {}
         self.packed_b = None
-        if not (self.is_transposed or (self.reads_panels_in_place and self.fills_vectors)):
+        in_place = self.reads_panels_in_place and self.fills_vectors
+        if not (self.is_transposed or self.in_pairs or in_place):
             self.packed_b = self._packed_access()
         if self.unpacked_tiles.looked:
             self.tables["b"] = self._steps(b)
@@ -119,6 +123,15 @@ class LoopedProduct(ProductLoops):
         """The strides of an access along the loops of a position of k."""
         names = {axis.name for axis in self.remaining_axes}
         return {axis: stride for axis, stride in access.moves if axis in names}
+
+    def _packs_pairs(self) -> bool:
+        """Return whether functions pack both factors: rows, columns and k have one stride each."""
+        a, b = self.stage.a, self.stage.b
+        if self.first or len(self.stage.i) > 1 or len(self.stage.j) > 1:
+            return False
+        if a.bounded_positions or b.bounded_positions:
+            return False
+        return all(flat_step(self._steps(x), self.remaining_axes) is not None for x in (a, b))
 
     @cached_property
     def reads_panels_in_place(self) -> bool:
@@ -147,16 +160,21 @@ class LoopedProduct(ProductLoops):
         self.inner_depth = self.nest.positions(self.remaining_axes) if self.first else self.deep
         self.tile = None if self.stores_all else self._local("tile", self.element, 2 * self.room)
         if not (self.reads_panels_in_place and self.fills_vectors):
-            room = self.depth * self.columns
+            room = self.packed_depth * self.columns
             if self.keeps_panels:
                 self.packed_until, self.of = (
                     self.before_all(f"{self.name}_kept", 0),
                     self.before_all(f"{self.name}_of", -1),
                 )
                 room = max(room, KEPT)
-            self.panel = self._local("panel", self.element, room + self.lanes * self.columns)
+            room += self.lanes * self.columns
+            self.panel = self._local("panel", self.tiles.factor, room)
         if self.packs_rows:
-            self.packed_rows = self._local("rows", self.element, self.rows * self.depth)
+            rows = self.chunk + self.rows if self.keeps_rows else self.rows
+            if self.rows_are_adjacent:
+                rows = self.packing.pitch(self.rows)
+            room = rows * self.packed_depth + self.lanes
+            self.packed_rows = self._local("rows", self.tiles.factor, room)
         if self.tiles.indexed:
             self.places = self._local("places", "i64", self.chunk)
             self.runs = self._local("runs", "i64", GEMM_BLOCK + 2)
@@ -182,7 +200,7 @@ class LoopedProduct(ProductLoops):
         other.
         """
         kernel, b = self.kernel, self.stage.b
-        if not self.is_transposed or kernel.outer != "axes":
+        if not (self.is_transposed or self.in_pairs) or kernel.outer != "axes":
             return False
         if kernel.operand(b.operand).is_own or kernel.operand(b.operand).mode != "in":
             return False
@@ -190,6 +208,17 @@ class LoopedProduct(ProductLoops):
         names = {axis.name for axis in around}
         has_fixed_ends = not any(axis.limits for axis in self.stage.k)
         return bool(around) and has_fixed_ends and not any(axis in names for axis, _ in b.moves)
+
+    @cached_property
+    def keeps_rows(self) -> bool:
+        """True if the rows of a chunk are packed once for all panels."""
+        fits = self.one_part and not self.rows_are_adjacent
+        return self.in_pairs and fits and self.kernel.outer != "tiles"
+
+    @cached_property
+    def rows_are_adjacent(self) -> bool:
+        """True if tiles of adjacent rows are packed in pairs of k."""
+        return self.in_pairs and self.stage.a.stride("i") == 1 != self._step(0)
 
     @property
     def is_transposed(self) -> bool:
@@ -325,6 +354,10 @@ class LoopedProduct(ProductLoops):
         elif not self.fills_vectors:
             with b.branch("lt", self.past - self.left, self.columns):
                 self._write_pack()
+        if self.keeps_rows:
+            with b.branch("eq", self.left, 0):
+                count = self.last - self.first_row
+                self._pack_paired_rows(self.first_row, count, self.packed_rows)
         with self.loop(self.first_row, self.last, self.tall, "top") as self.top:
             self._write_chains()
         if not self.one_block:
@@ -430,12 +463,13 @@ class LoopedProduct(ProductLoops):
         """Pack a part of k of a panel of b, unless an earlier iteration has packed it."""
         b, nest = self.b, self.nest
         self.slot: Word = 0
+        pack_all = self._pack_pairs if self.in_pairs else self._pack_squares
         if self.keeps_panels:
             with b.branch("eq", self._find_kept_panel(), 1):
-                self._pack_squares()
+                pack_all()
             return
         if self.packed_b is None:
-            self._pack_squares()
+            pack_all()
             return
         value = self.factor(self.packed_b, self.b_stored)
 
@@ -460,8 +494,9 @@ class LoopedProduct(ProductLoops):
 
         A panel of more inner indices than ``depth`` is packed a part at a time in every iteration.
         """
-        b, size = self.b, self.columns * self.deep
-        slot = b.variable("slot", "mul", self.left, self.deep)
+        b, deep = self.b, self.packing.words(self.deep)
+        size = deep * self.columns
+        slot = b.variable("slot", "mul", self.left, deep)
         packs = b.variable("packs", "copy", 1)
         most = self.choose("gt", self.deep, self.depth, KEPT + 1, slot + size)
         with b.branch("gt", most, KEPT):
@@ -494,9 +529,46 @@ class LoopedProduct(ProductLoops):
 
         self._inner_runs(squares)
 
+    def _pack_pairs(self) -> None:
+        """Pack a part of k of a panel of b in pairs."""
+        b, nest, access, down = self.b, self.nest, self.stage.b, self.down
+        assert down is not None
+        across = access.stride(LANES)
+        layout = "along" if across == 1 else "transposed" if down == 1 else "strided"
+        step, columns = nest.number_of(down), self.n
+        if self.keeps_panels:  # other iterations may have more columns
+            columns = nest.number(self.stage.j[0].extent)
+        name = self.panels.panel(nest.functions, self.columns, layout)
+        at = self.base_of(access, {LANES, *{axis.name for axis in self.remaining_axes}})
+        at = at + self.left * nest.number_of(across) + self.begun * step
+        size = self.end - self.begun, columns - self.left, self.slot
+        b.do(
+            name, self.pointer(access), self.panel, at, step, nest.number_of(across), *size,
+            stores="panel",
+        )  # fmt: skip
+
+    def _pack_paired_rows(self, top: Word, count: Word, to: Name) -> None:
+        """Pack ``count`` rows of a from ``top`` on in pairs, for a part of k."""
+        b, nest, access = self.b, self.nest, self.stage.a
+        step = nest.number_of(self._step(0) or 0)
+        nest.decode(self.stage.i, top)
+        at = self.base_of(access, {axis.name for axis in self.remaining_axes}) + self.begun * step
+        steps, depth = self.end - self.begun, self.packed_depth
+        pointer = self.pointer(access)
+        if self.rows_are_adjacent:
+            name = self.packing.rows(nest.functions, self.rows, tiles=1)
+            b.do(name, pointer, to, at, step, steps, count, 0, stores="packed")
+            return
+        name = self.packing.lines(nest.functions, along=self._step(0) == 1)
+        row = nest.number_of(access.stride("i"))
+        b.do(name, pointer, to, at, row, step, count, steps, depth, stores="packed")
+
     def _pack_rows(self) -> None:
         """Pack the rows of a windowed product's tile, run by run of the innermost k."""
         b, nest, lanes = self.b, self.nest, self.lanes
+        if self.in_pairs:
+            self._pack_paired_rows(self.top, self.count, self.packed_rows)
+            return
         value = self.factor(along_vectors(self.stage.a), self.a_stored)
 
         def rows(at: Word, run: Word) -> None:
@@ -607,7 +679,8 @@ class LoopedProduct(ProductLoops):
         b = self.b
         self.count = b.least(self.last - self.top, self.tall)
         if self.packs_rows:
-            self._pack_rows()
+            if not self.keeps_rows:
+                self._pack_rows()
         elif self.tiles.indexed:
             skip = {axis.name for axis in (*self.remaining_axes, *self.stage.i)}
             self.a_at = self.base_of(self.stage.a, skip)
@@ -671,15 +744,19 @@ class LoopedProduct(ProductLoops):
             "a": self.packed_rows if packs else self.pointer(self.stage.a),
             "c": self.tile,
             "at": 0 if packs else self.a_at,
-            "row": self.depth if packs else nest.number_of(self.stage.a.stride("i")),
+            "row": self.packed_depth if packs else nest.number_of(self.stage.a.stride("i")),
             "inner": 1 if packs else nest.number_of(self._step(len(self.around)) or 0),
             "last": self.count - 1,
             "wide": self.wide,
             "to": self.to + part,
             "width": self.columns,
-            "depth": self.end - self.begun,
+            "depth": self.packing.words(self.end - self.begun),
             "fresh": self.first_part,
         }
+        if self.keeps_rows:
+            named["at"] = (self.top - self.first_row) * self.packed_depth
+        if self.rows_are_adjacent:
+            named |= {"row": 1, "inner": self.packing.pitch(self.rows)}
         if self.tiles.indexed:
             named |= {"places": self.places, "top": self.top - self.first_row, "runs": self.runs}
             begun = self.b.quotient(self.base, self.run) * self.run
@@ -687,7 +764,7 @@ class LoopedProduct(ProductLoops):
         if packed:
             named |= {"b": self.panel, "near": self.panel, "ahead": 0, "hop": 0, "leap": 0}
             named |= {"down": self.slot + part, "step": self.columns}
-            if self.keeps_panels:
+            if self.keeps_panels and not self.in_pairs:
                 named |= self._prefetch_next_panel()
             return named
         pointer = self.pointer(access)

@@ -53,8 +53,7 @@ class ProductLoops:
         #: Registers of a vector.
         self.registers = max(1, self.lanes * self.dtype.bits // nest.machine.vector_bits)
         self.arithmetic: Arithmetic = _ARITHMETIC[stage.factors]
-        is_plain = nest.kernel.outer == "tiles" and stage.plain
-        if stage.rounds and is_plain and nest.machine.has_dot2_bf16:
+        if stage.rounds and self._packs_pairs() and nest.machine.has_dot2_bf16:
             self.arithmetic = "pairs"
         elif self.arithmetic == "words" and not nest.machine.has_dot2_bf16:
             self.arithmetic = "halves"
@@ -63,6 +62,10 @@ class ProductLoops:
             for dtype in (self.a_stored, self.b_stored)
         )
         self.written = stored_operands([stage]) | {"tile", "panel", "packed", "square"}
+
+    def _packs_pairs(self) -> bool:
+        """Return whether both factors are packed as they lie, in pairs of inner indices."""
+        return self.kernel.outer == "tiles" and self.stage.plain
 
     def choose(self, test: str, a: Word, b: Word, yes: Word, no: Word) -> Any:
         """One of two words."""
