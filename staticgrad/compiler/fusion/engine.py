@@ -631,11 +631,10 @@ class Engine:
         for key in keys:
             writers = self._writers_of[key]
             place = max(k for k, number in enumerate(writers) if number in numbers)
-            following = writers[place + 1 :]
-            before = [number for number in writers[:place] if number not in numbers]
+            earlier = [number for number in writers[:place] if number not in numbers]
             owner = self.owners.get(key)
             writing = [g.number for g in new if key in g.targets or g.number == owner]
-            self._writers_of[key] = [*before, *writing, *following]
+            self._writers_of[key] = [*earlier, *writing, *writers[place + 1 :]]
             for number in writing:
                 self._written.setdefault(number, set()).add(key)
 
