@@ -192,7 +192,7 @@ def test_a_backend_may_show_its_machine_code():
 
 
 ANNOUNCED = """
-from staticgrad.compiler import backends
+from staticgrad import backends
 from tests.compiler.test_backends import run_in_python
 mine = backends.Backend("mine", run_in_python)
 """
