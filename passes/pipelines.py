@@ -56,6 +56,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "unmarked-loops": "passes.late.marks",
         "chosen-first": "passes.late.chosen",
         "one-hot-products": "passes.late.one_hot",
+        "thin-batches": "passes.late.batches",
         "few-of-a-sort": "passes.late.orders",
         "row-chunks": "passes.late.chunks",
         "byte-products": "passes.late.byte_products",

@@ -281,6 +281,7 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "stencil": partial(_F, _stencil, {"x": (1024, 1024)}),
     "stencil gradient": partial(_F, lambda x: _stencil(x) ** 2, {"x": (512, 512)}, "float32", "x"),
     "rows of a product": partial(_F, lambda a, b: (sg.tanh(a @ b) * 2.0)[:1200] ** 2, {"a": (10000, 88), "b": (88, 24)}, "float32", "b"),
+    "thin batch": partial(_F, lambda a, b: sg.tanh(a @ b), {"a": (1000, 88), "b": (28, 88, 3)}, "float64", "a b"),
     "nearest centroid": partial(_F, _nearest_centroid, {"x": (4096, 16), "c": (100, 16)}, "float32", "c"),
     "padded stencil": partial(_F, _padded_stencil, {"x": (1024, 1024)}),
     "padded stencil gradient": partial(_F, lambda x: sg.tanh(_padded_stencil(x)), {"x": (512, 512)}, "float32", "x"),

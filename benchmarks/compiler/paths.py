@@ -343,6 +343,7 @@ PATHS: Final = (
     Path("disjoint-pads", row="small:rotation gradient"),
     Path("space-to-depth", row="conv:11x11/4 | 8, 3 to 64 at 112x112:result"),
     Path("chosen-first", row="small:rows of a product"),
+    Path("thin-batches", row="small:thin batch"),
     Path("one-hot-products", row="small:nearest centroid"),
     Path("slices-of-pads", row="small:padded stencil"),
     Path(

@@ -41,6 +41,7 @@ REASONS = {
         "parts",
     ): "of an op that computes what another one computes, too: tests/passes/test_cse.py",
     ("pass", "one-hot-products"): "of long rows in large products: tests/passes/test_one_hot.py",
+    ("pass", "thin-batches"): "of large products: tests/passes/test_batches.py",
     ("pass", "byte-products"): "of 8-bit integers: tests/passes/test_byte_products.py",
     ("pass", "border-taps"): _WINDOWS,
     ("pass", "space-to-depth"): _WINDOWS,
