@@ -67,6 +67,10 @@ if TYPE_CHECKING:
 
 #: Traces that differ in static arguments alone, from which on a warning says so.
 _MANY: Final = 8
+_CURE: Final = (
+    "a number that changes from call to call is an array argument, np.float64(number), or a"
+    " parameter, p.update(number)"
+)
 #: Calls of which each was traced, from which on a warning says what changes. Two are often meant: a
 #: flag, both floating types.
 _IN_A_ROW: Final = 3
@@ -153,6 +157,8 @@ class Function(OfArrays[P, R]):
         self._latest: CallOutline | None = None
         #: What the latest trace was for, if the calls differ in more than sizes and numbers.
         self._latest_change: Change | None = None
+        #: Whether the first calls were warned of, each of which was traced.
+        self._is_warned = False
         #: Nodes that the latest call on values returned, by serial number.
         self._results_of_values: set[int] = set()
         #: How many calls on values took a result of the call before; -1 once a warning was due.
@@ -493,7 +499,9 @@ class Function(OfArrays[P, R]):
         change = None
         if cached is None and self._latest is not None and not numbers and not arguments.is_open:
             change = find_change(self._latest, outline)
-        why = first_change or change or self._reason(spec, cached is not None, numbers)
+        elif first_change:
+            change = Change("", first_change, _CURE)
+        why = change or self._reason(spec, cached is not None, numbers)
         if arguments.is_open and cached is None:
             why = "other places of nonzero elements, from now on inputs"
         kinds = zip(arguments.arrays, arguments.dtypes, arguments.shapes, strict=True)
@@ -525,7 +533,9 @@ class Function(OfArrays[P, R]):
         ):
             self._warn_of_change(change)
         statics = {name: value for name, value in arguments.statics.items() if name not in numbers}
-        if len(signature.graphs) == _MANY and first_change:
+        if self._is_warned:
+            pass
+        elif len(signature.graphs) == _MANY and first_change:
             self._warn(f"because {first_change}")
         elif cached is None and len(self._signatures) == _MANY and statics:
             static = ", ".join(f"{name}={quote(value)}" for name, value in statics.items())
@@ -566,10 +576,12 @@ class Function(OfArrays[P, R]):
         return "the first call"
 
     def _is_meant(self, change: Change, numbers: Mapping[str, Number]) -> bool:
-        """Return whether what changed is named as static, or a number, which other words name."""
-        return change.name.partition(".")[0] in self._static or change.name in numbers
+        """Return whether what changed is named as static, or a float, which was warned of."""
+        is_static = change.name.partition(".")[0] in self._static
+        return is_static or isinstance(numbers.get(change.name), float)
 
     def _warn_of_change(self, change: Change) -> None:
+        self._is_warned = True
         warn(
             StaticgradWarning,
             f"{self._name} was traced, and compiled, at each of its first {_IN_A_ROW} calls, the"
@@ -579,8 +591,7 @@ class Function(OfArrays[P, R]):
     def _warn(self, why: str) -> None:
         warn(
             StaticgradWarning,
-            f"{self._name} was traced {_MANY} times, {why}: a number that changes from call to"
-            " call is an array argument, np.float64(number), or a parameter, p.update(number)",
+            f"{self._name} was traced {_MANY} times, {why}: {_CURE}",
         )
 
 

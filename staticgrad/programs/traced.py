@@ -322,6 +322,8 @@ class Tracer:
         except Exception as error:
             if isinstance(error.__cause__, SymbolicValueError):  # NumPy's words hide ours
                 raise error.__cause__ from None
+            if arithmetic.latest_refusal is not None:
+                raise arithmetic.latest_refusal from None
             if not isinstance(error, StaticgradError):
                 error.add_note(f"while sg.function traced {self._name}")
             if isinstance(error, AttributeError) and isinstance(error.obj, list | tuple):

@@ -120,10 +120,35 @@ def test_sizes_and_numbers_change_together():
         (lambda x, n: x * n.bit_length(), (1, 2, 9)),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*was traced, and compiled, at each of its first 3 calls")
 def test_ints_that_steer_python_stay_static(formula, values):
     over = same_as_static(formula, X, values, exact=True)
     assert over.stats.traces == len(values)
     assert "static: n, for" in over.stats.reasons[1]
+
+
+@pytest.mark.parametrize(
+    "of_size",
+    [
+        lambda n: np.zeros(n).sum(),
+        lambda n: np.zeros((n, 2)).sum(),
+        lambda n: np.arange(n).sum(),
+        lambda n: np.eye(n).sum(),
+        lambda n: np.linspace(0.0, 1.0, n).sum(),
+        lambda n: np.full(n, 2.0).sum(),
+        lambda n: np.repeat([1.0], n).sum(),
+        lambda n: np.tile([1.0], n).sum(),
+        lambda n: len([0] * n),
+        lambda n: float(sum(range(n))),
+    ],
+)
+def test_a_size_beside_a_rate_does_not_make_the_rate_static(of_size):
+    """NumPy's error of a size that is no integer names nothing: the rate was blamed with it."""
+    f = sg.function(lambda x, n, rate: x * rate + of_size(n))
+    for k in range(9):
+        n, rate = 2 + k % 3, 0.5 * (k + 1)
+        np.testing.assert_allclose(f(X, n, rate), X * rate + of_size(n), rtol=1e-6)
+    assert f.stats.traces == 4
 
 
 def cube(v):

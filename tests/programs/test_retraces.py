@@ -63,6 +63,37 @@ def test_the_third_trace_in_a_row_says_what_changes(name):
     assert f.stats.traces == len(calls)
 
 
+def test_what_a_function_reads_and_that_changes_at_each_call_is_named():
+    class Trainer:
+        def __init__(self):
+            self.rate = 1.0
+
+        @sg.function
+        def step(self, x):
+            return x * self.rate
+
+    trainer = Trainer()
+    for rate in (1.0, 2.0):
+        trainer.rate = rate
+        np.testing.assert_allclose(trainer.step(np.ones(2)), [rate, rate])
+    trainer.rate = 3.0
+    with pytest.warns(sg.StaticgradWarning, match=r"self.rate is another: a number that changes"):
+        np.testing.assert_allclose(trainer.step(np.ones(2)), [3.0, 3.0])
+    for rate in range(4, 14):  # once is enough
+        trainer.rate = float(rate)
+        np.testing.assert_allclose(trainer.step(np.ones(2)), [rate, rate])
+
+
+def test_an_int_that_python_needs_is_named_at_its_third_value():
+    f = sg.function(lambda x, k: x[:k].sum())
+    meant = sg.function(lambda x, k: x[:k].sum(), static="k")
+    for k in (1, 2):
+        assert f(np.ones(5), k) == meant(np.ones(5), k) == k
+    assert meant(np.ones(5), 3) == 3
+    with pytest.warns(sg.StaticgradWarning, match="k is 3, after 2: static='k' says that"):
+        assert f(np.ones(5), 3) == 3
+
+
 def test_traces_for_reasons_that_differ_are_no_pattern():
     """A first state that is missing, sequences of other lengths, then a state: all are meant."""
     f = sg.function(lambda x, state=None: total(x) if state is None else total(x) + state)

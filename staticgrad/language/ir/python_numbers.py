@@ -33,6 +33,8 @@ class Arithmetic:
     def __init__(self, numbers: Mapping[str, Number], labels: Iterable[str]) -> None:
         """Begin with the named ones of a call; ``labels`` are those of the other inputs."""
         self._names, self._labels = tuple(numbers), {*labels}
+        #: The latest error where Python needed a number: NumPy's words may hide it.
+        self.latest_refusal: SymbolicValueError | None = None
         self._types: list[type] = []
         self._steps: list[tuple[Callable[..., Any], tuple[int, ...], tuple[Any, ...]]] = []
         self._inputs: dict[tuple[int, DType], Symbolic] = {}
@@ -157,6 +159,7 @@ class PythonNumber:
         """Return the error where Python needs the number now."""
         error = SymbolicValueError(f"{what} needs a Python number, {self.text}")
         error.numbers = self.names
+        self.arithmetic.latest_refusal = error
         return error
 
     def __getattr__(self, name: str) -> NoReturn:
