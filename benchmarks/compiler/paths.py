@@ -332,6 +332,7 @@ PATHS: Final = (
         "sums_across", _FUSION + "walks:sums_across", _returns(False), row="small:row sums across"
     ),
     Path("short_rows", _FUSION + "walks:has_short_rows", _returns(False), row="small:softmax of 3"),
+    Path("merge_columns", _FUSION + "sinking:merge_columns", _returns(()), row="small:cross"),
     # late passes
     Path("recomputed-formulas", row="small:batch norm gradient"),
     Path("transposed-factors", row="small:transposed weights"),

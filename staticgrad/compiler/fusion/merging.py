@@ -54,6 +54,7 @@ from staticgrad.compiler.fusion.pools import fuse_pools
 from staticgrad.compiler.fusion.rows import ROWS, ROWS_ACROSS
 from staticgrad.compiler.fusion.sinking import (
     is_large,
+    merge_columns,
     merge_scatters,
     merge_shared_reads,
     sink_values,
@@ -236,6 +237,7 @@ MOVES: Final[tuple[Move, ...]] = (
     split_long_rows,
     fuse_pools,
     merge_scatters,
+    merge_columns,
 )
 
 

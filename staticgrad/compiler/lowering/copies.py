@@ -39,7 +39,7 @@ def lower_copies(low: Lowering) -> LoweredStep:
     """Lower copies (concatenate, pad) to one map, or to one per part of a row."""
     copies = low.group.transfers
     if len(copies) > 1:
-        return _lower_rows(low, copies)
+        return _lower_rows(low, copies) if low.group.row else _lower_columns(low, copies)
     walks = _copy_walks(low, copies[0])
     step = _lower_unrolled(low, copies[0], walks) if _is_short(low.group.domain) else None
     step = _lower_deinterleaved(low, copies[0], walks) if step is None else step
@@ -101,6 +101,16 @@ def _unrolled_stores(low: Lowering, copy: Transfer, target: Walk) -> tuple[Store
         low.unrolled = iteration
         stores.append(_store(low, copy, target))
     return tuple(stores)
+
+
+def _lower_columns(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
+    """Lower copies into single elements of the same rows to one map with a store for each part."""
+    walks = [_copy_walks(low, copy) for copy in copies]
+    every_walk = [walk for of_copy in walks for walk in of_copy]
+    low.loops = loops_over(low.group.domain, [range(len(low.group.domain))], every_walk, merge=True)
+    axes, vector = vector_axis(low, 0)
+    stores = [_store(low, copy, of_copy[-1]) for copy, of_copy in zip(copies, walks, strict=True)]
+    return low.finish((Map(vector, tuple(stores)),), axes)
 
 
 def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
