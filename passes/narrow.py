@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from passes.base import Pass, Watch
+from passes.loops.rounded_products import find_rounded_products, round_products
 from passes.loops.rounded_slices import is_slice, is_stack, round_stacks, widen_slices
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.errors import PipelineError
@@ -25,6 +26,7 @@ from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.convert import Cast
 from staticgrad.language.ops.convolution import Convolution
+from staticgrad.language.ops.loops import Loop
 from staticgrad.language.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
 from staticgrad.support.optional import ml_dtypes
 from staticgrad.support.source import scope_names
@@ -51,7 +53,8 @@ class Narrow(Pass, name="narrow"):
         products: whether factors of matrix products are rounded, too, as autocast does it: inputs
             and parameters while they are packed. With ``bfloat16`` alone, which processors multiply
             faster; sums and results of products are float32. So are images, filters and results of
-            convolutions, or their combinations in tiles.
+            convolutions, or their combinations in tiles; and factors of products inside of loops,
+            of 4,096 elements or more.
 
     Never rounded otherwise are feeds, parameters, constants, results of reductions (they are small,
     and exponentials of them are not), values of one element, what ranks exchange (parts of
@@ -101,7 +104,8 @@ class Narrow(Pass, name="narrow"):
         chosen = _Selection(program, self)
         rewriter = _Rewriter(program, chosen, as_dtype(self.dtype))
         graph = rewriter.result()
-        rounded = len(chosen.bases) + len(rewriter.factors) + rewriter.convolutions
+        rounded = len(chosen.bases) + len(rewriter.factors)
+        rounded += rewriter.convolutions + rewriter.in_loops
         return (graph, {self.name: rounded}) if rounded else (program, {})
 
     def takes_op(self, node: Node) -> bool:
@@ -223,7 +227,7 @@ class _Rewriter:
         self.narrow: dict[ValueKey, Symbolic] = {}
         self.shared: dict[ValueKey, Symbolic] = {}  # widened for readers of the value's own phase
         self.factors: dict[ValueKey, Symbolic] = {}  # values that products alone read rounded
-        self.convolutions = 0
+        self.convolutions = self.in_loops = 0  # products inside of loops
 
     def result(self) -> Graph:
         """Return the graph."""
@@ -259,8 +263,10 @@ class _Rewriter:
             self.convolutions += 1
         elif any(a.key != b.key for a, b in zip(args, node.args, strict=True)):
             new = rebuild(node, args)
-        self.nodes.append(new)
         order = self.chosen.phases[node]
+        if isinstance(node.op, Loop) and self.chosen.options.products:
+            new = self._round_products(new, node, order)
+        self.nodes.append(new)
         for index, (value, new_value) in enumerate(zip(node.values, new.values, strict=True)):
             if index in stacks:
                 self.narrow[value.key] = new_value
@@ -269,6 +275,21 @@ class _Rewriter:
                 self.narrow[value.key] = self._cast(new_value, self.dtype, node, order)
             if new_value.key != value.key:
                 self.exact[value.key] = new_value
+
+    def _round_products(self, new: Node, at: Node, order: int) -> Node:
+        """Return a loop whose products multiply rounded factors.
+
+        ``at``: the loop in the graph that is rewritten.
+        """
+        assert isinstance(new.op, Loop)
+        products = find_rounded_products(new.op, self.chosen.options.takes_op)
+        self.in_loops += len(products)
+        matrices = {
+            place: self._cast(new.args[place], self.dtype, at, order)
+            for place in products.values()
+            if place is not None
+        }
+        return round_products(new, products, matrices, self.dtype) if products else new
 
     def _read(self, node: Node, value: Symbolic, widened: dict[ValueKey, Symbolic]) -> Symbolic:
         """Return an operand as a node reads it: exact, or narrow and ``widened`` once."""

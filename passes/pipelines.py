@@ -68,6 +68,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "wide-totals": "passes.late.products",
         "broadcast-windows": "passes.late.windows",
         "winograd": "passes.late.windows",
+        "paired-factors": "passes.late.pairs",
         "split-filter-gradients": "passes.late.windows",
         "split-k": "passes.late.products",
         "split-scatters": "passes.late.scatters",

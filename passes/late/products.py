@@ -61,7 +61,7 @@ from staticgrad.language.ops.convert import Cast, astype
 from staticgrad.language.ops.movement import Reshape, Transpose, reshape, swapaxes, transpose
 from staticgrad.language.ops.reduce import Sum
 from staticgrad.language.types.arrays import Shape, TensorType, hint_value
-from staticgrad.language.types.dtype import BF16, F32
+from staticgrad.language.types.dtype import BF16, F32, U32
 from staticgrad.support.building import within
 
 _IN_MEMORY = Scan | Scatter | ScatterAlong
@@ -140,7 +140,12 @@ def read_unrounded(value: Symbolic) -> Symbolic:
         views.append(node)
         node = node.args[0].node
     is_rounded = isinstance(node.op, Cast) and node.types[0].dtype is BF16
-    if not (is_rounded and node.args[0].dtype is F32 and node.args[0].node.is_leaf):
+    if not (is_rounded and node.args[0].dtype is F32):
+        return value
+    source = node.args[0].node
+    while isinstance(source.form, ReshapeForm | Identity) and len(source.args) == 1:
+        source = source.args[0].node
+    if not source.is_leaf:
         return value
     (result,) = node.args
     for view in reversed(views):
@@ -426,7 +431,11 @@ def _panels_type(kind: TensorType) -> TensorType:
 
 #: Panels: a few columns of all rows each, contiguous.
 _PANELS: Final = Arrangement(
-    FEWEST_ITERATIONS, _pays_in_panels, _pack_panels, _panels_type, lambda _: PanelMatMul()
+    FEWEST_ITERATIONS,
+    _pays_in_panels,
+    _pack_panels,
+    _panels_type,
+    lambda op: PanelMatMul(op.factors),
 )
 
 
@@ -441,7 +450,7 @@ def _is_product(value: Symbolic, node: Node, iterations: int) -> bool:
     op = node.op
     if not isinstance(op, MatMul) or op.transpose_a or op.transpose_b or node.args[0].ndim != 2:
         return False
-    if op.factors is not None:
+    if op.factors not in (None, U32):
         return False
     rows = hint_value(node.types[0].shape[0])
     has_rows = (

@@ -81,6 +81,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from passes.late.base import late_pass
+from passes.late.pairs import pair_elements
 from staticgrad.functions import aggregate
 from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import (
@@ -95,7 +96,6 @@ from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.language.ir.kernels.stages import FED_ROWS, panel_columns
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.contract import MatMul, matmul, other_sign
-from staticgrad.language.ops.convert import Bitcast
 from staticgrad.language.ops.convolution import (
     CHANNELS_TOGETHER,
     Conv,
@@ -104,14 +104,12 @@ from staticgrad.language.ops.convolution import (
     Convolution,
 )
 from staticgrad.language.ops.indexing import Pad, slice_value
-from staticgrad.language.ops.logic import Eq
 from staticgrad.language.ops.movement import moveaxis, reshape, swapaxes, transpose
-from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.tiles import TileTaps, tile_taps
 from staticgrad.language.ops.windows import FoldWindows, UnfoldWindows
 from staticgrad.language.types.arrays import Shape, hint_product, hint_value, product
 from staticgrad.language.types.dim import Size, floordiv, is_at_least
-from staticgrad.language.types.dtype import BF16, F32, I8, U8, U32, DType
+from staticgrad.language.types.dtype import BF16, I8, U8, U32, DType
 from staticgrad.support.building import within
 
 
@@ -706,7 +704,7 @@ def _multiply_in_pairs(
     )
     if not (has_many and isinstance(summed, int) and summed % 2 == 0):
         return rebuild(node, args, op=replace(op, factors=None)).values
-    paired = tuple([_pair_elements(arg, axis) for arg, axis in zip(args, axes, strict=True)])
+    paired = tuple([pair_elements(arg, axis) for arg, axis in zip(args, axes, strict=True)])
     return rebuild(node, paired, op=replace(op, factors=U32)).values
 
 
@@ -791,27 +789,10 @@ def _combine_filters(
         combined = matmul(numbers, swapaxes(flat, 0, 1))
     split_axes: Any = reshape(combined, (down.combined_taps, across.combined_taps, *lead))
     if is_paired:
-        split_axes = _pair_elements(split_axes, 2 + (1 - summed if transposed else summed))
+        split_axes = pair_elements(split_axes, 2 + (1 - summed if transposed else summed))
     deep = range(4, 2 + len(lead))
     result: Symbolic = transpose(split_axes, (*((3, 2) if transposed else (2, 3)), *deep, 0, 1))
     return result
-
-
-def _pair_elements(values: Any, axis: int) -> Any:
-    """Return float32 numbers whose bits are two, half of an axis apart, rounded to bfloat16.
-
-    Ties are rounded away from zero, as kernels do it.
-    """
-    half = values.shape[axis] // 2
-    shape = (*values.shape[:axis], half, *values.shape[axis + 1 :])
-    ones, rounded = (1,) * values.ndim, []
-    for start in (0, half):
-        starts = tuple(start if k == axis else 0 for k in range(values.ndim))
-        part: Any = slice_value(values, starts, shape, ones)
-        bits: Any = Bitcast(U32)(part)
-        rounded.append(where(Eq()(part, part), bits + np.uint32(0x8000), bits))
-    upper, lower = rounded
-    return Bitcast(F32)((upper & np.uint32(0xFFFF0000)) | (lower >> np.uint32(16)))
 
 
 #: Taps of a filter up to which one product combines both axes.

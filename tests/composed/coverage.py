@@ -43,6 +43,7 @@ REASONS = {
     ("pass", "one-hot-products"): "of long rows in large products: tests/passes/test_one_hot.py",
     ("pass", "thin-batches"): "of large products: tests/passes/test_batches.py",
     ("pass", "byte-products"): "of 8-bit integers: tests/passes/test_byte_products.py",
+    ("pass", "paired-factors"): "of bfloat16 factors in loops: tests/passes/test_narrow_loops.py",
     ("pass", "border-taps"): _WINDOWS,
     ("pass", "space-to-depth"): _WINDOWS,
     ("pass", "winograd"): _WINDOWS,

@@ -121,6 +121,17 @@ def stacked(x):
     return sg.scan(lambda h, k: (sg.tanh(h @ factor.T * k), h), x, np.linspace(0.5, 1, 20))[1]
 
 
+def rounded_steps(x):
+    """Return the last state of a loop that multiplies bfloat16 numbers by one matrix."""
+    factor = sg.astype(weight(64, 64) / (8 + sg.cos(0.0 * sg.sum(x))), "bfloat16")
+
+    def step(i, c):
+        product = sg.astype(sg.astype(c, "bfloat16"), "float32") @ sg.astype(factor, "float32")
+        return sg.astype(sg.tanh(product), "float64")
+
+    return sg.fori_loop(0, 3, step, x)
+
+
 def entries(x):
     """Return an array of which a loop reads and writes entries."""
 
@@ -160,6 +171,7 @@ CASES = {
     "winograd": Case(
         lambda x: sg.nn.conv2d(x, weight(16, 16, 3, 3), padding=1), (2, 16, 14, 14), False
     ),
+    "paired-factors": Case(rounded_steps, (3, 64), False),
     "split-filter-gradients": Case(
         lambda x: sg.nn.conv2d(weight(5, 3, 8, 8), x, padding=1), (4, 3, 3, 3), False
     ),

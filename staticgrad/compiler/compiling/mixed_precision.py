@@ -29,7 +29,7 @@ from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import Gemm, nested_stages
 from staticgrad.language.ir.op import Array
-from staticgrad.language.ir.schedule import KernelStep
+from staticgrad.language.ir.schedule import KernelStep, steps_of
 from staticgrad.language.ops.operands import dtype_of
 from staticgrad.language.types.dtype import (
     BF16,
@@ -291,7 +291,7 @@ def precision(
 
 def _read_products(program: Compiled) -> Iterator[ProductPrecision]:
     """Yield what the kernels with products of a program multiply."""
-    for step in program.schedule.steps:
+    for step in steps_of(program.schedule):
         if not isinstance(step, KernelStep):
             continue
         stages = [stage for stage, _ in nested_stages(step.kernel.stages)]

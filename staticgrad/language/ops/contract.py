@@ -34,7 +34,7 @@ from staticgrad.language.types.arrays import (
     is_sparse,
 )
 from staticgrad.language.types.dim import Size
-from staticgrad.language.types.dtype import BF16, I8, U8, DType
+from staticgrad.language.types.dtype import BF16, I8, U8, U32, DType
 
 #: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
 LONGEST_DOWN: Final = 1 << 15
@@ -49,7 +49,8 @@ class MatMul(BilinearOp, name="matmul"):
     ``down``: of a product with a vector the terms follow each other down the rows of the matrix, as
     in a sum over its first axis; no matrix-matrix product depends on it. It stays what it was as
     rules move transposes, since the order of a sum may not depend on them. ``factors``: ``bf16``,
-    if the operands are wide copies of bfloat16 numbers, which are multiplied as such; ``u8`` or
+    if the operands are wide copies of bfloat16 numbers, which are multiplied as such; ``u32`` if
+    the bits of their elements are two of them; ``u8`` or
     ``i8`` if they are words of four 8-bit integers, those of a of this dtype, those of b of the
     other one. It is set when kernels are made.
     """
@@ -77,6 +78,9 @@ class MatMul(BilinearOp, name="matmul"):
 
     def reference(self, a: Array, b: Array) -> Any:
         """Compute a matrix product by NumPy, of contiguous operands."""
+        if self.factors is U32:
+            a = join_pairs(a, -2 if self.transpose_a else -1)
+            b = join_pairs(b, -1 if self.transpose_b else -2)
         if self.factors in (U8, I8):
             a = bytes_of(a, self.factors, -2 if self.transpose_a else -1)
             b = bytes_of(b, other_sign(self.factors), -1 if self.transpose_b else -2)
@@ -161,6 +165,16 @@ class MatMul(BilinearOp, name="matmul"):
 
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
         return (of(a) * of(b)).sum() if skip_moves(a).node is not skip_moves(b).node else None
+
+
+def join_pairs(words: Array, axis: int) -> Array:
+    """Return the two bfloat16 numbers in the bits of each float32 number, as float32.
+
+    Those in upper halves are the first half of the axis.
+    """
+    bits = np.ascontiguousarray(words).view(np.uint32)
+    halves = bits & np.uint32(0xFFFF0000), bits << np.uint32(16)
+    return np.concatenate([half.view(np.float32) for half in halves], axis)
 
 
 def bytes_of(words: Array, dtype: DType, axis: int) -> Array:
@@ -317,9 +331,13 @@ def _check_vectors(left: Value, right: Value) -> None:
 
 
 class PanelMatMul(BilinearOp, name="panel_matmul"):
-    """a @ b, where b is stored as panels [n / c, k, c] of c columns: [m, n] of [m, k]."""
+    """a @ b, where b is stored as panels [n / c, k, c] of c columns: [m, n] of [m, k].
+
+    ``factors``: of ``MatMul``.
+    """
 
     flops: ClassVar[int] = 2  # per element and inner index
+    factors: DType | None = None
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
         if a.dtype is not b.dtype or a.dtype.is_bool:
@@ -329,6 +347,8 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
         return TensorType(a.dtype, (a.shape[0], b.shape[0] * b.shape[2]))
 
     def reference(self, a: Array, b: Array) -> Any:
+        if self.factors is U32:
+            a, b = join_pairs(a, -1), join_pairs(b, 1)
         with np.errstate(all="ignore"):
             panels, inner, columns = b.shape
             matrix = b.swapaxes(0, 1).reshape(inner, panels * columns)
@@ -355,4 +375,4 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
         return MatMul(False, False)(*lined_up((a, matrix), over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return Contract(False, False, panels=True)
+        return Contract(False, False, panels=True, factors=self.factors)

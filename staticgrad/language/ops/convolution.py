@@ -48,7 +48,7 @@ from staticgrad.errors import RankError, ShapeError
 from staticgrad.language.ir.forms import Form, WindowAxis, WindowProduct
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf
-from staticgrad.language.ops.contract import bytes_of, other_sign
+from staticgrad.language.ops.contract import bytes_of, join_pairs, other_sign
 from staticgrad.language.ops.elementwise import quiet
 from staticgrad.language.ops.operands import BilinearOp
 from staticgrad.language.ops.tiles import combined_taps, tile_taps
@@ -160,16 +160,6 @@ class Convolution(BilinearOp):
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
         total = (of(a) * of(b)).sum()
         return total | Range(0.0, 0.0)  # of no terms
-
-
-def join_pairs(words: Array, axis: int) -> Array:
-    """Return the two bfloat16 numbers in the bits of each float32 number, as float32.
-
-    Those in upper halves are the first half of the axis.
-    """
-    bits = np.ascontiguousarray(words).view(np.uint32)
-    halves = bits & np.uint32(0xFFFF0000), bits << np.uint32(16)
-    return np.concatenate([half.view(np.float32) for half in halves], axis)
 
 
 def _divide(size: Size, by: int) -> Size | None:
