@@ -17,6 +17,7 @@ A tile of three rows and two vectors of columns, in one step of k (a rank-1 upda
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -256,19 +257,25 @@ class Tiles:
         return name
 
 
+@contextmanager
+def _subnormals(tiles: Tiles, b: Builder) -> Iterator[None]:
+    """Write what runs inside so that subnormal numbers are zero, if the arithmetic says so."""
+    modes = b.variable("modes", "flush_subnormals") if tiles.arithmetic in FLUSHED else None
+    yield
+    if modes is not None:
+        b.do("restore_subnormals", modes)
+
+
 @cache
 def _tile_function(tiles: Tiles, name: str, vectors: int) -> Function:
     """Build the function of a register tile of a GEMM, for panels of up to ``vectors``."""
 
     def write(b: Builder, *parameters: Name) -> None:
         tile = _Tile(tiles, b, dict(zip(tiles.arguments, parameters, strict=True)))
-        flushes = tiles.arithmetic in FLUSHED
-        modes = b.variable("modes", "flush_subnormals") if flushes else None
-        (tile.exact if tiles.is_exact else tile.covering)(
-            [v for v in tiles.heights if v <= vectors]
-        )
-        if modes is not None:
-            b.do("restore_subnormals", modes)
+        with _subnormals(tiles, b):
+            (tile.exact if tiles.is_exact else tile.covering)(
+                [v for v in tiles.heights if v <= vectors]
+            )
 
     return function(name, tiles.arguments, write)
 
@@ -551,18 +558,19 @@ def _few_rows(tiles: Tiles, name: str, l2: int) -> Function:
         full_end = b.op("choose_gt", elements, large * BEYOND, 0, full_end)
         k = b.variable("k", "copy", 0)
         at, down = b.variable("at", "copy", p["at"]), b.variable("down", "copy", p["down"])
-        for count, loops in (
-            (STEPS, ((0, full_end, jammed), (full_end, wide, jammed // 2))),
-            (1, ((0, wide, 1),)),
-        ):
-            with b.repeat(Apply("le", (k, depth - count))):
-                for first, past, vectors in loops:
-                    with b.loop(first, past, vectors * lanes, prefix="j") as j:
-                        ends = past is wide
-                        _few_steps(tiles, b, p, (count, vectors), (at, down, j), far, ends)
-                b.assign(k, "add", k, count)
-                b.assign(at, "add", at, p["inner"] * count)
-                b.assign(down, "add", down, step * count)
+        with _subnormals(tiles, b):
+            for count, loops in (
+                (STEPS, ((0, full_end, jammed), (full_end, wide, jammed // 2))),
+                (1, ((0, wide, 1),)),
+            ):
+                with b.repeat(Apply("le", (k, depth - count))):
+                    for first, past, vectors in loops:
+                        with b.loop(first, past, vectors * lanes, prefix="j") as j:
+                            ends = past is wide
+                            _few_steps(tiles, b, p, (count, vectors), (at, down, j), far, ends)
+                    b.assign(k, "add", k, count)
+                    b.assign(at, "add", at, p["inner"] * count)
+                    b.assign(down, "add", down, step * count)
 
     return function(name, tiles.stream_arguments, write)
 
@@ -591,10 +599,10 @@ def _few_steps(
     """
     (steps, vectors), (at, down, j), lanes = count, place, tiles.lanes
     masks = [b.op(f"mask{lanes}", p["wide"] - j - v * lanes) for v in range(vectors if ends else 0)]
-    column = down + j
+    start = down + j
 
     def place_of(q: int, v: int) -> Offset:
-        return place_at((column, 1), (p["step"], q), constant=v * lanes)
+        return place_at((start, 1), (p["step"], q), constant=v * lanes)
 
     if steps == STEPS:
         with b.branch("gt", far, 0):
@@ -604,7 +612,9 @@ def _few_steps(
     columns = {}
     for q, v in product(range(steps), range(vectors)):
         word, mask = ("load", (masks[v],)) if ends else (f"load{lanes}", ())
-        columns[q, v] = b.load("b", word, *b.pointer(p["b"], place_of(q, v)), *mask)
+        column = b.load("b", word, *b.pointer(p["b"], place_of(q, v)), *mask)
+        for half in tiles.halves:
+            columns[q, v, half] = tiles.read_half(b, column, half)
     cell = b.variable("cell", "copy", p["to"] + j)
     line = b.variable("line", "copy", at)
     with b.loop(0, p["last"] + 1, prefix="r"):
@@ -612,9 +622,12 @@ def _few_steps(
         sums = [b.load("c", f"load{lanes}", *place) for place in places]
         for q in range(steps):
             scalar = b.load("a", "load1", *b.pointer(p["a"], place_at((line, 1), (p["inner"], q))))
-            x = b.op(f"splat{lanes}", scalar)
-            for v in range(vectors):
-                sums[v] = b.op(*tiles.fma(b, x, columns[q, v], sums[v]))
+            every = b.op(f"splat{lanes}", scalar)
+            for half in tiles.halves:
+                x = tiles.read_half(b, every, half)
+                for v in range(vectors):
+                    term = tiles.multiply_half(b, x, columns[q, v, half], sums[v], half)
+                    sums[v] = b.op(*term)
         for sum_, place_ in zip(sums, places, strict=True):
             b.do(f"store{lanes}", *place_, sum_)
         b.assign(cell, "add", cell, p["width"])
@@ -642,7 +655,9 @@ def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
                     line = place_at((p["at"], 1), (r, p["row"]), (k + q, p["inner"]))
                     x = b.op(f"splat{lanes}", b.load("a", "load1", *b.pointer(p["a"], line)))
                     y = b.load("square", f"load{lanes}", square, place_at((q, lanes)))
-                    b.assign(total, *tiles.fma(b, x, y, total))
+                    for half in tiles.halves:
+                        pair = (tiles.read_half(b, z, half) for z in (x, y))
+                        b.assign(total, *tiles.multiply_half(b, *pair, total, half))
 
                 if steps is None:
                     with b.loop(0, depth - k, prefix="q") as term:
@@ -654,7 +669,11 @@ def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
 
         _write_zeros(tiles, b, p)
         stored = frozenset({"square"})
-        with b.loop(0, wide, lanes, stored, "j") as j, b.loop(0, depth, lanes, stored, "k") as k:
+        with (
+            _subnormals(tiles, b),
+            b.loop(0, wide, lanes, stored, "j") as j,
+            b.loop(0, depth, lanes, stored, "k") as k,
+        ):
             place = place_at((p["down"] + j * step + k, 1))
             at, to = (p["b"], place, step), (square, 0, lanes)
             covered = b.op("choose_ge", wide, j + lanes, depth, 0)
