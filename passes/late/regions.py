@@ -62,8 +62,6 @@ class _DisjointPads(NamedTuple):
 
 #: Begin and end along each line.
 Regions = Mapping[_Line, tuple[Size, Size]]
-#: The largest step of pads that are summed.
-MOST_STEP: Final = 16
 
 
 #: Pads of a class of disjoint ones, on average, at least, as ``limits().summed_pads`` of a sum.
@@ -243,7 +241,7 @@ def _padded_axes(value: Symbolic) -> tuple[_Line, ...]:
     for axis, (step, start, size) in enumerate(zip(pad.steps, pad.starts, pad.shape, strict=True)):
         if step != 1:
             is_one_per_step = isinstance(start, int) and start < step and sizes[axis] * step == size
-            if not (1 < step <= MOST_STEP and is_one_per_step):
+            if not is_one_per_step:
                 return ()
         if sizes[axis] != size:
             lines.append(_Line(axis, step))

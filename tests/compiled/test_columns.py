@@ -102,3 +102,12 @@ def test_gradients_through_columns():
     np.testing.assert_allclose(results["a"], -u + c * v + b * w, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(results["b"], c * u - v + a * w, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(results["c"], b * u + a * v - w, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["copies", "columns of pairs", "with a column of ones"])
+def test_limits_of_rows_are_no_conditions(name):
+    """A row of one element has no loop of its own, however short rows may be."""
+    arrays = vectors(4)
+    with sg.options(limits={"copied_row": 1, "copied_rows": 1}):
+        _, result = run(PROGRAMS[name], arrays)
+    np.testing.assert_array_equal(result, PROGRAMS[name](np, arrays))

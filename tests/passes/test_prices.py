@@ -77,6 +77,41 @@ def test_a_stencil_stores_no_pad(shape):
     np.testing.assert_allclose(program.run({"u": array}), laplacian_by_hand(array), atol=1e-12)
 
 
+@pytest.mark.parametrize(("width", "reads_parts"), [(3, False), (2, True)])
+def test_sums_of_many_slices_read_a_pad_in_memory(width, reads_parts):
+    """Nine slices of a 3 x 3 window test more borders than a stored pad costs; four do not."""
+    u = sg.input("u", (200, 150), "float64")
+    weights = np.arange(1.0, 1.0 + width * width).reshape(width, width)
+
+    def blur(xp, x):
+        padded = xp.pad(x * 2.0, 2)
+        return sum(
+            padded[i : i + 200, j : j + 150] * weights[i, j]
+            for i in range(width)
+            for j in range(width)
+        )
+
+    compiled = sg.compile(blur(sg, u))
+    assert report_of(compiled, "slices-of-pads").changed == reads_parts
+    values = np.random.default_rng(0).normal(size=(200, 150))
+    np.testing.assert_allclose(compiled.run({"u": values}), blur(np, values), rtol=1e-12)
+
+
+@pytest.mark.parametrize("distance", [3, 80])
+def test_formulas_of_any_length_stand_between_a_pad_and_its_slices(distance):
+    u = sg.input("u", (1 << 16,), "float64")
+
+    def program(xp, x):
+        padded = xp.pad(x, 1)
+        for k in range(distance):
+            padded = padded * 0.99 + 0.001 * k
+        return padded[2:]
+
+    compiled = sg.compile(program(sg, u))
+    values = np.random.default_rng(0).normal(size=1 << 16)
+    np.testing.assert_allclose(compiled.run({"u": values}), program(np, values), rtol=1e-12)
+
+
 def test_explain_has_both_prices():
     u = sg.input("u", (256, 256), "float32")
     text = str(sg.compile(sg.grad(sg.sin(laplacian(u)).sum(), u)).explanation())

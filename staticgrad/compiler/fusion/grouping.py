@@ -70,7 +70,8 @@ _MOST_COLUMNS: Final = 32
 def _is_column(part: Source, axis: int) -> bool:
     """Return True if a part of a concatenation has one element of each row."""
     shape = part.type.shape
-    return hint_product(shape[:axis]) >= limits().copied_rows and shape[axis:] == (1,)
+    is_one_each = all(isinstance(size, int) and size == 1 for size in shape[axis:])
+    return is_one_each and hint_product(shape[:axis]) >= limits().copied_rows
 
 
 def _fills_rows(part: Source, axis: int) -> bool:
@@ -79,8 +80,8 @@ def _fills_rows(part: Source, axis: int) -> bool:
     shape = part.type.shape
     if hint_product(shape[:axis]) < limits().copied_rows:
         return False
-    if hint_product(shape[axis:]) < limits().copied_row:
-        return False
+    if hint_product(shape[axis:]) < limits().copied_row or _is_column(part, axis):
+        return False  # a row of one element has no loop whose elements a vector could store
     if part.inline:
         return part.uniform
     last = part.layout.strides[-1]

@@ -50,7 +50,9 @@ def lower_scan(low: Lowering) -> LoweredStep:
         return _lower_across_rows(low)
     length, others = domain[axis], [*domain[:axis], *domain[axis + 1 :]]
     short = isinstance(length, int) and 1 <= length < 2 * node.types[0].dtype.lanes
-    has_many_rows = max(map(hint_value, others), default=1) >= _FEWEST
+    # Lanes are rows: a scan of a single row has no loop for them.
+    has_lanes = not all(isinstance(size, int) and size == 1 for size in others)
+    has_many_rows = has_lanes and max(map(hint_value, others)) >= _FEWEST
     return _lower_unrolled(low) if short and has_many_rows else _lower_interleaved(low)
 
 
