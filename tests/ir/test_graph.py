@@ -323,3 +323,19 @@ def test_graphs_schedules_and_plans_take_no_attribute():
     more = {**outputs, "y": sg.exp(x)}
     assert list(sg.Graph(more).outputs) == ["output", "y"]
     assert type(outputs | {}) is type(copy.copy(outputs)) is dict
+
+
+def count_graphs():
+    gc.collect()
+    return sum(isinstance(thing, Graph) for thing in gc.get_objects())
+
+
+def test_a_process_keeps_no_body_of_a_loop_that_is_gone():
+    count = count_graphs()
+    loops = [
+        sg.fori_loop(0, 3, lambda i, c, size=size: sg.sin(c) * size, sg.input("x", (size,)))
+        for size in range(2, 9)
+    ]
+    assert count_graphs() == count + len(loops)
+    loops.clear()
+    assert count_graphs() == count

@@ -90,8 +90,9 @@ class Op(Immutable):
     copies: ClassVar[bool] = False
     exchanges: ClassVar[bool] = False
     _fields: ClassVar[tuple[tuple[str, Any], ...]] = ()  # (name, default)
-    #: Whether ``prepare`` is the package's, which converts operands by their types alone.
-    _prepares_by_type: ClassVar[bool] = True
+    #: Whether inferred types are stored: ``prepare`` is the package's, which converts operands by
+    #: their types alone, and no attribute is a graph, which the store would keep.
+    _stores_types: ClassVar[bool] = True
 
     batched = deprecated_attribute("0.2", "batching_rule")
     counted = deprecated_attribute("0.2", "operand_masks")
@@ -103,7 +104,8 @@ class Op(Immutable):
         if cls.__annotations__ or "__post_init__" in cls.__dict__:
             dataclass(frozen=True, eq=False, repr=False)(cls)
             cls._fields = tuple((field.name, field.default) for field in fields(cls))
-        cls._prepares_by_type = cls.prepare.__module__.startswith("staticgrad.")
+        of_package = cls.prepare.__module__.startswith("staticgrad.")
+        cls._stores_types = of_package and not hasattr(cls, "bodies")
         if "vjp" in cls.__dict__ and "cotangents" not in cls.__dict__:
             cls.cotangents = Op.cotangents  # type: ignore[method-assign]  # the rule defined last
         if name:
@@ -261,7 +263,7 @@ class Op(Immutable):
             if inferred is not None:
                 result: AnyValue = operands[0].bind_types(self, operands, inferred)
                 return result
-            if key is not None and self._prepares_by_type:
+            if key is not None and self._stores_types:
                 return self._bind_first(operands, key)  # type: ignore[no-any-return]
         if operands is args:
             operands = self.prepare(*operands)
