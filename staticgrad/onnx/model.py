@@ -32,6 +32,7 @@ from staticgrad.extend.parameters import stored_of
 from staticgrad.extend.programs import evaluate
 from staticgrad.functions import input as new_input, parameter, reshape, stop_gradient
 from staticgrad.nn import Module
+from staticgrad.onnx import learners  # noqa: F401  # its rows
 from staticgrad.onnx.operators import (
     OF_SIZES,
     OPERATORS,
