@@ -3,6 +3,7 @@
     python -m benchmarks ablation --quick
     python -m benchmarks ablation --path siblings --path totals --json found.json
     python -m benchmarks ablation --hits                  # counts only, nothing runs
+    python -m benchmarks ablation --page                  # the table of its page of results
 
 The corpus has some 200 programs: the suite, convolutions with both gradients, products, and small
 programs, among them one for each path that no other program reaches. Hits are calls in which a path
@@ -31,9 +32,11 @@ from benchmarks.compiler import paths
 from benchmarks.compiler.ablation_programs import OTHERS
 from benchmarks.harness.builders import Builders
 from benchmarks.harness.implementation import Settings
+from benchmarks.harness.machine import describe
 from benchmarks.harness.workload import Workload
 from benchmarks.implementations.with_staticgrad import StaticgradProgram, feeds_of
 from benchmarks.peers import convolutions
+from benchmarks.suite.report import machine_text
 from benchmarks.workloads import all_workloads
 from staticgrad.support.records import dataclass
 
@@ -42,6 +45,7 @@ Make = Callable[[], tuple[sg.Graph, dict[str, Any]]]
 #: Seconds of a sample, and how many samples of each way.
 SAMPLE: Final = 2e-3
 SAMPLES: Final = 9
+PAGE: Final = File(__file__).parents[1] / "results" / "compiler" / "ablation.md"
 #: A gain, or a loss, beyond noise.
 NOISE: Final = 0.1
 #: M, N and K of products, and the form.
@@ -221,6 +225,7 @@ def main() -> int:
     parser.add_argument("--program", action="append", default=[], help="only names with this")
     parser.add_argument("--most", type=int, default=12, help="timed programs of a path")
     parser.add_argument("--json", type=File)
+    parser.add_argument("--page", action="store_true", help=f"write the table of {PAGE.name}")
     options = parser.parse_args()
     programs = corpus()
     if options.program:
@@ -250,7 +255,22 @@ def main() -> int:
         print(table[-1], flush=True)
         if options.json:
             options.json.write_text(json.dumps([asdict(line) for line in table], indent=1) + "\n")
+    if options.page:
+        PAGE.write_text(replace_table(PAGE.read_text("utf-8"), table, len(programs)), "utf-8")
     return int(any(not one_pair.alike for line in table for one_pair in line.pairs))
+
+
+def replace_table(text: str, table: Sequence[Line], count: int) -> str:
+    """Return the text of the page with another first table, and what it was measured with."""
+    title, _, _, *others = text.split("\n\n")
+    about = (
+        f"`python -m benchmarks ablation --page`, {machine_text(describe())}; one thread, {count}"
+        " programs.\nA gain is the least CPU time without the path over that with it; of a path"
+        " that many programs take, its own row and some others are timed."
+    )
+    head = "| path | lines | hits in programs | gain, best ... worst | above / below 10 % | bits |"
+    rows = [head, "|---|--:|--:|---|--:|---|", *map(str, table)]
+    return "\n\n".join([title, about, "\n".join(rows), *others])
 
 
 def _spread(names: Sequence[str], most: int) -> Sequence[str]:

@@ -64,3 +64,15 @@ def test_a_late_pass_is_left_out_of_every_program_that_is_compiled(programs):
     assert ablation.hits(programs["small:long products"])["split-k"] > 0
     for name, actual in direct.run(feeds).items():
         np.testing.assert_allclose(actual, split.run(feeds)[name], rtol=1e-4, atol=1e-4)
+
+
+def test_the_table_of_the_page_is_replaced_and_what_follows_stays():
+    pairs = [ablation.Pair("small:a", 2.0, 1.0, True), ablation.Pair("small:b", 0.5, 1.0, True)]
+    line = ablation.Line("siblings", 3, 4, ["small:a", "small:b"], pairs)
+    text = "# Title\n\nabout\n\n| old |\n\n## Second\n\n| kept |\n"
+    title, about, table, *others = ablation.replace_table(text, [line], 7).split("\n\n")
+    assert (title, others) == ("# Title", ["## Second", "| kept |\n"])
+    assert "7 programs" in about
+    assert table.splitlines()[-1] == (
+        "| siblings | 3 | 4 in 2 | 2.00 small:a ... 0.50 small:b | 1 / 1 of 2 | equal |"
+    )
