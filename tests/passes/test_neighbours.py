@@ -140,8 +140,8 @@ def columns_of(length):
     return reasons({"e": e, "columns": sg.exp(e).sum(0)})
 
 
-def looked_up_rows():
-    return sg.take(x_of("n", 3), sg.input("places", ("m",), "int64"), 0)
+def looked_up_rows(columns=3):
+    return sg.take(x_of("n", columns), sg.input("places", ("m",), "int64"), 0)
 
 
 def positions(*shape):
@@ -183,7 +183,7 @@ MADE = {
     ReasonKind.TwoProducts(): lambda: reasons((x := x_of(3, 4)) @ w_of(4, 2) + x @ w_of(4, 2, "v")),
     ReasonKind.ReductionInProduct(): lambda: reasons((x_of(3, 4) @ w_of(4, 2)).sum(1)),
     ReasonKind.LookupInProduct(): lambda: reasons(
-        sg.input("y", ("m", 4), "float64") @ w_of(4, 3) + looked_up_rows()
+        sg.input("y", ("m", 4), "float64") @ w_of(4, 6) + looked_up_rows(6)
     ),
     ReasonKind.LookupInColumns(): lambda: reasons(looked_up_rows().sum(0)),
     ReasonKind.OtherRows((2,), (1, 2)): both_ways,

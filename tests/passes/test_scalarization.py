@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.late.base import TOLERANCE
 from passes.pipelines import PRICED, pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.language.ir.verify import verify_graph
@@ -241,9 +242,17 @@ def test_gradients_of_parts_of_a_row_of_parameters_are_one_kernel():
         np.testing.assert_allclose(results[name], expected, rtol=1e-6, atol=1e-7)
 
 
-def test_a_product_alone_stays_a_product():
-    a, b = (sg.input(name, (50, 3, 3), "float64") for name in "ab")
-    assert PRICED not in {r.name for r in sg.compile(a @ b + 1).explanation().late if r.changed}
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_product_alone_is_one_kernel_of_its_components(dtype):
+    """It takes 0.3 (float32) to 0.6 of the time of a product of small matrices."""
+    a, b = (sg.input(name, (50, 3, 3), dtype) for name in "ab")
+    program = sg.compile(a @ b + 1)
+    assert PRICED in {r.name for r in program.explanation().late if r.changed}
+    assert len(program.schedule.steps) == 1
+    feeds = {name: np.random.default_rng(0).normal(size=(50, 3, 3)).astype(dtype) for name in "ab"}
+    expected = feeds["a"].astype("float64") @ feeds["b"].astype("float64") + 1
+    tolerance = 1e-6 if dtype == "float32" else 1e-14
+    np.testing.assert_allclose(program.run(feeds), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_components_that_cost_more_than_they_save_are_left_out():
@@ -272,4 +281,5 @@ def test_explanations_say_both_prices(program, rows, decision):
     text = str(sg.compile({"y": y, "slope": sg.grad((y * y).sum(), p)}).explain())
     note = re.search(r"scalarization: .*\n +(.*): predicted (\S+) us with it, (\S+) without", text)
     assert note[1] == decision
-    assert (float(note[2]) < float(note[3])) == (decision == "kept")
+    # Components have to be faster by more than what predictions differ by without meaning.
+    assert (float(note[2]) < float(note[3]) * (1 - TOLERANCE)) == (decision == "kept")
