@@ -165,3 +165,23 @@ except sg.StaticgradError as error:
 """
     lines = python("-c", program).stdout.splitlines()
     assert lines == [*["SG506 True True"] * 2, *("float16", "SG202", "SG506 True")]
+
+
+WITHOUT_ML_DTYPES = """
+import sys
+sys.modules["ml_dtypes"] = None  # as where it is not installed
+import numpy as np
+import staticgrad as sg
+x, w = np.ones((5, 4), "float32"), np.full((4, 3), 2.0, "float32")
+f = sg.function(sg.value_and_grad(lambda w: (x @ w).sum()))
+value, slope = f(w)
+assert value == 120.0 and (slope == 5.0).all()
+i = np.arange(6, dtype="int8").reshape(2, 3)
+product = sg.function(lambda a, b: a.astype("int32") @ b.astype("int32"))(i, i.T)
+assert (product == i.astype("int32") @ i.T.astype("int32")).all()
+"""
+
+
+def test_products_are_compiled_without_the_package_of_bfloat16():
+    """A plain installation has no ml_dtypes: a table with bfloat16 as a key took its hash."""
+    python("-c", WITHOUT_ML_DTYPES)

@@ -90,7 +90,10 @@ class DType:
 
     def __hash__(self) -> int:
         cached = self._hash
-        return hash(self.numpy) if cached is None else cached
+        if cached is not None:
+            return cached
+        # Without ml_dtypes there is no dtype of NumPy that it could be equal to.
+        return hash(self.numpy) if HAS_BFLOAT16 else hash(self.code)
 
     @property
     def name(self) -> str:
