@@ -23,6 +23,12 @@ _MASKED_WORDS: Final = (
     "haswell", "broadwell", "skylake", "alderlake", "raptorlake", "arrowlake", "lunarlake",
     "meteorlake", "gracemont", "sierraforest", "grandridge", "pantherlake", "clearwaterforest",
 )  # fmt: skip
+#: The features that x86-64-v3 has, as LLVM calls them: code for it runs on any processor that has
+#: these (System V ABI, AMD64 supplement, "micro-architecture levels").
+_PORTABLE: Final = frozenset({
+    *_REQUIRED_X86, "64bit", "avx", "cmov", "crc32", "cx16", "cx8", "fxsr", "mmx", "sahf", "sse",
+    "sse2", "sse3", "sse4.1", "sse4.2", "ssse3", "x87", "xsave",
+})  # fmt: skip
 _WIDE: Final = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 
 
@@ -134,7 +140,8 @@ def _x86_ladder(triple: str, name: str, features: dict[str, bool]) -> tuple[Targ
             hint="set STATICGRAD_JIT=0 to run kernels as plain Python",
         )
     narrow = {key: on and not key.startswith(("avx512", "avx10")) for key, on in features.items()}
-    safe = Target(triple, "x86-64-v3", _join_features(narrow), 256, 2)
+    portable = {key: on and key in _PORTABLE for key, on in features.items()}
+    safe = Target(triple, "x86-64-v3", _join_features(portable), 256, 2)
     if not all(features.get(feature) for feature in _WIDE):
         return (Target(triple, name, _join_features(narrow), 256, 0), safe)
     wide = {**features, "prefer-256-bit": False}

@@ -45,6 +45,14 @@ def test_results_have_the_same_bytes_on_every_target():
     assert len(widths) == 1 + (ladder()[0].vector_bits == 512)
 
 
+def test_portable_code_needs_no_feature_beyond_its_level():
+    """Those of the levels 1 to 3 in the System V ABI; LLVM has names of its own for some."""
+    features = "cmov cx8 x87 fxsr mmx sse sse2 cx16 sahf popcnt sse3 sse4.1 sse4.2 ssse3"
+    features += " avx avx2 bmi bmi2 f16c fma lzcnt movbe xsave 64bit crc32"
+    required = [f[1:] for f in ladder()[-1].features.split(",") if f.startswith("+")]
+    assert {"avx2", "fma"} <= {*required} <= {*features.split()}
+
+
 def test_each_target_has_code_of_its_own():
     x = sg.input("x", ("n",), "float32")
     graph = sg.Graph({"y": sg.tanh(x) * 0.123})
