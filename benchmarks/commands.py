@@ -40,6 +40,8 @@ CATEGORIES: Final[Mapping[str, Category]] = {
             " and MKL",
             "gradbench": "the evals of a checkout of GradBench, beside its tools that run here:"
             " derivatives written by hand in C++, Tapenade, ADOL-C, JAX, PyTorch",
+            "inference": "four networks in float32, bfloat16 and int8 at batch 1, 8 and 32: latency"
+            " and memory, beside ONNX Runtime, PyTorch and JAX",
             "linalg": "small factors, systems, eigenvalues and singular values, beside LAPACK,"
             " PyTorch and JAX, with scaled residuals",
             "programs": "programs of many kinds, values and gradients, beside JAX and PyTorch;"

@@ -35,6 +35,9 @@ from staticgrad.support.source import scope_names
 DTYPES: Final = ("bfloat16", "float16", "float32")
 #: Who may read what was rounded.
 READERS: Final = ("all", "backward")
+#: Rows of a product up to which its second factor is not rounded: 1024 x 1024 in four layers takes
+#: 0.8 ms in place of 0.3 at one row, 1.6 in place of 0.8 at eight, 2.7 in place of 4.2 at 32.
+FEW_ROWS: Final = 8
 
 
 class Narrow(Pass, name="narrow"):
@@ -53,8 +56,9 @@ class Narrow(Pass, name="narrow"):
         products: whether factors of matrix products are rounded, too, as autocast does it: inputs
             and parameters while they are packed. With ``bfloat16`` alone, which processors multiply
             faster; sums and results of products are float32. So are images, filters and results of
-            convolutions, or their combinations in tiles; and factors of products inside of loops,
-            of 4,096 elements or more.
+            convolutions, or their combinations in tiles. Products of up to 8 rows with an input or
+            parameter stay as they are; rounded are factors of products inside of loops, of 4,096
+            elements or more.
 
     Never rounded otherwise are feeds, parameters, constants, results of reductions (they are small,
     and exponentials of them are not), values of one element, what ranks exchange (parts of
@@ -145,6 +149,13 @@ def base_of(value: Symbolic) -> Symbolic:
     return value
 
 
+def _has_few_rows(node: Node) -> bool:
+    """Return whether a product reads an input or parameter for so few rows that rounding it takes
+    longer than the product."""
+    rows = node.types[0].shape[-2]
+    return isinstance(rows, int) and rows <= FEW_ROWS and base_of(node.args[1]).node.is_leaf
+
+
 class _Selection:
     """The values of a graph that the pass rounds, and their readers that read the rounded value."""
 
@@ -179,6 +190,8 @@ class _Selection:
     def multiplies(self, node: Node) -> bool:
         """Return whether the factors of a product are rounded."""
         is_product = isinstance(node.op, MatMul) and node.types[0].dtype is self._wide
+        if is_product and _has_few_rows(node):
+            return False
         return is_product and self.options.products and self.options.takes_op(node)
 
     def convolves(self, node: Node) -> bool:

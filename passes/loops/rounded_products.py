@@ -69,15 +69,17 @@ def round_products(
         if old not in products:
             return None
         place = products[old]
-        matrix = _round(args[1], dtype, old) if place is None else _cast(inputs[place], F32, old)
-        return rebuild(old, (_round(args[0], dtype, old), matrix)).values
+        matrix = (
+            _round_value(args[1], dtype, old) if place is None else _cast(inputs[place], F32, old)
+        )
+        return rebuild(old, (_round_value(args[0], dtype, old), matrix)).values
 
     changed = loop.body.replace_nodes(multiply)
     body = body_of([*loop.body.inputs, *inputs.values()], changed.outputs)
     return rebuild(node, (*node.args, *matrices.values()), op=replace(loop, body=body))
 
 
-def _round(value: Symbolic, dtype: DType, at: Node) -> Symbolic:
+def _round_value(value: Symbolic, dtype: DType, at: Node) -> Symbolic:
     """Return a value rounded to ``dtype``, as a float32 number; or the value if it is one."""
     node = value.node
     while isinstance(node.form, View | ReshapeForm | Identity) and len(node.args) == 1:

@@ -251,7 +251,7 @@ def test_products_of_rounded_factors_have_the_same_bytes_everywhere(readers):
 
 def test_no_copy_of_a_parameter_is_stored():
     random = np.random.default_rng(4)
-    h = sg.input("x", (8, 64), "float32")
+    h = sg.input("x", (16, 64), "float32")
     weights = [
         sg.parameter(f"w{k}", random.normal(size=(64, 64)).astype("f4") / 8) for k in range(4)
     ]
@@ -273,12 +273,12 @@ def softmax_of_products(rows, columns, terms):
     """Softmax of a product, whose rows are reduced in its kernel."""
     random = np.random.default_rng(rows + terms)
     q, k = (random.normal(size=(2, n, terms)).astype("f4") for n in (rows, columns))
-    given = [sg.input(name, a.shape, "float32") for name, a in (("q", q), ("k", k))]
-    scores = given[0] @ sg.swapaxes(given[1], -1, -2)
+    values = [sg.input(name, a.shape, "float32") for name, a in (("q", q), ("k", k))]
+    scores = values[0] @ sg.swapaxes(values[1], -1, -2)
     return sg.Graph({"y": sg.nn.softmax(scores, axis=-1)}), {"q": q, "k": k}
 
 
-@pytest.mark.parametrize("sizes", [(64, 64, 32), (37, 70, 33), (130, 50, 300), (5, 7, 3)])
+@pytest.mark.parametrize("sizes", [(64, 64, 32), (37, 70, 33), (130, 50, 300), (11, 7, 3)])
 def test_products_among_other_stages_multiply_rounded_factors(sizes):
     graph, feeds = softmax_of_products(*sizes)
     compiled = sg.compile(graph, pipeline="O1,narrow{products=True}")
@@ -297,9 +297,9 @@ def attention_with_slopes(queries, keys, size, causal):
     feeds = {
         name: random.normal(size=(1, 2, count, size)).astype("f4") for name, count in counts.items()
     }
-    *given, ct = (sg.input(name, a.shape, "float32") for name, a in feeds.items())
-    y = sg.nn.attention(*(sg.tanh(x) for x in given), causal=causal)
-    slopes = sg.grad((y * ct).sum(), given)
+    *values, ct = (sg.input(name, a.shape, "float32") for name, a in feeds.items())
+    y = sg.nn.attention(*(sg.tanh(x) for x in values), causal=causal)
+    slopes = sg.grad((y * ct).sum(), values)
     return sg.Graph({"y": y, **dict(zip(["dq", "dk", "dv"], slopes, strict=True))}), feeds
 
 
@@ -317,9 +317,9 @@ def test_products_of_attention_have_the_same_bytes_everywhere(sizes):
         np.testing.assert_allclose(usual[name], array, rtol=0, atol=2e-2 * scale)
     settings = [{"jit": False}] if sizes[0] * sizes[1] < 3000 else []
     settings += [{"target": "x86-64-v3"}] * (ladder()[-1].cpu == "x86-64-v3")
-    for given in settings:
-        with sg.options(**given):
-            assert_same(sg.compile(graph, pipeline=passes).run(feeds), usual, f"{given}")
+    for setting in settings:
+        with sg.options(**setting):
+            assert_same(sg.compile(graph, pipeline=passes).run(feeds), usual, f"{setting}")
     assert_same(sg.compile(graph, pipeline=passes, fuse=False).run(feeds), usual, "unfused")
 
 
@@ -330,6 +330,15 @@ def test_attention_reads_no_wide_copies_of_rounded_values():
     stored = [x.dtype.name for kernel in casts for x in kernel.operands if x.mode == "out"]
     assert stored
     assert set(stored) == {"bfloat16"}
+
+
+@pytest.mark.parametrize(("rows", "dtype"), [(8, "float32"), (9, "bfloat16"), ("n", "bfloat16")])
+def test_products_of_few_rows_are_not_rounded(rows, dtype):
+    w = sg.parameter("w", np.eye(64, dtype="f4"))
+    y = sg.input("x", (rows, 64), "float32") @ w
+    feeds = {"x": np.ones((9 if rows == "n" else rows, 64), "f4")}
+    products = sg.precision(y, feeds, products=True, runs=1).products
+    assert [product.dtype for product in products] == [dtype]
 
 
 def test_products_of_float16_are_not_rounded():

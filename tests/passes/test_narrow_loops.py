@@ -80,9 +80,9 @@ def test_recurrent_layers_have_the_same_bytes_everywhere(kind, rows, width):
         np.testing.assert_allclose(usual[name], array, rtol=0, atol=4e-2 * scale)
     settings = [{"jit": False}] if rows < 16 else []
     settings += [{"target": "x86-64-v3"}] * (ladder()[-1].cpu == "x86-64-v3")
-    for given in settings:
-        with sg.options(**given):
-            assert_same(sg.compile(graph, pipeline=PASSES).run(feeds), usual, f"{given}")
+    for setting in settings:
+        with sg.options(**setting):
+            assert_same(sg.compile(graph, pipeline=PASSES).run(feeds), usual, f"{setting}")
     assert_same(sg.compile(graph, pipeline=PASSES, fuse=False).run(feeds), usual, "unfused")
 
 

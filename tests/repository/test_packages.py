@@ -25,7 +25,15 @@ EXCEPTIONS = {
         [
             f"passes/loops/{name}.py"
             for name in (
-                *("hoisting", "interleaved", "merging", "pruning", "rounded_slices", "stacking"),
+                *(
+                    "hoisting",
+                    "interleaved",
+                    "merging",
+                    "pruning",
+                    "rounded_products",
+                    "rounded_slices",
+                    "stacking",
+                ),
             )
         ],
         "what loops and branches hold and carry is known to passes over them",
