@@ -656,8 +656,8 @@ def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
                     x = b.op(f"splat{lanes}", b.load("a", "load1", *b.pointer(p["a"], line)))
                     y = b.load("square", f"load{lanes}", square, place_at((q, lanes)))
                     for half in tiles.halves:
-                        pair = (tiles.read_half(b, z, half) for z in (x, y))
-                        b.assign(total, *tiles.multiply_half(b, *pair, total, half))
+                        left, right = (tiles.read_half(b, z, half) for z in (x, y))
+                        b.assign(total, *tiles.multiply_half(b, left, right, total, half))
 
                 if steps is None:
                     with b.loop(0, depth - k, prefix="q") as term:
