@@ -455,6 +455,8 @@ class _Scalarization:
             isinstance(op.starts[axis], int) and isinstance(x.shape[axis], int) for axis in small
         ):
             return None
+        if any(self._axes.is_wide(x.shape[axis]) for axis in large):  # of which no element is left
+            return None
 
         def build(index: _Index) -> Symbolic:
             place = {

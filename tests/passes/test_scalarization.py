@@ -261,6 +261,17 @@ def test_components_that_cost_more_than_they_save_are_left_out():
     assert PRICED not in {r.name for r in sg.compile(y).explanation().late if r.changed}
 
 
+@pytest.mark.parametrize("stop", [0, 1, 2])
+def test_slices_of_a_small_axis_may_be_empty(stop):
+    x, flag = sg.input("x", (2, 2), "float64"), sg.input("flag", (), "bool")
+    chosen = sg.where(flag, x + 1.0, np.nan)
+    outputs = {"y": chosen[:stop, :1] * 2.0, "s": sg.sum(chosen[:stop, 0] * chosen[:stop, 1])}
+    array = np.array([[1.0, 2.0], [3.0, 4.0]])
+    got = sg.compile(outputs).run({"x": array, "flag": True})
+    np.testing.assert_array_equal(got["y"], (array[:stop, :1] + 1.0) * 2.0)
+    assert got["s"] == ((array[:stop, 0] + 1.0) * (array[:stop, 1] + 1.0)).sum()
+
+
 def unit_normals(p, q):
     normals = sg.cross(p, q)
     return normals / sg.sqrt((normals**2).sum(1, keepdims=True))
