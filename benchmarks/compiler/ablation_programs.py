@@ -52,6 +52,16 @@ def _nearest_centroid(x: Any, c: Any) -> Any:
     return ((x * x).sum(1)[:, None] + (c * c).sum(1) - 2.0 * x @ c.T).min(1)
 
 
+def _read_entries(x: Any) -> Any:
+    """Read one entry of a carry in each iteration."""
+    return sg.fori_loop(0, 200, lambda i, c: (c[0], c[1] + sg.sin(c[0][i])), (x, x[0]))[1]
+
+
+def _wide_logits(h: Any, w: Any) -> Any:
+    """Return the entropy of a softmax of many columns, for each row."""
+    return -(sg.nn.softmax(s := h @ w.T) * sg.nn.log_softmax(s)).sum(1)
+
+
 def _padded_stencil(x: Any) -> Any:
     p = sg.pad(x, 1)
     return p[2:, 1:-1] + p[:-2, 1:-1] + p[1:-1, 2:] + p[1:-1, :-2] - 4.0 * x
@@ -343,6 +353,17 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "newton of one": partial(_F, _newton, {"x": ()}, "float64"),
     "elements in a loop": partial(_F, lambda x: sg.fori_loop(0, 100, lambda _, h: sg.sin(h) + 0.1 * h, x), {"x": (4096,)}),
     "loop gradient": partial(_F, lambda x: sg.fori_loop(0, 50, lambda _, h: h + 0.01 * sg.tanh(h), x), {"x": (512,)}, "float32", "x"),
+    # entries and parts
+    "few of a sort": partial(_F, lambda x: sg.sort(x, axis=1)[:, :5], {"x": (256, 4096)}),
+    "two entries": partial(_F, lambda x: sg.fori_loop(0, 200, lambda i, h: h.at[i].set(h[i] * 0.5).at[i + 1].set(1.0), x), {"x": (4096,)}),
+    "short entries": partial(_F, lambda x: sg.fori_loop(0, 200, lambda i, h: sg.sin(h).at[i % 8].set(1.0), x), {"x": (8,)}),
+    "entries gradient": partial(_F, _read_entries, {"x": (4096,)}, "float32", "x"),
+    "frames gradient": partial(_F, lambda x: sg.stack([x[k : k + 256] for k in range(0, 8192, 64)]) ** 2,
+                               {"x": (8448,)}, "float32", "x"),
+    "wide logits": partial(_F, _wide_logits, {"h": (2048, 64), "w": (32000, 64)}, "float32", "h w"),
+    "long log-sums": partial(_F, lambda x: sg.nn.logsumexp(x, 1), {"x": (8, 1 << 18)}),
+    "products of bytes": partial(_F, lambda x, w: x.astype("int32") @ w.astype("int32"),
+                                 {"x": (128, 512), "w": (512, 256)}, "int8"),
     # several results
     "rectified update": _step_rectified,
     "three optimizers": partial(_F, _adams, {"a": (512, 512), "b": (512,), "c": (100, 100)}),
