@@ -11,8 +11,8 @@ Elements that equal the smallest one share its gradient. So the index is the sum
 such elements, which is right where there is one in each row. A branch takes the rows by label if
 that holds everywhere, and multiplies as before if it does not, or if there is a NaN.
 
-Zeros are not multiplied: what is infinite or NaN in a row that is not chosen does not make a result
-NaN. Sums add up the same terms in another order.
+Zeros of derivatives are not multiplied: what is infinite or NaN in a row that is not chosen makes
+no result NaN. Sums add up the same terms in another order.
 """
 
 from __future__ import annotations
@@ -500,7 +500,8 @@ class _Rewriter:
         sparse = [arg.node in self._terms for arg in node.args]
         if isinstance(op, Where):
             mask, zeros, _ = node.args
-            if mask.node in choices and number_of(zeros) == 0 and not sparse[2]:
+            is_zero = number_of(zeros) == 0 and node.order > 0  # of a user they are numbers
+            if mask.node in choices and is_zero and not sparse[2]:
                 choice = choices[mask.node]
                 if mask.shape == shape:
                     return [_Term(choice, choice.layout, len(choice.layout.axes) - 1)]
