@@ -368,7 +368,6 @@ PATHS: Final = (
     Path("row-chunks", row="small:wide logits"),
     Path("sums-of-exponentials", row="small:long log-sums"),
     Path("byte-products", row="small:products of bytes"),
-    Path("broadcast-windows", row="small:stretched windows"),
     Path("split-scatters", row="small:scatter rows"),
     Path("unmarked-loops", row="small:newton"),
     Path("selected-elements", row="suite:lstm_scan"),

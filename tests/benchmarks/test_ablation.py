@@ -5,6 +5,7 @@ import pytest
 
 import staticgrad as sg
 from benchmarks.compiler import ablation, paths
+from passes import base as passes
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.native import machine
 
@@ -32,6 +33,7 @@ def test_names_are_unique_and_lines_are_counted():
     names = [path.name for path in paths.PATHS]
     assert len(names) == len({*names})
     assert all(path.lines > 0 for path in paths.PATHS)
+    assert not any(passes.REGISTRY[path.name].required for path in paths.PATHS if path.is_pass)
     with pytest.raises(ValueError, match="no path is named 'nothing'"), paths.without("nothing"):
         pass
 
