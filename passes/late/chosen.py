@@ -373,8 +373,10 @@ def _demands_of_operands(node: Node, demand: _Demand) -> list[_Demand] | None:
     if demand.shape is not None:
         if isinstance(op, Reshape):
             return [demand]
-        is_even = isinstance(op, Elementwise) and all(
-            arg.ndim == 0 or arg.shape == shape for arg in node.args
+        is_even = (
+            isinstance(op, Elementwise)
+            and shape
+            and all(arg.ndim == 0 or arg.shape == shape for arg in node.args)
         )
         if not is_even:
             return None
@@ -411,7 +413,7 @@ def operand_parts(node: Node, parts: _Parts) -> list[_Parts] | None:
     """
     op, shape = node.op, node.types[0].shape
     if isinstance(op, Elementwise):
-        return [_parts_of_operand(arg, len(shape), parts) for arg in node.args]
+        return [_parts_of_operand(arg, shape, parts) for arg in node.args]
     if isinstance(op, Reduction):
         remaining = [axis for axis in range(node.args[0].ndim) if axis not in op.axes]
         return [{remaining[axis]: part for axis, part in parts.items()}]
@@ -426,16 +428,16 @@ def operand_parts(node: Node, parts: _Parts) -> list[_Parts] | None:
     if isinstance(op, Reshape):
         return _parts_before_reshape(node.args[0].shape, shape, parts)
     assert isinstance(op, MatMul)
-    return _factor_parts(op, node.args, len(shape), parts)
+    return _factor_parts(op, node.args, shape, parts)
 
 
-def _parts_of_operand(arg: Symbolic, rank: int, parts: _Parts) -> _Parts:
-    """Return the parts of an operand that broadcasts to ``rank`` axes."""
-    new_axes = rank - arg.ndim
+def _parts_of_operand(arg: Symbolic, shape: Shape, parts: _Parts) -> _Parts:
+    """Return the parts of an operand that broadcasts to ``shape``."""
+    new_axes = len(shape) - arg.ndim
     return {
         axis - new_axes: part
         for axis, part in parts.items()
-        if axis >= new_axes and not _is_one(arg.shape[axis - new_axes])
+        if axis >= new_axes and arg.shape[axis - new_axes] == shape[axis]
     }
 
 
@@ -468,9 +470,10 @@ def _parts_before_reshape(source_shape: Shape, shape: Shape, parts: _Parts) -> l
 
 
 def _factor_parts(
-    op: MatMul, args: Sequence[Symbolic], rank: int, parts: _Parts
+    op: MatMul, args: Sequence[Symbolic], shape: Shape, parts: _Parts
 ) -> list[_Parts] | None:
-    """Return the parts of the factors that parts of a product depend on."""
+    """Return the parts of the factors that parts of a product of this shape depend on."""
+    rank = len(shape)
     below: list[dict[int, _Part]] = [{}, {}]
     a, b = args
     for axis, part in parts.items():
@@ -480,7 +483,7 @@ def _factor_parts(
             below[1][b.ndim - (2 if op.transpose_b else 1)] = part
         else:
             for of_arg, arg in zip(below, args, strict=True):
-                of_arg.update(_parts_of_operand(arg, rank, {axis: part}))
+                of_arg.update(_parts_of_operand(arg, shape, {axis: part}))
     return list(below)
 
 
@@ -644,7 +647,7 @@ def _of_rows(
         return _product_of_rows(op, args, position, rows, parts, shape)
     if args[position].shape != shape:
         return None
-    operands = [_select(arg, _parts_of_operand(arg, len(shape), parts)) for arg in args]
+    operands = [_select(arg, _parts_of_operand(arg, shape, parts)) for arg in args]
     operands[position] = rows
     return _put_back(cast(Symbolic, op(*operands)), parts, shape)
 
@@ -673,7 +676,7 @@ def _product_of_rows(
         else:
             in_result = axis + rank - factor.ndim
             of_result[in_result] = part
-            of_other.update(_parts_of_operand(second, rank, {in_result: part}))
+            of_other.update(_parts_of_operand(second, shape, {in_result: part}))
     factors = [rows, _select(second, of_other)]
     product = multiply(op, *(factors if position == 0 else factors[::-1]))
     return _put_back(product, of_result, shape)

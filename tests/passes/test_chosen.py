@@ -108,6 +108,17 @@ SELECTING = [
 ]
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("sides", [{}, {"prepend": 2.0}, {"prepend": 2.0, "append": 1.0}])
+@pytest.mark.parametrize("shape", [(1,), (3,), (1, 3), (3, 1), (2, 3)])
+def test_no_row_is_chosen_of_one(shape, sides, order):
+    x, array = sg.input("x", shape, "float64"), RANDOM.normal(size=shape)
+    for axis in range(len(shape)):
+        found = sg.compile(sg.diff(x, n=order, axis=axis, **sides)).run({"x": array})
+        wanted = np.diff(array, n=order, axis=axis, **sides)
+        np.testing.assert_allclose(found, wanted, atol=1e-15)
+
+
 @pytest.mark.parametrize("program", SELECTING)
 def test_what_is_not_read_is_not_computed(program):
     a, b = sg.input("a", (N, K), "float64"), sg.input("b", (K, C), "float64")
