@@ -323,6 +323,9 @@ class _Rewriter:
         phase, exact = self.chosen.phases[node], self.exact.get(value.key, value)
         if base_of(value).key in self.chosen.bases:
             return self._cast(self._narrow_of(value), F32, node, phase)
+        source = base_of(value).node
+        if isinstance(source.op, Cast) and source.args[0].dtype is self.dtype:
+            return exact  # a stored narrow float, widened
         if value.key not in self.factors:
             self.factors[value.key] = self._cast(exact, self.dtype, node, phase)
         return self._cast(self.factors[value.key], F32, node, phase)

@@ -270,11 +270,13 @@ def test_streams_of_rows_have_the_bytes_of_tiles(layouts, bits):
         ("Hf", ("across", "along"), 512, True),
         ("He", ("along", "along"), 256, True),
         ("fH", ("along", "across"), 512, True),
+        ("fH", ("apart", "along"), 512, False),
+        ("He", ("along", "along"), 256, False),
     ],
 )
 def test_narrow_factors_have_the_bytes_of_wide_copies(letters, layouts, bits, literal, monkeypatch):
     """Rows of the last shape go through several panels at a time."""
-    shapes = [*LONG, (1, 2, 300, 47), (2, 3, 64, 1), (1, 40, 97, 37)]
+    shapes = [*LONG, (1, 2, 300, 47), (2, 3, 64, 1), (1, 8, 530, 1030), (1, 40, 97, 37)]
     for count, m, n, k in [(1, 9, 10, 3), (1, 9, 10, 70)] if literal else shapes:
         if m == 40:
             monkeypatch.setattr(gemm, "FEWER", 0)

@@ -64,7 +64,8 @@ class Packing:
     arithmetic: Arithmetic = "plain"
 
     @property
-    def _suffix(self) -> str:
+    def suffix(self) -> str:
+        """The end of the names of functions: the elements, and the arithmetic that rounds."""
         kinds = dict.fromkeys((self.element, self.stored))
         return "_".join([*kinds, *([self.arithmetic] if self.arithmetic in ROUNDED else [])])
 
@@ -111,7 +112,7 @@ class Packing:
         ``layout``: one column next to the other (``along``), one inner index next to the other
         (``transposed``), or neither (``strided``).
         """
-        name = f"shared_panel{columns // self.lanes}_{self._suffix}_{layout}"
+        name = f"shared_panel{columns // self.lanes}_{self.suffix}_{layout}"
         if name not in functions:
             functions[name] = _panel_function(self, name, columns, layout)
         return name
@@ -121,7 +122,7 @@ class Packing:
 
         ``along``: an inner index is one element further.
         """
-        name = f"shared_lines_{self._suffix}{'' if along else '_strided'}"
+        name = f"shared_lines_{self.suffix}{'' if along else '_strided'}"
         if name not in functions:
             functions[name] = _row_function(self, name, along)
         return name
@@ -142,7 +143,7 @@ class Packing:
         store has too much, the next one overwrites, or nobody reads: a tile needs room for a vector
         more than it has.
         """
-        name = f"shared_rows{height}x{tiles}_{self._suffix}"
+        name = f"shared_rows{height}x{tiles}_{self.suffix}"
         if name not in functions:
             functions[name] = _rows(self, name, height, tiles)
         return name

@@ -72,7 +72,7 @@ class PlainProduct(ProductLoops):
         few = 0 < m.most <= self.streamed
         self.tall, self.deep, self.one_block = m.many, k.many or k.multiple > 1, k.short
         self.streams = self.across == 1 or self.transposed
-        self.streams &= not (self.is_narrow or (m.many and not few))
+        self.streams &= few or not m.many
         self.only_streams = self.streams and few and self.deep and self.one_block
         self.fills_panels = n.multiple % self.columns == 0
         self.fills_vectors = n.multiple % self.lanes == 0

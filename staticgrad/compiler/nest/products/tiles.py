@@ -18,9 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
-from itertools import product
 from typing import Any, Final, Literal
 
 from staticgrad.compiler.nest.records import (
@@ -48,14 +46,6 @@ LOOKED: Final = dict.fromkeys(WIDE, WIDE[2])
 #: higher ones would compute some that are not there.
 EVEN_TILE: Final = 8
 MOST_EVEN: Final = 24
-#: Inner indices that products of few rows take at a time.
-STEPS: Final = 4
-#: Vectors of columns that are taken together then, at most, and half of it where registers are few,
-#: or where the other factor is so many times twice L2 that no cache holds it.
-MOST_JAMMED: Final = 4
-BEYOND: Final = 4
-#: The prefetch distance, in vectors, for a factor that L2 does not hold.
-FAR: Final = 512
 #: Rows of the highest tile that are read from one address: the others are distances that registers
 #: hold. An address for each row would take more registers than there are. All six rows of a tile
 #: of four registers a vector: aarch64 has 31 registers for words, x86-64 has 15.
@@ -145,7 +135,7 @@ class Tiles:
         return vector
 
     @property
-    def _suffix(self) -> str:
+    def suffix(self) -> str:
         """The end of the names of functions, by the arithmetic."""
         return "" if self.arithmetic == "plain" else f"_{self.arithmetic.replace(' ', '_')}"
 
@@ -185,7 +175,7 @@ class Tiles:
         It computes the rows up to the ``last``.
         """
         kind = f"{'_placed' if self.indexed else ''}{'_looked' if self.looked else ''}"
-        name = f"shared_tiles{vectors}_{self.element}{kind}{self._suffix}"
+        name = f"shared_tiles{vectors}_{self.element}{kind}{self.suffix}"
         if name not in functions:
             functions[name] = _tile_function(self, name, vectors)
         return name
@@ -224,41 +214,9 @@ class Tiles:
         number: Name = b.op("bitcast_f32", part)
         return number
 
-    @property
-    def stream_arguments(self) -> tuple[str, ...]:
-        """The argument names of functions for a few rows: those of tiles up to ``fresh``."""
-        names = replace(self, indexed=False).arguments
-        names = tuple([name for name in names if name != "width"])
-        return (*names[:3], *names[names.index("at") : names.index("ahead")], "width")
-
-    def few_rows(self, functions: dict[str, Any], l2: int) -> str:
-        """Return the name of the function that multiplies a few rows by a streamed b.
-
-        All of ``wide`` columns are added to four inner indices at a time, so that b is read in the
-        order in which it lies, as many lines side by side as there are registers for. What is
-        loaded of it stays in registers while all rows are multiplied. However a lies, it is one
-        function; ``width`` is a multiple of a panel's.
-        """
-        name = f"shared_streams_{self.element}{self._suffix}"
-        if name not in functions:
-            functions[name] = _few_rows(self, name, l2)
-        return name
-
-    def few_transposed_rows(self, functions: dict[str, Any]) -> str:
-        """Return the name of the function that multiplies a few rows by a transposed b.
-
-        It transposes squares of b, for which ``square`` has room.
-
-        A line of b is read once, and what is packed for one row of results is not a whole panel.
-        """
-        name = f"shared_streams_{self.element}{self._suffix}_transposed"
-        if name not in functions:
-            functions[name] = _few_transposed_rows(self, name)
-        return name
-
 
 @contextmanager
-def _subnormals(tiles: Tiles, b: Builder) -> Iterator[None]:
+def flushed_subnormals(tiles: Tiles, b: Builder) -> Iterator[None]:
     """Write what runs inside so that subnormal numbers are zero, if the arithmetic says so."""
     modes = b.variable("modes", "flush_subnormals") if tiles.arithmetic in FLUSHED else None
     yield
@@ -272,7 +230,7 @@ def _tile_function(tiles: Tiles, name: str, vectors: int) -> Function:
 
     def write(b: Builder, *parameters: Name) -> None:
         tile = _Tile(tiles, b, dict(zip(tiles.arguments, parameters, strict=True)))
-        with _subnormals(tiles, b):
+        with flushed_subnormals(tiles, b):
             (tile.exact if tiles.is_exact else tile.covering)(
                 [v for v in tiles.heights if v <= vectors]
             )
@@ -529,161 +487,3 @@ class _Tile:
                 b.assign(line, "add", line, p["hop"] * size)
                 step()
             b.assign(start, "add", start, p["leap"] * size)
-
-
-@cache
-def _few_rows(tiles: Tiles, name: str, l2: int) -> Function:
-    """Build the function that multiplies a few rows by a streamed b, with prefetches."""
-    lanes = tiles.lanes
-    large = 2 * l2 // tiles.size  # elements of twice L2
-
-    def write(b: Builder, *parameters: Name) -> None:
-        """Write the loops over k and columns of the function for few rows."""
-        p = dict(zip(tiles.stream_arguments, parameters, strict=True))
-        depth, step, wide = p["depth"], p["step"], p["wide"]
-        _write_zeros(tiles, b, p)
-        elements = depth * step
-        few, most = step * STEPS, FAR * lanes
-        # The prefetch distance; a b of at most twice L2 is not prefetched.
-        far = b.op(
-            "choose_lt",
-            few,
-            most,
-            b.op("floordiv", most, b.op("choose_gt", few, 0, few, 1)) * few,
-            few,
-        )
-        far = b.op("choose_gt", elements, large, far, 0)
-        jammed = MOST_JAMMED if tiles.wide else MOST_JAMMED // 2
-        full_end = wide // (jammed * lanes) * (jammed * lanes)
-        full_end = b.op("choose_gt", elements, large * BEYOND, 0, full_end)
-        k = b.variable("k", "copy", 0)
-        at, down = b.variable("at", "copy", p["at"]), b.variable("down", "copy", p["down"])
-        with _subnormals(tiles, b):
-            for count, loops in (
-                (STEPS, ((0, full_end, jammed), (full_end, wide, jammed // 2))),
-                (1, ((0, wide, 1),)),
-            ):
-                with b.repeat(Apply("le", (k, depth - count))):
-                    for first, past, vectors in loops:
-                        with b.loop(first, past, vectors * lanes, prefix="j") as j:
-                            ends = past is wide
-                            _few_steps(tiles, b, p, (count, vectors), (at, down, j), far, ends)
-                    b.assign(k, "add", k, count)
-                    b.assign(at, "add", at, p["inner"] * count)
-                    b.assign(down, "add", down, step * count)
-
-    return function(name, tiles.stream_arguments, write)
-
-
-def _write_zeros(tiles: Tiles, b: Builder, p: Mapping[str, Name]) -> None:
-    """All results are zero at the beginning."""
-    with b.branch("eq", p["fresh"], 1):
-        past = p["to"] + (p["last"] + 1) * p["width"]
-        with b.loop(p["to"], past, tiles.lanes, prefix="cell") as cell:
-            b.do(f"store{tiles.lanes}", p["c"], Offset(((cell, 1),)), tiles.zeros(b))
-
-
-def _few_steps(
-    tiles: Tiles,
-    b: Builder,
-    p: Mapping[str, Name],
-    count: tuple[int, int],
-    place: tuple[Name, Name, Name],
-    far: Name,
-    ends: bool,
-) -> None:
-    """Write some steps of k for some column vectors of all rows; under masks if it ``ends``.
-
-    Hardware does not know what follows the end of a short line of b, nor what is loaded under
-    a mask, so what is read some time later is prefetched.
-    """
-    (steps, vectors), (at, down, j), lanes = count, place, tiles.lanes
-    masks = [b.op(f"mask{lanes}", p["wide"] - j - v * lanes) for v in range(vectors if ends else 0)]
-    start = down + j
-
-    def place_of(q: int, v: int) -> Offset:
-        return place_at((start, 1), (p["step"], q), constant=v * lanes)
-
-    if steps == STEPS:
-        with b.branch("gt", far, 0):
-            for q, v in product(range(steps), range(vectors)):
-                terms, part = place_of(q, v)
-                b.do("prefetch_second", *b.pointer(p["b"], Offset((*terms, (far, 1)), part)))
-    columns = {}
-    for q, v in product(range(steps), range(vectors)):
-        word, mask = ("load", (masks[v],)) if ends else (f"load{lanes}", ())
-        column = b.load("b", word, *b.pointer(p["b"], place_of(q, v)), *mask)
-        for half in tiles.halves:
-            columns[q, v, half] = tiles.read_half(b, column, half)
-    cell = b.variable("cell", "copy", p["to"] + j)
-    line = b.variable("line", "copy", at)
-    with b.loop(0, p["last"] + 1, prefix="r"):
-        places = [(p["c"], Offset(((cell, 1),), v * lanes)) for v in range(vectors)]
-        sums = [b.load("c", f"load{lanes}", *place) for place in places]
-        for q in range(steps):
-            scalar = b.load("a", "load1", *b.pointer(p["a"], place_at((line, 1), (p["inner"], q))))
-            every = b.op(f"splat{lanes}", scalar)
-            for half in tiles.halves:
-                x = tiles.read_half(b, every, half)
-                for v in range(vectors):
-                    term = tiles.multiply_half(b, x, columns[q, v, half], sums[v], half)
-                    sums[v] = b.op(*term)
-        for sum_, place_ in zip(sums, places, strict=True):
-            b.do(f"store{lanes}", *place_, sum_)
-        b.assign(cell, "add", cell, p["width"])
-        b.assign(line, "add", line, p["row"])
-
-
-@cache
-def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
-    """Build the function that multiplies a few rows by a transposed b, square by square."""
-    lanes = tiles.lanes
-    names = (*tiles.stream_arguments, "square")
-
-    def write(b: Builder, *parameters: Name) -> None:
-        """Write the loops over squares of b of the function for few rows."""
-        p = dict(zip(names, parameters, strict=True))
-        depth, step, wide, square = p["depth"], p["step"], p["wide"], p["square"]
-
-        def rows(k: Name, j: Name, steps: int | None) -> None:
-            """Add the k steps of a square to all rows, unrolled, or in a loop."""
-            with b.loop(0, p["last"] + 1, prefix="r") as r:
-                place = b.pointer(p["c"], Offset(((p["to"], 1), (r, p["width"]), (j, 1))))
-                total = b.variable("v", f"load{lanes}", *place)
-
-                def add_term(q: Word) -> None:
-                    line = place_at((p["at"], 1), (r, p["row"]), (k + q, p["inner"]))
-                    x = b.op(f"splat{lanes}", b.load("a", "load1", *b.pointer(p["a"], line)))
-                    y = b.load("square", f"load{lanes}", square, place_at((q, lanes)))
-                    for half in tiles.halves:
-                        left, right = (tiles.read_half(b, z, half) for z in (x, y))
-                        b.assign(total, *tiles.multiply_half(b, left, right, total, half))
-
-                if steps is None:
-                    with b.loop(0, depth - k, prefix="q") as term:
-                        add_term(term)
-                else:
-                    for q in range(steps):
-                        add_term(q)
-                b.do(f"store{lanes}", *place, total)
-
-        _write_zeros(tiles, b, p)
-        stored = frozenset({"square"})
-        with (
-            _subnormals(tiles, b),
-            b.loop(0, wide, lanes, stored, "j") as j,
-            b.loop(0, depth, lanes, stored, "k") as k,
-        ):
-            place = place_at((p["down"] + j * step + k, 1))
-            at, to = (p["b"], place, step), (square, 0, lanes)
-            covered = b.op("choose_ge", wide, j + lanes, depth, 0)
-            with b.branch("ge", covered, k + lanes):
-                b.do(f"transpose{lanes}", *at, lanes, lanes, *to, stores="square")
-            with b.otherwise():
-                b.do(f"transpose{lanes}", *at, wide - j, depth - k, *to, stores="square")
-            with b.branch("ge", depth, k + lanes):
-                rows(k, j, lanes)
-            with b.otherwise():
-                rows(k, j, None)
-
-    return function(name, names, write)
