@@ -12,7 +12,7 @@ from passes.rewrite import Rewrite
 from passes.rewrite.rule import Term
 from passes.rules.tables import TABLES
 from staticgrad.tools.documentation.site import GUIDE
-from staticgrad.tools.lints import LINTS
+from staticgrad.tools.lints import LINTS, SOURCE_LINTS
 from tests.passes.golden_models import hits_table
 
 PAGE = GUIDE / "passes.md"
@@ -58,7 +58,10 @@ def passes():
 def lints():
     """Table of the lints of ``sg.lint``."""
     lines = ["| lint | sees |", "|---|---|"]
-    return lines + [f"| `{lint.name}` | {_escape_bars(lint.about)} |" for lint in LINTS.values()]
+    return lines + [
+        f"| `{lint.name}` | {_escape_bars(lint.about)} |"
+        for lint in [*LINTS.values(), *SOURCE_LINTS.values()]
+    ]
 
 
 def _file(rules):

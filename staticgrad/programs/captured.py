@@ -339,7 +339,7 @@ class Captured:
         """Reach what an object of the standard library refers to; False for other objects."""
         kind = type(value)
         if kind is MethodType:
-            self._reach(value.__self__, label.rpartition(".")[0] or label, is_users)
+            self._reach(value.__self__, label.rpartition(".")[0] or "self", is_users)
             self._reach(value.__func__, label, is_users)
         elif issubclass(kind, partial | partialmethod):
             self._reach(value.func, label, is_users)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Self
+from typing import Self
 
 from staticgrad.errors.wording import quote
 from staticgrad.programs.arguments import CallArguments
@@ -11,11 +11,12 @@ from staticgrad.support.records import NamedTuple
 
 
 class CallOutline(NamedTuple):
-    """Outline of a call: element types and ranks by array, and static arguments."""
+    """Outline of a call: element types and ranks of arrays, static parts, ids of functions."""
 
     dtypes: Mapping[str, str]
     ranks: Mapping[str, int]
-    statics: Mapping[str, Any]
+    statics: Mapping[str, str]
+    functions: Mapping[str, int]
 
     @classmethod
     def of(cls, arguments: CallArguments, inputs: Collection[str] = ()) -> Self:
@@ -26,6 +27,7 @@ class CallOutline(NamedTuple):
             {name: dtype for name, dtype, _ in arrays},
             {name: rank for name, _, rank in arrays},
             {name: quote(value) for name, value in arguments.statics.items() if name not in inputs},
+            {name: id(value) for name, value in arguments.statics.items() if callable(value)},
         )
 
 
@@ -74,6 +76,16 @@ def find_change(old: CallOutline, new: CallOutline) -> Change:
                 f"has {rank} axes, after {old.ranks[name]}",
                 "the same axes at each call keep the program, of size 1 where there is one element",
             )
+    if new.statics.keys() != old.statics.keys():
+        names = {*new.statics} ^ {*old.statics}
+        owner = min(names).partition(".")[0]
+        counts = [sum(n.partition(".")[0] == owner for n in call.statics) for call in (new, old)]
+        if counts[0] != counts[1]:
+            return Change(
+                owner,
+                f"has {counts[0]} numbers or other static parts, after {counts[1]}",
+                f"one array, np.array({owner}), may have any number of rows",
+            )
     for name, text in new.statics.items():
         if text != old.statics.get(name):
             owner = name.partition(".")[0]
@@ -81,6 +93,14 @@ def find_change(old: CallOutline, new: CallOutline) -> Change:
                 name,
                 f"is {text}, after {old.statics.get(name, 'none')}",
                 f"static={owner!r} says that a program for each value is meant",
+            )
+    for name, identity in new.functions.items():
+        if identity != old.functions.get(name):
+            return Change(
+                name,
+                f"is another {new.statics.get(name, 'function')}",
+                "a function that is defined once, with what changes as an argument, keeps the"
+                " program",
             )
     return Change(
         "",

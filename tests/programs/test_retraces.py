@@ -10,7 +10,7 @@ import staticgrad as sg
 
 
 def total(x):
-    return sum(leaf.sum() for leaf in sg.tree.leaves(x))
+    return sum(leaf.sum() for leaf in sg.tree.leaves(x) if hasattr(leaf, "sum"))
 
 
 def rows(count):
@@ -38,6 +38,10 @@ CHANGING = {
     "other dtypes": (
         [np.ones(2, dtype) for dtype in ("float32", "float64", "int32")],
         r"x is int32, after float64: x.astype\('float64'\) keeps the program",
+    ),
+    "other functions": (
+        [{"f": lambda x=x: x, "x": np.ones(2)} for x in range(3)],
+        r"x.f is another <lambda>: a function that is defined once",
     ),
     "other containers": (
         [(np.ones(2),), [np.ones(2)], Pair(np.ones(2), None)],
@@ -82,6 +86,34 @@ def test_what_a_function_reads_and_that_changes_at_each_call_is_named():
     for rate in range(4, 14):  # once is enough
         trainer.rate = float(rate)
         np.testing.assert_allclose(trainer.step(np.ones(2)), [rate, rate])
+
+
+def test_lists_of_numbers_of_other_lengths_are_named():
+    f = sg.function(lambda weights: sum(weights))
+    assert [f([0.5] * count) for count in (1, 2)] == [0.5, 1.0]
+    words = r"weights has 3 numbers or other static parts, after 2: one array, np.array\(weights\)"
+    with pytest.warns(sg.StaticgradWarning, match=words):
+        assert f([0.5] * 3) == 1.5
+    again = sg.function(lambda weights: weights.sum())
+    assert [again(np.array([0.5] * count)) for count in (1, 2, 3, 4)] == [0.5, 1.0, 1.5, 2.0]
+    assert again.stats.traces == 2
+
+
+def test_attributes_of_a_bound_method_are_named_by_self():
+    class Trainer:
+        rate = 1.0
+
+        def scale(self, x):
+            return x * self.rate
+
+    trainer = Trainer()
+    step = sg.function(trainer.scale)
+    for rate in (1.0, 2.0):
+        trainer.rate = rate
+        np.testing.assert_allclose(step(np.ones(2)), rate)
+    trainer.rate = 3.0
+    with pytest.warns(sg.StaticgradWarning, match=r"because self.rate is another"):
+        step(np.ones(2))
 
 
 def test_an_int_that_python_needs_is_named_at_its_third_value():

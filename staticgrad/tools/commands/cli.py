@@ -480,11 +480,13 @@ def tune(file: IO[str], sizes: dict[str, int]) -> Answer:
 @click.option("--notes", is_flag=True, help="Also show what is less certain.")
 @answering
 def lint(file: IO[str], without: tuple[str, ...], notes: bool) -> Answer:
-    """Look for numeric hazards in a graph's text.
+    """Look for numeric hazards in a graph's text, or for loops that compile in a file of Python.
 
-    The graph is read from FILE, by default standard input. Exit code 1 if there are any.
+    The graph is read from FILE, by default standard input; FILE.py is read as Python and not run.
+    Exit code 1 if there are any.
     """
-    findings = sg.lint(read_graph(file), without=without, notes=notes)
+    program = name if (name := getattr(file, "name", "")).endswith(".py") else read_graph(file)
+    findings = sg.lint(program, without=without, notes=notes)
     data = {"holds": not findings, "findings": [finding.as_json() for finding in findings]}
     return Answer(data, "\n\n".join(map(str, findings)) or "no hazards found", not findings)
 

@@ -1,16 +1,23 @@
 """Lints: hazards that no rewrite mends, named with the user's line and what to write.
 
-A pure analysis of a graph: nothing runs, nothing changes. The lints stand in tables by subject,
-each with programs that have the hazard and programs that do not; ``LINTS`` has all by name.
+A pure analysis of a graph, or of the text of a program in Python: nothing runs, nothing changes.
+The lints stand in tables by subject, each with programs that have the hazard and programs that do
+not; ``LINTS`` has those of graphs by name, ``SOURCE_LINTS`` those of texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+import linecache
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from inspect import getsourcefile, unwrap
+from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, Final
 
 from staticgrad.errors import ArgumentError
-from staticgrad.extend import Graph, Value, did_you_mean, list_names, public
+from staticgrad.extend import Graph, Value, did_you_mean, kind_of, list_names, public
+from staticgrad.extend.programs import Function
 from staticgrad.tools.lints import (
     broadcasting,
     derivatives,
@@ -18,8 +25,11 @@ from staticgrad.tools.lints import (
     exponentials,
     gradients,
     precision,
+    retraces,
 )
 from staticgrad.tools.lints.program import LintedGraph, stabilize_program
+from staticgrad.tools.lints.retraces import SourceLint as SourceLint
+from staticgrad.tools.lints.sources import LintedSource
 from staticgrad.tools.lints.table import (
     Finding as Finding,
     Findings,
@@ -28,7 +38,7 @@ from staticgrad.tools.lints.table import (
     by_op,
 )
 
-__all__ = ["LINTS", "Finding", "Lint", "Severity", "lint"]
+__all__ = ["LINTS", "SOURCE_LINTS", "Finding", "Lint", "Severity", "SourceLint", "lint"]
 
 
 def __dir__() -> list[str]:
@@ -43,11 +53,24 @@ LINTS: Final[Mapping[str, Lint]] = {
     for rule in vars(subject).values()
     if isinstance(rule, Lint)
 }
+#: Every lint of the text of a program, by name.
+SOURCE_LINTS: Final[Mapping[str, SourceLint]] = {
+    rule.name: rule for rule in vars(retraces).values() if isinstance(rule, SourceLint)
+}
+
+
+_SOURCES: Final = (str, os.PathLike, ModuleType, FunctionType, MethodType, type, Function)
 
 
 @public
 def lint(
-    program: Graph | Value | Mapping[str, Value],
+    program: Graph
+    | Value
+    | Mapping[str, Value]
+    | str
+    | os.PathLike[str]
+    | ModuleType
+    | Callable[..., Any],
     *,
     without: Collection[str] = (),
     notes: bool = False,
@@ -57,6 +80,8 @@ def lint(
     Args:
         program: what ``sg.compile`` takes: a Graph, one Value, or a dict of Values. If it holds
             gradients, hazards of derivatives are reported where gradients flow; else everywhere.
+            Or a file of Python by its path, a module, or a function of the file: then its loops are
+            read, not run, for calls that compile anew in each iteration.
         without: names of lints to leave out.
         notes: also what is less certain: ``arccos`` of something that is not known to stay
             inside.
@@ -65,7 +90,8 @@ def lint(
         One Finding per lint and line; each prints as at most five lines.
 
     Raises:
-        ArgumentError: ``without`` names a lint that there is not.
+        ArgumentError: ``without`` names a lint that there is not; a file that cannot be read, or is
+            not Python.
         GraphError: a program of another kind.
 
     >>> import staticgrad as sg
@@ -73,13 +99,20 @@ def lint(
     >>> [finding.rule for finding in sg.lint(sg.sqrt((x * x).sum()))]
     ['sqrt-at-zero']
     """
-    unknown = [name for name in without if name not in LINTS]
+    names = [*LINTS, *SOURCE_LINTS]
+    unknown = [name for name in without if name not in names]
     if unknown:
         raise ArgumentError(
             f"there is no lint {unknown[0]!r}",
-            hint=f"{did_you_mean(unknown[0], LINTS)}there are {list_names(list(LINTS))}",
+            hint=f"{did_you_mean(unknown[0], names)}there are {list_names(names)}",
         )
-    built = LintedGraph(program if isinstance(program, Graph) else Graph(program))
+    if isinstance(program, _SOURCES):
+        source = _source_of(program)
+        rules = [rule for rule in SOURCE_LINTS.values() if rule.name not in without]
+        return Findings(
+            sorted((item for rule in rules for item in rule.findings(source)), key=_place)
+        )
+    built = LintedGraph(program if isinstance(program, Graph) else Graph(program))  # type: ignore[arg-type]
     chosen = [rule for rule in LINTS.values() if rule.name not in without]
     findings = [
         *_findings(built, [rule for rule in chosen if rule.where == "built"]),
@@ -92,6 +125,28 @@ def lint(
         finding for finding in reversed(by_place.values()) if notes or finding.severity == "warning"
     ]
     return Findings(sorted(shown, key=_place))
+
+
+def _source_of(program: str | os.PathLike[str] | ModuleType | Callable[..., Any]) -> LintedSource:
+    """Read the file of a path, module or function."""
+    try:
+        if isinstance(program, str | os.PathLike):
+            file = os.fspath(program)
+            text = Path(file).read_text(encoding="utf-8")
+        else:
+            file = getsourcefile(unwrap(program)) or ""  # type: ignore[arg-type]
+            text = "".join(linecache.getlines(file))
+            if not text:
+                raise OSError("no file has its text")
+        return LintedSource(text, file)
+    except (OSError, TypeError, UnicodeDecodeError) as error:
+        subject = repr(program) if isinstance(program, str) else kind_of(program)
+        raise ArgumentError(
+            f"lint: the source of {subject} cannot be read: {error}",
+            hint="the path of a file of Python, a module, a function, or a graph",
+        ) from None
+    except SyntaxError as error:
+        raise ArgumentError(f"lint: {file!r} is not Python: {error}") from None
 
 
 def _findings(program: LintedGraph, lints: Iterable[Lint]) -> list[Finding]:
