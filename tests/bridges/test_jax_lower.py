@@ -125,10 +125,12 @@ def is_pattern(starts, places, rows, starts_t, places_t, order):
     return is_permutation and not (np.diff(starts, prepend=0) < 0).any()
 
 
-def compute_samples(name):
-    """Samples with their results here and in JAX."""
+def compute_samples(samples):
+    """Samples, each with the name of its op, and their results here and in JAX."""
     graphs = []
-    for sample in samples_of(name):
+    for name, sample in samples:
+        if name in REFUSED and getattr(sample.op, "ranks", 2) != 1:
+            continue
         arrays = [ordinary(array) for array in sample.arrays]
         matrices = isinstance(sample.op, LinearAlgebra)
         if matrices and not all(np.abs(x).max(initial=0) < 1e6 for x in arrays):
@@ -143,17 +145,18 @@ def compute_samples(name):
             expected = sg.evaluate(graph, feeds)
         except (StaticgradError, FloatingPointError):  # a matrix that has no such factors
             continue
-        graphs.append((sample, sg.jax.lower(graph), feeds, expected))
+        graphs.append((name, sample, sg.jax.lower(graph), feeds, expected))
     for first in range(0, len(graphs), 64):
         part = graphs[first : first + 64]
-        runs = [run for _, run, *_ in part]
+        runs = [run for _, _, run, *_ in part]
         together = jax.jit(
             lambda feeds, runs=tuple(runs): [f(x) for f, x in zip(runs, feeds, strict=True)],
             compiler_options=PLAIN,
         )
-        outputs = together([feeds for _, _, feeds, _ in part])
-        for (sample, _, _, expected), results in zip(part, outputs, strict=True):
-            yield sample, {key: np.asarray(array) for key, array in results.items()}, expected
+        outputs = together([feeds for *_, feeds, _ in part])
+        for (name, sample, *_, expected), results in zip(part, outputs, strict=True):
+            actual = {key: np.asarray(array) for key, array in results.items()}
+            yield name, sample, actual, expected
 
 
 @pytest.fixture
@@ -165,9 +168,11 @@ def in_float64():
     jax.config.update("jax_enable_x64", old_value)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_op_has_the_values_of_the_evaluator(name, in_float64):
-    for sample, actual, expected in compute_samples(name):
+def check_samples(samples):
+    """Check the results of JAX; return how many samples were compared."""
+    count = 0
+    for name, sample, actual, expected in compute_samples(samples):
+        count += 1
         units, of = bound_of(name)
         for place, (key, array) in enumerate(expected.items()):
             result = actual[key]
@@ -179,6 +184,28 @@ def test_every_op_has_the_values_of_the_evaluator(name, in_float64):
             least = 1.0 if of == "1 or each element" else 1e-36
             worst = difference(result, array, of == "the largest element", least)
             assert worst <= units, (sample.op, key, result, array)
+    return count
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_op_has_the_values_of_the_evaluator(name, in_float64):
+    check_samples((name, sample) for sample in samples_of(name))
+
+
+#: Draws of samples: one op in so many, of each so many samples.
+DRAWS, APART, EACH = 96, 8, 3
+
+
+@pytest.mark.thinned(32, budgeted=True)  # some 5 s each, mostly of XLA's compiler
+@pytest.mark.parametrize("draw", range(DRAWS))
+def test_drawn_samples_of_ops_have_the_values_of_the_evaluator(draw, in_float64):
+    """The quick tests see each row of the table in some commits."""
+    random, samples = np.random.default_rng(draw), []
+    for name in op_names()[draw % APART :: APART]:
+        of_name = samples_of(name)
+        places = random.permutation(len(of_name))[:EACH]
+        samples += [(name, of_name[place]) for place in places]
+    assert check_samples(samples) > len(samples) / 3
 
 
 def step():
@@ -223,6 +250,9 @@ def test_refusals():
     ) as caught:
         sg.jax.lower(sg.Graph({"y": y}))({"x": np.ones(3, "float32")})
     assert "y = mean(x)" in str(caught.value)
+    fma = op_class("multiply_add")()
+    with pytest.raises(ExportError, match="multiply_add: is an op of kernels alone"):
+        sg.jax.lower(sg.Graph({"y": fma(x, x, x)}))({"x": np.ones(3, "float32")})
     draw = sg.Graph({"y": sg.random.Generator(0).normal(shape=(3,)) + x})
     with pytest.raises(ExportError, match="64 bits"):
         sg.jax.lower(draw)({"x": np.ones(3, "float32")})

@@ -71,6 +71,23 @@ def test_it_is_one_node_with_the_same_values_and_gradients(name):
         np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("extra", [-1, 0, 1])
+def test_blocks_of_any_number_of_rows(rows, extra):
+    """A row alone may have more bytes than a block; the last block may be full, or one row."""
+    block = 1 << 16
+    for shape in ((rows, block // 8 + 8 + extra), (2 * rows + extra, block // 16)):
+        x = normal(*shape)
+        tensor = Tensor(x, True, "float64")
+        out = sg.nn.softmax(tensor)
+        powers = np.exp(x - x.max(1, keepdims=True))
+        expected = powers / powers.sum(1, keepdims=True)
+        np.testing.assert_allclose(out.data, expected, rtol=1e-12)
+        weight = normal(*shape)
+        slope = expected * (weight - (expected * weight).sum(1, keepdims=True))
+        np.testing.assert_allclose(grad(out, tensor, weight).data, slope, rtol=1e-9, atol=1e-16)
+
+
 def test_every_function_by_rows_was_tried():
     functions = [
         *vars(nn).values(),

@@ -136,6 +136,41 @@ def test_no_gradient_of_complex_numbers_is_lost_either():
     assert scipy.linalg.det(z.detach()) == 2.0 + 1.0j
 
 
+def test_a_complex_gradient_adds_up_until_it_is_forgotten():
+    z = Tensor([3.0 + 4.0j, -1.0j], requires_grad=True, dtype="complex128")
+    unit = np.conj(z.data) / abs(z.data)  # of abs: dL/dre - i dL/dim
+    for times in (1, 2):
+        sg.abs(z).sum().backward()
+        np.testing.assert_allclose(z.grad, times * unit, rtol=1e-15)
+    z.zero_grad()
+    assert z.grad is None
+    (z.real * 2.0).sum().backward()  # one part alone has a gradient
+    np.testing.assert_array_equal(z.grad, [2.0, 2.0])
+    z.zero_grad()
+    (z.imag * 2.0).sum().backward()
+    np.testing.assert_array_equal(z.grad, [-2.0j, -2.0j])
+
+
+@pytest.mark.parametrize("factor", [1.0 + 2.0j, 3.0j, 2.0 + 0.0j])
+def test_complex_results_of_which_a_part_is_zero_have_all_members(factor):
+    x = Tensor([0.5, -2.0], requires_grad=True, dtype="float64")
+    z = x * factor
+    expected = np.array([0.5, -2.0]) * factor
+    assert z.requires_grad
+    assert z.grad_fn is not None
+    assert z.grad is None
+    z.zero_grad()
+    plain = z.detach()
+    assert not plain.requires_grad
+    for value in (z.data, plain.data, np.asarray(plain)):
+        np.testing.assert_array_equal(value, expected)
+    for part, array in ((z.real, expected.real), (z.imag, expected.imag)):
+        np.testing.assert_array_equal(part.data, array)
+    assert "requires_grad=True" in repr(z)
+    sg.abs(z).sum().backward()
+    np.testing.assert_allclose(x.grad, abs(factor) * np.sign(x.data), rtol=1e-15)
+
+
 def test_dlpack_gives_no_recorded_tensor():
     x = Tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(sg.errors.GradientError, match="the gradient would be lost"):

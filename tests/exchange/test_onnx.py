@@ -1,7 +1,11 @@
 """Models in files of ONNX: operators, whole models both ways, training, errors."""
 
 import copy
+import importlib
 import pickle
+import pkgutil
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +18,8 @@ from tests.exchange.models import MODELS, model
 from tests.exchange.node_tests import cases, gradient_error, outcome
 
 onnx = pytest.importorskip("onnx")
+
+import onnx.backend.test.case.node as onnx_operators  # noqa: E402
 
 MLP = """
 <ir_version: 8, opset_import: ["": 17]>
@@ -114,8 +120,65 @@ def test_onnx_tests_of_operators_pass_or_do_not_apply():
     assert {name: e for name, e in errors.items() if e is not None and not e < 1e-6} == {}
 
 
+def resize_to(size, operator, operands):
+    """Return nodes that interpolate between the elements of the last axis, which has 4."""
+    scales = f"k = Constant <value = float[3] {{1.0, 1.0, {size / 4}}}> ()"
+    return f'{scales}\n y = {operator} <mode = "linear"> ({operands})'
+
+
+def doubled_from_the_first(x):
+    """Return elements and what is between them, as versions before 11 place them."""
+    places = np.minimum(np.arange(8) / 2, 3)
+    low, part = np.floor(places).astype(int), places % 1
+    return x[..., low] * (1 - part) + x[..., np.minimum(low + 1, 3)] * part
+
+
+#: ONNX's tests of an operator, or of a few, are a module, which makes them when it is imported.
+MODULES = sorted(m.name for m in pkgutil.iter_modules(onnx_operators.__path__) if not m.ispkg)
+
+
+@pytest.mark.thinned(12, budgeted=True)  # 3 s together
+@pytest.mark.parametrize("module", MODULES)
+def test_onnx_tests_of_one_operator_pass_or_do_not_apply(module, monkeypatch):
+    """The quick tests see each operator in some commits."""
+    test_cases = []
+
+    def note_test(node, inputs, outputs, name, **options):
+        """Make a test of a node, unless it has sequences or chooses element types itself."""
+        arrays = [*inputs, *outputs]
+        if not all(isinstance(array, np.ndarray) for array in arrays) or options:
+            return
+        names = [[n for n in names if n] for names in (node.input, node.output)]
+        infos = [
+            [
+                onnx.helper.make_tensor_value_info(
+                    n, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+                )
+                for n, array in zip(*pairs, strict=True)
+            ]
+            for pairs in zip(names, (inputs, outputs), strict=True)
+        ]
+        model = onnx.helper.make_model(onnx.helper.make_graph([node], name, *infos))
+        test_cases.append(
+            SimpleNamespace(model=model, data_sets=[(inputs, outputs)], rtol=0, atol=0)
+        )
+
+    monkeypatch.setattr(onnx_operators, "expect", note_test)
+    full_name = f"{onnx_operators.__name__}.{module}"
+    monkeypatch.delitem(sys.modules, full_name, raising=False)
+    with np.errstate(all="ignore"):
+        importlib.import_module(full_name)
+    monkeypatch.delitem(sys.modules, full_name)
+    for case in test_cases:
+        outcome(case)
+
+
 #: Operators with options or of versions that the models here do not have.
 NODES = {
+    "upsampled": (9, resize_to(8, "Upsample", "x, k")),
+    "old resize": (10, resize_to(8, "Resize", "x, k")),
+    "resized from 11 on": (11, resize_to(8, "Resize", 'x, "", k')),
+    "resized to the same size": (13, resize_to(4, "Resize", 'x, "", k')),
     "old softmax": (11, "y = Softmax (x)"),
     "old log softmax": (11, "y = LogSoftmax <axis = 2> (x)"),
     "softmax": (13, "y = Softmax (x)"),
@@ -151,6 +214,8 @@ NODES = {
 
 #: Where the reference does not follow its specification: the specification.
 SPECIFIED = {
+    "upsampled": doubled_from_the_first,
+    "old resize": doubled_from_the_first,
     "old softmax": lambda x: np.exp(x) / np.exp(x).sum((1, 2), keepdims=True),
     "normalized": lambda x: x / abs(x).sum(1, keepdims=True),
 }

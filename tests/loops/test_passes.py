@@ -117,6 +117,37 @@ def test_what_iterations_compute_alike_is_computed_once(steps):
         np.testing.assert_allclose(compiled[name], array, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_product_of_a_stack_is_read_by_the_loop_over_the_stack(place, reverse):
+    """The second loop computes a product of the first one's rows: it is stacked, computed once."""
+    x, w = variable("x", sg.float64, (5, 3)), variable("w", sg.float64, (3, 3))
+
+    def first(xp, w):
+        def iteration(c, row):
+            stacks = c + row, c * 0.5 - row, row * row
+            return xp.tanh(stacks[place] @ w), stacks
+
+        return iteration
+
+    def second(xp, w):
+        return lambda c, row: (xp.tanh(c + row @ w), (c * row,))
+
+    _, stacks = sg.scan(first(sg, w), sg.zeros((3,), "float64"), x)
+    last, (outs,) = sg.scan(second(sg, w), x[0], stacks[place], reverse=reverse)
+    graph = pipeline("O1")(Graph({"last": last, "outs": outs, "others": sum(stacks)}))
+    assert sum(inside(loop).count("matmul") for loop in loops(graph)) == 1
+    draw = np.random.default_rng(0).normal
+    arrays = {"x": draw(size=(5, 3)), "w": draw(size=(3, 3))}
+    _, rows = scan_by_numpy(first(np, arrays["w"]), np.zeros(3), arrays["x"])
+    step = 1 - 2 * reverse
+    expected, (steps,) = scan_by_numpy(second(np, arrays["w"]), arrays["x"][0], rows[place][::step])
+    results = sg.evaluate(graph, arrays)
+    np.testing.assert_allclose(results["last"], expected, rtol=1e-13)
+    np.testing.assert_allclose(results["outs"], steps[::step], rtol=1e-13)
+    np.testing.assert_allclose(results["others"], sum(rows), rtol=1e-13)
+
+
 def test_loops_that_differ_in_one_thing_keep_their_values():
     """Two loops differ in the direction, the start, the array, the body or the length."""
     x, y, s, t = (

@@ -879,7 +879,7 @@ class Lowered:
         types = [value.type for value in node.args]
         if name == "custom_vjp":
             return _custom_vjp(op, types, args)
-        if name in REFUSED and op.ranks != 1:
+        if name in REFUSED and not (name in _RANKS and op.ranks == 1):
             raise ExportError(REFUSED[name])
         if name in RULED:
             return _attach_rule(op, types, lambda *arrays: _by_row(op, arrays), args)
