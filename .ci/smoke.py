@@ -1,10 +1,14 @@
 """What an installation has to do; ``.ci/versions`` runs it in fresh environments.
 
-python .ci/smoke.py README.md
+python .ci/smoke.py [--plain] README.md
+
+``--plain``: nothing but the requirements is installed, as by ``pip install staticgrad``.
 """
 
 import importlib
+import importlib.metadata
 import pickle
+import re
 import pkgutil
 import subprocess
 import sys
@@ -17,6 +21,19 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
+
+
+def find_extras() -> list[str]:
+    """Return the installed packages that only an extra of staticgrad brings."""
+    texts = importlib.metadata.requires("staticgrad") or []
+    names = {is_extra: set() for is_extra in (True, False)}
+    for text in texts:
+        names["extra ==" in text].add(re.split(r"[^\w-]", text)[0].lower())
+    installed = {
+        each.metadata["Name"].lower().replace("_", "-")
+        for each in importlib.metadata.distributions()
+    }
+    return sorted({name.replace("_", "-") for name in names[True] - names[False]} & installed)
 
 
 def import_public_names() -> None:
@@ -93,8 +110,10 @@ numpy.save("y.npy", exported_step.run({"x": numpy.load("x.npy")})["y"])
 
 
 if __name__ == "__main__":
+    extras = find_extras()
+    assert "--plain" not in sys.argv or not extras, f"installed by an extra: {extras}"
     import_public_names()
-    run_readme(Path(sys.argv[1]).resolve())
+    run_readme(Path(sys.argv[-1]).resolve())
     for backend in ("vector", "numba"):
         compare_step_with_numpy(backend)
     compare_tape_with_numpy()

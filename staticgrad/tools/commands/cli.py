@@ -359,8 +359,9 @@ def directory() -> Answer:
 @click.argument("name", required=False)
 @click.option("--write", "folder", type=click.Path(file_okay=False), help="Write all as Markdown.")
 @click.option("--site", type=click.Path(file_okay=False), help="Build all as HTML, by MkDocs.")
+@click.option("--versions", is_flag=True, help="With --write: of a site of several versions.")
 @answering
-def docs(name: str | None, folder: str | None, site: str | None) -> Answer:
+def docs(name: str | None, folder: str | None, site: str | None, versions: bool) -> Answer:
     """Read tutorials, the reference, error codes.
 
     NAME is an address, first-gradient, or a name, sg.nn.gelu. Without it the pages are listed.
@@ -372,7 +373,7 @@ def docs(name: str | None, folder: str | None, site: str | None) -> Answer:
             first = str(documentation.build(site, folder or work))
         return Answer({"written": first}, f"written: {first}")
     if folder is not None:
-        settings = str(documentation.write(folder))
+        settings = str(documentation.write(folder, versions=versions))
         return Answer({"written": settings}, f"written: {settings}")
     if name is not None:
         text = documentation.page(name)

@@ -50,6 +50,11 @@ _SETTINGS: Final = {
     ],
     "validation": {"links": {"anchors": "warn", "unrecognized_links": "warn"}},
 }  # fmt: skip
+#: Other settings of a site with a folder for each version, which is read from a server.
+_OF_VERSIONS: Final = {
+    "plugins": ["search"],
+    "extra": {"version": {"provider": "mike", "default": "latest"}},
+}
 #: Browsers start no worker from a file: the search then runs in a hidden frame.
 _WORKER: Final = """\
 if (location.protocol === "file:") window.Worker = class extends EventTarget {
@@ -87,11 +92,13 @@ if (location.protocol === "file:") window.Worker = class extends EventTarget {
 _NAME: Final = re.compile(r"^(## (sg\.[\w.]+))$", re.MULTILINE)
 
 
-def write(folder: str | Path) -> Path:
+def write(folder: str | Path, *, versions: bool = False) -> Path:
     """Write the documentation as Markdown files, pictures and ``mkdocs.yml``.
 
     Args:
         folder: where to; it is made if it is not there.
+        versions: of a site with several versions, which ``mike`` publishes beside each other:
+            its pages have a selector of versions, and need a server.
 
     Returns:
         The path of ``mkdocs.yml``.
@@ -108,7 +115,8 @@ def write(folder: str | Path) -> Path:
         entries = [{heading: f"{name}.md"} for name, heading in named.items()]
         contents += [{part: entries}] if part else entries
     settings = root / "mkdocs.yml"
-    settings.write_text(json.dumps({**_SETTINGS, "nav": contents}, indent=2) + "\n", "utf-8")
+    chosen = {**_SETTINGS, **_OF_VERSIONS} if versions else _SETTINGS
+    settings.write_text(json.dumps({**chosen, "nav": contents}, indent=2) + "\n", "utf-8")
     return settings
 
 
