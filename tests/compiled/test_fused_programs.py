@@ -912,3 +912,20 @@ def test_an_element_of_a_row_that_depends_on_positions_is_computed_at_its_index(
     expected = np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(5), places])
     loss = program.run({"x": logits, "labels": places})["loss"]
     np.testing.assert_allclose(loss, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("outer", "rows", "width"), [((4,), 300, 24), ((2, 3), 700, 9), ((), 600, 24)]
+)
+def test_sums_of_columns_beside_rows_for_each_index_of_outer_axes(outer, rows, width):
+    """Groups of rows do not go on over the end of a matrix."""
+    x = sg.input("x", (*outer, rows, width), "float64")
+    y = sg.nn.softmax(x)
+    program = sg.compile({"y": y, "sums": (y * x).sum(-2), "most": (y * x).max(-2)})
+    array = np.random.default_rng(0).normal(size=x.shape)
+    powers = np.exp(array - array.max(-1, keepdims=True))
+    expected = powers / powers.sum(-1, keepdims=True)
+    results = program.run({"x": array})
+    np.testing.assert_allclose(results["y"], expected, rtol=1e-12)
+    np.testing.assert_allclose(results["sums"], (expected * array).sum(-2), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(results["most"], (expected * array).max(-2), rtol=1e-12)

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import gc
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -366,6 +367,20 @@ def test_overlaps_are_those_of_every_pair(data, layers, staged):
             verify_plan(damaged)
     else:
         verify_plan(damaged)
+
+
+@pytest.mark.parametrize("n", [1, 5, 37, 64, 1000])
+def test_plans_at_any_sizes_are_a_front(n):
+    """Each needs fewer bytes than all that are cheaper, also at sizes that are not canonical."""
+    planner = Planner(training_step(4))
+    for sizes in ({"n": n, "m": 3}, {"n": n + 1, "m": 3}):
+        front = planner.front(sizes)
+        peaks, seconds = zip(*((plan.peak_bytes, seconds) for plan, seconds in front), strict=True)
+        assert len(front) > 1
+        assert all(more > fewer for more, fewer in pairwise(peaks))
+        assert all(less <= more for less, more in pairwise(seconds))
+        for memory_plan, _ in front:
+            verify_plan(memory_plan)
 
 
 @pytest.mark.slow
