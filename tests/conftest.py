@@ -111,7 +111,8 @@ def pytest_runtest_call(item):
     try:
         return (yield)
     finally:
-        item.user_properties.append(("seconds", sum(os.times()[:4]) - begin))
+        if not thinning.has_budget(item):
+            item.user_properties.append(("seconds", sum(os.times()[:4]) - begin))
 
 
 def pytest_runtest_logreport(report):
@@ -124,6 +125,18 @@ def pytest_runtest_logreport(report):
 def pytest_sessionfinish(session):
     if session.config.option.write_seconds and not hasattr(session.config, "workerinput"):
         thinning.write_seconds(_seconds)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the functions that the table lacks: all of their cases ran, however long they take."""
+    missing = thinning.missing_functions(_seconds, thinning.read_seconds())
+    if total := sum(missing.values()):
+        names = sorted(missing, key=missing.__getitem__, reverse=True)[:5]
+        longest = ", ".join(f"{name} {missing[name]:.1f} s" for name in names)
+        terminalreporter.write_line(
+            f"tests/seconds.txt lacks {len(missing)} functions, {total:.0f} s of processor time: "
+            f"{longest}. --write-seconds adds them"
+        )
 
 
 def pytest_collection_finish():

@@ -172,6 +172,33 @@ def test_what_is_written_where_a_mask_of_a_run_holds_needs_no_count():
     assert [len(program_of(f).programs), program_of(f).fallbacks] == [1, {}]
 
 
+@pytest.mark.parametrize(
+    ("shape", "mask_of"),
+    [
+        ((5,), lambda a: a > 0),
+        ((3, 4), lambda a: a > 0),
+        ((3, 4), lambda a: a[:, 0] > a[:, 0].min()),
+    ],
+    ids=["vector", "matrix", "rows"],
+)
+@pytest.mark.parametrize("write", [pt.set_subtensor, pt.inc_subtensor])
+def test_a_value_for_each_element_that_a_mask_selects_is_written(
+    write, shape, mask_of, warns_again
+):
+    """Pytensor writes: the number of values is known in a run alone."""
+    a = pt.tensor("a", shape=(None,) * len(shape), dtype="float64")
+    values = pt.tensor("v", shape=(None,) * a[mask_of(a)].ndim, dtype="float64")
+    with pytest.warns(StaticgradWarning, match="a mask"):
+        f = pytensor.function([a, values], write(a[mask_of(a)], values) * 2.0, mode="STATICGRAD")
+    array = normal(*shape)
+    mask = mask_of(array)
+    assert 1 < mask.sum() < mask.size
+    new = np.arange(1.0, 1.0 + array[mask].size).reshape(array[mask].shape)
+    expected = array.copy()
+    expected[mask] = new if write is pt.set_subtensor else new + array[mask]
+    np.testing.assert_array_equal(f(array, new), expected * 2.0)
+
+
 def test_with_an_integer_below_0_pytensor_computes_what_reads_it_as_a_size(warns_again):
     n, k = pt.lscalar("n"), pt.iscalar("k")
     f = pytensor.function([x, n, k], x.reshape((n, k)) + pt.exp(x).sum(), mode="STATICGRAD")

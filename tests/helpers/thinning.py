@@ -12,8 +12,9 @@ Always quick are tests of the repository itself, and the cases that a planted mi
 
 A digest of the commit decides which: equal for everyone who runs its tests. All other cases are
 slow, so the slow tests of a commit are what its quick tests leave out. Tests that the table does
-not list are quick; ``python -m pytest -m "not exhaustive" --write-seconds PATH`` measures those of
-a path on a quiet machine.
+not list are quick: each run ends with what these took, so that the table does not fall behind;
+``python -m pytest -m "not exhaustive" --write-seconds PATH`` measures those of a path on a quiet
+machine.
 """
 
 from collections import defaultdict
@@ -66,6 +67,21 @@ def write_seconds(measured, path=PATH):
     head = "# Written by --write-seconds: processor time of a case, of functions or single cases.\n"
     lines = (f"{seconds:.3f} {name}\n" for name, seconds in sorted(table.items()))
     path.write_text(head + "".join(lines), "utf-8")
+
+
+def missing_functions(measured, table):
+    """Return the seconds of the functions that ought to be in a table and are not."""
+    families = defaultdict(list)
+    for name, seconds in measured.items():
+        families[function_of(name)].append((name, seconds))
+    return {
+        function: sum(seconds for _, seconds in cases)
+        for function, cases in families.items()
+        if not function.startswith(ALWAYS)
+        and function not in table
+        and all(name not in table for name, _ in cases)
+        and sum(seconds for _, seconds in cases) / len(cases) > QUICK
+    }
 
 
 def function_of(name):

@@ -172,6 +172,13 @@ def test_the_table_of_seconds_keeps_what_did_not_run(tmp_path):
     assert thinning.read_seconds(path) == {"c[2]": 3.0, "d": 7.0}
 
 
+def test_functions_that_the_table_lacks_are_named_with_their_seconds():
+    measured = {"a[1]": QUICK, "a[2]": 5 * QUICK, "b": QUICK / 2, "c[1]": 3.0, "c[2]": 1.0}
+    measured |= {"d": 2.0, "tests/repository/test_it.py::test_it": 9.0}
+    missing = thinning.missing_functions(measured, {"d": 2.0, "c[2]": 1.0})
+    assert missing == {"a": pytest.approx(6 * QUICK)}
+
+
 def is_in_namespace(file, function):
     """Return whether a module has a function that its text does not name, as sg.special has."""
     module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
