@@ -372,15 +372,15 @@ def vector_bits() -> int:
         return loader.host().vector_bits
 
 
-def has_dot2_bf16() -> bool:
-    """Return whether the target of kernels multiplies pairs of bfloat16 by one instruction.
+def multiplies_pairs() -> bool:
+    """Return whether the target of kernels multiplies pairs of bfloat16 faster than by two FMAs.
 
     Raises as ``vector_bits`` does.
     """
     from staticgrad.native import loader
 
     with LOCK, _coded_memory_errors():
-        return loader.host().has_dot2_bf16
+        return loader.host().multiplies_pairs
 
 
 def driver() -> Driver:

@@ -31,7 +31,7 @@ class Machine:
         vector_bits: width of a register.
         window: instructions that it looks ahead.
         per_cycle: instructions that it completes in a cycle.
-        has_dot2_bf16: whether an instruction multiplies pairs of bfloat16.
+        multiplies_pairs: whether an instruction multiplies pairs of bfloat16 faster than FMAs do.
     """
 
     l1: int = 32 << 10
@@ -42,7 +42,7 @@ class Machine:
     vector_bits: int = 512
     window: int = 320
     per_cycle: float = 2.0
-    has_dot2_bf16: bool = False
+    multiplies_pairs: bool = False
 
     @property
     def has_mask_registers(self) -> bool:
@@ -65,9 +65,9 @@ def current() -> Machine:
 
 
 @functools.lru_cache(maxsize=16)
-def _with_target(machine: Machine, bits: int, has_dot2_bf16: bool) -> Machine:
+def _with_target(machine: Machine, bits: int, multiplies_pairs: bool) -> Machine:
     """Return the machine with the registers and instructions of a target."""
-    return replace(machine, vector_bits=bits, has_dot2_bf16=has_dot2_bf16)
+    return replace(machine, vector_bits=bits, multiplies_pairs=multiplies_pairs)
 
 
 @contextmanager
@@ -86,9 +86,9 @@ def _target_facts() -> tuple[int, bool]:
     setting = config.current().target
     if setting not in _facts:
         try:
-            _facts[setting] = native.vector_bits(), native.has_dot2_bf16()
+            _facts[setting] = native.vector_bits(), native.multiplies_pairs()
         except CPUError:
-            return Machine.vector_bits, Machine.has_dot2_bf16
+            return Machine.vector_bits, Machine.multiplies_pairs
     return _facts[setting]
 
 

@@ -29,6 +29,8 @@ _PORTABLE: Final = frozenset({
     *_REQUIRED_X86, "64bit", "avx", "cmov", "crc32", "cx16", "cx8", "fxsr", "mmx", "sahf", "sse",
     "sse2", "sse3", "sse4.1", "sse4.2", "ssse3", "x87", "xsave",
 })  # fmt: skip
+#: How the names of processors begin that multiply pairs of bfloat16 faster than by FMAs.
+_FAST_PAIRS: Final = ("znver",)
 _WIDE: Final = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 
 
@@ -60,6 +62,15 @@ class Target:
     def has_dot2_bf16(self) -> bool:
         """True if one instruction multiplies and adds pairs of bfloat16 (AVX512-BF16)."""
         return self.vector_bits >= 512 and "+avx512bf16" in self.features.split(",")
+
+    @property
+    def multiplies_pairs(self) -> bool:
+        """True if that instruction takes less time than two FMAs.
+
+        A product of 512 x 512 x 512: 1.7 times the speed of float32 on Zen 4, half of it on Emerald
+        Rapids, whose unit takes one in two cycles.
+        """
+        return self.has_dot2_bf16 and self.cpu.startswith(_FAST_PAIRS)
 
     @property
     def has_dot4_i8(self) -> bool:

@@ -103,7 +103,7 @@ def run_product(
     sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
     total = kernel.iterations(sizes)
     assert isinstance(total, int)
-    source = source_for(kernel, mode, Machine(vector_bits=bits, has_dot2_bf16=pairs))
+    source = source_for(kernel, mode, Machine(vector_bits=bits, multiplies_pairs=pairs))
     cuts = sorted({0, *range(1, total, step), total})  # a call may go through several as one
     if mode == "file":
         memory = {"p0": p0, "p1": p1, "p2": actual}

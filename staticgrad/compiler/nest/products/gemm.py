@@ -154,7 +154,8 @@ class MatrixProduct(PlainProduct):
         b = self.b
         self.packs: Word = 0
         if self.packs_rows:
-            self.packed_rows = b.define("packed", self.local_factor, self.packed_elements)
+            local = f"local_{self.row_element}" if self.splits_rows else self.local_factor
+            self.packed_rows = b.define("packed", local, self.packed_elements)
             self.packs = self._packs()
         if self.widens_squares:
             stored = f"local_{element(self.b_stored)}"
@@ -167,7 +168,7 @@ class MatrixProduct(PlainProduct):
         other from L1: those of a tile and those that it prefetches are more than a set has lines.
         """
         choose, panels = self.choose, self.panels_of_c
-        if self.converts_a:
+        if self.converts_a or self.splits_rows:
             return 1
         if self.rows == "across":
             readers = panels if self.most_terms else self.chunks * panels
@@ -352,7 +353,8 @@ class MatrixProduct(PlainProduct):
                 name, row = self.packing.lines(functions, inner == 1), self.words + self.lanes
                 size = self.under - self.top, steps, row
                 b.do(name, a, packed, at, self.a_row, inner, *size, stores="packed")
-                inner = 1
+                inner = self.packing.numbers
+                row = row * inner
             packed_values = {"a": b.op("address", packed), "at": place, "row": row, "inner": inner}
             for key, value in packed_values.items():
                 b.assign(variables[key], "copy", value)

@@ -79,7 +79,7 @@ class LoopedProduct(ProductLoops):
         self.chunk = gemm_chunk(stage)
         self.in_pairs = self.packing.is_paired
         self.inner = frozenset(axis.name for axis in stage.k)
-        self.packs_rows = bool(a.bounded_positions) or self.converts_a
+        self.packs_rows = bool(a.bounded_positions) or self.converts_a or self.splits_rows
         places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
         self.down = flat_step(self._steps(b), self.remaining_axes)
         self.tiles = Tiles(
@@ -174,7 +174,8 @@ class LoopedProduct(ProductLoops):
             if self.rows_are_adjacent:
                 rows = self.packing.pitch(self.rows)
             room = rows * self.packed_depth + self.lanes
-            self.packed_rows = self._local("rows", self.tiles.factor, room)
+            local = self.row_element if self.splits_rows else self.tiles.factor
+            self.packed_rows = self._local("rows", local, room)
         if self.tiles.indexed:
             self.places = self._local("places", "i64", self.chunk)
             self.runs = self._local("runs", "i64", GEMM_BLOCK + 2)
@@ -582,6 +583,8 @@ class LoopedProduct(ProductLoops):
                     values = Values(nest, lanes, True, mask=mask)
                     place = row * self.depth + (at + v - self.begun)
                     vector = values.vec(value)
+                    if self.splits_rows:
+                        vector = self.packing.split_halves(b, vector)
                     self._store_masked(self.packed_rows, "packed", place, vector, mask)
 
         self._inner_runs(rows)
@@ -740,12 +743,17 @@ class LoopedProduct(ProductLoops):
     def _tile_arguments(self, part: int, packed: bool) -> dict[str, Any]:
         """Return the arguments of a register tile's function, for a part of the panel."""
         nest, access, packs = self.nest, self.stage.b, self.packs_rows
+        numbers, rows = self.packing.numbers, self.packed_rows if packs else None
+        if self.splits_rows:
+            rows = self.b.op(f"ptr_{self.element}", self.b.op("address", self.packed_rows))
         named: dict[str, Any] = {
-            "a": self.packed_rows if packs else self.pointer(self.stage.a),
+            "a": rows if packs else self.pointer(self.stage.a),
             "c": self.tile,
             "at": 0 if packs else self.a_at,
-            "row": self.packed_depth if packs else nest.number_of(self.stage.a.stride("i")),
-            "inner": 1 if packs else nest.number_of(self._step(len(self.around)) or 0),
+            "row": self.packed_depth * numbers
+            if packs
+            else nest.number_of(self.stage.a.stride("i")),
+            "inner": numbers if packs else nest.number_of(self._step(len(self.around)) or 0),
             "last": self.count - 1,
             "wide": self.wide,
             "to": self.to + part,

@@ -53,14 +53,18 @@ class ProductLoops:
         #: Registers of a vector.
         self.registers = max(1, self.lanes * self.dtype.bits // nest.machine.vector_bits)
         self.arithmetic: Arithmetic = _ARITHMETIC[stage.factors]
-        if stage.rounds and self._packs_pairs() and nest.machine.has_dot2_bf16:
+        if stage.rounds and self._packs_pairs() and nest.machine.multiplies_pairs:
             self.arithmetic = "pairs"
-        elif self.arithmetic == "words" and not nest.machine.has_dot2_bf16:
+        elif self.arithmetic == "words" and not nest.machine.multiplies_pairs:
             self.arithmetic = "halves"
         self.packing, self.panels = (
             Packing(self.element, self.lanes, element(dtype), self.arithmetic)
             for dtype in (self.a_stored, self.b_stored)
         )
+        #: Whether rows are packed because the halves of their elements are split.
+        self.splits_rows = self.arithmetic == "halves"
+        #: The element of packed rows as they are stored.
+        self.row_element = "u64" if self.splits_rows else self.element
         self.written = stored_operands([stage]) | {"tile", "panel", "packed", "square"}
 
     def _packs_pairs(self) -> bool:

@@ -67,7 +67,20 @@ class Packing:
     def suffix(self) -> str:
         """The end of the names of functions: the elements, and the arithmetic that rounds."""
         kinds = dict.fromkeys((self.element, self.stored))
-        return "_".join([*kinds, *([self.arithmetic] if self.arithmetic in ROUNDED else [])])
+        is_named = self.arithmetic in (*ROUNDED, "halves")
+        return "_".join([*kinds, *([self.arithmetic] if is_named else [])])
+
+    @property
+    def numbers(self) -> int:
+        """Elements of packed rows for each inner index, or pair of them."""
+        return 2 if self.arithmetic == "halves" else 1
+
+    def split_halves(self, b: Builder, words: Name) -> Name:
+        """Return the two bfloat16 numbers of each word as float32 numbers, in words of 64 bits."""
+        wide = b.op("cast_u64", b.op("bitcast_u32", words))
+        upper = b.op("and_", wide, 0xFFFF0000)
+        split: Name = b.op("or_", upper, b.op("lshift", wide, 48))
+        return split
 
     @property
     def is_paired(self) -> bool:
@@ -120,7 +133,8 @@ class Packing:
     def lines(self, functions: dict[str, Any], along: bool) -> str:
         """Return the name of the function that packs rows of a consecutively, padded with zeros.
 
-        ``along``: an inner index is one element further.
+        ``along``: an inner index is one element further. Of ``halves``, both numbers of a word are
+        written, in words of 64 bits.
         """
         name = f"shared_lines_{self.suffix}{'' if along else '_strided'}"
         if name not in functions:
@@ -377,11 +391,11 @@ def _row_function(packing: Packing, name: str, along: bool) -> Function:
                             "", *verb, *b.pointer(p["a"], place), *(() if along else (inner,)), mask
                         )
                     to = place_at((i, p["depth"]), (k, 1))
-                    b.do(
-                        f"store{lanes}",
-                        *b.pointer(p["packed"], to),
-                        packing.cast_to_element(b, value),
-                    )
+                    if packing.arithmetic == "halves":
+                        value = packing.split_halves(b, value)
+                    else:
+                        value = packing.cast_to_element(b, value)
+                    b.do(f"store{lanes}", *b.pointer(p["packed"], to), value)
 
     return function(name, LINES, write)
 

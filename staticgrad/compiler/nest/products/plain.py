@@ -61,6 +61,8 @@ class PlainProduct(ProductLoops):
             self.element, self.lanes, floating, self.registers, arithmetic=arithmetic
         )
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
+        if self.splits_rows and self.rows == "across":
+            self.rows = "any"
         self.transposed = self.down == 1 != self.across
         self.height = self.tiles.highest
         #: Columns of a tile: a panel is packed in strips of so many, one behind the other.
@@ -110,6 +112,7 @@ class PlainProduct(ProductLoops):
         self.packs_rows = (
             (self.rows == "across" and not 0 < m.most <= TALL_ROWS)
             or self.converts_a
+            or self.splits_rows
             or (
                 nest.machine.ways <= FEW_WAYS
                 and self.rows == "along"

@@ -138,7 +138,7 @@ def _write_rows(p: MatrixProduct, width: Word) -> None:
         stop = b.least(block + GEMM_BLOCK, past)
         into = 0 if p.one_block else p.choose("gt", block, start, p.result_elements, 0)
         common = {"to": into, "fresh": fresh, "width": width}
-        if p.converts_a:
+        if p.converts_a or p.splits_rows:
             _pack_few_rows(p, (block, stop), common)
         else:
             _call_few_rows(p, _stream_of(p), (block, stop), common, _rows_in_place(p, block))
@@ -177,7 +177,8 @@ def _pack_few_rows(p: MatrixProduct, span: tuple[Word, Word], common: dict[str, 
     packing = replace(p.packing, arithmetic=stream.tiles.arithmetic)
     most = min(PACKED_TERMS, p.most_terms or PACKED_TERMS)
     pitch = most + p.lanes
-    packed = b.define("packed", p.local, p.streamed * pitch + p.lanes)
+    packed = b.define("packed", f"local_{p.row_element}", p.streamed * pitch + p.lanes)
+    elements = b.op(f"ptr_{p.element}", b.op("address", packed))
     once = p.one_block and 0 < p.most_terms <= PACKED_TERMS
     with p.iterations(block, stop, PACKED_TERMS, once, "depth") as depth:
         past = stop if once else b.least(depth + PACKED_TERMS, stop)
@@ -188,7 +189,8 @@ def _pack_few_rows(p: MatrixProduct, span: tuple[Word, Word], common: dict[str, 
             name, rows["a"], packed, rows["at"], rows["row"], rows["inner"], *size, stores="packed"
         )
         fresh = common["fresh"] if once else p.choose("eq", depth, block, common["fresh"], 0)
-        rows = {"a": packed, "at": 0, "row": pitch, "inner": 1}
+        numbers = packing.numbers
+        rows = {"a": elements, "at": 0, "row": pitch * numbers, "inner": numbers}
         _call_few_rows(p, stream, (depth, past), common | {"fresh": fresh}, rows)
 
 
@@ -352,10 +354,10 @@ def _few_steps(
         places = [(p["c"], Offset(((cell, 1),), v * lanes)) for v in range(vectors)]
         sums = [b.load("c", f"load{lanes}", *place) for place in places]
         for q in range(steps):
-            scalar = b.load("a", "load1", *b.pointer(p["a"], place_at((line, 1), (p["inner"], q))))
-            every = b.op(f"splat{lanes}", scalar)
             for half in tiles.halves:
-                x = tiles.read_half(b, every, half)
+                at_half = place_at((line, 1), (p["inner"], q), constant=half or 0)
+                scalar = b.load("a", "load1", *b.pointer(p["a"], at_half))
+                x = b.op(f"splat{lanes}", scalar)
                 for v in range(vectors):
                     term = tiles.multiply_half(b, x, columns[q, v, half], sums[v], half)
                     sums[v] = b.op(*term)
@@ -384,13 +386,14 @@ def _few_transposed_rows(stream: Stream, name: str) -> Function:
                 total = b.variable("v", f"load{lanes}", *place)
 
                 def add_term(q: Word) -> None:
-                    line = place_at((p["at"], 1), (r, p["row"]), (k + q, p["inner"]))
-                    x = b.op(f"splat{lanes}", b.load("a", "load1", *b.pointer(p["a"], line)))
+                    moves = (p["at"], 1), (r, p["row"]), (k + q, p["inner"])
                     y = b.load("square", f"load{lanes}", square, place_at((q, lanes)))
                     y = panels.cast_to_element(b, y)
                     for half in tiles.halves:
-                        left, right = (tiles.read_half(b, z, half) for z in (x, y))
-                        b.assign(total, *tiles.multiply_half(b, left, right, total, half))
+                        line = b.pointer(p["a"], place_at(*moves, constant=half or 0))
+                        x = b.op(f"splat{lanes}", b.load("a", "load1", *line))
+                        right = tiles.read_half(b, y, half)
+                        b.assign(total, *tiles.multiply_half(b, x, right, total, half))
 
                 if steps is None:
                     with b.loop(0, depth - k, prefix="q") as term:

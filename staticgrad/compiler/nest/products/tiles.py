@@ -40,6 +40,9 @@ WIDE: Final = {2: (14, 8, 4), 1: (8,)}
 NARROW: Final = {1: (6, 4, 2)}
 #: The same of placed rows, which are taps of filters: often three by three.
 PLACED: Final = {2: (14, 9, 4), 1: (14, 9)}
+#: The same where halves of words are multiplied one after the other, which are in registers, too.
+WIDE_HALVES: Final = {2: (12, 8, 4), 1: (8,)}
+NARROW_HALVES: Final = {1: (5, 4, 2)}
 #: The same where places are looked up.
 LOOKED: Final = dict.fromkeys(WIDE, WIDE[2])
 #: Rows of a tile, and the most rows, that are taken in such tiles where these cover them exactly:
@@ -75,7 +78,8 @@ class Tiles:
     ``arithmetic``: of bfloat16 factors, ``flushing`` multiplies float32 numbers, of which subnormal
     ones are zero, and ``pairs`` elements of two such factors each, with the same results; ``words``
     are float32 numbers whose bits are two such factors, and ``halves``, too, which are multiplied
-    one after the other: where no instruction takes both, registers hold one of them. Of 8-bit
+    one after the other: where no instruction takes both, registers hold one of them. Those of a are
+    float32 numbers in memory already, one behind the other (``Packing.lines``). Of 8-bit
     integers, elements are words of four: those of a are unsigned and those of b signed (``bytes``),
     or the other way around (``signed bytes``).
     """
@@ -101,6 +105,8 @@ class Tiles:
     @property
     def heights(self) -> Mapping[int, tuple[int, ...]]:
         """Rows of the tiles of so many vectors, the highest first."""
+        if self.arithmetic == "halves":
+            return WIDE_HALVES if self.wide else NARROW_HALVES
         if not self.wide:
             return NARROW
         if self.looked:
@@ -348,12 +354,12 @@ class _Tile:
             for base in bases:
                 b.assign(base, "add", base, further)
 
-        def rows() -> Iterator[Name]:
+        def rows(half: int) -> Iterator[Name]:
             if moves_first:
                 move()
             pointers = [b.op(self.pointer, base) for base in bases]
             for r in range(height):
-                yield self.element_of_a(pointers[r // based], distances[r % based])
+                yield self.element_of_a(pointers[r // based], distances[r % based], half=half)
 
         def on() -> None:
             if not moves_first:
@@ -369,19 +375,20 @@ class _Tile:
         # An address that moves, and distances of rows that do not, take one addition a step.
         address = b.variable("here", *(("copy", 0) if is_indexed else ("address", p["a"])))
 
-        def load_elements() -> Iterator[Name]:
+        def load_elements(half: int) -> Iterator[Name]:
             pointer = p["a"] if is_indexed else b.op(self.pointer, address)
             for row in rows[:height]:
-                yield self.element_of_a(pointer, row, *((address,) if is_indexed else ()))
+                distances = (address,) if is_indexed else ()
+                yield self.element_of_a(pointer, row, *distances, half=half)
 
         def on() -> None:
             b.assign(address, "add", address, p["inner"] * (1 if is_indexed else self.size))
 
         self.tile(height, vectors, results, load_elements, on, address)
 
-    def element_of_a(self, pointer: Name, *places: Word) -> Name:
-        """An element of a in every lane."""
-        place = place_at(*((place, 1) for place in places))
+    def element_of_a(self, pointer: Name, *places: Word, half: int) -> Name:
+        """An element of a in every lane, or a half of it."""
+        place = place_at(*((place, 1) for place in places), constant=half)
         scalar = self.b.load("a", "load1", *self.b.pointer(pointer, place))
         vector: Name = self.b.op(f"splat{self.lanes}", scalar)
         return vector
@@ -391,7 +398,7 @@ class _Tile:
         height: int,
         vectors: int,
         results: Sequence[Word] | None,
-        rows: Callable[[], Iterator[Name]],
+        rows: Callable[[int], Iterator[Name]],
         on: Callable[[], None],
         address: Name | None = None,
     ) -> None:
@@ -423,8 +430,7 @@ class _Tile:
                     self.tiles.read_half(b, b.load("b", f"load{lanes}", pointer, place), half)
                     for place in places
                 ]
-                for element, row in zip(rows(), cells, strict=True):
-                    x = self.tiles.read_half(b, element, half)
+                for x, row in zip(rows(half or 0), cells, strict=True):
                     for y, cell in zip(columns, row, strict=True):
                         b.assign(cell, *self.tiles.multiply_half(b, x, y, cell, half))
             on()
