@@ -8,8 +8,8 @@ python .ci/smoke.py [--plain] README.md
 import importlib
 import importlib.metadata
 import pickle
-import re
 import pkgutil
+import re
 import subprocess
 import sys
 import tempfile

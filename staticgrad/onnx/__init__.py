@@ -25,6 +25,7 @@ def load(model: Any) -> OnnxModel:
 
     ``model(x)`` computes it, of tensors at once, of values of a graph as nodes; ``model.graph()``
     is the whole as a graph, to be compiled. Sizes that have a name in the file are named sizes.
+    Labels that are texts become indices into ``model.texts``, with a warning.
 
     Args:
         model: the path of a file, its bytes, or a ``ModelProto``.
@@ -34,6 +35,7 @@ def load(model: Any) -> OnnxModel:
         ArgumentError: something else.
         OSError: the system refuses the file.
         SavedFileError: the file is damaged, empty or something else than a model of ONNX.
+        ExportError: an input takes texts, or texts are compared or joined.
     """
     if isinstance(model, bytes):
         return model_from(lambda: onnx.load_model_from_string(model), "")

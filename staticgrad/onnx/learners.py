@@ -2,8 +2,8 @@
 
 Trees compare features with thresholds, so their results have no gradient by the features; all else
 is differentiated. Their numbers are attributes of operators, hence constants. Labels are whole
-numbers: ONNX's texts are refused. A ZipMap gives the array that it is made of, a column for each
-label.
+numbers: those that are texts are numbered by ``texts.py``. A ZipMap gives the array that it is made
+of, a column for each label.
 """
 
 from __future__ import annotations
@@ -54,13 +54,10 @@ def _transform(scores: Any, name: str) -> Any:
 
 
 def _read_labels(integers: Sequence[int] | None, texts: Sequence[str] | None) -> Array:
-    """Return the labels of classes as integers."""
+    """Return the labels of classes as integers: ``texts.py`` has numbered those that are texts."""
     if integers:
         return np.asarray(integers, np.int64)
-    raise ExportError(
-        f"labels that are texts, {', '.join(map(repr, [*(texts or ())][:3]))}, are not supported",
-        hint="train with whole numbers: y = sklearn.preprocessing.LabelEncoder().fit_transform(y)",
-    )
+    raise unsupported_variant(f"a classifier without labels, {len(texts or ())} texts")
 
 
 def _pick_label(scores: Any, labels: Array) -> Any:

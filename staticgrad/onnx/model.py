@@ -25,8 +25,9 @@ from staticgrad.errors import (
     MissingPackageError,
     SavedFileError,
     StaticgradError,
+    StaticgradWarning,
 )
-from staticgrad.extend import Graph, Value, list_names
+from staticgrad.extend import Graph, Value, list_names, warn
 from staticgrad.extend.optional import onnx
 from staticgrad.extend.parameters import stored_of
 from staticgrad.extend.programs import evaluate
@@ -40,6 +41,7 @@ from staticgrad.onnx.operators import (
     STATISTICS,
 )
 from staticgrad.onnx.quantized import DEQUANTIZE
+from staticgrad.onnx.texts import number_texts, read_tables
 
 #: The names of the operators of ONNX itself.
 _STANDARD: Final = ("", "ai.onnx")
@@ -71,6 +73,9 @@ class OnnxModel(Module):
 
     def __init__(self, proto: Any, file: str = "") -> None:
         self._file = file
+        original, proto = proto, type(proto)()
+        proto.CopyFrom(original)
+        number_texts(proto)
         source_proto = type(proto)()
         source_proto.CopyFrom(proto)
         if proto.ir_version < 4:  # every array was an input, too
@@ -114,6 +119,11 @@ class OnnxModel(Module):
             value_info.name: _shape_and_dtype(value_info.name, value_info.type)
             for value_info in _program(self.source).inputs
         }
+
+    @property
+    def texts(self) -> dict[str, tuple[str, ...]]:
+        """The texts of results that are indices of texts, by name: labels of a classifier."""
+        return read_tables(_program(self.source).proto)
 
     @property
     def static_inputs(self) -> set[str]:
@@ -173,7 +183,15 @@ def model_from(read: Callable[[], Any], file: str) -> OnnxModel:
         SavedFileError: it is damaged, empty or something else than a model of ONNX.
     """
     with _explain_damage(file):
-        return OnnxModel(read(), file)
+        model = OnnxModel(read(), file)
+    for name, table in model.texts.items():
+        warn(
+            StaticgradWarning,
+            f"the result {name!r} of {file or 'the model'} is a text there, and the index of"
+            f" one here, as there are no arrays of texts: model.texts[{name!r}][index], of"
+            f" {list_names([*map(repr, table[:3])])}{', ...' * (len(table) > 3)}",
+        )
+    return model
 
 
 @contextmanager

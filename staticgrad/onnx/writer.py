@@ -31,6 +31,7 @@ from staticgrad.extend.optional import onnx
 from staticgrad.extend.sizes import FloorDiv, Named, is_at_least, maximum, minimum
 from staticgrad.language.ops.marks import FirstOperand, Mark, StopGradient
 from staticgrad.onnx.operators import SAME, STATISTICS
+from staticgrad.onnx.windows import BY_SLICES
 
 #: The version of the operators that is written, and of the file format that goes with it.
 OPSET, IR_VERSION = 18, 8
@@ -57,6 +58,7 @@ _BY_OTHERS: Final[dict[str, Callable[..., Any]]] = {
     "ne": lambda x, y: sg.logical_not(x == y),
     "trunc": lambda x: sg.sign(x) * sg.floor(abs(x)),
     "xlogy": lambda x, y: sg.where(x == 0, 0.0, x * sg.log(sg.where(x == 0, 1.0, y))),
+    **BY_SLICES,
 }
 
 

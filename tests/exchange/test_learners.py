@@ -201,12 +201,104 @@ def test_gradients_by_features(tmp_path: Path) -> None:
         sg.function(sg.grad(lambda x: trees(x).sum()))(X)
 
 
+def text_model(
+    nodes: list[Any], inputs: dict[str, int], outputs: dict[str, int], *arrays: Any
+) -> Any:
+    """A model of operators of both domains; element types by name."""
+    infos = [
+        [helper.make_tensor_value_info(name, kind, None if names is outputs else ["n", 4])
+         for name, kind in names.items()]
+        for names in (inputs, outputs)
+    ]  # fmt: skip
+    graph = helper.make_graph(nodes, "texts", *infos, arrays)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+ML: dict[str, Any] = {"domain": "ai.onnx.ml"}
+COLOURS = ["red", "green", "blue"]
+CLASSES = helper.make_tensor("classes", TensorProto.STRING, (3,), [b"red", b"green", b"blue"])
+LINEAR = {
+    "coefficients": random.normal(size=12).astype("float32").tolist(),
+    "intercepts": [0.1, -0.2, 0.3],
+    "classlabels_strings": COLOURS,
+}
+#: Nodes whose result "label" is a text.
+TEXTS = {
+    "classifier": [helper.make_node("LinearClassifier", ["x"], ["label", "p"], **LINEAR, **ML)],
+    "chosen of an array": [
+        helper.make_node("ArgMax", ["x"], ["k"], axis=1, keepdims=0),
+        helper.make_node("Clip", ["k", "", "two"], ["inside"]),
+        helper.make_node("Gather", ["classes", "inside"], ["c"]),
+        helper.make_node("Cast", ["c"], ["label"], to=TensorProto.STRING),
+    ],
+    "looked up": [
+        helper.make_node("LinearClassifier", ["x"], ["first", "p"], **LINEAR, **ML),
+        helper.make_node(
+            "LabelEncoder", ["first"], ["label"], keys_strings=["blue", "red", "pink"],
+            values_strings=["sea", "fire", "sky"], default_string="grass", **ML,
+        ),
+    ],
+    "looked up by number": [
+        helper.make_node("ArgMax", ["x"], ["k"], axis=1, keepdims=0),
+        helper.make_node(
+            "LabelEncoder", ["k"], ["label"], keys_int64s=[0, 1, 3],
+            values_strings=["a", "b", "a"], default_string="-", **ML,
+        ),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_of_results_are_indices(name: str) -> None:
+    types = {"x": TensorProto.FLOAT}, {"label": TensorProto.STRING}
+    proto = text_model(
+        TEXTS[name], *types, CLASSES, onnx.numpy_helper.from_array(np.array(2), "two")
+    )
+    with pytest.warns(sg.StaticgradWarning, match=r"'label' .* is a text there, and the index"):
+        model = sg.onnx.load(proto)
+    (expected,) = ReferenceEvaluator(proto).run(None, {"x": X})
+    index = sg.function(model)(X)
+    assert np.array(model.texts["label"])[index].tolist() == expected.tolist()
+    assert len({*expected.tolist()}) > 1
+    with pytest.warns(sg.StaticgradWarning, match="is a text there"):
+        assert sg.onnx.load(model.source).texts == model.texts
+
+
+def test_a_text_that_is_looked_up_gives_a_number() -> None:
+    nodes = [
+        helper.make_node("LinearClassifier", ["x"], ["first", "p"], **LINEAR, **ML),
+        helper.make_node("LabelEncoder", ["first"], ["y"], keys_strings=["blue", "red"],
+                         values_int64s=[7, 5], default_int64=-3, **ML),
+    ]  # fmt: skip
+    proto = text_model(nodes, {"x": TensorProto.FLOAT}, {"y": TensorProto.INT64})
+    model = sg.onnx.load(proto)  # no result is a text: no warning
+    assert model.texts == {}
+    (expected,) = ReferenceEvaluator(proto).run(None, {"x": X})
+    assert sg.function(model)(X).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (("Identity", ["t"], ["y"], {}), "the input 't' takes texts"),
+        (("Equal", ["classes", "classes"], ["y"], {}), "computes of texts, 'classes'"),
+        (("Cast", ["x"], ["y"], {"to": TensorProto.STRING}), "numbers and texts"),
+        (("Cast", ["classes"], ["y"], {"to": TensorProto.FLOAT}), "numbers and texts"),
+    ],
+)
+def test_texts_that_are_computed_with_are_refused(node: Any, words: str) -> None:
+    operator, names, results, attributes = node
+    kind = TensorProto.STRING if "t" in names else TensorProto.FLOAT
+    nodes = [helper.make_node(operator, names, results, **attributes)]
+    inputs = {"t" if "t" in names else "x": kind}
+    proto = text_model(nodes, inputs, {"y": TensorProto.STRING}, CLASSES)
+    with pytest.raises(ExportError, match=words):
+        sg.onnx.load(proto)
+
+
 def test_what_is_refused_says_why(tmp_path: Path) -> None:
     coefficients = [0.5, -1.0, 2.0, 0.3]
-    make_model(tmp_path / "m.onnx", "LinearClassifier", X, 2, coefficients=coefficients,
-               intercepts=[0.0], classlabels_strings=["no", "yes"])  # fmt: skip
-    with pytest.raises(ExportError, match="labels that are texts, 'no', 'yes'"):
-        sg.onnx.load(tmp_path / "m.onnx").graph()
     make_model(tmp_path / "p.onnx", "LinearRegressor", X, coefficients=coefficients,
                post_transform="PROBIT")  # fmt: skip
     with pytest.raises(ExportError, match="post_transform='PROBIT'"):

@@ -604,6 +604,37 @@ def test_what_is_written_is_what_is_computed(name, tmp_path):
     np.testing.assert_allclose(sg.evaluate(back, feeds)["z"], expected, rtol=1e-5, atol=1e-6)
 
 
+POOLS = {
+    "two": ({"kernel_size": 2}, (2, 3, 6, 6), (2, 3, 6, 6)),
+    "a border": ({"kernel_size": 3, "stride": 2, "padding": 1}, (2, 2, 7, 7), ("n", 2, 7, 7)),
+    "overlapping": ({"kernel_size": 3, "stride": 1}, (1, 2, 5, 6), (1, 2, 5, 6)),
+    "holes": ({"kernel_size": 2, "stride": 1, "dilation": 2}, (1, 2, 6, 6), ("n", 2, 6, 6)),
+    "named sizes": ({"kernel_size": 2}, (2, 1, 5, 6), ("n", 1, "h", "w")),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_gradients_of_max_pooling_are_written(name, tmp_path):
+    """Equal elements in a window, and a NaN; the gradient beside ONNX's own evaluator."""
+    arguments, shape, sizes = POOLS[name]
+    x = sg.input("x", sizes)
+    weighted = (sg.nn.max_pool(x, **arguments) ** 2).sum()
+    slope = sg.grad(weighted, x)
+    chosen = sg.grad(sg.nn.max_pool(x, **arguments).sum(), x)
+    graph = sg.Graph({"chosen": chosen, "dx": slope, "dd": sg.grad((slope**2).sum(), x)})
+    array = np.random.default_rng(0).integers(-3, 4, shape).astype("float32")
+    proto = export_model(graph, tmp_path / "f.onnx")
+    expected = sg.evaluate(graph, {"x": array})
+    for name, actual in zip(expected, reference(proto, {"x": array}), strict=True):
+        np.testing.assert_array_equal(actual, expected[name], name)
+    back = sg.evaluate(sg.onnx.load(tmp_path / "f.onnx").graph(), {"x": array})
+    np.testing.assert_array_equal(back["dx"], expected["dx"])
+    array[0, 0, 1, 1] = np.nan  # it wins; what ONNX's evaluator gives as the maximum is not it
+    chosen = reference(proto, {"x": array})[0]
+    np.testing.assert_array_equal(chosen, sg.evaluate(graph, {"x": array})["chosen"])
+    assert chosen[0, 0, 1, 1] > 0
+
+
 # -- errors ---------------------------------------------------------------------------------------
 
 
