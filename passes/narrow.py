@@ -21,7 +21,7 @@ from staticgrad.errors import PipelineError
 from staticgrad.errors.wording import did_you_mean, list_names
 from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
-from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.convert import Cast
@@ -151,9 +151,10 @@ def base_of(value: Symbolic) -> Symbolic:
 
 def _has_few_rows(node: Node) -> bool:
     """Return whether a product reads an input or parameter for so few rows that rounding it takes
-    longer than the product."""
-    rows = node.types[0].shape[-2]
-    return isinstance(rows, int) and rows <= FEW_ROWS and base_of(node.args[1]).node.is_leaf
+    longer than the product. A constant is rounded once."""
+    rows, matrix = node.types[0].shape[-2], base_of(node.args[1]).node
+    is_fed = matrix.is_leaf and not isinstance(matrix.op, Constant)
+    return isinstance(rows, int) and rows <= FEW_ROWS and is_fed
 
 
 class _Selection:

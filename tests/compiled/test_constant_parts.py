@@ -11,6 +11,7 @@ from staticgrad.compiler.compiling.constant_part import ROOM
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.language.ir.schedule_text import parse_schedule
 from staticgrad.language.ir.verify_schedule import verify_schedule
+from staticgrad.language.types.dtype import as_dtype
 from tests.helpers.diagonals import diagonals
 
 N = 50
@@ -174,3 +175,35 @@ def test_an_endless_loop_is_left_to_the_run(name, options, monkeypatch):
     assert "computed once" not in f.explain()
     assert f.plan().steps
     sg.lint(value)
+
+
+@pytest.mark.parametrize("rows", [3, 20])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products_read_rounded_constants_narrow(rows, transposed):
+    """A matrix is rounded once, and held in half the bytes."""
+    matrix = RNG.normal(size=(64, 48)).astype("f4")
+    x = sg.input("x", (rows, 48 if transposed else 64), "float32")
+    feeds = {"x": RNG.normal(size=x.shape).astype("f4")}
+
+    def multiply(w):
+        return sg.tanh(x) @ (w.T if transposed else w)
+
+    passes = "O1,narrow{products=True, readers='all'}"
+    program = sg.compile(multiply(sg.constant(matrix)), pipeline=passes, verify=True)
+    stored = [x.dtype.name for x in program.schedule.buffers if x.size == matrix.size]
+    assert stored == ["bfloat16"]
+    rounded, numbers = (a.astype(as_dtype("bfloat16").numpy).astype("f8") for a in (
+        matrix, np.tanh(feeds["x"])
+    ))  # fmt: skip
+    exact = numbers @ (rounded.T if transposed else rounded)
+    np.testing.assert_allclose(program.run(feeds), exact, rtol=0, atol=2e-2)
+    w = sg.input("w", matrix.shape, "float32")
+    fed = sg.compile(multiply(sg.tanh(w)), pipeline=passes)
+    same = sg.compile(multiply(sg.tanh(sg.constant(matrix))), pipeline=passes)
+    assert same_bytes(same.run(feeds), fed.run({**feeds, "w": matrix}))
+
+
+def test_convolutions_read_constants_that_were_widened_once():
+    filters = sg.constant(RNG.normal(size=(4, 3, 3, 3)).astype("f2")).astype("float32")
+    y = sg.nn.conv2d(sg.input("x", (1, 3, 9, 9), "float32"), filters)
+    assert "cast" not in [step.label for step in sg.compile(y).schedule.steps]

@@ -114,9 +114,9 @@ SELECTING = [
 def test_no_row_is_chosen_of_one(shape, sides, order):
     x, array = sg.input("x", shape, "float64"), RANDOM.normal(size=shape)
     for axis in range(len(shape)):
-        found = sg.compile(sg.diff(x, n=order, axis=axis, **sides)).run({"x": array})
-        wanted = np.diff(array, n=order, axis=axis, **sides)
-        np.testing.assert_allclose(found, wanted, atol=1e-15)
+        result = sg.compile(sg.diff(x, n=order, axis=axis, **sides)).run({"x": array})
+        expected = np.diff(array, n=order, axis=axis, **sides)
+        np.testing.assert_allclose(result, expected, atol=1e-15)
 
 
 @pytest.mark.parametrize("program", SELECTING)

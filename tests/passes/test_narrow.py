@@ -341,6 +341,12 @@ def test_products_of_few_rows_are_not_rounded(rows, dtype):
     assert [product.dtype for product in products] == [dtype]
 
 
+def test_a_constant_is_rounded_for_few_rows_too():
+    y = sg.input("x", (8, 64), "float32") @ sg.constant(np.eye(64, dtype="f4"))
+    products = sg.precision(y, {"x": np.ones((8, 64), "f4")}, products=True, runs=1).products
+    assert [product.dtype for product in products] == ["bfloat16"]
+
+
 def test_products_of_float16_are_not_rounded():
     with pytest.raises(sg.errors.PipelineError, match="products of float16 are not faster"):
         Narrow("float16", products=True)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from passes.late.marks import remove_marks
+from staticgrad.analysis.liveness import users_of
 from staticgrad.language.ir.forms import (
     Contract,
     Identity,
@@ -23,6 +24,7 @@ from staticgrad.language.ir.forms import (
 )
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.ir.nodes import leaf_node
+from staticgrad.language.ops.convert import Cast
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dtype import F32
 from staticgrad.support.records import dataclass
@@ -68,11 +70,13 @@ def constant_part(graph: Graph) -> ConstantPart | None:
     """Return the subgraph of constants alone that ``fold`` cannot compute, or None.
 
     A result is left out where storing it gains nothing: exact elementwise ops are as quick where
-    they are read, unless a product reads them, and views cost nothing. All results together take
-    no more bytes than the graph's own constants with at least four bytes an element, and ``ROOM``.
+    they are read, unless a product reads them, and views cost nothing. Products of matrices widen
+    narrow floats themselves, and multiply bfloat16 as it is stored. All results together take no
+    more bytes than the graph's own constants with at least four bytes an element, and ``ROOM``.
     """
     graph = remove_marks(graph)
-    worth = _find_foldable(graph)
+    widened = _find_widened_factors(graph)
+    worth = _find_foldable(graph, widened)
     if not worth:
         return None
     arrays = (node.op.data.array for node in graph.nodes if isinstance(node.op, Constant))
@@ -84,7 +88,7 @@ def constant_part(graph: Graph) -> ConstantPart | None:
         nbytes = sum(map(_nbytes, read)) if node in worth else 0
         if not read:
             continue
-        if node in worth and not _is_free(node) and nbytes <= room:
+        if node in worth and not (_is_free(node) or node in widened) and nbytes <= room:
             room -= nbytes
             results += read
         else:
@@ -97,7 +101,26 @@ def _constant(value: Symbolic, array: Any) -> Symbolic:
     return Symbolic(leaf_node(op, value.node.origin, value.node.order))
 
 
-def _find_foldable(graph: Graph) -> set[Node]:
+def _find_widened_factors(graph: Graph) -> set[Node]:
+    """Return the wide copies of narrow floats that products of matrices alone read."""
+    users, roots = users_of(graph), {value.key for value in graph.roots}
+    factors = set[Node]()  # with the views that such products alone read
+    for node in reversed(graph.nodes):
+        readers = users[node, 0]
+        is_copy = isinstance(node.op, Cast) and _is_widening(node)
+        if (node, 0) in roots or not (is_copy or _is_free(node)):
+            continue
+        if all(isinstance(reader.form, Contract) or reader in factors for reader in readers):
+            factors.add(node)
+    return {node for node in factors if not _is_free(node)}
+
+
+def _is_widening(node: Node) -> bool:
+    stored = node.args[0].dtype
+    return stored.is_storage and node.types[0].dtype is stored.compute
+
+
+def _find_foldable(graph: Graph, widened: set[Node]) -> set[Node]:
     """Return the constant nodes that compute something which constant folding does not."""
     constant: set[Node] = set()
     worth: set[Node] = set()
@@ -106,12 +129,13 @@ def _find_foldable(graph: Graph) -> set[Node]:
             continue
         if all(arg.node in constant for arg in node.args) and _is_literal(node):
             constant.add(node)
-            computes = not (node.is_leaf or _is_free(node))
+            computes = not (node.is_leaf or _is_free(node) or node in widened)
             is_repeated = node.op.exact and isinstance(node.form, Pointwise)
             if (computes and not is_repeated) or any(arg.node in worth for arg in node.args):
                 worth.add(node)
         elif isinstance(node.form, Contract | WindowProduct):
-            factors = (_skip_views(arg).node for arg in node.args if arg.dtype.is_float)
+            factors = [_skip_views(arg).node for arg in node.args if arg.dtype.is_float]
+            factors = [_skip_views(x.args[0]).node if x in widened else x for x in factors]
             worth.update(factor for factor in factors if factor in constant and not factor.is_leaf)
     return worth
 
