@@ -103,6 +103,8 @@ CATEGORIES: Final[Mapping[str, Category]] = {
             "cycles": "cycles of kernels on processors of 128-bit vectors, by LLVM's models",
             "grids": "deep convolutions with AdamW, and wide products: shares of the machine's"
             " limit, beside PyTorch and JAX; `--into` writes JSON and keeps the lesser times",
+            "prices": "predicted beside measured times of every program of `ablation`: rank"
+            " correlation and worst ratios; `--page` writes the page",
             "ranks": "a training step on several ranks, beside a model of its time",
             "roofline": "share of the machine's measured limits that the kernels of six programs"
             " reach; `--beside FOLDER` alternates with another checkout",

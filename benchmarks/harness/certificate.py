@@ -26,7 +26,7 @@ from benchmarks.implementations.with_staticgrad import (
     open_sizes,
 )
 from passes.pipelines import pipeline
-from staticgrad.analysis.cost import Term, work_of
+from staticgrad.analysis.kernel_work import Term, work_of
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.language.ir.kernels.kernel import Kernel

@@ -24,7 +24,7 @@ from functools import reduce
 from typing import Final, cast
 
 from passes.late.base import late_pass
-from staticgrad.analysis.cost import instructions
+from staticgrad.analysis.cycles import instructions
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Pointwise, Reduce, View

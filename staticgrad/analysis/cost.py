@@ -1,151 +1,100 @@
-"""The predicted seconds of a step, and the cycles of a fused kernel.
+"""The predicted seconds of steps, plans and schedules.
 
-Seconds follow the roofline model of Williams et al. (CACM 2009) and a fixed price per step:
-``max(flops / peak, bytes / bandwidth) + launch``. Work is counted once per kernel, as polynomials
-of its integer arguments; a new batch size only evaluates them. Predictions choose between plans;
-no result depends on them, and no clock is read.
-
-Cycles are estimated for one vector of elements, to compare ways of cutting a group into kernels.
-A processor overlaps as many vectors of a loop as its instruction window holds, or as are
-interleaved. A long body that is one chain of dependent operations makes it wait; several short
-bodies do not. Measured on Zen 5 for 400 dependent operations over 2**21 float32: kernels of 20
-operations take 8.2 ms, one kernel takes 11.5 ms with four vectors interleaved and 6.6 with eight.
+Seconds follow the roofline model of Williams et al. (CACM 2009), with a bandwidth for each level of
+the caches, and a fixed price per step: ``max(operations, bytes / bandwidth) + launch``. Operations
+are those of products, of vectors (whose last one may be partly filled), of loops that wait for the
+iteration before; and elements that lie apart, which are read or written one by one, and rows, whose
+loops are entered one by one. What several operands read of one buffer counts once.
+Predictions choose between plans; no result depends on them, and no clock is read.
+``python -m benchmarks prices`` shows them beside measured times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from math import exp, log, prod
+from collections.abc import Sequence
+from math import exp, log
 from typing import Final
 
-from staticgrad.language.ir.expr import DIVISION, LEAVES, Access, Expr, postorder, ref
-from staticgrad.language.ir.graph import Node
-from staticgrad.language.ir.kernels.directives import FEW_ALIVE, vectors_together
+from staticgrad.analysis.kernel_work import count_work, total, work_of
 from staticgrad.language.ir.kernels.kernel import Kernel
-from staticgrad.language.ir.kernels.stages import (
-    Axis,
-    Columns,
-    Extent,
-    Gemm,
-    Loop,
-    Map,
-    Search,
-    Sort,
-    Stage,
-    Store,
-    nested_stages,
-    roots as roots_of,
-    statements,
-)
 from staticgrad.language.ir.plan import Plan
-from staticgrad.language.ir.scalar_loop import operations
-from staticgrad.language.ir.schedule import Call, OperandPlace, Step
-from staticgrad.language.types.arrays import TensorType, hint_value, typical_value
+from staticgrad.language.ir.schedule import Call, KernelStep, OperandPlace, Step
+from staticgrad.language.types.arrays import hint_value, typical_value
 from staticgrad.language.types.dim import Named, evaluate, named_sizes
-from staticgrad.language.vecmath.blocks import DEFINITIONS, expand
 from staticgrad.native.machine import current
-from staticgrad.support.caches import cached_on_first
 from staticgrad.support.records import dataclass, replace
-
-#: Operations that a division of whole numbers takes as long as: processors have none of vectors.
-WHOLE_DIVISION: Final = 40
-#: coefficient * product of extents
-Term = tuple[float, tuple[Extent, ...]]
-#: The same with the literal extents in the coefficient, and the numbers of the arguments.
-_Count = tuple[float, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Rates:
-    """The rates that predictions are made with.
+    """The rates that predictions are made with: all constants of the machine that they have.
 
-    The defaults are round figures of one core of a server with 512-bit vectors: ``product_flops``
-    per second inside matrix products of f32 (half of it for f64), ``map_flops`` elsewhere,
-    ``bandwidth`` in bytes per second beyond the caches, ``launch`` seconds per step. What runs in
-    each iteration of a loop takes ``again`` in the place of ``launch``, and finds what iterations
-    before it have touched in a cache, which gives ``cached`` bytes per second.
+    The defaults are round figures of one core of a server with 512-bit vectors, between those that
+    fit 684 kernels of the corpus of ``benchmarks`` best on Emerald Rapids and the peaks of Zen 4.
+
+    Args:
+        product_flops: operations by the second of matrix products of f32 (half of it for f64).
+        map_flops: elsewhere, of vectors of f32; all lanes of vectors that are full once count.
+        serial_flops: of loops whose iterations wait for each other.
+        bandwidths: bytes by the second of the L2, of of L3, and of memory.
+        element: seconds of an element that is loaded or stored at a distance from the next one.
+        row: seconds of entering a loop over a row that does not go on where the last one ended.
+        launch: seconds of a step whose code and operands other steps have driven out of the caches.
+        near_launch: the same in a schedule whose traffic fits in the L2.
+        again: the same of what runs in each iteration of a loop; it finds what iterations before it
+            have touched in a cache, which gives ``cached`` bytes by the second.
+        fills_vectors: every lane that is computed is counted as one that is needed.
     """
 
-    product_flops: float = 60e9
-    map_flops: float = 20e9
-    bandwidth: float = 8e9
+    product_flops: float = 120e9
+    map_flops: float = 75e9
+    serial_flops: float = 5e9
+    bandwidths: tuple[float, float, float] = (50e9, 30e9, 10e9)
+    element: float = 1.2e-10
+    row: float = 4e-9
     launch: float = 1e-6
+    near_launch: float = 2e-8
     cached: float = 60e9
-    again: float = 1e-7
+    again: float = 2e-8
+    fills_vectors: bool = False
+
+    def level(self, nbytes: float) -> float:
+        """Return the bandwidth of the first level that holds so many bytes, or of memory."""
+        host = current()
+        second, third, memory = self.bandwidths
+        return second if nbytes <= host.l2 else third if nbytes <= host.l3 else memory
 
 
 DEFAULT: Final = Rates()
 #: One processor at its best: rows take at least what is predicted with it.
-FASTEST: Final = Rates(200e9, 60e9, bandwidth=40e9, launch=0.0, cached=200e9, again=0.0)
-#: A round figure of what rows take whose launch is a jump, as the driver's is.
-ROWS: Final = Rates(launch=5e-9, again=5e-9)
+FASTEST: Final = Rates(
+    200e9, 60e9, 60e9, (40e9, 40e9, 40e9), 0.0, 0.0,
+    launch=0.0, near_launch=0.0, cached=200e9, again=0.0, fills_vectors=True,
+)  # fmt: skip
+#: A slow processor, whose launch is a jump, as the driver's is: rows take hardly more.
+ROWS: Final = Rates(
+    60e9, 20e9, 20e9, (8e9, 8e9, 8e9), 0.0, 0.0,
+    launch=5e-9, near_launch=5e-9, again=5e-9, fills_vectors=True,
+)  # fmt: skip
 #: Parts of the typical values of named sizes at which schedules are compared.
 SCALES: Final = (0.125, 1.0, 8.0)
 #: Seconds that any prediction is taken for at least, so that ratios are numbers.
 _LEAST: Final = 1e-12
 #: Bytes of an operand in all iterations of a loop that stay in a processor's cache, at most.
 NEAR: Final = 1 << 20
-#: What it takes to put an element in its place, in a row of about a thousand; and to pass it over
-#: where only the first few places are wanted. As many operations as fit in the time measured.
-ORDER_FLOPS: Final = (500.0, 40.0)
-#: What it takes to find a place among some thousand elements.
-SEARCH_FLOPS: Final = 100
 
 
-@dataclass(frozen=True)
-class Work:
-    """The work of one run of a kernel: operations inside products and elsewhere, bytes moved.
+def call_seconds(
+    call: Call, machine: Rates = DEFAULT, in_place: bool = False, repeated: float = 0.0
+) -> float:
+    """Predicted seconds of one run of a kernel or routine; for ``in_place`` see ``work_of``.
 
-    ``touched`` gives for each part of the traffic its operand, and whether it is written.
+    ``repeated``: bytes that are counted for several operands, and moved once.
     """
-
-    products: tuple[Term, ...]
-    maps: tuple[Term, ...]
-    traffic: tuple[Term, ...]
-    touched: tuple[tuple[str, bool], ...]
-
-
-@cached_on_first(2)
-def work_of(kernel: Kernel, in_place: bool = False) -> Work:
-    """Count the work of a kernel (multiply-adds, operations, bytes) from its stages.
-
-    ``in_place``: a copy of what a result may be written over has no work.
-    """
-    products: list[Term] = []
-    maps: list[Term] = []
-    footprints: dict[tuple[str, bool], list[tuple[Extent, ...]]] = {}
-    for stage, around in nested_stages(kernel.stages):
-        if in_place and kernel.copied_pair(stage):
-            continue
-        axes = {axis.name: axis.extent for axis in (*kernel.axes, *around, *_axes(stage))}
-        inner: dict[str, Extent] = {}
-        if isinstance(stage, Gemm):
-            inner = {axis.name: axis.extent for axis in stage.k}
-            wide = kernel.operand(stage.a.operand).dtype.itemsize / 4
-            products.append((2.0 * wide, tuple(axes.values())))
-            axes = {name: extent for name, extent in axes.items() if name not in inner}
-        if isinstance(stage, Sort):
-            maps.append((ORDER_FLOPS[not stage.sorts_all], tuple(axes.values())))
-        maps.append((float(_flops(stage)), tuple(axes.values())))
-        for access, written in _accesses(stage):
-            loops = axes | inner
-            loops_moved = (
-                loops if access.gather else {n: loops[n] for n, s in access.moves if s != 0}
-            )
-            footprints.setdefault((access.operand, written), []).append(tuple(loops_moved.values()))
-    traffic = tuple(
-        (float(kernel.operand(name).dtype.itemsize), max(extents, key=len))
-        for (name, _), extents in footprints.items()
-    )
-    return Work(tuple(products), tuple(maps), traffic, tuple(footprints))
-
-
-def call_seconds(call: Call, machine: Rates = DEFAULT, in_place: bool = False) -> float:
-    """Predicted seconds of one run of a kernel or routine; for ``in_place`` see ``work_of``."""
     if call.places:
         return _repeated_seconds(call, machine)
     if isinstance(call.kernel, Kernel):
-        return step_seconds(call.kernel, call.arguments, machine, in_place)
+        return step_seconds(call.kernel, call.arguments, machine, in_place, repeated)
     return call.operations / machine.map_flops + machine.launch
 
 
@@ -158,24 +107,46 @@ def _repeated_seconds(call: Call, machine: Rates) -> float:
     if not isinstance(kernel, Kernel):
         return call.operations / machine.map_flops + machine.again
     parts = {o.name: place.parts for o, place in zip(kernel.operands, call.places, strict=True)}
-    products, maps, traffic = _count_work(kernel, True)
+    traffic = count_work(kernel, True).lines
     moving = 0.0
     for count, (operand, _) in zip(traffic, work_of(kernel, True).touched, strict=True):
-        nbytes = _total((count,), call.arguments)
+        nbytes = total((count,), call.arguments)
         far = nbytes * parts[operand] > NEAR
-        moving += nbytes / (machine.bandwidth if far else machine.cached)
-    busy = _total(products, call.arguments) / machine.product_flops
-    busy += _total(maps, call.arguments) / machine.map_flops
-    return max(busy, moving) + machine.again
+        level = machine.level(nbytes * parts[operand]) if far else machine.cached
+        moving += nbytes / level
+    return max(_busy_seconds(kernel, call.arguments, machine, True), moving) + machine.again
 
 
 def step_seconds(
-    kernel: Kernel, arguments: Sequence[int], machine: Rates = DEFAULT, in_place: bool = False
+    kernel: Kernel,
+    arguments: Sequence[int],
+    machine: Rates = DEFAULT,
+    in_place: bool = False,
+    repeated: float = 0.0,
 ) -> float:
     """Predicted seconds of one run of ``kernel`` with these values of its integer arguments."""
-    products, maps, traffic = (_total(terms, arguments) for terms in _count_work(kernel, in_place))
-    busy = products / machine.product_flops + maps / machine.map_flops
-    return max(busy, traffic / machine.bandwidth) + machine.launch
+    nbytes = total(count_work(kernel, in_place).lines, arguments) - repeated
+    busy = _busy_seconds(kernel, arguments, machine, in_place)
+    return max(busy, nbytes / machine.level(nbytes)) + machine.launch
+
+
+def _busy_seconds(
+    kernel: Kernel, arguments: Sequence[int], machine: Rates, in_place: bool
+) -> float:
+    """Predict the seconds of a kernel whose operands are in registers."""
+    work = count_work(kernel, in_place)
+    seconds = total(work.products, arguments) / machine.product_flops
+    seconds += total(work.serial, arguments) / machine.serial_flops
+    seconds += total(work.elements, arguments) * machine.element
+    seconds += total(work.rows, arguments) * machine.row
+    operations = 0.0
+    for (factor, places), lanes, width in work.vectors:
+        for place in places:
+            factor *= arguments[place]
+        count = lanes if isinstance(lanes, int) else arguments[lanes[0]]
+        is_packed = machine.fills_vectors or count < width
+        operations += factor * (count if is_packed else -(-count // width) * width)
+    return seconds + operations / machine.map_flops
 
 
 @dataclass(frozen=True)
@@ -194,9 +165,10 @@ def counted_work(step: Step, arguments: tuple[int, ...]) -> Counted:
         if not isinstance(call.kernel, Kernel):
             maps += call.times * call.operations
             continue
-        work = _count_work(call.kernel, bool(call.places))
-        counts = [call.times * _total(terms, call.arguments) for terms in work]
-        products, maps, nbytes = products + counts[0], maps + counts[1], nbytes + counts[2]
+        work = count_work(call.kernel, bool(call.places))
+        products += call.times * total(work.products, call.arguments)
+        maps += call.times * total(work.maps, call.arguments)
+        nbytes += call.times * total(work.traffic, call.arguments)
     return Counted(products, maps, nbytes)
 
 
@@ -210,19 +182,69 @@ def all_seconds(
 
     Those of equal kernels are computed once. For ``in_place`` see ``work_of``.
     """
-    seconds_by_call: dict[Call, float] = {}
+    calls = [step.calls(values) for step, values in zip(steps, arguments, strict=True)]
+    traffic = sum(_traffic_of(call) for of_step in calls for call in of_step)
+    if traffic <= current().l2:
+        machine = replace(machine, launch=machine.near_launch)
+    seconds_by_call: dict[tuple[Call, float], float] = {}
 
-    def seconds(call: Call) -> float:
-        repeated = call.places if call.times > 1 else ()
-        unnamed = tuple(OperandPlace("", parts) for _, parts in repeated)
-        single_call = call._replace(times=1, places=unnamed)
-        if single_call not in seconds_by_call:
-            seconds_by_call[single_call] = call_seconds(single_call, machine, in_place)
-        return call.times * seconds_by_call[single_call]
+    def seconds(call: Call, nbytes: float) -> float:
+        places = call.places if call.times > 1 else ()
+        unnamed = tuple(OperandPlace("", parts) for _, parts in places)
+        key = call._replace(times=1, places=unnamed), nbytes
+        if key not in seconds_by_call:
+            seconds_by_call[key] = call_seconds(key[0], machine, in_place, nbytes)
+        return call.times * seconds_by_call[key]
 
     return tuple(
-        sum(map(seconds, step.calls(values))) for step, values in zip(steps, arguments, strict=True)
+        sum([seconds(call, _repeated_bytes(step, values)) for call in of_step])
+        for step, values, of_step in zip(steps, arguments, calls, strict=True)
     )
+
+
+def _traffic_of(call: Call) -> float:
+    """Return the bytes that one run of a kernel moves; of a routine, nothing."""
+    if not isinstance(call.kernel, Kernel):
+        return 0.0
+    return total(count_work(call.kernel, bool(call.places)).traffic, call.arguments)
+
+
+def _repeated_bytes(step: Step, arguments: tuple[int, ...]) -> float:
+    """Return the bytes that several operands of a step read, beyond once: parts that overlap."""
+    if not isinstance(step, KernelStep):
+        return 0.0
+    buffers = [binding.buffer for binding in step.operands]
+    if len(set(buffers)) == len(buffers):
+        return 0.0
+    touched = zip(work_of(step.kernel).touched, count_work(step.kernel, False).lines, strict=True)
+    nbytes_by_operand = {
+        name: total((count,), arguments) for (name, written), count in touched if not written
+    }
+    ranges_by_buffer: dict[str, list[tuple[float, float]]] = {}
+    nbytes_by_buffer: dict[str, float] = {}
+    reaches = step.reaches(arguments)
+    for operand, binding, reach in zip(step.kernel.operands, step.operands, reaches, strict=True):
+        if operand.name in nbytes_by_operand and reach is not None:
+            begin = hint_value(binding.offset) * operand.dtype.itemsize
+            ranges_by_buffer.setdefault(binding.buffer, []).append(
+                (begin + reach[0], begin + reach[1])
+            )
+            nbytes_by_buffer[binding.buffer] = (
+                nbytes_by_buffer.get(binding.buffer, 0.0) + nbytes_by_operand[operand.name]
+            )
+    return sum(
+        max(0.0, nbytes_by_buffer[name] - _length(ranges))
+        for name, ranges in ranges_by_buffer.items()
+    )
+
+
+def _length(intervals: Sequence[tuple[float, float]]) -> float:
+    """Return the length of the union of intervals."""
+    length, last = 0.0, float("-inf")
+    for begin, end in sorted(intervals):
+        length += max(0.0, end - max(begin, last))
+        last = max(last, end)
+    return length
 
 
 def seconds_at_scales(
@@ -257,157 +279,3 @@ def plan_seconds(plan: Plan, machine: Rates = DEFAULT) -> float:
     """Predicted seconds of one run of a plan, repeated steps counted as often as they run."""
     steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
     return sum(all_seconds(steps, [planned.arguments for planned in plan.steps], machine))
-
-
-@cached_on_first(2)
-def _count_work(kernel: Kernel, in_place: bool) -> tuple[tuple[_Count, ...], ...]:
-    """Return a kernel's multiply-adds, operations and bytes as products of its arguments."""
-    work = work_of(kernel, in_place)
-    number = {name: at for at, name in enumerate(kernel.arguments)}
-    return tuple(
-        tuple(
-            (
-                factor * prod(extent for extent in extents if isinstance(extent, int)),
-                tuple(number[extent] for extent in extents if not isinstance(extent, int)),
-            )
-            for factor, extents in terms
-        )
-        for terms in (work.products, work.maps, work.traffic)
-    )
-
-
-def _total(counts: Iterable[_Count], arguments: Sequence[int]) -> float:
-    total = 0.0
-    for factor, places in counts:
-        for place in places:
-            factor *= arguments[place]
-        total += factor
-    return total
-
-
-def _axes(stage: Stage) -> tuple[Axis, ...]:
-    """Return the loops of a kernel's stage whose iterations are counted as work."""
-    if isinstance(stage, Map):
-        return stage.loops
-    if isinstance(stage, Sort):  # it stores no more than it reads
-        return (stage.axis,)
-    if isinstance(stage, Columns):
-        return (stage.axis, *stage.rows)
-    if isinstance(stage, Loop):
-        return (stage.axis,)
-    return stage.loops if isinstance(stage, Gemm) else ()
-
-
-def _flops(stage: Stage) -> int:
-    """Operations of one iteration of a stage, equal subexpressions once, besides the product."""
-    nodes = statements(stage)
-    exprs = _distinct_expressions(postorder(e for s in nodes for e in roots_of(s)))
-    counted = sum(not isinstance(s, Store) or s.combine != "" for s in nodes)
-    searches = sum(isinstance(s, Search) for s in nodes)
-    return sum(map(_price, exprs)) + counted + SEARCH_FLOPS * searches
-
-
-def _distinct_expressions(exprs: Iterable[Expr]) -> Iterator[Expr]:
-    """Yield one of each group of equal expressions, which a kernel computes once."""
-    numbers: dict[int, int] = {}
-    number_by_key: dict[tuple[object, ...], int] = {}
-    for expr in exprs:
-        args = tuple(numbers[id(arg)] for arg in expr.args)
-        key = (expr.op, expr.dtype, expr.attribute, *args)
-        if key not in number_by_key:
-            number_by_key[key] = len(number_by_key)
-            yield expr
-        numbers[id(expr)] = number_by_key[key]
-
-
-def _price(expr: Expr) -> int:
-    if expr.op in DEFINITIONS:
-        args = tuple(ref(f"x{i}", a.dtype) for i, a in enumerate(expr.args))
-        key = (expr.op, args[0].dtype.name)
-        if key not in _BLOCK_PRICES:
-            _BLOCK_PRICES[key] = operations(expand(expr.op, *args))
-        return _BLOCK_PRICES[key]
-    if expr.op in DIVISION:
-        return WHOLE_DIVISION
-    return 0 if expr.op in LEAVES else 1
-
-
-_BLOCK_PRICES: dict[tuple[str, str], int] = {}
-
-
-def _accesses(stage: Stage) -> Iterator[tuple[Access, bool]]:
-    """Yield every access of a kernel's stage, with True for writes."""
-    if isinstance(stage, Gemm):
-        yield from ((access, False) for access, _ in stage.reads)
-    for statement in statements(stage):
-        if isinstance(statement, Search):
-            yield statement.access, False
-        if isinstance(statement, Store):
-            yield statement.access, True
-            if statement.combine:
-                yield statement.access, False
-    for expr in postorder(e for s in statements(stage) for e in roots_of(s)):
-        if isinstance(expr.attribute, Access):
-            yield expr.attribute, False
-
-
-#: Instructions that a group may hold. A kernel takes 0.1 to 0.3 ms to compile for each, 1.2 s at
-#: the most.
-LARGEST: Final = 4000
-#: The same for what follows a matrix product in its kernel: it is written once for each row of a
-#: tile, and its values compete with the tile for registers.
-LARGEST_EPILOGUE: Final = 160
-#: Cycles that storing and reading a vector takes in each cache, and beyond them.
-_CACHED: Final = (1, 2, 4)
-_FAR: Final = 10
-#: What is slow for large arrays matters, and for small ones hardly anything does.
-_OPEN_BYTES: Final = 1 << 20
-#: Cycles that a kernel takes beside its loop.
-_CALL: Final = 60
-_VECTOR_BYTES: Final = 64
-#: Operations that are one instruction.
-_ONE: Final = 2
-
-
-def instructions(node: Node) -> int:
-    """Return a node's instructions for one vector; a multiplication and an addition are one."""
-    flops = node.op.flops
-    return round(0.6 * flops) if flops > _ONE else 1
-
-
-def latency(node: Node) -> float:
-    """Return the cycles from a node's operands to its result: its latency in a dependence chain."""
-    # A multiply-add takes 4 cycles on current processors; those inside of a function overlap.
-    return 4 + 1.5 * max(0, node.op.flops - 1)
-
-
-def vectors(kind: TensorType) -> int:
-    """Return the number of vectors that a value takes."""
-    return max(1, _bytes(kind) // _VECTOR_BYTES)
-
-
-def interleaved_vectors(work: float, alive: int) -> int:
-    """Return how many vectors a kernel takes side by side."""
-    is_chain = alive < FEW_ALIVE  # a body has one more, which it has just loaded
-    return max(1, vectors_together(work, is_chain, current().vector_bits))
-
-
-def cycles(work: float, chain: float, count: int, side_by_side: int = 1) -> float:
-    """Cycles per vector of a loop over ``count`` vectors."""
-    host = current()
-    at_a_time = max(1.0, min(max(host.window / max(work, 1), side_by_side), count))
-    return max(work / host.per_cycle, chain / at_a_time)
-
-
-def cut_cycles(live: int, kind: TensorType) -> float:
-    """Cycles per vector that it takes to store ``live`` values and read them in another kernel."""
-    nbytes, host = _bytes(kind), current()
-    caches = zip((host.l1, host.l2, host.l3), _CACHED, strict=True)
-    cost = next((cost for most, cost in caches if nbytes <= most), _FAR)
-    return live * cost + _CALL / vectors(kind)
-
-
-def _bytes(kind: TensorType) -> int:
-    """Bytes of a value; of one whose size is open, no fewer than ``_OPEN_BYTES``."""
-    nbytes = kind.nbytes
-    return nbytes if isinstance(nbytes, int) else max(_OPEN_BYTES, hint_value(nbytes))

@@ -11,7 +11,7 @@ import staticgrad as sg
 import staticgrad.compiler.lowering.signatures
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
-from staticgrad.analysis.cost import cut_cycles, cycles
+from staticgrad.analysis.cycles import cut_cycles, cycles
 from staticgrad.compiler.fusion import cutting
 from staticgrad.compiler.fusion.copies import add_copies, add_late_copies
 from staticgrad.compiler.fusion.engine import Engine

@@ -9,7 +9,7 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.analysis.cost import LARGEST
+from staticgrad.analysis.cycles import LARGEST
 from staticgrad.compiler.fusion.reasons import ReasonKind
 from staticgrad.compiler.lowering.fuse import fusion
 from tests.passes.golden_models import MODELS

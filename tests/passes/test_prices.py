@@ -12,7 +12,7 @@ from staticgrad.analysis.evaluate import evaluate
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.language.ops.contract import MatMul
 
-BYTES = Rates(product_flops=1e30, map_flops=1e30, bandwidth=1.0, launch=0.0)
+BYTES = Rates(1e30, 1e30, 1e30, (1.0,) * 3, 0.0, 0.0, launch=0.0, near_launch=0.0)
 
 
 def laplacian(u):

@@ -18,7 +18,7 @@ from itertools import pairwise
 from math import sqrt
 from typing import Final
 
-from staticgrad.analysis.cost import (
+from staticgrad.analysis.cycles import (
     cut_cycles,
     cycles,
     instructions,

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as Abstra
 from dataclasses import field
 from typing import Any, Final, Literal
 
-from staticgrad.analysis.cost import LARGEST, LARGEST_EPILOGUE, instructions
+from staticgrad.analysis.cycles import LARGEST, LARGEST_EPILOGUE, instructions
 from staticgrad.analysis.layout import Strided, is_one_run
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.language.ir.forms import Pointwise

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final
 
-from staticgrad.analysis.cost import instructions
+from staticgrad.analysis.cycles import instructions
 from staticgrad.analysis.layout import is_one_run
 from staticgrad.compiler.fusion.groups import (
     ANCHORED,

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final
 
-from staticgrad.analysis.cost import instructions
+from staticgrad.analysis.cycles import instructions
 from staticgrad.compiler.fusion.engine import Engine
 from staticgrad.compiler.fusion.groups import (
     ANCHORED,

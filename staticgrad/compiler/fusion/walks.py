@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Final
 
-from staticgrad.analysis.cost import instructions
+from staticgrad.analysis.cycles import instructions
 from staticgrad.analysis.layout import Strided, collapse, is_one_run
 from staticgrad.compiler.fusion.groups import (
     Group,

@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from staticgrad.analysis.cost import instructions
+from staticgrad.analysis.cycles import instructions
 from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer, Source, Walk
 from staticgrad.compiler.fusion.walks import (
     computes,

@@ -26,7 +26,7 @@ from functools import partial
 from itertools import product
 from typing import Final
 
-from staticgrad.analysis.cost import instructions
+from staticgrad.analysis.cycles import instructions
 from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer, Walk
 from staticgrad.compiler.fusion.walks import (
     FEWEST_ACROSS,

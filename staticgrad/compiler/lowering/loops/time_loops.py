@@ -305,12 +305,14 @@ MOST_ACCESSED: Final = 64
 #: Predicted seconds of a kernel without stretches, at most.
 _MOST_SECONDS: Final = 0.02
 #: Rates of scalar arithmetic with all numbers in registers.
-_ONE_LANE: Final = Rates(map_flops=1e10, bandwidth=1e12, launch=0.0)
+_ONE_LANE: Final = replace(
+    ROWS, map_flops=1e10, serial_flops=1e10, bandwidths=(1e12,) * 3, launch=0.0, near_launch=0.0
+)
 #: Rates of the driver's small kernels: each depends on the stores of the previous one.
-_WAITING: Final = Rates(launch=1.5e-8)
+_WAITING: Final = replace(ROWS, launch=1.5e-8, near_launch=1.5e-8)
 #: Rates with rows in L1: for a kernel that contains the loop, and for the driver's kernels.
-_NEAR: Final = Rates(bandwidth=2e11, launch=0.0)
-_NEAR_WAITING: Final = Rates(bandwidth=2e11, launch=1.5e-8)
+_NEAR: Final = replace(ROWS, bandwidths=(2e11,) * 3, launch=0.0, near_launch=0.0)
+_NEAR_WAITING: Final = replace(_NEAR, launch=1.5e-8, near_launch=1.5e-8)
 #: Seconds that each stage of an iteration waits for the previous one, if rows are in memory.
 _STAGE_SECONDS: Final = 2.5e-9
 #: Largest ratio of the time in one kernel to the driver's time: with a smaller gain predicted, the
