@@ -38,6 +38,7 @@ _AT_BUILD: Final = "sizes and types are fixed when the graph is built: nothing i
 _SCIPYS: Final = (
     "there is none: sg.host_call(function, x, types=..., vjp=...) calls SciPy's in a step"
 )
+_QUANTIZED: Final = "sg.quantize(program) makes products of 8-bit integers; sg.onnx.load reads them"
 _NO_LAYOUT: Final = "a value has no memory before a run, and its results are in C order"
 
 #: A package or module of other libraries -> what there is; the tests run each call in it.
@@ -142,6 +143,56 @@ INSTEAD: Final = {
         'sg.compile(graph, debug="nan") names the op\n'
         "on the tape, staticgrad.eager.detect_anomaly()",
     ),
+    **each_of(
+        "alias_copy as_strided_copy slice_copy select_copy values_copy indices_copy"
+        " ccol_indices_copy col_indices_copy crow_indices_copy row_indices_copy"
+        " view_as_complex_copy view_as_real_copy",
+        "a value never changes: the function without _copy",
+    ),
+    **each_of("index_reduce", "x.at[indices].max(y), .min(y) or .multiply(y)"),
+    **each_of("empty_strided empty_permuted", _NO_LAYOUT),
+    **each_of("choose_qparams_optimized fused_moving_avg_obs_fake_quant", _QUANTIZED),
+    "empty_quantized": _QUANTIZED,
+    "from_file": "sg.constant(np.memmap(path, dtype, shape=shape))",
+    "renorm": "x * sg.minimum(1.0, limit / sg.linalg.norm(x, axis=1, keepdims=True))",
+    "norm_except_dim": "sg.linalg.norm(x, axis=axes, keepdims=True), of all axes but one",
+    **each_of("is_signed is_same_size is_nonzero is_neg is_conj", "of x.dtype, x.shape and x != 0"),
+    **each_of("is_distributed is_vulkan_available", ON_CPU),
+    **each_of(
+        "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices"
+        " adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices"
+        " adaptive_max_pool3d_with_indices",
+        "sg.nn.max_pool(x, size); its gradient has the places",
+    ),
+    **each_of(
+        "linear_cross_entropy LinearCrossEntropyLoss LinearCrossEntropyOptions",
+        "sg.nn.cross_entropy(x @ w, y): logits of a large vocabulary are never stored whole",
+    ),
+    "grouped_mm": "sg.matmul(x, y), of batches of one size; of others a loop or sg.segment_sum",
+    **each_of("scaled_mm scaled_grouped_mm scaled_matmul scaled_dot_general", _QUANTIZED),
+    "cholesky_ex": 'sg.linalg.cholesky(x, errors="nan")',
+    "inv_ex": 'sg.linalg.inv(x, errors="nan")',
+    "solve_ex": 'sg.linalg.solve(a, b, errors="nan")',
+    "lu_factor_ex": "sg.linalg.lu_factor(x)",
+    "ldl_factor_ex": "sg.linalg.ldl(x)",
+    "householder_product": "sg.linalg.qr(x)[0]",
+    "airy_ai": "sg.special.airy(x)[0]",
+    **{f"bessel_{name}": f"sg.special.{name}(x)" for name in ("j0", "j1", "y0", "y1")},
+    **{f"modified_bessel_{name}": f"sg.special.{name}(x)" for name in ("i0", "i1", "k0", "k1")},
+    **{f"scaled_modified_bessel_{name}": f"sg.special.{name}e(x)" for name in ("k0", "k1")},
+    "spherical_bessel_j0": "sg.special.spherical_jn(0, x)",
+    "chebyshev_polynomial_t": "sg.special.eval_chebyt(n, x)",
+    "chebyshev_polynomial_u": "sg.special.eval_chebyu(n, x)",
+    "shifted_chebyshev_polynomial_t": "sg.special.eval_sh_chebyt(n, x)",
+    "shifted_chebyshev_polynomial_u": "sg.special.eval_sh_chebyu(n, x)",
+    "hermite_polynomial_h": "sg.special.eval_hermite(n, x)",
+    "hermite_polynomial_he": "sg.special.eval_hermitenorm(n, x)",
+    "laguerre_polynomial_l": "sg.special.eval_laguerre(n, x)",
+    "legendre_polynomial_p": "sg.special.eval_legendre(n, x)",
+    **each_of("typeof", "value.type"),
+    "closure_convert": "what a function closes over is differentiated as it is: sg.grad(f)",
+    "ensure_compile_time_eval": "functions of arrays and numbers alone compute at once",
+    "clear_caches": "staticgrad cache clear, of kernels on disk",
     "backward": _TRAINING,
     "gradients": "sg.grad(loss, wrt)",
     "detach": "sg.stop_gradient(x)",
@@ -741,6 +792,36 @@ METHODS: Final = {
         _NO_LAYOUT,
     ),
     **each_of("fill put", WRITE),
+    **each_of(
+        "storage_type const_data_ptr dim_order new_empty_strided is_set_to",
+        _NO_LAYOUT,
+    ),
+    **each_of(
+        "register_post_accumulate_grad_hook output_nr grad_dtype volatile reinforce",
+        "gradients are values: dw, db = sg.grad(loss, [w, b])",
+    ),
+    **each_of(
+        "is_ipu is_maia is_mkldnn is_mtia is_vulkan is_xla is_pinned is_distributed record_stream"
+        " to_mkldnn",
+        ON_CPU,
+    ),
+    **each_of("dequantize int_repr q_scale qscheme is_quantized", _QUANTIZED),
+    **each_of(
+        "values coalesce is_coalesced crow_indices col_indices ccol_indices row_indices to_dense"
+        " dense_dim sparse_dim sparse_mask smm sspaddmm is_sparse is_sparse_csr to_sparse_csc"
+        " to_sparse_bsc to_sparse_bsr to_padded_tensor",
+        "a value is dense; sg.sparse.csr(matrix) has data, pattern, todense() and sampled()",
+    ),
+    **each_of("as_strided_scatter slice_inverse", "x.at[key].set(y)"),
+    "is_complex": "x.dtype.is_complex",
+    "is_signed": "x.dtype.signed",
+    "is_same_size": "x.shape == y.shape",
+    "is_nonzero": "sg.where(x != 0, a, b): a condition is a value",
+    **each_of("is_conj is_neg", "nothing is lazy: sg.conj(x) and -x are computed"),
+    "itemsize": "x.dtype.itemsize",
+    "nbytes": "x.size * x.dtype.itemsize",
+    "new": "sg.zeros(shape, x.dtype)",
+    "sum_to_size": "sg.sum(x, axes, keepdims=True), of the axes that have size 1 there",
     **each_of("to", "x.astype(dtype)"),
     **each_of("float double half long int bool", 'x.astype("float32"), "float64" and so on'),
     "cuda": "kernels run on the CPU: there is nothing to move",
@@ -837,12 +918,22 @@ MISSING: Final = {
 REASONS: Final = {name: reason for reason, names in MISSING.items() for name in names.split()}
 
 
-_QUANTIZED: Final = "sg.quantize(program) makes products of 8-bit integers; sg.onnx.load reads them"
 #: How names of a family of PyTorch's begin -> why they are missing, or what to write.
 FAMILIES: Final = {
     **each_of("cudnn_ miopen_ mkldnn_", ON_CPU),
     **each_of("fbgemm_ quantized_ quantize_ fake_quantize_ q_per_ q_zero", _QUANTIZED),
     "sym_": "sizes are integers or names: sg.dim(name)",
+    "batch_norm_": "sg.nn.BatchNorm2d(n), or sg.nn.batch_norm(x) without running statistics",
+    "native_": "the function without native_: sg.nn.group_norm(x, groups)",
+    **each_of(
+        "autocast_ clear_autocast is_autocast_ set_autocast_ get_autocast_",
+        _HALF,
+    ),
+    **each_of(
+        "parse_ import_ir_ merge_type_ unify_type_ is_warn_ set_warn_ init_num_ thread_safe_"
+        " get_device_module is_anomaly_ is_deterministic_",
+        "TorchScript and settings of PyTorch: there is nothing to set here",
+    ),
 }
 
 
@@ -967,6 +1058,8 @@ def _hint_for_name(room: str, name: str, names: Sequence[str]) -> str:
     """
     hint = OF_NAMESPACES.get(f"{room}.{name}") or _find_module(room, name)
     hint = hint or instead_of(name) or _find_import(name)
+    if not hint and name.endswith("_") and room == "sg":
+        hint = instead_of_method(name)
     if hint:
         return hint
     paths, spelled = _paths(room, _offered_names(room, names))

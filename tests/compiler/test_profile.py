@@ -1,6 +1,7 @@
 """``f.profile``: what is counted is right, what is measured adds up, nothing is changed by it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_text_json_and_trace(tmp_path):
     _, graph, feeds = training()
     actual = sg.compile(graph, threads=1).profile(feeds, runs=2)
     lines = actual.text(full=True).splitlines()
-    assert lines[1] == "limits, 1 threads: 1000 GFLOP/s, 10.0 GB/s"
+    assert lines[1] == "limits, 1 thread: 1000 GFLOP/s, 10.0 GB/s"
     assert len(lines) == 3 + len(actual.steps)
     spent = [float(line.split()[0]) for line in lines[3:]]
     assert spent == sorted(spent, reverse=True)
@@ -143,3 +144,16 @@ def test_a_function_waits_for_its_code_and_is_profiled_by_its_arguments():
     assert step(batch, 0.0, runs=2) < first
     with pytest.raises(sg.errors.ArgumentError, match="of values or tensors"):
         step.profile({"x": sg.input("x", (4, 20))}, 0.25, runs=2)
+
+
+def test_a_page_has_the_lines_of_the_title_and_whole_names():
+    x = sg.input("x", (64, 64))
+    y = sg.sqrt(sg.exp(sg.sin(x)) + sg.tanh(x) * sg.cos(x)) / (sg.log(x * x + 1.0) + 2.0)
+    profile = sg.compile(y).profile({"x": np.ones((64, 64), "float32")}, runs=2)
+    page = profile._repr_html_()
+    title, *limits = profile.title()
+    assert f"{title}<br>{limits[0]}" in page
+    assert not re.search(r"\b1 threads", page)
+    chart = page[: page.index("<details")]
+    assert ", ...<" in chart
+    assert not re.search(r", ?<", chart)

@@ -67,6 +67,27 @@ R, S = (np.array(row) for row in ([[-1.5, np.nan, 2.0], [0.0, np.inf, -3.0]], [0
 F = np.array([[-1.5, 0.25, 2.0], [0.0, 1.0, -3.0]])
 #: Name -> what its hint computes of x, y and so on, by NumPy.
 COMPUTED = {
+    "renorm": (
+        {"x": F, "limit": 1.0},
+        F * np.minimum(1.0, 1.0 / np.sqrt((F**2).sum(1, keepdims=True))),
+    ),
+    "airy_ai": ({"x": np.array([0.0])}, [0.3550280538878172]),
+    "bessel_j0": ({"x": np.array([0.0, 2.404825557695773])}, [1.0, 0.0]),
+    "modified_bessel_i0": ({"x": np.array([0.0, 1.0])}, [1.0, 1.2660658777520082]),
+    "scaled_modified_bessel_k0": ({"x": np.array([1.0])}, [0.42102443824070834 * np.e]),
+    "spherical_bessel_j0": ({"x": np.array([0.5])}, [np.sin(0.5) / 0.5]),
+    "chebyshev_polynomial_t": ({"n": 3, "x": F[0]}, 4 * F[0] ** 3 - 3 * F[0]),
+    "chebyshev_polynomial_u": ({"n": 2, "x": F[0]}, 4 * F[0] ** 2 - 1),
+    "shifted_chebyshev_polynomial_t": ({"n": 1, "x": F[0]}, 2 * F[0] - 1),
+    "shifted_chebyshev_polynomial_u": ({"n": 1, "x": F[0]}, 4 * F[0] - 2),
+    "hermite_polynomial_h": ({"n": 2, "x": F[0]}, 4 * F[0] ** 2 - 2),
+    "hermite_polynomial_he": ({"n": 2, "x": F[0]}, F[0] ** 2 - 1),
+    "laguerre_polynomial_l": ({"n": 1, "x": F[0]}, 1 - F[0]),
+    "legendre_polynomial_p": ({"n": 2, "x": F[0]}, (3 * F[0] ** 2 - 1) / 2),
+    "inv_ex": ({"x": F[:, :2]}, np.linalg.inv(F[:, :2])),
+    "solve_ex": ({"a": F[:, :2], "b": F[:, 0]}, [1.0, 0.0]),
+    "cholesky_ex": ({"x": F @ F.T}, np.linalg.cholesky(F @ F.T)),
+    "householder_product": ({"x": F[:, :2]}, np.linalg.qr(F[:, :2])[0]),
     "hfft": ({"a": F[0] + 1j, "n": 4}, np.fft.hfft(F[0] + 1j, 4)),
     "ihfft": ({"a": F, "n": 3}, np.fft.ihfft(F)),
     "inverse": ({"x": F[:, :2]}, [[-2 / 3, 1 / 6], [0.0, 1.0]]),

@@ -34,6 +34,7 @@ from staticgrad.support.records import dataclass
 from staticgrad.support.source import common_call, fold_labels
 
 _MOST_BARS: Final = 12  # of the chart of the slowest steps
+_BAR_WIDTH: Final = 30  # characters of a bar's name
 _PRODUCT_SIZE: Final = 768  # of the product
 _COPY_ELEMENTS: Final = 1 << 24  # elements of the copy
 _RUNS: Final = 12
@@ -212,7 +213,8 @@ class Profile:
         """Return the profile's title with the machine's limits, a line each."""
         lines = [f"{self.graph}: {self.seconds * 1e6:.1f} us in steps, median of {self.runs} runs"]
         lines += [
-            f"limits, {limits.threads} threads: {limits.flops / 1e9:.0f} GFLOP/s,"
+            f"limits, {limits.threads} thread{'s' * (limits.threads > 1)}:"
+            f" {limits.flops / 1e9:.0f} GFLOP/s,"
             f" {limits.bandwidth / 1e9:.1f} GB/s"
             for limits in self.limits
         ]
@@ -242,7 +244,8 @@ class Profile:
         rows = self.rows()
         bars = [(row.description, row.seconds) for row in rows[:_MOST_BARS]]
         heads = ("us", "%", "threads", "GB/s", "GFLOP/s", "% of limit", "kernel", "lines")
-        chart = charts.bars([(name[:32], spent) for name, spent in bars], seconds, "time of steps")
+        short = [(_shorten_list(name), spent) for name, spent in bars]
+        chart = charts.bars(short, seconds, "time of steps")
         return fragment(
             paragraph("\n".join(self.title())),
             f'<div class="chart">{chart}</div>' if bars else "",
@@ -317,6 +320,14 @@ def _build_profile(
     start = runs[-1][0][0] if plan.steps else 0
     begins = tuple((begun - start) / 1e9 for begun, _ in runs[-1])
     return Profile(graph, dict(plan.sizes), len(runs), tuple(limits.values()), tuple(steps), begins)
+
+
+def _shorten_list(names: str) -> str:
+    """Cut names of ops, as of a bar, behind a whole one."""
+    if len(names) <= _BAR_WIDTH:
+        return names
+    head = names[:_BAR_WIDTH].rpartition(", ")[0] or names[:_BAR_WIDTH]
+    return f"{head}, ..."
 
 
 def module_of(plan: Plan, planned: PlannedStep) -> str:

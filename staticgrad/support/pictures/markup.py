@@ -155,8 +155,8 @@ def text_block(text: str, most: int = 120_000) -> str:
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph of text, of a class of the style."""
-    return f"<p class={kind or 'text'}>{escape(text)}</p>"
+    """A paragraph of text, of a class of the style, with the text's lines."""
+    return f"<p class={kind or 'text'}>{'<br>'.join(map(escape, text.splitlines()))}</p>"
 
 
 def figure_boxes(figures: Iterable[tuple[str, str]]) -> str:
