@@ -82,6 +82,7 @@ import numpy as np
 
 from passes.late.base import late_pass
 from passes.late.pairs import pair_elements
+from staticgrad.analysis.cost import COPIED
 from staticgrad.functions import aggregate
 from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import (
@@ -352,11 +353,9 @@ class _PatchProduct:
 
 
 #: Costs for each element of a filter, in multiplications of a column: reading it once more, by the
-#: number of elements up to which a cost holds; copying an element of the patches, or of the result;
-#: combining a filter for Winograd tiles, and the part of the multiplications that is left.
-#: Measured on Zen 4.
+#: number of elements up to which a cost holds; combining it for Winograd tiles, and the part of the
+#: multiplications that is left. Measured on Zen 4.
 _READ_AGAIN: Final = ((1 << 20, 1), (1 << 62, 8))
-_COPIED: Final = 15
 _COMBINED: Final = 100
 _IN_TILES: Final = 0.45
 #: Columns of a register tile; rows of a product that reads a filter as fast as memory gives it: of
@@ -418,7 +417,7 @@ def _pays_for_many(
     """
     steps = prod(axis.step for axis in axes)
     in_place = steps == 1 and (taps == 1 or len(axes) > 1)
-    copied = _COPIED * (1 / out + out / elements)
+    copied = COPIED * (1 / out + out / elements)
     few = taps <= _MORE_ELEMENTS * steps and columns * elements <= _MOST_PATCHES * out
     return not in_place and few and copied <= _COPIES_OF_MANY
 
@@ -427,7 +426,7 @@ def _cost_of_product(result: str, columns: int, out: int, elements: int) -> floa
     """Estimate the cost of a product that reads a filter once, for each element of the filter."""
     padded = -(-columns // _TILE_COLUMNS) * _TILE_COLUMNS
     multiplied = 2 * columns if columns <= _FEW_ROWS.get(result, 0) else padded
-    copied = _COPIED * columns * (1 / out + out / elements)
+    copied = COPIED * columns * (1 / out + out / elements)
     return multiplied + _cost_of_reading(elements) + copied
 
 

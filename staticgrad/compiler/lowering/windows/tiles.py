@@ -44,6 +44,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Final
 
+from staticgrad.analysis.cost import COPIED
 from staticgrad.compiler.fusion.groups import Walk
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
 from staticgrad.compiler.lowering.windows.places import (
@@ -78,10 +79,9 @@ WANTED: Final = 4
 _ROWS: Final = 16
 _MANY_CHANNELS: Final = 64
 #: Costs in multiplications of vectors, for one channel: to combine a vector of tiles; to combine
-#: a partial vector; to copy a vector of an image or of results.
+#: a partial vector.
 _COMBINED: Final = 70
 _MASKED: Final = 140
-_COPIED: Final = 12
 #: Fewer vectors of tiles than this take the same time: loading the filters dominates.
 _FEWEST_VECTORS: Final = 2
 
@@ -199,7 +199,7 @@ def best_cut(node: Node) -> Cut:
             runs, run = (1, rows * (wide + 1)) if cut.joined else (rows, wide)
             return phases * runs * (run // lanes * _COMBINED + (run % lanes > 0) * _MASKED)
 
-        row = -(-RESULTS * wide // lanes) * RESULTS * _COPIED * phases
+        row = -(-RESULTS * wide // lanes) * RESULTS * COPIED * phases
         strips, image_groups = -(-high // cut.rows), -(-depths // cut.images)
         # depths that neighbouring cuts read as well are copied by each of them
         copies = (cut.images + reach) / cut.images
