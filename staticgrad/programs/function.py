@@ -93,7 +93,7 @@ class _Signature:
 
     def __init__(self) -> None:
         self.graphs: list[TracedProgram] = []
-        self.is_literal = False  # the function refused named sizes
+        self.refusal = ""  # why the function refused named sizes, if it did
 
 
 class _Numbers:
@@ -494,7 +494,7 @@ class Function(OfArrays[P, R]):
                 first_change = first_change or changed
         seen = [*self._seen.get(arguments.ranks, ()), arguments.sizes]
         labels, user_names = self._labels(arguments)
-        spec = spec_of(seen[-1:] if signature.is_literal else seen, labels, user_names)
+        spec = spec_of(seen[-1:] if signature.refusal else seen, labels, user_names)
         outline = CallOutline.of(arguments, numbers)
         change = None
         if cached is None and self._latest is not None and not numbers and not arguments.is_open:
@@ -514,8 +514,8 @@ class Function(OfArrays[P, R]):
             if literal == spec or numbers.intersection(_numbers_in(error)):
                 raise
             traced = self._tracer.trace(arguments, literal, numbers)  # its error names plain sizes
-            reason += f", which it refuses: {getattr(error, 'headline', error)}"
-            signature.is_literal = True
+            signature.refusal = str(getattr(error, "headline", error))
+            reason += f", which it refuses: {signature.refusal}"
         signature.graphs.append(traced)
         self._seen[arguments.ranks] = seen
         self._signatures[key] = signature
@@ -535,6 +535,14 @@ class Function(OfArrays[P, R]):
         statics = {name: value for name, value in arguments.statics.items() if name not in numbers}
         if self._is_warned:
             pass
+        elif signature.refusal and len(signature.graphs) == _IN_A_ROW:
+            self._is_warned = True
+            warn(
+                StaticgradWarning,
+                f"{self._name} compiles for each size of its arrays, since {signature.refusal}:"
+                " a size is a value by sg.size_value(x.shape[0]), a mean by x.mean(); parts of"
+                " one size each, or rows that are padded to one size, keep the program",
+            )
         elif len(signature.graphs) == _MANY and first_change:
             self._warn(f"because {first_change}")
         elif cached is None and len(self._signatures) == _MANY and statics:

@@ -88,6 +88,21 @@ def test_what_a_function_reads_and_that_changes_at_each_call_is_named():
         np.testing.assert_allclose(trainer.step(np.ones(2)), [rate, rate])
 
 
+def test_a_function_that_refuses_open_sizes_is_warned_of():
+    f = sg.function(lambda x: x.sum() * (0.5 if x.shape[0] % 2 else 2.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [f(np.ones(n)) for n in (1, 2)] == [0.5, 4.0]
+    with pytest.warns(sg.StaticgradWarning, match="compiles for each size of its arrays, since"):
+        assert f(np.ones(3)) == 1.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # once is enough
+        assert f(np.ones(5)) == 2.5
+    cured = sg.function(lambda x: x.sum() * sg.size_value(x.shape[0], "float64"))
+    assert [cured(np.ones(n)) for n in (1, 2, 3, 4)] == [1.0, 4.0, 9.0, 16.0]
+    assert cured.stats.traces == 2
+
+
 def test_lists_of_numbers_of_other_lengths_are_named():
     f = sg.function(lambda weights: sum(weights))
     assert [f([0.5] * count) for count in (1, 2)] == [0.5, 1.0]
