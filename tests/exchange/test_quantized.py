@@ -165,6 +165,31 @@ def test_float_convolutions_and_pools_between_quantized_values():
     assert multiplies_words(f)
 
 
+@pytest.mark.parametrize(
+    ("scale", "zero", "is_by_integers"),
+    [
+        (0.25, 7, True),
+        ([0.25], [7], False),
+        ([0.5, 0.25, 2.0], [7, 0, 255], False),  # a scale for each channel
+        (-0.25, 7, False),  # the largest number is that of the smallest integer
+    ],
+)
+def test_the_largest_of_windows_of_dequantized_numbers(scale, zero, is_by_integers):
+    x = numbers("uint8", 2, 3, 5, 6)
+    constants = {"s": np.float32(scale), "z": np.uint8(zero)}
+    nodes = [
+        node("DequantizeLinear", "x s z", "d", axis=1),
+        node("MaxPool", "d", kernel_shape=[2, 3], strides=[1, 2]),
+    ]
+    f, (result,) = run(nodes, {"x": x}, constants)
+    at = np.reshape(constants["z"], (1, -1, 1, 1)).astype("f4")
+    floats = (x - at) * np.reshape(constants["s"], (1, -1, 1, 1))
+    windows = np.lib.stride_tricks.sliding_window_view(floats, (2, 3), (2, 3))[:, :, :, ::2]
+    np.testing.assert_array_equal(result, windows.max((-1, -2)))
+    (pooled,) = (n.args[0].dtype for n in f.graph.nodes if n.op.name == "window_max")
+    assert pooled.name == ("uint8" if is_by_integers else "float32")
+
+
 def test_depthwise_convolutions_are_float():
     x, w = numbers("uint8", 1, 4, 6, 6), numbers("int8", 4, 1, 3, 3)
     constants = {"sx": np.float32(0.02), "zx": np.uint8(7), "w": w, "sw": np.float32(0.01)}
