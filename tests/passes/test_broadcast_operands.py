@@ -316,6 +316,7 @@ def lower_limits(monkeypatch):
         yield
 
 
+@pytest.mark.thinned(5, budgeted=True)  # 5 s together
 @pytest.mark.parametrize("name", sorted(CASES.keys() - TILED))
 def test_a_late_pass_keeps_values_where_operands_broadcast(name):
     program = program_of(CASES[name])

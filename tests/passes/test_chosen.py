@@ -74,6 +74,7 @@ def rows_of(graph):
     return max(size for n in computed for t in n.types for size in t.shape)
 
 
+@pytest.mark.thinned(4, budgeted=True)  # 2 s together
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_values_and_two_derivatives(name):
     program = PROGRAMS[name]

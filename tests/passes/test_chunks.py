@@ -316,6 +316,7 @@ def check_small(name, count, width, named, other_count, by="row-chunks"):
             np.testing.assert_allclose(results[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
+@pytest.mark.thinned(5, budgeted=True)  # 3 s together
 @pytest.mark.parametrize("name", LOSSES)
 @given(count=integers(1, 30), width=integers(1, 30))
 @example(count=24, width=9)
