@@ -131,14 +131,15 @@ class _Counter:
             self._vectors.append((self._maps[-1], 1))
         else:
             self._serial.append(self._maps[-1])
-        apart = Counter(_apart(access, written, lanes) for access, written in accesses)
-        for access, written in accesses:
+        reaches = [_apart(access, written, lanes) for access, written in accesses]
+        apart = Counter(reaches)
+        for (access, written), reach in zip(accesses, reaches, strict=True):
             loops = axes | inner
             if not access.gather:
                 loops = {name: loops[name] for name, step in access.moves if step != 0}
             itemsize, extents = self._itemsize(access), tuple(loops.values())
-            stride = _apart(access, written, lanes)[2]
-            together = min(apart[_apart(access, written, lanes)], stride)
+            stride = reach[2]
+            together = min(apart[reach], stride)
             lined = max(together, min(stride, _VECTOR_BYTES // itemsize))
             if lanes is not None and stride > 1 and not isinstance(stage, Gemm):
                 slow = 1 if together == stride else _ALONE
