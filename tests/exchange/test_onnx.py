@@ -176,7 +176,7 @@ def test_onnx_tests_of_one_operator_pass_or_do_not_apply(module, monkeypatch):
 #: Operators with options or of versions that the models here do not have.
 NODES = {
     "upsampled": (9, resize_to(8, "Upsample", "x, k")),
-    "old resize": (10, resize_to(8, "Resize", "x, k")),
+    "old_resize": (10, resize_to(8, "Resize", "x, k")),
     "resized from 11 on": (11, resize_to(8, "Resize", 'x, "", k')),
     "resized to the same size": (13, resize_to(4, "Resize", 'x, "", k')),
     "old softmax": (11, "y = Softmax (x)"),
@@ -215,7 +215,7 @@ NODES = {
 #: Where the reference does not follow its specification: the specification.
 SPECIFIED = {
     "upsampled": doubled_from_the_first,
-    "old resize": doubled_from_the_first,
+    "old_resize": doubled_from_the_first,
     "old softmax": lambda x: np.exp(x) / np.exp(x).sum((1, 2), keepdims=True),
     "normalized": lambda x: x / abs(x).sum(1, keepdims=True),
 }
