@@ -481,10 +481,11 @@ def tune(file: IO[str], sizes: dict[str, int]) -> Answer:
 @click.option("--notes", is_flag=True, help="Also show what is less certain.")
 @answering
 def lint(file: IO[str], without: tuple[str, ...], notes: bool) -> Answer:
-    """Look for numeric hazards in a graph's text, or for loops that compile in a file of Python.
+    """Look for hazards in a graph's text or a file.py.
 
-    The graph is read from FILE, by default standard input; FILE.py is read as Python and not run.
-    Exit code 1 if there are any.
+    Hazards of a graph are numeric; of a program in Python they are loops that compile. The graph is
+    read from FILE, by default standard input; FILE.py is read as Python and not run. Exit code 1 if
+    there are any.
     """
     program = name if (name := getattr(file, "name", "")).endswith(".py") else read_graph(file)
     findings = sg.lint(program, without=without, notes=notes)

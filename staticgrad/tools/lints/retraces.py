@@ -634,7 +634,7 @@ def _text_per_iteration(source: LintedSource) -> Iterator[RepeatedCompile]:
 
 @repetition_lint(
     "function-per-iteration",
-    "a lambda or partial that is maker in a loop and passed to a compiled function",
+    "a lambda or partial that is made in a loop and passed to a compiled function",
     (
         """
 @sg.function
