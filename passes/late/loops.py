@@ -42,6 +42,7 @@ from staticgrad.language.ir.forms import (
     View,
 )
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, bodies_of
+from staticgrad.language.ir.kernels.stages import LONE, STREAMED
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.ops.contract import MatMul
@@ -53,7 +54,7 @@ from staticgrad.language.ops.selection import where
 from staticgrad.language.types.arrays import TensorType, hint_value
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64
-from staticgrad.support.building import here
+from staticgrad.support.building import here, within
 from staticgrad.support.config import limits
 from staticgrad.support.records import dataclass, replace
 
@@ -61,6 +62,8 @@ from staticgrad.support.records import dataclass, replace
 FEWEST_ITERATIONS: Final = 8
 #: Rows of an iteration's product up to which packing takes a noticeable part of it.
 MOST_ROWS: Final = 64
+#: Elements of a matrix whose products with few columns are computed transposed, at least.
+LEAST_ELEMENTS: Final = 1 << 12
 #: Elements of a factor that stay in L2, from where a product reads them.
 MOST_ELEMENTS: Final = 1 << 17
 
@@ -164,7 +167,40 @@ _TRANSPOSED: Final = Arrangement(
 @late_pass("transposed-factors", keeps="close")
 def transpose_invariants(graph: Graph) -> Graph:
     """Rewrite loops to read transposed factors in C order; elements are unchanged."""
-    return arrange_invariants(graph, _TRANSPOSED)
+    return arrange_invariants(graph.replace_ops(Loop, _exchange_factors), _TRANSPOSED)
+
+
+def _exchange_factors(
+    node: Node, op: Loop, args: tuple[Symbolic, ...]
+) -> Sequence[Symbolic] | None:
+    """Rewrite products of invariant matrices and few columns as transposed ones of few rows.
+
+    Few columns fill a part of a vector, and few rows read the matrix in the order of its elements.
+    """
+    if hint_value(op.iterations) < FEWEST_ITERATIONS:
+        return None
+    first = 1 + op.carries + op.slices
+    invariant = {value.key for value in op.body.inputs[first:]}
+
+    def exchange(inner: Node, factors: tuple[Symbolic, ...]) -> tuple[Symbolic, ...] | None:
+        product = inner.op
+        if not isinstance(product, MatMul) or product.factors is not None or product.down:
+            return None
+        matrix, columns = inner.args
+        kind = inner.types[0]
+        plain = kind.rank == matrix.ndim == 2 and kind.dtype.is_float and not kind.dtype.is_storage
+        if not plain or matrix.key not in invariant or columns.key in invariant:
+            return None
+        few = isinstance(kind.shape[1], int) and LONE <= kind.shape[1] <= STREAMED
+        if not few or hint_value(matrix.type.size) < LEAST_ELEMENTS:
+            return None
+        with within(inner.origin, inner.order):
+            transposed = MatMul(not product.transpose_b, not product.transpose_a)
+            result: Any = transposed(*factors[::-1])
+            return (swapaxes(result, 0, 1),)
+
+    body = op.body.replace_nodes(exchange)
+    return None if body is op.body else rebuild(node, args, op=replace(op, body=body)).values
 
 
 #: Forms of nodes that may run speculatively, for a case that is not taken.

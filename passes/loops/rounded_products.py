@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from staticgrad.language.ir.bodies import body_input, body_of
 from staticgrad.language.ir.copies import rebuild
@@ -17,6 +17,7 @@ from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.convert import Cast
 from staticgrad.language.ops.loops import Loop
+from staticgrad.language.ops.movement import swapaxes
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dtype import F32, DType
 from staticgrad.support.building import within
@@ -26,7 +27,7 @@ LEAST_ELEMENTS: Final = 1 << 12
 
 
 def find_rounded_products(op: Loop, takes: Callable[[Node], bool]) -> dict[Node, int | None]:
-    """Return the products of a loop's body to round, and the operand that is their second factor.
+    """Return the products of a loop's body to round, and the operand that is one of their factors.
 
     It is a matrix that every iteration reads, with an even number of terms, or None: then both
     factors are rounded in each iteration. ``takes`` chooses products by their op and scope.
@@ -38,7 +39,12 @@ def find_rounded_products(op: Loop, takes: Callable[[Node], bool]) -> dict[Node,
         if not isinstance(node.op, MatMul) or node.op.factors is not None:
             continue
         a, b = node.args
-        if b.dtype is not F32 or hint_value(b.type.size) < LEAST_ELEMENTS or not takes(node):
+        if b.dtype is not F32 or not takes(node):
+            continue
+        if (place := _place_of_left(node, places)) is not None:
+            products[node] = place
+            continue
+        if hint_value(b.type.size) < LEAST_ELEMENTS:
             continue
         place = places.get(b.key)
         terms = b.shape[-1 if node.op.transpose_b else -2]
@@ -50,12 +56,25 @@ def find_rounded_products(op: Loop, takes: Callable[[Node], bool]) -> dict[Node,
     return products
 
 
+def _place_of_left(node: Node, places: Mapping[Any, int]) -> int | None:
+    """Return the operand that is the first factor of a product, if it is such a matrix."""
+    (a, b), op = node.args, node.op
+    assert isinstance(op, MatMul)
+    terms = a.shape[-2 if op.transpose_a else -1]
+    has_pairs = isinstance(terms, int) and terms % 2 == 0 and not op.down
+    plain = has_pairs and a.ndim == b.ndim == 2 and b.key not in places
+    if not plain or hint_value(a.type.size) < LEAST_ELEMENTS:
+        return None
+    return places.get(a.key)
+
+
 def round_products(
     node: Node, products: Mapping[Node, int | None], matrices: Mapping[int, Symbolic], dtype: DType
 ) -> Node:
     """Return a loop whose ``products`` multiply factors rounded to ``dtype``.
 
-    ``matrices``: the rounded operands.
+    ``matrices``: the rounded operands. A product with such a matrix as its first factor is computed
+    transposed, so that the matrix is the second one.
     """
     loop = node.op
     assert isinstance(loop, Loop)
@@ -69,6 +88,14 @@ def round_products(
         if old not in products:
             return None
         place = products[old]
+        if place is not None and old.args[0].key == loop.body.inputs[1 + place].key:
+            assert isinstance(old.op, MatMul)
+            with within(old.origin, old.order):
+                columns = args[1] if old.op.transpose_b else swapaxes(args[1], 0, 1)
+                rows = _round_value(cast(Symbolic, columns), dtype, old)
+                product = MatMul(transpose_b=not old.op.transpose_a)
+                result: Any = product(rows, _cast(inputs[place], F32, old))
+                return (swapaxes(result, 0, 1),)
         matrix = (
             _round_value(args[1], dtype, old) if place is None else _cast(inputs[place], F32, old)
         )

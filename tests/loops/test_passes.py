@@ -14,6 +14,7 @@ from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import plan
 from staticgrad.language.ir.graph import Graph, Node, bodies_of
 from staticgrad.language.ir.verify import verify_graph
+from tests.compiled.agreement import assert_same
 from tests.ops.graphs import variable
 
 
@@ -439,3 +440,27 @@ def test_a_loop_that_may_have_no_iterations_keeps_what_may_fail(count):
             f.run(feeds)
     else:
         np.testing.assert_array_equal(f.run(feeds), np.zeros(3))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("columns", "width"), [(1, 64), (2, 70), (8, 64), (9, 64), (3, 20)])
+def test_few_columns_are_multiplied_as_rows_with_the_same_bits(columns, width, transposed):
+    """A product of a matrix of every iteration and 2 to 8 columns is computed transposed."""
+    random = np.random.default_rng(columns)
+    arrays = {
+        "x": random.normal(size=(9, width, columns)).astype("f4"),
+        "u": (random.normal(size=(width, width)) / width**0.5).astype("f4"),
+    }
+    x, u = (sg.input(name, array.shape, "float32") for name, array in arrays.items())
+
+    def step(state, at):
+        state = sg.tanh(at + (u.T if transposed else u) @ state)
+        return state, state
+
+    _, states = sg.scan(step, x[0], x)
+    graph = sg.Graph({"y": states, "slope": sg.grad((states * states).sum(), u)})
+    compiled = sg.compile(graph, verify=True)
+    usual = sg.compile(graph, disable=["transposed-factors"])
+    assert_same(compiled.run(arrays), usual.run(arrays), f"{columns} columns")
+    is_changed = str(compiled.schedule) != str(usual.schedule)
+    assert is_changed or columns not in range(2, 9) or width < 64

@@ -96,6 +96,38 @@ def test_pairs_of_a_matrix_are_made_in_front_of_the_loop(transposed):
     assert "f32[2048]" in front  # words of two numbers, in the order in which they are read
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("columns", "width"), [(1, 64), (3, 72), (8, 66), (40, 130)])
+def test_a_matrix_on_the_left_is_rounded_in_front_of_the_loop(columns, width, transposed):
+    """Its products are those of the transposed layer: the same bits."""
+    arrays = {"x": draw(9, width, columns) * 2, "u": draw(width, width)}
+    x, u = (sg.input(name, array.shape, "float32") for name, array in arrays.items())
+
+    def step(state, at):
+        state = sg.tanh(at + (u.T if transposed else u) @ state)
+        return state, state
+
+    _, states = sg.scan(step, x[0], x)
+    slopes = sg.grad((states * states).sum(), u)
+    graph = sg.Graph({"y": states, "slope": slopes})
+    program = sg.compile(graph, pipeline=PASSES, verify=True)
+    results = program.run(arrays)
+    matrix = arrays["u"] if transposed else arrays["u"].T
+    rows = arrays["x"].transpose(0, 2, 1)
+    np.testing.assert_allclose(
+        results["y"].transpose(0, 2, 1), exact_states(rows, matrix), rtol=0, atol=6e-3
+    )
+    exact = sg.compile(graph).run(arrays)["slope"]
+    np.testing.assert_allclose(results["slope"], exact, rtol=0, atol=4e-2 * np.abs(exact).max())
+    forward = sg.compile(sg.Graph({"y": states}), pipeline=PASSES)
+    products = sg.precision(forward, arrays, products=True, runs=1).products
+    assert {product.dtype for product in products} == {"bfloat16"}
+    layer, _ = recurrent(columns, width, not transposed)
+    twin = sg.compile(sg.Graph({"y": layer}), pipeline=PASSES)
+    same = twin.run({"x": rows.copy(), "u": arrays["u"]})["y"]
+    assert_same({"y": results["y"].transpose(0, 2, 1).copy()}, {"y": same}, "rows")
+
+
 def test_small_matrices_in_loops_stay_as_they_are():
     states, arrays = recurrent(4, 32)
     graph = sg.Graph({"y": states})
