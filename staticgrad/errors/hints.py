@@ -189,7 +189,14 @@ INSTEAD: Final = {
     "hermite_polynomial_he": "sg.special.eval_hermitenorm(n, x)",
     "laguerre_polynomial_l": "sg.special.eval_laguerre(n, x)",
     "legendre_polynomial_p": "sg.special.eval_legendre(n, x)",
-    **each_of("typeof", "value.type"),
+    **each_of("parse_schedule parse_plan parse_kernel parse_graph", "sg.parse(text)"),
+    "typeof": "value.type",
+    **each_of(
+        "addmv_ alpha_dropout_ as_strided_ clamp_ clamp_max_ clamp_min_ conj_physical_ detach_"
+        " embedding_renorm_ feature_alpha_dropout_ feature_dropout_ fill_ frac_ index_put_ neg_"
+        " resize_as_ resize_as_sparse_ rrelu_",
+        "a value never changes: the function without _ gives a new one, y = f(x)",
+    ),
     "closure_convert": "what a function closes over is differentiated as it is: sg.grad(f)",
     "ensure_compile_time_eval": "functions of arrays and numbers alone compute at once",
     "clear_caches": "staticgrad cache clear, of kernels on disk",
@@ -930,8 +937,8 @@ FAMILIES: Final = {
         _HALF,
     ),
     **each_of(
-        "parse_ import_ir_ merge_type_ unify_type_ is_warn_ set_warn_ init_num_ thread_safe_"
-        " get_device_module is_anomaly_ is_deterministic_",
+        "parse_ir parse_type_ parse_schema import_ir_ merge_type_ unify_type_ is_warn_ set_warn_"
+        " init_num_ thread_safe_ get_device_module is_anomaly_ is_deterministic_",
         "TorchScript and settings of PyTorch: there is nothing to set here",
     ),
 }
@@ -1058,8 +1065,6 @@ def _hint_for_name(room: str, name: str, names: Sequence[str]) -> str:
     """
     hint = OF_NAMESPACES.get(f"{room}.{name}") or _find_module(room, name)
     hint = hint or instead_of(name) or _find_import(name)
-    if not hint and name.endswith("_") and room == "sg":
-        hint = instead_of_method(name)
     if hint:
         return hint
     paths, spelled = _paths(room, _offered_names(room, names))

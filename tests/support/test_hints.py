@@ -49,6 +49,26 @@ def test_nothing_that_exists_is_said_to_be_missing():
     assert len(listed) == len(set(listed))
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("clamp_", "a value never changes: the function without _"),
+        ("parse_schedule", r"sg.parse\(text\)"),
+        ("parse_schema", "TorchScript"),
+        ("native_group_norm", "the function without native_"),
+    ],
+)
+def test_names_of_families_and_in_place_have_their_hint(name, words):
+    with pytest.raises(AttributeError, match=words):
+        getattr(sg, name)
+
+
+def test_an_unknown_name_with_an_underscore_has_no_hint_of_writes():
+    with pytest.raises(AttributeError) as error:
+        _ = sg.nowhere_known_
+    assert "never changes" not in str(error.value)
+
+
 def test_what_hints_name_exists():
     rng, wrong = sg.random.Generator(0), []
     x = sg.input("x", (2, 3))
