@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from passes.late.marks import remove_marks
+from passes.late.products import is_wide_copy
 from staticgrad.analysis.liveness import users_of
 from staticgrad.language.ir.forms import (
     Contract,
@@ -24,7 +25,6 @@ from staticgrad.language.ir.forms import (
 )
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.ir.nodes import leaf_node
-from staticgrad.language.ops.convert import Cast
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dtype import F32
 from staticgrad.support.records import dataclass
@@ -107,17 +107,11 @@ def _find_widened_factors(graph: Graph) -> set[Node]:
     factors = set[Node]()  # with the views that such products alone read
     for node in reversed(graph.nodes):
         readers = users[node, 0]
-        is_copy = isinstance(node.op, Cast) and _is_widening(node)
-        if (node, 0) in roots or not (is_copy or _is_free(node)):
+        if (node, 0) in roots or not (_is_free(node) or is_wide_copy(Symbolic(node))):
             continue
         if all(isinstance(reader.form, Contract) or reader in factors for reader in readers):
             factors.add(node)
     return {node for node in factors if not _is_free(node)}
-
-
-def _is_widening(node: Node) -> bool:
-    stored = node.args[0].dtype
-    return stored.is_storage and node.types[0].dtype is stored.compute
 
 
 def _find_foldable(graph: Graph, widened: set[Node]) -> set[Node]:
