@@ -85,6 +85,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "disjoint-pads": "passes.late.regions",
         "slices-of-pads": "passes.late.slices",
         "shifted-formulas": "passes.late.columns",
+        "recomputed-stages": "passes.late.stencils",
         "recomputed-formulas": "passes.late.columns",
         "shared-stacks": "passes.late.loops",
         "panels": "passes.late.products",

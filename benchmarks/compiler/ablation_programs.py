@@ -67,6 +67,18 @@ def _padded_stencil(x: Any) -> Any:
     return p[2:, 1:-1] + p[:-2, 1:-1] + p[1:-1, 2:] + p[1:-1, :-2] - 4.0 * x
 
 
+def _stages_of_a_stencil(x: Any) -> Any:
+    """A step of the classical Runge-Kutta method for y' = x * (1, y[:-1])."""
+
+    def slope(y: Any) -> Any:
+        return x * sg.concatenate([np.ones(1, "float32"), y[:-1]])
+
+    first = slope(x)
+    second = slope(x + 0.005 * first)
+    third = slope(x + 0.005 * second)
+    return x + 0.01 / 6 * (first + 2.0 * second + 2.0 * third + slope(x + 0.01 * third))
+
+
 def _late_elements(x: Any, base: Any) -> Any:
     return _share_tanh(base, sg.cumsum(x, axis=1).transpose((0, 2, 1)))
 
@@ -295,6 +307,8 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "nearest centroid": partial(_F, _nearest_centroid, {"x": (4096, 16), "c": (100, 16)}, "float32", "c"),
     "padded stencil": partial(_F, _padded_stencil, {"x": (1024, 1024)}),
     "padded stencil gradient": partial(_F, lambda x: sg.tanh(_padded_stencil(x)), {"x": (512, 512)}, "float32", "x"),
+    "stencil stages": partial(_F, _stages_of_a_stencil, {"x": (1 << 17,)}),
+    "stencil stages gradient": partial(_F, _stages_of_a_stencil, {"x": (1 << 17,)}, "float32", "x"),
     "rosenbrock 64k": partial(_F, _rosenbrock, {"x": (1 << 16,)}, "float32", "x"),
     "rosenbrock 4k f64": partial(_F, _rosenbrock, {"x": (1 << 12,)}, "float64", "x"),
     "shifted rows": partial(_F, lambda x: sg.pad(x[:, 1:], ((0, 0), (0, 1))) - sg.pad(x[:, :-1], ((0, 0), (1, 0))), {"x": (1024, 1000)}),

@@ -353,6 +353,7 @@ PATHS: Final = (
         lambda original, changed_graph, schedule: (changed_graph, {}),
         row="small:padded stencil gradient",
     ),
+    Path("recomputed-stages", row="small:stencil stages"),
     Path("shifted-formulas", row="small:rosenbrock 64k"),
     Path("winograd", row="small:pooled convolution"),
     Path("split-filter-gradients", row="small:dilated gradient"),

@@ -9,6 +9,12 @@ need ``make``, a compiler and ``cpp/json.hpp``, and ``manual`` also checks the r
 Python run in the interpreter ``--python``, which needs GradBench's packages. Evals and rounds take
 turns among the tools. Each runs on one thread. GradBench's tool of JAX does not wait for its
 results, so its times are those of dispatch.
+
+``--empty`` adds a column of ours whose cache of kernels is empty at each eval. ``--processor``
+counts processor time, for a machine that does other work: all tools read that clock in the place
+of the monotonic one (a library of ten lines, built by ``cc``), which costs a fraction of a
+microsecond. ``--patience`` ends a tool's eval at an answer that took longer; sizes mostly grow.
+``--from`` writes the table of documents that ``--into`` wrote before, and measures nothing.
 """
 
 from __future__ import annotations
@@ -18,10 +24,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from shlex import split
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 from benchmarks.adapters.gradbench.modules import MODULES
@@ -29,7 +38,9 @@ from benchmarks.harness.machine import describe
 
 #: Tools whose programs are in C++; those of the others are in Python.
 IN_CPP: Final = ("manual", "tapenade", "codipack", "adol-c", "cppad", "adept", "enzyme")
+IN_PYTHON: Final = ("jax", "pytorch", "tensorflow")
 OURS: Final = "staticgrad"
+EMPTY: Final = "staticgrad, empty cache"
 ROOT: Final = Path(__file__).parents[2]
 #: Variables by which libraries take one thread.
 ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -44,6 +55,17 @@ SHORT: Final[Mapping[str, Sequence[str]]] = {
     "ht": ("--variant", "simple", "--min", "4", "--max", "4"),
     "lstm": ("-l", "2", "-c", "1024"),
 }
+#: A library that reads the processor's clock in the place of the monotonic one.
+CLOCK: Final = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+int clock_gettime(clockid_t clock, struct timespec *time) {
+  static int (*read)(clockid_t, struct timespec *);
+  if (!read) *(void **)&read = dlsym(RTLD_NEXT, "clock_gettime");
+  return read(clock == CLOCK_MONOTONIC ? CLOCK_PROCESS_CPUTIME_ID : clock, time);
+}
+"""
 
 
 class Row(NamedTuple):
@@ -58,7 +80,7 @@ class Row(NamedTuple):
 
 def tool_command(tool: str, checkout: Path, python: str) -> list[str]:
     """Return the command that runs a tool."""
-    if tool == OURS:
+    if tool in {OURS, EMPTY}:
         return [sys.executable, "-m", "benchmarks.adapters.gradbench"]
     if tool in IN_CPP:
         return [python, "-m", "gradbench.cpp", tool]
@@ -66,9 +88,14 @@ def tool_command(tool: str, checkout: Path, python: str) -> list[str]:
 
 
 @contextmanager
-def started_program(command: Sequence[str], folder: Path, paths: Iterable[Path]) -> Iterator[Any]:
+def started_program(
+    command: Sequence[str],
+    folder: Path,
+    paths: Iterable[Path],
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Any]:
     """Run a program that answers lines by lines; end it at last."""
-    settings = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    settings = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), **(variables or {})}
     settings |= dict.fromkeys(ONE_THREAD, "1")
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -88,23 +115,37 @@ def ask(process: Any, line: str) -> str:
 
 
 def rows_of(
-    eval_name: str, tool: str, checkout: Path, python: str, options: Sequence[str]
+    eval_name: str,
+    tool: str,
+    checkout: Path,
+    python: str,
+    options: Sequence[str],
+    *,
+    variables: Mapping[str, str] | None = None,
+    patience: float = float("inf"),
 ) -> Iterator[Row]:
-    """Relay the messages of an eval and a tool; yield a row for each checked evaluation."""
+    """Relay the messages of an eval and a tool; yield a row for each checked evaluation.
+
+    The tool runs with environment ``variables``; an answer that took longer than ``patience``
+    seconds is the last.
+    """
     library = (checkout / "python/gradbench", checkout / "python/gradbench/gradbench/tools" / tool)
     evaluator = [python, "-m", f"gradbench.evals.{eval_name}.run", *options]
     waiting: dict[int, tuple[str, str, float]] = {}
     with (
         started_program(evaluator, checkout, library) as asking,
         started_program(
-            tool_command(tool, checkout, python), checkout, (ROOT, *library)
+            tool_command(tool, checkout, python), checkout, (ROOT, *library), variables
         ) as answering,
     ):
+        is_slow = False
         for line in asking.stdout:
             message = json.loads(line)
-            if message["kind"] == "end":
+            if message["kind"] == "end" or (is_slow and message["kind"] == "evaluate"):
                 return
+            start = time.monotonic()
             answer = ask(answering, line)
+            is_slow |= message["kind"] == "evaluate" and time.monotonic() - start > patience
             if not answer:
                 return
             response = json.loads(answer)
@@ -129,43 +170,110 @@ def least(rows: Iterable[tuple[str, Row]]) -> dict[tuple[str, str, str], dict[st
     return seconds
 
 
-def lines_of(
-    seconds: Mapping[tuple[str, str, str], Mapping[str, float]], tools: Sequence[str]
-) -> Iterator[str]:
-    """Yield the table in milliseconds; the last column is ours over the best of the others."""
-    yield f"| eval | size | function | {' | '.join(tools)} | ratio |"
-    yield f"|---|---|---|{'--:|' * (len(tools) + 1)}"
-    for (eval_name, size, function), cells in seconds.items():
-        texts = [f"{cells[tool] * 1e3:.3g}" if tool in cells else "" for tool in tools]
-        others = [cells[tool] for tool in cells if tool != OURS]
+def wrong_tools(rows: Iterable[tuple[str, Row]]) -> dict[tuple[str, str, str], list[str]]:
+    """Return the tools with a result that GradBench refuses, by eval, size and function."""
+    wrong: dict[tuple[str, str, str], list[str]] = {}
+    for tool, row in rows:
+        tools = wrong.setdefault(row[:3], [])
+        if not row.is_valid and tool not in tools:
+            tools.append(tool)
+    return wrong
+
+
+def lines_of(rows: Sequence[tuple[str, Row]], tools: Sequence[str]) -> Iterator[str]:
+    """Yield the table in milliseconds; ratio is ours over the best of the others."""
+    columns = [tool for tool in tools if tool not in IN_PYTHON]
+    in_python = [tool for tool in tools if tool in IN_PYTHON]
+    heads = [*columns, *(["best in Python"] if in_python else [])]
+    yield f"| eval | size | function | {' | '.join(heads)} | ratio | wrong |"
+    yield f"|---|---|---|{'--:|' * (len(heads) + 1)}---|"
+    wrong = wrong_tools(rows)
+    for key, cells in least(rows).items():
+        texts = [f"{cells[tool] * 1e3:.3g}" if tool in cells else "" for tool in columns]
+        if in_python:
+            best = min(((cells[tool], tool) for tool in in_python if tool in cells), default=None)
+            texts.append(f"{best[0] * 1e3:.3g} {best[1]}" if best else "")
+        others = [cells[tool] for tool in cells if tool not in {OURS, EMPTY}]
         ratio = f"{cells[OURS] / min(others):.2f}" if others and OURS in cells else ""
-        yield f"| {eval_name} | {size} | {function} | {' | '.join(texts)} | {ratio} |"
+        yield f"| {' | '.join(key)} | {' | '.join(texts)} | {ratio} | {', '.join(wrong[key])} |"
+
+
+@contextmanager
+def clock_variables(of_processor: bool) -> Iterator[dict[str, str]]:
+    """Yield the variables that load the library of the processor's clock, which is built; or none.
+
+    Args:
+        of_processor: use that clock.
+    """
+    if not of_processor:
+        yield {}
+        return
+    with TemporaryDirectory() as folder:
+        source, library = Path(folder, "clock.c"), Path(folder, "clock.so")
+        source.write_text(CLOCK)
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+        yield {"LD_PRELOAD": str(library)}
+
+
+def write_document(path: Path, rows: Iterable[tuple[str, Row]]) -> None:
+    """Write the rows as JSON, with the machine."""
+    written = [{"tool": tool, **row._asdict()} for tool, row in rows]
+    path.write_text(json.dumps({"machine": asdict(describe()), "rows": written}, indent=1))
+
+
+def measure(asked: argparse.Namespace) -> list[tuple[str, Row]]:
+    """Run the evals by ours and the tools in turns; return each row with its tool."""
+    tools, checkout = [OURS, *([EMPTY] if asked.empty else []), *asked.tools], asked.checkout
+    rows: list[tuple[str, Row]] = []
+    with clock_variables(asked.processor) as clock:
+        for eval_name in asked.evals:
+            options = [] if eval_name == "hello" else ["--min-seconds", str(asked.seconds)]
+            options += split(asked.sizes) or (SHORT.get(eval_name, ()) if asked.short else ())
+            for tool in tools * asked.rounds:
+                with TemporaryDirectory() as folder:
+                    cache = {"STATICGRAD_CACHE_DIR": folder} if tool == EMPTY else {}
+                    measured = rows_of(
+                        eval_name,
+                        tool,
+                        checkout.resolve(),
+                        asked.python,
+                        options,
+                        variables=clock | cache,
+                        patience=asked.patience,
+                    )
+                    rows.extend((tool, row) for row in measured)
+                if asked.into:
+                    write_document(asked.into, rows)
+            wrong = sorted({(tool, *row[:3]) for tool, row in rows if not row.is_valid})
+            print(
+                f"{eval_name}: {len(rows)} rows, wrong: {wrong or 0}", file=sys.stderr, flush=True
+            )
+    return rows
 
 
 def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     reader.add_argument("evals", nargs="*", default=[*MODULES], help="; ".join(MODULES))
-    reader.add_argument("--checkout", type=Path, required=True)
+    source = reader.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkout", type=Path)
+    source.add_argument("--from", dest="documents", nargs="+", type=Path)
     reader.add_argument("--tools", nargs="*", default=["manual", "tapenade", "adol-c", "pytorch"])
     reader.add_argument("--python", default=sys.executable, help="the interpreter of GradBench")
     reader.add_argument("--seconds", type=float, default=0.3, help="of runs of each row")
     reader.add_argument("--rounds", type=int, default=2)
     reader.add_argument("--short", action="store_true", help="two sizes of each eval")
+    reader.add_argument("--sizes", default="", help="options of the eval, as --sizes='-n 10 -s 1'")
+    reader.add_argument("--empty", action="store_true", help="ours with an empty cache, too")
+    reader.add_argument("--processor", action="store_true", help="count processor time")
+    reader.add_argument("--patience", type=float, default=float("inf"), help="seconds of an answer")
     reader.add_argument("--into", type=Path)
     asked = reader.parse_args()
-    tools, checkout = [OURS, *asked.tools], asked.checkout.resolve()
-    rows: list[tuple[str, Row]] = []
-    for eval_name in asked.evals:
-        options = [] if eval_name == "hello" else ["--min-seconds", str(asked.seconds)]
-        options += SHORT.get(eval_name, ()) if asked.short else ()
-        for tool in tools * asked.rounds:
-            measured = rows_of(eval_name, tool, checkout, asked.python, options)
-            rows.extend((tool, row) for row in measured)
-        wrong = sorted({(tool, *row[:3]) for tool, row in rows if not row.is_valid})
-        print(f"{eval_name}: {len(rows)} rows, wrong: {wrong or 0}", file=sys.stderr, flush=True)
+    if asked.documents:
+        texts = (json.loads(path.read_text()) for path in asked.documents)
+        written = [row for text in texts for row in text["rows"]]
+        rows = [(row.pop("tool"), Row(**row)) for row in written]
+    else:
+        rows = measure(asked)
+    tools = [*dict.fromkeys(tool for tool, _ in rows)]
     print(f"{describe().processor}; milliseconds, least of all runs; ratio: ours / best\n")
-    print("\n".join(lines_of(least(rows), tools)))
-    if asked.into:
-        written = [{"tool": tool, **row._asdict()} for tool, row in rows]
-        document = {"machine": asdict(describe()), "rows": written}
-        asked.into.write_text(json.dumps(document, indent=1))
+    print("\n".join(lines_of(rows, tools)))

@@ -230,9 +230,10 @@ class _Demand:
         return self.shape, *[(axis, type(p), p.key) for axis, p in sorted(self.parts.items())]
 
     def is_few(self, shape: Shape) -> bool:
-        """Return whether the parts are a small part of a value of this shape."""
+        """Return whether the parts are a small part of a value of this shape, and not empty."""
         sizes = self.shape or shape
-        return bool(self.parts) and _are_few(self.parts, sizes)
+        is_empty = any(part.length == 0 for part in self.parts.values())
+        return bool(self.parts) and not is_empty and _are_few(self.parts, sizes)
 
     def select(self, x: Symbolic) -> Symbolic:
         """Return the parts of ``x``; regular ones first, which are free."""

@@ -221,6 +221,7 @@ OTHERS = {
     "chosen-first": "tests/passes/test_chosen.py",
     "one-hot-products": "of gradients: tests/passes/test_one_hot.py",
     "thin-batches": "of products of 16 terms and more: tests/passes/test_batches.py",
+    "recomputed-stages": "of vectors: tests/passes/test_stencils.py",
     "row-chunks": "test_chunks_of_products_whose_readers_broadcast",
     "checks-before-writes": "of parameters, which have one shape",
     "strip-mining": "of loops without an end, which have no elementwise neighbour",
