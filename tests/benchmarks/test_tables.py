@@ -13,7 +13,7 @@ WITHOUT = {"gradbench", "lines", "pages"}
 #: Commands whose programs take seconds: graphs of 50,000 nodes, 124 million parameters, examples.
 SLOW = {"compile_times", "first_models", "peak_kinds"}
 #: Commands with the programs of another one.
-SAME = {"exports": "suite", "tuning": "ablation"}
+SAME = {"exports": "suite", "prices": "ablation", "tuning": "ablation"}
 OURS = {"benchmarks", "examples", "passes", "staticgrad"}
 COMMANDS = [
     pytest.param(command, marks=[pytest.mark.slow] * (command in SLOW))

@@ -8,6 +8,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
+from staticgrad.errors import StaticgradWarning
 from staticgrad.language.ir.schedule import Schedule
 
 RNG = np.random.default_rng(3)
@@ -65,11 +66,17 @@ def test_sizes_that_the_function_needs_stay_literal():
             total = total * 0.5 + x[row]
         return total
 
-    for rows in (4, 2, 3, 2):
+    def check(rows):
         total = 0.0
         for row in X[:rows]:
             total = total * 0.5 + row
         np.testing.assert_allclose(f(X[:rows]), total)
+
+    check(4)
+    check(2)
+    with pytest.warns(StaticgradWarning, match="compiles for each size of its arrays"):
+        check(3)
+    check(2)
     assert f.stats.traces == 3
     assert "which it refuses" in f.stats.reasons[1]
 
