@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from benchmarks.compiler.ablation import corpus
+from benchmarks.compiler.ablation import builders as builders, corpus
 from benchmarks.harness.machine import describe
 from benchmarks.suite.report import machine_text
 from staticgrad.analysis.cost import plan_seconds
