@@ -33,7 +33,10 @@ def test_programs_by_the_doors_whose_turn_it_is(first):
 
 
 #: Seed -> a door that its program failed at, of those that take few programs.
-FAILED = {213: "lowered limits"}  # groups that were merged wrote in another order: a cycle
+FAILED = {
+    1: "lowered limits",  # an iteration that leaves all carries as they are: a loop of no stages
+    213: "lowered limits",  # groups that were merged wrote in another order: a cycle
+}
 
 
 @pytest.mark.parametrize("seed", FAILED)

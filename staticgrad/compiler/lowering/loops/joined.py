@@ -157,7 +157,7 @@ class JoinedStages(StepKernel):
         # Interleaved rows have scratch of their own each; iterations of a loop share theirs.
         has_scratch = any(operand.mode == "scratch" for operand in self.kernel.operands)
         is_interleaved = self.kernel.interleaved_rows > 1 and not has_scratch
-        for axis in reversed(self.kernel.axes):
+        for axis in reversed(self.kernel.axes if stages else ()):
             stages = (Loop(self._axis(axis), (), stages, ()),)
             if axis is self.kernel.axes[-1] and is_interleaved:
                 rows = Interleave(self._rename_loop(axis.name), self.kernel.interleaved_rows)
@@ -482,7 +482,8 @@ class JoinedIterations(LoopBuilder):
             return (*begin, *self._tested_iterations(), *last)
         iteration = [*self._store_number(self._number()), *self._iteration()]
         self.stages_of_iteration = len(list(nested_stages(iteration)))
-        return (*begin, Loop(self._axis, (), tuple(iteration), ()), *last)
+        loops = [Loop(self._axis, (), tuple(iteration), ())] if iteration else []
+        return (*begin, *loops, *last)
 
     @property
     def _axis(self) -> Axis:
