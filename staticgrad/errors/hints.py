@@ -24,6 +24,10 @@ NUMBERS: Final = "for its numbers: sg.evaluate(value, feeds) or sg.compile(value
 WRITE: Final = "a value never changes; x.at[key].set(y) and x.at[key].add(y) give a new one"
 _TAPE: Final = "from staticgrad.eager import Tensor: define-by-run, with backward()"
 _DATA: Final = "sg.train.Batches(x, y, size=32, seed=0): tuples of arrays"
+_DRAW_CATEGORIES: Final = (
+    "rng = sg.random.Generator(seed), then rng.categorical(sg.log(p), shape=shape);"
+    " the distribution is sg.stats.multinomial"
+)
 _AS_RATE: Final = ", as the learning rate of an optimizer"
 _HALF: Final = (
     'layers take a dtype: sg.nn.Linear(3, 2, dtype="float16"); staticgrad docs mixed-precision'
@@ -689,8 +693,7 @@ INSTEAD: Final = {
         "average = sg.optim.Average(model, decay=0.999), and average.update() after each step",
     ),
     "SWALR": "sg.optim.linear(rate, end, steps)" + _AS_RATE,
-    "multinomial": "rng = sg.random.Generator(seed), then rng.categorical(sg.log(p), shape=shape);"
-    " the distribution is sg.stats.multinomial",
+    "multinomial": _DRAW_CATEGORIES,
     **each_of("rrelu RReLU", "sg.nn.leaky_relu(x, slope), with slope of rng.uniform in training"),
     **each_of(
         "max_unpool1d max_unpool2d max_unpool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d",
@@ -715,6 +718,7 @@ OF_NAMESPACES: Final = {
     "sg.nn.interpolate": "sg.nn.resize(x, shape, method), or scale=",
     "sg.nn.functional.interpolate": "sg.nn.resize(x, shape, method), or scale=",
     "sg.shared": "sg.parameter(name, array)",
+    "sg.multinomial": _DRAW_CATEGORIES,
     "sg.clip_by_value": "sg.clip(x, low, high)",
     "sg.clip_by_global_norm": "sg.optim.clip_by_global_norm(gradients, size), or max_norm= of an"
     " optimizer",

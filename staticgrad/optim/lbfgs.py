@@ -150,7 +150,7 @@ class LBFGS(Settings):
             space.tree(at.x), at.value, least, iterations, least <= self.tolerance_grad
         )
 
-    def minimize(self, f: Callable[..., Any], params: Any, *args: Any) -> Minimized:
+    def minimize(self, f: Callable[..., Any], params: Any = (), *args: Any) -> Minimized:
         """Let parameters become those of the minimum: at each call of a traced function, or now.
 
         Args:
@@ -183,7 +183,10 @@ class _Space:
         values = [ravel(leaf) for leaf in leaves]
         self._shapes = [leaf.shape for leaf in leaves]
         if not leaves:
-            raise ArgumentError("LBFGS: there are no parameters")
+            raise ArgumentError(
+                "LBFGS: there are no parameters",
+                hint="LBFGS().minimize(lambda model: loss(model(x), y), model)",
+            )
         dtypes = {value.dtype for value in values}
         if len(dtypes) > 1 or not values[0].dtype.is_float or values[0].dtype.is_storage:
             names = ", ".join(sorted(map(str, dtypes)))

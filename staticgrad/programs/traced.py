@@ -16,6 +16,8 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from decimal import Decimal
+from fractions import Fraction
 from math import inf
 from typing import Any, Final
 
@@ -328,6 +330,10 @@ class Tracer:
                 error.add_note(f"while sg.function traced {self._name}")
             if isinstance(error, AttributeError) and isinstance(error.obj, list | tuple):
                 error.add_note("a list is a tree of arrays; np.array(list) is one array")
+            if isinstance(error, AttributeError | TypeError) and not getattr(error, "hint", ""):
+                for name, value in arguments.statics.items():
+                    if write := _numbers_of_static(name, value):
+                        error.add_note(f"{name} is {kind_of(value)}, and static: {write}")
             raise
         for name in changed:
             self._warn(f"changes its argument {name}", "its caller does not see that: return it")
@@ -469,3 +475,14 @@ def _numbers_of(value: Any) -> Any:
 def _real_input(value: Any) -> Any:
     """Return the real input that a complex one is stored as; another as it is."""
     return value.stored if isinstance(value, SymbolicComplex) else value
+
+
+def _numbers_of_static(name: str, value: Any) -> str:
+    """Return how to pass the numbers that a static argument contains as an array; else empty."""
+    if isinstance(value, range):
+        return f"np.array({name}) is an array"
+    if isinstance(value, Iterator):
+        return f"np.array(list({name})) is an array of its numbers"
+    if isinstance(value, Decimal | Fraction):
+        return "float(number) is a number, np.array(numbers, float) an array"
+    return ""

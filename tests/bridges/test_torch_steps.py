@@ -230,3 +230,12 @@ def test_a_module_that_depends_on_data_is_refused_by_its_line():
     )
     assert "torch.compile(net, backend='staticgrad') ends its program at that line" in message
     assert "Step" not in message
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_module_of_torchscript_is_refused_with_the_cure():
+    net = torch.jit.trace(torch.nn.Linear(3, 1), torch.ones(4, 3))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(sg.errors.ArgumentError, match="TorchScript") as caught:
+        sg.torch.step(net, torch.nn.functional.mse_loss, optimizer)
+    assert "torch.jit.trace was given" in caught.value.hint

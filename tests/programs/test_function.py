@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -226,6 +227,20 @@ def test_errors_of_the_function_are_its_own():
     with pytest.raises(AttributeError) as missing:
         sg.function(lambda x: x.sum())([1.0, 2.0])
     assert "np.array(list)" in missing.value.__notes__[1]
+
+
+@pytest.mark.parametrize(
+    ("argument", "cure"),
+    [
+        (range(3), "np.array(x)"),
+        ((float(k) for k in range(3)), "np.array(list(x))"),
+        ([Decimal(2)], "float(number)"),
+    ],
+)
+def test_numbers_that_are_static_are_named_with_the_cure(argument, cure):
+    with pytest.raises((AttributeError, TypeError)) as caught:
+        sg.function(lambda x: x**2)(argument)
+    assert any(cure in note for note in caught.value.__notes__)
 
 
 def test_numbers_that_change_are_warned_of():

@@ -605,3 +605,10 @@ def test_what_cannot_be_minimised_is_refused():
     stuck = sg.function(lambda x: opt.minimum(lambda x: sg.sqrt(x).sum() * np.nan, x))(np.ones(2))
     assert (stuck.iterations, bool(stuck.converged)) == (0, False)
     np.testing.assert_array_equal(stuck.x, 1.0)
+
+
+def test_lbfgs_says_that_a_loss_is_a_function():
+    w = sg.parameter("w", np.zeros(2))
+    with pytest.raises(sg.errors.ArgumentError, match="not a function") as caught:
+        sg.function(lambda x: sg.optim.LBFGS().minimize(((x @ w) ** 2).sum()))(np.ones((3, 2)))
+    assert "LBFGS().minimize(lambda model" in caught.value.hint

@@ -177,6 +177,11 @@ class TorchStep:
     def __init__(
         self, net: Any, loss: Any, optimizer: Any, max_norm: float | None, options: dict[str, Any]
     ) -> None:
+        if isinstance(net, torch.jit.ScriptModule):
+            raise ArgumentError(
+                f"step: {kind_of(net)} is TorchScript, which torch.export does not read",
+                hint="the module that torch.jit.script or torch.jit.trace was given",
+            )
         if not isinstance(net, torch.nn.Module):
             raise ArgumentError(
                 f"step takes a torch.nn.Module, got {kind_of(net)}",
