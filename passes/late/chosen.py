@@ -374,10 +374,8 @@ def _demands_of_operands(node: Node, demand: _Demand) -> list[_Demand] | None:
     if demand.shape is not None:
         if isinstance(op, Reshape):
             return [demand]
-        is_even = (
-            isinstance(op, Elementwise)
-            and shape
-            and all(arg.ndim == 0 or arg.shape == shape for arg in node.args)
+        is_even = isinstance(op, Elementwise) and all(
+            arg.ndim == 0 or arg.shape == shape for arg in node.args
         )
         if not is_even:
             return None

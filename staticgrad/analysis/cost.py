@@ -36,11 +36,11 @@ class Rates:
         product_flops: operations by the second of matrix products of f32 (half of it for f64).
         map_flops: elsewhere, of vectors of f32; all lanes of vectors that are full once count.
         serial_flops: of loops whose iterations wait for each other.
-        bandwidths: bytes by the second of the L2, of of L3, and of memory.
+        bandwidths: bytes by the second of L2, of L3, and of memory.
         element: seconds of an element that is loaded or stored at a distance from the next one.
         row: seconds of entering a loop over a row that does not go on where the last one ended.
         launch: seconds of a step whose code and operands other steps have driven out of the caches.
-        near_launch: the same in a schedule whose traffic fits in the L2.
+        near_launch: the same in a schedule whose traffic fits in L2.
         again: the same of what runs in each iteration of a loop; it finds what iterations before it
             have touched in a cache, which gives ``cached`` bytes by the second.
         fills_vectors: every lane that is computed is counted as one that is needed.

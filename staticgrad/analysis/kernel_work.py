@@ -127,6 +127,9 @@ class _Counter:
         lanes = None if self._rows_are_lanes else _lanes(stage)
         if lanes is not None:
             self._count_vectors(accesses, axes, lanes)
+            # The rows of a product share its tiles.
+            rows = [] if isinstance(stage, Gemm) else [a for a in _axes(stage) if a is not lanes]
+            self._count_rows([access for access, _ in accesses], [*around, *rows], lanes)
         elif self._rows_are_lanes or self._kernel.axes:
             self._vectors.append((self._maps[-1], 1))
         else:
@@ -150,14 +153,17 @@ class _Counter:
     def _count_vectors(
         self, accesses: Sequence[tuple[Access, bool]], axes: Mapping[str, Extent], lanes: Axis
     ) -> None:
-        """Add the operations that the last stage makes in vectors, and its rows."""
-        around = [name for name in axes if name != lanes.name]
-        outside = tuple([extent for name, extent in axes.items() if name != lanes.name])
+        """Add the operations that the last stage makes in vectors."""
+        outside = [extent for name, extent in axes.items() if name != lanes.name]
         itemsize = max([4, *[self._itemsize(access) for access, _ in accesses]])
         operations = self._maps[-1][0] * itemsize / 4
         self._vectors.append(((operations, (*outside, lanes.extent)), _VECTOR_BYTES // itemsize))
-        if not all(_continues(access, around, lanes) for access, _ in accesses):
-            self._rows.append((1.0, outside))
+
+    def _count_rows(self, accesses: Iterable[Access], loops: Sequence[Axis], lanes: Axis) -> None:
+        """Add the rows that a stage enters inside of these loops, unless they go on."""
+        names = [loop.name for loop in loops]
+        if not all(_continues(access, names, lanes) for access in accesses):
+            self._rows.append((1.0, tuple([loop.extent for loop in loops])))
 
     def _itemsize(self, access: Access) -> int:
         return self._kernel.operand(access.operand).dtype.itemsize

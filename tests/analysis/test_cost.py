@@ -108,6 +108,14 @@ def test_rows_are_entered():
     assert predict(X * 2.0, replace(FREE, row=1.0)) < 1e-20
 
 
+def test_products_are_entered_once_for_each_matrix():
+    """Rows share tiles: a layer of three features has no loop over two columns for each row."""
+    rates = replace(FREE, row=1.0)
+    for batch, entered in (((), 1), ((50,), 50)):
+        a, b = sg.input("a", (*batch, 1000, 3), "float32"), sg.input("b", (*batch, 3, 2), "float32")
+        assert predict(a @ b, rates) <= entered + 1e-9
+
+
 def test_traffic_has_the_bandwidth_of_its_level():
     rates = replace(FREE, bandwidths=(4.0, 2.0, 1.0))
     for l2, l3, bandwidth in ((32_000, 10**6, 4.0), (31_999, 32_000, 2.0), (100, 31_999, 1.0)):
