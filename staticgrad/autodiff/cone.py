@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from staticgrad.errors import DisconnectedError, Related
 from staticgrad.language.ir.graph import Node, Symbolic, ancestors, reads_any
+from staticgrad.language.ops.convert import without_apart
 from staticgrad.support.records import dataclass
 
 ValueKey = tuple[Node, int]
@@ -83,13 +84,13 @@ def disconnected_error(
 
 def value_name(value: Symbolic) -> str:
     """Return the name of a value in messages: the user's, or that of its op."""
-    node = value.node
+    node = without_apart(value).node
     return repr(node.label) if node.label else f"the result of {node.op.name}"
 
 
 def _namesake(y: Symbolic, target: Symbolic) -> Symbolic | None:
     """An input or parameter of the same name as ``target`` that ``y`` depends on, if any."""
-    label = target.node.label
+    label = without_apart(target).node.label
     for node in _past([y], 0) if label else ():
         if node.label == label:
             return node.values[0]

@@ -11,6 +11,7 @@ from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.errors.wording import quote
 from staticgrad.language.ir.expr import Expr
 from staticgrad.language.ir.forms import Form, Pointwise
+from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ir.ranges import Range, RangeOf, Zero
@@ -131,6 +132,13 @@ def astype(x: ArrayLike[AnyValue], dtype: Any) -> AnyValue:
 def apart(x: AnyValue) -> AnyValue:
     """Return the elements of x as a new value, to differentiate with respect to it."""
     return Cast(x.dtype)(x)
+
+
+def without_apart(x: Symbolic) -> Symbolic:
+    """Return the value that :func:`apart` was given where x is its result, else x."""
+    while isinstance(x.node.op, Cast) and x.node.args[0].type == x.type:
+        x = x.node.args[0]
+    return x
 
 
 def size_value(size: Size, dtype: Any = F64) -> Any:
