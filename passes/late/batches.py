@@ -24,7 +24,7 @@ from passes.late.base import late_pass
 from staticgrad.analysis.liveness import users_of
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ops.contract import MatMul
-from staticgrad.language.ops.movement import Reshape, Transpose
+from staticgrad.language.ops.movement import Reshape, transpose_matrices
 from staticgrad.language.ops.reduce import Sum
 from staticgrad.language.types.arrays import hint_product, hint_value, product
 from staticgrad.language.types.dim import Size
@@ -85,10 +85,10 @@ def _multiply_columns_at_once(
         return None
     if min(hint_value(inner), hint_value(rows)) < _MANY or not _is_work(node, inner):
         return None
-    columns_first = thin if op.transpose_b else _swap(thin)
+    columns_first = thin if op.transpose_b else transpose_matrices(thin)
     matrix = Reshape((product((*batch, columns)), inner))(columns_first)
     result = MatMul(transpose_b=not op.transpose_a)(matrix, shared)
-    return (_swap(cast(Symbolic, Reshape((*batch, columns, rows))(result))),)
+    return (transpose_matrices(cast(Symbolic, Reshape((*batch, columns, rows))(result))),)
 
 
 def _sum_products_at_once(node: Node, batched: Node) -> Sequence[Symbolic] | None:
@@ -104,19 +104,11 @@ def _sum_products_at_once(node: Node, batched: Node) -> Sequence[Symbolic] | Non
     if op.factors is not None or hint_value(inner) > _FEW_TERMS or not _is_work(batched, inner):
         return None
     terms = product((*batch, inner))
-    left = Reshape((terms, rows))(a if op.transpose_a else _swap(a))
-    right = Reshape((terms, columns))(_swap(b) if op.transpose_b else b)
+    left = Reshape((terms, rows))(a if op.transpose_a else transpose_matrices(a))
+    right = Reshape((terms, columns))(transpose_matrices(b) if op.transpose_b else b)
     return (cast(Symbolic, MatMul(transpose_a=True)(left, right)),)
 
 
 def _is_work(node: Node, inner: Size) -> bool:
     """Return whether a product has many multiplications."""
     return hint_product((*node.types[0].shape, inner)) >= _LEAST_WORK
-
-
-def _swap(x: Symbolic) -> Symbolic:
-    """Exchange the last two axes; twice is the value itself."""
-    perm = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
-    if isinstance(x.node.op, Transpose) and x.node.op.perm == perm:
-        return x.node.args[0]
-    return cast(Symbolic, Transpose(perm)(x))

@@ -58,7 +58,14 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import Mul
 from staticgrad.language.ops.contract import MatMul, PanelMatMul
 from staticgrad.language.ops.convert import Cast, astype
-from staticgrad.language.ops.movement import Reshape, Transpose, reshape, swapaxes, transpose
+from staticgrad.language.ops.movement import (
+    Reshape,
+    Transpose,
+    last_exchanged,
+    reshape,
+    transpose,
+    transpose_matrices,
+)
 from staticgrad.language.ops.reduce import Sum
 from staticgrad.language.types.arrays import Shape, TensorType, hint_value
 from staticgrad.language.types.dtype import BF16, F32, U32
@@ -170,8 +177,8 @@ def split_long_products(graph: Graph) -> Graph:
         if not _is_long(node, op, args):
             return None
         left, right = args
-        a = left if op.transpose_a else swapaxes(left, 0, 1)
-        b = swapaxes(right, 0, 1) if op.transpose_b else right
+        a = left if op.transpose_a else transpose_matrices(left)
+        b = transpose_matrices(right) if op.transpose_b else right
         terms = a.shape[0]
         assert isinstance(terms, int)
         blocks = terms // GEMM_BLOCK
@@ -226,16 +233,13 @@ def expand_vector_products(graph: Graph) -> Graph:
     or (``MatMul.down``) the column rule, whatever the layout of its operands. If an outer product
     is only read transposed, the transposed one is computed: its reader then reads contiguously.
     """
-    expanding = _ProductExpander(graph)
-    expanded_graph = graph.replace_nodes(expanding.expand)
-    return (
-        expanded_graph.without_dead_nodes() if expanding.removes_reads else expanded_graph
-    )  # casts that are not read any more
+    expanded = graph.replace_nodes(_ProductExpander(graph).expand)
+    # Casts and transposes that are not read any more would keep their operands in memory.
+    return graph if expanded is graph else expanded.without_dead_nodes()
 
 
 class _ProductExpander:
     def __init__(self, graph: Graph) -> None:
-        self.removes_reads = False
         self._graph = graph
         self._outer: dict[
             Node, tuple[Value, Value]
@@ -258,17 +262,16 @@ class _ProductExpander:
         with within(node.origin, node.order):
             # As [..., rows, inner] and [..., columns, inner], widened after the views: views of a
             # wide copy would keep the copy in memory.
-            left, right = factors = [*map(narrowest, args)]
-            self.removes_reads |= any(x is not arg for x, arg in zip(factors, args, strict=True))
-            a = swapaxes(left, -1, -2) if product.transpose_a else left
-            b = right if product.transpose_b else swapaxes(right, -1, -2)
+            left, right = map(narrowest, args)
+            a = transpose_matrices(left) if product.transpose_a else left
+            b = right if product.transpose_b else transpose_matrices(right)
             if 1 not in (rows, columns):  # one inner index: no sum
-                pair = (a, swapaxes(b, -1, -2))
+                pair = (a, transpose_matrices(b))
                 product_value = _round_to(_multiply_wide(*pair), node)
                 self._outer[product_value.node] = pair
                 return (product_value,)
             down = product.down and (rows, columns) != (1, 1)
-            pair = (swapaxes(a, -1, -2), swapaxes(b, -1, -2)) if down else (a, b)
+            pair = (transpose_matrices(a), transpose_matrices(b)) if down else (a, b)
             terms = _multiply_wide(*pair)
             total = Sum((terms.ndim - (2 if down else 1),))(terms)
             return (_round_to(Reshape(node.types[0].shape)(total), node),)
@@ -277,13 +280,12 @@ class _ProductExpander:
         """Rewrite a transposed product as the product of exchanged factors, or return None."""
         # If neither factor is strided, both would be after the exchange.
         (read,), op = node.args, product.node.op
-        last = (*range(read.ndim - 2), read.ndim - 1, read.ndim - 2)
-        if cast(Transpose, node.op).perm != last or self._reads[read.key] > 1:
+        if cast(Transpose, node.op).perm != last_exchanged(read.ndim) or self._reads[read.key] > 1:
             return None
         transposed_product: Value | None = None
         with within(read.node.origin, node.order):
             if product.node in self._outer:
-                transposed = [swapaxes(factor, -1, -2) for factor in self._outer[product.node]]
+                transposed = [transpose_matrices(factor) for factor in self._outer[product.node]]
                 transposed_product = _round_to(_multiply_wide(*transposed), node)
             elif (
                 isinstance(op, MatMul)
@@ -293,7 +295,6 @@ class _ProductExpander:
             ):
                 product_of = MatMul(not op.transpose_b, not op.transpose_a, op.down)
                 transposed_product = cast(Symbolic, product_of(*product.node.args[::-1]))
-        self.removes_reads |= transposed_product is not None
         return None if transposed_product is None else (cast(Symbolic, transposed_product),)
 
     @cached_property

@@ -19,7 +19,7 @@ from staticgrad.language.ir.summation import decompose
 from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.indexing import Concat, Pad, Slice
-from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose
+from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose, last_exchanged
 from staticgrad.language.ops.reduce import Reduction, Sum
 from staticgrad.language.types.arrays import TensorType, product as sizes_product
 from staticgrad.language.types.dim import Size, is_at_least
@@ -270,7 +270,7 @@ def _transposed_operand(match: Match) -> Any:
     args = list(match.root.node.args)
     for k, arg in enumerate(args):
         op = arg.node.op
-        if isinstance(op, Transpose) and op.perm == _swap_last_axes(arg.ndim):
+        if isinstance(op, Transpose) and op.perm == last_exchanged(arg.ndim):
             args[k], flags[k] = arg.node.args[0], not flags[k]
     if flags == [product.transpose_a, product.transpose_b]:
         return None
@@ -315,10 +315,6 @@ def _lies_in_rows(batch: Symbolic) -> bool:
             layout = reshaped or Strided.contiguous(value.shape)
     extents, _ = collapse(batch.shape[:-1], [layout.strides[:-1]])
     return len(extents) <= 1
-
-
-def _swap_last_axes(rank: int) -> tuple[int, ...]:
-    return (*range(rank - 2), rank - 1, rank - 2)
 
 
 # -- examples -------------------------------------------------------------------------------------

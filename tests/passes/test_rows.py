@@ -59,6 +59,70 @@ def test_the_gradient_of_a_layer_norm_is_one_kernel_and_two_that_combine():
     assert "scratch" in backward.text
 
 
+# -- running sums and products in rows ------------------------------------------------------------
+
+
+#: What reads a running sum or product s of x, and w along the rows; kernels of it.
+READERS = {
+    "weighted": (lambda s, x, w: s @ w, 1),
+    "elements": (lambda s, x, w: s * w + x, 1),
+    "itself": (lambda s, x, w: (s, sg.tanh(s)), 1),
+    "norm": (lambda s, x, w: s / s.max(axis=1, keepdims=True), 1),
+    "another": (lambda s, x, w: (s * sg.cumsum(x, axis=1)).sum(axis=1), 1),
+    "both ways": (lambda s, x, w: ((s @ w)[:, None] * s).sum(axis=0), 2),
+    "other rows": (lambda s, x, w: s - s[::-1], 2),
+    "the last": (lambda s, x, w: s / s[:, -1:], 2),
+    "a scan of it": (lambda s, x, w: sg.cumsum(s, axis=1) * w, 2),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_scans_of_rows_join_what_reads_them(reader):
+    read, count = READERS[reader]
+    x, w = x_of("n", 40, dtype="float64"), x_of(40, dtype="float64", name="w")
+    outputs = {
+        name: read(scan(x, axis=1), x, w)
+        for name, scan in {"p": sg.cumprod, "s": sg.cumsum}.items()
+    }
+    random = np.random.default_rng(3)
+    for name, value in outputs.items():
+        parts = value if isinstance(value, tuple) else (value,)
+        graph = sg.Graph({f"{name}{k}": part for k, part in enumerate(parts)})
+        assert len(kernels({f"{name}{k}": part for k, part in enumerate(parts)})) == count
+        f, unfused = sg.compile(graph), sg.compile(graph, fuse=False)
+        for rows in (0, 1, 3, 64, 171):  # fewer than are interleaved, and some that are left
+            feeds = {"x": random.normal(1, 0.1, (rows, 40)), "w": random.normal(size=40)}
+            feeds = {key: feeds[key] for key in f.inputs if key in feeds}
+            assert_same(f.run(feeds), unfused.run(feeds), rows)
+            for key, expected in sg.evaluate(graph, feeds).items():
+                np.testing.assert_allclose(f.run(feeds)[key], expected, rtol=1e-11, atol=1e-11)
+
+
+def test_a_matrix_of_powers_is_stored_nowhere():
+    """A Vandermonde matrix, its product with coefficients, and the product's gradient."""
+    t, c = x_of(5000, dtype="float64", name="t"), x_of(64, dtype="float64", name="c")
+    powers = sg.cumprod(sg.broadcast_to(t[:, None], (5000, 64)), axis=1)
+    loss = sg.sum(sg.square(powers @ c - t))
+    f = sg.compile({"loss": loss, "slope": sg.grad(loss, c)})
+    assert f.plan().peak_bytes < 5000 * 64 * 8 // 4
+    at = np.linspace(-1, 1, 5000), np.linspace(1, -1, 64)
+    matrix = at[0][:, None] ** np.arange(1, 65)
+    away = matrix @ at[1] - at[0]
+    results = f.run({"t": at[0], "c": at[1]})
+    np.testing.assert_allclose(results["loss"], away @ away, rtol=1e-10)
+    np.testing.assert_allclose(results["slope"], 2 * matrix.T @ away, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32", "bool", "complex64"])
+def test_scans_of_rows_of_any_dtype_have_the_bytes_of_single_operations(dtype):
+    x = x_of(37, 129, dtype=dtype)
+    y = sg.cumsum(x, axis=1)
+    graph = sg.Graph({"y": sg.where(y == x, x.astype(y.dtype), y).sum(axis=1)})
+    feed = (np.random.default_rng(5).normal(size=(37, 129)) * 3).astype(x.dtype.numpy)
+    feeds = {"x": feed}
+    assert_same(sg.compile(graph).run(feeds), sg.compile(graph, fuse=False).run(feeds), dtype)
+
+
 # -- an order that is kept while some become one --------------------------------------------------
 
 

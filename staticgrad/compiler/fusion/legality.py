@@ -30,12 +30,14 @@ from staticgrad.compiler.fusion.walks import (
     MOST_WRITTEN_OUT,
     fewest_lanes,
     has_short_rows,
+    has_short_scan,
     is_per_row,
     may_be_short,
     may_compute_again,
     meets_rows,
     outer_shape,
     row_walk,
+    scans_rows,
     selects_of_row,
     sums_across,
 )
@@ -43,6 +45,7 @@ from staticgrad.language.ir.forms import (
     INDEXED,
     GatherAlong,
     Pointwise,
+    Scan,
     ScatterAlong,
     SearchForm,
 )
@@ -164,8 +167,17 @@ def _find_rows_of_maps(first: Group, second: Group) -> tuple[Shape, int] | None:
 
 
 def _keeps_out_of_lanes(group: Group) -> bool:
-    """Return whether a group sums columns, which kernels with a row per lane cannot do."""
-    return group.kind == "columns" or bool(group.columns)
+    """Return whether a group sums columns, or scans: kernels with a row per lane cannot do that."""
+    return group.kind == "columns" or bool(group.columns) or scans_rows(group)
+
+
+def _scans_along_row(group: Group) -> bool:
+    """Return whether a group is a scan along the last axis, of rows that are not unrolled."""
+    if group.kind != "scan" or group.indexed or len(group.domain) < 2:
+        return False
+    (node,) = group.nodes
+    assert isinstance(node.form, Scan)
+    return node.form.axis == len(group.domain) - 1 and not has_short_scan(node)
 
 
 class RowRules:
@@ -183,14 +195,20 @@ class RowRules:
         if not (self.can_join_rows(first) and self.can_join_rows(second)):
             return None
         reducing = next((group for group in (first, second) if group.row), None)
-        if reducing is None:
-            form = _find_rows_of_maps(first, second)
-        else:
+        scanning = next((group for group in (first, second) if group.kind == "scan"), None)
+        form: tuple[Shape, int] | None
+        if reducing is not None:
             form = reducing.domain, reducing.row
+        elif scanning is not None:
+            form = scanning.domain, 1
+        else:
+            form = _find_rows_of_maps(first, second)
         if form is None:
             return None
         domain, row = form
         if all(extent == 1 for extent in domain[len(domain) - row :]):
+            return None
+        if scanning is not None and (row > 1 or scanning.domain != domain):
             return None
         for group in (first, second):
             elements = group.domain == domain and group.row in (0, row)
@@ -212,7 +230,7 @@ class RowRules:
         if can_join is None:
             across = bool(group.row and group.reductions) and sums_across(self._groups, group)
             can_join = self._can_join[group] = (
-                group.kind in ("map", "rows", "columns")
+                (group.kind in ("map", "rows", "columns") or _scans_along_row(group))
                 and not (group.checked and not all(map(_stays_in_row, group.nodes)))
                 and not (group.windowed or group.copied or group.regions)
                 and not (group.kind == "columns" and only_combines_partials(group))

@@ -128,7 +128,8 @@ class Legality:
             return self._updates[consumer.number]
         for group in (producer, consumer):
             if group.kind in ("copy", "sort", "scan", "scatter", "block", "call", "body"):
-                return ReasonKind.KernelOfItsOwn(group.kind)
+                default = ReasonKind.KernelOfItsOwn(group.kind)
+                return self._find_row_reason(producer, consumer, reads) or default
         return (
             self._find_row_reason(producer, consumer, reads)
             or find_read_conflict(producer, consumer, reads)

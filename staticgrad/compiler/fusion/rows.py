@@ -5,6 +5,14 @@ not depend on other rows. So a softmax, a norm, or their gradients are one kerne
 from memory once, and finds it in the cache in every later stage. Two groups become one of kind
 ``rows`` if each reads only its own row of the other, if together they are convex (no path leaves
 them and comes back), and if a row fits into the cache (``legality.RowRules``).
+
+A running sum or product along the row is such a group, too. Its operands are in memory, and the
+kernel writes it before all other stages, to scratch of a row where nothing else reads it. So the
+powers of a polynomial, ``cumprod`` of a column, are stored nowhere::
+
+    p = cumprod(x, axis=1)               for each row i of x:
+    y = p @ c                      ->        row = running products of x[i]
+                                             y[i] = sum(row * c)
 """
 
 from __future__ import annotations
@@ -75,7 +83,8 @@ def _may_join(engine: Engine, first: Group, second: Group, across: bool) -> bool
     spared, added = engine.compare_storage(first, second) if first.phase != second.phase else (1, 1)
     if not 0 < spared >= added:
         return False
-    if not (first.row or second.row or (across and _only_feeds(engine, first, second))):
+    in_rows = first.row or second.row or "scan" in (first.kind, second.kind)
+    if not (in_rows or (across and _only_feeds(engine, first, second))):
         return False
     between = [*_reads_between(engine, first, second), *_reads_between(engine, second, first)]
     sums = {key for group in (first, second) if group.kind == "columns" for key in group.reductions}

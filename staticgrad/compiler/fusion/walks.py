@@ -210,7 +210,7 @@ def sums_across(groups: GroupValues, group: Group) -> bool:
 
     Then a kernel reads vectors with one term of each of several neighbouring rows.
     """
-    if any(key not in group.reductions for key in group.stored):
+    if any(key not in group.reductions for key in group.stored) or scans_rows(group):
         return False
     last = len(group.domain) - group.row - 1
     if last < 0 or group.windowed or group.checked or group.regions:
@@ -243,6 +243,8 @@ def has_short_rows(groups: GroupValues, group: Group) -> bool:
         return False
     if group.columns or group.regions or (group.checked and group.kind == "map"):
         return False
+    if scans_rows(group):
+        return False
     reductions = group.reductions.values()
     work = sum(map(instructions, group.nodes))
     if not may_be_short(group.domain, group.row, reductions, work):
@@ -252,6 +254,19 @@ def has_short_rows(groups: GroupValues, group: Group) -> bool:
     walks = operand_walks(groups, group)
     runs = all(is_one_run(walk.strides, group.domain, group.row) for walk in walks)
     return not (runs and all(walk.strides[-1] in (0, 1) for walk in walks))
+
+
+def has_short_scan(node: Node) -> bool:
+    """Return whether the rows of a scan are so short that their elements are unrolled."""
+    form = node.form
+    assert isinstance(form, forms.Scan)
+    length = node.types[0].shape[form.axis]
+    return isinstance(length, int) and 1 <= length < 2 * node.types[0].dtype.lanes
+
+
+def scans_rows(group: Group) -> bool:
+    """Return whether a group computes running sums or products along its rows."""
+    return any(isinstance(node.form, forms.Scan) for node in group.nodes)
 
 
 def _outgrows_registers(group: Group) -> bool:

@@ -45,6 +45,7 @@ from staticgrad.language.ir.forms import (
 from staticgrad.language.ir.graph import Constant, Node, Symbolic
 from staticgrad.language.ir.kernels.directives import (
     Directive,
+    Directives,
     Interleave,
     Prefetch,
     StageDirective,
@@ -564,6 +565,11 @@ def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
     *outer, (name, extent) = loops
     low.rename[name] = VECTOR
     return low.as_axes(outer), Axis(VECTOR, low.extent(extent))
+
+
+def interleaving(rows: int) -> Directives:
+    """Return the directive that interleaves this many rows."""
+    return (Interleave("o", rows),) if rows > 1 else ()
 
 
 def matrix(

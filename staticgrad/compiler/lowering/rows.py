@@ -5,7 +5,8 @@ belongs to the first stage after all row results that it depends on. Later stage
 that takes longer than a load, the element is materialized in memory instead: in the buffer of a
 result with the same dtype that is not written yet, if there is one, else in scratch.
 
-A gather or scatter checks the index of the row, and reads or sets the element there.
+A gather or scatter checks the index of the row, and reads or sets the element there. Running sums
+and products are written before the first stage, as materialized elements.
 
 A softmax has three loops over a row: its result is stored twice, so that ``exp`` is computed once
 for each element::
@@ -31,7 +32,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from staticgrad.analysis.cycles import instructions
-from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer, Source, Walk
+from staticgrad.compiler.fusion.groups import (
+    Group,
+    GroupValues,
+    Key,
+    ResultBuffer,
+    ScratchBuffer,
+    Source,
+    Walk,
+)
 from staticgrad.compiler.fusion.walks import (
     computes,
     gather_walks,
@@ -44,14 +53,16 @@ from staticgrad.compiler.lowering.operands import (
     VECTOR,
     LoweredStep,
     Lowering,
+    interleaving,
     loops_over,
     vector_axis,
 )
+from staticgrad.compiler.lowering.scans import interleaved_rows, scan_loop
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Access, Expr
-from staticgrad.language.ir.forms import GatherAlong, Pointwise, ScatterAlong
+from staticgrad.language.ir.forms import GatherAlong, Pointwise, Scan, ScatterAlong
 from staticgrad.language.ir.graph import Node
-from staticgrad.language.ir.kernels.directives import Directives, Interleave, Prefetch, Strips
+from staticgrad.language.ir.kernels.directives import Prefetch, Strips
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.legality import may_take_strips
 from staticgrad.language.ir.kernels.stages import (
@@ -59,6 +70,7 @@ from staticgrad.language.ir.kernels.stages import (
     Axis,
     ColumnAccumulate,
     Keep,
+    Loop,
     Map,
     Scalar,
     Stage,
@@ -92,6 +104,8 @@ class RowPoint(NamedTuple):
         return self.stage + self.per_row
 
 
+#: Before the first stage.
+_BEFORE: Final = RowPoint(-1, True)
 #: After the first stage, which loads the row into the cache.
 _FIRST: Final = RowPoint(0, True)
 #: After all stages.
@@ -121,6 +135,7 @@ class RowPlan:
         results, columns: the reductions of each stage, and its sums over rows.
         stores: the values stored at each point.
         checks: the gathers and scatters whose index is checked at each point.
+        scans: running sums and products of operands in memory, written before all stages.
     """
 
     def __init__(self, groups: GroupValues, group: Group) -> None:
@@ -129,6 +144,7 @@ class RowPlan:
         #: The first point at which a value is available: a stage for elements, else after one.
         self._available_at: dict[Key, RowPoint] = {}
         self._pending_reductions = dict(group.reductions)
+        self.scans = [node for node in group.nodes if isinstance(node.form, Scan)]
         self._find_availability()
         self._check_points = {
             node: self._gather_point(node) if picks else self._check_point(node)
@@ -153,7 +169,10 @@ class RowPlan:
             stage = self._available_at[key].stage
             self.results.setdefault(stage, []).append(key)
             self._add_use(reduction.source, RowPoint(stage, False))
-        self._store_points = {key: self._available_at[key] for key in self._group.stored}
+        scanned = {ResultBuffer(node) for node in self.scans}
+        self._store_points = {
+            key: self._available_at[key] for key in self._group.stored if key not in scanned
+        }
         for key, point in self._store_points.items():
             self.stores.setdefault(point, []).append(key)
             if key in self._computed:
@@ -165,6 +184,10 @@ class RowPlan:
             self._add_use(reduction.source, RowPoint(stage, False))
         # readers before what they read, so that all uses of a node are known when it is reached
         for node in reversed(self._group.nodes):
+            if node in self.scans:
+                key = ResultBuffer(node)
+                self.materialized[node] = key if key in self._group.stored else None
+                continue
             for point in self._compute_points(node):
                 self.nodes.setdefault(point, []).append(node)
                 self._add_operand_uses(node, point)
@@ -197,6 +220,9 @@ class RowPlan:
     def _find_availability(self) -> None:
         """Find after which reduction of a row each node can be computed."""
         for node in self._group.nodes:
+            if node in self.scans:
+                self._available_at[ResultBuffer(node)] = _BEFORE
+                continue
             sources = [self._groups.source(arg) for arg in node.args]
             for base in [source.base for source in sources]:
                 if base in self._pending_reductions:
@@ -241,7 +267,7 @@ class RowPlan:
         """Estimate what it takes to recompute each elementwise node in a later stage of its row."""
         costs: dict[Node, int] = {}
         for node in self._group.nodes:
-            if self._is_per_row(node):
+            if self._is_per_row(node) or node in self.scans:
                 continue
             effort = instructions(node)
             for arg in node.args:
@@ -302,7 +328,8 @@ class RowPlan:
 
         # A result of the same type that is written later has room for what is read before.
         for node in [node for node, buffer in materialized.items() if buffer is None]:
-            live_range = _LiveRange(node, min(self._uses[node]), max(self._uses[node]))
+            first = _BEFORE if node in self.scans else min(self._uses[node])
+            live_range = _LiveRange(node, first, max(self._uses[node]))
             for key, occupants in live_ranges.items():
                 same = key.node.types[0] == node.types[0]
                 if same and all(
@@ -371,8 +398,10 @@ class RowLowering(Lowering):
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
         axes, self.vector = vector_axis(self, 2)
         jammed = count_interleaved_rows(self) if axes else 1
+        if axes and self.plan.scans:
+            jammed = interleaved_rows(outer_shape(group.domain, row))
         # Stage -1 has the scalars that need no pass over the row.
-        stages: list[Stage] = []
+        stages: list[Stage] = [self._scan_loop(node) for node in self.plan.scans]
         maps: dict[int, Map] = {}
         for number in range(-1, self.plan.stages):
             body = self._stage_statements(RowPoint(number, False))
@@ -394,6 +423,23 @@ class RowLowering(Lowering):
         strips = (Strips(),) if strip else ()
         directives = (*interleaving(jammed), *strips)
         return self.finish(stages, axes, grouped=grouped, directives=directives)
+
+    def _scan_loop(self, node: Node) -> Loop:
+        """Return the loop that writes the running sum or product of a row."""
+        ((label, extent),) = self.loops.segments[2]
+        number = self.plan.scans.index(node)
+        along = Axis(f"i{int(self.loops.next[1:]) + number}", self.extent(extent))
+        self.memo, self.loads, self.rename[label] = {}, {}, along.name
+        key, name = self.plan.materialized[node], f"r{len(self.names)}"
+        self.names[ScratchBuffer(node, 0)] = name
+        dtype = node.types[0].dtype
+        if key is None:
+            result = Access(self.scratch_operand(node, dtype), ((along.name, 1),))
+        else:
+            result = self.access(self.targets[key], dtype, "out")
+        loop = scan_loop(self, node, along, result, (f"s{number}", name))
+        self.rename[label] = VECTOR
+        return loop
 
     def _choose_strip_height(
         self, stages: Sequence[Stage], axes: Sequence[Axis], grouped: int
@@ -594,11 +640,6 @@ def count_interleaved_rows(low: Lowering, shared: bool = False) -> int:
     ):
         count //= 2
     return count
-
-
-def interleaving(rows: int) -> Directives:
-    """Return the directive that interleaves this many rows."""
-    return (Interleave("o", rows),) if rows > 1 else ()
 
 
 def choose_prefetch(low: Lowering, axes: Sequence[Axis], jammed: int) -> Prefetch:

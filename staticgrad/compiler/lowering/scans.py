@@ -3,7 +3,8 @@
 Each element depends on the previous one, in a fixed order, so that there is no parallelism along
 the axis, only across rows. If an axis after the scanned one fills vectors, a vector of rows is
 computed at a time. If rows are short, there is one in each lane, fully unrolled. Otherwise some
-rows are interleaved, to hide the latency of the dependency chains.
+rows are interleaved, to hide the latency of the dependency chains. In a group of rows it is a loop
+before the other stages (``lowering.rows``).
 
 ``cumsum(x, axis=0)`` has such an axis; the element of the row before is read from the result::
 
@@ -19,19 +20,27 @@ rows are interleaved, to hide the latency of the dependency chains.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Final
 
 from staticgrad.compiler.fusion.groups import ResultBuffer, Source, Walk
-from staticgrad.compiler.fusion.walks import source_walks
-from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
-from staticgrad.compiler.lowering.rows import interleaving
+from staticgrad.compiler.fusion.walks import has_short_scan, source_walks
+from staticgrad.compiler.lowering.operands import (
+    VECTOR,
+    LoweredStep,
+    Lowering,
+    interleaving,
+    loops_over,
+)
 from staticgrad.compiler.lowering.short_rows import FILLED, choose_vector_loop
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Access, Expr, Position
 from staticgrad.language.ir.forms import Scan
+from staticgrad.language.ir.graph import Node
 from staticgrad.language.ir.kernels.stages import Axis, Carry, Keep, Loop, Map, Scalar, Store
 from staticgrad.language.types.arrays import c_strides, hint_value
+from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
 
 #: Interleaved rows. Rows of 4 KB, or of a multiple, map to the same few ways of L1: with 8 operands
@@ -48,19 +57,18 @@ def lower_scan(low: Lowering) -> LoweredStep:
     domain, axis = low.group.domain, node.form.axis
     if prod(map(hint_value, domain[axis + 1 :])) >= FILLED:
         return _lower_across_rows(low)
-    length, others = domain[axis], [*domain[:axis], *domain[axis + 1 :]]
-    short = isinstance(length, int) and 1 <= length < 2 * node.types[0].dtype.lanes
+    others = [*domain[:axis], *domain[axis + 1 :]]
     # Lanes are rows: a scan of a single row has no loop for them.
     has_lanes = not all(isinstance(size, int) and size == 1 for size in others)
     has_many_rows = has_lanes and max(map(hint_value, others)) >= _FEWEST
-    return _lower_unrolled(low) if short and has_many_rows else _lower_interleaved(low)
+    short = has_short_scan(node) and has_many_rows
+    return _lower_unrolled(low) if short else _lower_interleaved(low)
 
 
 class _ScanParts:
     """The operands of a scan, its identity element and its step."""
 
-    def __init__(self, low: Lowering) -> None:
-        (node,) = low.group.nodes
+    def __init__(self, low: Lowering, node: Node) -> None:
         form = node.form
         assert isinstance(form, Scan)
         self.low, self.kind, self.axis = low, form.kind, form.axis
@@ -92,7 +100,7 @@ class _ScanParts:
 
 def _lower_unrolled(low: Lowering) -> LoweredStep:
     """Lower a scan of short rows: a row in each lane, its elements unrolled."""
-    scan = _ScanParts(low)
+    scan = _ScanParts(low, *low.group.nodes)
     others = [k for k in range(len(low.group.domain)) if k != scan.axis]
     low.loops = loops_over(
         low.group.domain, [others, [scan.axis]], scan.walks, merge=not low.group.indexed
@@ -110,7 +118,7 @@ def _lower_unrolled(low: Lowering) -> LoweredStep:
 
 def _lower_across_rows(low: Lowering) -> LoweredStep:
     """Lower a scan along an outer axis: a loop over rows that adds each to the one before it."""
-    scan, domain = _ScanParts(low), low.group.domain
+    scan, domain = _ScanParts(low, *low.group.nodes), low.group.domain
     outer, inner = range(scan.axis), range(scan.axis + 1, len(domain))
     low.loops = loops_over(
         domain, [outer, [scan.axis], inner], scan.walks, merge=not low.group.indexed
@@ -134,17 +142,36 @@ def _lower_across_rows(low: Lowering) -> LoweredStep:
 
 def _lower_interleaved(low: Lowering) -> LoweredStep:
     """Lower a scan along the last axis element by element, with several rows interleaved."""
-    scan, domain = _ScanParts(low), low.group.domain
+    (node,), domain = low.group.nodes, low.group.domain
+    scan = _ScanParts(low, node)
     others = [k for k in range(len(domain)) if k != scan.axis]
     low.loops = loops_over(domain, [others, [scan.axis]], scan.walks, merge=not low.group.indexed)
     axes, iterations = low.as_axes(low.loops.segments[0]), _iterations(low)
-    total = scan.accumulate(ex.ref("s0", scan.dtype), ex.index(iterations.name).eq(0))
-    total_register = ex.ref("r0", scan.dtype)
-    stage = Scalar((Keep("r0", total), scan.store(total_register)))
-    loop = Loop(iterations, (Carry("s0", scan.identity),), (stage,), (Carry("s0", total_register),))
-    rows = prod((domain[k] for k in others), start=1)
-    jammed = _JAMMED if not isinstance(rows, int) else max(1, min(rows, _JAMMED))
-    return low.finish([loop], axes, directives=interleaving(jammed if axes else 1))
+    result = low.access(scan.result, scan.dtype, "out")
+    loop = scan_loop(low, node, iterations, result)
+    rows = interleaved_rows([domain[k] for k in others])
+    return low.finish([loop], axes, directives=interleaving(rows if axes else 1))
+
+
+def scan_loop(
+    low: Lowering, node: Node, along: Axis, result: Access, names: tuple[str, str] = ("s0", "r0")
+) -> Loop:
+    """Return the loop of a scan that writes one element after the other to ``result``.
+
+    ``names``: those of the running total, before an element and with it.
+    """
+    scan = _ScanParts(low, node)
+    earlier, latest = (ex.ref(name, scan.dtype) for name in names)
+    total = scan.accumulate(earlier, ex.index(along.name).eq(0))
+    stage = Scalar((Keep(names[1], total), Store(result, latest)))
+    first, following = Carry(names[0], scan.identity), Carry(names[0], latest)
+    return Loop(along, (first,), (stage,), (following,))
+
+
+def interleaved_rows(outer: Sequence[Size]) -> int:
+    """Return how many rows of a scan are computed at once, to hide the latency of each step."""
+    rows = prod(outer, start=1)
+    return max(1, min(rows, _JAMMED)) if isinstance(rows, int) else _JAMMED
 
 
 def _iterations(low: Lowering) -> Axis:

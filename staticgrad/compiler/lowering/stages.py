@@ -48,6 +48,7 @@ from staticgrad.compiler.lowering.operands import (
     Lowering,
     add_panels,
     axis_order,
+    interleaving,
     keep_matrix_axes,
     loops_over,
     map_axes,
@@ -59,7 +60,6 @@ from staticgrad.compiler.lowering.rows import (
     RowLowering,
     choose_prefetch,
     count_interleaved_rows,
-    interleaving,
 )
 from staticgrad.language.ir import expr as ex, forms
 from staticgrad.language.ir.expr import Access, Expr, Position, load

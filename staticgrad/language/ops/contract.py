@@ -17,7 +17,13 @@ from staticgrad.language.ir.ranges import Range, RangeOf, skip_moves
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.cotangent import unbroadcast, widen_cotangent
 from staticgrad.language.ops.elementwise import ArrayLike, lined_up
-from staticgrad.language.ops.movement import Transpose, reshape, swapaxes, transpose
+from staticgrad.language.ops.movement import (
+    Transpose,
+    last_exchanged,
+    reshape,
+    swapaxes,
+    transpose,
+)
 from staticgrad.language.ops.operands import (
     BilinearOp,
     as_values,
@@ -232,7 +238,7 @@ def _behind_transposes(x: Any, apart: Container[Any]) -> tuple[Any, bool]:
     """
     turned = False
     while isinstance(op := x.node.op, Transpose) and x.key not in apart:
-        if op.perm != (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2):
+        if op.perm != last_exchanged(x.ndim):
             break
         turned, x = not turned, x.node.args[0]
     return x, turned

@@ -256,6 +256,19 @@ def swapaxes(x: ArrayLike[AnyValue], axis1: int, axis2: int) -> AnyValue:
     return _permute(value, tuple(perm))
 
 
+def last_exchanged(rank: int) -> tuple[int, ...]:
+    """Return the permutation of axes that exchanges the last two."""
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
+def transpose_matrices(x: Any) -> Any:
+    """Exchange the last two axes of a symbolic value; twice is the value itself."""
+    perm = last_exchanged(x.ndim)
+    if isinstance(x.node.op, Transpose) and x.node.op.perm == perm:
+        return x.node.args[0]
+    return Transpose(perm)(x)
+
+
 def moveaxis(x: ArrayLike[AnyValue], source: Axes, destination: Axes) -> AnyValue:
     """x with the axes ``source`` moved to the places ``destination``; the others keep their order.
 

@@ -133,7 +133,9 @@ def _stages_fit_together(kernel: Kernel) -> None:
     every = list(nested_stages(kernel.stages))
     for stage, around in every:
         alone = isinstance(stage, Sort) and len(every) > 1
-        if alone or (kernel.grouped and isinstance(stage, Gemm | Sort | Loop)):
+        # A running sum of each row is a loop of scalars.
+        is_scan = isinstance(stage, Loop) and all(isinstance(s, Scalar) for s in stage.stages)
+        if alone or (kernel.grouped and isinstance(stage, Gemm | Sort | Loop) and not is_scan):
             shared = "other stages" if len(every) > 1 else "groups of rows"
             _fail(kernel, f"a {_kind(stage)} shares the kernel with {shared}")
         if isinstance(stage, Loop):
