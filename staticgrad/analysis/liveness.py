@@ -33,8 +33,7 @@ from staticgrad.language.ir.graph import Graph, Node
 from staticgrad.language.ir.index_checks import first_checks
 from staticgrad.language.ir.plan import Plan, own_stride
 from staticgrad.language.ir.schedule import CallStep, Schedule, Step
-from staticgrad.language.storage.parameter import ALIGNMENT
-from staticgrad.language.types.arrays import hint_value
+from staticgrad.language.types.arrays import ALIGNMENT, hint_value
 from staticgrad.language.types.dim import Dim, Size, evaluate
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import NamedTuple, dataclass

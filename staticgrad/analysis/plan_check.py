@@ -18,7 +18,7 @@ from staticgrad.errors import VerifyError
 from staticgrad.language.ir.index_checks import first_checks
 from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.language.ir.schedule import Buffer, CallStep, Step, Touch
-from staticgrad.language.storage.parameter import ALIGNMENT
+from staticgrad.language.types.arrays import ALIGNMENT
 from staticgrad.language.types.dim import Size, evaluate
 
 #: Reads or writes of one buffer by one step: (position in the plan, step of the schedule, access)

@@ -9,7 +9,7 @@ from staticgrad.analysis.liveness import Flow
 from staticgrad.compiler.runtime.places import Place
 from staticgrad.language.ir.plan import Placement, Plan
 from staticgrad.language.ir.schedule import Buffer
-from staticgrad.language.storage.parameter import ALIGNMENT
+from staticgrad.language.types.arrays import ALIGNMENT
 from staticgrad.language.types.dim import (
     Atom,
     FloorDiv,

@@ -11,8 +11,14 @@ from staticgrad.language.ir.pairs import (
     stored_array,
     stored_of,
 )
-from staticgrad.language.storage.parameter import ALIGNMENT, ParameterStore, Shard, write_all
-from staticgrad.language.types.arrays import ArrayData, as_parts, have_same_elements, of_parts
+from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
+from staticgrad.language.types.arrays import (
+    ALIGNMENT,
+    ArrayData,
+    as_parts,
+    have_same_elements,
+    of_parts,
+)
 
 # fmt: off
 __all__ = [

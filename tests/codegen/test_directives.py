@@ -14,7 +14,7 @@ import pytest
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
-from staticgrad.language.storage.parameter import aligned_bytes
+from staticgrad.language.types.arrays import aligned_bytes
 from tests.codegen.kernel_meaning import Meaning
 from tests.codegen.kernel_runs import of_width, run
 from tests.exporting.printed import run_printed

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from staticgrad import native
-from staticgrad.language.storage.parameter import aligned_bytes
+from staticgrad.language.types.arrays import aligned_bytes
 from staticgrad.native.language.kinds import ELEMENTS, LANES
 from tests.helpers.diagonals import diagonals
 from tests.helpers.limits import finfo

@@ -54,6 +54,7 @@ class Options:
     tune: bool = False
     linalg: str = "fast"
     disable: tuple[str, ...] = ()
+    freeze: bool = False
 
 
 def read_program(program: object) -> tuple[Graph, bool]:

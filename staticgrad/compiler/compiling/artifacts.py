@@ -116,9 +116,9 @@ class Kernels:
         """The distinct kernels in order of first use."""
         return tuple(self._kernels_by_source.values())
 
-    def kernels_of(self, *schedules: Schedule | None) -> tuple[CompiledKernel, ...]:
+    def kernels_of(self, *schedules: Schedule) -> tuple[CompiledKernel, ...]:
         """Return the distinct kernels of schedules that are compiled, in order of first use."""
-        steps = [first_steps(schedule) for schedule in schedules if schedule is not None]
+        steps = [first_steps(schedule) for schedule in schedules]
         return tuple(dict.fromkeys(self._of[kernel] for kernels in steps for kernel in kernels))
 
     def program(self, schedule: Schedule, parameters: Iterable[Parameter] = ()) -> Program:

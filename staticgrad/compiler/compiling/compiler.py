@@ -40,6 +40,7 @@ from staticgrad.compiler.compiling.arguments import (
     unknown_size,
 )
 from staticgrad.compiler.compiling.artifacts import CompiledKernel, Kernels, Plans, unfused_pairs
+from staticgrad.compiler.compiling.constant_steps import constant_steps
 from staticgrad.compiler.compiling.scheduling import Scheduling, make_schedule
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.reports.stats import Counts, Stats
@@ -67,10 +68,13 @@ from staticgrad.support.caches import cached_property, collection_paused
 from staticgrad.support.optional import Package
 from staticgrad.support.options import options as options_block
 from staticgrad.support.pictures.texts import PrintedText
+from staticgrad.support.records import replace
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
 
+    from staticgrad.compiler.fusion.neighbours import KernelPair
+    from staticgrad.compiler.lowering.fuse import Fusion
     from staticgrad.compiler.reports.explain import Explanation
     from staticgrad.compiler.reports.profiling import Profile
     from staticgrad.compiler.runtime.arena import BoundRun
@@ -102,6 +106,7 @@ def compile(
     tune: bool | None = None,
     linalg: Literal["fast", "portable"] | None = None,
     disable: Iterable[str] = (),
+    freeze: bool = False,
 ) -> Compiled[Array]: ...
 @overload
 def compile(
@@ -119,6 +124,7 @@ def compile(
     tune: bool | None = None,
     linalg: Literal["fast", "portable"] | None = None,
     disable: Iterable[str] = (),
+    freeze: bool = False,
 ) -> Compiled[dict[str, Array]]: ...
 @public
 def compile(
@@ -136,6 +142,7 @@ def compile(
     tune: bool | None = None,
     linalg: Literal["fast", "portable"] | None = None,
     disable: Iterable[str] = (),
+    freeze: bool = False,
 ) -> Compiled[Any]:
     """Compile a Graph, one Value, or a dict of Values, for all values of its named sizes.
 
@@ -171,12 +178,16 @@ def compile(
             ``accuracy``). ``"fast"`` calls LAPACK where it is faster. None: the setting.
         disable: names of passes to leave out, of the pipeline and of the late pipeline, which makes
             the graph that kernels are made of: ``["cse", "winograd"]``. To look for a defect.
+        freeze: True: the parameters that the program does not update are constants with the values
+            that they have now, and setting them has no effect on this program. Whatever depends on
+            them alone (packed and transposed weights, filters of Winograd tiles, folded norms) is
+            computed once, now; it takes memory (``f.memory.constants``). For inference.
 
     Returns:
         The program: ``run`` it with feeds, ask for its ``plan``. Its results are bitwise identical
-        for every budget, policy, backend, number of threads, ``fuse``, ``debug``, ``verify`` and
-        ``tune``; but where ``explain`` names ``recomputed-products``, a budget or policy changes
-        last digits.
+        for every budget, policy, backend, number of threads, ``fuse``, ``debug``, ``verify``,
+        ``tune`` and ``freeze``; but where ``explain`` names ``recomputed-products``, a budget or
+        policy changes last digits.
 
     Raises:
         ArgumentError, ConfigError: an option of the wrong kind; an unknown policy or backend.
@@ -206,6 +217,7 @@ def compile(
         tune=settings.tune,
         linalg=settings.linalg,
         disable=read_names(disable),
+        freeze=freeze,
     )
     return copy_context().run(Compiled, program, options)  # its np.errstate ends with it
 
@@ -247,6 +259,10 @@ class Compiled(Generic[Results]):
         """
         self.program_graph, self.single = read_program(program)
         self.options = options
+        if options.freeze:
+            from staticgrad.compiler.compiling.constant_part import freeze_parameters
+
+            self.program_graph = freeze_parameters(self.program_graph)
         try:
             passes = read_pipeline(options.pipeline)
         except ParseError as error:
@@ -616,9 +632,9 @@ class Compiled(Generic[Results]):
         schedule = self.schedule if plan is None else plan.schedule
         at = {} if plan is None else dict(plan.sizes)
         graph, reports = self._scheduling.graph_of(schedule), self._scheduling.reports
-        computed_once = () if once is None else self._kernels.sections(once)
+        computed_once = [section for part in once for section in self._kernels.sections(part)]
         steps = self._kernels.sections(schedule)
-        kernels = self._kernels.kernels_of(schedule, once)
+        kernels = self._kernels.kernels_of(schedule, *once)
         fused = fusion(graph, self.options.fuse, self.options.disable)
         late = (*self._scheduling.division_reports(schedule), *fused.reports)
         return Explanation(
@@ -626,11 +642,11 @@ class Compiled(Generic[Results]):
             pipeline=str(self.options.pipeline),
             passes=tuple([report.at(at) for report in reports]),
             late=tuple([report.at(at) for report in late]),
-            computed_once=computed_once,
+            computed_once=tuple(computed_once),
             steps=steps,
             kernels=len(kernels),
             compilers=Counter(kernel.compiler for kernel in kernels),
-            unfused_pairs=unfused_pairs(fused.neighbours()),
+            unfused_pairs=unfused_pairs(_renumber(fused, len(schedule.steps))),
             unread=unread_of(self.graph, schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=plan,
@@ -790,7 +806,7 @@ class Compiled(Generic[Results]):
 
     def __repr__(self) -> str:
         outputs = ", ".join(self.program_graph.outputs) or "none"
-        kernels = self._kernels.kernels_of(self.schedule, self._constants)
+        kernels = self._kernels.kernels_of(self.schedule, *self._constants)
         return f"<compiled {self.program_graph.name}: {len(kernels)} kernels, outputs {outputs}>"
 
     def _repr_html_(self) -> str:
@@ -802,7 +818,7 @@ class Compiled(Generic[Results]):
             repr(self),
             self.program_graph,
             steps,
-            self._kernels.kernels_of(self.schedule, self._constants),
+            self._kernels.kernels_of(self.schedule, *self._constants),
             self._fixed_plan,
         )
 
@@ -811,6 +827,23 @@ class Compiled(Generic[Results]):
 
 
 parts.register(Compiled, lambda program: parts_by_name(lambda: program.program_graph.parameters))
+
+
+def _renumber(fused: Fusion, count: int) -> list[KernelPair]:
+    """Return the pairs of steps that are not fused, by their numbers among ``count`` steps.
+
+    These are the ones that are left where the steps of constants ran once.
+    """
+    pairs = fused.neighbours()
+    part = constant_steps(fused.schedule)
+    if part is None or len(part.places) != count:
+        return pairs
+    number = {place: position for position, place in enumerate(part.places)}
+    return [
+        replace(pair, computed_in=number[pair.computed_in], read_in=number[pair.read_in])
+        for pair in pairs
+        if pair.computed_in in number and pair.read_in in number
+    ]
 
 
 def _make_schedule(graph: Graph, *, linalg: str, **options: Any) -> Schedule:

@@ -66,6 +66,35 @@ class ConstantPart:
         return self.program.replace_nodes(constants).without_dead_nodes()
 
 
+def freeze_parameters(graph: Graph) -> Graph:
+    """Return the graph with the present values of its parameters as constants.
+
+    Those that it updates stay parameters, and the counts of generators.
+    """
+    updated = {parameter.name for parameter, _ in graph.updates}
+    frozen = {
+        parameter.node: parameter.store
+        for parameter in graph.parameters
+        if not (parameter.name in updated or parameter.store.counts_runs)
+    }
+
+    def freeze(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        return [_constant(Symbolic(node), frozen[node].read())] if node in frozen else None
+
+    if not frozen:
+        return graph
+    replaced = graph.replace_nodes(freeze)
+    return Graph.of_parts(
+        nodes=replaced.nodes,
+        inputs=replaced.inputs,
+        parameters=tuple(p for p in graph.parameters if p.node not in frozen),
+        outputs=replaced.outputs,
+        updates=replaced.updates,
+        name=replaced.name,
+        complex_outputs=replaced.complex_outputs,
+    )
+
+
 def constant_part(graph: Graph) -> ConstantPart | None:
     """Return the subgraph of constants alone that ``fold`` cannot compute, or None.
 

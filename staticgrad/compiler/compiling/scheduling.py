@@ -18,6 +18,7 @@ from __future__ import annotations
 import linecache
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from passes.remat import Policy
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
 from staticgrad.compiler.compiling.artifacts import Kernels
+from staticgrad.compiler.compiling.constant_steps import ROOM, constant_steps, run_steps
 from staticgrad.compiler.memory.divided import Divided, Divisions, all_divisions, choose_division
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime.executor import Executor, MakeTable
@@ -68,14 +70,14 @@ _KIND: Final = "schedule"
 
 
 class KnownSchedule(NamedTuple):
-    """The schedule of a program; the one that computed its constants, once, and a note on that.
+    """The schedule of a program; those that computed its constants, once, and a note on that.
 
     ``plan``: its plan at the sizes that ``compile`` got, if these are all, for so many workers and
     so many seconds as ``plan_limits`` has.
     """
 
     schedule: Schedule
-    once: Schedule | None
+    once: tuple[Schedule, ...]
     note: str
     plan: Plan | None = None
     plan_limits: tuple[int, float] | None = None
@@ -83,7 +85,7 @@ class KnownSchedule(NamedTuple):
     @property
     def schedules(self) -> tuple[Schedule, ...]:
         """The schedules in it."""
-        return (self.schedule,) if self.once is None else (self.schedule, self.once)
+        return (self.schedule, *self.once)
 
 
 def entry_name(graph: Graph, passes: Pipeline, policy: object, options: object) -> str | None:
@@ -307,6 +309,18 @@ def make_schedule(
     return schedule
 
 
+#: Why steps of constants run in each run: they fail, do not fit, or take too long.
+_REFUSED: Final = (IndexOutOfRange, BudgetInfeasible, OutOfMemory, CallError, LoopLimitError)
+
+
+class _Part(NamedTuple):
+    """A schedule without its constant steps; these steps; how many values and bytes they gave."""
+
+    schedule: Schedule
+    once: Schedule
+    counts: tuple[int, int]
+
+
 @dataclass(frozen=True, eq=False)
 class Scheduling:
     """The stages from one program to its schedule.
@@ -325,6 +339,8 @@ class Scheduling:
     kernels: Kernels
     make_table: MakeTable
     disable: tuple[str, ...] = ()
+    #: What ``_make`` made, by the identity of the schedule.
+    _parts: dict[int, _Part] = field(default_factory=dict)
 
     @cached_property
     def result(self) -> tuple[KnownSchedule, Divisions]:
@@ -333,8 +349,8 @@ class Scheduling:
         if schedule is None:
             division, schedule = self._new_schedule
             return schedule, Divisions(division.planner, self._divisions)
-        if schedule.once is not None:
-            self.kernels.program(schedule.once)  # whose kernels reports name
+        for once in schedule.once:
+            self.kernels.program(once)  # whose kernels reports name
         return schedule, Divisions(Planner(schedule.schedule, *self._limits), self._divisions)
 
     @property
@@ -391,7 +407,7 @@ class Scheduling:
     def _divisions(self) -> Iterator[Divided]:
         if not self._is_divisible:
             return iter(())
-        return all_divisions(self._folding_output[0], self.make, self._limits, self.disable)
+        return all_divisions(self._folding_output[0], self._make, self._limits, self.disable)
 
     @property
     def _deciding(self) -> tuple[object, ...]:
@@ -423,7 +439,7 @@ class Scheduling:
     def _everything(self) -> Planner:
         """Plans that store everything, of loops as they are."""
         schedule = (
-            self.make(self._folding_output[0]) if self._is_divisible else self.result[0].schedule
+            self._make(self._folding_output[0]) if self._is_divisible else self.result[0].schedule
         )
         return Planner(schedule, StoreAll(), None, *self.limits[2:])
 
@@ -433,27 +449,56 @@ class Scheduling:
 
     @cached_property
     def _new_schedule(self) -> tuple[Divided, KnownSchedule]:
-        graph, once, note = self._folding_output
-        chosen = choose_division(graph, self.sizes, self.make, self._limits, self.disable)
+        graph, once, counts = self._folding_output
+        chosen = choose_division(graph, self.sizes, self._make, self._limits, self.disable)
+        if part := self._parts.get(id(chosen.schedule)):
+            once, counts = (*once, part.once), (*counts, part.counts)
+        values, nbytes = map(sum, zip(*counts, strict=True)) if counts else (0, 0)
+        note = f"computed once: {values} values of constants, {nbytes} bytes" if counts else ""
         return chosen, KnownSchedule(chosen.schedule, once, note)
 
+    def _make(self, graph: Graph) -> Schedule:
+        """Make the schedule of a graph, and run its steps of constants alone, once.
+
+        Where that fails, each run makes them, as ``_folding_output``.
+        """
+        schedule = self.make(graph)
+        part = constant_steps(schedule)
+        if part is None:
+            return schedule
+        try:
+            program = self.kernels.program(part.once)
+            plan = self._once_planner(part.once).plan({})
+            arrays = run_steps(part, program, plan, self._limited_table)
+        except _REFUSED:
+            return schedule
+        remaining = part.substitute_results(arrays)
+        nbytes = sum(array.nbytes for array in arrays.values())
+        self._parts[id(remaining)] = _Part(remaining, part.once, (len(arrays), nbytes))
+        return remaining
+
+    def _once_planner(self, schedule: Schedule) -> Planner:
+        """Return the planner of steps that run once: in the program's budget, or ``ROOM``."""
+        budget = self.limits[1]
+        limit = budget if budget is None or isinstance(budget, int) else 0
+        return Planner(schedule, budget=None if limit is None else max(limit, ROOM))
+
     @cached_property
-    def _folding_output(self) -> tuple[Graph, Schedule | None, str]:
+    def _folding_output(self) -> tuple[Graph, tuple[Schedule, ...], tuple[tuple[int, int], ...]]:
         """Return the graph with its constant part computed once by kernels, as constants.
 
-        With the schedule that did it, and a note. Where that fails, takes loops longer than
-        ``LOOP_LIMIT``, or needs more than the budget and more than ``ROOM``, the step computes it.
+        With the schedule that did it, and how many values and bytes it gave. Where that fails,
+        takes loops longer than ``LOOP_LIMIT``, or needs more than the budget and more than
+        ``ROOM``, the step computes it.
         """
-        from staticgrad.compiler.compiling.constant_part import ROOM, constant_part
+        from staticgrad.compiler.compiling.constant_part import constant_part
 
         part = constant_part(self.graph)
         if part is None:
-            return self.graph, None, ""
+            return self.graph, (), ()
         once = part.graph
         schedule = self.make(once)
-        budget = self.limits[1]
-        limit = budget if budget is None or isinstance(budget, int) else 0
-        planner = Planner(schedule, budget=None if limit is None else max(limit, ROOM))
+        planner = self._once_planner(schedule)
         executor = Executor(
             once,
             self.kernels.program(schedule),
@@ -462,11 +507,10 @@ class Scheduling:
         )
         try:
             arrays = executor.run({})
-        except (IndexOutOfRange, BudgetInfeasible, OutOfMemory, CallError, LoopLimitError):
-            return self.graph, None, ""
-        nbytes = sum(array.nbytes for array in arrays.values())
-        note = f"computed once: {len(arrays)} values of constants, {nbytes} bytes"
-        return part.substitute_results(arrays), schedule, note
+        except _REFUSED:
+            return self.graph, (), ()
+        counts = (len(arrays), sum(array.nbytes for array in arrays.values()))
+        return part.substitute_results(arrays), (schedule,), (counts,)
 
     def _limited_table(self, program: Program, plan: Plan) -> Table:
         """A table whose loops may take no longer than ``LOOP_LIMIT``."""

@@ -28,6 +28,7 @@ from staticgrad.compiler.compiling.arguments import (
     room_here,
 )
 from staticgrad.compiler.compiling.constant_part import constant_part
+from staticgrad.compiler.compiling.constant_steps import constant_steps
 from staticgrad.compiler.compiling.scheduling import Scheduling, make_schedule
 from staticgrad.compiler.memory.divided import all_divisions
 from staticgrad.compiler.memory.planner import Planner
@@ -36,6 +37,7 @@ from staticgrad.language.calls.arguments import public
 from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.schedule import Schedule
 from staticgrad.native.system import processors
 from staticgrad.native.system.floating_point import default_environment
 from staticgrad.support import config
@@ -277,7 +279,13 @@ def tradeoff(
         passed, _ = read_pipeline(read_passes(pipeline)).run(graph)
         part = constant_part(passed)  # what ``compile`` computes once, no step does
         passed = passed if part is None else part.fill_zeros()
-        make = partial(make_schedule, fuse=read_fuse(fuse))
+        fuses = read_fuse(fuse)
+
+        def make(graph: Graph) -> Schedule:
+            schedule = make_schedule(graph, fuses)
+            steps = constant_steps(schedule)
+            return schedule if steps is None else steps.fill_zeros()
+
         workers = processors.threads(config.current(threads=threads).threads)
         limits = (StoreAll(), None, workers, config.limits().section_seconds)
         planners = [division.planner for division in all_divisions(passed, make, limits)]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import FeedError, OutOfMemory
-from staticgrad.language.storage.parameter import ALIGNMENT, aligned_bytes
+from staticgrad.language.types.arrays import ALIGNMENT, aligned_bytes
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import BoundWord
 

@@ -29,8 +29,7 @@ from staticgrad.errors import OutOfMemory, OutputArrayError
 from staticgrad.errors.wording import kind_of
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.schedule import Schedule
-from staticgrad.language.storage.parameter import aligned_bytes
-from staticgrad.language.types.arrays import array_of, convert_array, viewer_of
+from staticgrad.language.types.arrays import aligned_bytes, array_of, convert_array, viewer_of
 from staticgrad.language.types.dtype import as_dtype
 from staticgrad.native.entry.words import ResultPoolWord
 from staticgrad.native.system.floating_point import default_environment

@@ -27,7 +27,8 @@ from staticgrad.compiler.runtime.step import Program, Table, fixed_addresses, no
 from staticgrad.errors import KernelAccessError
 from staticgrad.language.ir.plan import Placement, Plan
 from staticgrad.language.ir.schedule import CallStep
-from staticgrad.language.storage.parameter import ALIGNMENT, aligned_bytes, write_together
+from staticgrad.language.storage.parameter import write_together
+from staticgrad.language.types.arrays import ALIGNMENT, aligned_bytes
 from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.support.source import lines_of
 

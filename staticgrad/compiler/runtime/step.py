@@ -27,8 +27,9 @@ from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.routines import Routine
 from staticgrad.language.ir.schedule import Schedule
-from staticgrad.language.storage.parameter import ParameterStore, aligned_bytes, write_together
+from staticgrad.language.storage.parameter import ParameterStore, write_together
 from staticgrad.language.storage.reservation import LockSet
+from staticgrad.language.types.arrays import aligned_bytes
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.libraries.routines import RoutineCode
 from staticgrad.native.table import pool

@@ -43,7 +43,7 @@ from staticgrad.language.ir.schedule import (
     schedule_lines,
 )
 from staticgrad.language.ir.text import distinct_sizes, header_line, size_lines
-from staticgrad.language.storage.parameter import ALIGNMENT
+from staticgrad.language.types.arrays import ALIGNMENT
 from staticgrad.language.types.dim import Named
 from staticgrad.language.types.lexis import name_text
 from staticgrad.support.records import dataclass

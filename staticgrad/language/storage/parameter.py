@@ -15,7 +15,7 @@ from functools import partial
 from itertools import repeat
 from math import prod
 from operator import setitem
-from typing import Any, Final
+from typing import Any
 from weakref import ref
 
 import numpy as np
@@ -30,20 +30,17 @@ from staticgrad.errors import (
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import TRANSPOSED_WEIGHT, kind_of, quote
 from staticgrad.language.storage.locks import Holder, ReadWriteLock, acquire_all, release_all
-from staticgrad.language.types.arrays import TensorType, array_of, as_parts, convert_array, of_parts
+from staticgrad.language.types.arrays import (
+    TensorType,
+    aligned_bytes,
+    array_of,
+    as_parts,
+    convert_array,
+    of_parts,
+)
 from staticgrad.language.types.dtype import as_dtype, kind_of_elements, whole_bools
 from staticgrad.support import ranks
 from staticgrad.support.records import NamedTuple
-
-#: Bytes to which the array of a parameter is aligned: a cache line, and the widest vector.
-ALIGNMENT: Final = 64
-
-
-def aligned_bytes(count: int, zero: bool = False) -> npt.NDArray[np.uint8]:
-    """``count`` bytes that start on a 64-byte border, uninitialised or zeros."""
-    raw = np.zeros(count + ALIGNMENT, np.uint8) if zero else np.empty(count + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + count]
 
 
 def write_together(places: Sequence[npt.NDArray[Any]], values: Sequence[npt.NDArray[Any]]) -> None:

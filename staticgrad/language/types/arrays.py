@@ -496,6 +496,17 @@ def _convert_column(column: Any) -> Array:
     return np.asarray(column.to_numpy(dtype=kind))
 
 
+#: Bytes to which arrays that kernels read are aligned: a cache line, and the widest vector.
+ALIGNMENT: Final = 64
+
+
+def aligned_bytes(count: int, zero: bool = False) -> npt.NDArray[np.uint8]:
+    """``count`` bytes that start on a 64-byte border, uninitialised or zeros."""
+    raw = np.zeros(count + ALIGNMENT, np.uint8) if zero else np.empty(count + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + count]
+
+
 class ArrayData:
     """A read-only array with value semantics: equal dtype, shape and bytes are equal data."""
 
@@ -507,6 +518,10 @@ class ArrayData:
         if self.dtype.is_storage:  # rounded once, also from float64
             source = convert_array(source, self.dtype)
         array = np.array(source, dtype=self.dtype.numpy, order="C", copy=True)
+        if array.nbytes >= ALIGNMENT and array.ctypes.data % ALIGNMENT:
+            aligned = aligned_bytes(array.nbytes).view(array.dtype).reshape(array.shape)
+            aligned[...] = array
+            array = aligned
         array.flags.writeable = False
         self.array: npt.NDArray[Any] = array
         self._digest: str | None = None
