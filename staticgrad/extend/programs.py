@@ -9,15 +9,21 @@ from staticgrad.language.ir.advances import next_steps
 from staticgrad.language.ir.copies import NodeCopies
 from staticgrad.language.ir.python_numbers import Arithmetic, Number
 from staticgrad.native import wait
-from staticgrad.programs.arguments import CallArguments, is_number, signature_of, static_key
+from staticgrad.programs.arguments import (
+    CallArguments,
+    bound_to,
+    is_number,
+    signature_of,
+    static_key,
+)
 from staticgrad.programs.function import Function, traced_call
 from staticgrad.programs.traced import Out, TracedProgram
 from staticgrad.programs.transformed import made_once
 
 # fmt: off
 __all__ = [
-    "Arithmetic", "at_sizes", "bind_sizes", "CallArguments", "compile", "Compiled", "evaluate",
-    "Function", "input_label", "is_number", "made_once", "name_feeds", "next_steps",
+    "Arithmetic", "at_sizes", "bind_sizes", "bound_to", "CallArguments", "compile", "Compiled",
+    "evaluate", "Function", "input_label", "is_number", "made_once", "name_feeds", "next_steps",
     "NodeCopies", "Number", "Out", "pair_functions", "reduce_wrapper", "signature_of",
     "static_key", "traced_call", "TracedProgram", "wait",
 ]

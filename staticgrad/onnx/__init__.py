@@ -6,18 +6,23 @@ Both need the package ``onnx``: ``pip install "staticgrad[onnx]"``. The guide is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.errors import ArgumentError
-from staticgrad.extend import Graph, kind_of, namespace
+from staticgrad.extend import Graph, Symbolic, kind_of, namespace
 from staticgrad.extend.optional import onnx
-from staticgrad.extend.trees import flatten
+from staticgrad.extend.programs import CallArguments, Compiled, bound_to, signature_of
+from staticgrad.extend.trees import Tree, flatten
+from staticgrad.functions import input
 from staticgrad.nn import Module
 from staticgrad.onnx.model import OnnxModel, model_from
 from staticgrad.onnx.writer import model_of
 
 __all__ = ["OnnxModel", "export", "load"]
+
+_EXPORT_HINT: Final = 'sg.onnx.export(model, "model.onnx", sg.input("x", ("batch", 3)))'
 
 
 def load(model: Any) -> OnnxModel:
@@ -53,16 +58,18 @@ def export(program: Any, path: Any, *inputs: Any) -> None:
     """Write a program as a file of ONNX, with its parameters.
 
     Args:
-        program: a graph or a compiled program; or a module, as it computes after training.
+        program: a graph or a compiled program; a module, as it computes after training; or a
+            function of arrays, as ``sg.function`` takes it, which it may be already.
         path: where to write it.
-        inputs: of a module: the values it takes, ``sg.input("x", ("batch", 3))``. Their names and
-            named sizes are those of the file.
+        inputs: what a module or a function is called with. Values, ``sg.input("x", ("batch", 3))``,
+            give the file their names and named sizes; arrays give it their shapes and dtypes under
+            the names of the arguments. All else is static.
 
     Raises:
         ExportError: an operation has no operator in ONNX; it names the operation and its line.
             A graph has updates.
         MissingPackageError: ``onnx`` is not installed.
-        ArgumentError: something else.
+        ArgumentError: something else; inputs of a graph, or none of a module or a function.
         OSError: the file cannot be written.
     """
     if not isinstance(path, str | PathLike):
@@ -70,35 +77,62 @@ def export(program: Any, path: Any, *inputs: Any) -> None:
             f"export takes the path of a file, got {kind_of(path)}",
             hint='sg.onnx.export(program, "model.onnx")',
         )
+    onnx.save(model_of(_graph_of(program, inputs)), path)
+
+
+def _graph_of(program: Any, inputs: tuple[Any, ...]) -> Graph:
+    """Return the graph to write; modules and functions are traced."""
     if isinstance(program, OnnxModel) and not inputs:
-        program = program.graph()
-    graph = _trace_graph(program, inputs) if isinstance(program, Module) else program
-    graph = getattr(graph, "graph", graph)
-    if not isinstance(graph, Graph):
+        return program.graph()
+    graph = program.graph if isinstance(program, Compiled) else program
+    if isinstance(graph, Graph):
+        if inputs:
+            raise ArgumentError(
+                "export: a graph has its inputs already",
+                hint='sg.onnx.export(graph, "model.onnx")',
+            )
+        return graph
+    if not callable(program):
         raise ArgumentError(
-            f"export takes a graph, a module or a compiled program, got {kind_of(program)}",
-            hint='sg.onnx.export(model, "model.onnx", sg.input("x", ("batch", 3)))',
+            "export takes a graph, a module, a function or a compiled program,"
+            f" got {kind_of(program)}",
+            hint=_EXPORT_HINT,
         )
-    onnx.save(model_of(graph), path)
-
-
-def _trace_graph(module: Module, inputs: tuple[Any, ...]) -> Graph:
-    """Trace a module in evaluation mode as the graph to export to ONNX."""
     if not inputs:
-        raise ArgumentError(
-            "the inputs of a module come behind the path",
-            hint='sg.onnx.export(model, "model.onnx", sg.input("x", ("batch", 3)))',
-        )
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+        kind = "module" if isinstance(program, Module) else "function"
+        raise ArgumentError(f"the inputs of a {kind} come behind the path", hint=_EXPORT_HINT)
+    if not isinstance(program, Module):
+        return _trace_graph(program, program, inputs)
+    modes = [(part, part.training) for part in program.modules()]
+    program.eval()
     try:
-        results = flatten(module(*inputs))[0]
+        return _trace_graph(program, program.forward, inputs)
     finally:
         for part, mode in modes:
             part.training = mode
-    names = ["output"] if len(results) == 1 else [f"output_{k}" for k in range(len(results))]
-    outputs = dict(zip(names, results, strict=True))
-    return Graph(outputs, name=type(module).__name__, inputs=inputs)
+
+
+def _trace_graph(f: Callable[..., Any], named: Any, inputs: tuple[Any, ...]) -> Graph:
+    """Trace a call of ``f``; its arrays become inputs with the argument names of ``named``."""
+    name = type(f).__name__ if isinstance(f, Module) else getattr(f, "__name__", "function")
+    arguments = CallArguments(bound_to(signature_of(named), name, inputs, {}), ())
+    if arguments.has_values:
+        values: list[Any] = [leaf for leaf in flatten(inputs)[0] if isinstance(leaf, Symbolic)]
+        result = f(*inputs)
+    else:
+        of_arrays = zip(arguments.arrays, arguments.shapes, arguments.dtypes, strict=True)
+        values = [input(label, shape, dtype) for label, shape, dtype in of_arrays]
+        result, _ = arguments.call(f, values)
+    results, tree = flatten(result)
+    outputs = dict(zip(_output_names(tree), results, strict=True))
+    return Graph(outputs, name=name, inputs=values)
+
+
+def _output_names(tree: Tree) -> list[str]:
+    """Return the keys of a dict of results; else ``output``, or ``output_0`` and so on."""
+    if tree.kind is dict and all(part.count == 1 for part in tree.parts):
+        return [str(key) for key in tree.keys]
+    return ["output"] if tree.count == 1 else [f"output_{k}" for k in range(tree.count)]
 
 
 namespace(globals())

@@ -35,6 +35,7 @@ from staticgrad.onnx.windows import BY_SLICES
 
 #: The version of the operators that is written, and of the file format that goes with it.
 OPSET, IR_VERSION = 18, 8
+_DRAWS_HINT: Final = "model.eval() first: dropout draws in training alone"
 _LOWEST: Final = -(2**63) + 1  # the end of a slice that runs backwards to the first element
 #: Our op -> the operator of ONNX of the same meaning.
 _NAMES: Final = {ours: theirs for theirs, ours in SAME.items()} | {
@@ -201,7 +202,9 @@ class Writer:
             return self(_NAMES[name], *operands)
         if name not in _WRITERS:
             raise ExportError(
-                f"{name} has no operator in version {OPSET} of ONNX's operators", at=node.origin
+                f"{name} has no operator in version {OPSET} of ONNX's operators",
+                hint=_DRAWS_HINT * (name == "random_bits"),
+                at=node.origin,
             )
         return _WRITERS[name](self, node, *operands)
 

@@ -920,6 +920,40 @@ def test_slices_of_named_sizes_are_read_back(tmp_path):
             np.testing.assert_array_equal(result, array[part], str((n, part)))
 
 
+def test_functions_are_exported_as_they_are_called(tmp_path):
+    """Arrays or named values are its inputs; a derivative is a function, too."""
+    path = tmp_path / "model.onnx"
+
+    def moments(x, options, power=2):
+        return {"mean": x.mean(), "moment": (x**power).sum() * options["scale"]}
+
+    x, scale = np.arange(3.0), np.array(0.5)
+    for f in (moments, sg.function(moments)):
+        for inputs in ((x, {"scale": scale}), (sg.input("x", ("n",), "float64"), {"scale": 0.5})):
+            proto = export_model(f, path, *inputs)
+            assert [output.name for output in proto.graph.output] == ["mean", "moment"]
+            names = [read.name for read in proto.graph.input]
+            assert names == ["x", "options.scale"][: len(names)]
+            feeds = dict(zip(names, (x, scale), strict=False))
+            np.testing.assert_allclose(reference(proto, feeds), [1.0, 2.5])
+    proto = export_model(sg.grad(lambda v: (v**3).sum()), path, x)
+    np.testing.assert_allclose(reference(proto, {"v": x})[0], 3.0 * x**2)
+
+
+def test_modules_are_exported_by_arrays_as_after_training(tmp_path):
+    net = sg.nn.Sequential(sg.nn.Linear(3, 2), sg.nn.Dropout(0.5))
+    points = np.ones((4, 3), "float32")
+    proto = export_model(net, tmp_path / "model.onnx", points)
+    (result,) = reference(proto, {proto.graph.input[0].name: points})
+    np.testing.assert_allclose(result, points @ net[0].weight.value + net[0].bias.value, rtol=1e-6)
+    assert net.training
+    with pytest.raises(
+        ExportError, match=r"random_bits has no operator[\s\S]*model.eval\(\) first"
+    ):
+        sg.onnx.export(sg.function(net), tmp_path / "model.onnx", points)
+    sg.onnx.export(sg.function(net.eval()), tmp_path / "model.onnx", points)
+
+
 def test_what_cannot_be_exported_says_so(tmp_path):
     x, path = sg.input("x", ("n",)), tmp_path / "model.onnx"
     w = sg.parameter("w", np.ones(1, "float32"))
@@ -932,7 +966,13 @@ def test_what_cannot_be_exported_says_so(tmp_path):
         sg.onnx.export(sg.Graph({"y": x * w}, {w: w * 2.0}), path)
     with pytest.raises(ArgumentError, match="the inputs of a module come behind the path"):
         sg.onnx.export(sg.nn.Linear(2, 3), path)
-    with pytest.raises(ArgumentError, match="takes a graph, a module or a compiled program"):
+    with pytest.raises(ArgumentError, match="the inputs of a function come behind the path"):
+        sg.onnx.export(lambda x: x, path)
+    with pytest.raises(ArgumentError, match="a graph has its inputs already"):
+        sg.onnx.export(sg.Graph({"y": x * 2.0}), path, x)
+    with pytest.raises(ArgumentError, match="missing a required argument: 'b'"):
+        sg.onnx.export(lambda a, b: a + b, path, np.ones(3))
+    with pytest.raises(ArgumentError, match="takes a graph, a module, a function or a compiled"):
         sg.onnx.export(3, path)
     with pytest.raises(ArgumentError, match="takes the path of a file"):
         sg.onnx.export(sg.nn.Linear(2, 3), x)
