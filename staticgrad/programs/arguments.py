@@ -5,7 +5,8 @@ Everything else (numbers, strings, bools, None, functions, objects) is part of t
 number that only arithmetic uses is an input from its second value on (``ir/python_numbers.py``).
 
 At first every size is literal. An axis that comes with a second size has a name from then on, and
-axes whose sizes changed together share one, so that further sizes compile nothing.
+axes whose sizes changed together share one, so that further sizes compile nothing, but for far
+larger ones.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from staticgrad.language.ir.python_numbers import Number
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.operands import dtype_of
 from staticgrad.language.trees import Tree, flatten, has_patterns, opened_tree, unflatten
-from staticgrad.language.types.arrays import is_array_like
+from staticgrad.language.types.arrays import Shape, is_array_like
+from staticgrad.language.types.dim import dim
 from staticgrad.language.types.dtype import DType, as_dtype
 
 #: The size of each axis of all arguments, one after the other: a number or a name.
@@ -310,10 +312,21 @@ def fits(spec: Spec, sizes: Sequence[int]) -> bool:
     )
 
 
-def shapes_of(spec: Spec, ranks: Sequence[int]) -> list[Spec]:
-    """The sizes by argument."""
-    specs, start = [], 0
+def largest_sizes(spec: Spec, seen: Sequence[Sequence[int]]) -> dict[str, int]:
+    """Return the largest size among the calls by each name of a spec."""
+    largest: dict[str, int] = {}
+    for sizes in seen:
+        for name, size in zip(spec, sizes, strict=True):
+            if isinstance(name, str):
+                largest[name] = max(size, largest.get(name, 0))
+    return largest
+
+
+def shapes_of(spec: Spec, ranks: Sequence[int], hints: Mapping[str, int]) -> list[Shape]:
+    """Return the shapes of the arguments. Named sizes have these hints."""
+    sizes = [dim(size, hint=hints.get(size)) if isinstance(size, str) else size for size in spec]
+    shapes, start = list[Shape](), 0
     for rank in ranks:
-        specs.append(spec[start : start + rank])
+        shapes.append(tuple(sizes[start : start + rank]))
         start += rank
-    return specs
+    return shapes

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
+from math import prod
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, overload
 
@@ -51,6 +52,7 @@ from staticgrad.programs.arguments import (
     bound_to,
     fits,
     is_array,
+    largest_sizes,
     signature_of,
     spec_of,
     tells_names,
@@ -67,6 +69,8 @@ if TYPE_CHECKING:
 
 #: Traces that differ in static arguments alone, from which on a warning says so.
 _MANY: Final = 8
+#: Graphs of one signature, at most, so that far larger sizes have one of their own.
+_MOST_SCALES: Final = 6
 _CURE: Final = (
     "a number that changes from call to call is an array argument, np.float64(number), or a"
     " parameter, p.update(number)"
@@ -93,7 +97,16 @@ class _Signature:
 
     def __init__(self) -> None:
         self.graphs: list[TracedProgram] = []
+        #: The graphs in the order in which they are tried: sizes that are constants first, which
+        #: are faster than named ones; then those for smaller sizes; of equal ones the latest.
+        self.candidates: list[TracedProgram] = []
         self.refusal = ""  # why the function refused named sizes, if it did
+
+    def add(self, traced: TracedProgram) -> None:
+        """Add a graph."""
+        self.graphs.append(traced)
+        self.candidates.insert(0, traced)
+        self.candidates.sort(key=lambda graph: (len(graph.hints), prod(graph.hints.values())))
 
 
 class _Numbers:
@@ -486,12 +499,16 @@ class Function(OfArrays[P, R]):
         cached = self._signatures.get(key)
         signature = cached or _Signature()
         first_change = ""
-        for candidate in reversed(signature.graphs):
+        outgrown: TracedProgram | None = None
+        for candidate in signature.candidates:
             if fits(candidate.spec, arguments.sizes):
                 changed = candidate.describe_change()
-                if not changed:
+                if not changed and not candidate.is_outgrown(arguments.sizes):
                     return candidate
+                outgrown = outgrown if changed else candidate
                 first_change = first_change or changed
+        if outgrown is not None and (self._size_names or len(signature.graphs) >= _MOST_SCALES):
+            return outgrown
         seen = [*self._seen.get(arguments.ranks, ()), arguments.sizes]
         labels, user_names = self._labels(arguments)
         spec = spec_of(seen[-1:] if signature.refusal else seen, labels, user_names)
@@ -502,21 +519,25 @@ class Function(OfArrays[P, R]):
         elif first_change:
             change = Change("", first_change, _CURE)
         why = change or self._reason(spec, cached is not None, numbers)
+        if outgrown is not None:
+            why = "sizes far beyond those that it was compiled for"
         if arguments.is_open and cached is None:
             why = "other places of nonzero elements, from now on inputs"
         kinds = zip(arguments.arrays, arguments.dtypes, arguments.shapes, strict=True)
         shapes = ", ".join(f"{n}: {d.name}[{', '.join(map(str, s))}]" for n, d, s in kinds)
         reason = f"{shapes}: {why}"
         try:
-            traced = self._tracer.trace(arguments, spec, numbers)
+            traced = self._tracer.trace(arguments, spec, numbers, largest_sizes(spec, seen))
         except Exception as error:
             literal = tuple(user_names.get(k, size) for k, size in enumerate(arguments.sizes))
             if literal == spec or numbers.intersection(_numbers_in(error)):
                 raise
-            traced = self._tracer.trace(arguments, literal, numbers)  # its error names plain sizes
+            # Its error names plain sizes.
+            hints = largest_sizes(literal, [arguments.sizes])
+            traced = self._tracer.trace(arguments, literal, numbers, hints)
             signature.refusal = str(getattr(error, "headline", error))
             reason += f", which it refuses: {signature.refusal}"
-        signature.graphs.append(traced)
+        signature.add(traced)
         self._seen[arguments.ranks] = seen
         self._signatures[key] = signature
         self._static_objects.extend(arguments.statics.values())
@@ -690,7 +711,9 @@ def function(
     inputs, named by where they stand (``batch.image``). All else (numbers, strings, bools, None,
     functions) is static: another value is another program. NumPy scalars are arrays. Sizes are
     literal at first; an axis that comes with a second size is named from then on, together with
-    those that changed with it, so that further sizes compile nothing. Python floats and ints that
+    those that changed with it, so that further sizes compile nothing, but for sizes more than eight
+    times as large whose work takes milliseconds (``sizes`` compiles once). The first sizes keep
+    their program. Python floats and ints that
     only arithmetic and functions of ``sg`` use do alike: one that comes with a second value is an
     input from then on, and results keep their dtypes. One that Python needs (``if``, ``range``, an
     axis), and an exponent of an array, stay static.

@@ -11,6 +11,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradWarning
 from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.types.arrays import hint_value
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(4, 3))
@@ -57,6 +58,47 @@ def test_sizes_are_literal_then_named_then_nothing_compiles():
     assert f.graph(X[:2], X[:2]).inputs[1].type.shape == f.graph(X[:2], X[:2]).inputs[0].type.shape
     f(X.astype("float32"), X.astype("float32"))
     assert f.stats.traces == 3
+
+
+def test_the_first_sizes_keep_their_program_where_others_are_named():
+    f = sg.function(lambda x: (x * 2.0).sum(axis=0))
+    f(X)
+    first = f.graph(X)
+    f(X[:2])
+    assert f.graph(X) is first
+    assert f.graph(X[:2]) is f.graph(X[:3]) is not first
+    assert f.stats.traces == 2
+
+
+def test_far_larger_sizes_have_a_program_of_their_own_if_the_work_is_long():
+    def outer(x, y):
+        return (x[:, None] * y).sum(axis=1)
+
+    f, light = sg.function(outer), sg.function(outer)
+    small = [np.linspace(0, 1, n) for n in (30, 40, 50)]
+    for x in small:
+        f(x, x)
+        light(x, x)
+    named = f.graph(small[1], small[1])
+    large, larger = np.linspace(0, 1, 3000), np.linspace(0, 1, 9000)
+    np.testing.assert_allclose(f(large, large), large * large.sum())
+    assert f.stats.traces == 3
+    assert "sizes far beyond" in f.stats.reasons[-1]
+    scaled = f.graph(large, large)
+    assert scaled is not named
+    np.testing.assert_allclose(f(larger, larger), larger * larger.sum())  # three times as large
+    assert f.graph(larger, larger) is scaled
+    assert f.graph(small[2], small[2]) is named
+    light(np.ones(500), np.ones(500))  # far larger, but a matter of microseconds
+    assert (f.stats.traces, light.stats.traces) == (3, 2)
+
+
+def test_named_sizes_are_planned_for_the_largest_that_were_seen():
+    f = sg.function(lambda x: x @ x.T)
+    f(np.ones((30, 4)))
+    f(np.ones((20, 4)))
+    (size,) = {name for value in f.graph(np.ones((5, 4))).inputs for name in value.type.shape} - {4}
+    assert hint_value(size) == 30
 
 
 def test_sizes_that_the_function_needs_stay_literal():
