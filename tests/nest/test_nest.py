@@ -305,6 +305,22 @@ def test_what_follows_whole_vectors_of_a_product_has_no_mask(columns: int) -> No
     np.testing.assert_allclose(f.run(feeds), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_filters_of_small_images_are_prefetched_by_rows() -> None:
+    """Rows of a filter are far apart: each tile prefetches those of a later one, line by line."""
+    rng = np.random.default_rng(6)
+    x, w = rng.normal(size=(1, 130, 3, 4)).astype("f4"), rng.normal(size=(110, 130, 3, 3))
+    image = sg.input("x", x.shape)
+    filters = sg.parameter("w", w.astype("f4"))
+    f = sg.compile(sg.nn.conv2d(image, filters, padding=1), threads=1)
+    source = str(f.source)
+    tile = source[source.index("_looked_far") :]
+    assert "prefetch(" in tile[: tile.index("\ndef ")]
+    padded = np.pad(x.astype("f8"), [(0, 0), (0, 0), (1, 1), (1, 1)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    expected = np.einsum("ncxyhw,ochw->noxy", windows, filters.value.astype("f8"))
+    np.testing.assert_allclose(f.run({"x": x}), expected, rtol=1e-4, atol=1e-3)
+
+
 def test_functions_that_differ_far_in_their_bodies_have_contents_of_their_own():
     """Kernels share a function by its content, so all of it counts."""
 

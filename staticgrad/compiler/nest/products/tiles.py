@@ -71,7 +71,8 @@ class Tiles:
     """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
 
     A vector is so many ``registers``. ``placed`` says that the offsets of rows of a, and of
-    runs of k, are words, ``looked`` that those of b are. Rows of a along memory
+    runs of k, are words, ``looked`` that those of b are. ``far_rows``: tiles with words prefetch
+    rows of a, as others do with what comes next. Rows of a along memory
     and across it are one function, and so are results in a block and where they belong: two would
     take twice as long to compile, and run within 1 % of it.
 
@@ -90,6 +91,7 @@ class Tiles:
     registers: int
     indexed: bool = False
     looked: bool = False
+    far_rows: bool = False
     arithmetic: Arithmetic = "plain"
 
     @property
@@ -181,6 +183,7 @@ class Tiles:
         It computes the rows up to the ``last``.
         """
         kind = f"{'_placed' if self.indexed else ''}{'_looked' if self.looked else ''}"
+        kind += "_far" if self.far_rows else ""
         name = f"shared_tiles{vectors}_{self.element}{kind}{self.suffix}"
         if name not in functions:
             functions[name] = _tile_function(self, name, vectors)
@@ -442,7 +445,7 @@ class _Tile:
         if self.tiles.indexed:
             assert address is not None
             self.write_indexed_steps(step, address)
-        elif looked:
+        elif looked and not self.tiles.far_rows:
             with b.loop(0, p["depth"], prefix="k"):
                 step()
         else:
