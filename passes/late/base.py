@@ -16,6 +16,8 @@ from staticgrad.language.ir.schedule import Schedule
 Rewrite = Callable[[Graph], Graph]
 #: The part of a predicted time by which two predictions differ without meaning.
 TOLERANCE: Final = 0.03
+#: The part of a graph's nodes beyond which the whole graph is fused in the place of the part.
+_MOST_OF_GRAPH: Final = 0.9
 #: Makes the schedule of a graph.
 MakeSchedule = Callable[[Graph], Schedule]
 
@@ -62,11 +64,15 @@ def choose_cheaper(
     """Return the graph whose kernels are predicted to take less time, with a note of both prices.
 
     The changed part of each graph is fused by itself (``staticgrad.analysis.changes``), and priced
-    at several values of its named sizes. Of equal prices, that behind the pass is taken.
+    at several values of its named sizes; a graph that changed nearly everywhere is fused whole, as
+    it is fused again when the pass is kept. Of equal prices, that behind the pass is taken.
     """
-    without, with_pass = [
-        seconds_at_scales(schedule(part).steps) for part in changed_parts(original, changed_graph)
-    ]
+    parts = changed_parts(original, changed_graph)
+    if sum(len(part.nodes) for part in parts) > _MOST_OF_GRAPH * (
+        len(original.nodes) + len(changed_graph.nodes)
+    ):
+        parts = original, changed_graph
+    without, with_pass = [seconds_at_scales(schedule(part).steps) for part in parts]
     keeps = compare_seconds(with_pass, without) <= 1.0 + TOLERANCE
     note = describe_prices(keeps, with_pass, without)
     return (changed_graph if keeps else original), Hits(note=note)

@@ -70,6 +70,7 @@ class _Stages:
     def __init__(self, graph: Graph) -> None:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
+        self._formulas: dict[Node, bool] = {}
         self._args: dict[Node, tuple[Symbolic, ...]] = {}
         self._built: dict[tuple[ValueKey, Shift, Shape, int], Symbolic] = {}
         #: The pads and concatenations that formulas may take the place of.
@@ -108,13 +109,18 @@ class _Stages:
                 pending += [(arg, arg.shape, at) for arg, at in _parts_at(member, shift)]
             elif isinstance(member.op, Slice) and _is_plain(member):
                 pending += [(arg, arg.shape, at) for arg, at in _parts_at(member, shift)]
-            elif _is_formula(value):
+            elif self._is_formula(value):
                 formulas += 1
                 flops += max(cast(Elementwise, member.op).flops, 1)
                 pending += [(arg, shape, shift) for arg in member.args]
             if flops > _MOST_FLOPS * len(stages):
                 return None
         return stages if formulas else set()
+
+    def _is_formula(self, value: Symbolic) -> bool:
+        if value.node not in self._formulas:
+            self._formulas[value.node] = _is_formula(value)
+        return self._formulas[value.node]
 
     def _frame_of(self, node: Node) -> Shape:
         """Return the shape of a node's result as its elementwise readers write it."""
@@ -181,7 +187,7 @@ class _Stages:
         if isinstance(node.op, Slice) and _is_plain(node):
             ((arg, at),) = _parts_at(node, shift)
             return self._value_at(arg, self._args[node][0], arg.shape, at, frame, order)
-        if _is_formula(value):
+        if self._is_formula(value):
             pairs = zip(node.args, self._args[node], strict=True)
             operands = [
                 self._value_at(arg, arg_new, shape, shift, frame, order) for arg, arg_new in pairs

@@ -11,7 +11,7 @@ from passes.late import loops
 from passes.late.base import LatePass, late_pass
 from passes.pipelines import LATE, OF_BUDGETS, pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.compiler.lowering.fuse import run_late_passes
+from staticgrad.compiler.lowering.fuse import fusion
 from staticgrad.errors import ArgumentError, IndexOutOfRange, PipelineError
 from staticgrad.language.ops.arithmetic import Mul
 from staticgrad.language.ops.indexing import Concat
@@ -336,7 +336,7 @@ def test_chunks_of_slow_iterations_are_short_but_no_shorter_than_sixteen(
     monkeypatch.setattr(loops, "_MOST_SECONDS", seconds)
     x = sg.input("x", (4,), "float64")
     value = sg.while_loop(lambda c: c.sum() < 1000.0, lambda c: c + 1.0, x)
-    graph, _ = run_late_passes(sg.Graph({"y": value}), True)
+    graph = fusion(sg.Graph({"y": value})).groups.graph
     (outer,) = [node.op for node in graph.nodes if isinstance(node.op, While)]
     chunks = [node.op for body in outer.bodies for node in body.nodes]
     assert [op.most for op in chunks if isinstance(op, While)] == [length]

@@ -9,7 +9,7 @@ from passes.pipelines import LATE, pipeline
 from staticgrad.analysis.changes import changed_parts
 from staticgrad.analysis.cost import Rates, compare_seconds, seconds_at_scales
 from staticgrad.analysis.evaluate import evaluate
-from staticgrad.compiler.lowering.fuse import fuse
+from staticgrad.compiler.lowering.fuse import fuse, lower_groups
 from staticgrad.language.ops.contract import MatMul
 
 BYTES = Rates(1e30, 1e30, 1e30, (1.0,) * 3, 0.0, 0.0, launch=0.0, near_launch=0.0)
@@ -144,6 +144,22 @@ def test_bodies_of_loops_are_priced_by_themselves():
     program = sg.compile(sg.grad((last**2).sum(), u))
     notes = [(r.inside, r.note) for r in program.explanation().late if r.note]
     assert any(inside and note for inside, note in notes)
+
+
+def test_trials_lower_no_graph_twice(monkeypatch):
+    lowered = []
+
+    def record(copied, *more):
+        lowered.append(copied.groups.graph)
+        return lower_groups(copied, *more)
+
+    monkeypatch.setattr("staticgrad.compiler.lowering.fuse.lower_groups", record)
+    u = sg.input("u", (64, 64), "float32")
+    last, _ = sg.scan(lambda c, _: (sg.tanh(c), None), laplacian(u), length=5)
+    fuse(pipeline("O1")(sg.Graph({"y": sg.grad((laplacian(last) ** 2).sum(), u)})))
+    digests = [graph.digest for graph in lowered]
+    assert len(digests) > 3  # of a trial, its bodies, and the program
+    assert len({*digests}) == len(digests)
 
 
 # -- the changed part -----------------------------------------------------------------------------

@@ -21,7 +21,7 @@ facts of their own, two steps of one computation would be two kernels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
@@ -148,13 +148,13 @@ def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> F
     predicted to take less time than without them: what they save is known when their nodes are in
     kernels, and not before.
     """
-    best = _fuse_by(graph, merge, disable)
-    is_changed = any(report.name == PRICED and report.changed for report in best.reports)
-    if PRICES in disable or not is_changed:
+    fusions = _Fusions(merge)
+    best = fusions.fuse(graph, disable)
+    if PRICES in disable or not _has_components(best):
         return best
-    candidates = [_fuse_by(graph, merge, (*disable, PRICED)), best]
+    candidates = [fusions.fuse(graph, (*disable, PRICED)), best]
     if largest := find_larger_axes(graph):
-        candidates.append(_fuse_by(graph, merge, disable, largest))
+        candidates.append(fusions.fuse(graph, disable, largest))
     seconds = [seconds_at_scales(f.schedule.steps, scales=(1.0,)) for f in candidates]
     chosen = 0
     for index in range(1, len(candidates)):
@@ -162,6 +162,11 @@ def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> F
             chosen = index
     note = describe_prices(chosen > 0, seconds[chosen or 1], seconds[0])
     return _with_note(candidates[chosen], note)
+
+
+def _has_components(scheduled: Fusion) -> bool:
+    """Return whether a schedule has components of small axes, here or in bodies."""
+    return any(report.name == PRICED and report.changed for report in scheduled.reports)
 
 
 def _with_note(scheduled: Fusion, note: str) -> Fusion:
@@ -177,62 +182,123 @@ def _with_note(scheduled: Fusion, note: str) -> Fusion:
     return replace(scheduled, reports=tuple(reports))
 
 
-def _fuse_by(graph: Graph, merge: bool, disable: tuple[str, ...], largest: int = 0) -> Fusion:
-    """Return the schedule of a graph without the passes in ``disable``, and its groups.
+class _Fusions:
+    """The fusions of one program, each made once: those of its graph, of bodies and of trials.
 
-    ``largest``: the largest axis that has components; that of the pass by default.
+    Trials compare the predicted time of schedules with a late pass and without it. What they fuse
+    is often fused for another trial, too, or for the schedule that is returned: bodies of loops,
+    and graphs most of which a pass changes.
     """
-    computed, reports = run_late_passes(graph, merge, disable, largest=largest)
-    groups = groups_of(computed, merge)
-    start = perf_counter()
-    narrow = _with_narrow_factors(groups, merge and NARROW_FACTORS not in disable)
-    if narrow is not computed:
-        seconds = perf_counter() - start
-        reports += (Report(NARROW_FACTORS, computed, narrow, {}, seconds),)
-        groups = groups_of(narrow, merge)
-    return lower_groups(add_copies(groups), disable, reports)
+
+    def __init__(self, merge: bool) -> None:
+        self._merge = merge
+        self._pipelines: dict[tuple[tuple[str, ...], int], Pipeline] = {}
+        self._lowered: dict[tuple[_Contents, tuple[str, ...]], Fusion] = {}
+        self._bodies: dict[tuple[_Contents, tuple[str, ...]], Fusion] = {}
+
+    def fuse(self, graph: Graph, disable: tuple[str, ...], largest: int = 0) -> Fusion:
+        """Return the fusion of a graph, by the late passes that are not in ``disable``.
+
+        ``largest``: the largest axis that has components; that of the pass by default.
+        """
+        return self._fuse_by(self.pipeline(disable, largest), graph, disable)
+
+    def pipeline(self, disable: tuple[str, ...], largest: int = 0) -> Pipeline:
+        """Return the late passes that are not in ``disable``; priced passes try by trials."""
+        key = disable, largest
+        if key not in self._pipelines:
+            self._pipelines[key] = self._make_pipeline(disable, largest)
+        return self._pipelines[key]
+
+    def _make_pipeline(self, disable: tuple[str, ...], largest: int) -> Pipeline:
+        enabled = _late_passes(self._merge, disable)
+        passes: list[Pass] = []
+        for position, pass_ in enumerate(enabled):
+            if isinstance(pass_, PricedPass) and PRICES not in disable:
+                # Both graphs are fused by the passes behind this one.
+                later_passes = Pipeline(enabled[position + 1 :])
+                pass_ = type(pass_)(partial(self._try, later_passes, disable))
+            elif isinstance(pass_, StripMining):
+                pass_ = StripMining(partial(fuse, disable=(*disable, PRICES)))
+            elif isinstance(pass_, Scalarization) and largest:
+                pass_ = Scalarization(largest)
+            passes.append(pass_)
+        return Pipeline(tuple(passes))
+
+    def _try(self, later_passes: Pipeline, disable: tuple[str, ...], graph: Graph) -> Schedule:
+        """Return the schedule of a graph to which the first late passes were applied already."""
+        return self._fuse_by(later_passes, graph, disable).schedule
+
+    def _fuse_by(self, late: Pipeline, graph: Graph, disable: tuple[str, ...]) -> Fusion:
+        computed, reports = run_late_passes(graph, late)
+        key = _Contents(computed), disable
+        if key not in self._lowered:
+            self._lowered[key] = self._lower(computed, disable)
+        lowered = self._lowered[key]
+        return replace(lowered, reports=reports + lowered.reports)
+
+    def _lower(self, computed: Graph, disable: tuple[str, ...]) -> Fusion:
+        reports: tuple[Report, ...] = ()
+        groups = groups_of(computed, self._merge)
+        start = perf_counter()
+        narrow = _with_narrow_factors(groups, self._merge and NARROW_FACTORS not in disable)
+        if narrow is not computed:
+            seconds = perf_counter() - start
+            reports = (Report(NARROW_FACTORS, computed, narrow, {}, seconds),)
+            groups = groups_of(narrow, self._merge)
+        return lower_groups(add_copies(groups), partial(self.fuse_body, disable), reports)
+
+    def fuse_body(self, disable: tuple[str, ...], body: Graph) -> Fusion:
+        """Return the fusion of the body of a loop or branch."""
+        contents = _Contents(body)
+        key = contents, disable
+        if key not in self._bodies:
+            self._bodies[key] = self.fuse(body, disable)
+            if PRICED not in disable and not _has_components(self._bodies[key]):
+                self._bodies[contents, (*disable, PRICED)] = self._bodies[key]
+        return self._bodies[key]
+
+
+class _Contents:
+    """The contents of a graph as a key: its computation, and the derivative order of each node."""
+
+    __slots__ = ("_computation", "_orders")
+
+    def __init__(self, graph: Graph) -> None:
+        self._computation = graph.computation
+        self._orders = tuple([node.order for node in graph.nodes])
+
+    def __hash__(self) -> int:
+        return hash((self._computation, self._orders))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Contents):
+            return NotImplemented
+        return self._orders == other._orders and self._computation == other._computation
+
+
+@cache
+def _late_passes(merge: bool, disable: tuple[str, ...]) -> tuple[Pass, ...]:
+    """Return the late passes that are not in ``disable``, without schedules to compare."""
+    every = pipeline("late" if merge else "late-unfused")
+    names = {pass_.name for pass_ in every.passes}
+    return disable_passes(every, names.intersection(disable)).passes
 
 
 def run_late_passes(
-    graph: Graph,
-    merge: bool,
-    disable: tuple[str, ...] = (),
-    dump: Path | None = None,
-    largest: int = 0,
+    graph: Graph, late: Pipeline, dump: Path | None = None
 ) -> tuple[Graph, tuple[Report, ...]]:
-    """Run the late passes, which make the graph that kernels are made of; return their reports.
+    """Run late passes, which make the graph that kernels are made of; return their reports.
 
     With ``dump`` the graph after each pass is written to this folder.
     """
     checks = config.current().check
-    return _late_pipeline(merge, disable, largest).run(graph, verify=checks, dump=dump or False)
-
-
-@cache
-def _late_pipeline(merge: bool, disable: tuple[str, ...], largest: int) -> Pipeline:
-    every = pipeline("late" if merge else "late-unfused")
-    names = {pass_.name for pass_ in every.passes}
-    enabled = disable_passes(every, names.intersection(disable)).passes
-    priced = PRICES not in disable
-    done = [*disable] if PRICES in disable else [*disable, PRICES]
-    passes: list[Pass] = []
-    for pass_ in enabled:
-        if isinstance(pass_, PricedPass) and priced:
-            # Both graphs are fused by the passes behind this one.
-            pass_ = type(pass_)(partial(fuse, disable=(*done, pass_.name)))
-        elif isinstance(pass_, StripMining):
-            pass_ = StripMining(partial(fuse, disable=(*disable, PRICES)))
-        elif isinstance(pass_, Scalarization) and largest:
-            pass_ = Scalarization(largest)
-        if not pass_.required:
-            done.append(pass_.name)
-        passes.append(pass_)
-    return Pipeline(tuple(passes))
+    return late.run(graph, verify=checks, dump=dump or False)
 
 
 def write_late_graphs(graph: Graph, merge: bool, disable: tuple[str, ...], folder: Path) -> None:
     """Write the graph after each late pass; those of bodies to a folder for each."""
-    computed, _ = run_late_passes(graph, merge, disable, folder)
+    computed, _ = run_late_passes(graph, _Fusions(merge).pipeline(disable), folder)
     bodies = dict.fromkeys(body for node in computed.nodes for body in bodies_of(node))
     for number, body in enumerate(bodies):
         write_late_graphs(body, merge, disable, folder / f"body{number}")
@@ -286,16 +352,18 @@ def _with_narrow_factors(groups: Groups, reads_narrow: bool) -> Graph:
 
 
 def lower_groups(
-    copied: GroupsWithCopies, disable: tuple[str, ...] = (), reports: tuple[Report, ...] = ()
+    copied: GroupsWithCopies,
+    fuse_body: Callable[[Graph], Fusion],
+    reports: tuple[Report, ...] = (),
 ) -> Fusion:
     """Lower each fusion group, and choose the buffers of updates; return the schedule.
 
-    ``reports``: those of the late passes over the graph; those over bodies, made without the passes
-    in ``disable``, follow them.
+    ``fuse_body`` fuses the body of a loop or branch. ``reports``: those over the graph; those over
+    bodies follow them.
     While groups are lowered, the new value of a parameter has a separate buffer, ``new.name``.
     """
     graph = copied.groups.graph
-    builder = _Builder(copied, disable)
+    builder = _Builder(copied, fuse_body)
     works = builder.drop_implied_checks(
         [builder.lower_group(copied.groups, group) for group in copied.groups.all]
     )
@@ -322,9 +390,9 @@ def lower_groups(
 class _Builder:
     """The names and buffers of one schedule; ``updates`` and ``new_names`` by ``new.name``."""
 
-    def __init__(self, copied: GroupsWithCopies, disable: tuple[str, ...]) -> None:
+    def __init__(self, copied: GroupsWithCopies, fuse_body: Callable[[Graph], Fusion]) -> None:
         self.copied = copied
-        self.disable = disable
+        self.fuse_body = fuse_body
         self.body_reports: list[Report] = []
         self.groups = copied.groups  # later with the copies of ``late_copies``
         self.late: dict[int, Reason] = {}  # of each of these copies
@@ -445,7 +513,7 @@ class _Builder:
             (node,) = group.nodes
             for body in bodies_of(node):
                 if body.computation not in self._inner:
-                    fused = _fuse_by(body, self.groups.fused, self.disable)
+                    fused = self.fuse_body(body)
                     self._inner[body.computation] = fused.schedule
                     self.body_reports += [
                         replace(r, inside=r.inside or f"the body of {node.op.name}")
