@@ -23,11 +23,13 @@ unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 from passes.late.base import LatePass, late_pass
 from staticgrad.analysis.cost import ROWS, all_seconds
+from staticgrad.analysis.liveness import ValueKey
 from staticgrad.functions.creation import constant
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body, rebuilt
 from staticgrad.language.ir.copies import rebuild
@@ -41,7 +43,14 @@ from staticgrad.language.ir.forms import (
     ReshapeForm,
     View,
 )
-from staticgrad.language.ir.graph import Graph, Node, Symbolic, bodies_of
+from staticgrad.language.ir.graph import (
+    Constant,
+    Graph,
+    Node,
+    ParameterLeaf,
+    Symbolic,
+    bodies_of,
+)
 from staticgrad.language.ir.kernels.stages import LONE, STREAMED
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.schedule import Schedule
@@ -54,7 +63,7 @@ from staticgrad.language.ops.selection import where
 from staticgrad.language.types.arrays import TensorType, hint_value
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64
-from staticgrad.support.building import here, within
+from staticgrad.support.building import here
 from staticgrad.support.config import limits
 from staticgrad.support.records import dataclass, replace
 
@@ -166,41 +175,50 @@ _TRANSPOSED: Final = Arrangement(
 
 @late_pass("transposed-factors", keeps="close")
 def transpose_invariants(graph: Graph) -> Graph:
-    """Rewrite loops to read transposed factors in C order; elements are unchanged."""
-    return arrange_invariants(graph.replace_ops(Loop, _exchange_factors), _TRANSPOSED)
+    """Rewrite loops to read transposed factors in C order; elements are unchanged.
+
+    Products of a weight and few columns are those of few rows and a transposed one, as in loops.
+    """
+    graph = graph.replace_ops(Loop, _exchange_in_body)
+    weights = {
+        Symbolic(node).key for node in graph.nodes if isinstance(node.op, ParameterLeaf | Constant)
+    }
+    if weights:
+        graph = graph.replace_ops(MatMul, partial(_exchange_factors, weights))
+    return arrange_invariants(graph, _TRANSPOSED)
 
 
-def _exchange_factors(
+def _exchange_in_body(
     node: Node, op: Loop, args: tuple[Symbolic, ...]
 ) -> Sequence[Symbolic] | None:
-    """Rewrite products of invariant matrices and few columns as transposed ones of few rows.
-
-    Few columns fill a part of a vector, and few rows read the matrix in the order of its elements.
-    """
+    """Rewrite products of invariant matrices and few columns in the body of a loop."""
     if hint_value(op.iterations) < FEWEST_ITERATIONS:
         return None
     first = 1 + op.carries + op.slices
     invariant = {value.key for value in op.body.inputs[first:]}
-
-    def exchange(inner: Node, factors: tuple[Symbolic, ...]) -> tuple[Symbolic, ...] | None:
-        product = inner.op
-        if not isinstance(product, MatMul) or product.factors is not None or product.down:
-            return None
-        matrix, columns = inner.args
-        kind = inner.types[0]
-        plain = kind.rank == matrix.ndim == 2 and kind.dtype.is_float and not kind.dtype.is_storage
-        if not plain or matrix.key not in invariant or columns.key in invariant:
-            return None
-        few = isinstance(kind.shape[1], int) and LONE <= kind.shape[1] <= STREAMED
-        if not few or hint_value(matrix.type.size) < LEAST_ELEMENTS:
-            return None
-        with within(inner.origin, inner.order):
-            transposed = MatMul(not product.transpose_b, not product.transpose_a)
-            result: Any = transposed(*factors[::-1])
-            return (swapaxes(result, 0, 1),)
-
-    body = op.body.replace_nodes(exchange)
+    body = op.body.replace_ops(MatMul, partial(_exchange_factors, invariant))
     return None if body is op.body else rebuild(node, args, op=replace(op, body=body)).values
+
+
+def _exchange_factors(
+    matrices: Container[ValueKey], node: Node, op: MatMul, factors: tuple[Symbolic, ...]
+) -> Sequence[Symbolic] | None:
+    """Rewrite a product of one of the matrices and few columns as a transposed one of few rows.
+
+    Few columns fill a part of a vector, and few rows read the matrix in the order of its elements.
+    """
+    matrix, columns = node.args
+    kind = node.types[0]
+    plain = kind.rank == matrix.ndim == 2 and kind.dtype.is_float and not kind.dtype.is_storage
+    if op.factors is not None or op.down or not plain:
+        return None
+    few = isinstance(kind.shape[1], int) and LONE <= kind.shape[1] <= STREAMED
+    if not few or hint_value(matrix.type.size) < LEAST_ELEMENTS:
+        return None
+    if matrix.key not in matrices or columns.key in matrices:
+        return None
+    transposed: Any = MatMul(not op.transpose_b, not op.transpose_a)(*factors[::-1])
+    return (swapaxes(transposed, 0, 1),)
 
 
 #: Forms of nodes that may run speculatively, for a case that is not taken.

@@ -51,8 +51,14 @@ REASONS = {
     ("pass", "split-k"): "of products of two blocks of terms (GEMM_BLOCK) and more",
     ("pass", "split-scatters"): "of 16 elements and more for each target",
     ("pass", "checks-before-writes"): "of indices that a step checks behind a parameter's write",
-    ("pass", "transposed-factors"): "of factors in loops of 8 iterations and more",
-    ("pass", "shared-stacks"): "of factors in loops of 8 iterations and more",
+    (
+        "pass",
+        "transposed-factors",
+    ): "of factors in loops of 8 iterations and more, and weights of 64 rows",
+    (
+        "pass",
+        "shared-stacks",
+    ): "of factors in loops of 8 iterations and more, and weights of 64 rows",
     ("pass", "panels"): "of factors in loops of 16 iterations and more",
     ("pass", "recomputed-products"): f"{_BUDGET}: tests/passes/test_chunks.py",
     ("pass", "products-in-loops"): f"{_BUDGET}: tests/memory/test_rows_inside.py",

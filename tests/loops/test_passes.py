@@ -444,6 +444,29 @@ def test_a_loop_that_may_have_no_iterations_keeps_what_may_fail(count):
 
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(("columns", "width"), [(1, 64), (2, 70), (8, 64), (9, 64), (3, 20)])
+def test_weights_multiply_few_columns_as_rows_with_the_same_bits(columns, width, transposed):
+    """Outside of loops, too: beside NumPy in float64, with a bias and rows that read each other."""
+    random = np.random.default_rng(width)
+    weight = (random.normal(size=(width, width)) / width**0.5).astype("f4")
+    array, bias = random.normal(size=(width, columns)).astype("f4"), np.float32(0.5)
+    x, w = sg.input("x", array.shape), sg.parameter("w", weight)
+    y = sg.nn.softmax(sg.tanh((w.T if transposed else w) @ x + bias), axis=0)
+    graph = sg.Graph({"y": y, "slope": sg.grad((y * y).sum(), [x, w])[1]})
+    results = []
+    for options in ({}, {"disable": ["transposed-factors"]}, {"fuse": False}, {"freeze": True}):
+        f = sg.compile(graph, verify=True, **options)
+        results.append((f.run({"x": array}), str(f.schedule)))
+    for values, _ in results[1:]:
+        assert_same(values, results[0][0], f"{columns} columns")
+    is_few = columns in range(2, 9) and width >= 64
+    assert (results[0][1] != results[1][1]) == is_few
+    exact = weight.astype("f8")
+    exact = np.exp(np.tanh((exact.T if transposed else exact) @ array + bias))
+    np.testing.assert_allclose(results[0][0]["y"], exact / exact.sum(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("columns", "width"), [(1, 64), (2, 70), (8, 64), (9, 64), (3, 20)])
 def test_few_columns_are_multiplied_as_rows_with_the_same_bits(columns, width, transposed):
     """A product of a matrix of every iteration and 2 to 8 columns is computed transposed."""
     random = np.random.default_rng(columns)
