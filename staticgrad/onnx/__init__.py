@@ -123,7 +123,7 @@ def _trace_graph(f: Callable[..., Any], named: Any, inputs: tuple[Any, ...]) -> 
         of_arrays = zip(arguments.arrays, arguments.shapes, arguments.dtypes, strict=True)
         values = [input(label, shape, dtype) for label, shape, dtype in of_arrays]
         result, _ = arguments.call(f, values)
-    results, tree = flatten(result)
+    results, tree = flatten(result, keep_complex=True)
     outputs = dict(zip(_output_names(tree), results, strict=True))
     return Graph(outputs, name=name, inputs=values)
 

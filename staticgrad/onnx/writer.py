@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 
-import staticgrad.functions as sg
 from staticgrad.errors import ExportError
 from staticgrad.extend import (
     BodyOp,
@@ -27,11 +26,12 @@ from staticgrad.extend import (
     Symbolic,
     TensorType,
 )
+from staticgrad.extend.loops import body_input, body_of, inline_body
 from staticgrad.extend.optional import onnx
 from staticgrad.extend.sizes import FloorDiv, Named, is_at_least, maximum, minimum
 from staticgrad.language.ops.marks import FirstOperand, Mark, StopGradient
+from staticgrad.onnx.decompositions import BY_OTHERS
 from staticgrad.onnx.operators import SAME, STATISTICS
-from staticgrad.onnx.windows import BY_SLICES
 
 #: The version of the operators that is written, and of the file format that goes with it.
 OPSET, IR_VERSION = 18, 8
@@ -42,25 +42,6 @@ _NAMES: Final = {ours: theirs for theirs, ours in SAME.items()} | {
     "div": "Div", "pow": "Pow", "int_pow": "Pow", "maximum": "Max", "at_least": "Max",
     "minimum": "Min", "at_most": "Min",
 }  # fmt: skip
-#: Our op -> the same by ops that ONNX has.
-_BY_OTHERS: Final[dict[str, Callable[..., Any]]] = {
-    "cbrt": lambda x: sg.sign(x) * abs(x) ** (1.0 / 3.0),
-    "erfc": lambda x: 1.0 - sg.erf(x),
-    "exp2": lambda x: sg.exp(x * float(np.log(2.0))),
-    "expm1": lambda x: sg.exp(x) - 1.0,
-    "flat_power": lambda x, exponent: sg.where(
-        x == 0, 0.0 if exponent > -1 else np.nan, sg.power(x, exponent)
-    ),
-    "hypot": lambda x, y: sg.sqrt(x * x + y * y),
-    "log10": lambda x: sg.log(x) * float(1.0 / np.log(10.0)),
-    "log1p": lambda x: sg.log(x + 1.0),
-    "log2": lambda x: sg.log(x) * float(1.0 / np.log(2.0)),
-    "logaddexp": lambda x, y: sg.maximum(x, y) + sg.log(sg.exp(-abs(x - y)) + 1.0),
-    "ne": lambda x, y: sg.logical_not(x == y),
-    "trunc": lambda x: sg.sign(x) * sg.floor(abs(x)),
-    "xlogy": lambda x, y: sg.where(x == 0, 0.0, x * sg.log(sg.where(x == 0, 1.0, y))),
-    **BY_SLICES,
-}
 
 
 class Writer:
@@ -299,8 +280,8 @@ def _rewrite_by_other_ops(graph: Graph) -> Graph:
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Any:
         op: Any = node.op
-        if op.name in _BY_OTHERS:
-            return _BY_OTHERS[op.name](*args, **dict(op.attributes()))
+        if op.name in BY_OTHERS:
+            return BY_OTHERS[op.name](*args, **dict(op.attributes()))
         if not isinstance(op, BodyOp):
             return None
         return op.with_bodies([*map(_rewrite_by_other_ops, op.bodies)])(*args)
@@ -349,16 +330,25 @@ def _element_name(dtype: DType) -> str:
 
 def _reduction(operator: str) -> Callable[..., Any]:
     def write(w: Writer, node: Any, x: str) -> Any:
-        axes = node.op.axes
-        return w(operator, x, w.constant(axes, np.int64), keepdims=0) if axes else x
+        if not node.op.axes:
+            return x
+        axes = w.constant(node.op.axes, np.int64)
+        if not node.types[0].dtype.is_bool:
+            return w(operator, x, axes, keepdims=0)
+        numbers = w(operator, w("Cast", x, to=onnx.TensorProto.INT32), axes, keepdims=0)
+        return w("Cast", numbers, to=onnx.TensorProto.BOOL)
 
     return write
 
 
 def _remainder(w: Writer, node: Any, x: str, y: str) -> Any:
-    if not node.types[0].dtype.is_float:
+    """Write a remainder of y's sign: of floats C's, plus y where it has the other sign."""
+    dtype = node.types[0].dtype
+    if not dtype.is_float:
         return w("Mod", x, y)
-    return w("Sub", x, w("Mul", w("Floor", w("Div", x, y)), y))
+    remainder, zero = w("Mod", x, y, fmod=1), w.constant(0, dtype.numpy)
+    differs = w("Less", w("Mul", w("Sign", remainder), w("Sign", y)), zero)
+    return w("Where", differs, w("Add", remainder, y), remainder)
 
 
 def _floor_divide(w: Writer, node: Any, x: str, y: str) -> Any:
@@ -596,10 +586,45 @@ def _write_window(w: Writer, node: Any, x: str) -> Any:
     return out if x == source else w.write_reshape(out, node.types[0].shape)
 
 
+def _write_fft(w: Writer, node: Any, x: str) -> Any:
+    """Write a Fourier transform as an ONNX DFT of each axis, times what its norm says."""
+    op, kind, value = node.op, node.op.kind, node.args[0]
+    shape, dtype = (value.shape, value.dtype.numpy)
+    rank = value.ndim if kind == "r2c" else value.ndim - 1
+    *others, last = (axis % rank for axis in op.axes)
+    sizes = [shape[axis] for axis in others] + [op.last if kind == "c2r" else shape[last]]
+    inverse, signs = int(not op.forward), w.constant([1, -1], dtype)
+    if kind == "r2c":  # backwards it is the conjugate
+        x = w("DFT", w("Unsqueeze", x, w.constant([-1], np.int64)), axis=last, onesided=1)
+        x = x if op.forward else w("Mul", x, signs)
+    for axis in others if kind == "r2c" else [*others, last]:
+        if kind == "c2r" and axis == last:
+            x = _whole_spectrum(w, x, signs, last, shape[last], op.last)
+        x = w("DFT", x, axis=axis, inverse=inverse)
+    if kind == "c2r":
+        x = w("Gather", x, w.constant(0, np.int64), axis=-1)
+    count = w("Cast", w.scalar(prod(sizes)), to=_element(value.type))
+    divisor = [None, w("Sqrt", count), count][op.norm]
+    x = x if divisor is None else w("Div", x, divisor)
+    divided = 1 if op.forward else prod(sizes[: -1 if kind == "r2c" else None])
+    return w("Mul", x, w("Cast", w.scalar(divided), to=_element(value.type)))
+
+
+def _whole_spectrum(w: Writer, x: str, signs: str, axis: int, half: Size, size: Size) -> Any:
+    """Write the other half of the spectrum of real values behind the first: its conjugates."""
+    begin, end = w.constant([1], np.int64), w.size(size - half + 1)
+    others = w("Slice", x, begin, end, w.constant([axis], np.int64))
+    conjugate = w("Mul", w.write_flip(others, axis), signs)
+    return w("Concat", x, conjugate, axis=axis)
+
+
 def _write_loop(w: Writer, node: Any, *operands: str) -> Any:
     """Write a loop as an ONNX Scan; a reverse loop flips what is read and stacked."""
     op, (number, *inputs) = node.op, node.op.body.inputs
     first, last = op.carries, op.carries + op.slices
+    if op.iterations == 0:  # onnxruntime's Scan refuses a loop of none
+        stacked = node.types[first:]
+        return [*operands[:first], *(w.constant(np.zeros(t.shape), t.dtype.numpy) for t in stacked)]
     named = {value: w.fresh(f"{w.prefix}{value.node.label}") for value in (number, *inputs[:last])}
     input_names = named | dict(zip(inputs[last:], operands[last:], strict=True))
     body = w.body(op.body, input_names, [*inputs[:first], number, *inputs[first:last]])
@@ -616,16 +641,60 @@ def _write_loop(w: Writer, node: Any, *operands: str) -> Any:
     return [*results[:first], *map(flip, results[first:])]
 
 
-def _write_branch(w: Writer, node: Any, index: str, *operands: str) -> Any:
-    """Write a branch of two cases as an ONNX If."""
-    cases = node.op.cases
-    if len(cases) != 2:
-        raise ExportError(f"a branch of {len(cases)} cases is not supported", at=node.origin)
-    first, second = (
-        w.body(case, dict(zip(case.inputs, operands, strict=True)), []) for case in cases
+def _write_while(w: Writer, node: Any, *operands: str) -> Any:
+    """Write a while loop as an ONNX Loop, whose test for the first iteration stands before it.
+
+    The number of iterations is a carry in front of the others.
+    """
+    op, first = node.op, node.op.carries
+    zero = w.constant(0, np.int64)
+    w.names |= {
+        (value.node, value.index): name
+        for value, name in zip(op.test.inputs, (zero, *operands), strict=True)
+    }
+    (begins,) = w.write(op.test)
+    number, *inputs = op.body.inputs
+    following = number + 1
+    carries = inline_body(op.body, [number, *inputs])
+    (goes_on,) = inline_body(op.test, [following, *carries, *inputs[first:]])
+    going, count = (
+        body_input(label, value.type, node.origin)
+        for label, value in (("going", goes_on), ("count", following))
     )
-    later = w("Greater", index, w.constant(0, np.int64))
-    return w("If", later, count=len(node.types), then_branch=second, else_branch=first)
+    results = {f"{k}": value for k, value in enumerate((goes_on, following, *carries))}
+    body = body_of([number, going, count, *inputs], results)
+    read_values = body.inputs[: first + 3]
+    names = {value: w.fresh(f"{w.prefix}{value.node.label}") for value in read_values}
+    names |= dict(zip(inputs[first:], operands[first:], strict=True))
+    most = "" if op.most is None else w.scalar(op.most)
+    proto = w.body(body, names, read_values)
+    total, *last = w("Loop", most, begins, zero, *operands[:first], count=first + 1, body=proto)
+    return [*last, total]
+
+
+def _write_branch(w: Writer, node: Any, index: str, *operands: str) -> Any:
+    """Write a branch as an ONNX If for each case but the last, one inside of the other."""
+    bodies = [
+        w.body(case, dict(zip(case.inputs, operands, strict=True)), []) for case in node.op.cases
+    ]
+
+    def write_if(writer: Writer, place: int) -> list[str]:
+        is_later = writer("Greater", index, w.constant(place, np.int64))
+        results = writer(
+            "If", is_later, count=len(node.types), then_branch=cases_from(place + 1),
+            else_branch=bodies[place],
+        )  # fmt: skip
+        return [results] if isinstance(results, str) else results
+
+    def cases_from(place: int) -> Any:
+        if place == len(bodies) - 1:
+            return bodies[place]
+        name = w.fresh(f"{w.prefix}{w.scope}body")
+        inner = Writer(w.root, f"{name}/")
+        results = write_if(inner, place)
+        return onnx.helper.make_graph(inner.nodes, name, [], [*map(_info, results, node.types)])
+
+    return write_if(w, 0)
 
 
 #: Our op -> what writes a node of it: the names of its results, given those of its operands.
@@ -638,6 +707,7 @@ _WRITERS: Final[dict[str, Callable[..., Any]]] = {
     "conv_filter": _write_conv_filter,
     "conv_image": _write_conv_image,
     "cumsum": lambda w, node, x: w("CumSum", x, w.constant(node.op.axis, np.int64)),
+    "fft": _write_fft,
     "floor_divide": _floor_divide,
     "fmod": lambda w, node, x, y: w("Mod", x, y, fmod=1),
     "index_copy": _write_entries,
@@ -665,6 +735,7 @@ _WRITERS: Final[dict[str, Callable[..., Any]]] = {
     "take_along": lambda w, node, x, places: w("GatherElements", x, places, axis=node.op.axis),
     "topk": lambda w, node, x: _largest(w, node, x, node.op.k, not node.op.smallest),
     "transpose": lambda w, node, x: w("Transpose", x, perm=[*node.op.perm]),
+    "while": _write_while,
     "window_max": _write_window,
     "window_sum": _write_window,
 }

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import special
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ExportError, SavedFileError
@@ -49,6 +50,10 @@ def reference(proto, feeds):
     from onnx.reference import ReferenceEvaluator
 
     return ReferenceEvaluator(proto).run(None, feeds)
+
+
+def input_names(proto):
+    return [read.name for read in proto.graph.input]
 
 
 def export_model(program, path, *inputs):
@@ -932,7 +937,7 @@ def test_functions_are_exported_as_they_are_called(tmp_path):
         for inputs in ((x, {"scale": scale}), (sg.input("x", ("n",), "float64"), {"scale": 0.5})):
             proto = export_model(f, path, *inputs)
             assert [output.name for output in proto.graph.output] == ["mean", "moment"]
-            names = [read.name for read in proto.graph.input]
+            names = input_names(proto)
             assert names == ["x", "options.scale"][: len(names)]
             feeds = dict(zip(names, (x, scale), strict=False))
             np.testing.assert_allclose(reference(proto, feeds), [1.0, 2.5])
@@ -952,6 +957,112 @@ def test_modules_are_exported_by_arrays_as_after_training(tmp_path):
     ):
         sg.onnx.export(sg.function(net), tmp_path / "model.onnx", points)
     sg.onnx.export(sg.function(net.eval()), tmp_path / "model.onnx", points)
+
+
+X = np.array([[-1.5, -0.0, 0.0, 2.0, 0.5], [3.0, -0.2, 0.7, 0.9, -4.0]], "float32")
+Y = np.array([[1.0, -0.0, 0.0, -2.0, 0.5], [-3.0, 0.2, -0.7, 0.0, -0.0]], "float32")
+P = np.abs(X) / 5 + np.float32(0.01)
+#: What has no operator of its own: a function of ours, the same of NumPy or SciPy, operands.
+DECOMPOSED = {
+    "arctan2": (sg.arctan2, np.arctan2, Y, X),
+    "arctan2 of infinities": (
+        sg.arctan2, np.arctan2,
+        *np.meshgrid(*2 * [np.array([-np.inf, -1, -0.0, 0, 2, np.inf, np.nan], "float32")]),
+    ),
+    "entr": (sg.special.entr, special.entr, X),
+    "logit": (sg.special.logit, special.logit, P),
+    "ndtr": (sg.special.ndtr, special.ndtr, X),
+    "xlog1py": (sg.special.xlog1py, special.xlog1py, X, P),
+    "rel_entr": (sg.special.rel_entr, special.rel_entr, X, P),
+    "kl_div": (sg.special.kl_div, special.kl_div, X, P),
+    "signbit": (sg.signbit, np.signbit, X),
+    "all": (lambda x: sg.all(x > -1.0, axis=1), lambda x: np.all(x > -1.0, axis=1), X),
+    "any": (lambda x: sg.any(x > 2.5, axis=1), lambda x: np.any(x > 2.5, axis=1), X),
+    "cumprod": (lambda x: sg.cumprod(x, axis=1), lambda x: np.cumprod(x, axis=1), X),
+    "remainder": (sg.remainder, np.remainder, X, P),
+    "remainder of signs": (sg.remainder, np.remainder, X, -P),
+    "searchsorted": (
+        lambda v: sg.searchsorted(np.array([-1, 0, 0, 2], "float32"), v),
+        lambda v: np.searchsorted(np.array([-1, 0, 0, 2], "float32"), v),
+        np.array([-2, 0, 1, 3, np.nan], "float32"),
+    ),
+    "searchsorted on the right": (
+        lambda v: sg.searchsorted(np.array([-1, 0, 0, 2], "float32"), v, side="right"),
+        lambda v: np.searchsorted(np.array([-1, 0, 0, 2], "float32"), v, side="right"),
+        np.array([-2, 0, 1, 3, np.nan], "float32"),
+    ),
+    "interp": (
+        lambda x: sg.interp(x, np.array([-1.0, 0, 1], "float32"), np.array([0, 2, 3], "float32")),
+        lambda x: np.interp(x, [-1.0, 0.0, 1.0], [0.0, 2.0, 3.0]), X,
+    ),
+    "a loop of none": (lambda x: sg.fori_loop(0, 0, lambda k, c: c * 2.0, x), np.array, X),
+    "rows of a loop of none": (
+        lambda x: sg.scan(lambda c, row: (c, row * 2.0), 0.0, x[:0])[1],
+        lambda x: x[:0], X,
+    ),
+    "while": (
+        lambda x: sg.while_loop(lambda c: sg.sum(c) < 100.0, lambda c: c * x + 1.0, x * x),
+        lambda x: while_by_numpy(x), X,
+    ),
+    "while of none": (
+        lambda x: sg.while_loop(lambda c: sg.sum(c) > 100.0, lambda c: c * c, x), np.array, X,
+    ),
+    "while of two carries": (
+        lambda x: sg.while_loop(
+            lambda c: c[1] < 3, lambda c: (sg.sin(c[0]) + c[1], c[1] + 1), (x, 0)
+        )[0],
+        lambda x: np.sin(np.sin(np.sin(x)) + 1) + 2, X,
+    ),
+}  # fmt: skip
+
+
+def while_by_numpy(x):
+    carry = x * x
+    while carry.sum() < 100:
+        carry = carry * x + 1
+    return carry
+
+
+@pytest.mark.parametrize("name", DECOMPOSED)
+def test_what_has_no_operator_is_written_by_others(name, tmp_path):
+    ours, theirs, *operands = DECOMPOSED[name]
+    proto = export_model(ours, tmp_path / "m.onnx", *operands)
+    with np.errstate(all="ignore"):
+        expected = theirs(*operands)
+        (actual,) = reference(proto, dict(zip(input_names(proto), operands, strict=True)))
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", range(-1, 5))
+def test_branches_of_several_cases(place, tmp_path):
+    """The index is held between the first and the last."""
+    cases = [lambda x, k=k: x * float(k) + 1.0 for k in range(4)]
+    proto = export_model(lambda x, k: sg.switch(k, cases, x), tmp_path / "m.onnx", X, np.int64(0))
+    feeds = dict(zip(input_names(proto), (X, np.array(place)), strict=True))
+    expected = X * min(max(place, 0), 3) + 1
+    np.testing.assert_allclose(reference(proto, feeds)[0], expected)
+
+
+@pytest.mark.parametrize("norm", ["backward", "ortho", "forward"])
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("name", ["rfft", "rfft2", "fft2", "ifft", "irfft", "irfft2", "irfftn"])
+def test_fourier_transforms(name, named, norm, tmp_path):
+    words = {"axes": (1, 0)} if name == "irfftn" else {"n": 7} if name == "irfft" else {}
+    is_real = name.startswith("r")
+
+    def transform(x, of):
+        signal = x if is_real else x + 2j * x * x
+        return getattr(of, name)(signal, norm=norm, **words)
+
+    array = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
+    given = sg.input("x", ("n", 6)) if named else array
+    proto = export_model(lambda x: transform(x, sg.fft), tmp_path / "m.onnx", given)
+    expected = transform(array.astype("float64"), np.fft)
+    if np.iscomplexobj(expected):
+        expected = np.stack([expected.real, expected.imag], axis=-1)
+    (actual,) = reference(proto, {"x": array})
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_be_exported_says_so(tmp_path):
