@@ -1,15 +1,17 @@
-"""Inference of four networks in three precisions, beside ONNX Runtime, PyTorch and JAX.
+"""Inference of four networks in three precisions, beside ONNX Runtime, OpenVINO, PyTorch, JAX.
 
     python -m benchmarks inference [--only mlp lstm] [--batch 1 8 32] [--threads 1] [--seconds 1]
 
 Milliseconds of a call, the least of many, and the peak of resident bytes of a process that builds
-and calls the network; ``planned``: bytes of our arena. Each network is written once. Libraries run
-in processes of their own, which take turns, so that all see the same machine. A result is compared
-with that of NumPy in float64 before it is timed, within the digits of the precision.
+and calls the network; ``planned``: bytes of our arena. Each network is written once, and its
+weights do not change: ours is compiled with ``freeze=True``. Libraries run in processes of their
+own, which take turns, so that all see the same machine. A result is compared with that of NumPy in
+float64 before it is timed, within the digits of the precision.
 
-``bfloat16``: ours by ``narrow{products=True}``, PyTorch's by ``autocast``. ``int8``: ours by
-``sg.quantize`` without samples, ONNX Runtime's by ``quantize_dynamic``, which has no form for LSTM
-and convolutions of every processor. ONNX Runtime reads the file that ``sg.onnx.export`` writes.
+``bfloat16``: ours by ``narrow{products=True}``, PyTorch's by ``autocast``, OpenVINO's by its hint.
+``int8``: ours by ``sg.quantize`` without samples, ONNX Runtime's by ``quantize_dynamic``, which has
+no form for LSTM and convolutions of every processor. ONNX Runtime and OpenVINO read the file that
+``sg.onnx.export`` writes. Libraries that are not installed have no figures.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ from staticgrad.support.records import dataclass
 PRECISIONS: Final = {"float32": 1e-4, "bfloat16": 5e-2, "int8": 2e-1}
 #: Precision -> the libraries that have it.
 LIBRARIES: Final = {
-    "float32": ("staticgrad", "onnxruntime", "torch", "jax"),
-    "bfloat16": ("staticgrad", "torch"),
+    "float32": ("staticgrad", "onnxruntime", "openvino", "torch", "jax"),
+    "bfloat16": ("staticgrad", "openvino", "torch"),
     "int8": ("staticgrad", "onnxruntime"),
 }
 BATCHES: Final = (1, 8, 32)
@@ -177,7 +179,7 @@ def _with_staticgrad(
     graph = graph_of(network, weights, batch)
     graph = sg.quantize(graph) if precision == "int8" else graph
     narrow = ",narrow{products=True, readers='all'}" if precision == "bfloat16" else ""
-    compiled = sg.compile(graph, threads=threads, pipeline=f"O1{narrow}")
+    compiled = sg.compile(graph, threads=threads, pipeline=f"O1{narrow}", freeze=True)
     feeds = {"x": batch.astype("float32")}
     compiled.run(feeds)
     compiled.wait()
@@ -200,6 +202,23 @@ def _with_onnxruntime(
         session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     feeds = {session.get_inputs()[0].name: batch.astype("float32")}
     return lambda: session.run(None, feeds)[0], 0
+
+
+def _with_openvino(
+    network: Network, weights: Arrays, batch: Any, precision: str, threads: int
+) -> tuple[Call, int]:
+    core = import_module("openvino").Core()
+    options = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "network.onnx")
+        sg.onnx.export(sg.compile(graph_of(network, weights, batch)), path)
+        request = core.compile_model(str(path), "CPU", options).create_infer_request()
+    x = batch.astype("float32")
+    return lambda: request.infer([x], share_inputs=True)[0], 0
 
 
 def _with_torch(
@@ -232,8 +251,8 @@ def _with_jax(
 
 
 BUILD: Final = {
-    "staticgrad": _with_staticgrad, "onnxruntime": _with_onnxruntime, "torch": _with_torch,
-    "jax": _with_jax,
+    "staticgrad": _with_staticgrad, "onnxruntime": _with_onnxruntime,
+    "openvino": _with_openvino, "torch": _with_torch, "jax": _with_jax,
 }  # fmt: skip
 
 

@@ -450,3 +450,47 @@ def _reduce_mean(
     numbers = _read(x, scale_x, zero_x, 1).value()
     result = sg.mean(numbers, tuple(axes), keepdims=bool(keepdims))
     return round_to_integers(result / scale, zero, x.dtype.name)
+
+
+@operator(f"{MICROSOFT}.QAttention")
+def _attention(
+    x: Any, weight: Any, bias: Any, scale_x: Any, scale_w: Any, mask: Any = None,
+    zero_x: Any = None, zero_w: Any = None, past: Any = None, *, num_heads: int,
+    unidirectional: int = 0, scale: float = 0.0, mask_filter_value: float = -1e4,
+    do_rotary: int = 0, past_present_share_buffer: int = 0,
+) -> Any:  # fmt: skip
+    """Project x to queries, keys and values as integers, and attend with several heads.
+
+    ``mask_filter_value`` makes a weight 0 in float32, as a mask of bools does. Where it forbids all
+    keys it changes no weight.
+    """
+    if past is not None or do_rotary or past_present_share_buffer:
+        raise unsupported_variant("QAttention with past keys, or rotary embeddings")
+    if mask_filter_value > _FORBIDDING:
+        raise unsupported_variant(f"QAttention(mask_filter_value={mask_filter_value})")
+    projected = _to_float(x, weight, scale_x, scale_w, zero_x, zero_w, bias)
+    batch, time, width = projected.shape
+    shape = (batch, time, 3, num_heads, width // (3 * num_heads))
+    q, k, v = sg.transpose(sg.reshape(projected, shape), (2, 0, 3, 1, 4))
+    allowed = None if mask is None else _read_mask(mask, time)
+    y = nn.attention(q, k, v, allowed, causal=bool(unidirectional), scale=scale or None)
+    return sg.reshape(sg.transpose(y, (0, 2, 1, 3)), (batch, time, width // 3))
+
+
+#: A number that, added to a score, makes its weight 0 beside any other.
+_FORBIDDING: Final = -1e3
+
+
+def _read_mask(mask: Any, time: Any) -> Any:
+    """Return the keys that are allowed, as bools [batch, 1, queries or 1, keys].
+
+    The mask is of lengths [batch], or of numbers [batch, keys] or [batch, queries, keys].
+    """
+    if mask.ndim == 1:
+        mask = sg.arange(time) < sg.astype(mask, "int64")[:, None]
+    elif mask.ndim not in (2, 3):
+        raise unsupported_variant(f"QAttention with a mask of {mask.ndim} axes")
+    else:
+        mask = as_operand(mask) > 0
+    allowed = mask[:, None, None] if mask.ndim == 2 else mask[:, None]
+    return sg.logical_or(allowed, sg.logical_not(sg.any(allowed, axis=-1, keepdims=True)))

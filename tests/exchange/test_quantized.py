@@ -306,6 +306,58 @@ def test_products_of_floats_that_are_quantized_by_their_range():
     np.testing.assert_array_equal(y, total.astype("f4") * (np.float32(0.1) * sb) + bias)
 
 
+def attend(q, k, v, allowed):
+    """Attention in float64, of [time, size] each; a query without an allowed key takes all."""
+    scores = q @ k.T / q.shape[1] ** 0.5
+    allowed = allowed | ~allowed.any(axis=1, keepdims=True)
+    weights = np.where(allowed, np.exp(scores - scores.max(axis=1, keepdims=True)), 0)
+    return weights / weights.sum(axis=1, keepdims=True) @ v
+
+
+@pytest.mark.parametrize("mask", ["none", "lengths", "keys", "pairs", "earlier", "nothing"])
+def test_attention_of_integers(mask):
+    """The projections by integers, exactly; the heads by NumPy in float64."""
+    batch, time, heads, size = 2, 7, 4, 8
+    width = heads * size
+    x, w = numbers("uint8", batch, time, width), numbers("int8", width, 3 * width)
+    scales = (RANDOM.random(3 * width) * 0.01 + 0.001).astype("f4")
+    constants = {
+        "w": w, "b": RANDOM.normal(size=3 * width).astype("f4"), "sx": np.float32(0.02),
+        "sw": scales, "zx": np.uint8(120), "zw": np.zeros(3 * width, "i1"),
+    }  # fmt: skip
+    allowed = np.ones((batch, time, time), bool)
+    if mask == "lengths":
+        constants["m"] = np.array([3, 7], "i4")
+        allowed = np.broadcast_to(np.arange(time) < constants["m"][:, None, None], allowed.shape)
+    elif mask in ("keys", "pairs", "nothing"):
+        shape = (batch, time, time) if mask == "pairs" else (batch, time)
+        constants["m"] = (RANDOM.random(shape) > (1.0 if mask == "nothing" else 0.4)).astype("i4")
+        rows = constants["m"] if mask == "pairs" else constants["m"][:, None]
+        allowed = np.broadcast_to(rows > 0, allowed.shape)
+    elif mask == "earlier":
+        allowed = np.broadcast_to(np.tri(time, dtype=bool), allowed.shape)
+    names = f"x w b sx sw {'m' if 'm' in constants else '-'} zx zw".split()
+    attributes = {"num_heads": heads, "unidirectional": int(mask == "earlier")}
+    attention = node("QAttention", "", **attributes)
+    attention.input.extend("" if name == "-" else name for name in names)
+    f, (y,) = run([attention], {"x": x}, constants)
+    total = (x.astype("i8") - 120) @ w.astype("i8")
+    projected = total * (0.02 * scales.astype("f8")) + constants["b"]
+    parts = projected.reshape(batch, time, 3, heads, size)
+    expected = np.empty((batch, time, heads, size))
+    for n, h in np.ndindex(batch, heads):
+        expected[n, :, h] = attend(*(parts[n, :, part, h] for part in range(3)), allowed[n])
+    np.testing.assert_allclose(y, expected.reshape(batch, time, width), rtol=2e-5, atol=2e-5)
+    assert multiplies_words(f)
+
+
+def test_attention_with_weights_for_forbidden_keys_is_refused():
+    constants = {"w": numbers("int8", 8, 24), "b": np.zeros(24, "f4"), "s": np.float32(1)}
+    nodes = [node("QAttention", "x w b s s", num_heads=2, mask_filter_value=-1.0)]
+    with pytest.raises(ExportError, match="mask_filter_value=-1"):
+        run(nodes, {"x": numbers("uint8", 1, 3, 8)}, constants)
+
+
 def test_an_operator_without_a_row_names_its_domain():
     x = numbers("uint8", 2, 3)
     with pytest.raises(ExportError, match=r"com\.microsoft\.QLinearNothing does not exist"):
