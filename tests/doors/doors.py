@@ -116,6 +116,7 @@ OPTIONS = {
     "passes off": ({"disable": ["simplify", "cse", "im2col", "segments"]}, "compile.disable"),
     "tune": ({"tune": True}, "compile.tune options.tune"),
     "linalg portable": ({"linalg": "portable"}, "compile.linalg options.linalg"),
+    "freeze": ({"freeze": True}, "compile.freeze"),
 }
 for _name, (_options, _covers) in OPTIONS.items():
     slow = "backend" in _options

@@ -233,6 +233,7 @@ WAYS = (
     {"pipeline": "O0"},
     {"threads": 2},
     {"debug": "nan"},
+    {"freeze": True},
     {"backend": "numba"},
     {"jit": False},
 )
