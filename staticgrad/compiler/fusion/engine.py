@@ -25,7 +25,7 @@ from heapq import heapify, heappop, heappush
 from itertools import islice, pairwise
 from typing import Any, Final, cast
 
-from staticgrad.compiler.fusion.groups import Group, Groups, Key, ResultBuffer, stored_bytes
+from staticgrad.compiler.fusion.groups import Group, Groups, Key, Read, ResultBuffer, stored_bytes
 from staticgrad.compiler.fusion.legality import RowRules
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import TensorType
@@ -455,6 +455,17 @@ class Engine:
         return [
             self.groups[number] for number in sorted(matches, key=self._last_position, reverse=True)
         ]
+
+    def reads_between(self, writer: Group, reader: Group) -> list[Read]:
+        """Return the reads of a group whose values another group computes."""
+        if writer.number not in self.order.predecessors(reader.number):
+            return []
+        reads = self.state.reads(reader)
+        return [read for read in reads if self.owners.get(read.source.base) == writer.number]
+
+    def are_dependent(self, first: Group, second: Group) -> bool:
+        """Return whether one of two groups reads what the other one computes."""
+        return bool(self.reads_between(first, second) or self.reads_between(second, first))
 
     def is_inner(self, key: Key) -> bool:
         """Return whether a value is neither a root nor kept for the user."""

@@ -596,7 +596,8 @@ class _GroupBuilder:
         columns = [] if axis is None else [k for k in inputs if _is_column(args[k], axis)]
         runs = [columns[k : k + _MOST_COLUMNS] for k in range(0, len(columns), _MOST_COLUMNS)]
         yield from ((run, 0) for run in runs)
-        yield from (([k], 0) for k in copied if k not in rows and k not in columns)
+        together = {*rows, *columns}
+        yield from (([k], 0) for k in copied if k not in together)
 
     def _home_of_part(self, source: Source, layout: Strided, phase: int) -> Cluster | None:
         """Return the cluster that may store a part directly into the assembled buffer, or None.

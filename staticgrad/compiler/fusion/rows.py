@@ -28,7 +28,6 @@ from staticgrad.compiler.fusion.groups import (
     GroupReduction,
     Key,
     PartialBuffer,
-    Read,
     ResultBuffer,
     Source,
     split_results,
@@ -86,7 +85,7 @@ def _may_join(engine: Engine, first: Group, second: Group, across: bool) -> bool
     in_rows = first.row or second.row or "scan" in (first.kind, second.kind)
     if not (in_rows or (across and _only_feeds(engine, first, second))):
         return False
-    between = [*_reads_between(engine, first, second), *_reads_between(engine, second, first)]
+    between = [*engine.reads_between(first, second), *engine.reads_between(second, first)]
     sums = {key for group in (first, second) if group.kind == "columns" for key in group.reductions}
     if any(read.source.base in sums for read in between):
         return False  # column sums are over all rows, also if their shape is that of a row
@@ -95,13 +94,6 @@ def _may_join(engine: Engine, first: Group, second: Group, across: bool) -> bool
     all_reads = [*engine.state.reads(first), *engine.state.reads(second)]
     conflict = rules.find_conflict(first, second, all_reads, *shared)
     return conflict is None and engine.order.may_merge(first.number, second.number)
-
-
-def _reads_between(engine: Engine, writer: Group, reader: Group) -> list[Read]:
-    if writer.number not in engine.order.predecessors(reader.number):
-        return []
-    reads = engine.state.reads(reader)
-    return [read for read in reads if engine.owners.get(read.source.base) == writer.number]
 
 
 def _only_feeds(engine: Engine, producer: Group, consumer: Group) -> bool:

@@ -111,7 +111,7 @@ def merge_columns(engine: Engine, group: Group) -> tuple[int, ...]:
         is_small = visited.instructions + group.instructions <= _MOST_OF_COLUMNS
         if (
             is_small
-            and not _are_dependent(engine, *pair)
+            and not engine.are_dependent(*pair)
             and (engine.order.may_merge(visited.number, group.number))
         ):
             return engine.merge(pair, engine.combine_groups(pair))
@@ -122,15 +122,6 @@ def _stores_apart(region: TargetRegion, domain: Shape) -> bool:
     """Return whether the elements that a map stores to a region one after the other are apart."""
     strides = zip(reversed(region.layout.strides), reversed(domain), strict=False)
     return next((stride for stride, size in strides if size != 1), 1) != 1
-
-
-def _are_dependent(engine: Engine, first: Group, second: Group) -> bool:
-    """Return whether one of two groups reads what the other one computes."""
-    return any(
-        engine.owners.get(read.source.base) == writer.number
-        for writer, reader in ((first, second), (second, first))
-        for read in engine.state.reads(reader)
-    )
 
 
 def _raise_phases(engine: Engine, number: int) -> Iterator[int]:
