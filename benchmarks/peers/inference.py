@@ -2,7 +2,8 @@
 
     python -m benchmarks inference [--only mlp lstm] [--batch 1 8 32] [--threads 1] [--seconds 1]
 
-Milliseconds of a call, the least of many, and the peak of resident bytes of a process that builds
+Milliseconds of a call, the least of many (of processor time if there is one thread, so that other
+programs may run beside), and the peak of resident bytes of a process that builds
 and calls the network; ``planned``: bytes of our arena. Each network is written once, and its
 weights do not change: ours is compiled with ``freeze=True``. Libraries run in processes of their
 own, which take turns, so that all see the same machine. A result is compared with that of NumPy in
@@ -277,7 +278,7 @@ def _work(library: str, precision: str, name: str, batch: int, threads: int) -> 
     """Build a network, print what is known of it, and a time for each line that is read."""
     call, planned, error = build(library, precision, name, batch, threads)
     print(json.dumps({"planned": planned, "error": error}), flush=True)
-    clock = time.perf_counter
+    clock = time.process_time if threads == 1 else time.perf_counter
     for line in sys.stdin:
         least, calls, end = float("inf"), 0, time.perf_counter() + float(line)
         while calls < 3 or time.perf_counter() < end:

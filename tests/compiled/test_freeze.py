@@ -131,6 +131,15 @@ def test_values_are_those_of_compilation_also_in_pickles():
     assert same_bytes(again, sg.compile(graph).run(feeds)["y"])
 
 
+def test_functions_freeze_the_module_that_they_close_over():
+    layer, array = sg.nn.Linear(4, 3), normal(2, 4)
+    frozen = sg.function(lambda x: layer(x) * 2.0, freeze=True)
+    expected = 2.0 * (array.astype("f8") @ layer.weight.value + layer.bias.value)
+    np.testing.assert_allclose(frozen(array), expected, rtol=1e-5, atol=1e-6)
+    layer.weight.value = np.zeros_like(layer.weight.value)
+    np.testing.assert_allclose(frozen(array), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_updated_parameters_stay_parameters():
     """Fine-tuning a head behind frozen layers."""
     x = sg.input("x", ("n", 32, 16, 16))
