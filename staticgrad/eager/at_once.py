@@ -23,6 +23,7 @@ from staticgrad.eager.stepping import prepare_step
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.tracebacks import make_boundaries
+from staticgrad.functions.evaluation_modes import warn_of_evaluation
 from staticgrad.functions.streams import GENERATORS
 from staticgrad.language.calls.execution import computing, holding, in_graphs
 from staticgrad.language.ir.graph import ancestors
@@ -304,9 +305,11 @@ def minimize(
 
     ``way``: what ``advance`` does beside the rule of the optimizer; None: it differs every time.
     """
+    session = running_session()
     with _collecting() as noted:
         if params is None:
             params = read_by(loss, noted.updated_by_others(optimizer))
+        warn_of_evaluation(type(optimizer).__name__, [p.store for p in params], session)
         leaves = [leaf_of(p) for p in params]
         check_connected(loss, leaves)
         types = {p: leaf.type for p, leaf in zip(params, leaves, strict=True)}
@@ -321,6 +324,7 @@ def step_now(
     advance: Callable[[Any], Mapping[Parameter, Any]],
 ) -> None:
     """Step an optimizer by given gradients: now, or at the end of a function that runs eagerly."""
+    warn_of_evaluation(type(optimizer).__name__, [p.store for p in grads], running_session())
     with _collecting() as noted:
         tensors = {p: Tensor.lift(gradient) for p, gradient in grads.items()}
         types = {p: t.type for p, t in tensors.items()}

@@ -18,6 +18,7 @@ from typing import ClassVar, Self
 
 from staticgrad.errors.wording import (
     DeprecatedNameWarning as DeprecatedNameWarning,
+    EvaluationModeWarning as EvaluationModeWarning,
     KernelCacheWarning as KernelCacheWarning,
     LargeConstantWarning as LargeConstantWarning,
     PassWarning as PassWarning,

@@ -706,6 +706,54 @@ INSTEAD: Final = {
         "sg.nn.relu(distance(a, p) - distance(a, n) + margin).mean()",
     ),
     "GradScaler": "sg.optim.LossScale, as loss_scale= of an optimizer",
+    "as_strided": "sg.sliding_window_view(x, size)[::step], of a vector",
+    "as_strided_scatter": "x.at[start:stop:step].set(y)",
+    "slice_inverse": "sg.zeros(shape).at[start:stop:step].set(x)",
+    "istft": "sg.zeros(n).at[places].add(sg.fft.irfft(s, size) * window)"
+    " / sg.zeros(n).at[places].add(window**2 + 0 * places), of places ="
+    " np.arange(frames)[:, None] * hop + np.arange(size)",
+    "binomial": "rng.bernoulli(p, shape=(n, *shape)).sum(0), of rng = sg.random.Generator(seed)",
+    "mode": "sg.sort(x)[sg.argmax((sg.sort(x)[:, None] == x).sum(1))], of a vector",
+    **each_of("saddmm sspaddmm", "c + A @ b, of A = sg.sparse.csr(data, indices, indptr, shape)"),
+    **each_of("fork wait", "nothing: independent parts of a program run together by themselves"),
+    "hash_tensor": "of numbers: hash(f(x).tobytes()), of f = sg.function(...)",
+    "int_repr": _QUANTIZED,
+    **each_of("is_storage shares_memory may_share_memory", _NO_LAYOUT),
+    "set_flush_denormal": "nothing: small numbers are computed as NumPy computes them",
+    "as_subclass": "nothing: all values have one class",
+    "module_load": "model.load_state_dict(state)",
+    "AdaptiveLogSoftmaxWithLoss": "sg.nn.cross_entropy(logits, target), over all classes",
+    **each_of(
+        "FractionalMaxPool2d fractional_max_pool2d fractional_max_pool2d_with_indices",
+        "sg.nn.adaptive_max_pool2d(x, shape), whose windows are not drawn",
+    ),
+    **each_of(
+        "FractionalMaxPool3d fractional_max_pool3d fractional_max_pool3d_with_indices",
+        "sg.nn.adaptive_max_pool(x, shape), whose windows are not drawn",
+    ),
+    **each_of(
+        "MultiLabelMarginLoss multilabel_margin_loss",
+        "sg.where(is_label[:, :, None] & ~is_label[:, None, :], sg.nn.relu(1 - x[:, :, None]"
+        " + x[:, None, :]), 0.0).sum((1, 2)).mean() / x.shape[1], of a mask of labels",
+    ),
+    "chebyshev_polynomial_v": "sg.special.eval_chebyu(n, x) - sg.special.eval_chebyu(n - 1, x)",
+    "chebyshev_polynomial_w": "sg.special.eval_chebyu(n, x) + sg.special.eval_chebyu(n - 1, x)",
+    "shifted_chebyshev_polynomial_v": "sg.special.eval_sh_chebyu(n, x)"
+    " - sg.special.eval_sh_chebyu(n - 1, x)",
+    "shifted_chebyshev_polynomial_w": "sg.special.eval_sh_chebyu(n, x)"
+    " + sg.special.eval_sh_chebyu(n - 1, x)",
+    "ds": "sg.dynamic_slice(x, starts, sizes), or x[start : start + size] of Python numbers",
+    "free_ref": "nothing: p.value is a parameter's array, and p.update(value) sets it",
+    "freeze": "opt.minimize(loss, model.head): what is not named stays; or sg.stop_gradient(p)",
+    **each_of(
+        "host_ids process_indices make_array_from_callback make_array_from_single_device_arrays",
+        _RANKS,
+    ),
+    "live_arrays": "f.plan(batch=32).peak_bytes, of f = sg.compile(graph): memory is planned",
+    **each_of("copy_to_host_async transfer_guard", ON_CPU),
+    "make_user_context": "sg.options(threads=2), which is a context",
+    "print_environment_info": "python -m staticgrad doctor, on the command line",
+    "get_scaled_dot_general_config": _QUANTIZED,
 }
 
 #: A name in one namespace -> what to write, where the name alone means something else.

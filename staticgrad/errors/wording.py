@@ -209,6 +209,12 @@ class PassWarning(StaticgradWarning):
     code = "SG913"
 
 
+class EvaluationModeWarning(StaticgradWarning):
+    """A step of parameters whose module was called in evaluation mode: without dropout."""
+
+    code = "SG914"
+
+
 def warn(category: type[StaticgradWarning], text: str) -> None:
     """Warn at the user's running line, with the category's code before the text."""
     frame = user_frame()

@@ -124,6 +124,9 @@ class Dropout(Layer):
         )
         self.p, self.generator = p, Generator(generator_seed, new_layer_name("dropout"))
 
+    def _has_modes(self) -> bool:
+        return self.p > 0
+
     def forward(self, x: Any) -> Any:
         return self.generator.dropout(x, self.p) if self.training and self.p else x
 

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import fields
-from inspect import Parameter as Argument, Signature, signature
+from inspect import Parameter as Argument, Signature, signature, unwrap
 from math import prod
 from typing import (
     TYPE_CHECKING,
@@ -74,6 +74,7 @@ from staticgrad.extend.building import (
     computing_kind,
     in_graphs,
     next_serial,
+    note_module_call,
     running_session,
     traced_in,
     within,
@@ -304,21 +305,40 @@ class scope_of:  # noqa: N801 - a context manager, used as a function
 
 
 def _name_parameters(root: Any) -> dict[int, str]:
+    """Name the parameters in a module that is called by their paths; return those of its modules.
+
+    The call's mode is noted for the steps of optimizers if a layer depends on it.
+    """
     paths: dict[int, str] = {}
     stored: list[tuple[str, Parameter]] = []
-    _walk_module(root, "", paths, stored)
+    moded: list[Module] = []
+    _walk_module(root, "", paths, stored, moded)
     name_by_path(stored)
+    if moded:
+        names = dict.fromkeys(type(layer).__name__ for layer in moded if not layer.training)
+        is_evaluated = names and not root.training
+        evaluated = f"{type(root).__name__} ({list_names([*names])})" if is_evaluated else ""
+        note_module_call([p.store for _, p in stored], evaluated)
     return paths
 
 
 def _walk_module(
-    container: Any, path: str, paths: dict[int, str], stored: list[tuple[str, Parameter]]
+    container: Any,
+    path: str,
+    paths: dict[int, str],
+    stored: list[tuple[str, Parameter]],
+    moded: list[Module],
 ) -> None:
-    """Walk a module and its containers; collect paths of submodules and their parameters."""
+    """Walk a module and its containers; collect paths of submodules and their parameters.
+
+    ``moded`` gets the modules whose results depend on their mode.
+    """
     if is_module(container):
         if id(container) in paths:
             return
         paths[id(container)] = path
+        if isinstance(container, Module) and container._has_modes():
+            moded.append(container)
         inside: Iterable[tuple[Any, Any]] = vars(container).items()
     else:
         inside = _items_in(container)
@@ -328,7 +348,7 @@ def _walk_module(
         if isinstance(part, Parameter | ComplexParameter):
             stored.append((f"{path}.{name}" if path else str(name), stored_of(part)))
         elif isinstance(part, _CONTAINERS) or is_module(part):
-            _walk_module(part, f"{path}.{name}" if path else str(name), paths, stored)
+            _walk_module(part, f"{path}.{name}" if path else str(name), paths, stored, moded)
 
 
 def drawn(module: Any, parameters: Sequence[Parameter], most: int | None = None) -> str:
@@ -735,6 +755,19 @@ class Module:
     def eval(self) -> Self:
         """Behave as after training; returns the module."""
         return self.train(False)
+
+    #: Whether methods of the class read ``training``.
+    _reads_mode: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        codes = [getattr(unwrap(m), "__code__", None) for m in vars(cls).values() if callable(m)]
+        if any(code is not None and "training" in code.co_names for code in codes):
+            cls._reads_mode = True
+
+    def _has_modes(self) -> bool:
+        """Return whether its result depends on ``training``, apart from modules inside."""
+        return self._reads_mode
 
     def zero_grad(self) -> None:
         """Forget the gradients that backward passes have left in the parameters."""

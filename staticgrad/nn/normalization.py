@@ -286,6 +286,9 @@ class BatchNorm1d(SpatialLayer):
             self.running_mean = first_value(f"{name}.mean", (num_features,), "zeros", *init_options)
             self.running_var = first_value(f"{name}.var", (num_features,), "ones", *init_options)
 
+    def _has_modes(self) -> bool:
+        return self.running_mean is not None
+
     def forward(self, x: Any) -> Any:
         """Normalize by batch statistics in training, which move the running ones; else by those."""
         x = as_value(x)

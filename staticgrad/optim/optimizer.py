@@ -51,7 +51,7 @@ from staticgrad.extend import (
     shape_text,
     without_synonyms,
 )
-from staticgrad.extend.building import running_session
+from staticgrad.extend.building import running_session, warn_of_evaluation
 from staticgrad.extend.gradients import grad, gradients_of_free_parameters, leaves
 from staticgrad.extend.hints import OF_OPTIMIZERS, discards_result, no_such_attribute
 from staticgrad.extend.ops import astype, clip, equal, where
@@ -359,6 +359,8 @@ class Optimizer(Settings):
         may as well be tensors: then ``states_made_by`` says what keeps their state.
         """
         states_expected_of(self, grads)
+        stores = [p.store for p in grads if isinstance(p, Parameter)]
+        warn_of_evaluation(type(self).__name__, stores, running_session())
         computed = {p: in_compute_dtype(g, p) for p, g in grads.items()}
         with states_noted_by(self), states_made_once():
             stepped = (
@@ -413,6 +415,10 @@ class Optimizer(Settings):
         Raises:
             GraphError: no function is traced, and the graph of a step is thrown away. Else as
                 ``updates``.
+
+        Warns:
+            EvaluationModeWarning: parameters of a module that was called in evaluation mode since
+                their last step, and not in training mode, where a layer depends on the mode.
 
         >>> w, opt = sg.parameter("w", np.ones(3)), sg.optim.SGD(0.5)
         >>> @sg.function

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 ELSEWHERE = {
     "SG100", "SG203", "SG204", "SG410", "SG411", "SG501", "SG502", "SG504", "SG505",
     "SG208", "SG209", "SG413", "SG414", "SG416", "SG506", "SG507", "SG900", "SG906", "SG907",
-    "SG210", "SG908", "SG912", "SG913",
+    "SG210", "SG908", "SG912", "SG913", "SG914",
 }  # fmt: skip
 
 

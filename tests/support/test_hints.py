@@ -85,6 +85,8 @@ def test_what_hints_name_exists():
 
 R, S = (np.array(row) for row in ([[-1.5, np.nan, 2.0], [0.0, np.inf, -3.0]], [0.5, -2.0, 2.0]))
 F = np.array([[-1.5, 0.25, 2.0], [0.0, 1.0, -3.0]])
+WINDOW, PLACES = np.array([0.5, 1.0, 0.25]), np.arange(3)[:, None] * 2 + np.arange(3)
+FRAMES = PLACES**2.0
 #: Name -> what its hint computes of x, y and so on, by NumPy.
 COMPUTED = {
     "renorm": (
@@ -240,6 +242,26 @@ COMPUTED = {
         {"start": 0, "stop": 3, "body": lambda i, x: x * 2.0, "init": sg.constant(1.0)}, 8.0
     ),
     "diagsvd": ({"s": np.array([2.0, 3.0])}, np.diag([2.0, 3.0])),
+    "as_strided": ({"x": np.arange(5.0), "size": 2, "step": 3}, [[0.0, 1.0], [3.0, 4.0]]),
+    "as_strided_scatter": (
+        {"x": F[0], "start": 0, "stop": 3, "step": 2, "y": 7.0}, [7.0, 0.25, 7.0]
+    ),
+    "slice_inverse": (
+        {"shape": (3,), "start": 0, "stop": 3, "step": 2, "x": F[0, 1:]}, [0.25, 0.0, 2.0]
+    ),
+    "mode": ({"x": np.array([3.0, 1.0, 2.0, 1.0, 2.0])}, 1.0),  # the smallest of the most frequent
+    "istft": (  # of the frames of "stft" above, but with a window that has no zeros
+        {"n": 7, "frames": 3, "hop": 2, "size": 3, "window": WINDOW,
+         "s": np.fft.rfft(FRAMES * WINDOW), "places": PLACES}, np.arange(7.0) ** 2, 1e-6
+    ),
+    "multilabel_margin_loss": (  # PyTorch's example: (1 - (.1 - .2)) + (1 - (.1 - .4)) + ...
+        {"x": np.array([[0.1, 0.2, 0.4, 0.8]]), "is_label": np.array([[True, False, False, True]])},
+        0.85,
+    ),
+    "chebyshev_polynomial_v": ({"n": 2, "x": F[0]}, 4 * F[0] ** 2 - 2 * F[0] - 1),
+    "chebyshev_polynomial_w": ({"n": 2, "x": F[0]}, 4 * F[0] ** 2 + 2 * F[0] - 1),
+    "shifted_chebyshev_polynomial_v": ({"n": 1, "x": F[0]}, 4 * F[0] - 3),
+    "shifted_chebyshev_polynomial_w": ({"n": 1, "x": F[0]}, 4 * F[0] - 1),
 }  # fmt: skip
 
 
@@ -250,8 +272,46 @@ def test_hints_compute_what_the_name_does(name):
         word: sg.constant(argument) if isinstance(argument, np.ndarray) else argument
         for word, argument in arguments.items()
     }
-    actual = sg.evaluate(eval(hints.INSTEAD[name], {"sg": sg, "np": np, **leaves}))
+    code = hints.INSTEAD[name].partition(", of ")[0]  # and what its operands are
+    actual = sg.evaluate(eval(code, {"sg": sg, "np": np, **leaves}))
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=1e-15)
+
+
+#: Names of PyTorch, NumPy and JAX that had no hint (of the versions of December 2026).
+WITHOUT_HINT = (
+    "as_strided as_strided_scatter binomial fork hash_tensor int_repr is_storage istft saddmm"
+    " set_flush_denormal slice_inverse sspaddmm wait may_share_memory shares_memory"
+    " copy_to_host_async ds free_ref freeze host_ids live_arrays make_array_from_callback"
+    " make_array_from_single_device_arrays make_user_context print_environment_info"
+    " process_indices transfer_guard",
+    "AdaptiveLogSoftmaxWithLoss FractionalMaxPool2d FractionalMaxPool3d MultiLabelMarginLoss"
+    " fractional_max_pool2d fractional_max_pool2d_with_indices fractional_max_pool3d"
+    " fractional_max_pool3d_with_indices multilabel_margin_loss get_scaled_dot_general_config",
+    "chebyshev_polynomial_v chebyshev_polynomial_w shifted_chebyshev_polynomial_v"
+    " shifted_chebyshev_polynomial_w",
+    "as_subclass hash_tensor istft mode module_load",
+)
+
+
+@pytest.mark.parametrize(
+    ("owner", "names"),
+    [*zip((sg, sg.nn, sg.special, Tensor([1.0])), WITHOUT_HINT, strict=True)],
+    ids=["sg", "nn", "special", "tensor"],
+)
+def test_names_of_other_libraries_have_a_hint(owner, names):
+    for name in names.split():
+        with pytest.raises(AttributeError) as caught:
+            getattr(owner, name)
+        assert caught.value.hint, name
+
+
+def test_the_hint_of_binomial_draws_counts():
+    rng, n, p, shape = sg.random.Generator(0), 10, 0.25, (4000,)
+    draws = eval(hints.INSTEAD["binomial"].partition(", of ")[0], {**locals(), "sg": sg})
+    counts = sg.evaluate(draws)
+    assert counts.shape == shape
+    assert abs(counts.mean() - n * p) < 0.1  # 4.6 standard deviations of the mean
+    assert abs(counts.var() - n * p * (1 - p)) < 0.2
 
 
 @pytest.mark.parametrize(

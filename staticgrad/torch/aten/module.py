@@ -106,6 +106,10 @@ class TorchModule(Module):
             into[name] = created = parameter(name, array_of(tensor).copy())
             stored_of(created).store.in_graph = True  # no path takes the place of its name
 
+    def _has_modes(self) -> bool:
+        exported = self._programs.modes["train"]
+        return bool(exported.updated or exported.program.draws)
+
     def forward(self, *args: Any, **named: Any) -> Any:
         """Return the results, in the containers of PyTorch's module."""
         return self.run_exported(
