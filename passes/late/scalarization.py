@@ -23,6 +23,7 @@ only if the schedule is predicted to take less time than without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import product
 from math import prod
@@ -201,7 +202,7 @@ class _Axes:
         """
         large = self.large_axes(x.shape)
         large_axes = tuple(large.index(axis) for axis in op.axes if axis in large)
-        last = type(op)(large_axes) if large_axes else None
+        last = replace(op, axes=large_axes) if large_axes else None
         if not (isinstance(op, Sum) and x.dtype.is_float):
             return [_Join(tuple(axis for axis in op.axes if axis not in large), False)], last
         if x.dtype.itemsize < F32.itemsize:

@@ -9,7 +9,7 @@ were written, so these rules are of use below derivatives alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -277,16 +277,27 @@ def _function(match: Match) -> Any:
     if type(parts.source.op) is Eigh:
         if not isinstance(factor, Symbolic):
             return product  # a multiple of the identity
-        if factor.ndim and factor.shape != values.shape:
-            factor = factor + 0.0 * values  # a number of each matrix alone
+        if factor.ndim:
+            factor = _with_values(factor, values, parts.scalars.values())
         return spectral(product, x, values, parts.source.values[1], factor, *parts.scalars.values())
-    if not isinstance(factor, Symbolic) or not factor.ndim:
-        factor = factor + 0.0 * values
+    factor = _with_values(factor, values, parts.scalars.values())
     left, _, right = parts.source.values
     mirrored = parts.results == [2, 0]
     product = sg.matrix_transpose(product) if mirrored else product
     value = odd_function(product, x, values, left, right, factor, *parts.scalars.values())
     return sg.matrix_transpose(value) if mirrored else value
+
+
+def _with_values(factor: Any, values: Symbolic, scalars: Iterable[Symbolic]) -> Any:
+    """Return a factor as a function of the values, though it may be made of scalars alone.
+
+    Scalars may be computed from the values: as they all are for matrices of one row.
+    """
+    if isinstance(factor, Symbolic):
+        ends = dict.fromkeys(scalar.node for scalar in scalars)
+        if values.node in ancestors([factor], ends, values.node.serial):
+            return factor
+    return factor + 0.0 * values
 
 
 # -- some of the eigenvectors ----------------------------------------------------------------------

@@ -208,7 +208,8 @@ def function_of(
         starts.add(source.key)
     reached, between = {*starts, *copies}, []
     ends = dict.fromkeys(_remove_batch(scalar).node for scalar in scalars)
-    nodes = ancestors([function_values], ends, source.node.serial)
+    oldest = min([source.node.serial, *map(_serial, ends)])
+    nodes = ancestors([function_values], ends, oldest)
     for node in sorted(nodes, key=_serial):
         if any(arg.key in reached for arg in node.args) and Symbolic(node).key not in starts:
             between.append(node)

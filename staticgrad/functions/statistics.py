@@ -902,17 +902,28 @@ def _interpolate(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
 
 @rounded_once
 def norm_of_matrices(x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
-    """The norms of floating matrices, the last two axes."""
+    """The norms of floating matrices, the last two axes; 0 for matrices without elements."""
+    initial = 0.0 if 0 in x.shape[-2:] else None  # as NumPy, which refuses the least of no sums
+
+    def largest(values: Any, axis: int) -> Any:
+        return of.max(values, axis, keepdims=True, initial=initial)
+
+    def least(values: Any, axis: int) -> Any:
+        return of.min(values, axis, keepdims=True)
+
     if ord is None or ord == "fro":
         return flat_root(of.sum(abs_square(x), (-2, -1), keepdims=keepdims))
     if ord in (1, -1, math.inf, -math.inf):
         sum_axis, other_axis = (-2, -1) if ord in (1, -1) else (-1, -2)
         sums = of.sum(absolute(x), sum_axis, keepdims=True)
-        norms = (of.max if ord > 0 else of.min)(sums, other_axis, keepdims=True)
+        norms = (largest if ord > 0 else least)(sums, other_axis)
     elif ord in (2, -2, "nuc"):
         values: Any = SVDVals()(x)
-        join = of.sum if ord == "nuc" else of.max if ord == 2 else of.min
-        norms = expand_dims(join(values, -1, keepdims=True), -1)
+        if ord == "nuc":
+            joined = of.sum(values, -1, keepdims=True)
+        else:
+            joined = (largest if ord == 2 else least)(values, -1)
+        norms = expand_dims(joined, -1)
     else:
         raise ArgumentError(
             f"{called_name()}: no norm {ord!r} of matrices",

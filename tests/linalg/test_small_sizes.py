@@ -17,17 +17,17 @@ def symmetric(x):
 
 def of_eigh(x):
     values, vectors = L.eigh(symmetric(x))
-    return (vectors * sg.exp(values)) @ sg.matrix_transpose(vectors)
+    return (vectors * sg.exp(values)[..., None, :]) @ sg.matrix_transpose(vectors)
 
 
 def of_eig(x):
     values, vectors = L.eig(x)
-    return sg.real((vectors * values) @ L.inv(vectors))
+    return sg.real((vectors * values[..., None, :]) @ L.inv(vectors))
 
 
 def of_svd(x):
     u, s, v = L.svd(x)
-    return (u * sg.exp(s)) @ v
+    return (u * sg.exp(s)[..., None, :]) @ v
 
 
 def of_schur(x):
@@ -68,6 +68,19 @@ FORMULAS = {
     "discrete riccati": lambda x: L.solve_discrete_are(x, unit(x), unit(x), unit(x)),
     "nuclear": lambda x: L.matrix_norm(x, ord="nuc"), "frobenius": L.matrix_norm,
 }  # fmt: skip
+#: Formulas with a number of each matrix that is computed from its values.
+NUMBERS = {
+    "scaled eigh": lambda x: of_eigh(x) * sg.sum(L.eigvalsh(symmetric(x)), -1)[..., None, None],
+    "power of nuclear": lambda x: L.matrix_norm(x, ord="nuc") ** 3,
+    "power of largest": lambda x: L.matrix_norm(x, ord=2) ** 3,
+    "power of values": lambda x: sg.sum(L.svdvals(x), -1) ** 2 + sg.sum(x, (-2, -1)),
+}
+#: What takes one matrix alone.
+ALONE = {
+    "schur", "generalized eigh", "expm_frechet", "procrustes", "lyapunov", "discrete lyapunov",
+    "riccati", "discrete riccati", "sylvester",
+}  # fmt: skip
+BATCHED = {name: f for name, f in {**FORMULAS, **NUMBERS}.items() if name not in ALONE}
 MATRICES = {0: np.zeros((0, 0)), 1: np.array([[1.3]]), 2: np.array([[1.1, 0.2], [0.2, 2.3]])}
 
 
@@ -101,6 +114,50 @@ def test_two_derivatives_are_those_of_differences(name, n):
         for key, value in expected.items():
             np.testing.assert_allclose(actual[key][place], value, rtol=1e-4, atol=1e-4, err_msg=key)
     assert actual["slope"].shape == actual["turn"].shape == (n, n)
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("batch", [(3,), (2, 1)], ids=str)
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("name", BATCHED)
+def test_two_derivatives_of_a_batch_are_those_of_each_matrix(name, n, batch):
+    scales = 1.0 + 0.25 * np.arange(np.prod(batch)).reshape(batch)
+    matrices = MATRICES[n] * scales[..., None, None]
+    along = np.sin(np.arange(n * n) + 1.0).reshape(n, n)
+
+    def derivatives(array):
+        x = sg.input("x", array.shape, "float64")
+        y = BATCHED[name](x)
+        loss = (y * (1.0 + 0.5 * sg.sin(y))).sum()
+        slope = sg.grad(loss, x, allow_disconnected=True)
+        turn = sg.grad((slope * along).sum(), x, allow_disconnected=True)
+        return sg.evaluate(sg.Graph({"slope": slope, "turn": turn}), {"x": array})
+
+    actual = {key: np.array(value) for key, value in derivatives(matrices).items()}
+    for place in np.ndindex(*batch):
+        for key, value in derivatives(matrices[place]).items():
+            np.testing.assert_allclose(actual[key][place], value, rtol=1e-9, atol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize("size", [0, "n"], ids=["literal", "named"])
+def test_a_batch_without_matrices_has_no_results(size, recwarn):
+    """A named size of 0 is known in the run alone."""
+    x = sg.input("x", (size, 2, 2), "float64")
+    y = L.expm(x)
+    f = sg.compile({"y": y, "slope": sg.grad((y**2).sum(), x)})
+    assert [value.shape for value in f.run({"x": np.zeros((0, 2, 2))}).values()] == [(0, 2, 2)] * 2
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("order", [1, 2, np.inf, "nuc", "fro"])
+@pytest.mark.parametrize("shape", [(0, 0), (3, 0, 0), (0, 2), (2, 0)], ids=str)
+def test_norms_of_matrices_without_elements_are_0(order, shape):
+    """NumPy has them since 2.3."""
+    norms = sg.evaluate(sg.linalg.norm(sg.constant(np.zeros(shape)), order, axis=(-2, -1)))
+    np.testing.assert_array_equal(norms, np.zeros(shape[:-2]))
+    if order in (1, 2, np.inf) and shape == (0, 0):
+        with pytest.raises(sg.errors.EmptyReductionError):
+            sg.linalg.norm(sg.constant(np.zeros(shape)), -order)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
