@@ -173,8 +173,8 @@ def _of_vectors(name: str, f: Any, x0: Any) -> tuple[_VectorFunctions, Any, Call
 
 
 def minimize(
-    f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), *, method: str | None = None,
-    **options: Any,
+    f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), *,
+    method: str | Callable[..., Any] | None = None, **options: Any,
 ) -> Any:  # fmt: skip
     """Minimize a function of a tree of arrays by ``scipy.optimize.minimize``.
 
@@ -185,7 +185,8 @@ def minimize(
         f: of ``x`` and ``args``, gives one number.
         x0: where to begin: arrays in containers, also complex ones. A list of numbers is a vector.
         args: further arguments of f: arrays in containers; numbers and strings are static.
-        method: as SciPy's.
+        method: as SciPy's: a name, or a function that SciPy calls with the value's function, the
+            vector, ``args`` and, by name, ``jac`` and the options.
         options: those of SciPy's function, ``bounds``, ``tol``, ...; constraints, bounds and
             callbacks are in terms of the vector (``ravel``).
 
@@ -203,7 +204,7 @@ def minimize(
     from scipy.optimize import minimize as scipy_minimize
 
     functions, vector, unravel = _of_vectors("minimize", f, x0)
-    reads = _READ.get((method or "").lower(), "gradient")
+    reads = _READ.get(method.lower() if isinstance(method, str) else "", "gradient")
     if reads:
         options.setdefault("jac", True)
     if reads == "products":

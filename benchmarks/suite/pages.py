@@ -52,8 +52,9 @@ def speed_lines(settings: Mapping[str, Any]) -> Iterator[str]:
     peers = f"JAX {versions['jax']['jax']}, PyTorch {versions['torch']['torch'].partition('+')[0]}"
     yield (
         f"Median time of a training step or gradient on {suite['machine']}, best of one and two"
-        f" threads for each library ({peers},\n{written_day(suite['date'])}). The caller holds the"
-        " latest eight results. Results are checked against float64 before anything is timed. All"
+        f" threads for each library ({peers},\n{written_day(suite['date'])}). The results of"
+        " the last eight calls are kept while the next one runs, so no call writes over the memory"
+        " of the one before. Results are checked against float64 before anything is timed. All"
         f" {workloads} workloads, and other machines, are in `benchmarks/results/`; `python -m"
         " benchmarks` repeats them."
     )

@@ -30,7 +30,7 @@ from staticgrad.support.building import is_package_file
 
 _DECORATORS: Final = contextlib.__file__
 
-#: An argument of other libraries -> ours, or what to write instead.
+#: An argument of other libraries, of one function or of all -> ours, or what to write instead.
 ARGUMENTS: Final = {
     **each_of("dim dims", "axis"),
     **each_of("keepdim keep_dims", "keepdims"),
@@ -70,6 +70,8 @@ ARGUMENTS: Final = {
     "inplace": "nothing: a value never changes, and kernels write over what is not read again",
     "requires_grad": "nothing: sg.grad(loss, [w]) names what it differentiates",
     "jit": "sg.options(jit=False), for kernels as plain Python",
+    "Embedding.max_norm": "w.update(w * sg.minimum(1.0, max_norm / sg.norm(w, axis=1,"
+    " keepdims=True))), of w = embedding.weight, before the first step and after each",
     "dump": 'with sg.options(dump="folder"): around it, or STATICGRAD_DUMP=folder',
 }
 
@@ -180,7 +182,7 @@ def check_keywords(
 def unknown_argument(name: str, word: str, ours: Signature) -> UnknownArgumentError:
     """Return the error for an unknown argument, with the nearest known name."""
     names = _names(ours)
-    written = ARGUMENTS.get(word, "")
+    written = ARGUMENTS.get(f"{name}.{word}") or ARGUMENTS.get(word, "")
     if written.isidentifier():  # another library's name, of an argument that is there or is not
         written = f"write {written}=; " if written in names else ""
     elif written:

@@ -193,3 +193,24 @@ def test_one_function_is_minimized_from_starts_of_other_shapes_and_dtypes():
         x = sg.scipy.minimize(distance, {"a": start}).x["a"]
         assert (x.shape, x.dtype) == (start.shape, start.dtype)
         np.testing.assert_allclose(x, 1.0, atol=1e-6)
+
+
+def test_minimize_takes_a_function_as_method():
+    """SciPy calls it with the function, the vector and its gradient, in vectors."""
+
+    def descend(fun, x0, args, jac, rate, **options):
+        x = x0
+        for _ in range(100):
+            x = x - rate * jac(x, *args)
+        return optimize.OptimizeResult(x=x, fun=fun(x, *args), success=True)
+
+    target = np.array([1.0, -2.0])
+    result = sg.scipy.minimize(
+        lambda p, shift: ((p["a"] - target - shift) ** 2).sum(),
+        {"a": np.zeros(2)},
+        (0.5,),
+        method=descend,
+        options={"rate": 0.25},
+    )
+    np.testing.assert_allclose(result.x["a"], target + 0.5, rtol=1e-12)
+    assert result.fun < 1e-20

@@ -305,6 +305,34 @@ def test_names_of_other_libraries_have_a_hint(owner, names):
         assert caught.value.hint, name
 
 
+def test_the_hint_of_max_norm_trains_as_pytorch():
+    """PyTorch scales the rows that are read, in place, before it reads them."""
+    with pytest.raises(UnknownArgumentError) as caught:
+        sg.nn.Embedding(3, 2, max_norm=1.0)
+    line = re.search(r"instead: (w\.update\(.*\)), of w", caught.value.hint)[1]
+    embedding, max_norm, opt = sg.nn.Embedding(3, 2), 1.0, sg.optim.SGD(0.5)
+    rows = np.array([[3.0, 4.0], [0.0, 0.0], [0.3, 0.4]])
+    embedding.weight.value = rows
+    targets = np.array([[2.0, 0.0], [0.0, -3.0], [1.0, 1.0]])
+
+    def renorm():
+        eval(line, {"sg": sg, "max_norm": max_norm, "w": embedding.weight})
+
+    @sg.function
+    def step(targets):
+        loss = ((embedding(np.arange(3)) - targets) ** 2).sum()
+        opt.minimize(loss)
+        renorm()
+        return loss
+
+    sg.function(renorm)()
+    for _ in range(4):
+        norms = np.sqrt((rows**2).sum(1, keepdims=True))
+        rows = np.where(norms > max_norm, rows * max_norm / np.maximum(norms, 1e-7), rows)
+        assert step(targets.astype("float32")) == pytest.approx(((rows - targets) ** 2).sum())
+        rows = rows - 0.5 * 2.0 * (rows - targets)
+
+
 def test_the_hint_of_binomial_draws_counts():
     rng, n, p, shape = sg.random.Generator(0), 10, 0.25, (4000,)
     draws = eval(hints.INSTEAD["binomial"].partition(", of ")[0], {**locals(), "sg": sg})
