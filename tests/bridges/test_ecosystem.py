@@ -66,3 +66,27 @@ def test_scipys_other_functions_refuse_with_a_code(name):
     function, x = getattr(special, name), sg.input("x", (3,), "float64")
     with assert_refused(SymbolicValueError, name, "SG107", line="function(*[x] * function.nin)"):
         function(*[x] * function.nin)
+
+
+def test_einops_of_the_array_api_takes_values_and_tensors():
+    """The guide ``from-numpy`` says this line, and what to write in the place of einx."""
+    api = pytest.importorskip("einops.array_api")
+    array = np.arange(24.0).reshape(4, 6)
+
+    def blocks(x):
+        return api.rearrange(x, "(a b) c -> b (a c)", a=2)
+
+    expected = array.reshape(2, 2, 6).transpose(1, 0, 2).reshape(2, 12)
+    for actual in (sg.function(blocks)(array), blocks(Tensor(array)).array):
+        np.testing.assert_array_equal(actual, expected)
+    sums = sg.function(sg.vmap(lambda row: api.reduce(row, "(a b) -> a", "sum", a=2)))(array)
+    np.testing.assert_array_equal(sums, array.reshape(4, 2, 3).sum(-1))
+
+
+def test_einx_refuses_values_and_einsum_computes_its_products():
+    einx = pytest.importorskip("einx")
+    x, y = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
+    with pytest.raises(Exception, match="Failed to determine which backend"):
+        sg.function(lambda x: einx.sum("a [b]", x))(x)
+    actual = sg.function(lambda x, y: sg.einsum("ab,bc->ac", x, y))(x, y)
+    np.testing.assert_array_equal(actual, einx.dot("a [b], [b] c -> a c", x, y))
