@@ -202,10 +202,12 @@ OF_SEVERAL = {
 }
 
 
+PAGE = Path(documentation.__file__).parent / "guide" / "accuracy.md"
+
+
 def read_table():
     """The table: the largest errors in float32 and in float64, and those of ``sg.evaluate``."""
-    page = Path(documentation.__file__).parent / "guide" / "accuracy.md"
-    rows = re.findall(r"^\| `sg\.([^`]*)` \|(.*)\|", page.read_text(encoding="utf-8"), re.M)
+    rows = re.findall(r"^\| `sg\.([^`]*)` \|(.*)\|", PAGE.read_text(encoding="utf-8"), re.M)
     bounds = {}
     for name, cells in rows:
         narrow, wide, evaluated = (float(cell.strip() or "inf") for cell in cells.split("|")[:3])
@@ -236,3 +238,55 @@ def test_errors_are_within_the_table(name):
             worst = int(np.argmax(errors))
             at = float(points[worst])
             assert errors[worst] <= bounds[way], f"{way} at {at!r}: {errors[worst]:.2f} ulp"
+
+
+#: A formula of "Slopes in tails", and how often it is differentiated -> where all its digits are
+#: lost, by mpmath; and what the page writes instead.
+TAILS: dict[str, tuple[Any, int, float, Any, Any]] = {
+    "sg.tanh(x)": (sg.tanh, 1, 20.0, lambda x: 1 / mp.cosh(x) ** 2, lambda x: 1 / sg.cosh(x) ** 2),
+    "x - sg.tanh(x)": (
+        lambda x: x - sg.tanh(x),
+        2,
+        20.0,
+        lambda x: 2 * mp.tanh(x) / mp.cosh(x) ** 2,
+        lambda x: 2 * sg.tanh(x) / sg.cosh(x) ** 2,
+    ),
+    "sg.log(sg.cosh(x))": (
+        lambda x: sg.log(sg.cosh(x)),
+        2,
+        20.0,
+        lambda x: 1 / mp.cosh(x) ** 2,
+        lambda x: 1 / sg.cosh(x) ** 2,
+    ),
+    "sg.nn.gelu(x)": (
+        sg.nn.gelu,
+        0,
+        -10.0,
+        lambda x: x * mp.erfc(-x / ROOT_TWO) / 2,
+        lambda x: x * sg.special.ndtr(x),
+    ),
+    "sg.log(1 - sg.exp(sg.log(1 - sg.exp(x))))": (
+        lambda x: sg.log(1 - sg.exp(sg.log(1 - sg.exp(x)))),
+        0,
+        -800.0,
+        lambda x: x,
+        lambda x: x,
+    ),
+}
+
+
+@pytest.mark.parametrize("formula", TAILS)
+def test_tails_of_the_page_lose_their_digits_and_have_them_as_it_writes(formula):
+    """A formula that is better than the page says fails, too."""
+    assert f"`{formula}`" in PAGE.read_text("utf-8")
+    function, order, at, truth, instead = TAILS[formula]
+    for _ in range(order):
+        function = sg.grad(function)
+    expected = truth(mp.mpf(at))
+
+    def error(f):
+        value = float(sg.function(f)(np.float64(at)))
+        return abs(mp.mpf(value) - expected) / abs(expected)
+
+    assert not error(function) < 0.5
+    assert error(instead) < 1e-14
