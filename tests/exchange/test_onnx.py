@@ -1056,8 +1056,8 @@ def test_fourier_transforms(name, named, norm, tmp_path):
         return getattr(of, name)(signal, norm=norm, **words)
 
     array = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
-    given = sg.input("x", ("n", 6)) if named else array
-    proto = export_model(lambda x: transform(x, sg.fft), tmp_path / "m.onnx", given)
+    operand = sg.input("x", ("n", 6)) if named else array
+    proto = export_model(lambda x: transform(x, sg.fft), tmp_path / "m.onnx", operand)
     expected = transform(array.astype("float64"), np.fft)
     if np.iscomplexobj(expected):
         expected = np.stack([expected.real, expected.imag], axis=-1)
