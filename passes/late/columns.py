@@ -41,6 +41,7 @@ from staticgrad.language.ops.selection import where
 from staticgrad.language.types.arrays import Shape, hint_product, product
 from staticgrad.language.types.dim import Size, bounds
 from staticgrad.language.types.dtype import I64
+from staticgrad.support import fuses
 from staticgrad.support.building import within
 from staticgrad.support.config import limits
 from staticgrad.support.traversal import reach
@@ -139,12 +140,6 @@ def _base_of_views(value: Symbolic) -> Symbolic:
     while value.node.args and isinstance(value.node.form, View):
         value = value.node.args[0]
     return value
-
-
-#: Operations per element of a recomputed formula, and its nodes, at most: moving one more array
-#: through memory takes about as long.
-MOST_FLOPS: Final = 24
-MOST_NODES: Final = 16
 
 
 @late_pass("shifted-formulas", keeps="close")
@@ -263,7 +258,7 @@ class _FormulaShifter:
         # another reader needs it in memory.
         formula: dict[Node, None] = {}
         read: set[ValueKey] = set()
-        pending, flops = [value], 0
+        pending = [value]
         while pending:
             operand = pending.pop()
             if operand.node in formula or operand.ndim == 0 or _is_number(operand):
@@ -280,13 +275,13 @@ class _FormulaShifter:
             ):
                 return None
             formula[operand.node] = None
-            flops += operand.node.op.flops
-            if flops > MOST_FLOPS or len(formula) > MOST_NODES:
+            if len(formula) > fuses.FORMULA_NODES:
                 return None
             pending += operand.node.args
         if not formula or not self._is_read_by_elements(value):
             return None
         pads = len(self._pads.get(value.shape, ()))
+        flops = sum(node.op.flops for node in formula)
         if flops * pads > limits().formula_flops or len(read) * pads > limits().formula_reads:
             return None
         return sorted(formula, key=self._order.__getitem__)

@@ -8,7 +8,7 @@ both ways round.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +30,7 @@ from staticgrad.language.ir.graph import Constant, Node, Symbolic, new_mark
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import kind_of_elements
-
-#: Larger constants are not searched for being one number throughout.
-_SEARCHED: Final = 4096
+from staticgrad.support import fuses
 
 
 class Index:
@@ -226,7 +224,7 @@ def number_of(value: Symbolic) -> Any:
     array = node.op.data.array
     if array.ndim == 0:
         return array[()]
-    if not 0 < array.size <= _SEARCHED:
+    if not 0 < array.size <= fuses.SEARCHED_ELEMENTS:
         return None
     first = array.flat[0]
     return first if (array.view(np.uint8).reshape(array.size, -1) == _bytes(first)).all() else None

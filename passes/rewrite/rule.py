@@ -25,6 +25,7 @@ from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import BOOL, F64, I64, DType, as_dtype
+from staticgrad.support import fuses
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
 
@@ -198,8 +199,6 @@ def _infer_type(op: Op | None, args: tuple[Term, ...]) -> TensorType:
     return result_type if isinstance(result_type, TensorType) else _ANY
 
 
-#: Nodes of two values that are compared, for being one expression twice.
-_COMPARED: Final = 24
 #: What was found, by the name of the hole or op, and by the op of the pattern itself; by the hole
 #: itself, another value of the same expression.
 Bindings = Mapping[str | Applied | Hole, Symbolic]
@@ -270,7 +269,11 @@ def equal_nodes(first: Symbolic, second: Symbolic) -> Iterator[Node]:
             continue
         a, b = left.node, right.node
         same = left.index == right.index and a.op == b.op and len(a.args) == len(b.args)
-        if len(equals) >= _COMPARED or not same or isinstance(a.op, Input | ParameterLeaf):
+        if (
+            len(equals) >= fuses.COMPARED_NODES
+            or not same
+            or isinstance(a.op, Input | ParameterLeaf)
+        ):
             return
         equals[b] = a
         pairs += zip(a.args, b.args, strict=True)

@@ -250,16 +250,14 @@ def _length(intervals: Sequence[tuple[float, float]]) -> float:
     return length
 
 
-def seconds_at_scales(
-    steps: Sequence[Step], machine: Rates = DEFAULT, scales: Sequence[float] = SCALES
-) -> tuple[float, ...]:
+def seconds_at_scales(steps: Sequence[Step], machine: Rates = DEFAULT) -> tuple[float, ...]:
     """Predict the seconds of a schedule's steps at several values of its named sizes.
 
     One prediction if no size has a name. A copy of what a result may be written over has no work.
     """
     names = {n.name: n for s in steps for size in s.arguments for n in named_sizes(size)}
     predictions = []
-    for scale in scales if names else (1.0,):
+    for scale in SCALES if names else (1.0,):
         sizes = {name: _scale_size(named, scale) for name, named in names.items()}
         arguments = [tuple([evaluate(size, sizes) for size in s.arguments]) for s in steps]
         predictions.append(sum(all_seconds(steps, arguments, machine, in_place=True)))

@@ -160,7 +160,26 @@ def test_long_chains_are_cut_where_their_formulas_take_too_many_operations():
     np.testing.assert_allclose(program.run(feed)["y"], expected, rtol=1e-12)
 
 
-def test_stages_of_matrices_are_stored():
+@pytest.mark.parametrize("axis", [0, 1])
+def test_stages_that_are_shifted_along_one_axis_of_matrices_are_computed_again(axis):
+    def shift(of, y):
+        rows = (slice(None),) * axis
+        border, inner = y[(*rows, slice(0, 1))], y[(*rows, slice(None, -1))]
+        return of.concatenate([0.5 * border, inner], axis)
+
+    feed = {"x": np.random.default_rng(0).normal(size=(33, 40))}
+    x = sg.input("x", (33, 40), "float64")
+    graph = sg.Graph({"y": runge_kutta(lambda y: y - shift(sg, y), x)})
+    program = sg.compile(graph)
+    assert is_taken(program)
+    assert len(program.kernels) == 1
+    expected = runge_kutta(lambda y: y - shift(np, y), feed["x"])
+    np.testing.assert_allclose(program.run(feed)["y"], expected, rtol=1e-12, atol=1e-14)
+    stored = sg.compile(graph, disable=[NAME]).run(feed)["y"]
+    np.testing.assert_array_equal(program.run(feed)["y"], stored)
+
+
+def test_stages_that_are_shifted_along_two_axes_of_matrices_are_stored():
     def slope(y):
         return sg.pad(y[2:, 1:-1] + y[1:-1, 2:] - 2.0 * y[1:-1, 1:-1], 1)
 

@@ -29,12 +29,10 @@ from staticgrad.compiler.fusion.groups import Group, Groups, Key, Read, ResultBu
 from staticgrad.compiler.fusion.legality import RowRules
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import TensorType
+from staticgrad.support import fuses
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import replace
 
-#: The largest interval of the order that is searched; two groups farther apart are not merged.
-_FARTHEST: Final = 4096
-_MOST_VISITS: Final = 512
 #: The largest number of groups with the same operand that are tried for a merge.
 _NEAREST: Final = 8
 
@@ -259,7 +257,7 @@ class Precedence:
                 return False
             visited.add(number)
             pending += self._successors[number]
-            if len(visited) > _MOST_VISITS:
+            if len(visited) > fuses.VISITED_GROUPS:
                 return False
         return True
 
@@ -312,7 +310,7 @@ class Precedence:
         # All groups of a path from one to the other stand between them in the order.
         low, high = sorted([first, second], key=self._indices.__getitem__)
         end = self._indices[high]
-        if end - self._indices[low] > _FARTHEST:
+        if end - self._indices[low] > fuses.GROUP_DISTANCE:
             return None
         reachable: set[int] = set()
         waiting = [low]
@@ -325,7 +323,7 @@ class Precedence:
                 elif later not in reachable and self._indices[later] < end:
                     reachable.add(later)
                     waiting.append(later)
-            if len(reachable) > _MOST_VISITS:
+            if len(reachable) > fuses.VISITED_GROUPS:
                 return None
         return reachable
 

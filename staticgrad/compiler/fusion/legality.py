@@ -52,6 +52,7 @@ from staticgrad.language.ir.forms import (
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import Shape, c_strides, hint_product
 from staticgrad.language.types.dtype import ALL_DTYPES
+from staticgrad.support import fuses
 
 
 def find_form_conflict(first: Cluster | Group, second: Cluster | Group) -> Reason | None:
@@ -121,8 +122,6 @@ def reduced_axes(group: Cluster | Group) -> tuple[int, ...]:
     return tuple(range(rank - group.row, rank))
 
 
-#: Instructions of a group of rows, at most: its stages are interleaved over several rows.
-LARGEST_ROWS: Final = 640
 #: Bytes that one row of all operands takes, at most. Later stages find it in the last cache. On Zen
 #: 3 (512 KB of L2, 32 MB of L3) one kernel of rows of 200 KB to 8 MB takes .5 to .75 of the time of
 #: several (softmax, cross entropy, layer norms and their gradients), and .7 to 1.1 for 16 MB.
@@ -273,7 +272,11 @@ class RowRules:
     def find_size_conflict(first: Group, second: Group) -> Reason | None:
         """Return the reason if two groups together are too large for one."""
         size = first.instructions + second.instructions
-        return ReasonKind.TooLarge(size, LARGEST_ROWS) if size > LARGEST_ROWS else None
+        return (
+            ReasonKind.TooLarge(size, fuses.ROW_INSTRUCTIONS)
+            if size > fuses.ROW_INSTRUCTIONS
+            else None
+        )
 
     def find_conflict(
         self, first: Group, second: Group, reads: Sequence[Read], domain: Shape, row: int

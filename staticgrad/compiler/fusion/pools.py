@@ -16,13 +16,12 @@ from staticgrad.compiler.fusion.groups import Group, Groups, Read, ResultBuffer,
 from staticgrad.language.ir.forms import Pointwise, WindowAxis, WindowProduct, WindowReduce
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.dim import is_at_least
+from staticgrad.support import fuses
 from staticgrad.support.records import replace
 
 _KINDS: Final = ("sum", "max", "place")
 #: Taps of a window, at most: for each tap the image is evaluated, all in one loop body.
 _MOST_TAPS: Final = 16
-#: Instructions of a kernel for a vector of windows, at most.
-_LARGEST: Final = 400
 
 
 def _pool_of(group: Group) -> Node | None:
@@ -117,7 +116,10 @@ def _may_be_one_kernel(groups: Groups, image: Group, pools: Sequence[Group]) -> 
     ):
         return False
     taps = prod(int(axis.taps) for axis in axes)
-    if sum(pool.instructions for pool in pools) + taps * image.instructions > _LARGEST:
+    if (
+        sum(pool.instructions for pool in pools) + taps * image.instructions
+        > fuses.WINDOW_INSTRUCTIONS
+    ):
         return False
     return all(
         _may_be_read(groups, read, image, pools) for pool in pools for read in groups.reads(pool)

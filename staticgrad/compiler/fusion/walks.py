@@ -32,6 +32,7 @@ from staticgrad.language.ir import forms
 from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.types.arrays import Shape, c_strides, hint_product, hint_value
 from staticgrad.language.types.dim import Size
+from staticgrad.support import fuses
 
 #: Least number of sums over strided terms, by hints, that are vectorized over the sums: with fewer,
 #: most lanes would be empty.
@@ -338,10 +339,6 @@ def lies_in_order(source: Source) -> bool:
     return layout.is_contiguous(source.type.shape)
 
 
-#: Nodes that are recomputed for a selected element, at most.
-_MOST_RECOMPUTED: Final = 24
-
-
 def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
     """Return True if a scatter sets one element per row (one-hot) and is read by element."""
     form = node.form
@@ -386,7 +383,7 @@ def may_compute_again(value: Symbolic, domain: Shape) -> bool:
             return False
         if not isinstance(form, forms.Pointwise) or node.types[0].shape != domain:
             continue
-        if form.indexed or len(seen) > _MOST_RECOMPUTED:
+        if form.indexed or len(seen) > fuses.GATHERED_NODES:
             return False
         below = [arg.node for arg in node.args if arg.node not in seen]
         seen.update(below)

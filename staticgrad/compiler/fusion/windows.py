@@ -31,6 +31,7 @@ from staticgrad.language.ir.graph import Constant, Node
 from staticgrad.language.types.arrays import hint_product, hint_value
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64
+from staticgrad.support import fuses
 from staticgrad.support.records import dataclass
 
 #: Parts of a window, at most: each is read at every index, inside its region or not. Values with
@@ -41,8 +42,6 @@ FEW_ELEMENTS: Final = 1 << 14
 #: Least bytes of a row of a larger value, for each of its parts: a vector at the end of a part
 #: takes as long as several others.
 LEAST_PART: Final = 128
-#: Nodes that are visited to find the reductions that read a window, at most.
-MOST_READERS: Final = 16
 #: A larger padded value has at most this many times the elements of its part: a masked load outside
 #: of mapped memory takes hundreds of cycles.
 MOST_BORDERS: Final = 4
@@ -116,7 +115,7 @@ def _reduced_axes(
 ) -> Iterator[tuple[int, ...]]:
     """Yield the axes of reductions that read a value, directly or through pointwise nodes."""
     visited, pending = {node}, [node]
-    while pending and len(visited) < MOST_READERS:
+    while pending and len(visited) < fuses.WINDOW_READERS:
         for user in users[pending.pop(), 0]:
             if isinstance(user.form, Reduce):
                 yield user.form.axes

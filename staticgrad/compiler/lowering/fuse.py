@@ -155,7 +155,7 @@ def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> F
     candidates = [fusions.fuse(graph, (*disable, PRICED)), best]
     if largest := find_larger_axes(graph):
         candidates.append(fusions.fuse(graph, disable, largest))
-    seconds = [seconds_at_scales(f.schedule.steps, scales=(1.0,)) for f in candidates]
+    seconds = [seconds_at_scales(f.schedule.steps) for f in candidates]
     chosen = 0
     for index in range(1, len(candidates)):
         if compare_seconds(seconds[index], seconds[chosen]) < 1.0 - TOLERANCE:

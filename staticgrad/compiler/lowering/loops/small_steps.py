@@ -33,6 +33,7 @@ from staticgrad.language.ir.kernels.stages import (
 from staticgrad.language.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64, DType
+from staticgrad.support import fuses
 from staticgrad.support.records import replace
 from staticgrad.support.traversal import sort_topologically
 
@@ -40,8 +41,6 @@ from staticgrad.support.traversal import sort_topologically
 _MOST_SECONDS: Final = 1e-7
 #: Bytes of each of its buffers, at most.
 _MOST_BYTES: Final = 1 << 12
-#: Stages of a joined kernel, at most: LLVM takes more than linear time for long functions.
-_MOST_STAGES: Final = 48
 
 
 def join_small_steps(schedule: Schedule) -> Schedule:
@@ -123,7 +122,7 @@ def _cut_run(run: Iterable[_Candidate]) -> Iterator[list[KernelStep]]:
         writes = {*step.writes()}
         stages += candidate.stages
         is_apart = candidate.gathers().isdisjoint(written) and writes.isdisjoint(read | written)
-        if part and (stages > _MOST_STAGES or not is_apart):
+        if part and (stages > fuses.JOINED_STAGES or not is_apart):
             yield part
             part, stages, read, written = [], candidate.stages, set(), set()
         part.append(step)
