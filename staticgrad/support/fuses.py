@@ -18,7 +18,7 @@ COMPARED_NODES: Final = 24
 FORMULA_NODES: Final = 16
 #: Nodes that are visited to find out whether an element may be computed again at an index.
 GATHERED_NODES: Final = 24
-#: Nodes that are visited to find the reductions that read a window.
+#: Nodes that are visited to find the reductions that read a window. Stages of a stencil reach it.
 WINDOW_READERS: Final = 16
 #: Positions in the order of groups between two that are merged.
 GROUP_DISTANCE: Final = 4096
