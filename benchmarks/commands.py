@@ -48,6 +48,8 @@ CATEGORIES: Final[Mapping[str, Category]] = {
             " `--into` writes JSON and keeps the lesser times",
             "sparse": "sparse products, a graph network and conjugate gradients, beside SciPy,"
             " PyTorch and JAX",
+            "training": "a training step of nine networks in float32 and bfloat16, with planned"
+            " bytes, beside PyTorch with and without `autocast` and AMX",
             "zoo": "a training step of twenty whole models of published families and sizes, beside"
             " PyTorch and JAX; `--into` writes JSON and keeps the lesser times",
         },

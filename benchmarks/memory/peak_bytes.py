@@ -135,7 +135,7 @@ _images = partial(models.images, "residual", (16, 32), 16, 8)
 
 #: Program -> its loss and what makes its arrays.
 PROGRAMS: Final[Mapping[str, tuple[Loss, Make]]] = {
-    "mlp": (models._classifier_loss, models.classifier((784, 512, 256, 128, 10), 128)),
+    "mlp": (models.classifier_loss, models.classifier((784, 512, 256, 128, 10), 128)),
     "cnn": (cnn.loss, cnn.network((1, 16, 32), 28, 32)),
     "batch norm": (_batch_norm_loss, make_images((16, 32), 16, 16)),
     "resnet": (models._image_loss, _images()),

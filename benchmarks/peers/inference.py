@@ -18,9 +18,6 @@ no form for LSTM and convolutions of every processor. ONNX Runtime and OpenVINO 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +34,7 @@ import staticgrad as sg
 from benchmarks.harness.builders import Builders
 from benchmarks.harness.machine import describe
 from benchmarks.harness.operations import Operations
+from benchmarks.harness.turns import Figures, Worker, answer_turns, measure_in_turns
 from benchmarks.implementations.with_staticgrad import Staticgrad
 from staticgrad.support.records import dataclass
 
@@ -275,56 +273,24 @@ def build(
 
 
 def _work(library: str, precision: str, name: str, batch: int, threads: int) -> None:
-    """Build a network, print what is known of it, and a time for each line that is read."""
+    """Build a network, and measure it in turns."""
     call, planned, error = build(library, precision, name, batch, threads)
-    print(json.dumps({"planned": planned, "error": error}), flush=True)
     clock = time.process_time if threads == 1 else time.perf_counter
-    for line in sys.stdin:
-        least, calls, end = float("inf"), 0, time.perf_counter() + float(line)
-        while calls < 3 or time.perf_counter() < end:
-            start = clock()
-            call()
-            least, calls = min(least, clock() - start), calls + 1
-        status = Path("/proc/self/status")  # Linux alone says it
-        lines = status.read_text().splitlines() if status.exists() else []
-        peak = next((int(line.split()[1]) << 10 for line in lines if line[:5] == "VmHWM"), 0)
-        print(json.dumps({"seconds": least, "peak": peak}), flush=True)
+    answer_turns(call, {"planned": planned, "error": error}, clock)
 
 
 def measure(
     sides: Sequence[tuple[str, str]], name: str, batch: int, threads: int, seconds: float
-) -> dict[tuple[str, str], dict[str, float] | str]:
+) -> dict[tuple[str, str], Figures | str]:
     """Return the figures of a network by library and precision, or why there are none."""
-    environment = {**os.environ, "STATICGRAD_THREADS": str(threads)}
+    environment = {"STATICGRAD_THREADS": str(threads)}
     if threads == 1:
         environment["XLA_FLAGS"] = (
             "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
         )
-    workers, results = {}, dict[tuple[str, str], dict[str, float] | str]()
-    for side in sides:
-        command = [sys.executable, "-m", "benchmarks", "inference", "--worker", *side, name]
-        workers[side] = subprocess.Popen(
-            [*command, str(batch), str(threads)], env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        answer = workers[side].stdout.readline()  # type: ignore[union-attr]
-        if not answer:
-            results[side] = "does not run"
-        elif (figures := json.loads(answer))["error"] > PRECISIONS[side[1]]:
-            results[side] = f"wrong by {figures['error']:.0e}"
-        else:
-            results[side] = figures | {"seconds": float("inf")}
-    for _ in range(TURNS):
-        for side, figures in results.items():
-            if isinstance(figures, str):
-                continue
-            print(seconds / TURNS, file=workers[side].stdin, flush=True)
-            answer = json.loads(workers[side].stdout.readline())  # type: ignore[union-attr]
-            figures["seconds"] = min(figures["seconds"], answer["seconds"])
-            figures["peak"] = answer["peak"]
-    for worker in workers.values():
-        worker.communicate()
-    return results
+    command, sizes = ("-m", "benchmarks", "inference", "--worker"), (str(batch), str(threads))
+    workers = {side: Worker((*command, *side, name, *sizes), environment) for side in sides}
+    return measure_in_turns(workers, lambda side: PRECISIONS[side[1]], TURNS, seconds)
 
 
 def write_rows(name: str, batch: int, results: Mapping[tuple[str, str], Any]) -> list[str]:

@@ -74,7 +74,8 @@ def classifier(widths: Sequence[int], batch: int) -> Make:
     return make
 
 
-def _classifier_loss(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
+def classifier_loss(ops: Any, v: Mapping[str, Any], sizes: Sizes) -> Result:
+    """Return the cross entropy of dense layers."""
     return ops.cross_entropy(_mlp(ops, v, "", sizes["layers"], v["x"], ops.relu), v["y"]), {}
 
 
@@ -389,7 +390,7 @@ _resnet, _mobile = partial(images, "residual"), partial(images, "separable")
 _vit, _mixer = partial(patches, "attention"), partial(patches, "dense")
 
 WORKLOADS: Final = (
-    _model("dense4", _classifier_loss, classifier, ((784, 512, 256, 128, 10), 128),
+    _model("dense4", classifier_loss, classifier, ((784, 512, 256, 128, 10), 128),
            ((6, 5, 4, 3, 2), 3), "784-512-256-128-10, batch 128"),
     _model("vae", _vae_loss, autoencoder, (784, 400, 20, 128), (6, 5, 2, 3),
            "variational autoencoder 784-400-20, batch 128", rate=1e-4),
