@@ -8,6 +8,8 @@ Rows of a are read in place: with one stride each along i and along the loops of
 words that contain the offset of each row, and of each run of the innermost k. Rows that have ends
 are packed, a tile at a time. Panels of b are packed a part of k at a time, run by run of the
 innermost j; if their columns are adjacent and few rows read them, whole panels are read in place.
+Where no instruction multiplies pairs of bfloat16 numbers, both are split into float32 numbers as
+they are packed.
 
 Maps that write factors run at each position of the first loop of k, while the results of a chunk of
 rows and a panel of columns stay. Each position is multiplied by itself, so that its parts and
@@ -94,16 +96,16 @@ class LoopedProduct(ProductLoops):
             self.dtype.is_float,
             self.registers,
             indexed=places,
-            arithmetic=self.arithmetic,
+            arithmetic="flushing" if self.widens_panels else self.arithmetic,
         )
         looked = self.reads_panels_in_place and self.down is None
         far_rows = looked and not (places or self.packs_rows)
         self.unpacked_tiles = replace(self.tiles, looked=looked, far_rows=far_rows)
         self.rows = self.unpacked_tiles.highest
         packed = PANEL_BYTES // (self.columns * self.dtype.itemsize) * (1 + self.in_pairs)
-        self.depth = max(self.lanes, packed)
+        self.depth = max(self.lanes, packed // self.widths)
         if self.first:
-            self.depth = FED_DEPTH
+            self.depth = FED_DEPTH // self.widths
         elif self.reads_panels_in_place:
             self.depth = DEPTH if places else STRIDED_DEPTH
         #: Elements of a packed row or column in a part of k.
@@ -166,7 +168,7 @@ class LoopedProduct(ProductLoops):
         self.inner_depth = self.nest.positions(self.remaining_axes) if self.first else self.deep
         self.tile = None if self.stores_all else self._local("tile", self.element, 2 * self.room)
         if not (self.reads_panels_in_place and self.fills_vectors):
-            room = self.packed_depth * self.columns
+            room = self.packed_depth * self.columns * self.widths
             if self.keeps_panels:
                 self.packed_until, self.of = (
                     self.before_all(f"{self.name}_kept", 0),
@@ -175,6 +177,8 @@ class LoopedProduct(ProductLoops):
                 room = max(room, KEPT)
             room += self.lanes * self.columns
             self.panel = self._local("panel", self.tiles.factor, room)
+            if self.widens_panels and self.is_transposed:
+                self.narrow_panel = self._local("narrow", self.tiles.factor, room // self.widths)
         if self.packs_rows:
             rows = self.chunk + self.rows if self.keeps_rows else self.rows
             if self.rows_are_adjacent:
@@ -199,6 +203,16 @@ class LoopedProduct(ProductLoops):
         return self.b.define(f"{self.name}_{name}", f"local_{code}", count)
 
     @cached_property
+    def widens_panels(self) -> bool:
+        """True if words are split into float32 numbers as panels are packed, not in each tile."""
+        return self.splits_rows and not self.keeps_panels
+
+    @property
+    def widths(self) -> int:
+        """Vectors of a packed panel for each vector of the words that it is packed from."""
+        return 2 if self.widens_panels else 1
+
+    @cached_property
     def keeps_panels(self) -> bool:
         """True if the next iterations of a windowed product reuse packed panels.
 
@@ -220,7 +234,13 @@ class LoopedProduct(ProductLoops):
     def keeps_rows(self) -> bool:
         """True if the rows of a chunk are packed once for all panels."""
         fits = self.one_part and not self.rows_are_adjacent
-        return self.in_pairs and fits and self.kernel.outer != "tiles"
+        return (self.in_pairs or self.splits_lines) and fits and self.kernel.outer != "tiles"
+
+    @cached_property
+    def splits_lines(self) -> bool:
+        """True if a function splits the words of rows: rows and k have one stride each."""
+        alone = len(self.stage.i) == 1 and not self.stage.a.bounded_positions
+        return self.widens_panels and alone and self._step(0) is not None
 
     @cached_property
     def rows_are_adjacent(self) -> bool:
@@ -364,7 +384,7 @@ class LoopedProduct(ProductLoops):
         if self.keeps_rows:
             with b.branch("eq", self.left, 0):
                 count = self.last - self.first_row
-                self._pack_paired_rows(self.first_row, count, self.packed_rows)
+                self._pack_lines(self.first_row, count, self.packed_rows)
         with self.loop(self.first_row, self.last, self.tall, "top") as self.top:
             self._write_chains()
         if not self.one_block:
@@ -488,10 +508,20 @@ class LoopedProduct(ProductLoops):
                     word = b.op("getitem", words, at - self.base)
                     nest.at[f"{self.name}_{table}"] = word
                 values = Values(nest, self.lanes, True, mask=mask)
-                place = (at - self.begun) * self.columns + (v - self.left)
-                self._store_masked(self.panel, "panel", place, values.vec(value), mask)
+                place = (at - self.begun) * self.columns * self.widths + (v - self.left)
+                vector = values.vec(value)
+                for number, half in enumerate(self.halves):
+                    part = self.tiles.read_half(b, vector, half)
+                    self._store_masked(
+                        self.panel, "panel", place + number * self.columns, part, mask
+                    )
 
         self._column_runs(lambda first, end, shift: self._vectors(first, end, shift, pack))
+
+    @property
+    def halves(self) -> tuple[int | None, ...]:
+        """The halves of words that are vectors of a panel of their own; None: whole words."""
+        return (0, 1) if self.widens_panels else (None,)
 
     def _store_masked(self, memory: Name, name: str, place: Word, value: Any, mask: Name) -> None:
         self.b.do("store", memory, self.nest.place_of(place), value, mask, stores=name)
@@ -527,14 +557,29 @@ class LoopedProduct(ProductLoops):
         # other iterations may have more columns
         columns = nest.number(self.stage.j[0].extent) if self.keeps_panels else self.n
         name = self.panels.panel(nest.functions, self.columns, "transposed")
+        packed = self.narrow_panel if self.widens_panels else self.panel
 
         def squares(at: Word, run: Word) -> None:
             base = self.base_of(access, {LANES}) + self.left * step
             to = self.slot + (at - self.begun) * self.columns
             size = run, columns - self.left, to
-            b.do(name, pointer, self.panel, base, 1, step, *size, stores="panel")
+            b.do(name, pointer, packed, base, 1, step, *size, stores="panel")
 
         self._inner_runs(squares)
+        if self.widens_panels:
+            self._widen_panel()
+
+    def _widen_panel(self) -> None:
+        """Split the words of a packed panel into the float32 numbers of another one."""
+        b, lanes = self.b, self.lanes
+        with self.loop(0, self.end - self.begun, 1, "at") as at:
+            for strip in range(0, self.columns, lanes):
+                words = self.local_load("panel", self.narrow_panel, at * self.columns + strip)
+                for half in (0, 1):
+                    place = (at * 2 + half) * self.columns + strip
+                    self.local_store(
+                        "panel", self.panel, place, self.tiles.read_half(b, words, half)
+                    )
 
     def _pack_pairs(self) -> None:
         """Pack a part of k of a panel of b in pairs."""
@@ -554,8 +599,8 @@ class LoopedProduct(ProductLoops):
             stores="panel",
         )  # fmt: skip
 
-    def _pack_paired_rows(self, top: Word, count: Word, to: Name) -> None:
-        """Pack ``count`` rows of a from ``top`` on in pairs, for a part of k."""
+    def _pack_lines(self, top: Word, count: Word, to: Name) -> None:
+        """Pack ``count`` rows of a from ``top`` on by a function, for a part of k."""
         b, nest, access = self.b, self.nest, self.stage.a
         step = nest.number_of(self._step(0) or 0)
         nest.decode(self.stage.i, top)
@@ -573,8 +618,8 @@ class LoopedProduct(ProductLoops):
     def _pack_rows(self) -> None:
         """Pack the rows of a windowed product's tile, run by run of the innermost k."""
         b, nest, lanes = self.b, self.nest, self.lanes
-        if self.in_pairs:
-            self._pack_paired_rows(self.top, self.count, self.packed_rows)
+        if self.in_pairs or self.splits_lines:
+            self._pack_lines(self.top, self.count, self.packed_rows)
             return
         value = self.factor(along_vectors(self.stage.a), self.a_stored)
 
@@ -759,16 +804,18 @@ class LoopedProduct(ProductLoops):
             "row": self.packed_depth * numbers
             if packs
             else nest.number_of(self.stage.a.stride("i")),
-            "inner": numbers if packs else nest.number_of(self._step(len(self.around)) or 0),
+            "inner": numbers // self.widths
+            if packs
+            else nest.number_of(self._step(len(self.around)) or 0),
             "last": self.count - 1,
             "wide": self.wide,
             "to": self.to + part,
             "width": self.columns,
-            "depth": self.packing.words(self.end - self.begun),
+            "depth": self.packing.words(self.end - self.begun) * self.widths,
             "fresh": self.first_part,
         }
         if self.keeps_rows:
-            named["at"] = (self.top - self.first_row) * self.packed_depth
+            named["at"] = (self.top - self.first_row) * self.packed_depth * numbers
         if self.rows_are_adjacent:
             named |= {"row": 1, "inner": self.packing.pitch(self.rows)}
         if self.tiles.indexed:
