@@ -1176,8 +1176,8 @@ MUTANTS = (
         (
             "spectral-sum-as-element",
             "staticgrad/functions/spectral.py",
-            "nodes = ancestors([function_values], ends, source.node.serial)",
-            "nodes = ancestors([function_values], None, source.node.serial)",
+            "nodes = ancestors([function_values], ends, oldest)",
+            "nodes = ancestors([function_values], None, oldest)",
             "a sum of all eigenvalues is computed of each pair of them",
             "tests/linalg/test_scalars_of_eigenvalues.py",
         ),
