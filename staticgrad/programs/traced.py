@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
+from staticgrad.compiler.compiling.constant_part import FirstValues, freeze_parameters
 from staticgrad.errors import (
     ArgumentError,
     GraphError,
@@ -87,7 +88,8 @@ class TracedProgram:
     """One graph of a function: what it takes, where its results go, for which captured values.
 
     ``names`` are those of all arrays that it is given, in order; ``arithmetic`` has the Python
-    numbers that are inputs; ``hints`` the sizes by name for which decisions were made.
+    numbers that are inputs; ``hints`` the sizes by name for which decisions were made;
+    ``first_values`` those of parameters that ``freeze=True`` makes constants.
     """
 
     def __init__(
@@ -99,7 +101,9 @@ class TracedProgram:
         tree: Tree,
         arithmetic: Arithmetic | None = None,
         hints: Mapping[str, int] | None = None,
+        first_values: FirstValues | None = None,
     ) -> None:
+        self._first_values = first_values
         self.names, self.arithmetic, self.hints = names, arithmetic, hints or {}
         self._work: dict[tuple[int, ...], int] = {}  # elements of all values, by the sizes of calls
         self.spec, self.graph, self.leaves, self._tree = spec, graph, leaves, tree
@@ -199,7 +203,10 @@ class TracedProgram:
         if compiled is None:
             if self.graph is None:
                 raise GraphError("there is nothing to compute: no result depends on an array")
-            compiled = self._compiled[around] = compile_graph(self.graph, **options)
+            graph = self.graph
+            if options.get("freeze") is True:
+                graph = freeze_parameters(graph, self._first_values)
+            compiled = self._compiled[around] = compile_graph(graph, **options)
         return compiled
 
     def numbers(self, numbers: Mapping[str, Number]) -> tuple[dict[str, Any], list[Number]] | None:
@@ -278,6 +285,7 @@ class Tracer:
         self._function, self._name = function, name
         self._new_parameters: list[Parameter] = []
         self._warned: set[str] = set()
+        self._first_values = FirstValues()
 
     def trace(
         self,
@@ -457,8 +465,9 @@ class Tracer:
             if sized:
                 graph = Graph(outputs, pairs, inputs=sized, name=name)
         return TracedProgram(
-            spec, names, graph, leaves, tree, arithmetic if arithmetic.call_numbers else None
-        )
+            spec, names, graph, leaves, tree, arithmetic if arithmetic.call_numbers else None,
+            first_values=self._first_values,
+        )  # fmt: skip
 
     def _check_results(self, leaves: Sequence[Any]) -> None:
         """Refuse results of a traced function that hide graph values or are computed lazily."""

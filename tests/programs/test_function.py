@@ -344,3 +344,19 @@ def test_results_without_axes_are_scalars_as_numpys_functions_give_them():
     assert type(sg.grad(lambda x: x**3)(2.0)) is np.float64
     feeds = {"total": total, "x": x}
     assert {*map(type, step.compile(**feeds).run(feeds).values())} == {np.ndarray}
+
+
+def test_frozen_programs_of_a_function_have_the_same_values():
+    """Of calls of other sizes and ranks, too, which are traced after a parameter was set."""
+    layer = sg.nn.Linear(3, 2)
+    weight, bias = np.array(layer.weight.value), np.array(layer.bias.value)
+    rows = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    frozen, live = sg.function(layer, freeze=True), sg.function(layer)
+    expected = rows @ weight + bias
+    for n in (2, 1, 3):
+        np.testing.assert_allclose(frozen(rows[:n]), expected[:n], rtol=1e-5)
+        np.testing.assert_allclose(live(rows[:n]), expected[:n] + (n != 2), rtol=1e-5)
+        layer.bias.value = bias + 1.0
+    np.testing.assert_allclose(frozen(rows[None]), expected[None], rtol=1e-5)
+    later = sg.function(layer, freeze=True)
+    np.testing.assert_allclose(later(rows), expected + 1.0, rtol=1e-5)

@@ -25,6 +25,7 @@ from staticgrad.language.ir.forms import (
 )
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.ir.nodes import leaf_node
+from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dtype import F32
 from staticgrad.support.records import dataclass
@@ -66,11 +67,25 @@ class ConstantPart:
         return self.program.replace_nodes(constants).without_dead_nodes()
 
 
-def freeze_parameters(graph: Graph) -> Graph:
-    """Return the graph with the present values of its parameters as constants.
+class FirstValues:
+    """The values of parameters when each was first read, which several programs have alike."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[ParameterStore, Any] = {}
+
+    def read(self, store: ParameterStore) -> Any:
+        """Return the value that a parameter had when it was first read here."""
+        if store not in self._arrays:
+            self._arrays[store] = store.read()
+        return self._arrays[store]
+
+
+def freeze_parameters(graph: Graph, values: FirstValues | None = None) -> Graph:
+    """Return the graph with the values of its parameters as constants: first ones, or present ones.
 
     Those that it updates stay parameters, and the counts of generators.
     """
+    values = values or FirstValues()
     updated = {parameter.name for parameter, _ in graph.updates}
     frozen = {
         parameter.node: parameter.store
@@ -79,7 +94,7 @@ def freeze_parameters(graph: Graph) -> Graph:
     }
 
     def freeze(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        return [_constant(Symbolic(node), frozen[node].read())] if node in frozen else None
+        return [_constant(Symbolic(node), values.read(frozen[node]))] if node in frozen else None
 
     if not frozen:
         return graph

@@ -120,14 +120,18 @@ def run_steps(
 def _find_constant_steps(schedule: Schedule, left_out: set[int]) -> list[int]:
     """Return the numbers of the steps that read constants, or what such steps write."""
     constants = {buffer.name for buffer in schedule.buffers if buffer.role == "constant"}
-    roles = {buffer.name: buffer.role for buffer in schedule.buffers}
+    held = {
+        buffer.name
+        for buffer in schedule.buffers
+        if buffer.role in ("temp", "scratch") and isinstance(buffer.size, int)
+    }
     steps = []
     for number, step in enumerate(schedule.steps):
         read, modes = {*step.reads()}, {access.mode for access in step.accesses()}
         if number in left_out or not read or not read <= constants or not modes <= _MODES:
             continue
         written = {*step.writes()}
-        if _is_literal(step) and all(roles[name] in ("temp", "scratch") for name in written):
+        if _is_literal(step) and written <= held:
             constants |= written
             steps.append(number)
     return steps
