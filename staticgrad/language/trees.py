@@ -202,9 +202,9 @@ def registered_leaves(tree: Any) -> tuple[list[Any], Any] | None:
     """
     if "jax.tree_util" not in modules or isinstance(tree, Value):
         return None
-    leaves, structure = jax.tree_util.tree_flatten(tree)
-    if len(leaves) == 1 and leaves[0] is tree:
+    if jax.tree_util.all_leaves([tree]):  # to flatten an iterator warns
         return None
+    leaves, structure = jax.tree_util.tree_flatten(tree)
     try:
         hash(structure)
     except TypeError:

@@ -36,11 +36,11 @@ def of_schur(x):
 
 
 def ones(x):
-    return np.ones((x.shape[0], 1))
+    return np.ones((x.shape[-1], 1))
 
 
 def unit(x):
-    return np.eye(x.shape[0])
+    return np.eye(x.shape[-1])
 
 
 FORMULAS = {

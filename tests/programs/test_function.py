@@ -347,7 +347,7 @@ def test_results_without_axes_are_scalars_as_numpys_functions_give_them():
 
 
 def test_frozen_programs_of_a_function_have_the_same_values():
-    """Of calls of other sizes and ranks, too, which are traced after a parameter was set."""
+    """Calls of other sizes and ranks are traced after a parameter was set."""
     layer = sg.nn.Linear(3, 2)
     weight, bias = np.array(layer.weight.value), np.array(layer.bias.value)
     rows = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")

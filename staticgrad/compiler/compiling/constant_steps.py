@@ -120,7 +120,7 @@ def run_steps(
 def _find_constant_steps(schedule: Schedule, left_out: set[int]) -> list[int]:
     """Return the numbers of the steps that read constants, or what such steps write."""
     constants = {buffer.name for buffer in schedule.buffers if buffer.role == "constant"}
-    held = {
+    temporaries = {
         buffer.name
         for buffer in schedule.buffers
         if buffer.role in ("temp", "scratch") and isinstance(buffer.size, int)
@@ -131,7 +131,7 @@ def _find_constant_steps(schedule: Schedule, left_out: set[int]) -> list[int]:
         if number in left_out or not read or not read <= constants or not modes <= _MODES:
             continue
         written = {*step.writes()}
-        if _is_literal(step) and written <= held:
+        if _is_literal(step) and written <= temporaries:
             constants |= written
             steps.append(number)
     return steps

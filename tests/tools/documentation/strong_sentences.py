@@ -44,7 +44,8 @@ PROMISED = {
         run-a-program: and the disk stores full code only
     """,
     "options": """
-        sg.compile: `fuse`, `debug`, `verify` and `tune`
+        sg.compile: `tune` and `freeze`; but
+        deploy: Results are the same bits.
     """,
     "levels": """
         passes: `O0` and `O1` give equal bits
