@@ -153,7 +153,8 @@ def _zip_map(x: Any, *, classlabels_int64s: Any = None, classlabels_strings: Any
 
 
 def _linear(x: Any, coefficients: Any, intercepts: Any, rows: int) -> Any:
-    weights = np.asarray(coefficients, x.dtype.name).reshape(rows, -1)
+    read = np.asarray(coefficients, x.dtype.name)[: rows * x.shape[-1]]  # files may have more
+    weights = read.reshape(rows, -1)
     product = x @ np.ascontiguousarray(weights.T)
     return product + np.asarray(intercepts, x.dtype.name) if intercepts else product
 
@@ -173,7 +174,7 @@ def _classify(
 ) -> Any:  # fmt: skip
     """Return labels and scores: of two labels and one row of weights, those of both signs."""
     x, labels = _as_floats(x), _read_labels(classlabels_ints, classlabels_strings)
-    rows = len(coefficients) // x.shape[-1]
+    rows = len(intercepts or ()) or len(coefficients) // x.shape[-1]
     scores = _linear(x, coefficients, intercepts, rows)
     if rows == 1 and labels.size == 2:
         scores = sg.concatenate([-scores, scores], -1)

@@ -141,6 +141,19 @@ def test_an_operator_beside_the_reference(case: str, tmp_path: Path) -> None:
         )
 
 
+def test_coefficients_behind_those_of_the_classes_are_not_read(tmp_path: Path) -> None:
+    """Some converters write more, as in the model of iris that comes with onnxruntime."""
+    numbers = np.random.default_rng(5).normal(size=17).astype("float32")
+    make_model(
+        tmp_path / "m.onnx", "LinearClassifier", X, 2, coefficients=numbers.tolist(),
+        intercepts=[0.1, 0.2, 0.3], classlabels_ints=[3, 5, 9],
+    )  # fmt: skip
+    label, scores = sg.onnx.load(tmp_path / "m.onnx")(X)
+    expected = X @ numbers[:12].reshape(3, 4).T + np.array([0.1, 0.2, 0.3], "float32")
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(label, np.array([3, 5, 9])[expected.argmax(1)])
+
+
 @pytest.mark.parametrize("how", range(4))
 def test_trees_of_the_newest_operator(how: int, tmp_path: Path) -> None:
     """The root of the second tree is a leaf; modes and thresholds are tensors."""
