@@ -15,9 +15,8 @@ these zeros. Compare overlapped tiling (Krishnamoorthy et al., 2007), here with 
 
 Stages that are shifted along several axes, as those of a Laplacian of matrices, are stored: reads
 beyond the ends of two axes took 2.2 to 5.3 times as long where both arrays fit in a cache, and no
-predicted time says so yet. Along
-one axis of a matrix the second-order method takes .5 and the fourth-order one .1 to .3 of the time
-(Emerald Rapids, 2026-12).
+predicted time says so yet. Along one axis of a matrix the second-order method takes .5 and the
+fourth-order one .1 to .3 of the time (Emerald Rapids, 2026-12).
 
 A *frame* is the shape of the pad or concatenation that is rewritten. A value *at a shift* has the
 frame's shape; its element i is element i + shift of the value.

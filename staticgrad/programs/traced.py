@@ -24,7 +24,6 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
-from staticgrad.compiler.compiling.constant_part import FirstValues, freeze_parameters
 from staticgrad.errors import (
     ArgumentError,
     GraphError,
@@ -47,6 +46,7 @@ from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.elementwise import number_array
+from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.trees import Tree, flatten, paths, statics_of, unflatten
 from staticgrad.language.types.arrays import (
     ArrayData,
@@ -89,7 +89,7 @@ class TracedProgram:
 
     ``names`` are those of all arrays that it is given, in order; ``arithmetic`` has the Python
     numbers that are inputs; ``hints`` the sizes by name for which decisions were made;
-    ``first_values`` those of parameters that ``freeze=True`` makes constants.
+    ``frozen_values`` those of parameters that ``freeze=True`` makes constants, by their stores.
     """
 
     def __init__(
@@ -100,11 +100,10 @@ class TracedProgram:
         leaves: list[Any],
         tree: Tree,
         arithmetic: Arithmetic | None = None,
-        hints: Mapping[str, int] | None = None,
-        first_values: FirstValues | None = None,
     ) -> None:
-        self._first_values = first_values
-        self.names, self.arithmetic, self.hints = names, arithmetic, hints or {}
+        self.names, self.arithmetic = names, arithmetic
+        self.hints: Mapping[str, int] = {}
+        self.frozen_values: dict[ParameterStore, Any] = {}
         self._work: dict[tuple[int, ...], int] = {}  # elements of all values, by the sizes of calls
         self.spec, self.graph, self.leaves, self._tree = spec, graph, leaves, tree
         self._read = {value.node.label for value in graph.inputs} if graph else set()
@@ -205,7 +204,9 @@ class TracedProgram:
                 raise GraphError("there is nothing to compute: no result depends on an array")
             graph = self.graph
             if options.get("freeze") is True:
-                graph = freeze_parameters(graph, self._first_values)
+                from staticgrad.compiler.compiling.constant_part import freeze_parameters
+
+                graph = freeze_parameters(graph, self.frozen_values)
             compiled = self._compiled[around] = compile_graph(graph, **options)
         return compiled
 
@@ -285,7 +286,8 @@ class Tracer:
         self._function, self._name = function, name
         self._new_parameters: list[Parameter] = []
         self._warned: set[str] = set()
-        self._first_values = FirstValues()
+        #: Of all programs: a frozen parameter has the value of its first use.
+        self._frozen_values: dict[ParameterStore, Any] = {}
 
     def trace(
         self,
@@ -383,7 +385,7 @@ class Tracer:
         for name in changed:
             self._warn(f"changes its argument {name}", "its caller does not see that: return it")
         traced = self._program(result, spec, noted, inputs, arithmetic)
-        traced.hints = hints
+        traced.hints, traced.frozen_values = hints, self._frozen_values
         # Refuse a graph whose named sizes are not those of the call.
         named = zip(traced.spec, arguments.sizes, strict=True)
         values = {name: size for name, size in named if isinstance(name, str)}
@@ -465,9 +467,8 @@ class Tracer:
             if sized:
                 graph = Graph(outputs, pairs, inputs=sized, name=name)
         return TracedProgram(
-            spec, names, graph, leaves, tree, arithmetic if arithmetic.call_numbers else None,
-            first_values=self._first_values,
-        )  # fmt: skip
+            spec, names, graph, leaves, tree, arithmetic if arithmetic.call_numbers else None
+        )
 
     def _check_results(self, leaves: Sequence[Any]) -> None:
         """Refuse results of a traced function that hide graph values or are computed lazily."""

@@ -7,7 +7,7 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.compiling import scheduling
-from staticgrad.compiler.compiling.constant_part import ROOM
+from staticgrad.compiler.compiling.constant_steps import ROOM
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.language.ir.schedule_text import parse_schedule
 from staticgrad.language.ir.verify_schedule import verify_schedule

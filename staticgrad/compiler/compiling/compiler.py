@@ -180,8 +180,8 @@ def compile(
             the graph that kernels are made of: ``["cse", "winograd"]``. To look for a defect.
         freeze: True: the parameters that the program does not update are constants with the values
             that they have now, and setting them has no effect on this program. Whatever depends on
-            them alone (packed and transposed weights, filters of Winograd tiles, folded norms) is
-            computed once, now; it takes memory (``f.memory.constants``). For inference.
+            them alone (transposed weights, factors of loops, filters of Winograd tiles, folded
+            norms) is computed once, now; it takes memory (``f.memory.constants``). For inference.
 
     Returns:
         The program: ``run`` it with feeds, ask for its ``plan``. Its results are bitwise identical

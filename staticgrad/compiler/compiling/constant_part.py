@@ -8,13 +8,14 @@ stand in the rest as constants. Nothing is compiled or run here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from passes.late.marks import remove_marks
 from passes.late.products import is_wide_copy
 from staticgrad.analysis.liveness import users_of
+from staticgrad.compiler.compiling.constant_steps import ROOM
 from staticgrad.language.ir.forms import (
     Contract,
     Identity,
@@ -29,10 +30,6 @@ from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dtype import F32
 from staticgrad.support.records import dataclass
-
-#: Bytes of results that are held beyond those of the constants that the program has itself, and
-#: bytes in which these are computed once whatever the budget of the program's runs is.
-ROOM: Final = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,25 +64,13 @@ class ConstantPart:
         return self.program.replace_nodes(constants).without_dead_nodes()
 
 
-class FirstValues:
-    """The values of parameters when each was first read, which several programs have alike."""
+def freeze_parameters(graph: Graph, values: dict[ParameterStore, Any] | None = None) -> Graph:
+    """Return the graph with the values of its parameters as constants.
 
-    def __init__(self) -> None:
-        self._arrays: dict[ParameterStore, Any] = {}
-
-    def read(self, store: ParameterStore) -> Any:
-        """Return the value that a parameter had when it was first read here."""
-        if store not in self._arrays:
-            self._arrays[store] = store.read()
-        return self._arrays[store]
-
-
-def freeze_parameters(graph: Graph, values: FirstValues | None = None) -> Graph:
-    """Return the graph with the values of its parameters as constants: first ones, or present ones.
-
-    Those that it updates stay parameters, and the counts of generators.
+    Those that it updates stay parameters, and the counts of generators. ``values`` are those that
+    other programs were given; it gets the present value of each parameter that is not among them.
     """
-    values = values or FirstValues()
+    values = {} if values is None else values
     updated = {parameter.name for parameter, _ in graph.updates}
     frozen = {
         parameter.node: parameter.store
@@ -93,11 +78,15 @@ def freeze_parameters(graph: Graph, values: FirstValues | None = None) -> Graph:
         if not (parameter.name in updated or parameter.store.counts_runs)
     }
 
-    def freeze(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        return [_constant(Symbolic(node), values.read(frozen[node]))] if node in frozen else None
-
     if not frozen:
         return graph
+    for store in frozen.values():
+        if store not in values:
+            values[store] = store.read()
+
+    def freeze(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        return [_constant(Symbolic(node), values[frozen[node]])] if node in frozen else None
+
     replaced = graph.replace_nodes(freeze)
     return Graph.of_parts(
         nodes=replaced.nodes,

@@ -21,7 +21,8 @@ from staticgrad.language.ir.schedule import Buffer, Schedule, Step
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.support.records import dataclass, replace
 
-#: Bytes of results that are held, beyond ``GROWTH`` times those of the constants.
+#: Bytes of results that are held beyond those of the constants (of steps: ``GROWTH`` times those),
+#: and bytes in which these are computed once whatever the budget of the program's runs is.
 ROOM: Final = 1 << 20
 #: Filters of Winograd tiles take 16 / 9 times the bytes of the filters: all fit.
 GROWTH: Final = 2
