@@ -517,11 +517,12 @@ class ArrayData:
         self.dtype = as_dtype(source.dtype) if dtype is None else dtype
         if self.dtype.is_storage:  # rounded once, also from float64
             source = convert_array(source, self.dtype)
-        array = np.array(source, dtype=self.dtype.numpy, order="C", copy=True)
-        if array.nbytes >= ALIGNMENT and array.ctypes.data % ALIGNMENT:
-            aligned = aligned_bytes(array.nbytes).view(array.dtype).reshape(array.shape)
-            aligned[...] = array
-            array = aligned
+        nbytes = source.size * self.dtype.itemsize
+        if nbytes < ALIGNMENT:
+            array = np.array(source, dtype=self.dtype.numpy, order="C", copy=True)
+        else:
+            array = aligned_bytes(nbytes).view(self.dtype.numpy).reshape(source.shape)
+            array[...] = source
         array.flags.writeable = False
         self.array: npt.NDArray[Any] = array
         self._digest: str | None = None
