@@ -189,6 +189,11 @@ class Writer:
             )
         return _WRITERS[name](self, node, *operands)
 
+    def begin_body(self) -> tuple[str, Writer]:
+        """Return a new name for an ONNX subgraph, and the writer of its nodes."""
+        name = self.fresh(f"{self.prefix}{self.scope}body")
+        return name, Writer(self.root, f"{name}/")
+
     def body(
         self, graph: Graph, input_names: dict[Symbolic, str], inputs: Sequence[Symbolic]
     ) -> Any:
@@ -199,8 +204,7 @@ class Writer:
             given: names of its inputs: of inputs of the graph that is written, or values around it.
             inputs: those that are inputs of the graph that is written, in order.
         """
-        name = self.fresh(f"{self.prefix}{self.scope}body")
-        inner = Writer(self.root, f"{name}/")
+        name, inner = self.begin_body()
         inner.names = {(value.node, value.index): label for value, label in input_names.items()}
         results = [inner("Identity", result_name) for result_name in inner.write(graph)]
         outputs = map(_info, results, (value.type for value in graph.outputs.values()))
@@ -689,8 +693,7 @@ def _write_branch(w: Writer, node: Any, index: str, *operands: str) -> Any:
     def cases_from(place: int) -> Any:
         if place == len(bodies) - 1:
             return bodies[place]
-        name = w.fresh(f"{w.prefix}{w.scope}body")
-        inner = Writer(w.root, f"{name}/")
+        name, inner = w.begin_body()
         results = write_if(inner, place)
         return onnx.helper.make_graph(inner.nodes, name, [], [*map(_info, results, node.types)])
 
