@@ -48,6 +48,7 @@ LAZY = {
     "staticgrad.exporting": "a program becomes a module, seldom a library",
     "staticgrad.language.ir.plan": "pictures are loaded by who looks at them",
     "staticgrad.language.ir.parser": "graphs are read without the readers of kernels, 60 ms",
+    "staticgrad.programs.traced": "few functions freeze their parameters, which loads late passes",
     "staticgrad.native": "LLVM and the interpreter of kernels are loaded by the first kernel",
     "staticgrad.native.entry.callables": "the package, and with it LLVM, makes code of the text",
     "staticgrad.native.jit": "Numba is for few kernels",
