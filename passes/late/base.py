@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
 from passes.base import Hits, Pass, Watch
 from staticgrad.analysis.changes import changed_parts
@@ -16,10 +18,37 @@ from staticgrad.language.ir.schedule import Schedule
 Rewrite = Callable[[Graph], Graph]
 #: The part of a predicted time by which two predictions differ without meaning.
 TOLERANCE: Final = 0.03
-#: The part of a graph's nodes beyond which the whole graph is fused in the place of the part.
-_MOST_OF_GRAPH: Final = 0.9
+#: The part of a graph's nodes beyond which the whole graph is fused in the place of the part:
+#: one of the two schedules is used again then.
+_MOST_OF_GRAPH: Final = 0.8
 #: Makes the schedule of a graph.
 MakeSchedule = Callable[[Graph], Schedule]
+
+
+_Result = TypeVar("_Result")
+#: What late passes made of graphs, by the pass and the graph; None outside of ``results_reused``.
+_results: ContextVar[dict[Hashable, Any] | None] = ContextVar("late results", default=None)
+
+
+@contextmanager
+def results_reused() -> Iterator[None]:
+    """Run each late pass once for each graph inside; trials run the same passes again."""
+    token = _results.set({} if (reused := _results.get()) is None else reused)
+    try:
+        yield
+    finally:
+        _results.reset(token)
+
+
+def _reuse(key: Hashable, make: Callable[[], _Result]) -> _Result:
+    """Return what was made for a key, or make it."""
+    results = _results.get()
+    if results is None:
+        return make()
+    if key not in results:
+        results[key] = make()
+    result: _Result = results[key]
+    return result
 
 
 class LatePass(Pass):
@@ -31,6 +60,10 @@ class LatePass(Pass):
 
     inside = False
     may_fail = True
+
+    def apply(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
+        """Run the pass, or return what it made of the same graph before (``results_reused``)."""
+        return _reuse((self, program), lambda: super(LatePass, self).apply(program, watch))
 
 
 class PricedPass(LatePass):
@@ -48,7 +81,7 @@ class PricedPass(LatePass):
 
     def apply(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
         """Run the pass, and return the graph with it or without it, whichever is cheaper."""
-        rewritten = self.rewrite(program)
+        rewritten = _reuse((type(self), program), lambda: self.rewrite(program))
         if rewritten is program or self.schedule is None:
             return rewritten, {}
         return choose_cheaper(program, rewritten, self.schedule)
@@ -67,11 +100,7 @@ def choose_cheaper(
     at several values of its named sizes; a graph that changed nearly everywhere is fused whole, as
     it is fused again when the pass is kept. Of equal prices, that behind the pass is taken.
     """
-    parts = changed_parts(original, changed_graph)
-    if sum(len(part.nodes) for part in parts) > _MOST_OF_GRAPH * (
-        len(original.nodes) + len(changed_graph.nodes)
-    ):
-        parts = original, changed_graph
+    parts = changed_parts(original, changed_graph, _MOST_OF_GRAPH)
     without, with_pass = [seconds_at_scales(schedule(part).steps) for part in parts]
     keeps = compare_seconds(with_pass, without) <= 1.0 + TOLERANCE
     note = describe_prices(keeps, with_pass, without)

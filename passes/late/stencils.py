@@ -74,6 +74,7 @@ class _Stages:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
         self._formulas: dict[Node, bool] = {}
+        self._numbers: dict[ValueKey, bool] = {}
         self._args: dict[Node, tuple[Symbolic, ...]] = {}
         self._built: dict[tuple[ValueKey, Shift, Shape, int], Symbolic] = {}
         #: The pads and concatenations that formulas may take the place of.
@@ -96,13 +97,17 @@ class _Stages:
             return None
         frame = self._frame_of(node)
         visited: set[tuple[ValueKey, Shift]] = set()
+        shifted: set[int] = set()  # axes
         stages, formulas, flops = {node}, 0, 0
         pending = [(arg, arg.shape, at) for arg, at in _parts_at(node, (0,) * len(frame))]
         while pending:
             value, shape, shift = pending.pop()
-            if (value.key, shift) in visited or _is_number(value) or _is_whole(shape, shift, frame):
+            if (value.key, shift) in visited or _is_whole(shape, shift, frame):
+                continue
+            if self._is_number(value):
                 continue
             visited.add((value.key, shift))
+            shifted.update([axis for axis, at in enumerate(shift) if at != 0])
             member = value.node
             if member in self._cheap:
                 stages.add(member)
@@ -114,12 +119,14 @@ class _Stages:
                 formulas += 1
                 flops += max(cast(Elementwise, member.op).flops, 1)
                 pending += [(arg, shape, shift) for arg in member.args]
-            if flops > _MOST_FLOPS * len(stages):
+            if flops > _MOST_FLOPS * len(stages) or len(shifted) > 1:
                 return None
-        shifted = {axis for _, shift in visited for axis, at in enumerate(shift) if at != 0}
-        if len(shifted) > 1:
-            return None
         return stages if formulas else set()
+
+    def _is_number(self, value: Symbolic) -> bool:
+        if value.key not in self._numbers:
+            self._numbers[value.key] = _is_number(value)
+        return self._numbers[value.key]
 
     def _is_formula(self, value: Symbolic) -> bool:
         if value.node not in self._formulas:

@@ -17,10 +17,11 @@ from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic, bodies
 from staticgrad.support.traversal import reach
 
 
-def changed_parts(original: Graph, rewritten: Graph) -> tuple[Graph, Graph]:
+def changed_parts(original: Graph, rewritten: Graph, most: float = 1.0) -> tuple[Graph, Graph]:
     """Return the changed part of a graph before a pass and after it, over the same inputs.
 
-    Both graphs have the outputs in common that the rest of the program reads.
+    Both graphs have the outputs in common that the rest of the program reads. Both graphs are
+    returned whole if the parts have more than ``most`` of their nodes.
     """
     shared = {*original.nodes} & {*rewritten.nodes}
     counterparts, changed = _pair_nodes(original, rewritten, shared)
@@ -38,6 +39,9 @@ def changed_parts(original: Graph, rewritten: Graph) -> tuple[Graph, Graph]:
     common = old.producers | new.producers
     for part in parts:
         part.nodes |= common
+    nodes = len(original.nodes) + len(rewritten.nodes)
+    if sum(len(part.nodes) for part in parts) > most * nodes:
+        return original, rewritten
     pairs = _outputs(original, rewritten, counterparts, old, new)
     outputs = {(first.key, second.key): (first, second) for first, second in pairs}.values()
     return (

@@ -11,7 +11,7 @@ Predictions choose between plans; no result depends on them, and no clock is rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import exp, log
 from typing import Final
 
@@ -199,10 +199,25 @@ def all_seconds(
             seconds_by_call[key] = call_seconds(key[0], machine, in_place, nbytes)
         return call.times * seconds_by_call[key]
 
-    return tuple(
-        sum([seconds(call, _repeated_bytes(step, values)) for call in of_step])
-        for step, values, of_step in zip(steps, arguments, calls, strict=True)
-    )
+    repeated: dict[Hashable, float] = {}
+
+    def repeated_bytes(step: Step, values: tuple[int, ...]) -> float:
+        if not isinstance(step, KernelStep):
+            return 0.0
+        numbers: dict[str, int] = {}
+        places = [(numbers.setdefault(b.buffer, len(numbers)), b.offset) for b in step.operands]
+        if len(numbers) == len(places):
+            return 0.0
+        key = step.kernel, values, tuple(places)
+        if key not in repeated:
+            repeated[key] = _repeated_bytes(step, values)
+        return repeated[key]
+
+    totals = []
+    for step, values, of_step in zip(steps, arguments, calls, strict=True):
+        nbytes = repeated_bytes(step, values)
+        totals.append(sum([seconds(call, nbytes) for call in of_step]))
+    return tuple(totals)
 
 
 def _traffic_of(call: Call) -> float:
@@ -212,13 +227,8 @@ def _traffic_of(call: Call) -> float:
     return total(count_work(call.kernel, bool(call.places)).traffic, call.arguments)
 
 
-def _repeated_bytes(step: Step, arguments: tuple[int, ...]) -> float:
+def _repeated_bytes(step: KernelStep, arguments: tuple[int, ...]) -> float:
     """Return the bytes that several operands of a step read, beyond once: parts that overlap."""
-    if not isinstance(step, KernelStep):
-        return 0.0
-    buffers = [binding.buffer for binding in step.operands]
-    if len(set(buffers)) == len(buffers):
-        return 0.0
     touched = zip(work_of(step.kernel).touched, count_work(step.kernel, False).lines, strict=True)
     nbytes_by_operand = {
         name: total((count,), arguments) for (name, written), count in touched if not written

@@ -28,7 +28,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from passes.base import Pass, Pipeline, Report, disable_passes
-from passes.late.base import TOLERANCE, PricedPass, describe_prices
+from passes.late.base import TOLERANCE, PricedPass, describe_prices, results_reused
 from passes.late.loops import StripMining
 from passes.late.products import is_wide_copy, multiplies_bfloat16, narrowest, read_unrounded
 from passes.late.scalarization import Scalarization, find_larger_axes
@@ -141,6 +141,7 @@ class Fusion:
         ]
 
 
+@results_reused()
 def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> Fusion:
     """Return the schedule of ``fuse`` with its fusion groups; equal graphs give equal results.
 
@@ -195,6 +196,7 @@ class _Fusions:
         self._pipelines: dict[tuple[tuple[str, ...], int], Pipeline] = {}
         self._lowered: dict[tuple[_Contents, tuple[str, ...]], Fusion] = {}
         self._bodies: dict[tuple[_Contents, tuple[str, ...]], Fusion] = {}
+        self._lowerings = Lowerings()
 
     def fuse(self, graph: Graph, disable: tuple[str, ...], largest: int = 0) -> Fusion:
         """Return the fusion of a graph, by the late passes that are not in ``disable``.
@@ -246,7 +248,8 @@ class _Fusions:
             seconds = perf_counter() - start
             reports = (Report(NARROW_FACTORS, computed, narrow, {}, seconds),)
             groups = groups_of(narrow, self._merge)
-        return lower_groups(add_copies(groups), partial(self.fuse_body, disable), reports)
+        fuse_body = partial(self.fuse_body, disable)
+        return lower_groups(add_copies(groups), fuse_body, self._lowerings, reports)
 
     def fuse_body(self, disable: tuple[str, ...], body: Graph) -> Fusion:
         """Return the fusion of the body of a loop or branch."""
@@ -354,16 +357,17 @@ def _with_narrow_factors(groups: Groups, reads_narrow: bool) -> Graph:
 def lower_groups(
     copied: GroupsWithCopies,
     fuse_body: Callable[[Graph], Fusion],
+    lowerings: Lowerings,
     reports: tuple[Report, ...] = (),
 ) -> Fusion:
     """Lower each fusion group, and choose the buffers of updates; return the schedule.
 
-    ``fuse_body`` fuses the body of a loop or branch. ``reports``: those over the graph; those over
-    bodies follow them.
+    ``fuse_body`` fuses the body of a loop or branch. ``lowerings``: the lowered groups of other
+    fusions of the program. ``reports``: those over the graph; those over bodies follow them.
     While groups are lowered, the new value of a parameter has a separate buffer, ``new.name``.
     """
     graph = copied.groups.graph
-    builder = _Builder(copied, fuse_body)
+    builder = _Builder(copied, fuse_body, lowerings)
     works = builder.drop_implied_checks(
         [builder.lower_group(copied.groups, group) for group in copied.groups.all]
     )
@@ -390,7 +394,12 @@ def lower_groups(
 class _Builder:
     """The names and buffers of one schedule; ``updates`` and ``new_names`` by ``new.name``."""
 
-    def __init__(self, copied: GroupsWithCopies, fuse_body: Callable[[Graph], Fusion]) -> None:
+    def __init__(
+        self,
+        copied: GroupsWithCopies,
+        fuse_body: Callable[[Graph], Fusion],
+        lowerings: Lowerings,
+    ) -> None:
         self.copied = copied
         self.fuse_body = fuse_body
         self.body_reports: list[Report] = []
@@ -400,7 +409,7 @@ class _Builder:
         self.updates: dict[str, Update] = {}
         self.new_names: dict[str, str] = {}
         self._names: dict[Key, str] = {}
-        self._lowerings = Lowerings()
+        self._lowerings = lowerings
         self._inner: dict[Computation, Schedule] = {}  # of the body
         self._last_phase = max(phases_of(copied.groups.graph).values(), default=0)
         self._position = {node: k for k, node in enumerate(copied.groups.graph.nodes)}
