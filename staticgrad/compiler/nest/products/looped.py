@@ -851,14 +851,17 @@ class LoopedProduct(ProductLoops):
         """Return the arguments by which tiles prefetch the rows of the tile after the next one.
 
         The processor prefetches no rows so far apart: a line of each is prefetched, then the next
-        ones. Behind the last tile of a chunk comes its first one, in the next part of k.
+        ones. Behind the last tile of a chunk comes its first one, in the next part of k. If L2
+        holds all rows, ``hop`` is 0, and nothing is prefetched.
         """
         row, inner = named["row"], named["inner"]
         next_part = (self.end - self.begun) * inner - (self.last - self.first_row) * row
         distance = _TILES_AHEAD * self.count
         is_last = ("ge", self.top + distance, self.last)
         ahead = self.a_at + distance * row + self.choose(*is_last, next_part, 0)
-        return {"near": named["a"], "ahead": ahead, "hop": row, "leap": inner * self.lanes}
+        most = self.nest.machine.l2 // 2 // self.dtype.itemsize
+        hop = self.choose("gt", self.m * self.deep, most, row, 0)
+        return {"near": named["a"], "ahead": ahead, "hop": hop, "leap": inner * self.lanes}
 
     def _prefetch_next_panel(self) -> dict[str, Any]:
         """Return the arguments by which tiles prefetch the panel that is packed next.

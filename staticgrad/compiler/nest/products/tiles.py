@@ -72,7 +72,7 @@ class Tiles:
 
     A vector is so many ``registers``. ``placed`` says that the offsets of rows of a, and of
     runs of k, are words, ``looked`` that those of b are. ``far_rows``: tiles with words prefetch
-    rows of a, as others do with what comes next. Rows of a along memory
+    rows of a unless ``hop`` is 0, as others do with what comes next. Rows of a along memory
     and across it are one function, and so are results in a block and where they belong: two would
     take twice as long to compile, and run within 1 % of it.
 
@@ -445,9 +445,13 @@ class _Tile:
         if self.tiles.indexed:
             assert address is not None
             self.write_indexed_steps(step, address)
-        elif looked and not self.tiles.far_rows:
-            with b.loop(0, p["depth"], prefix="k"):
-                step()
+        elif self.tiles.far_rows:
+            with b.branch("eq", p["hop"], 0):
+                self.plain_steps(step)
+            with b.otherwise():
+                self.prefetching_steps(step)
+        elif looked:
+            self.plain_steps(step)
         else:
             self.prefetching_steps(step)
         for cell, pointer in self.cells(cells, results):
@@ -483,6 +487,11 @@ class _Tile:
             b.assign(number, "add", number, 1)
             b.assign(address, "getitem", p["runs"], number)
             b.assign(first, "copy", stop)
+
+    def plain_steps(self, step: Callable[[], None]) -> None:
+        """Write ``step`` for every k of a register tile."""
+        with self.b.loop(0, self.p["depth"], prefix="k"):
+            step()
 
     def prefetching_steps(self, step: Callable[[], None]) -> None:
         """Write ``step`` for every k of a register tile, with a cache line prefetched in each."""
