@@ -72,6 +72,7 @@ ARGUMENTS: Final = {
     "jit": "sg.options(jit=False), for kernels as plain Python",
     "Embedding.max_norm": "w.update(w * sg.minimum(1.0, max_norm / sg.norm(w, axis=1,"
     " keepdims=True))), of w = embedding.weight, before the first step and after each",
+    "data_parallel": "opt.minimize(loss, data_parallel=True), of an optimizer of sg.optim",
     "dump": 'with sg.options(dump="folder"): around it, or STATICGRAD_DUMP=folder',
 }
 

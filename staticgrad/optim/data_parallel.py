@@ -36,7 +36,7 @@ def average_gradients(grads: Mapping[Any, Any], rows: Rows, is_late: bool) -> Ma
     job = ranks.job()
     if job.ranks == 1 or not grads:
         return grads
-    _synchronize(job, grads, is_late)
+    synchronize(job, grads, is_late)
     return dict(zip(grads, means(job.ranks, [*grads.values()], rows), strict=True))
 
 
@@ -54,7 +54,7 @@ def step_shards(
     if is_late:
         raise ArgumentError("shard_state: in eager mode each rank keeps the whole state")
     _check_elementwise(optimizer, grads)
-    _synchronize(job, grads, is_late)
+    synchronize(job, grads, is_late)
     states_expected_of(optimizer, grads)
     shards = parts(job.ranks, [*grads])
     of_part = dict(zip(shards, grads, strict=True))
@@ -106,7 +106,7 @@ def _without_number(name: str) -> str:
     return re.sub(r"^([^.:]*)_\d+\.", r"\1.", name)
 
 
-def _synchronize(job: Job, parameters: Iterable[Any], is_late: bool) -> None:
+def synchronize(job: Job, parameters: Iterable[Any], is_late: bool) -> None:
     """Give parameters that are trained by several ranks for the first time rank 0's values."""
     new = [p for p in parameters if p.store not in _synchronized]
     if not new:

@@ -24,6 +24,8 @@ from staticgrad.extend import (
     functions,
     kind_of,
     make_boundaries,
+    public,
+    ranks,
 )
 from staticgrad.extend.functions import ones_like
 from staticgrad.extend.gradients import grad
@@ -40,8 +42,11 @@ from staticgrad.extend.ops import (
     stack,
     where,
 )
-from staticgrad.extend.parameters import ComplexParameter
+from staticgrad.extend.parameters import ComplexParameter, stored_of
+from staticgrad.extend.ranks import means
 from staticgrad.extend.trees import flatten, unflatten, with_complex_values
+from staticgrad.optim.data_parallel import synchronize
+from staticgrad.optim.optimizer import RankOptions
 
 #: Required decrease of the loss, and of the slope, to accept a step: c1 and c2 (Wolfe).
 _FALL: Final = 1e-4
@@ -116,9 +121,11 @@ class LBFGS(Settings):
         Returns:
             The place, the loss and the largest slope there; values, or of tensors tensors.
         """
+        return self._search(_Space(f, start, args))
+
+    def _search(self, space: _Space) -> Minimized:
         from staticgrad.extend.loops import while_loop
 
-        space = _Space(f, start, args)
         first = space.at(space.begin)
         steps = stack([space.begin * 0.0] * self.history_size)
         state = (first, (steps, steps), space.count(0), space.count(1))
@@ -150,28 +157,49 @@ class LBFGS(Settings):
             space.tree(at.x), at.value, least, iterations, least <= self.tolerance_grad
         )
 
-    def minimize(self, f: Callable[..., Any], params: Any = (), *args: Any) -> Minimized:
+    @public
+    def minimize(
+        self,
+        f: Callable[..., Any],
+        params: Any = (),
+        *args: Any,
+        data_parallel: bool = False,
+        rows: Any = None,
+    ) -> Minimized:
         """Let parameters become those of the minimum: at each call of a traced function, or now.
 
         Args:
             f: takes ``params`` with other values in them: a module gives one of its class.
             params: a module, or parameters in containers.
             args: what else ``f`` takes.
+            data_parallel, rows: as in ``Optimizer.minimize``: the processes of an MPI job search
+                together, by the means of their losses and gradients over the rows of all. The
+                result's loss and slope are those means.
         """
         owners = flatten(params, keep_complex=True)[0]
         for owner in owners:
             if not isinstance(owner, Parameter | ComplexParameter):
                 raise ArgumentError(f"LBFGS.minimize: {kind_of(owner)} is not a parameter")
-        minimum = self.minimum(f, params, *args)
+        space = _Space(f, params, args, data_parallel, rows)
+        if data_parallel and ranks.job().ranks > 1:
+            synchronize(ranks.job(), map(stored_of, owners), is_late=space.begin.computes)
+        minimum = self._search(space)
         for parameter, value in zip(owners, flatten(minimum.x, keep_complex=True)[0], strict=True):
             parameter.update(value)
         return minimum
 
 
 class _Space:
-    """A function of containers, as one of a vector."""
+    """A function of containers, as one of a vector; of several ranks their mean."""
 
-    def __init__(self, f: Any, start: Any, args: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        f: Any,
+        start: Any,
+        args: tuple[Any, ...],
+        data_parallel: bool = False,
+        rows: Any = None,
+    ) -> None:
         if isinstance(f, Value) or not callable(f):
             what = "a value" if isinstance(f, Value) else kind_of(f)
             raise ArgumentError(
@@ -179,6 +207,7 @@ class _Space:
                 hint="LBFGS().minimize(lambda model: loss(model(x), y), model)",
             )
         self._f, self._args = f, args
+        self._data_parallel, self._rows = data_parallel, rows
         leaves, self._shape = flatten(with_complex_values(start))
         values = [ravel(leaf) for leaf in leaves]
         self._shapes = [leaf.shape for leaf in leaves]
@@ -209,7 +238,7 @@ class _Space:
         if not x.computes:
             variable = x * 1.0
             value = self._value(variable)
-            return _Evaluation(x, value, grad(value, [variable])[0])
+            return _Evaluation(x, *self._over_ranks(value, grad(value, [variable])[0]))
         from staticgrad.eager import Tensor, enable_grad
         from staticgrad.extend.tapes import grad as of_tape
 
@@ -217,7 +246,14 @@ class _Space:
             leaf = Tensor(x.array, requires_grad=True)
             value = self._value(leaf)
             (slope,) = of_tape([value], [leaf])
-        return _Evaluation(x, _detach(value), _detach(slope))
+        return _Evaluation(x, *self._over_ranks(_detach(value), _detach(slope)))
+
+    def _over_ranks(self, value: Any, slope: Any) -> tuple[Any, ...]:
+        """Return the loss and the gradient; of a search of several ranks their means."""
+        ways = RankOptions.of(value, self._data_parallel, False, self._rows)
+        if not ways.data_parallel or (count := ranks.job().ranks) == 1:
+            return value, slope
+        return means(count, [value, slope], ways.rows)
 
     def _value(self, x: Any) -> Any:
         value = self._f(self.tree(x), *self._args)

@@ -304,6 +304,32 @@ def curve(job, path):
         np.savez(path, losses=losses, weights=weights, sent=job.sent)  # by rank 0 alone
 
 
+def search(job, path):
+    """Searches by L-BFGS on unequal shares, traced and at once; all ranks find the same."""
+    shares = np.split(np.arange(len(X)), {1: [], 2: [60], 3: [60, 60]}[job.ranks])
+    x, y = X[shares[job.rank]], Y[shares[job.rank]]
+    actual = {}
+    for way in ("traced", "eager", "rows"):
+        sg.nn.manual_seed(job.rank if way == "traced" else 0)  # only rank 0's counts
+        layers = [sg.nn.Linear(5, 3, dtype="float64"), sg.nn.Tanh()]
+        model = sg.nn.Sequential(*layers, sg.nn.Linear(3, 1, dtype="float64"))
+
+        @sg.function
+        def step(x, y, model=model, way=way):
+            def loss(model):
+                return ((model(x)[:, 0] - y) ** 2).mean()
+
+            rows = x.shape[0] if way == "rows" else None
+            search = sg.optim.LBFGS(max_iter=12)
+            minimum = search.minimize(loss, model, data_parallel=True, rows=rows)
+            return minimum.value, minimum.iterations
+
+        actual[way] = (step.eagerly if way == "eager" else step)(x, y)
+        sg.distributed.check_equal({"model": model, "result": actual[way]})
+    if job.rank == 0:
+        np.savez(path, **{way: np.array(result, "float64") for way, result in actual.items()})
+
+
 def eager(job, path):
     """The same step run at once, and one whose compiled schedule is Python code."""
     for number, run in enumerate(("eager", "plain")):

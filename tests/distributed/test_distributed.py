@@ -120,7 +120,7 @@ def test_plans_keep_the_order_of_what_all_ranks_do():
 def test_budgets_keep_the_order_of_what_all_ranks_do(monkeypatch):
     """Plans of rank 0 of two, with the state in parts; nothing runs."""
     pretend_ranks(monkeypatch, job=lambda: SimpleNamespace(ranks=2))
-    monkeypatch.setattr(data_parallel, "_synchronize", lambda *_: None)
+    monkeypatch.setattr(data_parallel, "synchronize", lambda *_: None)
     layers = [sg.nn.Linear(*pair, dtype="float64") for pair in pairwise((5, 8, 8, 8, 8, 8, 1))]
     model = sg.nn.Sequential(*(sg.nn.Sequential(layer, sg.nn.Tanh()) for layer in layers))
     x, y = sg.input("x", (48, 5), "float64"), sg.input("y", (48,), "float64")
@@ -281,6 +281,22 @@ def test_rows_are_of_steps_of_several_ranks():
         sg.optim.SGD(0.1).updates(w.sum(), [w], rows=3)
 
 
+def test_a_search_of_one_rank_is_that_without():
+    minima = []
+    for options in ({}, {"data_parallel": True}):
+        w = sg.parameter("w", np.zeros(3))
+
+        @sg.function
+        def search(goal, w=w, options=options):
+            sg.optim.LBFGS(max_iter=5).minimize(lambda w: ((w - goal) ** 4).mean(), w, **options)
+
+        search(np.arange(3.0))
+        minima.append(w.value.tobytes())
+    assert minima[0] == minima[1]
+    with pytest.raises(ArgumentError, match="rows is of steps of several ranks"):
+        sg.optim.LBFGS().minimize(lambda w: (w * w).mean(), w, rows=3)
+
+
 # -- several ranks ---------------------------------------------------------------------------------
 
 
@@ -328,6 +344,17 @@ def test_ranks_train_as_one_with_the_whole_batch(tmp_path):
     odd = 4  # parameters with a number of elements that two ranks do not divide
     assert alone["sent"] == 0
     assert pair["sent"] == steps * 8 * (elements + odd + 2)
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_ranks_search_as_one_with_the_whole_batch(tmp_path):
+    for count in (1, 2, 3):
+        run(count, "search", tmp_path / f"{count}.npz")
+    alone = load_arrays(tmp_path / "1.npz")
+    for count in (2, 3):
+        for way, minimum in load_arrays(tmp_path / f"{count}.npz").items():
+            np.testing.assert_allclose(minimum, alone[way], rtol=1e-9)
 
 
 @needs_mpi

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.optim import data_parallel
+from staticgrad.optim import data_parallel, lbfgs
 from tests.helpers.processes import pretend_ranks
 
 ROWS, WIDTH = 32, 3
@@ -16,7 +16,7 @@ ROWS, WIDTH = 32, 3
 def two_ranks(monkeypatch):
     job = SimpleNamespace(ranks=2, rank=0, rows=None)
     pretend_ranks(monkeypatch, job=lambda: job, running=lambda: job)
-    monkeypatch.setattr(data_parallel, "_synchronize", lambda *_: None)
+    monkeypatch.setattr(data_parallel, "synchronize", lambda *_: None)
 
 
 def values(rows):
@@ -89,6 +89,18 @@ def test_means_over_a_mask_ask_for_its_rows(name, rows):
         minimize(loss, v)
     assert "rows=mask.sum()" in caught.value.hint
     assert minimize(loss, v, rows=(v.y > 0).sum()) is not None
+
+
+def test_a_search_refuses_sums_over_rows_too(monkeypatch):
+    monkeypatch.setattr(lbfgs, "synchronize", lambda *_, **options: None)
+    w = sg.parameter("w", np.ones(WIDTH))
+
+    @sg.function
+    def search(x):
+        sg.optim.LBFGS().minimize(lambda w: ((x @ w) ** 2).sum(), w, data_parallel=True)
+
+    with pytest.raises(sg.errors.ArgumentError, match="a sum over the rows of a rank"):
+        search(np.ones((ROWS, WIDTH)))
 
 
 @pytest.mark.parametrize("rows", [ROWS, "n"])
