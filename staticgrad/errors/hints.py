@@ -899,6 +899,8 @@ OF_TENSORS: Final = {
     "requires_grad_": "x.requires_grad = True",
     "value": "x.data is the array",
     "clone": "x.copy()",
+    "name": "inputs and parameters of graphs have names: keep tensors in a dict, {name: x}",
+    "index": "x[key]; the place of an element: sg.argmax(x == element)",
 }
 
 #: An attribute of the modules of other libraries -> what to write.

@@ -607,7 +607,8 @@ def test_what_hints_of_names_say_is_what_the_name_means(name):
 def test_methods_of_torch_tensors_are_there_or_answered(tensor):
     x = Tensor([[1.0, 2.0]]) if tensor else sg.input("x", (1, 2))
     silent = []
-    for name in [*hints.METHODS, "exp_", "add_", "zero_", "clamp_", "softmax", "norm", "topk"]:
+    names = [*hints.METHODS, *(hints.OF_TENSORS if tensor else ())]
+    for name in [*names, "exp_", "add_", "zero_", "clamp_", "softmax", "norm", "topk"]:
         try:
             getattr(x, name)
         except AttributeError as error:
@@ -615,9 +616,19 @@ def test_methods_of_torch_tensors_are_there_or_answered(tensor):
     assert silent == []
 
 
+def test_the_hint_of_index_finds_an_element():
+    x = Tensor([[3.0, 1.0], [2.0, 4.0]])
+    with pytest.raises(AttributeError) as caught:
+        x.index(2.0)
+    assert "x[key]; the place of an element: sg.argmax(x == element)" in caught.value.hint
+    assert sg.argmax(x == 2.0).item() == [3.0, 1.0, 2.0, 4.0].index(2.0)
+
+
 @pytest.mark.parametrize(
     ("call", "hint"),
     [
+        (lambda: sg.optim.LBFGS().minimum(abs, 1.0, data_parallel=True), "opt.minimize"),
+        (lambda: Tensor([1.0]).name, r"keep tensors in a dict"),
         (lambda: sg.nn.init, "xavier_uniform"),
         (lambda: sg.nn.Parameter, r"sg\.parameter\(name"),
         (lambda: sg.randn, r"rng\.uniform"),
