@@ -21,6 +21,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files aw
 @pytest.fixture
 def base(tmp_path, monkeypatch):
     """A cache folder with the entry ``planted``, and a process that has not warned yet."""
+    cache.environment()  # once in a process it leaves a note of its own in the folder
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path / "cache"))
     cache._warned.clear()
     assert cache.write("planted", CODE)

@@ -138,6 +138,11 @@ def test_steps_of_a_course_draw_new_batches_and_one_of_another_size() -> None:
     assert (len(batches), numbers) == (2, [0, 0, 0, 0, 1, 0])
 
 
+#: The comparison counts these programs, and the function warns as it does where it is called.
+warns_of_sizes = pytest.mark.filterwarnings("ignore:.SG900. recurrent compiles for each size")
+
+
+@warns_of_sizes
 def test_a_course_goes_on_training() -> None:
     value_before = W.value.copy()
     chosen = program(recurrent, (sequences,))
@@ -155,6 +160,7 @@ def test_the_refusal_of_a_growing_loop_is_at_the_loop() -> None:
     assert "a whole number is needed" in chosen.refusal.message
 
 
+@warns_of_sizes
 @pytest.mark.slow
 def test_sequences_that_grow() -> None:
     actual = compare(recurrent, sequences, seconds=0.0)
