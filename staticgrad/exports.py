@@ -237,7 +237,7 @@ LAYERS = {
     ),
     "staticgrad.nn.layers": (
         "Bilinear Dropout Dropout1d Dropout2d Dropout3d Embedding Flatten Linear LocalResponseNorm"
-        " ModuleDict ModuleList PixelShuffle PixelUnshuffle Sequential Unflatten"
+        " ModuleDict ModuleList PixelShuffle PixelUnshuffle Sequential Unflatten Upsample"
     ),
     "staticgrad.nn.losses": (
         "BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CosineSimilarity CrossEntropyLoss"

@@ -87,13 +87,18 @@ def refuse_misfit(
     if not isinstance(error, TypeError | ValueError | AttributeError | LookupError):
         return
     ours = signature(function)
-    name = function.__name__
-    if name == "__init__":
-        name = function.__qualname__.rpartition(".")[0].rpartition(".")[2]
+    name = class_made(args[0]) if function.__name__ == "__init__" else function.__name__
     if isinstance(error, TypeError) and not raised_inside(error):
         check_arguments(name, ours, args, kwargs)
     elif not only_names:
         check_kinds(name, function, args, kwargs)
+
+
+def class_made(instance: Any) -> str:
+    """Return the name of the package's class that is made, which may inherit its constructor."""
+    package = __name__.partition(".")[0]
+    classes = type(instance).__mro__
+    return next(cls.__name__ for cls in classes if cls.__module__.partition(".")[0] == package)
 
 
 def raised_inside(error: TypeError) -> bool:

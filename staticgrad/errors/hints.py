@@ -496,7 +496,6 @@ INSTEAD: Final = {
         "dropout dropout1d dropout2d dropout3d", "sg.nn.Dropout(p), a layer: it takes x when called"
     ),
     # layers
-    "Upsample": "sg.nn.resize(x, shape, method), or scale=",
     "scaled_dot_product_attention": "sg.nn.attention",
     **each_of("bilinear", 'sg.einsum("...i,oij,...j->...o", x, weight, y)'),
     **each_of("embedding_bag EmbeddingBag", "sg.nn.embedding(ids, table).mean(-2)"),
@@ -508,10 +507,10 @@ INSTEAD: Final = {
         "sg.nn.TransformerBlock(features, heads, causal=True), sg.nn.MultiHeadAttention",
     ),
     **each_of("ParameterList ParameterDict", "a list or dict of parameters: self.w = [w, b]"),
-    **each_of("UpsamplingNearest2d upsample_nearest upsample", "sg.nn.resize(x, scale=2)"),
-    **each_of(
-        "UpsamplingBilinear2d upsample_bilinear", 'sg.nn.resize(x, scale=2, method="linear")'
-    ),
+    **each_of("upsample_nearest upsample", "sg.nn.resize(x, scale=2)"),
+    "UpsamplingNearest2d": "sg.nn.Upsample(scale_factor=2)",
+    "UpsamplingBilinear2d": ('sg.nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)'),
+    "upsample_bilinear": ('sg.nn.resize(x, scale=2, method="linear", coordinates="align_corners")'),
     **each_of("SyncBatchNorm", "sg.nn.BatchNorm2d(channels)"),
     **each_of("AlphaDropout FeatureAlphaDropout", "sg.nn.Dropout(p)"),
     **each_of("LazyLinear", "sg.nn.Linear(inputs, outputs), whose sizes are known"),

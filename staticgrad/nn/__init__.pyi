@@ -66,7 +66,7 @@ from staticgrad.nn.initial import (
 from staticgrad.nn.layers import (
     Bilinear, Dropout, Dropout1d, Dropout2d, Dropout3d, Embedding, Flatten, Linear,
     LocalResponseNorm, ModuleDict, ModuleList, PixelShuffle, PixelUnshuffle, Sequential,
-    Unflatten
+    Unflatten, Upsample
 )
 from staticgrad.nn.losses import (
     BCELoss, BCEWithLogitsLoss, CTCLoss, CosineEmbeddingLoss, CosineSimilarity,
@@ -113,7 +113,7 @@ __all__ = [
     "ReplicationPad2d", "ReplicationPad3d", "SELU", "Sequential", "SiLU", "Sigmoid",
     "SmoothL1Loss", "SoftMarginLoss", "Softmax", "Softmin", "Softplus", "Softshrink",
     "Softsign", "Tanh", "Tanhshrink", "Threshold", "TransformerBlock", "TripletMarginLoss",
-    "Unflatten", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "adaptive_avg_pool",
+    "Unflatten", "Upsample", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "adaptive_avg_pool",
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool",
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "affine_grid",
     "attention", "avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import field
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from staticgrad.errors import ArgumentError, RankError
 from staticgrad.extend import (
@@ -24,7 +24,9 @@ from staticgrad.extend.windows import (
     Padding,
     PerAxis,
     per_axis,
+    windows_over,
 )
+from staticgrad.functions.arrange import PadMode, pad
 from staticgrad.nn.functional.images.windows import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -35,6 +37,10 @@ from staticgrad.nn.functional.images.windows import (
 )
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
+
+#: What lies in the border of an image, in PyTorch's words -> the mode of ``sg.pad``.
+BorderMode = Literal["zeros", "reflect", "replicate", "circular"]
+_BORDERS: dict[str, PadMode] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 class SpatialLayer(Layer):
@@ -96,7 +102,7 @@ class _Filters(SpatialLayer):
         )
 
     def _convolve(self, function: Callable[..., Any], x: Any, **options: Any) -> Any:
-        for name in ("stride", "padding", "dilation", "groups"):
+        for name in ("stride", "dilation", "groups"):
             options[name] = getattr(self, name)
         return function(x, self.weight, self.bias, **options)
 
@@ -110,6 +116,8 @@ class Conv1d(_Filters):
             in_channels / groups, taps...].
         stride, padding, dilation, groups: as ``sg.nn.conv``; padding may be "same".
         bias: True adds a bias, [out_channels].
+        padding_mode: what lies in the border: "zeros", "reflect", the nearest element
+            ("replicate"), or the other end ("circular").
         init, dtype, seed: as ``Linear``; a filter's inputs are in_channels / groups times its taps.
 
     >>> layer = sg.nn.Conv1d(2, 4, kernel_size=3)
@@ -128,18 +136,27 @@ class Conv1d(_Filters):
         dilation: PerAxis = 1,
         groups: PositiveInt = 1,
         bias: bool = True,
+        padding_mode: BorderMode = "zeros",
         *,
         init: Initial = "uniform",
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.padding_mode = padding_mode
         sizes = in_channels, out_channels, kernel_size
         self._fill("conv", sizes, bias, (init, dtype, seed))
 
     def forward(self, x: Any) -> Any:
         """[n, out_channels, windows...]."""
-        return self._convolve(conv, x)
+        if self.padding_mode == "zeros":
+            return self._convolve(conv, x, padding=self.padding)
+        self.require_rank(x)
+        value: Any = as_value(x)
+        windows = windows_over(value, self.kernel_size, self.stride, self.padding, self.dilation)
+        borders = zip(windows.before, windows.after, strict=True)
+        padded = pad(value, ((0, 0), (0, 0), *borders), _BORDERS[self.padding_mode])
+        return self._convolve(conv, padded, padding="valid")
 
 
 class Conv2d(Conv1d, axes=2):
@@ -197,7 +214,8 @@ class ConvTranspose1d(_Filters):
 
     def forward(self, x: Any) -> Any:
         """[n, out_channels, image...]."""
-        return self._convolve(conv_transpose, x, output_padding=self.output_padding)
+        options = {"padding": self.padding, "output_padding": self.output_padding}
+        return self._convolve(conv_transpose, x, **options)
 
 
 class ConvTranspose2d(ConvTranspose1d, axes=2):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from operator import index as integer
-from typing import Any, Self, overload
+from typing import Any, Final, Literal, Self, overload
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from staticgrad.extend import (
     Fraction,
     as_value,
     axis_of,
+    describe_operands,
     kind_of,
     like,
     make_boundaries,
@@ -20,15 +21,31 @@ from staticgrad.extend import (
     public,
     quote,
 )
+from staticgrad.extend.windows import per_axis
 from staticgrad.functions import einsum, matmul, ones, reshape, stop_gradient, where
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.functional.attention import check_padding, embedding
-from staticgrad.nn.functional.images.resizing import pixel_shuffle, pixel_unshuffle
+from staticgrad.nn.functional.images.resizing import (
+    Coordinates,
+    Method,
+    Rounding,
+    pixel_shuffle,
+    pixel_unshuffle,
+    resize,
+)
 from staticgrad.nn.functional.normalization import local_response_norm
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
 from staticgrad.nn.torch_weights import Matching, transpose_matrices
 from staticgrad.random import Generator
+
+#: PyTorch's words for how an image is read between its elements.
+Sampling = Literal["nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic"]
+#: Those that read one element -> where it lies, and which one is nearest.
+_NEAREST: Final[dict[str, tuple[Coordinates, Rounding]]] = {
+    "nearest": ("asymmetric", "floor"),
+    "nearest-exact": ("half_pixel", "round_prefer_ceil"),
+}
 
 
 class Linear(Layer):
@@ -206,6 +223,63 @@ class PixelUnshuffle(FunctionLayer, function=pixel_unshuffle):
     """
 
     downscale_factor: int
+
+
+class Upsample(Layer):
+    """Images [n, c, ...] of another size, ``sg.nn.resize`` along all axes but these two.
+
+    Args:
+        size: of the result, one for all spatial axes or one for each.
+        scale_factor: by which they grow instead, one for all or one for each; sizes are rounded
+            down.
+        mode: "nearest", the element at or before a pixel's corner; "nearest-exact", that of its
+            middle; "linear", "bilinear", "trilinear", which are one; "bicubic".
+        align_corners: whether the outermost elements stay where they are, of the other modes.
+
+    Raises:
+        ArgumentError: when it is made: not one of ``size`` and ``scale_factor``;
+            ``align_corners`` of a nearest element.
+
+    >>> sg.nn.Upsample(scale_factor=2)(np.array([[[1.0, 2.0]]]))
+    array([[[1., 1., 2., 2.]]])
+    """
+
+    @public
+    def __init__(
+        self,
+        size: int | Sequence[int] | None = None,
+        scale_factor: float | Sequence[float] | None = None,
+        mode: Sampling = "nearest",
+        align_corners: bool | None = None,
+    ) -> None:
+        if (size is None) == (scale_factor is None):
+            raise ArgumentError(
+                "Upsample: either size or scale_factor",
+                hint="sg.nn.Upsample(scale_factor=2)",
+            )
+        if align_corners and mode in _NEAREST:
+            raise ArgumentError(f"Upsample: align_corners with mode={mode!r}", hint='"bilinear"')
+        self.size, self.scale_factor, self.mode = size, scale_factor, mode
+        self.align_corners = align_corners
+
+    def forward(self, x: Any) -> Any:
+        """[n, c, ...], of the other size."""
+        value: Any = as_value(x)
+        if value.ndim < 3:
+            raise RankError(
+                f"Upsample: x is {value.type}, not of 3 axes or more, [n, c, ...]",
+                related=describe_operands(value),
+            )
+        count = value.ndim - 2
+        size, scale = (
+            argument if argument is None else per_axis(word, argument, count, value)
+            for word, argument in (("size", self.size), ("scale_factor", self.scale_factor))
+        )
+        method: Method = "nearest" if self.mode == "nearest-exact" else self.mode
+        coordinates, rounding = _NEAREST.get(self.mode, ("half_pixel", "round_prefer_ceil"))
+        if self.align_corners:
+            coordinates = "align_corners"
+        return resize(value, size, method, scale=scale, coordinates=coordinates, rounding=rounding)
 
 
 class LocalResponseNorm(FunctionLayer, function=local_response_norm):

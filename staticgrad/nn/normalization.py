@@ -5,23 +5,26 @@ Batch normalisation keeps running statistics for evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.extend import (
     Integer,
     Parameter,
     PositiveInt,
     UnitFloat,
     as_value,
+    called_name,
     describe_operands,
+    integer,
     like,
     public,
     ranks,
+    shape_text,
 )
 from staticgrad.extend.sizes import equal
 from staticgrad.functions import (
@@ -30,6 +33,7 @@ from staticgrad.functions import (
     expand_dims,
     maximum,
     mean as reduced_mean,
+    reshape,
     size_value,
     stop_gradient,
 )
@@ -48,21 +52,57 @@ from staticgrad.nn.torch_weights import Matching
 
 
 def scale_and_shift(
-    module: Any, kind: str, size: int, weight: bool, bias: bool, dtype: Any
+    module: Any, kind: str, shape: tuple[int, ...], weight: bool, bias: bool, dtype: Any
 ) -> None:
     """Set ``weight`` to ones and ``bias`` to zeros on a normalization layer, or None."""
     name, random = new_layer_name(kind), source(0)
     for attribute, is_there, how in (("weight", weight, "ones"), ("bias", bias, "zeros")):
         label = f"{name}.{attribute}"
-        first = first_value(label, (size,), how, (1, 1), random, dtype) if is_there else None
+        first = first_value(label, shape, how, (1, 1), random, dtype) if is_there else None
         setattr(module, attribute, first)
 
 
-class LayerNorm(Layer):
+class _LastAxes(Layer):
+    """A layer that normalises the last axes, which it takes as one."""
+
+    normalized_shape: int | tuple[int, ...]
+    eps: float
+    weight: Any
+
+    def _set_shape(self, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+        """Set ``normalized_shape``; return it as the shape of weight and bias."""
+        if not isinstance(normalized_shape, list | tuple):
+            self.normalized_shape = normalized_shape  # type: ignore[assignment]
+            return (self.normalized_shape,)  # type: ignore[return-value]
+        shape = tuple([integer("normalized_shape", size, least=0) for size in normalized_shape])
+        if not shape:
+            raise ArgumentError(f"{called_name()}: normalized_shape has no size")
+        self.normalized_shape = shape[0] if len(shape) == 1 else shape
+        return shape
+
+    def _normalize(self, function: Callable[..., Any], x: Any, *vectors: Any) -> Any:
+        """The function of rows [..., features] over the last axes of x."""
+        shape = self.normalized_shape
+        if not isinstance(shape, tuple):
+            return function(x, *vectors, eps=self.eps)
+        value: Any = as_value(x)
+        text = f"{type(self).__name__}: x is {value.type}, not [..., {shape_text(shape)[1:]}"
+        if value.ndim < len(shape):
+            raise RankError(text, related=describe_operands(value))
+        for size, expected in zip(value.shape[-len(shape) :], shape, strict=True):
+            if not equal(size, expected, text):
+                raise ShapeError(text, related=describe_operands(value))
+        rows = reshape(value, (*value.shape[: -len(shape)], prod(shape)))
+        flat = [None if vector is None else reshape(vector, (-1,)) for vector in vectors]
+        return reshape(function(rows, *flat, eps=self.eps), value.shape)
+
+
+class LayerNorm(_LastAxes):
     """(x - mean) / sqrt(variance + eps) along the last axis, times ``weight``, plus ``bias``.
 
     Args:
-        normalized_shape: the size of the last axis.
+        normalized_shape: the size of the last axis; or the sizes of the last axes, (c, h, w), which
+            are normalised as one, and are the shape of weight and bias.
         eps: added to the variance.
         elementwise_affine: whether there are weight and bias at all.
         bias: whether there is a bias, if there is a weight.
@@ -72,37 +112,32 @@ class LayerNorm(Layer):
     >>> sg.evaluate(layer(sg.constant([[1.0, 3.0], [0.0, 20.0]]))).round(3)
     array([[-1.,  1.],
            [-1.,  1.]])
+    >>> sg.nn.LayerNorm((3, 8, 8))(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
+    (batch, 3, 8, 8)
     """
 
     @public
     def __init__(
         self,
-        normalized_shape: int,
+        normalized_shape: int | Sequence[int],
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
         *,
         dtype: Any = "float32",
     ) -> None:
-        self.normalized_shape, self.eps = normalized_shape, eps
-        scale_and_shift(
-            self,
-            "layernorm",
-            normalized_shape,
-            elementwise_affine,
-            elementwise_affine and bias,
-            dtype,
-        )
+        self.eps = eps
+        shape, bias = self._set_shape(normalized_shape), elementwise_affine and bias
+        scale_and_shift(self, "layernorm", shape, elementwise_affine, bias, dtype)
 
-    weight: Any
     bias: Any
 
     def forward(self, x: Any) -> Any:
-        return layer_norm(x, self.weight, self.bias, self.eps)
+        return self._normalize(layer_norm, x, self.weight, self.bias)
 
 
 @like(LayerNorm)
-class RMSNorm(Layer):
+class RMSNorm(_LastAxes):
     """x / sqrt(mean(x ** 2) + eps) along the last axis, times ``weight``.
 
     Args:
@@ -114,22 +149,21 @@ class RMSNorm(Layer):
     array([0.849, 1.131], dtype=float32)
     """
 
-    weight: Any
-
     @public
     def __init__(
         self,
-        normalized_shape: int,
+        normalized_shape: int | Sequence[int],
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         *,
         dtype: Any = "float32",
     ) -> None:
-        self.normalized_shape, self.eps = normalized_shape, eps
-        scale_and_shift(self, "rmsnorm", normalized_shape, elementwise_affine, False, dtype)
+        self.eps = eps
+        shape = self._set_shape(normalized_shape)
+        scale_and_shift(self, "rmsnorm", shape, elementwise_affine, False, dtype)
 
     def forward(self, x: Any) -> Any:
-        return rms_norm(x, self.weight, self.eps)
+        return self._normalize(rms_norm, x, self.weight)
 
 
 class GroupNorm(Layer):
@@ -165,7 +199,7 @@ class GroupNorm(Layer):
                 f"GroupNorm: {num_channels} channels are not {num_groups} equal groups"
             )
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
-        scale_and_shift(self, "groupnorm", num_channels, affine, affine, dtype)
+        scale_and_shift(self, "groupnorm", (num_channels,), affine, affine, dtype)
 
     def forward(self, x: Any) -> Any:
         return group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
@@ -199,7 +233,7 @@ class InstanceNorm1d(SpatialLayer):
     ) -> None:
         self.num_features = num_features
         self.eps = eps
-        scale_and_shift(self, "instancenorm", self.num_features, affine, affine, dtype)
+        scale_and_shift(self, "instancenorm", (num_features,), affine, affine, dtype)
 
     def forward(self, x: Any) -> Any:
         """Normalize each channel of each example separately."""
@@ -279,7 +313,7 @@ class BatchNorm1d(SpatialLayer):
     ) -> None:
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.across_ranks = across_ranks
-        scale_and_shift(self, "batchnorm", num_features, affine, affine, dtype)
+        scale_and_shift(self, "batchnorm", (num_features,), affine, affine, dtype)
         self.running_mean = self.running_var = None
         if track_running_stats:
             name, init_options = new_layer_name("running"), ((1, 1), source(0), dtype)

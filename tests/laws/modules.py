@@ -75,6 +75,13 @@ CASES = {
     "LayerNorm plain": Case(
         lambda: nn.LayerNorm(4, 1e-3, False), ((3, 4),), lambda s, x: of.layer_norm(s, x, 1e-3)
     ),
+    "LayerNorm of two axes": Case(
+        lambda: nn.LayerNorm((2, 3), **D),
+        ((4, 2, 3),),
+        lambda s, x: of.layer_norm(
+            {n: a.reshape(6) for n, a in s.items()}, x.reshape(4, 6)
+        ).reshape(4, 2, 3),
+    ),
     "RMSNorm": Case(lambda: nn.RMSNorm(4, **D), ((3, 4),), of.rms_norm),
     "GroupNorm": Case(
         lambda: nn.GroupNorm(2, 6, **D), ((2, 6, 3),), lambda s, x: of.group_norm(s, x, 2)
@@ -247,6 +254,11 @@ CASES = {
         lambda: nn.PixelUnshuffle(2),
         ((1, 2, 4, 6),),
         lambda s, x: x.reshape(1, 2, 2, 2, 3, 2).transpose(0, 1, 3, 5, 2, 4).reshape(1, 8, 2, 3),
+    ),
+    "Upsample": Case(
+        lambda: nn.Upsample(scale_factor=2),
+        ((2, 1, 2, 3),),
+        lambda s, x: x.repeat(2, axis=2).repeat(2, axis=3),
     ),
     "LocalResponseNorm": Case(
         lambda: nn.LocalResponseNorm(3, 0.5, 0.6, 2.0), ((2, 4, 3),), of.local_response_norm

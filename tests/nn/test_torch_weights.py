@@ -163,11 +163,23 @@ BESIDE = [
     ("Embedding", (5, 3), {}, (np.array([[0, 4], [2, 2]]),)),
     ("PReLU", (3,), {}, ((2, 3, 4),)),
     ("LayerNorm", (4,), {}, ((3, 4),)),
+    ("LayerNorm", ([2, 4],), {}, ((3, 2, 4),)),
     ("RMSNorm", (4,), {"eps": 1e-5}, ((3, 4),)),
+    ("RMSNorm", ((2, 4),), {"eps": 1e-5}, ((3, 2, 4),)),
     ("GroupNorm", (2, 4), {}, ((2, 4, 3),)),
     *((f"InstanceNorm{n}d", (3,), {"affine": True}, ((2, 3, *(4, 3, 2)[:n]),)) for n in (1, 2, 3)),
     *((f"BatchNorm{n}d", (3,), {}, ((2, 3, *(4, 3, 2)[:n]),)) for n in (1, 2, 3)),
     *((f"Conv{n}d", (4, 6, 3), {"groups": 2}, ((2, 4, *(5, 4, 3)[:n]),)) for n in (1, 2, 3)),
+    *(
+        (
+            f"Conv{n}d",
+            (2, 3, 3),
+            {"padding": padding, "padding_mode": mode, "dilation": 2},
+            ((2, 2, *(7, 6, 5)[:n]),),
+        )
+        for n, padding in ((1, 3), (2, "same"), (2, (1, 2)), (3, 2))
+        for mode in ("reflect", "replicate", "circular")
+    ),
     *(
         (f"ConvTranspose{n}d", (4, 6, 3, 2, 1), {"groups": 2}, ((2, 4, *(5, 4, 3)[:n]),))
         for n in (1, 2, 3)
@@ -179,6 +191,7 @@ BESIDE = [
     ),
     *((f"{kind}Cell", (3, 4), {}, ((2, 3),)) for kind in ("RNN", "LSTM", "GRU")),
     ("MultiHeadAttention", (6, 2), {"batch_first": True}, ((2, 4, 6),) * 3),
+    ("MultiheadAttention", (6, 2), {"batch_first": True}, ((2, 4, 6),) * 3),
     ("MultiHeadAttention", (6, 2), {"batch_first": True, "bias": False}, ((2, 4, 6),) * 3),
     ("MultiHeadAttention", (6, 2), {"batch_first": True, "kdim": 5, "vdim": 3},
      ((2, 4, 6), (2, 3, 5), (2, 3, 3))),
@@ -222,6 +235,34 @@ def test_outputs_are_those_of_torch(name, args, options, shapes, train):
     again = first_leaf(theirs(*map(torch.from_numpy, operands))).detach().numpy()
     if "BatchNorm" not in name or train:
         np.testing.assert_allclose(again, expected, rtol=1e-8, atol=1e-10)
+
+
+UPSAMPLED = [
+    ((2, 3, 5), {"scale_factor": 2}),
+    ((2, 3, 5), {"size": 7, "mode": "linear", "align_corners": True}),
+    ((2, 3, 4, 5), {"size": (7, 9)}),
+    ((2, 3, 4, 5), {"scale_factor": (1.5, 2.6), "mode": "nearest"}),
+    ((2, 3, 4, 5), {"scale_factor": 1.7, "mode": "nearest-exact"}),
+    ((2, 3, 4, 5), {"scale_factor": 2, "mode": "bilinear"}),
+    ((2, 3, 4, 5), {"size": (3, 9), "mode": "bilinear", "align_corners": True}),
+    ((2, 3, 4, 5), {"size": 6, "mode": "bicubic", "align_corners": False}),
+    ((1, 2, 3, 4, 2), {"scale_factor": 2, "mode": "trilinear"}),
+]
+
+
+@pytest.mark.parametrize(("shape", "options"), UPSAMPLED)
+def test_images_grow_as_those_of_torch(shape, options):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(3).normal(size=shape)
+    image = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.Upsample(**options)(image)
+    (expected**3).sum().backward()
+    layer = nn.Upsample(**options)
+    actual, slopes = sg.function(lambda x: (layer(x), sg.grad(lambda x: (layer(x) ** 3).sum())(x)))(
+        x
+    )
+    np.testing.assert_allclose(actual, expected.detach().numpy(), rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(slopes, image.grad.numpy(), rtol=1e-9, atol=1e-10)
 
 
 def test_every_class_of_torch_with_parameters_is_tried():

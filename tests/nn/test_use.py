@@ -254,6 +254,12 @@ def test_what_does_not_fit_is_refused():
         lambda: nn.Conv2d(3, 4, 0),
         lambda: nn.Conv2d(3, 4, 3, groups=2),
         lambda: nn.GroupNorm(4, 6),
+        lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"),
+        lambda: nn.LayerNorm(()),
+        lambda: nn.LayerNorm((2, 3.5)),
+        lambda: nn.Upsample(),
+        lambda: nn.Upsample(2, 2),
+        lambda: nn.Upsample(2, mode="nearest", align_corners=True),
         lambda: nn.Dropout(1.0),
         lambda: nn.LSTM(3, 4, 0),
         lambda: nn.TransformerBlock(4, 2, norm="batch"),
@@ -272,6 +278,12 @@ def test_what_does_not_fit_is_refused():
         (lambda: nn.InstanceNorm2d(3)(sg.input("x", (2, 3, 4))), RankError, "of 4 axes"),
         (lambda: nn.InstanceNorm1d(3)(sg.input("x", (2, 6, 4))), ShapeError, r"\[n, 3, ...\]"),
         (lambda: nn.LSTMCell(2.5, 3), ArgumentError, "input_size"),
+        (lambda: nn.LayerNorm((3, 4))(Tensor(np.ones((2, 4, 3)))), ShapeError, "3, 4]"),
+        (lambda: nn.LayerNorm((3, 4))(Tensor(np.ones(4))), RankError, "3, 4]"),
+        (lambda: nn.Upsample(2)(Tensor(np.ones((2, 4)))), RankError, "of 3 axes or more"),
+        (lambda: nn.Conv2d(2, 3, 3, color=1), ArgumentError, "Conv2d: there is no argument"),
+        (lambda: nn.Conv3d(2), ArgumentError, "Conv3d: missing"),
+        (lambda: nn.MaxPool2d(2, color=1), ArgumentError, "MaxPool2d: there is no argument"),
     ]
     for call, error, text in refused:
         with pytest.raises(error, match=text):

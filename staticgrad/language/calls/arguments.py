@@ -23,6 +23,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
 from staticgrad.errors.calls import (
     check_arguments,
+    class_made,
     raised_inside,
     unknown_argument,
     what_it_takes,
@@ -135,7 +136,7 @@ def _reader(
             except TypeError as error:
                 if raised_inside(error):
                     raise
-            return _bind_as_numpy(function, numpy_name, args, kwargs)
+            return bind_as_numpy(args, kwargs)
         if computes and not first_is_value and are_plain(args, kwargs):
             return computed_at_once(call_function, args, kwargs)
         if len(args) + len(kwargs) > 1:
@@ -151,7 +152,11 @@ def _reader(
         except TypeError as error:
             if raised_inside(error):
                 raise
-        return _bind_as_numpy(function, numpy_name, args, kwargs)
+        return bind_as_numpy(args, kwargs)
+
+    def bind_as_numpy(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        theirs = class_made(args[0]) if constructs else numpy_name
+        return _bind_as_numpy(function, theirs, args, kwargs)
 
     return read
 
