@@ -38,6 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import field
+from math import prod
 from typing import Any, Final, cast
 
 from passes.late.base import late_pass
@@ -86,6 +87,7 @@ from staticgrad.language.types.arrays import TensorType, hint_value, product
 from staticgrad.language.types.dim import Size, divide_exactly
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import within
+from staticgrad.support.caches import cached_on_first, cached_property
 from staticgrad.support.config import limits
 from staticgrad.support.records import NamedTuple, dataclass, replace
 from staticgrad.support.traversal import reach
@@ -219,11 +221,9 @@ def _find_rows(graph: Graph, seed: Node) -> Iterator[RowAxis]:
             yield from (RowAxis(axis, size // count) for count in sorted(counts, reverse=True))
 
 
+@cached_on_first(1)
 def _elements(kind: TensorType) -> int:
-    elements = 1
-    for size in kind.shape:
-        elements *= hint_value(size, OPEN_SIZE)
-    return elements
+    return prod([hint_value(size, OPEN_SIZE) for size in kind.shape])
 
 
 def _bytes(kind: TensorType) -> int:
@@ -473,13 +473,13 @@ class _Region:
         self.seed = next(iter(seeds))
         self.is_distributed = False
         self.seeds, self.wide_results = seeds, results
+        self._wide_elements, self._wide_bytes = _elements(self.seed.types[0]), limits().wide_product
         self.rows: dict[Node, RowAxis] = {**seeds}
         self.count = cast(Size, divide_exactly(*_sizes_of_rows(self.seed, seeds[self.seed])))
         self.reduced: dict[Node, tuple[RowAxis | None, ...]] = {}
         #: Reductions that are sums of exponentials, each computed with the maximum it is less.
         self.shifted: dict[Node, ShiftedSum] = {}
         self.levels: dict[Node, int] = dict.fromkeys(seeds, 0)
-        self.beside = self._find_nodes_of_wide_values(seeds)
         self._follow_rows()
         if self.shifted:
             self.users = self._find_users()
@@ -513,24 +513,27 @@ class _Region:
         """Return whether a value has as many elements as the product, or bytes; no result has."""
         if node in self.wide_results:
             return False
-        elements = _elements(self.seed.types[0])
         return any(
-            _elements(kind) >= elements or _bytes(kind) >= limits().wide_product
+            _elements(kind) >= self._wide_elements or _bytes(kind) >= self._wide_bytes
             for kind in node.types
         )
 
-    def _find_nodes_of_wide_values(self, seeds: Mapping[Node, RowAxis]) -> set[Node]:
-        """Find nodes whose values are wide, or follow row by row from such, without products.
+    @cached_property
+    def beside(self) -> set[Node]:
+        """The nodes whose values are wide, or follow row by row from such, without products.
 
-        Of what the seeds are computed from there are none.
+        No seed is computed from them.
         """
-        seed_ancestors = set(ancestors([seed.values[0] for seed in seeds]))
+        seed_ancestors = set(ancestors([seed.values[0] for seed in self.seeds]))
         followers: set[Node] = set()
         for node in self.graph.nodes:
-            if not _goes_by_rows(node) or isinstance(node.form, Contract):
-                continue
-            follows = self._is_wide(node) or any(arg.node in followers for arg in node.args)
-            if follows and node not in seed_ancestors:
+            follows = self._is_wide(node) or not followers.isdisjoint([a.node for a in node.args])
+            if (
+                follows
+                and node not in seed_ancestors
+                and _goes_by_rows(node)
+                and not isinstance(node.form, Contract)
+            ):
                 followers.add(node)
         return followers
 
@@ -541,7 +544,8 @@ class _Region:
         higher level.
         """
         for node in self.graph.nodes:
-            if node in self.levels or not any(arg.node in self.levels for arg in node.args):
+            operands = [arg.node for arg in node.args]
+            if node in self.levels or self.levels.keys().isdisjoint(operands):
                 continue
             ways = [
                 (place, self.rows[arg.node])
@@ -555,8 +559,8 @@ class _Region:
                 if len(results) == 1 and (rows := results.pop()) is not None:
                     self.rows[node] = rows
                     is_row_by_row = True
-                elif len(reduced) == 1 and (operands := reduced.pop()):
-                    self.reduced[node] = operands
+                elif len(reduced) == 1 and (rows_of_operands := reduced.pop()):
+                    self.reduced[node] = rows_of_operands
                     is_row_by_row = True
                     if (level := self._find_level_of_maximum(node)) is not None:
                         self.levels[node] = level
