@@ -25,11 +25,14 @@ _LARGEST = 255.0
 
 
 def round_to_integers(x: Any, zero: Any, dtype: Any) -> Any:
-    """Round numbers to integers behind a zero point, or None, and clip them to their dtype."""
-    rounded: Any = rint(x)
-    rounded = rounded if zero is None else rounded + astype(zero, "float32")
-    ends = np.iinfo(np.dtype(dtype))
-    return astype(clip(rounded, float(ends.min), float(ends.max)), dtype)
+    """Round numbers to integers behind a zero point, or None, and clip them to their dtype.
+
+    NaN gives the least integer. The upper end is taken as a float, since the conversion of larger
+    numbers gives the least integer, too, and the lower one as an integer.
+    """
+    ends, zero = np.iinfo(np.dtype(dtype)), 0 if zero is None else astype(zero, "int32")
+    integers: Any = astype(minimum(rint(x), astype(ends.max - zero, "float32")), "int32")
+    return astype(maximum(integers, ends.min - zero) + zero, dtype)
 
 
 def choose_scale(least: Any, most: Any) -> tuple[Any, Any]:

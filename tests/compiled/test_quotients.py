@@ -80,6 +80,33 @@ def test_every_backend_divides_by_numbers_of_the_program(dtype, mode, tmp_path):
         assert_same(got["rows"], rows / (rows * rows).max(axis=1, keepdims=True), "by rows")
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("is_literal", [True, False])
+def test_the_nearest_integers_of_quotients(dtype, is_literal):
+    """By divisors below and above 1, a power of two, a negative and unusual ones."""
+    kind, usual = np.dtype(dtype).type, np.random.default_rng(5).uniform(-9, 9, 64)
+    halves = np.arange(-99, 100) + 0.5
+    x = sg.input("x", ("n",), dtype)
+    for divisor in map(kind, (0.00277, 0.7, 1.5, 255.0, 3e6, 4.0, -0.3, 1e-30, 3e-38, 1e30)):
+        near = (halves * divisor).astype(dtype)
+        special = [np.nextafter(near, kind(0)), np.nextafter(near, kind(999) * divisor)]
+        values = np.concatenate([usual.astype(dtype), near, *special, numbers(dtype, 200)])
+        s = divisor if is_literal else sg.input("s", (), dtype)
+        f = sg.compile(sg.Graph({"y": sg.rint(x / s)}, name="nearest"))
+        with np.errstate(all="ignore"):
+            feeds = {"x": values} if is_literal else {"x": values, "s": divisor}
+            assert_same(f.run(feeds)["y"], np.rint(values / divisor), f"by {divisor!r}")
+
+
+def test_quotients_are_rounded_though_integers_of_them_are_read_as_well():
+    x, values = sg.input("x", ("n",), "float32"), numbers("float32", 500)
+    quotients = x / np.float32(0.7)
+    f = sg.compile(sg.Graph({"y": sg.rint(quotients) + quotients * 2.0}, name="both"))
+    with np.errstate(all="ignore"):
+        exact = values / np.float32(0.7)
+        assert_same(f.run({"x": values})["y"], np.rint(exact) + exact * 2, "both")
+
+
 def rows(code, *quotients):
     """The source of a kernel of rows of exponentials %2 and logarithms %3, divided."""
     lines = [f"%{4 + n}: {code} = div {text}" for n, text in enumerate(quotients)]

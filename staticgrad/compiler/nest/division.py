@@ -15,15 +15,23 @@ q + (x - q s) r is the rounded quotient, provided that nothing over- or underflo
 division when the divisor is known in advance"). Vectors in which something may, and divisors of
 unusual size, are divided. A loop that has enough else to do for a vector while the processor
 divides is quicker without the ten operations and the branch of each such quotient.
+
+A quotient of which only the nearest integer is read needs no test of its dividend. Quotients of
+the dividends that are too small for a product without rounding are between -1/2 and 1/2, with the
+right sign. Nothing overflows where the divisor is 1 or more; a smaller one is multiplied by a power
+of two, and so is the quotient. Infinite dividends make the residual NaN, for which the minimum puts
+a number: their quotient stays infinite.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 
+from staticgrad.language.ir.expr import Expr
 from staticgrad.language.types.dtype import F32, F64, DType
 
 #: Iterations that take 14 bits to more than a format has.
@@ -92,6 +100,55 @@ def {quotient_name(dtype)}(x, s, r, span):
     if some(size >= span):
         found = x / s
     return found"""
+
+
+def rounded_quotient_name(dtype: DType) -> str:
+    """The name of the function that divides for the nearest integer."""
+    return f"rounded_quotient_{dtype.code}"
+
+
+def rounded_quotient_text(dtype: DType) -> str:
+    """Return the source of ``rounded_quotient(x, s, r, power)``, of which ``rint`` is read.
+
+    It is that of x power / s, where s is 1 or more, and r is 1 / s.
+    """
+    largest = 2.0 ** (np.finfo(dtype.numpy).maxexp - 1)
+    return f"""\
+def {rounded_quotient_name(dtype)}(x, s, r, power):
+    q = x * r
+    excess = fma(q, s, -x)
+    most = like(x, {largest})
+    excess = select(excess < most, excess, most)
+    return fma(-excess, r, q) * power"""
+
+
+def checked_quotient_name(dtype: DType) -> str:
+    """The name of the function that divides by any number for the nearest integer."""
+    return f"checked_quotient_{dtype.code}"
+
+
+def checked_quotient_text(dtype: DType) -> str:
+    """Return the source of a ``rounded_quotient`` by a number that may be unusual.
+
+    ``divisor`` is that number, and ``is_usual`` a mask.
+    """
+    return f"""\
+def {checked_quotient_name(dtype)}(x, s, r, power, divisor, is_usual):
+    found = {rounded_quotient_name(dtype)}(x, s, r, power)
+    if some(~is_usual):
+        found = x / divisor
+    return found"""
+
+
+def rounded_quotients(exprs: Iterable[Expr], results: Iterable[Expr]) -> frozenset[Expr]:
+    """Return the quotients of which the nearest integer alone is read.
+
+    ``exprs`` are all expressions of a kernel, ``results`` those that it stores or reduces.
+    """
+    rounded, read = set[Expr](), set(results)
+    for e in exprs:
+        (rounded if e.op == "rint" else read).update(e.args)
+    return frozenset(e for e in rounded - read if e.op == "div" and e.dtype in DIVISORS)
 
 
 def is_power_of_two(divisor: object) -> bool:

@@ -30,12 +30,16 @@ from staticgrad.compiler.nest.block_functions import (
 from staticgrad.compiler.nest.division import (
     DIVIDENDS,
     DIVISORS,
+    checked_quotient_name,
+    checked_quotient_text,
     dividend_fields,
     is_power_of_two,
     quotient_name,
     quotient_text,
     root_name,
     root_text,
+    rounded_quotient_name,
+    rounded_quotient_text,
 )
 from staticgrad.compiler.nest.interior import Interior
 from staticgrad.compiler.nest.records import (
@@ -247,6 +251,8 @@ class Values:
                     self.nest.functions[root_name(e.dtype)] = root_text(e.dtype)
                     return b.op(root_name(e.dtype), *args)
                 if e.op == "div" and self._divides_all(e.args[1]):
+                    if e in self.nest.rounded_quotients:
+                        return self._write_rounded_quotient(e)
                     return self._write_quotient(e, args[0])
         literals = [k for k, a in enumerate(e.args) if a.op == "literal"]
         if e.op in BLOCKS:
@@ -291,6 +297,22 @@ class Values:
         if e.args[0].op == "literal":
             dividend = self.vec(e.args[0])
         return b.op(quotient_name(dtype), dividend, self.vec(divisor), *self.inverses[divisor])
+
+    def _write_rounded_quotient(self, e: Expr) -> Any:
+        """Write a division by a uniform number of which the nearest integer is read."""
+        b, dtype, (dividend, divisor) = self.nest.b, e.dtype, e.args
+        s, unit, most = self.one(divisor), b.op(f"{dtype.code}x1", 1.0), 2.0 ** DIVISORS[dtype]
+        power = b.op("select", b.op("lt", s, unit), b.op(f"{dtype.code}x1", most), unit)
+        scaled = b.op("mul", s, power)
+        factors = [self.splat(v) for v in (scaled, b.op("truediv", unit, scaled), power)]
+        name = rounded_quotient_name(dtype)
+        self.nest.functions[name] = rounded_quotient_text(dtype)
+        if divisor.op == "literal" and 1 / most <= float(divisor.attribute) <= most:  # type: ignore[arg-type]
+            return b.op(name, self.vec(dividend), *factors)
+        is_usual = b.op("and_", b.op("ge", s, 1 / most), b.op("le", s, most))
+        name = checked_quotient_name(dtype)
+        self.nest.functions[name] = checked_quotient_text(dtype)
+        return b.op(name, self.vec(dividend), *factors, self.vec(divisor), is_usual)
 
     # -- places
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from staticgrad.compiler.nest.division import rounded_quotients
 from staticgrad.compiler.nest.interior import Interior
 from staticgrad.compiler.nest.records import (
     Builder,
@@ -22,12 +23,13 @@ from staticgrad.compiler.nest.records import (
     Word,
     Words,
 )
-from staticgrad.language.ir.expr import Stride
+from staticgrad.language.ir.expr import Expr, Stride
 from staticgrad.language.ir.kernels.directives import Directives, streamed_operands
 from staticgrad.language.ir.kernels.kernel import Kernel, number_of
 from staticgrad.language.ir.kernels.known import Known, known_of
 from staticgrad.language.ir.kernels.stages import Axis, Extent, Map, Stage, nested_stages
 from staticgrad.native.machine import Machine
+from staticgrad.support.caches import cached_property
 
 #: A function, for it hardly ever runs.
 _NOTE: Final = "outlined_note"
@@ -62,6 +64,11 @@ class NestWriter(ABC):
         self.facts = {fact.name: fact for fact in kernel.facts}
         self.streamed = streamed_operands(directives)
         self.numbers = {id(stage): n for n, (stage, _) in enumerate(nested_stages(kernel.stages))}
+
+    @cached_property
+    def rounded_quotients(self) -> frozenset[Expr]:
+        """The divisions of which nothing but the nearest integer is read."""
+        return rounded_quotients(self.kernel.distinct_exprs, self.kernel.expressions)
 
     # -- words
 

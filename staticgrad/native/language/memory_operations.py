@@ -42,6 +42,7 @@ from staticgrad.native.language.operations import (
     Emit,
     bit_of,
     byte_of,
+    choice,
     define,
 )
 from staticgrad.support.records import dataclass
@@ -487,11 +488,6 @@ def _fence(out: Emitter, kind: Vector, value: str) -> str:
     """Return the same value behind a fence that hides its origin from LLVM."""
     name = f"llvm.arithmetic.fence.{_mangle_type(kind)}"
     return out.intrinsic(kind.llvm, name, [(kind.llvm, value)])
-
-
-def choice(lanes: list[int]) -> str:
-    """Return the lanes that a shuffle takes from its two vectors, as a constant."""
-    return f"<{len(lanes)} x i32> <{', '.join(f'i32 {lane}' for lane in lanes)}>"
 
 
 def _prefetch(write: int, locality: int = 3) -> Emit:

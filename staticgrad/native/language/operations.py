@@ -14,7 +14,7 @@ of the processors that kernels are compiled for. Nobody knows what a call reads 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from math import inf
 from types import FunctionType
@@ -532,6 +532,33 @@ def _float_to_signed(out: Emitter, source: Vector, value: str, bits: int) -> str
     return choose(out, target, inside, truncated, text.constant(target, -(1 << (bits - 1))))
 
 
+#: The intrinsics that truncate f32 to i32, by the bits of a register.
+_TRUNCATE: Final = {128: "llvm.x86.sse2.cvttps2dq", 256: "llvm.x86.avx.cvtt.ps2dq.256"}
+
+
+def choice(lanes: Sequence[int]) -> str:
+    """Return the lanes that a shuffle takes from its two vectors, as a constant."""
+    return f"<{len(lanes)} x i32> <{', '.join(f'i32 {lane}' for lane in lanes)}>"
+
+
+def _truncate_registers(out: Emitter, source: Vector, value: str) -> str:
+    """Emit f32 to i32 by the instruction of x86-64, for one register or several."""
+    lanes, bits, target = source.lanes, source.lanes * 32, vector("i32", source.lanes)
+    if bits > out.target.vector_bits:
+        narrow, pair = vector("f32", lanes // 2), f"{source.llvm} {value}, {source.llvm} poison"
+        halves = []
+        for first in (0, narrow.lanes):
+            picks = choice(range(first, first + narrow.lanes))
+            part = out.do(f"shufflevector {pair}, {picks}")
+            halves.append(_truncate_registers(out, narrow, part))
+        operands = ", ".join(f"<{narrow.lanes} x i32> {part}" for part in halves)
+        return out.do(f"shufflevector {operands}, {choice(range(lanes))}")
+    if bits < 512:
+        return out.intrinsic(target.llvm, _TRUNCATE[bits], [(source.llvm, value)])
+    kinds = [(source.llvm, value), (target.llvm, "zeroinitializer"), ("i16", "-1"), ("i32", "4")]
+    return out.intrinsic(target.llvm, "llvm.x86.avx512.mask.cvttps2dq.512", kinds)
+
+
 def _float_to_u64(out: Emitter, source: Vector, value: str) -> str:
     """Emit float to u64: below 2**63 as i64; above, the difference as i64 plus 2**63 (wrapping)."""
     target = vector("i64", source.lanes)
@@ -553,7 +580,10 @@ def _from_float(out: Emitter, source: Vector, target: Vector, value: str) -> str
     if element.name == "u64":
         return _float_to_u64(out, source, value)
     wide = 64 if element.name in ("i64", "u32") else 32
-    truncated = _float_to_signed(out, source, value, wide)
+    if wide == 32 and source.element.name == "f32" and source.lanes >= 4 and out.target.is_x86:
+        truncated = _truncate_registers(out, source, value)
+    else:
+        truncated = _float_to_signed(out, source, value, wide)
     integer = vector(f"i{wide}", source.lanes)
     if integer.llvm == target.llvm:
         return truncated
