@@ -89,6 +89,7 @@ LATE: Final[Mapping[str, str]] = MappingProxyType(
         "recomputed-formulas": "passes.late.columns",
         "shared-stacks": "passes.late.loops",
         "panels": "passes.late.products",
+        "compact-scatters": "passes.late.scatters",
         "selected-elements": "passes.late.indices",
         "known-indices": "passes.late.indices",
     }

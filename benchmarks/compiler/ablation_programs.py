@@ -298,6 +298,8 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "take columns f64": partial(_F, lambda x, at: sg.take(x, at, 1) * 2.0, {"x": (2048, 64), "at": (64,)}, "float64"),
     "scatter rows": partial(_F, lambda x, at: x[at] ** 2, {"x": (64, 50), "at": (8192,)}, "float32", "x"),
     "scatter narrow rows": partial(_F, lambda x, at: x[at] ** 2, {"x": (64, 4), "at": (8192,)}, "float32", "x"),
+    "step of a table": partial(_F, lambda x, g, at: x - 0.1 * sg.scatter_add(g, at, 20_000),
+                               {"x": (20_000, 256), "g": (512, 256), "at": (512,)}),
     "segment sums": partial(_F, lambda x, at: sg.zeros((2000, 33), "float32").at[at].add(x), {"x": (8192, 33), "at": (8192,)}),
     # windows and stencils
     "stencil": partial(_F, _stencil, {"x": (1024, 1024)}),

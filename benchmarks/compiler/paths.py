@@ -370,6 +370,7 @@ PATHS: Final = (
     Path("sums-of-exponentials", row="small:long log-sums"),
     Path("byte-products", row="small:products of bytes"),
     Path("split-scatters", row="small:scatter rows"),
+    Path("compact-scatters", row="small:step of a table"),
     Path("unmarked-loops", row="small:newton"),
     Path("selected-elements", row="suite:lstm_scan"),
     Path("known-indices", row="suite:gmm"),

@@ -58,6 +58,9 @@ class CompilerLimits:
             times the time.
         compared_write: elements up to which a write is a comparison: some vectors take as long as
             one kernel more (``passes/late/writes.py``).
+        compact_elements: elements of a scatter-add's result from which on the sums of a few rows
+            are looked up in place of it (``passes/late/scatters.py``).
+        compact_row: elements of its rows, at least: of short ones there are many look-ups.
         chunk_iterations: iterations of a chunk of a loop, at most; a loop of no more iterations is
             not split (``passes/late/loops.py``).
         summed_pads: pads of one sum, at least, that are classes of disjoint ones: a signal's
@@ -111,6 +114,8 @@ class CompilerLimits:
     formula_flops: int = 80
     formula_reads: int = 12
     compared_write: int = 32
+    compact_elements: int = 1 << 16
+    compact_row: int = 32
     chunk_iterations: int = 4096
     summed_pads: int = 12
     long_row: int = 1 << 17

@@ -50,6 +50,7 @@ REASONS = {
     ("pass", "wide-totals"): "of 16-bit floats, whose rounding differences do not follow",
     ("pass", "split-k"): "of products of two blocks of terms (GEMM_BLOCK) and more",
     ("pass", "split-scatters"): "of 16 elements and more for each target",
+    ("pass", "compact-scatters"): "of four rows of a table and more for each that is added",
     ("pass", "checks-before-writes"): "of indices that a step checks behind a parameter's write",
     (
         "pass",

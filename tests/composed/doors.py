@@ -83,6 +83,8 @@ LOWERED = {
     "formula_flops": 10_000,
     "formula_reads": 1000,
     "compared_write": 1,
+    "compact_elements": 2,
+    "compact_row": 1,
     "chunk_iterations": 2,
     "summed_pads": 2,
     "long_row": 3,

@@ -179,6 +179,9 @@ CASES = {
     "split-scatters": Case(
         lambda x: sg.take(x.reshape(-1), np.arange(1200) % x.size, 0).reshape(3, -1), (3, 2)
     ),
+    "compact-scatters": Case(
+        lambda x: sg.scatter_add(x, np.array([7, 2, 7]), 40) * sg.sin(sg.sum(x)), (3, 4), False
+    ),
     "joined-writes": Case(
         lambda x: x.at[..., sg.argmax(x) % 7].set(x[..., 1]).at[..., sg.argmin(x) % 7].set(3.0),
         (3, 40),
@@ -213,6 +216,8 @@ LIMITS = {
     "exponential_row_bytes": 1,
     "selected_row": 8,
     "partly_sorted_row": 8,
+    "compact_elements": 8,
+    "compact_row": 1,
 }
 #: What NumPy does not compute once it is rewritten: only kernels compute tiles.
 TILED = {"winograd"}

@@ -227,6 +227,7 @@ def test_a_priced_pass_without_prices_is_like_any_other():
     assert pass_(graph) is graph
     assert [name for name in LATE if isinstance(pipeline(name).passes[0], PricedPass)] == [
         "disjoint-pads", "slices-of-pads", "recomputed-stages", "recomputed-formulas",
+        "compact-scatters",
     ]  # fmt: skip
 
 
