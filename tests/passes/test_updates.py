@@ -296,3 +296,31 @@ def test_an_update_to_its_own_value_is_no_step_and_waits_for_no_reader(level, sa
     assert results, "the run waited for a reader of w"
     assert results[0]["double"].tolist() == (2 * w.value).tolist()
     assert v.value.tolist() == w.value.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    "rule", [sg.optim.Adam(0.01), sg.optim.AdamW(0.01), sg.optim.NAdam(0.01)], ids=repr
+)
+@pytest.mark.parametrize("kind", ["matmul", "conv"])
+def test_a_product_in_front_of_the_bias_correction_takes_the_whole_step(rule, kind):
+    """The gradient reads inputs alone, so it is in front of the numbers that its step reads."""
+    shapes = {
+        "matmul": ((6, 40), (6, 24), (40, 24)),
+        "conv": ((2, 64, 14, 14), (2, 128, 14, 14), (128, 64, 3, 3)),
+    }[kind]
+    trained = []
+    for way in ({}, {"threads": 2}, {"fuse": False}):
+        x, g = sg.input("x", shapes[0]), sg.input("g", shapes[1])
+        draw = np.random.default_rng(0).normal
+        w = sg.parameter("w", draw(size=shapes[2]).astype("float32"))
+        y = x @ w if kind == "matmul" else sg.nn.conv2d(x, w, padding=1)
+        f = sg.compile(rule.minimize((y * g).sum(), [w]), **way)
+        if "fuse" not in way:
+            written = [{t.buffer for t in s.accesses() if t.mode != "in"} for s in f.schedule.steps]
+            (of_step,) = (buffers for buffers in written if "param.w" in buffers)
+            assert {"param.w.first_moment", "param.w.second_moment"} <= of_step
+        feeds = {"x": draw(size=shapes[0]), "g": draw(size=shapes[1])}
+        for _ in range(2):
+            f.run({name: array.astype("float32") for name, array in feeds.items()})
+        trained.append([p.value.tobytes() for p in f.graph.parameters])
+    assert trained[0] == trained[1] == trained[2]

@@ -90,6 +90,8 @@ def _fills_rows(part: Source, axis: int) -> bool:
 
 #: Nodes that are visited to find what reads a value in the end, at most.
 _CHAIN: Final = 8
+#: Operations that compute a number for which a product waits, at most.
+_MOST_NUMBERS: Final = 64
 #: Scalars of scalars stay inline up to this depth; deeper ones get a kernel.
 MAX_INLINE_DEPTH: Final = 3
 
@@ -199,9 +201,15 @@ class _GroupBuilder:
 
         These must be single numbers, such as a learning rate or the condition of an update, and no
         node outside that was placed before may read the cluster. Long computations must not come
-        between it and its readers.
+        between it and its readers. Those that a product waits for depend on single numbers alone,
+        as the bias corrections of Adam do: its factors are live until then.
         """
-        if not _is_free(cluster) or any(source.type.shape for source in late):
+        is_product = cluster.kind in ANCHORED
+        if not (_is_free(cluster) or (is_product and _has_no_fixed_place(cluster))):
+            return False
+        if any(source.type.shape for source in late):
+            return False
+        if is_product and not all(_depends_on_numbers(source.base.node) for source in late):
             return False
         users = (user for node in cluster.nodes for user in self._users[node, 0])
         return all(
@@ -620,5 +628,17 @@ class _GroupBuilder:
 
 def _is_free(cluster: Cluster) -> bool:
     """Return whether a cluster is a map whose position in the order nothing fixes yet."""
-    is_fixed = cluster.reductions or cluster.stored or cluster.checked or cluster.regions
-    return cluster.kind == "map" and not is_fixed
+    return cluster.kind == "map" and _has_no_fixed_place(cluster)
+
+
+def _has_no_fixed_place(cluster: Cluster) -> bool:
+    """Return whether nothing fixes the position of a cluster in the order yet."""
+    return not (cluster.reductions or cluster.stored or cluster.checked or cluster.regions)
+
+
+def _depends_on_numbers(node: Node) -> bool:
+    """Return whether a few operations on single numbers compute a node."""
+    for count, visited in enumerate(reach([node], lambda n: [arg.node for arg in n.args])):
+        if count > _MOST_NUMBERS or any(kind.shape for kind in visited.types):
+            return False
+    return True
