@@ -22,7 +22,8 @@ from tests.golden_bits.programs import programs, read, write as write_digests
 
 def rungs():
     """Return targets by name: the ladder's of this machine, vectors of 128 bits, and the first one
-    without instructions that multiply bfloat16 numbers or bytes."""
+    without instructions that multiply bfloat16 numbers or bytes, and by that of bfloat16 where it
+    takes longer than FMAs and is not used."""
     targets = {f"{target.cpu}-{target.level}": target for target in ladder()}
     last = ladder()[-1]
     narrow = replace(last, features=f"{last.features},+prefer-128-bit", vector_bits=128)
@@ -30,7 +31,9 @@ def rungs():
     first, features = ladder()[0], ladder()[0].features
     for feature in ("avx512bf16", "avx512vnni", "avxvnni"):
         features = features.replace(f"+{feature}", f"-{feature}")
-    return targets | {"without-narrow-products": replace(first, features=features)}
+    targets |= {"without-narrow-products": replace(first, features=features)}
+    by_one = replace(first, cpu="znver4")
+    return targets | ({"pairs-by-one-instruction": by_one} if by_one.multiplies_pairs else {})
 
 
 def least_budget(build):
