@@ -7,18 +7,19 @@ where b is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from staticgrad.functions import aggregate
-from staticgrad.functions.creation import ones
+from staticgrad.functions.arrange import pad
 from staticgrad.language.ops.arithmetic import rint
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.selection import clip, maximum, minimum, where
+from staticgrad.language.types.dim import Size
 
 #: The largest unsigned integer of 8 bits.
 _LARGEST = 255.0
@@ -66,18 +67,23 @@ def multiply_integers(a: Any, zero_a: Any, b: Any, zero_b: Any) -> Any:
     return total
 
 
+#: Elements before and after an image along each of its axes.
+Borders = Sequence[tuple[Size, Size]]
+
+
 def convolve_integers(
-    convolve: Callable[[Any, Any], Any], x: Any, zero: Any, filters: Any, has_border: bool
+    convolve: Callable[[Any, Any, Borders], Any], x: Any, zero: Any, filters: Any, borders: Borders
 ) -> Any:
     """Return the convolution of x - zero by filters of int32, where ``zero`` may be None.
 
-    ``convolve`` computes that of an image and filters; with a border fewer elements count there.
+    ``convolve`` computes that of an image and filters with zeros around the image. A border of
+    elements that mean 0 makes the sum of the filters the same for all windows.
     """
-    total = convolve(astype(x, "int32"), filters)
     if zero is None:
-        return total
-    if has_border:
-        inside = ones((1, *x.shape[1:]), "int32", like=x)
-        return total - astype(zero, "int32") * convolve(inside, filters)
+        return convolve(astype(x, "int32"), filters, borders)
+    if any(size != 0 for border in borders for size in border):
+        narrow = astype(zero, x.dtype)
+        x = pad(x ^ narrow, ((0, 0), (0, 0), *borders)) ^ narrow  # what pads is the zero point
+    total = convolve(astype(x, "int32"), filters, [(0, 0)] * len(borders))
     sums = aggregate.sum(filters, tuple(range(1, filters.ndim)), dtype="int32")
     return total - astype(zero, "int32") * reshape(sums, (-1, *(1,) * (filters.ndim - 2)))

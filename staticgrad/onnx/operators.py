@@ -444,7 +444,7 @@ def _spatial(x: Any) -> tuple[int, ...]:
     return tuple(range(2, x.ndim))
 
 
-def _read_windows(
+def read_windows(
     x: Any, taps: Sequence[Any], strides: Any, dilations: Any, auto_pad: str, pads: Any
 ) -> dict[str, Any]:
     """Convert ONNX's strides, dilations and padding to options of ``sg.nn``'s windows."""
@@ -466,7 +466,7 @@ def conv(
     group: int = 1, kernel_shape: Any = None, pads: Any = None, strides: Any = None,
 ) -> Any:  # fmt: skip
     """Convolve as ONNX's Conv."""
-    options = _read_windows(x, w.shape[2:], strides, dilations, auto_pad, pads)
+    options = read_windows(x, w.shape[2:], strides, dilations, auto_pad, pads)
     return nn.conv(x, w, b, groups=group, **options)
 
 
@@ -478,9 +478,7 @@ def _conv_transpose(
 ) -> Any:  # fmt: skip
     """Compute ONNX's ConvTranspose, with padding from its output shape."""
     same = auto_pad.startswith("SAME")
-    options = _read_windows(
-        x, w.shape[2:], strides, dilations, "NOTSET" if same else auto_pad, pads
-    )
+    options = read_windows(x, w.shape[2:], strides, dilations, "NOTSET" if same else auto_pad, pads)
     steps, dilation, more = options["stride"], options["dilation"], [*(output_padding or ())]
     more = more or [0] * len(steps)
     if output_shape is not None or same:
@@ -503,7 +501,7 @@ def pool(
     """Pool windows by ONNX's MaxPool, AveragePool or LpPool; the indices are unsupported."""
     if outputs > 1:
         raise unsupported_variant("the second result, the indices,")
-    options = _read_windows(x, kernel_shape, strides, dilations, auto_pad, pads)
+    options = read_windows(x, kernel_shape, strides, dilations, auto_pad, pads)
     options |= {"ceil_mode": bool(ceil_mode)}
     if operator == "MaxPool":
         return nn.max_pool(x, tuple(kernel_shape), **options)
@@ -519,7 +517,7 @@ def _col2im(
 ) -> Any:  # fmt: skip
     """Add the columns of windows back into images (ONNX's Col2Im)."""
     image, taps = sizes_of(image_shape), sizes_of(block_shape)
-    options = _read_windows(x, taps, strides, dilations, "NOTSET", pads)
+    options = read_windows(x, taps, strides, dilations, "NOTSET", pads)
     windows = [
         (size + sum(options["padding"][k]) - (taps[k] - 1) * options["dilation"][k] - 1)
         // options["stride"][k] + 1

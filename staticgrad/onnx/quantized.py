@@ -13,7 +13,6 @@ dequantized operands.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ from staticgrad.extend.functions import (
     quantize_by_range,
     round_to_integers,
 )
-from staticgrad.onnx.operators import conv, operator, pool
+from staticgrad.onnx.operators import conv, operator, pool, read_windows
 
 #: The domain of the operators that onnxruntime defines.
 MICROSOFT: Final = "com.microsoft"
@@ -186,14 +185,19 @@ def _take_out(x: Any, zero: Any) -> tuple[Any, Any]:
     return (_less_zero(x, zero), None) if is_done else (x, zero)
 
 
-def _convolve(x: Any, zero_x: Any, w: Any, zero_w: Any, **attributes: Any) -> Any:
+def _convolve(
+    x: Any, zero_x: Any, w: Any, zero_w: Any, *, auto_pad: str = "NOTSET", dilations: Any = None,
+    group: int = 1, kernel_shape: Any = None, pads: Any = None, strides: Any = None,
+) -> Any:  # fmt: skip
     """Return the convolution of x - zero_x by w - zero_w in int32."""
-    is_padded = attributes.get("auto_pad", "NOTSET").startswith("SAME")
-    has_border = is_padded or any(attributes.get("pads") or ())
+    options = read_windows(x, w.shape[2:], strides, dilations, auto_pad, pads)
+    borders = options.pop("padding")
+
+    def convolve(x: Any, w: Any, borders: Any) -> Any:
+        return nn.conv(x, w, groups=group, padding=borders, **options)
+
     zero_x = None if _is_zero(zero_x) else zero_x
-    return convolve_integers(
-        partial(conv, **attributes), x, zero_x, _less_zero(w, zero_w), has_border
-    )
+    return convolve_integers(convolve, x, zero_x, _less_zero(w, zero_w), borders)
 
 
 @operator("MatMul")

@@ -34,6 +34,7 @@ from staticgrad.language.ops.contract import MatMul
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.convolution import Conv
 from staticgrad.language.ops.movement import swapaxes
+from staticgrad.language.types.dim import maximum
 from staticgrad.language.types.dtype import F32
 
 if TYPE_CHECKING:
@@ -176,7 +177,16 @@ def _multiply(node: Node, quantized: tuple[Any, Any, Any]) -> Any:
     assert isinstance(op, Conv)
     rounded, scales = _round_columns(weights, tuple(range(1, weights.ndim)))
     filters = astype(constant(rounded), "int32")
-    total = convolve_integers(replace(op), integers, zero, filters, has_border=True)
+    shapes = op.before, op.extents, op.strides, op.dilation, integers.shape[2:], filters.shape[2:]
+    borders = [
+        (pad_before, maximum((windows - 1) * step + (taps - 1) * gap + 1 - pad_before - size, 0))
+        for pad_before, windows, step, gap, size, taps in zip(*shapes, strict=True)
+    ]
+
+    def convolve(x: Any, w: Any, borders: Any) -> Any:
+        return replace(op, before=tuple(pad_before for pad_before, _ in borders))(x, w)
+
+    total = convolve_integers(convolve, integers, zero, filters, borders)
     return astype(total, F32) * (scale * constant(scales.reshape(-1, *(1,) * (weights.ndim - 2))))
 
 

@@ -50,6 +50,10 @@ DIVISORS: Final = {F32: 24, F64: 100}
 DIVIDENDS: Final = {F32: 100, F64: 900}
 
 
+#: The largest powers of two of the formats.
+LARGEST: Final = {F32: 127, F64: 1023}
+
+
 def root_name(dtype: DType) -> str:
     """The name of the function that takes roots."""
     return f"root_{dtype.code}"
@@ -112,7 +116,7 @@ def rounded_quotient_text(dtype: DType) -> str:
 
     It is that of x power / s, where s is 1 or more, and r is 1 / s.
     """
-    largest = 2.0 ** (np.finfo(dtype.numpy).maxexp - 1)
+    largest = 2.0 ** LARGEST[dtype]
     return f"""\
 def {rounded_quotient_name(dtype)}(x, s, r, power):
     q = x * r
