@@ -325,7 +325,7 @@ PATHS: Final = (
         "narrow_factors",
         _LOWERED + "fuse:_with_narrow_factors",
         lambda groups, _: groups.graph,
-        row="small:narrow product",
+        row="small:narrow weights",
     ),
     Path("streams", _FUSION + "copies:_find_streamed", _returns([]), row="small:streamed"),
     Path(
@@ -435,6 +435,12 @@ PATHS: Final = (
         row="small:layer norm 8192x64",
     ),
     Path(
+        "constant_steps",
+        "staticgrad.compiler.compiling.constant_steps:constant_steps",
+        _returns(None),
+        row="small:constant filters",
+    ),
+    Path(
         "told_sizes",
         _LOWERED + "fuse:kernels_with_facts",
         lambda uses: {k: k for k, _ in uses},
@@ -537,13 +543,19 @@ PATHS: Final = (
         "kept_panels",
         _NEST + "products.looped:LoopedProduct.keeps_panels",
         _returns(False),
-        row="small:attention 64",
+        row="suite:attention",
     ),
     Path(
         "in_place",
         _NEST + "products.looped:LoopedProduct.reads_panels_in_place",
         _returns(False),
         row="small:attention 512",
+    ),
+    Path(
+        "far_rows",
+        _NEST + "products.looped:LoopedProduct.prefetches_rows",
+        _returns(False),
+        row="small:filters of a small image",
     ),
     Path(
         "in_panels",

@@ -78,6 +78,8 @@ REASONS = {
     ("path", "columns"): _WINDOWS,
     ("path", "phases"): _WINDOWS,
     ("path", "rows_for_lanes"): "of products of more rows than lanes and few columns",
+    ("path", "far_rows"): _WINDOWS,
+    ("path", "constant_steps"): "of constants that kernels read in another layout",
     ("path", "in_panels"): "of factors in loops of 16 iterations and more",
     ("directive", "vectors, peel"): "of registers without masks",
     ("directive", "stream"): _MEMORY,

@@ -99,8 +99,7 @@ class LoopedProduct(ProductLoops):
             arithmetic="flushing" if self.widens_panels else self.arithmetic,
         )
         looked = self.reads_panels_in_place and self.down is None
-        far_rows = looked and not (places or self.packs_rows)
-        self.unpacked_tiles = replace(self.tiles, looked=looked, far_rows=far_rows)
+        self.unpacked_tiles = replace(self.tiles, looked=looked, far_rows=self.prefetches_rows)
         self.rows = self.unpacked_tiles.highest
         packed = PANEL_BYTES // (self.columns * self.dtype.itemsize) * (1 + self.in_pairs)
         self.depth = max(self.lanes, packed // self.widths)
@@ -149,6 +148,12 @@ class LoopedProduct(ProductLoops):
             len(self.stage.j) == 1 and b.stride(LANES) == 1 and self.kernel.outer != "tiles"
         )
         return is_contiguous and not (self.first or b.bounded_positions or packs)
+
+    @cached_property
+    def prefetches_rows(self) -> bool:
+        """True if tiles prefetch rows of a, which are a stride apart; words are places of b."""
+        looked = self.reads_panels_in_place and self.down is None
+        return looked and not (self.tiles.indexed or self.packs_rows)
 
     def _step(self, first: int) -> Stride | None:
         """The stride of rows along the loops of a position from a number on, if it is one."""
