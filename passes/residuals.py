@@ -31,6 +31,7 @@ from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic
 from staticgrad.language.types.arrays import hint_bytes, hint_product
+from staticgrad.support import fuses
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass, replace
 from staticgrad.support.traversal import reach
@@ -85,11 +86,6 @@ def bases(value: Symbolic) -> Sequence[ValueKey]:
     while isinstance(chain[-1][0].form, View | Identity | ReshapeForm):
         chain.append(chain[-1][0].args[0].key)
     return chain
-
-
-#: Rounds in which values that depend on each other are weighed; two are usual, whatever their
-#: number. What would take more stays as it is, and is counted.
-MOST_ROUNDS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -152,7 +148,7 @@ class CrossingRegions:
             [(number[x], number[key]) for key in values for x in self.operands.get(key, ())],
             [number[key] for key in values if key not in self.operands],
             [number[key] for key in crossing],
-            MOST_ROUNDS,
+            fuses.WEIGHING_ROUNDS,
             [work(key[0]) if key in self.operands else 0 for key in values],
         )
         if cut is None:
@@ -180,8 +176,6 @@ LEAST_PART: Final = 1 / 100
 _MOST_CLONES: Final = 4
 #: A number of each row is so many times smaller than the row.
 _LEAST_ROW: Final = 16
-#: How often the choice is made again without the clones that fusion could not take in.
-_ROUNDS: Final = 8
 #: The late pass that joins sums of pads.
 _DISJOINT_PADS: Final = "disjoint-pads"
 
@@ -275,7 +269,7 @@ class Residuals(Pass, name="residuals"):
         """
         separate: frozenset[Node] = frozenset()
         refused: frozenset[Node] = frozenset()
-        for _ in range(_ROUNDS):
+        for _ in range(fuses.CLONE_ROUNDS):
             candidate = cloned(separate, refused)
             if candidate is None:
                 break

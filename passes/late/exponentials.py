@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from math import inf
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from passes.late.base import late_pass
 from staticgrad.analysis.liveness import ValueKey, users_of
@@ -31,12 +31,10 @@ from staticgrad.language.ops.reduce import Max, Sum
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import Exp, exp
 from staticgrad.language.types.arrays import hint_bytes, hint_value
+from staticgrad.support import fuses
 from staticgrad.support.config import limits
 from staticgrad.support.records import NamedTuple
 from staticgrad.support.traversal import reach
-
-#: Nodes from the shift to the maximum that it is made of, at most.
-_MOST_STEPS: Final = 8
 
 
 @late_pass("sums-of-exponentials", keeps="close")
@@ -93,7 +91,7 @@ def find_shifted_sum(total: Node) -> ShiftedSum | None:
     sizes = (*[1] * (x.ndim - shift.ndim), *shift.shape)
     if x.shape != shifted.types[0].shape or any(sizes[axis] != 1 for axis in axes):
         return None
-    for node in islice(_elementwise_sources(shift), _MOST_STEPS):
+    for node in islice(_elementwise_sources(shift), fuses.FORMULA_NODES):
         if isinstance(node.op, Max):
             is_of_x = node.args[0].key == x.key and node.op.axes == axes
             return ShiftedSum(x, shift, node) if is_of_x else None

@@ -31,11 +31,10 @@ from staticgrad.language.ops.indexing import (
 )
 from staticgrad.language.types.arrays import ArrayData, hint_value
 from staticgrad.language.types.dim import Size
+from staticgrad.support import fuses
 from staticgrad.support.config import limits
 from staticgrad.support.records import replace
 
-#: Nodes that are recomputed for a selected element, at most.
-_MOST_RECOMPUTED: Final = 8
 _LOOKUPS: Final = (Take, TakeAlong, ScatterIntoAxis, ScatterIntoAlong, IndexCopy)
 
 
@@ -48,7 +47,7 @@ def select_before_arithmetic(graph: Graph) -> Graph:
         is_long = hint_value(x.shape[op.axis]) >= limits().selected_row
         if indices.shape[op.axis] != 1 or not is_long or not isinstance(x.node.op, Elementwise):
             return None
-        return (_gather(op, x, indices, [_MOST_RECOMPUTED]),)
+        return (_gather(op, x, indices, [fuses.GATHERED_NODES]),)
 
     return graph.replace_ops(TakeAlong, rewrite).without_dead_nodes()
 

@@ -69,8 +69,6 @@ from staticgrad.support.records import dataclass, replace
 
 #: Least iterations for which transposing pays: it takes as long as packing in some of them.
 FEWEST_ITERATIONS: Final = 8
-#: Rows of an iteration's product up to which packing takes a noticeable part of it.
-MOST_ROWS: Final = 64
 #: Elements of a matrix whose products with few columns are computed transposed, at least.
 LEAST_ELEMENTS: Final = 1 << 12
 #: Elements of a factor that stay in L2, from where a product reads them.
@@ -158,7 +156,6 @@ def _pays_transposed(value: Symbolic, readers: Sequence[Node], iterations: int) 
         isinstance(node.op, MatMul)
         and node.op.transpose_b
         and node.args[1].key == value.key != node.args[0].key
-        and hint_value(node.types[0].shape[-2]) <= MOST_ROWS
         for node in readers
     )
 
@@ -262,8 +259,6 @@ def select_branches(graph: Graph) -> Graph:
     return graph.replace_ops((Loop, While), select_in_bodies)
 
 
-#: And at least: between chunks the carries are stored.
-_LEAST_ITERATIONS: Final = 16
 #: Predicted seconds of a chunk, at most: then programs can begin and end in native code
 #: (``runtime/entry.py``).
 _MOST_SECONDS: Final = 5e-5
@@ -296,10 +291,7 @@ class StripMining(LatePass, name="strip-mining"):
             return None
         arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
         seconds = sum(all_seconds(kernels, arguments, ROWS, in_place=True))
-        while (
-            length > _LEAST_ITERATIONS
-            and seconds * length > _MOST_SECONDS * limits().chunk_iterations
-        ):
+        while length > 1 and seconds * length > _MOST_SECONDS * limits().chunk_iterations:
             length //= 2
         return _build_outer_loop(node, args, _build_chunk(node, length))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -35,14 +35,13 @@ from staticgrad.language.ir.graph import (
 )
 from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.types.arrays import TensorType, convert_array
+from staticgrad.support import fuses
 from staticgrad.support.building import within
 from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location, merge_locations
 from staticgrad.support.traversal import reach
 
-#: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.
-_PATIENCE: Final = 500
 Key = tuple[Node, int]
 
 
@@ -204,7 +203,7 @@ class _Driver:
                 node.normal |= mark
                 self._finish(node)
             else:
-                self._patience = _PATIENCE
+                self._patience = fuses.NODE_REWRITES
                 self._rewrite_to_final(node)
 
     def _rewrite_to_final(self, first: Node) -> None:

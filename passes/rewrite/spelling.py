@@ -23,10 +23,9 @@ from staticgrad.language.ir.graph import Graph, Input, Symbolic, ancestors
 from staticgrad.language.ir.nodes import leaf_node
 from staticgrad.language.ops.arithmetic import multiply, square
 from staticgrad.language.types.arrays import TensorType
+from staticgrad.support import fuses
 from staticgrad.support.building import capture
 
-#: Most spellings of one rule: those of four squares.
-_MOST: Final = 16
 #: The shape of values in the place of holes: a pattern says nothing about shapes.
 _SHAPE: Final = (3,)
 #: The exact rules, which the pass of them registers.
@@ -42,10 +41,12 @@ def register_exact(rules: Sequence[Rule]) -> None:
 @lru_cache(maxsize=256)
 def spellings(rule: Rule) -> tuple[Rule, ...]:
     """Return a rule, and the same rule for other spellings of its pattern, of equal bits."""
-    patterns = {repr(term): term for term in islice(_squares(rule.pattern), _MOST)}
+    patterns = {repr(term): term for term in islice(_squares(rule.pattern), fuses.RULE_SPELLINGS)}
     canonical = canonical_form(rule.pattern)
     if canonical is not None:
-        patterns.update({repr(term): term for term in islice(_squares(canonical), _MOST)})
+        patterns.update(
+            {repr(term): term for term in islice(_squares(canonical), fuses.RULE_SPELLINGS)}
+        )
     every = [*patterns.values()]
     del patterns[repr(rule.pattern)]
     return (rule, *[_respell(rule, pattern, every) for pattern in patterns.values()])
@@ -80,7 +81,7 @@ def _squares(term: Any) -> Iterator[Any]:
     value: Any = Hole("x")
     power: Any = square(value)
     times: Any = multiply(value, value)
-    for args in product(*[[*islice(_squares(arg), _MOST)] for arg in term.args]):
+    for args in product(*[[*islice(_squares(arg), fuses.RULE_SPELLINGS)] for arg in term.args]):
         yield Applied(term.op_class, args, term.op, term.name)
         if term.name or term.op is None:
             continue

@@ -28,5 +28,23 @@ VISITED_GROUPS: Final = 512
 #: linear time for long functions.
 ROW_INSTRUCTIONS: Final = 640
 WINDOW_INSTRUCTIONS: Final = 400
-#: Stages of a kernel that is joined of small ones in the body of a loop.
+#: Stages of a kernel that is joined of small ones in the body of a loop; scatters of one kernel.
 JOINED_STAGES: Final = 48
+#: Groups with the same operand that are tried for a merge with the next one.
+MERGE_CANDIDATES: Final = 8
+#: Scalars of scalars that each reader computes again, one in the other.
+SCALAR_DEPTH: Final = 3
+#: Remainders of strides that have code of their own in a kernel of windows.
+WINDOW_PHASES: Final = 9
+#: Numbers of rows that are tried for an unrolled loop, and runs of rows in one of its buffers.
+ROW_CANDIDATES: Final = 3
+ROW_RUNS: Final = 64
+#: Rounds in which saved values that depend on each other are weighed; two are usual, whatever their
+#: number. Values that would take more stay saved, and are counted.
+WEIGHING_ROUNDS: Final = 64
+#: Rounds in which saved values are chosen again without the clones that fusion did not take in.
+CLONE_ROUNDS: Final = 8
+#: Rewrites for one node of the input, with all that follow from them, before a cycle is assumed.
+NODE_REWRITES: Final = 500
+#: Spellings of one rule: those of four squares.
+RULE_SPELLINGS: Final = 16

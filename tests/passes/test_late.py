@@ -329,10 +329,8 @@ def test_a_joined_slice_moves_below_two_cheap_nodes_alone():
     np.testing.assert_array_equal(result, [481.0, 601.0, 1.0, 121.0])
 
 
-@pytest.mark.parametrize(("seconds", "length"), [(0.0, 16), (1e9, 4096)])
-def test_chunks_of_slow_iterations_are_short_but_no_shorter_than_sixteen(
-    seconds, length, monkeypatch
-):
+@pytest.mark.parametrize(("seconds", "length"), [(0.0, 1), (1e9, 4096)])
+def test_chunks_of_slow_iterations_are_short(seconds, length, monkeypatch):
     monkeypatch.setattr(loops, "_MOST_SECONDS", seconds)
     x = sg.input("x", (4,), "float64")
     value = sg.while_loop(lambda c: c.sum() < 1000.0, lambda c: c + 1.0, x)

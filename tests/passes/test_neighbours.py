@@ -160,7 +160,6 @@ MADE = {
     ReasonKind.FewRows(1, (sg.dim("n"),)): lambda: reasons(sg.nn.softmax(x_of("n"))),
     ReasonKind.FewTerms(40, 1600): lambda: columns_of(40),
     ReasonKind.RowsInLanes(7): lambda: columns_of(7),
-    ReasonKind.LongRow(48_000_000, 1 << 24): lambda: reasons(center_rows(20, 3_000_000)),
     ReasonKind.BrokenRow(2): lambda: reasons(
         sg.nn.softmax(x_of(7, 4, 3), (1, 2)) * sg.input("y", (3,))
     ),

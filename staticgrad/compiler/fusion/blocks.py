@@ -384,9 +384,6 @@ def _is_zero(number: float) -> bool:
 #: Nodes that a block recomputes, at most, and operations per element of one of them.
 _MOST_RECOMPUTED: Final = 4
 _MOST_FLOPS: Final = 8
-#: Bytes of scratch at most. Where it leaves an L2 of 512 KiB, steps of 4,096 and 8,192 tokens took
-#: 0.98 to 1.2 of the time with stored scores, and 1/50 of the memory (Zen 3, a busy machine).
-_MOST_SCRATCH: Final = 1 << 24
 #: Bytes of scratch for whole matrices, at most. If they need more, sums over columns continue from
 #: tile to tile, which takes 0.97 to 1.04 of the time of a step where both fit (GPT, widths 64 to
 #: 512, contexts 64 to 256).
@@ -430,16 +427,12 @@ class _BlockBuilder:
         fewer = [group for group in members if not self._sums_rows(seed, group)]
         for joined, recomputed in (self._add_recomputed(seed, members), (members, ()), (fewer, ())):
             block = self._build_block(seed, joined, recomputed)
-            if block is not None and self._fits(block):
+            if block is not None:
                 self.engine.merge(joined, block)
                 self.engine.recomputed.update(recomputed)
                 self._drop_recomputed(recomputed, block)
                 return (block.number,)
         return ()
-
-    def _fits(self, block: Group) -> bool:
-        roles = roles_of(self.engine.state, block)
-        return _bytes(self.engine.state, block, roles) <= _MOST_SCRATCH
 
     # -- recomputed values -------------------------------------------------------------------------
 
@@ -483,9 +476,7 @@ class _BlockBuilder:
                 continue
             if not self.engine.is_needed(key, {owner.number}):
                 remaining = tuple([k for k in owner.stored if k != key])
-                less = replace(owner, stored=remaining)
-                if self._fits(less):
-                    self.engine.change([owner], [less], ordered=True)
+                self.engine.change([owner], [replace(owner, stored=remaining)], ordered=True)
 
     def _find_members(self, seed: Group) -> list[Group]:
         """Return a product's group and the groups that may be in one block with it, in order."""

@@ -23,7 +23,7 @@ from collections.abc import (
 )  # fmt: skip
 from heapq import heapify, heappop, heappush
 from itertools import islice, pairwise
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from staticgrad.compiler.fusion.groups import Group, Groups, Key, Read, ResultBuffer, stored_bytes
 from staticgrad.compiler.fusion.legality import RowRules
@@ -32,9 +32,6 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.support import fuses
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import replace
-
-#: The largest number of groups with the same operand that are tried for a merge.
-_NEAREST: Final = 8
 
 
 class Precedence:
@@ -444,7 +441,7 @@ class Engine:
         matches: dict[int, None] = {}
         for key in keys:
             visited = self._visited.setdefault(key, {})
-            for number in [*islice(reversed(visited), _NEAREST)]:
+            for number in [*islice(reversed(visited), fuses.MERGE_CANDIDATES)]:
                 if number not in self.groups:
                     del visited[number]
                 elif number != group.number:

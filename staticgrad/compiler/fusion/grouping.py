@@ -57,6 +57,7 @@ from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.language.ir.kernels.width import SHORT_STRIDE
 from staticgrad.language.ir.summation import decompose
 from staticgrad.language.types.arrays import Shape, TensorType, hint_product
+from staticgrad.support import fuses
 from staticgrad.support.config import limits
 from staticgrad.support.traversal import reach
 
@@ -92,8 +93,6 @@ def _fills_rows(part: Source, axis: int) -> bool:
 _CHAIN: Final = 8
 #: Operations that compute a number for which a product waits, at most.
 _MOST_NUMBERS: Final = 64
-#: Scalars of scalars stay inline up to this depth; deeper ones get a kernel.
-MAX_INLINE_DEPTH: Final = 3
 
 
 def _is_of_product(node: Node) -> bool:
@@ -394,7 +393,7 @@ class _GroupBuilder:
                 uniform = False
                 indexed = indexed or arg.depth > 0
         inline = uniform or not args or self._is_large_mask(node, args)
-        if inline and depth <= MAX_INLINE_DEPTH:
+        if inline and depth <= fuses.SCALAR_DEPTH:
             self._set_sources(node, None, depth, uniform)
             return
         domain, phase = node.types[0].shape, self._phases[node]

@@ -51,7 +51,6 @@ from staticgrad.language.ir.forms import (
 )
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import Shape, c_strides, hint_product
-from staticgrad.language.types.dtype import ALL_DTYPES
 from staticgrad.support import fuses
 
 
@@ -122,12 +121,6 @@ def reduced_axes(group: Cluster | Group) -> tuple[int, ...]:
     return tuple(range(rank - group.row, rank))
 
 
-#: Bytes that one row of all operands takes, at most. Later stages find it in the last cache. On Zen
-#: 3 (512 KB of L2, 32 MB of L3) one kernel of rows of 200 KB to 8 MB takes .5 to .75 of the time of
-#: several (softmax, cross entropy, layer norms and their gradients), and .7 to 1.1 for 16 MB.
-LONGEST_ROW: Final = 1 << 24
-#: Bytes of the widest element.
-_WIDEST: Final = max(dtype.itemsize for dtype in ALL_DTYPES)
 #: Rows from here on are enough for all workers; of fewer, only few elements are worth one kernel.
 FEWEST_ROWS: Final = 16
 FEW_ELEMENTS: Final = 1 << 15
@@ -311,17 +304,11 @@ class RowRules:
         terms = hint_product([domain[a] for a in (*first.summed, *second.summed)])
         if sums and (terms < FEWEST_TERMS or rows * length < FEWEST_SUMMED):
             return ReasonKind.FewTerms(terms, rows * length)
-        stored = (*first.stored, *second.stored)
-        most = _WIDEST * (len({read.source.base for read in reads}) + len(stored))
-        if row == 1 and most * length <= LONGEST_ROW:
+        if row == 1:
             return None
-        moving = self._moving_walks(stored, reads, domain, row)
-        if row > 1 and not all(is_one_run(walk.strides, domain, row) for walk in moving):
+        moving = self._moving_walks((*first.stored, *second.stored), reads, domain, row)
+        if not all(is_one_run(walk.strides, domain, row) for walk in moving):
             return ReasonKind.BrokenRow(row)
-        bases = dict.fromkeys([walk.base for walk in moving])
-        width = sum(self._groups.value_type(base).dtype.itemsize for base in bases)
-        if width * length > LONGEST_ROW:
-            return ReasonKind.LongRow(width * length, LONGEST_ROW)
         return None
 
     @staticmethod

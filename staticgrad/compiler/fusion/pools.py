@@ -20,8 +20,6 @@ from staticgrad.support import fuses
 from staticgrad.support.records import replace
 
 _KINDS: Final = ("sum", "max", "place")
-#: Taps of a window, at most: for each tap the image is evaluated, all in one loop body.
-_MOST_TAPS: Final = 16
 
 
 def _pool_of(group: Group) -> Node | None:
@@ -36,7 +34,7 @@ def _pool_of(group: Group) -> Node | None:
 
 
 def _do_not_overlap(axes: Sequence[WindowAxis]) -> bool:
-    """Return True if a pool's windows are disjoint, inside of the image and small."""
+    """Return True if a pool's windows are disjoint and inside of the image."""
     counts = [axis.taps for axis in axes]
     if not all(isinstance(count, int) for count in counts):
         return False
@@ -44,7 +42,7 @@ def _do_not_overlap(axes: Sequence[WindowAxis]) -> bool:
         axis.dilation == 1 and axis.before == 0 and axis.taps <= axis.step and _ends_inside(axis)
         for axis in axes
     )
-    return along and 1 < prod(map(int, counts)) <= _MOST_TAPS
+    return along and prod(map(int, counts)) > 1
 
 
 def _ends_inside(axis: WindowAxis) -> bool:

@@ -77,7 +77,6 @@ class ReasonKind(Enum):
     #: One kernel of rows would find a row of several axes in more than one run of memory.
     BrokenRow = "a row of {axes} axes is several runs of memory"
     #: One kernel of rows would not find a row in the cache when it comes back to it.
-    LongRow = "a row of all operands takes {nbytes} bytes, of {limit} at most"
     #: One kernel of rows has too few of them to share out, and much to do for each.
     FewRows = "{rows} rows of [{row}] are too few to share out"
     #: Sums of columns beside rows take partial results, which are not worth it for so few.

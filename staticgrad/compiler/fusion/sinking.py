@@ -46,19 +46,16 @@ from staticgrad.compiler.fusion.walks import MOST_ACROSS, has_short_rows, operan
 from staticgrad.language.ir.forms import Pointwise, ScatterOnto
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import Shape, hint_product
+from staticgrad.support import fuses
 from staticgrad.support.config import limits
 from staticgrad.support.records import replace
 
 #: Least elements read per element stored: the results, which are alive for longer, are small.
 _READ_PER_STORED: Final = 16
-#: Instructions of both, at most: with more, reading is a small part of the time.
-_MOST_INSTRUCTIONS: Final = 48
-#: Scatters of one kernel, at most: each has additions that wait for each other.
-_MOST_SCATTERS: Final = 8
-#: Instructions of a kernel that stores several columns, at most. The sines of 30 vectors of 226,000
-#: numbers take 34.9 ms by one kernel each, 25.7 by kernels of 64 instructions, 20 of 400; those of
-#: 2,000 numbers .109, .115 and .137 (Zen 4, 2026-12).
-_MOST_OF_COLUMNS: Final = 64
+#: Instructions of a kernel that is merged of two because they read or write the same lines, at
+#: most. The sines of 30 vectors of 226,000 numbers take 34.9 ms by one kernel each, 25.7 by kernels
+#: of 64 instructions, 20 of 400; those of 2,000 numbers .109, .115 and .137 (Zen 4, 2026-12).
+_MOST_TOGETHER: Final = 64
 #: Large arrays that maps have in common, at least, to be merged.
 _SHARED: Final = 2
 
@@ -86,7 +83,7 @@ def merge_scatters(engine: Engine, group: Group) -> tuple[int, ...]:
     indices, types = engine.state.source(node.args[1]), (node.args[0].type, node.types[0])
     key = ("scatter", group.domain, group.phase, node.form, types, indices)
     for visited in engine.find_visited(group, [key]):
-        few = len(visited.nodes) + len(group.nodes) <= _MOST_SCATTERS
+        few = len(visited.nodes) + len(group.nodes) <= fuses.JOINED_STAGES
         predecessors, pair = engine.order.predecessors, (visited, group)
         is_read = any(a.number in predecessors(b.number) for a, b in (pair, pair[::-1]))
         if few and not is_read and engine.order.may_merge(visited.number, group.number):
@@ -108,7 +105,7 @@ def merge_columns(engine: Engine, group: Group) -> tuple[int, ...]:
     keys = [(key, group.domain, group.row, group.phase) for key in dict.fromkeys(targets)]
     for visited in engine.find_visited(group, keys):
         pair = (visited, group)
-        is_small = visited.instructions + group.instructions <= _MOST_OF_COLUMNS
+        is_small = visited.instructions + group.instructions <= _MOST_TOGETHER
         if (
             is_small
             and not engine.are_dependent(*pair)
@@ -189,7 +186,7 @@ def _may_be_one(engine: Engine, first: Group, second: Group) -> bool:
     """Return True if two groups that read the same arrays may be fused."""
     if len(first.reductions) + len(second.reductions) > MOST_ACROSS:
         return False
-    if first.instructions + second.instructions > _MOST_INSTRUCTIONS:
+    if first.instructions + second.instructions > _MOST_TOGETHER:
         return False
     if find_form_conflict(first, second) is not None:
         return False

@@ -46,8 +46,6 @@ from staticgrad.language.types.dtype import DType
 #: Interleaved rows. Rows of 4 KB, or of a multiple, map to the same few ways of L1: with 8 operands
 #: and 8 results none would stay in the cache.
 _JAMMED: Final = 4
-#: Rows, at least, so that a row in each lane pays.
-_FEWEST: Final = 8
 
 
 def lower_scan(low: Lowering) -> LoweredStep:
@@ -60,8 +58,7 @@ def lower_scan(low: Lowering) -> LoweredStep:
     others = [*domain[:axis], *domain[axis + 1 :]]
     # Lanes are rows: a scan of a single row has no loop for them.
     has_lanes = not all(isinstance(size, int) and size == 1 for size in others)
-    has_many_rows = has_lanes and max(map(hint_value, others)) >= _FEWEST
-    short = has_short_scan(node) and has_many_rows
+    short = has_short_scan(node) and has_lanes
     return _lower_unrolled(low) if short else _lower_interleaved(low)
 
 

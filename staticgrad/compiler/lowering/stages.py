@@ -102,8 +102,6 @@ _OVERHEAD: Final = (20, 6)
 _SPREADING: Final = 11
 #: The same for a row that is stored in place: its loads wait for the previous row's stores.
 _WAITING: Final = 40
-#: Vectors of a row, at most, for which waiting takes a large part of the time.
-_LONGEST_WAITING: Final = 3
 #: The minimum gain, as a part of a row's time.
 _LEAST_GAIN: Final = 0.05
 
@@ -184,7 +182,7 @@ class _Folding(Lowering):
         # its part of full vectors, and expanding its operands.
         vectors = -(-self.length // lanes)
         waits = self.group.in_place
-        if vectors > (_LONGEST_WAITING if waits else 1):
+        if vectors > 1 and not waits:
             return False
         work = len(walks) + self.group.instructions
         reads_per_row = sum(self._steps(walk)[0] != 0 for walk in expanded)

@@ -320,9 +320,8 @@ _STAGE_SECONDS: Final = 2.5e-9
 _MOST_RATIO: Final = 0.975
 #: Predicted seconds of a step from which on workers share it (``runtime/sections.py``).
 _SHARED_SECONDS: Final = 3e-6
-#: Fewest iterations of a stretch, so that carries in registers pay; and the most.
+#: Fewest iterations of a stretch, so that carries in registers pay.
 _FEWEST_ITERATIONS: Final = 8
-_MOST_ITERATIONS: Final = 1 << 20
 #: Bytes of slices and stacks from which each iteration has its own page; and bytes of all
 #: iterations from which there are more pages than a TLB has entries (2,048): such loops took 1.3
 #: to 2.6 times as long. With fewer pages two workers lose as much by stretches as they gain.
@@ -435,6 +434,4 @@ def _chunk_length(iterations: Size, seconds: float) -> int:
     if isinstance(iterations, int) and seconds <= _MOST_SECONDS:
         return 0
     iteration_seconds = seconds / max(1, hint_value(iterations))
-    return max(
-        _FEWEST_ITERATIONS, min(int(_MOST_SECONDS / 4 / iteration_seconds), _MOST_ITERATIONS)
-    )
+    return max(_FEWEST_ITERATIONS, int(_MOST_SECONDS / 4 / iteration_seconds))

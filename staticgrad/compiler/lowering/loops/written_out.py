@@ -49,15 +49,12 @@ from staticgrad.language.ir.summation import BLOCK, COLUMN_BLOCK, in_lanes, lane
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import Size, bounds, divide_exactly
 from staticgrad.language.types.dtype import I64, DType
+from staticgrad.support import fuses
 from staticgrad.support.records import NamedTuple
 
 #: Expressions and statements, at most, that are unrolled; iterations of one loop, at most.
 MOST: Final = 6000
 LONGEST: Final = 512
-#: Numbers of rows that are tried, at most.
-_MOST_CANDIDATES: Final = 3
-#: Runs of rows, one after the other, in a buffer, at most.
-_MOST_RUNS: Final = 64
 
 
 class RowPlace(NamedTuple):
@@ -97,7 +94,7 @@ def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
             extent = axis.extent if isinstance(axis.extent, int) else sizes[axis.extent]
             if not isinstance(extent, int) or extent > 1:
                 extents[extent] = None
-    for rows in sorted(extents, key=hint_value, reverse=True)[:_MOST_CANDIDATES]:
+    for rows in sorted(extents, key=hint_value, reverse=True)[: fuses.ROW_CANDIDATES]:
         yield rows, True
         yield rows, False
     yield None, True
@@ -241,7 +238,7 @@ class UnrolledSchedule:
             return isinstance(place.at, int)
         if not isinstance(place.row, int) or place.row < 0 or self.rows is None:
             return False
-        ends = (place.at - run * (self.rows * place.row) for run in range(_MOST_RUNS))
+        ends = (place.at - run * (self.rows * place.row) for run in range(fuses.ROW_RUNS))
         return any(isinstance(end, int) and 0 <= end < place.row for end in ends)
 
     # -- sums -------------------------------------------------------------------------------------

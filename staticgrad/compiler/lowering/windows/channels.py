@@ -37,10 +37,10 @@ from staticgrad.language.ir.kernels.stages import (
 )
 from staticgrad.language.types.arrays import c_strides, hint_value
 from staticgrad.language.types.dim import Size, is_at_least
+from staticgrad.support import fuses
 
-#: Unrolled taps of an element, at most, and remainders of strides.
+#: Unrolled taps of an element, at most.
 _MOST_TAPS: Final = 49
-_MOST_RESIDUES: Final = 9
 #: Elements of a channel of all images that are copied with their border, at most.
 _COPIED: Final = 1 << 17
 #: Taps that read each element of a copy, at least, so that it pays: with 2.25 (3 x 3, step 2)
@@ -63,7 +63,7 @@ def is_by_channels(node: Node) -> bool:
     taps = prod((axis.taps for axis in form.axes), start=1)
     single = filters.shape[0] == form.groups and filters.shape[1] == 1
     few = isinstance(taps, int) and taps <= _MOST_TAPS
-    return single and few and prod(axis.step for axis in form.axes) <= _MOST_RESIDUES
+    return single and few and prod(axis.step for axis in form.axes) <= fuses.WINDOW_PHASES
 
 
 class WindowChannels(WindowMaps):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Final
 
 from staticgrad.compiler.fusion.groups import Source, Walk
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
@@ -26,9 +25,6 @@ from staticgrad.language.ir.forms import WindowAxis, WindowProduct
 from staticgrad.language.ir.kernels.stages import Axis, Gemm
 from staticgrad.language.types.arrays import Shape
 from staticgrad.language.types.dim import Size, floordiv
-
-#: Taps of a filter, at most, so that the strides between them are literals.
-_MOST_TAPS: Final = 64
 
 
 class WindowProducts(WindowLowering):
@@ -147,10 +143,10 @@ class WindowProducts(WindowLowering):
         """Return the access to an image or filter, the factors of a convolution's product."""
         layout, is_filter = source.layout, self.form.result != "filter" and source is self.second
         walk = Walk(source.base, layout.offset, layout.strides if strides is None else strides)
-        # The largest literal stride is the number of taps of a filter's channel, if there are few.
+        # The largest literal stride is the number of taps of a filter's channel, if it is constant.
         taps = prod((axis.taps for axis in self.form.axes), start=1)
-        few = is_filter and isinstance(taps, int) and taps <= _MOST_TAPS
-        return self.access_at(walk, indices, source.type.dtype, most=int(taps) if few else 1)
+        most = taps if is_filter and isinstance(taps, int) else 1
+        return self.access_at(walk, indices, source.type.dtype, most=most)
 
     def _product(
         self,

@@ -44,6 +44,7 @@ from staticgrad.language.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, 
 from staticgrad.language.types.arrays import c_strides, hint_value
 from staticgrad.language.types.dim import Size, maximum, minimum
 from staticgrad.native.machine import current
+from staticgrad.support import fuses
 
 #: Elements of a strip and of its results, about: they stay in L2.
 STRIP: Final = 3 << 15
@@ -55,8 +56,6 @@ _FEWEST_COLUMNS: Final = 256
 _ROWS: Final = 16
 #: The scratch: copies of strips, the strip of a channel, results of products.
 PLANE, CHANNEL, RESULT = range(3)
-#: Remainders that have products in one kernel, at most.
-MOST_PHASES: Final = 9
 #: Elements of the copies of an iteration, about.
 _COPY_ELEMENTS: Final = 2 * STRIP
 #: The same as ``COPIED``, of a vector of a strip that is copied once, with bounds checks. With 30,
@@ -73,7 +72,12 @@ def has_phases(form: WindowProduct) -> bool:
     steps = [axis.step for axis in form.axes]
     is_static = all(isinstance(n, int) for axis in form.axes for n in (axis.taps, axis.before))
     is_coprime = all(axis.common_step == 1 for axis in form.axes)
-    return form.result == "image" and is_static and is_coprime and 1 < prod(steps) <= MOST_PHASES
+    return (
+        form.result == "image"
+        and is_static
+        and is_coprime
+        and 1 < prod(steps) <= fuses.WINDOW_PHASES
+    )
 
 
 class _Costs:

@@ -69,10 +69,9 @@ from staticgrad.support.records import dataclass, replace
 
 #: Results of a tile along an axis.
 RESULTS: Final = 2
-#: Bytes that the products read and write for the tiles of an iteration, about; and its tiles.
+#: Bytes that the products read and write for the tiles of an iteration, about; and its least tiles.
 _PRODUCT_BYTES: Final = 1 << 19
 _FEWEST_TILES: Final = 64
-_MOST_TILES: Final = 256
 #: Desired number of iterations; the channels of an iteration are a multiple of ``_ROWS``; with at
 #: least ``_MANY`` channels each it pays that several iterations combine the same elements.
 WANTED: Final = 4
@@ -185,7 +184,7 @@ def best_cut(node: Node) -> Cut:
     taps = int(deep[0].axis.taps) if deep else 1
     paired = 1 if form.factors is None else 2
     most = _PRODUCT_BYTES // ((out * spread + inner * planes) * SIDE**2 * dtype.itemsize)
-    most = max(_FEWEST_TILES, min(most, _MOST_TILES))
+    most = max(_FEWEST_TILES, most)
 
     def tiles(cut: Cut) -> int:
         rows = cut.rows + (more if cut.images > 1 or deep else 0)
