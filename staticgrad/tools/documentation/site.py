@@ -16,31 +16,32 @@ from staticgrad.extend.optional import material
 from staticgrad.tools.documentation import extensions, names, operators, reference
 
 #: The site reads without a network and from a folder: no fonts from elsewhere, links to .html.
+_THEME: Final = {
+    "name": "material",
+    "font": False,
+    "features": [
+        "content.code.copy", "navigation.footer", "navigation.indexes", "navigation.top",
+        "search.highlight", "search.suggest", "toc.follow",
+    ],
+    "palette": [
+        {
+            "media": f"(prefers-color-scheme{scheme})",
+            "scheme": colours,
+            "primary": "black" if colours == "slate" else "indigo",
+            "toggle": {"icon": f"material/{icon}", "name": f"Switch to {following}"},
+        }
+        for scheme, colours, icon, following in (
+            ("", "default", "brightness-auto", "light mode"),
+            (": light", "default", "weather-sunny", "dark mode"),
+            (": dark", "slate", "weather-night", "the mode of the system"),
+        )
+    ],
+}  # fmt: skip
 _SETTINGS: Final = {
     "site_name": "staticgrad",
     "docs_dir": "pages",
     "use_directory_urls": False,
-    "theme": {
-        "name": "material",
-        "font": False,
-        "features": [
-            "content.code.copy", "navigation.footer", "navigation.indexes", "navigation.top",
-            "search.highlight", "search.suggest", "toc.follow",
-        ],
-        "palette": [
-            {
-                "media": f"(prefers-color-scheme{scheme})",
-                "scheme": colours,
-                "primary": "black" if colours == "slate" else "indigo",
-                "toggle": {"icon": f"material/{icon}", "name": f"Switch to {following}"},
-            }
-            for scheme, colours, icon, following in (
-                ("", "default", "brightness-auto", "light mode"),
-                (": light", "default", "weather-sunny", "dark mode"),
-                (": dark", "slate", "weather-night", "the mode of the system"),
-            )
-        ],
-    },
+    "theme": _THEME,
     "plugins": ["search", "offline"],
     "extra": {"polyfills": ["iframe-worker.js"]},
     "markdown_extensions": [
@@ -54,7 +55,18 @@ _SETTINGS: Final = {
 _OF_VERSIONS: Final = {
     "plugins": ["search"],
     "extra": {"version": {"provider": "mike", "default": "latest"}},
+    "theme": {**_THEME, "custom_dir": "theme"},
 }
+#: A reader who chooses a version stays on the page if this map has it. The selector takes what the
+#: addresses have in common for the first page's, which MkDocs calls ``index.html``.
+_MAP: Final = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
+{%- for file in pages if file.page.canonical_url %}
+  <url><loc>{{ file.page.canonical_url.removesuffix("index.html")|e }}</loc></url>
+{%- endfor %}
+</urlset>
+"""
 #: Browsers start no worker from a file: the search then runs in a hidden frame.
 _WORKER: Final = """\
 if (location.protocol === "file:") window.Worker = class extends EventTarget {
@@ -116,6 +128,9 @@ def write(folder: str | Path, *, versions: bool = False) -> Path:
         contents += [{part: entries}] if part else entries
     settings = root / "mkdocs.yml"
     chosen = {**_SETTINGS, **_OF_VERSIONS} if versions else _SETTINGS
+    if versions:
+        (root / "theme").mkdir(exist_ok=True)
+        (root / "theme/sitemap.xml").write_text(_MAP, "utf-8")
     settings.write_text(json.dumps({**chosen, "nav": contents}, indent=2) + "\n", "utf-8")
     return settings
 

@@ -15,13 +15,17 @@ from staticgrad.tools.documentation import site
 ROOT = Path(__file__).parents[3]
 
 
+ADDRESS = "https://docs.example/staticgrad/"
+
+
 def run(*command, cwd):
     """Run a command with the interpreter's tools, and return what it printed."""
     tools = str(Path(sys.executable).parent)
     names = {
         f"GIT_{who}_{what}": "docs" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
     }
-    environment = os.environ | names | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    path = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | names | path | {"SITE_URL": ADDRESS}
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -56,6 +60,11 @@ def test_versions_are_published_beside_each_other(pages, tmp_path):
     for folder, text in (("0.1", "0.1"), ("0.2", "0.2"), ("dev", "dev"), ("latest", "0.2")):
         assert f"Text of {text}." in read(f"{folder}/second.html")
     assert re.search(r"latest/", read("index.html"))
+    # The selector looks here whether a version has the page, and takes for its address what all
+    # have in common; what is not here leads to the first page.
+    for folder in ("0.1", "0.2", "dev"):
+        listed = re.findall(r"<loc>(.*?)</loc>", read(f"{folder}/sitemap.xml"))
+        assert listed == [f"{ADDRESS}{folder}/", f"{ADDRESS}{folder}/second.html"]
     settings = re.search(
         r'<script id="__config" type="application/json">(.*?)</script>', read("0.1/index.html")
     )
