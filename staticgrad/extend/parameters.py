@@ -11,7 +11,14 @@ from staticgrad.language.ir.pairs import (
     stored_array,
     stored_of,
 )
-from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
+from staticgrad.language.storage.parameter import (
+    Deferred,
+    ParameterStore,
+    Shard,
+    read_together,
+    write_all,
+    write_each,
+)
 from staticgrad.language.types.arrays import (
     ALIGNMENT,
     ArrayData,
@@ -23,7 +30,8 @@ from staticgrad.language.types.arrays import (
 # fmt: off
 __all__ = [
     "ALIGNMENT", "ArrayData", "as_parts", "check_real", "Complex", "ComplexParameter",
-    "has_parts", "have_same_elements", "join_parts", "of_parts", "pair", "ParameterStore",
-    "real_gradients", "Shard", "stored_array", "stored_of", "write_all",
+    "Deferred", "has_parts", "have_same_elements", "join_parts", "of_parts", "pair",
+    "ParameterStore", "read_together", "real_gradients", "Shard", "stored_array", "stored_of",
+    "write_all", "write_each",
 ]
 # fmt: on

@@ -334,12 +334,15 @@ class ObjectParts(NamedTuple):
         restore: sets all parts to a saved state. None: each part is written by itself.
         paths: returns the parameters by their paths from the object. None: they are in the parts.
         are_names: keys begin with names of parameters, which another process may number otherwise.
+        stored: returns, by the same keys, the parameters and stores whose arrays ``by_key`` copies.
+            None: it copies none.
     """
 
     by_key: Callable[[], Mapping[Any, Any]]
     restore: Callable[[Mapping[str, Any]], object] | None = None
     paths: Callable[[], Mapping[str, Any]] | None = None
     are_names: bool = False
+    stored: Callable[[], Mapping[Any, Any]] | None = None
 
 
 @singledispatch

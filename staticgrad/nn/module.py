@@ -796,7 +796,12 @@ class Module:
 parts.register(
     Module,
     lambda module: ObjectParts(
-        module.state_dict, module.load_state_dict, lambda: dict(module.named_parameters())
+        module.state_dict,
+        module.load_state_dict,
+        lambda: dict(module.named_parameters()),
+        stored=None
+        if type(module).state_dict is not Module.state_dict  # a class with a state of its own
+        else lambda: {path: parameter for path, parameter, _ in walk_parameters(module)},
     ),
 )
 

@@ -16,7 +16,8 @@ ways, so that ``load_torch`` and ``torch_state`` read one table.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -26,7 +27,14 @@ import numpy as np
 from staticgrad.errors import ParameterValueError, StaticgradError
 from staticgrad.extend import Array, NamedTuple, Node, Parameter, array_of, kind_of, quote
 from staticgrad.extend.optional import torch
-from staticgrad.extend.parameters import stored_array, stored_of, write_all
+from staticgrad.extend.parameters import (
+    Deferred,
+    ParameterStore,
+    have_same_elements,
+    stored_array,
+    stored_of,
+    write_each,
+)
 
 Arrays = tuple[Array, ...]
 
@@ -73,10 +81,12 @@ def torch_state(layouts: Iterable[Matching]) -> dict[str, Array]:
 
 
 def _shapes_of(layouts: Iterable[Matching]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of ``torch_state``, whose arrays are made for one row at a time."""
+    """Return the shapes of ``torch_state``."""
     shapes: dict[str, tuple[int, ...]] = {}
     for matching in layouts:
-        arrays = matching.write(tuple([parameter.value for parameter in matching.parameters]))
+        arrays = matching.write(
+            tuple([_stand_in(p.dtype.numpy, p.shape) for p in matching.parameters])
+        )
         shapes |= {n: array.shape for n, array in zip(matching.names, arrays, strict=True)}
     return shapes
 
@@ -96,13 +106,24 @@ def torch_mapping(layouts: Iterable[Matching], paths: Mapping[Node, str]) -> str
 
 
 def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: str) -> Incomplete:
-    """Load PyTorch's weights into a module's parameters, all or none."""
-    state = _state_of(source)
+    """Load PyTorch's weights into a module's parameters, all or none.
+
+    All is compared before the first array is written, by arrays that stand for those of the state;
+    then they are read and written one group at a time.
+    """
+    with _opened_state(source) as state:
+        return _load_state(layouts, state, strict, model)
+
+
+def _load_state(
+    layouts: Sequence[Matching], state: Mapping[str, Any], strict: bool, model: str
+) -> Incomplete:
     shapes = _shapes_of(layouts)
-    arrays, problems = {}, []
+    arrays: dict[str, Deferred] = {}
+    problems = []
     for name in shapes.keys() & state.keys():
         try:
-            array = _array(name, state[name])
+            array = _defer(name, state[name])
         except StaticgradError as error:
             problems.append(error.headline)
             continue
@@ -110,22 +131,25 @@ def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: st
             arrays[name] = array
         else:
             problems.append(f"{name}: {array.shape} in PyTorch, {shapes[name]} here")
-    loaded: dict[Any, tuple[str, Any, Array]] = {}
+    loaded: dict[Any, _Load] = {}
     absent = []
     for matching in layouts:
         if not state.keys() >= {*matching.names}:
             absent.append(matching)
         elif arrays.keys() >= {*matching.names}:
-            own_arrays = matching.read(tuple([arrays[name] for name in matching.names]))
-            for parameter, array in zip(matching.parameters, own_arrays, strict=True):
+            group = tuple([arrays[name] for name in matching.names])
+            stand_ins = matching.read(tuple([_stand_in(a.dtype, a.shape) for a in group]))
+            for place, parameter in enumerate(matching.parameters):
+                new = _Load(matching, group, place)
                 try:
-                    new = matching.names[0], *stored_array(parameter, array)
+                    stored_array(parameter, stand_ins[place])
                 except ParameterValueError as error:
                     problems.append(f"{matching.names[0]}: {error.headline}")
                     continue
                 old = loaded.setdefault(stored_of(parameter).node, new)
-                if old is not new and old[2].tobytes() != new[2].tobytes():
-                    problems.append(f"{old[0]}, {new[0]}: two arrays for one parameter")
+                if old is not new and not have_same_elements(old.read(), new.read()):
+                    names = f"{old.matching.names[0]}, {matching.names[0]}"
+                    problems.append(f"{names}: two arrays for one parameter")
     # The state may name an array once that several modules share.
     absent = [
         matching
@@ -144,8 +168,35 @@ def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: st
             details=sorted(problems),
             hint=_suggest_source(state, shapes) or "nothing was changed",
         )
-    write_all([(store, array) for _, store, array in loaded.values()])
+    loads = [*loaded.values()]
+    write_each([(load.store, load.read) for load in loads])
     return Incomplete(missing, unexpected)
+
+
+class _Load(NamedTuple):
+    """The new array of a parameter: one of those that a group of PyTorch's arrays gives."""
+
+    matching: Matching
+    group: tuple[Deferred, ...]
+    place: int
+
+    @property
+    def store(self) -> ParameterStore:
+        store: ParameterStore = stored_of(self.matching.parameters[self.place]).store
+        return store
+
+    def read(self) -> Array:
+        """The array as the parameter stores it."""
+        own_arrays = self.matching.read(tuple([array.read() for array in self.group]))
+        stored: Array = stored_array(self.matching.parameters[self.place], own_arrays[self.place])[
+            1
+        ]
+        return stored
+
+
+def _stand_in(dtype: Any, shape: Any) -> Array:
+    """An array of that type without memory, whose elements are one zero."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def _suggest_source(state: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
@@ -162,19 +213,23 @@ def _suggest_source(state: Mapping[str, Any], expected: Mapping[str, Any]) -> st
     return ""
 
 
-def _state_of(source: Any) -> Mapping[str, Any]:
-    """Return PyTorch's weights by name: from a dict, a module or a file."""
-    if isinstance(source, str | Path):
-        from staticgrad.saving import load  # few models are read from files
+@contextmanager
+def _opened_state(source: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield PyTorch's weights by name: of a dict, a module or a file, whose arrays are deferred."""
+    if not isinstance(source, str | Path):
+        yield _check_state(source.state_dict() if hasattr(source, "state_dict") else source)
+    elif Path(source).suffix in (".safetensors", ".npz"):
+        from staticgrad.saving import deferred_tree  # few models are read from files
 
-        if Path(source).suffix in (".safetensors", ".npz"):
-            state = load(source)
-        else:  # tensors of a mapped file are read when they are copied; older files are no archives
-            state = torch.load(
-                source, map_location="cpu", weights_only=True, mmap=is_zipfile(source)
-            )
-    else:
-        state = source.state_dict() if hasattr(source, "state_dict") else source
+        with deferred_tree(source) as state:
+            yield _check_state(state)
+    else:  # tensors of a mapped file are read when they are copied; older files are no archives
+        yield _check_state(
+            torch.load(source, map_location="cpu", weights_only=True, mmap=is_zipfile(source))
+        )
+
+
+def _check_state(state: Any) -> Mapping[str, Any]:
     if not isinstance(state, Mapping):
         raise ParameterValueError(
             f"load_torch takes tensors or arrays by name, not {kind_of(state)}",
@@ -183,13 +238,19 @@ def _state_of(source: Any) -> Mapping[str, Any]:
     return state
 
 
-def _array(name: str, data: Any) -> Array:
+def _defer(name: str, data: Any) -> Deferred:
+    if isinstance(data, Deferred):
+        return data
     if is_torch(data):
-        data = data.detach().cpu()
-        data = (data.float() if str(data.dtype) == "torch.bfloat16" else data).numpy()
+        data = data.detach()
+        if str(data.dtype) == "torch.bfloat16":
+            return Deferred(
+                np.dtype(np.float32), tuple(data.shape), lambda: data.float().cpu().numpy()
+            )
+        data = data.cpu().numpy()
     if isinstance(data, Mapping):
         raise ParameterValueError(f"{name}: {kind_of(data)}, not an array")
-    return array_of(data, name, ParameterValueError)
+    return Deferred.of(array_of(data, name, ParameterValueError))
 
 
 def is_torch(data: Any) -> bool:

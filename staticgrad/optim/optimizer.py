@@ -70,6 +70,7 @@ from staticgrad.optim.state import (
     as_given,
     keep_states,
     kept_states,
+    kept_stores,
     refuse_other_kind,
     slot,
     state_of,
@@ -713,7 +714,15 @@ def registered_optimizers() -> tuple[type[Optimizer], ...]:
 
 
 parts.register(
-    Optimizer, lambda opt: ObjectParts(opt.state_dict, opt.load_state_dict, are_names=True)
+    Optimizer,
+    lambda opt: ObjectParts(
+        opt.state_dict,
+        opt.load_state_dict,
+        are_names=True,
+        stored=None
+        if type(opt).state_dict is not Optimizer.state_dict  # a class with a state of its own
+        else lambda: kept_stores(opt),
+    ),
 )
 
 

@@ -213,8 +213,16 @@ def _in_names_of(owners: Iterable[tuple[str, ...]], states: Mapping[str, Any]) -
 
 def kept_states(optimizer: object) -> dict[str, Any]:
     """The arrays of all that an optimizer keeps, by name."""
+    return {
+        name: state.gather_array() if isinstance(state, ParameterStore) else state
+        for name, state in kept_stores(optimizer).items()
+    }
+
+
+def kept_stores(optimizer: object) -> dict[str, Any]:
+    """The stores of all that an optimizer keeps, and the arrays that wait for theirs, by name."""
     memory = _memories.get(optimizer, _Memory())
-    return {**memory.loaded, **{store.name: store.gather_array() for store in memory.stores()}}
+    return {**memory.loaded, **{store.name: store for store in memory.stores()}}
 
 
 def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:

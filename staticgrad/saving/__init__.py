@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 from staticgrad.errors import ArgumentError
 from staticgrad.extend import kind_of, public, ranks
-from staticgrad.saving.files import Content, read_file, write_file
-from staticgrad.saving.trees import Restoring, content_of, endless, names_of, renamed_in, tree_of
+from staticgrad.saving.files import Content, open_file, read_file, write_file
+from staticgrad.saving.trees import (
+    Restoring,
+    endless,
+    names_of,
+    outline_of,
+    renamed_in,
+    tree_of,
+    with_content,
+)
 
 __all__ = ["load", "save"]
 
@@ -18,8 +29,11 @@ __all__ = ["load", "save"]
 def save(path: Any, tree: Any) -> None:
     """Write a tree into a file: what ``load`` needs to go on to the bit.
 
-    The file takes its place when it is whole; if anything fails, what was there stays. Of several
-    ranks (``sg.distributed``) rank 0 writes, and the others wait until it has.
+    The file takes its place when it is whole; if anything fails, what was there stays. It has
+    all parameters as they are at one moment: they are not copied, and steps of other threads wait
+    until they are written; where another thread has trained them last, or the call stands inside
+    of a step, they are copied, and nobody waits. Of several ranks (``sg.distributed``) rank 0
+    writes, and the others wait until it has.
 
     Args:
         path: ends in ``.npz``, or in ``.safetensors``, which other libraries read as well (it needs
@@ -44,8 +58,8 @@ def save(path: Any, tree: Any) -> None:
     (3, array([1., 2.]))
     """
     target = _check_path(path, "save")
-    content = content_of(tree)
-    ranks.on_first(lambda: write_file(target, content))
+    outline = outline_of(tree)
+    ranks.on_first(lambda: write_file(target, partial(with_content, outline)))
 
 
 def _check_path(path: Any, function: str) -> Path:
@@ -101,6 +115,19 @@ def load(path: Any, into: Any = None) -> Any:
     """
     source = _check_path(path, "load")
     return restore_tree(ranks.on_first(lambda: read_file(source)), path, into)
+
+
+@contextmanager
+def deferred_tree(path: Any) -> Iterator[Any]:
+    """Yield the content of a file as ``load`` returns it, with ``Deferred`` arrays to read inside.
+
+    Of several ranks each has all arrays at once, which rank 0 reads.
+    """
+    if (job := ranks.running()) is not None and job.ranks > 1:
+        yield load(path)
+        return
+    with open_file(_check_path(path, "load")) as content:
+        yield tree_of(content, path)
 
 
 def restore_tree(content: Content, path: Any, into: Any) -> Any:

@@ -11,13 +11,14 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from errno import ENOENT
+from functools import partial
 from glob import escape
 from pathlib import Path
 from time import time
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 from zlib import crc32, error as zlib_error
 
@@ -27,8 +28,10 @@ from staticgrad.errors import ArgumentError, SavedFileError
 from staticgrad.extend import dataclass, quote
 from staticgrad.extend.dtypes import BF16
 from staticgrad.extend.optional import safetensors
+from staticgrad.extend.parameters import Deferred
 
-Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+Array = np.ndarray[Any, np.dtype[Any]]
+Arrays = Mapping[str, Array]
 _NOTE: Final = "__staticgrad__"
 _SUFFIXES: Final = (".npz", ".safetensors")
 _ABANDONED: Final = 3600.0  # seconds
@@ -45,32 +48,90 @@ class Content:
     text: str | None
 
 
-def write_file(path: Path, content: Content) -> None:
-    """Write arrays and text to an npz or safetensors file, atomically."""
+@dataclass(frozen=True)
+class DeferredContent:
+    """The content of an open file, whose arrays are read one at a time."""
+
+    arrays: Mapping[str, Deferred]
+    text: str | None
+
+
+def write_file(path: Path, with_content: Callable[[Callable[[Content], None]], None]) -> None:
+    """Write arrays and text to an npz or safetensors file, atomically.
+
+    ``with_content`` calls what it is given with the content, which stays as it is until then.
+    """
     check_place(path)
-    for name in content.arrays:
-        _check_name(name)
     write = _write_npz if _check_suffix(path) == ".npz" else _write_safetensors
-    arrays = {name: _plain(array) for name, array in content.arrays.items()}
-    note = json.dumps({"text": content.text, "crc32": _compute_checksum(arrays, content.text)})
+
+    def write_content(content: Content) -> None:
+        for name in content.arrays:
+            _check_name(name)
+        arrays = {name: _plain(array) for name, array in content.arrays.items()}
+        checksum = _compute_checksum(arrays, content.text)
+        write(temporary, arrays, json.dumps({"text": content.text, "crc32": checksum}))
+
     with _replace_file(path) as temporary:
-        write(temporary, arrays, note)
+        with_content(write_content)
 
 
 def read_file(path: Path) -> Content:
     """Read arrays and text of an npz or safetensors file, and check their sum."""
-    read = _read_npz if _check_suffix(path) == ".npz" else _read_safetensors
-    arrays, note = read(path)
+    with _open_reader(path) as reader:
+        arrays = {name: reader.read(name) for name in reader.names}
+        text, checksum = _read_note(path, reader.note)
+    if checksum is not None and _compute_checksum(arrays, text) != checksum:
+        raise _refuse_changed(path)
+    return Content(arrays, text)
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[DeferredContent]:
+    """Yield the content of an npz or safetensors file, whose arrays can be read inside.
+
+    Each array has been read once before: what cannot be read, and a sum that differs, are errors
+    here.
+    """
+    with _open_reader(path) as reader:
+        text, checksum = _read_note(path, reader.note)
+        actual, arrays = crc32(repr(text).encode()), {}
+        for name in sorted(reader.names):
+            actual, arrays[name] = _look_at(reader, name, actual)
+        if checksum is not None and actual != checksum:
+            raise _refuse_changed(path)
+        yield DeferredContent({name: arrays[name] for name in reader.names}, text)
+
+
+def _look_at(reader: _Reader, name: str, checksum: int) -> tuple[int, Deferred]:
+    """Return the sum with an array of a file added, and the array as one to be read again."""
+    array = reader.read(name)
+    deferred = Deferred(array.dtype, array.shape, partial(reader.read, name))
+    return _add_array(checksum, name, array), deferred
+
+
+class _Reader(Protocol):
+    """An open file: the names of its arrays, a function that reads one, what it says of itself."""
+
+    names: list[str]
+    note: str | None
+
+    def read(self, name: str) -> Any: ...
+
+
+def _open_reader(path: Path) -> AbstractContextManager[_Reader]:
+    is_npz = _check_suffix(path) == ".npz"
+    return _NpzReader.open(path) if is_npz else _SafetensorsReader.open(path)
+
+
+def _read_note(path: Path, note: str | None) -> tuple[str | None, int | None]:
+    """Return text and sum of a file's note; of files without one None."""
     if note is None:
-        return Content(arrays, None)
+        return None, None
     try:
         noted = json.loads(note)
-        text, checksum = str(noted["text"]), int(noted["crc32"])
+        return str(noted["text"]), int(noted["crc32"])
     except (ValueError, KeyError, TypeError):
         raise _refuse_damaged(path, "what it says of itself cannot be read") from None
-    if _compute_checksum(arrays, text) != checksum:
-        raise _refuse_damaged(path, "its contents are not those that were written")
-    return Content(arrays, text)
 
 
 def check_place(path: Path) -> None:
@@ -120,10 +181,21 @@ def _compute_checksum(arrays: Arrays, text: str | None) -> int:
     """Compute a checksum (CRC-32) of a saved file's text, array names, types and bytes."""
     checksum = crc32(repr(text).encode())
     for name in sorted(arrays):
-        array = np.asarray(arrays[name], order="C")
-        checksum = crc32(f"{name} {array.dtype.name} {array.shape}".encode(), checksum)
-        checksum = crc32(array.reshape(-1).view(np.uint8).data, checksum)
+        checksum = _add_array(checksum, name, arrays[name])
     return checksum
+
+
+def _add_array(checksum: int, name: str, data: Any) -> int:
+    """Return the checksum with an array's name, type and bytes added."""
+    array = np.asarray(data, order="C")
+    checksum = crc32(f"{name} {array.dtype.name} {array.shape}".encode(), checksum)
+    return crc32(_bytes_of(array), checksum)
+
+
+def _bytes_of(array: Any) -> memoryview:
+    """The bytes of an array in C order, without a copy."""
+    data: memoryview = array.reshape(-1).view(np.uint8).data
+    return data
 
 
 @contextmanager
@@ -160,6 +232,10 @@ def _refuse_damaged(path: Path, why: str) -> SavedFileError:
     return SavedFileError(f"{path} is damaged, or was written by something else: {why}")
 
 
+def _refuse_changed(path: Path) -> SavedFileError:
+    return _refuse_damaged(path, "its contents are not those that were written")
+
+
 # -- npz ------------------------------------------------------------------------------------------
 
 
@@ -180,27 +256,38 @@ def _values(array: Any) -> Any:
     return array.view(BF16.numpy) if array.dtype.names == ("bfloat16",) else array
 
 
-def _read_npz(path: Path) -> tuple[Arrays, str | None]:
-    """Read arrays and text of an npz file."""
-    with path.open("rb") as file:
-        try:
-            with ZipFile(file) as archive:
-                arrays = {
-                    entry.removesuffix(".npy"): _entry(archive, entry)
-                    for entry in archive.namelist()
-                }
-        except (
-            BadZipFile,
-            zlib_error,
-            ValueError,
-            EOFError,
-            MemoryError,
-            RuntimeError,
-            OSError,
-        ) as e:
-            raise _refuse_damaged(path, str(e)) from None
-    note = arrays.pop(_NOTE, None)
-    return arrays, None if note is None else note.tobytes().decode(errors="replace")
+class _NpzReader:
+    """An open npz file."""
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[_NpzReader]:
+        with path.open("rb") as file:
+            with _refusing_damage(path):
+                archive = ZipFile(file)
+            with archive:
+                yield cls(path, archive)
+
+    def __init__(self, path: Path, archive: ZipFile) -> None:
+        self._path, self._archive = path, archive
+        self._entries = {entry.removesuffix(".npy"): entry for entry in archive.namelist()}
+        self.names = [name for name in self._entries if name != _NOTE]
+        noted = self.read(_NOTE) if _NOTE in self._entries else None
+        self.note = None if noted is None else noted.tobytes().decode(errors="replace")
+
+    def read(self, name: str) -> Any:
+        with _refusing_damage(self._path):
+            return _entry(self._archive, self._entries[name])
+
+
+@contextmanager
+def _refusing_damage(path: Path) -> Iterator[None]:
+    """Turn what reading a zip file raises inside into the error of a damaged file."""
+    kinds = (BadZipFile, zlib_error, ValueError, EOFError, MemoryError, RuntimeError, OSError)
+    try:
+        yield
+    except kinds as error:
+        raise _refuse_damaged(path, str(error)) from None
 
 
 def _entry(archive: ZipFile, name: str) -> Any:
@@ -226,19 +313,33 @@ def _write_safetensors(path: Path, arrays: Arrays, note: str) -> None:
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
-def _read_safetensors(path: Path) -> tuple[Arrays, str | None]:
-    """Read arrays and note of a safetensors file."""
-    path.open("rb").close()  # the system's own error of a file that cannot be read
-    # By default the whole file is mapped while it is open, which counts as memory of the process.
-    major, minor, *_ = safetensors().__version__.split(".")
-    options = {"backend": "pread"} if (int(major), int(minor)) >= (0, 8) else {}
-    try:
-        with safetensors.safe_open(str(path), "np", **options) as file:
-            arrays = {name: _read_tensor(path, file, name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-    except safetensors.SafetensorError as error:
-        raise _refuse_damaged(path, str(error)) from None
-    return arrays, metadata.get(_NOTE)
+class _SafetensorsReader:
+    """An open safetensors file."""
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[_SafetensorsReader]:
+        path.open("rb").close()  # the system's own error of a file that cannot be read
+        # By default the whole file is mapped while it is open: that counts as the process's memory.
+        major, minor, *_ = safetensors().__version__.split(".")
+        options = {"backend": "pread"} if (int(major), int(minor)) >= (0, 8) else {}
+        try:
+            file = safetensors.safe_open(str(path), "np", **options)
+        except safetensors.SafetensorError as error:
+            raise _refuse_damaged(path, str(error)) from None
+        with file as tensors:
+            yield cls(path, tensors)
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self._path, self._file = path, file
+        self.names = [*file.keys()]
+        self.note: str | None = (file.metadata() or {}).get(_NOTE)
+
+    def read(self, name: str) -> Any:
+        try:
+            return _read_tensor(self._path, self._file, name)
+        except safetensors.SafetensorError as error:
+            raise _refuse_damaged(self._path, str(error)) from None
 
 
 def _read_tensor(path: Path, file: Any, name: str) -> Any:

@@ -10,17 +10,26 @@ them, so the text has these names, too: where the same places have other names, 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from staticgrad.errors import ArgumentError, SavedFileError, StaticgradError
-from staticgrad.extend import Parameter, Value, array_of, kind_of, quote
+from staticgrad.extend import NamedTuple, Parameter, Value, array_of, kind_of, quote
 from staticgrad.extend.dtypes import BF16, COMPLEX_DTYPES
-from staticgrad.extend.parameters import Complex, as_parts, of_parts, stored_of, write_all
+from staticgrad.extend.parameters import (
+    Complex,
+    Deferred,
+    ParameterStore,
+    as_parts,
+    of_parts,
+    read_together,
+    stored_of,
+    write_all,
+)
 from staticgrad.extend.trees import items_of, parts, parts_in
-from staticgrad.saving.files import Arrays, Content
+from staticgrad.saving.files import Content, DeferredContent
 
 _MOST_SHOWN: Final = 8
 #: Levels of containers. The text has three for each, and Python reads about 1,000 in some versions:
@@ -46,8 +55,18 @@ def _names_in(tree: Any, path: str = "") -> dict[str, str]:
 # -- to a file ------------------------------------------------------------------------------------
 
 
-def content_of(tree: Any) -> Content:
-    """Convert a tree to arrays by name and a JSON text, to be saved."""
+class Outline(NamedTuple):
+    """A tree to be saved: arrays, and parameters that have them, by name, and a JSON text."""
+
+    arrays: Mapping[str, Any]
+    text: str
+
+
+def outline_of(tree: Any) -> Outline:
+    """Convert a tree to be saved to arrays and parameters by name and a JSON text.
+
+    Of arrays of which each rank has a part all ranks make the whole ones here, together.
+    """
     arrays: dict[str, Any] = {}
     try:
         text = json.dumps({**_describe_tree(tree, "", arrays, 0), _NAMES: _names_in(tree)})
@@ -57,7 +76,33 @@ def content_of(tree: Any) -> Content:
         raise endless("save") from None
     except ValueError as error:  # an integer of thousands of digits
         raise ArgumentError(f"save: {error}") from None
-    return Content(arrays, text)
+    return Outline(arrays, text)
+
+
+def with_content(outline: Outline, act: Callable[[Content], object]) -> None:
+    """Call ``act`` with the content of a tree: parameters as they are at one moment.
+
+    Their arrays belong to it while it runs.
+    """
+    stores = {n: leaf for n, leaf in outline.arrays.items() if isinstance(leaf, ParameterStore)}
+
+    def read(values: Sequence[Any]) -> None:
+        arrays = {**outline.arrays, **dict(zip(stores, values, strict=True))}
+        act(Content(arrays, outline.text))
+
+    read_together([*stores.values()], read)
+
+
+def content_of(tree: Any) -> Content:
+    """Convert a tree to arrays by name, which are its own, and a JSON text."""
+    contents: list[Content] = []
+    with_content(
+        outline_of(tree),
+        lambda content: contents.append(
+            Content({n: np.array(array) for n, array in content.arrays.items()}, content.text)
+        ),
+    )
+    return contents[0]
 
 
 def endless(function: str) -> ArgumentError:
@@ -74,7 +119,7 @@ def _describe_tree(tree: Any, path: str, arrays: dict[str, Any], level: int) -> 
     if container is not None:
         kind = "list" if isinstance(tree, list) else "tuple" if isinstance(tree, tuple) else "dict"
         items = []
-        for key, part in container.by_key().items():
+        for key, part in (container.stored or container.by_key)().items():
             if not isinstance(key, str | int):
                 raise ArgumentError(f"save: the key {quote(key)} is neither a text nor an integer")
             part_path = f"{path}.{key}" if path else str(key)
@@ -84,8 +129,8 @@ def _describe_tree(tree: Any, path: str, arrays: dict[str, Any], level: int) -> 
         return {"value": tree}
     if type(tree) is complex:
         return {"number": [tree.real, tree.imag]}
-    array = _array_of(tree, path)
-    if array is None:
+    leaf = _array_of(tree, path)
+    if leaf is None:
         where = f" at {path!r}" if path else ""
         raise ArgumentError(
             f"save: {quote(tree)}{where} is {kind_of(tree)}, neither an array nor a number",
@@ -95,15 +140,17 @@ def _describe_tree(tree: Any, path: str, arrays: dict[str, Any], level: int) -> 
     name = path or "array"
     while name in arrays:  # {"a.b": x, "a": {"b": y}}
         name += "'"
-    is_complex = array.dtype.kind == "c"
-    arrays[name] = as_parts(array) if is_complex else array
-    return {"complex" if is_complex else "array": name}
+    is_pair = isinstance(leaf, ParameterStore) and leaf.is_complex
+    is_complex = not isinstance(leaf, ParameterStore) and leaf.dtype.kind == "c"
+    arrays[name] = as_parts(leaf) if is_complex else leaf
+    return {"complex" if is_complex or is_pair else "array": name}
 
 
 def _array_of(leaf: Any, path: str) -> Any:
-    """Return the array of a leaf to be saved; None if it has none."""
-    if isinstance(leaf, Parameter):
-        return leaf.store.numbers(leaf.store.gather_array())
+    """Return the array of a leaf to be saved, or the parameter that has it; None if none has."""
+    store = leaf.store if isinstance(leaf, Parameter) else leaf
+    if isinstance(store, ParameterStore):
+        return store if store.shard is None else store.gather_array()
     if isinstance(leaf, Value):
         return np.array(leaf.data) if leaf.computes else None  # type: ignore[attr-defined]
     if not isinstance(leaf, np.ndarray | np.generic):
@@ -119,8 +166,8 @@ def _array_of(leaf: Any, path: str) -> Any:
 # -- from a file ----------------------------------------------------------------------------------
 
 
-def tree_of(content: Content, path: Any) -> Any:
-    """Rebuild the tree of a saved file; of foreign files a dict of arrays."""
+def tree_of(content: Content | DeferredContent, path: Any) -> Any:
+    """Rebuild the tree of a saved file; of foreign files a dict of arrays, or of deferred ones."""
     if content.text is None:
         return dict(content.arrays)
     try:
@@ -138,7 +185,7 @@ def names_of(content: Content) -> dict[str, str]:
     return {str(path): str(name) for path, name in names.items()} if type(names) is dict else {}
 
 
-def _rebuild_tree(described: Any, arrays: Arrays) -> Any:
+def _rebuild_tree(described: Any, arrays: Mapping[str, Any]) -> Any:
     """Rebuild a tree from its JSON description and arrays."""
     ((kind, what),) = described.items()
     if kind == "value":
@@ -148,11 +195,19 @@ def _rebuild_tree(described: Any, arrays: Arrays) -> Any:
     if kind == "array":
         return arrays[what]
     if kind == "complex":
-        return of_parts(arrays[what])
+        return _complex_of(arrays[what])
     parts = [(key, _rebuild_tree(part, arrays)) for key, part in what]
     if kind == "dict":
         return dict(parts)
     return [part for _, part in parts] if kind == "list" else tuple(part for _, part in parts)
+
+
+def _complex_of(array: Any) -> Any:
+    """Return the complex array, or deferred one, whose parts a file has."""
+    if not isinstance(array, Deferred):
+        return of_parts(array)
+    dtype = np.result_type(array.dtype, np.complex64)
+    return Deferred(dtype, array.shape[:-1], lambda: of_parts(array.read()))
 
 
 def _is_kept(tree: Any) -> bool:
@@ -230,11 +285,13 @@ class Restoring:
         """Load all matched values into parameters, states and arrays, or none."""
         done: list[tuple[Callable[[Any], object], Any]] = []
         try:
-            for state_of, restore, state in self._states:
-                done.append((restore, state_of()))
+            for place, (state_of, restore, state) in enumerate(self._states, 1):
+                # The last one needs no copy to go back to: it fails whole.
+                previous = state_of() if place < len(self._states) else None
                 restore(state)
+                done.append((restore, previous))
         except StaticgradError as error:
-            for restore, previous in done[:-1]:
+            for restore, previous in done:
                 restore(previous)
             raise SavedFileError(error.headline, details=error.details, hint=error.hint) from error
         write_all([(p.store, array) for p, array in self._parameters])

@@ -82,6 +82,7 @@ PRIVATE = {
     },
     "ndimage": {f"{FUNCTIONS}.arrange": "the modes of pad"},
     "nn": {
+        "staticgrad.saving": "weights of PyTorch that are read one array after the other",
         f"{FUNCTIONS}.arrange": "the modes of pad",
         f"{FUNCTIONS}.call_types": "types of functions of values and of arrays",
         f"{FUNCTIONS}.statistics": "norms of vectors",

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import pickle
+import threading
 import tracemalloc
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import safetensors.numpy
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, MaskedArrayError, SavedFileError
+from staticgrad.saving import files
 from tests.helpers.processes import python
 
 FORMATS = [".npz", ".safetensors"]
@@ -515,8 +517,9 @@ def test_what_an_optimizer_made_for_its_graph_is_saved_with_it(make, tmp_path):
     assert losses(again[1]) != expected
 
 
-def test_what_stood_there_stays_where_writing_fails(tmp_path, monkeypatch):
-    path = tmp_path / "f.npz"
+@every_format
+def test_what_stood_there_stays_where_writing_fails(suffix, tmp_path, monkeypatch):
+    path = tmp_path / f"f{suffix}"
     sg.save(path, {"a": np.ones(3)})
     content = path.read_bytes()
 
@@ -540,6 +543,146 @@ def test_what_a_format_s_library_cannot_write_is_the_system_s_error(tmp_path, mo
         sg.save(tmp_path / "f.safetensors", {"a": np.ones(3)})
     assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "f.safetensors"))
     assert [*tmp_path.iterdir()] == []
+
+
+class Wide(sg.nn.Module):
+    def __init__(self):
+        self.weights = [sg.parameter(f"w{i}", np.full(100_000, float(i))) for i in range(10)]
+
+
+@every_format
+@pytest.mark.parametrize("kind", ["module", "optimizer", "dict"])
+def test_parameters_are_not_copied(kind, suffix, tmp_path):
+    module, opt = Wide(), sg.optim.SGD(0.5, momentum=0.5)
+
+    @sg.function
+    def step():
+        opt.minimize(sum([(w * w).sum() for w in module.weights]))
+
+    step()
+    tree = {"module": module, "optimizer": opt, "dict": {"all": module.weights}}[kind]
+    tracemalloc.start()
+    try:
+        sg.save(tmp_path / f"x{suffix}", tree)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.2 * 8e6
+    content = sg.load(tmp_path / f"x{suffix}")
+    arrays = content["all"] if kind == "dict" else [*content.values()]
+    # The gradient at i is 2 i, which is the momentum; half of it is subtracted.
+    factor = 2.0 if kind == "optimizer" else 0.0
+    assert [array[-1] for array in arrays] == [factor * i for i in range(10)]
+
+
+def equal_parameters():
+    """Parameters of one number, and a step that adds 1 to it in all of them."""
+    weights = [sg.parameter(f"w{i}", np.zeros(100_000)) for i in range(10)]
+
+    @sg.function
+    def step():
+        for w in weights:
+            w.update(w + 1.0)
+
+    step()
+    return weights, step
+
+
+def numbers_in(path):
+    return {float(number) for array in sg.load(path) for number in (array.min(), array.max())}
+
+
+@every_format
+def test_a_file_has_all_parameters_of_one_moment_of_a_training(suffix, tmp_path):
+    weights, step = equal_parameters()
+    ends, numbers = threading.Event(), []
+
+    def train():
+        while not ends.is_set():
+            step()
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        for _ in range(20):
+            sg.save(tmp_path / f"x{suffix}", weights)
+            numbers.append(numbers_in(tmp_path / f"x{suffix}"))
+    finally:
+        ends.set()
+        thread.join()
+    assert {len(values) for values in numbers} == {1}
+    assert numbers[0] != numbers[-1]
+
+
+@every_format
+def test_steps_of_other_threads_wait_until_parameters_are_written(suffix, tmp_path, monkeypatch):
+    weights, step = equal_parameters()
+    thread = threading.Thread(target=step)
+    is_busy = []
+    crc32 = files.crc32
+
+    def begin_a_step(*args):
+        if not is_busy:
+            thread.start()
+            thread.join(0.5)
+            is_busy.append(thread.is_alive())
+        return crc32(*args)
+
+    monkeypatch.setattr(files, "crc32", begin_a_step)
+    sg.save(tmp_path / f"x{suffix}", weights)
+    thread.join()
+    assert is_busy == [True]
+    assert numbers_in(tmp_path / f"x{suffix}") == {1.0}
+    assert {float(w.value[-1]) for w in weights} == {2.0}
+
+
+@every_format
+@pytest.mark.parametrize("where", ["here", "in a thread"])
+def test_a_call_inside_of_a_step_saves_what_was_before_it(where, suffix, tmp_path):
+    weights = [sg.parameter(f"w{i}", np.zeros(1000)) for i in range(3)]
+
+    def save(x):
+        if where == "here":
+            sg.save(tmp_path / f"x{suffix}", weights)
+        else:  # the step waits for the thread, which must not wait for the step
+            thread = threading.Thread(target=sg.save, args=(tmp_path / f"x{suffix}", weights))
+            thread.start()
+            thread.join(60)
+            assert not thread.is_alive()
+        return x
+
+    @sg.function
+    def step(x):
+        y = sg.host_call(save, x, types=x)
+        for w in weights:
+            w.update(w + y)
+
+    step(np.ones(()))
+    assert numbers_in(tmp_path / f"x{suffix}") == {0.0}
+    assert {float(w.value[-1]) for w in weights} == {1.0}
+
+
+class Counted(sg.nn.Module):
+    """A module whose state has a number of its own."""
+
+    def __init__(self):
+        self.w, self.count = sg.parameter("w", np.ones(2)), 3
+
+    def state_dict(self):
+        return {**super().state_dict(), "count": np.asarray(self.count)}
+
+    def load_state_dict(self, state, strict=True):
+        self.count = int(state["count"])
+        super().load_state_dict({"w": state["w"]}, strict)
+
+
+@every_format
+def test_a_class_s_own_state_is_saved(suffix, tmp_path):
+    sg.save(tmp_path / f"x{suffix}", Counted())
+    model = Counted()
+    model.count, model.w.value = 0, np.zeros(2)
+    sg.load(tmp_path / f"x{suffix}", into=model)
+    assert (model.count, model.w.value.tolist()) == (3, [1.0, 1.0])
 
 
 def test_what_killed_processes_left_of_a_file_is_removed(tmp_path):

@@ -32,7 +32,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from staticgrad.errors import ReentryError
 from staticgrad.support import forks
@@ -258,6 +258,15 @@ class ReadWriteLock:
                 blockers.append(blocker)
         return blockers
 
+    def _is_used_elsewhere(self, holder: Holder) -> bool:
+        """Return whether another thread holds the lock, waits for it, or has reserved it."""
+        reserved = self._reserved
+        return (
+            bool(self._queue)
+            or (reserved is not None and reserved[0].thread != holder.thread)
+            or any(h.is_live() and h.thread != holder.thread for h in self._holders)
+        )
+
     def _end_reservation(self) -> None:
         """Turn a reservation of the lock into a holder; safe to repeat after an interrupt."""
         if self._reserved is not None:
@@ -359,6 +368,34 @@ def _acquire_inside(lock: ReadWriteLock, write: bool, holder: Holder) -> None:
                 raise _reentry(f"{lock.name} is in use by a step, and this code interrupts one")
             entry = lock._enqueue(holder, write, first=True)
         entry.gate.acquire(timeout=POLL)
+
+
+def hold_or_copy(
+    locks: Sequence[ReadWriteLock], holder: Holder, copy: Callable[[], object]
+) -> Literal["held", "copied"] | ReadWriteLock:
+    """Hold all locks for reading, or call ``copy`` at a moment when nobody writes.
+
+    It copies where another thread has, wants or has reserved one of them, and where this code
+    interrupts a holder of its own thread; it never waits.
+
+    Args:
+        holder: its token is locked already.
+
+    Returns:
+        What it has done. A lock whose value is being written: nothing is done then.
+    """
+    outer = _register_holder(holder)
+    with _state:
+        is_shared = bool(outer) or any(lock._is_used_elsewhere(holder) for lock in locks)
+        for lock in locks:
+            if any(blocker.writing for blocker in lock._blockers(False, holder)):
+                return lock
+        if is_shared:
+            copy()  # nobody begins to write while ``_state`` is ours
+            return "copied"
+        for lock in locks:
+            lock._holders[holder] = False
+        return "held"
 
 
 def _reentry(text: str) -> ReentryError:

@@ -29,7 +29,13 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import TRANSPOSED_WEIGHT, kind_of, quote
-from staticgrad.language.storage.locks import Holder, ReadWriteLock, acquire_all, release_all
+from staticgrad.language.storage.locks import (
+    Holder,
+    ReadWriteLock,
+    acquire_all,
+    hold_or_copy,
+    release_all,
+)
 from staticgrad.language.types.arrays import (
     TensorType,
     aligned_bytes,
@@ -221,6 +227,19 @@ class ParameterStore:
         return (ParameterStore, (self.name, self.read(), self.former), state)
 
 
+class Deferred(NamedTuple):
+    """An array that is read, or copied, when ``read`` is called."""
+
+    dtype: Any
+    shape: tuple[int, ...]
+    read: Callable[[], Any]
+
+    @classmethod
+    def of(cls, array: Any) -> Deferred:
+        """An array that is there."""
+        return cls(array.dtype, array.shape, lambda: array)
+
+
 def write_all(pairs: Sequence[tuple[ParameterStore, npt.NDArray[Any]]]) -> None:
     """Write several parameters' arrays at once, under all their locks.
 
@@ -229,6 +248,64 @@ def write_all(pairs: Sequence[tuple[ParameterStore, npt.NDArray[Any]]]) -> None:
     """
     places, values = [store.array for store, _ in pairs], [value for _, value in pairs]
     change_together([store for store, _ in pairs], partial(write_together, places, values))
+
+
+def write_each(
+    pairs: Sequence[tuple[ParameterStore, Callable[[], npt.NDArray[Any]]]],
+) -> None:
+    """Read and write several parameters' arrays, one at a time, under all their locks.
+
+    What interrupts it, as Ctrl-C does, is raised when all are written: half of them would be
+    neither the values of before nor those of after.
+
+    Raises:
+        ReentryError: as ``ParameterStore.write``.
+    """
+
+    def write() -> None:
+        interrupt: BaseException | None = None
+        for store, read in pairs:
+            try:
+                store.array[...] = read()
+            except BaseException as error:
+                interrupt = interrupt or error
+                store.array[...] = read()
+        if interrupt is not None:
+            raise interrupt
+
+    change_together([store for store, _ in pairs], write)
+
+
+def read_together(
+    stores: Sequence[ParameterStore], read: Callable[[list[npt.NDArray[Any]]], object]
+) -> None:
+    """Call ``read`` with several parameters' arrays, as they are at one moment.
+
+    They are the arrays themselves, which nobody writes until ``read`` returns: steps of other
+    threads wait. Where another thread has trained them last, or this code interrupts a step, they
+    are copies, and nobody waits.
+    """
+    copies: list[npt.NDArray[Any]] = []
+
+    def copy() -> None:
+        copies[:] = [store.array.copy() for store in stores]
+
+    locks = sorted({store.lock for store in stores}, key=lambda lock: lock.serial)
+    while True:
+        holder = Holder(is_step=True)  # it takes more than one call
+        try:
+            with holder.token:
+                outcome = hold_or_copy(locks, holder, copy)
+                if outcome == "held":
+                    read([store.array for store in stores])
+                    return
+        finally:
+            release_all([(lock, False) for lock in locks], holder)
+        if isinstance(outcome, ReadWriteLock):
+            outcome.read(lambda: None)  # waits for a write in its turn
+        else:
+            read(copies)
+            return
 
 
 def change_together(stores: Iterable[ParameterStore], change: Callable[[], object]) -> None:
