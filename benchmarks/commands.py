@@ -108,7 +108,7 @@ CATEGORIES: Final[Mapping[str, Category]] = {
             "prices": "predicted beside measured times of every program of `ablation`: rank"
             " correlation and worst ratios; `--page` writes the page",
             "ranks": "a training step on several ranks, beside a model of its time",
-            "roofline": "share of the machine's measured limits that the kernels of six programs"
+            "roofline": "share of the machine's measured limits that the kernels of eleven programs"
             " reach; `--beside FOLDER` alternates with another checkout",
         },
     ),

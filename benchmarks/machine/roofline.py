@@ -1,14 +1,16 @@
-"""The share of the machine's limit that the kernels of six programs reach, beside another checkout.
+"""The share of the machine's limit that kernels of programs reach, beside another checkout.
 
-    python -m benchmarks roofline [--only TEXT] [--runs 30] [--beside FOLDER] [--turns 3]
+    python -m benchmarks roofline [--only mlp gpt] [--runs 30] [--beside FOLDER] [--turns 3]
 
-Programs: a training step of mlp, gpt, cnn, lstm and gp of the suite, and the gradient of fifty
-steps of a heat equation, on one thread. The limits are measured in the same run: fused
-multiplications and additions in registers, and reading from each level of the caches and from
-memory. The least time of a step is the larger of its operations by the first and its bytes by the
-bandwidth of the level that holds them (Williams et al., CACM 2009); of a loop the level holds what
-one iteration touches. The share is that of the least time measured. Processes take turns, and the
-least time of each step counts. Tables of Markdown: programs, and steps below 60 %.
+Programs: a training step of mlp, gpt, cnn, lstm and gp of the suite and of five larger networks
+(``MODELS``), and the gradient of fifty steps of a heat equation, on one thread. The limits are
+measured in the same run: fused multiplications and additions in registers, and reading from each
+level of the caches and from memory. The least time of a step is the larger of its operations by the
+first and its bytes by the bandwidth of the level that holds them (Williams et al., CACM 2009); of a
+loop the level holds what one iteration touches. The share is that of the least time measured.
+Processes take turns, and the least time of each step counts. Beside it is the share of operations
+alone in the processor's time of a run, which other processes change less. Tables of Markdown:
+programs, and steps below 60 %.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from benchmarks.harness.builders import Builders
 
 ROOT: Final = Path(__file__).parents[2]
-PROGRAMS: Final = ("mlp", "gpt", "cnn", "lstm", "heat", "gp")
+#: Networks of ``benchmarks models`` and ``benchmarks zoo``.
+MODELS: Final = ("bert_base", "vit", "gpt2", "resnet18", "vae")
+PROGRAMS: Final = ("mlp", "gpt", "cnn", "lstm", "heat", "gp", *MODELS)
 #: The share below which a step is listed, and the least part of its program's time.
 LOW: Final = 0.6
 LEAST_PART: Final = 0.02
@@ -84,9 +88,9 @@ def kernel(t, own, begin, end):
 def _least(work: Callable[[], object], seconds: float = 0.3) -> float:
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
-        start = time.perf_counter()
+        start = time.thread_time()
         work()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.thread_time() - start)
     return best
 
 
@@ -134,11 +138,13 @@ def heat() -> tuple[Any, dict[str, Any]]:
 def build_program(name: str) -> tuple[Any, Mapping[str, Any]]:
     """Return the graph of a program and its feeds."""
     from benchmarks.implementations.with_staticgrad import Staticgrad, feeds_of, graph_of
+    from benchmarks.peers.families import zoo
     from benchmarks.workloads import all_workloads
 
     if name == "heat":
         return heat()
-    workload = all_workloads()[name]
+    models = {**all_workloads("models"), **zoo()}
+    workload = models[name] if name in MODELS else all_workloads()[name]
     data = workload.make()
     return graph_of(workload, data, Staticgrad()), feeds_of(workload, data)
 
@@ -148,8 +154,8 @@ def builders() -> Builders:
     return {name: partial(build_program, name) for name in PROGRAMS}
 
 
-def steps_of(name: str, runs: int) -> Rows:
-    """Profile a program in this process; its steps as plain data."""
+def profile_steps(name: str, runs: int) -> tuple[Rows, float]:
+    """Profile a program; return its steps as plain data, and the processor seconds of a run."""
     import staticgrad as sg
 
     graph, feeds = build_program(name)
@@ -157,17 +163,23 @@ def steps_of(name: str, runs: int) -> Rows:
     compiled.run(feeds)
     keys = ("kernel", "computes", "fastest", "nbytes", "flops", "products", "iterations")
     steps = compiled.profile(feeds, runs=runs).steps
-    return [{key: getattr(step, key) for key in keys} for step in steps]
+    seconds = _least(lambda: compiled.run(feeds), 2.0)
+    return [{key: getattr(step, key) for key in keys} for step in steps], seconds
 
 
-def time_bound(step: Mapping[str, Any], limits: Limits) -> tuple[float, str]:
-    """Return the least seconds of a step, and what limits it.
+def time_operations(step: Mapping[str, Any], limits: Limits) -> float:
+    """Return the least seconds of a step's operations.
 
     An addition outside of products is half of a fused one; routines of libraries count as products.
     """
     maps = step["flops"] - step["products"]
     fused = re.fullmatch(r"k\d+", step["kernel"]) is None
-    busy = (step["products"] + (maps if fused else 2 * maps)) / limits["flops"]
+    return float((step["products"] + (maps if fused else 2 * maps)) / limits["flops"])
+
+
+def time_bound(step: Mapping[str, Any], limits: Limits) -> tuple[float, str]:
+    """Return the least seconds of a step, and what limits it."""
+    busy = time_operations(step, limits)
     touched = step["nbytes"] / max(1, step["iterations"])
     level = next((n for n, nbytes in LEVELS.items() if touched <= 2 * nbytes), "memory")
     transfer = step["nbytes"] / limits[level]
@@ -176,9 +188,11 @@ def time_bound(step: Mapping[str, Any], limits: Limits) -> tuple[float, str]:
 
 def in_turns(
     names: Sequence[str], roots: Sequence[Path], runs: int, turns: int
-) -> list[dict[str, Rows]]:
-    """The steps of all programs by checkout, each at its least time of the turns."""
+) -> tuple[list[dict[str, Rows]], dict[str, float]]:
+    """Return the steps of all programs by checkout, each at its least time of the turns, and the
+    processor seconds of each program of this checkout."""
     by_root: list[dict[str, Rows]] = [{} for _ in roots]
+    processor: dict[str, float] = {}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("STATICGRAD_")}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(turns):
@@ -203,11 +217,15 @@ def in_turns(
                         command, env={**inherited, **variables}, cwd=folder, check=True,
                         stdout=subprocess.PIPE, text=True,
                     )  # fmt: skip
-                    steps: Rows = json.loads(done.stdout.splitlines()[-1])
+                    profiled = json.loads(done.stdout.splitlines()[-1])
+                    # another one may print the steps alone
+                    steps: Rows = profiled[0] if isinstance(profiled[0], list) else profiled
+                    if root == ROOT:
+                        processor[name] = min(processor.get(name, profiled[1]), profiled[1])
                     fastest = by_root[number].setdefault(name, steps)
                     for best, step in zip(fastest, steps, strict=True):
                         best["fastest"] = min(best["fastest"], step["fastest"])
-    return by_root
+    return by_root, processor
 
 
 def compare_with_bound(steps: Rows, limits: Limits) -> tuple[float, float, float]:
@@ -219,30 +237,33 @@ def compare_with_bound(steps: Rows, limits: Limits) -> tuple[float, float, float
 def main() -> None:
     """Print the limits and both tables."""
     reader = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    reader.add_argument("--only", default="", help="programs whose name holds this text")
+    reader.add_argument("--only", nargs="+", choices=PROGRAMS, default=PROGRAMS, help="programs")
     reader.add_argument("--runs", type=int, default=30, help="runs of a profile")
     reader.add_argument("--turns", type=int, default=3, help="processes of each program")
     reader.add_argument("--beside", type=Path, help="another checkout, measured in turns")
     reader.add_argument("--program", help="profile it in this process")
     options = reader.parse_args()
     if options.program:
-        print(json.dumps(steps_of(options.program, options.runs)))
+        print(json.dumps(profile_steps(options.program, options.runs)))
         return
-    names = [name for name in PROGRAMS if options.only in name]
+    names: Sequence[str] = options.only
     roots = [ROOT, *([options.beside.resolve()] if options.beside else [])]
     limits = measured_limits()
-    by_root = in_turns(names, roots, options.runs, options.turns)
+    by_root, processor = in_turns(names, roots, options.runs, options.turns)
     again = measured_limits()
     limits = {name: max(limits[name], again[name]) for name in limits}
     rates = ", ".join(f"{name} {limits[name] / 1e9:.0f} GB/s" for name in LEVELS)
     print(
         f"{limits['flops'] / 1e9:.0f} GFLOP/s in float32, {rates}; load {os.getloadavg()[0]:.1f}\n"
     )
-    print("| program | step, us | bound, us | reached | before, us | reached before |")
-    print(f"|---{'|--:' * 5}|")
+    heads = ("step, us", "bound, us", "reached", "processor, us", "operations, us", "of FMAs")
+    print(f"| program | {' | '.join(heads)} | before, us | reached before |")
+    print(f"|---{'|--:' * 8}|")
     for name in names:
         cells = [compare_with_bound(rows_of[name], limits) for rows_of in by_root]
         texts = [f"{cells[0][0] * 1e6:,.0f}", f"{cells[0][1] * 1e6:,.0f}", f"{cells[0][2]:.0%}"]
+        busy, seconds = sum(time_operations(s, limits) for s in by_root[0][name]), processor[name]
+        texts += [f"{seconds * 1e6:,.0f}", f"{busy * 1e6:,.0f}", f"{busy / seconds:.0%}"]
         texts += [f"{cells[1][0] * 1e6:,.0f}", f"{cells[1][2]:.0%}"] if cells[1:] else ["-", "-"]
         print(f"| {name} | {' | '.join(texts)} |")
     print("\n| program | step | part of the time | us | bound, us | reached | limited by |")
