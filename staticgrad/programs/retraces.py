@@ -54,6 +54,8 @@ def find_change(old: CallOutline, new: CallOutline) -> Change:
     added, missing = new.dtypes.keys() - old.dtypes.keys(), old.dtypes.keys() - new.dtypes.keys()
     if added or missing:
         owner = min(added or missing).partition(".")[0]
+        if (owner in new.dtypes) != (owner in old.dtypes):
+            return _find_change_of_kind(owner, old, new)
         counts = [sum(n.partition(".")[0] == owner for n in call.dtypes) for call in (new, old)]
         if counts[0] == counts[1]:
             return Change(owner, "has other keys", "the same keys at each call keep the program")
@@ -106,4 +108,26 @@ def find_change(old: CallOutline, new: CallOutline) -> Change:
         "",
         "of other containers",
         "the same ones at each call keep the program",
+    )
+
+
+def _find_change_of_kind(name: str, old: CallOutline, new: CallOutline) -> Change:
+    """Return the change of an argument that is an array in one of two calls alone."""
+
+    def describe(call: CallOutline) -> str:
+        if name in call.dtypes:
+            return f"an array of {call.dtypes[name]}"
+        if any(path.startswith(f"{name}.") for path in call.dtypes):
+            return "a container of arrays"
+        return call.statics.get(name, "no array")
+
+    kinds = describe(new), describe(old)
+    dtype = new.dtypes.get(name) or old.dtypes[name]
+    number = new.statics.get(name) or old.statics.get(name, "")
+    return Change(
+        name,
+        f"is {kinds[0]}, after {kinds[1]}",
+        f"np.{dtype}({name}) at each call keeps the program"
+        if number.lstrip("-")[:1].isdigit()
+        else "the same kind at each call keeps the program",
     )

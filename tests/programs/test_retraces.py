@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.programs.retraces import CallOutline, find_change
 
 
 def total(x):
@@ -48,6 +49,40 @@ CHANGING = {
         "because of other containers: the same ones at each call keep the program",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("calls", "reason"),
+    [
+        ((np.float64(0.5), 0.5), "x is 0.5, after an array of float64"),
+        ((0.5, np.float64(0.5)), "x is an array of float64, after 0.5"),
+        ((None, np.ones(2)), "x is an array of float64, after no array"),
+        ((np.ones(2), None), "x is no array, after an array of float64"),
+        ((np.ones(2), [np.ones(2)]), "x is a container of arrays, after an array of float64"),
+        (([np.ones(2)] * 3, np.ones(2)), "x is an array of float64, after a container of arrays"),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(calls, reason):
+    f = sg.function(lambda x: sg.sum(x) if isinstance(x, sg.Value) else sg.constant(1.0))
+    for x in calls:
+        f(x)
+    assert f.stats.reasons[-1].endswith(reason)
+
+
+def test_the_cure_of_a_number_is_its_dtype():
+    array = CallOutline({"x": "float32"}, {"x": 0}, {}, {})
+    for text, cure in (("-0.5", "np.float32(x) at each call"), ("'a'", "the same kind at each")):
+        number = CallOutline({}, {}, {"x": text}, {})
+        assert find_change(array, number).cure.startswith(cure)
+        assert find_change(number, array).cure.startswith(cure)
+
+
+@pytest.mark.parametrize("kind", [float, np.float64])
+def test_what_the_reason_of_a_number_says_keeps_the_program(kind):
+    f = sg.function(lambda x: x * 2.0)
+    for x in (np.float64(0.5), np.float64(kind(0.25)), np.float64(0.125)):
+        f(x)
+    assert f.stats.traces == 1
 
 
 @pytest.mark.parametrize("name", CHANGING)
