@@ -364,10 +364,12 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     # loops
     "product in a scan": partial(_F, _scan_product, {"x": (50, 16, 31), "z": (50, 16, 1024), "u": (31, 1024)}),
     "product in a short scan": partial(_F, _scan_product, {"x": (50, 32, 63), "z": (50, 32, 256), "u": (63, 256)}),
+    "product of many rows in a scan": partial(_F, _scan_product, {"x": (50, 128, 31), "z": (50, 128, 1024), "u": (31, 1024)}),
     "matrix vector loop": partial(_F, _matvec_loop, {"x": (32,), "w": (32, 32)}),
     "cell loop": partial(_F, _cell_loop, {"x": (24,), "w": (24, 24), "v": (24, 24)}),
     "matrix loop": partial(_F, _matvec_loop, {"x": (16, 8), "w": (16, 16)}),
     "transposed weights": partial(_F, _transposed_weights, {"x": (64, 4, 128), "w": (128, 128)}),
+    "transposed weights of many rows": partial(_F, _transposed_weights, {"x": (64, 128, 128), "w": (128, 128)}),
     "endless loop": partial(_F, _endless, {"x": ()}),
     "branch of rows": partial(_F, _branches, {"x": (200, 64)}),
     "newton": partial(_F, _newton, {"x": (64,)}),

@@ -69,6 +69,9 @@ from staticgrad.support.records import dataclass, replace
 
 #: Least iterations for which transposing pays: it takes as long as packing in some of them.
 FEWEST_ITERATIONS: Final = 8
+#: Rows of an iteration's product up to which packing takes a noticeable part of it: with 65 to 512
+#: rows a transposed copy gains and loses nothing (.98 to 1.05; Emerald Rapids, 2026-12).
+MOST_ROWS: Final = 64
 #: Elements of a matrix whose products with few columns are computed transposed, at least.
 LEAST_ELEMENTS: Final = 1 << 12
 #: Elements of a factor that stay in L2, from where a product reads them.
@@ -156,6 +159,7 @@ def _pays_transposed(value: Symbolic, readers: Sequence[Node], iterations: int) 
         isinstance(node.op, MatMul)
         and node.op.transpose_b
         and node.args[1].key == value.key != node.args[0].key
+        and hint_value(node.types[0].shape[-2]) <= MOST_ROWS
         for node in readers
     )
 

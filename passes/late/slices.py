@@ -32,15 +32,15 @@ from staticgrad.language.ops.indexing import Concat, Pad, Slice
 from staticgrad.language.ops.movement import Broadcast
 from staticgrad.language.types.arrays import Shape
 from staticgrad.language.types.dim import Size
+from staticgrad.support import fuses
 from staticgrad.support.building import within
 
 #: Slices of a pad, at most. Each tests whether it is in the border, which predictions do not price.
 #: In float64 a sum of 5 slices of 512 x 512 takes 1.03 times as long if the pad is stored, of 9
 #: and 13 0.7, of 16 0.3; of a vector 1.4 of 7, 1.2 of 12 and 0.3 of 16 (Zen 4, 2026-12).
 _MOST_SLICES: Final = 8
-#: Ops that are recomputed for each slice that reads them, and how many of these in a row.
+#: Ops that are recomputed for each slice that reads them.
 _CHEAP: Final = (Add, Sub, Mul, Neg)
-_MOST_CHEAP: Final = 2
 
 
 @late_pass("slices-of-pads", priced=True)
@@ -150,7 +150,7 @@ class _SliceMover:
             return new
         if _is_number(new):
             return _number(new, cut.lengths)
-        if below < _MOST_CHEAP and _is_cheap(node):
+        if below < fuses.SLICED_NODES and _is_cheap(node):
             args = zip(node.args, new.node.args, strict=True)
             parts = [self._slice_value(old, arg, cut, below + 1) for old, arg in args]
             return cast(Symbolic, node.op(*parts))
@@ -196,7 +196,7 @@ def _are_constant(*sizes: Size) -> bool:
 def _concatenate_below(concat: Concat, parts: Sequence[Symbolic], below: int = 0) -> Symbolic:
     """Rewrite a concatenation of slices of a cheap node as the node of a concatenation."""
     cheap_node = parts[0].node.args[0].node
-    if below == _MOST_CHEAP or not _is_cheap(cheap_node):
+    if below == fuses.SLICED_NODES or not _is_cheap(cheap_node):
         return cast(Symbolic, concat(*parts))
     (x,) = [arg for arg in cheap_node.args if not _is_number(arg)]
     concatenated = _concatenate_below(

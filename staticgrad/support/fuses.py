@@ -48,3 +48,11 @@ CLONE_ROUNDS: Final = 8
 NODE_REWRITES: Final = 500
 #: Spellings of one rule: those of four squares.
 RULE_SPELLINGS: Final = 16
+#: Levels of nested segments of a loop; each further level spares less. Shares of the iterations
+#: that are tried with a level less.
+SEGMENT_LEVELS: Final = 3
+PART_TRIES: Final = 4
+#: Copies of a kernel of windows along the last axis: each has a store in one loop.
+STORED_COPIES: Final = 32
+#: Nodes in a row that are computed again for each slice that reads them.
+SLICED_NODES: Final = 2

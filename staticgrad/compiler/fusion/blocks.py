@@ -49,9 +49,6 @@ from staticgrad.support.traversal import operands_first, reach
 
 #: Operations per element up to which a value is recomputed in a later stage that reads it.
 _CHEAP: Final = 1
-#: Operations per element up to which an operand of a product is recomputed in a later stage, where
-#: it takes the scratch of what it is made of.
-_CHEAP_CHAIN: Final = 8
 
 
 def roles_of(groups: Groups, group: Group) -> Roles:
@@ -295,7 +292,7 @@ class _RolesReader:
         while pending:
             node = pending.pop()
             flops += node.op.flops
-            if isinstance(node.form, Contract) or flops > _CHEAP_CHAIN:
+            if isinstance(node.form, Contract) or flops > _MOST_FLOPS:
                 return []
             for base in self._operands_of(node):
                 if base in self.saved:
@@ -381,7 +378,8 @@ def _is_zero(number: float) -> bool:
     return number == 0 and copysign(1.0, number) > 0
 
 
-#: Nodes that a block recomputes, at most, and operations per element of one of them.
+#: Nodes that a block recomputes, at most, and operations per element of one of them, or of an
+#: operand of a product that is recomputed in a later stage, in the scratch of its operands.
 _MOST_RECOMPUTED: Final = 4
 _MOST_FLOPS: Final = 8
 #: Bytes of scratch for whole matrices, at most. If they need more, sums over columns continue from

@@ -124,9 +124,8 @@ def reduced_axes(group: Cluster | Group) -> tuple[int, ...]:
 #: Rows from here on are enough for all workers; of fewer, only few elements are worth one kernel.
 FEWEST_ROWS: Final = 16
 FEW_ELEMENTS: Final = 1 << 15
-#: Rows and elements from which on partial sums of columns cost less than reading everything again.
+#: Rows from which on partial sums of columns cost less than reading everything again.
 FEWEST_TERMS: Final = 64
-FEWEST_SUMMED: Final = 4096
 #: Operations of an op that is expensive for a single element, and the row length from which on that
 #: cost is negligible.
 LONG_OPERATION: Final = 16
@@ -302,7 +301,7 @@ class RowRules:
             return ReasonKind.FewRows(rows, row_shape)
         sums = {first.kind, second.kind} & {"columns"}
         terms = hint_product([domain[a] for a in (*first.summed, *second.summed)])
-        if sums and (terms < FEWEST_TERMS or rows * length < FEWEST_SUMMED):
+        if sums and terms < FEWEST_TERMS:
             return ReasonKind.FewTerms(terms, rows * length)
         if row == 1:
             return None

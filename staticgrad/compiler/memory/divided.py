@@ -29,6 +29,7 @@ from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.types.arrays import hint_value, typical_value
+from staticgrad.support import fuses
 from staticgrad.support.records import NamedTuple
 
 if TYPE_CHECKING:
@@ -39,14 +40,11 @@ AGAIN: Final = "recomputed-products"
 _OTHER_DIGITS: Final = f"""\
 results differ in the last digits from those without memory_budget= and checkpoint=;
 disable=[{AGAIN!r}] keeps their bits, and may need more bytes"""
-#: Levels of nested segments, at most: each further level spares less.
-MOST_LEVELS: Final = 3
 #: Percentages of a loop's iterations that are not recomputed, besides all and none, in lists of
 #: plans.
 KEPT: Final = (75, 50, 25)
-#: Parts of the iterations of a loop that may be a level less deep, at most, and how many are tried.
+#: Parts of the iterations of a loop that may be a level less deep, at most.
 PARTS: Final = 1024
-MOST_TRIES: Final = 4
 
 
 class Divided(NamedTuple):
@@ -156,7 +154,7 @@ def all_divisions(
     for undivided in wholes:
         segmented = undivided
         yield make_division(undivided, undivided)
-        for levels in range(MOST_LEVELS + 1) if "segments" not in disable else ():
+        for levels in range(fuses.SEGMENT_LEVELS + 1) if "segments" not in disable else ():
             last, segmented = segmented, _divide_loops(undivided, levels)
             if segmented is not last:
                 yield make_division(segmented, undivided)
@@ -267,7 +265,7 @@ def choose_division(
             best if undivided is graph else _try_division(make_division(undivided, undivided), at)
         )
         best = min(best, above, key=lambda tried: _rank(tried, budget))
-        for levels in range(MOST_LEVELS + 1) if may_divide else ():
+        for levels in range(fuses.SEGMENT_LEVELS + 1) if may_divide else ():
             if best.stored <= budget:
                 break
             segmented = _divide_loops(undivided, levels)
@@ -326,7 +324,7 @@ def _search_part(
 ) -> _DivisionCost:
     """Search the fastest division of loops within a budget: the largest part a level less deep."""
     best, (low, fewest), (high, most) = deep, (0.0, deep.stored), (1.0, above)
-    for _ in range(MOST_TRIES):
+    for _ in range(fuses.PART_TRIES):
         left = [part for part in parts if low < part < high]
         if not left:
             break

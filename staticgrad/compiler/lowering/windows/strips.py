@@ -63,8 +63,6 @@ _COPY_ELEMENTS: Final = 2 * STRIP
 _COPIED_ONCE: Final = 24
 #: Channels of the result, at least, so that copies pay if windows have a step > 1.
 _ROWS_COPIED: Final = 64
-#: Copies along the last axis, at most: each has a store in one loop.
-_MOST_COPIES: Final = 32
 
 
 def has_phases(form: WindowProduct) -> bool:
@@ -167,7 +165,7 @@ def by_columns(node: Node) -> bool:
     if form.result == "filter" or single or (form.result == "image" and not strips):
         return False
     copies = StripAxis(form.axes[-1], form.result == "windows").copies
-    if not isinstance(copies, int) or copies > _MOST_COPIES:
+    if not isinstance(copies, int) or copies > fuses.STORED_COPIES:
         return False
     costs = _Costs(node)
     return costs.copies[0] < costs.once if strips else costs.out >= _ROWS_COPIED
