@@ -96,15 +96,23 @@ def choose_cheaper(
 ) -> tuple[Graph, Hits]:
     """Return the graph whose kernels are predicted to take less time, with a note of both prices.
 
-    The changed part of each graph is fused by itself (``staticgrad.analysis.changes``), and priced
-    at several values of its named sizes; a graph that changed nearly everywhere is fused whole, as
-    it is fused again when the pass is kept. Of equal prices, that behind the pass is taken.
+    The changed parts of each graph are fused by themselves (``staticgrad.analysis.changes``), equal
+    ones once, and priced at several values of named sizes; a graph that changed nearly everywhere
+    is fused whole, as it is fused again when the pass is kept. Of equal prices, that behind the
+    pass is taken.
     """
     parts = changed_parts(original, changed_graph, _MOST_OF_GRAPH)
-    without, with_pass = [seconds_at_scales(schedule(part).steps) for part in parts]
+    without = _predict_seconds([(schedule(part.original), part.count) for part in parts])
+    with_pass = _predict_seconds([(schedule(part.rewritten), part.count) for part in parts])
     keeps = compare_seconds(with_pass, without) <= 1.0 + TOLERANCE
     note = describe_prices(keeps, with_pass, without)
     return (changed_graph if keeps else original), Hits(note=note)
+
+
+def _predict_seconds(schedules: Sequence[tuple[Schedule, int]]) -> tuple[float, ...]:
+    """Predict the seconds of schedules, each with how many equal ones it stands for."""
+    steps = [(step, count) for schedule, count in schedules for step in schedule.steps]
+    return seconds_at_scales([s for s, _ in steps], counts=[count for _, count in steps])
 
 
 def describe_prices(keeps: bool, with_pass: Sequence[float], without: Sequence[float]) -> str:

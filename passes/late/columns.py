@@ -28,7 +28,7 @@ from staticgrad.analysis.cycles import instructions
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.copies import rebuild
 from staticgrad.language.ir.forms import Pointwise, Reduce, View
-from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, replace_traced
 from staticgrad.language.ir.summation import decompose
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import SizeValue
@@ -67,7 +67,7 @@ def copy_formulas_of_sums(graph: Graph) -> Graph:
         copied = _copy_nodes(node.args[0], args[0], formula, copies)
         return rebuild(node, (copied,)).values
 
-    rewritten_graph = graph.replace_nodes(copy_formula)
+    rewritten_graph = replace_traced(graph, copy_formula)
     return graph if rewritten_graph is graph else rewritten_graph.without_dead_nodes()
 
 

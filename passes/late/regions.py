@@ -28,7 +28,7 @@ from typing import Final, cast
 
 from passes.late.base import late_pass
 from staticgrad.analysis.liveness import users_of
-from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, replace_traced
 from staticgrad.language.ops.arithmetic import Add
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.indexing import Concat, Pad, Slice
@@ -174,7 +174,7 @@ def _join_disjoint_pads(graph: Graph) -> Graph:
         rebuilt[node] = args
         return (_rebuild_sum(node, *sums[node], rebuilt),) if node in sums else None
 
-    return graph.replace_nodes(rewrite).without_dead_nodes() if sums else graph
+    return replace_traced(graph, rewrite).without_dead_nodes() if sums else graph
 
 
 def _find_sums(graph: Graph) -> dict[Node, tuple[list[Node], list[_DisjointPads]]]:

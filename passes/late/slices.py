@@ -24,7 +24,7 @@ from typing import Final, cast
 
 from passes.late.base import late_pass
 from staticgrad.analysis.liveness import users_of
-from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.language.ir.graph import Graph, Node, Symbolic, replace_traced
 from staticgrad.language.ops.arithmetic import Add, Mul, Neg, Sub
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.elementwise import Elementwise
@@ -51,7 +51,7 @@ def slice_pads(graph: Graph) -> Graph:
     moving = _SliceMover(graph)
     if not moving.slices and not moving.concatenations:
         return graph
-    return graph.replace_nodes(moving.rewrite).without_dead_nodes()
+    return replace_traced(graph, moving.rewrite).without_dead_nodes()
 
 
 class _SliceMover:

@@ -33,7 +33,7 @@ import numpy as np
 from passes.late.base import late_pass
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.forms import Pointwise, Reduce
-from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic, replace_traced
 from staticgrad.language.ops.convert import SizeValue
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.elementwise import Elementwise
@@ -64,7 +64,7 @@ def recompute_stages(graph: Graph) -> Graph:
     stages = _Stages(graph)
     if not stages.chosen:
         return graph
-    return graph.replace_nodes(stages.rewrite).without_dead_nodes()
+    return replace_traced(graph, stages.rewrite).without_dead_nodes()
 
 
 class _Stages:

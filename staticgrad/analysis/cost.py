@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from math import exp, log
+from operator import mul
 from typing import Final
 
 from staticgrad.analysis.kernel_work import count_work, total, work_of
@@ -180,13 +181,18 @@ def all_seconds(
     arguments: Sequence[tuple[int, ...]],
     machine: Rates = DEFAULT,
     in_place: bool = False,
+    counts: Sequence[int] | None = None,
 ) -> tuple[float, ...]:
-    """Predict the seconds of many steps with these values of their arguments.
+    """Predict the seconds of one run of many steps with these values of their arguments.
 
-    Those of equal kernels are computed once. For ``in_place`` see ``work_of``.
+    Those of equal kernels are computed once. For ``in_place`` see ``work_of``. ``counts``: how many
+    equal steps each one stands for; the traffic of all together decides what a launch takes.
     """
     calls = [step.calls(values) for step, values in zip(steps, arguments, strict=True)]
-    traffic = sum(_traffic_of(call) for of_step in calls for call in of_step)
+    counts = counts or [1] * len(calls)
+    traffic = sum(
+        count * sum(map(_traffic_of, of_step)) for count, of_step in zip(counts, calls, strict=True)
+    )
     if traffic <= current().l2:
         machine = replace(machine, launch=machine.near_launch)
     seconds_by_call: dict[tuple[Call, float], float] = {}
@@ -260,17 +266,22 @@ def _length(intervals: Sequence[tuple[float, float]]) -> float:
     return length
 
 
-def seconds_at_scales(steps: Sequence[Step], machine: Rates = DEFAULT) -> tuple[float, ...]:
+def seconds_at_scales(
+    steps: Sequence[Step], machine: Rates = DEFAULT, counts: Sequence[int] | None = None
+) -> tuple[float, ...]:
     """Predict the seconds of a schedule's steps at several values of its named sizes.
 
     One prediction if no size has a name. A copy of what a result may be written over has no work.
+    ``counts``: how many equal steps each one stands for.
     """
+    counts = counts or [1] * len(steps)
     names = {n.name: n for s in steps for size in s.arguments for n in named_sizes(size)}
     predictions = []
     for scale in SCALES if names else (1.0,):
         sizes = {name: _scale_size(named, scale) for name, named in names.items()}
         arguments = [tuple([evaluate(size, sizes) for size in s.arguments]) for s in steps]
-        predictions.append(sum(all_seconds(steps, arguments, machine, in_place=True)))
+        seconds = all_seconds(steps, arguments, machine, in_place=True, counts=counts)
+        predictions.append(sum(map(mul, counts, seconds)))
     return tuple(predictions)
 
 

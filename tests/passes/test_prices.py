@@ -181,21 +181,51 @@ def parts_around_products():
 
 def test_the_changed_part_ends_at_products():
     original, rewritten = parts_around_products()
-    old, new = changed_parts(original, rewritten)
-    for part in (old, new):
-        assert sum(isinstance(node.op, MatMul) for node in part.nodes) == 2
-        assert {node.op.name for node in part.nodes}.isdisjoint({"cos", "sin"})
+    (part,) = changed_parts(original, rewritten)
+    old, new = part.original, part.rewritten
+    for graph in (old, new):
+        assert sum(isinstance(node.op, MatMul) for node in graph.nodes) == 2
+        assert {node.op.name for node in graph.nodes}.isdisjoint({"cos", "sin"})
     first, second = values_of(old), values_of(new)
     assert [*first] == [*second]
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name])
 
 
+@pytest.mark.parametrize("count", [2, 7])
+def test_equal_parts_of_an_unrolled_loop_are_one(count):
+    x, w = sg.input("x", (24, 24), "float64"), sg.input("w", (24, 24), "float64")
+    u = x
+    for _ in range(count + 2):
+        u = sg.tanh(sg.exp(laplacian(sg.exp(u @ w))))
+    graph = sg.Graph({"y": u})
+    rewritten = pipeline("slices-of-pads")(graph)
+    parts = changed_parts(graph, rewritten)
+    assert sum(part.count for part in parts) == count + 2
+    assert max(part.count for part in parts) >= count
+    for part in parts:
+        first, second = values_of(part.original), values_of(part.rewritten)
+        assert [*first] == [*second]
+        assert first
+        for name, value in first.items():
+            np.testing.assert_array_equal(value, second[name])
+    assert [p.original for p in changed_parts(graph, rewritten, most=0.0)] == [graph]
+
+
+def test_a_part_counts_as_often_as_it_is_there():
+    x = sg.input("x", (1 << 20,), "float64")
+    graph = sg.Graph({"y": sg.exp(x).sum(), "z": sg.sort(-x)})
+    steps = fuse(graph).steps
+    (three,) = seconds_at_scales(steps, counts=[3] * len(steps))
+    (one_by_one,) = seconds_at_scales(steps * 3)
+    assert three == pytest.approx(one_by_one, rel=1e-12)
+    (single,) = seconds_at_scales(steps)
+    assert three > 2.9 * single
+
+
 def test_equal_graphs_have_no_changed_part():
     original, _ = parts_around_products()
-    for part in changed_parts(original, original):
-        assert not part.nodes
-        assert not part.outputs
+    assert changed_parts(original, original) == []
 
 
 @pytest.mark.parametrize(("factor", "is_taken"), [(0.5, True), (1.0, True), (2.0, False)])
@@ -238,7 +268,8 @@ def test_the_changed_part_has_what_a_formula_that_is_computed_again_saves():
     graph = sg.Graph({"a": (normed * normed).sum(axis=0), "b": normed.sum(axis=1)})
     rewritten = pipeline("recomputed-formulas")(graph)
     assert rewritten is not graph
-    old, new = changed_parts(graph, rewritten)
+    (part,) = changed_parts(graph, rewritten)
+    old, new = part.original, part.rewritten
     assert len(new.nodes) > len(old.nodes) > 2
     first, second = values_of(old), values_of(new)
     assert [*first] == [*second]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, cast
 
 import staticgrad
 from staticgrad.errors import ArgumentError, ImmutableError, UnknownNameError
@@ -95,6 +95,10 @@ class _Outputs(dict[str, Symbolic]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)
+
+
+#: The analysis that has the new values of each node that was replaced or rebuilt.
+_REPLACEMENTS: Final = "replacements"
 
 
 class Graph(GraphParts):
@@ -333,6 +337,12 @@ class Graph(GraphParts):
         Raises:
             ArgumentError: ``rewrite`` gives something else.
         """
+        return self._replace_nodes(rewrite)[0]
+
+    def _replace_nodes(
+        self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Results]
+    ) -> tuple[Graph, dict[Node, Sequence[Symbolic]]]:
+        """Rebuild bottom-up; return the graph and the new values of nodes."""
         new: dict[Node, Sequence[Symbolic]] = {}
         order: dict[Node, None] = {}
         for node in self.nodes:
@@ -355,10 +365,11 @@ class Graph(GraphParts):
             order.update(dict.fromkeys(sorted(new_nodes, key=lambda node: node.serial)))
         nodes = tuple(order)
         if not new and len(nodes) == len(self.nodes):
-            return self
-        return self.with_nodes(
+            return self, new
+        graph = self.with_nodes(
             nodes, {v.key: new[v.node][v.index] for v in self.roots if v.node in new}
         )
+        return graph, new
 
     def replace_ops(
         self,
@@ -404,7 +415,10 @@ class Graph(GraphParts):
         live = set(ancestors([*self.roots, *self.inputs, *self.parameters]))
         if len(live) == len(self.nodes):
             return self
-        return self.with_nodes((node for node in self.nodes if node in live), {})
+        graph = self.with_nodes((node for node in self.nodes if node in live), {})
+        if _REPLACEMENTS in self.analyses:
+            graph.analyses[_REPLACEMENTS] = self.analyses[_REPLACEMENTS]
+        return graph
 
     def __copy__(self) -> Graph:
         return self
@@ -629,3 +643,16 @@ def _results(
         at=None if code is None else Origin((code, 0, "")),
         related=[describe(value, 0, node.op.name) for value in node.values[:1]],
     )
+
+
+def replace_traced(graph: Graph, rewrite: Callable[[Node, tuple[Symbolic, ...]], Results]) -> Graph:
+    """Rebuild a graph as ``Graph.replace_nodes`` does, and store its ``replacements``."""
+    rewritten, new = graph._replace_nodes(rewrite)
+    if rewritten is not graph:
+        rewritten.analyses[_REPLACEMENTS] = new
+    return rewritten
+
+
+def replacements(graph: Graph) -> Mapping[Node, Sequence[Symbolic]]:
+    """Return the new values of nodes that were replaced or rebuilt; empty if not traced."""
+    return cast("dict[Node, Sequence[Symbolic]]", graph.analyses.get(_REPLACEMENTS, {}))
