@@ -16,6 +16,7 @@ from staticgrad.errors import (
     ParameterValueError,
     RankError,
     ShapeError,
+    UnknownArgumentError,
 )
 from staticgrad.language.ops.philox import FOLDED
 from staticgrad.language.trees import flatten
@@ -281,9 +282,9 @@ def test_what_does_not_fit_is_refused():
         (lambda: nn.LayerNorm((3, 4))(Tensor(np.ones((2, 4, 3)))), ShapeError, "3, 4]"),
         (lambda: nn.LayerNorm((3, 4))(Tensor(np.ones(4))), RankError, "3, 4]"),
         (lambda: nn.Upsample(2)(Tensor(np.ones((2, 4)))), RankError, "of 3 axes or more"),
-        (lambda: nn.Conv2d(2, 3, 3, color=1), ArgumentError, "Conv2d: there is no argument"),
-        (lambda: nn.Conv3d(2), ArgumentError, "Conv3d: missing"),
-        (lambda: nn.MaxPool2d(2, color=1), ArgumentError, "MaxPool2d: there is no argument"),
+        (lambda: nn.Conv2d(2, 3, 3, color=1), UnknownArgumentError, "Conv2d: there is no argument"),
+        (lambda: nn.Conv3d(2), UnknownArgumentError, "Conv3d: missing"),
+        (lambda: nn.MaxPool2d(2, color=1), UnknownArgumentError, "MaxPool2d: there is no argument"),
     ]
     for call, error, text in refused:
         with pytest.raises(error, match=text):
