@@ -690,12 +690,16 @@ def use_winograd_tiles(graph: Graph) -> Graph:
 
 def _multiply_in_pairs(
     node: Node, op: Convolution, args: tuple[Symbolic, ...]
-) -> Sequence[Symbolic]:
+) -> Sequence[Symbolic] | None:
     """Rewrite a convolution without tiles to multiply bfloat16 numbers in pairs.
 
     They are pairs of images in the gradient of a filter, and of channels in others with as many
-    channels as tiles have. What is left multiplies float32 numbers.
+    channels as tiles have. What is left multiplies float32 numbers. A convolution of one tap is a
+    product, which makes its pairs as it packs.
     """
+    assert isinstance(node.form, WindowProduct)
+    if not isinstance(op, ConvFilter) and all(a.taps == a.step == 1 for a in node.form.axes):
+        return None
     axes = (0, 0) if isinstance(op, ConvFilter) else (1, 1 if isinstance(op, Conv) else 0)
     summed, channels = args[0].type.shape[axes[0]], args[1].type.shape[:2]
     has_many = isinstance(op, ConvFilter) or (
